@@ -1,0 +1,97 @@
+"""The errors of the library. The type decides what happens next; the text tells a person what to do.
+
+In: what went wrong. Out: one exception with a sentence that names the thing, and one that names the next step.
+Never: a secret or personal data in a message, for messages reach logs and the web UI.
+
+| error | whose problem | tried again by a task | alert |
+|---|---|---|---|
+| ConfigError | ours: configuration, arguments, mapping files | no | at once |
+| AuthError | ours: credentials or scopes | no | at once |
+| RateLimited | the system's: too many requests | after `retry_after` | after the last try |
+| Transient | the network's or the system's: time-outs, 5xx | with growing pauses | after the last try |
+| OutcomeUnknown | a write whose answer was lost | asks the target first | after the last try |
+| CircuitOpen | the system is down; its flows pause | when the circuit closes | once per outage |
+| BadResponse | the system's: an answer against its contract | once, then no | at once |
+| RecordRejected | the record's: refused by the target | never: dead letter | by threshold |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class CrossdockError(Exception):
+    """`message` says what happened to which thing; `do` what a person should do about it."""
+
+    def __init__(self, message: str, *, do: str = "", system: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.do = do
+        self.system = system
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.do}".strip()
+
+
+class ConfigError(CrossdockError):
+    """Configuration, arguments or mapping files are wrong; nothing was sent or written."""
+
+
+class AuthError(CrossdockError):
+    """Credentials are missing, wrong, expired or too narrow."""
+
+
+class Transient(CrossdockError):
+    """The network or the system failed in a way that passes: time-out, cut connection, 5xx."""
+
+
+class OutcomeUnknown(Transient):
+    """A write was sent and its answer lost: ask the target before sending it again."""
+
+
+class CircuitOpen(Transient):
+    """The system failed so often that it is left alone for `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float, do: str = "", system: str | None = None) -> None:
+        super().__init__(message, do=do, system=system)
+        self.retry_after = retry_after
+
+
+class RateLimited(Transient):
+    """429. `retry_after` is the server's wish in seconds, None where it gave none."""
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, do: str = "", system: str | None = None
+    ) -> None:
+        super().__init__(message, do=do, system=system)
+        self.retry_after = retry_after
+
+
+class BadResponse(CrossdockError):
+    """The answer breaks the contract: not JSON, missing parts, a cursor that repeats."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason why a record was refused."""
+
+    field: str  # path or JSON pointer of the field, "" for the whole record
+    code: str  # stable name of the rule or the system's error code
+    message: str  # for people
+
+
+@dataclass
+class RecordRejected(CrossdockError):
+    """The target refused one record (4xx). Other records are not concerned."""
+
+    message: str
+    status: int
+    code: str = ""
+    refusals: list[Refusal] = field(default_factory=list)
+    existing_id: str | None = None  # of DUPLICATE_EXTERNAL_REFERENCE and its like
+    body: dict = field(default_factory=dict)  # the parsed error, for facts such as AllowedActions
+    do: str = ""
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        CrossdockError.__init__(self, self.message, do=self.do, system=self.system)
