@@ -1,0 +1,199 @@
+"""The connection to Postgres, its migrations, its locks, and bulk in and out by COPY.
+
+In: a URL; frames. Out: an engine that works as the least-privileged role, frames as they were.
+Never: row-by-row inserts of bulk data; a float for money.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from crossdock.errors import ConfigError, Transient
+
+LOADER_ROLE = "crossdock_loader"
+MONEY_SCALE = 10_000  # frames carry money as whole ten-thousandths; Postgres as numeric(19,4)
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
+    """An engine whose connections act as `role`: the loader can change rows but no table.
+
+    Raises ConfigError where the URL cannot be read.
+    """
+    try:
+        made = sa.create_engine(
+            sa.make_url(url).set(drivername="postgresql+psycopg2"),
+            pool_pre_ping=True,
+            connect_args={"application_name": "crossdock", "connect_timeout": 10},
+        )
+    except sa.exc.ArgumentError as error:
+        raise ConfigError(
+            "The address of the Crossdock database cannot be read.",
+            do="Set AIRFLOW_CONN_CROSSDOCK to postgresql://user:password@host:port/database.",
+        ) from error
+    if role:
+
+        @sa.event.listens_for(made, "connect")
+        def _take_role(connection: Any, _record: Any) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+                if cursor.fetchone():
+                    cursor.execute(f"SET ROLE {role}")
+            connection.commit()
+
+    return made
+
+
+@contextlib.contextmanager
+def reachable(made: sa.Engine) -> Iterator[None]:
+    """Turns a lost or missing database into one clear sentence (Transient)."""
+    try:
+        yield
+    except OperationalError as error:
+        where = made.url.render_as_string(hide_password=True)
+        raise Transient(
+            f"The Crossdock database at {where} does not answer: {str(error.orig).strip().splitlines()[0]}",
+            do="Start it, or correct AIRFLOW_CONN_CROSSDOCK; then run this again, nothing was half-written.",
+            system="postgres",
+        ) from error
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Brings the schema to `revision`. Needs a login that may create schemas and roles."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["engine"] = made = engine(url, role=None)
+    with reachable(made):
+        command.upgrade(config, revision)
+    made.dispose()
+
+
+@contextlib.contextmanager
+def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
+    """Holds the advisory lock `name` for as long as the block runs; a killed process lets go of it by itself.
+
+    Raises Transient when another run still holds it after `wait` seconds.
+    """
+    with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        until = time.monotonic() + wait
+        statement = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+        while not connection.scalar(statement, {"name": f"crossdock:{name}"}):
+            if time.monotonic() > until:
+                raise Transient(
+                    f"Another run has been working on {name} for {wait:.0f} s.",
+                    do="Wait for it, or end it in the Airflow UI; this one is tried again by itself.",
+                )
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            connection.scalar(
+                sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": f"crossdock:{name}"}
+            )
+
+
+# ---- frames in and out ---------------------------------------------------------------------------------------------
+
+
+def _decimals(values: pd.Series) -> pa.Array:
+    """Whole ten-thousandths -> decimal128(19, 4), without a detour through Python objects."""
+    missing = values.isna().to_numpy()
+    whole = values.fillna(0).astype("int64").to_numpy()
+    words = np.empty((len(whole), 2), dtype="int64")
+    words[:, 0], words[:, 1] = whole, whole >> 63
+    validity = pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes()) if missing.any() else None
+    return pa.Array.from_buffers(pa.decimal128(19, 4), len(whole), [validity, pa.py_buffer(words)])
+
+
+def _ten_thousandths(values: pa.ChunkedArray) -> pd.Series:
+    """decimal128(19, 4) -> nullable Int64 of ten-thousandths. Values fit: 15 digits before the point at most."""
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    words = np.frombuffer(array.buffers()[1], dtype="int64").reshape(-1, 2)
+    low = words[array.offset : array.offset + len(array), 0]
+    return pd.Series(pd.arrays.IntegerArray(low.copy(), array.is_null().to_numpy(zero_copy_only=False)))
+
+
+def _arrow(frame: pd.DataFrame, table: sa.Table) -> pa.Table:
+    arrays = []
+    for name in frame.columns:
+        values = frame[name]
+        if isinstance(table.c[name].type, sa.Numeric):
+            arrays.append(_decimals(values))
+        else:
+            arrays.append(pa.Array.from_pandas(values))
+    return pa.table(arrays, names=list(frame.columns))
+
+
+def copy_in(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame, *, into: str | None = None) -> None:
+    """Appends `frame` to `table` (or to the like-shaped `into`) by COPY. Money columns are whole ten-thousandths."""
+    if frame.empty:
+        return
+    buffer = io.BytesIO()
+    pa.csv.write_csv(_arrow(frame, table), buffer, pa.csv.WriteOptions(include_header=False))
+    buffer.seek(0)
+    columns = ", ".join(f'"{name}"' for name in frame.columns)
+    cursor = connection.connection.cursor()
+    cursor.copy_expert(f"COPY {into or table.fullname} ({columns}) FROM STDIN (FORMAT csv)", buffer, size=1 << 20)
+
+
+_ARROW_TYPES = {
+    sa.BigInteger: pa.int64(),
+    sa.Integer: pa.int64(),
+    sa.Boolean: pa.bool_(),
+    sa.Numeric: pa.decimal128(19, 4),
+}
+
+
+def copy_out(connection: sa.Connection, statement: sa.Select) -> pd.DataFrame:
+    """The rows of `statement` as a frame: money as Int64 ten-thousandths, text as str, NULL and "" kept apart."""
+    compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    buffer = io.BytesIO()
+    connection.connection.cursor().copy_expert(f"COPY ({compiled}) TO STDOUT (FORMAT csv)", buffer, size=1 << 20)
+    names = [column.name for column in statement.selected_columns]
+    types = {
+        column.name: next((t for kind, t in _ARROW_TYPES.items() if isinstance(column.type, kind)), pa.string())
+        for column in statement.selected_columns
+    }
+    if not buffer.tell():
+        table = pa.table({name: pa.array([], types[name]) for name in names})
+    else:
+        buffer.seek(0)
+        table = pa.csv.read_csv(
+            buffer,
+            pa.csv.ReadOptions(column_names=names),
+            pa.csv.ParseOptions(newlines_in_values=True),
+            pa.csv.ConvertOptions(
+                column_types=types,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["t"],
+                false_values=["f"],
+            ),
+        )
+    return pd.DataFrame({name: _series(table[name]) for name in names})
+
+
+def _series(values: pa.ChunkedArray) -> pd.Series:
+    if pa.types.is_decimal(values.type):
+        return _ten_thousandths(values)
+    if pa.types.is_integer(values.type):
+        return values.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    if pa.types.is_boolean(values.type):
+        return values.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+    return values.to_pandas(types_mapper={pa.string(): pd.StringDtype(na_value=np.nan)}.get)

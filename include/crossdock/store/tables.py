@@ -1,0 +1,401 @@
+"""Every table, in one place. `docs/TABLES.md` is generated from the comments here.
+
+Schemas: `raw` (records as received), `ref` (the masters of TIMS, typed for look-ups), `stage` (target documents on
+their way), `ops` (what was done, what is left to do).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Moment = DateTime(timezone=True)
+Money = Numeric(19, 4)
+NOW = func.now()
+
+SCHEMAS = ("raw", "ref", "stage", "ops")
+
+
+def _raw(name: str, comment: str) -> Table:
+    """A raw table: one row is one version of one record, as received."""
+    return Table(
+        name,
+        metadata,
+        Column("key", Text, nullable=False, comment="Id of the record in its system"),
+        Column("version", Moment, nullable=False, comment="Its last change there, cut to microseconds"),
+        Column("hash", Text, nullable=False, comment="BLAKE2b of the bytes received; the same hash makes no work"),
+        Column("payload", JSONB, nullable=False, comment="The record as received; personal data, ages out"),
+        Column("altered", Text, comment="What had to be taken out before it could be stored, e.g. U+0000"),
+        Column("batch_id", BigInteger, nullable=False, comment="Batch that works it"),
+        Column("received_at", Moment, nullable=False, server_default=NOW),
+        PrimaryKeyConstraint("key", "hash"),
+        Index(None, "batch_id"),
+        schema="raw",
+        comment=comment,
+    )
+
+
+raw_orders = _raw("channel_advisor_orders", "One version of one Channel Advisor order")
+raw_items = _raw("tims_items", "One version of one TIMS item")
+raw_customers = _raw("tims_customers", "One version of one TIMS customer")
+
+# ---- ref: the masters, typed for look-ups; the newest version only -------------------------------------------------
+
+ref_item = Table(
+    "item",
+    metadata,
+    Column("sku", Text, primary_key=True, comment="SKU as TIMS spells it"),
+    Column("status", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("kit_components", JSONB, nullable=False, comment="[{SKU, Quantity}] of a kit, else []"),
+    Column("cost", Money, nullable=False),
+    Column("list_price", Money, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("version", Moment, nullable=False),
+    schema="ref",
+    comment="One TIMS item, newest version",
+)
+
+ref_item_code = Table(
+    "item_code",
+    metadata,
+    Column("code", Text, nullable=False, comment="SKU or AlternateSKU as spelt in TIMS"),
+    Column("folded", Text, nullable=False, comment="The code in lower case, blanks trimmed"),
+    Column("kind", Text, nullable=False, comment="sku or alternate"),
+    Column("sku", Text, nullable=False),
+    PrimaryKeyConstraint("code", "sku"),
+    Index(None, "folded"),
+    Index(None, "sku"),
+    schema="ref",
+    comment="One code by which an item may be named",
+)
+
+ref_customer = Table(
+    "customer",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="Personal data"),
+    Column("version", Moment, nullable=False),
+    schema="ref",
+    comment="One TIMS customer, newest version",
+)
+
+ref_customer_key = Table(
+    "customer_key",
+    metadata,
+    Column("kind", Text, nullable=False, comment="external, email, phone_postal or name_address"),
+    Column("value", Text, nullable=False, comment="Normalised by rules/customers.py; personal data"),
+    Column("customer_id", Text, nullable=False),
+    PrimaryKeyConstraint("kind", "value", "customer_id"),
+    Index(None, "customer_id"),
+    schema="ref",
+    comment="One way to recognise a TIMS customer",
+)
+
+# ---- stage: one row is one target document; the business key is the primary key ------------------------------------
+
+STATES = ("staged", "ready", "waiting", "dead", "left_out", "delivered", "unchanged")
+
+
+def _stage_columns() -> list[Column]:
+    """What every staged document carries besides its own fields: a fresh list, for a column belongs to one table."""
+    return [
+        Column("key", Text, primary_key=True, comment="Key of the source record"),
+        Column("batch_id", BigInteger, nullable=False, index=True),
+        Column("version", Moment, nullable=False, comment="Version of the source record"),
+        Column("state", Text, nullable=False, comment=", ".join(STATES)),
+        Column("reason", Text, comment="Why it waits or is left out"),
+        Column("content_hash", Text, comment="Hash of the target document; the same hash needs no call"),
+    ]
+
+
+_ADDRESS = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "CountryCode")
+
+stage_customer = Table(
+    "customer",
+    metadata,
+    *_stage_columns(),
+    Column("customer_id", Text, comment="CustomerID once known"),
+    Column("document", JSONB, nullable=False, comment="CustomerCreate of the TIMS contract; personal data"),
+    schema="stage",
+    comment="One customer to create in TIMS",
+)
+
+ORDER_TEXT = (
+    "ExternalOrderID", "Source", "CurrencyCode", "Channel", "ShippingMethod", "ShippingTaxRemittedBy",
+    "PaymentStatus", "Notes", "OrderStatus",
+    *(f"ShippingAddress.{part}" for part in _ADDRESS),
+    *(f"BillingAddress.{part}" for part in _ADDRESS),
+)  # fmt: skip
+ORDER_MONEY = (
+    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "DiscountTotal", "TaxTotal",
+    "TotalAmount",
+)  # fmt: skip
+LINE_TEXT = ("ExternalLineID", "SKU", "TaxRemittedBy", "KitParentSKU")
+LINE_MONEY = ("Price", "DiscountAmount", "TaxAmount")
+
+stage_sales_order = Table(
+    "sales_order",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    Column("warnings", JSONB, nullable=False, server_default=text("'[]'"), comment="What was mended or left out"),
+    Column("customer_key", Text, comment="Row of stage.customer that must exist first; null when CustomerID is known"),
+    Column("CustomerID", Text),
+    Column("OrderDate", Text, comment="RFC 3339, UTC, microseconds"),
+    Column("PricesIncludeTax", Boolean),
+    *(Column(name, Text) for name in ORDER_TEXT),
+    *(Column(name, Money) for name in ORDER_MONEY),
+    Column("cancelled", Boolean, nullable=False, server_default=text("false"), comment="Cancelled as a whole"),
+    Column("record_shipments", Boolean, nullable=False, server_default=text("false"),
+           comment="Shipped by the channel or before its first read: its shipments are recorded in TIMS"),
+    Column("report_back", Boolean, nullable=False, server_default=text("true"),
+           comment="Whether the exported mark and SellerOrderID go back"),
+    Column("rounding_difference", Money, comment="Explained by 4-decimal unit prices alone"),
+    Column("location_id", Text, comment="Stock location of the site, for recorded shipments"),
+    schema="stage",
+    comment="One sales order as TIMS should hold it",
+)  # fmt: skip
+
+stage_sales_order_line = Table(
+    "sales_order_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="Key of the order"),
+    Column("position", Integer, nullable=False, comment="From 0, as sent"),
+    *(Column(name, Text) for name in LINE_TEXT),
+    Column("Quantity", BigInteger),
+    *(Column(name, Money) for name in LINE_MONEY),
+    Column("OrderItemID", Text, comment="Line at Channel Advisor that it comes from"),
+    Column("quantity_cancelled", BigInteger, nullable=False, server_default=text("0"), comment="Units to be cancelled"),
+    Column(
+        "quantity_shipped", BigInteger, nullable=False, server_default=text("0"), comment="Units the channel shipped"
+    ),
+    Column("units_per_kit", BigInteger, comment="Units of this part in one kit"),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="One line of a sales order as TIMS should hold it",
+)
+
+# ---- ops: what was done, what is left ------------------------------------------------------------------------------
+
+ops_batch = Table(
+    "batch",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("flow", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="scheduled, sweep, backfill, key or replay"),
+    Column("run_id", Text, nullable=False, server_default="", comment="Airflow run or command that made it"),
+    Column("window_start", Moment),
+    Column("window_end", Moment),
+    Column("step", Text, nullable=False, comment="Last step done: extract, transform, check, load, confirm"),
+    Column("read", Integer, nullable=False, server_default="0"),
+    Column("known", Integer, nullable=False, server_default="0", comment="Known by hash; part of unchanged"),
+    Column("unchanged", Integer, nullable=False, server_default="0", comment="Known by hash, or document as delivered"),
+    Column("delivered", Integer, nullable=False, server_default="0"),
+    Column("waiting", Integer, nullable=False, server_default="0"),
+    Column("dead", Integer, nullable=False, server_default="0"),
+    Column("left_out", Integer, nullable=False, server_default="0"),
+    Column("superseded", Integer, nullable=False, server_default="0", comment="A newer version took over"),
+    Column("in_flight", Integer, nullable=False, server_default="0"),
+    Column("seconds", JSONB, nullable=False, server_default=text("'{}'"), comment="Wall seconds by step"),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    Column("touched_at", Moment, nullable=False, server_default=NOW),
+    Column("finished_at", Moment),
+    CheckConstraint(
+        "read = unchanged + delivered + waiting + dead + left_out + superseded + in_flight", name="adds_up"
+    ),
+    Index(None, "flow", "finished_at"),
+    schema="ops",
+    comment="One extract window of one flow (at most 2,000 records), with the counts that must add up",
+)
+
+ops_watermark = Table(
+    "watermark",
+    metadata,
+    Column("flow", Text, nullable=False),
+    Column("resource", Text, nullable=False, comment="system and resource, e.g. channel_advisor.orders"),
+    Column("position", Moment, nullable=False, comment="Read up to here, by the source's clock"),
+    Column("newest_version", Moment, comment="Newest change seen"),
+    Column("longest_gap_seconds", BigInteger, nullable=False, server_default="0",
+           comment="Longest time without a change so far"),
+    Column("read_at", Moment, nullable=False, server_default=NOW, comment="When the last read ended"),
+    PrimaryKeyConstraint("flow", "resource"),
+    schema="ops",
+    comment="How far a resource has been read",
+)  # fmt: skip
+
+ops_delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("flow", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("entity", Text, nullable=False, comment="customer, sales_order, sales_order_line, shipment, ..."),
+    Column(
+        "operation", Text, nullable=False, comment="create, update, cancel, cancel_line, hold, release, ship, confirm"
+    ),
+    Column("key", Text, nullable=False, comment="Business key: key of the source record"),
+    Column("content_hash", Text),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("outcome", Text, nullable=False, server_default="sent", comment="sent, confirmed, rejected or unknown"),
+    Column("status", Integer, comment="HTTP status"),
+    Column("response_id", Text, comment="Id given by the target"),
+    Column("error", Text, comment="Refusal in words, without personal data"),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    Column("done_at", Moment),
+    Index(None, "entity", "key"),
+    Index("ix_delivery_open", "flow", postgresql_where=text("outcome IN ('sent', 'unknown')")),
+    schema="ops",
+    comment="One intended effect on a target, written before the call",
+)
+
+ops_link = Table(
+    "link",
+    metadata,
+    Column("entity", Text, nullable=False, comment="sales_order, customer, shipment"),
+    Column("source_key", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("other_key", Text, comment="The marketplace's own number, where there is one"),
+    Column("content_hash", Text, comment="Document last delivered"),
+    Column("version", Moment, comment="Source version last delivered"),
+    Column("confirmed_at", Moment, comment="Set once the source was told"),
+    Column(
+        "held", Boolean, nullable=False, server_default=text("false"), comment="We put it on hold: we may release it"
+    ),
+    Column(
+        "record_shipments", Boolean, nullable=False, server_default=text("false"), comment="As on stage.sales_order"
+    ),
+    Column("batch_id", BigInteger, comment="Batch that made or last changed it"),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    Column("updated_at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("entity", "source_key"),
+    Index(None, "entity", "target_id"),
+    Index(None, "entity", "other_key"),
+    schema="ops",
+    comment="Their id and our key, both ways",
+)
+
+ops_dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("flow", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("step", Text, nullable=False, comment="Step that refused it"),
+    Column("reasons", JSONB, nullable=False, comment="[{field, rule, value, says, do, line}]"),
+    Column("payload", JSONB, nullable=False, comment="The source record; personal data"),
+    Column("edited_payload", JSONB, comment="What a person made of it"),
+    Column("version", Moment, nullable=False),
+    Column("state", Text, nullable=False, server_default="open", comment="open, edited, replayed, resolved, dismissed"),
+    Column("times", Integer, nullable=False, server_default="1", comment="How often it was refused"),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    Column("updated_at", Moment, nullable=False, server_default=NOW),
+    Column("changed_by", Text, comment="Who edited, replayed or dismissed it"),
+    Column("note", Text, comment="Why, in that person's words"),
+    Index("uq_dead_letter_open", "flow", "key", unique=True, postgresql_where=text("state IN ('open', 'edited')")),
+    Index(None, "flow", "state"),
+    schema="ops",
+    comment="One refused record, with every reason",
+)
+
+ops_check_result = Table(
+    "check_result",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("batch_id", BigInteger, nullable=False, index=True),
+    Column("suite", Text, nullable=False),
+    Column("success", Boolean, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("rejected", Integer, nullable=False),
+    Column("result", JSONB, nullable=False, comment="Great Expectations' validation result"),
+    Column("created_at", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="One run of a suite over a batch",
+)
+
+ops_alert = Table(
+    "alert",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, comment="The same kind and key within the window is the same alert"),
+    Column("severity", Text, nullable=False, comment="alert (act now) or notice"),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False, comment="What happened and what to do; no personal data"),
+    Column("flow", Text),
+    Column("times", Integer, nullable=False, server_default="1"),
+    Column("first_at", Moment, nullable=False, server_default=NOW),
+    Column("last_at", Moment, nullable=False, server_default=NOW),
+    Column("sent_at", Moment, comment="When it left by the configured channels"),
+    Index(None, "kind", "key", "last_at"),
+    schema="ops",
+    comment="One alert, repeats counted",
+)
+
+ops_webhook_event = Table(
+    "webhook_event",
+    metadata,
+    Column("system", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("received_at", Moment, nullable=False, server_default=NOW),
+    Column("worked_at", Moment),
+    PrimaryKeyConstraint("system", "event_id"),
+    schema="ops",
+    comment="One notice received, worked at most once",
+)
+
+ops_audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
+    schema="ops",
+    comment="One thing a person did",
+)
+
+ops_circuit = Table(
+    "circuit",
+    metadata,
+    Column("system", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("opened_at", Moment),
+    Column("updated_at", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="One system's circuit breaker, shared by all processes",
+)
