@@ -399,3 +399,14 @@ ops_circuit = Table(
     schema="ops",
     comment="One system's circuit breaker, shared by all processes",
 )
+
+ops_rate_lease = Table(
+    "rate_lease",
+    metadata,
+    Column("system", Text, nullable=False),
+    Column("minute", Moment, nullable=False, comment="Start of the minute by the database's clock"),
+    Column("taken", Integer, nullable=False, comment="Requests leased in that minute by all processes"),
+    PrimaryKeyConstraint("system", "minute"),
+    schema="ops",
+    comment="One minute of one system's rate budget, shared by all processes",
+)

@@ -1,0 +1,154 @@
+"""Dead letters: refused records, each with every reason and what a person should do.
+
+States: open -> edited (payload changed) -> replayed (sent again, went through) | dismissed (a person decided that it
+need not go) | resolved (a newer version of the record went through by itself). At most one is open per record: a
+record that is refused again counts up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from crossdock.errors import ConfigError
+from crossdock.store.tables import ops_audit, ops_dead_letter as table
+
+OPEN = ("open", "edited")
+
+
+def bury(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes dead letters: mappings of flow, entity, key, batch_id, step, reasons, payload, version."""
+    if not rows:
+        return
+    statement = insert(table)
+    new = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c.flow, table.c.key],
+            index_where=table.c.state.in_(OPEN),
+            set_={
+                "batch_id": new.batch_id,
+                "entity": new.entity,
+                "step": new.step,
+                "reasons": new.reasons,
+                "payload": new.payload,
+                "version": new.version,
+                "state": "open",
+                "times": table.c.times + 1,
+                "updated_at": sa.func.now(),
+            },
+        ),
+        list(rows),
+    )
+
+
+def went_through(connection: sa.Connection, flow: str, keys: Sequence[str], *, replay: bool) -> None:
+    """Closes the open dead letters of records that have gone through: by a person's replay or by themselves."""
+    if keys:
+        connection.execute(
+            sa.update(table)
+            .where(
+                table.c.flow == flow,
+                table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+                table.c.state.in_(OPEN),
+            )
+            .values(state="replayed" if replay else "resolved", updated_at=sa.func.now())
+        )
+
+
+def find(connection: sa.Connection, which: str) -> sa.Row:
+    """The dead letter with this id, or the open (else newest) one of the record with this key. ConfigError if none."""
+    number = int(which) if which.isdigit() and len(which) < 19 else -1
+    row = connection.execute(
+        sa.select(table)
+        .where(sa.or_(table.c.id == number, table.c.key == which))
+        .order_by((table.c.id == number).desc(), table.c.state.in_(OPEN).desc(), table.c.updated_at.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        raise ConfigError(
+            f"There is no dead letter {which}.", do="`crossdock dead-letters list` shows their numbers and keys."
+        )
+    return row
+
+
+def listed(
+    connection: sa.Connection,
+    *,
+    flow: str | None = None,
+    state: str | None = "open",
+    rule: str | None = None,
+    limit: int = 500,
+) -> list[sa.Row]:
+    """Dead letters, oldest first; `state` "open" includes edited ones, None means all."""
+    query = sa.select(table).order_by(table.c.created_at, table.c.id).limit(limit)
+    if flow:
+        query = query.where(table.c.flow == flow)
+    if state:
+        query = query.where(table.c.state.in_(OPEN if state == "open" else (state,)))
+    if rule:
+        query = query.where(table.c.reasons.contains([{"rule": rule}]))
+    return list(connection.execute(query))
+
+
+def edit(connection: sa.Connection, dead_letter_id: int, payload: dict, *, who: str) -> None:
+    """Keeps what a person made of the payload, to be replayed."""
+    _change(connection, dead_letter_id, "edit", who, state="edited", edited_payload=payload)
+
+
+def dismiss(connection: sa.Connection, dead_letter_id: int, *, who: str, note: str) -> None:
+    """A person decided that the record need not be delivered, and why."""
+    _change(connection, dead_letter_id, "dismiss", who, state="dismissed", note=note)
+
+
+def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: str, **values: Any) -> None:
+    changed = connection.execute(
+        sa.update(table)
+        .where(table.c.id == dead_letter_id, table.c.state.in_(OPEN))
+        .values(**values, changed_by=who, updated_at=sa.func.now())
+        .returning(table.c.key)
+    ).one_or_none()
+    if changed is None:
+        raise ConfigError(
+            f"Dead letter {dead_letter_id} is not open any more.",
+            do="`crossdock dead-letters show` tells what became of it.",
+        )
+    connection.execute(
+        sa.insert(ops_audit).values(
+            who=who, action=f"dead-letter {action}", subject=str(dead_letter_id), detail={"key": changed.key}
+        )
+    )
+
+
+def carry_edits(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:
+    """(payload, edited payload) of the newest edited dead letter of each key, for `reapply`."""
+    rows = connection.execute(
+        sa.select(table.c.key, table.c.payload, table.c.edited_payload)
+        .distinct(table.c.key)
+        .where(
+            table.c.flow == flow,
+            table.c.edited_payload.is_not(None),
+            table.c.state != "dismissed",
+            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+        )
+        .order_by(table.c.key, table.c.id.desc())
+    )
+    return {key: (before, after) for key, before, after in rows.tuples()}
+
+
+def reapply(document: Any, before: Any, after: Any) -> Any:
+    """A person's edit, carried over to a newer version of the record: what was edited and is still as it was before
+    the edit takes the edited value; what the source has changed since wins."""
+    if isinstance(document, dict) and isinstance(before, dict) and isinstance(after, dict):
+        merged = dict(document)
+        for name in before.keys() | after.keys():
+            if name in document or name in after:
+                merged[name] = reapply(document.get(name), before.get(name), after.get(name))
+        return merged
+    if isinstance(document, list) and isinstance(before, list) and isinstance(after, list):
+        if len(document) == len(before) == len(after):
+            return [reapply(*parts) for parts in zip(document, before, after, strict=True)]
+    return after if document == before else document

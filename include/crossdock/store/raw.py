@@ -1,0 +1,164 @@
+"""Records as received: what is known already, what is new, and how it comes back.
+
+In: JSON bytes with key and version. Out: rows of a raw table by binary COPY; payload bytes of a batch.
+Never: parses a payload. A record whose bytes are known makes no work downstream.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import psycopg2
+import sqlalchemy as sa
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+_TRAILER = struct.pack("!h", -1)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
+# An escaped U+0000, not an escaped backslash followed by "u0000": jsonb cannot hold the former.
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as received. `hash` is of the bytes that the list gave, `payload` of what is kept (they differ for
+    an order that a list cuts)."""
+
+    key: str
+    version: datetime
+    hash: str
+    payload: bytes
+
+
+def digest(received: bytes) -> str:
+    """The hash by which a record is known again (BLAKE2b, 128 bits)."""
+    return blake2b(received, digest_size=16).hexdigest()
+
+
+def known(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> set[tuple[str, str]]:
+    """Which (key, hash) of `records` the table holds already. The payloads stay here: only the hashes travel."""
+    if not records:
+        return set()
+    wanted = (
+        sa.func.unnest(
+            sa.bindparam("keys", [r.key for r in records], type_=sa.ARRAY(sa.Text)),
+            sa.bindparam("hashes", [r.hash for r in records], type_=sa.ARRAY(sa.Text)),
+        )
+        .table_valued("key", "hash")
+        .render_derived()
+    )
+    matched = sa.select(table.c.key, table.c.hash).join(
+        wanted, sa.and_(table.c.key == wanted.c.key, table.c.hash == wanted.c.hash)
+    )
+    return {(key, hashed) for key, hashed in connection.execute(matched)}
+
+
+def insert(
+    connection: sa.Connection, table: sa.Table, records: Sequence[Record], batch_id: int
+) -> list[tuple[Record, str]]:
+    """Appends `records` by COPY and returns those that Postgres cannot hold, each with the reason in its words.
+
+    A poison record is found by halving, so that it never stops the others.
+    """
+    if not records:
+        return []
+    savepoint = connection.begin_nested()
+    try:
+        cursor = connection.connection.cursor()
+        cursor.copy_expert(
+            f"COPY {table.fullname} (key, version, hash, payload, altered, batch_id) FROM STDIN (FORMAT binary)",
+            io.BytesIO(b"".join(_rows(records, batch_id))),
+            size=1 << 20,
+        )
+        savepoint.commit()
+        return []
+    except psycopg2.DataError as error:
+        savepoint.rollback()
+        if len(records) == 1:
+            return [(records[0], str(error).splitlines()[0])]
+        half = len(records) // 2
+        return insert(connection, table, records[:half], batch_id) + insert(connection, table, records[half:], batch_id)
+
+
+def _rows(records: Sequence[Record], batch_id: int) -> Iterator[bytes]:
+    yield _HEADER
+    batch = struct.pack("!iq", 8, batch_id)
+    for record in records:
+        payload, altered = record.payload, None
+        if b"\\u0000" in payload:
+            payload, count = _NUL.subn(rb"\1", payload)
+            altered = f"{count} x U+0000".encode() if count else None
+        key, hashed = record.key.encode(), record.hash.encode()
+        since = record.version - _EPOCH
+        yield struct.pack("!hi", 6, len(key)) + key
+        yield struct.pack("!iqi", 8, (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds, len(hashed))
+        yield hashed + struct.pack("!ib", len(payload) + 1, 1)
+        yield payload
+        yield (struct.pack("!i", -1) if altered is None else struct.pack("!i", len(altered)) + altered) + batch
+    yield _TRAILER
+
+
+def claim(connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch_id: int) -> list[str]:
+    """Hands the newest version of each key to `batch_id`, to be worked again; returns the keys found."""
+    if not keys:
+        return []
+    newest = (
+        sa.select(table.c.key, table.c.hash)
+        .distinct(table.c.key)
+        .where(table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
+        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
+        .subquery()
+    )
+    moved = (
+        sa.update(table)
+        .where(table.c.key == newest.c.key, table.c.hash == newest.c.hash)
+        .values(batch_id=batch_id)
+        .returning(table.c.key)
+    )
+    return list(connection.scalars(moved))
+
+
+def payloads(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[tuple[str, str, str | None, bytes]]:
+    """(key, version, altered, payload) of a batch: of each key the newest version that the batch holds.
+
+    COPY in text form: jsonb holds neither tab nor line feed, so only the backslash has to be undone.
+    """
+    newest = (
+        sa.select(
+            table.c.key,
+            sa.func.to_char(sa.func.timezone("UTC", table.c.version), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            table.c.altered,
+            table.c.payload.cast(sa.Text),
+        )
+        .distinct(table.c.key)
+        .where(table.c.batch_id == batch_id)
+        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
+    )
+    compiled = newest.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    buffer = io.BytesIO()
+    connection.connection.cursor().copy_expert(f"COPY ({compiled}) TO STDOUT", buffer, size=1 << 20)
+    rows = []
+    for line in buffer.getvalue().splitlines():
+        key, version, altered, payload = line.split(b"\t")
+        if b"\\" in key:
+            key = _unescape(key)
+        rows.append(
+            (
+                key.decode(),
+                version.decode(),
+                None if altered == b"\\N" else altered.decode(),
+                payload.replace(b"\\\\", b"\\"),
+            )
+        )
+    return rows
+
+
+def _unescape(text: bytes) -> bytes:
+    """COPY's text escapes, undone."""
+    pairs = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+    return re.sub(rb"\\(.)", lambda match: pairs.get(match[1], match[1]), text)
