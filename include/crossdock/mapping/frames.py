@@ -1,0 +1,93 @@
+"""Two frames that hold a batch of documents: heads and lines.
+
+In: parsed documents. Out: `head` and `lines`, pandas frames. Never: a float, an object column of Decimals, a loop per row.
+
+`head` has one row per document and a RangeIndex; its columns are contract paths with dots (`ShippingAddress.City`).
+`lines` has one row per line, sorted by `_row` (int64, the position of its head row) and `_line` (int64, the position
+within the document, from 0); its other columns are paths relative to the line (`SKU`).
+
+| contract type | column |
+|---|---|
+| number | Int64, scaled by 10,000 (`12.99` is `129900`) |
+| integer | Int64 |
+| boolean | boolean |
+| text, moment, date | str; missing is NaN, "" stays "" |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+SCALE = 10_000  # one unit of money is 10,000 in a frame, on both sides
+CENT = 100  # the smallest step of an amount with two places, in a frame
+
+ROW = "_row"  # in lines: position of the head row
+LINE = "_line"  # in lines: position within the document
+
+
+@dataclass
+class Frames:
+    """Heads and lines of a batch; see the module for their shape."""
+
+    head: pd.DataFrame
+    lines: pd.DataFrame
+
+    def keep(self, wanted: np.ndarray | pd.Series) -> Frames:
+        """The documents whose head row is marked in `wanted` (bool, one per head row), renumbered from 0."""
+        mask = np.asarray(wanted, dtype=bool)
+        head = self.head[mask].reset_index(drop=True)
+        number = np.cumsum(mask) - 1
+        rows = self.lines[ROW].to_numpy()
+        lines = self.lines[mask[rows]].reset_index(drop=True)
+        lines[ROW] = number[lines[ROW].to_numpy()]
+        return Frames(head, lines)
+
+
+def sum_by_head(frames: Frames, values: pd.Series | np.ndarray) -> np.ndarray:
+    """int64 sum per head row of a column aligned to `lines`; missing counts as 0, a head without lines is 0."""
+    amounts = (
+        values.fillna(0).to_numpy(dtype=np.int64) if isinstance(values, pd.Series) else np.asarray(values, np.int64)
+    )
+    total = np.zeros(len(frames.head), dtype=np.int64)
+    rows = frames.lines[ROW].to_numpy()
+    if not len(rows):
+        return total
+    starts = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+    total[rows[starts]] = np.add.reduceat(amounts, starts)
+    return total
+
+
+def count_by_head(frames: Frames) -> np.ndarray:
+    """int64 number of lines per head row."""
+    return np.bincount(frames.lines[ROW].to_numpy(), minlength=len(frames.head)).astype(np.int64)
+
+
+def scaled(text: str | int) -> int:
+    """A written amount as it stands in a frame: `scaled("12.99") == 129900`. Raises ValueError beyond four places."""
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        value = Decimal(text) * SCALE
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not an amount") from None
+    if value != value.to_integral_value():
+        raise ValueError(f"{text!r} has more than four decimals")
+    return int(value)
+
+
+def written(amount: int) -> str:
+    """A frame's amount as people write it, with two to four places: `written(129900) == "12.99"`."""
+    sign = "-" if amount < 0 else ""
+    whole, part = divmod(abs(int(amount)), SCALE)
+    places = f"{part:04d}"
+    return f"{sign}{whole}.{places[:2]}{places[2:].rstrip('0')}"
+
+
+def written_all(amounts: pd.Series) -> pd.Series:
+    """`written` for a whole column (str, same index); missing stays missing. Works on distinct values."""
+    codes, distinct = pd.factorize(amounts)
+    texts = np.array([written(value) for value in distinct] + [None], dtype=object)
+    return pd.Series(texts[codes], index=amounts.index, dtype="str")
