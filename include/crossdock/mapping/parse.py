@@ -1,0 +1,353 @@
+"""From the bytes of a batch of documents to frames, exactly.
+
+In: JSON documents as bytes and the schema they should follow. Out: `Frames` of the readable ones, one problem for each
+reason why another is not. Never: a float, a crash because of one document, a value lost without a word.
+
+pyarrow reads the whole batch by an explicit schema (decimals of 18 digits, 4 of them after the point). When it cannot,
+the batch is halved until the documents that stop it stand alone; each of these is read by Python's own parser, which
+knows what pyarrow does not (`5.0` is an integer, `1.00000` has no fifth decimal) or says what is wrong with it.
+
+What this step decides is only what a frame cannot hold: types, more than four decimals, too many digits, a field given
+twice, text that is no Unicode. Lengths, codes and ranges are for the checks, so that all reasons come together. A null,
+an absent field and a field of an object that is null are the same: missing. A number in quotes is read as that number
+where pyarrow takes it (amounts), for its value is exact. Fields that the contract does not name are left out, as it
+asks, and named in `unknown`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pajson
+
+from crossdock.mapping import contracts, problems
+from crossdock.mapping.contracts import Document, Field
+from crossdock.mapping.frames import LINE, ROW, SCALE, Frames
+
+_LARGEST_AMOUNT = 10**18 - 1  # what decimal128(18, 4) may hold, in ten-thousandths
+_LARGEST_INTEGER = 2**63 - 1
+_SAMPLE = 100  # documents looked at for fields that the contract does not name
+_ASK = "Correct the payload and replay it, or ask Channel Advisor's support why it was sent like this."
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+class Parsed(NamedTuple):
+    """What came of a batch. `kept[i]` is the position in `payloads` of head row i; `problems` name documents by
+    their position in `payloads` (column `_row`), for they have no head row; `unknown` are paths that no contract names."""
+
+    frames: Frames
+    problems: pd.DataFrame
+    kept: np.ndarray
+    unknown: set[str]
+
+
+def read_documents(payloads: Sequence[bytes], system: str, schema: str, lines: str = "OrderItems") -> Parsed:
+    """Reads `payloads`, each one document of `schema`, whose list `lines` becomes the lines frame."""
+    document = contracts.document(system, schema)
+    table, kept, found = _read(payloads, np.arange(len(payloads)), document)
+    return Parsed(_frames(table, document, lines), problems.concat(found), kept, _unknown(payloads, document))
+
+
+# ---- bytes to Arrow ------------------------------------------------------------------------------------------------
+
+
+def _read(
+    payloads: Sequence[bytes], positions: np.ndarray, document: Document
+) -> tuple[pa.Table, np.ndarray, list[pd.DataFrame]]:
+    """One table of the readable payloads, their positions, and the problems of the others."""
+    table = _arrow([payloads[position] for position in positions], document)
+    if table is not None:
+        return table, positions, []
+    if len(positions) > 1:
+        half = len(positions) // 2
+        parts = [_read(payloads, part, document) for part in (positions[:half], positions[half:])]
+        return (
+            pa.concat_tables([table for table, _, _ in parts]),
+            np.concatenate([kept for _, kept, _ in parts]),
+            [problem for _, _, found in parts for problem in found],
+        )
+    mended, reasons = _read_alone(payloads[positions[0]], document)
+    table = _arrow([mended], document) if not reasons else None
+    if table is not None:
+        return table, positions, []
+    nothing = contracts.arrow_schema(document.system, document.name).empty_table()
+    reasons = reasons or [_reason("", "unreadable", "", "The document cannot be read.")]
+    return nothing, positions[:0], [_problem(positions[0], *reason) for reason in reasons]
+
+
+def _arrow(payloads: list[bytes], document: Document) -> pa.Table | None:
+    """The payloads as a table with one row each; None when anything stands in the way."""
+    schema = contracts.arrow_schema(document.system, document.name)
+    if not payloads:
+        return schema.empty_table()
+    joined = b"\n".join(payloads)
+    if joined.count(b"\n") != len(payloads) - 1:  # a line is a document; between tokens a line feed is a blank
+        payloads = [payload.replace(b"\r", b" ").replace(b"\n", b" ") for payload in payloads]
+        joined = b"\n".join(payloads)
+    if not all(payload.lstrip()[:1] == b"{" and payload.rstrip()[-1:] == b"}" for payload in payloads):
+        return None
+    try:
+        joined.decode()
+        table = pajson.read_json(
+            io.BytesIO(joined),
+            read_options=pajson.ReadOptions(block_size=max(1 << 20, 1 + max(map(len, payloads)))),
+            parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    return table if table.num_rows == len(payloads) and _fits(table.columns) else None
+
+
+def _fits(columns: list[pa.ChunkedArray]) -> bool:
+    """Whether every decimal has at most 18 digits (pyarrow does not always look) and no line is null."""
+    for column in columns:
+        for chunk in column.chunks:
+            if not _chunk_fits(chunk):
+                return False
+    return True
+
+
+def _chunk_fits(chunk: pa.Array) -> bool:
+    if pa.types.is_struct(chunk.type):
+        return all(_chunk_fits(chunk.field(number)) for number in range(chunk.type.num_fields))
+    if pa.types.is_list(chunk.type):
+        inner = pc.list_flatten(chunk)
+        return inner.null_count == 0 and _chunk_fits(inner)
+    if pa.types.is_decimal(chunk.type):
+        low, high = _words(chunk)
+        return bool((high == low >> 63).all()) and bool((np.abs(low) <= _LARGEST_AMOUNT).all())
+    return True
+
+
+def _words(chunk: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high int64 words of a decimal array, 0 where it is null."""
+    words = np.frombuffer(chunk.buffers()[1], dtype=np.int64)[2 * chunk.offset : 2 * (chunk.offset + len(chunk))]
+    words = words.reshape(-1, 2)
+    if chunk.null_count:
+        words = np.where(chunk.is_valid().to_numpy(zero_copy_only=False)[:, None], words, 0)
+    return words[:, 0], words[:, 1]
+
+
+# ---- one document alone --------------------------------------------------------------------------------------------
+
+Reason = tuple[str, str, str, str]  # field, rule, value, sentence
+
+
+class _Pairs(dict):
+    """A JSON object that remembers which names it was given twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Pairs:
+    made = _Pairs(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        made.twice = tuple(sorted({name for name in names if names.count(name) > 1}))
+    return made
+
+
+def _not_a_number(text: str) -> Any:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _read_alone(payload: bytes, document: Document) -> tuple[bytes, list[Reason]]:
+    """The document written anew so that pyarrow can read it, or the reasons why it cannot be read."""
+    try:
+        content = json.loads(
+            payload.decode(),
+            parse_float=Decimal,
+            parse_int=Decimal,
+            parse_constant=_not_a_number,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError as error:
+        return b"", [_reason("", "not_unicode", "", f"The document is not UTF-8: byte {error.start} is {error.reason}.")]
+    except (ValueError, InvalidOperation, RecursionError) as error:
+        return b"", [_reason("", "not_json", "", f"The document is not JSON: {error}.")]
+    if not isinstance(content, dict):
+        return b"", [_reason("", "not_an_object", "", "The document is JSON, but not an object.")]
+    reasons: list[Reason] = []
+    clean = _clean_object(content, document, "", "", reasons.append)
+    return (b"" if reasons else _ENCODER.encode(clean)), reasons
+
+
+def _clean_object(
+    content: dict, document: Document, prefix: str, shown: str, report: Callable[[Reason], None]
+) -> dict[str, Any]:
+    """The known fields of an object with their values as the contract's types. `prefix`: its path in the document,
+    `shown`: the path as people see it, with line numbers."""
+    for name in getattr(content, "twice", ()):
+        if prefix + name in document.fields:
+            report(_reason(shown + name, "given_twice", "", "{field} is given twice in one object."))
+    clean: dict[str, Any] = {}
+    for name, value in content.items():
+        field = document.fields.get(prefix + name)
+        if field is not None and value is not None:
+            clean[name] = _clean(value, field, document, shown + name, report)
+    return clean
+
+
+def _clean(value: Any, field: Field, document: Document, shown: str, report: Callable[[Reason], None]) -> Any:
+    if field.type == "object":
+        if isinstance(value, dict):
+            return _clean_object(value, document, field.path + ".", shown + ".", report)
+    elif field.type == "array":
+        if isinstance(value, list):
+            return list(_clean_items(value, field, shown, report))
+    elif field.type == "boolean":
+        if isinstance(value, bool):
+            return value
+    elif field.type in ("integer", "number"):
+        if isinstance(value, Decimal):
+            return _clean_number(value, field, shown, report)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            report(_reason(shown, "not_unicode", "", "{field} holds half a character (a lone surrogate)."))
+        return value
+    report(_reason(shown, "wrong_type", _as_json(value), f"{{field}} should be {_A[field.type]}, it is {{value}}."))
+    return None
+
+
+_A = {
+    "object": "an object",
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "text": "text",
+    "moment": "text that holds a moment",
+    "date": "text that holds a date",
+}
+
+
+def _clean_items(items: list, field: Field, shown: str, report: Callable[[Reason], None]) -> Iterator[Any]:
+    for number, item in enumerate(items):
+        where = f"{shown}[{number}]"
+        if field.items is None:
+            if isinstance(item, str):
+                yield item
+                continue
+        elif isinstance(item, dict):
+            yield _clean_object(item, field.items, "", where + ".", report)
+            continue
+        wanted = "an object" if field.items else "text"
+        report(_reason(where, "wrong_type", _as_json(item), f"{{field}} should be {wanted}, it is {{value}}."))
+
+
+def _clean_number(value: Decimal, field: Field, shown: str, report: Callable[[Reason], None]) -> int | Decimal | None:
+    """int for an integer field, Decimal for a number, both as pyarrow reads them; None and a reason otherwise."""
+    text = _as_json(value)
+    power = SCALE if field.type == "number" else 1
+    if value.adjusted() > 18:  # before any arithmetic: 1e999999999 has no digits to count
+        report(_reason(shown, "too_large", text, "{field} is {value}, which has too many digits."))
+        return None
+    units = value.scaleb(4) if power == SCALE else value
+    if value.adjusted() < -1000 or units != units.to_integral_value():
+        says = "{field} has more than four decimals: {value}." if power == SCALE else "{field} is no whole number: {value}."
+        report(_reason(shown, "too_many_decimals" if power == SCALE else "wrong_type", text, says))
+        return None
+    if abs(int(units)) > (_LARGEST_AMOUNT if power == SCALE else _LARGEST_INTEGER):
+        report(_reason(shown, "too_large", text, "{field} is {value}, which has too many digits."))
+        return None
+    return int(units) if power == 1 else Decimal(int(units)).scaleb(-4)
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _reason(field: str, rule: str, value: str, says: str) -> Reason:
+    return field, rule, value, says
+
+
+def _problem(position: int, field: str, rule: str, value: str, says: str) -> pd.DataFrame:
+    return problems.make([position], field=field, rule=rule, value=value, says=says, do=_ASK)
+
+
+# ---- Arrow to frames -----------------------------------------------------------------------------------------------
+
+
+def _frames(table: pa.Table, document: Document, lines: str) -> Frames:
+    items = table[lines].combine_chunks()
+    if isinstance(items, pa.ChunkedArray):  # combine_chunks of an empty column, of one too large for one chunk
+        items = pa.concat_arrays(items.chunks) if items.num_chunks else pa.array([], items.type)
+    head = _columns(table.drop_columns([lines]), document)
+    parents = pc.list_parent_indices(items).to_numpy().astype(np.int64)
+    counts = pc.fill_null(pc.list_value_length(items), 0).to_numpy().astype(np.int64)
+    first = np.cumsum(counts) - counts
+    flat = pc.list_flatten(items)
+    inner = document.fields[lines].items
+    if inner is None:
+        raise ValueError(f"{lines} is no list of objects in {document.name}")
+    below = _columns(pa.Table.from_batches([pa.RecordBatch.from_struct_array(flat)]), inner)
+    below.insert(0, ROW, parents)
+    below.insert(1, LINE, np.arange(len(parents), dtype=np.int64) - first[parents])
+    return Frames(head, below)
+
+
+def _columns(table: pa.Table, document: Document) -> pd.DataFrame:
+    """A table with its structs opened into columns with dotted names; lists stay behind."""
+    while any(pa.types.is_struct(kind) for kind in table.schema.types):
+        table = table.flatten()
+    series = {
+        name: _series(column)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if not pa.types.is_list(column.type)
+    }
+    return pd.DataFrame(series, index=pd.RangeIndex(table.num_rows))
+
+
+def _series(column: pa.ChunkedArray) -> pd.Series:
+    if pa.types.is_decimal(column.type):
+        words = [_words(chunk)[0] for chunk in column.chunks]
+        values = np.concatenate(words) if words else np.zeros(0, dtype=np.int64)
+        valid = column.is_valid().to_numpy() if column.null_count else np.ones(len(values), dtype=bool)
+        return pd.Series(pd.arrays.IntegerArray(np.ascontiguousarray(values), ~valid))
+    if pa.types.is_int64(column.type):
+        return pd.Series(pd.Int64Dtype().__from_arrow__(column))
+    if pa.types.is_boolean(column.type):
+        return pd.Series(pd.BooleanDtype().__from_arrow__(column))
+    return pd.Series(pd.array(column, dtype="str"))
+
+
+def _unknown(payloads: Sequence[bytes], document: Document) -> set[str]:
+    """Paths in some of the documents that the contract does not name; lists as `Lines[]`."""
+    found: set[str] = set()
+    step = max(1, len(payloads) // _SAMPLE)
+    for payload in payloads[::step]:
+        try:
+            content = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            continue  # it is among the problems
+        if isinstance(content, dict):
+            _unknown_in(content, document, "", "", found)
+    return found
+
+
+def _unknown_in(content: dict, document: Document, prefix: str, shown: str, found: set[str]) -> None:
+    for name, value in content.items():
+        field = document.fields.get(prefix + name)
+        if field is None:
+            found.add(shown + name)
+        elif isinstance(value, dict):
+            _unknown_in(value, document, field.path + ".", shown + name + ".", found)
+        elif isinstance(value, list) and field.items:
+            for item in value:
+                if isinstance(item, dict):
+                    _unknown_in(item, field.items, "", f"{shown}{name}[].", found)
