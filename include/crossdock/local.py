@@ -27,6 +27,7 @@ from crossdock.settings import run_dir
 DATABASES = ("airflow", "crossdock")
 USER = "postgres"
 START_SECONDS = 60.0  # a server that was killed first works through its log
+SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel takes 107 on Linux and 103 on macOS
 
 # Airflow notes every heartbeat; losing the last half second of those after a power cut does no harm. Crossdock's own
@@ -110,7 +111,7 @@ def _url(socket_dir: Path, database: str) -> str:
 
 def _socket_dir(folder: Path) -> Path:
     """The data folder, which only its owner may enter; for a path too long for a socket, the package's own choice."""
-    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
+    if len(os.fsencode(folder / SOCKET)) <= SOCKET_PATH_LIMIT:
         return folder
     try:
         return Path((folder / "postmaster.pid").read_text().splitlines()[4])
@@ -154,9 +155,9 @@ def _starting(folder: Path) -> Iterator[None]:
     try:
         yield
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError, RuntimeError, OperationalError) as error:
-        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        reason = _last_words(folder) or str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"The embedded Postgres in {folder} cannot start: {_last_words(folder) or (reason or ['no reason given'])[-1]}",
+            f"The embedded Postgres in {folder} cannot start: {reason}",
             do=f"See {folder / 'log'}. Free disk or memory if it asks for them; or set AIRFLOW_CONN_CROSSDOCK to "
             "another Postgres server.",
         ) from error
@@ -178,6 +179,7 @@ def _start(folder: Path) -> None:
     while True:
         try:
             get_server(folder, cleanup_mode=None)
+            (_socket_dir(folder) / SOCKET).chmod(0o700)  # whoever reaches the socket is let in: only the owner may
             return
         except (subprocess.TimeoutExpired, AssertionError) as error:
             if time.monotonic() > until:
