@@ -1,0 +1,184 @@
+"""Leaves a system alone that is down.
+
+In: the outcome of every attempt. Out: `CircuitOpen` at once while the circuit is open; one trial after the pause.
+Never: a lock held during a request, a database call for a request that goes well, a count for 429 or for a refusal.
+
+State is shared by all processes in ops.circuit, in memory where no database is given:
+closed --failures in a row--> open --pause over, one process claims the trial--> half_open --> closed or open again.
+Why not pybreaker: docs/decisions/002-circuit-breaker.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Engine, text
+
+from crossdock.errors import CircuitOpen
+from crossdock.systems.failures import NAMES
+from crossdock.systems.limits import Limits, load
+from crossdock.systems.shared import transaction
+
+REFRESH_SECONDS = 1.0  # how old this process's view of the shared state may be
+
+
+@dataclass
+class State:
+    """One circuit: name of the state, failures in a row, seconds since it opened or its trial began."""
+
+    state: str = "closed"  # "closed", "open", "half_open"
+    failures: int = 0
+    age: float = 0.0
+
+
+class Store(Protocol):
+    """Where the state lives. Every method is one atomic step."""
+
+    def read(self) -> State: ...
+
+    def failed(self, most: int) -> State:
+        """Counts a failure; opens the circuit at `most`, or when the trial failed."""
+
+    def closed(self) -> None:
+        """The system answered."""
+
+    def claim(self, pause: float) -> bool:
+        """True for the one caller that may try, once the pause is over; an abandoned trial is claimed anew."""
+
+
+class MemoryStore:
+    """For one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state, self._failures, self._since = "closed", 0, 0.0
+
+    def read(self) -> State:
+        with self._lock:
+            return State(self._state, self._failures, time.monotonic() - self._since)
+
+    def failed(self, most: int) -> State:
+        with self._lock:
+            self._failures += 1
+            if self._state == "half_open" or (self._state == "closed" and self._failures >= most):
+                self._state, self._since = "open", time.monotonic()
+            return State(self._state, self._failures, time.monotonic() - self._since)
+
+    def closed(self) -> None:
+        with self._lock:
+            self._state, self._failures = "closed", 0
+
+    def claim(self, pause: float) -> bool:
+        with self._lock:
+            if self._state == "closed" or time.monotonic() - self._since < pause:
+                return False
+            self._state, self._since = "half_open", time.monotonic()
+            return True
+
+
+_READ = (
+    "SELECT state, failures, extract(epoch FROM clock_timestamp() - updated_at) FROM ops.circuit WHERE system = :system"
+)
+_FAILED = """
+INSERT INTO ops.circuit AS c (system, state, failures, opened_at, updated_at)
+VALUES (:system, CASE WHEN :most <= 1 THEN 'open' ELSE 'closed' END, 1,
+        CASE WHEN :most <= 1 THEN clock_timestamp() END, clock_timestamp())
+ON CONFLICT (system) DO UPDATE SET
+  failures = c.failures + 1,
+  state = CASE WHEN c.state <> 'closed' OR c.failures + 1 >= :most THEN 'open' ELSE 'closed' END,
+  opened_at = CASE WHEN c.state = 'half_open' OR (c.state = 'closed' AND c.failures + 1 >= :most)
+                   THEN clock_timestamp() ELSE c.opened_at END,
+  updated_at = CASE WHEN c.state = 'open' THEN c.updated_at ELSE clock_timestamp() END
+RETURNING state, failures, extract(epoch FROM clock_timestamp() - updated_at)
+"""
+_CLOSED = """
+UPDATE ops.circuit SET state = 'closed', failures = 0, opened_at = NULL, updated_at = clock_timestamp()
+WHERE system = :system AND (state <> 'closed' OR failures > 0)
+"""
+_CLAIM = """
+UPDATE ops.circuit SET state = 'half_open', updated_at = clock_timestamp()
+WHERE system = :system AND state <> 'closed' AND updated_at <= clock_timestamp() - make_interval(secs => :pause)
+RETURNING 1
+"""
+
+
+class PostgresStore:
+    """One row of ops.circuit a system. `updated_at` is when it opened, or when its trial began; `opened_at` for people."""
+
+    def __init__(self, engine: Engine, system: str) -> None:
+        self._engine, self._system = engine, system
+
+    def read(self) -> State:
+        return self._state(_READ)
+
+    def failed(self, most: int) -> State:
+        return self._state(_FAILED, most=most)
+
+    def closed(self) -> None:
+        with transaction(self._engine) as connection:
+            connection.execute(text(_CLOSED), {"system": self._system})
+
+    def claim(self, pause: float) -> bool:
+        with transaction(self._engine) as connection:
+            return connection.execute(text(_CLAIM), {"system": self._system, "pause": pause}).first() is not None
+
+    def _state(self, statement: str, **values: object) -> State:
+        with transaction(self._engine) as connection:
+            row = connection.execute(text(statement), {"system": self._system, **values}).first()
+        return State(row[0], row[1], float(row[2])) if row else State()
+
+
+class Breaker:
+    """The circuit of one system, shared by the threads of a process and, with an engine, by all processes."""
+
+    def __init__(self, system: str, limits: Limits | None = None, engine: Engine | None = None) -> None:
+        limits = limits or load(system)
+        self.system = system
+        self._most, self._pause = limits.failures_to_open, limits.open_seconds
+        self._store: Store = PostgresStore(engine, system) if engine is not None else MemoryStore()
+        self._lock = threading.Lock()
+        self._seen, self._seen_at = State(), float("-inf")
+
+    def before(self) -> None:
+        """Before an attempt. CircuitOpen(retry_after) while the system is to be left alone."""
+        state = self._view()
+        if state.state == "closed" or self._claim(state):
+            return
+        wait = max(self._pause - state.age, REFRESH_SECONDS)
+        raise CircuitOpen(
+            f"{NAMES.get(self.system, self.system)} is left alone for {wait:.0f} s: it failed {state.failures} times in a row.",
+            retry_after=wait,
+            do="Its flows go on by themselves once it answers; ask its operator if it stays down.",
+            system=self.system,
+        )
+
+    def succeeded(self) -> None:
+        """The system answered, whatever it said about the record."""
+        if self._seen.failures or self._seen.state != "closed":
+            self._store.closed()
+            self._remember(State())
+
+    def failed(self) -> None:
+        """The system failed, or could not be reached."""
+        self._remember(self._store.failed(self._most))
+
+    def _claim(self, state: State) -> bool:
+        if state.age < self._pause or not self._store.claim(self._pause):
+            return False
+        self._remember(State("half_open", state.failures))
+        return True
+
+    def _view(self) -> State:
+        """The shared state, read anew once a second; its age grows in between."""
+        age = time.monotonic() - self._seen_at
+        if age >= REFRESH_SECONDS:
+            return self._remember(self._store.read())
+        return State(self._seen.state, self._seen.failures, self._seen.age + age)
+
+    def _remember(self, state: State) -> State:
+        with self._lock:
+            self._seen, self._seen_at = state, time.monotonic()
+        return state

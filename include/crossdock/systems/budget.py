@@ -1,0 +1,426 @@
+"""How much may be asked of a system, by all processes together.
+
+In: the limits of systems.yaml, and a database to share them through. Out: a place to send one request from, `with budget.place():`.
+Never: more requests in any minute, or more at once, than the limits say; a database call for every request.
+
+Tokens are leased in blocks that a process must spend within `LEASE_SECONDS`; leases are counted over a minute plus that
+time, so no minute holds more requests than the limit, whenever within its lease a token is spent. Places ("at once") are
+advisory locks on a connection of their own: a process that is killed frees them with its connection. A process keeps a
+place between its requests, but gives it up when idle, and after a turn of a second if others wait.
+Why not pyrate-limiter's bucket: docs/decisions/001-rate-budget.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection as Database
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from crossdock.errors import ConfigError, RateLimited, Transient
+from crossdock.systems.failures import NAMES
+from crossdock.systems.limits import Limits, load
+from crossdock.systems.shared import transaction, unanswered
+
+LEASE_SECONDS = 2.0
+MARGIN_SECONDS = 1.0  # requests take time to arrive
+WINDOW_SECONDS = 60.0 + LEASE_SECONDS + MARGIN_SECONDS
+LARGEST_LEASE = 20  # tokens
+TURN_SECONDS = 1.0
+IDLE_SECONDS = 0.1
+WAIT_SECONDS = 0.2  # one wait for a place, before all are looked at again
+LONGEST_WAIT = 300.0  # for a place or a token, before the caller is told
+
+
+@dataclass
+class Grant:
+    """What a ledger gave: tokens, or none and the seconds until it is worth asking again."""
+
+    tokens: int
+    wait: float = 0.0
+
+
+class Ledger(Protocol):
+    """Counts tokens over the window."""
+
+    def lease(self, want: int) -> Grant: ...
+
+    def pause(self, seconds: float) -> None: ...
+
+    def remaining(self, tokens: int) -> None: ...
+
+
+class Places(Protocol):
+    """Bounds requests at once."""
+
+    def take(self, until: float) -> int | None:
+        """A place, or None when the moment `until` (monotonic) came first."""
+
+    def give(self, place: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Budget:
+    """Rate and concurrency of one system. Thread safe; with an engine shared by all processes on that database."""
+
+    def __init__(self, system: str, limits: Limits | None = None, engine: Engine | None = None) -> None:
+        limits = limits or load(system)
+        if limits.requests_per_minute < 1 or limits.at_once < 1:
+            raise ConfigError(
+                f"systems.yaml leaves {system} no requests.", do="Set both limits above 0.", system=system
+            )
+        self.system = system
+        self._ledger: Ledger
+        self._places: Places
+        if engine is None:
+            self._ledger = MemoryLedger(limits.requests_per_minute)
+            self._places = MemoryPlaces(limits.at_once)
+        else:
+            self._ledger = PostgresLedger(engine, system, limits.requests_per_minute)
+            self._places = PostgresPlaces(engine, system, limits.at_once)
+        self._lock = threading.Lock()
+        self._tokens, self._until, self._block = 0, 0.0, 1
+
+    @contextmanager
+    def place(self, wait: float = LONGEST_WAIT) -> Iterator[None]:
+        """A place and a token for one request. RateLimited when there is neither for `wait` seconds."""
+        until = time.monotonic() + wait
+        self._spend(until)
+        place = self._places.take(until)
+        if place is None:
+            raise self._exhausted(wait, "at_once")
+        try:
+            yield
+        finally:
+            self._places.give(place)
+
+    def paused(self, seconds: float) -> None:
+        """The system asked everyone to wait (429 with Retry-After)."""
+        with self._lock:
+            self._tokens = 0
+        self._ledger.pause(seconds)
+
+    def remaining(self, tokens: int, limit: int | None = None) -> None:
+        """The system says how many requests are left in its minute: others use the same account, so never believe in more.
+
+        Looked at only near the end of the minute's budget, for it costs a database call.
+        """
+        if tokens * 10 < (limit or tokens * 10 + 1) and tokens < self._tokens + LARGEST_LEASE:
+            with self._lock:
+                self._tokens = min(self._tokens, tokens)
+            self._ledger.remaining(tokens)
+
+    def close(self) -> None:
+        """Gives back the connection and its places."""
+        self._places.close()
+
+    def _spend(self, until: float) -> None:
+        """Takes one token, leasing a block when there is none."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                if self._tokens and now < self._until:
+                    self._tokens -= 1
+                    return
+                # A block that was used up in time was too small, one that ran out of time too large.
+                self._block = (
+                    1 if self._tokens or now >= self._until + LEASE_SECONDS else min(self._block * 2, LARGEST_LEASE)
+                )
+                grant = self._ledger.lease(self._block)
+                if grant.tokens:
+                    self._tokens, self._until = grant.tokens - 1, now + LEASE_SECONDS
+                    return
+            if time.monotonic() + grant.wait > until:
+                raise self._exhausted(grant.wait, "requests_per_minute")
+            time.sleep(grant.wait)
+
+    def _exhausted(self, wait: float, limit: str) -> RateLimited:
+        return RateLimited(
+            f"The request budget of {NAMES.get(self.system, self.system)} is used up for {wait:.0f} s.",
+            retry_after=wait,
+            do=f"Nothing to do if it passes; {limit} in systems.yaml sets the budget.",
+            system=self.system,
+        )
+
+
+class MemoryLedger:
+    """The window of one process."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._leases, self._paused, self._lock = limit, deque[tuple[float, int]](), 0.0, threading.Lock()
+
+    def lease(self, want: int) -> Grant:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._paused:
+                return Grant(0, self._paused - now)
+            room = self._limit - self._used(now)
+            if room < 1:
+                return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
+            self._leases.append((now, min(want, room)))
+            return Grant(min(want, room))
+
+    def pause(self, seconds: float) -> None:
+        with self._lock:
+            self._paused = max(self._paused, time.monotonic() + seconds)
+
+    def remaining(self, tokens: int) -> None:
+        with self._lock:
+            now = time.monotonic()
+            unknown = self._limit - self._used(now) - tokens
+            if unknown > 0:
+                self._leases.append((now, unknown))
+
+    def _used(self, now: float) -> int:
+        while self._leases and self._leases[0][0] <= now - WINDOW_SECONDS:
+            self._leases.popleft()
+        return sum(tokens for _, tokens in self._leases)
+
+
+class MemoryPlaces:
+    """The places of one process."""
+
+    def __init__(self, at_once: int) -> None:
+        self._places = threading.Semaphore(at_once)
+
+    def take(self, until: float) -> int | None:
+        return 0 if self._places.acquire(timeout=max(until - time.monotonic(), 0)) else None
+
+    def give(self, place: int) -> None:
+        self._places.release()
+
+    def close(self) -> None:
+        pass
+
+
+# Two statements, not one: the second must see what was committed while the first waited for the lock.
+_LOCK = "SELECT pg_advisory_xact_lock(:key, -1)"
+_LEASE = """
+WITH used AS (
+  SELECT coalesce(sum(tokens), 0) AS tokens, coalesce(max(at) FILTER (WHERE tokens = 0), '-infinity') AS paused
+  FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
+)
+INSERT INTO ops.rate_lease (system, at, tokens)
+SELECT :system, clock_timestamp(), least(:want, :limit - tokens) FROM used WHERE tokens < :limit AND paused <= clock_timestamp()
+RETURNING tokens
+"""
+_FULL = """
+SELECT extract(epoch FROM greatest(
+  min(at) FILTER (WHERE tokens > 0) + make_interval(secs => :window) - clock_timestamp(),
+  max(at) FILTER (WHERE tokens = 0) - clock_timestamp()))
+FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
+"""
+_PAUSED = """
+SELECT extract(epoch FROM max(at) - clock_timestamp()) FROM ops.rate_lease
+WHERE system = :system AND tokens = 0 AND at > clock_timestamp()
+"""
+_FORGET = (
+    "DELETE FROM ops.rate_lease WHERE system = :system AND at < clock_timestamp() - make_interval(secs => :window)"
+)
+_PAUSE = "INSERT INTO ops.rate_lease (system, at, tokens) VALUES (:system, clock_timestamp() + make_interval(secs => :seconds), 0)"
+_REMAINING = """
+INSERT INTO ops.rate_lease (system, at, tokens)
+SELECT :system, clock_timestamp(), :limit - coalesce(sum(tokens), 0) - :left FROM ops.rate_lease
+WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
+HAVING :limit - coalesce(sum(tokens), 0) - :left > 0
+"""
+
+
+class PostgresLedger:
+    """The window of all processes: ops.rate_lease(system, at, tokens). A row of 0 tokens in the future is a pause."""
+
+    def __init__(self, engine: Engine, system: str, limit: int) -> None:
+        self._engine = engine
+        self._values = {"system": system, "limit": limit, "window": WINDOW_SECONDS, "key": _key(system)}
+        self._forgotten = 0.0
+
+    def lease(self, want: int) -> Grant:
+        with self._locked() as database:
+            if time.monotonic() > self._forgotten + WINDOW_SECONDS:
+                database.execute(text(_FORGET), self._values)
+                self._forgotten = time.monotonic()
+            granted = database.execute(text(_LEASE), self._values | {"want": want}).scalar()
+            if granted:
+                return Grant(int(granted))
+            paused = database.execute(text(_PAUSED), self._values).scalar()
+            wait = paused if paused is not None else database.execute(text(_FULL), self._values).scalar()
+        return Grant(0, max(float(wait or 0), 0.01))
+
+    def pause(self, seconds: float) -> None:
+        with self._locked() as database:
+            database.execute(text(_PAUSE), self._values | {"seconds": seconds})
+
+    def remaining(self, tokens: int) -> None:
+        with self._locked() as database:
+            database.execute(text(_REMAINING), self._values | {"left": tokens})
+
+    @contextmanager
+    def _locked(self) -> Iterator[Database]:
+        """One short transaction, alone on this system's window."""
+        with transaction(self._engine) as database:
+            database.execute(text(_LOCK), self._values)
+            yield database
+
+
+_TRY = "SELECT i FROM unnest(CAST(:free AS int[])) AS i WHERE pg_try_advisory_lock(:key, i) LIMIT 1"
+_WAIT = "SELECT pg_advisory_lock(:key, :place)"
+_GIVE = "SELECT pg_advisory_unlock(:key, :place)"
+
+
+_LOCK_TIMEOUT = "55P03"
+
+
+class LockTimeout(Exception):
+    """Inside this module: the place was not free in time."""
+
+
+class PostgresPlaces:
+    """Places 0..n-1 as session advisory locks on one connection of their own."""
+
+    def __init__(self, engine: Engine, system: str, at_once: int) -> None:
+        self._engine, self._system, self._all, self._key = engine, system, range(at_once), _key(system)
+        self._reset()
+
+    def take(self, until: float) -> int | None:
+        if self._process != os.getpid():
+            self._reset()  # forked: the parent's connection and locks are the parent's
+        while time.monotonic() < until:
+            place = self._idle_place()
+            if place is None:
+                place = self._lock_place(until)
+            if place is not None:
+                return place
+        return None
+
+    def give(self, place: int) -> None:
+        with self._changed:
+            if place in self._since:
+                self._idle[place] = time.monotonic()
+                self._changed.notify()
+                if self._reaper is None:
+                    self._reaper = threading.Thread(target=self._reap, name=f"places-{self._system}", daemon=True)
+                    self._reaper.start()
+
+    def close(self) -> None:
+        with self._on_connection:
+            self._disconnect()
+
+    def _reset(self) -> None:
+        self._process = os.getpid()
+        self._on_connection = threading.Lock()  # one statement at a time; never taken while _changed is held
+        self._changed = threading.Condition()
+        self._database: Database | None = None
+        self._since: dict[int, float] = {}  # places this process holds, and since when
+        self._idle: dict[int, float] = {}  # those of them that no thread uses, and since when
+        self._reaper: threading.Thread | None = None
+
+    def _idle_place(self) -> int | None:
+        """A place this process holds already; one whose turn is over goes back to the others first."""
+        with self._changed:
+            if not self._idle:
+                return None
+            place, _ = self._idle.popitem()
+            if time.monotonic() - self._since[place] < TURN_SECONDS:
+                return place
+        self._unlock([place])
+        return None
+
+    def _lock_place(self, until: float) -> int | None:
+        """A place from the database, waiting a moment for one; another thread of this process may give one meanwhile."""
+        if not self._on_connection.acquire(blocking=False):
+            with self._changed:
+                self._changed.wait_for(lambda: self._idle, timeout=min(WAIT_SECONDS, max(until - time.monotonic(), 0)))
+            return None
+        try:
+            free = [place for place in self._all if place not in self._since]
+            place = self._execute(_TRY, free=free) if free else None
+            if place is None and free:
+                place = self._wait(free[int(time.monotonic() * 1000) % len(free)])
+            if place is not None:
+                self._since[int(place)] = time.monotonic()
+                return int(place)
+        finally:
+            self._on_connection.release()
+        with self._changed:
+            if not free and not self._idle:
+                self._changed.wait(timeout=min(WAIT_SECONDS, max(until - time.monotonic(), 0)))
+        return None
+
+    def _wait(self, place: int) -> int | None:
+        """Queues for one place: the database hands it over in order, so no process is starved."""
+        try:
+            self._execute(_WAIT, place=place)
+        except LockTimeout:
+            return None
+        return place
+
+    def _unlock(self, places: list[int]) -> None:
+        with self._on_connection:
+            for place in places:
+                if self._since.pop(place, None) is not None and self._database is not None:
+                    self._execute(_GIVE, place=place)
+
+    def _reap(self) -> None:
+        """Gives idle places back to the other processes; ends when none is left."""
+        while True:
+            time.sleep(IDLE_SECONDS)
+            with self._changed:
+                if not self._since or self._process != os.getpid():
+                    self._reaper = None
+                    return
+                now = time.monotonic()
+                gone = [place for place, since in self._idle.items() if now - since >= IDLE_SECONDS]
+                for place in gone:
+                    del self._idle[place]
+            try:
+                self._unlock(gone)
+            except Transient:
+                pass  # a lost connection has freed them
+
+    def _execute(self, statement: str, **values: object) -> object:
+        """One statement on the connection of the places. A lost connection is opened anew once; its places are free then."""
+        for last in (False, True):
+            try:
+                return self._connect().execute(text(statement), {"key": self._key, **values}).scalar()
+            except DBAPIError as error:
+                if (
+                    getattr(error.orig, "pgcode", None) == _LOCK_TIMEOUT
+                    or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT
+                ):
+                    raise LockTimeout from None
+                self._disconnect()
+                if last:
+                    raise unanswered() from error
+        return None
+
+    def _connect(self) -> Database:
+        if self._database is None:
+            database = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            database.detach()  # its locks live as long as it does, so it never returns to the pool
+            database.execute(text(f"SET lock_timeout = {int(WAIT_SECONDS * 1000)}"))
+            database.execute(text("SET application_name = 'crossdock-budget'"))
+            self._database = database
+        return self._database
+
+    def _disconnect(self) -> None:
+        database, self._database = self._database, None
+        with self._changed:
+            self._since.clear()
+            self._idle.clear()
+        if database is not None:
+            database.close()
+
+
+def _key(system: str) -> int:
+    """The first half of the advisory locks' key: a signed 32 bit number, the same in every process."""
+    return zlib.crc32(f"crossdock.{system}".encode()) - 2**31

@@ -1,0 +1,246 @@
+"""Channel Advisor's API.
+
+In: a connection. Out: pages of raw records, single records, small writes.
+Never: a computed nextLink or one to another origin; a refusal in the guise of a 200; a parsed page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from crossdock.errors import BadResponse, ConfigError, Refusal
+from crossdock.systems import limits, paging, times
+from crossdock.systems.breaker import Breaker
+from crossdock.systems.budget import Budget
+from crossdock.systems.connections import Connection
+from crossdock.systems.http import Answer, Http, Refused, TokenRefused
+from crossdock.systems.limits import Limits
+from crossdock.systems.paging import Page, Split
+
+LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
+DENIED = b"Authorization has been denied"
+
+
+class ChannelAdvisor:
+    """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        budget: Budget | None = None,
+        breaker: Breaker | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        refresh_token = str(connection.extra.get("refresh_token") or "")
+        if not refresh_token:
+            raise ConfigError(
+                "The connection channel_advisor has no refresh_token in its extra.",
+                do=f'Add "extra": {{"refresh_token": "..."}} to {connection.variable}.',
+                system=connection.name,
+            )
+        self.connection = connection
+        self.limits = limits or limits_of(connection)
+        self._http = Http(
+            connection,
+            self.limits,
+            token_form={"grant_type": "refresh_token", "refresh_token": refresh_token},
+            read_refusal=_refused,
+            budget=budget,
+            breaker=breaker,
+        )
+
+    def __enter__(self) -> ChannelAdvisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the pooled connections."""
+        self._http.close()
+
+    def pages(
+        self,
+        resource: str,
+        *,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        limit: int = 100,
+        **filters: Any,
+    ) -> Iterator[Page]:
+        """The list `/v2/<resource>` changed in [since, before), page by page; nextLink is followed as it is.
+
+        A row that changes meanwhile may come twice: keep the larger UpdatedDate. BadResponse for a link that repeats or
+        leaves the connection's origin, ConfigError for a list or filter that does not exist.
+        """
+        path = f"/v2/{resource}"
+        query = {
+            "updatedSince": since and times.write(since),
+            "updatedBefore": before and times.write(before),
+            "limit": limit,
+        }
+
+        def fetch(link: str | None) -> Split:
+            if link is None:
+                return self._http.request("GET", path, _page, query=query | filters)
+            if _origin(link) != _origin(self.connection.base_url):
+                raise paging.astray(self.connection, path, "nextLink leads to another server")
+            return self._http.request("GET", link, _page)
+
+        return paging.walk(fetch, self.connection, path, self.limits.most_pages)
+
+    def record(self, resource: str, key: str) -> bytes:
+        """The JSON of one record as received. RecordRejected(status=404) when there is none."""
+        return self._http.request("GET", f"/v2/{resource}/{quote(str(key), safe='')}", _whole_record)
+
+    def server_time(self, resource: str = "orders") -> datetime:
+        """The system's own clock, by the cheapest list call; tests address, login and rights on the way."""
+        return next(self.pages(resource, limit=1)).server_time
+
+    def mark_exported(self, order_id: str) -> None:
+        """Sets the exported mark. Idempotent."""
+        self.call("POST", f"/v2/orders/{quote(str(order_id), safe='')}/exported", repeatable=True)
+
+    def update_order(self, order_id: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Sets the given fields of an order; gives the order as stored. Idempotent: the values are absolute."""
+        return self.call("PUT", f"/v2/orders/{quote(str(order_id), safe='')}", changes)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, Any] | None = None,
+        *,
+        repeatable: bool | None = None,
+    ) -> Any:
+        """Any other operation: `path` as in the contract ("/v2/..."). Gives the decoded answer with exact decimals, None for 204.
+
+        `repeatable`: sending it twice does no more than once; by default true for all but POST. Pass False for relative
+        stock changes. A write that is not repeatable and loses its answer raises OutcomeUnknown at once.
+        """
+        payload = None if body is None else body if isinstance(body, bytes) else _encode(body)
+        again = method != "POST" if repeatable is None else repeatable
+        return self._http.request(method, path, _document, query=query, body=payload, repeatable=again)
+
+
+class Envelope(msgspec.Struct):
+    """A page, or a refusal in its place."""
+
+    value: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    nextLink: str | None = None
+    serverTime: str = ""
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    Message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Disguise(msgspec.Struct):
+    """What marks a 200 as a refusal."""
+
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    Message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Cut(msgspec.Struct):
+    """What tells whether a list cut an order."""
+
+    ChannelAdvisorOrderID: int | str
+    UpdatedDate: str | None = None
+    OrderItemCount: int | None = None
+    OrderItems: list[msgspec.Raw] | None = None
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_disguise = msgspec.json.Decoder(Disguise)
+_cut = msgspec.json.Decoder(Cut)
+_any = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_encode = _encoder.encode
+limits_of = limits.of
+
+
+def is_cut(raw: msgspec.Raw | bytes) -> tuple[str, bool]:
+    """(ChannelAdvisorOrderID, whether the list left lines out) of one order of a list. BadResponse when it has no id."""
+    try:
+        order = _cut.decode(raw)
+    except msgspec.MsgspecError as wrong:
+        raise BadResponse(
+            f"Channel Advisor listed an order that cannot be told from others: {wrong}.",
+            do="Tell the operator of Channel Advisor.",
+            system="channel_advisor",
+        ) from None
+    given = len(order.OrderItems or ())
+    cut = given >= LINES_IN_A_LIST if order.OrderItemCount is None else order.OrderItemCount > given
+    return str(order.ChannelAdvisorOrderID), cut
+
+
+def _page(answer: Answer) -> Split:
+    _not_denied(answer)
+    page = paging.decode(answer, _envelope)
+    if page.error is not msgspec.UNSET or page.Message is not msgspec.UNSET:
+        raise TokenRefused
+    if page.value is msgspec.UNSET:
+        raise paging.Malformed("the list has no value")
+    return Split(page.value, paging.server_time(page.serverTime), page.nextLink or None)
+
+
+def _whole_record(answer: Answer) -> bytes:
+    _not_denied(answer)
+    marks = paging.decode(answer, _disguise)
+    if marks.error is not msgspec.UNSET or marks.Message is not msgspec.UNSET:
+        raise TokenRefused
+    return answer.content
+
+
+def _document(answer: Answer) -> Any:
+    if answer.status == 204 or not answer.content:
+        return None
+    _not_denied(answer)
+    document = paging.decode(answer, _any)
+    if isinstance(document, dict) and ("error" in document or "Message" in document):
+        raise TokenRefused
+    return document
+
+
+def _not_denied(answer: Answer) -> None:
+    """A refusal with 200 may be plain text, whatever it declares."""
+    if not answer.is_json and DENIED in answer.content[:500]:
+        raise TokenRefused
+
+
+def _refused(answer: Answer) -> Refused:
+    """The three shapes of an error body: {error: {code, message, details}}, {Message}, or nothing that can be read."""
+    try:
+        body = _any.decode(answer.content)
+    except msgspec.DecodeError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return Refused(code=error if isinstance(error, str) else "", body=body)
+    details = error.get("details") if isinstance(error.get("details"), dict) else {}
+    refusals = [
+        Refusal(str(one.get("Field", "")), str(one.get("Code", "")), str(one.get("Message", "")))
+        for one in details.get("Errors") or []
+        if isinstance(one, dict)
+    ]
+    code, message = str(error.get("code") or ""), str(error.get("message") or "")
+    existing = details.get("ExistingID")
+    return Refused(code, refusals or [Refusal("", code, message)], None if existing is None else str(existing), body)
+
+
+def _origin(url: str) -> tuple[str, str, int | None, bool]:
+    """Scheme, host, port, and whether somebody else's login is in it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return ("", "", None, True)
+    return (parts.scheme, (parts.hostname or "").lower(), port, "@" in parts.netloc)

@@ -1,0 +1,434 @@
+"""One HTTP layer for every system.
+
+In: method, path, query, body, and how to read the answer. Out: what was read, or one typed error with its two sentences.
+Never: a request without time-out, budget and token; a followed redirect; a blind second try of a write that is not
+idempotent; a header, a query or a body in a log or an exception.
+
+An attempt is: circuit, token, place in the budget, send, read, classify. Attempts are repeated by tenacity where the table
+of failures says so. A refused token is renewed once within an attempt.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import requests
+import tenacity
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from crossdock.errors import (
+    AuthError,
+    CrossdockError,
+    OutcomeUnknown,
+    RateLimited,
+    RecordRejected,
+    Refusal,
+    Transient,
+)
+from crossdock.systems import failures, redaction
+from crossdock.systems.breaker import Breaker
+from crossdock.systems.budget import Budget
+from crossdock.systems.connections import Connection
+from crossdock.systems.limits import Limits
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CHUNK = 1 << 20
+TOKEN_MARGIN = 60.0  # seconds before its end that a token is renewed
+TOKEN_REFUSED_SECONDS = 10.0  # how long refused credentials are not tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer with a status of success."""
+
+    status: int
+    headers: Mapping[str, str]  # names compared without case
+    content: bytes
+
+    @property
+    def is_json(self) -> bool:
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return kind == "application/json" or kind.endswith("+json")
+
+
+class Malformed(Exception):
+    """An answer that breaks the contract; the text says how, without its content."""
+
+
+class TokenRefused(Exception):
+    """The answer refuses the token, with 401 or in the guise of a success."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What a system says in a refusal. Becomes a RecordRejected."""
+
+    code: str = ""
+    refusals: list[Refusal] = field(default_factory=list)
+    existing_id: str | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spoken(self) -> str:
+        """Code and refused fields for a sentence; never the messages, which may repeat a person's data."""
+        fields = [f"{one.field} {one.code}".strip() for one in self.refusals if one.field][:5]
+        return (f" {self.code}" if self.code else "") + (f" ({', '.join(fields)})" if fields else "")
+
+
+class Lost(Exception):
+    """Inside this layer: one attempt failed; `failure` is its row, `error` what the caller gets if it was the last."""
+
+    def __init__(self, row: str, error: CrossdockError, retry_after: float | None = None) -> None:
+        super().__init__(row)
+        self.failure, self.error, self.retry_after = failures.TABLE[row], error, retry_after
+
+
+class Http:
+    """Requests to one system, for up to `limits.at_once` threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        limits: Limits,
+        *,
+        token_form: Mapping[str, str],
+        read_refusal: Callable[[Answer], Refused],
+        budget: Budget | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self.connection, self.limits = connection, limits
+        self._read_refusal = read_refusal
+        self._budget = budget or Budget(connection.name, limits)
+        self._breaker = breaker or Breaker(connection.name, limits)
+        self._session = _session(connection, limits)
+        self._tokens = Tokens(lambda: self._ask_token(token_form))
+        self._retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(limits.tries),
+            wait=self._pause,
+            retry=tenacity.retry_if_exception(_is_again),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+
+    def close(self) -> None:
+        """Closes the pooled connections."""
+        self._session.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Answer], T],
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> T:
+        """Sends one request and reads its answer with `read`, which raises Malformed or TokenRefused for a bad one.
+
+        `path` is below the base URL, or a whole URL on the same origin. `repeatable`: sending it twice does no more than
+        once; otherwise a lost answer raises OutcomeUnknown at once. Raises what the table of failures says.
+        """
+        what = f"{method} {urlsplit(path).path}"
+        url = _with_query(path if "://" in path else self.connection.base_url + path, query)
+        send = Send(method, url, what, dict(headers or {}), body)
+        return self._repeat(lambda: self._attempt(send, read), writes=method != "GET", repeatable=repeatable)
+
+    def _repeat(self, attempt: Callable[[], T], *, writes: bool, repeatable: bool) -> T:
+        """Tries until it is known what happened, or the tries are used up."""
+        maybe_done = False
+
+        def once() -> T:
+            nonlocal maybe_done
+            try:
+                return attempt()
+            except Lost as lost:
+                maybe_done |= writes and lost.failure.maybe_done
+                if maybe_done and not repeatable:
+                    raise _unknown(lost.error) from None
+                raise
+
+        try:
+            return self._retrying(once)
+        except Lost as lost:
+            undecided = lost.failure.error is not RecordRejected and lost.failure.error is not AuthError
+            raise (_unknown(lost.error) if maybe_done and undecided else lost.error) from None
+        except Transient as error:  # the circuit, the budget or a token came in between
+            raise (_unknown(error) if maybe_done and not isinstance(error, OutcomeUnknown) else error) from None
+
+    def _attempt(self, send: Send, read: Callable[[Answer], T]) -> T:
+        token = self._tokens.get()
+        try:
+            return self._exchange(send, read, f"Bearer {token}")
+        except TokenRefused:
+            self._tokens.refused(token)
+        token = self._tokens.get()
+        try:
+            return self._exchange(send, read, f"Bearer {token}")
+        except TokenRefused:
+            raise self._lost("401", send.what) from None
+
+    def _exchange(self, send: Send, read: Callable[[Answer], T], authorization: str) -> T:
+        """One request and its answer. Lost or TokenRefused; the circuit learns what became of it."""
+        self._breaker.before()
+        try:
+            with self._budget.place():
+                answer = self._send(send, authorization)
+            result = self._classify(answer, send.what, read)
+        except Lost as lost:
+            if lost.failure.error is Transient:
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+            raise
+        except TokenRefused:
+            self._breaker.succeeded()
+            raise
+        self._breaker.succeeded()
+        return result
+
+    def _send(self, send: Send, authorization: str) -> Answer:
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": "crossdock",
+            **send.headers,
+        }
+        headers["Authorization"] = authorization
+        if send.body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        try:
+            prepared = requests.Request(send.method, send.url, headers=headers, data=send.body).prepare()
+            prepared.url = send.url  # as it was given: a cursor is opaque
+            response = self._session.send(
+                prepared,
+                timeout=(self.limits.connect_seconds, self.limits.read_seconds),
+                allow_redirects=False,
+                stream=True,
+                verify=self._session.verify,
+                proxies=self._session.proxies,
+            )
+            return Answer(response.status_code, response.headers, _content(response, self.limits.answer_seconds))
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            row = failures.by_exception(error)
+            raise self._lost(row, send.what, detail=failures.detail_of(error)) from None
+
+    def _classify(self, answer: Answer, what: str, read: Callable[[Answer], T]) -> T:
+        self._heed(answer)
+        if answer.status < 300:
+            try:
+                return read(answer)
+            except Malformed as malformed:
+                raise self._lost("not_contract", what, detail=str(malformed), status=answer.status) from None
+        if answer.status == 401:
+            raise TokenRefused
+        raise self.refusal(answer.status, answer.headers, self._read_refusal(answer), what)
+
+    def refusal(self, status: int, headers: Mapping[str, str], refused: Refused, what: str) -> Lost:
+        """The row and the error of a status that is no success; also used for the operations of a bulk."""
+        row = "busy" if refused.code == "IDEMPOTENCY_IN_PROGRESS" else failures.by_status(status)
+        wait = retry_after(headers, self.limits.longest_pause_seconds)
+        kind = failures.TABLE[row].error
+        more: dict[str, Any] = {}
+        if kind is RateLimited:
+            more = {"retry_after": wait}
+        elif kind is RecordRejected:
+            more = {
+                "code": refused.code,
+                "refusals": refused.refusals,
+                "existing_id": refused.existing_id,
+                "body": refused.body,
+            }
+        return self._lost(row, what, wait=wait, status=status, detail=refused.spoken, **more)
+
+    def _lost(self, row: str, what: str, *, wait: float | None = None, **facts: Any) -> Lost:
+        return Lost(row, failures.make(row, self.connection, what, **facts), wait)
+
+    def _heed(self, answer: Answer) -> None:
+        """Lets the shared budget follow what the system says about it."""
+        left = _whole(answer.headers.get("X-RateLimit-Remaining"))
+        if left is not None:
+            self._budget.remaining(left, _whole(answer.headers.get("X-RateLimit-Limit")))
+        if answer.status == 429:
+            wait = retry_after(answer.headers, self.limits.longest_pause_seconds)
+            if wait:
+                self._budget.paused(wait)
+
+    def _ask_token(self, form: Mapping[str, str]) -> tuple[str, float]:
+        """A fresh token and its life in seconds. AuthError for refused credentials."""
+        send = Send(
+            "POST",
+            f"{self.connection.base_url}/oauth2/token",
+            "POST /oauth2/token",
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            urlencode(form).encode(),
+        )
+        login = base64.b64encode(f"{self.connection.login}:{self.connection.secret}".encode()).decode()
+        return self._repeat(lambda: self._token_attempt(send, f"Basic {login}"), writes=False, repeatable=True)
+
+    def _token_attempt(self, send: Send, basic: str) -> tuple[str, float]:
+        try:
+            return self._exchange(send, _read_token, basic)
+        except TokenRefused:
+            raise self._lost("invalid_client", send.what, status=401) from None
+        except Lost as lost:
+            if not isinstance(lost.error, RecordRejected):
+                raise
+            row = lost.error.code if lost.error.code in ("invalid_client", "invalid_grant") else "token_refused"
+            raise self._lost(row, send.what, status=lost.error.status) from None
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds to the next try: what the system asked for, else growing with jitter; never above the longest pause."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, Lost) else None
+        growing = tenacity.wait_exponential_jitter(self.limits.first_pause_seconds, self.limits.longest_pause_seconds)
+        return min(max(asked or 0.0, growing(state)), self.limits.longest_pause_seconds)
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0
+        message = redaction.clean(error.error.message if isinstance(error, Lost) else str(error))
+        log.warning("%s Try %d of %d in %.1f s.", message, state.attempt_number + 1, self.limits.tries, pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One request, without its authorization."""
+
+    method: str
+    url: str
+    what: str  # method and path, for messages
+    headers: dict[str, str]
+    body: bytes | None
+
+
+class Tokens:
+    """The bearer token of one client. Many threads may ask; one renews, the others wait for it."""
+
+    def __init__(self, ask: Callable[[], tuple[str, float]]) -> None:
+        self._ask, self._lock = ask, threading.Lock()
+        self._token, self._until = "", 0.0
+        self._refusal: tuple[float, AuthError] | None = None
+
+    def get(self) -> str:
+        """A token that lives for a while yet. Raises what asking for it raised; refused credentials are not asked again at once."""
+        token = self._token
+        if token and time.monotonic() < self._until:
+            return token
+        with self._lock:
+            if self._token and time.monotonic() < self._until:
+                return self._token
+            if self._refusal and time.monotonic() < self._refusal[0]:
+                raise self._refusal[1]
+            asked = time.monotonic()
+            try:
+                self._token, life = self._ask()
+            except AuthError as refusal:
+                self._refusal = (time.monotonic() + TOKEN_REFUSED_SECONDS, refusal)
+                raise
+            self._until = asked + life - min(TOKEN_MARGIN, life / 2)
+            return self._token
+
+    def refused(self, token: str) -> None:
+        """The system did not take this token: the next `get` asks for another, unless someone has done so already."""
+        with self._lock:
+            if self._token == token:
+                self._token = ""
+
+
+def retry_after(headers: Mapping[str, str], longest: float) -> float | None:
+    """Retry-After in seconds, from seconds or an HTTP date (against the answer's own Date), 0 to `longest`; None without one."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            then = email.utils.parsedate_to_datetime(text).timestamp()
+        except (TypeError, ValueError):
+            return None
+        try:
+            now = email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        except (TypeError, ValueError):
+            now = time.time()
+        seconds = then - now
+    return min(max(seconds, 0.0), longest) if seconds == seconds else None
+
+
+def _is_again(error: BaseException) -> bool:
+    return isinstance(error, Lost) and error.failure.again
+
+
+def _unknown(error: CrossdockError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{error.message} Whether the write took effect is not known.",
+        do="It is asked for before it is sent again; the same idempotency key makes that safe.",
+        system=error.system,
+    )
+
+
+def _session(connection: Connection, limits: Limits) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # a .netrc must not replace our authorization
+    session.proxies = get_environ_proxies(connection.base_url)
+    session.verify = connection.extra.get("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+    session.mount(connection.base_url, HTTPAdapter(pool_connections=1, pool_maxsize=limits.at_once, max_retries=0))
+    return session
+
+
+def _content(response: requests.Response, longest: float) -> bytes:
+    """The whole body. TimeoutError when it drips for longer than `longest` seconds."""
+    until = time.monotonic() + longest
+    chunks = []
+    while chunk := response.raw.read1(CHUNK, decode_content=True):
+        chunks.append(chunk)
+        if time.monotonic() > until:
+            response.close()
+            raise TimeoutError
+    return b"".join(chunks)
+
+
+def _with_query(url: str, query: Mapping[str, Any] | None) -> str:
+    """Query values of None are left out, lists are repeated, booleans written as JSON writes them."""
+    pairs = [
+        (name, {True: "true", False: "false"}.get(item, item) if isinstance(item, bool) else item)
+        for name, value in (query or {}).items()
+        for item in (value if isinstance(value, (list, tuple, set, frozenset)) else [value])
+        if item is not None
+    ]
+    return f"{url}?{urlencode(pairs)}" if pairs else url
+
+
+class Token(msgspec.Struct):
+    """The answer of both systems' token endpoints."""
+
+    access_token: str
+    expires_in: float
+
+
+def _read_token(answer: Answer) -> tuple[str, float]:
+    try:
+        token = msgspec.json.decode(answer.content, type=Token)
+    except msgspec.MsgspecError:
+        raise Malformed("the token cannot be read") from None
+    return token.access_token, token.expires_in
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
