@@ -1,0 +1,410 @@
+"""The way of a request, the same for both systems.
+
+In: HTTP (ASGI). Out: what the system answers, or what a fault makes of it. Never: a rule of one system; `System` has a
+method for everything on which they differ.
+
+Order: faults, token, scope, limits and body size, path and method, media type, parameters and JSON, then
+`System.perform` in a thread. A handler is `handler(request: Request) -> Answer`; it refuses by raising `Refusal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, unquote
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from sandbox.kernel import contract, cursor, limits
+from sandbox.kernel.clock import Clock, parse
+from sandbox.kernel.contract import Operation
+from sandbox.kernel.faults import Faults, Plan
+from sandbox.kernel.http import Answer, Incoming, Refusal, Request
+from sandbox.kernel.oauth import Access, Tokens
+from sandbox.kernel.store import Id, Row, Store, Terms, Transaction, decode
+
+TOKEN_PATH = "/oauth2/token"  # noqa: S105 a path, not a secret
+log = logging.getLogger("sandbox")
+
+
+Handler = Callable[[Request], Answer]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list: its rows and the cursor of the next one (None: the last page)."""
+
+    rows: list[Row]
+    next: str | None
+    listed: tuple[str, list[Id]]
+
+
+class System:
+    """One system of the sandbox. A subclass says what is its own; `handlers` serve its operations by operationId.
+
+    An operation of the contract without a handler is answered like a path that is not in the contract.
+    """
+
+    name: ClassVar[str]  # of the contract file
+    terms: ClassVar[Mapping[str, Terms]] = {}
+    per_minute: ClassVar[int]
+    at_once: ClassVar[int]
+    max_body: ClassVar[int] = 5 * 1024 * 1024
+    any_case_query: ClassVar[bool] = False
+    paging: ClassVar[tuple[str, str, str, str]]  # names of since, before, limit, cursor
+
+    def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
+        self.store = Store(folder / f"{self.name}.db", self.terms)
+        self.contract = contract.load(self.name)
+        self.clock = Clock(self.store)
+        self.tokens = Tokens(self.store, self.clock)
+        self.limiter = limits.Limiter(per_minute or self.per_minute, at_once or self.at_once)
+        self.faults = Faults()
+        self.handlers: dict[str, Handler] = {}
+
+    # ---- what a system says ----
+    def refuse(self, refusal: Refusal) -> Answer:
+        """A refusal in the contract's shape."""
+        raise NotImplementedError
+
+    def token(self, authorization: str, form: dict[str, str]) -> Answer:
+        """The token endpoint; `form` holds the decoded fields."""
+        raise NotImplementedError
+
+    def decode(self, body: bytes) -> Any:
+        """The data of a JSON body: msgspec.DecodeError when it is none."""
+        return decode(body)
+
+    def perform(self, request: Request) -> Answer:
+        """Run the handler. Called in a thread; checks of the body belong here."""
+        return self.handlers[request.operation.id](request)
+
+    def apply(self, tx: Transaction, event: dict[str, Any], at: int) -> None:
+        """Take in one event of the world. ValueError in a sentence when it cannot be taken."""
+        raise NotImplementedError
+
+    def touch(self, tx: Transaction, kind: str, id: Id, at: int) -> None:
+        """Change a row in nothing but its modification stamp (the fault shift_rows)."""
+        raise NotImplementedError
+
+    def limit_keys(self, access: Access) -> list[str]:
+        """What a request counts against per minute."""
+        return [access.client]
+
+    def limit_headers(self, standing: limits.Standing) -> dict[str, str]:
+        return {
+            "X-RateLimit-Limit": str(standing.limit),
+            "X-RateLimit-Remaining": str(standing.remaining),
+            "X-RateLimit-Reset": str(standing.reset),
+        }
+
+    def moved(self) -> None:
+        """The clock was set, or the world was applied."""
+
+    def forget(self) -> None:
+        """The store was emptied: put in what is always there."""
+
+    # ---- what both share ----
+    def page(self, request: Request, tx: Transaction, kind: str, where: Mapping[str, Sequence[Any]]) -> Page:
+        """The page of a list that a request asks for. Refusal invalid_cursor."""
+        since, before, size, place = (request.query.get(name) for name in self.paging)
+        most = int(size or 0)
+        bound = {k: v for k, v in request.query.items() if k not in self.paging[2:]} | {"": request.operation.id}
+        after = None
+        if place is not None:
+            try:
+                after = cursor.read(place, bound, request.now)
+            except cursor.DeadCursor:
+                raise Refusal(
+                    400, "invalid_cursor", "The cursor is not of this query, or older than 24 hours."
+                ) from None
+        rows = tx.page(
+            kind,
+            limit=most + 1,
+            since=None if since is None else parse(since),
+            before=None if before is None else parse(before),
+            after=after,
+            where=where,
+        )
+        ids, rows = [row.id for row in rows], rows[:most]
+        more = len(ids) > most
+        token = cursor.make((rows[-1].modified, rows[-1].id), bound, request.now) if more else None
+        return Page(rows, token, (kind, ids))
+
+    def routes(self) -> contract.Routes:
+        return contract.Routes([op for op in self.contract.operations.values() if op.id in self.handlers])
+
+
+def raw(row: Row) -> msgspec.Raw:
+    """A stored document as it is, without reading and writing it again."""
+    return msgspec.Raw(row.raw)
+
+
+class App:
+    """The ASGI app of one system."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.routes = system.routes()
+        self.requests: dict[str, int] = {}
+        self.controls = Controls(self)
+        self._threads: anyio.CapacityLimiter | None = None
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        incoming = _incoming(scope, receive)
+        try:
+            if incoming.raw_path.startswith("/_sandbox/"):
+                await _send(send, await self.controls.answer(incoming))
+            else:
+                with ExitStack() as stack:
+                    answer, plan = await self._exchange(incoming, stack)
+                    await _send_through(send, answer, plan)
+        except ConnectionError:
+            return  # the client is gone
+
+    async def _exchange(self, incoming: Incoming, stack: ExitStack) -> tuple[Answer, Plan]:
+        """The answer, and the faults that still wait for it. `stack` holds the slot until the answer is sent."""
+        parts = contract.segments(incoming.raw_path)
+        operation, values, offered = self.routes.find(incoming.method, parts)
+        template = operation.path if operation else "(no such path)"
+        count = f"{incoming.method} {template}"
+        self.requests[count] = self.requests.get(count, 0) + 1
+        is_token = incoming.raw_path == TOKEN_PATH
+        name = operation.id if operation else "createToken" if is_token else None
+        plan = self.system.faults.plan(incoming.method, incoming.raw_path, name)
+        keys: list[str] = []
+        try:
+            if early := _early(plan, is_token, self.system):
+                return early, plan
+            if is_token:
+                answer = await self._token(incoming, keys)
+            else:
+                answer = await self._operation(incoming, operation, values, offered, plan, keys, stack)
+        except Refusal as refusal:
+            answer = self.system.refuse(refusal)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s %s failed", incoming.method, template)
+            answer = self.system.refuse(Refusal(500, "internal", "The sandbox has a fault; see its log."))
+        for header, value in self.system.limit_headers(self.system.limiter.standing(keys)).items():
+            answer.headers.setdefault(header, value)
+        return await self._late(incoming, answer, plan), plan
+
+    async def _token(self, incoming: Incoming, keys: list[str]) -> Answer:
+        if incoming.method != "POST":
+            raise Refusal(405, "method_not_allowed", "Tokens are got by POST.", headers={"Allow": "POST"})
+        body = await incoming.body(64 * 1024)
+        form = _form(incoming.headers.get("content-type", ""), body)
+        return await self.thread(self.system.token, incoming.headers.get("authorization", ""), form)
+
+    async def _operation(
+        self,
+        incoming: Incoming,
+        operation: Operation | None,
+        values: dict[str, str],
+        offered: list[str],
+        plan: Plan,
+        keys: list[str],
+        stack: ExitStack,
+    ) -> Answer:
+        system = self.system
+        authorization = incoming.headers.get("authorization", "")
+        if plan.get("expire_token"):
+            system.tokens.expire(authorization.partition(" ")[2].strip() or "-")
+        access = system.tokens.read(authorization)
+        if access is None:
+            raise Refusal(401, "invalid_token", "The token is missing, unknown or expired.")
+        if operation and not access.scopes.issuperset(operation.scopes):
+            missing = " ".join(sorted(set(operation.scopes) - access.scopes))
+            raise Refusal(403, "insufficient_scope", f"The token lacks the scope {missing}.", scope=missing)
+        keys += system.limit_keys(access)
+        try:
+            system.limiter.enter(access.client, keys)
+        except limits.Exceeded as over:
+            raise Refusal(429, "rate_limited", over.reason, headers={"Retry-After": str(over.retry_after)}) from None
+        stack.callback(system.limiter.leave, access.client)
+        body = await incoming.body(system.max_body)
+        if operation is None:
+            if offered:
+                allow = {"Allow": ", ".join(offered)}
+                raise Refusal(405, "method_not_allowed", f"{incoming.method} is not offered here.", headers=allow)
+            raise Refusal(404, "not_found", f"There is no path {unquote(incoming.raw_path)[:200]}.")
+        if slow := plan.get("slow"):
+            await asyncio.sleep(float(slow.options.get("seconds", 2)))
+        request = Request(
+            operation, access, {}, {}, incoming.headers, None, system.clock.now(), incoming.raw_path,
+            incoming.raw_query, incoming.base_url, plan=plan,
+        )  # fmt: skip
+        return await self.thread(read_and_perform, system, request, values, body)
+
+    async def _late(self, incoming: Incoming, answer: Answer, plan: Plan) -> Answer:
+        """What faults make of an answer whose effect has happened."""
+        if hang := plan.get("hang_after"):
+            await asyncio.sleep(float(hang.options.get("seconds", 120)))
+            raise ConnectionError
+        if fault := plan.get("error_after"):
+            status = int(fault.options.get("status", 500))
+            return self.system.refuse(Refusal(status, "internal", "An error has occurred."))
+        if plan.get("repeat_cursor"):
+            answer = _repeated(answer, incoming, self.system.paging[3])
+        if (shift := plan.get("shift_rows")) and answer.listed:
+            await self.thread(self._shift, *answer.listed, int(shift.options.get("rows", 2)))
+        return answer
+
+    def _shift(self, kind: str, ids: list[Id], rows: int) -> None:
+        with self.system.store.write() as tx:
+            for id in ids[-rows:]:
+                self.system.touch(tx, kind, id, self.system.clock.now())
+
+    async def thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(40)
+        return await anyio.to_thread.run_sync(partial(function, *args), limiter=self._threads)
+
+
+def read_and_perform(system: System, request: Request, values: dict[str, str], body: bytes) -> Answer:
+    """Media type, parameters and JSON, then the system's own work."""
+    operation = request.operation
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if operation.bodies and media not in operation.bodies:
+        raise Refusal(415, "unsupported_media_type", f"Send {' or '.join(operation.bodies)}, not {media or 'nothing'}.")
+    path = contract.read_path(operation, values)
+    if path is None:
+        raise Refusal(404, "not_found", f"There is no {unquote(request.raw_path)[:200]}.")
+    query, wrong = contract.read_query(operation, request.raw_query, any_case=system.any_case_query)
+    if wrong:
+        raise Refusal(400, "invalid_parameter", wrong[0].message, findings=wrong)
+    data = None
+    if body.strip() or operation.bodies:
+        try:
+            data = system.decode(body)
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+            raise Refusal(400, "malformed_body", f"The body is not JSON: {str(error)[:200]}") from None
+    return system.perform(replace(request, path=path, query=query, body=data, has_body=bool(body.strip())))
+
+
+# ---- faults ----
+DENIED = "Authorization has been denied for this request."
+_DENIED_SHAPES: dict[str, Answer] = {
+    "error": Answer(200, {"error": {"code": "", "message": DENIED}}),
+    "message": Answer(200, {"Message": DENIED}),
+    "text": Answer(200, DENIED, media="text/plain"),
+}
+_HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+def _early(plan: Plan, is_token: bool, system: System) -> Answer | None:
+    """The answer of a fault that keeps the request from the system."""
+    if limited := plan.get("rate_limited"):
+        wait = {"Retry-After": str(limited.options.get("seconds", 1))}
+        return system.refuse(Refusal(429, "rate_limited", "Too many requests.", headers=wait))
+    if plan.get("rate_limited_bare"):
+        return system.refuse(Refusal(429, "rate_limited", "Too many requests."))
+    if fault := plan.get("error_before"):
+        status = int(fault.options.get("status", 500))
+        return system.refuse(Refusal(status, "internal", "An error has occurred."))
+    if plan.get("bad_gateway_html"):
+        return Answer(502, _HTML, media="text/html")
+    if denied := plan.get("denied_200"):
+        shapes = list(_DENIED_SHAPES)
+        shape = denied.options.get("shape") or shapes[(denied.hits - 1) % len(shapes)]
+        return replace(_DENIED_SHAPES[shape], headers={})
+    if is_token and plan.get("token_plain_400"):
+        return Answer(400, "Bad Request", media="text/plain")
+    return None
+
+
+def _repeated(answer: Answer, incoming: Incoming, name: str) -> Answer:
+    """The answer with the cursor that was sent as the next one; a first page stays as it is."""
+    sent = next((v for k, v in parse_qsl(incoming.raw_query) if k.lower() == name.lower()), None)
+    if sent is None or not isinstance(answer.body, dict):
+        return answer
+    if "NextCursor" in answer.body:
+        return replace(answer, body=answer.body | {"NextCursor": sent})
+    url = f"{incoming.base_url}{incoming.raw_path}?{incoming.raw_query}"
+    return replace(answer, body=answer.body | {"nextLink": url})
+
+
+# ---- ASGI ----
+def _incoming(scope: dict[str, Any], receive: Any) -> Incoming:
+    headers: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        name = key.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value.decode('latin-1')}" if name in headers else value.decode("latin-1")
+    raw_path = scope.get("raw_path") or scope["path"].encode()
+    host = headers.get("host") or "{}:{}".format(*(scope.get("server") or ("localhost", 80)))
+    client = scope.get("client") or ("", 0)
+    return Incoming(
+        scope["method"],
+        raw_path.decode("latin-1").partition("?")[0],
+        scope["query_string"].decode("latin-1"),
+        headers,
+        f"{scope.get('scheme', 'http')}://{host}",
+        client[0],
+        receive,
+    )
+
+
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise Refusal(415, "unsupported_media_type", "Send application/x-www-form-urlencoded.", token=True)
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise Refusal(400, "malformed_body", "The form cannot be read.", token=True) from None
+    if len(dict(pairs)) != len(pairs):
+        raise Refusal(400, "malformed_body", "A field is given twice.", token=True)
+    return dict(pairs)
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _head(answer: Answer, length: int) -> dict[str, Any]:
+    headers = {"content-length": str(length), **{k.lower(): v for k, v in answer.headers.items()}}
+    if answer.body is not None:
+        media = answer.media if "json" in answer.media else f"{answer.media}; charset=utf-8"
+        headers.setdefault("content-type", media)
+    headers.setdefault("x-request-id", secrets.token_hex(5))
+    encoded = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+    return {"type": "http.response.start", "status": answer.status, "headers": encoded}
+
+
+async def _send(send: Any, answer: Answer) -> None:
+    body = answer.bytes()
+    await send(_head(answer, len(body)))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_through(send: Any, answer: Answer, plan: Plan) -> None:
+    """Send an answer, or the part of it that a fault lets through."""
+    body = answer.bytes()
+    half = body[: max(1, len(body) // 2)]
+    if plan.get("cut_body") and body:
+        await send(_head(answer, len(body)))
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        return  # the server closes a connection whose answer is not whole
+    if plan.get("truncated_json") and body:
+        body = half
+    await send(_head(answer, len(body)))
+    await send({"type": "http.response.body", "body": body})

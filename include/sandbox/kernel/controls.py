@@ -1,0 +1,128 @@
+"""`/_sandbox/...`: what a person or a test does to the sandbox; no part of a contract, for this machine only.
+
+| call | does |
+|---|---|
+| GET clock; PUT clock {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600} | reads, sets, moves the clock |
+| GET, PUT {"rules": [...]}, POST {...}, DELETE faults; DELETE faults/{id} | see `faults` |
+| POST apply {"events": [...]} | takes in documents of the world, all or none |
+| POST reset | empties the store, the counts and the faults; the clock goes back to real time |
+| GET counts | documents by kind |
+| GET, DELETE requests | requests by method and path template since the last reset |
+| POST expire-tokens | every access token dies |
+| GET health | 200 when it serves |
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sandbox.kernel.clock import Clock, parse, text
+from sandbox.kernel.faults import BadRule
+from sandbox.kernel.http import Answer, Incoming, Refusal
+from sandbox.kernel.oauth import Tokens
+from sandbox.kernel.store import decode
+
+if TYPE_CHECKING:
+    from sandbox.kernel.app import App
+
+_MOST = 1 << 30
+
+
+class Controls:
+    """Answers the calls below `/_sandbox/`."""
+
+    def __init__(self, app: App) -> None:
+        self._app, self._system = app, app.system
+        self._calls: dict[str, Callable[[Any], Any]] = {
+            "GET health": lambda _: {"system": self._system.name, "now": text(self._system.clock.now())},
+            "GET clock": lambda _: {"now": text(self._system.clock.now())},
+            "PUT clock": self._set_clock,
+            "GET faults": lambda _: {"rules": self._system.faults.shown()},
+            "PUT faults": self._replace_faults,
+            "POST faults": lambda said: self._system.faults.add(said).shown(),
+            "DELETE faults": lambda _: {"removed": self._system.faults.remove()},
+            "POST apply": self._apply,
+            "POST reset": self._reset,
+            "GET counts": self._counts,
+            "GET requests": lambda _: dict(sorted(self._app.requests.items())),
+            "DELETE requests": self._forget_requests,
+            "POST expire-tokens": lambda _: {"expired": self._system.tokens.expire()},
+        }
+
+    async def answer(self, incoming: Incoming) -> Answer:
+        if not _is_loopback(incoming.client_host):
+            return Answer(403, {"error": "The controls of the sandbox answer this machine only."})
+        path = incoming.raw_path.removeprefix("/_sandbox/")
+        call = self._calls.get(f"{incoming.method} {path}")
+        if call is None and incoming.method == "DELETE" and path.startswith("faults/"):
+            return Answer(200, {"removed": self._system.faults.remove(path.removeprefix("faults/"))})
+        if call is None:
+            known = ", ".join(self._calls)
+            return Answer(404, {"error": f"There is no control {incoming.method} {path}. Known: {known}."})
+        try:
+            body = await incoming.body(_MOST)
+            said = decode(body) if body.strip() else None
+            return Answer(200, await self._app.thread(call, said))
+        except (BadRule, ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
+            return Answer(422, {"error": str(error) if not isinstance(error, KeyError) else f"{error} is missing."})
+        except Refusal as refusal:
+            return Answer(422, {"error": refusal.message})
+
+    def _set_clock(self, said: dict[str, Any]) -> dict[str, str]:
+        if "now" in said:
+            self._system.clock.set(parse(said["now"]))
+        elif "advance" in said:
+            self._system.clock.advance(float(said["advance"]))
+        else:
+            raise ValueError('Say {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600}.')
+        self._system.moved()
+        return {"now": text(self._system.clock.now())}
+
+    def _replace_faults(self, said: dict[str, Any]) -> dict[str, Any]:
+        self._system.faults.replace(said["rules"])
+        return {"rules": self._system.faults.shown()}
+
+    def _apply(self, said: dict[str, Any]) -> dict[str, int]:
+        """All events in one transaction; the first that cannot be taken undoes them all."""
+        events = [event for event in said["events"] if event.get("system", self._system.name) == self._system.name]
+        with self._system.store.write() as tx:
+            for number, event in enumerate(events):
+                try:
+                    at = parse(event["at"]) if "at" in event else self._system.clock.now()
+                    self._system.apply(tx, event, at)
+                except (ValueError, KeyError, TypeError) as error:
+                    kind = event.get("kind") if isinstance(event, dict) else "?"
+                    why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+                    raise ValueError(f"Event {number} ({kind}) cannot be applied: {why}") from error
+        self._system.moved()
+        return {"applied": len(events)}
+
+    def _counts(self, _: Any) -> dict[str, int]:
+        with self._system.store.read() as tx:
+            return tx.counts()
+
+    def _forget_requests(self, _: Any) -> dict[str, Any]:
+        self._app.requests.clear()
+        return {}
+
+    def _reset(self, _: Any) -> dict[str, str]:
+        system = self._system
+        with system.store.write() as tx:
+            tx.clear()
+        system.clock, self._app.requests = Clock(system.store), {}
+        system.tokens = Tokens(system.store, system.clock)
+        system.faults.remove()
+        system.limiter.clear()
+        system.forget()
+        return {"now": text(system.clock.now())}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in ("", "testclient", "localhost")

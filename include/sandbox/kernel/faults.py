@@ -1,0 +1,166 @@
+"""What goes wrong on purpose.
+
+In: rules `{id?, path, method?, kind, times?, after?, probability?, seed?, ...}`; `path` is a glob over the request's
+path or an operationId. Out: for every request the faults that hit it. Never: a fault that the rules did not ask for.
+
+| kind | what happens | options |
+|---|---|---|
+| rate_limited | 429 with Retry-After | seconds (1) |
+| rate_limited_bare | 429 without Retry-After | |
+| error_before | 500, nothing happened | status (500) |
+| error_after | the effect happens, the answer is 500 | status (500) |
+| bad_gateway_html | 502 with an HTML page | |
+| denied_200 | 200 and "Authorization has been denied ..." | shape: error, message, text; none = in turn |
+| token_plain_400 | the token endpoint answers 400 in plain text | |
+| expire_token | the token of the request dies before it is looked at | |
+| slow | the answer waits | seconds (2) |
+| cut_body | the connection breaks in the middle of the body | |
+| truncated_json | a valid answer whose JSON stops in the middle | |
+| repeat_cursor | the next page is the page that was just asked for | |
+| shift_rows | after the answer, rows of the list change and move to its end | rows (2) |
+| hang_after | the effect happens, then no answer comes | seconds (120) |
+| bulk_partial | items of a bulk answer 500 | every (3) or probability, effect (false) |
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+KINDS = (
+    "rate_limited", "rate_limited_bare", "error_before", "error_after", "bad_gateway_html", "denied_200",
+    "token_plain_400", "expire_token", "slow", "cut_body", "truncated_json", "repeat_cursor", "shift_rows",
+    "hang_after", "bulk_partial",
+)  # fmt: skip
+_OPTIONS = {"id", "path", "method", "kind", "times", "after", "probability", "seed"}
+_OWN = {
+    "rate_limited": {"seconds"}, "error_before": {"status"}, "error_after": {"status"}, "denied_200": {"shape"},
+    "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"}, "bulk_partial": {"every", "effect"},
+}  # fmt: skip
+
+
+class BadRule(ValueError):
+    """The rule cannot be read; the text says why."""
+
+
+@dataclass
+class Rule:
+    id: str
+    kind: str
+    path: str = "*"
+    method: str | None = None
+    times: int | None = None  # None: until it is taken away
+    after: int = 0  # requests that pass first
+    probability: float | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    hits: int = 0
+    _dice: random.Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+
+    def meets(self, method: str, path: str, operation: str | None) -> bool:
+        if self.method not in (None, "*", method):
+            return False
+        return self.path == operation or fnmatchcase(path, self.path)
+
+    def strikes(self) -> bool:
+        """Whether this request is hit; counts what passes and what is hit."""
+        if self.times is not None and self.times <= 0:
+            return False
+        if self.after > 0:
+            self.after -= 1
+            return False
+        if self.kind != "bulk_partial" and self.probability is not None and self._dice.random() >= self.probability:
+            return False
+        self.times = None if self.times is None else self.times - 1
+        self.hits += 1
+        return True
+
+    def breaks(self, index: int) -> bool:
+        """bulk_partial: whether this item of the bulk is hit."""
+        if self.probability is not None:
+            return self._dice.random() < self.probability
+        return index % int(self.options.get("every", 3)) == 0
+
+    def shown(self) -> dict[str, Any]:
+        said = {"id": self.id, "kind": self.kind, "path": self.path, "method": self.method, "times": self.times}
+        return said | {"after": self.after, "probability": self.probability, "hits": self.hits} | self.options
+
+
+def read(said: Any, number: int) -> Rule:
+    """A rule from JSON. BadRule in one sentence when it cannot be read."""
+    if not isinstance(said, dict) or said.get("kind") not in KINDS:
+        raise BadRule(f"A fault needs a kind; one of: {', '.join(KINDS)}.")
+    kind = said["kind"]
+    if unknown := sorted(set(said) - _OPTIONS - _OWN.get(kind, set())):
+        raise BadRule(f"A fault of kind {kind} has no option {', '.join(unknown)}.")
+    method = said.get("method")
+    return Rule(
+        id=str(said.get("id") or f"fault-{number}"),
+        kind=kind,
+        path=str(said.get("path", "*")),
+        method=str(method).upper() if method else None,
+        times=None if said.get("times") is None else int(said["times"]),
+        after=int(said.get("after") or 0),
+        probability=None if said.get("probability") is None else float(said["probability"]),
+        seed=int(said.get("seed") or 0),
+        options={key: said[key] for key in said if key in _OWN.get(kind, set())},
+    )
+
+
+@dataclass
+class Plan:
+    """The faults that hit one request."""
+
+    rules: list[Rule] = field(default_factory=list)
+
+    def get(self, kind: str) -> Rule | None:
+        return next((rule for rule in self.rules if rule.kind == kind), None)
+
+    def broken(self, index: int) -> str | None:
+        """What happens to item `index` of a bulk: None, "before" (500 without effect) or "after" (500 with effect)."""
+        rule = self.get("bulk_partial")
+        if rule is None or not rule.breaks(index):
+            return None
+        return "after" if rule.options.get("effect") else "before"
+
+
+class Faults:
+    """The rules in force. They live in memory: a restart ends them."""
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def add(self, said: Any) -> Rule:
+        with self._lock:
+            self._count += 1
+            rule = read(said, self._count)
+            self._rules = [r for r in self._rules if r.id != rule.id] + [rule]
+            return rule
+
+    def replace(self, said: list[Any]) -> None:
+        with self._lock:
+            self._rules = [read(each, number) for number, each in enumerate(said, self._count + 1)]
+            self._count += len(said)
+
+    def remove(self, id: str | None = None) -> int:
+        with self._lock:
+            before = len(self._rules)
+            self._rules = [r for r in self._rules if id is not None and r.id != id]
+            return before - len(self._rules)
+
+    def shown(self) -> list[dict[str, Any]]:
+        return [rule.shown() for rule in self._rules]
+
+    def plan(self, method: str, path: str, operation: str | None) -> Plan:
+        if not self._rules:
+            return Plan()
+        with self._lock:
+            return Plan([r for r in self._rules if r.meets(method, path, operation) and r.strikes()])

@@ -1,0 +1,243 @@
+"""Documents, the terms they are found by, references and counters: one SQLite file a system.
+
+In: documents as plain data (exact decimals). Out: rows sorted by (modified, id). Never: a change outside a transaction,
+a write beside another one (one writer at a time), a float.
+
+    with store.write() as tx:
+        tx.put("order", 19918546, document, modified=clock.now())
+        tx.claim("order", "ChannelAdvisor/18245671", "SO-100045")
+
+A kind's terms are declared once (`Store(path, terms={"order": lambda doc: [("SiteID", doc["SiteID"])]})`) and kept up
+by `put`; `page` and `rows` filter by them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+Id = str | int
+Terms = Callable[[dict], Iterable[tuple[str, Any]]]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS document (
+    kind TEXT NOT NULL, id NOT NULL, modified INTEGER NOT NULL, doc BLOB NOT NULL, extra BLOB, UNIQUE (kind, id));
+CREATE INDEX IF NOT EXISTS document_modified ON document (kind, modified, id);
+CREATE TABLE IF NOT EXISTS term (
+    kind TEXT NOT NULL, name TEXT NOT NULL, value, id NOT NULL, PRIMARY KEY (kind, name, value, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS term_id ON term (kind, id, name, value);
+CREATE TABLE IF NOT EXISTS reference (
+    scope TEXT NOT NULL, key TEXT NOT NULL, id NOT NULL, PRIMARY KEY (scope, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+_FEW = 2_000  # rows of a term up to which it is cheaper to sort them than to walk all rows in order
+
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+decode = _decoder.decode
+encode = _encoder.encode
+
+
+class Row:
+    """One stored document. `raw` are its bytes, `extra` what the server keeps beside it and never shows."""
+
+    def __init__(self, kind: str, id: Id, modified: int, raw: bytes, extra: bytes | None) -> None:
+        self.kind, self.id, self.modified, self.raw, self._extra = kind, id, modified, raw, extra
+
+    @cached_property
+    def doc(self) -> dict[str, Any]:
+        return decode(self.raw)
+
+    @cached_property
+    def extra(self) -> dict[str, Any]:
+        return decode(self._extra) if self._extra else {}
+
+
+class Transaction:
+    """Reads and writes that happen together or not at all."""
+
+    def __init__(self, connection: sqlite3.Connection, terms: Mapping[str, Terms]) -> None:
+        self._sql = connection.execute
+        self._many = connection.executemany
+        self._terms = terms
+
+    # ---- documents ----
+    def get(self, kind: str, id: Id) -> Row | None:
+        row = self._sql(
+            "SELECT kind, id, modified, doc, extra FROM document WHERE kind = ? AND id = ?", (kind, id)
+        ).fetchone()
+        return Row(*row) if row else None
+
+    def put(self, kind: str, id: Id, doc: dict, *, modified: int, extra: dict | None = None) -> None:
+        """Insert or replace. `extra` replaces what was kept beside the document; None keeps nothing."""
+        self._sql(
+            "INSERT INTO document (kind, id, modified, doc, extra) VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id)"
+            " DO UPDATE SET modified = excluded.modified, doc = excluded.doc, extra = excluded.extra",
+            (kind, id, modified, encode(doc), encode(extra) if extra else None),
+        )
+        if kind in self._terms:
+            self._index(kind, id, {(name, value) for name, value in self._terms[kind](doc) if value is not None})
+
+    def _index(self, kind: str, id: Id, terms: set[tuple[str, Any]]) -> None:
+        known = set(self._sql("SELECT name, value FROM term WHERE kind = ? AND id = ?", (kind, id)))
+        if gone := known - terms:
+            self._many(
+                "DELETE FROM term WHERE kind = ? AND id = ? AND name = ? AND value = ?",
+                [(kind, id, name, value) for name, value in gone],
+            )
+        if new := terms - known:
+            self._many("INSERT INTO term (kind, id, name, value) VALUES (?, ?, ?, ?)", [(kind, id, *t) for t in new])
+
+    def delete(self, kind: str, id: Id) -> bool:
+        self._sql("DELETE FROM term WHERE kind = ? AND id = ?", (kind, id))
+        return self._sql("DELETE FROM document WHERE kind = ? AND id = ?", (kind, id)).rowcount > 0
+
+    def delete_before(self, kind: str, modified: int) -> None:
+        """Forget the documents of a kind without terms that were written before a moment."""
+        self._sql("DELETE FROM document WHERE kind = ? AND modified < ?", (kind, modified))
+
+    def page(
+        self,
+        kind: str,
+        *,
+        limit: int,
+        since: int | None = None,
+        before: int | None = None,
+        after: tuple[int, Id] | None = None,
+        where: Mapping[str, Sequence[Any]] | None = None,
+    ) -> list[Row]:
+        """Rows sorted by (modified, id): since <= modified < before, behind `after`, each term one of its values."""
+        where = where or {}
+        driver = next((name for name in where if self._few(kind, name, where[name])), None)
+        plus = "" if driver is None else "+"  # keeps the planner from walking the index over all rows
+        clauses = ["d.kind = ?"]
+        values: list[Any] = [kind]
+        for name, wanted in where.items():
+            clauses.append(f"d.id IN (SELECT id FROM term WHERE kind = ? AND name = ? AND value IN ({_marks(wanted)}))")
+            values += [kind, name, *wanted]
+        if since is not None:
+            clauses.append(f"{plus}d.modified >= ?")
+            values.append(since)
+        if before is not None:
+            clauses.append(f"{plus}d.modified < ?")
+            values.append(before)
+        if after is not None:
+            clauses.append(f"({plus}d.modified, {plus}d.id) > (?, ?)")
+            values += after
+        found = self._sql(
+            f"SELECT d.kind, d.id, d.modified, d.doc, d.extra FROM document d WHERE {' AND '.join(clauses)}"
+            f" ORDER BY {plus}d.modified, {plus}d.id LIMIT ?",
+            [*values, limit],
+        )
+        return [Row(*row) for row in found]
+
+    def _few(self, kind: str, name: str, wanted: Sequence[Any]) -> bool:
+        (count,) = self._sql(
+            "SELECT count(*) FROM (SELECT 1 FROM term WHERE kind = ? AND name = ?"
+            f" AND value IN ({_marks(wanted)}) LIMIT ?)",
+            (kind, name, *wanted, _FEW),
+        ).fetchone()
+        return count < _FEW
+
+    def rows(self, kind: str, **terms: Any) -> list[Row]:
+        """All rows with these terms (one value each), oldest change first."""
+        return self.page(kind, limit=-1, where={name: [value] for name, value in terms.items()})
+
+    def count(self, kind: str) -> int:
+        return self._sql("SELECT count(*) FROM document WHERE kind = ?", (kind,)).fetchone()[0]
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._sql("SELECT kind, count(*) FROM document GROUP BY kind ORDER BY kind").fetchall())
+
+    # ---- references and numbers ----
+    def owner(self, scope: str, key: str) -> Id | None:
+        """Who holds a reference."""
+        row = self._sql("SELECT id FROM reference WHERE scope = ? AND key = ?", (scope, key)).fetchone()
+        return row[0] if row else None
+
+    def claim(self, scope: str, key: str, id: Id) -> Id:
+        """Take a reference for ever. Answers who holds it: `id`, or the one that was first."""
+        self._sql("INSERT INTO reference (scope, key, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (scope, key, id))
+        return self._sql("SELECT id FROM reference WHERE scope = ? AND key = ?", (scope, key)).fetchone()[0]
+
+    def next_number(self, name: str, first: int = 1) -> int:
+        return self._sql(
+            "INSERT INTO counter (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+            (name, first),
+        ).fetchone()[0]
+
+    def clear(self) -> None:
+        for table in ("document", "term", "reference", "counter", "setting"):
+            self._sql(f"DELETE FROM {table}")
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
+
+
+class Store:
+    """One SQLite file: readers each on their own connection, writers one after another."""
+
+    def __init__(self, path: Path, terms: Mapping[str, Terms] | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._terms = terms or {}
+        self._local = threading.local()
+        self._writing = threading.Lock()
+        self._writer = self._connect()
+        self._writer.executescript(_SCHEMA)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=30, cached_statements=512
+        )
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A snapshot: it does not see what is written meanwhile."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+        connection.execute("BEGIN")
+        try:
+            yield Transaction(connection, self._terms)
+        finally:
+            connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One transaction: committed at the end, undone by any exception."""
+        with self._writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield Transaction(self._writer, self._terms)
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def setting(self, name: str) -> str | None:
+        with self._writing:
+            row = self._writer.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def set_setting(self, name: str, value: str) -> None:
+        with self._writing:
+            self._writer.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, value))
+
+    def close(self) -> None:
+        with self._writing:
+            self._writer.close()
