@@ -13,6 +13,7 @@ faults. Never: a rule of business; those live in `sandbox.tims` and `sandbox.cha
 | limits | requests per minute and at once |
 | faults | what goes wrong on purpose |
 | controls | `/_sandbox/...` |
+| http | requests, answers, refusals |
 | app | the way of a request: `System` (what a system says) and `App` (ASGI) |
 | serve | uvicorn on loopback |
 """

@@ -27,6 +27,7 @@ import msgspec
 from sandbox.kernel import contract, cursor, limits
 from sandbox.kernel.clock import Clock, parse
 from sandbox.kernel.contract import Operation
+from sandbox.kernel.controls import Controls
 from sandbox.kernel.faults import Faults, Plan
 from sandbox.kernel.http import Answer, Incoming, Refusal, Request
 from sandbox.kernel.oauth import Access, Tokens

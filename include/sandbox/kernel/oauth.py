@@ -70,7 +70,7 @@ class Tokens:
 
 
 def basic(authorization: str) -> tuple[str, str] | None:
-    """Client and secret of `Authorization: Basic ...` (form-encoded inside, RFC 6749); None when it is another thing."""
+    """Client and secret of `Authorization: Basic ...` (form-encoded inside, RFC 6749); None for another thing."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
