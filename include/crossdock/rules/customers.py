@@ -1,0 +1,367 @@
+"""Who bought: a customer that TIMS has, a new one, or a question for a person.
+
+In: heads with ShipTo.*, BillTo.* and cleaned buyer data, the keys of TIMS's customers. Out: per order use, create or ask,
+the CustomerID or the key of the new customer, and its fields. Never: a merge of two customers; a match by a marketplace's
+mask across sites; an order taken in for a customer who is not Active.
+
+Customers are found in this order, and the first kind of key that finds any decides:
+
+| kind | value |
+|---|---|
+| external | `profile:site:buyer id` |
+| email | the address without case; a relay address as `profile:site:address`, so that it holds on its own site only |
+| phone_postal | `+442079460123|GB|SW1A1AA` |
+| name_address | name, street, city, postal code and country, without case, diacritics and punctuation |
+
+One customer: use. None: create, once for all orders of the batch that share a key; a guest may go to the site's guest
+account. Several: ask. A match by phone or address is weak, and asks too, if that customer has another buyer id on the
+same profile and site: one site does not give one person two ids.
+
+Orders are decided one after another, by date, as if each had been synchronised alone: so a batch of many decides the same
+as many batches of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.registry import rule
+from crossdock.rules import emails
+from crossdock.rules.addresses import TARGET as ADDRESS_PARTS
+from crossdock.rules.addresses import fold
+from crossdock.rules.known import Known
+from crossdock.rules.settings import Settings
+from crossdock.rules.times import sortable
+from crossdock.rules.uniques import TEXT, column, distinct, text_column, values_at
+
+KINDS = ("external", "email", "phone_postal", "name_address")
+WEAK = ("phone_postal", "name_address")
+LENGTHS = {"FirstName": 40, "LastName": 40, "Name": 60, "Company": 60}
+SHOWN = 5  # candidates named in a question
+ACTION_WRITES = ("customer_action", "CustomerID", "customer_key", "customer_external_id", "customer_match")
+FIELD_WRITES = (
+    "Customer.FirstName", "Customer.LastName", "Customer.Name", "Customer.Company", "Customer.Email", "Customer.Phone",
+)  # fmt: skip
+
+
+# ---- keys ----
+
+
+def external_key(profile: object, site: object, buyer: str) -> str:
+    """A buyer's id is unique only within a profile and a site."""
+    return f"{profile}:{site}:{buyer}"
+
+
+def email_key(address: str | None, relay: bool, site: str | None) -> str | None:
+    """None where nothing can be compared: no address, or a mask of an unknown site."""
+    if not address or (relay and site is None):
+        return None
+    return f"{site}:{address.casefold()}" if relay else address.casefold()
+
+
+def phone_key(phone: str | None, postal: str | None, country: str | None) -> str | None:
+    if not (phone and postal and country):
+        return None
+    return f"{phone}|{country}|{''.join(fold(postal).split()).upper()}"
+
+
+def address_key(name: str | None, address: Iterable[str | None]) -> str | None:
+    """Name and full address (parts in the order of ADDRESS_PARTS; its own name and company do not count)."""
+    _name, _company, line1, line2, city, _region, postal, country = address
+    if not (name and line1 and city and country):
+        return None
+    return "|".join((fold(name), fold(f"{line1} {line2 or ''}"), fold(city), "".join(fold(postal or "").split()), country))
+
+
+def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
+    """The keys of TIMS customers, as `Known.customer_keys`: documents of the contract's Customer in, (kind, value,
+    CustomerID) out. Of a customer with a relay address the sites come from its external ids."""
+    rows: dict[tuple[str, str, str], None] = {}
+    relays = settings.relay_domains
+    for customer in customers:
+        own = customer["CustomerID"]
+        external = [e["ID"] for e in customer.get("ExternalIDs") or () if e["Source"] == settings.source]
+        addresses = [a for a in (customer.get("BillingAddress"), *(customer.get("ShippingAddresses") or ())) if a]
+        address = customer.get("Email")
+        relay = bool(address) and emails.is_relay(address, relays)
+        sites = sorted({":".join(e.split(":")[:2]) for e in external if e.count(":") >= 2}) if relay else [None]
+        found = [("external", e) for e in external]
+        found += [("email", email_key(address, relay, site)) for site in sites]
+        for a in addresses:
+            found.append(("phone_postal", phone_key(customer.get("Phone"), a.get("PostalCode"), a.get("CountryCode"))))
+            found.append(("name_address", address_key(customer.get("Name"), (a.get(p) for p in ADDRESS_PARTS))))
+        rows |= dict.fromkeys((kind, value, own) for kind, value in found if value)
+    return pd.DataFrame(
+        {name: pd.Series([r[n] for r in rows], dtype=TEXT) for n, name in enumerate(("kind", "value", "CustomerID"))}
+    )
+
+
+# ---- buyer ----
+
+
+@rule(
+    "buyer",
+    reads=["CustomerInfo.FirstName", "CustomerInfo.LastName", "CustomerInfo.Company"],
+    writes=["Customer.FirstName", "Customer.LastName", "Customer.Name", "Customer.Company"],
+)
+def buyer(head: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The buyer's names: given and family name as they are, Name of both, else the addressee's; "" counts as not given.
+
+    Returns (columns, problems of names too long)."""
+    given = {n: _filled(column(head, f"CustomerInfo.{n}")) for n in ("FirstName", "LastName", "Company")}
+    first, last = given["FirstName"], given["LastName"]
+    both = (first.fillna("") + " " + last.fillna("")).str.strip()
+    name = _filled(both).fillna(column(head, "ShipTo.Name")).fillna(column(head, "BillTo.Name"))
+    name = name.fillna(given["Company"]).fillna(column(head, "ShipTo.Company"))
+    columns = pd.DataFrame(
+        {
+            "Customer.FirstName": first,
+            "Customer.LastName": last,
+            "Customer.Name": name,
+            "Customer.Company": given["Company"],
+        }
+    )
+    found = []
+    for part, most in LENGTHS.items():
+        values = columns[f"Customer.{part}"]
+        source = f"CustomerInfo.{part}" if part != "Name" else "CustomerInfo"
+        addressee = (values == column(head, "ShipTo.Name")) & both.eq("") if part == "Name" else False
+        rows = np.flatnonzero(((values.str.len() > most) & ~pd.Series(addressee, index=head.index)).to_numpy(dtype=bool))
+        found.append(
+            problems.make(
+                rows,
+                field=source,
+                rule="text_too_long",
+                value=values_at(values, rows),
+                says=f"The buyer's {part} is longer than the {most} characters of TIMS.",
+                do="Shorten it on the channel or edit this record's payload, then replay.",
+            )
+        )
+    return columns, problems.concat(found)
+
+
+def _filled(values: pd.Series) -> pd.Series:
+    return values.mask(values == "")
+
+
+# ---- decision ----
+
+
+@dataclass
+class Book:
+    """Who is known by which key; grows as a batch creates customers."""
+
+    by_key: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (customer, profile:site) -> external keys
+
+    def add(self, kind: str, value: str, customer: str) -> None:
+        self.by_key.setdefault((kind, value), set()).add(customer)
+        if kind == "external":
+            site, _, buyer_id = value.rpartition(":") if value.count(":") < 2 else _parted(value)
+            if not buyer_id.startswith(_ORDER):
+                self.accounts.setdefault((customer, site), set()).add(value)
+
+
+_ORDER = "order:"  # marks the external id of a guest, which names an order and no account
+
+
+def _parted(value: str) -> tuple[str, str, str]:
+    profile, site, buyer_id = value.split(":", 2)
+    return f"{profile}:{site}", ":", buyer_id
+
+
+@rule(
+    "decide_customer",
+    reads=["ProfileID", "SiteID", "CustomerInfo.CustomerID", "CustomerInfo.Email", "CustomerInfo.Phone", "OrderDate"],
+    writes=[*ACTION_WRITES],
+)
+def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
+
+    `head` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out need no
+    customer. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external id), ask
+    (a problem says why) or none. Returns (columns, problems)."""
+    book = Book()
+    for kind, value, customer in known.customer_keys[["kind", "value", "CustomerID"]].itertuples(index=False, name=None):
+        book.add(kind, value, customer)
+    keys = _keys(head, settings)
+    needed = ((column(head, "verdict") == "load") & ~head["linked"]).to_numpy(dtype=bool)
+    # Orders with all keys alike are one question, and a guest without buyer id is one for each order that names it new.
+    codes, first = distinct(*(keys[name] for name in (*KINDS, "site")))
+    when = sortable(column(head, "OrderDate")).to_numpy(dtype=object, na_value="")
+    order = np.lexsort((np.arange(len(head)), when))
+    earliest = np.full(len(first), -1, dtype=np.int64)
+    turn: list[int] = []
+    for position in order[needed[order]].tolist():
+        code = codes[position]
+        if earliest[code] < 0 or not any_key(keys, position):
+            earliest[code] = position if earliest[code] < 0 else earliest[code]
+            turn.append(position)
+    rows = np.array(turn, dtype=np.int64)
+    table = {name: values_at(keys[name], rows) for name in (*KINDS, "site")}
+    ids = head["ChannelAdvisorOrderID"].to_numpy(dtype=object)
+    sites = head["SiteID"].to_numpy(dtype=object)
+    decided: dict[int, _Decision] = {}
+    for n, position in enumerate(turn):
+        own = {kind: table[kind][n] for kind in KINDS}
+        decided[position] = _decide(book, own, table["site"][n] or "", ids[position], settings, sites[position])
+    keyless = ~np.logical_or.reduce([keys[k].notna().to_numpy() for k in KINDS]) if len(head) else np.empty(0, bool)
+    chosen: list[_Decision] = [
+        (decided[p] if keyless[p] else decided[int(earliest[codes[p]])]) if needed[p] else _NOBODY for p in range(len(head))
+    ]
+    columns = pd.DataFrame(
+        {
+            "customer_action": text_column([d.action for d in chosen]),
+            "CustomerID": text_column([d.customer for d in chosen]),
+            "customer_key": text_column([d.key for d in chosen]),
+            "customer_external_id": keys["external"].where(needed),
+            "customer_match": text_column([d.kind for d in chosen]),
+        },
+        index=head.index,
+    )
+    return _checked(columns, chosen, known)
+
+
+def any_key(keys: pd.DataFrame, position: int) -> bool:
+    return any(isinstance(keys[k].array[position], str) for k in KINDS)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    action: str
+    customer: str | None = None
+    key: str | None = None
+    kind: str | None = None  # of the key that matched
+    candidates: tuple[str, ...] = ()
+    weak: bool = False
+    guest_account: bool = False
+
+
+_NOBODY = _Decision("none")
+_NEW = "new:"  # marks a customer that this batch creates
+
+
+def _decide(
+    book: Book, own: dict[str, str | None], site: str, order_id: object, settings: Settings, site_id: object
+) -> _Decision:
+    for kind in KINDS:
+        value = own[kind]
+        found = book.by_key.get((kind, value)) if value else None
+        if not found:
+            continue
+        if len(found) > 1:
+            return _Decision("ask", kind=kind, candidates=tuple(sorted(found)))
+        (customer,) = found
+        external = own["external"]
+        if kind in WEAK and external and book.accounts.get((customer, site), {external}) - {external}:
+            return _Decision("ask", kind=kind, candidates=(customer,), weak=True)
+        if external:
+            book.add("external", external, customer)
+        if customer.startswith(_NEW):
+            return _Decision("create", key=customer[len(_NEW) :], kind=kind)
+        return _Decision("use", customer=customer, kind=kind)
+    policy = settings.site(int(site_id)) if isinstance(site_id, (int, np.integer)) else settings.default
+    if own["external"] is None and policy.guests == "account":
+        return _Decision("use", customer=policy.guest_account, kind="guest_account", guest_account=True)
+    key = own["external"] or f"{site}:{_ORDER}{order_id}"
+    for kind in KINDS:
+        if value := own[kind]:
+            book.add(kind, value, _NEW + key)
+    return _Decision("create", key=key)
+
+
+def _keys(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The keys of each order, and its `profile:site`; different values are worked on once."""
+    profile = head["ProfileID"] if "ProfileID" in head else pd.Series(0, index=head.index)
+    site = profile.astype("str") + ":" + head["SiteID"].astype("str")
+    buyer_id = _filled(column(head, "CustomerInfo.CustomerID"))
+    address = column(head, "Customer.Email")
+    codes, different = pd.factorize(address)
+    relays = settings.relay_domains
+    relay = np.array([*(emails.is_relay(a, relays) for a in different.tolist()), False], dtype=bool)[codes]
+    plain = address.str.casefold()
+    mail = plain.where(~relay, site + ":" + plain)
+    parts = [column(head, f"ShipTo.{p}") for p in ADDRESS_PARTS]
+    name, phone = column(head, "Customer.Name"), column(head, "Customer.Phone")
+    groups, first = distinct(name, phone, *parts)
+    rows = list(zip(*(values_at(v, first) for v in (name, phone, *parts)), strict=True))
+    phones = [phone_key(r[1], r[2 + ADDRESS_PARTS.index("PostalCode")], r[-1]) for r in rows]
+    addresses = [address_key(r[0], r[2:]) for r in rows]
+    return pd.DataFrame(
+        {
+            "site": site.astype(TEXT),
+            "external": (site + ":" + buyer_id).astype(TEXT),
+            "email": mail.astype(TEXT),
+            "phone_postal": pd.Series(text_column(phones).array.take(groups), index=head.index),
+            "name_address": pd.Series(text_column(addresses).array.take(groups), index=head.index),
+        }
+    )
+
+
+_WORDS = {
+    "external": "the channel's buyer id",
+    "email": "the e-mail address",
+    "phone_postal": "phone and postal code",
+    "name_address": "name and address",
+    "guest_account": "the site's guest account",
+}
+
+
+def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: Known) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Questions, and customers who are not Active, as problems; those orders' action is ask."""
+    status = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Status"].tolist(), strict=True))
+    name = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Name"].tolist(), strict=True))
+
+    def shown(customer: str) -> str:
+        if customer.startswith(_NEW):
+            return f"a customer new in this batch ({customer[len(_NEW) :]})"
+        return f"{customer} ({name.get(customer, 'not read from TIMS')}{_state(status.get(customer))})"
+
+    questions: list[tuple[int, str]] = []
+    inactive: list[tuple[int, str, str]] = []
+    for row, decision in enumerate(chosen):
+        if decision.action == "ask":
+            people = "; ".join(shown(c) for c in decision.candidates[:SHOWN])
+            why = (
+                f"is alike in {_WORDS[decision.kind or '']}, but has another buyer id on this site"
+                if decision.weak
+                else f"have the same {_WORDS[decision.kind or '']}"
+            )
+            questions.append((row, f"Which of these is the buyer? {people} {why}."))
+        elif decision.action == "use" and status.get(decision.customer or "", "") != "Active":
+            state = status.get(decision.customer or "")
+            if state is None and not decision.guest_account:
+                state = "not among the customers read from TIMS"
+            found = f"The buyer is the customer {shown(decision.customer or '')}, found by {_WORDS[decision.kind or '']}"
+            inactive.append((row, decision.customer or "", f"{found}, who is {state or 'unknown to TIMS'} and takes no orders."))
+    bad = [row for row, _ in questions] + [row for row, _, _ in inactive]
+    columns.iloc[bad, columns.columns.get_loc("customer_action")] = "ask"
+    columns.iloc[bad, columns.columns.get_loc("CustomerID")] = None
+    found = [
+        problems.make(
+            [row for row, _ in questions],
+            field="CustomerInfo",
+            rule="customer_ambiguous",
+            value=[", ".join(chosen[row].candidates[:SHOWN]) for row, _ in questions],
+            says=[says for _, says in questions],
+            do="Give the right customer the channel's buyer id (ExternalIDs) in TIMS, or merge the customers there, then replay.",
+        ),
+        problems.make(
+            [row for row, _, _ in inactive],
+            field="CustomerInfo",
+            rule="customer_inactive",
+            value=[customer for _, customer, _ in inactive],
+            says=[says for _, _, says in inactive],
+            do="Make the customer Active in TIMS, or move the buyer's id and address to another customer, then replay.",
+        ),
+    ]
+    return columns, problems.concat(found)
+
+
+def _state(status: str | None) -> str:
+    return f", {status}" if status not in (None, "Active") else ""

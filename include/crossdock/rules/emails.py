@@ -1,0 +1,69 @@
+"""E-mail addresses, checked for their form only; no name server is asked.
+
+In: the address as the channel gives it. Out: the normalised address, or nothing; and whether it is a marketplace's mask.
+Never: a refused order. An address that cannot be read is left out and recorded as a warning; None and "" are "not given".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from email_validator import EmailNotValidError, validate_email
+
+from crossdock.mapping import problems
+from crossdock.rules.uniques import TEXT, values_at
+
+_PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
+LENGTH = 254
+
+
+@lru_cache(maxsize=65_536)
+def normalise(address: str) -> str | None:
+    """The address as the library writes it, None if it is none. A plain local part needs no library, its domain does."""
+    local, at, domain = address.rpartition("@")
+    if at and len(local) <= 64 and _PLAIN.fullmatch(local):
+        known = _domain(domain)
+        whole = f"{local}@{known}" if known else None
+    else:
+        whole = _validated(address)
+    return whole if whole and len(whole) <= LENGTH else None
+
+
+@lru_cache(maxsize=16_384)
+def _domain(domain: str) -> str | None:
+    whole = _validated(f"a@{domain}")
+    return whole.partition("@")[2] if whole else None
+
+
+def _validated(address: str) -> str | None:
+    try:
+        return validate_email(address, check_deliverability=False).normalized
+    except EmailNotValidError:
+        return None
+
+
+def is_relay(address: str, domains: Collection[str]) -> bool:
+    """Whether the address belongs to a masking domain or to a part of one."""
+    domain = address.rpartition("@")[2].lower()
+    return any(domain == d or domain.endswith("." + d) for d in domains)
+
+
+def read(addresses: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
+    """Read all addresses of a batch. Returns (normalised addresses, warnings)."""
+    codes, different = pd.factorize(addresses)
+    found = [normalise(v) if v else None for v in different.tolist()]
+    unread = np.array([bool(v) and got is None for v, got in zip(different.tolist(), found, strict=True)] + [False])
+    rows = np.flatnonzero(unread[codes])
+    warnings = problems.make(
+        rows,
+        field=field,
+        rule="email_unreadable",
+        value=values_at(addresses, rows),
+        says=f"{field} is no e-mail address; the customer is kept without it.",
+        do="Nothing; add the address to the customer in TIMS if you know it.",
+    )
+    return pd.Series(pd.array(found, dtype=TEXT).take(codes, allow_fill=True), index=addresses.index), warnings

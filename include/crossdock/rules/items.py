@@ -1,0 +1,362 @@
+"""What is sold on a line: products, and codes that are none.
+
+In: lines, TIMS's items and codes, item_codes.csv. Out: per line an action and TIMS's own SKU; later the target lines, kits
+parted into their components. Never: a guess. A code that no list and no item knows, or two items know, is a problem that
+names the nearest candidates.
+
+A line without value ("" or absent SKU) is `unknown_sku`; the SKU is compared trimmed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from rapidfuzz import process
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import rule
+from crossdock.rules.known import Known
+from crossdock.rules.money import Settled, round_cents, spread
+from crossdock.rules.settings import ItemCode, Settings
+from crossdock.rules.uniques import TEXT, column
+
+PRODUCT, SHIPPING, DISCOUNT, IGNORE, REJECT = "product", "shipping", "discount", "ignore", "reject"
+LINE_ID_LENGTH = 60
+MOST_LINES = 500
+NEAREST = 3
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What one code is. `item`: position in known.items, -1 = none."""
+
+    action: str
+    item: int = -1
+    rule: str = ""
+    says: str = ""
+    do: str = ""
+
+
+@rule("decide_item_codes", reads=["OrderItems.SKU"], writes=["action", "item"])
+def resolve(frames: Frames, known: Known, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by SKU,
+    alternate SKU, and both without case. Returns (line columns `action` and `item`, the row in known.items, problems)."""
+    lines = frames.lines
+    codes, different = pd.factorize(column(lines, "SKU"), use_na_sentinel=False)
+    book = _Book(known, settings)
+    decisions = [book.decide("" if v is None or v != v else str(v)) for v in different.tolist()]
+    columns = pd.DataFrame(
+        {
+            "action": pd.Categorical.from_codes(
+                np.array([_ACTIONS.index(d.action) for d in decisions] or [0], dtype=np.int8)[codes], categories=_ACTIONS
+            ),
+            "item": np.array([d.item for d in decisions] or [-1], dtype=np.int64)[codes],
+        },
+        index=lines.index,
+    )
+    bad = [(n, d) for n, d in enumerate(decisions) if d.rule]
+    where = np.flatnonzero(np.isin(codes, [n for n, _ in bad])) if bad else np.empty(0, dtype=np.int64)
+    row, ids = lines["_row"].to_numpy(), lines["OrderItemID"].to_numpy()
+    found = []
+    for number, decision in bad:
+        at = where[codes[where] == number]
+        found.append(
+            problems.make(
+                row[at],
+                field="OrderItems.SKU",
+                rule=decision.rule,
+                value=str(different[number]) if different[number] == different[number] else "",
+                says=decision.says,
+                do=decision.do,
+                line=[str(v) for v in ids[at]],
+            )
+        )
+    return columns, problems.concat(found)
+
+
+_ACTIONS = [PRODUCT, SHIPPING, DISCOUNT, IGNORE, REJECT]
+
+
+class _Book:
+    """Codes and items of one batch, indexed once."""
+
+    def __init__(self, known: Known, settings: Settings) -> None:
+        items, codes = known.items, known.item_codes
+        self._sku = items["SKU"].tolist()
+        self._position = {sku: n for n, sku in enumerate(self._sku)}
+        self._status = items["Status"].tolist()
+        self._alternate: dict[str, set[str]] = {}
+        self._folded: dict[str, set[str]] = {}
+        for code, folded, kind, sku in codes[["code", "folded", "kind", "SKU"]].itertuples(index=False, name=None):
+            self._folded.setdefault(folded, set()).add(sku)
+            if kind == "alternate":
+                self._alternate.setdefault(code, set()).add(sku)
+        self._exact = {c.code: c for c in settings.item_codes}
+        self._caseless = {c.code.casefold(): c for c in settings.item_codes}
+        self._globs = [c for c in settings.item_codes if set(c.code) & set("*?[")]
+        self._candidates = sorted(self._folded)
+        self._parts = {
+            sku: kit for sku, kit in zip(self._sku, items["KitComponents"].tolist(), strict=True) if _has_parts(kit)
+        }
+
+    def listed(self, code: str) -> ItemCode | None:
+        """The row of item_codes.csv: exact, then without case, then by wildcard."""
+        folded = code.casefold()
+        return (
+            self._exact.get(code)
+            or self._caseless.get(folded)
+            or next((c for c in self._globs if fnmatch.fnmatchcase(folded, c.code.casefold())), None)
+        )
+
+    def decide(self, code: str) -> _Decision:
+        row = self.listed(code)
+        if row is None or row.action == "product":
+            return self._product(code)
+        if row.action == "voucher":
+            return self._product(row.item, sold_as=code)
+        if row.action == "reject":
+            return _Decision(
+                REJECT,
+                rule="code_rejected",
+                says=f'"{code}" on line {{line}} is refused by config/lookups/item_codes.csv: {row.reason}.',
+                do="Take the line out of the order (edit this record's payload), or change the list, then replay.",
+            )
+        return _Decision(row.action)
+
+    def _product(self, code: str, sold_as: str = "") -> _Decision:
+        found = self._find(code)
+        named = f'"{sold_as}" (sold as "{code}")' if sold_as else f'"{code}"'
+        if len(found) > 1:
+            both = ", ".join(sorted(found)[:5])
+            return _Decision(
+                PRODUCT,
+                rule="ambiguous_sku",
+                says=f"{named} on line {{line}} is the code of several items in TIMS: {both}.",
+                do="Name the right SKU in the payload and replay, or give the item an alternate SKU in TIMS.",
+            )
+        if not found:
+            near = self._nearest(code)
+            return _Decision(
+                PRODUCT,
+                rule="unknown_sku",
+                says=f"No item in TIMS has the SKU or alternate SKU {named} of line {{line}}."
+                + (f" The nearest are: {', '.join(near)}." if near else ""),
+                do="Create the item or an alternate SKU in TIMS, or add the code to config/lookups/item_codes.csv, then replay.",
+            )
+        (sku,) = found
+        position = self._position.get(sku)
+        if position is None:
+            return _Decision(
+                PRODUCT,
+                rule="unknown_sku",
+                says=f"{named} on line {{line}} belongs to the item {sku}, which has not been read from TIMS.",
+                do="Read the items again, then replay.",
+            )
+        return self._sellable(position, named)
+
+    def _sellable(self, position: int, named: str) -> _Decision:
+        """A blocked item, and a kit with an unknown or blocked part, cannot be ordered; a discontinued one sells off."""
+        sku = self._sku[position]
+        for part in [sku, *(p for p, _ in self._parts.get(sku, ()))]:
+            of = f" (part of the kit {sku})" if part != sku else ""
+            at = self._position.get(part)
+            if at is None:
+                says = f"{named} on line {{line}} needs the item {part}{of}, which TIMS does not have."
+                return _Decision(PRODUCT, position, "unknown_sku", says, "Correct the kit in TIMS, then replay.")
+            if self._status[at] == "Blocked":
+                says = f"{named} on line {{line}} is the item {part}{of}, which is Blocked in TIMS."
+                return _Decision(
+                    PRODUCT, position, "item_blocked", says, "Unblock the item in TIMS, or cancel the order on the channel, then replay."
+                )
+        return _Decision(PRODUCT, position)
+
+    def _find(self, code: str) -> set[str]:
+        if code in self._position:
+            return {code}
+        return self._alternate.get(code) or self._folded.get(code.casefold(), set())
+
+    def _nearest(self, code: str) -> list[str]:
+        hits = process.extract(code.casefold(), self._candidates, limit=NEAREST, score_cutoff=60) if code else []
+        near: dict[str, None] = {}
+        for folded, _score, _n in hits:
+            near |= dict.fromkeys(sorted(self._folded[folded]))
+        return list(near)[:NEAREST]
+
+
+def _has_parts(kit: object) -> bool:
+    return isinstance(kit, (list, tuple, np.ndarray)) and len(kit) > 0
+
+
+# ---- target lines ----
+
+
+@rule(
+    "explode_kits",
+    reads=["OrderItems.OrderItemID", "OrderItems.Quantity"],
+    writes=[
+        "ExternalLineID", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "KitParentSKU",
+        "QuantityShipped", "QuantityCancelled",
+    ],
+)  # fmt: skip
+def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a kit is
+    parted by list price times units, largest remainder; it adds up to the kit's to the cent.
+
+    `frames.lines` carries `action`, `item`, `UnitsShipped`, `UnitsCancelled`. Amounts are int64 x 10,000.
+    Returns (lines, problems)."""
+    goods = np.flatnonzero((frames.lines["action"] == PRODUCT).to_numpy())
+    source = frames.lines
+    take = {name: source[name].to_numpy()[goods] for name in ("_row", "_line", "item", "UnitsShipped", "UnitsCancelled")}
+    quantity = settled.quantity[goods]
+    parts = _parts(known)
+    item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last is "no item", without parts
+    count = parts.count[item]
+    is_kit = count > 0
+    times = np.maximum(count, 1)
+    line = np.repeat(np.arange(len(goods)), times)
+    nth = np.arange(len(line)) - np.repeat(np.cumsum(times) - times, times)
+    at = parts.start[item][line] + nth
+    kit = is_kit[line]
+    at = np.where(kit, at, 0)
+    units = np.where(kit, parts.units[at], 1)
+    part_item = np.where(kit, parts.item[at], take["item"][line])
+    amounts = _part_money(settled, goods, line, kit, units, parts.price[at], quantity)
+
+    sku = pd.array([*known.items["SKU"].tolist(), None], dtype=TEXT)
+    ids = source["OrderItemID"].to_numpy(dtype=np.int64, na_value=0)[goods][line]
+    written = pa.array(ids).cast(pa.large_string())
+    external = pd.Series(pd.arrays.ArrowStringArray(pa.chunked_array([written]), dtype=TEXT))
+    own = sku.take(part_item)
+    if kit.any():
+        at_kit = np.flatnonzero(kit)
+        external.iloc[at_kit] = [f"{i}:{s}" for i, s in zip(ids[at_kit], own.take(at_kit).tolist(), strict=True)]
+    row = take["_row"][line]
+    lines = pd.DataFrame(
+        {
+            "_row": row,
+            "_line": _numbered(row),
+            "OrderItemID": ids,
+            "ExternalLineID": external,
+            "SourceSKU": column(source, "SKU").array.take(goods).take(line),
+            "SKU": own,
+            "Quantity": quantity[line] * units,
+            **amounts,
+            "TaxRemittedBy": column(frames.head, "TaxRemittedBy").array.take(row),
+            "KitParentSKU": sku.take(np.where(kit, take["item"][line], -1), allow_fill=True),
+            "QuantityShipped": take["UnitsShipped"][line] * units,
+            "QuantityCancelled": take["UnitsCancelled"][line] * units,
+        }
+    )
+    return lines, _line_problems(frames, lines, kit)
+
+
+def _numbered(row: np.ndarray) -> np.ndarray:
+    """0, 1, 2… within each order; `row` is sorted."""
+    if not len(row):
+        return np.empty(0, dtype=np.int64)
+    starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+    return np.arange(len(row)) - np.repeat(starts, np.diff(np.r_[starts, len(row)]))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The components of all kits, one after another. `start` and `count` are per item; one item more stands for "none"."""
+
+    start: np.ndarray
+    count: np.ndarray
+    item: np.ndarray
+    units: np.ndarray
+    price: np.ndarray
+
+
+def _parts(known: Known) -> _Parts:
+    items = known.items
+    position = {sku: n for n, sku in enumerate(items["SKU"].tolist())}
+    prices = items["ListPrice"].to_numpy(dtype=np.int64)
+    count = np.zeros(len(items) + 1, dtype=np.int64)
+    rows: list[tuple[int, int, int]] = []
+    for n, kit in enumerate(items["KitComponents"].tolist()):
+        if not _has_parts(kit):
+            continue
+        units: dict[str, int] = {}
+        for sku, quantity in kit:
+            units[sku] = units.get(sku, 0) + int(quantity)
+        parts = [(position[s], q, int(prices[position[s]])) for s, q in units.items() if s in position]
+        count[n] = len(parts)
+        rows += parts
+    table = np.array(rows or [(0, 1, 0)], dtype=np.int64)
+    return _Parts(np.cumsum(count) - count, count, table[:, 0], table[:, 1], table[:, 2])
+
+
+def _part_money(
+    settled: Settled,
+    goods: np.ndarray,
+    line: np.ndarray,
+    kit: np.ndarray,
+    units: np.ndarray,
+    list_price: np.ndarray,
+    quantity: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Price, DiscountAmount and TaxAmount of the target lines. round2(Quantity x Price) - DiscountAmount of a component is
+    its exact share: where no price of 4 places hits it, the price is rounded up and the excess is discount."""
+    price, discount, tax = (v[goods][line] for v in (settled.price, settled.discount, settled.tax))
+    at = np.flatnonzero(kit)
+    if not len(at):
+        return {"Price": price, "DiscountAmount": discount * 100, "TaxAmount": tax * 100}
+    of, first = np.unique(line[at], return_inverse=True)
+    of_goods = goods[of]
+    weight = list_price[at] * units[at]
+    gross = spread(settled.gross[of_goods], weight, first, even=units[at])
+    off = spread(settled.discount[of_goods], gross, first, even=units[at])
+    duty = spread(settled.tax[of_goods], gross, first, even=units[at])
+    number = quantity[line[at]] * units[at]
+    nearest = (2 * gross * 100 + number) // np.maximum(2 * number, 1)
+    above = -(-gross * 100 // np.maximum(number, 1))
+    hits = round_cents(number * nearest) == gross
+    price, discount, tax = price.copy(), discount.copy(), tax.copy()
+    price[at] = np.where(hits, nearest, above)
+    discount[at] = off + round_cents(number * price[at]) - gross
+    tax[at] = duty
+    return {"Price": price, "DiscountAmount": discount * 100, "TaxAmount": tax * 100}
+
+
+def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.DataFrame:
+    """Orders whose lines TIMS cannot take as a whole: none, too many, ids too long."""
+    count = np.bincount(lines["_row"].to_numpy(), minlength=len(frames.head))
+    none, many = np.flatnonzero(count == 0), np.flatnonzero(count > MOST_LINES)
+    ids = lines["ExternalLineID"]
+    long = np.flatnonzero(kit & (ids.str.len() > LINE_ID_LENGTH).to_numpy(dtype=bool))
+    return problems.concat(
+        [
+            problems.make(
+                none,
+                field="OrderItems",
+                rule="no_lines",
+                value="0",
+                says="No line of the order is a product.",
+                do="Cancel the order on the channel, or dismiss the record.",
+            ),
+            problems.make(
+                many,
+                field="OrderItems",
+                rule="too_many_lines",
+                value=[str(c) for c in count[many]],
+                says=f"The order has {{value}} lines in TIMS, kits parted; TIMS takes {MOST_LINES}.",
+                do="Type the order into TIMS by hand and dismiss the record.",
+            ),
+            problems.make(
+                lines["_row"].to_numpy()[long],
+                field="OrderItems.SKU",
+                rule="text_too_long",
+                value=ids.array.take(long).tolist(),
+                says=f'The line id "{{value}}" (line and component) is longer than the {LINE_ID_LENGTH} characters of TIMS.',
+                do="Give the component a shorter SKU in TIMS, then replay.",
+                line=[str(v) for v in lines["OrderItemID"].to_numpy()[long]],
+            ),
+        ]
+    )

@@ -1,0 +1,368 @@
+"""Amounts: every cent of the order ends on exactly one place of the sales order.
+
+In: amounts of the channel (nullable Int64 x 10,000), what each line is. Out: amounts of the target, int64, and problems.
+Never: a float, tax computed anew, a cent lost or invented.
+
+* Amounts that only the header carries are spread over the lines by value, largest remainder; where lines carry a part,
+  only the missing part is spread; lines above their header are a problem.
+* TIMS rounds once per line: round2(Quantity x Price), half away from zero. Prices keep their 4 places.
+* TotalAmount follows TIMS's equation. It differs from TotalPrice by rounding alone (less than 0.005 a line), or not at all.
+* A header amount of None is "not given": the lines' sum stands in. 0 is an amount. Of a line, None is 0 for sums.
+
+Cents are int64 x 100, everything that leaves this module is x 10,000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import CENT, Frames, written
+from crossdock.mapping.registry import rule
+from crossdock.rules.uniques import column, values_at
+
+HALF_CENT = 50  # x 10,000: the most that rounding a line may change
+LARGEST = 9 * 10**17  # of Quantity x Price x 10,000; beyond it int64 may not hold the sums
+LINE_AMOUNTS = ("TaxAmount", "DiscountAmount", "ShippingAmount", "ShippingTaxAmount", "GiftWrapAmount")
+HEAD_AMOUNTS = ("TotalShippingPrice", "TotalShippingTaxPrice", "TotalTaxPrice", "TotalDiscount")
+PAIRS = (
+    ("TotalTaxPrice", "TaxAmount"),
+    ("TotalDiscount", "DiscountAmount"),
+    ("TotalShippingPrice", "ShippingAmount"),
+    ("TotalShippingTaxPrice", "ShippingTaxAmount"),
+)
+_EDIT = "Correct the order on the channel, or edit this record's payload, then replay."
+
+
+def round_cents(amount: np.ndarray) -> np.ndarray:
+    """int64 x 10,000 to cents, half away from zero."""
+    return np.sign(amount) * ((np.abs(amount) + HALF_CENT) // CENT)
+
+
+def spread(total: np.ndarray, weight: np.ndarray, group: np.ndarray, even: np.ndarray | None = None) -> np.ndarray:
+    """Part each group's total (0 or more) over its members by weight (0 or more), largest remainder: the shares are whole,
+    add up to the total exactly, and none is above its weight if the total is not above the sum of weights.
+
+    `group`: number of each member's total, sorted. Groups whose weights are all 0 are parted by `even`, else alike.
+    A tie goes to the earlier member. A group without members parts nothing."""
+    share = np.zeros(len(weight), dtype=np.int64)
+    wanted = np.flatnonzero(total[group] > 0) if len(group) else np.empty(0, dtype=np.int64)
+    if not len(wanted):
+        return share
+    group, weight = group[wanted], weight[wanted]
+    starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+    sizes = np.diff(np.r_[starts, len(group)])
+    empty = np.repeat(np.add.reduceat(weight, starts) == 0, sizes)
+    weight = np.where(empty, 1 if even is None else even[wanted], weight)
+    sums = np.repeat(np.add.reduceat(weight, starts), sizes)
+    amount = total[group]
+    if int(amount.max()) * int(weight.max()) >= 2**62:  # beyond int64: exact, though slow; such amounts are rare
+        product = amount.astype(object) * weight.astype(object)
+        part, rest = (product // sums).astype(np.int64), (product % sums).astype(np.int64)
+    else:
+        product = amount * weight
+        part = product // sums
+        rest = product - part * sums
+    left = np.repeat(total[group[starts]] - np.add.reduceat(part, starts), sizes)
+    order = np.lexsort((np.arange(len(group)), -rest, group))
+    rank = np.empty(len(group), dtype=np.int64)
+    rank[order] = np.arange(len(group)) - np.repeat(starts, sizes)
+    share[wanted] = part + (rank < left)
+    return share
+
+
+@dataclass
+class Settled:
+    """Amounts decided. Per line: quantity, price (x 10,000), and in cents gross, discount, tax (0 unless goods).
+    Per order, in cents: shipping, shipping_discount, shipping_tax, gift_wrap; and whether TIMS's rounding may explain
+    a difference."""
+
+    quantity: np.ndarray
+    price: np.ndarray
+    gross: np.ndarray
+    discount: np.ndarray
+    tax: np.ndarray
+    shipping: np.ndarray
+    shipping_discount: np.ndarray
+    shipping_tax: np.ndarray
+    gift_wrap: np.ndarray
+    rounds: np.ndarray  # bool per order: some Quantity x UnitPrice is not whole cents
+    parts: np.ndarray  # x 10,000 per order: what the channel's own parts add up to
+
+
+def _sums(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
+    """int64 sum per order; lines are sorted by order."""
+    total = np.zeros(count, dtype=np.int64)
+    if len(row):
+        starts = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+        total[row[starts]] = np.add.reduceat(values, starts)
+    return total
+
+
+def _amount(frame: pd.DataFrame, name: str) -> np.ndarray:
+    return frame[name].fillna(0).to_numpy(dtype=np.int64) if name in frame else np.zeros(len(frame), dtype=np.int64)
+
+
+@rule(
+    "settle_amounts",
+    reads=[*HEAD_AMOUNTS, "OrderItems.UnitPrice", "OrderItems.Quantity", *(f"OrderItems.{a}" for a in LINE_AMOUNTS)],
+    writes=["ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount"],
+)
+def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
+    """Header amounts that no line carries are spread over the lines by value; shipping and discount lines become the
+    order's shipping and discount; a discount above the goods goes on to the shipping.
+
+    `frames.lines` carries `action` (items.resolve). Returns (amounts, problems)."""
+    head, lines = frames.head, frames.lines
+    row, orders = lines["_row"].to_numpy(), len(head)
+    found = _line_problems(frames)
+    quantity, price = _amount(lines, "Quantity"), _amount(lines, "UnitPrice")
+    large = np.abs(price) > LARGEST // np.maximum(np.abs(quantity), 1)
+    if large.any():
+        found.append(_too_large(frames, large))
+        quantity, price = np.where(large, 0, quantity), np.where(large, 0, price)
+    exact = quantity * price
+    gross = round_cents(exact)
+    action = lines["action"]
+    goods, shipping_line, discount_line = (
+        (action == name).to_numpy() for name in ("product", "shipping", "discount")
+    )
+    cents = {name: round_cents(_amount(lines, name)) for name in LINE_AMOUNTS}
+    carried = {name: _sums(values, row, orders) for name, values in cents.items()}
+    given = {}
+    for head_name, line_name in PAIRS:
+        given[head_name], problem = _header(frames, head_name, line_name, carried[line_name])
+        found.append(problem)
+
+    def per_order(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return _sums(np.where(mask, values, 0), row, orders)
+
+    # tax: what no line carries, over goods and shipping lines by value
+    taxed = goods | shipping_line
+    missing = np.maximum(given["TotalTaxPrice"] - carried["TaxAmount"], 0)
+    tax = cents["TaxAmount"] + _spread_over(missing, np.maximum(gross, 0), taxed, row)
+    shipping = given["TotalShippingPrice"] + per_order(gross, shipping_line)
+    shipping_tax = given["TotalShippingTaxPrice"] + per_order(tax, ~goods)
+
+    # discount: of the header beyond the lines, of discount lines, of lines above their own value; over goods by what is left
+    own = np.where(goods, np.minimum(cents["DiscountAmount"], np.maximum(gross, 0)), 0)
+    excess = per_order(cents["DiscountAmount"] - own, goods)
+    beyond = np.maximum(given["TotalDiscount"] - carried["DiscountAmount"], 0)
+    pool = beyond + excess - per_order(gross, discount_line)
+    room = np.where(goods, np.maximum(gross, 0) - own, 0)
+    rooms = _sums(room, row, orders)
+    to_goods = np.clip(pool, 0, rooms)
+    discount = own + _spread_over(to_goods, room, goods, row)
+    shipping_discount = per_order(cents["DiscountAmount"], ~goods) + pool - to_goods
+    found.append(_discount_above(frames, shipping_discount, shipping, rooms, pool))
+
+    parts = (
+        _sums(exact, row, orders)
+        - _amount(head, "TotalDiscount")
+        + sum(_amount(head, n) for n in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
+        + _sums(_amount(lines, "GiftWrapAmount"), row, orders)
+    )
+    settled = Settled(
+        quantity=quantity,
+        price=np.maximum(price, 0),
+        gross=np.where(goods, np.maximum(gross, 0), 0),
+        discount=discount,
+        tax=np.where(goods, np.maximum(tax, 0), 0),
+        shipping=shipping,
+        shipping_discount=np.maximum(shipping_discount, 0),
+        shipping_tax=shipping_tax,
+        gift_wrap=carried["GiftWrapAmount"],
+        rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
+        parts=parts,
+    )
+    return settled, problems.concat(found)
+
+
+def _spread_over(total: np.ndarray, value: np.ndarray, mask: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Shares of each order's total for the lines in `mask`, 0 for the others."""
+    shares = np.zeros(len(row), dtype=np.int64)
+    at = np.flatnonzero(mask)
+    shares[at] = spread(total, value[at], row[at])
+    return shares
+
+
+def _header(frames: Frames, head_name: str, line_name: str, carried: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+    """The header's amount in cents (the lines' sum where it is not given); lines above it are a problem."""
+    head = frames.head
+    amounts = head[head_name] if head_name in head else pd.Series(pd.NA, index=head.index, dtype="Int64")
+    given = np.where(amounts.notna(), round_cents(amounts.fillna(0).to_numpy(dtype=np.int64)), carried)
+    above = np.flatnonzero(carried > given)
+    currency = values_at(column(head, "Currency"), above)
+    problem = problems.make(
+        above,
+        field=head_name,
+        rule="line_above_header",
+        value=[written(int(v) * CENT) for v in given[above]],
+        says=[
+            f"The lines carry {written(int(line) * CENT)} {code or ''} of {line_name}, more than the {written(int(order) * CENT)} of {head_name}."
+            for line, order, code in zip(carried[above], given[above], currency, strict=True)
+        ],
+        do=_EDIT,
+    )
+    return given, problem
+
+
+def _discount_above(
+    frames: Frames, shipping_discount: np.ndarray, shipping: np.ndarray, rooms: np.ndarray, pool: np.ndarray
+) -> pd.DataFrame:
+    rows = np.flatnonzero(shipping_discount > shipping)
+    codes = values_at(column(frames.head, "Currency"), rows)
+    return problems.make(
+        rows,
+        field="TotalDiscount",
+        rule="discount_above_goods",
+        value=[written(int(v) * CENT) for v in pool[rows]],
+        says=[
+            f"A discount of {written(int(p) * CENT)} {c or ''} is to be placed, but goods ({written(int(g) * CENT)}) and shipping ({written(int(s) * CENT)}) are less."
+            for p, g, s, c in zip(pool[rows], rooms[rows], shipping[rows], codes, strict=True)
+        ],
+        do=_EDIT,
+    )
+
+
+def _line_problems(frames: Frames) -> list[pd.DataFrame]:
+    """What is wrong with single amounts, on lines and headers."""
+    head, lines = frames.head, frames.lines
+    row, ids = lines["_row"].to_numpy(), lines["OrderItemID"].to_numpy()
+    action = lines["action"]
+    found = []
+
+    def on_lines(mask: np.ndarray, field: str, values: pd.Series | None, code: str, says: str, do: str = _EDIT) -> None:
+        at = np.flatnonzero(mask)
+        if len(at):
+            shown = [str(v) for v in lines[field].to_numpy()[at]] if values is None else _written(values, at)
+            found.append(
+                problems.make(
+                    row[at], field=f"OrderItems.{field}", rule=code, value=shown, says=says, do=do, line=[str(i) for i in ids[at]]
+                )
+            )
+
+    quantity = lines["Quantity"]
+    on_lines(_true(quantity.isna()), "Quantity", None, "missing_field", "Line {line} has no quantity.")
+    on_lines(_true(quantity <= 0), "Quantity", None, "quantity_below_one", "Line {line} orders {value} units; TIMS takes 1 or more.")
+    price = lines["UnitPrice"]
+    discount_line = (action == "discount").to_numpy()
+    on_lines(_true(price.isna()), "UnitPrice", None, "missing_field", "Line {line} has no price.")
+    on_lines(_true(price < 0) & ~discount_line, "UnitPrice", price, "negative_price", "Line {line} has the price {value}, below 0.")
+    on_lines(
+        _true(price > 0) & discount_line,
+        "UnitPrice",
+        price,
+        "code_rejected",
+        "Line {line} is a discount by config/lookups/item_codes.csv, but its price {value} adds to the order.",
+    )
+    costs = _true(price.fillna(0) != 0) & (quantity.fillna(0) != 0).to_numpy(dtype=bool)
+    for name in LINE_AMOUNTS:
+        if name not in lines:
+            continue
+        values = lines[name]
+        on_lines(_true(values < 0), name, values, "negative_price", f"{name} of line {{line}} is {{value}}, below 0.")
+        on_lines(_beyond_cents(values), name, values, "third_decimal", f"{name} of line {{line}} is {{value}}; TIMS documents have 2 places.")
+        costs |= _true(values.fillna(0) != 0)
+    on_lines(
+        costs & (action == "ignore").to_numpy(),
+        "SKU",
+        None,
+        "code_rejected",
+        '"{value}" on line {line} is ignored by config/lookups/item_codes.csv, but only where it costs nothing, and this line does.',
+        "Name another action for the code, or take the line out (edit this record's payload), then replay.",
+    )
+    for name in HEAD_AMOUNTS:
+        if name not in head:
+            continue
+        values = head[name]
+        for mask, code, says in (
+            (_true(values < 0), "negative_price", f"{name} is {{value}}, below 0."),
+            (_beyond_cents(values), "third_decimal", f"{name} is {{value}}; TIMS documents have 2 places."),
+        ):
+            at = np.flatnonzero(mask)
+            found.append(problems.make(at, field=name, rule=code, value=_written(values, at), says=says, do=_EDIT))
+    return found
+
+
+def _true(mask: pd.Series) -> np.ndarray:
+    return mask.fillna(False).to_numpy(dtype=bool)
+
+
+def _beyond_cents(values: pd.Series) -> np.ndarray:
+    return values.fillna(0).to_numpy(dtype=np.int64) % CENT != 0
+
+
+def _written(values: pd.Series, at: np.ndarray) -> list[str]:
+    return [written(int(v)) for v in values.fillna(0).to_numpy(dtype=np.int64)[at]]
+
+
+def _too_large(frames: Frames, large: np.ndarray) -> pd.DataFrame:
+    at = np.flatnonzero(large)
+    return problems.make(
+        frames.lines["_row"].to_numpy()[at],
+        field="OrderItems.UnitPrice",
+        rule="amount_too_large",
+        value=_written(frames.lines["UnitPrice"], at),
+        says="Quantity times price of line {line} is beyond what a document can hold.",
+        do=_EDIT,
+        line=[str(v) for v in frames.lines["OrderItemID"].to_numpy()[at]],
+    )
+
+
+@rule(
+    "totals",
+    reads=["TotalPrice", "Currency"],
+    writes=["DiscountTotal", "TaxTotal", "TotalAmount", "rounding_difference"],
+)
+def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """DiscountTotal, TaxTotal and TotalAmount by TIMS's equation, from the target lines; compared with the channel's
+    TotalPrice. Returns (head columns, int64 x 10,000; problems)."""
+    head = frames.head
+    row, orders = target["_row"].to_numpy(), len(head)
+    gross = round_cents(target["Quantity"].to_numpy() * target["Price"].to_numpy()) * CENT
+    discount_total = _sums(target["DiscountAmount"].to_numpy(), row, orders) + settled.shipping_discount * CENT
+    tax_total = _sums(target["TaxAmount"].to_numpy(), row, orders) + settled.shipping_tax * CENT
+    amount = (
+        _sums(gross, row, orders) - discount_total + settled.shipping * CENT + settled.gift_wrap * CENT + tax_total
+    )
+    paid = head["TotalPrice"]
+    difference = amount - paid.fillna(0).to_numpy(dtype=np.int64)
+    lines = np.bincount(frames.lines["_row"].to_numpy(), minlength=orders)
+    explained = (difference == 0) | (settled.rounds & (np.abs(difference) < HALF_CENT * lines))
+    absent = _true(paid.isna())
+    columns = pd.DataFrame(
+        {
+            "ShippingAmount": settled.shipping * CENT,
+            "ShippingDiscountAmount": settled.shipping_discount * CENT,
+            "ShippingTaxAmount": settled.shipping_tax * CENT,
+            "GiftWrapAmount": settled.gift_wrap * CENT,
+            "DiscountTotal": discount_total,
+            "TaxTotal": tax_total,
+            "TotalAmount": amount,
+            "rounding_difference": np.where(absent, 0, difference),
+        },
+        index=head.index,
+    )
+    off = np.flatnonzero(~explained & ~absent)
+    codes = [c or "" for c in values_at(column(head, "Currency"), off)]
+    shown = _written(paid, off)
+    says = [
+        f"TotalPrice is {given} {code}, but its own parts add up to {written(int(parts))} {code}"
+        + (f" (in TIMS {written(int(tims))})." if tims != parts else ".")
+        for given, code, parts, tims in zip(shown, codes, settled.parts[off], amount[off], strict=True)
+    ]
+    found = [
+        problems.make(off, field="TotalPrice", rule="total_mismatch", value=shown, says=says, do=_EDIT),
+        problems.make(
+            np.flatnonzero(absent),
+            field="TotalPrice",
+            rule="missing_field",
+            says="The order has no TotalPrice: nothing says what the buyer pays.",
+            do=_EDIT,
+        ),
+    ]
+    return columns, problems.concat(found)

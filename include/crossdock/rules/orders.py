@@ -1,0 +1,217 @@
+"""All rules for a batch of orders, in their order.
+
+In: the frames of a batch of Channel Advisor orders, what TIMS is known to hold, the sites' configuration, the orders that
+TIMS already has. Out: `Enriched`. Never: a call to a system or a database; a row dropped: every order has a verdict.
+
+The order matters: text is cleaned before anything reads it; codes are decided before money, for they say what an amount is;
+addresses before customers, for they are compared; and problems of orders that wait or are left out are no problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pycountry
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import rule
+from crossdock.rules import addresses, customers, emails, items, money, phones, statuses, text
+from crossdock.rules.known import Known
+from crossdock.rules.settings import Settings
+from crossdock.rules.times import to_microseconds
+from crossdock.rules.uniques import TEXT, column, map_text, text_column, values_at
+
+LENGTHS = {"Channel": 40, "ShippingMethod": 60, "ExternalOrderID": 60}
+ALERTS = ("payment_failed", "site_not_configured")  # warnings that are told to a person at once
+SAME_ADDRESS = [f"ShippingAddress.{p}" for p in addresses.SOURCE]
+
+
+@dataclass
+class Enriched:
+    """`head`: the cleaned source columns and what the rules add, one row per order of the batch, with `verdict` in
+    load | wait | leave_out and `verdict_reason`. `lines`: target lines (kits parted, `_row` points into `head`), amounts
+    int64 x 10,000. `problems`: of orders to load, all reasons of an order together. `warnings`: of all orders.
+    `customers`: one row per customer to create, for orders without problems; `_row` is the order that it is made from."""
+
+    head: pd.DataFrame
+    lines: pd.DataFrame
+    problems: pd.DataFrame
+    warnings: pd.DataFrame
+    customers: pd.DataFrame
+
+
+def enrich(
+    frames: Frames,
+    known: Known,
+    settings: Settings,
+    linked: Collection[int] = (),
+    newest: pd.Series | None = None,
+) -> Enriched:
+    """Everything that rules decide about a batch of orders.
+
+    `linked`: the ChannelAdvisorOrderIDs that have a sales order in TIMS. `newest`: the newest UpdatedDate read so far by
+    ChannelAdvisorOrderID; an older version is left out."""
+    frames, warned = text.clean(frames)
+    state, units, state_problems, state_warnings = statuses.decide(frames, settings, linked, newest)
+    codes, code_problems = items.resolve(frames, known, settings)
+    frames = Frames(head=frames.head, lines=pd.concat([frames.lines, units, codes], axis=1))
+    settled, money_problems = money.settle(frames)
+    lines, line_problems = items.target_lines(frames, settled, known)
+    totals, total_problems = money.total(frames, settled, lines)
+
+    head = pd.concat([frames.head, state, totals], axis=1)
+    documents, document_problems, document_warnings = document(head, settings)
+    book, address_problems, address_warnings = addresses.harmonise_all(head, settings)
+    head = pd.concat([head, documents, book], axis=1)
+    who, who_problems = customers.buyer(head)
+    mail, mail_warnings = emails.read(column(head, "CustomerInfo.Email"), "CustomerInfo.Email")
+    phone, phone_warnings = phones.read(
+        column(head, "CustomerInfo.Phone"), head["ShipTo.CountryCode"], "CustomerInfo.Phone"
+    )
+    head = pd.concat([head, who, mail.rename("Customer.Email"), phone.rename("Customer.Phone")], axis=1)
+    decision, customer_problems = customers.decide(head, known, settings)
+    head = pd.concat([head, decision], axis=1)
+
+    found = _relevant(
+        head,
+        [
+            state_problems, _incomplete(frames), code_problems, line_problems, money_problems, total_problems,
+            document_problems, customer_problems,
+        ],
+        [address_problems, who_problems],
+    )  # fmt: skip
+    warnings = [
+        warned, state_warnings, document_warnings, address_warnings, mail_warnings, phone_warnings,
+    ]  # fmt: skip
+    return Enriched(head, lines, found, problems.concat(warnings), _to_create(head, found))
+
+
+def _relevant(head: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.DataFrame]) -> pd.DataFrame:
+    """Problems of orders that are to load. Where personal data are gone, their absence is no second problem: before the
+    first load one problem says it all, afterwards the sales order keeps what it has."""
+    rows = problems.concat(found)
+    about_people = problems.concat(personal)
+    about_people = about_people[head["personal_data"].to_numpy(dtype=bool)[about_people["_row"]]]
+    rows = problems.concat([rows, about_people])
+    return rows[(head["verdict"] == "load").to_numpy(dtype=bool)[rows["_row"]]].reset_index(drop=True)
+
+
+def _to_create(head: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """One row per new customer: of the earliest order that has no problem, so that a customer has an order to come for."""
+    wanted = (head["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
+    wanted[found["_row"].to_numpy()] = False
+    rows = head[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
+    columns = [c for c in rows.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
+    return rows[["customer_key", "Currency", *columns]].rename_axis("_row").reset_index()
+
+
+def _incomplete(frames: Frames) -> pd.DataFrame:
+    """Orders whose lines are not all there: a list cuts an order at 20."""
+    head, row = frames.head, frames.lines["_row"].to_numpy()
+    if "OrderItemCount" not in head:
+        return problems.empty()
+    count = np.bincount(row, minlength=len(head))
+    told = head["OrderItemCount"].fillna(0).to_numpy(dtype=np.int64)
+    rows = np.flatnonzero(told > count)
+    return problems.make(
+        rows,
+        field="OrderItems",
+        rule="lines_incomplete",
+        value=[str(c) for c in count[rows]],
+        says=[f"The order has {t} lines, but only {c} were read." for t, c in zip(told[rows], count[rows], strict=True)],
+        do="Read the order again by its id: crossdock sync orders --key ID.",
+    )
+
+
+@rule(
+    "order_document",
+    reads=[
+        "ChannelAdvisorOrderID", "OrderID", "SiteID", "SiteName", "OrderDate", "Currency", "RequestedShippingCarrier",
+        "RequestedShippingClass", "SpecialInstructions", "TaxRemittedBy",
+    ],
+    writes=["ExternalOrderID", "Channel", "OrderedAt", "ShippingMethod", "Notes"],
+)  # fmt: skip
+def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The order's id, channel, date, shipping method and notes. The channel is the site's configured name, else its own; the
+    method is carrier and service asked for, else the site's default; the notes begin with the marketplace's order id and
+    are cut at a word. Returns (columns, problems, warnings)."""
+    codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
+    sites = [*(settings.site(int(i)) for i in ids), settings.default]
+    configured = text_column([s.channel for s in sites]).array.take(codes)
+    default_method = text_column([s.shipping_method for s in sites]).array.take(codes)
+    channel = pd.Series(configured, index=head.index)
+    channel = channel.fillna(_given(column(head, "SiteName"))).fillna("Site " + head["SiteID"].astype("str"))
+    carrier, service = (column(head, f"RequestedShipping{part}").fillna("") for part in ("Carrier", "Class"))
+    method = _given((carrier + " " + service).str.strip()).fillna(pd.Series(default_method, index=head.index))
+    instructions = column(head, "SpecialInstructions").fillna("")
+    notes = ("Order " + column(head, "OrderID").fillna("") + ". " + instructions).str.strip()
+    columns = pd.DataFrame(
+        {
+            "ExternalOrderID": head["ChannelAdvisorOrderID"].astype("str").astype(TEXT),
+            "Channel": channel,
+            "OrderedAt": to_microseconds(column(head, "OrderDate")),
+            "ShippingMethod": method,
+            "Notes": map_text(notes, text.shorten),
+        },
+        index=head.index,
+    )
+    sources = {"Channel": "SiteName", "ShippingMethod": "RequestedShippingClass", "ExternalOrderID": "ChannelAdvisorOrderID"}
+    found = [_currency(head)]
+    for name, most in LENGTHS.items():
+        rows = np.flatnonzero((columns[name].str.len() > most).to_numpy(dtype=bool))
+        found.append(
+            problems.make(
+                rows,
+                field=sources[name],
+                rule="text_too_long",
+                value=values_at(columns[name], rows),
+                says=f'{name} "{{value}}" is longer than the {most} characters of TIMS.',
+                do="Give the site a shorter name in config/sites.yaml, or edit this record's payload, then replay.",
+            )
+        )
+    cut = np.flatnonzero((notes.str.len() > text.NOTES_LENGTH).to_numpy(dtype=bool))
+    warnings = problems.make(
+        cut,
+        field="SpecialInstructions",
+        rule="notes_cut",
+        value="",
+        says=f"The notes are longer than the {text.NOTES_LENGTH} characters of TIMS and were cut at a word.",
+        do="Read the whole text on the channel if it matters.",
+    )
+    return columns, problems.concat(found), warnings
+
+
+def _given(values: pd.Series) -> pd.Series:
+    return values.mask(values == "")
+
+
+def _currency(head: pd.DataFrame) -> pd.DataFrame:
+    """A currency stands beside every amount, and is one that ISO 4217 knows."""
+    given = _given(column(head, "Currency"))
+    absent = np.flatnonzero(given.isna().to_numpy())
+    known = {c: pycountry.currencies.get(alpha_3=c) is not None for c in given.dropna().unique().tolist()}
+    strange = np.flatnonzero(given.notna() & ~given.map(known).fillna(True).astype(bool))
+    do = "Correct the order on the channel, or edit this record's payload, then replay."
+    return problems.concat(
+        [
+            problems.make(
+                absent,
+                field="Currency",
+                rule="currency_missing",
+                says="The order has no currency: its amounts mean nothing.",
+                do=do,
+            ),
+            problems.make(
+                strange,
+                field="Currency",
+                rule="currency_unknown",
+                value=values_at(given, strange),
+                says='"{value}" is no currency of ISO 4217.',
+                do=do,
+            ),
+        ]
+    )

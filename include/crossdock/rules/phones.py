@@ -1,0 +1,49 @@
+"""Phone numbers in E.164.
+
+In: the number as typed by the buyer, and the country to read it in. Out: "+442079460123", or nothing.
+Never: a refused order. A number that the library cannot read is left out and recorded as a warning; None and "" are
+"not given" and make no warning.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import phonenumbers
+
+from crossdock.mapping import problems
+from crossdock.rules.uniques import TEXT, distinct, values_at
+
+
+@lru_cache(maxsize=65_536)
+def e164(number: str, country: str | None) -> str | None:
+    """The number in E.164, read as dialled in `country` unless it begins with +; None if it cannot be read."""
+    try:
+        parsed = phonenumbers.parse(number, country)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
+        return None
+    text = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    return text if 8 <= len(text) <= 16 else None
+
+
+def read(numbers: pd.Series, countries: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
+    """Read all numbers of a batch. Returns (numbers in E.164, warnings)."""
+    codes, first = distinct(numbers, countries)
+    pairs = zip(values_at(numbers, first), values_at(countries, first), strict=True)
+    found = [(given, e164(given, country) if given else None) for given, country in pairs]
+    unread = np.array([bool(given) and got is None for given, got in found], dtype=bool)
+    result = pd.array([got for _, got in found], dtype=TEXT).take(codes)
+    rows = np.flatnonzero(unread[codes]) if len(codes) else np.empty(0, dtype=np.int64)
+    warnings = problems.make(
+        rows,
+        field=field,
+        rule="phone_unreadable",
+        value=values_at(numbers, rows),
+        says=f"{field} is no phone number that can be read; the customer is kept without it.",
+        do="Nothing; add the number to the customer in TIMS if you know it.",
+    )
+    return pd.Series(result, index=numbers.index), warnings

@@ -1,0 +1,182 @@
+"""What an analyst decides about sites, item codes, countries and regions, read from the configuration folder.
+
+In: sites.yaml and lookups/{item_codes,countries,regions}.csv. Out: one frozen `Settings`.
+Never: a guess. A file that cannot be understood is a ConfigError that names the file, the line and the nearest right word.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crossdock.errors import ConfigError
+
+IMPORT_RULES = ("hold", "always", "only_paid")
+GUEST_POLICIES = ("per_order", "account")
+MARKETPLACE_POLICIES = ("load", "leave_out")
+ACTIONS = ("product", "shipping", "discount", "voucher", "ignore", "reject")
+
+
+@dataclass(frozen=True)
+class Site:
+    """How the orders of one site are taken in. Sites that no configuration names work by the defaults."""
+
+    channel: str | None = None  # name in TIMS (Channel); None = the site's own name
+    import_rule: str = "hold"  # of unpaid orders: hold = load on hold, always = load open, only_paid = wait
+    shipping_method: str = "Standard"  # when the buyer asked for no carrier and no service
+    guests: str = "per_order"  # per_order = a customer for each guest order, account = the site's guest account
+    guest_account: str | None = None  # CustomerID in TIMS of that account
+    marketplace_fulfilled: str = "load"  # orders the marketplace ships: load, or leave_out and count
+    location: str = "MAIN"  # TIMS location that ships the site's orders
+    marketplace_location: str = "MARKETPLACE"  # TIMS location of goods that the marketplace holds and ships
+    relay_domains: tuple[str, ...] = ()  # mail domains that mask the buyer; such addresses match on this site only
+
+
+@dataclass(frozen=True)
+class ItemCode:
+    """What becomes of a code that channels sell but that is no product of its own."""
+
+    code: str  # as the channel writes it; may be a glob such as gift_0001_*
+    action: str  # one of ACTIONS
+    item: str  # SKU in TIMS that a voucher is sold as, else ""
+    reason: str  # for people
+
+
+@dataclass(frozen=True)
+class Settings:
+    sites: Mapping[int, Site] = field(default_factory=dict)
+    default: Site = field(default_factory=Site)
+    item_codes: tuple[ItemCode, ...] = ()
+    countries: tuple[tuple[str, str, str], ...] = ()  # (name as given, prefix of the postal code or "", ISO code)
+    regions: tuple[tuple[str, str, str], ...] = ()  # (ISO country, name as given, region code)
+    source: str = "ChannelAdvisor"  # Source of orders and of customers' external ids in TIMS
+
+    def site(self, site_id: int) -> Site:
+        return self.sites.get(site_id, self.default)
+
+    @property
+    def relay_domains(self) -> frozenset[str]:
+        """All masking domains: one site's relay address is nobody's own address on any other site."""
+        return frozenset(d.lower() for s in (self.default, *self.sites.values()) for d in s.relay_domains)
+
+
+def config_dir() -> Path:
+    """The configuration folder: CROSSDOCK_CONFIG_DIR, else the one beside the library."""
+    return Path(os.environ.get("CROSSDOCK_CONFIG_DIR") or Path(__file__).resolve().parents[2] / "config")
+
+
+def load(folder: Path | None = None) -> Settings:
+    """Read the configuration; read again only when a file has changed. Raises ConfigError."""
+    folder = folder or config_dir()
+    paths = (folder / "sites.yaml", *(folder / "lookups" / f"{n}.csv" for n in ("item_codes", "countries", "regions")))
+    return _load(paths, tuple(p.stat().st_mtime_ns if p.exists() else 0 for p in paths))
+
+
+@lru_cache(maxsize=8)
+def _load(paths: tuple[Path, ...], _stamps: tuple[int, ...]) -> Settings:
+    sites, codes, countries, regions = paths
+    default, named = _read_sites(sites)
+    return Settings(
+        sites=named,
+        default=default,
+        item_codes=tuple(_item_code(*row) for row in _rows(codes, ("code", "action", "item", "reason"))),
+        countries=tuple(
+            (g, p, c.upper()) for _, (g, p, c, _r) in _rows(countries, ("given", "postal_prefix", "code", "reason"))
+        ),
+        regions=tuple((c.upper(), g, r) for _, (c, g, r) in _rows(regions, ("country", "given", "code"))),
+    )
+
+
+def _read_sites(path: Path) -> tuple[Site, dict[int, Site]]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing.", do="Restore it; an empty file means: all sites by default.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path} is not valid YAML: {problem}.", do="Correct the file.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold `defaults` and `sites`.", do="Correct the file.")
+    _known(path, "", content, ("defaults", "sites"))
+    base = _site(path, "defaults", content.get("defaults") or {}, {})
+    given = content.get("sites") or {}
+    defaults = {f.name: getattr(base, f.name) for f in fields(Site)}
+    sites = {}
+    for key, values in given.items():
+        if not isinstance(key, int) or isinstance(key, bool):
+            raise ConfigError(f"{path}: sites: {key!r} is no site id.", do="Use the number of the site.")
+        sites[key] = _site(path, f"site {key}", values or {}, defaults)
+    return base, sites
+
+
+def _site(path: Path, where: str, values: Any, defaults: dict[str, Any]) -> Site:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: {where} must be a list of `name: value`.", do="Correct the file.")
+    _known(path, where, values, tuple(f.name for f in fields(Site)))
+    relays = values.get("relay_domains", defaults.get("relay_domains", ()))
+    if not isinstance(relays, (list, tuple)):
+        raise ConfigError(f"{path}: {where}: relay_domains must be a list of mail domains.", do="Correct the file.")
+    site = Site(**{**defaults, **values, "relay_domains": tuple(str(d).lower() for d in relays)})
+    for name, allowed in (
+        ("import_rule", IMPORT_RULES),
+        ("guests", GUEST_POLICIES),
+        ("marketplace_fulfilled", MARKETPLACE_POLICIES),
+    ):
+        if getattr(site, name) not in allowed:
+            raise ConfigError(
+                f"{path}: {where}: {name} is {getattr(site, name)!r}.", do=f"Use one of {', '.join(allowed)}."
+            )
+    for name in ("channel", "shipping_method", "guest_account", "location", "marketplace_location"):
+        value = getattr(site, name)
+        if not (isinstance(value, str) and value) and not (value is None and name in ("channel", "guest_account")):
+            raise ConfigError(f"{path}: {where}: {name} is {value!r}.", do="Give a text.")
+    if site.guests == "account" and not site.guest_account:
+        raise ConfigError(f"{path}: {where}: guests is account, but guest_account is missing.", do="Name a CustomerID.")
+    return site
+
+
+def _known(path: Path, where: str, values: Mapping[Any, Any], allowed: tuple[str, ...]) -> None:
+    for name in values:
+        if name not in allowed:
+            near = difflib.get_close_matches(str(name), allowed, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(allowed)}."
+            raise ConfigError(f"{path}: {where + ': ' if where else ''}{name!r} is unknown.", do=hint)
+
+
+def _rows(path: Path, header: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """The rows of a CSV as (place, values); lines that begin with # are remarks."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing.", do=f"Restore it; its header is {','.join(header)}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8.", do="Save it as UTF-8.") from None
+    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
+    parsed = [tuple(v.strip() for v in row) for row in csv.reader(line for _, line in numbered)]
+    if not parsed or parsed[0] != header:
+        raise ConfigError(f"{path}: the header must be {','.join(header)}.", do="Correct the first line.")
+    places = [f"{path}:{n}" for n, _ in numbered]
+    for place, row in zip(places, parsed, strict=True):
+        if len(row) != len(header):
+            raise ConfigError(f"{place}: {len(row)} values instead of {len(header)}.", do="Put quotes around commas.")
+    return list(zip(places[1:], parsed[1:], strict=True))
+
+
+def _item_code(place: str, row: tuple[str, ...]) -> ItemCode:
+    code = ItemCode(*row)
+    if code.action not in ACTIONS:
+        near = difflib.get_close_matches(code.action, ACTIONS, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(ACTIONS)}."
+        raise ConfigError(f"{place}: action {code.action!r} of code {code.code!r} is unknown.", do=hint)
+    if (code.action == "voucher") != bool(code.item):
+        raise ConfigError(f"{place}: a voucher, and only a voucher, names the item it is sold as.", do="Correct item.")
+    if code.action in ("ignore", "reject") and not code.reason:
+        raise ConfigError(f"{place}: {code.action} needs a reason.", do="Say why, for the person who reads it.")
+    return code

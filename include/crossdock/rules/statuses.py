@@ -1,0 +1,236 @@
+"""What the state of an order at the channel means for TIMS.
+
+In: heads and lines of a batch, the orders that TIMS already has, the sites' configuration. Out: per order a verdict
+(load, wait, leave_out) with its reason, the status and payment status in TIMS, hold and cancellation; per line the units
+shipped and cancelled. Never: a default for a status that no table knows.
+
+| OrderStatus | in the end | | PaymentStatus | in TIMS | effect |
+|---|---|---|---|---|---|
+| Pending, New | Open | | NotYetSubmitted, Submitted | Unpaid | hold, by the site's import rule: open or wait |
+| OnHold | OnHold | | Cleared, Deposited | Paid | release |
+| Processing | Allocated | | Failed | Unpaid | hold, alert |
+| PartiallyShipped | PartiallyFulfilled | | | | |
+| Shipped | Fulfilled | | | | |
+| Cancelled | Cancelled | | | | |
+| Returned | Closed | | | | |
+
+TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no shipment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import Frames, sum_by_head
+from crossdock.mapping.registry import rule
+from crossdock.rules.settings import Settings
+from crossdock.rules.times import sortable
+from crossdock.rules.uniques import column, text_column, values_at
+
+FINAL_STATUS = {
+    "Pending": "Open",
+    "New": "Open",
+    "OnHold": "OnHold",
+    "Processing": "Allocated",
+    "PartiallyShipped": "PartiallyFulfilled",
+    "Shipped": "Fulfilled",
+    "Cancelled": "Cancelled",
+    "Returned": "Closed",
+}
+PAYMENT_STATUS = {
+    "NotYetSubmitted": "Unpaid",
+    "Submitted": "Unpaid",
+    "Cleared": "Paid",
+    "Deposited": "Paid",
+    "Failed": "Unpaid",
+}
+CODES = {"TaxRemittedBy": ("Seller", "Marketplace"), "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed")}
+CANCELLED_FIRST = "cancelled before it was loaded"
+OLDER_VERSION = "an older version: a newer one has been read"
+HEAD_WRITES = (
+    "linked", "verdict", "verdict_reason", "TimsOrderStatus", "FinalStatus", "TimsPaymentStatus",
+    "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "location", "personal_data",
+)  # fmt: skip
+LINE_WRITES = ("UnitsShipped", "UnitsCancelled")
+
+
+def linked_mask(head: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
+    """Which orders TIMS already has."""
+    return head["ChannelAdvisorOrderID"].isin(list(linked)).to_numpy(dtype=bool)
+
+
+@rule(
+    "order_state",
+    reads=["OrderStatus", "PaymentStatus", "FulfillmentStatus", "DistributionCenterTypeRollup", "UserDataPresent", "SiteID"],
+    writes=[*HEAD_WRITES, *LINE_WRITES],
+)
+def decide(
+    frames: Frames, settings: Settings, linked: Collection[int] = (), newest: pd.Series | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Whether an order loads, waits or is left out, held or open; and how many units of each line are shipped or cancelled.
+
+    `linked`: ChannelAdvisorOrderIDs that have a sales order. `newest`: the newest UpdatedDate read so far, by
+    ChannelAdvisorOrderID. Returns (head columns, line columns, problems, warnings)."""
+    head = frames.head
+    status, payment = column(head, "OrderStatus"), column(head, "PaymentStatus")
+    known = linked_mask(head, linked)
+    site = _per_site(head, settings)
+    lines, line_problems = _units(frames)
+    shipped = sum_by_head(frames, lines["UnitsShipped"]) > 0
+    gone = ~head["UserDataPresent"].fillna(True).to_numpy(dtype=bool)
+    fulfilled = (column(head, "DistributionCenterTypeRollup") == "ExternallyManaged") | (
+        column(head, "FulfillmentStatus") == "ThirdPartyManaged"
+    )
+    fulfilled = fulfilled.to_numpy(dtype=bool)
+
+    is_ = {name: (status == name).to_numpy(dtype=bool) for name in FINAL_STATUS}
+    unpaid = payment.isin(["NotYetSubmitted", "Submitted"]).to_numpy(dtype=bool)
+    failed = (payment == "Failed").to_numpy(dtype=bool)
+    only_paid, always = site["import_rule"] == "only_paid", site["import_rule"] == "always"
+    finished = is_["Shipped"] | is_["Cancelled"] | is_["Returned"]
+    reasons = [
+        (is_["OnHold"], "on hold at the channel"),
+        (failed & ~finished, "payment failed"),
+        (unpaid & ~always & ~finished, "payment is not cleared"),
+    ]
+    hold_reason = np.select([m for m, _ in reasons], [r for _, r in reasons], default="").astype(object)
+    hold = hold_reason != ""
+
+    verdicts = [
+        (_older(head, newest), "leave_out", OLDER_VERSION),
+        (is_["Cancelled"] & ~known & ~shipped, "leave_out", CANCELLED_FIRST),
+        (
+            fulfilled & (site["marketplace_fulfilled"] == "leave_out") & ~known,
+            "leave_out",
+            "fulfilled by the marketplace: the site's configuration leaves these out",
+        ),
+        (is_["Pending"], "wait", "pending: it is read again when the channel completes it"),
+        ((unpaid | failed) & only_paid & ~shipped & ~known, "wait", "not paid: the site takes in paid orders only"),
+    ]
+    masks = [mask for mask, _, _ in verdicts]
+    columns = pd.DataFrame(
+        {
+            "linked": known,
+            "verdict": text_column(np.select(masks, [v for _, v, _ in verdicts], default="load").astype(object)),
+            "verdict_reason": text_column(np.select(masks, [r for _, _, r in verdicts], default="").astype(object)),
+            "TimsOrderStatus": text_column(np.where(hold & ~shipped, "OnHold", "Open").astype(object)),
+            "FinalStatus": status.map(FINAL_STATUS).astype("str"),
+            "TimsPaymentStatus": payment.map(PAYMENT_STATUS).astype("str"),
+            "hold": hold,
+            "hold_reason": text_column(hold_reason),
+            "cancel_all": is_["Cancelled"],
+            "marketplace_fulfilled": fulfilled,
+            "location": text_column(np.where(fulfilled, site["marketplace_location"], site["location"])),
+            "personal_data": ~gone,
+        },
+        index=head.index,
+    )
+    found = [
+        *_unknown(head, "OrderStatus", "unknown_status", FINAL_STATUS),
+        *_unknown(head, "PaymentStatus", "unknown_payment_status", PAYMENT_STATUS),
+        *(p for name, codes in CODES.items() for p in _unknown(head, name, "unknown_value", codes)),
+        problems.make(
+            np.flatnonzero(gone & ~known),
+            field="UserDataPresent",
+            rule="personal_data_gone",
+            value="false",
+            says="The channel has removed the buyer's personal data before this order was ever loaded: there is nobody to ship to.",
+            do="Ask the marketplace for the address and edit this record's payload, or dismiss the record.",
+        ),
+        line_problems,
+    ]
+    warnings = [_failed(head, failed), _unnamed_sites(head, settings)]
+    return columns, lines, problems.concat(found), problems.concat(warnings)
+
+
+def _per_site(head: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
+    codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
+    sites = [*(settings.site(int(i)) for i in ids), settings.default]  # the last one is for -1, no site id
+    names = ("import_rule", "marketplace_fulfilled", "location", "marketplace_location")
+    return {name: np.array([getattr(s, name) for s in sites], dtype=object)[codes] for name in names}
+
+
+def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Units of each line that are shipped, and those that are to be cancelled in the end.
+
+    Shipped and Returned orders have every unit shipped that is not cancelled, Cancelled ones every unit cancelled that is
+    not shipped, whatever their lines say or do not say yet."""
+    lines = frames.lines
+    row = lines["_row"].to_numpy()
+    status = column(frames.head, "OrderStatus")
+    quantity, shipped, cancelled = (
+        lines[name].fillna(0).to_numpy(dtype=np.int64) for name in ("Quantity", "QuantityShipped", "QuantityCancelled")
+    )
+    above = np.flatnonzero(shipped + cancelled > quantity)
+    done = status.isin(["Shipped", "Returned"]).to_numpy(dtype=bool)[row]
+    off = (status == "Cancelled").to_numpy(dtype=bool)[row]
+    shipped = np.where(done, np.maximum(shipped, quantity - cancelled), shipped)
+    cancelled = np.where(off, np.maximum(cancelled, quantity - shipped), cancelled)
+    found = problems.make(
+        row[above],
+        field="OrderItems.Quantity",
+        rule="units_do_not_add_up",
+        value=[str(v) for v in quantity[above]],
+        says="More units of line {line} are shipped or cancelled than were ordered ({value}).",
+        do="Correct the order on the channel, then replay.",
+        line=[str(v) for v in lines["OrderItemID"].to_numpy()[above]],
+    )
+    return pd.DataFrame({"UnitsShipped": shipped, "UnitsCancelled": cancelled}, index=lines.index), found
+
+
+def _unknown(head: pd.DataFrame, field: str, code: str, allowed: Collection[str]) -> list[pd.DataFrame]:
+    if field not in head:
+        return []
+    given = column(head, field)
+    rows = np.flatnonzero(~given.isin(list(allowed)).to_numpy(dtype=bool))
+    return [
+        problems.make(
+            rows,
+            field=field,
+            rule=code,
+            value=[v or "" for v in values_at(given, rows)],
+            says=f'{field} is "{{value}}"; the integration knows {", ".join(allowed)}.',
+            do="Ask what the new value means; the status table must learn it before the record can load.",
+        )
+    ]
+
+
+def _older(head: pd.DataFrame, newest: pd.Series | None) -> np.ndarray:
+    """Rows that a newer version of the same order beats, in this batch or before it."""
+    order, moment = head["ChannelAdvisorOrderID"], sortable(column(head, "UpdatedDate"))
+    frame = pd.DataFrame({"order": order.to_numpy(dtype=object), "moment": moment.to_numpy(dtype=object, na_value="")})
+    best = frame["order"].map(frame.groupby("order", dropna=False)["moment"].max())
+    older = (frame["moment"] < best).to_numpy(dtype=bool)
+    if newest is not None and len(newest):
+        before = frame["order"].map(sortable(newest)).fillna("")
+        older |= (frame["moment"] < before).to_numpy(dtype=bool)
+    return older
+
+
+def _failed(head: pd.DataFrame, failed: np.ndarray) -> pd.DataFrame:
+    return problems.make(
+        np.flatnonzero(failed),
+        field="PaymentStatus",
+        rule="payment_failed",
+        value="Failed",
+        says="The payment failed; the order is held.",
+        do="Ask the buyer for another payment, or cancel the order on the channel.",
+    )
+
+
+def _unnamed_sites(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """One warning per site that no configuration names, at its first order; an alert is made of it."""
+    ids = head["SiteID"]
+    rows = np.flatnonzero((~ids.isin(list(settings.sites)) & ids.notna() & ~ids.duplicated()).to_numpy(dtype=bool))
+    return problems.make(
+        rows,
+        field="SiteID",
+        rule="site_not_configured",
+        value=[str(v) for v in ids.to_numpy()[rows]],
+        says="No configuration names site {value}; its orders load with the defaults.",
+        do="Name the site in config/sites.yaml, or leave it if the defaults are right.",
+    )

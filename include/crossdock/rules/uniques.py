@@ -1,0 +1,50 @@
+"""Doing slow things once per different value: a batch of 22,000 orders holds 4,000 addresses and 30 countries.
+
+In: columns. Out: for each row the number of its value, and the different values. Never: a loop over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+
+
+def text_column(values: Any) -> pd.Series:
+    """A text column; None and NaN are both "not given"."""
+    return pd.Series(values, dtype=TEXT)
+
+
+def column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A text column of the frame; one of nothing but "not given" if the source has none by this name."""
+    if name in frame:
+        return frame[name].astype(TEXT) if frame[name].dtype != TEXT else frame[name]
+    return pd.Series(np.full(len(frame), None, dtype=object), index=frame.index, dtype=TEXT)
+
+
+def distinct(*columns: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Number the different combinations of values: (number of each row, first row of each number)."""
+    codes = np.zeros(len(columns[0]), dtype=np.int64)
+    for values in columns:
+        mine, different = pd.factorize(values, use_na_sentinel=True)
+        codes, _ = pd.factorize(codes * (len(different) + 1) + mine + 1)
+    count = int(codes.max()) + 1 if len(codes) else 0
+    first = np.full(count, len(codes), dtype=np.int64)
+    np.minimum.at(first, codes, np.arange(len(codes)))
+    return codes, first
+
+
+def values_at(values: pd.Series, rows: np.ndarray) -> list[str | None]:
+    """The texts of some rows as Python values, None where not given."""
+    return values.array.take(rows).to_numpy(dtype=object, na_value=None).tolist()
+
+
+def map_text(values: pd.Series, function: Callable[[str], str | None]) -> pd.Series:
+    """Apply a function to each different text; "not given" stays "not given"."""
+    codes, different = pd.factorize(values)
+    mapped = pd.array([function(v) for v in different.tolist()], dtype=TEXT)
+    return pd.Series(mapped.take(codes, allow_fill=True), index=values.index)
