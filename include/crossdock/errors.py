@@ -13,6 +13,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | CircuitOpen | the system is down; its flows pause | when the circuit closes | once per outage |
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
 | RecordRejected | the record's: refused by the target | never: dead letter | by threshold |
+| BatchStopped | too many records of a batch break a rule | no: a person looks first | at once |
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class RateLimited(Transient):
 
 class BadResponse(CrossdockError):
     """The answer breaks the contract: not JSON, missing parts, a cursor that repeats."""
+
+
+class BatchStopped(CrossdockError):
+    """So many records of a batch break a rule that it stopped before loading; nothing of it was delivered."""
 
 
 @dataclass(frozen=True)

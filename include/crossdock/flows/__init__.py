@@ -1,0 +1,28 @@
+"""One file per flow: its source, mapping, checks, target, and the one rule that makes it special.
+
+A flow is a value: the five steps in `crossdock.steps` walk it. Adding a flow is a file here and a line below.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from crossdock.errors import ConfigError
+from crossdock.flows.base import Flow
+
+
+def all_flows() -> dict[str, Flow]:
+    """Every flow by name, in the order in which data travels."""
+    from crossdock.flows.orders import ORDERS
+
+    return {flow.name: flow for flow in (ORDERS,)}
+
+
+def get(name: str) -> Flow:
+    """The flow of that name. Raises ConfigError naming the nearest one."""
+    flows = all_flows()
+    if name not in flows:
+        near = difflib.get_close_matches(name, flows, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"There is no flow {name!r}.{hint}", do=f"The flows are: {', '.join(flows)}.")
+    return flows[name]

@@ -132,7 +132,7 @@ def flow_of(connection: sa.Connection, batch_id: int) -> sa.Row:
 
 
 def adopt(connection: sa.Connection, flow: str) -> list[int]:
-    """Unfinished batches of the flow that no run has touched for 15 minutes: their run died, this one takes them over."""
+    """Unfinished batches that no run has touched for 15 minutes: their run died, this one takes them over."""
     return list(
         connection.scalars(
             sa.update(ops_batch)
@@ -157,4 +157,13 @@ def unfinished(connection: sa.Connection, flow: str, run_id: str) -> list[int]:
                 ops_batch.c.flow == flow, ops_batch.c.run_id == run_id, ops_batch.c.finished_at.is_(None)
             )
         )
+    )
+
+
+def merged(connection: sa.Connection, batch_id: int) -> None:
+    """A batch of a master: what was new is in `ref` now, and nothing else is to be done."""
+    connection.execute(
+        sa.update(ops_batch)
+        .where(ops_batch.c.id == batch_id)
+        .values(delivered=ops_batch.c.in_flight, in_flight=0, finished_at=sa.func.now())
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -27,6 +30,19 @@ MONEY_SCALE = 10_000  # frames carry money as whole ten-thousandths; Postgres as
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def to_json(value: Any) -> str:
+    """JSON text with exact decimals. What jsonb cannot hold (U+0000) is left out."""
+    return _encode(value).decode().replace("\\u0000", "")
+
+
+def from_json(text: str | bytes) -> Any:
+    """Parsed JSON; a number with a fraction is a Decimal, never a float."""
+    return json.loads(text, parse_float=Decimal)
+
+
 def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
     """An engine whose connections act as `role`: the loader can change rows but no table.
 
@@ -37,6 +53,8 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
             sa.make_url(url).set(drivername="postgresql+psycopg2"),
             pool_pre_ping=True,
             connect_args={"application_name": "crossdock", "connect_timeout": 10},
+            json_serializer=to_json,
+            json_deserializer=from_json,
         )
     except sa.exc.ArgumentError as error:
         raise ConfigError(

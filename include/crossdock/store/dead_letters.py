@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import ConfigError
-from crossdock.store.tables import ops_audit, ops_dead_letter as table
+from crossdock.store.tables import ops_audit
+from crossdock.store.tables import ops_dead_letter as table
 
 OPEN = ("open", "edited")
 
@@ -96,7 +97,9 @@ def listed(
 
 def edit(connection: sa.Connection, dead_letter_id: int, payload: dict, *, who: str) -> None:
     """Keeps what a person made of the payload, to be replayed."""
-    _change(connection, dead_letter_id, "edit", who, state="edited", edited_payload=payload)
+    _change(
+        connection, dead_letter_id, "edit", who, state="edited", edited_payload=payload, edited_from=table.c.payload
+    )
 
 
 def dismiss(connection: sa.Connection, dead_letter_id: int, *, who: str, note: str) -> None:
@@ -124,9 +127,9 @@ def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: st
 
 
 def carry_edits(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:
-    """(payload, edited payload) of the newest edited dead letter of each key, for `reapply`."""
+    """(payload when edited, edited payload) of the newest edited dead letter of each key, for `reapply`."""
     rows = connection.execute(
-        sa.select(table.c.key, table.c.payload, table.c.edited_payload)
+        sa.select(table.c.key, table.c.edited_from, table.c.edited_payload)
         .distinct(table.c.key)
         .where(
             table.c.flow == flow,
@@ -148,7 +151,29 @@ def reapply(document: Any, before: Any, after: Any) -> Any:
             if name in document or name in after:
                 merged[name] = reapply(document.get(name), before.get(name), after.get(name))
         return merged
-    if isinstance(document, list) and isinstance(before, list) and isinstance(after, list):
-        if len(document) == len(before) == len(after):
-            return [reapply(*parts) for parts in zip(document, before, after, strict=True)]
+    lists = all(isinstance(each, list) for each in (document, before, after))
+    if lists and len(document) == len(before) == len(after):
+        return [reapply(*parts) for parts in zip(document, before, after, strict=True)]
     return after if document == before else document
+
+
+def edited(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, Any]]:
+    """(edited payload, version) of the open dead letters of `keys` that a person has edited."""
+    rows = connection.execute(
+        sa.select(table.c.key, table.c.edited_payload, table.c.version).where(
+            table.c.flow == flow,
+            table.c.state == "edited",
+            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+        )
+    )
+    return {key: (payload, version) for key, payload, version in rows.tuples()}
+
+
+def dead_row(connection: sa.Connection, stage: sa.Table, key: str, batch_id: int, version: Any) -> None:
+    """A stage row for a record that never became a document, so that the batch's counts add up."""
+    values = {"key": key, "batch_id": batch_id, "version": version, "state": "dead"}
+    connection.execute(
+        insert(stage)
+        .values(**values)
+        .on_conflict_do_update(index_elements=[stage.c.key], set_={k: v for k, v in values.items() if k != "key"})
+    )

@@ -162,3 +162,19 @@ def _unescape(text: bytes) -> bytes:
     """COPY's text escapes, undone."""
     pairs = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
     return re.sub(rb"\\(.)", lambda match: pairs.get(match[1], match[1]), text)
+
+
+def documents(
+    connection: sa.Connection, table: sa.Table, batch_id: int, keys: Sequence[str]
+) -> list[tuple[str, datetime, dict]]:
+    """(key, version, payload) of some records of a batch, parsed: for the few that become dead letters."""
+    newest = (
+        sa.select(table.c.key, table.c.version, table.c.payload)
+        .distinct(table.c.key)
+        .where(
+            table.c.batch_id == batch_id,
+            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+        )
+        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
+    )
+    return [tuple(row) for row in connection.execute(newest)]

@@ -211,6 +211,12 @@ def upgrade() -> None:
         sa.Column(
             "edited_payload", postgresql.JSONB(astext_type=sa.Text()), nullable=True, comment="What a person made of it"
         ),
+        sa.Column(
+            "edited_from",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="The payload as it was when it was edited",
+        ),
         sa.Column("version", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "state",
@@ -313,13 +319,16 @@ def upgrade() -> None:
         "rate_lease",
         sa.Column("system", sa.Text(), nullable=False),
         sa.Column(
-            "minute", sa.DateTime(timezone=True), nullable=False, comment="Start of the minute by the database's clock"
+            "at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="When the requests were leased; in the future: a pause until then",
         ),
-        sa.Column("taken", sa.Integer(), nullable=False, comment="Requests leased in that minute by all processes"),
-        sa.PrimaryKeyConstraint("system", "minute", name=op.f("pk_rate_lease")),
+        sa.Column("tokens", sa.Integer(), nullable=False, comment="Requests leased; 0 is a pause"),
         schema="ops",
-        comment="One minute of one system's rate budget, shared by all processes",
+        comment="One lease of one system's rate budget, shared by all processes; a minute old, it is forgotten",
     )
+    op.create_index(op.f("ix_rate_lease_system_at"), "rate_lease", ["system", "at"], unique=False, schema="ops")
     op.create_table(
         "watermark",
         sa.Column("flow", sa.Text(), nullable=False),
@@ -611,6 +620,12 @@ def upgrade() -> None:
         ),
         sa.Column(
             "location_id", sa.Text(), nullable=True, comment="Stock location of the site, for recorded shipments"
+        ),
+        sa.Column(
+            "marketplace_order_id",
+            sa.Text(),
+            nullable=True,
+            comment="The marketplace's own number; settlements name it",
         ),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_sales_order")),
         schema="stage",

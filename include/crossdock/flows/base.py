@@ -1,0 +1,87 @@
+"""What a flow is: the shape that every file in this room fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.parse import Parsed
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Head:
+    """What extract reads of a record: who it is and when it last changed. Nothing else is parsed."""
+
+    key: str
+    version: str  # RFC 3339, as received
+    cut: bool = False  # the list did not give all of it
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One list of one system, and the raw table that keeps it."""
+
+    system: str  # channel_advisor or tims
+    path: str  # as the client's `pages` takes it
+    raw: sa.Table
+    head: Callable[[msgspec.Raw], Head]
+    document: str  # schema name in the system's contract
+    overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
+    lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
+    merge: Callable[[sa.Connection, int], None] | None = None  # a master: copies a batch into `ref`
+
+    @property
+    def name(self) -> str:
+        return f"{self.system}.{self.path}"
+
+
+@dataclass
+class Staged:
+    """What a flow's transform makes of a batch.
+
+    `head`: one row per record with `key`, `state` (staged, waiting, left_out, dead), `reason`, `content_hash` and the
+    target columns of the stage table; `lines`: target lines with `key` and `position`. `problems` as in
+    `crossdock.mapping.problems`, `_row` pointing into `head`.
+    """
+
+    head: pd.DataFrame
+    lines: pd.DataFrame
+    problems: pd.DataFrame
+    alerts: list[dict] = field(default_factory=list)
+
+
+class Transform(Protocol):
+    """`parsed`: what `mapping.parse` made of the batch; `keys` and `altered` are aligned to its payloads."""
+
+    def __call__(
+        self, connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]
+    ) -> Staged: ...
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One flow. `load` and `confirm` work the rows of a batch that are ready, or delivered and not yet confirmed."""
+
+    name: str
+    title: str
+    entity: str
+    source: Resource
+    masters: tuple[Resource, ...]
+    lines_path: str  # array of lines in the source document
+    stage: sa.Table
+    stage_lines: sa.Table
+    transform: Transform
+    suite: str
+    checked: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
+    load: Callable[[Runtime, int], None]
+    confirm: Callable[[Runtime, int], None]

@@ -1,0 +1,483 @@
+"""Orders: Channel Advisor orders -> TIMS customers and sales orders; then the exported mark and SellerOrderID back.
+
+What makes it special: customers come first; a change after import is worked into the sales order line by line; an
+order that was shipped before its first read gets its shipments recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from crossdock.errors import RecordRejected, Transient
+from crossdock.flows import masters, orders_documents
+from crossdock.flows.base import Flow, Head, Resource
+from crossdock.rules import changes
+from crossdock.rules.changes import Action, Desired
+from crossdock.steps.check import bury
+from crossdock.steps.load import Document, Kind, chunked, create, reasons, settle
+from crossdock.store import batches, deliveries
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import (
+    LINE_MONEY,
+    LINE_TEXT,
+    ORDER_MONEY,
+    ORDER_TEXT,
+    ops_link,
+    raw_orders,
+    stage_sales_order,
+    stage_sales_order_line,
+)
+from crossdock.systems import limits
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+SOURCE = "ChannelAdvisor"
+MEND = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
+
+
+class _Slots(msgspec.Struct):
+    """What extract looks at; a list cuts an order at 20 lines."""
+
+    ChannelAdvisorOrderID: int
+    UpdatedDate: str
+    OrderItemCount: int
+    OrderItems: list[msgspec.Raw]
+
+
+_slots = msgspec.json.Decoder(_Slots)
+
+
+def head(record: msgspec.Raw) -> Head:
+    """Key, version and whether the list gave all lines of an order."""
+    slots = _slots.decode(record)
+    return Head(str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, slots.OrderItemCount > len(slots.OrderItems))
+
+
+# ---- load ----------------------------------------------------------------------------------------------------------
+
+
+def _address(prefix: str) -> str:
+    parts = ", ".join(f"'{part}', s.\"{prefix}.{part}\"" for part in orders_documents.ADDRESS)
+    return f'CASE WHEN s."{prefix}.Line1" IS NOT NULL THEN json_build_object({parts}) END'
+
+
+# The body of SalesOrderCreate, built where the rows are: amounts with two places, unit prices with four; what is null
+# is absent, as the contract takes it on POST.
+_BODY = f"""
+SELECT s.key, s.version, s.content_hash, s.cancelled, s.record_shipments, s.location_id, s.marketplace_order_id,
+       s."OrderStatus" = 'OnHold' AS on_hold,
+       json_strip_nulls(json_build_object(
+         {", ".join(f"'{name}', s.\"{name}\"" for name in ORDER_TEXT if "." not in name)},
+         'CustomerID', s."CustomerID", 'OrderDate', s."OrderDate", 'PricesIncludeTax', s."PricesIncludeTax",
+         'ShippingAddress', {_address("ShippingAddress")}, 'BillingAddress', {_address("BillingAddress")},
+         {", ".join(f"'{name}', round(s.\"{name}\", 2)::text" for name in ORDER_MONEY)},
+         'LineItems', l.lines
+       ))::text AS body,
+       l.cancelled_units, l.shipped_units
+FROM stage.sales_order s
+JOIN LATERAL (
+  SELECT json_agg(json_build_object(
+           {", ".join(f"'{name}', i.\"{name}\"" for name in LINE_TEXT)}, 'Quantity', i."Quantity",
+           'Price', i."Price"::text,
+           {", ".join(f"'{name}', round(i.\"{name}\", 2)::text" for name in LINE_MONEY if name != "Price")}
+         ) ORDER BY i.position) AS lines,
+         coalesce(jsonb_object_agg(i."ExternalLineID", i.quantity_cancelled)
+           FILTER (WHERE i.quantity_cancelled > 0), '{{}}') AS cancelled_units,
+         coalesce(jsonb_object_agg(i."ExternalLineID", jsonb_build_array(i."OrderItemID", i.quantity_shipped,
+           i.units_per_kit)) FILTER (WHERE i.quantity_shipped > 0), '{{}}') AS shipped_units
+  FROM stage.sales_order_line i WHERE i.key = s.key
+) l ON true
+WHERE s.batch_id = :batch AND s.state = 'ready'
+ORDER BY s.key
+"""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A staged order on its way."""
+
+    row: sa.Row
+
+    @property
+    def key(self) -> str:
+        return self.row.key
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether creating it is not all: units to cancel, shipments to record."""
+        return bool(self.row.cancelled or self.row.cancelled_units or self.row.record_shipments)
+
+    def document(self) -> Document:
+        facts = {
+            "version": self.row.version,
+            "other_key": self.row.marketplace_order_id,
+            "held": self.row.on_hold,
+            "record_shipments": self.row.record_shipments,
+        }
+        # Without its hash the link says "not finished": the order is compared and completed even after a crash.
+        content = None if self.needs_more else self.row.content_hash
+        return Document(self.key, self.row.body.encode(), f"so:{SOURCE}:{self.key}", content, facts)
+
+
+def _find_orders(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find("sales-orders", ExternalOrderID=list(keys), Source=SOURCE)
+    return {order["ExternalOrderID"]: order["SalesOrderID"] for order in found}
+
+
+def _find_customers(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find("customers", ExternalID=list(keys), Source=SOURCE)
+    return {
+        external["ID"]: customer["CustomerID"]
+        for customer in found
+        for external in customer["ExternalIDs"]
+        if external["Source"] == SOURCE
+    }
+
+
+ORDER = Kind("sales_order", "sales-orders", "SalesOrderID", _find_orders)
+CUSTOMER = Kind("customer", "customers", "CustomerID", _find_customers)
+
+
+def load(runtime: Runtime, batch_id: int) -> None:
+    """Customers first, then new orders in bulk, then changes one by one."""
+    _load_customers(runtime, batch_id)
+    with runtime.engine.begin() as connection:
+        batch = batches.flow_of(connection, batch_id)
+        orders = [_Order(row) for row in connection.execute(sa.text(_BODY), {"batch": batch_id})]
+        links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
+    problem: Transient | None = None
+    new = [order for order in orders if order.key not in links]
+    try:
+        created = create(runtime, ORDERS, batch_id, ORDER, [order.document() for order in new])
+    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
+        problem = error
+        created = None
+    with runtime.engine.begin() as connection:
+        links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
+        linked = [order for order in orders if order.key in links]
+        same = [o for o in linked if links[o.key].content_hash == o.row.content_hash and o.row.content_hash]
+        mine = [o.key for o in same if links[o.key].batch_id == batch_id]
+        others = [o.key for o in same if links[o.key].batch_id != batch_id]
+        refused = created.refused if created else {}
+        settle(
+            connection,
+            ORDERS,
+            batch,
+            delivered=mine,
+            unchanged=others,
+            refused={key: reasons(error, do=MEND) for key, error in refused.items()},
+        )
+    done = {order.key for order in same}
+    _converge_all(runtime, batch, [(o, links[o.key]) for o in linked if o.key not in done])
+    if problem:
+        raise problem
+
+
+def _load_customers(runtime: Runtime, batch_id: int) -> None:
+    """Creates the customers that ready orders of the batch need; an order whose customer is refused is dead."""
+    needed = sa.text("""
+        SELECT DISTINCT c.key, c.document::text AS document, c.content_hash, c.customer_id, c.version
+        FROM stage.sales_order s JOIN stage.customer c ON c.key = s.customer_key
+        WHERE s.batch_id = :batch AND s.state = 'ready' AND s."CustomerID" IS NULL
+    """)
+    with runtime.engine.begin() as connection:
+        rows = list(connection.execute(needed, {"batch": batch_id}))
+        ids = {
+            key: row.target_id for key, row in deliveries.links(connection, "customer", [r.key for r in rows]).items()
+        }
+    documents = [
+        Document(row.key, row.document.encode(), f"cust:{SOURCE}:{row.key}", row.content_hash, {"version": row.version})
+        for row in rows
+        if row.key not in ids
+    ]
+    refused: Mapping[str, RecordRejected] = {}
+    if documents:
+        created = create(runtime, ORDERS, batch_id, CUSTOMER, documents)
+        ids |= created.ids
+        refused = created.refused
+    with runtime.engine.begin() as connection:
+        if ids:
+            given = {"keys": list(ids), "ids": list(ids.values()), "batch": batch_id}
+            connection.execute(
+                sa.text("""
+                    UPDATE stage.customer c SET customer_id = g.id, state = 'delivered'
+                    FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id) WHERE c.key = g.key
+                """),
+                given,
+            )
+            connection.execute(
+                sa.text("""
+                    UPDATE stage.sales_order s SET "CustomerID" = g.id
+                    FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id)
+                    WHERE s.customer_key = g.key AND s.batch_id = :batch AND s.state = 'ready'
+                """),
+                given,
+            )
+        dead: dict[str, list[dict]] = {}
+        for key, error in refused.items():
+            orders = connection.scalars(
+                sa.select(stage_sales_order.c.key).where(
+                    stage_sales_order.c.batch_id == batch_id,
+                    stage_sales_order.c.state == "ready",
+                    stage_sales_order.c.customer_key == key,
+                )
+            )
+            dead |= {order: reasons(error, do=MEND, prefix="Its customer cannot be created: ") for order in orders}
+        bury(connection, ORDERS, batch_id, "load", dead)
+
+
+# ---- changes after import ------------------------------------------------------------------------------------------
+
+
+def _converge_all(runtime: Runtime, batch: sa.Row, pairs: Sequence[tuple[_Order, sa.Row]]) -> None:
+    """Brings orders that TIMS has to what the channel says now; several at once, each on its own."""
+    if not pairs:
+        return
+    problem: Transient | None = None
+    with ThreadPoolExecutor(4, "converge") as pool:
+        for future in [pool.submit(_converge, runtime, batch, order, link) for order, link in pairs]:
+            try:
+                future.result()
+            except Transient as error:
+                problem = error
+    if problem:
+        raise problem
+
+
+def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> None:
+    """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
+    row = order.row
+    desired = Desired(msgspec.json.decode(row.body), row.cancelled_units, row.cancelled)
+    try:
+        acted = _apply(runtime, batch.id, order.key, link, desired)
+        if row.record_shipments or link.record_shipments:
+            acted |= _record_shipments(runtime, batch.id, order, link.target_id)
+    except _CannotApply as error:
+        with runtime.engine.begin() as connection:
+            settle(connection, ORDERS, batch, refused={order.key: error.reasons})
+        return
+    new = link.batch_id == batch.id  # created by this very batch
+    with runtime.engine.begin() as connection:
+        deliveries.link(
+            connection,
+            [
+                {
+                    "entity": ORDER.entity,
+                    "source_key": order.key,
+                    "target_id": link.target_id,
+                    "content_hash": row.content_hash,
+                    "version": row.version,
+                    "held": row.on_hold,
+                    "batch_id": batch.id if acted or new else link.batch_id,
+                }
+            ],
+        )
+        settled = [order.key]
+        settle(
+            connection,
+            ORDERS,
+            batch,
+            delivered=settled if acted or new else (),
+            unchanged=() if acted or new else settled,
+        )
+
+
+class _CannotApply(Exception):
+    def __init__(self, reasons: list[dict]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Desired) -> bool:
+    """Reads, plans and acts; anew when somebody changed the order in between. True when anything was done."""
+    for _ in range(5):
+        current, etag = runtime.tims.read(f"/sales-orders/{link.target_id}")
+        actions, refusals = changes.plan(current, desired, may_release=link.held)
+        if refusals:
+            raise _CannotApply(
+                [
+                    {"field": r.field, "rule": r.code, "value": "", "line": "", "says": r.message,
+                     "do": "Settle it by hand in TIMS (a return, a second order), then dismiss this."}
+                    for r in refusals
+                ]
+            )  # fmt: skip
+        try:
+            for action in actions:
+                _act(runtime, batch_id, key, current, action, etag)
+        except RecordRejected as error:
+            if error.code == "STALE_VERSION":
+                continue
+            raise _CannotApply(reasons(error, do=MEND, prefix="The change cannot be applied: ")) from error
+        return bool(actions)
+    raise Transient(
+        f"Sales order {link.target_id} is being changed by somebody else all the time.",
+        do="Nothing to do: it is tried again.",
+        system="tims",
+    )
+
+
+def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], action: Action, etag: str) -> None:
+    order_id = current["SalesOrderID"]
+    name = f"so:{order_id}:{action.name}:{current['RowVersion']}"
+    effect = Effect("sales_order", action.operation, key, name)
+    path = f"/sales-orders/{order_id}"
+    _deliver(
+        runtime,
+        batch_id,
+        effect,
+        lambda: (
+            runtime.tims.patch(path, action.body, etag=etag)
+            if action.operation == "update"
+            else runtime.tims.post(path + action.path, dict(action.body), key=name).document()
+        ),
+    )
+
+
+def _deliver(runtime: Runtime, batch_id: int, effect: Effect, call: Any) -> Any:
+    """One call with its delivery before and its outcome after."""
+    with runtime.engine.begin() as connection:
+        deliveries.begin(connection, ORDERS.name, batch_id, [effect])
+    outcome: dict[str, Any] = {"idempotency_key": effect.idempotency_key}
+    try:
+        answer = call()
+        outcome |= {"outcome": "confirmed"}
+        return answer
+    except RecordRejected as error:
+        outcome |= {"outcome": "rejected", "status": error.status, "error": error.code}
+        raise
+    except Transient as error:
+        outcome |= {"outcome": "unknown", "error": str(error)}
+        raise
+    finally:
+        if "outcome" in outcome:
+            with runtime.engine.begin() as connection:
+                deliveries.end(connection, [outcome])
+
+
+def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: str) -> bool:
+    """Records in TIMS what the channel has shipped, with its dates, each shipment once. True when any was new."""
+    current, _ = runtime.tims.read(f"/sales-orders/{order_id}")
+    known = {shipment["ExternalReference"] for shipment in runtime.tims.find("shipments", SalesOrderID=[order_id])}
+    open_units = {line["LineNo"]: line["Quantity"] - line["QuantityShipped"] - line["QuantityCancelled"]
+                  for line in current["LineItems"]}  # fmt: skip
+    acted = False
+    for shipment in _shipments(runtime, order):
+        if shipment["ExternalReference"] in known:
+            continue
+        lines = orders_documents.shipment_lines(shipment.pop("items"), current["LineItems"], open_units)
+        if not lines:
+            continue
+        body = {**shipment, "Source": SOURCE, "LocationID": order.row.location_id, "Lines": lines}
+        name = f"ship:{SOURCE}:{shipment['ExternalReference']}"
+        try:
+            _deliver(
+                runtime,
+                batch_id,
+                Effect("shipment", "ship", order.key, name),
+                lambda body=body, name=name: runtime.tims.post(
+                    f"/sales-orders/{order_id}/shipments", body, key=name
+                ).document(),
+            )
+        except RecordRejected as error:
+            if error.code == "DUPLICATE_EXTERNAL_REFERENCE":
+                continue
+            raise _CannotApply(reasons(error, do=MEND, prefix="Its shipment cannot be recorded: ")) from error
+        acted = True
+    return acted
+
+
+def _shipments(runtime: Runtime, order: _Order) -> list[dict[str, Any]]:
+    """The channel's shipments of an order; for one that reads Shipped without any, one of all shipped units."""
+    found = [
+        orders_documents.shipment(msgspec.json.decode(record))
+        for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
+        for record in page.records
+    ]
+    return found or [orders_documents.shipment_without_record(order.key, order.row.version, order.row.shipped_units)]
+
+
+# ---- confirm -------------------------------------------------------------------------------------------------------
+
+
+def confirm(runtime: Runtime, batch_id: int) -> None:
+    """Exported mark and SellerOrderID for what the batch delivered, as many at once as the system allows."""
+    with runtime.engine.begin() as connection:
+        rows = list(
+            connection.execute(
+                sa.select(ops_link)
+                .join(stage_sales_order, stage_sales_order.c.key == ops_link.c.source_key)
+                .where(
+                    ops_link.c.entity == ORDER.entity,
+                    ops_link.c.confirmed_at.is_(None),
+                    stage_sales_order.c.batch_id == batch_id,
+                    stage_sales_order.c.state.in_(("delivered", "unchanged")),
+                )
+            )
+        )
+
+    def tell(link: sa.Row) -> tuple[str, RecordRejected | None]:
+        try:
+            runtime.channel_advisor.mark_exported(link.source_key)
+            runtime.channel_advisor.update_order(link.source_key, {"SellerOrderID": link.target_id})
+        except RecordRejected as error:
+            return link.source_key, error
+        return link.source_key, None
+
+    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "confirm") as pool:
+        for portion in chunked(rows):
+            told = list(pool.map(tell, portion))
+            with runtime.engine.begin() as connection:
+                connection.execute(
+                    sa.update(ops_link)
+                    .where(
+                        ops_link.c.entity == ORDER.entity,
+                        ops_link.c.source_key.in_([key for key, error in told if error is None]),
+                    )
+                    .values(confirmed_at=sa.func.now())
+                )
+                refused = {
+                    key: [
+                        {
+                            "field": "", "rule": "confirm_refused", "value": "", "line": "",
+                            "says": f"The order is in TIMS, but Channel Advisor refuses its exported mark: {error.message}",
+                            "do": "Look at the order on the channel. Dismiss this if it is gone there.",
+                        }
+                    ]
+                    for key, error in told
+                    if error is not None
+                }  # fmt: skip
+                bury(connection, ORDERS, batch_id, "confirm", refused)
+
+
+ORDERS = Flow(
+    name="orders",
+    title="Orders",
+    entity="sales_order",
+    source=Resource(
+        "channel_advisor",
+        "orders",
+        raw_orders,
+        head,
+        "Order",
+        # The contract asks for an overlap of 5 minutes or more; rows are visible at once.
+        overlap=timedelta(minutes=5),
+        lag=timedelta(0),
+    ),
+    masters=(masters.ITEMS, masters.CUSTOMERS),
+    lines_path="OrderItems",
+    stage=stage_sales_order,
+    stage_lines=stage_sales_order_line,
+    transform=orders_documents.transform,
+    suite="sales_order",
+    checked=orders_documents.checked,
+    load=load,
+    confirm=confirm,
+)

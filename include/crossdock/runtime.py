@@ -1,0 +1,107 @@
+"""What a step needs to work: the database and the two systems, made from connections.
+
+In: the environment (or connections handed over by Airflow). Out: one `Runtime` that opens each system on first use
+and closes everything. Never: keeps a secret longer than the clients do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from types import TracebackType
+
+import sqlalchemy as sa
+
+from crossdock.errors import ConfigError
+from crossdock.store import database
+from crossdock.systems.breaker import Breaker
+from crossdock.systems.budget import Budget
+from crossdock.systems.channel_advisor import ChannelAdvisor
+from crossdock.systems.connections import Connection, from_environment
+from crossdock.systems.tims import Tims
+
+Source = Callable[[str], Connection]
+
+
+def database_url() -> str:
+    """AIRFLOW_CONN_CROSSDOCK as a URL; without it, the embedded Postgres of this machine."""
+    text = os.environ.get("AIRFLOW_CONN_CROSSDOCK", "")
+    if not text:
+        from crossdock import local
+
+        return local.database_url("crossdock")
+    return text if not text.lstrip().startswith("{") else _url_of_json(text)
+
+
+def _url_of_json(text: str) -> str:
+    import json
+
+    try:
+        parts = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"AIRFLOW_CONN_CROSSDOCK is neither a URI nor JSON: {error}.",
+            do='Set it to postgresql://user:password@host:port/database, or {"conn_type": "postgres", ...}.',
+        ) from error
+    extra = parts.get("extra") or {}
+    return sa.URL.create(
+        "postgresql",
+        username=parts.get("login"),
+        password=parts.get("password"),
+        host=parts.get("host"),
+        port=parts.get("port"),
+        database=parts.get("schema"),
+        query={k: str(v) for k, v in (json.loads(extra) if isinstance(extra, str) else extra).items()},
+    ).render_as_string(hide_password=False)
+
+
+class Runtime:
+    """The open connections of one task or command. A context manager; thread safe once a client is open."""
+
+    def __init__(self, url: str, source: Source = from_environment) -> None:
+        self._url = url
+        self._source = source
+
+    @classmethod
+    def from_environment(cls) -> Runtime:
+        return cls(database_url())
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        made = database.engine(self._url)
+        with database.reachable(made), made.connect() as connection:
+            if not sa.inspect(connection).has_table("batch", schema="ops"):
+                raise ConfigError(
+                    "The Crossdock database has no tables yet.", do="Run `crossdock db migrate` once, then this again."
+                )
+        return made
+
+    @cached_property
+    def channel_advisor(self) -> ChannelAdvisor:
+        return ChannelAdvisor(
+            self._source("channel_advisor"),
+            budget=Budget("channel_advisor", engine=self.engine),
+            breaker=Breaker("channel_advisor", engine=self.engine),
+        )
+
+    @cached_property
+    def tims(self) -> Tims:
+        return Tims(
+            self._source("tims"), budget=Budget("tims", engine=self.engine), breaker=Breaker("tims", engine=self.engine)
+        )
+
+    def system(self, name: str) -> ChannelAdvisor | Tims:
+        return self.channel_advisor if name == "channel_advisor" else self.tims
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in ("channel_advisor", "tims"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        if "engine" in self.__dict__:
+            self.__dict__.pop("engine").dispose()

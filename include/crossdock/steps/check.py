@@ -1,0 +1,166 @@
+"""Check: staged documents of a batch -> ready, or dead letters with every reason.
+
+In: a batch id. Out: a state on every staged row, the suite's kept result. A batch over its reject threshold stops
+here, untouched: half a truth is not loaded. Rerun: same verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock import settings
+from crossdock.errors import BatchStopped
+from crossdock.flows.base import Flow
+from crossdock.mapping import problems as finding
+from crossdock.mapping.frames import Frames
+from crossdock.steps import suites
+from crossdock.store import batches, database, dead_letters, raw
+from crossdock.store.batches import Counts
+from crossdock.store.tables import ops_check_result
+from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def check(runtime: Runtime, flow: Flow, batch_id: int, *, accept_rejects: bool = False) -> Counts:
+    """Judges the batch's staged rows; the counts afterwards.
+
+    `accept_rejects` lets a batch over its threshold go on. Raises BatchStopped otherwise.
+    """
+    started = time.monotonic()
+    with database.lock(runtime.engine, f"work:{flow.name}"):
+        with runtime.engine.begin() as connection:
+            frames = staged(connection, flow, batch_id)
+            problems = _earlier(frames.head)
+            if len(frames.head):
+                found, result = suites.run(flow.suite, flow.checked(connection, frames))
+                problems = finding.concat([problems, found])
+                rejected = problems["_row"].nunique()
+                _keep_result(connection, flow, batch_id, result, len(frames.head), rejected)
+                stopped = None if accept_rejects else _over_threshold(flow, batch_id, frames, problems)
+            else:
+                stopped = None
+        with runtime.engine.begin() as connection:
+            if stopped:
+                alerts.raise_alert(
+                    connection, kind="batch_stopped", key=f"{flow.name}:{batch_id}", flow=flow.name,
+                    title=f"{flow.title}: batch {batch_id} stopped before loading", body=str(stopped),
+                )  # fmt: skip
+            else:
+                _judge(connection, flow, batch_id, frames, problems)
+            counts = batches.recount(connection, batch_id, flow.stage, "check", time.monotonic() - started)
+    if stopped:
+        raise stopped
+    log.info("check of batch %s: %s", batch_id, counts)
+    return counts
+
+
+def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[str, ...] = ("staged",)) -> Frames:
+    """The batch's documents in these states, as frames: heads by key, lines by `_row` and position."""
+    stage, lines = flow.stage, flow.stage_lines
+    wanted = [stage.c.batch_id == batch_id, stage.c.state.in_(states)]
+    head = database.copy_out(connection, sa.select(stage).where(*wanted).order_by(stage.c.key))
+    body = database.copy_out(
+        connection,
+        sa.select(lines)
+        .where(lines.c.key.in_(sa.select(stage.c.key).where(*wanted)))
+        .order_by(lines.c.key, lines.c.position),
+    )
+    row = pd.Series(range(len(head)), index=pd.Index(head["key"]), dtype="int64")
+    body.insert(0, "_row", row.reindex(body["key"]).to_numpy(dtype="int64"))
+    body.insert(1, "_line", body["position"].to_numpy(dtype="int64"))
+    return Frames(head, body)
+
+
+def _earlier(head: pd.DataFrame) -> pd.DataFrame:
+    """What transform found, from the stage rows."""
+    rows = [
+        {"_row": row, **problem}
+        for row, text in head.loc[head["problems"] != "[]", "problems"].items()
+        for problem in database.from_json(text)
+    ]
+    return pd.DataFrame(rows, columns=list(finding.COLUMNS)) if rows else finding.empty()
+
+
+def _over_threshold(flow: Flow, batch_id: int, frames: Frames, problems: pd.DataFrame) -> BatchStopped | None:
+    limits = settings.flow(flow.name)
+    rejected, total = problems["_row"].nunique(), len(frames.head)
+    if rejected < limits.reject_at_least or rejected <= limits.reject_share * total:
+        return None
+    rules = problems.drop_duplicates(["_row", "rule"])["rule"].value_counts()
+    most = ", ".join(f"{rule} ({count})" for rule, count in rules.head(5).items())
+    return BatchStopped(
+        f"{rejected} of {total} records of batch {batch_id} break a rule: {most}. More than "
+        f"{limits.reject_share:.0%} stops a batch, for the cause is then rarely the records.",
+        do="Look for a broken mapping, lookup or master; mend it and clear the transform task. If the records are "
+        f"really to blame: `crossdock check {flow.name} --batch {batch_id} --accept-rejects`, then load and confirm.",
+    )
+
+
+def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames, problems: pd.DataFrame) -> None:
+    """Dead letters for rows with problems, `ready` for the others; and what needs no loading closes its dead letter."""
+    stage = flow.stage
+    mine = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "staged")
+    bury(connection, flow, batch_id, "check", reasons_by_key(frames.head["key"], problems))
+    connection.execute(sa.update(stage).where(mine).values(state="ready"))
+    idle = connection.scalars(
+        sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == "left_out")
+    ).all()
+    dead_letters.went_through(connection, flow.name, idle, replay=False)
+
+
+def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[dict]]:
+    """{key: [reason]} of the rows that have any, each reason once."""
+    unique = problems.drop_duplicates(["_row", "line", "field", "rule", "value"])
+    return {
+        keys.iloc[int(row)]: group.drop(columns="_row").to_dict("records")
+        for row, group in unique.groupby("_row", sort=False)
+    }
+
+
+def bury(connection: sa.Connection, flow: Flow, batch_id: int, step: str, reasons: dict[str, list[dict]]) -> None:
+    """Makes dead letters of stage rows of a batch: their state, every reason, and the payload as received."""
+    if not reasons:
+        return
+    stage, keys = flow.stage, list(reasons)
+    connection.execute(
+        sa.update(stage)
+        .where(
+            stage.c.batch_id == batch_id,
+            stage.c.key == sa.any_(sa.bindparam("keys", keys, type_=sa.ARRAY(sa.Text))),
+        )
+        .values(state="dead")
+    )
+    dead_letters.bury(
+        connection,
+        [
+            {
+                "flow": flow.name,
+                "entity": flow.entity,
+                "key": key,
+                "batch_id": batch_id,
+                "step": step,
+                "reasons": reasons[key],
+                "payload": payload,
+                "version": version,
+            }
+            for key, version, payload in raw.documents(connection, flow.source.raw, batch_id, keys)
+        ],
+    )
+
+
+def _keep_result(connection: sa.Connection, flow: Flow, batch_id: int, result: dict, rows: int, rejected: int) -> None:
+    connection.execute(sa.delete(ops_check_result).where(ops_check_result.c.batch_id == batch_id))
+    connection.execute(
+        sa.insert(ops_check_result).values(
+            batch_id=batch_id, suite=flow.suite, success=rejected == 0, rows=rows, rejected=rejected, result=result
+        )
+    )

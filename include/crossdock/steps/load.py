@@ -1,0 +1,231 @@
+"""Load: ready documents of a batch -> the target system, each effect once.
+
+In: a batch id. Out: a delivery before each call and its outcome after it, links, states. Rerun: sends only what has no
+confirmed outcome, with the same idempotency key, and asks the target first where an answer was lost.
+Never: a second effect; a record that dies of a transient error.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal
+from crossdock.flows.base import Flow
+from crossdock.steps.check import bury
+from crossdock.store import batches, database, dead_letters, deliveries
+from crossdock.store.batches import Counts
+from crossdock.store.deliveries import Effect
+from crossdock.systems.tims import Operation
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+BULK = 100  # operations a request, the contract's limit
+AT_ONCE = 4  # bulks under way; the budget of the system bounds them besides
+
+
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
+    """Delivers what is ready; the counts afterwards. Raises the transient error that left something undelivered."""
+    started = time.monotonic()
+    with database.lock(runtime.engine, f"work:{flow.name}"):
+        try:
+            flow.load(runtime, batch_id)
+        finally:
+            with runtime.engine.begin() as connection:
+                counts = batches.recount(connection, batch_id, flow.stage, "load", time.monotonic() - started)
+    log.info("load of batch %s: %s", batch_id, counts)
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document to create. `key`: of its stage row."""
+
+    key: str
+    body: bytes
+    idempotency_key: str
+    content_hash: str | None
+    facts: Mapping[str, Any]  # what else its link should keep
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How documents of one kind are created and found again."""
+
+    entity: str  # of ops.link and ops.delivery
+    path: str  # below /api/v1
+    id_field: str
+    find: Callable[[Runtime, Sequence[str]], dict[str, str]]  # keys -> {key: target id} of those that exist
+
+
+@dataclass(frozen=True)
+class Created:
+    """What came of `create`: target ids by key, those of them that existed before, and the refused."""
+
+    ids: dict[str, str]
+    existed: set[str]
+    refused: dict[str, RecordRejected]
+
+
+def create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: Sequence[Document]) -> Created:
+    """Creates documents in bulk, several bulks at once. Links are written with each outcome.
+
+    Raises OutcomeUnknown at the end when calls failed in a way that passes; all others have gone through by then.
+    """
+    with runtime.engine.begin() as connection:
+        lost = deliveries.open_keys(connection, kind.entity, "create", [d.key for d in documents])
+    existing = kind.find(runtime, sorted(lost)) if lost else {}
+    result = Created(dict(existing), set(existing), {})
+    if existing:
+        known = [d for d in documents if d.key in existing]
+        with runtime.engine.begin() as connection:
+            deliveries.end(connection, [_outcome(d, "confirmed", None, existing[d.key]) for d in known])
+            deliveries.link(connection, [_link(kind, d, existing[d.key], batch_id, existed=True) for d in known])
+    chunks = list(chunked([d for d in documents if d.key not in existing]))
+    undelivered: list[str] = []
+    with ThreadPoolExecutor(min(AT_ONCE, len(chunks)) or 1, "load") as pool:
+        for outcome in pool.map(lambda chunk: _create_chunk(runtime, flow, batch_id, kind, chunk), chunks):
+            result.ids.update(outcome[0].ids)
+            result.existed.update(outcome[0].existed)
+            result.refused.update(outcome[0].refused)
+            undelivered += outcome[1]
+    if undelivered:
+        raise OutcomeUnknown(
+            f"{len(undelivered)} of {len(documents)} {kind.path} were not taken by TIMS (busy, or failing).",
+            do="Nothing to do: the task is tried again and asks TIMS first what it has taken.",
+            system="tims",
+        )
+    return result
+
+
+def _create_chunk(
+    runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, chunk: Sequence[Document]
+) -> tuple[Created, list[str]]:
+    with runtime.engine.begin() as connection:
+        deliveries.begin(
+            connection,
+            flow.name,
+            batch_id,
+            [Effect(kind.entity, "create", d.key, d.idempotency_key, d.content_hash) for d in chunk],
+        )
+    results = runtime.tims.bulk(
+        [Operation(id=str(n), path=f"/{kind.path}", key=d.idempotency_key, body=d.body) for n, d in enumerate(chunk)]
+    )
+    made, undelivered, outcomes, links = Created({}, set(), {}), [], [], []
+    for document, answer in zip(chunk, results, strict=True):
+        error = answer.error
+        if error is None and answer.body:
+            made.ids[document.key] = target = answer.body[kind.id_field]
+            outcomes.append(_outcome(document, "confirmed", answer.status, target))
+            links.append(_link(kind, document, target, batch_id, existed=False))
+        elif isinstance(error, RecordRejected) and (target := _existing(runtime, kind, document, error)):
+            made.ids[document.key] = target
+            made.existed.add(document.key)
+            outcomes.append(_outcome(document, "confirmed", answer.status, target))
+            links.append(_link(kind, document, target, batch_id, existed=True))
+        elif isinstance(error, RecordRejected):
+            made.refused[document.key] = error
+            outcomes.append(_outcome(document, "rejected", answer.status, None, f"{error.code}: {_codes(error)}"))
+        else:
+            undelivered.append(document.key)
+            outcomes.append(_outcome(document, "unknown", answer.status, None, str(error)))
+    with runtime.engine.begin() as connection:
+        deliveries.end(connection, outcomes)
+        deliveries.link(connection, links)
+    return made, undelivered
+
+
+def _existing(runtime: Runtime, kind: Kind, document: Document, error: RecordRejected) -> str | None:
+    """The id of the document that a refusal proves to exist already, if it does."""
+    if error.code == "DUPLICATE_EXTERNAL_REFERENCE" and error.existing_id:
+        return error.existing_id
+    if error.code in ("DUPLICATE_EXTERNAL_REFERENCE", "IDEMPOTENCY_KEY_REUSED"):
+        return kind.find(runtime, [document.key]).get(document.key)
+    return None
+
+
+def _outcome(
+    document: Document, outcome: str, status: int | None, target: str | None, error: str | None = None
+) -> dict[str, Any]:
+    return {
+        "idempotency_key": document.idempotency_key,
+        "outcome": outcome,
+        "status": status,
+        "response_id": target,
+        "error": error,
+    }
+
+
+def _link(kind: Kind, document: Document, target: str, batch_id: int, *, existed: bool) -> dict[str, Any]:
+    """A link. Of a document that existed before, nobody knows the content: no hash, so that it is compared."""
+    return {
+        "entity": kind.entity,
+        "source_key": document.key,
+        "target_id": target,
+        "content_hash": None if existed else document.content_hash,
+        "batch_id": batch_id,
+        **document.facts,
+    }
+
+
+def _codes(error: RecordRejected) -> str:
+    """What was refused, by field and code alone: messages may quote personal data."""
+    return ", ".join(f"{refusal.field} {refusal.code}" for refusal in error.refusals[:10])
+
+
+def reasons(error: RecordRejected, *, do: str, prefix: str = "") -> list[dict]:
+    """A target's refusal as dead-letter reasons, one per field."""
+    refusals = error.refusals or [Refusal("", error.code or str(error.status), error.message)]
+    return [
+        {
+            "field": refusal.field,
+            "rule": refusal.code.lower(),
+            "value": "",
+            "line": "",
+            "says": f"{prefix}TIMS refuses it: {refusal.message}",
+            "do": do,
+        }
+        for refusal in refusals
+    ]
+
+
+def settle(
+    connection: sa.Connection,
+    flow: Flow,
+    batch: sa.Row,
+    *,
+    delivered: Sequence[str] = (),
+    unchanged: Sequence[str] = (),
+    refused: Mapping[str, list[dict]] | None = None,
+) -> None:
+    """Writes the outcome of load onto stage rows: delivered, unchanged, or dead letters with their reasons."""
+    stage = flow.stage
+    for state, keys in (("delivered", delivered), ("unchanged", unchanged)):
+        if keys:
+            connection.execute(
+                sa.update(stage)
+                .where(
+                    stage.c.batch_id == batch.id,
+                    stage.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+                )
+                .values(state=state)
+            )
+    dead_letters.went_through(connection, flow.name, [*delivered, *unchanged], replay=batch.kind == "replay")
+    bury(connection, flow, batch.id, "load", dict(refused or {}))
+
+
+def chunked(items: Sequence[Any], size: int = BULK) -> Iterator[tuple[Any, ...]]:
+    """Portions of `size` (itertools.batched, which Python 3.11 does not have)."""
+    iterator = iter(items)
+    while portion := tuple(islice(iterator, size)):
+        yield portion

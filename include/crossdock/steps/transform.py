@@ -1,0 +1,99 @@
+"""Transform: raw records of a batch -> staged target documents.
+
+In: a batch id. Out: stage rows keyed by business key, each staged, waiting, left out or dead.
+Never: calls a system; replaces a newer version of a document by an older one. Rerun: replaces the batch's rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.flows.base import Flow, Staged
+from crossdock.mapping.parse import read_documents
+from crossdock.store import batches, database, dead_letters, raw
+from crossdock.store.batches import Counts
+from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def transform(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
+    """Stages the batch's documents; the counts afterwards."""
+    started = time.monotonic()
+    with database.lock(runtime.engine, f"work:{flow.name}"), runtime.engine.begin() as connection:
+        rows = raw.payloads(connection, flow.source.raw, batch_id)
+        if rows:
+            keys, versions, altered, payloads = (list(column) for column in zip(*rows, strict=True))
+            payloads = _with_edits(connection, flow.name, keys, payloads)
+            parsed = read_documents(payloads, flow.source.system, flow.source.document, lines=flow.lines_path)
+            staged = flow.transform(connection, parsed, keys, altered)
+            staged.head.insert(0, "version", pd.Series(versions, dtype="str"))
+            staged.head.insert(0, "batch_id", batch_id)
+            _write(connection, flow, staged, batch_id)
+            for alert in staged.alerts:
+                alerts.raise_alert(connection, flow=flow.name, **alert)
+        counts = batches.recount(connection, batch_id, flow.stage, "transform", time.monotonic() - started)
+    log.info("transform of batch %s: %s", batch_id, counts)
+    return counts
+
+
+def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
+    """The payloads, with what people edited in dead letters of the same records carried over."""
+    edits = dead_letters.carry_edits(connection, flow, keys)
+    if not edits:
+        return list(payloads)
+    result = list(payloads)
+    for position, key in enumerate(keys):
+        if key in edits:
+            document = dead_letters.reapply(database.from_json(payloads[position]), *edits[key])
+            result[position] = database.to_json(document).encode()
+    return result
+
+
+def _write(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
+    """Merges heads by key and replaces their lines; rows that a newer version owns stay as they are."""
+    head = staged.head
+    problems = staged.problems
+    head["problems"] = _as_json(problems, len(head))
+    connection.exec_driver_sql(
+        f"CREATE TEMP TABLE incoming (LIKE {flow.stage.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
+    )
+    database.copy_in(connection, flow.stage, head, into="incoming")
+    older = set(
+        connection.exec_driver_sql(
+            f"DELETE FROM incoming i USING {flow.stage.fullname} s WHERE s.key = i.key AND s.version > i.version "
+            "RETURNING i.key"
+        ).scalars()
+    )
+    connection.exec_driver_sql(f"DELETE FROM {flow.stage_lines.fullname} l USING incoming i WHERE l.key = i.key")
+    columns = [f'"{name}"' for name in head.columns]
+    # What this run does not know of a row (the columns that load fills in) is reset, for the document is a new one.
+    rest = [f'"{c.name}" = DEFAULT' for c in flow.stage.columns if c.name not in head.columns]
+    connection.exec_driver_sql(
+        f"INSERT INTO {flow.stage.fullname} ({', '.join(columns)}) SELECT {', '.join(columns)} FROM incoming "
+        f"ON CONFLICT (key) DO UPDATE SET "
+        + ", ".join([f"{name} = excluded.{name}" for name in columns if name != '"key"'] + rest)
+    )
+    lines = staged.lines
+    if older:
+        lines = lines[~lines["key"].isin(older)]
+    database.copy_in(connection, flow.stage_lines, lines)
+
+
+def _as_json(problems: pd.DataFrame, count: int) -> pd.Series:
+    """The problems of each head row as a JSON list, "[]" where there are none. Few rows have any."""
+    texts = np.full(count, "[]", dtype=object)
+    for row, group in problems.groupby("_row", sort=False):
+        records = group.drop(columns="_row").to_dict("records")
+        texts[int(row)] = database.to_json(records)
+    return pd.Series(texts, dtype="str")

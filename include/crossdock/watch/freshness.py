@@ -1,0 +1,117 @@
+"""Freshness: "everything is green and nothing arrives" must not happen unnoticed.
+
+In: watermarks, batches, deliveries, dead letters. Out: one alert per finding. It runs on its own timetable, for a
+task that is killed tells nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from crossdock import settings
+from crossdock.flows.base import Flow
+from crossdock.store.tables import ops_batch, ops_circuit, ops_dead_letter, ops_delivery, ops_watermark
+from crossdock.watch import alerts
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is not as it should be; becomes an alert."""
+
+    kind: str
+    key: str
+    title: str
+    body: str
+    flow: str
+
+
+def watch(engine: sa.Engine, flows: dict[str, Flow]) -> list[Finding]:
+    """All findings of now, each noted as an alert (repeats within the window count up)."""
+    with engine.begin() as connection:
+        findings = [finding for flow in flows.values() for finding in _of_flow(connection, flow)]
+        findings += list(_circuits(connection))
+        for finding in findings:
+            alerts.raise_alert(connection, **vars(finding))
+    return findings
+
+
+def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
+    limits = settings.flow(flow.name)
+    now = sa.func.now()
+    mark = connection.execute(
+        sa.select(
+            ops_watermark,
+            (now - ops_watermark.c.read_at).label("age"),
+            (ops_watermark.c.position - ops_watermark.c.newest_version).label("silence"),
+        ).where(ops_watermark.c.flow == flow.name, ops_watermark.c.resource == flow.source.name)
+    ).one_or_none()
+    if mark is not None and mark.age > timedelta(minutes=limits.stale_minutes):
+        yield Finding(
+            "stale", flow.name, f"{flow.title}: nothing has been read for {_words(mark.age)}",
+            f"The last successful read of {flow.source.name} was at {mark.read_at:%Y-%m-%d %H:%M} UTC. Look at the last "
+            f"runs of the DAG {flow.name}: is it paused, failing, or is the scheduler down?", flow.name,
+        )  # fmt: skip
+    # The silence of the source, by its own clock, against the longest it ever kept.
+    if mark is not None and mark.silence is not None:
+        longest = max(timedelta(seconds=mark.longest_gap_seconds), timedelta(hours=limits.silent_at_least_hours))
+        if mark.silence > longest:
+            yield Finding(
+                "silent_source", flow.name, f"{flow.title}: {flow.source.name} has been silent for {_words(mark.silence)}",
+                f"Runs are green, but nothing has changed there since {mark.newest_version:%Y-%m-%d %H:%M} UTC; the longest "
+                f"silence so far was {_words(timedelta(seconds=mark.longest_gap_seconds))}. Look at the channel itself: "
+                "have listings ended, is the account still connected, does the token still cover all profiles?", flow.name,
+            )  # fmt: skip
+    late = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(ops_batch.c.id), sa.func.sum(ops_batch.c.in_flight)).where(
+            ops_batch.c.flow == flow.name,
+            ops_batch.c.finished_at.is_(None),
+            ops_batch.c.created_at < now - timedelta(minutes=limits.undelivered_minutes),
+        )
+    ).one()
+    if late[0]:
+        yield Finding(
+            "undelivered", flow.name, f"{flow.title}: {late[2]} records in flight for over {limits.undelivered_minutes} min",
+            f"{late[0]} batches are unfinished, the oldest is {late[1]}. The next run adopts them; if it cannot, look at "
+            f"the failed task of the DAG {flow.name} and clear it once the cause is mended.", flow.name,
+        )  # fmt: skip
+    lost = connection.scalar(
+        sa.select(sa.func.count()).where(
+            ops_delivery.c.flow == flow.name,
+            ops_delivery.c.outcome.in_(("sent", "unknown")),
+            ops_delivery.c.created_at < now - timedelta(minutes=limits.undelivered_minutes),
+        )
+    )
+    if lost:
+        yield Finding(
+            "unknown_outcome", flow.name, f"{flow.title}: the outcome of {lost} calls is unknown",
+            "TIMS was asked to do something and the answer was lost. A retry asks it first; clear the load task.", flow.name,
+        )  # fmt: skip
+    dead = connection.scalar(
+        sa.select(sa.func.count()).where(
+            ops_dead_letter.c.flow == flow.name, ops_dead_letter.c.state.in_(("open", "edited"))
+        )
+    )
+    if dead and dead >= limits.dead_letters_alert:
+        yield Finding(
+            "dead_letters", flow.name, f"{flow.title}: {dead} dead letters are open",
+            "See `crossdock dead-letters list`: they are grouped by rule. Mend the cause (an item, a lookup, an address) and "
+            "replay them together: `crossdock dead-letters replay --rule RULE`.", flow.name,
+        )  # fmt: skip
+
+
+def _circuits(connection: sa.Connection) -> Iterator[Finding]:
+    for row in connection.execute(sa.select(ops_circuit).where(ops_circuit.c.state != "closed")):
+        yield Finding(
+            "circuit_open", row.system, f"{row.system} is down",
+            f"It failed {row.failures} times in a row since {row.opened_at:%Y-%m-%d %H:%M} UTC. Its flows pause, the others "
+            "go on; nothing is lost. They go on by themselves when it answers again.", "",
+        )  # fmt: skip
+
+
+def _words(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
