@@ -106,7 +106,7 @@ RETURNING 1
 
 
 class PostgresStore:
-    """One row of ops.circuit a system. `updated_at` is when it opened, or when its trial began; `opened_at` for people."""
+    """One row of ops.circuit a system. `updated_at` is when it opened or its trial began; `opened_at` is for people."""
 
     def __init__(self, engine: Engine, system: str) -> None:
         self._engine, self._system = engine, system
@@ -134,7 +134,7 @@ class PostgresStore:
 class Breaker:
     """The circuit of one system, shared by the threads of a process and, with an engine, by all processes."""
 
-    def __init__(self, system: str, limits: Limits | None = None, engine: Engine | None = None) -> None:
+    def __init__(self, system: str, engine: Engine | None = None, *, limits: Limits | None = None) -> None:
         limits = limits or load(system)
         self.system = system
         self._most, self._pause = limits.failures_to_open, limits.open_seconds
@@ -149,7 +149,7 @@ class Breaker:
             return
         wait = max(self._pause - state.age, REFRESH_SECONDS)
         raise CircuitOpen(
-            f"{NAMES.get(self.system, self.system)} is left alone for {wait:.0f} s: it failed {state.failures} times in a row.",
+            f"{NAMES.get(self.system, self.system)} failed {state.failures} times in a row: left alone {wait:.0f} s.",
             retry_after=wait,
             do="Its flows go on by themselves once it answers; ask its operator if it stays down.",
             system=self.system,

@@ -1,12 +1,13 @@
 """How much may be asked of a system, by all processes together.
 
-In: the limits of systems.yaml, and a database to share them through. Out: a place to send one request from, `with budget.place():`.
+In: the limits of systems.yaml, and a database to share them through.
+Out: a place to send one request from, `with budget.place():`.
 Never: more requests in any minute, or more at once, than the limits say; a database call for every request.
 
-Tokens are leased in blocks that a process must spend within `LEASE_SECONDS`; leases are counted over a minute plus that
-time, so no minute holds more requests than the limit, whenever within its lease a token is spent. Places ("at once") are
-advisory locks on a connection of their own: a process that is killed frees them with its connection. A process keeps a
-place between its requests, but gives it up when idle, and after a turn of a second if others wait.
+Tokens are leased in blocks that a process must spend within `LEASE_SECONDS`; leases are counted over a minute plus
+that time, so no minute holds more requests than the limit, whenever within its lease a token is spent. Places ("at
+once") are advisory locks on a connection of their own: a process that is killed frees them with its connection. A
+process keeps a place between its requests, but gives it up when idle, and after a turn of a second to those who wait.
 Why not pyrate-limiter's bucket: docs/decisions/001-rate-budget.md.
 """
 
@@ -18,9 +19,9 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection as Database
 from sqlalchemy import Engine, text
@@ -73,7 +74,7 @@ class Places(Protocol):
 class Budget:
     """Rate and concurrency of one system. Thread safe; with an engine shared by all processes on that database."""
 
-    def __init__(self, system: str, limits: Limits | None = None, engine: Engine | None = None) -> None:
+    def __init__(self, system: str, engine: Engine | None = None, *, limits: Limits | None = None) -> None:
         limits = limits or load(system)
         if limits.requests_per_minute < 1 or limits.at_once < 1:
             raise ConfigError(
@@ -111,7 +112,7 @@ class Budget:
         self._ledger.pause(seconds)
 
     def remaining(self, tokens: int, limit: int | None = None) -> None:
-        """The system says how many requests are left in its minute: others use the same account, so never believe in more.
+        """The system says how many requests are left: others use the same account, so never believe in more.
 
         Looked at only near the end of the minute's budget, for it costs a database call.
         """
@@ -133,9 +134,8 @@ class Budget:
                     self._tokens -= 1
                     return
                 # A block that was used up in time was too small, one that ran out of time too large.
-                self._block = (
-                    1 if self._tokens or now >= self._until + LEASE_SECONDS else min(self._block * 2, LARGEST_LEASE)
-                )
+                wasted = self._tokens or now >= self._until + LEASE_SECONDS
+                self._block = 1 if wasted else min(self._block * 2, LARGEST_LEASE)
                 grant = self._ledger.lease(self._block)
                 if grant.tokens:
                     self._tokens, self._until = grant.tokens - 1, now + LEASE_SECONDS
@@ -211,7 +211,8 @@ WITH used AS (
   FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
 )
 INSERT INTO ops.rate_lease (system, at, tokens)
-SELECT :system, clock_timestamp(), least(:want, :limit - tokens) FROM used WHERE tokens < :limit AND paused <= clock_timestamp()
+SELECT :system, clock_timestamp(), least(:want, :limit - tokens) FROM used
+WHERE tokens < :limit AND paused <= clock_timestamp()
 RETURNING tokens
 """
 _FULL = """
@@ -227,7 +228,10 @@ WHERE system = :system AND tokens = 0 AND at > clock_timestamp()
 _FORGET = (
     "DELETE FROM ops.rate_lease WHERE system = :system AND at < clock_timestamp() - make_interval(secs => :window)"
 )
-_PAUSE = "INSERT INTO ops.rate_lease (system, at, tokens) VALUES (:system, clock_timestamp() + make_interval(secs => :seconds), 0)"
+_PAUSE = """
+INSERT INTO ops.rate_lease (system, at, tokens)
+VALUES (:system, clock_timestamp() + make_interval(secs => :seconds), 0)
+"""
 _REMAINING = """
 INSERT INTO ops.rate_lease (system, at, tokens)
 SELECT :system, clock_timestamp(), :limit - coalesce(sum(tokens), 0) - :left FROM ops.rate_lease
@@ -275,9 +279,8 @@ class PostgresLedger:
 _TRY = "SELECT i FROM unnest(CAST(:free AS int[])) AS i WHERE pg_try_advisory_lock(:key, i) LIMIT 1"
 _WAIT = "SELECT pg_advisory_lock(:key, :place)"
 _GIVE = "SELECT pg_advisory_unlock(:key, :place)"
-
-
 _LOCK_TIMEOUT = "55P03"
+_abandoned: list[Database | None] = []  # kept from the garbage collector, which would close them
 
 
 class LockTimeout(Exception):
@@ -289,11 +292,16 @@ class PostgresPlaces:
 
     def __init__(self, engine: Engine, system: str, at_once: int) -> None:
         self._engine, self._system, self._all, self._key = engine, system, range(at_once), _key(system)
-        self._reset()
+        self._process = os.getpid()
+        self._on_connection = threading.Lock()  # one statement at a time; never taken while _changed is held
+        self._changed = threading.Condition()
+        self._database: Database | None = None
+        self._since: dict[int, float] = {}  # places this process holds, and since when
+        self._idle: dict[int, float] = {}  # those of them that no thread uses, and since when
+        self._reaper: threading.Thread | None = None
 
     def take(self, until: float) -> int | None:
-        if self._process != os.getpid():
-            self._reset()  # forked: the parent's connection and locks are the parent's
+        self._after_fork()
         while time.monotonic() < until:
             place = self._idle_place()
             if place is None:
@@ -312,17 +320,15 @@ class PostgresPlaces:
                     self._reaper.start()
 
     def close(self) -> None:
+        self._after_fork()
         with self._on_connection:
             self._disconnect()
 
-    def _reset(self) -> None:
-        self._process = os.getpid()
-        self._on_connection = threading.Lock()  # one statement at a time; never taken while _changed is held
-        self._changed = threading.Condition()
-        self._database: Database | None = None
-        self._since: dict[int, float] = {}  # places this process holds, and since when
-        self._idle: dict[int, float] = {}  # those of them that no thread uses, and since when
-        self._reaper: threading.Thread | None = None
+    def _after_fork(self) -> None:
+        """A child has no part in its parent's connection: it opens its own, and must not even close the other."""
+        if self._process != os.getpid():
+            _abandoned.append(self._database)
+            self.__init__(self._engine, self._system, len(self._all))  # type: ignore[misc]
 
     def _idle_place(self) -> int | None:
         """A place this process holds already; one whose turn is over goes back to the others first."""
@@ -336,7 +342,7 @@ class PostgresPlaces:
         return None
 
     def _lock_place(self, until: float) -> int | None:
-        """A place from the database, waiting a moment for one; another thread of this process may give one meanwhile."""
+        """A place from the database, waiting a moment for one; another thread may give one meanwhile."""
         if not self._on_connection.acquire(blocking=False):
             with self._changed:
                 self._changed.wait_for(lambda: self._idle, timeout=min(WAIT_SECONDS, max(until - time.monotonic(), 0)))
@@ -382,21 +388,16 @@ class PostgresPlaces:
                 gone = [place for place, since in self._idle.items() if now - since >= IDLE_SECONDS]
                 for place in gone:
                     del self._idle[place]
-            try:
+            with suppress(Transient):  # a lost connection has freed them
                 self._unlock(gone)
-            except Transient:
-                pass  # a lost connection has freed them
 
-    def _execute(self, statement: str, **values: object) -> object:
-        """One statement on the connection of the places. A lost connection is opened anew once; its places are free then."""
+    def _execute(self, statement: str, **values: object) -> Any:
+        """One statement on the places' connection, which is opened anew once when it was lost."""
         for last in (False, True):
             try:
                 return self._connect().execute(text(statement), {"key": self._key, **values}).scalar()
             except DBAPIError as error:
-                if (
-                    getattr(error.orig, "pgcode", None) == _LOCK_TIMEOUT
-                    or getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT
-                ):
+                if _LOCK_TIMEOUT in (getattr(error.orig, "pgcode", None), getattr(error.orig, "sqlstate", None)):
                     raise LockTimeout from None
                 self._disconnect()
                 if last:

@@ -15,12 +15,13 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from crossdock.errors import BadResponse, ConfigError, Refusal
-from crossdock.systems import limits, paging, times
+from crossdock.systems import paging, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused
 from crossdock.systems.limits import Limits
+from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
 
 LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
@@ -121,7 +122,7 @@ class ChannelAdvisor:
         *,
         repeatable: bool | None = None,
     ) -> Any:
-        """Any other operation: `path` as in the contract ("/v2/..."). Gives the decoded answer with exact decimals, None for 204.
+        """Any other operation: `path` as in the contract ("/v2/..."). Gives the decoded answer with exact decimals.
 
         `repeatable`: sending it twice does no more than once; by default true for all but POST. Pass False for relative
         stock changes. A write that is not repeatable and loses its answer raises OutcomeUnknown at once.
@@ -163,11 +164,10 @@ _cut = msgspec.json.Decoder(Cut)
 _any = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _encode = _encoder.encode
-limits_of = limits.of
 
 
 def is_cut(raw: msgspec.Raw | bytes) -> tuple[str, bool]:
-    """(ChannelAdvisorOrderID, whether the list left lines out) of one order of a list. BadResponse when it has no id."""
+    """(ChannelAdvisorOrderID, whether the list left lines out) of one listed order. BadResponse when it has no id."""
     try:
         order = _cut.decode(raw)
     except msgspec.MsgspecError as wrong:
@@ -225,7 +225,8 @@ def _refused(answer: Answer) -> Refused:
     error = body.get("error")
     if not isinstance(error, dict):
         return Refused(code=error if isinstance(error, str) else "", body=body)
-    details = error.get("details") if isinstance(error.get("details"), dict) else {}
+    details = error.get("details")
+    details = details if isinstance(details, dict) else {}
     refusals = [
         Refusal(str(one.get("Field", "")), str(one.get("Code", "")), str(one.get("Message", "")))
         for one in details.get("Errors") or []

@@ -21,7 +21,7 @@ FIELDS = {"conn_type", "description", "host", "schema", "login", "password", "po
 
 @dataclass(frozen=True)
 class Connection:
-    """One system. `base_url` has no trailing slash; `extra` holds what the system needs besides (refresh_token, ...)."""
+    """One system. `base_url` has no trailing slash; `extra` is what the system needs besides (refresh_token, ...)."""
 
     name: str  # "channel_advisor", "tims"
     base_url: str
@@ -51,7 +51,7 @@ def from_environment(name: str) -> Connection:
     if not text:
         raise ConfigError(
             f"The connection {name} is missing: {variable(name)} is not set.",
-            do=f'Set {variable(name)} to {{"conn_type": "http", "host": "https://...", "login": "...", "password": "..."}}.',
+            do='Set it to {"conn_type": "http", "host": "https://...", "login": "...", "password": "..."}.',
             system=name,
         )
     return parse(name, text)
@@ -83,7 +83,7 @@ def _from_json(text: str) -> dict[str, Any]:
 
 
 def _from_uri(text: str) -> dict[str, Any]:
-    """Airflow's form: `type://login:password@host:port/schema?extra`, or `type://protocol://...` for a host with protocol."""
+    """Airflow's forms: `type://login:password@host:port/schema?extra`, and `type://protocol://login:password@host...`."""
     kind, mark, rest = text.partition("://")
     if not mark:
         raise ValueError(text)

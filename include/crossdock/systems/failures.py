@@ -1,6 +1,7 @@
 """Which failure becomes which error: one table for both systems.
 
-In: a status, or an exception of the HTTP library. Out: the row of the table, and the typed error with its two sentences.
+In: a status, or an exception of the HTTP library.
+Out: the row of the table, and the typed error with its two sentences.
 Never: a decision elsewhere; a URL's query, a header or a body in a sentence.
 """
 

@@ -1,11 +1,12 @@
 """One HTTP layer for every system.
 
-In: method, path, query, body, and how to read the answer. Out: what was read, or one typed error with its two sentences.
+In: method, path, query, body, and how to read the answer.
+Out: what was read, or one typed error with its two sentences.
 Never: a request without time-out, budget and token; a followed redirect; a blind second try of a write that is not
 idempotent; a header, a query or a body in a log or an exception.
 
-An attempt is: circuit, token, place in the budget, send, read, classify. Attempts are repeated by tenacity where the table
-of failures says so. A refused token is renewed once within an attempt.
+An attempt is: token, circuit, place in the budget, send, read, classify. Attempts are repeated by tenacity where the
+table of failures says so. A refused token is renewed once within an attempt.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ class Http:
     ) -> None:
         self.connection, self.limits = connection, limits
         self._read_refusal = read_refusal
-        self._budget = budget or Budget(connection.name, limits)
-        self._breaker = breaker or Breaker(connection.name, limits)
+        self._budget = budget or Budget(connection.name, limits=limits)
+        self._breaker = breaker or Breaker(connection.name, limits=limits)
         self._session = _session(connection, limits)
         self._tokens = Tokens(lambda: self._ask_token(token_form))
         self._retrying = tenacity.Retrying(
@@ -125,8 +126,9 @@ class Http:
         )
 
     def close(self) -> None:
-        """Closes the pooled connections."""
+        """Closes the pooled connections and gives the budget's places back."""
         self._session.close()
+        self._budget.close()
 
     def request(
         self,
@@ -141,8 +143,8 @@ class Http:
     ) -> T:
         """Sends one request and reads its answer with `read`, which raises Malformed or TokenRefused for a bad one.
 
-        `path` is below the base URL, or a whole URL on the same origin. `repeatable`: sending it twice does no more than
-        once; otherwise a lost answer raises OutcomeUnknown at once. Raises what the table of failures says.
+        `path` is below the base URL, or a whole URL on the same origin. `repeatable`: sending it twice does no more
+        than once; otherwise a lost answer raises OutcomeUnknown at once. Raises what the table of failures says.
         """
         what = f"{method} {urlsplit(path).path}"
         url = _with_query(path if "://" in path else self.connection.base_url + path, query)
@@ -293,11 +295,12 @@ class Http:
             raise self._lost(row, send.what, status=lost.error.status) from None
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds to the next try: what the system asked for, else growing with jitter; never above the longest pause."""
+        """Seconds to the next try: what the system asked for, else growing with jitter; at most the longest pause."""
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, Lost) else None
-        growing = tenacity.wait_exponential_jitter(self.limits.first_pause_seconds, self.limits.longest_pause_seconds)
-        return min(max(asked or 0.0, growing(state)), self.limits.longest_pause_seconds)
+        first, longest = self.limits.first_pause_seconds, self.limits.longest_pause_seconds
+        growing = tenacity.wait_exponential_jitter(first, longest, jitter=first)
+        return min(max(asked or 0.0, growing(state)), longest)
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -326,7 +329,7 @@ class Tokens:
         self._refusal: tuple[float, AuthError] | None = None
 
     def get(self) -> str:
-        """A token that lives for a while yet. Raises what asking for it raised; refused credentials are not asked again at once."""
+        """A token that lives for a while yet. AuthError is remembered for a while: no second try of refused credentials."""
         token = self._token
         if token and time.monotonic() < self._until:
             return token
@@ -352,7 +355,7 @@ class Tokens:
 
 
 def retry_after(headers: Mapping[str, str], longest: float) -> float | None:
-    """Retry-After in seconds, from seconds or an HTTP date (against the answer's own Date), 0 to `longest`; None without one."""
+    """Retry-After in seconds, 0 to `longest`, from seconds or an HTTP date (against the answer's Date); else None."""
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None

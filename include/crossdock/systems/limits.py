@@ -6,12 +6,10 @@ Never: a default that hides a misspelt name.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import msgspec
 
 from crossdock.errors import ConfigError
+from crossdock.settings import read_yaml
 from crossdock.systems.connections import Connection
 
 TIMEOUTS = ("connect_seconds", "read_seconds", "answer_seconds")
@@ -35,15 +33,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load(system: str) -> Limits:
     """The system's part of systems.yaml. ConfigError when the file or a value is wrong."""
-    path = config_dir() / "systems.yaml"
     try:
-        systems = msgspec.yaml.decode(path.read_bytes(), type=dict[str, Limits])
-    except FileNotFoundError:
-        raise ConfigError(f"{path.name} is missing in {path.parent}.", do="Restore it from the project.") from None
-    except (msgspec.ValidationError, msgspec.DecodeError) as broken:
-        raise ConfigError(f"{path.name} cannot be used: {broken}.", do="Correct the named field.") from None
+        systems = msgspec.convert(read_yaml("systems.yaml"), dict[str, Limits])
+    except msgspec.ValidationError as wrong:
+        raise ConfigError(f"include/config/systems.yaml: {wrong}.", do="Correct the named field.") from None
     if system not in systems:
-        raise ConfigError(f"{path.name} does not name the system {system}.", do="Add its limits.", system=system)
+        raise ConfigError(f"include/config/systems.yaml does not name the system {system}.", do="Add its limits.")
     return systems[system]
 
 
@@ -59,9 +54,3 @@ def of(connection: Connection) -> Limits:
             do=f"Correct {', '.join(given)} in the extra of {connection.variable}.",
             system=connection.name,
         ) from None
-
-
-def config_dir() -> Path:
-    """include/config, or where CROSSDOCK_CONFIG_DIR moved it."""
-    moved = os.environ.get("CROSSDOCK_CONFIG_DIR")
-    return Path(moved) if moved else Path(__file__).resolve().parents[2] / "config"

@@ -21,7 +21,7 @@ from crossdock.systems.http import Answer, Malformed
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`records` are the bytes as received, in the server's order. Each keeps its whole page in memory: copy what stays."""
+    """`records` are the bytes as received, in the server's order. Each keeps its page in memory: copy what stays."""
 
     records: list[msgspec.Raw]
     server_time: datetime  # when the page was read, by the system's own clock, cut to microseconds
@@ -75,7 +75,7 @@ def astray(connection: Connection, what: str, detail: str) -> BadResponse:
 
 
 def decode(answer: Answer, decoder: msgspec.json.Decoder) -> Any:
-    """The JSON of an answer. Malformed for another content type, for a body that was cut, for bytes that are not UTF-8."""
+    """The JSON of an answer. Malformed for another content type, a body that was cut, bytes that are not UTF-8."""
     if not answer.is_json:
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()[:60] or "nothing"
         raise Malformed(f"it declares {kind} where JSON is due")

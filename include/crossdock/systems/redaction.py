@@ -15,21 +15,21 @@ import msgspec
 MASK = "***"
 LONGEST = 2_000  # characters of a cleaned text
 
-_SECRET = r"token|secret|password|passwd|authorization|cookie|signature|assertion|api[-_]?key|credential"
+_HIDDEN = r"token|secret|password|passwd|authorization|cookie|signature|assertion|api[-_]?key|credential"
 _PERSONAL = (
     r"name|e-?mail|phone|fax|address|street|line[1-4]\b|city|postal|zip|company|region|notes?\b|instructions|comment|gift|"
     r"externalid|birth|vat|taxid"
 )
-_NAMED = re.compile(f"{_SECRET}|{_PERSONAL}", re.IGNORECASE)
+_NAMED = re.compile(f"{_HIDDEN}|{_PERSONAL}", re.IGNORECASE)
 _IN_TEXT = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=:-]+"), rf"\1 {MASK}"),
     (re.compile(r"(?<=://)[^/\s@]+@"), f"{MASK}@"),  # user and password of a URL
     (
-        re.compile(rf"(?i)([?&;\s\"']|^)([\w.-]*(?:{_SECRET}|{_PERSONAL}|cursor)[\w.-]*)=([^&\s\"'#;]*)"),
+        re.compile(rf"(?i)([?&;\s\"']|^)([\w.-]*(?:{_HIDDEN}|{_PERSONAL}|cursor)[\w.-]*)=([^&\s\"'#;]*)"),
         rf"\1\2={MASK}",
     ),
     (
-        re.compile(rf"(?i)(\"[\w.-]*(?:{_SECRET}|{_PERSONAL})[\w.-]*\"\s*:\s*)(\"(?:[^\"\\]|\\.)*\"?|[^,}}\]\s]+)"),
+        re.compile(rf"(?i)(\"[\w.-]*(?:{_HIDDEN}|{_PERSONAL})[\w.-]*\"\s*:\s*)(\"(?:[^\"\\]|\\.)*\"?|[^,}}\]\s]+)"),
         rf'\1"{MASK}"',
     ),
     (re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"), MASK),  # e-mail addresses, wherever they are
@@ -54,7 +54,7 @@ def clean(value: Any) -> Any:
 
 
 def _clean_field(name: str, value: Any) -> Any:
-    if isinstance(value, (Mapping, list, tuple)) and not re.search(_SECRET, name, re.IGNORECASE):
+    if isinstance(value, (Mapping, list, tuple)) and not re.search(_HIDDEN, name, re.IGNORECASE):
         return clean(value)
     return MASK if _NAMED.search(name) and value not in (None, "") else clean(value)
 

@@ -13,7 +13,7 @@ _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|
 
 
 def read(text: str) -> datetime:
-    """`2025-03-14T09:26:53.5893215Z` -> aware UTC, cut to microseconds. ValueError when it is no timestamp with a zone."""
+    """`2025-03-14T09:26:53.5893215Z` -> aware UTC, cut to microseconds. ValueError for anything without a zone."""
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         raise ValueError(f"{text[:40]!r} is not a timestamp with a zone")

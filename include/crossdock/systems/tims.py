@@ -18,12 +18,13 @@ from urllib.parse import quote
 import msgspec
 
 from crossdock.errors import ConfigError, CrossdockError, RecordRejected, Refusal
-from crossdock.systems import failures, limits, paging, times
+from crossdock.systems import failures, paging, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused
 from crossdock.systems.limits import Limits
+from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
 
 API = "/api/v1"
@@ -111,8 +112,8 @@ class Tims:
     ) -> Iterator[Page]:
         """The list `/api/v1/<resource>` modified in [since, before), page by page.
 
-        Rows show up to 2 s after their ModifiedAt: end windows that long before ServerTime. A row that changes meanwhile
-        may come twice: keep the larger RowVersion.
+        Rows show up to 2 s after their ModifiedAt: end windows that long before ServerTime. A row that changes
+        meanwhile may come twice: keep the larger RowVersion.
         """
         path = _path(resource)
         query = {
@@ -139,7 +140,7 @@ class Tims:
         return self._http.request("GET", _path(path), _with_etag)
 
     def find(self, resource: str, **filters: Any) -> list[dict[str, Any]]:
-        """All rows that match, decoded. One filter may be a list of any length: it is asked in parts. A row may come twice."""
+        """All rows that match, decoded. One filter may be a list of any length, asked in parts; rows may come twice."""
         many = [name for name, value in filters.items() if isinstance(value, (list, tuple, set, frozenset))]
         if len(many) > 1:
             raise ConfigError(
@@ -161,8 +162,8 @@ class Tims:
     def post(self, path: str, body: dict[str, Any] | bytes, *, key: str, etag: str | None = None) -> Result:
         """Posts one document or action under its Idempotency-Key.
 
-        A refusal of the record is in `Result.error`; everything else is raised. A lost answer is asked for again with the
-        same key, and raises OutcomeUnknown when it stays lost.
+        A refusal of the record is in `Result.error`; everything else is raised. A lost answer is asked for again with
+        the same key, and raises OutcomeUnknown when it stays lost.
         """
         headers = {"Idempotency-Key": key} | ({"If-Match": etag} if etag else {})
         try:
@@ -171,7 +172,7 @@ class Tims:
             return Result(refused.status, refused.body or None, error=refused)
 
     def patch(self, path: str, body: dict[str, Any] | bytes, *, etag: str) -> dict[str, Any]:
-        """Changes a document that was read as `etag`. RecordRejected(code="STALE_VERSION") when it changed since: read again.
+        """Changes a document that was read as `etag`. RecordRejected(code="STALE_VERSION") when it changed since.
 
         A lost answer is not asked for again here, for the second try would meet its own new version: OutcomeUnknown,
         read the document and compare.
@@ -185,9 +186,9 @@ class Tims:
     def bulk(self, operations: list[Operation]) -> list[Result]:
         """Posts many documents, in bulks within both limits, in the order given. One result for each, in that order.
 
-        A refused document is RecordRejected in its result, one that may be sent again with its key a Transient. When a
-        bulk as a whole fails, the first one raises; a later one ends the call, and its operations and those after it get
-        the error as theirs, so that what was decided before is not lost.
+        A refused document is RecordRejected in its result, one that may be sent again with its key a Transient. When
+        a bulk as a whole fails, the first one raises; a later one ends the call, and its operations and those after it
+        get the error as theirs, so that what was decided before is not lost.
         """
         results: list[Result] = []
         for bulk in _split(operations):
@@ -275,7 +276,6 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _document_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _any = msgspec.json.Decoder(float_hook=Decimal)
 _encode = msgspec.json.Encoder().encode  # Decimal becomes a string, as TIMS wants money
-limits_of = limits.of
 
 
 def _split(operations: list[Operation]) -> Iterator[Bulk | Result]:
