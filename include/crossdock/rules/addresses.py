@@ -1,9 +1,9 @@
 """Postal addresses in the form that TIMS takes.
 
-In: the channel's ShippingAddress and BillingAddress, cleaned. Out: ShipTo.* and BillTo.*, and problems.
-Never: a lost character. Country by lookup, then ISO; region codes in the US and Canada; postal code checked and spaced
-as its country writes it; a street too long for its line is spread over two at word boundaries. What still does not fit is
-a problem, never cut. The address as given stays in raw.
+In: the channel's ShippingAddress and BillingAddress, cleaned. Out: ShipTo.* and BillTo.*, and problems. Never: a lost
+character. Country by lookup, then ISO; region codes in the US and Canada; postal code checked and spaced as its
+country writes it; a street too long for its line is spread over two at word boundaries. What still does not fit is a
+problem, never cut. The address as given stays in raw.
 
 None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
 `missing_field`. A billing address without any part is none: TIMS then bills to the shipping address.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -85,22 +84,33 @@ def _harmonise(
         },
         index=head.index,
     )
-    found = [(n, f) for n, a in enumerate(addresses) for f in a.findings]
-    return columns, _report(codes, source, found, warning=False), _report(codes, source, found, warning=True)
+    spots, findings = _spot(codes, addresses)
+    found, warnings = (_report(spots, findings, source, warning=warning) for warning in (False, True))
+    return columns, found, warnings
 
 
-def _report(codes: np.ndarray, source: str, found: Iterable[tuple[int, Finding]], *, warning: bool) -> pd.DataFrame:
+def _spot(codes: np.ndarray, addresses: list[Address]) -> tuple[np.ndarray, list[Finding]]:
+    """Every row that has a finding, as often as it has one, with its finding."""
+    bad = np.array([bool(a.findings) for a in addresses] or [False], dtype=bool)
+    rows = [(row, finding) for row in np.flatnonzero(bad[codes]).tolist() for finding in addresses[codes[row]].findings]
+    return np.array([row for row, _ in rows], dtype=np.int64), [finding for _, finding in rows]
+
+
+def _report(rows: np.ndarray, findings: list[Finding], source: str, *, warning: bool) -> pd.DataFrame:
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for n, f in enumerate(findings):
+        if f.warning == warning:
+            kinds.setdefault((f.rule, f.do), []).append(n)
     return problems.concat(
         problems.make(
-            np.flatnonzero(codes == number),
-            field=f"{source}.{f.part}",
-            rule=f.rule,
-            value=f.value,
-            says=f.says.replace("{field}", f"{source}.{f.part}"),
-            do=f.do,
+            rows[at],
+            field=[f"{source}.{findings[n].part}" for n in at],
+            rule=code,
+            value=[findings[n].value for n in at],
+            says=[findings[n].says for n in at],
+            do=do,
         )
-        for number, f in found
-        if f.warning == warning
+        for (code, do), at in kinds.items()
     )
 
 
@@ -114,7 +124,7 @@ def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = 
     findings += street
     for part, value in (("Name", name), ("Line1", line1), ("City", city), ("Country", country)):
         if value is None:
-            findings.append(Finding(part, "missing_field", "", f"{{field}} is empty; TIMS needs it.", _EDIT))
+            findings.append(Finding(part, "missing_field", "", "{field} is empty; TIMS needs it.", _EDIT))
     code = books.country(country, postal) if country else None
     if country and code is None:
         findings.append(
@@ -136,7 +146,8 @@ def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = 
                     "PostalCode",
                     "postal_code_invalid",
                     postal,
-                    f'{{field}} is "{postal}", which is no postal code of {code}' + (f" (like {example})." if example else "."),
+                    f'{{field}} is "{postal}", which is no postal code of {code}'
+                    + (f" (like {example})." if example else "."),
                     _EDIT,
                 )
             )
@@ -165,7 +176,13 @@ def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = 
                 )
             )
         region = checked or region
-    for part, value in (("Name", name), ("Company", company), ("City", city), ("Region", region), ("PostalCode", postal)):
+    for part, value in (
+        ("Name", name),
+        ("Company", company),
+        ("City", city),
+        ("Region", region),
+        ("PostalCode", postal),
+    ):
         if value is not None and len(value) > LENGTHS[part]:
             findings.append(too_long(part, value, LENGTHS[part]))
     return Address((name, company, line1, line2, city, region, postal, code), tuple(findings))
@@ -173,12 +190,15 @@ def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = 
 
 def too_long(part: str, value: str, most: int) -> Finding:
     says = f"{{field}} has {len(value)} characters; TIMS takes {most}."
-    return Finding(part, "text_too_long", value, says, "Shorten it on the channel or edit this record's payload, then replay.")
+    return Finding(
+        part, "text_too_long", value, says, "Shorten it on the channel or edit this record's payload, then replay."
+    )
 
 
 def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
-    """Street lines of at most 60 characters. Lines that fit stay as they are; else both are joined by a blank and parted
-    again at the last blank that leaves both halves short enough, so that joining them by a blank gives the same text."""
+    """Street lines of at most 60 characters. Lines that fit stay as they are; else both are joined by a blank and
+    parted again at the last blank that leaves both halves short enough, so that joining them by a blank gives the
+    same text."""
     most = LENGTHS["Line1"]
     if not line1:
         line1, line2 = line2, None
@@ -188,7 +208,7 @@ def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str
     at = whole.rfind(" ", 1, most + 1)
     if at > 0 and len(whole) - at - 1 <= most:
         return whole[:at], whole[at + 1 :], ()
-    says = f"The street ({{field}} and Line2) has {len(whole)} characters that do not fit into two lines of {most} at a blank."
+    says = f"The street ({{field}} and Line2) has {len(whole)} characters; no blank parts it into two lines of {most}."
     do = "Shorten the street on the channel or edit this record's payload, then replay."
     return line1, line2, (Finding("Line1", "text_too_long", whole, says, do),)
 
@@ -207,20 +227,18 @@ class _Books:
     """The lookups of one configuration, folded once."""
 
     def __init__(self, settings: Settings) -> None:
-        self._countries: dict[str, list[tuple[str, str]]] = {}
-        for given, prefix, code in settings.countries:
-            self._countries.setdefault(fold(given), []).append((fold(prefix).upper(), code))
-        self._regions = {(country, fold(given)): code for country, given, code in settings.regions}
+        self._countries = {fold(given): codes for given, codes in settings.countries.items()}
+        self._regions = {(country, fold(given)): code for (country, given), code in settings.regions.items()}
 
     def country(self, given: str, postal: str | None) -> str | None:
-        """ISO code: by the lookup (whose rows may ask for a postal code), then ISO codes, then ISO names."""
-        key = fold(given)
-        rows = self._countries.get(key)
-        if rows is None:
-            return _iso_countries().get(key)
-        start = fold(postal or "").upper()
-        fitting = {code for prefix, code in rows if start.startswith(prefix)}
-        return fitting.pop() if len(fitting) == 1 else None
+        """ISO code: by the lookup, then ISO codes, then ISO names. Of several codes that the lookup gives, the one in
+        which the postal code is valid."""
+        codes = self._countries.get(fold(given))
+        if codes is None:
+            return _iso_countries().get(fold(given))
+        if len(codes) > 1:
+            codes = tuple(code for code in codes if postal and postal_code(code, postal))
+        return codes[0] if len(codes) == 1 else None
 
     def region(self, country: str, given: str) -> str | None:
         key = fold(given)

@@ -1,8 +1,8 @@
 """Who bought: a customer that TIMS has, a new one, or a question for a person.
 
-In: heads with ShipTo.*, BillTo.* and cleaned buyer data, the keys of TIMS's customers. Out: per order use, create or ask,
-the CustomerID or the key of the new customer, and its fields. Never: a merge of two customers; a match by a marketplace's
-mask across sites; an order taken in for a customer who is not Active.
+In: heads with ShipTo.*, BillTo.* and cleaned buyer data, the keys of TIMS's customers. Out: per order use, create or
+ask, the CustomerID or the key of the new customer, and its fields. Never: a merge of two customers; a match by a
+marketplace's mask across sites; an order taken in for a customer who is not Active.
 
 Customers are found in this order, and the first kind of key that finds any decides:
 
@@ -17,9 +17,8 @@ One customer: use. None: create, once for all orders of the batch that share a k
 account. Several: ask. A match by phone or address is weak, and asks too, if that customer has another buyer id on the
 same profile and site: one site does not give one person two ids.
 
-Orders are decided one after another, by date, as if each had been synchronised alone: so a batch of many decides the same
-as many batches of one.
-"""
+Orders are decided one after another, by date, as if each had been synchronised alone: so a batch of many decides the
+same as many batches of one."""
 
 from __future__ import annotations
 
@@ -75,7 +74,9 @@ def address_key(name: str | None, address: Iterable[str | None]) -> str | None:
     _name, _company, line1, line2, city, _region, postal, country = address
     if not (name and line1 and city and country):
         return None
-    return "|".join((fold(name), fold(f"{line1} {line2 or ''}"), fold(city), "".join(fold(postal or "").split()), country))
+    return "|".join(
+        (fold(name), fold(f"{line1} {line2 or ''}"), fold(city), "".join(fold(postal or "").split()), country)
+    )
 
 
 def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
@@ -88,7 +89,7 @@ def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
         external = [e["ID"] for e in customer.get("ExternalIDs") or () if e["Source"] == settings.source]
         addresses = [a for a in (customer.get("BillingAddress"), *(customer.get("ShippingAddresses") or ())) if a]
         address = customer.get("Email")
-        relay = bool(address) and emails.is_relay(address, relays)
+        relay = emails.is_relay(address, relays) if address else False
         sites = sorted({":".join(e.split(":")[:2]) for e in external if e.count(":") >= 2}) if relay else [None]
         found = [("external", e) for e in external]
         found += [("email", email_key(address, relay, site)) for site in sites]
@@ -131,7 +132,9 @@ def buyer(head: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         values = columns[f"Customer.{part}"]
         source = f"CustomerInfo.{part}" if part != "Name" else "CustomerInfo"
         addressee = (values == column(head, "ShipTo.Name")) & both.eq("") if part == "Name" else False
-        rows = np.flatnonzero(((values.str.len() > most) & ~pd.Series(addressee, index=head.index)).to_numpy(dtype=bool))
+        rows = np.flatnonzero(
+            ((values.str.len() > most) & ~pd.Series(addressee, index=head.index)).to_numpy(dtype=bool)
+        )
         found.append(
             problems.make(
                 rows,
@@ -183,15 +186,18 @@ def _parted(value: str) -> tuple[str, str, str]:
 def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
 
-    `head` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out need no
-    customer. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external id), ask
-    (a problem says why) or none. Returns (columns, problems)."""
+    `head` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out
+    need no customer. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external
+    id), ask (a problem says why) or none. Returns (columns, problems)."""
     book = Book()
-    for kind, value, customer in known.customer_keys[["kind", "value", "CustomerID"]].itertuples(index=False, name=None):
+    for kind, value, customer in known.customer_keys[["kind", "value", "CustomerID"]].itertuples(
+        index=False, name=None
+    ):
         book.add(kind, value, customer)
     keys = _keys(head, settings)
     needed = ((column(head, "verdict") == "load") & ~head["linked"]).to_numpy(dtype=bool)
-    # Orders with all keys alike are one question, and a guest without buyer id is one for each order that names it new.
+    keyless = keys[list(KINDS)].isna().all(axis=1).to_numpy(dtype=bool)
+    # Orders whose keys are all alike are one question; an order without any key is a question of its own.
     codes, first = distinct(*(keys[name] for name in (*KINDS, "site")))
     when = sortable(column(head, "OrderDate")).to_numpy(dtype=object, na_value="")
     order = np.lexsort((np.arange(len(head)), when))
@@ -199,7 +205,7 @@ def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.Dat
     turn: list[int] = []
     for position in order[needed[order]].tolist():
         code = codes[position]
-        if earliest[code] < 0 or not any_key(keys, position):
+        if earliest[code] < 0 or keyless[position]:
             earliest[code] = position if earliest[code] < 0 else earliest[code]
             turn.append(position)
     rows = np.array(turn, dtype=np.int64)
@@ -210,9 +216,9 @@ def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.Dat
     for n, position in enumerate(turn):
         own = {kind: table[kind][n] for kind in KINDS}
         decided[position] = _decide(book, own, table["site"][n] or "", ids[position], settings, sites[position])
-    keyless = ~np.logical_or.reduce([keys[k].notna().to_numpy() for k in KINDS]) if len(head) else np.empty(0, bool)
     chosen: list[_Decision] = [
-        (decided[p] if keyless[p] else decided[int(earliest[codes[p]])]) if needed[p] else _NOBODY for p in range(len(head))
+        (decided[p] if keyless[p] else decided[int(earliest[codes[p]])]) if needed[p] else _NOBODY
+        for p in range(len(head))
     ]
     columns = pd.DataFrame(
         {
@@ -225,10 +231,6 @@ def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.Dat
         index=head.index,
     )
     return _checked(columns, chosen, known)
-
-
-def any_key(keys: pd.DataFrame, position: int) -> bool:
-    return any(isinstance(keys[k].array[position], str) for k in KINDS)
 
 
 @dataclass(frozen=True)
@@ -337,19 +339,24 @@ def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: Known) -> tu
             state = status.get(decision.customer or "")
             if state is None and not decision.guest_account:
                 state = "not among the customers read from TIMS"
-            found = f"The buyer is the customer {shown(decision.customer or '')}, found by {_WORDS[decision.kind or '']}"
-            inactive.append((row, decision.customer or "", f"{found}, who is {state or 'unknown to TIMS'} and takes no orders."))
-    bad = [row for row, _ in questions] + [row for row, _, _ in inactive]
-    columns.iloc[bad, columns.columns.get_loc("customer_action")] = "ask"
-    columns.iloc[bad, columns.columns.get_loc("CustomerID")] = None
-    found = [
+            found = (
+                f"The buyer is the customer {shown(decision.customer or '')}, found by {_WORDS[decision.kind or '']}"
+            )
+            inactive.append(
+                (row, decision.customer or "", f"{found}, who is {state or 'unknown to TIMS'} and takes no orders.")
+            )
+    bad = np.zeros(len(columns), dtype=bool)
+    bad[[row for row, _ in questions] + [row for row, _, _ in inactive]] = True
+    columns["customer_action"] = columns["customer_action"].mask(bad, "ask")
+    columns["CustomerID"] = columns["CustomerID"].mask(bad)
+    found_problems = [
         problems.make(
             [row for row, _ in questions],
             field="CustomerInfo",
             rule="customer_ambiguous",
             value=[", ".join(chosen[row].candidates[:SHOWN]) for row, _ in questions],
             says=[says for _, says in questions],
-            do="Give the right customer the channel's buyer id (ExternalIDs) in TIMS, or merge the customers there, then replay.",
+            do="Give the right customer the buyer id (ExternalIDs) in TIMS, or merge the customers there, then replay.",
         ),
         problems.make(
             [row for row, _, _ in inactive],
@@ -360,7 +367,7 @@ def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: Known) -> tu
             do="Make the customer Active in TIMS, or move the buyer's id and address to another customer, then replay.",
         ),
     ]
-    return columns, problems.concat(found)
+    return columns, problems.concat(found_problems)
 
 
 def _state(status: str | None) -> str:

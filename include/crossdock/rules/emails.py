@@ -1,8 +1,8 @@
 """E-mail addresses, checked for their form only; no name server is asked.
 
-In: the address as the channel gives it. Out: the normalised address, or nothing; and whether it is a marketplace's mask.
-Never: a refused order. An address that cannot be read is left out and recorded as a warning; None and "" are "not given".
-"""
+In: the address as the channel gives it. Out: the normalised address, or nothing; and whether it is a marketplace's
+mask. Never: a refused order. An address that cannot be read is left out and recorded as a warning; None and "" are
+"not given"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ LENGTH = 254
 
 @lru_cache(maxsize=65_536)
 def normalise(address: str) -> str | None:
-    """The address as the library writes it, None if it is none. A plain local part needs no library, its domain does."""
+    """The address as the library writes it, None if it is none. A plain local part needs no library, its domain
+    does."""
     local, at, domain = address.rpartition("@")
     if at and len(local) <= 64 and _PLAIN.fullmatch(local):
         known = _domain(domain)

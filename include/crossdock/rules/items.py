@@ -1,8 +1,8 @@
 """What is sold on a line: products, and codes that are none.
 
-In: lines, TIMS's items and codes, item_codes.csv. Out: per line an action and TIMS's own SKU; later the target lines, kits
-parted into their components. Never: a guess. A code that no list and no item knows, or two items know, is a problem that
-names the nearest candidates.
+In: lines, TIMS's items and codes, item_codes.csv. Out: per line an action and TIMS's own SKU; later the target lines,
+kits parted into their components. Never: a guess. A code that no list and no item knows, or two items know, is a
+problem that names the nearest candidates.
 
 A line without value ("" or absent SKU) is `unknown_sku`; the SKU is compared trimmed.
 """
@@ -21,11 +21,11 @@ from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import rule
 from crossdock.rules.known import Known
-from crossdock.rules.money import Settled, round_cents, spread
+from crossdock.rules.money import LINE_AMOUNTS, Settled, amount, round_cents, spread
 from crossdock.rules.settings import ItemCode, Settings
-from crossdock.rules.uniques import TEXT, column
+from crossdock.rules.uniques import TEXT, column, values_at
 
-PRODUCT, SHIPPING, DISCOUNT, IGNORE, REJECT = "product", "shipping", "discount", "ignore", "reject"
+PRODUCT, SHIPPING, DISCOUNT, IGNORE = "product", "shipping", "discount", "ignore"
 LINE_ID_LENGTH = 60
 MOST_LINES = 500
 NEAREST = 3
@@ -33,7 +33,8 @@ NEAREST = 3
 
 @dataclass(frozen=True)
 class _Decision:
-    """What one code is. `item`: position in known.items, -1 = none."""
+    """What one code is. `item`: position in known.items, -1 = none. What is refused counts as a product, so that the
+    order's other amounts are judged as they stand."""
 
     action: str
     item: int = -1
@@ -44,17 +45,16 @@ class _Decision:
 
 @rule("decide_item_codes", reads=["OrderItems.SKU"], writes=["action", "item"])
 def resolve(frames: Frames, known: Known, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by SKU,
-    alternate SKU, and both without case. Returns (line columns `action` and `item`, the row in known.items, problems)."""
+    """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by
+    SKU, alternate SKU, and both without case. Returns (line columns `action` and `item`, the row in known.items,
+    problems)."""
     lines = frames.lines
     codes, different = pd.factorize(column(lines, "SKU"), use_na_sentinel=False)
     book = _Book(known, settings)
     decisions = [book.decide("" if v is None or v != v else str(v)) for v in different.tolist()]
     columns = pd.DataFrame(
         {
-            "action": pd.Categorical.from_codes(
-                np.array([_ACTIONS.index(d.action) for d in decisions] or [0], dtype=np.int8)[codes], categories=_ACTIONS
-            ),
+            "action": pd.Categorical([d.action for d in decisions], categories=_ACTIONS).take(codes),
             "item": np.array([d.item for d in decisions] or [-1], dtype=np.int64)[codes],
         },
         index=lines.index,
@@ -76,10 +76,29 @@ def resolve(frames: Frames, known: Known, settings: Settings) -> tuple[pd.DataFr
                 line=[str(v) for v in ids[at]],
             )
         )
+    costly = np.flatnonzero((columns["action"] == IGNORE).to_numpy() & _costs(lines))
+    columns.loc[columns.index[costly], "action"] = PRODUCT
+    found.append(
+        problems.make(
+            row[costly],
+            field="OrderItems.SKU",
+            rule="code_rejected",
+            value=values_at(column(lines, "SKU"), costly),
+            says='"{value}" on line {line} is ignored by item_codes.csv only where it costs nothing, and it costs.',
+            do="Name another action for the code, or take the line out (edit this record's payload), then replay.",
+            line=[str(v) for v in ids[costly]],
+        )
+    )
     return columns, problems.concat(found)
 
 
-_ACTIONS = [PRODUCT, SHIPPING, DISCOUNT, IGNORE, REJECT]
+def _costs(lines: pd.DataFrame) -> np.ndarray:
+    """Whether any amount of the line is not 0."""
+    amounts = [amount(lines, name) != 0 for name in LINE_AMOUNTS]
+    return np.logical_or.reduce([(amount(lines, "UnitPrice") != 0) & (amount(lines, "Quantity") != 0), *amounts])
+
+
+_ACTIONS = [PRODUCT, SHIPPING, DISCOUNT, IGNORE]
 
 
 class _Book:
@@ -121,7 +140,7 @@ class _Book:
             return self._product(row.item, sold_as=code)
         if row.action == "reject":
             return _Decision(
-                REJECT,
+                PRODUCT,
                 rule="code_rejected",
                 says=f'"{code}" on line {{line}} is refused by config/lookups/item_codes.csv: {row.reason}.',
                 do="Take the line out of the order (edit this record's payload), or change the list, then replay.",
@@ -146,7 +165,7 @@ class _Book:
                 rule="unknown_sku",
                 says=f"No item in TIMS has the SKU or alternate SKU {named} of line {{line}}."
                 + (f" The nearest are: {', '.join(near)}." if near else ""),
-                do="Create the item or an alternate SKU in TIMS, or add the code to config/lookups/item_codes.csv, then replay.",
+                do="Create the item or an alternate SKU in TIMS, or name the code in item_codes.csv, then replay.",
             )
         (sku,) = found
         position = self._position.get(sku)
@@ -160,7 +179,8 @@ class _Book:
         return self._sellable(position, named)
 
     def _sellable(self, position: int, named: str) -> _Decision:
-        """A blocked item, and a kit with an unknown or blocked part, cannot be ordered; a discontinued one sells off."""
+        """A blocked item, and a kit with an unknown or blocked part, cannot be ordered; a discontinued one sells
+        off."""
         sku = self._sku[position]
         for part in [sku, *(p for p, _ in self._parts.get(sku, ()))]:
             of = f" (part of the kit {sku})" if part != sku else ""
@@ -171,7 +191,11 @@ class _Book:
             if self._status[at] == "Blocked":
                 says = f"{named} on line {{line}} is the item {part}{of}, which is Blocked in TIMS."
                 return _Decision(
-                    PRODUCT, position, "item_blocked", says, "Unblock the item in TIMS, or cancel the order on the channel, then replay."
+                    PRODUCT,
+                    position,
+                    "item_blocked",
+                    says,
+                    "Unblock the item in TIMS, or cancel the order on the channel, then replay.",
                 )
         return _Decision(PRODUCT, position)
 
@@ -204,14 +228,16 @@ def _has_parts(kit: object) -> bool:
     ],
 )  # fmt: skip
 def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a kit is
-    parted by list price times units, largest remainder; it adds up to the kit's to the cent.
+    """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a
+    kit is parted by list price times units, largest remainder; it adds up to the kit's to the cent.
 
     `frames.lines` carries `action`, `item`, `UnitsShipped`, `UnitsCancelled`. Amounts are int64 x 10,000.
     Returns (lines, problems)."""
     goods = np.flatnonzero((frames.lines["action"] == PRODUCT).to_numpy())
     source = frames.lines
-    take = {name: source[name].to_numpy()[goods] for name in ("_row", "_line", "item", "UnitsShipped", "UnitsCancelled")}
+    take = {
+        name: source[name].to_numpy()[goods] for name in ("_row", "_line", "item", "UnitsShipped", "UnitsCancelled")
+    }
     quantity = settled.quantity[goods]
     parts = _parts(known)
     item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last is "no item", without parts
@@ -230,11 +256,11 @@ def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.Dat
     sku = pd.array([*known.items["SKU"].tolist(), None], dtype=TEXT)
     ids = source["OrderItemID"].to_numpy(dtype=np.int64, na_value=0)[goods][line]
     written = pa.array(ids).cast(pa.large_string())
-    external = pd.Series(pd.arrays.ArrowStringArray(pa.chunked_array([written]), dtype=TEXT))
+    external = pd.Series(pd.array(written, dtype=TEXT))
     own = sku.take(part_item)
     if kit.any():
         at_kit = np.flatnonzero(kit)
-        external.iloc[at_kit] = [f"{i}:{s}" for i, s in zip(ids[at_kit], own.take(at_kit).tolist(), strict=True)]
+        external[at_kit] = [f"{i}:{s}" for i, s in zip(ids[at_kit], own.take(at_kit).tolist(), strict=True)]
     row = take["_row"][line]
     lines = pd.DataFrame(
         {
@@ -265,7 +291,8 @@ def _numbered(row: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The components of all kits, one after another. `start` and `count` are per item; one item more stands for "none"."""
+    """The components of all kits, one after another. `start` and `count` are per item; one item more stands for
+    "none"."""
 
     start: np.ndarray
     count: np.ndarray
@@ -302,8 +329,9 @@ def _part_money(
     list_price: np.ndarray,
     quantity: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Price, DiscountAmount and TaxAmount of the target lines. round2(Quantity x Price) - DiscountAmount of a component is
-    its exact share: where no price of 4 places hits it, the price is rounded up and the excess is discount."""
+    """Price, DiscountAmount and TaxAmount of the target lines. round2(Quantity x Price) - DiscountAmount of a
+    component is its exact share: where no price of 4 places hits it, the price is rounded up and the excess is
+    discount."""
     price, discount, tax = (v[goods][line] for v in (settled.price, settled.discount, settled.tax))
     at = np.flatnonzero(kit)
     if not len(at):
@@ -354,7 +382,7 @@ def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.D
                 field="OrderItems.SKU",
                 rule="text_too_long",
                 value=ids.array.take(long).tolist(),
-                says=f'The line id "{{value}}" (line and component) is longer than the {LINE_ID_LENGTH} characters of TIMS.',
+                says=f'The line id "{{value}}" (line and component) is longer than {LINE_ID_LENGTH} characters.',
                 do="Give the component a shorter SKU in TIMS, then replay.",
                 line=[str(v) for v in lines["OrderItemID"].to_numpy()[long]],
             ),

@@ -1,12 +1,12 @@
 """Amounts: every cent of the order ends on exactly one place of the sales order.
 
-In: amounts of the channel (nullable Int64 x 10,000), what each line is. Out: amounts of the target, int64, and problems.
-Never: a float, tax computed anew, a cent lost or invented.
+In: amounts of the channel (nullable Int64 x 10,000), what each line is. Out: amounts of the target, int64, and
+problems. Never: a float, tax computed anew, a cent lost or invented.
 
 * Amounts that only the header carries are spread over the lines by value, largest remainder; where lines carry a part,
   only the missing part is spread; lines above their header are a problem.
 * TIMS rounds once per line: round2(Quantity x Price), half away from zero. Prices keep their 4 places.
-* TotalAmount follows TIMS's equation. It differs from TotalPrice by rounding alone (less than 0.005 a line), or not at all.
+* TotalAmount follows TIMS's equation. It may differ from TotalPrice by rounding alone, less than 0.005 a line.
 * A header amount of None is "not given": the lines' sum stands in. 0 is an amount. Of a line, None is 0 for sums.
 
 Cents are int64 x 100, everything that leaves this module is x 10,000.
@@ -43,8 +43,8 @@ def round_cents(amount: np.ndarray) -> np.ndarray:
 
 
 def spread(total: np.ndarray, weight: np.ndarray, group: np.ndarray, even: np.ndarray | None = None) -> np.ndarray:
-    """Part each group's total (0 or more) over its members by weight (0 or more), largest remainder: the shares are whole,
-    add up to the total exactly, and none is above its weight if the total is not above the sum of weights.
+    """Part each group's total (0 or more) over its members by weight (0 or more), largest remainder: the shares are
+    whole, add up to the total exactly, and none is above its weight if the total is not above the sum of weights.
 
     `group`: number of each member's total, sorted. Groups whose weights are all 0 are parted by `even`, else alike.
     A tie goes to the earlier member. A group without members parts nothing."""
@@ -91,6 +91,7 @@ class Settled:
     gift_wrap: np.ndarray
     rounds: np.ndarray  # bool per order: some Quantity x UnitPrice is not whole cents
     parts: np.ndarray  # x 10,000 per order: what the channel's own parts add up to
+    refused: np.ndarray  # rows of orders with a problem in their amounts
 
 
 def _sums(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
@@ -102,7 +103,8 @@ def _sums(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
     return total
 
 
-def _amount(frame: pd.DataFrame, name: str) -> np.ndarray:
+def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """A money or count column as int64; not given is 0."""
     return frame[name].fillna(0).to_numpy(dtype=np.int64) if name in frame else np.zeros(len(frame), dtype=np.int64)
 
 
@@ -119,7 +121,7 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
     head, lines = frames.head, frames.lines
     row, orders = lines["_row"].to_numpy(), len(head)
     found = _line_problems(frames)
-    quantity, price = _amount(lines, "Quantity"), _amount(lines, "UnitPrice")
+    quantity, price = amount(lines, "Quantity"), amount(lines, "UnitPrice")
     large = np.abs(price) > LARGEST // np.maximum(np.abs(quantity), 1)
     if large.any():
         found.append(_too_large(frames, large))
@@ -127,10 +129,8 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
     exact = quantity * price
     gross = round_cents(exact)
     action = lines["action"]
-    goods, shipping_line, discount_line = (
-        (action == name).to_numpy() for name in ("product", "shipping", "discount")
-    )
-    cents = {name: round_cents(_amount(lines, name)) for name in LINE_AMOUNTS}
+    goods, shipping_line, discount_line = ((action == name).to_numpy() for name in ("product", "shipping", "discount"))
+    cents = {name: round_cents(amount(lines, name)) for name in LINE_AMOUNTS}
     carried = {name: _sums(values, row, orders) for name, values in cents.items()}
     given = {}
     for head_name, line_name in PAIRS:
@@ -147,7 +147,8 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
     shipping = given["TotalShippingPrice"] + per_order(gross, shipping_line)
     shipping_tax = given["TotalShippingTaxPrice"] + per_order(tax, ~goods)
 
-    # discount: of the header beyond the lines, of discount lines, of lines above their own value; over goods by what is left
+    # discount: of the header beyond the lines, of discount lines, of lines above their own value; over goods by what
+    # is left
     own = np.where(goods, np.minimum(cents["DiscountAmount"], np.maximum(gross, 0)), 0)
     excess = per_order(cents["DiscountAmount"] - own, goods)
     beyond = np.maximum(given["TotalDiscount"] - carried["DiscountAmount"], 0)
@@ -161,10 +162,11 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
 
     parts = (
         _sums(exact, row, orders)
-        - _amount(head, "TotalDiscount")
-        + sum(_amount(head, n) for n in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
-        + _sums(_amount(lines, "GiftWrapAmount"), row, orders)
+        - amount(head, "TotalDiscount")
+        + sum(amount(head, n) for n in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
+        + _sums(amount(lines, "GiftWrapAmount"), row, orders)
     )
+    troubles = problems.concat(found)
     settled = Settled(
         quantity=quantity,
         price=np.maximum(price, 0),
@@ -177,8 +179,9 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
         gift_wrap=carried["GiftWrapAmount"],
         rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
         parts=parts,
+        refused=troubles["_row"].to_numpy(),
     )
-    return settled, problems.concat(found)
+    return settled, troubles
 
 
 def _spread_over(total: np.ndarray, value: np.ndarray, mask: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -200,9 +203,9 @@ def _header(frames: Frames, head_name: str, line_name: str, carried: np.ndarray)
         above,
         field=head_name,
         rule="line_above_header",
-        value=[written(int(v) * CENT) for v in given[above]],
+        value=[_shown(v) for v in given[above]],
         says=[
-            f"The lines carry {written(int(line) * CENT)} {code or ''} of {line_name}, more than the {written(int(order) * CENT)} of {head_name}."
+            f"The lines carry {_shown(line)} {code or ''} of {line_name}, more than the {_shown(order)} of {head_name}."
             for line, order, code in zip(carried[above], given[above], currency, strict=True)
         ],
         do=_EDIT,
@@ -219,9 +222,9 @@ def _discount_above(
         rows,
         field="TotalDiscount",
         rule="discount_above_goods",
-        value=[written(int(v) * CENT) for v in pool[rows]],
+        value=[_shown(v) for v in pool[rows]],
         says=[
-            f"A discount of {written(int(p) * CENT)} {c or ''} is to be placed, but goods ({written(int(g) * CENT)}) and shipping ({written(int(s) * CENT)}) are less."
+            f"A discount of {_shown(p)} {c or ''} is above goods ({_shown(g)}) and shipping ({_shown(s)})."
             for p, g, s, c in zip(pool[rows], rooms[rows], shipping[rows], codes, strict=True)
         ],
         do=_EDIT,
@@ -241,17 +244,35 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
             shown = [str(v) for v in lines[field].to_numpy()[at]] if values is None else _written(values, at)
             found.append(
                 problems.make(
-                    row[at], field=f"OrderItems.{field}", rule=code, value=shown, says=says, do=do, line=[str(i) for i in ids[at]]
+                    row[at],
+                    field=f"OrderItems.{field}",
+                    rule=code,
+                    value=shown,
+                    says=says,
+                    do=do,
+                    line=[str(i) for i in ids[at]],
                 )
             )
 
     quantity = lines["Quantity"]
     on_lines(_true(quantity.isna()), "Quantity", None, "missing_field", "Line {line} has no quantity.")
-    on_lines(_true(quantity <= 0), "Quantity", None, "quantity_below_one", "Line {line} orders {value} units; TIMS takes 1 or more.")
+    on_lines(
+        _true(quantity <= 0),
+        "Quantity",
+        None,
+        "quantity_below_one",
+        "Line {line} orders {value} units; TIMS takes 1 or more.",
+    )
     price = lines["UnitPrice"]
     discount_line = (action == "discount").to_numpy()
     on_lines(_true(price.isna()), "UnitPrice", None, "missing_field", "Line {line} has no price.")
-    on_lines(_true(price < 0) & ~discount_line, "UnitPrice", price, "negative_price", "Line {line} has the price {value}, below 0.")
+    on_lines(
+        _true(price < 0) & ~discount_line,
+        "UnitPrice",
+        price,
+        "negative_price",
+        "Line {line} has the price {value}, below 0.",
+    )
     on_lines(
         _true(price > 0) & discount_line,
         "UnitPrice",
@@ -259,22 +280,18 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
         "code_rejected",
         "Line {line} is a discount by config/lookups/item_codes.csv, but its price {value} adds to the order.",
     )
-    costs = _true(price.fillna(0) != 0) & (quantity.fillna(0) != 0).to_numpy(dtype=bool)
     for name in LINE_AMOUNTS:
         if name not in lines:
             continue
         values = lines[name]
         on_lines(_true(values < 0), name, values, "negative_price", f"{name} of line {{line}} is {{value}}, below 0.")
-        on_lines(_beyond_cents(values), name, values, "third_decimal", f"{name} of line {{line}} is {{value}}; TIMS documents have 2 places.")
-        costs |= _true(values.fillna(0) != 0)
-    on_lines(
-        costs & (action == "ignore").to_numpy(),
-        "SKU",
-        None,
-        "code_rejected",
-        '"{value}" on line {line} is ignored by config/lookups/item_codes.csv, but only where it costs nothing, and this line does.',
-        "Name another action for the code, or take the line out (edit this record's payload), then replay.",
-    )
+        on_lines(
+            _beyond_cents(values),
+            name,
+            values,
+            "third_decimal",
+            f"{name} of line {{line}} is {{value}}; TIMS documents have 2 places.",
+        )
     for name in HEAD_AMOUNTS:
         if name not in head:
             continue
@@ -286,6 +303,10 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
             at = np.flatnonzero(mask)
             found.append(problems.make(at, field=name, rule=code, value=_written(values, at), says=says, do=_EDIT))
     return found
+
+
+def _shown(cents: int) -> str:
+    return written(int(cents) * CENT)
 
 
 def _true(mask: pd.Series) -> np.ndarray:
@@ -326,13 +347,15 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
     gross = round_cents(target["Quantity"].to_numpy() * target["Price"].to_numpy()) * CENT
     discount_total = _sums(target["DiscountAmount"].to_numpy(), row, orders) + settled.shipping_discount * CENT
     tax_total = _sums(target["TaxAmount"].to_numpy(), row, orders) + settled.shipping_tax * CENT
-    amount = (
-        _sums(gross, row, orders) - discount_total + settled.shipping * CENT + settled.gift_wrap * CENT + tax_total
-    )
+    whole = _sums(gross, row, orders) - discount_total + settled.shipping * CENT + settled.gift_wrap * CENT + tax_total
     paid = head["TotalPrice"]
-    difference = amount - paid.fillna(0).to_numpy(dtype=np.int64)
+    difference = whole - paid.fillna(0).to_numpy(dtype=np.int64)
     lines = np.bincount(frames.lines["_row"].to_numpy(), minlength=orders)
     explained = (difference == 0) | (settled.rounds & (np.abs(difference) < HALF_CENT * lines))
+    # Where an amount is refused, TIMS's total is not the channel's; only the channel's own parts can be judged.
+    refused = np.zeros(orders, dtype=bool)
+    refused[settled.refused] = True
+    explained |= refused & (settled.parts == amount(head, "TotalPrice"))
     absent = _true(paid.isna())
     columns = pd.DataFrame(
         {
@@ -342,7 +365,7 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
             "GiftWrapAmount": settled.gift_wrap * CENT,
             "DiscountTotal": discount_total,
             "TaxTotal": tax_total,
-            "TotalAmount": amount,
+            "TotalAmount": whole,
             "rounding_difference": np.where(absent, 0, difference),
         },
         index=head.index,
@@ -353,7 +376,7 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
     says = [
         f"TotalPrice is {given} {code}, but its own parts add up to {written(int(parts))} {code}"
         + (f" (in TIMS {written(int(tims))})." if tims != parts else ".")
-        for given, code, parts, tims in zip(shown, codes, settled.parts[off], amount[off], strict=True)
+        for given, code, parts, tims in zip(shown, codes, settled.parts[off], whole[off], strict=True)
     ]
     found = [
         problems.make(off, field="TotalPrice", rule="total_mismatch", value=shown, says=says, do=_EDIT),

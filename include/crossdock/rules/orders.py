@@ -1,11 +1,12 @@
 """All rules for a batch of orders, in their order.
 
-In: the frames of a batch of Channel Advisor orders, what TIMS is known to hold, the sites' configuration, the orders that
-TIMS already has. Out: `Enriched`. Never: a call to a system or a database; a row dropped: every order has a verdict.
+In: the frames of a batch of Channel Advisor orders, what TIMS is known to hold, the sites' configuration, the orders
+that TIMS already has. Out: `Enriched`. Never: a call to a system or a database; a row dropped: every order has a
+verdict.
 
-The order matters: text is cleaned before anything reads it; codes are decided before money, for they say what an amount is;
-addresses before customers, for they are compared; and problems of orders that wait or are left out are no problems.
-"""
+The order matters: text is cleaned before anything reads it; codes are decided before money, for they say what an
+amount is; addresses before customers, for they are compared; and problems of orders that wait or are left out are no
+problems."""
 
 from __future__ import annotations
 
@@ -33,9 +34,10 @@ SAME_ADDRESS = [f"ShippingAddress.{p}" for p in addresses.SOURCE]
 @dataclass
 class Enriched:
     """`head`: the cleaned source columns and what the rules add, one row per order of the batch, with `verdict` in
-    load | wait | leave_out and `verdict_reason`. `lines`: target lines (kits parted, `_row` points into `head`), amounts
-    int64 x 10,000. `problems`: of orders to load, all reasons of an order together. `warnings`: of all orders.
-    `customers`: one row per customer to create, for orders without problems; `_row` is the order that it is made from."""
+    load | wait | leave_out and `verdict_reason`. `lines`: target lines (kits parted, `_row` points into `head`),
+    amounts int64 x 10,000. `problems`: of orders to load, all reasons of an order together. `warnings`: of all
+    orders. `customers`: one row per customer to create, for orders without problems; `_row` is the order that it is
+    made from."""
 
     head: pd.DataFrame
     lines: pd.DataFrame
@@ -53,8 +55,8 @@ def enrich(
 ) -> Enriched:
     """Everything that rules decide about a batch of orders.
 
-    `linked`: the ChannelAdvisorOrderIDs that have a sales order in TIMS. `newest`: the newest UpdatedDate read so far by
-    ChannelAdvisorOrderID; an older version is left out."""
+    `linked`: the ChannelAdvisorOrderIDs that have a sales order in TIMS. `newest`: the newest UpdatedDate read so far
+    by ChannelAdvisorOrderID; an older version is left out."""
     frames, warned = text.clean(frames)
     state, units, state_problems, state_warnings = statuses.decide(frames, settings, linked, newest)
     codes, code_problems = items.resolve(frames, known, settings)
@@ -101,7 +103,8 @@ def _relevant(head: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.D
 
 
 def _to_create(head: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """One row per new customer: of the earliest order that has no problem, so that a customer has an order to come for."""
+    """One row per new customer: of the earliest order that has no problem, so that a customer has an order to come
+    for."""
     wanted = (head["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
     wanted[found["_row"].to_numpy()] = False
     rows = head[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
@@ -122,7 +125,9 @@ def _incomplete(frames: Frames) -> pd.DataFrame:
         field="OrderItems",
         rule="lines_incomplete",
         value=[str(c) for c in count[rows]],
-        says=[f"The order has {t} lines, but only {c} were read." for t, c in zip(told[rows], count[rows], strict=True)],
+        says=[
+            f"The order has {t} lines, but only {c} were read." for t, c in zip(told[rows], count[rows], strict=True)
+        ],
         do="Read the order again by its id: crossdock sync orders --key ID.",
     )
 
@@ -136,9 +141,9 @@ def _incomplete(frames: Frames) -> pd.DataFrame:
     writes=["ExternalOrderID", "Channel", "OrderedAt", "ShippingMethod", "Notes"],
 )  # fmt: skip
 def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The order's id, channel, date, shipping method and notes. The channel is the site's configured name, else its own; the
-    method is carrier and service asked for, else the site's default; the notes begin with the marketplace's order id and
-    are cut at a word. Returns (columns, problems, warnings)."""
+    """The order's id, channel, date, shipping method and notes. The channel is the site's configured name, else its
+    own; the method is carrier and service asked for, else the site's default; the notes begin with the marketplace's
+    order id and are cut at a word. Returns (columns, problems, warnings)."""
     codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
     configured = text_column([s.channel for s in sites]).array.take(codes)
@@ -159,7 +164,11 @@ def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.D
         },
         index=head.index,
     )
-    sources = {"Channel": "SiteName", "ShippingMethod": "RequestedShippingClass", "ExternalOrderID": "ChannelAdvisorOrderID"}
+    sources = {
+        "Channel": "SiteName",
+        "ShippingMethod": "RequestedShippingClass",
+        "ExternalOrderID": "ChannelAdvisorOrderID",
+    }
     found = [_currency(head)]
     for name, most in LENGTHS.items():
         rows = np.flatnonzero((columns[name].str.len() > most).to_numpy(dtype=bool))

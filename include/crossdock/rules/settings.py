@@ -1,14 +1,11 @@
 """What an analyst decides about sites, item codes, countries and regions, read from the configuration folder.
 
-In: sites.yaml and lookups/{item_codes,countries,regions}.csv. Out: one frozen `Settings`.
-Never: a guess. A file that cannot be understood is a ConfigError that names the file, the line and the nearest right word.
-"""
+In: sites.yaml and lookups/{item_codes,countries,regions}.csv. Out: one frozen `Settings`. Never: a guess. A file that
+cannot be understood is a ConfigError that names the file, the line and the nearest right word."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -18,10 +15,16 @@ from typing import Any
 import yaml
 
 from crossdock.errors import ConfigError
+from crossdock.mapping import lookups
 
 IMPORT_RULES = ("hold", "always", "only_paid")
 GUEST_POLICIES = ("per_order", "account")
 MARKETPLACE_POLICIES = ("load", "leave_out")
+COLUMNS = {
+    "item_codes": ("code", "action", "item", "reason"),
+    "countries": ("given", "code", "reason"),
+    "regions": ("given", "country", "code"),
+}
 ACTIONS = ("product", "shipping", "discount", "voucher", "ignore", "reject")
 
 
@@ -55,8 +58,8 @@ class Settings:
     sites: Mapping[int, Site] = field(default_factory=dict)
     default: Site = field(default_factory=Site)
     item_codes: tuple[ItemCode, ...] = ()
-    countries: tuple[tuple[str, str, str], ...] = ()  # (name as given, prefix of the postal code or "", ISO code)
-    regions: tuple[tuple[str, str, str], ...] = ()  # (ISO country, name as given, region code)
+    countries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name as given -> ISO codes, see the file
+    regions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (ISO country, name as given) -> region code
     source: str = "ChannelAdvisor"  # Source of orders and of customers' external ids in TIMS
 
     def site(self, site_id: int) -> Site:
@@ -68,34 +71,26 @@ class Settings:
         return frozenset(d.lower() for s in (self.default, *self.sites.values()) for d in s.relay_domains)
 
 
-def config_dir() -> Path:
-    """The configuration folder: CROSSDOCK_CONFIG_DIR, else the one beside the library."""
-    return Path(os.environ.get("CROSSDOCK_CONFIG_DIR") or Path(__file__).resolve().parents[2] / "config")
-
-
 def load(folder: Path | None = None) -> Settings:
-    """Read the configuration; read again only when a file has changed. Raises ConfigError."""
-    folder = folder or config_dir()
-    paths = (folder / "sites.yaml", *(folder / "lookups" / f"{n}.csv" for n in ("item_codes", "countries", "regions")))
-    return _load(paths, tuple(p.stat().st_mtime_ns if p.exists() else 0 for p in paths))
-
-
-@lru_cache(maxsize=8)
-def _load(paths: tuple[Path, ...], _stamps: tuple[int, ...]) -> Settings:
-    sites, codes, countries, regions = paths
-    default, named = _read_sites(sites)
+    """Read the configuration; a file is read again only when it has changed. Raises ConfigError."""
+    folder = folder or lookups.config_folder()
+    sites = folder / "sites.yaml"
+    default, named = _read_sites(sites, sites.stat().st_mtime_ns if sites.exists() else 0)
+    codes, countries, regions = (lookups.read(name, folder / "lookups") for name in COLUMNS)
+    for table in (codes, countries, regions):
+        if table.columns != COLUMNS[table.name]:
+            raise ConfigError(f"{table.path}: the header must be {','.join(COLUMNS[table.name])}.", do="Correct it.")
     return Settings(
         sites=named,
         default=default,
-        item_codes=tuple(_item_code(*row) for row in _rows(codes, ("code", "action", "item", "reason"))),
-        countries=tuple(
-            (g, p, c.upper()) for _, (g, p, c, _r) in _rows(countries, ("given", "postal_prefix", "code", "reason"))
-        ),
-        regions=tuple((c.upper(), g, r) for _, (c, g, r) in _rows(regions, ("country", "given", "code"))),
+        item_codes=tuple(_item_code(codes.path, ItemCode(**row)) for row in codes.rows.values()),
+        countries={given: tuple(row["code"].upper().split("/")) for given, row in countries.rows.items()},
+        regions={(row["country"].upper(), given): row["code"].upper() for given, row in regions.rows.items()},
     )
 
 
-def _read_sites(path: Path) -> tuple[Site, dict[int, Site]]:
+@lru_cache(maxsize=8)
+def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site]]:
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
     except FileNotFoundError:
@@ -150,33 +145,16 @@ def _known(path: Path, where: str, values: Mapping[Any, Any], allowed: tuple[str
             raise ConfigError(f"{path}: {where + ': ' if where else ''}{name!r} is unknown.", do=hint)
 
 
-def _rows(path: Path, header: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """The rows of a CSV as (place, values); lines that begin with # are remarks."""
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing.", do=f"Restore it; its header is {','.join(header)}.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8.", do="Save it as UTF-8.") from None
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
-    parsed = [tuple(v.strip() for v in row) for row in csv.reader(line for _, line in numbered)]
-    if not parsed or parsed[0] != header:
-        raise ConfigError(f"{path}: the header must be {','.join(header)}.", do="Correct the first line.")
-    places = [f"{path}:{n}" for n, _ in numbered]
-    for place, row in zip(places, parsed, strict=True):
-        if len(row) != len(header):
-            raise ConfigError(f"{place}: {len(row)} values instead of {len(header)}.", do="Put quotes around commas.")
-    return list(zip(places[1:], parsed[1:], strict=True))
-
-
-def _item_code(place: str, row: tuple[str, ...]) -> ItemCode:
-    code = ItemCode(*row)
+def _item_code(path: Path, code: ItemCode) -> ItemCode:
     if code.action not in ACTIONS:
         near = difflib.get_close_matches(code.action, ACTIONS, 1)
         hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(ACTIONS)}."
-        raise ConfigError(f"{place}: action {code.action!r} of code {code.code!r} is unknown.", do=hint)
+        raise ConfigError(f"{path}: action {code.action!r} of the code {code.code!r} is unknown.", do=hint)
     if (code.action == "voucher") != bool(code.item):
-        raise ConfigError(f"{place}: a voucher, and only a voucher, names the item it is sold as.", do="Correct item.")
+        raise ConfigError(
+            f"{path}: code {code.code!r}: a voucher, and only a voucher, names the item it is sold as.",
+            do="Correct item.",
+        )
     if code.action in ("ignore", "reject") and not code.reason:
-        raise ConfigError(f"{place}: {code.action} needs a reason.", do="Say why, for the person who reads it.")
+        raise ConfigError(f"{path}: code {code.code!r}: {code.action} needs a reason.", do="Say why, for the reader.")
     return code

@@ -1,8 +1,8 @@
 """What the state of an order at the channel means for TIMS.
 
 In: heads and lines of a batch, the orders that TIMS already has, the sites' configuration. Out: per order a verdict
-(load, wait, leave_out) with its reason, the status and payment status in TIMS, hold and cancellation; per line the units
-shipped and cancelled. Never: a default for a status that no table knows.
+(load, wait, leave_out) with its reason, the status and payment status in TIMS, hold and cancellation; per line the
+units shipped and cancelled. Never: a default for a status that no table knows.
 
 | OrderStatus | in the end | | PaymentStatus | in TIMS | effect |
 |---|---|---|---|---|---|
@@ -14,8 +14,8 @@ shipped and cancelled. Never: a default for a status that no table knows.
 | Cancelled | Cancelled | | | | |
 | Returned | Closed | | | | |
 
-TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no shipment.
-"""
+TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no
+shipment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ PAYMENT_STATUS = {
     "Deposited": "Paid",
     "Failed": "Unpaid",
 }
-CODES = {"TaxRemittedBy": ("Seller", "Marketplace"), "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed")}
+CODES = {
+    "TaxRemittedBy": ("Seller", "Marketplace"),
+    "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed"),
+}
 CANCELLED_FIRST = "cancelled before it was loaded"
 OLDER_VERSION = "an older version: a newer one has been read"
 HEAD_WRITES = (
@@ -65,13 +68,21 @@ def linked_mask(head: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
 
 @rule(
     "order_state",
-    reads=["OrderStatus", "PaymentStatus", "FulfillmentStatus", "DistributionCenterTypeRollup", "UserDataPresent", "SiteID"],
+    reads=[
+        "OrderStatus",
+        "PaymentStatus",
+        "FulfillmentStatus",
+        "DistributionCenterTypeRollup",
+        "UserDataPresent",
+        "SiteID",
+    ],
     writes=[*HEAD_WRITES, *LINE_WRITES],
 )
 def decide(
     frames: Frames, settings: Settings, linked: Collection[int] = (), newest: pd.Series | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Whether an order loads, waits or is left out, held or open; and how many units of each line are shipped or cancelled.
+    """Whether an order loads, waits or is left out, held or open; and how many units of each line are shipped or
+    cancelled.
 
     `linked`: ChannelAdvisorOrderIDs that have a sales order. `newest`: the newest UpdatedDate read so far, by
     ChannelAdvisorOrderID. Returns (head columns, line columns, problems, warnings)."""
@@ -82,10 +93,8 @@ def decide(
     lines, line_problems = _units(frames)
     shipped = sum_by_head(frames, lines["UnitsShipped"]) > 0
     gone = ~head["UserDataPresent"].fillna(True).to_numpy(dtype=bool)
-    fulfilled = (column(head, "DistributionCenterTypeRollup") == "ExternallyManaged") | (
-        column(head, "FulfillmentStatus") == "ThirdPartyManaged"
-    )
-    fulfilled = fulfilled.to_numpy(dtype=bool)
+    external = column(head, "DistributionCenterTypeRollup") == "ExternallyManaged"
+    fulfilled = (external | (column(head, "FulfillmentStatus") == "ThirdPartyManaged")).to_numpy(dtype=bool)
 
     is_ = {name: (status == name).to_numpy(dtype=bool) for name in FINAL_STATUS}
     unpaid = payment.isin(["NotYetSubmitted", "Submitted"]).to_numpy(dtype=bool)
@@ -138,7 +147,7 @@ def decide(
             field="UserDataPresent",
             rule="personal_data_gone",
             value="false",
-            says="The channel has removed the buyer's personal data before this order was ever loaded: there is nobody to ship to.",
+            says="The channel removed the buyer's personal data before this order was ever loaded: nobody to ship to.",
             do="Ask the marketplace for the address and edit this record's payload, or dismiss the record.",
         ),
         line_problems,
@@ -157,8 +166,8 @@ def _per_site(head: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
 def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Units of each line that are shipped, and those that are to be cancelled in the end.
 
-    Shipped and Returned orders have every unit shipped that is not cancelled, Cancelled ones every unit cancelled that is
-    not shipped, whatever their lines say or do not say yet."""
+    Shipped and Returned orders have every unit shipped that is not cancelled, Cancelled ones every unit cancelled
+    that is not shipped, whatever their lines say or do not say yet."""
     lines = frames.lines
     row = lines["_row"].to_numpy()
     status = column(frames.head, "OrderStatus")

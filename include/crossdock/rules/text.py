@@ -1,8 +1,9 @@
 """Clean text, before any other rule looks at it.
 
-In: the frames of a batch. Out: the same frames with all text cleaned, and a warning for each value that held control characters.
-Never: another change. Only control characters go (U+0000 to U+001F, U+007F to U+009F, zero-width characters, byte order
-marks, marks of writing direction), blanks around the value go, and the rest is put into Unicode NFC. The original stays in raw.
+In: the frames of a batch. Out: the same frames with all text cleaned, and a warning for each value that held control
+characters. Never: another change. Only control characters go (U+0000 to U+001F, U+007F to U+009F, zero-width
+characters, byte order marks, marks of writing direction), blanks around the value go, and the rest is put into
+Unicode NFC. The original stays in raw.
 
 None stays None; "" stays ""; a value of nothing but blanks becomes "".
 """
