@@ -1,0 +1,39 @@
+"""
+### Orders: Channel Advisor → TIMS
+
+**Reads** orders changed since the watermark (less an overlap), and the item and customer masters of TIMS for look-ups.
+**Writes** customers and sales orders in TIMS, changes to those that exist, and the exported mark with the sales
+order's number back to Channel Advisor. Every five minutes; `orders_sweep` reads the last days once more each night.
+
+**By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single orders. *Backfill* reads past intervals.
+Neither moves the watermark, and neither does anything twice: run them as often as you like.
+
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task. Nothing is lost
+meanwhile: the next run reads from the watermark and takes over batches that were left. An order that cannot be
+loaded fails no task; it is a dead letter (`crossdock dead-letters list`). The runbook has a page for every alert.
+"""
+
+from airflow.sdk import CronDataIntervalTimetable, dag, task_group
+
+from crossdock_airflow.tasks import ASK, check, common, confirm, extract, load, loaded, transform
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"),
+    params=ASK,
+    **common(__doc__, "orders", "channel_advisor", "tims"),
+)
+def orders():
+    @task_group
+    def batch(batch_id: int):
+        (
+            transform("orders", batch_id)
+            >> check("orders", batch_id)
+            >> load.override(pool="tims", outlets=[loaded("orders")])("orders", batch_id)
+            >> confirm.override(pool="channel_advisor")("orders", batch_id)
+        )
+
+    batch.expand(batch_id=extract.override(pool="channel_advisor")("orders"))
+
+
+orders()

@@ -1,0 +1,51 @@
+"""Airflow's connections as the library's, and the runtime that steps take.
+
+In: connection ids `crossdock`, `channel_advisor`, `tims`, from the UI, a secrets backend or the environment.
+Out: a `Runtime`. Never: copies a secret anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from crossdock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+    from crossdock.systems.connections import Connection
+
+DATABASE = "crossdock"
+
+
+def runtime() -> Runtime:
+    """The runtime of a task: close it (it is a context manager)."""
+    from crossdock.runtime import Runtime
+
+    return Runtime(database_url(), connection)
+
+
+def connection(name: str) -> Connection:
+    """A system's connection. Raises ConfigError in one sentence when it is missing or broken."""
+    from crossdock.systems.connections import parse
+
+    try:
+        return parse(name, BaseHook.get_connection(name).as_json())
+    except AirflowNotFoundException as error:
+        raise ConfigError(
+            f"Airflow has no connection {name}.",
+            do=f"Add it under Admin > Connections, or set AIRFLOW_CONN_{name.upper()}.",
+            system=name,
+        ) from error
+
+
+def database_url() -> str:
+    """The connection `crossdock`, or the embedded Postgres of this machine where there is none."""
+    from crossdock.runtime import database_url as from_environment
+
+    try:
+        return BaseHook.get_connection(DATABASE).get_uri()
+    except AirflowNotFoundException:
+        return from_environment()

@@ -1,0 +1,54 @@
+"""Imports that tasks need, done once in the process that tasks are forked from.
+
+In: the command line of this process. Out: loaded modules; with LocalExecutor (scheduler) and Celery's prefork pool
+(worker) a task then starts without importing anything. Never: loads them where no task runs (the api-server, the
+dag-processor), opens a connection (a fork would share its socket).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import time
+
+MODULES = (
+    "pandas",
+    "pyarrow.json",
+    "pyarrow.csv",
+    "great_expectations",
+    "great_expectations.expectations.core",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "airflow.providers.http.hooks.http",
+    "airflow.sdk.execution_time.task_runner",
+    "crossdock.flows.orders",
+    "crossdock.steps.extract",
+    "crossdock.steps.transform",
+    "crossdock.steps.check",
+    "crossdock.steps.load",
+    "crossdock.steps.confirm",
+    "crossdock.watch.freshness",
+)
+PARENTS = ({"scheduler"}, {"celery", "worker"})
+
+log = logging.getLogger(__name__)
+
+
+def when_tasks_start_here(arguments: list[str] | None = None) -> bool:
+    """Loads the modules if this is a process that tasks are forked from; whether it is."""
+    words = set(sys.argv[1:] if arguments is None else arguments)
+    if not any(parent <= words for parent in PARENTS):
+        return False
+    load()
+    return True
+
+
+def load() -> None:
+    """Imports all modules. One that fails is left to the task, whose log then says why."""
+    started = time.monotonic()
+    for name in MODULES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken import must not take the scheduler down with it
+            log.warning("%s cannot be imported ahead of the tasks: %s", name, error)
+    log.info("Imported what tasks need in %.1f s", time.monotonic() - started)

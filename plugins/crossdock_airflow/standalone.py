@@ -1,0 +1,388 @@
+"""Airflow on one machine: api-server, scheduler, dag-processor and triggerer as one group of processes.
+
+In: the run folder (`.run`), a port, connections from the environment. Out: a running Airflow on loopback, its
+logs in `.run/logs`, its state in the embedded Postgres.
+Never: imports airflow (it only starts it), leaves a process behind, prints a password anywhere but on its own
+command `password`.
+
+    python -m crossdock_airflow.standalone up|down|status|password [--port 8080]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import sqlalchemy as sa
+
+from crossdock import local
+from crossdock.errors import ConfigError
+from crossdock.settings import PROJECT, run_dir
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+DEFAULT_PORT = 8080
+USER = "admin"
+UP_SECONDS = 180
+DOWN_SECONDS = 25
+
+Say = Callable[[str], None]
+
+
+# ---- where things are ------------------------------------------------------------------------------------------------
+
+
+def home() -> Path:
+    return run_dir().resolve() / "airflow"
+
+
+def logs() -> Path:
+    return run_dir().resolve() / "logs"
+
+
+def _state_file() -> Path:
+    return run_dir().resolve() / "airflow.json"
+
+
+def _kept_secret(name: str, make: Callable[[], str]) -> str:
+    """A secret of this installation, made once, readable by its owner only."""
+    path = home() / "secrets" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(make())
+    return path.read_text()
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def password() -> str:
+    """The password of the user `admin` of this installation."""
+    passwords = _kept_secret("passwords.json", lambda: json.dumps({USER: secrets.token_urlsafe(12)}))
+    return json.loads(passwords)[USER]
+
+
+def environment(port: int, ports: tuple[int, int] = (8793, 8794)) -> dict[str, str]:
+    """What every Airflow process of this installation is started with. Connections given from outside win."""
+    password()
+    database = local.database_url("airflow").replace("postgresql://", "postgresql+psycopg2://", 1)
+    paths = [str(PROJECT / "include"), str(PROJECT / "plugins")]
+    settings = {
+        "AIRFLOW_HOME": str(home()),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__MP_START_METHOD": "fork",  # a task is a fork of the scheduler, with its imports
+        "AIRFLOW__CORE__FERNET_KEY": _kept_secret("fernet_key", _fernet_key),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home() / "secrets" / "passwords.json"),
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__SECRET_KEY": _kept_secret("api_secret", _token),
+        "AIRFLOW__API_AUTH__JWT_SECRET": _kept_secret("jwt_secret", _token),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[0]),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[1]),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+        "PYTHONPATH": os.pathsep.join(paths + [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]),
+        "CROSSDOCK_RUN_DIR": str(run_dir().resolve()),
+        "GX_ANALYTICS_ENABLED": "false",
+        "SCARF_ANALYTICS": "false",
+        "DO_NOT_TRACK": "1",
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS
+        "no_proxy": ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1", "localhost"])),
+    }
+    defaults = {"AIRFLOW_CONN_CROSSDOCK": local.database_url("crossdock")}
+    return {**defaults, **os.environ, **settings}
+
+
+def airflow_command() -> list[str]:
+    """The `airflow` beside this Python."""
+    return [sys.executable, "-m", "airflow"]
+
+
+# ---- up --------------------------------------------------------------------------------------------------------------
+
+
+def up(port: int, say: Say, connections: dict[str, str] | None = None) -> None:
+    """Starts Airflow and waits until it is healthy. Already up on this port: nothing to do.
+
+    `connections` are AIRFLOW_CONN_* defaults of the installation. Raises ConfigError with the reason otherwise.
+    """
+    state = _state()
+    if state and _members(state):
+        if state["port"] == port and _healthy(port):
+            say(f"Airflow is already up on port {port}.")
+            return
+        raise ConfigError(
+            f"This installation's Airflow already runs, on port {state['port']}.", do="`make down` stops it."
+        )
+    require_free_port(port, "Airflow", "PORT")
+    local.start()
+    for name, value in (connections or {}).items():
+        os.environ.setdefault(name, value)
+    env = environment(port, (_free_port(), _free_port()))
+    logs().mkdir(parents=True, exist_ok=True)
+    migrated = _migrate(env, say)
+    say("Airflow: starting api-server, scheduler, dag-processor and triggerer")
+    with (logs() / "airflow.log").open("ab") as output:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "crossdock_airflow.standalone", "supervise"],
+            env=env, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    _state_file().write_text(json.dumps({"session": supervisor.pid, "port": port, "boot": _boot_time()}))
+    try:
+        if not migrated:
+            _run(env, "pools", "import", str(PROJECT / "include" / "config" / "pools.json"))
+            _mark_migrated()
+        _wait_until_healthy(supervisor, port, say)
+    except BaseException:
+        down(lambda _: None)
+        raise
+
+
+def require_free_port(port: int, what: str, setting: str) -> None:
+    """Raises ConfigError when something already listens on the loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {port}, which {what} needs, is taken by another program.",
+                do=f"Stop that program, or choose another port: {setting}={port + 1000} make demo.",
+            ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _mark() -> str:
+    return f"airflow {version('apache-airflow')}"
+
+
+def _migrate(env: dict[str, str], say: Say) -> bool:
+    """Brings the metadata database to this Airflow's schema; True when it was there already."""
+    with _metadata() as connection:
+        mark = connection.scalar(
+            sa.text("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'airflow'")
+        )
+    if mark == _mark():
+        return True
+    say("Airflow: making its database (about ten seconds, once)")
+    _run(env, "db", "migrate")
+    return False
+
+
+def _mark_migrated() -> None:
+    """The database itself remembers that it is ready: a stamp file would outlive it."""
+    with _metadata() as connection:
+        connection.execute(sa.text(f"COMMENT ON DATABASE airflow IS '{_mark()}'"))
+
+
+@contextlib.contextmanager
+def _metadata() -> Iterator[sa.Connection]:
+    engine = sa.create_engine(local.database_url("airflow"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def _run(env: dict[str, str], *arguments: str) -> None:
+    done = subprocess.run(  # noqa: S603
+        [*airflow_command(), *arguments], env=env, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ConfigError(
+            f"`airflow {' '.join(arguments)}` failed:\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        )
+
+
+def _wait_until_healthy(supervisor: subprocess.Popen, port: int, say: Say) -> None:
+    until = time.monotonic() + UP_SECONDS
+    while not _healthy(port):
+        if supervisor.poll() is not None:
+            raise ConfigError("Airflow ended while starting.\n" + _last_lines(), do=f"The whole logs: {logs()}.")
+        if time.monotonic() > until:
+            raise ConfigError(
+                f"Airflow is not healthy after {UP_SECONDS} s.\n" + _last_lines(), do=f"The whole logs: {logs()}."
+            )
+        time.sleep(0.3)
+    say(f"Airflow: up on http://127.0.0.1:{port}")
+
+
+def _healthy(port: int) -> bool:
+    """Whether all four components report themselves healthy."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
+            health = json.load(answer)
+    except (URLError, OSError, ValueError):
+        return False
+    parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+    return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+
+
+def _last_lines(count: int = 8) -> str:
+    """The ends of the logs that have something to say."""
+    found = []
+    for name in ("airflow", *COMPONENTS):
+        path = logs() / f"{name}.log"
+        if path.exists():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                found += [f"{name}: {line.rstrip()}" for line in deque(file, count)]
+    return "\n".join(found)
+
+
+# ---- the group of processes ------------------------------------------------------------------------------------------
+
+
+def supervise() -> int:
+    """Runs the components until one ends or a signal comes; then ends them all. Leader of the session."""
+    children: dict[str, subprocess.Popen] = {}
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for name in COMPONENTS:
+        with (logs() / f"{name}.log").open("wb") as output:
+            children[name] = subprocess.Popen(  # noqa: S603
+                [*airflow_command(), name], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+    ended = None
+    while not stopping and not ended:
+        time.sleep(0.3)
+        ended = next((name for name, child in children.items() if child.poll() is not None), None)
+    if ended:
+        print(f"{ended} ended with code {children[ended].returncode}; stopping the others.", flush=True)
+    for child in children.values():
+        if child.poll() is None:
+            child.terminate()
+    until = time.monotonic() + DOWN_SECONDS - 10
+    while time.monotonic() < until and any(child.poll() is None for child in children.values()):
+        time.sleep(0.1)
+    return 1 if ended else 0
+
+
+def down(say: Say) -> None:
+    """Ends every process of the group: politely first, then not. Not running: nothing to do."""
+    state = _state()
+    members = _members(state) if state else []
+    if not members:
+        _state_file().unlink(missing_ok=True)
+        say("Airflow was not running.")
+        return
+    assert state is not None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state["session"], signal.SIGTERM)
+    until = time.monotonic() + DOWN_SECONDS
+    while (members := _members(state)) and time.monotonic() < until:
+        if state["session"] not in members:  # the supervisor has given up waiting, or was killed
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            until = min(until, time.monotonic() + 5)
+        time.sleep(0.2)
+    for pid in _members(state):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while _members(state):
+        time.sleep(0.05)
+    _state_file().unlink(missing_ok=True)
+    say("Airflow stopped.")
+
+
+def _state() -> dict | None:
+    try:
+        state = json.loads(_state_file().read_text())
+    except (OSError, ValueError):
+        return None
+    return state if abs(state.get("boot", 0) - _boot_time()) < 60 else None  # a number of before the last boot
+
+
+def _boot_time() -> float:
+    import psutil
+
+    return psutil.boot_time()
+
+
+def _members(state: dict) -> list[int]:
+    """The living processes of the session, tasks in mid-work included."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        with contextlib.suppress(OSError):
+            if os.getsid(process.pid) == state["session"] and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m crossdock_airflow.standalone")
+    parser.add_argument("action", choices=("up", "down", "status", "password", "supervise"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or DEFAULT_PORT))
+    options = parser.parse_args(arguments)
+    say: Say = lambda text: print(text, flush=True)  # noqa: E731
+    try:
+        if options.action == "up":
+            up(options.port, say)
+        elif options.action == "down":
+            down(say)
+        elif options.action == "password":
+            say(password())
+        elif options.action == "supervise":
+            return supervise()
+        else:
+            state = _state()
+            running = state is not None and bool(_members(state))
+            say(f"up on port {state['port']}" if running and state else "not running")
+            return 0 if running else 1
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
