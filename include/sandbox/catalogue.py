@@ -120,8 +120,9 @@ def build(invoices: Iterable[Invoice], *, created: datetime) -> Catalogue:
         role = catalogue.roles.get(code)
         catalogue.spellings[code] = facts.spellings.most_common(1)[0][0]
         catalogue.products.append(_product(number, catalogue.spellings[code], titles[code], facts, catalogue.kits.get(code), stamp))
-        for sku in _skus(code, role):
-            catalogue.items.append(_item(sku, code, role, titles[code], facts, costs[code], catalogue.kits.get(code, [])))
+        for sku, alternates in _skus(code, role):
+            item = _item(sku, code, role, titles[code], facts, costs[code], catalogue.kits.get(code, []))
+            catalogue.items.append(item | {"AlternateSKUs": alternates})
             if role != "kit":
                 catalogue.quantities.append(_quantity(sku, facts.units))
     catalogue.items.append(_voucher())
@@ -157,8 +158,7 @@ def _roles(sold: dict[str, Sold]) -> dict[str, str]:
 
     size = len(sold)
     rare = [code for code, facts in sold.items() if 1 <= len(facts.orders) <= 2]
-    twice = [c for c, facts in sold.items() if re.fullmatch(r"\d{5}[A-Z]{2}", c) and 1 <= len(facts.orders) <= 4]
-    twice = [c for c in twice if set(sold[c].spellings) == {c}]
+    twice = [code for code in rare if re.fullmatch(r"\d{5}[A-Z]", code) and set(sold[code].spellings) == {code}]
     give("ambiguous", twice, max(3, size // 900))
     give("missing", rare, max(6, size // 160))
     give("blocked", rare, max(4, size // 320))
@@ -169,15 +169,15 @@ def _roles(sold: dict[str, Sold]) -> dict[str, str]:
     return roles
 
 
-def _skus(code: str, role: str | None) -> list[str]:
-    """SKUs of TIMS for a code: none, one, or two that differ in case only."""
+def _skus(code: str, role: str | None) -> list[tuple[str, list[str]]]:
+    """(SKU, alternate SKUs) of TIMS for a code: none, one, or two that only its case tells apart from both."""
     if role == "missing":
         return []
     if role == "ambiguous":
-        return [code[:-1] + code[-1].lower(), code[:-2] + code[-2].lower() + code[-1]]
+        return [(code.lower(), []), (f"TG-{code}", [code.lower()])]
     if role == "recased":
-        return [code.lower()]
-    return [f"TG-{code}"] if role == "alternate" else [code]
+        return [(code.lower(), [])]
+    return [(f"TG-{code}", [code])] if role == "alternate" else [(code, [])]
 
 
 def _title(code: str, facts: Sold) -> str:
@@ -195,7 +195,6 @@ def _item(
 ) -> dict:
     return {
         "SKU": sku,
-        "AlternateSKUs": [code] if role == "alternate" else [],
         "Title": title[:200],
         "Description": None,
         "Brand": chance.pick(("Lantern & Co", "Hearth", None), "brand", code),
