@@ -37,7 +37,7 @@ TOKEN_PATH = "/oauth2/token"  # noqa: S105 a path, not a secret
 log = logging.getLogger("sandbox")
 
 
-Handler = Callable[[Request], Answer]
+Handler = Callable[..., Answer]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Tokens:
         self._store, self._clock = store, clock
         self._known: dict[str, tuple[int, Access]] = {}
         with store.read() as tx:
-            for row in tx.page("token", limit=-1):
+            for row in tx.page("_token", limit=-1):
                 d = row.doc
                 access = Access(d["client"], frozenset(d["scopes"]), tuple(d["profiles"]), str(row.id))
                 self._known[access.token] = (d["expires"], access)
@@ -46,8 +46,8 @@ class Tokens:
         access = Access(client, frozenset(scopes), tuple(profiles), secrets.token_urlsafe(24))
         doc = {"client": client, "scopes": sorted(scopes), "profiles": list(profiles), "expires": expires}
         with self._store.write() as tx:
-            tx.delete_before("token", now - 2 * LIFETIME * SECOND)
-            tx.put("token", access.token, doc, modified=now)
+            tx.delete_before("_token", now - 2 * LIFETIME * SECOND)
+            tx.put("_token", access.token, doc, modified=now)
         self._known = {t: known for t, known in self._known.items() if known[0] > now} | {
             access.token: (expires, access)
         }
@@ -64,7 +64,7 @@ class Tokens:
         dead = [t for t in self._known if token in (None, t)]
         with self._store.write() as tx:
             for each in dead:
-                tx.delete("token", each)
+                tx.delete("_token", each)
         self._known = {t: known for t, known in self._known.items() if t not in dead}
         return len(dead)
 

@@ -156,7 +156,9 @@ class Transaction:
         return self._sql("SELECT count(*) FROM document WHERE kind = ?", (kind,)).fetchone()[0]
 
     def counts(self) -> dict[str, int]:
-        return dict(self._sql("SELECT kind, count(*) FROM document GROUP BY kind ORDER BY kind").fetchall())
+        """Documents by kind; a kind that begins with "_" is the server's own affair."""
+        found = self._sql("SELECT kind, count(*) FROM document WHERE kind NOT LIKE '\\_%' ESCAPE '\\' GROUP BY kind")
+        return dict(sorted(found))
 
     # ---- references and numbers ----
     def owner(self, scope: str, key: str) -> Id | None:

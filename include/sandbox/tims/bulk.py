@@ -1,0 +1,87 @@
+"""Up to 100 POSTs in one request, one after another, each in its own transaction.
+
+In: a bulk request. Out: one result per operation, in their order. Never: an operation that stops another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sandbox.kernel import contract
+from sandbox.kernel.http import Answer, Refusal, Request
+from sandbox.tims.problems import Errors
+from sandbox.tims.replays import fingerprint
+
+if TYPE_CHECKING:
+    from sandbox.tims.server import Tims
+
+_MOST = 100
+_HEADERS = ("ETag", "Location", "Retry-After", "Idempotency-Replayed")
+
+
+def run(system: Tims, request: Request, key: str) -> Answer:
+    operations = request.body.get("Operations") if isinstance(request.body, dict) else None
+    if isinstance(operations, list) and len(operations) > _MOST:
+        raise Refusal(413, "TOO_MANY_OPERATIONS", f"{len(operations)} operations; at most {_MOST}.")
+    client, print_ = request.access.client, fingerprint("POST", request.raw_path, request.body)
+    with system.replays.at_work(client, key):
+        with system.store.read() as tx:
+            stored = system.replays.stored(tx, client, key, print_, request.now)
+        if stored:
+            return stored
+        _check(request)
+        results = [_result(system, request, n, each) for n, each in enumerate(request.body["Operations"])]
+        answer = Answer(207, {"Results": results})
+        with system.store.write() as tx:
+            system.replays.keep(tx, client, key, print_, answer, request.now)
+        return answer
+
+
+def _check(request: Request) -> None:
+    errors = Errors()
+    errors.take(contract.findings(request.operation.body, request.body), frozenset({"Operations", "Body"}))
+    operations = request.body.get("Operations") if isinstance(request.body, dict) else None
+    seen: set[str] = set()
+    for n, each in enumerate(operations if isinstance(operations, list) else []):
+        id, path = (each.get("OperationID"), each.get("Path")) if isinstance(each, dict) else (None, None)
+        if isinstance(id, str) and id in seen:
+            errors.add(f"/Operations/{n}/OperationID", "INVALID_VALUE", "Another operation has this OperationID.")
+        if isinstance(id, str):
+            seen.add(id)
+        if path == "/bulk":
+            errors.add(f"/Operations/{n}/Path", "INVALID_VALUE", "A bulk cannot hold a bulk.")
+    errors.refuse()
+
+
+def _result(system: Tims, request: Request, number: int, said: dict[str, Any]) -> dict[str, Any]:
+    try:
+        broken = request.plan.broken(number)
+        if broken == "before":
+            raise Refusal(500, "internal", "An error has occurred.")
+        answer = _one(system, request, said)
+        if broken == "after":
+            raise Refusal(500, "internal", "An error has occurred.")
+    except Refusal as refusal:
+        answer = system.refuse(refusal)
+    headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
+    return {"OperationID": said["OperationID"], "Status": answer.status, "Headers": headers, "Body": answer.body}
+
+
+def _one(system: Tims, request: Request, said: dict[str, Any]) -> Answer:
+    """One operation, checked as if it came alone."""
+    raw_path = "/api/v1" + said["Path"]
+    operation, values, offered = system.post_routes.find("POST", contract.segments(raw_path))
+    if operation is None:
+        code, status = ("method_not_allowed", 405) if offered else ("not_found", 404)
+        raise Refusal(status, code, f"There is no POST {said['Path'][:200]}.")
+    system.need_scopes(request.access, operation)
+    path = contract.read_path(operation, values)
+    if path is None:
+        raise Refusal(404, "not_found", f"There is no {said['Path'][:200]}.")
+    headers = {"idempotency-key": said["IdempotencyKey"]}
+    alone = replace(
+        request, operation=operation, path=path, query={}, headers=headers, body=said["Body"], raw_path=raw_path,
+        raw_query="", has_body=True, now=system.clock.now(),
+    )  # fmt: skip
+    return system.write(alone, system.key(alone))

@@ -1,0 +1,116 @@
+"""What happens to TIMS without this API: items, counts, customers, periods as people and warehouses enter them.
+
+In: events of the world. Out: documents that are valid by the contract. Never: a document that breaks its read schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sandbox.kernel import clock
+from sandbox.kernel.contract import Contract
+from sandbox.kernel.store import Transaction
+from sandbox.tims import customers, ledger, stock
+from sandbox.tims.call import save, stamp
+from sandbox.tims.items import STOCKED
+from sandbox.tims.stock import Stock
+
+Event = dict[str, Any]
+
+
+def _valid(contract: Contract, schema: str, doc: dict[str, Any]) -> None:
+    if broken := contract.findings(schema, doc):
+        raise ValueError(f"{broken[0].pointer or '/'}: {broken[0].message}")
+
+
+def put_item(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """An item, whole. A stocked one gets a quantity, a kit's is computed from its parts."""
+    sku, parts = doc["SKU"], doc["KitComponents"]
+    for other in doc["AlternateSKUs"]:
+        if any(row.id != sku for row in tx.rows("item", SKU=other)):
+            raise ValueError(f"the alternate {other} belongs to another item")
+    for part in parts:
+        row = tx.get("item", part["SKU"])
+        if row is None or row.doc["Type"] != "Inventory":
+            raise ValueError(f"the kit's part {part['SKU']} is no item that keeps stock; apply parts before kits")
+    old = tx.get("item", sku)
+    version = old.doc["RowVersion"] + 1 if old else 1
+    full = doc | {"RowVersion": version, "ModifiedAt": clock.text(stamp(at))}
+    _valid(contract, "Item", full)
+    tx.put("item", sku, full, modified=stamp(at))
+    if doc["Type"] == "Kit":
+        Stock(tx).refresh_kit(sku, at)
+    elif doc["Type"] in STOCKED and tx.get("quantity", sku) is None:
+        stock.write(tx, {"SKU": sku, "Locations": []}, at)
+
+
+def put_quantity(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """OnHand and Incoming by location, absolute; a location that is not named keeps its figures."""
+    row = tx.get("item", doc["SKU"])
+    if row is None or row.doc["Type"] != "Inventory":
+        raise ValueError(f"{doc['SKU']} is no item that keeps stock")
+    held = Stock(tx)
+    for given in doc["Locations"]:
+        location = given["LocationID"]
+        if tx.get("location", location) is None:
+            put_location(tx, contract, {"LocationID": location}, at)
+        place = held.place(doc["SKU"], location)
+        place["Incoming"] = given.get("Incoming", place["Incoming"])
+        held.change(doc["SKU"], location, on_hand=given["OnHand"] - place["OnHand"])
+    held.flush(at)
+    written = tx.get("quantity", doc["SKU"])
+    if written:
+        _valid(contract, "Quantity", written.doc | {"AsOf": clock.text(stamp(at))})
+
+
+def put_customer(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """A customer, whole; its external ids must be free or its own."""
+    id = doc["CustomerID"]
+    if taken := [owner for _, owner in customers.owners(tx, doc) if owner != id]:
+        raise ValueError(f"an external id of {id} belongs to {taken[0]}")
+    old = tx.get("customer", id)
+    full = doc | ({name: old.doc[name] for name in ("RowVersion", "CreatedAt")} if old else {})
+    moment = clock.text(stamp(at))
+    _valid(contract, "Customer", {"RowVersion": 1, "CreatedAt": moment, **full, "ModifiedAt": moment})
+    customers.put(tx, full, at)
+
+
+def put_company(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    _valid(contract, "Company", doc)
+    tx.put("company", "company", doc, modified=stamp(at))
+
+
+def put_location(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    if broken := contract.findings("LocationID", doc["LocationID"]):
+        raise ValueError(broken[0].message)
+    tx.put("location", doc["LocationID"], {"LocationID": doc["LocationID"]}, modified=stamp(at))
+
+
+def put_period(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """{"Period": "2011-01", "Status": "Closed"}"""
+    for name, schema in (("Period", "PeriodKey"), ("Status", "PeriodStatus")):
+        if broken := contract.findings(schema, doc[name]):
+            raise ValueError(broken[0].message)
+    ledger.put_period(tx, doc["Period"], doc["Status"], stamp(at), clock.text(stamp(at)))
+
+
+KINDS: dict[str, Callable[[Transaction, Contract, Event, int], None]] = {
+    "item": put_item,
+    "quantity": put_quantity,
+    "customer": put_customer,
+    "company": put_company,
+    "location": put_location,
+    "period": put_period,
+}
+
+
+def touch(tx: Transaction, kind: str, id: Any, at: int) -> None:
+    """A new version of a row in which nothing else is new."""
+    row = tx.get(kind, id)
+    if row is None:
+        return
+    if "RowVersion" in row.doc:
+        save(tx, kind, id, row.doc, at, row.extra)
+    else:
+        tx.put(kind, id, row.doc | {"ModifiedAt": clock.text(stamp(at))}, modified=stamp(at), extra=row.extra)
