@@ -12,6 +12,7 @@ from functools import cached_property
 from types import TracebackType
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from crossdock.errors import ConfigError
 from crossdock.store import database
@@ -70,11 +71,15 @@ class Runtime:
     @cached_property
     def engine(self) -> sa.Engine:
         made = database.engine(self._url)
-        with database.reachable(made), made.connect() as connection:
-            if not sa.inspect(connection).has_table("batch", schema="ops"):
-                raise ConfigError(
-                    "The Crossdock database has no tables yet.", do="Run `crossdock db migrate` once, then this again."
-                )
+        try:
+            with made.connect() as connection:
+                ready = sa.inspect(connection).has_table("batch", schema="ops")
+        except OperationalError as error:
+            raise database.unreachable(error) from error
+        if not ready:
+            raise ConfigError(
+                "The Crossdock database has no tables yet.", do="Run `crossdock db migrate` once, then this again."
+            )
         return made
 
     @cached_property

@@ -12,7 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.flows.base import Head, Resource
-from crossdock.rules import customers
+from crossdock.rules import customers, settings
 from crossdock.store import database
 from crossdock.store.tables import raw_customers, raw_items, ref_customer_key
 
@@ -103,7 +103,7 @@ def _merge_customers(connection: sa.Connection, batch_id: int) -> None:
 
 def add_customer_keys(connection: sa.Connection, documents: list[dict]) -> None:
     """The recognition keys of TIMS customers (documents by the contract's Customer)."""
-    keys: pd.DataFrame = customers.keys_of(documents)
+    keys: pd.DataFrame = customers.keys_of(documents, settings.load())
     frame = keys.rename(columns={"CustomerID": "customer_id"}).drop_duplicates()
     database.copy_in(connection, ref_customer_key, frame[["kind", "value", "customer_id"]])
 

@@ -6,7 +6,7 @@ order that was shipped before its first read gets its shipments recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +25,7 @@ from crossdock.steps.load import Document, Kind, chunked, create, reasons, settl
 from crossdock.store import batches, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
-    LINE_MONEY,
+    ADDRESS,
     LINE_TEXT,
     ORDER_MONEY,
     ORDER_TEXT,
@@ -64,10 +64,17 @@ def head(record: msgspec.Raw) -> Head:
 # ---- load ----------------------------------------------------------------------------------------------------------
 
 
+def _pairs(alias: str, names: Iterable[str], form: str = '{alias}."{name}"') -> str:
+    """Arguments of json_build_object: each column under its own name."""
+    return ", ".join(f"'{name}', " + form.format(alias=alias, name=name) for name in names)
+
+
 def _address(prefix: str) -> str:
-    parts = ", ".join(f"'{part}', s.\"{prefix}.{part}\"" for part in orders_documents.ADDRESS)
+    parts = ", ".join(f"'{part}', s.\"{prefix}.{part}\"" for part in ADDRESS)
     return f'CASE WHEN s."{prefix}.Line1" IS NOT NULL THEN json_build_object({parts}) END'
 
+
+_CENTS = 'round({alias}."{name}", 2)::text'
 
 # The body of SalesOrderCreate, built where the rows are: amounts with two places, unit prices with four; what is null
 # is absent, as the contract takes it on POST.
@@ -75,24 +82,24 @@ _BODY = f"""
 SELECT s.key, s.version, s.content_hash, s.cancelled, s.record_shipments, s.location_id, s.marketplace_order_id,
        s."OrderStatus" = 'OnHold' AS on_hold,
        json_strip_nulls(json_build_object(
-         {", ".join(f"'{name}', s.\"{name}\"" for name in ORDER_TEXT if "." not in name)},
-         'CustomerID', s."CustomerID", 'OrderDate', s."OrderDate", 'PricesIncludeTax', s."PricesIncludeTax",
+         {_pairs("s", (name for name in ORDER_TEXT if "." not in name))},
+         {_pairs("s", ("CustomerID", "OrderDate", "PricesIncludeTax"))},
          'ShippingAddress', {_address("ShippingAddress")}, 'BillingAddress', {_address("BillingAddress")},
-         {", ".join(f"'{name}', round(s.\"{name}\", 2)::text" for name in ORDER_MONEY)},
+         {_pairs("s", ORDER_MONEY, _CENTS)},
          'LineItems', l.lines
        ))::text AS body,
-       l.cancelled_units, l.shipped_units
+       l.cancelled_units, l.shipped_units, l.units_per_kit
 FROM stage.sales_order s
 JOIN LATERAL (
   SELECT json_agg(json_build_object(
-           {", ".join(f"'{name}', i.\"{name}\"" for name in LINE_TEXT)}, 'Quantity', i."Quantity",
-           'Price', i."Price"::text,
-           {", ".join(f"'{name}', round(i.\"{name}\", 2)::text" for name in LINE_MONEY if name != "Price")}
+           {_pairs("i", (*LINE_TEXT, "Quantity"))}, 'Price', i."Price"::text,
+           {_pairs("i", ("DiscountAmount", "TaxAmount"), _CENTS)}
          ) ORDER BY i.position) AS lines,
          coalesce(jsonb_object_agg(i."ExternalLineID", i.quantity_cancelled)
            FILTER (WHERE i.quantity_cancelled > 0), '{{}}') AS cancelled_units,
-         coalesce(jsonb_object_agg(i."ExternalLineID", jsonb_build_array(i."OrderItemID", i.quantity_shipped,
-           i.units_per_kit)) FILTER (WHERE i.quantity_shipped > 0), '{{}}') AS shipped_units
+         coalesce(jsonb_object_agg(i."ExternalLineID", i.quantity_shipped)
+           FILTER (WHERE i.quantity_shipped > 0), '{{}}') AS shipped_units,
+         jsonb_object_agg(i."ExternalLineID", i.units_per_kit) AS units_per_kit
   FROM stage.sales_order_line i WHERE i.key = s.key
 ) l ON true
 WHERE s.batch_id = :batch AND s.state = 'ready'
@@ -372,7 +379,7 @@ def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: 
     for shipment in _shipments(runtime, order):
         if shipment["ExternalReference"] in known:
             continue
-        lines = orders_documents.shipment_lines(shipment.pop("items"), current["LineItems"], open_units)
+        lines = orders_documents.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
         if not lines:
             continue
         body = {**shipment, "Source": SOURCE, "LocationID": order.row.location_id, "Lines": lines}
@@ -397,7 +404,7 @@ def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: 
 def _shipments(runtime: Runtime, order: _Order) -> list[dict[str, Any]]:
     """The channel's shipments of an order; for one that reads Shipped without any, one of all shipped units."""
     found = [
-        orders_documents.shipment(msgspec.json.decode(record))
+        orders_documents.shipment(msgspec.json.decode(record), order.row.units_per_kit)
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
         for record in page.records
     ]
@@ -447,7 +454,7 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     key: [
                         {
                             "field": "", "rule": "confirm_refused", "value": "", "line": "",
-                            "says": f"The order is in TIMS, but Channel Advisor refuses its exported mark: {error.message}",
+                            "says": f"It is in TIMS, but Channel Advisor refuses its exported mark: {error.message}",
                             "do": "Look at the order on the channel. Dismiss this if it is gone there.",
                         }
                     ]

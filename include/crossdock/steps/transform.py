@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from crossdock.flows.base import Flow, Staged
 from crossdock.mapping.parse import read_documents
+from crossdock.steps.check import bury, reasons_by_key
 from crossdock.store import batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
 from crossdock.watch import alerts
@@ -37,9 +38,11 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
             payloads = _with_edits(connection, flow.name, keys, payloads)
             parsed = read_documents(payloads, flow.source.system, flow.source.document, lines=flow.lines_path)
             staged = flow.transform(connection, parsed, keys, altered)
-            staged.head.insert(0, "version", pd.Series(versions, dtype="str"))
+            version = dict(zip(keys, versions, strict=True))
+            staged.head.insert(0, "version", staged.head["key"].map(version).astype("str"))
             staged.head.insert(0, "batch_id", batch_id)
-            _write(connection, flow, staged, batch_id)
+            _write(connection, flow, staged)
+            _bury_unreadable(connection, flow, staged, batch_id)
             for alert in staged.alerts:
                 alerts.raise_alert(connection, flow=flow.name, **alert)
         counts = batches.recount(connection, batch_id, flow.stage, "transform", time.monotonic() - started)
@@ -60,7 +63,7 @@ def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], paylo
     return result
 
 
-def _write(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
+def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     """Merges heads by key and replaces their lines; rows that a newer version owns stay as they are."""
     head = staged.head
     problems = staged.problems
@@ -88,6 +91,13 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int)
     if older:
         lines = lines[~lines["key"].isin(older)]
     database.copy_in(connection, flow.stage_lines, lines)
+
+
+def _bury_unreadable(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
+    """Records that never became documents: dead letters already here, for there is nothing to check."""
+    dead = (staged.head["state"] == "dead").to_numpy()
+    found = staged.problems[dead[staged.problems["_row"].to_numpy()]]
+    bury(connection, flow, batch_id, "transform", reasons_by_key(staged.head["key"], found))
 
 
 def _as_json(problems: pd.DataFrame, count: int) -> pd.Series:

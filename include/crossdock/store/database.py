@@ -74,18 +74,13 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
     return made
 
 
-@contextlib.contextmanager
-def reachable(made: sa.Engine) -> Iterator[None]:
-    """Turns a lost or missing database into one clear sentence (Transient)."""
-    try:
-        yield
-    except OperationalError as error:
-        where = made.url.render_as_string(hide_password=True)
-        raise Transient(
-            f"The Crossdock database at {where} does not answer: {str(error.orig).strip().splitlines()[0]}",
-            do="Start it, or correct AIRFLOW_CONN_CROSSDOCK; then run this again, nothing was half-written.",
-            system="postgres",
-        ) from error
+def unreachable(error: OperationalError) -> Transient:
+    """A lost or missing database in one clear sentence, without the password."""
+    return Transient(
+        f"The Crossdock database does not answer: {str(error.orig).strip().splitlines()[0]}",
+        do="Start it, or correct AIRFLOW_CONN_CROSSDOCK; then run this again, nothing was half-written.",
+        system="postgres",
+    )
 
 
 def migrate(url: str, revision: str = "head") -> None:
@@ -96,9 +91,12 @@ def migrate(url: str, revision: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["engine"] = made = engine(url, role=None)
-    with reachable(made):
+    try:
         command.upgrade(config, revision)
-    made.dispose()
+    except OperationalError as error:
+        raise unreachable(error) from error
+    finally:
+        made.dispose()
 
 
 @contextlib.contextmanager

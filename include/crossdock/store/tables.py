@@ -135,7 +135,7 @@ def _stage_columns() -> list[Column]:
     ]
 
 
-_ADDRESS = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "CountryCode")
+ADDRESS = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "CountryCode")
 
 stage_customer = Table(
     "customer",
@@ -150,8 +150,8 @@ stage_customer = Table(
 ORDER_TEXT = (
     "ExternalOrderID", "Source", "CurrencyCode", "Channel", "ShippingMethod", "ShippingTaxRemittedBy",
     "PaymentStatus", "Notes", "OrderStatus",
-    *(f"ShippingAddress.{part}" for part in _ADDRESS),
-    *(f"BillingAddress.{part}" for part in _ADDRESS),
+    *(f"ShippingAddress.{part}" for part in ADDRESS),
+    *(f"BillingAddress.{part}" for part in ADDRESS),
 )  # fmt: skip
 ORDER_MONEY = (
     "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "DiscountTotal", "TaxTotal",
@@ -175,8 +175,6 @@ stage_sales_order = Table(
     Column("cancelled", Boolean, nullable=False, server_default=text("false"), comment="Cancelled as a whole"),
     Column("record_shipments", Boolean, nullable=False, server_default=text("false"),
            comment="Shipped by the channel or before its first read: its shipments are recorded in TIMS"),
-    Column("report_back", Boolean, nullable=False, server_default=text("true"),
-           comment="Whether the exported mark and SellerOrderID go back"),
     Column("rounding_difference", Money, comment="Explained by 4-decimal unit prices alone"),
     Column("location_id", Text, comment="Stock location of the site, for recorded shipments"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
@@ -197,7 +195,6 @@ stage_sales_order_line = Table(
     Column(
         "quantity_shipped", BigInteger, nullable=False, server_default=text("0"), comment="Units the channel shipped"
     ),
-    Column("units_per_kit", BigInteger, comment="Units of this part in one kit"),
     PrimaryKeyConstraint("key", "position"),
     schema="stage",
     comment="One line of a sales order as TIMS should hold it",

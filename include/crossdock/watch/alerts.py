@@ -26,11 +26,12 @@ def raise_alert(
     body: str,
     flow: str | None = None,
     severity: str = "alert",
+    window: timedelta = WINDOW,
 ) -> bool:
-    """Notes an alert. True when it is a new one, False when it repeats one of the last four hours."""
+    """Notes an alert. True when it is a new one, False when it repeats one of the last `window` (four hours)."""
     repeated = connection.execute(
         sa.update(table)
-        .where(table.c.kind == kind, table.c.key == key, table.c.last_at > sa.func.now() - WINDOW)
+        .where(table.c.kind == kind, table.c.key == key, table.c.last_at > sa.func.now() - window)
         .values(times=table.c.times + 1, last_at=sa.func.now(), body=body)
         .returning(table.c.id)
     ).first()

@@ -26,7 +26,7 @@ class Finding:
     key: str
     title: str
     body: str
-    flow: str
+    flow: str | None
 
 
 def watch(engine: sa.Engine, flows: dict[str, Flow]) -> list[Finding]:
@@ -49,22 +49,28 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
             (ops_watermark.c.position - ops_watermark.c.newest_version).label("silence"),
         ).where(ops_watermark.c.flow == flow.name, ops_watermark.c.resource == flow.source.name)
     ).one_or_none()
+
+    def finding(kind: str, title: str, *body: str) -> Finding:
+        return Finding(kind, flow.name, f"{flow.title}: {title}", " ".join(body), flow.name)
+
     if mark is not None and mark.age > timedelta(minutes=limits.stale_minutes):
-        yield Finding(
-            "stale", flow.name, f"{flow.title}: nothing has been read for {_words(mark.age)}",
-            f"The last successful read of {flow.source.name} was at {mark.read_at:%Y-%m-%d %H:%M} UTC. Look at the last "
-            f"runs of the DAG {flow.name}: is it paused, failing, or is the scheduler down?", flow.name,
-        )  # fmt: skip
+        yield finding(
+            "stale",
+            f"nothing has been read for {_words(mark.age)}",
+            f"The last successful read of {flow.source.name} was at {mark.read_at:%Y-%m-%d %H:%M} UTC.",
+            f"Look at the last runs of the DAG {flow.name}: is it paused, failing, or is the scheduler down?",
+        )
     # The silence of the source, by its own clock, against the longest it ever kept.
     if mark is not None and mark.silence is not None:
-        longest = max(timedelta(seconds=mark.longest_gap_seconds), timedelta(hours=limits.silent_at_least_hours))
-        if mark.silence > longest:
-            yield Finding(
-                "silent_source", flow.name, f"{flow.title}: {flow.source.name} has been silent for {_words(mark.silence)}",
-                f"Runs are green, but nothing has changed there since {mark.newest_version:%Y-%m-%d %H:%M} UTC; the longest "
-                f"silence so far was {_words(timedelta(seconds=mark.longest_gap_seconds))}. Look at the channel itself: "
-                "have listings ended, is the account still connected, does the token still cover all profiles?", flow.name,
-            )  # fmt: skip
+        longest = timedelta(seconds=mark.longest_gap_seconds)
+        if mark.silence > max(longest, timedelta(hours=limits.silent_at_least_hours)):
+            yield finding(
+                "silent_source",
+                f"{flow.source.name} has been silent for {_words(mark.silence)}",
+                f"Runs are green, but nothing has changed there since {mark.newest_version:%Y-%m-%d %H:%M} UTC;",
+                f"the longest silence so far was {_words(longest)}. Look at the channel itself: have listings",
+                "ended, is the account still connected, does the token still cover all profiles?",
+            )
     late = connection.execute(
         sa.select(sa.func.count(), sa.func.min(ops_batch.c.id), sa.func.sum(ops_batch.c.in_flight)).where(
             ops_batch.c.flow == flow.name,
@@ -73,11 +79,12 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
         )
     ).one()
     if late[0]:
-        yield Finding(
-            "undelivered", flow.name, f"{flow.title}: {late[2]} records in flight for over {limits.undelivered_minutes} min",
-            f"{late[0]} batches are unfinished, the oldest is {late[1]}. The next run adopts them; if it cannot, look at "
-            f"the failed task of the DAG {flow.name} and clear it once the cause is mended.", flow.name,
-        )  # fmt: skip
+        yield finding(
+            "undelivered",
+            f"{late[2]} records in flight for over {limits.undelivered_minutes} min",
+            f"{late[0]} batches are unfinished, the oldest is {late[1]}. The next run adopts them; if it cannot,",
+            f"look at the failed task of the DAG {flow.name} and clear it once the cause is mended.",
+        )
     lost = connection.scalar(
         sa.select(sa.func.count()).where(
             ops_delivery.c.flow == flow.name,
@@ -86,30 +93,35 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
         )
     )
     if lost:
-        yield Finding(
-            "unknown_outcome", flow.name, f"{flow.title}: the outcome of {lost} calls is unknown",
-            "TIMS was asked to do something and the answer was lost. A retry asks it first; clear the load task.", flow.name,
-        )  # fmt: skip
+        yield finding(
+            "unknown_outcome",
+            f"the outcome of {lost} calls is unknown",
+            "TIMS was asked to do something and the answer was lost. A retry asks it first; clear the load task.",
+        )
     dead = connection.scalar(
         sa.select(sa.func.count()).where(
             ops_dead_letter.c.flow == flow.name, ops_dead_letter.c.state.in_(("open", "edited"))
         )
     )
     if dead and dead >= limits.dead_letters_alert:
-        yield Finding(
-            "dead_letters", flow.name, f"{flow.title}: {dead} dead letters are open",
-            "See `crossdock dead-letters list`: they are grouped by rule. Mend the cause (an item, a lookup, an address) and "
-            "replay them together: `crossdock dead-letters replay --rule RULE`.", flow.name,
-        )  # fmt: skip
+        yield finding(
+            "dead_letters",
+            f"{dead} dead letters are open",
+            "See `crossdock dead-letters list`: they are counted by rule. Mend the cause (an item, a lookup, an",
+            "address) and replay them together: `crossdock dead-letters replay --rule RULE`.",
+        )
 
 
 def _circuits(connection: sa.Connection) -> Iterator[Finding]:
     for row in connection.execute(sa.select(ops_circuit).where(ops_circuit.c.state != "closed")):
         yield Finding(
-            "circuit_open", row.system, f"{row.system} is down",
-            f"It failed {row.failures} times in a row since {row.opened_at:%Y-%m-%d %H:%M} UTC. Its flows pause, the others "
-            "go on; nothing is lost. They go on by themselves when it answers again.", "",
-        )  # fmt: skip
+            "circuit_open",
+            row.system,
+            f"{row.system} is down",
+            f"It failed {row.failures} times in a row since {row.opened_at:%Y-%m-%d %H:%M} UTC. Its flows pause, the "
+            "others go on; nothing is lost. They go on by themselves when it answers again.",
+            None,
+        )
 
 
 def _words(span: timedelta) -> str:

@@ -606,13 +606,6 @@ def upgrade() -> None:
             comment="Shipped by the channel or before its first read: its shipments are recorded in TIMS",
         ),
         sa.Column(
-            "report_back",
-            sa.Boolean(),
-            server_default=sa.text("true"),
-            nullable=False,
-            comment="Whether the exported mark and SellerOrderID go back",
-        ),
-        sa.Column(
             "rounding_difference",
             sa.Numeric(precision=19, scale=4),
             nullable=True,
@@ -659,7 +652,6 @@ def upgrade() -> None:
             nullable=False,
             comment="Units the channel shipped",
         ),
-        sa.Column("units_per_kit", sa.BigInteger(), nullable=True, comment="Units of this part in one kit"),
         sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_sales_order_line")),
         schema="stage",
         comment="One line of a sales order as TIMS should hold it",

@@ -1,0 +1,532 @@
+"""`crossdock`: every step of every flow from a shell, with the same functions that the DAGs call.
+
+In: words and AIRFLOW_CONN_* in the environment. Out: what a person reads, or JSON with --json; exit code 0 only when
+all went well. Never: a traceback for something a person can mend; personal data unless one record is asked for.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import sqlalchemy as sa
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import OperationalError
+
+from crossdock import flows
+from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
+from crossdock.flows.base import Flow
+from crossdock.store import batches, database, dead_letters
+from crossdock.store.tables import ops_alert, ops_batch, ops_circuit, ops_dead_letter, ops_watermark
+
+EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps Channel Advisor and TIMS in step.")
+letters = typer.Typer(no_args_is_help=True, help="Refused records: look, mend, replay, dismiss.")
+db = typer.Typer(no_args_is_help=True, help="The Crossdock database.")
+mapping_app = typer.Typer(no_args_is_help=True, help="The mapping files.")
+app.add_typer(letters, name="dead-letters")
+app.add_typer(db, name="db")
+app.add_typer(mapping_app, name="mapping")
+
+out, err = Console(), Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+FlowName = Annotated[str, typer.Argument(help="The flow, e.g. orders.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Start of the window, UTC, e.g. 2011-01-04 or 2011-01-04T10:00.")
+]
+To = Annotated[str | None, typer.Option("--to", help="End of the window, UTC, exclusive.")]
+Keys = Annotated[list[str] | None, typer.Option("--key", help="One record by its id; repeat for several.")]
+Batches = Annotated[
+    list[int] | None, typer.Option("--batch", help="Batch id; absent: all unfinished ones of the flow.")
+]
+
+
+@app.callback()
+def _verbose(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+# ---- walking -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sync(
+    flow_name: FlowName,
+    start: From = None,
+    end: To = None,
+    key: Keys = None,
+    reprocess: Annotated[bool, typer.Option(help="Work unchanged records again, after a mapping was mended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Synchronise a flow now: what is new, a window of time, or single records."""
+    from crossdock.steps.extract import extract
+    from crossdock.steps.walk import walk
+
+    flow = flows.get(flow_name)
+    window, kind = _window(start, end, key)
+    with _runtime() as runtime, err.status(f"{flow.title}: reading …") as status:
+        ids = extract(runtime, flow, window, kind=kind, run_id=_run_id(), keys=key or (), reprocess=reprocess)
+        counts = walk(runtime, flow, ids, lambda batch, step: status.update(f"{flow.title}: batch {batch}, {step} …"))
+    _print_counts(flow, ids, counts, as_json)
+
+
+@app.command(name="extract")
+def extract_command(
+    flow_name: FlowName, start: From = None, end: To = None, key: Keys = None, as_json: AsJson = False
+) -> None:
+    """Read a window into raw; prints the batch ids that have work to do."""
+    from crossdock.steps.extract import extract
+
+    flow = flows.get(flow_name)
+    window, kind = _window(start, end, key)
+    with _runtime() as runtime:
+        ids = extract(runtime, flow, window, kind=kind, run_id=_run_id(), keys=key or ())
+        with runtime.engine.begin() as connection:
+            counts = batches.counts(connection, ids)
+    _print_counts(flow, ids, counts, as_json)
+
+
+def _step_command(name: str, summary: str) -> None:
+    def command(flow_name: FlowName, batch: Batches = None, as_json: AsJson = False) -> None:
+        _walk_step(name, flow_name, batch, as_json)
+
+    command.__doc__ = summary
+    app.command(name=name)(command)
+
+
+@app.command(name="check")
+def check_command(
+    flow_name: FlowName,
+    batch: Batches = None,
+    accept_rejects: Annotated[bool, typer.Option(help="Go on although more records than usual break a rule.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge staged documents: ready, or dead letters."""
+    _walk_step("check", flow_name, batch, as_json, accept_rejects=accept_rejects)
+
+
+def _walk_step(name: str, flow_name: str, batch_ids: list[int] | None, as_json: bool, **more: Any) -> None:
+    from crossdock.steps.walk import AFTER_EXTRACT
+
+    flow = flows.get(flow_name)
+    with _runtime() as runtime:
+        with runtime.engine.begin() as connection:
+            ids = batch_ids or list(
+                connection.scalars(
+                    sa.select(ops_batch.c.id)
+                    .where(ops_batch.c.flow == flow.name, ops_batch.c.finished_at.is_(None))
+                    .order_by(ops_batch.c.id)
+                )
+            )
+            for batch_id in ids:
+                found = batches.flow_of(connection, batch_id)
+                if found.flow != flow.name:
+                    raise ConfigError(f"Batch {batch_id} belongs to {found.flow}, not to {flow.name}.")
+        for batch_id in ids:
+            AFTER_EXTRACT[name](runtime, flow, batch_id, **more)
+        with runtime.engine.begin() as connection:
+            counts = batches.counts(connection, ids)
+    _print_counts(flow, ids, counts, as_json)
+
+
+_step_command("transform", "Turn raw records of a batch into staged documents.")
+_step_command("load", "Deliver what is ready, each effect once.")
+_step_command("confirm", "Tell the source what was delivered.")
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """How far everything has been read, what is at work, waiting and dead."""
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        marks = _rows(connection, sa.select(ops_watermark).order_by(ops_watermark.c.flow, ops_watermark.c.resource))
+        work = _rows(
+            connection,
+            sa.select(ops_batch).where(ops_batch.c.finished_at.is_(None)).order_by(ops_batch.c.id),
+        )
+        state = {
+            flow.name: {
+                row.state: row.count
+                for row in connection.execute(
+                    sa.select(flow.stage.c.state, sa.func.count().label("count")).group_by(flow.stage.c.state)
+                )
+            }
+            for flow in flows.all_flows().values()
+        }
+        dead = {
+            row.flow: row.count
+            for row in connection.execute(
+                sa.select(ops_dead_letter.c.flow, sa.func.count().label("count"))
+                .where(ops_dead_letter.c.state.in_(dead_letters.OPEN))
+                .group_by(ops_dead_letter.c.flow)
+            )
+        }
+        alerts = _rows(connection, sa.select(ops_alert).order_by(ops_alert.c.last_at.desc()).limit(10))
+        circuits = _rows(connection, sa.select(ops_circuit).where(ops_circuit.c.state != "closed"))
+    if as_json:
+        _print_json({"watermarks": marks, "unfinished": work, "records": state, "dead_letters": dead,
+                     "alerts": alerts, "circuits": circuits})  # fmt: skip
+        return
+    _table("Read so far", ("flow", "resource", "position", "newest_version", "read_at"), marks)
+    records = [{"flow": name, **counts, "open dead letters": dead.get(name, 0)} for name, counts in state.items()]
+    _table("Records", ("flow", "delivered", "unchanged", "waiting", "left_out", "dead", "staged", "ready",
+                       "open dead letters"), records)  # fmt: skip
+    _table("Unfinished batches", ("id", "flow", "kind", "step", "read", "in_flight", "created_at"), work)
+    _table("Systems that are left alone", ("system", "state", "failures", "opened_at"), circuits)
+    _table("Last alerts", ("last_at", "severity", "title", "times"), alerts)
+
+
+# ---- dead letters --------------------------------------------------------------------------------------------------
+
+Which = Annotated[str, typer.Argument(help="Number of the dead letter, or the record's id.")]
+
+
+@letters.command("list")
+def list_letters(
+    flow: Annotated[str | None, typer.Option(help="Only this flow.")] = None,
+    state: Annotated[
+        str, typer.Option(help="open (with edited), edited, replayed, resolved, dismissed, all.")
+    ] = "open",
+    rule: Annotated[str | None, typer.Option(help="Only those that break this rule.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refused records with their reasons, oldest first; the rules that refuse most below."""
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = dead_letters.listed(connection, flow=flow, state=None if state == "all" else state, rule=rule)
+    if as_json:
+        _print_json([_letter(row, payload=False) for row in rows])
+        return
+    table = Table(title=f"{len(rows)} dead letters", title_justify="left")
+    for column in ("id", "flow", "record", "step", "state", "what is wrong, and what to do", "since"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        says = "\n".join(f"{reason['says']} → {reason['do']}" for reason in row.reasons[:3])
+        more = f"\n… and {len(row.reasons) - 3} more" if len(row.reasons) > 3 else ""
+        table.add_row(str(row.id), row.flow, row.key, row.step, row.state, says + more, f"{row.created_at:%d %b %H:%M}")
+    out.print(table)
+    rules: dict[str, int] = {}
+    for row in rows:
+        for name in {reason["rule"] for reason in row.reasons}:
+            rules[name] = rules.get(name, 0) + 1
+    _table("By rule", ("rule", "records"),
+           [{"rule": r, "records": n} for r, n in sorted(rules.items(), key=lambda item: -item[1])])  # fmt: skip
+
+
+@letters.command("show")
+def show_letter(which: Which, as_json: AsJson = False) -> None:
+    """One dead letter whole: reasons, and the record as it came (personal data)."""
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        row = dead_letters.find(connection, which)
+    if as_json:
+        _print_json(_letter(row, payload=True))
+        return
+    out.print(f"[bold]Dead letter {row.id}[/]: {row.flow} {row.key}, refused in {row.step}, {row.state}, {row.times} ×")
+    for reason in row.reasons:
+        where = " ".join(part for part in (reason["field"], reason.get("line") and f"(line {reason['line']})") if part)
+        out.print(f"• [bold]{where or 'record'}[/] {reason['says']}\n  [green]{reason['do']}[/]  ({reason['rule']})")
+    out.print_json(database.to_json(row.edited_payload if row.state == "edited" else row.payload))
+
+
+@letters.command("edit")
+def edit_letter(
+    which: Which,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="path=value, e.g. ShippingAddress.Country=GB")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="JSON file with the whole payload.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change the payload of a refused record: by --set, from a file, or in $EDITOR. Then replay it."""
+    with _runtime() as runtime:
+        with runtime.engine.begin() as connection:
+            row = dead_letters.find(connection, which)
+        before = row.edited_payload if row.state == "edited" else row.payload
+        if file:
+            after = _json_file(file)
+        elif values:
+            after = database.from_json(database.to_json(before))
+            for value in values:
+                _set(after, value)
+        else:
+            after = _in_editor(before)
+        if not isinstance(after, dict):
+            raise ConfigError("The payload must be a JSON object.", do="Nothing was changed; edit it again.")
+        with runtime.engine.begin() as connection:
+            dead_letters.edit(connection, row.id, after, who=_who())
+    _say(
+        {"id": row.id, "state": "edited"},
+        f"Dead letter {row.id} edited. Now: crossdock dead-letters replay {row.id}",
+        as_json,
+    )
+
+
+@letters.command("replay")
+def replay_letters(
+    which: Annotated[list[str] | None, typer.Argument(help="Numbers or record ids.")] = None,
+    flow: Annotated[str | None, typer.Option(help="Only of this flow.")] = None,
+    rule: Annotated[str | None, typer.Option(help="All that break this rule.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All open ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused records through all steps again; what goes through is delivered once."""
+    from crossdock.steps.extract import Window, extract
+    from crossdock.steps.walk import walk
+
+    if not (which or rule or everything):
+        raise ConfigError("Nothing to replay was named.", do="Give numbers, --rule RULE or --all.")
+    total = batches.Counts()
+    with _runtime() as runtime, err.status("replaying …"):
+        with runtime.engine.begin() as connection:
+            rows = (
+                [dead_letters.find(connection, each) for each in which]
+                if which
+                else dead_letters.listed(connection, flow=flow, rule=rule, limit=100_000)
+            )
+        closed = [row for row in rows if row.state not in dead_letters.OPEN]
+        if closed:
+            raise ConfigError(f"Dead letter {closed[0].id} is {closed[0].state}.", do="Only open ones are replayed.")
+        for name in sorted({row.flow for row in rows}):
+            keys = [row.key for row in rows if row.flow == name]
+            ids = extract(runtime, flows.get(name), Window(), kind="replay", run_id=_run_id(), keys=keys)
+            total += walk(runtime, flows.get(name), ids)
+    _say(asdict(total), f"Replayed {len(rows)}: {total}.", as_json)
+    if total.dead:
+        raise typer.Exit(1)
+
+
+@letters.command("dismiss")
+def dismiss_letter(
+    which: Annotated[list[str], typer.Argument(help="Numbers or record ids.")],
+    note: Annotated[str, typer.Option(help="Why it need not be delivered; kept.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Decide that records need not be delivered, and say why."""
+    if not note:
+        raise ConfigError("A dismissal needs a reason.", do='Give --note "why".')
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        for each in which:
+            dead_letters.dismiss(connection, dead_letters.find(connection, each).id, who=_who(), note=note)
+    _say({"dismissed": which}, f"Dismissed {len(which)}.", as_json)
+
+
+# ---- database, mapping, watch --------------------------------------------------------------------------------------
+
+
+@db.command("migrate")
+def migrate(as_json: AsJson = False) -> None:
+    """Create or update the tables, and the roles that work on them."""
+    from crossdock.runtime import database_url
+
+    database.migrate(database_url())
+    _say({"migrated": True}, "The Crossdock database is up to date.", as_json)
+
+
+@mapping_app.command("check")
+def check_mappings(as_json: AsJson = False) -> None:
+    """Hold every mapping file against both contracts."""
+    from crossdock.mapping import language
+
+    findings = [str(finding) for name in language.names() for finding in language.load(name).check()]
+    if as_json:
+        _print_json(findings)
+    elif findings:
+        for finding in findings:
+            err.print(finding, markup=False)
+    else:
+        out.print(f"{len(language.names())} mappings fit both contracts.")
+    if findings:
+        raise typer.Exit(2)
+
+
+@app.command()
+def watch(as_json: AsJson = False) -> None:
+    """Look after the flows now: stale reads, silent sources, lost outcomes, too many dead letters."""
+    from crossdock.watch import freshness
+
+    with _runtime() as runtime:
+        findings = freshness.watch(runtime.engine, flows.all_flows())
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+        return
+    for finding in findings:
+        out.print(f"[bold red]{finding.title}[/]\n  {finding.body}")
+    out.print("Nothing to worry about." if not findings else "")
+
+
+# ---- shared --------------------------------------------------------------------------------------------------------
+
+
+def _runtime() -> Any:
+    from crossdock.runtime import Runtime
+
+    return Runtime.from_environment()
+
+
+def _window(start: str | None, end: str | None, keys: Sequence[str] | None) -> tuple[Any, str]:
+    from crossdock.steps.extract import Window
+
+    if keys and (start or end):
+        raise ConfigError("--key and --from/--to exclude each other.", do="Give ids, or a window.")
+    window = Window(_time(start, "--from"), _time(end, "--to"))
+    return window, "key" if keys else "backfill" if start or end else "scheduled"
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{option} {text!r} is no date or time.", do="Write it like 2011-01-04T10:00 (UTC)."
+        ) from error
+    return parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
+
+
+def _run_id() -> str:
+    return f"cli:{datetime.now(UTC):%Y%m%dT%H%M%S}:{os.getpid()}"
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _print_counts(flow: Flow, ids: Sequence[int], counts: batches.Counts, as_json: bool) -> None:
+    if as_json:
+        _print_json({"flow": flow.name, "batches": list(ids), **asdict(counts)})
+        return
+    out.print(f"{flow.title}: {counts}." + (f" Batches: {', '.join(map(str, ids))}." if ids else ""))
+    if counts.dead:
+        out.print("See why: crossdock dead-letters list")
+
+
+def _rows(connection: sa.Connection, query: sa.Select) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _letter(row: sa.Row, *, payload: bool) -> dict[str, Any]:
+    hidden = set() if payload else {"payload", "edited_payload", "edited_from"}
+    return {name: value for name, value in row._mapping.items() if name not in hidden}
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right" if isinstance(rows[0].get(column), int) else "left")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
+
+
+def _say(facts: Any, sentence: str, as_json: bool) -> None:
+    _print_json(facts) if as_json else out.print(sentence)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(database.to_json(value) + "\n")
+
+
+def _json_file(path: Path) -> Any:
+    try:
+        return database.from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}.", do="Nothing was changed.") from error
+
+
+def _in_editor(payload: dict) -> Any:
+    with tempfile.NamedTemporaryFile("w+", suffix=".json", delete=False, encoding="utf-8") as file:
+        file.write(msgspec.json.format(database.to_json(payload), indent=2))
+    path = Path(file.name)
+    try:
+        subprocess.run([*os.environ.get("EDITOR", "vi").split(), str(path)], check=True)  # noqa: S603 (the user's editor)
+        return _json_file(path)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ConfigError(f"The editor failed: {error}.", do="Set EDITOR, or use --set or --file.") from error
+    finally:
+        path.unlink()
+
+
+def _set(document: Any, assignment: str) -> None:
+    """`ShippingAddress.Country=GB`, `OrderItems[0].SKU=22423`; the value is JSON if it reads as such, else text."""
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {assignment!r} has no '='.", do="Write it like ShippingAddress.Country=GB.")
+    try:
+        value = database.from_json(text) if text[:1] in '"[{-0123456789tfn' else text
+    except ValueError:
+        value = text
+    *parents, last = path.replace("[", ".[").split(".")
+    for name in parents:
+        document = _step_into(document, name, path)
+    current = _step_into(document, last, path, missing=None)
+    if isinstance(current, str) and not isinstance(value, str):
+        value = text  # what was text stays text: a postal code, a SKU of digits
+    if last.startswith("["):
+        document[int(last[1:-1])] = value
+    else:
+        document[last] = value
+
+
+def _step_into(document: Any, name: str, path: str, missing: Any = ...) -> Any:
+    try:
+        return document[int(name[1:-1])] if name.startswith("[") else document[name]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        if missing is not ... and isinstance(document, dict):
+            return missing
+        raise ConfigError(
+            f"The payload has no {path}.", do="See `crossdock dead-letters show` for its fields."
+        ) from error
+
+
+@contextmanager
+def _clear_errors(as_json: bool) -> Any:
+    try:
+        yield
+    except (CrossdockError, OperationalError) as found:
+        error = found if isinstance(found, CrossdockError) else database.unreachable(found)
+        if as_json:
+            _print_json({"error": type(error).__name__, "message": error.message, "do": error.do})
+        else:
+            err.print(f"[bold red]{type(error).__name__}[/]: {error.message}", soft_wrap=True, highlight=False)
+            if error.do:
+                err.print(error.do, soft_wrap=True, highlight=False)
+        code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+        raise SystemExit(code) from None
+
+
+def main(run: Callable[[], None] | None = None) -> None:
+    """The entry point: runs the command, and says what went wrong in words."""
+    from sandbox.cli import app as sandbox_app
+
+    app.add_typer(sandbox_app, name="sandbox", help="Both systems as servers on this machine.")
+    with _clear_errors("--json" in sys.argv):
+        (run or app)()

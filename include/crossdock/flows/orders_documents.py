@@ -1,0 +1,330 @@
+"""Orders, the documents: Channel Advisor's order as frames -> TIMS's sales order and customer as staged rows.
+
+In: parsed orders, and what `ref` and `ops.link` know. Out: `Staged`. Never: a call to a system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from crossdock.flows.base import Staged
+from crossdock.mapping import language, problems
+from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
+from crossdock.mapping.parse import Parsed
+from crossdock.rules import orders as rules
+from crossdock.rules import settings as rule_settings
+from crossdock.rules.known import Known
+from crossdock.store import database
+from crossdock.store.tables import (
+    LINE_MONEY,
+    LINE_TEXT,
+    ORDER_MONEY,
+    ORDER_TEXT,
+    ops_link,
+    ref_customer,
+    ref_customer_key,
+    ref_item,
+    ref_item_code,
+    stage_customer,
+)
+from crossdock.systems import times
+
+STATES = {"load": "staged", "wait": "waiting", "leave_out": "left_out"}
+HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesIncludeTax")
+LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
+ONCE = timedelta(days=3650)  # a site that no configuration names is told of once
+
+
+def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
+    """The staged orders of a batch; new customers are staged on the way."""
+    kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
+    linked = _linked(connection, kept)
+    settings = rule_settings.load()
+    enriched = rules.enrich(parsed.frames, known(connection), settings, linked)
+    loads = (enriched.head["verdict"] == "load").to_numpy()
+    target, misfits = language.load("sales_order").apply(
+        Frames(enriched.head, enriched.lines), explained=enriched.problems
+    )
+    misfits = misfits[loads[misfits[ROW].to_numpy()]]
+    found = problems.concat([enriched.problems, misfits])
+
+    shipped = sum_by_head(Frames(enriched.head, enriched.lines), enriched.lines["QuantityShipped"])
+    head = _head(kept, enriched.head, target.head, shipped)
+    head["warnings"] = _warnings(enriched.warnings, len(head), [altered[position] for position in parsed.kept])
+    lines = _lines(kept, enriched.lines, target.lines, loads)
+    head["content_hash"] = _content(head, lines)
+    _stage_customers(connection, enriched.customers)
+    head, found = _with_unreadable(head, found, parsed, keys)
+    return Staged(head, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
+
+
+def known(connection: sa.Connection) -> Known:
+    """TIMS's items and customers, as the rules look them up."""
+    items = database.copy_out(
+        connection,
+        sa.select(
+            ref_item.c.sku.label("SKU"),
+            ref_item.c.status.label("Status"),
+            ref_item.c.type.label("Type"),
+            ref_item.c.kit_components.label("KitComponents"),
+            ref_item.c.cost.label("Cost"),
+            ref_item.c.list_price.label("ListPrice"),
+        ).order_by(ref_item.c.sku),
+    )
+    kits = items["KitComponents"].to_numpy(dtype=object)
+    items["KitComponents"] = pd.Series(
+        [
+            [(part["SKU"], part["Quantity"]) for part in database.from_json(kit)] if kit != "[]" else None
+            for kit in kits
+        ],
+        dtype=object,
+    )
+    items[["Cost", "ListPrice"]] = items[["Cost", "ListPrice"]].astype("int64")
+    codes = database.copy_out(
+        connection,
+        sa.select(ref_item_code.c.code, ref_item_code.c.folded, ref_item_code.c.kind, ref_item_code.c.sku.label("SKU")),
+    )
+    customers = database.copy_out(
+        connection,
+        sa.select(
+            ref_customer.c.customer_id.label("CustomerID"),
+            ref_customer.c.status.label("Status"),
+            ref_customer.c.name.label("Name"),
+        ),
+    )
+    keys = database.copy_out(
+        connection,
+        sa.select(
+            ref_customer_key.c.kind, ref_customer_key.c.value, ref_customer_key.c.customer_id.label("CustomerID")
+        ),
+    )
+    return Known(items, codes, customers, keys)
+
+
+def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
+    """ChannelAdvisorOrderIDs of the batch that have a sales order."""
+    found = connection.scalars(
+        sa.select(ops_link.c.source_key).where(
+            ops_link.c.entity == "sales_order",
+            ops_link.c.source_key == sa.any_(sa.bindparam("keys", keys.tolist(), type_=sa.ARRAY(sa.Text))),
+        )
+    )
+    return {int(key) for key in found}
+
+
+def _head(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped: np.ndarray) -> pd.DataFrame:
+    """Staged heads: the target columns, and what load has to know besides."""
+    create = enriched["customer_action"] == "create"
+    columns: dict[str, Any] = {
+        "key": keys,
+        "state": enriched["verdict"].map(STATES).astype("str"),
+        "reason": enriched["verdict_reason"].replace("", np.nan).astype("str"),
+        "customer_key": enriched["customer_key"].where(create).astype("str"),
+        **{name: target[name] for name in HEAD_COLUMNS},
+        "cancelled": enriched["cancel_all"].astype(bool),
+        "record_shipments": _record_shipments(enriched, shipped),
+        "rounding_difference": enriched["rounding_difference"],
+        "location_id": enriched["location"],
+        "marketplace_order_id": enriched["OrderID"],
+    }
+    return pd.DataFrame(columns)
+
+
+def _record_shipments(enriched: pd.DataFrame, shipped: np.ndarray) -> np.ndarray:
+    """Orders whose shipments TIMS has not made itself: fulfilled by the marketplace, or shipped before their first
+    read. Later shipments of an order that TIMS ships come from TIMS and are never recorded back."""
+    fulfilled = enriched["marketplace_fulfilled"].to_numpy(dtype=bool)
+    return (shipped > 0) & (fulfilled | ~enriched["linked"].to_numpy(dtype=bool))
+
+
+def _lines(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, loads: np.ndarray) -> pd.DataFrame:
+    """Target lines of the orders that load, in the columns of the stage table, and `_row`."""
+    lines = pd.DataFrame(
+        {
+            ROW: enriched[ROW].to_numpy(),
+            "key": keys.array.take(enriched[ROW].to_numpy()),
+            "position": enriched[LINE].to_numpy(),
+            **{name: target[name].array for name in LINE_COLUMNS},
+            "OrderItemID": enriched["OrderItemID"].astype("str").array,
+            "quantity_cancelled": enriched["QuantityCancelled"].to_numpy(),
+            "quantity_shipped": enriched["QuantityShipped"].to_numpy(),
+            "units_per_kit": enriched["UnitsPerKit"].to_numpy(),
+        }
+    )
+    return lines[loads[lines[ROW].to_numpy()]].reset_index(drop=True)
+
+
+def _content(head: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
+    """A hash of what TIMS should hold: the same hash needs no call. The customer of an order never changes."""
+    compared = [name for name in (*HEAD_COLUMNS, "cancelled", "record_shipments") if name != "CustomerID"]
+    heads = _hashed(head[compared])
+    each = _hashed(lines[[*LINE_COLUMNS, "quantity_cancelled", "quantity_shipped"]])
+    whole = np.zeros(len(head), dtype="uint64")
+    np.add.at(whole, lines[ROW].to_numpy(), each)  # the order of lines means nothing to TIMS
+    return pd.Series([f"{a:016x}{b:016x}" for a, b in zip(heads.tolist(), whole.tolist(), strict=True)], dtype="str")
+
+
+def _hashed(frame: pd.DataFrame) -> np.ndarray:
+    if frame.empty:
+        return np.zeros(0, dtype="uint64")
+    return pd.util.hash_pandas_object(frame, index=False).to_numpy()
+
+
+def _warnings(warnings: pd.DataFrame, count: int, altered: Sequence[str | None]) -> pd.Series:
+    """What was mended or left out, per order, as JSON."""
+    texts = np.full(count, "[]", dtype=object)
+    for row, group in warnings.groupby(ROW, sort=False):
+        # The value itself may be personal data and stays in raw; the field and the rule tell what was done.
+        texts[int(row)] = database.to_json(group[["field", "rule", "line", "says"]].to_dict("records"))
+    for row, what in enumerate(altered):
+        if what:
+            before = database.from_json(texts[row])
+            note = {"field": "", "rule": "control_characters", "line": "", "says": f"Removed before storing: {what}."}
+            texts[row] = database.to_json([*before, note])
+    return pd.Series(texts, dtype="str")
+
+
+def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None:
+    """Stages the customers to create; one that exists by now keeps its CustomerID."""
+    if customers.empty:
+        return
+    made, _ = language.load("customer").apply(Frames(customers, customers.iloc[:0].assign(**{LINE: 0})))
+    rows = [
+        {
+            "key": key,
+            "batch_id": 0,  # several batches may need it; `load` of the first creates it
+            "version": datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
+            "state": "ready",
+            "document": _nested(document),
+        }
+        for key, document in zip(customers["customer_key"].tolist(), made.head.to_dict("records"), strict=True)
+    ]
+    statement = insert(stage_customer)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[stage_customer.c.key],
+            set_={"document": statement.excluded.document},
+            where=stage_customer.c.customer_id.is_(None),
+        ),
+        rows,
+    )
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"ExternalIDs[0].ID": x, "BillingAddress.City": y} -> a document; what is missing is absent."""
+    document: dict[str, Any] = {}
+    for path, value in flat.items():
+        if value is None or value is pd.NA or value != value:
+            continue
+        *parents, last = path.split(".")
+        place: Any = document
+        for name in parents:
+            if name.endswith("]"):
+                name, number = name[:-1].split("[")
+                entries = place.setdefault(name, [])
+                while len(entries) <= int(number):
+                    entries.append({})
+                place = entries[int(number)]
+            else:
+                place = place.setdefault(name, {})
+        place[last] = value
+    return document
+
+
+def _with_unreadable(
+    head: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Documents that no frame can hold join as dead rows with their reasons."""
+    if parsed.problems.empty:
+        return head, found
+    positions = sorted(set(parsed.problems[ROW].tolist()))
+    rows = {position: len(head) + number for number, position in enumerate(positions)}
+    dead = pd.DataFrame(
+        {
+            "key": pd.Series([keys[position] for position in positions], dtype="str"),
+            "state": "dead",
+            "warnings": "[]",
+            "cancelled": False,
+            "record_shipments": False,
+        }
+    )
+    unread = parsed.problems.assign(**{ROW: parsed.problems[ROW].map(rows)})
+    return pd.concat([head, dead], ignore_index=True).astype(head.dtypes.to_dict()), problems.concat([found, unread])
+
+
+def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[dict]:
+    """What a person should hear of at once."""
+    told = warnings[warnings["rule"].isin(rules.ALERTS)]
+    alerts = [
+        {
+            "kind": row.rule,
+            "key": row.value if row.rule == "site_not_configured" else f"order {keys.iloc[int(row._1)]}",
+            "title": f"Order {keys.iloc[int(row._1)]}: {row.rule.replace('_', ' ')}",
+            "body": f"{row.says} {row.do}",
+            "severity": "notice",
+            "window": ONCE if row.rule == "site_not_configured" else timedelta(hours=4),
+        }
+        for row in told.itertuples(index=False)
+    ]
+    if unknown:
+        names = ", ".join(sorted(unknown)[:10])
+        alerts.append(
+            {
+                "kind": "schema_drift",
+                "key": names,
+                "title": "Channel Advisor sends fields that its contract does not name",
+                "body": f"{names}. They are ignored; look whether one of them matters.",
+                "severity": "notice",
+                "window": ONCE,
+            }
+        )
+    return alerts
+
+
+# ---- shipments that the channel has made ---------------------------------------------------------------------------
+
+
+def shipment(document: Mapping[str, Any], units_per_kit: Mapping[str, int]) -> dict[str, Any]:
+    """A Channel Advisor shipment as TIMS's ShipmentCreate, with `units` by ExternalLineID in place of Lines.
+
+    A kit's units become units of its parts: `units_per_kit` has one entry per line of the sales order.
+    """
+    parts = {
+        "ExternalReference": str(document["ShipmentID"]),
+        "ShippedAt": times.write(times.read(document["ShippedDate"])),
+        "Carrier": document.get("Carrier"),
+        "ServiceLevel": document.get("ServiceClass"),
+        "TrackingNumber": document.get("TrackingNumber"),
+    }
+    units: dict[str, int] = {}
+    for item in document["Items"]:
+        for line, per_kit in units_per_kit.items():
+            if line.partition(":")[0] == str(item["OrderItemID"]):
+                units[line] = units.get(line, 0) + int(item["Quantity"]) * per_kit
+    return {**{name: value for name, value in parts.items() if value is not None}, "units": units}
+
+
+def shipment_without_record(key: str, moment: datetime, units: Mapping[str, int]) -> dict[str, Any]:
+    """The shipment of an order that reads as shipped although the channel lists none: all shipped units, at the time
+    of the order's last change."""
+    return {"ExternalReference": f"order-{key}", "ShippedAt": times.write(moment), "units": dict(units)}
+
+
+def shipment_lines(
+    units: Mapping[str, int], lines: Sequence[Mapping[str, Any]], open_units: dict[int, int]
+) -> list[dict[str, int]]:
+    """Lines of ShipmentCreate: never more than is open of a line; `open_units` by LineNo is taken down."""
+    taken: list[dict[str, int]] = []
+    for line in lines:
+        quantity = min(units.get(line["ExternalLineID"], 0), open_units[line["LineNo"]])
+        if quantity > 0:
+            open_units[line["LineNo"]] -= quantity
+            taken.append({"SalesOrderLineNo": line["LineNo"], "Quantity": quantity})
+    return taken

@@ -1,0 +1,45 @@
+"""The walk: batches through transform, check, load and confirm, one after the other.
+
+In: batch ids from extract. Out: their counts together. The command line walks like this; a DAG has a task for each
+step. Never: lets one stopped batch keep the others from walking on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from crossdock.errors import BatchStopped
+from crossdock.flows.base import Flow
+from crossdock.steps.check import check
+from crossdock.steps.confirm import confirm
+from crossdock.steps.load import load
+from crossdock.steps.transform import transform
+from crossdock.store import batches
+from crossdock.store.batches import Counts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+AFTER_EXTRACT = {"transform": transform, "check": check, "load": load, "confirm": confirm}
+
+
+def walk(
+    runtime: Runtime, flow: Flow, batch_ids: Sequence[int], report: Callable[[int, str], None] = lambda *_: None
+) -> Counts:
+    """Takes each batch through the four steps; `report` is told batch and step before each.
+
+    Raises the last BatchStopped when all others are done; any other error at once.
+    """
+    stopped: BatchStopped | None = None
+    for batch_id in batch_ids:
+        try:
+            for name, step in AFTER_EXTRACT.items():
+                report(batch_id, name)
+                step(runtime, flow, batch_id)
+        except BatchStopped as error:
+            stopped = error
+    if stopped:
+        raise stopped
+    with runtime.engine.begin() as connection:
+        return batches.counts(connection, list(batch_ids))
