@@ -1,8 +1,8 @@
-"""Buyers made up for the customers of the data: always the same person for the same number, in the form of their country.
+"""Buyers made up for the customers of the data: the same person for the same number, in the form of their country.
 
-In: a customer number (or a guest's invoice) and a country as the data spell it. Out: names, addresses, phones and e-mails
-as a site would pass them on, dirt included. Never: a real person; telephone numbers come from the ranges kept free for
-fiction where the country has some, own e-mail addresses end in example.com or example.org.
+In: a customer number (or a guest's invoice) and a country as the data spell it. Out: names, addresses, phones and
+e-mails as a site would pass them on, dirt included. Never: a real person; telephone numbers come from the ranges kept
+free for fiction where the country has some, own e-mail addresses end in example.com or example.org.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from sandbox.sites import Site
 
 TWO_SITE_COUNTRIES = frozenset(["United Kingdom", "Germany", "France"])
 FICTION = {
-    "GB": ("0207946####", "01134960###", "01144960###", "01154960###", "01164960###", "01174960###", "01184960###")
-    + ("01214960###", "01314960###", "01414960###", "01514960###", "01614960###", "01914980###", "02920180###"),
+    "GB": ("0207946####", "01134960###", "01144960###", "01154960###", "01164960###", "01174960###", "01184960###",
+           "01214960###", "01314960###", "01414960###", "01514960###", "01614960###", "01914980###", "02920180###"),
     "JE": ("0207946####",),
     "DE": ("03023125###", "06990009###", "08999998###"),
     "FR": ("019900####", "026191####", "035301####", "046571####", "053649####"),
     "AU": ("0491570###", "0491571###"),
     "US": ("51855501##", "77555501##", "40855501##"),
     "CA": ("41655501##", "51455501##"),
-}
+}  # fmt: skip
 NONSENSE = ("n/a", "0", "please e-mail", "000000", "1234", "-", "see order")
 HIDDEN = ("\u200b", "\u00a0", "\ufeff", "\t", "\u200e")
 
 
 @dataclass(frozen=True)
 class Buyer:
-    """One person (or company) at one address. `number` is None for guests; texts are clean, forms() makes them dirty."""
+    """One person (or company) at one address. `number` is None for guests. Texts are clean here."""
 
     key: str
     number: str | None
@@ -58,7 +58,7 @@ class Buyer:
 
 
 # How some buyers of the own shop are already in TIMS.
-KNOWN = (("email", 12), ("phone", 8), ("address", 8), ("twins", 4), ("inactive", 6), (None, 962))
+KNOWN = (("email", 14), ("phone", 9), ("address", 9), ("twins", 4), ("inactive", 6), (None, 958))
 
 
 def key_of(customer: str | None, country: str, invoice: str) -> str:
@@ -74,11 +74,12 @@ def known_to_tims(customer: str | None, country: str) -> str | None:
 def site_of(customer: str | None, country: str, invoice: str) -> Site:
     if known_to_tims(customer, country):
         return sites.WEB_SHOP
-    return sites.site_of(key_of(customer, country, invoice), country, invoice, two=is_two_site(customer, country, invoice))
+    two = is_two_site(customer, country, invoice)
+    return sites.site_of(key_of(customer, country, invoice), country, invoice, two=two)
 
 
 def is_two_site(customer: str | None, country: str, invoice: str) -> bool:
-    """Whether the buyer also uses a second site, spelled another way: never a guest, and always with phone and postal code."""
+    """Whether the buyer also uses a second site, spelled another way: never a guest; phone and postal code are given."""
     if customer is None or country not in TWO_SITE_COUNTRIES or known_to_tims(customer, country):
         return False
     return chance.share("two sites", key_of(customer, country, invoice)) < 0.25
@@ -173,6 +174,8 @@ def _phone(land: Country, key: str) -> str | None:
             digits = chance.fill(chance.pick(FICTION[region], "phone", key, attempt), "phone", key, attempt)
         else:
             example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+            if example is None:
+                return None
             digits = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)[:-4]
             digits += chance.fill("####", "phone", key, attempt)
         number = phonenumbers.parse(digits, region)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -76,7 +75,7 @@ class Codes:
 
 @dataclass
 class Catalogue:
-    """`roles` is by code in capitals: missing, blocked, ambiguous, discontinued, recased, alternate, kit; others are plain.
+    """`roles` is by code in capitals: missing, blocked, ambiguous, discontinued, recased, alternate, kit; else plain.
     `kits` is by code in capitals: (component SKU, units in one kit)."""
 
     codes: Codes
@@ -109,23 +108,26 @@ def build(invoices: Iterable[Invoice], *, created: datetime) -> Catalogue:
     stamp = created.strftime("%Y-%m-%dT%H:%M:%SZ")
     kits = [code for code, role in catalogue.roles.items() if role == "kit"]
     for code in kits:
-        parts = [chance.pick(plain, "part", code, n) for n in range(chance.between(2, 3, "parts", code))]
+        drawn = (chance.pick(plain, "part", code, n) for n in range(chance.between(2, 3, "parts", code)))
         catalogue.kits[code] = [
-            (part, 1 if n == 0 else chance.between(1, 3, "units", code, n)) for n, part in enumerate(dict.fromkeys(parts))
+            (part, 1 if n == 0 else chance.between(1, 3, "units", code, n))
+            for n, part in enumerate(dict.fromkeys(drawn))
         ]
     costs = {code: _cost(code, facts) for code, facts in sold.items()}
     for code, parts in catalogue.kits.items():
         costs[code] = sum(costs[part] * units for part, units in parts)
     for number, (code, facts) in enumerate(sold.items()):
         role = catalogue.roles.get(code)
+        parts = catalogue.kits.get(code, [])
         catalogue.spellings[code] = facts.spellings.most_common(1)[0][0]
-        catalogue.products.append(_product(number, catalogue.spellings[code], titles[code], facts, catalogue.kits.get(code), stamp))
+        catalogue.products.append(_product(number, catalogue.spellings[code], titles[code], facts, parts, stamp))
         for sku, alternates in _skus(code, role):
-            item = _item(sku, code, role, titles[code], facts, costs[code], catalogue.kits.get(code, []))
+            item = _item(sku, code, role, titles[code], facts, costs[code], parts)
             catalogue.items.append(item | {"AlternateSKUs": alternates})
             if role != "kit":
                 catalogue.quantities.append(_quantity(sku, facts.units))
     catalogue.items.append(_voucher())
+    catalogue.items.sort(key=lambda item: item["Type"] == "Kit")  # parts before kits
     return catalogue
 
 
@@ -158,8 +160,8 @@ def _roles(sold: dict[str, Sold]) -> dict[str, str]:
 
     size = len(sold)
     rare = [code for code, facts in sold.items() if 1 <= len(facts.orders) <= 2]
-    twice = [code for code in rare if re.fullmatch(r"\d{5}[A-Z]", code) and set(sold[code].spellings) == {code}]
-    give("ambiguous", twice, max(3, size // 900))
+    letters = [code for code, facts in sold.items() if 1 <= len(facts.orders) <= 4 and sum(map(str.isalpha, code)) > 1]
+    give("ambiguous", letters, max(2, size // 1500))
     give("missing", rare, max(6, size // 160))
     give("blocked", rare, max(4, size // 320))
     give("discontinued", sold, size // 50)
@@ -174,7 +176,7 @@ def _skus(code: str, role: str | None) -> list[tuple[str, list[str]]]:
     if role == "missing":
         return []
     if role == "ambiguous":
-        return [(code.lower(), []), (f"TG-{code}", [code.lower()])]
+        return [(code.lower(), []), (code.capitalize(), [])]
     if role == "recased":
         return [(code.lower(), [])]
     return [(f"TG-{code}", [code])] if role == "alternate" else [(code, [])]
@@ -208,7 +210,7 @@ def _item(
         "MinMarginPercent": chance.pick(("15.00", "20.00", "25.00", None), "margin", code),
         "TaxCategory": "standard",
         "WeightKg": f"{chance.between(20, 2500, 'weight', code) / 1000:.3f}",
-        "Images": [f"https://img.example.com/{code.lower().replace(' ', '-')}.jpg"] if chance.share("image", code) < 0.7 else [],
+        "Images": [f"https://img.example.com/{code.lower()}.jpg"] if chance.share("image", code) < 0.7 else [],
         "Attributes": {},
         "Status": {"blocked": "Blocked", "discontinued": "Discontinued"}.get(role or "", "Active"),
         "ChannelEligible": role != "blocked",
@@ -276,7 +278,7 @@ def _quantity(sku: str, units: int) -> dict:
     return {"SKU": sku, "Locations": rows, "TotalAvailable": sum(stock.values())}
 
 
-def _product(number: int, sku: str, title: str, facts: Sold, parts: list[tuple[str, int]] | None, stamp: str) -> dict:
+def _product(number: int, sku: str, title: str, facts: Sold, parts: list[tuple[str, int]], stamp: str) -> dict:
     return {
         "ProfileID": PROFILE,
         "SKU": sku,
@@ -290,7 +292,7 @@ def _product(number: int, sku: str, title: str, facts: Sold, parts: list[tuple[s
         "IsBlocked": False,
         "Attributes": [],
         "Images": [],
-        "BundleComponents": [{"SKU": part, "Quantity": units} for part, units in parts or []],
+        "BundleComponents": [{"SKU": part, "Quantity": units} for part, units in parts],
         "TotalAvailableQuantity": None if parts else facts.units,
         "CreatedDate": stamp,
     }

@@ -27,8 +27,8 @@ MOST_LINES = 10_000  # room for line ids within an order
 # What is wrong on purpose, per mille of the orders; None: nothing.
 DEFECTS = (
     ("total_mismatch", 3), ("third_decimal", 3), ("discount_above_goods", 3), ("discount_into_shipping", 3),
-    ("country_unknown", 2), ("postal_code_invalid", 5), ("street_too_long", 3), ("name_too_long", 2), ("city_too_long", 1),
-    ("currency_missing", 1.5), ("no_lines", 1.5), ("personal_data_gone", 2), ("nul", 1), (None, 969),
+    ("country_unknown", 2), ("postal_code_invalid", 5), ("street_too_long", 3), ("name_too_long", 2),
+    ("city_too_long", 1), ("currency_missing", 1.5), ("no_lines", 1.5), ("personal_data_gone", 2), ("nul", 1), (None, 969),
 )  # fmt: skip
 # Defects that make the order wrong by a rule of the design, and the rule's name.
 RULE_OF_DEFECT = {
@@ -44,6 +44,7 @@ RULE_OF_DEFECT = {
     "no_lines": "no_lines",
     "personal_data_gone": "personal_data_gone",
 }
+ADDRESS_DEFECTS = ("country_unknown", "postal_code_invalid", "street_too_long", "city_too_long")
 CARRIERS = {
     AMAZON_US: (("UPS", "Ground"), ("USPS", "Priority Mail"), ("FedEx", "2Day"), (None, None)),
     AMAZON_UK: (("Royal Mail", "1st Class"), ("Royal Mail", "Tracked 48"), ("DPD", "Next Day"), (None, None)),
@@ -115,9 +116,7 @@ def order(invoice: Invoice, catalogue: Catalogue) -> Order:
     defect = None if who.known else chance.weighted(DEFECTS, "defect", invoice.number)
     key = FIRST_ORDER + int(invoice.number)
     document = _head(key, invoice, who, site)
-    document["OrderItems"] = [
-        _item(key, n, line, site, catalogue) for n, line in enumerate(lines, start=1)
-    ]
+    document["OrderItems"] = [_item(key, n, line, site, catalogue) for n, line in enumerate(lines, start=1)]
     document["OrderItemCount"] = len(lines)
     made = Order(key, invoice, who, site, document, defect, actions)
     _amounts(made)
@@ -223,7 +222,7 @@ def _amounts(made: Order) -> None:
     header_discount = 0
     kind = chance.share("discount", number) if goods > 50_000 else 1.0
     if kind < 0.05 and on_lines:
-        discounts = [tenths(value, 100) if yes and value > 0 else 0 for value, yes in zip(values, is_goods, strict=True)]
+        discounts = [tenths(value, 100) * yes for value, yes in zip(values, is_goods, strict=True)]
     elif kind < 0.09:
         header_discount = tenths(goods, 50)
     elif kind < 0.10 and on_lines:
@@ -274,20 +273,21 @@ def equation(document: dict) -> int:
         ten_thousandths(item["UnitPrice"]) * item["Quantity"] + ten_thousandths(item["GiftWrapAmount"])
         for item in document["OrderItems"]
     )
-    plus = sum(ten_thousandths(document[name]) for name in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
-    return goods + plus - ten_thousandths(document["TotalDiscount"])
+    added = ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice")
+    return goods + sum(ten_thousandths(document[name]) for name in added) - ten_thousandths(document["TotalDiscount"])
 
 
-def goods_and_shipping(made: Order) -> tuple[int, int]:
-    """What discounts may be taken from: (goods less their discounts, shipping), ten-thousandths."""
+def goods_and_shipping(document: dict, actions: list[str]) -> tuple[int, int]:
+    """What discounts may be taken from: (goods less their discounts, shipping), ten-thousandths. `actions` may be longer
+    than the lines: a line that is not there yet, or no more, is the last."""
     goods = shipping = 0
-    for item, action in zip(made.document["OrderItems"], made.actions, strict=True):
+    for item, action in zip(document["OrderItems"], actions, strict=False):
         value = cents(ten_thousandths(item["UnitPrice"]) * item["Quantity"])
         if action in ("product", "voucher"):
             goods += value - ten_thousandths(item["DiscountAmount"])
         elif action == "shipping":
             shipping += value
-    return goods, shipping + ten_thousandths(made.document["TotalShippingPrice"])
+    return goods, shipping + ten_thousandths(document["TotalShippingPrice"])
 
 
 def _spoil(made: Order) -> None:
@@ -333,7 +333,7 @@ def _spoil(made: Order) -> None:
     elif defect == "nul":
         document["SpecialInstructions"] = "Ring twice.\u0000\u200b Thank you"
         address["Company"] = None if address["Company"] is None else address["Company"] + "\u0000"
-    if document["BillingAddress"] and defect in ("country_unknown", "postal_code_invalid", "street_too_long", "city_too_long"):
+    if defect in ADDRESS_DEFECTS:  # the copy must not differ from what it copies
         document["BillingAddress"] = None
 
 
@@ -346,7 +346,7 @@ def _discount_above(made: Order, *, into_shipping: bool) -> None:
             item["ShippingAmount"] = item["ShippingTaxAmount"] = None
     document["TotalShippingPrice"] = money(125_000)
     document["TotalDiscount"] = None
-    goods, shipping = goods_and_shipping(made)
+    goods, shipping = goods_and_shipping(document, made.actions)
     if goods <= 0:
         made.defect = None
     else:

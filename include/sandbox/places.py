@@ -84,7 +84,9 @@ COUNTRIES: dict[str, Country] = {
     "Australia": Country(
         "AU",
         "en_AU",
-        _towns("Sydney/NSW=20##; Newtown/NSW=2042; Melbourne/VIC=30##; Perth/WA=60##; Brisbane/QLD=40##; Hobart/TAS=70##"),
+        _towns(
+            "Sydney/NSW=20##; Newtown/NSW=2042; Melbourne/VIC=30##; Perth/WA=60##; Brisbane/QLD=40##; Hobart/TAS=70##"
+        ),
         (("NSW", "New South Wales"), ("VIC", "Victoria"), ("QLD", "Queensland")),
     ),
     "Spain": Country(
@@ -97,7 +99,9 @@ COUNTRIES: dict[str, Country] = {
         (("M", "Madrid"), ("B", "Barcelona"), ("SE", "Sevilla"), ("MA", "Málaga")),
     ),
     "Netherlands": Country(
-        "NL", "nl_NL", _towns("Amsterdam=10## TB; Rotterdam=30## JK; Utrecht=35## GE; 's-Hertogenbosch=52## HN; Delft=26## CA")
+        "NL",
+        "nl_NL",
+        _towns("Amsterdam=10## TB; Rotterdam=30## JK; Utrecht=35## GE; 's-Hertogenbosch=52## HN; Delft=26## CA"),
     ),
     "Portugal": Country("PT", "pt_PT", _towns("Lisboa=1250-0##; Porto=4050-1##; Coimbra=3000-1##; Évora=7000-5##")),
     "Belgium": Country("BE", "nl_BE", _towns("Brussel=10##; Antwerpen=20##; Gent=90##; Liège=40##; Namur=50##")),
@@ -107,14 +111,22 @@ COUNTRIES: dict[str, Country] = {
         _towns("Roma/RM=001##; Milano/MI=201##; Torino/TO=101##; Napoli/NA=801##; Firenze/FI=501##; Forlì/FC=471##"),
         (("RM", "Roma"), ("MI", "Milano"), ("TO", "Torino")),
     ),
-    "Switzerland": Country("CH", "de_CH", _towns("Zürich=80##; Genève=12##; Bern=30##; Neuchâtel=20##; St. Gallen=90##")),
-    "Sweden": Country("SE", "sv_SE", _towns("Stockholm=114 ##; Göteborg=413 ##; Malmö=211 ##; Umeå=903 ##; Örebro=702 ##")),
+    "Switzerland": Country(
+        "CH", "de_CH", _towns("Zürich=80##; Genève=12##; Bern=30##; Neuchâtel=20##; St. Gallen=90##")
+    ),
+    "Sweden": Country(
+        "SE", "sv_SE", _towns("Stockholm=114 ##; Göteborg=413 ##; Malmö=211 ##; Umeå=903 ##; Örebro=702 ##")
+    ),
     "Finland": Country("FI", "fi_FI", _towns("Helsinki=005##; Tampere=331##; Jyväskylä=401##; Hämeenlinna=131##")),
     "Israel": Country("IL", "he_IL", _towns("Tel Aviv-Yafo=61####0; Jerusalem=91####0; Haifa=31####0")),
     "Cyprus": Country("CY", "el_CY", _towns("Λευκωσία=10##; Λεμεσός=30##; Πάφος=80##; Λάρνακα=60##")),
-    "Poland": Country("PL", "pl_PL", _towns("Warszawa=00-###; Łódź=90-###; Kraków=30-###; Wrocław=50-###; Gdańsk=80-###")),
+    "Poland": Country(
+        "PL", "pl_PL", _towns("Warszawa=00-###; Łódź=90-###; Kraków=30-###; Wrocław=50-###; Gdańsk=80-###")
+    ),
     "Greece": Country("GR", "el_GR", _towns("Αθήνα=106 ##; Θεσσαλονίκη=546 ##; Πάτρα=262 ##")),
-    "Hong Kong": Country("HK", "en_GB", _towns("Tsim Sha Tsui/Kowloon; Central/Hong Kong Island; Sha Tin/New Territories")),
+    "Hong Kong": Country(
+        "HK", "en_GB", _towns("Tsim Sha Tsui/Kowloon; Central/Hong Kong Island; Sha Tin/New Territories")
+    ),
     "Singapore": Country("SG", "en_GB", _towns("Singapore=5460##; Singapore=3081##; Singapore=4086##")),
     "Iceland": Country("IS", "is_IS", _towns("Reykjavík=101; Akureyri=600; Hafnarfjörður=220")),
     "Lebanon": Country("LB", "en_GB", _towns("Beirut=2038 3054; Beirut=1107 2810; Tripoli=1300")),
@@ -135,7 +147,9 @@ COUNTRIES: dict[str, Country] = {
     "USA": Country(
         "US",
         "en_US",
-        _towns("Albany/NY=122##; Reno/NV=895##; San José/CA=951##; Austin/TX=787##; Portland/OR=972##; Boston/MA=021##"),
+        _towns(
+            "Albany/NY=122##; Reno/NV=895##; San José/CA=951##; Austin/TX=787##; Portland/OR=972##; Boston/MA=021##"
+        ),
         (("NY", "New York"), ("CA", "California"), ("TX", "Texas"), ("OR", "Oregon")),
     ),
     "Malta": Country("MT", "en_GB", _towns("Valletta=VLT 1###; Sliema=SLM 1###; Naxxar=NXR 0+")),

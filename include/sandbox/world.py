@@ -25,13 +25,19 @@ import msgspec
 from sandbox import buyers, orders, sites
 from sandbox.buyers import Buyer
 from sandbox.catalogue import Catalogue, build
-from sandbox.lives import State, life, patch
+from sandbox.lives import LONGEST, State, life, patch
 from sandbox.orders import Order
 from sandbox.places import COUNTRIES
 from sandbox.transactions import Invoice, read
 from sandbox.truth import Expectation, expectation
 
 CHANNEL_ADVISOR, TIMS = "channel_advisor", "tims"
+COMPANY = {
+    "CompanyName": "Lantern & Hearth Ltd",
+    "TimeZone": "Europe/London",
+    "BaseCurrency": "GBP",
+    "FiscalYearStart": "01-01",
+}
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -76,10 +82,11 @@ class World:
     def catalogue(self) -> Catalogue:
         return build(self.invoices, created=self.start - timedelta(days=90))
 
-    def orders(self) -> Iterator[Order]:
-        """All orders by time of the transaction, complete."""
+    def orders(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Order]:
+        """The orders of the transactions with start <= at < end, by time, complete."""
         for invoice in self._by_time:
-            yield orders.order(invoice, self.catalogue)
+            if (start is None or invoice.at >= start) and (end is None or invoice.at < end):
+                yield orders.order(invoice, self.catalogue)
 
     @cached_property
     def _by_time(self) -> list[Invoice]:
@@ -89,14 +96,15 @@ class World:
         """The cancellations of the data (C…): goods that came back. Nothing is sent for them yet."""
         return (invoice for invoice in self.invoices if invoice.is_return)
 
-    def lives(self) -> Iterator[tuple[Order, list[State]]]:
-        for order in self.orders():
-            states = life(order, self.catalogue)
-            yield order, states
+    def lives(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[tuple[Order, list[State]]]:
+        """The same orders, and what happens to each of them, also later."""
+        for order in self.orders(start, end):
+            yield order, life(order, self.catalogue)
 
     def masters(self, at: datetime | None = None) -> Iterator[Event]:
         """What both systems hold before the first order, as of `at`."""
-        at = at or self.start
+        at = at or self.start - timedelta(days=1)
+        yield Event("company", at, TIMS, "company", COMPANY)
         for document in sites.documents():
             yield Event(f"site:{document['SiteID']}", at, CHANNEL_ADVISOR, "site", document)
         for document in sites.centers():
@@ -112,8 +120,8 @@ class World:
             yield Event(f"customer:{document['CustomerID']}", at, TIMS, "customer", document)
 
     def customers(self) -> Iterator[dict[str, Any]]:
-        """Customers that TIMS had before: some buyers of the web shop, found by e-mail, by phone and postal code, by name
-        and address; one of them inactive, and some there twice."""
+        """Customers that TIMS had before: some buyers of the web shop, to be found by e-mail, by phone and postal code, by
+        name and address; some inactive, and some there twice."""
         numbers = dict.fromkeys((i.customer, i.country) for i in self.invoices if i.customer and i.is_order)
         for customer, country in numbers:
             kind = buyers.known_to_tims(customer, country)
@@ -124,32 +132,34 @@ class World:
                     yield _customer(who, kind, f"C-{customer}-2")
 
     def events(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Event]:
-        """Orders, their changes and shipments with start <= at < end, sorted by (at, id); masters are not among them."""
+        """Orders, their changes and shipments with start <= at < end, sorted by (at, id); no masters."""
+        first = start or self.first
+        last = end or self.last + LONGEST
         pending: list[tuple[datetime, str, Event]] = []
-        for order, states in self.lives():
+        for order, states in self.lives(first - LONGEST, last):
             while pending and pending[0][0] < order.invoice.at:
                 yield heapq.heappop(pending)[2]
-            if end is not None and order.invoice.at >= end:
-                break
             for event in _events(order, states):
-                if (start is None or event.at >= start) and (end is None or event.at < end):
+                if first <= event.at < last:
                     heapq.heappush(pending, (event.at, event.id, event))
         while pending:
             yield heapq.heappop(pending)[2]
 
-    def expectations(self, end: datetime | None = None, reads: Sequence[datetime] | None = None) -> dict[int, Expectation]:
-        """The truth about every order that has arrived before `end`, by ChannelAdvisorOrderID. `reads`: the moments at which
-        the pipeline reads (None: it misses no state)."""
+    def expectations(
+        self, end: datetime | None = None, reads: Sequence[datetime] | None = None
+    ) -> dict[int, Expectation]:
+        """The truth about every order that has arrived before `end`, by ChannelAdvisorOrderID. `reads`: the moments at
+        which the pipeline reads (None: it misses no state)."""
         found = {}
-        for order, states in self.lives():
+        for order, states in self.lives(end=end):
             present = [state for state in states if end is None or state.at < end]
             if present:
                 found[order.id] = expectation(order, present, self.catalogue, reads)
         return found
 
     def pages(self, folder: Path, page_size: int = 100, base_url: str = "http://127.0.0.1:8601") -> dict[str, int]:
-        """Write list pages of all orders, each with ALL its lines, as `orders-000000.json` and so on; every page but the
-        last has the nextLink of the next one, by its file name. Returns how many pages, orders, lines and bytes."""
+        """Write list pages of all orders, each with ALL its lines, as `orders-000000.json` and so on; every page but
+        the last links to the next one by its file name. Returns how many pages, orders, lines and bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         counts = {"pages": 0, "orders": 0, "lines": 0, "bytes": 0}
         rows: list[dict[str, Any]] = []
