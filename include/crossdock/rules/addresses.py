@@ -127,13 +127,15 @@ def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = 
             findings.append(Finding(part, "missing_field", "", "{field} is empty; TIMS needs it.", _EDIT))
     code = books.country(country, postal) if country else None
     if country and code is None:
+        several = books.several(country)
         findings.append(
             Finding(
                 "Country",
                 "country_unknown",
                 country,
-                f'{{field}} is "{country}"; neither the lookup nor ISO 3166 has a country of this name'
-                + (f" for the postal code {postal}." if postal else "."),
+                f'{{field}} is "{country}": {" or ".join(several)}, and postal code "{postal or ""}" decides nothing.'
+                if several
+                else f'{{field}} is "{country}"; neither the lookup nor ISO 3166 has a country of this name.',
                 "Add the name to config/lookups/countries.csv, or edit this record's payload, then replay.",
             )
         )
@@ -239,6 +241,11 @@ class _Books:
         if len(codes) > 1:
             codes = tuple(code for code in codes if postal and postal_code(code, postal))
         return codes[0] if len(codes) == 1 else None
+
+    def several(self, given: str) -> tuple[str, ...]:
+        """The codes between which a postal code has to decide."""
+        codes = self._countries.get(fold(given), ())
+        return codes if len(codes) > 1 else ()
 
     def region(self, country: str, given: str) -> str | None:
         key = fold(given)

@@ -164,18 +164,13 @@ class Book:
 
     def add(self, kind: str, value: str, customer: str) -> None:
         self.by_key.setdefault((kind, value), set()).add(customer)
-        if kind == "external":
-            site, _, buyer_id = value.rpartition(":") if value.count(":") < 2 else _parted(value)
+        if kind == "external" and value.count(":") >= 2:
+            profile, site, buyer_id = value.split(":", 2)
             if not buyer_id.startswith(_ORDER):
-                self.accounts.setdefault((customer, site), set()).add(value)
+                self.accounts.setdefault((customer, f"{profile}:{site}"), set()).add(value)
 
 
 _ORDER = "order:"  # marks the external id of a guest, which names an order and no account
-
-
-def _parted(value: str) -> tuple[str, str, str]:
-    profile, site, buyer_id = value.split(":", 2)
-    return f"{profile}:{site}", ":", buyer_id
 
 
 @rule(

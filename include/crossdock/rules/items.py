@@ -274,6 +274,7 @@ def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.Dat
             **amounts,
             "TaxRemittedBy": column(frames.head, "TaxRemittedBy").array.take(row),
             "KitParentSKU": sku.take(np.where(kit, take["item"][line], -1), allow_fill=True),
+            "UnitsPerKit": units,
             "QuantityShipped": take["UnitsShipped"][line] * units,
             "QuantityCancelled": take["UnitsCancelled"][line] * units,
         }

@@ -166,6 +166,7 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
         + sum(amount(head, n) for n in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
         + _sums(amount(lines, "GiftWrapAmount"), row, orders)
     )
+    unknowable = _sums(large.astype(np.int64), row, orders) > 0
     troubles = problems.concat(found)
     settled = Settled(
         quantity=quantity,
@@ -178,7 +179,7 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
         shipping_tax=shipping_tax,
         gift_wrap=carried["GiftWrapAmount"],
         rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
-        parts=parts,
+        parts=np.where(unknowable, amount(head, "TotalPrice"), parts),
         refused=troubles["_row"].to_numpy(),
     )
     return settled, troubles

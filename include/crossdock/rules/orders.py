@@ -64,6 +64,8 @@ def enrich(
     settled, money_problems = money.settle(frames)
     lines, line_problems = items.target_lines(frames, settled, known)
     totals, total_problems = money.total(frames, settled, lines)
+    cut = _incomplete(frames)
+    total_problems = total_problems[~total_problems["_row"].isin(cut["_row"])]  # of half an order no total holds
 
     head = pd.concat([frames.head, state, totals], axis=1)
     documents, document_problems, document_warnings = document(head, settings)
@@ -81,7 +83,7 @@ def enrich(
     found = _relevant(
         head,
         [
-            state_problems, _incomplete(frames), code_problems, line_problems, money_problems, total_problems,
+            state_problems, cut, code_problems, line_problems, money_problems, total_problems,
             document_problems, customer_problems,
         ],
         [address_problems, who_problems],

@@ -53,7 +53,7 @@ CODES = {
     "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed"),
 }
 CANCELLED_FIRST = "cancelled before it was loaded"
-OLDER_VERSION = "an older version: a newer one has been read"
+OLDER_VERSION = "not the newest version that was read"
 HEAD_WRITES = (
     "linked", "verdict", "verdict_reason", "TimsOrderStatus", "FinalStatus", "TimsPaymentStatus",
     "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "location", "personal_data",
@@ -174,7 +174,7 @@ def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
     quantity, shipped, cancelled = (
         lines[name].fillna(0).to_numpy(dtype=np.int64) for name in ("Quantity", "QuantityShipped", "QuantityCancelled")
     )
-    above = np.flatnonzero(shipped + cancelled > quantity)
+    above = np.flatnonzero(shipped + cancelled > np.maximum(quantity, 0))
     done = status.isin(["Shipped", "Returned"]).to_numpy(dtype=bool)[row]
     off = (status == "Cancelled").to_numpy(dtype=bool)[row]
     shipped = np.where(done, np.maximum(shipped, quantity - cancelled), shipped)
@@ -209,11 +209,11 @@ def _unknown(head: pd.DataFrame, field: str, code: str, allowed: Collection[str]
 
 
 def _older(head: pd.DataFrame, newest: pd.Series | None) -> np.ndarray:
-    """Rows that a newer version of the same order beats, in this batch or before it."""
+    """Rows that a newer version of the same order beats, in this batch or before it; of equal ones the last stands."""
     order, moment = head["ChannelAdvisorOrderID"], sortable(column(head, "UpdatedDate"))
     frame = pd.DataFrame({"order": order.to_numpy(dtype=object), "moment": moment.to_numpy(dtype=object, na_value="")})
     best = frame["order"].map(frame.groupby("order", dropna=False)["moment"].max())
-    older = (frame["moment"] < best).to_numpy(dtype=bool)
+    older = ((frame["moment"] < best) | frame.duplicated(keep="last")).to_numpy(dtype=bool, copy=True)
     if newest is not None and len(newest):
         before = frame["order"].map(sortable(newest)).fillna("")
         older |= (frame["moment"] < before).to_numpy(dtype=bool)
