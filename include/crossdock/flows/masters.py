@@ -10,6 +10,7 @@ from datetime import timedelta
 import msgspec
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.flows.base import Head, Resource
 from crossdock.rules import customers, settings
@@ -91,12 +92,12 @@ def _merge_customers(connection: sa.Connection, batch_id: int) -> None:
     table = raw_customers
     newest = (
         sa.select(table.c.key, table.c.payload)
-        .distinct(table.c.key)
+        .ext(distinct_on(table.c.key))
         .where(table.c.batch_id == batch_id)
         .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
     )
     wanted = set(merged)
-    documents = [payload for key, payload in connection.execute(newest).tuples() if key in wanted]
+    documents = [payload for key, payload in connection.execute(newest) if key in wanted]
     connection.execute(sa.delete(ref_customer_key).where(ref_customer_key.c.customer_id.in_(wanted)))
     add_customer_keys(connection, documents)
 

@@ -86,7 +86,7 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
     states = dict(
         connection.execute(
             sa.select(stage.c.state, sa.func.count()).where(stage.c.batch_id == batch_id).group_by(stage.c.state)
-        ).tuples()
+        )
     )
     batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == batch_id)).one()
     counts = Counts(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from crossdock.errors import ConfigError
 from crossdock.store.tables import ops_audit
@@ -130,7 +130,7 @@ def carry_edits(connection: sa.Connection, flow: str, keys: Sequence[str]) -> di
     """(payload when edited, edited payload) of the newest edited dead letter of each key, for `reapply`."""
     rows = connection.execute(
         sa.select(table.c.key, table.c.edited_from, table.c.edited_payload)
-        .distinct(table.c.key)
+        .ext(distinct_on(table.c.key))
         .where(
             table.c.flow == flow,
             table.c.edited_payload.is_not(None),
@@ -139,7 +139,7 @@ def carry_edits(connection: sa.Connection, flow: str, keys: Sequence[str]) -> di
         )
         .order_by(table.c.key, table.c.id.desc())
     )
-    return {key: (before, after) for key, before, after in rows.tuples()}
+    return {key: (before, after) for key, before, after in rows}
 
 
 def reapply(document: Any, before: Any, after: Any) -> Any:
@@ -166,7 +166,7 @@ def edited(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[st
             table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
         )
     )
-    return {key: (payload, version) for key, payload, version in rows.tuples()}
+    return {key: (payload, version) for key, payload, version in rows}
 
 
 def dead_row(connection: sa.Connection, stage: sa.Table, key: str, batch_id: int, version: Any) -> None:

@@ -16,6 +16,7 @@ from hashlib import blake2b
 
 import psycopg2
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
@@ -109,7 +110,7 @@ def claim(connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch
         return []
     newest = (
         sa.select(table.c.key, table.c.hash)
-        .distinct(table.c.key)
+        .ext(distinct_on(table.c.key))
         .where(table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
         .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
         .subquery()
@@ -135,7 +136,7 @@ def payloads(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[
             table.c.altered,
             table.c.payload.cast(sa.Text),
         )
-        .distinct(table.c.key)
+        .ext(distinct_on(table.c.key))
         .where(table.c.batch_id == batch_id)
         .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
     )
@@ -170,7 +171,7 @@ def documents(
     """(key, version, payload) of some records of a batch, parsed: for the few that become dead letters."""
     newest = (
         sa.select(table.c.key, table.c.version, table.c.payload)
-        .distinct(table.c.key)
+        .ext(distinct_on(table.c.key))
         .where(
             table.c.batch_id == batch_id,
             table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),

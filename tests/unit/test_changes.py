@@ -1,0 +1,172 @@
+"""The plan that brings a sales order in TIMS to what the channel says."""
+
+import copy
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossdock.rules.changes import Desired, plan
+
+ADDRESS = {"Name": "Ana Ortiz", "Line1": "12 Elm St", "City": "Albany", "CountryCode": "US"}
+
+
+def line(number: int, quantity: int = 3, shipped: int = 0, cancelled: int = 0) -> dict:
+    return {
+        "LineNo": number,
+        "ExternalLineID": f"5{number}",
+        "SKU": f"SKU-{number}",
+        "Quantity": quantity,
+        "Price": "2.50",
+        "DiscountAmount": "0.00",
+        "TaxAmount": "0.40",
+        "TaxRemittedBy": "Seller",
+        "KitParentSKU": None,
+        "QuantityShipped": shipped,
+        "QuantityCancelled": cancelled,
+        "QuantityInvoiced": 0,
+        "QuantityReturned": 0,
+    }
+
+
+def order(*lines: dict, status: str = "Allocated", **more: object) -> dict:
+    lines = lines or (line(1), line(2))
+    return {
+        "SalesOrderID": "SO-1",
+        "OrderStatus": status,
+        "RowVersion": 1,
+        "ShippingMethod": "UPS Ground",
+        "ShippingAddress": {**ADDRESS, "Line2": None},
+        "BillingAddress": None,
+        "PaymentStatus": "Paid",
+        "Notes": "Order 1.",
+        "ShippingAmount": "8.00",
+        "ShippingDiscountAmount": "0.00",
+        "ShippingTaxAmount": "0.00",
+        "ShippingTaxRemittedBy": "Seller",
+        "GiftWrapAmount": "0.00",
+        "DiscountTotal": "0.00",
+        "TaxTotal": "0.80",
+        "TotalAmount": "23.80",
+        "LineItems": [copy.deepcopy(each) for each in lines],
+        **more,
+    }
+
+
+WRITTEN = ("ExternalLineID", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "TaxRemittedBy")
+
+
+def document(current: dict, **changes: object) -> dict:
+    """What would be sent to create `current`, prices with four places as the store writes them."""
+    made = {name: value for name, value in current.items() if name not in ("SalesOrderID", "RowVersion", "OrderStatus")}
+    made["ShippingAddress"] = ADDRESS
+    made["LineItems"] = [{**{n: each[n] for n in WRITTEN}, "Price": "2.5000"} for each in current["LineItems"]]
+    return {**made, "OrderStatus": "Open", **changes}
+
+
+def test_an_order_that_agrees_needs_nothing():
+    current = order()
+    assert plan(current, Desired(document(current), {}), may_release=True) == ([], [])
+
+
+def test_a_new_address_is_patched_alone():
+    current = order()
+    moved = {**ADDRESS, "Line1": "9 Oak Ave"}
+    actions, refusals = plan(current, Desired(document(current, ShippingAddress=moved), {}), may_release=True)
+    assert not refusals
+    assert [(a.operation, dict(a.body)) for a in actions] == [("update", {"ShippingAddress": moved})]
+
+
+def test_personal_data_that_vanished_do_not_overwrite_what_tims_has():
+    current = order()
+    gone = document(current)
+    del gone["ShippingAddress"]
+    assert plan(current, Desired(gone, {}), may_release=True) == ([], [])
+
+
+def test_changed_lines_go_with_all_totals():
+    current = order()
+    wanted = document(current, TotalAmount="26.30")
+    wanted["LineItems"][0]["Quantity"] = 4
+    (action,), _ = plan(current, Desired(wanted, {}), may_release=True)
+    assert set(action.body) >= {"LineItems", "TotalAmount", "TaxTotal", "DiscountTotal", "ShippingAmount"}
+
+
+def test_a_whole_cancellation_of_an_untouched_order_is_one_call():
+    current = order()
+    (action,), _ = plan(current, Desired(document(current), {}, cancel_all=True), may_release=True)
+    assert (action.operation, action.path) == ("cancel", "/cancel")
+
+
+def test_a_whole_cancellation_of_a_shipped_order_cancels_only_what_is_open():
+    current = order(line(1, shipped=2), line(2, shipped=3), status="PartiallyFulfilled")
+    actions, refusals = plan(current, Desired(document(current), {}, cancel_all=True), may_release=True)
+    assert not refusals
+    assert [(a.path, a.body["Quantity"]) for a in actions] == [("/lines/1/cancel", 1)]
+
+
+def test_cancelled_units_are_cancelled_once():
+    current = order(line(1, cancelled=1), line(2))
+    (action,), _ = plan(current, Desired(document(current), {"51": 2}), may_release=True)
+    assert action.body["Quantity"] == 1
+    assert plan(order(line(1, cancelled=2), line(2)), Desired(document(current), {"51": 2}), may_release=True) == ([], [])
+
+
+def test_units_cancelled_on_the_channel_after_they_were_shipped_are_refused_in_words():
+    current = order(line(1, shipped=3), line(2), status="PartiallyFulfilled")
+    actions, (refusal,) = plan(current, Desired(document(current), {"51": 1}), may_release=True)
+    assert actions == []
+    assert refusal.code == "cancel_too_late"
+    assert "SKU-1" in refusal.message
+
+
+def test_a_change_of_a_fulfilled_order_is_refused_but_its_payment_state_is_not():
+    current = order(line(1, shipped=3), line(2, shipped=3), status="Fulfilled")
+    paid = document(current, PaymentStatus="Refunded")
+    assert [a.operation for a in plan(current, Desired(paid, {}), may_release=True)[0]] == ["update"]
+    moved = document(current, ShippingMethod="DHL Express")
+    assert plan(current, Desired(moved, {}), may_release=True)[1][0].code == "change_too_late"
+
+
+def test_a_hold_that_a_person_set_in_tims_stays():
+    current = order(status="OnHold")
+    assert plan(current, Desired(document(current), {}), may_release=False) == ([], [])
+    assert [a.operation for a in plan(current, Desired(document(current), {}), may_release=True)[0]] == ["release"]
+
+
+def test_an_unpaid_order_is_held():
+    current = order()
+    wanted = document(current, OrderStatus="OnHold", PaymentStatus="Unpaid")
+    assert [a.operation for a in plan(current, Desired(wanted, {}), may_release=True)[0]] == ["update", "hold"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5
+    ),
+    st.booleans(),
+)
+def test_a_plan_never_cancels_more_than_is_open_and_its_repeat_does_nothing(rows, cancel_all):
+    lines = []
+    for number, (quantity, shipped, cancelled, _) in enumerate(rows, 1):
+        shipped = min(shipped, quantity)
+        lines.append(line(number, quantity, shipped, min(cancelled, quantity - shipped)))
+    current = order(*lines, status="PartiallyFulfilled" if any(x["QuantityShipped"] for x in lines) else "Allocated")
+    wanted = {each["ExternalLineID"]: min(row[3], row[0]) for each, row in zip(lines, rows, strict=True)}
+    desired = Desired(document(current), wanted, cancel_all)
+    actions, refusals = plan(current, desired, may_release=True)
+    if refusals:
+        assert actions == []
+        return
+    for action in actions:
+        for each in current["LineItems"]:
+            if action.operation == "cancel" or action.path == f"/lines/{each['LineNo']}/cancel":
+                open_units = each["Quantity"] - each["QuantityShipped"] - each["QuantityCancelled"]
+                units = open_units if action.operation == "cancel" else action.body["Quantity"]
+                assert 0 <= units <= open_units
+                each["QuantityCancelled"] += units
+    again, refused = plan(current, desired, may_release=True)
+    assert not refused
+    if all(x["QuantityShipped"] + x["QuantityCancelled"] == x["Quantity"] for x in current["LineItems"]):
+        current["OrderStatus"] = "Cancelled"
+        again, refused = plan(current, desired, may_release=True)
+    assert [a for a in again if a.operation in ("cancel", "cancel_line")] == []
