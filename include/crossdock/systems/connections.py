@@ -114,13 +114,14 @@ def _extra(name: str, extra: Any) -> dict[str, Any]:
 
 
 def _base_url(name: str, parts: dict[str, Any]) -> str:
-    """Scheme, host, port and path of the API. The scheme comes from the host, else from schema, else from the type."""
-    host = _text(parts.get("host")).strip().rstrip("/")
+    """Scheme, host, port and path of the API. The scheme comes from the host, else from schema; else it is https."""
+    host = _text(parts.get("host")).strip()
     if not host:
         raise _broken(name, "has no host")
     if "://" not in host:
-        schema = _text(parts.get("schema")).lower() or _text(parts.get("conn_type")).lower()
-        host = f"{schema if schema in ('http', 'https') else 'https'}://{_bracketed(host)}"
+        schema = _text(parts.get("schema")).lower()
+        plain = schema == "http" or (schema != "https" and parts.get("conn_type") != "https" and _is_loopback(host))
+        host = f"{'http' if plain else 'https'}://{_bracketed(host)}"
     try:
         url = urlsplit(host)
         port = url.port or (int(parts["port"]) if parts.get("port") else None)
@@ -136,7 +137,7 @@ def _base_url(name: str, parts: dict[str, Any]) -> str:
             do=f"Write https:// in the host of {variable(name)}; http is for this machine only.",
             system=name,
         )
-    return f"{url.scheme}://{_bracketed(url.hostname)}{f':{port}' if port else ''}{url.path}"
+    return f"{url.scheme}://{_bracketed(url.hostname)}{f':{port}' if port else ''}{url.path.rstrip('/')}"
 
 
 def _bracketed(host: str) -> str:

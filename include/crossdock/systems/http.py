@@ -52,6 +52,16 @@ TOKEN_MARGIN = 60.0  # seconds before its end that a token is renewed
 TOKEN_REFUSED_SECONDS = 10.0  # how long refused credentials are not tried again
 
 
+def _without_query(record: logging.LogRecord) -> bool:
+    """urllib3 logs whole URLs at debug level, and a query may ask for a person's e-mail."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+    return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_without_query)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer with a status of success."""
@@ -299,7 +309,7 @@ class Http:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, Lost) else None
         first, longest = self.limits.first_pause_seconds, self.limits.longest_pause_seconds
-        growing = tenacity.wait_exponential_jitter(first, longest, jitter=first)
+        growing = tenacity.wait_exponential_jitter(multiplier=first, max=longest, jitter=first)
         return min(max(asked or 0.0, growing(state)), longest)
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
@@ -329,7 +339,7 @@ class Tokens:
         self._refusal: tuple[float, AuthError] | None = None
 
     def get(self) -> str:
-        """A token that lives for a while yet. AuthError is remembered for a while: no second try of refused credentials."""
+        """A token that lives for a while yet. An AuthError is kept for a while: no second try of refused logins."""
         token = self._token
         if token and time.monotonic() < self._until:
             return token

