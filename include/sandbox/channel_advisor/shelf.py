@@ -1,0 +1,73 @@
+"""How documents are kept: under which id, found by which terms, unique by which keys.
+
+In: whole documents and the moment of their change. Out: stored documents. Never: a document without UpdatedDate, or a
+rule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.channel_advisor import account
+from sandbox.channel_advisor.rules import Document
+from sandbox.kernel import clock
+from sandbox.kernel.store import Row, Terms, Transaction
+
+
+def _order_terms(order: Document) -> list[tuple[str, Any]]:
+    marks = [(f"exported/{name}", int(name in order["Exported"])) for name in account.APPLICATIONS]
+    return [("profile", order["ProfileID"]), ("site", order["SiteID"]), ("status", order["OrderStatus"]), *marks]
+
+
+TERMS: dict[str, Terms] = {
+    "order": _order_terms,
+    "shipment": lambda doc: [("profile", doc["ProfileID"]), ("order", doc["ChannelAdvisorOrderID"])],
+    "product": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
+    "distribution_center": lambda doc: [("profile", doc["ProfileID"])],
+}
+
+
+def put_order(tx: Transaction, order: Document, at: int) -> Document:
+    """Write an order as changed at this moment. Answers it as stored."""
+    order = order | {"UpdatedDate": clock.text(at)}
+    tx.put("order", order["ChannelAdvisorOrderID"], order, modified=at)
+    return order
+
+
+def claim_order(tx: Transaction, order: Document, number: int) -> int:
+    """Take a site's own order number for an order. Answers the order that has it."""
+    return int(tx.claim("OrderID", f"{order['ProfileID']}/{order['SiteID']}/{order['OrderID']}", number))
+
+
+def put_shipment(tx: Transaction, shipment: Document, at: int) -> Document:
+    """Write a shipment as changed at this moment and take its key. Answers it as stored."""
+    stamp = clock.text(at)
+    shipment = {"CreatedDate": stamp, **shipment, "UpdatedDate": stamp}
+    number, order = shipment["ShipmentID"], shipment["ChannelAdvisorOrderID"]
+    tx.put("shipment", number, shipment, modified=at)
+    tx.claim(_shipments_of(order), shipment["SellerFulfillmentID"], number)
+    return shipment
+
+
+def first_shipment(tx: Transaction, order: int, key: str) -> Document | None:
+    """The shipment of an order that has this SellerFulfillmentID."""
+    number = tx.owner(_shipments_of(order), key)
+    row = None if number is None else tx.get("shipment", number)
+    return row.doc if row else None
+
+
+def _shipments_of(order: int) -> str:
+    return f"shipment/{order}"
+
+
+def put_product(tx: Transaction, product: Document, at: int) -> Document:
+    """Write a product as changed at this moment. Rows sort by SKU; two profiles may have the same one."""
+    product = product | {"UpdatedDate": clock.text(at)}
+    tx.put("product", f"{product['SKU']}\t{product['ProfileID']}", product, modified=at)
+    return product
+
+
+def product(tx: Transaction, profile: int, sku: str) -> Row | None:
+    """The product of a profile with this SKU, in whatever case."""
+    found = tx.page("product", limit=1, where={"sku": [sku.casefold()], "profile": [profile]})
+    return found[0] if found else None

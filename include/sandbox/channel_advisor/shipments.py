@@ -1,0 +1,131 @@
+"""Shipments: what has left, reported by the seller.
+
+In: a batch, or an order that a PUT made Shipped. Out: stored shipments, the order's units and status in step. Never: a
+second shipment for one (order, SellerFulfillmentID).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sandbox.channel_advisor import account, batches, lists, rules, shelf
+from sandbox.channel_advisor.rules import Document
+from sandbox.channel_advisor.values import Refused, field_error, utc
+from sandbox.kernel import clock
+from sandbox.kernel.app import Handler
+from sandbox.kernel.http import Answer, Request
+from sandbox.kernel.store import Transaction
+
+if TYPE_CHECKING:
+    from sandbox.kernel.app import System
+
+FIRST_SHIPMENT = 900_000_001
+
+
+def handlers(system: System) -> dict[str, Handler]:
+    return {
+        "listShipments": partial(list_shipments, system),
+        "createShipments": partial(create_shipments, system),
+    }
+
+
+def list_shipments(system: System, request: Request) -> Answer:
+    where = {"profile": lists.profiles(request)}
+    if "channelAdvisorOrderId" in request.query:
+        where["order"] = [request.query["channelAdvisorOrderId"]]
+    return lists.page(system, request, "shipment", where)
+
+
+def create_shipments(system: System, request: Request) -> Answer:
+    with system.store.write() as tx:
+        apply = partial(create_shipment, tx, request, system.clock.now())
+        return batches.answer(system, request, "Shipments", "ShipmentCreate", echo, apply)
+
+
+def echo(said: Any) -> Document:
+    """The keys of an item as they were sent, as far as an answer can hold them."""
+    number, key = said.get("ChannelAdvisorOrderID"), said.get("SellerFulfillmentID")
+    return {
+        "ChannelAdvisorOrderID": number if isinstance(number, int) and not isinstance(number, bool) else None,
+        "SellerFulfillmentID": key if isinstance(key, str) else None,
+    }
+
+
+def create_shipment(tx: Transaction, request: Request, at: int, said: Document) -> tuple[int, Document]:
+    """Store one shipment, or answer the first one of its key. Conflict, Refused."""
+    number, key = said["ChannelAdvisorOrderID"], said["SellerFulfillmentID"]
+    row = tx.get("order", number)
+    if row is None or row.doc["ProfileID"] not in lists.profiles(request):
+        error = field_error("ChannelAdvisorOrderID", "UnknownOrder", f"There is no order {number}.")
+        raise Refused([error], status=404)
+    if first := shelf.first_shipment(tx, number, key):
+        return 200, {"Shipment": first}
+    order = row.doc
+    rules.check_shippable(order)
+    carrier, service = known_service(said["Carrier"], said["ServiceClass"])
+    if is_amazon(order) and not (key.isascii() and key.isdigit()):
+        raise Refused([field_error("SellerFulfillmentID", "DigitsOnly", "Amazon sites take digits only.")])
+    try:
+        shipped_date = utc(said["ShippedDate"])
+    except ValueError as error:
+        raise Refused([field_error("ShippedDate", "InvalidValue", str(error))]) from None
+    units = rules.chosen_units(order, said.get("Items"))
+    details = {"Carrier": carrier, "ServiceClass": service, "TrackingNumber": said.get("TrackingNumber")}
+    shipment = record(tx, order, units, max(at, row.modified + 1), key, {"ShippedDate": shipped_date} | details)
+    return 201, {"Shipment": shipment}
+
+
+def known_service(carrier: str | None, service: str | None) -> tuple[str, str]:
+    """Carrier and service class as the account spells them. Refused with UnknownCarrier or UnknownServiceClass."""
+    known = _same(carrier, account.CARRIERS)
+    if known is None:
+        raise Refused([field_error("Carrier", "UnknownCarrier", _one_of(carrier, account.CARRIERS))])
+    classes = account.CARRIERS[known]
+    known_class = _same(service, classes)
+    if known_class is None:
+        raise Refused([field_error("ServiceClass", "UnknownServiceClass", _one_of(service, classes))])
+    return known, known_class
+
+
+def _same(text: str | None, known: Any) -> str | None:
+    return next((each for each in known if text is not None and each.casefold() == text.casefold()), None)
+
+
+def _one_of(text: str | None, known: Any) -> str:
+    return f"{'Nothing' if text is None else text} is not one of {', '.join(known)}."
+
+
+def is_amazon(order: Document) -> bool:
+    return (order.get("SiteName") or "").startswith("Amazon")
+
+
+def record_untracked(tx: Transaction, before: Document, at: int) -> None:
+    """The shipment of an order that a PUT made Shipped: everything unshipped, without carrier and tracking."""
+    units = rules.unshipped(before)
+    if units and before["OrderStatus"] != "Shipped":
+        details = {"ShippedDate": clock.text(at), "Carrier": None, "ServiceClass": None, "TrackingNumber": None}
+        shelf.put_shipment(tx, shipment_of(tx, before, units, None, details), at)
+
+
+def record(tx: Transaction, order: Document, units: dict[int, int], at: int, key: str, details: Document) -> Document:
+    """Store a shipment and what it makes of its order."""
+    shipment = shelf.put_shipment(tx, shipment_of(tx, order, units, key, details), at)
+    shelf.put_order(tx, rules.shipped(order, units), at)
+    return shipment
+
+
+def shipment_of(
+    tx: Transaction, order: Document, units: dict[int, int], key: str | None, details: Document
+) -> Document:
+    """A new shipment; without a key of the seller it gets its own number as key."""
+    number = tx.next_number("ShipmentID", FIRST_SHIPMENT)
+    return {
+        "ShipmentID": number,
+        "ProfileID": order["ProfileID"],
+        "ChannelAdvisorOrderID": order["ChannelAdvisorOrderID"],
+        "SellerFulfillmentID": str(number) if key is None else key,
+        "Items": rules.shipment_items(order, units),
+        "MarketplaceStatus": "Pending",
+        **details,
+    }

@@ -1,0 +1,228 @@
+"""Events: what buyers, marketplaces and the account's staff do.
+
+In: events `{"id", "at", "kind", "document"}`. Out: stored documents, valid by the contract's read schemas. Never: an
+event taken in twice, a document that the contract would not let the server answer with.
+
+| kind | document |
+|---|---|
+| site, distribution_center, product, order | the whole document as the read schema has it, without UpdatedDate |
+| order_change | {"ChannelAdvisorOrderID", "changes"}: see `changed` |
+| shipment | a whole shipment; its units count as shipped, if the order does not count them yet |
+| forget | {"ChannelAdvisorOrderID"}: the buyer's personal data vanish |
+
+`at` becomes UpdatedDate, but never before ImportDate and always after the row's last change. What a document leaves out
+of the required fields gets the neutral value. An order whose amounts or units contradict each other is refused unless
+the event says `"dirty": true`. An event without an id is known by its content.
+
+Whoever moves the clock applies what happened until then first: a row whose UpdatedDate is behind a reader's watermark
+is found by its nightly sweep only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from sandbox.channel_advisor import account, products, rules, shelf, shipments
+from sandbox.channel_advisor.rules import Document
+from sandbox.channel_advisor.values import exact, merged, utc, whole
+from sandbox.kernel import clock
+from sandbox.kernel.contract import Contract
+from sandbox.kernel.store import Transaction
+
+TIMES = frozenset(("OrderDate", "ImportDate", "PaymentDate", "ShippedDate", "CreatedDate"))
+MONEY = frozenset((*rules.LINE_MONEY, *rules.ORDER_MONEY, "Cost"))
+LINE = {"QuantityShipped": 0, "QuantityCancelled": 0, "QuantityReturned": 0}
+ORDER: Document = {
+    "PaymentStatus": "NotYetSubmitted",
+    "TaxRemittedBy": "Seller",
+    "DistributionCenterTypeRollup": "SellerManaged",
+    "Flag": "NoFlag",
+    "UserDataPresent": True,
+}
+_encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
+
+
+def apply(contract: Contract, tx: Transaction, event: dict[str, Any], at: int) -> None:
+    """Take in one event. ValueError in a sentence when it cannot be taken."""
+    known = str(event.get("id") or blake2b(_encode(event), digest_size=16).hexdigest())
+    if tx.owner("event", known) is not None:
+        return
+    kind = event["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; known: {', '.join(KINDS)}.")
+    KINDS[kind](contract, tx, plain(event["document"]), at, bool(event.get("dirty")))
+    tx.claim("event", known, kind)
+
+
+def plain(value: Any, name: str = "") -> Any:
+    """A document with amounts of 4 decimals and times in UTC, as answers have them."""
+    if isinstance(value, str):
+        return utc(value) if name in TIMES else value
+    if isinstance(value, dict):
+        return {key: plain(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each, name) for each in value]
+    if value is None or isinstance(value, bool):
+        return value
+    return exact(value) if name in MONEY else whole(value)
+
+
+def valid(contract: Contract, schema: str, document: Document) -> Document:
+    """The document, if the contract's read schema has it so. ValueError that names what it breaks."""
+    found = contract.findings(schema, document)
+    if found:
+        raise ValueError("; ".join(f"{f.pointer}: {f.message}" for f in found[:5]))
+    return document
+
+
+def newer(tx: Transaction, kind: str, key: Any, at: int) -> int:
+    """`at`, or the first moment after the row's last change."""
+    row = tx.get(kind, key)
+    return at if row is None else max(at, row.modified + 1)
+
+
+# ---- masters ----
+def apply_site(contract: Contract, tx: Transaction, site: Document, at: int, dirty: bool) -> None:
+    at = newer(tx, "site", site["SiteID"], at)
+    tx.put("site", site["SiteID"], valid(contract, "Site", site | {"UpdatedDate": clock.text(at)}), modified=at)
+
+
+def apply_center(contract: Contract, tx: Transaction, center: Document, at: int, dirty: bool) -> None:
+    key = center["DistributionCenterID"]
+    at = newer(tx, "distribution_center", key, at)
+    external = center.get("Type") == "ExternallyManaged"
+    neutral = {
+        "ProfileID": account.MAIN_PROFILE,
+        "Type": "Warehouse",
+        "IsExternallyManaged": external,
+        "IsDeleted": False,
+    }
+    center = neutral | center | {"UpdatedDate": clock.text(at)}
+    tx.put("distribution_center", key, valid(contract, "DistributionCenter", center), modified=at)
+
+
+def apply_product(contract: Contract, tx: Transaction, product: Document, at: int, dirty: bool) -> None:
+    owner = product.get("ProfileID", account.MAIN_PROFILE)
+    known = shelf.product(tx, owner, product["SKU"])
+    if known and known.doc["SKU"] != product["SKU"]:
+        raise ValueError(f"SKU {known.doc['SKU']} exists; SKUs match case-insensitively.")
+    if known:
+        at = max(at, known.modified + 1)
+        number, created = known.doc["ProductID"], known.doc["CreatedDate"]
+    else:
+        number, created = product.get("ProductID"), clock.text(at)
+    neutral = {
+        "ProductID": tx.next_number("ProductID", products.FIRST_PRODUCT) if number is None else number,
+        "ProfileID": owner,
+        "ProductType": "Item",
+        "CreatedDate": created,
+    }
+    product = neutral | product
+    valid(contract, "Product", product | {"UpdatedDate": clock.text(at)})
+    shelf.put_product(tx, product, at)
+
+
+# ---- orders ----
+def apply_order(contract: Contract, tx: Transaction, order: Document, at: int, dirty: bool) -> None:
+    lines = [LINE | line for line in order.get("OrderItems", [])]
+    stamp = clock.text(at)
+    order = ORDER | {"ProfileID": account.MAIN_PROFILE, "OrderDate": stamp, "ImportDate": stamp} | order
+    order |= {"OrderItems": lines, "OrderItemCount": order.get("OrderItemCount", len(lines))}
+    order.setdefault("OrderID", str(order["ChannelAdvisorOrderID"]))
+    order.setdefault("OrderStatus", "New" if order["PaymentStatus"] in ("Cleared", "Deposited") else "Pending")
+    external = order["DistributionCenterTypeRollup"] == "ExternallyManaged"
+    fulfillment = "ThirdPartyManaged" if external else rules.FULFILLMENT.get(order["OrderStatus"], "Unshipped")
+    put_order(contract, tx, {"FulfillmentStatus": fulfillment} | order, at, dirty)
+
+
+def apply_change(contract: Contract, tx: Transaction, event: Document, at: int, dirty: bool) -> None:
+    put_order(contract, tx, changed(stored(tx, event), event["changes"]), at, dirty)
+
+
+def apply_forget(contract: Contract, tx: Transaction, event: Document, at: int, dirty: bool) -> None:
+    put_order(contract, tx, rules.forgotten(stored(tx, event)), at, dirty=True)
+
+
+def stored(tx: Transaction, event: Document) -> Document:
+    key = event["ChannelAdvisorOrderID"]
+    row = tx.get("order", key)
+    if row is None:
+        raise ValueError(f"there is no order {key}.")
+    return row.doc
+
+
+def changed(order: Document, changes: Document) -> Document:
+    """The order after a merge patch. Lines are matched by OrderItemID: an unknown id adds a line, `"_remove": true`
+    takes one away. null stays as "not given"; OrderItemCount follows the lines unless the patch says it."""
+    lines = {line["OrderItemID"]: line for line in order["OrderItems"]}
+    for patch in changes.get("OrderItems", []):
+        key = patch["OrderItemID"]
+        if not patch.get("_remove"):
+            lines[key] = merged(lines.get(key, LINE), patch)
+        elif lines.pop(key, None) is None:
+            raise ValueError(f"order {order['ChannelAdvisorOrderID']} has no line {key}.")
+    rest = {name: value for name, value in changes.items() if name != "OrderItems"}
+    kept = {"OrderItems": list(lines.values()), "OrderItemCount": len(lines)}
+    return merged(order | kept, rest)
+
+
+def put_order(contract: Contract, tx: Transaction, order: Document, at: int, dirty: bool) -> None:
+    """Store an order that the contract and its own equations allow; the marks of the applications stay."""
+    key = order["ChannelAdvisorOrderID"]
+    row = tx.get("order", key)
+    order = {name: value for name, value in order.items() if name != "UpdatedDate"}
+    order["Exported"] = row.doc["Exported"] if row else []
+    at = max(newer(tx, "order", key, at), clock.parse(order["ImportDate"]))
+    valid(contract, "Order", order | {"Exported": False, "UpdatedDate": clock.text(at)})
+    wrong = [] if dirty else rules.inconsistencies(order)
+    if wrong:
+        raise ValueError(f"order {key}: {' '.join(wrong)} Say dirty if it is meant.")
+    holder = shelf.claim_order(tx, order, key)
+    if holder != key:
+        raise ValueError(f"order {key}: OrderID {order['OrderID']} is that of order {holder}.")
+    shelf.put_order(tx, order, at)
+
+
+def apply_shipment(contract: Contract, tx: Transaction, shipment: Document, at: int, dirty: bool) -> None:
+    order = stored(tx, shipment)
+    number = shipment.get("ShipmentID")
+    units = rules.chosen_units(unshipped_order(order), shipment.get("Items"))
+    stamp = clock.text(at)
+    shipment = {
+        "ShipmentID": tx.next_number("ShipmentID", shipments.FIRST_SHIPMENT) if number is None else number,
+        "ProfileID": order["ProfileID"],
+        "ShippedDate": stamp,
+        "Carrier": None,
+        "ServiceClass": None,
+        "TrackingNumber": None,
+        "MarketplaceStatus": "Complete",
+        "CreatedDate": stamp,
+    } | shipment
+    shipment.setdefault("SellerFulfillmentID", str(shipment["ShipmentID"]))
+    shipment["Items"] = rules.shipment_items(order, units)
+    at = newer(tx, "shipment", shipment["ShipmentID"], at)
+    valid(contract, "Shipment", shipment | {"UpdatedDate": clock.text(at)})
+    shelf.put_shipment(tx, shipment, at)
+    missing = rules.uncounted(order, [row.doc for row in tx.rows("shipment", order=order["ChannelAdvisorOrderID"])])
+    if missing:
+        put_order(contract, tx, rules.shipped(order, missing), at, dirty)
+
+
+def unshipped_order(order: Document) -> Document:
+    """The order as if nothing had shipped: what a shipment of the world may take its units from."""
+    return order | {"OrderItems": [line | {"QuantityShipped": 0} for line in order["OrderItems"]]}
+
+
+KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] = {
+    "site": apply_site,
+    "distribution_center": apply_center,
+    "product": apply_product,
+    "order": apply_order,
+    "order_change": apply_change,
+    "shipment": apply_shipment,
+    "forget": apply_forget,
+}
