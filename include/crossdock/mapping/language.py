@@ -52,6 +52,7 @@ from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, written
 from crossdock.mapping.registry import NamedRule, named_rules
 from crossdock.mapping.suggest import did_you_mean
+from crossdock.mapping.yamls import Finding, Reader, line_of
 
 OF_HEAD = "head."  # in a line's `from`: a column of the document
 _FIELD_WORDS = ("target", "from", "convert", "lookup", "missing", "default", "constant", "required", "rule", "note")
@@ -59,18 +60,6 @@ _TABLE_WORDS = ("mapping", "source", "target", "fields", "children", "not_sent")
 _CHILD_WORDS = ("target", "from", "key", "fields")
 _DTYPES = {"integer": "Int64", "number": "Int64", "boolean": "boolean", "text": "str", "moment": "str", "date": "str"}
 _EDIT = "Correct it in Channel Advisor or edit this record's payload, then replay it."
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing wrong with a mapping file."""
-
-    file: Path
-    line: int
-    says: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.says}"
 
 
 @dataclass(frozen=True)
@@ -193,25 +182,12 @@ def read(path: Path) -> Mapping:
     return _Reader(path).mapping()
 
 
-class _Reader:
+class _Reader(Reader):
     """Turns YAML nodes into a Mapping and remembers on which line everything stands."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.findings: list[Finding] = []
-
     def mapping(self) -> Mapping:
-        try:
-            root = yaml.compose(self.path.read_text("utf-8"), Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            raise ConfigError(
-                f"{self.path}:{mark.line + 1 if mark else 1}: this is not YAML: {error.problem or error.context}.",
-                do="Look at the indentation, colons and quotes of this line and the one before.",
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.path}:1: this is not YAML: {error}.", do="Save it as UTF-8 text.") from None
-        words = self.words(root, _TABLE_WORDS, "a mapping") if root is not None else {}
+        root = self.root()
+        words = self.words(root, _TABLE_WORDS, "a mapping")
         for word in ("mapping", "source", "target", "fields"):
             if word not in words:
                 self.report(root, f"the mapping does not say its `{word}`")
@@ -224,41 +200,10 @@ class _Reader:
             target=self.schema(words.get("target")),
             fields=tuple(self.fields(words.get("fields"))),
             children=self.children(children) if children is not None else None,
-            not_sent={
-                key.value: self.text(value) for key, value in self.pairs(words.get("not_sent"), "`not_sent`")
-            },
-            lines={word: _line(node) for word, node in words.items()},
+            not_sent={key.value: self.text(value) for key, value in self.pairs(words.get("not_sent"), "`not_sent`")},
+            lines={word: line_of(node) for word, node in words.items()},
             shape=tuple(self.findings),
         )
-
-    def report(self, node: yaml.Node | None, says: str) -> None:
-        self.findings.append(Finding(self.path, _line(node), says))
-
-    def pairs(self, node: yaml.Node | None, what: str) -> list[tuple[yaml.Node, yaml.Node]]:
-        if node is None:
-            return []
-        if isinstance(node, yaml.MappingNode):
-            return node.value
-        self.report(node, f"{what} should be `word: value` pairs")
-        return []
-
-    def words(self, node: yaml.Node, allowed: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
-        found: dict[str, yaml.Node] = {}
-        for key, value in self.pairs(node, what):
-            if key.value not in allowed:
-                self.report(key, f"{what} has no word {key.value!r}{did_you_mean(key.value, allowed)}")
-            elif key.value in found:
-                self.report(key, f"{key.value!r} stands here a second time")
-            else:
-                found[key.value] = value
-        return found
-
-    def text(self, node: yaml.Node | None) -> str:
-        value = self.value(node)
-        return "" if value is None else " ".join(str(value).split())
-
-    def value(self, node: yaml.Node | None) -> Any:
-        return None if node is None else _Construct().construct_document(node)
 
     def schema(self, node: yaml.Node | None) -> tuple[str, str]:
         system, _, name = self.text(node).partition(" ")
@@ -279,17 +224,12 @@ class _Reader:
             self.text(words.get("target")),
             self.text(words.get("from")),
             self.text(words.get("key")),
-            _line(node),
+            line_of(node),
             tuple(self.fields(words.get("fields"))),
         )
 
     def fields(self, node: yaml.Node | None) -> Iterator[FieldMap]:
-        if node is None:
-            return
-        if not isinstance(node, yaml.SequenceNode):
-            self.report(node, "`fields` should be a list: one `- target: ...` for each target field")
-            return
-        for entry in node.value:
+        for entry in self.entries(node, "`fields`"):
             words = self.words(entry, _FIELD_WORDS, "a field")
             if "target" not in words:
                 self.report(entry, "this field does not say its `target`")
@@ -302,7 +242,7 @@ class _Reader:
         misses = self.text(words.get("missing")) or "problem"
         made = FieldMap(
             target=self.text(words["target"]),
-            line=_line(words["target"]),
+            line=line_of(words["target"]),
             sources=tuple(map(str, sources)) if isinstance(sources, list) else (str(sources),) if sources else (),
             convert=tuple(self.steps(words.get("convert"))),
             lookup=self.text(words.get("lookup")) or None,
@@ -312,7 +252,7 @@ class _Reader:
             required=required,
             rule=self.text(words.get("rule")) or None,
             note=self.text(words.get("note")),
-            lines={word: _line(node) for word, node in words.items()},
+            lines={word: line_of(node) for word, node in words.items()},
         )
         if required not in (None, True, False, "later"):
             self.report(words["required"], f"`required` is yes, no or later, not {required!r}")
@@ -322,7 +262,9 @@ class _Reader:
         elif misses == "default" and made.default is None:
             self.report(words["missing"], "`missing: default` needs a `default`")
         if made.constant is not None and (made.sources or made.rule or made.lookup or made.convert):
-            self.report(words["constant"], f"{made.target} has a `constant`, so nothing else can say where it comes from")
+            self.report(
+                words["constant"], f"{made.target} has a `constant`, so nothing else can say where it comes from"
+            )
         elif made.constant is None and not made.sources and made.rule is None and made.default is None:
             self.report(words["target"], f"{made.target} comes from nowhere; give it `from`, `rule` or `constant`")
         return made
@@ -334,21 +276,9 @@ class _Reader:
         for entry in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if isinstance(entry, yaml.MappingNode):
                 for key, value in entry.value:
-                    yield Step(str(key.value), self.value(value), _line(key))
+                    yield Step(str(key.value), self.value(value), line_of(key))
             else:
-                yield Step(self.text(entry), None, _line(entry))
-
-
-class _Construct(yaml.constructor.SafeConstructor):
-    """Plain values; a date stays the text that was written."""
-
-
-_Construct.add_constructor("tag:yaml.org,2002:timestamp", yaml.constructor.SafeConstructor.construct_yaml_str)
-_Construct.add_constructor("tag:yaml.org,2002:float", yaml.constructor.SafeConstructor.construct_yaml_str)
-
-
-def _line(node: yaml.Node | None) -> int:
-    return node.start_mark.line + 1 if node is not None else 1
+                yield Step(self.text(entry), None, line_of(entry))
 
 
 # ---- checking ------------------------------------------------------------------------------------------------------
@@ -419,7 +349,9 @@ class _Checker:
         self.complete(children.fields, into, children.line)
         targets = [one.target for one in children.fields]
         if children.key not in targets:
-            self.report(children.line, f"no field of the lines is {children.key!r}{did_you_mean(children.key, targets)}")
+            self.report(
+                children.line, f"no field of the lines is {children.key!r}{did_you_mean(children.key, targets)}"
+            )
 
     def twice(self, fields: tuple[FieldMap, ...]) -> None:
         seen: dict[str, int] = {}
@@ -445,7 +377,11 @@ class _Checker:
                 given = path in mapped or one.type == "object"
             if wanted and not given:
                 near = did_you_mean(path, mapped - set(document.fields))
-                hint = f"; is {near.removeprefix('; did you mean ').rstrip('?')} meant to be it?" if "did you" in near else ""
+                hint = (
+                    f"; is {near.removeprefix('; did you mean ').rstrip('?')} meant to be it?"
+                    if "did you" in near
+                    else ""
+                )
                 self.report(line, f"{document.name} needs {path}, and no field maps it{hint}")
         for path, one in document.fields.items():
             entries = {name.split("]")[0] + "]" for name in mapped if name.startswith(f"{path}[")}
@@ -512,7 +448,9 @@ class _Checker:
                 self.report(line, f"{path!r} is a column of the rule {writers[0]}; say so with `rule: {writers[0]}`")
             else:
                 choices = [*(rule.writes if rule else ()), *document.leaves]
-                whose = f"{document.name} has no field {name!r}" + (f", the rule {rule.name} no such column" if rule else "")
+                whose = f"{document.name} has no field {name!r}" + (
+                    f", the rule {rule.name} no such column" if rule else ""
+                )
                 self.report(line, f"{whose}{did_you_mean(name, choices)}")
             return None
         if field.type in ("object", "array"):
@@ -535,7 +473,9 @@ class _Checker:
                 self.report(step.line, f"`{step.name}` takes no argument")
             for kind in kinds:
                 if not any(_fits(kind, taken) for taken in known.takes):
-                    self.report(step.line, f"`{step.name}` takes {' or '.join(known.takes)}, but what arrives is {_a(kind)}")
+                    self.report(
+                        step.line, f"`{step.name}` takes {' or '.join(known.takes)}, but what arrives is {_a(kind)}"
+                    )
             kinds = [known.gives] if known.gives else kinds
         if one.lookup is None:
             return kinds
@@ -584,13 +524,18 @@ class _Checker:
                 return  # said already
             for code in sorted(given - set(answers)):
                 if one.misses == "problem":
-                    self.report(one.at("lookup"), f"the lookup {name!r} does not have {code!r}, which {one.sources[0]} may be")
+                    self.report(
+                        one.at("lookup"), f"the lookup {name!r} does not have {code!r}, which {one.sources[0]} may be"
+                    )
             given = set(answers.values())
         if field.codes and not one.convert:
             for code in sorted(given - set(field.codes)):
                 where = f"the lookup {one.lookup!r} gives" if one.lookup else f"{', '.join(one.sources)} may be"
                 hint = did_you_mean(code, field.codes) if one.lookup else "; a lookup must say what it becomes"
-                self.report(one.at("lookup" if one.lookup else "from"), f"{where} {code!r}, which {one.target} does not take{hint}")
+                self.report(
+                    one.at("lookup" if one.lookup else "from"),
+                    f"{where} {code!r}, which {one.target} does not take{hint}",
+                )
 
 
 def sources_of(one: FieldMap, rule: NamedRule | None) -> tuple[str, ...]:
@@ -716,7 +661,9 @@ class _Run:
 
     def read(self, path: str, frame: pd.DataFrame, one: FieldMap) -> pd.Series:
         lines = frame is self.source.lines
-        whole, name = (self.source.head, path.removeprefix(OF_HEAD)) if lines and path.startswith(OF_HEAD) else (frame, path)
+        whole, name = (
+            (self.source.head, path.removeprefix(OF_HEAD)) if lines and path.startswith(OF_HEAD) else (frame, path)
+        )
         if name not in whole:
             blame = f"the rule {one.rule} has not been run" if one.rule else "the frame was not read by the contract"
             raise ConfigError(
@@ -763,7 +710,9 @@ class _Run:
             elif one.required is False:
                 continue
             says = f"{{field}} is missing; TIMS needs it as {one.target}."
-            self.problem(missing & ~self.accounted_for(one, made, names), one, names, "missing_field", None, says, _EDIT)
+            self.problem(
+                missing & ~self.accounted_for(one, made, names), one, names, "missing_field", None, says, _EDIT
+            )
 
     def accounted_for(self, one: FieldMap, made: pd.DataFrame, names: pd.Series | None) -> np.ndarray:
         """Rows where a problem is known already that explains why the field is missing."""
@@ -788,7 +737,14 @@ class _Run:
         return hit
 
     def problem(
-        self, mask: pd.Series, one: FieldMap, names: pd.Series | None, rule: str, values: pd.Series | None, says: str, do: str
+        self,
+        mask: pd.Series,
+        one: FieldMap,
+        names: pd.Series | None,
+        rule: str,
+        values: pd.Series | None,
+        says: str,
+        do: str,
     ) -> None:
         at = np.flatnonzero(mask.to_numpy(dtype=bool))
         if not len(at):

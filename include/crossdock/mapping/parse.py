@@ -171,7 +171,9 @@ def _read_alone(payload: bytes, document: Document) -> tuple[bytes, list[Reason]
             object_pairs_hook=_object,
         )
     except UnicodeDecodeError as error:
-        return b"", [_reason("", "not_unicode", "", f"The document is not UTF-8: byte {error.start} is {error.reason}.")]
+        return b"", [
+            _reason("", "not_unicode", "", f"The document is not UTF-8: byte {error.start} is {error.reason}.")
+        ]
     except (ValueError, InvalidOperation, RecursionError) as error:
         return b"", [_reason("", "not_json", "", f"The document is not JSON: {error}.")]
     if not isinstance(content, dict):
@@ -255,7 +257,11 @@ def _clean_number(value: Decimal, field: Field, shown: str, report: Callable[[Re
         return None
     units = value.scaleb(4) if power == SCALE else value
     if value.adjusted() < -1000 or units != units.to_integral_value():
-        says = "{field} has more than four decimals: {value}." if power == SCALE else "{field} is no whole number: {value}."
+        says = (
+            "{field} has more than four decimals: {value}."
+            if power == SCALE
+            else "{field} is no whole number: {value}."
+        )
         report(_reason(shown, "too_many_decimals" if power == SCALE else "wrong_type", text, says))
         return None
     if abs(int(units)) > (_LARGEST_AMOUNT if power == SCALE else _LARGEST_INTEGER):

@@ -1,0 +1,628 @@
+"""Suites of checks: what must be true of target documents before they are sent, judged by Great Expectations.
+
+In: `include/config/checks/<name>.yaml`; frames of target documents. Out: one problem per failing row and rule, and
+the validation result to keep. Never: a rule that normal data fails (a failing rule costs by the row); values of
+people's data in a kept result; a rule that could not be run taken as passed.
+
+A suite runs once over the heads and once over the lines of a batch. Great Expectations needs about 10 ms for each
+expectation, however small the batch, so a tick of 43 orders would spend a second on a hundred of them. What the
+contract says of every field is therefore five expectations and not a hundred: for each kind of rule (missing, too long,
+unknown code, wrong form, out of range) a whole number per row, whose bits are the fields that break it; it must be 0.
+Columns that hold a number are handed over as plain int64, on which Great Expectations is fast.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from crossdock.errors import ConfigError
+from crossdock.mapping import contracts, lookups, problems
+from crossdock.mapping.contracts import Document, Field
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_head, sum_by_head, written
+from crossdock.mapping.suggest import did_you_mean
+from crossdock.mapping.yamls import Finding, Reader, line_of
+
+SAMPLE = 20  # keys of failing rows that a kept result names
+KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
+_SUITE_WORDS = ("suite", "target", "key", "lines", "given", "contract", "head_rules", "line_rules")
+_RULE_WORDS = ("expect", "column", "rule", "field", "shows", "money", "says", "do")
+_ENOUGH = 18_000_000_000_000_000  # no amount is larger; 500 of them still fit into int64
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a suite. `arguments` go to the expectation; `bits` are the fields behind a contract rule's bits."""
+
+    expect: str
+    column: str
+    rule: str
+    field: str
+    shows: str
+    money: bool
+    says: str
+    do: str
+    arguments: dict[str, Any]
+    line: int
+    bits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One checks file."""
+
+    name: str
+    file: Path
+    title: str
+    target: tuple[str, str]
+    key: str
+    children: str  # the target's list of lines
+    line_key: str
+    given: dict[str, dict[str, str]]  # columns that the flow adds, in words: {"head": {...}, "lines": {...}}
+    head: tuple[Rule, ...]
+    lines: tuple[Rule, ...]
+    except_: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
+
+    @property
+    def head_document(self) -> Document:
+        return contracts.document(*self.target)
+
+    @property
+    def line_document(self) -> Document:
+        inner = self.head_document.fields[self.children].items
+        assert inner
+        return inner
+
+
+def run(
+    name: str, frames: Frames, *, now: datetime | None = None, folder: Path | None = None
+) -> tuple[pd.DataFrame, dict]:
+    """Judges `frames` (columns: target paths, and what the suite's `given` asks for) by the suite `name`.
+
+    Returns the problems and the result to keep, JSON-able: {"suite", "title", "success", "rows", "rejected", "head",
+    "lines"}, the last two as Great Expectations' own validation results without the rows' values. Raises ConfigError
+    where the suite is wrong, or asks for a column that is not there.
+    """
+    suite = load(name, folder)
+    head = _head_columns(suite, frames, now or datetime.now(UTC))
+    lines = _line_columns(suite, frames)
+    keys = frames.head[suite.key].fillna("").to_numpy(dtype=object)
+    rows = frames.lines[ROW].to_numpy()
+    line_keys = frames.lines[suite.line_key]
+    found, kept = [], {}
+    for part, table, rules, of_row in (("head", head, suite.head, None), ("lines", lines, suite.lines, rows)):
+        result, failing = _validate(suite, part, table, rules, keys if of_row is None else keys[of_row])
+        kept[part] = result
+        shown = frames.head if of_row is None else frames.lines
+        for rule, at in failing:
+            found.append(_problems(rule, at, table, shown, of_row, line_keys))
+    every = problems.concat(found)
+    return every, {
+        "suite": name,
+        "title": suite.title,
+        "success": not len(every),
+        "rows": len(frames.head),
+        "rejected": int(every["_row"].nunique()),
+        **kept,
+    }
+
+
+# ---- reading a suite -----------------------------------------------------------------------------------------------
+
+
+def folder_of_checks() -> Path:
+    return lookups.config_folder() / "checks"
+
+
+def names(folder: Path | None = None) -> list[str]:
+    """All suites that there are."""
+    return sorted(one.stem for one in (folder or folder_of_checks()).glob("*.yaml"))
+
+
+def load(name: str, folder: Path | None = None) -> Suite:
+    """The suite `name`, read again only when its file has changed. Raises ConfigError with the first finding."""
+    path = (folder or folder_of_checks()) / f"{name}.yaml"
+    if not path.exists():
+        raise ConfigError(f"There is no suite {name!r} in {path.parent}{did_you_mean(name, names(path.parent))}")
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, _changed: int) -> Suite:
+    suite = read(path)
+    if suite.findings:
+        rest = f" (and {len(suite.findings) - 1} more)" if len(suite.findings) > 1 else ""
+        raise ConfigError(
+            f"{suite.findings[0]}{rest}.", do="Correct the file; `crossdock mapping check` lists everything."
+        )
+    return suite
+
+
+def read(path: Path) -> Suite:
+    """The suite as written, with everything that is wrong with it in `findings`. Raises ConfigError for no YAML."""
+    return _SuiteReader(path).suite()
+
+
+class _SuiteReader(Reader):
+    def suite(self) -> Suite:
+        words = self.words(self.root(), _SUITE_WORDS, "a suite")
+        missing = [word for word in _SUITE_WORDS if word not in words]
+        if missing:
+            self.report(None, f"the suite does not say its {', '.join(f'`{word}`' for word in missing)}")
+        system, _, schema = self.text(words.get("target")).partition(" ")
+        lines = self.words(words.get("lines"), ("target", "key"), "`lines`")
+        try:
+            document = contracts.document(system, schema)
+            inner = document.fields.get(self.text(lines.get("target")))
+            below = inner.items if inner else None
+        except ConfigError as error:
+            self.report(words.get("target"), str(error))
+            document, below = Document(system, schema), None
+        if document.fields and below is None:
+            lists = [path for path, one in document.fields.items() if one.items]
+            name = self.text(lines.get("target"))
+            self.report(words.get("lines"), f"{document.name} has no list {name!r}{did_you_mean(name, lists)}")
+        below = below or Document(system, "")
+        given = {
+            part: {key.value: self.text(value) for key, value in self.pairs(node, f"`given` of {part}")}
+            for part, node in self.words(words.get("given"), ("head", "lines"), "`given`").items()
+        }
+        contract = self.words(words.get("contract"), ("except", *KINDS), "`contract`")
+        excepted = tuple(self.text(node) for node in self.entries(contract.get("except"), "`except`"))
+        for path in excepted:
+            if path not in document.fields:
+                self.report(
+                    contract["except"], f"{document.name} has no field {path!r}{did_you_mean(path, document.fields)}"
+                )
+        columns = {*document.leaves, *HEAD_COLUMNS, *given.get("head", {})}
+        line_columns = {*below.leaves, *LINE_COLUMNS, *given.get("lines", {})}
+        return Suite(
+            name=self.path.stem,
+            file=self.path,
+            title=self.text(words.get("suite")),
+            target=(system, schema),
+            key=self.text(words.get("key")),
+            children=self.text(lines.get("target")),
+            line_key=self.text(lines.get("key")),
+            given=given,
+            head=(
+                *self.contract_rules(contract, document, excepted),
+                *self.rules(words.get("head_rules"), columns, document),
+            ),
+            lines=(
+                *self.contract_rules(contract, below, ()),
+                *self.rules(words.get("line_rules"), line_columns, below),
+            ),
+            except_=excepted,
+            findings=tuple(sorted(self.findings, key=lambda one: one.line)),
+        )
+
+    def contract_rules(
+        self, contract: dict[str, yaml.Node], document: Document, excepted: tuple[str, ...]
+    ) -> list[Rule]:
+        rules = []
+        for kind in KINDS:
+            bits = tuple(path for path in bound_by(kind, document) if path not in excepted)
+            if kind in contract and bits:
+                words = self.words(contract[kind], ("rule", "says", "do"), f"`{kind}`")
+                rules.append(
+                    Rule(
+                        "column_values_to_be_between", kind, self.text(words.get("rule")), "", "", False,
+                        self.text(words.get("says")), self.text(words.get("do")),
+                        {"min_value": 0, "max_value": 0}, line_of(contract[kind]), bits,
+                    )
+                )  # fmt: skip
+        return rules
+
+    def rules(self, node: yaml.Node | None, columns: set[str], document: Document) -> list[Rule]:
+        return [self.one_rule(entry, columns, document) for entry in self.entries(node, "the rules")]
+
+    def one_rule(self, node: yaml.Node, columns: set[str], document: Document) -> Rule:
+        words = {key.value: value for key, value in self.pairs(node, "a rule")}
+        for word in ("expect", "column", "rule", "says", "do"):
+            if word not in words:
+                self.report(node, f"this rule does not say its `{word}`")
+        expect, column = self.text(words.get("expect")), self.text(words.get("column"))
+        for name in {column, self.text(words.get("shows")) or column}:
+            if name not in columns:
+                self.report(words.get("column"), f"no column is called {name!r}{did_you_mean(name, columns)}")
+        arguments = {word: self.value(value) for word, value in words.items() if word not in _RULE_WORDS}
+        name = arguments.get("value_set")
+        if isinstance(name, str) and name in NAMED_SETS:
+            expect, arguments = "column_values_to_match_regex", {"regex": NAMED_SETS[name]()}
+        elif isinstance(name, str):
+            self.report(words["value_set"], f"no set of codes is called {name!r}{did_you_mean(name, NAMED_SETS)}")
+        field_name = self.text(words.get("field")) or column
+        held = document.fields.get(self.text(words.get("shows")) or column)
+        money = bool(self.value(words.get("money"))) or bool(held and held.money)
+        return Rule(
+            expect, column, self.text(words.get("rule")), field_name, self.text(words.get("shows")) or column, money,
+            self.text(words.get("says")), self.text(words.get("do")), arguments, line_of(node),
+        )  # fmt: skip
+
+
+def check(path: Path) -> list[Finding]:
+    """Everything that is wrong with a checks file, also what only Great Expectations can tell."""
+    suite = read(path)
+    found = list(suite.findings)
+    known = _expectation_names()
+    for rule in (*suite.head, *suite.lines):
+        if rule.expect not in known:
+            found.append(
+                Finding(path, rule.line, f"there is no expectation {rule.expect!r}{did_you_mean(rule.expect, known)}")
+            )
+            continue
+        try:
+            _expectation(rule)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            found.append(Finding(path, rule.line, f"{rule.expect} does not take this: {reason}"))
+    return sorted(found, key=lambda one: one.line)
+
+
+def _countries() -> str:
+    import pycountry
+
+    return f"^({'|'.join(sorted(country.alpha_2 for country in pycountry.countries))})$"
+
+
+def _currencies() -> str:
+    import pycountry
+
+    return f"^({'|'.join(sorted(currency.alpha_3 for currency in pycountry.currencies))})$"
+
+
+# `value_set: countries`; as one pattern, for Great Expectations copies a list of codes hundreds of times
+NAMED_SETS: dict[str, Callable[[], str]] = {"countries": cache(_countries), "currencies": cache(_currencies)}
+
+
+# ---- columns that rules look at ------------------------------------------------------------------------------------
+
+# name: what it is; a suite may use them beside the document's own fields
+HEAD_COLUMNS = {
+    "copies": "how often the document's key stands in the batch",
+    "line_count": "number of lines",
+    "discount_difference": "DiscountTotal - (sum of DiscountAmount + ShippingDiscountAmount)",
+    "tax_difference": "TaxTotal - (sum of TaxAmount + ShippingTaxAmount)",
+    "total_difference": "TotalAmount - (sum of round2(Quantity x Price) - DiscountTotal + ShippingAmount + GiftWrapAmount, "
+    "+ TaxTotal unless PricesIncludeTax)",
+    "shipping_discount_excess": "ShippingDiscountAmount - ShippingAmount",
+    "order_year": "year of OrderDate",
+    "hours_ahead": "whole hours by which OrderDate lies ahead of now",
+    **dict.fromkeys(KINDS, "fields that break this rule of the contract"),
+}
+LINE_COLUMNS = {
+    "copies": "how often the line's key stands in its document",
+    "discount_excess": "DiscountAmount - round2(Quantity x Price)",
+    **dict.fromkeys(KINDS, "fields that break this rule of the contract"),
+}
+
+
+def _head_columns(suite: Suite, frames: Frames, now: datetime) -> pd.DataFrame:
+    head, lines = frames.head, frames.lines
+    wanted = {rule.column for rule in suite.head}
+    made = _contract_columns(suite.head_document, suite.head, head)
+    if "copies" in wanted:
+        made["copies"] = _copies(head[suite.key])
+    if "line_count" in wanted:
+        made["line_count"] = count_by_head(frames)
+    if wanted & {"discount_difference", "tax_difference", "total_difference", "shipping_discount_excess"}:
+        amount = {name: _amount(head, name) for name in _HEAD_AMOUNTS}
+        gross = sum_by_head(frames, _gross(lines))
+        charges = amount["ShippingAmount"] + amount["GiftWrapAmount"]
+        inclusive = head["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
+        tax = np.where(inclusive, 0, amount["TaxTotal"])
+        discount = sum_by_head(frames, _amount(lines, "DiscountAmount")) + amount["ShippingDiscountAmount"]
+        duty = sum_by_head(frames, _amount(lines, "TaxAmount")) + amount["ShippingTaxAmount"]
+        made["discount_difference"] = amount["DiscountTotal"] - discount
+        made["tax_difference"] = amount["TaxTotal"] - duty
+        made["total_difference"] = amount["TotalAmount"] - (gross - amount["DiscountTotal"] + charges + tax)
+        made["shipping_discount_excess"] = amount["ShippingDiscountAmount"] - amount["ShippingAmount"]
+    if wanted & {"order_year", "hours_ahead"}:
+        made["order_year"], made["hours_ahead"] = _dates(head["OrderDate"], now)
+    return _table(suite, "head", wanted, made, head)
+
+
+def _line_columns(suite: Suite, frames: Frames) -> pd.DataFrame:
+    lines = frames.lines
+    wanted = {rule.column for rule in suite.lines}
+    made = _contract_columns(suite.line_document, suite.lines, lines)
+    if "copies" in wanted:
+        made["copies"] = _copies(lines[suite.line_key], within=lines[ROW].to_numpy())
+    if "discount_excess" in wanted:
+        made["discount_excess"] = _amount(lines, "DiscountAmount") - _gross(lines)
+    return _table(suite, "lines", wanted, made, lines)
+
+
+def _table(suite: Suite, part: str, wanted: set[str], made: dict[str, np.ndarray], frame: pd.DataFrame) -> pd.DataFrame:
+    """The wanted columns: made ones, and the document's own, numbers as plain int64 where none is missing."""
+    for name in sorted(wanted - set(made)):
+        if name not in frame:
+            what = suite.given.get(part, {}).get(name)
+            raise ConfigError(
+                f"The suite {suite.name} looks at the {part} column {name!r}, which is not there.",
+                do=f"The flow must add it: {what}." if what else "The frame must hold every field of the target.",
+            )
+        values = frame[name]
+        whole = pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
+        made[name] = values.to_numpy(dtype=np.int64) if whole else values
+    return pd.DataFrame(made, index=pd.RangeIndex(len(frame)))
+
+
+_HEAD_AMOUNTS = (
+    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "DiscountTotal", "TaxTotal",
+    "TotalAmount",
+)  # fmt: skip
+
+
+def _amount(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """int64, missing as 0, held within what sums can bear (larger ones break the contract's form anyway)."""
+    return np.clip(frame[name].fillna(0).to_numpy(dtype=np.int64), -_ENOUGH, _ENOUGH)
+
+
+def _gross(lines: pd.DataFrame) -> np.ndarray:
+    """round2(Quantity x Price) of each line, half away from zero, scaled by 10,000."""
+    quantity, price = (lines[name].fillna(0).to_numpy(dtype=np.int64) for name in ("Quantity", "Price"))
+    large = np.abs(price) > _ENOUGH // np.maximum(np.abs(quantity), 1)
+    product = np.where(large, 0, quantity) * price
+    product[large] = np.where((quantity[large] < 0) == (price[large] < 0), _ENOUGH, -_ENOUGH)
+    return np.sign(product) * ((np.abs(product) + CENT // 2) // CENT) * CENT
+
+
+def _copies(keys: pd.Series, within: np.ndarray | None = None) -> np.ndarray:
+    """How often each key occurs (within its document); a missing key counts once."""
+    codes, distinct = pd.factorize(keys)
+    whole = codes if within is None else np.where(codes < 0, -1, within * max(1, len(distinct)) + codes)
+    groups, _ = pd.factorize(whole)
+    count = np.bincount(groups, minlength=1)[groups] if len(groups) else np.zeros(0, dtype=np.int64)
+    return np.where(codes < 0, 1, count).astype(np.int64)
+
+
+def _dates(moments: pd.Series, now: datetime) -> tuple[np.ndarray, np.ndarray]:
+    """Year and whole hours ahead of now; a moment that cannot be read (its form is another rule's) as this year, 0."""
+    read = pd.to_datetime(moments, utc=True, errors="coerce", format="ISO8601")
+    read = read.fillna(pd.Timestamp(now))
+    ahead = (read - pd.Timestamp(now)) // pd.Timedelta(hours=1)
+    return read.dt.year.to_numpy(dtype=np.int64), ahead.to_numpy(dtype=np.int64)
+
+
+# ---- what the contract says of every field -------------------------------------------------------------------------
+
+
+def bound_by(kind: str, document: Document) -> list[str]:
+    """The fields of a document that a kind of contract rule binds, in the contract's order."""
+    tests = {
+        "missing": lambda one: one.required,
+        "too_long": lambda one: one.max_length is not None and one.type == "text",
+        "unknown_code": lambda one: bool(one.codes),
+        "wrong_form": lambda one: bool(one.pattern) and not one.money,
+        "out_of_range": lambda one: one.money or one.minimum is not None or bool(one.min_length),
+    }
+    return [path for path, one in document.leaves.items() if tests[kind](one)]
+
+
+def _contract_columns(document: Document, rules: tuple[Rule, ...], frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """For each kind of rule an int64 column whose bits are the fields that break it."""
+    columns = {}
+    for rule in rules:
+        if rule.bits:
+            bits = np.zeros(len(frame), dtype=np.int64)
+            for number, path in enumerate(rule.bits):
+                broken = _broken(rule.column, document, document.fields[path], frame)
+                if broken is not None:
+                    bits |= broken.astype(np.int64) << number
+            columns[rule.column] = bits
+    return columns
+
+
+def _broken(kind: str, document: Document, one: Field, frame: pd.DataFrame) -> np.ndarray | None:
+    """bool per row: this field breaks this kind of rule. None where no row does. A missing field breaks `missing` only."""
+    if one.path not in frame:
+        return np.ones(len(frame), dtype=bool) if kind == "missing" and document.must_have(one.path) else None
+    values = frame[one.path]
+    if kind == "missing":
+        broken = values.isna().to_numpy(dtype=bool)
+        if broken.any() and not document.must_have(one.path):
+            around = document.parents(one.path)[-1].path + "."
+            broken = broken & frame[[name for name in frame if name.startswith(around)]].notna().any(axis=1).to_numpy()
+        return broken if broken.any() else None
+    if kind == "out_of_range" and not isinstance(values.dtype, pd.StringDtype):
+        low, high = _range(one)
+        numbers = values.fillna(low).to_numpy(dtype=np.int64)
+        return (numbers < low) | (numbers > high)
+    if kind == "too_long":
+        return (values.str.len() > one.max_length).to_numpy(dtype=bool)
+    if kind == "out_of_range":  # of a text: too short
+        return (values.str.len() < one.min_length).to_numpy(dtype=bool)
+    if kind == "unknown_code":
+        return (values.notna() & ~values.isin(one.codes)).to_numpy(dtype=bool)
+    codes, distinct = pd.factorize(values)
+    wrong = np.array([re.search(one.pattern or "", text) is None for text in distinct.tolist()] + [False], dtype=bool)
+    return wrong[codes]
+
+
+def _range(one: Field) -> tuple[int, int]:
+    if one.money:
+        return 0, 10**17 - 1  # 13 digits before the point
+    return one.minimum or 0, one.maximum if one.maximum is not None else 2**63 - 1
+
+
+# ---- running and telling -------------------------------------------------------------------------------------------
+
+
+@cache
+def _great_expectations() -> Any:
+    """Imported where it is first needed: it costs seconds."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations
+
+    return great_expectations
+
+
+def _camel(expect: str) -> str:
+    return "Expect" + "".join(part.capitalize() for part in expect.split("_"))
+
+
+def _expectation_names() -> list[str]:
+    every = vars(_great_expectations().expectations)
+    snake = (re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in every if name.startswith("ExpectColumn"))
+    return sorted(name.removeprefix("expect_") for name in snake if "_values_" in name or "_value_" in name)
+
+
+def _expectation(rule: Rule) -> Any:
+    made = getattr(_great_expectations().expectations, _camel(rule.expect))
+    words = f"{rule.says.replace('{field}', rule.field or 'A field')} {rule.do}"
+    meta = {"rule": rule.rule, "notes": {"format": "string", "content": [words]}}
+    return made(column=rule.column, meta=meta, **rule.arguments)
+
+
+def _validate(
+    suite: Suite, part: str, table: pd.DataFrame, rules: tuple[Rule, ...], keys: np.ndarray
+) -> tuple[dict, list[tuple[Rule, np.ndarray]]]:
+    """Great Expectations' result to keep, and the positions of the rows that each rule refuses."""
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    whole = (
+        context.data_sources.add_pandas("crossdock")
+        .add_dataframe_asset(f"{suite.name}.{part}")
+        .add_batch_definition_whole_dataframe("batch")
+    )
+    batch = whole.get_batch({"dataframe": table})
+    result = _judged(suite, batch, rules, "BASIC")
+    refused = tuple(rule for rule, one in zip(rules, result.results, strict=True) if not one.success)
+    named = (
+        _judged(suite, batch, refused, "COMPLETE").results if refused else []
+    )  # only now: it costs half as much again
+    failing = [
+        (rule, np.asarray(one.result["unexpected_index_list"], dtype=np.int64))
+        for rule, one in zip(refused, named, strict=True)
+    ]
+    return _kept(result.to_json_dict(), keys, {rule.rule: at for rule, at in failing}), failing
+
+
+def _judged(suite: Suite, batch: Any, rules: tuple[Rule, ...], detail: str) -> Any:
+    """The validation result, in the order of `rules`. Raises ConfigError where a rule could not be run."""
+    expectations = [_expectation(rule) for rule in rules]
+    whole = _great_expectations().ExpectationSuite(name=suite.name, expectations=expectations)
+    result = batch.validate(whole, result_format={"result_format": detail, "return_unexpected_index_query": False})
+    order = {rule.rule: number for number, rule in enumerate(rules)}
+    result.results.sort(key=lambda one: order[one.expectation_config.meta["rule"]])
+    for rule, one in zip(rules, result.results, strict=True):
+        if one.exception_info.get("raised_exception", True):
+            raise ConfigError(
+                f"{suite.file}:{rule.line}: the rule {rule.rule} could not be run: "
+                f"{one.exception_info.get('exception_message') or 'Great Expectations gave no reason'}",
+                do="Correct the rule, or the type of its column.",
+            )
+    return result
+
+
+def _kept(result: dict, keys: np.ndarray, failing: dict[str, np.ndarray]) -> dict:
+    """The result as it is kept: counts, and the keys of some failing documents; no values, for they may be personal."""
+    for one in result["results"]:
+        held = one["result"]
+        for name in ("unexpected_list", "unexpected_index_list", "partial_unexpected_counts", "unexpected_index_query"):
+            held.pop(name, None)
+        at = failing.get(one["expectation_config"]["meta"]["rule"])
+        held["partial_unexpected_list"] = [] if at is None else [str(key) for key in keys[at[:SAMPLE]]]
+        held["partial_unexpected_index_list"] = None
+    result["meta"].pop("batch_markers", None)
+    return result
+
+
+def _problems(
+    rule: Rule,
+    at: np.ndarray,
+    table: pd.DataFrame,
+    shown: pd.DataFrame,
+    of_row: np.ndarray | None,
+    line_keys: pd.Series,
+) -> pd.DataFrame:
+    """The problems of one rule: one per failing row, or per failing row and field of a contract rule."""
+    if rule.bits:
+        bits = table[rule.column].to_numpy()[at]
+        parts = [(path, path, at[(bits >> number) & 1 == 1]) for number, path in enumerate(rule.bits)]
+    else:
+        parts = [(rule.field, rule.shows, at)]
+    found = []
+    for path, name, rows in parts:
+        if not len(rows):
+            continue
+        values = shown[name] if name in shown else table[name] if name in table else None
+        texts = (
+            [""] * len(rows) if values is None else [_text(value, rule, values) for value in values.iloc[rows].tolist()]
+        )
+        lines = "" if of_row is None else line_keys.iloc[rows].fillna("").tolist()
+        number = rows if of_row is None else of_row[rows]
+        found.append(
+            problems.make(number, field=path, rule=rule.rule, value=texts, says=rule.says, do=rule.do, line=lines)
+        )
+    return problems.concat(found)
+
+
+def _text(value: Any, rule: Rule, values: pd.Series) -> str:
+    if value is None or value is pd.NA or value != value:
+        return ""
+    if rule.money or (rule.bits and rule.column == "out_of_range" and values.name in _MONEY):
+        return written(int(value))
+    return str(value)
+
+
+_MONEY = frozenset((*_HEAD_AMOUNTS, "Price", "DiscountAmount", "TaxAmount"))
+
+
+# ---- Data Docs -----------------------------------------------------------------------------------------------------
+
+
+def build_data_docs(results: list[dict], folder: Path) -> Path:
+    """Great Expectations' Data Docs of kept results, as a site in `folder`; returns its index.html.
+
+    Each result may carry `batch` (a name for people) and `at` (ISO moment) beside what `run` returned.
+    """
+    gx = _great_expectations()
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResultSchema
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    context = gx.get_context(mode="ephemeral")
+    for name in list(context.get_site_names()):
+        context.delete_data_docs_site(name)
+    context.add_data_docs_site(
+        "crossdock",
+        {
+            "class_name": "SiteBuilder",
+            "show_how_to_buttons": False,
+            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
+        },
+    )
+    for number, kept in enumerate(results):
+        moment = datetime.fromisoformat(kept["at"]) if kept.get("at") else datetime.now(UTC)
+        name = str(kept.get("batch", number))
+        for part in ("head", "lines"):
+            result = ExpectationSuiteValidationResultSchema().load(kept[part])
+            key = ValidationResultIdentifier(
+                expectation_suite_identifier=ExpectationSuiteIdentifier(f"{kept['suite']}.{part}"),
+                run_id=RunIdentifier(run_name=name, run_time=moment),
+                batch_identifier=f"{name}-{part}",
+            )
+            result.meta["run_id"] = key.run_id
+            context.validation_results_store.set(key, result)
+    context.build_data_docs(site_names=["crossdock"])
+    return folder / "index.html"
