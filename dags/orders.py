@@ -15,7 +15,7 @@ loaded fails no task; it is a dead letter (`crossdock dead-letters list`). The r
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task_group
 
-from crossdock_airflow.tasks import ASK, check, common, confirm, extract, load, loaded, transform
+from crossdock_airflow.tasks import ASK, Steps, common
 
 
 @dag(
@@ -24,16 +24,13 @@ from crossdock_airflow.tasks import ASK, check, common, confirm, extract, load, 
     **common(__doc__, "orders", "channel_advisor", "tims"),
 )
 def orders():
+    steps = Steps("orders", source="channel_advisor", target="tims")
+
     @task_group
     def batch(batch_id: int):
-        (
-            transform("orders", batch_id)
-            >> check("orders", batch_id)
-            >> load.override(pool="tims", outlets=[loaded("orders")])("orders", batch_id)
-            >> confirm.override(pool="channel_advisor")("orders", batch_id)
-        )
+        steps.transform(batch_id) >> steps.check(batch_id) >> steps.load(batch_id) >> steps.confirm(batch_id)
 
-    batch.expand(batch_id=extract.override(pool="channel_advisor")("orders"))
+    batch.expand(batch_id=steps.extract())
 
 
 orders()

@@ -23,10 +23,7 @@ MODULES = (
     "airflow.sdk.execution_time.task_runner",
     "crossdock.flows.orders",
     "crossdock.steps.extract",
-    "crossdock.steps.transform",
-    "crossdock.steps.check",
-    "crossdock.steps.load",
-    "crossdock.steps.confirm",
+    "crossdock.steps.walk",
     "crossdock.watch.freshness",
 )
 PARENTS = ({"scheduler"}, {"celery", "worker"})

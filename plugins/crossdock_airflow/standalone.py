@@ -35,7 +35,12 @@ from crossdock import local
 from crossdock.errors import ConfigError
 from crossdock.settings import PROJECT, run_dir
 
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+COMPONENTS = {  # the log servers would listen on all interfaces, and all logs lie on this machine anyway
+    "api-server": (),
+    "scheduler": ("--skip-serve-logs",),
+    "dag-processor": (),
+    "triggerer": ("--skip-serve-logs",),
+}
 DEFAULT_PORT = 8080
 USER = "admin"
 UP_SECONDS = 180
@@ -83,7 +88,7 @@ def password() -> str:
     return json.loads(passwords)[USER]
 
 
-def environment(port: int, ports: tuple[int, int] = (8793, 8794)) -> dict[str, str]:
+def environment(port: int) -> dict[str, str]:
     """What every Airflow process of this installation is started with. Connections given from outside win."""
     password()
     database = local.database_url("airflow").replace("postgresql://", "postgresql+psycopg2://", 1)
@@ -107,8 +112,6 @@ def environment(port: int, ports: tuple[int, int] = (8793, 8794)) -> dict[str, s
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__SECRET_KEY": _kept_secret("api_secret", _token),
         "AIRFLOW__API_AUTH__JWT_SECRET": _kept_secret("jwt_secret", _token),
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports[0]),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(ports[1]),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
@@ -152,7 +155,7 @@ def up(port: int, say: Say, connections: dict[str, str] | None = None) -> None:
     local.start()
     for name, value in (connections or {}).items():
         os.environ.setdefault(name, value)
-    env = environment(port, (_free_port(), _free_port()))
+    env = environment(port)
     logs().mkdir(parents=True, exist_ok=True)
     migrated = _migrate(env, say)
     say("Airflow: starting api-server, scheduler, dag-processor and triggerer")
@@ -183,12 +186,6 @@ def require_free_port(port: int, what: str, setting: str) -> None:
                 f"Port {port}, which {what} needs, is taken by another program.",
                 do=f"Stop that program, or choose another port: {setting}={port + 1000} make demo.",
             ) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _mark() -> str:
@@ -281,10 +278,10 @@ def supervise() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    for name in COMPONENTS:
+    for name, options in COMPONENTS.items():
         with (logs() / f"{name}.log").open("wb") as output:
             children[name] = subprocess.Popen(  # noqa: S603
-                [*airflow_command(), name], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                [*airflow_command(), name, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
     ended = None
     while not stopping and not ended:

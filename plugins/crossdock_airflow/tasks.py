@@ -6,22 +6,22 @@ Never: a rule of a flow; an import of pandas when a DAG file is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, Param, get_current_context, task
 
 from crossdock_airflow.connections import runtime
-from crossdock_airflow.notifier import Alert
+from crossdock_airflow.notifier import Alert, send
 from crossdock_airflow.retry import TypedErrors
 
 if TYPE_CHECKING:
     from crossdock.steps.extract import Window
 
+HOUR = timedelta(hours=1)
 OWNER = "crossdock"
-START = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reaches no further back
 
 # What a person may ask of a run by hand. Without any of it the run does what the next scheduled one would do.
 ASK = {
@@ -55,9 +55,42 @@ def common(doc: str | None, *tags: str) -> dict[str, Any]:
     }
 
 
-@task(execution_timeout=timedelta(hours=2))
-def extract(flow: str, sweep: bool = False) -> list[int]:
-    """Reads the window; the ids of the batches that have work. None: the rest of the run is skipped."""
+@dataclass(frozen=True)
+class Steps:
+    """The five steps of a flow as tasks. `source` and `target` name the pools that bound how many tasks work there."""
+
+    flow: str
+    source: str
+    target: str
+
+    def extract(self, *, sweep: bool = False) -> Any:
+        """Reads the window; the ids of the batches that have work. None: the rest of the run is skipped."""
+        return _extract.override(pool=self.source)(self.flow, sweep)
+
+    def transform(self, batch_id: Any) -> Any:
+        """Raw records of the batch -> staged documents."""
+        return _step.override(task_id="transform")("transform", self.flow, batch_id)
+
+    def check(self, batch_id: Any) -> Any:
+        """Staged documents -> ready, or dead letters with their reasons."""
+        return _step.override(task_id="check")("check", self.flow, batch_id)
+
+    def load(self, batch_id: Any) -> Any:
+        """Ready documents -> the target, each once; the asset `<flow> loaded` tells other DAGs which batch."""
+        asset = Asset(f"{self.flow} loaded", uri=f"crossdock://{self.flow}/loaded")
+        return _step.override(task_id="load", pool=self.target, outlets=[asset], execution_timeout=HOUR)(
+            "load", self.flow, batch_id
+        )
+
+    def confirm(self, batch_id: Any) -> Any:
+        """What was delivered -> back to the source."""
+        return _step.override(task_id="confirm", pool=self.source, execution_timeout=HOUR)(
+            "confirm", self.flow, batch_id
+        )
+
+
+@task(task_id="extract", execution_timeout=2 * HOUR)
+def _extract(flow: str, sweep: bool) -> list[int]:
     from crossdock import flows
     from crossdock.steps import extract as step
 
@@ -67,8 +100,26 @@ def extract(flow: str, sweep: bool = False) -> list[int]:
     with runtime() as opened:
         return step.extract(
             opened, flows.get(flow), window,
-            kind=kind, run_id=context["run_id"], keys=params["keys"], reprocess=params["reprocess"],
+            kind=kind, run_id=run_name(context["dag_run"].dag_id, context["run_id"]), keys=params["keys"], reprocess=params["reprocess"],
         )  # fmt: skip
+
+
+@task
+def _step(name: str, flow: str, batch_id: int) -> dict[str, int]:
+    from crossdock import flows
+    from crossdock.steps.walk import AFTER_EXTRACT
+
+    context = get_current_context()
+    with runtime() as opened:
+        counts = AFTER_EXTRACT[name](opened, flows.get(flow), batch_id)
+    for asset in context["outlets"]:
+        context["outlet_events"][asset].extra = {"batch_ids": [batch_id]}
+    return asdict(counts)
+
+
+def run_name(dag_id: str, run_id: str) -> str:
+    """What `ops.batch` knows the run by."""
+    return f"{dag_id}/{run_id}"
 
 
 def asked(run: Any, params: Any, sweep: bool = False) -> tuple[str, Window]:
@@ -85,49 +136,13 @@ def asked(run: Any, params: Any, sweep: bool = False) -> tuple[str, Window]:
     return ("sweep" if sweep else "scheduled"), Window()
 
 
-def _step(name: str) -> Callable[[str, int], dict[str, int]]:
-    """A step's function, imported when it runs."""
-    import importlib
+@task(retries=1, execution_timeout=timedelta(minutes=5))
+def look() -> list[str]:
+    """Looks for what is not as it should be and sends the alerts; the titles of the findings."""
+    from crossdock import flows
+    from crossdock.watch import freshness
 
-    step = getattr(importlib.import_module(f"crossdock.steps.{name}"), name)
-
-    def run(flow: str, batch_id: int) -> dict[str, int]:
-        from crossdock import flows
-
-        with runtime() as opened:
-            return asdict(step(opened, flows.get(flow), batch_id))
-
-    return run
-
-
-@task
-def transform(flow: str, batch_id: int) -> dict[str, int]:
-    """Raw records of the batch -> staged documents."""
-    return _step("transform")(flow, batch_id)
-
-
-@task
-def check(flow: str, batch_id: int) -> dict[str, int]:
-    """Staged documents -> ready, or dead letters with their reasons."""
-    return _step("check")(flow, batch_id)
-
-
-@task(execution_timeout=timedelta(hours=1))
-def load(flow: str, batch_id: int) -> dict[str, int]:
-    """Ready documents -> the target system, each once."""
-    context = get_current_context()
-    counts = _step("load")(flow, batch_id)
-    for asset in context["outlets"]:
-        context["outlet_events"][asset].extra = {"batch_ids": [batch_id]}
-    return counts
-
-
-@task(execution_timeout=timedelta(hours=1))
-def confirm(flow: str, batch_id: int) -> dict[str, int]:
-    """What was delivered -> back to the source."""
-    return _step("confirm")(flow, batch_id)
-
-
-def loaded(flow: str) -> Asset:
-    """The asset that says a flow has loaded a batch; its events carry `batch_ids`."""
-    return Asset(f"{flow} loaded", uri=f"crossdock://{flow}/loaded")
+    with runtime() as opened:
+        findings = freshness.watch(opened.engine, flows.all_flows())
+        send(opened.engine)
+    return [finding.title for finding in findings]

@@ -1,0 +1,59 @@
+# `make` shows what there is. Everything lives in this folder: .venv (packages), .run (databases, logs, state).
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+PORT ?= 8080
+export PORT
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help setup demo down status test e2e lint types docs bench clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.ready ## Make .venv and install what the project needs (two minutes, once)
+
+.venv/.ready: requirements.txt requirements-dev.txt pyproject.toml
+	@for candidate in python3.13 python3.12 python3.11 python3; do \
+	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "Crossdock needs Python 3.11, 3.12 or 3.13 on the PATH; python3 is $$(python3 --version 2>&1)." >&2; exit 1; fi; \
+	if [ ! -x $(PY) ]; then echo "Setup: making .venv with $$($$found --version)"; \
+	  $$found -m venv .venv || { echo "The module venv is missing: on Debian and Ubuntu, apt install python3-venv." >&2; rm -rf .venv; exit 1; }; fi
+	@echo "Setup: installing $$(cat requirements.txt requirements-dev.txt | grep -c ==) packages (about two minutes, once)"
+	@set -o pipefail; $(PY) -m pip install --disable-pip-version-check --no-input -r requirements.txt -r requirements-dev.txt 2>&1 \
+	  | tee .venv/setup.log | awk '/^Collecting /{n++; if (n % 25 == 0) {print "Setup: fetched " n " packages"; fflush()}} \
+	    /^Installing collected/{print "Setup: unpacking them (the longest part)"; fflush()} /^ERROR/{print; fflush()}' \
+	  || { echo "Setup failed; the whole log is .venv/setup.log. Its end:" >&2; tail -n 12 .venv/setup.log >&2; exit 1; }
+	@$(PY) -m pip install --disable-pip-version-check --no-input -q --no-deps -e . || { echo "Setup failed: the project itself could not be installed, see above." >&2; exit 1; }
+	@touch $@ && echo "Setup: done"
+
+demo: setup ## Run a month of real orders through a local Airflow, then leave it up (PORT=8080)
+	@$(PY) -m sandbox.demo up
+
+down: ## Stop everything that `make demo` started
+	@if [ -x $(PY) ]; then $(PY) -m sandbox.demo down; else echo "Nothing is installed here, so nothing runs."; fi
+
+status: setup ## Say what is running
+	@$(PY) -m sandbox.demo status
+
+test: setup ## Run all tests but the end-to-end run
+	@$(PY) -m pytest -m "not e2e"
+
+e2e: setup ## Run the demo on other ports with a real scheduler, kill things, look at both sides
+	@$(PY) -m pytest -m e2e tests/e2e
+
+lint: setup ## Check style
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+types: setup ## Check types
+	@.venv/bin/mypy
+
+docs: setup ## Write the generated pages anew
+	@.venv/bin/crossdock docs && $(PY) -m crossdock_airflow.describe
+
+bench: setup ## Measure speed and memory beside plain clients and peers
+	@$(PY) -m benchmarks
+
+clean: down ## Remove all that was made here, the local databases included
+	@rm -rf .run .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

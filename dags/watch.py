@@ -1,0 +1,23 @@
+"""
+### Watch: is everything really well?
+
+**Reads** watermarks, batches, deliveries, dead letters and circuits of all flows in the Crossdock database. It does not
+trust green tasks or callbacks, for a killed task tells nobody.
+**Writes** one alert per finding to `ops.alert` and the log, and sends what is unsent through the connection
+`crossdock_alerts` (Apprise), where there is one: nothing read for long, a source silent for longer than it ever was,
+records in flight for long, lost answers, too many dead letters, a system that is down.
+
+**When it fails:** the Crossdock database does not answer. Every other flow then fails too; start with the database.
+"""
+
+from airflow.sdk import CronDataIntervalTimetable, dag
+
+from crossdock_airflow.tasks import common, look
+
+
+@dag(schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"), **common(__doc__, "watch"))
+def watch():
+    look()
+
+
+watch()
