@@ -375,7 +375,7 @@ def patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         elif known != item:
             changed = {name: value for name, value in item.items() if known.get(name) != value}
             items.append({"OrderItemID": item["OrderItemID"]} | changed)
-    items += [{"OrderItemID": gone, "Removed": True} for gone in old]
+    items += [{"OrderItemID": gone, "_remove": True} for gone in old]
     return changes | ({"OrderItems": items} if items else {})
 
 

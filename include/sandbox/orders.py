@@ -278,8 +278,8 @@ def equation(document: dict) -> int:
 
 
 def goods_and_shipping(document: dict, actions: list[str]) -> tuple[int, int]:
-    """What discounts may be taken from: (goods less their discounts, shipping), ten-thousandths. `actions` may be longer
-    than the lines: a line that is not there yet, or no more, is the last."""
+    """What discounts may be taken from: (goods less their discounts, shipping), ten-thousandths. `actions` may be
+    longer than the lines: a line that is not there yet, or no more, is the last."""
     goods = shipping = 0
     for item, action in zip(document["OrderItems"], actions, strict=False):
         value = cents(ten_thousandths(item["UnitPrice"]) * item["Quantity"])

@@ -1,7 +1,7 @@
 """The real transactions, as they are.
 
-In: the file (the shipped January or any other part of the data set, .csv or .csv.gz). Out: invoices with their lines, in
-the order of the file. Never: a correction; what looks wrong is what the shop had.
+In: the file (the shipped January or any other part of the data set, .csv or .csv.gz). Out: invoices with their lines,
+in the order of the file. Never: a correction; what looks wrong is what the shop had.
 
 Money is an int of ten-thousandths of a pound; moments are UTC (the file has London's local time).
 """
@@ -87,8 +87,8 @@ def read(path: Path | str | None = None) -> list[Invoice]:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        file = gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(newline="")
-        with file as text:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8", newline="") as text:
             rows = csv.reader(text)
             header = next(rows, [])
             if header != COLUMNS:

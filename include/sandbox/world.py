@@ -43,16 +43,25 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in one system; `id` is the same in every run."""
+    """Something that happened in one system; `id` is the same in every run. `dirty`: wrong on purpose."""
 
     id: str
     at: datetime
     system: str
     kind: str
     document: dict[str, Any]
+    dirty: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"id": self.id, "at": text(self.at), "system": self.system, "kind": self.kind, "document": self.document}
+    def as_dict(self, at: datetime | None = None) -> dict[str, Any]:
+        """As the servers take it in; `at` where it is told later than it happened."""
+        return {
+            "id": self.id,
+            "at": text(at or self.at),
+            "system": self.system,
+            "kind": self.kind,
+            "document": self.document,
+            "dirty": self.dirty,
+        }
 
 
 def text(moment: datetime) -> str:
@@ -81,6 +90,10 @@ class World:
     @cached_property
     def catalogue(self) -> Catalogue:
         return build(self.invoices, created=self.start - timedelta(days=90))
+
+    @property
+    def order_count(self) -> int:
+        return len(self._by_time)
 
     def orders(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Order]:
         """The orders of the transactions with start <= at < end, by time, complete."""
@@ -194,7 +207,7 @@ def _events(order: Order, states: Iterable[State]) -> Iterator[Event]:
     for number, state in enumerate(states):
         key = f"order:{order.id}:{number}"
         if before is None:
-            yield Event(key, state.at, CHANNEL_ADVISOR, "order", state.document)
+            yield Event(key, state.at, CHANNEL_ADVISOR, "order", state.document, dirty=order.defect is not None)
         else:
             changes = patch(before, state.document)
             document = {"ChannelAdvisorOrderID": order.id, "changes": changes}

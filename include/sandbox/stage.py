@@ -1,0 +1,279 @@
+"""The sandbox as it runs: its two processes, and how far its world has been told.
+
+In: `up`, `down`, `seed`, `tick` (from the command line or from a test). Out: running servers, a moved clock.
+Never: a process that it did not start; an event told twice, or told so late that a reader who was up to date misses it.
+
+State: `.run/sandbox-<system>.pid`, `.run/logs/sandbox-<system>.log`, and `.run/sandbox/world.json` (which data, how far).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from crossdock.settings import run_dir
+from sandbox import world as worlds
+from sandbox.control import SYSTEMS, Control, SandboxError, controls, moment, port
+from sandbox.transactions import BadData
+from sandbox.world import CHANNEL_ADVISOR, Event, World
+
+START_SECONDS, STOP_SECONDS = 40.0, 10.0
+AHEAD = timedelta(seconds=5)  # what is told now happens a little later, so that no reader is past it already
+Progress = Callable[[str, float], None]  # (what is being done, share done)
+
+
+# ---- processes ----
+
+
+def pid_file(system: str) -> Path:
+    return run_dir() / f"sandbox-{system}.pid"
+
+
+def log_file(system: str) -> Path:
+    return run_dir() / "logs" / f"sandbox-{system}.log"
+
+
+def running(system: str) -> psutil.Process | None:
+    """The server that `up` started here, if it lives; a number that another program took over since does not count."""
+    try:
+        process = psutil.Process(int(pid_file(system).read_text()))
+        return (
+            process if f"sandbox.{system}" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE else None
+        )
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def up() -> dict[str, str]:
+    """Start what does not run yet and wait until both are healthy. Returns "started" or "runs" by system.
+
+    Raises SandboxError when a port is taken or a server does not come up; what this call started is stopped again."""
+    done: dict[str, str] = {}
+    for system in SYSTEMS:
+        if running(system) is None:
+            _refuse_taken_port(system)
+    started = []
+    try:
+        for system in SYSTEMS:
+            done[system] = "runs" if running(system) else "started"
+            if done[system] == "started":
+                _start(system)
+                started.append(system)
+        for system in SYSTEMS:
+            _wait(system)
+    except SandboxError:
+        for system in started:
+            _stop(system)
+        raise
+    return done
+
+
+def _refuse_taken_port(system: str) -> None:
+    number = port(system)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError as error:
+            other = "a sandbox of another installation" if Control.of(system).is_healthy() else "another program"
+            variable = "CROSSDOCK_CA_PORT" if system == CHANNEL_ADVISOR else "CROSSDOCK_TIMS_PORT"
+            raise SandboxError(
+                f"Port {number} for the {system} sandbox is taken by {other}.",
+                do=f"Stop it, or set {variable} to a free port (and the connection's URL with it).",
+            ) from error
+
+
+def _start(system: str) -> None:
+    log = log_file(system)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    (run_dir() / "sandbox").mkdir(parents=True, exist_ok=True)
+    package = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+            [
+                sys.executable,
+                "-m",
+                f"sandbox.{system}",
+                "--port",
+                str(port(system)),
+                "--data",
+                str(run_dir() / "sandbox"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+    pid_file(system).write_text(str(process.pid))
+
+
+def _wait(system: str) -> None:
+    control, until = Control.of(system), time.monotonic() + START_SECONDS
+    while not control.is_healthy():
+        if running(system) is None or time.monotonic() > until:
+            words = _last_words(log_file(system))
+            raise SandboxError(f"The {system} sandbox does not start: {words}", do=f"See {log_file(system)}.")
+        time.sleep(0.1)
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text("utf-8", errors="replace").split("\n")
+    except OSError:
+        return "it left no log."
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing.")
+
+
+def down() -> dict[str, str]:
+    """Stop both. Returns "stopped" or "was not running" by system."""
+    return {system: "stopped" if _stop(system) else "was not running" for system in SYSTEMS}
+
+
+def _stop(system: str) -> bool:
+    process = running(system)
+    if process is None:
+        pid_file(system).unlink(missing_ok=True)
+        return False
+    _signal(process, signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        _signal(process, signal.SIGKILL)
+        process.wait(STOP_SECONDS)
+    pid_file(system).unlink(missing_ok=True)
+    return True
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    """To the server's whole process group, which `up` made for it."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+# ---- the world ----
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far the servers know the world: `data` is the file (None: the shipped January)."""
+
+    data: str | None
+    until: datetime
+
+
+def _told_file() -> Path:
+    return run_dir() / "sandbox" / "world.json"
+
+
+def told() -> Told:
+    try:
+        said = json.loads(_told_file().read_text())
+        return Told(said["data"], moment(said["until"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise SandboxError("The sandbox has no world yet.", do="Run `crossdock sandbox seed`.") from error
+
+
+def _remember(state: Told) -> None:
+    file = _told_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps({"data": state.data, "until": worlds.text(state.until)}))
+    draft.replace(file)
+
+
+def load_world(data: str | None) -> World:
+    try:
+        return worlds.load(data)
+    except BadData as error:
+        raise SandboxError(str(error), do="Name a file of the Online Retail data set, .csv or .csv.gz.") from error
+
+
+def seed(data: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    """Empty both systems, give them their masters and set their clocks to just before the first day."""
+    data = str(Path(data).resolve()) if data else None
+    world, parts = load_world(data), controls()
+    for control in parts.values():
+        control.call("POST", "reset")
+        control.set_clock(world.start)
+    _told_file().unlink(missing_ok=True)
+    counts: Counter[str] = Counter()
+    masters = list(world.masters())
+    for number, (system, control) in enumerate(parts.items()):
+        mine = [event for event in masters if event.system == system]
+        if progress:
+            progress(f"masters of {system}", number / len(parts))
+        control.apply(event.as_dict() for event in mine)
+        counts.update(event.kind for event in mine)
+    for control in parts.values():
+        control.set_clock(world.start)
+    _remember(Told(data, world.start))
+    return {"now": worlds.text(world.start), "told": dict(counts), "orders_to_come": world.order_count}
+
+
+def tick(to: datetime | None = None, by: timedelta | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    """Let the world go on to a moment (or by a duration, or to the end of the data): tell both systems what happened
+    until then, then set their clocks.
+
+    What should have happened while nobody ticked happens now, in its order: readers look for changes after what they
+    have read, so nothing may appear in the past."""
+    state, parts = told(), controls()
+    world = load_world(state.data)
+    now = max(control.now() for control in parts.values())
+    base = max(now, state.until)
+    end = to or (base + by if by else world.last + worlds.LONGEST)
+    if end < now:
+        raise SandboxError(
+            f"The sandbox's clock is at {worlds.text(now)} already; it does not go back to {worlds.text(end)}.",
+            do="Name a later moment, or start anew with `crossdock sandbox seed`.",
+        )
+    counts: Counter[str] = Counter()
+    share = _share(state.until, end)
+    for batch in _batches(world.events(state.until, end)):
+        soon = max(control.now() for control in parts.values()) + AHEAD
+        for system, control in parts.items():
+            control.apply(event.as_dict(max(event.at, soon)) for event in batch if event.system == system)
+        counts.update(event.kind for event in batch)
+        _remember(Told(state.data, batch[-1].at))
+        if progress:
+            progress(f"until {batch[-1].at:%d %b %Y %H:%M}", share(batch[-1].at))
+    latest = max(end, *(control.now() for control in parts.values()))
+    if counts:
+        latest = max(latest, max(control.now() for control in parts.values()) + AHEAD)
+    for control in parts.values():
+        control.set_clock(latest)
+    _remember(Told(state.data, end))
+    return {"from": worlds.text(state.until), "now": worlds.text(latest), "told": dict(counts)}
+
+
+def _batches(events: Iterator[Event], size: int = 200) -> Iterator[list[Event]]:
+    """Events in their order; those of one moment are never parted, so that a break between batches is a break in time."""
+    batch: list[Event] = []
+    for event in events:
+        if len(batch) >= size and event.at != batch[-1].at:
+            yield batch
+            batch = []
+        batch.append(event)
+    if batch:
+        yield batch
+
+
+def _share(start: datetime, end: datetime) -> Callable[[datetime], float]:
+    whole = max((end - start).total_seconds(), 1.0)
+    return lambda at: (at - start).total_seconds() / whole
