@@ -357,7 +357,7 @@ def _table(suite: Suite, part: str, wanted: set[str], made: dict[str, np.ndarray
         values = frame[name]
         whole = pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
         made[name] = values.to_numpy(dtype=np.int64) if whole else values
-    return pd.DataFrame(made, index=pd.RangeIndex(len(frame)))
+    return pd.DataFrame(made, index=pd.RangeIndex(len(frame)), copy=False)
 
 
 _HEAD_AMOUNTS = (
