@@ -31,7 +31,10 @@ def test_a_good_order_loads_without_a_word():
         ({"ShippingAddress": {"Name": "N" * 61}}, "ShippingAddress.Name"),
         ({"ShippingAddress": {"Company": "C" * 61}}, "ShippingAddress.Company"),
         ({"ShippingAddress": {"City": "C" * 41}}, "ShippingAddress.City"),
-        ({"ShippingAddress": {"Region": "R" * 41, "Country": "GB", "PostalCode": "SW1A 1AA"}}, "ShippingAddress.Region"),
+        (
+            {"ShippingAddress": {"Region": "R" * 41, "Country": "GB", "PostalCode": "SW1A 1AA"}},
+            "ShippingAddress.Region",
+        ),
         ({"CustomerInfo": {"FirstName": "F" * 41}}, "CustomerInfo.FirstName"),
         ({"CustomerInfo": {"LastName": "L" * 41}}, "CustomerInfo.LastName"),
         ({"CustomerInfo": {"Company": "C" * 61}}, "CustomerInfo.Company"),

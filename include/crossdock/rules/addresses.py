@@ -277,6 +277,7 @@ class _Postal(NamedTuple):
     example: str
     separator: str  # "" = the country writes none, or not always
     from_end: int  # where the separator stands, counted from the end
+    signs: str  # the separators to try, the country's own first
 
 
 @lru_cache(maxsize=256)
@@ -284,7 +285,7 @@ def _postal(country: str) -> _Postal:
     try:
         known = get_validation_rules({"country_code": country})
     except ValueError:  # the metadata do not have this country: nothing to check against
-        return _Postal((), False, "", "", 0)
+        return _Postal((), False, "", "", 0, "")
     examples = [e for e in known.postal_code_examples if re.search(r"\d", e)]
     # A country has one way of writing if every example parts at the same place with the same sign.
     places = {(m.group(), len(e) - m.end()) for e in examples for m in re.finditer(r"[ -]", e)}
@@ -296,7 +297,8 @@ def _postal(country: str) -> _Postal:
         separator, from_end = places.pop()
     patterns = tuple(known.postal_code_matchers)
     required = "postal_code" in known.required_fields
-    return _Postal(patterns, required, examples[0] if examples else "", separator, from_end)
+    signs = "- " if any("-" in e for e in examples) else " -"
+    return _Postal(patterns, required, examples[0] if examples else "", separator, from_end, signs)
 
 
 def postal_required(country: str) -> bool:
@@ -317,7 +319,7 @@ def postal_code(country: str, given: str) -> str | None:
     if not known.patterns:
         return upper
     bare = re.sub(r"[\s-]", "", upper)
-    spaced = [f"{bare[:n]}{sign}{bare[n:]}" for sign in (" ", "-") for n in range(2, len(bare) - 1)]
+    spaced = [f"{bare[:n]}{sign}{bare[n:]}" for sign in known.signs for n in range(2, len(bare) - 1)]
     usual = [f"{bare[: -known.from_end]}{known.separator}{bare[-known.from_end :]}"] if known.separator else []
     for text in (*usual, upper, bare, *spaced):
         if all(p.fullmatch(text) for p in known.patterns):

@@ -15,10 +15,12 @@ import pandas as pd
 from email_validator import EmailNotValidError, validate_email
 
 from crossdock.mapping import problems
+from crossdock.mapping.registry import rule
 from crossdock.rules.uniques import TEXT, values_at
 
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 LENGTH = 254
+LOCAL_LENGTH = 64  # of the part before the @, by RFC 5321
 
 
 @lru_cache(maxsize=65_536)
@@ -26,7 +28,9 @@ def normalise(address: str) -> str | None:
     """The address as the library writes it, None if it is none. A plain local part needs no library, its domain
     does."""
     local, at, domain = address.rpartition("@")
-    if at and len(local) <= 64 and _PLAIN.fullmatch(local):
+    if not at or len(local) > LOCAL_LENGTH:
+        return None
+    if _PLAIN.fullmatch(local):
         known = _domain(domain)
         whole = f"{local}@{known}" if known else None
     else:
@@ -53,8 +57,11 @@ def is_relay(address: str, domains: Collection[str]) -> bool:
     return any(domain == d or domain.endswith("." + d) for d in domains)
 
 
+@rule("email", reads=["CustomerInfo.Email"], writes=["Customer.Email"])
 def read(addresses: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
-    """Read all addresses of a batch. Returns (normalised addresses, warnings)."""
+    """The buyer's e-mail address in its normalised form; one that cannot be read is left out with a warning.
+
+    Returns (normalised addresses, warnings)."""
     codes, different = pd.factorize(addresses)
     found = [normalise(v) if v else None for v in different.tolist()]
     unread = np.array([bool(v) and got is None for v, got in zip(different.tolist(), found, strict=True)] + [False])

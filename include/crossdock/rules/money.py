@@ -162,9 +162,8 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
 
     parts = (
         _sums(exact, row, orders)
-        - amount(head, "TotalDiscount")
-        + sum(amount(head, n) for n in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
         + _sums(amount(lines, "GiftWrapAmount"), row, orders)
+        + sum(sign * _given(head, name, carried[own]) for sign, (name, own) in zip((1, -1, 1, 1), PAIRS, strict=True))
     )
     unknowable = _sums(large.astype(np.int64), row, orders) > 0
     troubles = problems.concat(found)
@@ -193,11 +192,16 @@ def _spread_over(total: np.ndarray, value: np.ndarray, mask: np.ndarray, row: np
     return shares
 
 
+def _given(head: pd.DataFrame, name: str, carried: np.ndarray) -> np.ndarray:
+    """A header amount x 10,000; where it is not given, what the lines carry (in cents)."""
+    amounts = head[name] if name in head else pd.Series(pd.NA, index=head.index, dtype="Int64")
+    return np.where(amounts.notna(), amounts.fillna(0).to_numpy(dtype=np.int64), carried * CENT)
+
+
 def _header(frames: Frames, head_name: str, line_name: str, carried: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
     """The header's amount in cents (the lines' sum where it is not given); lines above it are a problem."""
     head = frames.head
-    amounts = head[head_name] if head_name in head else pd.Series(pd.NA, index=head.index, dtype="Int64")
-    given = np.where(amounts.notna(), round_cents(amounts.fillna(0).to_numpy(dtype=np.int64)), carried)
+    given = round_cents(_given(head, head_name, carried))
     above = np.flatnonzero(carried > given)
     currency = values_at(column(head, "Currency"), above)
     problem = problems.make(

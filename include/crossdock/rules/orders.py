@@ -204,8 +204,8 @@ def _currency(head: pd.DataFrame) -> pd.DataFrame:
     """A currency stands beside every amount, and is one that ISO 4217 knows."""
     given = _given(column(head, "Currency"))
     absent = np.flatnonzero(given.isna().to_numpy())
-    known = {c: pycountry.currencies.get(alpha_3=c) is not None for c in given.dropna().unique().tolist()}
-    strange = np.flatnonzero(given.notna() & ~given.map(known).fillna(True).astype(bool))
+    codes = [c for c in given.dropna().unique().tolist() if pycountry.currencies.get(alpha_3=c)]
+    strange = np.flatnonzero((given.notna() & ~given.isin(codes)).to_numpy(dtype=bool))
     do = "Correct the order on the channel, or edit this record's payload, then replay."
     return problems.concat(
         [

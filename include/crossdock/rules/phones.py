@@ -14,24 +14,29 @@ import pandas as pd
 import phonenumbers
 
 from crossdock.mapping import problems
+from crossdock.mapping.registry import rule
 from crossdock.rules.uniques import TEXT, distinct, values_at
 
 
 @lru_cache(maxsize=65_536)
 def e164(number: str, country: str | None) -> str | None:
-    """The number in E.164, read as dialled in `country` unless it begins with +; None if it cannot be read."""
+    """The number in E.164, read as dialled in `country` unless it begins with +; None if it is no number that could be
+    dialled ("000000" of two buyers must not make them one)."""
     try:
         parsed = phonenumbers.parse(number, country)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(parsed):
+    if not phonenumbers.is_valid_number(parsed):
         return None
     text = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return text if 8 <= len(text) <= 16 else None
 
 
+@rule("phone", reads=["CustomerInfo.Phone", "ShippingAddress.Country"], writes=["Customer.Phone"])
 def read(numbers: pd.Series, countries: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
-    """Read all numbers of a batch. Returns (numbers in E.164, warnings)."""
+    """The buyer's phone number in E.164; one that cannot be read is left out with a warning.
+
+    Returns (numbers in E.164, warnings)."""
     codes, first = distinct(numbers, countries)
     pairs = zip(values_at(numbers, first), values_at(countries, first), strict=True)
     found = [(given, e164(given, country) if given else None) for given, country in pairs]
