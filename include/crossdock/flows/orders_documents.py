@@ -54,6 +54,9 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     )
     misfits = misfits[loads[misfits[ROW].to_numpy()]]
     found = problems.concat([enriched.problems, misfits])
+    # An item that was blocked after TIMS took the order stops no later change; TIMS judges new lines by itself.
+    late = found["rule"].eq("item_blocked") & enriched.head["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
+    found = found[~late].reset_index(drop=True)
 
     shipped = sum_by_head(Frames(enriched.head, enriched.lines), enriched.lines["QuantityShipped"])
     head = _head(kept, enriched.head, target.head, shipped)
@@ -63,6 +66,39 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     _stage_customers(connection, enriched.customers)
     head, found = _with_unreadable(head, found, parsed, keys)
     return Staged(head, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
+
+
+def checked(connection: sa.Connection, frames: Frames) -> Frames:
+    """Staged orders with what the suite looks at besides: the status of each line's item and of the customer.
+
+    An order that TIMS has already keeps its customer, its items even if they were blocked since, and an address that
+    the channel has erased meanwhile: none of that is judged again.
+    """
+    head, lines = frames.head.copy(), frames.lines.copy()
+    linked = head["key"].isin([str(key) for key in _linked(connection, head["key"])])
+    customers = dict(
+        connection.execute(
+            sa.select(ref_customer.c.customer_id, ref_customer.c.status).where(
+                ref_customer.c.customer_id.in_(head["CustomerID"].dropna().unique().tolist())
+            )
+        ).all()
+    )
+    status = head["CustomerID"].map(customers).mask(head["CustomerID"].isna() & head["customer_key"].notna(), "new")
+    head["customer_status"] = status.mask(linked, "Active").astype("str")
+    items = dict(
+        connection.execute(
+            sa.select(ref_item.c.sku, ref_item.c.status).where(
+                ref_item.c.sku.in_(lines["SKU"].dropna().unique().tolist())
+            )
+        ).all()
+    )
+    item_status = lines["SKU"].map(items)
+    kept = linked.to_numpy()[lines[ROW].to_numpy()] & item_status.eq("Blocked").to_numpy(dtype=bool)
+    lines["item_status"] = item_status.mask(kept, "Active").astype("str")
+    for part in ("Name", "Line1", "City"):
+        column = f"ShippingAddress.{part}"
+        head[column] = head[column].mask(linked & head[column].isna(), "(kept as it is in TIMS)")
+    return Frames(head, lines)
 
 
 def known(connection: sa.Connection) -> Known:
@@ -264,14 +300,16 @@ def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[
     told = warnings[warnings["rule"].isin(rules.ALERTS)]
     alerts = [
         {
-            "kind": row.rule,
-            "key": row.value if row.rule == "site_not_configured" else f"order {keys.iloc[int(row._1)]}",
-            "title": f"Order {keys.iloc[int(row._1)]}: {row.rule.replace('_', ' ')}",
-            "body": f"{row.says} {row.do}",
+            "kind": rule,
+            "key": value if rule == "site_not_configured" else f"order {key}",
+            "title": f"Order {key}: {rule.replace('_', ' ')}",
+            "body": f"{says} {do}",
             "severity": "notice",
-            "window": ONCE if row.rule == "site_not_configured" else timedelta(hours=4),
+            "window": ONCE if rule == "site_not_configured" else timedelta(hours=4),
         }
-        for row in told.itertuples(index=False)
+        for key, rule, value, says, do in zip(
+            keys.array.take(told[ROW]), told["rule"], told["value"], told["says"], told["do"], strict=True
+        )
     ]
     if unknown:
         names = ", ".join(sorted(unknown)[:10])

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What is missing in a staged document because transform refused to fill it in: no reason of its own.
+CONSEQUENCES = ("missing_field", "unknown_sku", "blocked_item", "unknown_customer", "inactive_customer", "unknown_code")
+
 
 def check(runtime: Runtime, flow: Flow, batch_id: int, *, accept_rejects: bool = False) -> Counts:
     """Judges the batch's staged rows; the counts afterwards.
@@ -38,11 +41,12 @@ def check(runtime: Runtime, flow: Flow, batch_id: int, *, accept_rejects: bool =
     started = time.monotonic()
     with database.lock(runtime.engine, f"work:{flow.name}"):
         with runtime.engine.begin() as connection:
+            batches.ready_for(connection, batch_id, "check")
             frames = staged(connection, flow, batch_id)
             problems = _earlier(frames.head)
             if len(frames.head):
                 found, result = suites.run(flow.suite, flow.checked(connection, frames))
-                problems = finding.concat([problems, found])
+                problems = finding.concat([problems, _independent(found, problems)])
                 rejected = problems["_row"].nunique()
                 _keep_result(connection, flow, batch_id, result, len(frames.head), rejected)
                 stopped = None if accept_rejects else _over_threshold(flow, batch_id, frames, problems)
@@ -88,6 +92,17 @@ def _earlier(head: pd.DataFrame) -> pd.DataFrame:
         for problem in database.from_json(text)
     ]
     return pd.DataFrame(rows, columns=list(finding.COLUMNS)) if rows else finding.empty()
+
+
+def _independent(found: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+    """The suite's findings that do not merely follow from what transform has found in the same record."""
+    known = set(zip(earlier["_row"], earlier["rule"], strict=True))
+    broken = set(earlier["_row"])
+    keep = [
+        (row, rule) not in known and not (row in broken and rule in CONSEQUENCES)
+        for row, rule in zip(found["_row"], found["rule"], strict=True)
+    ]
+    return found[keep]
 
 
 def _over_threshold(flow: Flow, batch_id: int, frames: Frames, problems: pd.DataFrame) -> BatchStopped | None:

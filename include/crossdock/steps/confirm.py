@@ -24,6 +24,8 @@ def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
     """Tells the source; the batch's final counts."""
     started = time.monotonic()
     with database.lock(runtime.engine, f"work:{flow.name}"):
+        with runtime.engine.begin() as connection:
+            batches.ready_for(connection, batch_id, "confirm")
         flow.confirm(runtime, batch_id)
         with runtime.engine.begin() as connection:
             counts = batches.recount(connection, batch_id, flow.stage, "confirm", time.monotonic() - started)

@@ -38,6 +38,8 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
     """Delivers what is ready; the counts afterwards. Raises the transient error that left something undelivered."""
     started = time.monotonic()
     with database.lock(runtime.engine, f"work:{flow.name}"):
+        with runtime.engine.begin() as connection:
+            batches.ready_for(connection, batch_id, "load")
         try:
             flow.load(runtime, batch_id)
         finally:

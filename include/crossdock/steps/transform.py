@@ -32,6 +32,7 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
     """Stages the batch's documents; the counts afterwards."""
     started = time.monotonic()
     with database.lock(runtime.engine, f"work:{flow.name}"), runtime.engine.begin() as connection:
+        batches.ready_for(connection, batch_id, "transform")
         rows = raw.payloads(connection, flow.source.raw, batch_id)
         if rows:
             keys, versions, altered, payloads = (list(column) for column in zip(*rows, strict=True))

@@ -83,11 +83,8 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
 
     Before transform no stage row exists: everything new is in flight.
     """
-    states = dict(
-        connection.execute(
-            sa.select(stage.c.state, sa.func.count()).where(stage.c.batch_id == batch_id).group_by(stage.c.state)
-        )
-    )
+    by_state = sa.select(stage.c.state, sa.func.count()).where(stage.c.batch_id == batch_id).group_by(stage.c.state)
+    states: dict[str, int] = {state: count for state, count in connection.execute(by_state)}
     batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == batch_id)).one()
     counts = Counts(
         read=batch.read,
@@ -119,6 +116,17 @@ def counts(connection: sa.Connection, batch_ids: list[int]) -> Counts:
     total = [sa.func.coalesce(sa.func.sum(column), 0).label(column.name) for column in _COUNT_COLUMNS]
     row = connection.execute(sa.select(*total).where(ops_batch.c.id.in_(batch_ids))).one()
     return Counts(**{name: int(value) for name, value in row._mapping.items()})
+
+
+def ready_for(connection: sa.Connection, batch_id: int, step: str) -> sa.Row:
+    """The batch's row, if the steps before `step` are done. Raises ConfigError otherwise."""
+    batch = flow_of(connection, batch_id)
+    if STEPS.index(batch.step) < STEPS.index(step) - 1:
+        raise ConfigError(
+            f"Batch {batch_id} has only been through {batch.step}; it is not ready for {step}.",
+            do=f"Run `crossdock {STEPS[STEPS.index(batch.step) + 1]} {batch.flow} --batch {batch_id}` first.",
+        )
+    return batch
 
 
 def flow_of(connection: sa.Connection, batch_id: int) -> sa.Row:

@@ -53,6 +53,7 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
             sa.make_url(url).set(drivername="postgresql+psycopg2"),
             pool_pre_ping=True,
             connect_args={"application_name": "crossdock", "connect_timeout": 10},
+            hide_parameters=True,  # they hold personal data, and errors are logged
             json_serializer=to_json,
             json_deserializer=from_json,
         )

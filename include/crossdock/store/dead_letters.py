@@ -29,7 +29,7 @@ def bury(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[table.c.flow, table.c.key],
-            index_where=table.c.state.in_(OPEN),
+            index_where=sa.text("state IN ('open', 'edited')"),
             set_={
                 "batch_id": new.batch_id,
                 "entity": new.entity,

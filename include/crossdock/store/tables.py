@@ -195,6 +195,7 @@ stage_sales_order_line = Table(
     Column(
         "quantity_shipped", BigInteger, nullable=False, server_default=text("0"), comment="Units the channel shipped"
     ),
+    Column("units_per_kit", BigInteger, nullable=False, server_default=text("1"), comment="Of this part in one kit"),
     PrimaryKeyConstraint("key", "position"),
     schema="stage",
     comment="One line of a sales order as TIMS should hold it",

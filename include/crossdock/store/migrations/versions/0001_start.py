@@ -652,6 +652,13 @@ def upgrade() -> None:
             nullable=False,
             comment="Units the channel shipped",
         ),
+        sa.Column(
+            "units_per_kit",
+            sa.BigInteger(),
+            server_default=sa.text("1"),
+            nullable=False,
+            comment="Of this part in one kit",
+        ),
         sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_sales_order_line")),
         schema="stage",
         comment="One line of a sales order as TIMS should hold it",
