@@ -256,7 +256,7 @@ class App:
     async def _late(self, incoming: Incoming, answer: Answer, plan: Plan) -> Answer:
         """What faults make of an answer whose effect has happened."""
         if hang := plan.get("hang_after"):
-            await asyncio.sleep(float(hang.options.get("seconds", 120)))
+            await incoming.gone(float(hang.options.get("seconds", 120)))
             raise ConnectionError
         if fault := plan.get("error_after"):
             status = int(fault.options.get("status", 500))

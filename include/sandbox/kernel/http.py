@@ -5,6 +5,8 @@ In: HTTP as bytes. Out: typed requests for handlers, answers as bytes. Never: a 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +86,13 @@ class Incoming:
     base_url: str
     client_host: str
     receive: Callable[[], Awaitable[Any]] = field(repr=False)
+
+    async def gone(self, seconds: float) -> None:
+        """Wait until the client hangs up, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (await self.receive())["type"] != "http.disconnect":
+                    pass
 
     async def body(self, most: int) -> bytes:
         """All of the body; Refusal too_large above `most` bytes."""

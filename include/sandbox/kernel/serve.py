@@ -23,12 +23,13 @@ def serve(system: System, port: int, host: str = "127.0.0.1") -> int:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
         print(f"Port {port} of {host} cannot be used: {why}. Stop it, or choose another --port.", file=sys.stderr)
         return 1
     config = uvicorn.Config(
-        App(system), log_level="warning", access_log=False, timeout_graceful_shutdown=3, timeout_keep_alive=30
+        App(system), log_level="critical", access_log=False, timeout_graceful_shutdown=3, timeout_keep_alive=30
     )
     print(
         f"{system.name} sandbox on http://{host}:{listener.getsockname()[1]}, data in {system.store.path}", flush=True

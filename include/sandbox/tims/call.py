@@ -116,6 +116,13 @@ def save(tx: Transaction, kind: str, id: Id, doc: dict[str, Any], at: int, extra
     tx.put(kind, id, doc, modified=stamp(at), extra=extra)
 
 
+def reference(body: Any, name: str) -> str | None:
+    """The permanent key (Source, reference) of a document; None when either is not given as text."""
+    if not isinstance(body, dict) or not isinstance(body.get("Source"), str) or not isinstance(body.get(name), str):
+        return None
+    return f"{body['Source']}\x00{body[name]}"
+
+
 def merged(old: Any, patch: Any) -> Any:
     """JSON merge patch (RFC 7396)."""
     if not isinstance(patch, dict):

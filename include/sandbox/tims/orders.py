@@ -15,7 +15,7 @@ from sandbox.kernel.contract import shown as quoted
 from sandbox.kernel.http import Answer, Refusal
 from sandbox.kernel.store import Row, Transaction
 from sandbox.tims import rules, stock
-from sandbox.tims.call import Call, found, location, merged, save, shown
+from sandbox.tims.call import Call, found, location, merged, reference, save, shown
 from sandbox.tims.problems import Error, Errors, duplicate, invalid_state, not_found
 from sandbox.tims.stock import Stock
 
@@ -98,10 +98,9 @@ def _row(call: Call) -> Row:
 # ---- creating ----
 def create_order(call: Call) -> Answer:
     body = call.body
-    if isinstance(body, dict) and isinstance(body.get("Source"), str) and isinstance(body.get("ExternalOrderID"), str):
-        existing = call.tx.owner("order", _key(body))
-        if existing is not None:
-            raise duplicate("order", "/ExternalOrderID", existing)
+    key = reference(body, "ExternalOrderID")
+    if key is not None and (existing := call.tx.owner("order", key)) is not None:
+        raise duplicate("order", "/ExternalOrderID", existing)
     errors = call.errors("SalesOrder")
     if isinstance(body, dict):
         _check_customer(call.tx, errors, body.get("CustomerID"))
@@ -115,14 +114,10 @@ def create_order(call: Call) -> Answer:
     lines = [_line(n, line) for n, line in enumerate(body["LineItems"], 1)]
     doc = {"SalesOrderID": id, **_DEFAULTS, **given, "LineItems": lines, "OrderStatus": "OnHold" if held else "Open"}
     extra = {"origin": "external", "held": held, "looked": False, "last_line": len(lines), "alloc": {}, "reasons": []}
-    call.tx.claim("order", _key(doc), id)
+    call.tx.claim("order", str(reference(doc, "ExternalOrderID")), id)
     save(call.tx, "order", id, doc, call.now, extra)
     stock.wait(call.tx, id, call.now)
     return shown(doc, 201, location("sales-orders", id))
-
-
-def _key(doc: dict[str, Any]) -> str:
-    return f"{doc['Source']}\x00{doc['ExternalOrderID']}"
 
 
 def _line(number: int, line: dict[str, Any], done: dict[str, int] = _DONE) -> dict[str, Any]:
@@ -284,11 +279,8 @@ def cancel_line(call: Call) -> Answer:
     if type(units) is int and units > open_units(line):
         errors.add("/Quantity", "OVER_CANCELLED", f"Given {units}; {open_units(line)} units are open.")
     errors.refuse()
-    lines = [
-        each | {"QuantityCancelled": each["QuantityCancelled"] + units * (each is line)}
-        for each in row.doc["LineItems"]
-    ]
-    return _changed(call, row, lines, row.extra)
+    fewer = line | {"QuantityCancelled": line["QuantityCancelled"] + call.body["Quantity"]}
+    return _changed(call, row, [fewer if each is line else each for each in row.doc["LineItems"]], row.extra)
 
 
 def hold_order(call: Call) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -111,7 +112,7 @@ class Tims(System):
         if operation.method == "GET":
             self._allocate()
             with self.store.read() as tx:
-                return HANDLERS[operation.id](Call(self, tx, request))
+                return HANDLERS[operation.id](Call(self, tx, replace(request, now=self.clock.now())))
         self._check_headers(request)
         if operation.id == "bulk":
             return bulk.run(self, request, self.key(request))

@@ -12,7 +12,7 @@ from typing import Any
 from sandbox.kernel import clock
 from sandbox.kernel.http import Answer
 from sandbox.tims import orders
-from sandbox.tims.call import Call, found, location, save, shown
+from sandbox.tims.call import Call, found, location, reference, save, shown
 from sandbox.tims.ledger import next_open_date, time_zone
 from sandbox.tims.problems import Errors, duplicate, invalid_state
 from sandbox.tims.stock import Stock
@@ -36,14 +36,9 @@ def create_shipment(call: Call) -> Answer:
     body = call.body
     row = call.row("order", "sales order", call.request.path["id"])
     order = row.doc
-    if (
-        isinstance(body, dict)
-        and isinstance(body.get("Source"), str)
-        and isinstance(body.get("ExternalReference"), str)
-    ):
-        existing = call.tx.owner("shipment", f"{body['Source']}\x00{body['ExternalReference']}")
-        if existing is not None:
-            raise duplicate("shipment", "/ExternalReference", existing)
+    key = reference(body, "ExternalReference")
+    if key is not None and (existing := call.tx.owner("shipment", key)) is not None:
+        raise duplicate("shipment", "/ExternalReference", existing)
     if order["OrderStatus"] in ("OnHold", "Cancelled", "Closed"):
         raise invalid_state("Nothing can be shipped", order["OrderStatus"], orders.allowed(order))
     errors = call.errors("Shipment")
@@ -111,6 +106,6 @@ def _record(call: Call, extra: dict[str, Any], order: dict[str, Any]) -> Answer:
         "PostingDate": clock.date_in(clock.parse(body["ShippedAt"]), time_zone(call.tx)).isoformat(),
         **_DEFAULTS, **given, "PostingMode": extra["origin"], "Lines": parcel,
     }  # fmt: skip
-    call.tx.claim("shipment", f"{doc['Source']}\x00{doc['ExternalReference']}", id)
+    call.tx.claim("shipment", str(reference(doc, "ExternalReference")), id)
     save(call.tx, "shipment", id, doc, call.now)
     return shown(doc, 201, location("shipments", id))

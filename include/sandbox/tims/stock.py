@@ -95,9 +95,8 @@ class Stock:
             self.change(part, location, on_hand=-units * each)
 
     # ---- writing ----
-    def flush(self, at: int) -> bool:
-        """Write the quantities whose figures changed, then those of the kits made of them; whether stock came free."""
-        freed = False
+    def flush(self, at: int) -> None:
+        """Write the quantities whose figures changed, then their kits'; wake the orders that lack what came free."""
         kits: set[str] = set()
         for sku, doc in self._docs.items():
             before = self._before[sku]
@@ -106,12 +105,10 @@ class Stock:
             write(self._tx, doc, at)
             kits |= {str(row.id) for row in self._tx.rows("item", Component=sku)}
             if _available(doc["Locations"]) > _available(before):
-                freed = True
                 wake(self._tx, sku)
         for kit in sorted(kits):
             self.refresh_kit(kit, at)
         self._docs, self._before = {}, {}
-        return freed
 
     def refresh_kit(self, sku: str, at: int) -> None:
         """A kit's figures follow from its parts."""
