@@ -1,6 +1,6 @@
 """Two frames that hold a batch of documents: heads and lines.
 
-In: parsed documents. Out: `head` and `lines`, pandas frames. Never: a float, an object column of Decimals, a loop per row.
+In: parsed documents. Out: `head` and `lines`, pandas frames. Never: a float, an object column of Decimals, a row loop.
 
 `head` has one row per document and a RangeIndex; its columns are contract paths with dots (`ShippingAddress.City`).
 `lines` has one row per line, sorted by `_row` (int64, the position of its head row) and `_line` (int64, the position

@@ -33,7 +33,7 @@ class Lookup:
     rows: dict[str, dict[str, str]]
 
     def values(self, keys: pd.Series, column: str | None = None) -> pd.Series:
-        """What stands for each key in `column` (the second one if None); missing for a key that is missing or unknown."""
+        """What stands for each key in `column` (None = the second one); missing for a missing or unknown key."""
         wanted = column or self.columns[1]
         codes, distinct = pd.factorize(keys)
         found = pd.array([self.rows.get(str(key), {}).get(wanted) for key in distinct], dtype="str")

@@ -42,7 +42,8 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 class Parsed(NamedTuple):
     """What came of a batch. `kept[i]` is the position in `payloads` of head row i; `problems` name documents by
-    their position in `payloads` (column `_row`), for they have no head row; `unknown` are paths that no contract names."""
+    their position in `payloads` (column `_row`), for they have no head row; `unknown` are paths that the contract does
+    not name."""
 
     frames: Frames
     problems: pd.DataFrame

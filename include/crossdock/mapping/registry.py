@@ -19,12 +19,13 @@ F = TypeVar("F", bound=Callable)
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A rule as a mapping sees it. `writes` are the columns that it adds to the frames."""
+    """A rule as a mapping sees it. `writes` are the columns that it adds to the frames, `says` what its docstring's
+    first paragraph says before `Returns`."""
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    says: str  # first line of the docstring
+    says: str
     module: str
 
 
@@ -36,11 +37,11 @@ def rule(name: str, *, reads: Sequence[str], writes: Sequence[str]) -> Callable[
     lines' columns by their name alone. The function itself stays as it is."""
 
     def register(function: F) -> F:
-        says = (inspect.getdoc(function) or "").strip().split("\n\n")[0]
+        says = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).partition(" Returns ")[0]
         held = _RULES.get(name)
         if held and held.module != function.__module__:
             raise ValueError(f"two rules are named {name!r}: in {held.module} and in {function.__module__}")
-        _RULES[name] = NamedRule(name, tuple(reads), tuple(writes), " ".join(says.split()), function.__module__)
+        _RULES[name] = NamedRule(name, tuple(reads), tuple(writes), says, function.__module__)
         return function
 
     return register

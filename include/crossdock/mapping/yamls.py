@@ -99,9 +99,11 @@ class Reader:
 class _Construct(yaml.constructor.SafeConstructor):
     """Plain values; a date and a number with a point stay the text that was written."""
 
-
-_Construct.add_constructor("tag:yaml.org,2002:timestamp", yaml.constructor.SafeConstructor.construct_yaml_str)
-_Construct.add_constructor("tag:yaml.org,2002:float", yaml.constructor.SafeConstructor.construct_yaml_str)
+    yaml_constructors = {  # noqa: RUF012 (the base class has it like this)
+        **yaml.constructor.SafeConstructor.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": yaml.constructor.SafeConstructor.construct_yaml_str,
+        "tag:yaml.org,2002:float": yaml.constructor.SafeConstructor.construct_yaml_str,
+    }
 
 
 def line_of(node: yaml.Node | None) -> int:

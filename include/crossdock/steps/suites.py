@@ -29,7 +29,7 @@ import yaml
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, lookups, problems
 from crossdock.mapping.contracts import Document, Field
-from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_head, sum_by_head, written
+from crossdock.mapping.frames import CENT, ROW, Frames, count_by_head, sum_by_head, written
 from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.yamls import Finding, Reader, line_of
 
@@ -238,11 +238,11 @@ class _SuiteReader(Reader):
             if name not in columns:
                 self.report(words.get("column"), f"no column is called {name!r}{did_you_mean(name, columns)}")
         arguments = {word: self.value(value) for word, value in words.items() if word not in _RULE_WORDS}
-        name = arguments.get("value_set")
-        if isinstance(name, str) and name in NAMED_SETS:
-            expect, arguments = "column_values_to_match_regex", {"regex": NAMED_SETS[name]()}
-        elif isinstance(name, str):
-            self.report(words["value_set"], f"no set of codes is called {name!r}{did_you_mean(name, NAMED_SETS)}")
+        codes = arguments.get("value_set")
+        if isinstance(codes, str) and codes in NAMED_SETS:
+            expect, arguments = "column_values_to_match_regex", {"regex": NAMED_SETS[codes]()}
+        elif isinstance(codes, str):
+            self.report(words["value_set"], f"no set of codes is called {codes!r}{did_you_mean(codes, NAMED_SETS)}")
         field_name = self.text(words.get("field")) or column
         held = document.fields.get(self.text(words.get("shows")) or column)
         money = bool(self.value(words.get("money"))) or bool(held and held.money)
@@ -295,8 +295,8 @@ HEAD_COLUMNS = {
     "line_count": "number of lines",
     "discount_difference": "DiscountTotal - (sum of DiscountAmount + ShippingDiscountAmount)",
     "tax_difference": "TaxTotal - (sum of TaxAmount + ShippingTaxAmount)",
-    "total_difference": "TotalAmount - (sum of round2(Quantity x Price) - DiscountTotal + ShippingAmount + GiftWrapAmount, "
-    "+ TaxTotal unless PricesIncludeTax)",
+    "total_difference": "TotalAmount - (sum of round2(Quantity x Price) - DiscountTotal + ShippingAmount "
+    "+ GiftWrapAmount + TaxTotal unless PricesIncludeTax)",
     "shipping_discount_excess": "ShippingDiscountAmount - ShippingAmount",
     "order_year": "year of OrderDate",
     "hours_ahead": "whole hours by which OrderDate lies ahead of now",
@@ -427,7 +427,7 @@ def _contract_columns(document: Document, rules: tuple[Rule, ...], frame: pd.Dat
 
 
 def _broken(kind: str, document: Document, one: Field, frame: pd.DataFrame) -> np.ndarray | None:
-    """bool per row: this field breaks this kind of rule. None where no row does. A missing field breaks `missing` only."""
+    """bool per row: the field breaks this kind of rule; None where no row does. A missing one breaks `missing` only."""
     if one.path not in frame:
         return np.ones(len(frame), dtype=bool) if kind == "missing" and document.must_have(one.path) else None
     values = frame[one.path]
@@ -560,7 +560,7 @@ def _problems(
     for path, name, rows in parts:
         if not len(rows):
             continue
-        values = shown[name] if name in shown else table[name] if name in table else None
+        values = shown.get(name, table.get(name))
         texts = (
             [""] * len(rows) if values is None else [_text(value, rule, values) for value in values.iloc[rows].tolist()]
         )
