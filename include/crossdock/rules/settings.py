@@ -102,6 +102,8 @@ def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site]]:
     _known(path, "", content, ("defaults", "sites"))
     base = _site(path, "defaults", content.get("defaults") or {}, {})
     given = content.get("sites") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: sites must be a list of `site id: values`.", do="Correct the file.")
     defaults = {f.name: getattr(base, f.name) for f in fields(Site)}
     sites = {}
     for key, values in given.items():

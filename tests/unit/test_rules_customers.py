@@ -1,0 +1,188 @@
+"""One buyer, one customer: found, created once, or asked about."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from rules_examples import BUYER, config, customer, external, known, order, reasons, run, sentence, tims_address
+
+RELAY = "x7k2p9@marketplace.amazon.com"
+MINE = external("12345678:640:A1B2C3")
+ADDRESSED = {"ShippingAddresses": [tims_address()]}
+
+
+def decided(result) -> list[tuple]:
+    columns = result.head[["customer_action", "CustomerID", "customer_key", "customer_match"]]
+    return [tuple(None if pd.isna(v) else v for v in row) for row in columns.itertuples(index=False)]
+
+
+def guest(**changes):
+    return {"CustomerID": None} | changes
+
+
+@pytest.mark.parametrize(
+    ("held", "match"),
+    [
+        ({"ExternalIDs": MINE}, "external"),
+        ({"Email": "Ana.Ortiz@EXAMPLE.com"}, "email"),
+        ({"Phone": "+12125550147", **ADDRESSED}, "phone_postal"),
+        ({"Phone": "+12125550147", "BillingAddress": tims_address()}, "phone_postal"),
+        ({"Name": "ANA ORTÍZ", **ADDRESSED}, "name_address"),
+        (
+            {"Name": "Ana Ortiz", "BillingAddress": tims_address(Line1="12, ELM ST.", Line2="apt 4", City="albany")},
+            "name_address",
+        ),
+    ],
+)
+def test_a_customer_is_found_by_each_kind_of_key(held, match):
+    assert decided(run(order(), tims=known(held))) == [("use", "C-1", None, match)]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"ExternalIDs": external("12345678:641:A1B2C3")},
+        {"ExternalIDs": external("99:640:A1B2C3")},
+        {"ExternalIDs": [{"Source": "Elsewhere", "ID": "12345678:640:A1B2C3"}]},
+        {"Phone": "+12125550147"},
+        {"Phone": "+12125550147", "ShippingAddresses": [tims_address(PostalCode="12208")]},
+        {"Name": "Ana Ortiz", "ShippingAddresses": [tims_address(Line1="13 Elm St")]},
+        {"Name": "Ana Ortega", **ADDRESSED},
+    ],
+)
+def test_what_is_not_alike_is_nobody(held):
+    assert decided(run(order(), tims=known(held))) == [("create", None, "12345678:640:A1B2C3", None)]
+
+
+def test_the_stronger_key_decides():
+    people = known({"ExternalIDs": MINE}, {"CustomerID": "C-2", "Email": "ana.ortiz@example.com"})
+    assert decided(run(order(), tims=people)) == [("use", "C-1", None, "external")]
+
+
+def test_a_relay_address_is_somebody_on_its_own_site_only():
+    held = {"Email": RELAY, "ExternalIDs": external("12345678:640:OTHER")}
+    nobody_else = {"CustomerID": None, "Phone": None, "FirstName": "Bob", "Email": RELAY}
+    same = order(CustomerInfo=nobody_else, ShippingAddress={"Line1": "9 Oak St"})
+    assert decided(run(same, tims=known(held))) == [("use", "C-1", None, "email")]
+    other = same | {"SiteID": 641}
+    assert decided(run(other, tims=known(held)))[0][0] == "create"
+    unknown_site = known({"Email": RELAY})
+    assert decided(run(same, tims=unknown_site))[0][0] == "create"
+
+
+def test_a_buyer_with_another_id_on_the_same_site_is_a_weak_match_by_phone_or_address():
+    held = {"ExternalIDs": external("12345678:640:OTHER"), "Name": "Ana Ortiz", "Phone": "+12125550147", **ADDRESSED}
+    result = run(order(), tims=known(held))
+    assert reasons(result) == ["customer_ambiguous"]
+    assert "another buyer id on this site" in sentence(result, "customer_ambiguous")
+    assert decided(result)[0][:2] == ("ask", None)
+    elsewhere = {**held, "ExternalIDs": external("12345678:641:OTHER")}
+    assert decided(run(order(), tims=known(elsewhere))) == [("use", "C-1", None, "phone_postal")]
+
+
+def test_several_by_one_key_are_a_question_with_at_most_five_candidates():
+    people = [{"CustomerID": f"C-{n}", "Name": f"Ana {n}", "Email": "ana.ortiz@example.com"} for n in range(7)]
+    result = run(order(), tims=known(*people))
+    assert sentence(result, "customer_ambiguous").count("C-") == 5
+
+
+@pytest.mark.parametrize("status", ["Inactive", "Erased"])
+def test_a_customer_who_takes_no_orders_is_a_problem_that_names_the_state(status):
+    result = run(order(), tims=known({"Status": status, "Name": "Ana", "ExternalIDs": MINE}))
+    assert reasons(result) == ["customer_inactive"]
+    assert status in sentence(result, "customer_inactive")
+    assert decided(result)[0][:2] == ("ask", None)
+
+
+def test_a_new_buyer_is_created_once_for_all_orders_that_share_a_key():
+    result = run(
+        order(1),
+        order(2, CustomerInfo={"Phone": None, "Email": None}),
+        order(3, SiteID=870, CustomerInfo={"CustomerID": "E-9", "Phone": None, "FirstName": "A."}),
+        order(4, SiteID=587, CustomerInfo=guest(Email=None)),
+        order(5, CustomerInfo={"CustomerID": "Z", "Phone": None, "FirstName": "Zed", "Email": "zed@example.com"}),
+    )
+    keys = [key for _, _, key, _ in decided(result)]
+    assert keys == ["12345678:640:A1B2C3"] * 4 + ["12345678:640:Z"]
+    assert list(result.customers["customer_key"]) == ["12345678:640:A1B2C3", "12345678:640:Z"]
+    assert list(result.customers["_row"]) == [0, 4]
+    assert result.customers["Customer.Phone"][0] == "+12125550147"
+
+
+def test_a_batch_decides_as_its_orders_would_one_by_one():
+    buyers = [
+        BUYER,
+        {**BUYER, "CustomerID": "SECOND", "Email": "second@example.com"},  # same phone and address: weak
+        {**BUYER, "CustomerID": "THIRD"},  # same e-mail: the same person
+        {**BUYER, "CustomerID": "SECOND", "Email": None},
+    ]
+    result = run(*(order(n, CustomerInfo=b) for n, b in enumerate(buyers)))
+    assert [d[0] for d in decided(result)] == ["create", "ask", "create", "ask"]
+    assert decided(result)[2][2] == "12345678:640:A1B2C3"
+    assert len(result.customers) == 1
+
+
+def test_the_date_of_an_order_decides_who_comes_first_not_its_place_in_the_batch():
+    late = order(1, OrderDate="2026-03-02T10:00:00Z", CustomerInfo={"CustomerID": "LATE"})
+    early = order(2, OrderDate="2026-03-01T10:00:00Z", CustomerInfo={"CustomerID": "EARLY"})
+    assert {d[2] for d in decided(run(late, early))} == {"12345678:640:EARLY"}
+
+
+def test_a_customer_is_made_from_the_first_order_that_has_no_problem():
+    result = run(order(1, Currency=None), order(2))
+    assert list(result.customers["_row"]) == [1]
+    assert len(run(order(1, Currency=None)).customers) == 0
+
+
+def test_guests_get_a_customer_each_or_the_sites_account():
+    nobody = guest(Email=None, Phone=None, FirstName=None, LastName=None)
+    one = order(1, CustomerInfo=nobody, ShippingAddress={"Line1": "1 A St"})
+    two = order(2, CustomerInfo=nobody, ShippingAddress={"Line1": "2 B St"})
+    keys = [d[2] for d in decided(run(one, two))]
+    assert keys == ["12345678:640:order:1001", "12345678:640:order:1002"]
+    account = config(guests="account", guest_account="C-GUEST")
+    people = known({"CustomerID": "C-GUEST", "Name": "Guests"})
+    assert decided(run(one, two, tims=people, settings=account)) == [("use", "C-GUEST", None, "guest_account")] * 2
+    assert decided(run(order(), tims=people, settings=account))[0][0] == "create"
+    missing = run(one, settings=account)
+    assert reasons(missing) == ["customer_inactive"]
+    assert "C-GUEST" in sentence(missing, "customer_inactive")
+
+
+def test_guests_without_anything_to_compare_never_share_a_customer():
+    bare = order(1, OrderStatus="New", CustomerInfo=guest(Email=None, Phone=None), ShippingAddress={"City": None})
+    result = run(bare, bare | {"ChannelAdvisorOrderID": 1002})
+    assert len({d[2] for d in decided(result)}) == 2
+
+
+def test_a_guest_of_a_former_order_keeps_that_orders_customer_and_is_no_account():
+    held = {"ExternalIDs": external("12345678:640:order:77"), "Phone": "+12125550147", **ADDRESSED}
+    assert decided(run(order(), tims=known(held))) == [("use", "C-1", None, "phone_postal")]
+
+
+def test_orders_that_tims_has_that_wait_or_are_left_out_need_no_customer():
+    result = run(order(1), order(2, OrderStatus="Pending"), order(3, OrderStatus="Cancelled"), linked=(1001,))
+    assert [d[0] for d in decided(result)] == ["none"] * 3
+    assert len(result.customers) == 0
+
+
+def test_the_name_on_documents_is_the_buyers_else_the_addressees():
+    assert run(order()).head["Customer.Name"][0] == "Ana Ortiz"
+    assert run(order(CustomerInfo={"FirstName": "Ana Ortiz", "LastName": None})).head["Customer.Name"][0] == "Ana Ortiz"
+    without = order(CustomerInfo={"FirstName": "", "LastName": None}, ShippingAddress={"Name": "Post Room"})
+    head = run(without).head
+    assert head["Customer.Name"][0] == "Post Room"
+    assert pd.isna(head["Customer.FirstName"][0])
+
+
+def test_keys_of_a_customer_come_from_all_its_addresses():
+    keys = known(
+        customer(
+            Name="Ana Ortiz",
+            Phone="+12125550147",
+            BillingAddress=tims_address(),
+            ShippingAddresses=[tims_address(), tims_address(PostalCode="12208")],
+        )
+    ).customer_keys
+    assert sorted(keys["kind"]) == ["name_address"] * 2 + ["phone_postal"] * 2
