@@ -79,7 +79,7 @@ def site_of(customer: str | None, country: str, invoice: str) -> Site:
 
 
 def is_two_site(customer: str | None, country: str, invoice: str) -> bool:
-    """Whether the buyer also uses a second site, spelled another way. Never a guest; always with phone and postal code."""
+    """Whether the buyer also uses a second site, spelled another way: no guest, always with phone and postal code."""
     if customer is None or country not in TWO_SITE_COUNTRIES or known_to_tims(customer, country):
         return False
     return chance.share("two sites", key_of(customer, country, invoice)) < 0.25

@@ -243,7 +243,3 @@ def _bar(as_json: bool) -> Iterator[stage.Progress | None]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("the world goes on", total=1.0)
         yield lambda what, share: bar.update(task, description=what, completed=share)
-
-
-if __name__ == "__main__":
-    app()

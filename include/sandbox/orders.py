@@ -28,22 +28,9 @@ MOST_LINES = 10_000  # room for line ids within an order
 DEFECTS = (
     ("total_mismatch", 3), ("third_decimal", 3), ("discount_above_goods", 3), ("discount_into_shipping", 3),
     ("country_unknown", 2), ("postal_code_invalid", 5), ("street_too_long", 3), ("name_too_long", 2),
-    ("city_too_long", 1), ("currency_missing", 1.5), ("no_lines", 1.5), ("personal_data_gone", 2), ("nul", 1), (None, 969),
+    ("city_too_long", 1), ("currency_missing", 1.5), ("no_lines", 1.5), ("personal_data_gone", 2), ("nul", 1),
+    (None, 969),
 )  # fmt: skip
-# Defects that make the order wrong by a rule of the design, and the rule's name.
-RULE_OF_DEFECT = {
-    "total_mismatch": "total_mismatch",
-    "third_decimal": "third_decimal",
-    "discount_above_goods": "discount_above_goods",
-    "country_unknown": "country_unknown",
-    "postal_code_invalid": "postal_code_invalid",
-    "street_too_long": "text_too_long",
-    "name_too_long": "text_too_long",
-    "city_too_long": "text_too_long",
-    "currency_missing": "currency_missing",
-    "no_lines": "no_lines",
-    "personal_data_gone": "personal_data_gone",
-}
 ADDRESS_DEFECTS = ("country_unknown", "postal_code_invalid", "street_too_long", "city_too_long")
 CARRIERS = {
     AMAZON_US: (("UPS", "Ground"), ("USPS", "Priority Mail"), ("FedEx", "2Day"), (None, None)),

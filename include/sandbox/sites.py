@@ -57,8 +57,9 @@ FRUUGO = Site(955, "Fruugo", "Marketplaces", "GBP", 100, None, 200, "header", "S
 SITES = (AMAZON_US, AMAZON_UK, AMAZON_DE, AMAZON_FR, EBAY_UK, WEB_SHOP, FRUUGO)
 
 GERMAN = frozenset(
-    "Germany,Austria,Switzerland,Poland,Czech Republic,Denmark,Sweden,Norway,Finland,Lithuania,Iceland".split(",")
-)
+    ["Germany", "Austria", "Switzerland", "Poland", "Czech Republic", "Denmark", "Sweden", "Norway", "Finland",
+     "Lithuania", "Iceland"]
+)  # fmt: skip
 FRENCH = frozenset(["France", "Belgium", "Spain", "Italy", "Portugal", "Netherlands", "Greece", "Cyprus", "Malta"])
 HOME = frozenset(["United Kingdom", "EIRE", "Channel Islands", "Unspecified", "European Community"])
 

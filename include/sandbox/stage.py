@@ -3,7 +3,7 @@
 In: `up`, `down`, `seed`, `tick` (from the command line or from a test). Out: running servers, a moved clock.
 Never: a process that it did not start; an event told twice, or told so late that a reader who was up to date misses it.
 
-State: `.run/sandbox-<system>.pid`, `.run/logs/sandbox-<system>.log`, and `.run/sandbox/world.json` (which data, how far).
+State: `.run/sandbox-<system>.pid`, `.run/logs/sandbox-<system>.log`, `.run/sandbox/world.json` (which data, how far).
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
 
 
 def _batches(events: Iterator[Event], size: int = 200) -> Iterator[list[Event]]:
-    """Events in their order; those of one moment are never parted, so that a break between batches is a break in time."""
+    """Events in their order; those of one moment are never parted: a break between batches is a break in time."""
     batch: list[Event] = []
     for event in events:
         if len(batch) >= size and event.at != batch[-1].at:

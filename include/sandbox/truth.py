@@ -3,7 +3,7 @@
 In: an order's states and the catalogue. Out: a verdict, and for a dead one the rules that are true of it.
 Never: a look at what the pipeline did; the demo and the tests hold the pipeline to this.
 
-The rules named are causes. The pipeline may find more for the same order (an order without its rejected line has another
+The rules named are causes. The pipeline may find more for the same order (one without its rejected line has another
 total, too), never fewer.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from sandbox.catalogue import Catalogue
 from sandbox.lives import State
-from sandbox.orders import CENT, RULE_OF_DEFECT, Order, cents, equation, goods_and_shipping, money, ten_thousandths
+from sandbox.orders import CENT, Order, cents, equation, goods_and_shipping, money, ten_thousandths
 from sandbox.places import COUNTRIES
 
 Verdict = Literal["loadable", "waits", "left_out", "dead", "unseen"]
@@ -31,7 +31,7 @@ LENGTHS = {"Name": 60, "Company": 60, "City": 40, "Region": 40, "PostalCode": 12
 
 @dataclass(frozen=True)
 class Expectation:
-    """`total` and `currency` are of the sales order in TIMS; `status` is the channel's last status; `person` is the same
+    """`total` and `currency` are of the sales order in TIMS, `status` is the channel's last one; `person` is the same
     for one buyer on all sites."""
 
     order_id: int
@@ -84,15 +84,15 @@ def judge(order: Order, document: dict[str, Any], catalogue: Catalogue) -> tuple
     if document["OrderStatus"] == "Pending":
         return "waits", frozenset()
     rules = _line_rules(document, catalogue) | _amount_rules(order, document) | _address_rules(document)
-    if order.defect in ("postal_code_invalid", "personal_data_gone"):
-        rules.add(RULE_OF_DEFECT[order.defect])
+    if order.defect == "postal_code_invalid":
+        rules.add(order.defect)
     if document["Currency"] is None:
         rules.add("currency_missing")
-    if not document["UserDataPresent"]:
+    if not document["UserDataPresent"]:  # then nobody can be recognised
         rules.add("personal_data_gone")
-    if order.buyer.known == "inactive":
+    elif order.buyer.known == "inactive":
         rules.add("customer_inactive")
-    if order.buyer.known == "twins":
+    elif order.buyer.known == "twins":
         rules.add("customer_ambiguous")
     return ("dead" if rules else "loadable"), frozenset(rules)
 
@@ -111,7 +111,7 @@ def _line_rules(document: dict[str, Any], catalogue: Catalogue) -> set[str]:
     count = tims_lines(document, catalogue)
     if count > MOST_LINES:
         rules.add("too_many_lines")
-    if count == 0:
+    if count == 0 and "code_rejected" not in rules:  # lines that were refused are lines
         rules.add("no_lines")
     return rules
 

@@ -133,8 +133,8 @@ class World:
             yield Event(f"customer:{document['CustomerID']}", at, TIMS, "customer", document)
 
     def customers(self) -> Iterator[dict[str, Any]]:
-        """Customers that TIMS had before: some buyers of the web shop, to be found by e-mail, by phone and postal code, by
-        name and address; some inactive, and some there twice."""
+        """Customers that TIMS had before: some buyers of the web shop, to be found by e-mail, by phone and postal code,
+        by name and address; some inactive, and some there twice."""
         numbers = dict.fromkeys((i.customer, i.country) for i in self.invoices if i.customer and i.is_order)
         for customer, country in numbers:
             kind = buyers.known_to_tims(customer, country)
