@@ -128,10 +128,12 @@ def test_a_value_under_a_secret_name_never_comes_through(value: str, name: str) 
 # ---- limits ----
 
 
-def test_the_limits_in_the_project_are_those_of_the_contracts() -> None:
+def test_the_limits_in_the_project_stay_within_those_of_the_contracts() -> None:
     channel_advisor, tims = limits.load("channel_advisor"), limits.load("tims")
-    assert (channel_advisor.requests_per_minute, channel_advisor.at_once) == (2000, 5)
-    assert (tims.requests_per_minute, tims.at_once) == (600, 10)
+    assert channel_advisor.requests_per_minute <= 2000
+    assert channel_advisor.at_once < 5  # an answer just received may still count there
+    assert tims.requests_per_minute <= 600
+    assert tims.at_once < 10
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def _base_url(name: str, parts: dict[str, Any]) -> str:
         raise _broken(name, "has no host")
     if "://" not in host:
         schema = _text(parts.get("schema")).lower()
-        plain = schema == "http" or (schema != "https" and parts.get("conn_type") != "https" and _is_loopback(host))
+        plain = schema == "http" or (schema != "https" and parts.get("conn_type") != "https" and is_loopback(host))
         host = f"{'http' if plain else 'https'}://{_bracketed(host)}"
     try:
         url = urlsplit(host)
@@ -131,7 +131,7 @@ def _base_url(name: str, parts: dict[str, Any]) -> str:
         raise _broken(name, "has a host that is not an address such as https://api.example.com")
     if url.username or url.password or url.query or url.fragment:
         raise _broken(name, "has a host with more than scheme, name, port and path")
-    if url.scheme == "http" and not _is_loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(url.hostname):
         raise ConfigError(
             f"The connection {name} would send its password in the clear: {url.hostname} is spoken to by http.",
             do=f"Write https:// in the host of {variable(name)}; http is for this machine only.",
@@ -144,7 +144,8 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

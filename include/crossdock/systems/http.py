@@ -41,7 +41,7 @@ from crossdock.errors import (
 from crossdock.systems import failures, redaction
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.connections import Connection
+from crossdock.systems.connections import Connection, is_loopback
 from crossdock.systems.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -399,7 +399,8 @@ def _unknown(error: CrossdockError) -> OutcomeUnknown:
 def _session(connection: Connection, limits: Limits) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # a .netrc must not replace our authorization
-    session.proxies = get_environ_proxies(connection.base_url)
+    here = is_loopback(urlsplit(connection.base_url).hostname or "")
+    session.proxies = {} if here else get_environ_proxies(connection.base_url)  # none between a machine and itself
     session.verify = connection.extra.get("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True
     session.mount(connection.base_url, HTTPAdapter(pool_connections=1, pool_maxsize=limits.at_once, max_retries=0))
     return session
