@@ -52,7 +52,10 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     target, misfits = language.load("sales_order").apply(
         Frames(enriched.head, enriched.lines), explained=enriched.problems
     )
-    misfits = misfits[loads[misfits[ROW].to_numpy()]]
+    # Where personal data are gone, what the table then misses is no reason of its own: before the first load another
+    # one says it all, afterwards TIMS keeps what it has.
+    judged = loads & enriched.head["personal_data"].to_numpy(dtype=bool)
+    misfits = misfits[judged[misfits[ROW].to_numpy()]]
     found = problems.concat([enriched.problems, misfits])
     # An item that was blocked after TIMS took the order stops no later change; TIMS judges new lines by itself.
     late = found["rule"].eq("item_blocked") & enriched.head["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]

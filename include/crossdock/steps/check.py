@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # What is missing in a staged document because transform refused to fill it in: no reason of its own.
-CONSEQUENCES = ("missing_field", "unknown_sku", "blocked_item", "unknown_customer", "inactive_customer", "unknown_code")
+CONSEQUENCES = (
+    "missing_field", "unknown_sku", "blocked_item", "unknown_customer", "inactive_customer", "unknown_code",
+    "shipping_discount_too_high",
+)  # fmt: skip
 
 
 def check(runtime: Runtime, flow: Flow, batch_id: int, *, accept_rejects: bool = False) -> Counts:

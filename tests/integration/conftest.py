@@ -1,0 +1,19 @@
+"""Fixtures of the tests with real servers and a real database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.town import Town, found_town
+
+
+@pytest.fixture
+def town(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Town]:
+    """Both systems and a database, fresh for one test."""
+    name = "t_" + re.sub(r"\W+", "_", request.node.name.lower())[:50]
+    with found_town(postgres_url, name, tmp_path) as town:
+        yield town

@@ -1,0 +1,183 @@
+"""Both systems as real servers over HTTP, a real Postgres database, and the world between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from crossdock import flows
+from crossdock.runtime import Runtime
+from crossdock.steps.extract import Window, extract
+from crossdock.steps.walk import walk
+from crossdock.store import database, dead_letters
+from crossdock.store.batches import Counts
+from crossdock.systems.connections import Connection, parse
+from sandbox import world
+from sandbox.control import Control
+
+ORDERS = flows.get("orders")
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@dataclass
+class Town:
+    """What a test needs: the controls, the connections, the world, a database of its own."""
+
+    channel_advisor: Control
+    tims_control: Control
+    connections: dict[str, Connection]
+    database_url: str
+    world: world.World
+    now: datetime
+
+    def runtime(self) -> Runtime:
+        return Runtime(self.database_url, self.connections.__getitem__)
+
+    def tick(self, to: str | datetime, keep: Any = lambda event: True) -> int:
+        """Advances both clocks to `to` and tells the systems what the world did until then."""
+        until = moment(to) if isinstance(to, str) else to
+        events = [event.as_dict() for event in self.world.events(self.now, until) if keep(event)]
+        for control in (self.channel_advisor, self.tims_control):
+            control.apply(event for event in events if event["system"] == control.system)
+            control.set_clock(until)
+        self.now = until
+        return len(events)
+
+    def sync(self, window: Window | None = None, **more: Any) -> Counts:
+        with self.runtime() as runtime:
+            ids = extract(runtime, ORDERS, window or Window(), **more)
+            return walk(runtime, ORDERS, ids)
+
+    def fault(self, system: str, kind: str, **rule: Any) -> None:
+        control = self.channel_advisor if system == "channel_advisor" else self.tims_control
+        control.call("POST", "faults", {"kind": kind, **rule})
+
+    def clear_faults(self) -> None:
+        for control in (self.channel_advisor, self.tims_control):
+            control.call("DELETE", "faults")
+
+    def in_tims(self, resource: str = "sales-orders") -> list[dict[str, Any]]:
+        with self.runtime() as runtime:
+            return [msgspec.json.decode(row) for page in runtime.tims.pages(resource, since=None, before=None)
+                    for row in page.records]  # fmt: skip
+
+    def letters(self) -> dict[str, sa.Row]:
+        with self.runtime() as runtime, runtime.engine.begin() as connection:
+            return {row.key: row for row in dead_letters.listed(connection, limit=100_000)}
+
+    def query(self, statement: str) -> list[sa.Row]:
+        with self.runtime() as runtime, runtime.engine.begin() as connection:
+            return list(connection.exec_driver_sql(statement))
+
+    def differences(self, reads: Iterable[str] = ()) -> list[str]:
+        """What is not as the world says it should be: missing, doubled, wrong amounts, wrong reasons. [] is good.
+
+        Independent of Crossdock's own records, but for the dead letters.
+        """
+        moments = [moment(each) for each in reads] or [self.now]
+        expected = self.world.expectations(end=max(moments), reads=moments)
+        orders = self.in_tims()
+        counted = Counter(order["ExternalOrderID"] for order in orders)
+        found = [f"{key} stands {count} times in TIMS" for key, count in counted.items() if count > 1]
+        held = {order["ExternalOrderID"]: order for order in orders}
+        letters = self.letters()
+        for number, truth in expected.items():
+            key = str(number)
+            order, letter = held.pop(key, None), letters.get(key)
+            reasons = {reason["rule"] for reason in letter.reasons} if letter else set()
+            if truth.verdict == "loadable":
+                if order is None:
+                    found.append(f"{key} is missing in TIMS: {reasons}")
+                elif (Decimal(order["TotalAmount"]), order["CurrencyCode"]) != (truth.total, truth.currency):
+                    found.append(f"{key} is {order['TotalAmount']} in TIMS instead of {truth.total}")
+                elif letter:
+                    found.append(f"{key} is in TIMS and a dead letter: {reasons}")
+            elif order is not None:
+                found.append(f"{key} is in TIMS, but should be {truth.verdict}")
+            elif truth.verdict == "dead" and reasons != set(truth.rules):
+                found.append(f"{key} is dead for {reasons} instead of {set(truth.rules)}")
+            elif truth.verdict != "dead" and letter:
+                found.append(f"{key} is a dead letter, but should be {truth.verdict}")
+        found += [f"{key} is in TIMS, but nobody ordered it" for key in held]
+        return found
+
+
+@contextmanager
+def server(system: str, folder: Path) -> Iterator[str]:
+    """One sandbox server on a free port; its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"sandbox.{system}", "--port", "0", "--data", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        found = re.search(r"http://\S+?:\d+", said)
+        assert found, said + process.stdout.read()
+        yield found[0]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+
+
+@contextmanager
+def fresh_database(server_url: str, name: str) -> Iterator[str]:
+    """A migrated database of its own on the test session's Postgres server."""
+    admin = database.engine(server_url, role=None)
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        url = sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        database.migrate(url)
+        try:
+            yield url
+        finally:
+            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    admin.dispose()
+
+
+@contextmanager
+def found_town(postgres_url: str, name: str, folder: Path) -> Iterator[Town]:
+    """A town on the evening before the first day of trade: masters are there, no order yet."""
+    with (
+        fresh_database(postgres_url, name) as url,
+        server("channel_advisor", folder) as channel_advisor,
+        server("tims", folder) as tims,
+    ):
+        connections = {
+            "channel_advisor": parse("channel_advisor", json.dumps({
+                "conn_type": "http", "host": channel_advisor, "login": "crossdock-sandbox",
+                "password": "sandbox-secret", "extra": {"refresh_token": "sandbox-refresh"}})),
+            "tims": parse("tims", json.dumps({
+                "conn_type": "http", "host": tims, "login": "crossdock-sandbox", "password": "sandbox-secret"})),
+        }  # fmt: skip
+        shipped = world.load()
+        town = Town(Control("channel_advisor", channel_advisor), Control("tims", tims), connections, url, shipped,
+                    shipped.start)  # fmt: skip
+        masters = [event.as_dict() for event in shipped.masters()]
+        for control in (town.channel_advisor, town.tims_control):
+            control.set_clock(shipped.start)
+            control.apply(event for event in masters if event["system"] == control.system)
+        yield town
