@@ -75,7 +75,7 @@ def _kept_secret(name: str, make: Callable[[], str]) -> str:
 
 
 def _token() -> str:
-    return secrets.token_urlsafe(32)
+    return secrets.token_urlsafe(64)
 
 
 def _fernet_key() -> str:
@@ -138,10 +138,10 @@ def airflow_command() -> list[str]:
 # ---- up --------------------------------------------------------------------------------------------------------------
 
 
-def up(port: int, say: Say, connections: dict[str, str] | None = None) -> None:
+def up(port: int, say: Say) -> None:
     """Starts Airflow and waits until it is healthy. Already up on this port: nothing to do.
 
-    `connections` are AIRFLOW_CONN_* defaults of the installation. Raises ConfigError with the reason otherwise.
+    Raises ConfigError with the reason otherwise.
     """
     state = _state()
     if state and _members(state):
@@ -153,8 +153,6 @@ def up(port: int, say: Say, connections: dict[str, str] | None = None) -> None:
         )
     require_free_port(port, "Airflow", "PORT")
     local.start()
-    for name, value in (connections or {}).items():
-        os.environ.setdefault(name, value)
     env = environment(port)
     logs().mkdir(parents=True, exist_ok=True)
     migrated = _migrate(env, say)
@@ -239,6 +237,8 @@ def _wait_until_healthy(supervisor: subprocess.Popen, port: int, say: Say) -> No
                 f"Airflow is not healthy after {UP_SECONDS} s.\n" + _last_lines(), do=f"The whole logs: {logs()}."
             )
         time.sleep(0.3)
+    with contextlib.suppress(OSError):  # the first request builds the API that tasks speak to: not in a task's time
+        urlopen(f"http://127.0.0.1:{port}/execution/health", timeout=60).close()
     say(f"Airflow: up on http://127.0.0.1:{port}")
 
 
@@ -326,6 +326,12 @@ def down(say: Say) -> None:
     say("Airflow stopped.")
 
 
+def is_running() -> bool:
+    """Whether any process of the group lives."""
+    state = _state()
+    return state is not None and bool(_members(state))
+
+
 def _state() -> dict | None:
     try:
         state = json.loads(_state_file().read_text())
@@ -371,7 +377,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             state = _state()
             running = state is not None and bool(_members(state))
-            say(f"up on port {state['port']}" if running and state else "not running")
+            say(f"up on port {state['port']}" if state and running else "not running")
             return 0 if running else 1
     except ConfigError as error:
         print(error, file=sys.stderr)

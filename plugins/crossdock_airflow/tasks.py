@@ -100,7 +100,8 @@ def _extract(flow: str, sweep: bool) -> list[int]:
     with runtime() as opened:
         return step.extract(
             opened, flows.get(flow), window,
-            kind=kind, run_id=run_name(context["dag_run"].dag_id, context["run_id"]), keys=params["keys"], reprocess=params["reprocess"],
+            kind=kind, run_id=run_name(context["dag_run"].dag_id, context["run_id"]),
+            keys=params["keys"], reprocess=params["reprocess"],
         )  # fmt: skip
 
 

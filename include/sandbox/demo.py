@@ -1,0 +1,358 @@
+"""`make demo`: a month of real orders through a real scheduler, day by day, and a look at both sides at the end.
+
+In: a run folder and free ports. Out: a running Airflow, sandbox and Postgres, a table of what happened, exit code 0
+only when both sides agree to the cent.
+Never: speaks to any system but the sandbox, whatever connections the environment names; empties a database that is
+not the demo's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import requests
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from crossdock import local
+from crossdock.errors import ConfigError
+from crossdock.runtime import Runtime
+from crossdock.settings import run_dir
+from crossdock.store import batches, database
+from crossdock.store.tables import ops_batch, ops_dead_letter
+from crossdock_airflow import standalone
+from sandbox import stage, verify, world
+from sandbox.control import SYSTEMS, Control
+
+MARK = "crossdock demo"
+DAG = "orders"
+RUN_SECONDS = 300.0  # for one run; a day takes a few
+DAY = timedelta(days=1)
+CREDENTIALS: dict[str, dict[str, Any]] = {
+    "channel_advisor": {"extra": {"refresh_token": "sandbox-refresh"}},
+    "tims": {},
+}
+
+out = Console(highlight=False)
+
+
+def connections() -> dict[str, str]:
+    """The sandbox's connections as Airflow reads them from the environment."""
+    return {
+        f"AIRFLOW_CONN_{system.upper()}": json.dumps(
+            {
+                "conn_type": system,
+                "host": Control.of(system).url,
+                "login": "crossdock-sandbox",
+                "password": "sandbox-secret",
+                **CREDENTIALS[system],
+            }
+        )
+        for system in SYSTEMS
+    }
+
+
+# ---- up --------------------------------------------------------------------------------------------------------------
+
+
+def up(port: int, days: int | None) -> int:
+    """Runs the demo. 0: both sides agree, and Airflow is left running."""
+    started = time.monotonic()
+    _insist_on_the_sandbox()
+    with _clean_if_broken_off():
+        _start_afresh(port)
+        whole = world.load()
+        airflow = Airflow(port)
+        airflow.wait_for_dags([DAG, "orders_sweep", "watch"])
+        reads = _days(whole, airflow, days)
+        out.print("Reading both systems over HTTP, to compare them ...")
+        with Runtime.from_environment() as runtime:
+            report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, _dead_letters(runtime.engine))
+            _print(report, _seconds(runtime.engine))
+    for text in report.disagreements[:30]:
+        out.print(f"[red]DISAGREES[/red] {text}")
+    took = time.monotonic() - started
+    if report.disagreements:
+        out.print(
+            f"[red]{len(report.disagreements)} disagreements.[/red] Airflow is left up to look at, until `make down`."
+        )
+    else:
+        out.print(f"[green]Both sides agree to the cent.[/green] {took:.0f} s in all.")
+    out.print(f"Airflow: http://127.0.0.1:{port}   user: {standalone.USER}   password: {standalone.password()}")
+    out.print("`crossdock status`, `crossdock dead-letters list` look closer; `make down` stops everything.")
+    return 1 if report.disagreements else 0
+
+
+def _insist_on_the_sandbox() -> None:
+    """Replaces connections of the environment: the demo resets what it speaks to."""
+    ours = connections()
+    foreign = [
+        name for name in (*ours, "AIRFLOW_CONN_CROSSDOCK") if os.environ.get(name, ours.get(name)) != ours.get(name)
+    ]
+    if foreign:
+        out.print(f"The demo speaks to its own sandbox only; {', '.join(foreign)} is left aside.")
+    os.environ.pop("AIRFLOW_CONN_CROSSDOCK", None)
+    os.environ.update(ours)
+
+
+@contextmanager
+def _clean_if_broken_off() -> Iterator[None]:
+    """An error or Ctrl-C on the way leaves no process behind."""
+    try:
+        yield
+    except BaseException as error:
+        out.print("Stopping what was started ..." if isinstance(error, KeyboardInterrupt) else "Stopping ...")
+        down(quiet=True)
+        raise
+
+
+def _start_afresh(port: int) -> None:
+    """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
+    standalone.down(lambda text: out.print(text) if "stopped" in text else None)
+    standalone.require_free_port(port, "Airflow", "PORT")
+    out.print(f"Postgres: starting in {run_dir()}")
+    local.start()
+    states = stage.up()
+    out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
+    _empty_database()
+    database.migrate(local.database_url("crossdock"))
+    facts = stage.seed()
+    out.print(f"Sandbox: seeded with {facts['told']['item']} items; {facts['orders_to_come']} real orders are to come")
+    standalone.up(port, out.print)
+
+
+def _empty_database() -> None:
+    """Makes the Crossdock database anew, if it is the demo's or has never been used."""
+    engine = sa.create_engine(local.database_url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        mark = connection.scalar(
+            sa.text("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'crossdock'")
+        )
+        if mark != MARK and _used():
+            raise ConfigError(
+                f"The database in {run_dir()} holds records that the demo has not made.",
+                do="Give the demo a folder of its own: CROSSDOCK_RUN_DIR=.run-demo make demo.",
+            )
+        connection.execute(sa.text("DROP DATABASE IF EXISTS crossdock WITH (FORCE)"))
+        connection.execute(sa.text("CREATE DATABASE crossdock ENCODING 'UTF8'"))
+        connection.execute(sa.text(f"COMMENT ON DATABASE crossdock IS '{MARK}'"))
+    engine.dispose()
+
+
+def _used() -> bool:
+    engine = sa.create_engine(local.database_url("crossdock"))
+    try:
+        with engine.connect() as connection:
+            return sa.inspect(connection).has_table("batch", schema="ops") and bool(
+                connection.scalar(sa.select(sa.exists().select_from(ops_batch)))
+            )
+    finally:
+        engine.dispose()
+
+
+# ---- the days --------------------------------------------------------------------------------------------------------
+
+
+def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[datetime]:
+    """Lets each trading day happen and has the scheduler synchronise it; the moments at which was read."""
+    midnights = sorted(
+        {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
+    )
+    ends: list[datetime] = midnights[:days] if days else [*midnights, midnights[-1] + world.LONGEST]
+    with Runtime.from_environment() as runtime:
+        airflow.unpause("orders_sweep")
+        airflow.unpause("watch")
+        for number, end in enumerate(ends):
+            started = time.monotonic()
+            last = _last_batch(runtime.engine)
+            # Our own lock on reading: a run that the timetable starts meanwhile reads the whole day or nothing of it.
+            with database.lock(runtime.engine, "extract:channel_advisor.orders"):
+                stage.tick(end)
+            if number == 0:
+                airflow.unpause(DAG)
+            airflow.run(DAG)
+            counts = _counts(runtime.engine, last)
+            name = f"{end - DAY:%a %d %b %Y}" if end in midnights else "what happens later"
+            out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
+    return ends
+
+
+def _last_batch(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.max(ops_batch.c.id))) or 0
+
+
+def _counts(engine: sa.Engine, after: int) -> batches.Counts:
+    with engine.connect() as connection:
+        wanted = sa.select(ops_batch.c.id).where(ops_batch.c.id > after, ops_batch.c.flow == DAG)
+        return batches.counts(connection, list(connection.scalars(wanted)))
+
+
+class Airflow:
+    """Airflow's REST API, as the user of this installation. Holds a token."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.session = requests.Session()
+        self.session.trust_env = False
+        answer = self.session.post(
+            f"{self.url}/auth/token", json={"username": standalone.USER, "password": standalone.password()}, timeout=60
+        )
+        answer.raise_for_status()
+        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The decoded answer of `/api/v2/...`. Raises ConfigError on a refusal."""
+        answer = self.session.request(method, f"{self.url}/api/v2/{path}", json=body, timeout=60)
+        if answer.status_code >= 400:
+            raise ConfigError(f"Airflow refuses {method} {path}: {answer.status_code} {answer.text[:300]}")
+        return answer.json()
+
+    def wait_for_dags(self, names: list[str], seconds: float = 90) -> None:
+        """Until the dag-processor has read the DAG files."""
+        until = time.monotonic() + seconds
+        while missing := set(names) - {dag["dag_id"] for dag in self.call("GET", "dags")["dags"]}:
+            errors = [error["stack_trace"] for error in self.call("GET", "importErrors")["import_errors"]]
+            if errors:
+                raise ConfigError(f"A DAG file cannot be read:\n{errors[0]}")
+            if time.monotonic() > until:
+                raise ConfigError(
+                    f"Airflow has not found {', '.join(sorted(missing))}.", do="See .run/logs/dag-processor.log."
+                )
+            time.sleep(0.3)
+
+    def unpause(self, dag: str) -> None:
+        """Lets the scheduler run it."""
+        self.call("PATCH", f"dags/{dag}", {"is_paused": False})
+
+    def run(self, dag: str) -> dict[str, Any]:
+        """Triggers a run and waits for its end. Raises ConfigError naming the failed tasks."""
+        run = self.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None})
+        path = f"dags/{dag}/dagRuns/{run['dag_run_id']}"
+        until = time.monotonic() + RUN_SECONDS
+        while (run := self.call("GET", path))["state"] not in ("success", "failed"):
+            if time.monotonic() > until:
+                raise ConfigError(
+                    f"The run {run['dag_run_id']} of {dag} has not ended.", do="See .run/logs/scheduler.log."
+                )
+            time.sleep(0.2)
+        if run["state"] == "failed":
+            tasks = self.call("GET", f"{path}/taskInstances")["task_instances"]
+            failed = ", ".join(sorted({task["task_id"] for task in tasks if task["state"] == "failed"}))
+            raise ConfigError(
+                f"The run {run['dag_run_id']} of {dag} has failed in {failed}.", do="See its log in .run/airflow/logs."
+            )
+        return run
+
+
+# ---- the end ---------------------------------------------------------------------------------------------------------
+
+
+def _dead_letters(engine: sa.Engine) -> dict[int, frozenset[str]]:
+    with engine.connect() as connection:
+        rows = connection.execute(
+            sa.select(ops_dead_letter.c.key, ops_dead_letter.c.reasons).where(
+                ops_dead_letter.c.flow == DAG, ops_dead_letter.c.state.in_(("open", "edited"))
+            )
+        )
+        return {int(key): frozenset(reason["rule"] for reason in reasons) for key, reasons in rows}
+
+
+def _seconds(engine: sa.Engine) -> dict[str, float]:
+    """Wall seconds by step, over all batches of orders."""
+    total: Counter[str] = Counter()
+    with engine.connect() as connection:
+        for seconds in connection.scalars(sa.select(ops_batch.c.seconds).where(ops_batch.c.flow == DAG)):
+            for step, value in seconds.items():
+                total[step] += value
+    return {step: total[step] for step in batches.STEPS}
+
+
+def _print(report: verify.Report, seconds: dict[str, float]) -> None:
+    facts = Table(title="What became of the orders", title_justify="left")
+    facts.add_column("")
+    facts.add_column("count", justify="right")
+    facts.add_row("orders in Channel Advisor", str(report.orders))
+    facts.add_row("sales orders in TIMS", str(report.sales_orders))
+    facts.add_row("orders with the exported mark", str(report.exported))
+    facts.add_row("customers created", str(report.customers_created))
+    facts.add_row("customers found in TIMS", str(report.customers_matched))
+    facts.add_row("orders that wait for their payment", str(report.verdicts["waits"]))
+    facts.add_row("orders cancelled before they were loaded", str(report.verdicts["left_out"]))
+    facts.add_row("dead letters", str(report.dead), end_section=False)
+    for rule, count in report.dead_letters.most_common():
+        facts.add_row(f"  {rule}", str(count))
+    out.print(facts)
+    amounts = Table(title="Amounts", title_justify="left")
+    for column in ("", "Channel Advisor", "with lines to the cent", "TIMS", "difference"):
+        amounts.add_column(column, justify="right")
+    for currency, found in report.amounts.items():
+        difference = found.tims - found.rounded
+        amounts.add_row(
+            currency,
+            f"{found.channel_advisor:,.4f}",
+            f"{found.rounded:,.2f}",
+            f"{found.tims:,.2f}",
+            f"{difference:,.2f}",
+        )
+    out.print(amounts)
+    out.print("Seconds per step: " + ", ".join(f"{step} {value:.1f}" for step, value in seconds.items()))
+
+
+# ---- down ------------------------------------------------------------------------------------------------------------
+
+
+def down(*, quiet: bool = False) -> None:
+    """Stops Airflow, the sandbox and Postgres, whatever of them runs."""
+    say = (lambda _text: None) if quiet else out.print
+    standalone.down(say)
+    for system, state in stage.down().items():
+        say(f"Sandbox {system}: {state}.")
+    say("Postgres stopped." if local.stop() else "Postgres was not running.")
+
+
+def status() -> int:
+    """Says what runs; 0 when all of it does."""
+    parts = {
+        "Airflow": standalone.is_running(),
+        **{f"Sandbox {system}": stage.running(system) is not None for system in SYSTEMS},
+        "Postgres": local.is_running(),
+    }
+    for name, running in parts.items():
+        out.print(f"{name}: {'up' if running else 'not running'}")
+    return 0 if all(parts.values()) else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m sandbox.demo up|down|status [--port 8080] [--days N]`."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo")
+    parser.add_argument("action", choices=("up", "down", "status"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or standalone.DEFAULT_PORT))
+    parser.add_argument("--days", type=int, help="trading days to run; absent: the whole month and what follows")
+    options = parser.parse_args(arguments)
+    try:
+        if options.action == "up":
+            return up(options.port, options.days)
+        if options.action == "status":
+            return status()
+        down()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
