@@ -16,7 +16,6 @@ asks, and named in `unknown`.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
@@ -31,10 +30,11 @@ import pyarrow.json as pajson
 
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
-from crossdock.mapping.frames import LINE, ROW, SCALE, Frames
+from crossdock.mapping.frames import LINE, ROW, Frames
 
 _LARGEST_AMOUNT = 10**18 - 1  # what decimal128(18, 4) may hold, in ten-thousandths
 _LARGEST_INTEGER = 2**63 - 1
+_LONG_NUMBER = 100  # characters; a longer number is looked at closely
 _SAMPLE = 100  # documents looked at for fields that the contract does not name
 _ASK = "Correct the payload and replay it, or ask Channel Advisor's support why it was sent like this."
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -65,7 +65,9 @@ def _read(
     payloads: Sequence[bytes], positions: np.ndarray, document: Document
 ) -> tuple[pa.Table, np.ndarray, list[pd.DataFrame]]:
     """One table of the readable payloads, their positions, and the problems of the others."""
-    table = _arrow([payloads[position] for position in positions], document)
+    wanted = [payloads[position] for position in positions]
+    joined = b"\n".join(wanted)
+    table = _arrow(wanted, joined, document) if _suits(wanted, joined) else None
     if table is not None:
         return table, positions, []
     if len(positions) > 1:
@@ -76,8 +78,8 @@ def _read(
             np.concatenate([kept for _, kept, _ in parts]),
             [problem for _, _, found in parts for problem in found],
         )
-    mended, reasons = _read_alone(payloads[positions[0]], document)
-    table = _arrow([mended], document) if not reasons else None
+    mended, reasons = _read_alone(wanted[0], document)
+    table = _arrow([mended], mended, document) if not reasons else None
     if table is not None:
         return table, positions, []
     nothing = contracts.arrow_schema(document.system, document.name).empty_table()
@@ -85,27 +87,45 @@ def _read(
     return nothing, positions[:0], [_problem(positions[0], *reason) for reason in reasons]
 
 
-def _arrow(payloads: list[bytes], document: Document) -> pa.Table | None:
+def _suits(payloads: list[bytes], joined: bytes) -> bool:
+    """Whether pyarrow can be trusted with the payloads: each is one line, an object, and holds nothing that it breaks
+    at. What does not suit is read alone."""
+    return (
+        joined.count(b"\n") == max(0, len(payloads) - 1)
+        and b"\r" not in joined
+        and all(payload[:1] == b"{" and payload[-1:] == b"}" for payload in payloads)
+        and not _negative_exponents(joined)
+    )
+
+
+def _arrow(payloads: list[bytes], joined: bytes, document: Document) -> pa.Table | None:
     """The payloads as a table with one row each; None when anything stands in the way."""
     schema = contracts.arrow_schema(document.system, document.name)
     if not payloads:
         return schema.empty_table()
-    joined = b"\n".join(payloads)
-    if joined.count(b"\n") != len(payloads) - 1:  # a line is a document; between tokens a line feed is a blank
-        payloads = [payload.replace(b"\r", b" ").replace(b"\n", b" ") for payload in payloads]
-        joined = b"\n".join(payloads)
-    if not all(payload.lstrip()[:1] == b"{" and payload.rstrip()[-1:] == b"}" for payload in payloads):
-        return None
     try:
-        joined.decode()
+        pa.array([joined], pa.large_binary()).cast(pa.large_string())  # is it UTF-8? the reader does not look
         table = pajson.read_json(
-            io.BytesIO(joined),
+            pa.BufferReader(joined),
             read_options=pajson.ReadOptions(block_size=max(1 << 20, 1 + max(map(len, payloads)))),
             parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
-    except (pa.ArrowInvalid, UnicodeDecodeError):
+    except pa.ArrowInvalid:
         return None
     return table if table.num_rows == len(payloads) and _fits(table.columns) else None
+
+
+def _negative_exponents(joined: bytes) -> bool:
+    """Whether a number like 1e-999 is among the members of an object: pyarrow's decimals reach beyond their table of
+    powers for it, which ends the process or, worse, does not."""
+    for sign in (b"e-", b"E-"):
+        at = joined.find(sign)
+        while at >= 0:
+            before = joined[max(0, at - _LONG_NUMBER) : at]
+            if before[-1:].isdigit() and before.rstrip(b"0123456789.- \t\r\n")[-1:] in (b":", b""):
+                return True
+            at = joined.find(sign, at + 2)
+    return False
 
 
 def _fits(columns: list[pa.ChunkedArray]) -> bool:
@@ -251,24 +271,33 @@ def _clean_items(items: list, field: Field, shown: str, report: Callable[[Reason
 
 def _clean_number(value: Decimal, field: Field, shown: str, report: Callable[[Reason], None]) -> int | Decimal | None:
     """int for an integer field, Decimal for a number, both as pyarrow reads them; None and a reason otherwise."""
-    text = _as_json(value)
-    power = SCALE if field.type == "number" else 1
-    if value.adjusted() > 18:  # before any arithmetic: 1e999999999 has no digits to count
-        report(_reason(shown, "too_large", text, "{field} is {value}, which has too many digits."))
+    money = field.type == "number"
+    places, largest = (4, _LARGEST_AMOUNT) if money else (0, _LARGEST_INTEGER)
+    units = _units(value, places)
+    if units is not None and abs(units) <= largest:
+        return Decimal(units).scaleb(-places) if money else units
+    if units is None and value.adjusted() < 18:
+        words = "has more than four decimals: {value}." if money else "is no whole number: {value}."
+        report(_reason(shown, "too_many_decimals" if money else "wrong_type", str(value), f"{{field}} {words}"))
+    else:
+        report(_reason(shown, "too_large", str(value), "{field} is {value}, which has too many digits."))
+    return None
+
+
+def _units(value: Decimal, places: int) -> int | None:
+    """The number as a count of its `places`-th decimal, exactly; None where it has more decimals, or is beyond 10^18
+    (before any arithmetic: 1e999999999 has no digits to count)."""
+    sign, digits, exponent = value.as_tuple()
+    if not any(digits):
+        return 0
+    shift = int(exponent) + places
+    if value.adjusted() > 18 or shift < -len(digits):
         return None
-    units = value.scaleb(4) if power == SCALE else value
-    if value.adjusted() < -1000 or units != units.to_integral_value():
-        says = (
-            "{field} has more than four decimals: {value}."
-            if power == SCALE
-            else "{field} is no whole number: {value}."
-        )
-        report(_reason(shown, "too_many_decimals" if power == SCALE else "wrong_type", text, says))
+    kept, dropped = (digits[:shift], digits[shift:]) if shift < 0 else (digits + (0,) * shift, ())
+    if any(dropped):
         return None
-    if abs(int(units)) > (_LARGEST_AMOUNT if power == SCALE else _LARGEST_INTEGER):
-        report(_reason(shown, "too_large", text, "{field} is {value}, which has too many digits."))
-        return None
-    return int(units) if power == 1 else Decimal(int(units)).scaleb(-4)
+    whole = int("".join(map(str, kept)) or "0")
+    return -whole if sign else whole
 
 
 def _as_json(value: Any) -> str:
@@ -340,7 +369,7 @@ def _unknown(payloads: Sequence[bytes], document: Document) -> set[str]:
     for payload in payloads[::step]:
         try:
             content = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # it is among the problems
         if isinstance(content, dict):
             _unknown_in(content, document, "", "", found)
@@ -355,6 +384,6 @@ def _unknown_in(content: dict, document: Document, prefix: str, shown: str, foun
         elif isinstance(value, dict):
             _unknown_in(value, document, field.path + ".", shown + name + ".", found)
         elif isinstance(value, list) and field.items:
-            for item in value:
+            for item in value[:3]:
                 if isinstance(item, dict):
                     _unknown_in(item, field.items, "", f"{shown}{name}[].", found)
