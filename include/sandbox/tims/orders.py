@@ -145,15 +145,15 @@ def _check_lines(call: Call, errors: Errors, body: dict[str, Any], known: dict[s
     """SKUs and line ids. A `known` line (by ExternalLineID) may keep an item that was blocked since."""
     rules.line_ids(errors, body)
     for n, line in rules.lines_of(body):
+        old = known.get(str(line.get("ExternalLineID")), {})
         for name in ("SKU", "KitParentSKU"):
             sku = line.get(name)
             if not isinstance(sku, str) or not sku:
                 continue
             state = call.system.item_status(call.tx, sku)
-            kept = known.get(line.get("ExternalLineID", ""), {}).get("SKU") == sku
             if state is None:
                 errors.add(f"/LineItems/{n}/{name}", "UNKNOWN_SKU", f"No item has the SKU {quoted(sku)}.")
-            elif state == "Blocked" and name == "SKU" and not kept:
+            elif state == "Blocked" and name == "SKU" and old.get("SKU") != sku:
                 errors.add(f"/LineItems/{n}/SKU", "ITEM_BLOCKED", f"The item {quoted(sku)} is blocked.")
 
 
@@ -186,7 +186,7 @@ def _refuse_below_shipped(body: dict[str, Any], known: dict[str, dict[str, Any]]
     """409 when a line would hold less than what is shipped or cancelled, is removed, or becomes another item."""
     if not isinstance(body.get("LineItems"), list):
         return
-    given = {line.get("ExternalLineID"): (n, line) for n, line in rules.lines_of(body) if _hashable(line)}
+    given = {str(line.get("ExternalLineID")): (n, line) for n, line in rules.lines_of(body)}
     errors = []
     for id, old in known.items():
         done = old["QuantityShipped"] + old["QuantityCancelled"]
@@ -205,10 +205,6 @@ def _refuse_below_shipped(body: dict[str, Any], known: dict[str, dict[str, Any]]
             errors.append(Error(f"/LineItems/{n}/SKU", "QTY_BELOW_SHIPPED", text))
     if errors:
         raise Refusal(409, "QTY_BELOW_SHIPPED", f"{len(errors)} lines are below what is done.", findings=errors)
-
-
-def _hashable(line: dict[str, Any]) -> bool:
-    return isinstance(line.get("ExternalLineID"), str)
 
 
 def _replaced(lines: list[dict[str, Any]], known: dict[str, dict[str, Any]], extra: dict[str, Any]) -> list[dict]:

@@ -10,6 +10,7 @@ import hmac
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from sandbox.tims.replays import Replays, fingerprint
 
 CLIENT, SECRET = "crossdock-sandbox", "sandbox-secret"  # documented; they open the sandbox only
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
+_LARGE = 10**18
 _ETAG = re.compile(r'"[0-9]+"')
 
 HANDLERS: dict[str, Callable[[Call], Answer]] = {
@@ -196,4 +198,6 @@ def _whole(value: Any) -> Any:
         return {key: _whole(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_whole(each) for each in value]
-    return int(value) if not isinstance(value, str | int | None) and value == value.to_integral_value() else value
+    if isinstance(value, Decimal) and value == value.to_integral_value() and abs(value) < _LARGE:
+        return int(value)
+    return value

@@ -62,6 +62,10 @@ class Stock:
         places.sort(key=lambda each: (each["LocationID"] != _FIRST, each["LocationID"]))
         return place
 
+    def _free(self, sku: str, location: str) -> int:
+        """What is free; 0 where the location does not have the SKU."""
+        return next((p["Available"] for p in self._places(sku) if p["LocationID"] == location), 0)
+
     def change(self, sku: str, location: str, *, on_hand: int = 0, allocated: int = 0) -> None:
         place = self.place(sku, location)
         place["OnHand"] += on_hand
@@ -75,7 +79,7 @@ class Stock:
         held: Held = {"units": 0, "stock": {}}
         locations = [place["LocationID"] for place in self._places(next(iter(parts)))] if parts else []
         for location in locations:
-            free = min(self.place(part, location)["Available"] // each for part, each in parts.items())
+            free = min(self._free(part, location) // each for part, each in parts.items())
             units = min(max(0, free), wanted - held["units"])
             if units:
                 held["units"] += units

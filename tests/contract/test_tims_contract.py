@@ -1,0 +1,91 @@
+"""The TIMS sandbox is held to `contracts/tims.yaml`: made-up requests get answers that the contract describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from contract.tims_calls import SERVED, Caller, item, new_key, on_hand, parcel, running
+from sandbox.kernel import contract
+
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+)
+
+EXISTING = {
+    ("customers", "id"): "C-20001",
+    ("sales-orders", "id"): "SO-100001",
+    ("sales-orders", "LineNo"): 1,
+    ("shipments", "id"): "SH-70001",
+    ("inventory", "sku"): "LAMP",
+}
+
+
+@pytest.fixture(scope="module")
+def tims() -> Iterator[Caller]:
+    """A TIMS with an item, a customer, an order and a shipment to be found."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory())
+        base, _ = stack.enter_context(running(Path(folder), per_minute=1_000_000, at_once=1_000))
+        caller = Caller(base)
+        caller.apply(item("LAMP"), on_hand("LAMP", MAIN=10))
+        for _ in range(2):
+            so = caller.order(CustomerID=caller.customer())["SalesOrderID"]
+            assert caller.post(f"/sales-orders/{so}/shipments", parcel(1, 1)).status_code == 201
+        yield caller
+
+
+schema = schemathesis.openapi.from_path(contract.FOLDER / "tims.yaml").include(
+    operation_id=sorted(SERVED - {"createToken"})
+)
+
+
+@pytest.mark.slow
+@schema.parametrize()
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+)
+def test_made_up_requests_get_answers_that_the_contract_describes(case: schemathesis.Case, tims: Caller) -> None:
+    headers: dict[str, Any] = {"Authorization": tims.http.headers["Authorization"]}
+    if case.method == "POST":
+        headers["Idempotency-Key"] = new_key()
+    if case.method == "PATCH":
+        headers["If-Match"] = '"1"'
+    _name_what_exists(case)
+    answer = case.call(base_url=tims.base, headers=headers, timeout=10)
+    case.validate_response(answer, checks=CHECKS)
+
+
+def _name_what_exists(case: schemathesis.Case) -> None:
+    """Made-up ids are found by nobody: let the path name something that is there."""
+    kind = case.path.split("/")[3]
+    for name in case.path_parameters or {}:
+        if (kind, name) in EXISTING:
+            case.path_parameters[name] = EXISTING[kind, name]
+
+
+@pytest.mark.parametrize("operation", sorted(SERVED))
+def test_every_served_operation_is_one_of_the_contract(operation: str) -> None:
+    assert operation in contract.load("tims").operations

@@ -1,0 +1,195 @@
+"""A TIMS sandbox to call over HTTP, and documents to fill it with.
+
+Every answer of `Caller.call` is held to the contract: status, headers, media type and schema.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import schemathesis
+import uvicorn
+
+from sandbox.kernel import contract
+from sandbox.kernel.app import App
+from sandbox.tims.server import CLIENT, HANDLERS, SECRET, Tims
+
+SCHEMA = schemathesis.openapi.from_path(contract.FOLDER / "tims.yaml")
+SERVED = {*HANDLERS, "bulk"}
+ROUTES = contract.Routes([op for op in contract.load("tims").operations.values() if op.id in SERVED])
+NOW = "2011-01-04T10:00:00Z"
+_keys = count(1)
+
+
+def new_key() -> str:
+    return f"test:{next(_keys)}"
+
+
+class Caller:
+    """A client with a token."""
+
+    def __init__(self, base: str, scope: str | None = None) -> None:
+        self.base = base
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = f"Bearer {self.token(scope)}"
+
+    def token(self, scope: str | None = None) -> str:
+        form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+        answer = requests.post(f"{self.base}/oauth2/token", data=form, auth=(CLIENT, SECRET), timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["access_token"]
+
+    def send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Any request, held to nothing."""
+        timeout = options.pop("timeout", 10)
+        return self.http.request(method, f"{self.base}{path}", timeout=timeout, **options)
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """A request below /api/v1 whose answer is held to the contract."""
+        answer = self.send(method, f"/api/v1{path}", **options)
+        operation, _, _ = ROUTES.find(method, contract.segments(urlsplit(answer.request.url or "").path))
+        if operation is not None:
+            SCHEMA[operation.path][method].validate_response(answer)
+        return answer
+
+    def get(self, path: str, **query: Any) -> Any:
+        answer = self.call("GET", path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None, **headers: str) -> requests.Response:
+        return self.call("POST", path, json=body, headers={"Idempotency-Key": key or new_key()} | headers)
+
+    def patch(self, path: str, body: Any, tag: str | None) -> requests.Response:
+        return self.call("PATCH", path, json=body, headers={"If-Match": tag} if tag else {})
+
+    def bulk(self, *operations: tuple[str, Any], keys: list[str] | None = None, key: str | None = None) -> Any:
+        named = keys or [new_key() for _ in operations]
+        body = [
+            {"OperationID": str(n), "Method": "POST", "Path": path, "IdempotencyKey": named[n], "Body": document}
+            for n, (path, document) in enumerate(operations)
+        ]
+        return self.post("/bulk", {"Operations": body}, key=key)
+
+    def control(self, method: str, what: str, body: Any = None) -> Any:
+        answer = requests.request(method, f"{self.base}/_sandbox/{what}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def clock(self, now: str) -> None:
+        self.control("PUT", "clock", {"now": now})
+
+    def advance(self, seconds: float) -> None:
+        self.control("PUT", "clock", {"advance": seconds})
+
+    def renew(self) -> None:
+        self.http.headers["Authorization"] = f"Bearer {self.token()}"
+
+    def apply(self, *events: dict[str, Any]) -> None:
+        self.control("POST", "apply", {"events": list(events)})
+
+    def fault(self, kind: str, path: str, **options: Any) -> None:
+        self.control("POST", "faults", {"kind": kind, "path": path, "times": 1} | options)
+
+    # ---- documents ----
+    def customer(self, **fields: Any) -> str:
+        answer = self.post("/customers", customer(**fields))
+        assert answer.status_code == 201, answer.text
+        return answer.json()["CustomerID"]
+
+    def order(self, **fields: Any) -> dict[str, Any]:
+        answer = self.post("/sales-orders", order(**fields))
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+
+@contextmanager
+def running(folder: Path, **limits: int) -> Iterator[tuple[str, Tims]]:
+    """A server on a free port of this machine, with its data in `folder`: its base URL and the system itself."""
+    system = Tims(folder, **limits)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(App(system), log_level="critical", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", system
+    finally:
+        server.should_exit = True
+        thread.join()
+        system.store.close()
+        listener.close()
+
+
+def event(kind: str, document: dict[str, Any], at: str = "2011-01-01T00:00:00Z") -> dict[str, Any]:
+    return {"at": at, "kind": kind, "document": document}
+
+
+def item(sku: str, **fields: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(("Description", "Brand", "Category", "GTIN", "MinMarginPercent", "TaxCategory", "WeightKg"))
+    return event(
+        "item",
+        {
+            "SKU": sku, "AlternateSKUs": [], "Title": f"Item {sku}", **empty, "Type": "Inventory", "KitComponents": [],
+            "Cost": "22.0000", "ListPrice": "50.00", "CurrencyCode": "USD", "Images": [], "Attributes": {},
+            "Status": "Active", "ChannelEligible": True,
+        } | fields,
+    )  # fmt: skip
+
+
+def kit(sku: str, **parts: int) -> dict[str, Any]:
+    return item(sku, Type="Kit", KitComponents=[{"SKU": part, "Quantity": n} for part, n in parts.items()])
+
+
+def on_hand(sku: str, at: str = "2011-01-01T00:00:00Z", **places: int) -> dict[str, Any]:
+    rows = [{"LocationID": place, "OnHand": units, "Incoming": 0} for place, units in places.items()]
+    return event("quantity", {"SKU": sku, "Locations": rows}, at)
+
+
+def customer(**fields: Any) -> dict[str, Any]:
+    ids = [{"Source": "ChannelAdvisor", "ID": new_key()}]
+    return {"ExternalIDs": ids, "Name": "Ada Miller", "CurrencyCode": "USD"} | fields
+
+
+def line(id: str = "1", sku: str = "LAMP", quantity: int = 2, price: str = "50.00", **fields: Any) -> dict[str, Any]:
+    return {"ExternalLineID": id, "SKU": sku, "Quantity": quantity, "Price": price, "TaxAmount": "0.00"} | fields
+
+
+def order(**fields: Any) -> dict[str, Any]:
+    """The order of the contract's example, 105.35 in all; `CustomerID` must be given."""
+    lines = [line(DiscountAmount="10.00", TaxAmount="6.75", TaxRemittedBy="Marketplace")]
+    address = {"Name": "Ada Miller", "Line1": "12 Elm Street", "City": "Albany", "Region": "NY", "CountryCode": "US"}
+    return {
+        "ExternalOrderID": new_key(), "Source": "ChannelAdvisor", "OrderDate": "2011-01-04T09:00:00Z",
+        "CurrencyCode": "USD", "Channel": "Amazon US", "LineItems": lines, "ShippingMethod": "UPS Ground",
+        "ShippingAddress": address, "ShippingAmount": "8.00", "ShippingTaxAmount": "0.60", "DiscountTotal": "10.00",
+        "TaxTotal": "7.35", "TotalAmount": "105.35", "PaymentStatus": "Paid",
+    } | fields  # fmt: skip
+
+
+def plain(*lines: dict[str, Any], total: str, **fields: Any) -> dict[str, Any]:
+    """Fields of an order without charges, discounts and taxes."""
+    none = {"ShippingAmount": "0.00", "ShippingTaxAmount": "0.00", "DiscountTotal": "0.00", "TaxTotal": "0.00"}
+    return {"LineItems": list(lines), "TotalAmount": total} | none | fields
+
+
+def parcel(number: int, units: int, **fields: Any) -> dict[str, Any]:
+    """A shipment of one line, at 21:40 of the day before in New York."""
+    lines = [{"SalesOrderLineNo": number, "Quantity": units}]
+    shipped = {"Source": "warehouse", "ShippedAt": "2011-01-05T02:40:00Z", "LocationID": "MAIN", "Lines": lines}
+    return {"ExternalReference": new_key()} | shipped | fields
+
+
+def errors(answer: requests.Response) -> set[tuple[str, str]]:
+    return {(error["pointer"], error["code"]) for error in answer.json()["errors"]}
