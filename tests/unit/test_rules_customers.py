@@ -135,6 +135,15 @@ def test_a_customer_is_made_from_the_first_order_that_has_no_problem():
     assert len(run(order(1, Currency=None)).customers) == 0
 
 
+def test_an_order_that_will_not_load_makes_no_customer_for_the_others():
+    broken = order(1, ShippingAddress={"Country": "Unspecified"}, CustomerInfo={"Email": None})
+    mended = order(2, CustomerInfo={"Email": None})
+    elsewhere = order(3, SiteID=870, CustomerInfo={"CustomerID": "E-9", "Email": None})
+    result = run(broken, mended, elsewhere)
+    assert [d[2] for d in decided(result)] == ["12345678:640:A1B2C3"] * 3
+    assert decided(result)[2][3] == "phone_postal"
+
+
 def test_guests_get_a_customer_each_or_the_sites_account():
     nobody = guest(Email=None, Phone=None, FirstName=None, LastName=None)
     one = order(1, CustomerInfo=nobody, ShippingAddress={"Line1": "1 A St"})

@@ -218,6 +218,7 @@ def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str
 # ---- countries and regions ----
 
 
+@lru_cache(maxsize=131_072)
 def fold(text: str) -> str:
     """For comparing: without case, diacritics, punctuation and surplus blanks."""
     if not text.isascii():

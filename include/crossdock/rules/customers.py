@@ -22,7 +22,7 @@ same as many batches of one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -178,24 +178,27 @@ _ORDER = "order:"  # marks the external id of a guest, which names an order and 
     reads=["ProfileID", "SiteID", "CustomerInfo.CustomerID", "CustomerInfo.Email", "CustomerInfo.Phone", "OrderDate"],
     writes=[*ACTION_WRITES],
 )
-def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def decide(
+    head: pd.DataFrame, known: Known, settings: Settings, refused: Collection[int] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
 
     `head` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out
-    need no customer. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external
-    id), ask (a problem says why) or none. Returns (columns, problems)."""
+    need no customer. `refused`: rows of orders that will not load for other reasons; they are decided last, for no
+    customer comes of them. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's
+    external id), ask (a problem says why) or none. Returns (columns, problems)."""
     book = Book()
-    for kind, value, customer in known.customer_keys[["kind", "value", "CustomerID"]].itertuples(
-        index=False, name=None
-    ):
+    columns = known.customer_keys[["kind", "value", "CustomerID"]]
+    for kind, value, customer in columns.itertuples(index=False, name=None):
         book.add(kind, value, customer)
     keys = _keys(head, settings)
     needed = ((column(head, "verdict") == "load") & ~head["linked"]).to_numpy(dtype=bool)
     keyless = keys[list(KINDS)].isna().all(axis=1).to_numpy(dtype=bool)
+    when = sortable(column(head, "OrderDate")).to_numpy(dtype=object, na_value="")
+    last = np.isin(np.arange(len(head)), list(refused))
+    order = np.lexsort((np.arange(len(head)), when, last))
     # Orders whose keys are all alike are one question; an order without any key is a question of its own.
     codes, first = distinct(*(keys[name] for name in (*KINDS, "site")))
-    when = sortable(column(head, "OrderDate")).to_numpy(dtype=object, na_value="")
-    order = np.lexsort((np.arange(len(head)), when))
     earliest = np.full(len(first), -1, dtype=np.int64)
     turn: list[int] = []
     for position in order[needed[order]].tolist():
@@ -215,7 +218,7 @@ def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.Dat
         (decided[p] if keyless[p] else decided[int(earliest[codes[p]])]) if needed[p] else _NOBODY
         for p in range(len(head))
     ]
-    columns = pd.DataFrame(
+    decisions = pd.DataFrame(
         {
             "customer_action": text_column([d.action for d in chosen]),
             "CustomerID": text_column([d.customer for d in chosen]),
@@ -225,7 +228,7 @@ def decide(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.Dat
         },
         index=head.index,
     )
-    return _checked(columns, chosen, known)
+    return _checked(decisions, chosen, known)
 
 
 @dataclass(frozen=True)

@@ -77,31 +77,25 @@ def enrich(
         column(head, "CustomerInfo.Phone"), head["ShipTo.CountryCode"], "CustomerInfo.Phone"
     )
     head = pd.concat([head, who, mail.rename("Customer.Email"), phone.rename("Customer.Phone")], axis=1)
-    decision, customer_problems = customers.decide(head, known, settings)
-    head = pd.concat([head, decision], axis=1)
-
     found = _relevant(
         head,
-        [
-            state_problems, cut, code_problems, line_problems, money_problems, total_problems,
-            document_problems, customer_problems,
-        ],
+        [state_problems, cut, code_problems, line_problems, money_problems, total_problems, document_problems],
         [address_problems, who_problems],
-    )  # fmt: skip
-    warnings = [
-        warned, state_warnings, document_warnings, address_warnings, mail_warnings, phone_warnings,
-    ]  # fmt: skip
+    )
+    decision, customer_problems = customers.decide(head, known, settings, refused=set(found["_row"]))
+    head = pd.concat([head, decision], axis=1)
+    found = problems.concat([found, customer_problems])
+    warnings = [warned, state_warnings, document_warnings, address_warnings, mail_warnings, phone_warnings]
     return Enriched(head, lines, found, problems.concat(warnings), _to_create(head, found))
 
 
 def _relevant(head: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.DataFrame]) -> pd.DataFrame:
     """Problems of orders that are to load. Where personal data are gone, their absence is no second problem: before the
     first load one problem says it all, afterwards the sales order keeps what it has."""
-    rows = problems.concat(found)
+    present, loads = head["personal_data"].to_numpy(dtype=bool), (head["verdict"] == "load").to_numpy(dtype=bool)
     about_people = problems.concat(personal)
-    about_people = about_people[head["personal_data"].to_numpy(dtype=bool)[about_people["_row"]]]
-    rows = problems.concat([rows, about_people])
-    return rows[(head["verdict"] == "load").to_numpy(dtype=bool)[rows["_row"]]].reset_index(drop=True)
+    rows = problems.concat([*found, about_people[present[about_people["_row"]]]])
+    return rows[loads[rows["_row"]]].reset_index(drop=True)
 
 
 def _to_create(head: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
