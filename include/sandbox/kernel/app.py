@@ -296,7 +296,7 @@ def read_and_perform(system: System, request: Request, values: dict[str, str], b
             data = system.decode(body)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise Refusal(400, "malformed_body", f"The body is not JSON: {str(error)[:200]}") from None
-    return system.perform(replace(request, path=path, query=query, body=data, has_body=bool(body.strip())))
+    return system.perform(replace(request, path=path, query=query, body=data))
 
 
 # ---- faults ----

@@ -71,7 +71,6 @@ class Request:
     raw_path: str = ""  # as sent, percent-encoded
     raw_query: str = ""
     base_url: str = ""  # scheme://host of the request
-    has_body: bool = False
     plan: Plan = field(default_factory=Plan)
 
 

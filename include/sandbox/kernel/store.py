@@ -152,9 +152,6 @@ class Transaction:
         """All rows with these terms (one value each), oldest change first."""
         return self.page(kind, limit=-1, where={name: [value] for name, value in terms.items()})
 
-    def count(self, kind: str) -> int:
-        return self._sql("SELECT count(*) FROM document WHERE kind = ?", (kind,)).fetchone()[0]
-
     def counts(self) -> dict[str, int]:
         """Documents by kind; a kind that begins with "_" is the server's own affair."""
         found = self._sql("SELECT kind, count(*) FROM document WHERE kind NOT LIKE '\\_%' ESCAPE '\\' GROUP BY kind")

@@ -82,6 +82,6 @@ def _one(system: Tims, request: Request, said: dict[str, Any]) -> Answer:
     headers = {"idempotency-key": said["IdempotencyKey"]}
     alone = replace(
         request, operation=operation, path=path, query={}, headers=headers, body=said["Body"], raw_path=raw_path,
-        raw_query="", has_body=True, now=system.clock.now(),
+        raw_query="", now=system.clock.now(),
     )  # fmt: skip
     return system.write(alone, system.key(alone))
