@@ -11,6 +11,8 @@ import importlib
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 MODULES = (
     "pandas",
@@ -40,12 +42,27 @@ def when_tasks_start_here(arguments: list[str] | None = None) -> bool:
     return True
 
 
+@contextmanager
+def _survived(what: str) -> Iterator[None]:
+    """A broken import or mapping must not take the scheduler down with it."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s: not loaded ahead of the tasks: %s", what, error)
+
+
 def load() -> None:
-    """Imports all modules. One that fails is left to the task, whose log then says why."""
+    """Imports all modules and reads the mappings. What fails is left to the task, whose log then says why."""
     started = time.monotonic()
     for name in MODULES:
-        try:
+        with _survived(name):
             importlib.import_module(name)
-        except Exception as error:  # a broken import must not take the scheduler down with it
-            log.warning("%s cannot be imported ahead of the tasks: %s", name, error)
+    with _survived("mappings and checks"):
+        from crossdock.mapping import language
+        from crossdock.steps import suites
+
+        for name in language.names():  # read again by a task when their files have changed
+            language.load(name)
+        for name in suites.names():
+            suites.load(name)
     log.info("Imported what tasks need in %.1f s", time.monotonic() - started)

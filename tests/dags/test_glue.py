@@ -1,0 +1,222 @@
+"""The glue between the library and Airflow: errors as retries, connections as clients, runs as windows, notes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import RetryAction
+
+from crossdock.errors import (
+    AuthError,
+    BadResponse,
+    BatchStopped,
+    CircuitOpen,
+    ConfigError,
+    OutcomeUnknown,
+    RateLimited,
+    RecordRejected,
+    Transient,
+)
+from crossdock.steps.extract import Window
+from crossdock_airflow import preload, provider
+from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
+from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
+from crossdock_airflow.tasks import asked
+from dags.conftest import PROJECT
+
+NOTHING_ASKED = {"from": None, "to": None, "keys": [], "reprocess": False}
+
+
+# ---- retries ---------------------------------------------------------------------------------------------------------
+
+
+def decide(error: BaseException, try_number: int = 1) -> Any:
+    return TypedErrors().evaluate(error, try_number, 4)
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError("x"), AuthError("x"), BatchStopped("x"), RecordRejected("x", status=422)], ids=repr
+)
+def test_what_a_person_must_mend_is_not_tried_again(error: Exception) -> None:
+    assert decide(error).action is RetryAction.FAIL
+
+
+def test_an_answer_against_the_contract_has_one_more_chance() -> None:
+    assert decide(BadResponse("x"), 1).action is RetryAction.RETRY
+    assert decide(BadResponse("x"), 2).action is RetryAction.FAIL
+
+
+@pytest.mark.parametrize("error", [RateLimited("x", retry_after=200), CircuitOpen("x", retry_after=200)], ids=repr)
+def test_the_pause_is_at_least_what_the_system_asks_for(error: Transient) -> None:
+    assert decide(error).action is RetryAction.RETRY
+    assert decide(error).retry_delay == timedelta(seconds=200)
+
+
+@pytest.mark.parametrize("error", [Transient("x"), OutcomeUnknown("x"), RateLimited("x")], ids=repr)
+def test_pauses_grow_with_every_try_up_to_a_limit(error: Transient) -> None:
+    pauses = [decide(error, number).retry_delay for number in range(1, 12)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[1] < pauses[-1] == LONGEST_PAUSE
+
+
+def test_an_error_that_is_none_of_ours_takes_the_usual_way() -> None:
+    assert decide(ValueError("x")).action is RetryAction.DEFAULT
+
+
+# ---- windows ---------------------------------------------------------------------------------------------------------
+
+
+def run_of(kind: str) -> Any:
+    return SimpleNamespace(
+        run_type=kind,
+        data_interval_start=datetime(2011, 1, 4, tzinfo=UTC),
+        data_interval_end=datetime(2011, 1, 4, 0, 5, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize("kind", ["scheduled", "manual", "asset_triggered"])
+def test_the_library_decides_the_window_of_an_ordinary_run(kind: str) -> None:
+    assert asked(run_of(kind), NOTHING_ASKED) == ("scheduled", Window())
+
+
+def test_a_backfill_reads_its_data_interval_and_is_no_scheduled_read() -> None:
+    run = run_of("backfill")
+    assert asked(run, NOTHING_ASKED) == ("backfill", Window(run.data_interval_start, run.data_interval_end))
+
+
+def test_a_backfill_of_the_sweep_reads_its_data_interval_too() -> None:
+    run = run_of("backfill")
+    assert asked(run, NOTHING_ASKED, sweep=True)[1] == Window(run.data_interval_start, run.data_interval_end)
+
+
+def test_a_window_that_a_person_names_never_moves_the_watermark() -> None:
+    kind, window = asked(
+        run_of("manual"), {**NOTHING_ASKED, "from": "2011-01-04T00:00:00Z", "to": "2011-01-05T00:00:00+01:00"}
+    )
+    assert kind == "backfill"
+    assert window == Window(datetime(2011, 1, 4, tzinfo=UTC), datetime(2011, 1, 4, 23, tzinfo=UTC))
+
+
+def test_a_window_that_ends_before_it_starts_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="not before its end"):
+        asked(run_of("manual"), {**NOTHING_ASKED, "from": "2011-01-05T00:00:00Z", "to": "2011-01-04T00:00:00Z"})
+
+
+def test_keys_win_over_a_window() -> None:
+    assert asked(run_of("manual"), {**NOTHING_ASKED, "keys": ["1"], "from": "2011-01-04T00:00:00Z"})[0] == "key"
+
+
+def test_the_nightly_sweep_leaves_its_window_to_the_library() -> None:
+    assert asked(run_of("scheduled"), NOTHING_ASKED, sweep=True) == ("sweep", Window())
+
+
+# ---- connections -----------------------------------------------------------------------------------------------------
+
+
+def test_airflow_offers_a_connection_type_for_each_system() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    hooks = {name: info for name, info in ProvidersManager().hooks.items() if name in ("channel_advisor", "tims")}
+    assert {name: info.hook_name for name, info in hooks.items() if info} == {
+        "channel_advisor": "Channel Advisor",
+        "tims": "TIMS",
+    }
+    assert [kind["connection-type"] for kind in provider.get_provider_info()["connection-types"]] == list(hooks)
+
+
+@pytest.mark.parametrize("hook", [ChannelAdvisorHook, TimsHook])
+def test_a_connection_that_leads_nowhere_fails_its_test_in_a_sentence(
+    hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"refresh_token": "r", "connect_seconds": 0.2}
+    monkeypatch.setenv(
+        f"AIRFLOW_CONN_{hook.conn_type.upper()}",
+        json.dumps(
+            {"conn_type": "http", "host": "http://127.0.0.1:9", "login": "a", "password": "hidden!", "extra": extra}
+        ),
+    )
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    ok, words = hook().test_connection()
+    assert not ok
+    assert "127.0.0.1:9" in words
+    assert "hidden!" not in words
+
+
+def test_plain_http_to_another_machine_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_TIMS",
+        json.dumps({"conn_type": "tims", "host": "http://tims.example.com", "login": "a", "password": "hidden!"}),
+    )
+    ok, words = TimsHook().test_connection()
+    assert (ok, "https" in words) == (False, True)
+
+
+# ---- preload and plugins ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loads"),
+    [
+        (["scheduler", "--skip-serve-logs"], True),
+        (["celery", "worker"], True),
+        (["api-server"], False),
+        (["dag-processor"], False),
+        (["triggerer"], False),
+        (["db", "migrate"], False),
+    ],
+)
+def test_only_processes_that_run_tasks_import_what_tasks_need(
+    arguments: list[str], loads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    monkeypatch.setattr(preload, "load", lambda: loaded.append(True))
+    assert preload.when_tasks_start_here(arguments) is loads
+    assert bool(loaded) is loads
+
+
+def test_everything_that_is_to_be_imported_ahead_exists() -> None:
+    code = "from crossdock_airflow import preload; import logging; logging.basicConfig(); preload.load()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT / "plugins", capture_output=True, text=True, check=True
+    )
+    assert "not loaded ahead" not in done.stderr + done.stdout
+
+
+def test_airflow_takes_one_plugin_from_the_plugins_folder_and_runs_no_other_file_of_it() -> None:
+    from airflow import plugins_manager
+
+    plugins, errors = plugins_manager._get_plugins()
+    assert errors == {}
+    assert [plugin.name for plugin in plugins if plugin.source and "$PLUGINS_FOLDER" in str(plugin.source)] == [
+        "crossdock"
+    ]
+    assert "standalone" not in sys.modules
+
+
+# ---- the wall --------------------------------------------------------------------------------------------------------
+
+
+def test_the_library_and_the_sandbox_work_where_airflow_is_not_installed() -> None:
+    code = """
+import pkgutil, sys
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "airflow":
+            raise ImportError("there is no airflow here")
+sys.meta_path.insert(0, Wall())
+import crossdock, sandbox
+names = [m.name for p in (crossdock, sandbox) for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
+for name in names:
+    if ".migrations" not in name and not name.endswith("__main__"):
+        __import__(name)
+print(len(names))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) > 30
