@@ -61,7 +61,7 @@ schema = schemathesis.openapi.from_path(contract.FOLDER / "tims.yaml").include(
 @pytest.mark.slow
 @schema.parametrize()
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,
