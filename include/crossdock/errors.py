@@ -18,7 +18,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 class CrossdockError(Exception):
@@ -32,6 +32,16 @@ class CrossdockError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.do}".strip()
+
+    def __reduce__(self) -> tuple:
+        """Crosses processes: Airflow's workers hand exceptions on by pickle."""
+        return _restored, (type(self), self.__dict__)
+
+
+def _restored(kind: type[CrossdockError], facts: dict) -> CrossdockError:
+    error = kind.__new__(kind, facts["message"])
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(CrossdockError):
@@ -85,18 +95,23 @@ class Refusal:
     message: str  # for people
 
 
-@dataclass
 class RecordRejected(CrossdockError):
     """The target refused one record (4xx). Other records are not concerned."""
 
-    message: str
-    status: int
-    code: str = ""
-    refusals: list[Refusal] = field(default_factory=list)
-    existing_id: str | None = None  # of DUPLICATE_EXTERNAL_REFERENCE and its like
-    body: dict = field(default_factory=dict)  # the parsed error, for facts such as AllowedActions
-    do: str = ""
-    system: str | None = None
-
-    def __post_init__(self) -> None:
-        CrossdockError.__init__(self, self.message, do=self.do, system=self.system)
+    def __init__(
+        self,
+        message: str,
+        status: int,
+        code: str = "",
+        refusals: list[Refusal] | None = None,
+        existing_id: str | None = None,
+        body: dict | None = None,
+        do: str = "",
+        system: str | None = None,
+    ) -> None:
+        super().__init__(message, do=do, system=system)
+        self.status = status
+        self.code = code
+        self.refusals = refusals or []
+        self.existing_id = existing_id  # of DUPLICATE_EXTERNAL_REFERENCE and its like
+        self.body = body or {}  # the parsed error, for facts such as AllowedActions; may hold personal data

@@ -17,3 +17,13 @@ def town(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> I
     name = "t_" + re.sub(r"\W+", "_", request.node.name.lower())[:50]
     with found_town(postgres_url, name, tmp_path) as town:
         yield town
+
+
+@pytest.fixture(scope="module")
+def long_lived_town(
+    postgres_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Town]:
+    """Both systems and a database for a whole module: each test lives through days of its own, one after another."""
+    name = "m_" + re.sub(r"\W+", "_", request.module.__name__.lower())[-50:]
+    with found_town(postgres_url, name, tmp_path_factory.mktemp("town")) as town:
+        yield town
