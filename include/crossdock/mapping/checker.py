@@ -172,6 +172,8 @@ class Checker:
                 self.report(line, f"{path!r} is a column of the rule {writers[0]}; say so with `rule: {writers[0]}`")
             else:
                 choices = [*(rule.writes if rule else ()), *document.leaves]
+                if document is below:
+                    choices += [OF_HEAD + one for one in source.leaves]
                 whose = f"{document.name} has no field {name!r}" + (
                     f", the rule {rule.name} no such column" if rule else ""
                 )

@@ -226,7 +226,13 @@ class _SuiteReader(Reader):
         return rules
 
     def rules(self, node: yaml.Node | None, columns: set[str], document: Document) -> list[Rule]:
-        return [self.one_rule(entry, columns, document) for entry in self.entries(node, "the rules")]
+        rules: list[Rule] = []
+        for entry in self.entries(node, "the rules"):
+            rule = self.one_rule(entry, columns, document)
+            if any(rule.rule == one.rule for one in rules):
+                self.report(entry, f"the rule {rule.rule!r} stands here a second time")
+            rules.append(rule)
+        return rules
 
     def one_rule(self, node: yaml.Node, columns: set[str], document: Document) -> Rule:
         words = {key.value: value for key, value in self.pairs(node, "a rule")}
@@ -274,13 +280,13 @@ def check(path: Path) -> list[Finding]:
 def _countries() -> str:
     import pycountry
 
-    return f"^({'|'.join(sorted(country.alpha_2 for country in pycountry.countries))})$"
+    return f"^(?:{'|'.join(sorted(country.alpha_2 for country in pycountry.countries))})$"
 
 
 def _currencies() -> str:
     import pycountry
 
-    return f"^({'|'.join(sorted(currency.alpha_3 for currency in pycountry.currencies))})$"
+    return f"^(?:{'|'.join(sorted(currency.alpha_3 for currency in pycountry.currencies))})$"
 
 
 # `value_set: countries`; as one pattern, for Great Expectations copies a list of codes hundreds of times
@@ -470,6 +476,22 @@ def _great_expectations() -> Any:
     return great_expectations
 
 
+def _context() -> Any:
+    """A context in memory, new for each run: an old one would keep the frames that it has seen."""
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+        analytics_enabled=False,
+    )
+    return _great_expectations().get_context(mode="ephemeral", project_config=config)
+
+
 def _camel(expect: str) -> str:
     return "Expect" + "".join(part.capitalize() for part in expect.split("_"))
 
@@ -482,20 +504,17 @@ def _expectation_names() -> list[str]:
 
 def _expectation(rule: Rule) -> Any:
     made = getattr(_great_expectations().expectations, _camel(rule.expect))
-    words = f"{rule.says.replace('{field}', rule.field or 'A field')} {rule.do}"
-    meta = {"rule": rule.rule, "notes": {"format": "string", "content": [words]}}
-    return made(column=rule.column, meta=meta, **rule.arguments)
+    words = f"{rule.column}: {rule.says} {rule.do}"
+    return made(column=rule.column, description=words, meta={"rule": rule.rule}, **rule.arguments)
 
 
 def _validate(
     suite: Suite, part: str, table: pd.DataFrame, rules: tuple[Rule, ...], keys: np.ndarray
 ) -> tuple[dict, list[tuple[Rule, np.ndarray]]]:
     """Great Expectations' result to keep, and the positions of the rows that each rule refuses."""
-    gx = _great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     whole = (
-        context.data_sources.add_pandas("crossdock")
+        _context()
+        .data_sources.add_pandas("crossdock")
         .add_dataframe_asset(f"{suite.name}.{part}")
         .add_batch_definition_whole_dataframe("batch")
     )
@@ -591,7 +610,6 @@ def build_data_docs(results: list[dict], folder: Path) -> Path:
 
     Each result may carry `batch` (a name for people) and `at` (ISO moment) beside what `run` returned.
     """
-    gx = _great_expectations()
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResultSchema
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
@@ -600,9 +618,7 @@ def build_data_docs(results: list[dict], folder: Path) -> Path:
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    context = gx.get_context(mode="ephemeral")
-    for name in list(context.get_site_names()):
-        context.delete_data_docs_site(name)
+    context = _context()
     context.add_data_docs_site(
         "crossdock",
         {
