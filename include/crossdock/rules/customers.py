@@ -43,9 +43,6 @@ WEAK = ("phone_postal", "name_address")
 LENGTHS = {"FirstName": 40, "LastName": 40, "Name": 60, "Company": 60}
 SHOWN = 5  # candidates named in a question
 ACTION_WRITES = ("customer_action", "CustomerID", "customer_key", "customer_external_id", "customer_match")
-FIELD_WRITES = (
-    "Customer.FirstName", "Customer.LastName", "Customer.Name", "Customer.Company", "Customer.Email", "Customer.Phone",
-)  # fmt: skip
 
 
 # ---- keys ----

@@ -28,7 +28,6 @@ from crossdock.rules.uniques import TEXT, column, map_text, text_column, values_
 
 LENGTHS = {"Channel": 40, "ShippingMethod": 60, "ExternalOrderID": 60}
 ALERTS = ("payment_failed", "site_not_configured")  # warnings that are told to a person at once
-SAME_ADDRESS = [f"ShippingAddress.{p}" for p in addresses.SOURCE]
 
 
 @dataclass
