@@ -10,7 +10,7 @@ import pytest
 from crossdock.errors import ConfigError
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.converters import CONVERTERS
-from crossdock.mapping.frames import LINE, ROW, Frames, count_by_head, scaled, sum_by_head, written, written_all
+from crossdock.mapping.frames import LINE, ROW, Frames, count_by_head, scaled, sum_by_head, written
 
 TABLE = """
 mapping: a small order
@@ -258,7 +258,6 @@ def test_kept_documents_are_numbered_anew_with_their_lines():
 def test_amounts_are_written_with_two_to_four_places_and_read_back(amount: int, words: str):
     assert written(amount) == words
     assert scaled(words) == amount
-    assert written_all(whole(amount, None)).tolist()[0] == words
 
 
 def test_a_lookup_is_read_again_when_its_file_changes(tmp_path: Path):

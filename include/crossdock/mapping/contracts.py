@@ -152,14 +152,14 @@ def _collect(system: str, name: str, schema: dict, prefix: str, fields: dict[str
         fields[path] = Field(
             path,
             kind,
-            nullable=part.get("nullable", False),
+            nullable=part.get("nullable", False) or None in part.get("enum", ()),
             required=key in required,
             min_length=part.get("minLength"),
             max_length=part.get("maxLength"),
             minimum=part.get("minimum"),
             maximum=part.get("maximum"),
             pattern=part.get("pattern"),
-            codes=tuple(part.get("enum", ())),
+            codes=tuple(code for code in part.get("enum", ()) if code is not None),
             default=part.get("default"),
             description=" ".join(str(part.get("description", "")).split()),
             min_items=part.get("minItems"),
@@ -252,7 +252,10 @@ def validator(system: str, schema: str) -> Any:
 
 def refusals(system: str, schema: str, content: Any) -> list[Refusal]:
     """Every way in which a parsed document breaks the contract: field, JSON-schema keyword, sentence. [] if none."""
-    return [
+    found = [
         Refusal(".".join(str(part) for part in error.instance_path), error.kind.name, error.message)
         for error in validator(system, schema).iter_errors(content)
     ]
+    # A schema with a broken part counts the fields of that part as unknown too: noise, as long as there is a cause.
+    causes = [one for one in found if one.code != "unevaluatedProperties"]
+    return causes or found

@@ -84,10 +84,3 @@ def written(amount: int) -> str:
     whole, part = divmod(abs(int(amount)), SCALE)
     places = f"{part:04d}"
     return f"{sign}{whole}.{places[:2]}{places[2:].rstrip('0')}"
-
-
-def written_all(amounts: pd.Series) -> pd.Series:
-    """`written` for a whole column (str, same index); missing stays missing. Works on distinct values."""
-    codes, distinct = pd.factorize(amounts)
-    texts = np.array([written(value) for value in distinct] + [None], dtype=object)
-    return pd.Series(texts[codes], index=amounts.index, dtype="str")
