@@ -64,6 +64,9 @@ def test_a_document_against_its_contract_is_refused_field_by_field():
     }  # fmt: skip
     line = {"ExternalLineID": "1", "SKU": "A", "Quantity": 1, "Price": "1.00", "TaxAmount": "0.00"}
     assert contracts.refusals("tims", "LineItemWrite", line) == []
+    assert [one.code for one in contracts.refusals("tims", "LineItemWrite", {**line, "Colour": "red"})] == [
+        "unevaluatedProperties"
+    ]
 
 
 def test_an_unknown_schema_or_system_names_the_right_ones():

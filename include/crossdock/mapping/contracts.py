@@ -159,7 +159,7 @@ def _collect(system: str, name: str, schema: dict, prefix: str, fields: dict[str
             minimum=part.get("minimum"),
             maximum=part.get("maximum"),
             pattern=part.get("pattern"),
-            codes=tuple(code for code in part.get("enum", ()) if code is not None),
+            codes=tuple(code for code in part.get("enum", ()) if isinstance(code, str)),
             default=part.get("default"),
             description=" ".join(str(part.get("description", "")).split()),
             min_items=part.get("minItems"),
