@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from airflow.models.dagrun import DagRun
 
-DAGS = ("orders", "orders_sweep")
+FLOWS = {"orders": "orders", "orders_sweep": "orders"}  # by DAG
+MARK = "Records: "
 log = logging.getLogger(__name__)
 
 
@@ -36,16 +37,13 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 
 
 def _note(dag_run: DagRun) -> None:
-    if dag_run.dag_id not in DAGS:
+    if dag_run.dag_id not in FLOWS:
         return
     try:
         if not dag_run.note or dag_run.note.startswith(MARK):
             dag_run.note = MARK + counts(dag_run.dag_id, dag_run.run_id)
     except Exception as error:  # a note is never worth a scheduler
         log.warning("No note for %s %s: %s", dag_run.dag_id, dag_run.run_id, type(error).__name__)
-
-
-MARK = "Records: "
 
 
 def counts(dag_id: str, run_id: str) -> str:
@@ -57,7 +55,9 @@ def counts(dag_id: str, run_id: str) -> str:
     from crossdock_airflow.tasks import run_name
 
     with _engine().connect() as connection:
-        wanted = sa.select(ops_batch.c.id).where(ops_batch.c.run_id == run_name(dag_id, run_id))
+        wanted = sa.select(ops_batch.c.id).where(
+            ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow == FLOWS[dag_id]
+        )
         return str(batches.counts(connection, list(connection.scalars(wanted))))
 
 

@@ -1,0 +1,150 @@
+"""DAGs run for real, task by task, on real servers and a real database; only the scheduler is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from crossdock.errors import AuthError, BatchStopped
+from crossdock_airflow import plugin
+from crossdock_airflow.notifier import CHANNEL, Alert
+from integration.town import Town, found_town
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.dag_processing.dagbag import DagBag
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def town(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """Both systems and a database, with Airflow's connections leading to them."""
+    folder: Path = tmp_path_factory.mktemp("town")
+    with found_town(postgres_url, "airflow_runs", folder) as town, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_CROSSDOCK", town.database_url)
+        for system, connection in town.connections.items():
+            text = {
+                "conn_type": "http",
+                "host": connection.base_url,
+                "login": connection.login,
+                "password": connection.secret,
+                "extra": connection.extra,
+            }
+            patch.setenv(f"AIRFLOW_CONN_{system.upper()}", json.dumps(text))
+        yield town
+
+
+@pytest.fixture
+def letterbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a channel that is configured in Airflow receives."""
+    received: list[dict[str, Any]] = []
+
+    class Letterbox(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Letterbox)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = {"config": {"path": f"json://127.0.0.1:{server.server_port}", "tag": "all"}}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CHANNEL.upper()}", json.dumps({"conn_type": "apprise", "extra": config}))
+    yield received
+    server.shutdown()
+
+
+def run(bag: DagBag, name: str, **conf: Any) -> Any:
+    return bag.dags[name].test(run_conf=conf or None)
+
+
+def results(run: Any) -> dict[str, Any]:
+    """Return values by task; of mapped tasks the first one's."""
+    return {ti.task_id: ti.xcom_pull(ti.task_id, map_indexes=ti.map_index) for ti in run.get_task_instances()}
+
+
+def test_a_run_takes_orders_from_the_channel_to_tims_and_shows_its_counts(
+    bag: DagBag, metadata: None, town: Town
+) -> None:
+    town.tick("2011-01-05")
+    ended = run(bag, "orders")
+    assert ended.state == "success"
+    assert town.differences() == []
+    counts = results(ended)["batch.confirm"]
+    assert counts["read"] == sum(value for name, value in counts.items() if name != "read")
+    assert counts["delivered"] == len(town.in_tims()) > 20
+    assert plugin.counts("orders", ended.run_id).startswith(f"read {counts['read']}, delivered {counts['delivered']}")
+
+
+def test_a_run_that_finds_nothing_new_skips_the_other_steps_and_says_so(
+    bag: DagBag, metadata: None, town: Town
+) -> None:
+    town.tick("2011-01-05")
+    run(bag, "orders")
+    ended = run(bag, "orders")
+    assert ended.state == "success"
+    states = {ti.task_id: str(ti.state) for ti in ended.get_task_instances()}
+    assert states.pop("extract") == "success"
+    assert set(states.values()) == {"skipped"}
+
+
+def test_a_window_named_by_hand_leaves_the_watermark_where_it_is(bag: DagBag, metadata: None, town: Town) -> None:
+    before = town.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'")
+    ended = run(bag, "orders", **{"from": "2011-01-04T00:00:00Z", "to": "2011-01-06T00:00:00Z", "reprocess": True})
+    assert ended.state == "success"
+    assert town.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'") == before
+    assert town.differences() == []
+
+
+def test_wrong_credentials_fail_the_task_at_once_and_one_alert_goes_out(
+    bag: DagBag, metadata: None, town: Town, letterbox: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = json.loads(os.environ["AIRFLOW_CONN_TIMS"]) | {"password": "wrong-secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_TIMS", json.dumps(wrong))
+    for _ in range(2):
+        assert run(bag, "orders").state == "failed"
+    alerts = town.query("SELECT kind, key, times, sent_at FROM ops.alert WHERE kind = 'auth'")
+    assert [(alert.kind, alert.key, alert.times, alert.sent_at is not None) for alert in alerts] == [
+        ("auth", "tims", 2, True)
+    ]
+    titles = [letter["title"] for letter in letterbox]
+    assert titles.count("Crossdock: orders.extract failed after its last try") == 1
+    assert "wrong-secret" not in json.dumps(letterbox)
+
+
+def test_a_stopped_batch_is_not_reported_a_second_time_by_the_task(town: Town, letterbox: list) -> None:
+    Alert().notify(_context(BatchStopped("too many")))
+    assert letterbox == []
+
+
+def test_an_alert_waits_in_the_table_while_no_channel_takes_it(
+    town: Town, letterbox: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delenv(f"AIRFLOW_CONN_{CHANNEL.upper()}")
+        Alert().notify(_context(AuthError("no", system="channel_advisor")))
+    assert letterbox == []
+    Alert().notify(_context(BatchStopped("sends what waits")))
+    assert len(letterbox) == 1
+
+
+def test_the_watch_finds_nothing_wrong_when_all_is_well(bag: DagBag, metadata: None, town: Town) -> None:
+    ended = run(bag, "watch")
+    assert ended.state == "success"
+    assert results(ended)["look"] == []
+
+
+def _context(error: BaseException) -> dict[str, Any]:
+    task = SimpleNamespace(dag_id="orders", task_id="extract", run_id="manual__1")
+    return {"exception": error, "ti": task, "dag": None}
