@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: .venv/.ready ## Make .venv and install what the project needs (two minutes, once)
+setup: .venv/.ready ## Make .venv and install what the project needs (a few minutes, once)
 
 .venv/.ready: requirements.txt requirements-dev.txt pyproject.toml
 	@for candidate in python3.13 python3.12 python3.11 python3; do \
@@ -20,7 +20,7 @@ setup: .venv/.ready ## Make .venv and install what the project needs (two minute
 	if [ -z "$$found" ]; then echo "Crossdock needs Python 3.11, 3.12 or 3.13 on the PATH; python3 is $$(python3 --version 2>&1)." >&2; exit 1; fi; \
 	if [ ! -x $(PY) ]; then echo "Setup: making .venv with $$($$found --version)"; \
 	  $$found -m venv .venv || { echo "The module venv is missing: on Debian and Ubuntu, apt install python3-venv." >&2; rm -rf .venv; exit 1; }; fi
-	@echo "Setup: installing $$(cat requirements.txt requirements-dev.txt | grep -c ==) packages (about two minutes, once)"
+	@echo "Setup: installing $$(cat requirements.txt requirements-dev.txt | grep -c ==) packages (a few minutes, once)"
 	@set -o pipefail; $(PY) -m pip install --disable-pip-version-check --no-input -r requirements.txt -r requirements-dev.txt 2>&1 \
 	  | tee .venv/setup.log | awk '/^Collecting /{n++; if (n % 25 == 0) {print "Setup: fetched " n " packages"; fflush()}} \
 	    /^Installing collected/{print "Setup: unpacking them (the longest part)"; fflush()} /^ERROR/{print; fflush()}' \
@@ -28,8 +28,8 @@ setup: .venv/.ready ## Make .venv and install what the project needs (two minute
 	@$(PY) -m pip install --disable-pip-version-check --no-input -q --no-deps -e . || { echo "Setup failed: the project itself could not be installed, see above." >&2; exit 1; }
 	@touch $@ && echo "Setup: done"
 
-demo: setup ## Run a month of real orders through a local Airflow, then leave it up (PORT=8080)
-	@$(PY) -m sandbox.demo up
+demo: setup ## Run a month of real orders through a local Airflow, then leave it up (PORT=8080 DAYS=all)
+	@$(PY) -m sandbox.demo up $(if $(filter-out all,$(DAYS)),--days $(DAYS))
 
 down: ## Stop everything that `make demo` started
 	@if [ -x $(PY) ]; then $(PY) -m sandbox.demo down; else echo "Nothing is installed here, so nothing runs."; fi
@@ -50,7 +50,7 @@ types: setup ## Check types
 	@.venv/bin/mypy
 
 docs: setup ## Write the generated pages anew
-	@.venv/bin/crossdock docs && $(PY) -m crossdock_airflow.describe
+	@$(PY) -m crossdock.docs && $(PY) -m crossdock_airflow.describe
 
 bench: setup ## Measure speed and memory beside plain clients and peers
 	@$(PY) -m benchmarks
