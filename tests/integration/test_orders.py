@@ -1,0 +1,270 @@
+"""The orders flow, its promises one by one, on both systems over HTTP and a real Postgres."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from crossdock.errors import BatchStopped, ConfigError
+from crossdock.steps.check import check
+from crossdock.steps.extract import Window, extract
+from crossdock.steps.transform import transform
+from crossdock.steps.walk import walk
+from crossdock.store import dead_letters
+from integration.town import ORDERS, Town, moment
+
+DAYS = [f"2011-01-{day:02}" for day in (6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29)] + ["2011-02-03"]
+
+
+@pytest.fixture(scope="module")
+def january(long_lived_town: Town) -> Town:
+    """A month of trade, every fifth order of it, synchronised every few days."""
+    for day in DAYS:
+        long_lived_town.tick(day)
+        long_lived_town.sync()
+    return long_lived_town
+
+
+def at_the_channel(town: Town) -> dict[str, dict]:
+    with town.runtime() as runtime:
+        found = {}
+        for page in runtime.channel_advisor.pages("orders", since=None, before=None):
+            for record in page.records:
+                key = str(msgspec.json.decode(record)["ChannelAdvisorOrderID"])
+                found[key] = msgspec.json.decode(runtime.channel_advisor.record("orders", key))
+        return found
+
+
+@pytest.mark.slow
+def test_tims_holds_exactly_the_loadable_orders_each_once_to_the_cent(january: Town):
+    assert january.differences(DAYS) == []
+
+
+@pytest.mark.slow
+def test_changes_after_import_have_reached_the_sales_orders(january: Town):
+    channel, letters = at_the_channel(january), january.letters()
+    compared = 0
+    for order in january.in_tims():
+        source = channel[order["ExternalOrderID"]]
+        if order["ExternalOrderID"] in letters:
+            continue
+        compared += 1
+        paid = {"Cleared": "Paid", "Deposited": "Paid"}.get(source["PaymentStatus"], "Unpaid")
+        assert order["PaymentStatus"] == paid
+        cancelled = {str(line["OrderItemID"]): line["QuantityCancelled"] for line in source["OrderItems"]}
+        for line in order["LineItems"]:
+            if ":" not in line["ExternalLineID"] and source["OrderStatus"] != "Cancelled":
+                assert line["QuantityCancelled"] == cancelled[line["ExternalLineID"]], order["ExternalOrderID"]
+        if source["OrderStatus"] == "Cancelled":
+            assert order["OrderStatus"] == "Cancelled"
+    assert compared > 100
+
+
+@pytest.mark.slow
+def test_every_loaded_order_is_marked_as_exported_with_its_number_and_no_other(january: Town):
+    numbers = {order["ExternalOrderID"]: order["SalesOrderID"] for order in january.in_tims()}
+    for key, order in at_the_channel(january).items():
+        assert order["Exported"] is (key in numbers)
+        assert order["SellerOrderID"] == numbers.get(key)
+
+
+@pytest.mark.slow
+def test_an_order_that_was_shipped_before_its_first_read_has_its_shipments_in_tims_once(january: Town):
+    recorded = january.in_tims("shipments")
+    assert recorded, "the sample has such orders"
+    references = [shipment["ExternalReference"] for shipment in recorded]
+    assert len(references) == len(set(references))
+    with january.runtime() as runtime:
+        for shipment in recorded:
+            if shipment["ExternalReference"].startswith("order-"):
+                continue
+            (page,) = runtime.channel_advisor.pages(
+                "shipping", since=None, before=None, channelAdvisorOrderId=shipment["ExternalOrderID"]
+            )
+            sources = {str(s["ShipmentID"]): s for s in map(msgspec.json.decode, page.records)}
+            source = sources[shipment["ExternalReference"]]
+            assert moment(shipment["ShippedAt"].rstrip("Z")) == moment(source["ShippedDate"].rstrip("Z"))
+            assert sum(line["Quantity"] for line in shipment["Lines"]) > 0
+
+
+@pytest.mark.slow
+def test_the_counts_of_every_batch_add_up_and_none_is_unfinished(january: Town):
+    rows = january.query("SELECT * FROM ops.batch")
+    assert rows
+    for row in rows:
+        parts = (row.unchanged, row.delivered, row.waiting, row.dead, row.left_out, row.superseded, row.in_flight)
+        assert row.read == sum(parts)
+        assert row.finished_at is not None
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_nothing_new_makes_one_request_per_resource_and_no_other_work(january: Town):
+    january.sync()  # takes in the echo of what the last run wrote
+    later = january.now + timedelta(hours=2)
+    january.tick(later)
+    january.sync()
+    for control in (january.channel_advisor, january.tims_control):
+        control.call("DELETE", "requests")
+    with january.runtime() as runtime:
+        assert extract(runtime, ORDERS) == []
+    counted = {
+        name: sum(count for path, count in control.call("GET", "requests").items() if path.startswith("GET"))
+        for name, control in (("channel_advisor", january.channel_advisor), ("tims", january.tims_control))
+    }
+    assert counted == {"channel_advisor": 1, "tims": 2}  # orders; items and customers
+
+
+@pytest.mark.slow
+def test_a_backfill_of_a_past_interval_changes_nothing_and_never_moves_the_watermark(january: Town):
+    before = january.query("SELECT resource, position FROM ops.watermark WHERE flow = 'orders'")
+    orders = {o["SalesOrderID"]: o["RowVersion"] for o in january.in_tims()}
+    counts = january.sync(Window(moment("2011-01-05"), moment("2011-01-09")), kind="backfill")
+    assert counts.read == counts.unchanged + counts.dead + counts.left_out + counts.waiting
+    again = january.sync(Window(moment("2011-01-05"), moment("2011-01-09")), kind="backfill", reprocess=True)
+    assert again.delivered == 0
+    assert january.query("SELECT resource, position FROM ops.watermark WHERE flow = 'orders'") == before
+    assert {o["SalesOrderID"]: o["RowVersion"] for o in january.in_tims()} == orders
+
+
+@pytest.mark.slow
+def test_an_edited_dead_letter_is_delivered_once_by_replay_and_keeps_its_edit(january: Town):
+    letters = january.letters().values()
+    letter = next(row for row in letters if [r["rule"] for r in row.reasons] == ["code_rejected"])
+    payload = dict(letter.payload)
+    lines = [line for line in payload["OrderItems"] if line["OrderItemID"] != int(letter.reasons[0]["line"])]
+    gone = next(line for line in payload["OrderItems"] if line not in lines)
+    payload["OrderItems"], payload["OrderItemCount"] = lines, len(lines)
+    net = Decimal(gone["UnitPrice"]) * gone["Quantity"] + Decimal(gone.get("TaxAmount") or 0)
+    payload["TotalPrice"] = Decimal(payload["TotalPrice"]) - net
+    if payload.get("TotalTaxPrice"):
+        payload["TotalTaxPrice"] = Decimal(payload["TotalTaxPrice"]) - Decimal(gone.get("TaxAmount") or 0)
+    with january.runtime() as runtime:
+        with runtime.engine.begin() as connection:
+            dead_letters.edit(connection, letter.id, payload, who="clerk")
+        for _ in range(2):
+            walk(runtime, ORDERS, extract(runtime, ORDERS, kind="replay", keys=[letter.key]))
+        with runtime.engine.begin() as connection:
+            after = dead_letters.find(connection, str(letter.id))
+    assert after.state == "replayed", after.reasons
+    (order,) = [o for o in january.in_tims() if o["ExternalOrderID"] == letter.key]
+    of_lines = {line["ExternalLineID"].partition(":")[0] for line in order["LineItems"]}  # a kit is several
+    assert of_lines == {str(line["OrderItemID"]) for line in lines}
+
+
+@pytest.mark.slow
+def test_a_dead_letter_whose_cause_is_mended_in_tims_goes_through_by_replay(january: Town):
+    letter = next(row for row in january.letters().values() if {r["rule"] for r in row.reasons} == {"unknown_sku"})
+    skus = {r["value"] for r in letter.reasons}
+    at = (january.now + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    (like,) = [item for item in january.in_tims("inventory/items") if item["SKU"] == "22423"]
+    new = [{"id": f"item-{sku}", "at": at, "system": "tims", "kind": "item",
+            "document": {**like, "SKU": sku, "AlternateSKUs": [], "GTIN": None}} for sku in skus]  # fmt: skip
+    january.tims_control.apply(new)
+    january.tick(january.now + timedelta(hours=2))
+    january.sync(kind="replay", keys=[letter.key])
+    assert letter.key not in january.letters()
+    assert [o["ExternalOrderID"] for o in january.in_tims()].count(letter.key) == 1
+
+
+@pytest.mark.slow
+def test_one_record_is_synchronised_by_its_id_and_an_unknown_id_is_said(january: Town):
+    key = january.in_tims()[0]["ExternalOrderID"]
+    assert january.sync(kind="key", keys=[key], reprocess=True).read == 1
+    with pytest.raises(ConfigError, match="no record 999"):
+        january.sync(kind="key", keys=["999"])
+
+
+@pytest.mark.slow
+def test_a_dismissed_dead_letter_is_out_of_the_list_with_who_and_why(january: Town):
+    letter = next(iter(january.letters().values()))
+    with january.runtime() as runtime, runtime.engine.begin() as connection:
+        dead_letters.dismiss(connection, letter.id, who="clerk", note="test order")
+    assert letter.key not in january.letters()
+    (row,) = january.query(f"SELECT * FROM ops.dead_letter WHERE id = {letter.id}")
+    assert (row.state, row.changed_by, row.note) == ("dismissed", "clerk", "test order")
+    assert january.query(f"SELECT who, action FROM ops.audit WHERE subject = '{letter.id}'") == [
+        ("clerk", "dead-letter dismiss")
+    ]
+
+
+@pytest.mark.slow
+def test_a_batch_over_its_reject_threshold_stops_before_loading_until_a_person_lets_it_go(town: Town, monkeypatch):
+    from crossdock import settings
+
+    strict = settings.FlowSettings(**{**vars(settings.flow("orders")), "reject_at_least": 1, "reject_share": 0.0})
+    monkeypatch.setattr(settings, "flow", lambda name: strict)
+    town.tick("2011-01-05")
+    with town.runtime() as runtime:
+        (batch_id,) = extract(runtime, ORDERS)
+        transform(runtime, ORDERS, batch_id)
+        with pytest.raises(BatchStopped) as stopped:
+            check(runtime, ORDERS, batch_id)
+        assert "batch" in stopped.value.message
+        assert "--accept-rejects" in stopped.value.do
+        assert town.letters() == {}
+        assert [a.kind for a in town.query("SELECT * FROM ops.alert WHERE kind = 'batch_stopped'")] == ["batch_stopped"]
+        assert town.in_tims() == []
+        check(runtime, ORDERS, batch_id, accept_rejects=True)
+        walk(runtime, ORDERS, [])
+    assert town.letters() != {}
+
+
+@pytest.mark.slow
+def test_a_step_out_of_turn_is_refused_and_loses_nothing(town: Town):
+    town.tick("2011-01-05")
+    with town.runtime() as runtime:
+        (batch_id,) = extract(runtime, ORDERS)
+        with pytest.raises(ConfigError, match="not ready for check"):
+            check(runtime, ORDERS, batch_id)
+        walk(runtime, ORDERS, [batch_id])
+    assert town.differences() == []
+
+
+@pytest.mark.slow
+def test_an_older_version_after_a_newer_one_is_ignored(town: Town):
+    town.tick("2011-01-06")
+    with town.runtime() as runtime:
+        early = extract(runtime, ORDERS)
+        keys = [r.key for r in town.query("SELECT DISTINCT key FROM raw.channel_advisor_orders")][:3]
+        for number, key in enumerate(keys):  # the buyers change their orders before the first batch has gone on
+            town.channel_advisor.apply([
+                {"id": f"late-{number}", "at": "2011-01-06T00:10:00Z", "system": "channel_advisor",
+                 "kind": "order_change", "document": {"ChannelAdvisorOrderID": int(key),
+                 "changes": {"SpecialInstructions": "ring twice"}}}])  # fmt: skip
+        town.tick("2011-01-07")
+        walk(runtime, ORDERS, extract(runtime, ORDERS))
+        counts = walk(runtime, ORDERS, early)  # the old batch comes late
+    assert counts.superseded >= 3
+    notes = {o["ExternalOrderID"]: o["Notes"] for o in town.in_tims()}
+    for key in keys:
+        assert key not in notes or notes[key].endswith("ring twice")
+
+
+@pytest.mark.slow
+def test_two_runs_of_the_flow_at_once_load_every_order_once(town: Town):
+    import threading
+
+    town.tick("2011-01-07")
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            town.sync()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert town.differences() == []
+
+
+def test_a_window_that_ends_before_it_starts_is_refused_in_words():
+    with pytest.raises(ConfigError, match="not before its end"):
+        Window(moment("2011-01-05").astimezone(UTC), moment("2011-01-04"))
