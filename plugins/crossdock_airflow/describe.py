@@ -1,6 +1,7 @@
-"""docs/DAGS.md, generated from the DAG files: what runs when, in which order, with which limits.
+"""The generated pages: docs/DAGS.md from the DAG files (what runs when, in which order, with which limits), and those
+that the library makes of its tables and mappings.
 
-In: the dags folder. Out: one page, the same for the same code. Never: a date or a path of the machine that made it.
+In: the dags folder. Out: pages, the same for the same code. Never: a date or a path of the machine that made them.
 
     python -m crossdock_airflow.describe
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from crossdock.settings import PROJECT
@@ -54,7 +54,9 @@ def _indirect(task: Any) -> set[str]:
 
 
 def main() -> int:
-    """Writes the page."""
+    """Writes all pages into docs/."""
+    from crossdock import docs
+
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(
             AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="false", AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR"
@@ -67,7 +69,7 @@ def main() -> int:
             print("\n".join(bag.import_errors.values()), file=sys.stderr)
             return 1
         PAGE.write_text(page(bag.dags), encoding="utf-8")
-    print(f"Wrote {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}")
+    print("Wrote " + ", ".join(str(path.relative_to(PROJECT)) for path in [PAGE, *docs.write(PAGE.parent)]))
     return 0
 
 
