@@ -48,12 +48,16 @@ class Grant:
 
     tokens: int
     wait: float = 0.0
+    at: Any = None  # the ledger's own name for the moment of the lease
 
 
 class Ledger(Protocol):
     """Counts tokens over the window."""
 
     def lease(self, want: int) -> Grant: ...
+
+    def give_back(self, grant: Grant, tokens: int) -> None:
+        """Tokens of a lease that were never spent."""
 
     def pause(self, seconds: float) -> None: ...
 
@@ -91,6 +95,7 @@ class Budget:
             self._places = PostgresPlaces(engine, system, limits.at_once)
         self._lock = threading.Lock()
         self._tokens, self._until, self._block = 0, 0.0, 1
+        self._grant = Grant(0)
 
     @contextmanager
     def place(self, wait: float = LONGEST_WAIT) -> Iterator[None]:
@@ -122,7 +127,9 @@ class Budget:
             self._ledger.remaining(tokens)
 
     def close(self) -> None:
-        """Gives back the connection and its places."""
+        """Gives back the connection, its places, and the tokens that were not spent."""
+        with self._lock:
+            self._return_rest()
         self._places.close()
 
     def _spend(self, until: float) -> None:
@@ -136,13 +143,20 @@ class Budget:
                 # A block that was used up in time was too small, one that ran out of time too large.
                 wasted = self._tokens or now >= self._until + LEASE_SECONDS
                 self._block = 1 if wasted else min(self._block * 2, LARGEST_LEASE)
+                self._return_rest()
                 grant = self._ledger.lease(self._block)
                 if grant.tokens:
-                    self._tokens, self._until = grant.tokens - 1, now + LEASE_SECONDS
+                    self._tokens, self._until, self._grant = grant.tokens - 1, now + LEASE_SECONDS, grant
                     return
             if time.monotonic() + grant.wait > until:
                 raise self._exhausted(grant.wait, "requests_per_minute")
             time.sleep(grant.wait)
+
+    def _return_rest(self) -> None:
+        """What a lease left over was never asked for: others may spend it."""
+        if self._tokens:
+            tokens, self._tokens = self._tokens, 0
+            self._ledger.give_back(self._grant, tokens)
 
     def _exhausted(self, wait: float, limit: str) -> RateLimited:
         return RateLimited(
@@ -168,7 +182,11 @@ class MemoryLedger:
             if room < 1:
                 return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
             self._leases.append((now, min(want, room)))
-            return Grant(min(want, room))
+            return Grant(min(want, room), at=now)
+
+    def give_back(self, grant: Grant, tokens: int) -> None:
+        with self._lock:
+            self._leases = deque((at, n - tokens if at == grant.at else n) for at, n in self._leases)
 
     def pause(self, seconds: float) -> None:
         with self._lock:
@@ -213,8 +231,11 @@ WITH used AS (
 INSERT INTO ops.rate_lease (system, at, tokens)
 SELECT :system, clock_timestamp(), least(:want, :limit - tokens) FROM used
 WHERE tokens < :limit AND paused <= clock_timestamp()
-RETURNING tokens
+RETURNING tokens, at
 """
+_GIVE_BACK = (
+    "UPDATE ops.rate_lease SET tokens = tokens - :tokens WHERE system = :system AND at = :at AND tokens > :tokens"
+)
 _FULL = """
 SELECT extract(epoch FROM greatest(
   min(at) FILTER (WHERE tokens > 0) + make_interval(secs => :window) - clock_timestamp(),
@@ -253,12 +274,16 @@ class PostgresLedger:
             if time.monotonic() > self._forgotten + WINDOW_SECONDS:
                 database.execute(text(_FORGET), self._values)
                 self._forgotten = time.monotonic()
-            granted = database.execute(text(_LEASE), self._values | {"want": want}).scalar()
+            granted = database.execute(text(_LEASE), self._values | {"want": want}).first()
             if granted:
-                return Grant(int(granted))
+                return Grant(int(granted.tokens), at=granted.at)
             paused = database.execute(text(_PAUSED), self._values).scalar()
             wait = paused if paused is not None else database.execute(text(_FULL), self._values).scalar()
         return Grant(0, max(float(wait or 0), 0.01))
+
+    def give_back(self, grant: Grant, tokens: int) -> None:
+        with transaction(self._engine) as database:
+            database.execute(text(_GIVE_BACK), {**self._values, "tokens": tokens, "at": grant.at})
 
     def pause(self, seconds: float) -> None:
         with self._locked() as database:
