@@ -43,7 +43,7 @@ CREDENTIALS: dict[str, dict[str, Any]] = {
     "tims": {},
 }
 
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=True)
 
 
 def connections() -> dict[str, str]:
@@ -77,7 +77,7 @@ def up(port: int, days: int | None) -> int:
         reads = _days(whole, airflow, days)
         out.print("Reading both systems over HTTP, to compare them ...")
         with Runtime.from_environment() as runtime:
-            report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, _dead_letters(runtime.engine))
+            report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine))
             _print(report, _seconds(runtime.engine))
     for text in report.disagreements[:30]:
         out.print(f"[red]DISAGREES[/red] {text}")
@@ -258,7 +258,8 @@ class Airflow:
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 
-def _dead_letters(engine: sa.Engine) -> dict[int, frozenset[str]]:
+def dead_letters(engine: sa.Engine) -> dict[int, frozenset[str]]:
+    """The rules of each open dead letter, by order."""
     with engine.connect() as connection:
         rows = connection.execute(
             sa.select(ops_dead_letter.c.key, ops_dead_letter.c.reasons).where(

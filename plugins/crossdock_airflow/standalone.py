@@ -165,7 +165,7 @@ def up(port: int, say: Say) -> None:
     _state_file().write_text(json.dumps({"session": supervisor.pid, "port": port, "boot": _boot_time()}))
     try:
         if not migrated:
-            _run(env, "pools", "import", str(PROJECT / "include" / "config" / "pools.json"))
+            run_airflow(env, "pools", "import", str(PROJECT / "include" / "config" / "pools.json"))
             _mark_migrated()
         _wait_until_healthy(supervisor, port, say)
     except BaseException:
@@ -199,7 +199,7 @@ def _migrate(env: dict[str, str], say: Say) -> bool:
     if mark == _mark():
         return True
     say("Airflow: making its database (about ten seconds, once)")
-    _run(env, "db", "migrate")
+    run_airflow(env, "db", "migrate")
     return False
 
 
@@ -217,7 +217,8 @@ def _metadata() -> Iterator[sa.Connection]:
     engine.dispose()
 
 
-def _run(env: dict[str, str], *arguments: str) -> None:
+def run_airflow(env: dict[str, str], *arguments: str) -> None:
+    """One `airflow` command. Raises ConfigError with the end of what it said when it fails."""
     done = subprocess.run(  # noqa: S603
         [*airflow_command(), *arguments], env=env, cwd=PROJECT, capture_output=True, text=True, check=False
     )

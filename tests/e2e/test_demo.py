@@ -1,0 +1,298 @@
+"""`make demo` and `make down` as a person uses them, on ports of their own: real scheduler, kills, backfill, both sides.
+
+The tests of this file follow one another on one installation, as their order in the file says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from crossdock_airflow import standalone
+from sandbox import demo, stage, verify, world
+
+PROJECT = Path(__file__).resolve().parents[2]
+DAYS = 3
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@dataclass
+class Installation:
+    """One installation: its folder, its ports, its environment."""
+
+    folder: Path
+    port: int
+    environment: dict[str, str]
+
+    def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=600
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "sandbox.demo", *arguments]
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this installation: by its folder in the command line, or by the session of its Airflow."""
+        state = self.folder / "airflow.json"
+        session = json.loads(state.read_text())["session"] if state.exists() else None
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if str(self.folder) in " ".join(process.cmdline()) or os.getsid(process.pid) == session:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def new_installation(folder: Path) -> Installation:
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "CROSSDOCK"))}
+    environment |= {
+        "CROSSDOCK_RUN_DIR": str(folder),
+        "CROSSDOCK_CA_PORT": str(free_port()),
+        "CROSSDOCK_TIMS_PORT": str(free_port()),
+        "PORT": str(port),
+    }
+    return Installation(folder, port, environment)
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Installation]:
+    """The installation that all tests share. This process sees it as the demo does."""
+    with tempfile.TemporaryDirectory(prefix="crossdock-", ignore_cleanup_errors=True) as name:
+        installation = new_installation(Path(name).resolve())
+        before = dict(os.environ)
+        os.environ.update(installation.environment)
+        os.environ.update(demo.connections())
+        try:
+            yield installation
+        finally:
+            installation.demo("down")
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@pytest.fixture
+def airflow(here: Installation) -> demo.Airflow:
+    return demo.Airflow(here.port)
+
+
+@pytest.fixture(scope="module")
+def reads() -> list[datetime]:
+    """The moments at which was read so far, by the sandbox's clock."""
+    days = sorted({invoice.at.date() for invoice in world.load().invoices})[:DAYS]
+    return [datetime.fromisoformat(f"{day}T00:00:00+00:00") + timedelta(days=1) for day in days]
+
+
+def disagreements(reads: list[datetime]) -> list[str]:
+    with demo.Runtime.from_environment() as runtime:
+        return verify.verify(
+            world.load(), reads, runtime.channel_advisor, runtime.tims, demo.dead_letters(runtime.engine)
+        ).disagreements
+
+
+def query(statement: str) -> list[Any]:
+    with demo.Runtime.from_environment() as runtime, runtime.engine.connect() as connection:
+        return list(connection.execute(sa.text(statement)))
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.3)
+    return found
+
+
+# ---- the demo --------------------------------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(here: Installation) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", here.port))
+        other.listen()
+        done = here.demo("up")
+    assert done.returncode == 1
+    assert f"Port {here.port}, which Airflow needs, is taken" in done.stderr
+    assert here.processes() == []
+
+
+def test_a_taken_sandbox_port_is_named_and_everything_is_stopped_again(here: Installation) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(here.environment["CROSSDOCK_TIMS_PORT"])))
+        other.listen()
+        done = here.demo("up")
+    assert done.returncode == 1
+    assert "CROSSDOCK_TIMS_PORT" in done.stderr
+    assert here.processes() == []
+
+
+def test_the_demo_brings_real_orders_to_tims_and_both_sides_agree(here: Installation, reads: list[datetime]) -> None:
+    done = here.demo("up", "--days", str(DAYS))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Both sides agree to the cent" in done.stdout
+    assert len(re.findall(r"^\w{3} \d\d Jan 2011 +read", done.stdout, re.MULTILINE)) == DAYS
+    assert re.search(rf"http://127\.0\.0\.1:{here.port} +user: admin +password: \S+", done.stdout)
+    assert disagreements(reads) == []
+
+
+def test_a_run_shows_its_counts_as_a_note_and_as_the_tasks_results(airflow: demo.Airflow) -> None:
+    runs = airflow.call("GET", "dags/orders/dagRuns?order_by=-run_after&limit=20")["dag_runs"]
+    assert any(re.match(r"Records: read \d+, .*delivered \d+", run["note"] or "") for run in runs), runs
+    run = next(run for run in runs if "delivered" in (run["note"] or ""))
+    entry = f"dags/orders/dagRuns/{run['dag_run_id']}/taskInstances/batch.confirm/xcomEntries/return_value?map_index=0"
+    counts = airflow.call("GET", entry)["value"]
+    assert counts["read"] == sum(value for name, value in counts.items() if name != "read") > 0
+
+
+def test_a_loaded_batch_is_an_asset_event_that_names_it(airflow: demo.Airflow) -> None:
+    events = airflow.call("GET", "assets/events?limit=100")["asset_events"]
+    batches = {number for event in events for number in event["extra"]["batch_ids"]}
+    assert batches == {row[0] for row in query("SELECT id FROM ops.batch WHERE flow = 'orders' AND read > known")}
+
+
+def test_both_connections_can_be_tested_in_airflow(here: Installation, airflow: demo.Airflow) -> None:
+    for system in ("channel_advisor", "tims"):
+        given = json.loads(os.environ[f"AIRFLOW_CONN_{system.upper()}"])
+        body = {**given, "connection_id": system, "extra": json.dumps(given.get("extra", {}))}
+        answer = airflow.call("POST", "connections/test", body)
+        assert answer["status"] is True, answer
+        answer = airflow.call("POST", "connections/test", {**body, "password": "wrong-secret"})
+        assert answer["status"] is False
+        assert "wrong-secret" not in answer["message"]
+
+
+# ---- a backfill ------------------------------------------------------------------------------------------------------
+
+
+def test_a_backfill_reads_past_intervals_and_leaves_the_watermark(here: Installation, reads: list[datetime]) -> None:
+    position = "SELECT position FROM ops.watermark WHERE flow = 'orders'"
+    before, last = query(position), query("SELECT max(id) FROM ops.batch")[0][0]
+    command = ["backfill", "create", "--dag-id", "orders", "--from-date", "2011-01-04T12:00:00", "--to-date",
+               "2011-01-04T12:10:00", "--max-active-runs", "2"]  # fmt: skip
+    standalone.run_airflow(standalone.environment(here.port), *command)
+    windows = "SELECT window_start, window_end FROM ops.batch WHERE kind = 'backfill' AND id > " + str(last)
+    airflow = demo.Airflow(here.port)
+
+    def ended() -> bool:
+        runs = airflow.call("GET", "dags/orders/dagRuns?run_type=backfill")["dag_runs"]
+        return len(runs) == 3 and all(run["state"] == "success" for run in runs)
+
+    wait_for(ended)
+    for start, end in query(windows):
+        assert end - start == timedelta(minutes=5)
+    assert [row for row in query(position) if row not in before] == []
+    assert disagreements(reads) == []
+
+
+# ---- kills -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_task_that_is_killed_is_tried_again_and_nothing_is_lost_or_doubled(
+    here: Installation, airflow: demo.Airflow, reads: list[datetime]
+) -> None:
+    reads.append(reads[-1] + timedelta(days=1))
+    stage.tick(reads[-1])
+    slow = {"kind": "slow", "path": "/api/v1/bulk", "seconds": 20, "times": 1, "after": 1}
+    tims = demo.Control.of("tims")
+    tims.call("POST", "faults", slow)
+    run = airflow.call("POST", "dags/orders/dagRuns", {"logical_date": None})
+    path = f"dags/orders/dagRuns/{run['dag_run_id']}"
+
+    def load() -> dict[str, Any] | None:
+        tasks = airflow.call("GET", f"{path}/taskInstances")["task_instances"]
+        return next((task for task in tasks if task["task_id"] == "batch.load" and task["state"] == "running"), None)
+
+    victim = wait_for(lambda: (load() or {}).get("pid"))
+    wait_for(lambda: any(rule["hits"] for rule in tims.call("GET", "faults")["rules"]))
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: airflow.call("GET", path)["state"] in ("success", "failed"), 300)
+    tries = [
+        task["try_number"]
+        for task in airflow.call("GET", f"{path}/taskInstances")["task_instances"]
+        if task["task_id"] == "batch.load"
+    ]
+    assert airflow.call("GET", path)["state"] == "success"
+    assert max(tries) == 2
+    tims.call("DELETE", "faults")
+    assert disagreements(reads) == []
+
+
+# ---- again, and down -------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_runs_again_without_having_been_stopped(here: Installation, reads: list[datetime]) -> None:
+    done = here.demo("up", "--days", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert disagreements(reads[:1]) == []
+
+
+def test_down_leaves_no_process_and_no_port_behind(here: Installation) -> None:
+    running = here.processes()
+    assert len(running) > 8
+    done = here.demo("down")
+    assert done.returncode == 0, done.stderr
+    assert [process for process in running if process.is_running()] == []
+    assert here.processes() == []
+    for name in ("PORT", "CROSSDOCK_CA_PORT", "CROSSDOCK_TIMS_PORT"):
+        standalone.require_free_port(int(here.environment[name]), "this test", name)
+
+
+def test_down_again_says_that_nothing_ran(here: Installation) -> None:
+    done = here.demo("down")
+    assert done.returncode == 0
+    assert done.stdout.count("not running") == 4
+
+
+def test_ctrl_c_in_the_middle_leaves_no_process_behind(here: Installation) -> None:
+    process = subprocess.Popen(
+        here.command("up"), cwd=PROJECT, env=here.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Airflow: up"):
+            break
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert here.processes() == []
+
+
+def test_the_demo_does_not_empty_a_database_that_it_has_not_made(here: Installation) -> None:
+    demo.local.start()
+    engine = sa.create_engine(demo.local.database_url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("COMMENT ON DATABASE crossdock IS 'ours'"))
+    engine.dispose()
+    held = query("SELECT count(*) FROM ops.batch")
+    done = here.demo("up", "--days", "1")
+    assert done.returncode == 1
+    assert "holds records that the demo has not made" in done.stderr
+    demo.local.start()
+    assert query("SELECT count(*) FROM ops.batch") == held
+    here.demo("down")
