@@ -1,4 +1,4 @@
-"""`make demo` and `make down` as a person uses them, on ports of their own: real scheduler, kills, backfill, both sides.
+"""`make demo` and `make down` as a person uses them, on own ports: real scheduler, kills, backfill, both sides.
 
 The tests of this file follow one another on one installation, as their order in the file says.
 """
