@@ -341,17 +341,21 @@ def migrate(as_json: AsJson = False) -> None:
 
 @mapping_app.command("check")
 def check_mappings(as_json: AsJson = False) -> None:
-    """Hold every mapping file against both contracts."""
+    """Hold every mapping and checks file against both contracts."""
     from crossdock.mapping import language
+    from crossdock.steps import suites
 
-    findings = [str(finding) for name in language.names() for finding in language.load(name).check()]
+    tables = [language.mappings_folder() / f"{name}.yaml" for name in language.names()]
+    checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
+    findings = [str(finding) for path in tables for finding in language.read(path).check()]
+    findings += [str(finding) for path in checks for finding in suites.check(path)]
     if as_json:
         _print_json(findings)
     elif findings:
         for finding in findings:
-            err.print(finding, markup=False)
+            err.print(finding, markup=False, highlight=False, soft_wrap=True)
     else:
-        out.print(f"{len(language.names())} mappings fit both contracts.")
+        out.print(f"{len(tables)} mappings and {len(checks)} checks files fit both contracts.")
     if findings:
         raise typer.Exit(2)
 

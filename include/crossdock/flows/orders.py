@@ -341,7 +341,7 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
         batch_id,
         effect,
         lambda: (
-            runtime.tims.patch(path, action.body, etag=etag)
+            runtime.tims.patch(path, dict(action.body), etag=etag)
             if action.operation == "update"
             else runtime.tims.post(path + action.path, dict(action.body), key=name).document()
         ),

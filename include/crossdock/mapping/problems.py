@@ -17,6 +17,7 @@ characters; a finding without a sentence that says what a person should do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,12 @@ LONGEST_VALUE = 200
 
 
 def empty() -> pd.DataFrame:
-    """No problem at all."""
+    """No problem at all. Made once: every rule asks for it, and making it costs more than a rule on a small batch."""
+    return _nothing().copy()
+
+
+@cache
+def _nothing() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype="int64" if name == "_row" else "str") for name in COLUMNS})
 
 

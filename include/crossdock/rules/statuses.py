@@ -24,30 +24,13 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from crossdock.mapping import problems
+from crossdock.mapping import lookups, problems
 from crossdock.mapping.frames import Frames, sum_by_head
 from crossdock.mapping.registry import rule
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
 from crossdock.rules.uniques import column, text_column, values_at
 
-FINAL_STATUS = {
-    "Pending": "Open",
-    "New": "Open",
-    "OnHold": "OnHold",
-    "Processing": "Allocated",
-    "PartiallyShipped": "PartiallyFulfilled",
-    "Shipped": "Fulfilled",
-    "Cancelled": "Cancelled",
-    "Returned": "Closed",
-}
-PAYMENT_STATUS = {
-    "NotYetSubmitted": "Unpaid",
-    "Submitted": "Unpaid",
-    "Cleared": "Paid",
-    "Deposited": "Paid",
-    "Failed": "Unpaid",
-}
 CODES = {
     "TaxRemittedBy": ("Seller", "Marketplace"),
     "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed"),
@@ -96,9 +79,13 @@ def decide(
     external = column(head, "DistributionCenterTypeRollup") == "ExternallyManaged"
     fulfilled = (external | (column(head, "FulfillmentStatus") == "ThirdPartyManaged")).to_numpy(dtype=bool)
 
-    is_ = {name: (status == name).to_numpy(dtype=bool) for name in FINAL_STATUS}
-    unpaid = payment.isin(["NotYetSubmitted", "Submitted"]).to_numpy(dtype=bool)
+    in_tims, payment_in_tims = lookups.read("order_status"), lookups.read("payment_status")
+    is_ = {
+        name: (status == name).to_numpy(dtype=bool)
+        for name in ("Pending", "OnHold", "Shipped", "Cancelled", "Returned")
+    }
     failed = (payment == "Failed").to_numpy(dtype=bool)
+    unpaid = (payment_in_tims.values(payment) == "Unpaid").to_numpy(dtype=bool) & ~failed
     only_paid, always = site["import_rule"] == "only_paid", site["import_rule"] == "always"
     finished = is_["Shipped"] | is_["Cancelled"] | is_["Returned"]
     reasons = [
@@ -127,8 +114,8 @@ def decide(
             "verdict": text_column(np.select(masks, [v for _, v, _ in verdicts], default="load").astype(object)),
             "verdict_reason": text_column(np.select(masks, [r for _, _, r in verdicts], default="").astype(object)),
             "TimsOrderStatus": text_column(np.where(hold & ~shipped, "OnHold", "Open").astype(object)),
-            "FinalStatus": status.map(FINAL_STATUS).astype("str"),
-            "TimsPaymentStatus": payment.map(PAYMENT_STATUS).astype("str"),
+            "FinalStatus": in_tims.values(status),
+            "TimsPaymentStatus": payment_in_tims.values(payment),
             "hold": hold,
             "hold_reason": text_column(hold_reason),
             "cancel_all": is_["Cancelled"],
@@ -139,8 +126,8 @@ def decide(
         index=head.index,
     )
     found = [
-        *_unknown(head, "OrderStatus", "unknown_status", FINAL_STATUS),
-        *_unknown(head, "PaymentStatus", "unknown_payment_status", PAYMENT_STATUS),
+        *_unknown(head, "OrderStatus", "unknown_status", in_tims.rows),
+        *_unknown(head, "PaymentStatus", "unknown_payment_status", payment_in_tims.rows),
         *(p for name, codes in CODES.items() for p in _unknown(head, name, "unknown_value", codes)),
         problems.make(
             np.flatnonzero(gone & ~known),
@@ -203,7 +190,7 @@ def _unknown(head: pd.DataFrame, field: str, code: str, allowed: Collection[str]
             rule=code,
             value=[v or "" for v in values_at(given, rows)],
             says=f'{field} is "{{value}}"; the integration knows {", ".join(allowed)}.',
-            do="Ask what the new value means; the status table must learn it before the record can load.",
+            do="Ask what the new value means. A state belongs into include/config/lookups/order_status.csv or payment_status.csv; then replay.",
         )
     ]
 
