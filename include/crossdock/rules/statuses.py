@@ -190,7 +190,7 @@ def _unknown(head: pd.DataFrame, field: str, code: str, allowed: Collection[str]
             rule=code,
             value=[v or "" for v in values_at(given, rows)],
             says=f'{field} is "{{value}}"; the integration knows {", ".join(allowed)}.',
-            do="Ask what the new value means. A state belongs into include/config/lookups/order_status.csv or payment_status.csv; then replay.",
+            do="Ask what the new value means; states are listed in include/config/lookups/*_status.csv. Then replay.",
         )
     ]
 

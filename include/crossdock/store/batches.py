@@ -84,7 +84,7 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
     Before transform no stage row exists: everything new is in flight.
     """
     by_state = sa.select(stage.c.state, sa.func.count()).where(stage.c.batch_id == batch_id).group_by(stage.c.state)
-    states: dict[str, int] = dict(connection.execute(by_state).all())  # type: ignore[arg-type]
+    states: dict[str, int] = dict(connection.execute(by_state).all())
     batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == batch_id)).one()
     counts = Counts(
         read=batch.read,
