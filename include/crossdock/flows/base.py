@@ -80,8 +80,9 @@ class Flow:
     lines_path: str  # array of lines in the source document
     stage: sa.Table
     stage_lines: sa.Table
+    mappings: tuple[str, ...]  # files in include/config/mappings
     transform: Transform
-    suite: str
+    suite: str  # file in include/config/checks
     checked: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
     load: Callable[[Runtime, int], None]
     confirm: Callable[[Runtime, int], None]

@@ -482,6 +482,7 @@ ORDERS = Flow(
     lines_path="OrderItems",
     stage=stage_sales_order,
     stage_lines=stage_sales_order_line,
+    mappings=("customer", "sales_order"),
     transform=orders_documents.transform,
     suite="sales_order",
     checked=orders_documents.checked,

@@ -81,15 +81,17 @@ def extract(
     """Reads the flow's masters and its window; the ids of the batches that have work to do.
 
     `keys` (kind "key" or "replay") names records instead of a window. `reprocess` works unchanged records again, for
-    a window that is to be redone after a mapping was mended. Batches whose run died are adopted.
+    a window that is to be redone after a mapping was mended; a record asked for by its key always is. Batches whose
+    run died are adopted. Raises ConfigError, before anything is read, when the flow's configuration is broken.
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
+    _configured(flow)
     for master in flow.masters:
         with database.lock(runtime.engine, f"extract:{master.name}"):
             _read(runtime, _Reading("masters", master, "scheduled", run_id, Window(), reprocess=False))
     with database.lock(runtime.engine, f"extract:{flow.source.name}"):
-        reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess)
+        reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")
         if kind == "replay":
             _replay(runtime, reading, keys)
         else:
@@ -97,6 +99,18 @@ def extract(
         with runtime.engine.begin() as connection:
             old = batches.unfinished(connection, flow.name, run_id) + batches.adopt(connection, flow.name)
     return sorted({*reading.open, *old})
+
+
+def _configured(flow: Flow) -> None:
+    """Reads the flow's mappings and checks: a broken file stops a run before it has read anything."""
+    from crossdock.mapping import language
+    from crossdock.rules import settings as rule_settings
+    from crossdock.steps import suites
+
+    for name in flow.mappings:
+        language.load(name)
+    suites.load(flow.suite)
+    rule_settings.load()
 
 
 def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> None:
