@@ -11,7 +11,6 @@ other case, known as the alternate of another SKU, or kits.
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from crossdock.settings import config_dir
 from sandbox import chance
 from sandbox.sites import PROFILE
 from sandbox.transactions import SCALE, Invoice
@@ -35,10 +35,6 @@ CATEGORIES = (
     (("DOLL", "TOY", "GAME", "CHILDREN", "PUZZLE"), "Toys"),
     (("FRAME", "SIGN", "CLOCK", "HOOK", "DOORMAT", "CUSHION"), "Home > Decoration"),
 )
-
-
-def config_dir() -> Path:
-    return Path(os.environ.get("CROSSDOCK_CONFIG_DIR") or Path(__file__).parents[1] / "config")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,7 @@ from sandbox.control import SYSTEMS, Control
 
 MARK = "crossdock demo"
 DAG = "orders"
+DAGS = (DAG, "orders_sweep", "watch")
 RUN_SECONDS = 300.0  # for one run; a day takes a few
 DAY = timedelta(days=1)
 CREDENTIALS: dict[str, dict[str, Any]] = {
@@ -73,7 +74,7 @@ def up(port: int, days: int | None) -> int:
         _start_afresh(port)
         whole = world.load()
         airflow = Airflow(port)
-        airflow.wait_for_dags([DAG, "orders_sweep", "watch"])
+        airflow.wait_for_dags(DAGS)
         reads = _days(whole, airflow, days)
         out.print("Reading both systems over HTTP, to compare them ...")
         with Runtime.from_environment() as runtime:
@@ -170,17 +171,18 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     )
     ends: list[datetime] = midnights[:days] if days else [*midnights, midnights[-1] + world.LONGEST]
     with Runtime.from_environment() as runtime:
-        airflow.unpause("orders_sweep")
-        airflow.unpause("watch")
-        for number, end in enumerate(ends):
+        for dag in DAGS:
+            airflow.unpause(dag)  # their timetables' own runs go on beside ours
+        airflow.run(DAG)  # of the evening before: there is nothing yet
+        airflow.wait_until_idle()
+        for end in ends:
             started = time.monotonic()
             last = _last_batch(runtime.engine)
             # Our own lock on reading: a run that the timetable starts meanwhile reads the whole day or nothing of it.
             with database.lock(runtime.engine, "extract:channel_advisor.orders"):
                 stage.tick(end)
-            if number == 0:
-                airflow.unpause(DAG)
             airflow.run(DAG)
+            airflow.wait_until_idle()
             counts = _counts(runtime.engine, last)
             name = f"{end - DAY:%a %d %b %Y}" if end in midnights else "what happens later"
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
@@ -218,7 +220,7 @@ class Airflow:
             raise ConfigError(f"Airflow refuses {method} {path}: {answer.status_code} {answer.text[:300]}")
         return answer.json()
 
-    def wait_for_dags(self, names: list[str], seconds: float = 90) -> None:
+    def wait_for_dags(self, names: Sequence[str], seconds: float = 90) -> None:
         """Until the dag-processor has read the DAG files."""
         until = time.monotonic() + seconds
         while missing := set(names) - {dag["dag_id"] for dag in self.call("GET", "dags")["dags"]}:
@@ -234,6 +236,14 @@ class Airflow:
     def unpause(self, dag: str) -> None:
         """Lets the scheduler run it."""
         self.call("PATCH", f"dags/{dag}", {"is_paused": False})
+
+    def wait_until_idle(self) -> None:
+        """Until no run of any DAG is at work: what one of them has read is where it belongs."""
+        until = time.monotonic() + RUN_SECONDS
+        while self.call("GET", "dags/~/dagRuns?state=running&state=queued")["total_entries"]:
+            if time.monotonic() > until:
+                raise ConfigError("Runs do not end.", do="See .run/logs/scheduler.log.")
+            time.sleep(0.2)
 
     def run(self, dag: str) -> dict[str, Any]:
         """Triggers a run and waits for its end. Raises ConfigError naming the failed tasks."""

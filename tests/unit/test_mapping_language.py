@@ -9,13 +9,14 @@ import pytest
 
 from crossdock.errors import ConfigError
 from crossdock.mapping import describe, language, lookups
+from crossdock.settings import config_dir
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A copy of the shipped configuration, to be broken."""
     for room in ("mappings", "lookups"):
-        shutil.copytree(lookups.config_folder() / room, tmp_path / room)
+        shutil.copytree(config_dir() / room, tmp_path / room)
     return tmp_path
 
 

@@ -7,16 +7,16 @@ import shutil
 import pytest
 
 from crossdock.errors import ConfigError
-from crossdock.mapping.lookups import config_folder
 from crossdock.rules.settings import Site, load
+from crossdock.settings import config_dir
 
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "lookups").mkdir()
-    shutil.copy(config_folder() / "sites.yaml", tmp_path)
+    shutil.copy(config_dir() / "sites.yaml", tmp_path)
     for name in ("item_codes", "countries", "regions"):
-        shutil.copy(config_folder() / "lookups" / f"{name}.csv", tmp_path / "lookups")
+        shutil.copy(config_dir() / "lookups" / f"{name}.csv", tmp_path / "lookups")
     return tmp_path
 
 

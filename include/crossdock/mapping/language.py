@@ -44,12 +44,13 @@ import pandas as pd
 import yaml
 
 from crossdock.errors import ConfigError
-from crossdock.mapping import contracts, lookups, problems
+from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import NamedRule
 from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.yamls import Finding, Reader, line_of
+from crossdock.settings import config_dir
 
 OF_HEAD = "head."  # in a line's `from`: a column of the document
 _FIELD_WORDS = ("target", "from", "convert", "lookup", "missing", "default", "constant", "required", "rule", "note")
@@ -169,7 +170,7 @@ def sources_of(one: FieldMap, rule: NamedRule | None) -> tuple[str, ...]:
 
 
 def mappings_folder() -> Path:
-    return lookups.config_folder() / "mappings"
+    return config_dir() / "mappings"
 
 
 def names(folder: Path | None = None) -> list[str]:

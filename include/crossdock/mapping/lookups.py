@@ -7,7 +7,6 @@ The first column is the key. Out: a `Lookup`, kept until its file changes. Never
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +15,7 @@ import pandas as pd
 
 from crossdock.errors import ConfigError
 from crossdock.mapping.suggest import nearest
-
-
-def config_folder() -> Path:
-    """The configuration that analysts edit: CROSSDOCK_CONFIG_DIR, else `include/config`."""
-    return Path(os.environ.get("CROSSDOCK_CONFIG_DIR") or Path(__file__).resolve().parents[2] / "config")
+from crossdock.settings import config_dir
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Lookup:
 
 def read(name: str, folder: Path | None = None) -> Lookup:
     """The table `name`, read again only when its file has changed. Raises ConfigError in one sentence with the line."""
-    path = (folder or config_folder() / "lookups") / f"{name}.csv"
+    path = (folder or config_dir() / "lookups") / f"{name}.csv"
     try:
         return _read(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -60,7 +55,7 @@ def read(name: str, folder: Path | None = None) -> Lookup:
 
 def names(folder: Path | None = None) -> list[str]:
     """All lookups that there are."""
-    return sorted(one.stem for one in (folder or config_folder() / "lookups").glob("*.csv"))
+    return sorted(one.stem for one in (folder or config_dir() / "lookups").glob("*.csv"))
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ import yaml
 
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
+from crossdock.settings import config_dir
 
 IMPORT_RULES = ("hold", "always", "only_paid")
 GUEST_POLICIES = ("per_order", "account")
@@ -73,7 +74,7 @@ class Settings:
 
 def load(folder: Path | None = None) -> Settings:
     """Read the configuration; a file is read again only when it has changed. Raises ConfigError."""
-    folder = folder or lookups.config_folder()
+    folder = folder or config_dir()
     sites = folder / "sites.yaml"
     default, named = _read_sites(sites, sites.stat().st_mtime_ns if sites.exists() else 0)
     codes, countries, regions = (lookups.read(name, folder / "lookups") for name in COLUMNS)

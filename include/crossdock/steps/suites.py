@@ -27,11 +27,12 @@ import pandas as pd
 import yaml
 
 from crossdock.errors import ConfigError
-from crossdock.mapping import contracts, lookups, problems
+from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.frames import CENT, ROW, Frames, count_by_head, sum_by_head, written
 from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.yamls import Finding, Reader, line_of
+from crossdock.settings import config_dir
 
 SAMPLE = 20  # keys of failing rows that a kept result names
 KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
@@ -122,7 +123,7 @@ def run(
 
 
 def folder_of_checks() -> Path:
-    return lookups.config_folder() / "checks"
+    return config_dir() / "checks"
 
 
 def names(folder: Path | None = None) -> list[str]:
