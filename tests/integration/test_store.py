@@ -17,21 +17,27 @@ from crossdock.store import batches, database, dead_letters, deliveries, raw, wa
 from crossdock.store.deliveries import Effect
 from crossdock.store.raw import Record
 from crossdock.store.tables import SCHEMAS, metadata, ops_delivery, raw_orders, stage_sales_order_line
+from integration.town import fresh_database
 
 NOW = datetime(2011, 1, 4, 10, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    database.migrate(postgres_url)
-    made = database.engine(postgres_url)
+def store_url(postgres_url: str) -> Iterator[str]:
+    with fresh_database(postgres_url, "store") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def engine(store_url: str) -> Iterator[sa.Engine]:
+    made = database.engine(store_url)
     yield made
     made.dispose()
 
 
 @pytest.fixture(autouse=True)
-def empty(engine: sa.Engine, postgres_url: str) -> None:
-    owner = database.engine(postgres_url, role=None)
+def empty(engine: sa.Engine, store_url: str) -> None:
+    owner = database.engine(store_url, role=None)
     with owner.begin() as connection:
         names = ", ".join(table.fullname for table in metadata.tables.values())
         connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
@@ -62,8 +68,8 @@ def test_work_is_done_as_the_loader_who_may_not_change_tables(engine):
             connection.exec_driver_sql("DROP TABLE ops.batch")
 
 
-def test_the_reader_sees_counts_but_no_personal_data(engine, postgres_url):
-    reader = database.engine(postgres_url, role="crossdock_reader")
+def test_the_reader_sees_counts_but_no_personal_data(engine, store_url):
+    reader = database.engine(store_url, role="crossdock_reader")
     with reader.connect() as connection:
         connection.exec_driver_sql("SELECT * FROM ops.batch")
         connection.exec_driver_sql('SELECT key, "TotalAmount" FROM stage.sales_order')

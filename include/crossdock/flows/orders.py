@@ -273,6 +273,7 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
         return
     new = link.batch_id == batch.id  # created by this very batch
     with runtime.engine.begin() as connection:
+        deliveries.agreed(connection, ORDERS.name, order.key)
         deliveries.link(
             connection,
             [

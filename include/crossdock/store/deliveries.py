@@ -106,6 +106,19 @@ def open_keys(connection: sa.Connection, entity: str, operation: str, keys: Sequ
     )
 
 
+def agreed(connection: sa.Connection, flow: str, key: str) -> None:
+    """The target has been read and holds what it should: calls for this record whose answer was lost are settled."""
+    connection.execute(
+        sa.update(ops_delivery)
+        .where(
+            ops_delivery.c.flow == flow,
+            ops_delivery.c.key == key,
+            ops_delivery.c.outcome.in_(("sent", "unknown")),
+        )
+        .values(outcome="confirmed", done_at=sa.func.now())
+    )
+
+
 def link(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes links (entity, source_key, target_id, and what else is known); a known link takes the new values."""
     if not rows:
