@@ -1,0 +1,99 @@
+"""Crossdock's own steps, measured in a process of their own: `python -m benchmarks.ours WHAT DATABASE SYSTEMS`.
+
+In: a migrated database, the URL of the static server. Out: one line of JSON. Never: the time of an import or of a
+first connection; those are counted once, by `tick`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+started = time.perf_counter()
+
+import sqlalchemy as sa  # noqa: E402
+
+from crossdock import flows  # noqa: E402
+from crossdock.runtime import Runtime  # noqa: E402
+from crossdock.steps import suites  # noqa: E402, F401 - Great Expectations
+from crossdock.steps.extract import extract  # noqa: E402
+from crossdock.steps.walk import AFTER_EXTRACT, walk  # noqa: E402
+from crossdock.store.tables import ops_batch  # noqa: E402
+from crossdock.systems.connections import Connection, parse  # noqa: E402
+
+ORDERS = flows.get("orders")
+imported = time.perf_counter() - started
+
+
+def connections(url: str) -> Callable[[str], Connection]:
+    """Both systems behind one URL."""
+    extra = {"refresh_token": "none"}
+    both = json.dumps({"conn_type": "http", "host": url, "login": "bench", "password": "none", "extra": extra})
+    return lambda name: parse(name, both)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begun, result
+
+
+def unfinished(runtime: Runtime) -> list[int]:
+    """Batches of orders that have work left, oldest first."""
+    with runtime.engine.connect() as connection:
+        wanted = sa.select(ops_batch.c.id).where(ops_batch.c.flow == ORDERS.name, ops_batch.c.finished_at.is_(None))
+        return list(connection.scalars(wanted.order_by(ops_batch.c.id)))
+
+
+def steps(runtime: Runtime, *names: str) -> dict[str, float]:
+    """Seconds of each step over all unfinished batches."""
+    ids = unfinished(runtime)
+    return {
+        name: timed(lambda step=AFTER_EXTRACT[name]: [step(runtime, ORDERS, each) for each in ids])[0] for name in names
+    }
+
+
+def measure(what: str, runtime: Runtime) -> dict[str, Any]:
+    """The seconds of `what`."""
+    if what == "extract":
+        first, _ = timed(lambda: extract(runtime, ORDERS))
+        again, ids = timed(lambda: extract(runtime, ORDERS))
+        return {"first": first, "again": again, "batches": len(unfinished(runtime)), "anew": len(ids)}
+    if what == "stage":
+        return steps(runtime, "transform", "check")
+    if what == "load":
+        return steps(runtime, "load")
+    if what == "nothing":
+        seconds, ids = timed(lambda: walk(runtime, ORDERS, extract(runtime, ORDERS)))
+        return {"seconds": seconds, "work": ids.read}
+    if what == "tick":
+        seconds, counts = timed(lambda: walk(runtime, ORDERS, extract(runtime, ORDERS)))
+        return {"seconds": seconds, "imports": imported, "delivered": counts.delivered}
+    if what == "whole":
+        seconds, ids = timed(lambda: extract(runtime, ORDERS))
+        done = steps(runtime, "transform", "check", "load")
+        return {"extract": seconds, **done, "batches": len(ids)}
+    raise SystemExit(f"There is nothing called {what} to measure.")
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in MB. getrusage would count the parent's from before exec."""
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def main() -> None:
+    what, database, systems = sys.argv[1:]
+    with Runtime(database, connections(systems)) as runtime:
+        runtime.engine.connect().close()
+        result = measure(what, runtime)
+    result["megabytes"] = peak()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
