@@ -52,8 +52,11 @@ types: setup ## Check types
 docs: setup ## Write the generated pages anew
 	@$(PY) -m crossdock_airflow.describe
 
-bench: setup ## Measure speed and memory beside plain clients and peers
-	@$(PY) -m benchmarks
+bench: setup .venv-bench/.ready ## Measure speed and memory beside plain clients and peers (DATA=file, QUICK=1)
+	@$(PY) -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) --peers .venv-bench/bin/python
+
+.venv-bench/.ready: benchmarks/requirements.txt | setup
+	@$(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --disable-pip-version-check --no-input -q -r $< && touch $@
 
 clean: down ## Remove all that was made here, the local databases included
 	@rm -rf .run .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +
