@@ -30,7 +30,14 @@ from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.flows.base import Flow
 from crossdock.store import batches, database, dead_letters
-from crossdock.store.tables import ops_alert, ops_batch, ops_circuit, ops_dead_letter, ops_watermark
+from crossdock.store.tables import (
+    ops_alert,
+    ops_batch,
+    ops_check_result,
+    ops_circuit,
+    ops_dead_letter,
+    ops_watermark,
+)
 
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 
@@ -358,6 +365,25 @@ def check_mappings(as_json: AsJson = False) -> None:
         out.print(f"{len(tables)} mappings and {len(checks)} checks files fit both contracts.")
     if findings:
         raise typer.Exit(2)
+
+
+@app.command("data-docs")
+def data_docs(
+    folder: Annotated[Path | None, typer.Option(help="Where to write the pages; absent: .run/data-docs.")] = None,
+    last: Annotated[int, typer.Option(help="How many of the last check results.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Write the kept check results as Great Expectations' Data Docs, to be opened in a browser."""
+    from crossdock import settings
+    from crossdock.steps import suites
+
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = connection.execute(sa.select(ops_check_result).order_by(ops_check_result.c.id.desc()).limit(last)).all()
+    if not rows:
+        raise ConfigError("No batch has been checked yet.", do="Run a flow first: `crossdock sync orders`.")
+    results = [{**row.result, "batch": str(row.batch_id), "at": row.created_at.isoformat()} for row in rows]
+    page = suites.build_data_docs(results, folder or settings.run_dir() / "data-docs")
+    _say({"page": str(page)}, f"{len(results)} results: open {page}", as_json)
 
 
 @app.command()
