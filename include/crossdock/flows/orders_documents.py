@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.flows.base import Staged
 from crossdock.mapping import language, problems
@@ -219,9 +218,9 @@ def _hashed(frame: pd.DataFrame) -> np.ndarray:
 def _warnings(warnings: pd.DataFrame, count: int, altered: Sequence[str | None]) -> pd.Series:
     """What was mended or left out, per order, as JSON."""
     texts = np.full(count, "[]", dtype=object)
-    for row, group in warnings.groupby(ROW, sort=False):
-        # The value itself may be personal data and stays in raw; the field and the rule tell what was done.
-        texts[int(row)] = database.to_json(group[["field", "rule", "line", "says"]].to_dict("records"))
+    # The value itself may be personal data and stays in raw; the field and the rule tell what was done.
+    for row, found in problems.by_row(warnings, ("field", "rule", "line", "says")).items():
+        texts[row] = database.to_json(found)
     for row, what in enumerate(altered):
         if what:
             before = database.from_json(texts[row])
@@ -245,14 +244,13 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
         }
         for key, document in zip(customers["customer_key"].tolist(), made.head.to_dict("records"), strict=True)
     ]
-    statement = insert(stage_customer)
+    statement = database.insert_all(stage_customer, rows)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[stage_customer.c.key],
             set_={"document": statement.excluded.document},
             where=stage_customer.c.customer_id.is_(None),
-        ),
-        rows,
+        )
     )
 
 

@@ -78,6 +78,15 @@ def concat(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True).sort_values("_row", kind="stable", ignore_index=True)
 
 
+def by_row(found: pd.DataFrame, columns: Sequence[str] = COLUMNS[1:]) -> dict[int, list[dict[str, Any]]]:
+    """{head row: [{column: value}]} of the rows that have a finding, in the frame's order."""
+    texts: dict[int, list[dict[str, Any]]] = {}
+    values = zip(*(found[name].tolist() for name in columns), strict=True)
+    for row, each in zip(found["_row"].tolist(), values, strict=True):
+        texts.setdefault(row, []).append(dict(zip(columns, each, strict=True)))
+    return texts
+
+
 def _texts(given: Any, count: int) -> list[str]:
     if isinstance(given, str) or not isinstance(
         given, (list, tuple, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)

@@ -138,10 +138,8 @@ def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames,
 def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[dict]]:
     """{key: [reason]} of the rows that have any, each reason once."""
     unique = problems.drop_duplicates(["_row", "line", "field", "rule", "value"])
-    return {
-        keys.iloc[int(row)]: group.drop(columns="_row").to_dict("records")
-        for row, group in unique.groupby("_row", sort=False)
-    }
+    names = keys.tolist()
+    return {names[row]: found for row, found in finding.by_row(unique).items()}
 
 
 def bury(connection: sa.Connection, flow: Flow, batch_id: int, step: str, reasons: dict[str, list[dict]]) -> None:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from crossdock.flows.base import Flow, Staged
 from crossdock.mapping.parse import read_documents
+from crossdock.mapping.problems import by_row
 from crossdock.steps.check import bury, reasons_by_key
 from crossdock.store import batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
@@ -104,7 +105,6 @@ def _bury_unreadable(connection: sa.Connection, flow: Flow, staged: Staged, batc
 def _as_json(problems: pd.DataFrame, count: int) -> pd.Series:
     """The problems of each head row as a JSON list, "[]" where there are none. Few rows have any."""
     texts = np.full(count, "[]", dtype=object)
-    for row, group in problems.groupby("_row", sort=False):
-        records = group.drop(columns="_row").to_dict("records")
-        texts[int(row)] = database.to_json(records)
+    for row, found in by_row(problems).items():
+        texts[row] = database.to_json(found)
     return pd.Series(texts, dtype="str")

@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import OperationalError
 
 from crossdock.errors import ConfigError, Transient
@@ -122,6 +123,25 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
             connection.scalar(
                 sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": f"crossdock:{name}"}
             )
+
+
+# ---- rows by the hundred ---------------------------------------------------------------------------------------------
+
+
+def given(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> sa.TableValuedAlias:
+    """`rows`, all with the names of the first one, as something to select from: arrays, whatever their number."""
+    names = list(rows[0])
+    arrays = (  # of one dimension: a list among the values is JSON
+        sa.bindparam(n, [row[n] for row in rows], type_=sa.ARRAY(table.c[n].type, dimensions=1), unique=True)
+        for n in names
+    )
+    return sa.func.unnest(*arrays).table_valued(*(sa.column(n, table.c[n].type) for n in names)).render_derived()
+
+
+def insert_all(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Insert:
+    """An INSERT of `rows` in one statement, to which ON CONFLICT may be added. No key may stand in it twice."""
+    source = given(table, rows)
+    return insert(table).from_select(list(rows[0]), sa.select(source), include_defaults=False)
 
 
 # ---- frames in and out ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from crossdock.errors import ConfigError
+from crossdock.store import database
 from crossdock.store.tables import ops_audit
 from crossdock.store.tables import ops_dead_letter as table
 
@@ -24,7 +25,7 @@ def bury(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes dead letters: mappings of flow, entity, key, batch_id, step, reasons, payload, version."""
     if not rows:
         return
-    statement = insert(table)
+    statement = database.insert_all(table, rows)
     new = statement.excluded
     connection.execute(
         statement.on_conflict_do_update(
@@ -41,8 +42,7 @@ def bury(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
                 "times": table.c.times + 1,
                 "updated_at": sa.func.now(),
             },
-        ),
-        list(rows),
+        )
     )
 
 

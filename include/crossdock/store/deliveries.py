@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
+from crossdock.store import database
 from crossdock.store.tables import ops_delivery, ops_link
 
 
@@ -31,18 +31,8 @@ def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence
     """Writes the deliveries before the call; one sent before counts another attempt."""
     if not effects:
         return
-    row = insert(ops_delivery)
-    connection.execute(
-        row.on_conflict_do_update(
-            index_elements=[ops_delivery.c.idempotency_key],
-            set_={
-                "attempts": ops_delivery.c.attempts + 1,
-                "outcome": "sent",
-                "batch_id": row.excluded.batch_id,
-                "content_hash": row.excluded.content_hash,
-                "done_at": None,
-            },
-        ),
+    row = database.insert_all(
+        ops_delivery,
         [
             {
                 "flow": flow,
@@ -56,6 +46,18 @@ def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence
             for effect in effects
         ],
     )
+    connection.execute(
+        row.on_conflict_do_update(
+            index_elements=[ops_delivery.c.idempotency_key],
+            set_={
+                "attempts": ops_delivery.c.attempts + 1,
+                "outcome": "sent",
+                "batch_id": row.excluded.batch_id,
+                "content_hash": row.excluded.content_hash,
+                "done_at": None,
+            },
+        )
+    )
 
 
 def end(connection: sa.Connection, outcomes: Iterable[Mapping[str, Any]]) -> None:
@@ -63,22 +65,8 @@ def end(connection: sa.Connection, outcomes: Iterable[Mapping[str, Any]]) -> Non
     rows = list(outcomes)
     if not rows:
         return
-    given = (
-        sa.func.unnest(
-            *(
-                sa.bindparam(name, [row.get(name) for row in rows], type_=sa.ARRAY(kind))
-                for name, kind in (
-                    ("idempotency_key", sa.Text),
-                    ("outcome", sa.Text),
-                    ("status", sa.Integer),
-                    ("response_id", sa.Text),
-                    ("error", sa.Text),
-                )
-            )
-        )
-        .table_valued("idempotency_key", "outcome", "status", "response_id", "error")
-        .render_derived()
-    )
+    names = ("idempotency_key", "outcome", "status", "response_id", "error")
+    given = database.given(ops_delivery, [{name: row.get(name) for name in names} for row in rows])
     connection.execute(
         sa.update(ops_delivery)
         .where(ops_delivery.c.idempotency_key == given.c.idempotency_key)
@@ -120,17 +108,17 @@ def agreed(connection: sa.Connection, flow: str, key: str) -> None:
 
 
 def link(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes links (entity, source_key, target_id, and what else is known); a known link takes the new values."""
+    """Writes links: entity, source_key, target_id, and what else is known, the same columns for each. A known link
+    takes the new values."""
     if not rows:
         return
-    statement = insert(ops_link)
-    changed = set().union(*(row.keys() for row in rows)) - {"entity", "source_key"}
+    statement = database.insert_all(ops_link, rows)
+    changed = rows[0].keys() - {"entity", "source_key"}
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[ops_link.c.entity, ops_link.c.source_key],
             set_={name: statement.excluded[name] for name in changed} | {"updated_at": sa.func.now()},
-        ),
-        list(rows),
+        )
     )
 
 

@@ -129,18 +129,20 @@ def payloads(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[
 
     COPY in text form: jsonb holds neither tab nor line feed, so only the backslash has to be undone.
     """
-    newest = (
-        sa.select(
-            table.c.key,
-            sa.func.to_char(sa.func.timezone("UTC", table.c.version), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-            table.c.altered,
-            table.c.payload.cast(sa.Text),
-        )
+    newest = (  # its rows are sorted while the payloads are still compressed
+        sa.select(table.c.key, table.c.version, table.c.altered, table.c.payload)
         .ext(distinct_on(table.c.key))
         .where(table.c.batch_id == batch_id)
         .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
+        .subquery()
     )
-    compiled = newest.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    texts = sa.select(
+        newest.c.key,
+        sa.func.to_char(sa.func.timezone("UTC", newest.c.version), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        newest.c.altered,
+        newest.c.payload.cast(sa.Text),
+    )
+    compiled = texts.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
     buffer = io.BytesIO()
     connection.connection.cursor().copy_expert(f"COPY ({compiled}) TO STDOUT", buffer, size=1 << 20)
     rows = []
