@@ -151,34 +151,39 @@ def _refuse_foreign_data(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _starting(folder: Path) -> Iterator[None]:
-    """The package's errors, in a sentence that ends with the server's own last words."""
+    """The package's errors, in a sentence that ends with what the server itself said meanwhile."""
+    log = folder / "log"
+    before = log.stat().st_size if log.exists() else 0
     try:
         yield
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError, RuntimeError, OperationalError) as error:
-        reason = _last_words(folder) or str(error).strip().splitlines()[0]
+        reason = _words(log, before) or str(error).strip().splitlines()[0]
         raise ConfigError(
             f"The embedded Postgres in {folder} cannot start: {reason}",
-            do=f"See {folder / 'log'}. Free disk or memory if it asks for them; or set AIRFLOW_CONN_CROSSDOCK to "
-            "another Postgres server.",
+            do=f"See {log}. Free disk or memory if it asks for them; or set AIRFLOW_CONN_CROSSDOCK to another "
+            "Postgres server.",
         ) from error
 
 
-def _last_words(folder: Path) -> str:
+def _words(log: Path, since: int) -> str:
+    """The line of the log that says why, of those written since it had `since` bytes."""
     try:
-        lines = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+        text = log.read_bytes()[since:].decode("utf-8", "replace")
     except OSError:
         return ""
-    return next((line for line in reversed(lines[-20:]) if "FATAL" in line or "PANIC" in line), "")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "FATAL" in line or "PANIC" in line), lines[0] if lines else "")
 
 
 def _start(folder: Path) -> None:
     """Starts it by the package, which waits ten seconds at most; a recovering server takes longer."""
-    get_server = _package().get_server
+    server = _package().PostgresServer  # not get_server, which in one process starts a folder's server only once
+    folder.mkdir(exist_ok=True)
     _forget_dead_server(folder)
     until = time.monotonic() + START_SECONDS
     while True:
         try:
-            get_server(folder, cleanup_mode=None)
+            server(folder, cleanup_mode=None)
             (_socket_dir(folder) / SOCKET).chmod(0o700)  # whoever reaches the socket is let in: only the owner may
             return
         except (subprocess.TimeoutExpired, AssertionError) as error:
@@ -197,18 +202,21 @@ def _package() -> Any:
 
 
 def _forget_dead_server(folder: Path) -> None:
-    """A killed server leaves its process id behind, which by now may be another program's."""
+    """A killed server leaves files with its process id behind, which by now may be another program's."""
+    for marker in (folder / "postmaster.pid", _socket_dir(folder) / f"{SOCKET}.lock"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if not _is_postgres(int(marker.read_text().splitlines()[0])):
+                marker.unlink()
+
+
+def _is_postgres(pid: int) -> bool:
     import psutil
 
-    marker = folder / "postmaster.pid"
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pid = int(marker.read_text().splitlines()[0])
-        try:
-            alive = "postgres" in psutil.Process(pid).name()
-        except psutil.Error:
-            alive = False
-        if not alive:
-            marker.unlink()
+    try:
+        process = psutil.Process(pid)
+        return "postgres" in process.name() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _make_databases(folder: Path) -> None:

@@ -70,6 +70,7 @@ def up(port: int, days: int | None) -> int:
     """Runs the demo. 0: both sides agree, and Airflow is left running."""
     started = time.monotonic()
     _insist_on_the_sandbox()
+    _refuse_a_database_in_use()
     with _clean_if_broken_off():
         _start_afresh(port)
         whole = world.load()
@@ -132,22 +133,26 @@ def _start_afresh(port: int) -> None:
     standalone.up(port, out.print)
 
 
-def _empty_database() -> None:
-    """Makes the Crossdock database anew, if it is the demo's or has never been used."""
-    engine = sa.create_engine(local.database_url("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        mark = connection.scalar(
-            sa.text("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'crossdock'")
-        )
-        if mark != MARK and _used():
-            raise ConfigError(
-                f"The database in {run_dir()} holds records that the demo has not made.",
-                do="Give the demo a folder of its own: CROSSDOCK_RUN_DIR=.run-demo make demo.",
+def _refuse_a_database_in_use() -> None:
+    """Raises ConfigError, with everything as it was, when the Crossdock database holds what no demo has made."""
+    if not (local.data_dir() / "PG_VERSION").exists():
+        return
+    ran = local.is_running()
+    local.start()
+    try:
+        with _admin() as connection:
+            mark = connection.scalar(
+                sa.text("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'crossdock'")
             )
-        connection.execute(sa.text("DROP DATABASE IF EXISTS crossdock WITH (FORCE)"))
-        connection.execute(sa.text("CREATE DATABASE crossdock ENCODING 'UTF8'"))
-        connection.execute(sa.text(f"COMMENT ON DATABASE crossdock IS '{MARK}'"))
-    engine.dispose()
+        refused = mark != MARK and _used()
+    finally:
+        if not ran:
+            local.stop()
+    if refused:
+        raise ConfigError(
+            f"The database in {run_dir()} holds records that the demo has not made.",
+            do="Give the demo a folder of its own: CROSSDOCK_RUN_DIR=.run-demo make demo.",
+        )
 
 
 def _used() -> bool:
@@ -159,6 +164,22 @@ def _used() -> bool:
             )
     finally:
         engine.dispose()
+
+
+def _empty_database() -> None:
+    """Makes the Crossdock database anew and marks it as the demo's."""
+    with _admin() as connection:
+        connection.execute(sa.text("DROP DATABASE IF EXISTS crossdock WITH (FORCE)"))
+        connection.execute(sa.text("CREATE DATABASE crossdock ENCODING 'UTF8'"))
+        connection.execute(sa.text(f"COMMENT ON DATABASE crossdock IS '{MARK}'"))
+
+
+@contextmanager
+def _admin() -> Iterator[sa.Connection]:
+    engine = sa.create_engine(local.database_url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
 
 
 # ---- the days --------------------------------------------------------------------------------------------------------

@@ -300,6 +300,5 @@ def test_the_demo_does_not_empty_a_database_that_it_has_not_made(here: Installat
     done = here.demo("up", "--days", "1")
     assert done.returncode == 1
     assert "holds records that the demo has not made" in done.stderr
-    demo.local.start()
-    assert query("SELECT count(*) FROM ops.batch") == held
+    assert query("SELECT count(*) FROM ops.batch") == held  # and what ran still runs
     here.demo("down")

@@ -1,0 +1,108 @@
+"""The embedded Postgres: it outlives who started it, starts again after a kill, and says why when it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from crossdock import local
+from crossdock.errors import ConfigError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run folder. Not pytest's own, whose path may be too long for a socket and is closed to Postgres' user."""
+    with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setenv("CROSSDOCK_RUN_DIR", name)
+        yield Path(name)
+        local.stop()
+
+
+def databases() -> set[str]:
+    engine = sa.create_engine(local.database_url("postgres"))
+    with engine.connect() as connection:
+        found = set(connection.scalars(sa.text("SELECT datname FROM pg_database")))
+    engine.dispose()
+    return found
+
+
+def test_it_outlives_the_process_that_started_it_and_holds_both_databases(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "crossdock.local", "start"], check=True, capture_output=True)
+    assert local.is_running()
+    assert {"airflow", "crossdock"} <= databases()
+
+
+def test_it_starts_stops_and_starts_again_in_one_process_and_twice_is_once(folder: Path) -> None:
+    for _ in range(2):
+        assert local.start() == local.start() == local.database_url("crossdock")
+        assert local.is_running()
+        assert local.stop() is True
+        assert local.stop() is False
+        assert not local.is_running()
+
+
+def test_it_starts_again_after_it_was_killed_and_its_number_belongs_to_another_program(folder: Path) -> None:
+    local.start()
+    marker = local.data_dir() / "postmaster.pid"
+    lines = marker.read_text().splitlines()
+    os.kill(int(lines[0]), signal.SIGKILL)
+    while local.is_running():
+        pass
+    marker.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    local.start()
+    assert local.is_running()
+
+
+def test_only_its_owner_reaches_it(folder: Path) -> None:
+    local.start()
+    assert stat.S_IMODE(local.data_dir().stat().st_mode) == 0o700
+    assert stat.S_IMODE((local.data_dir() / local.SOCKET).stat().st_mode) == 0o700
+
+
+def test_a_path_that_is_too_long_for_a_socket_works_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(folder / ("long" * 30)))
+    local.start()
+    assert {"airflow", "crossdock"} <= databases()
+    local.stop()
+
+
+def test_data_of_another_version_is_refused_and_left_as_it_is(folder: Path) -> None:
+    local.data_dir().mkdir()
+    (local.data_dir() / "PG_VERSION").write_text("14\n")
+    with pytest.raises(ConfigError, match="was written by Postgres 14"):
+        local.start()
+    assert [path.name for path in local.data_dir().iterdir()] == ["PG_VERSION"]
+
+
+def test_a_folder_that_is_something_else_is_refused_and_left_as_it_is(folder: Path) -> None:
+    local.data_dir().mkdir()
+    (local.data_dir() / "letters.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="neither empty nor the data of a Postgres server"):
+        local.start()
+    assert [path.name for path in local.data_dir().iterdir()] == ["letters.txt"]
+
+
+def test_broken_data_end_in_the_servers_own_words(folder: Path) -> None:
+    local.start()
+    local.stop()
+    shutil.rmtree(local.data_dir() / "global")
+    with pytest.raises(ConfigError, match=r"cannot start: postgres: could not find the database system"):
+        local.start()
+
+
+def test_without_a_server_the_url_says_how_to_get_one(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="AIRFLOW_CONN_CROSSDOCK is not set"):
+        local.database_url("crossdock")
