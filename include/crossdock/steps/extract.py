@@ -122,9 +122,10 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, since)
         pending: Future | None = None
         for chunk in _chunks(received, CHUNK):
+            records, cut = _newest(resource, chunk)  # here, for the writer is busy waiting for the database
             if pending:
                 pending.result()
-            pending = writer.submit(_store, runtime, connection, reading, flow, chunk)
+            pending = writer.submit(_store, runtime, connection, reading, flow, records, cut)
         if pending:
             pending.result()
         reading.seconds = time.monotonic() - started
@@ -169,11 +170,8 @@ def _chunks(records: Iterable[msgspec.Raw], size: int) -> Iterator[list[msgspec.
         yield chunk
 
 
-def _store(
-    runtime: Runtime, connection: sa.Connection, reading: _Reading, flow: Flow | None, received: list[msgspec.Raw]
-) -> None:
-    """Writes what of a chunk is new. Runs on the writer thread, which alone uses the connection meanwhile."""
-    resource = reading.resource
+def _newest(resource: Resource, received: list[msgspec.Raw]) -> tuple[list[Record], set[str]]:
+    """The records of a chunk, of each key its newest version, and the keys of those that the list cut."""
     newest: dict[str, Record] = {}
     cut: set[str] = set()
     for item in received:
@@ -184,7 +182,19 @@ def _store(
         data = bytes(item)
         newest[head.key] = Record(head.key, version, raw.digest(data), data)
         (cut.add if head.cut else cut.discard)(head.key)
-    records = list(newest.values())
+    return list(newest.values()), cut
+
+
+def _store(
+    runtime: Runtime,
+    connection: sa.Connection,
+    reading: _Reading,
+    flow: Flow | None,
+    records: list[Record],
+    cut: set[str],
+) -> None:
+    """Writes what of a chunk is new. Runs on the writer thread, which alone uses the connection meanwhile."""
+    resource = reading.resource
     reading.newest = max([r.version for r in records] + ([reading.newest] if reading.newest else []))
     seen = raw.known(connection, resource.raw, records)
     new = [r for r in records if (r.key, r.hash) not in seen]

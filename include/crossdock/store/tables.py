@@ -48,7 +48,7 @@ def _raw(name: str, comment: str) -> Table:
         metadata,
         Column("key", Text, nullable=False, comment="Id of the record in its system"),
         Column("version", Moment, nullable=False, comment="Its last change there, cut to microseconds"),
-        Column("hash", Text, nullable=False, comment="BLAKE2b of the bytes received; the same hash makes no work"),
+        Column("hash", Text, nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"),
         Column("payload", JSONB, nullable=False, comment="The record as received; personal data, ages out"),
         Column("altered", Text, comment="What had to be taken out before it could be stored, e.g. U+0000"),
         Column("batch_id", BigInteger, nullable=False, comment="Batch that works it"),

@@ -374,7 +374,7 @@ def upgrade() -> None:
             "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
         ),
         sa.Column(
-            "hash", sa.Text(), nullable=False, comment="BLAKE2b of the bytes received; the same hash makes no work"
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
         ),
         sa.Column(
             "payload",
@@ -404,7 +404,7 @@ def upgrade() -> None:
             "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
         ),
         sa.Column(
-            "hash", sa.Text(), nullable=False, comment="BLAKE2b of the bytes received; the same hash makes no work"
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
         ),
         sa.Column(
             "payload",
@@ -432,7 +432,7 @@ def upgrade() -> None:
             "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
         ),
         sa.Column(
-            "hash", sa.Text(), nullable=False, comment="BLAKE2b of the bytes received; the same hash makes no work"
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
         ),
         sa.Column(
             "payload",
