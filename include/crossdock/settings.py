@@ -38,7 +38,6 @@ class FlowSettings:
     sweep_days: int
     reject_share: float
     reject_at_least: int
-    part_hours: int
     stale_minutes: int
     silent_at_least_hours: int
     undelivered_minutes: int

@@ -68,7 +68,7 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
         @sa.event.listens_for(made, "connect")
         def _take_role(connection: Any, _record: Any) -> None:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')", (role,))
                 if cursor.fetchone():
                     cursor.execute(f"SET ROLE {role}")
             connection.commit()
