@@ -96,6 +96,7 @@ def _prepare(here: Place, found: Measured) -> None:
     say("all orders from extract to load, for their memory and for the bulks")
     here.migrated("loaded")
     found.add("whole", here.ours("whole", "loaded", "all.masters.keep"))
+    here.finish("loaded")
     say("all orders extracted; then ready")
     here.migrated("extracted")
     here.ours("extract", "extracted", "all.masters")

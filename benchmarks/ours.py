@@ -16,17 +16,24 @@ from typing import Any
 
 started = time.perf_counter()
 
+import great_expectations.expectations.core  # noqa: E402, F401
+import pyarrow.dataset  # noqa: E402, F401 - pandas asks for it in its own time
 import sqlalchemy as sa  # noqa: E402
 
 from crossdock import flows  # noqa: E402
+from crossdock.mapping import language  # noqa: E402
 from crossdock.runtime import Runtime  # noqa: E402
-from crossdock.steps import suites  # noqa: E402, F401 - Great Expectations
+from crossdock.steps import suites  # noqa: E402
 from crossdock.steps.extract import extract  # noqa: E402
 from crossdock.steps.walk import AFTER_EXTRACT, walk  # noqa: E402
 from crossdock.store.tables import ops_batch  # noqa: E402
 from crossdock.systems.connections import Connection, parse  # noqa: E402
 
 ORDERS = flows.get("orders")
+for name in language.names():
+    language.load(name)
+for name in suites.names():
+    suites.load(name)
 imported = time.perf_counter() - started
 
 

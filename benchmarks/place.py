@@ -58,6 +58,10 @@ class Place:
         self._create(name, f"TEMPLATE {source} STRATEGY file_copy")
         return self.url(name)
 
+    def finish(self, name: str) -> None:
+        """Nothing is left to do in the database `name`: a later run must not take over its batches."""
+        self._run("UPDATE ops.batch SET finished_at = now() WHERE finished_at IS NULL", name)
+
     def drop(self, name: str) -> None:
         self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self.made.discard(name)
@@ -68,9 +72,9 @@ class Place:
         self._run("CHECKPOINT")
         self.made.add(name)
 
-    def _run(self, statement: str) -> None:
+    def _run(self, statement: str, name: str = "postgres") -> None:
         engine = sa.create_engine(
-            sa.make_url(self.postgres).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+            sa.make_url(self.url(name)).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
         )
         with engine.connect() as connection:
             connection.exec_driver_sql(statement)
