@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
@@ -21,6 +23,10 @@ from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import ChannelAdvisor
 from crossdock.systems.connections import Connection, from_environment
 from crossdock.systems.tims import Tims
+
+if TYPE_CHECKING:
+    from crossdock.store.books import Books
+    from crossdock.systems.inbox import Inbox
 
 Source = Callable[[str], Connection]
 
@@ -60,9 +66,12 @@ def _url_of_json(text: str) -> str:
 class Runtime:
     """The open connections of one task or command. A context manager; thread safe once a client is open."""
 
-    def __init__(self, url: str, source: Source = from_environment) -> None:
+    def __init__(self, url: str, source: Source = from_environment, inbox: Path | None = None) -> None:
+        """`inbox`: where files are deposited, any path object (Airflow's ObjectStoragePath, a pathlib.Path); without
+        it, what the environment names."""
         self._url = url
         self._source = source
+        self._inbox = inbox
 
     @classmethod
     def from_environment(cls) -> Runtime:
@@ -96,8 +105,23 @@ class Runtime:
             self._source("tims"), budget=Budget("tims", engine=self.engine), breaker=Breaker("tims", engine=self.engine)
         )
 
-    def system(self, name: str) -> ChannelAdvisor | Tims:
-        return self.channel_advisor if name == "channel_advisor" else self.tims
+    @cached_property
+    def inbox(self) -> Inbox:
+        """Files that partners deposit."""
+        from crossdock.systems.inbox import Inbox, folder
+
+        return Inbox(folder() if self._inbox is None else self._inbox)
+
+    @cached_property
+    def books(self) -> Books:
+        """Our own verified records, read like a system."""
+        from crossdock.store.books import Books
+
+        return Books(self.engine)
+
+    def system(self, name: str) -> ChannelAdvisor | Tims | Inbox | Books:
+        """The client of a system by its name in `Resource.system`."""
+        return getattr(self, name)
 
     def __enter__(self) -> Runtime:
         return self

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
+SOURCE = "Crossdock"  # of the documents that we post to TIMS; (Source, ExternalReference) is unique there for ever
+
+
 @dataclass(frozen=True)
 class Head:
     """What extract reads of a record: who it is and when it last changed. Nothing else is parsed."""
@@ -31,7 +34,7 @@ class Head:
 class Resource:
     """One list of one system, and the raw table that keeps it."""
 
-    system: str  # channel_advisor or tims
+    system: str  # channel_advisor, tims, inbox (files) or books (our own verified records)
     path: str  # as the client's `pages` takes it
     raw: sa.Table
     head: Callable[[msgspec.Raw], Head]
@@ -39,6 +42,7 @@ class Resource:
     overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
     merge: Callable[[sa.Connection, int], None] | None = None  # a master: copies a batch into `ref`
+    single: bool = False  # one document at the path, no list
 
     @property
     def name(self) -> str:
@@ -77,12 +81,14 @@ class Flow:
     entity: str
     source: Resource
     masters: tuple[Resource, ...]
-    lines_path: str  # array of lines in the source document
+    lines_path: str  # array of lines in the source document; "" where it has none
     stage: sa.Table
-    stage_lines: sa.Table
+    stage_lines: sa.Table | None  # None where the target document has no lines
     mappings: tuple[str, ...]  # files in include/config/mappings
     transform: Transform
     suite: str  # file in include/config/checks
     checked: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
     load: Callable[[Runtime, int], None]
     confirm: Callable[[Runtime, int], None]
+    # Keys of waiting rows whose parent has arrived: extract gives them to its batch once more.
+    wake: Callable[[sa.Connection], Sequence[str]] | None = None

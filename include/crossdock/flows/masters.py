@@ -1,11 +1,14 @@
-"""The masters of TIMS: items and customers, read alongside a flow and kept in `ref` for its look-ups.
+"""The masters of TIMS: what a flow looks up, read alongside it and kept in `ref`.
 
-They are no flow: nothing is delivered. A batch of a master ends when it is merged.
+In: lists of TIMS (items, customers, and the documents that other documents refer to). Out: one row of `ref` for each,
+the newest version. They are no flow: nothing is delivered. A batch of a master ends when it is merged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pandas as pd
@@ -15,10 +18,49 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from crossdock.flows.base import Head, Resource
 from crossdock.rules import customers, settings
 from crossdock.store import database
-from crossdock.store.tables import raw_customers, raw_items, ref_customer_key
+from crossdock.store.tables import (
+    raw_accounts,
+    raw_adjustments,
+    raw_company,
+    raw_credit_memos,
+    raw_customers,
+    raw_entries,
+    raw_items,
+    raw_periods,
+    raw_sales_orders,
+    raw_tims_invoices,
+    raw_tims_payments,
+    raw_tims_shipments,
+    ref_account,
+    ref_adjustment,
+    ref_company,
+    ref_credit_memo,
+    ref_customer_key,
+    ref_gl_entry,
+    ref_invoice,
+    ref_payment,
+    ref_period,
+    ref_sales_order,
+    ref_shipment,
+)
 
 # The contract: a row becomes visible at most 2 s after its ModifiedAt.
-_TIMING = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
+_TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
+
+
+class _Document(msgspec.Struct):
+    """A document of order to cash: one of these is its id."""
+
+    ModifiedAt: str
+    SalesOrderID: str = ""
+    ShipmentID: str | None = None
+    InvoiceID: str = ""
+    CreditMemoID: str = ""
+    AdjustmentID: str = ""
+    PaymentID: str = ""
+    EntryID: str = ""
+    AccountCode: str = ""
+    Period: str = ""
 
 
 class _Item(msgspec.Struct):
@@ -31,6 +73,7 @@ class _Customer(msgspec.Struct):
     ModifiedAt: str
 
 
+_document = msgspec.json.Decoder(_Document)
 _item = msgspec.json.Decoder(_Item)
 _customer = msgspec.json.Decoder(_Customer)
 
@@ -119,4 +162,215 @@ CUSTOMERS = Resource(
     "tims", "customers", raw_customers,
     lambda record: Head((customer := _customer.decode(record)).CustomerID, customer.ModifiedAt), "Customer",
     merge=_merge_customers, **_TIMING,
+)  # fmt: skip
+
+
+# ---- the documents that others refer to ----------------------------------------------------------------------------
+
+
+def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
+    """How the key and version of a TIMS document are read."""
+
+    def head(record: msgspec.Raw) -> Head:
+        document = _document.decode(record)
+        return Head(getattr(document, id_field), document.ModifiedAt)
+
+    return head
+
+
+def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Callable[[sa.Connection, int], None]:
+    """Copies a batch's newest documents into `table`; `columns`: name -> SQL over `payload`."""
+    names = ", ".join(columns)
+    changed = ", ".join(f"{name} = excluded.{name}" for name in (*columns, "payload", "version"))
+    statement = sa.text(
+        _NEWEST.format(table=source.fullname)
+        + f"""
+INSERT INTO {table.fullname} (id, {names}, payload, version)
+SELECT key, {", ".join(columns.values())}, payload, version FROM newest
+ON CONFLICT (id) DO UPDATE SET {changed} WHERE {table.fullname}.version <= excluded.version
+"""
+    )
+
+    def merge(connection: sa.Connection, batch_id: int) -> None:
+        connection.execute(statement, {"batch": batch_id})
+
+    return merge
+
+
+def _text(**fields: str) -> dict[str, str]:
+    return {name: f"payload->>'{path}'" for name, path in fields.items()}
+
+
+def _typed(kind: str, **fields: str) -> dict[str, str]:
+    return {name: f"(payload->>'{path}')::{kind}" for name, path in fields.items()}
+
+
+_REFERENCE = _text(external_reference="ExternalReference", source="Source")
+_STATUS = _text(status="Status", posting_mode="PostingMode")
+
+
+def _resource(
+    path: str, raw: sa.Table, document: str, id_field: str, merge: Callable[[sa.Connection, int], None]
+) -> Resource:
+    return Resource("tims", path, raw, head_of(id_field), document, merge=merge, **_TIMING)
+
+
+ACCOUNTS = _resource(
+    "gl/accounts",
+    raw_accounts,
+    "Account",
+    "AccountCode",
+    _merge(ref_account, raw_accounts, {**_text(name="Name", type="Type"), **_typed("boolean", blocked="Blocked")}),
+)
+PERIODS = _resource(
+    "gl/periods",
+    raw_periods,
+    "Period",
+    "Period",
+    _merge(
+        ref_period,
+        raw_periods,
+        {**_typed("date", start_date="StartDate", end_date="EndDate"), **_text(status="Status")},
+    ),
+)
+SALES_ORDERS = _resource(
+    "sales-orders",
+    raw_sales_orders,
+    "SalesOrder",
+    "SalesOrderID",
+    _merge(
+        ref_sales_order,
+        raw_sales_orders,
+        {
+            **_text(
+                external_order_id="ExternalOrderID",
+                source="Source",
+                channel="Channel",
+                currency_code="CurrencyCode",
+                status="OrderStatus",
+            )
+        },
+    ),
+)
+SHIPMENTS = _resource(
+    "shipments",
+    raw_tims_shipments,
+    "Shipment",
+    "ShipmentID",
+    _merge(
+        ref_shipment,
+        raw_tims_shipments,
+        {
+            **_REFERENCE,
+            **_text(sales_order_id="SalesOrderID", posting_mode="PostingMode"),
+            **_typed("date", posting_date="PostingDate"),
+        },
+    ),
+)
+INVOICES = _resource(
+    "ar/invoices",
+    raw_tims_invoices,
+    "Invoice",
+    "InvoiceID",
+    _merge(
+        ref_invoice,
+        raw_tims_invoices,
+        {
+            **_REFERENCE,
+            **_STATUS,
+            **_text(sales_order_id="SalesOrderID", shipment_id="ShipmentID", currency_code="CurrencyCode"),
+            **_typed("date", posting_date="PostingDate"),
+            **_typed("numeric", total="Total", balance="Balance"),
+        },
+    ),
+)
+CREDIT_MEMOS = _resource(
+    "ar/credit-memos",
+    raw_credit_memos,
+    "CreditMemo",
+    "CreditMemoID",
+    _merge(
+        ref_credit_memo,
+        raw_credit_memos,
+        {
+            **_REFERENCE,
+            **_STATUS,
+            **_text(sales_order_id="SalesOrderID", invoice_id="InvoiceID", currency_code="CurrencyCode"),
+            **_typed("date", posting_date="PostingDate"),
+            **_typed("numeric", total="Total", balance="Balance"),
+        },
+    ),
+)
+ADJUSTMENTS = _resource(
+    "inventory/adjustments",
+    raw_adjustments,
+    "Adjustment",
+    "AdjustmentID",
+    _merge(
+        ref_adjustment,
+        raw_adjustments,
+        {
+            **_REFERENCE,
+            **_STATUS,
+            **_text(sku="SKU", location_id="LocationID", reason_code="ReasonCode"),
+            **_typed("bigint", quantity_delta="QuantityDelta"),
+            **_typed("numeric", unit_cost="UnitCost"),
+            **_typed("date", posting_date="PostingDate"),
+        },
+    ),
+)
+PAYMENTS = _resource(
+    "ar/payments",
+    raw_tims_payments,
+    "Payment",
+    "PaymentID",
+    _merge(
+        ref_payment,
+        raw_tims_payments,
+        {
+            **_REFERENCE,
+            **_STATUS,
+            **_text(currency_code="CurrencyCode"),
+            **_typed("date", posting_date="PostingDate"),
+            **_typed("numeric", amount="Amount", unapplied_amount="UnappliedAmount"),
+        },
+    ),
+)
+
+_merge_entry_heads = _merge(
+    ref_gl_entry,
+    raw_entries,
+    {
+        **_REFERENCE,
+        **_text(currency_code="CurrencyCode", period="Period", status="Status", reversal_of="ReversalOf"),
+        **_typed("date", posting_date="PostingDate", original_event_date="OriginalEventDate"),
+        "document_type": "payload#>>'{SourceDocument,Type}'",
+        "document_id": "payload#>>'{SourceDocument,ID}'",
+    },
+)
+
+# Lines of an entry never change: posted means final.
+_ENTRY_LINES = (
+    _NEWEST.format(table=raw_entries.fullname)
+    + """
+INSERT INTO ref.gl_entry_line (entry_id, line_no, account_code, debit, credit, channel, sku, order_id, memo)
+SELECT key, (l->>'LineNo')::int, l->>'AccountCode', (l->>'Debit')::numeric, (l->>'Credit')::numeric,
+       l#>>'{Dimensions,Channel}', l#>>'{Dimensions,SKU}', l#>>'{Dimensions,Order}', l->>'Memo'
+FROM newest CROSS JOIN LATERAL jsonb_array_elements(payload->'Lines') AS l
+ON CONFLICT (entry_id, line_no) DO NOTHING
+"""
+)
+
+
+def _merge_entries(connection: sa.Connection, batch_id: int) -> None:
+    _merge_entry_heads(connection, batch_id)
+    connection.execute(sa.text(_ENTRY_LINES), {"batch": batch_id})
+
+
+ENTRIES = _resource("gl/entries", raw_entries, "Entry", "EntryID", _merge_entries)
+
+COMPANY = Resource(
+    "tims", "company", raw_company, lambda record: Head("company", "2000-01-01T00:00:00Z"), "Company",
+    merge=_merge(ref_company, raw_company, _text(time_zone="TimeZone", base_currency="BaseCurrency")),
+    single=True, **_TIMING,
 )  # fmt: skip

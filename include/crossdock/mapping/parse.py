@@ -52,7 +52,7 @@ class Parsed(NamedTuple):
 
 
 def read_documents(payloads: Sequence[bytes], system: str, schema: str, lines: str = "OrderItems") -> Parsed:
-    """Reads `payloads`, each one document of `schema`, whose list `lines` becomes the lines frame."""
+    """Reads `payloads`, each one document of `schema`, whose list `lines` becomes the lines frame ("": it has none)."""
     document = contracts.document(system, schema)
     table, kept, found = _read(payloads, np.arange(len(payloads)), document)
     return Parsed(_frames(table, document, lines), problems.concat(found), kept, _unknown(payloads, document))
@@ -320,6 +320,9 @@ def _problem(position: int, field: str, rule: str, value: str, says: str) -> pd.
 
 
 def _frames(table: pa.Table, document: Document, lines: str) -> Frames:
+    if not lines:
+        none = pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")})
+        return Frames(_columns(table, document), none)
     items = table[lines].combine_chunks()
     if isinstance(items, pa.ChunkedArray):  # combine_chunks of an empty column, of one too large for one chunk
         items = pa.concat_arrays(items.chunks) if items.num_chunks else pa.array([], items.type)

@@ -41,6 +41,8 @@ class Site:
     marketplace_fulfilled: str = "load"  # orders the marketplace ships: load, or leave_out and count
     location: str = "MAIN"  # TIMS location that ships the site's orders
     marketplace_location: str = "MARKETPLACE"  # TIMS location of goods that the marketplace holds and ships
+    returns_location: str = "MAIN"  # TIMS location that takes goods back
+    prepaid: bool = False  # buyers pay before shipment, by the shop's own gateway: the money is a deposit until then
     relay_domains: tuple[str, ...] = ()  # mail domains that mask the buyer; such addresses match on this site only
 
 

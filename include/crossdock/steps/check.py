@@ -17,7 +17,7 @@ from crossdock import settings
 from crossdock.errors import BatchStopped
 from crossdock.flows.base import Flow
 from crossdock.mapping import problems as finding
-from crossdock.mapping.frames import Frames
+from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.steps import suites
 from crossdock.store import batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
@@ -75,6 +75,8 @@ def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[s
     stage, lines = flow.stage, flow.stage_lines
     wanted = [stage.c.batch_id == batch_id, stage.c.state.in_(states)]
     head = database.copy_out(connection, sa.select(stage).where(*wanted).order_by(stage.c.key))
+    if lines is None:
+        return Frames(head, pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")}))
     body = database.copy_out(
         connection,
         sa.select(lines)
@@ -82,8 +84,8 @@ def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[s
         .order_by(lines.c.key, lines.c.position),
     )
     row = pd.Series(range(len(head)), index=pd.Index(head["key"]), dtype="int64")
-    body.insert(0, "_row", row.reindex(body["key"]).to_numpy(dtype="int64"))
-    body.insert(1, "_line", body["position"].to_numpy(dtype="int64"))
+    body.insert(0, ROW, row.reindex(body["key"]).to_numpy(dtype="int64"))
+    body.insert(1, LINE, body["position"].to_numpy(dtype="int64"))
     return Frames(head, body)
 
 

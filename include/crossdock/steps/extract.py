@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ from crossdock.systems import limits, times
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
+T = TypeVar("T")
 CHUNK = 500  # records a COPY: large enough to be bulk, small enough for reading and writing to overlap
 KINDS = ("scheduled", "sweep", "backfill", "key", "replay")
 
@@ -60,6 +61,7 @@ class _Reading:
     window: Window
     reprocess: bool
     open: list[int] = field(default_factory=list)  # batches with new records
+    mine: list[int] = field(default_factory=list)  # batches of this read
     current: int | None = None
     read: int = 0  # of the current batch
     known: int = 0
@@ -128,6 +130,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
             pending = writer.submit(_store, runtime, connection, reading, flow, records, cut)
         if pending:
             pending.result()
+        if flow and flow.wake:
+            _wake(connection, reading, flow.wake(connection))
         reading.seconds = time.monotonic() - started
         _close(connection, reading)
         if reading.kind == "scheduled" and reading.server_time:
@@ -145,8 +149,15 @@ def _since(connection: sa.Connection, runtime: Runtime, reading: _Reading) -> da
 
 
 def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Iterator[msgspec.Raw]:
+    if reading.resource.single:
+        yield msgspec.Raw(runtime.tims.document(reading.resource.path))
+        return
     system = runtime.system(reading.resource.system)
-    for page in system.pages(reading.resource.path, since=since, before=reading.window.end):
+    # A backfill of our own records asks when things happened; a scheduled read, when we came to know them.
+    how: dict[str, Any] = (
+        {"happened": True} if reading.resource.system == "books" and reading.kind == "backfill" else {}
+    )
+    for page in system.pages(reading.resource.path, since=since, before=reading.window.end, **how):
         if reading.server_time is None:
             reading.server_time = page.server_time
         yield from page.records
@@ -164,7 +175,7 @@ def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterat
             ) from error
 
 
-def _chunks(records: Iterable[msgspec.Raw], size: int) -> Iterator[list[msgspec.Raw]]:
+def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(records)
     while chunk := list(islice(iterator, size)):
         yield chunk
@@ -200,24 +211,16 @@ def _store(
     new = [r for r in records if (r.key, r.hash) not in seen]
     new = _completed(runtime, resource, new, cut)
 
-    if reading.current is None:
-        reading.current = batches.open_batch(
-            connection,
-            reading.flow,
-            reading.kind,
-            run_id=reading.run_id,
-            start=reading.window.start,
-            end=reading.window.end,
-        )
+    batch_id = reading.current or _open(connection, reading)
     reading.read += len(records)
     if reading.reprocess:
         again = [r.key for r in records if (r.key, r.hash) in seen]
-        reading.known += len(again) - len(raw.claim(connection, resource.raw, again, reading.current))
+        reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))
     else:
         reading.known += len(records) - len(new)
-    refused = raw.insert(connection, resource.raw, new, reading.current)
+    refused = raw.insert(connection, resource.raw, new, batch_id)
     if refused and flow:
-        _bury_unreadable(connection, flow, reading.current, refused)
+        _bury_unreadable(connection, flow, batch_id, refused)
     if reading.read - reading.known >= batches.SIZE:
         _close(connection, reading)
 
@@ -241,6 +244,29 @@ def _completed(runtime: Runtime, resource: Resource, records: list[Record], cut:
 
     with ThreadPoolExecutor(limits.load(resource.system).at_once, "whole") as pool:
         return whole + list(pool.map(complete, (r for r in records if r.key in cut)))
+
+
+def _wake(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) -> None:
+    """Gives waiting records whose parent has arrived to the current batch; what it read just now is in it already."""
+    for portion in _chunks(keys, batches.SIZE):
+        batch_id = reading.current or _open(connection, reading)
+        fresh = raw.claim(connection, reading.resource.raw, portion, batch_id, unless_in=reading.mine)
+        reading.read += len(fresh)
+        if reading.read - reading.known >= batches.SIZE:
+            _close(connection, reading)
+
+
+def _open(connection: sa.Connection, reading: _Reading) -> int:
+    reading.current = batches.open_batch(
+        connection,
+        reading.flow,
+        reading.kind,
+        run_id=reading.run_id,
+        start=reading.window.start,
+        end=reading.window.end,
+    )
+    reading.mine.append(reading.current)
+    return reading.current
 
 
 def _close(connection: sa.Connection, reading: _Reading) -> None:

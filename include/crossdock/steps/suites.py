@@ -29,13 +29,14 @@ import yaml
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
-from crossdock.mapping.frames import CENT, ROW, Frames, count_by_head, sum_by_head, written
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_head, sum_by_head, written
 from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.settings import config_dir
 
 SAMPLE = 20  # keys of failing rows that a kept result names
 KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
+_LINE_WORDS = ("lines", "line_rules")  # of a target without lines there is nothing to say
 _SUITE_WORDS = ("suite", "target", "key", "lines", "given", "contract", "head_rules", "line_rules")
 _RULE_WORDS = ("expect", "column", "rule", "field", "shows", "money", "says", "do")
 _ENOUGH = 18_000_000_000_000_000  # no amount is larger; 500 of them still fit into int64
@@ -67,7 +68,7 @@ class Suite:
     title: str
     target: tuple[str, str]
     key: str
-    children: str  # the target's list of lines
+    children: str  # the target's list of lines; "" where it has none
     line_key: str
     given: dict[str, dict[str, str]]  # columns that the flow adds, in words: {"head": {...}, "lines": {...}}
     head: tuple[Rule, ...]
@@ -81,6 +82,8 @@ class Suite:
 
     @property
     def line_document(self) -> Document:
+        if not self.children:
+            return Document(self.target[0], "")
         inner = self.head_document.fields[self.children].items
         assert inner
         return inner
@@ -100,7 +103,7 @@ def run(
     lines = _line_columns(suite, frames)
     keys = frames.head[suite.key].fillna("").to_numpy(dtype=object)
     rows = frames.lines[ROW].to_numpy()
-    line_keys = frames.lines[suite.line_key]
+    line_keys = frames.lines[suite.line_key] if suite.children else frames.lines[LINE]
     found, kept = [], {}
     for part, table, rules, of_row in (("head", head, suite.head, None), ("lines", lines, suite.lines, rows)):
         result, failing = _validate(suite, part, table, rules, keys if of_row is None else keys[of_row])
@@ -158,7 +161,7 @@ def read(path: Path) -> Suite:
 class _SuiteReader(Reader):
     def suite(self) -> Suite:
         words = self.words(self.root(), _SUITE_WORDS, "a suite")
-        missing = [word for word in _SUITE_WORDS if word not in words]
+        missing = [word for word in _SUITE_WORDS if word not in words and word not in _LINE_WORDS]
         if missing:
             self.report(None, f"the suite does not say its {', '.join(f'`{word}`' for word in missing)}")
         system, _, schema = self.text(words.get("target")).partition(" ")
@@ -166,7 +169,7 @@ class _SuiteReader(Reader):
         try:
             document = contracts.document(system, schema)
             inner = document.fields.get(self.text(lines.get("target")))
-            below = inner.items if inner else None
+            below = inner.items if inner else None if lines else Document(system, "")
         except ConfigError as error:
             self.report(words.get("target"), str(error))
             document, below = Document(system, schema), None

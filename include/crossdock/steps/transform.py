@@ -80,7 +80,8 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
             "RETURNING i.key"
         ).scalars()
     )
-    connection.exec_driver_sql(f"DELETE FROM {flow.stage_lines.fullname} l USING incoming i WHERE l.key = i.key")
+    if flow.stage_lines is not None:
+        connection.exec_driver_sql(f"DELETE FROM {flow.stage_lines.fullname} l USING incoming i WHERE l.key = i.key")
     columns = [f'"{name}"' for name in head.columns]
     # What this run does not know of a row (the columns that load fills in) is reset, for the document is a new one.
     rest = [f'"{c.name}" = DEFAULT' for c in flow.stage.columns if c.name not in head.columns]
@@ -89,6 +90,8 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
         f"ON CONFLICT (key) DO UPDATE SET "
         + ", ".join([f"{name} = excluded.{name}" for name in columns if name != '"key"'] + rest)
     )
+    if flow.stage_lines is None:
+        return
     lines = staged.lines
     if older:
         lines = lines[~lines["key"].isin(older)]

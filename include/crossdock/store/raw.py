@@ -104,8 +104,11 @@ def _rows(records: Sequence[Record], batch_id: int) -> Iterator[bytes]:
     yield _TRAILER
 
 
-def claim(connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch_id: int) -> list[str]:
-    """Hands the newest version of each key to `batch_id`, to be worked again; returns the keys found."""
+def claim(
+    connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch_id: int, *, unless_in: Sequence[int] = ()
+) -> list[str]:
+    """Hands the newest version of each key to `batch_id`, to be worked again; returns the keys found. What a batch of
+    `unless_in` has is left to it."""
     if not keys:
         return []
     newest = (
@@ -117,7 +120,7 @@ def claim(connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch
     )
     moved = (
         sa.update(table)
-        .where(table.c.key == newest.c.key, table.c.hash == newest.c.hash)
+        .where(table.c.key == newest.c.key, table.c.hash == newest.c.hash, table.c.batch_id.not_in(unless_in))
         .values(batch_id=batch_id)
         .returning(table.c.key)
     )

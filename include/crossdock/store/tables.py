@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Identity,
     Index,
@@ -63,6 +64,30 @@ def _raw(name: str, comment: str) -> Table:
 raw_orders = _raw("channel_advisor_orders", "One version of one Channel Advisor order")
 raw_items = _raw("tims_items", "One version of one TIMS item")
 raw_customers = _raw("tims_customers", "One version of one TIMS customer")
+raw_company = _raw("tims_company", "One version of TIMS's company")
+raw_accounts = _raw("tims_accounts", "One version of one TIMS account")
+raw_periods = _raw("tims_periods", "One version of one TIMS posting period")
+raw_sales_orders = _raw("tims_sales_orders", "One version of one TIMS sales order")
+raw_tims_shipments = _raw("tims_shipments", "One version of one TIMS shipment")
+raw_tims_invoices = _raw("tims_invoices", "One version of one TIMS invoice")
+raw_credit_memos = _raw("tims_credit_memos", "One version of one TIMS credit memo")
+raw_adjustments = _raw("tims_adjustments", "One version of one TIMS stock adjustment")
+raw_tims_payments = _raw("tims_payments", "One version of one TIMS payment")
+raw_entries = _raw("tims_entries", "One version of one TIMS journal entry")
+
+# What a flow reads of its own source: a record that one flow has worked is new to the next one.
+raw_shipments = _raw("shipments", "One version of one TIMS shipment, as the flow shipments read it")
+raw_invoices = _raw("invoices", "One version of one TIMS shipment, as the flow invoices read it")
+raw_returns = _raw("returns", "One version of one Channel Advisor return")
+raw_payouts = _raw("payouts", "One version of one settlement file, in our own shape")
+raw_payments = _raw("payments", "One version of one order's part of one settlement")
+raw_stock_adjustments = _raw("stock_adjustments", "One version of one stock movement from a file")
+raw_ledger_invoices = _raw("ledger_invoices", "One version of one TIMS invoice, as the ledger read it")
+raw_ledger_credit_memos = _raw("ledger_credit_memos", "One version of one TIMS credit memo, as the ledger read it")
+raw_ledger_adjustments = _raw("ledger_adjustments", "One version of one TIMS stock adjustment, as the ledger read it")
+raw_ledger_payments = _raw("ledger_payments", "One version of one TIMS payment, as the ledger read it")
+raw_ledger_settlements = _raw("ledger_settlements", "One version of one settlement line, as the ledger read it")
+raw_ledger_captures = _raw("ledger_captures", "One version of one prepaid order, as the ledger read it")
 
 # ---- ref: the masters, typed for look-ups; the newest version only -------------------------------------------------
 
@@ -116,6 +141,154 @@ ref_customer_key = Table(
     Index(None, "customer_id"),
     schema="ref",
     comment="One way to recognise a TIMS customer",
+)
+
+
+def _document(name: str, comment: str, *columns: Column) -> Table:
+    """A document of TIMS: what is looked up by in columns, the rest as TIMS gives it."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Text, primary_key=True),
+        *columns,
+        Column("payload", JSONB, nullable=False, comment="The document as TIMS gives it"),
+        Column("version", Moment, nullable=False),
+        schema="ref",
+        comment=comment,
+    )
+
+
+ref_company = _document(
+    "company",
+    "The company: its time zone and base currency; one row",
+    Column("time_zone", Text, nullable=False),
+    Column("base_currency", Text, nullable=False),
+)
+
+ref_account = _document(
+    "account",
+    "One account of TIMS's chart",
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("blocked", Boolean, nullable=False),
+)
+
+ref_period = _document(
+    "period",
+    "One posting period of TIMS",
+    Column("start_date", Date, nullable=False),
+    Column("end_date", Date, nullable=False),
+    Column("status", Text, nullable=False),
+)
+
+ref_sales_order = _document(
+    "sales_order",
+    "One TIMS sales order, newest version; personal data in the payload",
+    Column("external_order_id", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("channel", Text),
+    Column("currency_code", Text, nullable=False),
+    Column("status", Text, nullable=False),
+)
+
+ref_shipment = _document(
+    "shipment",
+    "One TIMS shipment, newest version",
+    Column("external_reference", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("sales_order_id", Text, nullable=False, index=True),
+    Column("posting_mode", Text, nullable=False),
+    Column("posting_date", Date, nullable=False),
+)
+
+ref_invoice = _document(
+    "invoice",
+    "One TIMS invoice, newest version",
+    Column("external_reference", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("sales_order_id", Text, nullable=False, index=True),
+    Column("shipment_id", Text, index=True),
+    Column("currency_code", Text, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    Column("total", Money, nullable=False),
+    Column("balance", Money, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("posting_mode", Text, nullable=False),
+)
+
+ref_credit_memo = _document(
+    "credit_memo",
+    "One TIMS credit memo, newest version",
+    Column("external_reference", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("invoice_id", Text, nullable=False, index=True),
+    Column("sales_order_id", Text, nullable=False, index=True),
+    Column("currency_code", Text, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    Column("total", Money, nullable=False),
+    Column("balance", Money, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("posting_mode", Text, nullable=False),
+)
+
+ref_adjustment = _document(
+    "adjustment",
+    "One TIMS stock adjustment, newest version",
+    Column("external_reference", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("sku", Text, nullable=False),
+    Column("location_id", Text, nullable=False),
+    Column("quantity_delta", BigInteger, nullable=False),
+    Column("reason_code", Text, nullable=False),
+    Column("unit_cost", Money, nullable=False, comment="In the base currency"),
+    Column("posting_date", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("posting_mode", Text, nullable=False),
+)
+
+ref_payment = _document(
+    "payment",
+    "One TIMS payment, newest version",
+    Column("external_reference", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    Column("amount", Money, nullable=False),
+    Column("unapplied_amount", Money, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("posting_mode", Text, nullable=False),
+)
+
+ref_gl_entry = _document(
+    "gl_entry",
+    "One TIMS journal entry, newest version",
+    Column("external_reference", Text, nullable=False, index=True),
+    Column("source", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    Column("original_event_date", Date),
+    Column("period", Text, nullable=False),
+    Column("document_type", Text, nullable=False),
+    Column("document_id", Text, nullable=False, index=True),
+    Column("status", Text, nullable=False),
+    Column("reversal_of", Text),
+)
+
+ref_gl_entry_line = Table(
+    "gl_entry_line",
+    metadata,
+    Column("entry_id", Text, nullable=False),
+    Column("line_no", Integer, nullable=False),
+    Column("account_code", Text, nullable=False, index=True),
+    Column("debit", Money, nullable=False),
+    Column("credit", Money, nullable=False),
+    Column("channel", Text),
+    Column("sku", Text),
+    Column("order_id", Text),
+    Column("memo", Text),
+    PrimaryKeyConstraint("entry_id", "line_no"),
+    schema="ref",
+    comment="One line of a journal entry; amounts in the currency of its entry",
 )
 
 # ---- stage: one row is one target document; the business key is the primary key ------------------------------------

@@ -131,6 +131,10 @@ class Tims:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
         return self._http.request("GET", f"{_path(resource)}/{quote(str(key), safe='')}", _whole_record)
 
+    def document(self, path: str) -> bytes:
+        """The JSON of the one document at a path, e.g. `company`, as received."""
+        return self._http.request("GET", _path(path), _whole_record)
+
     def get(self, path: str, **query: Any) -> Any:
         """Any GET, decoded with exact decimals."""
         return self._http.request("GET", _path(path), _document, query=query)

@@ -1,0 +1,974 @@
+"""Order to cash: documents of TIMS for look-ups, staged documents of the new flows."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+# The loader works every table; the reader sees no personal data: neither payloads nor raw records.
+GRANTS = """
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'crossdock_loader') THEN
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA raw, ref, stage, ops TO crossdock_loader;
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA raw, ref, stage, ops TO crossdock_loader;
+  END IF;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'crossdock_reader') THEN
+    GRANT USAGE ON SCHEMA ref TO crossdock_reader;
+    GRANT SELECT ON ops.alert,
+      ops.batch,
+      ops.circuit,
+      ops.delivery,
+      ops.link,
+      ops.rate_lease,
+      ops.watermark,
+      ops.webhook_event,
+      ref.gl_entry_line,
+      ref.item,
+      ref.item_code,
+      stage.sales_order_line TO crossdock_reader;
+  END IF;
+END $$
+"""
+
+# lz4 halves the cost of storing payloads, where the server was built with it.
+COMPRESSION = """
+DO $$
+DECLARE raw_table regclass;
+BEGIN
+  IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+    FOR raw_table IN SELECT oid FROM pg_class WHERE relnamespace = 'raw'::regnamespace AND relkind = 'r' LOOP
+      EXECUTE format('ALTER TABLE %s ALTER COLUMN payload SET COMPRESSION lz4', raw_table);
+    END LOOP;
+  END IF;
+END $$
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "invoices",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_invoices")),
+        schema="raw",
+        comment="One version of one TIMS shipment, as the flow invoices read it",
+    )
+    op.create_index(op.f("ix_invoices_batch_id"), "invoices", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "ledger_adjustments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_ledger_adjustments")),
+        schema="raw",
+        comment="One version of one TIMS stock adjustment, as the ledger read it",
+    )
+    op.create_index(
+        op.f("ix_ledger_adjustments_batch_id"), "ledger_adjustments", ["batch_id"], unique=False, schema="raw"
+    )
+    op.create_table(
+        "ledger_captures",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_ledger_captures")),
+        schema="raw",
+        comment="One version of one prepaid order, as the ledger read it",
+    )
+    op.create_index(op.f("ix_ledger_captures_batch_id"), "ledger_captures", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "ledger_credit_memos",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_ledger_credit_memos")),
+        schema="raw",
+        comment="One version of one TIMS credit memo, as the ledger read it",
+    )
+    op.create_index(
+        op.f("ix_ledger_credit_memos_batch_id"), "ledger_credit_memos", ["batch_id"], unique=False, schema="raw"
+    )
+    op.create_table(
+        "ledger_invoices",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_ledger_invoices")),
+        schema="raw",
+        comment="One version of one TIMS invoice, as the ledger read it",
+    )
+    op.create_index(op.f("ix_ledger_invoices_batch_id"), "ledger_invoices", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "ledger_payments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_ledger_payments")),
+        schema="raw",
+        comment="One version of one TIMS payment, as the ledger read it",
+    )
+    op.create_index(op.f("ix_ledger_payments_batch_id"), "ledger_payments", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "ledger_settlements",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_ledger_settlements")),
+        schema="raw",
+        comment="One version of one settlement line, as the ledger read it",
+    )
+    op.create_index(
+        op.f("ix_ledger_settlements_batch_id"), "ledger_settlements", ["batch_id"], unique=False, schema="raw"
+    )
+    op.create_table(
+        "payments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_payments")),
+        schema="raw",
+        comment="One version of one order's part of one settlement",
+    )
+    op.create_index(op.f("ix_payments_batch_id"), "payments", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "payouts",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_payouts")),
+        schema="raw",
+        comment="One version of one settlement file, in our own shape",
+    )
+    op.create_index(op.f("ix_payouts_batch_id"), "payouts", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "returns",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_returns")),
+        schema="raw",
+        comment="One version of one Channel Advisor return",
+    )
+    op.create_index(op.f("ix_returns_batch_id"), "returns", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "shipments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_shipments")),
+        schema="raw",
+        comment="One version of one TIMS shipment, as the flow shipments read it",
+    )
+    op.create_index(op.f("ix_shipments_batch_id"), "shipments", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "stock_adjustments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_stock_adjustments")),
+        schema="raw",
+        comment="One version of one stock movement from a file",
+    )
+    op.create_index(
+        op.f("ix_stock_adjustments_batch_id"), "stock_adjustments", ["batch_id"], unique=False, schema="raw"
+    )
+    op.create_table(
+        "tims_accounts",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_accounts")),
+        schema="raw",
+        comment="One version of one TIMS account",
+    )
+    op.create_index(op.f("ix_tims_accounts_batch_id"), "tims_accounts", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_adjustments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_adjustments")),
+        schema="raw",
+        comment="One version of one TIMS stock adjustment",
+    )
+    op.create_index(op.f("ix_tims_adjustments_batch_id"), "tims_adjustments", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_company",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_company")),
+        schema="raw",
+        comment="One version of TIMS's company",
+    )
+    op.create_index(op.f("ix_tims_company_batch_id"), "tims_company", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_credit_memos",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_credit_memos")),
+        schema="raw",
+        comment="One version of one TIMS credit memo",
+    )
+    op.create_index(
+        op.f("ix_tims_credit_memos_batch_id"), "tims_credit_memos", ["batch_id"], unique=False, schema="raw"
+    )
+    op.create_table(
+        "tims_entries",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_entries")),
+        schema="raw",
+        comment="One version of one TIMS journal entry",
+    )
+    op.create_index(op.f("ix_tims_entries_batch_id"), "tims_entries", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_invoices",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_invoices")),
+        schema="raw",
+        comment="One version of one TIMS invoice",
+    )
+    op.create_index(op.f("ix_tims_invoices_batch_id"), "tims_invoices", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_payments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_payments")),
+        schema="raw",
+        comment="One version of one TIMS payment",
+    )
+    op.create_index(op.f("ix_tims_payments_batch_id"), "tims_payments", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_periods",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_periods")),
+        schema="raw",
+        comment="One version of one TIMS posting period",
+    )
+    op.create_index(op.f("ix_tims_periods_batch_id"), "tims_periods", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "tims_sales_orders",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_sales_orders")),
+        schema="raw",
+        comment="One version of one TIMS sales order",
+    )
+    op.create_index(
+        op.f("ix_tims_sales_orders_batch_id"), "tims_sales_orders", ["batch_id"], unique=False, schema="raw"
+    )
+    op.create_table(
+        "tims_shipments",
+        sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
+        sa.Column(
+            "version", sa.DateTime(timezone=True), nullable=False, comment="Its last change there, cut to microseconds"
+        ),
+        sa.Column(
+            "hash", sa.Text(), nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"
+        ),
+        sa.Column(
+            "payload",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=False,
+            comment="The record as received; personal data, ages out",
+        ),
+        sa.Column(
+            "altered",
+            sa.Text(),
+            nullable=True,
+            comment="What had to be taken out before it could be stored, e.g. U+0000",
+        ),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False, comment="Batch that works it"),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", "hash", name=op.f("pk_tims_shipments")),
+        schema="raw",
+        comment="One version of one TIMS shipment",
+    )
+    op.create_index(op.f("ix_tims_shipments_batch_id"), "tims_shipments", ["batch_id"], unique=False, schema="raw")
+    op.create_table(
+        "account",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("blocked", sa.Boolean(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
+        schema="ref",
+        comment="One account of TIMS's chart",
+    )
+    op.create_table(
+        "adjustment",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_reference", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("sku", sa.Text(), nullable=False),
+        sa.Column("location_id", sa.Text(), nullable=False),
+        sa.Column("quantity_delta", sa.BigInteger(), nullable=False),
+        sa.Column("reason_code", sa.Text(), nullable=False),
+        sa.Column("unit_cost", sa.Numeric(precision=19, scale=4), nullable=False, comment="In the base currency"),
+        sa.Column("posting_date", sa.Date(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("posting_mode", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_adjustment")),
+        schema="ref",
+        comment="One TIMS stock adjustment, newest version",
+    )
+    op.create_index(
+        op.f("ix_adjustment_external_reference"), "adjustment", ["external_reference"], unique=False, schema="ref"
+    )
+    op.create_table(
+        "company",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("time_zone", sa.Text(), nullable=False),
+        sa.Column("base_currency", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_company")),
+        schema="ref",
+        comment="The company: its time zone and base currency; one row",
+    )
+    op.create_table(
+        "credit_memo",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_reference", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("invoice_id", sa.Text(), nullable=False),
+        sa.Column("sales_order_id", sa.Text(), nullable=False),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column("posting_date", sa.Date(), nullable=False),
+        sa.Column("total", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("balance", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("posting_mode", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_credit_memo")),
+        schema="ref",
+        comment="One TIMS credit memo, newest version",
+    )
+    op.create_index(
+        op.f("ix_credit_memo_external_reference"), "credit_memo", ["external_reference"], unique=False, schema="ref"
+    )
+    op.create_index(op.f("ix_credit_memo_invoice_id"), "credit_memo", ["invoice_id"], unique=False, schema="ref")
+    op.create_index(
+        op.f("ix_credit_memo_sales_order_id"), "credit_memo", ["sales_order_id"], unique=False, schema="ref"
+    )
+    op.create_table(
+        "gl_entry",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_reference", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column("posting_date", sa.Date(), nullable=False),
+        sa.Column("original_event_date", sa.Date(), nullable=True),
+        sa.Column("period", sa.Text(), nullable=False),
+        sa.Column("document_type", sa.Text(), nullable=False),
+        sa.Column("document_id", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("reversal_of", sa.Text(), nullable=True),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gl_entry")),
+        schema="ref",
+        comment="One TIMS journal entry, newest version",
+    )
+    op.create_index(op.f("ix_gl_entry_document_id"), "gl_entry", ["document_id"], unique=False, schema="ref")
+    op.create_index(
+        op.f("ix_gl_entry_external_reference"), "gl_entry", ["external_reference"], unique=False, schema="ref"
+    )
+    op.create_table(
+        "gl_entry_line",
+        sa.Column("entry_id", sa.Text(), nullable=False),
+        sa.Column("line_no", sa.Integer(), nullable=False),
+        sa.Column("account_code", sa.Text(), nullable=False),
+        sa.Column("debit", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("credit", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("sku", sa.Text(), nullable=True),
+        sa.Column("order_id", sa.Text(), nullable=True),
+        sa.Column("memo", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("entry_id", "line_no", name=op.f("pk_gl_entry_line")),
+        schema="ref",
+        comment="One line of a journal entry; amounts in the currency of its entry",
+    )
+    op.create_index(
+        op.f("ix_gl_entry_line_account_code"), "gl_entry_line", ["account_code"], unique=False, schema="ref"
+    )
+    op.create_table(
+        "invoice",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_reference", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("sales_order_id", sa.Text(), nullable=False),
+        sa.Column("shipment_id", sa.Text(), nullable=True),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column("posting_date", sa.Date(), nullable=False),
+        sa.Column("total", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("balance", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("posting_mode", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice")),
+        schema="ref",
+        comment="One TIMS invoice, newest version",
+    )
+    op.create_index(
+        op.f("ix_invoice_external_reference"), "invoice", ["external_reference"], unique=False, schema="ref"
+    )
+    op.create_index(op.f("ix_invoice_sales_order_id"), "invoice", ["sales_order_id"], unique=False, schema="ref")
+    op.create_index(op.f("ix_invoice_shipment_id"), "invoice", ["shipment_id"], unique=False, schema="ref")
+    op.create_table(
+        "payment",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_reference", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column("posting_date", sa.Date(), nullable=False),
+        sa.Column("amount", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("unapplied_amount", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("posting_mode", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payment")),
+        schema="ref",
+        comment="One TIMS payment, newest version",
+    )
+    op.create_index(
+        op.f("ix_payment_external_reference"), "payment", ["external_reference"], unique=False, schema="ref"
+    )
+    op.create_table(
+        "period",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("start_date", sa.Date(), nullable=False),
+        sa.Column("end_date", sa.Date(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_period")),
+        schema="ref",
+        comment="One posting period of TIMS",
+    )
+    op.create_table(
+        "sales_order",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_order_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sales_order")),
+        schema="ref",
+        comment="One TIMS sales order, newest version; personal data in the payload",
+    )
+    op.create_index(
+        op.f("ix_sales_order_external_order_id"), "sales_order", ["external_order_id"], unique=False, schema="ref"
+    )
+    op.create_table(
+        "shipment",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("external_reference", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("sales_order_id", sa.Text(), nullable=False),
+        sa.Column("posting_mode", sa.Text(), nullable=False),
+        sa.Column("posting_date", sa.Date(), nullable=False),
+        sa.Column(
+            "payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="The document as TIMS gives it"
+        ),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shipment")),
+        schema="ref",
+        comment="One TIMS shipment, newest version",
+    )
+    op.create_index(op.f("ix_shipment_sales_order_id"), "shipment", ["sales_order_id"], unique=False, schema="ref")
+    op.execute(GRANTS)
+    op.execute(COMPRESSION)
+
+
+def downgrade() -> None:
+    op.drop_index(op.f("ix_shipment_sales_order_id"), table_name="shipment", schema="ref")
+    op.drop_table("shipment", schema="ref")
+    op.drop_index(op.f("ix_sales_order_external_order_id"), table_name="sales_order", schema="ref")
+    op.drop_table("sales_order", schema="ref")
+    op.drop_table("period", schema="ref")
+    op.drop_index(op.f("ix_payment_external_reference"), table_name="payment", schema="ref")
+    op.drop_table("payment", schema="ref")
+    op.drop_index(op.f("ix_invoice_shipment_id"), table_name="invoice", schema="ref")
+    op.drop_index(op.f("ix_invoice_sales_order_id"), table_name="invoice", schema="ref")
+    op.drop_index(op.f("ix_invoice_external_reference"), table_name="invoice", schema="ref")
+    op.drop_table("invoice", schema="ref")
+    op.drop_index(op.f("ix_gl_entry_line_account_code"), table_name="gl_entry_line", schema="ref")
+    op.drop_table("gl_entry_line", schema="ref")
+    op.drop_index(op.f("ix_gl_entry_external_reference"), table_name="gl_entry", schema="ref")
+    op.drop_index(op.f("ix_gl_entry_document_id"), table_name="gl_entry", schema="ref")
+    op.drop_table("gl_entry", schema="ref")
+    op.drop_index(op.f("ix_credit_memo_sales_order_id"), table_name="credit_memo", schema="ref")
+    op.drop_index(op.f("ix_credit_memo_invoice_id"), table_name="credit_memo", schema="ref")
+    op.drop_index(op.f("ix_credit_memo_external_reference"), table_name="credit_memo", schema="ref")
+    op.drop_table("credit_memo", schema="ref")
+    op.drop_table("company", schema="ref")
+    op.drop_index(op.f("ix_adjustment_external_reference"), table_name="adjustment", schema="ref")
+    op.drop_table("adjustment", schema="ref")
+    op.drop_table("account", schema="ref")
+    op.drop_index(op.f("ix_tims_shipments_batch_id"), table_name="tims_shipments", schema="raw")
+    op.drop_table("tims_shipments", schema="raw")
+    op.drop_index(op.f("ix_tims_sales_orders_batch_id"), table_name="tims_sales_orders", schema="raw")
+    op.drop_table("tims_sales_orders", schema="raw")
+    op.drop_index(op.f("ix_tims_periods_batch_id"), table_name="tims_periods", schema="raw")
+    op.drop_table("tims_periods", schema="raw")
+    op.drop_index(op.f("ix_tims_payments_batch_id"), table_name="tims_payments", schema="raw")
+    op.drop_table("tims_payments", schema="raw")
+    op.drop_index(op.f("ix_tims_invoices_batch_id"), table_name="tims_invoices", schema="raw")
+    op.drop_table("tims_invoices", schema="raw")
+    op.drop_index(op.f("ix_tims_entries_batch_id"), table_name="tims_entries", schema="raw")
+    op.drop_table("tims_entries", schema="raw")
+    op.drop_index(op.f("ix_tims_credit_memos_batch_id"), table_name="tims_credit_memos", schema="raw")
+    op.drop_table("tims_credit_memos", schema="raw")
+    op.drop_index(op.f("ix_tims_company_batch_id"), table_name="tims_company", schema="raw")
+    op.drop_table("tims_company", schema="raw")
+    op.drop_index(op.f("ix_tims_adjustments_batch_id"), table_name="tims_adjustments", schema="raw")
+    op.drop_table("tims_adjustments", schema="raw")
+    op.drop_index(op.f("ix_tims_accounts_batch_id"), table_name="tims_accounts", schema="raw")
+    op.drop_table("tims_accounts", schema="raw")
+    op.drop_index(op.f("ix_stock_adjustments_batch_id"), table_name="stock_adjustments", schema="raw")
+    op.drop_table("stock_adjustments", schema="raw")
+    op.drop_index(op.f("ix_shipments_batch_id"), table_name="shipments", schema="raw")
+    op.drop_table("shipments", schema="raw")
+    op.drop_index(op.f("ix_returns_batch_id"), table_name="returns", schema="raw")
+    op.drop_table("returns", schema="raw")
+    op.drop_index(op.f("ix_payouts_batch_id"), table_name="payouts", schema="raw")
+    op.drop_table("payouts", schema="raw")
+    op.drop_index(op.f("ix_payments_batch_id"), table_name="payments", schema="raw")
+    op.drop_table("payments", schema="raw")
+    op.drop_index(op.f("ix_ledger_settlements_batch_id"), table_name="ledger_settlements", schema="raw")
+    op.drop_table("ledger_settlements", schema="raw")
+    op.drop_index(op.f("ix_ledger_payments_batch_id"), table_name="ledger_payments", schema="raw")
+    op.drop_table("ledger_payments", schema="raw")
+    op.drop_index(op.f("ix_ledger_invoices_batch_id"), table_name="ledger_invoices", schema="raw")
+    op.drop_table("ledger_invoices", schema="raw")
+    op.drop_index(op.f("ix_ledger_credit_memos_batch_id"), table_name="ledger_credit_memos", schema="raw")
+    op.drop_table("ledger_credit_memos", schema="raw")
+    op.drop_index(op.f("ix_ledger_captures_batch_id"), table_name="ledger_captures", schema="raw")
+    op.drop_table("ledger_captures", schema="raw")
+    op.drop_index(op.f("ix_ledger_adjustments_batch_id"), table_name="ledger_adjustments", schema="raw")
+    op.drop_table("ledger_adjustments", schema="raw")
+    op.drop_index(op.f("ix_invoices_batch_id"), table_name="invoices", schema="raw")
+    op.drop_table("invoices", schema="raw")
