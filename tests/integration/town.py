@@ -69,10 +69,10 @@ class Town:
         self.now = until
         return len(events)
 
-    def sync(self, window: Window | None = None, **more: Any) -> Counts:
+    def sync(self, window: Window | None = None, flow: str = "orders", **more: Any) -> Counts:
         with self.runtime() as runtime:
-            ids = extract(runtime, ORDERS, window or Window(), **more)
-            return walk(runtime, ORDERS, ids)
+            ids = extract(runtime, flows.get(flow), window or Window(), **more)
+            return walk(runtime, flows.get(flow), ids)
 
     def fault(self, system: str, kind: str, **rule: Any) -> None:
         control = self.channel_advisor if system == "channel_advisor" else self.tims_control
