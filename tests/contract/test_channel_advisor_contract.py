@@ -22,10 +22,12 @@ from contract.channel_advisor_calls import CLIENT, PRODUCTS, SCHEMA, SITES, Call
 
 SERVED = (
     "createToken|listOrders|createOrder|getOrder|updateOrder|markExported|unmarkExported|listShipments|createShipments"
+    "|listReturns|createReturn|getReturn|resolveReturn"
     "|listSites|listDistributionCenters|listProducts|createProducts|getProduct|updateProduct|deleteProduct"
 )
 SCHEMA.config.generation.update(with_security_parameters=False)  # the caller has a token
 KNOWN_ORDERS = (1, 2, 3)
+KNOWN_RETURNS = (1, 2, 3, 4)
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -43,15 +45,22 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         center = {"DistributionCenterID": 4, "Code": "MAIN"}
         caller.apply(event("distribution_center", center), *(event("order", sold(n)) for n in KNOWN_ORDERS))
         caller.apply(event("order", sold(4, *(line(n) for n in range(1, 30)))))
+        shipped = line(501, quantity=9, QuantityShipped=9)
+        caller.apply(event("order", sold(5, shipped, OrderStatus="Shipped")))
+        item = {"OrderItemID": 501, "Quantity": 1}
+        caller.apply(
+            *(event("return", {"ReturnID": n, "ChannelAdvisorOrderID": 5, "Items": [item]}) for n in KNOWN_RETURNS)
+        )
         yield caller
 
 
 def know(case: schemathesis.Case) -> None:
-    """Every second id of an order becomes one that exists, so that not every answer is 404."""
+    """Every second id of an order or a return becomes one that exists, so that not every answer is 404."""
     for place in (case.path_parameters, case.body):
-        number = place.get("ChannelAdvisorOrderID") if isinstance(place, dict) else None
-        if isinstance(number, int) and number % 2:
-            place["ChannelAdvisorOrderID"] = KNOWN_ORDERS[number % len(KNOWN_ORDERS)]
+        for name, known in (("ChannelAdvisorOrderID", (*KNOWN_ORDERS, 5)), ("ReturnID", KNOWN_RETURNS)):
+            number = place.get(name) if isinstance(place, dict) else None
+            if isinstance(number, int) and number % 2:
+                place[name] = known[number % len(known)]
 
 
 @SCHEMA.include(operation_id_regex=f"^({SERVED})$").parametrize()

@@ -9,9 +9,9 @@ status or a rule that the contract does not know; the sandbox's own controls liv
 | values | amounts, times, field errors |
 | rules | what an order allows: status, shipping, totals; pure functions on documents |
 | shelf | how documents are kept |
-| orders, products, shipments, lists, batches | the operations |
+| orders, products, shipments, returns, lists, batches | the operations |
 | world | events: what buyers, marketplaces and the account's staff do |
 | server | tokens, refusals, validation of bodies |
 
-Served: tokens, orders, exported marks, shipments, products, sites, distribution centers.
+Served: tokens, orders, exported marks, shipments, returns, products, sites, distribution centers.
 """

@@ -22,6 +22,11 @@ def _order_terms(order: Document) -> list[tuple[str, Any]]:
 TERMS: dict[str, Terms] = {
     "order": _order_terms,
     "shipment": lambda doc: [("profile", doc["ProfileID"]), ("order", doc["ChannelAdvisorOrderID"])],
+    "return": lambda doc: [
+        ("profile", doc["ProfileID"]),
+        ("order", doc["ChannelAdvisorOrderID"]),
+        ("status", doc["Status"]),
+    ],
     "product": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "distribution_center": lambda doc: [("profile", doc["ProfileID"])],
 }
@@ -58,6 +63,28 @@ def first_shipment(tx: Transaction, order: int, key: str) -> Document | None:
 
 def _shipments_of(order: int) -> str:
     return f"shipment/{order}"
+
+
+def put_return(tx: Transaction, returned: Document, at: int) -> Document:
+    """Write a return as changed at this moment and take the seller's key. Answers it as stored."""
+    stamp = clock.text(at)
+    returned = {"CreatedDate": stamp, **returned, "UpdatedDate": stamp}
+    number = returned["ReturnID"]
+    tx.put("return", number, returned, modified=at)
+    if returned["SellerAdjustmentID"] is not None:
+        tx.claim(_returns_of(returned["ChannelAdvisorOrderID"]), returned["SellerAdjustmentID"], number)
+    return returned
+
+
+def first_return(tx: Transaction, order: int, key: str) -> Document | None:
+    """The return of an order that has this SellerAdjustmentID."""
+    number = tx.owner(_returns_of(order), key)
+    row = None if number is None else tx.get("return", number)
+    return row.doc if row else None
+
+
+def _returns_of(order: int) -> str:
+    return f"return/{order}"
 
 
 def put_product(tx: Transaction, product: Document, at: int) -> Document:

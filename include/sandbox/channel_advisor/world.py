@@ -8,11 +8,14 @@ event taken in twice, a document that the contract would not let the server answ
 | site, distribution_center, product, order | the whole document as the read schema has it, without UpdatedDate |
 | order_change | {"ChannelAdvisorOrderID", "changes"}: see `changed` |
 | shipment | a whole shipment; its units count as shipped, if the order does not count them yet |
+| return | a whole return, but for what follows from its order: ids, currency, amounts of its units |
+| return_change | {"ReturnID", "changes"}: a merge patch, items matched by OrderItemID |
 | forget | {"ChannelAdvisorOrderID"}: the buyer's personal data vanish |
 
 `at` becomes UpdatedDate, but never before ImportDate and always after the row's last change. What a document leaves out
 of the required fields gets the neutral value. An order whose amounts or units contradict each other is refused unless
-the event says `"dirty": true`. An event without an id is known by its content.
+the event says `"dirty": true`; so is a return of an order that has not shipped, or is not there yet. An event without
+an id is known by its content.
 
 Whoever moves the clock applies what happened until then first: a row whose UpdatedDate is behind a reader's watermark
 is found by its nightly sweep only.
@@ -26,15 +29,15 @@ from typing import Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, products, rules, shelf, shipments
+from sandbox.channel_advisor import account, products, returns, rules, shelf, shipments
 from sandbox.channel_advisor.rules import Document
-from sandbox.channel_advisor.values import exact, merged, utc, whole
+from sandbox.channel_advisor.values import Refused, exact, merged, utc, whole
 from sandbox.kernel import clock
 from sandbox.kernel.contract import Contract
 from sandbox.kernel.store import Transaction
 
-TIMES = frozenset(("OrderDate", "ImportDate", "PaymentDate", "ShippedDate", "CreatedDate"))
-MONEY = frozenset((*rules.LINE_MONEY, *rules.ORDER_MONEY, "Cost"))
+TIMES = frozenset(("OrderDate", "ImportDate", "PaymentDate", "ShippedDate", "CreatedDate", "RefundDate"))
+MONEY = frozenset((*rules.LINE_MONEY, *rules.ORDER_MONEY, *returns.REFUNDS, "RefundTotal", "Cost"))
 LINE = {"QuantityShipped": 0, "QuantityCancelled": 0, "QuantityReturned": 0}
 ORDER: Document = {
     "PaymentStatus": "NotYetSubmitted",
@@ -217,6 +220,40 @@ def unshipped_order(order: Document) -> Document:
     return order | {"OrderItems": [line | {"QuantityShipped": 0} for line in order["OrderItems"]]}
 
 
+# ---- returns ----
+def apply_return(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
+    number = said["ChannelAdvisorOrderID"]
+    row = tx.get("order", number)
+    if row is None and not dirty:
+        raise ValueError(f"there is no order {number}. Say dirty if the return is earlier.")
+    order = row.doc if row else {"ProfileID": account.MAIN_PROFILE, "Currency": None} | said
+    if not dirty:
+        try:
+            items = returns.items_of(order, said["Items"], returns.of_order(tx, number))
+        except Refused as refused:
+            raise ValueError(f"order {number}: {refused} Say dirty if it is meant.") from None
+        said = said | {"Items": items}
+    made = returns.whole(tx, order, said)
+    at = newer(tx, "return", made["ReturnID"], at)
+    put_return(contract, tx, None, {"CreatedDate": clock.text(at)} | made, at)
+
+
+def apply_return_change(contract: Contract, tx: Transaction, event: Document, at: int, dirty: bool) -> None:
+    row = tx.get("return", event["ReturnID"])
+    if row is None:
+        raise ValueError(f"there is no return {event['ReturnID']}.")
+    changes = {name: value for name, value in event["changes"].items() if name != "Items"}
+    patches = {patch["OrderItemID"]: patch for patch in event["changes"].get("Items", [])}
+    items = [merged(item, patches.get(item["OrderItemID"], {})) for item in row.doc["Items"]]
+    after = row.doc | {"Items": items, "RefundTotal": returns.refund_total(items)} | changes
+    put_return(contract, tx, row.doc, after, max(at, row.modified + 1))
+
+
+def put_return(contract: Contract, tx: Transaction, before: Document | None, after: Document, at: int) -> None:
+    valid(contract, "Return", after | {"UpdatedDate": clock.text(at)})
+    returns.take_in(tx, before, shelf.put_return(tx, after, at), at)
+
+
 KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] = {
     "site": apply_site,
     "distribution_center": apply_center,
@@ -224,5 +261,7 @@ KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] =
     "order": apply_order,
     "order_change": apply_change,
     "shipment": apply_shipment,
+    "return": apply_return,
+    "return_change": apply_return_change,
     "forget": apply_forget,
 }
