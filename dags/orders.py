@@ -13,24 +13,18 @@ meanwhile: the next run reads from the watermark and takes over batches that wer
 loaded fails no task; it is a dead letter (`crossdock dead-letters list`). The runbook has a page for every alert.
 """
 
-from airflow.sdk import CronDataIntervalTimetable, dag, task_group
+from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, Steps, common
+from crossdock_airflow.tasks import ASK, common, every, five_steps
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"),
+    schedule=every("*/5 * * * *"),
     params=ASK,
     **common(__doc__, "orders", "channel_advisor", "tims"),
 )
 def orders():
-    steps = Steps("orders", source="channel_advisor", target="tims")
-
-    @task_group
-    def batch(batch_id: int):
-        steps.transform(batch_id) >> steps.check(batch_id) >> steps.load(batch_id) >> steps.confirm(batch_id)
-
-    batch.expand(batch_id=steps.extract())
+    five_steps("orders", source="channel_advisor", target="tims")
 
 
 orders()

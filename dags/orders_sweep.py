@@ -10,24 +10,18 @@ It never moves the watermark.
 `orders` miss some: raise their overlap or lag, and look at Channel Advisor's clock.
 """
 
-from airflow.sdk import CronDataIntervalTimetable, dag, task_group
+from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, Steps, common
+from crossdock_airflow.tasks import ASK, common, every, five_steps
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("20 3 * * *", timezone="UTC"),
+    schedule=every("20 3 * * *"),
     params=ASK,
     **common(__doc__, "orders", "sweep", "channel_advisor", "tims"),
 )
 def orders_sweep():
-    steps = Steps("orders", source="channel_advisor", target="tims")
-
-    @task_group
-    def batch(batch_id: int):
-        steps.transform(batch_id) >> steps.check(batch_id) >> steps.load(batch_id) >> steps.confirm(batch_id)
-
-    batch.expand(batch_id=steps.extract(sweep=True))
+    five_steps("orders", source="channel_advisor", target="tims", sweep=True)
 
 
 orders_sweep()

@@ -10,12 +10,12 @@ records in flight for long, lost answers, too many dead letters, a system that i
 **When it fails:** the Crossdock database does not answer. Every other flow then fails too; start with the database.
 """
 
-from airflow.sdk import CronDataIntervalTimetable, dag
+from airflow.sdk import dag
 
-from crossdock_airflow.tasks import common, look
+from crossdock_airflow.tasks import common, every, look
 
 
-@dag(schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"), **common(__doc__, "watch"))
+@dag(schedule=every("*/10 * * * *"), **common(__doc__, "watch"))
 def watch():
     look()
 

@@ -30,7 +30,7 @@ def _section(dag: Any) -> list[str]:
     lines = [
         f"## {dag.dag_id}",
         "",
-        f"`{dag.timetable.expression}` {dag.timetable.timezone} · owner {dag.owner} · "
+        f"{_when(dag.timetable)} · owner {dag.owner} · "
         f"tags {', '.join(sorted(dag.tags))} · "
         f"at most {dag.max_active_runs} run at a time · catch-up {'on' if dag.catchup else 'off'}",
         "",
@@ -41,10 +41,18 @@ def _section(dag: Any) -> list[str]:
     ]
     for task in dag.topological_sort():
         then = ", ".join(sorted(task.downstream_task_ids - _indirect(task))) or "-"
-        each = "" if task.task_group.is_root else " (each batch)"
+        each = " (each batch)" if type(task.task_group).__name__ == "MappedTaskGroup" else ""
         limit, tries = f"{task.execution_timeout.total_seconds() / 60:.0f} min", task.retries + 1
         lines.append(f"| {task.task_id}{each} | {then} | {task.pool} | {limit} | {tries} |")
     return lines
+
+
+def _when(timetable: Any) -> str:
+    """The timetable in words: its cron expression, and the assets that start a run besides."""
+    if not getattr(timetable, "asset_condition", None):
+        return f"`{timetable.expression}` {timetable.timezone}"
+    assets = ", ".join(asset.name for asset in timetable.asset_condition.objects)
+    return f"{_when(timetable.timetable)}, and on {assets}"
 
 
 def _indirect(task: Any) -> set[str]:

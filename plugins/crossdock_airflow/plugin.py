@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from airflow.models.dagrun import DagRun
 
-FLOWS = {"orders": "orders", "orders_sweep": "orders"}  # by DAG
+# DAGs whose runs work records of a flow.
+DAGS = frozenset(
+    {
+        "orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
+        "ledger", "nightly_close",
+    }
+)  # fmt: skip
 MARK = "Records: "
 log = logging.getLogger(__name__)
 
@@ -37,7 +43,7 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 
 
 def _note(dag_run: DagRun) -> None:
-    if dag_run.dag_id not in FLOWS:
+    if dag_run.dag_id not in DAGS:
         return
     try:
         if not dag_run.note or dag_run.note.startswith(MARK):
@@ -56,7 +62,7 @@ def counts(dag_id: str, run_id: str) -> str:
 
     with _engine().connect() as connection:
         wanted = sa.select(ops_batch.c.id).where(
-            ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow == FLOWS[dag_id]
+            ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "masters"
         )
         return str(batches.counts(connection, list(connection.scalars(wanted))))
 

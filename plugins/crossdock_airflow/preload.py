@@ -23,7 +23,6 @@ MODULES = (
     "sqlalchemy.dialects.postgresql.psycopg2",
     "airflow.providers.http.hooks.http",
     "airflow.sdk.execution_time.task_runner",
-    "crossdock.flows.orders",
     "crossdock.steps.extract",
     "crossdock.steps.walk",
     "crossdock.watch.freshness",
@@ -57,6 +56,10 @@ def load() -> None:
     for name in MODULES:
         with _survived(name):
             importlib.import_module(name)
+    with _survived("flows"):
+        from crossdock import flows
+
+        flows.all_flows()
     with _survived("mappings and checks"):
         from crossdock.mapping import language
         from crossdock.steps import suites

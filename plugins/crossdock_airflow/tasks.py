@@ -6,11 +6,21 @@ Never: a rule of a flow; an import of pandas when a DAG file is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, Param, get_current_context, task
+from airflow.sdk import (
+    Asset,
+    AssetAny,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    Param,
+    get_current_context,
+    task,
+    task_group,
+)
 
 from crossdock_airflow.connections import runtime
 from crossdock_airflow.notifier import Alert, send
@@ -55,6 +65,31 @@ def common(doc: str | None, *tags: str) -> dict[str, Any]:
     }
 
 
+def loaded(flow: str) -> Asset:
+    """What a flow's load tells other DAGs: something new is in the target."""
+    return Asset(f"{flow} loaded", uri=f"crossdock://{flow}/loaded")
+
+
+def every(cron: str, *, or_when_loaded: Sequence[str] = ()) -> CronDataIntervalTimetable | AssetOrTimeSchedule:
+    """A timetable with intervals, so that a backfill has one to take; and, besides, whenever one of these flows has
+    loaded something."""
+    timetable = CronDataIntervalTimetable(cron, timezone="UTC")
+    if not or_when_loaded:
+        return timetable
+    return AssetOrTimeSchedule(timetable=timetable, assets=AssetAny(*(loaded(flow) for flow in or_when_loaded)))
+
+
+def five_steps(flow: str, *, source: str, target: str, sweep: bool = False) -> None:
+    """The chain of every flow: extract, and for each batch transform, check, load, confirm."""
+    steps = Steps(flow, source, target)
+
+    @task_group
+    def batch(batch_id: int) -> None:
+        steps.transform(batch_id) >> steps.check(batch_id) >> steps.load(batch_id) >> steps.confirm(batch_id)
+
+    batch.expand(batch_id=steps.extract(sweep=sweep))
+
+
 @dataclass(frozen=True)
 class Steps:
     """The five steps of a flow as tasks. `source` and `target` name the pools that bound how many tasks work there."""
@@ -77,8 +112,7 @@ class Steps:
 
     def load(self, batch_id: Any) -> Any:
         """Ready documents -> the target, each once; the asset `<flow> loaded` tells other DAGs which batch."""
-        asset = Asset(f"{self.flow} loaded", uri=f"crossdock://{self.flow}/loaded")
-        return _step.override(task_id="load", pool=self.target, outlets=[asset], execution_timeout=HOUR)(
+        return _step.override(task_id="load", pool=self.target, outlets=[loaded(self.flow)], execution_timeout=HOUR)(
             "load", self.flow, batch_id
         )
 
@@ -135,6 +169,19 @@ def asked(run: Any, params: Any, sweep: bool = False) -> tuple[str, Window]:
     if run.run_type == "backfill":
         return "backfill", Window(run.data_interval_start, run.data_interval_end)
     return ("sweep" if sweep else "scheduled"), Window()
+
+
+@task(execution_timeout=2 * HOUR)
+def walk(flow: str) -> dict[str, int]:
+    """A whole flow in one task: reads what is new and takes every batch through its steps."""
+    from crossdock import flows
+    from crossdock.steps import extract as step
+    from crossdock.steps.walk import walk as all_steps
+
+    context = get_current_context()
+    with runtime() as opened:
+        ids = step.extract(opened, flows.get(flow), run_id=run_name(context["dag_run"].dag_id, context["run_id"]))
+        return asdict(all_steps(opened, flows.get(flow), ids))
 
 
 @task(retries=1, execution_timeout=timedelta(minutes=5))

@@ -26,8 +26,34 @@ FIVE_STEPS = {
     "batch.load": {"batch.confirm"},
     "batch.confirm": set(),
 }
-STRUCTURE = {"orders": FIVE_STEPS, "orders_sweep": FIVE_STEPS, "watch": {"look": set()}}
-INTERVAL = {"orders": timedelta(minutes=5), "orders_sweep": timedelta(days=1), "watch": timedelta(minutes=10)}
+LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")
+ONE_FLOW = ("orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments")
+STRUCTURE = {
+    **dict.fromkeys(ONE_FLOW, FIVE_STEPS),
+    "ledger": {
+        f"{flow}.{task}": {f"{flow}.{name}" for name in then} for flow in LEDGER for task, then in FIVE_STEPS.items()
+    },
+    "watch": {"look": set()},
+}
+INTERVAL = {
+    "orders": timedelta(minutes=5),
+    "orders_sweep": timedelta(days=1),
+    "shipments": timedelta(minutes=10),
+    "invoices": timedelta(hours=1),
+    "returns": timedelta(minutes=15),
+    "stock_adjustments": timedelta(days=1),
+    "payouts": timedelta(minutes=10),
+    "payments": timedelta(hours=1),
+    "ledger": timedelta(days=1),
+    "watch": timedelta(minutes=10),
+}
+# Which loads start a run besides the timetable: the way of the data.
+STARTED_BY = {
+    "shipments": {"orders"},
+    "invoices": {"shipments"},
+    "payments": {"payouts", "invoices", "returns"},
+    "ledger": {"invoices", "returns", "stock_adjustments", "payouts", "payments"},
+}
 
 
 def test_every_dag_file_can_be_read_and_no_dag_is_missing_or_new(bag: DagBag) -> None:
@@ -40,7 +66,14 @@ def test_tasks_follow_each_other_as_planned(bag: DagBag, name: str) -> None:
     assert {task.task_id: set(task.downstream_task_ids) for task in bag.dags[name].tasks} == STRUCTURE[name]
 
 
-@pytest.mark.parametrize("name", ["orders", "orders_sweep"])
+@pytest.mark.parametrize("name", STRUCTURE)
+def test_what_one_flow_loads_starts_the_next_one(bag: DagBag, name: str) -> None:
+    condition = getattr(bag.dags[name].timetable, "asset_condition", None)
+    assets = {asset.name for asset in condition.objects} if condition else set()
+    assert assets == {f"{flow} loaded" for flow in STARTED_BY.get(name, ())}
+
+
+@pytest.mark.parametrize("name", ONE_FLOW)
 def test_the_steps_after_extract_are_mapped_over_its_batches(bag: DagBag, name: str) -> None:
     group = bag.dags[name].get_task("batch.load").task_group
     assert type(group).__name__ == "MappedTaskGroup"
@@ -101,15 +134,16 @@ def test_tasks_that_speak_to_a_system_use_its_pool_and_every_pool_is_made_at_the
     assert {task.pool for dag in bag.dags.values() for task in dag.tasks} <= {*made, "default_pool"}
 
 
-def test_load_tells_other_dags_which_batch_it_has_loaded(bag: DagBag) -> None:
-    assert [asset.name for asset in bag.dags["orders"].get_task("batch.load").outlets] == ["orders loaded"]
+@pytest.mark.parametrize("name", set(ONE_FLOW) - {"orders_sweep"})
+def test_load_tells_other_dags_which_batch_it_has_loaded(bag: DagBag, name: str) -> None:
+    assert [asset.name for asset in bag.dags[name].get_task("batch.load").outlets] == [f"{name} loaded"]
 
 
 def test_reading_the_dag_files_imports_nothing_heavy() -> None:
     """The dag-processor reads them all the time."""
     code = (
         "import sys; sys.path[:0] = ['include', 'plugins']\n"
-        "import runpy; [runpy.run_path(f'dags/{n}.py') for n in ('orders', 'orders_sweep', 'watch')]\n"
+        "import runpy; [runpy.run_path(str(p)) for p in __import__('pathlib').Path('dags').glob('*.py')]\n"
         "print([m for m in ('pandas', 'pyarrow', 'great_expectations', 'crossdock.flows.orders') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
