@@ -6,14 +6,17 @@ Out: a `Runtime`. Never: copies a secret anywhere.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from crossdock.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crossdock.runtime import Runtime
     from crossdock.systems.connections import Connection
 
@@ -24,7 +27,14 @@ def runtime() -> Runtime:
     """The runtime of a task: close it (it is a context manager)."""
     from crossdock.runtime import Runtime
 
-    return Runtime(database_url(), connection)
+    return Runtime(database_url(), connection, inbox())
+
+
+def inbox() -> Path | None:
+    """The inbox of files where CROSSDOCK_INBOX names an object store (`s3://connection_id@bucket/folder`), with the
+    credentials of that Airflow connection; None: a folder of this machine."""
+    url = os.environ.get("CROSSDOCK_INBOX", "")
+    return ObjectStoragePath(url) if "://" in url else None
 
 
 def connection(name: str) -> Connection:
