@@ -111,6 +111,22 @@ class Caller:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
+    def shipped(self, units: int = 2, number: int = 1, **fields: Any) -> dict[str, Any]:
+        """An order of which one line has left the house: its shipment."""
+        so = self.order(CustomerID=self.customer(), **fields)["SalesOrderID"]
+        return self.ship(so, units, number)
+
+    def ship(self, so: str, units: int, number: int = 1, **fields: Any) -> dict[str, Any]:
+        answer = self.post(f"/sales-orders/{so}/shipments", parcel(number, units, **fields))
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def made(self, path: str, body: Any) -> dict[str, Any]:
+        """The document that a POST makes."""
+        answer = self.post(path, body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
 
 @contextmanager
 def running(folder: Path, **limits: int) -> Iterator[tuple[str, Tims]]:
@@ -189,6 +205,46 @@ def parcel(number: int, units: int, **fields: Any) -> dict[str, Any]:
     lines = [{"SalesOrderLineNo": number, "Quantity": units}]
     shipped = {"Source": "warehouse", "ShippedAt": "2011-01-05T02:40:00Z", "LocationID": "MAIN", "Lines": lines}
     return {"ExternalReference": new_key()} | shipped | fields
+
+
+def invoice(shipment: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The invoice of the contract's example: the whole of `order()`, 98.00 to be paid by the marketplace."""
+    one = {"SalesOrderLineNo": 1, "SKU": "LAMP", "Quantity": 2, "UnitPrice": "50.00", "DiscountAmount": "10.00"}
+    return {
+        "ExternalReference": f"inv:{shipment['ShipmentID']}", "Source": "Crossdock", "CurrencyCode": "USD",
+        "SalesOrderID": shipment["SalesOrderID"], "ShipmentID": shipment["ShipmentID"],
+        "InvoiceDate": "2011-01-04", "PostingDate": "2011-01-04",
+        "Lines": [one | {"TaxAmount": "6.75", "TaxRemittedBy": "Marketplace"}],
+        "ShippingAmount": "8.00", "ShippingTaxAmount": "0.60", "ShippingTaxRemittedBy": "Marketplace",
+        "SubTotal": "100.00", "DiscountTotal": "10.00", "TaxTotal": "7.35", "MarketplaceRemittedTax": "7.35",
+        "Total": "98.00",
+    } | fields  # fmt: skip
+
+
+def plain_invoice(shipment: dict[str, Any], units: int, total: str, **fields: Any) -> dict[str, Any]:
+    """An invoice of one line at 50.00 without charges, discounts and taxes."""
+    one = {"SalesOrderLineNo": 1, "SKU": "LAMP", "Quantity": units, "UnitPrice": "50.00", "TaxAmount": "0.00"}
+    none = dict.fromkeys(("ShippingAmount", "ShippingTaxAmount", "DiscountTotal", "TaxTotal"), "0.00")
+    amounts = none | {"MarketplaceRemittedTax": "0.00", "SubTotal": total, "Total": total, "Lines": [one]}
+    return invoice(shipment, **amounts) | fields
+
+
+def adjustment(units: int, **fields: Any) -> dict[str, Any]:
+    what = {"SKU": "LAMP", "LocationID": "MAIN", "QuantityDelta": units, "ReasonCode": "Damage"}
+    return {"ExternalReference": new_key(), "Source": "warehouse", "PostingDate": "2011-01-04"} | what | fields
+
+
+def entry(*sides: tuple[str, str, str], **fields: Any) -> dict[str, Any]:
+    """A journal entry of (account, debit, credit)."""
+    lines = [
+        {"LineNo": n, "AccountCode": account, "Debit": debit, "Credit": credit}
+        for n, (account, debit, credit) in enumerate(sides, 1)
+    ]
+    return {
+        "ExternalReference": new_key(), "Source": "Crossdock", "PostingDate": "2011-01-04",
+        "SourceDocument": {"Type": "Invoice", "ID": "INV-1"}, "Description": "Sale", "CurrencyCode": "USD",
+        "Lines": lines,
+    } | fields  # fmt: skip
 
 
 def errors(answer: requests.Response) -> set[tuple[str, str]]:

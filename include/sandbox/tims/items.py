@@ -1,6 +1,6 @@
 """Items and quantities as they are read.
 
-In: calls on /inventory. Out: items, quantities with the figures of this moment. Never: a write; TIMS owns both.
+In: calls on /inventory. Out: items, quantities with the figures of this moment. Never: a write.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from sandbox.kernel import clock
 from sandbox.kernel.http import Answer, Refusal
 from sandbox.tims.call import Call, found, shown
+from sandbox.tims.problems import not_found
 
 STOCKED = ("Inventory", "Kit")
 
@@ -46,7 +47,15 @@ def get_quantity(call: Call) -> Answer:
     item = call.row("item", "item", sku)
     if item.doc["Type"] not in STOCKED:
         raise Refusal(404, "NOT_STOCKED", f"No stock is kept for an item of Type {item.doc['Type']}.")
-    return shown(_seen(call, call.row("quantity", "quantity", sku).doc))
+    return quantity_answer(call, sku)
+
+
+def quantity_answer(call: Call, sku: str) -> Answer:
+    """The quantity of an item that keeps stock, as it is now."""
+    row = call.tx.get("quantity", sku)
+    if row is None:
+        raise not_found("quantity", sku)
+    return shown(_seen(call, row.doc))
 
 
 def _seen(call: Call, doc: dict[str, Any]) -> dict[str, Any]:

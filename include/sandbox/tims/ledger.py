@@ -1,19 +1,22 @@
 """The company, its chart of accounts and its posting periods, as they are read.
 
-In: calls on /company, /gl/accounts and /gl/periods. Out: the chart of the contract, months that take postings.
-Never: a posting; entries are no part of this server yet.
+In: calls on /company, /gl/accounts and /gl/periods; dates of documents. Out: the chart of the contract, months that
+take postings, the first open day. Never: a posting; entries have a module of their own.
 """
 
 from __future__ import annotations
 
 import calendar
+from datetime import date
 from typing import Any
 
+from sandbox.kernel import clock
 from sandbox.kernel.clock import parse
 from sandbox.kernel.contract import Contract
 from sandbox.kernel.http import Answer
 from sandbox.kernel.store import Transaction
 from sandbox.tims.call import Call
+from sandbox.tims.problems import Errors
 
 _YEARS = range(2009, 2031)
 _SET_UP = "2009-01-01T05:00:00Z"
@@ -58,6 +61,45 @@ def next_open_date(tx: Transaction, day: str) -> str | None:
         return day
     later = (row.doc["StartDate"] for row in tx.rows("period", Status="Open") if row.doc["StartDate"] > day)
     return min(later, default=None)
+
+
+def today(tx: Transaction, now: int) -> str:
+    """The day in the company's time zone."""
+    return clock.date_in(now, time_zone(tx)).isoformat()
+
+
+def is_day(value: Any) -> bool:
+    """Whether a value is a date of the calendar, as `Date` of the contract."""
+    try:
+        return isinstance(value, str) and len(value) == 10 and date.fromisoformat(value) is not None
+    except ValueError:
+        return False
+
+
+def check_open(tx: Transaction, errors: Errors, pointer: str, day: Any) -> None:
+    """An error unless the day takes postings; a value that is no date is left to its own error."""
+    if not is_day(day):
+        return
+    opens = next_open_date(tx, day)
+    if opens != day:
+        text = f"It is dated {day}; the first open day is {opens}."
+        errors.add(pointer, "PERIOD_CLOSED", text, **({"NextOpenDate": opens} if opens else {}))
+
+
+def check_account(tx: Transaction, errors: Errors, pointer: str, code: Any) -> None:
+    """An error unless the account exists and takes entries."""
+    if not isinstance(code, str) or not code:
+        return
+    row = tx.get("account", code)
+    if row is None:
+        errors.add(pointer, "UNKNOWN_ACCOUNT", f"There is no account {code[:20]}.")
+    elif row.doc["Blocked"]:
+        errors.add(pointer, "ACCOUNT_BLOCKED", f"The account {code} is blocked.")
+
+
+def base_currency(tx: Transaction) -> str:
+    row = tx.get("company", "company")
+    return row.doc["BaseCurrency"] if row else COMPANY["BaseCurrency"]
 
 
 def set_up(tx: Transaction, contract: Contract) -> None:

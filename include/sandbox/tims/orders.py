@@ -9,6 +9,7 @@ holds, by LineNo) and `reasons`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sandbox.kernel.contract import shown as quoted
@@ -49,7 +50,8 @@ def status(doc: dict[str, Any], extra: dict[str, Any], held: Stock) -> str:
     lines = doc["LineItems"]
     shipped = any(line["QuantityShipped"] for line in lines)
     if not any(open_units(line) for line in lines):
-        return "Fulfilled" if shipped else "Cancelled"
+        invoiced = all(line["QuantityInvoiced"] == line["QuantityShipped"] for line in lines)
+        return ("Closed" if invoiced else "Fulfilled") if shipped else "Cancelled"
     if extra["held"]:
         return "OnHold"
     if shipped:
@@ -155,6 +157,8 @@ def _check_lines(call: Call, errors: Errors, body: dict[str, Any], known: dict[s
                 errors.add(f"/LineItems/{n}/{name}", "UNKNOWN_SKU", f"No item has the SKU {quoted(sku)}.")
             elif state == "Blocked" and name == "SKU" and old.get("SKU") != sku:
                 errors.add(f"/LineItems/{n}/SKU", "ITEM_BLOCKED", f"The item {quoted(sku)} is blocked.")
+        if old.get("QuantityInvoiced") and rules.amount(line.get("Price")) not in (None, rules.amount(old["Price"])):
+            errors.add(f"/LineItems/{n}/Price", "INVALID_VALUE", f"The line is invoiced at {old['Price']}.")
 
 
 # ---- changing ----
@@ -302,6 +306,15 @@ def _changed(call: Call, row: Row, lines: list[dict[str, Any]], extra: dict[str,
         extra["reasons"] = [*extra["reasons"], [call.now, call.request.operation.id, call.body["Reason"]]]
     _settle_lines(call, doc, extra, row)
     return shown(doc)
+
+
+# ---- what receivables do to an order ----
+def count(tx: Transaction, row: Row, name: str, units: Mapping[int, int], at: int) -> None:
+    """Add units, by LineNo, to a quantity of an order's lines; its status follows."""
+    for line in row.doc["LineItems"]:
+        line[name] += units.get(line["LineNo"], 0)
+    row.doc["OrderStatus"] = status(row.doc, row.extra, Stock(tx))
+    save(tx, "order", row.id, row.doc, at, row.extra)
 
 
 # ---- TIMS's own work ----

@@ -56,8 +56,11 @@ class Errors:
 
     def __init__(self) -> None:
         self._found: list[Error] = []
+        self._facts: dict[str, Any] = {}
 
-    def add(self, pointer: str, code: str, message: str) -> None:
+    def add(self, pointer: str, code: str, message: str, **facts: Any) -> None:
+        """`facts` stand beside the errors in the refusal."""
+        self._facts |= facts
         if not any(e.pointer == pointer and e.code == code for e in self._found):
             self._found.append(Error(pointer, code, message))
 
@@ -66,7 +69,7 @@ class Errors:
         for finding in findings:
             self.add(finding.pointer, code_of(finding, required), finding.message)
 
-    def refuse(self, **facts: Any) -> None:
+    def refuse(self) -> None:
         """Raise 422 when there is any error."""
         if not self._found:
             return
@@ -75,14 +78,14 @@ class Errors:
         codes = {e.code for e in errors}
         code = codes.pop() if len(codes) == 1 else "VALIDATION_FAILED"
         detail = f"{len(errors)} error{'s' * (len(errors) > 1)}."
-        raise Refusal(422, code, detail, findings=errors, **facts)
+        raise Refusal(422, code, detail, findings=errors, **self._facts)
 
 
 def code_of(finding: Finding, required: frozenset[str]) -> str:
     """The contract's code for what a value breaks of its schema."""
     if finding.keyword == "type" and finding.value is None and finding.name in required:
         return "MISSING_FIELD"
-    if finding.keyword == "minimum" and finding.name in _COUNTED:
+    if finding.keyword in ("minimum", "not") and finding.name in _COUNTED:
         return "INVALID_QUANTITY"
     if finding.keyword == "pattern" and finding.name == "CountryCode":
         return "INVALID_COUNTRY"

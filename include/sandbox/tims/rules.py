@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -15,8 +16,9 @@ import pycountry
 from sandbox.kernel.contract import shown
 from sandbox.tims.problems import Errors
 
-_CENT = Decimal("0.01")
+_CENT, _ZERO = Decimal("0.01"), Decimal("0.00")
 _AMOUNT = re.compile(r"[0-9]{1,13}\.[0-9]{2,4}")
+_SIGNED = re.compile(r"-?[0-9]{1,13}\.[0-9]{2}")
 _COUNTRIES = frozenset(country.alpha_2 for country in pycountry.countries)
 _CURRENCIES = frozenset(currency.alpha_3 for currency in pycountry.currencies)
 
@@ -29,6 +31,11 @@ def round2(value: Decimal) -> Decimal:
 def amount(value: Any) -> Decimal | None:
     """Money that is well formed; None for anything else."""
     return Decimal(value) if isinstance(value, str) and _AMOUNT.fullmatch(value) else None
+
+
+def signed(value: Any) -> Decimal | None:
+    """Money of either sign that is well formed; None for anything else."""
+    return Decimal(value) if isinstance(value, str) and _SIGNED.fullmatch(value) else None
 
 
 def currency(errors: Errors, doc: dict[str, Any]) -> None:
@@ -61,44 +68,92 @@ def line_ids(errors: Errors, doc: dict[str, Any]) -> None:
             first.add(id)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one line of a document amounts to."""
+
+    goods: Decimal
+    discount: Decimal
+    tax: Decimal
+    by_marketplace: Decimal  # the tax, where the marketplace remits it
+
+
+def part(errors: Errors, pointer: str, line: dict[str, Any], goods: Decimal | None) -> Part | None:
+    """A line whose goods are worth so much; None when a number is not well formed."""
+    discount, tax = amount(line.get("DiscountAmount", "0.00")), amount(line.get("TaxAmount"))
+    if goods is None or discount is None or tax is None:
+        return None
+    if discount > goods:
+        text = f"The discount {discount} is above the line's {goods}."
+        errors.add(f"{pointer}/DiscountAmount", "INVALID_AMOUNT", text)
+    return Part(goods, discount, tax, tax if line.get("TaxRemittedBy") == "Marketplace" else _ZERO)
+
+
+def goods(line: dict[str, Any], price: str) -> Decimal | None:
+    """Quantity x unit price, rounded once; None when a number is not well formed."""
+    quantity, each = line.get("Quantity"), amount(line.get(price))
+    return round2(quantity * each) if type(quantity) is int and each is not None else None
+
+
 def totals(errors: Errors, doc: dict[str, Any]) -> None:
     """The three equations of SalesOrder, each to 0.00; one that misses a number is left to its own errors."""
-    values = [_line(errors, f"/LineItems/{n}", line) for n, line in lines_of(doc)]
-    given = {name: amount(doc.get(name, default)) for name, default in _HEAD.items()}
-    if any(value is None for value in [*values, *given.values()]) or not isinstance(doc.get("LineItems"), list):
+    parts = [part(errors, f"/LineItems/{n}", line, goods(line, "Price")) for n, line in lines_of(doc)]
+    head = _amounts(doc, ("DiscountTotal", "TaxTotal", "TotalAmount"))
+    if head is None or not isinstance(doc.get("LineItems"), list) or None in parts:
         return
-    goods, discounts, taxes = (sum((v[i] for v in values if v), Decimal(0)) for i in range(3))
-    head = {name: value for name, value in given.items() if value is not None}
-    discount = discounts + head["ShippingDiscountAmount"]
-    tax = taxes + head["ShippingTaxAmount"]
-    total = goods - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
+    lines = [each for each in parts if each]
+    total = _sum(lines, "goods") - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
     if doc.get("PricesIncludeTax") is not True:
         total += head["TaxTotal"]
-    for name, sum_ in (("DiscountTotal", discount), ("TaxTotal", tax), ("TotalAmount", total)):
-        if head[name] != sum_:
-            text = f"Given {head[name]}; the lines and charges give {sum_:.2f}."
+    _equal(errors, head, {**_discount_and_tax(head, lines), "TotalAmount": total})
+
+
+def receivable_totals(errors: Errors, doc: dict[str, Any], parts: list[Part | None]) -> None:
+    """The five equations of ArTotals, each to 0.00; `parts` are the document's lines."""
+    head = _amounts(doc, ("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax", "Total"))
+    if head is None or None in parts:
+        return
+    lines = [each for each in parts if each]
+    remitted = _sum(lines, "by_marketplace")
+    if doc.get("ShippingTaxRemittedBy") == "Marketplace":
+        remitted += head["ShippingTaxAmount"]
+    total = head["SubTotal"] - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
+    total -= head["MarketplaceRemittedTax"]
+    if doc.get("PricesIncludeTax") is not True:
+        total += head["TaxTotal"]
+    wanted = {"SubTotal": _sum(lines, "goods"), **_discount_and_tax(head, lines), "MarketplaceRemittedTax": remitted}
+    _equal(errors, head, wanted | {"Total": total})
+
+
+def _amounts(doc: dict[str, Any], names: tuple[str, ...]) -> dict[str, Decimal] | None:
+    """The charges of a document and these amounts; None when one is not well formed."""
+    found = {name: amount(doc.get(name, default)) for name, default in CHARGES.items()}
+    found |= {name: amount(doc.get(name)) for name in names}
+    whole = {name: value for name, value in found.items() if value is not None}
+    return whole if len(whole) == len(found) else None
+
+
+def _discount_and_tax(head: dict[str, Decimal], lines: list[Part]) -> dict[str, Decimal]:
+    return {
+        "DiscountTotal": _sum(lines, "discount") + head["ShippingDiscountAmount"],
+        "TaxTotal": _sum(lines, "tax") + head["ShippingTaxAmount"],
+    }
+
+
+def _sum(lines: list[Part], name: str) -> Decimal:
+    return sum((getattr(line, name) for line in lines), _ZERO)
+
+
+def _equal(errors: Errors, given: dict[str, Decimal], wanted: dict[str, Decimal]) -> None:
+    for name, value in wanted.items():
+        if given[name] != value:
+            text = f"Given {given[name]}; the lines and charges give {value:.2f}."
             errors.add(f"/{name}", "TOTAL_MISMATCH", text)
 
 
-_HEAD = {
+CHARGES = {
     "ShippingAmount": None,
     "ShippingDiscountAmount": "0.00",
     "ShippingTaxAmount": "0.00",
     "GiftWrapAmount": "0.00",
-    "DiscountTotal": None,
-    "TaxTotal": None,
-    "TotalAmount": None,
 }
-
-
-def _line(errors: Errors, pointer: str, line: dict[str, Any]) -> tuple[Decimal, Decimal, Decimal] | None:
-    """Goods, discount and tax of one line; None when a number is not well formed."""
-    quantity, price = line.get("Quantity"), amount(line.get("Price"))
-    discount, tax = amount(line.get("DiscountAmount", "0.00")), amount(line.get("TaxAmount"))
-    if type(quantity) is not int or price is None or discount is None or tax is None:
-        return None
-    goods = round2(quantity * price)
-    if discount > goods:
-        text = f"The discount {discount} is above the line's {goods}."
-        errors.add(f"{pointer}/DiscountAmount", "INVALID_AMOUNT", text)
-    return goods, discount, tax

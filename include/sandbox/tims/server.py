@@ -19,7 +19,7 @@ from sandbox.kernel.contract import Operation, Routes
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import LIFETIME, Access, basic
 from sandbox.kernel.store import Id, Transaction
-from sandbox.tims import bulk, customers, items, ledger, orders, shipments, stock, world
+from sandbox.tims import adjustments, bulk, customers, entries, invoices, items, ledger, orders, shipments, stock, world
 from sandbox.tims.call import Call
 from sandbox.tims.problems import Problems, token_error
 from sandbox.tims.replays import Replays, fingerprint
@@ -53,6 +53,20 @@ HANDLERS: dict[str, Callable[[Call], Answer]] = {
     "createShipment": shipments.create_shipment,
     "listShipments": shipments.list_shipments,
     "getShipment": shipments.get_shipment,
+    "putCount": adjustments.put_count,
+    "listAdjustments": adjustments.list_adjustments,
+    "createAdjustment": adjustments.create_adjustment,
+    "getAdjustment": adjustments.get_adjustment,
+    "reverseAdjustment": adjustments.reverse_adjustment,
+    "listInvoices": invoices.list_invoices,
+    "createInvoice": invoices.create_invoice,
+    "getInvoice": invoices.get_invoice,
+    "voidInvoice": invoices.void_invoice,
+    "listEntries": entries.list_entries,
+    "createEntry": entries.create_entry,
+    "getEntry": entries.get_entry,
+    "reverseEntry": entries.reverse_entry,
+    "getTrialBalance": entries.trial_balance,
 }
 
 
@@ -67,6 +81,9 @@ class Tims(System):
         "quantity": items.quantity_terms,
         "order": orders.terms,
         "shipment": shipments.terms,
+        "adjustment": adjustments.terms,
+        "invoice": invoices.terms,
+        "entry": entries.terms,
         "period": ledger.period_terms,
         "_backorder": stock.backorder_terms,
     }

@@ -11,10 +11,10 @@ from typing import Any
 
 from sandbox.kernel import clock
 from sandbox.kernel.http import Answer
-from sandbox.tims import orders
-from sandbox.tims.call import Call, found, location, reference, save, shown
-from sandbox.tims.ledger import next_open_date, time_zone
-from sandbox.tims.problems import Errors, duplicate, invalid_state
+from sandbox.tims import documents, orders
+from sandbox.tims.call import Call, found, location, save, shown
+from sandbox.tims.ledger import check_open, time_zone
+from sandbox.tims.problems import Errors, invalid_state
 from sandbox.tims.stock import Stock
 
 _DEFAULTS: dict[str, Any] = dict.fromkeys(("Carrier", "ServiceLevel", "TrackingNumber", "TrackingURL"))
@@ -36,23 +36,20 @@ def create_shipment(call: Call) -> Answer:
     body = call.body
     row = call.row("order", "sales order", call.request.path["id"])
     order = row.doc
-    key = reference(body, "ExternalReference")
-    if key is not None and (existing := call.tx.owner("shipment", key)) is not None:
-        raise duplicate("shipment", "/ExternalReference", existing)
+    documents.refuse_taken(call.tx, "shipment", body)
     if order["OrderStatus"] in ("OnHold", "Cancelled", "Closed"):
         raise invalid_state("Nothing can be shipped", order["OrderStatus"], orders.allowed(order))
     errors = call.errors("Shipment")
-    facts = _check(call, errors, order) if isinstance(body, dict) else {}
-    errors.refuse(**facts)
+    if isinstance(body, dict):
+        _check(call, errors, order)
+    errors.refuse()
     return _record(call, row.extra, order)
 
 
-def _check(call: Call, errors: Errors, order: dict[str, Any]) -> dict[str, Any]:
-    """Lines, location and period; the facts that belong to the refusal."""
+def _check(call: Call, errors: Errors, order: dict[str, Any]) -> None:
+    """Lines, location and period."""
     body = call.body
-    place = body.get("LocationID")
-    if isinstance(place, str) and place and call.tx.get("location", place) is None:
-        errors.add("/LocationID", "UNKNOWN_REFERENCE", f"There is no location {place[:40]}.")
+    documents.named(call.tx, errors, "/LocationID", "location", "location", body.get("LocationID"))
     lines = {line["LineNo"]: line for line in order["LineItems"]}
     sent: Counter[int] = Counter()
     given = body.get("Lines")
@@ -70,12 +67,8 @@ def _check(call: Call, errors: Errors, order: dict[str, Any]) -> dict[str, Any]:
     try:
         day = clock.date_in(clock.parse(body.get("ShippedAt", "")), time_zone(call.tx)).isoformat()
     except (ValueError, TypeError, OverflowError):
-        return {}
-    opens = next_open_date(call.tx, day)
-    if opens == day:
-        return {}
-    errors.add("/ShippedAt", "PERIOD_CLOSED", f"It is dated {day}; the first open day is {opens}.")
-    return {"NextOpenDate": opens} if opens else {}
+        return
+    check_open(call.tx, errors, "/ShippedAt", day)
 
 
 def _record(call: Call, extra: dict[str, Any], order: dict[str, Any]) -> Answer:
@@ -106,6 +99,5 @@ def _record(call: Call, extra: dict[str, Any], order: dict[str, Any]) -> Answer:
         "PostingDate": clock.date_in(clock.parse(body["ShippedAt"]), time_zone(call.tx)).isoformat(),
         **_DEFAULTS, **given, "PostingMode": extra["origin"], "Lines": parcel,
     }  # fmt: skip
-    call.tx.claim("shipment", str(reference(doc, "ExternalReference")), id)
-    save(call.tx, "shipment", id, doc, call.now)
+    documents.keep(call.tx, "shipment", id, doc, call.now)
     return shown(doc, 201, location("shipments", id))

@@ -95,6 +95,17 @@ def put_period(tx: Transaction, contract: Contract, doc: Event, at: int) -> None
     ledger.put_period(tx, doc["Period"], doc["Status"], stamp(at), clock.text(stamp(at)))
 
 
+def correct_shipment(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """{"ShipmentID", and any of Carrier, ServiceLevel, TrackingNumber, TrackingURL}: what was typed wrongly."""
+    row = tx.get("shipment", doc["ShipmentID"])
+    if row is None:
+        raise ValueError(f"there is no shipment {doc['ShipmentID']}")
+    changes = {name: doc[name] for name in ("Carrier", "ServiceLevel", "TrackingNumber", "TrackingURL") if name in doc}
+    full = row.doc | changes
+    _valid(contract, "Shipment", full)
+    save(tx, "shipment", row.id, full, at, row.extra)
+
+
 KINDS: dict[str, Callable[[Transaction, Contract, Event, int], None]] = {
     "item": put_item,
     "quantity": put_quantity,
@@ -102,6 +113,7 @@ KINDS: dict[str, Callable[[Transaction, Contract, Event, int], None]] = {
     "company": put_company,
     "location": put_location,
     "period": put_period,
+    "shipment_correction": correct_shipment,
 }
 
 
