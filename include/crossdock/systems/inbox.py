@@ -97,7 +97,7 @@ class Inbox:
         """The record of that key, from the inbox or from `done/`. Raises RecordRejected (404) where there is none."""
         files = _list(path)
         source, _, name = key.partition("/")
-        likely = [file for file in self._files(files, done=True, source=source, name=name)]
+        likely = list(self._files(files, done=True, source=source, name=name))
         for file in likely or self._files(files, done=True, source=source):
             for record in files.read(file):
                 if files.key(record) == key:

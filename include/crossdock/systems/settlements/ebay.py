@@ -1,0 +1,152 @@
+"""eBay's transaction report (Seller Hub), of one payout: one row a transaction, several amounts in it.
+
+In: bytes. Out: `Statement`. `--` is nothing. The row of type Payout is the summary. An order of several items has a row
+of its own with what was paid, and a row for each item with what it was paid for. British headers differ in spelling.
+Where the amounts have no sign (reports made from the Finances API), the column `Booking entry` gives it.
+Never: a row whose amounts do not add up to its own net amount; a line from the payout itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping.frames import written
+from crossdock.systems.settlements import table, values
+from crossdock.systems.settlements.shape import LINE_TEXT, Refused, Statement
+from crossdock.systems.settlements.sources import Source
+
+_NEEDED = ("transaction creation date", "type", "order number", "net amount", "payout currency", "payout id")
+# what a row may hold, in the order in which lines are numbered; the first three are the order's own money
+MONEY = ("item subtotal", "shipping and handling", "seller collected tax")
+FEES = (
+    "final value fee - fixed", "final value fee - variable", "regulatory operating fee",
+    "very high item not as described fee", "below standard performance fee", "international fee", "charity donation",
+    "deposit processing fee",
+)  # fmt: skip
+_SAME = {
+    "postage and packaging": "shipping and handling",
+    "postage & packaging": "shipping and handling",
+    "delivery and handling": "shipping and handling",
+    "shipping & handling": "shipping and handling",
+    "very high 'item not as described' fee": "very high item not as described fee",
+    "fixed final value fee": "final value fee - fixed",
+    "variable final value fee": "final value fee - variable",
+    "custom label (sku)": "custom label",
+    "date of transaction creation": "transaction creation date",
+}
+PAYOUT = "payout"
+
+
+def read(data: bytes, source: Source) -> Statement:
+    """One line for each amount of each transaction that the payout contains."""
+    rows = _rows(data)
+    is_payout = rows["type"].str.lower().eq(PAYOUT).to_numpy()
+    number = table.single(rows["payout id"], "several_settlements", "payouts")
+    if not number or is_payout.sum() != 1:
+        raise Refused(
+            "no_total",
+            f"The file has {int(is_payout.sum())} rows of type Payout; it needs one to prove itself whole.",
+            "Download the transaction report of one payout, with the payout itself among its types.",
+        )
+    parts = [name for name in (*MONEY, *FEES) if name in rows]
+    net, *amounts = values.amounts(rows["net amount"], *(rows[name] for name in parts))
+    net, amounts = _signed(rows, parts, net, amounts)
+    group = _transactions(rows)
+    of_payout = (rows["payout id"] != "").groupby(group).transform("any").to_numpy() & ~is_payout
+    lines = _lines(rows, parts, net, amounts, group, of_payout, source)
+    paid_on = (
+        table.column(rows, "payout date")[is_payout].iloc[0] or rows["transaction creation date"][is_payout].iloc[0]
+    )
+    deposit = values.moment(paid_on, source.zone, day_first=source.day_first)
+    lines["PostedAt"] = lines["PostedAt"].mask(lines["PostedAt"] == "", deposit)
+    currency = table.single(rows["payout currency"], "two_currencies", "currencies")
+    table.single(
+        pd.concat([table.column(rows, "transaction currency")[of_payout], pd.Series([currency])]),
+        "two_currencies",
+        "currencies",
+    )
+    return Statement(number, "", "", deposit, currency, abs(int(net[is_payout][0])), lines)
+
+
+def _rows(data: bytes) -> pd.DataFrame:
+    rows = table.read(data, ",", _NEEDED, quotes=True, same=_SAME)
+    text = [name for name in rows.columns if name != "_row"]
+    rows[text] = rows[text].mask(rows[text].isin(["--", "-", "\u2013\u2013", "\u2013", "\u2014"]), "")
+    values.undamaged(rows["order number"], rows["payout id"])
+    return rows[(rows["type"] != "").to_numpy()].reset_index(drop=True)
+
+
+def _signed(
+    rows: pd.DataFrame, parts: list[str], net: np.ndarray, amounts: list[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The amounts with their signs. By booking entry, a credit is for us and its fees are not."""
+    entry = table.column(rows, "booking entry").str.upper()
+    if not (entry != "").any():
+        return net, amounts
+    sign = np.where(entry == "DEBIT", -1, 1)
+    return np.where(entry == "", net, sign * np.abs(net)), [
+        np.where(entry == "", one, (sign if name in MONEY else -sign) * np.abs(one))
+        for name, one in zip(parts, amounts, strict=True)
+    ]
+
+
+def _transactions(rows: pd.DataFrame) -> np.ndarray:
+    """Number of the transaction of each row: a row without a net amount belongs to the one above of the same order."""
+    alone = (rows["net amount"] != "") | (rows["order number"] == "")
+    again = rows[["type", "order number"]].ne(rows[["type", "order number"]].shift()).any(axis=1)
+    return np.cumsum((alone | again).to_numpy())
+
+
+def _lines(
+    rows: pd.DataFrame,
+    parts: list[str],
+    net: np.ndarray,
+    amounts: list[np.ndarray],
+    group: np.ndarray,
+    wanted: np.ndarray,
+    source: Source,
+) -> pd.DataFrame:
+    """One line per amount; a transaction without parts is one line of its net amount."""
+    given = np.array([(rows[name] != "").to_numpy() for name in parts]).T
+    money = np.array(amounts).T
+    size = np.bincount(group)[group]
+    top = (rows["net amount"] != "").to_numpy()
+    # Of an order of several items, the rows of the items tell what its own row only sums up.
+    of_items = pd.DataFrame(given & ~top[:, None]).groupby(group).transform("any").to_numpy()
+    counted = given & ~(top[:, None] & (size > 1)[:, None] & of_items)
+    whole = pd.Series(np.where(counted, money, 0).sum(axis=1)).groupby(group).transform("sum").to_numpy()
+    paid = pd.Series(np.where(top, net, 0)).groupby(group).transform("sum").to_numpy()
+    has_parts = pd.Series(counted.any(axis=1)).groupby(group).transform("any").to_numpy()
+    off = np.flatnonzero(wanted & has_parts & (whole != paid))
+    if len(off):
+        row, order = int(rows["_row"].iloc[off[0]]), rows["order number"].iloc[off[0]]
+        raise Refused(
+            "row_does_not_add_up",
+            f"Row {row} (order {order or 'none'}): its amounts add up to {written(int(whole[off[0]]))}, but its net "
+            f"amount is {written(int(paid[off[0]]))}.",
+            "If eBay has added a column of fees, tell an engineer; otherwise fetch the file again.",
+            str(row),
+        )
+    posted = values.moments(rows["transaction creation date"], source.zone, day_first=source.day_first)
+    common = pd.DataFrame(
+        {
+            "LineNo": rows["_row"].astype("str"),
+            "TransactionType": rows["type"],
+            "OrderRef": rows["order number"],
+            "MerchantOrderRef": table.column(rows, "legacy order id"),
+            "SKU": table.column(rows, "custom label"),
+            "PostedAt": posted,
+        }
+    )
+    description = table.column(rows, "description")
+    made = []
+    for at, name in enumerate(parts):
+        own = counted[:, at] & wanted
+        number = common["LineNo"] + f".{(*MONEY, *FEES).index(name) + 1}"
+        part = common.assign(LineNo=number, AmountType=name, AmountDescription="", Amount=money[:, at])
+        made.append(part[own])
+    rest = common.assign(AmountType="net amount", AmountDescription=description, Amount=net)
+    made.append(rest[wanted & ~has_parts & top])
+    lines = pd.concat(made).sort_index(kind="stable").reset_index(drop=True)
+    return lines[[*LINE_TEXT, "Amount"]]

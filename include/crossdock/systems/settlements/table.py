@@ -1,0 +1,144 @@
+"""A settlement file as a table of text: encoding, delimiter, header, rows.
+
+In: bytes. Out: a frame of text columns by normalised header name, blanks trimmed, "" where a cell is empty; `_row` is
+the number of the row in the file. Never: a type guessed; a row that lacks a column taken as whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from crossdock.mapping.suggest import nearest
+from crossdock.systems.settlements.shape import AGAIN, Refused
+
+PREAMBLE = 30  # lines above the header, at most
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+def text_of(data: bytes) -> str:
+    """The file as text: UTF-16 or UTF-8 by its mark, UTF-8 where it is valid, otherwise Windows' western encoding."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        try:
+            return data.decode("cp1252")
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+
+
+def name_of(header: str) -> str:
+    """A header cell in the one spelling that readers use: lower case, plain hyphens, single blanks, no quotes."""
+    plain = re.sub(r"[\u2010-\u2015\u2212]", "-", header).replace('"', "").replace("\u201c", "").replace("\u201d", "")
+    return " ".join(plain.replace("\u00a0", " ").split()).lower()
+
+
+def read(data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool, same: dict[str, str]) -> pd.DataFrame:
+    """The table whose header holds every column of `needed`; `same`: other spellings of a column.
+
+    Raises Refused for a file without that header, and for a row with too few or too many cells.
+    """
+    if not data.strip():
+        raise Refused("empty_file", "The file is empty.", AGAIN)
+    if b"\0" in data[:4096] and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        raise Refused(
+            "unreadable_file", "The file is no text; it may be packed.", "Unpack it and put the text into the inbox."
+        )
+    text = text_of(data)
+    names, first, body = _header(text, delimiter, needed, quotes, same)
+    whole = text.endswith(("\n", "\r"))
+    broken: list[tuple[int | None, int, int]] = []
+
+    def note(row: pa.csv.InvalidRow) -> str:
+        broken.append((row.number, row.expected_columns, row.actual_columns))
+        return "skip"
+
+    table = pa.table({name: pa.array([], pa.string()) for name in names})
+    if body.strip():
+        table = pa.csv.read_csv(
+            io.BytesIO(body.encode("utf-8", "replace")),
+            pa.csv.ReadOptions(column_names=names, use_threads=False, block_size=8 << 20),
+            pa.csv.ParseOptions(
+                delimiter=delimiter,
+                quote_char='"' if quotes else False,
+                double_quote=quotes,
+                newlines_in_values=quotes,
+                invalid_row_handler=note,
+            ),
+            pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    if broken:
+        number, expected, actual = broken[0]
+        if actual < expected and len(broken) == 1 and not whole:
+            raise Refused(
+                "half_written", f"The last row has {actual} of {expected} cells: the file ends in the middle.", AGAIN
+            )
+        where = f"Row {first + number - 1}" if number else "A row"
+        raise Refused("broken_row", f"{where} has {actual} cells; the header has {expected}.", AGAIN)
+    frame = pd.DataFrame(
+        {name: pd.Series(pd.array(pc.utf8_trim_whitespace(table[name]), dtype="str")) for name in names}
+    )
+    frame.insert(0, "_row", range(first, first + len(frame)))
+    return frame
+
+
+def column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """The column, or one of nothing: a file leaves out columns that it does not use."""
+    return frame[name] if name in frame else pd.Series("", index=frame.index, dtype="str")
+
+
+def single(values: pd.Series, rule: str, what: str) -> str:
+    """The one value other than "" that a column holds, "" if none. Raises Refused where there are several."""
+    found = [text for text in pd.unique(values) if text]
+    if len(found) > 1:
+        raise Refused(
+            rule,
+            f"The file holds several {what}: {', '.join(found[:5])}.",
+            "Fetch one file for each settlement; nothing of this one was booked.",
+            found[1],
+        )
+    return found[0] if found else ""
+
+
+def _header(
+    text: str, delimiter: str, needed: tuple[str, ...], quotes: bool, same: dict[str, str]
+) -> tuple[list[str], int, str]:
+    """The header's names, the number of the row below it, and the text from there on."""
+    best: list[str] = []
+    at = 0
+    for number in range(1, PREAMBLE + 1):
+        end = _LINE_END.search(text, at)
+        cells = _cells(text[at : end.start() if end else len(text)], delimiter, quotes)
+        names = [same.get(name, name) for name in map(name_of, cells)]
+        if set(needed) <= set(names):
+            twice = sorted({name for name in names if name and names.count(name) > 1})
+            if twice:
+                raise Refused("unknown_header", f"The header names {', '.join(twice)} twice.", AGAIN, twice[0])
+            return [name or f"_{n}" for n, name in enumerate(names)], number + 1, text[end.end() :] if end else ""
+        if len(set(needed) & set(names)) > len(set(needed) & set(best)) or len(names) > 1 >= len(best):
+            best = names
+        if end is None:
+            break
+        at = end.end()
+    missing = [name for name in needed if name not in best]
+    near = nearest(missing[0], best)
+    raise Refused(
+        "unknown_header",
+        f"No header of this format: {', '.join(missing)} is missing." + (f' There is "{near}".' if near else ""),
+        "Check that the right file is in the right folder; if the marketplace has renamed a column, tell an engineer.",
+        missing[0],
+    )
+
+
+def _cells(line: str, delimiter: str, quotes: bool) -> list[str]:
+    if not quotes:
+        return line.split(delimiter)
+    return next(csv.reader([line], delimiter=delimiter), [])

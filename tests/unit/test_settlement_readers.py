@@ -1,0 +1,469 @@
+"""Settlement files, read as marketplaces write them: every trap seen in real files has a small one here."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from crossdock.mapping import contracts
+from crossdock.systems import settlements
+from crossdock.systems.inbox import DONE, File, Inbox
+from crossdock.systems.settlements import shape, sources, values
+
+NOW = datetime(2011, 1, 20, 6, tzinfo=UTC)
+US = sources.Source("amazon_us", "Amazon US", "amazon_v2", "USD", "America/Los_Angeles", periods="joined")
+DE = sources.Source("amazon_de", "Amazon DE", "amazon_v2", "EUR", "Europe/Berlin", periods="joined", day_first=True)
+CA = sources.Source("amazon_ca", "Amazon CA", "amazon_v1", "CAD", "America/Toronto", periods="joined")
+EBAY = sources.Source("ebay_uk", "eBay UK", "ebay", "GBP", "Europe/London", periods="none", day_first=True)
+WALMART = sources.Source("walmart", "Walmart", "walmart", "USD", "America/New_York", periods="next_day")
+EVERY = {source.name: source for source in (US, DE, CA, EBAY, WALMART)}
+
+
+def columns(names: str) -> list[str]:
+    return names.split()
+
+
+V2 = columns(
+    "settlement-id settlement-start-date settlement-end-date deposit-date total-amount currency transaction-type "
+    "order-id merchant-order-id adjustment-id shipment-id marketplace-name amount-type amount-description amount "
+    "fulfillment-id posted-date posted-date-time order-item-code merchant-order-item-id "
+    "merchant-adjustment-item-id sku quantity-purchased promotion-id"
+)
+V1 = columns(
+    "settlement-id settlement-start-date settlement-end-date deposit-date total-amount currency transaction-type "
+    "order-id merchant-order-id adjustment-id shipment-id marketplace-name shipment-fee-type shipment-fee-amount "
+    "order-fee-type order-fee-amount fulfillment-id posted-date order-item-code merchant-order-item-id "
+    "merchant-adjustment-item-id sku quantity-purchased price-type price-amount item-related-fee-type "
+    "item-related-fee-amount misc-fee-amount other-fee-amount other-fee-reason-description promotion-id "
+    "promotion-type promotion-amount direct-payment-type direct-payment-amount other-amount"
+)
+EBAY_HEADER = [
+    "Transaction creation date", "Type", "Order number", "Legacy order ID", "Buyer username", "Net amount",
+    "Payout currency", "Payout date", "Payout ID", "Custom label", "Item subtotal", "Shipping and handling",
+    "Seller collected tax", "eBay collected tax", "Final Value Fee - fixed", "Final Value Fee - variable",
+    "Regulatory operating fee", 'Very high "item not as described" fee', "International fee", "Transaction currency",
+    "Description",
+]  # fmt: skip
+WALMART_HEADER = [
+    "Period Start Date", "Period End Date", "Total Payable", "Currency", "Transaction Key",
+    "Transaction Posted Timestamp", "Transaction Type", "Transaction Description", "Customer Order #",
+    "Customer Order line #", "Purchase Order #", "Purchase Order line #", "Amount", "Amount Type", "Ship Qty",
+    "Commission Rate", "Partner Item Id",
+]  # fmt: skip
+ORDER = "526-7898033-5401206"
+HEAD = {
+    "settlement-id": "11774871501", "settlement-start-date": "2011-01-03 08:00:00 UTC",
+    "settlement-end-date": "2011-01-17 08:00:00 UTC", "deposit-date": "2011-01-19 08:00:00 UTC",
+    "total-amount": "83.30", "currency": "USD",
+}  # fmt: skip
+
+
+def tsv(header: list[str], *rows: dict[str, str], end: str = "\n", drop: tuple[str, ...] = ()) -> bytes:
+    kept = [name for name in header if name not in drop]
+    lines = ["\t".join(kept), *("\t".join(row.get(name, "") for name in kept) for row in rows)]
+    return (end.join(lines) + end).encode()
+
+
+def csv(header: list[str], *rows: dict[str, str], before: str = "", rest: str = "--") -> bytes:
+    def cell(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"'
+
+    lines = [",".join(map(cell, header)), *(",".join(cell(row.get(n, rest)) for n in header) for row in rows)]
+    return (before + "\n".join(lines) + "\n").encode()
+
+
+def row(transaction: str, kind: str, description: str, amount: str, **more: str) -> dict[str, str]:
+    named = {name.replace("_", "-"): value for name, value in more.items()}
+    return {
+        "settlement-id": HEAD["settlement-id"], "transaction-type": transaction, "order-id": ORDER,
+        "amount-type": kind, "amount-description": description, "amount": amount,
+        "posted-date": "2011-01-05", "posted-date-time": "2011-01-05 14:25:18 UTC",
+    } | named  # fmt: skip
+
+
+# the worked example: two lamps, shipping, a discount, tax that the marketplace remits, commission
+SALE = (
+    row("Order", "ItemPrice", "Principal", "50.00", sku="LAMP"),
+    row("Order", "ItemPrice", "Principal", "50.00", sku="LAMP"),
+    row("Order", "ItemPrice", "Shipping", "8.00", sku="LAMP"),
+    row("Order", "Promotion", "Principal", "-10.00", sku="LAMP"),
+    row("Order", "ItemPrice", "Tax", "7.35", sku="LAMP"),
+    row("Order", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "-7.35", sku="LAMP"),
+    row("Order", "ItemFees", "Commission", "-14.70", sku="LAMP"),
+)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "load", lambda: EVERY)
+    monkeypatch.setattr(sources, "of", EVERY.__getitem__)
+
+
+def read(source: sources.Source, data: bytes) -> dict:
+    (record,) = settlements.read(File(source.name, "file.txt", data, NOW))
+    found = msgspec.json.decode(record)
+    assert contracts.refusals("books", "Settlement", found) == []
+    return found | {"bytes": record}
+
+
+def amounts(settlement: dict) -> list[Decimal]:
+    read_again = msgspec.json.decode(settlement["bytes"], type=settlements.Settlement)
+    return [line.Amount for line in read_again.Lines]
+
+
+def refused(source: sources.Source, data: bytes) -> str:
+    settlement = read(source, data)
+    assert settlement["RefusedSays"]
+    assert settlement["RefusedDo"]
+    assert "Lines" not in settlement
+    return settlement["RefusedFor"]
+
+
+# ---- Amazon V2 -----------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_row_is_no_line_and_identical_rows_are_two_lines():
+    found = read(US, tsv(V2, HEAD, *SALE))
+    assert sum(amounts(found)) == Decimal("83.30")
+    assert found["TotalAmount"] == 83.3
+    assert len(found["Lines"]) == 7
+    assert [line["LineNo"] for line in found["Lines"]] == ["3", "4", "5", "6", "7", "8", "9"]
+    assert (found["StartDate"], found["EndDate"]) == ("2011-01-03T08:00:00Z", "2011-01-17T08:00:00Z")
+    assert found["DepositDate"] == "2011-01-19T08:00:00Z"
+    assert found["Lines"][0]["PostedAt"] == "2011-01-05T14:25:18Z"
+    assert found["Lines"][0]["OrderRef"] == ORDER
+
+
+def test_a_file_that_repeats_its_total_on_every_row_has_no_summary_and_loses_no_line():
+    found = read(US, tsv(V2, *(HEAD | line for line in SALE)))
+    assert sum(amounts(found)) == Decimal("83.30")
+
+
+def test_columns_that_a_settlement_does_not_use_may_be_absent_and_stand_in_any_order():
+    found = read(US, tsv(V2[::-1], HEAD, *SALE, drop=("promotion-id", "adjustment-id", "merchant-order-id")))
+    assert sum(amounts(found)) == Decimal("83.30")
+
+
+def test_the_same_description_under_two_amount_types_stays_apart():
+    found = read(US, tsv(V2, HEAD | {"total-amount": "0.00"}, row("Order", "ItemPrice", "Shipping", "4.99"),
+                         row("Order", "Promotion", "Shipping", "-4.99")))  # fmt: skip
+    assert [(line["AmountType"], line["AmountDescription"]) for line in found["Lines"]] == [
+        ("ItemPrice", "Shipping"),
+        ("Promotion", "Shipping"),
+    ]
+
+
+def test_a_shipment_to_the_warehouse_in_place_of_an_order_number_is_no_order():
+    fees = (row("other-transaction", "FBAFees", "InboundTransportation", "-5.00", order_id="FBA15DLQNXRJ"),
+            row("other-transaction", "other-transaction", "Reversal", "5.00", order_id=""))  # fmt: skip
+    found = read(US, tsv(V2, HEAD | {"total-amount": "0"}, *fees))
+    assert all("OrderRef" not in line for line in found["Lines"])
+
+
+def test_blanks_around_numbers_and_quotes_in_a_sku_do_no_harm():
+    found = read(US, tsv(V2, HEAD | {"total-amount": " 12.50  "},
+                         row("Order", "ItemPrice", "Principal", "  12.50 ", sku='5" LAMP')))  # fmt: skip
+    assert amounts(found) == [Decimal("12.50")]
+    assert found["Lines"][0]["SKU"] == '5" LAMP'
+
+
+def test_decimal_commas_and_german_dates_are_read():
+    head = HEAD | {
+        "total-amount": "1.234,56", "currency": "EUR", "settlement-start-date": "03.01.2011 00:00:00 UTC",
+        "settlement-end-date": "17.01.2011 00:00:00 UTC", "deposit-date": "19.01.2011 00:00:00 UTC",
+    }  # fmt: skip
+    sale = row("Order", "ItemPrice", "Principal", "1.500,00", posted_date="05.01.2011", posted_date_time="")
+    fee = row("Order", "ItemFees", "Commission", "-265,44", posted_date_time="05.01.2011 23:30:00 UTC")
+    found = read(DE, tsv(V2, head, sale, fee))
+    assert amounts(found) == [Decimal("1500.00"), Decimal("-265.44")]
+    assert found["StartDate"] == "2011-01-03T00:00:00Z"
+    assert [line["PostedAt"] for line in found["Lines"]] == ["2011-01-05T11:00:00Z", "2011-01-05T23:30:00Z"]
+
+
+def test_a_file_that_writes_decimals_in_two_ways_is_refused():
+    lines = (row("Order", "ItemPrice", "Principal", "12,50"), row("Order", "ItemPrice", "Tax", "70.80"))
+    assert refused(DE, tsv(V2, HEAD | {"currency": "EUR", "total-amount": "83,30"}, *lines)) == "mixed_decimals"
+
+
+def test_order_numbers_that_a_spreadsheet_has_rounded_refuse_the_file():
+    lines = (row("Order", "ItemPrice", "Principal", "83.30", order_id="5.26789E+16"),)
+    assert refused(US, tsv(V2, HEAD, *lines)) == "damaged_number"
+
+
+def test_a_line_without_a_date_was_posted_when_the_settlement_ended():
+    lines = (row("ServiceFee", "Cost of Advertising", "TransactionTotalAmount", "83.30", order_id="",
+                 posted_date="", posted_date_time=""),)  # fmt: skip
+    assert read(US, tsv(V2, HEAD, *lines))["Lines"][0]["PostedAt"] == "2011-01-17T08:00:00Z"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "latin-1", "utf-16"])
+def test_the_encoding_is_found_out(encoding: str):
+    sale = row("Order", "ItemPrice", "Principal", "83.30", sku="CAFÉ-Ü")
+    data = tsv(V2, HEAD, sale, end="\r\n").decode().encode(encoding)
+    assert read(US, data)["Lines"][0]["SKU"] == "CAFÉ-Ü"
+
+
+@pytest.mark.parametrize(
+    ("rule", "data"),
+    [
+        ("empty_file", b"  \n"),
+        ("unreadable_file", b"PK\x03\x04\x00\x00settlement"),
+        ("unknown_header", b"date/time,settlement id,type,order id\n1,2,3,4\n"),
+        ("unknown_header", tsv([*V2, "amount"], HEAD)),
+        ("no_total", tsv(V2, *SALE)),
+        ("several_totals", tsv(V2, HEAD, HEAD | {"total-amount": "1.00"}, *SALE)),
+        ("several_settlements", tsv(V2, HEAD, SALE[0] | {"settlement-id": "11774871502"})),
+        ("two_currencies", tsv(V2, HEAD, SALE[0] | {"currency": "CAD"})),
+        ("wrong_currency", tsv(V2, HEAD | {"currency": "CAD"}, *SALE)),
+        ("unreadable_amount", tsv(V2, HEAD, row("Order", "ItemPrice", "Principal", "12.x"))),
+        ("unreadable_date", tsv(V2, HEAD, row("Order", "ItemPrice", "Principal", "1", posted_date_time="31.31.2011"))),
+        ("broken_row", tsv(V2, HEAD) + b"11774871501\tone cell too few\n" + tsv(V2, SALE[0]).split(b"\n")[1] + b"\n"),
+        ("half_written", tsv(V2, HEAD, *SALE)[:-30]),
+        ("half_written", tsv(V2, HEAD, *SALE).rpartition(b"\t-14.70")[0]),
+        ("half_written", tsv(V2, HEAD, *SALE[:-1]).rstrip(b"\n")),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_is_refused_whole_by_name(rule: str, data: bytes):
+    assert refused(US, data) == rule
+
+
+def test_a_hundred_thousand_rows_are_read_in_about_a_second():
+    lines = "\n".join(
+        f"11774871501\t\t\t\t\t\tOrder\t{n % 999:03}-{n:07}-0000001\t\t\t\tAmazon.com\tItemPrice\tPrincipal\t"
+        f"{n % 20_000 / 100:.2f}\tMFN\t2011-01-05\t2011-01-{n % 20 + 1:02} {n % 24:02}:{n % 60:02}:18 UTC\t{n}\t\t\t"
+        f"SKU-{n % 500}\t1\t"
+        for n in range(100_000)
+    )
+    total = sum(n % 20_000 for n in range(100_000)) / 100
+    data = tsv(V2, HEAD | {"total-amount": f"{total:.2f}"}) + lines.encode() + b"\n"
+    started = time.process_time()
+    (record,) = settlements.read(File("amazon_us", "large.txt", data, NOW))
+    assert time.process_time() - started < 4  # twice what a slow machine needs
+    assert record.count(b'"LineNo"') == 100_000
+
+
+# ---- Amazon V1 -----------------------------------------------------------------------------------------------------
+
+
+def test_every_amount_of_a_v1_row_is_a_line_and_a_row_of_a_quantity_is_none():
+    base = {"settlement-id": "23874397121", "posted-date": "2025-06-05T14:25:18+00:00"}
+    data = tsv(
+        V1,
+        base | HEAD | {"settlement-id": "23874397121", "total-amount": "-15.70", "currency": "CAD", "posted-date": ""},
+        base | {"transaction-type": "Order", "order-id": ORDER, "quantity-purchased": "1", "sku": "LAMP"},
+        base | {"transaction-type": "Order", "order-id": ORDER, "price-type": "Principal", "price-amount": "35.00 "},
+        base
+        | {
+            "transaction-type": "ServiceFee", "item-related-fee-type": "Cost of Advertising",
+            "item-related-fee-amount": "-44.86", "other-fee-reason-description": "TaxAmount",
+            "other-fee-amount": "-5.83",
+        },
+        base | {"transaction-type": "Micro Deposit", "other-amount": "-0.01"},
+        drop=("promotion-id", "promotion-type", "promotion-amount"),
+    )  # fmt: skip
+    found = read(CA, data)
+    assert amounts(found) == [Decimal("35.00"), Decimal("-44.86"), Decimal("-5.83"), Decimal("-0.01")]
+    assert [line["LineNo"] for line in found["Lines"]] == ["4.3", "5.4", "5.6", "6.9"]
+    assert [line.get("AmountDescription") for line in found["Lines"]] == [
+        "Principal", "Cost of Advertising", "TaxAmount", None,
+    ]  # fmt: skip
+
+
+# ---- eBay ----------------------------------------------------------------------------------------------------------
+
+PAYOUT = {"Type": "Payout", "Net amount": "-104.30", "Payout currency": "GBP", "Payout ID": "6143",
+          "Payout date": "Jan 8, 2011", "Transaction creation date": "8 Jan 2011"}  # fmt: skip
+
+
+def sold(**more: str) -> dict[str, str]:
+    return {
+        "Transaction creation date": "Jan 5, 2011", "Type": "Order", "Order number": "85-15069-54005",
+        "Payout currency": "GBP", "Payout ID": "6143", "Transaction currency": "GBP",
+    } | {name.replace("_", " "): value for name, value in more.items()}  # fmt: skip
+
+
+WHOLE = sold(**{
+    "Net amount": "88.30", "Custom label": "LAMP", "Item subtotal": "90.00", "Shipping and handling": "8.00",
+    "eBay collected tax": "7.35", "Final Value Fee - fixed": "-0.30", "Final Value Fee - variable": "-9.10",
+    "Regulatory operating fee": "-0.30",
+})  # fmt: skip
+LABEL = sold(**{"Type": "Shipping label", "Net amount": "-4.00", "Description": "Royal Mail"})
+SEVERAL = (
+    sold(**{"Order number": "2", "Net amount": "20.00", "Item subtotal": "25.00", "Shipping and handling": "--"}),
+    sold(**{"Order number": "2", "Custom label": "A", "Item subtotal": "10.00", "Final Value Fee - variable": "-2.00"}),
+    sold(**{"Order number": "2", "Custom label": "B", "Item subtotal": "15.00", "Final Value Fee - variable": "-3.00"}),
+)
+
+
+def test_ebay_rows_become_their_parts_and_two_hyphens_are_nothing():
+    found = read(EBAY, csv(EBAY_HEADER, PAYOUT, WHOLE, LABEL, *SEVERAL))
+    assert sum(amounts(found)) == Decimal("104.30")
+    assert found["SettlementID"] == "6143"
+    assert "StartDate" not in found
+    parts = [(one["TransactionType"], one["AmountType"], one.get("SKU")) for one in found["Lines"]]
+    assert parts == [
+        ("Order", "item subtotal", "LAMP"), ("Order", "shipping and handling", "LAMP"),
+        ("Order", "final value fee - fixed", "LAMP"), ("Order", "final value fee - variable", "LAMP"),
+        ("Order", "regulatory operating fee", "LAMP"), ("Shipping label", "net amount", None),
+        ("Order", "item subtotal", "A"), ("Order", "final value fee - variable", "A"),
+        ("Order", "item subtotal", "B"), ("Order", "final value fee - variable", "B"),
+    ]  # fmt: skip
+    assert found["Lines"][0]["PostedAt"] == "2011-01-05T12:00:00Z"
+
+
+def test_british_headers_and_lines_above_the_header_are_understood():
+    british = {
+        "Shipping and handling": "Postage and packaging", "Final Value Fee - fixed": "Final value fee – fixed",
+        "Final Value Fee - variable": "Final Value Fee – variable",
+        "Regulatory operating fee": "Regulatory Operating Fee",
+    }  # fmt: skip
+    header = [british.get(name, name) for name in EBAY_HEADER]
+    rows = [{british.get(name, name): value for name, value in one.items()} for one in (PAYOUT, WHOLE, LABEL, *SEVERAL)]
+    found = read(EBAY, csv(header, *rows, before='"Transaction report"\n\n"Seller","lampshop"\n'))
+    assert sum(amounts(found)) == Decimal("104.30")
+
+
+def test_unsigned_amounts_take_their_sign_from_the_booking_entry():
+    header = [*EBAY_HEADER, "Booking entry"]
+    credit = {name: value.lstrip("-") for name, value in WHOLE.items()} | {"Booking entry": "CREDIT"}
+    back = sold(**{"Type": "Refund", "Net amount": "9.00", "Item subtotal": "10.00",
+                   "Final Value Fee - variable": "1.00", "Booking entry": "DEBIT"})  # fmt: skip
+    payout = PAYOUT | {"Net amount": "79.30", "Booking entry": "DEBIT"}
+    found = read(EBAY, csv(header, payout, credit, back))
+    assert sum(amounts(found)) == Decimal("79.30")
+    assert amounts(found)[-2:] == [Decimal("-10.00"), Decimal("1.00")]
+
+
+def test_money_that_ebay_still_holds_is_left_to_the_payout_that_brings_it():
+    held = sold(**{"Order number": "9", "Net amount": "50.00", "Item subtotal": "50.00", "Payout ID": "--"})
+    assert sum(amounts(read(EBAY, csv(EBAY_HEADER, PAYOUT, WHOLE, LABEL, held, *SEVERAL)))) == Decimal("104.30")
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        ("no_total", (WHOLE, LABEL)),
+        ("several_settlements", (PAYOUT, WHOLE, LABEL | {"Payout ID": "6144"})),
+        ("two_currencies", (PAYOUT, WHOLE | {"Transaction currency": "USD"})),
+        ("row_does_not_add_up", (PAYOUT, WHOLE | {"Net amount": "88.40"})),
+    ],
+)
+def test_an_ebay_report_that_does_not_prove_itself_is_refused(rule: str, rows: tuple):
+    assert refused(EBAY, csv(EBAY_HEADER, *rows)) == rule
+
+
+# ---- Walmart -------------------------------------------------------------------------------------------------------
+
+
+def test_walmarts_summary_gives_period_and_total_and_is_no_line():
+    summary = {"Period Start Date": "12/11/2025", "Period End Date": "12/24/2025", "Total Payable": "85.00",
+               "Currency": "USD", "Transaction Type": "PaymentSummary"}  # fmt: skip
+    sale = {"Transaction Type": "Sale", "Transaction Description": "Purchase", "Customer Order #": "200012345678901",
+            "Purchase Order #": "108912345678901", "Currency": "USD", "Amount": "100.00",
+            "Amount Type": "Product Price",
+            "Transaction Posted Timestamp": "12/12/2025 23:30:00", "Partner Item Id": "LAMP"}  # fmt: skip
+    fee = sale | {"Amount": "-15.00", "Amount Type": "Commission on Product"}
+    data = csv(WALMART_HEADER, summary, sale, fee, rest="")
+    found = read(WALMART, data)
+    assert amounts(found) == [Decimal("100.00"), Decimal("-15.00")]
+    assert found["SettlementID"] == "20251211-20251224"
+    assert (found["StartDate"], found["EndDate"]) == ("2025-12-11T05:00:00Z", "2025-12-25T05:00:00Z")
+    line = found["Lines"][0]
+    assert (line["OrderRef"], line["MerchantOrderRef"], line["SKU"]) == ("200012345678901", "108912345678901", "LAMP")
+    assert line["PostedAt"] == "2025-12-13T04:30:00Z"
+    damaged = sale | {"Customer Order #": "1.19111E+14"}
+    assert refused(WALMART, csv(WALMART_HEADER, summary, damaged, rest="")) == "damaged_number"
+    assert refused(WALMART, csv(WALMART_HEADER, sale, fee, rest="")) == "no_total"
+
+
+# ---- dates ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("May 1, 2023 12:00:16 AM PDT", "2023-05-01T07:00:16Z"),
+        ("1 mai 2023 00:00:16 CEST", "2023-04-30T22:00:16Z"),
+        ("01.05.2023 00:00:16 UTC", "2023-05-01T00:00:16Z"),
+        ("2023-05-01T00:00:16+02:00", "2023-04-30T22:00:16Z"),
+        ("2023-05-01T00:00:16.5893215Z", "2023-05-01T00:00:16.589321Z"),
+        ("05/01/2023", "2023-05-01T19:00:00Z"),
+        ("Dec 31, 2022 11:59:59 PM GMT+09:00", "2022-12-31T14:59:59Z"),
+    ],
+)
+def test_localised_dates_and_zones_are_read_as_moments(text: str, moment: str):
+    assert values.moment(text, "America/Los_Angeles") == moment
+
+
+def test_a_slash_date_follows_the_source_and_an_impossible_one_is_refused():
+    assert values.moment("03/04/2011", "UTC", day_first=True) == "2011-04-03T12:00:00Z"
+    assert values.moment("03/04/2011", "UTC") == "2011-03-04T12:00:00Z"
+    with pytest.raises(shape.Refused):
+        values.moment("13/14/2011", "UTC")
+
+
+# ---- the inbox -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inbox(tmp_path) -> Inbox:
+    folder = tmp_path / "settlements" / "amazon_us"
+    folder.mkdir(parents=True)
+    EVERY["amazon_us"] = sources.Source(**{**US.__dict__, "folder": "settlements/amazon_us"})
+    return Inbox(tmp_path)
+
+
+def names(inbox: Inbox, **window: datetime) -> list[str]:
+    return [msgspec.json.decode(one)["File"] for page in inbox.pages("settlements", **window) for one in page.records]
+
+
+def test_the_inbox_gives_what_is_finished_and_keeps_what_was_taken(inbox: Inbox):
+    folder = inbox.root / "settlements" / "amazon_us"
+    for name in ("a.txt", "b.txt.part", "c.tmp", ".hidden"):
+        (folder / name).write_bytes(tsv(V2, HEAD, *SALE))
+    (folder / "growing.txt").write_bytes(tsv(V2, HEAD, *SALE)[:-9])
+    assert names(inbox) == ["a.txt"]
+    os.utime(folder / "growing.txt", (1, 1))
+    assert names(inbox) == ["a.txt", "growing.txt"]  # nobody writes to it any more
+    inbox.finish("settlements", "amazon_us", "a.txt")
+    inbox.finish("settlements", "amazon_us", "a.txt")
+    assert names(inbox) == ["growing.txt"]
+    assert (folder / DONE / "a.txt").exists()
+    assert msgspec.json.decode(inbox.record("settlements", "amazon_us/a.txt"))["File"] == "a.txt"
+
+
+def test_another_file_of_the_same_name_does_not_replace_the_first_in_done(inbox: Inbox):
+    folder = inbox.root / "settlements" / "amazon_us"
+    for content in (b"first\n", b"second\n"):
+        (folder / "a.txt").write_bytes(content)
+        inbox.finish("settlements", "amazon_us", "a.txt")
+    assert sorted(path.read_bytes() for path in (folder / DONE).iterdir()) == [b"first\n", b"second\n"]
+
+
+def test_a_backfill_takes_the_settlements_that_ended_in_its_window_also_those_that_are_done(inbox: Inbox):
+    folder = inbox.root / "settlements" / "amazon_us"
+    (folder / "a.txt").write_bytes(tsv(V2, HEAD, *SALE))
+    inbox.finish("settlements", "amazon_us", "a.txt")
+    january = {"since": datetime(2011, 1, 1, tzinfo=UTC), "before": datetime(2011, 2, 1, tzinfo=UTC)}
+    assert names(inbox, **january) == ["a.txt"]
+    assert names(inbox, since=january["before"], before=datetime(2011, 3, 1, tzinfo=UTC)) == []
+    assert names(inbox) == []
+
+
+def test_any_path_object_will_do(tmp_path):
+    from upath import UPath
+
+    EVERY["amazon_us"] = sources.Source(**{**US.__dict__, "folder": "settlements/amazon_us"})
+    root = UPath("memory://inbox")
+    (root / "settlements" / "amazon_us").mkdir(parents=True, exist_ok=True)
+    (root / "settlements" / "amazon_us" / "a.txt").write_bytes(tsv(V2, HEAD, *SALE))
+    inbox = Inbox(root)
+    assert names(inbox) == ["a.txt"]
+    inbox.finish("settlements", "amazon_us", "a.txt")
+    assert names(inbox) == []
+    assert (root / "settlements" / "amazon_us" / DONE / "a.txt").exists()
