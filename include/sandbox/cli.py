@@ -104,7 +104,7 @@ def tick(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let the world go on: orders arrive, are paid, change; then the clock is set."""
+    """Let the world go on: orders arrive, are paid, change; the clock is set, and warehouse, buyers, sites act."""
     if to and by:
         raise SandboxError("--to and --by are two ways to say one thing.", do="Use one of them.")
     target = _moment(to) if to and to != "end" else None
@@ -114,7 +114,8 @@ def tick(
         target = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     with _bar(as_json) as progress:
         facts = stage.tick(target, step, progress)
-    told = ", ".join(f"{count} × {kind}" for kind, count in facts["told"].items()) or "nothing happened"
+    counts = [*facts["told"].items(), *facts["done"].items()]
+    told = ", ".join(f"{count} × {kind}" for kind, count in counts) or "nothing happened"
     _say(facts, f"{told}. It is {facts['now']}.", as_json)
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -52,8 +53,9 @@ class Control:
     def of(cls, system: str) -> Control:
         return cls(system, f"http://127.0.0.1:{port(system)}")
 
-    def call(self, method: str, path: str, body: Any = None, *, seconds: float = 120) -> Any:
-        """The decoded answer. SandboxError when nobody answers, or the answer is a refusal."""
+    def call(self, method: str, path: str, body: Any = None, *, seconds: float = 120, number: Any = float) -> Any:
+        """The decoded answer, its numbers with a point as `number`. SandboxError when nobody answers, or the answer is
+        a refusal."""
         try:
             answer = self._session.request(
                 method,
@@ -68,7 +70,7 @@ class Control:
                 do="Start it with `crossdock sandbox up`.",
             ) from error
         try:
-            said = answer.json()
+            said = answer.json(parse_float=number)
         except ValueError:
             said = {}
         if answer.status_code != 200:
@@ -90,6 +92,11 @@ class Control:
 
     def set_clock(self, now: datetime) -> None:
         self.call("PUT", "clock", {"now": text(now)})
+
+    def documents(self, kind: str, since: datetime | None = None, **where: list[Any]) -> list[dict[str, Any]]:
+        """What the system holds of a kind, oldest change first, amounts exact."""
+        said = {"kind": kind, "where": where, "since": since and text(since)}
+        return self.call("POST", "documents", said, number=Decimal)["documents"]
 
     def apply(self, events: Iterable[dict[str, Any]]) -> int:
         """Tell the system what happened, in batches. Returns how many events."""

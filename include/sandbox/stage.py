@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 from crossdock.settings import run_dir
+from sandbox import actors
 from sandbox import world as worlds
 from sandbox.control import SYSTEMS, Control, SandboxError, controls, moment, port
 from sandbox.transactions import BadData
@@ -172,10 +173,12 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """How far the servers know the world: `data` is the file (None: the shipped January)."""
+    """How far the servers know the world, and how far those in it have acted: `data` is the file (None: the shipped
+    January)."""
 
     data: str | None
     until: datetime
+    acted: datetime
 
 
 def _told_file() -> Path:
@@ -185,7 +188,7 @@ def _told_file() -> Path:
 def told() -> Told:
     try:
         said = json.loads(_told_file().read_text())
-        return Told(said["data"], moment(said["until"]))
+        return Told(said["data"], moment(said["until"]), moment(said["acted"]))
     except (OSError, ValueError, KeyError) as error:
         raise SandboxError("The sandbox has no world yet.", do="Run `crossdock sandbox seed`.") from error
 
@@ -194,8 +197,15 @@ def _remember(state: Told) -> None:
     file = _told_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps({"data": state.data, "until": worlds.text(state.until)}))
+    until, acted = worlds.text(state.until), worlds.text(state.acted)
+    draft.write_text(json.dumps({"data": state.data, "until": until, "acted": acted}))
     draft.replace(file)
+
+
+def inbox() -> Path:
+    """The folder that marketplaces and the warehouse put their files into."""
+    given = os.environ.get("CROSSDOCK_INBOX")
+    return Path(given) if given else run_dir() / "inbox"
 
 
 def load_world(data: str | None) -> World:
@@ -223,13 +233,13 @@ def seed(data: str | None = None, progress: Progress | None = None) -> dict[str,
         counts.update(event.kind for event in mine)
     for control in parts.values():
         control.set_clock(world.start)
-    _remember(Told(data, world.start))
+    _remember(Told(data, world.start, world.start))
     return {"now": worlds.text(world.start), "told": dict(counts), "orders_to_come": world.order_count}
 
 
 def tick(to: datetime | None = None, by: timedelta | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Let the world go on to a moment (or by a duration, or to the end of the data): tell both systems what happened
-    until then, then set their clocks.
+    until then, set their clocks, and let everybody in it act (warehouse, buyers, marketplaces).
 
     What should have happened while nobody ticked happens now, in its order: readers look for changes after what they
     have read, so nothing may appear in the past."""
@@ -250,7 +260,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
         for system, control in parts.items():
             control.apply(event.as_dict(max(event.at, soon)) for event in batch if event.system == system)
         counts.update(event.kind for event in batch)
-        _remember(Told(state.data, batch[-1].at))
+        _remember(Told(state.data, batch[-1].at, state.acted))
         if progress:
             progress(f"until {batch[-1].at:%d %b %Y %H:%M}", share(batch[-1].at))
     latest = max(end, *(control.now() for control in parts.values()))
@@ -258,8 +268,16 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
         latest = max(latest, max(control.now() for control in parts.values()) + AHEAD)
     for control in parts.values():
         control.set_clock(latest)
-    _remember(Told(state.data, end))
-    return {"from": worlds.text(state.until), "now": worlds.text(latest), "told": dict(counts)}
+    _remember(Told(state.data, end, state.acted))
+    if progress:
+        progress("what people do", 1.0)
+    done = actors.act(world, parts, state.acted, end, inbox())
+    if done:
+        latest = max(control.now() for control in parts.values()) + AHEAD
+        for control in parts.values():
+            control.set_clock(latest)
+    _remember(Told(state.data, end, end))
+    return {"from": worlds.text(state.until), "now": worlds.text(latest), "told": dict(counts), "done": done}
 
 
 def _batches(events: Iterator[Event], size: int = 200) -> Iterator[list[Event]]:

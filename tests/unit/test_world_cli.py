@@ -74,8 +74,9 @@ def test_a_pid_file_of_another_program_does_not_count(run_folder):
 
 def test_how_far_the_world_is_told_survives_a_restart(run_folder):
     until = datetime(2011, 1, 9, 8, 30, 15, 250_000, tzinfo=UTC)
-    stage._remember(stage.Told("/data.csv", until))
-    assert stage.told() == stage.Told("/data.csv", until)
+    acted = datetime(2011, 1, 8, tzinfo=UTC)
+    stage._remember(stage.Told("/data.csv", until, acted))
+    assert stage.told() == stage.Told("/data.csv", until, acted)
 
 
 def test_a_servers_time_is_cut_to_microseconds():

@@ -7,6 +7,7 @@
 | POST apply {"events": [...]} | takes in documents of the world, all or none |
 | POST reset | empties the store, the counts and the faults; the clock goes back to real time |
 | GET counts | documents by kind |
+| POST documents {"kind": "order", "where": {"OrderStatus": ["Open"]}} | whole documents, oldest change first |
 | GET, DELETE requests | requests by method and path template since the last reset |
 | POST expire-tokens | every access token dies |
 | GET health | 200 when it serves |
@@ -48,6 +49,7 @@ class Controls:
             "POST apply": self._apply,
             "POST reset": self._reset,
             "GET counts": self._counts,
+            "POST documents": self._documents,
             "GET requests": lambda _: dict(sorted(self._app.requests.items())),
             "DELETE requests": self._forget_requests,
             "POST expire-tokens": lambda _: {"expired": self._system.tokens.expire()},
@@ -104,6 +106,12 @@ class Controls:
     def _counts(self, _: Any) -> dict[str, int]:
         with self._system.store.read() as tx:
             return tx.counts()
+
+    def _documents(self, said: dict[str, Any]) -> dict[str, Any]:
+        since = parse(said["since"]) if said.get("since") else None
+        with self._system.store.read() as tx:
+            rows = tx.page(said["kind"], limit=-1, since=since, where=said.get("where"))
+            return {"documents": [row.doc for row in rows]}
 
     def _forget_requests(self, _: Any) -> dict[str, Any]:
         self._app.requests.clear()

@@ -10,10 +10,12 @@ from typing import Any
 
 from sandbox.kernel import clock
 from sandbox.kernel.contract import Contract
+from sandbox.kernel.http import Refusal
 from sandbox.kernel.store import Transaction
-from sandbox.tims import customers, ledger, stock
+from sandbox.tims import adjustments, customers, documents, invoices, ledger, stock
 from sandbox.tims.call import save, stamp
 from sandbox.tims.items import STOCKED
+from sandbox.tims.problems import Errors
 from sandbox.tims.stock import Stock
 
 Event = dict[str, Any]
@@ -92,6 +94,9 @@ def put_period(tx: Transaction, contract: Contract, doc: Event, at: int) -> None
     for name, schema in (("Period", "PeriodKey"), ("Status", "PeriodStatus")):
         if broken := contract.findings(schema, doc[name]):
             raise ValueError(broken[0].message)
+    old = tx.get("period", doc["Period"])
+    if old and old.doc["Status"] == "Closed" and doc["Status"] != "Closed":
+        raise ValueError(f"the period {doc['Period']} is Closed and never opens again")
     ledger.put_period(tx, doc["Period"], doc["Status"], stamp(at), clock.text(stamp(at)))
 
 
@@ -106,6 +111,66 @@ def correct_shipment(tx: Transaction, contract: Contract, doc: Event, at: int) -
     save(tx, "shipment", row.id, full, at, row.extra)
 
 
+def put_account(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """{"AccountCode": "6190", "Blocked": true}: a change of an account, or a new one whole."""
+    old = tx.get("account", doc["AccountCode"])
+    full = {"Blocked": False} | (old.doc if old else {}) | doc | {"ModifiedAt": clock.text(stamp(at))}
+    _valid(contract, "Account", full)
+    tx.put("account", doc["AccountCode"], full, modified=stamp(at))
+
+
+# ---- documents that people type into TIMS, which posts them itself ----
+def type_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """The fields of InvoiceCreate; ExternalReference and Source are TIMS's own when they are not given."""
+    errors = _typed(tx, contract, "invoice", "InvoiceCreate", doc)
+    order = invoices.check(tx, errors, doc)
+    _accept(errors)
+    invoices.post(tx, order, doc, at, "automatic")
+
+
+def type_adjustment(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """The fields of AdjustmentCreate; ExternalReference and Source are TIMS's own when they are not given."""
+    errors = _typed(tx, contract, "adjustment", "AdjustmentCreate", doc)
+    adjustments.check(tx, errors, doc, at)
+    _accept(errors)
+    adjustments.post(tx, doc, at, "automatic")
+
+
+def void_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
+    """The fields of VoidRequest, and the invoice: its InvoiceID, or its ExternalReference and Source."""
+    said = {name: doc[name] for name in ("PostingDate", "Reason")}
+    _valid(contract, "VoidRequest", said)
+    id = (
+        doc["InvoiceID"]
+        if "InvoiceID" in doc
+        else tx.owner("invoice", f"{doc['Source']}\x00{doc['ExternalReference']}")
+    )
+    row = tx.get("invoice", id) if id is not None else None
+    if row is None:
+        raise ValueError(f"there is no invoice {doc.get('InvoiceID') or doc.get('ExternalReference')}")
+    invoices.need_voidable(tx, row.doc)
+    errors = Errors()
+    documents.check_end(tx, errors, said, row.doc)
+    _accept(errors)
+    invoices.void(tx, row, said, at)
+
+
+def _typed(tx: Transaction, contract: Contract, kind: str, schema: str, doc: Event) -> Errors:
+    whole = {"ExternalReference": documents.TIMS, "Source": documents.TIMS} | doc
+    _valid(contract, schema, whole)
+    if "ExternalReference" in doc:
+        documents.refuse_taken(tx, kind, whole)
+    return Errors()
+
+
+def _accept(errors: Errors) -> None:
+    """ValueError with every error of a document that breaks a rule."""
+    try:
+        errors.refuse()
+    except Refusal as refusal:
+        raise ValueError("; ".join(f"{each.pointer}: {each.message}" for each in refusal.findings)) from None
+
+
 KINDS: dict[str, Callable[[Transaction, Contract, Event, int], None]] = {
     "item": put_item,
     "quantity": put_quantity,
@@ -114,6 +179,10 @@ KINDS: dict[str, Callable[[Transaction, Contract, Event, int], None]] = {
     "location": put_location,
     "period": put_period,
     "shipment_correction": correct_shipment,
+    "account": put_account,
+    "invoice": type_invoice,
+    "adjustment": type_adjustment,
+    "void": void_invoice,
 }
 
 

@@ -1,0 +1,163 @@
+"""What an actor sees and can do.
+
+In: the world, the two systems' controls, the time since everybody acted last. Out: documents of the systems, stories of
+orders; parcels posted to TIMS, events told to either system, files in the inbox. Never: a file that is seen half
+written; a moment that nobody could have acted at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+
+from sandbox import chance
+from sandbox.control import Control, SandboxError
+from sandbox.lives import State, fate_of, life
+from sandbox.orders import FIRST_ORDER, Order, order
+from sandbox.tims.server import CLIENT, SECRET
+from sandbox.transactions import LONDON, Invoice
+from sandbox.world import CHANNEL_ADVISOR, TIMS, World, text
+
+OPENS, OPEN_SECONDS, SUNDAY = 8, 10 * 3600, 6  # the warehouse, in London; closed on Sundays
+TRIES, PAUSE = 6, 0.2
+BULK = 100
+Document = dict[str, Any]
+
+
+@dataclass
+class Scene:
+    """`start` < what is done <= `end`."""
+
+    world: World
+    controls: Mapping[str, Control]
+    start: datetime
+    end: datetime
+    inbox: Path
+    _stories: dict[int, tuple[Order, list[State]] | None] = field(default_factory=dict)
+
+    def is_due(self, at: datetime) -> bool:
+        return self.start < at <= self.end
+
+    # ---- what is there ----
+    def tims(self, kind: str, since: datetime | None = None, **where: list[Any]) -> list[Document]:
+        return self.controls[TIMS].documents(kind, since, **where)
+
+    def channel(self, kind: str, since: datetime | None = None, **where: list[Any]) -> list[Document]:
+        return self.controls[CHANNEL_ADVISOR].documents(kind, since, **where)
+
+    @cached_property
+    def orders(self) -> dict[int, Document]:
+        """All orders of Channel Advisor by their number, every line."""
+        return {each["ChannelAdvisorOrderID"]: each for each in self.channel("order")}
+
+    @cached_property
+    def _invoices(self) -> dict[int, Invoice]:
+        return {FIRST_ORDER + int(invoice.number): invoice for invoice in self.world.invoices if invoice.is_order}
+
+    def story(self, number: int) -> tuple[Order, list[State]] | None:
+        """An order of the world and what happens to it, also later; None for one that is not of this world."""
+        if number not in self._stories:
+            invoice = self._invoices.get(number)
+            made = order(invoice, self.world.catalogue) if invoice else None
+            self._stories[number] = (made, life(made, self.world.catalogue)) if made else None
+        return self._stories[number]
+
+    def settled_at(self, number: int) -> datetime | None:
+        """When the last change of an order happens that matters to whoever packs it."""
+        story = self.story(number)
+        if story is None:
+            return None
+        made, states = story
+        return states[0].at if fate_of(made) == "vanishes" else states[-1].at
+
+    # ---- opening hours ----
+    def working_moment(self, after: datetime, *key: object) -> datetime:
+        """A moment of the warehouse's opening hours: on the first open day whose moment is after `after`."""
+        day = after.astimezone(LONDON).date()
+        while True:
+            if day.weekday() != SUNDAY:
+                opens = datetime.combine(day, clock_time(OPENS), tzinfo=LONDON)
+                at = opens.astimezone(UTC) + timedelta(seconds=chance.below(OPEN_SECONDS, "working", day, *key))
+                if at > after:
+                    return at
+            day += timedelta(days=1)
+
+    def next_moment(self, wanted: datetime) -> datetime:
+        """`wanted`, or if everybody has acted for that time already, the next moment at which somebody can."""
+        return wanted if wanted > self.start else self.working_moment(self.start, wanted)
+
+    # ---- what can be done ----
+    def tell(self, system: str, events: Iterable[tuple[str, str, Document]], *, dirty: bool = False) -> int:
+        """Tell a system what happens now, by its clock: (id, kind, document). An id that it knows is not told again."""
+        control = self.controls[system]
+        now = text(control.now())
+        return control.apply(
+            {"id": id, "at": now, "kind": kind, "document": document, "dirty": dirty} for id, kind, document in events
+        )
+
+    def post(self, operations: Sequence[tuple[str, str, Document]]) -> list[Document]:
+        """POST to TIMS in bulk: (path, idempotency key, body). One result each; a refusal is an answer, too."""
+        api = _Api(self.controls[TIMS].url)
+        results: list[Document] = []
+        for first in range(0, len(operations), BULK):
+            part = operations[first : first + BULK]
+            results += api.bulk(
+                [
+                    {"OperationID": str(n), "Method": "POST", "Path": path, "IdempotencyKey": key, "Body": body}
+                    for n, (path, key, body) in enumerate(part)
+                ]
+            )
+        return results
+
+    def put_file(self, folder: str, name: str, content: bytes) -> bool:
+        """A whole file in the inbox at once; False if it is there already, wherever the pipeline has put it since."""
+        place = self.inbox / folder
+        if any(place.rglob(f"{name}*")):
+            return False
+        place.mkdir(parents=True, exist_ok=True)
+        draft = place / f".{name}.part"
+        draft.write_bytes(content)
+        draft.replace(place / name)
+        return True
+
+
+class _Api:
+    """TIMS as any client has it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = requests.Session()
+        self.http.trust_env = False
+        answer = self._send("/oauth2/token", auth=(CLIENT, SECRET), data={"grant_type": "client_credentials"})
+        self.http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+
+    def bulk(self, operations: list[Document]) -> list[Document]:
+        key = f"actors-{chance.raw(msgspec.json.encode(operations)):016x}"
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+        body = msgspec.json.encode({"Operations": operations})
+        return self._send("/api/v1/bulk", headers=headers, data=body)["Results"]
+
+    def _send(self, path: str, **options: Any) -> Document:
+        """The answer; a busy or failing server is asked again. Raises SandboxError."""
+        for attempt in range(TRIES):
+            try:
+                answer = self.http.post(self.url + path, timeout=60, **options)
+            except requests.RequestException as error:
+                failure = type(error).__name__
+            else:
+                if answer.ok:
+                    return answer.json()
+                failure = f"{answer.status_code} {answer.text[:200]}"
+                if answer.status_code not in (408, 409, 429) and answer.status_code < 500:
+                    break
+            time.sleep(PAUSE * 2**attempt)
+        raise SandboxError(f"TIMS does not take what the warehouse sends: {failure}.", do="See its log in .run/logs.")
