@@ -291,6 +291,61 @@ ref_gl_entry_line = Table(
     comment="One line of a journal entry; amounts in the currency of its entry",
 )
 
+# ---- ref: our own books of what marketplaces have paid -------------------------------------------------------------
+
+ref_settlement = Table(
+    "settlement",
+    metadata,
+    Column("source", Text, nullable=False, comment="Name in config/payouts.yaml"),
+    Column("settlement_id", Text, nullable=False, comment="The marketplace's number"),
+    Column("channel", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("file", Text, nullable=False, comment="Its file, in done/ of the source's folder"),
+    Column("currency_code", Text, nullable=False),
+    Column("start_at", Moment, comment="Start of the period; null where the format has none"),
+    Column("end_at", Moment, comment="End of the period, not part of it"),
+    Column("deposit_at", Moment, comment="When the bank should have it"),
+    Column("total", Money, nullable=False, comment="What it pays; the sum of its lines, to the cent"),
+    Column(
+        "content_hash", Text, nullable=False, comment="Of all that the file says: the same settlement again is known"
+    ),
+    Column("booked_at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("source", "settlement_id"),
+    Index(None, "booked_at"),
+    schema="ref",
+    comment="One settlement of a marketplace that was found whole",
+)
+
+ref_settlement_line = Table(
+    "settlement_line",
+    metadata,
+    Column("source", Text, nullable=False),
+    Column("settlement_id", Text, nullable=False),
+    Column(
+        "line_no", Text, nullable=False, comment="Row of the file; of several amounts in a row also the column: 17.2"
+    ),
+    Column("position", Integer, nullable=False, comment="Order in the file, from 0"),
+    Column("kind", Text, nullable=False, comment="By config/lookups/settlement_kinds.csv"),
+    Column("transaction_type", Text),
+    Column("amount_type", Text),
+    Column("amount_description", Text),
+    Column("order_ref", Text, comment="The marketplace's order number"),
+    Column("merchant_order_ref", Text),
+    Column("sku", Text),
+    Column("amount", Money, nullable=False, comment="Signed; above 0 is for us"),
+    Column("currency_code", Text, nullable=False),
+    Column("posted_at", Moment, nullable=False, comment="When the marketplace posted it"),
+    Column("sales_order_id", Text, comment="Order in TIMS, where it was known when the line was booked"),
+    Column("former_kind", Text, comment="What it was before the lookup was corrected"),
+    Column("booked_at", Moment, nullable=False, server_default=NOW, comment="Also when its kind was changed"),
+    PrimaryKeyConstraint("source", "settlement_id", "line_no"),
+    Index(None, "order_ref"),
+    Index(None, "booked_at"),
+    Index(None, "posted_at"),
+    schema="ref",
+    comment="One amount of a settlement",
+)
+
 # ---- stage: one row is one target document; the business key is the primary key ------------------------------------
 
 STATES = ("staged", "ready", "waiting", "dead", "left_out", "delivered", "unchanged")
@@ -372,6 +427,76 @@ stage_sales_order_line = Table(
     PrimaryKeyConstraint("key", "position"),
     schema="stage",
     comment="One line of a sales order as TIMS should hold it",
+)
+
+# ---- stage: settlements and payments -------------------------------------------------------------------------------
+
+SETTLEMENT_TEXT = (
+    "Source", "File", "FileModifiedAt", "Format", "Channel", "SettlementID", "StartDate", "EndDate", "DepositDate",
+    "CurrencyCode",
+)  # fmt: skip
+SETTLEMENT_LINE_TEXT = (
+    "LineNo", "TransactionType", "AmountType", "AmountDescription", "OrderRef", "MerchantOrderRef", "SKU", "PostedAt",
+    "Kind",
+)  # fmt: skip
+
+stage_settlement = Table(
+    "settlement",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Why it cannot be read"),
+    *(Column(name, Text) for name in SETTLEMENT_TEXT),
+    Column("TotalAmount", Money),
+    schema="stage",
+    comment="One settlement on its way into the books",
+)
+
+stage_settlement_line = Table(
+    "settlement_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="Key of the settlement's file"),
+    Column("position", Integer, nullable=False),
+    *(Column(name, Text) for name in SETTLEMENT_LINE_TEXT),
+    Column("Amount", Money),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="One line of a settlement on its way into the books",
+)
+
+PAYMENT_TEXT = (
+    "ExternalReference", "Source", "Method", "PaymentDate", "PostingDate", "CurrencyCode", "ExchangeRate",
+    "BankAccountCode",
+)  # fmt: skip
+
+stage_payment = Table(
+    "payment",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Why it matches nothing"),
+    *(Column(name, Text) for name in PAYMENT_TEXT),
+    Column("Amount", Money, comment="Sum of its applications"),
+    Column("sales_order_id", Text, index=True, comment="Order that it pays for"),
+    Column("settlement_source", Text),
+    Column("settlement_id", Text),
+    Column("order_ref", Text, comment="The marketplace's order number"),
+    Column("settled", Money, comment="What the settlement says of the order"),
+    Column("rounding", Money, comment="Amount less what was settled, within tolerance; above 0 is our loss"),
+    Column("original_date", Text, comment="Value date, where its period was closed"),
+    schema="stage",
+    comment="One order's part of one settlement as a TIMS payment",
+)
+
+stage_payment_application = Table(
+    "payment_application",
+    metadata,
+    Column("key", Text, nullable=False, comment="Key of the payment"),
+    Column("position", Integer, nullable=False),
+    Column("InvoiceID", Text),
+    Column("CreditMemoID", Text),
+    Column("Amount", Money, comment="Above 0 for an invoice, below 0 for a credit memo"),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="One invoice or credit memo that a payment is applied to",
 )
 
 # ---- ops: what was done, what is left ------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def _whole(data: bytes, statement: Statement) -> None:
     if not data.rstrip(b"\0 ").endswith((b"\n", b"\r")) and int(statement.lines["Amount"].sum()) != statement.total:
         raise Refused(
             "half_written",
-            "The file ends in the middle of a line and its amounts do not add up: it was cut, or is still being written.",
+            "The file ends in the middle of a line and its amounts do not add up: cut, or still being written.",
             AGAIN,
         )
 

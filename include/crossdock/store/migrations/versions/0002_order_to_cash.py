@@ -31,7 +31,13 @@ BEGIN
       ref.gl_entry_line,
       ref.item,
       ref.item_code,
-      stage.sales_order_line TO crossdock_reader;
+      ref.settlement,
+      ref.settlement_line,
+      stage.payment,
+      stage.payment_application,
+      stage.sales_order_line,
+      stage.settlement,
+      stage.settlement_line TO crossdock_reader;
   END IF;
 END $$
 """
@@ -883,6 +889,82 @@ def upgrade() -> None:
         op.f("ix_sales_order_external_order_id"), "sales_order", ["external_order_id"], unique=False, schema="ref"
     )
     op.create_table(
+        "settlement",
+        sa.Column("source", sa.Text(), nullable=False, comment="Name in config/payouts.yaml"),
+        sa.Column("settlement_id", sa.Text(), nullable=False, comment="The marketplace's number"),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("format", sa.Text(), nullable=False),
+        sa.Column("file", sa.Text(), nullable=False, comment="Its file, in done/ of the source's folder"),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column(
+            "start_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Start of the period; null where the format has none",
+        ),
+        sa.Column("end_at", sa.DateTime(timezone=True), nullable=True, comment="End of the period, not part of it"),
+        sa.Column("deposit_at", sa.DateTime(timezone=True), nullable=True, comment="When the bank should have it"),
+        sa.Column(
+            "total",
+            sa.Numeric(precision=19, scale=4),
+            nullable=False,
+            comment="What it pays; the sum of its lines, to the cent",
+        ),
+        sa.Column(
+            "content_hash",
+            sa.Text(),
+            nullable=False,
+            comment="Of all that the file says: the same settlement again is known",
+        ),
+        sa.Column("booked_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("source", "settlement_id", name=op.f("pk_settlement")),
+        schema="ref",
+        comment="One settlement of a marketplace that was found whole",
+    )
+    op.create_index(op.f("ix_settlement_booked_at"), "settlement", ["booked_at"], unique=False, schema="ref")
+    op.create_table(
+        "settlement_line",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("settlement_id", sa.Text(), nullable=False),
+        sa.Column(
+            "line_no",
+            sa.Text(),
+            nullable=False,
+            comment="Row of the file; of several amounts in a row also the column: 17.2",
+        ),
+        sa.Column("position", sa.Integer(), nullable=False, comment="Order in the file, from 0"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="By config/lookups/settlement_kinds.csv"),
+        sa.Column("transaction_type", sa.Text(), nullable=True),
+        sa.Column("amount_type", sa.Text(), nullable=True),
+        sa.Column("amount_description", sa.Text(), nullable=True),
+        sa.Column("order_ref", sa.Text(), nullable=True, comment="The marketplace's order number"),
+        sa.Column("merchant_order_ref", sa.Text(), nullable=True),
+        sa.Column("sku", sa.Text(), nullable=True),
+        sa.Column("amount", sa.Numeric(precision=19, scale=4), nullable=False, comment="Signed; above 0 is for us"),
+        sa.Column("currency_code", sa.Text(), nullable=False),
+        sa.Column("posted_at", sa.DateTime(timezone=True), nullable=False, comment="When the marketplace posted it"),
+        sa.Column(
+            "sales_order_id",
+            sa.Text(),
+            nullable=True,
+            comment="Order in TIMS, where it was known when the line was booked",
+        ),
+        sa.Column("former_kind", sa.Text(), nullable=True, comment="What it was before the lookup was corrected"),
+        sa.Column(
+            "booked_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Also when its kind was changed",
+        ),
+        sa.PrimaryKeyConstraint("source", "settlement_id", "line_no", name=op.f("pk_settlement_line")),
+        schema="ref",
+        comment="One amount of a settlement",
+    )
+    op.create_index(op.f("ix_settlement_line_booked_at"), "settlement_line", ["booked_at"], unique=False, schema="ref")
+    op.create_index(op.f("ix_settlement_line_order_ref"), "settlement_line", ["order_ref"], unique=False, schema="ref")
+    op.create_index(op.f("ix_settlement_line_posted_at"), "settlement_line", ["posted_at"], unique=False, schema="ref")
+    op.create_table(
         "shipment",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("external_reference", sa.Text(), nullable=False),
@@ -899,13 +981,143 @@ def upgrade() -> None:
         comment="One TIMS shipment, newest version",
     )
     op.create_index(op.f("ix_shipment_sales_order_id"), "shipment", ["sales_order_id"], unique=False, schema="ref")
+    op.create_table(
+        "payment",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Why it matches nothing",
+        ),
+        sa.Column("ExternalReference", sa.Text(), nullable=True),
+        sa.Column("Source", sa.Text(), nullable=True),
+        sa.Column("Method", sa.Text(), nullable=True),
+        sa.Column("PaymentDate", sa.Text(), nullable=True),
+        sa.Column("PostingDate", sa.Text(), nullable=True),
+        sa.Column("CurrencyCode", sa.Text(), nullable=True),
+        sa.Column("ExchangeRate", sa.Text(), nullable=True),
+        sa.Column("BankAccountCode", sa.Text(), nullable=True),
+        sa.Column("Amount", sa.Numeric(precision=19, scale=4), nullable=True, comment="Sum of its applications"),
+        sa.Column("sales_order_id", sa.Text(), nullable=True, comment="Order that it pays for"),
+        sa.Column("settlement_source", sa.Text(), nullable=True),
+        sa.Column("settlement_id", sa.Text(), nullable=True),
+        sa.Column("order_ref", sa.Text(), nullable=True, comment="The marketplace's order number"),
+        sa.Column(
+            "settled", sa.Numeric(precision=19, scale=4), nullable=True, comment="What the settlement says of the order"
+        ),
+        sa.Column(
+            "rounding",
+            sa.Numeric(precision=19, scale=4),
+            nullable=True,
+            comment="Amount less what was settled, within tolerance; above 0 is our loss",
+        ),
+        sa.Column("original_date", sa.Text(), nullable=True, comment="Value date, where its period was closed"),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_payment")),
+        schema="stage",
+        comment="One order's part of one settlement as a TIMS payment",
+    )
+    op.create_index(op.f("ix_payment_batch_id"), "payment", ["batch_id"], unique=False, schema="stage")
+    op.create_index(op.f("ix_payment_sales_order_id"), "payment", ["sales_order_id"], unique=False, schema="stage")
+    op.create_table(
+        "payment_application",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the payment"),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("InvoiceID", sa.Text(), nullable=True),
+        sa.Column("CreditMemoID", sa.Text(), nullable=True),
+        sa.Column(
+            "Amount",
+            sa.Numeric(precision=19, scale=4),
+            nullable=True,
+            comment="Above 0 for an invoice, below 0 for a credit memo",
+        ),
+        sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_payment_application")),
+        schema="stage",
+        comment="One invoice or credit memo that a payment is applied to",
+    )
+    op.create_table(
+        "settlement",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Why it cannot be read",
+        ),
+        sa.Column("Source", sa.Text(), nullable=True),
+        sa.Column("File", sa.Text(), nullable=True),
+        sa.Column("FileModifiedAt", sa.Text(), nullable=True),
+        sa.Column("Format", sa.Text(), nullable=True),
+        sa.Column("Channel", sa.Text(), nullable=True),
+        sa.Column("SettlementID", sa.Text(), nullable=True),
+        sa.Column("StartDate", sa.Text(), nullable=True),
+        sa.Column("EndDate", sa.Text(), nullable=True),
+        sa.Column("DepositDate", sa.Text(), nullable=True),
+        sa.Column("CurrencyCode", sa.Text(), nullable=True),
+        sa.Column("TotalAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_settlement")),
+        schema="stage",
+        comment="One settlement on its way into the books",
+    )
+    op.create_index(op.f("ix_settlement_batch_id"), "settlement", ["batch_id"], unique=False, schema="stage")
+    op.create_table(
+        "settlement_line",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the settlement's file"),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("LineNo", sa.Text(), nullable=True),
+        sa.Column("TransactionType", sa.Text(), nullable=True),
+        sa.Column("AmountType", sa.Text(), nullable=True),
+        sa.Column("AmountDescription", sa.Text(), nullable=True),
+        sa.Column("OrderRef", sa.Text(), nullable=True),
+        sa.Column("MerchantOrderRef", sa.Text(), nullable=True),
+        sa.Column("SKU", sa.Text(), nullable=True),
+        sa.Column("PostedAt", sa.Text(), nullable=True),
+        sa.Column("Kind", sa.Text(), nullable=True),
+        sa.Column("Amount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_settlement_line")),
+        schema="stage",
+        comment="One line of a settlement on its way into the books",
+    )
     op.execute(GRANTS)
     op.execute(COMPRESSION)
 
 
 def downgrade() -> None:
+    op.drop_table("settlement_line", schema="stage")
+    op.drop_index(op.f("ix_settlement_batch_id"), table_name="settlement", schema="stage")
+    op.drop_table("settlement", schema="stage")
+    op.drop_table("payment_application", schema="stage")
+    op.drop_index(op.f("ix_payment_sales_order_id"), table_name="payment", schema="stage")
+    op.drop_index(op.f("ix_payment_batch_id"), table_name="payment", schema="stage")
+    op.drop_table("payment", schema="stage")
     op.drop_index(op.f("ix_shipment_sales_order_id"), table_name="shipment", schema="ref")
     op.drop_table("shipment", schema="ref")
+    op.drop_index(op.f("ix_settlement_line_posted_at"), table_name="settlement_line", schema="ref")
+    op.drop_index(op.f("ix_settlement_line_order_ref"), table_name="settlement_line", schema="ref")
+    op.drop_index(op.f("ix_settlement_line_booked_at"), table_name="settlement_line", schema="ref")
+    op.drop_table("settlement_line", schema="ref")
+    op.drop_index(op.f("ix_settlement_booked_at"), table_name="settlement", schema="ref")
+    op.drop_table("settlement", schema="ref")
     op.drop_index(op.f("ix_sales_order_external_order_id"), table_name="sales_order", schema="ref")
     op.drop_table("sales_order", schema="ref")
     op.drop_table("period", schema="ref")
