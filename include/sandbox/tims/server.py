@@ -19,7 +19,21 @@ from sandbox.kernel.contract import Operation, Routes
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import LIFETIME, Access, basic
 from sandbox.kernel.store import Id, Transaction
-from sandbox.tims import adjustments, bulk, customers, entries, invoices, items, ledger, orders, shipments, stock, world
+from sandbox.tims import (
+    adjustments,
+    bulk,
+    credit_memos,
+    customers,
+    entries,
+    invoices,
+    items,
+    ledger,
+    orders,
+    payments,
+    shipments,
+    stock,
+    world,
+)
 from sandbox.tims.call import Call
 from sandbox.tims.problems import Problems, token_error
 from sandbox.tims.replays import Replays, fingerprint
@@ -62,6 +76,13 @@ HANDLERS: dict[str, Callable[[Call], Answer]] = {
     "createInvoice": invoices.create_invoice,
     "getInvoice": invoices.get_invoice,
     "voidInvoice": invoices.void_invoice,
+    "listCreditMemos": credit_memos.list_credit_memos,
+    "createCreditMemo": credit_memos.create_credit_memo,
+    "getCreditMemo": credit_memos.get_credit_memo,
+    "listPayments": payments.list_payments,
+    "createPayment": payments.create_payment,
+    "getPayment": payments.get_payment,
+    "reversePayment": payments.reverse_payment,
     "listEntries": entries.list_entries,
     "createEntry": entries.create_entry,
     "getEntry": entries.get_entry,
@@ -83,6 +104,8 @@ class Tims(System):
         "shipment": shipments.terms,
         "adjustment": adjustments.terms,
         "invoice": invoices.terms,
+        "credit_memo": credit_memos.terms,
+        "payment": payments.terms,
         "entry": entries.terms,
         "period": ledger.period_terms,
         "_backorder": stock.backorder_terms,
