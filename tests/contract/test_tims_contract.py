@@ -19,7 +19,19 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from contract.tims_calls import SERVED, Caller, item, new_key, on_hand, parcel, running
+from contract.tims_calls import (
+    SERVED,
+    Caller,
+    adjustment,
+    credit,
+    entry,
+    invoice,
+    item,
+    new_key,
+    on_hand,
+    payment,
+    running,
+)
 from sandbox.kernel import contract
 
 CHECKS = (
@@ -35,21 +47,29 @@ EXISTING = {
     ("sales-orders", "id"): "SO-100001",
     ("sales-orders", "LineNo"): 1,
     ("shipments", "id"): "SH-70001",
-    ("inventory", "sku"): "LAMP",
+    ("items", "sku"): "LAMP",
+    ("adjustments", "id"): "ADJ-60001",
+    ("invoices", "id"): "INV-30001",
+    ("credit-memos", "id"): "CM-4001",
+    ("payments", "id"): "PAY-9001",
+    ("entries", "id"): "GL-500001",
 }
 
 
 @pytest.fixture(scope="module")
 def tims() -> Iterator[Caller]:
-    """A TIMS with an item, a customer, an order and a shipment to be found."""
+    """A TIMS in which one document of every kind is to be found."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         base, _ = stack.enter_context(running(Path(folder), per_minute=1_000_000, at_once=1_000))
         caller = Caller(base)
         caller.apply(item("LAMP"), on_hand("LAMP", MAIN=10))
         for _ in range(2):
-            so = caller.order(CustomerID=caller.customer())["SalesOrderID"]
-            assert caller.post(f"/sales-orders/{so}/shipments", parcel(1, 1)).status_code == 201
+            bill = caller.made("/ar/invoices", invoice(caller.shipped()))
+        caller.made("/ar/credit-memos", credit(bill))
+        caller.made("/ar/payments", payment("1.00", ("InvoiceID", bill["InvoiceID"], "1.00")))
+        caller.made("/inventory/adjustments", adjustment(-1))
+        caller.made("/gl/entries", entry(("1000", "1.00", "0.00"), ("1100", "0.00", "1.00")))
         yield caller
 
 
@@ -71,7 +91,7 @@ def test_made_up_requests_get_answers_that_the_contract_describes(case: schemath
     headers: dict[str, Any] = {"Authorization": tims.http.headers["Authorization"]}
     if case.method == "POST":
         headers["Idempotency-Key"] = new_key()
-    if case.method == "PATCH":
+    if case.method in ("PATCH", "PUT"):
         headers["If-Match"] = '"1"'
     _name_what_exists(case)
     answer = case.call(base_url=tims.base, headers=headers, timeout=10)
@@ -80,10 +100,10 @@ def test_made_up_requests_get_answers_that_the_contract_describes(case: schemath
 
 def _name_what_exists(case: schemathesis.Case) -> None:
     """Made-up ids are found by nobody: let the path name something that is there."""
-    kind = case.path.split("/")[3]
-    for name in case.path_parameters or {}:
-        if (kind, name) in EXISTING:
-            case.path_parameters[name] = EXISTING[kind, name]
+    for kind in case.path.split("/"):
+        for name in case.path_parameters or {}:
+            if (kind, name) in EXISTING:
+                case.path_parameters[name] = EXISTING[kind, name]
 
 
 @pytest.mark.parametrize("operation", sorted(SERVED))

@@ -1,4 +1,4 @@
-"""Receivables of the TIMS sandbox: invoices, seen over HTTP."""
+"""Receivables of the TIMS sandbox: invoices, credit memos, payments, and what people type in; seen over HTTP."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import requests
 from contract.tims_calls import (
     NOW,
     Caller,
+    adjustment,
+    credit,
+    entry,
     errors,
     event,
     invoice,
     item,
+    kit,
     line,
     new_key,
     on_hand,
+    payment,
     plain,
     plain_invoice,
     running,
@@ -208,3 +213,310 @@ def test_posted_documents_are_neither_patched_nor_deleted(tims: Caller) -> None:
     for method in ("PATCH", "DELETE", "PUT"):
         answer = tims.send(method, f"/api/v1/ar/invoices/{id}", json={}, headers={"Idempotency-Key": new_key()})
         assert (answer.status_code, answer.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
+
+
+# ---- credit memos ----
+def sold(tims: Caller) -> dict[str, Any]:
+    return tims.made("/ar/invoices", invoice(tims.shipped()))
+
+
+def on_hand_of(tims: Caller, sku: str) -> int:
+    return tims.get(f"/inventory/items/{sku}/quantity")["Locations"][0]["OnHand"]
+
+
+def test_a_credit_memo_leaves_the_balance_of_its_invoice_and_counts_what_came_back(tims: Caller) -> None:
+    bill = sold(tims)
+    answer = tims.post("/ar/credit-memos", credit(bill))
+    made = answer.json()
+    assert answer.status_code == 201, answer.text
+    assert tims.get(answer.headers["Location"].removeprefix("/api/v1")) == made
+    assert (made["Balance"], made["AmountSettled"], made["Status"], made["AdjustmentIDs"]) == (
+        "45.00", "0.00", "Posted", [],
+    )  # fmt: skip
+    line = made["Lines"][0]
+    assert (line["SKU"], line["UnitCost"], line["TaxRemittedBy"]) == ("LAMP", "22.0000", "Marketplace")
+    assert tims.get(f"/ar/invoices/{bill['InvoiceID']}") == bill
+    order = order_of(tims, bill)
+    assert (order["LineItems"][0]["QuantityReturned"], order["OrderStatus"]) == (1, "Closed")
+    assert on_hand_of(tims, "LAMP") == 8
+
+
+def test_restocked_goods_come_back_at_the_cost_of_their_shipment(tims: Caller) -> None:
+    bill = sold(tims)
+    tims.apply(item("LAMP", Cost="31.0000"))
+    made = tims.made("/ar/credit-memos", credit(bill, Restock=True, LocationID="MAIN"))
+    (id,) = made["AdjustmentIDs"]
+    back = tims.get(f"/inventory/adjustments/{id}")
+    wanted = {
+        "SKU": "LAMP", "LocationID": "MAIN", "QuantityDelta": 1, "UnitCost": "22.0000", "PostingDate": "2011-01-09",
+        "ReasonCode": "ReturnRestock", "ExternalReference": id, "Source": "TIMS", "PostingMode": "external",
+    }  # fmt: skip
+    assert {name: back[name] for name in wanted} == wanted
+    assert on_hand_of(tims, "LAMP") == 9
+
+
+def test_the_cost_of_a_part_shipment_is_its_own(tims: Caller) -> None:
+    first = tims.shipped(1, **plain(line(), total="100.00"))
+    tims.apply(item("LAMP", Cost="31.0000"))
+    second = tims.ship(first["SalesOrderID"], 1)
+    none = {"TaxAmount": "0.00", "DiscountAmount": "0.00"}
+    costs = []
+    for shipment in (second, first):
+        bill = tims.made("/ar/invoices", plain_invoice(shipment, 1, "50.00"))
+        lines = [credit(bill)["Lines"][0] | none]
+        body = credit(bill, Lines=lines, DiscountTotal="0.00", TaxTotal="0.00", MarketplaceRemittedTax="0.00")
+        costs.append(tims.made("/ar/credit-memos", body | {"Total": "50.00"})["Lines"][0]["UnitCost"])
+    assert costs == ["31.0000", "22.0000"]
+
+
+def test_restocking_needs_a_known_place(tims: Caller) -> None:
+    bill = sold(tims)
+    for place, code in ((None, "MISSING_FIELD"), ("MOON", "UNKNOWN_REFERENCE")):
+        answer = tims.post("/ar/credit-memos", credit(bill, Restock=True, LocationID=place))
+        assert errors(answer) == {("/LocationID", code)}
+
+
+def test_a_kit_is_restocked_as_its_parts_and_a_service_not_at_all(tims: Caller) -> None:
+    tims.apply(kit("SET", LAMP=1, SHADE=2), item("WRAP", Type="Service"))
+    lines = [line("a", "SET", 1), line("b", "WRAP", 1)]
+    so = tims.order(CustomerID=tims.customer(), **plain(*lines, total="100.00"))["SalesOrderID"]
+    parcel = [{"SalesOrderLineNo": number, "Quantity": 1} for number in (1, 2)]
+    shipment = tims.ship(so, 1, Lines=parcel)
+    body = plain_invoice(shipment, 1, "100.00")
+    body["Lines"] = [body["Lines"][0] | {"SalesOrderLineNo": n, "SKU": sku} for n, sku in ((1, "SET"), (2, "WRAP"))]
+    bill = tims.made("/ar/invoices", body)
+    back = [{"InvoiceLineNo": n, "Quantity": 1, "Amount": "50.00", "TaxAmount": "0.00"} for n in (1, 2)]
+    nothing = dict.fromkeys(("DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00")
+    whole = credit(bill, Lines=back, SubTotal="100.00", Total="100.00", Restock=True, LocationID="MAIN") | nothing
+    tims.made("/ar/credit-memos", whole)
+    moved = {row["SKU"]: (row["QuantityDelta"], row["UnitCost"]) for row in tims.get("/inventory/adjustments")["Items"]}
+    assert moved == {"LAMP": (1, "22.0000"), "SHADE": (2, "3.3333")}
+
+
+def test_no_more_is_credited_than_invoiced_over_all_credit_memos(tims: Caller) -> None:
+    bill = sold(tims)
+    tims.made("/ar/credit-memos", credit(bill))
+    lines = [credit(bill)["Lines"][0] | {"Quantity": 2, "Amount": "50.01", "DiscountAmount": "5.01"}]
+    amounts = {"ShippingAmount": "8.01", "SubTotal": "50.01", "DiscountTotal": "5.01", "Total": "53.01"}
+    answer = tims.post("/ar/credit-memos", credit(bill, Lines=lines, **amounts))
+    assert errors(answer) == {
+        ("/Lines/0/Quantity", "OVER_CREDITED"), ("/Lines/0/Amount", "OVER_CREDITED"),
+        ("/Lines/0/DiscountAmount", "OVER_CREDITED"), ("/Lines/0/TaxAmount", "OVER_CREDITED"),
+        ("/ShippingAmount", "OVER_CREDITED"), ("/Total", "OVER_CREDITED"),
+    }  # fmt: skip
+
+
+def test_shipping_alone_is_refunded_without_lines_but_nothing_is_not(tims: Caller) -> None:
+    bill = sold(tims)
+    only = dict.fromkeys(("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00") | {"Lines": []}
+    made = tims.made("/ar/credit-memos", credit(bill, ShippingAmount="8.00", Total="8.00", **only))
+    assert (made["Lines"], made["Total"]) == ([], "8.00")
+    assert errors(tims.post("/ar/credit-memos", credit(bill, Total="0.00", **only))) == {("/Total", "INVALID_AMOUNT")}
+
+
+def test_a_voided_invoice_is_not_credited_and_a_credited_one_not_voided(tims: Caller) -> None:
+    void, bill = sold(tims), sold(tims)
+    tims.post(f"/ar/invoices/{void['InvoiceID']}/void", VOID)
+    assert state(tims.post("/ar/credit-memos", credit(void))) == (409, "INVALID_STATE", "Voided", [])
+    tims.made("/ar/credit-memos", credit(bill))
+    assert state(tims.post(f"/ar/invoices/{bill['InvoiceID']}/void", VOID)) == (409, "INVALID_STATE", "Posted", [])
+
+
+def test_every_error_of_a_credit_memo_is_reported_together(tims: Caller) -> None:
+    bill = sold(tims)
+    tims.apply(event("period", {"Period": "2011-01", "Status": "Closed"}))
+    lines = [credit(bill)["Lines"][0] | {"InvoiceLineNo": 4}]
+    answer = tims.post(
+        "/ar/credit-memos", credit(bill, Lines=lines, CurrencyCode="EUR", Reason="Mood", SubTotal="49.99")
+    )
+    assert errors(answer) >= {
+        ("/CurrencyCode", "CURRENCY_MISMATCH"), ("/PostingDate", "PERIOD_CLOSED"), ("/Reason", "INVALID_VALUE"),
+        ("/Lines/0/InvoiceLineNo", "UNKNOWN_REFERENCE"), ("/SubTotal", "TOTAL_MISMATCH"),
+    }  # fmt: skip
+    nowhere = tims.post("/ar/credit-memos", credit({"InvoiceID": "INV-1"}, PostingDate="2011-02-01"))
+    assert ("/InvoiceID", "UNKNOWN_REFERENCE") in errors(nowhere)
+
+
+def test_credit_memos_are_found_by_invoice_and_reference_which_is_used_once(tims: Caller) -> None:
+    bills = [sold(tims), sold(tims)]
+    made = [tims.made("/ar/credit-memos", credit(bill)) for bill in bills]
+    found = tims.get("/ar/credit-memos", InvoiceID=[bills[1]["InvoiceID"], "INV-1"])["Items"]
+    assert found == [made[1]]
+    assert tims.get("/ar/credit-memos", ExternalReference=made[0]["ExternalReference"])["Items"] == [made[0]]
+    again = tims.post("/ar/credit-memos", credit(bills[0], ExternalReference=made[0]["ExternalReference"]))
+    assert again.json()["ExistingID"] == made[0]["CreditMemoID"]
+
+
+# ---- payments ----
+def test_a_payment_settles_invoice_and_credit_memo_and_its_reversal_opens_them_again(tims: Caller) -> None:
+    bill = sold(tims)
+    memo = tims.made("/ar/credit-memos", credit(bill))
+    invoice_path, memo_path = f"/ar/invoices/{bill['InvoiceID']}", f"/ar/credit-memos/{memo['CreditMemoID']}"
+    body = payment("53.00", ("InvoiceID", bill["InvoiceID"], "98.00"), ("CreditMemoID", memo["CreditMemoID"], "-45.00"))
+    made = tims.made("/ar/payments", body)
+    assert (made["UnappliedAmount"], made["Status"], made["ExchangeRate"], made["ReversalPostingDate"]) == (
+        "0.00", "Applied", "1.0", None,
+    )  # fmt: skip
+    paid, settled = tims.get(invoice_path), tims.get(memo_path)
+    assert (paid["AmountPaid"], paid["Balance"], paid["Status"], paid["RowVersion"]) == ("98.00", "0.00", "Paid", 2)
+    assert (settled["AmountSettled"], settled["Balance"], settled["Status"]) == ("45.00", "0.00", "Applied")
+    assert state(tims.post(f"{invoice_path}/void", VOID)) == (409, "INVALID_STATE", "Paid", [])
+    path = f"/ar/payments/{made['PaymentID']}"
+    early = tims.post(f"{path}/reverse", VOID | {"PostingDate": "2011-01-09"})
+    assert errors(early) == {("/PostingDate", "INVALID_VALUE")}
+    undone = tims.post(f"{path}/reverse", VOID | {"PostingDate": "2011-01-12"}, **{"If-Match": '"1"'}).json()
+    assert (undone["Status"], undone["ReversalPostingDate"], undone["RowVersion"]) == ("Reversed", "2011-01-12", 2)
+    assert tims.get(path) == undone
+    again = [tims.get(each) for each in (invoice_path, memo_path)]
+    assert [(each["Balance"], each["Status"]) for each in again] == [("98.00", "Posted"), ("45.00", "Posted")]
+    assert state(tims.post(f"{path}/reverse", VOID)) == (409, "INVALID_STATE", "Reversed", [])
+
+
+def test_part_payments_add_up(tims: Caller) -> None:
+    bill = sold(tims)
+    for amount, balance, status in (("40.00", "58.00", "PartiallyPaid"), ("58.00", "0.00", "Paid")):
+        tims.made("/ar/payments", payment(amount, ("InvoiceID", bill["InvoiceID"], amount)))
+        now = tims.get(f"/ar/invoices/{bill['InvoiceID']}")
+        assert (now["Balance"], now["Status"]) == (balance, status)
+    assert len(tims.get("/ar/payments", InvoiceID=bill["InvoiceID"], Status="Applied")["Items"]) == 2
+
+
+def test_a_rest_of_a_payment_stays_unapplied(tims: Caller) -> None:
+    bill = sold(tims)
+    made = tims.made("/ar/payments", payment("100.00", ("InvoiceID", bill["InvoiceID"], "98.00")))
+    assert (made["UnappliedAmount"], made["Status"]) == ("2.00", "Posted")
+    assert tims.made("/ar/payments", payment("-3.00"))["UnappliedAmount"] == "-3.00"
+    assert [row["PaymentID"] for row in tims.get("/ar/payments", InvoiceID=bill["InvoiceID"])["Items"]] == [
+        made["PaymentID"]
+    ]
+
+
+def test_a_payment_of_nothing_offsets_invoice_and_credit_memo(tims: Caller) -> None:
+    bill = sold(tims)
+    memo = tims.made("/ar/credit-memos", credit(bill))
+    parts = (("InvoiceID", bill["InvoiceID"], "45.00"), ("CreditMemoID", memo["CreditMemoID"], "-45.00"))
+    assert tims.made("/ar/payments", payment("0.00", *parts))["Status"] == "Applied"
+    assert tims.get(f"/ar/invoices/{bill['InvoiceID']}")["Balance"] == "53.00"
+
+
+def test_no_more_is_applied_than_a_balance_or_the_payment_holds(tims: Caller) -> None:
+    bill = sold(tims)
+    memo = tims.made("/ar/credit-memos", credit(bill))
+    paid, refunded = ("InvoiceID", bill["InvoiceID"]), ("CreditMemoID", memo["CreditMemoID"])
+
+    def refused(amount: str, *parts: tuple[str, str, str]) -> set[tuple[str, str]]:
+        answer = tims.post("/ar/payments", payment(amount, *parts))
+        assert answer.status_code == 422
+        return errors(answer)
+
+    assert refused("98.01", (*paid, "98.01")) == {("/Applications/0/Amount", "OVERAPPLIED")}
+    assert refused("-45.01", (*refunded, "-45.01")) == {("/Applications/0/Amount", "OVERAPPLIED")}
+    assert refused("97.99", (*paid, "98.00")) == {("/Applications", "OVERAPPLIED")}
+    assert refused("-44.99", (*refunded, "-45.00")) == {("/Applications", "OVERAPPLIED")}
+    assert refused("0.00", (*refunded, "-45.00")) == {("/Applications", "OVERAPPLIED")}
+    tims.made("/ar/payments", payment("98.00", (*paid, "98.00")))
+    assert refused("0.01", (*paid, "0.01")) == {("/Applications/0/Amount", "OVERAPPLIED")}
+
+
+def test_every_error_of_a_payment_is_reported_together(tims: Caller) -> None:
+    bill = sold(tims)
+    tims.apply(
+        event("period", {"Period": "2011-01", "Status": "Closed"}),
+        event("account", {"AccountCode": "1000", "Blocked": True}),
+    )
+    parts = [
+        ("InvoiceID", bill["InvoiceID"], "-1.00"),
+        ("InvoiceID", bill["InvoiceID"], "1.00"),
+        ("CreditMemoID", "CM-1", "-1.00"),
+    ]
+    answer = tims.post("/ar/payments", payment("9.00", *parts, CurrencyCode="EUR", BankAccountCode="1000"))
+    assert errors(answer) == {
+        ("/PostingDate", "PERIOD_CLOSED"), ("/BankAccountCode", "ACCOUNT_BLOCKED"), ("/ExchangeRate", "MISSING_FIELD"),
+        ("/Applications/0/Amount", "INVALID_AMOUNT"), ("/Applications/0/InvoiceID", "CURRENCY_MISMATCH"),
+        ("/Applications/1/InvoiceID", "INVALID_VALUE"), ("/Applications/1/InvoiceID", "CURRENCY_MISMATCH"),
+        ("/Applications/2/CreditMemoID", "UNKNOWN_REFERENCE"),
+    }  # fmt: skip
+    both = {"InvoiceID": bill["InvoiceID"], "CreditMemoID": "CM-1", "Amount": "1.00"}
+    mixed = payment("9.00", BankAccountCode="9999", Applications=[both, {"Amount": "1.00"}], PostingDate="2011-02-01")
+    found = errors(tims.post("/ar/payments", mixed))
+    assert {("/BankAccountCode", "UNKNOWN_ACCOUNT"), ("/Applications/0", "INVALID_VALUE")} <= found
+    assert ("/Applications/1", "INVALID_VALUE") in found
+
+
+def test_a_payment_in_another_currency_keeps_its_rate(tims: Caller) -> None:
+    made = tims.made("/ar/payments", payment("9.00", CurrencyCode="EUR", ExchangeRate="1.3372"))
+    assert made["ExchangeRate"] == "1.3372"
+
+
+# ---- what people type into TIMS ----
+def test_an_invoice_typed_into_tims_is_posted_by_tims(tims: Caller) -> None:
+    shipment = tims.shipped()
+    body = invoice(shipment)
+    del body["ExternalReference"], body["Source"]
+    tims.apply(event("invoice", body, "2011-01-04T11:00:00Z"))
+    (made,) = tims.get("/ar/invoices", SalesOrderID=shipment["SalesOrderID"])["Items"]
+    assert (made["PostingMode"], made["Source"], made["ExternalReference"]) == ("automatic", "TIMS", made["InvoiceID"])
+    assert order_of(tims, shipment)["OrderStatus"] == "Closed"
+    balance = {row["AccountCode"]: (row["Debit"], row["Credit"]) for row in tims.get("/gl/trial-balance")["Lines"]}
+    assert balance == {
+        "1100": ("98.00", "0.00"), "1200": ("0.00", "44.00"), "4000": ("0.00", "100.00"), "4010": ("0.00", "8.00"),
+        "4100": ("10.00", "0.00"), "5000": ("44.00", "0.00"),
+    }  # fmt: skip
+    tims.apply(event("void", {"InvoiceID": made["InvoiceID"], "PostingDate": "2011-01-04", "Reason": "Twice"}))
+    assert {(row["Debit"], row["Credit"]) for row in tims.get("/gl/trial-balance")["Lines"]} == {("0.00", "0.00")}
+
+
+def test_a_person_voids_an_invoice_that_came_through_the_api(tims: Caller) -> None:
+    made = sold(tims)
+    key = {name: made[name] for name in ("ExternalReference", "Source")}
+    tims.apply(event("void", key | {"PostingDate": "2011-01-05", "Reason": "Posted twice"}, "2011-01-05T12:00:00Z"))
+    now = tims.get(f"/ar/invoices/{made['InvoiceID']}")
+    assert (now["Status"], now["ModifiedAt"]) == ("Voided", "2011-01-05T12:00:00Z")
+    assert tims.get("/gl/entries")["Items"] == []
+
+
+def test_an_adjustment_typed_into_tims_is_posted_by_tims(tims: Caller) -> None:
+    what = {
+        "SKU": "SHADE",
+        "LocationID": "MAIN",
+        "QuantityDelta": -3,
+        "ReasonCode": "Loss",
+        "PostingDate": "2011-01-04",
+    }
+    tims.apply(event("adjustment", what, "2011-01-04T11:00:00Z"))
+    (made,) = tims.get("/inventory/adjustments")["Items"]
+    assert (made["PostingMode"], made["Source"], on_hand_of(tims, "SHADE")) == ("automatic", "TIMS", 7)
+    (posted,) = tims.get("/gl/entries", SourceDocumentID=made["AdjustmentID"])["Items"]
+    assert [(each["AccountCode"], each["Debit"], each["Credit"]) for each in posted["Lines"]] == [
+        ("1200", "0.00", "10.00"), ("5100", "10.00", "0.00"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "reason"),
+    [
+        ("account", {"AccountCode": "9999", "Blocked": True}, "Name is required"),
+        ("adjustment", {"SKU": "NONE", "LocationID": "MAIN", "QuantityDelta": 1, "ReasonCode": "Found"}, "No item has"),
+        ("void", {"InvoiceID": "INV-1", "PostingDate": "2011-01-05", "Reason": "x"}, "there is no invoice INV-1"),
+    ],
+)
+def test_what_cannot_be_typed_into_tims_is_said_in_a_sentence(
+    tims: Caller, kind: str, document: dict[str, Any], reason: str
+) -> None:
+    answer = requests.post(f"{tims.base}/_sandbox/apply", json={"events": [event(kind, document)]}, timeout=10)
+    assert answer.status_code == 422
+    assert reason in answer.json()["error"]
+
+
+# ---- in bulk ----
+def test_receivables_and_entries_go_in_one_bulk_and_see_each_other(tims: Caller) -> None:
+    shipment = tims.shipped()
+    pay = payment("98.00", ("InvoiceID", "INV-30001", "98.00"))
+    posted = entry(("1000", "98.00", "0.00"), ("1100", "0.00", "98.00"))
+    bad = entry(("1000", "98.00", "0.00"), ("1100", "0.00", "98.01"))
+    answer = tims.bulk(
+        ("/ar/invoices", invoice(shipment)), ("/ar/payments", pay), ("/gl/entries", bad), ("/gl/entries", posted),
+        ("/ar/invoices/INV-30001/void", VOID), ("/inventory/adjustments", adjustment(-1)),
+    )  # fmt: skip
+    assert [result["Status"] for result in answer.json()["Results"]] == [201, 201, 422, 201, 409, 201]
+    assert answer.json()["Results"][2]["Body"]["code"] == "UNBALANCED"

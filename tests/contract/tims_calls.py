@@ -229,6 +229,27 @@ def plain_invoice(shipment: dict[str, Any], units: int, total: str, **fields: An
     return invoice(shipment, **amounts) | fields
 
 
+def credit(invoice: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """One of the two units of `invoice()` given back in full, as in the contract's example."""
+    one = {"InvoiceLineNo": 1, "Quantity": 1, "Amount": "50.00", "DiscountAmount": "5.00", "TaxAmount": "3.38"}
+    return {
+        "ExternalReference": new_key(), "Source": "Crossdock", "InvoiceID": invoice["InvoiceID"],
+        "CreditDate": "2011-01-09", "PostingDate": "2011-01-09", "CurrencyCode": "USD", "Reason": "CustomerReturn",
+        "Restock": False, "Lines": [one], "ShippingAmount": "0.00", "SubTotal": "50.00", "DiscountTotal": "5.00",
+        "TaxTotal": "3.38", "MarketplaceRemittedTax": "3.38", "Total": "45.00",
+    } | fields  # fmt: skip
+
+
+def payment(amount: str, *applications: tuple[str, str, str], **fields: Any) -> dict[str, Any]:
+    """A payout of so much, applied to (InvoiceID or CreditMemoID, id, amount)."""
+    applied = [{name: id, "Amount": part} for name, id, part in applications]
+    return {
+        "ExternalReference": new_key(), "Source": "Crossdock", "Method": "MarketplacePayout",
+        "PaymentDate": "2011-01-10", "PostingDate": "2011-01-10", "Amount": amount, "CurrencyCode": "USD",
+        "BankAccountCode": "1100", "Applications": applied,
+    } | fields  # fmt: skip
+
+
 def adjustment(units: int, **fields: Any) -> dict[str, Any]:
     what = {"SKU": "LAMP", "LocationID": "MAIN", "QuantityDelta": units, "ReasonCode": "Damage"}
     return {"ExternalReference": new_key(), "Source": "warehouse", "PostingDate": "2011-01-04"} | what | fields
