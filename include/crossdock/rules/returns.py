@@ -1,0 +1,462 @@
+"""Returns: which invoice gives money back, and which shipment takes goods back.
+
+In: a return's items as the channel gives them (amounts in cents); of its order, what is left to credit on each invoice
+and what may still come back of each shipment. Out: credits per invoice, movements of stock, or why it must wait or die.
+Never: an amount computed anew (the channel's amounts are parted, nothing else); more than was invoiced or shipped; a
+cent lost between the two.
+
+* Units go against invoices, oldest first, by the quantity still to be credited; the goods come back to shipments alike.
+* RefundAmount: the worth of the returned units first, then gift wrap, then what is left of the line; without units the
+  line first. An invoice line parts it into Amount and DiscountAmount by its own ratio; what is left decides the ratio,
+  so that the last refund ends at 0 exactly.
+* TaxRefund: the tax of the units, then tax on shipping, then the rest of the line's tax. ShippingRefund: shipping and
+  its discount by their ratio.
+* A kit's units are units of its parts; its money is parted over them by what they were invoiced at.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping.frames import CENT, written
+from crossdock.mapping.registry import rule
+from crossdock.rules.dates import company_days, posting_dates
+from crossdock.rules.money import spread
+
+WORK, WAIT, LEAVE_OUT = "work", "wait", "leave_out"
+DO = "Compare the return on the channel with the order's credit memos in TIMS; edit the payload and replay, or dismiss."
+
+
+# ---- what a return finds -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of a return; amounts in cents."""
+
+    line: str  # OrderItemID
+    quantity: int
+    goods: int  # RefundAmount: goods and gift wrap after discount
+    tax: int
+    shipping: int
+    restock: bool
+    condition: str | None
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the goods are here: damaged ones are, whether or not they are to be sold again."""
+        return self.condition == "Damaged" or (self.restock and self.condition in ("Sellable", None))
+
+
+@dataclass(frozen=True)
+class OrderLine:
+    """A line of the sales order."""
+
+    number: int
+    external_id: str  # OrderItemID; of a kit's part with its SKU behind it
+    sku: str
+    units_per_kit: int
+    uninvoiced: int  # units that an invoice may still come for
+    unshipped: int
+    stocked: bool = True
+
+    @property
+    def item(self) -> str:
+        return self.external_id.partition(":")[0]
+
+
+@dataclass
+class InvoiceLine:
+    """What is left to credit of an invoice's line, in cents."""
+
+    number: int
+    order_line: int
+    quantity: int
+    amount: int  # before discount
+    discount: int
+    tax: int
+    tax_remitted_by: str = "Seller"
+
+    @property
+    def net(self) -> int:
+        return max(self.amount - self.discount, 0)
+
+
+@dataclass
+class Invoice:
+    """What is left to credit of an invoice, in cents."""
+
+    id: str
+    lines: list[InvoiceLine]
+    shipping: int = 0  # before discount
+    shipping_discount: int = 0
+    shipping_tax: int = 0
+    gift_wrap: int = 0
+    shipping_tax_remitted_by: str = "Seller"
+    currency: str = ""
+
+
+@dataclass
+class Parcel:
+    """Units of an order line in one shipment that have not come back."""
+
+    shipment: str
+    order_line: int
+    quantity: int
+    unit_cost: int  # x 10,000
+    location: str  # that takes them back
+
+
+@dataclass
+class Order:
+    """An order as its returns find it; invoices and parcels oldest first."""
+
+    lines: list[OrderLine]
+    invoices: list[Invoice]
+    parcels: list[Parcel]
+
+
+# ---- what comes of it ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class CreditLine:
+    """A credit memo's line, in cents."""
+
+    invoice_line: int
+    order_line: int
+    tax_remitted_by: str
+    quantity: int = 0
+    amount: int = 0
+    discount: int = 0
+    tax: int = 0
+
+
+@dataclass
+class Credit:
+    """A credit memo against one invoice, in cents."""
+
+    invoice: str
+    shipping_tax_remitted_by: str
+    lines: dict[int, CreditLine] = field(default_factory=dict)
+    shipping: int = 0
+    shipping_discount: int = 0
+    shipping_tax: int = 0
+    gift_wrap: int = 0
+
+    @property
+    def subtotal(self) -> int:
+        return sum(line.amount for line in self.lines.values())
+
+    @property
+    def discounts(self) -> int:
+        return sum(line.discount for line in self.lines.values()) + self.shipping_discount
+
+    @property
+    def taxes(self) -> int:
+        return sum(line.tax for line in self.lines.values()) + self.shipping_tax
+
+    @property
+    def marketplace_tax(self) -> int:
+        """Tax that the marketplace gives back by itself: a memo, no part of the total."""
+        of_lines = sum(line.tax for line in self.lines.values() if line.tax_remitted_by == "Marketplace")
+        return of_lines + (self.shipping_tax if self.shipping_tax_remitted_by == "Marketplace" else 0)
+
+    @property
+    def total(self) -> int:
+        return self.subtotal - self.discounts + self.shipping + self.gift_wrap + self.taxes - self.marketplace_tax
+
+
+@dataclass(frozen=True)
+class Movement:
+    """A stock adjustment. `reference`: behind the return's own number."""
+
+    reference: str
+    order_line: int
+    shipment: str
+    sku: str
+    location: str
+    quantity: int
+    reason: str
+    unit_cost: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a return cannot be worked."""
+
+    field: str
+    rule: str
+    line: str
+    value: str
+    says: str
+
+
+@dataclass
+class Worked:
+    """What becomes of a return. Credits without a total (marketplace tax alone) are `uncredited`, in cents."""
+
+    credits: list[Credit] = field(default_factory=list)
+    movements: list[Movement] = field(default_factory=list)
+    uncredited: int = 0
+    waits: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+
+def work(order: Order, items: Sequence[Item], currency: str) -> tuple[Worked, Order]:
+    """Works a return against its order; the order as it is afterwards, unchanged where the return cannot be worked."""
+    after = copy.deepcopy(order)
+    worked = Worked()
+    _strangers(order, items, worked)
+    if not worked.findings:
+        if any(item.goods or item.tax or item.shipping for item in items):
+            _give_back(after, items, currency, worked)
+        _take_back(after, items, worked)
+    if worked.findings or worked.waits:
+        return Worked(waits="" if worked.findings else worked.waits, findings=worked.findings), order
+    return worked, after
+
+
+def _strangers(order: Order, items: Sequence[Item], worked: Worked) -> None:
+    known = {line.item for line in order.lines}
+    worked.findings += [
+        Finding("Items.OrderItemID", "unknown_line", item.line, item.line,
+                f"The sales order has no line for the order item {item.line}.")
+        for item in items if item.line not in known
+    ]  # fmt: skip
+
+
+# ---- money ---------------------------------------------------------------------------------------------------------
+
+Pocket = tuple[str, str, int]  # what, invoice, line (0: of the invoice as a whole)
+Stages = list[list[tuple[Pocket, int]]]  # pockets with their room, to be filled stage by stage
+Pairs = Sequence[tuple[Invoice, list[InvoiceLine]]]  # invoices with those of their lines that an item means
+Taken = Counter[tuple[str, int]]  # (invoice, line) -> units
+
+
+def _give_back(order: Order, items: Sequence[Item], currency: str, worked: Worked) -> None:
+    strange = sorted({invoice.currency for invoice in order.invoices if invoice.currency != currency})
+    if strange:
+        says = f"The return is in {currency}, the invoice in {strange[0]}."
+        worked.findings.append(Finding("Currency", "currency_mismatch", "", currency, says))
+        return
+    credits = {
+        invoice.id: Credit(invoice.id, invoice.shipping_tax_remitted_by) for invoice in order.invoices
+    }  # by invoice, oldest first
+    for item in items:
+        _credit_item(order, item, currency, credits, worked)
+    used = [credit for credit in credits.values() if credit.lines or credit.total or credit.marketplace_tax]
+    worked.credits = [credit for credit in used if credit.total]
+    worked.uncredited = sum(credit.marketplace_tax for credit in used if not credit.total)
+
+
+def _credit_item(order: Order, item: Item, currency: str, credits: dict[str, Credit], worked: Worked) -> None:
+    """One item against the invoices of its lines."""
+    lines = {line.number: line for line in order.lines if line.item == item.line}
+    invoices = [(i, [line for line in i.lines if line.order_line in lines]) for i in order.invoices]
+    taken = _units(lines.values(), invoices, item, worked)
+    if taken is None:
+        return
+    touched = [pair for pair in invoices if any(taken[pair[0].id, line.number] for line in pair[1])]
+    ordered = touched + [pair for pair in invoices if pair not in touched]
+    poured: Counter[Pocket] = Counter()
+    for name, amount, stages in (
+        ("RefundAmount", item.goods, _goods(item, touched, ordered, taken)),
+        ("TaxRefund", item.tax, _tax(item, touched, ordered, taken)),
+        ("ShippingRefund", item.shipping, [[(("shipping", i.id, 0), _shipping_net(i))] for i, _ in ordered]),
+    ):
+        missing = _pour(amount, stages, poured)
+        if missing and any(line.uninvoiced for line in order.lines):
+            worked.waits = "invoice"
+        elif missing:
+            wanted, most = written(amount * CENT), written((amount - missing) * CENT)
+            says = f"{name} is {wanted} {currency}, but of what was invoiced only {most} is not credited yet."
+            worked.findings.append(Finding(f"Items.{name}", "refund_above_invoice", item.line, wanted, says))
+    for invoice, own in invoices:
+        _book(invoice, own, credits[invoice.id], taken, poured)
+
+
+def _units(lines: Iterable[OrderLine], invoices: Pairs, item: Item, worked: Worked) -> Taken | None:
+    """Units by invoice and line, oldest invoice first; None where there are not as many."""
+    taken: Taken = Counter()
+    enough = True
+    for line in lines:
+        wanted = left = item.quantity * line.units_per_kit
+        for invoice, own in invoices:
+            for each in own:
+                if each.order_line == line.number:
+                    units = min(left, each.quantity)
+                    taken[invoice.id, each.number] += units
+                    left -= units
+        if left > line.uninvoiced:
+            most = wanted - left + line.uninvoiced
+            says = f"{wanted} units of {line.sku} are returned, but only {most} were sold and are not credited yet."
+            worked.findings.append(
+                Finding("Items.Quantity", "returned_more_than_invoiced", item.line, str(item.quantity), says)
+            )
+        elif left:
+            worked.waits = "invoice"
+        enough = enough and not left
+    return taken if enough else None
+
+
+def _share(amount: int, units: int, of: int) -> int:
+    """What so many units of a line are worth, half up; all of them are worth all of it."""
+    return (2 * amount * units + of) // (2 * of) if of else 0
+
+
+def _worth(line: InvoiceLine, units: int) -> int:
+    worth = _share(line.amount, units, line.quantity) - _share(line.discount, units, line.quantity)
+    return min(max(worth, 0), line.net)
+
+
+def _goods(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Stages:
+    worth = [
+        (("goods", i.id, each.number), _worth(each, taken[i.id, each.number])) for i, own in touched for each in own
+    ]
+    rest = [[(("goods", i.id, each.number), each.net) for each in own] for i, own in ordered]
+
+    def wrap(pairs: Pairs) -> Stages:
+        return [[(("wrap", i.id, 0), i.gift_wrap)] for i, _ in pairs]
+
+    return [worth, *wrap(touched), *rest, *wrap(ordered)]
+
+
+def _tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Stages:
+    units = [
+        (("tax", i.id, each.number), _share(each.tax, taken[i.id, each.number], each.quantity))
+        for i, own in touched
+        for each in own
+    ]
+    rest = [[(("tax", i.id, each.number), each.tax) for each in own] for i, own in ordered]
+    shipping = [[(("shipping tax", i.id, 0), i.shipping_tax)] for i, _ in ordered]
+    if item.shipping and not item.goods:  # a refund of shipping alone
+        return [*shipping, units, *rest]
+    return [units, *shipping, *rest] if item.quantity else [*rest, *shipping]
+
+
+def _shipping_net(invoice: Invoice) -> int:
+    return max(invoice.shipping - invoice.shipping_discount, 0)
+
+
+def _pour(amount: int, stages: Stages, poured: Counter[Pocket]) -> int:
+    """Fills pockets, stage by stage, within a stage by their room; what is left over. `poured` takes it."""
+    for stage in stages:
+        room = [max(most - poured[pocket], 0) for pocket, most in stage]
+        part = min(amount, sum(room))
+        if not part:
+            continue
+        shares = spread(np.array([part]), np.array(room), np.zeros(len(room), dtype=np.int64))
+        for (pocket, _), share in zip(stage, shares.tolist(), strict=True):
+            poured[pocket] += share
+        amount -= part
+    return amount
+
+
+def _book(invoice: Invoice, own: list[InvoiceLine], credit: Credit, taken: Taken, poured: Counter[Pocket]) -> None:
+    """Writes what was poured onto the credit, and takes it off the invoice."""
+    for line in own:
+        units = taken[invoice.id, line.number]
+        net, tax = (poured[what, invoice.id, line.number] for what in ("goods", "tax"))
+        if not (units or net or tax):
+            continue
+        amount = _share(line.amount, net, line.net)
+        made = credit.lines.setdefault(line.number, CreditLine(line.number, line.order_line, line.tax_remitted_by))
+        _move(line, made, quantity=units, amount=amount, discount=amount - net, tax=tax)
+    net, tax, wrap = (poured[what, invoice.id, 0] for what in ("shipping", "shipping tax", "wrap"))
+    shipping = _share(invoice.shipping, net, _shipping_net(invoice))
+    _move(invoice, credit, shipping=shipping, shipping_discount=shipping - net, shipping_tax=tax, gift_wrap=wrap)
+
+
+def _move(source: object, target: object, **amounts: int) -> None:
+    """Takes amounts off one and adds them to the other."""
+    for name, amount in amounts.items():
+        setattr(source, name, getattr(source, name) - amount)
+        setattr(target, name, getattr(target, name) + amount)
+
+
+# ---- goods ---------------------------------------------------------------------------------------------------------
+
+
+def _take_back(order: Order, items: Sequence[Item], worked: Worked) -> None:
+    """Goods that are here go back to stock at what they cost when they were shipped; unsellable ones leave it again."""
+    numbers: Counter[str] = Counter()
+    for item in items:
+        if not (item.quantity and item.comes_back):
+            continue
+        for line in order.lines:
+            if line.item == item.line and line.stocked:
+                for parcel, units in _parcels(order, line, item, worked):
+                    worked.movements += _movements(line, parcel, units, item, numbers)
+
+
+def _parcels(order: Order, line: OrderLine, item: Item, worked: Worked) -> Iterator[tuple[Parcel, int]]:
+    wanted = left = item.quantity * line.units_per_kit
+    for parcel in order.parcels:
+        units = min(left, parcel.quantity) if parcel.order_line == line.number else 0
+        if units:
+            parcel.quantity -= units
+            left -= units
+            yield parcel, units
+    if left > line.unshipped:
+        most = wanted - left + line.unshipped
+        says = f"{wanted} units of {line.sku} have come back, but only {most} were sold and are not back yet."
+        worked.findings.append(
+            Finding("Items.Quantity", "returned_more_than_shipped", item.line, str(item.quantity), says)
+        )
+    elif left:
+        worked.waits = worked.waits or "shipment"
+
+
+def _movements(line: OrderLine, parcel: Parcel, units: int, item: Item, numbers: Counter[str]) -> list[Movement]:
+    numbers[line.external_id] += 1
+    number = numbers[line.external_id]
+    reference = line.external_id + (f":{number}" if number > 1 else "")
+    back = Movement(
+        reference, line.number, parcel.shipment, line.sku, parcel.location, units, "ReturnRestock", parcel.unit_cost
+    )
+    if item.condition != "Damaged":
+        return [back]
+    return [
+        back,
+        Movement(
+            f"{reference}:discard", line.number, parcel.shipment, line.sku, parcel.location, -units, "ReturnDiscard",
+            parcel.unit_cost,
+        ),
+    ]  # fmt: skip
+
+
+# ---- the return itself ---------------------------------------------------------------------------------------------
+
+
+@rule("return_state", reads=["Status", "RefundDate"], writes=["verdict", "verdict_reason"])
+def states(head: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """What to do with a return: nothing is decided yet of a new or pending one (wait); a rejected one, and one closed
+    without a refund, are left out; all others are worked. Returns (verdict, reason)."""
+    status = head["Status"]
+    closed = status.eq("Closed") & head["RefundDate"].isna()
+    verdict = pd.Series(WORK, index=head.index, dtype="str")
+    reason = pd.Series("", index=head.index, dtype="str")
+    for mask, what, why in (
+        (status.isin(["NewRma", "PendingReturn"]), WAIT, "the return is not decided; it is read again when it changes"),
+        (status.eq("Rejected"), LEAVE_OUT, "the return is rejected"),
+        (closed, LEAVE_OUT, "the return was closed without a refund"),
+    ):
+        chosen = mask.fillna(False).to_numpy(dtype=bool)
+        verdict[chosen], reason[chosen] = what, why
+    return verdict, reason
+
+
+@rule("return_dates", reads=["RefundDate", "UpdatedDate"], writes=["CreditDate", "PostingDate"])
+def dates(head: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFrame:
+    """CreditDate is the company's day of the refund, before there is one that of the return's last change; PostingDate
+    the same, or the first open day after it. Returns (both columns)."""
+    day = company_days(head["RefundDate"].fillna(head["UpdatedDate"]), zone)
+    posted, _ = posting_dates(day, periods)
+    return pd.DataFrame({"CreditDate": day, "PostingDate": posted}, index=head.index)

@@ -1,0 +1,313 @@
+"""A return's units and money find their invoices and shipments, to the cent, and never more than there was."""
+
+from __future__ import annotations
+
+import copy
+
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossdock.rules.returns import (
+    Invoice,
+    InvoiceLine,
+    Item,
+    Order,
+    OrderLine,
+    Parcel,
+    Worked,
+    dates,
+    states,
+    work,
+)
+
+
+def item(**changes: object) -> Item:
+    usual = {
+        "line": "501",
+        "quantity": 1,
+        "goods": 0,
+        "tax": 0,
+        "shipping": 0,
+        "restock": True,
+        "condition": "Sellable",
+    }
+    return Item(**(usual | changes))  # type: ignore[arg-type]
+
+
+def two_lamps(**changes: object) -> Order:
+    """The worked example: 2 x 50.00, 10.00 discount, 8.00 shipping, 7.35 tax that the marketplace remits."""
+    line = InvoiceLine(1, 1, 2, 100_00, 10_00, 6_75, "Marketplace")
+    invoice = Invoice("INV-1", [line], 8_00, 0, 60, 0, "Marketplace", "USD")
+    usual = {
+        "lines": [OrderLine(1, "501", "LAMP", 1, 0, 0)],
+        "invoices": [invoice],
+        "parcels": [Parcel("SH-1", 1, 2, 220_000, "MAIN")],
+    }
+    return Order(**(usual | changes))  # type: ignore[arg-type]
+
+
+def rules(worked: Worked) -> list[str]:
+    return [finding.rule for finding in worked.findings]
+
+
+def test_the_worked_example_holds_to_the_cent():
+    worked, _ = work(two_lamps(), [item(goods=45_00, tax=3_38)], "USD")
+    (credit,), (movement,) = worked.credits, worked.movements
+    (line,) = credit.lines.values()
+    assert (line.quantity, line.amount, line.discount, line.tax) == (1, 50_00, 5_00, 3_38)
+    assert (credit.subtotal, credit.discounts, credit.taxes, credit.marketplace_tax) == (50_00, 5_00, 3_38, 3_38)
+    assert credit.total == 45_00
+    assert (movement.quantity, movement.reason, movement.unit_cost, movement.location) == (
+        1, "ReturnRestock", 220_000, "MAIN",
+    )  # fmt: skip
+
+
+def test_the_second_unit_takes_what_the_first_has_left_and_the_invoice_ends_at_nothing():
+    first, order = work(two_lamps(), [item(goods=45_00, tax=3_68, shipping=4_00)], "USD")
+    second, after = work(order, [item(goods=45_00, tax=3_67, shipping=4_00)], "USD")
+    credits = [*first.credits, *second.credits]
+    assert (sum(credit.total for credit in credits), sum(credit.taxes for credit in credits)) == (98_00, 7_35)
+    (invoice,) = after.invoices
+    assert (invoice.shipping, invoice.shipping_tax) == (0, 0)
+    assert (invoice.lines[0].quantity, invoice.lines[0].amount, invoice.lines[0].discount, invoice.lines[0].tax) == (
+        0, 0, 0, 0,
+    )  # fmt: skip
+    assert first.credits[0].shipping_tax == 30  # the tax of the unit first, then that of the shipping
+
+
+def test_money_without_goods_credits_no_units_and_moves_no_stock():
+    for without in (item(quantity=0, goods=5_00), item(quantity=1, goods=5_00, restock=False)):
+        worked, _ = work(two_lamps(), [without], "USD")
+        assert worked.movements == []
+        assert worked.credits[0].total == 5_00
+        assert worked.credits[0].lines[1].quantity == without.quantity
+
+
+def test_goods_without_money_come_back_without_a_credit_memo():
+    worked, _ = work(two_lamps(), [item()], "USD")
+    assert worked.credits == []
+    assert [movement.quantity for movement in worked.movements] == [1]
+
+
+def test_damaged_goods_come_in_and_leave_again_and_missing_ones_never_came():
+    damaged, _ = work(two_lamps(), [item(restock=False, condition="Damaged")], "USD")
+    assert [(m.reference, m.quantity, m.reason) for m in damaged.movements] == [
+        ("501", 1, "ReturnRestock"),
+        ("501:discard", -1, "ReturnDiscard"),
+    ]
+    missing, _ = work(two_lamps(), [item(goods=45_00, condition="Missing")], "USD")
+    assert missing.movements == []
+    assert missing.credits[0].lines[1].quantity == 1
+    unseen, _ = work(two_lamps(), [item(condition=None)], "USD")
+    assert [m.reason for m in unseen.movements] == ["ReturnRestock"]
+
+
+def test_more_units_than_were_sold_are_refused_with_both_numbers():
+    worked, order = work(two_lamps(), [item(quantity=3, goods=45_00)], "USD")
+    assert set(rules(worked)) == {"returned_more_than_invoiced", "returned_more_than_shipped"}
+    assert "3 units" in worked.findings[0].says
+    assert "only 2" in worked.findings[0].says
+    assert (worked.credits, worked.movements) == ([], [])
+    assert order == two_lamps()
+
+
+def test_more_money_than_is_left_is_refused_with_both_numbers():
+    _, order = work(two_lamps(), [item(goods=45_00)], "USD")
+    worked, after = work(order, [item(goods=45_01)], "USD")
+    assert rules(worked) == ["refund_above_invoice"]
+    assert worked.findings[0].says == (
+        "RefundAmount is 45.01 USD, but of what was invoiced only 45.00 is not credited yet."
+    )
+    assert after == order
+
+
+def test_a_return_of_what_is_not_invoiced_yet_waits():
+    coming = [OrderLine(1, "501", "LAMP", 1, 2, 0)]
+    assert work(two_lamps(lines=coming, invoices=[]), [item(goods=45_00)], "USD")[0].waits == "invoice"
+    assert work(two_lamps(lines=coming, invoices=[]), [item(quantity=0, goods=45_00)], "USD")[0].waits == "invoice"
+    on_its_way = [OrderLine(1, "501", "LAMP", 1, 2, 2)]
+    assert work(two_lamps(lines=on_its_way, invoices=[], parcels=[]), [item()], "USD")[0].waits == "shipment"
+
+
+def test_a_return_in_another_currency_or_of_a_strange_line_is_refused():
+    assert rules(work(two_lamps(), [item(goods=1)], "EUR")[0]) == ["currency_mismatch"]
+    assert rules(work(two_lamps(), [item(line="999", goods=1)], "USD")[0]) == ["unknown_line"]
+
+
+def test_gift_wrap_is_what_a_refund_has_above_the_worth_of_its_units():
+    order = two_lamps()
+    order.invoices[0].gift_wrap = 2_50
+    worked, after = work(order, [item(goods=46_25)], "USD")
+    assert (worked.credits[0].gift_wrap, worked.credits[0].lines[1].amount) == (1_25, 50_00)
+    rest, _ = work(after, [item(quantity=0, goods=46_25)], "USD")
+    assert (rest.credits[0].gift_wrap, rest.credits[0].total) == (1_25, 46_25)
+
+
+def test_shipping_is_given_back_with_its_discount_and_alone_it_takes_its_own_tax():
+    order = two_lamps()
+    order.invoices[0].shipping_discount = 2_00
+    worked, _ = work(order, [item(quantity=0, shipping=3_00, tax=30)], "USD")
+    (credit,) = worked.credits
+    assert (credit.shipping, credit.shipping_discount, credit.shipping_tax, credit.lines) == (4_00, 1_00, 30, {})
+
+
+def test_the_oldest_invoice_is_credited_first_and_each_gets_its_own_memo():
+    parts = [Invoice(f"INV-{n}", [InvoiceLine(1, 1, 1, 50_00, 5_00, 3_38)], currency="USD") for n in (1, 2)]
+    parcels = [Parcel(f"SH-{n}", 1, 1, cost, "MAIN") for n, cost in ((1, 220_000), (2, 230_000))]
+    one, after = work(two_lamps(invoices=parts, parcels=parcels), [item(goods=45_00, tax=3_38)], "USD")
+    assert [(credit.invoice, credit.total) for credit in one.credits] == [("INV-1", 48_38)]
+    two, _ = work(after, [item(goods=45_00, tax=3_38)], "USD")
+    assert [(credit.invoice, credit.total) for credit in two.credits] == [("INV-2", 48_38)]
+    both, _ = work(two_lamps(invoices=parts, parcels=parcels), [item(quantity=2, goods=90_00, tax=6_76)], "USD")
+    assert [(credit.invoice, credit.total) for credit in both.credits] == [("INV-1", 48_38), ("INV-2", 48_38)]
+    assert [(m.reference, m.unit_cost) for m in both.movements] == [("501", 220_000), ("501:2", 230_000)]
+
+
+def test_a_kit_comes_back_as_its_parts_and_its_money_is_on_their_lines():
+    lines = [OrderLine(1, "501:MUG", "MUG", 2, 0, 0), OrderLine(2, "501:LAMP", "LAMP", 1, 0, 0)]
+    invoiced = [InvoiceLine(1, 1, 4, 20_00, 0, 0), InvoiceLine(2, 2, 2, 60_00, 0, 0)]
+    parcels = [Parcel("SH-1", 1, 4, 10_000, "MAIN"), Parcel("SH-1", 2, 2, 150_000, "MAIN")]
+    order = Order(lines, [Invoice("INV-1", invoiced, currency="USD")], parcels)
+    worked, _ = work(order, [item(goods=40_00)], "USD")
+    assert [(n, line.quantity, line.amount) for n, line in worked.credits[0].lines.items()] == [
+        (1, 2, 10_00), (2, 1, 30_00),
+    ]  # fmt: skip
+    assert [(m.reference, m.sku, m.quantity) for m in worked.movements] == [
+        ("501:MUG", "MUG", 2), ("501:LAMP", "LAMP", 1),
+    ]  # fmt: skip
+
+
+def test_tax_that_the_marketplace_gives_back_alone_makes_no_credit_memo():
+    worked, _ = work(two_lamps(), [item(quantity=0, tax=3_38)], "USD")
+    assert (worked.credits, worked.uncredited) == ([], 3_38)
+
+
+def test_a_service_has_no_stock_to_go_back_to():
+    order = two_lamps(lines=[OrderLine(1, "501", "WARRANTY", 1, 0, 0, stocked=False)], parcels=[])
+    worked, _ = work(order, [item(goods=45_00)], "USD")
+    assert (len(worked.credits), worked.movements) == (1, [])
+
+
+money = st.integers(0, 99_99)
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> Order:
+    """Up to three lines, shipped and invoiced in up to three parts."""
+    lines, invoices, parcels = [], [], []
+    parts = draw(st.integers(1, 3))
+    quantities = [[draw(st.integers(0, 3)) for _ in range(parts)] for _ in range(draw(st.integers(1, 3)))]
+    for number, units in enumerate(quantities, 1):
+        lines.append(OrderLine(number, f"50{number}", f"S{number}", 1, 0, 0))
+        parcels += [Parcel(f"SH-{n}", number, q, 10_000, "MAIN") for n, q in enumerate(units) if q]
+    for part in range(parts):
+        invoiced = []
+        for number, units in enumerate(quantities, 1):
+            if units[part]:
+                amount = draw(money)
+                discount = draw(st.integers(0, amount))
+                invoiced.append(InvoiceLine(len(invoiced) + 1, number, units[part], amount, discount, draw(money)))
+        shipping = draw(money)
+        invoices.append(
+            Invoice(f"INV-{part}", invoiced, shipping, draw(st.integers(0, shipping)), draw(money), draw(money),
+                    draw(st.sampled_from(["Seller", "Marketplace"])), "USD")
+        )  # fmt: skip
+    return Order(lines, invoices, parcels)
+
+
+def left(order: Order) -> list[int]:
+    amounts = []
+    for invoice in order.invoices:
+        amounts += [invoice.shipping, invoice.shipping_discount, invoice.shipping_tax, invoice.gift_wrap]
+        amounts += [n for line in invoice.lines for n in (line.quantity, line.amount, line.discount, line.tax)]
+    return amounts + [parcel.quantity for parcel in order.parcels]
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(order=orders(), data=st.data())
+def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_credited_twice(order, data):
+    start = copy.deepcopy(order)
+    credited = stocked = 0
+    for _ in range(data.draw(st.integers(1, 6))):
+        wanted = [
+            item(
+                line=line.external_id, quantity=data.draw(st.integers(0, 3)), goods=data.draw(money),
+                tax=data.draw(money), shipping=data.draw(money), restock=data.draw(st.booleans()),
+            )
+            for line in order.lines if data.draw(st.booleans())
+        ]  # fmt: skip
+        before = copy.deepcopy(order)
+        worked, order = work(order, wanted, "USD")
+        if worked.findings:
+            assert order == before
+            continue
+        asked = sum(each.goods + each.tax + each.shipping for each in wanted)
+        assert sum(c.total + c.marketplace_tax for c in worked.credits) + worked.uncredited == asked
+        for credit in worked.credits:
+            for line in credit.lines.values():
+                assert min(line.quantity, line.amount, line.discount, line.tax, line.amount - line.discount) >= 0
+            assert min(credit.shipping - credit.shipping_discount, credit.shipping_discount, credit.gift_wrap) >= 0
+        assert sum(m.quantity for m in worked.movements) == sum(each.quantity for each in wanted if each.restock)
+        assert all(amount >= 0 for amount in left(order))
+        credited += asked
+        stocked += sum(m.quantity for m in worked.movements)
+    worth = sum(i.shipping - i.shipping_discount + i.shipping_tax + i.gift_wrap
+                + sum(each.net + each.tax for each in i.lines) for i in start.invoices)  # fmt: skip
+    assert credited <= worth
+    assert stocked <= sum(parcel.quantity for parcel in start.parcels)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(order=orders())
+def test_a_full_refund_leaves_every_invoice_at_exactly_nothing(order):
+    wanted = []
+    for line in order.lines:
+        own = [each for invoice in order.invoices for each in invoice.lines if each.order_line == line.number]
+        units, net, tax = (sum(getattr(each, name) for each in own) for name in ("quantity", "net", "tax"))
+        wanted.append(item(line=line.external_id, quantity=units, goods=net, tax=tax))
+    extra = {
+        "goods": sum(i.gift_wrap for i in order.invoices),
+        "tax": sum(i.shipping_tax for i in order.invoices),
+        "shipping": sum(i.shipping - i.shipping_discount for i in order.invoices),
+    }
+    worked, after = work(order, wanted, "USD")
+    assert worked.findings == []
+    rest, after = work(after, [item(line=order.lines[0].external_id, quantity=0, **extra)], "USD")
+    assert rest.findings == []
+    for invoice in after.invoices:
+        assert (invoice.shipping - invoice.shipping_discount, invoice.shipping_tax, invoice.gift_wrap) == (0, 0, 0)
+        assert all((line.net, line.tax) == (0, 0) for line in invoice.lines)
+
+
+def test_what_is_decided_is_worked_and_what_is_not_waits():
+    head = pd.DataFrame(
+        {
+            "Status": ["NewRma", "PendingReturn", "Received", "Approved", "Refunded", "Rejected", "Closed", "Closed"],
+            "RefundDate": [None] * 6 + ["2011-01-05T00:00:00Z", None],
+        },
+        dtype="str",
+    )
+    assert states(head)[0].tolist() == [
+        "wait", "wait", "work", "work", "work", "leave_out", "work", "leave_out",
+    ]  # fmt: skip
+
+
+def test_the_refund_decides_the_day_and_a_closed_period_goes_to_the_first_open_day():
+    head = pd.DataFrame(
+        {
+            "RefundDate": ["2011-02-01T04:30:00Z", None, "2010-12-31T12:00:00Z"],
+            "UpdatedDate": ["2011-03-01T00:00:00Z", "2011-02-05T12:00:00Z", "2011-01-02T00:00:00Z"],
+        },
+        dtype="str",
+    )
+    periods = pd.DataFrame(
+        {
+            "id": ["2010-12", "2011-01", "2011-02"],
+            "start_date": ["2010-12-01", "2011-01-01", "2011-02-01"],
+            "status": ["Closed", "Open", "Open"],
+        }
+    )
+    made = dates(head, "America/New_York", periods)
+    assert made["CreditDate"].tolist() == ["2011-01-31", "2011-02-05", "2010-12-31"]
+    assert made["PostingDate"].tolist() == ["2011-01-31", "2011-02-05", "2011-01-01"]
