@@ -33,6 +33,12 @@ WORK, WAIT, LEAVE_OUT = "work", "wait", "leave_out"
 DO = "Compare the return on the channel with the order's credit memos in TIMS; edit the payload and replay, or dismiss."
 
 
+AMOUNTS = (
+    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "SubTotal", "DiscountTotal",
+    "TaxTotal", "MarketplaceRemittedTax", "Total",
+)  # fmt: skip
+
+
 # ---- what a return finds -------------------------------------------------------------------------------------------
 
 
@@ -209,8 +215,21 @@ class Worked:
     findings: list[Finding] = field(default_factory=list)
 
 
+@rule(
+    "part_return",
+    reads=[
+        "Currency", "Items.OrderItemID", "Items.Quantity", "Items.RefundAmount", "Items.TaxRefund",
+        "Items.ShippingRefund", "Items.Restock", "Items.Condition",
+    ],
+    writes=[
+        "ExternalReference", "InvoiceID", *AMOUNTS, "ShippingTaxRemittedBy", "InvoiceLineNo", "Quantity", "Amount",
+        "DiscountAmount", "TaxAmount", "TaxRemittedBy",
+    ],
+)  # fmt: skip
 def work(order: Order, items: Sequence[Item], currency: str) -> tuple[Worked, Order]:
-    """Works a return against its order; the order as it is afterwards, unchanged where the return cannot be worked."""
+    """One credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
+    parted over lines, discount, gift wrap, shipping and tax, and never computed anew. Returns (what becomes of the
+    return, the order afterwards: unchanged where the return cannot be worked)."""
     after = copy.deepcopy(order)
     worked = Worked()
     _strangers(order, items, worked)

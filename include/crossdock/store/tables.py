@@ -429,6 +429,75 @@ stage_sales_order_line = Table(
     comment="One line of a sales order as TIMS should hold it",
 )
 
+# ---- stage: shipments and invoices ---------------------------------------------------------------------------------
+
+stage_channel_shipment = Table(
+    "channel_shipment",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    Column("ChannelAdvisorOrderID", BigInteger, index=True),
+    Column("SellerFulfillmentID", Text, comment="Digits of the ShipmentID; the channel's key for it within the order"),
+    Column("ShippedDate", Text, comment="RFC 3339, UTC"),
+    Column("Carrier", Text),
+    Column("ServiceClass", Text),
+    Column("TrackingNumber", Text),
+    Column("sales_order_id", Text, index=True, comment="SalesOrderID in TIMS"),
+    Column("parcel", JSONB, comment="Units that left, by ExternalLineID; null where it does not count for the channel"),
+    schema="stage",
+    comment="One shipment as Channel Advisor should be told of it; the key is TIMS's ShipmentID",
+)
+
+stage_channel_shipment_line = Table(
+    "channel_shipment_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="ShipmentID"),
+    Column("position", Integer, nullable=False, comment="From 0, as sent"),
+    Column("OrderItemID", BigInteger, nullable=False, comment="Line at Channel Advisor"),
+    Column("Quantity", BigInteger, nullable=False, comment="Units as sold; a kit counts 1"),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="Units of one line sold that a shipment reports",
+)
+
+INVOICE_TEXT = (
+    "ExternalReference", "Source", "SalesOrderID", "ShipmentID", "InvoiceDate", "PostingDate", "CurrencyCode",
+    "ShippingTaxRemittedBy",
+)  # fmt: skip
+INVOICE_MONEY = (
+    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "SubTotal", "DiscountTotal",
+    "TaxTotal", "MarketplaceRemittedTax", "Total",
+)  # fmt: skip
+INVOICE_LINE_MONEY = ("UnitPrice", "DiscountAmount", "TaxAmount")
+
+stage_invoice = Table(
+    "invoice",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    *(Column(name, Text, index=name == "SalesOrderID") for name in INVOICE_TEXT),
+    Column("PricesIncludeTax", Boolean),
+    *(Column(name, Money) for name in INVOICE_MONEY),
+    Column("order_version", Moment, comment="Version of the sales order that was looked at; null: it was not there"),
+    schema="stage",
+    comment="One invoice as TIMS should hold it; the key is the ShipmentID",
+)
+
+stage_invoice_line = Table(
+    "invoice_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="ShipmentID"),
+    Column("position", Integer, nullable=False, comment="From 0, as sent"),
+    Column("SalesOrderLineNo", BigInteger),
+    Column("SKU", Text),
+    Column("Quantity", BigInteger),
+    *(Column(name, Money) for name in INVOICE_LINE_MONEY),
+    Column("TaxRemittedBy", Text),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="One line of an invoice as TIMS should hold it",
+)
+
 # ---- stage: settlements and payments -------------------------------------------------------------------------------
 
 SETTLEMENT_TEXT = (
@@ -497,6 +566,130 @@ stage_payment_application = Table(
     PrimaryKeyConstraint("key", "position"),
     schema="stage",
     comment="One invoice or credit memo that a payment is applied to",
+)
+
+# ---- stage: journal entries, and what the controls found -----------------------------------------------------------
+
+stage_posting = Table(
+    "posting",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Why it cannot be posted"),
+    Column("DocumentType", Text, comment="SourceDocument of its entries"),
+    Column("DocumentID", Text),
+    Column("sales_order_id", Text, comment="Order that it waits for, or belongs to"),
+    Column("shipment_id", Text, comment="Shipment that it waits for, or belongs to"),
+    schema="stage",
+    comment="One posted document, and the journal entries that it should have",
+)
+
+stage_posting_line = Table(
+    "posting_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="Key of the document"),
+    Column("position", Integer, nullable=False, comment="From 0; lines of one entry stand together"),
+    Column("EntryKey", Text, nullable=False, comment="ExternalReference of its entry, as first posted"),
+    Column("Event", Text, nullable=False, comment="Event of config/posting.yaml"),
+    Column("PostingDate", Text),
+    Column("OriginalEventDate", Text, comment="Day of the event where PostingDate is later"),
+    Column("CurrencyCode", Text),
+    Column("Description", Text),
+    Column("Account", Text, nullable=False, comment="Name in config/accounts.yaml"),
+    Column("AccountCode", Text),
+    Column("Debit", Money, nullable=False),
+    Column("Credit", Money, nullable=False),
+    Column("Channel", Text),
+    Column("SKU", Text),
+    Column("Order", Text),
+    PrimaryKeyConstraint("key", "position"),
+    Index(None, "EntryKey"),
+    schema="stage",
+    comment="One line of a journal entry as TIMS should hold it",
+)
+
+ops_control = Table(
+    "control",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("run_id", Text, nullable=False, index=True, comment="Close, or watch, that ran it"),
+    Column("period", Text, nullable=False, comment="YYYY-MM, the last month that it looks at"),
+    Column("control", Text, nullable=False, comment="Name in config/controls"),
+    Column("subject", Text, nullable=False, comment="Currency, account, entry or settlement that it is about"),
+    Column("expected", Text, nullable=False),
+    Column("actual", Text, nullable=False),
+    Column("difference", Money, comment="actual - expected, where they are amounts"),
+    Column("holds", Boolean, nullable=False),
+    Column("documents", JSONB, nullable=False, server_default=text("'[]'"), comment="Documents to blame"),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="One thing that a control looked at, expected and actual",
+)
+
+# ---- stage: returns and stock adjustments --------------------------------------------------------------------------
+
+CREDIT_AMOUNTS = (
+    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "SubTotal", "DiscountTotal",
+    "TaxTotal", "MarketplaceRemittedTax", "Total",
+)  # fmt: skip
+
+stage_credit_memo = Table(
+    "credit_memo",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    Column("status", Text, comment="Status of the return at the channel"),
+    Column("order_key", Text, index=True, comment="ChannelAdvisorOrderID"),
+    Column("sales_order_id", Text),
+    Column("CurrencyCode", Text),
+    Column("Reason", Text),
+    Column("CreditDate", Text, comment="Day of the refund in the company's time zone"),
+    Column("PostingDate", Text, comment="The same, or the first open day after it"),
+    Column("Memo", Text),
+    Column("refund_total", Money, comment="What the channel gives back"),
+    Column("uncredited", Money, comment="Tax that the marketplace gives back with nothing else to credit"),
+    Column("parents", Text, comment="Of a waiting one: what of its order was known; anything new wakes it"),
+    schema="stage",
+    comment="One return; its lines are those of the credit memos and stock adjustments that it becomes",
+)
+
+stage_credit_memo_line = Table(
+    "credit_memo_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="Key of the return"),
+    Column("position", Integer, nullable=False, comment="From 0"),
+    Column("entity", Text, nullable=False, comment="credit_memo or stock_adjustment"),
+    Column("document", Text, nullable=False, index=True, comment="ExternalReference of the document it belongs to"),
+    Column("OrderItem", Text, comment="Line at Channel Advisor; null where it is the document's own amounts"),
+    Column("order_line", BigInteger, comment="Line of the sales order"),
+    Column("InvoiceID", Text),
+    Column("InvoiceLineNo", BigInteger, comment="Null: the credit memo's own amounts"),
+    Column("Quantity", BigInteger),
+    *(Column(name, Money) for name in ("Amount", "DiscountAmount", "TaxAmount")),
+    Column("TaxRemittedBy", Text),
+    *(Column(name, Money) for name in CREDIT_AMOUNTS),
+    Column("ShippingTaxRemittedBy", Text),
+    Column("ShipmentID", Text, comment="Of an adjustment: the shipment whose cost it takes"),
+    Column("SKU", Text),
+    Column("LocationID", Text),
+    Column("QuantityDelta", BigInteger),
+    Column("ReasonCode", Text),
+    Column("UnitCost", Money, comment="In the base currency"),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="One line of a credit memo, its own amounts, or one stock adjustment of a return",
+)
+
+stage_stock_adjustment = Table(
+    "stock_adjustment",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    *(Column(name, Text) for name in ("ExternalReference", "Source", "SKU", "LocationID", "ReasonCode", "Memo")),
+    Column("QuantityDelta", BigInteger),
+    Column("PostingDate", Text),
+    Column("OriginalEventDate", Text, comment="Day of the movement where its period is closed"),
+    schema="stage",
+    comment="One stock adjustment as TIMS should hold it",
 )
 
 # ---- ops: what was done, what is left ------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ BEGIN
     GRANT SELECT ON ops.alert,
       ops.batch,
       ops.circuit,
+      ops.control,
       ops.delivery,
       ops.link,
       ops.rate_lease,
@@ -33,11 +34,19 @@ BEGIN
       ref.item_code,
       ref.settlement,
       ref.settlement_line,
+      stage.channel_shipment,
+      stage.channel_shipment_line,
+      stage.credit_memo,
+      stage.invoice,
+      stage.invoice_line,
       stage.payment,
       stage.payment_application,
+      stage.posting,
+      stage.posting_line,
       stage.sales_order_line,
       stage.settlement,
-      stage.settlement_line TO crossdock_reader;
+      stage.settlement_line,
+      stage.stock_adjustment TO crossdock_reader;
   END IF;
 END $$
 """
@@ -57,6 +66,37 @@ END $$
 
 
 def upgrade() -> None:
+    op.create_table(
+        "control",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False, comment="Close, or watch, that ran it"),
+        sa.Column("period", sa.Text(), nullable=False, comment="YYYY-MM, the last month that it looks at"),
+        sa.Column("control", sa.Text(), nullable=False, comment="Name in config/controls"),
+        sa.Column(
+            "subject", sa.Text(), nullable=False, comment="Currency, account, entry or settlement that it is about"
+        ),
+        sa.Column("expected", sa.Text(), nullable=False),
+        sa.Column("actual", sa.Text(), nullable=False),
+        sa.Column(
+            "difference",
+            sa.Numeric(precision=19, scale=4),
+            nullable=True,
+            comment="actual - expected, where they are amounts",
+        ),
+        sa.Column("holds", sa.Boolean(), nullable=False),
+        sa.Column(
+            "documents",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Documents to blame",
+        ),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_control")),
+        schema="ops",
+        comment="One thing that a control looked at, expected and actual",
+    )
+    op.create_index(op.f("ix_control_run_id"), "control", ["run_id"], unique=False, schema="ops")
     op.create_table(
         "invoices",
         sa.Column("key", sa.Text(), nullable=False, comment="Id of the record in its system"),
@@ -982,6 +1022,225 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_shipment_sales_order_id"), "shipment", ["sales_order_id"], unique=False, schema="ref")
     op.create_table(
+        "channel_shipment",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Rules it broke in transform",
+        ),
+        sa.Column("ChannelAdvisorOrderID", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "SellerFulfillmentID",
+            sa.Text(),
+            nullable=True,
+            comment="Digits of the ShipmentID; the channel's key for it within the order",
+        ),
+        sa.Column("ShippedDate", sa.Text(), nullable=True, comment="RFC 3339, UTC"),
+        sa.Column("Carrier", sa.Text(), nullable=True),
+        sa.Column("ServiceClass", sa.Text(), nullable=True),
+        sa.Column("TrackingNumber", sa.Text(), nullable=True),
+        sa.Column("sales_order_id", sa.Text(), nullable=True, comment="SalesOrderID in TIMS"),
+        sa.Column(
+            "parcel",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="Units that left, by ExternalLineID; null where it does not count for the channel",
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_channel_shipment")),
+        schema="stage",
+        comment="One shipment as Channel Advisor should be told of it; the key is TIMS's ShipmentID",
+    )
+    op.create_index(
+        op.f("ix_channel_shipment_ChannelAdvisorOrderID"),
+        "channel_shipment",
+        ["ChannelAdvisorOrderID"],
+        unique=False,
+        schema="stage",
+    )
+    op.create_index(
+        op.f("ix_channel_shipment_batch_id"), "channel_shipment", ["batch_id"], unique=False, schema="stage"
+    )
+    op.create_index(
+        op.f("ix_channel_shipment_sales_order_id"), "channel_shipment", ["sales_order_id"], unique=False, schema="stage"
+    )
+    op.create_table(
+        "channel_shipment_line",
+        sa.Column("key", sa.Text(), nullable=False, comment="ShipmentID"),
+        sa.Column("position", sa.Integer(), nullable=False, comment="From 0, as sent"),
+        sa.Column("OrderItemID", sa.BigInteger(), nullable=False, comment="Line at Channel Advisor"),
+        sa.Column("Quantity", sa.BigInteger(), nullable=False, comment="Units as sold; a kit counts 1"),
+        sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_channel_shipment_line")),
+        schema="stage",
+        comment="Units of one line sold that a shipment reports",
+    )
+    op.create_table(
+        "credit_memo",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Rules it broke in transform",
+        ),
+        sa.Column("status", sa.Text(), nullable=True, comment="Status of the return at the channel"),
+        sa.Column("order_key", sa.Text(), nullable=True, comment="ChannelAdvisorOrderID"),
+        sa.Column("sales_order_id", sa.Text(), nullable=True),
+        sa.Column("CurrencyCode", sa.Text(), nullable=True),
+        sa.Column("Reason", sa.Text(), nullable=True),
+        sa.Column("CreditDate", sa.Text(), nullable=True, comment="Day of the refund in the company's time zone"),
+        sa.Column("PostingDate", sa.Text(), nullable=True, comment="The same, or the first open day after it"),
+        sa.Column("Memo", sa.Text(), nullable=True),
+        sa.Column(
+            "refund_total", sa.Numeric(precision=19, scale=4), nullable=True, comment="What the channel gives back"
+        ),
+        sa.Column(
+            "uncredited",
+            sa.Numeric(precision=19, scale=4),
+            nullable=True,
+            comment="Tax that the marketplace gives back with nothing else to credit",
+        ),
+        sa.Column(
+            "parents",
+            sa.Text(),
+            nullable=True,
+            comment="Of a waiting one: what of its order was known; anything new wakes it",
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_credit_memo")),
+        schema="stage",
+        comment="One return; its lines are those of the credit memos and stock adjustments that it becomes",
+    )
+    op.create_index(op.f("ix_credit_memo_batch_id"), "credit_memo", ["batch_id"], unique=False, schema="stage")
+    op.create_index(op.f("ix_credit_memo_order_key"), "credit_memo", ["order_key"], unique=False, schema="stage")
+    op.create_table(
+        "credit_memo_line",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the return"),
+        sa.Column("position", sa.Integer(), nullable=False, comment="From 0"),
+        sa.Column("entity", sa.Text(), nullable=False, comment="credit_memo or stock_adjustment"),
+        sa.Column("document", sa.Text(), nullable=False, comment="ExternalReference of the document it belongs to"),
+        sa.Column(
+            "OrderItem",
+            sa.Text(),
+            nullable=True,
+            comment="Line at Channel Advisor; null where it is the document's own amounts",
+        ),
+        sa.Column("order_line", sa.BigInteger(), nullable=True, comment="Line of the sales order"),
+        sa.Column("InvoiceID", sa.Text(), nullable=True),
+        sa.Column("InvoiceLineNo", sa.BigInteger(), nullable=True, comment="Null: the credit memo's own amounts"),
+        sa.Column("Quantity", sa.BigInteger(), nullable=True),
+        sa.Column("Amount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("DiscountAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("TaxAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("TaxRemittedBy", sa.Text(), nullable=True),
+        sa.Column("ShippingAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("ShippingDiscountAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("ShippingTaxAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("GiftWrapAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("SubTotal", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("DiscountTotal", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("TaxTotal", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("MarketplaceRemittedTax", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("Total", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("ShippingTaxRemittedBy", sa.Text(), nullable=True),
+        sa.Column("ShipmentID", sa.Text(), nullable=True, comment="Of an adjustment: the shipment whose cost it takes"),
+        sa.Column("SKU", sa.Text(), nullable=True),
+        sa.Column("LocationID", sa.Text(), nullable=True),
+        sa.Column("QuantityDelta", sa.BigInteger(), nullable=True),
+        sa.Column("ReasonCode", sa.Text(), nullable=True),
+        sa.Column("UnitCost", sa.Numeric(precision=19, scale=4), nullable=True, comment="In the base currency"),
+        sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_credit_memo_line")),
+        schema="stage",
+        comment="One line of a credit memo, its own amounts, or one stock adjustment of a return",
+    )
+    op.create_index(
+        op.f("ix_credit_memo_line_document"), "credit_memo_line", ["document"], unique=False, schema="stage"
+    )
+    op.create_table(
+        "invoice",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Rules it broke in transform",
+        ),
+        sa.Column("ExternalReference", sa.Text(), nullable=True),
+        sa.Column("Source", sa.Text(), nullable=True),
+        sa.Column("SalesOrderID", sa.Text(), nullable=True),
+        sa.Column("ShipmentID", sa.Text(), nullable=True),
+        sa.Column("InvoiceDate", sa.Text(), nullable=True),
+        sa.Column("PostingDate", sa.Text(), nullable=True),
+        sa.Column("CurrencyCode", sa.Text(), nullable=True),
+        sa.Column("ShippingTaxRemittedBy", sa.Text(), nullable=True),
+        sa.Column("PricesIncludeTax", sa.Boolean(), nullable=True),
+        sa.Column("ShippingAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("ShippingDiscountAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("ShippingTaxAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("GiftWrapAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("SubTotal", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("DiscountTotal", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("TaxTotal", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("MarketplaceRemittedTax", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("Total", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column(
+            "order_version",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Version of the sales order that was looked at; null: it was not there",
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_invoice")),
+        schema="stage",
+        comment="One invoice as TIMS should hold it; the key is the ShipmentID",
+    )
+    op.create_index(op.f("ix_invoice_SalesOrderID"), "invoice", ["SalesOrderID"], unique=False, schema="stage")
+    op.create_index(op.f("ix_invoice_batch_id"), "invoice", ["batch_id"], unique=False, schema="stage")
+    op.create_table(
+        "invoice_line",
+        sa.Column("key", sa.Text(), nullable=False, comment="ShipmentID"),
+        sa.Column("position", sa.Integer(), nullable=False, comment="From 0, as sent"),
+        sa.Column("SalesOrderLineNo", sa.BigInteger(), nullable=True),
+        sa.Column("SKU", sa.Text(), nullable=True),
+        sa.Column("Quantity", sa.BigInteger(), nullable=True),
+        sa.Column("UnitPrice", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("DiscountAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("TaxAmount", sa.Numeric(precision=19, scale=4), nullable=True),
+        sa.Column("TaxRemittedBy", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_invoice_line")),
+        schema="stage",
+        comment="One line of an invoice as TIMS should hold it",
+    )
+    op.create_table(
         "payment",
         sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
         sa.Column("batch_id", sa.BigInteger(), nullable=False),
@@ -1046,6 +1305,56 @@ def upgrade() -> None:
         comment="One invoice or credit memo that a payment is applied to",
     )
     op.create_table(
+        "posting",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Why it cannot be posted",
+        ),
+        sa.Column("DocumentType", sa.Text(), nullable=True, comment="SourceDocument of its entries"),
+        sa.Column("DocumentID", sa.Text(), nullable=True),
+        sa.Column("sales_order_id", sa.Text(), nullable=True, comment="Order that it waits for, or belongs to"),
+        sa.Column("shipment_id", sa.Text(), nullable=True, comment="Shipment that it waits for, or belongs to"),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_posting")),
+        schema="stage",
+        comment="One posted document, and the journal entries that it should have",
+    )
+    op.create_index(op.f("ix_posting_batch_id"), "posting", ["batch_id"], unique=False, schema="stage")
+    op.create_table(
+        "posting_line",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the document"),
+        sa.Column("position", sa.Integer(), nullable=False, comment="From 0; lines of one entry stand together"),
+        sa.Column("EntryKey", sa.Text(), nullable=False, comment="ExternalReference of its entry, as first posted"),
+        sa.Column("Event", sa.Text(), nullable=False, comment="Event of config/posting.yaml"),
+        sa.Column("PostingDate", sa.Text(), nullable=True),
+        sa.Column("OriginalEventDate", sa.Text(), nullable=True, comment="Day of the event where PostingDate is later"),
+        sa.Column("CurrencyCode", sa.Text(), nullable=True),
+        sa.Column("Description", sa.Text(), nullable=True),
+        sa.Column("Account", sa.Text(), nullable=False, comment="Name in config/accounts.yaml"),
+        sa.Column("AccountCode", sa.Text(), nullable=True),
+        sa.Column("Debit", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("Credit", sa.Numeric(precision=19, scale=4), nullable=False),
+        sa.Column("Channel", sa.Text(), nullable=True),
+        sa.Column("SKU", sa.Text(), nullable=True),
+        sa.Column("Order", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_posting_line")),
+        schema="stage",
+        comment="One line of a journal entry as TIMS should hold it",
+    )
+    op.create_index(op.f("ix_posting_line_EntryKey"), "posting_line", ["EntryKey"], unique=False, schema="stage")
+    op.create_table(
         "settlement",
         sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
         sa.Column("batch_id", sa.BigInteger(), nullable=False),
@@ -1098,18 +1407,75 @@ def upgrade() -> None:
         schema="stage",
         comment="One line of a settlement on its way into the books",
     )
+    op.create_table(
+        "stock_adjustment",
+        sa.Column("key", sa.Text(), nullable=False, comment="Key of the source record"),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), nullable=False, comment="Version of the source record"),
+        sa.Column(
+            "state", sa.Text(), nullable=False, comment="staged, ready, waiting, dead, left_out, delivered, unchanged"
+        ),
+        sa.Column("reason", sa.Text(), nullable=True, comment="Why it waits or is left out"),
+        sa.Column(
+            "content_hash", sa.Text(), nullable=True, comment="Hash of the target document; the same hash needs no call"
+        ),
+        sa.Column(
+            "problems",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+            comment="Rules it broke in transform",
+        ),
+        sa.Column("ExternalReference", sa.Text(), nullable=True),
+        sa.Column("Source", sa.Text(), nullable=True),
+        sa.Column("SKU", sa.Text(), nullable=True),
+        sa.Column("LocationID", sa.Text(), nullable=True),
+        sa.Column("ReasonCode", sa.Text(), nullable=True),
+        sa.Column("Memo", sa.Text(), nullable=True),
+        sa.Column("QuantityDelta", sa.BigInteger(), nullable=True),
+        sa.Column("PostingDate", sa.Text(), nullable=True),
+        sa.Column(
+            "OriginalEventDate", sa.Text(), nullable=True, comment="Day of the movement where its period is closed"
+        ),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_stock_adjustment")),
+        schema="stage",
+        comment="One stock adjustment as TIMS should hold it",
+    )
+    op.create_index(
+        op.f("ix_stock_adjustment_batch_id"), "stock_adjustment", ["batch_id"], unique=False, schema="stage"
+    )
     op.execute(GRANTS)
     op.execute(COMPRESSION)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_stock_adjustment_batch_id"), table_name="stock_adjustment", schema="stage")
+    op.drop_table("stock_adjustment", schema="stage")
     op.drop_table("settlement_line", schema="stage")
     op.drop_index(op.f("ix_settlement_batch_id"), table_name="settlement", schema="stage")
     op.drop_table("settlement", schema="stage")
+    op.drop_index(op.f("ix_posting_line_EntryKey"), table_name="posting_line", schema="stage")
+    op.drop_table("posting_line", schema="stage")
+    op.drop_index(op.f("ix_posting_batch_id"), table_name="posting", schema="stage")
+    op.drop_table("posting", schema="stage")
     op.drop_table("payment_application", schema="stage")
     op.drop_index(op.f("ix_payment_sales_order_id"), table_name="payment", schema="stage")
     op.drop_index(op.f("ix_payment_batch_id"), table_name="payment", schema="stage")
     op.drop_table("payment", schema="stage")
+    op.drop_table("invoice_line", schema="stage")
+    op.drop_index(op.f("ix_invoice_batch_id"), table_name="invoice", schema="stage")
+    op.drop_index(op.f("ix_invoice_SalesOrderID"), table_name="invoice", schema="stage")
+    op.drop_table("invoice", schema="stage")
+    op.drop_index(op.f("ix_credit_memo_line_document"), table_name="credit_memo_line", schema="stage")
+    op.drop_table("credit_memo_line", schema="stage")
+    op.drop_index(op.f("ix_credit_memo_order_key"), table_name="credit_memo", schema="stage")
+    op.drop_index(op.f("ix_credit_memo_batch_id"), table_name="credit_memo", schema="stage")
+    op.drop_table("credit_memo", schema="stage")
+    op.drop_table("channel_shipment_line", schema="stage")
+    op.drop_index(op.f("ix_channel_shipment_sales_order_id"), table_name="channel_shipment", schema="stage")
+    op.drop_index(op.f("ix_channel_shipment_batch_id"), table_name="channel_shipment", schema="stage")
+    op.drop_index(op.f("ix_channel_shipment_ChannelAdvisorOrderID"), table_name="channel_shipment", schema="stage")
+    op.drop_table("channel_shipment", schema="stage")
     op.drop_index(op.f("ix_shipment_sales_order_id"), table_name="shipment", schema="ref")
     op.drop_table("shipment", schema="ref")
     op.drop_index(op.f("ix_settlement_line_posted_at"), table_name="settlement_line", schema="ref")
@@ -1184,3 +1550,5 @@ def downgrade() -> None:
     op.drop_table("ledger_adjustments", schema="raw")
     op.drop_index(op.f("ix_invoices_batch_id"), table_name="invoices", schema="raw")
     op.drop_table("invoices", schema="raw")
+    op.drop_index(op.f("ix_control_run_id"), table_name="control", schema="ops")
+    op.drop_table("control", schema="ops")
