@@ -168,6 +168,11 @@ def test_the_mirror_of_an_entry_exchanges_debit_and_credit_once(tims: Caller) ->
 
 def test_a_mirror_falls_on_the_next_open_day_and_keeps_the_day_of_the_event(tims: Caller) -> None:
     ids = [tims.made("/gl/entries", entry(*COST))["EntryID"] for _ in range(2)]
+    nothing = tims.post(f"/gl/entries/{ids[0]}/reverse", {"Reason": None, "PostingDate": "2011-W01-2"})
+    assert errors(nothing) == {
+        ("/ExternalReference", "MISSING_FIELD"), ("/Source", "MISSING_FIELD"), ("/Reason", "MISSING_FIELD"),
+        ("/PostingDate", "INVALID_FORMAT"),
+    }  # fmt: skip
     close(tims, "2011-01", "2011-02")
     mirror = tims.made(f"/gl/entries/{ids[0]}/reverse", reversal())
     assert (mirror["PostingDate"], mirror["OriginalEventDate"]) == ("2011-03-01", "2011-01-04")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
@@ -308,7 +311,9 @@ def test_no_more_is_credited_than_invoiced_over_all_credit_memos(tims: Caller) -
 
 def test_shipping_alone_is_refunded_without_lines_but_nothing_is_not(tims: Caller) -> None:
     bill = sold(tims)
-    only = dict.fromkeys(("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00") | {"Lines": []}
+    only: dict[str, Any] = dict.fromkeys(
+        ("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00"
+    ) | {"Lines": []}
     made = tims.made("/ar/credit-memos", credit(bill, ShippingAmount="8.00", Total="8.00", **only))
     assert (made["Lines"], made["Total"]) == ([], "8.00")
     assert errors(tims.post("/ar/credit-memos", credit(bill, Total="0.00", **only))) == {("/Total", "INVALID_AMOUNT")}
@@ -520,3 +525,66 @@ def test_receivables_and_entries_go_in_one_bulk_and_see_each_other(tims: Caller)
     )  # fmt: skip
     assert [result["Status"] for result in answer.json()["Results"]] == [201, 201, 422, 201, 409, 201]
     assert answer.json()["Results"][2]["Body"]["code"] == "UNBALANCED"
+
+
+# ---- all of it together ----
+def test_whatever_is_tried_in_whatever_order_the_sums_of_an_order_hold(tims: Caller) -> None:
+    """Random tries, most of them refused: quantities stay in their order, balances are what was not applied."""
+    dice = Random(20110104)
+    shipments = [tims.shipped(1, **plain(line(quantity=3), total="150.00"))]
+    so = shipments[0]["SalesOrderID"]
+    shipments.append(tims.ship(so, 2))
+    paths = {"Invoice": "/ar/invoices", "CreditMemo": "/ar/credit-memos", "Payment": "/ar/payments"}
+    answered: set[int] = set()
+
+    def some(kind: str) -> str:
+        return dice.choice(tims.get(paths[kind])["Items"] or [{f"{kind}ID": "NO-1"}])[f"{kind}ID"]
+
+    def bill() -> requests.Response:
+        units = dice.randint(1, 3)
+        body = plain_invoice(dice.choice(shipments), units, f"{50 * units}.00", ExternalReference=new_key())
+        return tims.post("/ar/invoices", body)
+
+    def refund() -> requests.Response:
+        units = dice.randint(1, 2)
+        lines = [{"InvoiceLineNo": 1, "Quantity": units, "Amount": f"{50 * units}.00", "TaxAmount": "0.00"}]
+        nothing = dict.fromkeys(("DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00")
+        amounts = dict.fromkeys(("SubTotal", "Total"), f"{50 * units}.00")
+        back = {"Lines": lines, "Restock": True, "LocationID": "MAIN"}
+        return tims.post("/ar/credit-memos", credit({"InvoiceID": some("Invoice")}, **back, **nothing, **amounts))
+
+    def pay() -> requests.Response:
+        part = f"{dice.choice((20, 50, 100))}.00"
+        if dice.random() < 0.5:
+            return tims.post("/ar/payments", payment(part, ("InvoiceID", some("Invoice"), part)))
+        return tims.post("/ar/payments", payment(f"-{part}", ("CreditMemoID", some("CreditMemo"), f"-{part}")))
+
+    def undo() -> requests.Response:
+        kind, action = dice.choice((("Invoice", "void"), ("Payment", "reverse")))
+        return tims.post(f"{paths[kind]}/{some(kind)}/{action}", VOID | {"PostingDate": "2011-01-20"})
+
+    for _ in range(70):
+        answered.add(dice.choice((bill, refund, pay, pay, undo))().status_code)
+        _check_sums(tims, so)
+    assert answered >= {200, 201, 409, 422}
+
+
+def _check_sums(tims: Caller, so: str) -> None:
+    bills, memos, payments = (
+        tims.get(f"/ar/{kind}", Limit=500)["Items"] for kind in ("invoices", "credit-memos", "payments")
+    )
+    applied: dict[str, Decimal] = defaultdict(Decimal)
+    for each in (part for made in payments if made["Status"] != "Reversed" for part in made["Applications"]):
+        applied[each.get("InvoiceID") or each["CreditMemoID"]] += abs(Decimal(each["Amount"]))
+    valid = [bill for bill in bills if bill["Status"] != "Voided"]
+    for bill in valid:
+        assert Decimal(bill["Balance"]) == Decimal(bill["Total"]) - applied[bill["InvoiceID"]] >= 0
+    for memo in memos:
+        assert Decimal(memo["Balance"]) == Decimal(memo["Total"]) - applied[memo["CreditMemoID"]] >= 0
+    order = tims.get(f"/sales-orders/{so}")
+    sold = order["LineItems"][0]
+    units = [sum(line["Quantity"] for document in made for line in document["Lines"]) for made in (memos, valid)]
+    assert [sold["QuantityReturned"], sold["QuantityInvoiced"]] == units
+    assert units[0] <= units[1] <= sold["QuantityShipped"]
+    assert order["OrderStatus"] == ("Closed" if units[1] == 3 else "Fulfilled")
+    assert on_hand_of(tims, "LAMP") == 7 + units[0]

@@ -85,7 +85,7 @@ def reverse_adjustment(call: Call) -> Answer:
     old = row.doc
     if old["Status"] == "Reversed" or old["ReversalOf"]:
         raise invalid_state("A reversal, or an adjustment that has one, cannot be reversed", old["Status"], [])
-    errors = call.errors("Adjustment")
+    errors = call.errors("ReverseRequest")
     day = documents.reversal_date(call.tx, errors, call.body, old)
     errors.refuse()
     body = {name: old[name] for name in ("SKU", "LocationID", "ReasonCode", "UnitCost")}

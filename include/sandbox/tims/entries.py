@@ -89,7 +89,7 @@ def reverse_entry(call: Call) -> Answer:
     documents.refuse_taken(call.tx, "entry", call.body)
     if row.doc["Status"] == "Reversed" or row.doc["ReversalOf"]:
         raise invalid_state("A mirror, or an entry that has one, cannot be reversed", row.doc["Status"], [])
-    errors = call.errors("Entry")
+    errors = call.errors("ReverseRequest")
     day = documents.reversal_date(call.tx, errors, call.body, row.doc)
     for line in row.doc["Lines"]:
         ledger.check_account(call.tx, errors, "", line["AccountCode"])

@@ -71,7 +71,7 @@ def today(tx: Transaction, now: int) -> str:
 def is_day(value: Any) -> bool:
     """Whether a value is a date of the calendar, as `Date` of the contract."""
     try:
-        return isinstance(value, str) and len(value) == 10 and date.fromisoformat(value) is not None
+        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
     except ValueError:
         return False
 
