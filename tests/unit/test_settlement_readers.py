@@ -20,7 +20,7 @@ US = sources.Source("amazon_us", "Amazon US", "amazon_v2", "USD", "America/Los_A
 DE = sources.Source("amazon_de", "Amazon DE", "amazon_v2", "EUR", "Europe/Berlin", periods="joined", day_first=True)
 CA = sources.Source("amazon_ca", "Amazon CA", "amazon_v1", "CAD", "America/Toronto", periods="joined")
 EBAY = sources.Source("ebay_uk", "eBay UK", "ebay", "GBP", "Europe/London", periods="none", day_first=True)
-WALMART = sources.Source("walmart", "Walmart", "walmart", "USD", "America/New_York", periods="next_day")
+WALMART = sources.Source("walmart", "Walmart", "walmart", "USD", "America/New_York", periods="joined")
 EVERY = {source.name: source for source in (US, DE, CA, EBAY, WALMART)}
 
 

@@ -14,8 +14,9 @@ from crossdock.flows.base import Flow
 def all_flows() -> dict[str, Flow]:
     """Every flow by name, in the order in which data travels."""
     from crossdock.flows.orders import ORDERS
+    from crossdock.flows.payouts import PAYOUTS
 
-    return {flow.name: flow for flow in (ORDERS,)}
+    return {flow.name: flow for flow in (ORDERS, PAYOUTS)}
 
 
 def get(name: str) -> Flow:

@@ -43,10 +43,17 @@ class Resource:
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
     merge: Callable[[sa.Connection, int], None] | None = None  # a master: copies a batch into `ref`
     single: bool = False  # one document at the path, no list
+    # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
+    at_once: int = 500
 
     @property
     def name(self) -> str:
         return f"{self.system}.{self.path}"
+
+    @property
+    def contract(self) -> str:
+        """The contract that names `document`: what files become is a document of our own."""
+        return "books" if self.system == "inbox" else self.system
 
 
 @dataclass

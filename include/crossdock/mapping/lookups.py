@@ -1,7 +1,8 @@
 """Lookup tables: what an analyst may say about codes, in CSV files.
 
 In: `include/config/lookups/<name>.csv`: a header row, then one row per code; lines that begin with # are remarks.
-The first column is the key. Out: a `Lookup`, kept until its file changes. Never: two answers for one key, a guess.
+The first column is the key, or the first few together. Out: a `Lookup`, kept until its file changes. Never: two answers
+for one key, a guess.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from crossdock.errors import ConfigError
 from crossdock.mapping.suggest import nearest
 from crossdock.settings import config_dir
 
+BESIDE = " / "  # between the parts of a key of several columns
+
 
 @dataclass(frozen=True)
 class Lookup:
-    """One table. `rows` maps a key to its row, {column: text}; "" in a cell is the empty text."""
+    """One table. `rows` maps a key to its row, {column: text}; "" in a cell is the empty text. The parts of a key of
+    several columns are joined by BESIDE."""
 
     name: str
     path: Path
@@ -41,11 +45,12 @@ class Lookup:
         return pd.Series(unknown.take(codes), index=keys.index, dtype="bool")
 
 
-def read(name: str, folder: Path | None = None) -> Lookup:
-    """The table `name`, read again only when its file has changed. Raises ConfigError in one sentence with the line."""
+def read(name: str, folder: Path | None = None, *, keys: int = 1) -> Lookup:
+    """The table `name`, whose first `keys` columns are its key; read again only when its file has changed. Raises
+    ConfigError in one sentence with the line."""
     path = (folder or config_dir() / "lookups") / f"{name}.csv"
     try:
-        return _read(path, path.stat().st_mtime_ns)
+        return _read(path, path.stat().st_mtime_ns, keys)
     except FileNotFoundError:
         near = nearest(name, names(path.parent))
         raise ConfigError(
@@ -59,7 +64,7 @@ def names(folder: Path | None = None) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, _changed: int) -> Lookup:
+def _read(path: Path, _changed: int, keys: int) -> Lookup:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -77,7 +82,8 @@ def _read(path: Path, _changed: int) -> Lookup:
             raise ConfigError(
                 f"{path}:{number}: {len(cells)} values for {len(columns)} columns.", do="Put quotes around commas."
             )
-        if cells[0] in rows:
-            raise ConfigError(f"{path}:{number}: {cells[0]!r} stands here a second time.", do="Remove one of the rows.")
-        rows[cells[0]] = dict(zip(columns, cells, strict=True))
+        key = BESIDE.join(cells[:keys])
+        if key in rows:
+            raise ConfigError(f"{path}:{number}: {key!r} stands here a second time.", do="Remove one of the rows.")
+        rows[key] = dict(zip(columns, cells, strict=True))
     return Lookup(path.stem, path, columns, rows)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 T = TypeVar("T")
-CHUNK = 500  # records a COPY: large enough to be bulk, small enough for reading and writing to overlap
 KINDS = ("scheduled", "sweep", "backfill", "key", "replay")
 
 
@@ -123,7 +122,7 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         since = _since(connection, runtime, reading)
         received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, since)
         pending: Future | None = None
-        for chunk in _chunks(received, CHUNK):
+        for chunk in _chunks(received, resource.at_once):
             records, cut = _newest(resource, chunk)  # here, for the writer is busy waiting for the database
             if pending:
                 pending.result()

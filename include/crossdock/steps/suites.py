@@ -464,7 +464,9 @@ def _broken(kind: str, document: Document, one: Field, frame: pd.DataFrame) -> n
 
 def _range(one: Field) -> tuple[int, int]:
     if one.money:
-        return 0, 10**17 - 1  # 13 digits before the point
+        most = 10**17 - 1  # 13 digits before the point
+        signed = (one.pattern or "").startswith("^-?") or (one.type == "number" and one.minimum is None)
+        return (-most if signed else 0), most
     return one.minimum or 0, one.maximum if one.maximum is not None else 2**63 - 1
 
 

@@ -38,7 +38,7 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
         if rows:
             keys, versions, altered, payloads = (list(column) for column in zip(*rows, strict=True))
             payloads = _with_edits(connection, flow.name, keys, payloads)
-            parsed = read_documents(payloads, flow.source.system, flow.source.document, lines=flow.lines_path)
+            parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
             staged = flow.transform(connection, parsed, keys, altered)
             version = dict(zip(keys, versions, strict=True))
             staged.head.insert(0, "version", staged.head["key"].map(version).astype("str"))

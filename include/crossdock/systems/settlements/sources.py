@@ -15,7 +15,7 @@ from crossdock.errors import ConfigError
 from crossdock.settings import read_yaml
 
 FILE = "payouts.yaml"
-PERIODS = {"amazon_v2": "joined", "amazon_v1": "joined", "ebay": "none", "walmart": "next_day"}  # default by format
+PERIODS = {"amazon_v2": "joined", "amazon_v1": "joined", "ebay": "none", "walmart": "joined"}  # default by format
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,8 @@ def _source(name: str, values: Any) -> Source:
         raise ConfigError(
             f"include/config/{FILE}: {name}: there is no format {form!r}.", do=f"Use one of {', '.join(PERIODS)}."
         )
-    if made.periods not in ("joined", "next_day", "none"):
-        raise ConfigError(
-            f"include/config/{FILE}: {name}: periods is {made.periods!r}.", do="Use joined, next_day or none."
-        )
+    if made.periods not in ("joined", "none"):
+        raise ConfigError(f"include/config/{FILE}: {name}: periods is {made.periods!r}.", do="Use joined or none.")
     try:
         ZoneInfo(made.zone)
     except Exception as error:

@@ -1,0 +1,29 @@
+"""Documents that no frame can hold, beside those that one can.
+
+In: staged heads, what is wrong with them, a parsed batch. Out: the same with a dead row for each unreadable document.
+Never: a record that disappears because it cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import ROW
+from crossdock.mapping.parse import Parsed
+
+
+def joined(
+    head: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(heads, problems) with the unreadable documents as dead rows behind the others; the rest of these is missing."""
+    if parsed.problems.empty:
+        return head, found
+    positions = sorted(set(parsed.problems[ROW].tolist()))
+    rows = {position: len(head) + number for number, position in enumerate(positions)}
+    dead = pd.DataFrame({"key": [keys[position] for position in positions], "state": "dead"})
+    unread = parsed.problems.assign(**{ROW: parsed.problems[ROW].map(rows)})
+    whole = pd.concat([head, dead.reindex(columns=head.columns)], ignore_index=True)
+    return whole.astype(head.dtypes.to_dict()), problems.concat([found, unread])

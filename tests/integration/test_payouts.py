@@ -1,0 +1,231 @@
+"""Payouts and payments: settlement files to our books, and what they pay for to TIMS, to the cent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from crossdock import flows
+from crossdock.runtime import Runtime
+from crossdock.settings import config_dir
+from crossdock.steps.extract import Window, extract
+from crossdock.steps.walk import walk
+from crossdock.store import dead_letters
+from crossdock.store.batches import Counts
+from integration.town import fresh_database, moment
+
+HEADER = (
+    "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
+    "transaction-type", "order-id", "merchant-order-id", "amount-type", "amount-description", "amount", "posted-date",
+    "posted-date-time", "sku",
+)  # fmt: skip
+ORDER = "526-7898033-5401206"
+SALE = [
+    ("Order", ORDER, "ItemPrice", "Principal", "50.00"),
+    ("Order", ORDER, "ItemPrice", "Principal", "50.00"),
+    ("Order", ORDER, "ItemPrice", "Shipping", "8.00"),
+    ("Order", ORDER, "Promotion", "Principal", "-10.00"),
+    ("Order", ORDER, "ItemPrice", "Tax", "7.35"),
+    ("Order", ORDER, "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "-7.35"),
+    ("Order", ORDER, "ItemFees", "Commission", "-14.70"),
+]
+JANUARY, LATE = ("2011-01-03", "2011-01-17"), ("2011-01-17", "2011-01-31")
+
+
+def settlement(number: str, period: tuple[str, str], *lines: tuple[str, str, str, str, str], total: str = "") -> bytes:
+    """A V2 flat file; its total is the sum of its lines unless said otherwise."""
+    start, end = period
+    whole = total or str(sum((Decimal(line[4]) for line in lines), Decimal("0.00")))
+    head = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", whole, "USD"]
+    rows = [
+        [number, *[""] * 5, kind, order, "", group, description, amount, start, f"{start} 14:25:18 UTC", "LAMP"]
+        for kind, order, group, description, amount in lines
+    ]
+    return "".join("\t".join(row) + "\n" for row in (HEADER, [*head, *[""] * 9], *rows)).encode()
+
+
+@dataclass
+class Desk:
+    """Our database and an inbox; nothing else is needed to take a file in."""
+
+    url: str
+    inbox: Path
+
+    def put(self, name: str, data: bytes, source: str = "amazon_us") -> None:
+        folder = self.inbox / "settlements" / source
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        os.utime(folder / name, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
+
+    def lying(self, source: str = "amazon_us") -> list[str]:
+        folder = self.inbox / "settlements" / source
+        return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+    def take(self, window: Window | None = None, **more: Any) -> Counts:
+        with Runtime(self.url, inbox=self.inbox) as runtime:
+            flow = flows.get("payouts")
+            return walk(runtime, flow, extract(runtime, flow, window or Window(), **more))
+
+    def query(self, statement: str) -> list[sa.Row]:
+        with Runtime(self.url) as runtime, runtime.engine.begin() as connection:
+            return list(connection.exec_driver_sql(statement))
+
+    def letters(self, flow: str = "payouts") -> dict[str, list[str]]:
+        with Runtime(self.url) as runtime, runtime.engine.begin() as connection:
+            return {
+                row.key: [reason["rule"] for reason in row.reasons]
+                for row in dead_letters.listed(connection, flow=flow, limit=1000)
+            }
+
+    def books(self, path: str, **window: Any) -> list[dict]:
+        with Runtime(self.url) as runtime:
+            return [
+                msgspec.json.decode(record) for page in runtime.books.pages(path, **window) for record in page.records
+            ]
+
+
+@pytest.fixture(scope="module")
+def database(postgres_url: str) -> Iterator[str]:
+    with fresh_database(postgres_url, "payouts") as url:
+        yield url
+
+
+@pytest.fixture
+def desk(database: str, tmp_path: Path) -> Desk:
+    desk = Desk(database, tmp_path)
+    with Runtime(database) as runtime, runtime.engine.begin() as connection:
+        for table in ("ref.settlement", "ref.settlement_line", "stage.settlement", "stage.settlement_line",
+                      "raw.payouts", "ops.dead_letter", "ops.batch", "ops.alert", "ops.link"):  # fmt: skip
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    return desk
+
+
+def test_a_whole_file_is_in_the_books_once_and_moves_to_done(desk: Desk):
+    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    assert desk.take().delivered == 1
+    (held,) = desk.query("SELECT * FROM ref.settlement")
+    assert (held.total, held.currency_code, held.channel) == (Decimal("83.30"), "USD", "Amazon US")
+    kinds = desk.query("SELECT kind, sum(amount) AS amount FROM ref.settlement_line GROUP BY kind ORDER BY kind")
+    assert {row.kind: row.amount for row in kinds} == {
+        "commission": Decimal("-14.70"), "marketplace_tax": Decimal("-7.35"), "principal": Decimal("100.00"),
+        "promotion": Decimal("-10.00"), "shipping": Decimal("8.00"), "tax": Decimal("7.35"),
+    }  # fmt: skip
+    assert desk.lying() == []
+    assert (desk.inbox / "settlements" / "amazon_us" / "done" / "first.txt").exists()
+    assert desk.take().read == 0
+
+
+def test_the_books_give_each_line_in_exactly_one_list(desk: Desk):
+    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    desk.take()
+    (order,) = desk.books("settlement_orders")
+    assert order["Key"] == f"amazon_us:11774871501:{ORDER}"
+    assert (order["SaleAmount"], order["RefundAmount"], order["SaleLines"]) == (98, 0, 6)
+    fee, payout = sorted(desk.books("settlement_lines"), key=lambda line: line["Kind"])
+    assert (fee["Kind"], fee["Amount"], fee["LineNo"]) == ("commission", -14.7, "9")
+    assert (payout["Kind"], payout["LineNo"], payout["Amount"]) == ("payout", "transfer", 83.3)
+    january = {"since": moment("2011-01-01"), "before": moment("2011-02-01"), "happened": True}
+    february = {"since": moment("2011-02-01"), "before": moment("2011-03-01"), "happened": True}
+    assert len(desk.books("settlement_orders", **january)) == 1
+    assert len(desk.books("settlement_lines", **january)) == 2
+    assert desk.books("settlement_orders", **february) == desk.books("settlement_lines", **february) == []
+    assert desk.books("settlement_orders", since=moment("2011-02-01")) == [order]
+    with Runtime(desk.url) as runtime:
+        assert msgspec.json.decode(runtime.books.record("settlement_orders", order["Key"])) == order
+        assert msgspec.json.decode(runtime.books.record("settlement_lines", "amazon_us:11774871501:transfer")) == payout
+
+
+FAULTS = {
+    "total.txt": ("wrong_total", settlement("2", LATE, *SALE, total="83.31")),
+    "late.txt": ("gap", settlement("2", ("2011-01-18", "2011-01-31"), *SALE)),
+    "early.txt": ("gap", settlement("2", ("2010-12-01", "2011-01-02"), *SALE)),
+    "into.txt": ("overlap", settlement("2", ("2011-01-16", "2011-01-31"), *SALE)),
+    "over.txt": ("overlap", settlement("2", ("2010-12-20", "2011-01-04"), *SALE)),
+    "again.txt": ("seen_before", settlement("1", JANUARY, *SALE)),
+    "number.txt": ("seen_before", settlement("1", LATE, *SALE)),
+    "first.txt": ("seen_before", settlement("1", JANUARY, *SALE, ("Order", ORDER, "ItemFees", "Commission", "-1"))),
+    "cut.txt": ("half_written", settlement("2", LATE, *SALE)[:-40]),
+    "header.txt": ("unknown_header", b"date,amount\n2011-01-01,1.00\n"),
+    "packed.txt": ("unreadable_file", b"PK\x03\x04\x00\x00\n"),
+    "currency.txt": ("two_currencies", settlement("2", LATE, *SALE) + b"2\t\t\t\t\tCAD" + b"\t" * 9 + b"\n"),
+}
+
+
+def test_files_with_a_fault_are_refused_whole_each_with_its_reason_and_nothing_is_booked(desk: Desk):
+    desk.put("first.txt", settlement("1", JANUARY, *SALE))
+    desk.take()
+    before = desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no")
+    for name, (_, data) in FAULTS.items():
+        desk.put(name, data)
+    assert desk.take().dead == len(FAULTS)
+    assert desk.letters() == {f"amazon_us/{name}": [rule] for name, (rule, _) in FAULTS.items()}
+    assert desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == before
+    assert len(desk.query("SELECT * FROM ref.settlement")) == 1
+    assert desk.lying() == sorted(FAULTS)
+    assert desk.take().dead == 0  # they lie there; nobody is told twice
+
+
+def test_several_files_at_once_are_booked_in_the_order_of_their_periods(desk: Desk):
+    desk.put("a.txt", settlement("3", ("2011-01-31", "2011-02-14"), *SALE))
+    desk.put("b.txt", settlement("2", LATE, *SALE))
+    desk.put("c.txt", settlement("1", JANUARY, *SALE))
+    assert desk.take().delivered == 3
+
+
+def test_a_refused_file_leaves_a_gap_until_its_mended_version_comes_and_the_next_is_replayed(desk: Desk):
+    desk.put("1.txt", settlement("1", JANUARY, *SALE))
+    desk.take()
+    desk.put("2.txt", settlement("2", LATE, *SALE, total="99.99"))
+    desk.put("3.txt", settlement("3", ("2011-01-31", "2011-02-14"), *SALE))
+    desk.take()
+    assert desk.letters() == {"amazon_us/2.txt": ["wrong_total"], "amazon_us/3.txt": ["gap"]}
+    desk.put("2.txt", settlement("2", LATE, *SALE))
+    assert desk.take().delivered == 1
+    assert desk.take(kind="replay", keys=["amazon_us/3.txt"]).delivered == 1
+    assert desk.letters() == {}
+    assert desk.lying() == []
+
+
+def test_a_line_that_no_lookup_knows_is_booked_as_unknown_and_alerts_once(desk: Desk):
+    desk.put(
+        "1.txt", settlement("1", JANUARY, *SALE, ("other-transaction", "", "Novelty", "Fee of the month", "-1.00"))
+    )
+    assert desk.take().delivered == 1
+    (line,) = desk.query("SELECT * FROM ref.settlement_line WHERE kind = 'unknown'")
+    assert line.amount == Decimal("-1.00")
+    (alert,) = desk.query("SELECT * FROM ops.alert")
+    assert "amazon_v2,other-transaction,Novelty,Fee of the month" in alert.body
+
+
+def test_a_corrected_lookup_gives_booked_lines_their_kind_and_shows_them_again(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lines = (*SALE, ("other-transaction", "", "Novelty", "Fee of the month", "-1.00"))
+    desk.put("1.txt", settlement("1", JANUARY, *lines))
+    desk.take()
+    config = tmp_path / "config"
+    shutil.copytree(config_dir(), config)
+    table = config / "lookups" / "settlement_kinds.csv"
+    table.write_text(table.read_text() + "amazon_v2,other-transaction,Novelty,*,subscription,\n")
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
+    assert desk.take(kind="key", keys=["amazon_us/1.txt"]).delivered == 1
+    assert [line["Kind"] for line in desk.books("settlement_lines") if line["Amount"] == -1] == ["subscription"]
+    assert desk.take(kind="key", keys=["amazon_us/1.txt"]).unchanged == 1
+
+
+def test_a_backfill_of_a_past_period_books_nothing_twice(desk: Desk):
+    desk.put("1.txt", settlement("1", JANUARY, *SALE))
+    desk.take()
+    booked = desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no")
+    again = desk.take(Window(moment("2011-01-01"), moment("2011-02-01")), kind="backfill", reprocess=True)
+    assert (again.read, again.delivered, again.unchanged) == (1, 0, 1)
+    assert desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == booked
