@@ -168,7 +168,7 @@ class TestDeciding:
         assert (answer.json()["Status"], answer.json()["Comment"]) == ("Approved", "Goods received in good order")
         order = shop.order(1)
         assert (order["OrderItems"][0]["QuantityReturned"], order["OrderStatus"]) == (2, "Shipped")
-        assert shop.get("/v2/products/22423")["TotalAvailableQuantity"] == 42
+        assert shop.get("/v2/products/22423")["TotalAvailableQuantity"] == 38 + 2  # order 2 holds two of forty
 
     def test_an_order_reads_returned_once_all_that_shipped_is_in_approved_returns(self, shop: Caller) -> None:
         for n in range(3):
@@ -176,7 +176,7 @@ class TestDeciding:
             resolve(shop, made(shop, key=f"CM-{n}")["ReturnID"], "Approve")
         order = shop.order(1)
         assert (order["OrderStatus"], order["OrderItems"][0]["QuantityReturned"]) == ("Returned", 3)
-        assert shop.get("/v2/products/22423")["TotalAvailableQuantity"] == 40  # nothing said Restock
+        assert shop.get("/v2/products/22423")["TotalAvailableQuantity"] == 38  # nothing said Restock
 
     def test_marking_as_refunded_sets_the_date_once(self, shop: Caller) -> None:
         number = made(shop)["ReturnID"]
@@ -211,7 +211,7 @@ class TestDeciding:
         first = resolve(shop, number, "Approve").json()
         shop.control("PUT", "clock", {"advance": 60})
         assert resolve(shop, number, "Approve", Comment="again").json() == first
-        assert shop.get("/v2/products/22423")["TotalAvailableQuantity"] == 41
+        assert shop.get("/v2/products/22423")["TotalAvailableQuantity"] == 38 + 1
 
     def test_an_unknown_return_is_404(self, shop: Caller) -> None:
         assert shop.call("GET", "/v2/returns/7").status_code == 404

@@ -41,6 +41,14 @@ def profiles(request: Request) -> list[int]:
     return [each for each in request.access.profiles if wanted in (None, each)]
 
 
+def by_sku(request: Request) -> dict[str, list[Any]]:
+    """The terms of a list of rows with an SKU: its profiles and, if the query says some, its SKUs."""
+    where: dict[str, list[Any]] = {"profile": profiles(request)}
+    if "sku" in request.query:
+        where["sku"] = [sku.casefold() for sku in request.query["sku"]]
+    return where
+
+
 def page(
     system: System,
     request: Request,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, lists, products, rules, shelf, shipments
+from sandbox.channel_advisor import account, lists, products, rules, shelf, shipments, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import MOST_UNITS, ZERO, Refused, exact, field_error, merged, utc
 from sandbox.kernel import clock
@@ -89,6 +89,7 @@ def update_order(system: System, request: Request) -> Answer:
         at = max(system.clock.now(), row.modified + 1)
         if after != row.doc:
             after = shelf.put_order(tx, after, at)
+            stock.follow(tx, after, at)
         if status == "Shipped":
             shipments.record_untracked(tx, row.doc, at)
     return Answer(200, after | {"Exported": request.access.client in after["Exported"]})
@@ -118,6 +119,7 @@ def create_order(system: System, request: Request) -> Answer:
         order |= {"ChannelAdvisorOrderID": key, "ImportDate": stamp}
         order["PaymentDate"] = stamp if "PaymentStatus" in request.body else None
         order = shelf.put_order(tx, order, now)
+        stock.follow(tx, order, now)
     return Answer(201, order | {"Exported": False})
 
 

@@ -7,7 +7,7 @@ SKUs differ in case only.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandbox.channel_advisor import batches, lists, shelf
 from sandbox.channel_advisor.rules import Conflict, Document
@@ -59,15 +59,20 @@ def find(tx: Transaction, request: Request) -> Row:
 
 
 def list_products(system: System, request: Request) -> Answer:
-    where: dict[str, list[Any]] = {"profile": lists.profiles(request)}
-    if "sku" in request.query:
-        where = {"sku": [sku.casefold() for sku in request.query["sku"]]} | where
-    return lists.page(system, request, "product", where)
+    return lists.page(system, request, "product", lists.by_sku(request))
 
 
 def get_product(system: System, request: Request) -> Answer:
     with system.store.read() as tx:
         return Answer(200, find(tx, request).doc)
+
+
+def wanted(tx: Transaction, owner: int, sku: str) -> Row:
+    """The product that an item of a batch names. Refused 404 UnknownSku."""
+    row = shelf.product(tx, owner, sku)
+    if row is None:
+        raise Refused([field_error("SKU", "UnknownSku", f"There is no product {sku}.")], status=404)
+    return row
 
 
 def create_products(system: System, request: Request) -> Answer:

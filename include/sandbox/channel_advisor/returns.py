@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import lists, rules, shelf
+from sandbox.channel_advisor import lists, rules, shelf, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import ZERO, Refused, exact, field_error
 from sandbox.kernel import clock
@@ -156,7 +156,7 @@ def take_in(tx: Transaction, before: Document | None, after: Document, at: int) 
             shelf.put_order(tx, order, max(at, row.modified + 1))
     for item in after["Items"]:
         if item.get("Restock") and item["Quantity"]:
-            put_back(tx, after["ProfileID"], item["SKU"], item["Quantity"], at)
+            stock.put_back(tx, after["ProfileID"], item["SKU"], item["Quantity"], at)
 
 
 def returned_order(order: Document, returns: Iterable[Document]) -> Document:
@@ -171,18 +171,6 @@ def returned_order(order: Document, returns: Iterable[Document]) -> Document:
     if shipped and shipped == sum(line["QuantityReturned"] for line in items):
         return rules.with_status(after, "Returned")
     return after
-
-
-def put_back(tx: Transaction, profile: int, sku: str, units: int, at: int) -> None:
-    """Units on offer again: of the product, or of a bundle's parts."""
-    row = shelf.product(tx, profile, sku)
-    if row is None:
-        return
-    for part in row.doc.get("BundleComponents") or ():
-        put_back(tx, profile, part["SKU"], part["Quantity"] * units, at)
-    if row.doc.get("TotalAvailableQuantity") is not None:
-        product = row.doc | {"TotalAvailableQuantity": row.doc["TotalAvailableQuantity"] + units}
-        shelf.put_product(tx, product, max(at, row.modified + 1))
 
 
 # ---- units and amounts ----

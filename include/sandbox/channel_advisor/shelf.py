@@ -28,6 +28,7 @@ TERMS: dict[str, Terms] = {
         ("status", doc["Status"]),
     ],
     "product": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
+    "inventory": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "distribution_center": lambda doc: [("profile", doc["ProfileID"])],
 }
 
@@ -96,5 +97,21 @@ def put_product(tx: Transaction, product: Document, at: int) -> Document:
 
 def product(tx: Transaction, profile: int, sku: str) -> Row | None:
     """The product of a profile with this SKU, in whatever case."""
-    found = tx.page("product", limit=1, where={"sku": [sku.casefold()], "profile": [profile]})
-    return found[0] if found else None
+    found = tx.found("product", "sku", sku.casefold())
+    return next((row for row in found if row.doc["ProfileID"] == profile), None)
+
+
+def level_id(profile: int, sku: str, center: int) -> str:
+    """Rows sort by SKU and center."""
+    return f"{sku}\t{center}\t{profile}"
+
+
+def put_level(tx: Transaction, level: Document, kept: Document, at: int) -> None:
+    """Write the stock of a product in a center as changed at this moment; `kept` is not shown."""
+    id = level_id(level["ProfileID"], level["SKU"], level["DistributionCenterID"])
+    tx.put("inventory", id, level | {"UpdatedDate": clock.text(at)}, modified=at, extra=kept)
+
+
+def levels(tx: Transaction, profile: int, sku: str) -> list[Row]:
+    """The stock of a product, a row for each center."""
+    return [row for row in tx.found("inventory", "sku", sku.casefold()) if row.doc["ProfileID"] == profile]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import account, batches, lists, rules, shelf
+from sandbox.channel_advisor import account, batches, lists, rules, shelf, stock
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, field_error, utc
 from sandbox.kernel import clock
@@ -111,7 +111,7 @@ def record_untracked(tx: Transaction, before: Document, at: int) -> None:
 def record(tx: Transaction, order: Document, units: dict[int, int], at: int, key: str, details: Document) -> Document:
     """Store a shipment and what it makes of its order."""
     shipment = shelf.put_shipment(tx, shipment_of(tx, order, units, key, details), at)
-    shelf.put_order(tx, rules.shipped(order, units), at)
+    stock.follow(tx, shelf.put_order(tx, rules.shipped(order, units), at), at)
     return shipment
 
 

@@ -10,6 +10,7 @@ event taken in twice, a document that the contract would not let the server answ
 | shipment | a whole shipment; its units count as shipped, if the order does not count them yet |
 | return | a whole return, but for what follows from its order: ids, currency, amounts of its units |
 | return_change | {"ReturnID", "changes"}: a merge patch, items matched by OrderItemID |
+| level | {"SKU", "DistributionCenterID", "AvailableQuantity"}: what staff or a marketplace put on offer in any center |
 | forget | {"ChannelAdvisorOrderID"}: the buyer's personal data vanish |
 
 `at` becomes UpdatedDate, but never before ImportDate and always after the row's last change. What a document leaves out
@@ -29,12 +30,12 @@ from typing import Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, products, returns, rules, shelf, shipments
+from sandbox.channel_advisor import account, products, returns, rules, shelf, shipments, stock
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, exact, merged, utc, whole
 from sandbox.kernel import clock
 from sandbox.kernel.contract import Contract
-from sandbox.kernel.store import Transaction
+from sandbox.kernel.store import Row, Transaction
 
 TIMES = frozenset(("OrderDate", "ImportDate", "PaymentDate", "ShippedDate", "CreatedDate", "RefundDate"))
 MONEY = frozenset((*rules.LINE_MONEY, *rules.ORDER_MONEY, *returns.REFUNDS, "RefundTotal", "Cost"))
@@ -124,9 +125,29 @@ def apply_product(contract: Contract, tx: Transaction, product: Document, at: in
         "ProductType": "Item",
         "CreatedDate": created,
     }
-    product = neutral | product
+    product = neutral | {"TotalAvailableQuantity": known.doc["TotalAvailableQuantity"] if known else 0} | product
     valid(contract, "Product", product | {"UpdatedDate": clock.text(at)})
+    if product["ProductType"] in products.WITHOUT_STOCK:
+        product["TotalAvailableQuantity"] = None
+    elif product["TotalAvailableQuantity"] is not None:
+        product = stock.with_total(tx, product, product["TotalAvailableQuantity"], at)
     shelf.put_product(tx, product, at)
+
+
+def apply_level(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
+    owner = said.get("ProfileID", account.MAIN_PROFILE)
+    product, center = product_of(tx, owner, said), said["DistributionCenterID"]
+    if center not in stock.centers_of(tx, owner) or product.doc["ProductType"] in products.WITHOUT_STOCK:
+        raise ValueError(f"there is no stock of {said['SKU']} in center {center}.")
+    level = stock.level_of(tx, owner, product.doc["SKU"], center)
+    stock.put(tx, product, center, level._replace(balance=int(said["AvailableQuantity"])), at)
+
+
+def product_of(tx: Transaction, owner: int, said: Document) -> Row:
+    row = shelf.product(tx, owner, said["SKU"])
+    if row is None:
+        raise ValueError(f"there is no product {said['SKU']}.")
+    return row
 
 
 # ---- orders ----
@@ -187,7 +208,7 @@ def put_order(contract: Contract, tx: Transaction, order: Document, at: int, dir
     holder = shelf.claim_order(tx, order, key)
     if holder != key:
         raise ValueError(f"order {key}: OrderID {order['OrderID']} is that of order {holder}.")
-    shelf.put_order(tx, order, at)
+    stock.follow(tx, shelf.put_order(tx, order, at), at)
 
 
 def apply_shipment(contract: Contract, tx: Transaction, shipment: Document, at: int, dirty: bool) -> None:
@@ -258,6 +279,7 @@ KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] =
     "site": apply_site,
     "distribution_center": apply_center,
     "product": apply_product,
+    "level": apply_level,
     "order": apply_order,
     "order_change": apply_change,
     "shipment": apply_shipment,

@@ -1,0 +1,282 @@
+"""Stock: units on offer by SKU and distribution center, and what open orders take of them.
+
+In: batches of quantities; orders as they change. Out: levels as the contract has them, the products' totals in step.
+Never: a level of a Parent or a Bundle; a unit that an order holds put on offer again before the order lets it go.
+
+AvailableQuantity is what may still be sold, so an order takes its units off it as soon as it is here, a bundle those of
+its parts, also while it is Pending. TotalQuantity adds the open units and so stays as it was until they ship; cancelled
+units go back on offer. Absolute says how many may be sold from now on, whatever is open: a plain copy of units on hand
+offers those of open orders a second time. Orders that the marketplace ships take from the centers that it manages.
+
+Beside a level the server keeps its balance, which oversold orders bring below 0 where AvailableQuantity stays at 0, and
+beside an order (`_held`) which centers hold units for it. The account's only center is 0 if it names none. A SKU has a
+level in a center once it was written or sold there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sandbox.channel_advisor import batches, lists, products, shelf
+from sandbox.channel_advisor.rules import Document, open_units
+from sandbox.channel_advisor.values import MOST_UNITS, Refused, field_error
+from sandbox.kernel.app import Handler
+from sandbox.kernel.http import Answer, Request
+from sandbox.kernel.store import Row, Transaction
+
+if TYPE_CHECKING:
+    from sandbox.kernel.app import System
+
+OPEN = frozenset(("Pending", "New", "OnHold", "Processing", "PartiallyShipped"))
+GONE = frozenset(("Shipped", "Returned"))
+ONLY_CENTER = {"DistributionCenterID": 0, "Type": "Warehouse", "IsExternallyManaged": False, "IsDeleted": False}
+Centers = dict[int, Document]
+
+
+class Level(NamedTuple):
+    """What the server keeps of one product in one center."""
+
+    balance: int  # on offer; below 0 by what was sold beyond it
+    held: int  # units of open orders
+
+    @property
+    def available(self) -> int:
+        return max(0, self.balance)
+
+
+def handlers(system: System) -> dict[str, Handler]:
+    return {
+        "listInventory": partial(list_inventory, system),
+        "updateInventory": partial(update_inventory, system),
+    }
+
+
+# ---- operations ----
+def list_inventory(system: System, request: Request) -> Answer:
+    return lists.page(system, request, "inventory", lists.by_sku(request))
+
+
+def update_inventory(system: System, request: Request) -> Answer:
+    owner = products.profile(request)
+    with system.store.write() as tx:
+        apply = partial(update, tx, owner, centers_of(tx, owner), system.clock.now())
+        return batches.answer(system, request, "Updates", "InventoryUpdate", echo, apply)
+
+
+def echo(said: Document) -> Document:
+    center = said.get("DistributionCenterID")
+    known = isinstance(center, int) and not isinstance(center, bool)
+    return products.echo(said) | {"DistributionCenterID": center if known else None}
+
+
+def update(tx: Transaction, owner: int, centers: Centers, at: int, said: Document) -> tuple[int, Document]:
+    """Write one quantity. Refused."""
+    product = products.wanted(tx, owner, said["SKU"])
+    sku, number, units = product.doc["SKU"], said["DistributionCenterID"], said["Quantity"]
+    if product.doc["ProductType"] in products.WITHOUT_STOCK:
+        message = f"{sku} is a {product.doc['ProductType']} and has no stock of its own."
+        raise Refused([field_error("SKU", "QuantityNotSettable", message)])
+    center = centers.get(number)
+    if center is None or center["IsDeleted"]:
+        message = f"There is no center {number}."
+        raise Refused([field_error("DistributionCenterID", "UnknownDistributionCenter", message)], status=404)
+    if center["IsExternallyManaged"]:
+        message = f"Center {number} is managed by the marketplace."
+        raise Refused([field_error("DistributionCenterID", "ExternallyManaged", message)], status=409)
+    before = level_of(tx, owner, sku, number)
+    after = before._replace(balance=written(before, said["UpdateType"], units))
+    put(tx, product, number, after, at)
+    return 200, {"SKU": sku, "AvailableQuantity": after.available}
+
+
+def written(level: Level, kind: str, units: int) -> int:
+    """The balance after a write of so many units. Refused below 0."""
+    if not -MOST_UNITS <= units <= MOST_UNITS:
+        raise Refused([field_error("Quantity", "OutOfRange", f"At most {MOST_UNITS} units.")])
+    if kind == "Relative":
+        if level.available + units < 0:
+            message = f"{units} units more than {level.available} are below 0."
+            raise Refused([field_error("Quantity", "BelowZero", message)])
+        return level.available + units
+    if units < 0:
+        raise Refused([field_error("Quantity", "NegativeQuantity", f"{kind} takes no negative quantity.")])
+    return units - level.held if kind == "UnShipped" else units
+
+
+# ---- levels ----
+def centers_of(tx: Transaction, profile: int) -> Centers:
+    """The centers of a profile by id, warehouses first."""
+    found = [row.doc for row in tx.found("distribution_center", "profile", profile)] or [ONLY_CENTER]
+    found.sort(key=lambda center: (center["Type"] != "Warehouse", center["DistributionCenterID"]))
+    return {center["DistributionCenterID"]: center for center in found}
+
+
+def own(centers: Centers) -> list[int]:
+    """The centers that the seller keeps; the first of them takes what says no center."""
+    return [
+        number for number, center in centers.items() if not center["IsExternallyManaged"] and not center["IsDeleted"]
+    ]
+
+
+def level_of(tx: Transaction, profile: int, sku: str, center: int) -> Level:
+    """The level of a product, its SKU as stored."""
+    row = tx.get("inventory", shelf.level_id(profile, sku, center))
+    return Level(row.extra["Balance"], row.extra["Held"]) if row else Level(0, 0)
+
+
+def put(tx: Transaction, product: Row, center: int, level: Level, at: int) -> None:
+    """Write a level and, if other units are on offer, the product's total."""
+    more = put_level(tx, product.doc, center, level, at)
+    if more:
+        total = (product.doc.get("TotalAvailableQuantity") or 0) + more
+        shelf.put_product(tx, product.doc | {"TotalAvailableQuantity": total}, max(at, product.modified + 1))
+
+
+def put_level(tx: Transaction, product: Document, center: int, level: Level, at: int) -> int:
+    """Write a level; UpdatedDate changes with what is shown of it. Answers how many units more are on offer."""
+    profile, sku = product["ProfileID"], product["SKU"]
+    row = tx.get("inventory", shelf.level_id(profile, sku, center))
+    shown = {
+        "ProfileID": profile,
+        "SKU": sku,
+        "DistributionCenterID": center,
+        "AvailableQuantity": level.available,
+        "TotalQuantity": level.available + level.held,
+    }
+    kept = {"Balance": level.balance, "Held": level.held}
+    if row is None:
+        shelf.put_level(tx, shown, kept, at)
+        return level.available
+    if shown | {"UpdatedDate": row.doc["UpdatedDate"]} != row.doc:
+        shelf.put_level(tx, shown, kept, max(at, row.modified + 1))
+    elif kept != row.extra:
+        shelf.put_level(tx, shown, kept, row.modified)
+    return level.available - row.doc["AvailableQuantity"]
+
+
+def with_total(tx: Transaction, product: Document, total: int, at: int) -> Document:
+    """The product with so many units on offer in all; the seller's first center gets or gives the difference."""
+    profile, sku = product["ProfileID"], product["SKU"]
+    centers = own(centers_of(tx, profile))
+    offered = sum(row.doc["AvailableQuantity"] for row in shelf.levels(tx, profile, sku))
+    if centers and total != offered:
+        before = level_of(tx, profile, sku, centers[0])
+        offered += put_level(tx, product, centers[0], before._replace(balance=before.available + total - offered), at)
+    return product | {"TotalAvailableQuantity": offered}
+
+
+def put_back(tx: Transaction, profile: int, sku: str, units: int, at: int) -> None:
+    """Units on offer again: of the product, or of a bundle's parts."""
+    centers = own(centers_of(tx, profile))
+    for part, count in parts(tx, profile, {"SKU": sku, "Quantity": units}):
+        product = shelf.product(tx, profile, part)
+        if centers and product and product.doc["ProductType"] not in products.WITHOUT_STOCK:
+            level = level_of(tx, profile, product.doc["SKU"], centers[0])
+            put(tx, product, centers[0], level._replace(balance=level.balance + count), at)
+
+
+# ---- what orders hold ----
+def parts(tx: Transaction, profile: int, line: Document) -> list[tuple[str, int]]:
+    """(SKU, units) that a whole line takes: what the line says of its bundle, else what the product does."""
+    said = line.get("BundleComponents")
+    if said:
+        return [(part["SKU"], part["Quantity"]) for part in said]
+    product = shelf.product(tx, profile, line["SKU"])
+    bundled = (product.doc.get("BundleComponents") if product else None) or []
+    return [(part["SKU"], part["Quantity"] * line["Quantity"]) for part in bundled] or [(line["SKU"], line["Quantity"])]
+
+
+def follow(tx: Transaction, order: Document, at: int) -> None:
+    """Hold what an order asks for now, and let go of what it does not ask for any more: units that have shipped are
+    gone, others are on offer again."""
+    key = order["ChannelAdvisorOrderID"]
+    row = tx.get("_held", key)
+    lines = [_standing(order, line) for line in order["OrderItems"]]
+    if lines == (row.doc["Lines"] if row else []) or (row is None and not any(open for _, open, _ in lines)):
+        return
+    before: dict[str, Document] = row.doc["Units"] if row else {}
+    asked = _asked(tx, order, lines)
+    after = {}
+    for sku in {**before, **asked}:
+        held = before.get(sku, {"Shipped": 0, "Centers": []})
+        open, shipped = asked.get(sku, (0, held["Shipped"]))
+        places = _moved(tx, order, sku, held, open, shipped, at)
+        after[sku] = {"Shipped": shipped, "Centers": places}
+    if any(held["Centers"] for held in after.values()):
+        tx.put("_held", key, {"Lines": lines, "Units": after}, modified=at)
+    else:
+        tx.delete("_held", key)
+
+
+def _standing(order: Document, line: Document) -> list[Any]:
+    """SKU, open units and shipped units of a line."""
+    status = order["OrderStatus"]
+    open = max(0, open_units(line)) if status in OPEN else 0
+    shipped = line["Quantity"] - line["QuantityCancelled"] if status in GONE else line["QuantityShipped"]
+    return [line["SKU"], open, shipped]
+
+
+def _asked(tx: Transaction, order: Document, lines: Iterable[list[Any]]) -> dict[str, tuple[int, int]]:
+    """SKU without case -> open and shipped units of the whole order, bundles as their parts."""
+    asked: dict[str, tuple[int, int]] = {}
+    for line, (_, open, shipped) in zip(order["OrderItems"], lines, strict=True):
+        for sku, units in parts(tx, order["ProfileID"], line):
+            known = asked.get(sku.casefold(), (0, 0))
+            each = units // line["Quantity"]
+            asked[sku.casefold()] = (known[0] + each * open, known[1] + each * shipped)
+    return asked
+
+
+def _moved(
+    tx: Transaction, order: Document, sku: str, held: Document, open: int, shipped: int, at: int
+) -> list[list[int]]:
+    """Take or let go the units of one SKU. Answers [center, units] of what is held then."""
+    places = dict(held["Centers"])
+    more = open - sum(places.values())
+    product = shelf.product(tx, order["ProfileID"], sku) if more else None
+    if product is None or product.doc["ProductType"] in products.WITHOUT_STOCK:
+        return [] if more else held["Centers"]
+    profile, stored = order["ProfileID"], product.doc["SKU"]
+    if more > 0:
+        changes = {center: (-units, units) for center, units in _taken(tx, order, stored, more)}
+    else:
+        gone = min(max(shipped - held["Shipped"], 0), -more)
+        changes = dict(_released(places, -more, -more - gone))
+    total = 0
+    for center, (balance, units) in changes.items():
+        level = level_of(tx, profile, stored, center)
+        total += put_level(tx, product.doc, center, Level(level.balance + balance, level.held + units), at)
+        places[center] = places.get(center, 0) + units
+    if total:
+        total += product.doc.get("TotalAvailableQuantity") or 0
+        shelf.put_product(tx, product.doc | {"TotalAvailableQuantity": total}, max(at, product.modified + 1))
+    return [[center, units] for center, units in places.items() if units]
+
+
+def _taken(tx: Transaction, order: Document, sku: str, units: int) -> Iterator[tuple[int, int]]:
+    """(center, units) that an order takes: where some are on offer, the rest from the first center all the same."""
+    profile = order["ProfileID"]
+    centers = centers_of(tx, profile)
+    numbers = own(centers)
+    if order["DistributionCenterTypeRollup"] == "ExternallyManaged":
+        stocked = {row.doc["DistributionCenterID"] for row in shelf.levels(tx, profile, sku)}
+        numbers = [number for number in centers if number in stocked and number not in numbers]
+    shares = {}
+    for number in numbers:
+        shares[number] = min(units, level_of(tx, profile, sku, number).available)
+        units -= shares[number]
+    if numbers:
+        shares[numbers[0]] += units
+    return ((number, share) for number, share in shares.items() if share)
+
+
+def _released(places: dict[int, int], units: int, back: int) -> Iterator[tuple[int, tuple[int, int]]]:
+    """(center, (units back on offer, change of the held units)) when so many units are let go."""
+    for center, held in places.items():
+        out = min(units, held)
+        returned = min(back, out)
+        units, back = units - out, back - returned
+        if out:
+            yield center, (returned, -out)
