@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from crossdock.systems.settlements import READERS, sources
 from sandbox import world as worlds
-from sandbox.actors import warehouse
+from sandbox.actors import flat_files, payouts, warehouse, worth
 from sandbox.actors.scene import Scene
 from sandbox.control import moment
 
@@ -164,3 +168,175 @@ class TestWarehouse:
         assert 0 < sum(counts) < 15
         assert counts[0] == 0
         assert all(event["document"]["TrackingNumber"] != "X" for event in systems["tims"].told)
+
+
+def channel_order(number: int, *quantities: int, site: int = 641, **fields: Any) -> dict[str, Any]:
+    """A shipped order of Channel Advisor, lines of 10.00, 2.00 tax and 1.00 discount for each unit."""
+    return {
+        "ChannelAdvisorOrderID": number,
+        "OrderID": f"203-{number}",
+        "SiteID": site,
+        "TaxRemittedBy": "Seller",
+        "DistributionCenterTypeRollup": "SellerManaged",
+        "ImportDate": "2011-01-06T10:00:00Z",
+    } | fields
+
+
+def tims_sale(number: int, *quantities: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "SalesOrderID": f"SO-{number}",
+        "ExternalOrderID": str(number),
+        "ShippingAmount": "9.95",
+        "ShippingDiscountAmount": "0.00",
+        "ShippingTaxAmount": "0.15",
+        "GiftWrapAmount": "2.50",
+        "LineItems": [
+            {"LineNo": n, "SKU": f"S{n}", "KitParentSKU": None, "Quantity": quantity, "Price": "3.3333",
+             "DiscountAmount": "1.00", "TaxAmount": "3.59"}
+            for n, quantity in enumerate(quantities, start=1)
+        ],
+    } | fields  # fmt: skip
+
+
+def sent(number: int, shipment: int, *lines: tuple[int, int], source: str = "warehouse") -> dict[str, Any]:
+    found = [{"SalesOrderLineNo": line, "Quantity": units} for line, units in lines]
+    return {"ShipmentID": f"SH-{shipment}", "SalesOrderID": f"SO-{number}", "Source": source, "Lines": found}
+
+
+def reported(number: int, shipment: int, at: str = "2011-01-07T00:00:30Z") -> dict[str, Any]:
+    return {"ChannelAdvisorOrderID": number, "SellerFulfillmentID": str(shipment), "CreatedDate": at}
+
+
+class TestWorth:
+    def test_parcels_add_up_to_the_order_in_whatever_parts_it_leaves(self) -> None:
+        order, sale = channel_order(1), tims_sale(1, 3, 7)
+        reports = [reported(1, n) for n in (1, 2, 3)]
+        in_one = worth.parcels(order, reports[:1], sale, [sent(1, 1, (1, 3), (2, 7))])
+        in_three = worth.parcels(
+            order, reports, sale, [sent(1, 3, (2, 3)), sent(1, 1, (1, 1), (2, 2)), sent(1, 2, (2, 2), (1, 2))]
+        )
+        total = sum((part.total for _, parts in in_three for part in parts), worth.ZERO)
+        assert total == sum((part.total for _, parts in in_one for part in parts), worth.ZERO)
+        # 10.00 + 23.33 - 2.00 + 7.18 + 9.95 + 0.15 + 2.50
+        assert total == Decimal("51.11")
+
+    def test_a_parcel_that_was_not_reported_goes_with_the_next_one_that_was(self) -> None:
+        parcels = worth.parcels(
+            channel_order(1), [reported(1, 2)], tims_sale(1, 2), [sent(1, 1, (1, 1)), sent(1, 2, (1, 1))]
+        )
+        assert [sum(part.units for part in parts) for _, parts in parcels] == [2]
+
+    def test_nothing_is_paid_for_what_nobody_reported(self) -> None:
+        assert worth.parcels(channel_order(1), [], tims_sale(1, 2), [sent(1, 1, (1, 2))]) == []
+
+    def test_cancelled_units_take_their_share_with_them(self) -> None:
+        parcels = worth.parcels(channel_order(1), [reported(1, 1)], tims_sale(1, 3), [sent(1, 1, (1, 2))])
+        (part,) = parcels[0][1]
+        assert (part.principal, part.discount, part.tax) == (Decimal("6.67"), Decimal("0.67"), Decimal("2.39"))
+
+
+def account(source: str) -> payouts.Account:
+    return next(each for each in payouts.ACCOUNTS if each.source == source)
+
+
+def trade(source: str, orders: int = 12, at_: str = "2011-01-08T09:00:00", **fields: Any) -> list[payouts.Row]:
+    """Sales of one line each, all in the first half of January."""
+    return [
+        payouts.Row(
+            at(at_), "Order", "ItemPrice", "Principal", Decimal(f"{20 + n}.50"), f"203-{n}", "S1", 1, tag=str(n)
+        )
+        for n in range(orders)
+    ]
+
+
+def read(source: str, made: payouts.Settlement) -> Any:
+    """As whoever receives the file reads it."""
+    _, content = flat_files.write(made)
+    of = sources.of(source)
+    return READERS[of.format](content, of)
+
+
+class TestPayouts:
+    def test_settlements_follow_each_other_to_the_second_and_are_paid_two_days_later(self) -> None:
+        month = scene("2011-01-03", "2011-02-12")
+        for each in payouts.ACCOUNTS:
+            periods = [payouts.period(month, each, n) for n in range(4)]
+            assert all(a[1] == b[0] for a, b in pairwise(periods))
+            assert periods[0][0] <= WORLD.start < periods[0][1]
+        assert [list(payouts.due(month, each)) for each in payouts.ACCOUNTS] == [
+            [0, 1],
+            [0, 1, 2],
+            [0, 1, 2],
+            [0, 1, 2],
+            [0, 1, 2],
+        ]
+
+    @pytest.mark.parametrize("source", [each.source for each in payouts.ACCOUNTS])
+    def test_a_file_says_what_the_settlement_holds(self, source: str) -> None:
+        found = payouts.settlement(
+            scene("2011-01-03", "2011-02-12"), account(source), 1, trade(source, at_="2011-01-18T03:00:00")
+        )
+        statement = read(source, found)
+        assert Decimal(statement.total) == found.total * 10_000
+        assert int(statement.lines["Amount"].sum()) == statement.total
+        assert (statement.settlement_id, statement.currency) == (found.id, found.account.site.currency)
+        if source != "ebay_uk":
+            assert (moment(statement.start), moment(statement.end)) == (found.start, found.end)
+            assert len(statement.lines) == len(found.rows)
+
+    def test_a_reserve_is_held_and_comes_back_in_the_next_one(self) -> None:
+        month, rows = (
+            scene("2011-01-03", "2011-02-12"),
+            [*trade("amazon_us"), *trade("amazon_us", at_="2011-01-20T09:00:00")],
+        )
+        first, second = (payouts.settlement(month, account("amazon_us"), n, rows) for n in (0, 1))
+        held = [row.amount for row in first.rows if row.description == "Current Reserve Amount"]
+        assert held[0] < 0
+        assert [-row.amount for row in second.rows if row.description == "Previous Reserve Amount Balance"] == held
+
+    def test_a_negative_settlement_is_carried_forward_and_charged(self) -> None:
+        month = scene("2011-01-03", "2011-02-12")
+        rows = [*trade("amazon_fr", at_="2011-01-12T09:00:00"), *trade("amazon_fr", at_="2011-01-27T09:00:00")]
+        first, second = (payouts.settlement(month, account("amazon_fr"), n, rows) for n in (1, 2))
+        assert first.total == Decimal("-37.18")
+        carried = {row.description: row.amount for row in second.rows if row.transaction == "other-transaction"}
+        assert (carried["Payable to Amazon"], carried["Successful charge"]) == (Decimal("-37.18"), Decimal("37.18"))
+
+    def test_two_orders_are_paid_a_little_less_and_one_is_nobodys(self) -> None:
+        month = scene("2011-01-03", "2011-02-12")
+        rows = trade("amazon_uk")
+        found = payouts.settlement(month, account("amazon_uk"), 1, rows)
+        paid = {row.order: row.amount for row in found.rows if row.description == "Principal"}
+        assert sorted(row.amount - paid[row.order] for row in rows if row.amount != paid[row.order]) == [
+            Decimal("0.01"),
+            Decimal("3.00"),
+        ]
+        strangers = payouts.settlement(month, account("amazon_us"), 0, trade("amazon_us")).rows
+        assert {row.order for row in strangers} - {row.order for row in rows} == {"", payouts.UNKNOWN_ORDER}
+
+    def test_two_units_may_be_two_equal_rows(self) -> None:
+        part = worth.Part("S1", 2, Decimal("10.00"), tax=Decimal("2.00"))
+        many = [
+            list(payouts._sold(at("2011-01-08") + timedelta(hours=n), part, withheld=True, external=True))
+            for n in range(12)
+        ]
+        assert any(rows.count(rows[0]) == 2 for rows in many)
+        for rows in many:
+            by_label: dict[str, Decimal] = defaultdict(Decimal)
+            for row in rows:
+                by_label[row.description] += row.amount
+            assert by_label["Principal"] == 10
+            assert by_label["Tax"] + by_label["MarketplaceFacilitatorTax-Principal"] == 0
+
+    def test_a_file_appears_once_at_the_tick_that_passes_its_deposit(self, tmp_path: Path) -> None:
+        held: Any = {
+            "channel_advisor": {"order": [channel_order(1)], "shipment": [reported(1, 1)]},
+            "tims": {"order": [tims_sale(1, 3)], "shipment": [sent(1, 1, (1, 3))]},
+        }
+        assert payouts.act(scene("2011-01-20", "2011-01-21", tmp_path, **held)) == {"settlement files": 0}
+        assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 1}
+        (file,) = tmp_path.rglob("*.txt")
+        assert file.parent == tmp_path / "settlements" / "amazon_uk"
+        file.parent.joinpath("done").mkdir()
+        file.rename(file.parent / "done" / file.name)
+        assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 0}

@@ -9,7 +9,7 @@ twice, however the time is cut into ticks.
 | scene | what an actor sees and can do |
 | warehouse | whoever packs and sends what TIMS holds, and corrects a tracking number |
 | returns | buyers who send goods back, and sites that refund by themselves |
-| payouts | marketplaces that pay: what is in a settlement |
+| payouts, worth | marketplaces that pay: what is in a settlement |
 | flat_files | how Amazon and eBay write it down |
 | stock | whoever counts the stock: write-offs, and what a marketplace loses and finds |
 """
@@ -21,12 +21,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from sandbox.actors import warehouse
+from sandbox.actors import payouts, returns, warehouse
 from sandbox.actors.scene import Scene
 from sandbox.control import Control
 from sandbox.world import World
 
-ACTORS = (warehouse,)
+ACTORS = (warehouse, returns, payouts)
 
 
 def act(world: World, controls: Mapping[str, Control], start: datetime, end: datetime, inbox: Path) -> dict[str, int]:

@@ -60,6 +60,28 @@ class Scene:
         return {each["ChannelAdvisorOrderID"]: each for each in self.channel("order")}
 
     @cached_property
+    def reports(self) -> list[Document]:
+        """All shipments that Channel Advisor knows of."""
+        return self.channel("shipment")
+
+    @cached_property
+    def returns(self) -> list[Document]:
+        return sorted(self.channel("return"), key=lambda each: each["ReturnID"])
+
+    @cached_property
+    def sales(self) -> dict[str, Document]:
+        """All sales orders of TIMS by their number in the channel."""
+        return {each["ExternalOrderID"]: each for each in self.tims("order")}
+
+    @cached_property
+    def parcels(self) -> dict[str, list[Document]]:
+        """All shipments of TIMS by their sales order."""
+        found: dict[str, list[Document]] = {}
+        for each in self.tims("shipment"):
+            found.setdefault(each["SalesOrderID"], []).append(each)
+        return found
+
+    @cached_property
     def _invoices(self) -> dict[int, Invoice]:
         return {FIRST_ORDER + int(invoice.number): invoice for invoice in self.world.invoices if invoice.is_order}
 
