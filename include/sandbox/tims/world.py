@@ -1,6 +1,8 @@
-"""What happens to TIMS without this API: items, counts, customers, periods as people and warehouses enter them.
+"""What happens to TIMS without this API: items, counts, customers, periods, accounts as people and warehouses enter
+them, and documents that people type in (PostingMode automatic) or void.
 
-In: events of the world. Out: documents that are valid by the contract. Never: a document that breaks its read schema.
+In: events of the world. Out: documents that are valid by the contract. Never: a document that breaks its read schema,
+or a rule that the API holds its callers to.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from sandbox.kernel.contract import Contract
 from sandbox.kernel.http import Refusal
 from sandbox.kernel.store import Transaction
 from sandbox.tims import adjustments, customers, documents, invoices, ledger, stock
-from sandbox.tims.call import save, stamp
+from sandbox.tims.call import reference, save, stamp
 from sandbox.tims.items import STOCKED
 from sandbox.tims.problems import Errors
 from sandbox.tims.stock import Stock
@@ -122,7 +124,8 @@ def put_account(tx: Transaction, contract: Contract, doc: Event, at: int) -> Non
 # ---- documents that people type into TIMS, which posts them itself ----
 def type_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
     """The fields of InvoiceCreate; ExternalReference and Source are TIMS's own when they are not given."""
-    errors = _typed(tx, contract, "invoice", "InvoiceCreate", doc)
+    _need_whole(tx, contract, "invoice", "InvoiceCreate", doc)
+    errors = Errors()
     order = invoices.check(tx, errors, doc)
     _accept(errors)
     invoices.post(tx, order, doc, at, "automatic")
@@ -130,7 +133,8 @@ def type_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> No
 
 def type_adjustment(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
     """The fields of AdjustmentCreate; ExternalReference and Source are TIMS's own when they are not given."""
-    errors = _typed(tx, contract, "adjustment", "AdjustmentCreate", doc)
+    _need_whole(tx, contract, "adjustment", "AdjustmentCreate", doc)
+    errors = Errors()
     adjustments.check(tx, errors, doc, at)
     _accept(errors)
     adjustments.post(tx, doc, at, "automatic")
@@ -140,14 +144,10 @@ def void_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> No
     """The fields of VoidRequest, and the invoice: its InvoiceID, or its ExternalReference and Source."""
     said = {name: doc[name] for name in ("PostingDate", "Reason")}
     _valid(contract, "VoidRequest", said)
-    id = (
-        doc["InvoiceID"]
-        if "InvoiceID" in doc
-        else tx.owner("invoice", f"{doc['Source']}\x00{doc['ExternalReference']}")
-    )
-    row = tx.get("invoice", id) if id is not None else None
+    id = doc.get("InvoiceID") or tx.owner("invoice", str(reference(doc, "ExternalReference")))
+    row = tx.get("invoice", id) if id else None
     if row is None:
-        raise ValueError(f"there is no invoice {doc.get('InvoiceID') or doc.get('ExternalReference')}")
+        raise ValueError(f"there is no invoice {doc.get('InvoiceID') or doc['ExternalReference']}")
     invoices.need_voidable(tx, row.doc)
     errors = Errors()
     documents.check_end(tx, errors, said, row.doc)
@@ -155,12 +155,12 @@ def void_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> No
     invoices.void(tx, row, said, at)
 
 
-def _typed(tx: Transaction, contract: Contract, kind: str, schema: str, doc: Event) -> Errors:
+def _need_whole(tx: Transaction, contract: Contract, kind: str, schema: str, doc: Event) -> None:
+    """ValueError unless a document has every field that it needs, and a reference of its own if it has one."""
     whole = {"ExternalReference": documents.TIMS, "Source": documents.TIMS} | doc
     _valid(contract, schema, whole)
     if "ExternalReference" in doc:
         documents.refuse_taken(tx, kind, whole)
-    return Errors()
 
 
 def _accept(errors: Errors) -> None:
