@@ -24,7 +24,7 @@ SERVED = (
     "createToken|listOrders|createOrder|getOrder|updateOrder|markExported|unmarkExported|listShipments|createShipments"
     "|listReturns|createReturn|getReturn|resolveReturn"
     "|listSites|listDistributionCenters|listProducts|createProducts|getProduct|updateProduct|deleteProduct"
-    "|listInventory|updateInventory"
+    "|listInventory|updateInventory|listPrices|updatePrices|listPromotions"
 )
 SCHEMA.config.generation.update(with_security_parameters=False)  # the caller has a token
 KNOWN_ORDERS = (1, 2, 3)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.channel_advisor import account, lists, orders, products, returns, shelf, shipments, stock, world
+from sandbox.channel_advisor import account, lists, orders, prices, products, returns, shelf, shipments, stock, world
 from sandbox.channel_advisor.rules import Conflict
 from sandbox.channel_advisor.values import Refused, field_errors, moment, whole
 from sandbox.kernel import contract, limits
@@ -20,10 +20,12 @@ from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import Access, basic
 from sandbox.kernel.store import Id, Transaction, decode
 
-BATCHES = ("createProducts", "createShipments", "updateInventory")
+BATCHES = ("createProducts", "createShipments", "updateInventory", "updatePrices")
 SCOPES = {
     "/v2/products": "inventory",
     "/v2/inventory": "inventory",
+    "/v2/prices": "inventory",
+    "/v2/promotions": "inventory",
     "/v2/distribution-centers": "inventory",
     "/v2/orders": "orders",
     "/v2/shipping": "orders",
@@ -43,7 +45,7 @@ class ChannelAdvisor(System):
 
     def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
-        for module in (lists, orders, products, stock, shipments, returns):
+        for module in (lists, orders, products, stock, prices, shipments, returns):
             self.handlers |= module.handlers(self)
 
     def routes(self) -> contract.Routes:

@@ -29,6 +29,8 @@ TERMS: dict[str, Terms] = {
     ],
     "product": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "inventory": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
+    "price": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
+    "promotion": lambda doc: [("profile", doc["ProfileID"]), ("status", doc["Status"])],
     "distribution_center": lambda doc: [("profile", doc["ProfileID"])],
 }
 
@@ -88,10 +90,15 @@ def _returns_of(order: int) -> str:
     return f"return/{order}"
 
 
+def sku_id(profile: int, sku: str) -> str:
+    """The id of a product and of its price."""
+    return f"{sku}\t{profile}"
+
+
 def put_product(tx: Transaction, product: Document, at: int) -> Document:
     """Write a product as changed at this moment. Rows sort by SKU; two profiles may have the same one."""
     product = product | {"UpdatedDate": clock.text(at)}
-    tx.put("product", f"{product['SKU']}\t{product['ProfileID']}", product, modified=at)
+    tx.put("product", sku_id(product["ProfileID"], product["SKU"]), product, modified=at)
     return product
 
 
@@ -115,3 +122,24 @@ def put_level(tx: Transaction, level: Document, kept: Document, at: int) -> None
 def levels(tx: Transaction, profile: int, sku: str) -> list[Row]:
     """The stock of a product, a row for each center."""
     return [row for row in tx.found("inventory", "sku", sku.casefold()) if row.doc["ProfileID"] == profile]
+
+
+def put_price(tx: Transaction, price: Document, at: int) -> None:
+    """Write a price as changed at this moment."""
+    tx.put("price", sku_id(price["ProfileID"], price["SKU"]), price | {"UpdatedDate": clock.text(at)}, modified=at)
+
+
+def price(tx: Transaction, profile: int, sku: str) -> Document | None:
+    """The price of a product, its SKU as stored."""
+    row = tx.get("price", sku_id(profile, sku))
+    return row.doc if row else None
+
+
+def put_promotion(tx: Transaction, promotion: Document, kept: Document, at: int) -> None:
+    """Write a promotion as changed at this moment; `kept` is not shown."""
+    id = f"{promotion['PromotionID']}\t{promotion['ProfileID']}"
+    tx.put("promotion", id, promotion | {"UpdatedDate": clock.text(at)}, modified=at, extra=kept)
+
+
+def promotion(tx: Transaction, profile: int, name: str) -> Row | None:
+    return tx.get("promotion", f"{name}\t{profile}")

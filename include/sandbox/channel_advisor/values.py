@@ -71,6 +71,25 @@ def exact(value: int | Decimal) -> Decimal:
     return amount
 
 
+def amounts(
+    said: dict[str, Any], names: Iterable[str], path: str = ""
+) -> tuple[dict[str, Decimal | None], list[dict[str, str]]]:
+    """The amounts of a document that were given, null as it is, and an error for each that is none or is negative."""
+    money: dict[str, Decimal | None] = {}
+    errors = []
+    for name in names:
+        if name not in said:
+            continue
+        try:
+            money[name] = None if said[name] is None else exact(said[name])
+        except ValueError as error:
+            errors.append(field_error(path + name, "InvalidAmount", str(error)))
+            continue
+        if (money[name] or ZERO) < 0:
+            errors.append(field_error(path + name, "NegativeAmount", "An amount must not be negative."))
+    return money, errors
+
+
 def moment(text: str) -> int:
     """Ticks of an RFC 3339 time or date of the years 1 to 9999, UTC. ValueError for any other text."""
     ticks = clock.parse(text)

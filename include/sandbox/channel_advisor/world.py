@@ -11,6 +11,8 @@ event taken in twice, a document that the contract would not let the server answ
 | return | a whole return, but for what follows from its order: ids, currency, amounts of its units |
 | return_change | {"ReturnID", "changes"}: a merge patch, items matched by OrderItemID |
 | level | {"SKU", "DistributionCenterID", "AvailableQuantity"}: what staff or a marketplace put on offer in any center |
+| price | {"SKU", ...}: the fields of a price that staff or a repricer change; no bound holds them |
+| promotion | {"PromotionID", "Name", "StartDate", "EndDate"}: set up by staff; prices that carry it give its dates |
 | forget | {"ChannelAdvisorOrderID"}: the buyer's personal data vanish |
 
 `at` becomes UpdatedDate, but never before ImportDate and always after the row's last change. What a document leaves out
@@ -30,15 +32,17 @@ from typing import Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, products, returns, rules, shelf, shipments, stock
+from sandbox.channel_advisor import account, prices, products, returns, rules, shelf, shipments, stock
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, exact, merged, utc, whole
 from sandbox.kernel import clock
 from sandbox.kernel.contract import Contract
 from sandbox.kernel.store import Row, Transaction
 
-TIMES = frozenset(("OrderDate", "ImportDate", "PaymentDate", "ShippedDate", "CreatedDate", "RefundDate"))
-MONEY = frozenset((*rules.LINE_MONEY, *rules.ORDER_MONEY, *returns.REFUNDS, "RefundTotal", "Cost"))
+TIMES = frozenset(
+    ("OrderDate", "ImportDate", "PaymentDate", "ShippedDate", "CreatedDate", "RefundDate", "StartDate", "EndDate")
+)
+MONEY = frozenset((*rules.LINE_MONEY, *rules.ORDER_MONEY, *returns.REFUNDS, "RefundTotal", "Cost", *prices.MONEY))
 LINE = {"QuantityShipped": 0, "QuantityCancelled": 0, "QuantityReturned": 0}
 ORDER: Document = {
     "PaymentStatus": "NotYetSubmitted",
@@ -141,6 +145,24 @@ def apply_level(contract: Contract, tx: Transaction, said: Document, at: int, di
         raise ValueError(f"there is no stock of {said['SKU']} in center {center}.")
     level = stock.level_of(tx, owner, product.doc["SKU"], center)
     stock.put(tx, product, center, level._replace(balance=int(said["AvailableQuantity"])), at)
+
+
+def apply_price(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
+    owner = said.get("ProfileID", account.MAIN_PROFILE)
+    product = product_of(tx, owner, said)
+    price = prices.changed(shelf.price(tx, owner, product.doc["SKU"]), said, owner)
+    valid(contract, "Price", price | {"ProfileID": owner, "UpdatedDate": clock.text(at)})
+    carried = prices.Carried(tx, owner, at)
+    prices.put(tx, product, price, at, carried)
+    carried.write()
+
+
+def apply_promotion(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
+    owner = said.get("ProfileID", account.MAIN_PROFILE)
+    carried = prices.dates_of(tx, owner, said["PromotionID"])
+    prices.put_promotion(tx, owner, said["PromotionID"], said, carried, at)
+    row = shelf.promotion(tx, owner, said["PromotionID"])
+    valid(contract, "Promotion", row.doc if row else {})
 
 
 def product_of(tx: Transaction, owner: int, said: Document) -> Row:
@@ -280,6 +302,8 @@ KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] =
     "distribution_center": apply_center,
     "product": apply_product,
     "level": apply_level,
+    "price": apply_price,
+    "promotion": apply_promotion,
     "order": apply_order,
     "order_change": apply_change,
     "shipment": apply_shipment,

@@ -1,0 +1,222 @@
+"""Prices by SKU, and the promotions that they carry.
+
+In: batches of prices. Out: prices and promotions as the contract has them. Never: a price outside its own bounds, a
+promotion whose Status lags behind the clock.
+
+A promotion is what its prices say: its SKUs, the earliest start, the latest end; the server keeps these per SKU beside
+it. One that no price carries (any more) keeps the dates that it had. Status follows the clock, and is brought up to it,
+with the moment of the step as UpdatedDate, before promotions are read: so no reader's watermark is ever
+ahead of a step that it has not seen.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sandbox.channel_advisor import account, batches, lists, products, shelf
+from sandbox.channel_advisor.rules import Document
+from sandbox.channel_advisor.values import Refused, amounts, field_error, utc
+from sandbox.kernel import clock
+from sandbox.kernel.app import Handler
+from sandbox.kernel.http import Answer, Request
+from sandbox.kernel.store import Row, Transaction
+
+if TYPE_CHECKING:
+    from sandbox.kernel.app import System
+
+MONEY = ("Price", "MinPrice", "MaxPrice", "RetailPrice")
+Dates = list[str]  # first moment, end
+
+
+def handlers(system: System) -> dict[str, Handler]:
+    return {
+        "listPrices": partial(list_prices, system),
+        "updatePrices": partial(update_prices, system),
+        "listPromotions": partial(list_promotions, system),
+    }
+
+
+# ---- operations ----
+def list_prices(system: System, request: Request) -> Answer:
+    return lists.page(system, request, "price", lists.by_sku(request))
+
+
+def update_prices(system: System, request: Request) -> Answer:
+    owner, at = products.profile(request), system.clock.now()
+    with system.store.write() as tx:
+        carried = Carried(tx, owner, at)
+        answer = batches.answer(
+            system, request, "Prices", "PriceUpdate", products.echo, partial(update, tx, owner, at, carried)
+        )
+        carried.write()
+    return answer
+
+
+def list_promotions(system: System, request: Request) -> Answer:
+    with system.store.read() as tx:
+        late = bool(_late(tx, request.now))
+    if late:
+        with system.store.write() as tx:
+            catch_up(tx, request.now)
+    return lists.page(system, request, "promotion", {"profile": lists.profiles(request)})
+
+
+def update(tx: Transaction, owner: int, at: int, carried: Carried, said: Document) -> tuple[int, Document]:
+    """Write one price. Refused."""
+    product = products.wanted(tx, owner, said["SKU"])
+    put(tx, product, checked(shelf.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
+    return 200, {"SKU": product.doc["SKU"]}
+
+
+def put(tx: Transaction, product: Row, price: Document, at: int, carried: Carried) -> None:
+    """Store a price, and the change on the product's row; nothing when it is stored already."""
+    owner, sku = product.doc["ProfileID"], product.doc["SKU"]
+    row = tx.get("price", shelf.sku_id(owner, sku))
+    before = row.doc if row else {}
+    price = {"ProfileID": owner} | price | {"SKU": sku}
+    if row is not None:
+        if price | {"UpdatedDate": before["UpdatedDate"]} == before:
+            return
+        at = max(at, row.modified + 1)
+    shelf.put_price(tx, price, at)
+    shelf.put_product(tx, product.doc, max(at, product.modified + 1))
+    if price["Promotion"] != before.get("Promotion"):
+        carried.move(sku, before.get("Promotion"), price["Promotion"])
+
+
+# ---- rules ----
+def checked(before: Document | None, said: Document, owner: int) -> Document:
+    """The price after a write. Refused with what breaks a rule of the contract."""
+    money, errors = amounts(said, MONEY)
+    after = dict.fromkeys((*MONEY, "Promotion")) | (before or {}) | said | money
+    after.pop("UpdatedDate", None)
+    if said["Currency"] != account.CURRENCIES[owner]:
+        message = f"The profile's currency is {account.CURRENCIES[owner]}."
+        errors.append(field_error("Currency", "WrongCurrency", message))
+    if said.get("Promotion"):
+        after["Promotion"], wrong = _promotional(said["Promotion"])
+        errors += wrong
+    if errors:
+        raise Refused(errors)
+    if errors := _outside(after):
+        raise Refused(errors)
+    return after
+
+
+def _promotional(said: Document) -> tuple[Document, list[dict[str, str]]]:
+    money, errors = amounts(said, ("Price",), "Promotion.")
+    dates = {}
+    for name in ("StartDate", "EndDate"):
+        try:
+            dates[name] = utc(said[name])
+        except ValueError as error:
+            errors.append(field_error(f"Promotion.{name}", "InvalidValue", str(error)))
+    if not errors and clock.parse(dates["EndDate"]) <= clock.parse(dates["StartDate"]):
+        errors.append(field_error("Promotion.EndDate", "EndNotAfterStart", "EndDate must be after StartDate."))
+    return said | money | dates, errors
+
+
+def _outside(price: Document) -> list[dict[str, str]]:
+    """Where a price is outside its bounds."""
+    amount, least, most, promotion = (price[name] for name in ("Price", "MinPrice", "MaxPrice", "Promotion"))
+    errors = []
+    if least is not None and amount < least:
+        errors.append(field_error("Price", "BelowMinPrice", f"{amount} is below MinPrice {least}."))
+    if most is not None and amount > most:
+        errors.append(field_error("Price", "AboveMaxPrice", f"{amount} is above MaxPrice {most}."))
+    if promotion and promotion["Price"] >= amount:
+        message = f"{promotion['Price']} is not below Price {amount}."
+        errors.append(field_error("Promotion.Price", "NotBelowPrice", message))
+    if promotion and least is not None and promotion["Price"] < least:
+        message = f"{promotion['Price']} is below MinPrice {least}."
+        errors.append(field_error("Promotion.Price", "BelowMinPrice", message))
+    return errors
+
+
+# ---- promotions ----
+class Carried:
+    """The promotions that a batch of prices changes: each is written once, at its end."""
+
+    def __init__(self, tx: Transaction, owner: int, at: int) -> None:
+        self._tx, self._owner, self._at = tx, owner, at
+        self._dates: dict[str, dict[str, Dates]] = {}
+
+    def move(self, sku: str, before: Document | None, after: Document | None) -> None:
+        """A price gave up one promotional price and took another."""
+        if before:
+            self._of(before["PromotionID"]).pop(sku, None)
+        if after:
+            self._of(after["PromotionID"])[sku] = [after["StartDate"], after["EndDate"]]
+
+    def _of(self, promotion: str) -> dict[str, Dates]:
+        if promotion not in self._dates:
+            row = shelf.promotion(self._tx, self._owner, promotion)
+            self._dates[promotion] = row.extra.get("Prices", {}) if row else {}
+        return self._dates[promotion]
+
+    def write(self) -> None:
+        for promotion, dates in self._dates.items():
+            put_promotion(self._tx, self._owner, promotion, {}, dates, self._at)
+
+
+def put_promotion(
+    tx: Transaction, owner: int, promotion: str, said: Document, dates: dict[str, Dates], at: int
+) -> None:
+    """Store a promotion as its prices have it (`dates` by SKU), and what else is said of it; nothing when it is
+    stored so already."""
+    row = shelf.promotion(tx, owner, promotion)
+    before = row.doc if row else {"ProfileID": owner, "PromotionID": promotion, "Name": None}
+    after = before | said | {"SKUs": sorted(dates)}
+    if dates:
+        after["StartDate"] = min({start for start, _ in dates.values()}, key=clock.parse)
+        after["EndDate"] = max({end for _, end in dates.values()}, key=clock.parse)
+    after["Status"] = status(after, at)
+    kept = {"Prices": dates}
+    if row is None or after != before:
+        shelf.put_promotion(tx, after, kept, at if row is None else max(at, row.modified + 1))
+    elif kept != row.extra:
+        shelf.put_promotion(tx, after, kept, row.modified)
+
+
+def dates_of(tx: Transaction, owner: int, promotion: str) -> dict[str, Dates]:
+    """First moment and end by SKU, of the prices that carry a promotion."""
+    row = shelf.promotion(tx, owner, promotion)
+    return row.extra.get("Prices", {}) if row else {}
+
+
+def status(promotion: Document, now: int) -> str:
+    if now < clock.parse(promotion["StartDate"]):
+        return "Scheduled"
+    return "Active" if now < clock.parse(promotion["EndDate"]) else "Ended"
+
+
+def _late(tx: Transaction, now: int) -> list[Row]:
+    rows = [*tx.found("promotion", "status", "Scheduled"), *tx.found("promotion", "status", "Active")]
+    return [row for row in rows if row.doc["Status"] != status(row.doc, now)]
+
+
+def catch_up(tx: Transaction, now: int) -> None:
+    """Bring the Status of all promotions up to the clock."""
+    for row in _late(tx, now):
+        after = row.doc | {"Status": status(row.doc, now)}
+        step = clock.parse(row.doc["StartDate" if after["Status"] == "Active" else "EndDate"])
+        shelf.put_promotion(tx, after, row.extra, max(step, row.modified + 1))
+
+
+def forget(tx: Transaction, owner: int, sku: str, at: int) -> None:
+    """Delete the price of a product."""
+    price = shelf.price(tx, owner, sku)
+    if price:
+        carried = Carried(tx, owner, at)
+        carried.move(sku, price["Promotion"], None)
+        carried.write()
+        tx.delete("price", shelf.sku_id(owner, sku))
+
+
+def changed(before: Document | None, said: Document, owner: int) -> dict[str, Any]:
+    """The price as staff or a marketplace's repricer make it: no bound holds them."""
+    neutral = dict.fromkeys((*MONEY, "Promotion")) | {"Currency": account.CURRENCIES[owner]}
+    after = neutral | (before or {}) | said
+    after.pop("UpdatedDate", None)
+    return after
