@@ -140,7 +140,7 @@ def test_a_payout_moves_money_to_the_bank_and_one_in_another_currency_passes_thr
         ("invoice", INVOICE | {"PostingMode": "automatic"}, "TIMS has posted it by itself"),
         ("invoice", INVOICE | {"Status": "Voided"}, "it is voided"),
         ("adjustment", {"ReasonCode": "Transfer", "Value": "5.00"}, "changes no account"),
-        ("adjustment", {"ReasonCode": "Damage", "Value": "-5.00", "ReversalOf": "ADJ-1"}, "undoes another"),
+        ("adjustment", {"ReasonCode": "Damage", "Value": "-5.00", "Mirrored": True}, "undoes another"),
         ("adjustment", {"ReasonCode": "Damage", "Value": "0.00"}, "all its amounts are 0"),
         ("payment", {"RoundingAmount": "0.00"}, "no rounding difference"),
     ],

@@ -13,10 +13,14 @@ from crossdock.flows.base import Flow
 
 def all_flows() -> dict[str, Flow]:
     """Every flow by name, in the order in which data travels."""
+    from crossdock.flows import ledger
     from crossdock.flows.orders import ORDERS
+    from crossdock.flows.payments import PAYMENTS
     from crossdock.flows.payouts import PAYOUTS
+    from crossdock.flows.returns import RETURNS
+    from crossdock.flows.shipments import SHIPMENTS
 
-    return {flow.name: flow for flow in (ORDERS, PAYOUTS)}
+    return {flow.name: flow for flow in (ORDERS, SHIPMENTS, RETURNS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())}
 
 
 def get(name: str) -> Flow:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from crossdock.mapping.contracts import Document
+
 SCALE = 10_000  # one unit of money is 10,000 in a frame, on both sides
 CENT = 100  # the smallest step of an amount with two places, in a frame
 
@@ -84,3 +86,27 @@ def written(amount: int) -> str:
     whole, part = divmod(abs(int(amount)), SCALE)
     places = f"{part:04d}"
     return f"{sign}{whole}.{places[:2]}{places[2:].rstrip('0')}"
+
+
+def amounts(frame: pd.DataFrame, document: Document) -> pd.DataFrame:
+    """A copy of a parsed frame whose amounts are amounts, for a system that writes them as text ("12.99"). What
+    cannot be read as one is missing."""
+    made = frame.copy()
+    for path, one in document.leaves.items():
+        if one.places is not None and path in made:
+            made[path] = _from_text(made[path])
+    return made
+
+
+def _from_text(texts: pd.Series) -> pd.Series:
+    """Written amounts as Int64 x 10,000."""
+    codes, distinct = pd.factorize(texts)
+    values = pd.array([_scaled_or_missing(text) for text in distinct], dtype="Int64")
+    return pd.Series(values.take(codes, allow_fill=True), index=texts.index, dtype="Int64")
+
+
+def _scaled_or_missing(text: str) -> int | None:
+    try:
+        return scaled(text)
+    except ValueError:
+        return None

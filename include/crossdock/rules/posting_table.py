@@ -67,12 +67,15 @@ DOCUMENTS: dict[str, Fields] = {
         "tims", "CreditMemo", {**_PLACE, "Shipping": "money", "SellerTax": "money"},
         {"Lines": {"Goods": "money", "SKU": "text"}},
     ),
-    # Value: QuantityDelta x UnitCost, below 0 where stock left.
-    "adjustment": Fields("tims", "Adjustment", {**_PLACE, "Value": "money"}, {}),
+    # Value: QuantityDelta x UnitCost, below 0 where stock left. Mirrored: it undoes one whose entry is ours to mirror.
+    "adjustment": Fields("tims", "Adjustment", {**_PLACE, "Value": "money", "Mirrored": "flag"}, {}),
     # PostedOn: PostedAt as the company's day.
     "settlement_line": Fields("books", "SettlementLine", {**_PLACE, "PostedOn": "date"}, {}),
-    # RoundingAmount: what the payment applied beyond what the marketplace paid. Match: settlement and order.
-    "payment": Fields("tims", "Payment", {**_PLACE, "RoundingAmount": "money", "Match": "text"}, {}),
+    # RoundingAmount: what the payment applied beyond what the marketplace paid. Match: settlement and order. ValueDate:
+    # the day at the bank, before a closed period moved it.
+    "payment": Fields(
+        "tims", "Payment", {**_PLACE, "RoundingAmount": "money", "Match": "text", "ValueDate": "date"}, {}
+    ),
     # Due: what the buyer paid us. CancelledDue: the part of it that no shipment will use, once that is known.
     "sales_order": Fields(
         "tims", "SalesOrder",

@@ -58,6 +58,7 @@ class Document:
     idempotency_key: str
     content_hash: str | None
     facts: Mapping[str, Any]  # what else its link should keep
+    path: str | None = None  # where it is posted, when not at the path of its kind: an action on another document
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,10 @@ def _create_chunk(
             [Effect(kind.entity, "create", d.key, d.idempotency_key, d.content_hash) for d in chunk],
         )
     results = runtime.tims.bulk(
-        [Operation(id=str(n), path=f"/{kind.path}", key=d.idempotency_key, body=d.body) for n, d in enumerate(chunk)]
+        [
+            Operation(id=str(n), path=f"/{d.path or kind.path}", key=d.idempotency_key, body=d.body)
+            for n, d in enumerate(chunk)
+        ]
     )
     made, undelivered, outcomes, links = Created({}, set(), {}), [], [], []
     for document, answer in zip(chunk, results, strict=True):
@@ -185,7 +189,7 @@ def _codes(error: RecordRejected) -> str:
     return ", ".join(f"{refusal.field} {refusal.code}" for refusal in error.refusals[:10])
 
 
-def reasons(error: RecordRejected, *, do: str, prefix: str = "") -> list[dict]:
+def reasons(error: RecordRejected, *, do: str, prefix: str = "", target: str = "TIMS") -> list[dict]:
     """A target's refusal as dead-letter reasons, one per field."""
     refusals = error.refusals or [Refusal("", error.code or str(error.status), error.message)]
     return [
@@ -194,7 +198,7 @@ def reasons(error: RecordRejected, *, do: str, prefix: str = "") -> list[dict]:
             "rule": refusal.code.lower(),
             "value": "",
             "line": "",
-            "says": f"{prefix}TIMS refuses it: {refusal.message}",
+            "says": f"{prefix}{target} refuses it: {refusal.message}",
             "do": do,
         }
         for refusal in refusals

@@ -1,0 +1,253 @@
+"""Posted documents become journal entries in TIMS: the right ones, once, and mirrored where they should not stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from contract.tims_calls import adjustment, credit, invoice, line, payment, plain, plain_invoice
+from crossdock.errors import ConfigError, Transient
+from crossdock.settings import config_dir
+from integration.desk import Desk, found_desk, said
+
+
+@pytest.fixture
+def desk(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    name = "l_" + re.sub(r"\W+", "_", request.node.name.lower())[:50]
+    with found_desk(postgres_url, name, tmp_path / "tims") as desk:
+        yield desk
+
+
+def test_a_sale_a_refund_and_returned_goods_are_posted_once(desk: Desk):
+    shipment = desk.tims.shipped()
+    sold = desk.tims.made("/ar/invoices", invoice(shipment))
+    back = desk.tims.made("/ar/credit-memos", credit(sold))
+    restock = desk.tims.made("/inventory/adjustments", adjustment(1, ReasonCode="ReturnRestock", UnitCost="22.00"))
+    counts = desk.post_all()
+    assert (counts.delivered, counts.dead, counts.waiting) == (3, 0, 0)
+    assert desk.ledger() == {
+        f"sale:{sold['InvoiceID']}": ["debit Clearing 98.00", "debit Promotions 10.00", "credit Revenue 100.00",
+                                      "credit ShippingRevenue 8.00"],
+        f"cogs:{sold['InvoiceID']}": ["debit COGS 44.00", "credit Inventory 44.00"],
+        f"refund:{back['CreditMemoID']}": ["debit Returns 50.00", "credit Promotions 5.00", "credit Clearing 45.00"],
+        f"stock:{restock['AdjustmentID']}": ["debit Inventory 22.00", "credit COGS 22.00"],
+    }  # fmt: skip
+    sale = desk.entries()[f"sale:{sold['InvoiceID']}"]
+    assert sale["SourceDocument"] == {"Type": "Invoice", "ID": sold["InvoiceID"]}
+    assert (sale["PostingDate"], sale["OriginalEventDate"]) == ("2011-01-04", None)
+    assert sale["Lines"][0]["Dimensions"] == {"Channel": "Amazon US", "Order": shipment["SalesOrderID"]}
+    assert sale["Lines"][2]["Dimensions"]["SKU"] == "LAMP"
+    again = desk.post_all()
+    assert (again.delivered, again.dead) == (0, 0)
+    replayed = desk.post_all(reprocess=True, kind="sweep")
+    assert (replayed.delivered, replayed.unchanged + replayed.left_out >= 3) == (0, True)
+    assert len(desk.entries()) == 4
+
+
+def test_a_kit_costs_what_its_parts_cost_and_each_line_is_rounded_once(desk: Desk):
+    lines = [line("1", "LAMP", 1), line("2", "SHADE", 7, price="1.00")]
+    order = desk.tims.order(CustomerID=desk.tims.customer(), **plain(*lines, total="57.00"))
+    parts = [{"SalesOrderLineNo": 1, "Quantity": 1}, {"SalesOrderLineNo": 2, "Quantity": 7}]
+    shipment = desk.tims.ship(order["SalesOrderID"], 1, Lines=parts)
+    sold = [
+        {"SalesOrderLineNo": 1, "SKU": "LAMP", "Quantity": 1, "UnitPrice": "50.00", "TaxAmount": "0.00"},
+        {"SalesOrderLineNo": 2, "SKU": "SHADE", "Quantity": 4, "UnitPrice": "1.00", "TaxAmount": "0.00"},
+    ]
+    made = desk.tims.made("/ar/invoices", plain_invoice(shipment, 1, "54.00") | {"Lines": sold})
+    desk.post("invoices")
+    assert desk.ledger()[f"cogs:{made['InvoiceID']}"] == [
+        "debit COGS 22.00", "debit COGS 13.33", "credit Inventory 22.00", "credit Inventory 13.33",
+    ]  # fmt: skip
+
+
+def test_a_voided_invoice_gets_the_exact_mirror_and_another_one_is_posted_on_its_own(desk: Desk):
+    shipment = desk.tims.shipped()
+    first = desk.tims.made("/ar/invoices", invoice(shipment))
+    never = desk.tims.made("/ar/invoices", plain_invoice(desk.tims.shipped(), 2, "100.00"))
+    void = {"PostingDate": "2011-01-05", "Reason": "Posted under the wrong order"}
+    assert desk.tims.post(f"/ar/invoices/{never['InvoiceID']}/void", void).status_code == 200
+    desk.post("invoices")
+    assert desk.tims.post(f"/ar/invoices/{first['InvoiceID']}/void", void).status_code == 200
+    second = desk.tims.made("/ar/invoices", invoice(shipment, ExternalReference="inv:again"))
+    desk.post("invoices")
+    entries = desk.entries()
+    sale, mirror = entries[f"sale:{first['InvoiceID']}"], entries[f"sale:{first['InvoiceID']}:rev"]
+    assert (mirror["ReversalOf"], mirror["PostingDate"]) == (sale["EntryID"], "2011-01-04")
+    assert said(mirror) == ["credit Clearing 98.00", "credit Promotions 10.00", "debit Revenue 100.00",
+                            "debit ShippingRevenue 8.00"]  # fmt: skip
+    assert f"sale:{never['InvoiceID']}" not in entries
+    assert set(entries) == {
+        f"{kind}:{id}" for kind in ("sale", "cogs")
+        for id in (first["InvoiceID"], f"{first['InvoiceID']}:rev", second["InvoiceID"])
+    }  # fmt: skip
+    assert desk.balances()["Clearing"] == 98
+    desk.post("invoices", reprocess=True, kind="sweep")
+    assert len(desk.entries()) == 6
+
+
+def test_what_tims_posted_by_itself_is_never_posted_again(desk: Desk):
+    desk.tims.made("/inventory/adjustments", adjustment(-1, ExternalReference="a"))
+    desk.tims.made("/inventory/adjustments", adjustment(-1, ReasonCode="Transfer"))
+    assert desk.post("adjustments").left_out == 1
+    assert len(desk.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "units", "lines"),
+    [
+        ("ReturnDiscard", -1, ["credit Inventory 22.00", "debit Shrinkage 22.00"]),
+        ("Damage", -2, ["credit Inventory 44.00", "debit Shrinkage 44.00"]),
+        ("Found", 1, ["debit Inventory 22.00", "credit Shrinkage 22.00"]),
+        ("Count", -1, ["credit Inventory 22.00", "debit Shrinkage 22.00"]),
+    ],
+)
+def test_stock_that_comes_and_goes_is_posted_by_reason_and_sign_and_its_reversal_mirrors_it(desk, reason, units, lines):
+    made = desk.tims.made("/inventory/adjustments", adjustment(units, ReasonCode=reason, UnitCost="22.0000"))
+    desk.post("adjustments")
+    assert desk.ledger() == {f"stock:{made['AdjustmentID']}": lines}
+    undo = {"ExternalReference": "undo", "Source": "warehouse", "Reason": "Counted again"}
+    assert desk.tims.post(f"/inventory/adjustments/{made['AdjustmentID']}/reverse", undo).status_code == 201
+    desk.post("adjustments")
+    assert set(desk.ledger()) == {f"stock:{made['AdjustmentID']}", f"stock:{made['AdjustmentID']}:rev"}
+    assert desk.balances() == {}
+
+
+def close(desk: Desk, period: str, status: str = "Closed") -> None:
+    desk.tims.apply({"at": "2011-02-01T00:00:00Z", "kind": "period", "document": {"Period": period, "Status": status}})
+
+
+def test_an_event_of_a_closed_period_goes_to_the_first_open_day_and_keeps_its_own(desk: Desk):
+    sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    close(desk, "2011-01")
+    desk.post("invoices")
+    sale = desk.entries()[f"sale:{sold['InvoiceID']}"]
+    assert (sale["PostingDate"], sale["OriginalEventDate"], sale["Period"]) == ("2011-02-01", "2011-01-04", "2011-02")
+    close(desk, "2011-02")
+    desk.post("invoices", reprocess=True, kind="sweep")
+    assert len(desk.entries()) == 2, "a period that was closed since changes nothing that was posted"
+
+
+def test_the_company_s_day_decides_not_utc(desk: Desk):
+    desk.book("77", "0.00", ("commission", "-1.00"), ("commission", "-2.00"), posted_at="2011-02-01T04:30:00Z")
+    desk.post("settlements")
+    assert {entry["PostingDate"] for entry in desk.entries().values()} == {"2011-01-31"}
+
+
+def test_an_invoice_waits_until_its_order_and_shipment_are_known_and_is_woken(desk: Desk):
+    sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    for missing in ("sales_order", "shipment"):
+        desk.post("invoices")
+        desk.execute(f"UPDATE ref.{missing} SET id = 'not ' || id")
+        assert desk.post("invoices", kind="replay", keys=[sold["InvoiceID"]]).waiting == 1
+        (row,) = desk.execute("SELECT state, reason FROM stage.posting")
+        assert row.reason == f"its {'order' if missing == 'sales_order' else missing} has not been read yet"
+        desk.execute(f"UPDATE ref.{missing} SET id = substr(id, 5)")
+    desk.post("invoices")
+    assert [row.state for row in desk.execute("SELECT state FROM stage.posting")] == ["unchanged"]
+    assert len(desk.entries()) == 2
+
+
+def test_a_settlement_is_posted_by_its_lines_and_a_corrected_kind_is_mirrored_and_posted_anew(desk: Desk):
+    desk.book("77", "83.30", ("principal", "98.00"), ("commission", "-14.70"), ("unknown", "-3.00"),
+              ("reserve_held", "-5.00"), ("reserve_released", "8.00"))  # fmt: skip
+    desk.post("settlements")
+    assert desk.ledger() == {
+        "fee:amazon_us:77:2": ["credit Clearing 14.70", "debit Commission 14.70"],
+        "fee:amazon_us:77:3": ["credit Clearing 3.00", "debit Suspense 3.00"],
+        "fee:amazon_us:77:4": ["credit Clearing 5.00", "debit Reserve 5.00"],
+        "fee:amazon_us:77:5": ["debit Clearing 8.00", "credit Reserve 8.00"],
+        "transfer:amazon_us:77": ["debit Bank 83.30", "credit Clearing 83.30"],
+    }
+    desk.execute("UPDATE ref.settlement_line SET kind = 'fulfilment', former_kind = 'unknown', booked_at = now() "
+                 "WHERE line_no = '3'")  # fmt: skip
+    desk.post("settlements")
+    ledger = desk.ledger()
+    assert ledger["fee:amazon_us:77:3:rev"] == ["debit Clearing 3.00", "credit Suspense 3.00"]
+    assert ledger["fee:amazon_us:77:3:v2"] == ["credit Clearing 3.00", "debit Fulfilment 3.00"]
+    assert "Suspense" not in desk.balances()
+    desk.execute("UPDATE ref.settlement_line SET kind = 'principal', former_kind = 'fulfilment', booked_at = now() "
+                 "WHERE line_no = '3'")  # fmt: skip
+    desk.post("settlements")
+    assert "Fulfilment" not in desk.balances()
+    before = set(desk.entries())
+    desk.post("settlements", reprocess=True, kind="sweep")
+    assert set(desk.entries()) == before
+
+
+def test_a_negative_settlement_transfers_nothing(desk: Desk):
+    desk.book("78", "-62.31", ("storage", "-62.31"))
+    desk.post("settlements")
+    assert set(desk.entries()) == {"fee:amazon_us:78:1"}
+
+
+def test_a_rounding_difference_is_posted_with_its_payment_and_mirrored_with_it(desk: Desk):
+    sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    paid = desk.tims.made(
+        "/ar/payments",
+        payment("98.00", ("InvoiceID", sold["InvoiceID"], "98.00"), ExternalReference="pay:amazon_us:77:114-1"),
+    )
+    desk.execute(
+        "INSERT INTO stage.payment (key, batch_id, version, state, rounding, sales_order_id) "
+        "VALUES ('amazon_us:77:114-1', 0, now(), 'delivered', 0.01, :order)",
+        order=sold["SalesOrderID"],
+    )
+    desk.post("payments")
+    assert desk.ledger()["round:amazon_us:77:114-1"] == ["debit Rounding 0.01", "credit Clearing 0.01"]
+    end = {"PostingDate": "2011-01-11", "Reason": "Wrong order"}
+    assert desk.tims.post(f"/ar/payments/{paid['PaymentID']}/reverse", end).status_code == 200
+    desk.post("payments")
+    assert desk.ledger()["round:amazon_us:77:114-1:rev"] == ["credit Rounding 0.01", "debit Clearing 0.01"]
+
+
+def test_a_blocked_account_makes_a_dead_letter_that_goes_through_once_it_is_open(desk: Desk):
+    chart = {row["AccountCode"]: row for row in desk.tims.get("/gl/accounts")["Items"]}
+    tell = lambda blocked: desk.tims.apply(  # noqa: E731
+        {"at": "2011-01-04T10:00:00Z", "kind": "account", "document": chart["5000"] | {"Blocked": blocked}}
+    )
+    tell(True)
+    sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    assert desk.post("invoices").dead == 1
+    (reason,) = desk.letters()[sold["InvoiceID"]].reasons
+    assert (reason["rule"], reason["value"]) == ("account_blocked", "5000")
+    assert desk.entries() == {}, "a document is posted whole or not at all"
+    tell(False)
+    desk.post("invoices", kind="replay", keys=[sold["InvoiceID"]])
+    assert len(desk.entries()) == 2
+
+
+def test_a_lost_answer_leaves_one_entry(desk: Desk):
+    desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    desk.tims.fault("error_after", "/api/v1/bulk")
+    with suppress(Transient):
+        desk.post("invoices")
+    desk.post("invoices")
+    assert len(desk.entries()) == 2
+    assert [row.state for row in desk.execute("SELECT state FROM stage.posting")] == ["delivered"]
+
+
+def test_an_entry_that_is_there_though_nobody_remembers_it_is_compared_and_left_alone(desk: Desk):
+    sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    desk.post("invoices")
+    desk.execute("DELETE FROM ops.link")
+    desk.execute("DELETE FROM ops.delivery")
+    desk.post("invoices", kind="replay", keys=[sold["InvoiceID"]])
+    desk.post("invoices", kind="replay", keys=[sold["InvoiceID"]])
+    assert len(desk.entries()) == 2
+
+
+def test_a_code_that_tims_does_not_have_stops_the_ledger_before_it_posts(desk: Desk, tmp_path: Path, monkeypatch):
+    folder = tmp_path / "config"
+    folder.mkdir()
+    for part in config_dir().iterdir():
+        if part.name != "accounts.yaml":
+            (folder / part.name).symlink_to(part)
+    (folder / "accounts.yaml").write_text((config_dir() / "accounts.yaml").read_text().replace("4000", "4999"))
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
+    desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
+    with pytest.raises(ConfigError, match=r"accounts\.yaml:\d+: Revenue is account 4999"):
+        desk.post("invoices")
+    assert desk.entries() == {}
