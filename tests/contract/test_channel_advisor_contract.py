@@ -25,10 +25,13 @@ SERVED = (
     "|listReturns|createReturn|getReturn|resolveReturn"
     "|listSites|listDistributionCenters|listProducts|createProducts|getProduct|updateProduct|deleteProduct"
     "|listInventory|updateInventory|listPrices|updatePrices|listPromotions"
+    "|listListings|createListing|getListing|updateListing"
 )
 SCHEMA.config.generation.update(with_security_parameters=False)  # the caller has a token
 KNOWN_ORDERS = (1, 2, 3)
 KNOWN_RETURNS = (1, 2, 3, 4)
+KNOWN_LISTINGS = (1, 2, 3)
+KNOWN_SKUS = ("22423", "85123a", "KIT-77/2")
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -52,16 +55,28 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         caller.apply(
             *(event("return", {"ReturnID": n, "ChannelAdvisorOrderID": 5, "Items": [item]}) for n in KNOWN_RETURNS)
         )
+        listing = {"SKU": "22423", "SiteID": 641, "Status": "Active"}
+        caller.apply(*(event("listing", listing | {"ListingID": n}) for n in KNOWN_LISTINGS))
         yield caller
 
 
 def know(case: schemathesis.Case) -> None:
-    """Every second id of an order or a return becomes one that exists, so that not every answer is 404."""
-    for place in (case.path_parameters, case.body):
-        for name, known in (("ChannelAdvisorOrderID", (*KNOWN_ORDERS, 5)), ("ReturnID", KNOWN_RETURNS)):
-            number = place.get(name) if isinstance(place, dict) else None
+    """Every second id becomes one that exists, so that not every answer is 404."""
+    body = case.body if isinstance(case.body, dict) else {}
+    items = [item for each in body.values() if isinstance(each, list) for item in each if isinstance(item, dict)]
+    for place in (case.path_parameters or {}, body, *items):
+        for name, known in (
+            ("ChannelAdvisorOrderID", (*KNOWN_ORDERS, 5)),
+            ("ReturnID", KNOWN_RETURNS),
+            ("ListingID", KNOWN_LISTINGS),
+            ("SiteID", (587, 641)),
+            ("DistributionCenterID", (4,)),
+        ):
+            number = place.get(name)
             if isinstance(number, int) and number % 2:
                 place[name] = known[number % len(known)]
+        if isinstance(place.get("SKU"), str) and len(place["SKU"]) % 2 and case.operation.method != "delete":
+            place["SKU"] = KNOWN_SKUS[len(place["SKU"]) % len(KNOWN_SKUS)]
 
 
 @SCHEMA.include(operation_id_regex=f"^({SERVED})$").parametrize()

@@ -9,9 +9,11 @@ status or a rule that the contract does not know; the sandbox's own controls liv
 | values | amounts, times, field errors |
 | rules | what an order allows: status, shipping, totals; pure functions on documents |
 | shelf | how documents are kept |
-| orders, products, shipments, returns, lists, batches | the operations |
+| named | the profile and the products that a call names |
+| orders, products, stock, prices, listings, shipments, returns, lists, batches | the operations |
 | world | events: what buyers, marketplaces and the account's staff do |
 | server | tokens, refusals, validation of bodies |
 
-Served: tokens, orders, exported marks, shipments, returns, products, sites, distribution centers.
+Served: tokens, orders, exported marks, shipments, returns, products, inventory, prices, promotions, listings, sites,
+distribution centers.
 """

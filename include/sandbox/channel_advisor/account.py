@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MAIN_PROFILE = 12345678
 SECOND_PROFILE = 12345679
 CURRENCIES = {MAIN_PROFILE: "GBP", SECOND_PROFILE: "USD"}  # of a profile
+SITE_CURRENCIES = {640: "USD", 642: "EUR", 643: "EUR"}  # of a site that does not sell in the profile's
 DIRECT_SALE = 587  # site of the orders that a client creates
 
 APPLICATIONS = {"crossdock-sandbox": "sandbox-secret", "crossdock-second": "sandbox-secret-second"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, lists, products, rules, shelf, shipments, stock
+from sandbox.channel_advisor import account, lists, named, rules, shelf, shipments, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import MOST_UNITS, ZERO, Refused, exact, field_error, merged, utc
 from sandbox.kernel import clock
@@ -107,7 +107,7 @@ def mark(system: System, request: Request, *, on: bool) -> Answer:
 
 
 def create_order(system: System, request: Request) -> Answer:
-    profile = products.profile(request)
+    profile = named.profile(request)
     with system.store.write() as tx:
         order = new_order(tx, request.body, profile)
         key = tx.next_number("ChannelAdvisorOrderID", FIRST_ORDER)

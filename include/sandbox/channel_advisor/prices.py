@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import account, batches, lists, products, shelf
+from sandbox.channel_advisor import account, batches, lists, named, shelf
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, amounts, field_error, utc
 from sandbox.kernel import clock
@@ -43,11 +43,11 @@ def list_prices(system: System, request: Request) -> Answer:
 
 
 def update_prices(system: System, request: Request) -> Answer:
-    owner, at = products.profile(request), system.clock.now()
+    owner, at = named.profile(request), system.clock.now()
     with system.store.write() as tx:
         carried = Carried(tx, owner, at)
         answer = batches.answer(
-            system, request, "Prices", "PriceUpdate", products.echo, partial(update, tx, owner, at, carried)
+            system, request, "Prices", "PriceUpdate", named.sku, partial(update, tx, owner, at, carried)
         )
         carried.write()
     return answer
@@ -64,7 +64,7 @@ def list_promotions(system: System, request: Request) -> Answer:
 
 def update(tx: Transaction, owner: int, at: int, carried: Carried, said: Document) -> tuple[int, Document]:
     """Write one price. Refused."""
-    product = products.wanted(tx, owner, said["SKU"])
+    product = named.product(tx, owner, said["SKU"])
     put(tx, product, checked(shelf.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
     return 200, {"SKU": product.doc["SKU"]}
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sandbox.channel_advisor import batches, lists, shelf
+from sandbox.channel_advisor import batches, listings, lists, named, prices, shelf, stock
 from sandbox.channel_advisor.rules import Conflict, Document
-from sandbox.channel_advisor.values import Refused, exact, field_error
+from sandbox.channel_advisor.values import Refused, amounts, field_error
 from sandbox.kernel import clock
 from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Refusal, Request
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from sandbox.kernel.app import System
 
 FIRST_PRODUCT = 900_000_001
-WITHOUT_STOCK = ("Parent", "Bundle")
+MOST_PARTS = 10**6  # units of a component in one bundle, a bound of the sandbox
 FIELDS = (
     "Title", "ShortDescription", "Description", "Brand", "Manufacturer", "MPN", "UPC", "EAN", "Condition", "Cost",
     "Weight", "Height", "Length", "Width", "ParentSku", "IsBlocked", "Attributes", "Images", "BundleComponents",
 )  # fmt: skip
+CODES = {"UPC": 12, "EAN": 13}  # digits
 LISTS = {"Attributes": "Name", "Images": "PlacementName", "BundleComponents": None}  # and what is unique in them
 
 
@@ -39,20 +40,9 @@ def handlers(system: System) -> dict[str, Handler]:
     }
 
 
-def profile(request: Request) -> int:
-    """The one profile that a call is about. Refusal ProfileRequired when the token covers several and none is named."""
-    wanted = request.query.get("profileId")
-    covered = request.access.profiles
-    if wanted is None and len(covered) > 1:
-        raise Refusal(400, "ProfileRequired", f"The token covers {len(covered)} profiles: say profileId.")
-    if wanted is not None and wanted not in covered:
-        raise Refusal(400, "UnknownProfile", f"The token does not cover profile {wanted}.")
-    return covered[0] if wanted is None else wanted
-
-
 def find(tx: Transaction, request: Request) -> Row:
     sku = request.path["SKU"]
-    row = shelf.product(tx, profile(request), sku)
+    row = shelf.product(tx, named.profile(request), sku)
     if row is None:
         raise Refusal(404, "UnknownSku", f"There is no product {sku}.")
     return row
@@ -67,30 +57,19 @@ def get_product(system: System, request: Request) -> Answer:
         return Answer(200, find(tx, request).doc)
 
 
-def wanted(tx: Transaction, owner: int, sku: str) -> Row:
-    """The product that an item of a batch names. Refused 404 UnknownSku."""
-    row = shelf.product(tx, owner, sku)
-    if row is None:
-        raise Refused([field_error("SKU", "UnknownSku", f"There is no product {sku}.")], status=404)
-    return row
-
-
 def create_products(system: System, request: Request) -> Answer:
-    owner = profile(request)
+    owner = named.profile(request)
     with system.store.write() as tx:
         apply = partial(create_product, tx, owner, system.clock.now())
-        return batches.answer(system, request, "Products", "ProductCreate", echo, apply)
-
-
-def echo(said: Document) -> Document:
-    return {"SKU": said.get("SKU") if isinstance(said.get("SKU"), str) else None}
+        return batches.answer(system, request, "Products", "ProductCreate", named.sku, apply)
 
 
 def create_product(tx: Transaction, owner: int, at: int, said: Document) -> tuple[int, Document]:
-    """Store one new product. Conflict DuplicateSku, Refused."""
+    """Store one new product. Refused."""
     existing = shelf.product(tx, owner, said["SKU"])
     if existing:
-        raise Conflict("DuplicateSku", f"SKU {existing.doc['SKU']} exists.")
+        message = f"SKU {existing.doc['SKU']} exists."
+        raise Refused([field_error("SKU", "DuplicateSku", message)], status=409)
     kind = said.get("ProductType", "Item")
     empty = dict.fromkeys(FIELDS) | {name: [] for name in LISTS} | {"IsBlocked": False}
     product = {
@@ -99,7 +78,7 @@ def create_product(tx: Transaction, owner: int, at: int, said: Document) -> tupl
         "ProfileID": owner,
         "ProductType": kind,
         **changed(empty | {"ProductType": kind}, {name: said[name] for name in FIELDS if name in said}),
-        "TotalAvailableQuantity": None if kind in WITHOUT_STOCK else 0,
+        "TotalAvailableQuantity": None if kind in stock.WITHOUT_STOCK else 0,
         "CreatedDate": clock.text(at),
     }
     shelf.put_product(tx, product, at)
@@ -110,26 +89,44 @@ def update_product(system: System, request: Request) -> Answer:
     with system.store.write() as tx:
         row = find(tx, request)
         product = changed(row.doc, request.body)
-        if product != row.doc:
+        if given(product) == given(row.doc):
+            product = row.doc
+        else:
             product = shelf.put_product(tx, product, max(system.clock.now(), row.modified + 1))
     return Answer(200, product)
 
 
 def delete_product(system: System, request: Request) -> Answer:
+    now = system.clock.now()
     with system.store.write() as tx:
-        tx.delete("product", find(tx, request).id)
+        row = find(tx, request)
+        owner, sku = row.doc["ProfileID"], row.doc["SKU"]
+        listings.take_answers(tx, now)
+        for listing in listings.of_product(tx, owner, sku):
+            if listing["Status"] in listings.ON_SALE:
+                message = f"The listing {listing['ListingID']} of {sku} is {listing['Status']}."
+                raise Conflict("ProductInUse", message, ExistingID=listing["ListingID"])
+        for level in shelf.levels(tx, owner, sku):
+            tx.delete("inventory", level.id)
+        prices.forget(tx, owner, sku, now)
+        tx.delete("product", row.id)
     return Answer(204)
+
+
+def given(product: Document) -> Document:
+    """What a product says: null, absent and an empty list all say nothing."""
+    return {name: value for name, value in product.items() if value not in (None, [])}
 
 
 def changed(product: Document, changes: Document) -> Document:
     """The product with these fields. Refused with what breaks a rule of the contract."""
-    errors = []
-    after = product | changes
-    if "Cost" in changes and changes["Cost"] is not None:
-        try:
-            after["Cost"] = exact(changes["Cost"])
-        except ValueError as error:
-            errors.append(field_error("Cost", "InvalidAmount", str(error)))
+    money, errors = amounts(changes, ("Cost",))
+    emptied: Document = {name: [] for name in LISTS if name in changes and changes[name] is None}
+    after = product | changes | emptied | money
+    for name, digits in CODES.items():
+        code = changes.get(name)
+        if code is not None and not (len(code) == digits and code.isascii() and code.isdigit()):
+            errors.append(field_error(name, "InvalidValue", f"{name} is a code of {digits} digits."))
     if after["Title"] is None:
         errors.append(field_error("Title", "MissingField", "A product needs a title."))
     for name, key in LISTS.items():
@@ -140,6 +137,10 @@ def changed(product: Document, changes: Document) -> Document:
         errors.append(field_error("ParentSku", "NotAChild", "Only a Child has a parent."))
     if after.get("BundleComponents") and after["ProductType"] != "Bundle":
         errors.append(field_error("BundleComponents", "NotABundle", "Only a Bundle has components."))
+    for index, part in enumerate(changes.get("BundleComponents") or ()):
+        if part["Quantity"] > MOST_PARTS:
+            path = f"BundleComponents[{index}].Quantity"
+            errors.append(field_error(path, "OutOfRange", f"At most {MOST_PARTS} units."))
     if errors:
         raise Refused(errors)
     return after

@@ -1,7 +1,7 @@
 """Channel Advisor: tokens, refusals in its shapes, validation of bodies.
 
 In: requests that the kernel has read. Out: answers of the contract. Never: an operation that is only half there; those
-of inventory, prices, listings and webhooks are paths that do not exist yet.
+of webhooks are paths that do not exist yet.
 """
 
 from __future__ import annotations
@@ -10,7 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.channel_advisor import account, lists, orders, prices, products, returns, shelf, shipments, stock, world
+from sandbox.channel_advisor import (
+    account,
+    listings,
+    lists,
+    orders,
+    prices,
+    products,
+    returns,
+    shelf,
+    shipments,
+    stock,
+    world,
+)
 from sandbox.channel_advisor.rules import Conflict
 from sandbox.channel_advisor.values import Refused, field_errors, moment, whole
 from sandbox.kernel import contract, limits
@@ -26,6 +38,7 @@ SCOPES = {
     "/v2/inventory": "inventory",
     "/v2/prices": "inventory",
     "/v2/promotions": "inventory",
+    "/v2/listings": "inventory",
     "/v2/distribution-centers": "inventory",
     "/v2/orders": "orders",
     "/v2/shipping": "orders",
@@ -45,7 +58,7 @@ class ChannelAdvisor(System):
 
     def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
-        for module in (lists, orders, products, stock, prices, shipments, returns):
+        for module in (lists, orders, products, stock, prices, listings, shipments, returns):
             self.handlers |= module.handlers(self)
 
     def routes(self) -> contract.Routes:

@@ -31,6 +31,12 @@ TERMS: dict[str, Terms] = {
     "inventory": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "price": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "promotion": lambda doc: [("profile", doc["ProfileID"]), ("status", doc["Status"])],
+    "listing": lambda doc: [
+        ("profile", doc["ProfileID"]),
+        ("sku", doc["SKU"].casefold()),
+        ("site", doc["SiteID"]),
+        ("status", doc["Status"]),
+    ],
     "distribution_center": lambda doc: [("profile", doc["ProfileID"])],
 }
 
@@ -143,3 +149,11 @@ def put_promotion(tx: Transaction, promotion: Document, kept: Document, at: int)
 
 def promotion(tx: Transaction, profile: int, name: str) -> Row | None:
     return tx.get("promotion", f"{name}\t{profile}")
+
+
+def put_listing(tx: Transaction, listing: Document, at: int) -> Document:
+    """Write a listing as changed at this moment. Answers it as stored."""
+    stamp = clock.text(at)
+    listing = {"CreatedDate": stamp, **listing, "UpdatedDate": stamp}
+    tx.put("listing", listing["ListingID"], listing, modified=at)
+    return listing

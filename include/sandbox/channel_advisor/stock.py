@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sandbox.channel_advisor import batches, lists, products, shelf
+from sandbox.channel_advisor import batches, lists, named, shelf
 from sandbox.channel_advisor.rules import Document, open_units
 from sandbox.channel_advisor.values import MOST_UNITS, Refused, field_error
 from sandbox.kernel.app import Handler
@@ -29,6 +29,7 @@ from sandbox.kernel.store import Row, Transaction
 if TYPE_CHECKING:
     from sandbox.kernel.app import System
 
+WITHOUT_STOCK = ("Parent", "Bundle")
 OPEN = frozenset(("Pending", "New", "OnHold", "Processing", "PartiallyShipped"))
 GONE = frozenset(("Shipped", "Returned"))
 ONLY_CENTER = {"DistributionCenterID": 0, "Type": "Warehouse", "IsExternallyManaged": False, "IsDeleted": False}
@@ -59,7 +60,7 @@ def list_inventory(system: System, request: Request) -> Answer:
 
 
 def update_inventory(system: System, request: Request) -> Answer:
-    owner = products.profile(request)
+    owner = named.profile(request)
     with system.store.write() as tx:
         apply = partial(update, tx, owner, centers_of(tx, owner), system.clock.now())
         return batches.answer(system, request, "Updates", "InventoryUpdate", echo, apply)
@@ -68,14 +69,14 @@ def update_inventory(system: System, request: Request) -> Answer:
 def echo(said: Document) -> Document:
     center = said.get("DistributionCenterID")
     known = isinstance(center, int) and not isinstance(center, bool)
-    return products.echo(said) | {"DistributionCenterID": center if known else None}
+    return named.sku(said) | {"DistributionCenterID": center if known else None}
 
 
 def update(tx: Transaction, owner: int, centers: Centers, at: int, said: Document) -> tuple[int, Document]:
     """Write one quantity. Refused."""
-    product = products.wanted(tx, owner, said["SKU"])
+    product = named.product(tx, owner, said["SKU"])
     sku, number, units = product.doc["SKU"], said["DistributionCenterID"], said["Quantity"]
-    if product.doc["ProductType"] in products.WITHOUT_STOCK:
+    if product.doc["ProductType"] in WITHOUT_STOCK:
         message = f"{sku} is a {product.doc['ProductType']} and has no stock of its own."
         raise Refused([field_error("SKU", "QuantityNotSettable", message)])
     center = centers.get(number)
@@ -172,7 +173,7 @@ def put_back(tx: Transaction, profile: int, sku: str, units: int, at: int) -> No
     centers = own(centers_of(tx, profile))
     for part, count in parts(tx, profile, {"SKU": sku, "Quantity": units}):
         product = shelf.product(tx, profile, part)
-        if centers and product and product.doc["ProductType"] not in products.WITHOUT_STOCK:
+        if centers and product and product.doc["ProductType"] not in WITHOUT_STOCK:
             level = level_of(tx, profile, product.doc["SKU"], centers[0])
             put(tx, product, centers[0], level._replace(balance=level.balance + count), at)
 
@@ -236,7 +237,7 @@ def _moved(
     places = dict(held["Centers"])
     more = open - sum(places.values())
     product = shelf.product(tx, order["ProfileID"], sku) if more else None
-    if product is None or product.doc["ProductType"] in products.WITHOUT_STOCK:
+    if product is None or product.doc["ProductType"] in WITHOUT_STOCK:
         return [] if more else held["Centers"]
     profile, stored = order["ProfileID"], product.doc["SKU"]
     if more > 0:
@@ -247,7 +248,7 @@ def _moved(
     total = 0
     for center, (balance, units) in changes.items():
         level = level_of(tx, profile, stored, center)
-        total += put_level(tx, product.doc, center, Level(level.balance + balance, level.held + units), at)
+        total += put_level(tx, product.doc, center, Level(level.balance + balance, max(0, level.held + units)), at)
         places[center] = places.get(center, 0) + units
     if total:
         total += product.doc.get("TotalAvailableQuantity") or 0

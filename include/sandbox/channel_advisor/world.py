@@ -13,6 +13,8 @@ event taken in twice, a document that the contract would not let the server answ
 | level | {"SKU", "DistributionCenterID", "AvailableQuantity"}: what staff or a marketplace put on offer in any center |
 | price | {"SKU", ...}: the fields of a price that staff or a repricer change; no bound holds them |
 | promotion | {"PromotionID", "Name", "StartDate", "EndDate"}: set up by staff; prices that carry it give its dates |
+| listing | a whole listing, as staff set it up or a marketplace has it |
+| listing_change | {"ListingID", "changes"}: a merge patch; what staff or a marketplace make of a listing |
 | forget | {"ChannelAdvisorOrderID"}: the buyer's personal data vanish |
 
 `at` becomes UpdatedDate, but never before ImportDate and always after the row's last change. What a document leaves out
@@ -32,7 +34,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, prices, products, returns, rules, shelf, shipments, stock
+from sandbox.channel_advisor import account, listings, prices, products, returns, rules, shelf, shipments, stock
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, exact, merged, utc, whole
 from sandbox.kernel import clock
@@ -131,7 +133,7 @@ def apply_product(contract: Contract, tx: Transaction, product: Document, at: in
     }
     product = neutral | {"TotalAvailableQuantity": known.doc["TotalAvailableQuantity"] if known else 0} | product
     valid(contract, "Product", product | {"UpdatedDate": clock.text(at)})
-    if product["ProductType"] in products.WITHOUT_STOCK:
+    if product["ProductType"] in stock.WITHOUT_STOCK:
         product["TotalAvailableQuantity"] = None
     elif product["TotalAvailableQuantity"] is not None:
         product = stock.with_total(tx, product, product["TotalAvailableQuantity"], at)
@@ -141,7 +143,7 @@ def apply_product(contract: Contract, tx: Transaction, product: Document, at: in
 def apply_level(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
     owner = said.get("ProfileID", account.MAIN_PROFILE)
     product, center = product_of(tx, owner, said), said["DistributionCenterID"]
-    if center not in stock.centers_of(tx, owner) or product.doc["ProductType"] in products.WITHOUT_STOCK:
+    if center not in stock.centers_of(tx, owner) or product.doc["ProductType"] in stock.WITHOUT_STOCK:
         raise ValueError(f"there is no stock of {said['SKU']} in center {center}.")
     level = stock.level_of(tx, owner, product.doc["SKU"], center)
     stock.put(tx, product, center, level._replace(balance=int(said["AvailableQuantity"])), at)
@@ -163,6 +165,26 @@ def apply_promotion(contract: Contract, tx: Transaction, said: Document, at: int
     prices.put_promotion(tx, owner, said["PromotionID"], said, carried, at)
     row = shelf.promotion(tx, owner, said["PromotionID"])
     valid(contract, "Promotion", row.doc if row else {})
+
+
+def apply_listing(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
+    owner = said.get("ProfileID", account.MAIN_PROFILE)
+    said = {"ProfileID": owner} | said | {"SKU": product_of(tx, owner, said).doc["SKU"]}
+    put_listing(contract, tx, listings.whole(tx, said), at)
+
+
+def apply_listing_change(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
+    row = tx.get("listing", said["ListingID"])
+    if row is None:
+        raise ValueError(f"there is no listing {said['ListingID']}.")
+    put_listing(contract, tx, merged(row.doc, said["changes"]), at)
+
+
+def put_listing(contract: Contract, tx: Transaction, listing: Document, at: int) -> None:
+    at = newer(tx, "listing", listing["ListingID"], at)
+    stamp = clock.text(at)
+    valid(contract, "Listing", {"CreatedDate": stamp} | listing | {"UpdatedDate": stamp})
+    shelf.put_listing(tx, listing, at)
 
 
 def product_of(tx: Transaction, owner: int, said: Document) -> Row:
@@ -304,6 +326,8 @@ KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] =
     "level": apply_level,
     "price": apply_price,
     "promotion": apply_promotion,
+    "listing": apply_listing,
+    "listing_change": apply_listing_change,
     "order": apply_order,
     "order_change": apply_change,
     "shipment": apply_shipment,
