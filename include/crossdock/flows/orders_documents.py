@@ -200,10 +200,14 @@ def _lines(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, loads:
 
 
 def _content(head: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
-    """A hash of what TIMS should hold: the same hash needs no call. The customer of an order never changes."""
+    """A hash of what TIMS should hold: the same hash needs no call. The customer of an order never changes; what the
+    channel counts as shipped matters only where its shipments are recorded in TIMS, else it comes from there."""
     compared = [name for name in (*HEAD_COLUMNS, "cancelled", "record_shipments") if name != "CustomerID"]
     heads = _hashed(head[compared])
-    each = _hashed(lines[[*LINE_COLUMNS, "quantity_cancelled", "quantity_shipped"]])
+    recorded = head["record_shipments"].to_numpy(dtype=bool)[lines[ROW].to_numpy()]
+    each = _hashed(
+        lines[[*LINE_COLUMNS, "quantity_cancelled"]].assign(shipped=lines["quantity_shipped"].where(recorded, 0))
+    )
     whole = np.zeros(len(head), dtype="uint64")
     np.add.at(whole, lines[ROW].to_numpy(), each)  # the order of lines means nothing to TIMS
     return pd.Series([f"{a:016x}{b:016x}" for a, b in zip(heads.tolist(), whole.tolist(), strict=True)], dtype="str")
