@@ -70,7 +70,7 @@ class Control:
                 do="Start it with `crossdock sandbox up`.",
             ) from error
         try:
-            said = answer.json(parse_float=number)
+            said = msgspec.json.Decoder(float_hook=number).decode(answer.content)
         except ValueError:
             said = {}
         if answer.status_code != 200:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,7 @@ def inbox() -> Path:
     return Path(given) if given else run_dir() / "inbox"
 
 
+@lru_cache(maxsize=1)
 def load_world(data: str | None) -> World:
     try:
         return worlds.load(data)

@@ -21,12 +21,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from sandbox.actors import payouts, returns, warehouse
+from sandbox.actors import payouts, returns, stock, warehouse
 from sandbox.actors.scene import Scene
 from sandbox.control import Control
 from sandbox.world import World
 
-ACTORS = (warehouse, returns, payouts)
+ACTORS = (warehouse, returns, stock, payouts)
 
 
 def act(world: World, controls: Mapping[str, Control], start: datetime, end: datetime, inbox: Path) -> dict[str, int]:

@@ -90,7 +90,7 @@ class Shelf:
             self.taken[returned["ChannelAdvisorOrderID"]].append(returned)
         self.sold: dict[str, list[int]] = defaultdict(list)
         for number, order in scene.orders.items():
-            for item in order["OrderItems"]:
+            for item in () if order["Currency"] is None else order["OrderItems"]:
                 self.sold[item["SKU"].upper()].append(number)
 
     def opened(self, invoice: Invoice) -> Iterator[tuple[Document, bool]]:
@@ -140,12 +140,12 @@ class Shelf:
         return self.scene.orders.get(number) or (story[1][-1].document if story else {})
 
     def _placed(self, number: int) -> datetime:
-        story = self.scene.story(number)
-        return story[0].invoice.at if story else self.scene.end
+        bought = self.scene.invoice(number)
+        return bought.at if bought else self.scene.end
 
     def _customer(self, number: int) -> str | None:
-        story = self.scene.story(number)
-        return story[0].invoice.customer if story else None
+        bought = self.scene.invoice(number)
+        return bought.customer if bought else None
 
     def _items(self, number: int, code: str) -> list[Document]:
         return [item for item in self._order(number)["OrderItems"] if item["SKU"].upper() == code.upper()]

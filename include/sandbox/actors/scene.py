@@ -81,6 +81,10 @@ class Scene:
             found.setdefault(each["SalesOrderID"], []).append(each)
         return found
 
+    def invoice(self, number: int) -> Invoice | None:
+        """What the world's order of this number was made from."""
+        return self._invoices.get(number)
+
     @cached_property
     def _invoices(self) -> dict[int, Invoice]:
         return {FIRST_ORDER + int(invoice.number): invoice for invoice in self.world.invoices if invoice.is_order}
