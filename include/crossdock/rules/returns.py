@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,7 @@ class CreditLine:
 
     invoice_line: int
     order_line: int
+    order_item: str
     tax_remitted_by: str
     quantity: int = 0
     amount: int = 0
@@ -298,7 +300,7 @@ def _credit_item(order: Order, item: Item, currency: str, credits: dict[str, Cre
             says = f"{name} is {wanted} {currency}, but of what was invoiced only {most} is not credited yet."
             worked.findings.append(Finding(f"Items.{name}", "refund_above_invoice", item.line, wanted, says))
     for invoice, own in invoices:
-        _book(invoice, own, credits[invoice.id], taken, poured)
+        _book(invoice, own, item.line, credits[invoice.id], taken, poured)
 
 
 def _units(lines: Iterable[OrderLine], invoices: Pairs, item: Item, worked: Worked) -> Taken | None:
@@ -378,7 +380,9 @@ def _pour(amount: int, stages: Stages, poured: Counter[Pocket]) -> int:
     return amount
 
 
-def _book(invoice: Invoice, own: list[InvoiceLine], credit: Credit, taken: Taken, poured: Counter[Pocket]) -> None:
+def _book(
+    invoice: Invoice, own: list[InvoiceLine], item: str, credit: Credit, taken: Taken, poured: Counter[Pocket]
+) -> None:
     """Writes what was poured onto the credit, and takes it off the invoice."""
     for line in own:
         units = taken[invoice.id, line.number]
@@ -386,7 +390,9 @@ def _book(invoice: Invoice, own: list[InvoiceLine], credit: Credit, taken: Taken
         if not (units or net or tax):
             continue
         amount = _share(line.amount, net, line.net)
-        made = credit.lines.setdefault(line.number, CreditLine(line.number, line.order_line, line.tax_remitted_by))
+        made = credit.lines.setdefault(
+            line.number, CreditLine(line.number, line.order_line, item, line.tax_remitted_by)
+        )
         _move(line, made, quantity=units, amount=amount, discount=amount - net, tax=tax)
     net, tax, wrap = (poured[what, invoice.id, 0] for what in ("shipping", "shipping tax", "wrap"))
     shipping = _share(invoice.shipping, net, _shipping_net(invoice))
@@ -452,6 +458,42 @@ def _movements(line: OrderLine, parcel: Parcel, units: int, item: Item, numbers:
 
 
 # ---- the return itself ---------------------------------------------------------------------------------------------
+
+
+STATUSES = ("NewRma", "PendingReturn", "Received", "Approved", "Rejected", "Refunded", "Closed")
+CONDITIONS = ("Sellable", "Damaged", "Missing")
+REFUNDS = ("RefundAmount", "TaxRefund", "ShippingRefund")
+
+
+def read_items(lines: Sequence[Mapping[str, Any]], refund_total: int | None) -> tuple[list[Item], list[Finding]]:
+    """The items of a return, and what makes its units or amounts unusable. Amounts x 10,000; None is 0."""
+    items: list[Item] = []
+    found: list[Finding] = []
+    for given in lines:
+        line = str(given["OrderItemID"])
+        amounts = {name: int(given[name] or 0) for name in REFUNDS}
+        for name, amount in amounts.items():
+            if amount < 0:
+                says = f"{name} is {written(amount)}, below 0."
+                found.append(Finding(f"Items.{name}", "negative_amount", line, written(amount), says))
+            elif amount % CENT:
+                says = f"{name} is {written(amount)}; TIMS documents have 2 places."
+                found.append(Finding(f"Items.{name}", "third_decimal", line, written(amount), says))
+        quantity, condition = given["Quantity"], given["Condition"]
+        if quantity is None or quantity < 0:
+            says = "The returned quantity is missing." if quantity is None else f"{quantity} units are returned."
+            found.append(Finding("Items.Quantity", "quantity_below_zero", line, str(quantity or ""), says))
+        if condition not in (*CONDITIONS, None):
+            says = f'The goods are "{condition}"; known are {", ".join(CONDITIONS)}.'
+            found.append(Finding("Items.Condition", "unknown_condition", line, str(condition), says))
+        goods, tax, shipping = (amount // CENT for amount in amounts.values())
+        items.append(Item(line, quantity or 0, goods, tax, shipping, bool(given["Restock"]), condition))
+    parts = sum(int(given[name] or 0) for given in lines for name in REFUNDS)
+    if refund_total != parts:
+        whole = "missing" if refund_total is None else written(refund_total)
+        says = f"RefundTotal is {whole}, but the items add up to {written(parts)}."
+        found.append(Finding("RefundTotal", "refund_total_mismatch", "", whole, says))
+    return items, found
 
 
 @rule("return_state", reads=["Status", "RefundDate"], writes=["verdict", "verdict_reason"])

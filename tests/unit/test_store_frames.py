@@ -1,0 +1,26 @@
+"""Frames on their way to COPY."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from crossdock.store import database
+from crossdock.store.tables import stage_credit_memo
+
+
+def test_a_frame_put_together_from_an_empty_one_and_another_is_written_as_it_is():
+    empty = pd.DataFrame({"key": pd.Series([], dtype="str"), "refund_total": pd.Series([], dtype="Int64")})
+    full = pd.DataFrame(
+        {
+            "key": pd.Series(["7000042", "7000047"], dtype="str"),
+            "refund_total": pd.Series([483_800, None], dtype="Int64"),
+        }
+    )
+    table = database._arrow(pd.concat([empty, full], ignore_index=True), stage_credit_memo)
+    written = io.BytesIO()
+    pa.csv.write_csv(table, written, pa.csv.WriteOptions(include_header=False))
+    assert written.getvalue() == b'"7000042",48.3800\n"7000047",\n'
