@@ -41,6 +41,7 @@ class Level(NamedTuple):
 
     balance: int  # on offer; below 0 by what was sold beyond it
     held: int  # units of open orders
+    row: Row | None = None  # as it is stored
 
     @property
     def available(self) -> int:
@@ -124,7 +125,7 @@ def own(centers: Centers) -> list[int]:
 def level_of(tx: Transaction, profile: int, sku: str, center: int) -> Level:
     """The level of a product, its SKU as stored."""
     row = tx.get("inventory", shelf.level_id(profile, sku, center))
-    return Level(row.extra["Balance"], row.extra["Held"]) if row else Level(0, 0)
+    return Level(row.extra["Balance"], row.extra["Held"], row) if row else Level(0, 0)
 
 
 def put(tx: Transaction, product: Row, center: int, level: Level, at: int) -> None:
@@ -137,11 +138,10 @@ def put(tx: Transaction, product: Row, center: int, level: Level, at: int) -> No
 
 def put_level(tx: Transaction, product: Document, center: int, level: Level, at: int) -> int:
     """Write a level; UpdatedDate changes with what is shown of it. Answers how many units more are on offer."""
-    profile, sku = product["ProfileID"], product["SKU"]
-    row = tx.get("inventory", shelf.level_id(profile, sku, center))
+    row = level.row
     shown = {
-        "ProfileID": profile,
-        "SKU": sku,
+        "ProfileID": product["ProfileID"],
+        "SKU": product["SKU"],
         "DistributionCenterID": center,
         "AvailableQuantity": level.available,
         "TotalQuantity": level.available + level.held,
@@ -248,7 +248,8 @@ def _moved(
     total = 0
     for center, (balance, units) in changes.items():
         level = level_of(tx, profile, stored, center)
-        total += put_level(tx, product.doc, center, Level(level.balance + balance, max(0, level.held + units)), at)
+        level = level._replace(balance=level.balance + balance, held=max(0, level.held + units))
+        total += put_level(tx, product.doc, center, level, at)
         places[center] = places.get(center, 0) + units
     if total:
         total += product.doc.get("TotalAvailableQuantity") or 0

@@ -41,9 +41,9 @@ def _ticks(moment: datetime, fraction: str) -> int:
 def text(ticks: int) -> str:
     """RFC 3339 in UTC with the fractional digits that are needed, 0 to 7."""
     seconds, fraction = divmod(ticks, SECOND)
-    moment = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    moment = (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
     digits = f"{fraction:07d}".rstrip("0")
-    return f"{moment.rjust(19, '0')}{'.' + digits if digits else ''}Z"
+    return f"{moment}{'.' + digits if digits else ''}Z"
 
 
 def date_in(ticks: int, zone: str) -> date:
