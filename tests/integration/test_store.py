@@ -232,3 +232,13 @@ def test_an_edit_is_carried_to_a_newer_version_unless_the_source_changed_that_fi
         before, after = dead_letters.carry_edits(connection, "orders", ["1"])["1"]
     newer = {"Country": "EIRE", "City": "Cork", "Paid": True}
     assert dead_letters.reapply(newer, before, after) == {"Country": "IE", "City": "Cork", "Paid": True}
+
+
+def test_frames_joined_to_an_empty_one_go_through_copy_unharmed(engine):
+    some = pd.DataFrame({"key": pd.Series(["7"], dtype="str"), "SKU": pd.Series(["LAMP"], dtype="str"), "position": 0})
+    joined = pd.concat([some.iloc[:0], some], ignore_index=True)
+    with engine.begin() as connection:
+        database.copy_in(connection, stage_sales_order_line, joined)
+        found = connection.execute(sa.select(stage_sales_order_line.c.SKU).where(stage_sales_order_line.c.key == "7"))
+        assert found.scalars().all() == ["LAMP"]
+        connection.rollback()

@@ -173,7 +173,8 @@ def _arrow(frame: pd.DataFrame, table: sa.Table) -> pa.Table:
             arrays.append(_decimals(values))
         else:
             arrays.append(pa.Array.from_pandas(values))
-    return pa.table(arrays, names=list(frame.columns))
+    # In one chunk: of columns that begin with an empty one (joined frames), pyarrow's CSV writer writes garbage.
+    return pa.table(arrays, names=list(frame.columns)).combine_chunks()
 
 
 def copy_in(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame, *, into: str | None = None) -> None:

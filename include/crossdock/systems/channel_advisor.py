@@ -6,7 +6,8 @@ Never: a computed nextLink or one to another origin; a refusal in the guise of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -14,8 +15,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from crossdock.errors import BadResponse, ConfigError, Refusal
-from crossdock.systems import paging, times
+from crossdock.errors import BadResponse, ConfigError, CrossdockError, Refusal
+from crossdock.systems import failures, paging, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
@@ -26,6 +27,15 @@ from crossdock.systems.paging import Page, Split
 
 LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
 DENIED = b"Authorization has been denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What became of one shipment: the shipment as stored, or why it was not."""
+
+    status: int
+    shipment: dict[str, Any] | None = None
+    error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
 
 
 class ChannelAdvisor:
@@ -112,6 +122,27 @@ class ChannelAdvisor:
     def update_order(self, order_id: str, changes: dict[str, Any]) -> dict[str, Any]:
         """Sets the given fields of an order; gives the order as stored. Idempotent: the values are absolute."""
         return self.call("PUT", f"/v2/orders/{quote(str(order_id), safe='')}", changes)
+
+    def report_shipments(self, shipments: Sequence[dict[str, Any]]) -> list[Reported]:
+        """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is
+        answered with the first shipment of its (ChannelAdvisorOrderID, SellerFulfillmentID)."""
+        path = "/v2/shipping"
+        answer = self.call("POST", path, {"Shipments": list(shipments)}, repeatable=True)
+        results = answer.get("Results") if isinstance(answer, dict) else None
+        if not isinstance(results, list) or [one.get("Index") for one in results] != list(range(len(shipments))):
+            raise failures.make(
+                "not_contract", self.connection, f"POST {path}", detail="its results are not those of the shipments"
+            )
+        return [self._reported(one, f"POST {path}") for one in results]
+
+    def _reported(self, result: dict[str, Any], what: str) -> Reported:
+        """One result of a batch, with the error that a single call would have had."""
+        status = int(result["Status"])
+        if status < 400:
+            return Reported(status, result.get("Shipment"))
+        refusals = _refusals(result.get("Errors"))
+        refused = Refused(refusals[0].code if refusals else "", refusals)
+        return Reported(status, error=self._http.refusal(status, {}, refused, what).error)
 
     def call(
         self,
@@ -227,14 +258,19 @@ def _refused(answer: Answer) -> Refused:
         return Refused(code=error if isinstance(error, str) else "", body=body)
     details = error.get("details")
     details = details if isinstance(details, dict) else {}
-    refusals = [
-        Refusal(str(one.get("Field", "")), str(one.get("Code", "")), str(one.get("Message", "")))
-        for one in details.get("Errors") or []
-        if isinstance(one, dict)
-    ]
+    refusals = _refusals(details.get("Errors"))
     code, message = str(error.get("code") or ""), str(error.get("message") or "")
     existing = details.get("ExistingID")
     return Refused(code, refusals or [Refusal("", code, message)], None if existing is None else str(existing), body)
+
+
+def _refusals(errors: Any) -> list[Refusal]:
+    """The contract's FieldErrors."""
+    return [
+        Refusal(str(one.get("Field", "")), str(one.get("Code", "")), str(one.get("Message", "")))
+        for one in errors or []
+        if isinstance(one, dict)
+    ]
 
 
 def _origin(url: str) -> tuple[str, str, int | None, bool]:

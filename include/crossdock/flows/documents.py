@@ -1,0 +1,75 @@
+"""What the flows that begin with TIMS's shipments share.
+
+In: keys and ids. Out: rows of `ref` and `stage` as they are, keys of waiting rows whose sales order has arrived.
+Never: a call to a system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.store import database
+from crossdock.store.tables import ref_sales_order
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+
+def among(column: sa.ColumnElement, values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """`column` is one of `values`, handed over as one array however many they are."""
+    given = sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text), unique=True)
+    return column == sa.any_(sa.cast(given, sa.ARRAY(sa.Text)))  # the cast is for an empty array written out
+
+
+def sales_orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, sa.Row]:
+    """The sales orders that TIMS's shipments name, as last read, by SalesOrderID."""
+    rows = connection.execute(sa.select(ref_sales_order).where(among(ref_sales_order.c.id, ids)))
+    return {row.id: row for row in rows}
+
+
+def versions(ids: pd.Series, orders: Mapping[str, Any]) -> pd.Series:
+    """The version of each row's sales order, as text; missing where it has not been read."""
+    found = [orders.get(number) for number in ids]
+    return pd.Series([order.version.isoformat() if order else np.nan for order in found], dtype="str")
+
+
+def moments(texts: pd.Series) -> pd.Series:
+    """RFC 3339 texts as moments; what is none is missing, and later than nothing."""
+    return pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+
+
+def arrived(connection: sa.Connection, stage: sa.Table, order: str) -> Sequence[str]:
+    """Keys of waiting rows whose sales order (column `order`) is there now, or newer than the one looked at."""
+    return connection.scalars(
+        sa.select(stage.c.key)
+        .join(ref_sales_order, ref_sales_order.c.id == stage.c[order])
+        .where(stage.c.state == "waiting", ref_sales_order.c.version.is_distinct_from(stage.c.order_version))
+        .order_by(stage.c.key)
+    ).all()
+
+
+def as_staged(
+    connection: sa.Connection, stage: sa.Table, lines: sa.Table, keys: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Heads and lines of documents that have been delivered, to be staged once more as they are: posted is posted."""
+    engine_columns = ("batch_id", "version", "problems")
+    some = list(keys)
+    head = database.copy_out(
+        connection,
+        sa.select(*(c for c in stage.columns if c.name not in engine_columns))
+        .where(stage.c.key.in_(some))
+        .order_by(stage.c.key),
+    )
+    body = database.copy_out(
+        connection, sa.select(lines).where(lines.c.key.in_(some)).order_by(lines.c.key, lines.c.position)
+    )
+    return head, body
+
+
+def nothing_to_tell(runtime: Runtime, batch_id: int) -> None:
+    """Confirm of a flow whose source needs no word back."""

@@ -1,0 +1,232 @@
+"""The shipments flow, on both systems over HTTP and a real Postgres: what TIMS sends, the channel hears of once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from crossdock import flows
+from crossdock.steps.extract import extract
+from crossdock.steps.load import load
+from crossdock.steps.walk import walk
+from crossdock.store import dead_letters
+from integration.town import Town
+from integration.trade import (
+    ITEM,
+    KIT,
+    KIT_PARTS,
+    OTHER,
+    at_the_channel,
+    forward,
+    line,
+    order,
+    persist,
+    place,
+    sales_order,
+    ship,
+    states,
+    tell,
+    units,
+)
+
+STAGE = "stage.channel_shipment"
+
+
+@pytest.fixture(scope="module")
+def shop(long_lived_town: Town) -> Town:
+    forward(long_lived_town, long_lived_town.now + timedelta(days=1, hours=10))
+    return long_lived_town
+
+
+@pytest.fixture(scope="module")
+def waiting(shop: Town) -> Iterator[str]:
+    """Orders of three units of one item, one for each test that wants no other."""
+    keys = [place(shop, line(quantity=3)) for _ in range(12)]
+    shop.sync()
+    return iter(keys)
+
+
+def status(town: Town, key: str) -> str:
+    with town.runtime() as runtime:
+        return runtime.channel_advisor.call("GET", f"/v2/orders/{key}")["OrderStatus"]
+
+
+@pytest.mark.slow
+def test_a_shipment_is_told_with_carrier_and_tracking_and_the_orders_status_follows(shop: Town, waiting: Iterator[str]):
+    key = next(waiting)
+    number = ship(shop, key, {1: 3})
+    counts = shop.sync(flow="shipments")
+    assert (counts.read, counts.delivered) == (1, 1)
+    (told,) = at_the_channel(shop, key)
+    assert (told["SellerFulfillmentID"], told["Carrier"], told["ServiceClass"], told["TrackingNumber"]) == (
+        number.removeprefix("SH-"), "Royal Mail", "Tracked 48", "GB123",
+    )  # fmt: skip
+    assert units([told]) == [{ITEM: 3}]
+    assert status(shop, key) == "Shipped"
+    again = shop.sync(flow="shipments", kind="key", keys=[number])
+    assert (again.read, again.unchanged) == (1, 1)
+    assert len(at_the_channel(shop, key)) == 1
+
+
+@pytest.mark.slow
+def test_parts_of_an_order_are_told_one_by_one(shop: Town):
+    key = order(shop, line(quantity=3), line(OTHER, 2))
+    ship(shop, key, {1: 1, 2: 2})
+    shop.sync(flow="shipments")
+    assert status(shop, key) == "PartiallyShipped"
+    ship(shop, key, {1: 2}, TrackingNumber=None)
+    shop.sync(flow="shipments")
+    assert status(shop, key) == "Shipped"
+    assert units(at_the_channel(shop, key)) == [{ITEM: 1, OTHER: 2}, {ITEM: 2}]
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_kit_fold_back_to_the_kit_over_several_parcels(shop: Town):
+    key = order(shop, line(KIT, 2, "30.0000"), line(OTHER, 1))
+    parts = {each["SKU"]: each["LineNo"] for each in sales_order(shop, key)["LineItems"]}
+    first, *others = KIT_PARTS
+    one = ship(shop, key, {parts[first]: KIT_PARTS[first] * 2})
+    shop.sync(flow="shipments")
+    assert (states(shop, STAGE, [one]), at_the_channel(shop, key)) == (["left_out"], [])
+    ship(shop, key, {**{parts[sku]: KIT_PARTS[sku] for sku in others}, parts[OTHER]: 1})
+    ship(shop, key, {parts[sku]: KIT_PARTS[sku] for sku in others})
+    shop.sync(flow="shipments")
+    assert units(at_the_channel(shop, key)) == [{KIT: 1, OTHER: 1}, {KIT: 1}]
+    assert status(shop, key) == "Shipped"
+
+
+@pytest.mark.slow
+def test_an_unknown_carrier_is_a_dead_letter_with_the_nearest_and_goes_through_when_mended(
+    shop: Town, waiting: Iterator[str]
+):
+    key = next(waiting)
+    number = ship(shop, key, {1: 1}, Carrier="Royal Male")
+    shop.sync(flow="shipments")
+    (letter,) = [row for row in shop.letters().values() if row.key == number]
+    assert [reason["rule"] for reason in letter.reasons] == ["unknown_carrier"]
+    assert "Royal Mail / Tracked 48" in letter.reasons[0]["says"]
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        dead_letters.edit(connection, letter.id, {**letter.payload, "Carrier": "Royal Mail"}, who="clerk")
+    counts = shop.sync(flow="shipments", kind="replay", keys=[number])
+    assert counts.delivered == 1
+    assert [each["Carrier"] for each in at_the_channel(shop, key)] == ["Royal Mail"]
+
+
+@pytest.mark.slow
+def test_tracking_corrected_after_the_report_changes_nothing_there_and_is_noticed(shop: Town, waiting: Iterator[str]):
+    key = next(waiting)
+    number = ship(shop, key, {1: 1})
+    shop.sync(flow="shipments")
+    tell(shop, "tims", "shipment_correction", {"ShipmentID": number, "TrackingNumber": "GB999"})
+    counts = shop.sync(flow="shipments")
+    assert (counts.unchanged, counts.delivered) == (1, 0)
+    assert [each["TrackingNumber"] for each in at_the_channel(shop, key)] == ["GB123"]
+    assert [a.key for a in shop.query("SELECT key FROM ops.alert WHERE kind = 'shipment_corrected'")] == [number]
+
+
+@pytest.mark.slow
+def test_a_shipment_waits_for_its_sales_order_and_wakes_when_it_has_been_read(shop: Town, waiting: Iterator[str]):
+    key = next(waiting)
+    number = ship(shop, key, {1: 1})
+    with shop.runtime() as runtime:
+        ids = extract(runtime, flows.get("shipments"))
+        with runtime.engine.begin() as connection:  # as if the order had been read a moment before it was made
+            connection.exec_driver_sql(f"DELETE FROM ref.sales_order WHERE external_order_id = '{key}'")
+            connection.exec_driver_sql(f"DELETE FROM raw.tims_sales_orders WHERE payload->>'ExternalOrderID' = '{key}'")
+        counts = walk(runtime, flows.get("shipments"), ids)
+    assert (counts.waiting, states(shop, STAGE, [number])) == (1, ["waiting"])
+    tell(shop, "tims", "item", {**shop.in_tims("inventory/items")[0]})  # time passes
+    with shop.runtime() as runtime:
+        page = next(runtime.tims.pages("sales-orders", ExternalOrderID=key))
+        assert page.records
+    shop.query("UPDATE ops.watermark SET position = position - interval '1 day' "
+               "WHERE resource = 'tims.sales-orders' RETURNING 1")  # fmt: skip
+    counts = shop.sync(flow="shipments")
+    assert counts.delivered == 1
+    assert len(at_the_channel(shop, key)) == 1
+
+
+@pytest.mark.slow
+def test_a_shipment_that_the_channel_made_is_left_out(shop: Town, waiting: Iterator[str]):
+    key = next(waiting)
+    number = ship(shop, key, {1: 1}, Source="ChannelAdvisor")
+    counts = shop.sync(flow="shipments")
+    assert (counts.left_out, states(shop, STAGE, [number])) == (1, ["left_out"])
+    assert at_the_channel(shop, key) == []
+
+
+@pytest.mark.slow
+def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Town, waiting: Iterator[str]):
+    key = next(waiting)
+    with shop.runtime() as runtime:
+        runtime.channel_advisor.update_order(key, {"OrderStatus": "OnHold"})
+    number = ship(shop, key, {1: 1})
+    shop.sync(flow="shipments")
+    (reason,) = shop.letters()[number].reasons
+    assert reason["rule"] == "ordernotshippable"
+    assert "Channel Advisor refuses it" in reason["says"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        ("error_after", {"times": 6}),
+        ("cut_body", {"times": 2}),
+        ("bulk_partial", {"times": 1, "every": 2, "effect": True}),
+    ],
+)  # fmt: skip
+def test_a_fault_that_passes_reports_every_shipment_once(shop: Town, waiting: Iterator[str], kind: str, rule: dict):
+    key = next(waiting)
+    for _ in range(3):
+        ship(shop, key, {1: 1})
+    shop.fault("channel_advisor", kind, path="createShipments", **rule)
+    persist(shop, "shipments", f"{kind}:{key}")
+    shop.clear_faults()
+    assert units(at_the_channel(shop, key)) == [{ITEM: 1}] * 3
+    assert shop.query("SELECT 1 FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []
+    assert shop.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
+
+
+@pytest.mark.slow
+def test_a_crash_after_the_report_leaves_no_second_one(shop: Town, waiting: Iterator[str], monkeypatch):
+    from crossdock.store import deliveries
+
+    key = next(waiting)
+    number = ship(shop, key, {1: 1})
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with shop.runtime() as runtime:
+        ids = extract(runtime, flows.get("shipments"))
+        with monkeypatch.context() as patch:
+            patch.setattr(deliveries, "link", crash)
+            with pytest.raises(KeyboardInterrupt):
+                walk(runtime, flows.get("shipments"), ids)
+        assert len(at_the_channel(shop, key)) == 1
+        for batch_id in ids:
+            load(runtime, flows.get("shipments"), batch_id)
+        walk(runtime, flows.get("shipments"), ids)
+    assert len(at_the_channel(shop, key)) == 1
+    assert states(shop, STAGE, [number]) == ["unchanged"]  # the walk after the load found it told
+
+
+@pytest.mark.slow
+def test_replaying_everything_tells_the_channel_nothing_new(shop: Town):
+    before = {
+        row.source_key: row.target_id for row in shop.query("SELECT * FROM ops.link WHERE entity = 'channel_shipment'")
+    }
+    assert len(before) > 8
+    sent = len(shop.query("SELECT 1 FROM ops.delivery WHERE entity = 'channel_shipment'"))
+    counts = shop.sync(flow="shipments", kind="backfill", reprocess=True)
+    assert counts.delivered == 0
+    assert counts.unchanged == len(before)
+    assert (
+        len(shop.query("SELECT 1 FROM ops.delivery WHERE entity = 'channel_shipment' AND outcome = 'confirmed'"))
+        <= sent
+    )
+    assert {row.source_key: row.target_id for row in
+            shop.query("SELECT * FROM ops.link WHERE entity = 'channel_shipment'")} == before  # fmt: skip

@@ -1,0 +1,142 @@
+"""Trade made to order: an order on the channel, a parcel from TIMS's warehouse, as a test wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from crossdock.errors import Transient
+from crossdock.store.batches import Counts
+from integration.town import Town
+
+_numbers = count(1)
+KIT, KIT_PARTS = "84997C", {"21402": 1, "21368": 3, "22726": 2}
+ITEM, OTHER = "22423", "84946"
+ADDRESS = {"Name": "Ada Miller", "Company": None, "Line1": "12 Elm Street", "Line2": None, "City": "Leeds",
+           "Region": None, "PostalCode": "LS1 4AP", "Country": "GB"}  # fmt: skip
+
+
+def line(sku: str = ITEM, quantity: int = 1, price: str = "10.0000", **amounts: str) -> dict[str, Any]:
+    """A line of a Channel Advisor order; amounts not given are 0."""
+    money = dict.fromkeys(("TaxAmount", "DiscountAmount", "ShippingAmount", "ShippingTaxAmount", "GiftWrapAmount"))
+    return {"SKU": sku, "Title": sku, "Quantity": quantity, "UnitPrice": Decimal(price), **money, "QuantityShipped": 0,
+            "QuantityCancelled": 0, "QuantityReturned": 0, "BundleComponents": [],
+            **{name: Decimal(amount) for name, amount in amounts.items()}}  # fmt: skip
+
+
+def order(town: Town, *lines: dict[str, Any], **more: Any) -> str:
+    """Places an order at the channel and brings it into TIMS; its ChannelAdvisorOrderID."""
+    key = place(town, *lines, **more)
+    town.sync()
+    assert key not in town.letters(), town.letters()[key].reasons
+    return key
+
+
+def place(town: Town, *lines: dict[str, Any], **more: Any) -> str:
+    """Places an order at the channel alone."""
+    number = 77_000_000 + next(_numbers)
+    placed = (town.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+    items = [{"OrderItemID": number * 100 + n, **each} for n, each in enumerate(lines, 1)]
+    document = {
+        "ChannelAdvisorOrderID": number, "OrderID": f"T-{number}", "ProfileID": 12345678, "SiteID": 641,
+        "SiteName": "Amazon Seller Central - UK", "SellerOrderID": None, "OrderStatus": "New",
+        "PaymentStatus": "Cleared", "FulfillmentStatus": "Unshipped", "OrderDate": placed, "ImportDate": placed,
+        "PaymentDate": placed, "Currency": "GBP",
+        "CustomerInfo": {"CustomerID": "buyer-ada", "FirstName": "Ada", "LastName": "Miller", "Email": None,
+                         "Phone": None, "Company": None},
+        "ShippingAddress": ADDRESS, "BillingAddress": None, "RequestedShippingCarrier": None,
+        "RequestedShippingClass": None, "TaxRemittedBy": "Seller", "SpecialInstructions": "", "Exported": False,
+        "DistributionCenterTypeRollup": "SellerManaged", "Flag": "NoFlag", "UserDataPresent": True,
+        "OrderItems": items, "OrderItemCount": len(items), **more,
+    }  # fmt: skip
+    document["TotalPrice"] = more.get("TotalPrice") or _total(document)
+    tell(town, "channel_advisor", "order", document)
+    return str(number)
+
+
+def _total(document: dict[str, Any]) -> Decimal:
+    def money(part: dict[str, Any], name: str) -> Decimal:
+        return Decimal(part.get(name) or "0")
+
+    lines = document["OrderItems"]
+    goods = sum(money(each, "UnitPrice") * each["Quantity"] + money(each, "GiftWrapAmount") for each in lines)
+    pairs = {"TotalTaxPrice": "TaxAmount", "TotalShippingPrice": "ShippingAmount",
+             "TotalShippingTaxPrice": "ShippingTaxAmount", "TotalDiscount": "DiscountAmount"}  # fmt: skip
+    for total, each in pairs.items():
+        amount = money(document, total) if total in document else sum(money(one, each) for one in lines)
+        goods += -amount if total == "TotalDiscount" else amount
+    return Decimal(goods)
+
+
+def tell(town: Town, system: str, kind: str, document: dict[str, Any]) -> None:
+    """An event of the world, one minute from now; both clocks move past it."""
+    later = town.now + timedelta(minutes=2)
+    at = (town.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+    control = town.channel_advisor if system == "channel_advisor" else town.tims_control
+    control.apply([{"id": f"{kind}-{next(_numbers)}", "at": at, "system": system, "kind": kind, "document": document}])
+    forward(town, later)
+
+
+def forward(town: Town, to: Any) -> None:
+    """Moves both clocks; the world itself stands still."""
+    for control in (town.channel_advisor, town.tims_control):
+        control.set_clock(to)
+    town.now = to
+
+
+def sales_order(town: Town, key: str) -> dict[str, Any]:
+    with town.runtime() as runtime:
+        (found,) = runtime.tims.find("sales-orders", ExternalOrderID=[key], Source="ChannelAdvisor")
+        return found
+
+
+def ship(town: Town, key: str, units: dict[int, int], **more: Any) -> str:
+    """A parcel with so many units by LineNo; its ShipmentID."""
+    body = {
+        "ExternalReference": f"WMS-{next(_numbers)}", "Source": "warehouse", "LocationID": "MAIN",
+        "ShippedAt": town.now.isoformat().replace("+00:00", "Z"), "Carrier": "Royal Mail",
+        "ServiceLevel": "Tracked 48", "TrackingNumber": "GB123",
+        "Lines": [{"SalesOrderLineNo": number, "Quantity": each} for number, each in units.items()], **more,
+    }  # fmt: skip
+    with town.runtime() as runtime:
+        result = runtime.tims.post(
+            f"/sales-orders/{sales_order(town, key)['SalesOrderID']}/shipments", body, key=body["ExternalReference"]
+        )
+    assert result.status == 201, result.error
+    forward(town, town.now + timedelta(minutes=5))
+    return result.document()["ShipmentID"]
+
+
+def at_the_channel(town: Town, key: str) -> list[dict[str, Any]]:
+    """The shipments of an order that the channel knows."""
+    with town.runtime() as runtime:
+        return [
+            msgspec.json.decode(record)
+            for page in runtime.channel_advisor.pages("shipping", channelAdvisorOrderId=key)
+            for record in page.records
+        ]
+
+
+def units(shipments: Iterable[dict[str, Any]]) -> list[dict[str, int]]:
+    return [{item["SKU"]: item["Quantity"] for item in each["Items"]} for each in shipments]
+
+
+def persist(town: Town, flow: str, run_id: str, tries: int = 4, **more: Any) -> Counts:
+    """A flow's run, tried again as a task is, until its transient trouble has passed."""
+    for _ in range(tries):
+        try:
+            return town.sync(flow=flow, run_id=run_id, **more)
+        except Transient:
+            continue
+    town.clear_faults()
+    return town.sync(flow=flow, run_id=run_id, **more)
+
+
+def states(town: Town, table: str, keys: Sequence[str]) -> list[str]:
+    found = {row.key: row.state for row in town.query(f"SELECT key, state FROM {table}")}
+    return [found[key] for key in keys]
