@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
+from crossdock.systems import inbox, stock_files
 from crossdock.systems.settlements import READERS, sources
 from sandbox import world as worlds
-from sandbox.actors import flat_files, payouts, warehouse, worth
+from sandbox.actors import flat_files, payouts, returns, stock, warehouse, worth
 from sandbox.actors.scene import Scene
 from sandbox.control import moment
+from sandbox.transactions import Invoice
 
 LONDON = ZoneInfo("Europe/London")
 WORLD = worlds.load()
@@ -132,23 +135,23 @@ class TestWarehouse:
 
     def test_an_order_waits_until_its_last_change_and_the_marketplaces_own_never_go(self) -> None:
         found = {"changed": 0, "marketplace": 0}
-        for order, states in WORLD.lives(end=at("2011-01-20")):
+        months = scene("2011-01-04", "2011-03-01")
+        for order, states in WORLD.lives(end=at("2011-01-10")):
             number = str(order.id)
             external = states[-1].document["DistributionCenterTypeRollup"] == "ExternallyManaged"
             body = sale(number, OrderDate=f"{order.invoice.at:%Y-%m-%dT%H:%M:%SZ}", CreatedAt="2011-01-04T00:00:00Z")
             if external:
                 found["marketplace"] += 1
-                assert list(warehouse.parcels(scene("2011-01-04", "2011-03-01"), body)) == []
-            elif len(states) > 1 and (last := scene("2011-01-04", "2011-01-05").settled_at(order.id)):
+                assert list(warehouse.parcels(months, body)) == []
+            elif len(states) > 1 and (last := months.settled_at(order.id)):
                 found["changed"] += 1
-                for parcel in warehouse.parcels(scene("2011-01-04", "2011-03-01"), body):
+                for parcel in warehouse.parcels(months, body):
                     assert moment(parcel["ShippedAt"]) > last
-        assert min(found.values()) > 5
+        assert min(found.values()) > 3
 
     def test_some_parcels_go_by_a_carrier_that_nobody_knows_and_some_without_tracking(self) -> None:
-        bodies = [
-            next(iter(warehouse.parcels(scene("2011-01-05", "2011-03-01"), sale(str(key))))) for key in range(600)
-        ]
+        months = scene("2011-01-05", "2011-03-01")
+        bodies = [next(iter(warehouse.parcels(months, sale(str(key))))) for key in range(600)]
         unknown = [body for body in bodies if body["Carrier"] == warehouse.UNKNOWN_CARRIER[0]]
         untracked = [body for body in bodies if body["TrackingNumber"] is None]
         assert 0 < len(unknown) < 30
@@ -171,7 +174,7 @@ class TestWarehouse:
 
 
 def channel_order(number: int, *quantities: int, site: int = 641, **fields: Any) -> dict[str, Any]:
-    """A shipped order of Channel Advisor, lines of 10.00, 2.00 tax and 1.00 discount for each unit."""
+    """An order of Channel Advisor; its lines are 1, 2 and so on."""
     return {
         "ChannelAdvisorOrderID": number,
         "OrderID": f"203-{number}",
@@ -179,6 +182,7 @@ def channel_order(number: int, *quantities: int, site: int = 641, **fields: Any)
         "TaxRemittedBy": "Seller",
         "DistributionCenterTypeRollup": "SellerManaged",
         "ImportDate": "2011-01-06T10:00:00Z",
+        "OrderItems": [{"OrderItemID": n, "Quantity": quantity} for n, quantity in enumerate(quantities, start=1)],
     } | fields
 
 
@@ -191,46 +195,48 @@ def tims_sale(number: int, *quantities: int, **fields: Any) -> dict[str, Any]:
         "ShippingTaxAmount": "0.15",
         "GiftWrapAmount": "2.50",
         "LineItems": [
-            {"LineNo": n, "SKU": f"S{n}", "KitParentSKU": None, "Quantity": quantity, "Price": "3.3333",
-             "DiscountAmount": "1.00", "TaxAmount": "3.59"}
+            {"LineNo": n, "ExternalLineID": str(n), "SKU": f"S{n}", "KitParentSKU": None, "Quantity": quantity,
+             "Price": "3.3333", "DiscountAmount": "1.00", "TaxAmount": "3.59"}
             for n, quantity in enumerate(quantities, start=1)
         ],
     } | fields  # fmt: skip
 
 
-def sent(number: int, shipment: int, *lines: tuple[int, int], source: str = "warehouse") -> dict[str, Any]:
-    found = [{"SalesOrderLineNo": line, "Quantity": units} for line, units in lines]
-    return {"ShipmentID": f"SH-{shipment}", "SalesOrderID": f"SO-{number}", "Source": source, "Lines": found}
-
-
-def reported(number: int, shipment: int, at: str = "2011-01-07T00:00:30Z") -> dict[str, Any]:
-    return {"ChannelAdvisorOrderID": number, "SellerFulfillmentID": str(shipment), "CreatedDate": at}
+def reported(number: int, shipment: int, *items: tuple[int, int]) -> dict[str, Any]:
+    """A shipment of Channel Advisor; an item is (line, units)."""
+    return {
+        "ChannelAdvisorOrderID": number,
+        "ShipmentID": shipment,
+        "CreatedDate": f"2011-01-07T00:00:{shipment:02d}Z",
+        "Items": [{"OrderItemID": line, "Quantity": units} for line, units in items],
+    }
 
 
 class TestWorth:
     def test_parcels_add_up_to_the_order_in_whatever_parts_it_leaves(self) -> None:
-        order, sale = channel_order(1), tims_sale(1, 3, 7)
-        reports = [reported(1, n) for n in (1, 2, 3)]
-        in_one = worth.parcels(order, reports[:1], sale, [sent(1, 1, (1, 3), (2, 7))])
-        in_three = worth.parcels(
-            order, reports, sale, [sent(1, 3, (2, 3)), sent(1, 1, (1, 1), (2, 2)), sent(1, 2, (2, 2), (1, 2))]
-        )
+        order, sale = channel_order(1, 3, 7), tims_sale(1, 3, 7)
+        in_one = worth.parcels(order, [reported(1, 1, (1, 3), (2, 7))], sale)
+        reports = [reported(1, 3, (2, 3)), reported(1, 1, (1, 1), (2, 2)), reported(1, 2, (2, 2), (1, 2))]
+        in_three = worth.parcels(order, reports, sale)
         total = sum((part.total for _, parts in in_three for part in parts), worth.ZERO)
         assert total == sum((part.total for _, parts in in_one for part in parts), worth.ZERO)
         # 10.00 + 23.33 - 2.00 + 7.18 + 9.95 + 0.15 + 2.50
         assert total == Decimal("51.11")
 
-    def test_a_parcel_that_was_not_reported_goes_with_the_next_one_that_was(self) -> None:
-        parcels = worth.parcels(
-            channel_order(1), [reported(1, 2)], tims_sale(1, 2), [sent(1, 1, (1, 1)), sent(1, 2, (1, 1))]
-        )
-        assert [sum(part.units for part in parts) for _, parts in parcels] == [2]
+    def test_a_kit_is_worth_its_parts(self) -> None:
+        parts = tims_sale(1, 4, 2)["LineItems"]
+        kit = [line | {"ExternalLineID": f"1:{line['SKU']}", "KitParentSKU": "KIT"} for line in parts]
+        ((_, found),) = worth.parcels(channel_order(1, 2), [reported(1, 1, (1, 1))], tims_sale(1) | {"LineItems": kit})
+        assert [(part.sku, part.units, part.principal) for part in found] == [
+            ("KIT", 2, Decimal("6.67")),
+            ("KIT", 1, Decimal("3.33")),
+        ]
 
     def test_nothing_is_paid_for_what_nobody_reported(self) -> None:
-        assert worth.parcels(channel_order(1), [], tims_sale(1, 2), [sent(1, 1, (1, 2))]) == []
+        assert worth.parcels(channel_order(1, 2), [], tims_sale(1, 2)) == []
 
     def test_cancelled_units_take_their_share_with_them(self) -> None:
-        parcels = worth.parcels(channel_order(1), [reported(1, 1)], tims_sale(1, 3), [sent(1, 1, (1, 2))])
+        parcels = worth.parcels(channel_order(1, 3), [reported(1, 1, (1, 2))], tims_sale(1, 3))
         (part,) = parcels[0][1]
         assert (part.principal, part.discount, part.tax) == (Decimal("6.67"), Decimal("0.67"), Decimal("2.39"))
 
@@ -330,8 +336,8 @@ class TestPayouts:
 
     def test_a_file_appears_once_at_the_tick_that_passes_its_deposit(self, tmp_path: Path) -> None:
         held: Any = {
-            "channel_advisor": {"order": [channel_order(1)], "shipment": [reported(1, 1)]},
-            "tims": {"order": [tims_sale(1, 3)], "shipment": [sent(1, 1, (1, 3))]},
+            "channel_advisor": {"order": [channel_order(1, 3)], "shipment": [reported(1, 1, (1, 3))]},
+            "tims": {"order": [tims_sale(1, 3)]},
         }
         assert payouts.act(scene("2011-01-20", "2011-01-21", tmp_path, **held)) == {"settlement files": 0}
         assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 1}
@@ -340,3 +346,123 @@ class TestPayouts:
         file.parent.joinpath("done").mkdir()
         file.rename(file.parent / "done" / file.name)
         assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 0}
+
+
+class TestReturns:
+    @pytest.fixture
+    def invoice(self) -> Invoice:
+        """Of a cancellation in the data: its first line is goods."""
+        return next(i for i in WORLD.returns() if i.number == "C540097")
+
+    def sold(self, invoice: Invoice, number: int, shipped: int) -> dict[str, Any]:
+        """An order of these goods, ten units, of which so many have shipped."""
+        item = {
+            "OrderItemID": number, "SKU": invoice.lines[0].code, "Quantity": 10, "UnitPrice": Decimal("4.6500"),
+            "TaxAmount": Decimal("3.0000"), "DiscountAmount": None, "ShippingAmount": None, "ShippingTaxAmount": None,
+            "GiftWrapAmount": None, "QuantityShipped": shipped, "QuantityCancelled": 0,
+        }  # fmt: skip
+        empty = dict.fromkeys(("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
+        return empty | {
+            "ChannelAdvisorOrderID": number, "SiteName": "Web Shop", "ProfileID": 1, "Currency": "GBP",
+            "OrderStatus": "Shipped" if shipped else "New", "OrderItems": [item],
+        }  # fmt: skip
+
+    def number_before(self, invoice: Invoice) -> int:
+        """Of an order of the world that was placed before."""
+        return next(order.id for order in WORLD.orders(end=invoice.at))
+
+    def opened(self, invoice: Invoice, *orders: dict[str, Any], **held: Any) -> list[dict[str, Any]]:
+        """What Channel Advisor is told on the day of the cancellation."""
+        day = scene(
+            f"{invoice.at:%Y-%m-%d}", f"{invoice.at + timedelta(days=1):%Y-%m-%d}",
+            channel_advisor={"order": list(orders)} | held,
+        )  # fmt: skip
+        shelf = returns.Shelf(day)
+        return [made | {"is_early": early} for made, early in shelf.opened(invoice)]
+
+    def test_a_cancellation_takes_back_what_was_sold_and_no_more(self, invoice: Invoice) -> None:
+        order = self.sold(invoice, self.number_before(invoice), shipped=3)
+        (made,) = self.opened(invoice, order)
+        assert made["RmaNumber"] == invoice.number
+        assert sum(item["Quantity"] for item in made["Items"]) <= min(3, -invoice.lines[0].quantity)
+        assert all(item["RefundAmount"] <= Decimal("46.50") for item in made["Items"])
+        assert not made["is_early"]
+
+    def test_what_is_in_another_return_does_not_come_back_twice(self, invoice: Invoice) -> None:
+        number = self.number_before(invoice)
+        other = {
+            "ReturnID": 1, "ChannelAdvisorOrderID": number, "Status": "Received", "RefundDate": None,
+            "Items": [{"OrderItemID": number, "Quantity": 3}],
+        }  # fmt: skip
+        assert self.opened(invoice, self.sold(invoice, number, shipped=3), **{"return": [other]}) == []
+
+    def test_what_nobody_bought_is_not_usable(self, invoice: Invoice) -> None:
+        assert self.opened(invoice) == []
+        counts = returns.unusable(scene("2011-01-04", "2011-01-05"))
+        until = [i for i in WORLD.returns() if i.at <= at("2011-01-05")]
+        assert sum(counts.values()) == sum(len(i.lines) for i in until)
+
+    def test_goods_come_in_before_anybody_decides(self, invoice: Invoice) -> None:
+        number = self.number_before(invoice)
+        order = self.sold(invoice, number, shipped=10)
+        seen: set[str] = set()
+        for n in range(60):
+            opened = {
+                "ReturnID": n, "ChannelAdvisorOrderID": number, "SellerAdjustmentID": None, "RmaNumber": f"C{n}",
+                "Status": "NewRma", "CreatedDate": "2011-01-05T10:00:00Z", "RefundDate": None,
+                "Items": [{"OrderItemID": number, "Quantity": 1}],
+            }  # fmt: skip
+            held: Any = {"channel_advisor": {"order": [order]}}
+            assert returns.next_step(scene("2011-01-05", "2011-01-06", **held), opened) is None
+            step = returns.next_step(scene("2011-01-20", "2011-01-21", **held), opened)
+            assert step is not None
+            name, changes = step
+            seen.add(name)
+            if name in ("received", "refunded"):
+                assert [item["OrderItemID"] for item in changes["Items"]] == [number]
+        assert seen >= {"received", "rejected"}
+
+    def test_nobody_pays_for_what_has_not_come(self, invoice: Invoice) -> None:
+        number = self.number_before(invoice)
+        early = {
+            "ReturnID": 1, "ChannelAdvisorOrderID": number, "SellerAdjustmentID": None, "RmaNumber": "C1",
+            "Status": "NewRma", "CreatedDate": "2011-01-05T10:00:00Z", "RefundDate": None,
+            "Items": [{"OrderItemID": number, "Quantity": 1}],
+        }  # fmt: skip
+        held: Any = {"channel_advisor": {"order": [self.sold(invoice, number, shipped=0)]}}
+        assert returns.next_step(scene("2011-01-20", "2011-01-21", **held), early) is None
+
+
+class TestStock:
+    def test_the_datas_write_offs_become_a_file_for_each_day(self, tmp_path: Path) -> None:
+        stock.act(scene("2011-01-04", "2011-01-08", tmp_path))
+        files = sorted((tmp_path / "stock" / "warehouse").iterdir())
+        assert files[0].name == "write-offs-2011-01-04.csv"
+        for file in files:
+            records = [
+                msgspec.json.decode(each)
+                for each in stock_files.read(inbox.File("warehouse", file.name, file.read_bytes(), at("2011-01-08")))
+            ]
+            assert all("RefusedFor" not in each for each in records)
+            assert all(each["Quantity"] < 0 and each["Reference"].startswith("WO-") for each in records)
+            assert all(each["OccurredAt"][:10] in file.name for each in records)
+        units = {item["SKU"] for item in WORLD.catalogue.items if item["Type"] == "Inventory"}
+        assert {each["SKU"] for each in records} <= units
+
+    def test_nothing_is_written_twice(self, tmp_path: Path) -> None:
+        first = stock.act(scene("2011-01-04", "2011-01-08", tmp_path))
+        assert first["write-offs"] > 5
+        assert not +stock.act(scene("2011-01-04", "2011-01-08", tmp_path))
+
+    def test_the_marketplaces_ledger_reads_as_movements_of_its_own_stock(self, tmp_path: Path) -> None:
+        stock.act(scene("2011-01-04", "2011-02-10", tmp_path))
+        files = sorted((tmp_path / "stock" / "amazon_uk").iterdir())
+        assert len(files) == 5
+        records = [
+            msgspec.json.decode(each)
+            for file in files
+            for each in stock_files.read(inbox.File("amazon_uk", file.name, file.read_bytes(), at("2011-02-10")))
+        ]
+        assert all("RefusedFor" not in each for each in records)
+        assert {each.get("Reason") for each in records} >= {"M", "F", "E"}
+        assert {each["LocationID"] for each in records} == {"MARKETPLACE"}

@@ -195,8 +195,7 @@ def shipped(scene: Scene, site: Site) -> Iterator[tuple[Document, list[tuple[dat
     for number, order in sorted(scene.orders.items()):
         if order["SiteID"] == site.id and number in reports:
             sale = scene.sales.get(str(number))
-            sent = scene.parcels.get(sale["SalesOrderID"], []) if sale else []
-            yield order, worth.parcels(order, reports[number], sale, sent)
+            yield order, worth.parcels(order, reports[number], sale)
 
 
 def _sold(at: datetime, part: Part, *, withheld: bool, external: bool) -> Iterator[Row]:

@@ -230,25 +230,19 @@ class Shelf:
     def _worth(self, order: Document, item: Document, before: int, units: int) -> tuple[Decimal, Decimal]:
         """(goods after discount, tax) of the units that come back after `before` others."""
         sale = self.scene.sales.get(str(order["ChannelAdvisorOrderID"]))
-        own = [line for line in sale["LineItems"] if _is_of(line, item)] if sale else []
+        own = [line for line in sale["LineItems"] if worth.item_of(line) == str(item["OrderItemID"])] if sale else []
         if not own:
             whole = computed(order, item, units)
             return whole["RefundAmount"], whole["TaxRefund"] if not item["ShippingTaxAmount"] else ZERO
         goods = tax = ZERO
         for line in own:
-            per = line["Quantity"] // item["Quantity"]
+            per = worth.per_unit(line, item)
             k, n = before * per, (before + units) * per
             price = Decimal(line["Price"])
             goods += cents(price * n) - cents(price * k)
             goods -= worth.between(Decimal(line["DiscountAmount"]), k, n, line["Quantity"])
             tax += worth.between(Decimal(line["TaxAmount"]), k, n, line["Quantity"])
         return goods, tax
-
-
-def _is_of(line: Document, item: Document) -> bool:
-    """Whether a line of TIMS is that item of the channel, or a part of it."""
-    key, number = line["ExternalLineID"], str(item["OrderItemID"])
-    return key == number or (key.startswith(number) and not key[len(number)].isdigit())
 
 
 def is_goods(scene: Scene, code: str) -> bool:

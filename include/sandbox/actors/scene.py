@@ -73,14 +73,6 @@ class Scene:
         """All sales orders of TIMS by their number in the channel."""
         return {each["ExternalOrderID"]: each for each in self.tims("order")}
 
-    @cached_property
-    def parcels(self) -> dict[str, list[Document]]:
-        """All shipments of TIMS by their sales order."""
-        found: dict[str, list[Document]] = {}
-        for each in self.tims("shipment"):
-            found.setdefault(each["SalesOrderID"], []).append(each)
-        return found
-
     def invoice(self, number: int) -> Invoice | None:
         """What the world's order of this number was made from."""
         return self._invoices.get(number)

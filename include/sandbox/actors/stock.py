@@ -31,7 +31,7 @@ UNSAID = ("Damaged", "Damaged", "Lost", "Lost", "Count")
 EVENTS = (
     (("Adjustments", "M", "SELLABLE", -1), 4),  # misplaced
     (("Adjustments", "F", "SELLABLE", 1), 3),  # found
-    (("Adjustments", "E", "WAREHOUSE_DAMAGED", -1), 3),  # damaged
+    (("Adjustments", "E", "SELLABLE", -1), 3),  # damaged
     (("Shipments", "", "SELLABLE", -1), 4),
     (("Receipts", "", "SELLABLE", 1), 1),
 )
@@ -123,20 +123,24 @@ def _week(world: World, evening: datetime) -> Iterator[dict[str, object]]:
         if chance.share("ledger", day.date(), n) < 0.2 and held:
             sku = chance.pick(held, "ledger", day.date(), n)
             event, reason, disposition, sign = chance.weighted(EVENTS, "event", day.date(), n)
-            yield {
-                "Date": f"{day:%m/%d/%Y}",
+            units = sign * chance.between(1, 3, "ledger units", day.date(), n)
+            row: dict[str, object] = {
+                "Date": f"{day:%d/%m/%Y}",
                 "FNSKU": f"X{chance.raw('fnsku', sku) % 36**6:09d}",
                 "ASIN": f"B{chance.raw('asin', sku) % 10**9:09d}",
                 "MSKU": sku,
                 "Title": titles[sku],
                 "Event Type": event,
                 "Reference ID": f"{chance.between(10**9, 10**10 - 1, 'reference', day.date(), n)}",
-                "Quantity": sign * chance.between(1, 3, "ledger units", day.date(), n),
+                "Quantity": units,
                 "Fulfillment Center": chance.pick(("LTN1", "BHX1", "EDI4"), "center", day.date(), n),
                 "Disposition": disposition,
                 "Reason": reason,
                 "Country": "GB",
             }
+            yield row
+            if reason == "E":  # what breaks moves from one shelf to the other
+                yield row | {"Quantity": -units, "Disposition": "WAREHOUSE_DAMAGED"}
 
 
 def _table(columns: tuple[str, ...], rows: list[dict[str, object]], delimiter: str) -> bytes:

@@ -1,6 +1,6 @@
 """What shipped units of an order are worth, to the cent.
 
-In: an order of Channel Advisor, its sales order in TIMS if there is one, shipments of both. Out: for each parcel that
+In: an order of Channel Advisor and its shipments, its sales order in TIMS if there is one. Out: for each parcel that
 the channel knows of, the amounts of its lines. Never: a cent lost or invented; the parcels of a whole order add up
 to it.
 
@@ -149,35 +149,38 @@ def of_channel(order: Document) -> Sale:
     return Sale(lines, _money(order["TotalShippingPrice"]), ZERO, _money(order["TotalShippingTaxPrice"]), wrap)
 
 
-def parcels(
-    order: Document, reports: Iterable[Document], sale: Document | None, shipments: Iterable[Document]
-) -> list[tuple[datetime, list[Part]]]:
-    """(when the channel knew, what left) for each parcel. `reports`: the order's shipments in Channel Advisor,
-    `shipments`: those in TIMS. A parcel that was not reported (it completed no kit) goes with the next one that was."""
-    known = {report["SellerFulfillmentID"]: known_at(order, report) for report in reports}
-    if not known:
-        return []
+def item_of(line: Document) -> str:
+    """The channel's line that a line of TIMS was made from; the parts of a kit have their SKU behind it."""
+    return line["ExternalLineID"].partition(":")[0]
+
+
+def per_unit(line: Document, item: Document) -> int:
+    """How many units of TIMS's line are in one unit of the channel's."""
+    return line["Quantity"] // item["Quantity"] if line.get("KitParentSKU") else 1
+
+
+def parcels(order: Document, reports: Iterable[Document], sale: Document | None) -> list[tuple[datetime, list[Part]]]:
+    """(when the channel knew, what left) for each of the order's shipments in Channel Advisor, worth what the sales
+    order says, or where TIMS has none the channel."""
+    items = {item["OrderItemID"]: (n, item) for n, item in enumerate(order["OrderItems"])}
+    account = of_tims(sale) if sale else of_channel(order)
+    lines: dict[int, list[tuple[int, int]]] = defaultdict(list)  # OrderItemID -> (number of a line, units per unit)
     if sale is None:
-        items = enumerate(order["OrderItems"])
-        units = {n: item["QuantityShipped"] for n, item in items if item["QuantityShipped"]}
-        return [(max(known.values()), of_channel(order).part(units))]
-    account, found, waiting = of_tims(sale), [], defaultdict[int, int](int)
-    for shipment in sorted(shipments, key=lambda each: number_of(each["ShipmentID"])):
-        for line in shipment["Lines"]:
-            waiting[line["SalesOrderLineNo"]] += line["Quantity"]
-        own = shipment["Source"] != "ChannelAdvisor"
-        at = known.get(str(number_of(shipment["ShipmentID"]))) if own else min(known.values())
-        if at is not None:
-            found.append((at, account.part(waiting)))
-            waiting = defaultdict(int)
+        lines |= {key: [(n, 1)] for key, (n, _) in items.items()}
+    for line in sale["LineItems"] if sale else ():
+        key = item_of(line)
+        if key.isdigit() and int(key) in items:
+            lines[int(key)].append((line["LineNo"], per_unit(line, items[int(key)][1])))
+    found = []
+    for report in sorted(reports, key=lambda each: (known_at(order, each), each["ShipmentID"])):
+        units: dict[int, int] = defaultdict(int)
+        for item in report["Items"]:
+            for number, per in lines[item["OrderItemID"]]:
+                units[number] += item["Quantity"] * per
+        found.append((known_at(order, report), account.part(units)))
     return found
 
 
 def known_at(order: Document, report: Document) -> datetime:
     """When the marketplace had a shipment: when it was reported, or came with its order."""
     return max(moment(report["CreatedDate"]), moment(order["ImportDate"]))
-
-
-def number_of(shipment: str) -> int:
-    digits = "".join(filter(str.isdigit, shipment))
-    return int(digits or 0)
