@@ -18,6 +18,7 @@ from crossdock.systems import inbox, stock_files
 from crossdock.systems.settlements import READERS, sources
 from sandbox import world as worlds
 from sandbox.actors import flat_files, payouts, returns, stock, warehouse, worth
+from sandbox.actors.expected import expected
 from sandbox.actors.scene import Scene
 from sandbox.control import moment
 from sandbox.transactions import Invoice
@@ -346,6 +347,38 @@ class TestPayouts:
         file.parent.joinpath("done").mkdir()
         file.rename(file.parent / "done" / file.name)
         assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 0}
+
+
+class TestExpected:
+    def test_it_counts_what_was_shipped_returned_and_paid_and_names_what_is_paid_otherwise(self) -> None:
+        orders = [channel_order(n, n) for n in range(1, 9)]
+        parcel = {"ExternalReference": "WMS-1", "Source": "warehouse", "Lines": [{"Quantity": 3}, {"Quantity": 4}]}
+        back = {
+            "ReturnID": 1, "RmaNumber": "C1", "ChannelAdvisorOrderID": 8, "Status": "Refunded", "Currency": "GBP",
+            "RefundDate": "2011-01-10T10:00:00Z", "RefundTotal": Decimal("5.0000"),
+            "Items": [{"OrderItemID": 1, "SKU": "S1", "Quantity": 1, "RefundAmount": Decimal("4.0000"),
+                       "TaxRefund": Decimal("1.0000"), "ShippingRefund": Decimal("0.0000")}],
+        }  # fmt: skip
+        systems: Any = {
+            "channel_advisor": FakeControl(
+                {"order": orders, "shipment": [reported(n, n, (1, n)) for n in range(1, 9)], "return": [back]}
+            ),
+            "tims": FakeControl({"order": [tims_sale(n, n) for n in range(1, 9)], "shipment": [parcel]}),
+        }
+        found = expected(WORLD, systems, at("2011-02-01"))
+        assert (found.parcels, found.units, found.returns) == (1, 7, {"Refunded": 1})
+        assert found.refunded == {"GBP": Decimal("5.00")}
+        assert sorted(found.differences.values()) == [Decimal("-3.00"), Decimal("-0.01")]
+        worth_of_all = sum(
+            (part.total for n, order in enumerate(orders, start=1)
+             for _, parts in worth.parcels(order, [reported(n, n, (1, n))], tims_sale(n, n)) for part in parts),
+            worth.ZERO,
+        )  # fmt: skip
+        assert found.paid == {"GBP": worth_of_all - Decimal("3.01") - Decimal("5.00")}
+        assert [each.account.source for each in found.settlements] == ["amazon_uk"]
+        assert found.deposited == {"GBP": found.settlements[0].total}
+        assert found.write_offs > 50
+        assert len(found.unusable) >= 3
 
 
 class TestReturns:

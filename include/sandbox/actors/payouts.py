@@ -82,6 +82,11 @@ class Row(NamedTuple):
     tag: str = ""
 
 
+def is_of_order(row: Row) -> bool:
+    """Whether it is an order's own money: sold or refunded, no fee."""
+    return row.transaction in ("Order", "Refund") and row.type in ("ItemPrice", "Promotion", "ItemWithheldTax")
+
+
 @dataclass(frozen=True)
 class Settlement:
     """One period of one account, `start` <= posted < `end`."""

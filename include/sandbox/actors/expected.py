@@ -1,0 +1,83 @@
+"""What must have become of the month by the world's own reckoning: shipped, returned, paid, and what could not be used.
+
+In: the two systems and the world. Out: `Expected`. Never: a look at what the pipeline recorded; the demo and the tests
+hold the pipeline to this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from sandbox.actors import payouts, returns, stock, warehouse
+from sandbox.actors.payouts import ACCOUNTS, TO_DEPOSIT, Settlement
+from sandbox.actors.scene import Scene
+from sandbox.control import Control
+from sandbox.world import World
+
+Money = dict[str, Decimal]  # by currency
+
+
+@dataclass
+class Expected:
+    """As of a moment. `paid` is what the settlements' orders come to (sales and refunds without fees), `deposited` what
+    the bank gets of them; a settlement below 0 pays nothing. `differences`: orders that a settlement pays otherwise
+    than they are worth, on purpose, by the marketplace's number."""
+
+    parcels: int = 0
+    units: int = 0  # of TIMS's lines
+    unknown_carrier: int = 0  # parcels that no channel can be told of
+    returns: Counter[str] = field(default_factory=Counter)  # by status
+    refunded: Money = field(default_factory=lambda: defaultdict(Decimal))
+    settlements: list[Settlement] = field(default_factory=list)
+    paid: Money = field(default_factory=lambda: defaultdict(Decimal))
+    deposited: Money = field(default_factory=lambda: defaultdict(Decimal))
+    differences: dict[str, Decimal] = field(default_factory=dict)
+    write_offs: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)  # lines of the data, by cause
+
+
+def expected(world: World, controls: Mapping[str, Control], end: datetime) -> Expected:
+    """Everything until `end`."""
+    scene = Scene(world, controls, world.start, end, Path())
+    found = Expected()
+    for parcel in scene.tims("shipment", Source=["warehouse"]):
+        found.parcels += 1
+        found.units += sum(line["Quantity"] for line in parcel["Lines"])
+        found.unknown_carrier += warehouse.is_unknown(parcel["ExternalReference"])
+    for returned in scene.returns:
+        found.returns[returned["Status"]] += 1
+        if returned["RefundDate"] is not None:
+            found.refunded[returned["Currency"]] += returned["RefundTotal"]
+    for account in ACCOUNTS:
+        trade = payouts.traded(scene, account)
+        number = 0
+        while payouts.period(scene, account, number)[1] + TO_DEPOSIT <= end:
+            _add(found, payouts.settlement(scene, account, number, trade), trade)
+            number += 1
+    until = stock.write_offs(world, world.start, end)
+    usable = [line for invoice in until for line in invoice.lines if stock.sku_of(world, line.code)]
+    found.write_offs = len(usable)
+    found.unusable = returns.unusable(scene) + stock.unusable(scene)
+    return found
+
+
+def _add(found: Expected, settlement: Settlement, trade: list[payouts.Row]) -> None:
+    if not settlement.rows:
+        return
+    found.settlements.append(settlement)
+    currency = settlement.account.site.currency
+    found.deposited[currency] += max(settlement.total, Decimal(0))
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    for row in settlement.rows:
+        if payouts.is_of_order(row):
+            paid[row.order] += row.amount
+            found.paid[currency] += row.amount
+    for row in trade:
+        if payouts.is_of_order(row) and settlement.start <= row.at < settlement.end:
+            paid[row.order] -= row.amount
+    found.differences |= {order: amount for order, amount in paid.items() if amount}
