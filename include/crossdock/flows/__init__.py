@@ -19,8 +19,12 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.payouts import PAYOUTS
     from crossdock.flows.returns import RETURNS
     from crossdock.flows.shipments import SHIPMENTS
+    from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
-    return {flow.name: flow for flow in (ORDERS, SHIPMENTS, RETURNS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())}
+    return {
+        flow.name: flow
+        for flow in (ORDERS, SHIPMENTS, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+    }
 
 
 def get(name: str) -> Flow:

@@ -83,7 +83,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     frames = parsed.frames
     kept = [keys[position] for position in parsed.kept]
     verdict, reason = rules.states(frames.head)
-    zone, periods = _company(connection)
+    zone, periods = company(connection)
     frames.head = pd.concat([frames.head, rules.dates(frames.head, zone, periods)], axis=1)
     posted = _posted(connection, kept)
     items = _items(frames.lines, len(kept))
@@ -113,9 +113,11 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
         head[name] = sum_by_head(whole, lines[name].where(own))
     head["ShippingTaxRemittedBy"] = "Seller"
     head["documents"] = np.bincount(lines[ROW].to_numpy()[own | ~of_memo], minlength=len(head))
-    head["refund_difference"] = (
+    difference = (
         head["refund_total"].fillna(0) - head["Total"] - head["MarketplaceRemittedTax"] - head["uncredited"].fillna(0)
-    ).astype("int64")
+    )
+    # A return that transform has refused has no credit memos yet: that says nothing of its own.
+    head["refund_difference"] = difference.where(head["problems"] == "[]", 0).astype("int64")
     head["total_difference_of_parts"] = head["Total"] - (
         head["SubTotal"] - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"] + head["TaxTotal"]
         - head["MarketplaceRemittedTax"]
@@ -354,7 +356,8 @@ def _unaltered(
 # ---- what orders are -------------------------------------------------------------------------------------------------
 
 
-def _company(connection: sa.Connection) -> tuple[str, pd.DataFrame]:
+def company(connection: sa.Connection) -> tuple[str, pd.DataFrame]:
+    """(time zone, posting periods) of the company."""
     zone = connection.scalar(sa.select(ref_company.c.time_zone)) or "UTC"
     periods = database.copy_out(connection, sa.select(ref_period.c.id, ref_period.c.start_date, ref_period.c.status))
     return zone, periods

@@ -173,6 +173,17 @@ ref_account = _document(
     Column("blocked", Boolean, nullable=False),
 )
 
+ref_account_name = Table(
+    "account_name",
+    metadata,
+    Column("name", Text, nullable=False, comment="Name in config/accounts.yaml"),
+    Column("code", Text, nullable=False, comment="A code that it may take"),
+    PrimaryKeyConstraint("name", "code"),
+    Index(None, "code"),
+    schema="ref",
+    comment="One account by the name that the posting table has for it; written anew before controls run",
+)
+
 ref_period = _document(
     "period",
     "One posting period of TIMS",
@@ -444,6 +455,7 @@ stage_channel_shipment = Table(
     Column("TrackingNumber", Text),
     Column("sales_order_id", Text, index=True, comment="SalesOrderID in TIMS"),
     Column("parcel", JSONB, comment="Units that left, by ExternalLineID; null where it does not count for the channel"),
+    Column("order_version", Moment, comment="Version of the sales order that was looked at; null: it was not there"),
     schema="stage",
     comment="One shipment as Channel Advisor should be told of it; the key is TIMS's ShipmentID",
 )
@@ -454,6 +466,7 @@ stage_channel_shipment_line = Table(
     Column("key", Text, nullable=False, comment="ShipmentID"),
     Column("position", Integer, nullable=False, comment="From 0, as sent"),
     Column("OrderItemID", BigInteger, nullable=False, comment="Line at Channel Advisor"),
+    Column("SKU", Text, comment="What was sold: the kit's own SKU, not its parts'"),
     Column("Quantity", BigInteger, nullable=False, comment="Units as sold; a kit counts 1"),
     PrimaryKeyConstraint("key", "position"),
     schema="stage",
@@ -548,9 +561,11 @@ stage_payment = Table(
     Column("settlement_source", Text),
     Column("settlement_id", Text),
     Column("order_ref", Text, comment="The marketplace's order number"),
+    Column("merchant_order_ref", Text),
     Column("settled", Money, comment="What the settlement says of the order"),
     Column("rounding", Money, comment="Amount less what was settled, within tolerance; above 0 is our loss"),
     Column("original_date", Text, comment="Value date, where its period was closed"),
+    Column("documents_at", Moment, comment="Newest version of the order's documents that was looked at"),
     schema="stage",
     comment="One order's part of one settlement as a TIMS payment",
 )
@@ -688,6 +703,7 @@ stage_stock_adjustment = Table(
     Column("QuantityDelta", BigInteger),
     Column("PostingDate", Text),
     Column("OriginalEventDate", Text, comment="Day of the movement where its period is closed"),
+    Column("File", Text, comment="File of the inbox that names it"),
     schema="stage",
     comment="One stock adjustment as TIMS should hold it",
 )

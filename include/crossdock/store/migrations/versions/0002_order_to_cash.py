@@ -29,6 +29,7 @@ BEGIN
       ops.rate_lease,
       ops.watermark,
       ops.webhook_event,
+      ref.account_name,
       ref.gl_entry_line,
       ref.item,
       ref.item_code,
@@ -740,6 +741,15 @@ def upgrade() -> None:
         comment="One account of TIMS's chart",
     )
     op.create_table(
+        "account_name",
+        sa.Column("name", sa.Text(), nullable=False, comment="Name in config/accounts.yaml"),
+        sa.Column("code", sa.Text(), nullable=False, comment="A code that it may take"),
+        sa.PrimaryKeyConstraint("name", "code", name=op.f("pk_account_name")),
+        schema="ref",
+        comment="One account by the name that the posting table has for it; written anew before controls run",
+    )
+    op.create_index(op.f("ix_account_name_code"), "account_name", ["code"], unique=False, schema="ref")
+    op.create_table(
         "adjustment",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("external_reference", sa.Text(), nullable=False),
@@ -1058,6 +1068,12 @@ def upgrade() -> None:
             nullable=True,
             comment="Units that left, by ExternalLineID; null where it does not count for the channel",
         ),
+        sa.Column(
+            "order_version",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Version of the sales order that was looked at; null: it was not there",
+        ),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_channel_shipment")),
         schema="stage",
         comment="One shipment as Channel Advisor should be told of it; the key is TIMS's ShipmentID",
@@ -1080,6 +1096,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False, comment="ShipmentID"),
         sa.Column("position", sa.Integer(), nullable=False, comment="From 0, as sent"),
         sa.Column("OrderItemID", sa.BigInteger(), nullable=False, comment="Line at Channel Advisor"),
+        sa.Column("SKU", sa.Text(), nullable=True, comment="What was sold: the kit's own SKU, not its parts'"),
         sa.Column("Quantity", sa.BigInteger(), nullable=False, comment="Units as sold; a kit counts 1"),
         sa.PrimaryKeyConstraint("key", "position", name=op.f("pk_channel_shipment_line")),
         schema="stage",
@@ -1272,6 +1289,7 @@ def upgrade() -> None:
         sa.Column("settlement_source", sa.Text(), nullable=True),
         sa.Column("settlement_id", sa.Text(), nullable=True),
         sa.Column("order_ref", sa.Text(), nullable=True, comment="The marketplace's order number"),
+        sa.Column("merchant_order_ref", sa.Text(), nullable=True),
         sa.Column(
             "settled", sa.Numeric(precision=19, scale=4), nullable=True, comment="What the settlement says of the order"
         ),
@@ -1282,6 +1300,12 @@ def upgrade() -> None:
             comment="Amount less what was settled, within tolerance; above 0 is our loss",
         ),
         sa.Column("original_date", sa.Text(), nullable=True, comment="Value date, where its period was closed"),
+        sa.Column(
+            "documents_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Newest version of the order's documents that was looked at",
+        ),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_payment")),
         schema="stage",
         comment="One order's part of one settlement as a TIMS payment",
@@ -1437,6 +1461,7 @@ def upgrade() -> None:
         sa.Column(
             "OriginalEventDate", sa.Text(), nullable=True, comment="Day of the movement where its period is closed"
         ),
+        sa.Column("File", sa.Text(), nullable=True, comment="File of the inbox that names it"),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_stock_adjustment")),
         schema="stage",
         comment="One stock adjustment as TIMS should hold it",
@@ -1505,6 +1530,8 @@ def downgrade() -> None:
     op.drop_table("company", schema="ref")
     op.drop_index(op.f("ix_adjustment_external_reference"), table_name="adjustment", schema="ref")
     op.drop_table("adjustment", schema="ref")
+    op.drop_index(op.f("ix_account_name_code"), table_name="account_name", schema="ref")
+    op.drop_table("account_name", schema="ref")
     op.drop_table("account", schema="ref")
     op.drop_index(op.f("ix_tims_shipments_batch_id"), table_name="tims_shipments", schema="raw")
     op.drop_table("tims_shipments", schema="raw")

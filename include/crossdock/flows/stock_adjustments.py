@@ -1,0 +1,250 @@
+"""Stock adjustments: write-offs and movements of marketplace-held stock, from files of the inbox -> TIMS.
+
+What makes it special: a movement is posted once by its source's own number, whatever file names it again; one that is
+another movement afterwards is a dead letter. A file moves to done/ once it is worked; one that cannot be read stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.errors import Transient
+from crossdock.flows import masters, orders_documents, unreadable
+from crossdock.flows.base import Flow, Head, Resource, Staged
+from crossdock.flows.returns import STOCK
+from crossdock.flows.returns_documents import company
+from crossdock.mapping import language, problems
+from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.mapping.parse import Parsed
+from crossdock.rules import settings as rule_settings
+from crossdock.rules import stock_movements as rules
+from crossdock.steps.load import Document, create, reasons, settle
+from crossdock.store import batches, database, deliveries
+from crossdock.store.tables import raw_stock_adjustments, ref_item, stage_stock_adjustment
+from crossdock.systems import stock_files
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+INBOX = "stock"  # list of the inbox
+MEND = "Correct the movement in the payload or the item in TIMS, then replay it."
+COLUMNS = ("ExternalReference", "Source", "SKU", "LocationID", "QuantityDelta", "ReasonCode", "PostingDate", "Memo")
+
+
+class _Slots(msgspec.Struct):
+    Source: str
+    Reference: str
+    FileModifiedAt: str
+
+
+_slots = msgspec.json.Decoder(_Slots)
+
+
+def head(record: msgspec.Raw) -> Head:
+    """source/reference, and when the file that names it was last written."""
+    slots = _slots.decode(record)
+    return Head(f"{slots.Source}/{slots.Reference}", slots.FileModifiedAt)
+
+
+# ---- transform -----------------------------------------------------------------------------------------------------
+
+
+def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
+    """The staged adjustments of a batch."""
+    given = parsed.frames.head
+    kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
+    zone, periods = company(connection)
+    known = orders_documents.known(connection)
+    columns, found = rules.describe(given, known, rule_settings.load(), zone, periods)
+    whole = pd.concat([given, columns], axis=1)
+    target, misfits = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)
+    refused = given["RefusedFor"].notna().to_numpy(dtype=bool)
+    idle = _idle(given, columns["ReasonCode"])
+    judged = ~refused & idle.isna().to_numpy(dtype=bool)
+    found = problems.concat([found, misfits])
+    found = problems.concat([found[judged[found[ROW].to_numpy()]], _refusals(given, refused)])
+    staged = pd.DataFrame(
+        {
+            "key": kept,
+            "state": pd.Series(np.select([refused, ~judged], ["dead", "left_out"], "staged"), dtype="str"),
+            "reason": idle,
+            "content_hash": _content(given),
+            **{name: target.head[name] for name in COLUMNS},
+            "OriginalEventDate": columns["OriginalEventDate"],
+            "File": given["File"],
+        }
+    )
+    staged, changes = _as_posted(connection, staged)
+    staged, found = unreadable.joined(staged, problems.concat([found, changes]), parsed, keys)
+    return Staged(staged, staged.iloc[:0], found)
+
+
+def _no_lines() -> pd.DataFrame:
+    return pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")})
+
+
+def _idle(given: pd.DataFrame, codes: pd.Series) -> pd.Series:
+    """Why a movement is left out; missing where it is not."""
+    nothing = given["Reason"].eq(stock_files.NONE) & given["Quantity"].eq(0)
+    idle = pd.Series(np.nan, index=given.index, dtype="str")
+    idle[codes.eq(rules.LEAVE_OUT).to_numpy(dtype=bool)] = "its reason is left out by the lookup adjustment_reasons"
+    idle[nothing.fillna(False).to_numpy(dtype=bool)] = "the file holds no movement that TIMS should know"
+    return idle
+
+
+def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
+    """Why the reader refused a record, in its own words."""
+    return problems.concat(
+        problems.make(
+            [at],
+            field="File",
+            rule=given["RefusedFor"].iloc[at],
+            value=given["File"].iloc[at],
+            says=given["RefusedSays"].iloc[at],
+            do=given["RefusedDo"].iloc[at],
+        )
+        for at in np.flatnonzero(refused)
+    )
+
+
+def _content(given: pd.DataFrame) -> pd.Series:
+    """A hash of what moved; the file that says so and its memo do not count."""
+    said = given[["OccurredAt", "SKU", "LocationID", "Quantity", "Reason"]].astype("str").fillna("")
+    texts = zip(*(said[name].tolist() for name in said), strict=True)
+    return pd.Series([hashlib.sha256(repr(text).encode()).hexdigest()[:32] for text in texts], dtype="str")
+
+
+_POSTED = """
+SELECT s.key FROM stage.stock_adjustment s
+JOIN ops.delivery d ON d.idempotency_key = s."ExternalReference" AND d.outcome <> 'rejected'
+WHERE s.key = ANY (:keys)
+"""
+
+
+def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Movements of which something was sent stay as they were sent; a problem where they are other ones now."""
+    posted = list(connection.scalars(sa.text(_POSTED), {"keys": staged["key"].tolist()}))
+    names = ("content_hash", *COLUMNS, "OriginalEventDate")
+    table = stage_stock_adjustment
+    held = database.copy_out(
+        connection, sa.select(table.c.key, *(table.c[name] for name in names)).where(table.c.key.in_(posted))
+    ).set_index("key")
+    at = np.flatnonzero(staged["key"].isin(held.index).to_numpy() & staged["state"].eq("staged").to_numpy())
+    keys = staged["key"].iloc[at].tolist()
+    changed = at[(staged["content_hash"].iloc[at].to_numpy() != held["content_hash"].reindex(keys).to_numpy())]
+    units = staged["QuantityDelta"].iloc[changed].tolist()
+    before = held["QuantityDelta"].reindex(staged["key"].iloc[changed]).tolist()
+    found = problems.make(
+        changed,
+        field="Quantity",
+        rule="changed_after_posting",
+        value=[str(now) for now in units],
+        says=[
+            f"The movement has changed after it was posted: it moves {now} units, posted are {was}."
+            for now, was in zip(units, before, strict=True)
+        ],
+        do="Reverse the adjustment in TIMS and send the movement under a new Reference, or dismiss this.",
+    )
+    for name in names:
+        column = staged[name].copy()
+        column.iloc[at] = held[name].reindex(keys).array
+        staged[name] = column
+    return staged, found
+
+
+def checked(connection: sa.Connection, frames: Frames) -> Frames:
+    """Staged adjustments with the type of their item."""
+    staged = frames.head.copy()
+    skus = staged["SKU"].dropna().unique().tolist()
+    types = dict(connection.execute(sa.select(ref_item.c.sku, ref_item.c.type).where(ref_item.c.sku.in_(skus))).all())
+    staged["item_type"] = staged["SKU"].map(types).astype("str")
+    return Frames(staged, frames.lines)
+
+
+# ---- load ----------------------------------------------------------------------------------------------------------
+
+_BODIES = sa.text(f"""
+SELECT key, content_hash, version, "ExternalReference" AS reference, json_strip_nulls(json_build_object(
+         {", ".join(f"'{name}', " + f'"{name}"' for name in COLUMNS)}
+       ))::text AS body
+FROM stage.stock_adjustment WHERE batch_id = :batch AND state = 'ready' ORDER BY key
+""")
+
+
+def load(runtime: Runtime, batch_id: int) -> None:
+    """Creates in bulk what is not linked yet."""
+    with runtime.engine.begin() as connection:
+        batch = batches.flow_of(connection, batch_id)
+        rows = list(connection.execute(_BODIES, {"batch": batch_id}))
+        known = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
+    documents = [
+        Document(row.reference, row.body.encode(), row.reference, row.content_hash, {"other_key": row.key})
+        for row in rows
+        if row.reference not in known
+    ]
+    refused: dict[str, list[dict]] = {}
+    problem: Transient | None = None
+    try:
+        created = create(runtime, STOCK_ADJUSTMENTS, batch_id, STOCK, documents) if documents else None
+    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
+        problem, created = error, None
+    if created:
+        key_of = {row.reference: row.key for row in rows}
+        refused = {key_of[reference]: reasons(error, do=MEND) for reference, error in created.refused.items()}
+    with runtime.engine.begin() as connection:
+        links = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
+        there = [row for row in rows if row.reference in links]
+        settle(
+            connection,
+            STOCK_ADJUSTMENTS,
+            batch,
+            delivered=[row.key for row in there if links[row.reference].batch_id == batch_id],
+            unchanged=[row.key for row in there if links[row.reference].batch_id != batch_id],
+            refused=refused,
+        )
+    if problem:
+        raise problem
+
+
+# ---- confirm -------------------------------------------------------------------------------------------------------
+
+
+def confirm(runtime: Runtime, batch_id: int) -> None:
+    """Moves the files of what the batch has worked to done/. Refused movements are in the dead letters, whole."""
+    table = stage_stock_adjustment
+    with runtime.engine.begin() as connection:
+        worked = connection.execute(
+            sa.select(sa.func.split_part(table.c.key, "/", 1).label("source"), table.c.File.label("file"))
+            .where(table.c.batch_id == batch_id, table.c.state.in_(("delivered", "unchanged", "left_out")))
+            .distinct()
+        ).all()
+    for row in worked:
+        runtime.inbox.finish(INBOX, row.source, row.file)
+
+
+STOCK_ADJUSTMENTS = Flow(
+    name="stock_adjustments",
+    title="Stock adjustments",
+    entity=STOCK.entity,
+    source=Resource(
+        "inbox", INBOX, raw_stock_adjustments, head, "StockMovement", overlap=timedelta(0), lag=timedelta(0)
+    ),
+    masters=(masters.COMPANY, masters.PERIODS, masters.ITEMS),
+    lines_path="",
+    stage=stage_stock_adjustment,
+    stage_lines=None,
+    mappings=("stock_adjustment",),
+    transform=transform,
+    suite="stock_adjustment",
+    checked=checked,
+    load=load,
+    confirm=confirm,
+)

@@ -1,0 +1,199 @@
+"""Files of stock movements: our own CSV, and Amazon's inventory ledger.
+
+In: a file of the inbox and its source (config/stock.yaml). Out: one JSON record per movement by our own contract
+(include/contracts/books.yaml, StockMovement). What cannot be read becomes a record that says why, so that it is refused
+by name and not forgotten. Never: a movement that TIMS knows already (Amazon's shipments and returns); one of unsellable
+units, which are no stock of TIMS.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from crossdock.errors import ConfigError
+from crossdock.settings import read_yaml
+from crossdock.systems import times
+from crossdock.systems.inbox import File, FileList
+from crossdock.systems.settlements import table
+from crossdock.systems.settlements.shape import Refused
+from crossdock.systems.settlements.values import moment
+
+FILE = "stock.yaml"
+KNOWN_EVENTS = ("Shipments", "CustomerReturns")  # they reach TIMS as orders and returns
+NONE = "no movements"  # Reason of the record that stands for a file without one
+AGAIN = "Correct the file and put it into the inbox again, then dismiss this."
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of movements; see the file for what each field means."""
+
+    name: str
+    format: str
+    zone: str
+    folder: str = ""
+    location: str = ""
+    day_first: bool = False
+
+
+class Movement(msgspec.Struct, omit_defaults=True):
+    """StockMovement of the contract; what is empty is absent. A quantity that is no number stays as it is written."""
+
+    Source: str
+    Reference: str
+    File: str
+    FileModifiedAt: str
+    OccurredAt: str = ""
+    SKU: str = ""
+    LocationID: str = ""
+    Quantity: int | str = ""
+    Reason: str = ""
+    Memo: str = ""
+    RefusedFor: str = ""
+    RefusedSays: str = ""
+    RefusedDo: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Movement).decode
+
+
+def load() -> dict[str, Source]:
+    """All sources by name. Raises ConfigError naming the source and the nearest right word."""
+    listed = read_yaml(FILE).get("sources") or {}
+    return {str(name): _source(str(name), values) for name, values in listed.items()}
+
+
+def _source(name: str, values: Any) -> Source:
+    allowed = [one.name for one in fields(Source) if one.name != "name"]
+    where = f"include/config/{FILE}: {name}"
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a list of `name: value`.", do="Correct the file.")
+    for key in values:
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key), allowed, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(allowed)}."
+            raise ConfigError(f"{where} has no setting {key!r}.", do=hint)
+    made = Source(name, **{"format": "", "zone": "", "folder": f"stock/{name}", **values})
+    if made.format not in READERS:
+        raise ConfigError(f"{where}: there is no format {made.format!r}.", do=f"Use one of {', '.join(READERS)}.")
+    if made.format == "amazon_ledger" and not made.location:
+        raise ConfigError(
+            f"{where} does not say its location.", do="Name the TIMS location of the marketplace's goods."
+        )
+    try:
+        ZoneInfo(made.zone)
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: there is no time zone {made.zone!r}.", do="Use a name like Europe/London."
+        ) from error
+    return made
+
+
+def read(file: File) -> Iterator[bytes]:
+    """The movements of one file; of a file without any, or one that cannot be read, a record that says so."""
+    source = load()[file.source]
+    modified = times.write(file.modified)
+    whole = Movement(file.source, f"file:{file.name}"[:60], file.name, modified)
+    try:
+        found = list(READERS[source.format](file, source, modified))
+    except Refused as refused:
+        found = [msgspec.structs.replace(whole, **_refusal(refused))]
+    for movement in found or [msgspec.structs.replace(whole, OccurredAt=modified, Quantity=0, Reason=NONE)]:
+        yield _encode(movement)
+
+
+def _refusal(refused: Refused) -> dict[str, str]:
+    return {"RefusedFor": refused.rule, "RefusedSays": refused.says, "RefusedDo": refused.do}
+
+
+COLUMNS = ("reference", "occurredat", "sku", "locationid", "quantity", "reason")
+
+
+def read_csv(file: File, source: Source, modified: str) -> Iterator[Movement]:
+    """Our own format: one movement a row. A Reference that stands there twice is refused both times."""
+    rows = table.read(file.data, ",", COLUMNS, quotes=True, same={}).to_dict("records")
+    count = Counter(row["reference"] for row in rows)
+    for row in rows:
+        reference, memo = row["reference"], row.get("memo", "")
+        made = Movement(
+            source.name, reference or f"row:{row['_row']}", file.name, modified, SKU=row["sku"],
+            LocationID=row["locationid"], Quantity=_whole(row["quantity"]), Reason=row["reason"], Memo=memo,
+        )  # fmt: skip
+        if not reference or count[reference] > 1:
+            what = f'The Reference "{reference}" stands in several rows' if reference else "There is no Reference"
+            says = f"{what} of the file {file.name}, row {row['_row']}."
+            yield msgspec.structs.replace(made, **_refusal(Refused("ambiguous_reference", says, AGAIN)))
+        else:
+            yield _dated(made, row["occurredat"], source)
+
+
+EVENTS = ("date", "msku", "event type", "reference id", "quantity", "disposition", "reason")
+
+
+def read_ledger(file: File, source: Source, modified: str) -> Iterator[Movement]:
+    """Amazon's inventory ledger. Its rows have no number of their own: what a row says is its reference, and which one
+    of several that say the same; a later file that holds the same days says the same again."""
+    rows = table.read(file.data, "\t", EVENTS, quotes=False, same={}).to_dict("records")
+    seen: Counter[str] = Counter()
+    for row in rows:
+        event = row["event type"]
+        if event in KNOWN_EVENTS or row["disposition"].upper() not in ("SELLABLE", ""):
+            continue
+        said = "|".join(row.get(name, "") for name in (*EVENTS, "fnsku", "fulfillment center"))
+        seen[said] += 1
+        digest = hashlib.sha256(f"{said}|{seen[said]}".encode()).hexdigest()[:12]
+        reason = row["reason"] if event == "Adjustments" and row["reason"] else event
+        made = Movement(
+            source.name, f"{row['reference id'][:40]}:{digest}", file.name, modified, SKU=row["msku"],
+            LocationID=source.location, Quantity=_whole(row["quantity"]), Reason=reason,
+            Memo=" ".join(part for part in (event, row["reference id"], row.get("fulfillment center", "")) if part),
+        )  # fmt: skip
+        yield _dated(made, row["date"], source)
+
+
+def _whole(text: str) -> int | str:
+    """A whole number; what is none stays as it is written, for a person to see."""
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        return text
+
+
+def _dated(movement: Movement, text: str, source: Source) -> Movement:
+    try:
+        return msgspec.structs.replace(movement, OccurredAt=moment(text, source.zone, day_first=source.day_first))
+    except Refused as refused:
+        return msgspec.structs.replace(movement, **_refusal(Refused(refused.rule, refused.says, AGAIN)))
+
+
+READERS: Mapping[str, Callable[[File, Source, str], Iterator[Movement]]] = {
+    "csv": read_csv,
+    "amazon_ledger": read_ledger,
+}
+
+
+def key(record: bytes) -> str:
+    """source/reference."""
+    movement = _decode(record)
+    return f"{movement.Source}/{movement.Reference}"
+
+
+def happened(record: bytes) -> datetime:
+    """When the goods moved; of what cannot be read, when its file was written."""
+    movement = _decode(record)
+    return times.read(movement.OccurredAt or movement.FileModifiedAt)
+
+
+FILES = FileList(
+    folders=lambda: {name: source.folder for name, source in load().items()}, read=read, key=key, happened=happened
+)

@@ -1,0 +1,133 @@
+"""Files of stock movements become records, each by its source's own number; what cannot be read says so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pytest
+
+from crossdock.rules.stock_movements import describe, reason_codes
+from crossdock.systems import stock_files
+from crossdock.systems.inbox import File
+from rules_examples import known
+
+MODIFIED = datetime(2011, 1, 10, tzinfo=UTC)
+CSV = "Reference,OccurredAt,SKU,LocationID,Quantity,Reason,Memo\n"
+LEDGER = (
+    "Date\tFNSKU\tASIN\tMSKU\tTitle\tEvent Type\tReference ID\tQuantity\tFulfillment Center\tDisposition\tReason\t"
+    "Country\n"
+)
+
+
+def records(text: str, source: str = "warehouse", name: str = "a.csv") -> list[dict[str, Any]]:
+    return [msgspec.json.decode(one) for one in stock_files.read(File(source, name, text.encode(), MODIFIED))]
+
+
+def event(kind: str, quantity: int, reason: str = "M", disposition: str = "SELLABLE", sku: str = "MUG") -> str:
+    cells = ("05/01/2011", "X1", "B1", sku, "A mug", kind, "4711", str(quantity), "LTN1", disposition, reason, "GB")
+    return "\t".join(cells) + "\n"
+
+
+def test_a_row_of_our_own_file_is_one_movement_with_the_day_in_the_zone_of_its_source():
+    (record,) = records(CSV + 'W-1,05/07/2011 09:30,MUG,MAIN,"-1,200",Damaged,"wet, all of it"\n')
+    assert record == {
+        "Source": "warehouse", "Reference": "W-1", "File": "a.csv", "FileModifiedAt": "2011-01-10T00:00:00Z",
+        "OccurredAt": "2011-07-05T08:30:00Z", "SKU": "MUG", "LocationID": "MAIN", "Quantity": -1200,
+        "Reason": "Damaged", "Memo": "wet, all of it",
+    }  # fmt: skip
+    assert stock_files.key(msgspec.json.encode(record)) == "warehouse/W-1"
+
+
+def test_a_reference_that_stands_twice_is_refused_both_times_and_a_bad_date_once():
+    row = ",05/07/2011,MUG,MAIN,-1,Damaged,\n"
+    found = records(CSV + "W-1" + row + "W-1" + row + "W-2,someday,MUG,MAIN,-1,Damaged,\n" + row)
+    assert [one.get("RefusedFor") for one in found] == [
+        "ambiguous_reference", "ambiguous_reference", "unreadable_date", "ambiguous_reference",
+    ]  # fmt: skip
+
+
+def test_a_quantity_that_is_no_number_stays_as_it_is_written():
+    assert records(CSV + "W-1,05/07/2011,MUG,MAIN,few,Damaged,\n")[0]["Quantity"] == "few"
+
+
+def test_a_file_without_its_columns_is_one_refused_record_that_names_the_file():
+    (record,) = records("Ref;Day\n1;2\n")
+    assert record["Reference"] == "file:a.csv"
+    assert record["RefusedFor"]
+    assert record["RefusedSays"]
+
+
+def test_of_the_ledger_adjustments_of_sellable_units_count_and_sales_and_returns_do_not():
+    text = LEDGER + event("Adjustments", -2) + event("Shipments", -1, "") + event("CustomerReturns", 1, "")
+    found = records(text + event("Adjustments", 2, "E", "WAREHOUSE_DAMAGED"), "amazon_uk", "ledger.txt")
+    assert [(one["SKU"], one["Quantity"], one["Reason"], one["LocationID"]) for one in found] == [
+        ("MUG", -2, "M", "MARKETPLACE"),
+    ]  # fmt: skip
+    assert found[0]["OccurredAt"] == "2011-01-05T12:00:00Z"  # a day alone is its noon
+
+
+def test_the_same_ledger_row_has_the_same_number_in_every_file_and_identical_rows_have_two():
+    twice = event("Adjustments", -1) * 2
+    first = [one["Reference"] for one in records(LEDGER + twice, "amazon_uk", "one.txt")]
+    again = [one["Reference"] for one in records(LEDGER + event("Adjustments", 3, "F") + twice, "amazon_uk", "two.txt")]
+    assert len(set(first)) == 2
+    assert again[1:] == first
+
+
+def test_a_file_without_a_movement_of_ours_is_a_record_that_says_so():
+    (record,) = records(LEDGER + event("Shipments", -1, ""), "amazon_uk", "quiet.txt")
+    assert (record["Quantity"], record["Reason"]) == (0, stock_files.NONE)
+
+
+def movements(**columns: list[Any]) -> pd.DataFrame:
+    usual: dict[str, list[Any]] = {
+        "Source": ["warehouse"], "Reference": ["W-1"], "SKU": ["MUG"], "OccurredAt": ["2011-01-05T12:00:00Z"],
+        "Reason": ["Damaged"], "Memo": [None],
+    }  # fmt: skip
+    return pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in (usual | columns).items()})
+
+
+PERIODS = pd.DataFrame(
+    {"id": ["2010-12", "2011-01"], "start_date": ["2010-12-01", "2011-01-01"], "status": ["Closed", "Open"]}
+)
+
+
+def told(head: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    from crossdock.rules import settings
+
+    columns, found = describe(head, known(), settings.load(), "Europe/London", PERIODS)
+    return columns.iloc[0].to_dict(), found["rule"].tolist()
+
+
+def test_an_item_is_found_as_on_orders_and_the_movement_keeps_its_number():
+    columns, found = told(movements(SKU=[" lmp-1 "]))
+    assert found == []
+    assert (columns["ItemSKU"], columns["ExternalReference"]) == ("LAMP", "mov:warehouse:W-1")
+    assert (columns["ReasonCode"], columns["PostingDate"]) == ("Damage", "2011-01-05")
+
+
+def test_a_blocked_item_may_be_written_off_and_an_unknown_one_is_named_with_the_nearest():
+    assert told(movements(SKU=["STOP"]))[1] == []
+    assert told(movements(SKU=["MUGG"]))[1] == ["unknown_sku"]
+
+
+def test_a_day_of_a_closed_period_is_posted_on_the_first_open_one_and_the_memo_keeps_it():
+    columns, _ = told(movements(OccurredAt=["2010-12-30T12:00:00Z"], Memo=["wet"]))
+    assert (columns["PostingDate"], columns["OriginalEventDate"]) == ("2011-01-01", "2010-12-30")
+    assert columns["Note"] == "Happened on 2010-12-30. wet"
+
+
+@pytest.mark.parametrize("moment", ["yesterday", ""])
+def test_a_moment_that_is_none_is_a_problem_of_its_record_alone(moment: str):
+    assert told(movements(OccurredAt=[moment]))[1] == ["unreadable_date"]
+
+
+def test_an_unknown_reason_is_a_problem_with_the_nearest_and_a_listed_one_may_be_left_out():
+    codes, found = reason_codes(movements(Reason=["Damagde"]))
+    assert codes.isna().all()
+    assert found["rule"].tolist() == ["unknown_reason"]
+    assert "The nearest is Damage" in found["says"].iloc[0]
+    assert reason_codes(movements(Reason=["Receipts"]))[0].tolist() == ["-"]
