@@ -80,7 +80,7 @@ def put(tx: Transaction, product: Row, price: Document, at: int, carried: Carrie
             return
         at = max(at, row.modified + 1)
     shelf.put_price(tx, price, at)
-    shelf.put_product(tx, product.doc, max(at, product.modified + 1))
+    shelf.put_product(tx, product.doc, max(at, product.modified + 1), product)
     if price["Promotion"] != before.get("Promotion"):
         carried.move(sku, before.get("Promotion"), price["Promotion"])
 

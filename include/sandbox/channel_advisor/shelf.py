@@ -101,10 +101,10 @@ def sku_id(profile: int, sku: str) -> str:
     return f"{sku}\t{profile}"
 
 
-def put_product(tx: Transaction, product: Document, at: int) -> Document:
+def put_product(tx: Transaction, product: Document, at: int, instead: Row | None = None) -> Document:
     """Write a product as changed at this moment. Rows sort by SKU; two profiles may have the same one."""
     product = product | {"UpdatedDate": clock.text(at)}
-    tx.put("product", sku_id(product["ProfileID"], product["SKU"]), product, modified=at)
+    tx.put("product", sku_id(product["ProfileID"], product["SKU"]), product, modified=at, instead=instead)
     return product
 
 
@@ -119,10 +119,10 @@ def level_id(profile: int, sku: str, center: int) -> str:
     return f"{sku}\t{center}\t{profile}"
 
 
-def put_level(tx: Transaction, level: Document, kept: Document, at: int) -> None:
+def put_level(tx: Transaction, level: Document, kept: Document, at: int, instead: Row | None = None) -> None:
     """Write the stock of a product in a center as changed at this moment; `kept` is not shown."""
     id = level_id(level["ProfileID"], level["SKU"], level["DistributionCenterID"])
-    tx.put("inventory", id, level | {"UpdatedDate": clock.text(at)}, modified=at, extra=kept)
+    tx.put("inventory", id, level | {"UpdatedDate": clock.text(at)}, modified=at, extra=kept, instead=instead)
 
 
 def levels(tx: Transaction, profile: int, sku: str) -> list[Row]:

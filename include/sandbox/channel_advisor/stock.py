@@ -15,7 +15,7 @@ level in a center once it was written or sold there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 WITHOUT_STOCK = ("Parent", "Bundle")
 OPEN = frozenset(("Pending", "New", "OnHold", "Processing", "PartiallyShipped"))
 GONE = frozenset(("Shipped", "Returned"))
+EXTERNAL = "ExternallyManaged"
 ONLY_CENTER = {"DistributionCenterID": 0, "Type": "Warehouse", "IsExternallyManaged": False, "IsDeleted": False}
 Centers = dict[int, Document]
+Moves = dict[int, tuple[int, int]]  # center -> change of its balance, of its held units
 
 
 class Level(NamedTuple):
@@ -130,10 +132,15 @@ def level_of(tx: Transaction, profile: int, sku: str, center: int) -> Level:
 
 def put(tx: Transaction, product: Row, center: int, level: Level, at: int) -> None:
     """Write a level and, if other units are on offer, the product's total."""
-    more = put_level(tx, product.doc, center, level, at)
+    put_total(tx, product, put_level(tx, product.doc, center, level, at), at)
+
+
+def put_total(tx: Transaction, product: Row, more: int, at: int) -> None:
+    """So many units more on offer in all."""
     if more:
         total = (product.doc.get("TotalAvailableQuantity") or 0) + more
-        shelf.put_product(tx, product.doc | {"TotalAvailableQuantity": total}, max(at, product.modified + 1))
+        after = product.doc | {"TotalAvailableQuantity": total}
+        shelf.put_product(tx, after, max(at, product.modified + 1), product)
 
 
 def put_level(tx: Transaction, product: Document, center: int, level: Level, at: int) -> int:
@@ -151,9 +158,9 @@ def put_level(tx: Transaction, product: Document, center: int, level: Level, at:
         shelf.put_level(tx, shown, kept, at)
         return level.available
     if shown | {"UpdatedDate": row.doc["UpdatedDate"]} != row.doc:
-        shelf.put_level(tx, shown, kept, max(at, row.modified + 1))
+        shelf.put_level(tx, shown, kept, max(at, row.modified + 1), row)
     elif kept != row.extra:
-        shelf.put_level(tx, shown, kept, row.modified)
+        shelf.put_level(tx, shown, kept, row.modified, row)
     return level.available - row.doc["AvailableQuantity"]
 
 
@@ -182,8 +189,8 @@ def put_back(tx: Transaction, profile: int, sku: str, units: int, at: int) -> No
 def parts(tx: Transaction, profile: int, line: Document) -> list[tuple[str, int]]:
     """(SKU, units) that a whole line takes: what the line says of its bundle, else what the product does."""
     said = line.get("BundleComponents")
-    if said:
-        return [(part["SKU"], part["Quantity"]) for part in said]
+    if said is not None:
+        return [(part["SKU"], part["Quantity"]) for part in said] or [(line["SKU"], line["Quantity"])]
     product = shelf.product(tx, profile, line["SKU"])
     bundled = (product.doc.get("BundleComponents") if product else None) or []
     return [(part["SKU"], part["Quantity"] * line["Quantity"]) for part in bundled] or [(line["SKU"], line["Quantity"])]
@@ -199,12 +206,27 @@ def follow(tx: Transaction, order: Document, at: int) -> None:
         return
     before: dict[str, Document] = row.doc["Units"] if row else {}
     asked = _asked(tx, order, lines)
+    sources = _sources(tx, order)
     after = {}
     for sku in {**before, **asked}:
         held = before.get(sku, {"Shipped": 0, "Centers": []})
         open, shipped = asked.get(sku, (0, held["Shipped"]))
-        places = _moved(tx, order, sku, held, open, shipped, at)
-        after[sku] = {"Shipped": shipped, "Centers": places}
+        left = dict(held["Centers"])
+        more = open - sum(left.values())
+        product = shelf.product(tx, order["ProfileID"], sku) if more else None
+        if more and (product is None or product.doc["ProductType"] in WITHOUT_STOCK):
+            left = {}
+        elif product:
+            numbers = sources if more > 0 else list(left)
+            levels = {number: level_of(tx, order["ProfileID"], product.doc["SKU"], number) for number in numbers}
+            if more > 0:
+                moves = _taken(order, levels, more)
+            else:
+                gone = min(max(shipped - held["Shipped"], 0), -more)
+                moves = _released(left, -more, -more - gone)
+            _move(tx, product, levels, moves, at)
+            left = {number: left.get(number, 0) + moves.get(number, (0, 0))[1] for number in {**left, **moves}}
+        after[sku] = {"Shipped": shipped, "Centers": [[number, units] for number, units in left.items() if units]}
     if any(held["Centers"] for held in after.values()):
         tx.put("_held", key, {"Lines": lines, "Units": after}, modified=at)
     else:
@@ -230,55 +252,44 @@ def _asked(tx: Transaction, order: Document, lines: Iterable[list[Any]]) -> dict
     return asked
 
 
-def _moved(
-    tx: Transaction, order: Document, sku: str, held: Document, open: int, shipped: int, at: int
-) -> list[list[int]]:
-    """Take or let go the units of one SKU. Answers [center, units] of what is held then."""
-    places = dict(held["Centers"])
-    more = open - sum(places.values())
-    product = shelf.product(tx, order["ProfileID"], sku) if more else None
-    if product is None or product.doc["ProductType"] in WITHOUT_STOCK:
-        return [] if more else held["Centers"]
-    profile, stored = order["ProfileID"], product.doc["SKU"]
-    if more > 0:
-        changes = {center: (-units, units) for center, units in _taken(tx, order, stored, more)}
-    else:
-        gone = min(max(shipped - held["Shipped"], 0), -more)
-        changes = dict(_released(places, -more, -more - gone))
-    total = 0
-    for center, (balance, units) in changes.items():
-        level = level_of(tx, profile, stored, center)
-        level = level._replace(balance=level.balance + balance, held=max(0, level.held + units))
-        total += put_level(tx, product.doc, center, level, at)
-        places[center] = places.get(center, 0) + units
-    if total:
-        total += product.doc.get("TotalAvailableQuantity") or 0
-        shelf.put_product(tx, product.doc | {"TotalAvailableQuantity": total}, max(at, product.modified + 1))
-    return [[center, units] for center, units in places.items() if units]
+def _sources(tx: Transaction, order: Document) -> list[int]:
+    """The centers that an order may take from."""
+    centers = centers_of(tx, order["ProfileID"])
+    if order["DistributionCenterTypeRollup"] == EXTERNAL:
+        return [number for number, center in centers.items() if center["IsExternallyManaged"]]
+    return own(centers)
 
 
-def _taken(tx: Transaction, order: Document, sku: str, units: int) -> Iterator[tuple[int, int]]:
-    """(center, units) that an order takes: where some are on offer, the rest from the first center all the same."""
-    profile = order["ProfileID"]
-    centers = centers_of(tx, profile)
-    numbers = own(centers)
-    if order["DistributionCenterTypeRollup"] == "ExternallyManaged":
-        stocked = {row.doc["DistributionCenterID"] for row in shelf.levels(tx, profile, sku)}
-        numbers = [number for number in centers if number in stocked and number not in numbers]
+def _taken(order: Document, levels: dict[int, Level], units: int) -> Moves:
+    """What an order takes: where some are on offer, the rest from the first center all the same; of the centers that
+    marketplaces manage only from those that have the product."""
+    external = order["DistributionCenterTypeRollup"] == EXTERNAL
     shares = {}
-    for number in numbers:
-        shares[number] = min(units, level_of(tx, profile, sku, number).available)
-        units -= shares[number]
-    if numbers:
-        shares[numbers[0]] += units
-    return ((number, share) for number, share in shares.items() if share)
+    for number, level in levels.items():
+        if level.row or not external:
+            shares[number] = min(units, level.available)
+            units -= shares[number]
+    if shares:
+        shares[next(iter(shares))] += units
+    return {number: (-share, share) for number, share in shares.items() if share}
 
 
-def _released(places: dict[int, int], units: int, back: int) -> Iterator[tuple[int, tuple[int, int]]]:
-    """(center, (units back on offer, change of the held units)) when so many units are let go."""
-    for center, held in places.items():
-        out = min(units, held)
+def _released(held: dict[int, int], units: int, back: int) -> Moves:
+    """What an order lets go of: so many units, of them `back` to be offered again."""
+    moves = {}
+    for number, there in held.items():
+        out = min(units, there)
         returned = min(back, out)
         units, back = units - out, back - returned
         if out:
-            yield center, (returned, -out)
+            moves[number] = (returned, -out)
+    return moves
+
+
+def _move(tx: Transaction, product: Row, levels: dict[int, Level], moves: Moves, at: int) -> None:
+    more = 0
+    for number, (balance, held) in moves.items():
+        level = levels[number]
+        level = level._replace(balance=level.balance + balance, held=max(0, level.held + held))
+        more += put_level(tx, product.doc, number, level, at)
+    put_total(tx, product, more, at)

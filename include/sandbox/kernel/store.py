@@ -77,15 +77,19 @@ class Transaction:
         ).fetchone()
         return Row(*row) if row else None
 
-    def put(self, kind: str, id: Id, doc: dict, *, modified: int, extra: dict | None = None) -> None:
-        """Insert or replace. `extra` replaces what was kept beside the document; None keeps nothing."""
+    def put(
+        self, kind: str, id: Id, doc: dict, *, modified: int, extra: dict | None = None, instead: Row | None = None
+    ) -> None:
+        """Insert or replace. `extra` replaces what was kept beside the document; None keeps nothing. `instead`, the
+        row as it is stored, spares reading its terms again."""
         self._sql(
             "INSERT INTO document (kind, id, modified, doc, extra) VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id)"
             " DO UPDATE SET modified = excluded.modified, doc = excluded.doc, extra = excluded.extra",
             (kind, id, modified, encode(doc), encode(extra) if extra else None),
         )
-        if kind in self._terms:
-            self._index(kind, id, {(name, value) for name, value in self._terms[kind](doc) if value is not None})
+        terms = self._terms.get(kind)
+        if terms and (instead is None or terms(instead.doc) != terms(doc)):
+            self._index(kind, id, {(name, value) for name, value in terms(doc) if value is not None})
 
     def _index(self, kind: str, id: Id, terms: set[tuple[str, Any]]) -> None:
         known = set(self._sql("SELECT name, value FROM term WHERE kind = ? AND id = ?", (kind, id)))
