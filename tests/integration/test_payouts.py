@@ -14,6 +14,18 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from contract.tims_calls import (
+    Caller,
+    credit,
+    invoice,
+    item,
+    line,
+    new_key,
+    on_hand,
+    plain,
+    plain_invoice,
+    running,
+)
 from crossdock import flows
 from crossdock.runtime import Runtime
 from crossdock.settings import config_dir
@@ -21,6 +33,8 @@ from crossdock.steps.extract import Window, extract
 from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
+from crossdock.store.tables import metadata
+from crossdock.systems.connections import Connection
 from integration.town import fresh_database, moment
 
 HEADER = (
@@ -59,6 +73,13 @@ class Desk:
 
     url: str
     inbox: Path
+    tims: str = ""
+
+    def runtime(self) -> Runtime:
+        extra = {"read_seconds": 3}
+        return Runtime(
+            self.url, lambda name: Connection(name, self.tims, "crossdock-sandbox", "sandbox-secret", extra), self.inbox
+        )
 
     def put(self, name: str, data: bytes, source: str = "amazon_us") -> None:
         folder = self.inbox / "settlements" / source
@@ -70,10 +91,12 @@ class Desk:
         folder = self.inbox / "settlements" / source
         return sorted(path.name for path in folder.iterdir() if path.is_file())
 
-    def take(self, window: Window | None = None, **more: Any) -> Counts:
-        with Runtime(self.url, inbox=self.inbox) as runtime:
-            flow = flows.get("payouts")
-            return walk(runtime, flow, extract(runtime, flow, window or Window(), **more))
+    def take(self, window: Window | None = None, flow: str = "payouts", **more: Any) -> Counts:
+        with self.runtime() as runtime:
+            return walk(runtime, flows.get(flow), extract(runtime, flows.get(flow), window or Window(), **more))
+
+    def pay(self, **more: Any) -> Counts:
+        return self.take(flow="payments", **more)
 
     def query(self, statement: str) -> list[sa.Row]:
         with Runtime(self.url) as runtime, runtime.engine.begin() as connection:
@@ -103,9 +126,8 @@ def database(postgres_url: str) -> Iterator[str]:
 def desk(database: str, tmp_path: Path) -> Desk:
     desk = Desk(database, tmp_path)
     with Runtime(database) as runtime, runtime.engine.begin() as connection:
-        for table in ("ref.settlement", "ref.settlement_line", "stage.settlement", "stage.settlement_line",
-                      "raw.payouts", "ops.dead_letter", "ops.batch", "ops.alert", "ops.link"):  # fmt: skip
-            connection.exec_driver_sql(f"DELETE FROM {table}")
+        for table in metadata.sorted_tables:
+            connection.execute(sa.delete(table))
     return desk
 
 
@@ -229,3 +251,180 @@ def test_a_backfill_of_a_past_period_books_nothing_twice(desk: Desk):
     again = desk.take(Window(moment("2011-01-01"), moment("2011-02-01")), kind="backfill", reprocess=True)
     assert (again.read, again.delivered, again.unchanged) == (1, 0, 1)
     assert desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == booked
+
+
+# ---- payments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("tims"), per_minute=1_000_000, at_once=1_000) as (base, _):
+        yield base
+
+
+@dataclass
+class Office(Desk):
+    """A desk with a TIMS; `sell` and `bill` do what other flows have done before a settlement comes."""
+
+    caller: Caller = None  # type: ignore[assignment]
+    batch: int = 0
+
+    def sell(self, ref: str, units: int = 2, **fields: Any) -> dict[str, Any]:
+        """An order of lamps at 50.00 that the channel knows as `ref`, shipped as a whole."""
+        goods = plain(line(quantity=units), total=f"{50 * units}.00") | fields
+        order = self.caller.order(CustomerID=self.caller.customer(), **goods)
+        self.link(ref, order)
+        return self.caller.ship(order["SalesOrderID"], units)
+
+    def link(self, ref: str, order: dict[str, Any]) -> None:
+        with self.runtime() as runtime, runtime.engine.begin() as connection:
+            connection.execute(
+                sa.text("""INSERT INTO ops.link (entity, source_key, target_id, other_key)
+                           VALUES ('sales_order', :key, :id, :ref)"""),
+                {"key": order["ExternalOrderID"], "id": order["SalesOrderID"], "ref": ref},
+            )
+
+    def bill(self, shipment: dict[str, Any], units: int = 2) -> dict[str, Any]:
+        return self.caller.made("/ar/invoices", plain_invoice(shipment, units, f"{50 * units}.00",
+                                                              ExternalReference=new_key()))  # fmt: skip
+
+    def settle(self, *lines: tuple[str, str, str, str, str], period: tuple[str, str] = JANUARY) -> Counts:
+        """A settlement of these lines comes in, and its payments go out."""
+        self.batch += 1
+        self.put(f"{self.batch}.txt", settlement(str(self.batch), period, *lines))
+        assert self.take().delivered == 1
+        return self.pay()
+
+    def payments(self) -> list[dict[str, Any]]:
+        return self.caller.get("/ar/payments")["Items"]
+
+    def balance(self, document: dict[str, Any]) -> str:
+        kind, name = ("invoices", "InvoiceID") if "AmountPaid" in document else ("credit-memos", "CreditMemoID")
+        return self.caller.get(f"/ar/{kind}/{document[name]}")["Balance"]
+
+    def says(self, key: str) -> str:
+        with self.runtime() as runtime, runtime.engine.begin() as connection:
+            return " ".join(reason["says"] for reason in dead_letters.find(connection, key).reasons)
+
+    def edit(self, key: str, **fields: Any) -> Counts:
+        with self.runtime() as runtime, runtime.engine.begin() as connection:
+            letter = dead_letters.find(connection, key)
+            dead_letters.edit(connection, letter.id, {**letter.payload, **fields}, who="accountant")
+        return self.pay(kind="replay", keys=[key])
+
+
+@pytest.fixture
+def office(desk: Desk, served: str) -> Office:
+    caller = Caller(served)
+    caller.control("POST", "reset")
+    caller.renew()
+    caller.clock("2011-01-20T10:00:00Z")
+    caller.apply(item("LAMP"), on_hand("LAMP", MAIN=100))
+    return Office(desk.url, desk.inbox, served, caller)
+
+
+def sale(ref: str, amount: str) -> tuple[str, str, str, str, str]:
+    return ("Order", ref, "ItemPrice", "Principal", amount)
+
+
+def refund(ref: str, amount: str) -> tuple[str, str, str, str, str]:
+    return ("Refund", ref, "ItemPrice", "Principal", amount)
+
+
+def test_the_worked_example_is_paid_to_the_cent_and_a_replay_of_everything_pays_nothing_twice(office: Office):
+    order = office.caller.order(CustomerID=office.caller.customer())
+    office.link(ORDER, order)
+    bill = office.caller.made("/ar/invoices", invoice(office.caller.ship(order["SalesOrderID"], 2)))
+    back = office.caller.made("/ar/credit-memos", credit(bill))
+    lines = (*SALE, refund(ORDER, "-50.00"), ("Refund", ORDER, "Promotion", "Principal", "5.00"))
+    assert office.settle(*lines).delivered == 1
+    (payment,) = office.payments()
+    assert payment["ExternalReference"] == f"pay:amazon_us:1:{ORDER}"
+    assert (payment["Amount"], payment["UnappliedAmount"], payment["BankAccountCode"]) == ("53.00", "0.00", "1100")
+    assert (payment["PaymentDate"], payment["PostingDate"]) == ("2011-01-17", "2011-01-17")
+    assert sorted(part["Amount"] for part in payment["Applications"]) == ["-45.00", "98.00"]
+    assert office.balance(bill) == office.balance(back) == "0.00"
+    assert office.pay().delivered == 0
+    again = office.pay(window=Window(moment("2011-01-01"), moment("2011-02-01")), kind="backfill", reprocess=True)
+    assert (again.read, again.unchanged, again.delivered, again.dead) == (1, 1, 0, 0)
+    assert len(office.payments()) == 1
+
+
+def test_part_shipments_are_paid_by_the_settlements_that_pay_for_them(office: Office):
+    shipment = office.sell("111", 3)
+    first, second = office.bill(shipment, 1), office.bill(shipment, 2)
+    assert office.settle(sale("111", "100.00")).delivered == 1
+    assert (office.balance(first), office.balance(second)) == ("50.00", "0.00")
+    assert office.settle(sale("111", "50.00"), period=LATE).delivered == 1
+    assert office.balance(first) == "0.00"
+
+
+def test_a_difference_within_tolerance_is_kept_for_rounding_and_the_invoice_is_paid_in_full(office: Office):
+    bill = office.bill(office.sell("111"))
+    office.settle(sale("111", "60.00"), sale("111", "39.98"))
+    assert office.balance(bill) == "0.00"
+    ((settled, rounding),) = office.query("SELECT settled, rounding FROM stage.payment")
+    assert (settled, rounding) == (Decimal("99.98"), Decimal("0.02"))
+
+
+def test_what_does_not_match_is_a_dead_letter_with_the_candidates_and_no_payment(office: Office):
+    bill = office.bill(office.sell("526-7898033-5401206"))
+    counts = office.settle(sale("526-7898033-5401206", "99.97"), sale("526-7898033-5401299", "10.00"))
+    assert counts.dead == 2
+    assert office.payments() == []
+    assert office.letters("payments") == {
+        "amazon_us:1:526-7898033-5401206": ["amount_differs"],
+        "amazon_us:1:526-7898033-5401299": ["unknown_order"],
+    }
+    assert f"{bill['InvoiceID']} 100.00; together 0.03 away" in office.says("amazon_us:1:526-7898033-5401206")
+    assert "Like it: 526-7898033-5401206" in office.says("amazon_us:1:526-7898033-5401299")
+
+
+def test_an_accountant_corrects_the_order_or_says_what_is_paid(office: Office):
+    bill, other = office.bill(office.sell("111")), office.bill(office.sell("222"))
+    office.settle(sale("119", "100.00"), sale("222", "70.00"))
+    assert office.edit("amazon_us:1:119", OrderRef="111").delivered == 1
+    assert office.balance(bill) == "0.00"
+    wrong = [{"Document": other["InvoiceID"], "Amount": 60}]
+    assert office.edit("amazon_us:1:222", ApplyTo=wrong).dead == 1
+    assert "60.00, but 70.00 was settled" in office.says("amazon_us:1:222")
+    assert office.edit("amazon_us:1:222", ApplyTo=[{"Document": other["InvoiceID"], "Amount": 70}]).delivered == 1
+    assert office.balance(other) == "30.00"
+    assert office.letters("payments") == {}
+
+
+def test_a_part_whose_invoice_or_credit_memo_is_missing_waits_and_is_paid_when_it_comes(office: Office):
+    shipment = office.sell("111")
+    assert office.settle(sale("111", "100.00")).waiting == 1
+    assert office.pay().read == 0  # nothing has come: nobody wakes it
+    bill = office.bill(shipment)
+    assert office.pay().delivered == 1
+    assert office.settle(refund("111", "-45.00"), period=LATE).waiting == 1
+    one = {"InvoiceLineNo": 1, "Quantity": 1, "Amount": "45.00", "TaxAmount": "0.00"}
+    none = dict.fromkeys(("DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00")
+    back = office.caller.made("/ar/credit-memos", credit(bill, Lines=[one], SubTotal="45.00", **none))
+    assert office.pay().delivered == 1
+    assert office.balance(back) == "0.00"
+    assert office.payments()[-1]["Amount"] == "-45.00"  # a negative settlement is a payment too
+
+
+def test_a_settlement_corrected_after_it_was_paid_is_a_dead_letter_and_the_payment_stays(office: Office):
+    bill = office.bill(office.sell("111"))
+    office.settle(sale("111", "100.00"))
+    with office.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE ref.settlement_line SET amount = 90, booked_at = now()")
+    assert office.pay().dead == 1
+    assert office.letters("payments") == {"amazon_us:1:111": ["settlement_corrected"]}
+    assert "100.00, the settlement now says 90.00" in office.says("amazon_us:1:111")
+    assert (len(office.payments()), office.balance(bill)) == (1, "0.00")
+
+
+def test_a_lost_answer_pays_once(office: Office):
+    bill = office.bill(office.sell("111"))
+    office.caller.control("POST", "faults", {"kind": "hang_after", "path": "/bulk", "times": 1, "seconds": 4})
+    office.batch = 1
+    office.put("1.txt", settlement("1", JANUARY, sale("111", "100.00")))
+    office.take()
+    assert office.pay().delivered == 1
+    assert office.pay().read == 0
+    assert (len(office.payments()), office.balance(bill)) == (1, "0.00")

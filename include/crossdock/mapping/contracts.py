@@ -182,7 +182,9 @@ def _resolved(system: str, schema: dict) -> dict:
         if consts:
             parts.append({"type": "string", "enum": consts})
         elif options:
-            parts += [_resolved(system, one) for one in options if one.get("type") != "null"]
+            given = [_resolved(system, one) for one in options if one.get("type") != "null"]
+            # Of several ways each requires its own fields; none of them is always there.
+            parts += given if len(given) == 1 else [{**one, "required": []} for one in given]
             flat["nullable"] = any(one.get("type") == "null" for one in options)
     own = {key: value for key, value in schema.items() if key not in ("allOf", "oneOf", "anyOf", "$ref")}
     kinds = own.get("type")

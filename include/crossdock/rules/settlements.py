@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from crossdock.errors import ConfigError
-from crossdock.mapping import lookups
+from crossdock.mapping import lookups, problems
+from crossdock.mapping.frames import CENT, written
+from crossdock.mapping.lookups import Lookup
+from crossdock.mapping.registry import rule
+from crossdock.rules.accounts import Accounts
+from crossdock.rules.dates import company_days, posting_dates
 
 SALES = ("principal", "shipping", "gift_wrap", "tax", "promotion", "shipping_promotion", "marketplace_tax")
 REFUNDS = tuple(f"refund_{kind}" for kind in SALES)
@@ -110,8 +117,9 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
             continue
         neighbours = [one for one in known.get(row["source"], []) if one[0]]
         if row["joined"]:
-            result.loc[at, "no_period"] = int(not (row["start"] and row["end"]))
-            gap, overlap = _between(row["start"], row["end"], neighbours)
+            dated = bool(row["start"] and row["end"])
+            result.loc[at, "no_period"] = int(not dated)
+            gap, overlap = _between(row["start"], row["end"], neighbours) if dated else ("", "")
             result.loc[at, ["gap", "gap_as"]] = (int(bool(gap)), gap)
             result.loc[at, ["overlap", "overlap_as"]] = (int(bool(overlap)), overlap)
         if row["difference"] == 0 and not result.loc[at, ["gap", "overlap", "no_period"]].any():
@@ -139,3 +147,380 @@ def _between(start: str, end: str, neighbours: list[tuple[str, str, str, str]]) 
     if after and after[0] > end:
         return f"this one ends at {end}, {after[2]} starts at {after[0]}", ""
     return "", ""
+
+
+# ---- what a settlement pays ----------------------------------------------------------------------------------------
+
+A_LINE = CENT  # 0.01 for each line of the order in the settlement ...
+AN_ORDER = 5 * CENT  # ... and 0.05 at most
+_EVERY_SUBSET = 10  # open documents of one order of which all combinations are tried
+_ASK = (
+    "Compare the order with the marketplace. Correct OrderRef, or say in ApplyTo which documents are paid and with how "
+    "much (their sum is what was settled), then replay it. If it will be settled otherwise, dismiss it."
+)
+
+
+@dataclass
+class Matched:
+    """`head`, aligned to the orders: `state` (staged, waiting, left_out), `reason`, `sales_order_id`, and as Int64
+    `Amount` (sum of what is applied) and `rounding` (Amount less what was settled). `applications`: `_row`, `position`,
+    `InvoiceID`, `CreditMemoID`, `Amount`. What cannot be matched is staged with a problem."""
+
+    head: pd.DataFrame
+    applications: pd.DataFrame
+    problems: pd.DataFrame
+
+
+@rule(
+    "match_settlement",
+    reads=["OrderRef", "MerchantOrderRef", "Channel", "CurrencyCode", "SaleAmount", "RefundAmount", "ApplyTo"],
+    writes=["Amount", "InvoiceID", "CreditMemoID"],
+)
+def match(orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, documents: pd.DataFrame) -> Matched:
+    """What was settled for an order pays its open invoices, what was refunded its open credit memos: exactly, or with a
+    difference of at most 0.01 a line and 0.05 an order. What does not match is left to a person, with the candidates.
+
+    Parts of one order are matched in the order of the frame; each takes from the balances what it pays.
+    `orders`: SettlementOrders of our contract. `chosen`: `_row`, `Document`, `Amount`: where a person has decided.
+    `found`, aligned: `sales_order_id` (missing: not in TIMS), `expected` (the channel knows the order, TIMS not yet),
+    `several`, `open_units` (not invoiced yet), `near` (order numbers like it). `documents`: `kind` (invoice,
+    credit_memo), `id`, `sales_order_id`, `currency`, `balance`, oldest first. Returns Matched.
+    """
+    sale, refund = (orders[name].to_numpy(dtype=np.int64) for name in ("SaleAmount", "RefundAmount"))
+    settled = sale + refund
+    balance = documents["balance"].to_numpy(dtype=np.int64).copy()
+    state = np.full(len(orders), "staged", dtype=object)
+    reason = np.full(len(orders), None, dtype=object)
+    told: list[pd.DataFrame] = []
+    applied: list[pd.DataFrame] = []
+
+    decided = np.zeros(len(orders), dtype=bool)
+    decided[chosen["_row"].to_numpy()] = True
+    nothing = ~decided & (orders["SaleLines"] + orders["RefundLines"] == 0).to_numpy()
+    nothing |= ~decided & (sale == 0) & (refund == 0)
+    state[nothing], reason[nothing] = "left_out", "nothing of the order's own money is left over"
+
+    known = found["sales_order_id"].notna().to_numpy(dtype=bool)
+    later = ~known & found["expected"].to_numpy(dtype=bool) & ~decided & ~nothing
+    state[later], reason[later] = "waiting", "its order is not in TIMS yet"
+    lost = ~known & ~later & ~decided & ~nothing
+    told.append(_unknown_orders(orders, found, np.flatnonzero(lost)))
+
+    for row in np.flatnonzero(decided):
+        parts, problem = _as_decided(orders, int(row), int(settled[row]), chosen, documents, balance)
+        applied.append(parts)
+        told.append(problem)
+    left = np.flatnonzero(known & ~decided & ~nothing)
+    rank = (
+        pd.Series(found["sales_order_id"].to_numpy()[left]).groupby(found["sales_order_id"].to_numpy()[left]).cumcount()
+    )
+    for turn in range(int(rank.max()) + 1 if len(rank) else 0):
+        rows = left[(rank == turn).to_numpy()]
+        outcome = _turn(orders, found, rows, documents, balance)
+        applied.append(outcome.applications)
+        told.append(outcome.problems)
+        waits = outcome.head["reason"].notna().to_numpy(dtype=bool)
+        state[rows[waits]] = "waiting"
+        reason[rows[waits]] = outcome.head.loc[waits, "reason"].to_numpy()
+
+    applications = pd.concat(applied, ignore_index=True) if applied else _no_applications()
+    total = np.zeros(len(orders), dtype=np.int64)
+    np.add.at(total, applications["_row"].to_numpy(dtype=np.int64), applications["Amount"].to_numpy(dtype=np.int64))
+    troubles = problems.concat(told)
+    whole = (state == "staged") & ~np.isin(np.arange(len(orders)), troubles["_row"].to_numpy())
+    head = pd.DataFrame(
+        {
+            "state": pd.Series(state, dtype="str"),
+            "reason": pd.Series(reason, dtype="str"),
+            "sales_order_id": found["sales_order_id"].reset_index(drop=True),
+            "Amount": pd.Series(total, dtype="Int64").where(whole),
+            "rounding": pd.Series(total - settled, dtype="Int64").where(whole),
+        }
+    )
+    return Matched(head, applications, troubles)
+
+
+def _turn(
+    orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray, documents: pd.DataFrame, balance: np.ndarray
+) -> Matched:
+    """One part of each of several orders. Takes what is paid from `balance`; the head has `reason` where it waits."""
+    order = pd.Series(np.arange(len(rows)), index=pd.Index(found["sales_order_id"].to_numpy()[rows]))
+    of_document = order.reindex(documents["sales_order_id"]).fillna(-1).to_numpy(dtype=np.int64)
+    currency = orders["CurrencyCode"].to_numpy(dtype=object)[rows]
+    same = documents["currency"].to_numpy(dtype=object) == np.where(of_document >= 0, currency[of_document], "")
+    usable = (of_document >= 0) & same & (balance > 0)
+    invoice = documents["kind"].eq("invoice").to_numpy(dtype=bool)
+    wanted = {
+        "invoice": orders["SaleAmount"].to_numpy(dtype=np.int64)[rows],
+        "credit_memo": -orders["RefundAmount"].to_numpy(dtype=np.int64)[rows],
+    }
+    lines = {"invoice": "SaleLines", "credit_memo": "RefundLines"}
+    picked = np.zeros(len(documents), dtype=bool)
+    off = np.zeros(len(rows), dtype=np.int64)
+    fits, has_open = {}, {}
+    for kind, own in (("invoice", usable & invoice), ("credit_memo", usable & ~invoice)):
+        at = np.flatnonzero(own)
+        most = np.minimum(orders[lines[kind]].to_numpy(dtype=np.int64)[rows] * A_LINE, AN_ORDER)
+        chosen, difference, fit = pick(wanted[kind], most, of_document[at], balance[at])
+        picked[at] = chosen
+        off += np.abs(difference)
+        fits[kind] = fit
+        has_open[kind] = np.bincount(of_document[at], minlength=len(rows)) > 0
+    fits["invoice"] &= off <= AN_ORDER
+    open_units = found["open_units"].to_numpy(dtype=np.int64)[rows] > 0
+    waits = np.full(len(rows), None, dtype=object)
+    waits[~fits["credit_memo"] & ~has_open["credit_memo"] & (wanted["credit_memo"] > 0)] = (
+        "its credit memo is not in TIMS yet"
+    )
+    waits[~fits["invoice"] & open_units & (wanted["invoice"] > 0)] = "its invoice is not in TIMS yet"
+    good = fits["invoice"] & fits["credit_memo"]
+    taken = np.flatnonzero(picked & good[of_document])
+    applications = pd.DataFrame(
+        {
+            "_row": rows[of_document[taken]],
+            "position": taken,
+            "InvoiceID": documents["id"].where(invoice).iloc[taken].array,
+            "CreditMemoID": documents["id"].where(~invoice).iloc[taken].array,
+            "Amount": np.where(invoice[taken], balance[taken], -balance[taken]),
+        }
+    )
+    odd = np.flatnonzero(~good & pd.isna(waits))
+    told = [
+        _mismatch(
+            orders,
+            int(rows[n]),
+            str(order.index[n]),
+            documents[of_document == n],
+            balance[of_document == n],
+            {kind for kind, fit in fits.items() if fit[n]},
+        )
+        for n in odd
+    ]
+    balance[taken] = 0
+    return Matched(pd.DataFrame({"reason": waits}), applications, problems.concat(told))
+
+
+def pick(
+    wanted: np.ndarray, tolerance: np.ndarray, row: np.ndarray, balance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of some amounts the documents that make it up: exactly where that is possible, else as near as its
+    tolerance allows; of equally good ones the fewest and oldest.
+
+    `row`: the amount that each document may belong to, `balance`: what is open of it, oldest first. Returns (chosen:
+    bool per document, difference: chosen less wanted, fits: bool per amount). An amount of 0 takes nothing and fits.
+    """
+    chosen = np.zeros(len(row), dtype=bool)
+    difference = np.zeros(len(wanted), dtype=np.int64)
+    fits = wanted == 0
+    order = np.argsort(row, kind="stable")
+    counts = np.bincount(row, minlength=len(wanted)) if len(row) else np.zeros(len(wanted), dtype=np.int64)
+    starts = np.cumsum(counts) - counts
+    for count in np.unique(counts[(counts > 0) & ~fits]):
+        mine = np.flatnonzero((counts == count) & ~fits)
+        at = order[starts[mine][:, None] + np.arange(count)]
+        sets = _subsets(int(count))
+        away = balance[at] @ sets.T - wanted[mine][:, None]
+        best = np.abs(away).argmin(axis=1)  # of equal ones the first: `sets` has the fewest and oldest first
+        rest = away[np.arange(len(mine)), best]
+        good = np.abs(rest) <= tolerance[mine]
+        chosen[at[good]] = sets[best[good]].astype(bool)
+        difference[mine[good]] = rest[good]
+        fits[mine] = good
+    return chosen, difference, fits
+
+
+@cache
+def _subsets(count: int) -> np.ndarray:
+    """The combinations of `count` documents that are tried, one a row of 0 and 1: all of them, or of very many
+    documents each alone and the oldest so and so many."""
+    if count <= _EVERY_SUBSET:
+        numbers = np.arange(1, 2**count)
+        sets = (numbers[:, None] >> np.arange(count)) & 1
+    else:
+        sets = np.vstack([np.eye(count, dtype=np.int64), np.tril(np.ones((count, count), dtype=np.int64))[1:]])
+    fewest_and_oldest = np.lexsort((*(-sets[:, ::-1].T), sets.sum(axis=1)))
+    return sets[fewest_and_oldest].astype(np.int64)
+
+
+def _no_applications() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "_row": pd.Series(dtype="int64"), "position": pd.Series(dtype="int64"),
+            "InvoiceID": pd.Series(dtype="str"), "CreditMemoID": pd.Series(dtype="str"),
+            "Amount": pd.Series(dtype="int64"),
+        }
+    )  # fmt: skip
+
+
+# ---- when, at which rate, on which account -------------------------------------------------------------------------
+
+
+@rule(
+    "payment_terms",
+    reads=["DepositDate", "CurrencyCode", "Channel"],
+    writes=["PaymentDate", "PostingDate", "ExchangeRate", "BankAccountCode"],
+)
+def terms(
+    orders: pd.DataFrame, zone: str, base_currency: str, periods: pd.DataFrame, accounts: Accounts, rates: Lookup
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The payment has the company's day of the deposit; where that period is closed it is posted on the first open day.
+    The account is the channel's clearing account. In another currency than the company's it has the rate of its day, by
+    config/lookups/exchange_rates.csv. Returns (columns, with `original_date` where it is posted later; problems).
+    """
+    days = company_days(orders["DepositDate"], zone)
+    posted, original = posting_dates(days, periods)
+    foreign = orders["CurrencyCode"].ne(base_currency)
+    columns = pd.DataFrame(
+        {
+            "PaymentDate": days,
+            "PostingDate": posted,
+            "ExchangeRate": _rates(orders["CurrencyCode"].where(foreign), days, rates),
+            "BankAccountCode": accounts.codes(
+                pd.Series("Clearing", index=orders.index), orders["Channel"], orders["CurrencyCode"]
+            ),
+            "original_date": original,
+        }
+    )
+    no_rate = np.flatnonzero(foreign & columns["ExchangeRate"].isna())
+    no_day = np.flatnonzero(posted.isna())
+    told = [
+        problems.make(
+            no_rate,
+            field="CurrencyCode",
+            rule="no_exchange_rate",
+            value=orders["CurrencyCode"].iloc[no_rate],
+            says=[f"No rate of {{value}} is known for {day}." for day in days.iloc[no_rate]],
+            do="Add it to config/lookups/exchange_rates.csv, then replay this.",
+        ),
+        problems.make(
+            no_day,
+            field="DepositDate",
+            rule="period_closed",
+            value=days.iloc[no_day],
+            says="The period of {value} is closed in TIMS, and no later one is open.",
+            do="Have a period opened in TIMS, then replay this.",
+        ),
+    ]
+    return columns, problems.concat(told)
+
+
+def _rates(currencies: pd.Series, days: pd.Series, table: Lookup) -> pd.Series:
+    """The rate of each currency on each day, of the last row that begins by then; missing where there is none."""
+    since: dict[str, list[tuple[str, str]]] = {}
+    for row in table.rows.values():
+        since.setdefault(row["currency"], []).append((row["from"], row["rate"]))
+    codes, distinct = pd.factorize(pd.MultiIndex.from_arrays([currencies, days]))
+    found = [
+        max((entry for entry in since.get(currency, []) if entry[0] <= day), default=("", None))[1]
+        for currency, day in distinct
+    ]
+    return pd.Series(pd.array(found, dtype="str").take(codes, allow_fill=True), index=currencies.index, dtype="str")
+
+
+# ---- what a person is told -----------------------------------------------------------------------------------------
+
+
+def _unknown_orders(orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    refs = orders["OrderRef"].to_numpy(dtype=object)[rows]
+    several = found["several"].to_numpy(dtype=bool)[rows]
+    near = found["near"].to_numpy(dtype=object)[rows]
+    told = [
+        problems.make(
+            [row],
+            field="OrderRef",
+            rule="order_ambiguous" if twice else "unknown_order",
+            value="" if pd.isna(ref) else ref,
+            says=_lost(orders, int(row), ref, bool(twice), like),
+            do=_ASK,
+        )
+        for row, ref, twice, like in zip(rows, refs, several, near, strict=True)
+    ]
+    return problems.concat(told)
+
+
+def _lost(orders: pd.DataFrame, row: int, ref: Any, twice: bool, like: Any) -> str:
+    if pd.isna(ref):
+        return f"{_money(orders, row)} of a sale or refund names no order."
+    if twice:
+        return f"Several orders in TIMS have the number {ref}."
+    hint = f" Like it: {like}." if isinstance(like, str) and like else ""
+    return f"No order of {orders['Channel'].iloc[row]} has the number {ref} ({_money(orders, row)}).{hint}"
+
+
+def _money(orders: pd.DataFrame, row: int) -> str:
+    parts = [
+        f"{what} {written(int(orders[name].iloc[row]))}"
+        for what, name in (("sold", "SaleAmount"), ("refunded", "RefundAmount"))
+        if orders[name].iloc[row]
+    ]
+    return f"{', '.join(parts) or '0.00'} {orders['CurrencyCode'].iloc[row]}"
+
+
+def _mismatch(
+    orders: pd.DataFrame, row: int, order: str, documents: pd.DataFrame, balance: np.ndarray, fitting: set[str]
+) -> pd.DataFrame:
+    """What was settled, and all that it could pay."""
+    currency = orders["CurrencyCode"].iloc[row]
+    other = sorted(set(documents.loc[documents["currency"] != currency, "currency"]))
+    if len(documents) and other and not (documents["currency"] == currency).any():
+        return problems.make(
+            [row], field="CurrencyCode", rule="currency_mismatch", value=currency,
+            says=f"{order} is invoiced in {', '.join(other)}, but settled in {currency}.", do=_ASK,
+        )  # fmt: skip
+    told = []
+    for kind, words, name in (("invoice", "invoices", "SaleAmount"), ("credit_memo", "credit memos", "RefundAmount")):
+        if kind in fitting:
+            continue
+        own = (documents["kind"] == kind).to_numpy() & (balance > 0) & (documents["currency"] == currency).to_numpy()
+        amount = abs(int(orders[name].iloc[row]))
+        names = ", ".join(
+            f"{one} {written(int(rest))}" for one, rest in zip(documents["id"][own], balance[own], strict=True)
+        )
+        away = abs(int(balance[own].sum()) - amount)
+        open_ones = (
+            f"open {words}: {names}; together {written(away)} away from it" if names else f"no open {words} are left"
+        )
+        told.append(
+            problems.make(
+                [row],
+                field=name,
+                rule="amount_differs" if names else "nothing_open",
+                value=written(int(orders[name].iloc[row])),
+                says=f"{{value}} {currency} settled for {order}: {open_ones}.",
+                do=_ASK,
+            )
+        )
+    return problems.concat(told)
+
+
+def _as_decided(
+    orders: pd.DataFrame, row: int, settled: int, chosen: pd.DataFrame, documents: pd.DataFrame, balance: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What a person has decided, if it can be done: documents with enough open, and together what was settled."""
+    mine = chosen[chosen["_row"] == row]
+    place = {name: at for at, name in enumerate(documents["id"])}
+    wrong, parts = [], []
+    for name, amount in zip(mine["Document"], mine["Amount"].to_numpy(dtype=np.int64), strict=True):
+        at = place.get(name)
+        if at is None:
+            wrong.append(f"TIMS has no open document {name}")
+            continue
+        invoice = documents["kind"].iloc[at] == "invoice"
+        if documents["currency"].iloc[at] != orders["CurrencyCode"].iloc[row]:
+            wrong.append(f"{name} is in {documents['currency'].iloc[at]}")
+        elif not 0 < (amount if invoice else -amount) <= balance[at]:
+            wrong.append(f"of {name} {written(int(balance[at]))} is open, not {written(int(amount))}")
+        parts.append((row, at, name if invoice else None, None if invoice else name, int(amount)))
+    wrong += [f"{name} is named twice" for name in sorted(set(mine.loc[mine["Document"].duplicated(), "Document"]))]
+    total = int(mine["Amount"].sum())
+    if total != settled:
+        wrong.append(f"the parts add up to {written(total)}, but {written(settled)} was settled")
+    if wrong:
+        says = f"ApplyTo cannot be done: {'; '.join(wrong)}."
+        return _no_applications(), problems.make(
+            [row], field="ApplyTo", rule="apply_to_wrong", value=written(total), says=says, do=_ASK
+        )
+    for _, at, _, _, amount in parts:
+        balance[at] -= abs(amount)
+    made = pd.DataFrame(parts, columns=["_row", "position", "InvoiceID", "CreditMemoID", "Amount"])
+    return made.astype({"InvoiceID": "str", "CreditMemoID": "str"}), problems.empty()

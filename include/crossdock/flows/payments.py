@@ -1,0 +1,463 @@
+"""Payments: what settlements say of orders -> TIMS payments, applied to invoices and credit memos.
+
+What makes it special: the source is our own books. An order's part of a settlement is matched with what is open in
+TIMS, exactly or within a cent a line; what is not invoiced yet waits and wakes; what does not match is a dead letter
+with the candidates, in which a person may correct the order or say what is paid. Once a payment is in TIMS it is never
+matched again: a settlement that says something else afterwards is a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.errors import ConfigError, Transient
+from crossdock.flows import masters, unreadable
+from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
+from crossdock.mapping import language, lookups, problems
+from crossdock.mapping.frames import ROW, Frames, sum_by_head, written
+from crossdock.mapping.parse import Parsed
+from crossdock.mapping.suggest import nearest
+from crossdock.rules import accounts
+from crossdock.rules import settlements as rules
+from crossdock.steps.load import Created, Document, Kind, create, reasons, settle
+from crossdock.store import batches, database, deliveries
+from crossdock.store.tables import (
+    PAYMENT_TEXT,
+    ops_link,
+    raw_payments,
+    ref_company,
+    ref_payment,
+    ref_period,
+    stage_payment,
+    stage_payment_application,
+)
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+MEND = "Look at the documents in TIMS; if they have changed meanwhile, replay this."
+_KEPT = (
+    *PAYMENT_TEXT,
+    "Amount",
+    "sales_order_id",
+    "rounding",
+    "original_date",
+    "documents_at",
+)  # of a delivered payment
+
+
+class _Slots(msgspec.Struct):
+    """What extract looks at."""
+
+    Key: str
+    BookedAt: str
+
+
+_slots = msgspec.json.Decoder(_Slots)
+
+
+def head(record: msgspec.Raw) -> Head:
+    """source:settlement:order, and when it was booked."""
+    slots = _slots.decode(record)
+    return Head(slots.Key, slots.BookedAt)
+
+
+# ---- what TIMS knows -----------------------------------------------------------------------------------------------
+
+# The sales orders that a marketplace's numbers name: by the number itself, or by Channel Advisor's.
+_ORDERS = sa.text("""
+SELECT w.ref, o.id AS sales_order_id, o.channel,
+       (SELECT coalesce(sum((l->>'Quantity')::int - (l->>'QuantityCancelled')::int - (l->>'QuantityInvoiced')::int), 0)
+        FROM jsonb_array_elements(o.payload->'LineItems') AS l) AS open_units
+FROM unnest(CAST(:refs AS text[])) AS w(ref)
+JOIN ops.link k ON k.entity = 'sales_order' AND w.ref IN (k.other_key, k.source_key)
+JOIN ref.sales_order o ON o.id = k.target_id
+UNION
+SELECT w.ref, o.id, o.channel, 0 FROM unnest(CAST(:refs AS text[])) AS w(ref) JOIN ref.sales_order o ON o.id = w.ref
+""")
+
+# Numbers of orders that the channel has told us of, whatever became of them.
+_EXPECTED = sa.text("""
+SELECT DISTINCT ref FROM unnest(CAST(:refs AS text[])) AS w(ref)
+JOIN stage.sales_order s ON w.ref IN (s.marketplace_order_id, s.key)
+""")
+
+# Open invoices and credit memos of some sales orders, less what our own payments take that TIMS has not shown us yet.
+_DOCUMENTS = sa.text("""
+WITH pending AS (
+  SELECT coalesce(a."InvoiceID", a."CreditMemoID") AS id, sum(abs(a."Amount")) AS amount
+  FROM stage.payment_application a JOIN stage.payment p USING (key)
+  WHERE p.state IN ('staged', 'ready', 'delivered', 'unchanged') AND p.key <> ALL(CAST(:keys AS text[]))
+    AND NOT EXISTS (SELECT 1 FROM ref.payment t WHERE t.external_reference = p."ExternalReference" AND t.source = :us)
+  GROUP BY 1
+), document AS (
+  SELECT 'invoice' AS kind, id, sales_order_id, currency_code AS currency, balance, posting_date
+  FROM ref.invoice WHERE status <> 'Voided' AND (sales_order_id = ANY(:orders) OR id = ANY(:ids))
+  UNION ALL
+  SELECT 'credit_memo', id, sales_order_id, currency_code, balance, posting_date
+  FROM ref.credit_memo WHERE sales_order_id = ANY(:orders) OR id = ANY(:ids)
+)
+SELECT kind, id, sales_order_id, currency, ((balance - coalesce(amount, 0)) * 10000)::bigint AS balance
+FROM document LEFT JOIN pending USING (id) ORDER BY posting_date, id
+""")
+
+_NEWEST = """
+SELECT max(version) FROM (
+  SELECT version FROM ref.sales_order WHERE id = {order}
+  UNION ALL SELECT version FROM ref.invoice WHERE sales_order_id = {order}
+  UNION ALL SELECT version FROM ref.credit_memo WHERE sales_order_id = {order}
+) AS d
+"""
+
+_WAKE = sa.text(f"""
+SELECT p.key FROM stage.payment p WHERE p.state = 'waiting' AND (
+  p.sales_order_id IS NULL AND EXISTS (
+    SELECT 1 FROM ops.link k JOIN ref.sales_order o ON o.id = k.target_id
+    WHERE k.entity = 'sales_order' AND (k.other_key IN (p.order_ref, p.merchant_order_ref)
+                                        OR k.source_key IN (p.order_ref, p.merchant_order_ref)))
+  OR ({_NEWEST.format(order="p.sales_order_id")}) IS DISTINCT FROM p.documents_at AND p.sales_order_id IS NOT NULL
+) ORDER BY p.key
+""")
+
+
+def wake(connection: sa.Connection) -> Sequence[str]:
+    """Waiting parts whose order has come, or any document of it."""
+    return connection.scalars(_WAKE).all()
+
+
+def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object) -> pd.DataFrame:
+    found = connection.execute(statement, facts)
+    return pd.DataFrame(found.all(), columns=list(found.keys()))
+
+
+def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
+    """What `rules.match` wants to know of each order; by its number, else by the merchant's own."""
+    refs = pd.unique(pd.concat([orders["OrderRef"], orders["MerchantOrderRef"]]).dropna()).tolist()
+    known = _frame(connection, _ORDERS, refs=refs)
+    expected = set(connection.scalars(_EXPECTED, {"refs": refs}))
+    by_ref: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for row in known.itertuples():
+        by_ref.setdefault((row.ref, row.channel), []).append((row.sales_order_id, int(row.open_units)))
+    rows = []
+    for ref, other, channel in zip(orders["OrderRef"], orders["MerchantOrderRef"], orders["Channel"], strict=True):
+        found = by_ref.get((ref, channel)) or by_ref.get((other, channel)) or []
+        ids = sorted({order for order, _ in found})
+        rows.append(
+            {
+                "sales_order_id": ids[0] if len(ids) == 1 else None,
+                "expected": not ids and bool({ref, other} & expected),
+                "several": len(ids) > 1,
+                "open_units": max((units for order, units in found if order == ids[0]), default=0) if ids else 0,
+            }
+        )
+    made = pd.DataFrame(rows, columns=["sales_order_id", "expected", "several", "open_units"])
+    made["sales_order_id"] = made["sales_order_id"].astype("str")
+    made["near"] = _near(connection, orders, made)
+    return made
+
+
+def _near(connection: sa.Connection, orders: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+    """An order number of the same channel like the one that nobody knows; looked for only where there is one."""
+    lost = found["sales_order_id"].isna() & ~found["expected"] & ~found["several"] & orders["OrderRef"].notna()
+    if not lost.any():
+        return [""] * len(orders)
+    numbers = connection.scalars(
+        sa.select(ops_link.c.other_key).where(ops_link.c.entity == "sales_order", ops_link.c.other_key.is_not(None))
+    ).all()
+    return [
+        nearest(ref, numbers, at_least=80) if wanted else ""
+        for ref, wanted in zip(orders["OrderRef"], lost, strict=True)
+    ]
+
+
+# ---- transform -----------------------------------------------------------------------------------------------------
+
+
+def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
+    """The staged payments of a batch; those that TIMS has already, as they were delivered."""
+    orders = parsed.frames.head.reset_index(drop=True)
+    kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
+    first = orders.assign(_key=kept).sort_values(["DepositDate", "_key"], kind="stable").index.to_numpy()
+    orders, kept = orders.iloc[first].reset_index(drop=True), kept.iloc[first].reset_index(drop=True)
+    place = np.empty(len(first), dtype=np.int64)
+    place[first] = np.arange(len(first))
+    chosen = parsed.frames.lines.assign(**{ROW: place[parsed.frames.lines[ROW].to_numpy()]})
+
+    content = _content(orders, chosen)
+    delivered = _delivered(connection, kept)
+    paid = kept.isin(delivered.index).to_numpy(dtype=bool)
+    matched, columns, lines, found = _matched(connection, orders, chosen, kept, paid)
+    staged = pd.DataFrame(
+        {
+            "key": kept,
+            "state": matched["state"],
+            "reason": matched["reason"],
+            "content_hash": content,
+            **{name: columns[name] for name in (*PAYMENT_TEXT, "Amount")},
+            "sales_order_id": matched["sales_order_id"],
+            "settlement_source": orders["Source"],
+            "settlement_id": orders["SettlementID"],
+            "order_ref": orders["OrderRef"],
+            "merchant_order_ref": orders["MerchantOrderRef"],
+            "settled": orders["SaleAmount"] + orders["RefundAmount"],
+            "rounding": matched["rounding"],
+            "original_date": columns["original_date"],
+            "documents_at": _looked_at(connection, matched["sales_order_id"]),
+        }
+    )
+    staged, lines, corrected = _as_delivered(connection, staged, lines, paid, delivered)
+    staged, found = unreadable.joined(staged, problems.concat([found, corrected]), parsed, keys)
+    return Staged(staged, lines, found)
+
+
+def _matched(
+    connection: sa.Connection, orders: pd.DataFrame, chosen: pd.DataFrame, keys: pd.Series, paid: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """(state, reason, order, rounding; target columns; application lines; problems), of those that are not paid yet."""
+    new = np.flatnonzero(~paid)
+    some = orders.iloc[new].reset_index(drop=True)
+    number = np.cumsum(~paid) - 1
+    choice = chosen[~paid[chosen[ROW].to_numpy()]]
+    choice = choice.assign(**{ROW: number[choice[ROW].to_numpy()]})
+    found = _find(connection, some)
+    documents = _frame(
+        connection,
+        _DOCUMENTS,
+        keys=keys.iloc[new].tolist(),
+        orders=found["sales_order_id"].dropna().unique().tolist(),
+        ids=choice["Document"].dropna().unique().tolist(),
+        us=SOURCE,
+    )
+    matched = rules.match(some, choice, found, documents)
+    company = connection.execute(sa.select(ref_company)).one_or_none()
+    if company is None:
+        raise ConfigError("TIMS's company has not been read.", do="Run extract for payments again.")
+    periods = database.copy_out(connection, sa.select(ref_period.c.id, ref_period.c.start_date, ref_period.c.status))
+    conditions, missing = rules.terms(
+        some, company.time_zone, company.base_currency, periods, accounts.load(),
+        lookups.read("exchange_rates", keys=2),
+    )  # fmt: skip
+    applied = matched.applications.sort_values([ROW, "position"]).reset_index(drop=True)
+    applied["position"] = applied.groupby(ROW).cumcount()
+    enriched = some.assign(**{name: conditions[name] for name in conditions}, Amount=matched.head["Amount"])
+    target, misfits = language.load("payment").apply(
+        Frames(enriched, applied.rename(columns={"position": "_line"}).astype({"Amount": "Int64"})),
+        explained=matched.problems,
+    )
+    sent = matched.head["state"].eq("staged").to_numpy(dtype=bool)
+    explained = np.isin(np.arange(len(some)), matched.problems[ROW].to_numpy())
+    misfits = misfits[(sent & ~explained)[misfits[ROW].to_numpy()]]
+    told = problems.concat([matched.problems, missing[sent[missing[ROW].to_numpy()]], misfits])
+    told = told.assign(**{ROW: new[told[ROW].to_numpy()]}) if len(told) else told
+    lines = target.lines.rename(columns={"_line": "position"})
+    lines.insert(0, "key", keys.iloc[new].array.take(lines[ROW].to_numpy()))
+    columns = target.head.assign(original_date=conditions["original_date"])
+    return (
+        _placed(matched.head, new, len(orders)),
+        _placed(columns, new, len(orders)),
+        lines.drop(columns=ROW),
+        told,
+    )
+
+
+def _placed(frame: pd.DataFrame, rows: np.ndarray, count: int) -> pd.DataFrame:
+    """The frame's rows at their places among `count`; the others are missing."""
+    at = np.full(count, -1, dtype=np.int64)
+    at[rows] = np.arange(len(rows))
+    return pd.DataFrame({name: frame[name].array.take(at, allow_fill=True) for name in frame})
+
+
+def _content(orders: pd.DataFrame, chosen: pd.DataFrame) -> pd.Series:
+    """A hash of what the settlement says and what a person has decided; when it was booked does not count."""
+    facts = [name for name in orders.columns if name not in ("Key", "BookedAt")]
+    heads = pd.util.hash_pandas_object(orders[facts], index=False).to_numpy()
+    each = pd.util.hash_pandas_object(chosen[["Document", "Amount"]], index=False).to_numpy() if len(chosen) else []
+    whole = np.zeros(len(orders), dtype="uint64")
+    np.add.at(whole, chosen[ROW].to_numpy(), np.asarray(each, dtype="uint64"))
+    return pd.Series([f"{a:016x}{b:016x}" for a, b in zip(heads.tolist(), whole.tolist(), strict=True)], dtype="str")
+
+
+def _looked_at(connection: sa.Connection, orders: pd.Series) -> pd.Series:
+    """The newest version of each order's documents: what is newer wakes a waiting payment."""
+    ids = orders.dropna().unique().tolist()
+    newest = connection.execute(
+        sa.text(
+            f"SELECT o.id, to_char(timezone('UTC', ({_NEWEST.format(order='o.id')})), "
+            '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') AS newest FROM unnest(CAST(:ids AS text[])) AS o(id)'
+        ),
+        {"ids": ids},
+    )
+    return orders.map({row.id: row.newest for row in newest}).astype("str")
+
+
+# ---- what TIMS has already -----------------------------------------------------------------------------------------
+
+
+def _delivered(connection: sa.Connection, keys: pd.Series) -> pd.Series:
+    """Content hash as delivered (missing where nobody knows it) of the payments that TIMS has, by key."""
+    some = keys.tolist()
+    linked = deliveries.links(connection, PAYMENT.entity, some)
+    held = connection.scalars(
+        sa.select(ref_payment.c.external_reference).where(
+            ref_payment.c.source == SOURCE,
+            ref_payment.c.external_reference == sa.any_(sa.bindparam("refs", [f"pay:{key}" for key in some],
+                                                                    type_=sa.ARRAY(sa.Text))),
+        )
+    )  # fmt: skip
+    hashes = {reference.removeprefix("pay:"): None for reference in held}
+    hashes |= {key: link.content_hash for key, link in linked.items()}
+    return pd.Series(hashes, dtype="str")
+
+
+def _as_delivered(
+    connection: sa.Connection, staged: pd.DataFrame, lines: pd.DataFrame, paid: np.ndarray, delivered: pd.Series
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Payments that TIMS has are staged as they were delivered. One whose settlement says something else by now is a
+    problem: posted is posted, and only a person reverses it."""
+    if not paid.any():
+        return staged, lines, problems.empty()
+    keys = staged.loc[paid, "key"]
+    before = database.copy_out(
+        connection,
+        sa.select(*(stage_payment.c[name] for name in ("key", "settled", *_KEPT))).where(
+            stage_payment.c.key.in_(keys.tolist())
+        ),
+    ).set_index("key")
+    applied = database.copy_out(
+        connection, sa.select(stage_payment_application).where(stage_payment_application.c.key.in_(keys.tolist()))
+    )
+    known = staged["key"].isin(before.index).to_numpy(dtype=bool) & paid
+    for name in _KEPT:
+        values = staged["key"].map(before[name])
+        staged[name] = staged[name].mask(known, values.astype(staged[name].dtype))
+    staged.loc[paid, "state"] = np.where(known[paid], "staged", "left_out")
+    staged.loc[paid & ~known, "reason"] = "it is in TIMS already"
+    hashes = staged["key"].map(delivered).astype("str")
+    changed = np.flatnonzero(known & hashes.notna() & hashes.ne(staged["content_hash"]))
+    told = problems.make(
+        changed,
+        field="SettlementID",
+        rule="settlement_corrected",
+        value=staged["settlement_id"].iloc[changed],
+        says=[
+            f"Settlement {{value}} was corrected after it was paid: the payment in TIMS is "
+            f"{written(int(amount))}, the settlement now says {written(int(settled))} (or another order)."
+            for amount, settled in zip(staged["Amount"].iloc[changed], staged["settled"].iloc[changed], strict=True)
+        ],
+        do="Let an accountant compare both. If the payment is wrong, reverse it in TIMS and enter the right one by "
+        "hand, then dismiss this.",
+    )
+    return staged, pd.concat([lines, applied], ignore_index=True).astype(lines.dtypes.to_dict()), told
+
+
+# ---- check ---------------------------------------------------------------------------------------------------------
+
+
+def checked(connection: sa.Connection, frames: Frames) -> Frames:
+    """Staged payments with what the suite looks at besides."""
+    head, lines = frames.head.copy(), frames.lines.copy()
+    amount = head["Amount"].fillna(0).to_numpy(dtype=np.int64)
+    head["unapplied"] = amount - sum_by_head(frames, lines["Amount"])
+    head["differs"] = np.abs(head["rounding"].fillna(0).to_numpy(dtype=np.int64))
+    lines["document"] = lines["InvoiceID"].where(lines["InvoiceID"].notna(), lines["CreditMemoID"])
+    lines["sides"] = lines[["InvoiceID", "CreditMemoID"]].notna().sum(axis=1).astype("int64")
+    return Frames(head, lines)
+
+
+# ---- load ----------------------------------------------------------------------------------------------------------
+
+_BODY = sa.text("""
+SELECT p.key, p.version, p.content_hash, json_strip_nulls(json_build_object(
+         'ExternalReference', p."ExternalReference", 'Source', p."Source", 'Method', p."Method",
+         'PaymentDate', p."PaymentDate", 'PostingDate', p."PostingDate", 'Amount', round(p."Amount", 2)::text,
+         'CurrencyCode', p."CurrencyCode", 'ExchangeRate', p."ExchangeRate", 'BankAccountCode', p."BankAccountCode",
+         'Applications', (
+           SELECT coalesce(json_agg(json_build_object(
+             'InvoiceID', a."InvoiceID", 'CreditMemoID', a."CreditMemoID", 'Amount', round(a."Amount", 2)::text
+           ) ORDER BY a.position), '[]') FROM stage.payment_application a WHERE a.key = p.key)
+       ))::text AS body
+FROM stage.payment p WHERE p.batch_id = :batch AND p.state = 'ready' ORDER BY p.key
+""")
+
+
+def _find_payments(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find("ar/payments", ExternalReference=[f"pay:{key}" for key in keys], Source=SOURCE)
+    return {payment["ExternalReference"].removeprefix("pay:"): payment["PaymentID"] for payment in found}
+
+
+PAYMENT = Kind("payment", "ar/payments", "PaymentID", _find_payments)
+
+
+def load(runtime: Runtime, batch_id: int) -> None:
+    """Creates the payments in bulk; each at most once for ever."""
+    with runtime.engine.begin() as connection:
+        batch = batches.flow_of(connection, batch_id)
+        rows = list(connection.execute(_BODY, {"batch": batch_id}))
+        links = deliveries.links(connection, PAYMENT.entity, [row.key for row in rows])
+    created = Created({}, set(), {})
+    problem: Transient | None = None
+    documents = [
+        Document(row.key, row.body.encode(), f"pay:{row.key}", row.content_hash, {"version": row.version})
+        for row in rows
+        if row.key not in links
+    ]
+    try:
+        created = create(runtime, PAYMENTS, batch_id, PAYMENT, documents)
+    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
+        problem = error
+    with runtime.engine.begin() as connection:
+        links = deliveries.links(connection, PAYMENT.entity, [row.key for row in rows])
+        settle(
+            connection,
+            PAYMENTS,
+            batch,
+            delivered=[key for key, link in links.items() if link.batch_id == batch_id],
+            unchanged=[key for key, link in links.items() if link.batch_id != batch_id],
+            refused={key: reasons(error, do=MEND) for key, error in created.refused.items()},
+        )
+    if problem:
+        raise problem
+
+
+def confirm(runtime: Runtime, batch_id: int) -> None:
+    """Nobody waits for word: the settlement is in our own books."""
+
+
+PAYMENTS = Flow(
+    name="payments",
+    title="Payments",
+    entity="payment",
+    source=Resource(
+        "books",
+        "settlement_orders",
+        raw_payments,
+        head,
+        "SettlementOrder",
+        # A settlement is stamped when its transaction begins and seen when it ends.
+        overlap=timedelta(hours=1),
+        lag=timedelta(0),
+    ),
+    # Orders before their invoices: an order that counts as invoiced has its invoices here. Payments last: a balance
+    # that is older than its payment would be taken as open.
+    masters=(
+        masters.COMPANY, masters.PERIODS, masters.SALES_ORDERS, masters.INVOICES, masters.CREDIT_MEMOS,
+        masters.PAYMENTS,
+    ),
+    lines_path="ApplyTo",
+    stage=stage_payment,
+    stage_lines=stage_payment_application,
+    mappings=("payment",),
+    transform=transform,
+    suite="payment",
+    checked=checked,
+    load=load,
+    confirm=confirm,
+    wake=wake,
+)  # fmt: skip
