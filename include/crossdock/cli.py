@@ -40,6 +40,7 @@ from crossdock.store.tables import (
 )
 
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
+CONTROL_FAILED = 6
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps Channel Advisor and TIMS in step.")
 letters = typer.Typer(no_args_is_help=True, help="Refused records: look, mend, replay, dismiss.")
@@ -173,7 +174,10 @@ def status(as_json: AsJson = False) -> None:
             flow.name: {
                 row.state: row.count
                 for row in connection.execute(
-                    sa.select(flow.stage.c.state, sa.func.count().label("count")).group_by(flow.stage.c.state)
+                    sa.select(flow.stage.c.state, sa.func.count().label("count"))
+                    .join(ops_batch, ops_batch.c.id == flow.stage.c.batch_id)  # flows of the ledger share a table
+                    .where(ops_batch.c.flow == flow.name)
+                    .group_by(flow.stage.c.state)
                 )
             }
             for flow in flows.all_flows().values()
@@ -401,6 +405,42 @@ def watch(as_json: AsJson = False) -> None:
     for finding in findings:
         out.print(f"[bold red]{finding.title}[/]\n  {finding.body}")
     out.print("Nothing to worry about." if not findings else "")
+
+
+@app.command("close")
+def close_command(
+    period: Annotated[str, typer.Option(help="Month to close, YYYY-MM.")],
+    export: Annotated[
+        Path | None, typer.Option(help="Folder for the ledger as CSV and as a beancount journal.")
+    ] = None,
+    afresh: Annotated[
+        bool, typer.Option(help="Read all of TIMS's documents once more, not only what changed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Close a month: trial balance, controls, open items by age. Exit code 6 where a control does not hold."""
+    from crossdock.close import close, last_day
+
+    last_day(period)  # a mistake is told before anything is read
+    with _runtime() as runtime, err.status(f"Closing {period} …"):
+        closing = close(runtime, period, export=export, afresh=afresh, run_id=_run_id())
+    if as_json:
+        _print_json(closing.as_dict())
+    else:
+        _table(f"Trial balance, end of {period}", ("currency", "account", "name", "debit", "credit"),
+               [vars(one) for one in closing.balances])  # fmt: skip
+        _table("Controls", ("holds", "control", "subject", "expected", "actual", "documents"),
+               [{**vars(one), "holds": "yes" if one.holds else "NO", "control": one.name,
+                 "documents": ", ".join(one.documents)} for one in closing.controls])  # fmt: skip
+        _table("Open items", ("kind", "currency", "age", "count", "amount"), [vars(one) for one in closing.open_items])
+        for one in closing.failed:
+            err.print(f"[bold red]{one.name} does not hold[/]: {one.says} {one.do}", highlight=False)
+        for path in closing.files:
+            out.print(f"Written: {path}")
+        if not closing.failed:
+            out.print(f"All {len(closing.controls)} controls hold.")
+    if closing.failed:
+        raise typer.Exit(CONTROL_FAILED)
 
 
 # ---- shared --------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 MIRROR = ":rev"
 MEND = "Look at the document in TIMS and at its event in config/posting.yaml; mend one of them, then replay it."
-_VERSION = re.compile(r":v\d+$")
+VERSION = re.compile(r":v\d+$")
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
@@ -126,10 +126,8 @@ def _staged_lines(connection: sa.Connection, keys: pd.Series, lines: pd.DataFram
         connection,
         sa.select(ref_period.c.id, sa.cast(ref_period.c.start_date, sa.Text).label("start_date"), ref_period.c.status),
     )
-    day, moved = posting_dates(lines["PostingDate"], periods)
-    # Either this posting is moved, or the document itself went to the first open day of a later month.
-    earlier = lines["EventDate"].str.slice(0, 7) < day.str.slice(0, 7)
-    original = lines["EventDate"].where(moved.notna() | earlier).astype("str")
+    day, _ = posting_dates(lines["PostingDate"], periods)
+    original = lines["EventDate"].where(lines["EventDate"] != day).astype("str")
     rows = lines[ROW].to_numpy()
     first = np.searchsorted(rows, rows)  # rows are sorted
     return lines.drop(columns=[ROW, "EventDate"]).assign(
@@ -251,14 +249,14 @@ class _Posting:
     def standing(self) -> dict[str, sa.Row]:
         """Entries that have no mirror, by the key as first posted."""
         return {
-            _VERSION.sub("", key): link
+            VERSION.sub("", key): link
             for key, link in self.links.items()
             if not key.endswith(MIRROR) and key + MIRROR not in self.links
         }
 
     def next_key(self, first: str) -> str:
         """The key under which an entry is posted: its own, and after a correction with a version."""
-        posted = sum(not key.endswith(MIRROR) and _VERSION.sub("", key) == first for key in self.links)
+        posted = sum(not key.endswith(MIRROR) and VERSION.sub("", key) == first for key in self.links)
         return first if not posted else f"{first}:v{posted + 1}"
 
 
@@ -427,15 +425,19 @@ _BASE = (masters.COMPANY, masters.ACCOUNTS, masters.PERIODS)
 _SOLD = (*_BASE, masters.SHIPMENTS, masters.SALES_ORDERS)
 
 
+# What the posting table calls the documents of each flow, and what finds out about them.
+DOCUMENTS: dict[str, tuple[str, Finder]] = {
+    "ledger_invoices": ("invoice", documents.invoices),
+    "ledger_credit_memos": ("credit_memo", documents.credit_memos),
+    "ledger_adjustments": ("adjustment", documents.adjustments),
+    "ledger_settlements": ("settlement_line", documents.settlement_lines),
+    "ledger_payments": ("payment", documents.payments),
+    "ledger_captures": ("sales_order", documents.captures),
+}
+
+
 def _flow(
-    name: str,
-    title: str,
-    document: str,
-    find: Finder,
-    source: Resource,
-    needs: tuple[Resource, ...],
-    lines: str = "",
-    wake: Any = None,
+    name: str, title: str, source: Resource, needs: tuple[Resource, ...], lines: str = "", wake: Any = None
 ) -> Flow:
     return Flow(
         name=name,
@@ -447,7 +449,7 @@ def _flow(
         stage=stage_posting,
         stage_lines=stage_posting_line,
         mappings=(),
-        transform=partial(_transform, name, document, find),
+        transform=partial(_transform, name, *DOCUMENTS[name]),
         suite="posting",
         checked=checked,
         load=partial(_load, name),
@@ -461,32 +463,32 @@ def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
 
 
 INVOICES = _flow(
-    "ledger_invoices", "Ledger of invoices", "invoice", documents.invoices,
+    "ledger_invoices", "Ledger of invoices",
     _tims("ar/invoices", raw_ledger_invoices, "Invoice", "InvoiceID"), _SOLD, "Lines",
     partial(_waiting, need_shipment=True),
 )  # fmt: skip
 CREDIT_MEMOS = _flow(
-    "ledger_credit_memos", "Ledger of credit memos", "credit_memo", documents.credit_memos,
+    "ledger_credit_memos", "Ledger of credit memos",
     _tims("ar/credit-memos", raw_ledger_credit_memos, "CreditMemo", "CreditMemoID"), _SOLD, "Lines",
     partial(_waiting, need_shipment=False),
 )  # fmt: skip
 ADJUSTMENTS = _flow(
-    "ledger_adjustments", "Ledger of stock adjustments", "adjustment", documents.adjustments,
+    "ledger_adjustments", "Ledger of stock adjustments",
     _tims("inventory/adjustments", raw_ledger_adjustments, "Adjustment", "AdjustmentID"),
     (*_BASE, masters.ADJUSTMENTS),
 )  # fmt: skip
 SETTLEMENTS = _flow(
-    "ledger_settlements", "Ledger of settlements", "settlement_line", documents.settlement_lines,
+    "ledger_settlements", "Ledger of settlements",
     Resource("books", "settlement_lines", raw_ledger_settlements, _line_head, "SettlementLine",
              overlap=timedelta(minutes=1), lag=timedelta(seconds=2)),
     _BASE,
 )  # fmt: skip
 PAYMENTS = _flow(
-    "ledger_payments", "Ledger of payments", "payment", documents.payments,
+    "ledger_payments", "Ledger of payments",
     _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, masters.SALES_ORDERS),
 )  # fmt: skip
 CAPTURES = _flow(
-    "ledger_captures", "Ledger of prepaid orders", "sales_order", documents.captures,
+    "ledger_captures", "Ledger of prepaid orders",
     _tims("sales-orders", raw_ledger_captures, "SalesOrder", "SalesOrderID"),
     (*_BASE, masters.SHIPMENTS, masters.INVOICES), "LineItems", _waiting_captures,
 )  # fmt: skip

@@ -38,8 +38,8 @@ class Posted:
 def apply(
     table: PostingTable, accounts: Accounts, document: str, head: pd.DataFrame, parts: Mapping[str, pd.DataFrame]
 ) -> Posted:
-    """Entries of `head`'s documents; `parts[name]` are their lines, each with `_row`. EventDate is the day before a
-    closed period moves it, PostingDate the day that the document says."""
+    """Entries of `head`'s documents; `parts[name]` are their lines, each with `_row`. PostingDate is the day that the
+    document says, EventDate the one before any closed period moved it."""
     nothing = _nothing(table, document, head)
     open_ = nothing.isna().to_numpy()
     taken = np.zeros(len(head), dtype=bool)
@@ -93,12 +93,15 @@ def _event(
     rows = np.flatnonzero(met)
     if not len(rows):
         return []
+    day = pd.Series(head[event.date].array.take(rows))
+    happened = pd.Series(head[event.happened or event.date].array.take(rows))
     facts = pd.DataFrame(
         {
             "EntryKey": fill(event.key, head, rows),
             "Event": event.name,
-            "PostingDate": head[event.date].array.take(rows),
-            "EventDate": head[event.happened or event.date].array.take(rows),
+            "PostingDate": day,
+            # The document itself was moved by a closed period where it is of a later month than what happened.
+            "EventDate": happened.where(happened.str.slice(0, 7) < day.str.slice(0, 7), day).astype("str"),
             "CurrencyCode": head[event.currency].array.take(rows),
             "Description": fill(event.description, head, rows),
         }

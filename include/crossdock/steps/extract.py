@@ -89,8 +89,7 @@ def extract(
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
     _configured(flow)
     for master in flow.masters:
-        with database.lock(runtime.engine, f"extract:{master.name}"):
-            _read(runtime, _Reading("masters", master, "scheduled", run_id, Window(), reprocess=False))
+        read_master(runtime, master, run_id)
     with database.lock(runtime.engine, f"extract:{flow.source.name}"):
         reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")
         if kind == "replay":
@@ -100,6 +99,13 @@ def extract(
         with runtime.engine.begin() as connection:
             old = batches.unfinished(connection, flow.name, run_id) + batches.adopt(connection, flow.name)
     return sorted({*reading.open, *old})
+
+
+def read_master(runtime: Runtime, master: Resource, run_id: str = "", *, afresh: bool = False) -> None:
+    """Brings a master up to date; `afresh` reads all of it once more, whatever was read before."""
+    kind = "backfill" if afresh else "scheduled"
+    with database.lock(runtime.engine, f"extract:{master.name}"):
+        _read(runtime, _Reading("masters", master, kind, run_id, Window(), reprocess=False))
 
 
 def _configured(flow: Flow) -> None:

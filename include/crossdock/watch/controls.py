@@ -1,0 +1,348 @@
+"""Controls of the ledger: each a question with an expected and an actual answer, and the documents to blame.
+
+In: TIMS's documents and entries as they are now (read into `ref` first), our own books. Out: `Control`s, kept in
+ops.control. Most are queries (config/controls/*.sql) that anyone can run:
+
+    psql -v period_end="date '2011-01-31'" -f include/config/controls/clearing.sql
+
+Two need more than a query: every entry is worked out again from its document by the posting table and compared line by
+line, and the balances of our copy are compared with TIMS's own trial balance.
+Never: a correction; a control that cannot be run taken as held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.errors import ConfigError
+from crossdock.flows import ledger, masters
+from crossdock.flows.base import SOURCE, Flow
+from crossdock.flows.ledger import DOCUMENTS, MIRROR, VERSION
+from crossdock.mapping.frames import ROW, written
+from crossdock.mapping.parse import read_documents
+from crossdock.rules import accounts as account_names
+from crossdock.rules import posting, posting_table
+from crossdock.settings import config_dir
+from crossdock.steps.extract import read_master
+from crossdock.store.tables import (
+    ops_control,
+    ref_account_name,
+    ref_adjustment,
+    ref_credit_memo,
+    ref_gl_entry,
+    ref_gl_entry_line,
+    ref_invoice,
+    ref_payment,
+    ref_sales_order,
+    stage_posting,
+)
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+NAMED = 50  # documents that one row names; the difference counts all
+CHUNK = 2_000  # documents worked out at once
+MASTERS = (
+    masters.COMPANY, masters.ACCOUNTS, masters.PERIODS, masters.SHIPMENTS, masters.INVOICES, masters.CREDIT_MEMOS,
+    masters.ADJUSTMENTS, masters.PAYMENTS, masters.ENTRIES, masters.SALES_ORDERS,
+)  # fmt: skip
+
+
+COPIES = {
+    "ar/invoices": ref_invoice, "ar/credit-memos": ref_credit_memo, "inventory/adjustments": ref_adjustment,
+    "ar/payments": ref_payment, "sales-orders": ref_sales_order,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Control:
+    """One thing that a control looked at: a currency, a source, a document."""
+
+    name: str
+    says: str
+    do: str
+    subject: str
+    expected: str
+    actual: str
+    difference: Decimal | None
+    documents: tuple[str, ...] = field(default=())
+
+    @property
+    def holds(self) -> bool:
+        return self.expected == self.actual and not self.documents
+
+
+@dataclass(frozen=True)
+class Query:
+    """One file of config/controls: what must be true, what to do where it is not, and the question."""
+
+    name: str
+    says: str
+    do: str
+    sql: str
+
+
+def refresh(runtime: Runtime, run_id: str = "", *, afresh: bool = False) -> None:
+    """Reads what changed in TIMS since the last look (`afresh`: everything once more), and the names of accounts."""
+    for master in MASTERS:
+        read_master(runtime, master, run_id, afresh=afresh)
+    names = account_names.load()
+    with runtime.engine.begin() as connection:
+        connection.execute(sa.delete(ref_account_name))
+        connection.execute(
+            sa.insert(ref_account_name),
+            [{"name": name, "code": code} for name in names.named for code in sorted(names.codes_of(name))],
+        )
+
+
+def run(runtime: Runtime, period_end: date, run_id: str) -> list[Control]:
+    """All controls up to the last day of a period, kept under `run_id`. What they look at must have been refreshed."""
+    with runtime.engine.begin() as connection:
+        found = [control for query in queries() for control in _ask(connection, query, period_end)]
+        found += list(entries_of_documents(runtime, connection, period_end))
+        found += list(_trial_balances(runtime, connection, period_end))
+        _keep(connection, found, period_end, run_id)
+    return found
+
+
+def _keep(connection: sa.Connection, found: Sequence[Control], period_end: date, run_id: str) -> None:
+    rows = [
+        {
+            "run_id": run_id,
+            "period": f"{period_end:%Y-%m}",
+            "control": one.name,
+            "subject": one.subject,
+            "expected": one.expected,
+            "actual": one.actual,
+            "difference": one.difference,
+            "holds": one.holds,
+            "documents": list(one.documents),
+        }
+        for one in found
+    ]
+    if rows:
+        connection.execute(sa.insert(ops_control), rows)
+
+
+# ---- queries -------------------------------------------------------------------------------------------------------
+
+
+def queries(folder: Path | None = None) -> list[Query]:
+    """The files of config/controls. Raises ConfigError for one that does not say what it is about."""
+    return [_query(path) for path in sorted((folder or config_dir() / "controls").glob("*.sql"))]
+
+
+def _query(path: Path) -> Query:
+    text = path.read_text("utf-8")
+    first, _, rest = text.partition("\n")
+    second, _, sql = rest.partition("\n")
+    if not first.startswith("-- ") or not second.startswith("-- do: "):
+        raise ConfigError(
+            f"{path}:1: a control begins with `-- what must be true` and `-- do: what a person should do`.",
+            do="Write both lines.",
+        )
+    return Query(path.stem, first.removeprefix("-- "), second.removeprefix("-- do: "), sql)
+
+
+def _ask(connection: sa.Connection, query: Query, period_end: date) -> Iterator[Control]:
+    sql = query.sql.replace(":period_end", f"date '{period_end}'")  # as psql does
+    for row in connection.exec_driver_sql(sql, execution_options={"no_parameters": True}):
+        difference = row.actual - row.expected
+        documents = tuple(row.documents or ())
+        yield Control(
+            query.name, query.says, query.do, str(row.subject), _number(row.expected), _number(row.actual),
+            Decimal(difference), documents[:NAMED],
+        )  # fmt: skip
+
+
+def _number(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, Decimal) and value.as_tuple().exponent != 0 else str(value)
+
+
+# ---- entries worked out again --------------------------------------------------------------------------------------
+
+_ENTRIES = ("entries_of_documents", "Every posted document has exactly its entries, with the right amounts.")
+_LINE = ("AccountCode", "Debit", "Credit", "Channel", "SKU", "Order")
+
+
+def entries_of_documents(runtime: Runtime, connection: sa.Connection, period_end: date) -> Iterator[Control]:
+    """One row in all where everything is as it should be, else one for each entry that is not."""
+    expected = _expected(runtime, connection)
+    actual = _actual(connection)
+    states = dict(connection.execute(sa.select(stage_posting.c.key, stage_posting.c.state)).all())
+    right = 0
+    wrong: list[Control] = []
+    for key in sorted(expected.keys() | actual.keys()):
+        wanted, held = expected.get(key), actual.get(key)
+        if _day(wanted, held) > period_end.isoformat():
+            continue
+        if wanted and held and wanted.lines == held.lines and wanted.event_day == held.event_day:
+            right += 1
+            continue
+        wrong.append(_mismatch(key, wanted, held, states))
+    if right or not wrong:
+        yield Control(*_ENTRIES, "", "entries", str(right), str(right), Decimal(0))
+    yield from wrong
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry as it should be, or as TIMS has it. `document`: key of its stage row, or id of the entry."""
+
+    document: str
+    id: str
+    day: str
+    event_day: str
+    lines: tuple[tuple, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(line[2] for line in self.lines)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{currency} {'debit' if debit else 'credit'} {code} {written(debit or credit)}"
+            for currency, code, debit, credit, *_ in self.lines
+        )
+
+
+def _day(wanted: _Entry | None, held: _Entry | None) -> str:
+    """The day that decides whether the period has it: of the entry, or where it is missing of its document."""
+    return held.day if held else wanted.day if wanted else ""
+
+
+def _mismatch(key: str, wanted: _Entry | None, held: _Entry | None, states: Mapping[str, str]) -> Control:
+    if wanted is None and held is not None:
+        do = "No document has this entry. Reverse it in TIMS."
+        documents: tuple[str, ...] = (held.id,)
+    elif held is None and wanted is not None:
+        state = states.get(wanted.document, "not read")
+        do = f"Its document is {state} in the ledger: see `crossdock dead-letters list`, or sync the flow."
+        documents = (wanted.id,)
+    else:
+        do = "Work its document again (`crossdock sync ledger_... --key`): it is mirrored and the right one posted."
+        documents = tuple(one.id for one in (wanted, held) if one)
+    expected, actual = str(wanted or "no entry"), str(held or "no entry")
+    if expected == actual:  # the amounts agree: a dimension or the day does not
+        expected, actual = (f"{one} on {one.event_day}, {one.lines}" for one in (wanted, held) if one)
+    difference = Decimal((held.size if held else 0) - (wanted.size if wanted else 0)).scaleb(-4)
+    return Control(*_ENTRIES, do, key, expected, actual, difference, documents)
+
+
+def _expected(runtime: Runtime, connection: sa.Connection) -> dict[str, _Entry]:
+    """Every entry that there should be, by key, worked out from the documents."""
+    names = account_names.load()
+    table = posting_table.load(names)
+    company = ledger.company(connection)
+    found: dict[str, _Entry] = {}
+    for flow in ledger.FLOWS.values():
+        kind, find = DOCUMENTS[flow.name]
+        for payloads in _documents(runtime, connection, flow):
+            parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
+            facts = find(connection, parsed.frames, company)
+            posted = posting.apply(table, names, kind, facts.head, facts.parts)
+            keys = [flow.source.head(msgspec.Raw(payloads[position])).key for position in parsed.kept]
+            ids = posting.fill(table.kinds[kind].id, facts.head, np.arange(len(keys))).tolist()
+            found |= _grouped(posted.lines, keys, ids)
+    return found
+
+
+def _grouped(lines: pd.DataFrame, keys: Sequence[str], ids: Sequence[str]) -> dict[str, _Entry]:
+    entries: dict[str, list[tuple]] = {}
+    facts: dict[str, tuple[str, str, str, str]] = {}
+    columns = [ROW, "EntryKey", "PostingDate", "EventDate", "CurrencyCode", *_LINE]
+    for row, key, day, event_day, *line in lines[columns].astype(object).itertuples(index=False):
+        entries.setdefault(key, []).append(_line(line))
+        facts[key] = (keys[row], ids[row], day, event_day)
+    return {key: _Entry(*facts[key], tuple(sorted(each))) for key, each in entries.items()}
+
+
+def _line(values: Sequence[Any]) -> tuple:
+    """(currency, account, debit, credit, channel, SKU, order), "" for what is missing."""
+    currency, code, debit, credit, *dimensions = values
+    return (currency, code, int(debit), int(credit), *("" if one is None or one != one else one for one in dimensions))
+
+
+def _documents(runtime: Runtime, connection: sa.Connection, flow: Flow) -> Iterator[list[bytes]]:
+    """The documents of a flow as TIMS (or our books) has them, in portions."""
+    if flow.source.system == "books":
+        rows = (bytes(record) for page in runtime.books.pages(flow.source.path) for record in page.records)
+    else:
+        table = COPIES[flow.source.path]
+        query = sa.select(sa.cast(table.c.payload, sa.Text)).order_by(table.c.id)
+        rows = (text.encode() for text in connection.scalars(query))
+    portion: list[bytes] = []
+    for row in rows:
+        portion.append(row)
+        if len(portion) == CHUNK:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _actual(connection: sa.Connection) -> dict[str, _Entry]:
+    """Every entry of ours that stands in TIMS, by the key as first posted."""
+    entry, line = ref_gl_entry, ref_gl_entry_line
+    rows = connection.execute(
+        sa.select(
+            entry.c.id, entry.c.external_reference, sa.cast(entry.c.posting_date, sa.Text),
+            sa.cast(sa.func.coalesce(entry.c.original_event_date, entry.c.posting_date), sa.Text),
+            entry.c.currency_code, line.c.account_code, line.c.debit, line.c.credit, line.c.channel, line.c.sku,
+            line.c.order_id,
+        )
+        .join(line, line.c.entry_id == entry.c.id)
+        .where(entry.c.source == SOURCE, entry.c.status == "Posted", entry.c.reversal_of.is_(None))
+    )  # fmt: skip
+    lines: dict[str, list[tuple]] = {}
+    facts: dict[str, tuple[str, str, str, str]] = {}
+    for id, reference, day, event_day, currency, code, debit, credit, *dimensions in rows:
+        key = VERSION.sub("", reference.removesuffix(MIRROR))
+        facts[key] = (id, id, day, event_day)
+        lines.setdefault(key, []).append(_line([currency, code, debit.scaleb(4), credit.scaleb(4), *dimensions]))
+    return {key: _Entry(*facts[key], tuple(sorted(each))) for key, each in lines.items()}
+
+
+# ---- TIMS's own trial balance --------------------------------------------------------------------------------------
+
+
+def _trial_balances(runtime: Runtime, connection: sa.Connection, period_end: date) -> Iterator[Control]:
+    """The balances of our copy against TIMS's own, account by account; one row per currency where they agree."""
+    for currency, ours in balances(connection, period_end).items():
+        said = runtime.tims.get("gl/trial-balance", AsOf=period_end.isoformat(), CurrencyCode=currency)
+        theirs = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in said["Lines"]}
+        off = [code for code in sorted(ours.keys() | theirs.keys()) if ours.get(code, 0) != theirs.get(code, 0)]
+        do = "Entries are missing in our copy, or TIMS changed one: read all of them again, then ask TIMS's support."
+        names = ("tims_trial_balance", "Our copy of the ledger has the balances of TIMS's own trial balance.", do)
+        total = sum((amount for amount in ours.values() if amount > 0), Decimal("0.00"))
+        if not off:
+            yield Control(*names, currency, f"{total:.2f}", f"{total:.2f}", Decimal(0))
+        for code in off:
+            expected, actual = theirs.get(code, Decimal(0)), ours.get(code, Decimal(0))
+            yield Control(*names, f"{currency} {code}", f"{expected:.2f}", f"{actual:.2f}", actual - expected, (code,))
+
+
+def balances(connection: sa.Connection, period_end: date) -> dict[str, dict[str, Decimal]]:
+    """currency -> account -> debit less credit of all entries up to a day."""
+    entry, line = ref_gl_entry, ref_gl_entry_line
+    rows = connection.execute(
+        sa.select(entry.c.currency_code, line.c.account_code, sa.func.sum(line.c.debit - line.c.credit))
+        .join(line, line.c.entry_id == entry.c.id)
+        .where(entry.c.posting_date <= period_end)
+        .group_by(entry.c.currency_code, line.c.account_code)
+        .order_by(entry.c.currency_code, line.c.account_code)
+    )
+    found: dict[str, dict[str, Decimal]] = {}
+    for currency, code, amount in rows:
+        found.setdefault(currency, {})[code] = amount
+    return found

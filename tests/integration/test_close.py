@@ -1,0 +1,175 @@
+"""The close of a month: its controls hold on a right ledger, find and name an error of one cent, and its journal is
+accepted by another program."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.tims_calls import adjustment, credit, entry, invoice, line, payment, plain, plain_invoice
+from crossdock.close import Closing, close
+from crossdock.errors import ConfigError
+from crossdock.watch import controls
+from integration.desk import Desk, found_desk
+
+
+@pytest.fixture(scope="module")
+def desk(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A month with a sale that is paid out, one that is open, a refund, goods back, a settlement, a deposit of stock."""
+    with found_desk(postgres_url, "closing", tmp_path_factory.mktemp("tims")) as desk:
+        shipment = desk.tims.shipped()
+        sold = desk.tims.made("/ar/invoices", invoice(shipment))
+        other = desk.tims.shipped(**plain(line(), total="100.00"))
+        later = {"ExternalReference": "inv:2", "PostingDate": "2011-01-20"}
+        desk.tims.made("/ar/invoices", plain_invoice(other, 2, "100.00", **later))
+        back = desk.tims.made("/ar/credit-memos", credit(sold))
+        desk.tims.made("/inventory/adjustments", adjustment(1, ReasonCode="ReturnRestock", UnitCost="22.00"))
+        desk.tims.made("/inventory/adjustments", adjustment(-3, UnitCost="22.00"))
+        money = {"order_ref": "114-1", "sales_order_id": sold["SalesOrderID"]}
+        desk.book("77", "45.24", ("principal", "98.00"), ("refund_principal", "-45.01"), ("commission", "-14.70"),
+                  ("refund_commission", "6.95"), **money)  # fmt: skip
+        desk.book("78", "-62.31", ("storage", "-62.31"), start_at="2011-01-10T00:00:00Z", end_at="2011-01-17T00:00:00Z")
+        applied = (("InvoiceID", sold["InvoiceID"], "98.00"), ("CreditMemoID", back["CreditMemoID"], "-45.00"))
+        desk.tims.made("/ar/payments", payment("53.00", *applied, ExternalReference="pay:amazon_us:77:114-1"))
+        desk.execute(
+            "INSERT INTO stage.payment (key, batch_id, version, state, rounding, sales_order_id) "
+            "VALUES ('amazon_us:77:114-1', 0, now(), 'delivered', 0.01, :order)",
+            order=sold["SalesOrderID"],
+        )
+        desk.post_all()
+        yield desk
+
+
+def look(desk: Desk, period: str = "2011-01", **more: Any) -> Closing:
+    desk.tims.advance(10)
+    with desk.runtime() as runtime:
+        return close(runtime, period, wait=0, **more)
+
+
+def test_a_right_month_holds_every_control(desk: Desk):
+    closing = look(desk)
+    assert [(one.name, one.subject, one.expected, one.actual, one.documents) for one in closing.failed] == []
+    names = {one.name for one in closing.controls}
+    assert {query.name for query in controls.queries()} - names <= {"facilitator_tax", "suspense"}
+    assert {"tims_trial_balance", "entries_of_documents"} <= names
+    sums = {side: sum(getattr(one, side) for one in closing.balances) for side in ("debit", "credit")}
+    assert sums["debit"] == sums["credit"] > 0
+    (clearing,) = [one for one in closing.controls if one.name == "clearing"]
+    assert clearing.actual == "37.69"  # 100.00 not paid yet, 62.31 charged and carried to the next settlement
+
+
+def test_what_is_open_is_listed_by_age(desk: Desk):
+    items = {(one.kind, one.age): (one.count, one.amount) for one in look(desk).open_items}
+    assert items == {("invoices", "0-30"): (1, Decimal("100.00"))}
+    later = {(one.kind, one.age) for one in look(desk, "2011-03").open_items}
+    assert later == {("invoices", "61-90")}
+
+
+def test_the_exported_journal_is_accepted_by_beancount_to_the_cent(desk: Desk, tmp_path: Path):
+    from beancount import loader
+    from beancount.core import data
+
+    closing = look(desk, export=tmp_path)
+    table, journal = (Path(path) for path in closing.files)
+    entries, errors, _ = loader.load_file(str(journal))
+    assert errors == []
+    posted = [one for one in entries if isinstance(one, data.Transaction)]
+    lines = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert len(posted) == len({line["entry"] for line in lines}) == len(desk.entries())
+    assert sum(len(one.postings) for one in posted) == len(lines)
+    assert sum(isinstance(one, data.Balance) for one in entries) == len(closing.balances)
+    (february, _) = loader.load_file(str(look(desk, "2011-02", export=tmp_path).files[1]))[:2]
+    assert sum(isinstance(one, data.Balance) for one in february) == len(closing.balances), "opened and verified"
+    journal.write_text(journal.read_text().replace("98.00 USD", "98.01 USD", 1))
+    assert loader.load_file(str(journal))[1] != []
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "control", "names"),
+    [
+        ("UPDATE ref.gl_entry_line SET credit = credit + 0.01 WHERE account_code = '4010'",
+         "UPDATE ref.gl_entry_line SET credit = credit - 0.01 WHERE account_code = '4010'",
+         "entries_of_documents entries_balance tims_trial_balance trial_balance", r"GL-\d+"),
+        ("UPDATE ref.invoice SET total = total + 0.01 WHERE total = 98",
+         "UPDATE ref.invoice SET total = 98 WHERE total = 98.01",
+         "balances clearing documents_add_up sold_is_invoiced", r"INV-\d+"),
+        ("UPDATE ref.invoice SET payload = jsonb_set(payload, '{Total}', '\"98.01\"') WHERE total = 98",
+         "UPDATE ref.invoice SET payload = jsonb_set(payload, '{Total}', '\"98.00\"') WHERE total = 98",
+         "entries_of_documents", r"INV-\d+"),
+        ("UPDATE ref.settlement_line SET amount = amount - 0.01 WHERE kind = 'commission'",
+         "UPDATE ref.settlement_line SET amount = amount + 0.01 WHERE kind = 'commission'",
+         "clearing entries_of_documents settlement_totals", r"amazon_us:77"),
+        ("UPDATE ref.settlement SET total = total + 0.01 WHERE settlement_id = '77'",
+         "UPDATE ref.settlement SET total = total - 0.01 WHERE settlement_id = '77'",
+         "clearing entries_of_documents settlement_totals", r"amazon_us:77"),
+        ("UPDATE ref.payment SET amount = amount + 0.01", "UPDATE ref.payment SET amount = amount - 0.01",
+         "payments_add_up payments_settled", r"PAY-\d+"),
+        ("UPDATE stage.payment SET rounding = 0.02", "UPDATE stage.payment SET rounding = 0.01",
+         "clearing entries_of_documents payments_settled", r"PAY-\d+"),
+        ("UPDATE ref.shipment SET payload = jsonb_set(payload, '{Lines,0,UnitCost}', '\"22.0050\"')",
+         "UPDATE ref.shipment SET payload = jsonb_set(payload, '{Lines,0,UnitCost}', '\"22.0000\"')",
+         "cost_of_goods entries_of_documents", r"INV-\d+"),
+        ("UPDATE ref.credit_memo SET balance = balance + 0.01", "UPDATE ref.credit_memo SET balance = balance - 0.01",
+         "balances", r"CM-\d+"),
+        ("UPDATE ref.settlement SET start_at = start_at + interval '1 second' WHERE settlement_id = '78'",
+         "UPDATE ref.settlement SET start_at = start_at - interval '1 second' WHERE settlement_id = '78'",
+         "settlement_chain", "77 to 78"),
+        ("UPDATE ref.gl_entry SET external_reference = 'fee:lost' WHERE external_reference LIKE 'fee:%:78:1'",
+         "UPDATE ref.gl_entry SET external_reference = 'fee:amazon_us:78:1' WHERE external_reference = 'fee:lost'",
+         "clearing entries_of_documents", r"amazon_us:78.*|GL-\d+"),
+    ],
+)  # fmt: skip
+def test_an_error_of_one_cent_is_found_and_its_document_named(desk: Desk, change, undo, control, names):
+    desk.execute(change)
+    failed = look(desk).failed
+    desk.execute(undo)
+    assert {one.name for one in failed} == set(control.split())
+    assert all(
+        re.search(names, str(one.documents))
+        for one in failed
+        if one.name not in ("trial_balance", "tims_trial_balance")
+    )
+    assert look(desk).failed == []
+
+
+def test_a_manual_entry_on_clearing_and_one_that_no_document_has_are_named(desk: Desk):
+    sides = (("1100", "0.01", "0.00"), ("6900", "0.00", "0.01"))
+    by_hand = desk.tims.made("/gl/entries", entry(*sides, Source="a person"))
+    ours = desk.tims.made("/gl/entries", entry(*sides, Source="Crossdock"))
+    failed = {one.name: one for one in look(desk).failed}
+    assert set(failed) == {"clearing", "entries_of_documents"}
+    assert failed["clearing"].difference == Decimal("0.02")
+    assert all(one["EntryID"] in str(failed["clearing"].documents) for one in (by_hand, ours))
+    assert failed["entries_of_documents"].documents == (ours["EntryID"],)
+    alerts = desk.execute("SELECT title FROM ops.alert WHERE kind = 'control_failed' AND key LIKE '2011-01:clearing%'")
+    assert len(alerts) == 1, "the same failure is one alert"
+    kept = desk.execute("SELECT count(*) AS n FROM ops.control WHERE NOT holds AND control = 'clearing'")
+    assert kept[0].n >= 1
+    for one in (by_hand, ours):
+        undo = {"ExternalReference": f"{one['EntryID']}:undo", "Source": one["Source"], "Reason": "Not ours"}
+        assert desk.tims.post(f"/gl/entries/{one['EntryID']}/reverse", undo).status_code == 201
+    assert look(desk).failed == []
+
+
+@pytest.mark.parametrize("period", ["2011", "2011-13", "2011-1", "", "0000-01", "2011-01-01", "janvier"])
+def test_a_period_that_is_none_is_told_in_a_sentence(desk: Desk, period: str):
+    with pytest.raises(ConfigError, match="is no period"):
+        look(desk, period)
+
+
+def test_a_document_that_is_not_posted_is_named_with_its_state(desk: Desk):
+    made = desk.tims.made("/inventory/adjustments", adjustment(-1, UnitCost="5.00"))
+    (one,) = look(desk).failed
+    assert (one.name, one.expected, one.actual) == (
+        "entries_of_documents", "USD credit 1200 5.00; USD debit 5100 5.00", "no entry",
+    )  # fmt: skip
+    assert one.documents == (made["AdjustmentID"],)
+    assert "not read in the ledger" in one.do
+    desk.post("adjustments")
+    assert look(desk).failed == []
