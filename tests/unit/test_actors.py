@@ -14,8 +14,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from crossdock.rules import invoicing
 from crossdock.systems import inbox, stock_files
 from crossdock.systems.settlements import READERS, sources
+from sandbox import chance
 from sandbox import world as worlds
 from sandbox.actors import flat_files, payouts, returns, stock, warehouse, worth
 from sandbox.actors.expected import expected
@@ -232,6 +234,35 @@ class TestWorth:
             ("KIT", 2, Decimal("6.67")),
             ("KIT", 1, Decimal("3.33")),
         ]
+
+    @pytest.mark.parametrize("case", range(40))
+    def test_each_parcel_is_worth_its_invoice_to_the_cent(self, case: int) -> None:
+        quantities = [chance.between(1, 9, "quantity", case, n) for n in range(3)]
+        sale = tims_sale(1, *quantities, ShippingDiscountAmount="2.05")
+        for n, line in enumerate(sale["LineItems"]):
+            line |= {
+                "Price": f"{chance.between(15_000, 90_000, 'price', case, n) / 10_000:.4f}",
+                "TaxRemittedBy": "Seller",
+            }
+        account = invoicing.Account(invoicing.Order.read(sale))
+        left, due = list(quantities), []
+        reports: list[dict[str, Any]] = []
+        while any(left):
+            units = [chance.between(0, most, "units", case, sum(left), n) for n, most in enumerate(left)]
+            parcel = [(n, some) for n, some in enumerate(units, start=1) if some]
+            if parcel:
+                left = [most - some for most, some in zip(left, units, strict=True)]
+                reports.append(reported(1, len(reports) + 1, *parcel))
+                parts, charges = account.invoice(parcel)
+                lines = sum(part.share.gross - part.share.discount + part.share.tax for part in parts)
+                due.append(lines + sum(charges.values()) - 2 * charges["ShippingDiscountAmount"])
+            else:
+                case += 1000
+        paid = [
+            sum(part.total for part in parts)
+            for _, parts in worth.parcels(channel_order(1, *quantities), reports, sale)
+        ]
+        assert paid == [Decimal(cents).scaleb(-2) for cents in due]
 
     def test_nothing_is_paid_for_what_nobody_reported(self) -> None:
         assert worth.parcels(channel_order(1, 2), [], tims_sale(1, 2)) == []

@@ -236,12 +236,10 @@ class Shelf:
             return whole["RefundAmount"], whole["TaxRefund"] if not item["ShippingTaxAmount"] else ZERO
         goods = tax = ZERO
         for line in own:
-            per = worth.per_unit(line, item)
-            k, n = before * per, (before + units) * per
-            price = Decimal(line["Price"])
-            goods += cents(price * n) - cents(price * k)
-            goods -= worth.between(Decimal(line["DiscountAmount"]), k, n, line["Quantity"])
-            tax += worth.between(Decimal(line["TaxAmount"]), k, n, line["Quantity"])
+            per, account = worth.per_unit(line, item), worth.line_of(line)
+            after, done = account.after((before + units) * per), account.after(before * per)
+            goods += (after[0] - after[1]) - (done[0] - done[1])
+            tax += after[2] - done[2]
         return goods, tax
 
 

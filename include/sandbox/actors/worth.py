@@ -4,8 +4,8 @@ In: an order of Channel Advisor and its shipments, its sales order in TIMS if th
 the channel knows of, the amounts of its lines. Never: a cent lost or invented; the parcels of a whole order add up
 to it.
 
-After k of n units of a line have left, round(amount x k / n) of each of its amounts has; what belongs to the order as a
-whole follows the value of its goods.
+After k of n units of a line have left, round(price x k) of its goods and round(tax x k / n) of its tax have; discounts
+follow what they are taken from, and what belongs to the order as a whole the value of its goods.
 """
 
 from __future__ import annotations
@@ -62,6 +62,13 @@ class Line:
     discount: Decimal
     tax: Decimal
 
+    def after(self, units: int) -> tuple[Decimal, Decimal, Decimal]:
+        """(goods, discount, tax) once so many units have left: goods as TIMS rounds them, of the discount the share of
+        these goods, of the tax that of the units."""
+        goods, whole = cents(self.price * units), cents(self.price * self.quantity)
+        discount = cents(self.discount * goods / whole) if whole else ZERO
+        return goods, discount, cents(self.tax * units / self.quantity)
+
 
 @dataclass
 class Sale:
@@ -80,15 +87,10 @@ class Sale:
         parts = []
         for number, some in units.items():
             line, k = self.lines[number], self.left[number]
-            parts.append(
-                Part(
-                    line.sku,
-                    some,
-                    cents(line.price * (k + some)) - cents(line.price * k),
-                    between(line.discount, k, k + some, line.quantity),
-                    between(line.tax, k, k + some, line.quantity),
-                )
+            goods, discount, tax = (
+                after - done for after, done in zip(line.after(k + some), line.after(k), strict=True)
             )
+            parts.append(Part(line.sku, some, goods, discount, tax))
             self.left[number] += some
         if not parts:
             return []
@@ -99,38 +101,35 @@ class Sale:
 
     def _of_order(self) -> dict[str, Decimal]:
         """What of the order's own amounts has left with the goods so far."""
-        goods = sum(cents(line.price * line.quantity) for line in self.lines.values())
-        if goods:
-            gone = sum(cents(line.price * self.left[number]) for number, line in self.lines.items())
-        else:
-            goods = Decimal(sum(line.quantity for line in self.lines.values()))
-            gone = Decimal(sum(self.left.values()))
-        names = ("shipping", "shipping_discount", "shipping_tax", "wrap")
-        return {name: cents(getattr(self, name) * gone / goods) for name in names}
-
-
-def between(amount: Decimal, before: int, after: int, units: int) -> Decimal:
-    return cents(amount * after / units) - cents(amount * before / units)
+        free = not any(line.price for line in self.lines.values())
+        value = {number: Decimal(1) if free else line.price for number, line in self.lines.items()}
+        goods = sum((value[number] * line.quantity for number, line in self.lines.items()), ZERO)
+        gone = sum((value[number] * units for number, units in self.left.items()), ZERO)
+        found = {name: cents(getattr(self, name) * gone / goods) for name in ("shipping", "shipping_tax", "wrap")}
+        discount = cents(self.shipping_discount * found["shipping"] / self.shipping) if self.shipping else ZERO
+        return found | {"shipping_discount": discount}
 
 
 def of_tims(sale: Document) -> Sale:
     """A sales order."""
-    lines = {
-        line["LineNo"]: Line(
-            line.get("KitParentSKU") or line["SKU"],
-            line["Quantity"],
-            Decimal(line["Price"]),
-            _money(line["DiscountAmount"]),
-            _money(line["TaxAmount"]),
-        )
-        for line in sale["LineItems"]
-    }
+    lines = {line["LineNo"]: line_of(line) for line in sale["LineItems"]}
     return Sale(
         lines,
         _money(sale["ShippingAmount"]),
         _money(sale["ShippingDiscountAmount"]),
         _money(sale["ShippingTaxAmount"]),
         _money(sale["GiftWrapAmount"]),
+    )
+
+
+def line_of(line: Document) -> Line:
+    """A line of a sales order."""
+    return Line(
+        line.get("KitParentSKU") or line["SKU"],
+        line["Quantity"],
+        Decimal(line["Price"]),
+        _money(line["DiscountAmount"]),
+        _money(line["TaxAmount"]),
     )
 
 
