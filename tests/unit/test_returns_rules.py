@@ -17,6 +17,7 @@ from crossdock.rules.returns import (
     Parcel,
     Worked,
     dates,
+    read_items,
     states,
     work,
 )
@@ -296,8 +297,8 @@ def test_what_is_decided_is_worked_and_what_is_not_waits():
 def test_the_refund_decides_the_day_and_a_closed_period_goes_to_the_first_open_day():
     head = pd.DataFrame(
         {
-            "RefundDate": ["2011-02-01T04:30:00Z", None, "2010-12-31T12:00:00Z"],
-            "UpdatedDate": ["2011-03-01T00:00:00Z", "2011-02-05T12:00:00Z", "2011-01-02T00:00:00Z"],
+            "RefundDate": ["2011-02-01T04:30:00Z", None, "2010-12-31T12:00:00Z", "yesterday"],
+            "UpdatedDate": ["2011-03-01T00:00:00Z", "2011-02-05T12:00:00Z", *["2011-01-02T00:00:00Z"] * 2],
         },
         dtype="str",
     )
@@ -309,5 +310,18 @@ def test_the_refund_decides_the_day_and_a_closed_period_goes_to_the_first_open_d
         }
     )
     made = dates(head, "America/New_York", periods)
-    assert made["CreditDate"].tolist() == ["2011-01-31", "2011-02-05", "2010-12-31"]
-    assert made["PostingDate"].tolist() == ["2011-01-31", "2011-02-05", "2011-01-01"]
+    assert made["CreditDate"].tolist()[:3] == ["2011-01-31", "2011-02-05", "2010-12-31"]
+    assert made["PostingDate"].tolist()[:3] == ["2011-01-31", "2011-02-05", "2011-01-01"]
+    assert made.iloc[3].isna().all()  # what is no moment has no day
+
+
+def test_amounts_and_units_that_make_no_sense_are_findings_of_their_own():
+    given = {"OrderItemID": 501, "Quantity": -1, "RefundAmount": 450_010, "TaxRefund": -100, "ShippingRefund": None,
+             "Restock": None, "Condition": "Wet"}  # fmt: skip
+    items, found = read_items([given], 1)
+    assert [finding.rule for finding in found] == [
+        "third_decimal", "negative_amount", "quantity_below_zero", "unknown_condition", "refund_total_mismatch",
+    ]  # fmt: skip
+    assert "0.0001" in found[-1].says
+    assert "44.991" in found[-1].says
+    assert len(items) == 1

@@ -143,9 +143,7 @@ def _work(
         if statuses[one.row] not in rules.STATUSES:
             says = f'The return is "{statuses[one.row]}"; known are {", ".join(rules.STATUSES)}.'
             one.findings.append(rules.Finding("Status", "unknown_status", "", str(statuses[one.row]), says))
-        if pd.isna(head["PostingDate"].iloc[one.row]):
-            says = f"No period from {head['CreditDate'].iloc[one.row]} on is open in TIMS."
-            one.findings.append(rules.Finding("PostingDate", "no_open_period", "", "", says))
+        one.findings += _undated(head["CreditDate"].iloc[one.row], head["PostingDate"].iloc[one.row])
         if one.order_key in orders.left_out:
             one.state, one.reason = "left_out", "its order is left out"
             one.findings = []
@@ -162,6 +160,15 @@ def _work(
         if one.worked.waits:
             one.state, one.reason = "waiting", WAITS[one.worked.waits]
             one.parents = orders.parents.get(one.order_key, "")
+
+
+def _undated(day: Any, posted: Any) -> list[rules.Finding]:
+    """Why a return has no day to be posted on, if it has none."""
+    if pd.isna(day):
+        return [rules.Finding("RefundDate", "unreadable_date", "", "", "The date of the refund is no moment.")]
+    if pd.isna(posted):
+        return [rules.Finding("PostingDate", "no_open_period", "", "", f"No period from {day} on is open in TIMS.")]
+    return []
 
 
 def _items(lines: pd.DataFrame, count: int) -> list[list[dict[str, Any]]]:
@@ -197,9 +204,9 @@ def _documents(
     memos = [(one, credit) for one in fresh if one.state == "staged" for credit in (one.worked.credits or [_NO_CREDIT])]
     target, misfits = language.load("credit_memo").apply(_source(memos, frames.head))
     rows = np.array([one.row for one, _ in memos], dtype=np.int64)
-    told = {one.row for one in fresh if any(f.rule == "no_open_period" for f in one.findings)}
+    undated = {one.row for one in fresh if any(f.rule in ("no_open_period", "unreadable_date") for f in one.findings)}
     misfits = misfits.assign(**{ROW: rows[misfits[ROW].to_numpy()]}).drop_duplicates()
-    misfits = misfits[~(misfits["field"].eq("PostingDate") & misfits[ROW].isin(told))]
+    misfits = misfits[~(misfits["field"].isin(["CreditDate", "PostingDate"]) & misfits[ROW].isin(undated))]
     first = dict(zip(reversed(rows.tolist()), reversed(range(len(rows))), strict=True))
     at = np.array([first.get(one.row, -1) for one in fresh], dtype=np.int64)
     status, total = frames.head["Status"].tolist(), frames.head["RefundTotal"].tolist()

@@ -517,7 +517,9 @@ def states(head: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 @rule("return_dates", reads=["RefundDate", "UpdatedDate"], writes=["CreditDate", "PostingDate"])
 def dates(head: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFrame:
     """CreditDate is the company's day of the refund, before there is one that of the return's last change; PostingDate
-    the same, or the first open day after it. Returns (both columns)."""
-    day = company_days(head["RefundDate"].fillna(head["UpdatedDate"]), zone)
+    the same, or the first open day after it. Both are missing where there is no such day. Returns (both columns)."""
+    moment = head["RefundDate"].fillna(head["UpdatedDate"])
+    readable = pd.to_datetime(moment, utc=True, errors="coerce", format="ISO8601").notna()
+    day = company_days(moment.where(readable), zone)
     posted, _ = posting_dates(day, periods)
     return pd.DataFrame({"CreditDate": day, "PostingDate": posted}, index=head.index)
