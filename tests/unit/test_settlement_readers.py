@@ -321,6 +321,7 @@ def test_british_headers_and_lines_above_the_header_are_understood():
         "Shipping and handling": "Postage and packaging", "Final Value Fee - fixed": "Final value fee – fixed",
         "Final Value Fee - variable": "Final Value Fee – variable",
         "Regulatory operating fee": "Regulatory Operating Fee",
+        'Very high "item not as described" fee': "Very high ‘item not as described’ fee",
     }  # fmt: skip
     header = [british.get(name, name) for name in EBAY_HEADER]
     rows = [{british.get(name, name): value for name, value in one.items()} for one in (PAYOUT, WHOLE, LABEL, *SEVERAL)]

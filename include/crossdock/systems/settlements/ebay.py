@@ -29,7 +29,6 @@ _SAME = {
     "postage & packaging": "shipping and handling",
     "delivery and handling": "shipping and handling",
     "shipping & handling": "shipping and handling",
-    "very high 'item not as described' fee": "very high item not as described fee",
     "fixed final value fee": "final value fee - fixed",
     "variable final value fee": "final value fee - variable",
     "custom label (sku)": "custom label",
@@ -66,7 +65,7 @@ def read(data: bytes, source: Source) -> Statement:
         "two_currencies",
         "currencies",
     )
-    return Statement(number, "", "", deposit, currency, abs(int(net[is_payout][0])), lines)
+    return Statement(number, "", "", deposit, currency, -int(net[is_payout][0]), lines)
 
 
 def _rows(data: bytes) -> pd.DataFrame:

@@ -37,7 +37,8 @@ def text_of(data: bytes) -> str:
 
 def name_of(header: str) -> str:
     """A header cell in the one spelling that readers use: lower case, plain hyphens, single blanks, no quotes."""
-    plain = re.sub(r"[\u2010-\u2015\u2212]", "-", header).replace('"', "").replace("\u201c", "").replace("\u201d", "")
+    plain = re.sub(r"[\u2010-\u2015\u2212]", "-", header)
+    plain = re.sub(r"[\"'\u2018-\u201f]", "", plain)
     return " ".join(plain.replace("\u00a0", " ").split()).lower()
 
 
