@@ -54,23 +54,24 @@ def place(town: Town, *lines: dict[str, Any], **more: Any) -> str:
         "DistributionCenterTypeRollup": "SellerManaged", "Flag": "NoFlag", "UserDataPresent": True,
         "OrderItems": items, "OrderItemCount": len(items), **more,
     }  # fmt: skip
-    document["TotalPrice"] = more.get("TotalPrice") or _total(document)
+    document |= _totals(items, more)
     tell(town, "channel_advisor", "order", document)
     return str(number)
 
 
-def _total(document: dict[str, Any]) -> Decimal:
-    def money(part: dict[str, Any], name: str) -> Decimal:
-        return Decimal(part.get(name) or "0")
+PAIRS = {"TotalTaxPrice": "TaxAmount", "TotalShippingPrice": "ShippingAmount",
+         "TotalShippingTaxPrice": "ShippingTaxAmount", "TotalDiscount": "DiscountAmount"}  # fmt: skip
 
-    lines = document["OrderItems"]
-    goods = sum(money(each, "UnitPrice") * each["Quantity"] + money(each, "GiftWrapAmount") for each in lines)
-    pairs = {"TotalTaxPrice": "TaxAmount", "TotalShippingPrice": "ShippingAmount",
-             "TotalShippingTaxPrice": "ShippingTaxAmount", "TotalDiscount": "DiscountAmount"}  # fmt: skip
-    for total, each in pairs.items():
-        amount = money(document, total) if total in document else sum(money(one, each) for one in lines)
-        goods += -amount if total == "TotalDiscount" else amount
-    return Decimal(goods)
+
+def _totals(lines: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Decimal]:
+    """The order's totals: as given, else the sums of the lines."""
+
+    def summed(name: str) -> Decimal:
+        return sum((each[name] or Decimal() for each in lines), Decimal())
+
+    totals = {total: given.get(total, summed(name)) for total, name in PAIRS.items()}
+    goods = sum((each["UnitPrice"] * each["Quantity"] for each in lines), Decimal()) + summed("GiftWrapAmount")
+    return totals | {"TotalPrice": goods + sum(totals.values()) - 2 * totals["TotalDiscount"]}
 
 
 def tell(town: Town, system: str, kind: str, document: dict[str, Any]) -> None:

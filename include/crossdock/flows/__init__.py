@@ -14,6 +14,7 @@ from crossdock.flows.base import Flow
 def all_flows() -> dict[str, Flow]:
     """Every flow by name, in the order in which data travels."""
     from crossdock.flows import ledger
+    from crossdock.flows.invoices import INVOICES
     from crossdock.flows.orders import ORDERS
     from crossdock.flows.payments import PAYMENTS
     from crossdock.flows.payouts import PAYOUTS
@@ -23,7 +24,7 @@ def all_flows() -> dict[str, Flow]:
 
     return {
         flow.name: flow
-        for flow in (ORDERS, SHIPMENTS, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+        for flow in (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
     }
 
 

@@ -1,0 +1,329 @@
+"""What a shipment's invoice takes of its order, to the cent.
+
+In: sales orders as TIMS gives them, what has been invoiced of them, parcels. Out: columns of TIMS's InvoiceCreate, and
+problems. Never: a cent lost or invented over all invoices of an order, whatever the order of its shipments; an amount
+of a cancelled unit; tax computed anew.
+
+How an order is divided. For every amount there is one function of the units invoiced so far, and an invoice takes its
+value after this parcel less what has been invoiced before. So the parts always add up, and the last one needs no rule.
+
+| amount | after k of n units of a line (V of the value of all goods) |
+|---|---|
+| goods before discount | round2(k x Price): all of TIMS's round2(n x Price) when k = n |
+| discount of a line | its share of those goods, rounded to cents |
+| tax of a line | round2(TaxAmount x k / n) |
+| shipping, its tax, gift wrap | round2(amount x V / all V); by units where all goods cost nothing |
+| discount on shipping | its share of that shipping, rounded to cents |
+
+Cancelled units are never invoiced, and n is what was ordered: what belongs to a cancelled unit, its share of shipping
+and gift wrap included, stays uninvoiced, as the buyer is not charged for it. All roundings go half away from zero.
+
+TIMS wants round2(Quantity x UnitPrice) on each invoice line. A price of more than two places may miss the cent that is
+due (3 x 0.3333 is 1.00, and 0.33 + 0.33 + 0.33 is not): the line then carries the nearest price that hits it. More than
+100 units may leave no such price of four places; then it is the next one above, and the excess is discount: goods and
+discount of the order are both higher by it, what is owed is not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import CENT, ROW, Frames, scaled
+from crossdock.mapping.registry import rule
+from crossdock.rules import dates
+
+CHARGES = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount")
+
+
+def cents(text: str) -> int:
+    """An amount of a TIMS document in cents."""
+    return scaled(text) // CENT
+
+
+def half_up(amount: Fraction) -> int:
+    """To a whole number, half away from zero; no amount here is below zero."""
+    return (2 * amount.numerator + amount.denominator) // (2 * amount.denominator)
+
+
+def goods(units: int, price: int) -> int:
+    """round2(units x price) in cents; the price is x 10,000."""
+    return half_up(Fraction(units * price, CENT))
+
+
+class Line(NamedTuple):
+    """A line of a sales order. Price x 10,000, the other amounts in cents."""
+
+    sku: str
+    units: int
+    price: int
+    discount: int
+    tax: int
+    remitted_by: str
+
+
+class Share(NamedTuple):
+    """Goods before discount, discount and tax of a line, in cents."""
+
+    gross: int = 0
+    discount: int = 0
+    tax: int = 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sales order as invoices see it: lines by LineNo, charges in cents."""
+
+    lines: Mapping[int, Line]
+    charges: Mapping[str, int]
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Order:
+        """From TIMS's SalesOrder."""
+        lines = {
+            line["LineNo"]: Line(
+                line["SKU"], line["Quantity"], scaled(line["Price"]), cents(line["DiscountAmount"]),
+                cents(line["TaxAmount"]), line["TaxRemittedBy"],
+            )
+            for line in document["LineItems"]
+        }  # fmt: skip
+        return cls(lines, {name: cents(document[name]) for name in CHARGES})
+
+    def line_after(self, number: int, units: int) -> Share:
+        """What is due of a line once so many of its units are invoiced."""
+        line = self.lines[number]
+        units = min(units, line.units)
+        gross, whole = goods(units, line.price), goods(line.units, line.price)
+        discount = half_up(Fraction(line.discount * gross, whole)) if whole else 0
+        return Share(gross, min(discount, gross), half_up(Fraction(line.tax * units, line.units)))
+
+    def charges_after(self, units: Mapping[int, int]) -> dict[str, int]:
+        """What is due of shipping, its discount and tax, and gift wrap once so many units of the lines are invoiced."""
+        share = self._share(units)
+        due = {name: half_up(amount * share) for name, amount in self.charges.items()}
+        shipping = self.charges["ShippingAmount"]
+        discount = self.charges["ShippingDiscountAmount"]
+        due["ShippingDiscountAmount"] = half_up(Fraction(discount * due["ShippingAmount"], shipping)) if shipping else 0
+        return due
+
+    def _share(self, units: Mapping[int, int]) -> Fraction:
+        """The part of the order's goods, by value before discount, that so many units are."""
+        free = not any(line.price for line in self.lines.values())
+        value = {number: 1 if free else line.price for number, line in self.lines.items()}
+        taken = sum(min(units.get(number, 0), line.units) * value[number] for number, line in self.lines.items())
+        return Fraction(taken, sum(line.units * value[number] for number, line in self.lines.items()))
+
+
+class Part(NamedTuple):
+    """A line of an invoice: units, price x 10,000, amounts in cents."""
+
+    number: int
+    units: int
+    price: int
+    share: Share
+
+
+@dataclass
+class Account:
+    """How far an order has been invoiced."""
+
+    order: Order
+    units: Counter[int] = field(default_factory=Counter)
+    shares: dict[int, Share] = field(default_factory=dict)
+    charges: Counter[str] = field(default_factory=Counter)
+
+    def add(self, parts: Iterable[Part], charges: Mapping[str, int]) -> None:
+        """Takes an invoice in."""
+        for part in parts:
+            before = self.shares.get(part.number, Share())
+            self.shares[part.number] = Share(*(a + b for a, b in zip(before, part.share, strict=True)))
+            self.units[part.number] += part.units
+        self.charges.update(charges)
+
+    def invoice(self, parcel: Sequence[tuple[int, int]]) -> tuple[list[Part], dict[str, int]]:
+        """The lines and charges of the invoice of a parcel, (LineNo, units) each; they are taken in."""
+        parts = []
+        for number, units in parcel:
+            part = self._part(number, units)
+            self.add([part], {})
+            parts.append(part)
+        due = self.order.charges_after(self.units)
+        charges = {name: max(0, amount - self.charges[name]) for name, amount in due.items()}
+        charges["ShippingDiscountAmount"] = min(charges["ShippingDiscountAmount"], charges["ShippingAmount"])
+        self.add([], charges)
+        return parts, charges
+
+    def _part(self, number: int, units: int) -> Part:
+        """Never below zero: where earlier invoices took a cent more than is due by now, the next ones take it less."""
+        due = self.order.line_after(number, self.units[number] + units)
+        done = self.shares.get(number, Share())
+        discount = max(0, due.discount - done.discount)
+        net = max(0, due.gross - due.discount - (done.gross - done.discount))
+        price, gross = price_of(net + discount, units, self.order.lines[number].price)
+        return Part(number, units, price, Share(gross, gross - net, max(0, due.tax - done.tax)))
+
+    def above(self) -> list[str]:
+        """What has been invoiced of more than the whole order has: by hand, or before the order was made cheaper."""
+        over = [
+            f"line {number}"
+            for number, done in self.shares.items()
+            if number not in self.order.lines or self._more_than_whole(number, done)
+        ]
+        return over + [name for name, amount in self.charges.items() if amount > self.order.charges[name]]
+
+    def _more_than_whole(self, number: int, done: Share) -> bool:
+        whole = self.order.line_after(number, self.order.lines[number].units)
+        return done.gross - done.discount > whole.gross - whole.discount or done.tax > whole.tax
+
+
+def price_of(gross: int, units: int, price: int) -> tuple[int, int]:
+    """(price x 10,000, goods in cents): the price nearest to `price` of which so many units are `gross`; where four
+    places do not suffice, the next one above."""
+    low, high = max(0, -(-(gross * CENT - CENT // 2) // units)), (gross * CENT + CENT // 2 - 1) // units
+    nearest = max(low, min(price, high)) if low <= high else low
+    return nearest, goods(units, nearest)
+
+
+def parts_of(document: Mapping[str, Any]) -> tuple[list[Part], dict[str, int]]:
+    """Lines and charges of an invoice that TIMS has."""
+    parts = []
+    for line in document["Lines"]:
+        units, price = line["Quantity"], scaled(line["UnitPrice"])
+        share = Share(goods(units, price), cents(line["DiscountAmount"]), cents(line["TaxAmount"]))
+        parts.append(Part(line["SalesOrderLineNo"], units, price, share))
+    return parts, {name: cents(document[name]) for name in CHARGES}
+
+
+# ---- on frames -----------------------------------------------------------------------------------------------------
+
+AMOUNTS = ("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax", "Total")
+
+
+class Terms(NamedTuple):
+    """What an invoice takes over from its order as it is."""
+
+    currency: str
+    inclusive: bool
+    shipping_tax_by: str
+
+
+@rule(
+    "divide_order",
+    reads=["Lines.SalesOrderLineNo", "Lines.Quantity"],
+    writes=[*CHARGES, *AMOUNTS, "UnitPrice", "DiscountAmount", "TaxAmount", "TaxRemittedBy"],
+)
+def divide(
+    frames: Frames, rows: Sequence[int], accounts: Mapping[int, Account], terms: Mapping[int, Terms]
+) -> tuple[Frames, pd.DataFrame]:
+    """Divides each order over its shipments: line amounts by units, the order's charges by the value of the goods, so
+    that all invoices of an order add up to the order. What belongs to cancelled units is not invoiced.
+
+    `rows`: the shipments to invoice, one after another; `accounts` and `terms` of each of them, the account shared by
+    shipments of one order. Returns (frames with the amounts, problems)."""
+    head, lines = frames.head.copy(), frames.lines.copy()
+    amounts = pd.DataFrame(0, index=head.index, columns=[*CHARGES, *AMOUNTS], dtype="int64")
+    parts = np.zeros((len(lines), 3), dtype="int64")
+    remitted = np.full(len(lines), None, dtype=object)
+    at_row = {row: np.flatnonzero(lines[ROW].to_numpy() == row) for row in rows}
+    over: list[tuple[int, str]] = []
+    unknown: list[tuple[int, int]] = []
+    for row in rows:
+        account, at = accounts[row], at_row[row]
+        parcel = list(
+            zip(lines["SalesOrderLineNo"].iloc[at].tolist(), lines["Quantity"].iloc[at].tolist(), strict=True)
+        )
+        strange = [number for number, _ in parcel if number not in account.order.lines]
+        if strange:
+            unknown += [(row, number) for number in strange]
+            continue
+        if above := account.above():
+            over.append((row, ", ".join(above)))
+            continue
+        made, charges = account.invoice(parcel)
+        parts[at] = [(part.price, part.share.discount * CENT, part.share.tax * CENT) for part in made]
+        remitted[at] = [account.order.lines[part.number].remitted_by for part in made]
+        amounts.loc[row] = _totals(made, charges, account.order, terms[row])
+    for name in amounts:
+        head[name] = pd.array(amounts[name].to_numpy() * CENT, dtype="Int64")
+    for name, column in zip(("UnitPrice", "DiscountAmount", "TaxAmount"), parts.T, strict=True):
+        lines[name] = pd.array(column, dtype="Int64")
+    lines["TaxRemittedBy"] = pd.Series(remitted, dtype="str", index=lines.index)
+    return Frames(head, lines), problems.concat([_unknown_lines(unknown), _invoiced_above(over)])
+
+
+def _totals(parts: Sequence[Part], charges: Mapping[str, int], order: Order, terms: Terms) -> dict[str, int]:
+    """Charges and totals of an invoice by TIMS's equations, in cents."""
+    gross = sum(part.share.gross for part in parts)
+    discount = sum(part.share.discount for part in parts) + charges["ShippingDiscountAmount"]
+    tax = sum(part.share.tax for part in parts) + charges["ShippingTaxAmount"]
+    by_marketplace = sum(part.share.tax for part in parts if order.lines[part.number].remitted_by == "Marketplace")
+    if terms.shipping_tax_by == "Marketplace":
+        by_marketplace += charges["ShippingTaxAmount"]
+    total = gross - discount + charges["ShippingAmount"] + charges["GiftWrapAmount"] - by_marketplace
+    return {
+        **charges,
+        "SubTotal": gross,
+        "DiscountTotal": discount,
+        "TaxTotal": tax,
+        "MarketplaceRemittedTax": by_marketplace,
+        "Total": total + (0 if terms.inclusive else tax),
+    }
+
+
+def _unknown_lines(found: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    return problems.make(
+        [row for row, _ in found],
+        field="Lines.SalesOrderLineNo",
+        rule="unknown_order_line",
+        value=[str(number) for _, number in found],
+        line=[str(number) for _, number in found],
+        says="The sales order has no line {value}.",
+        do="Look at the shipment and its order in TIMS; correct the order, then replay this.",
+    )
+
+
+def _invoiced_above(found: Sequence[tuple[int, str]]) -> pd.DataFrame:
+    return problems.make(
+        [row for row, _ in found],
+        field="SalesOrderID",
+        rule="invoiced_above_order",
+        value=[what for _, what in found],
+        says="More has been invoiced than the sales order has by now: {value}.",
+        do="Credit the difference in TIMS, or put the order right there; then replay this.",
+    )
+
+
+@rule(
+    "invoice_terms",
+    reads=["PostingDate", "SalesOrderID"],
+    writes=["ExternalReference", "CurrencyCode", "PricesIncludeTax", "ShippingTaxRemittedBy", "OpenDate"],
+)
+def with_terms(
+    head: pd.DataFrame, references: pd.Series, terms: Mapping[int, Terms], periods: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The order's currency and tax rules as they are, the day of the shipment or the first open one after it.
+
+    `references`: ExternalReference of each row. Returns (head with the columns, problems)."""
+    found = head.copy()
+    each = [terms.get(row) for row in range(len(head))]
+    found["ExternalReference"] = references
+    found["CurrencyCode"] = pd.Series([one.currency if one else None for one in each], dtype="str")
+    found["PricesIncludeTax"] = pd.Series([one.inclusive if one else None for one in each], dtype="boolean")
+    found["ShippingTaxRemittedBy"] = pd.Series([one.shipping_tax_by if one else None for one in each], dtype="str")
+    found["OpenDate"], _ = dates.posting_dates(head["PostingDate"], periods)
+    closed = np.flatnonzero((found["OpenDate"].isna() & head["PostingDate"].notna()).to_numpy())
+    return found, problems.make(
+        closed,
+        field="PostingDate",
+        rule="no_open_period",
+        value=head["PostingDate"].iloc[closed],
+        says="No posting period of TIMS is open on or after {value}.",
+        do="Open a period in TIMS, then replay this.",
+    )
