@@ -244,6 +244,22 @@ def test_a_corrected_lookup_gives_booked_lines_their_kind_and_shows_them_again(
     assert desk.take(kind="key", keys=["amazon_us/1.txt"]).unchanged == 1
 
 
+def test_what_the_bank_really_did_decides_value_date_and_currency_of_a_payout(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    desk.put("1.txt", settlement("1", JANUARY, *SALE))
+    desk.take()
+    config = tmp_path / "config"
+    shutil.copytree(config_dir(), config)
+    with (config / "lookups" / "payout_deposits.csv").open("a") as table:
+        table.write("amazon_us,1,2011-01-20,GBP,53.10\n")
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
+    (payout,) = [line for line in desk.books("settlement_lines") if line["Kind"] == "payout"]
+    assert (payout["PostedAt"], payout["Amount"]) == ("2011-01-20T12:00:00.000000Z", 83.3)
+    assert (payout["BankCurrencyCode"], payout["BankAmount"]) == ("GBP", 53.1)
+    assert desk.books("settlement_orders")[0]["DepositDate"] == payout["PostedAt"]
+
+
 def test_a_backfill_of_a_past_period_books_nothing_twice(desk: Desk):
     desk.put("1.txt", settlement("1", JANUARY, *SALE))
     desk.take()

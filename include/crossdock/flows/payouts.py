@@ -151,7 +151,7 @@ def _alerts(given: pd.DataFrame, lines: pd.DataFrame) -> list[dict[str, Any]]:
             "title": f"{count} settlement lines of a kind that nobody knows: {', '.join(combination)}",
             "body": "They are posted to Suspense, which must be 0 before the month is closed. Add the row "
             f"`{','.join(combination)},<kind>,` to config/lookups/settlement_kinds.csv, then work the file once more: "
-            "`crossdock run payouts --key <source>/<file>`.",
+            "`crossdock sync payouts --key <source>/<file>`.",
             "severity": "alert",
             "window": timedelta(days=1),
         }
