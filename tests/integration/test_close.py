@@ -21,9 +21,9 @@ from integration.desk import Desk, found_desk
 
 @pytest.fixture(scope="module")
 def desk(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A month with a sale that is paid out, one that is open, a refund, goods back, a settlement, a deposit of stock."""
+    """A month with a sale that is paid out, one that is open, a refund, goods back and lost, two settlements."""
     with found_desk(postgres_url, "closing", tmp_path_factory.mktemp("tims")) as desk:
-        shipment = desk.tims.shipped()
+        shipment = desk.tims.shipped(ShippingTaxRemittedBy="Marketplace")
         sold = desk.tims.made("/ar/invoices", invoice(shipment))
         other = desk.tims.shipped(**plain(line(), total="100.00"))
         later = {"ExternalReference": "inv:2", "PostingDate": "2011-01-20"}

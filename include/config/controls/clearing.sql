@@ -4,13 +4,14 @@ WITH day AS (SELECT time_zone FROM ref.company),
 entry AS (  -- one row per entry and what it moves on Clearing and Deposits, by the document's own key
   SELECT CASE WHEN e.source = 'TIMS' AND e.document_type = 'Invoice' THEN 'sale:' || e.document_id
               WHEN e.source = 'TIMS' AND e.document_type = 'Payment' THEN 'payment:' || e.document_id
-              ELSE regexp_replace(e.external_reference, '(:v\d+)?(:rev)?$', '') END AS key,
+              ELSE regexp_replace(coalesce(old.external_reference, e.external_reference), ':v\d+$', '') END AS key,
          e.id, e.currency_code, e.posting_date, e.reversal_of,
          coalesce(sum(l.debit - l.credit) FILTER (WHERE n.name = 'Clearing'), 0) AS amount,
          coalesce(sum(l.debit - l.credit) FILTER (WHERE n.name = 'Deposits'), 0) AS deposits
   FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
+  LEFT JOIN ref.gl_entry old ON old.id = e.reversal_of  -- a mirror counts with its original
   JOIN ref.account_name n ON n.code = l.account_code AND n.name IN ('Clearing', 'Deposits')
-  GROUP BY e.id
+  GROUP BY e.id, old.id
 ), posted AS (  -- when a document was posted and when its last entry was mirrored: a closed period may have moved both
   SELECT key, min(posting_date) FILTER (WHERE reversal_of IS NULL) AS on_day,
          max(posting_date) FILTER (WHERE reversal_of IS NOT NULL) AS mirrored_on

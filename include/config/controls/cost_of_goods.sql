@@ -21,9 +21,10 @@ WITH sent AS (  -- lines of shipments, with the units of the same order line bef
   WHERE a.reason_code = 'ReturnRestock' AND a.posting_mode = 'external' AND a.status <> 'Reversed'
     AND coalesce(old.posting_mode, 'automatic') = 'automatic'
 ), entry AS (
-  SELECT regexp_replace(e.external_reference, '(:v\d+)?(:rev)?$', '') AS key, e.currency_code, e.posting_date,
+  SELECT regexp_replace(coalesce(old.external_reference, e.external_reference), ':v\d+$', '') AS key, e.currency_code, e.posting_date,
          e.document_id AS id, l.debit - l.credit AS amount
   FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
+  LEFT JOIN ref.gl_entry old ON old.id = e.reversal_of  -- a mirror counts with its original
   JOIN ref.account_name n ON n.code = l.account_code AND n.name = 'COGS'
   WHERE e.source <> 'TIMS'
 ), actual AS (

@@ -1,8 +1,9 @@
 -- Tax that a marketplace remits comes and goes: FacilitatorTax is 0.
 -- do: Reverse the entry named here in TIMS; its document has the right one.
 WITH entry AS (
-  SELECT e.currency_code, regexp_replace(e.external_reference, '(:v\d+)?(:rev)?$', '') AS key, sum(l.debit - l.credit) AS amount
+  SELECT e.currency_code, regexp_replace(coalesce(old.external_reference, e.external_reference), ':v\d+$', '') AS key, sum(l.debit - l.credit) AS amount
   FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
+  LEFT JOIN ref.gl_entry old ON old.id = e.reversal_of  -- a mirror counts with its original
   JOIN ref.account_name n ON n.code = l.account_code AND n.name = 'FacilitatorTax'
   WHERE e.posting_date <= :period_end
   GROUP BY 1, 2
