@@ -31,6 +31,8 @@ class Checker:
         self.source = mapping.source_document
         self.target = mapping.target_document
         self.rules = named_rules()
+        fields = (*mapping.fields, *(mapping.children.fields if mapping.children else ()))
+        self.used = sorted({one.rule for one in fields if one.rule in self.rules})  # no other rule runs for this table
         self.found: list[Finding] = []
 
     def report(self, line: int, says: str) -> None:
@@ -167,7 +169,7 @@ class Checker:
         if field is None:
             if one.rule and rule is None:
                 return None  # the rule is unknown, which is said already
-            writers = [known.name for known in self.rules.values() if name in known.writes]
+            writers = [used for used in self.used if name in self.rules[used].writes]
             if writers and rule is None:
                 self.report(line, f"{path!r} is a column of the rule {writers[0]}; say so with `rule: {writers[0]}`")
             else:
