@@ -97,7 +97,7 @@ def close(
     export: Path | None = None,
     afresh: bool = False,
     run_id: str = "",
-    wait: float = VISIBLE,
+    wait: float | None = None,
 ) -> Closing:
     """Looks at a period: reads what is new in TIMS (`afresh`: all of it), runs the controls, raises alerts.
 
@@ -105,7 +105,7 @@ def close(
     """
     until = last_day(period)
     run = run_id or f"close:{period}:{time.time_ns()}"
-    time.sleep(wait)
+    time.sleep(VISIBLE if wait is None else wait)  # TIMS shows what was posted last a moment later
     controls.refresh(runtime, run, afresh=afresh)
     held = controls.run(runtime, until, run)
     with runtime.engine.begin() as connection:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from contract.tims_calls import NOW, Caller, item, on_hand, running
 from crossdock import flows
+from crossdock.close import close
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.walk import walk
@@ -67,6 +68,12 @@ class Desk:
         found = self.tims.get("/gl/trial-balance", CurrencyCode=currency, AsOf="2011-12-31")
         sums = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in found["Lines"]}
         return {CODES.get(code, code): amount for code, amount in sums.items() if amount}
+
+    def failed_controls(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """What does not hold at the end of the year: control, subject, documents."""
+        self.tims.advance(10)
+        with self.runtime() as runtime:
+            return [(one.name, one.subject, one.documents) for one in close(runtime, "2011-12", wait=0).failed]
 
     def letters(self) -> dict[str, sa.Row]:
         with self.runtime() as runtime, runtime.engine.begin() as connection:

@@ -4,6 +4,7 @@ accepted by another program."""
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from contract.tims_calls import adjustment, credit, entry, invoice, line, payment, plain, plain_invoice
+from crossdock import cli
 from crossdock.close import Closing, close
 from crossdock.errors import ConfigError
 from crossdock.watch import controls
@@ -173,3 +176,25 @@ def test_a_document_that_is_not_posted_is_named_with_its_state(desk: Desk):
     assert "not read in the ledger" in one.do
     desk.post("adjustments")
     assert look(desk).failed == []
+
+
+def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    def run(*words: str) -> tuple[int, str]:
+        desk.tims.advance(10)
+        result = CliRunner().invoke(cli.app, ["close", *words], catch_exceptions=True)
+        return (result.exit_code, result.output) if not isinstance(result.exception, ConfigError) else (2, "")
+
+    monkeypatch.setattr(cli, "_runtime", desk.runtime)
+    monkeypatch.setattr("crossdock.close.VISIBLE", 0)
+    code, said = run("--period", "2011-01", "--json")
+    assert (code, json.loads(said)["holds"]) == (0, True)
+    code, said = run("--period", "2011-01")
+    assert code == 0
+    assert "controls hold" in said
+    desk.execute("UPDATE ref.payment SET amount = amount + 0.01")
+    code, said = run("--period", "2011-01", "--json")
+    desk.execute("UPDATE ref.payment SET amount = amount - 0.01")
+    assert code == 6
+    failed = [one for one in json.loads(said)["controls"] if not one["holds"]]
+    assert {one["name"] for one in failed} == {"payments_add_up", "payments_settled"}
+    assert run("--period", "2011-13")[0] == 2

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,11 +18,28 @@ from crossdock.settings import config_dir
 from integration.desk import Desk, found_desk, said
 
 
+Edited = Callable[[str, str, str], None]
+
+
 @pytest.fixture
 def desk(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
     name = "l_" + re.sub(r"\W+", "_", request.node.name.lower())[:50]
     with found_desk(postgres_url, name, tmp_path / "tims") as desk:
         yield desk
+
+
+@pytest.fixture
+def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edited:
+    """Changes a file of a configuration of this test's own."""
+    folder = shutil.copytree(config_dir(), tmp_path / "config")
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
+
+    def edit(name: str, before: str, after: str) -> None:
+        text = (folder / name).read_text()
+        assert before in text
+        (folder / name).write_text(text.replace(before, after, 1))
+
+    return edit
 
 
 def test_a_sale_a_refund_and_returned_goods_are_posted_once(desk: Desk):
@@ -239,15 +259,105 @@ def test_an_entry_that_is_there_though_nobody_remembers_it_is_compared_and_left_
     assert len(desk.entries()) == 2
 
 
-def test_a_code_that_tims_does_not_have_stops_the_ledger_before_it_posts(desk: Desk, tmp_path: Path, monkeypatch):
-    folder = tmp_path / "config"
-    folder.mkdir()
-    for part in config_dir().iterdir():
-        if part.name != "accounts.yaml":
-            (folder / part.name).symlink_to(part)
-    (folder / "accounts.yaml").write_text((config_dir() / "accounts.yaml").read_text().replace("4000", "4999"))
-    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
+def test_a_code_that_tims_does_not_have_stops_the_ledger_before_it_posts(desk: Desk, edited: Edited):
+    edited("accounts.yaml", "4000", "4999")
     desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
     with pytest.raises(ConfigError, match=r"accounts\.yaml:\d+: Revenue is account 4999"):
         desk.post("invoices")
     assert desk.entries() == {}
+
+
+def paid(desk: Desk, order_id: str, on: str) -> None:
+    """The order as the channel had it when it was paid."""
+    desk.execute(
+        "INSERT INTO raw.channel_advisor_orders (key, version, hash, payload, batch_id) "
+        "VALUES (:key, now(), :key, CAST(:payload AS jsonb), 0)",
+        key=order_id,
+        payload=json.dumps({"PaymentStatus": "Cleared", "PaymentDate": on}),
+    )
+
+
+def test_money_of_our_own_shop_is_a_deposit_until_it_ships(desk: Desk, edited: Edited):
+    edited("sites.yaml", "channel: Web Shop\n", "channel: Web Shop\n    prepaid: yes\n")
+    ours = plain(line(), total="100.00") | {"Channel": "Web Shop"}
+    orders = [desk.tims.order(CustomerID=desk.tims.customer(), ExternalOrderID=f"90{n}", **ours) for n in range(4)]
+    paid(desk, "900", "2011-01-02T10:00:00Z")
+    paid(desk, "901", "2011-02-01T03:00:00Z")  # 31 January in New York
+    paid(desk, "902", "2011-01-09T10:00:00Z")  # after its shipment: no deposit
+    sent = [desk.tims.ship(orders[n]["SalesOrderID"], 2 if n else 1) for n in (0, 2)]
+    first = desk.tims.made("/ar/invoices", plain_invoice(sent[0], 1, "50.00"))
+    desk.tims.made("/ar/invoices", plain_invoice(sent[1], 2, "100.00"))
+    desk.post_all()
+    ledger = desk.ledger()
+    assert {key for key in ledger if key.startswith(("capture", "dep"))} == {
+        "capture:900", "capture:901", f"dep:{first['InvoiceID']}",
+    }  # fmt: skip
+    assert ledger["capture:900"] == ["debit Clearing 100.00", "credit Deposits 100.00"]
+    assert ledger[f"dep:{first['InvoiceID']}"] == ["debit Deposits 50.00", "credit Clearing 50.00"]
+    assert desk.entries()["capture:901"]["PostingDate"] == "2011-01-31"
+    assert desk.failed_controls() == []
+    cancel = {"Reason": "Out of stock"}
+    assert desk.tims.post(f"/sales-orders/{orders[1]['SalesOrderID']}/cancel", cancel).status_code == 200
+    rest = f"/sales-orders/{orders[0]['SalesOrderID']}/lines/1/cancel"
+    assert desk.tims.post(rest, cancel | {"Quantity": 1}).status_code == 200
+    desk.post_all()
+    ledger = desk.ledger()
+    assert ledger["capture:901:rev"] == ["credit Clearing 100.00", "debit Deposits 100.00"]
+    assert ledger["capture:900:cancelled"] == ["debit Deposits 50.00", "credit Clearing 50.00"]
+    assert "Deposits" not in desk.balances()
+    assert desk.failed_controls() == []
+    before = set(ledger)
+    desk.post_all(reprocess=True, kind="sweep")
+    assert set(desk.ledger()) == before
+
+
+def test_a_sale_in_another_currency_costs_in_the_company_s_own(desk: Desk):
+    pounds = {"CurrencyCode": "GBP", "Channel": "Amazon UK"}
+    shipment = desk.tims.shipped(**plain(line(), total="100.00"), **pounds)
+    made = desk.tims.made("/ar/invoices", plain_invoice(shipment, 2, "100.00", CurrencyCode="GBP"))
+    desk.post("invoices")
+    currencies = {key: entry["CurrencyCode"] for key, entry in desk.entries().items()}
+    assert currencies == {f"sale:{made['InvoiceID']}": "GBP", f"cogs:{made['InvoiceID']}": "USD"}
+    assert desk.balances("GBP") == {"Clearing": 100, "Revenue": -100}
+    assert desk.failed_controls() == []
+
+
+def test_a_payout_in_another_currency_is_two_entries_that_meet_in_fx(desk: Desk, edited: Edited):
+    header = "source,settlement_id,value_date,bank_currency,bank_amount\n"
+    edited("lookups/payout_deposits.csv", header, header + "amazon_uk,5,2011-01-14,USD,110.00\n")
+    desk.book("5", "83.30", ("reimbursement", "83.30"), source="amazon_uk", channel="Amazon UK", currency_code="GBP")
+    desk.post("settlements")
+    assert {key: (entry["CurrencyCode"], entry["PostingDate"]) for key, entry in desk.entries().items()} == {
+        "fee:amazon_uk:5:1": ("GBP", "2011-01-08"),
+        "transfer:amazon_uk:5": ("GBP", "2011-01-14"),
+        "fx:amazon_uk:5": ("USD", "2011-01-14"),
+    }
+    assert desk.balances("GBP") == {"FX": Decimal("83.30"), "7000": Decimal("-83.30")}
+    assert desk.balances("USD") == {"Bank": 110, "FX": -110}
+    assert desk.failed_controls() == []
+
+
+def test_marketplace_tax_by_option_comes_and_goes(desk: Desk, edited: Edited):
+    edited("posting.yaml", "marketplace_tax: memo\n", "marketplace_tax: wash\n")
+    sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped(ShippingTaxRemittedBy="Marketplace")))
+    desk.tims.made("/ar/credit-memos", credit(sold))
+    desk.post("invoices")
+    desk.post("credit_memos")
+    assert {key.split(":")[0] for key in desk.entries()} == {"sale", "cogs", "mft", "refund"}
+    assert "FacilitatorTax" not in desk.balances()
+    assert desk.failed_controls() == []
+
+
+def test_a_mended_posting_table_corrects_what_was_posted_by_mirror_and_new_entry(desk: Desk, edited: Edited):
+    made = desk.tims.made("/inventory/adjustments", adjustment(-1, UnitCost="5.00"))
+    desk.post("adjustments")
+    edited("posting.yaml", "{credit: Shrinkage, amount: Value}", "{credit: COGS, amount: Value}")
+    desk.post("adjustments", reprocess=True, kind="sweep")
+    key = f"stock:{made['AdjustmentID']}"
+    assert desk.ledger() == {
+        key: ["credit Inventory 5.00", "debit Shrinkage 5.00"],
+        f"{key}:rev": ["debit Inventory 5.00", "credit Shrinkage 5.00"],
+        f"{key}:v2": ["credit Inventory 5.00", "debit COGS 5.00"],
+    }
+    desk.post("adjustments", reprocess=True, kind="sweep")
+    assert len(desk.entries()) == 3
