@@ -65,7 +65,7 @@ def invoices(connection: sa.Connection, frames: Frames, company: Company) -> Fac
     orders = _orders(connection, ordered)
     parcels, goods_sent = _shipments(connection, head["ShipmentID"])
     _place(head, ordered, orders, company)
-    head["ShipDate"] = head["ShipmentID"].map(parcels).fillna(head["PostingDate"]).astype("str")
+    head["ShipDate"] = head["ShipmentID"].map(parcels).astype("str").fillna(head["PostingDate"])
     paid = _paid_before_shipment(connection, orders)
     head["Prepaid"] = pd.Series(ordered.isin(paid.index).to_numpy(), dtype="boolean")
     inclusive = _split_tax(head)
@@ -166,7 +166,7 @@ def payments(connection: sa.Connection, frames: Frames, company: Company) -> Fac
     _place(head, ordered, _orders(connection, ordered), company)
     head["Match"] = matches.astype("str")
     head["RoundingAmount"] = matches.map(staged["rounding"]).astype("Int64").fillna(0)
-    head["ValueDate"] = matches.map(staged["original_date"]).fillna(head["PaymentDate"]).astype("str")
+    head["ValueDate"] = matches.map(staged["original_date"]).astype("str").fillna(head["PaymentDate"])
     return Facts(head, orders=ordered)
 
 
