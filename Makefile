@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 PORT ?= 8080
+WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
@@ -37,8 +38,8 @@ down: ## Stop everything that `make demo` started
 status: setup ## Say what is running
 	@$(PY) -m sandbox.demo status
 
-test: setup ## Run all tests but the end-to-end run
-	@$(PY) -m pytest -m "not e2e"
+test: setup ## Run all tests but the end-to-end run, in WORKERS=2 processes
+	@$(PY) -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile
 
 e2e: setup ## Run the demo on other ports with a real scheduler, kill things, look at both sides
 	@$(PY) -m pytest -m e2e tests/e2e

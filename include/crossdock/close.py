@@ -13,10 +13,11 @@ import time
 from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -88,6 +89,12 @@ def last_day(period: str) -> date:
         raise ConfigError(f"{period!r} is no period.", do="Write a month as YYYY-MM, for example 2011-01.")
     year, month = int(period[:4]), int(period[5:])
     return date(year, month, monthrange(year, month)[1])
+
+
+def yesterdays_period(runtime: Runtime) -> str:
+    """The month of the day that has just ended, by TIMS's own clock and in the company's time zone."""
+    now = runtime.tims.server_time().astimezone(ZoneInfo(runtime.tims.company()["TimeZone"]))
+    return f"{now - timedelta(days=1):%Y-%m}"
 
 
 def close(
@@ -167,7 +174,7 @@ WITH applied AS (
       SELECT FROM ref.payment p WHERE p.status <> 'Reversed' AND p.external_reference =
         'pay:' || l.source || ':' || l.settlement_id || ':' || coalesce(l.order_ref, '#' || l.line_no))
 )
-SELECT kind, currency_code, :until - day AS days, amount FROM item WHERE amount <> 0 AND day <= :until
+SELECT kind, currency_code, :until - day AS days, round(amount, 2) AS amount FROM item WHERE amount <> 0 AND day <= :until
 """
 
 _EXCEPTIONS = """

@@ -14,6 +14,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
 | RecordRejected | the record's: refused by the target | never: dead letter | by threshold |
 | BatchStopped | too many records of a batch break a rule | no: a person looks first | at once |
+| ControlFailed | the ledger's: a control does not hold | no: a person looks first | at once, each control |
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class BadResponse(CrossdockError):
 
 class BatchStopped(CrossdockError):
     """So many records of a batch break a rule that it stopped before loading; nothing of it was delivered."""
+
+
+class ControlFailed(CrossdockError):
+    """A control over the ledger does not hold: the month is not to be closed until a person has found out why."""
 
 
 @dataclass(frozen=True)

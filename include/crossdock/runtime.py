@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
@@ -66,7 +65,7 @@ def _url_of_json(text: str) -> str:
 class Runtime:
     """The open connections of one task or command. A context manager; thread safe once a client is open."""
 
-    def __init__(self, url: str, source: Source = from_environment, inbox: Path | None = None) -> None:
+    def __init__(self, url: str, source: Source = from_environment, inbox: Any = None) -> None:
         """`inbox`: where files are deposited, any path object (Airflow's ObjectStoragePath, a pathlib.Path); without
         it, what the environment names."""
         self._url = url

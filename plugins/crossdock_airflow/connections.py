@@ -15,8 +15,6 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from crossdock.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from crossdock.runtime import Runtime
     from crossdock.systems.connections import Connection
 
@@ -30,7 +28,7 @@ def runtime() -> Runtime:
     return Runtime(database_url(), connection, inbox())
 
 
-def inbox() -> Path | None:
+def inbox() -> ObjectStoragePath | None:
     """The inbox of files where CROSSDOCK_INBOX names an object store (`s3://connection_id@bucket/folder`), with the
     credentials of that Airflow connection; None: a folder of this machine."""
     url = os.environ.get("CROSSDOCK_INBOX", "")

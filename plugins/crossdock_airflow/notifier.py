@@ -31,7 +31,7 @@ class Alert(BaseNotifier):
     """Notes a failed task as an alert and sends what is not sent yet."""
 
     def notify(self, context: Any) -> None:
-        from crossdock.errors import BatchStopped
+        from crossdock.errors import BatchStopped, ControlFailed
         from crossdock.watch import alerts
         from crossdock_airflow.connections import runtime
 
@@ -40,10 +40,28 @@ class Alert(BaseNotifier):
         task = context["ti"]
         log.error("Alert: %s.%s failed: %s", task.dag_id, task.task_id, said)
         with runtime() as opened:
-            if not isinstance(error, BatchStopped):  # whose alert the check step has noted, with more to say
+            if not isinstance(error, (BatchStopped, ControlFailed)):  # whose alert is noted already, with more to say
                 with opened.engine.begin() as connection:
                     alerts.raise_alert(connection, **_alert(task, error, said))
             send(opened.engine)
+
+
+def late(dag: str, after: str, **_context: Any) -> None:
+    """Notes that a run has not ended by its deadline; Airflow calls it from there."""
+    from crossdock.watch import alerts
+    from crossdock_airflow.connections import runtime
+
+    with runtime() as opened:
+        with opened.engine.begin() as connection:
+            alerts.raise_alert(
+                connection,
+                kind="late",
+                key=dag,
+                flow=dag,
+                title=f"{dag} has not ended {after} after its start",
+                body=f"Look at the run of {dag} in Airflow: which task runs or waits, and for what?",
+            )
+        send(opened.engine)
 
 
 def _alert(task: Any, error: Any, said: str) -> dict[str, Any]:

@@ -11,11 +11,19 @@ from typing import Any
 
 from airflow.sdk import RetryPolicy
 
-from crossdock.errors import AuthError, BadResponse, BatchStopped, ConfigError, RecordRejected, Transient
+from crossdock.errors import (
+    AuthError,
+    BadResponse,
+    BatchStopped,
+    ConfigError,
+    ControlFailed,
+    RecordRejected,
+    Transient,
+)
 
 FIRST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(minutes=15)
-A_PERSON_FIRST = (ConfigError, AuthError, BatchStopped, RecordRejected)
+A_PERSON_FIRST = (ConfigError, AuthError, BatchStopped, ControlFailed, RecordRejected)
 
 
 class TypedErrors(RetryPolicy):

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import (
+from airflow.sdk import (  # type: ignore[attr-defined] # not in its stub
     Asset,
     AssetAny,
     AssetOrTimeSchedule,
     CronDataIntervalTimetable,
+    DeadlineAlert,
+    DeadlineReference,
     Param,
+    SyncCallback,
     get_current_context,
     task,
     task_group,
@@ -42,6 +45,21 @@ ASK = {
         False, type="boolean", title="Work unchanged records again", description="After a mended mapping"
     ),
 }
+
+
+PERIOD = Param(
+    None, type=["null", "string"], pattern="^[0-9]{4}-[0-9]{2}$", title="Period", description="Month, YYYY-MM"
+)
+
+
+def ends_within(hours: int, dag: str) -> DeadlineAlert:
+    """An alert where a run of `dag` has not ended so long after it was queued."""
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=hours * HOUR,
+        callback=SyncCallback("crossdock_airflow.notifier.late", kwargs={"dag": dag, "after": f"{hours} h"}),
+        name=f"{dag} ends within {hours} h",
+    )
 
 
 def common(doc: str | None, *tags: str) -> dict[str, Any]:
@@ -182,6 +200,30 @@ def walk(flow: str) -> dict[str, int]:
     with runtime() as opened:
         ids = step.extract(opened, flows.get(flow), run_id=run_name(context["dag_run"].dag_id, context["run_id"]))
         return asdict(all_steps(opened, flows.get(flow), ids))
+
+
+@task(execution_timeout=HOUR)
+def controls() -> dict[str, Any]:
+    """The close of the month that yesterday belongs to, by TIMS's own clock, or of the one that a person asks for.
+    Fails where a control does not hold, naming the documents."""
+    from crossdock import close
+    from crossdock.errors import ControlFailed
+
+    context = get_current_context()
+    run = context["dag_run"]
+    with runtime() as opened:
+        period = context["params"]["period"] or close.yesterdays_period(opened)
+        closing = close.close(opened, period, run_id=run_name(run.dag_id, context["run_id"]))
+        if closing.failed:
+            send(opened.engine)
+            raise ControlFailed(
+                f"{len(closing.failed)} of {len(closing.controls)} controls over {period} do not hold: "
+                + "; ".join(
+                    f"{one.name} {one.subject}: expected {one.expected}, is {one.actual}" for one in closing.failed[:5]
+                ),
+                do=f"`crossdock close --period {period}` names the documents and what to do; then clear this task.",
+            )
+    return {"period": period, "controls": len(closing.controls), "open items": len(closing.open_items)}
 
 
 @task(retries=1, execution_timeout=timedelta(minutes=5))

@@ -28,10 +28,17 @@ FIVE_STEPS = {
 }
 LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")
 ONE_FLOW = ("orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments")
+THE_DAY = (
+    "orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
+    *(f"ledger_{flow}" for flow in LEDGER), "controls",
+)  # fmt: skip
 STRUCTURE = {
     **dict.fromkeys(ONE_FLOW, FIVE_STEPS),
     "ledger": {
         f"{flow}.{task}": {f"{flow}.{name}" for name in then} for flow in LEDGER for task, then in FIVE_STEPS.items()
+    },
+    "nightly_close": {
+        task: {then} if then else set() for task, then in zip(THE_DAY, [*THE_DAY[1:], None], strict=True)
     },
     "watch": {"look": set()},
 }
@@ -45,6 +52,7 @@ INTERVAL = {
     "payouts": timedelta(minutes=10),
     "payments": timedelta(hours=1),
     "ledger": timedelta(days=1),
+    "nightly_close": timedelta(days=1),
     "watch": timedelta(minutes=10),
 }
 # Which loads start a run besides the timetable: the way of the data.
@@ -64,6 +72,18 @@ def test_every_dag_file_can_be_read_and_no_dag_is_missing_or_new(bag: DagBag) ->
 @pytest.mark.parametrize("name", STRUCTURE)
 def test_tasks_follow_each_other_as_planned(bag: DagBag, name: str) -> None:
     assert {task.task_id: set(task.downstream_task_ids) for task in bag.dags[name].tasks} == STRUCTURE[name]
+
+
+def test_the_nightly_close_runs_every_flow_in_the_order_in_which_data_travels() -> None:
+    from crossdock import flows
+
+    assert list(flows.all_flows()) == list(THE_DAY[:-1])
+
+
+def test_a_close_that_is_late_raises_an_alert(bag: DagBag) -> None:
+    alert = bag.dags["nightly_close"].deadline[0]
+    assert alert.interval == timedelta(hours=2)
+    assert alert.callback.path == "crossdock_airflow.notifier.late"
 
 
 @pytest.mark.parametrize("name", STRUCTURE)
@@ -134,7 +154,7 @@ def test_tasks_that_speak_to_a_system_use_its_pool_and_every_pool_is_made_at_the
     assert {task.pool for dag in bag.dags.values() for task in dag.tasks} <= {*made, "default_pool"}
 
 
-@pytest.mark.parametrize("name", set(ONE_FLOW) - {"orders_sweep"})
+@pytest.mark.parametrize("name", sorted(set(ONE_FLOW) - {"orders_sweep"}))
 def test_load_tells_other_dags_which_batch_it_has_loaded(bag: DagBag, name: str) -> None:
     assert [asset.name for asset in bag.dags[name].get_task("batch.load").outlets] == [f"{name} loaded"]
 

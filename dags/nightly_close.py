@@ -1,0 +1,38 @@
+"""
+### Nightly close: the whole day in order, then the controls
+
+**Reads** what is new for every flow, in the order in which data travels; then all documents of TIMS that the controls
+look at, afresh.
+**Writes** what the flows write, and what every control expected and found (`ops.control`). A control that does not hold
+fails the run, names the documents and alerts: every entry balances, the clearing account is what is open, Suspense is
+0, TIMS's own trial balance is ours, ... (`include/config/controls/`, docs/runbook.md).
+
+**By hand:** *Trigger* with *Period* to look at another month. `crossdock close --period` prints it all and exports the
+ledger.
+
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: what is done already
+is not done again. A run that has not ended after two hours raises an alert of its own.
+"""
+
+from airflow.sdk import chain, dag
+
+from crossdock_airflow.tasks import PERIOD, common, controls, ends_within, every, walk
+
+THE_DAY = (
+    "orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
+    "ledger_invoices", "ledger_credit_memos", "ledger_adjustments", "ledger_settlements", "ledger_payments",
+    "ledger_captures",
+)  # fmt: skip
+
+
+@dag(
+    schedule=every("0 2 * * *"),
+    params={"period": PERIOD},
+    deadline=ends_within(2, "nightly_close"),
+    **common(__doc__, "close", "channel_advisor", "inbox", "tims"),
+)
+def nightly_close():
+    chain(*(walk.override(task_id=flow)(flow) for flow in THE_DAY), controls())
+
+
+nightly_close()
