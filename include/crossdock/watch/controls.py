@@ -336,7 +336,9 @@ def balances(connection: sa.Connection, period_end: date) -> dict[str, dict[str,
     """currency -> account -> debit less credit of all entries up to a day."""
     entry, line = ref_gl_entry, ref_gl_entry_line
     rows = connection.execute(
-        sa.select(entry.c.currency_code, line.c.account_code, sa.func.sum(line.c.debit - line.c.credit))
+        sa.select(
+            entry.c.currency_code, line.c.account_code, sa.func.round(sa.func.sum(line.c.debit - line.c.credit), 2)
+        )
         .join(line, line.c.entry_id == entry.c.id)
         .where(entry.c.posting_date <= period_end)
         .group_by(entry.c.currency_code, line.c.account_code)
