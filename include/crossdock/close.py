@@ -174,7 +174,8 @@ WITH applied AS (
       SELECT FROM ref.payment p WHERE p.status <> 'Reversed' AND p.external_reference =
         'pay:' || l.source || ':' || l.settlement_id || ':' || coalesce(l.order_ref, '#' || l.line_no))
 )
-SELECT kind, currency_code, :until - day AS days, round(amount, 2) AS amount FROM item WHERE amount <> 0 AND day <= :until
+SELECT kind, currency_code, :until - day AS days, round(amount, 2) AS amount FROM item
+WHERE amount <> 0 AND day <= :until
 """
 
 _EXCEPTIONS = """
