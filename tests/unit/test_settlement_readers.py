@@ -316,6 +316,12 @@ def test_ebay_rows_become_their_parts_and_two_hyphens_are_nothing():
     assert found["Lines"][0]["PostedAt"] == "2011-01-05T12:00:00Z"
 
 
+def test_a_free_order_of_ebay_has_no_line():
+    free = sold(**{"Order number": "3", "Net amount": "0.00", "Custom label": "GIFT", "Quantity": "1"})
+    found = read(EBAY, csv(EBAY_HEADER, PAYOUT, WHOLE, LABEL, *SEVERAL, free))
+    assert {line.get("OrderRef") for line in found["Lines"]} == {"85-15069-54005", "2"}
+
+
 def test_british_headers_and_lines_above_the_header_are_understood():
     british = {
         "Shipping and handling": "Postage and packaging", "Final Value Fee - fixed": "Final value fee – fixed",

@@ -52,7 +52,7 @@ class Account:
 ACCOUNTS = (
     Account(
         "amazon_us", AMAZON_US, "Amazon.com", datetime(2011, 1, 3, 8, 14, 37, tzinfo=UTC), flat_files.US,
-        Decimal("39.99"), True, {0: ("unknown_order", "unknown_label"), 1: ("inbound",)},
+        Decimal("39.99"), True, {0: ("unknown_order",), 1: ("inbound",), 2: ("unknown_label",)},
     ),
     Account(
         "amazon_uk", AMAZON_UK, "Amazon.co.uk", datetime(2011, 1, 5, 17, 42, 11, tzinfo=UTC), flat_files.UK,

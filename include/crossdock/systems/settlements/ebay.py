@@ -146,6 +146,6 @@ def _lines(
         part = common.assign(LineNo=number, AmountType=name, AmountDescription="", Amount=money[:, at])
         made.append(part[own])
     rest = common.assign(AmountType="net amount", AmountDescription=description, Amount=net)
-    made.append(rest[wanted & ~has_parts & top])
+    made.append(rest[wanted & ~has_parts & top & (net != 0)])  # a free order pays nothing and tells nothing
     lines = pd.concat(made).sort_index(kind="stable").reset_index(drop=True)
     return lines[[*LINE_TEXT, "Amount"]]
