@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -38,6 +38,9 @@ from crossdock.store.tables import (
     ops_dead_letter,
     ops_watermark,
 )
+
+if TYPE_CHECKING:
+    from crossdock.close import Closing
 
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 CONTROL_FAILED = 6
@@ -427,20 +430,25 @@ def close_command(
     if as_json:
         _print_json(closing.as_dict())
     else:
-        _table(f"Trial balance, end of {period}", ("currency", "account", "name", "debit", "credit"),
-               [vars(one) for one in closing.balances])  # fmt: skip
-        _table("Controls", ("holds", "control", "subject", "expected", "actual", "documents"),
-               [{**vars(one), "holds": "yes" if one.holds else "NO", "control": one.name,
-                 "documents": ", ".join(one.documents)} for one in closing.controls])  # fmt: skip
-        _table("Open items", ("kind", "currency", "age", "count", "amount"), [vars(one) for one in closing.open_items])
-        for one in closing.failed:
-            err.print(f"[bold red]{one.name} does not hold[/]: {one.says} {one.do}", highlight=False)
-        for path in closing.files:
-            out.print(f"Written: {path}")
-        if not closing.failed:
-            out.print(f"All {len(closing.controls)} controls hold.")
+        print_closing(closing)
     if closing.failed:
         raise typer.Exit(CONTROL_FAILED)
+
+
+def print_closing(closing: Closing) -> None:
+    """Trial balance, controls, open items, and what to do where a control does not hold."""
+    _table(f"Trial balance, end of {closing.period}", ("currency", "account", "name", "debit", "credit"),
+           [vars(one) for one in closing.balances])  # fmt: skip
+    _table("Controls", ("holds", "control", "subject", "expected", "actual", "documents"),
+           [{**vars(one), "holds": "yes" if one.holds else "NO", "control": one.name,
+             "documents": ", ".join(one.documents)} for one in closing.controls])  # fmt: skip
+    _table("Open items", ("kind", "currency", "age", "count", "amount"), [vars(one) for one in closing.open_items])
+    for one in closing.failed:
+        err.print(f"[bold red]{one.name} does not hold[/]: {one.says} {one.do}", highlight=False)
+    for path in closing.files:
+        out.print(f"Written: {path}")
+    if not closing.failed:
+        out.print(f"All {len(closing.controls)} controls hold.")
 
 
 # ---- shared --------------------------------------------------------------------------------------------------------
