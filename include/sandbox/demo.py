@@ -1,7 +1,7 @@
-"""`make demo`: a month of real orders through a real scheduler, day by day, and a look at both sides at the end.
+"""`make demo`: a month of real trade through a real scheduler, from the order to the ledger, and a look at both sides.
 
-In: a run folder and free ports. Out: a running Airflow, sandbox and Postgres, a table of what happened, exit code 0
-only when both sides agree to the cent.
+In: a run folder and free ports. Out: a running Airflow, sandbox and Postgres, tables of what happened, the trial
+balance and the controls of the month; exit code 0 only when both sides agree to the cent and every control holds.
 Never: speaks to any system but the sandbox, whatever connections the environment names; empties a database that is
 not the demo's own.
 """
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -24,19 +24,24 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from crossdock import local
+from crossdock import cli, close, flows, local
 from crossdock.errors import ConfigError
 from crossdock.runtime import Runtime
 from crossdock.settings import run_dir
 from crossdock.store import batches, database
 from crossdock.store.tables import ops_batch, ops_dead_letter
+from crossdock.systems.inbox import Inbox
 from crossdock_airflow import standalone
-from sandbox import stage, verify, world
+from sandbox import stage, verify, verify_cash, world
 from sandbox.control import SYSTEMS, Control
 
 MARK = "crossdock demo"
 DAG = "orders"
-DAGS = (DAG, "orders_sweep", "watch")
+CLOSE = "nightly_close"
+DAGS = (DAG, "orders_sweep", CLOSE, "watch")
+# They do what the close does, sooner; let go once the month is over, for a busy machine shows nothing.
+SOONER = ("shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments", "ledger")
+LATER = (timedelta(days=7), timedelta(days=14))  # after the last day: parcels, returns and settlements still come
 RUN_SECONDS = 300.0  # for one run; a day takes a few
 DAY = timedelta(days=1)
 CREDENTIALS: dict[str, dict[str, Any]] = {
@@ -80,30 +85,40 @@ def up(port: int, days: int | None) -> int:
         out.print("Reading both systems over HTTP, to compare them ...")
         with Runtime.from_environment() as runtime:
             report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine))
-            _print(report, _seconds(runtime.engine))
-    for text in report.disagreements[:30]:
+            cash = verify_cash.verify(_settlements(), runtime.channel_advisor, runtime.tims, _refused(runtime.engine))
+            closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
+            _print(report, cash, _seconds(runtime.engine))
+        cli.print_closing(closing)
+        for dag in SOONER:
+            airflow.unpause(dag)
+    disagreements = [*report.disagreements, *cash.disagreements]
+    for text in disagreements[:30]:
         out.print(f"[red]DISAGREES[/red] {text}")
     took = time.monotonic() - started
-    if report.disagreements:
+    if disagreements or closing.failed:
         out.print(
-            f"[red]{len(report.disagreements)} disagreements.[/red] Airflow is left up to look at, until `make down`."
+            f"[red]{len(disagreements)} disagreements, {len(closing.failed)} controls do not hold.[/red] "
+            "Airflow is left up to look at, until `make down`."
         )
     else:
-        out.print(f"[green]Both sides agree to the cent.[/green] {took:.0f} s in all.")
+        out.print(f"[green]Both sides agree to the cent, and every control holds.[/green] {took:.0f} s in all.")
     out.print(f"Airflow: http://127.0.0.1:{port}   user: {standalone.USER}   password: {standalone.password()}")
-    out.print("`crossdock status`, `crossdock dead-letters list` look closer; `make down` stops everything.")
-    return 1 if report.disagreements else 0
+    out.print(
+        "`crossdock status`, `crossdock dead-letters list` and `crossdock close --period` look closer; "
+        "`make down` stops everything."
+    )
+    return 1 if disagreements or closing.failed else 0
 
 
 def _insist_on_the_sandbox() -> None:
     """Replaces connections of the environment: the demo resets what it speaks to."""
     ours = connections()
-    foreign = [
-        name for name in (*ours, "AIRFLOW_CONN_CROSSDOCK") if os.environ.get(name, ours.get(name)) != ours.get(name)
-    ]
+    others = ("AIRFLOW_CONN_CROSSDOCK", "CROSSDOCK_INBOX")
+    foreign = [name for name in (*ours, *others) if os.environ.get(name, ours.get(name)) != ours.get(name)]
     if foreign:
         out.print(f"The demo speaks to its own sandbox only; {', '.join(foreign)} is left aside.")
-    os.environ.pop("AIRFLOW_CONN_CROSSDOCK", None)
+    for name in others:
+        os.environ.pop(name, None)
     os.environ.update(ours)
 
 
@@ -190,7 +205,7 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     midnights = sorted(
         {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
     )
-    ends: list[datetime] = midnights[:days] if days else [*midnights, midnights[-1] + world.LONGEST]
+    ends: list[datetime] = midnights[:days] if days else [*midnights, *(midnights[-1] + later for later in LATER)]
     with Runtime.from_environment() as runtime:
         for dag in DAGS:
             airflow.unpause(dag)  # their timetables' own runs go on beside ours
@@ -205,8 +220,13 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             airflow.run(DAG)
             airflow.wait_until_idle()
             counts = _counts(runtime.engine, last)
-            name = f"{end - DAY:%a %d %b %Y}" if end in midnights else "what happens later"
+            name = f"{end - DAY:%a %d %b %Y}" if end in midnights else f"until {end - DAY:%d %b %Y}"
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
+            if end == ends[-1] or end + DAY not in ends:  # before a day without trade
+                started = time.monotonic()
+                airflow.run(CLOSE)
+                airflow.wait_until_idle()
+                out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")
     return ends
 
 
@@ -219,6 +239,20 @@ def _counts(engine: sa.Engine, after: int) -> batches.Counts:
     with engine.connect() as connection:
         wanted = sa.select(ops_batch.c.id).where(ops_batch.c.id > after, ops_batch.c.flow == DAG)
         return batches.counts(connection, list(connection.scalars(wanted)))
+
+
+def _closed(engine: sa.Engine, after: int) -> str:
+    """What the flows of a close have delivered."""
+    wanted = (
+        sa.select(ops_batch.c.flow, sa.func.sum(ops_batch.c.delivered))
+        .where(ops_batch.c.id > after, ops_batch.c.flow.not_in((DAG, "masters")))
+        .group_by(ops_batch.c.flow)
+    )
+    with engine.connect() as connection:
+        delivered = dict(connection.execute(wanted).all())
+    entries = sum(count for flow, count in delivered.items() if flow.startswith("ledger_"))
+    found = [f"{flow} {delivered[flow]}" for flow in flows.all_flows() if delivered.get(flow) and "ledger" not in flow]
+    return ", ".join([*found, f"documents posted to the ledger {entries}"])
 
 
 class Airflow:
@@ -300,17 +334,36 @@ def dead_letters(engine: sa.Engine) -> dict[int, frozenset[str]]:
         return {int(key): frozenset(reason["rule"] for reason in reasons) for key, reasons in rows}
 
 
+def _refused(engine: sa.Engine) -> dict[str, set[str]]:
+    """The keys of open dead letters by flow."""
+    refused: dict[str, set[str]] = defaultdict(set)
+    wanted = sa.select(ops_dead_letter.c.flow, ops_dead_letter.c.key).where(
+        ops_dead_letter.c.state.in_(("open", "edited"))
+    )
+    with engine.connect() as connection:
+        for flow, key in connection.execute(wanted):
+            refused[flow].add(key)
+    return refused
+
+
+def _settlements() -> Iterator[bytes]:
+    """All settlement files, also those that were taken."""
+    inbox = Inbox(stage.inbox())
+    for page in inbox.pages("settlements", before=inbox.server_time()):
+        yield from map(bytes, page.records)
+
+
 def _seconds(engine: sa.Engine) -> dict[str, float]:
-    """Wall seconds by step, over all batches of orders."""
+    """Wall seconds by step, over all batches of all flows."""
     total: Counter[str] = Counter()
     with engine.connect() as connection:
-        for seconds in connection.scalars(sa.select(ops_batch.c.seconds).where(ops_batch.c.flow == DAG)):
+        for seconds in connection.scalars(sa.select(ops_batch.c.seconds).where(ops_batch.c.flow != "masters")):
             for step, value in seconds.items():
                 total[step] += value
     return {step: total[step] for step in batches.STEPS}
 
 
-def _print(report: verify.Report, seconds: dict[str, float]) -> None:
+def _print(report: verify.Report, cash: verify_cash.Cash, seconds: dict[str, float]) -> None:
     facts = Table(title="What became of the orders", title_justify="left")
     facts.add_column("")
     facts.add_column("count", justify="right")
@@ -338,6 +391,12 @@ def _print(report: verify.Report, seconds: dict[str, float]) -> None:
             f"{difference:,.2f}",
         )
     out.print(amounts)
+    after = Table(title="From the order to the cash", title_justify="left")
+    for column in ("", "should be", "is"):
+        after.add_column(column, justify="right" if column else "left")
+    for pair in cash.pairs:
+        after.add_row(*pair)
+    out.print(after)
     out.print("Seconds per step: " + ", ".join(f"{step} {value:.1f}" for step, value in seconds.items()))
 
 

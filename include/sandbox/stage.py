@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -218,13 +219,15 @@ def load_world(data: str | None) -> World:
 
 
 def seed(data: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """Empty both systems, give them their masters and set their clocks to just before the first day."""
+    """Empty both systems and this run folder's inbox, give the systems their masters and set their clocks to just
+    before the first day."""
     data = str(Path(data).resolve()) if data else None
     world, parts = load_world(data), controls()
     for control in parts.values():
         control.call("POST", "reset")
         control.set_clock(world.start)
     _told_file().unlink(missing_ok=True)
+    shutil.rmtree(run_dir() / "inbox", ignore_errors=True)
     counts: Counter[str] = Counter()
     masters = list(world.masters())
     for number, (system, control) in enumerate(parts.items()):
