@@ -41,7 +41,7 @@ CLOSE = "nightly_close"
 DAGS = (DAG, "orders_sweep", CLOSE, "watch")
 # They do what the close does, sooner; let go once the month is over, for a busy machine shows nothing.
 SOONER = ("shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments", "ledger")
-LATER = (timedelta(days=7), timedelta(days=14))  # after the last day: parcels, returns and settlements still come
+FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come
 RUN_SECONDS = 300.0  # for one run; a day takes a few
 DAY = timedelta(days=1)
 CREDENTIALS: dict[str, dict[str, Any]] = {
@@ -205,12 +205,13 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     midnights = sorted(
         {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
     )
-    ends: list[datetime] = midnights[:days] if days else [*midnights, *(midnights[-1] + later for later in LATER)]
+    ends: list[datetime] = midnights[:days] if days else [*midnights, midnights[-1] + FORTNIGHT]
     with Runtime.from_environment() as runtime:
         for dag in DAGS:
             airflow.unpause(dag)  # their timetables' own runs go on beside ours
         airflow.run(DAG)  # of the evening before: there is nothing yet
         airflow.wait_until_idle()
+        closed = ends[0]
         for end in ends:
             started = time.monotonic()
             last = _last_batch(runtime.engine)
@@ -222,8 +223,8 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             counts = _counts(runtime.engine, last)
             name = f"{end - DAY:%a %d %b %Y}" if end in midnights else f"until {end - DAY:%d %b %Y}"
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
-            if end == ends[-1] or end + DAY not in ends:  # before a day without trade
-                started = time.monotonic()
+            if end - closed >= FORTNIGHT or end in (midnights[-1], ends[-1]):  # the scheduler would close every night
+                started, closed = time.monotonic(), end
                 airflow.run(CLOSE)
                 airflow.wait_until_idle()
                 out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")
