@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +25,9 @@ import msgspec
 import sqlalchemy as sa
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
 from crossdock import flows
@@ -40,10 +44,13 @@ from crossdock.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from crossdock.close import Closing
+    from crossdock.close import Balance, Closing
+    from crossdock.watch.controls import Control
 
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 CONTROL_FAILED = 6
+SHOWN_STATES = ("delivered", "unchanged", "waiting", "left_out", "staged", "ready")
+SHOWN = 20  # differences of one control that are printed; --json has all
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps Channel Advisor and TIMS in step.")
 letters = typer.Typer(no_args_is_help=True, help="Refused records: look, mend, replay, dismiss.")
@@ -199,10 +206,10 @@ def status(as_json: AsJson = False) -> None:
         _print_json({"watermarks": marks, "unfinished": work, "records": state, "dead_letters": dead,
                      "alerts": alerts, "circuits": circuits})  # fmt: skip
         return
-    _table("Read so far", ("flow", "resource", "position", "newest_version", "read_at"), marks)
-    records = [{"flow": name, **counts, "open dead letters": dead.get(name, 0)} for name, counts in state.items()]
-    _table("Records", ("flow", "delivered", "unchanged", "waiting", "left_out", "dead", "staged", "ready",
-                       "open dead letters"), records)  # fmt: skip
+    _table("Read so far", ("flow", "resource", "position", "read_at"), marks)
+    records = [{"flow": name, **counts, "dead_letters": dead.get(name)} for name, counts in state.items()]
+    states = [name for name in SHOWN_STATES if any(name in counts for counts in state.values())]
+    _table("Records", ("flow", *states, "dead_letters"), records)
     _table("Unfinished batches", ("id", "flow", "kind", "step", "read", "in_flight", "created_at"), work)
     _table("Systems that are left alone", ("system", "state", "failures", "opened_at"), circuits)
     _table("Last alerts", ("last_at", "severity", "title", "times"), alerts)
@@ -228,14 +235,9 @@ def list_letters(
     if as_json:
         _print_json([_letter(row, payload=False) for row in rows])
         return
-    table = Table(title=f"{len(rows)} dead letters", title_justify="left")
-    for column in ("id", "flow", "record", "step", "state", "what is wrong, and what to do", "since"):
-        table.add_column(column, overflow="fold")
     for row in rows:
-        says = "\n".join(f"{reason['says']} → {reason['do']}" for reason in row.reasons[:3])
-        more = f"\n… and {len(row.reasons) - 3} more" if len(row.reasons) > 3 else ""
-        table.add_row(str(row.id), row.flow, row.key, row.step, row.state, says + more, f"{row.created_at:%d %b %H:%M}")
-    out.print(table)
+        _print_letter(row, most=3)
+    out.print(f"Dead letters: {len(rows)}.")
     rules: dict[str, int] = {}
     for row in rows:
         for name in {reason["rule"] for reason in row.reasons}:
@@ -252,11 +254,27 @@ def show_letter(which: Which, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(_letter(row, payload=True))
         return
-    out.print(f"[bold]Dead letter {row.id}[/]: {row.flow} {row.key}, refused in {row.step}, {row.state}, {row.times} ×")
-    for reason in row.reasons:
-        where = " ".join(part for part in (reason["field"], reason.get("line") and f"(line {reason['line']})") if part)
-        out.print(f"• [bold]{where or 'record'}[/] {reason['says']}\n  [green]{reason['do']}[/]  ({reason['rule']})")
+    _print_letter(row)
     out.print_json(database.to_json(row.edited_payload if row.state == "edited" else row.payload))
+
+
+def _print_letter(row: sa.Row, most: int | None = None) -> None:
+    """What is wrong with a record, the first `most` reasons; reasons that are mended alike share what to do."""
+    refused = f"in {row.step}, {row.created_at:%d %b %H:%M}, {row.state}"
+    out.print(Text.assemble((f"{row.id}  {row.flow} {row.key}", "bold"), f"  {refused}"), soft_wrap=True)
+    by_advice: dict[str, list[dict]] = {}
+    for reason in row.reasons[:most]:
+        by_advice.setdefault(reason["do"], []).append(reason)
+    for advice, reasons in by_advice.items():
+        for reason in reasons:
+            where = " ".join(filter(None, (reason["field"], reason.get("line") and f"(line {reason['line']})")))
+            told = Text.assemble(
+                (f"{where}: " if where else "", "dim"), reason["says"], (f" ({reason['rule']})", "dim")
+            )
+            out.print(Padding(told, (0, 0, 0, 4)))
+        out.print(Padding(Text(f"→ {advice}", "green"), (0, 0, 0, 4)))
+    if most and len(row.reasons) > most:
+        out.print(f"    … and {len(row.reasons) - most} more: crossdock dead-letters show {row.id}")
 
 
 @letters.command("edit")
@@ -437,18 +455,50 @@ def close_command(
 
 def print_closing(closing: Closing) -> None:
     """Trial balance, controls, open items, and what to do where a control does not hold."""
-    _table(f"Trial balance, end of {closing.period}", ("currency", "account", "name", "debit", "credit"),
-           [vars(one) for one in closing.balances])  # fmt: skip
-    _table("Controls", ("holds", "control", "subject", "expected", "actual", "documents"),
-           [{**vars(one), "holds": "yes" if one.holds else "NO", "control": one.name,
-             "documents": ", ".join(one.documents)} for one in closing.controls])  # fmt: skip
-    _table("Open items", ("kind", "currency", "age", "count", "amount"), [vars(one) for one in closing.open_items])
-    for one in closing.failed:
-        err.print(f"[bold red]{one.name} does not hold[/]: {one.says} {one.do}", highlight=False)
+    for currency in dict.fromkeys(one.currency for one in closing.balances):
+        _print_balances(closing.period, currency, [one for one in closing.balances if one.currency == currency])
+    rows = [
+        {"holds": "yes" if one.holds else "NO", "control": one.name, "of": one.subject,
+         "expected": _as_number(one.expected), "actual": _as_number(one.actual)}
+        for one in closing.controls
+    ]  # fmt: skip
+    _table("Controls", ("holds", "control", "of", "expected", "actual"), rows)
+    open_items = [{**vars(one), "amount": one.amount or None} for one in closing.open_items]
+    _table("Open items", ("kind", "currency", "age", "count", "amount"), open_items)
     for path in closing.files:
-        out.print(f"Written: {path}")
-    if not closing.failed:
-        out.print(f"All {len(closing.controls)} controls hold.")
+        out.print(f"Written: {path}", soft_wrap=True)
+    for name in dict.fromkeys(one.name for one in closing.failed):
+        _print_failed([one for one in closing.failed if one.name == name])
+    held = len(closing.controls) - len(closing.failed)
+    out.print(
+        f"All {held} controls hold." if not closing.failed else f"{held} of {len(closing.controls)} controls hold."
+    )
+
+
+def _print_balances(period: str, currency: str, balances: Sequence[Balance]) -> None:
+    """The trial balance of one currency, with its totals; a side without an amount stays empty."""
+    rows = [{**vars(one), "debit": one.debit or None, "credit": one.credit or None} for one in balances]
+    total = {"name": "Total", "debit": sum(b.debit for b in balances), "credit": sum(b.credit for b in balances)}
+    _table(f"Trial balance, end of {period}, {currency}", ("account", "name", "debit", "credit"), [*rows, total])
+
+
+def _print_failed(controls: Sequence[Control]) -> None:
+    """A control that does not hold: where, by how much, which documents, and what to do."""
+    out.print(Text.assemble((controls[0].name, "bold red"), f" does not hold. {controls[0].says}"))
+    for advice in dict.fromkeys(one.do for one in controls):
+        for one in [one for one in controls if one.do == advice][:SHOWN]:
+            told = f"{one.subject}: expected {_cell(_as_number(one.expected))}, it is {_cell(_as_number(one.actual))}"
+            out.print(Padding(Text(f"{told}. {_named(one.documents)}".rstrip()), (0, 0, 0, 4)))
+        out.print(Padding(Text(f"→ {advice}", "green"), (0, 0, 0, 4)))
+
+
+def _named(documents: Sequence[str]) -> str:
+    return f"Look at {', '.join(documents[:10])}{' and more' if len(documents) > 10 else ''}." if documents else ""
+
+
+def _as_number(text: str) -> Decimal | str:
+    """An expected or actual value, as a number where it is an amount."""
+    return Decimal(text) if re.fullmatch(r"-?[0-9]+\.[0-9]{2}", text) else text
 
 
 # ---- shared --------------------------------------------------------------------------------------------------------
@@ -515,7 +565,12 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
         return
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column.replace("_", " "), justify="right" if isinstance(rows[0].get(column), int) else "left")
+        number = any(isinstance(row.get(column), int | Decimal) for row in rows)
+        # Names are cut nowhere: a half of one is of no use to whoever looks for it.
+        table.add_column(
+            column.replace("_", " "), justify="right" if number else "left", overflow="fold",
+            no_wrap=column in ("flow", "resource", "control"),
+        )  # fmt: skip
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     out.print(table)
@@ -524,7 +579,9 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:,.2f}" if isinstance(value, Decimal) else str(value)
 
 
 def _say(facts: Any, sentence: str, as_json: bool) -> None:

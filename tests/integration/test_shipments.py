@@ -115,6 +115,18 @@ def test_an_unknown_carrier_is_a_dead_letter_with_the_nearest_and_goes_through_w
 
 
 @pytest.mark.slow
+def test_what_is_wrong_with_one_shipment_is_not_said_of_another_of_the_same_batch(shop: Town, waiting: Iterator[str]):
+    key = next(waiting)
+    told = ship(shop, key, {1: 1})
+    shop.sync(flow="shipments")
+    wrong, right = ship(shop, key, {1: 1}, Carrier="Pigeon Post"), ship(shop, key, {1: 1})
+    counts = shop.sync(flow="shipments", kind="key", keys=[told, wrong, right])
+    assert (counts.unchanged, counts.dead, counts.delivered) == (1, 1, 1)
+    (reason,) = shop.letters()[wrong].reasons
+    assert "Pigeon Post" in reason["says"]
+
+
+@pytest.mark.slow
 def test_tracking_corrected_after_the_report_changes_nothing_there_and_is_noticed(shop: Town, waiting: Iterator[str]):
     key = next(waiting)
     number = ship(shop, key, {1: 1})
@@ -165,7 +177,7 @@ def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Town, wait
     number = ship(shop, key, {1: 1})
     shop.sync(flow="shipments")
     (reason,) = shop.letters()[number].reasons
-    assert reason["rule"] == "ordernotshippable"
+    assert reason["rule"] == "order_not_shippable"
     assert "Channel Advisor refuses it" in reason["says"]
 
 

@@ -281,6 +281,7 @@ def _as_posted(connection: sa.Connection, head: pd.DataFrame, lines: pd.DataFram
     old, body = documents.as_staged(connection, stage_invoice, stage_invoice_line, posted)
     old["state"], old["reason"] = "unchanged", pd.Series(np.nan, index=old.index, dtype="str")
     whole = pd.concat([head[~head["key"].isin(old["key"])], old[head.columns]], ignore_index=True)
+    whole = whole.set_index("key").loc[head["key"]].reset_index()  # in their places: problems name rows by them
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 

@@ -144,18 +144,21 @@ def _alerts(given: pd.DataFrame, lines: pd.DataFrame) -> list[dict[str, Any]]:
             **{name: unknown[name].fillna("").array for name in ("TransactionType", "AmountType", "AmountDescription")},
         }
     )
+    found = words.assign(file=unknown["key"].array).groupby(list(words), sort=False)["file"]
     return [
         {
             "kind": "unknown_settlement_line",
             "key": ",".join(combination),
-            "title": f"{count} settlement lines of a kind that nobody knows: {', '.join(combination)}",
+            "title": f"Settlement lines of a kind that nobody knows ({len(files)}): "
+            f"{' / '.join(word for word in combination if word)}",
             "body": "They are posted to Suspense, which must be 0 before the month is closed. Add the row "
-            f"`{','.join(combination)},<kind>,` to config/lookups/settlement_kinds.csv, then work the file once more: "
-            "`crossdock sync payouts --key <source>/<file>`.",
+            f"`{','.join(combination)},KIND,` to include/config/lookups/settlement_kinds.csv, then work the file once "
+            f"more: `crossdock sync payouts{''.join(f' --key {file}' for file in sorted(set(files))[:5])}`, "
+            "`crossdock sync ledger_settlements`.",
             "severity": "alert",
             "window": timedelta(days=1),
         }
-        for combination, count in words.value_counts(sort=False).items()
+        for combination, files in found
     ]
 
 

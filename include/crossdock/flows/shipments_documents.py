@@ -260,6 +260,7 @@ def _as_reported(
     old, body = documents.as_staged(connection, stage_channel_shipment, stage_channel_shipment_line, linked)
     old["state"], old["reason"] = "unchanged", pd.Series(np.nan, index=old.index, dtype="str")
     whole = pd.concat([head[~head["key"].isin(linked)], old[head.columns]], ignore_index=True)
+    whole = whole.set_index("key").loc[head["key"]].reset_index()  # in their places: problems name rows by them
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 

@@ -301,11 +301,11 @@ def _keys(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 
 _WORDS = {
-    "external": "the channel's buyer id",
-    "email": "the e-mail address",
+    "external": "buyer id of the channel",
+    "email": "e-mail address",
     "phone_postal": "phone and postal code",
     "name_address": "name and address",
-    "guest_account": "the site's guest account",
+    "guest_account": "guest account of the site",
 }
 
 
@@ -325,20 +325,24 @@ def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: Known) -> tu
         if decision.action == "ask":
             people = "; ".join(shown(c) for c in decision.candidates[:SHOWN])
             why = (
-                f"is alike in {_WORDS[decision.kind or '']}, but has another buyer id on this site"
+                f"The same {_WORDS[decision.kind or '']}, but another buyer id on this site"
                 if decision.weak
-                else f"have the same {_WORDS[decision.kind or '']}"
+                else f"All have the buyer's {_WORDS[decision.kind or '']}"
             )
-            questions.append((row, f"Which of these is the buyer? {people} {why}."))
+            questions.append((row, f"Which of these is the buyer? {people}. {why}."))
         elif decision.action == "use" and status.get(decision.customer or "", "") != "Active":
             state = status.get(decision.customer or "")
             if state is None and not decision.guest_account:
                 state = "not among the customers read from TIMS"
             found = (
-                f"The buyer is the customer {shown(decision.customer or '')}, found by {_WORDS[decision.kind or '']}"
+                f"The buyer is the customer {shown(decision.customer or '')}, found by {_WORDS[decision.kind or '']}."
             )
             inactive.append(
-                (row, decision.customer or "", f"{found}, who is {state or 'unknown to TIMS'} and takes no orders.")
+                (
+                    row,
+                    decision.customer or "",
+                    f"{found} It is {state or 'unknown to TIMS'} and takes no orders.",
+                )
             )
     bad = np.zeros(len(columns), dtype=bool)
     bad[[row for row, _ in questions] + [row for row, _, _ in inactive]] = True

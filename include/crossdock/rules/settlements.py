@@ -155,8 +155,8 @@ A_LINE = CENT  # 0.01 for each line of the order in the settlement ...
 AN_ORDER = 5 * CENT  # ... and 0.05 at most
 _EVERY_SUBSET = 10  # open documents of one order of which all combinations are tried
 _ASK = (
-    "Compare the order with the marketplace. Correct OrderRef, or say in ApplyTo which documents are paid and with how "
-    "much (their sum is what was settled), then replay it. If it will be settled otherwise, dismiss it."
+    "Compare the order with the marketplace. Edit OrderRef, or name in ApplyTo the documents that are paid and the "
+    "amount of each (together what was settled), then replay it. Dismiss it if it is settled by hand."
 )
 
 
@@ -468,17 +468,22 @@ def _mismatch(
             says=f"{order} is invoiced in {', '.join(other)}, but settled in {currency}.", do=_ASK,
         )  # fmt: skip
     told = []
-    for kind, words, name in (("invoice", "invoices", "SaleAmount"), ("credit_memo", "credit memos", "RefundAmount")):
+    for kind, words, name, verb in (
+        ("invoice", "invoices", "SaleAmount", "settled"),
+        ("credit_memo", "credit memos", "RefundAmount", "refunded"),
+    ):
         if kind in fitting:
             continue
         own = (documents["kind"] == kind).to_numpy() & (balance > 0) & (documents["currency"] == currency).to_numpy()
         amount = abs(int(orders[name].iloc[row]))
         names = ", ".join(
-            f"{one} {written(int(rest))}" for one, rest in zip(documents["id"][own], balance[own], strict=True)
+            f"{one} ({written(int(rest))})" for one, rest in zip(documents["id"][own], balance[own], strict=True)
         )
-        away = abs(int(balance[own].sum()) - amount)
+        away = int(balance[own].sum()) - amount
         open_ones = (
-            f"open {words}: {names}; together {written(away)} away from it" if names else f"no open {words} are left"
+            f"its open {words} are {names}, {written(abs(away))} {'more' if away > 0 else 'less'} than that"
+            if names
+            else f"it has no open {words}"
         )
         told.append(
             problems.make(
@@ -486,7 +491,7 @@ def _mismatch(
                 field=name,
                 rule="amount_differs" if names else "nothing_open",
                 value=written(int(orders[name].iloc[row])),
-                says=f"{{value}} {currency} settled for {order}: {open_ones}.",
+                says=f"{written(amount)} {currency} was {verb} for {order}, but {open_ones}.",
                 do=_ASK,
             )
         )

@@ -8,6 +8,7 @@ Never: a second effect; a record that dies of a transient error.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -195,7 +196,7 @@ def reasons(error: RecordRejected, *, do: str, prefix: str = "", target: str = "
     return [
         {
             "field": refusal.field,
-            "rule": refusal.code.lower(),
+            "rule": _snake(refusal.code),
             "value": "",
             "line": "",
             "says": f"{prefix}{target} refuses it: {refusal.message}",
@@ -203,6 +204,11 @@ def reasons(error: RecordRejected, *, do: str, prefix: str = "", target: str = "
         }
         for refusal in refusals
     ]
+
+
+def _snake(code: str) -> str:
+    """A system's code as rules are named: OrderNotShippable and ORDER_NOT_SHIPPABLE are order_not_shippable."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", code).lower()
 
 
 def settle(

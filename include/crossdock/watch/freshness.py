@@ -39,8 +39,19 @@ def watch(engine: sa.Engine, flows: dict[str, Flow]) -> list[Finding]:
     return findings
 
 
+# Where a person looks first when a source is silent.
+LOOK_AT = {
+    "channel_advisor": "Look at the channel itself: have listings ended, is the account still connected, does the "
+    "token still cover all profiles?",
+    "tims": "Look at TIMS: is anything shipped, invoiced, paid there, and may our client see it?",
+    "inbox": "Look at the inbox: do the marketplaces and warehouses still put their files into its folders?",
+    "books": "Look at the flow payouts: have settlement files come, and were they refused?",
+}
+
+
 def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
     limits = settings.flow(flow.name)
+    dag = "ledger" if flow.name.startswith("ledger_") else flow.name
     now = sa.func.now()
     mark = connection.execute(
         sa.select(
@@ -58,7 +69,7 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
             "stale",
             f"nothing has been read for {_words(mark.age)}",
             f"The last successful read of {flow.source.name} was at {mark.read_at:%Y-%m-%d %H:%M} UTC.",
-            f"Look at the last runs of the DAG {flow.name}: is it paused, failing, or is the scheduler down?",
+            f"Look at the last runs of the DAG {dag}: is it paused, failing, or is the scheduler down?",
         )
     # The silence of the source, by its own clock, against the longest it ever kept.
     if mark is not None and mark.silence is not None:
@@ -68,8 +79,8 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
                 "silent_source",
                 f"{flow.source.name} has been silent for {_words(mark.silence)}",
                 f"Runs are green, but nothing has changed there since {mark.newest_version:%Y-%m-%d %H:%M} UTC;",
-                f"the longest silence so far was {_words(longest)}. Look at the channel itself: have listings",
-                "ended, is the account still connected, does the token still cover all profiles?",
+                f"the longest silence so far was {_words(longest)}.",
+                LOOK_AT[flow.source.system],
             )
     late = connection.execute(
         sa.select(sa.func.count(), sa.func.min(ops_batch.c.id), sa.func.sum(ops_batch.c.in_flight)).where(
@@ -83,7 +94,7 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
             "undelivered",
             f"{late[2]} records in flight for over {limits.undelivered_minutes} min",
             f"{late[0]} batches are unfinished, the oldest is {late[1]}. The next run adopts them; if it cannot,",
-            f"look at the failed task of the DAG {flow.name} and clear it once the cause is mended.",
+            f"look at the failed task of the DAG {dag} and clear it once the cause is mended.",
         )
     lost = connection.scalar(
         sa.select(sa.func.count()).where(
@@ -96,7 +107,8 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
         yield finding(
             "unknown_outcome",
             f"the outcome of {lost} calls is unknown",
-            "TIMS was asked to do something and the answer was lost. A retry asks it first; clear the load task.",
+            "A system was asked to do something and its answer was lost. A retry asks before it sends; clear the load "
+            f"task of the DAG {dag}.",
         )
     dead = connection.scalar(
         sa.select(sa.func.count()).where(
@@ -106,9 +118,10 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
     if dead and dead >= limits.dead_letters_alert:
         yield finding(
             "dead_letters",
-            f"{dead} dead letters are open",
-            "See `crossdock dead-letters list`: they are counted by rule. Mend the cause (an item, a lookup, an",
-            "address) and replay them together: `crossdock dead-letters replay --rule RULE`.",
+            f"{dead} dead letters are open" if dead > 1 else "a dead letter is open",
+            f"See `crossdock dead-letters list --flow {flow.name}`: each says what is wrong and what to do.",
+            "They are counted by rule. Mend the cause and replay them together:",
+            f"`crossdock dead-letters replay --flow {flow.name} --rule RULE`.",
         )
 
 
