@@ -1,5 +1,4 @@
-"""The generated pages of docs/: TABLES.md from the tables, MAPPINGS.md from the mapping files, POSTING.md from the posting
-table.
+"""The generated pages of docs/: TABLES.md from the tables, MAPPINGS.md from the mappings, POSTING.md from the postings.
 
 In: the code and the configuration. Out: Markdown; CI regenerates it and refuses a difference. Never: edited by hand.
 """
