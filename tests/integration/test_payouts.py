@@ -392,7 +392,7 @@ def test_what_does_not_match_is_a_dead_letter_with_the_candidates_and_no_payment
         "amazon_us:1:526-7898033-5401206": ["amount_differs"],
         "amazon_us:1:526-7898033-5401299": ["unknown_order"],
     }
-    assert f"{bill['InvoiceID']} 100.00; together 0.03 away" in office.says("amazon_us:1:526-7898033-5401206")
+    assert f"{bill['InvoiceID']} (100.00), 0.03 more than that" in office.says("amazon_us:1:526-7898033-5401206")
     assert "Like it: 526-7898033-5401206" in office.says("amazon_us:1:526-7898033-5401299")
 
 
