@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from examples import examples
+
+settings.register_profile("crossdock", examples(50))
+settings.load_profile("crossdock")
 
 
 @pytest.fixture(scope="session")

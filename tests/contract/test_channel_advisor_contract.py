@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from contract.channel_advisor_calls import CLIENT, PRODUCTS, SCHEMA, SITES, Caller, event, line, running, sold
+from examples import examples
 
 SERVED = (
     "createToken|listOrders|createOrder|getOrder|updateOrder|markExported|unmarkExported|listShipments|createShipments"
@@ -80,14 +81,7 @@ def know(case: schemathesis.Case) -> None:
 
 
 @SCHEMA.include(operation_id_regex=f"^({SERVED})$").parametrize()
-@settings(
-    max_examples=20,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@examples(8, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 def test_every_answer_is_one_that_the_contract_describes(case: schemathesis.Case, shop: Caller) -> None:
     is_wrong = case.meta is not None and case.meta.generation.mode.is_negative
     if not is_wrong:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.channel_advisor_calls import PRODUCTS, SITES, Caller, event, line, running, sold
+from examples import examples
 from sandbox.channel_advisor import listings, rules, shelf
 from sandbox.channel_advisor import stock as offers
 from sandbox.channel_advisor.server import ChannelAdvisor
@@ -261,7 +262,7 @@ class TestOrdersAndStock:
         assert offered(shop) == {4: (40, 40)}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(25)
 @given(
     steps=st.lists(
         st.tuples(st.integers(1, 3), st.sampled_from(("order", "grow", "shrink", "ship", "cancel")), st.integers(1, 6)),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -32,6 +32,7 @@ from contract.tims_calls import (
     payment,
     running,
 )
+from examples import examples
 from sandbox.kernel import contract
 
 CHECKS = (
@@ -80,12 +81,8 @@ schema = schemathesis.openapi.from_path(contract.FOLDER / "tims.yaml").include(
 
 @pytest.mark.slow
 @schema.parametrize()
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+@examples(
+    4, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 )
 def test_made_up_requests_get_answers_that_the_contract_describes(case: schemathesis.Case, tims: Caller) -> None:
     headers: dict[str, Any] = {"Authorization": tims.http.headers["Authorization"]}

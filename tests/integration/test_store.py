@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from crossdock.errors import Transient
@@ -17,6 +17,7 @@ from crossdock.store import batches, database, dead_letters, deliveries, raw, wa
 from crossdock.store.deliveries import Effect
 from crossdock.store.raw import Record
 from crossdock.store.tables import SCHEMAS, metadata, ops_delivery, raw_orders, stage_sales_order_line
+from examples import examples
 from integration.town import fresh_database
 
 NOW = datetime(2011, 1, 4, 10, tzinfo=UTC)
@@ -89,7 +90,7 @@ money = st.one_of(st.none(), st.integers(-(10**18) + 1, 10**18 - 1))
 texts = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(money, texts, st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))), min_size=1, max_size=8)
 )
@@ -114,7 +115,7 @@ def test_a_frame_comes_back_from_copy_exactly_as_it_went_in(engine, rows):
     assert [None if x != x else x for x in back["SKU"]] == [None if x != x else x for x in frame["SKU"]]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20), max_size=6))
 def test_payloads_come_back_from_raw_as_the_same_documents(engine, values):
     import msgspec

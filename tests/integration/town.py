@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -28,7 +31,7 @@ from crossdock.store import database, dead_letters
 from crossdock.store.batches import Counts
 from crossdock.systems.connections import Connection, parse
 from sandbox import world
-from sandbox.control import Control
+from sandbox.control import SYSTEMS, Control
 
 ORDERS = flows.get("orders")
 
@@ -48,9 +51,10 @@ class Town:
     world: world.World
     now: datetime
     part: int = 1  # of the world's orders, only every `part`-th takes place: for tests that need many days
+    inbox: Path | None = None
 
     def runtime(self) -> Runtime:
-        return Runtime(self.database_url, self.connections.__getitem__)
+        return Runtime(self.database_url, self.connections.__getitem__, self.inbox)
 
     def takes_place(self, order_id: int | None) -> bool:
         return order_id is None or order_id % self.part == 0
@@ -151,43 +155,62 @@ def server(system: str, folder: Path) -> Iterator[str]:
         process.wait(10)
 
 
+TEMPLATE = "migrated"
+
+
 @contextmanager
 def fresh_database(server_url: str, name: str) -> Iterator[str]:
-    """A migrated database of its own on the test session's Postgres server."""
+    """A migrated database of its own on the test session's Postgres server: a copy of one that is migrated once."""
+    url = sa.make_url(server_url)
     admin = database.engine(server_url, role=None)
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": TEMPLATE}):
+            connection.exec_driver_sql(f"CREATE DATABASE {TEMPLATE}")
+            database.migrate(url.set(database=TEMPLATE).render_as_string(hide_password=False))
         connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        url = sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        database.migrate(url)
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         try:
-            yield url
+            yield url.set(database=name).render_as_string(hide_password=False)
         finally:
             connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     admin.dispose()
 
 
+@cache
+def _world() -> world.World:
+    return world.load()
+
+
+@cache
+def _masters_told() -> TemporaryDirectory[str]:
+    """The folder of two systems that know the masters and nothing else: told once, copied for every town."""
+    told = TemporaryDirectory(prefix="masters-")
+    masters = [event.as_dict() for event in _world().masters()]
+    for system in SYSTEMS:
+        with server(system, Path(told.name)) as url:
+            control = Control(system, url)
+            control.set_clock(_world().start)
+            control.apply(event for event in masters if event["system"] == system)
+    return told
+
+
 @contextmanager
 def found_town(postgres_url: str, name: str, folder: Path) -> Iterator[Town]:
     """A town on the evening before the first day of trade: masters are there, no order yet."""
-    with (
-        fresh_database(postgres_url, name) as url,
-        server("channel_advisor", folder) as channel_advisor,
-        server("tims", folder) as tims,
-    ):
+    shutil.copytree(_masters_told().name, folder, dirs_exist_ok=True)
+    with ExitStack() as stack:
+        url = stack.enter_context(fresh_database(postgres_url, name))
+        urls = {system: stack.enter_context(server(system, folder)) for system in SYSTEMS}
+        controls = {system: Control(system, at) for system, at in urls.items()}
+        login = {"conn_type": "http", "login": "crossdock-sandbox", "password": "sandbox-secret"}
+        extra = {
+            "channel_advisor": {"refresh_token": "sandbox-refresh", "read_seconds": 3},
+            "tims": {"read_seconds": 3},
+        }
         connections = {
-            "channel_advisor": parse("channel_advisor", json.dumps({
-                "conn_type": "http", "host": channel_advisor, "login": "crossdock-sandbox",
-                "password": "sandbox-secret", "extra": {"refresh_token": "sandbox-refresh", "read_seconds": 3}})),
-            "tims": parse("tims", json.dumps({
-                "conn_type": "http", "host": tims, "login": "crossdock-sandbox", "password": "sandbox-secret",
-                "extra": {"read_seconds": 3}})),
-        }  # fmt: skip
-        shipped = world.load()
-        town = Town(Control("channel_advisor", channel_advisor), Control("tims", tims), connections, url, shipped,
-                    shipped.start)  # fmt: skip
-        masters = [event.as_dict() for event in shipped.masters()]
-        for control in (town.channel_advisor, town.tims_control):
-            control.set_clock(shipped.start)
-            control.apply(event for event in masters if event["system"] == control.system)
-        yield town
+            system: parse(system, json.dumps({**login, "host": at, "extra": extra[system]}))
+            for system, at in urls.items()
+        }
+        for control in controls.values():
+            control.set_clock(_world().start)
+        yield Town(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.mapping.checker import Checker
@@ -27,6 +27,7 @@ from crossdock.rules.invoicing import (
     price_of,
     with_terms,
 )
+from examples import examples
 
 SELLER, MARKETPLACE = "Seller", "Marketplace"
 
@@ -92,7 +93,7 @@ def whole(order: Order) -> dict[int, Share]:
     return {n: Share(goods(line.units, line.price), line.discount, line.tax) for n, line in order.lines.items()}
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@examples(40)
 @given(shipped())
 def test_the_invoices_of_all_parcels_add_up_to_the_order_whatever_the_order_of_the_parcels(case):
     order, parcels = case
@@ -107,7 +108,7 @@ def test_the_invoices_of_all_parcels_add_up_to_the_order_whatever_the_order_of_t
         assert account.above() == []
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@examples(40)
 @given(shipped(), st.data())
 def test_what_has_been_invoiced_after_any_parcels_depends_on_their_units_alone(case, data):
     order, parcels = case
@@ -123,7 +124,7 @@ def test_what_has_been_invoiced_after_any_parcels_depends_on_their_units_alone(c
     assert one_by_one.charges == at_once.charges
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@examples(40)
 @given(shipped(), st.data())
 def test_an_invoice_that_others_took_for_posted_and_that_was_not_leaves_no_cent_behind(case, data):
     """A dead shipment counts while others are divided; when it is divided again, the others are there and it is not."""
@@ -142,7 +143,7 @@ def test_an_invoice_that_others_took_for_posted_and_that_was_not_leaves_no_cent_
     assert dict(charges) == dict(order.charges)
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@examples(40)
 @given(shipped())
 def test_never_more_than_the_order_has_while_units_are_missing(case):
     order, parcels = case
@@ -154,7 +155,7 @@ def test_never_more_than_the_order_has_while_units_are_missing(case):
     assert all(account.charges[name] <= order.charges[name] for name in CHARGES)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@examples(40)
 @given(st.integers(101, 5_000), st.integers(1, 99_999), st.integers(0, 5_000), st.data())
 def test_hundreds_of_units_at_a_price_of_four_places_owe_exactly_the_orders_amount(units, price, discount, data):
     gross = goods(units, price)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.mapping import contracts
 from crossdock.mapping.frames import LINE, ROW, written
 from crossdock.mapping.parse import Parsed, read_documents
+from examples import examples
 
 ORDER = contracts.document("channel_advisor", "Order")
 LINES = ORDER.fields["OrderItems"].items
@@ -274,7 +275,7 @@ def at(content: dict[str, Any], path: str) -> Any:
     return content
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40)
 @given(st.lists(objects(ORDER), max_size=4))
 def test_any_valid_document_reads_as_pythons_own_decimal_parser_reads_it(documents: list[dict[str, Any]]):
     payloads = [as_json(one).encode() for one in documents]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.errors import ConfigError
@@ -16,6 +16,7 @@ from crossdock.mapping.frames import CENT, ROW, SCALE, scaled, written
 from crossdock.rules import accounts, posting, posting_table
 from crossdock.rules.posting_table import DOCUMENTS
 from crossdock.settings import config_dir
+from examples import examples
 
 ACCOUNTS = accounts.load()
 TABLE = posting_table.load(ACCOUNTS)
@@ -183,7 +184,7 @@ cents = st.integers(0, 10_000_00).map(lambda n: n * CENT)
 goods_lines = st.lists(st.tuples(cents, st.sampled_from("ABC"), st.integers(0, 3)), min_size=0, max_size=12)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(15)
 @given(goods_lines, st.lists(st.tuples(cents, cents, cents, cents), min_size=4, max_size=4), st.booleans())
 def test_any_invoice_and_credit_memo_that_adds_up_balances_in_every_entry(lines, charges, is_invoice):
     goods = [{"Goods": amount, "Cost": amount // 3 // CENT * CENT, "SKU": sku, ROW: row} for amount, sku, row in lines]
@@ -209,7 +210,7 @@ def test_any_invoice_and_credit_memo_that_adds_up_balances_in_every_entry(lines,
     assert (clearing["Debit"] + clearing["Credit"]).sum() == sum(head["Total"] for head in heads)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(15)
 @given(st.lists(st.tuples(st.sampled_from([*"abc"]), st.integers(-10_000_00, 10_000_00)), min_size=1, max_size=30))
 def test_any_settlement_line_balances_and_moves_clearing_by_its_amount(lines):
     kinds = {"a": "commission", "b": "reserve_held", "c": "unknown"}

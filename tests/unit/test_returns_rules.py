@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.rules.returns import (
@@ -21,6 +21,7 @@ from crossdock.rules.returns import (
     states,
     work,
 )
+from examples import examples
 
 
 def item(**changes: object) -> Item:
@@ -225,7 +226,7 @@ def left(order: Order) -> list[int]:
     return amounts + [parcel.quantity for parcel in order.parcels]
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@examples(60)
 @given(order=orders(), data=st.data())
 def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_credited_twice(order, data):
     start = copy.deepcopy(order)
@@ -259,7 +260,7 @@ def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_cr
     assert stocked <= sum(parcel.quantity for parcel in start.parcels)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(40)
 @given(order=orders())
 def test_a_full_refund_leaves_every_invoice_at_exactly_nothing(order):
     wanted = []

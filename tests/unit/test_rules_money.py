@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.mapping.frames import CENT, SCALE, written
 from crossdock.rules.money import round_cents, spread
+from examples import examples
 from rules_examples import ITEMS, known, line, order, reasons, run
 
 cents = st.integers(0, 2_000_00)
@@ -167,7 +168,7 @@ def document(number: int, sale: dict) -> tuple[dict, dict]:
     return made, sums
 
 
-@settings(max_examples=25, deadline=None)
+@examples(15)
 @given(
     batch=st.lists(sales, min_size=1, max_size=8),
     prices=st.lists(st.integers(0, 100_0000), min_size=3, max_size=3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.errors import ConfigError
@@ -13,6 +13,7 @@ from crossdock.mapping import lookups
 from crossdock.mapping.frames import CENT
 from crossdock.rules import accounts
 from crossdock.rules import settlements as rules
+from examples import examples
 
 CENTS = st.integers(1, 500_00)
 
@@ -105,7 +106,7 @@ def test_a_settlement_must_be_new_and_follow_its_neighbour(new: dict, expected: 
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(30)
 @given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
 def test_of_several_files_in_any_order_exactly_those_behind_a_faulty_one_leave_a_gap(order: list[int], wrong: set[int]):
     files = pd.DataFrame([period(str(n), 1 + 4 * n, 5 + 4 * n, difference=int(n in wrong)) for n in order])
@@ -269,7 +270,7 @@ def test_a_persons_decision_is_followed_exactly_or_refused():
         assert found.applications.empty
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(50)
 @given(data=st.data(), invoices=st.lists(CENTS, min_size=1, max_size=6))
 def test_random_splits_of_an_order_into_settlements_match_or_except_and_no_sum_is_lost(data, invoices: list[int]):
     """Each settlement pays some of the invoices, off by a few cents, in any order."""
@@ -294,7 +295,7 @@ def test_random_splits_of_an_order_into_settlements_match_or_except_and_no_sum_i
         assert abs(total // CENT - settled) <= min(lines, 5)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(50)
 @given(st.lists(CENTS, min_size=1, max_size=8), st.data())
 def test_any_exact_combination_is_found(balances: list[int], data):
     subset = data.draw(st.sets(st.integers(0, len(balances) - 1), min_size=1))

@@ -6,13 +6,14 @@ from itertools import permutations
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.mapping import lookups
 from crossdock.mapping.checker import Checker
 from crossdock.mapping.language import load
 from crossdock.rules.shipping import Sold, carriers, fold, fulfillment_ids
+from examples import examples
 
 KIT = {"7:LAMP": Sold(7, 1, "SET"), "7:BULB": Sold(7, 3, "SET"), "8": Sold(8, 1, "CUP")}
 
@@ -65,7 +66,7 @@ def test_parts_beyond_whole_kits_tell_nothing():
     assert fold({"7:BULB": 2}, [{"7:LAMP": 1, "7:BULB": 3}], {7: 1}, KIT) == {}
 
 
-@settings(derandomize=True, max_examples=60)
+@examples(60)
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(KIT)), st.integers(1, 7), min_size=1), min_size=1, max_size=4))
 def test_whatever_the_order_of_the_parcels_the_channel_hears_of_every_whole_kit_and_no_other(parcels):
     total = {line: sum(parcel.get(line, 0) for parcel in parcels) for line in KIT}
