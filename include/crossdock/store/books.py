@@ -1,14 +1,15 @@
 """Our own books, read like a list of a system: what settlements say of orders, and their other lines.
 
-In: ref.settlement and its lines. Out: pages of JSON records by our own contract (include/contracts/books.yaml). Every
-line is in exactly one of the two lists. The clock is the database's, for its rows are stamped by it.
+In: ref.settlement and its lines, and what an accountant knows of payouts and disputes (lookups). Out: pages of JSON
+records by our own contract (include/contracts/books.yaml). Every line is in exactly one of the two lists; a lost
+chargeback is in its list once more. The clock is the database's, for its rows are stamped by it.
 Never: a line in both lists; a change of the books.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -62,7 +63,8 @@ WHERE :key IN ('', p.source || ':' || p.settlement_id || ':' || p.name)
 ORDER BY p.booked_at, p.source, p.name
 """
 
-# What is not an order's own money; what once was something else, whatever it is now; and the payout itself.
+# What is not an order's own money; what once was something else, whatever it is now; the payout itself; and chargebacks
+# that are lost, whatever the window: nobody books when an accountant decides, and there are few.
 _LINES = f"""
 {_SETTLEMENTS}, line AS (
   SELECT l.source, l.settlement_id, l.line_no, s.channel, l.kind, l.transaction_type, l.amount_type,
@@ -74,6 +76,15 @@ _LINES = f"""
   SELECT source, settlement_id, 'transfer', channel, 'payout', NULL, NULL, NULL, NULL, NULL, NULL, total, currency_code,
          value_at, bank_currency, bank_amount, booked_at, -1
   FROM settlement
+), lost AS (
+  SELECT l.source, l.settlement_id, l.line_no || ':' || 'lost' AS line_no, l.channel, 'chargeback_lost' AS kind,
+         l.transaction_type, l.amount_type, l.amount_description, l.order_ref, l.sales_order_id, l.sku, l.amount,
+         l.currency_code, (d.decided_on || 'T12:00:00Z')::timestamptz AS posted_at, l.bank_currency, l.bank_amount,
+         l.booked_at, l.position
+  FROM line l JOIN unnest(CAST(:lost_sources AS text[]), CAST(:lost_ids AS text[]), CAST(:lost_lines AS text[]),
+                          CAST(:lost_dates AS text[])) AS d(source, settlement_id, line_no, decided_on)
+    USING (source, settlement_id, line_no)
+  WHERE l.kind = 'chargeback'
 )
 SELECT json_strip_nulls(json_build_object(
   'Source', p.source, 'SettlementID', p.settlement_id, 'LineNo', p.line_no, 'Channel', p.channel, 'Kind', p.kind,
@@ -81,7 +92,8 @@ SELECT json_strip_nulls(json_build_object(
   'OrderRef', p.order_ref, 'SalesOrderID', p.sales_order_id, 'SKU', p.sku, 'Amount', p.amount,
   'CurrencyCode', p.currency_code, 'PostedAt', {_MOMENT.format("p.posted_at")}, 'BankCurrencyCode', p.bank_currency,
   'BankAmount', p.bank_amount, 'BookedAt', {_MOMENT.format("p.booked_at")}))::text
-FROM line p WHERE {{wanted}} AND :key IN ('', p.source || ':' || p.settlement_id || ':' || p.line_no)
+FROM (SELECT * FROM line WHERE {{wanted}} UNION ALL SELECT * FROM lost) p
+WHERE :key IN ('', p.source || ':' || p.settlement_id || ':' || p.line_no)
 ORDER BY p.booked_at, p.source, p.settlement_id, p.position
 """
 
@@ -116,9 +128,8 @@ class Books:
         """The record of that key: source:settlement:order, or source:settlement:line. Raises RecordRejected (404)
         where there is none."""
         source, _, rest = key.partition(":")
-        narrow = {"source": source, "settlement_id": rest.rpartition(":")[0] or rest}
-        wanted = "source = :source AND settlement_id = :settlement_id"
-        for records in self._read(path, wanted, key=key, **narrow):
+        wanted = "source = :source AND starts_with(:rest, settlement_id || ':')"
+        for records in self._read(path, wanted, key=key, source=source, rest=rest):
             return records[0]
         raise RecordRejected(f"Our books have no {key} in {path}.", 404, "NOT_FOUND", system="books")
 
@@ -143,6 +154,28 @@ def _facts() -> dict[str, Any]:
     columns = [[row[name] for row in deposits] for name in names]
     return {
         **dict(zip(("sources", "ids", "dates", "currencies", "amounts"), columns, strict=True)),
+        **_lost(),
         "sales": list(SALES),
         "own": list(ORDERS_OWN),
     }
+
+
+def _lost() -> dict[str, list[str]]:
+    """The lines that dispute_outcomes.csv gives up. Raises ConfigError for an outcome or a day that is none."""
+    table = lookups.read("dispute_outcomes", keys=3)
+    for row in table.rows.values():
+        if row["outcome"] != "lost" or not _is_day(row["decided_on"]):
+            raise ConfigError(
+                f"{table.path}: {row['source']} {row['settlement_id']} line {row['line_no']} has outcome "
+                f"{row['outcome']!r} decided on {row['decided_on']!r}.",
+                do="The outcome is `lost` and the day is YYYY-MM-DD; a dispute that was won needs no row.",
+            )
+    names = {"lost_sources": "source", "lost_ids": "settlement_id", "lost_lines": "line_no", "lost_dates": "decided_on"}
+    return {name: [row[column] for row in table.rows.values()] for name, column in names.items()}
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
