@@ -201,6 +201,38 @@ def test_a_negative_settlement_transfers_nothing(desk: Desk):
     assert set(desk.entries()) == {"fee:amazon_us:78:1"}
 
 
+OUTCOMES = "source,settlement_id,line_no,outcome,decided_on\n"
+
+
+def test_a_chargeback_stands_in_disputes_until_an_accountant_gives_it_up(desk: Desk, edited: Edited):
+    desk.book("77", "-108.00", ("chargeback", "-98.00"), ("chargeback", "-40.00"), ("chargeback_won", "30.00"))
+    desk.post("settlements")
+    assert desk.balances() == {"Clearing": -108, "Disputes": 108}
+    edited("lookups/dispute_outcomes.csv", OUTCOMES, OUTCOMES + "amazon_us,77,1,lost,2011-02-03\n"
+           "amazon_us,77,3,lost,2011-02-03\n")  # fmt: skip
+    desk.post("settlements")
+    key = "dispute:amazon_us:77:1:lost"
+    assert desk.ledger()[key] == ["credit Disputes 98.00", "debit 6150 98.00"]
+    assert desk.entries()[key]["PostingDate"] == "2011-02-03"
+    assert desk.balances() == {"Clearing": -108, "Disputes": 10, "6150": 98}, "what is no chargeback is not lost"
+    assert len(desk.entries()) == 4
+    assert desk.post("settlements", kind="replay", keys=["amazon_us:77:1:lost"]).dead == 0
+    desk.post("settlements", reprocess=True, kind="sweep")
+    assert len(desk.entries()) == 4
+    assert desk.failed_controls() == []
+    edited("lookups/dispute_outcomes.csv", "77,1,lost,2011-02-03", "77,1,lost,2011-01-31")
+    desk.post("settlements")
+    assert desk.entries()[f"{key}:v2"]["PostingDate"] == "2011-01-31", "a corrected day is mirrored and posted anew"
+    assert desk.balances() == {"Clearing": -108, "Disputes": 10, "6150": 98}
+
+
+@pytest.mark.parametrize("row", ["amazon_us,77,1,won,2011-02-03", "amazon_us,77,1,lost,3.2.2011"])
+def test_an_outcome_that_is_none_stops_the_ledger_of_settlements_in_a_sentence(desk: Desk, edited: Edited, row: str):
+    edited("lookups/dispute_outcomes.csv", OUTCOMES, f"{OUTCOMES}{row}\n")
+    with pytest.raises(ConfigError, match="amazon_us 77 line 1 has outcome"):
+        desk.post("settlements")
+
+
 def test_a_rounding_difference_is_posted_with_its_payment_and_mirrored_with_it(desk: Desk):
     sold = desk.tims.made("/ar/invoices", invoice(desk.tims.shipped()))
     paid = desk.tims.made(
@@ -308,6 +340,49 @@ def test_money_of_our_own_shop_is_a_deposit_until_it_ships(desk: Desk, edited: E
     assert set(desk.ledger()) == before
 
 
+def test_a_voided_invoice_opens_its_deposit_again_and_a_refund_leaves_none(desk: Desk, edited: Edited):
+    edited("sites.yaml", "channel: Web Shop\n", "channel: Web Shop\n    prepaid: yes\n")
+    ours = plain(line(), total="100.00") | {"Channel": "Web Shop"}
+    order = desk.tims.order(CustomerID=desk.tims.customer(), ExternalOrderID="910", **ours)["SalesOrderID"]
+    paid(desk, "910", "2011-01-02T10:00:00Z")
+    rest = {"Reason": "Out of stock", "Quantity": 1}
+    assert desk.tims.post(f"/sales-orders/{order}/lines/1/cancel", rest).status_code == 200
+    desk.post_all()
+    assert desk.balances() == {"Clearing": 100, "Deposits": -100}, "nothing is given back before the rest is sent"
+    sent = desk.tims.ship(order, 1)
+    first = desk.tims.made("/ar/invoices", plain_invoice(sent, 1, "50.00"))
+    desk.post_all()
+    assert "Deposits" not in desk.balances()
+    void = {"PostingDate": "2011-01-05", "Reason": "Wrong address"}
+    assert desk.tims.post(f"/ar/invoices/{first['InvoiceID']}/void", void).status_code == 200
+    desk.post_all()
+    assert desk.balances() == {"Clearing": 100, "Deposits": -100}
+    assert desk.failed_controls() == []
+    again = desk.tims.made("/ar/invoices", plain_invoice(sent, 1, "50.00", ExternalReference="inv:again"))
+    desk.post_all()
+    assert "Deposits" not in desk.balances()
+    assert desk.failed_controls() == []
+    move = (
+        "UPDATE ref.gl_entry_line SET debit = debit + CASE WHEN debit > 0 THEN :by ELSE 0 END, "
+        "credit = credit + CASE WHEN credit > 0 THEN :by ELSE 0 END "
+        "WHERE entry_id = (SELECT id FROM ref.gl_entry WHERE external_reference = :key)"
+    )
+    keys = (f"dep:{again['InvoiceID']}", "capture:910", "capture:910:cancelled:v2")
+    for key in keys:
+        desk.execute(move, by=Decimal("0.01"), key=key)
+    found = {name: str(documents) for name, _, documents in desk.failed_controls()}
+    for key in keys:
+        desk.execute(move, by=Decimal("-0.01"), key=key)
+        assert f"({key.removesuffix(':v2')})" in found["clearing"], "its own entries do not prove a deposit"
+    none = {"DiscountTotal": "0.00", "TaxTotal": "0.00", "MarketplaceRemittedTax": "0.00", "Total": "50.00"}
+    unit = {"InvoiceLineNo": 1, "Quantity": 1, "Amount": "50.00", "DiscountAmount": "0.00", "TaxAmount": "0.00"}
+    desk.tims.made("/ar/credit-memos", credit(again, Lines=[unit], **none))
+    desk.post_all()
+    left = desk.balances()
+    assert ("Deposits" in left, "Clearing" in left, left["Returns"]) == (False, False, 50)
+    assert desk.failed_controls() == []
+
+
 def test_a_sale_in_another_currency_costs_in_the_company_s_own(desk: Desk):
     pounds = {"CurrencyCode": "GBP", "Channel": "Amazon UK"}
     shipment = desk.tims.shipped(**plain(line(), total="100.00"), **pounds)
@@ -358,3 +433,21 @@ def test_a_mended_posting_table_corrects_what_was_posted_by_mirror_and_new_entry
     }
     desk.post("adjustments", reprocess=True, kind="sweep")
     assert len(desk.entries()) == 3
+
+
+def test_a_payment_of_nobody_s_settlement_and_an_invoice_without_a_shipment_are_named(desk: Desk):
+    shipment = desk.tims.shipped(ShippingTaxRemittedBy="Marketplace")
+    sold = desk.tims.made("/ar/invoices", invoice(shipment, ShipmentID=None, Source="a person"))
+    applied = ("InvoiceID", sold["InvoiceID"], "98.00")
+    stray = desk.tims.made("/ar/payments", payment("98.00", applied, ExternalReference="pay:amazon_us:99:1"))
+    desk.post_all()
+    assert desk.failed_controls() == [
+        ("invoices_have_shipment", "USD", (sold["InvoiceID"],)),
+        ("payments_matched", "USD", (stray["PaymentID"],)),
+        ("payments_settled", "USD", (stray["PaymentID"],)),
+    ]
+    end = {"PostingDate": "2011-01-11", "Reason": "Not ours"}
+    assert desk.tims.post(f"/ar/payments/{stray['PaymentID']}/reverse", end).status_code == 200
+    assert desk.tims.post(f"/ar/invoices/{sold['InvoiceID']}/void", end).status_code == 200
+    desk.post_all()
+    assert desk.failed_controls() == []

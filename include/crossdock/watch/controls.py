@@ -166,7 +166,8 @@ def _ask(connection: sa.Connection, query: Query, period_end: date) -> Iterator[
 
 
 def _number(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, Decimal) and value.as_tuple().exponent != 0 else str(value)
+    """Amounts with two places, whether the database had places to give or not; counts as they are."""
+    return f"{value:.2f}" if isinstance(value, Decimal) else str(value)
 
 
 # ---- entries worked out again --------------------------------------------------------------------------------------
