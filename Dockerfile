@@ -10,7 +10,7 @@ COPY --chown=airflow:0 pyproject.toml /opt/airflow/
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 dags /opt/airflow/dags
-RUN pip install --no-cache-dir --no-deps -e /opt/airflow
+RUN pip install --no-cache-dir --no-deps -e /opt/airflow && mkdir -p /opt/airflow/inbox
 
 ENV PYTHONPATH=/opt/airflow/include:/opt/airflow/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=false \
