@@ -218,7 +218,10 @@ class _Entry:
 
 
 def _day(wanted: _Entry | None, held: _Entry | None) -> str:
-    """The day that decides whether the period has it: of the entry, or where it is missing of its document."""
+    """The day that decides whether the period has it: of the entry, or where it is missing of its document; of an entry
+    for another day than its document's the earlier one, so that no period is closed over it."""
+    if held and wanted and held.event_day != wanted.event_day:
+        return min(held.day, wanted.event_day)
     return held.day if held else wanted.day if wanted else ""
 
 
