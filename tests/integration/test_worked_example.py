@@ -1,83 +1,184 @@
-"""The worked example of the accounting, to the cent, both halves: 2 x 50.00, 10.00 seller discount, 8.00 shipping, 7.35
-tax remitted by the marketplace, unit cost 22.00, commission 14.70; then one unit refunded in full and restocked."""
+"""The worked example of the accounting through the real flows, to the cent: an order placed at the channel, shipped
+from TIMS, invoiced, paid out and posted; then one unit refunded in full and restocked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contract.tims_calls import adjustment, credit, invoice, payment
-from crossdock.close import close
-from integration.desk import Desk, found_desk
+from contract.tims_calls import item, on_hand
+from crossdock import flows
+from crossdock.close import Closing, close
+from crossdock.flows import ledger
+from crossdock.store.batches import Counts
+from integration import trade
+from integration.desk import CODES, said
+from integration.town import Town
+
+COLUMNS = (
+    "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
+    "transaction-type", "order-id", "merchant-order-id", "amount-type", "amount-description", "amount", "posted-date",
+    "posted-date-time", "sku",
+)  # fmt: skip
+SOLD = [
+    ("Order", "ItemPrice", "Principal", "100.00"),
+    ("Order", "Promotion", "Principal", "-10.00"),
+    ("Order", "ItemPrice", "Shipping", "8.00"),
+    ("Order", "ItemPrice", "Tax", "6.75"),
+    ("Order", "ItemPrice", "ShippingTax", "0.60"),
+]
+WITHHELD = ("Order", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "-7.35")
+COMMISSION = ("Order", "ItemFees", "Commission", "-14.70")
+REFUNDED = [("Refund", "ItemPrice", "Principal", "-50.00"), ("Refund", "Promotion", "Principal", "5.00"),
+            ("Refund", "ItemPrice", "Tax", "-3.38")]  # fmt: skip
+TAX_BACK = ("Refund", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "3.38")
+FEES_BACK = [("Refund", "ItemFees", "Commission", "6.75"), ("Refund", "ItemFees", "RefundCommission", "-1.35")]
+MONEY = ("payouts", "payments", *ledger.FLOWS)
+FIRST, SECOND = ("2011-01-03", "2011-01-10"), ("2011-01-10", "2011-01-17")
 
 
-@pytest.fixture
-def desk(postgres_url: str, tmp_path: Path) -> Iterator[Desk]:
-    with found_desk(postgres_url, "worked_example", tmp_path / "tims") as desk:
-        yield desk
+class Example:
+    """One order and what becomes of it."""
+
+    def __init__(self, town: Town, inbox: Path, remitter: str) -> None:
+        self.town, self.inbox, self.remitter = town, inbox, remitter
+        for event in (item("LAMP", CurrencyCode="GBP"), on_hand("LAMP", MAIN=10)):
+            trade.tell(town, "tims", event["kind"], event["document"])
+        lamp = trade.line("LAMP", 2, "50.0000", DiscountAmount="10.00", TaxAmount="6.75")
+        self.key = trade.place(
+            town, lamp, SiteName="Amazon UK", TaxRemittedBy=remitter, TotalShippingPrice=Decimal("8.00"),
+            TotalShippingTaxPrice=Decimal("0.60"),
+        )  # fmt: skip
+
+    def settle(self, number: str, period: tuple[str, str], *lines: tuple[str, str, str, str]) -> None:
+        """A settlement file in the inbox; its total is the sum of its lines."""
+        start, end = period
+        total = str(sum(Decimal(line[-1]) for line in lines))
+        head = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", total, "GBP"]
+        rows = [
+            [number, *[""] * 5, kind, f"T-{self.key}", "", group, words, amount, "", f"{start} 14:25:18 UTC", "LAMP"]
+            for kind, group, words, amount in lines
+        ]
+        file = self.inbox / "settlements" / "amazon_uk" / f"{number}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, [*head, *[""] * 9], *rows)))
+        os.utime(file, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
+
+    def give_one_back(self, tax: str) -> None:
+        trade.tell(self.town, "channel_advisor", "return", {
+            "ReturnID": 990_001, "ChannelAdvisorOrderID": int(self.key), "Status": "Received", "Currency": "GBP",
+            "Reason": "CustomerReturnedItem", "Items": [{
+                "OrderItemID": int(self.key) * 100 + 1, "SKU": "LAMP", "Quantity": 1, "RefundAmount": Decimal("45.00"),
+                "TaxRefund": Decimal(tax), "ShippingRefund": Decimal(0), "Restock": True, "Condition": "Sellable",
+            }],
+        })  # fmt: skip
+
+    def run(self, *names: str, **more: Any) -> Counts:
+        """Flows of these names, one after another."""
+        total = Counts()
+        for name in names:
+            trade.forward(self.town, self.town.now + timedelta(minutes=5))
+            total += self.town.sync(flow=name, **more)
+        return total
+
+    def entries(self) -> dict[str, list[str]]:
+        return {entry["ExternalReference"]: said(entry) for entry in self.town.in_tims("gl/entries")}
+
+    def balances(self) -> dict[str, str]:
+        """TIMS's own trial balance; debit above 0."""
+        with self.town.runtime() as runtime:
+            found = runtime.tims.get("gl/trial-balance", CurrencyCode="GBP", AsOf="2011-01-31")
+        sums = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in found["Lines"]}
+        return {CODES[code]: str(amount) for code, amount in sums.items() if amount}
+
+    def close(self) -> Closing:
+        trade.forward(self.town, self.town.now + timedelta(minutes=5))
+        with self.town.runtime() as runtime:
+            return close(runtime, "2011-01", wait=0)
+
+    def id_of(self, path: str, field: str) -> str:
+        (only,) = self.town.in_tims(path)
+        return only[field]
 
 
-def sold(desk: Desk, **tax: str) -> dict[str, Any]:
-    shipment = desk.tims.shipped(ShippingTaxRemittedBy="Marketplace")
-    return desk.tims.made("/ar/invoices", invoice(shipment, **tax))
+@pytest.fixture(params=["Marketplace", "Seller"])
+def example(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Example:
+    monkeypatch.setenv("CROSSDOCK_INBOX", str(tmp_path / "inbox"))
+    trade.forward(town, town.now.replace(year=2011, month=1, day=4, hour=9))
+    return Example(town, tmp_path / "inbox", request.param)
 
 
-def test_the_worked_example_is_in_the_ledger_to_the_cent(desk: Desk):
-    made = sold(desk)
-    order = {"order_ref": "114-1", "sales_order_id": made["SalesOrderID"]}
-    desk.book("77", "83.30", ("principal", "100.00"), ("promotion", "-10.00"), ("shipping", "8.00"), ("tax", "7.35"),
-              ("marketplace_tax", "-7.35"), ("commission", "-14.70"), **order)  # fmt: skip
-    paid = payment("98.00", ("InvoiceID", made["InvoiceID"], "98.00"), ExternalReference="pay:amazon_us:77:114-1")
-    desk.tims.made("/ar/payments", paid)
-    desk.post_all()
-    first_half = {
-        f"sale:{made['InvoiceID']}": ["debit Clearing 98.00", "debit Promotions 10.00", "credit Revenue 100.00",
-                                      "credit ShippingRevenue 8.00"],
-        f"cogs:{made['InvoiceID']}": ["debit COGS 44.00", "credit Inventory 44.00"],
-        "fee:amazon_us:77:6": ["credit Clearing 14.70", "debit Commission 14.70"],
-        "transfer:amazon_us:77": ["debit Bank 83.30", "credit Clearing 83.30"],
+def posted(example: Example, before: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {key: lines for key, lines in example.entries().items() if key not in before}
+
+
+def replayed(example: Example) -> None:
+    """Replaying every flow over everything posts nothing, and every control holds."""
+    before = example.entries()
+    counts = example.run(*flows.all_flows(), kind="sweep", reprocess=True)
+    assert (counts.delivered, counts.dead, counts.waiting) == (0, 0, 0)
+    assert example.entries() == before
+    assert [(one.name, one.subject, one.documents) for one in example.close().failed] == []
+
+
+@pytest.mark.slow
+def test_the_worked_example_goes_from_the_order_to_the_ledger_to_the_cent(example: Example):
+    seller = example.remitter == "Seller"
+    assert example.run("orders").delivered == 1
+    shipment = trade.ship(example.town, example.key, {1: 2})
+    assert example.run("shipments", "invoices").delivered == 2
+    example.settle("77", FIRST, *SOLD, *([] if seller else [WITHHELD]), COMMISSION)
+    assert example.run(*MONEY).dead == 0
+    assert example.town.letters() == {}
+    invoice = example.id_of("ar/invoices", "InvoiceID")
+    due, paid_out = ("105.35", "90.65") if seller else ("98.00", "83.30")
+    tax = ["credit SalesTax 7.35"] if seller else []
+    fee = f"fee:amazon_uk:77:{9 - seller}"  # rows of the file: a header and a summary come first
+    first_half = example.entries()
+    assert first_half == {
+        f"sale:{invoice}": [f"debit Clearing {due}", "debit Promotions 10.00", "credit Revenue 100.00",
+                            "credit ShippingRevenue 8.00", *tax],
+        f"cogs:{invoice}": ["debit COGS 44.00", "credit Inventory 44.00"],
+        fee: ["credit Clearing 14.70", "debit Commission 14.70"],
+        "transfer:amazon_uk:77": [f"debit Bank {paid_out}", f"credit Clearing {paid_out}"],
     }  # fmt: skip
-    assert desk.ledger() == first_half
-    assert desk.balances() == {
-        "Bank": Decimal("83.30"), "Commission": Decimal("14.70"), "Promotions": Decimal("10.00"),
-        "Revenue": Decimal("-100.00"), "ShippingRevenue": Decimal("-8.00"), "COGS": Decimal("44.00"),
-        "Inventory": Decimal("-44.00"),
+    assert example.balances() == {
+        "Bank": paid_out, "Commission": "14.70", "Promotions": "10.00", "Revenue": "-100.00",
+        "ShippingRevenue": "-8.00", "COGS": "44.00", "Inventory": "-44.00", **({"SalesTax": "-7.35"} if seller else {}),
     }, "Clearing ends at 0"  # fmt: skip
+    with example.town.runtime() as runtime:
+        (at_the_channel,) = trade.at_the_channel(example.town, example.key)
+        assert at_the_channel["TrackingNumber"] == "GB123", shipment
+        (paid,) = runtime.tims.find("ar/payments")
+    assert (paid["Amount"], paid["Applications"][0]["InvoiceID"]) == (due, invoice)
+    assert example.close().open_items == []
 
-    back = desk.tims.made("/ar/credit-memos", credit(made))
-    desk.tims.made("/inventory/adjustments", adjustment(1, ReasonCode="ReturnRestock", UnitCost="22.0000"))
-    desk.book("78", "-39.60", ("refund_principal", "-50.00"), ("refund_promotion", "5.00"), ("refund_tax", "-3.38"),
-              ("refund_marketplace_tax", "3.38"), ("refund_commission", "6.75"),
-              ("refund_commission", "-1.35"), start_at="2011-01-10T00:00:00Z", end_at="2011-01-17T00:00:00Z",
-              **order)  # fmt: skip
-    refund = ("CreditMemoID", back["CreditMemoID"], "-45.00")
-    desk.tims.made("/ar/payments", payment("-45.00", refund, ExternalReference="pay:amazon_us:78:114-1"))
-    desk.post_all()
-    second_half = {key: lines for key, lines in desk.ledger().items() if key not in first_half}
-    assert sorted(second_half.values()) == sorted([
-        ["debit Returns 50.00", "credit Promotions 5.00", "credit Clearing 45.00"],
-        ["debit Clearing 6.75", "credit Commission 6.75"],
-        ["credit Clearing 1.35", "debit Commission 1.35"],
-        ["debit Inventory 22.00", "credit COGS 22.00"],
-    ])  # fmt: skip
-    assert desk.balances()["Clearing"] == Decimal("-39.60"), "the negative settlement is carried into the next one"
-    desk.tims.advance(10)
-    with desk.runtime() as runtime:
-        closing = close(runtime, "2011-01", wait=0)
-    assert [(one.name, one.subject, one.documents) for one in closing.failed] == []
-    assert closing.open_items == []
-
-
-def test_where_the_seller_remits_the_tax_it_is_a_liability(desk: Desk):
-    tax = {"TaxAmount": "6.75", "TaxRemittedBy": "Seller"}
-    one = {"SalesOrderLineNo": 1, "SKU": "LAMP", "Quantity": 2, "UnitPrice": "50.00", "DiscountAmount": "10.00"} | tax
-    made = sold(desk, Lines=[one], ShippingTaxRemittedBy="Seller", MarketplaceRemittedTax="0.00", Total="105.35")
-    desk.post("invoices")
-    assert desk.ledger()[f"sale:{made['InvoiceID']}"] == [
-        "debit Clearing 105.35", "debit Promotions 10.00", "credit Revenue 100.00", "credit ShippingRevenue 8.00",
-        "credit SalesTax 7.35",
-    ]  # fmt: skip
+    example.give_one_back("3.38")
+    example.settle("78", SECOND, *REFUNDED, *([] if seller else [TAX_BACK]), *FEES_BACK)
+    assert example.run("returns", *MONEY).dead == 0
+    assert example.town.letters() == {}
+    back, stock = (
+        example.id_of("ar/credit-memos", "CreditMemoID"),
+        example.id_of("inventory/adjustments", "AdjustmentID"),
+    )
+    refund, carried = ("48.38", "-42.98") if seller else ("45.00", "-39.60")
+    tax = ["debit SalesTax 3.38"] if seller else []
+    of_line = lambda number: f"fee:amazon_uk:78:{number - seller}"  # noqa: E731
+    assert posted(example, first_half) == {
+        f"refund:{back}": ["debit Returns 50.00", *tax, "credit Promotions 5.00", f"credit Clearing {refund}"],
+        f"stock:{stock}": ["debit Inventory 22.00", "credit COGS 22.00"],
+        of_line(7): ["debit Clearing 6.75", "credit Commission 6.75"],
+        of_line(8): ["credit Clearing 1.35", "debit Commission 1.35"],
+    }
+    assert example.balances() == {
+        "Bank": paid_out, "Clearing": carried, "Commission": "9.30", "Promotions": "5.00", "Revenue": "-100.00",
+        "ShippingRevenue": "-8.00", "Returns": "50.00", "COGS": "22.00", "Inventory": "-22.00",
+        **({"SalesTax": "-3.97"} if seller else {}),
+    }, "the negative settlement is carried into the next one"  # fmt: skip
+    assert example.close().open_items == []
+    replayed(example)
