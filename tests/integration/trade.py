@@ -74,12 +74,13 @@ def _totals(lines: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Dec
     return totals | {"TotalPrice": goods + sum(totals.values()) - 2 * totals["TotalDiscount"]}
 
 
-def tell(town: Town, system: str, kind: str, document: dict[str, Any]) -> None:
+def tell(town: Town, system: str, kind: str, document: dict[str, Any], **more: Any) -> None:
     """An event of the world, one minute from now; both clocks move past it."""
     later = town.now + timedelta(minutes=2)
     at = (town.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
     control = town.channel_advisor if system == "channel_advisor" else town.tims_control
-    control.apply([{"id": f"{kind}-{next(_numbers)}", "at": at, "system": system, "kind": kind, "document": document}])
+    event = {"id": f"{kind}-{next(_numbers)}", "at": at, "system": system, "kind": kind, "document": document}
+    control.apply([event | more])
     forward(town, later)
 
 
