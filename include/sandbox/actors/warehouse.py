@@ -96,6 +96,8 @@ def due(scene: Scene, order: Document, parcel: Parcel) -> datetime:
     """The moment at which a parcel leaves: on an open day after the order and its last change, now at the soonest."""
     ordered = moment(order["OrderDate"])
     last = max(ordered, scene.settled_at(_number(order)) or ordered)
+    if last > scene.start:  # told just now: whoever packs hears of it when it has been synchronised, not before
+        last = scene.end
     ready = max(_day_end(last, parcel.days), moment(order["CreatedAt"]))
     return scene.next_moment(scene.working_moment(ready, "parcel", order["ExternalOrderID"], parcel.days))
 
