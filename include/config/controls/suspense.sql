@@ -8,6 +8,7 @@ WITH entry AS (
   WHERE e.posting_date <= :period_end
   GROUP BY 1, 2
 )
-SELECT currency_code AS subject, 0.00 AS expected, sum(amount) AS actual,
+SELECT c.currency_code AS subject, 0.00 AS expected, coalesce(sum(amount), 0.00) AS actual,
        array_agg(key ORDER BY key) FILTER (WHERE amount <> 0) AS documents
-FROM entry GROUP BY 1
+FROM (SELECT DISTINCT currency_code FROM ref.gl_entry WHERE posting_date <= :period_end) AS c  -- also where nothing is in it
+LEFT JOIN entry USING (currency_code) GROUP BY 1
