@@ -21,7 +21,7 @@ from crossdock_airflow.tasks import ASK, common, every, five_steps
     **common(__doc__, "orders", "sweep", "channel_advisor", "tims"),
 )
 def orders_sweep():
-    five_steps("orders", source="channel_advisor", target="tims", sweep=True)
+    five_steps("orders", source="channel_advisor", target="tims", kind="sweep")
 
 
 orders_sweep()

@@ -93,14 +93,17 @@ def sync(
     end: To = None,
     key: Keys = None,
     reprocess: Annotated[bool, typer.Option(help="Work unchanged records again, after a mapping was mended.")] = False,
+    compare: Annotated[
+        bool, typer.Option(help="Read source and target whole, and send again what is not there as it should be.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Synchronise a flow now: what is new, a window of time, or single records."""
+    """Synchronise a flow now: what is new, a window of time, single records, or all that differs."""
     from crossdock.steps.extract import extract
     from crossdock.steps.walk import walk
 
     flow = flows.get(flow_name)
-    window, kind = _window(start, end, key)
+    window, kind = _window(start, end, key, compare)
     with _runtime() as runtime, err.status(f"{flow.title}: reading …") as status:
         ids = extract(runtime, flow, window, kind=kind, run_id=_run_id(), keys=key or (), reprocess=reprocess)
         counts = walk(runtime, flow, ids, lambda batch, step: status.update(f"{flow.title}: batch {batch}, {step} …"))
@@ -510,13 +513,13 @@ def _runtime() -> Any:
     return Runtime.from_environment()
 
 
-def _window(start: str | None, end: str | None, keys: Sequence[str] | None) -> tuple[Any, str]:
+def _window(start: str | None, end: str | None, keys: Sequence[str] | None, compare: bool = False) -> tuple[Any, str]:
     from crossdock.steps.extract import Window
 
-    if keys and (start or end):
-        raise ConfigError("--key and --from/--to exclude each other.", do="Give ids, or a window.")
+    if sum((bool(keys), bool(start or end), compare)) > 1:
+        raise ConfigError("--key, --from/--to and --compare exclude each other.", do="Give one of them.")
     window = Window(_time(start, "--from"), _time(end, "--to"))
-    return window, "key" if keys else "backfill" if start or end else "scheduled"
+    return window, "key" if keys else "backfill" if start or end else "compare" if compare else "scheduled"
 
 
 def _time(text: str | None, option: str) -> datetime | None:

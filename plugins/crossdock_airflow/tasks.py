@@ -97,15 +97,16 @@ def every(cron: str, *, or_when_loaded: Sequence[str] = ()) -> CronDataIntervalT
     return AssetOrTimeSchedule(timetable=timetable, assets=AssetAny(*(loaded(flow) for flow in or_when_loaded)))
 
 
-def five_steps(flow: str, *, source: str, target: str, sweep: bool = False) -> None:
-    """The chain of every flow: extract, and for each batch transform, check, load, confirm."""
+def five_steps(flow: str, *, source: str, target: str, kind: str = "scheduled") -> None:
+    """The chain of every flow: extract, and for each batch transform, check, load, confirm. `kind`: what a run reads
+    that nobody asks for anything else: scheduled, sweep or compare."""
     steps = Steps(flow, source, target)
 
     @task_group
     def batch(batch_id: int) -> None:
         steps.transform(batch_id) >> steps.check(batch_id) >> steps.load(batch_id) >> steps.confirm(batch_id)
 
-    batch.expand(batch_id=steps.extract(sweep=sweep))
+    batch.expand(batch_id=steps.extract(kind=kind))
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ class Steps:
     source: str
     target: str
 
-    def extract(self, *, sweep: bool = False) -> Any:
+    def extract(self, *, kind: str = "scheduled") -> Any:
         """Reads the window; the ids of the batches that have work. None: the rest of the run is skipped."""
-        return _extract.override(pool=self.source)(self.flow, sweep)
+        return _extract.override(pool=self.source)(self.flow, kind)
 
     def transform(self, batch_id: Any) -> Any:
         """Raw records of the batch -> staged documents."""
@@ -142,13 +143,13 @@ class Steps:
 
 
 @task(task_id="extract", execution_timeout=2 * HOUR)
-def _extract(flow: str, sweep: bool) -> list[int]:
+def _extract(flow: str, usual: str) -> list[int]:
     from crossdock import flows
     from crossdock.steps import extract as step
 
     context = get_current_context()
     params = context["params"]
-    kind, window = asked(context["dag_run"], params, sweep)
+    kind, window = asked(context["dag_run"], params, usual)
     with runtime() as opened:
         return step.extract(
             opened, flows.get(flow), window,
@@ -175,7 +176,7 @@ def run_name(dag_id: str, run_id: str) -> str:
     return f"{dag_id}/{run_id}"
 
 
-def asked(run: Any, params: Any, sweep: bool = False) -> tuple[str, Window]:
+def asked(run: Any, params: Any, usual: str = "scheduled") -> tuple[str, Window]:
     """The kind of run and its window: a backfill's is its data interval; a person may name one, or keys; a scheduled
     run's is decided by the library, from the watermark to the source's own clock."""
     from crossdock.steps.extract import Window
@@ -186,7 +187,7 @@ def asked(run: Any, params: Any, sweep: bool = False) -> tuple[str, Window]:
         return "backfill", Window(*(datetime.fromisoformat(params[p]) if params[p] else None for p in ("from", "to")))
     if run.run_type == "backfill":
         return "backfill", Window(run.data_interval_start, run.data_interval_end)
-    return ("sweep" if sweep else "scheduled"), Window()
+    return usual, Window()
 
 
 @task(execution_timeout=2 * HOUR)

@@ -92,7 +92,7 @@ def test_a_backfill_reads_its_data_interval_and_is_no_scheduled_read() -> None:
 
 def test_a_backfill_of_the_sweep_reads_its_data_interval_too() -> None:
     run = run_of("backfill")
-    assert asked(run, NOTHING_ASKED, sweep=True)[1] == Window(run.data_interval_start, run.data_interval_end)
+    assert asked(run, NOTHING_ASKED, "sweep")[1] == Window(run.data_interval_start, run.data_interval_end)
 
 
 def test_a_window_that_a_person_names_never_moves_the_watermark() -> None:
@@ -113,7 +113,7 @@ def test_keys_win_over_a_window() -> None:
 
 
 def test_the_nightly_sweep_leaves_its_window_to_the_library() -> None:
-    assert asked(run_of("scheduled"), NOTHING_ASKED, sweep=True) == ("sweep", Window())
+    assert asked(run_of("scheduled"), NOTHING_ASKED, "sweep") == ("sweep", Window())
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Head:
     key: str
     version: str  # RFC 3339, as received
     cut: bool = False  # the list did not give all of it
+    same: bytes | None = None  # what makes it the same record again; None: every byte of it
 
 
 @dataclass(frozen=True)
@@ -97,5 +98,9 @@ class Flow:
     checked: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
     load: Callable[[Runtime, int], None]
     confirm: Callable[[Runtime, int], None]
-    # Keys of waiting rows whose parent has arrived: extract gives them to its batch once more.
+    # Keys of rows that are to be worked again although their source has not changed (the parent of a waiting one has
+    # arrived): extract gives them to its batch once more.
     wake: Callable[[sa.Connection], Sequence[str]] | None = None
+    # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.
+    look: Callable[[Runtime], None] | None = None
+    amiss: Callable[[sa.Connection], Sequence[str]] | None = None

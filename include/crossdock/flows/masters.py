@@ -77,7 +77,7 @@ _document = msgspec.json.Decoder(_Document)
 _item = msgspec.json.Decoder(_Item)
 _customer = msgspec.json.Decoder(_Customer)
 
-_NEWEST = """
+NEWEST = """
 WITH newest AS (
   SELECT DISTINCT ON (key) key, version, payload FROM {table} WHERE batch_id = :batch
   ORDER BY key, version DESC, received_at DESC
@@ -85,15 +85,20 @@ WITH newest AS (
 """
 
 _ITEMS = (
-    _NEWEST
+    NEWEST
     + """, merged AS (
-  INSERT INTO ref.item (sku, status, type, kit_components, cost, list_price, currency_code, version)
+  INSERT INTO ref.item (sku, status, type, kit_components, cost, list_price, currency_code, title, category,
+    min_margin_percent, channel_eligible, version)
   SELECT key, payload->>'Status', payload->>'Type', coalesce(payload->'KitComponents', '[]'),
-         (payload->>'Cost')::numeric, (payload->>'ListPrice')::numeric, payload->>'CurrencyCode', version
+         (payload->>'Cost')::numeric, (payload->>'ListPrice')::numeric, payload->>'CurrencyCode',
+         coalesce(payload->>'Title', ''), payload->>'Category', (payload->>'MinMarginPercent')::numeric,
+         coalesce((payload->>'ChannelEligible')::boolean, false), version
   FROM newest
   ON CONFLICT (sku) DO UPDATE SET status = excluded.status, type = excluded.type,
     kit_components = excluded.kit_components, cost = excluded.cost, list_price = excluded.list_price,
-    currency_code = excluded.currency_code, version = excluded.version
+    currency_code = excluded.currency_code, title = excluded.title, category = excluded.category,
+    min_margin_percent = excluded.min_margin_percent, channel_eligible = excluded.channel_eligible,
+    version = excluded.version
   WHERE ref.item.version <= excluded.version
   RETURNING sku
 ), gone AS (
@@ -114,7 +119,7 @@ ON CONFLICT (code, sku) DO NOTHING
 )
 
 _CUSTOMERS = (
-    _NEWEST
+    NEWEST
     + """
 INSERT INTO ref.customer (customer_id, status, name, version)
 SELECT key, payload->>'Status', payload->>'Name', version FROM newest
@@ -183,7 +188,7 @@ def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Cal
     names = ", ".join(columns)
     changed = ", ".join(f"{name} = excluded.{name}" for name in (*columns, "payload", "version"))
     statement = sa.text(
-        _NEWEST.format(table=source.fullname)
+        NEWEST.format(table=source.fullname)
         + f"""
 INSERT INTO {table.fullname} (id, {names}, payload, version)
 SELECT key, {", ".join(columns.values())}, payload, version FROM newest
@@ -351,7 +356,7 @@ _merge_entry_heads = _merge(
 
 # Lines of an entry never change: posted means final.
 _ENTRY_LINES = (
-    _NEWEST.format(table=raw_entries.fullname)
+    NEWEST.format(table=raw_entries.fullname)
     + """
 INSERT INTO ref.gl_entry_line (entry_id, line_no, account_code, debit, credit, channel, sku, order_id, memo)
 SELECT key, (l->>'LineNo')::int, l->>'AccountCode', (l->>'Debit')::numeric, (l->>'Credit')::numeric,

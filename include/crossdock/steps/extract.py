@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 T = TypeVar("T")
-KINDS = ("scheduled", "sweep", "backfill", "key", "replay")
+KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "replay")
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,19 @@ def extract(
     """Reads the flow's masters and its window; the ids of the batches that have work to do.
 
     `keys` (kind "key" or "replay") names records instead of a window. `reprocess` works unchanged records again, for
-    a window that is to be redone after a mapping was mended; a record asked for by its key always is. Batches whose
-    run died are adopted. Raises ConfigError, before anything is read, when the flow's configuration is broken.
+    a window that is to be redone after a mapping was mended; a record asked for by its key always is. Kind "compare"
+    reads source and target whole, and works again what is not in the target as it should be. Batches whose run died are
+    adopted. Raises ConfigError, before anything is read, when the flow's configuration is broken.
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
     _configured(flow)
     for master in flow.masters:
         read_master(runtime, master, run_id)
+    if kind == "compare":
+        if not flow.look:
+            raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
+        flow.look(runtime)
     with database.lock(runtime.engine, f"extract:{flow.source.name}"):
         reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")
         if kind == "replay":
@@ -137,6 +142,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
             pending.result()
         if flow and flow.wake:
             _wake(connection, reading, flow.wake(connection))
+        if flow and flow.amiss and reading.kind == "compare":
+            _wake(connection, reading, flow.amiss(connection))
         reading.seconds = time.monotonic() - started
         _close(connection, reading)
         if reading.kind == "scheduled" and reading.server_time:
@@ -196,7 +203,7 @@ def _newest(resource: Resource, received: list[msgspec.Raw]) -> tuple[list[Recor
         if head.key in newest and newest[head.key].version >= version:
             continue
         data = bytes(item)
-        newest[head.key] = Record(head.key, version, raw.digest(data), data)
+        newest[head.key] = Record(head.key, version, raw.digest(data if head.same is None else head.same), data)
         (cut.add if head.cut else cut.discard)(head.key)
     return list(newest.values()), cut
 

@@ -27,8 +27,8 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as received. `hash` is of the bytes that the list gave, `payload` of what is kept (they differ for
-    an order that a list cuts)."""
+    """One record as received. `hash` is of what makes it the same again: the bytes that the list gave, or the part of
+    them that counts; `payload` is what is kept (of an order that a list cuts, the whole order)."""
 
     key: str
     version: datetime

@@ -21,6 +21,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    false,
     func,
     text,
 )
@@ -75,6 +76,11 @@ raw_adjustments = _raw("tims_adjustments", "One version of one TIMS stock adjust
 raw_tims_payments = _raw("tims_payments", "One version of one TIMS payment")
 raw_entries = _raw("tims_entries", "One version of one TIMS journal entry")
 
+raw_products = _raw("channel_advisor_products", "One version of one Channel Advisor product")
+raw_listings = _raw("channel_advisor_listings", "One version of one Channel Advisor listing")
+raw_centers = _raw("channel_advisor_centers", "One version of one distribution center of Channel Advisor")
+raw_sites = _raw("channel_advisor_sites", "One version of one site of Channel Advisor")
+
 # What a flow reads of its own source: a record that one flow has worked is new to the next one.
 raw_shipments = _raw("shipments", "One version of one TIMS shipment, as the flow shipments read it")
 raw_invoices = _raw("invoices", "One version of one TIMS shipment, as the flow invoices read it")
@@ -101,6 +107,10 @@ ref_item = Table(
     Column("cost", Money, nullable=False),
     Column("list_price", Money, nullable=False),
     Column("currency_code", Text, nullable=False),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("category", Text, comment='Path, parts separated by " > "'),
+    Column("min_margin_percent", Numeric(19, 4), comment="Least margin allowed, percent of the selling price"),
+    Column("channel_eligible", Boolean, nullable=False, server_default=false(), comment="May be sold on channels"),
     Column("version", Moment, nullable=False),
     schema="ref",
     comment="One TIMS item, newest version",
@@ -118,6 +128,60 @@ ref_item_code = Table(
     Index(None, "sku"),
     schema="ref",
     comment="One code by which an item may be named",
+)
+
+# What the channel holds: products and listings as last read (a row that was deleted there stays until a full compare).
+
+ref_channel_product = Table(
+    "channel_product",
+    metadata,
+    Column("sku", Text, primary_key=True, comment="SKU as Channel Advisor stores it; it compares without case"),
+    Column("folded", Text, nullable=False, index=True, comment="The SKU in lower case, blanks trimmed"),
+    Column("product_id", BigInteger, nullable=False),
+    Column("type", Text, nullable=False, comment="Item, Child, Bundle or Parent; the last two have no stock"),
+    Column("payload", JSONB, nullable=False, comment="The product as Channel Advisor gives it"),
+    Column("version", Moment, nullable=False),
+    schema="ref",
+    comment="One Channel Advisor product, newest version",
+)
+
+ref_channel_listing = Table(
+    "channel_listing",
+    metadata,
+    Column("listing_id", BigInteger, primary_key=True),
+    Column("sku", Text, nullable=False, comment="Product as Channel Advisor stores it"),
+    Column("site_id", Integer, nullable=False),
+    Column("status", Text, nullable=False, comment="Draft, Active, Paused, Ended or Error"),
+    Column("quantity", BigInteger, comment="Units on offer on the site; empty: follows the stock"),
+    Column("price", Money, comment="Price on the site; empty: follows the product's price"),
+    Column("currency_code", Text, nullable=False, comment="Currency of the site"),
+    Column("payload", JSONB, nullable=False, comment="The listing as Channel Advisor gives it"),
+    Column("version", Moment, nullable=False),
+    Index(None, "sku"),
+    schema="ref",
+    comment="One Channel Advisor listing, newest version",
+)
+
+ref_channel_center = Table(
+    "channel_center",
+    metadata,
+    Column("center_id", Integer, primary_key=True),
+    Column("code", Text, nullable=False, comment="Short name, never changes"),
+    Column("is_external", Boolean, nullable=False, comment="Its stock is kept by a marketplace and never written"),
+    Column("is_deleted", Boolean, nullable=False),
+    Column("version", Moment, nullable=False),
+    schema="ref",
+    comment="One distribution center of Channel Advisor, newest version",
+)
+
+ref_channel_site = Table(
+    "channel_site",
+    metadata,
+    Column("site_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Moment, nullable=False),
+    schema="ref",
+    comment="One site of Channel Advisor, newest version",
 )
 
 ref_customer = Table(
@@ -715,7 +779,7 @@ ops_batch = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("flow", Text, nullable=False),
-    Column("kind", Text, nullable=False, comment="scheduled, sweep, backfill, key or replay"),
+    Column("kind", Text, nullable=False, comment="scheduled, sweep, compare, backfill, key or replay"),
     Column("run_id", Text, nullable=False, server_default="", comment="Airflow run or command that made it"),
     Column("window_start", Moment),
     Column("window_end", Moment),

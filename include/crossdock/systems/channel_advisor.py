@@ -38,6 +38,15 @@ class Reported:
     error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one item of a batch. `result`: the contract's ItemResult."""
+
+    status: int
+    result: dict[str, Any]
+    error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
+
+
 class ChannelAdvisor:
     """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
 
@@ -126,23 +135,59 @@ class ChannelAdvisor:
     def report_shipments(self, shipments: Sequence[dict[str, Any]]) -> list[Reported]:
         """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is
         answered with the first shipment of its (ChannelAdvisorOrderID, SellerFulfillmentID)."""
-        path = "/v2/shipping"
-        answer = self.call("POST", path, {"Shipments": list(shipments)}, repeatable=True)
-        results = answer.get("Results") if isinstance(answer, dict) else None
-        if not isinstance(results, list) or [one.get("Index") for one in results] != list(range(len(shipments))):
-            raise failures.make(
-                "not_contract", self.connection, f"POST {path}", detail="its results are not those of the shipments"
-            )
-        return [self._reported(one, f"POST {path}") for one in results]
+        done = self._batch("POST", "/v2/shipping", "Shipments", shipments)
+        return [Reported(one.status, one.result.get("Shipment"), one.error) for one in done]
 
-    def _reported(self, result: dict[str, Any], what: str) -> Reported:
+    def write_quantities(self, updates: Sequence[dict[str, Any]]) -> list[Written]:
+        """Writes up to 500 quantities (InventoryUpdate); one result for each, in their order. Idempotent for all but
+        the update type Relative, which must not be sent here."""
+        return self._batch("PUT", "/v2/inventory", "Updates", updates)
+
+    def write_prices(self, prices: Sequence[dict[str, Any]]) -> list[Written]:
+        """Writes up to 500 prices (PriceUpdate); one result for each, in their order. Idempotent."""
+        return self._batch("PUT", "/v2/prices", "Prices", prices)
+
+    def create_products(self, products: Sequence[dict[str, Any]]) -> list[Written]:
+        """Creates up to 100 products (ProductCreate); one result for each, in their order. Idempotent: a repeat is
+        409 DuplicateSku."""
+        return self._batch("POST", "/v2/products", "Products", products)
+
+    def _batch(self, method: str, path: str, name: str, items: Sequence[dict[str, Any]]) -> list[Written]:
+        """A batch in which every item has its own outcome."""
+        answer = self.call(method, path, {name: list(items)}, self._profile, repeatable=True)
+        results = answer.get("Results") if isinstance(answer, dict) else None
+        if not isinstance(results, list) or [one.get("Index") for one in results] != list(range(len(items))):
+            raise failures.make(
+                "not_contract", self.connection, f"{method} {path}", detail="its results are not those of the items"
+            )
+        return [self._written(one, f"{method} {path}") for one in results]
+
+    def _written(self, result: dict[str, Any], what: str) -> Written:
         """One result of a batch, with the error that a single call would have had."""
         status = int(result["Status"])
         if status < 400:
-            return Reported(status, result.get("Shipment"))
+            return Written(status, result)
         refusals = _refusals(result.get("Errors"))
         refused = Refused(refusals[0].code if refusals else "", refusals)
-        return Reported(status, error=self._http.refusal(status, {}, refused, what).error)
+        return Written(status, result, self._http.refusal(status, {}, refused, what).error)
+
+    def update_product(self, sku: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Sets the given fields of a product (ProductUpdate); gives it as stored. Idempotent."""
+        return self.call("PUT", f"/v2/products/{quote(sku, safe='')}", changes, self._profile)
+
+    def create_listing(self, listing: dict[str, Any]) -> dict[str, Any]:
+        """Makes a Draft (ListingCreate). A repeat is 409 DuplicateListing with the id of the one that is there."""
+        return self.call("POST", "/v2/listings", listing, self._profile, repeatable=True)
+
+    def update_listing(self, listing_id: int, changes: dict[str, Any]) -> dict[str, Any]:
+        """Sets the given fields of a listing (ListingUpdate); gives it as stored. Idempotent."""
+        return self.call("PUT", f"/v2/listings/{listing_id}", changes)
+
+    @property
+    def _profile(self) -> dict[str, Any]:
+        """The query of calls that are keyed by SKU: a token of several profiles needs to say which."""
+        profile = self.connection.extra.get("profile_id")
+        return {"profileId": profile} if profile else {}
 
     def call(
         self,

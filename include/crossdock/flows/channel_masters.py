@@ -1,0 +1,143 @@
+"""The masters of Channel Advisor: products, listings, distribution centers and sites, kept in `ref`.
+
+In: its lists. Out: one row of `ref` for each, the newest version; which product of the channel is which item of TIMS.
+Never: a product taken for an item by a rule other than the one that orders are read by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from crossdock.flows.base import Head, Resource
+from crossdock.flows.masters import NEWEST
+from crossdock.store.tables import (
+    raw_centers,
+    raw_listings,
+    raw_products,
+    raw_sites,
+    ref_channel_center,
+    ref_channel_listing,
+    ref_channel_product,
+    ref_channel_site,
+)
+
+# The contract: take the next window from serverTime, less five minutes or more.
+_TIMING: dict[str, Any] = {"overlap": timedelta(minutes=5), "lag": timedelta(0)}
+
+
+class _Row(msgspec.Struct):
+    """A row of a list: one of these is its id."""
+
+    UpdatedDate: str
+    SKU: str = ""
+    ListingID: int = 0
+    DistributionCenterID: int = 0
+    SiteID: int = 0
+
+
+_row = msgspec.json.Decoder(_Row)
+
+
+def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
+    """How the key and version of a row are read."""
+
+    def head(record: msgspec.Raw) -> Head:
+        row = _row.decode(record)
+        return Head(str(getattr(row, id_field)), row.UpdatedDate)
+
+    return head
+
+
+def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Callable[[sa.Connection, int], None]:
+    """Copies a batch's newest rows into `table`; `columns`: name -> SQL over `key` and `payload`, the id first."""
+    names = ", ".join(columns)
+    id_, *rest = columns
+    changed = ", ".join(f"{name} = excluded.{name}" for name in (*rest, "version"))
+    statement = sa.text(
+        NEWEST.format(table=source.fullname)
+        + f"""
+INSERT INTO {table.fullname} ({names}, version) SELECT {", ".join(columns.values())}, version FROM newest
+ON CONFLICT ({id_}) DO UPDATE SET {changed} WHERE {table.fullname}.version <= excluded.version
+"""
+    )
+
+    def merge(connection: sa.Connection, batch_id: int) -> None:
+        connection.execute(statement, {"batch": batch_id})
+
+    return merge
+
+
+PRODUCTS = Resource(
+    "channel_advisor", "products", raw_products, head_of("SKU"), "Product",
+    merge=_merge(ref_channel_product, raw_products, {
+        "sku": "key", "folded": "lower(btrim(key))", "product_id": "(payload->>'ProductID')::bigint",
+        "type": "payload->>'ProductType'", "payload": "payload",
+    }), **_TIMING,
+)  # fmt: skip
+LISTINGS = Resource(
+    "channel_advisor", "listings", raw_listings, head_of("ListingID"), "Listing",
+    merge=_merge(ref_channel_listing, raw_listings, {
+        "listing_id": "key::bigint", "sku": "payload->>'SKU'", "site_id": "(payload->>'SiteID')::int",
+        "status": "payload->>'Status'", "quantity": "(payload->>'Quantity')::bigint",
+        "price": "(payload->>'Price')::numeric", "currency_code": "payload->>'Currency'", "payload": "payload",
+    }), **_TIMING,
+)  # fmt: skip
+CENTERS = Resource(
+    "channel_advisor", "distribution-centers", raw_centers, head_of("DistributionCenterID"), "DistributionCenter",
+    merge=_merge(ref_channel_center, raw_centers, {
+        "center_id": "key::int", "code": "payload->>'Code'",
+        "is_external": "(payload->>'IsExternallyManaged')::boolean", "is_deleted": "(payload->>'IsDeleted')::boolean",
+    }), **_TIMING,
+)  # fmt: skip
+SITES = Resource(
+    "channel_advisor", "sites", raw_sites, head_of("SiteID"), "Site",
+    merge=_merge(ref_channel_site, raw_sites, {"site_id": "key::int", "name": "payload->>'SiteName'"}), **_TIMING,
+)  # fmt: skip
+
+
+# ---- which product is which item -----------------------------------------------------------------------------------
+
+# As orders are read (rules/items.py): the SKU itself, an alternate SKU, then both without case; of the first of these
+# that names any item, all that it names.
+_RESOLVED = """
+SELECT p.sku AS product_sku, p.type AS product_type, r.items
+FROM {products} AS p
+LEFT JOIN LATERAL (
+  SELECT array_agg(DISTINCT named.sku ORDER BY named.sku) AS items FROM (
+    SELECT 1 AS place, sku FROM ref.item WHERE sku = btrim(p.sku)
+    UNION ALL SELECT 2, sku FROM ref.item_code WHERE code = btrim(p.sku) AND kind = 'alternate'
+    UNION ALL SELECT 3, sku FROM ref.item_code WHERE folded = p.folded
+  ) AS named
+  GROUP BY place ORDER BY place LIMIT 1
+) AS r ON true
+"""
+
+_NAMED = """(
+  SELECT DISTINCT c.sku, c.type, c.folded FROM ref.channel_product c
+  JOIN ref.item_code i ON i.folded = c.folded WHERE i.sku = ANY (:skus)
+)"""
+
+
+def products_of(connection: sa.Connection, skus: Sequence[str]) -> list[sa.Row]:
+    """The products of the channel that could be one of these items of TIMS: rows (product_sku, product_type, items).
+    `items` has one SKU where it is clear which item the product is, several where it is not. An item may have several
+    products: TIMS's AlternateSKUs are sold under their own names."""
+    statement = sa.text(_RESOLVED.format(products=_NAMED) + "ORDER BY p.sku")
+    return list(connection.execute(statement, {"skus": list(skus)}))
+
+
+def unclear(connection: sa.Connection) -> list[sa.Row]:
+    """All products of the channel that are not clearly one item: rows as of `products_of`, `items` empty or several."""
+    return list(
+        connection.execute(
+            sa.text(
+                f"SELECT * FROM ({_RESOLVED.format(products=ref_channel_product.fullname)}) AS every "
+                "WHERE items IS NULL OR cardinality(items) > 1 ORDER BY product_sku"
+            )
+        )
+    )
