@@ -327,7 +327,14 @@ def test_down_again_says_that_nothing_ran(here: Installation) -> None:
 
 def test_ctrl_c_in_the_middle_leaves_no_process_behind(here: Installation) -> None:
     process = subprocess.Popen(
-        here.command("up"), cwd=PROJECT, env=here.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        here.command("up"),
+        cwd=PROJECT,
+        env=here.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Of a test run in the background: a shell has such a one, and all it starts, ignore the key.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     for line in process.stdout:
