@@ -90,6 +90,11 @@ def test_a_worked_order_never_acts_again():
     assert decide([customer()], [said("1", 3, new=False, Email="new@example.com")], (), SETTINGS) == []
 
 
+def test_a_value_that_tims_refused_is_not_sent_again_because_an_older_order_comes_late():
+    orders = [said("2", 5, new=False, Phone="+442079460002"), said("1", 3, Phone="+442079460001")]
+    assert decide([customer()], orders, (), SETTINGS) == []
+
+
 def test_what_a_person_set_after_the_order_stays_and_that_is_said():
     versions = [customer(Email="old@example.com"), customer(2, 4, Email="typed@example.com")]
     (kept,) = decide(versions, [said("1", 3, Email="new@example.com")], (), SETTINGS)

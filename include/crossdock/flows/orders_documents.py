@@ -274,7 +274,7 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
     head = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
     if head.empty:
         return
-    made = language.load("customer").apply(Frames(head, head.iloc[:0].assign(**{LINE: 0})))[0].head
+    made = language.load("customer").apply(Frames(head, head.iloc[:0].assign(**{ROW: 0, LINE: 0})))[0].head
     create = head["customer_action"] == "create"
     buyers = pd.DataFrame(
         {
