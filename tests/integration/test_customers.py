@@ -6,9 +6,13 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
+from typer.testing import CliRunner
 
+from crossdock import cli
 from crossdock.errors import Transient
 from crossdock.flows import orders_buyers
 from crossdock.steps.check import check
@@ -295,6 +299,32 @@ def test_a_clearing_of_the_transform_between_load_and_change_loses_nothing(shop:
         shop.clear_faults()
         walk(runtime, ORDERS, [batch_id])
     assert customer(shop, key)["Phone"] == other
+
+
+@pytest.mark.slow
+def test_the_command_line_lists_changes_and_shows_values_of_one_customer_only(shop: Town, buyer, monkeypatch):
+    order(shop, line(), **ask(buyer))
+    key = order(shop, line(), **ask({**buyer, "Phone": (new := phone())}, "5 New Road"))
+    number = customer(shop, key)["CustomerID"]
+    monkeypatch.setattr(cli, "_runtime", shop.runtime)
+    monkeypatch.setattr(cli, "out", Console(width=400))
+
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(cli.app, ["customers", "changes", *words], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.output
+
+    everything, mine = said(), said("--customer", number)
+    assert number in everything
+    assert key in everything
+    assert new not in everything
+    assert "5 New Road" not in everything
+    assert new in mine
+    assert "5 New Road" in mine
+    rows = msgspec.json.decode(said("--customer", number, "--json"))
+    assert {row["field"]: row["outcome"] for row in rows} == {"Phone": "changed", "ShippingAddresses": "changed"}
+    assert [row["new_value"] for row in rows if row["field"] == "Phone"] == [new]
+    assert not any("new_value" in row for row in msgspec.json.decode(said("--json")))
 
 
 def test_the_reader_sees_what_was_changed_but_no_value(shop: Town):
