@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from crossdock import cli
-from crossdock.errors import Transient
+from crossdock.errors import RecordRejected, Transient
 from crossdock.flows import orders_buyers
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract
@@ -21,6 +21,7 @@ from crossdock.steps.load import load
 from crossdock.steps.transform import transform
 from crossdock.steps.walk import walk
 from crossdock.store import database
+from crossdock.systems.tims import Tims
 from integration.town import ORDERS, Town
 from integration.trade import ADDRESS, forward, line, order, place, sales_order
 
@@ -263,6 +264,22 @@ def test_a_change_that_tims_refuses_leaves_the_order_delivered_and_is_told(shop:
     (alert,) = shop.query("SELECT * FROM ops.alert WHERE kind = 'customer_change_refused'")
     assert key in alert.body
     assert not {buyer["LastName"], other, "no number"} & set(alert.body.split())
+
+
+@pytest.mark.slow
+def test_a_customer_that_is_gone_stops_no_order(shop: Town, buyer, monkeypatch):
+    order(shop, line(), **ask(buyer))
+    read = Tims.read
+
+    def gone(self: Tims, path: str) -> Any:
+        if path.startswith("/customers/"):
+            raise RecordRejected("There is no such customer.", 404, "NOT_FOUND")
+        return read(self, path)
+
+    monkeypatch.setattr(Tims, "read", gone)
+    key = order(shop, line(), **ask({**buyer, "Phone": phone()}))
+    assert changes(shop, key) == [("Phone", "refused")]
+    assert shop.query(f"SELECT state FROM stage.buyer WHERE key = '{key}'") == [("done",)]
 
 
 @pytest.mark.slow
