@@ -39,6 +39,7 @@ from crossdock.store.tables import (
     ops_batch,
     ops_check_result,
     ops_circuit,
+    ops_customer_change,
     ops_dead_letter,
     ops_watermark,
 )
@@ -59,6 +60,8 @@ mapping_app = typer.Typer(no_args_is_help=True, help="The mapping files.")
 app.add_typer(letters, name="dead-letters")
 app.add_typer(db, name="db")
 app.add_typer(mapping_app, name="mapping")
+customers_app = typer.Typer(no_args_is_help=True, help="What orders changed on TIMS's customers.")
+app.add_typer(customers_app, name="customers")
 
 out, err = Console(), Console(stderr=True)
 
@@ -360,6 +363,39 @@ def dismiss_letter(
         for each in which:
             dead_letters.dismiss(connection, dead_letters.find(connection, each).id, who=_who(), note=note)
     _say({"dismissed": which}, f"Dismissed {len(which)}.", as_json)
+
+
+# ---- customers -----------------------------------------------------------------------------------------------------
+
+
+@customers_app.command("changes")
+def customer_changes(
+    customer: Annotated[str | None, typer.Option(help="CustomerID: only this one, with its values.")] = None,
+    last: Annotated[int, typer.Option(help="How many of the last ones.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """What orders changed on customers, what a person's later value kept, what TIMS refused; newest first."""
+    table = ops_customer_change
+    values = () if customer is None else ("old_value", "new_value")
+    shown = ("at", "customer_id", "field", "outcome", "order_key", "ordered_at", "row_version", "error", *values)
+    query = sa.select(*(table.c[name] for name in shown)).order_by(table.c.at.desc(), *table.primary_key).limit(last)
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = _rows(connection, query.where(table.c.customer_id == customer) if customer else query)
+    if as_json:
+        _print_json(rows)
+        return
+    texts = [{**row, **{name: _value(row[name]) for name in values}} for row in rows]
+    _table("Changes of customers", shown, texts)
+    out.print(f"Changes: {len(rows)}.")
+
+
+def _value(value: Any) -> str:
+    """A field of a customer for people: the parts of an address that are given, of several the first one."""
+    if isinstance(value, list):
+        return _value(value[0]) + (f" (and {len(value) - 1} more)" if len(value) > 1 else "") if value else ""
+    if isinstance(value, dict):
+        return ", ".join(str(part) for part in value.values() if part)
+    return value or ""
 
 
 # ---- database, mapping, watch --------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from crossdock.flows.base import Head, Resource
 from crossdock.rules import customers, settings
 from crossdock.store import database
 from crossdock.store.tables import (
+    ops_customer_change,
     raw_accounts,
     raw_adjustments,
     raw_company,
@@ -42,6 +43,7 @@ from crossdock.store.tables import (
     ref_period,
     ref_sales_order,
     ref_shipment,
+    stage_buyer,
 )
 
 # The contract: a row becomes visible at most 2 s after its ModifiedAt.
@@ -148,6 +150,19 @@ def _merge_customers(connection: sa.Connection, batch_id: int) -> None:
     documents = [payload for key, payload in connection.execute(newest) if key in wanted]
     connection.execute(sa.delete(ref_customer_key).where(ref_customer_key.c.customer_id.in_(wanted)))
     add_customer_keys(connection, documents)
+    _forget(connection, [each["CustomerID"] for each in documents if each["Status"] == "Erased"])
+
+
+def _forget(connection: sa.Connection, erased: list[str]) -> None:
+    """What orders said of customers that TIMS has erased; that something was changed stays on record."""
+    if not erased:
+        return
+    connection.execute(sa.delete(stage_buyer).where(stage_buyer.c.customer_id.in_(erased)))
+    connection.execute(
+        sa.update(ops_customer_change)
+        .where(ops_customer_change.c.customer_id.in_(erased))
+        .values(old_value=sa.null(), new_value=sa.null())
+    )
 
 
 def add_customer_keys(connection: sa.Connection, documents: list[dict]) -> None:

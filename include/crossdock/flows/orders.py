@@ -1,7 +1,8 @@
 """Orders: Channel Advisor orders -> TIMS customers and sales orders; then the exported mark and SellerOrderID back.
 
 What makes it special: customers come first; a change after import is worked into the sales order line by line; an
-order that was shipped before its first read gets its shipments recorded.
+order that was shipped before its first read gets its shipments recorded; what a new order says of its buyer reaches
+the customer that TIMS has.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flows import masters, orders_documents
+from crossdock.flows import masters, orders_buyers, orders_documents
 from crossdock.flows.base import Flow, Head, Resource
 from crossdock.rules import changes
 from crossdock.rules.changes import Action, Desired
 from crossdock.steps.check import bury
-from crossdock.steps.load import Document, Kind, chunked, create, reasons, settle
+from crossdock.steps.load import Document, Kind, chunked, create, deliver, reasons, settle
 from crossdock.store import batches, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
@@ -154,7 +155,7 @@ CUSTOMER = Kind("customer", "customers", "CustomerID", _find_customers)
 
 
 def load(runtime: Runtime, batch_id: int) -> None:
-    """Customers first, then new orders in bulk, then changes one by one."""
+    """Customers first, then new orders in bulk, then changes one by one: of orders, and of customers known before."""
     _load_customers(runtime, batch_id)
     with runtime.engine.begin() as connection:
         batch = batches.flow_of(connection, batch_id)
@@ -186,6 +187,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     _converge_all(runtime, batch, [(o, links[o.key]) for o in linked if o.key not in done])
     if problem:
         raise problem
+    orders_buyers.bring(runtime, ORDERS.name, batch_id)
 
 
 def _load_customers(runtime: Runtime, batch_id: int) -> None:
@@ -337,8 +339,9 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
     name = f"so:{order_id}:{action.name}:{current['RowVersion']}"
     effect = Effect("sales_order", action.operation, key, name)
     path = f"/sales-orders/{order_id}"
-    _deliver(
+    deliver(
         runtime,
+        ORDERS.name,
         batch_id,
         effect,
         lambda: (
@@ -347,27 +350,6 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
             else runtime.tims.post(path + action.path, dict(action.body), key=name).document()
         ),
     )
-
-
-def _deliver(runtime: Runtime, batch_id: int, effect: Effect, call: Any) -> Any:
-    """One call with its delivery before and its outcome after."""
-    with runtime.engine.begin() as connection:
-        deliveries.begin(connection, ORDERS.name, batch_id, [effect])
-    outcome: dict[str, Any] = {"idempotency_key": effect.idempotency_key}
-    try:
-        answer = call()
-        outcome |= {"outcome": "confirmed"}
-        return answer
-    except RecordRejected as error:
-        outcome |= {"outcome": "rejected", "status": error.status, "error": error.code}
-        raise
-    except Transient as error:
-        outcome |= {"outcome": "unknown", "error": str(error)}
-        raise
-    finally:
-        if "outcome" in outcome:
-            with runtime.engine.begin() as connection:
-                deliveries.end(connection, [outcome])
 
 
 def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: str) -> bool:
@@ -386,8 +368,9 @@ def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: 
         body = {**shipment, "Source": SOURCE, "LocationID": order.row.location_id, "Lines": lines}
         name = f"ship:{SOURCE}:{shipment['ExternalReference']}"
         try:
-            _deliver(
+            deliver(
                 runtime,
+                ORDERS.name,
                 batch_id,
                 Effect("shipment", "ship", order.key, name),
                 lambda body=body, name=name: runtime.tims.post(

@@ -19,9 +19,14 @@ from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
+from crossdock.rules.customers import sites_of
 from crossdock.rules.known import Known
+from crossdock.rules.settings import Settings
+from crossdock.rules.times import sortable
+from crossdock.rules.uniques import column
 from crossdock.store import database
 from crossdock.store.tables import (
+    ADDRESS,
     LINE_MONEY,
     LINE_TEXT,
     ORDER_MONEY,
@@ -31,6 +36,7 @@ from crossdock.store.tables import (
     ref_customer_key,
     ref_item,
     ref_item_code,
+    stage_buyer,
     stage_customer,
 )
 from crossdock.systems import times
@@ -42,7 +48,7 @@ ONCE = timedelta(days=3650)  # a site that no configuration names is told of onc
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
-    """The staged orders of a batch; new customers are staged on the way."""
+    """The staged orders of a batch; new customers, and what the orders say of their buyers, are staged on the way."""
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     linked = _linked(connection, kept)
     settings = rule_settings.load()
@@ -66,6 +72,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     lines = _lines(kept, enriched.lines, target.lines, loads)
     head["content_hash"] = _content(head, lines)
     _stage_customers(connection, enriched.customers)
+    _stage_buyers(connection, enriched.head, settings)
     head, found = _with_unreadable(head, found, parsed, keys)
     return Staged(head, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
 
@@ -255,6 +262,41 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
             set_={"document": statement.excluded.document},
             where=stage_customer.c.customer_id.is_(None),
         )
+    )
+
+
+def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: Settings) -> None:
+    """Stages what orders that TIMS does not have yet say of their buyers, in the words in which a new customer would
+    be created. Of an order that TIMS has, what was said before its first load stays: it is of no newer date."""
+    action = enriched["customer_action"]
+    wanted = action.eq("create") | (action.eq("use") & ~enriched["CustomerID"].isin(settings.guest_accounts))
+    wanted &= enriched["verdict"].eq("load") & enriched["OrderedAt"].notna()
+    head = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
+    if head.empty:
+        return
+    made = language.load("customer").apply(Frames(head, head.iloc[:0].assign(**{ROW: 0, LINE: 0})))[0].head
+    create = head["customer_action"] == "create"
+    buyers = pd.DataFrame(
+        {
+            "key": head["ChannelAdvisorOrderID"].astype("str"),
+            "version": sortable(column(head, "UpdatedDate")).fillna(""),
+            "customer_id": head["CustomerID"].mask(create),
+            "customer_key": head["customer_key"].where(create),
+            "site": sites_of(head),
+            "OrderDate": head["OrderedAt"],
+            "Email": made["Email"],
+            "Phone": made["Phone"],
+            **{f"BillingAddress.{part}": made[f"BillingAddress.{part}"] for part in ADDRESS},
+            **{f"ShippingAddress.{part}": made[f"ShippingAddresses[0].{part}"] for part in ADDRESS},
+        }
+    )
+    columns = [f'"{name}"' for name in buyers.columns]
+    connection.exec_driver_sql("CREATE TEMP TABLE incoming_buyer (LIKE stage.buyer INCLUDING DEFAULTS) ON COMMIT DROP")
+    database.copy_in(connection, stage_buyer, buyers, into="incoming_buyer")
+    connection.exec_driver_sql(
+        f"INSERT INTO stage.buyer ({', '.join(columns)}) SELECT {', '.join(columns)} FROM incoming_buyer "
+        f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)} "
+        "WHERE buyer.state = 'staged' AND buyer.version <= excluded.version"
     )
 
 

@@ -272,10 +272,15 @@ def _decide(
     return _Decision("create", key=key)
 
 
+def sites_of(head: pd.DataFrame) -> pd.Series:
+    """`profile:site` of each order."""
+    profile = head["ProfileID"] if "ProfileID" in head else pd.Series(0, index=head.index)
+    return profile.astype("str") + ":" + head["SiteID"].astype("str")
+
+
 def _keys(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """The keys of each order, and its `profile:site`; different values are worked on once."""
-    profile = head["ProfileID"] if "ProfileID" in head else pd.Series(0, index=head.index)
-    site = profile.astype("str") + ":" + head["SiteID"].astype("str")
+    site = sites_of(head)
     buyer_id = _filled(column(head, "CustomerInfo.CustomerID"))
     address = column(head, "Customer.Email")
     codes, different = pd.factorize(address)

@@ -73,6 +73,11 @@ class Settings:
         """All masking domains: one site's relay address is nobody's own address on any other site."""
         return frozenset(d.lower() for s in (self.default, *self.sites.values()) for d in s.relay_domains)
 
+    @property
+    def guest_accounts(self) -> frozenset[str]:
+        """CustomerIDs that stand for many buyers: no buyer's data belong there."""
+        return frozenset(s.guest_account for s in (self.default, *self.sites.values()) if s.guest_account)
+
 
 def load(folder: Path | None = None) -> Settings:
     """Read the configuration; a file is read again only when it has changed. Raises ConfigError."""

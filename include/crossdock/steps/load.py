@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal
+from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal, Transient
 from crossdock.flows.base import Flow
 from crossdock.steps.check import bury
 from crossdock.store import batches, database, dead_letters, deliveries
@@ -142,7 +142,7 @@ def _create_chunk(
             links.append(_link(kind, document, target, batch_id, existed=True))
         elif isinstance(error, RecordRejected):
             made.refused[document.key] = error
-            outcomes.append(_outcome(document, "rejected", answer.status, None, f"{error.code}: {_codes(error)}"))
+            outcomes.append(_outcome(document, "rejected", answer.status, None, f"{error.code}: {codes(error)}"))
         else:
             undelivered.append(document.key)
             outcomes.append(_outcome(document, "unknown", answer.status, None, str(error)))
@@ -150,6 +150,27 @@ def _create_chunk(
         deliveries.end(connection, outcomes)
         deliveries.link(connection, links)
     return made, undelivered
+
+
+def deliver(runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: Any) -> Any:
+    """One call with its delivery before and its outcome after. Raises what the call raises."""
+    with runtime.engine.begin() as connection:
+        deliveries.begin(connection, flow, batch_id, [effect])
+    outcome: dict[str, Any] = {"idempotency_key": effect.idempotency_key}
+    try:
+        answer = call()
+        outcome |= {"outcome": "confirmed"}
+        return answer
+    except RecordRejected as error:
+        outcome |= {"outcome": "rejected", "status": error.status, "error": error.code}
+        raise
+    except Transient as error:
+        outcome |= {"outcome": "unknown", "error": str(error)}
+        raise
+    finally:
+        if "outcome" in outcome:
+            with runtime.engine.begin() as connection:
+                deliveries.end(connection, [outcome])
 
 
 def _existing(runtime: Runtime, kind: Kind, document: Document, error: RecordRejected) -> str | None:
@@ -185,7 +206,7 @@ def _link(kind: Kind, document: Document, target: str, batch_id: int, *, existed
     }
 
 
-def _codes(error: RecordRejected) -> str:
+def codes(error: RecordRejected) -> str:
     """What was refused, by field and code alone: messages may quote personal data."""
     return ", ".join(f"{refusal.field} {refusal.code}" for refusal in error.refusals[:10])
 

@@ -450,6 +450,26 @@ stage_customer = Table(
     comment="One customer to create in TIMS",
 )
 
+stage_buyer = Table(
+    "buyer",
+    metadata,
+    Column("key", Text, primary_key=True, comment="Key of the order"),
+    Column("version", Text, nullable=False, comment="UpdatedDate of the order, in a form that sorts"),
+    Column("state", Text, nullable=False, server_default=text("'staged'"),
+           comment="staged, or done: the TIMS customer was brought to it, or stayed as it is"),
+    Column("customer_id", Text, index=True, comment="CustomerID once known"),
+    Column("customer_key", Text, comment="Row of stage.customer, where the order's customer was new"),
+    Column("site", Text, nullable=False, comment="profile:site; a relay address is of use there only"),
+    Column("OrderDate", Text, nullable=False, comment="RFC 3339, UTC, microseconds"),
+    Column("Email", Text, comment="Personal data, as all that follows; null: the order does not say"),
+    Column("Phone", Text),
+    *(Column(f"BillingAddress.{part}", Text) for part in ADDRESS),
+    *(Column(f"ShippingAddress.{part}", Text) for part in ADDRESS),
+    Index("ix_buyer_staged", "key", postgresql_where=text("state = 'staged'")),
+    schema="stage",
+    comment="What one order says of its buyer",
+)  # fmt: skip
+
 ORDER_TEXT = (
     "ExternalOrderID", "Source", "CurrencyCode", "Channel", "ShippingMethod", "ShippingTaxRemittedBy",
     "PaymentStatus", "Notes", "OrderStatus",
@@ -871,6 +891,27 @@ ops_link = Table(
     schema="ops",
     comment="Their id and our key, both ways",
 )
+
+ops_customer_change = Table(
+    "customer_change",
+    metadata,
+    Column("customer_id", Text, nullable=False),
+    Column("field", Text, nullable=False, comment="Email, Phone, BillingAddress or ShippingAddresses"),
+    Column("order_key", Text, nullable=False, comment="Order that says it"),
+    Column("ordered_at", Moment, nullable=False, comment="OrderDate of that order"),
+    Column("outcome", Text, nullable=False,
+           comment="sent (its answer is not known yet), changed, kept (a person set it later) or refused"),
+    Column("row_version", BigInteger, comment="RowVersion of the customer that our change made"),
+    Column("modified_at", Moment, comment="ModifiedAt of that version"),
+    Column("error", Text, comment="Refusal by its codes, without personal data"),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("old_value", JSONB, comment="What TIMS held; personal data, emptied when the customer is erased"),
+    Column("new_value", JSONB, comment="What was sent, or what the order says; personal data as well"),
+    PrimaryKeyConstraint("customer_id", "field", "order_key"),
+    schema="ops",
+    comment="What one order meant for one field of one TIMS customer",
+)  # fmt: skip
 
 ops_dead_letter = Table(
     "dead_letter",

@@ -1,0 +1,332 @@
+"""Orders, the buyers: what new orders say of their buyers -> the customers that TIMS has already.
+
+In: `stage.buyer`, the versions of customers in raw, our own changes in `ops.customer_change`. Out: a PATCH of the
+customers that differ, each decision on record. Never: a request for a customer with nothing to change; an order that
+stops because its buyer's data cannot be changed; a change whose answer is lost and not asked for.
+
+Worked is every order that TIMS has by now, whatever its batch: what one run could not finish, the next one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
+from crossdock.rules import settings as rule_settings
+from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Said, decide, plain
+from crossdock.rules.settings import Settings
+from crossdock.steps.load import chunked, codes, deliver
+from crossdock.store import database, deliveries
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import (
+    ADDRESS,
+    ops_customer_change,
+    ops_link,
+    raw_customers,
+    stage_buyer,
+    stage_customer,
+)
+from crossdock.systems import times
+from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+AT_ONCE = 4  # customers under way; the budget of the system bounds them besides
+PORTION = 200  # customers whose history is in memory at one time
+TRIES = 5  # of one customer that somebody else is changing, or whose answers are lost
+
+
+def _json(alias: str, prefix: str) -> str:
+    parts = ", ".join(f"'{part}', {alias}.\"{prefix}.{part}\"" for part in ADDRESS)
+    return f"jsonb_strip_nulls(jsonb_build_object({parts}))"
+
+
+def _address_differs(prefix: str, held: str) -> str:
+    return (
+        f'b."{prefix}.Line1" IS NOT NULL AND {_json("b", prefix)} IS DISTINCT FROM jsonb_strip_nulls(h.payload{held})'
+    )
+
+
+_KNOWN = """
+UPDATE stage.buyer b SET customer_id = c.customer_id FROM stage.customer c
+WHERE b.state = 'staged' AND b.customer_id IS NULL AND c.key = b.customer_key AND c.customer_id IS NOT NULL
+"""
+
+_LOADED = """
+FROM stage.buyer b JOIN ops.link l ON l.entity = 'sales_order' AND l.source_key = b.key
+WHERE b.state = 'staged' AND b.customer_id IS NOT NULL
+"""
+
+# Customers that an order differs from, to the letter; whether that is a change, the rule says. A customer that was
+# created just now has no version in raw yet, but the document that it was made from.
+_DIFFERENT = f"""
+WITH waiting AS (SELECT b.* {_LOADED}), held AS (
+  SELECT b.*, coalesce(r.payload, c.document) AS payload FROM waiting b
+  LEFT JOIN LATERAL (
+    SELECT payload FROM raw.tims_customers WHERE key = b.customer_id ORDER BY version DESC, received_at DESC LIMIT 1
+  ) r ON true
+  LEFT JOIN stage.customer c ON c.key = b.customer_key
+)
+SELECT DISTINCT b.customer_id FROM held b CROSS JOIN LATERAL (SELECT b.payload) h
+WHERE h.payload IS NULL
+   OR lower(b."Email") IS DISTINCT FROM lower(h.payload->>'Email') AND b."Email" IS NOT NULL
+   OR b."Phone" IS DISTINCT FROM h.payload->>'Phone' AND b."Phone" IS NOT NULL
+   OR {_address_differs("BillingAddress", "->'BillingAddress'")}
+   OR {_address_differs("ShippingAddress", "#>'{ShippingAddresses,0}'")}
+   OR EXISTS (
+     SELECT FROM ops.customer_change o WHERE o.customer_id = b.customer_id AND (
+       o.outcome = 'sent' OR o.row_version > coalesce((h.payload->>'RowVersion')::bigint, 1)
+     )
+   )
+"""
+
+_SAID = """
+SELECT b.*, b.state = 'staged' AS new FROM stage.buyer b
+WHERE b.customer_id = ANY (:ids) AND (b.state = 'done' OR EXISTS (
+  SELECT FROM ops.link l WHERE l.entity = 'sales_order' AND l.source_key = b.key
+))
+"""
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """All that is known of one customer. `sent`: changes whose answer was lost with the process that asked."""
+
+    customer_id: str
+    versions: Sequence[Customer]
+    said: Sequence[Said]
+    ours: Sequence[Ours]
+    sent: Sequence[Decision]
+
+
+def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
+    """Brings customers to what the orders loaded by now say of them. Raises the last transient error, when all others
+    have gone through."""
+    settings = rule_settings.load()
+    with runtime.engine.begin() as connection:
+        connection.execute(sa.text(_KNOWN))
+        different = list(connection.scalars(sa.text(_DIFFERENT)))
+        connection.execute(
+            sa.text(
+                "UPDATE stage.buyer SET state = 'done' "
+                f"WHERE key IN (SELECT b.key {_LOADED} AND b.customer_id <> ALL (:different))"
+            ),
+            {"different": different},
+        )
+    problem: Transient | None = None
+    with ThreadPoolExecutor(AT_ONCE, "customers") as pool:
+        for portion in chunked(different, PORTION):
+            ask = _decided(runtime, batch_id, portion, settings)
+            for future in [pool.submit(_bring, runtime, flow, batch_id, facts, settings) for facts in ask]:
+                try:
+                    future.result()
+                except Transient as error:
+                    problem = error
+    if problem:
+        raise problem
+
+
+def _decided(runtime: Runtime, batch_id: int, customer_ids: Sequence[str], settings: Settings) -> list[_Facts]:
+    """Settles what needs no request; returns the customers that do."""
+    ask: list[_Facts] = []
+    with runtime.engine.begin() as connection:
+        for facts in _facts(connection, customer_ids):
+            found = decide(facts.versions, facts.said, facts.ours, settings) if facts.versions else []
+            if not facts.versions or facts.sent or any(not each.keep for each in found):
+                ask.append(facts)
+            else:
+                _settle(connection, batch_id, facts, found)
+    return ask
+
+
+def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Facts]:
+    """What is known of these customers, read by four queries."""
+    versions: dict[str, list[Customer]] = {}
+    for key, payload in connection.execute(
+        sa.select(raw_customers.c.key, raw_customers.c.payload).where(raw_customers.c.key.in_(customer_ids))
+    ):
+        versions.setdefault(key, []).append(payload)
+    ours: dict[str, list[Ours]] = {}
+    made = (
+        sa.select(ops_link.c.target_id, stage_customer.c.document)
+        .join(stage_customer, stage_customer.c.key == ops_link.c.source_key)
+        .where(ops_link.c.entity == "customer", ops_link.c.target_id.in_(customer_ids))
+    )
+    for customer_id, document in connection.execute(made):
+        ours.setdefault(customer_id, []).extend(Ours(field, document.get(field), 1) for field in FIELDS)
+        # Not read yet: it is what it was made from.
+        first = {**document, "CustomerID": customer_id, "Status": "Active", "RowVersion": 1}
+        versions.setdefault(customer_id, [first])
+    sent: dict[str, list[Decision]] = {}
+    table = ops_customer_change
+    for row in connection.execute(sa.select(table).where(table.c.customer_id.in_(customer_ids))):
+        if row.outcome == "changed":
+            ours.setdefault(row.customer_id, []).append(Ours(row.field, row.new_value, row.row_version))
+        elif row.outcome == "sent":
+            change = Decision(row.field, row.order_key, row.ordered_at, row.old_value, row.new_value)
+            sent.setdefault(row.customer_id, []).append(change)
+    said: dict[str, list[Said]] = {}
+    for order in connection.execute(sa.text(_SAID), {"ids": list(customer_ids)}).mappings():
+        values = {
+            "Email": order["Email"],
+            "Phone": order["Phone"],
+            "BillingAddress": _address(order, "BillingAddress"),
+            "ShippingAddresses": _address(order, "ShippingAddress"),
+        }
+        each = Said(order["key"], times.read(order["OrderDate"]), order["site"], values, order["new"])
+        said.setdefault(order["customer_id"], []).append(each)
+    return [_Facts(one, versions.get(one, []), said[one], ours.get(one, []), sent.get(one, [])) for one in customer_ids]
+
+
+def _address(row: sa.RowMapping, prefix: str) -> dict[str, str | None] | None:
+    """All parts, the empty ones too: PATCH leaves alone what is absent."""
+    parts = {part: row[f"{prefix}.{part}"] for part in ADDRESS}
+    return parts if any(parts.values()) else None
+
+
+# ---- one customer --------------------------------------------------------------------------------------------------
+
+
+def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: Settings) -> None:
+    """Reads, decides and changes one customer; anew when somebody changed it in between or the answer was lost."""
+    path = f"/customers/{facts.customer_id}"
+    refused: set[str] = set()
+    for _ in range(TRIES):
+        try:
+            current, etag = runtime.tims.read(path)
+        except RecordRejected as error:  # it is gone
+            lost = decide(facts.versions, facts.said, facts.ours, settings) if facts.versions else []
+            _refuse(runtime, flow, batch_id, facts, [each for each in lost if not each.keep], error)
+            return _finish(runtime, flow, batch_id, facts, [])
+        facts = _answered(runtime, batch_id, facts, current)
+        found = decide([*facts.versions, current], facts.said, facts.ours, settings)
+        kept = [each for each in found if each.keep]
+        changes = [each for each in found if not each.keep and each.field not in refused]
+        if not changes:
+            return _finish(runtime, flow, batch_id, facts, kept)
+        newest = max(changes, key=lambda each: (each.at, each.order))
+        name = f"customer:{facts.customer_id}:update:{newest.order}"
+        body = {each.field: each.value for each in changes}
+        with runtime.engine.begin() as connection:
+            _record(connection, batch_id, facts.customer_id, "sent", changes)
+        try:
+            answer = deliver(
+                runtime,
+                flow,
+                batch_id,
+                Effect("customer", "update", facts.customer_id, name),
+                partial(runtime.tims.patch, path, body, etag=etag),
+            )
+        except OutcomeUnknown:
+            facts = replace(facts, sent=changes)
+        except RecordRejected as error:
+            if error.code != "STALE_VERSION":
+                refused |= _refuse(runtime, flow, batch_id, facts, changes, error)
+        else:
+            made = [replace(each, value=answer[each.field]) for each in changes]
+            with runtime.engine.begin() as connection:
+                _record(connection, batch_id, facts.customer_id, "changed", made, version=answer)
+            return _finish(runtime, flow, batch_id, facts, kept)
+    raise Transient(
+        f"Customer {facts.customer_id} is being changed by somebody else all the time, or TIMS's answers are lost.",
+        do="Nothing to do: it is tried again.",
+        system="tims",
+    )
+
+
+def _answered(runtime: Runtime, batch_id: int, facts: _Facts, current: Customer) -> _Facts:
+    """What became of changes whose answer was lost: those that TIMS holds are ours, of the others nothing is left."""
+    arrived = [each for each in facts.sent if plain(current.get(each.field)) == plain(each.value)]
+    table = ops_customer_change
+    with runtime.engine.begin() as connection:
+        _record(connection, batch_id, facts.customer_id, "changed", arrived, version=current)
+        connection.execute(sa.delete(table).where(table.c.customer_id == facts.customer_id, table.c.outcome == "sent"))
+    mine = [Ours(each.field, each.value, current["RowVersion"]) for each in arrived]
+    return replace(facts, ours=[*facts.ours, *mine], sent=())
+
+
+def _refuse(
+    runtime: Runtime,
+    flow: str,
+    batch_id: int,
+    facts: _Facts,
+    changes: Sequence[Decision],
+    error: RecordRejected,
+) -> set[str]:
+    """Records what TIMS does not take, and tells a person; the fields that it names, all where it names none."""
+    named = {refusal.field.strip("/").partition("/")[0] for refusal in error.refusals}
+    mine = [each for each in changes if each.field in named] or list(changes)
+    fields = {each.field for each in mine}
+    if not mine:
+        return fields
+    orders = ", ".join(sorted({each.order for each in mine}))
+    with runtime.engine.begin() as connection:
+        _record(connection, batch_id, facts.customer_id, "refused", mine, error=f"{error.code}: {codes(error)}")
+        alerts.raise_alert(
+            connection,
+            kind="customer_change_refused",
+            key=f"{facts.customer_id}:{orders}",
+            flow=flow,
+            title=f"TIMS refuses a change of customer {facts.customer_id}",
+            body=f"Order {orders} has another {', '.join(sorted(fields))} than the customer, and TIMS refuses it: "
+            f"{error.code} ({codes(error)}). The order itself is loaded. Look at it with `crossdock customers changes "
+            f"--customer {facts.customer_id}` and set the field in TIMS by hand if it is right.",
+            severity="notice",
+        )
+    return fields
+
+
+def _finish(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
+    """The customer has been read and is what it should be."""
+    with runtime.engine.begin() as connection:
+        deliveries.agreed(connection, flow, facts.customer_id)
+        _settle(connection, batch_id, facts, kept)
+
+
+def _settle(connection: sa.Connection, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
+    """Its orders are worked; what a person's value kept from changing is on record."""
+    _record(connection, batch_id, facts.customer_id, "kept", kept)
+    done = [each.order for each in facts.said if each.new]
+    connection.execute(sa.update(stage_buyer).where(stage_buyer.c.key.in_(done)).values(state="done"))
+
+
+def _record(
+    connection: sa.Connection,
+    batch_id: int,
+    customer_id: str,
+    outcome: str,
+    decisions: Sequence[Decision],
+    version: Customer | None = None,
+    error: str | None = None,
+) -> None:
+    if not decisions:
+        return
+    statement = database.insert_all(
+        ops_customer_change,
+        [
+            {
+                "customer_id": customer_id,
+                "field": each.field,
+                "order_key": each.order,
+                "ordered_at": each.at,
+                "outcome": outcome,
+                "row_version": version["RowVersion"] if version else None,
+                "modified_at": times.read(version["ModifiedAt"]) if version else None,
+                "error": error,
+                "batch_id": batch_id,
+                "old_value": each.before,
+                "new_value": each.value,
+            }
+            for each in decisions
+        ],
+    )
+    key = ("customer_id", "field", "order_key")
+    changed = {c.name: statement.excluded[c.name] for c in ops_customer_change.c if c.name not in (*key, "at")}
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed | {"at": sa.func.now()}))

@@ -1,0 +1,170 @@
+"""What orders change on a TIMS customer: e-mail, phone, billing address and usual delivery address.
+
+In: what the customer's orders say of their buyer, the versions of the customer that were read, the values that we wrote
+into it. Out: per field the value that it should take, or the word that a person's later value stays. Never: a call; a
+field emptied, for an order that says nothing means nothing; a value set by a person after the order was placed; a
+change of name, which is a person's decision; a customer that is not Active, or a guest account.
+
+| field | what wins |
+|---|---|
+| Email | the newest order that says one; the buyer's own before any marketplace's mask, which counts on its site only |
+| Phone, BillingAddress | the newest order that says one; an address always as a whole |
+| ShippingAddresses | the newest order's address comes first, the others stay behind it, each once, at most 20 |
+
+The moment of an order is its OrderDate: whenever it is read, and however often, the same order wins. An order counts
+only while it is new (not yet worked); that is what makes a repetition do nothing. What differs only in case, diacritics
+or punctuation is no change. A version of the customer whose field differs from the version before it, and which we
+have not made, was a person's work at its ModifiedAt; so was all that the first version known to us holds, unless the
+customer was made from an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from crossdock.rules import emails
+from crossdock.rules.addresses import TARGET as ADDRESS_PARTS
+from crossdock.rules.addresses import fold
+from crossdock.rules.settings import Settings
+
+FIELDS = ("Email", "Phone", "BillingAddress", "ShippingAddresses")
+MOST_ADDRESSES = 20  # of a customer, by the contract
+
+Customer = Mapping[str, Any]  # a Customer of the TIMS contract
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one order says of its buyer, by FIELDS; ShippingAddresses is its one address. None: it does not say."""
+
+    order: str
+    at: datetime  # OrderDate
+    site: str  # profile:site
+    values: Mapping[str, Any]
+    new: bool  # not worked yet
+
+    @property
+    def turn(self) -> tuple[datetime, str]:
+        """Which order is the newer one; the key decides between orders of one moment."""
+        return self.at, self.order
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A value that we wrote, and the RowVersion of the customer that came of it."""
+
+    field: str
+    value: Any
+    row_version: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an order means for a field. `keep`: a person set the field after the order, else `value` is to be set."""
+
+    field: str
+    order: str
+    at: datetime
+    before: Any
+    value: Any
+    keep: bool = False
+
+
+def decide(
+    versions: Sequence[Customer], said: Sequence[Said], ours: Sequence[Ours], settings: Settings
+) -> list[Decision]:
+    """What the new ones of `said` mean for a customer. `versions`: all that are known, the newest by RowVersion counts;
+    `said`: of all its orders, the worked ones too."""
+    history = list({each["RowVersion"]: each for each in versions}.values())
+    history.sort(key=lambda each: each["RowVersion"])
+    customer = history[-1]
+    if customer["Status"] != "Active" or customer["CustomerID"] in settings.guest_accounts:
+        return []
+    found = (_decide(field, history, _usable(field, said, customer, settings), ours, settings) for field in FIELDS)
+    return [decision for decision in found if decision]
+
+
+def person_since(field: str, history: Sequence[Customer], ours: Iterable[Ours]) -> datetime | None:
+    """Since when a person's value stands in a field; None where it is ours. `history` ascends by RowVersion.
+
+    A change between two versions that we have read is ours if we wrote that very value in between.
+    """
+    now = plain(history[-1].get(field))
+    at = len(history) - 1
+    while at and plain(history[at - 1].get(field)) == now:
+        at -= 1
+    first, last = (history[at - 1]["RowVersion"] if at else 0), history[at]["RowVersion"]
+    mine = any(o.field == field and first < o.row_version <= last and plain(o.value) == now for o in ours)
+    return None if mine else datetime.fromisoformat(history[at]["ModifiedAt"])
+
+
+def _usable(field: str, said: Iterable[Said], customer: Customer, settings: Settings) -> list[Said]:
+    """The orders that say something of a field. A marketplace's mask is only for customers of its own site."""
+    given = [each for each in said if plain(each.values.get(field))]
+    if field != "Email":
+        return given
+    ids = [each["ID"] for each in customer.get("ExternalIDs") or () if each["Source"] == settings.source]
+    sites = {":".join(each.split(":")[:2]) for each in ids}
+    return [each for each in given if each.site in sites or not _masked(each.values[field], settings)]
+
+
+def _decide(
+    field: str, history: Sequence[Customer], said: Sequence[Said], ours: Iterable[Ours], settings: Settings
+) -> Decision | None:
+    if not any(each.new for each in said):
+        return None
+    held = history[-1].get(field)
+    since = person_since(field, history, ours)
+    own = {each.order: field == "Email" and not _masked(each.values[field], settings) for each in said}
+    later = [each for each in said if since is None or since <= each.at]
+    if later:
+        best = max(later, key=lambda each: (own[each.order], each.turn))
+        mask_over_own = field == "Email" and not own[best.order] and held and not _masked(held, settings)
+        if not best.new or mask_over_own or alike(field, held, best.values[field]):
+            return None
+        return Decision(field, best.order, best.at, held, _changed(field, held, best.values[field]))
+    newest = max(said, key=lambda each: (own[each.order], each.turn))
+    if not newest.new or alike(field, held, newest.values[field]):
+        return None
+    return Decision(field, newest.order, newest.at, held, newest.values[field], keep=True)
+
+
+def _masked(address: str, settings: Settings) -> bool:
+    return emails.is_relay(address, settings.relay_domains)
+
+
+def _changed(field: str, held: Any, value: Any) -> Any:
+    if field != "ShippingAddresses":
+        return value
+    others = [each for each in held or () if _folded(each) != _folded(value)]
+    usual = next((each for each in held or () if _folded(each) == _folded(value)), value)
+    return [usual, *others][:MOST_ADDRESSES]
+
+
+# ---- comparing -----------------------------------------------------------------------------------------------------
+
+
+def alike(field: str, held: Any, said: Any) -> bool:
+    """Whether TIMS holds what an order says, but for case, diacritics and punctuation."""
+    if field == "ShippingAddresses":
+        return bool(held) and _folded(held[0]) == _folded(said)
+    if field == "BillingAddress":
+        return bool(held) and _folded(held) == _folded(said)
+    return (held or "").casefold() == said.casefold()
+
+
+def plain(value: Any) -> Any:
+    """A value in the one form in which exact ones are compared: None and "" are both nothing, parts stand in order."""
+    if isinstance(value, Mapping):
+        parts = tuple(value.get(part) or None for part in ADDRESS_PARTS)
+        return parts if any(parts) else None
+    if isinstance(value, (list, tuple)):
+        return tuple(plain(each) for each in value) or None
+    return value or None
+
+
+def _folded(address: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(fold(address.get(part) or "") for part in ADDRESS_PARTS)
