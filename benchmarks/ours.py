@@ -26,7 +26,7 @@ from crossdock.runtime import Runtime  # noqa: E402
 from crossdock.steps import suites  # noqa: E402
 from crossdock.steps.extract import extract  # noqa: E402
 from crossdock.steps.walk import AFTER_EXTRACT, walk  # noqa: E402
-from crossdock.store.tables import ops_batch  # noqa: E402
+from crossdock.store.tables import ops_batch, stage_buyer  # noqa: E402
 from crossdock.systems.connections import Connection, parse  # noqa: E402
 
 ORDERS = flows.get("orders")
@@ -65,6 +65,13 @@ def steps(runtime: Runtime, *names: str) -> dict[str, float]:
     }
 
 
+def without_buyers(runtime: Runtime) -> None:
+    """Takes what orders say of known customers as worked. Their changes go out one by one, within TIMS's budget of
+    requests; the clients beside us know of none, and load is compared for the same documents."""
+    with runtime.engine.begin() as connection:
+        connection.execute(sa.update(stage_buyer).values(state="done"))
+
+
 def measure(what: str, runtime: Runtime) -> dict[str, Any]:
     """The seconds of `what`."""
     if what == "extract":
@@ -74,6 +81,7 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
     if what == "stage":
         return steps(runtime, "transform", "check")
     if what == "load":
+        without_buyers(runtime)
         return steps(runtime, "load")
     if what == "nothing":
         seconds, ids = timed(lambda: walk(runtime, ORDERS, extract(runtime, ORDERS)))
@@ -83,7 +91,9 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
         return {"seconds": seconds, "imports": imported, "delivered": counts.delivered}
     if what == "whole":
         seconds, ids = timed(lambda: extract(runtime, ORDERS))
-        done = steps(runtime, "transform", "check", "load")
+        done = steps(runtime, "transform", "check")
+        without_buyers(runtime)
+        done |= steps(runtime, "load")
         return {"extract": seconds, **done, "batches": len(ids)}
     raise SystemExit(f"There is nothing called {what} to measure.")
 

@@ -1,7 +1,7 @@
 """A server that costs next to nothing: it answers both systems' paths from memory.
 
 In: a folder of pages (data.py). Out: lists of orders and masters, tokens, a 207 with as many results as a bulk has
-operations, a shrug for everything else. Never: looks at what it is sent, beyond counting.
+operations, a customer as it was changed, a shrug for everything else. Never: looks at what it is sent, beyond counting.
 
 The first part of a path is a set of words that say how the rest is answered, "/all.masters.slow/v2/orders":
 `all`, `some` (the first 2,000 orders), `tick` (43 new ones) or none of these: which orders there are;
@@ -83,6 +83,9 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(SLOW_SECONDS)
         if path == "api/v1/bulk":
             return self._bulk(body, words)
+        if self.command == "PATCH" and path.startswith("api/v1/customers/"):
+            stamps = {"RowVersion": 2, "ModifiedAt": self.server.time}
+            return self._send(200, json.dumps(json.loads(body) | stamps).encode())
         if self.command != "GET":
             return self._send(200, b"{}")
         return self._list(first, path, words)

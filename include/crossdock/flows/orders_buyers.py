@@ -105,6 +105,13 @@ class _Facts:
     ours: Sequence[Ours]
     sent: Sequence[Decision]
 
+    @property
+    def newest(self) -> Customer | None:
+        """The newest version read; None where TIMS has to be asked, for we have changed it since or do not know."""
+        newest = max(self.versions, key=lambda each: each["RowVersion"], default=None)
+        overtaken = newest is not None and any(each.row_version > newest["RowVersion"] for each in self.ours)
+        return None if self.sent or overtaken else newest
+
 
 def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
     """Brings customers to what the orders loaded by now say of them. Raises the last transient error, when all others
@@ -138,8 +145,8 @@ def _decided(runtime: Runtime, batch_id: int, customer_ids: Sequence[str], setti
     ask: list[_Facts] = []
     with runtime.engine.begin() as connection:
         for facts in _facts(connection, customer_ids):
-            found = decide(facts.versions, facts.said, facts.ours, settings) if facts.versions else []
-            if not facts.versions or facts.sent or any(not each.keep for each in found):
+            found = decide(facts.versions, facts.said, facts.ours, settings) if facts.newest else []
+            if not facts.newest or any(not each.keep for each in found):
                 ask.append(facts)
             else:
                 _settle(connection, batch_id, facts, found)
@@ -195,24 +202,28 @@ def _address(row: sa.RowMapping, prefix: str) -> dict[str, str | None] | None:
 
 
 def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: Settings) -> None:
-    """Reads, decides and changes one customer; anew when somebody changed it in between or the answer was lost."""
+    """Decides and changes one customer by the version read last; reads it and decides anew when that was not the newest
+    one, or when the answer was lost."""
     path = f"/customers/{facts.customer_id}"
     refused: set[str] = set()
+    newest = facts.newest
     for _ in range(TRIES):
         try:
-            current, etag = runtime.tims.read(path)
+            current, etag = (newest, f'"{newest["RowVersion"]}"') if newest else runtime.tims.read(path)
         except RecordRejected as error:  # it is gone
             lost = decide(facts.versions, facts.said, facts.ours, settings) if facts.versions else []
-            _refuse(runtime, flow, batch_id, facts, [each for each in lost if not each.keep], error)
+            changes = [each for each in lost if not each.keep and each.field not in refused]
+            _refuse(runtime, flow, batch_id, facts, changes, error)
             return _finish(runtime, flow, batch_id, facts, [])
+        newest = None
         facts = _answered(runtime, batch_id, facts, current)
         found = decide([*facts.versions, current], facts.said, facts.ours, settings)
         kept = [each for each in found if each.keep]
         changes = [each for each in found if not each.keep and each.field not in refused]
         if not changes:
             return _finish(runtime, flow, batch_id, facts, kept)
-        newest = max(changes, key=lambda each: (each.at, each.order))
-        name = f"customer:{facts.customer_id}:update:{newest.order}"
+        last = max(changes, key=lambda each: (each.at, each.order))
+        name = f"customer:{facts.customer_id}:update:{last.order}"
         body = {each.field: each.value for each in changes}
         with runtime.engine.begin() as connection:
             _record(connection, batch_id, facts.customer_id, "sent", changes)
@@ -284,7 +295,7 @@ def _refuse(
 
 
 def _finish(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
-    """The customer has been read and is what it should be."""
+    """The customer is what it should be: calls whose answer was lost are settled, too."""
     with runtime.engine.begin() as connection:
         deliveries.agreed(connection, flow, facts.customer_id)
         _settle(connection, batch_id, facts, kept)
