@@ -249,6 +249,7 @@ def test_the_encoding_is_found_out(encoding: str):
         ("several_totals", tsv(V2, HEAD, HEAD | {"total-amount": "1.00"}, *SALE)),
         ("several_settlements", tsv(V2, HEAD, SALE[0] | {"settlement-id": "11774871502"})),
         ("two_currencies", tsv(V2, HEAD, SALE[0] | {"currency": "CAD"})),
+        ("third_decimal", tsv(V2, HEAD | {"total-amount": "0.01"}, *[SALE[0] | {"amount": "0.005"}] * 2)),
         ("wrong_currency", tsv(V2, HEAD | {"currency": "CAD"}, *SALE)),
         ("unreadable_amount", tsv(V2, HEAD, row("Order", "ItemPrice", "Principal", "12.x"))),
         ("unreadable_date", tsv(V2, HEAD, row("Order", "ItemPrice", "Principal", "1", posted_date_time="31.31.2011"))),
