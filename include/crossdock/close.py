@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
+from crossdock.rules.settlements import ORDERS_OWN
 from crossdock.store.tables import ref_account
 from crossdock.watch import alerts, controls
 from crossdock.watch.controls import Control
@@ -147,32 +148,59 @@ def _trial_balance(connection: sa.Connection, until: date) -> list[Balance]:
     ]
 
 
-# As they were on the last day of the period: payments of later periods are not looked at.
+# As they were on the last day of the period: what was posted later is not looked at. All of them together are what
+# Clearing is, but for entries by hand.
 _OPEN_ITEMS = """
-WITH applied AS (
+WITH payment AS (
+  SELECT * FROM ref.payment WHERE posting_date <= :until
+    AND (status <> 'Reversed' OR (payload->>'ReversalPostingDate')::date > :until)
+), applied AS (
   SELECT coalesce(a->>'InvoiceID', a->>'CreditMemoID') AS id, sum(abs((a->>'Amount')::numeric)) AS amount
-  FROM ref.payment p CROSS JOIN LATERAL jsonb_array_elements(p.payload->'Applications') a
-  WHERE p.posting_date <= :until
-    AND (p.status <> 'Reversed' OR (p.payload->>'ReversalPostingDate')::date > :until)
-  GROUP BY 1
+  FROM payment p CROSS JOIN LATERAL jsonb_array_elements(p.payload->'Applications') a GROUP BY 1
+), posted AS (  -- the day of an entry that stands, by its key as first posted
+  SELECT regexp_replace(external_reference, '[:]v[0-9]+$', '') AS key, min(posting_date) AS day
+  FROM ref.gl_entry WHERE source = 'Crossdock' AND status = 'Posted' AND reversal_of IS NULL
+    AND document_type = 'Settlement' GROUP BY 1
+), settlement AS (
+  SELECT s.*, coalesce(p.day, (coalesce(deposit_at, end_at) AT TIME ZONE c.time_zone)::date) AS day
+  FROM ref.settlement s CROSS JOIN ref.company c
+  LEFT JOIN posted p ON p.key = 'transfer:' || s.source || ':' || s.settlement_id
+), line AS (
+  SELECT l.*, coalesce(p.day, (l.posted_at AT TIME ZONE c.time_zone)::date) AS day, s.day AS paid_on,
+         l.kind = ANY(:own) AS own
+  FROM ref.settlement_line l JOIN settlement s USING (source, settlement_id) CROSS JOIN ref.company c
+  LEFT JOIN posted p ON p.key = 'fee:' || l.source || ':' || l.settlement_id || ':' || l.line_no
 ), item AS (
   SELECT 'invoices' AS kind, i.currency_code, i.posting_date AS day, i.total - coalesce(a.amount, 0) AS amount
-  FROM ref.invoice i LEFT JOIN applied a USING (id) WHERE i.status <> 'Voided'
+  FROM ref.invoice i LEFT JOIN applied a USING (id)
+  WHERE i.status <> 'Voided' OR EXISTS (  -- voided since: its mirror went to a later period
+    SELECT FROM ref.gl_entry old JOIN ref.gl_entry mirror ON mirror.reversal_of = old.id
+    WHERE old.document_type = 'Invoice' AND old.document_id = i.id AND mirror.posting_date > :until)
   UNION ALL
   SELECT 'credit memos', c.currency_code, c.posting_date, coalesce(a.amount, 0) - c.total
   FROM ref.credit_memo c LEFT JOIN applied a USING (id)
   UNION ALL
-  SELECT 'unapplied payments', currency_code, posting_date, -unapplied_amount
-  FROM ref.payment WHERE status <> 'Reversed'
+  SELECT 'unapplied payments', currency_code, posting_date, -unapplied_amount FROM payment
   UNION ALL
-  SELECT 'settled, not applied yet', l.currency_code, (l.posted_at AT TIME ZONE c.time_zone)::date, l.amount
-  FROM ref.settlement_line l CROSS JOIN ref.company c
-  WHERE l.kind IN ('principal', 'shipping', 'gift_wrap', 'tax', 'promotion', 'shipping_promotion', 'marketplace_tax',
-                   'refund_principal', 'refund_shipping', 'refund_gift_wrap', 'refund_tax', 'refund_promotion',
-                   'refund_shipping_promotion', 'refund_marketplace_tax')
-    AND NOT EXISTS (
-      SELECT FROM ref.payment p WHERE p.status <> 'Reversed' AND p.external_reference =
-        'pay:' || l.source || ':' || l.settlement_id || ':' || coalesce(l.order_ref, '#' || l.line_no))
+  SELECT 'paid before shipment', e.currency_code, min(e.posting_date), sum(l.debit - l.credit)
+  FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
+  JOIN ref.account_name n ON n.code = l.account_code AND n.name = 'Clearing'
+  WHERE e.source = 'Crossdock' AND e.external_reference ~ '^(capture|dep):' AND e.posting_date <= :until
+  GROUP BY l.order_id, e.currency_code
+  UNION ALL
+  SELECT 'settled, not applied yet', l.currency_code, l.paid_on, -l.amount FROM line l
+  WHERE l.own AND NOT EXISTS (
+    SELECT FROM payment p WHERE p.external_reference =
+      'pay:' || l.source || ':' || l.settlement_id || ':' || coalesce(l.order_ref, '#' || l.line_no))
+  UNION ALL
+  SELECT 'settled, not paid out yet', currency_code, day, amount FROM line
+  WHERE NOT own AND kind <> 'carried_forward' AND paid_on > :until
+  UNION ALL
+  SELECT 'carried to the next settlement', currency_code, max(day), sum(least(total, 0) - coalesce(carried.amount, 0))
+  FROM settlement LEFT JOIN (
+    SELECT source, settlement_id, sum(amount) AS amount FROM line WHERE kind = 'carried_forward' GROUP BY 1, 2
+  ) carried USING (source, settlement_id)
+  WHERE day <= :until GROUP BY source, currency_code
 )
 SELECT kind, currency_code, :until - day AS days, round(amount, 2) AS amount FROM item
 WHERE amount <> 0 AND day <= :until
@@ -188,7 +216,7 @@ SELECT 'waiting for the ledger', current_date - version::date FROM stage.posting
 
 def _open_items(connection: sa.Connection, until: date) -> list[OpenItem]:
     found: dict[tuple[str, str, str], tuple[int, Decimal]] = {}
-    rows = [tuple(row) for row in connection.execute(sa.text(_OPEN_ITEMS), {"until": until})]
+    rows = [tuple(row) for row in connection.execute(sa.text(_OPEN_ITEMS), {"until": until, "own": list(ORDERS_OWN)})]
     rows += [(row.kind, "", row.days, Decimal(0)) for row in connection.execute(sa.text(_EXCEPTIONS))]
     for kind, currency, days, amount in rows:
         count, total = found.get((kind, currency, _age(days)), (0, Decimal(0)))

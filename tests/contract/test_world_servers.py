@@ -148,3 +148,9 @@ def test_a_fault_strikes_is_listed_and_is_cleared(seeded):
     assert run("fault", "clear") == {"channel_advisor": 1, "tims": 0}
     with pytest.raises(SandboxError, match="A fault needs a kind"):
         CliRunner().invoke(app, ["fault", "add", "tims", "nonsense"], catch_exceptions=False)
+
+
+def test_documents_are_not_asked_for_by_what_they_are_not_found_by(seeded):
+    assert seeded["tims"].documents("item", Status=["Imaginary"]) == []
+    with pytest.raises(SandboxError, match=r"No item is found by Colour; known: .*Status"):
+        seeded["tims"].documents("item", Colour=["red"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract.tims_calls import adjustment, credit, invoice, line, payment, plain, plain_invoice
+from crossdock.close import close as close_period
 from crossdock.errors import ConfigError, Transient
 from crossdock.settings import config_dir
 from integration.desk import Desk, found_desk, said
@@ -135,6 +136,36 @@ def test_stock_that_comes_and_goes_is_posted_by_reason_and_sign_and_its_reversal
 
 def close(desk: Desk, period: str, status: str = "Closed") -> None:
     desk.tims.apply({"at": "2011-02-01T00:00:00Z", "kind": "period", "document": {"Period": period, "Status": status}})
+
+
+def test_what_is_undone_after_its_month_was_closed_leaves_that_month_as_it_was_and_both_months_right(desk: Desk):
+    other = desk.tims.made(
+        "/ar/invoices", plain_invoice(desk.tims.shipped(**plain(line(), total="100.00")), 2, "100.00")
+    )
+    restock = desk.tims.made("/inventory/adjustments", adjustment(1, ReasonCode="ReturnRestock", UnitCost="22.00"))
+    desk.post_all()
+    before = said_of_close(desk, "2011-01")
+    desk.tims.clock("2011-02-10T12:00:00Z")
+    close(desk, "2011-01")
+    void = {"PostingDate": "2011-02-10", "Reason": "Posted under the wrong order"}
+    assert desk.tims.post(f"/ar/invoices/{other['InvoiceID']}/void", void).status_code == 200
+    undo = {"ExternalReference": "undo", "Source": "warehouse", "Reason": "Counted again", "PostingDate": "2011-02-10"}
+    assert desk.tims.post(f"/inventory/adjustments/{restock['AdjustmentID']}/reverse", undo).status_code == 201
+    desk.post_all()
+    posted = {key: entry["PostingDate"] for key, entry in desk.entries().items()}
+    undone = (f"sale:{other['InvoiceID']}", f"cogs:{other['InvoiceID']}", f"stock:{restock['AdjustmentID']}")
+    assert [posted[f"{key}:rev"] for key in undone] == ["2011-02-01"] * 3
+    assert said_of_close(desk, "2011-01") == before
+    assert said_of_close(desk, "2011-02") == ([], {"1100": 0, "1200": 0, "4000": 0, "5000": 0}, [])
+
+
+def said_of_close(desk: Desk, period: str) -> tuple[list, dict[str, Decimal], list[tuple[str, Decimal]]]:
+    """What does not hold, the balances, and what is open."""
+    desk.tims.advance(10)
+    with desk.runtime() as runtime:
+        found = close_period(runtime, period, wait=0)
+    balances = {one.account: one.debit - one.credit for one in found.balances}
+    return [vars(one) for one in found.failed], balances, [(one.kind, one.amount) for one in found.open_items]
 
 
 def test_an_event_of_a_closed_period_goes_to_the_first_open_day_and_keeps_its_own(desk: Desk):

@@ -172,6 +172,36 @@ def test_blanks_around_numbers_and_quotes_in_a_sku_do_no_harm():
     assert found["Lines"][0]["SKU"] == '5" LAMP'
 
 
+@pytest.mark.parametrize("every", [True, False])
+def test_cells_that_a_program_has_quoted_are_read_as_they_were(every: bool):
+    def quoted(cell: str) -> str:
+        return f'"{cell}"' if every or "\t" in cell else cell
+
+    head = "\t".join(map(quoted, V2))
+    rows = [{**one, "amount-description": "Prin\tcipal"} if one is SALE[0] else one for one in (HEAD, *SALE)]
+    told = [head, *("\t".join(quoted(one.get(name, "")) for name in V2) for one in rows)]
+    found = read(US, ("\r\n".join(told) + "\r\n").encode())
+    assert sum(amounts(found)) == Decimal("83.30")
+    assert found["Lines"][0]["AmountDescription"] == "Prin\tcipal"
+    assert found["Lines"][1]["SKU"] == "LAMP"
+
+
+def test_quotes_that_belong_to_a_value_stay_where_no_cell_is_quoted():
+    odd = (SALE[0] | {"sku": '"LAMP', "promotion-id": 'x"'}, *SALE[1:])
+    assert read(US, tsv(V2, HEAD, *odd))["Lines"][0]["SKU"] == '"LAMP'
+
+
+def test_a_summary_that_repeats_the_total_as_its_amount_is_no_line_either():
+    found = read(US, tsv(V2, HEAD | {"amount": "83.30"}, *SALE))
+    assert sum(amounts(found)) == Decimal("83.30")
+
+
+@pytest.mark.parametrize(("text", "amount"), [("0,500", "0.50"), ("0.500", "0.50"), (",750", "0.75")])
+def test_what_begins_with_nothing_has_no_thousands(text: str, amount: str):
+    found = read(US, tsv(V2, HEAD | {"total-amount": text}, row("Order", "ItemPrice", "Principal", text)))
+    assert amounts(found) == [Decimal(amount)]
+
+
 def test_decimal_commas_and_german_dates_are_read():
     head = HEAD | {
         "total-amount": "1.234,56", "currency": "EUR", "settlement-start-date": "03.01.2011 00:00:00 UTC",
@@ -219,6 +249,7 @@ def test_the_encoding_is_found_out(encoding: str):
         ("several_totals", tsv(V2, HEAD, HEAD | {"total-amount": "1.00"}, *SALE)),
         ("several_settlements", tsv(V2, HEAD, SALE[0] | {"settlement-id": "11774871502"})),
         ("two_currencies", tsv(V2, HEAD, SALE[0] | {"currency": "CAD"})),
+        ("third_decimal", tsv(V2, HEAD | {"total-amount": "0.01"}, *[SALE[0] | {"amount": "0.005"}] * 2)),
         ("wrong_currency", tsv(V2, HEAD | {"currency": "CAD"}, *SALE)),
         ("unreadable_amount", tsv(V2, HEAD, row("Order", "ItemPrice", "Principal", "12.x"))),
         ("unreadable_date", tsv(V2, HEAD, row("Order", "ItemPrice", "Principal", "1", posted_date_time="31.31.2011"))),
@@ -272,6 +303,15 @@ def test_every_amount_of_a_v1_row_is_a_line_and_a_row_of_a_quantity_is_none():
     assert [line.get("AmountDescription") for line in found["Lines"]] == [
         "Principal", "Cost of Advertising", "TaxAmount", None,
     ]  # fmt: skip
+
+
+def test_a_v1_file_of_fees_alone_has_no_columns_of_prices():
+    base = {"settlement-id": "1", "posted-date": "2025-06-05", "item-related-fee-type": "Commission"}
+    head = HEAD | {"settlement-id": "1", "total-amount": "-5.83", "currency": "CAD"}
+    unused = ("price-type", "price-amount", "promotion-id", "promotion-type", "promotion-amount")
+    fee = base | {"transaction-type": "Order", "item-related-fee-amount": "-5.83"}
+    assert amounts(read(CA, tsv(V1, head, fee, drop=unused))) == [Decimal("-5.83")]
+    assert refused(CA, tsv(V2, head, fee)) == "unknown_header"
 
 
 # ---- eBay ----------------------------------------------------------------------------------------------------------
@@ -474,3 +514,11 @@ def test_any_path_object_will_do(tmp_path):
     inbox.finish("settlements", "amazon_us", "a.txt")
     assert names(inbox) == []
     assert (root / "settlements" / "amazon_us" / DONE / "a.txt").exists()
+
+
+def test_a_payout_that_is_written_without_a_sign_is_told_by_its_lines():
+    unsigned = read(EBAY, csv(EBAY_HEADER, PAYOUT | {"Net amount": "88.30"}, WHOLE))
+    assert unsigned["TotalAmount"] == 88.3
+    taken = sold(**{"Type": "Other fee", "Net amount": "-88.30", "Description": "Store subscription"})
+    assert read(EBAY, csv(EBAY_HEADER, PAYOUT | {"Net amount": "88.30"}, taken))["TotalAmount"] == -88.3
+    assert read(EBAY, csv(EBAY_HEADER, PAYOUT | {"Net amount": "88.31"}, WHOLE))["TotalAmount"] == -88.31

@@ -6,32 +6,37 @@ WITH sent AS (  -- lines of shipments, with the units of the same order line bef
            - (l->>'Quantity')::bigint AS before
   FROM ref.shipment s CROSS JOIN LATERAL jsonb_array_elements(s.payload->'Lines') l
 ), invoiced AS (
-  SELECT i.id, i.shipment_id, i.posting_date, (l->>'SalesOrderLineNo')::int AS line, sum((l->>'Quantity')::bigint) AS units
+  SELECT i.id, i.shipment_id, i.posting_date, i.status = 'Voided' AS void, (l->>'SalesOrderLineNo')::int AS line,
+         sum((l->>'Quantity')::bigint) AS units
   FROM ref.invoice i CROSS JOIN LATERAL jsonb_array_elements(i.payload->'Lines') l
-  WHERE i.posting_mode = 'external' AND i.status <> 'Voided'
-  GROUP BY 1, 2, 3, 4
+  WHERE i.posting_mode = 'external'
+  GROUP BY 1, 2, 3, 4, 5
 ), document AS (
-  SELECT 'cogs:' || i.id AS key, i.id, i.posting_date,
+  SELECT 'cogs:' || i.id AS key, i.id, i.posting_date, i.void,
          sum(round(least(greatest(i.units - s.before, 0), s.units) * s.cost, 2)) AS amount
   FROM invoiced i JOIN sent s ON s.id = i.shipment_id AND s.line = i.line
-  GROUP BY 1, 2, 3
+  GROUP BY 1, 2, 3, 4
   UNION ALL
-  SELECT 'stock:' || a.id, a.id, a.posting_date, -round(a.quantity_delta * a.unit_cost, 2)
+  SELECT 'stock:' || a.id, a.id, a.posting_date, a.status = 'Reversed', -round(a.quantity_delta * a.unit_cost, 2)
   FROM ref.adjustment a LEFT JOIN ref.adjustment old ON old.id = a.payload->>'ReversalOf'
-  WHERE a.reason_code = 'ReturnRestock' AND a.posting_mode = 'external' AND a.status <> 'Reversed'
+  WHERE a.reason_code = 'ReturnRestock' AND a.posting_mode = 'external'
     AND coalesce(old.posting_mode, 'automatic') = 'automatic'
 ), entry AS (
   SELECT regexp_replace(coalesce(old.external_reference, e.external_reference), ':v\d+$', '') AS key, e.currency_code, e.posting_date,
-         e.document_id AS id, l.debit - l.credit AS amount
+         e.document_id AS id, e.reversal_of, l.debit - l.credit AS amount
   FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
   LEFT JOIN ref.gl_entry old ON old.id = e.reversal_of  -- a mirror counts with its original
   JOIN ref.account_name n ON n.code = l.account_code AND n.name = 'COGS'
   WHERE e.source <> 'TIMS'
+), posted AS (  -- a closed period may have moved an entry, and its mirror
+  SELECT key, min(posting_date) FILTER (WHERE reversal_of IS NULL) AS on_day,
+         max(posting_date) FILTER (WHERE reversal_of IS NOT NULL) AS mirrored_on
+  FROM entry GROUP BY key
 ), actual AS (
   SELECT key, min(id) AS id, sum(amount) AS amount FROM entry WHERE posting_date <= :period_end GROUP BY key
 ), expected AS (
-  SELECT d.key, d.id, d.amount FROM document d LEFT JOIN (SELECT key, min(posting_date) AS on_day FROM entry GROUP BY key) p USING (key)
-  WHERE coalesce(p.on_day, d.posting_date) <= :period_end
+  SELECT d.key, d.id, d.amount FROM document d LEFT JOIN posted p USING (key)
+  WHERE coalesce(p.on_day, d.posting_date) <= :period_end AND NOT (d.void AND coalesce(p.mirrored_on, '-infinity') <= :period_end)
 ), both_sides AS (
   SELECT coalesce(x.id, a.id) AS id, coalesce(x.amount, 0) AS expected, coalesce(a.amount, 0) AS actual
   FROM expected x FULL JOIN actual a USING (key)

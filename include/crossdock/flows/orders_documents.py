@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.flows import unreadable
 from crossdock.flows.base import Staged
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
@@ -73,7 +74,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     head["content_hash"] = _content(head, lines)
     _stage_customers(connection, enriched.customers)
     _stage_buyers(connection, enriched.head, settings)
-    head, found = _with_unreadable(head, found, parsed, keys)
+    head, found = unreadable.joined(head, found, parsed, keys, warnings="[]", cancelled=False, record_shipments=False)
     return Staged(head, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
 
 
@@ -319,27 +320,6 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
                 place = place.setdefault(name, {})
         place[last] = value
     return document
-
-
-def _with_unreadable(
-    head: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Documents that no frame can hold join as dead rows with their reasons."""
-    if parsed.problems.empty:
-        return head, found
-    positions = sorted(set(parsed.problems[ROW].tolist()))
-    rows = {position: len(head) + number for number, position in enumerate(positions)}
-    dead = pd.DataFrame(
-        {
-            "key": pd.Series([keys[position] for position in positions], dtype="str"),
-            "state": "dead",
-            "warnings": "[]",
-            "cancelled": False,
-            "record_shipments": False,
-        }
-    )
-    unread = parsed.problems.assign(**{ROW: parsed.problems[ROW].map(rows)})
-    return pd.concat([head, dead], ignore_index=True).astype(head.dtypes.to_dict()), problems.concat([found, unread])
 
 
 def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[dict]:

@@ -7,6 +7,7 @@ Never: a record that disappears because it cannot be read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -16,14 +17,15 @@ from crossdock.mapping.parse import Parsed
 
 
 def joined(
-    head: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str]
+    head: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str], **values: Any
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(heads, problems) with the unreadable documents as dead rows behind the others; the rest of these is missing."""
+    """(heads, problems) with the unreadable documents as dead rows behind the others. These have `values` in columns
+    that must not be empty; the rest of them is missing."""
     if parsed.problems.empty:
         return head, found
     positions = sorted(set(parsed.problems[ROW].tolist()))
     rows = {position: len(head) + number for number, position in enumerate(positions)}
-    dead = pd.DataFrame({"key": [keys[position] for position in positions], "state": "dead"})
+    dead = pd.DataFrame({"key": [keys[position] for position in positions], "state": "dead", **values})
     unread = parsed.problems.assign(**{ROW: parsed.problems[ROW].map(rows)})
     whole = pd.concat([head, dead.reindex(columns=head.columns)], ignore_index=True)
     return whole.astype(head.dtypes.to_dict()), problems.concat([found, unread])

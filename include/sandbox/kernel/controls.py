@@ -111,6 +111,11 @@ class Controls:
         since = parse(said["since"]) if said.get("since") else None
         with self._system.store.read() as tx:
             rows = tx.page(said["kind"], limit=-1, since=since, where=said.get("where"))
+            known = tx.term_names(said["kind"]) if said.get("where") and not rows else set()
+            if known and (strange := sorted(set(said["where"]) - known)):
+                raise ValueError(
+                    f"No {said['kind']} is found by {', '.join(strange)}; known: {', '.join(sorted(known))}."
+                )
             return {"documents": [row.doc for row in rows]}
 
     def _forget_requests(self, _: Any) -> dict[str, Any]:

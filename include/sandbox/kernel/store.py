@@ -179,6 +179,10 @@ class Transaction:
         found = self._sql("SELECT kind, count(*) FROM document WHERE kind NOT LIKE '\\_%' ESCAPE '\\' GROUP BY kind")
         return dict(sorted(found))
 
+    def term_names(self, kind: str) -> set[str]:
+        """The terms by which documents of a kind are found."""
+        return {name for (name,) in self._sql("SELECT DISTINCT name FROM term WHERE kind = ?", (kind,))}
+
     # ---- references and numbers ----
     def owner(self, scope: str, key: str) -> Id | None:
         """Who holds a reference."""

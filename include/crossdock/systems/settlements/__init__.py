@@ -13,6 +13,7 @@ from decimal import Decimal
 
 import msgspec
 
+from crossdock.mapping.frames import CENT, written
 from crossdock.systems import times
 from crossdock.systems.inbox import File, FileList
 from crossdock.systems.settlements import amazon, ebay, sources, walmart
@@ -90,6 +91,7 @@ def read(file: File) -> Iterator[bytes]:
                 statement.currency,
             )
         _whole(file.data, statement)
+        _in_cents(statement)
         _fill(record, statement)
     except Refused as refused:
         record.RefusedFor, record.RefusedSays = refused.rule, refused.says
@@ -105,6 +107,18 @@ def _whole(data: bytes, statement: Statement) -> None:
             "The file ends in the middle of a line and its amounts do not add up: cut, or still being written.",
             AGAIN,
         )
+
+
+def _in_cents(statement: Statement) -> None:
+    """Raises Refused for parts of a cent: no ledger takes them, and the rest of the settlement would stay behind."""
+    for number, amount in zip(statement.lines["LineNo"], statement.lines["Amount"].tolist(), strict=True):
+        if amount % CENT:
+            raise Refused(
+                "third_decimal",
+                f"Line {number} is {written(amount)}; the ledger has two places.",
+                "Fetch the file again from the marketplace, as it is; if it stays, let an accountant ask there.",
+                written(amount),
+            )
 
 
 def _fill(record: Settlement, statement: Statement) -> None:

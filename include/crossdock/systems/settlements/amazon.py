@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from crossdock.systems.settlements import table, values
-from crossdock.systems.settlements.shape import AGAIN, LINE_TEXT, Refused, Statement
+from crossdock.systems.settlements.shape import AGAIN, FOLDER, LINE_TEXT, Refused, Statement
 from crossdock.systems.settlements.sources import Source
 
 _HEAD = ("settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
          "transaction-type", "order-id", "posted-date")  # fmt: skip
 _V2 = (*_HEAD, "amount-type", "amount-description", "amount")
-_V1 = (*_HEAD, "price-type", "price-amount")
 
 # V1, each column that may hold an amount: (its column, the column that names it, what the pair is called)
 COMPONENTS = (
@@ -38,7 +37,7 @@ _INBOUND = r"FBA[0-9A-Z]{6,}"  # a shipment to Amazon's warehouse, where an orde
 def read_v2(data: bytes, source: Source) -> Statement:
     """One line for each row with an amount."""
     rows = _rows(data, _V2)
-    summary = _summary(rows, "amount")
+    summary = _summary(rows)
     total, amount = values.amounts(rows["total-amount"], rows["amount"])
     own = ~summary & (rows["amount"] != "").to_numpy()
     lines = _lines(
@@ -54,8 +53,11 @@ def read_v2(data: bytes, source: Source) -> Statement:
 
 def read_v1(data: bytes, source: Source) -> Statement:
     """One line for each amount of each row, in the order of the columns."""
-    rows = _rows(data, _V1)
+    rows = _rows(data, _HEAD)
     held = [part for part in COMPONENTS if part[0] in rows]
+    if not held:
+        names = ", ".join(name for name, _, _ in COMPONENTS)
+        raise Refused("unknown_header", f"The header has no column of amounts; this format knows {names}.", FOLDER)
     total, *amounts = values.amounts(rows["total-amount"], *(rows[name] for name, _, _ in held))
     number = {name: str(at) for at, (name, _, _) in enumerate(COMPONENTS, 1)}
     parts = [
@@ -74,13 +76,15 @@ def read_v1(data: bytes, source: Source) -> Statement:
 
 
 def _rows(data: bytes, needed: tuple[str, ...]) -> pd.DataFrame:
-    rows = table.read(data, "\t", needed, quotes=False, same={})
+    rows = table.read(data, "\t", needed, quotes=None, same={})
     values.undamaged(rows["settlement-id"], rows["order-id"], table.column(rows, "merchant-order-id"))
     return rows
 
 
-def _summary(rows: pd.DataFrame, amount: str) -> np.ndarray:
-    return ((rows["total-amount"] != "") & (rows["transaction-type"] == "") & (rows[amount] == "")).to_numpy()
+def _summary(rows: pd.DataFrame) -> np.ndarray:
+    """Rows with a total and no word of what it is for, also where they repeat the total as their amount."""
+    words = rows[["transaction-type", "amount-type", "amount-description"]]
+    return ((rows["total-amount"] != "") & (words == "").all(axis=1)).to_numpy()
 
 
 def _lines(

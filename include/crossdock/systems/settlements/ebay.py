@@ -65,7 +65,15 @@ def read(data: bytes, source: Source) -> Statement:
         "two_currencies",
         "currencies",
     )
-    return Statement(number, "", "", deposit, currency, -int(net[is_payout][0]), lines)
+    return Statement(
+        number, "", "", deposit, currency, _paid(int(net[is_payout][0]), int(lines["Amount"].sum())), lines
+    )
+
+
+def _paid(payout: int, lines: int) -> int:
+    """What the payout pays us. It leaves eBay's account and stands below 0; written without a sign, its
+    lines add up to the same."""
+    return payout if 0 < payout == lines else -payout
 
 
 def _rows(data: bytes) -> pd.DataFrame:

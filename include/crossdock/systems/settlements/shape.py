@@ -39,3 +39,4 @@ class Refused(Exception):
 AGAIN = (
     "Fetch the file again from the marketplace, as it is, and put it into the inbox; never save it from a spreadsheet."
 )
+FOLDER = "Check that the right file is in the right folder; if the marketplace has renamed a column, tell an engineer."

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from crossdock.mapping.suggest import nearest
-from crossdock.systems.settlements.shape import AGAIN, Refused
+from crossdock.systems.settlements.shape import AGAIN, FOLDER, Refused
 
 PREAMBLE = 30  # lines above the header, at most
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -42,8 +42,12 @@ def name_of(header: str) -> str:
     return " ".join(plain.replace("\u00a0", " ").split()).lower()
 
 
-def read(data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool, same: dict[str, str]) -> pd.DataFrame:
-    """The table whose header holds every column of `needed`; `same`: other spellings of a column.
+def read(
+    data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool | None, same: dict[str, str]
+) -> pd.DataFrame:
+    """The table whose header holds every column of `needed`; `same`: other spellings of a column. `quotes`: whether
+    quotes around a cell are no part of it; None where the format has none, but a program that saved the file may have
+    put them there: then the file tells.
 
     Raises Refused for a file without that header, and for a row with too few or too many cells.
     """
@@ -54,6 +58,8 @@ def read(data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool, 
             "unreadable_file", "The file is no text; it may be packed.", "Unpack it and put the text into the inbox."
         )
     text = text_of(data)
+    unsure = quotes is None
+    quotes = quotes or (unsure and _all_quoted(text, delimiter))
     names, first, body = _header(text, delimiter, needed, quotes, same)
     whole = text.endswith(("\n", "\r"))
     broken: list[tuple[int | None, int, int]] = []
@@ -77,6 +83,8 @@ def read(data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool, 
             pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
         )
     if broken:
+        if unsure and not quotes and _some_quoted(text, delimiter):
+            return read(data, delimiter, needed, quotes=True, same=same)
         number, expected, actual = broken[0]
         if actual < expected and len(broken) == 1 and not whole:
             raise Refused(
@@ -89,6 +97,18 @@ def read(data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool, 
     )
     frame.insert(0, "_row", range(first, first + len(frame)))
     return frame
+
+
+def _all_quoted(text: str, delimiter: str) -> bool:
+    """Whether every cell of the first line stands in quotes."""
+    first = _LINE_END.split(text, maxsplit=1)[0].split(delimiter)
+    return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in first)
+
+
+def _some_quoted(text: str, delimiter: str) -> bool:
+    """Whether some cell stands in quotes because it holds a delimiter."""
+    cell = rf'^(?:[^\r\n]*{delimiter})?"[^"\r\n]*{delimiter}(?:[^"\r\n]|"")*"(?:{delimiter}|$)'
+    return re.search(cell, text, re.MULTILINE) is not None
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
@@ -134,7 +154,7 @@ def _header(
     raise Refused(
         "unknown_header",
         f"No header of this format: {', '.join(missing)} is missing." + (f' There is "{near}".' if near else ""),
-        "Check that the right file is in the right folder; if the marketplace has renamed a column, tell an engineer.",
+        FOLDER,
         missing[0],
     )
 

@@ -22,10 +22,10 @@ _LARGEST = 10**15  # 11 digits before the point: no settlement has more, and sum
 
 # ---- amounts -------------------------------------------------------------------------------------------------------
 
-_DECIMAL_COMMA = re.compile(r",\d{1,2}$|,\d{4}$|\.\d{3}(?:\.\d{3})+$|\.\d{3},")
-_DECIMAL_POINT = re.compile(r"\.\d{1,2}$|\.\d{4}$|,\d{3}(?:,\d{3})+$|,\d{3}\.")
-_POINT = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d{1,4})?|\d*(?:\.\d{1,4})?")
-_COMMA = re.compile(r"\d{1,3}(?:\.\d{3})+(?:,\d{1,4})?|\d*(?:,\d{1,4})?")
+_DECIMAL_COMMA = re.compile(r",\d{1,2}$|,\d{4}$|^0*,\d+$|\.\d{3}(?:\.\d{3})+$|\.\d{3},")
+_DECIMAL_POINT = re.compile(r"\.\d{1,2}$|\.\d{4}$|^0*\.\d+$|,\d{3}(?:,\d{3})+$|,\d{3}\.")
+_POINT = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d{1,4})?|\d*(?:\.\d{1,4})?")
+_COMMA = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d{1,4})?|\d*(?:,\d{1,4})?")
 
 
 def amounts(*columns: pd.Series) -> list[np.ndarray]:
