@@ -376,23 +376,25 @@ def migrate(as_json: AsJson = False) -> None:
 
 @mapping_app.command("check")
 def check_mappings(as_json: AsJson = False) -> None:
-    """Hold every mapping and checks file, the posting table and its accounts against the contracts."""
+    """Hold every mapping and checks file, the posting table, its accounts and the prices against the contracts."""
     from crossdock.mapping import language
-    from crossdock.rules import posting_table
+    from crossdock.rules import posting_table, price_settings
     from crossdock.steps import suites
 
     tables = [language.mappings_folder() / f"{name}.yaml" for name in language.names()]
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]
     findings += [str(finding) for path in checks for finding in suites.check(path)]
-    findings += [str(finding) for finding in posting_table.check()]
+    findings += [str(finding) for finding in (*posting_table.check(), *price_settings.check())]
     if as_json:
         _print_json(findings)
     elif findings:
         for finding in findings:
             err.print(finding, markup=False, highlight=False, soft_wrap=True)
     else:
-        out.print(f"{len(tables)} mappings, {len(checks)} checks files and the posting table fit the contracts.")
+        out.print(
+            f"{len(tables)} mappings, {len(checks)} checks files, the posting table and the prices fit the contracts."
+        )
     if findings:
         raise typer.Exit(2)
 

@@ -18,13 +18,17 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.orders import ORDERS
     from crossdock.flows.payments import PAYMENTS
     from crossdock.flows.payouts import PAYOUTS
+    from crossdock.flows.prices import PRICES
     from crossdock.flows.returns import RETURNS
     from crossdock.flows.shipments import SHIPMENTS
     from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
     return {
         flow.name: flow
-        for flow in (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+        for flow in (
+            *(ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values()),
+            PRICES,
+        )
     }
 
 

@@ -146,7 +146,7 @@ class PriceSettings:
     def fingerprint(self) -> str:
         """A hash of all that decides prices; remarks and notes do not count."""
         named = (sorted(each.items(), key=str) for each in (self.sites, self.rules, self.rates))
-        said = (self.currency, self.refused, self.default, self.categories, self.promotions, *named)
+        said = (self.currency, self.change, self.refused, self.default, self.categories, self.promotions, *named)
         return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
 
 

@@ -199,7 +199,7 @@ ref_channel_price = Table(
     Column("promotion_price", Money),
     Column("promotion_start", Moment, comment="First moment"),
     Column("promotion_end", Moment, comment="End, not part of it"),
-    Column("version", Moment, nullable=False),
+    Column("version", Moment, comment="Its last change there; empty: it is what we sent"),
     schema="ref",
     comment="One price as Channel Advisor holds it",
 )
@@ -826,6 +826,7 @@ stage_price_line = Table(
     Column("promotion_id", Text, comment="Promotion that is told, or that makes the price of a listing now"),
     Column("content_hash", Text, nullable=False, comment="Hash of what is told; the same hash needs no call"),
     PrimaryKeyConstraint("key", "position"),
+    Index(None, "sku"),
     schema="stage",
     comment="One place that an item's price goes to: a product, or a listing with a price of its own",
 )

@@ -76,7 +76,7 @@ def upgrade() -> None:
         sa.Column("promotion_price", sa.Numeric(19, 4)),
         sa.Column("promotion_start", sa.DateTime(timezone=True), comment="First moment"),
         sa.Column("promotion_end", sa.DateTime(timezone=True), comment="End, not part of it"),
-        sa.Column("version", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("version", sa.DateTime(timezone=True), comment="Its last change there; empty: it is what we sent"),
         sa.PrimaryKeyConstraint("sku", name=op.f("pk_channel_price")),
         schema="ref",
         comment="One price as Channel Advisor holds it",
@@ -109,14 +109,10 @@ def upgrade() -> None:
         sa.Column("RetailPrice", sa.Numeric(19, 4)),
         sa.Column("Promotion.Price", sa.Numeric(19, 4)),
         sa.Column(
-            "rules",
-            sa.Text(),
-            comment="Fingerprint of the configuration that made it; another one makes it anew",
+            "rules", sa.Text(), comment="Fingerprint of the configuration that made it; another one makes it anew"
         ),
         sa.Column(
-            "next_at",
-            sa.DateTime(timezone=True),
-            comment="When its price changes by the clock: a promotion, a rate",
+            "next_at", sa.DateTime(timezone=True), comment="When its price changes by the clock: a promotion, a rate"
         ),
         sa.Column(
             "seen",
@@ -137,24 +133,16 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("sku", sa.Text(), nullable=False, comment="Product as Channel Advisor stores it"),
         sa.Column(
-            "listing_id",
-            sa.BigInteger(),
-            comment="Empty: the product's own price, else the price of this listing",
+            "listing_id", sa.BigInteger(), comment="Empty: the product's own price, else the price of this listing"
         ),
         sa.Column(
             "site_id", sa.BigInteger(), nullable=False, comment="Site of the listing; 0: the product's own price"
         ),
-        sa.Column(
-            "Price",
-            sa.Numeric(19, 4),
-            comment="Of a listing, empty: it follows the product's price",
-        ),
+        sa.Column("Price", sa.Numeric(19, 4), comment="Of a listing, empty: it follows the product's price"),
         sa.Column("Currency", sa.Text(), nullable=False),
         sa.Column("cost", sa.Numeric(19, 4), nullable=False, comment="Cost of one unit in this currency"),
         sa.Column(
-            "promotion_id",
-            sa.Text(),
-            comment="Promotion that is told, or that makes the price of a listing now",
+            "promotion_id", sa.Text(), comment="Promotion that is told, or that makes the price of a listing now"
         ),
         sa.Column(
             "content_hash", sa.Text(), nullable=False, comment="Hash of what is told; the same hash needs no call"
@@ -163,6 +151,7 @@ def upgrade() -> None:
         schema="stage",
         comment="One place that an item's price goes to: a product, or a listing with a price of its own",
     )
+    op.create_index(op.f("ix_price_line_sku"), "price_line", ["sku"], schema="stage")
     op.create_table(
         "approval",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
@@ -170,17 +159,9 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False, comment="TIMS's SKU"),
         sa.Column("target", sa.Text(), nullable=False, comment="Product, or number of the listing, at the channel"),
         sa.Column("site_id", sa.BigInteger(), nullable=False, comment="0: the product's own price"),
-        sa.Column(
-            "from_price",
-            sa.Numeric(19, 4),
-            comment="At the channel when it was asked; empty: it had none",
-        ),
+        sa.Column("from_price", sa.Numeric(19, 4), comment="At the channel when it was asked; empty: it had none"),
         sa.Column("to_price", sa.Numeric(19, 4), nullable=False),
-        sa.Column(
-            "promotion_price",
-            sa.Numeric(19, 4),
-            comment="Where it is the promotional price that is asked for",
-        ),
+        sa.Column("promotion_price", sa.Numeric(19, 4), comment="Where it is the promotional price that is asked for"),
         sa.Column("cost", sa.Numeric(19, 4), nullable=False),
         sa.Column("currency_code", sa.Text(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
@@ -201,7 +182,6 @@ def upgrade() -> None:
         "ix_approval_unused",
         "approval",
         ["flow", "key"],
-        unique=False,
         schema="ops",
         postgresql_where=sa.text("state = 'approved' AND used_at IS NULL"),
     )
