@@ -109,7 +109,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     _same_currency(settings, present)
     with runtime.engine.begin() as connection:
         work = _Work(lines, links, present, _promoted(connection, candidates))
-        _judge(connection, work, candidates, settings)
+        _judge(connection, batch, work, candidates, settings)
         _link(connection, batch, work.agreed)
         _known(connection, work.agreed)
     _send(runtime, batch, work)
@@ -252,19 +252,29 @@ def _wrong_currency(settings: PriceSettings, says: str) -> ConfigError:
 # ---- what is sent, and what waits ----------------------------------------------------------------------------------
 
 
-def _judge(connection: sa.Connection, work: _Work, candidates: Sequence[sa.Row], settings: PriceSettings) -> None:
+# Open questions about items of a batch that nobody needs to answer any more.
+_OVER = sa.text("""
+SELECT a.id FROM ops.approval a JOIN stage.price s ON s.key = a.key
+WHERE a.flow = 'prices' AND a.state = 'open' AND s.batch_id = :batch AND s.state <> 'waiting'
+  AND NOT a.id = ANY (CAST(:kept AS bigint[]))
+""")
+
+
+def _judge(
+    connection: sa.Connection, batch: sa.Row, work: _Work, candidates: Sequence[sa.Row], settings: PriceSettings
+) -> None:
     """Parts the lines into those that the channel has so already, those to send, and those that wait for a person."""
     asked = approvals.latest(connection, PRICES.name, [line.key for line in candidates])
-    questions, over = [], []
+    questions, kept = [], []
     for line in candidates:
         name, wanted = _name(line), _wanted(line)
         now, earlier = work.present.get(name), asked.get((line.key, name))
         answer = _answer(earlier, wanted)
         why = "" if now == wanted else _question(line, now, work, settings)
-        if earlier is not None and earlier.state == "open" and not (why and answer):
-            over.append(earlier.id)
         if earlier is not None and answer == "approved":
             work.used.append(earlier.id)
+        if earlier is not None and answer == "open" and why:
+            kept.append(earlier.id)
         if now == wanted:
             work.agreed.append(line)
         elif not why or answer == "approved":
@@ -275,7 +285,7 @@ def _judge(connection: sa.Connection, work: _Work, candidates: Sequence[sa.Row],
             work.held[line.key] = f"{why} It waits for a person: `crossdock prices approvals`."
             if not answer:
                 questions.append(_asked(line, name, wanted, now, why))
-    approvals.withdraw(connection, over)
+    approvals.withdraw(connection, connection.scalars(_OVER, {"batch": batch.id, "kept": kept}).all())
     approvals.ask(connection, questions)
     if questions:
         alerts.raise_alert(
