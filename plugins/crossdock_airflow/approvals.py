@@ -69,8 +69,9 @@ def ask(task_id: str, *, subject: str, changes: str) -> HITLOperator:
 
 
 @task
-def answered(flow: str, changes: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    """Writes the answer onto the changes, in the name of the user who gave it."""
+def answered(flow: str, changes: Any, answer: Any) -> dict[str, Any]:
+    """Writes the answer onto the changes, in the name of the user who gave it. `changes`: what `open_changes` returned;
+    `answer`: what the task that asked did."""
     from crossdock.errors import ConfigError
     from crossdock.store import approvals
 
