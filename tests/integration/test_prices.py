@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from crossdock import flows
+from crossdock import cli, flows
 from crossdock.errors import ConfigError
 from crossdock.settings import PROJECT
 from crossdock.steps.extract import extract
@@ -136,6 +137,8 @@ def shop(long_lived_town: Town, folder: Path) -> Town:
     for kind, rule in FAULTS:
         town.fault("channel_advisor", kind, **rule)
     persist(town, "prices", "first", tries=8)
+    rules = town.channel_advisor.call("GET", "faults")
+    assert all(rule["hits"] for rule in rules["faults"]), rules
     town.clear_faults()
     forward(town, town.now + timedelta(hours=1))
     return town
@@ -364,6 +367,37 @@ def test_the_price_that_somebody_made_at_the_channel_is_what_a_change_is_measure
     assert "% below" in row.why
     decide(shop, sku, approved=True)
     shop.sync(flow="prices")
+
+
+def test_the_command_line_lists_approves_and_refuses(shop: Town, skus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", shop.database_url)
+
+    def crossdock(*words: str) -> Any:
+        done = CliRunner().invoke(cli.app, ["prices", *words, "--json"], catch_exceptions=True)
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return msgspec.json.decode(done.stdout)
+
+    good, bad = next(skus), next(skus)
+    for sku in (good, bad):
+        change(shop, sku, Cost=times(item(shop, sku)["Cost"], "1.7"))
+    shop.sync(flow="prices")
+    number = {row["key"]: row["id"] for row in crossdock("approvals")}
+    assert set(number) == {good, bad}
+    assert crossdock("approve", str(number[good]), "--note", "so be it") == {"approved": [number[good]]}
+    with pytest.raises(ConfigError, match="reason"):
+        crossdock("refuse", "--all")
+    with pytest.raises(ConfigError, match="which changes"):
+        crossdock("approve")
+    with pytest.raises(ConfigError, match="no question 999999"):
+        crossdock("approve", "999999")
+    assert crossdock("refuse", "--all", "--why", "too dear") == {"refused": [number[bad]]}
+    assert crossdock("approve", str(number[bad])) == {"approved": []}
+    assert shop.sync(flow="prices").delivered == 1
+    said = {row["key"]: (row["state"], row["note"]) for row in crossdock("approvals", "--state", "all")}
+    assert (said[good], said[bad]) == (("approved", "so be it"), ("refused", "too dear"))
+    audit = {row.subject: row.action for row in shop.query("SELECT subject, action FROM ops.audit")}
+    assert (audit[str(number[good])], audit[str(number[bad])]) == ("prices approved", "prices refused")
 
 
 # ---- the clock -----------------------------------------------------------------------------------------------------

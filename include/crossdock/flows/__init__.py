@@ -32,6 +32,15 @@ def all_flows() -> dict[str, Flow]:
     }
 
 
+# What the channel offers, and at which price: no document that the close or a control looks at comes of these.
+OFFERS = ("prices",)
+
+
+def order_to_cash() -> dict[str, Flow]:
+    """The flows of orders, documents and money: the nightly close runs them all."""
+    return {name: flow for name, flow in all_flows().items() if name not in OFFERS}
+
+
 def get(name: str) -> Flow:
     """The flow of that name. Raises ConfigError naming the nearest one."""
     flows = all_flows()

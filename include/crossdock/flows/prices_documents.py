@@ -216,8 +216,8 @@ def _ambiguous(known: Sequence[_Item], states: Sequence[str]) -> pd.DataFrame:
             f"The product {product} at Channel Advisor could be any of these items: {', '.join(items)}."
             for _, product, items in odd
         ],
-        do="Name the product in AlternateSKUs of the right item, or rename it at the channel; this is then worked by "
-        "itself.",
+        do="Name the product in AlternateSKUs of the right item in TIMS, then replay this; dismiss it if it is the "
+        "other item's.",
     )
 
 
