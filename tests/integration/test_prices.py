@@ -137,8 +137,8 @@ def shop(long_lived_town: Town, folder: Path) -> Town:
     for kind, rule in FAULTS:
         town.fault("channel_advisor", kind, **rule)
     persist(town, "prices", "first", tries=8)
-    rules = town.channel_advisor.call("GET", "faults")
-    assert all(rule["hits"] for rule in rules["faults"]), rules
+    rules = town.channel_advisor.call("GET", "faults")["rules"]
+    assert all(rule["hits"] for rule in rules), rules
     town.clear_faults()
     forward(town, town.now + timedelta(hours=1))
     return town
@@ -599,6 +599,17 @@ def test_a_currency_that_is_not_the_profiles_stops_the_run_before_anything_is_se
     shop.query("UPDATE ops.batch SET touched_at = now() - interval '1 hour' WHERE finished_at IS NULL RETURNING 1")
     shop.sync(flow="prices")
     assert Decimal(at_the_channel(shop, sku)[sku]["Price"]) == expected(item(shop, sku), folder)["Price"]
+
+
+def test_a_broken_file_stops_a_run_before_it_has_read_anything(shop: Town, folder: Path) -> None:
+    path = folder / "lookups" / "promotions.csv"
+    text = path.read_text()
+    path.write_text(text + "X,,Bags,,10,2011-02-30,2011-03-01,,\n")
+    before = shop.query("SELECT max(id) AS last FROM ops.batch")
+    with pytest.raises(ConfigError, match=r"promotions\.csv:[0-9]+: start is '2011-02-30'"):
+        shop.sync(flow="prices")
+    assert shop.query("SELECT max(id) AS last FROM ops.batch") == before
+    path.write_text(text)
 
 
 def test_in_the_end_every_price_is_what_the_rule_says(shop: Town, folder: Path) -> None:

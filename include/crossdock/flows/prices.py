@@ -630,6 +630,7 @@ PRICES = Flow(
     load=load,
     confirm=documents.nothing_to_tell,
     wake=wake,
+    configured=price_settings.load,
     look=look,
     amiss=amiss,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
@@ -114,10 +114,12 @@ class PriceSettings:
     refused: str = "dead_letter"
     default: Terms = Terms()
     categories: tuple[tuple[str, Mapping[str, Any]], ...] = ()
-    sites: Mapping[int, tuple[str, Mapping[str, Any], tuple[tuple[str, Mapping[str, Any]], ...]]] = None  # type: ignore[assignment]
-    rules: Mapping[tuple[str, int | None], SkuRule] = None  # type: ignore[assignment]
+    sites: Mapping[int, tuple[str, Mapping[str, Any], tuple[tuple[str, Mapping[str, Any]], ...]]] = field(
+        default_factory=dict
+    )
+    rules: Mapping[tuple[str, int | None], SkuRule] = field(default_factory=dict)
     promotions: tuple[Promotion, ...] = ()
-    rates: Mapping[str, tuple[tuple[date, int], ...]] = None  # type: ignore[assignment]
+    rates: Mapping[str, tuple[tuple[date, int], ...]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
     def terms(self, site: int, category: str) -> Terms:
