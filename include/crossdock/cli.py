@@ -57,7 +57,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps Channe
 letters = typer.Typer(no_args_is_help=True, help="Refused records: look, mend, replay, dismiss.")
 db = typer.Typer(no_args_is_help=True, help="The Crossdock database.")
 mapping_app = typer.Typer(no_args_is_help=True, help="The mapping files.")
+prices_app = typer.Typer(no_args_is_help=True, help="Price changes that wait for a person.")
 app.add_typer(letters, name="dead-letters")
+app.add_typer(prices_app, name="prices")
 app.add_typer(db, name="db")
 app.add_typer(mapping_app, name="mapping")
 customers_app = typer.Typer(no_args_is_help=True, help="What orders changed on TIMS's customers.")
@@ -398,6 +400,73 @@ def _value(value: Any) -> str:
     return value or ""
 
 
+# ---- prices that wait for a person ---------------------------------------------------------------------------------
+
+Questions = Annotated[list[int] | None, typer.Argument(help="Numbers of questions.")]
+AllOpen = Annotated[bool, typer.Option("--all", help="All open ones.")]
+
+
+@prices_app.command("approvals")
+def list_approvals(
+    state: Annotated[str, typer.Option(help="open, approved, refused, withdrawn, all.")] = "open",
+    as_json: AsJson = False,
+) -> None:
+    """Price changes that wait for a person, oldest first: what, from, to, and why."""
+    from crossdock.store import approvals
+
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = approvals.listed(connection, "prices", None if state == "all" else state)
+    if as_json:
+        _print_json([dict(row._mapping) for row in rows])
+        return
+    shown = [dict(row._mapping) | {"from": row.from_price, "to": row.to_price, "currency": row.currency_code,
+                                   "promotion": row.promotion_price} for row in rows]  # fmt: skip
+    named = ("id", "key", "target", "from", "to", "promotion", "currency", "why")
+    _table("Price changes", named if state == "open" else (*named, "state", "decided_by", "note"), shown)
+    out.print(f"Price changes: {len(rows)}.")
+
+
+@prices_app.command("approve")
+def approve_prices(
+    which: Questions = None,
+    everything: AllOpen = False,
+    note: Annotated[str, typer.Option(help="Why; kept.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let these prices go to the channel with the next run, exactly as they were asked for."""
+    _decide(which, everything, note, as_json, approved=True)
+
+
+@prices_app.command("refuse")
+def refuse_prices(
+    which: Questions = None,
+    everything: AllOpen = False,
+    why: Annotated[str, typer.Option(help="Why; kept.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Keep these prices from the channel until the rule makes other ones."""
+    if not why:
+        raise ConfigError("A refusal needs a reason.", do='Give --why "...".')
+    _decide(which, everything, why, as_json, approved=False)
+
+
+def _decide(which: list[int] | None, everything: bool, note: str, as_json: bool, *, approved: bool) -> None:
+    from crossdock.store import approvals
+
+    if bool(which) == everything:
+        raise ConfigError("It was not said which changes.", do="Give their numbers, or --all.")
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        ids = which or [row.id for row in approvals.listed(connection, "prices")]
+        decided = approvals.decide(connection, "prices", ids, approved=approved, who=_who(), note=note)
+    word = "approved" if approved else "refused"
+    late = len(ids) - len(decided)
+    _say(
+        {word: decided},
+        f"{word.capitalize()} {len(decided)}." + (f" {late} had been decided or withdrawn before." if late else ""),
+        as_json,
+    )
+
+
 # ---- database, mapping, watch --------------------------------------------------------------------------------------
 
 
@@ -412,23 +481,25 @@ def migrate(as_json: AsJson = False) -> None:
 
 @mapping_app.command("check")
 def check_mappings(as_json: AsJson = False) -> None:
-    """Hold every mapping and checks file, the posting table and its accounts against the contracts."""
+    """Hold every mapping and checks file, the posting table, its accounts and the prices against the contracts."""
     from crossdock.mapping import language
-    from crossdock.rules import posting_table
+    from crossdock.rules import posting_table, price_settings
     from crossdock.steps import suites
 
     tables = [language.mappings_folder() / f"{name}.yaml" for name in language.names()]
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]
     findings += [str(finding) for path in checks for finding in suites.check(path)]
-    findings += [str(finding) for finding in posting_table.check()]
+    findings += [str(finding) for finding in (*posting_table.check(), *price_settings.check())]
     if as_json:
         _print_json(findings)
     elif findings:
         for finding in findings:
             err.print(finding, markup=False, highlight=False, soft_wrap=True)
     else:
-        out.print(f"{len(tables)} mappings, {len(checks)} checks files and the posting table fit the contracts.")
+        out.print(
+            f"{len(tables)} mappings, {len(checks)} checks files, the posting table and the prices fit the contracts."
+        )
     if findings:
         raise typer.Exit(2)
 

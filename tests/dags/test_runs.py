@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from crossdock.errors import AuthError, BatchStopped
 from crossdock_airflow import plugin
 from crossdock_airflow.notifier import CHANNEL, Alert
 from integration.town import Town, found_town
+from integration.trade import tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,3 +187,84 @@ def test_a_control_that_does_not_hold_fails_the_close_and_names_the_document(
     assert len(suspense) == 1
     assert posted["EntryID"] in suspense[0] or "by-hand:1" in suspense[0]
     assert any("suspense" in str(message) for message in letterbox)
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A person at Airflow's API: answers the next question that is put, as the UI does; what they were shown."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "true")
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a secret of this test, and of no other " * 2)
+    threads: list[threading.Thread] = []
+    purge_cached_app()
+    with TestClient(create_app("core")) as client:
+        token = client.get("/auth/token").json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        every = "/api/v2/dags/price_approvals/dagRuns/~/hitlDetails?response_received=false"
+
+        def answer(option: str, **given: str) -> list[dict[str, Any]]:
+            shown: list[dict[str, Any]] = []
+
+            def work() -> None:
+                for _ in range(240):
+                    waiting = [
+                        one for one in client.get(every).json().get("hitl_details", ())
+                        if one["task_instance"]["state"] == "awaiting_input"
+                    ]  # fmt: skip
+                    if waiting:
+                        task = waiting[0]["task_instance"]
+                        path = f"dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/{task['map_index']}"
+                        said = {"chosen_options": [option], "params_input": {"only": "", "note": "", **given}}
+                        done = client.patch(f"/api/v2/dags/price_approvals/{path}/hitlDetails", json=said)
+                        shown.append(waiting[0] | {"status": done.status_code})
+                        return
+                    time.sleep(0.5)
+
+            threads.append(threading.Thread(target=work, daemon=True))
+            threads[-1].start()
+            return shown
+
+        yield answer
+        for thread in threads:
+            thread.join(10)
+    purge_cached_app()
+
+
+def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(
+    bag: DagBag, metadata: None, town: Town, answering: Any
+) -> None:
+    ended = run(bag, "price_approvals")
+    assert ended.state == "success"
+    assert {str(ti.state) for ti in ended.get_task_instances() if ti.task_id != "open_changes"} == {"skipped"}
+
+    assert run(bag, "prices").state == "success"
+    raised = [one for one in town.in_tims("inventory/items")
+              if one["Status"] == "Active" and one["Type"] == "Inventory" and not one["AlternateSKUs"]
+              and town.world.catalogue.spellings.get(one["SKU"]) == one["SKU"]][:3]  # fmt: skip
+    for one in raised:
+        document = {name: value for name, value in one.items() if name not in ("RowVersion", "ModifiedAt")}
+        tell(town, "tims", "item", document | {"Cost": str(Decimal(one["Cost"]) * 2)})
+    assert results(run(bag, "prices"))["batch.confirm"]["waiting"] == 3
+    ids = {row.key: row.id for row in town.query("SELECT key, id FROM ops.approval WHERE state = 'open'")}
+    assert set(ids) == {one["SKU"] for one in raised}
+    first, *others = sorted(ids.values())
+
+    shown = answering("Approve", only=str(first))
+    assert results(run(bag, "price_approvals"))["answered"] == {"approved": [first], "refused": []}
+    assert shown[0]["status"] == 200
+    assert all(f"| {number} | {sku} |" in shown[0]["body"] for sku, number in ids.items())
+    answering("Later")
+    assert results(run(bag, "price_approvals"))["answered"] == {"approved": [], "refused": []}
+    answering("Refuse", note="too dear")
+    assert results(run(bag, "price_approvals"))["answered"] == {"approved": [], "refused": others}
+    rows = town.query("SELECT id, state, decided_by, note FROM ops.approval ORDER BY id")
+    assert [(row.id, row.state, row.note) for row in rows] == [
+        (first, "approved", None), *((number, "refused", "too dear") for number in others),
+    ]  # fmt: skip
+    assert {row.decided_by for row in rows} == {"Anonymous"}
+    assert results(run(bag, "prices"))["batch.confirm"]["delivered"] == 1
+    assert [row.used_at is not None for row in town.query("SELECT used_at FROM ops.approval ORDER BY id")] == [
+        True, False, False,
+    ]  # fmt: skip

@@ -18,14 +18,27 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.orders import ORDERS
     from crossdock.flows.payments import PAYMENTS
     from crossdock.flows.payouts import PAYOUTS
+    from crossdock.flows.prices import PRICES
     from crossdock.flows.returns import RETURNS
     from crossdock.flows.shipments import SHIPMENTS
     from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
     return {
         flow.name: flow
-        for flow in (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+        for flow in (
+            *(ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values()),
+            PRICES,
+        )
     }
+
+
+# What the channel offers, and at which price: no document that the close or a control looks at comes of these.
+OFFERS = ("prices",)
+
+
+def order_to_cash() -> dict[str, Flow]:
+    """The flows of orders, documents and money: the nightly close runs them all."""
+    return {name: flow for name, flow in all_flows().items() if name not in OFFERS}
 
 
 def get(name: str) -> Flow:

@@ -24,12 +24,13 @@ BESIDE = " / "  # between the parts of a key of several columns
 @dataclass(frozen=True)
 class Lookup:
     """One table. `rows` maps a key to its row, {column: text}; "" in a cell is the empty text. The parts of a key of
-    several columns are joined by BESIDE."""
+    several columns are joined by BESIDE. `lines`: where each key stands in the file."""
 
     name: str
     path: Path
     columns: tuple[str, ...]
     rows: dict[str, dict[str, str]]
+    lines: dict[str, int]
 
     def values(self, keys: pd.Series, column: str | None = None) -> pd.Series:
         """What stands for each key in `column` (None = the second one); missing for a missing or unknown key."""
@@ -77,6 +78,7 @@ def _read(path: Path, _changed: int, keys: int) -> Lookup:
     if len(columns) < 2 or len(set(columns)) < len(columns) or not all(columns):
         raise ConfigError(f"{path}:{header[0]}: the header {','.join(columns)!r} does not name two or more columns.")
     rows: dict[str, dict[str, str]] = {}
+    places: dict[str, int] = {}
     for number, cells in rest:
         if len(cells) != len(columns):
             raise ConfigError(
@@ -85,5 +87,5 @@ def _read(path: Path, _changed: int, keys: int) -> Lookup:
         key = BESIDE.join(cells[:keys])
         if key in rows:
             raise ConfigError(f"{path}:{number}: {key!r} stands here a second time.", do="Remove one of the rows.")
-        rows[key] = dict(zip(columns, cells, strict=True))
-    return Lookup(path.stem, path, columns, rows)
+        rows[key], places[key] = dict(zip(columns, cells, strict=True)), number
+    return Lookup(path.stem, path, columns, rows, places)

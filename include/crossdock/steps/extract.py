@@ -123,6 +123,8 @@ def _configured(flow: Flow) -> None:
         language.load(name)
     suites.load(flow.suite)
     rule_settings.load()
+    if flow.configured:
+        flow.configured()
 
 
 def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> None:

@@ -82,6 +82,7 @@ raw_centers = _raw("channel_advisor_centers", "One version of one distribution c
 raw_sites = _raw("channel_advisor_sites", "One version of one site of Channel Advisor")
 
 # What a flow reads of its own source: a record that one flow has worked is new to the next one.
+raw_prices = _raw("prices", "One version of one TIMS item, as the flow prices read it")
 raw_shipments = _raw("shipments", "One version of one TIMS shipment, as the flow shipments read it")
 raw_invoices = _raw("invoices", "One version of one TIMS shipment, as the flow invoices read it")
 raw_returns = _raw("returns", "One version of one Channel Advisor return")
@@ -182,6 +183,25 @@ ref_channel_site = Table(
     Column("version", Moment, nullable=False),
     schema="ref",
     comment="One site of Channel Advisor, newest version",
+)
+
+# As last read there, or as it has taken a price from us; a full compare writes it anew.
+ref_channel_price = Table(
+    "channel_price",
+    metadata,
+    Column("sku", Text, primary_key=True, comment="Product as Channel Advisor stores it"),
+    Column("price", Money, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("min_price", Money),
+    Column("max_price", Money),
+    Column("retail_price", Money),
+    Column("promotion_id", Text, comment="Empty: no promotional price"),
+    Column("promotion_price", Money),
+    Column("promotion_start", Moment, comment="First moment"),
+    Column("promotion_end", Moment, comment="End, not part of it"),
+    Column("version", Moment, comment="Its last change there; empty: it is what we sent"),
+    schema="ref",
+    comment="One price as Channel Advisor holds it",
 )
 
 ref_customer = Table(
@@ -790,6 +810,72 @@ stage_stock_adjustment = Table(
     Column("File", Text, comment="File of the inbox that names it"),
     schema="stage",
     comment="One stock adjustment as TIMS should hold it",
+)
+
+# ---- prices: what the channel should ask, and what a person has said of it -----------------------------------------
+
+PRICE_MONEY = ("Price", "MinPrice", "MaxPrice", "RetailPrice", "Promotion.Price")
+PRICE_TEXT = ("SKU", "Currency", "Promotion.PromotionID", "Promotion.StartDate", "Promotion.EndDate")
+
+stage_price = Table(
+    "price",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    *(Column(name, Text) for name in PRICE_TEXT),
+    *(Column(name, Money) for name in PRICE_MONEY),
+    Column("rules", Text, comment="Fingerprint of the configuration that made it; another one makes it anew"),
+    Column("next_at", Moment, index=True, comment="When its price changes by the clock: a promotion, a rate"),
+    Column("seen", JSONB, nullable=False, server_default=text("'[]'"),
+           comment="Products and listings of the channel that were looked at; a new one makes it anew"),
+    schema="stage",
+    comment="One item's price as Channel Advisor should have it; the key is TIMS's SKU",
+)  # fmt: skip
+
+stage_price_line = Table(
+    "price_line",
+    metadata,
+    Column("key", Text, nullable=False, comment="TIMS's SKU"),
+    Column("position", Integer, nullable=False),
+    Column("sku", Text, nullable=False, comment="Product as Channel Advisor stores it"),
+    Column("listing_id", BigInteger, comment="Empty: the product's own price, else the price of this listing"),
+    Column("site_id", BigInteger, nullable=False, comment="Site of the listing; 0: the product's own price"),
+    Column("Price", Money, comment="Of a listing, empty: it follows the product's price"),
+    Column("Currency", Text, nullable=False),
+    Column("cost", Money, nullable=False, comment="Cost of one unit in this currency"),
+    Column("promotion_id", Text, comment="Promotion that is told, or that makes the price of a listing now"),
+    Column("content_hash", Text, nullable=False, comment="Hash of what is told; the same hash needs no call"),
+    PrimaryKeyConstraint("key", "position"),
+    Index(None, "sku"),
+    schema="stage",
+    comment="One place that an item's price goes to: a product, or a listing with a price of its own",
+)
+
+ops_approval = Table(
+    "approval",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("flow", Text, nullable=False),
+    Column("key", Text, nullable=False, comment="TIMS's SKU"),
+    Column("target", Text, nullable=False, comment="Product, or number of the listing, at the channel"),
+    Column("site_id", BigInteger, nullable=False, comment="0: the product's own price"),
+    Column("from_price", Money, comment="At the channel when it was asked; empty: it had none"),
+    Column("to_price", Money, nullable=False),
+    Column("promotion_price", Money, comment="Where it is the promotional price that is asked for"),
+    Column("cost", Money, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="open", comment="open, approved, refused or withdrawn"),
+    Column("asked_at", Moment, nullable=False, server_default=NOW),
+    Column("decided_at", Moment),
+    Column("decided_by", Text),
+    Column("note", Text, comment="Why, in that person's words"),
+    Column("used_at", Moment, comment="When an approved price was sent"),
+    Index("uq_approval_open", "flow", "key", "target", unique=True, postgresql_where=text("state = 'open'")),
+    Index(None, "flow", "key", "target"),
+    Index("ix_approval_unused", "flow", "key", postgresql_where=text("state = 'approved' AND used_at IS NULL")),
+    schema="ops",
+    comment="One change that a person decides on, asked once",
 )
 
 # ---- ops: what was done, what is left ------------------------------------------------------------------------------

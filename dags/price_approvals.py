@@ -1,0 +1,33 @@
+"""
+### Price approvals: a person decides
+
+**Reads** the price changes that wait for a person (`ops.approval`), hourly and whenever prices have been loaded. With
+none open the run ends at once.
+**Writes** the answer onto each change: the next run of `prices` sends what was approved, exactly that price; what was
+refused is not sent until the rule makes another one.
+
+**By hand:** the task *decide* waits under *Required Actions* with a table of the changes; *Approve*, *Refuse* or
+*Later*, for all of it or for the numbers in *Only*. *Later* is also what no answer within 12 hours means: then the
+question is put again, with what has come since. `crossdock prices approvals`, `approve` and `refuse` do the same from a
+shell; what was decided there meanwhile stays decided.
+
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task.
+"""
+
+from airflow.sdk import dag
+
+from crossdock_airflow.approvals import answered, ask, open_changes
+from crossdock_airflow.tasks import common, every
+
+
+@dag(
+    schedule=every("35 * * * *", or_when_loaded=["prices"]),
+    **common(__doc__, "prices", "approval"),
+)
+def price_approvals():
+    changes = open_changes("prices")
+    decide = ask("decide", subject="Price changes that wait for you", changes="open_changes")
+    changes >> decide >> answered("prices", changes, decide.output)
+
+
+price_approvals()

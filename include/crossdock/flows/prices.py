@@ -1,0 +1,636 @@
+"""Prices: what TIMS's items cost, by the price rule -> Channel Advisor's prices, promotions, and prices of listings.
+
+What makes it special: a large change, or a price below cost, waits for a person; promotions start and end by the
+clock, once each. Load reads the price at the channel before it writes, so that a price changed there is seen and one
+that is there already is not sent again. Never: another price than the one that was approved.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected
+from crossdock.flows import channel_masters, documents, masters, prices_documents
+from crossdock.flows.base import Flow, Resource
+from crossdock.flows.prices_documents import LISTING_PRICE, PRICE
+from crossdock.mapping.frames import SCALE
+from crossdock.rules import price_settings, pricing
+from crossdock.rules.price_settings import PriceSettings
+from crossdock.steps.load import AT_ONCE, chunked, reasons, settle
+from crossdock.store import approvals, batches, database, deliveries, watermarks
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import (
+    ops_delivery,
+    raw_prices,
+    ref_channel_listing,
+    ref_channel_price,
+    stage_price,
+    stage_price_line,
+)
+from crossdock.systems import times
+from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+BATCH = 500  # prices a request, the contract's limit
+ASKED = 100  # SKUs a request of the list of prices
+COPIED = 2_000  # prices a COPY of a full read
+AGAIN = ("compare", "key", "replay")  # kinds of batches that are held against the channel whatever was sent
+MEND = "Correct include/config/prices.yaml or the lookups beside it, or the product at the channel; then replay it."
+START, END, UPDATE = "start_promotion", "end_promotion", "update"  # operations of deliveries
+
+# A row of `stage.price_line` with what its product is told; decimals as they are stored.
+_LINES = sa.text("""
+SELECT l.key, l.sku, l.listing_id, l.site_id, l."Price" AS price, l."Currency" AS currency, l.cost, l.promotion_id,
+       l.content_hash, s.version, s."MinPrice" AS min_price, s."MaxPrice" AS max_price, s."RetailPrice" AS retail_price,
+       s."Promotion.Price" AS promotion_price, s."Promotion.StartDate" AS promotion_start,
+       s."Promotion.EndDate" AS promotion_end
+FROM stage.price s JOIN stage.price_line l ON l.key = s.key
+WHERE s.batch_id = :batch AND s.state = 'ready' ORDER BY l.key, l.position
+""")
+
+
+class Present(NamedTuple):
+    """A price at the channel. Of a listing only `price` and `currency`; None follows the product's."""
+
+    price: Decimal | None
+    currency: str
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    retail_price: Decimal | None = None
+    promotion_id: str | None = None
+    promotion_price: Decimal | None = None
+    promotion_start: datetime | None = None
+    promotion_end: datetime | None = None
+
+
+@dataclass
+class _Work:
+    """What a batch's load has found out. Lines by `_name`."""
+
+    lines: list[sa.Row]
+    links: dict[str, sa.Row]
+    present: dict[str, Present]
+    promoted: set[str]  # listings whose last price from us was a promotional one
+    to_send: list[sa.Row] = field(default_factory=list)
+    agreed: list[sa.Row] = field(default_factory=list)  # sent or not, the channel has them so
+    held: dict[str, str] = field(default_factory=dict)  # key -> why it waits
+    refused: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
+    undecided: set[str] = field(default_factory=set)  # keys
+    used: list[int] = field(default_factory=list)  # approvals that allowed something
+
+
+def load(runtime: Runtime, batch_id: int) -> None:
+    """Sends what the channel does not have, after a person where one is to be asked. Raises OutcomeUnknown at the end
+    when something was not taken for now; ConfigError, before anything is sent, for a currency that is not the
+    profile's."""
+    settings = price_settings.load()
+    with runtime.engine.begin() as connection:
+        batch = batches.flow_of(connection, batch_id)
+        lines = list(connection.execute(_LINES, {"batch": batch_id}))
+        links = _links(connection, lines)
+    candidates = [
+        line for line in lines
+        if batch.kind in AGAIN or _name(line) not in links or links[_name(line)].content_hash != line.content_hash
+    ]  # fmt: skip
+    present = _read(runtime, candidates)
+    _same_currency(settings, present)
+    with runtime.engine.begin() as connection:
+        work = _Work(lines, links, present, _promoted(connection, candidates))
+        _judge(connection, batch, work, candidates, settings)
+        _link(connection, batch, work.agreed)
+        _known(connection, work.agreed)
+    _send(runtime, batch, work)
+    with runtime.engine.begin() as connection:
+        approvals.used(connection, work.used)
+        _settle(connection, batch, work)
+    if work.undecided:
+        raise OutcomeUnknown(
+            f"The prices of {len(work.undecided)} items were not taken by Channel Advisor (busy, or failing).",
+            do="Nothing to do: the task is tried again, and what was taken is not sent again.",
+            system="channel_advisor",
+        )
+
+
+def _name(line: sa.Row) -> str:
+    """What a line is known by at the channel: its listing's number, or the product's SKU."""
+    return line.sku if line.listing_id is None else f"#{line.listing_id}"
+
+
+def _entity(line: sa.Row) -> tuple[str, str]:
+    """(entity, key) of its links and deliveries."""
+    return (PRICE, line.sku) if line.listing_id is None else (LISTING_PRICE, str(line.listing_id))
+
+
+def _links(connection: sa.Connection, lines: Sequence[sa.Row]) -> dict[str, sa.Row]:
+    products = deliveries.links(connection, PRICE, [line.sku for line in lines if line.listing_id is None])
+    numbers = [str(line.listing_id) for line in lines if line.listing_id is not None]
+    listings = deliveries.links(connection, LISTING_PRICE, numbers)
+    return {**products, **{f"#{number}": row for number, row in listings.items()}}
+
+
+def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
+    """The listings whose last price from us began a promotion."""
+    numbers = [str(line.listing_id) for line in lines if line.listing_id is not None]
+    rows = connection.execute(
+        sa.text(
+            "SELECT DISTINCT ON (key) key, operation FROM ops.delivery "
+            "WHERE entity = :entity AND key = ANY (:keys) AND outcome <> 'rejected' ORDER BY key, id DESC"
+        ),
+        {"entity": LISTING_PRICE, "keys": numbers},
+    )
+    return {f"#{row.key}" for row in rows if row.operation == START}
+
+
+# ---- what the channel has ------------------------------------------------------------------------------------------
+
+
+def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, Present]:
+    """The prices that products and listings have at the channel now; those that have none are not in it."""
+    skus = list(dict.fromkeys(line.sku for line in lines))
+    present: dict[str, Present] = {}
+
+    def ask(some: Sequence[str]) -> list[tuple[str, Present, datetime]]:
+        return [
+            _decoded(record)
+            for page in runtime.channel_advisor.pages("prices", sku=list(some))
+            for record in page.records
+        ]
+
+    spelt = {sku.casefold(): sku for sku in skus}
+    with ThreadPoolExecutor(AT_ONCE, "prices") as pool:
+        found = [row for rows in pool.map(ask, chunked(skus, ASKED)) for row in rows]
+    present.update({spelt[sku.casefold()]: price for sku, price, _ in found if sku.casefold() in spelt})
+    table = ref_channel_listing
+    numbers = [line.listing_id for line in lines if line.listing_id is not None]
+    with runtime.engine.begin() as connection:
+        rows = connection.execute(
+            sa.select(table.c.listing_id, table.c.price, table.c.currency_code).where(
+                table.c.listing_id == sa.any_(sa.bindparam("ids", numbers, type_=sa.ARRAY(sa.BigInteger)))
+            )
+        )
+        present.update({f"#{row.listing_id}": Present(row.price, row.currency_code) for row in rows})
+    return present
+
+
+class _Promotion(msgspec.Struct):
+    PromotionID: str
+    Price: Decimal
+    StartDate: str
+    EndDate: str
+
+
+class _Price(msgspec.Struct):
+    """The contract's Price."""
+
+    SKU: str
+    Price: Decimal
+    Currency: str
+    UpdatedDate: str
+    MinPrice: Decimal | None = None
+    MaxPrice: Decimal | None = None
+    RetailPrice: Decimal | None = None
+    Promotion: _Promotion | None = None
+
+
+_price = msgspec.json.Decoder(_Price)
+
+
+def _decoded(record: msgspec.Raw) -> tuple[str, Present, datetime]:
+    """(SKU, price, when it last changed) of a row of the channel's list."""
+    row = _price.decode(record)
+    one = row.Promotion
+    return (
+        row.SKU,
+        Present(
+            row.Price, row.Currency, row.MinPrice, row.MaxPrice, row.RetailPrice,
+            *((one.PromotionID, one.Price, times.read(one.StartDate), times.read(one.EndDate)) if one else ()),
+        ),
+        times.read(row.UpdatedDate),
+    )  # fmt: skip
+
+
+def _wanted(line: sa.Row) -> Present:
+    """What the channel should have of a line."""
+    if line.listing_id is not None:
+        return Present(line.price, line.currency)
+    edges = (times.read(edge) if edge else None for edge in (line.promotion_start, line.promotion_end))
+    return Present(
+        line.price, line.currency, line.min_price, line.max_price, line.retail_price, line.promotion_id,
+        line.promotion_price, *edges,
+    )  # fmt: skip
+
+
+def _same_currency(settings: PriceSettings, present: Mapping[str, Present]) -> None:
+    """Raises ConfigError where the channel keeps its prices in another currency than the configuration says."""
+    other = next((one.currency for name, one in present.items()
+                  if not name.startswith("#") and one.currency != settings.currency), None)  # fmt: skip
+    if other:
+        raise _wrong_currency(settings, f"the profile's prices at Channel Advisor are in {other}")
+
+
+def _wrong_currency(settings: PriceSettings, says: str) -> ConfigError:
+    return ConfigError(
+        f"{settings.file}: currency is {settings.currency}, but {says}.",
+        do="Set the profile's currency there; then clear this task. No price was changed to another currency.",
+        system="channel_advisor",
+    )
+
+
+# ---- what is sent, and what waits ----------------------------------------------------------------------------------
+
+
+# Open questions about items of a batch that nobody needs to answer any more.
+_OVER = sa.text("""
+SELECT a.id FROM ops.approval a JOIN stage.price s ON s.key = a.key
+WHERE a.flow = 'prices' AND a.state = 'open' AND s.batch_id = :batch AND s.state <> 'waiting'
+  AND NOT a.id = ANY (CAST(:kept AS bigint[]))
+""")
+
+
+def _judge(
+    connection: sa.Connection, batch: sa.Row, work: _Work, candidates: Sequence[sa.Row], settings: PriceSettings
+) -> None:
+    """Parts the lines into those that the channel has so already, those to send, and those that wait for a person."""
+    asked = approvals.latest(connection, PRICES.name, [line.key for line in candidates])
+    questions, kept = [], []
+    for line in candidates:
+        name, wanted = _name(line), _wanted(line)
+        now, earlier = work.present.get(name), asked.get((line.key, name))
+        answer = _answer(earlier, wanted)
+        why = "" if now == wanted else _question(line, now, work, settings)
+        if earlier is not None and answer == "approved":
+            work.used.append(earlier.id)
+        if earlier is not None and answer == "open" and why:
+            kept.append(earlier.id)
+        if now == wanted:
+            work.agreed.append(line)
+        elif not why or answer == "approved":
+            work.to_send.append(line)
+        elif earlier is not None and answer == "refused":
+            work.held[line.key] = f"{why} {earlier.decided_by} refused it: {earlier.note or 'no reason given'}."
+        else:
+            work.held[line.key] = f"{why} It waits for a person: `crossdock prices approvals`."
+            if not answer:
+                questions.append(_asked(line, name, wanted, now, why))
+    approvals.withdraw(connection, connection.scalars(_OVER, {"batch": batch.id, "kept": kept}).all())
+    approvals.ask(connection, questions)
+    if questions:
+        alerts.raise_alert(
+            connection, kind="price_approval", key=PRICES.name, flow=PRICES.name, severity="notice",
+            title=f"Prices: {len(questions)} changes wait for a person",
+            body="Each is far from the price at the channel, or below cost; the other prices go on. Decide with "
+            "`crossdock prices approvals`, or in the Airflow run of price_approvals that asks.",
+        )  # fmt: skip
+
+
+def _answer(earlier: sa.Row | None, wanted: Present) -> str:
+    """What became of the question whether this very price may be sent; "" where it has not been asked."""
+    if earlier is None:
+        return ""
+    same = (earlier.to_price, earlier.promotion_price, earlier.currency_code) == (
+        wanted.price, wanted.promotion_price, wanted.currency,
+    )  # fmt: skip
+    return earlier.state if same else ""
+
+
+def _asked(line: sa.Row, name: str, wanted: Present, now: Present | None, why: str) -> dict[str, Any]:
+    """The question of a line, as a row."""
+    return {
+        "flow": PRICES.name, "key": line.key, "target": name, "site_id": line.site_id,
+        "from_price": now.price if now else None, "to_price": wanted.price,
+        "promotion_price": wanted.promotion_price, "cost": line.cost, "currency_code": line.currency, "why": why,
+    }  # fmt: skip
+
+
+def _question(line: sa.Row, now: Present | None, work: _Work, settings: PriceSettings) -> str:
+    """Why a person is to be asked before a line is sent; "" where nobody is. What was sent before as it is, and has
+    been changed at the channel, is put right without a question."""
+    link = work.links.get(_name(line))
+    if line.price is None or (link is not None and link.content_hash == line.content_hash):
+        return ""
+    is_listing = line.listing_id is not None
+    before = now.price if now else None
+    if is_listing and before is None:  # it follows the product's price, which may be in another currency
+        product = work.present.get(line.sku)
+        before = product.price if product and product.currency == line.currency else None
+    own_move = is_listing and (line.promotion_id is not None or _name(line) in work.promoted)
+    promotion = None if is_listing else line.promotion_price
+    return pricing.question(
+        int(line.price * SCALE), _whole(promotion), int(line.cost * SCALE), _whole(before), settings.change,
+        own_move=own_move,
+    )  # fmt: skip
+
+
+def _whole(amount: Decimal | None) -> int | None:
+    return None if amount is None else int(amount * SCALE)
+
+
+def _send(runtime: Runtime, batch: sa.Row, work: _Work) -> None:
+    """Products' prices by the batch, listings' one by one, several requests at once."""
+    products = [line for line in work.to_send if line.listing_id is None]
+    listings = [line for line in work.to_send if line.listing_id is not None]
+    with ThreadPoolExecutor(AT_ONCE, "prices") as pool:
+        sent = [pool.submit(_send_prices, runtime, batch, work, some) for some in chunked(products, BATCH)]
+        sent += [pool.submit(_send_listings, runtime, batch, work, some) for some in chunked(listings, 50)]
+    for one in sent:
+        one.result()
+
+
+def _send_prices(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]) -> None:
+    _begin(runtime, batch, work, lines)
+    results = runtime.channel_advisor.write_prices([_body(line) for line in lines])
+    _end(runtime, batch, work, [(line, one.status, one.error) for line, one in zip(lines, results, strict=True)])
+
+
+def _send_listings(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]) -> None:
+    _begin(runtime, batch, work, lines)
+    outcomes: list[tuple[sa.Row, int | None, CrossdockError | None]] = []
+    try:
+        for line in lines:
+            try:
+                runtime.channel_advisor.update_listing(line.listing_id, {"Price": line.price})
+                outcomes.append((line, 200, None))
+            except RecordRejected as error:
+                outcomes.append((line, error.status, error))
+    finally:
+        _end(runtime, batch, work, outcomes)
+
+
+def _body(line: sa.Row) -> dict[str, Any]:
+    """PriceUpdate of the contract."""
+    promotion = {
+        "PromotionID": line.promotion_id, "Price": line.promotion_price, "StartDate": line.promotion_start,
+        "EndDate": line.promotion_end,
+    }  # fmt: skip
+    return {
+        "SKU": line.sku, "Price": line.price, "Currency": line.currency, "MinPrice": line.min_price,
+        "MaxPrice": line.max_price, "RetailPrice": line.retail_price,
+        "Promotion": promotion if line.promotion_id else None,
+    }  # fmt: skip
+
+
+def _operation(line: sa.Row, work: _Work) -> str:
+    """What a delivery does, in a word: a promotion that begins or is told, one that ends, or anything else."""
+    now = work.present.get(_name(line))
+    if line.listing_id is not None:
+        return START if line.promotion_id else END if _name(line) in work.promoted else UPDATE
+    wanted = _wanted(line)
+    before = now[5:] if now else Present(None, "")[5:]
+    return UPDATE if wanted[5:] == before else START if wanted.promotion_id else END
+
+
+def _delivery(batch: sa.Row, line: sa.Row) -> str:
+    entity, key = _entity(line)
+    return f"{entity}:{key}:{batch.id}"
+
+
+def _begin(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]) -> None:
+    effects = [
+        Effect(_entity(line)[0], _operation(line, work), _entity(line)[1], _delivery(batch, line), line.content_hash)
+        for line in lines
+    ]
+    with runtime.engine.begin() as connection:
+        deliveries.begin(connection, PRICES.name, batch.id, effects)
+
+
+def _end(
+    runtime: Runtime, batch: sa.Row, work: _Work, outcomes: Sequence[tuple[sa.Row, int | None, CrossdockError | None]]
+) -> None:
+    """Notes what became of each line."""
+    settings = price_settings.load()
+    taken = [line for line, _, error in outcomes if error is None]
+    rows = []
+    for line, status, error in outcomes:
+        outcome = "confirmed" if error is None else "rejected" if isinstance(error, RecordRejected) else "unknown"
+        words = (
+            [f"{one.field} {one.code}".strip() for one in error.refusals] if isinstance(error, RecordRejected) else ()
+        )
+        rows.append(
+            {
+                "idempotency_key": _delivery(batch, line), "outcome": outcome, "status": status,
+                "response_id": _entity(line)[1] if error is None else None, "error": ", ".join(words) or None,
+            }
+        )  # fmt: skip
+        if isinstance(error, RecordRejected):
+            work.refused[line.key] += reasons(error, do=MEND, target="Channel Advisor")
+        elif error is not None:
+            work.undecided.add(line.key)
+    with runtime.engine.begin() as connection:
+        deliveries.end(connection, rows)
+        _link(connection, batch, taken)
+        _known(connection, taken)
+    codes = {one.code for _, _, error in outcomes if isinstance(error, RecordRejected) for one in error.refusals}
+    if "WrongCurrency" in codes:
+        raise _wrong_currency(settings, "Channel Advisor refuses it for this profile")
+
+
+def _link(connection: sa.Connection, batch: sa.Row, lines: Iterable[sa.Row]) -> None:
+    """The channel has these lines now."""
+    rows = []
+    for line in lines:
+        entity, key = _entity(line)
+        rows.append(
+            {
+                "entity": entity, "source_key": key, "target_id": key, "other_key": line.key,
+                "content_hash": line.content_hash, "version": line.version, "batch_id": batch.id,
+            }
+        )  # fmt: skip
+    deliveries.link(connection, rows)
+
+
+def _known(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
+    """Keeps in `ref` what the channel has now, and settles calls for it whose answer was lost."""
+    products = [line for line in lines if line.listing_id is None]
+    _keep(connection, [(line.sku, _wanted(line)) for line in products])
+    listings = {line.listing_id: line.price for line in lines if line.listing_id is not None}
+    connection.execute(
+        sa.text(
+            "UPDATE ref.channel_listing l SET price = told.price FROM "
+            "unnest(CAST(:ids AS bigint[]), CAST(:prices AS numeric[])) AS told (id, price) "
+            "WHERE l.listing_id = told.id"
+        ),
+        {"ids": list(listings), "prices": list(listings.values())},
+    )
+    connection.execute(
+        sa.text(
+            "UPDATE ops.delivery SET outcome = 'confirmed', done_at = now() "
+            "WHERE flow = :flow AND outcome IN ('sent', 'unknown') AND (entity, key) IN "
+            "(SELECT * FROM unnest(CAST(:entities AS text[]), CAST(:keys AS text[])))"
+        ),
+        {
+            "flow": PRICES.name,
+            "entities": [_entity(line)[0] for line in lines],
+            "keys": [_entity(line)[1] for line in lines],
+        },
+    )
+
+
+def _keep(connection: sa.Connection, prices: Sequence[tuple[str, Present]]) -> None:
+    if not prices:
+        return
+    names = [column.name for column in ref_channel_price.columns if column.name != "sku"]
+    rows = [{"sku": sku, **dict(zip(names, (*price, None), strict=True))} for sku, price in dict(prices).items()]
+    statement = database.insert_all(ref_channel_price, rows)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[ref_channel_price.c.sku], set_={name: statement.excluded[name] for name in names}
+        )
+    )
+
+
+def _settle(connection: sa.Connection, batch: sa.Row, work: _Work) -> None:
+    """The state of every row: dead, waiting for a person, delivered in this batch, or unchanged."""
+    keys = dict.fromkeys(line.key for line in work.lines)
+    here = _delivered(connection, batch, work.lines)
+    rest = [key for key in keys if key not in work.refused and key not in work.held and key not in work.undecided]
+    settle(
+        connection, PRICES, batch,
+        delivered=[key for key in rest if key in here], unchanged=[key for key in rest if key not in here],
+        refused=work.refused,
+    )  # fmt: skip
+    held = [(key, why) for key, why in work.held.items() if key not in work.refused and key not in work.undecided]
+    connection.execute(_WAIT, {"batch": batch.id, "keys": [key for key, _ in held], "why": [why for _, why in held]})
+
+
+_WAIT = sa.text("""
+UPDATE stage.price s SET state = 'waiting', reason = held.why
+FROM unnest(CAST(:keys AS text[]), CAST(:why AS text[])) AS held (key, why)
+WHERE s.key = held.key AND s.batch_id = :batch
+""")
+
+
+def _delivered(connection: sa.Connection, batch: sa.Row, lines: Sequence[sa.Row]) -> set[str]:
+    """Keys of rows of which this batch, in this try or an earlier one, has brought something to the channel."""
+    key_of = {_delivery(batch, line): line.key for line in lines}
+    table = ops_delivery
+    names = connection.scalars(
+        sa.select(table.c.idempotency_key).where(
+            documents.among(table.c.idempotency_key, list(key_of)), table.c.outcome == "confirmed"
+        )
+    )
+    return {key_of[name] for name in names}
+
+
+# ---- what is worked again ------------------------------------------------------------------------------------------
+
+_FINISHED = "s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out')"
+# By the clock or a changed configuration; approved; with a product or listing that was not there.
+_WAKE = sa.text(f"""
+SELECT s.key FROM stage.price s WHERE {_FINISHED} AND s.rules <> :rules
+UNION SELECT s.key FROM stage.price s WHERE {_FINISHED} AND s.next_at <= :now
+UNION SELECT s.key FROM ops.approval a JOIN stage.price s ON s.key = a.key
+  WHERE a.flow = :flow AND a.state = 'approved' AND a.used_at IS NULL AND s.state = 'waiting'
+UNION SELECT s.key FROM ref.channel_product p JOIN ref.item_code i ON i.folded = p.folded
+  JOIN stage.price s ON s.key = i.sku
+  WHERE p.version >= :since AND {_FINISHED} AND s.state <> 'left_out' AND NOT jsonb_exists(s.seen, p.sku)
+UNION SELECT s.key FROM ref.channel_listing l JOIN stage.price_line x ON x.sku = l.sku
+  JOIN stage.price s ON s.key = x.key
+  WHERE l.version >= :since AND l.status <> 'Ended' AND {_FINISHED} AND s.state <> 'left_out'
+    AND NOT jsonb_exists(s.seen, '#' || l.listing_id)
+ORDER BY 1
+""")
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_LATE = timedelta(minutes=10)  # products and listings of the channel may be read so much later than they changed
+
+
+def wake(connection: sa.Connection) -> Sequence[str]:
+    """Rows whose price may be another one, although their item has not changed."""
+    at, resource = prices_documents.clock(connection), channel_masters.PRODUCTS.name
+    since = watermarks.position(connection, PRICES.name, resource)
+    keys = connection.scalars(
+        _WAKE,
+        {
+            "rules": prices_documents.fingerprint(price_settings.load(), at),
+            "now": at.now,
+            "flow": PRICES.name,
+            "since": since - _LATE if since else _BEGINNING,
+        },
+    ).all()
+    watermarks.move(connection, PRICES.name, resource, at.now, None)
+    return keys
+
+
+def look(runtime: Runtime) -> None:
+    """Reads all prices of the channel into `ref`, in one transaction, a few thousand at a time."""
+    columns = [column.name for column in ref_channel_price.columns]
+    records = (record for page in runtime.channel_advisor.pages("prices") for record in page.records)
+    with runtime.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TEMP TABLE incoming (LIKE {ref_channel_price.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
+        )
+        while some := [_decoded(record) for record in islice(records, COPIED)]:
+            database.copy_in(connection, ref_channel_price, _frame(some, columns), into="incoming")
+        connection.execute(sa.delete(ref_channel_price))
+        connection.exec_driver_sql(  # one that changed while we read came twice
+            f"INSERT INTO {ref_channel_price.fullname} SELECT DISTINCT ON (sku) * FROM incoming "
+            "ORDER BY sku, version DESC"
+        )
+
+
+def _frame(rows: Sequence[tuple[str, Present, datetime]], columns: Sequence[str]) -> pd.DataFrame:
+    """Prices as a COPY takes them."""
+    values = zip(*((sku, *price, version) for sku, price, version in rows), strict=True)
+    made = {}
+    for name, each in zip(columns, values, strict=True):
+        if isinstance(ref_channel_price.c[name].type, sa.Numeric):
+            made[name] = pd.Series([_whole(one) for one in each], dtype="Int64")
+        else:
+            made[name] = pd.Series([one.isoformat() if isinstance(one, datetime) else one for one in each], dtype="str")
+    return pd.DataFrame(made)
+
+
+_AMISS = sa.text("""
+SELECT DISTINCT s.key FROM stage.price s JOIN stage.price_line l ON l.key = s.key
+LEFT JOIN ref.channel_price c ON c.sku = l.sku AND l.listing_id IS NULL
+LEFT JOIN ref.channel_listing g ON g.listing_id = l.listing_id
+WHERE s.state IN ('delivered', 'unchanged') AND CASE WHEN l.listing_id IS NULL THEN
+  (s."Price", s."Currency", s."MinPrice", s."MaxPrice", s."RetailPrice", s."Promotion.PromotionID",
+   s."Promotion.Price", CAST(s."Promotion.StartDate" AS timestamptz), CAST(s."Promotion.EndDate" AS timestamptz))
+  IS DISTINCT FROM (c.price, c.currency_code, c.min_price, c.max_price, c.retail_price, c.promotion_id,
+   c.promotion_price, c.promotion_start, c.promotion_end)
+  ELSE g.listing_id IS NOT NULL AND g.status <> 'Ended' AND l."Price" IS DISTINCT FROM g.price END
+ORDER BY s.key
+""")
+
+
+def amiss(connection: sa.Connection) -> Sequence[str]:
+    """Items whose prices are not at the channel as they were sent."""
+    return connection.scalars(_AMISS).all()
+
+
+PRICES = Flow(
+    name="prices",
+    title="Prices",
+    entity=PRICE,
+    source=Resource(
+        "tims", "inventory/items", raw_prices, masters.ITEMS.head, "Item",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2),
+    ),
+    masters=(masters.COMPANY, masters.ITEMS, channel_masters.PRODUCTS, channel_masters.LISTINGS),
+    lines_path="",
+    stage=stage_price,
+    stage_lines=stage_price_line,
+    mappings=("price",),
+    transform=prices_documents.transform,
+    suite="price",
+    checked=prices_documents.checked,
+    load=load,
+    confirm=documents.nothing_to_tell,
+    wake=wake,
+    configured=price_settings.load,
+    look=look,
+    amiss=amiss,
+)  # fmt: skip

@@ -1,0 +1,419 @@
+"""Prices: what an item costs at each place of the channel, and until when.
+
+In: items (cost, list price, least margin), the places that they are sold at, the settings, a moment. Out: prices in
+whole ten-thousandths of the place's currency, bounds, the promotion that counts, problems. Never: a float, a price
+below its floor, an amount that its currency does not have.
+
+    price = max(floor, cost / (1 - margin)), up to the next step and ending, at most the cap
+    floor = the highest of: the item's floor, cost / (1 - MinMarginPercent), its share of ListPrice (MAP)
+
+An item without cost is sold at its ListPrice. Sums are exact: the columns that are divided hold Python's whole numbers,
+which have no largest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from fnmatch import fnmatchcase
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import SCALE, written
+from crossdock.mapping.registry import rule
+from crossdock.rules.price_settings import PRODUCT, RATE_SCALE, PriceSettings, Promotion, SkuRule, Terms, unit
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The moment that prices are made for, and the company's time zone and base currency."""
+
+    now: datetime
+    zone: ZoneInfo
+    base: str
+
+    @property
+    def day(self) -> date:
+        return self.now.astimezone(self.zone).date()
+
+
+MEND = "Correct include/config/prices.yaml or include/config/lookups/price_rules.csv, or the item in TIMS."
+MEND_PROMOTION = "Correct include/config/lookups/promotions.csv, or set `refused: skip` in include/config/prices.yaml."
+
+
+# ---- rounding ------------------------------------------------------------------------------------------------------
+
+
+def up(amount: Any, step: Any) -> Any:
+    """The smallest multiple of `step` that is not below `amount`."""
+    return -(-amount // step) * step
+
+
+def over(numerator: Any, denominator: Any, step: Any = 1) -> Any:
+    """numerator / denominator, up to a multiple of `step`."""
+    return -(-numerator // (denominator * step)) * step
+
+
+def period(ending: int) -> int:
+    """After how much an ending comes again: 0.99 with every unit, 9 with every ten, 4.99 too."""
+    after = SCALE
+    while after <= ending:
+        after *= 10
+    return after
+
+
+def ending_from(amount: Any, endings: Sequence[int]) -> Any:
+    """The lowest price with one of the endings that is not below `amount`."""
+    return _best(np.minimum, [ending + up(amount - ending, period(ending)) for ending in endings])
+
+
+def ending_to(amount: Any, endings: Sequence[int]) -> Any:
+    """The highest price with one of the endings that is not above `amount`; below 0 where there is none."""
+    return _best(np.maximum, [ending + (amount - ending) // period(ending) * period(ending) for ending in endings])
+
+
+def _best(choose: Any, each: Sequence[Any]) -> Any:
+    best = each[0]
+    for one in each[1:]:
+        best = choose(best, one)
+    return best
+
+
+# ---- ordinary prices -----------------------------------------------------------------------------------------------
+
+
+@rule(
+    "price",
+    reads=["SKU", "Category", "Cost", "ListPrice", "MinMarginPercent"],
+    writes=["Price", "Currency", "MinPrice", "MaxPrice", "RetailPrice"],
+)
+def prices(items: pd.DataFrame, spots: pd.DataFrame, settings: PriceSettings, clock: Clock) -> pd.DataFrame:
+    """Cost and margin by include/config/prices.yaml and lookups/price_rules.csv, up to the next step and ending, never
+    below the floor.
+
+    `items`: SKU, Category, Cost, ListPrice, MinMargin (ten-thousandths of 1). `spots`, in any number for an item:
+    `row` of the item, `site`, `currency`. Returns, aligned to `spots`: Price, MinPrice, MaxPrice, RetailPrice, cost
+    (Int64; Price is missing where there is none), and `rule`, `says` where that is so."""
+    made = pd.DataFrame(index=spots.index)
+    at = spots["row"].to_numpy(dtype=np.int64)
+    sites, currencies = spots["site"].tolist(), spots["currency"].tolist()
+    skus, categories = items["SKU"].iloc[at].tolist(), items["Category"].fillna("").iloc[at].tolist()
+    cost, list_price = (_whole(items[name].iloc[at]) for name in ("Cost", "ListPrice"))
+    least_margin = _whole(items["MinMargin"].iloc[at])
+    rates = {code: rate_on(settings, code, clock) for code in {*currencies, settings.currency}}
+    rate = _objects([rates[code] or RATE_SCALE for code in currencies])
+    base_rate = rates[settings.currency] or RATE_SCALE
+    units = _objects([unit(code) for code in currencies])
+
+    cache: dict[tuple[int, str], Terms] = {}
+    terms = [
+        cache.get((site, category)) or cache.setdefault((site, category), settings.terms(site, category))
+        for site, category in zip(sites, categories, strict=True)
+    ]
+    here = [settings.rule(sku, site) for sku, site in zip(skus, sites, strict=True)]
+    everywhere = [settings.rule_everywhere(sku) for sku in skus]
+    step = np.maximum(_objects([one.step for one in terms]), units)
+    margin = _first("margin", here, everywhere, terms)
+    map_share = _first("map", here, everywhere, terms)
+
+    dear = list_price * RATE_SCALE  # over `rate`: the list price in the place's currency
+    by_margin = over(cost * RATE_SCALE * SCALE, rate * (SCALE - least_margin), units)
+    floor = np.maximum(np.where(least_margin > 0, by_margin, 0), over(dear * map_share, rate * SCALE, units))
+    floor = np.maximum(floor, _said("floor", here, everywhere, base_rate, rate, units))
+    most = _objects([one.most or 0 for one in terms])
+    own_cap = _said("cap", here, everywhere, base_rate, rate, units)
+    cap = np.where(own_cap > 0, own_cap, dear * most // (rate * SCALE * units) * units)  # 0: none
+
+    costs_something = cost > 0
+    above = np.where(costs_something, cost * RATE_SCALE * SCALE, dear)
+    below = np.where(costs_something, rate * (SCALE - margin), rate)
+    price = _rounded(above, below, step, [one.rounding for one in terms])
+    price = np.maximum(price, up(floor, step))
+    price = _charmed(price, floor, terms, cap)
+    fixed = _said("price", here, everywhere, base_rate, rate, step)
+    price = np.where(fixed > 0, fixed, price)
+
+    made["Price"], made["MinPrice"], made["MaxPrice"] = _int64(price), _int64(floor), _int64(cap)
+    made["cost"] = _int64(over(cost * RATE_SCALE, rate))
+    retail = (dear * 2 // (rate * units) + 1) // 2 * units  # to the nearest
+    made["RetailPrice"] = _int64(retail).where(_int64(retail) > made["Price"])
+    made["MinPrice"] = made["MinPrice"].where(made["MinPrice"] > 0)
+    made["MaxPrice"] = made["MaxPrice"].where(made["MaxPrice"] > 0)
+    made["rule"], made["says"] = _refused(price, floor, cap, fixed, currencies, rates, settings.currency)
+    return made
+
+
+def rate_on(settings: PriceSettings, currency: str, clock: Clock) -> int | None:
+    """What one unit of the currency is worth that day in the base currency, x 10^8; None where nothing says so."""
+    if currency == clock.base:
+        return RATE_SCALE
+    rows = [row for row in settings.rates.get(currency, ()) if row[0] <= clock.day]
+    return max(rows)[1] if rows else None
+
+
+def _first(name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], terms: Sequence[Terms]) -> np.ndarray:
+    """A share: of the item on this site, of the item, of its category."""
+    return _objects(
+        [
+            next(value for value in (getattr(one, name) for one in three) if value is not None)
+            for three in zip(here, everywhere, terms, strict=True)
+        ]
+    )
+
+
+def _said(
+    name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], base_rate: int, rate: Any, step: Any
+) -> np.ndarray:
+    """An amount that price_rules says of an item, in the place's currency; 0 where it says none. A cap goes down to a
+    multiple of `step`, all else up."""
+    own = _objects([getattr(one, name) or 0 for one in here])
+    said = _objects([getattr(one, name) or 0 for one in everywhere]) * base_rate
+    converted = said // (rate * step) * step if name == "cap" else over(said, rate, step)
+    same = said // rate  # in the same currency it stays what was written
+    return np.where(own > 0, own, np.where(rate == base_rate, same, converted))
+
+
+def _rounded(above: Any, below: Any, step: Any, how: Sequence[str]) -> np.ndarray:
+    """above / below, as a multiple of `step`."""
+    ways = np.array(how, dtype=object)
+    nearest = (above * 2 // (below * step) + 1) // 2 * step
+    down = above // (below * step) * step
+    return np.where(ways == "up", over(above, below, step), np.where(ways == "down", down, nearest))
+
+
+def _charmed(price: np.ndarray, floor: np.ndarray, terms: Sequence[Terms], cap: np.ndarray) -> np.ndarray:
+    """Prices with their endings, within floor and cap."""
+    made = price.copy()
+    for one in set(terms):
+        at = np.flatnonzero(np.array([each == one for each in terms], dtype=bool))
+        some, least, most = price[at], floor[at], cap[at]
+        if one.charm:
+            higher, lower = ending_from(some, one.charm), ending_to(some, one.charm)
+            if one.rounding == "up":
+                ended = higher
+            elif one.rounding == "down":
+                ended = lower
+            else:
+                ended = np.where(some - lower < higher - some, lower, higher)
+            ended = np.where((ended < least) | (ended <= 0), higher, ended)
+            some = np.where(some >= one.charm_from, ended, some)
+        too_high = (most > 0) & (some > most)
+        if too_high.any():
+            held = most // one.step * one.step
+            if one.charm:
+                ending = ending_to(most, one.charm)
+                held = np.where((ending >= np.maximum(least, 1)) & (most >= one.charm_from), ending, held)
+            some = np.where(too_high, held, some)
+        made[at] = some
+    return made
+
+
+def _refused(
+    price: np.ndarray, floor: np.ndarray, cap: np.ndarray, fixed: np.ndarray, currencies: Sequence[str],
+    rates: dict[str, int | None], base: str,
+) -> tuple[pd.Series, pd.Series]:  # fmt: skip
+    """Why a price cannot be: the rule's name and the sentence; missing where it can."""
+    names: list[str | None] = []
+    sentences: list[str | None] = []
+    for amount, least, most, given, code in zip(price, floor, cap, fixed, currencies, strict=True):
+        name, says = None, None
+        if rates[code] is None or rates[base] is None:
+            without = code if rates[code] is None else base
+            name, says = "no_rate", f"include/config/lookups/exchange_rates.csv has no rate of {without} for this day."
+        elif given and given < least:
+            name, says = (
+                "fixed_below_floor",
+                f"The fixed price {written(given)} is below the floor {written(least)} {code}.",
+            )
+        elif most and most < least:
+            name, says = (
+                "floor_above_cap",
+                f"The floor {written(least)} is above the highest price {written(most)} {code}.",
+            )
+        elif given and most and given > most:
+            name, says = "fixed_above_cap", f"The fixed price {written(given)} is above the cap {written(most)} {code}."
+        elif most and amount < least:
+            says = f"No price of its step lies between the floor {written(least)} and the cap {written(most)} {code}."
+            name = "floor_above_cap"
+        names.append(name)
+        sentences.append(says)
+    return pd.Series(names, dtype="str"), pd.Series(sentences, dtype="str")
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    """Whole numbers of Python, that no product is too large for."""
+    made = np.empty(len(values), dtype=object)
+    made[:] = [int(value) for value in values]
+    return made
+
+
+def _whole(values: pd.Series) -> np.ndarray:
+    return _objects(values.fillna(0).tolist())
+
+
+def _int64(values: np.ndarray) -> pd.Series:
+    return pd.Series(np.array(values.tolist(), dtype=np.int64), dtype="Int64")
+
+
+# ---- promotions ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """A promotion of the settings with its moments."""
+
+    promotion: Promotion
+    start: datetime
+    end: datetime
+
+
+def windows(settings: PriceSettings, clock: Clock) -> list[Window]:
+    """The promotions that have not ended, by the company's clock. A time that the clock leaves out in spring is the
+    moment that the old clock would have shown; of one that it shows twice in autumn, the first counts."""
+    each = [
+        Window(one, *(edge.replace(tzinfo=clock.zone).astimezone(UTC) for edge in (one.start, one.end)))
+        for one in settings.promotions
+    ]
+    return [one for one in each if one.end > clock.now]
+
+
+@rule(
+    "promotion",
+    reads=["SKU", "Category", "Price", "MinPrice"],
+    writes=["Promotion.PromotionID", "Promotion.Price", "Promotion.StartDate", "Promotion.EndDate"],
+)
+def promotions(
+    items: pd.DataFrame, spots: pd.DataFrame, made: pd.DataFrame, settings: PriceSettings, clock: Clock
+) -> pd.DataFrame:
+    """The promotion of include/config/lookups/promotions.csv that runs, the lowest where several do, else the next one
+    to start; told with its own dates.
+
+    `made`: what `prices` returned. Returns, aligned to `spots`: promotion, promotion_price (Int64), start, end (UTC
+    moments as text), active (bool), next_at (text: when anything of it changes by the clock), and problems as `rule`,
+    `says`."""
+    count = len(spots)
+    found: dict[str, list[Any]] = {
+        name: [None] * count for name in ("promotion", "promotion_price", "start", "end", "next_at", "rule", "says")
+    }
+    active = [False] * count
+    now, open_windows = clock.now, windows(settings, clock)
+    base_rate = rate_on(settings, settings.currency, clock)
+    skus, categories = items["SKU"].tolist(), items["Category"].fillna("").tolist()
+    matching: dict[tuple[str, str], list[Window]] = {}
+    rates = {code: rate_on(settings, code, clock) for code in set(spots["currency"].tolist())}
+    ordinary = zip(
+        spots["row"].tolist(), spots["site"].tolist(), spots["own"].tolist(), spots["currency"].tolist(),
+        made["Price"].tolist(), made["MinPrice"].tolist(), made["rule"].isna().tolist(), strict=True,
+    )  # fmt: skip
+    for n, (row, site, own, currency, price, least, fine) in enumerate(ordinary):
+        pair = (skus[row], categories[row])
+        if pair not in matching:
+            matching[pair] = [
+                one for one in open_windows
+                if fnmatchcase(pair[0], one.promotion.sku) and fnmatchcase(pair[1], one.promotion.category)
+            ]  # fmt: skip
+        mine = [one for one in matching[pair] if site in one.promotion.sites or (own and not one.promotion.sites)]
+        if not mine or not fine:
+            continue
+        floor = 0 if least is pd.NA else int(least)
+        step = max(settings.terms(site, pair[1]).step, unit(currency))
+        offers = []
+        for one in mine:
+            if one.promotion.percent is not None:
+                asked = over(int(price) * (SCALE - one.promotion.percent), SCALE, step)
+            else:
+                asked = int(one.promotion.price or 0)
+                if rates[currency] != base_rate:
+                    asked = over(asked * (base_rate or RATE_SCALE), rates[currency] or RATE_SCALE, step)
+            offers.append((one, asked, _wrong(one, asked, int(price), floor, currency)))
+        found["next_at"][n] = moment(min(edge for one in mine for edge in (one.start, one.end) if edge > now))
+        if settings.refused == "skip":
+            offers = [offer for offer in offers if offer[2] is None]
+        running = [offer for offer in offers if offer[0].start <= now]
+        chosen = min(
+            running or offers,
+            key=lambda offer: (
+                (offer[1], offer[0].start, offer[0].promotion.name)
+                if running
+                else (offer[0].start, offer[1], offer[0].promotion.name)
+            ),
+            default=None,
+        )
+        if chosen is None:
+            continue
+        window, asked, wrong = chosen
+        if wrong:
+            found["rule"][n], found["says"][n] = wrong
+        found["promotion"][n], found["promotion_price"][n] = window.promotion.name, asked
+        found["start"][n], found["end"][n] = moment(window.start), moment(window.end)
+        active[n] = bool(running)
+    kinds = {"promotion_price": "Int64"}
+    columns = {name: pd.Series(values, dtype=kinds.get(name, "str")) for name, values in found.items()}
+    return pd.DataFrame({**columns, "active": pd.Series(active, dtype="bool")})
+
+
+def _wrong(window: Window, asked: int, price: int, floor: int, currency: str) -> tuple[str, str] | None:
+    """Why the channel would refuse a promotional price."""
+    name = window.promotion.name
+    if asked >= price:
+        says = f"The promotion {name} asks {written(asked)}, not below the price {written(price)} {currency}."
+        return "promotion_not_below_price", says
+    if asked < floor:
+        says = f"The promotion {name} asks {written(asked)}, below the lowest price {written(floor)} {currency}."
+        return "promotion_below_floor", says
+    return None
+
+
+def moment(at: datetime) -> str:
+    """A moment as both systems write it."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def next_rate(settings: PriceSettings, currency: str, clock: Clock) -> datetime | None:
+    """When the next rate of a currency begins: midnight in the company's zone."""
+    days = [start for start, _ in settings.rates.get(currency, ()) if start > clock.day]
+    return datetime.combine(min(days), time(), clock.zone).astimezone(UTC) if days else None
+
+
+# ---- what a person has to see --------------------------------------------------------------------------------------
+
+
+def question(
+    price: int, promotion: int | None, cost: int, present: int | None, change: int, *, own_move: bool = False
+) -> str:
+    """Why a price waits for a person; "" where it does not. `present`: at the channel now, None where it has none;
+    `own_move`: it changes because a promotion begins or ends. All in one currency, ten-thousandths."""
+    if price < cost:
+        return f"The price {written(price)} is below the cost {written(cost)}."
+    if promotion is not None and promotion < cost:
+        return f"The promotional price {written(promotion)} is below the cost {written(cost)}."
+    if present and not own_move and abs(price - present) * SCALE > change * present:
+        percent = (abs(price - present) * 1000 // present + 5) // 10
+        way = "above" if price > present else "below"
+        return f"The price {written(price)} is {percent} % {way} {written(present)}, which the channel has."
+    return ""
+
+
+def found(spots: pd.DataFrame, made: pd.DataFrame, field: str, do: str) -> pd.DataFrame:
+    """The problems of `prices` or `promotions`, by the row of the item."""
+    at = np.flatnonzero(made["rule"].notna().to_numpy())
+    return problems.concat(
+        problems.make(
+            spots["row"].iloc[[n]].to_numpy(),
+            field=field,
+            rule=made["rule"].iloc[n],
+            line=_place(int(spots["site"].iloc[n])),
+            says=made["says"].iloc[n],
+            do=do,
+        )
+        for n in at
+    )
+
+
+def _place(site: int) -> str:
+    return "" if site == PRODUCT else f"site {site}"

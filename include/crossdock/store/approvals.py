@@ -1,0 +1,98 @@
+"""Approvals: changes that a person decides on, each asked once.
+
+In: what is asked, what a person says. Out: open questions, decisions, both on record. Never: two open questions of one
+place; a decision of nobody.
+
+States: open -> approved (it may be sent, that very price) | refused (it is not, until another price is wanted) |
+withdrawn (nothing is asked any more, or something else).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from crossdock.errors import ConfigError
+from crossdock.store import database
+from crossdock.store.tables import ops_approval as table
+from crossdock.store.tables import ops_audit
+
+Place = tuple[str, str]  # key, target
+
+
+def latest(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[Place, sa.Row]:
+    """The last question of each place of `keys`, whatever became of it; withdrawn ones do not count."""
+    rows = connection.execute(
+        sa.select(table)
+        .ext(distinct_on(table.c.key, table.c.target))
+        .where(
+            table.c.flow == flow,
+            table.c.state != "withdrawn",
+            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+        )
+        .order_by(table.c.key, table.c.target, table.c.id.desc())
+    )
+    return {(row.key, row.target): row for row in rows}
+
+
+def ask(connection: sa.Connection, questions: Sequence[Mapping[str, Any]]) -> None:
+    """Writes open questions: mappings of flow, key, target, site_id, from_price, to_price, promotion_price, cost,
+    currency_code, why."""
+    if questions:
+        connection.execute(database.insert_all(table, questions))
+
+
+def withdraw(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Nobody needs to answer these any more."""
+    _set(connection, ids, ("open",), state="withdrawn", decided_at=sa.func.now())
+
+
+def used(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """These approved prices have been sent."""
+    _set(connection, ids, ("approved",), used_at=sa.func.coalesce(table.c.used_at, sa.func.now()))
+
+
+def _set(connection: sa.Connection, ids: Sequence[int], states: Sequence[str], **values: Any) -> list[int]:
+    """Changes those of `ids` that are in one of `states`; which they were."""
+    if not ids:
+        return []
+    given = sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.BigInteger))
+    return list(
+        connection.scalars(
+            sa.update(table)
+            .where(table.c.id == sa.any_(given), table.c.state.in_(states))
+            .values(**values)
+            .returning(table.c.id)
+        )
+    )
+
+
+def listed(connection: sa.Connection, flow: str, state: str | None = "open") -> list[sa.Row]:
+    """Questions, oldest first; `state` None means all."""
+    query = sa.select(table).where(table.c.flow == flow).order_by(table.c.id)
+    return list(connection.execute(query if state is None else query.where(table.c.state == state)))
+
+
+def decide(
+    connection: sa.Connection, flow: str, ids: Sequence[int], *, approved: bool, who: str, note: str = ""
+) -> list[int]:
+    """What a person says to open questions, on record; which of `ids` were still open. Raises ConfigError for a number
+    that is no question of the flow."""
+    known = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id.in_(list(ids)))))
+    if unknown := sorted(set(ids) - known):
+        raise ConfigError(
+            f"There is no question {', '.join(map(str, unknown))}; nothing was decided.",
+            do=f"`crossdock {flow} approvals` shows the open ones with their numbers.",
+        )
+    state = "approved" if approved else "refused"
+    decided = _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
+    for number in decided:
+        connection.execute(
+            sa.insert(ops_audit).values(
+                who=who, action=f"{flow} {state}", subject=str(number), detail={"note": note} if note else {}
+            )
+        )
+    return sorted(decided)
