@@ -40,10 +40,10 @@ def on_its_way(table: str, key: str = "d.key", via: str = "") -> Explanation:
     """)
 
 
-def not_read(flow: str, resource: str, side: str) -> Explanation:
-    """The record of `side` is newer than what `flow` has read of `resource`."""
+def not_read(flow: str, resource: str, side: str, only: str = "true") -> Explanation:
+    """The record of `side` is newer than what `flow` has read of `resource`. `only`: differences it may explain."""
     return Explanation(f"""
         SELECT d.id, '{IN_FLIGHT}', 'changed after the last read of {flow}'
         FROM found d JOIN ops.watermark w ON w.flow = '{flow}' AND w.resource = '{resource}'
-        WHERE d.{side}_version >= w.position
+        WHERE d.{side}_version >= w.position AND {only}
     """)

@@ -33,6 +33,7 @@ from crossdock.watch.reconcile.orders import (
     ORDERS,
     SALES_ORDERS,
     SOURCE,
+    amount,
     fact_of,
     is_ours,
     key_of,
@@ -192,7 +193,7 @@ def _return(given: dict[str, Any], rules: Rules) -> Iterable[Row]:
     if decided and given["Status"] == "Closed" and given["RefundDate"] is None:
         decided = False
     if decided and given["RefundTotal"]:
-        facts = {"refund": Decimal(given["RefundTotal"]), "currency": given["Currency"]}
+        facts = {"refund": amount(given["RefundTotal"]), "currency": given["Currency"]}
         yield Row(str(given["ReturnID"]), facts, given["UpdatedDate"])
 
 

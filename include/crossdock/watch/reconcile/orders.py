@@ -40,6 +40,13 @@ CENT = Decimal("0.01")
 Document = Mapping[str, Any]
 
 
+def amount(value: Any) -> Decimal:
+    """An amount with 2 places, with more only where it has them."""
+    exact = Decimal(value)
+    short = exact.quantize(CENT)
+    return short if short == exact else exact
+
+
 def key_of(order: Document) -> str:
     return str(order["ChannelAdvisorOrderID"])
 
@@ -157,7 +164,7 @@ ORDERS_SUBJECT = Subject(
     (Side(CHANNEL_ADVISOR, ORDERS, _order), Side(TIMS, SALES_ORDERS, _sales_order)),
     (
         *OF_THE_ORDER, dead_letter("shipments", "p.key", _PARCELS), _PARCEL_ON_ITS_WAY,
-        not_read("shipments", "tims.shipments", TIMS), _HELD_BY_A_PERSON,
+        not_read("shipments", "tims.shipments", TIMS, only="d.field = 'status'"), _HELD_BY_A_PERSON,
     ),
     do="`crossdock sync orders --key KEY` brings the sales order to what the channel says, unless a person has changed "
     "it in TIMS: then decide there which is right.",

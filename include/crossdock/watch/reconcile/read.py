@@ -19,12 +19,13 @@ from crossdock.errors import RecordRejected
 from crossdock.store import database
 from crossdock.systems import limits
 from crossdock.systems.channel_advisor import is_cut
-from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, TIMS, Lists, Row, Rules, Side, Subject
+from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, SIDES, TIMS, Lists, Row, Rules, Side, Subject
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 ROWS = 5_000  # a COPY
+TOLD = 1_000  # records, after which is said how far it has come
 VISIBLE = {CHANNEL_ADVISOR: timedelta(0), TIMS: timedelta(seconds=2)}  # after a change until every list shows it
 COLUMNS = ("subject", "side", "alias", "key", "part", "facts", "version", "cause", "why")
 Say = Callable[[str], None]
@@ -66,16 +67,18 @@ def _read_list(
     say: Say,
 ) -> None:
     rows: list[tuple[Subject, Side, Row]] = []
-    count = 0
+    count, what = 0, f"{SIDES[source.system]}, {source.path}{', what has changed since' if since else ''}"
     for records in _pages(runtime, source, since):
         for record in records:
             count += 1
+            if count % TOLD == 0:
+                say(f"{what}: {count:,}")
             rows += [(subject, side, row) for subject, side in wanted for row in side.rows(record, rules)]
             if len(rows) >= ROWS:
                 _keep(runtime, rows)
                 rows.clear()
-        say(f"{'again ' if since else ''}{source.system} {source.path}: {count:,}")
     _keep(runtime, rows)
+    say(f"{what}: {count:,}, all")
 
 
 def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[list[dict[str, Any]]]:

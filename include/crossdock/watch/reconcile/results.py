@@ -33,6 +33,15 @@ def runs(connection: sa.Connection, *, until: int | None = None, limit: int = 60
     return [_ordered(row) for row in connection.execute(wanted)]
 
 
+def words(run: dict[str, Any]) -> str:
+    """A run in a line: how many keys were compared, are equal, and differ by cause."""
+    each = run["counts"].values()
+    told = ((cause, sum(counts["causes"].get(cause, 0) for counts in each)) for cause in CAUSES)
+    rest = "".join(f", {number:,} {cause}" for cause, number in told if number)
+    compared, equal = (sum(counts[name] for counts in each) for name in ("compared", "equal"))
+    return f"compared {compared:,}, equal {equal:,}{rest}"
+
+
 def page(connection: sa.Connection, number: int | None = None) -> str | None:
     """The report of a run, or of the last one that has one."""
     wanted = sa.select(table.c.report).where(table.c.report.is_not(None)).order_by(table.c.id.desc()).limit(1)

@@ -18,7 +18,7 @@ from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch import alerts
 from crossdock.watch.reconcile import report
-from crossdock.watch.reconcile.base import CAUSES, UNEXPLAINED, Rules, Subject
+from crossdock.watch.reconcile.base import UNEXPLAINED, Rules, Subject
 from crossdock.watch.reconcile.compare import Counts, compare
 from crossdock.watch.reconcile.read import clocks, forget, read
 from crossdock.watch.reconcile.subjects import chosen
@@ -42,21 +42,19 @@ class Outcome:
         """Keys in which both systems differ and nobody knows why."""
         return sum(each.causes.get(UNEXPLAINED, 0) for each in self.counts.values())
 
-    def __str__(self) -> str:
-        compared = sum(each.compared for each in self.counts.values())
-        equal = sum(each.equal for each in self.counts.values())
-        causes = {cause: sum(each.causes.get(cause, 0) for each in self.counts.values()) for cause in CAUSES}
-        told = "".join(f", {number:,} {cause}" for cause, number in causes.items() if number)
-        return f"compared {compared:,}, equal {equal:,}{told}"
-
 
 def reconcile(
-    runtime: Runtime, names: Sequence[str] = (), *, run_id: str = "", say: Callable[[str], None] = lambda _: None
+    runtime: Runtime,
+    names: Sequence[str] = (),
+    *,
+    run_id: str = "",
+    say: Callable[[str], None] = lambda _: None,
+    wait: float = 600.0,
 ) -> Outcome:
     """Compares both systems on the subjects `names` (all for none). `say` is told how far it has come. Raises
-    ConfigError for a subject that is none, Transient while another run is at it."""
+    ConfigError for a subject that is none, Transient while another run is still at it after `wait` seconds."""
     subjects = chosen(names)
-    with database.lock(runtime.engine, "reconcile"):
+    with database.lock(runtime.engine, "reconcile", wait=wait):
         return _run(runtime, subjects, run_id, say)
 
 
