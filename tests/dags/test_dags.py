@@ -41,6 +41,7 @@ STRUCTURE = {
         task: {then} if then else set() for task, then in zip(THE_DAY, [*THE_DAY[1:], None], strict=True)
     },
     "watch": {"look": set()},
+    "reconcile": {"compare": set()},
 }
 INTERVAL = {
     "orders": timedelta(minutes=5),
@@ -54,6 +55,7 @@ INTERVAL = {
     "ledger": timedelta(days=1),
     "nightly_close": timedelta(days=1),
     "watch": timedelta(minutes=10),
+    "reconcile": timedelta(days=1),
 }
 # Which loads start a run besides the timetable: the way of the data.
 STARTED_BY = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from crossdock.mapping import lookups
-from crossdock.rules import items
+from crossdock.rules import addresses, items
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.settings import Settings
 
@@ -76,6 +76,7 @@ class Rules:
         self.settings = settings or rule_settings.load()
         self.statuses = {key: row["tims"] for key, row in lookups.read("order_status").rows.items()}
         self.payments = {key: row["tims"] for key, row in lookups.read("payment_status").rows.items()}
+        self.places = addresses.Books(self.settings)
         self._codes = items.Codes(self.settings)
         sites = (self.settings.default, *self.settings.sites.values())
         self.elsewhere = frozenset(site.marketplace_location for site in sites)

@@ -35,16 +35,11 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     if site.guests == "account" and not (who.get("CustomerID") or "").strip():
         return  # guests share one customer, who has contact details of his own
     address = order["ShippingAddress"] or {}
-    country = _country((address.get("Country") or "").strip(), rules)
+    country = rules.places.country((address.get("Country") or "").strip(), address.get("PostalCode"))
     email = emails.normalise((who.get("Email") or "").strip())
     phone = phones.e164((who.get("Phone") or "").strip(), country)
     facts = {"e-mail": _digest(email and email.casefold()), "phone": _digest(phone)}
     yield Row(key_of(order), facts, order["UpdatedDate"])
-
-
-def _country(given: str, rules: Rules) -> str | None:
-    known = rules.settings.countries.get(given)
-    return known[0] if known else given.upper() if len(given) == 2 else None
 
 
 def _of_order(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:

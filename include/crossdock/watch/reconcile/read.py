@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected
 from crossdock.store import database
-from crossdock.systems import limits
+from crossdock.systems import limits, times
 from crossdock.systems.channel_advisor import is_cut
 from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, SIDES, TIMS, Lists, Row, Rules, Side, Subject
 
@@ -113,7 +113,8 @@ def _keep(runtime: Runtime, rows: Sequence[tuple[Subject, Side, Row]]) -> None:
     for subject, side, row in rows:
         cause, why = row.excuse or (None, None)
         facts = database.to_json(row.facts)
-        writer.writerow((subject.name, side.side, side.alias, row.key, row.part, facts, row.version, cause, why))
+        version = times.write(times.read(row.version))  # cut, where Postgres would round up
+        writer.writerow((subject.name, side.side, side.alias, row.key, row.part, facts, version, cause, why))
     buffer.seek(0)
     with runtime.engine.begin() as connection:
         # An empty text is a part that tells nothing apart; an empty cause is none.
