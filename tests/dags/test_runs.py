@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -184,3 +185,35 @@ def test_a_control_that_does_not_hold_fails_the_close_and_names_the_document(
     assert len(suspense) == 1
     assert posted["EntryID"] in suspense[0] or "by-hand:1" in suspense[0]
     assert any("suspense" in str(message) for message in letterbox)
+
+
+def test_the_reconciliation_alerts_what_nothing_explains_stays_green_and_says_so_in_its_note(
+    bag: DagBag, metadata: None, town: Town, letterbox: list[dict[str, Any]]
+) -> None:
+    run(bag, "orders")  # which reads what it has told the channel itself
+    ended = run(bag, "reconcile", subjects=["orders", "payments"])
+    assert ended.state == "success"
+    assert results(ended)["compare"]["unexplained"] == 0
+    assert letterbox == []
+    sale = town.in_tims()[0]
+    with town.runtime() as runtime:
+        path = f"/sales-orders/{sale['SalesOrderID']}"
+        _, etag = runtime.tims.read(path)
+        runtime.tims.patch(path, {"PaymentStatus": "ChargedBack"}, etag=etag)
+    town.tick(town.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
+    run(bag, "orders")
+    town.tick(town.now + timedelta(minutes=20))
+    ended = run(bag, "reconcile", subjects=["payments"])
+    assert ended.state == "success"
+    number = results(ended)["compare"]["run"]
+    rows = town.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {number}")
+    assert [(row.key, row.cause) for row in rows] == [(sale["ExternalOrderID"], "unexplained")], rows
+    assert results(ended)["compare"]["unexplained"] == 1
+    assert [letter["title"] for letter in letterbox] == [
+        "Crossdock: Payment states: both systems differ in 1, and nothing says why"
+    ]
+    assert sale["ExternalOrderID"] in letterbox[0]["message"]
+    note = plugin.reconciled("reconcile", ended.run_id)
+    assert note.startswith("compared ")
+    assert ", 1 unexplained." in note
+    assert note.endswith(f"/crossdock/reconcile/{number})")

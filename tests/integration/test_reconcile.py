@@ -247,6 +247,17 @@ def test_a_customer_with_other_contact_details_is_found_and_no_detail_is_shown(t
         assert word not in page.lower()
 
 
+def test_what_a_buyer_gave_on_another_order_is_what_the_customer_was_created_with(town: Town) -> None:
+    buyer = {"CustomerID": "buyer-ivo", "FirstName": "Ivo", "LastName": "Lang", "Email": "ivo@example.com",
+             "Phone": None, "Company": None}  # fmt: skip
+    order(town, line(), CustomerInfo=buyer)
+    later = order(town, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
+    sync(town)
+    row = found(town, look(town, "customers"))["customers", later, "e-mail"]
+    assert (row.cause, row.channel_advisor) == ("by rule", None)
+    assert row.why.startswith("TIMS has what the buyer gave on another order")
+
+
 # ---- catalogue -------------------------------------------------------------------------------------------------------
 
 

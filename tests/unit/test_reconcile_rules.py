@@ -50,6 +50,8 @@ def with_line(**more: Any) -> dict[str, Any]:
         (with_line(QuantityShipped=1) | {"OrderStatus": "Cancelled"}, "shipped"),
         (with_line(QuantityShipped=1) | {"OrderStatus": "PartiallyShipped", "PaymentStatus": "Submitted"},
          "shipped in part"),
+        (with_line(QuantityShipped=3) | {"OrderStatus": "PartiallyShipped"}, "shipped"),
+        (with_line(QuantityCancelled=3), "cancelled"),
         (an_order(OrderStatus="Beamed"), None),
     ],
 )  # fmt: skip
@@ -121,6 +123,8 @@ def test_a_buyer_is_known_by_digests_of_what_tims_would_hold(rules: Rules) -> No
                 "ModifiedAt": "2011-01-05T00:00:00Z"}  # fmt: skip
     (held,) = customers.CUSTOMERS.sides[2].rows(customer, rules)
     assert buyer.facts == held.facts
+    masked = an_order(CustomerInfo={"Email": "x7k@marketplace.amazon.co.uk", "Phone": None})
+    assert [row.facts for row in customers.CUSTOMERS.sides[0].rows(masked, rules)] == [{"e-mail": None, "phone": None}]
     assert "example" not in str(buyer)
     assert "7946" not in str(buyer)
     (without,) = customers.CUSTOMERS.sides[2].rows(customer | {"Email": None}, rules)

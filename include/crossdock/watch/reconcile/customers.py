@@ -1,7 +1,7 @@
 """Customers: the buyer of each customer's last order against the customer of its sales order in TIMS.
 
 E-mail and phone are compared in their normalised forms and only as digests: no personal data is kept or shown, not even
-while both systems are read. What the buyer does not give is not compared.
+while both systems are read. What the buyer does not give, and a mask that a site made for one order, is not compared.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     country = rules.places.country((address.get("Country") or "").strip(), address.get("PostalCode"))
     email = emails.normalise((who.get("Email") or "").strip())
     phone = phones.e164((who.get("Phone") or "").strip(), country)
+    if email and emails.is_relay(email, rules.settings.relay_domains):
+        email = None  # made for one order: it says nothing of the customer
     facts = {"e-mail": _digest(email and email.casefold()), "phone": _digest(phone)}
     yield Row(key_of(order), facts, order["UpdatedDate"])
 
@@ -64,6 +66,16 @@ _THERE_BEFORE = Explanation(f"""
     FROM found d JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
     WHERE NOT EXISTS (SELECT FROM ops.link k WHERE k.entity = 'customer' AND k.target_id = n.part)
 """)
+# No flow carries a buyer's later details into a customer that is there; where one does, this goes.
+_OF_ANOTHER_ORDER = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', 'TIMS has what the buyer gave on another order; a customer keeps what it was created with'
+    FROM found d
+    JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
+    JOIN ops.reading o ON o.subject = 'customers' AND o.side = '{NAMES}' AND o.part = n.part AND o.key <> d.key
+    JOIN ops.reading c ON c.subject = 'customers' AND c.side = '{CHANNEL_ADVISOR}' AND c.key = o.key
+    JOIN ops.reading t ON t.subject = 'customers' AND t.side = '{TIMS}' AND t.key = n.part
+    WHERE c.facts -> d.field = t.facts -> d.field
+""")
 
 CUSTOMERS = Subject(
     "customers", "Customers", "order of the buyer",
@@ -72,7 +84,7 @@ CUSTOMERS = Subject(
         Side(NAMES, SALES_ORDERS, _of_order),
         Side(TIMS, CUSTOMERS_LIST, _customer, alias=True),
     ),
-    (*OF_THE_ORDER, _THERE_BEFORE),
+    (*OF_THE_ORDER, _THERE_BEFORE, _OF_ANOTHER_ORDER),
     keys="both",
     last_only=True,
     private=True,

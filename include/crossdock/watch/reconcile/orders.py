@@ -98,9 +98,20 @@ def come_to(order: Document, rules: Rules) -> str | None:
     if status is None:
         return None
     shipped = any(line["QuantityShipped"] for line in order["OrderItems"])
-    if order["OrderStatus"] == "Cancelled" and shipped:
+    if shipped and (order["OrderStatus"] == "Cancelled" or not _open_units(order, rules)):
         return "shipped"
+    if not shipped and sold_lines(order, rules) and not _open_units(order, rules):
+        return "cancelled" if order["OrderStatus"] not in ("Shipped", "Returned") else COME_TO[status]
     return "on hold" if not shipped and _held(order, rules) else COME_TO[status]
+
+
+def _open_units(order: Document, rules: Rules) -> int:
+    """Units that may still leave. Postage never does: an order that has some may read as shipped in part for ever, or
+    as new where all its goods are cancelled."""
+    return sum(
+        line["Quantity"] - (line["QuantityShipped"] or 0) - (line["QuantityCancelled"] or 0)
+        for line in sold_lines(order, rules)
+    )
 
 
 def _held(order: Document, rules: Rules) -> bool:
