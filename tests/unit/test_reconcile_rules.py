@@ -194,6 +194,12 @@ def test_an_age_is_told_as_people_say_it(minutes: int, said: str) -> None:
     assert report.words(timedelta(minutes=minutes)) == said
 
 
+def test_commands_are_shown_as_such_and_the_rest_is_escaped() -> None:
+    assert report.commands("<b> `crossdock x` & `a<b`") == (
+        "&lt;b&gt; <code>crossdock x</code> &amp; <code>a&lt;b</code>"
+    )
+
+
 def test_a_share_is_never_rounded_up_to_all() -> None:
     assert report.percent(1.0) == "100 %"
     assert report.percent(0.999999) == "99.999 %"

@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 import sqlalchemy as sa
+from markupsafe import Markup, escape
 
 from crossdock.errors import ConfigError
 from crossdock.watch.reconcile import results
@@ -75,6 +76,11 @@ def percent(share: float | None) -> str:
     return "100 %" if share == 1 else f"{int(share * 100_000) / 1000:.3f} %"
 
 
+def commands(text: str) -> Markup:
+    """A text, escaped, with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -83,7 +89,9 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"age": words, "percent": percent, "number": lambda n: f"{n:,}"}
+    environment.filters |= {
+        "age": words, "percent": percent, "number": lambda n: f"{n:,}", "commands": commands,
+    }  # fmt: skip
     return environment.get_template("report.html.j2")
 
 
