@@ -47,9 +47,11 @@ from crossdock.store.tables import (
 if TYPE_CHECKING:
     from crossdock.close import Balance, Closing
     from crossdock.watch.controls import Control
+    from crossdock.watch.reconcile import Outcome
 
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 CONTROL_FAILED = 6
+UNEXPLAINED = 7
 SHOWN_STATES = ("delivered", "unchanged", "waiting", "left_out", "staged", "ready")
 SHOWN = 20  # differences of one control that are printed; --json has all
 
@@ -611,6 +613,79 @@ def _as_number(text: str) -> Decimal | str:
     return Decimal(text) if re.fullmatch(r"-?[0-9]+\.[0-9]{2}", text) else text
 
 
+# ---- reconciliation ------------------------------------------------------------------------------------------------
+
+
+@app.command("reconcile")
+def reconcile_command(
+    subject: Annotated[list[str] | None, typer.Option(help="Only this subject; repeat for several.")] = None,
+    report: Annotated[Path | None, typer.Option(help="File for the report, HTML.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read both systems and compare them; each difference with its cause and age. Exit code 7 where nothing explains
+    one."""
+    from crossdock.watch.reconcile import reconcile, results
+
+    with _runtime() as runtime:
+        with err.status("Reconciling …") as status:
+            outcome = reconcile(
+                runtime, subject or (), run_id=_run_id(), say=lambda text: status.update(f"Reconciling: {text} …")
+            )
+        with runtime.engine.connect() as connection:
+            found = results.differences(connection, outcome.id, limit=1_000_000 if as_json else SHOWN)
+            page = results.page(connection, outcome.id) if report else None
+    if report and page:
+        report.write_text(page, encoding="utf-8")
+    if as_json:
+        counts = {name: asdict(each) for name, each in outcome.counts.items()}
+        hidden = {"id", "run", "place", "age"}
+        told = [{name: value for name, value in row.items() if name not in hidden} for row in found]
+        _print_json({"run": outcome.id, "unexplained": outcome.unexplained, "subjects": counts, "differences": told})
+    else:
+        print_reconciled(outcome, found)
+        if report:
+            out.print(f"Written: {report}", soft_wrap=True)
+    if outcome.unexplained:
+        raise typer.Exit(UNEXPLAINED)
+
+
+def print_reconciled(outcome: Outcome, found: Sequence[dict[str, Any]]) -> None:
+    """Counts by subject; what differs and not by rule, and what to do where nothing explains it."""
+    from crossdock.watch.reconcile.base import BY_RULE, CAUSES
+    from crossdock.watch.reconcile.subjects import SUBJECTS
+
+    causes = [cause for cause in CAUSES if any(cause in each.causes for each in outcome.counts.values())]
+    columns = ("subject", "channel_advisor", "tims", "equal", *causes)
+    counted = [{"subject": name, **vars(each), **each.causes} for name, each in outcome.counts.items()]
+    _table(f"Reconciliation {outcome.id}", columns, counted)
+    for name, counts in outcome.counts.items():
+        rows = [row for row in found if row["subject"] == name and row["cause"] != BY_RULE]
+        if not rows:
+            continue
+        out.print(Text(SUBJECTS[name].title, "bold"))
+        for row in rows:
+            out.print(Padding(Text(_difference(row)), (0, 0, 0, 4)))
+        if counts.causes.get("unexplained"):
+            out.print(Padding(Text(f"→ {SUBJECTS[name].do}", "green"), (0, 0, 0, 4)))
+    out.print(f"{outcome.unexplained:,} unexplained." if outcome.unexplained else "Every difference is explained.")
+
+
+def _difference(row: dict[str, Any]) -> str:
+    """One difference in words, with its cause and age."""
+    from crossdock.watch.reconcile.base import SIDES
+    from crossdock.watch.reconcile.report import words
+
+    if row["missing"]:
+        what = f"is not in {SIDES[row['missing']]}"
+    elif row["channel_advisor"] is None and row["tims"] is None:
+        what = f"{row['field']} differs"
+    else:
+        values = (f"{row[side] or 'nothing'} in {name}" for side, name in SIDES.items())
+        what = f"{row['field']}: {', '.join(values)}"
+    why = f": {row['why']}" if row["why"] else ""
+    return f"{row['key']} {what}. {row['cause'].capitalize()}{why} ({words(row['age'])})."
+
+
 # ---- shared --------------------------------------------------------------------------------------------------------
 
 
@@ -679,7 +754,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
         # Names are cut nowhere: a half of one is of no use to whoever looks for it.
         table.add_column(
             column.replace("_", " "), justify="right" if number else "left", overflow="fold",
-            no_wrap=column in ("flow", "resource", "control"),
+            no_wrap=column in ("flow", "resource", "control", "subject"),
         )  # fmt: skip
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -43,11 +44,12 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 
 
 def _note(dag_run: DagRun) -> None:
-    if dag_run.dag_id not in DAGS:
+    says = NOTES.get(dag_run.dag_id)
+    if says is None:
         return
     try:
         if not dag_run.note or dag_run.note.startswith(MARK):
-            dag_run.note = MARK + counts(dag_run.dag_id, dag_run.run_id)
+            dag_run.note = MARK + says(dag_run.dag_id, dag_run.run_id)
     except Exception as error:  # a note is never worth a scheduler
         log.warning("No note for %s %s: %s", dag_run.dag_id, dag_run.run_id, type(error).__name__)
 
@@ -65,6 +67,28 @@ def counts(dag_id: str, run_id: str) -> str:
             ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "masters"
         )
         return str(batches.counts(connection, list(connection.scalars(wanted))))
+
+
+def reconciled(dag_id: str, run_id: str) -> str:
+    """What a reconciliation has found, and where its report is."""
+    import sqlalchemy as sa
+    from airflow.configuration import conf
+
+    from crossdock.store.tables import ops_reconcile_run as table
+    from crossdock.watch.reconcile import results
+    from crossdock_airflow.tasks import run_name
+
+    with _engine().connect() as connection:
+        name = run_name(dag_id, run_id)
+        number = connection.scalar(sa.select(sa.func.max(table.c.id)).where(table.c.run_id == name))
+        run = results.run(connection, number) if number else None
+    if run is None:
+        return "nothing was compared"
+    base = (conf.get("api", "base_url", fallback="") or "").rstrip("/")
+    return f"{results.words(run)}. [Report]({base}/crossdock/reconcile/{number})"
+
+
+NOTES: dict[str, Callable[[str, str], str]] = {**dict.fromkeys(DAGS, counts), "reconcile": reconciled}
 
 
 @cache

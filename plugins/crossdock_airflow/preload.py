@@ -26,6 +26,7 @@ MODULES = (
     "crossdock.steps.extract",
     "crossdock.steps.walk",
     "crossdock.watch.freshness",
+    "crossdock.watch.reconcile",
 )
 PARENTS = ({"scheduler"}, {"celery", "worker"})
 

@@ -6,6 +6,7 @@ Never: a rule of a flow; an import of pandas when a DAG file is read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ from crossdock_airflow.retry import TypedErrors
 if TYPE_CHECKING:
     from crossdock.steps.extract import Window
 
+log = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 OWNER = "crossdock"
 START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reaches no further back
@@ -47,6 +49,9 @@ ASK = {
 }
 
 
+SUBJECTS = Param(
+    [], type="array", items={"type": "string"}, title="Subjects", description="Compare these only, e.g. orders"
+)
 PERIOD = Param(
     None, type=["null", "string"], pattern="^[0-9]{4}-[0-9]{2}$", title="Period", description="Month, YYYY-MM"
 )
@@ -225,6 +230,23 @@ def controls() -> dict[str, Any]:
                 do=f"`crossdock close --period {period}` names the documents and what to do; then clear this task.",
             )
     return {"period": period, "controls": len(closing.controls), "open items": len(closing.open_items)}
+
+
+@task(retries=1, execution_timeout=2 * HOUR, pool="channel_advisor")
+def compare() -> dict[str, int]:
+    """Compares both systems on the subjects that a person asks for, or all; how many keys differ. What nothing explains
+    is alerted and fails nothing."""
+    from crossdock.watch.reconcile import reconcile
+
+    context = get_current_context()
+    with runtime() as opened:
+        run = run_name(context["dag_run"].dag_id, context["run_id"])
+        outcome = reconcile(opened, context["params"]["subjects"], run_id=run, say=log.info)
+        if outcome.unexplained:
+            send(opened.engine)
+    return {"run": outcome.id, "unexplained": outcome.unexplained} | {
+        name: each.differences for name, each in outcome.counts.items()
+    }
 
 
 @task(retries=1, execution_timeout=timedelta(minutes=5))

@@ -45,6 +45,7 @@ STRUCTURE = {
     },
     "price_approvals": {"open_changes": {"decide", "answered"}, "decide": {"answered"}, "answered": set()},
     "watch": {"look": set()},
+    "reconcile": {"compare": set()},
 }
 INTERVAL = {
     "orders": timedelta(minutes=5),
@@ -61,6 +62,7 @@ INTERVAL = {
     "prices_compare": timedelta(days=1),
     "price_approvals": timedelta(hours=1),
     "watch": timedelta(minutes=10),
+    "reconcile": timedelta(days=1),
 }
 # Which loads start a run besides the timetable: the way of the data.
 STARTED_BY = {

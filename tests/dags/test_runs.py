@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -268,3 +269,34 @@ def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(
     assert [row.used_at is not None for row in town.query("SELECT used_at FROM ops.approval ORDER BY id")] == [
         True, False, False,
     ]  # fmt: skip
+
+
+def test_the_reconciliation_alerts_what_nothing_explains_stays_green_and_says_so_in_its_note(
+    bag: DagBag, metadata: None, town: Town, letterbox: list[dict[str, Any]]
+) -> None:
+    run(bag, "orders")  # which reads what it has told the channel itself
+    ended = run(bag, "reconcile", subjects=["orders", "payments"])
+    assert ended.state == "success"
+    assert results(ended)["compare"]["unexplained"] == 0
+    assert letterbox == []
+    sale = town.in_tims()[0]
+    with town.runtime() as runtime:
+        path = f"/sales-orders/{sale['SalesOrderID']}"
+        _, etag = runtime.tims.read(path)
+        runtime.tims.patch(path, {"PaymentStatus": "ChargedBack"}, etag=etag)
+    town.tick(town.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
+    run(bag, "orders")
+    town.tick(town.now + timedelta(minutes=20))
+    ended = run(bag, "reconcile", subjects=["payments"])
+    assert ended.state == "success"
+    number = results(ended)["compare"]["run"]
+    rows = town.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {number}")
+    assert [(row.key, row.cause) for row in rows] == [(sale["ExternalOrderID"], "unexplained")], rows
+    assert results(ended)["compare"]["unexplained"] == 1
+    (letter,) = [each for each in letterbox if "nothing says why" in each["title"]]
+    assert letter["title"] == "Crossdock: Payment states: both systems differ in 1, and nothing says why"
+    assert sale["ExternalOrderID"] in letter["message"]
+    note = plugin.reconciled("reconcile", ended.run_id)
+    assert note.startswith("compared ")
+    assert ", 1 unexplained." in note
+    assert note.endswith(f"/crossdock/reconcile/{number})")

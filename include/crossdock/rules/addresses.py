@@ -75,7 +75,7 @@ def _harmonise(
     given = [column(head, f"{source}.{part}") for part in SOURCE]
     codes, first = distinct(*given)
     rows = zip(*(values_at(values, first) for values in given), strict=True)
-    books = _Books(settings)
+    books = Books(settings)
     addresses = [harmonise(parts, books, required=required) for parts in rows]
     columns = pd.DataFrame(
         {
@@ -114,7 +114,7 @@ def _report(rows: np.ndarray, findings: list[Finding], source: str, *, warning: 
     )
 
 
-def harmonise(given: tuple[str | None, ...], books: _Books, *, required: bool = True) -> Address:
+def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = True) -> Address:
     """One address, its parts in the order of SOURCE. All that is wrong with it is found at once."""
     name, company, line1, line2, city, region, postal, country = (value or None for value in given)
     if not required and not any((name, company, line1, line2, city, region, postal, country)):
@@ -226,7 +226,7 @@ def fold(text: str) -> str:
     return " ".join(re.sub(r"[^\w]+|_", " ", text.casefold()).split())
 
 
-class _Books:
+class Books:
     """The lookups of one configuration, folded once."""
 
     def __init__(self, settings: Settings) -> None:

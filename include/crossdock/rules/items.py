@@ -101,6 +101,24 @@ def _costs(lines: pd.DataFrame) -> np.ndarray:
 _ACTIONS = [PRODUCT, SHIPPING, DISCOUNT, IGNORE]
 
 
+class Codes:
+    """The rows of item_codes.csv, indexed once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._exact = {c.code: c for c in settings.item_codes}
+        self._caseless = {c.code.casefold(): c for c in settings.item_codes}
+        self._globs = [c for c in settings.item_codes if set(c.code) & set("*?[")]
+
+    def listed(self, code: str) -> ItemCode | None:
+        """The row of a code: exact, then without case, then by wildcard."""
+        folded = code.casefold()
+        return (
+            self._exact.get(code)
+            or self._caseless.get(folded)
+            or next((c for c in self._globs if fnmatch.fnmatchcase(folded, c.code.casefold())), None)
+        )
+
+
 class _Book:
     """Codes and items of one batch, indexed once."""
 
@@ -115,25 +133,14 @@ class _Book:
             self._folded.setdefault(folded, set()).add(sku)
             if kind == "alternate":
                 self._alternate.setdefault(code, set()).add(sku)
-        self._exact = {c.code: c for c in settings.item_codes}
-        self._caseless = {c.code.casefold(): c for c in settings.item_codes}
-        self._globs = [c for c in settings.item_codes if set(c.code) & set("*?[")]
+        self._codes = Codes(settings)
         self._candidates = sorted(self._folded)
         self._parts = {
             sku: kit for sku, kit in zip(self._sku, items["KitComponents"].tolist(), strict=True) if _has_parts(kit)
         }
 
-    def listed(self, code: str) -> ItemCode | None:
-        """The row of item_codes.csv: exact, then without case, then by wildcard."""
-        folded = code.casefold()
-        return (
-            self._exact.get(code)
-            or self._caseless.get(folded)
-            or next((c for c in self._globs if fnmatch.fnmatchcase(folded, c.code.casefold())), None)
-        )
-
     def decide(self, code: str) -> _Decision:
-        row = self.listed(code)
+        row = self._codes.listed(code)
         if row is None or row.action == "product":
             return self._product(code)
         if row.action == "voucher":

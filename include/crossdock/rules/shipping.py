@@ -33,10 +33,11 @@ class Sold(NamedTuple):
 @rule("name_fulfillment", reads=["ShipmentID"], writes=["SellerFulfillmentID"])
 def fulfillment_ids(shipments: pd.Series) -> pd.Series:
     """The digits of the ShipmentID, for Amazon takes nothing else; of an id without any, a number made of it."""
-    return by_distinct(shipments, _digits, "str")
+    return by_distinct(shipments, fulfillment_id, "str")
 
 
-def _digits(shipment: str) -> str:
+def fulfillment_id(shipment: str) -> str:
+    """Of one ShipmentID."""
     return re.sub(r"[^0-9]", "", shipment) or str(int(sha256(shipment.encode()).hexdigest()[:12], 16))
 
 

@@ -1108,3 +1108,62 @@ ops_rate_lease = Table(
     schema="ops",
     comment="One lease of one system's rate budget, shared by all processes; a minute old, it is forgotten",
 )
+
+# ---- ops: reconciliation -------------------------------------------------------------------------------------------
+
+ops_reading = Table(
+    "reading",
+    metadata,
+    Column("id", BigInteger, Identity(), nullable=False, comment="Of several rows of one part the larger is newer"),
+    Column("subject", Text, nullable=False, comment="Subject of the reconciliation"),
+    Column("side", Text, nullable=False, comment="channel_advisor, tims or names (another name of a key)"),
+    Column("key", Text, nullable=False),
+    Column("part", Text, nullable=False, comment="Record of several that make up a key; of a name the name itself"),
+    Column("alias", Boolean, nullable=False, comment="The key is a name that rows of the side names translate"),
+    Column("facts", JSONB, nullable=False, comment="What must be equal; of personal data a digest"),
+    Column("version", Moment, nullable=False, comment="Last change of the record in its system"),
+    Column("cause", Text, comment="What explains that the other side lacks the key"),
+    Column("why", Text, comment="The same in words"),
+    Index(None, "subject", "side", "key"),
+    schema="ops",
+    prefixes=["UNLOGGED"],
+    comment="What one record says about one key, read afresh; empty but while a reconciliation runs",
+)
+
+ops_reconcile_run = Table(
+    "reconcile_run",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("run_id", Text, nullable=False, comment="Airflow run or command that made it"),
+    Column("started_at", Moment, nullable=False, server_default=NOW),
+    Column("finished_at", Moment, comment="Null: it runs, or it died"),
+    Column("counts", JSONB, nullable=False, server_default=text("'{}'"),
+           comment="By subject: keys on each side, compared, equal, differences by cause, seconds"),
+    Column("unexplained", Integer, nullable=False, server_default="0", comment="Keys that nothing explains"),
+    Column("report", Text, comment="The page of the run, HTML"),
+    schema="ops",
+    comment="One comparison of both systems",
+)  # fmt: skip
+
+ops_reconcile_difference = Table(
+    "reconcile_difference",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("run", BigInteger, nullable=False, comment="ops.reconcile_run"),
+    Column("subject", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("field", Text, nullable=False, comment="Fact that differs; empty where one side lacks the key"),
+    Column("missing", Text, nullable=False, comment="Side that lacks the key: channel_advisor or tims; else empty"),
+    Column("channel_advisor", Text, comment="Value there; null for personal data"),
+    Column("tims", Text, comment="Value there; null for personal data"),
+    Column("channel_advisor_version", Moment, comment="Last change of the record there"),
+    Column("tims_version", Moment, comment="Last change of the record there"),
+    Column(
+        "cause", Text, nullable=False, comment="unexplained, dead letter, waiting, in flight, changed since, by rule"
+    ),
+    Column("why", Text, comment="The cause in words"),
+    Column("since", Moment, nullable=False, server_default=NOW, comment="First run that saw this difference"),
+    Index(None, "run", "subject", "key", "field", unique=True),
+    schema="ops",
+    comment="One fact in which both systems differ, in one run",
+)

@@ -1,0 +1,40 @@
+"""Reconciliation: do both systems agree? Both are read afresh and compared key by key; every difference has a cause.
+
+In: both systems, read whole; our own records only to explain a difference (dead letters, what waits or is on its way).
+Out: `ops.reconcile_run` with counts, `ops.reconcile_difference` with a row per fact that differs, an alert for each
+subject with differences that nothing explains, a report. Never: a correction; a difference explained by our own record
+of having delivered it.
+
+    base.py      what a subject is                 orders.py, customers.py, fulfilment.py, catalogue.py   the subjects
+    subjects.py  the list of them                  read.py       both systems -> ops.reading
+    explain.py   what our own records explain      compare.py    ops.reading -> differences and counts
+    run.py       one run of it all                 report.py     a run as a page
+
+A subject is data: which lists are read, a small function from a record to (key, facts), which keys count, what explains
+a difference. To add one: write it beside the others, name it in subjects.py; it needs no other change.
+
+**What a rule makes of TIMS's values.** Quantities and prices on the channel are not TIMS's own values but what a rule
+makes of them (the Stock rule, the Price rule). A subject says so in `expected`: a SELECT over our own tables that gives
+(key text, facts jsonb). Its facts take the place of those read from TIMS for the same key, whose version stays: what
+the flow has not read yet is in flight. Keys are TIMS's SKUs in lower case; facts have the names that the subject's
+functions give them. Without it quantities are compared with what is available at our own locations, and prices with
+nothing, for TIMS has none. For example, with tables of the flows that send them:
+
+    QUANTITIES = Subject(..., expected='''
+        SELECT lower(s.key) AS key, jsonb_build_object('quantity', max(l."Quantity")) AS facts
+        FROM stage.channel_quantity s JOIN stage.channel_quantity_line l ON l.key = s.key GROUP BY s.key
+    ''')
+    PRICES = Subject(..., expected='''
+        SELECT lower(key) AS key, jsonb_build_object('price', "Price", 'currency', "Currency") AS facts FROM stage.price
+    ''')
+
+Numbers are JSON numbers (a jsonb 12.50 equals 12.5); a fact of JSON null says nothing and is not compared.
+
+**Two systems that live on while they are read.** Their clocks are noted first; when both have been read, what changed
+since is read once more, so both sides are as of the end. What differs and has changed since the beginning is "changed
+since", not unexplained: the next run sees it at rest.
+"""
+
+from crossdock.watch.reconcile.run import Outcome, reconcile
+
+__all__ = ["Outcome", "reconcile"]

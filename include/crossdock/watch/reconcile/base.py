@@ -1,0 +1,149 @@
+"""What a subject of the reconciliation is: which lists of the two systems are read, what each record says about which
+key, and how a difference is explained. Data and small functions; nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from crossdock.mapping import lookups
+from crossdock.rules import addresses, items
+from crossdock.rules import settings as rule_settings
+from crossdock.rules.settings import Settings
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+CHANNEL_ADVISOR, TIMS, NAMES = "channel_advisor", "tims", "names"
+SIDES = {CHANNEL_ADVISOR: "Channel Advisor", TIMS: "TIMS"}
+
+DEAD, WAITING, IN_FLIGHT, CHANGED, BY_RULE, UNEXPLAINED = (
+    "dead letter", "waiting", "in flight", "changed since", "by rule", "unexplained"
+)  # fmt: skip
+CAUSES = (UNEXPLAINED, DEAD, WAITING, IN_FLIGHT, CHANGED, BY_RULE)  # the worst first
+MEANING = {
+    UNEXPLAINED: "nobody knows why: look at it",
+    DEAD: "a person has to mend a record",
+    WAITING: "for its payment, or for another record",
+    IN_FLIGHT: "a flow has not carried it yet",
+    CHANGED: "while both systems were read",
+    BY_RULE: "meant to be so",
+}
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class Excuse(NamedTuple):
+    """Why the other side may lack a key: `cause` is one of CAUSES."""
+
+    cause: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one record says about one key. `facts` must be equal on both sides; a fact of None says nothing and is never
+    compared. `part` tells records of one key apart (invoices of an order); on the side `names` it is the other name of
+    the key. `excuse`: what explains that the other side has no such key."""
+
+    key: str
+    facts: Mapping[str, Any]
+    version: str  # RFC 3339, as received
+    part: str = ""
+    excuse: Excuse | None = None
+
+
+@dataclass(frozen=True)
+class Lists:
+    """One list of one system; subjects that name the same one share the read. `cut`: the list may leave lines out, then
+    the record is read whole."""
+
+    system: str
+    path: str
+    cut: bool = False
+
+
+class Rules:
+    """What the configuration says, read once per run, and which centers are the seller's own."""
+
+    def __init__(self, runtime: Runtime | None = None, settings: Settings | None = None) -> None:
+        self._runtime = runtime
+        self.settings = settings or rule_settings.load()
+        self.statuses = {key: row["tims"] for key, row in lookups.read("order_status").rows.items()}
+        self.payments = {key: row["tims"] for key, row in lookups.read("payment_status").rows.items()}
+        self.places = addresses.Books(self.settings)
+        self._codes = items.Codes(self.settings)
+        sites = (self.settings.default, *self.settings.sites.values())
+        self.elsewhere = frozenset(site.marketplace_location for site in sites)
+        self._actions: dict[str, str] = {}
+
+    @cached_property
+    def own_centers(self) -> frozenset[int]:
+        """Distribution centers whose stock is ours to write."""
+        assert self._runtime is not None
+        pages = self._runtime.channel_advisor.pages("distribution-centers")
+        centers = [msgspec.json.decode(record) for page in pages for record in page.records]
+        return frozenset(
+            one["DistributionCenterID"] for one in centers if not (one["IsExternallyManaged"] or one["IsDeleted"])
+        )
+
+    def is_sold(self, line: Mapping[str, Any]) -> bool:
+        """Whether a line of a channel's order is one in TIMS too: not postage, a discount, or a remark for nothing."""
+        code = str(line["SKU"] or "").strip()
+        action = self._actions.get(code)
+        if action is None:
+            found = self._codes.listed(code)
+            action = self._actions[code] = found.action if found else items.PRODUCT
+        if action == items.IGNORE:
+            return bool(line.get("UnitPrice"))
+        return action not in (items.SHIPPING, items.DISCOUNT)
+
+
+Reader = Callable[[dict[str, Any], Rules], Iterable[Row]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A list as one subject looks at it. `alias`: its rows are keyed by a name that rows of the side `names` translate
+    (an invoice by its SalesOrderID); a name that none translates stays as it is."""
+
+    side: str  # CHANNEL_ADVISOR, TIMS or NAMES
+    source: Lists
+    rows: Reader
+    alias: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A query over `found d` (the differences of the subject that nothing explains yet, with id, key, missing,
+    channel_advisor_version, tims_version) that gives (id, cause, why) for those it explains. The first one decides."""
+
+    sql: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing that both systems must agree on.
+
+    `keys`: all = a key that one side lacks is a difference; both = only what both have is compared (another subject
+    tells of the rest); channel_advisor = what the channel has is compared. `summed`: facts that are added up over the
+    parts of a key. `last_only`: of the keys with one name only the one with the largest fact `at` is compared.
+    `private`: the values are personal data, so they are told nowhere. `expected`: see the package's docstring.
+    """
+
+    name: str
+    title: str
+    one: str  # what one key is, for sentences
+    sides: tuple[Side, ...]
+    explained: tuple[Explanation, ...] = ()
+    do: str = ""  # what to do about one that is unexplained
+    keys: Literal["all", "both", "channel_advisor"] = "all"
+    summed: frozenset[str] = field(default_factory=frozenset)
+    last_only: bool = False
+    private: bool = False
+    expected: str = ""

@@ -1,0 +1,226 @@
+"""Shipments, invoices and returns: what the channel knows to have left and come back, against TIMS's documents.
+
+A parcel of TIMS is told to the channel under the digits of its ShipmentID; one that the channel made itself is in TIMS
+under the channel's ShipmentID. Units are compared line by line; of a kit, whose parts may leave in several parcels,
+only that the line is there. What invoices are worth is compared once all units of their order have left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from crossdock.flows.base import SOURCE as OURS
+from crossdock.rules.shipping import fulfillment_id
+from crossdock.watch.reconcile.base import (
+    BY_RULE,
+    CHANNEL_ADVISOR,
+    NAMES,
+    TIMS,
+    Excuse,
+    Explanation,
+    Lists,
+    Row,
+    Rules,
+    Side,
+    Subject,
+)
+from crossdock.watch.reconcile.explain import dead_letter, dismissed, not_read, on_its_way
+from crossdock.watch.reconcile.orders import (
+    OF_THE_ORDER,
+    ORDERS,
+    SALES_ORDERS,
+    SOURCE,
+    amount,
+    fact_of,
+    is_ours,
+    key_of,
+    rounded_total,
+    shipped_units,
+    sold_lines,
+)
+
+REPORTS = Lists(CHANNEL_ADVISOR, "shipping")
+PARCELS = Lists(TIMS, "shipments")
+INVOICES_LIST = Lists(TIMS, "ar/invoices")
+RETURNS_LIST = Lists(CHANNEL_ADVISOR, "returns")
+CREDIT_MEMOS = Lists(TIMS, "ar/credit-memos")
+
+
+# ---- shipments -------------------------------------------------------------------------------------------------------
+
+
+def _report_key(report: dict[str, Any]) -> str:
+    number = report.get("SellerFulfillmentID") or f"channel {report['ShipmentID']}"
+    return f"{report['ChannelAdvisorOrderID']}:{number}"
+
+
+def _report(report: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    units: Counter[str] = Counter()
+    for item in report["Items"]:
+        if rules.is_sold(item | {"UnitPrice": 1}):
+            units[fact_of(item["OrderItemID"])] += item["Quantity"]
+    if units:
+        yield Row(_report_key(report), dict(units), report["UpdatedDate"])
+
+
+def _report_name(report: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    yield Row(_report_key(report), {}, report["UpdatedDate"], part=str(report["ShipmentID"]))
+
+
+def _is_external(parcel: dict[str, Any]) -> bool:
+    return parcel["PostingMode"] == "external"  # the others belong to orders that were typed into TIMS
+
+
+def _parcel_units(parcel: dict[str, Any]) -> dict[str, Any]:
+    """Units by line sold; None for a kit. A part of a kit carries its SKU behind the id of the line."""
+    units: dict[str, Any] = {}
+    for line in parcel["Lines"]:
+        name = fact_of(line["ExternalLineID"])
+        units[name] = None if ":" in line["ExternalLineID"] else (units.get(name) or 0) + line["Quantity"]
+    return units
+
+
+def _parcel(parcel: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if _is_external(parcel) and parcel["Source"] != SOURCE and parcel["LocationID"] not in rules.elsewhere:
+        key = f"{parcel['ExternalOrderID']}:{fulfillment_id(parcel['ShipmentID'])}"
+        yield Row(key, _parcel_units(parcel), parcel["ModifiedAt"])
+
+
+def _recorded_parcel(parcel: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if _is_external(parcel) and parcel["Source"] == SOURCE:
+        reference = parcel["ExternalReference"]
+        excuse = None
+        if reference.startswith("order-"):
+            excuse = Excuse(BY_RULE, "the channel reads the order as shipped and lists no shipment of it")
+        yield Row(reference, _parcel_units(parcel), parcel["ModifiedAt"], excuse=excuse)
+
+
+_ORDER = "split_part(d.key, ':', 1)"
+_PARCEL = """
+    JOIN stage.channel_shipment p
+      ON p."ChannelAdvisorOrderID"::text = split_part(d.key, ':', 1)
+     AND p."SellerFulfillmentID" = split_part(d.key, ':', 2)
+"""
+SHIPMENTS = Subject(
+    "shipments", "Shipments", "shipment (order:number)",
+    (
+        Side(CHANNEL_ADVISOR, REPORTS, _report),
+        Side(NAMES, REPORTS, _report_name),
+        Side(TIMS, PARCELS, _parcel),
+        Side(TIMS, PARCELS, _recorded_parcel, alias=True),
+    ),
+    (
+        dead_letter("shipments", "p.key", _PARCEL), dismissed("orders", _ORDER),
+        on_its_way("stage.channel_shipment", "p.key", _PARCEL),
+        dead_letter("orders", _ORDER), on_its_way("stage.sales_order", _ORDER),
+        not_read("shipments", "tims.shipments", TIMS),
+        not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
+    ),
+    do="The number is made of the digits of TIMS's ShipmentID. Report the parcel on the channel by hand, or correct "
+    "the wrong side.",
+)  # fmt: skip
+
+
+# ---- invoices --------------------------------------------------------------------------------------------------------
+
+
+def _shipped(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    lines = sold_lines(order, rules)
+    units = {line["OrderItemID"]: shipped_units(order, line) for line in lines}
+    if any(units.values()):
+        whole = all(units[line["OrderItemID"]] == line["Quantity"] for line in lines)
+        facts: dict[str, Any] = {fact_of(line): number for line, number in units.items()}
+        yield Row(key_of(order), facts | {"worth": rounded_total(order) if whole else None}, order["UpdatedDate"])
+
+
+def _invoiced_units(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if is_ours(sale):
+        facts = {
+            fact_of(line["ExternalLineID"]): None if line.get("KitParentSKU") else line["QuantityInvoiced"]
+            for line in sale["LineItems"]
+        }
+        yield Row(sale["ExternalOrderID"], facts, sale["ModifiedAt"])
+
+
+def _order_name(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if is_ours(sale):
+        yield Row(sale["ExternalOrderID"], {}, sale["ModifiedAt"], part=sale["SalesOrderID"])
+
+
+def _invoice(invoice: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    """What the buyer paid for: the tax that the marketplace keeps is no part of Total."""
+    worth = Decimal(0)
+    if invoice["Status"] != "Voided":
+        worth = Decimal(invoice["Total"]) + Decimal(invoice["MarketplaceRemittedTax"])
+    yield Row(invoice["SalesOrderID"], {"worth": worth}, invoice["ModifiedAt"], part=invoice["InvoiceID"])
+
+
+_INVOICE = """
+    JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key
+    JOIN stage.invoice i ON i."SalesOrderID" = k.target_id
+"""
+_PARCEL_OF_ORDER = """JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID" = d.key::bigint"""
+INVOICES = Subject(
+    "invoices", "Invoices", "order",
+    (
+        Side(CHANNEL_ADVISOR, ORDERS, _shipped),
+        Side(NAMES, SALES_ORDERS, _order_name),
+        Side(TIMS, SALES_ORDERS, _invoiced_units),
+        Side(TIMS, INVOICES_LIST, _invoice, alias=True),
+    ),
+    (
+        dead_letter("invoices", "i.key", _INVOICE), on_its_way("stage.invoice", "i.key", _INVOICE),
+        dead_letter("shipments", "p.key", _PARCEL_OF_ORDER),
+        on_its_way("stage.channel_shipment", "p.key", _PARCEL_OF_ORDER),
+        *OF_THE_ORDER,
+        not_read("invoices", "tims.shipments", TIMS), not_read("shipments", "tims.shipments", TIMS),
+    ),
+    keys="both",
+    summed=frozenset({"worth"}),
+    do="Compare the order's shipments and invoices in TIMS with what the channel has shipped; "
+    "`crossdock sync invoices --key SHIPMENT` works one again.",
+)  # fmt: skip
+
+
+# ---- returns ---------------------------------------------------------------------------------------------------------
+
+
+def _return(given: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    decided = given["Status"] not in ("NewRma", "PendingReturn", "Rejected")
+    if decided and given["Status"] == "Closed" and given["RefundDate"] is None:
+        decided = False
+    if decided and given["RefundTotal"]:
+        facts = {"refund": amount(given["RefundTotal"]), "currency": given["Currency"]}
+        yield Row(str(given["ReturnID"]), facts, given["UpdatedDate"])
+
+
+def _credit_memo(memo: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    prefix, _, rest = memo["ExternalReference"].partition(":")
+    if memo["Source"] == OURS and prefix == "cm":
+        given_back = Decimal(memo["Total"]) + Decimal(memo["MarketplaceRemittedTax"])
+        facts = {"refund": given_back, "currency": memo["CurrencyCode"]}
+        yield Row(rest.partition(":")[0], facts, memo["ModifiedAt"], part=memo["CreditMemoID"])
+
+
+_UNCREDITED = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', 'tax that the marketplace gives back, with nothing else to credit'
+    FROM found d JOIN stage.credit_memo s ON s.key = d.key AND s.uncredited <> 0
+    WHERE d.field = 'refund' AND d.channel_advisor::numeric - d.tims::numeric = s.uncredited
+       OR d.field = '' AND d.missing = '{TIMS}' AND s.refund_total = s.uncredited
+""")
+_RETURNED_ORDER = "JOIN stage.credit_memo s ON s.key = d.key"
+RETURNS = Subject(
+    "returns", "Returns", "return",
+    (Side(CHANNEL_ADVISOR, RETURNS_LIST, _return), Side(TIMS, CREDIT_MEMOS, _credit_memo)),
+    (
+        dead_letter("returns"), dismissed("returns"), on_its_way("stage.credit_memo"), _UNCREDITED,
+        dead_letter("orders", "s.order_key", _RETURNED_ORDER),
+        not_read("returns", "channel_advisor.returns", CHANNEL_ADVISOR),
+    ),
+    summed=frozenset({"refund"}),
+    do="Compare the refund on the channel with the order's credit memos in TIMS; `crossdock sync returns --key KEY` "
+    "works it again.",
+)  # fmt: skip

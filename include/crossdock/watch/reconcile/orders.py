@@ -1,0 +1,240 @@
+"""Orders, their totals and their payment: Channel Advisor's orders against TIMS's sales orders.
+
+An order is told by its ChannelAdvisorOrderID, which is the ExternalOrderID of its sales order. TIMS works out the
+status from lines, stock and invoices, so statuses are compared by how far the order has come, after the status map.
+What a rule keeps out of TIMS (cancelled before it was loaded, pending, not paid, left to the marketplace) needs no
+sales order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from crossdock.rules.statuses import CANCELLED_FIRST
+from crossdock.watch.reconcile.base import (
+    BY_RULE,
+    CHANNEL_ADVISOR,
+    TIMS,
+    WAITING,
+    Excuse,
+    Explanation,
+    Lists,
+    Row,
+    Rules,
+    Side,
+    Subject,
+)
+from crossdock.watch.reconcile.explain import dead_letter, dismissed, not_read, on_its_way
+
+SOURCE = "ChannelAdvisor"
+ORDERS = Lists(CHANNEL_ADVISOR, "orders", cut=True)
+SALES_ORDERS = Lists(TIMS, "sales-orders")
+COME_TO = {
+    "Open": "open", "Allocated": "open", "OnHold": "on hold", "PartiallyFulfilled": "shipped in part",
+    "Fulfilled": "shipped", "Closed": "shipped", "Cancelled": "cancelled",
+}  # fmt: skip
+FINISHED = ("Shipped", "Cancelled", "Returned")
+CENT = Decimal("0.01")
+Document = Mapping[str, Any]
+
+
+def amount(value: Any) -> Decimal:
+    """An amount with 2 places, with more only where it has them."""
+    exact = Decimal(value)
+    short = exact.quantize(CENT)
+    return short if short == exact else exact
+
+
+def key_of(order: Document) -> str:
+    return str(order["ChannelAdvisorOrderID"])
+
+
+def is_ours(sale: Document) -> bool:
+    return sale["Source"] == SOURCE
+
+
+def sold_lines(order: Document, rules: Rules) -> list[Document]:
+    """The lines that are lines in TIMS too."""
+    return [line for line in order["OrderItems"] if rules.is_sold(line)]
+
+
+def shipped_units(order: Document, line: Document) -> int:
+    """Units of a line that have left; of an order that reads shipped all that are not cancelled, whatever lines say."""
+    shipped = line["QuantityShipped"] or 0
+    if order["OrderStatus"] in ("Shipped", "Returned"):
+        return max(shipped, line["Quantity"] - (line["QuantityCancelled"] or 0))
+    return shipped
+
+
+def fact_of(line_id: Any) -> str:
+    """The name of the fact about one line sold; of a part of a kit it is the kit's."""
+    return f"line {str(line_id).partition(':')[0]}"
+
+
+# ---- orders ----------------------------------------------------------------------------------------------------------
+
+
+def _order(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    facts: dict[str, Any] = {fact_of(line["OrderItemID"]): line["Quantity"] for line in sold_lines(order, rules)}
+    facts["status"] = come_to(order, rules)
+    yield Row(key_of(order), facts, order["UpdatedDate"], excuse=_excuse(order, rules))
+
+
+def _sales_order(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if is_ours(sale):
+        facts: dict[str, Any] = {
+            fact_of(line["ExternalLineID"]): None if line.get("KitParentSKU") else line["Quantity"]
+            for line in sale["LineItems"]
+        }
+        facts["status"] = COME_TO.get(sale["OrderStatus"], sale["OrderStatus"])
+        yield Row(sale["ExternalOrderID"], facts, sale["ModifiedAt"])
+
+
+def come_to(order: Document, rules: Rules) -> str | None:
+    """How far the sales order should have come; None for a status that no lookup knows (its order is a dead letter)."""
+    status = rules.statuses.get(order["OrderStatus"])
+    if status is None:
+        return None
+    shipped = any(line["QuantityShipped"] for line in order["OrderItems"])
+    if shipped and (order["OrderStatus"] == "Cancelled" or not _open_units(order, rules)):
+        return "shipped"
+    if not shipped and sold_lines(order, rules) and not _open_units(order, rules):
+        return "cancelled" if order["OrderStatus"] not in ("Shipped", "Returned") else COME_TO[status]
+    return "on hold" if not shipped and _held(order, rules) else COME_TO[status]
+
+
+def _open_units(order: Document, rules: Rules) -> int:
+    """Units that may still leave. Postage never does: an order that has some may read as shipped in part for ever, or
+    as new where all its goods are cancelled."""
+    return sum(
+        line["Quantity"] - (line["QuantityShipped"] or 0) - (line["QuantityCancelled"] or 0)
+        for line in sold_lines(order, rules)
+    )
+
+
+def _held(order: Document, rules: Rules) -> bool:
+    """Whether the sales order is on hold by rule: on hold at the channel, payment failed, or not paid."""
+    if order["OrderStatus"] in FINISHED:
+        return False
+    if order["OrderStatus"] == "OnHold" or order["PaymentStatus"] == "Failed":
+        return True
+    return _unpaid(order, rules) and rules.settings.site(order["SiteID"]).import_rule != "always"
+
+
+def _unpaid(order: Document, rules: Rules) -> bool:
+    return rules.payments.get(order["PaymentStatus"]) == "Unpaid"
+
+
+def _excuse(order: Document, rules: Rules) -> Excuse | None:
+    """By which rule TIMS may not have an order."""
+    shipped = any(line["QuantityShipped"] for line in order["OrderItems"])
+    site = rules.settings.site(order["SiteID"])
+    if order["OrderStatus"] == "Cancelled" and not shipped:
+        return Excuse(BY_RULE, CANCELLED_FIRST)
+    if order["OrderStatus"] == "Pending":
+        return Excuse(WAITING, "pending at the channel")
+    if is_marketplaces(order) and site.marketplace_fulfilled == "leave_out":
+        return Excuse(BY_RULE, "fulfilled by the marketplace: the site's configuration leaves these out")
+    if site.import_rule == "only_paid" and _unpaid(order, rules) and not shipped:
+        return Excuse(WAITING, "not paid: the site takes in paid orders only")
+    return None
+
+
+def is_marketplaces(order: Document) -> bool:
+    """Whether the marketplace ships the order."""
+    return (
+        order["DistributionCenterTypeRollup"] == "ExternallyManaged"
+        or order["FulfillmentStatus"] == "ThirdPartyManaged"
+    )
+
+
+# A parcel that TIMS has sent moves its order on there at once; the channel hears of it by the flow shipments.
+_PARCELS = """
+    JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID" = d.key::bigint AND d.field = 'status'
+"""
+_PARCEL_ON_ITS_WAY = Explanation(f"""
+    SELECT d.id, CASE p.state WHEN 'waiting' THEN '{WAITING}' WHEN 'left_out' THEN '{BY_RULE}' ELSE 'in flight' END,
+           format('its parcel %s: %s', p.key, coalesce(p.reason, 'on its way'))
+    FROM found d {_PARCELS} WHERE p.state IN ('waiting', 'left_out', 'staged', 'ready')
+""")
+_HELD_BY_A_PERSON = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', 'a person has put it on hold in TIMS, and that stays'
+    FROM found d JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key AND NOT k.held
+    WHERE d.field = 'status' AND d.tims = 'on hold'
+""")
+# Of an order itself: what every subject about orders is explained by.
+OF_THE_ORDER = (
+    dead_letter("orders"), dismissed("orders"), on_its_way("stage.sales_order"),
+    not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
+)  # fmt: skip
+
+ORDERS_SUBJECT = Subject(
+    "orders", "Orders", "order",
+    (Side(CHANNEL_ADVISOR, ORDERS, _order), Side(TIMS, SALES_ORDERS, _sales_order)),
+    (
+        *OF_THE_ORDER, dead_letter("shipments", "p.key", _PARCELS), _PARCEL_ON_ITS_WAY,
+        not_read("shipments", "tims.shipments", TIMS, only="d.field = 'status'"), _HELD_BY_A_PERSON,
+    ),
+    do="`crossdock sync orders --key KEY` brings the sales order to what the channel says, unless a person has changed "
+    "it in TIMS: then decide there which is right.",
+)  # fmt: skip
+
+
+# ---- totals ----------------------------------------------------------------------------------------------------------
+
+
+def rounded_total(order: Document) -> Decimal | None:
+    """TotalPrice as TIMS must have it: Quantity x UnitPrice rounded once per line, half away from zero, all else as
+    given."""
+    if order["TotalPrice"] is None:
+        return None
+    total = Decimal(order["TotalPrice"])
+    for line in order["OrderItems"]:
+        exact = Decimal(line["UnitPrice"] or 0) * line["Quantity"]
+        total += exact.quantize(CENT, ROUND_HALF_UP) - exact
+    return total.quantize(CENT, ROUND_HALF_UP)
+
+
+def _total(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    facts = {"total": rounded_total(order), "currency": order["Currency"]}
+    yield Row(key_of(order), facts, order["UpdatedDate"])
+
+
+def _sales_total(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if is_ours(sale):
+        facts = {"total": Decimal(sale["TotalAmount"]), "currency": sale["CurrencyCode"]}
+        yield Row(sale["ExternalOrderID"], facts, sale["ModifiedAt"])
+
+
+ORDER_TOTALS = Subject(
+    "order_totals", "Order totals", "order",
+    (Side(CHANNEL_ADVISOR, ORDERS, _total), Side(TIMS, SALES_ORDERS, _sales_total)),
+    OF_THE_ORDER,
+    keys="both",
+    do="Compare the lines of both. `crossdock sync orders --key KEY` applies what the channel says, as long as nothing "
+    "has been shipped.",
+)  # fmt: skip
+
+
+# ---- payments --------------------------------------------------------------------------------------------------------
+
+
+def _payment(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    facts = {"payment": rules.payments.get(order["PaymentStatus"])}
+    yield Row(key_of(order), facts, order["UpdatedDate"])
+
+
+def _sales_payment(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    if is_ours(sale):
+        yield Row(sale["ExternalOrderID"], {"payment": sale["PaymentStatus"]}, sale["ModifiedAt"])
+
+
+PAYMENTS = Subject(
+    "payments", "Payment states", "order",
+    (Side(CHANNEL_ADVISOR, ORDERS, _payment), Side(TIMS, SALES_ORDERS, _sales_payment)),
+    OF_THE_ORDER,
+    keys="both",
+    do="`crossdock sync orders --key KEY` sets what the channel says.",
+)  # fmt: skip

@@ -1,0 +1,30 @@
+"""All subjects, in the order in which they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crossdock.errors import ConfigError
+from crossdock.mapping.suggest import nearest
+from crossdock.watch.reconcile import catalogue, customers, fulfilment, orders
+from crossdock.watch.reconcile.base import Subject
+
+SUBJECTS: dict[str, Subject] = {
+    subject.name: subject
+    for subject in (
+        orders.ORDERS_SUBJECT, orders.ORDER_TOTALS, orders.PAYMENTS, customers.CUSTOMERS, fulfilment.SHIPMENTS,
+        fulfilment.INVOICES, fulfilment.RETURNS, catalogue.QUANTITIES, catalogue.PRODUCTS, catalogue.PRICES,
+    )
+}  # fmt: skip
+
+
+def chosen(names: Sequence[str] = ()) -> list[Subject]:
+    """The subjects by these names, all of them for none. Raises ConfigError for a name that is none."""
+    for name in names:
+        if name not in SUBJECTS:
+            near = nearest(name, list(SUBJECTS))
+            raise ConfigError(
+                f"There is no subject {name!r} to reconcile.",
+                do=f"Did you mean {near!r}?" if near else f"There are {', '.join(SUBJECTS)}.",
+            )
+    return [subject for subject in SUBJECTS.values() if not names or subject.name in names]

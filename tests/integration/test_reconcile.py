@@ -1,0 +1,370 @@
+"""Reconciliation over both systems as servers: a day in step is explained, what is done behind our back is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from crossdock import cli
+from crossdock.errors import ConfigError, Transient
+from crossdock.store import database
+from crossdock.watch.reconcile import Outcome, read, reconcile, results, subjects
+from crossdock.watch.reconcile.base import CHANGED, DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
+from integration.town import Town, found_town
+from integration.trade import ITEM, KIT, OTHER, forward, line, order, place, sales_order, ship, tell
+
+CASH = ("orders", "order_totals", "payments", "customers", "shipments", "invoices", "returns")
+FLOWS = ("orders", "shipments", "orders", "invoices", "returns")
+
+
+@pytest.fixture(scope="module")
+def town(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A day of trade in step: every second order of the world, and orders made here that are sent and sent back."""
+    with found_town(postgres_url, "reconcile", tmp_path_factory.mktemp("town")) as town:
+        town.part = 2
+        town.tick("2011-01-06")
+        sync(town)
+        yield town
+
+
+def sync(town: Town, flows: tuple[str, ...] = FLOWS) -> None:
+    for flow in flows:
+        forward(town, town.now + timedelta(seconds=30))
+        town.sync(flow=flow)
+    forward(town, town.now + timedelta(minutes=1))
+
+
+def look(town: Town, *names: str) -> Outcome:
+    with town.runtime() as runtime:
+        return reconcile(runtime, names)
+
+
+def found(town: Town, outcome: Outcome) -> dict[tuple[str, str, str], sa.Row]:
+    """What differs, by subject, key and field."""
+    rows = town.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {outcome.id}")
+    return {(row.subject, row.key, row.field): row for row in rows}
+
+
+def unexplained(town: Town, outcome: Outcome) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
+    differences = found(town, outcome).items()
+    return {place: (row.channel_advisor, row.tims) for place, row in differences if row.cause == UNEXPLAINED}
+
+
+def sent(town: Town, *lines: dict[str, Any], **more: Any) -> str:
+    """An order whose units have all left, told and invoiced."""
+    key = order(town, *(lines or (line(quantity=2, price="12.5000"), line(OTHER, price="3.3333"))), **more)
+    ship(town, key, {each["LineNo"]: each["Quantity"] for each in sales_order(town, key)["LineItems"]})
+    sync(town)
+    return key
+
+
+def give_back(town: Town, key: str, number: int) -> None:
+    item = int(key) * 100 + 1
+    refund = {"OrderItemID": item, "SKU": ITEM, "Quantity": 1, "RefundAmount": 12.5, "TaxRefund": 0,
+              "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
+    tell(town, "channel_advisor", "return", {
+        "ReturnID": number, "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
+        "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
+        "RefundDate": town.now.isoformat().replace("+00:00", "Z"),
+    })  # fmt: skip
+
+
+# ---- in step ---------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_day_in_step_everything_is_equal_or_explained(town: Town) -> None:
+    key = sent(town, line(quantity=2, price="12.5000", TaxAmount="1.2300"), line(KIT, 3), line(OTHER, 7, "0.1234"))
+    give_back(town, key, 7_100_001)
+    sync(town)
+    outcome = look(town, *CASH)
+    assert unexplained(town, outcome) == {}
+    counts = outcome.counts
+    assert counts["orders"].channel_advisor == counts["orders"].equal + counts["orders"].differences > 20
+    assert counts["orders"].causes[DEAD] == len(town.letters()) > 0
+    assert counts["order_totals"].equal == counts["order_totals"].compared == counts["orders"].tims
+    assert counts["shipments"].equal >= 1
+    assert counts["invoices"].equal >= 1
+    assert counts["returns"].equal == 1
+    assert town.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0, "what was read is forgotten"
+
+
+def test_a_dead_letter_is_the_cause_of_the_missing_order_and_one_that_waits_of_its_own(town: Town) -> None:
+    dead = place(town, line("NO-SUCH-SKU"))
+    pending = place(town, line(), OrderStatus="Pending", PaymentStatus="NotYetSubmitted")
+    cancelled = place(town, line(QuantityCancelled=1) | {"QuantityCancelled": 1}, OrderStatus="Cancelled")
+    sync(town)
+    differences = found(town, look(town, "orders"))
+    causes = {key: differences["orders", key, ""] for key in (dead, pending, cancelled)}
+    assert {key: row.missing for key, row in causes.items()} == dict.fromkeys(causes, "tims")
+    assert causes[dead].cause == DEAD
+    assert causes[dead].why.startswith("dead letter ")
+    assert causes[pending].cause == WAITING
+    assert (causes[cancelled].cause, causes[cancelled].why) == ("by rule", "cancelled before it was loaded")
+
+
+def test_what_no_flow_has_read_yet_is_in_flight(town: Town) -> None:
+    key = place(town, line())
+    forward(town, town.now + timedelta(minutes=1))
+    row = found(town, look(town, "orders"))["orders", key, ""]
+    assert (row.cause, row.missing) == (IN_FLIGHT, "tims")
+    sync(town)
+    assert ("orders", key, "") not in found(town, look(town, "orders"))
+
+
+def test_a_parcel_that_the_channel_has_not_heard_of_is_in_flight_in_every_subject(town: Town) -> None:
+    key = order(town, line())
+    ship(town, key, {1: 1})
+    rows = [row for place, row in found(town, look(town, *CASH)).items() if place[1].startswith(key)]
+    assert {row.subject for row in rows} == {"orders", "shipments"}
+    assert {row.cause for row in rows} == {IN_FLIGHT}
+    sync(town)
+    assert [place for place in found(town, look(town, *CASH)) if place[1].startswith(key)] == []
+
+
+def test_a_record_that_changes_while_it_is_read_is_read_again_and_never_called_unexplained(town: Town) -> None:
+    key = order(town, line())
+    whole = read.read
+
+    def changed(*given: Any, since: Any = None) -> None:
+        whole(*given, since=since)
+        if since is None:  # between the two reads
+            tell(town, "channel_advisor", "order_change",
+                 {"ChannelAdvisorOrderID": int(key), "changes": {"OrderStatus": "OnHold"}})  # fmt: skip
+
+    with patch("crossdock.watch.reconcile.run.read", changed):
+        row = found(town, look(town, "orders"))["orders", key, "status"]
+    assert (row.channel_advisor, row.tims, row.cause) == ("on hold", "open", CHANGED)
+    sync(town)
+    assert unexplained(town, look(town, "orders")) == {}
+
+
+# ---- behind our back -------------------------------------------------------------------------------------------------
+
+
+def patch_sale(town: Town, key: str, **changes: Any) -> None:
+    with town.runtime() as runtime:
+        path = f"/sales-orders/{sales_order(town, key)['SalesOrderID']}"
+        _, etag = runtime.tims.read(path)
+        runtime.tims.patch(path, changes, etag=etag)
+    forward(town, town.now + timedelta(minutes=1))
+
+
+def test_a_sales_order_changed_behind_our_back_is_found_and_each_fact_is_named(town: Town) -> None:
+    key = order(town, line(quantity=2, price="12.5000"), line(OTHER, 3, "1.0000"))
+    sync(town)
+    sale = sales_order(town, key)
+    one = [each for each in sale["LineItems"] if each["SKU"] == ITEM]
+    writable = ("LineNo", "ExternalLineID", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "TaxRemittedBy")
+    lines = [{name: each[name] for name in writable if name != "LineNo"} for each in one]
+    patch_sale(town, key, LineItems=lines, TotalAmount="25.00", PaymentStatus="Unpaid")
+    outcome = look(town, *CASH)
+    assert unexplained(town, outcome) == {
+        ("orders", key, f"line {key}02"): ("3", None),
+        ("order_totals", key, "total"): ("28.00", "25.00"),
+        ("payments", key, "payment"): ("Paid", "Unpaid"),
+    }
+    assert outcome.unexplained == 3
+    alerts = town.query("SELECT key, title, body FROM ops.alert WHERE kind = 'unexplained' ORDER BY key")
+    assert [alert.key for alert in alerts] == ["order_totals", "orders", "payments"]
+    assert all(key in alert.body for alert in alerts)
+    patch_sale(town, key, PaymentStatus="Paid", TotalAmount="28.00", LineItems=[
+        {name: each[name] for name in writable if name != "LineNo"} for each in sale["LineItems"]
+    ])  # fmt: skip
+    assert unexplained(town, look(town, *CASH)) == {}
+
+
+def test_the_age_of_a_difference_is_that_of_the_run_that_saw_it_first(town: Town) -> None:
+    key = order(town, line())
+    sync(town)
+    patch_sale(town, key, PaymentStatus="Unpaid")
+    first = found(town, look(town, "payments"))["payments", key, "payment"]
+    town.query("UPDATE ops.reconcile_difference SET since = since - interval '3 days' RETURNING 1")
+    assert look(town, "orders").unexplained == 0, "a run that does not look at the subject in between"
+    again = found(town, look(town, "payments"))["payments", key, "payment"]
+    assert again.run > first.run
+    assert again.since == first.since - timedelta(days=3)
+    patch_sale(town, key, PaymentStatus="Paid")
+    assert unexplained(town, look(town, "payments")) == {}
+    patch_sale(town, key, PaymentStatus="Unpaid")
+    anew = found(town, look(town, "payments"))["payments", key, "payment"]
+    assert anew.since > first.since, "what was mended and comes back is a new difference"
+    patch_sale(town, key, PaymentStatus="Paid")
+
+
+def test_a_report_of_a_parcel_that_is_gone_from_the_channel_is_found(town: Town) -> None:
+    key = sent(town)
+    with _without(town, "shipping", lambda row: str(row["ChannelAdvisorOrderID"]) == key):
+        left = unexplained(town, look(town, "shipments"))
+    ((subject, name, field),) = left
+    assert (subject, name.partition(":")[0], field) == ("shipments", key, "")
+    assert unexplained(town, look(town, "shipments")) == {}
+
+
+def test_an_invoice_and_a_credit_memo_that_are_gone_or_wrong_are_found(town: Town) -> None:
+    key = sent(town)
+    give_back(town, key, 7_200_001)
+    sync(town)
+    sync(town)  # what the flows have made themselves has been read, too
+    number = sales_order(town, key)["SalesOrderID"]
+    with _without(town, "ar/invoices", lambda row: row["SalesOrderID"] == number):
+        assert unexplained(town, look(town, "invoices")) == {("invoices", key, "worth"): ("28.33", None)}
+    with _without(town, "ar/credit-memos", lambda row: row["SalesOrderID"] == number):
+        assert set(unexplained(town, look(town, "returns"))) == {("returns", "7200001", "")}
+    with _changed(
+        town, "ar/credit-memos", lambda row: row | {"Total": "12.49"} if row["SalesOrderID"] == number else row
+    ):
+        assert unexplained(town, look(town, "returns")) == {("returns", "7200001", "refund"): ("12.50", "12.49")}
+
+
+def test_a_customer_with_other_contact_details_is_found_and_no_detail_is_shown(town: Town) -> None:
+    buyer = {"CustomerID": "buyer-zoe", "FirstName": "Zoe", "LastName": "Adler", "Email": "zoe.adler@example.com",
+             "Phone": "020 7946 0123", "Company": None}  # fmt: skip
+    key = order(town, line(), CustomerInfo=buyer)
+    sync(town)
+    assert ("customers", key, "e-mail") not in found(town, look(town, "customers"))
+    with town.runtime() as runtime:
+        path = f"/customers/{sales_order(town, key)['CustomerID']}"
+        customer, etag = runtime.tims.read(path)
+        assert customer["Email"] == "zoe.adler@example.com"
+        runtime.tims.patch(path, {"Email": "someone.else@example.com"}, etag=etag)
+    forward(town, town.now + timedelta(minutes=1))
+    outcome = look(town, "customers")
+    row = found(town, outcome)["customers", key, "e-mail"]
+    assert (row.cause, row.channel_advisor, row.tims) == (UNEXPLAINED, None, None)
+    with town.runtime() as runtime, runtime.engine.connect() as connection:
+        page = results.page(connection, outcome.id)
+    assert page
+    assert "personal data is not shown" in page
+    for word in ("zoe", "adler", "7946", "someone.else", "@example"):
+        assert word not in page.lower()
+
+
+def test_what_a_buyer_gave_on_another_order_is_what_the_customer_was_created_with(town: Town) -> None:
+    buyer = {"CustomerID": "buyer-ivo", "FirstName": "Ivo", "LastName": "Lang", "Email": "ivo@example.com",
+             "Phone": None, "Company": None}  # fmt: skip
+    order(town, line(), CustomerInfo=buyer)
+    later = order(town, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
+    sync(town)
+    row = found(town, look(town, "customers"))["customers", later, "e-mail"]
+    assert (row.cause, row.channel_advisor) == ("by rule", None)
+    assert row.why.startswith("TIMS has what the buyer gave on another order")
+
+
+# ---- catalogue -------------------------------------------------------------------------------------------------------
+
+
+def test_quantities_products_and_prices_are_compared_by_sku_without_case(town: Town) -> None:
+    outcome = look(town, "quantities", "products", "prices")
+    rows = found(town, outcome)
+    quantity = rows["quantities", OTHER, "quantity"]
+    with town.runtime() as runtime:
+        levels = [json.loads(bytes(row)) for page in runtime.channel_advisor.pages("inventory", sku=OTHER)
+                  for row in page.records]  # fmt: skip
+        held = runtime.tims.get(f"/inventory/items/{OTHER}/quantity")
+    ours = sum(place["Available"] for place in held["Locations"] if place["LocationID"] != "MARKETPLACE")
+    assert quantity.channel_advisor == str(sum(each["AvailableQuantity"] for each in levels
+                                               if each["DistributionCenterID"] == 4))  # fmt: skip
+    assert quantity.tims == str(ours)
+    assert ("products", OTHER, "title") not in rows
+    assert rows["products", OTHER, "weight"].channel_advisor == ""
+    missing = {row.missing for place, row in rows.items() if place[0] == "products" and place[2] == ""}
+    assert missing == {"channel_advisor", "tims"}
+    alternate = [row for row in rows.values() if (row.why or "").startswith("the channel has it as")]
+    assert alternate
+    assert {row.cause for row in alternate} == {"by rule"}
+
+
+def test_an_expectation_takes_the_place_of_what_tims_says(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    plain = found(town, look(town, "quantities"))["quantities", OTHER, "quantity"]
+    expected = f"SELECT lower('{OTHER}') AS key, jsonb_build_object('quantity', {plain.channel_advisor}) AS facts"
+    changed = replace(subjects.SUBJECTS["quantities"], expected=expected)
+    monkeypatch.setitem(subjects.SUBJECTS, "quantities", changed)
+    rows = found(town, look(town, "quantities"))
+    assert ("quantities", OTHER, "quantity") not in rows
+    assert ("quantities", ITEM, "quantity") in rows
+
+
+# ---- command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
+    town: Town, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "_runtime", town.runtime)
+
+    def run(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(cli.app, ["reconcile", *words])
+        return result.exit_code, result.stdout
+
+    code, said = run("--subject", "orders", "--report", str(tmp_path / "page.html"))
+    assert code == 0, said
+    assert "Every difference is explained." in said
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    key = order(town, line())
+    sync(town)
+    patch_sale(town, key, PaymentStatus="Unpaid")
+    code, said = run("--subject", "payments")
+    assert code == 7
+    assert f"{key} payment: Paid in Channel Advisor, Unpaid in TIMS. Unexplained" in " ".join(said.split())
+    assert "crossdock sync orders --key" in said
+    code, said = run("--subject", "payments", "--json")
+    told = json.loads(said)
+    assert (code, told["unexplained"]) == (7, 1)
+    assert [(one["key"], one["cause"]) for one in told["differences"] if one["cause"] == UNEXPLAINED] == [
+        (key, UNEXPLAINED)
+    ]
+    patch_sale(town, key, PaymentStatus="Paid")
+
+
+def test_a_subject_that_there_is_not_is_told_with_the_nearest_one(town: Town) -> None:
+    with pytest.raises(ConfigError, match="no subject 'order_total'") as error:
+        look(town, "order_total")
+    assert "order_totals" in error.value.do
+
+
+def test_two_runs_are_never_at_it_together(town: Town) -> None:
+    with (
+        town.runtime() as runtime,
+        database.lock(runtime.engine, "reconcile"),
+        pytest.raises(Transient, match="Another run"),
+    ):
+        reconcile(runtime, ["orders"], wait=0.1)
+
+
+def test_a_run_that_dies_leaves_nothing_behind_and_is_no_run_for_the_next(town: Town) -> None:
+    with patch("crossdock.watch.reconcile.run.compare", side_effect=RuntimeError), pytest.raises(RuntimeError):
+        look(town, "orders")
+    assert town.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0
+    with town.runtime() as runtime, runtime.engine.connect() as connection:
+        ids = [run["id"] for run in results.runs(connection)]
+    died = town.query("SELECT id FROM ops.reconcile_run WHERE finished_at IS NULL ORDER BY id DESC")[0].id
+    assert died not in ids
+
+
+# ---- what the systems tell, altered ----------------------------------------------------------------------------------
+
+
+def _without(town: Town, path: str, hidden: Any) -> Any:
+    """Lists of one kind as if some records had never been there."""
+    return _changed(town, path, lambda row: None if hidden(row) else row)
+
+
+def _changed(town: Town, path: str, change: Any) -> Any:
+    whole = read._pages
+
+    def pages(runtime: Any, source: Any, since: Any) -> Iterator[list[dict[str, Any]]]:
+        for records in whole(runtime, source, since):
+            altered = [change(record) for record in records] if source.path == path else records
+            yield [record for record in altered if record is not None]
+
+    return patch.object(read, "_pages", pages)
