@@ -46,6 +46,8 @@ class Resource:
     single: bool = False  # one document at the path, no list
     # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
     at_once: int = 500
+    # A master that only some configurations need: whether this one does.
+    wanted: Callable[[], bool] | None = None
 
     @property
     def name(self) -> str:

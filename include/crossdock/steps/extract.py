@@ -90,7 +90,8 @@ def extract(
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
     _configured(flow)
     for master in flow.masters:
-        read_master(runtime, master, run_id)
+        if master.wanted is None or master.wanted():
+            read_master(runtime, master, run_id)
     if kind == "compare":
         if not flow.look:
             raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
