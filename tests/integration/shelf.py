@@ -1,10 +1,12 @@
 """Both shelves as they are: what TIMS has free, what the channel offers, and what it should offer by the rule, worked
-out from both systems alone, without any of Crossdock's own records or code."""
+out from both systems alone: without Crossdock's code, and of its records only which orders a person has dismissed."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import msgspec
 import pytest
 import yaml
 
+from crossdock.store import dead_letters
 from integration.town import Town
+from integration.trade import forward, tell
 
+_numbers = count(1)
 OWN = ("MAIN", "WEST")  # TIMS's locations that the center MAIN offers
 MAIN, FBA = 4, 9
 WITHOUT_STOCK = ("Bundle", "Parent")
@@ -65,6 +70,8 @@ class Truth:
         self.products = {row["SKU"]: row for row in listed(town, "channel_advisor", "products")}
         self.orders = {str(o["ChannelAdvisorOrderID"]): o for o in listed(town, "channel_advisor", "orders")}
         self.held = {order["ExternalOrderID"] for order in listed(town, "tims", "sales-orders")}
+        dismissed = town.query("SELECT key FROM ops.dead_letter WHERE flow = 'orders' AND state = 'dismissed'")
+        self.given_up = {each.key for each in dismissed}  # a person's word, which no system holds
 
     def item_of(self, code: str) -> list[str]:
         code = code.strip()
@@ -86,7 +93,7 @@ class Truth:
         units: dict[str, int] = {}
         for number, order in self.orders.items():
             external = order["DistributionCenterTypeRollup"] == "ExternallyManaged"
-            if number in self.held or external or order["OrderStatus"] == "Cancelled":
+            if number in self.held | self.given_up or external or order["OrderStatus"] == "Cancelled":
                 continue
             for line in order["OrderItems"]:
                 count = line["Quantity"] - (line["QuantityCancelled"] or 0)
@@ -135,3 +142,49 @@ def requests(town: Town, forget: bool = True) -> int:
     if forget:
         town.channel_advisor.call("DELETE", "requests")
     return sum(count for name, count in said.items() if name.startswith("PUT") and "inventory" in name)
+
+
+def adjust(town: Town, sku: str, units: int, location: str = "MAIN") -> None:
+    """Stock comes or goes in TIMS."""
+    reference = f"ADJ-{next(_numbers)}"
+    body = {"ExternalReference": reference, "Source": "test", "SKU": sku, "LocationID": location,
+            "QuantityDelta": units, "ReasonCode": "Found" if units > 0 else "Damage"}  # fmt: skip
+    with town.runtime() as runtime:
+        result = runtime.tims.post("inventory/adjustments", body, key=reference)
+    assert result.status == 201, result.error
+    forward(town, town.now + timedelta(minutes=2))
+
+
+def item(town: Town, sku: str, **more: Any) -> None:
+    """An item of TIMS as it is now; a new one is made like any other."""
+    known = next((each for each in listed(town, "tims", "inventory/items") if each["SKU"] == sku), None)
+    like = known or {**town.world.catalogue.items[0], "SKU": sku, "AlternateSKUs": [], "GTIN": None}
+    stamps = ("CreatedAt", "ModifiedAt", "RowVersion")
+    tell(town, "tims", "item", {name: value for name, value in like.items() if name not in stamps} | more)
+
+
+def product(town: Town, sku: str, kind: str = "Item") -> None:
+    """A product of the channel."""
+    with town.runtime() as runtime:
+        (made,) = runtime.channel_advisor.create_products([{"SKU": sku, "Title": sku, "ProductType": kind}])
+    assert made.status == 201, made.error
+    forward(town, town.now + timedelta(minutes=2))
+
+
+def dismiss(town: Town, key: str) -> None:
+    """A person decides that an order need not be delivered."""
+    with town.runtime() as runtime, runtime.engine.begin() as connection:
+        dead_letters.dismiss(connection, dead_letters.find(connection, key).id, who="clerk", note="never sent")
+
+
+def cancel(town: Town, key: str) -> None:
+    """The order is cancelled at the channel."""
+    with town.runtime() as runtime:
+        runtime.channel_advisor.update_order(key, {"OrderStatus": "Cancelled"})
+    forward(town, town.now + timedelta(minutes=2))
+
+
+def row(town: Town, sku: str) -> Any:
+    """The staged row of a SKU."""
+    (found,) = town.query(f"SELECT * FROM stage.channel_quantity WHERE key = '{sku}'")
+    return found

@@ -46,6 +46,7 @@ class Resource:
     single: bool = False  # one document at the path, no list
     # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
     at_once: int = 500
+    one: str = ""  # path of a single record of TIMS with "{key}" in it, where that is not below the list
     # A master that only some configurations need: whether this one does.
     wanted: Callable[[], bool] | None = None
 

@@ -404,7 +404,7 @@ INVENTORY = Flow(
     entity=ENTITY,
     source=Resource(
         "tims", "inventory/quantities", raw_inventory, head, "Quantity",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2),
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
     ),
     masters=(
         masters.ITEMS,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
@@ -179,13 +180,19 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
 def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[msgspec.Raw]:
     for key in keys:
         try:
-            yield msgspec.Raw(runtime.system(resource.system).record(resource.path, key))
+            yield msgspec.Raw(_record(runtime, resource, key))
         except RecordRejected as error:
             if error.status != 404:
                 raise
             raise ConfigError(
                 f"{resource.system} has no record {key} in {resource.path}.", do="Check the id; nothing was changed."
             ) from error
+
+
+def _record(runtime: Runtime, resource: Resource, key: str) -> bytes:
+    if resource.one:
+        return runtime.tims.document(resource.one.format(key=quote(key, safe="")))
+    return runtime.system(resource.system).record(resource.path, key)
 
 
 def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
