@@ -284,12 +284,23 @@ WHERE n.status <> 'Ended' AND n.site_id = ANY (:sites) AND q.state IN {WORKED}
 """)
 
 
+# What an earlier run has left behind: quantities are right only while they are new, so the next run takes them over at
+# once and does not wait until nobody can be at work on them.
+_LEFT_BEHIND = sa.text("""
+SELECT key FROM stage.channel_quantity WHERE state IN ('staged', 'ready')
+UNION
+SELECT r.key FROM ops.batch b JOIN raw.inventory r ON r.batch_id = b.id
+WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND b.created_at < now()
+""")
+
+
 def wake(connection: sa.Connection) -> Sequence[str]:
-    """SKUs whose orders in flight, item, products, listings or terms are others than those that their quantity was
-    computed with."""
+    """SKUs that an earlier run has left half-way, and those whose orders in flight, item, products, listings or terms
+    are others than those that their quantity was computed with."""
     offers = stock_rules.load()
     since = database.now(connection) - offers.margin
-    found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
+    found = set(connection.scalars(_LEFT_BEHIND))
+    found.update(connection.scalars(_OTHER_ORDERS, {"since": since}))
     found.update(connection.scalars(_OTHER_ITEMS))
     found.update(connection.scalars(_OTHER_PRODUCTS))
     if offers.sites:

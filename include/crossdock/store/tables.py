@@ -807,7 +807,7 @@ stage_channel_quantity = Table(
     Column("item_state", Text, comment="sellable, or why the item is not: blocked, not_eligible, unknown"),
     Column("terms", Text, comment="What of the configuration bore on it; the same text, the same terms"),
     Column("config", Text, index=True, comment="Version of the configuration that was looked at"),
-    Index("ix_channel_quantity_waiting", "key", postgresql_where=text("state = 'waiting'")),
+    Index("ix_channel_quantity_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting')")),
     Index("ix_channel_quantity_in_flight", "key", postgresql_where=text("in_flight <> 0")),
     Index("ix_channel_quantity_kits", "key", postgresql_where=text("parts_in_flight IS NOT NULL")),
     schema="stage",

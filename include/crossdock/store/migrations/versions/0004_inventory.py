@@ -177,12 +177,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("parts_in_flight IS NOT NULL"),
     )
     op.create_index(
-        "ix_channel_quantity_waiting",
+        "ix_channel_quantity_open",
         "channel_quantity",
         ["key"],
         unique=False,
         schema="stage",
-        postgresql_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state IN ('staged', 'ready', 'waiting')"),
     )
     op.create_table(
         "channel_quantity_line",
