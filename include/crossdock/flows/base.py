@@ -104,6 +104,8 @@ class Flow:
     # Keys of rows that are to be worked again although their source has not changed (the parent of a waiting one has
     # arrived): extract gives them to its batch once more.
     wake: Callable[[sa.Connection], Sequence[str]] | None = None
+    # Flows whose sources are read first, so that this one knows of what they will do; their own next runs work it.
+    ahead: tuple[str, ...] = ()
     # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.
     look: Callable[[Runtime], None] | None = None
     amiss: Callable[[sa.Connection], Sequence[str]] | None = None

@@ -433,6 +433,7 @@ INVENTORY = Flow(
     load=load,
     confirm=documents.nothing_to_tell,
     wake=wake,
+    ahead=("orders",),
     look=look,
     amiss=amiss,
 )  # fmt: skip

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import msgspec
 import sqlalchemy as sa
 
-from crossdock import settings
+from crossdock import flows, settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flows.base import Flow, Resource
 from crossdock.store import batches, database, dead_letters, raw, watermarks
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 T = TypeVar("T")
+AHEAD = "read ahead"  # run of batches that another flow has read
 KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "replay")
 
 
@@ -93,6 +94,8 @@ def extract(
     for master in flow.masters:
         if master.wanted is None or master.wanted():
             read_master(runtime, master, run_id)
+    for name in flow.ahead:
+        _read_ahead(runtime, flows.get(name))
     if kind == "compare":
         if not flow.look:
             raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
@@ -105,7 +108,14 @@ def extract(
             _read(runtime, reading, flow=flow, keys=keys)
         with runtime.engine.begin() as connection:
             old = batches.unfinished(connection, flow.name, run_id) + batches.adopt(connection, flow.name)
+            old += batches.take_over(connection, flow.name, AHEAD, run_id)
     return sorted({*reading.open, *old})
+
+
+def _read_ahead(runtime: Runtime, flow: Flow) -> None:
+    """Reads what is new for another flow; its own next run takes the batches over."""
+    with database.lock(runtime.engine, f"extract:{flow.source.name}"):
+        _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
 
 
 def read_master(runtime: Runtime, master: Resource, run_id: str = "", *, afresh: bool = False) -> None:
