@@ -234,38 +234,31 @@ SELECT q.key FROM stage.channel_quantity q JOIN ref.item i ON i.sku = q.key CROS
 WHERE q.parts_in_flight IS NOT NULL AND q.state IN {WORKED} AND q.parts_in_flight <> parts.now
 """)
 
-# The masters that have been read since the last run of this flow: by the batches that brought them, with some minutes
-# to spare for a read that had begun before and ended after.
-_READ = f"""
-recent AS (
-  SELECT b.id FROM ops.batch b JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = '{RESOURCE}'
-  WHERE b.flow = 'masters' AND b.finished_at >= w.read_at - interval '10 minutes'
-)"""
-
-_OTHER_ITEMS = sa.text(f"""
-WITH {_READ}
-SELECT DISTINCT q.key FROM recent m JOIN raw.tims_items r ON r.batch_id = m.id JOIN ref.item i ON i.sku = r.key
-JOIN stage.channel_quantity q ON q.key = i.sku
-WHERE q.state <> 'dead' AND q.item_state IS DISTINCT FROM {ITEM_STATE}
+# The batches that brought masters since the last run of this flow, with some minutes to spare for a read that had begun
+# before and ended after.
+_RECENT = sa.text(f"""
+SELECT b.id FROM ops.batch b JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = '{RESOURCE}'
+WHERE b.flow = 'masters' AND b.finished_at >= w.read_at - interval '10 minutes'
 """)
 
-# Products that are an item's now, and that nothing was written to yet: of waiting items, and of what was read anew.
+_OTHER_ITEMS = sa.text(f"""
+SELECT DISTINCT q.key FROM raw.tims_items r JOIN ref.item i ON i.sku = r.key
+JOIN stage.channel_quantity q ON q.key = i.sku
+WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND q.state <> 'dead' AND q.item_state IS DISTINCT FROM {ITEM_STATE}
+""")
+
+# Items that may have a product now that they had not: those that wait for one, and those of what was read lately.
+_CANDIDATES = sa.text("""
+SELECT key FROM stage.channel_quantity WHERE state = 'waiting'
+UNION SELECT key FROM raw.tims_items WHERE batch_id = ANY (CAST(:recent AS bigint[]))
+UNION SELECT c.sku FROM raw.channel_advisor_products r JOIN ref.item_code c ON c.folded = lower(btrim(r.key))
+  WHERE r.batch_id = ANY (CAST(:recent AS bigint[]))
+""")
+
+# Of them those that have one. Two statements: how few the candidates are is what the second is planned by.
 _OTHER_PRODUCTS = sa.text(f"""
-WITH {_READ}, candidates AS (
-  SELECT key AS sku FROM stage.channel_quantity WHERE state = 'waiting'
-  UNION SELECT r.key FROM recent m JOIN raw.tims_items r ON r.batch_id = m.id
-  UNION SELECT c.sku FROM recent m JOIN raw.channel_advisor_products r ON r.batch_id = m.id
-    JOIN ref.item_code c ON c.folded = lower(btrim(r.key))
-)
 SELECT DISTINCT q.key FROM (
-  {
-    channel_masters.RESOLVED.format(
-        products='''(
-    SELECT DISTINCT p.sku, p.type, p.folded FROM candidates k JOIN ref.item_code c ON c.sku = k.sku
-    JOIN ref.channel_product p ON p.folded = c.folded
-  )'''
-    )
-}
+{channel_masters.RESOLVED.format(products=channel_masters.NAMED)}
 ) AS found CROSS JOIN LATERAL unnest(found.items) AS named(sku)
 JOIN stage.channel_quantity q ON q.key = named.sku
 WHERE q.state NOT IN ('dead', 'staged', 'ready')
@@ -275,14 +268,13 @@ WHERE q.state NOT IN ('dead', 'staged', 'ready')
 """)
 
 _OTHER_LISTINGS = sa.text(f"""
-WITH {_READ}
-SELECT DISTINCT q.key, n.site_id FROM recent m JOIN raw.channel_advisor_listings r ON r.batch_id = m.id
+SELECT DISTINCT q.key, n.site_id FROM raw.channel_advisor_listings r
 JOIN ref.channel_listing n ON n.listing_id = r.key::bigint
 JOIN stage.channel_quantity_line l ON l."SKU" = n.sku JOIN stage.channel_quantity q ON q.key = l.key
-WHERE n.status <> 'Ended' AND n.site_id = ANY (:sites) AND q.state IN {WORKED}
+WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND n.status <> 'Ended' AND n.site_id = ANY (:sites)
+  AND q.state IN {WORKED}
   AND NOT q.listings @> jsonb_build_array(jsonb_build_object('ListingID', n.listing_id))
 """)
-
 
 # What an earlier run has left behind: quantities are right only while they are new, so the next run takes them over at
 # once and does not wait until nobody can be at work on them.
@@ -301,10 +293,12 @@ def wake(connection: sa.Connection) -> Sequence[str]:
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_LEFT_BEHIND))
     found.update(connection.scalars(_OTHER_ORDERS, {"since": since}))
-    found.update(connection.scalars(_OTHER_ITEMS))
-    found.update(connection.scalars(_OTHER_PRODUCTS))
+    recent = list(connection.scalars(_RECENT))
+    found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent}))
+    candidates = list(connection.scalars(_CANDIDATES, {"recent": recent}))
+    found.update(connection.scalars(_OTHER_PRODUCTS, {"skus": candidates}))
     if offers.sites:
-        rows = connection.execute(_OTHER_LISTINGS, {"sites": sorted(offers.sites)})
+        rows = connection.execute(_OTHER_LISTINGS, {"recent": recent, "sites": sorted(offers.sites)})
         found.update(key for key, site in rows if str(site) in offers.of(key))
     found.update(_other_terms(connection, offers))
     return sorted(found)
