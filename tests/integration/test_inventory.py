@@ -4,12 +4,16 @@ promised."""
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from crossdock import cli
 from crossdock.flows import inventory, orders_in_flight
 from crossdock.steps.extract import extract
 from crossdock.steps.walk import walk
@@ -364,6 +368,16 @@ def test_an_accuracy_below_the_limit_alerts(shop: Town, folder: Path, monkeypatc
     shop.sync(flow="inventory", kind="compare")
     (alert,) = shop.query("SELECT title FROM ops.alert WHERE kind = 'inventory_accuracy'")
     assert "equal" in alert.title
+
+
+@pytest.mark.slow
+def test_the_command_prints_how_much_was_right(shop: Town, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "_runtime", shop.runtime)
+    said = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare"], catch_exceptions=False).output
+    assert re.search(r"Before the repair: 100\.00 % equal \(2,\d{3} of 2,\d{3}\)", said)
+    said = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare", "--json"], catch_exceptions=False).output
+    told = json.loads(said[said.index("{") :])
+    assert told["compared"] == told["equal"] > 2_000
 
 
 def test_the_same_figures_make_no_work_whatever_moment_they_were_read_at() -> None:
