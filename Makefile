@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status test e2e lint types docs bench clean
+.PHONY: help setup demo down status test e2e lint types docs bench rush clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ docs: setup ## Write the generated pages anew
 
 bench: setup .venv-bench/.ready ## Measure speed and memory beside plain clients and peers (DATA=file, QUICK=1)
 	@$(PY) -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) --peers .venv-bench/bin/python
+
+rush: setup ## Let buyers take the last units while runs fail; print what was oversold (RUSHES=3)
+	@set -o pipefail; RUSHES=$(or $(RUSHES),3) $(PY) -m pytest tests/integration/test_rush.py -q -s -p no:warnings | grep RUSH
 
 .venv-bench/.ready: benchmarks/requirements.txt | setup
 	@$(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --disable-pip-version-check --no-input -q -r $< && touch $@

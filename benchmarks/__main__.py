@@ -20,12 +20,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import data, scheduler
+from benchmarks import data, scheduler, stock
 from benchmarks.place import Place, place
 from crossdock.errors import CrossdockError
 from sandbox.transactions import BadData
 
 ROUNDS, QUICK_ROUNDS = 3, 1
+QUICK_SKUS = 20_000
 PEERS = {"nested": "dlt, default (nested tables)", "json": "dlt, tuned (json column)",
          "arrow": "dlt, tuned, pages split by hand into Arrow"}  # fmt: skip
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
@@ -49,9 +50,8 @@ class Measured:
         return name in self.values
 
 
-def measure(here: Place, facts: dict[str, Any], rounds: int, *, in_airflow: bool) -> Measured:
-    """All of it, in an order in which each part leaves the database that the next one copies."""
-    found = Measured(facts)
+def measure(here: Place, found: Measured, rounds: int, *, in_airflow: bool) -> None:
+    """All of the orders flow, in an order in which each part leaves the database that the next one copies."""
     _prepare(here, found)
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}: extract")
@@ -85,7 +85,6 @@ def measure(here: Place, facts: dict[str, Any], rounds: int, *, in_airflow: bool
     if in_airflow:
         say("a tick inside Airflow")
         found.add("airflow", scheduler.tick(here.scratch / "run", data.TICK))
-    return found
 
 
 def _prepare(here: Place, found: Measured) -> None:
@@ -104,6 +103,27 @@ def _prepare(here: Place, found: Measured) -> None:
     here.ours("stage", "ready", "none")
 
 
+def measure_stock(here: Place, found: Measured, skus: int) -> None:
+    """The inventory flow over a catalogue and over a tenth of it: what a run costs that finds some changes, and a full
+    compare that finds some levels wrong."""
+    for size in (skus // 10, skus):
+        say(f"inventory: {size:,} SKUs for the first time")
+        here.migrated("stocked")
+        keep = ".keep" if size == skus else ""
+        found.add(f"first {size}", here.ours("stock-first", "stocked", f"stock{size}{keep}"))
+        here.age("stocked")
+        for what, word in (("changed", "changed"), ("compare", "drift")):
+            say(f"inventory: {size:,} SKUs, {stock.CHANGED} of them {word}")
+            here.copy("stocked", "fresh")
+            here.requests()
+            found.add(f"{what} {size}", here.ours(f"stock-{what}", "fresh", f"stock{size}.{word}"))
+            found.add(f"{what} {size}", {"requests": sum(here.requests().values())})
+    found.add("bare quantities", here.bare("quantities", "", f"stock{skus}", str(here.kept)))
+    found.facts["skus"] = skus
+    for name in ("stocked", "fresh"):
+        here.drop(name)
+
+
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
@@ -113,7 +133,7 @@ def say(text: str) -> None:
 
 def table(found: Measured) -> Table:
     """One row a comparison; a ratio is how many times as fast ours is."""
-    facts, grid = found.facts, Table(title="Crossdock beside plain clients and peers", title_justify="left")
+    grid = Table(title="Crossdock beside plain clients and peers", title_justify="left")
     for name, justify in (("", "left"), ("ours", "right"), ("beside it", "left"), ("", "right"), ("ratio", "right"),
                           ("aim", "left")):  # fmt: skip
         grid.add_column(name, justify=justify)
@@ -126,6 +146,35 @@ def table(found: Measured) -> Table:
             row("" if number else name, "" if number else f"{count / ours:,.0f} {unit}", other,
                 f"{count / theirs:,.0f} {unit}", f"{theirs / ours:.2f}", aim)  # fmt: skip
 
+    if "extract.first" in found:
+        _order_rows(found, row, speeds)
+    if "skus" in found.facts:
+        _stock_rows(found, row, speeds)
+    return grid
+
+
+def _stock_rows(found: Measured, row: Any, speeds: Any) -> None:
+    """The inventory flow. What it costs to find 500 changes must not grow with the catalogue; memory neither."""
+    skus, tenth = found.facts["skus"], found.facts["skus"] // 10
+    first, bare = found[f"first {skus}.load"], found["bare quantities.load"]
+    speeds("write quantities", "SKUs/s", skus, first, [("bare client, same batches", bare, "")])
+    row(f"{skus:,} SKUs for the first time", f"{found[f'first {skus}.seconds']:.0f} s",
+        f"{tenth:,}", f"{found[f'first {tenth}.seconds']:.0f} s")  # fmt: skip
+    some, every = found[f"changed {tenth}.seconds"], found[f"changed {skus}.seconds"]
+    row(f"{stock.CHANGED} of {skus:,} SKUs changed", f"{every:.1f} s", f"of {tenth:,}", f"{some:.1f} s",
+        f"{some / every:.2f}", mark(some / every >= 0.67, "≥ 0.67"))  # fmt: skip
+    asked = found[f"changed {skus}.requests"], found[f"changed {tenth}.requests"]
+    row("  requests", f"{asked[0]:.0f}", "", f"{asked[1]:.0f}", "", mark(asked[0] == asked[1], "the same"))
+    row(f"full compare of {skus:,} SKUs", f"{found[f'compare {skus}.seconds']:.0f} s",
+        "all of them for the first time", f"{found[f'first {skus}.seconds']:.0f} s",
+        f"{found[f'first {skus}.seconds'] / found[f'compare {skus}.seconds']:.2f}")  # fmt: skip
+    small, large = found[f"compare {tenth}.megabytes"], found[f"compare {skus}.megabytes"]
+    row("  peak memory", f"{large:,.0f} MB", f"of {tenth:,} SKUs", f"{small:,.0f} MB", f"{large / small:.2f}",
+        mark(large / small <= 1.3 and large < 600, "≤ 1.30, < 600 MB"))  # fmt: skip
+
+
+def _order_rows(found: Measured, row: Any, speeds: Any) -> None:
+    facts = found.facts
     orders, lines = facts["orders"], facts["lines"]
     peers = [how for how in PEERS if f"{how}.first" in found]
     first, again = found["extract.first"], found["extract.again"]
@@ -155,7 +204,6 @@ def table(found: Measured) -> Table:
         mark(every / some <= 1.3 and every < 600, "≤ 1.30, < 600 MB"))  # fmt: skip
     row("a run that finds nothing new", f"{found['nothing.requests']:.0f} requests", "resources", "3", "",
         mark(found["nothing.requests"] == 3 and not found["nothing.work"], "one a resource"))  # fmt: skip
-    return grid
 
 
 def mark(met: bool, aim: str) -> str:
@@ -179,6 +227,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--data", type=Path, help="a file of Online Retail; absent: the shipped January, repeated")
     parser.add_argument("--quick", action="store_true", help="one round, no peers, no Airflow")
+    parser.add_argument("--only", choices=("orders", "stock"), help="one part of it")
     parser.add_argument("--peers", type=Path, help="Python of the environment that dlt is installed in")
     options = parser.parse_args()
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
@@ -186,7 +235,11 @@ def main() -> int:
         say("making the pages (kept in the run folder)")
         pages = data.prepare(options.data)
         with place(pages, None if options.quick else options.peers) as here:
-            found = measure(here, data.facts(pages), rounds, in_airflow=not options.quick)
+            found = Measured(data.facts(pages))
+            if options.only != "stock":
+                measure(here, found, rounds, in_airflow=not options.quick)
+            if options.only != "orders":
+                measure_stock(here, found, QUICK_SKUS if options.quick else stock.SKUS)
     except (CrossdockError, BadData) as error:
         print(error, file=sys.stderr)
         return 1

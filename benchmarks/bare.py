@@ -205,12 +205,30 @@ def load(systems: str, folder: Path) -> dict[str, float]:
     return {"load": seconds, "results": results, "bulks": len(bodies), "bytes": sum(map(len, bodies))}
 
 
+def quantities(systems: str, folder: Path) -> dict[str, float]:
+    """PUTs kept bodies of quantities and reads how many results came back."""
+    bodies = [path.read_bytes() for path in sorted(folder.glob("quantities-*.json"))]
+    with requests.Session() as session, ThreadPoolExecutor(AT_ONCE) as pool:
+        session.trust_env = False
+
+        def put(body: bytes) -> int:
+            answer = session.put(f"{systems}/v2/inventory", data=body, timeout=60)
+            return len(msgspec.json.decode(answer.content)["Results"])
+
+        begun = time.perf_counter()
+        results = sum(pool.map(put, bodies))
+        seconds = time.perf_counter() - begun
+    return {"load": seconds, "results": results, "requests": len(bodies)}
+
+
 def main() -> None:
     what, database, systems, *folder = sys.argv[1:]
     if what == "extract":
         result = extract(database, systems)
     elif what == "again":
         result = again(database, systems)
+    elif what == "quantities":
+        result = quantities(systems, Path(folder[0]))
     elif what == "floor":
         result = floor(Path(folder[0]))
     else:

@@ -17,6 +17,7 @@ from typing import Any
 started = time.perf_counter()
 
 import great_expectations.expectations.core  # noqa: E402, F401
+import msgspec  # noqa: E402
 import pyarrow.dataset  # noqa: E402, F401 - pandas asks for it in its own time
 import sqlalchemy as sa  # noqa: E402
 
@@ -26,8 +27,12 @@ from crossdock.runtime import Runtime  # noqa: E402
 from crossdock.steps import suites  # noqa: E402
 from crossdock.steps.extract import extract  # noqa: E402
 from crossdock.steps.walk import AFTER_EXTRACT, walk  # noqa: E402
+from crossdock.store import batches  # noqa: E402
 from crossdock.store.tables import ops_batch, stage_buyer  # noqa: E402
+from crossdock.systems import limits  # noqa: E402
+from crossdock.systems.channel_advisor import ChannelAdvisor  # noqa: E402
 from crossdock.systems.connections import Connection, parse  # noqa: E402
+from crossdock.systems.tims import Tims  # noqa: E402
 
 ORDERS = flows.get("orders")
 for name in language.names():
@@ -89,6 +94,8 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
     if what == "tick":
         seconds, counts = timed(lambda: walk(runtime, ORDERS, extract(runtime, ORDERS)))
         return {"seconds": seconds, "imports": imported, "delivered": counts.delivered}
+    if what.startswith("stock"):
+        return inventory(what.removeprefix("stock-"), runtime)
     if what == "whole":
         seconds, ids = timed(lambda: extract(runtime, ORDERS))
         done = steps(runtime, "transform", "check")
@@ -96,6 +103,24 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
         done |= steps(runtime, "load")
         return {"extract": seconds, **done, "batches": len(ids)}
     raise SystemExit(f"There is nothing called {what} to measure.")
+
+
+def inventory(what: str, runtime: Runtime) -> dict[str, Any]:
+    """A run of the inventory flow: `first`, `changed` or `compare`. What is measured is the program, not how many
+    requests a minute the systems allow."""
+    for name, client in (("channel_advisor", ChannelAdvisor), ("tims", Tims)):
+        connection = runtime._source(name)
+        runtime.__dict__[name] = client(
+            connection, limits=msgspec.structs.replace(limits.of(connection), requests_per_minute=10**6)
+        )
+    flow = flows.get("inventory")
+    kind = "compare" if what == "compare" else "scheduled"
+    seconds, ids = timed(lambda: extract(runtime, flow, kind=kind))
+    done = {name: timed(lambda step=step: [step(runtime, flow, each) for each in ids])[0]
+            for name, step in AFTER_EXTRACT.items()}  # fmt: skip
+    with runtime.engine.connect() as connection:
+        delivered = batches.counts(connection, ids).delivered
+    return {"extract": seconds, **done, "seconds": seconds + sum(done.values()), "delivered": delivered}
 
 
 def peak() -> float:

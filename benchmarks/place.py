@@ -62,6 +62,11 @@ class Place:
         """Nothing is left to do in the database `name`: a later run must not take over its batches."""
         self._run("UPDATE ops.batch SET finished_at = now() WHERE finished_at IS NULL", name)
 
+    def age(self, name: str) -> None:
+        """The masters of the database `name` were read an hour ago: a run looks at what was read lately."""
+        self._run("UPDATE ops.batch SET finished_at = finished_at - interval '1 hour' WHERE flow = 'masters'", name)
+        self._run("VACUUM ANALYZE", name)
+
     def drop(self, name: str) -> None:
         self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self.made.discard(name)

@@ -5,7 +5,8 @@ operations, a customer as it was changed, a shrug for everything else. Never: lo
 
 The first part of a path is a set of words that say how the rest is answered, "/all.masters.slow/v2/orders":
 `all`, `some` (the first 2,000 orders), `tick` (43 new ones) or none of these: which orders there are;
-`masters`: TIMS has items and customers; `slow`: every answer takes 20 ms; `keep`: bulk bodies are written to a folder.
+`masters`: TIMS has items and customers; `stock...`: a large catalogue (stock.py); `slow`: every answer takes 20 ms;
+`keep`: bodies of bulks and of quantities are written to a folder.
 `/_requests` tells how many requests there were since the last time it was asked, but for tokens.
 """
 
@@ -21,6 +22,8 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from benchmarks import stock
 
 SOME = 20  # pages
 SLOW_SECONDS = 0.020
@@ -86,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "PATCH" and path.startswith("api/v1/customers/"):
             stamps = {"RowVersion": 2, "ModifiedAt": self.server.time}
             return self._send(200, json.dumps(json.loads(body) | stamps).encode())
+        if self.command == "PUT" and path == "v2/inventory":
+            return self._quantities(body, words)
         if self.command != "GET":
             return self._send(200, b"{}")
         return self._list(first, path, words)
@@ -95,17 +100,29 @@ class Handler(BaseHTTPRequestHandler):
         system, *names = path.removeprefix("api/").split("/")
         if system == "v2":
             number = int(names[1]) if len(names) > 1 else 0
-            pages = self.server.rows(names[0], words)
-            more = number + 1 < len(pages)
+            rows, more = self._rows(names[0], number, words)
             link = f"http://{self.headers['Host']}/{first}/v2/{names[0]}/{number + 1}" if more else ""
             after = f'],"serverTime":"{self.server.time}"' + (f',"nextLink":"{link}"}}' if more else "}")
-            return self._send(200, b'{"value":[', pages[number] if pages else b"", after.encode())
+            return self._send(200, b'{"value":[', rows, after.encode())
         cursor = re.search(r"Cursor=(\d+)", self.path)
         number = int(cursor[1]) if cursor else 0
-        pages = self.server.rows(names[-1], words)
-        link = f'"{number + 1}"' if number + 1 < len(pages) else "null"
+        rows, more = self._rows(names[-1], number, words)
+        link = f'"{number + 1}"' if more else "null"
         after = f'],"ServerTime":"{self.server.time}","NextCursor":{link}}}'
-        return self._send(200, b'{"Items":[', pages[number] if pages else b"", after.encode())
+        return self._send(200, b'{"Items":[', rows, after.encode())
+
+    def _rows(self, name: str, number: int, words: set[str]) -> tuple[bytes, bool]:
+        """The rows of a page, and whether there are more."""
+        if any(word.startswith("stock") for word in words):
+            return stock.page(name, number, words)
+        pages = self.server.rows(name, words)
+        return (pages[number] if pages else b""), number + 1 < len(pages)
+
+    def _quantities(self, body: bytes, words: set[str]) -> None:
+        """Every quantity is taken."""
+        if "keep" in words:
+            (self.server.keep / f"quantities-{next(self.server.ids):06d}.json").write_bytes(body)
+        self._send(207, stock.written(body))
 
     def _bulk(self, body: bytes, words: set[str]) -> None:
         """Every operation is done: ids of its own, operations numbered from 0 as our client does."""

@@ -33,7 +33,7 @@ from sqlalchemy.exc import OperationalError
 from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.flows.base import Flow
-from crossdock.store import batches, database, dead_letters
+from crossdock.store import accuracy, batches, database, dead_letters
 from crossdock.store.tables import (
     ops_alert,
     ops_batch,
@@ -114,7 +114,12 @@ def sync(
     with _runtime() as runtime, err.status(f"{flow.title}: reading …") as status:
         ids = extract(runtime, flow, window, kind=kind, run_id=_run_id(), keys=key or (), reprocess=reprocess)
         counts = walk(runtime, flow, ids, lambda batch, step: status.update(f"{flow.title}: batch {batch}, {step} …"))
-    _print_counts(flow, ids, counts, as_json)
+        with runtime.engine.begin() as connection:
+            found = accuracy.last(connection, flow.name) if compare else None
+    more = {} if found is None else {"compared": found.compared, "equal": found.equal}
+    _print_counts(flow, ids, counts, as_json, **more)
+    if found is not None and not as_json:
+        out.print(f"Before the repair: {accuracy.said(found.compared, found.equal)}.")
 
 
 @app.command(name="extract")
@@ -485,14 +490,14 @@ def migrate(as_json: AsJson = False) -> None:
 def check_mappings(as_json: AsJson = False) -> None:
     """Hold every mapping and checks file, the posting table, its accounts and the prices against the contracts."""
     from crossdock.mapping import language
-    from crossdock.rules import posting_table, price_settings
+    from crossdock.rules import posting_table, price_settings, stock_rules
     from crossdock.steps import suites
 
     tables = [language.mappings_folder() / f"{name}.yaml" for name in language.names()]
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]
     findings += [str(finding) for path in checks for finding in suites.check(path)]
-    findings += [str(finding) for finding in (*posting_table.check(), *price_settings.check())]
+    findings += [str(one) for part in (posting_table, price_settings, stock_rules) for one in part.check()]
     if as_json:
         _print_json(findings)
     elif findings:
@@ -727,9 +732,9 @@ def _who() -> str:
         return f"uid {os.getuid()}"
 
 
-def _print_counts(flow: Flow, ids: Sequence[int], counts: batches.Counts, as_json: bool) -> None:
+def _print_counts(flow: Flow, ids: Sequence[int], counts: batches.Counts, as_json: bool, **more: int) -> None:
     if as_json:
-        _print_json({"flow": flow.name, "batches": list(ids), **asdict(counts)})
+        _print_json({"flow": flow.name, "batches": list(ids), **asdict(counts), **more})
         return
     out.print(f"{flow.title}: {counts}." + (f" Batches: {', '.join(map(str, ids))}." if ids else ""))
     if counts.dead:

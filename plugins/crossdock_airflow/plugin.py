@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DAGS = frozenset(
     {
         "orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
-        "ledger", "nightly_close", "prices", "prices_compare",
+        "ledger", "nightly_close", "prices", "prices_compare", "inventory", "inventory_compare",
     }
 )  # fmt: skip
 MARK = "Records: "
@@ -58,7 +58,7 @@ def counts(dag_id: str, run_id: str) -> str:
     """What became of the records that the run read, in words."""
     import sqlalchemy as sa
 
-    from crossdock.store import batches
+    from crossdock.store import accuracy, batches
     from crossdock.store.tables import ops_batch
     from crossdock_airflow.tasks import run_name
 
@@ -66,7 +66,9 @@ def counts(dag_id: str, run_id: str) -> str:
         wanted = sa.select(ops_batch.c.id).where(
             ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "masters"
         )
-        return str(batches.counts(connection, list(connection.scalars(wanted))))
+        told = str(batches.counts(connection, list(connection.scalars(wanted))))
+        found = accuracy.last(connection, dag_id.removesuffix("_compare")) if dag_id.endswith("_compare") else None
+        return told if found is None else f"{told}; before the repair {accuracy.said(found.compared, found.equal)}"
 
 
 def reconciled(dag_id: str, run_id: str) -> str:

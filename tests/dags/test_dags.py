@@ -29,8 +29,9 @@ FIVE_STEPS = {
 LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")
 ONE_FLOW = (
     "orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
-    "prices", "prices_compare",
+    "prices", "prices_compare", "inventory", "inventory_compare",
 )  # fmt: skip
+SECOND_DAGS = {"orders_sweep", "prices_compare", "inventory_compare"}  # of a flow that has one of its own name
 THE_DAY = (
     "orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
     *(f"ledger_{flow}" for flow in LEDGER), "controls",
@@ -61,6 +62,8 @@ INTERVAL = {
     "prices": timedelta(hours=1),
     "prices_compare": timedelta(days=1),
     "price_approvals": timedelta(hours=1),
+    "inventory": timedelta(minutes=5),
+    "inventory_compare": timedelta(days=1),
     "watch": timedelta(minutes=10),
     "reconcile": timedelta(days=1),
 }
@@ -71,6 +74,7 @@ STARTED_BY = {
     "payments": {"payouts", "invoices", "returns"},
     "ledger": {"invoices", "returns", "stock_adjustments", "payouts", "payments"},
     "price_approvals": {"prices"},
+    "inventory": {"orders", "shipments", "returns"},
 }
 
 
@@ -164,7 +168,7 @@ def test_tasks_that_speak_to_a_system_use_its_pool_and_every_pool_is_made_at_the
     assert {task.pool for dag in bag.dags.values() for task in dag.tasks} <= {*made, "default_pool"}
 
 
-@pytest.mark.parametrize("name", sorted(set(ONE_FLOW) - {"orders_sweep", "prices_compare"}))
+@pytest.mark.parametrize("name", sorted(set(ONE_FLOW) - SECOND_DAGS))
 def test_load_tells_other_dags_which_batch_it_has_loaded(bag: DagBag, name: str) -> None:
     assert [asset.name for asset in bag.dags[name].get_task("batch.load").outlets] == [f"{name} loaded"]
 

@@ -14,6 +14,7 @@ from crossdock.flows.base import Flow
 def all_flows() -> dict[str, Flow]:
     """Every flow by name, in the order in which data travels."""
     from crossdock.flows import ledger
+    from crossdock.flows.inventory import INVENTORY
     from crossdock.flows.invoices import INVOICES
     from crossdock.flows.orders import ORDERS
     from crossdock.flows.payments import PAYMENTS
@@ -23,17 +24,13 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.shipments import SHIPMENTS
     from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
-    return {
-        flow.name: flow
-        for flow in (
-            *(ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values()),
-            PRICES,
-        )
-    }
+    money = (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+    offers = (PRICES, INVENTORY)
+    return {flow.name: flow for flow in (*money, *offers)}
 
 
 # What the channel offers, and at which price: no document that the close or a control looks at comes of these.
-OFFERS = ("prices",)
+OFFERS = ("prices", "inventory")
 
 
 def order_to_cash() -> dict[str, Flow]:

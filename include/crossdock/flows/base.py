@@ -46,6 +46,9 @@ class Resource:
     single: bool = False  # one document at the path, no list
     # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
     at_once: int = 500
+    one: str = ""  # path of a single record of TIMS with "{key}" in it, where that is not below the list
+    # A master that only some configurations need: whether this one does.
+    wanted: Callable[[], bool] | None = None
 
     @property
     def name(self) -> str:
@@ -103,6 +106,8 @@ class Flow:
     wake: Callable[[sa.Connection], Sequence[str]] | None = None
     # Reads what else the flow is configured by, beside mappings and checks. Raises ConfigError for what is wrong.
     configured: Callable[[], object] | None = None
+    # Flows whose sources are read first, so that this one knows of what they will do; their own next runs work it.
+    ahead: tuple[str, ...] = ()
     # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.
     look: Callable[[Runtime], None] | None = None
     amiss: Callable[[sa.Connection], Sequence[str]] | None = None

@@ -104,7 +104,7 @@ SITES = Resource(
 
 # As orders are read (rules/items.py): the SKU itself, an alternate SKU, then both without case; of the first of these
 # that names any item, all that it names.
-_RESOLVED = """
+RESOLVED = """
 SELECT p.sku AS product_sku, p.type AS product_type, r.items
 FROM {products} AS p
 LEFT JOIN LATERAL (
@@ -117,9 +117,9 @@ LEFT JOIN LATERAL (
 ) AS r ON true
 """
 
-_NAMED = """(
+NAMED = """(
   SELECT DISTINCT c.sku, c.type, c.folded FROM ref.channel_product c
-  JOIN ref.item_code i ON i.folded = c.folded WHERE i.sku = ANY (:skus)
+  JOIN ref.item_code i ON i.folded = c.folded WHERE i.sku = ANY (CAST(:skus AS text[]))
 )"""
 
 
@@ -127,7 +127,7 @@ def products_of(connection: sa.Connection, skus: Sequence[str]) -> list[sa.Row]:
     """The products of the channel that could be one of these items of TIMS: rows (product_sku, product_type, items).
     `items` has one SKU where it is clear which item the product is, several where it is not. An item may have several
     products: TIMS's AlternateSKUs are sold under their own names."""
-    statement = sa.text(_RESOLVED.format(products=_NAMED) + "ORDER BY p.sku")
+    statement = sa.text(RESOLVED.format(products=NAMED) + "ORDER BY p.sku")
     return list(connection.execute(statement, {"skus": list(skus)}))
 
 
@@ -136,7 +136,7 @@ def unclear(connection: sa.Connection) -> list[sa.Row]:
     return list(
         connection.execute(
             sa.text(
-                f"SELECT * FROM ({_RESOLVED.format(products=ref_channel_product.fullname)}) AS every "
+                f"SELECT * FROM ({RESOLVED.format(products=ref_channel_product.fullname)}) AS every "
                 "WHERE items IS NULL OR cardinality(items) > 1 ORDER BY product_sku"
             )
         )

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
 
-from crossdock import settings
+from crossdock import flows, settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flows.base import Flow, Resource
 from crossdock.store import batches, database, dead_letters, raw, watermarks
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 T = TypeVar("T")
+AHEAD = "read ahead"  # run of batches that another flow has read
 KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "replay")
 
 
@@ -90,7 +92,10 @@ def extract(
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
     _configured(flow)
     for master in flow.masters:
-        read_master(runtime, master, run_id)
+        if master.wanted is None or master.wanted():
+            read_master(runtime, master, run_id)
+    for name in flow.ahead:
+        _read_ahead(runtime, flows.get(name))
     if kind == "compare":
         if not flow.look:
             raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
@@ -103,7 +108,14 @@ def extract(
             _read(runtime, reading, flow=flow, keys=keys)
         with runtime.engine.begin() as connection:
             old = batches.unfinished(connection, flow.name, run_id) + batches.adopt(connection, flow.name)
+            old += batches.take_over(connection, flow.name, AHEAD, run_id)
     return sorted({*reading.open, *old})
+
+
+def _read_ahead(runtime: Runtime, flow: Flow) -> None:
+    """Reads what is new for another flow; its own next run takes the batches over."""
+    with database.lock(runtime.engine, f"extract:{flow.source.name}"):
+        _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
 
 
 def read_master(runtime: Runtime, master: Resource, run_id: str = "", *, afresh: bool = False) -> None:
@@ -180,13 +192,19 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
 def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[msgspec.Raw]:
     for key in keys:
         try:
-            yield msgspec.Raw(runtime.system(resource.system).record(resource.path, key))
+            yield msgspec.Raw(_record(runtime, resource, key))
         except RecordRejected as error:
             if error.status != 404:
                 raise
             raise ConfigError(
                 f"{resource.system} has no record {key} in {resource.path}.", do="Check the id; nothing was changed."
             ) from error
+
+
+def _record(runtime: Runtime, resource: Resource, key: str) -> bytes:
+    if resource.one:
+        return runtime.tims.document(resource.one.format(key=quote(key, safe="")))
+    return runtime.system(resource.system).record(resource.path, key)
 
 
 def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:

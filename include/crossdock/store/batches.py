@@ -168,6 +168,18 @@ def unfinished(connection: sa.Connection, flow: str, run_id: str) -> list[int]:
     )
 
 
+def take_over(connection: sa.Connection, flow: str, run_id: str, mine: str) -> list[int]:
+    """Unfinished batches of the run `run_id`; they are those of the run `mine` from now on."""
+    return list(
+        connection.scalars(
+            sa.update(ops_batch)
+            .where(ops_batch.c.flow == flow, ops_batch.c.run_id == run_id, ops_batch.c.finished_at.is_(None))
+            .values(run_id=mine, touched_at=sa.func.now())
+            .returning(ops_batch.c.id)
+        )
+    )
+
+
 def merged(connection: sa.Connection, batch_id: int) -> None:
     """A batch of a master: what was new is in `ref` now, and nothing else is to be done."""
     connection.execute(

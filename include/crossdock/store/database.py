@@ -11,6 +11,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,11 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
             connection.scalar(
                 sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": f"crossdock:{name}"}
             )
+
+
+def now(connection: sa.Connection) -> datetime:
+    """When the present transaction began, by the database's clock."""
+    return connection.execute(sa.select(sa.func.now())).scalar_one()
 
 
 # ---- rows by the hundred ---------------------------------------------------------------------------------------------

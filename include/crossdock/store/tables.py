@@ -89,6 +89,7 @@ raw_returns = _raw("returns", "One version of one Channel Advisor return")
 raw_payouts = _raw("payouts", "One version of one settlement file, in our own shape")
 raw_payments = _raw("payments", "One version of one order's part of one settlement")
 raw_stock_adjustments = _raw("stock_adjustments", "One version of one stock movement from a file")
+raw_inventory = _raw("inventory", "One version of the quantities of one TIMS SKU")
 raw_ledger_invoices = _raw("ledger_invoices", "One version of one TIMS invoice, as the ledger read it")
 raw_ledger_credit_memos = _raw("ledger_credit_memos", "One version of one TIMS credit memo, as the ledger read it")
 raw_ledger_adjustments = _raw("ledger_adjustments", "One version of one TIMS stock adjustment, as the ledger read it")
@@ -202,6 +203,18 @@ ref_channel_price = Table(
     Column("version", Moment, comment="Its last change there; empty: it is what we sent"),
     schema="ref",
     comment="One price as Channel Advisor holds it",
+)
+
+ref_channel_level = Table(
+    "channel_level",
+    metadata,
+    Column("sku", Text, nullable=False, comment="Product as Channel Advisor stores it"),
+    Column("center_id", Integer, nullable=False),
+    Column("available", BigInteger, nullable=False, comment="Units that may be sold"),
+    Column("version", Moment, nullable=False, comment="When the level last changed there"),
+    PrimaryKeyConstraint("sku", "center_id"),
+    schema="ref",
+    comment="One stock level of Channel Advisor, as the last full compare found it",
 )
 
 ref_customer = Table(
@@ -521,6 +534,7 @@ stage_sales_order = Table(
     Column("rounding_difference", Money, comment="Explained by 4-decimal unit prices alone"),
     Column("location_id", Text, comment="Stock location of the site, for recorded shipments"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
+    Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'dead')")),
     schema="stage",
     comment="One sales order as TIMS should hold it",
 )  # fmt: skip
@@ -878,6 +892,48 @@ ops_approval = Table(
     comment="One change that a person decides on, asked once",
 )
 
+# ---- stage: inventory ----------------------------------------------------------------------------------------------
+
+stage_channel_quantity = Table(
+    "channel_quantity",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    Column("row_version", BigInteger, comment="RowVersion of the quantities in TIMS"),
+    Column("available", BigInteger, comment="Units free at our own locations; below 0 when more is promised"),
+    Column("in_flight", BigInteger, nullable=False, server_default="0",
+           comment="Units of orders read that TIMS does not hold; of a kit, kits that they cost"),
+    Column("parts_in_flight", JSONB, comment="Of a kit that the channel sells as one item: the same by part"),
+    Column("buffer", BigInteger),
+    Column("cap", BigInteger, comment="Empty: no limit"),
+    Column("share_percent", BigInteger),
+    Column("quantity", BigInteger, comment="Units offered, over all centers"),
+    Column("listings", JSONB, nullable=False, server_default=text("'[]'"),
+           comment="[{ListingID, Quantity}] where a site has terms of its own; null follows the stock"),
+    Column("item_state", Text, comment="sellable, or why the item is not: blocked, not_eligible, unknown"),
+    Column("terms", Text, comment="What of the configuration bore on it; the same text, the same terms"),
+    Column("config", Text, index=True, comment="Version of the configuration that was looked at"),
+    Index("ix_channel_quantity_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting')")),
+    Index("ix_channel_quantity_in_flight", "key", postgresql_where=text("in_flight <> 0")),
+    Index("ix_channel_quantity_kits", "key", postgresql_where=text("parts_in_flight IS NOT NULL")),
+    schema="stage",
+    comment="What the channel should offer of one TIMS SKU",
+)  # fmt: skip
+
+stage_channel_quantity_line = Table(
+    "channel_quantity_line",
+    metadata,
+    Column("key", Text, nullable=False),
+    Column("position", Integer, nullable=False, comment="From 0"),
+    Column("SKU", Text, comment="Product as Channel Advisor stores it"),
+    Column("DistributionCenterID", BigInteger),
+    Column("Quantity", BigInteger),
+    Column("UpdateType", Text),
+    PrimaryKeyConstraint("key", "position"),
+    schema="stage",
+    comment="Units of one product to offer in one distribution center",
+)
+
 # ---- ops: what was done, what is left ------------------------------------------------------------------------------
 
 ops_batch = Table(
@@ -974,6 +1030,7 @@ ops_link = Table(
     PrimaryKeyConstraint("entity", "source_key"),
     Index(None, "entity", "target_id"),
     Index(None, "entity", "other_key"),
+    Index(None, "entity", "created_at"),
     schema="ops",
     comment="Their id and our key, both ways",
 )
@@ -1071,6 +1128,18 @@ ops_webhook_event = Table(
     PrimaryKeyConstraint("system", "event_id"),
     schema="ops",
     comment="One notice received, worked at most once",
+)
+
+ops_accuracy = Table(
+    "accuracy",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("flow", Text, nullable=False),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("compared", BigInteger, nullable=False, comment="Records that should be equal on both sides"),
+    Column("equal", BigInteger, nullable=False, comment="Of them, those that are"),
+    schema="ops",
+    comment="One full compare, before it repaired anything",
 )
 
 ops_audit = Table(

@@ -1,0 +1,32 @@
+"""
+### Inventory: TIMS → Channel Advisor
+
+**Reads** quantities of TIMS changed since the watermark, every five minutes and whenever orders, shipments or returns
+have been loaded; items of TIMS, products and centers of the channel, and our own records of orders that TIMS does not
+hold yet.
+**Writes** what may be sold of each product (absolute, up to 500 a request) and, where `lookups/stock_rules.csv` says
+so, what a single site may show. What has been told is not told again; a center that a
+marketplace manages is never written.
+
+**By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single SKUs, which are then written whatever was
+written before. *Backfill* reads past intervals. None moves the watermark; quantities are always those of now.
+
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: a repeat of an
+absolute quantity does no harm.
+"""
+
+from airflow.sdk import dag
+
+from crossdock_airflow.tasks import ASK, common, every, five_steps
+
+
+@dag(
+    schedule=every("*/5 * * * *", or_when_loaded=["orders", "shipments", "returns"]),
+    params=ASK,
+    **common(__doc__, "inventory", "tims", "channel_advisor"),
+)
+def inventory():
+    five_steps("inventory", source="tims", target="channel_advisor")
+
+
+inventory()

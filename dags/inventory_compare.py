@@ -1,0 +1,28 @@
+"""
+### Inventory, full compare: both sides read whole
+
+**Reads** every stock level of Channel Advisor and every quantity of TIMS, nightly.
+**Writes** how many SKUs the channel offers as it should (`ops.accuracy`, also in the run's note; below the share in
+`config/stock_offers.yaml` it alerts), then writes the others again.
+
+**By hand:** *Trigger* it after somebody has changed quantities at the channel, or `crossdock sync inventory --compare`.
+
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: nothing of what the
+channel held is kept half.
+"""
+
+from airflow.sdk import dag
+
+from crossdock_airflow.tasks import ASK, common, every, five_steps
+
+
+@dag(
+    schedule=every("40 3 * * *"),
+    params=ASK,
+    **common(__doc__, "inventory", "tims", "channel_advisor"),
+)
+def inventory_compare():
+    five_steps("inventory", source="tims", target="channel_advisor", kind="compare")
+
+
+inventory_compare()

@@ -1,0 +1,433 @@
+"""Inventory: TIMS's free stock -> the quantities that Channel Advisor offers, and those of single sites' listings.
+
+What makes it special: units of orders that have been read and that TIMS does not hold yet are held back, so that
+nothing is sold twice while orders wait, fail or are dead letters. In: TIMS's quantities; items, products, centers.
+Never: a write to a center that a marketplace manages; a relative change; a quantity that has been told already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
+from crossdock.flows import channel_masters, documents, inventory_documents, masters, orders_in_flight
+from crossdock.flows.base import Flow, Head, Resource
+from crossdock.flows.inventory_documents import ENTITY, ITEM_STATE, RESOURCE
+from crossdock.rules import stock_rules
+from crossdock.steps.load import reasons, settle
+from crossdock.store import accuracy, batches, database, deliveries
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import (
+    raw_inventory,
+    ref_channel_level,
+    ref_channel_listing,
+    stage_channel_quantity,
+    stage_channel_quantity_line,
+)
+from crossdock.systems import limits, times
+from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+MOST_UPDATES = 500  # of one request, the contract's limit
+AGAIN = ("compare", "key", "replay")  # kinds of run that send also what has been told
+MEND = "Correct the product or listing at the channel, or the item in TIMS; then replay this."
+LEVELS_AT_ONCE = 5_000  # a COPY of the full compare
+
+
+class _Quantity(msgspec.Struct):
+    SKU: str
+    Locations: msgspec.Raw
+    RowVersion: int
+    ModifiedAt: str
+
+
+_quantity = msgspec.json.Decoder(_Quantity)
+
+
+def head(record: msgspec.Raw) -> Head:
+    """SKU and moment of the last change. AsOf differs in every answer: the figures and their version count."""
+    row = _quantity.decode(record)
+    return Head(row.SKU, row.ModifiedAt, same=b"%d %s" % (row.RowVersion, bytes(row.Locations)))
+
+
+# ---- load ----------------------------------------------------------------------------------------------------------
+
+
+class _Row(NamedTuple):
+    """A staged SKU on its way."""
+
+    key: str
+    version: Any
+    content_hash: str
+    told: str | None  # content that was delivered last
+    listings: list[dict[str, Any]]
+    updates: list[dict[str, Any]]  # InventoryUpdate of the contract
+
+    @property
+    def name(self) -> str:
+        return f"qty:{self.key}:{self.content_hash}"
+
+
+_READY = sa.text("""
+SELECT q.key, q.version, q.content_hash, k.content_hash AS told, q.listings, coalesce(l.updates, '[]'::json) AS updates
+FROM stage.channel_quantity q
+LEFT JOIN ops.link k ON k.entity = 'channel_quantity' AND k.source_key = q.key
+LEFT JOIN LATERAL (
+  SELECT json_agg(json_build_object('SKU', i."SKU", 'DistributionCenterID', i."DistributionCenterID",
+                    'Quantity', i."Quantity", 'UpdateType', i."UpdateType") ORDER BY i.position) AS updates
+  FROM stage.channel_quantity_line i WHERE i.key = q.key
+) l ON true
+WHERE q.batch_id = :batch AND q.state = 'ready' ORDER BY q.key
+""")
+
+
+def load(runtime: Runtime, batch_id: int) -> None:
+    """Writes what has changed, up to 500 quantities a request, as many requests at once as the channel takes."""
+    with runtime.engine.begin() as connection:
+        batch = batches.flow_of(connection, batch_id)
+        rows = [_Row(*row) for row in connection.execute(_READY, {"batch": batch_id})]
+        told = [row.key for row in rows if row.told == row.content_hash and batch.kind not in AGAIN]
+        settle(connection, INVENTORY, batch, unchanged=told)
+    known = set(told)
+    portions = list(_portions([row for row in rows if row.key not in known]))
+    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "load") as pool:
+        undecided = sum(pool.map(lambda portion: _write(runtime, batch, portion), portions))
+    if undecided:
+        raise OutcomeUnknown(
+            f"The quantities of {undecided} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or failing).",
+            do="Nothing to do: the task is tried again; quantities are absolute, so a repeat does no harm.",
+            system="channel_advisor",
+        )
+
+
+def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Rows of at most 500 updates together."""
+    portion: list[_Row] = []
+    size = 0
+    for row in rows:
+        if portion and size + len(row.updates) > MOST_UPDATES:
+            yield portion
+            portion, size = [], 0
+        portion.append(row)
+        size += len(row.updates)
+    if portion:
+        yield portion
+
+
+def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> int:
+    """One request, and the listings of its SKUs, with deliveries before and outcomes after. Returns how many SKUs are
+    still to be decided."""
+    with runtime.engine.begin() as connection:
+        effects = [Effect(ENTITY, "update", row.key, row.name, row.content_hash) for row in portion]
+        deliveries.begin(connection, INVENTORY.name, batch.id, effects)
+        shown = _shown(connection, portion) if batch.kind not in AGAIN else {}
+    updates = [update for row in portion for update in row.updates]
+    results = iter(runtime.channel_advisor.write_quantities(updates) if updates else ())
+    refused: dict[str, list[dict]] = {}
+    undecided: dict[str, str] = {}
+    written: list[dict[str, Any]] = []
+    for row in portion:
+        for update in row.updates:
+            error = next(results).error
+            if isinstance(error, RecordRejected):
+                prefix = f"{update['SKU']}, center {update['DistributionCenterID']}: "
+                refused.setdefault(row.key, []).extend(reasons(error, do=MEND, prefix=prefix, target="Channel Advisor"))
+            elif error is not None:
+                undecided[row.key] = str(error)
+        for listing in row.listings:
+            number, quantity = listing["ListingID"], listing["Quantity"]
+            if number in shown and shown[number] == quantity:
+                continue
+            try:
+                runtime.channel_advisor.update_listing(number, {"Quantity": quantity})
+                written.append({"listing_id": number, "quantity": quantity})
+            except RecordRejected as error:
+                found = reasons(error, do=MEND, prefix=f"Listing {number}: ", target="Channel Advisor")
+                refused.setdefault(row.key, []).extend(found)
+            except Transient as error:
+                undecided[row.key] = str(error)
+    with runtime.engine.begin() as connection:
+        _settle(connection, batch, portion, refused, undecided, written)
+    return len(undecided.keys() - refused.keys())
+
+
+def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int | None]:
+    """The quantities that listings have now, as last read."""
+    numbers = [listing["ListingID"] for row in portion for listing in row.listings]
+    table = ref_channel_listing
+    rows = connection.execute(sa.select(table.c.listing_id, table.c.quantity).where(table.c.listing_id.in_(numbers)))
+    return {row.listing_id: row.quantity for row in rows}
+
+
+def _settle(
+    connection: sa.Connection,
+    batch: sa.Row,
+    portion: Sequence[_Row],
+    refused: Mapping[str, list[dict]],
+    undecided: Mapping[str, str],
+    written: Sequence[dict[str, Any]],
+) -> None:
+    """Outcomes, links and states. A SKU of which anything was refused is a dead letter, whatever else was taken."""
+    taken = [row for row in portion if row.key not in refused and row.key not in undecided]
+    deliveries.end(
+        connection,
+        [
+            {
+                "idempotency_key": row.name,
+                "outcome": "rejected" if row.key in refused else "unknown" if row.key in undecided else "confirmed",
+                "status": None,
+                "response_id": None,
+                "error": ", ".join(each["rule"] for each in refused.get(row.key, ())) or undecided.get(row.key),
+            }
+            for row in portion
+        ],
+    )
+    deliveries.link(
+        connection,
+        [
+            {
+                "entity": ENTITY,
+                "source_key": row.key,
+                "target_id": row.updates[0]["SKU"] if row.updates else row.key,
+                "content_hash": row.content_hash,
+                "version": row.version,
+                "batch_id": batch.id,
+            }
+            for row in taken
+        ],
+    )
+    for listing in written:
+        table = ref_channel_listing
+        connection.execute(
+            sa.update(table).where(table.c.listing_id == listing["listing_id"]).values(quantity=listing["quantity"])
+        )
+    settle(connection, INVENTORY, batch, delivered=[row.key for row in taken], refused=refused)
+
+
+# ---- what is worked again although TIMS's figures have not changed -------------------------------------------------
+
+WORKED = "('staged', 'ready', 'delivered', 'unchanged')"
+
+# Units in flight that are others now than when the quantity was computed.
+_OTHER_ORDERS = sa.text(f"""
+WITH flying AS MATERIALIZED ({orders_in_flight.UNITS})
+SELECT q.key FROM stage.channel_quantity q LEFT JOIN flying f ON f.sku = q.key
+WHERE q.in_flight <> 0 AND q.parts_in_flight IS NULL AND q.state IN {WORKED} AND q.in_flight <> coalesce(f.units, 0)
+UNION
+SELECT q.key FROM flying f JOIN stage.channel_quantity q ON q.key = f.sku
+WHERE q.parts_in_flight IS NULL AND q.state IN {WORKED} AND q.in_flight <> f.units
+UNION
+SELECT q.key FROM stage.channel_quantity q JOIN ref.item i ON i.sku = q.key CROSS JOIN LATERAL (
+  SELECT coalesce(jsonb_object_agg(f.sku, f.units), '{{}}') AS now
+  FROM jsonb_array_elements(i.kit_components) AS k JOIN flying f ON f.sku = k->>'SKU'
+) AS parts
+WHERE q.parts_in_flight IS NOT NULL AND q.state IN {WORKED} AND q.parts_in_flight <> parts.now
+""")
+
+# The batches that brought masters since the last run of this flow, with some minutes to spare for a read that had begun
+# before and ended after.
+_RECENT = sa.text(f"""
+SELECT b.id FROM ops.batch b JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = '{RESOURCE}'
+WHERE b.flow = 'masters' AND b.finished_at >= w.read_at - interval '10 minutes'
+""")
+
+_OTHER_ITEMS = sa.text(f"""
+SELECT DISTINCT q.key FROM raw.tims_items r JOIN ref.item i ON i.sku = r.key
+JOIN stage.channel_quantity q ON q.key = i.sku
+WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND q.state <> 'dead' AND q.item_state IS DISTINCT FROM {ITEM_STATE}
+""")
+
+# Items that may have a product now that they had not: those that wait for one, and those of what was read lately.
+_CANDIDATES = sa.text("""
+SELECT key FROM stage.channel_quantity WHERE state = 'waiting'
+UNION SELECT key FROM raw.tims_items WHERE batch_id = ANY (CAST(:recent AS bigint[]))
+UNION SELECT c.sku FROM raw.channel_advisor_products r JOIN ref.item_code c ON c.folded = lower(btrim(r.key))
+  WHERE r.batch_id = ANY (CAST(:recent AS bigint[]))
+""")
+
+# Of them those that have one. Two statements: how few the candidates are is what the second is planned by.
+_OTHER_PRODUCTS = sa.text(f"""
+SELECT DISTINCT q.key FROM (
+{channel_masters.RESOLVED.format(products=channel_masters.NAMED)}
+) AS found CROSS JOIN LATERAL unnest(found.items) AS named(sku)
+JOIN stage.channel_quantity q ON q.key = named.sku
+WHERE q.state NOT IN ('dead', 'staged', 'ready')
+  AND (q.state = 'waiting' OR found.product_type NOT IN ('Bundle', 'Parent'))
+  AND NOT EXISTS (SELECT FROM stage.channel_quantity_line l WHERE l.key = q.key AND l."SKU" = found.product_sku)
+  AND (cardinality(found.items) = 1 OR q.state = 'waiting')
+""")
+
+_OTHER_LISTINGS = sa.text(f"""
+SELECT DISTINCT q.key, n.site_id FROM raw.channel_advisor_listings r
+JOIN ref.channel_listing n ON n.listing_id = r.key::bigint
+JOIN stage.channel_quantity_line l ON l."SKU" = n.sku JOIN stage.channel_quantity q ON q.key = l.key
+WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND n.status <> 'Ended' AND n.site_id = ANY (:sites)
+  AND q.state IN {WORKED}
+  AND NOT q.listings @> jsonb_build_array(jsonb_build_object('ListingID', n.listing_id))
+""")
+
+# What an earlier run has left behind: quantities are right only while they are new, so the next run takes them over at
+# once and does not wait until nobody can be at work on them.
+_LEFT_BEHIND = sa.text("""
+SELECT key FROM stage.channel_quantity WHERE state IN ('staged', 'ready')
+UNION
+SELECT r.key FROM ops.batch b JOIN raw.inventory r ON r.batch_id = b.id
+WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND b.created_at < now()
+""")
+
+
+def wake(connection: sa.Connection) -> Sequence[str]:
+    """SKUs that an earlier run has left half-way, and those whose orders in flight, item, products, listings or terms
+    are others than those that their quantity was computed with."""
+    offers = stock_rules.load()
+    since = database.now(connection) - offers.margin
+    found = set(connection.scalars(_LEFT_BEHIND))
+    found.update(connection.scalars(_OTHER_ORDERS, {"since": since}))
+    recent = list(connection.scalars(_RECENT))
+    found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent}))
+    candidates = list(connection.scalars(_CANDIDATES, {"recent": recent}))
+    found.update(connection.scalars(_OTHER_PRODUCTS, {"skus": candidates}))
+    if offers.sites:
+        rows = connection.execute(_OTHER_LISTINGS, {"recent": recent, "sites": sorted(offers.sites)})
+        found.update(key for key, site in rows if str(site) in offers.of(key))
+    found.update(_other_terms(connection, offers))
+    return sorted(found)
+
+
+def _other_terms(connection: sa.Connection, offers: stock_rules.Offers) -> list[str]:
+    """SKUs that a change of the configuration concerns. The others are marked as looked at, so that only the run after
+    a change looks at them all."""
+    table = stage_channel_quantity
+    older = sa.or_(table.c.config < offers.digest, table.c.config > offers.digest)  # <> would not use the index
+    terms_before = sa.select(table.c.key, table.c.terms).where(older)
+    rows = connection.execute(terms_before, execution_options={"yield_per": 2_000})
+    changed = [key for key, terms in rows if terms != offers.fingerprint(key)]
+    connection.execute(
+        sa.update(table).where(older, ~documents.among(table.c.key, changed)).values(config=offers.digest)
+    )
+    return changed
+
+
+# ---- full compare --------------------------------------------------------------------------------------------------
+
+
+class _Level(msgspec.Struct):
+    SKU: str
+    DistributionCenterID: int
+    AvailableQuantity: int
+    UpdatedDate: str
+
+
+_level = msgspec.json.Decoder(_Level)
+
+
+def look(runtime: Runtime) -> None:
+    """Reads all levels of the channel into `ref`, in place of what was there."""
+    with runtime.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TEMP TABLE levels (LIKE ref.channel_level) ON COMMIT DROP")
+        chunk: list[_Level] = []
+        for page in runtime.channel_advisor.pages("inventory"):
+            chunk += [_level.decode(record) for record in page.records]
+            if len(chunk) >= LEVELS_AT_ONCE:
+                _keep(connection, chunk)
+                chunk = []
+        _keep(connection, chunk)
+        connection.execute(sa.delete(ref_channel_level))
+        # A level that changes while it is listed may come twice.
+        connection.exec_driver_sql(
+            "INSERT INTO ref.channel_level SELECT DISTINCT ON (sku, center_id) * FROM levels "
+            "ORDER BY sku, center_id, version DESC"
+        )
+
+
+def _keep(connection: sa.Connection, levels: Sequence[_Level]) -> None:
+    frame = pd.DataFrame(
+        {
+            "sku": pd.Series([each.SKU for each in levels], dtype="str"),
+            "center_id": [each.DistributionCenterID for each in levels],
+            "available": [each.AvailableQuantity for each in levels],
+            "version": pd.Series([times.read(each.UpdatedDate).isoformat() for each in levels], dtype="str"),
+        }
+    )
+    database.copy_in(connection, ref_channel_level, frame, into="levels")
+
+
+# Not compared: what this run works anyway, and a level below ours that changed after the orders were last read: an
+# order that we have not seen may have taken the units, and to write them back would sell them twice.
+_COMPARED = sa.text("""
+CREATE TEMP TABLE compared ON COMMIT DROP AS
+SELECT q.key, bool_and(l.available IS NOT NULL AND l.available = i."Quantity")
+         AND NOT EXISTS (
+           SELECT FROM jsonb_array_elements(q.listings) AS s
+           JOIN ref.channel_listing n ON n.listing_id = (s->>'ListingID')::bigint
+           WHERE n.quantity IS DISTINCT FROM (s->>'Quantity')::bigint) AS equal
+FROM stage.channel_quantity q
+JOIN stage.channel_quantity_line i ON i.key = q.key
+LEFT JOIN ref.channel_level l ON l.sku = i."SKU" AND l.center_id = i."DistributionCenterID"
+LEFT JOIN ops.watermark w ON w.flow = 'orders' AND w.resource = 'channel_advisor.orders'
+WHERE q.state IN ('delivered', 'unchanged') AND NOT EXISTS (
+  SELECT FROM ops.batch b JOIN raw.inventory r ON r.batch_id = b.id
+  WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND r.key = q.key)
+GROUP BY q.key, q.listings
+HAVING NOT bool_or(coalesce(l.available < i."Quantity" AND l.version > w.position, false))
+""")
+
+
+def amiss(connection: sa.Connection) -> Sequence[str]:
+    """SKUs that the channel does not offer as it was last told; notes how many it does."""
+    connection.execute(_COMPARED)
+    compared, equal = connection.execute(sa.text("SELECT count(*), count(*) FILTER (WHERE equal) FROM compared")).one()
+    accuracy.note(connection, INVENTORY.name, compared=compared, equal=equal)
+    least = stock_rules.load().accuracy
+    if compared and equal < least * compared:
+        alerts.raise_alert(
+            connection,
+            kind="inventory_accuracy",
+            key=INVENTORY.name,
+            flow=INVENTORY.name,
+            title=f"Inventory: only {accuracy.said(compared, equal)} before the repair",
+            body=f"Fewer than {least:.2%} of the SKUs were offered by Channel Advisor as they should be. The compare "
+            "has written them again. Find out who else writes quantities: docs/runbook.md, inventory_accuracy.",
+            window=timedelta(hours=12),
+        )
+    return connection.scalars(sa.text("SELECT key FROM compared WHERE NOT equal ORDER BY key")).all()
+
+
+INVENTORY = Flow(
+    name="inventory",
+    title="Inventory",
+    entity=ENTITY,
+    source=Resource(
+        "tims", "inventory/quantities", raw_inventory, head, "Quantity",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
+    ),
+    masters=(
+        masters.ITEMS,
+        channel_masters.PRODUCTS,
+        channel_masters.CENTERS,
+        dataclasses.replace(channel_masters.LISTINGS, wanted=lambda: bool(stock_rules.load().sites)),
+    ),
+    lines_path="Locations",
+    stage=stage_channel_quantity,
+    stage_lines=stage_channel_quantity_line,
+    mappings=("inventory",),
+    transform=inventory_documents.transform,
+    suite="inventory",
+    checked=inventory_documents.checked,
+    load=load,
+    confirm=documents.nothing_to_tell,
+    wake=wake,
+    ahead=("orders",),
+    look=look,
+    amiss=amiss,
+)  # fmt: skip

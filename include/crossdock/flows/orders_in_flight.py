@@ -1,0 +1,79 @@
+"""Units of orders that we have read and TIMS does not hold yet, by TIMS's SKU.
+
+In: our own records of orders (raw, staged, linked, dead), TIMS's items. Out: {SKU: units}; kits as their parts. Never:
+a look at all orders: only at those that are on their way, wait, are dead, or were taken by TIMS just now.
+
+An order counts
+- while it is staged, ready, waiting, or a dead letter that nobody has dismissed;
+- while a newer version of it, or its first one, is read and not worked yet;
+- when TIMS took it after `since`: the quantities that we know may be from before.
+Of an order that TIMS holds in an older version only the units beyond that version count. Units shipped count: TIMS does
+not know of them. Cancelled units do not, and no unit of an order that a marketplace ships from its own stock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+# Orders are judged as they came, also those that no rule can read: what is no list or no number counts as nothing.
+UNITS = """
+WITH open AS (
+  SELECT s.key FROM stage.sales_order s WHERE s.state IN ('staged', 'ready', 'waiting', 'dead')
+    AND NOT (s.state = 'dead' AND 'dismissed' IS NOT DISTINCT FROM (
+      SELECT d.state FROM ops.dead_letter d WHERE d.flow = 'orders' AND d.key = s.key ORDER BY d.id DESC LIMIT 1))
+  UNION
+  SELECT r.key FROM ops.batch b JOIN raw.channel_advisor_orders r ON r.batch_id = b.id
+  WHERE b.flow = 'orders' AND b.finished_at IS NULL
+  UNION
+  SELECT l.source_key FROM ops.link l WHERE l.entity = 'sales_order' AND l.created_at > :since
+), asked AS (
+  SELECT o.key, 1 AS sign, r.payload FROM open o CROSS JOIN LATERAL (
+    SELECT payload FROM raw.channel_advisor_orders r WHERE r.key = o.key
+    ORDER BY r.version DESC, r.received_at DESC LIMIT 1) AS r
+  UNION ALL
+  SELECT o.key, -1, r.payload FROM open o
+  JOIN ops.link l ON l.entity = 'sales_order' AND l.source_key = o.key AND l.created_at <= :since
+  CROSS JOIN LATERAL (
+    SELECT payload FROM raw.channel_advisor_orders r
+    WHERE r.key = o.key AND r.version <= coalesce(l.version, 'infinity')
+    ORDER BY r.version DESC, r.received_at DESC LIMIT 1) AS r
+), lines AS (
+  SELECT a.key, btrim(i.line->>'SKU') AS code, a.sign * greatest(0, least(
+      CASE WHEN jsonb_typeof(i.line->'Quantity') = 'number' THEN (i.line->>'Quantity')::numeric ELSE 0 END
+    - CASE WHEN jsonb_typeof(i.line->'QuantityCancelled') = 'number' THEN (i.line->>'QuantityCancelled')::numeric
+           ELSE 0 END, 9999999)) AS units
+  FROM asked a CROSS JOIN LATERAL jsonb_array_elements(
+    CASE WHEN jsonb_typeof(a.payload->'OrderItems') = 'array' THEN a.payload->'OrderItems' ELSE '[]' END) AS i(line)
+  WHERE a.payload->>'DistributionCenterTypeRollup' IS DISTINCT FROM 'ExternallyManaged'
+    AND a.payload->>'OrderStatus' IS DISTINCT FROM 'Cancelled'
+), codes AS (
+  SELECT code, sum(units) AS units FROM (
+    SELECT key, code, sum(units) AS units FROM lines WHERE code <> '' GROUP BY key, code
+  ) AS by_order WHERE units > 0 GROUP BY code
+), sold AS (
+  SELECT named.sku, sum(c.units) AS units FROM codes c CROSS JOIN LATERAL (
+    SELECT DISTINCT each.sku FROM (
+      SELECT every.place, every.sku, min(every.place) OVER () AS first FROM (
+        SELECT 1 AS place, sku FROM ref.item WHERE sku = c.code
+        UNION ALL SELECT 2, sku FROM ref.item_code WHERE code = c.code AND kind = 'alternate'
+        UNION ALL SELECT 3, sku FROM ref.item_code WHERE folded = lower(c.code)
+      ) AS every
+    ) AS each WHERE each.place = each.first
+  ) AS named GROUP BY named.sku
+)
+SELECT part.sku, sum(part.units)::bigint AS units
+FROM sold s JOIN ref.item i ON i.sku = s.sku CROSS JOIN LATERAL (
+  SELECT s.sku, s.units WHERE i.kit_components = '[]'
+  UNION ALL
+  SELECT k->>'SKU', s.units * (k->>'Quantity')::numeric FROM jsonb_array_elements(i.kit_components) AS k
+) AS part
+GROUP BY part.sku
+"""
+
+
+def units(connection: sa.Connection, since: datetime) -> dict[str, int]:
+    """{SKU of TIMS: units}; what orders TIMS took after `since` counts. A line whose code is that of several items
+    counts against each of them, one that is the code of none against nothing."""
+    return {sku: int(count) for sku, count in connection.execute(sa.text(UNITS), {"since": since})}

@@ -1,0 +1,390 @@
+"""The inventory flow, on both systems over HTTP and a real Postgres: the channel offers what is there, less what is
+promised."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossdock import cli
+from crossdock.flows import inventory, orders_in_flight
+from crossdock.steps.extract import extract
+from crossdock.steps.walk import walk
+from integration import shelf
+from integration.shelf import FBA, MAIN
+from integration.town import ORDERS, Town
+from integration.trade import ADDRESS, KIT, KIT_PARTS, forward, line, persist, place
+
+NOWHERE = ADDRESS | {"Country": "Atlantis"}
+PAIR = ("22423", "84946")  # plain items, each a product of the same name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("offers")
+
+
+@pytest.fixture(scope="module")
+def shop(long_lived_town: Town, folder: Path) -> Iterator[Town]:
+    with pytest.MonkeyPatch.context() as patch:
+        shelf.configured(patch, folder)
+        long_lived_town.tick(long_lived_town.now + timedelta(days=2, hours=12))
+        long_lived_town.sync()
+        long_lived_town.sync(flow="inventory")
+        yield long_lived_town
+
+
+def role(town: Town, name: str) -> str:
+    """A code that plays a role in the world, in capitals; of the first that has a quantity in TIMS."""
+    return next(code for code, part in town.world.catalogue.roles.items() if part == name)
+
+
+def spelling(town: Town, code: str) -> str:
+    return town.world.catalogue.spellings[code]
+
+
+def both(town: Town) -> None:
+    town.sync()
+    town.sync(flow="inventory")
+
+
+@pytest.mark.slow
+def test_over_the_whole_catalogue_the_channel_offers_what_the_rule_says(shop: Town):
+    assert len(shelf.Truth(shop).offers()) > 2_000
+    assert shelf.differences(shop) == []
+
+
+@pytest.mark.slow
+def test_a_run_with_nothing_new_works_nothing_and_sends_nothing(shop: Town):
+    shop.sync(flow="inventory")
+    shelf.requests(shop)
+    for _ in range(2):
+        assert shop.sync(flow="inventory").read == 0
+    assert shelf.requests(shop) == 0
+
+
+@pytest.mark.slow
+def test_each_kind_of_sku_does_the_documented_thing(shop: Town):
+    blocked, kit, recased, alternate, missing, ambiguous, discontinued = (
+        role(shop, name) for name in ("blocked", "kit", "recased", "alternate", "missing", "ambiguous", "discontinued")
+    )
+    there = shelf.levels(shop)
+    assert there[spelling(shop, blocked), MAIN] == 0
+    assert (spelling(shop, kit), MAIN) not in there
+    assert "bundle" in shelf.row(shop, kit).reason
+    assert there[spelling(shop, recased), MAIN] == shelf.free(shop, recased.lower())
+    assert there[spelling(shop, alternate), MAIN] == shelf.free(shop, f"TG-{alternate}")
+    assert there[spelling(shop, discontinued), MAIN] == shelf.free(shop, discontinued) > 0
+    written = "SELECT 1 FROM stage.channel_quantity_line WHERE \"SKU\" = '%s'"
+    assert shop.query(written % spelling(shop, missing)) == []
+    letters = shop.letters()
+    for sku in (ambiguous.lower(), ambiguous.capitalize()):
+        (reason,) = letters[sku].reasons
+        assert reason["rule"] == "ambiguous_sku"
+        assert ambiguous.lower() in reason["says"]
+        assert ambiguous.capitalize() in reason["says"]
+    assert not any(center == FBA for _, center in there)
+
+
+@pytest.mark.slow
+def test_units_of_a_dead_letter_are_held_back_until_a_person_dismisses_it(shop: Town):
+    sku = PAIR[0]
+    free = shelf.free(shop, sku)
+    key = place(shop, line(sku, 3), ShippingAddress=NOWHERE)
+    both(shop)
+    assert key in shop.letters()
+    assert shelf.level(shop, sku) == free - 3
+    assert shelf.row(shop, sku).in_flight == 3
+    shelf.dismiss(shop, key)
+    counts = shop.sync(flow="inventory")
+    assert (counts.read, counts.delivered) == (1, 1)
+    assert shelf.level(shop, sku) == free
+
+
+@pytest.mark.slow
+def test_units_of_orders_that_wait_or_are_only_read_are_held_back_and_counted_once_when_tims_has_them(shop: Town):
+    sku = PAIR[1]
+    free = shelf.free(shop, sku)
+    pending = place(shop, line(sku, 2), OrderStatus="Pending", PaymentStatus="NotYetSubmitted", ShippingAddress=None)
+    both(shop)
+    assert shelf.level(shop, sku) == free - 2
+    place(shop, line(sku, 4))
+    with shop.runtime() as runtime:
+        extract(runtime, ORDERS, run_id="half")  # and dies
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, sku) == free - 6
+    shop.sync(run_id="half")
+    assert shelf.free(shop, sku) == free - 4
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, sku) == free - 6
+    shelf.cancel(shop, pending)
+    both(shop)
+    assert shelf.level(shop, sku) == free - 4
+
+
+@pytest.mark.slow
+def test_an_order_that_tims_took_a_moment_ago_is_held_back_twice_at_most_until_the_next_run(
+    shop: Town, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sku = PAIR[0]
+    free = shelf.free(shop, sku)
+    shelf.configured(monkeypatch, folder, margin_seconds=3600)
+    place(shop, line(sku, 2))
+    both(shop)
+    twice = shelf.level(shop, sku)
+    shelf.configured(monkeypatch, folder)
+    shop.sync(flow="inventory")
+    assert twice <= free - 4
+    assert shelf.level(shop, sku) == shelf.free(shop, sku) == free - 2
+    assert shelf.differences(shop) == []
+
+
+@pytest.mark.slow
+def test_what_is_cancelled_or_shipped_by_a_marketplace_is_not_held_back_and_parts_of_kits_are(shop: Town):
+    sku = PAIR[0]
+    both(shop)
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        moment = connection.exec_driver_sql("SELECT now()").scalar()
+        before = orders_in_flight.units(connection, moment)
+    bad = {"ShippingAddress": NOWHERE}
+    place(shop, line(sku, 5) | {"QuantityCancelled": 4}, **bad)
+    place(shop, line(sku, 7), OrderStatus="Cancelled", **bad)
+    place(shop, line(sku, 9), DistributionCenterTypeRollup="ExternallyManaged", **bad)
+    place(shop, line(KIT, 2), **bad)
+    place(shop, line("no such code", 2), **bad)
+    shop.sync()
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        after = orders_in_flight.units(connection, moment)
+    more = {part: 2 * units for part, units in KIT_PARTS.items()} | {sku: 1}
+    assert {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)} == more
+    shop.sync(flow="inventory")
+    assert shelf.differences(shop) == []
+
+
+@pytest.mark.slow
+def test_a_kit_that_the_channel_sells_as_one_item_is_as_many_as_its_parts_allow(shop: Town):
+    first, second = PAIR
+    shelf.item(shop, "SET-1", Type="Kit", KitComponents=[{"SKU": first, "Quantity": 2}, {"SKU": second, "Quantity": 1}])
+    shelf.product(shop, "SET-1")
+    both(shop)
+    assert shelf.level(shop, "SET-1") == shelf.Truth(shop).offers()["SET-1", MAIN] > 0
+    kits = shelf.level(shop, "SET-1")
+    letter = place(shop, line(first, 2 * kits - 2), ShippingAddress=NOWHERE)
+    both(shop)
+    assert shelf.level(shop, "SET-1") == shelf.Truth(shop).offers()["SET-1", MAIN] < kits
+    shelf.dismiss(shop, letter)
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, "SET-1") == kits
+
+
+@pytest.mark.slow
+def test_an_item_waits_for_its_product_and_goes_when_it_appears(shop: Town):
+    shelf.item(shop, "NEW-7")
+    shelf.adjust(shop, "NEW-7", 12)
+    shelf.item(shop, "HIDDEN-7", ChannelEligible=False)
+    shelf.adjust(shop, "HIDDEN-7", 3)
+    shop.sync(flow="inventory")
+    assert (shelf.row(shop, "NEW-7").state, shelf.row(shop, "HIDDEN-7").state) == ("waiting", "left_out")
+    assert shop.sync(flow="inventory").read == 0
+    shelf.product(shop, "new-7")
+    shelf.product(shop, "hidden-7")
+    shop.sync(flow="inventory")
+    assert (shelf.level(shop, "new-7"), shelf.level(shop, "hidden-7")) == (12, 0)
+    assert ("new-7", MAIN) in shelf.levels(shop)
+    shelf.item(shop, "NEW-7", AlternateSKUs=["SECOND-7"])
+    shelf.product(shop, "SECOND-7")
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, "SECOND-7") == 12
+
+
+@pytest.mark.slow
+def test_an_item_that_is_blocked_later_is_offered_no_more_and_comes_back(shop: Town):
+    sku = "85099B"
+    free = shelf.free(shop, sku)
+    assert shelf.level(shop, sku) == free > 0
+    shelf.item(shop, sku, Status="Blocked")
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, sku) == 0
+    shelf.item(shop, sku, Status="Active")
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, sku) == free
+
+
+@pytest.mark.slow
+def test_buffers_caps_and_shares_reach_the_skus_that_they_concern_and_no_others(
+    shop: Town, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = PAIR
+    both(shop)
+    before = {sku: shelf.level(shop, sku) for sku in PAIR}
+    shelf.configured(monkeypatch, folder, rules=[f"{first},,5,,50,half", "84946*,,,7,,few"])
+    counts = shop.sync(flow="inventory")
+    assert counts.read == counts.delivered <= 4  # 84946* may be more than one
+    assert shelf.level(shop, first) == max(0, before[first] - 5) // 2
+    assert shelf.level(shop, second) == min(before[second], 7)
+    shelf.configured(monkeypatch, folder)
+    shop.sync(flow="inventory")
+    assert {sku: shelf.level(shop, sku) for sku in PAIR} == before
+    assert shop.sync(flow="inventory").read == 0
+
+
+@pytest.mark.slow
+def test_a_site_with_terms_of_its_own_shows_its_part_and_follows_the_stock_again_without(
+    shop: Town, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sku = PAIR[0]
+    with shop.runtime() as runtime:
+        number = runtime.channel_advisor.create_listing({"SKU": sku, "SiteID": 641})["ListingID"]
+        other = runtime.channel_advisor.create_listing({"SKU": sku, "SiteID": 870, "Quantity": 4})["ListingID"]
+    forward(shop, shop.now + timedelta(minutes=2))
+
+    def shown(listing: int) -> int | None:
+        with shop.runtime() as runtime:
+            return runtime.channel_advisor.call("GET", f"/v2/listings/{listing}")["Quantity"]
+
+    shelf.configured(monkeypatch, folder, rules=[f"{sku},641,2,10,50,"])
+    shop.sync(flow="inventory")
+    assert shown(number) == min(10, (shelf.level(shop, sku) - 2) // 2)
+    assert shown(other) == 4  # what a person has set on a site that nobody names
+    forward(shop, shop.now + timedelta(minutes=10))
+    assert shop.sync(flow="inventory").read == 0
+    shelf.configured(monkeypatch, folder)
+    shop.sync(flow="inventory")
+    assert (shown(number), shown(other)) == (None, 4)
+
+
+@pytest.mark.slow
+def test_a_figure_that_came_back_to_its_old_value_is_sent_again(shop: Town):
+    sku = PAIR[1]
+    shop.sync(flow="inventory")
+    shelf.adjust(shop, sku, 3)
+    shelf.adjust(shop, sku, -3)
+    counts = shop.sync(flow="inventory")
+    assert counts.delivered >= 1
+    assert shelf.row(shop, sku).state == "delivered"
+    assert shop.sync(flow="inventory", kind="key", keys=[sku]).delivered == 1
+
+
+FAULTS = [
+    ("channel_advisor", "rate_limited", {"path": "updateInventory", "times": 2}),
+    ("channel_advisor", "error_before", {"path": "updateInventory", "times": 6}),
+    ("channel_advisor", "error_after", {"path": "updateInventory", "times": 6}),
+    ("channel_advisor", "cut_body", {"path": "updateInventory", "times": 2}),
+    ("channel_advisor", "bulk_partial", {"path": "updateInventory", "times": 2, "every": 3}),
+    ("channel_advisor", "bulk_partial", {"path": "updateInventory", "times": 1, "every": 2, "effect": True}),
+    ("channel_advisor", "denied_200", {"path": "updateInventory", "times": 1}),
+    ("tims", "truncated_json", {"path": "listQuantities", "times": 1}),
+    ("tims", "error_before", {"path": "listQuantities", "times": 2}),
+    ("tims", "shift_rows", {"path": "listQuantities", "times": 2}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("system", "kind", "rule"), FAULTS, ids=lambda part: part if isinstance(part, str) else "")
+def test_a_fault_that_passes_leaves_no_quantity_behind(shop: Town, system: str, kind: str, rule: dict):
+    shop.tick(shop.now + timedelta(hours=9))
+    shop.sync()
+    shop.fault(system, kind, **rule)
+    persist(shop, "inventory", f"{kind}:{shop.now}")
+    shop.clear_faults()
+    shop.sync(flow="inventory", run_id=f"{kind}:{shop.now}")
+    assert shelf.differences(shop) == []
+    assert shop.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL AND flow = 'inventory'") == []
+
+
+@pytest.mark.slow
+def test_a_quantity_that_the_channel_refuses_is_a_dead_letter_in_its_words_and_stops_no_other(shop: Town):
+    shelf.product(shop, "GONE-1")
+    shelf.item(shop, "GONE-1")
+    shelf.adjust(shop, "GONE-1", 5)
+    shop.sync(flow="inventory")
+    with shop.runtime() as runtime:
+        runtime.channel_advisor.call("DELETE", "/v2/products/GONE-1")
+    shelf.adjust(shop, "GONE-1", 5)
+    shelf.adjust(shop, PAIR[0], 1)
+    shop.sync(flow="inventory")
+    (reason,) = shop.letters()["GONE-1"].reasons
+    assert reason["rule"] == "unknown_sku"
+    assert "GONE-1" in reason["says"]
+    assert shelf.row(shop, PAIR[0]).state == "delivered"
+    outcome = shop.query("SELECT outcome FROM ops.delivery WHERE key = 'GONE-1' ORDER BY id DESC LIMIT 1")
+    assert outcome[0].outcome == "rejected"
+
+
+@pytest.mark.slow
+def test_a_full_compare_reports_how_much_was_right_and_repairs_the_rest(shop: Town):
+    both(shop)
+    shop.sync(flow="inventory", kind="compare")
+    (clean,) = shop.query("SELECT compared, equal FROM ops.accuracy ORDER BY id DESC LIMIT 1")
+    assert clean.compared == clean.equal > 2_000
+    assert shop.query("SELECT 1 FROM ops.alert WHERE kind = 'inventory_accuracy'") == []
+    right = {sku: shelf.level(shop, sku) for sku in PAIR}
+    with shop.runtime() as runtime:
+        wrong = [{"SKU": sku, "DistributionCenterID": MAIN, "UpdateType": "Absolute"} for sku in PAIR]
+        runtime.channel_advisor.write_quantities([wrong[0] | {"Quantity": 9_999}, wrong[1] | {"Quantity": 0}])
+    # The second is below ours. As long as the orders have not been read since, one of them may have taken the units.
+    forward(shop, shop.now + timedelta(minutes=1))
+    shelf.requests(shop)
+    with shop.runtime() as runtime:
+        blind = dataclasses.replace(inventory.INVENTORY, ahead=())
+        counts = walk(runtime, blind, extract(runtime, blind, kind="compare"))
+    assert (counts.delivered, shelf.requests(shop)) == (1, 1)
+    assert {sku: shelf.level(shop, sku) for sku in PAIR} == {PAIR[0]: right[PAIR[0]], PAIR[1]: 0}
+    shop.sync(flow="inventory", kind="compare")  # reads the orders first
+    (found,) = shop.query("SELECT compared, equal FROM ops.accuracy ORDER BY id DESC LIMIT 1")
+    assert found.compared - found.equal == 1
+    assert {sku: shelf.level(shop, sku) for sku in PAIR} == right
+    assert shelf.differences(shop) == []
+
+
+@pytest.mark.slow
+def test_orders_are_read_before_quantities_are_written_and_worked_by_their_own_next_run(shop: Town):
+    sku = PAIR[1]
+    both(shop)
+    free = shelf.free(shop, sku)
+    key = place(shop, line(sku, 3))
+    shop.sync(flow="inventory")
+    assert (shelf.free(shop, sku), shelf.level(shop, sku)) == (free, free - 3)
+    assert shop.sync().delivered == 1
+    assert shop.query(f"SELECT 1 FROM ops.link WHERE entity = 'sales_order' AND source_key = '{key}'")
+    shop.sync(flow="inventory")
+    assert (shelf.free(shop, sku), shelf.level(shop, sku)) == (free - 3, free - 3)
+
+
+@pytest.mark.slow
+def test_an_accuracy_below_the_limit_alerts(shop: Town, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    shelf.configured(monkeypatch, folder, accuracy_percent=100)
+    with shop.runtime() as runtime:
+        runtime.channel_advisor.write_quantities(
+            [{"SKU": PAIR[0], "DistributionCenterID": MAIN, "UpdateType": "Absolute", "Quantity": 9_999}]
+        )
+    shop.sync(flow="inventory", kind="compare")
+    (alert,) = shop.query("SELECT title FROM ops.alert WHERE kind = 'inventory_accuracy'")
+    assert "equal" in alert.title
+
+
+@pytest.mark.slow
+def test_the_command_prints_how_much_was_right(shop: Town, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "_runtime", shop.runtime)
+    said = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare"], catch_exceptions=False).output
+    assert re.search(r"Before the repair: 100\.00 % equal \(2,\d{3} of 2,\d{3}\)", said)
+    said = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare", "--json"], catch_exceptions=False).output
+    told = json.loads(said[said.index("{") :])
+    assert told["compared"] == told["equal"] > 2_000
+
+
+def test_the_same_figures_make_no_work_whatever_moment_they_were_read_at() -> None:
+    row = b'{"SKU":"A","Locations":[{"LocationID":"MAIN","Available":%d}],"AsOf":"%s","RowVersion":%d,"ModifiedAt":"M"}'
+    same, later, other, version = (
+        inventory.head(row % values).same
+        for values in ((1, b"10:00", 7), (1, b"11:00", 7), (2, b"10:00", 7), (1, b"10:00", 8))
+    )
+    assert same == later
+    assert len({same, other, version}) == 3
