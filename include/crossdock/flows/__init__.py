@@ -14,6 +14,7 @@ from crossdock.flows.base import Flow
 def all_flows() -> dict[str, Flow]:
     """Every flow by name, in the order in which data travels."""
     from crossdock.flows import ledger
+    from crossdock.flows.catalog import CATALOG
     from crossdock.flows.invoices import INVOICES
     from crossdock.flows.orders import ORDERS
     from crossdock.flows.payments import PAYMENTS
@@ -22,10 +23,9 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.shipments import SHIPMENTS
     from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
-    return {
-        flow.name: flow
-        for flow in (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
-    }
+    money = (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+    to_the_channel = (CATALOG,)
+    return {flow.name: flow for flow in (*money, *to_the_channel)}
 
 
 def get(name: str) -> Flow:

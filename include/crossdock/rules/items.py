@@ -10,6 +10,7 @@ A line without value ("" or absent SKU) is `unknown_sku`; the SKU is compared tr
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +102,24 @@ def _costs(lines: pd.DataFrame) -> np.ndarray:
 _ACTIONS = [PRODUCT, SHIPPING, DISCOUNT, IGNORE]
 
 
+class ItemCodes:
+    """item_codes.csv, indexed once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._exact = {c.code: c for c in settings.item_codes}
+        self._caseless = {c.code.casefold(): c for c in settings.item_codes}
+        self._globs = [c for c in settings.item_codes if set(c.code) & set("*?[")]
+
+    def of(self, code: str) -> ItemCode | None:
+        """The row of a code: exact, then without case, then by wildcard."""
+        folded = code.casefold()
+        return (
+            self._exact.get(code)
+            or self._caseless.get(folded)
+            or next((c for c in self._globs if fnmatch.fnmatchcase(folded, c.code.casefold())), None)
+        )
+
+
 class _Book:
     """Codes and items of one batch, indexed once."""
 
@@ -115,9 +134,7 @@ class _Book:
             self._folded.setdefault(folded, set()).add(sku)
             if kind == "alternate":
                 self._alternate.setdefault(code, set()).add(sku)
-        self._exact = {c.code: c for c in settings.item_codes}
-        self._caseless = {c.code.casefold(): c for c in settings.item_codes}
-        self._globs = [c for c in settings.item_codes if set(c.code) & set("*?[")]
+        self._listed = ItemCodes(settings)
         self._candidates = sorted(self._folded)
         self._parts = {
             sku: kit for sku, kit in zip(self._sku, items["KitComponents"].tolist(), strict=True) if _has_parts(kit)
@@ -125,12 +142,7 @@ class _Book:
 
     def listed(self, code: str) -> ItemCode | None:
         """The row of item_codes.csv: exact, then without case, then by wildcard."""
-        folded = code.casefold()
-        return (
-            self._exact.get(code)
-            or self._caseless.get(folded)
-            or next((c for c in self._globs if fnmatch.fnmatchcase(folded, c.code.casefold())), None)
-        )
+        return self._listed.of(code)
 
     def decide(self, code: str) -> _Decision:
         row = self.listed(code)
@@ -205,11 +217,17 @@ class _Book:
         return self._alternate.get(code) or self._folded.get(code.casefold(), set())
 
     def _nearest(self, code: str) -> list[str]:
-        hits = process.extract(code.casefold(), self._candidates, limit=NEAREST, score_cutoff=60) if code else []
-        near: dict[str, None] = {}
-        for folded, _score, _n in hits:
-            near |= dict.fromkeys(sorted(self._folded[folded]))
-        return list(near)[:NEAREST]
+        return nearest(code, self._candidates, self._folded)
+
+
+def nearest(code: str, candidates: Sequence[str], folded: Mapping[str, set[str]]) -> list[str]:
+    """The SKUs that are spelt most like `code`. `candidates`: the keys of `folded`, codes in lower case, whose SKUs it
+    names."""
+    hits = process.extract(code.casefold(), candidates, limit=NEAREST, score_cutoff=60) if code else []
+    near: dict[str, None] = {}
+    for hit, _score, _n in hits:
+        near |= dict.fromkeys(sorted(folded[hit]))
+    return list(near)[:NEAREST]
 
 
 def _has_parts(kit: object) -> bool:
