@@ -39,7 +39,9 @@ from crossdock.store.tables import (
     ops_batch,
     ops_check_result,
     ops_circuit,
+    ops_conflict,
     ops_dead_letter,
+    ops_orphan,
     ops_watermark,
 )
 
@@ -59,6 +61,8 @@ mapping_app = typer.Typer(no_args_is_help=True, help="The mapping files.")
 app.add_typer(letters, name="dead-letters")
 app.add_typer(db, name="db")
 app.add_typer(mapping_app, name="mapping")
+catalog_app = typer.Typer(no_args_is_help=True, help="The catalogue at the channel.")
+app.add_typer(catalog_app, name="catalog")
 
 out, err = Console(), Console(stderr=True)
 
@@ -414,6 +418,35 @@ def data_docs(
     results = [{**row.result, "batch": str(row.batch_id), "at": row.created_at.isoformat()} for row in rows]
     page = suites.build_data_docs(results, folder or settings.run_dir() / "data-docs")
     _say({"page": str(page)}, f"{len(results)} results: open {page}", as_json)
+
+
+@catalog_app.command("conflicts")
+def list_conflicts(
+    days: Annotated[int, typer.Option(help="Seen within so many days.")] = 30, as_json: AsJson = False
+) -> None:
+    """Fields of TIMS that somebody has changed at the channel: what stood there, what was sent; newest first."""
+    seen = ops_conflict.c.seen_at > sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = _rows(connection, sa.select(ops_conflict).where(seen).order_by(ops_conflict.c.id.desc()))
+    if as_json:
+        _print_json(rows)
+        return
+    named = [row | {"item": row["key"], "product": row["target_key"]} for row in rows]
+    _table("Conflicts", ("seen_at", "item", "product", "field", "theirs", "ours", "resolved"), named)
+    out.print(f"Conflicts: {len(rows)}.")
+
+
+@catalog_app.command("orphans")
+def list_orphans(as_json: AsJson = False) -> None:
+    """Products of the channel that are no item of TIMS, each with the items that are spelt most like it."""
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = _rows(connection, sa.select(ops_orphan).order_by(ops_orphan.c.product_sku))
+    if as_json:
+        _print_json(rows)
+        return
+    named = [row | {"product": row["product_sku"], "nearest": ", ".join(row["nearest"])} for row in rows]
+    _table("Products without an item", ("product", "nearest", "first_seen"), named)
+    out.print(f"Products without an item: {len(rows)}.")
 
 
 @app.command()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DAGS = frozenset(
     {
         "orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
-        "ledger", "nightly_close",
+        "ledger", "nightly_close", "catalog", "catalog_compare",
     }
 )  # fmt: skip
 MARK = "Records: "

@@ -12,9 +12,15 @@ from crossdock.flows.base import Flow
 
 
 def all_flows() -> dict[str, Flow]:
-    """Every flow by name, in the order in which data travels."""
-    from crossdock.flows import ledger
+    """Every flow by name, in the order in which data travels: the money first, then what goes to the channel."""
     from crossdock.flows.catalog import CATALOG
+
+    return money_flows() | {flow.name: flow for flow in (CATALOG,)}
+
+
+def money_flows() -> dict[str, Flow]:
+    """The flows from the order to the ledger, which a close runs one after another."""
+    from crossdock.flows import ledger
     from crossdock.flows.invoices import INVOICES
     from crossdock.flows.orders import ORDERS
     from crossdock.flows.payments import PAYMENTS
@@ -23,9 +29,10 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.shipments import SHIPMENTS
     from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
-    money = (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
-    to_the_channel = (CATALOG,)
-    return {flow.name: flow for flow in (*money, *to_the_channel)}
+    return {
+        flow.name: flow
+        for flow in (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
+    }
 
 
 def get(name: str) -> Flow:

@@ -9,6 +9,7 @@ ended. Never: a product or listing deleted; a field that is not TIMS's; a price 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from crossdock.flows import channel_masters as channel
 from crossdock.flows.base import Flow, Resource
 from crossdock.flows.catalog_documents import ENTITY
 from crossdock.steps.load import settle
-from crossdock.store import batches, deliveries
+from crossdock.store import batches, database, deliveries
 from crossdock.store.tables import ops_delivery, raw_catalog, stage_product
 from crossdock.watch import alerts
 
@@ -38,6 +39,7 @@ class Outcome:
     waiting: dict[str, str] = field(default_factory=dict)
     undecided: set[str] = field(default_factory=set)  # the call failed in a way that passes
     alerts: list[dict[str, Any]] = field(default_factory=list)
+    seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
 
     def at_rest(self, key: str) -> bool:
         """Whether nothing more can be done for a row in this run."""
@@ -88,6 +90,13 @@ def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcom
                     .where(stage.c.batch_id == batch.id, stage.c.key == key)
                     .values(state="waiting", reason=reason)
                 )
+        if outcome.seen:
+            given = database.given(stage, [{"key": key, "products_seen": at} for key, at in outcome.seen.items()])
+            connection.execute(
+                sa.update(stage)
+                .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
+                .values(products_seen=sa.func.greatest(stage.c.products_seen, given.c.products_seen))
+            )
         open_ = connection.scalars(
             sa.select(ops_delivery.c.key)
             .where(

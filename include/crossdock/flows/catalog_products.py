@@ -24,7 +24,7 @@ from crossdock.steps.load import chunked, reasons
 from crossdock.store import database, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import ops_conflict, ops_product, ref_channel_product
-from crossdock.systems import limits
+from crossdock.systems import limits, times
 
 if TYPE_CHECKING:
     from crossdock.flows.catalog import Outcome
@@ -81,7 +81,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
         else:
             equal.append(one)
     with runtime.engine.begin() as connection:
-        _agree(connection, batch, equal)
+        _agree(connection, batch, equal, outcome)
     for portion in chunked(different):
         _update(runtime, batch, portion, outcome)
 
@@ -141,11 +141,13 @@ def _change(wanted: Wanted) -> _Change:
     )
 
 
-def _delivered(wanted: Wanted, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """What is ours of a product, as it stands there."""
-    theirs = catalogue.flat(payload, wanted.fields)
+def _delivered(wanted: Wanted) -> dict[str, Any]:
+    """What is ours of a product, as it stands there; what somebody has changed meanwhile as we want it, so that it is
+    found."""
+    theirs = catalogue.flat(wanted.held.payload, wanted.fields)
     names = catalogue.owned(wanted.fields, wanted.values, theirs, wanted.held.delivered or ())
-    return {name: theirs.get(name) for name in names}
+    different = set(catalogue.differences(names, wanted.values, theirs))
+    return {name: wanted.values.get(name) if name in different else theirs.get(name) for name in names}
 
 
 # ---- create --------------------------------------------------------------------------------------------------------
@@ -251,7 +253,8 @@ def _update(runtime: Runtime, batch: sa.Row, portion: Sequence[_Change], outcome
     done = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
     with runtime.engine.begin() as connection:
         channel.keep(connection, channel.PRODUCTS, [answer for _, answer in done])
-        _agree(connection, batch, [one.wanted._replace(held=one.wanted.held._replace(payload=a)) for one, a in done])
+        now = [one.wanted._replace(held=one.wanted.held._replace(payload=answer)) for one, answer in done]
+        _agree(connection, batch, now, outcome)
         outcome.changed.update(one.wanted.row.key for one, _ in done)
         outcome.alerts += [_alert(one) for one, _ in done if one.conflicts]
         _resolve_conflicts(connection, [one.wanted.held.sku for one, _ in done if one.conflicts])
@@ -284,12 +287,12 @@ def forget(connection: sa.Connection, product_sku: str) -> None:
     connection.execute(sa.delete(ops_product).where(ops_product.c.product_sku == product_sku))
 
 
-def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted]) -> None:
+def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted], outcome: Outcome) -> None:
     """Notes products that are as they should be: what is ours of them, and whose they are."""
     rows = [
         {"product_sku": one.held.sku, "sku": one.row.key, "delivered": delivered}
         for one in agreed
-        if (delivered := _delivered(one, one.held.payload)) != one.held.delivered
+        if (delivered := _delivered(one)) != one.held.delivered
     ]
     if rows:
         statement = database.insert_all(ops_product, rows)
@@ -301,6 +304,9 @@ def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted]) -
             )
         )
     deliveries.link(connection, [_link(batch, one.row, one.held, main=one.main) for one in agreed])
+    for one in agreed:
+        at = times.read(one.held.payload["UpdatedDate"])
+        outcome.seen[one.row.key] = max(at, outcome.seen.get(one.row.key, at))
 
 
 def _link(batch: sa.Row, row: sa.Row, product: Held, *, main: bool) -> dict[str, Any]:

@@ -67,7 +67,7 @@ _SETTLED = "s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out')
 
 _WAKE = f"""
 -- other rules
-SELECT s.key FROM stage.product s WHERE {_SETTLED} AND s.rules IS DISTINCT FROM :rules
+SELECT s.key FROM stage.product s WHERE {_SETTLED} AND s.rules <> :rules
 -- a product was changed in what is ours; one that was refused may be mended there
 UNION
 SELECT s.key FROM stage.product s
@@ -148,8 +148,8 @@ def look(runtime: Runtime) -> None:
 
 
 def amiss(connection: sa.Connection) -> Sequence[str]:
-    """Items whose products or listings are not as they should be, whenever they changed; those whose product was deleted
-    at the channel are made anew."""
+    """Items whose products or listings are not as they should be, whenever they changed; those whose product was
+    deleted at the channel are made anew."""
     gone = connection.scalars(
         sa.text(
             "DELETE FROM ops.product p WHERE NOT EXISTS "

@@ -123,7 +123,8 @@ def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mappin
     newest = """
 WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:versions AS text[]), CAST(:payloads AS text[]))
   AS row (key, version, payload)), newest AS (
-    SELECT DISTINCT ON (key) key, version::timestamptz, payload::jsonb FROM given ORDER BY key, version::timestamptz DESC
+    SELECT DISTINCT ON (key) key, version::timestamptz, payload::jsonb FROM given
+    ORDER BY key, version::timestamptz DESC
   )
 """
     connection.execute(

@@ -145,7 +145,7 @@ def _collect(system: str, name: str, schema: dict, prefix: str, fields: dict[str
         items = None
         if kind == "array":
             inner = _resolved(system, part.get("items", {}))
-            if "properties" in inner:
+            if inner["properties"]:
                 below: dict[str, Field] = {}
                 _collect(system, f"{name}.{key}", inner, "", below)
                 items = Document(system, f"{name}.{key}", below)

@@ -203,8 +203,8 @@ def round_to_cents(values: pd.Series) -> pd.Series:
 
 @converter("kilograms to pounds", takes=("text",), gives="number")
 def kilograms_to_pounds(values: pd.Series) -> pd.Series:
-    """Turns a weight in kilograms into pounds of exactly 0.45359237 kg, rounded to four decimals, halves away from zero.
-    Null stays null, 0 becomes 0; "" and anything else that is no weight is a problem."""
+    """Turns kilograms into pounds of exactly 0.45359237 kg, rounded to four decimals, halves away from zero. Null stays
+    null, 0 becomes 0; "" and anything else that is no weight is a problem."""
 
     def turn(text: str) -> int | None:
         try:

@@ -43,7 +43,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 class Parsed(NamedTuple):
     """What came of a batch. `kept[i]` is the position in `payloads` of head row i; `problems` name documents by
     their position in `payloads` (column `_row`), for they have no head row; `unknown` are paths that the contract does
-    not name. Lists inside a document and objects with free names are in no frame: whoever needs them reads `payloads`."""
+    not name. Lists inside a document and objects with free names are in no frame: who needs them reads `payloads`."""
 
     frames: Frames
     problems: pd.DataFrame

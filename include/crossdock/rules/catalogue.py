@@ -178,7 +178,7 @@ def listings(head: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str,
         else:
             titles = titles.where(pd.Series(False, index=titles.index))
         keys = f"{number}{BESIDE}" + categories
-        theirs = table.values(keys)
+        theirs = table.values(keys, "listing_category")
         rows = zip(
             head["IsBlocked"].tolist(), head["Status"].tolist(), wanted.tolist(), theirs.tolist(), titles.tolist(),
             strict=True,
