@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from crossdock.errors import OutcomeUnknown
+from crossdock.errors import OutcomeUnknown, Transient
 from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents, masters
 from crossdock.flows import channel_masters as channel
 from crossdock.flows.base import Flow, Resource
 from crossdock.flows.catalog_documents import ENTITY
 from crossdock.steps.load import settle
-from crossdock.store import batches, database, deliveries
+from crossdock.store import batches, database, dead_letters, deliveries
 from crossdock.store.tables import ops_delivery, raw_catalog, stage_product
 from crossdock.watch import alerts
 
@@ -42,7 +42,7 @@ class Outcome:
     seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
 
     def at_rest(self, key: str) -> bool:
-        """Whether nothing more can be done for a row in this run."""
+        """Whether nothing more can be done for a row in this try."""
         return key in self.refused or key in self.waiting or key in self.undecided
 
 
@@ -61,7 +61,10 @@ def load(runtime: Runtime, batch_id: int) -> None:
     for kits in (False, True):
         catalog_products.write(runtime, batch, [row for row in rows if bool(row.BundleComponents) == kits], outcome)
     listed = [row for row in rows if row.listings and not outcome.at_rest(row.key)]
-    catalog_listings.write(runtime, batch, listed, outcome)
+    try:
+        catalog_listings.write(runtime, batch, listed, outcome)
+    except Transient:  # prices or quantities could not be read
+        outcome.undecided.update(row.key for row in listed)
     _settle(runtime, batch, rows, outcome)
     if outcome.undecided:
         raise OutcomeUnknown(
@@ -83,13 +86,19 @@ def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcom
             unchanged=[key for key in done if key not in outcome.changed],
             refused=outcome.refused,
         )
-        for key, reason in outcome.waiting.items():
-            if key not in outcome.refused and key not in outcome.undecided:
-                connection.execute(
-                    sa.update(stage)
-                    .where(stage.c.batch_id == batch.id, stage.c.key == key)
-                    .values(state="waiting", reason=reason)
-                )
+        waiting = {
+            key: reason
+            for key, reason in outcome.waiting.items()
+            if key not in outcome.refused and key not in outcome.undecided
+        }
+        if waiting:
+            given = database.given(stage, [{"key": key, "reason": reason} for key, reason in waiting.items()])
+            connection.execute(
+                sa.update(stage)
+                .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
+                .values(state="waiting", reason=given.c.reason)
+            )
+            dead_letters.went_through(connection, NAME, list(waiting), replay=batch.kind == "replay")
         if outcome.seen:
             given = database.given(stage, [{"key": key, "products_seen": at} for key, at in outcome.seen.items()])
             connection.execute(

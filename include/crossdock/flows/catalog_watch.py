@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FLOW = "catalog"
 NO_PRODUCTS = ("shipping", "discount", "voucher", "ignore", "reject")  # actions of item_codes.csv
 
-# A field that is ours stands otherwise there than when both sides last agreed.
+# A field that is ours stands otherwise there than when both sides last agreed; or an image stands in a place of ours.
 _MOVED = """
 EXISTS (
   SELECT FROM jsonb_each(p.delivered) AS d WHERE d.value IS DISTINCT FROM coalesce(
@@ -101,13 +101,14 @@ ORDER BY 1
 
 # What is equal in all that is ours has been looked at: a stock or a price has moved its date.
 _LOOKED_AT = f"""
-UPDATE stage.product s SET products_seen = newest.version
+UPDATE stage.product SET products_seen = newest.version
 FROM (
-  SELECT p.sku, max(c.version) AS version, bool_or({_MOVED}) AS moved FROM ops.product p
-  JOIN ref.channel_product c ON c.sku = p.product_sku GROUP BY p.sku
+  SELECT s.key, max(c.version) AS version, bool_or({_MOVED}) AS moved FROM stage.product s
+  JOIN ops.product p ON p.sku = s.key
+  JOIN ref.channel_product c ON c.sku = p.product_sku AND c.version > s.products_seen
+  WHERE s.state IN ('delivered', 'unchanged') GROUP BY s.key
 ) AS newest
-WHERE newest.sku = s.key AND NOT newest.moved AND newest.version > s.products_seen
-  AND s.state IN ('delivered', 'unchanged')
+WHERE newest.key = product.key AND NOT newest.moved
 """
 
 
@@ -162,14 +163,21 @@ def amiss(connection: sa.Connection) -> Sequence[str]:
 # ---- products that are no item's -----------------------------------------------------------------------------------
 
 
+# Whatever an item is known by (its SKU, an alternate, exactly or without case), it is found by its folded code.
+_NOBODYS = sa.text("""
+SELECT c.sku FROM ref.channel_product c
+WHERE NOT EXISTS (SELECT FROM ref.item_code i WHERE i.folded = c.folded)
+""")
+
+
 def note_orphans(connection: sa.Connection) -> None:
     """Keeps `ops.orphan`: products that no item of TIMS is, each with the items that are spelt most like it. An alert
     names their number on a day when new ones came."""
     listed = items.ItemCodes(rule_settings.load())
     found = {
-        row.product_sku
-        for row in channel.unclear(connection)
-        if not row.items and not ((code := listed.of(row.product_sku)) and code.action in NO_PRODUCTS)
+        sku
+        for sku in connection.scalars(_NOBODYS)
+        if not ((code := listed.of(sku.strip())) and code.action in NO_PRODUCTS)
     }
     known = set(connection.scalars(sa.select(ops_orphan.c.product_sku)))
     if known - found:

@@ -881,7 +881,11 @@ ops_link = Table(
     Column("version", Moment, comment="Source version last delivered"),
     Column("confirmed_at", Moment, comment="Set once the source was told"),
     Column(
-        "held", Boolean, nullable=False, server_default=text("false"), comment="We put it on hold: we may release it"
+        "held",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="We put it on hold, or ended it: we may release it, or make another",
     ),
     Column(
         "record_shipments", Boolean, nullable=False, server_default=text("false"), comment="As on stage.sales_order"

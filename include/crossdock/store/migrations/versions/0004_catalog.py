@@ -34,6 +34,7 @@ END $$
 
 STATES = "staged, ready, waiting, dead, left_out, delivered, unchanged"
 TEXT = ("SKU", "ProductType", "Title", "Description", "Brand", "UPC", "EAN")
+HELD = ("We put it on hold: we may release it", "We put it on hold, or ended it: we may release it, or make another")
 LISTS = ("Attributes", "Images", "BundleComponents")
 
 
@@ -126,6 +127,7 @@ def upgrade() -> None:
         schema="ops",
         comment="One product of the channel that is no item of TIMS",
     )
+    op.alter_column("link", "held", comment=HELD[1], existing_comment=HELD[0], schema="ops")
     op.execute(GRANTS)
     op.execute(COMPRESSION)
 
