@@ -39,6 +39,7 @@ class Outcome:
     waiting: dict[str, str] = field(default_factory=dict)
     undecided: set[str] = field(default_factory=set)  # the call failed in a way that passes
     alerts: list[dict[str, Any]] = field(default_factory=list)
+    unequal: set[str] = field(default_factory=set)  # a product was changed by somebody else while we wrote to it
     seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
 
     def at_rest(self, key: str) -> bool:
@@ -99,8 +100,9 @@ def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcom
                 .values(state="waiting", reason=given.c.reason)
             )
             dead_letters.went_through(connection, NAME, list(waiting), replay=batch.kind == "replay")
-        if outcome.seen:
-            given = database.given(stage, [{"key": key, "products_seen": at} for key, at in outcome.seen.items()])
+        seen = [{"key": key, "products_seen": at} for key, at in outcome.seen.items() if key not in outcome.unequal]
+        if seen:
+            given = database.given(stage, seen)
             connection.execute(
                 sa.update(stage)
                 .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)

@@ -307,6 +307,8 @@ def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted], o
     for one in agreed:
         at = times.read(one.held.payload["UpdatedDate"])
         outcome.seen[one.row.key] = max(at, outcome.seen.get(one.row.key, at))
+        if _change(one).body:  # somebody has changed something else meanwhile: the next run shall look at it
+            outcome.unequal.add(one.row.key)
 
 
 def _link(batch: sa.Row, row: sa.Row, product: Held, *, main: bool) -> dict[str, Any]:
