@@ -379,6 +379,15 @@ def test_a_kit_waits_for_a_part_that_was_refused(shop: Town):
     sync(shop)
     assert product(shop, kit)["BundleComponents"] == [{"SKU": part, "Quantity": 1}]
     assert state(shop, kit)[0] in ("delivered", "unchanged")
+    more = item(shop, GTIN="4006381333932")
+    item(shop, kit, Title="With more", **parts(part, more))
+    sync(shop)
+    there = product(shop, kit)
+    assert (there["Title"], len(there["BundleComponents"]), state(shop, kit)[0]) == ("With more", 1, "waiting")
+    item(shop, more)
+    sync(shop)
+    sync(shop)
+    assert len(product(shop, kit)["BundleComponents"]) == 2
 
 
 def test_a_kit_that_is_an_item_at_the_channel_stays_one(shop: Town):
@@ -463,7 +472,7 @@ def test_the_full_compare_repairs_what_differs_however_old(shop: Town):
 
 def test_what_may_not_be_sold_any_more_is_blocked_and_its_listings_end(shop: Town):
     sku = on_sale(shop)
-    item(shop, sku, Category=LISTED, ChannelEligible=False)
+    item(shop, sku, Category=LISTED, ChannelEligible=False, GTIN="4006381333932")  # whatever else is wrong with it
     sync(shop)
     assert product(shop, sku)["IsBlocked"] is True
     assert [one["Status"] for one in listings(shop, sku)] == ["Ended"]

@@ -28,6 +28,7 @@ from crossdock.store.tables import PRODUCT_LISTS, PRODUCT_TEXT
 
 ENTITY = "channel_product"
 MAPPING = "product"
+NO_PARTS_YET = "The channel does not have these parts of the kit yet: "  # how the reason of a kit that waits begins
 COLUMNS = (*PRODUCT_TEXT, "Cost", "Weight", "IsBlocked", *PRODUCT_LISTS)
 # What decides how an item is worked: a change in one of these works all items again.
 CONFIGURED_BY = (
@@ -160,8 +161,10 @@ def _twofold(keys: pd.Series, twofold: Mapping[str, Sequence[sa.Row]]) -> pd.Dat
 
 
 def checked(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged products with what the suite looks at besides."""
+    """Staged products with what the suite looks at besides. Of what is to be blocked nothing is found fault with: it
+    must come off the channels whatever else is wrong with it."""
     head = frames.head.copy()
+    sold = ~head["IsBlocked"].fillna(False).to_numpy(dtype=bool)
     code = head["UPC"].where(head["UPC"].notna(), head["EAN"])
     digit = {one: "right" if catalogue.check_digit(one) else "wrong" for one in code.dropna().unique()}
     images, attributes, parts = ([database.from_json(text) for text in head[name].fillna("[]")] for name in _LISTS)
@@ -173,6 +176,8 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     head["odd_attribute"] = pd.Series(
         [_first(one, "Name", lambda name: not name.strip()) for one in attributes], index=head.index, dtype="str"
     )
+    for name in ("check_digit", "part_count", "odd_image", "odd_attribute"):
+        head[name] = head[name].where(sold)
     return Frames(head, frames.lines)
 
 

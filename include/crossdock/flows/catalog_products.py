@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
 from crossdock.flows import channel_masters as channel
-from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, Held, products
+from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, Held, products
 from crossdock.mapping import language
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import PARTS
@@ -102,7 +102,7 @@ def _wait_for_parts(
     for row in rows:
         missing = [part["SKU"] for part in row.BundleComponents or () if part["SKU"] not in parts]
         if missing and not row.IsBlocked and _bundle(row, held):
-            outcome.waiting[row.key] = f"The channel does not have these parts of the kit yet: {', '.join(missing)}."
+            outcome.waiting[row.key] = f"{NO_PARTS_YET}{', '.join(missing)}."
 
 
 def _bundle(row: sa.Row, held: Mapping[str, list[Held]]) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from crossdock.flows import channel_masters as channel
-from crossdock.flows.catalog_documents import rules_hash
+from crossdock.flows.catalog_documents import NO_PARTS_YET, rules_hash
 from crossdock.rules import items
 from crossdock.rules import settings as rule_settings
 from crossdock.store import database
@@ -83,8 +83,7 @@ WHERE {_SETTLED} AND NOT EXISTS (SELECT FROM ops.product p WHERE p.product_sku =
 -- the parts of a kit have come
 UNION
 SELECT s.key FROM stage.product s
-WHERE s.state = 'waiting' AND jsonb_array_length(s."BundleComponents") > 0
-  AND NOT EXISTS (SELECT FROM ops.product p WHERE p.sku = s.key)
+WHERE s.state = 'waiting' AND starts_with(s.reason, :no_parts_yet)
   AND NOT EXISTS (
     SELECT FROM jsonb_array_elements(s."BundleComponents") AS part
     WHERE NOT EXISTS (SELECT FROM ops.product p WHERE p.sku = part->>'SKU')
@@ -115,7 +114,7 @@ WHERE newest.key = product.key AND NOT newest.moved
 def wake(connection: sa.Connection) -> Sequence[str]:
     """Items to be worked again; on the way, products that are no item's are noted."""
     note_orphans(connection)
-    keys = connection.scalars(sa.text(_WAKE), {"rules": rules_hash()}).all()
+    keys = connection.scalars(sa.text(_WAKE), {"rules": rules_hash(), "no_parts_yet": NO_PARTS_YET}).all()
     connection.execute(sa.text(_LOOKED_AT))
     return keys
 
