@@ -380,11 +380,12 @@ def migrate(as_json: AsJson = False) -> None:
 
 @mapping_app.command("check")
 def check_mappings(as_json: AsJson = False) -> None:
-    """Hold every mapping and checks file, the posting table and its accounts against the contracts."""
+    """Hold every mapping and checks file, the posting table and its accounts against the contracts; read the rest."""
     from crossdock.mapping import language
-    from crossdock.rules import posting_table
+    from crossdock.rules import catalogue, posting_table
     from crossdock.steps import suites
 
+    catalogue.load()
     tables = [language.mappings_folder() / f"{name}.yaml" for name in language.names()]
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]

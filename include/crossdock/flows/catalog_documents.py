@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from crossdock.flows import channel_masters, unreadable
 from crossdock.flows.base import Staged
-from crossdock.mapping import language, problems
+from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import ROW, Frames
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import catalogue
@@ -37,7 +37,9 @@ CONFIGURED_BY = (
 
 
 def rules_hash() -> str:
-    """What the configuration says, as one hash."""
+    """What the configuration says, as one hash. Raises ConfigError where it cannot be read."""
+    catalogue.load()
+    lookups.read(catalogue.LOOKUP, keys=2)
     return raw.digest(b"\0".join((config_dir() / name).read_bytes() for name in CONFIGURED_BY))
 
 

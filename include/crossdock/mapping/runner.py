@@ -26,9 +26,8 @@ _DTYPES = {
     "text": "str",
     "moment": "str",
     "date": "str",
-    "array": "str",
-}  # a list that a rule makes, as JSON
-
+    "array": "str",  # a list that a rule makes, as JSON
+}
 _FITS = {
     "str": pd.api.types.is_string_dtype,
     "Int64": pd.api.types.is_integer_dtype,
