@@ -252,9 +252,8 @@ def listing_steps(
             return []
         return [Step("update", one["ListingID"], {"Status": ENDED}) for one in open_]
     if not open_:
-        by_hand = ours is not None and not ours["ended"]
-        if by_hand and not reopen:
-            return [Step("dead", ours["listing_id"], why=ENDED)] if ours else []
+        if ours is not None and not ours["ended"] and not reopen:  # a person has
+            return [Step("dead", ours["listing_id"], why=ENDED)]
         return [Step("create")] if priced else [Step("wait", why="its product has no price yet")]
     return [step for one in open_ if (step := _kept_open(wanted, one, retry, priced)) is not NOTHING]
 
