@@ -39,8 +39,10 @@ from crossdock.store.tables import (
     ops_batch,
     ops_check_result,
     ops_circuit,
+    ops_conflict,
     ops_customer_change,
     ops_dead_letter,
+    ops_orphan,
     ops_watermark,
 )
 
@@ -66,6 +68,8 @@ app.add_typer(db, name="db")
 app.add_typer(mapping_app, name="mapping")
 customers_app = typer.Typer(no_args_is_help=True, help="What orders changed on TIMS's customers.")
 app.add_typer(customers_app, name="customers")
+catalog_app = typer.Typer(no_args_is_help=True, help="The catalogue at the channel.")
+app.add_typer(catalog_app, name="catalog")
 
 out, err = Console(), Console(stderr=True)
 
@@ -488,11 +492,12 @@ def migrate(as_json: AsJson = False) -> None:
 
 @mapping_app.command("check")
 def check_mappings(as_json: AsJson = False) -> None:
-    """Hold every mapping and checks file, the posting table, its accounts and the prices against the contracts."""
+    """Hold every mapping and checks file, the posting table and its accounts against the contracts; read the rest."""
     from crossdock.mapping import language
-    from crossdock.rules import posting_table, price_settings, stock_rules
+    from crossdock.rules import catalogue, posting_table, price_settings, stock_rules
     from crossdock.steps import suites
 
+    catalogue.load()
     tables = [language.mappings_folder() / f"{name}.yaml" for name in language.names()]
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]
@@ -528,6 +533,35 @@ def data_docs(
     results = [{**row.result, "batch": str(row.batch_id), "at": row.created_at.isoformat()} for row in rows]
     page = suites.build_data_docs(results, folder or settings.run_dir() / "data-docs")
     _say({"page": str(page)}, f"{len(results)} results: open {page}", as_json)
+
+
+@catalog_app.command("conflicts")
+def list_conflicts(
+    days: Annotated[int, typer.Option(help="Seen within so many days.")] = 30, as_json: AsJson = False
+) -> None:
+    """Fields of TIMS that somebody has changed at the channel: what stood there, what was sent; newest first."""
+    seen = ops_conflict.c.seen_at > sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = _rows(connection, sa.select(ops_conflict).where(seen).order_by(ops_conflict.c.id.desc()))
+    if as_json:
+        _print_json(rows)
+        return
+    named = [row | {"item": row["key"], "product": row["target_key"]} for row in rows]
+    _table("Conflicts", ("seen_at", "item", "product", "field", "theirs", "ours", "resolved"), named)
+    out.print(f"Conflicts: {len(rows)}.")
+
+
+@catalog_app.command("orphans")
+def list_orphans(as_json: AsJson = False) -> None:
+    """Products of the channel that are no item of TIMS, each with the items that are spelt most like it."""
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = _rows(connection, sa.select(ops_orphan).order_by(ops_orphan.c.product_sku))
+    if as_json:
+        _print_json(rows)
+        return
+    named = [row | {"product": row["product_sku"], "nearest": ", ".join(row["nearest"])} for row in rows]
+    _table("Products without an item", ("product", "nearest", "first_seen"), named)
+    out.print(f"Products without an item: {len(rows)}.")
 
 
 @app.command()

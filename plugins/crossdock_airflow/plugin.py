@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 DAGS = frozenset(
     {
         "orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
-        "ledger", "nightly_close", "prices", "prices_compare", "inventory", "inventory_compare",
+        "ledger", "nightly_close", "catalog", "catalog_compare", "prices", "prices_compare", "inventory",
+        "inventory_compare",
     }
 )  # fmt: skip
 MARK = "Records: "

@@ -29,9 +29,14 @@ FIVE_STEPS = {
 LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")
 ONE_FLOW = (
     "orders", "orders_sweep", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
-    "prices", "prices_compare", "inventory", "inventory_compare",
+    "catalog", "catalog_compare", "prices", "prices_compare", "inventory", "inventory_compare",
 )  # fmt: skip
-SECOND_DAGS = {"orders_sweep", "prices_compare", "inventory_compare"}  # of a flow that has one of its own name
+SECOND_DAGS = {
+    "orders_sweep",
+    "catalog_compare",
+    "prices_compare",
+    "inventory_compare",
+}  # of a flow that has one of its own name
 THE_DAY = (
     "orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
     *(f"ledger_{flow}" for flow in LEDGER), "controls",
@@ -58,6 +63,8 @@ INTERVAL = {
     "payouts": timedelta(minutes=10),
     "payments": timedelta(hours=1),
     "ledger": timedelta(days=1),
+    "catalog": timedelta(hours=1),
+    "catalog_compare": timedelta(days=1),
     "nightly_close": timedelta(days=1),
     "prices": timedelta(hours=1),
     "prices_compare": timedelta(days=1),

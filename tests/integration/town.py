@@ -134,10 +134,11 @@ class Town:
 
 
 @contextmanager
-def server(system: str, folder: Path) -> Iterator[str]:
+def server(system: str, folder: Path, per_minute: int = 0) -> Iterator[str]:
     """One sandbox server on a free port; its URL."""
+    limit = ["--per-minute", str(per_minute)]
     process = subprocess.Popen(
-        [sys.executable, "-m", f"sandbox.{system}", "--port", "0", "--data", str(folder)],
+        [sys.executable, "-m", f"sandbox.{system}", "--port", "0", "--data", str(folder), *limit],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -195,12 +196,13 @@ def _masters_told() -> TemporaryDirectory[str]:
 
 
 @contextmanager
-def found_town(postgres_url: str, name: str, folder: Path) -> Iterator[Town]:
-    """A town on the evening before the first day of trade: masters are there, no order yet."""
+def found_town(postgres_url: str, name: str, folder: Path, per_minute: int = 0) -> Iterator[Town]:
+    """A town on the evening before the first day of trade: masters are there, no order yet. `per_minute`: requests that
+    its systems let through, if not as many as their contracts say."""
     shutil.copytree(_masters_told().name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
-        urls = {system: stack.enter_context(server(system, folder)) for system in SYSTEMS}
+        urls = {system: stack.enter_context(server(system, folder, per_minute)) for system in SYSTEMS}
         controls = {system: Control(system, at) for system, at in urls.items()}
         login = {"conn_type": "http", "login": "crossdock-sandbox", "password": "sandbox-secret"}
         extra = {

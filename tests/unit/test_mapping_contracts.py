@@ -74,3 +74,9 @@ def test_an_unknown_schema_or_system_names_the_right_ones():
         contracts.document("tims", "SalesOrderCreat")
     with pytest.raises(ConfigError, match="Known systems: books, channel_advisor, tims"):
         contracts.document("sap", "Order")
+
+
+def test_a_list_of_texts_is_no_list_of_objects():
+    item = contracts.document("tims", "Item")
+    assert item.fields["Images"].items is None
+    assert set(item.fields["KitComponents"].items.fields) == {"SKU", "Quantity"}

@@ -12,8 +12,9 @@ from crossdock.flows.base import Flow
 
 
 def all_flows() -> dict[str, Flow]:
-    """Every flow by name, in the order in which data travels."""
+    """Every flow by name, in the order in which data travels: the money first, then what goes to the channel."""
     from crossdock.flows import ledger
+    from crossdock.flows.catalog import CATALOG
     from crossdock.flows.inventory import INVENTORY
     from crossdock.flows.invoices import INVOICES
     from crossdock.flows.orders import ORDERS
@@ -25,12 +26,12 @@ def all_flows() -> dict[str, Flow]:
     from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
 
     money = (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
-    offers = (PRICES, INVENTORY)
+    offers = (CATALOG, PRICES, INVENTORY)
     return {flow.name: flow for flow in (*money, *offers)}
 
 
 # What the channel offers, and at which price: no document that the close or a control looks at comes of these.
-OFFERS = ("prices", "inventory")
+OFFERS = ("catalog", "prices", "inventory")
 
 
 def order_to_cash() -> dict[str, Flow]:

@@ -1,20 +1,22 @@
 """The masters of Channel Advisor: products, listings, distribution centers and sites, kept in `ref`.
 
-In: its lists. Out: one row of `ref` for each, the newest version; which product of the channel is which item of TIMS.
-Never: a product taken for an item by a rule other than the one that orders are read by.
+In: its lists, and what it answers to writes. Out: one row of `ref` for each, the newest version; which product of the
+channel is which item of TIMS. Never: a product taken for an item by a rule other than the one that orders are read by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
 from crossdock.flows.base import Head, Resource
 from crossdock.flows.masters import NEWEST
+from crossdock.store import database, raw
+from crossdock.store.raw import Record
 from crossdock.store.tables import (
     raw_centers,
     raw_listings,
@@ -25,6 +27,10 @@ from crossdock.store.tables import (
     ref_channel_product,
     ref_channel_site,
 )
+from crossdock.systems import times
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
 
 # The contract: take the next window from serverTime, less five minutes or more.
 _TIMING: dict[str, Any] = {"overlap": timedelta(minutes=5), "lag": timedelta(0)}
@@ -53,18 +59,20 @@ def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
     return head
 
 
-def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Callable[[sa.Connection, int], None]:
-    """Copies a batch's newest rows into `table`; `columns`: name -> SQL over `key` and `payload`, the id first."""
+def _upsert(table: sa.Table, columns: Mapping[str, str]) -> str:
+    """Copies rows of `newest` (key, version, payload) into `table`; `columns`: name -> SQL over these, the id first."""
     names = ", ".join(columns)
     id_, *rest = columns
     changed = ", ".join(f"{name} = excluded.{name}" for name in (*rest, "version"))
-    statement = sa.text(
-        NEWEST.format(table=source.fullname)
-        + f"""
+    return f"""
 INSERT INTO {table.fullname} ({names}, version) SELECT {", ".join(columns.values())}, version FROM newest
 ON CONFLICT ({id_}) DO UPDATE SET {changed} WHERE {table.fullname}.version <= excluded.version
 """
-    )
+
+
+def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Callable[[sa.Connection, int], None]:
+    """Copies a batch's newest rows into `table`."""
+    statement = sa.text(NEWEST.format(table=source.fullname) + _upsert(table, columns))
 
     def merge(connection: sa.Connection, batch_id: int) -> None:
         connection.execute(statement, {"batch": batch_id})
@@ -72,21 +80,24 @@ ON CONFLICT ({id_}) DO UPDATE SET {changed} WHERE {table.fullname}.version <= ex
     return merge
 
 
+_PRODUCT = {
+    "sku": "key", "folded": "lower(btrim(key))", "product_id": "(payload->>'ProductID')::bigint",
+    "type": "payload->>'ProductType'", "payload": "payload",
+}  # fmt: skip
+_LISTING = {
+    "listing_id": "key::bigint", "sku": "payload->>'SKU'", "site_id": "(payload->>'SiteID')::int",
+    "status": "payload->>'Status'", "quantity": "(payload->>'Quantity')::bigint",
+    "price": "(payload->>'Price')::numeric", "currency_code": "payload->>'Currency'", "payload": "payload",
+}  # fmt: skip
 PRODUCTS = Resource(
     "channel_advisor", "products", raw_products, head_of("SKU"), "Product",
-    merge=_merge(ref_channel_product, raw_products, {
-        "sku": "key", "folded": "lower(btrim(key))", "product_id": "(payload->>'ProductID')::bigint",
-        "type": "payload->>'ProductType'", "payload": "payload",
-    }), **_TIMING,
+    merge=_merge(ref_channel_product, raw_products, _PRODUCT), **_TIMING,
 )  # fmt: skip
 LISTINGS = Resource(
     "channel_advisor", "listings", raw_listings, head_of("ListingID"), "Listing",
-    merge=_merge(ref_channel_listing, raw_listings, {
-        "listing_id": "key::bigint", "sku": "payload->>'SKU'", "site_id": "(payload->>'SiteID')::int",
-        "status": "payload->>'Status'", "quantity": "(payload->>'Quantity')::bigint",
-        "price": "(payload->>'Price')::numeric", "currency_code": "payload->>'Currency'", "payload": "payload",
-    }), **_TIMING,
+    merge=_merge(ref_channel_listing, raw_listings, _LISTING), **_TIMING,
 )  # fmt: skip
+_KEPT = {PRODUCTS.path: (ref_channel_product, _PRODUCT), LISTINGS.path: (ref_channel_listing, _LISTING)}
 CENTERS = Resource(
     "channel_advisor", "distribution-centers", raw_centers, head_of("DistributionCenterID"), "DistributionCenter",
     merge=_merge(ref_channel_center, raw_centers, {
@@ -98,6 +109,62 @@ SITES = Resource(
     "channel_advisor", "sites", raw_sites, head_of("SiteID"), "Site",
     merge=_merge(ref_channel_site, raw_sites, {"site_id": "key::int", "name": "payload->>'SiteName'"}), **_TIMING,
 )  # fmt: skip
+
+
+# ---- beside the windows --------------------------------------------------------------------------------------------
+
+
+def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of PRODUCTS or LISTINGS as the channel has just answered with them, so that nobody has to read them anew."""
+    if not documents:
+        return
+    table, columns = _KEPT[master.path]
+    heads = [master.head(msgspec.Raw(database.to_json(document).encode())) for document in documents]
+    newest = """
+WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:versions AS text[]), CAST(:payloads AS text[]))
+  AS row (key, version, payload)), newest AS (
+    SELECT DISTINCT ON (key) key, version::timestamptz, payload::jsonb FROM given
+    ORDER BY key, version::timestamptz DESC
+  )
+"""
+    connection.execute(
+        sa.text(newest + _upsert(table, columns)),
+        {
+            "keys": [head.key for head in heads],
+            "versions": [times.read(head.version).isoformat() for head in heads],
+            "payloads": [database.to_json(document) for document in documents],
+        },
+    )
+
+
+def read_whole(runtime: Runtime, master: Resource) -> None:
+    """Reads all PRODUCTS or LISTINGS afresh, page by page into a table of this transaction, and lets `ref` hold these
+    and no others: what was deleted at the channel leaves no trace in its lists. What was written there since the read
+    began stays."""
+    table, columns = _KEPT[master.path]
+    id_ = next(iter(columns))
+    snapshot = sa.Table("snapshot", sa.MetaData())
+    began = None
+    with runtime.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TEMP TABLE snapshot (LIKE {master.raw.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
+        )
+        for page in runtime.channel_advisor.pages(master.path):
+            began = began or page.server_time
+            heads = [(master.head(record), bytes(record)) for record in page.records]
+            rows = [Record(head.key, times.read(head.version), raw.digest(data), data) for head, data in heads]
+            raw.insert(connection, snapshot, rows, 0)
+        newest = """
+WITH newest AS (SELECT DISTINCT ON (key) key, version, payload FROM snapshot ORDER BY key, version DESC)
+"""
+        connection.execute(sa.text(newest + _upsert(table, columns)))
+        connection.execute(
+            sa.text(
+                f"DELETE FROM {table.fullname} AS held WHERE version < :began "
+                f"AND NOT EXISTS (SELECT FROM snapshot WHERE snapshot.key = held.{id_}::text)"
+            ),
+            {"began": began},
+        )
 
 
 # ---- which product is which item -----------------------------------------------------------------------------------

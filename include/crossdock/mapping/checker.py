@@ -118,7 +118,8 @@ class Checker:
 
     def field(self, one: FieldMap, source: Document, target: Document, below: Document | None) -> None:
         field = target_field(target, one.target)
-        if field is None or field.type in ("object", "array"):
+        made_whole = field is not None and field.type == "array" and one.rule is not None
+        if field is None or (field.type in ("object", "array") and not made_whole):
             known = [path for path, inner in target.fields.items() if inner.type not in ("object", "array")]
             if field is not None:
                 self.report(one.line, f"{one.target} is {_a(field.type)}; map the fields inside it")

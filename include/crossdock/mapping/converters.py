@@ -20,6 +20,8 @@ import pandas as pd
 
 from crossdock.mapping.frames import CENT, SCALE
 
+POUND = 45_359_237  # hundred-millionths of a kilogram
+
 
 @dataclass(frozen=True)
 class Converter:
@@ -197,6 +199,25 @@ def to_date(values: pd.Series, zone: str) -> pd.Series:
 def round_to_cents(values: pd.Series) -> pd.Series:
     """Rounds an amount to two decimals, halves away from zero. Null stays null, 0 stays 0."""
     return ((values.abs() + CENT // 2) // CENT * CENT).where(values >= 0, -((values.abs() + CENT // 2) // CENT * CENT))
+
+
+@converter("kilograms to pounds", takes=("text",), gives="number")
+def kilograms_to_pounds(values: pd.Series) -> pd.Series:
+    """Turns kilograms into pounds of exactly 0.45359237 kg, rounded to four decimals, halves away from zero. Null stays
+    null, 0 becomes 0; "" and anything else that is no weight is a problem."""
+
+    def turn(text: str) -> int | None:
+        try:
+            kilograms = Decimal(text) * 1_000_000
+        except InvalidOperation:
+            return None
+        if not kilograms.is_finite() or kilograms != kilograms.to_integral_value() or abs(kilograms) >= 10**13:
+            return None
+        whole, pound = abs(int(kilograms)) * SCALE * 100, POUND
+        pounds = (2 * whole + pound) // (2 * pound)
+        return -pounds if kilograms < 0 else pounds
+
+    return by_distinct(values, turn, "Int64")
 
 
 @converter("turn sign", takes=("integer", "number"))

@@ -29,7 +29,8 @@ A table reads like this:
 
 More words: `default` (used when nothing is given), `required` (yes, no, or `later`: load fills it in; as the contract
 says if absent), `missing: default` (a code that the lookup does not have gets the default and is no problem), `note`.
-`not_sent` names target fields that stay out, each with its reason. `ExternalIDs[0].ID` is of a list's first entry.
+`not_sent` names target fields that stay out, each with its reason. `ExternalIDs[0].ID` is of a list's first entry; a
+whole list may be mapped where a rule makes it, as JSON.
 """
 
 from __future__ import annotations

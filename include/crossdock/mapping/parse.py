@@ -43,19 +43,20 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 class Parsed(NamedTuple):
     """What came of a batch. `kept[i]` is the position in `payloads` of head row i; `problems` name documents by
     their position in `payloads` (column `_row`), for they have no head row; `unknown` are paths that the contract does
-    not name."""
+    not name. Lists inside a document and objects with free names are in no frame: who needs them reads `payloads`."""
 
     frames: Frames
     problems: pd.DataFrame
     kept: np.ndarray
     unknown: set[str]
+    payloads: Sequence[bytes] = ()
 
 
 def read_documents(payloads: Sequence[bytes], system: str, schema: str, lines: str = "OrderItems") -> Parsed:
     """Reads `payloads`, each one document of `schema`, whose list `lines` becomes the lines frame ("": it has none)."""
     document = contracts.document(system, schema)
     table, kept, found = _read(payloads, np.arange(len(payloads)), document)
-    return Parsed(_frames(table, document, lines), problems.concat(found), kept, _unknown(payloads, document))
+    return Parsed(_frames(table, document, lines), problems.concat(found), kept, _unknown(payloads, document), payloads)
 
 
 # ---- bytes to Arrow ------------------------------------------------------------------------------------------------

@@ -19,7 +19,15 @@ from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, written
 from crossdock.mapping.language import OF_HEAD, FieldMap, Mapping, sources_of, target_field
 from crossdock.mapping.registry import named_rules
 
-_DTYPES = {"integer": "Int64", "number": "Int64", "boolean": "boolean", "text": "str", "moment": "str", "date": "str"}
+_DTYPES = {
+    "integer": "Int64",
+    "number": "Int64",
+    "boolean": "boolean",
+    "text": "str",
+    "moment": "str",
+    "date": "str",
+    "array": "str",  # a list that a rule makes, as JSON
+}
 _FITS = {
     "str": pd.api.types.is_string_dtype,
     "Int64": pd.api.types.is_integer_dtype,

@@ -10,6 +10,7 @@ A line without value ("" or absent SKU) is `unknown_sku`; the SKU is compared tr
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -212,11 +213,17 @@ class _Book:
         return self._alternate.get(code) or self._folded.get(code.casefold(), set())
 
     def _nearest(self, code: str) -> list[str]:
-        hits = process.extract(code.casefold(), self._candidates, limit=NEAREST, score_cutoff=60) if code else []
-        near: dict[str, None] = {}
-        for folded, _score, _n in hits:
-            near |= dict.fromkeys(sorted(self._folded[folded]))
-        return list(near)[:NEAREST]
+        return nearest(code, self._candidates, self._folded)
+
+
+def nearest(code: str, candidates: Sequence[str], folded: Mapping[str, set[str]]) -> list[str]:
+    """The SKUs that are spelt most like `code`. `candidates`: the keys of `folded`, codes in lower case, whose SKUs it
+    names."""
+    hits = process.extract(code.casefold(), candidates, limit=NEAREST, score_cutoff=60) if code else []
+    near: dict[str, None] = {}
+    for hit, _score, _n in hits:
+        near |= dict.fromkeys(sorted(folded[hit]))
+    return list(near)[:NEAREST]
 
 
 def _has_parts(kit: object) -> bool:

@@ -96,6 +96,7 @@ raw_ledger_adjustments = _raw("ledger_adjustments", "One version of one TIMS sto
 raw_ledger_payments = _raw("ledger_payments", "One version of one TIMS payment, as the ledger read it")
 raw_ledger_settlements = _raw("ledger_settlements", "One version of one settlement line, as the ledger read it")
 raw_ledger_captures = _raw("ledger_captures", "One version of one prepaid order, as the ledger read it")
+raw_catalog = _raw("catalog", "One version of one TIMS item, as the flow catalog read it")
 
 # ---- ref: the masters, typed for look-ups; the newest version only -------------------------------------------------
 
@@ -934,6 +935,29 @@ stage_channel_quantity_line = Table(
     comment="Units of one product to offer in one distribution center",
 )
 
+# ---- stage: the catalogue ------------------------------------------------------------------------------------------
+
+PRODUCT_TEXT = ("SKU", "ProductType", "Title", "Description", "Brand", "UPC", "EAN")
+PRODUCT_LISTS = ("Attributes", "Images", "BundleComponents")
+
+stage_product = Table(
+    "product",
+    metadata,
+    *_stage_columns(),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
+    *(Column(name, Text) for name in PRODUCT_TEXT),
+    Column("Cost", Money, comment="In the profile's currency; empty: TIMS keeps another one, so it is not sent"),
+    Column("Weight", Numeric(19, 4), comment="Pounds"),
+    Column("IsBlocked", Boolean),
+    *(Column(name, JSONB) for name in PRODUCT_LISTS),
+    Column("listings", JSONB, comment="[{SiteID, Status, Category, Title}], one of each site that catalog.yaml names"),
+    Column("products_seen", Moment, comment="Newest version of its products that was looked at; null: there was none"),
+    Column("listings_seen", Moment, comment="Newest version of their listings that was looked at"),
+    Column("rules", Text, comment="Hash of the configuration that made it"),
+    schema="stage",
+    comment="One TIMS item as its products at Channel Advisor should be; parts of a kit by their SKU in TIMS",
+)
+
 # ---- ops: what was done, what is left ------------------------------------------------------------------------------
 
 ops_batch = Table(
@@ -1019,7 +1043,11 @@ ops_link = Table(
     Column("version", Moment, comment="Source version last delivered"),
     Column("confirmed_at", Moment, comment="Set once the source was told"),
     Column(
-        "held", Boolean, nullable=False, server_default=text("false"), comment="We put it on hold: we may release it"
+        "held",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="We put it on hold, or ended it: we may release it, or make another",
     ),
     Column(
         "record_shipments", Boolean, nullable=False, server_default=text("false"), comment="As on stage.sales_order"
@@ -1235,4 +1263,45 @@ ops_reconcile_difference = Table(
     Index(None, "run", "subject", "key", "field", unique=True),
     schema="ops",
     comment="One fact in which both systems differ, in one run",
+)
+
+ops_product = Table(
+    "product",
+    metadata,
+    Column("product_sku", Text, primary_key=True, comment="SKU as Channel Advisor stores it"),
+    Column("sku", Text, nullable=False, index=True, comment="Item of TIMS"),
+    Column("delivered", JSONB, nullable=False, comment="What we own of it, as it was when both sides last agreed; the "
+           "names of attributes that we have ever owned stay"),
+    Column("updated_at", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="One product of the channel that the flow catalog keeps",
+)  # fmt: skip
+
+ops_conflict = Table(
+    "conflict",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("flow", Text, nullable=False),
+    Column("key", Text, nullable=False, comment="Key of the source record"),
+    Column("target_key", Text, nullable=False, comment="The document that was changed there, e.g. the product's SKU"),
+    Column("field", Text, nullable=False),
+    Column("theirs", JSONB, nullable=False, comment="What stood there"),
+    Column("ours", JSONB, nullable=False, comment="What the owner of the field says"),
+    Column("seen_at", Moment, nullable=False, server_default=NOW),
+    Column("resolved", Text, comment="How it ended; empty: not yet"),
+    Column("resolved_at", Moment),
+    Index("uq_conflict_open", "flow", "target_key", "field", unique=True, postgresql_where=text("resolved IS NULL")),
+    Index(None, "seen_at"),
+    schema="ops",
+    comment="One field that both sides have changed: whose value won, and the other one",
+)
+
+ops_orphan = Table(
+    "orphan",
+    metadata,
+    Column("product_sku", Text, primary_key=True, comment="SKU as Channel Advisor stores it"),
+    Column("nearest", JSONB, nullable=False, comment="SKUs of TIMS that are spelt most like it"),
+    Column("first_seen", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="One product of the channel that is no item of TIMS",
 )

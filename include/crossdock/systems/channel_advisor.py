@@ -26,6 +26,7 @@ from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
 
 LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
+SKUS_A_REQUEST = 100  # contract: of the filter `sku`
 DENIED = b"Authorization has been denied"
 
 
@@ -119,6 +120,15 @@ class ChannelAdvisor:
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
         return self._http.request("GET", f"/v2/{resource}/{quote(str(key), safe='')}", _whole_record)
+
+    def of_skus(self, resource: str, skus: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of these SKUs in a list that takes the filter `sku`, decoded; rows may come twice."""
+        return [
+            _any.decode(raw)
+            for start in range(0, len(skus), SKUS_A_REQUEST)
+            for page in self.pages(resource, sku=list(skus[start : start + SKUS_A_REQUEST]), **self._profile)
+            for raw in page.records
+        ]
 
     def server_time(self, resource: str = "orders") -> datetime:
         """The system's own clock, by the cheapest list call; tests address, login and rights on the way."""

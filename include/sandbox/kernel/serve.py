@@ -43,14 +43,15 @@ def serve(system: System, port: int, host: str = "127.0.0.1") -> int:
     return 0
 
 
-def main(build: Callable[[Path], System], default_port: int) -> None:
-    """`python -m sandbox.<system> --port --data --host`."""
+def main(build: Callable[..., System], default_port: int) -> None:
+    """`python -m sandbox.<system> --port --data --host --per-minute`."""
 
     def run(
         port: int = typer.Option(default_port, help="Port to listen on; 0 takes a free one."),
         data: Path = typer.Option(Path(".run/sandbox"), help="Folder of the state."),  # noqa: B008
         host: str = typer.Option("127.0.0.1", help="Address to listen on; the controls answer loopback only."),
+        per_minute: int = typer.Option(0, help="Requests a minute that are let through; 0: as the contract says."),
     ) -> None:
-        raise typer.Exit(serve(build(data), port, host))
+        raise typer.Exit(serve(build(data, per_minute=per_minute or None), port, host))
 
     typer.run(run)

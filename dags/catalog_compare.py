@@ -1,0 +1,27 @@
+"""
+### Catalogue: the nightly full compare
+
+**Reads** every item of TIMS, every product and every listing of Channel Advisor, afresh. A product that was deleted at
+the channel leaves no trace in its lists; only this finds it.
+**Writes** what `catalog` writes, for items whose products or listings are not as they should be; normally there are
+none and the run ends at once. It never moves the watermark.
+
+**When a task has failed:** as in `catalog`. A compare that repairs something every night means that something else
+writes to the channel: `crossdock catalog conflicts` names the fields.
+"""
+
+from airflow.sdk import dag
+
+from crossdock_airflow.tasks import ASK, common, every, five_steps
+
+
+@dag(
+    schedule=every("0 3 * * *"),
+    params=ASK,
+    **common(__doc__, "catalog", "compare", "tims", "channel_advisor"),
+)
+def catalog_compare():
+    five_steps("catalog", source="tims", target="channel_advisor", kind="compare")
+
+
+catalog_compare()

@@ -1,0 +1,147 @@
+"""The catalogue: TIMS's items -> products and listings of Channel Advisor.
+
+What makes it special: the target has a life of its own. Products are there that we never made, people change them,
+sites refuse listings; so all is compared with what the channel holds, field by field, and only what differs is sent.
+In: TIMS's items, the channel's products and listings. Out: products created and updated, listings opened, paused and
+ended. Never: a product or listing deleted; a field that is not TIMS's; a price or a quantity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from crossdock.errors import OutcomeUnknown, Transient
+from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents, masters
+from crossdock.flows import channel_masters as channel
+from crossdock.flows.base import Flow, Resource
+from crossdock.flows.catalog_documents import ENTITY
+from crossdock.steps.load import settle
+from crossdock.store import batches, database, dead_letters, deliveries
+from crossdock.store.tables import ops_delivery, raw_catalog, stage_product
+from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+NAME = "catalog"
+
+
+@dataclass
+class Outcome:
+    """What has become of the rows of a batch, by key. A row that is in none of these needed nothing."""
+
+    changed: set[str] = field(default_factory=set)
+    refused: dict[str, list[dict]] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    undecided: set[str] = field(default_factory=set)  # the call failed in a way that passes
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    unequal: set[str] = field(default_factory=set)  # a product was changed by somebody else while we wrote to it
+    seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
+
+    def at_rest(self, key: str) -> bool:
+        """Whether nothing more can be done for a row in this try."""
+        return key in self.refused or key in self.waiting or key in self.undecided
+
+
+def load(runtime: Runtime, batch_id: int) -> None:
+    """Products first, those of kits after those of their parts; then the listings. All that goes through is settled,
+    whatever fails beside it."""
+    stage = stage_product
+    with runtime.engine.begin() as connection:
+        batch = batches.flow_of(connection, batch_id)
+        rows = list(
+            connection.execute(
+                sa.select(stage).where(stage.c.batch_id == batch_id, stage.c.state == "ready").order_by(stage.c.key)
+            )
+        )
+    outcome = Outcome()
+    for kits in (False, True):
+        catalog_products.write(runtime, batch, [row for row in rows if bool(row.BundleComponents) == kits], outcome)
+    listed = [row for row in rows if row.listings and not outcome.at_rest(row.key)]
+    try:
+        catalog_listings.write(runtime, batch, listed, outcome)
+    except Transient:  # prices or quantities could not be read
+        outcome.undecided.update(row.key for row in listed)
+    _settle(runtime, batch, rows, outcome)
+    if outcome.undecided:
+        raise OutcomeUnknown(
+            f"{len(outcome.undecided)} of {len(rows)} items were not taken by Channel Advisor (busy, or failing).",
+            do="Nothing to do: the task is tried again, compares first, and sends what is still to be sent.",
+            system="channel_advisor",
+        )
+
+
+def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcome) -> None:
+    done = [row.key for row in rows if not outcome.at_rest(row.key)]
+    stage = stage_product
+    with runtime.engine.begin() as connection:
+        settle(
+            connection,
+            CATALOG,
+            batch,
+            delivered=[key for key in done if key in outcome.changed],
+            unchanged=[key for key in done if key not in outcome.changed],
+            refused=outcome.refused,
+        )
+        waiting = {
+            key: reason
+            for key, reason in outcome.waiting.items()
+            if key not in outcome.refused and key not in outcome.undecided
+        }
+        if waiting:
+            given = database.given(stage, [{"key": key, "reason": reason} for key, reason in waiting.items()])
+            connection.execute(
+                sa.update(stage)
+                .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
+                .values(state="waiting", reason=given.c.reason)
+            )
+            dead_letters.went_through(connection, NAME, list(waiting), replay=batch.kind == "replay")
+        seen = [{"key": key, "products_seen": at} for key, at in outcome.seen.items() if key not in outcome.unequal]
+        if seen:
+            given = database.given(stage, seen)
+            connection.execute(
+                sa.update(stage)
+                .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
+                .values(products_seen=sa.func.greatest(stage.c.products_seen, given.c.products_seen))
+            )
+        open_ = connection.scalars(
+            sa.select(ops_delivery.c.key)
+            .where(
+                ops_delivery.c.flow == NAME,
+                ops_delivery.c.outcome.in_(("sent", "unknown")),
+                documents.among(ops_delivery.c.key, done),
+            )
+            .distinct()
+        ).all()
+        for key in open_:  # a call whose answer was lost, and the target is as it should be
+            deliveries.agreed(connection, NAME, key)
+        for alert in outcome.alerts:
+            alerts.raise_alert(connection, flow=NAME, **alert)
+
+
+CATALOG = Flow(
+    name=NAME,
+    title="Catalogue",
+    entity=ENTITY,
+    source=Resource(
+        "tims", masters.ITEMS.path, raw_catalog, masters.ITEMS.head, "Item",
+        overlap=masters.ITEMS.overlap, lag=masters.ITEMS.lag,
+    ),
+    masters=(masters.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
+    lines_path="",
+    stage=stage_product,
+    stage_lines=None,
+    mappings=(catalog_documents.MAPPING,),
+    transform=catalog_documents.transform,
+    suite="product",
+    checked=catalog_documents.checked,
+    load=load,
+    confirm=documents.nothing_to_tell,
+    wake=catalog_watch.wake,
+    look=catalog_watch.look,
+    amiss=catalog_watch.amiss,
+)  # fmt: skip

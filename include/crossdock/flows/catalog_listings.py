@@ -1,0 +1,328 @@
+"""The catalogue, listings: on each site that catalog.yaml names, what is to be listed is, and the rest is not.
+
+In: staged rows whose products are there, the listings in `ref`. Out: listings created, made Active, Paused or Ended;
+the site's refusals as dead letters in its words. Never: a price or a quantity; a listing that a person has ended,
+opened again without a person asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from crossdock.errors import CrossdockError, RecordRejected, Transient
+from crossdock.flows import channel_masters as channel
+from crossdock.flows.catalog_documents import Held, products
+from crossdock.rules import catalogue
+from crossdock.rules.catalogue import ON, Step
+from crossdock.steps.load import chunked, reasons
+from crossdock.store import database, deliveries, raw
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import ops_dead_letter, ref_channel_listing
+from crossdock.systems import limits
+
+if TYPE_CHECKING:
+    from crossdock.flows.catalog import Outcome
+    from crossdock.runtime import Runtime
+
+FLOW = "catalog"
+ENTITY = "channel_listing"
+ENDED_THERE = "listing_ended_on_channel"
+MEND = (
+    "Mend what the site names, in TIMS (the item's next version tries again by itself) or at the channel; then replay."
+)
+
+
+class _Place(NamedTuple):
+    """An item's product on a site: what is wanted there, what is there. `link`: of the listing that we keep."""
+
+    row: sa.Row
+    product: Held
+    main: bool
+    wanted: Mapping[str, Any]
+    held: list[dict[str, Any]]
+    link: sa.Row | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.product.sku}@{self.wanted['SiteID']}"
+
+
+class _Call(NamedTuple):
+    """One call to make. `body`: what is sent; `listing_id` is None for a listing to be created."""
+
+    place: _Place
+    listing_id: int | None
+    body: dict[str, Any]
+
+    @property
+    def operation(self) -> str:
+        if self.listing_id is None:
+            return "create"
+        return {"Active": "activate", "Paused": "pause", "Ended": "end"}.get(self.body.get("Status", ""), "update")
+
+    @property
+    def delivery(self) -> str:
+        hashed = raw.digest(database.to_json(self.body).encode())[:16]
+        return f"listing:{self.place.name}:{self.listing_id or 'new'}:{self.operation}:{hashed}"
+
+
+def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outcome) -> None:
+    """Opens what is to be opened, then sets what is there to what it should be."""
+    if not rows:
+        return
+    places = _adopted(runtime, batch, _places(runtime, rows))
+    facts = _Facts(runtime, places)
+    asked = batch.kind == "replay"
+    new = [
+        _Call(place, None, {"SKU": place.product.sku, "SiteID": place.wanted["SiteID"],
+                            "Title": place.wanted["Title"], "Category": place.wanted["Category"]})
+        for place in places
+        for step in _steps(place, facts, asked)
+        if step.action == "create"
+    ]  # fmt: skip
+    for portion in chunked(new):
+        _send(runtime, batch, portion, outcome)
+    calls = []
+    for place in _places(runtime, rows) if new else places:
+        if place.row.key in outcome.refused or place.row.key in outcome.undecided:
+            continue
+        for step in _steps(place, facts, asked):
+            if step.action == "update":
+                calls.append(_Call(place, step.listing_id, dict(step.changes)))
+            elif step.action == "wait":
+                where = f"site {place.wanted['SiteID']}"
+                outcome.waiting[place.row.key] = f"It is not listed on {where} yet: {step.why}."
+            elif step.action == "dead":
+                _refuse(outcome, place.row.key, list(_words(place, step, facts)))
+    for portion in chunked(calls):
+        _send(runtime, batch, portion, outcome)
+
+
+# ---- what is there -------------------------------------------------------------------------------------------------
+
+
+def _places(runtime: Runtime, rows: Sequence[sa.Row]) -> list[_Place]:
+    with runtime.engine.begin() as connection:
+        held, _ = products(connection, [row.key for row in rows])
+        skus = [one.sku for some in held.values() for one in some]
+        listed: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for sku, site, payload in connection.execute(
+            sa.select(ref_channel_listing.c.sku, ref_channel_listing.c.site_id, ref_channel_listing.c.payload)
+            .where(ref_channel_listing.c.sku.in_(skus))
+            .order_by(ref_channel_listing.c.listing_id)
+        ):
+            listed.setdefault((sku, site), []).append(payload)
+        places = [
+            _Place(row, one, number == 0, wanted, listed.get((one.sku, wanted["SiteID"]), []), None)
+            for row in rows
+            for number, one in enumerate(held.get(row.key, ()))
+            for wanted in row.listings
+        ]
+        links = deliveries.links(connection, ENTITY, [place.name for place in places])
+    return [place._replace(link=links.get(place.name)) for place in places]
+
+
+def _adopted(runtime: Runtime, batch: sa.Row, places: Sequence[_Place]) -> list[_Place]:
+    """The same places; a listing that is wanted and that somebody else has made is ours from now on."""
+    found = {}
+    for place in places:
+        current = next((one for one in place.held if one["Status"] != "Ended"), None)
+        known = place.link is not None and current is not None and place.link.target_id == str(current["ListingID"])
+        if current is not None and not known and place.main and place.wanted["Status"] in ON:
+            found[place.name] = _link(batch, place, current)
+    if not found:
+        return list(places)
+    with runtime.engine.begin() as connection:
+        deliveries.link(connection, list(found.values()))
+        links = deliveries.links(connection, ENTITY, list(found))
+    return [place._replace(link=links.get(place.name, place.link)) for place in places]
+
+
+class _Facts:
+    """What else decides about listings, asked once for all of a batch and only for those it matters for."""
+
+    def __init__(self, runtime: Runtime, places: Sequence[_Place]) -> None:
+        opening = [
+            place.product.sku
+            for place in places
+            if place.main and place.wanted["Status"] in ON
+            and all(one["Status"] in ("Draft", "Ended") for one in place.held)
+        ]  # fmt: skip
+        prices = runtime.channel_advisor.of_skus("prices", opening) if opening else []
+        self.priced = {one["SKU"] for one in prices if one.get("Price") is not None}
+        self.units = {
+            key: _units(runtime, key) for key in sorted({place.row.key for place in places if _selling_off(place)})
+        }
+        with runtime.engine.begin() as connection:
+            self.dismissed = _dismissed(connection, [place.row.key for place in places])
+
+
+def _selling_off(place: _Place) -> bool:
+    return place.wanted["Status"] == "SellOff" and any(one["Status"] != "Ended" for one in place.held)
+
+
+def _units(runtime: Runtime, sku: str) -> int:
+    """What TIMS has left of an item; nothing of one that keeps no stock."""
+    try:
+        answer = runtime.tims.get(f"inventory/items/{quote(sku, safe='')}/quantity")
+    except RecordRejected as error:
+        if error.status != 404:
+            raise
+        return 0
+    return int(answer["TotalAvailable"])
+
+
+def _dismissed(connection: sa.Connection, keys: Sequence[str]) -> set[tuple[str, str]]:
+    """(item, listing) of those that a person has decided to leave ended."""
+    table = ops_dead_letter
+    rows = connection.execute(
+        sa.select(table.c.key, table.c.reasons).where(
+            table.c.flow == FLOW,
+            table.c.state == "dismissed",
+            table.c.key.in_(keys),
+            table.c.reasons.contains([{"rule": ENDED_THERE}]),
+        )
+    )
+    return {(key, one["value"]) for key, some in rows for one in some if one["rule"] == ENDED_THERE}
+
+
+def _steps(place: _Place, facts: _Facts, asked: bool) -> list[Step]:
+    """Of an item with several products only the main one is listed."""
+    wanted = place.wanted if place.main or place.wanted["Status"] not in ON else {**place.wanted, "Status": "Unlisted"}
+    link = place.link
+    ours = {"listing_id": int(link.target_id), "ended": link.held} if link else None
+    steps = catalogue.listing_steps(
+        wanted,
+        place.held,
+        ours,
+        retry=asked or (link is not None and link.content_hash != place.row.content_hash),
+        reopen=asked,
+        priced=place.product.sku in facts.priced,
+        units=facts.units.get(place.row.key),
+    )
+    return [step for step in steps if not _left_ended(place, step, facts)]
+
+
+def _left_ended(place: _Place, step: Step, facts: _Facts) -> bool:
+    return step.action == "dead" and (place.row.key, str(step.listing_id)) in facts.dismissed
+
+
+def _words(place: _Place, step: Step, facts: _Facts) -> Iterator[dict]:
+    """Why a listing is not on sale, in the site's words."""
+    site, number = place.wanted["SiteID"], str(step.listing_id)
+    if step.why == catalogue.ENDED:
+        yield {
+            "field": "Listing", "rule": ENDED_THERE, "value": number, "line": str(site),
+            "says": f"Somebody has ended the listing {number} on site {site} at the channel; an ended one stays ended.",
+            "do": "Replay this to list it anew; dismiss it to leave it ended, or take it out of catalog.yaml.",
+        }  # fmt: skip
+        return
+    listing = next(one for one in place.held if one["ListingID"] == step.listing_id)
+    for error in listing.get("Errors") or [{}]:
+        yield {
+            "field": error.get("Field", ""), "rule": "listing_error", "line": str(site),
+            "value": error.get("Code", ""),
+            "says": f"Site {site} refuses the listing {number}: {error.get('Message') or 'it does not say why'}",
+            "do": MEND,
+        }  # fmt: skip
+
+
+def _refuse(outcome: Outcome, key: str, found: list[dict]) -> None:
+    outcome.refused.setdefault(key, []).extend(found)
+
+
+# ---- calling -------------------------------------------------------------------------------------------------------
+
+
+def _send(runtime: Runtime, batch: sa.Row, portion: Sequence[_Call], outcome: Outcome) -> None:
+    """Several calls at once; deliveries before, outcomes, links and the listings as they are now after."""
+    with runtime.engine.begin() as connection:
+        deliveries.begin(
+            connection, FLOW, batch.id,
+            [Effect(ENTITY, one.operation, one.place.row.key, one.delivery, one.place.row.content_hash)
+             for one in portion],
+        )  # fmt: skip
+    client = runtime.channel_advisor
+    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "listings") as pool:
+        answers = list(pool.map(_caller(client), portion))
+    with runtime.engine.begin() as connection:
+        told = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
+        channel.keep(connection, channel.LISTINGS, [answer for _, answer in told])
+        deliveries.link(connection, [_link(batch, one.place, answer) for one, answer in told])
+        for one, answer in zip(portion, answers, strict=True):
+            key = one.place.row.key
+            if isinstance(answer, dict):
+                outcome.changed.add(key)
+            elif isinstance(answer, RecordRejected) and answer.status in (404, 409):  # it has moved on: read it anew
+                _reread(connection, client, one)
+                outcome.undecided.add(key)
+            elif isinstance(answer, RecordRejected):
+                _refuse(outcome, key, reasons(answer, do=MEND, target=f"Site {one.place.wanted['SiteID']}"))
+            else:
+                outcome.undecided.add(key)
+        deliveries.end(connection, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
+
+
+def _caller(client: Any) -> Callable[[_Call], dict[str, Any] | CrossdockError]:
+    def call(one: _Call) -> dict[str, Any] | CrossdockError:
+        try:
+            if one.listing_id is not None:
+                return client.update_listing(one.listing_id, one.body)
+            try:
+                return client.create_listing(one.body)
+            except RecordRejected as error:
+                if error.code == "DuplicateListing" and error.existing_id:  # an answer was lost: it is there
+                    return _listing(client, error.existing_id)
+                raise
+        except (RecordRejected, Transient) as error:
+            return error
+
+    return call
+
+
+def _listing(client: Any, listing_id: Any) -> dict[str, Any]:
+    return database.from_json(client.record("listings", str(listing_id)))
+
+
+def _reread(connection: sa.Connection, client: Any, call: _Call) -> None:
+    """A listing that is not as we knew it."""
+    try:
+        found = [_listing(client, call.listing_id)] if call.listing_id else []
+        found += client.of_skus("listings", [call.place.product.sku])
+        channel.keep(connection, channel.LISTINGS, found)
+    except RecordRejected:  # it is gone altogether
+        connection.execute(sa.delete(ref_channel_listing).where(ref_channel_listing.c.listing_id == call.listing_id))
+    except Transient:
+        return
+
+
+def _link(batch: sa.Row, place: _Place, listing: Mapping[str, Any]) -> dict[str, Any]:
+    """The listing that we keep on a site. `held`: we have ended it ourselves, so that we may open another one."""
+    return {
+        "entity": ENTITY,
+        "source_key": place.name,
+        "target_id": str(listing["ListingID"]),
+        "other_key": place.row.key,
+        "content_hash": place.row.content_hash,
+        "version": place.row.version,
+        "batch_id": batch.id,
+        "held": listing["Status"] == "Ended",
+    }
+
+
+def _ended(call: _Call, answer: dict[str, Any] | CrossdockError) -> dict[str, Any]:
+    failed = isinstance(answer, CrossdockError)
+    refused = isinstance(answer, RecordRejected)
+    number = answer["ListingID"] if isinstance(answer, dict) else call.listing_id
+    return {
+        "idempotency_key": call.delivery,
+        "outcome": "rejected" if refused else "unknown" if failed else "confirmed",
+        "status": answer.status if isinstance(answer, RecordRejected) else None if failed else 200,
+        "response_id": None if number is None else str(number),
+        "error": str(answer)[:200] if failed else None,
+    }

@@ -1,0 +1,372 @@
+"""The catalogue, products: what is ready -> created or updated at the channel, each effect once.
+
+In: staged rows, what the channel holds and what was last delivered. Out: deliveries before and after each call, links,
+`ops.product`, conflicts with the value that lost. Never: a call for what is equal; a second product of an item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from crossdock.errors import CrossdockError, RecordRejected, Transient
+from crossdock.flows import channel_masters as channel
+from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, Held, products
+from crossdock.mapping import language
+from crossdock.rules import catalogue
+from crossdock.rules.catalogue import PARTS
+from crossdock.steps.load import chunked, reasons
+from crossdock.store import database, deliveries, raw
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import ops_conflict, ops_product, ref_channel_product
+from crossdock.systems import limits, times
+
+if TYPE_CHECKING:
+    from crossdock.flows.catalog import Outcome
+    from crossdock.runtime import Runtime
+
+FLOW = "catalog"
+MEND = "Correct the item in TIMS (its next version goes by itself) or edit this record's payload and replay it."
+NEVER_CHANGED = ("SKU", "ProductType")  # of a product that is there
+
+
+class Wanted(NamedTuple):
+    """A product of the channel as it should be. `fields`: which of its fields are TIMS's; `values` by flat names;
+    `main`: it is the item's own, not sold under an alternate SKU beside it."""
+
+    row: sa.Row
+    held: Held
+    fields: tuple[str, ...]
+    values: dict[str, Any]
+    main: bool
+
+
+class _Change(NamedTuple):
+    wanted: Wanted
+    body: dict[str, Any]
+    conflicts: list[str]
+    name: str  # of the delivery
+
+
+def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outcome) -> None:
+    """Creates what is not there, then brings everything that is there to what it should be."""
+    if not rows:
+        return
+    mapped = tuple(one.target for one in language.load(MAPPING).fields if one.target not in NEVER_CHANGED)
+    with runtime.engine.begin() as connection:
+        held, _ = products(connection, [row.key for row in rows])
+        parts = _parts(connection, rows)
+    new = [row for row in rows if row.key not in held]
+    _wait_for_parts(rows, held, parts, outcome)
+    for portion in chunked([row for row in new if row.key not in outcome.waiting]):
+        _create(runtime, batch, portion, parts, mapped, outcome)
+    with runtime.engine.begin() as connection:
+        held, _ = products(connection, [row.key for row in rows])
+    wanted = [
+        _wanted(row, one, parts, mapped, main=number == 0)
+        for row in rows
+        if row.key not in outcome.refused and row.key not in outcome.undecided
+        for number, one in enumerate(held.get(row.key, ()))
+    ]
+    equal, different = [], []
+    for one in wanted:
+        change = _change(one)
+        if change.body:
+            different.append(change)
+        else:
+            equal.append(one)
+    with runtime.engine.begin() as connection:
+        _agree(connection, batch, equal, outcome)
+    for portion in chunked(different):
+        _update(runtime, batch, portion, outcome)
+
+
+# ---- what a product should be --------------------------------------------------------------------------------------
+
+
+def _parts(connection: sa.Connection, rows: Sequence[sa.Row]) -> dict[str, str]:
+    """{SKU of a part in TIMS: SKU of its product}; a part that the channel does not have is not among them."""
+    skus = sorted({part["SKU"] for row in rows for part in row.BundleComponents or ()})
+    held, _ = products(connection, skus) if skus else ({}, {})
+    return {sku: some[0].sku for sku, some in held.items()}
+
+
+def _wait_for_parts(
+    rows: Sequence[sa.Row], held: Mapping[str, list[Held]], parts: Mapping[str, str], outcome: Outcome
+) -> None:
+    for row in rows:
+        missing = [part["SKU"] for part in row.BundleComponents or () if part["SKU"] not in parts]
+        if missing and not row.IsBlocked and _bundle(row, held):
+            outcome.waiting[row.key] = f"{NO_PARTS_YET}{', '.join(missing)}."
+
+
+def _bundle(row: sa.Row, held: Mapping[str, list[Held]]) -> bool:
+    """Whether a kit is, or will be, a Bundle at the channel: one that was made an Item stays one."""
+    return any(one.type == "Bundle" for one in held[row.key]) if row.key in held else True
+
+
+def _wanted(row: sa.Row, held: Held, parts: Mapping[str, str], mapped: Sequence[str], *, main: bool) -> Wanted:
+    document = document_of(row, parts)
+    fields = tuple(
+        name
+        for name in mapped
+        if (name != "Cost" or row.Cost is not None)
+        and (name != PARTS or (held.type == "Bundle" and row.ProductType == "Bundle" and document[PARTS] is not None))
+    )
+    return Wanted(row, held, fields, catalogue.flat(document, fields), main)
+
+
+def document_of(row: sa.Row, parts: Mapping[str, str]) -> dict[str, Any]:
+    """A staged row as ProductCreate, its parts by the SKUs of their products; no parts where one is missing."""
+    document = {name: row._mapping[name] for name in COLUMNS}
+    named = [{"SKU": parts.get(part["SKU"]), "Quantity": part["Quantity"]} for part in row.BundleComponents or ()]
+    document[PARTS] = named if all(part["SKU"] for part in named) else None
+    return document
+
+
+def _change(wanted: Wanted) -> _Change:
+    held, fields, values = wanted.held, wanted.fields, wanted.values
+    theirs = catalogue.flat(held.payload, fields)
+    names = catalogue.owned(fields, values, theirs, held.delivered or ())
+    different = catalogue.differences(names, values, theirs)
+    body = catalogue.changes(different, names, values, held.payload)
+    hashed = raw.digest(database.to_json(body).encode())
+    return _Change(
+        wanted, body, catalogue.conflicts(different, theirs, held.delivered), f"product:{held.sku}:update:{hashed}"
+    )
+
+
+def _delivered(wanted: Wanted) -> dict[str, Any]:
+    """What is ours of a product, as it stands there; what somebody has changed meanwhile as we want it, so that it is
+    found."""
+    theirs = catalogue.flat(wanted.held.payload, wanted.fields)
+    names = catalogue.owned(wanted.fields, wanted.values, theirs, wanted.held.delivered or ())
+    different = set(catalogue.differences(names, wanted.values, theirs))
+    return {name: wanted.values.get(name) if name in different else theirs.get(name) for name in names}
+
+
+# ---- create --------------------------------------------------------------------------------------------------------
+
+
+def _create(
+    runtime: Runtime,
+    batch: sa.Row,
+    portion: Sequence[sa.Row],
+    parts: Mapping[str, str],
+    mapped: Sequence[str],
+    outcome: Outcome,
+) -> None:
+    """One request. A product that is there already (an answer was lost, or somebody made it) is compared afterwards
+    like any other; one that is another item's is refused."""
+    names = {row.key: f"product:{row.key}:create" for row in portion}
+    bodies = [
+        {name: value for name, value in document_of(row, parts).items() if value not in (None, []) and
+         (name in NEVER_CHANGED or name in mapped)}
+        for row in portion
+    ]  # fmt: skip
+    with runtime.engine.begin() as connection:
+        deliveries.begin(
+            connection, FLOW, batch.id,
+            [Effect(ENTITY, "create", row.key, names[row.key], row.content_hash) for row in portion],
+        )  # fmt: skip
+    try:
+        results = runtime.channel_advisor.create_products(bodies)
+        there = [row for row, one in zip(portion, results, strict=True) if _exists(one.error)]
+        documents = runtime.channel_advisor.of_skus("products", [row.SKU for row in there]) if there else []
+    except Transient:
+        outcome.undecided.update(row.key for row in portion)
+        return
+    with runtime.engine.begin() as connection:
+        channel.keep(connection, channel.PRODUCTS, documents)
+        held, _ = products(connection, [row.key for row in portion])
+        outcomes, links = [], []
+        for row, one in zip(portion, results, strict=True):
+            error, product = one.error, next(iter(held.get(row.key, ())), None)
+            if product:
+                outcome.changed.add(row.key)
+                links.append(_link(batch, row, product, main=True))
+            elif isinstance(error, RecordRejected):
+                outcome.refused[row.key] = _refusal(row, error)
+            else:
+                outcome.undecided.add(row.key)
+            outcomes.append(
+                {
+                    "idempotency_key": names[row.key],
+                    "outcome": "confirmed" if product else "rejected" if row.key in outcome.refused else "unknown",
+                    "status": one.status,
+                    "response_id": str(product.product_id) if product else None,
+                    "error": _codes(error),
+                }
+            )
+        deliveries.end(connection, outcomes)
+        deliveries.link(connection, links)
+
+
+def _exists(error: CrossdockError | None) -> bool:
+    return error is None or (isinstance(error, RecordRejected) and error.code == "DuplicateSku")
+
+
+def _refusal(row: sa.Row, error: RecordRejected) -> list[dict]:
+    if error.code != "DuplicateSku":
+        return reasons(error, do=MEND, target="Channel Advisor")
+    return [
+        {
+            "field": "SKU", "rule": "duplicate_sku", "value": row.SKU, "line": "",
+            "says": f"The channel has a product {row.SKU} in other case, and it is another item of TIMS.",
+            "do": "Give one of the two items another SKU in TIMS, or make it not eligible for channels.",
+        }
+    ]  # fmt: skip
+
+
+def _codes(error: CrossdockError | None) -> str | None:
+    """What was refused, by field and code."""
+    refusals = error.refusals[:10] if isinstance(error, RecordRejected) else ()
+    return ", ".join(f"{one.field} {one.code}".strip() for one in refusals) or (str(error) if error else None)
+
+
+# ---- update --------------------------------------------------------------------------------------------------------
+
+
+def _update(runtime: Runtime, batch: sa.Row, portion: Sequence[_Change], outcome: Outcome) -> None:
+    """One call for each product, several at once; deliveries and conflicts are written before."""
+    with runtime.engine.begin() as connection:
+        deliveries.begin(
+            connection, FLOW, batch.id,
+            [Effect(ENTITY, "update", one.wanted.row.key, one.name, one.wanted.row.content_hash) for one in portion],
+        )  # fmt: skip
+        _note_conflicts(connection, portion)
+    client = runtime.channel_advisor
+
+    def put(change: _Change) -> dict[str, Any] | CrossdockError:
+        try:
+            return client.update_product(change.wanted.held.sku, change.body)
+        except (RecordRejected, Transient) as error:
+            return error
+
+    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "products") as pool:
+        answers = list(pool.map(put, portion))
+    done = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
+    with runtime.engine.begin() as connection:
+        channel.keep(connection, channel.PRODUCTS, [answer for _, answer in done])
+        now = [one.wanted._replace(held=one.wanted.held._replace(payload=answer)) for one, answer in done]
+        _agree(connection, batch, now, outcome)
+        outcome.changed.update(one.wanted.row.key for one, _ in done)
+        outcome.alerts += [_alert(one) for one, _ in done if one.conflicts]
+        _resolve_conflicts(connection, [one.wanted.held.sku for one, _ in done if one.conflicts])
+        for one, answer in zip(portion, answers, strict=True):
+            if isinstance(answer, RecordRejected) and answer.status == 404:  # deleted there meanwhile: made anew
+                forget(connection, one.wanted.held.sku)
+                outcome.undecided.add(one.wanted.row.key)
+            elif isinstance(answer, RecordRejected):
+                outcome.refused[one.wanted.row.key] = reasons(answer, do=MEND, target="Channel Advisor")
+            elif not isinstance(answer, dict):
+                outcome.undecided.add(one.wanted.row.key)
+        deliveries.end(connection, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
+
+
+def _ended(change: _Change, answer: dict[str, Any] | CrossdockError) -> dict[str, Any]:
+    failed = isinstance(answer, CrossdockError)
+    refused = isinstance(answer, RecordRejected)
+    return {
+        "idempotency_key": change.name,
+        "outcome": "rejected" if refused else "unknown" if failed else "confirmed",
+        "status": answer.status if isinstance(answer, RecordRejected) else None if failed else 200,
+        "response_id": str(change.wanted.held.product_id),
+        "error": _codes(answer) if isinstance(answer, CrossdockError) else None,
+    }
+
+
+def forget(connection: sa.Connection, product_sku: str) -> None:
+    """A product is not at the channel any more."""
+    connection.execute(sa.delete(ref_channel_product).where(ref_channel_product.c.sku == product_sku))
+    connection.execute(sa.delete(ops_product).where(ops_product.c.product_sku == product_sku))
+
+
+def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted], outcome: Outcome) -> None:
+    """Notes products that are as they should be: what is ours of them, and whose they are."""
+    rows = [
+        {"product_sku": one.held.sku, "sku": one.row.key, "delivered": delivered}
+        for one in agreed
+        if (delivered := _delivered(one)) != one.held.delivered
+    ]
+    if rows:
+        statement = database.insert_all(ops_product, rows)
+        new = statement.excluded
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[ops_product.c.product_sku],
+                set_={"sku": new.sku, "delivered": new.delivered, "updated_at": sa.func.now()},
+            )
+        )
+    deliveries.link(connection, [_link(batch, one.row, one.held, main=one.main) for one in agreed])
+    for one in agreed:
+        at = times.read(one.held.payload["UpdatedDate"])
+        outcome.seen[one.row.key] = max(at, outcome.seen.get(one.row.key, at))
+        if _change(one).body:  # somebody has changed something else meanwhile: the next run shall look at it
+            outcome.unequal.add(one.row.key)
+
+
+def _link(batch: sa.Row, row: sa.Row, product: Held, *, main: bool) -> dict[str, Any]:
+    """The item's own link is under its SKU; those of other products of it name these too."""
+    return {
+        "entity": ENTITY,
+        "source_key": row.key if main else f"{row.key} as {product.sku}",
+        "target_id": str(product.product_id),
+        "other_key": product.sku,
+        "content_hash": row.content_hash,
+        "version": row.version,
+        "batch_id": batch.id,
+    }
+
+
+# ---- conflicts -----------------------------------------------------------------------------------------------------
+
+
+def _note_conflicts(connection: sa.Connection, portion: Sequence[_Change]) -> None:
+    rows = list(_conflicts(portion))
+    if rows:
+        statement = insert(ops_conflict).values(rows)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["flow", "target_key", "field"],
+                index_where=sa.text("resolved IS NULL"),
+                set_={"theirs": statement.excluded.theirs, "ours": statement.excluded.ours},
+            )
+        )
+
+
+def _conflicts(portion: Sequence[_Change]) -> Iterator[dict[str, Any]]:
+    for change in portion:
+        row, held, fields, values, _ = change.wanted
+        theirs = catalogue.flat(held.payload, fields)
+        for name in change.conflicts:
+            yield {
+                "flow": FLOW, "key": row.key, "target_key": held.sku, "field": name,
+                "theirs": theirs.get(name), "ours": values.get(name),
+            }  # fmt: skip
+
+
+def _resolve_conflicts(connection: sa.Connection, skus: Sequence[str]) -> None:
+    connection.execute(
+        sa.update(ops_conflict)
+        .where(ops_conflict.c.flow == FLOW, ops_conflict.c.target_key.in_(skus), ops_conflict.c.resolved.is_(None))
+        .values(resolved="TIMS's value was sent", resolved_at=sa.func.now())
+    )
+
+
+def _alert(change: _Change) -> dict[str, Any]:
+    sku, names = change.wanted.held.sku, ", ".join(change.conflicts)
+    return {
+        "kind": "product_conflict",
+        "key": sku,
+        "title": f"Product {sku} was changed at the channel: {names}",
+        "body": "These fields are TIMS's, so its values were sent again. `crossdock catalog conflicts` shows what "
+        "stood there. If the channel was right, correct the item in TIMS.",
+        "severity": "notice",
+        "window": timedelta(days=1),
+    }

@@ -1,0 +1,363 @@
+"""Products of the channel: what becomes of an item of TIMS, which fields are TIMS's, who has changed what.
+
+In: items, catalog.yaml, item_codes.csv, what the channel holds and what was last delivered. Out: columns of the
+product, the wanted listings, differences and conflicts by the names of fields. Never: a field that no mapping names; an
+attribute or image that we have never owned.
+
+Fields inside lists have names of their own, so that they are compared one by one: `Attributes.Colour`,
+`Images.ITEMIMAGEURL1`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from crossdock.errors import ConfigError
+from crossdock.mapping import lookups, problems
+from crossdock.mapping.converters import CONVERTERS
+from crossdock.mapping.frames import scaled
+from crossdock.mapping.lookups import BESIDE
+from crossdock.mapping.registry import rule
+from crossdock.settings import read_yaml
+
+FILE = "catalog.yaml"
+LOOKUP = "listing_categories"
+PLACEMENT = re.compile(r"ITEMIMAGEURL[1-9][0-9]*")  # the places that are ours
+ENDED = "Ended"
+ON, OFF = ("Active", "Paused"), (ENDED, "Unlisted", "SellOff")  # what a listing may be wanted to be
+ATTRIBUTES, IMAGES, PARTS = "Attributes", "Images", "BundleComponents"
+
+
+# ---- configuration -------------------------------------------------------------------------------------------------
+
+
+class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is listed on one site. `list`: TIMS's category paths, * and ? are wildcards."""
+
+    list: tuple[str, ...] = ()
+    title_limit: int | None = None
+    status: Literal["Active", "Paused"] = "Active"
+
+
+class Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """catalog.yaml. A site that it does not name is left as it is."""
+
+    profile_currency: str
+    category_attribute: str | None = None
+    leave_out_types: tuple[str, ...] = ()
+    sites: dict[int, Site] = {}
+
+
+def load() -> Catalog:
+    """The file, read. Raises ConfigError with the name that is wrong."""
+    try:
+        return msgspec.convert(read_yaml(FILE), Catalog)
+    except msgspec.ValidationError as wrong:
+        raise ConfigError(f"include/config/{FILE}: {wrong}.", do="Correct the named value.") from None
+
+
+# ---- what an item of TIMS is as a product --------------------------------------------------------------------------
+
+
+class Extras(msgspec.Struct):
+    """What no frame holds of an item."""
+
+    Images: list[str] = []
+    Attributes: dict[str, str] = {}
+    KitComponents: list[dict[str, Any]] = []
+
+
+@rule("product_kind", reads=["Type", "Status", "ChannelEligible"], writes=["ProductType", "IsBlocked"])
+def kinds(head: pd.DataFrame) -> pd.DataFrame:
+    """A kit is a Bundle, everything else an Item. What may not be sold on channels, or is Blocked, is kept off every
+    channel. Returns both columns."""
+    eligible = head["ChannelEligible"].fillna(False).to_numpy(dtype=bool)
+    blocked = ~eligible | head["Status"].eq("Blocked").to_numpy(dtype=bool)
+    kit = head["Type"].eq("Kit").to_numpy(dtype=bool)
+    return pd.DataFrame(
+        {
+            "ProductType": pd.Series(np.where(kit, "Bundle", "Item"), index=head.index, dtype="str"),
+            "IsBlocked": pd.Series(blocked, index=head.index, dtype="boolean"),
+        }
+    )
+
+
+@rule("trade_codes", reads=["GTIN"], writes=["UPC", "EAN"])
+def trade_codes(head: pd.DataFrame) -> pd.DataFrame:
+    """A GTIN of 12 digits is a UPC, one of 13 an EAN; one of 14 that begins with zeros is the shorter one behind them.
+    GTIN-8 and other GTIN-14 (cases of several) have no field at the channel and are not sent. Returns both columns."""
+    long = head["GTIN"].str.len().eq(14).fillna(False).to_numpy(dtype=bool)
+    codes = head["GTIN"].where(~long, head["GTIN"].map(_unpadded, na_action="ignore").astype("str"))
+    length = codes.str.len()
+    return pd.DataFrame({"UPC": codes.where(length.eq(12)), "EAN": codes.where(length.eq(13))}).astype("str")
+
+
+def _unpadded(code: str) -> str:
+    """A GTIN-14 without the zeros that make a GTIN-13 or a GTIN-12 of 14 digits; as it is where it has none."""
+    return code[2:] if code.startswith("00") else code.removeprefix("0")
+
+
+@rule("profile_cost", reads=["Cost", "CurrencyCode"], writes=["ProfileCost"])
+def profile_cost(head: pd.DataFrame, settings: Catalog) -> pd.Series:
+    """TIMS's cost, where TIMS keeps it in the currency of the channel's profile (`profile_currency` in catalog.yaml);
+    elsewhere it is not sent, and the channel's stays. Returns the amounts."""
+    texts = head["Cost"].where(head["CurrencyCode"].eq(settings.profile_currency))
+    codes, distinct = pd.factorize(texts)
+    amounts = pd.array([scaled(text) for text in distinct], dtype="Int64")
+    return pd.Series(amounts.take(codes, allow_fill=True), index=head.index, dtype="Int64")
+
+
+@rule("place_images", reads=["Images"], writes=["Images"])
+def images(extras: Sequence[Extras]) -> list[list[dict[str, str]]]:
+    """The first image is ITEMIMAGEURL1, the main one, the next ITEMIMAGEURL2, and so on. These places are TIMS's;
+    images in other places stay. Returns a list for each item."""
+    return [
+        [
+            {"PlacementName": f"ITEMIMAGEURL{number}", "Url": url}
+            for number, url in enumerate(dict.fromkeys(one.Images), 1)
+        ]
+        for one in extras
+    ]
+
+
+@rule("name_attributes", reads=["Attributes", "Category"], writes=["Attributes"])
+def attributes(extras: Sequence[Extras], categories: pd.Series, settings: Catalog) -> list[list[dict[str, str]]]:
+    """TIMS's attributes, and its category path under the name that catalog.yaml gives it (`category_attribute`).
+    Attributes that were never TIMS's stay. Returns a list for each item, by name."""
+    made = []
+    for one, category in zip(extras, categories.tolist(), strict=True):
+        values = dict(one.Attributes)
+        if settings.category_attribute and category == category:
+            values.setdefault(settings.category_attribute, category)
+        made.append([{"Name": name, "Value": values[name]} for name in sorted(values)])
+    return made
+
+
+@rule("list_parts", reads=["KitComponents"], writes=["BundleComponents"])
+def parts(extras: Sequence[Extras]) -> list[list[dict[str, Any]]]:
+    """The parts of a kit; load replaces the SKU of TIMS by the one that the part's product has. Returns a list for each
+    item, each part once."""
+    made = []
+    for one in extras:
+        units: dict[str, int] = {}
+        for part in one.KitComponents:
+            units[part["SKU"]] = units.get(part["SKU"], 0) + int(part["Quantity"])
+        made.append([{"SKU": sku, "Quantity": count} for sku, count in units.items()])
+    return made
+
+
+# ---- listings ------------------------------------------------------------------------------------------------------
+
+
+def listings(head: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str, Any]]], pd.DataFrame]:
+    """What each item should be on each site that catalog.yaml names, and the problems of categories that the lookup
+    listing_categories does not have. `Status`:
+
+    Active, Paused  listed, with `Category` and a shortened `Title` where the product's is too long for the site
+    SellOff         discontinued: what is listed stays until TIMS has none left; nothing new
+    Unlisted        of no listed category: what we have listed is ended
+    Ended           may not be sold: whatever is listed is ended
+    """
+    table = lookups.read(LOOKUP, keys=2)
+    made: list[list[dict[str, Any]]] = [[] for _ in range(len(head))]
+    found = []
+    categories = head["Category"]
+    for number, site in sorted(settings.sites.items()):
+        wanted = listed(categories, site.list)
+        titles = head["Title"]
+        if site.title_limit:
+            short = CONVERTERS["shorten to"](titles, site.title_limit)
+            titles = short.where(short != titles)
+        else:
+            titles = titles.where(pd.Series(False, index=titles.index))
+        keys = f"{number}{BESIDE}" + categories
+        theirs = table.values(keys, "listing_category")
+        rows = zip(
+            head["IsBlocked"].tolist(), head["Status"].tolist(), wanted.tolist(), theirs.tolist(), titles.tolist(),
+            strict=True,
+        )  # fmt: skip
+        for entries, (blocked, status, shown, category, title) in zip(made, rows, strict=True):
+            entry: dict[str, Any] = {"SiteID": number}
+            if blocked:
+                entry["Status"] = ENDED
+            elif status == "Discontinued":
+                entry["Status"] = "SellOff"
+            elif not shown:
+                entry["Status"] = "Unlisted"
+            else:
+                entry |= {"Status": site.status, "Category": category, "Title": title if title == title else None}
+            entries.append(entry)
+        open_ = np.array([entries[-1]["Status"] in ON for entries in made], dtype=bool)
+        unknown = open_ & table.missed(keys).to_numpy(dtype=bool)
+        found.append(
+            problems.make(
+                np.flatnonzero(unknown),
+                field="Category",
+                rule="not_in_lookup",
+                value=categories[unknown].tolist(),
+                says=f'"{{value}}" is listed on site {number}, but {LOOKUP}.csv does not say under which category.',
+                do=f"Add it to include/config/lookups/{LOOKUP}.csv: it is tried again by itself.",
+            )
+        )
+    return made, problems.concat(found)
+
+
+def listed(categories: pd.Series, patterns: Iterable[str]) -> np.ndarray:
+    """bool per row: its category is one of the patterns, whatever the case."""
+    wanted = [pattern.casefold() for pattern in patterns]
+    codes, distinct = pd.factorize(categories)
+    hits = [any(fnmatchcase(str(one).casefold(), pattern) for pattern in wanted) for one in distinct]
+    return np.array([*hits, False], dtype=bool)[codes]
+
+
+class Step(NamedTuple):
+    """What is to be done about a listing. `action`: create, update, wait, dead or "" (nothing)."""
+
+    action: str
+    listing_id: int | None = None
+    changes: Mapping[str, Any] = {}
+    why: str = ""
+
+
+NOTHING = Step("")
+
+
+def listing_steps(
+    wanted: Mapping[str, Any],
+    held: Sequence[Mapping[str, Any]],
+    ours: Mapping[str, Any] | None,
+    *,
+    retry: bool,
+    reopen: bool,
+    priced: bool,
+    units: int | None,
+) -> list[Step]:
+    """What is to be done so that a product is on a site as wanted. `held`: its listings there; `ours`: the one that we
+    keep ({"listing_id", "ended": by us}); `retry`: what the site has refused is tried once more; `reopen`: what a
+    person has ended is listed anew; `priced`: the product has a price; `units`: what TIMS has left of a discontinued
+    item."""
+    open_ = [listing for listing in held if listing["Status"] != ENDED]
+    status = wanted["Status"]
+    if status == "Unlisted":
+        open_ = [one for one in open_ if ours and ours["listing_id"] == one["ListingID"]]
+    if status in OFF:
+        if status == "SellOff" and units:
+            return []
+        return [Step("update", one["ListingID"], {"Status": ENDED}) for one in open_]
+    if not open_:
+        if ours is not None and not ours["ended"] and not reopen:  # a person has
+            return [Step("dead", ours["listing_id"], why=ENDED)]
+        return [Step("create")] if priced else [Step("wait", why="its product has no price yet")]
+    return [step for one in open_ if (step := _kept_open(wanted, one, retry, priced)) is not NOTHING]
+
+
+def _kept_open(wanted: Mapping[str, Any], held: Mapping[str, Any], retry: bool, priced: bool) -> Step:
+    changes = {name: wanted[name] for name in ("Title", "Category") if wanted[name] != held.get(name)}
+    now, status = held["Status"], wanted["Status"]
+    if now == "Error" and not retry:
+        return Step("dead", held["ListingID"], why="Error")
+    if status == "Paused" and now == "Active":
+        changes["Status"] = "Paused"
+    elif status == "Active" and now != "Active":
+        if now == "Draft" and not priced and held.get("Price") is None:
+            return Step("wait", held["ListingID"], why="its product has no price yet")
+        changes["Status"] = "Active"
+    return Step("update", held["ListingID"], changes) if changes else NOTHING
+
+
+# ---- comparing -----------------------------------------------------------------------------------------------------
+
+
+def flat(product: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """The values of a product by the names of fields; of its images those in our places."""
+    made: dict[str, Any] = {}
+    for name in fields:
+        value = product.get(name)
+        if name == ATTRIBUTES:
+            made |= {f"{name}.{one['Name']}": one.get("Value") for one in value or ()}
+        elif name == IMAGES:
+            made |= {f"{name}.{one['PlacementName']}": one["Url"] for one in value or () if _ours(one)}
+        else:
+            made[name] = value
+    return made
+
+
+def _ours(image: Mapping[str, Any]) -> bool:
+    return PLACEMENT.fullmatch(image["PlacementName"]) is not None
+
+
+def owned(
+    fields: Iterable[str], wanted: Mapping[str, Any], theirs: Mapping[str, Any], delivered: Iterable[str]
+) -> list[str]:
+    """The names of all that is ours in a product whose `fields` are TIMS's: what is wanted, what we have ever
+    delivered, our places for images. The other three by flat names. Attributes that are the channel's alone are not
+    among them."""
+    ours = set(fields)
+    before = [name for name in delivered if name.partition(".")[0] in ours]
+    places = [name for name in theirs if name.startswith(f"{IMAGES}.")]
+    return list(dict.fromkeys([*wanted, *before, *places]))
+
+
+def same(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of a field say the same. None, 0 and "" are three values; no list is an empty list."""
+    if name == PARTS:
+        return _canonical(one) == _canonical(other)
+    return one == other
+
+
+def _canonical(bundle: Sequence[Mapping[str, Any]] | None) -> list[tuple[str, int]]:
+    return sorted((part["SKU"].strip().casefold(), int(part["Quantity"])) for part in bundle or ())
+
+
+def differences(names: Iterable[str], wanted: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Of `names`, those whose value at the channel is not the wanted one."""
+    return [name for name in names if not same(name, wanted.get(name), theirs.get(name))]
+
+
+def conflicts(different: Iterable[str], theirs: Mapping[str, Any], delivered: Mapping[str, Any] | None) -> list[str]:
+    """Of what is different, what was changed at the channel: it is not what we last delivered. Nothing is in conflict
+    that we have never delivered."""
+    before = delivered or {}
+    return [name for name in different if name in before and not same(name, before[name], theirs.get(name))]
+
+
+def changes(
+    different: Iterable[str], names: Iterable[str], wanted: Mapping[str, Any], product: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What to send so that a product is as wanted: only fields with differences. The channel replaces lists whole, so a
+    list goes with what is in it and not ours."""
+    ours = set(names)
+    made: dict[str, Any] = {}
+    for name in different:
+        field, _, inner = name.partition(".")
+        if not inner:
+            made[field] = wanted.get(name)
+        elif field == ATTRIBUTES:
+            made[field] = [
+                *_entries(wanted, ATTRIBUTES, "Name", "Value"),
+                *(one for one in product.get(field) or () if f"{field}.{one['Name']}" not in ours),
+            ]
+        else:
+            made[field] = [
+                *_entries(wanted, IMAGES, "PlacementName", "Url"),
+                *(one for one in product.get(field) or () if not _ours(one)),
+            ]
+    return made
+
+
+def _entries(wanted: Mapping[str, Any], field: str, key: str, value: str) -> list[dict[str, Any]]:
+    start = f"{field}."
+    return [{key: name.removeprefix(start), value: one} for name, one in wanted.items() if name.startswith(start)]
+
+
+def check_digit(code: str) -> bool:
+    """Whether the last digit of a GTIN of any length is the one that the others ask for."""
+    *body, last = map(int, code)
+    return (sum(digit * (3 if n % 2 == 0 else 1) for n, digit in enumerate(reversed(body))) + last) % 10 == 0
