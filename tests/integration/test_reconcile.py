@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from crossdock import cli
 from crossdock.errors import ConfigError, Transient
+from crossdock.flows import orders_buyers
 from crossdock.store import database
 from crossdock.watch.reconcile import Outcome, read, reconcile, results, subjects
 from crossdock.watch.reconcile.base import CHANGED, DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
@@ -224,7 +225,7 @@ def test_an_invoice_and_a_credit_memo_that_are_gone_or_wrong_are_found(town: Tow
         assert unexplained(town, look(town, "returns")) == {("returns", "7200001", "refund"): ("12.50", "12.49")}
 
 
-def test_a_customer_with_other_contact_details_is_found_and_no_detail_is_shown(town: Town) -> None:
+def test_contact_details_that_a_person_set_after_the_order_are_by_rule_and_no_detail_is_shown(town: Town) -> None:
     buyer = {"CustomerID": "buyer-zoe", "FirstName": "Zoe", "LastName": "Adler", "Email": "zoe.adler@example.com",
              "Phone": "020 7946 0123", "Company": None}  # fmt: skip
     key = order(town, line(), CustomerInfo=buyer)
@@ -238,7 +239,8 @@ def test_a_customer_with_other_contact_details_is_found_and_no_detail_is_shown(t
     forward(town, town.now + timedelta(minutes=1))
     outcome = look(town, "customers")
     row = found(town, outcome)["customers", key, "e-mail"]
-    assert (row.cause, row.channel_advisor, row.tims) == (UNEXPLAINED, None, None)
+    assert (row.cause, row.channel_advisor, row.tims) == ("by rule", None, None)
+    assert row.why.startswith("a person changed the customer in TIMS")
     with town.runtime() as runtime, runtime.engine.connect() as connection:
         page = results.page(connection, outcome.id)
     assert page
@@ -247,15 +249,20 @@ def test_a_customer_with_other_contact_details_is_found_and_no_detail_is_shown(t
         assert word not in page.lower()
 
 
-def test_what_a_buyer_gave_on_another_order_is_what_the_customer_was_created_with(town: Town) -> None:
+def test_a_buyers_new_details_that_never_reached_tims_are_found(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     buyer = {"CustomerID": "buyer-ivo", "FirstName": "Ivo", "LastName": "Lang", "Email": "ivo@example.com",
              "Phone": None, "Company": None}  # fmt: skip
     order(town, line(), CustomerInfo=buyer)
     later = order(town, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
     sync(town)
-    row = found(town, look(town, "customers"))["customers", later, "e-mail"]
-    assert (row.cause, row.channel_advisor) == ("by rule", None)
-    assert row.why.startswith("TIMS has what the buyer gave on another order")
+    assert ("customers", later, "e-mail") not in found(town, look(town, "customers"))
+    monkeypatch.setattr(orders_buyers, "bring", lambda *_: None)
+    last = order(town, line(), CustomerInfo=buyer | {"Email": "ivo@lang.example"})
+    sync(town)
+    assert found(town, look(town, "customers"))["customers", last, "e-mail"].cause == "in flight"
+    with town.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE stage.buyer SET state = 'done'")  # as if it had been carried
+    assert found(town, look(town, "customers"))["customers", last, "e-mail"].cause == UNEXPLAINED
 
 
 # ---- catalogue -------------------------------------------------------------------------------------------------------

@@ -14,19 +14,9 @@ A subject is data: which lists are read, a small function from a record to (key,
 a difference. To add one: write it beside the others, name it in subjects.py; it needs no other change.
 
 **What a rule makes of TIMS's values.** Quantities and prices on the channel are not TIMS's own values but what a rule
-makes of them (the Stock rule, the Price rule). A subject says so in `expected`: a SELECT over our own tables that gives
-(key text, facts jsonb). Its facts take the place of those read from TIMS for the same key, whose version stays: what
-the flow has not read yet is in flight. Keys are TIMS's SKUs in lower case; facts have the names that the subject's
-functions give them. Without it quantities are compared with what is available at our own locations, and prices with
-nothing, for TIMS has none. For example, with tables of the flows that send them:
-
-    QUANTITIES = Subject(..., expected='''
-        SELECT lower(s.key) AS key, jsonb_build_object('quantity', max(l."Quantity")) AS facts
-        FROM stage.channel_quantity s JOIN stage.channel_quantity_line l ON l.key = s.key GROUP BY s.key
-    ''')
-    PRICES = Subject(..., expected='''
-        SELECT lower(key) AS key, jsonb_build_object('price', "Price", 'currency', "Currency") AS facts FROM stage.price
-    ''')
+makes of them (the Stock rule, the Price rule). A subject says so in `expected`: a SELECT that gives (key text, facts
+jsonb). Its facts take the place of those read from TIMS for the same key, whose version stays: what the flow has not
+read yet is in flight. Keys are TIMS's SKUs in lower case; facts have the names that the subject's functions give them.
 
 Numbers are JSON numbers (a jsonb 12.50 equals 12.5); a fact of JSON null says nothing and is not compared.
 

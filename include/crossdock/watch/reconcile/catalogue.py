@@ -1,7 +1,8 @@
 """Quantities, products and prices: TIMS's items and stock against Channel Advisor's products, stock and prices.
 
 SKUs are compared without case, as Channel Advisor does. An alternate SKU of an item may be a product of its own. Only
-fields that TIMS owns are compared. Quantities and prices follow rules: see `expected` in the package's docstring.
+fields that TIMS owns are compared. Quantities and prices are what a rule makes of TIMS's values, so `expected` takes
+their place: the Stock rule of what TIMS has free now, and the Price rule of the item as it was last read.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
     DEAD,
+    IN_FLIGHT,
     NAMES,
     TIMS,
+    WAITING,
     Excuse,
     Explanation,
     Lists,
@@ -33,7 +36,7 @@ PRODUCTS_LIST = Lists(CHANNEL_ADVISOR, "products")
 STOCK = Lists(CHANNEL_ADVISOR, "inventory")
 PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices")
 POUND = Decimal("0.45359237")  # kilograms
-HUNDREDTH = Decimal("0.01")
+FOUR_PLACES = Decimal("0.0001")  # as they are sent
 OPEN = "('open', 'edited')"
 
 
@@ -62,6 +65,25 @@ def _dead_letter(subject: str, flow: str) -> Explanation:
     """)
 
 
+def _on_its_way(subject: str, table: str) -> Explanation:
+    """The item's staged row waits, is on its way, or was left out. The last only explains that one side has none."""
+    return Explanation(f"""
+        SELECT d.id, CASE s.state WHEN 'waiting' THEN '{WAITING}' WHEN 'left_out' THEN '{BY_RULE}'
+                     ELSE '{IN_FLIGHT}' END,
+               coalesce(s.reason, format('batch %s is at work', s.batch_id))
+        FROM found d JOIN ops.reading n ON n.subject = '{subject}' AND n.side = '{NAMES}' AND n.key = d.key
+        JOIN {table} s ON lower(btrim(s.key)) = n.part
+        WHERE s.state IN ('waiting', 'staged', 'ready') OR s.state = 'left_out' AND d.missing <> ''
+    """)
+
+
+# A product that no item of TIMS is (flow catalog): a person decides what becomes of it.
+_ORPHAN = Explanation(f"""
+    SELECT d.id, '{WAITING}', 'no item of TIMS is this product: see `crossdock catalog orphans`'
+    FROM found d JOIN ops.orphan o ON lower(btrim(o.product_sku)) = d.key WHERE d.missing = '{TIMS}'
+""")
+
+
 # ---- quantities ------------------------------------------------------------------------------------------------------
 
 
@@ -86,9 +108,24 @@ QUANTITIES = Subject(
         Side(NAMES, ITEMS, _names),
         Side(TIMS, QUANTITIES_LIST, _quantity, alias=True),
     ),
-    (_dead_letter("quantities", "inventory"), not_read("inventory", "tims.inventory/quantities", TIMS)),
+    (
+        _dead_letter("quantities", "inventory"),
+        not_read("inventory", "tims.inventory/quantities", TIMS),
+        _on_its_way("quantities", "stage.channel_quantity"),
+        _ORPHAN,
+    ),
     keys="channel_advisor",
     summed=frozenset({"quantity"}),
+    # What is free is TIMS's own word of just now; where it is the figure that was staged, all of the rule counts (also
+    # caps and shares), else what is held back of it.
+    expected="""
+        SELECT r.key, jsonb_build_object('quantity', CASE
+                 WHEN s.item_state IN ('blocked', 'not_eligible') THEN 0
+                 WHEN greatest(0, s.available) = (r.facts->>'quantity')::bigint THEN s.quantity
+                 ELSE greatest(0, (r.facts->>'quantity')::bigint - s.in_flight - s.buffer) END) AS facts
+        FROM ops.reading r JOIN stage.channel_quantity s ON lower(btrim(s.key)) = r.key
+        WHERE r.subject = 'quantities' AND r.side = 'tims' AND s.quantity IS NOT NULL
+    """,
     do="`crossdock sync inventory --key SKU` sends what the Stock rule says.",
 )  # fmt: skip
 
@@ -118,8 +155,18 @@ PRICES = Subject(
         Side(NAMES, ITEMS, _names),
         Side(TIMS, ITEMS, _priced_item, alias=True),
     ),
-    (_dead_letter("prices", "prices"), not_read("prices", "tims.inventory/items", TIMS)),
+    (
+        _dead_letter("prices", "prices"),
+        not_read("prices", "tims.inventory/items", TIMS),
+        _on_its_way("prices", "stage.price"),
+        _ORPHAN,
+    ),
     keys="channel_advisor",
+    expected="""
+        SELECT lower(btrim(key)) AS key, jsonb_build_object('price', "Price", 'currency', "Currency",
+                 'minimum', "MinPrice", 'maximum', "MaxPrice", 'promotion', "Promotion.Price") AS facts
+        FROM stage.price WHERE "Price" IS NOT NULL
+    """,
     do="`crossdock sync prices --key SKU` sends what the Price rule says.",
 )  # fmt: skip
 
@@ -137,7 +184,7 @@ def _product(product: dict[str, Any], rules: Rules) -> Iterable[Row]:
         "description": product["Description"] or "",
         "brand": product["Brand"] or "",
         "code": _code(product.get("EAN") or product.get("UPC")),
-        "weight": "" if weight is None else Decimal(weight).quantize(HUNDREDTH, ROUND_HALF_UP),
+        "weight": "" if weight is None else Decimal(weight).quantize(FOUR_PLACES, ROUND_HALF_UP),
         "images": [image["Url"] for image in images],
         "parts": _parts(product.get("BundleComponents")),
     }
@@ -158,7 +205,7 @@ def _item(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
             "description": item["Description"] or "",
             "brand": item["Brand"] or "",
             "code": _code(item["GTIN"]),
-            "weight": "" if weight is None else (Decimal(weight) / POUND).quantize(HUNDREDTH, ROUND_HALF_UP),
+            "weight": "" if weight is None else (Decimal(weight) / POUND).quantize(FOUR_PLACES, ROUND_HALF_UP),
             "images": item["Images"],
             "parts": _parts(item["KitComponents"]),
         }
@@ -192,7 +239,13 @@ PRODUCTS = Subject(
         Side(NAMES, ITEMS, _names),
         Side(TIMS, ITEMS, _item),
     ),
-    (_SOLD_AS, _dead_letter("products", "catalog"), not_read("catalog", "tims.inventory/items", TIMS)),
+    (
+        _SOLD_AS,
+        _dead_letter("products", "catalog"),
+        not_read("catalog", "tims.inventory/items", TIMS),
+        _on_its_way("products", "stage.product"),
+        _ORPHAN,
+    ),
     do="TIMS decides: `crossdock sync catalog --key SKU` sends it. A product that only the channel has is removed "
     "there, or its item created in TIMS.",
 )  # fmt: skip

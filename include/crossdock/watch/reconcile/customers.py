@@ -14,6 +14,7 @@ from crossdock.rules import emails, phones
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
+    IN_FLIGHT,
     NAMES,
     TIMS,
     Explanation,
@@ -61,20 +62,28 @@ def _digest(value: str | None) -> str | None:
     return sha256(value.encode()).hexdigest()[:32] if value else None
 
 
-_THERE_BEFORE = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'the customer was in TIMS before: its contact details are those that TIMS has'
+# What the flow orders decided of the buyer's data, and why TIMS has something else (rules/customer_changes.py).
+_DECIDED = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', CASE o.outcome WHEN 'kept' THEN 'a person set it in TIMS after the order'
+                              ELSE 'TIMS has refused what the order says (an alert told it)' END
     FROM found d JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
-    WHERE NOT EXISTS (SELECT FROM ops.link k WHERE k.entity = 'customer' AND k.target_id = n.part)
+    JOIN ops.customer_change o ON o.customer_id = n.part AND o.order_key = d.key AND o.outcome IN ('kept', 'refused')
+     AND o.field = CASE d.field WHEN 'e-mail' THEN 'Email' ELSE 'Phone' END
 """)
-# No flow carries a buyer's later details into a customer that is there; where one does, this goes.
-_OF_ANOTHER_ORDER = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'TIMS has what the buyer gave on another order; a customer keeps what it was created with'
-    FROM found d
-    JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
-    JOIN ops.reading o ON o.subject = 'customers' AND o.side = '{NAMES}' AND o.part = n.part AND o.key <> d.key
-    JOIN ops.reading c ON c.subject = 'customers' AND c.side = '{CHANNEL_ADVISOR}' AND c.key = o.key
-    JOIN ops.reading t ON t.subject = 'customers' AND t.side = '{TIMS}' AND t.key = n.part
-    WHERE c.facts -> d.field = t.facts -> d.field
+# A version that none of our changes made, and that is not the one that the customer was created as.
+_LATER = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', 'a person changed the customer in TIMS after the buyer''s last order'
+    FROM found d JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
+    WHERE d.tims_version > (n.facts->>'at')::timestamptz AND NOT EXISTS (
+      SELECT FROM ops.customer_change o WHERE o.customer_id = n.part AND o.modified_at = d.tims_version
+    ) AND NOT EXISTS (
+      SELECT FROM raw.tims_customers r
+      WHERE r.key = n.part AND r.version = d.tims_version AND (r.payload->>'RowVersion')::bigint = 1
+    )
+""")
+_COMING = Explanation(f"""
+    SELECT d.id, '{IN_FLIGHT}', 'what the order says of its buyer has not been carried into TIMS yet'
+    FROM found d JOIN stage.buyer b ON b.key = d.key WHERE b.state = 'staged'
 """)
 
 CUSTOMERS = Subject(
@@ -84,7 +93,7 @@ CUSTOMERS = Subject(
         Side(NAMES, SALES_ORDERS, _of_order),
         Side(TIMS, CUSTOMERS_LIST, _customer, alias=True),
     ),
-    (*OF_THE_ORDER, _THERE_BEFORE, _OF_ANOTHER_ORDER),
+    (*OF_THE_ORDER, _DECIDED, _COMING, _LATER),
     keys="both",
     last_only=True,
     private=True,
