@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from crossdock.settings import config_dir
 from integration.town import Town, found_town
 
 
@@ -29,3 +31,16 @@ def long_lived_town(
     with found_town(postgres_url, name, tmp_path_factory.mktemp("town")) as town:
         town.part = 5
         yield town
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A configuration of our own, in which the systems may be asked as often as one likes."""
+    folder = tmp_path_factory.mktemp("config") / "config"
+    shutil.copytree(config_dir(), folder)
+    systems = folder / "systems.yaml"
+    text = systems.read_text().replace("requests_per_minute: 2000", "requests_per_minute: 100000")
+    systems.write_text(text.replace("first_pause_seconds: 0.5", "first_pause_seconds: 0.02"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
+        yield folder

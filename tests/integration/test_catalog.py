@@ -6,7 +6,6 @@ on in it with items of their own.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -20,7 +19,6 @@ from typer.testing import CliRunner
 
 from crossdock import cli, flows
 from crossdock.errors import OutcomeUnknown, RecordRejected
-from crossdock.settings import config_dir
 from crossdock.steps.extract import extract
 from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
@@ -36,19 +34,6 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 # ---- the town ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A configuration of our own, in which the systems may be asked as often as one likes."""
-    folder = tmp_path_factory.mktemp("config") / "config"
-    shutil.copytree(config_dir(), folder)
-    systems = folder / "systems.yaml"
-    text = systems.read_text().replace("requests_per_minute: 2000", "requests_per_minute: 100000")
-    systems.write_text(text.replace("first_pause_seconds: 0.5", "first_pause_seconds: 0.02"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -196,15 +196,3 @@ def products_of(connection: sa.Connection, skus: Sequence[str]) -> list[sa.Row]:
     products: TIMS's AlternateSKUs are sold under their own names."""
     statement = sa.text(RESOLVED.format(products=NAMED) + "ORDER BY p.sku")
     return list(connection.execute(statement, {"skus": list(skus)}))
-
-
-def unclear(connection: sa.Connection) -> list[sa.Row]:
-    """All products of the channel that are not clearly one item: rows as of `products_of`, `items` empty or several."""
-    return list(
-        connection.execute(
-            sa.text(
-                f"SELECT * FROM ({RESOLVED.format(products=ref_channel_product.fullname)}) AS every "
-                "WHERE items IS NULL OR cardinality(items) > 1 ORDER BY product_sku"
-            )
-        )
-    )

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -332,26 +333,17 @@ _level = msgspec.json.Decoder(_Level)
 
 
 def look(runtime: Runtime) -> None:
-    """Reads all levels of the channel into `ref`, in place of what was there."""
+    """Reads all levels of the channel into `ref`, in place of what was there; one that changes may come twice."""
+    records = (record for page in runtime.channel_advisor.pages("inventory") for record in page.records)
+    levels = (_level.decode(record) for record in records)
     with runtime.engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TEMP TABLE levels (LIKE ref.channel_level) ON COMMIT DROP")
-        chunk: list[_Level] = []
-        for page in runtime.channel_advisor.pages("inventory"):
-            chunk += [_level.decode(record) for record in page.records]
-            if len(chunk) >= LEVELS_AT_ONCE:
-                _keep(connection, chunk)
-                chunk = []
-        _keep(connection, chunk)
-        connection.execute(sa.delete(ref_channel_level))
-        # A level that changes while it is listed may come twice.
-        connection.exec_driver_sql(
-            "INSERT INTO ref.channel_level SELECT DISTINCT ON (sku, center_id) * FROM levels "
-            "ORDER BY sku, center_id, version DESC"
-        )
+        portions = iter(lambda: list(islice(levels, LEVELS_AT_ONCE)), [])
+        database.replace(connection, ref_channel_level, map(_frame, portions))
 
 
-def _keep(connection: sa.Connection, levels: Sequence[_Level]) -> None:
-    frame = pd.DataFrame(
+def _frame(levels: Sequence[_Level]) -> pd.DataFrame:
+    """Levels as a COPY takes them."""
+    return pd.DataFrame(
         {
             "sku": pd.Series([each.SKU for each in levels], dtype="str"),
             "center_id": [each.DistributionCenterID for each in levels],
@@ -359,7 +351,6 @@ def _keep(connection: sa.Connection, levels: Sequence[_Level]) -> None:
             "version": pd.Series([times.read(each.UpdatedDate).isoformat() for each in levels], dtype="str"),
         }
     )
-    database.copy_in(connection, ref_channel_level, frame, into="levels")
 
 
 # Not compared: what this run works anyway, and a level below ours that changed after the orders were last read: an

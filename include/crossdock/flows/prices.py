@@ -564,20 +564,13 @@ def wake(connection: sa.Connection) -> Sequence[str]:
 
 
 def look(runtime: Runtime) -> None:
-    """Reads all prices of the channel into `ref`, in one transaction, a few thousand at a time."""
+    """Reads all prices of the channel into `ref`, in place of what was there; one that changes may come twice."""
     columns = [column.name for column in ref_channel_price.columns]
     records = (record for page in runtime.channel_advisor.pages("prices") for record in page.records)
+    prices = map(_decoded, records)
     with runtime.engine.begin() as connection:
-        connection.exec_driver_sql(
-            f"CREATE TEMP TABLE incoming (LIKE {ref_channel_price.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
-        )
-        while some := [_decoded(record) for record in islice(records, COPIED)]:
-            database.copy_in(connection, ref_channel_price, _frame(some, columns), into="incoming")
-        connection.execute(sa.delete(ref_channel_price))
-        connection.exec_driver_sql(  # one that changed while we read came twice
-            f"INSERT INTO {ref_channel_price.fullname} SELECT DISTINCT ON (sku) * FROM incoming "
-            "ORDER BY sku, version DESC"
-        )
+        portions = iter(lambda: list(islice(prices, COPIED)), [])
+        database.replace(connection, ref_channel_price, (_frame(some, columns) for some in portions))
 
 
 def _frame(rows: Sequence[tuple[str, Present, datetime]], columns: Sequence[str]) -> pd.DataFrame:

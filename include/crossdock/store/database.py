@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -193,6 +193,19 @@ def copy_in(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame, *, 
     columns = ", ".join(f'"{name}"' for name in frame.columns)
     cursor = connection.connection.cursor()
     cursor.copy_expert(f"COPY {into or table.fullname} ({columns}) FROM STDIN (FORMAT csv)", buffer, size=1 << 20)
+
+
+def replace(connection: sa.Connection, table: sa.Table, frames: Iterable[pd.DataFrame]) -> None:
+    """Puts the rows of `frames`, a COPY each, in place of all that `table` holds; of several rows of one key the one
+    with the newest `version`."""
+    keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
+    connection.exec_driver_sql(f"CREATE TEMP TABLE incoming (LIKE {table.fullname} INCLUDING DEFAULTS) ON COMMIT DROP")
+    for frame in frames:
+        copy_in(connection, table, frame, into="incoming")
+    connection.execute(sa.delete(table))
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.fullname} SELECT DISTINCT ON ({keys}) * FROM incoming ORDER BY {keys}, version DESC"
+    )
 
 
 _ARROW_TYPES = {
