@@ -35,6 +35,7 @@ from crossdock.store.tables import ops_batch, ops_dead_letter
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import reconcile
 from crossdock.watch.reconcile import results
+from crossdock.watch.reconcile.base import UNEXPLAINED
 from crossdock_airflow import standalone
 from sandbox import stage, verify, verify_cash, world
 from sandbox.control import SYSTEMS, Control
@@ -102,10 +103,10 @@ def up(port: int, days: int | None) -> int:
             closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
             reconciled = reconcile.reconcile(runtime, run_id="demo")
             with runtime.engine.connect() as connection:
-                differences = results.differences(connection, reconciled.id, limit=DIFFERENCES)
+                unexplained = results.differences(connection, reconciled.id, causes=[UNEXPLAINED], limit=DIFFERENCES)
                 _print(report, cash, _seconds(runtime.engine))
         cli.print_closing(closing)
-        cli.print_reconciled(reconciled, differences)
+        cli.print_reconciled(reconciled, unexplained)
         for dag in LATER:
             airflow.unpause(dag)
     disagreements = [*report.disagreements, *cash.disagreements]
