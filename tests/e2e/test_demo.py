@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 import sqlalchemy as sa
 
 from crossdock import close
@@ -189,6 +190,31 @@ def test_both_connections_can_be_tested_in_airflow(here: Installation, airflow: 
         answer = airflow.call("POST", "connections/test", {**body, "password": "wrong-secret"})
         assert answer["status"] is False
         assert "wrong-secret" not in answer["message"]
+
+
+# ---- to the channels -------------------------------------------------------------------------------------------------
+
+
+def test_what_the_channels_offer_has_gone_there_and_the_runs_say_so(airflow: demo.Airflow) -> None:
+    for dag in demo.OFFERS:
+        runs = airflow.call("GET", f"dags/{dag}/dagRuns?order_by=run_after&limit=5")["dag_runs"]
+        assert re.match(r"Records: read \d+, .*delivered \d+", runs[0]["note"] or ""), (dag, runs[0]["note"])
+    airflow.wait_until_idle()
+    for dag in ("catalog_compare", "prices_compare", "inventory_compare", "reconcile"):
+        runs = airflow.call("GET", f"dags/{dag}/dagRuns?limit=5")["dag_runs"]
+        assert [run["state"] for run in runs] == ["success"], dag
+    shares = query("SELECT compared, equal FROM ops.accuracy WHERE flow = 'inventory'")
+    assert shares
+    assert all(row.equal / row.compared > 0.99 for row in shares), shares
+
+
+def test_the_reconciliation_opens_in_airflow_for_those_who_are_logged_in(airflow: demo.Airflow) -> None:
+    number = query("SELECT max(id) FROM ops.reconcile_run WHERE unexplained = 0")[0][0]
+    page = f"{airflow.url}/crossdock/reconcile/{number}"
+    assert requests.get(page, timeout=60).status_code == 401
+    answer = airflow.session.get(page, timeout=60)
+    assert answer.status_code == 200
+    assert "Do both systems agree?" in answer.text
 
 
 # ---- order to cash ---------------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def test_only_what_tims_owns_of_a_product_is_compared_in_the_same_units(rules: R
     }  # fmt: skip
     product = {
         "SKU": "SET-1", "ProductType": "Bundle", "Title": "Lamp", "Description": "", "Brand": "Oak", "EAN": None,
-        "UPC": "012345678905", "Weight": Decimal("2.7557"), "UpdatedDate": "2011-01-05T00:00:00Z",
+        "UPC": "012345678905", "Weight": Decimal("2.7558"), "UpdatedDate": "2011-01-05T00:00:00Z",
         "Images": [{"PlacementName": "ITEMIMAGEURL10", "Url": "https://a/1.jpg"},
                    {"PlacementName": "ITEMIMAGEURL1", "Url": "https://a/2.jpg"}],
         "BundleComponents": [{"SKU": "b", "Quantity": 2}],
