@@ -331,12 +331,15 @@ class Airflow:
         """Lets the scheduler run it."""
         self.call("PATCH", f"dags/{dag}", {"is_paused": False})
 
+    def is_idle(self) -> bool:
+        """Whether no run of any DAG is at work. A question that is put to a person is no work."""
+        runs = self.call("GET", "dags/~/dagRuns?state=running&state=queued")["dag_runs"]
+        return all(run["dag_id"] == APPROVALS for run in runs)
+
     def wait_until_idle(self) -> None:
-        """Until no run of any DAG is at work: what one of them has read is where it belongs. A question that is put to
-        a person is no work."""
+        """Until what every run has read is where it belongs."""
         until = time.monotonic() + RUN_SECONDS
-        working = "dags/~/dagRuns?state=running&state=queued"
-        while any(run["dag_id"] != APPROVALS for run in self.call("GET", working)["dag_runs"]):
+        while not self.is_idle():
             if time.monotonic() > until:
                 raise ConfigError("Runs do not end.", do="See .run/logs/scheduler.log.")
             time.sleep(0.2)
