@@ -497,6 +497,7 @@ def market(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
 @given(stories())
+@pytest.mark.timeout(900)  # two whole stories, on a machine that may be busy
 def test_whatever_happens_the_controls_hold_both_systems_agree_and_a_replay_posts_nothing(market: Market, story):
     play(market, story)
     market.rest()
