@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -91,10 +92,18 @@ class Runtime:
         return made
 
     @cached_property
+    def _channel_advisor_budget(self) -> Budget:
+        return Budget("channel_advisor", engine=self.engine)
+
+    def leaving_room(self) -> AbstractContextManager[None]:
+        """Within it, requests to Channel Advisor leave a part of each minute to other tasks."""
+        return self._channel_advisor_budget.leaving_room()
+
+    @cached_property
     def channel_advisor(self) -> ChannelAdvisor:
         return ChannelAdvisor(
             self._source("channel_advisor"),
-            budget=Budget("channel_advisor", engine=self.engine),
+            budget=self._channel_advisor_budget,
             breaker=Breaker("channel_advisor", engine=self.engine),
         )
 
@@ -131,5 +140,6 @@ class Runtime:
         for name in ("channel_advisor", "tims"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
+        self.__dict__.pop("_channel_advisor_budget", None)  # the client has closed it
         if "engine" in self.__dict__:
             self.__dict__.pop("engine").dispose()

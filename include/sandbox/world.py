@@ -38,6 +38,7 @@ COMPANY = {
     "BaseCurrency": "GBP",
     "FiscalYearStart": "01-01",
 }
+KEPT = 1000  # orders whose events are kept: more than there are in LONGEST
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -97,9 +98,27 @@ class World:
 
     def orders(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Order]:
         """The orders of the transactions with start <= at < end, by time, complete."""
+        for invoice in self._placed(start, end):
+            yield orders.order(invoice, self.catalogue)
+
+    def _placed(self, start: datetime | None, end: datetime | None) -> Iterator[Invoice]:
         for invoice in self._by_time:
             if (start is None or invoice.at >= start) and (end is None or invoice.at < end):
-                yield orders.order(invoice, self.catalogue)
+                yield invoice
+
+    def _events_of(self, invoice: Invoice) -> list[Event]:
+        """Kept for a while: who lets the world go on day by day asks for the orders of the last LONGEST each time."""
+        kept = self._kept_events
+        if invoice.number not in kept:
+            if len(kept) >= KEPT:
+                del kept[next(iter(kept))]
+            order = orders.order(invoice, self.catalogue)
+            kept[invoice.number] = list(_events(order, life(order, self.catalogue)))
+        return kept[invoice.number]
+
+    @cached_property
+    def _kept_events(self) -> dict[str, list[Event]]:
+        return {}
 
     @cached_property
     def _by_time(self) -> list[Invoice]:
@@ -149,10 +168,10 @@ class World:
         first = start or self.first
         last = end or self.last + LONGEST
         pending: list[tuple[datetime, str, Event]] = []
-        for order, states in self.lives(first - LONGEST, last):
-            while pending and pending[0][0] < order.invoice.at:
+        for invoice in self._placed(first - LONGEST, last):
+            while pending and pending[0][0] < invoice.at:
                 yield heapq.heappop(pending)[2]
-            for event in _events(order, states):
+            for event in self._events_of(invoice):
                 if first <= event.at < last:
                     heapq.heappush(pending, (event.at, event.id, event))
         while pending:

@@ -59,6 +59,27 @@ def test_four_processes_together_spend_no_more_than_the_minute_holds_and_nearly_
     assert 500 - 4 * 20 <= sum(spent) <= 500
 
 
+def test_a_bulk_leaves_a_part_of_the_minute_to_other_processes(engine: sa.Engine) -> None:
+    limits = Limits(requests_per_minute=40, at_once=3, bulk_share=0.75)
+    bulk, other = Budget("tims", engine, limits=limits), Budget("tims", engine, limits=limits)
+
+    def spent(budget: Budget) -> int:
+        for count in range(100):
+            try:
+                with budget.place(wait=1):
+                    pass
+            except RateLimited:
+                return count
+        return 100
+
+    with bulk.leaving_room():
+        assert spent(bulk) == 30
+    assert spent(other) == 10
+    assert spent(bulk) == 0
+    bulk.close()
+    other.close()
+
+
 def test_three_processes_never_hold_more_places_than_there_are_and_none_is_starved(url: str) -> None:
     spans = run(work, 3, url, Limits(requests_per_minute=1_000_000, at_once=2), 4.0)
     changes = sorted(

@@ -290,6 +290,20 @@ def test_a_budget_that_is_used_up_says_for_how_long(monkeypatch: pytest.MonkeyPa
     assert "requests_per_minute" in raised.value.do
 
 
+def test_who_asks_for_much_leaves_a_part_of_the_minute_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    budget = Budget("channel_advisor", limits=Limits(requests_per_minute=100, at_once=5, bulk_share=0.75))
+    with budget.leaving_room():
+        assert spend(budget, 100) == 75
+    assert spend(budget, 100) == 25
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match="bulk_share of tims"):
+        Budget("tims", limits=Limits(bulk_share=share))
+
+
 def test_the_systems_own_count_lowers_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     budget = Budget("tims", limits=Limits(requests_per_minute=100, at_once=5))

@@ -106,6 +106,8 @@ class Flow:
     wake: Callable[[sa.Connection], Sequence[str]] | None = None
     # Reads what else the flow is configured by, beside mappings and checks. Raises ConfigError for what is wrong.
     configured: Callable[[], object] | None = None
+    # Its load is thousands of single requests: it leaves a part of the target's budget to the others.
+    bulk: bool = False
     # Flows whose sources are read first, so that this one knows of what they will do; their own next runs work it.
     ahead: tuple[str, ...] = ()
     # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.

@@ -141,6 +141,7 @@ CATALOG = Flow(
     checked=catalog_documents.checked,
     load=load,
     confirm=documents.nothing_to_tell,
+    bulk=True,
     wake=catalog_watch.wake,
     look=catalog_watch.look,
     amiss=catalog_watch.amiss,

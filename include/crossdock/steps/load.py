@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
         with runtime.engine.begin() as connection:
             batches.ready_for(connection, batch_id, "load")
         try:
-            flow.load(runtime, batch_id)
+            with runtime.leaving_room() if flow.bulk else nullcontext():
+                flow.load(runtime, batch_id)
         finally:
             with runtime.engine.begin() as connection:
                 counts = batches.recount(connection, batch_id, flow.stage, "load", time.monotonic() - started)

@@ -54,7 +54,9 @@ class Grant:
 class Ledger(Protocol):
     """Counts tokens over the window."""
 
-    def lease(self, want: int) -> Grant: ...
+    def lease(self, want: int, share: float = 1.0) -> Grant:
+        """`share`: of the window's limit that may be in use afterwards, by everybody together."""
+        ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
         """Tokens of a lease that were never spent."""
@@ -84,7 +86,14 @@ class Budget:
             raise ConfigError(
                 f"systems.yaml leaves {system} no requests.", do="Set both limits above 0.", system=system
             )
+        if not 0 < limits.bulk_share <= 1:
+            raise ConfigError(
+                f"bulk_share of {system} in systems.yaml is {limits.bulk_share}.",
+                do="Set it above 0 and to at most 1.",
+                system=system,
+            )
         self.system = system
+        self._share, self._bulk_share = 1.0, limits.bulk_share
         self._ledger: Ledger
         self._places: Places
         if engine is None:
@@ -109,6 +118,15 @@ class Budget:
             yield
         finally:
             self._places.give(place)
+
+    @contextmanager
+    def leaving_room(self) -> Iterator[None]:
+        """Within it, requests never take the last part of a minute's budget (`bulk_share`): others get through."""
+        self._share = self._bulk_share
+        try:
+            yield
+        finally:
+            self._share = 1.0
 
     def paused(self, seconds: float) -> None:
         """The system asked everyone to wait (429 with Retry-After)."""
@@ -144,7 +162,7 @@ class Budget:
                 wasted = self._tokens or now >= self._until + LEASE_SECONDS
                 self._block = 1 if wasted else min(self._block * 2, LARGEST_LEASE)
                 self._return_rest()
-                grant = self._ledger.lease(self._block)
+                grant = self._ledger.lease(self._block, self._share)
                 if grant.tokens:
                     self._tokens, self._until, self._grant = grant.tokens - 1, now + LEASE_SECONDS, grant
                     return
@@ -173,12 +191,12 @@ class MemoryLedger:
     def __init__(self, limit: int) -> None:
         self._limit, self._leases, self._paused, self._lock = limit, deque[tuple[float, int]](), 0.0, threading.Lock()
 
-    def lease(self, want: int) -> Grant:
+    def lease(self, want: int, share: float = 1.0) -> Grant:
         with self._lock:
             now = time.monotonic()
             if now < self._paused:
                 return Grant(0, self._paused - now)
-            room = self._limit - self._used(now)
+            room = _part(self._limit, share) - self._used(now)
             if room < 1:
                 return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
             self._leases.append((now, min(want, room)))
@@ -266,15 +284,16 @@ class PostgresLedger:
 
     def __init__(self, engine: Engine, system: str, limit: int) -> None:
         self._engine = engine
-        self._values = {"system": system, "limit": limit, "window": WINDOW_SECONDS, "key": _key(system)}
+        self._values: dict[str, Any] = {"system": system, "limit": limit, "window": WINDOW_SECONDS, "key": _key(system)}
         self._forgotten = 0.0
 
-    def lease(self, want: int) -> Grant:
+    def lease(self, want: int, share: float = 1.0) -> Grant:
+        wanted = self._values | {"want": want, "limit": _part(self._values["limit"], share)}
         with self._locked() as database:
             if time.monotonic() > self._forgotten + WINDOW_SECONDS:
                 database.execute(text(_FORGET), self._values)
                 self._forgotten = time.monotonic()
-            granted = database.execute(text(_LEASE), self._values | {"want": want}).first()
+            granted = database.execute(text(_LEASE), wanted).first()
             if granted:
                 return Grant(int(granted.tokens), at=granted.at)
             paused = database.execute(text(_PAUSED), self._values).scalar()
@@ -445,6 +464,10 @@ class PostgresPlaces:
             self._idle.clear()
         if database is not None:
             database.close()
+
+
+def _part(limit: int, share: float) -> int:
+    return max(int(limit * share), 1)
 
 
 def _key(system: str) -> int:

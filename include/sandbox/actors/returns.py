@@ -136,8 +136,11 @@ class Shelf:
         return None
 
     def _order(self, number: int) -> Document:
+        known = self.scene.orders.get(number)
+        if known is not None:
+            return known
         story = self.scene.story(number)
-        return self.scene.orders.get(number) or (story[1][-1].document if story else {})
+        return story[1][-1].document if story else {}
 
     def _placed(self, number: int) -> datetime:
         bought = self.scene.invoice(number)
