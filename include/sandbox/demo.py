@@ -48,7 +48,7 @@ CATALOG = "catalog"
 # In the order of what needs what: a product before its price, a price before its listing.
 OFFERS = ("prices", CATALOG, "inventory")
 APPROVALS = "price_approvals"  # its runs wait for a person
-DAGS = (DAG, CLOSE, CATALOG)
+DAGS = (DAG, CATALOG, CLOSE)
 # They do what was done here, by their timetables; let go once the month is over, for a busy machine shows nothing.
 LATER = (
     "orders_sweep", "watch", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments", "ledger",
@@ -56,6 +56,7 @@ LATER = (
 )  # fmt: skip
 FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come
 RUN_SECONDS = 300.0  # for one run; a day takes a few
+UNPAUSED_SECONDS = 10.0  # until a DAG that was let go has begun its run, if it is going to
 DIFFERENCES = 20  # that are printed of a reconciliation
 DAY = timedelta(days=1)
 CREDENTIALS: dict[str, dict[str, Any]] = {
@@ -241,12 +242,8 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     )
     ends: list[datetime] = midnights[:days] if days else [*midnights, midnights[-1] + FORTNIGHT]
     with Runtime.from_environment() as runtime:
-        for dag in DAGS:
-            # Their timetables' own runs go on beside ours; that of the catalogue first takes all products to the
-            # channel, for as long as the channel's limit of requests wants it to.
-            airflow.unpause(dag)
+        airflow.start(CATALOG)  # all products; it takes as long as the channel's limit of requests wants it to
         airflow.run(DAG)  # of the evening before: there is nothing yet
-        airflow.wait_until_idle(DAG)
         closed = ends[0]
         for end in ends:
             started = time.monotonic()
@@ -357,9 +354,17 @@ class Airflow:
             time.sleep(0.2)
 
     def start(self, dag: str) -> dict[str, Any]:
-        """Triggers a run, and lets the scheduler run the DAG from now on."""
-        self.unpause(dag)
-        return self.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None})
+        """Triggers a run. A DAG that was paused is let go, and what its timetable then begins by itself is the run."""
+        path = f"dags/{dag}/dagRuns"
+        if self.call("GET", f"dags/{dag}")["is_paused"]:
+            before, until = self.call("GET", path)["total_entries"], time.monotonic() + UNPAUSED_SECONDS
+            self.unpause(dag)
+            while time.monotonic() < until:
+                runs = self.call("GET", f"{path}?order_by=-run_after&limit=1")
+                if runs["total_entries"] > before:
+                    return runs["dag_runs"][0]
+                time.sleep(0.2)
+        return self.call("POST", path, {"logical_date": None})
 
     def run(self, dag: str) -> dict[str, Any]:
         """Triggers a run and waits for its end. Raises ConfigError naming the failed tasks."""
