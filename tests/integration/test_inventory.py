@@ -147,12 +147,70 @@ def test_an_order_that_tims_took_a_moment_ago_is_held_back_twice_at_most_until_t
 
 
 @pytest.mark.slow
+def test_an_order_in_the_place_of_another_with_as_many_units_makes_the_quantity_be_written_again(shop: Town):
+    sku = PAIR[0]
+    leaves = place(shop, line(sku), ShippingAddress=NOWHERE)
+    both(shop)
+    level = shelf.level(shop, sku)
+    shelf.dismiss(shop, leaves)
+    comes = place(shop, line(sku), ShippingAddress=NOWHERE)
+    assert shelf.level(shop, sku) == level - 1  # the channel takes it off what is less by the other one already
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, sku) == level
+    assert shelf.differences(shop) == []
+    shop.sync()
+    shelf.requests(shop)
+    assert shop.sync(flow="inventory").read == 0
+    assert shelf.requests(shop) == 0
+    shelf.dismiss(shop, comes)
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, sku) == level + 1
+
+
+@pytest.mark.slow
+def test_an_order_in_the_place_of_one_that_tims_took_makes_the_quantity_be_written_again(
+    shop: Town, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sku = "TAKEN-7"
+    shelf.product(shop, sku)
+    shelf.item(shop, sku)
+    shelf.adjust(shop, sku, 12)
+    both(shop)
+    shelf.configured(monkeypatch, folder, margin_seconds=3600)
+    place(shop, line(sku, 2))
+    both(shop)
+    assert shelf.level(shop, sku) == 8  # TIMS has 10, and the order counts once more
+    shelf.configured(monkeypatch, folder)
+    place(shop, line(sku, 2))
+    shop.sync(flow="inventory")
+    assert (shelf.free(shop, sku), shelf.level(shop, sku)) == (10, 8)
+    assert shop.sync(flow="inventory").read == 0
+
+
+@pytest.mark.slow
+def test_a_capped_quantity_is_written_again_when_an_order_has_taken_units_off_it(
+    shop: Town, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sku = PAIR[1]
+    shelf.configured(monkeypatch, folder, rules=[f"{sku},,,5,,few"])
+    both(shop)
+    assert shelf.level(shop, sku) == 5 < shelf.free(shop, sku) - 10
+    key = place(shop, line(sku, 2), ShippingAddress=NOWHERE)
+    both(shop)
+    assert shelf.level(shop, sku) == 5
+    assert shop.sync(flow="inventory").read == 0
+    shelf.dismiss(shop, key)
+    shelf.configured(monkeypatch, folder)
+    shop.sync(flow="inventory")
+
+
+@pytest.mark.slow
 def test_what_is_cancelled_or_shipped_by_a_marketplace_is_not_held_back_and_parts_of_kits_are(shop: Town):
     sku = PAIR[0]
     both(shop)
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         moment = connection.exec_driver_sql("SELECT now()").scalar()
-        before = orders_in_flight.units(connection, moment)
+        before = orders_in_flight.look(connection, moment).units
     bad = {"ShippingAddress": NOWHERE}
     place(shop, line(sku, 5) | {"QuantityCancelled": 4}, **bad)
     place(shop, line(sku, 7), OrderStatus="Cancelled", **bad)
@@ -161,7 +219,7 @@ def test_what_is_cancelled_or_shipped_by_a_marketplace_is_not_held_back_and_part
     place(shop, line("no such code", 2), **bad)
     shop.sync()
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
-        after = orders_in_flight.units(connection, moment)
+        after = orders_in_flight.look(connection, moment).units
     more = {part: 2 * units for part, units in KIT_PARTS.items()} | {sku: 1}
     assert {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)} == more
     shop.sync(flow="inventory")
@@ -182,6 +240,25 @@ def test_a_kit_that_the_channel_sells_as_one_item_is_as_many_as_its_parts_allow(
     shelf.dismiss(shop, letter)
     shop.sync(flow="inventory")
     assert shelf.level(shop, "SET-1") == kits
+
+
+@pytest.mark.slow
+def test_an_order_of_a_kit_in_the_place_of_another_makes_the_kits_be_written_again(shop: Town):
+    kit = "SET-7"
+    shelf.item(shop, kit, Type="Kit", KitComponents=[{"SKU": sku, "Quantity": 1} for sku in PAIR])
+    shelf.product(shop, kit)
+    leaves = place(shop, line(kit), ShippingAddress=NOWHERE)
+    both(shop)
+    kits = shelf.level(shop, kit)
+    shelf.dismiss(shop, leaves)
+    comes = place(shop, line(kit), ShippingAddress=NOWHERE)
+    assert shelf.level(shop, kit) == kits - 1
+    shop.sync(flow="inventory")
+    assert shelf.level(shop, kit) == kits
+    shop.sync()
+    assert shop.sync(flow="inventory").read == 0
+    assert shelf.differences(shop) == []
+    shelf.dismiss(shop, comes)
 
 
 @pytest.mark.slow

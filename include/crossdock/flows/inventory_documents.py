@@ -19,6 +19,7 @@ from crossdock.errors import ConfigError
 from crossdock.flows import channel_masters, orders_in_flight, unreadable
 from crossdock.flows.base import Staged
 from crossdock.flows.documents import among
+from crossdock.flows.orders_in_flight import Flying
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
@@ -75,8 +76,9 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     sold = np.array([state == "staged" for state, _ in verdicts], dtype=bool)
 
     free = available.sum(axis=1)
-    flying = orders_in_flight.units(connection, _true_at(connection, names) - offers.margin)
+    flying = orders_in_flight.look(connection, _true_at(connection, names) - offers.margin)
     in_flight, by_part = _in_flight(connection, centers, names, items, sold, free, flying)
+    whose = [flying.whose.get(name) if own else None for name, own in zip(names, sold, strict=True)]
     terms = [offers.of(name) for name in names]
     everywhere = [each[EVERYWHERE] for each in terms]
     units = stock.offered(free, in_flight, everywhere)
@@ -93,10 +95,11 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": pd.Series([state for state, _ in verdicts], dtype="str"),
             "reason": pd.Series([reason or np.nan for _, reason in verdicts], dtype="str"),
-            "content_hash": _content(row_versions, body, listings),
+            "content_hash": _content(row_versions, body, listings, whose, by_part),
             "row_version": row_versions,
             "available": pd.array(free, dtype="Int64"),
             "in_flight": pd.array(in_flight, dtype="Int64"),
+            "orders_in_flight": pd.Series(whose, dtype="str"),
             "parts_in_flight": pd.Series(
                 [np.nan if each is None else database.to_json(each) for each in by_part], dtype="str"
             ),
@@ -229,16 +232,16 @@ def _in_flight(
     items: Mapping[str, _Item],
     sold: np.ndarray,
     free: np.ndarray,
-    flying: Mapping[str, int],
-) -> tuple[np.ndarray, list[dict[str, int] | None]]:
-    """(units in flight, of a kit the same by part) of each row. What is in flight of a kit's parts costs kits."""
+    flying: Flying,
+) -> tuple[np.ndarray, list[dict[str, list] | None]]:
+    """(units in flight, of a kit [units, whose] by part) of each row. What is in flight of a kit's parts costs kits."""
     kits = {n: items[name].parts for n, name in enumerate(names) if sold[n] and name in items and items[name].parts}
-    in_flight = np.array([flying.get(name, 0) if own else 0 for name, own in zip(names, sold, strict=True)])
-    by_part: list[dict[str, int] | None] = [None] * len(names)
+    in_flight = np.array([flying.units.get(name, 0) if own else 0 for name, own in zip(names, sold, strict=True)])
+    by_part: list[dict[str, list] | None] = [None] * len(names)
     there = _free(connection, centers, {part for parts in kits.values() for part in parts}) if kits else {}
     for n, parts in kits.items():
-        by_part[n] = {part: flying[part] for part in parts if part in flying}
-        in_flight[n] = max(0, free[n] - stock.kits(there, flying, parts))
+        by_part[n] = {part: [flying.units[part], flying.whose[part]] for part in parts if part in flying.units}
+        in_flight[n] = max(0, free[n] - stock.kits(there, flying.units, parts))
     return in_flight.astype(np.int64), by_part
 
 
@@ -330,16 +333,22 @@ def _shown_before(connection: sa.Connection, names: Sequence[str]) -> set[int]:
     return {entry["ListingID"] for entries in rows for entry in entries}
 
 
-def _content(row_versions: pd.Series, body: pd.DataFrame, listings: Sequence[Sequence[Mapping[str, Any]]]) -> pd.Series:
-    """A hash of what the channel should hold, and of the version of TIMS's figures: one that came back to an old value
-    is sent again, for orders may have changed the channel's meanwhile."""
+def _content(
+    row_versions: pd.Series,
+    body: pd.DataFrame,
+    listings: Sequence[Sequence[Mapping[str, Any]]],
+    whose: Sequence[str | None],
+    by_part: Sequence[Mapping[str, list] | None],
+) -> pd.Series:
+    """A hash of what the channel should hold, of the version of TIMS's figures and of the orders in flight: a quantity
+    that came back to an old value is sent again, for orders have changed the channel's meanwhile."""
     written: list[list[Any]] = [[] for _ in listings]
     for row, *line in zip(body[ROW], *(body[name].tolist() for name in LINE_COLUMNS[:3]), strict=True):
         written[row].append(line)
     return pd.Series(
         [
-            raw.digest(database.to_json([str(version), lines, shown]).encode())
-            for version, lines, shown in zip(row_versions, written, listings, strict=True)
+            raw.digest(database.to_json([str(version), *rest]).encode())
+            for version, *rest in zip(row_versions, written, listings, whose, by_part, strict=True)
         ],
         dtype="str",
     )

@@ -1,7 +1,8 @@
-"""Units of orders that we have read and TIMS does not hold yet, by TIMS's SKU.
+"""Units of orders that we have read and TIMS does not hold yet, by TIMS's SKU, and whose they are.
 
-In: our own records of orders (raw, staged, linked, dead), TIMS's items. Out: {SKU: units}; kits as their parts. Never:
-a look at all orders: only at those that are on their way, wait, are dead, or were taken by TIMS just now.
+In: our own records of orders (raw, staged, linked, dead), TIMS's items. Out: {SKU: units} and {SKU: fingerprint of
+their orders}; kits as their parts. Never: a look at all orders: only at those that are on their way, wait, are dead, or
+were taken by TIMS just now.
 
 An order counts
 - while it is staged, ready, waiting, or a dead letter that nobody has dismissed;
@@ -9,15 +10,20 @@ An order counts
 - when TIMS took it after `since`: the quantities that we know may be from before.
 Of an order that TIMS holds in an older version only the units beyond that version count. Units shipped count: TIMS does
 not know of them. Cancelled units do not, and no unit of an order that a marketplace ships from its own stock.
+
+Whose they are counts as much as how many: the channel takes the units of each order off its own level, so an order in
+the place of another leaves it too low although as many units are in flight.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 # Orders are judged as they came, also those that no rule can read: what is no list or no number counts as nothing.
+# `whose` is a sum of hashes, for which their order does not matter; numeric, which holds any sum of them.
 UNITS = """
 WITH open AS (
   SELECT s.key FROM stage.sales_order s WHERE s.state IN ('staged', 'ready', 'waiting', 'dead')
@@ -49,11 +55,11 @@ WITH open AS (
   WHERE a.payload->>'DistributionCenterTypeRollup' IS DISTINCT FROM 'ExternallyManaged'
     AND a.payload->>'OrderStatus' IS DISTINCT FROM 'Cancelled'
 ), codes AS (
-  SELECT code, sum(units) AS units FROM (
+  SELECT code, sum(units) AS units, sum(hashtextextended(key || ':' || units, 0)::numeric) AS whose FROM (
     SELECT key, code, sum(units) AS units FROM lines WHERE code <> '' GROUP BY key, code
   ) AS by_order WHERE units > 0 GROUP BY code
 ), sold AS (
-  SELECT named.sku, sum(c.units) AS units FROM codes c CROSS JOIN LATERAL (
+  SELECT named.sku, sum(c.units) AS units, sum(c.whose) AS whose FROM codes c CROSS JOIN LATERAL (
     SELECT DISTINCT each.sku FROM (
       SELECT every.place, every.sku, min(every.place) OVER () AS first FROM (
         SELECT 1 AS place, sku FROM ref.item WHERE sku = c.code
@@ -63,17 +69,25 @@ WITH open AS (
     ) AS each WHERE each.place = each.first
   ) AS named GROUP BY named.sku
 )
-SELECT part.sku, sum(part.units)::bigint AS units
+SELECT part.sku, sum(part.units)::bigint AS units, sum(part.whose)::text AS whose
 FROM sold s JOIN ref.item i ON i.sku = s.sku CROSS JOIN LATERAL (
-  SELECT s.sku, s.units WHERE i.kit_components = '[]'
+  SELECT s.sku, s.units, s.whose WHERE i.kit_components = '[]'
   UNION ALL
-  SELECT k->>'SKU', s.units * (k->>'Quantity')::numeric FROM jsonb_array_elements(i.kit_components) AS k
+  SELECT k->>'SKU', s.units * (k->>'Quantity')::numeric, s.whose FROM jsonb_array_elements(i.kit_components) AS k
 ) AS part
 GROUP BY part.sku
 """
 
 
-def units(connection: sa.Connection, since: datetime) -> dict[str, int]:
-    """{SKU of TIMS: units}; what orders TIMS took after `since` counts. A line whose code is that of several items
+class Flying(NamedTuple):
+    """What is in flight, by SKU of TIMS."""
+
+    units: dict[str, int]
+    whose: dict[str, str]  # the same text: the same orders with as many units each
+
+
+def look(connection: sa.Connection, since: datetime) -> Flying:
+    """What is in flight now; what orders TIMS took after `since` counts. A line whose code is that of several items
     counts against each of them, one that is the code of none against nothing."""
-    return {sku: int(count) for sku, count in connection.execute(sa.text(UNITS), {"since": since})}
+    rows = connection.execute(sa.text(UNITS), {"since": since}).all()
+    return Flying({row.sku: int(row.units) for row in rows}, {row.sku: row.whose for row in rows})
