@@ -1,8 +1,8 @@
 """
 ### Nightly close: the whole day in order, then the controls
 
-**Reads** what is new for every flow, in the order in which data travels; then all documents of TIMS that the controls
-look at, afresh.
+**Reads** what is new for every flow, in the order in which data travels, those of the ledger side by side; then all
+documents of TIMS that the controls look at, afresh.
 **Writes** what the flows write, and what every control expected and found (`ops.control`). A control that does not hold
 fails the run, names the documents and alerts: every entry balances, the clearing account is what is open, Suspense is
 0, TIMS's own trial balance is ours, ... (`include/config/controls/`, docs/runbook.md).
@@ -18,11 +18,8 @@ from airflow.sdk import chain, dag
 
 from crossdock_airflow.tasks import PERIOD, common, controls, ends_within, every, walk
 
-THE_DAY = (
-    "orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments",
-    "ledger_invoices", "ledger_credit_memos", "ledger_adjustments", "ledger_settlements", "ledger_payments",
-    "ledger_captures",
-)  # fmt: skip
+THE_DAY = ("orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments")
+LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")  # of posted documents
 
 
 @dag(
@@ -32,7 +29,9 @@ THE_DAY = (
     **common(__doc__, "close", "channel_advisor", "inbox", "tims"),
 )
 def nightly_close():
-    chain(*(walk.override(task_id=flow)(flow) for flow in THE_DAY), controls())
+    day = [walk.override(task_id=flow)(flow) for flow in THE_DAY]
+    ledger = [walk.override(task_id=f"ledger_{kind}")(f"ledger_{kind}") for kind in LEDGER]
+    chain(*day, ledger, controls())
 
 
 nightly_close()

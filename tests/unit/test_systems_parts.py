@@ -296,6 +296,8 @@ def test_who_asks_for_much_leaves_a_part_of_the_minute_to_the_others(monkeypatch
     with budget.leaving_room():
         assert spend(budget, 100) == 75
     assert spend(budget, 100) == 25
+    with budget.leaving_room():
+        assert spend(budget, 100) == 0
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5])

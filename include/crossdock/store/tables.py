@@ -1203,6 +1203,7 @@ ops_rate_lease = Table(
     Column("system", Text, nullable=False),
     Column("at", Moment, nullable=False, comment="When the requests were leased; in the future: a pause until then"),
     Column("tokens", Integer, nullable=False, comment="Requests leased; 0 is a pause"),
+    Column("bulk", Boolean, nullable=False, server_default=false(), comment="By a flow of many requests"),
     Index(None, "system", "at"),
     schema="ops",
     comment="One lease of one system's rate budget, shared by all processes; a minute old, it is forgotten",

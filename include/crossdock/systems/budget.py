@@ -54,8 +54,8 @@ class Grant:
 class Ledger(Protocol):
     """Counts tokens over the window."""
 
-    def lease(self, want: int, share: float = 1.0) -> Grant:
-        """`share`: of the window's limit that may be in use afterwards, by everybody together."""
+    def lease(self, want: int, *, bulk: bool = False) -> Grant:
+        """`bulk`: of the part of the window that all bulks share."""
         ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
@@ -93,14 +93,14 @@ class Budget:
                 system=system,
             )
         self.system = system
-        self._share, self._bulk_share = 1.0, limits.bulk_share
+        self._bulk = False
         self._ledger: Ledger
         self._places: Places
         if engine is None:
-            self._ledger = MemoryLedger(limits.requests_per_minute)
+            self._ledger = MemoryLedger(limits.requests_per_minute, limits.bulk_share)
             self._places = MemoryPlaces(limits.at_once)
         else:
-            self._ledger = PostgresLedger(engine, system, limits.requests_per_minute)
+            self._ledger = PostgresLedger(engine, system, limits.requests_per_minute, limits.bulk_share)
             self._places = PostgresPlaces(engine, system, limits.at_once)
         self._lock = threading.Lock()
         self._tokens, self._until, self._block = 0, 0.0, 1
@@ -121,12 +121,13 @@ class Budget:
 
     @contextmanager
     def leaving_room(self) -> Iterator[None]:
-        """Within it, requests never take the last part of a minute's budget (`bulk_share`): others get through."""
-        self._share = self._bulk_share
+        """Within it, requests come out of the part of each minute that bulks may take (`bulk_share`): others get
+        through."""
+        self._bulk = True
         try:
             yield
         finally:
-            self._share = 1.0
+            self._bulk = False
 
     def paused(self, seconds: float) -> None:
         """The system asked everyone to wait (429 with Retry-After)."""
@@ -162,7 +163,7 @@ class Budget:
                 wasted = self._tokens or now >= self._until + LEASE_SECONDS
                 self._block = 1 if wasted else min(self._block * 2, LARGEST_LEASE)
                 self._return_rest()
-                grant = self._ledger.lease(self._block, self._share)
+                grant = self._ledger.lease(self._block, bulk=self._bulk)
                 if grant.tokens:
                     self._tokens, self._until, self._grant = grant.tokens - 1, now + LEASE_SECONDS, grant
                     return
@@ -188,23 +189,27 @@ class Budget:
 class MemoryLedger:
     """The window of one process."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._leases, self._paused, self._lock = limit, deque[tuple[float, int]](), 0.0, threading.Lock()
+    def __init__(self, limit: int, bulk_share: float = 1.0) -> None:
+        self._limit, self._bulk_limit = limit, _part(limit, bulk_share)
+        self._leases, self._paused, self._lock = deque[tuple[float, int, bool]](), 0.0, threading.Lock()
 
-    def lease(self, want: int, share: float = 1.0) -> Grant:
+    def lease(self, want: int, *, bulk: bool = False) -> Grant:
         with self._lock:
             now = time.monotonic()
             if now < self._paused:
                 return Grant(0, self._paused - now)
-            room = _part(self._limit, share) - self._used(now)
+            self._forget(now)
+            room = self._limit - sum(tokens for _, tokens, _ in self._leases)
+            if bulk:
+                room = min(room, self._bulk_limit - sum(tokens for _, tokens, by_bulk in self._leases if by_bulk))
             if room < 1:
                 return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
-            self._leases.append((now, min(want, room)))
+            self._leases.append((now, min(want, room), bulk))
             return Grant(min(want, room), at=now)
 
     def give_back(self, grant: Grant, tokens: int) -> None:
         with self._lock:
-            self._leases = deque((at, n - tokens if at == grant.at else n) for at, n in self._leases)
+            self._leases = deque((at, n - tokens if at == grant.at else n, bulk) for at, n, bulk in self._leases)
 
     def pause(self, seconds: float) -> None:
         with self._lock:
@@ -213,14 +218,14 @@ class MemoryLedger:
     def remaining(self, tokens: int) -> None:
         with self._lock:
             now = time.monotonic()
-            unknown = self._limit - self._used(now) - tokens
+            self._forget(now)
+            unknown = self._limit - sum(used for _, used, _ in self._leases) - tokens
             if unknown > 0:
-                self._leases.append((now, unknown))
+                self._leases.append((now, unknown, False))
 
-    def _used(self, now: float) -> int:
+    def _forget(self, now: float) -> None:
         while self._leases and self._leases[0][0] <= now - WINDOW_SECONDS:
             self._leases.popleft()
-        return sum(tokens for _, tokens in self._leases)
 
 
 class MemoryPlaces:
@@ -243,12 +248,14 @@ class MemoryPlaces:
 _LOCK = "SELECT pg_advisory_xact_lock(:key, -1)"
 _LEASE = """
 WITH used AS (
-  SELECT coalesce(sum(tokens), 0) AS tokens, coalesce(max(at) FILTER (WHERE tokens = 0), '-infinity') AS paused
+  SELECT coalesce(sum(tokens), 0) AS tokens, coalesce(sum(tokens) FILTER (WHERE bulk), 0) AS bulk,
+    coalesce(max(at) FILTER (WHERE tokens = 0), '-infinity') AS paused
   FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
 )
-INSERT INTO ops.rate_lease (system, at, tokens)
-SELECT :system, clock_timestamp(), least(:want, :limit - tokens) FROM used
-WHERE tokens < :limit AND paused <= clock_timestamp()
+INSERT INTO ops.rate_lease (system, at, tokens, bulk)
+SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN :bulk_limit - bulk END), :bulk
+FROM used
+WHERE tokens < :limit AND (NOT :bulk OR bulk < :bulk_limit) AND paused <= clock_timestamp()
 RETURNING tokens, at
 """
 _GIVE_BACK = (
@@ -256,7 +263,8 @@ _GIVE_BACK = (
 )
 _FULL = """
 SELECT extract(epoch FROM greatest(
-  min(at) FILTER (WHERE tokens > 0) + make_interval(secs => :window) - clock_timestamp(),
+  coalesce(min(at) FILTER (WHERE tokens > 0 AND bulk AND :bulk), min(at) FILTER (WHERE tokens > 0))
+    + make_interval(secs => :window) - clock_timestamp(),
   max(at) FILTER (WHERE tokens = 0) - clock_timestamp()))
 FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
 """
@@ -282,13 +290,19 @@ HAVING :limit - coalesce(sum(tokens), 0) - :left > 0
 class PostgresLedger:
     """The window of all processes: ops.rate_lease(system, at, tokens). A row of 0 tokens in the future is a pause."""
 
-    def __init__(self, engine: Engine, system: str, limit: int) -> None:
+    def __init__(self, engine: Engine, system: str, limit: int, bulk_share: float = 1.0) -> None:
         self._engine = engine
-        self._values: dict[str, Any] = {"system": system, "limit": limit, "window": WINDOW_SECONDS, "key": _key(system)}
+        self._values = {
+            "system": system,
+            "limit": limit,
+            "bulk_limit": _part(limit, bulk_share),
+            "window": WINDOW_SECONDS,
+            "key": _key(system),
+        }
         self._forgotten = 0.0
 
-    def lease(self, want: int, share: float = 1.0) -> Grant:
-        wanted = self._values | {"want": want, "limit": _part(self._values["limit"], share)}
+    def lease(self, want: int, *, bulk: bool = False) -> Grant:
+        wanted = self._values | {"want": want, "bulk": bulk}
         with self._locked() as database:
             if time.monotonic() > self._forgotten + WINDOW_SECONDS:
                 database.execute(text(_FORGET), self._values)
@@ -296,8 +310,8 @@ class PostgresLedger:
             granted = database.execute(text(_LEASE), wanted).first()
             if granted:
                 return Grant(int(granted.tokens), at=granted.at)
-            paused = database.execute(text(_PAUSED), self._values).scalar()
-            wait = paused if paused is not None else database.execute(text(_FULL), self._values).scalar()
+            paused = database.execute(text(_PAUSED), wanted).scalar()
+            wait = paused if paused is not None else database.execute(text(_FULL), wanted).scalar()
         return Grant(0, max(float(wait or 0), 0.01))
 
     def give_back(self, grant: Grant, tokens: int) -> None:
