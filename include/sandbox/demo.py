@@ -308,7 +308,7 @@ def _closed(engine: sa.Engine, after: int) -> str:
     """What the flows of a close have delivered."""
     wanted = (
         sa.select(ops_batch.c.flow, sa.func.sum(ops_batch.c.delivered))
-        .where(ops_batch.c.id > after, ops_batch.c.flow.not_in((DAG, CATALOG, "masters")))
+        .where(ops_batch.c.id > after, ops_batch.c.flow.not_in((DAG, *OFFERS, "masters")))
         .group_by(ops_batch.c.flow)
     )
     with engine.connect() as connection:
