@@ -7,7 +7,8 @@ Never: more requests in any minute, or more at once, than the limits say; a data
 Tokens are leased in blocks that a process must spend within `LEASE_SECONDS`; leases are counted over a minute plus
 that time, so no minute holds more requests than the limit, whenever within its lease a token is spent. Places ("at
 once") are advisory locks on a connection of their own: a process that is killed frees them with its connection. A
-process keeps a place between its requests, but gives it up when idle, and after a turn of a second to those who wait.
+process keeps a place between its requests, but gives it up when idle, and after a turn of a second to those who wait:
+where there are any, it holds back for a moment, for they may be looking at another place just then.
 Why not pyrate-limiter's bucket: docs/decisions/001-rate-budget.md.
 """
 
@@ -337,6 +338,12 @@ class PostgresLedger:
 _TRY = "SELECT i FROM unnest(CAST(:free AS int[])) AS i WHERE pg_try_advisory_lock(:key, i) LIMIT 1"
 _WAIT = "SELECT pg_advisory_lock(:key, :place)"
 _GIVE = "SELECT pg_advisory_unlock(:key, :place)"
+# Who waits for a place holds this lock together with all who wait.
+_WAITING = "SELECT pg_advisory_lock_shared(:key, -2)"
+_WAITING_NO_MORE = "SELECT pg_advisory_unlock_shared(:key, -2)"
+_NOBODY_WAITS = (
+    "SELECT CASE WHEN pg_try_advisory_lock(:key, -2) THEN pg_advisory_unlock(:key, -2) ELSE false END AS nobody"
+)
 _LOCK_TIMEOUT = "55P03"
 _abandoned: list[Database | None] = []  # kept from the garbage collector, which would close them
 
@@ -397,7 +404,13 @@ class PostgresPlaces:
             if time.monotonic() - self._since[place] < TURN_SECONDS:
                 return place
         self._unlock([place])
+        if self._somebody_waits():  # perhaps for another place just now: it looks at this one within a wait
+            time.sleep(WAIT_SECONDS)
         return None
+
+    def _somebody_waits(self) -> bool:
+        with self._on_connection:
+            return not self._execute(_NOBODY_WAITS)
 
     def _lock_place(self, until: float) -> int | None:
         """A place from the database, waiting a moment for one; another thread may give one meanwhile."""
@@ -423,9 +436,12 @@ class PostgresPlaces:
     def _wait(self, place: int) -> int | None:
         """Queues for one place: the database hands it over in order, so no process is starved."""
         try:
+            self._execute(_WAITING)
             self._execute(_WAIT, place=place)
         except LockTimeout:
             return None
+        finally:
+            self._execute(_WAITING_NO_MORE)
         return place
 
     def _unlock(self, places: list[int]) -> None:
