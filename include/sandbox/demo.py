@@ -242,9 +242,8 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     )
     ends: list[datetime] = midnights[:days] if days else [*_rhythm(midnights), midnights[-1] + FORTNIGHT]
     with Runtime.from_environment() as runtime:
-        airflow.start(CATALOG)  # all products; it takes as long as the channel's limit of requests wants it to
         airflow.run(DAG)  # of the evening before: there is nothing yet
-        closed, known = ends[0], 0
+        closed = ends[0]
         for end in ends:
             started = time.monotonic()
             last = _last_batch(runtime.engine)
@@ -256,19 +255,13 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             counts = _counts(runtime.engine, last)
             name = f"{end - DAY:%a %d %b %Y}" if end in midnights else f"until {end - DAY:%d %b %Y}"
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
-            if end in (midnights[-1], ends[-1]):  # the scheduler would close every night
-                started = time.monotonic()
-                if end == ends[-1]:  # what the channels offer goes there beside the last close
-                    for dag in OFFERS:
-                        airflow.start(dag)
+            if end - closed >= FORTNIGHT or end in (midnights[-1], ends[-1]):  # the scheduler would close every night
+                started, closed = time.monotonic(), end
+                if end == ends[-1]:
+                    airflow.start(CATALOG)  # it takes as long as the channel's limit of requests wants it to
                 airflow.run(CLOSE)
                 airflow.wait_until_idle(DAG, CLOSE)
-                out.print(f"  close: {_closed(runtime.engine, known)}  ({time.monotonic() - started:.1f} s)")
-                closed, known = end, _last_batch(runtime.engine)
-            elif end - closed >= FORTNIGHT:
-                airflow.start(CLOSE)
-                out.print("  close: goes on beside the next days")
-                closed = end
+                out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")
     return ends
 
 
