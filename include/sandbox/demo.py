@@ -2,8 +2,8 @@
 and stock to the channels, and a look at both sides.
 
 In: a run folder and free ports. Out: a running Airflow, sandbox and Postgres, tables of what happened, the trial
-balance and the controls of the month, the reconciliation; exit code 0 only when both sides agree to the cent, every
-control holds and every difference is explained.
+balance and the controls of the month, the reconciliation; exit code 0 only when no run has failed, both sides agree to
+the cent, every control holds and every difference is explained.
 Never: speaks to any system but the sandbox, whatever connections the environment names; empties a database that is
 not the demo's own.
 """
@@ -108,6 +108,7 @@ def up(port: int, days: int | None) -> int:
             with runtime.engine.connect() as connection:
                 unexplained = results.differences(connection, reconciled.id, causes=[UNEXPLAINED], limit=DIFFERENCES)
                 _print(report, cash, _seconds(runtime.engine))
+        broken = airflow.failed()
         cli.print_closing(closing)
         cli.print_reconciled(reconciled, unexplained)
         for dag in LATER:
@@ -116,11 +117,13 @@ def up(port: int, days: int | None) -> int:
     for text in disagreements[:30]:
         out.print(f"[red]DISAGREES[/red] {text}")
     took = time.monotonic() - started
-    failed = bool(disagreements or closing.failed or reconciled.unexplained)
+    for name in broken:
+        out.print(f"[red]FAILED[/red] the run {name}: see it in Airflow.")
+    failed = bool(disagreements or closing.failed or reconciled.unexplained or broken)
     if failed:
         out.print(
             f"[red]{len(disagreements)} disagreements, {len(closing.failed)} controls do not hold, "
-            f"{reconciled.unexplained} differences unexplained.[/red] "
+            f"{reconciled.unexplained} differences unexplained, {len(broken)} runs failed.[/red] "
             "Airflow is left up to look at, until `make down`."
         )
     else:
@@ -360,6 +363,11 @@ class Airflow:
             if time.monotonic() > until:
                 raise ConfigError("Runs do not end.", do="See .run/logs/scheduler.log.")
             time.sleep(0.2)
+
+    def failed(self) -> list[str]:
+        """The runs that have failed, of any DAG."""
+        runs = self.call("GET", "dags/~/dagRuns?state=failed")["dag_runs"]
+        return [f"{run['dag_run_id']} of {run['dag_id']}" for run in runs]
 
     def start(self, dag: str) -> dict[str, Any]:
         """Triggers a run. A DAG that was paused is let go, and what its timetable then begins by itself is the run."""
