@@ -269,7 +269,7 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
 
 
 def _rhythm(midnights: Sequence[datetime]) -> list[datetime]:
-    """Day by day for a fortnight, then two trading days at a time, so that the month takes about five minutes."""
+    """Day by day for a fortnight, then two trading days at a time: each takes Airflow the same few seconds."""
     first = [end for end in midnights if end - midnights[0] <= FORTNIGHT]
     rest = midnights[len(first) :]
     return [*first, *rest[len(rest) % 2 == 0 :: 2]]
