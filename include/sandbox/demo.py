@@ -246,6 +246,7 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     ends: list[datetime] = midnights[:days] if days else [*_rhythm(midnights), midnights[-1] + FORTNIGHT]
     with Runtime.from_environment() as runtime:
         airflow.run(DAG)  # of the evening before: there is nothing yet
+        airflow.start(CATALOG)  # beside the days: it takes as long as the channel's limit of requests wants it to
         closed = ends[0]
         for end in ends:
             started = time.monotonic()
@@ -260,8 +261,6 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
             if end - closed >= FORTNIGHT or end in (midnights[-1], ends[-1]):  # the scheduler would close every night
                 started, closed = time.monotonic(), end
-                if end == ends[-1]:
-                    airflow.start(CATALOG)  # it takes as long as the channel's limit of requests wants it to
                 airflow.run(CLOSE)
                 airflow.wait_until_idle(DAG, CLOSE)
                 out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")

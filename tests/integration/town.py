@@ -70,6 +70,7 @@ class Town:
         for control in (self.channel_advisor, self.tims_control):
             control.apply(event for event in events if event["system"] == control.system)
             control.set_clock(until)
+            control.call("POST", "expire-tokens")  # as they would be, had the time passed
         self.now = until
         return len(events)
 

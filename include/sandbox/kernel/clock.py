@@ -56,14 +56,22 @@ def _real() -> int:
 
 
 class Clock:
-    """The server's clock: it runs on in real time from where it was set, across restarts."""
+    """The server's clock: it runs on in real time from where it was set, across restarts.
+
+    `set` leaps to a moment of the world; nobody has lived through what lies between. `advance` lets time pass.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._offset = int(store.setting("clock_offset") or 0)
+        self._advanced = int(store.setting("clock_advanced") or 0)
 
     def now(self) -> int:
         return _real() + self._offset
+
+    def passed(self) -> int:
+        """What grows with the time that passes, however the world leaps: the age of a token is a difference of it."""
+        return _real() + self._advanced
 
     def set(self, ticks: int) -> None:
         self._offset = ticks - _real()
@@ -71,3 +79,5 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.set(self.now() + int(seconds * SECOND))
+        self._advanced += int(seconds * SECOND)
+        self._store.set_setting("clock_advanced", str(self._advanced))

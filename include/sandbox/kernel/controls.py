@@ -2,7 +2,7 @@
 
 | call | does |
 |---|---|
-| GET clock; PUT clock {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600} | reads, sets, moves the clock |
+| GET clock; PUT clock {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600} | reads the clock, leaps, lets time pass |
 | GET, PUT {"rules": [...]}, POST {...}, DELETE faults; DELETE faults/{id} | see `faults` |
 | POST apply {"events": [...]} | takes in documents of the world, all or none |
 | POST reset | empties the store, the counts and the faults; the clock goes back to real time |

@@ -1,4 +1,5 @@
-"""Access tokens of 3600 seconds by the sandbox clock; they survive a restart.
+"""Access tokens of 3600 seconds of passing time: a client counts those, too, and a leap of the world takes none of
+them away. Tokens survive a restart.
 
 In: a client that proved itself. Out: an opaque token, and later whose it is. Never: a secret in a log.
 """
@@ -41,7 +42,7 @@ class Tokens:
                 self._known[access.token] = (d["expires"], access)
 
     def give(self, client: str, scopes: Sequence[str] = (), profiles: Sequence[int] = ()) -> Access:
-        now = self._clock.now()
+        now = self._clock.passed()
         expires = now + LIFETIME * SECOND
         access = Access(client, frozenset(scopes), tuple(profiles), secrets.token_urlsafe(24))
         doc = {"client": client, "scopes": sorted(scopes), "profiles": list(profiles), "expires": expires}
@@ -57,7 +58,7 @@ class Tokens:
         """Whose `Authorization: Bearer ...` it is; None when missing, unknown or expired."""
         scheme, _, token = authorization.partition(" ")
         expires, access = self._known.get(token.strip(), (0, None))
-        return access if scheme.lower() == "bearer" and expires > self._clock.now() else None
+        return access if scheme.lower() == "bearer" and expires > self._clock.passed() else None
 
     def expire(self, token: str | None = None) -> int:
         """Kill one token, or all. Answers how many died."""
