@@ -141,7 +141,8 @@ def up(port: int, days: int | None) -> int:
 
 def _truth(whole: world.World, reads: Sequence[datetime]) -> tuple[verify.Report, verify_cash.Cash]:
     with Runtime.from_environment() as runtime:
-        report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine))
+        held = Control.of("channel_advisor").documents("order")
+        report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine), held)
         cash = verify_cash.verify(_settlements(), runtime.channel_advisor, runtime.tims, _refused(runtime.engine))
     return report, cash
 

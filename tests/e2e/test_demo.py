@@ -114,9 +114,9 @@ def reads() -> list[datetime]:
 
 def disagreements(reads: list[datetime]) -> list[str]:
     with demo.Runtime.from_environment() as runtime:
-        return verify.verify(
-            world.load(), reads, runtime.channel_advisor, runtime.tims, demo.dead_letters(runtime.engine)
-        ).disagreements
+        held = demo.Control.of("channel_advisor").documents("order")
+        dead = demo.dead_letters(runtime.engine)
+        return verify.verify(world.load(), reads, runtime.channel_advisor, runtime.tims, dead, held).disagreements
 
 
 def query(statement: str) -> list[Any]:

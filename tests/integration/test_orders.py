@@ -12,7 +12,7 @@ from crossdock.errors import BatchStopped, ConfigError
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.transform import transform
-from crossdock.steps.walk import walk
+from crossdock.steps.walk import AFTER_EXTRACT, walk
 from crossdock.store import dead_letters
 from integration.town import ORDERS, Town, moment
 
@@ -100,9 +100,59 @@ def test_the_counts_of_every_batch_add_up_and_none_is_unfinished(january: Town):
         assert row.finished_at is not None
 
 
+def whole_reads(town: Town) -> int:
+    return town.channel_advisor.call("GET", "requests").get("GET /v2/orders/{ChannelAdvisorOrderID}", 0)
+
+
+def a_day_of_orders(town: Town) -> list[int]:
+    """The batches of a day's first read; some of its orders are too long for a list."""
+    town.tick("2011-01-05")
+    with town.runtime() as runtime:
+        ids = extract(runtime, ORDERS)
+    assert whole_reads(town) > 0
+    return ids
+
+
+@pytest.mark.slow
+def test_the_mark_and_number_that_a_run_writes_to_orders_make_no_work_for_the_next_run(town: Town):
+    ids = a_day_of_orders(town)
+    with town.runtime() as runtime:
+        assert walk(runtime, ORDERS, ids).delivered > 10
+        town.channel_advisor.call("DELETE", "requests")
+        assert extract(runtime, ORDERS) == []
+    assert whole_reads(town) == 0
+
+
+@pytest.mark.slow
+def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(town: Town):
+    ids = a_day_of_orders(town)
+    with town.runtime() as runtime:
+        for name in ("transform", "check", "load"):
+            for batch_id in ids:
+                AFTER_EXTRACT[name](runtime, ORDERS, batch_id)
+        there = {order["ExternalOrderID"] for order in town.in_tims()}
+        may_hold = {
+            key: len(order["OrderItems"])
+            for key, order in at_the_channel(town).items()
+            if key in there and order["OrderStatus"] in ("New", "Processing")
+        }
+        held = [min(may_hold, key=may_hold.__getitem__), max(may_hold, key=may_hold.__getitem__)]
+        assert may_hold[held[0]] < 20 < may_hold[held[1]]
+        for key in held:
+            runtime.channel_advisor.update_order(key, {"OrderStatus": "OnHold"})
+        for batch_id in ids:
+            AFTER_EXTRACT["confirm"](runtime, ORDERS, batch_id)
+        (again,) = extract(runtime, ORDERS)
+        worked = town.query(f"SELECT key FROM raw.channel_advisor_orders WHERE batch_id = {again}")
+        assert {key for (key,) in worked} == set(held)
+        assert walk(runtime, ORDERS, [again]).delivered == len(held)
+    assert {order["OrderStatus"] for order in town.in_tims() if order["ExternalOrderID"] in held} == {"OnHold"}
+    assert town.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
+
+
 @pytest.mark.slow
 def test_a_run_that_finds_nothing_new_makes_one_request_per_resource_and_no_other_work(january: Town):
-    january.sync()  # takes in the echo of what the last run wrote
+    january.sync()
     later = january.now + timedelta(hours=2)
     january.tick(later)
     january.sync()

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psycopg2.errors
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
@@ -23,8 +24,9 @@ from crossdock.rules import changes
 from crossdock.rules.changes import Action, Desired
 from crossdock.steps.check import bury
 from crossdock.steps.load import Document, Kind, chunked, create, deliver, reasons, settle
-from crossdock.store import batches, deliveries
+from crossdock.store import batches, database, deliveries, raw
 from crossdock.store.deliveries import Effect
+from crossdock.store.raw import Record
 from crossdock.store.tables import (
     ADDRESS,
     LINE_TEXT,
@@ -35,7 +37,8 @@ from crossdock.store.tables import (
     stage_sales_order,
     stage_sales_order_line,
 )
-from crossdock.systems import limits
+from crossdock.systems import limits, times
+from crossdock.systems.channel_advisor import LINES_IN_A_LIST
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -54,12 +57,24 @@ class _Slots(msgspec.Struct):
 
 
 _slots = msgspec.json.Decoder(_Slots)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# What `confirm` changes of an order. The mark moves no UpdatedDate, and means nothing to us.
+MARK = "Exported"
+OURS = (MARK, "SellerOrderID", "UpdatedDate")
 
 
 def head(record: msgspec.Raw) -> Head:
-    """Key, version and whether the list gave all lines of an order."""
+    """Key, version, whether the list gave all lines of an order, and what makes it the same order again."""
     slots = _slots.decode(record)
-    return Head(str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, slots.OrderItemCount > len(slots.OrderItems))
+    cut = slots.OrderItemCount > len(slots.OrderItems)
+    return Head(str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, cut, _same(record, slots.OrderItems))
+
+
+def _same(record: bytes | msgspec.Raw, lines: Sequence[msgspec.Raw]) -> bytes:
+    """All of an order but the mark, with the lines that a list gives of it."""
+    fields = _fields.decode(record)
+    parts = [name.encode() + b":" + bytes(value) for name, value in fields.items() if name not in (MARK, "OrderItems")]
+    return b"\n".join([*parts, *map(bytes, lines)])
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
@@ -414,13 +429,13 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
             )
         )
 
-    def tell(link: sa.Row) -> tuple[str, RecordRejected | None]:
+    def tell(link: sa.Row) -> tuple[str, RecordRejected | bytes]:
         try:
             runtime.channel_advisor.mark_exported(link.source_key)
-            runtime.channel_advisor.update_order(link.source_key, {"SellerOrderID": link.target_id})
+            stored = runtime.channel_advisor.update_order(link.source_key, {"SellerOrderID": link.target_id})
         except RecordRejected as error:
             return link.source_key, error
-        return link.source_key, None
+        return link.source_key, stored
 
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "confirm") as pool:
         for portion in chunked(rows):
@@ -430,7 +445,7 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     sa.update(ops_link)
                     .where(
                         ops_link.c.entity == ORDER.entity,
-                        ops_link.c.source_key.in_([key for key, error in told if error is None]),
+                        ops_link.c.source_key.in_([key for key, said in told if isinstance(said, bytes)]),
                     )
                     .values(confirmed_at=sa.func.now())
                 )
@@ -438,14 +453,49 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     key: [
                         {
                             "field": "", "rule": "confirm_refused", "value": "", "line": "",
-                            "says": f"It is in TIMS, but Channel Advisor refuses its exported mark: {error.message}",
+                            "says": f"It is in TIMS, but Channel Advisor refuses its exported mark: {said.message}",
                             "do": "Look at the order on the channel. Dismiss this if it is gone there.",
                         }
                     ]
-                    for key, error in told
-                    if error is not None
+                    for key, said in told
+                    if isinstance(said, RecordRejected)
                 }  # fmt: skip
                 bury(connection, ORDERS, batch_id, "confirm", refused)
+            _remember(runtime, batch_id, {key: said for key, said in told if isinstance(said, bytes)})
+
+
+def _remember(runtime: Runtime, batch_id: int, stored: Mapping[str, bytes]) -> None:
+    """Our number made a new version of each order. Where it changed nothing else, the version is known from now on and
+    makes no work; where somebody else has changed the order meanwhile, the next read brings it."""
+    with runtime.engine.begin() as connection:
+        worked = {key: payload for key, _, payload in raw.documents(connection, raw_orders, batch_id, list(stored))}
+        own = [
+            version
+            for key, record in stored.items()
+            if key in worked and (version := _own_version(record, worked[key])) is not None
+        ]
+        # A read that has met the same version at this moment holds it until it ends, and works it: let it.
+        connection.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
+        try:
+            with connection.begin_nested():
+                raw.remember(connection, raw_orders, own, batch_id)
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+                raise
+
+
+def _own_version(record: bytes, worked: Mapping[str, Any]) -> Record | None:
+    """The order as stored, as a list will give it; None where more than our own fields differs from what was worked."""
+    try:
+        slots = _slots.decode(record)
+        version = times.read(slots.UpdatedDate)
+    except (msgspec.MsgspecError, ValueError):
+        return None  # not a whole order
+    after = database.from_json(record)
+    if any(after.get(name) != worked.get(name) for name in after.keys() | worked.keys() if name not in OURS):
+        return None
+    same = _same(record, slots.OrderItems[:LINES_IN_A_LIST])
+    return Record(str(slots.ChannelAdvisorOrderID), version, raw.digest(same), record)
 
 
 ORDERS = Flow(

@@ -16,6 +16,7 @@ from hashlib import sha256
 
 import psycopg2
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import distinct_on
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
@@ -84,6 +85,18 @@ def insert(
             return [(records[0], str(error).splitlines()[0])]
         half = len(records) // 2
         return insert(connection, table, records[:half], batch_id) + insert(connection, table, records[half:], batch_id)
+
+
+def remember(connection: sa.Connection, table: sa.Table, records: Sequence[Record], batch_id: int) -> None:
+    """Adds versions that need no work, for what they change is our own; one that is there already stays as it is."""
+    if not records:
+        return
+    rows = [
+        {"key": r.key, "version": r.version, "hash": r.hash, "payload": r.payload.decode(), "batch_id": batch_id}
+        for r in records
+    ]
+    payload = sa.bindparam("payload", type_=sa.Text).cast(table.c.payload.type)
+    connection.execute(postgresql.insert(table).values(payload=payload).on_conflict_do_nothing(), rows)
 
 
 def _rows(records: Sequence[Record], batch_id: int) -> Iterator[bytes]:

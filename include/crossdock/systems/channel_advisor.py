@@ -138,9 +138,11 @@ class ChannelAdvisor:
         """Sets the exported mark. Idempotent."""
         self.call("POST", f"/v2/orders/{quote(str(order_id), safe='')}/exported", repeatable=True)
 
-    def update_order(self, order_id: str, changes: dict[str, Any]) -> dict[str, Any]:
-        """Sets the given fields of an order; gives the order as stored. Idempotent: the values are absolute."""
-        return self.call("PUT", f"/v2/orders/{quote(str(order_id), safe='')}", changes)
+    def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
+        """Sets the given fields of an order; gives the order as stored, as received (nothing, where the answer has no
+        body). Idempotent: the values are absolute."""
+        path = f"/v2/orders/{quote(str(order_id), safe='')}"
+        return self._http.request("PUT", path, _stored, body=_encode(changes), repeatable=True)
 
     def report_shipments(self, shipments: Sequence[dict[str, Any]]) -> list[Reported]:
         """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is
@@ -283,6 +285,10 @@ def _whole_record(answer: Answer) -> bytes:
     if marks.error is not msgspec.UNSET or marks.Message is not msgspec.UNSET:
         raise TokenRefused
     return answer.content
+
+
+def _stored(answer: Answer) -> bytes:
+    return b"" if answer.status == 204 or not answer.content else _whole_record(answer)
 
 
 def _document(answer: Answer) -> Any:
