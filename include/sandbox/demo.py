@@ -54,6 +54,7 @@ LATER = (
     "orders_sweep", "watch", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments", "ledger",
     "prices", "inventory", "catalog_compare", "prices_compare", "inventory_compare", APPROVALS, "reconcile",
 )  # fmt: skip
+WEEK = timedelta(days=7)
 FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come
 RUN_SECONDS = 300.0  # for one run; a day takes a few
 UNPAUSED_SECONDS = 10.0  # until a DAG that was let go has begun its run, if it is going to
@@ -269,8 +270,8 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
 
 
 def _rhythm(midnights: Sequence[datetime]) -> list[datetime]:
-    """Day by day for a fortnight, then two trading days at a time: each takes Airflow the same few seconds."""
-    first = [end for end in midnights if end - midnights[0] <= FORTNIGHT]
+    """Day by day for a week, then two trading days at a time: each takes Airflow the same few seconds."""
+    first = [end for end in midnights if end - midnights[0] <= WEEK]
     rest = midnights[len(first) :]
     return [*first, *rest[len(rest) % 2 == 0 :: 2]]
 
