@@ -18,7 +18,7 @@ from contract.shared_tables import create
 from crossdock.errors import CircuitOpen, RateLimited, Transient
 from crossdock.systems import breaker as breakers
 from crossdock.systems.breaker import Breaker
-from crossdock.systems.budget import Budget
+from crossdock.systems.budget import Budget, PostgresLedger
 from crossdock.systems.limits import Limits
 from integration.sharing import connect, hold_for_ever, spend, work
 
@@ -79,6 +79,15 @@ def test_a_bulk_leaves_a_part_of_the_minute_to_other_processes(engine: sa.Engine
         assert spent(bulk) == 0
     bulk.close()
     other.close()
+
+
+@pytest.mark.parametrize(("others", "bulk"), [(10, 20), (25, 10), (40, 0)])
+def test_a_bulk_makes_room_for_other_processes_but_always_gets_on(engine: sa.Engine, others: int, bulk: int) -> None:
+    limits = Limits(requests_per_minute=40, at_once=3, bulk_share=0.75)
+    ledger = PostgresLedger(engine, "tims", limits.requests_per_minute, limits.bulk_share)
+    assert ledger.lease(others).tokens == others
+    assert ledger.lease(40, bulk=True).tokens == bulk
+    assert ledger.lease(40, bulk=True).tokens == 0
 
 
 def test_three_processes_never_hold_more_places_than_there_are_and_none_is_starved(url: str) -> None:

@@ -56,7 +56,8 @@ class Ledger(Protocol):
     """Counts tokens over the window."""
 
     def lease(self, want: int, *, bulk: bool = False) -> Grant:
-        """`bulk`: of the part of the window that all bulks share."""
+        """`bulk`: as long as the window holds no more than its part for bulks, whoever has spent it; but bulks
+        always get what is left beside that part."""
         ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
@@ -122,8 +123,8 @@ class Budget:
 
     @contextmanager
     def leaving_room(self) -> Iterator[None]:
-        """Within it, requests come out of the part of each minute that bulks may take (`bulk_share`): others get
-        through."""
+        """Within it, a request is made only as long as all requests of the minute are within `bulk_share` of the
+        limit: others get through. When they alone use more than that, a bulk still gets what is beside the share."""
         self._bulk = True
         try:
             yield
@@ -200,9 +201,11 @@ class MemoryLedger:
             if now < self._paused:
                 return Grant(0, self._paused - now)
             self._forget(now)
-            room = self._limit - sum(tokens for _, tokens, _ in self._leases)
+            used = sum(tokens for _, tokens, _ in self._leases)
+            room = self._limit - used
             if bulk:
-                room = min(room, self._bulk_limit - sum(tokens for _, tokens, by_bulk in self._leases if by_bulk))
+                by_bulks = sum(tokens for _, tokens, by_bulk in self._leases if by_bulk)
+                room = min(room, max(self._bulk_limit - used, self._limit - self._bulk_limit - by_bulks))
             if room < 1:
                 return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
             self._leases.append((now, min(want, room), bulk))
@@ -254,9 +257,9 @@ WITH used AS (
   FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
 )
 INSERT INTO ops.rate_lease (system, at, tokens, bulk)
-SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN :bulk_limit - bulk END), :bulk
-FROM used
-WHERE tokens < :limit AND (NOT :bulk OR bulk < :bulk_limit) AND paused <= clock_timestamp()
+SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN room END), :bulk
+FROM used, greatest(:bulk_limit - tokens, :limit - :bulk_limit - bulk) AS room
+WHERE tokens < :limit AND (NOT :bulk OR room > 0) AND paused <= clock_timestamp()
 RETURNING tokens, at
 """
 _GIVE_BACK = (
@@ -264,8 +267,7 @@ _GIVE_BACK = (
 )
 _FULL = """
 SELECT extract(epoch FROM greatest(
-  coalesce(min(at) FILTER (WHERE tokens > 0 AND bulk AND :bulk), min(at) FILTER (WHERE tokens > 0))
-    + make_interval(secs => :window) - clock_timestamp(),
+  min(at) FILTER (WHERE tokens > 0) + make_interval(secs => :window) - clock_timestamp(),
   max(at) FILTER (WHERE tokens = 0) - clock_timestamp()))
 FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
 """
