@@ -98,11 +98,12 @@ def up(port: int, days: int | None) -> int:
         airflow = Airflow(port)
         airflow.wait_for_dags((*DAGS, *LATER))
         reads = _days(whole, airflow, days)
-        _offer(airflow)
-        out.print("Reading both systems over HTTP, to compare them ...")
         with Runtime.from_environment() as runtime, ThreadPoolExecutor(1) as beside:
-            # What the world knows of itself is held against both systems beside the project's own two looks at them.
+            # Orders and cash are where they belong: what the world knows of itself is held against both systems beside
+            # what still goes to the channels.
             truth = beside.submit(_truth, whole, reads)
+            _offer(airflow)
+            out.print("Reading both systems over HTTP, to compare them ...")
             closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
             reconciled = reconcile.reconcile(runtime, run_id="demo")
             report, cash = truth.result()
@@ -180,10 +181,16 @@ def _start_afresh(port: int) -> None:
     states = stage.up()
     out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
     _empty_database()
+    with ThreadPoolExecutor(1) as beside:
+        seeded = beside.submit(_seed)  # while Airflow starts, which needs neither
+        standalone.up(port, out.print)
+        seeded.result()
+
+
+def _seed() -> None:
     database.migrate(local.database_url("crossdock"))
     facts = stage.seed()
     out.print(f"Sandbox: seeded with {facts['told']['item']} items; {facts['orders_to_come']} real orders are to come")
-    standalone.up(port, out.print)
 
 
 def _refuse_a_database_in_use() -> None:
