@@ -57,6 +57,7 @@ LATER = (
 WEEK = timedelta(days=7)
 FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come
 RUN_SECONDS = 300.0  # for one run; a day takes a few
+POLL_SECONDS = 0.4  # each look costs the api-server what the runs need
 UNPAUSED_SECONDS = 10.0  # until a DAG that was let go has begun its run, if it is going to
 DIFFERENCES = 20  # that are printed of a reconciliation
 DAY = timedelta(days=1)
@@ -370,7 +371,7 @@ class Airflow:
         while not self.is_idle(*dags):
             if time.monotonic() > until:
                 raise ConfigError("Runs do not end.", do="See .run/logs/scheduler.log.")
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
 
     def failed(self) -> list[str]:
         """The runs that have failed, of any DAG."""
@@ -387,7 +388,7 @@ class Airflow:
                 runs = self.call("GET", f"{path}?order_by=-run_after&limit=1")
                 if runs["total_entries"] > before:
                     return runs["dag_runs"][0]
-                time.sleep(0.2)
+                time.sleep(POLL_SECONDS)
         return self.call("POST", path, {"logical_date": None})
 
     def run(self, dag: str) -> dict[str, Any]:
@@ -400,7 +401,7 @@ class Airflow:
                 raise ConfigError(
                     f"The run {run['dag_run_id']} of {dag} has not ended.", do="See .run/logs/scheduler.log."
                 )
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
         if run["state"] == "failed":
             tasks = self.call("GET", f"{path}/taskInstances")["task_instances"]
             failed = ", ".join(sorted({task["task_id"] for task in tasks if task["state"] == "failed"}))
