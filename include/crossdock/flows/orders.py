@@ -489,9 +489,9 @@ def _own_version(record: bytes, worked: Mapping[str, Any]) -> Record | None:
     try:
         slots = _slots.decode(record)
         version = times.read(slots.UpdatedDate)
+        after = database.from_json(record)
     except (msgspec.MsgspecError, ValueError):
         return None  # not a whole order
-    after = database.from_json(record)
     if any(after.get(name) != worked.get(name) for name in after.keys() | worked.keys() if name not in OURS):
         return None
     same = _same(record, slots.OrderItems[:LINES_IN_A_LIST])
