@@ -81,7 +81,7 @@ def test_a_bulk_leaves_a_part_of_the_minute_to_other_processes(engine: sa.Engine
     other.close()
 
 
-@pytest.mark.parametrize(("others", "bulk"), [(10, 20), (25, 10), (40, 0)])
+@pytest.mark.parametrize(("others", "bulk"), [(10, 20), (25, 8), (36, 4), (40, 0)])
 def test_a_bulk_makes_room_for_other_processes_but_always_gets_on(engine: sa.Engine, others: int, bulk: int) -> None:
     limits = Limits(requests_per_minute=40, at_once=3, bulk_share=0.75)
     ledger = PostgresLedger(engine, "tims", limits.requests_per_minute, limits.bulk_share)

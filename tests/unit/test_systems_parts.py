@@ -300,7 +300,7 @@ def test_who_asks_for_much_leaves_a_part_of_the_minute_to_the_others(monkeypatch
         assert spend(budget, 100) == 0
 
 
-@pytest.mark.parametrize(("others", "bulk"), [(0, 75), (30, 45), (60, 25), (90, 10), (100, 0)])
+@pytest.mark.parametrize(("others", "bulk"), [(0, 75), (30, 45), (60, 20), (90, 10), (100, 0)])
 def test_a_bulk_makes_room_for_those_who_ask_for_much_but_always_gets_on(
     monkeypatch: pytest.MonkeyPatch, others: int, bulk: int
 ) -> None:

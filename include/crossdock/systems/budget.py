@@ -40,6 +40,7 @@ LARGEST_LEASE = 20  # tokens
 TURN_SECONDS = 1.0
 IDLE_SECONDS = 0.1
 WAIT_SECONDS = 0.2  # one wait for a place, before all are looked at again
+BULK_LEAST = 0.2  # of a minute, that a bulk gets however busy the others are
 LONGEST_WAIT = 300.0  # for a place or a token, before the caller is told
 
 
@@ -57,7 +58,7 @@ class Ledger(Protocol):
 
     def lease(self, want: int, *, bulk: bool = False) -> Grant:
         """`bulk`: as long as the window holds no more than its part for bulks, whoever has spent it; but bulks
-        always get what is left beside that part."""
+        always get `BULK_LEAST` of it."""
         ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
@@ -124,7 +125,7 @@ class Budget:
     @contextmanager
     def leaving_room(self) -> Iterator[None]:
         """Within it, a request is made only as long as all requests of the minute are within `bulk_share` of the
-        limit: others get through. When they alone use more than that, a bulk still gets what is beside the share."""
+        limit: others get through. When they alone use more than that, a bulk still gets `BULK_LEAST` of it."""
         self._bulk = True
         try:
             yield
@@ -192,7 +193,7 @@ class MemoryLedger:
     """The window of one process."""
 
     def __init__(self, limit: int, bulk_share: float = 1.0) -> None:
-        self._limit, self._bulk_limit = limit, _part(limit, bulk_share)
+        self._limit, self._bulk_limit, self._bulk_least = limit, _part(limit, bulk_share), _part(limit, BULK_LEAST)
         self._leases, self._paused, self._lock = deque[tuple[float, int, bool]](), 0.0, threading.Lock()
 
     def lease(self, want: int, *, bulk: bool = False) -> Grant:
@@ -205,7 +206,7 @@ class MemoryLedger:
             room = self._limit - used
             if bulk:
                 by_bulks = sum(tokens for _, tokens, by_bulk in self._leases if by_bulk)
-                room = min(room, max(self._bulk_limit - used, self._limit - self._bulk_limit - by_bulks))
+                room = min(room, max(self._bulk_limit - used, self._bulk_least - by_bulks))
             if room < 1:
                 return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
             self._leases.append((now, min(want, room), bulk))
@@ -258,7 +259,7 @@ WITH used AS (
 )
 INSERT INTO ops.rate_lease (system, at, tokens, bulk)
 SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN room END), :bulk
-FROM used, greatest(:bulk_limit - tokens, :limit - :bulk_limit - bulk) AS room
+FROM used, greatest(:bulk_limit - tokens, :bulk_least - bulk) AS room
 WHERE tokens < :limit AND (NOT :bulk OR room > 0) AND paused <= clock_timestamp()
 RETURNING tokens, at
 """
@@ -299,6 +300,7 @@ class PostgresLedger:
             "system": system,
             "limit": limit,
             "bulk_limit": _part(limit, bulk_share),
+            "bulk_least": _part(limit, BULK_LEAST),
             "window": WINDOW_SECONDS,
             "key": _key(system),
         }
