@@ -45,7 +45,7 @@ MARK = "crossdock demo"
 DAG = "orders"
 CLOSE = "nightly_close"
 CATALOG = "catalog"
-# In the order of what needs what: a product before its price, a price before its listing.
+# In the order of what needs what: a product before its price, a price before its listing, a listing before its stock.
 OFFERS = ("prices", CATALOG, "inventory")
 APPROVALS = "price_approvals"  # its runs wait for a person
 DAGS = (DAG, CATALOG, CLOSE)
@@ -100,14 +100,13 @@ def up(port: int, days: int | None) -> int:
         airflow.wait_for_dags((*DAGS, *LATER))
         reads = _days(whole, airflow, days)
         with Runtime.from_environment() as runtime, ThreadPoolExecutor(1) as beside:
-            # Orders and cash are where they belong: what the world knows of itself is held against both systems beside
-            # what still goes to the channels.
-            truth = beside.submit(_truth, whole, reads)
-            _offer(airflow)
+            # Orders and cash are where they belong: they are looked at beside what still goes to the channels.
+            looked_at = beside.submit(_look_at_cash, whole, reads)
+            _offer(airflow, OFFERS[-1])
+            out.print(_offered(runtime.engine))
             out.print("Reading both systems over HTTP, to compare them ...")
-            closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
             reconciled = reconcile.reconcile(runtime, run_id="demo")
-            report, cash = truth.result()
+            closing, report, cash = looked_at.result()
             with runtime.engine.connect() as connection:
                 unexplained = results.differences(connection, reconciled.id, causes=[UNEXPLAINED], limit=DIFFERENCES)
                 _print(report, cash, _seconds(runtime.engine))
@@ -142,12 +141,16 @@ def up(port: int, days: int | None) -> int:
     return int(failed)
 
 
-def _truth(whole: world.World, reads: Sequence[datetime]) -> tuple[verify.Report, verify_cash.Cash]:
+def _look_at_cash(
+    whole: world.World, reads: Sequence[datetime]
+) -> tuple[close.Closing, verify.Report, verify_cash.Cash]:
+    """The close of the month, and what the world knows of itself held against both systems."""
     with Runtime.from_environment() as runtime:
+        closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
         held = Control.of("channel_advisor").documents("order")
         report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine), held)
         cash = verify_cash.verify(_settlements(), runtime.channel_advisor, runtime.tims, _refused(runtime.engine))
-    return report, cash
+    return closing, report, cash
 
 
 def _insist_on_the_sandbox() -> None:
@@ -177,18 +180,19 @@ def _start_afresh(port: int) -> None:
     """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
     standalone.down(lambda text: out.print(text) if "stopped" in text else None)
     standalone.require_free_port(port, "Airflow", "PORT")
+    stage.refuse_taken_ports()
     out.print(f"Postgres: starting in {run_dir()}")
     local.start()
-    states = stage.up()
-    out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
     _empty_database()
     with ThreadPoolExecutor(1) as beside:
-        seeded = beside.submit(_seed)  # while Airflow starts, which needs neither
+        staged = beside.submit(_set_the_stage)  # while Airflow starts, which needs none of it
         standalone.up(port, out.print)
-        seeded.result()
+        staged.result()
 
 
-def _seed() -> None:
+def _set_the_stage() -> None:
+    states = stage.up()
+    out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
     database.migrate(local.database_url("crossdock"))
     facts = stage.seed()
     out.print(f"Sandbox: seeded with {facts['told']['item']} items; {facts['orders_to_come']} real orders are to come")
@@ -271,7 +275,11 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
             if end - closed >= FORTNIGHT or end in (midnights[-1], ends[-1]):  # the scheduler would close every night
                 started, closed = time.monotonic(), end
-                airflow.run(CLOSE)
+                closing = airflow.start(CLOSE)
+                if end == ends[-1]:  # beside it, for it touches no price and no listing
+                    airflow.wait_until_idle(CATALOG)
+                    _offer(airflow, *OFFERS[:-1])
+                airflow.wait_for(CLOSE, closing)
                 airflow.wait_until_idle(DAG, CLOSE)
                 out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")
     return ends
@@ -284,18 +292,21 @@ def _rhythm(midnights: Sequence[datetime]) -> list[datetime]:
     return [*first, *rest[len(rest) % 2 == 0 :: 2]]
 
 
-def _offer(airflow: Airflow) -> None:
-    """What the channels offer, now that nobody else is at work: products, prices, listings, stock; each by its DAG."""
-    airflow.wait_until_idle()
-    with Runtime.from_environment() as runtime:
-        for dag in OFFERS:
-            airflow.run(dag)
-        airflow.wait_until_idle()
-        with runtime.engine.connect() as connection:
-            for flow in (CATALOG, *(name for name in OFFERS if name != CATALOG)):
-                wanted = sa.select(ops_batch.c.id).where(ops_batch.c.flow == flow)
-                counts = batches.counts(connection, list(connection.scalars(wanted)))
-                out.print(f"{flow:<18} {counts}")
+def _offer(airflow: Airflow, *dags: str) -> None:
+    """Runs these DAGs, one after another, until nothing of what they read is on its way."""
+    for dag in dags:
+        airflow.run(dag)
+        airflow.wait_until_idle(dag)
+
+
+def _offered(engine: sa.Engine) -> str:
+    """What the flows of offers have done, a line each."""
+    lines = []
+    with engine.connect() as connection:
+        for flow in (CATALOG, *(name for name in OFFERS if name != CATALOG)):
+            wanted = sa.select(ops_batch.c.id).where(ops_batch.c.flow == flow)
+            lines.append(f"{flow:<18} {batches.counts(connection, list(connection.scalars(wanted)))}")
+    return "\n".join(lines)
 
 
 def _last_batch(engine: sa.Engine) -> int:
@@ -393,7 +404,10 @@ class Airflow:
 
     def run(self, dag: str) -> dict[str, Any]:
         """Triggers a run and waits for its end. Raises ConfigError naming the failed tasks."""
-        run = self.start(dag)
+        return self.wait_for(dag, self.start(dag))
+
+    def wait_for(self, dag: str, run: dict[str, Any]) -> dict[str, Any]:
+        """Waits for the end of a run. Raises ConfigError naming the failed tasks."""
         path = f"dags/{dag}/dagRuns/{run['dag_run_id']}"
         until = time.monotonic() + RUN_SECONDS
         while (run := self.call("GET", path))["state"] not in ("success", "failed"):

@@ -65,9 +65,7 @@ def up() -> dict[str, str]:
 
     Raises SandboxError when a port is taken or a server does not come up; what this call started is stopped again."""
     done: dict[str, str] = {}
-    for system in SYSTEMS:
-        if running(system) is None:
-            _refuse_taken_port(system)
+    refuse_taken_ports()
     started = []
     try:
         for system in SYSTEMS:
@@ -82,6 +80,13 @@ def up() -> dict[str, str]:
             _stop(system)
         raise
     return done
+
+
+def refuse_taken_ports() -> None:
+    """Raises SandboxError when another program has the port of a system that does not run here."""
+    for system in SYSTEMS:
+        if running(system) is None:
+            _refuse_taken_port(system)
 
 
 def _refuse_taken_port(system: str) -> None:
