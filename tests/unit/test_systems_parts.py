@@ -291,20 +291,42 @@ def test_a_budget_that_is_used_up_says_for_how_long(monkeypatch: pytest.MonkeyPa
 
 
 def test_who_asks_for_much_leaves_a_part_of_the_minute_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch)
-    budget = Budget("channel_advisor", limits=Limits(requests_per_minute=100, at_once=5, bulk_share=0.75))
+    clock = Clock(monkeypatch)
+    budget = Budget("channel_advisor", limits=Limits(requests_per_minute=100, at_once=5, bulk_share=0.4))
     with budget.leaving_room():
-        assert spend(budget, 100) == 75
-    assert spend(budget, 100) == 25
+        bits = []
+        for _ in range(9):  # not a whole minute: what was taken first is still counted
+            bits.append(spend(budget, 100))
+            clock.now += budgets.PACE_SECONDS
+    assert bits == [4] * 9
+    assert spend(budget, 100) == 100 - 9 * 4
     with budget.leaving_room():
         assert spend(budget, 100) == 0
 
 
-@pytest.mark.parametrize(("others", "bulk"), [(0, 75), (30, 45), (60, 20), (90, 10), (100, 0)])
+def test_a_bulk_alone_gets_its_whole_share_of_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    started, ledger, taken = clock.now, budgets.MemoryLedger(2_000, 0.8), 0
+    while clock.now < started + 10 * budgets.WINDOW_SECONDS:
+        grant = ledger.lease(20, bulk=True)
+        taken += grant.tokens
+        clock.sleep(0 if grant.tokens else grant.wait)
+    assert 0.95 <= taken / (10 * 1_600) <= 1.05
+
+
+def test_a_bulk_is_asked_to_wait_no_longer_than_a_pause_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    ledger = budgets.MemoryLedger(100, 0.5)
+    ledger.pause(30)
+    assert ledger.lease(1, bulk=True).wait == 30
+
+
+@pytest.mark.parametrize(("others", "bulk"), [(0, 75), (30, 45), (60, 15), (90, 10), (96, 4), (100, 0)])
 def test_a_bulk_makes_room_for_those_who_ask_for_much_but_always_gets_on(
     monkeypatch: pytest.MonkeyPatch, others: int, bulk: int
 ) -> None:
     Clock(monkeypatch)
+    monkeypatch.setattr(budgets, "BULK_PACE", 1.0)
     ledger = budgets.MemoryLedger(100, 0.75)
     assert ledger.lease(others).tokens == others
     assert ledger.lease(100, bulk=True).tokens == bulk

@@ -40,7 +40,9 @@ LARGEST_LEASE = 20  # tokens
 TURN_SECONDS = 1.0
 IDLE_SECONDS = 0.1
 WAIT_SECONDS = 0.2  # one wait for a place, before all are looked at again
-BULK_LEAST = 0.2  # of a minute, that a bulk gets however busy the others are
+BULK_LEAST = 0.1  # of a minute, that a bulk gets however busy the others are
+BULK_PACE = 0.1  # of its share, that a bulk takes in as much of a minute
+PACE_SECONDS = BULK_PACE * WINDOW_SECONDS
 LONGEST_WAIT = 300.0  # for a place or a token, before the caller is told
 
 
@@ -58,7 +60,8 @@ class Ledger(Protocol):
 
     def lease(self, want: int, *, bulk: bool = False) -> Grant:
         """`bulk`: as long as the window holds no more than its part for bulks, whoever has spent it; but bulks
-        always get `BULK_LEAST` of it."""
+        always get `BULK_LEAST` of it. They take their part bit by bit: taken at once it would come back at once,
+        a window later, and be in everybody's way until then."""
         ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
@@ -194,6 +197,7 @@ class MemoryLedger:
 
     def __init__(self, limit: int, bulk_share: float = 1.0) -> None:
         self._limit, self._bulk_limit, self._bulk_least = limit, _part(limit, bulk_share), _part(limit, BULK_LEAST)
+        self._bulk_bit = _part(self._bulk_limit, BULK_PACE)
         self._leases, self._paused, self._lock = deque[tuple[float, int, bool]](), 0.0, threading.Lock()
 
     def lease(self, want: int, *, bulk: bool = False) -> Grant:
@@ -206,9 +210,11 @@ class MemoryLedger:
             room = self._limit - used
             if bulk:
                 by_bulks = sum(tokens for _, tokens, by_bulk in self._leases if by_bulk)
-                room = min(room, max(self._bulk_limit - used, self._bulk_least - by_bulks))
+                just_now = sum(n for at, n, by_bulk in self._leases if by_bulk and at > now - PACE_SECONDS)
+                left = max(self._bulk_limit - used, self._bulk_least - by_bulks)
+                room = min(room, left, self._bulk_bit - just_now)
             if room < 1:
-                return Grant(0, max(self._leases[0][0] + WINDOW_SECONDS - now, 0.01))
+                return Grant(0, _wait(self._leases[0][0] + WINDOW_SECONDS - now, bulk))
             self._leases.append((now, min(want, room), bulk))
             return Grant(min(want, room), at=now)
 
@@ -254,12 +260,13 @@ _LOCK = "SELECT pg_advisory_xact_lock(:key, -1)"
 _LEASE = """
 WITH used AS (
   SELECT coalesce(sum(tokens), 0) AS tokens, coalesce(sum(tokens) FILTER (WHERE bulk), 0) AS bulk,
+    coalesce(sum(tokens) FILTER (WHERE bulk AND at > clock_timestamp() - make_interval(secs => :pace)), 0) AS just_now,
     coalesce(max(at) FILTER (WHERE tokens = 0), '-infinity') AS paused
   FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
 )
 INSERT INTO ops.rate_lease (system, at, tokens, bulk)
 SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN room END), :bulk
-FROM used, greatest(:bulk_limit - tokens, :bulk_least - bulk) AS room
+FROM used, least(greatest(:bulk_limit - tokens, :bulk_least - bulk), :bulk_bit - just_now) AS room
 WHERE tokens < :limit AND (NOT :bulk OR room > 0) AND paused <= clock_timestamp()
 RETURNING tokens, at
 """
@@ -301,6 +308,8 @@ class PostgresLedger:
             "limit": limit,
             "bulk_limit": _part(limit, bulk_share),
             "bulk_least": _part(limit, BULK_LEAST),
+            "bulk_bit": _part(_part(limit, bulk_share), BULK_PACE),
+            "pace": PACE_SECONDS,
             "window": WINDOW_SECONDS,
             "key": _key(system),
         }
@@ -317,7 +326,7 @@ class PostgresLedger:
                 return Grant(int(granted.tokens), at=granted.at)
             paused = database.execute(text(_PAUSED), wanted).scalar()
             wait = paused if paused is not None else database.execute(text(_FULL), wanted).scalar()
-        return Grant(0, max(float(wait or 0), 0.01))
+        return Grant(0, _wait(float(wait or 0), bulk and paused is None))
 
     def give_back(self, grant: Grant, tokens: int) -> None:
         with transaction(self._engine) as database:
@@ -498,6 +507,11 @@ class PostgresPlaces:
             self._idle.clear()
         if database is not None:
             database.close()
+
+
+def _wait(seconds: float, bulk: bool) -> float:
+    """Until it is worth while to ask again: the oldest lease ends in so long, the next bit of a bulk may come before."""
+    return max(min(seconds, PACE_SECONDS / 2) if bulk else seconds, 0.01)
 
 
 def _part(limit: int, share: float) -> int:

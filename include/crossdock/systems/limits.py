@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     requests_per_minute: int = 600
     at_once: int = 5
-    bulk_share: float = 0.6  # of a minute's requests, up to which flows of many single ones go on
+    bulk_share: float = 0.8  # of a minute's requests, up to which flows of many single ones go on
     connect_seconds: float = 5.0
     read_seconds: float = 60.0  # longest silence in an answer
     answer_seconds: float = 300.0  # longest whole answer, however steadily it drips
