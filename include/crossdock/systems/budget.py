@@ -510,8 +510,8 @@ class PostgresPlaces:
 
 
 def _wait(seconds: float, bulk: bool) -> float:
-    """Until it is worth while to ask again: the oldest lease ends in so long, the next bit of a bulk may come before."""
-    return max(min(seconds, PACE_SECONDS / 2) if bulk else seconds, 0.01)
+    """Until it is worth while to ask again: the oldest lease ends in so long, a bulk may have its next bit before."""
+    return max(min(seconds, PACE_SECONDS / 10) if bulk else seconds, 0.01)
 
 
 def _part(limit: int, share: float) -> int:
