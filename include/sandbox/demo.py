@@ -45,8 +45,9 @@ MARK = "crossdock demo"
 DAG = "orders"
 CLOSE = "nightly_close"
 CATALOG = "catalog"
-# In the order of what needs what: a product before its price, a price before its listing, a listing before its stock.
-OFFERS = ("prices", CATALOG, "inventory")
+PRICES = "prices"
+STOCK = "inventory"
+OFFERS = (CATALOG, PRICES, STOCK)
 APPROVALS = "price_approvals"  # its runs wait for a person
 DAGS = (DAG, CATALOG, CLOSE)
 # They do what was done here, by their timetables; let go once the month is over, for a busy machine shows nothing.
@@ -102,7 +103,9 @@ def up(port: int, days: int | None) -> int:
         with Runtime.from_environment() as runtime, ThreadPoolExecutor(1) as beside:
             # Orders and cash are where they belong: they are looked at beside what still goes to the channels.
             looked_at = beside.submit(_look_at_cash, whole, reads)
-            _offer(airflow, OFFERS[-1])
+            airflow.run(CATALOG)  # after the first, which still may be at work
+            airflow.run(STOCK)
+            airflow.wait_until_idle()
             out.print(_offered(runtime.engine))
             out.print("Reading both systems over HTTP, to compare them ...")
             reconciled = reconcile.reconcile(runtime, run_id="demo")
@@ -259,8 +262,9 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     )
     ends: list[datetime] = midnights[:days] if days else [*_rhythm(midnights), midnights[-1] + FORTNIGHT]
     with Runtime.from_environment() as runtime:
-        airflow.run(DAG)  # of the evening before: there is nothing yet
+        airflow.run(PRICES)  # a listing needs the price of its product
         airflow.start(CATALOG)  # beside the days: it takes as long as the channel's limit of requests wants it to
+        airflow.run(DAG)  # of the evening before: there is nothing yet
         closed = ends[0]
         for end in ends:
             started = time.monotonic()
@@ -275,11 +279,7 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             out.print(f"{name:<18} {counts}  ({time.monotonic() - started:.1f} s)")
             if end - closed >= FORTNIGHT or end in (midnights[-1], ends[-1]):  # the scheduler would close every night
                 started, closed = time.monotonic(), end
-                closing = airflow.start(CLOSE)
-                if end == ends[-1]:  # beside it, for it touches no price and no listing
-                    airflow.wait_until_idle(CATALOG)
-                    _offer(airflow, *OFFERS[:-1])
-                airflow.wait_for(CLOSE, closing)
+                airflow.run(CLOSE)
                 airflow.wait_until_idle(DAG, CLOSE)
                 out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")
     return ends
@@ -292,18 +292,11 @@ def _rhythm(midnights: Sequence[datetime]) -> list[datetime]:
     return [*first, *rest[len(rest) % 2 == 0 :: 2]]
 
 
-def _offer(airflow: Airflow, *dags: str) -> None:
-    """Runs these DAGs, one after another, until nothing of what they read is on its way."""
-    for dag in dags:
-        airflow.run(dag)
-        airflow.wait_until_idle(dag)
-
-
 def _offered(engine: sa.Engine) -> str:
     """What the flows of offers have done, a line each."""
     lines = []
     with engine.connect() as connection:
-        for flow in (CATALOG, *(name for name in OFFERS if name != CATALOG)):
+        for flow in OFFERS:
             wanted = sa.select(ops_batch.c.id).where(ops_batch.c.flow == flow)
             lines.append(f"{flow:<18} {batches.counts(connection, list(connection.scalars(wanted)))}")
     return "\n".join(lines)
@@ -404,10 +397,7 @@ class Airflow:
 
     def run(self, dag: str) -> dict[str, Any]:
         """Triggers a run and waits for its end. Raises ConfigError naming the failed tasks."""
-        return self.wait_for(dag, self.start(dag))
-
-    def wait_for(self, dag: str, run: dict[str, Any]) -> dict[str, Any]:
-        """Waits for the end of a run. Raises ConfigError naming the failed tasks."""
+        run = self.start(dag)
         path = f"dags/{dag}/dagRuns/{run['dag_run_id']}"
         until = time.monotonic() + RUN_SECONDS
         while (run := self.call("GET", path))["state"] not in ("success", "failed"):
