@@ -103,7 +103,6 @@ def up(port: int, days: int | None) -> int:
         with Runtime.from_environment() as runtime, ThreadPoolExecutor(1) as beside:
             # Orders and cash are where they belong: they are looked at beside what still goes to the channels.
             looked_at = beside.submit(_look_at_cash, whole, reads)
-            airflow.run(CATALOG)  # after the first, which still may be at work
             airflow.run(STOCK)
             airflow.wait_until_idle()
             out.print(_offered(runtime.engine))
