@@ -39,7 +39,7 @@ status: setup ## Say what is running
 	@$(PY) -m sandbox.demo status
 
 test: setup ## Run all tests but the end-to-end run, in WORKERS=2 processes
-	@$(PY) -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile
+	@$(PY) -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 e2e: setup ## Run the demo on other ports with a real scheduler, kill things, look at both sides
 	@$(PY) -m pytest -m e2e tests/e2e
