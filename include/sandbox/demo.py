@@ -261,9 +261,10 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
     )
     ends: list[datetime] = midnights[:days] if days else [*_rhythm(midnights), midnights[-1] + FORTNIGHT]
     with Runtime.from_environment() as runtime:
-        airflow.run(PRICES)  # a listing needs the price of its product
-        airflow.start(CATALOG)  # beside the days: it takes as long as the channel's limit of requests wants it to
+        airflow.start(PRICES)
         airflow.run(DAG)  # of the evening before: there is nothing yet
+        airflow.wait_until_idle(PRICES)  # a listing needs the price of its product
+        airflow.start(CATALOG)  # beside the days: it takes as long as the channel's limit of requests wants it to
         closed = ends[0]
         for end in ends:
             started = time.monotonic()
