@@ -1,4 +1,4 @@
-"""`make demo`: a month of real trade through a real scheduler, from the order to the ledger, then the catalogue, prices
+"""`make demo`: a month of real trade through a real scheduler, from the order to the ledger, with prices, catalogue
 and stock to the channels, and a look at both sides.
 
 In: a run folder and free ports. Out: a running Airflow, sandbox and Postgres, tables of what happened, the trial
