@@ -49,11 +49,11 @@ PRICES = "prices"
 STOCK = "inventory"
 OFFERS = (CATALOG, PRICES, STOCK)
 APPROVALS = "price_approvals"  # its runs wait for a person
-DAGS = (DAG, CATALOG, CLOSE)
+DAGS = (DAG, CLOSE, *OFFERS)
 # They do what was done here, by their timetables; let go once the month is over, for a busy machine shows nothing.
 LATER = (
     "orders_sweep", "watch", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments", "ledger",
-    "prices", "inventory", "catalog_compare", "prices_compare", "inventory_compare", APPROVALS, "reconcile",
+    "catalog_compare", "prices_compare", "inventory_compare", APPROVALS, "reconcile",
 )  # fmt: skip
 WEEK = timedelta(days=7)
 FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come

@@ -278,7 +278,7 @@ def test_a_backfill_reads_past_intervals_and_leaves_the_watermark(
     here: Installation, airflow: demo.Airflow, reads: list[datetime]
 ) -> None:
     # Between two runs of the timetable, which move the watermark as they should, as do those who read orders first.
-    others = (*demo.LATER, demo.CLOSE, demo.CATALOG)
+    others = (*demo.LATER, demo.CLOSE, *demo.OFFERS)
     pause(airflow, others)
     wait_for(lambda: 30 < time.time() % 300 < 220, 150)
     airflow.wait_until_idle()
@@ -321,7 +321,7 @@ def pause(airflow: demo.Airflow, dags: Sequence[str]) -> None:
 def test_a_load_task_that_is_killed_is_tried_again_and_nothing_is_lost_or_doubled(
     here: Installation, airflow: demo.Airflow, reads: list[datetime]
 ) -> None:
-    pause(airflow, (*demo.LATER, demo.CLOSE, demo.CATALOG))  # they would take the fault that is meant for the orders
+    pause(airflow, (*demo.LATER, demo.CLOSE, *demo.OFFERS))  # they would take the fault that is meant for the orders
     reads.append(reads[-1] + timedelta(days=1))
     stage.tick(reads[-1])
     slow = {"kind": "slow", "path": "/api/v1/bulk", "seconds": 20, "times": 1, "after": 1}

@@ -97,6 +97,12 @@ def test_a_bulk_makes_room_for_other_processes_but_always_gets_on(
     assert ledger.lease(40, bulk=True).tokens == 0
 
 
+def test_a_bulk_too_waits_out_a_pause_that_the_system_asked_for(engine: sa.Engine) -> None:
+    ledger = PostgresLedger(engine, "tims", 40, 0.75)
+    ledger.pause(30)
+    assert 29 < ledger.lease(1, bulk=True).wait <= 30
+
+
 def test_three_processes_never_hold_more_places_than_there_are_and_none_is_starved(url: str) -> None:
     spans = run(work, 3, url, Limits(requests_per_minute=1_000_000, at_once=2), 4.0)
     changes = sorted(

@@ -314,7 +314,7 @@ def test_a_bulk_alone_gets_its_whole_share_of_every_minute(monkeypatch: pytest.M
     assert 0.95 <= taken / (10 * 1_600) <= 1.05
 
 
-def test_a_bulk_is_asked_to_wait_no_longer_than_a_pause_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bulk_too_waits_out_a_pause_that_the_system_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     ledger = budgets.MemoryLedger(100, 0.5)
     ledger.pause(30)
