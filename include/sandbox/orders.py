@@ -17,6 +17,7 @@ from functools import lru_cache
 from sandbox import buyers, chance
 from sandbox.buyers import Buyer
 from sandbox.catalogue import Catalogue
+from sandbox.channel_advisor.rules import TAX_TYPES
 from sandbox.sites import AMAZON_DE, AMAZON_FR, AMAZON_UK, AMAZON_US, EBAY_UK, PROFILE, WEB_SHOP, Site
 from sandbox.transactions import Invoice, Line
 
@@ -244,8 +245,18 @@ def _amounts(made: Order) -> None:
         "TotalShippingTaxPrice": money(shipping_tax) if not not_given else None,
         "TotalTaxPrice": None if not_given else money(sum(taxes)),
         "TotalDiscount": money(sum(discounts) + header_discount) if header_discount or on_lines else None,
+        **dict.fromkeys(TAX_TYPES, _tax_type(site, taxed=taxed)),
     }
     total(document)
+
+
+def _tax_type(site: Site, *, taxed: bool) -> str | None:
+    """How the site's taxes stand to its prices; None of a site that tells of no tax."""
+    if site.tax_given == "nowhere":
+        return None
+    if not taxed:
+        return "NoTax"
+    return "Standard" if site == AMAZON_US else "ExclusiveVat"
 
 
 def total(document: dict) -> None:

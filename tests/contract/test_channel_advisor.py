@@ -464,6 +464,7 @@ class TestCreatingOrders:
         assert order["TotalDiscount"] == Decimal("5")
         assert order["TotalShippingPrice"] == Decimal("9.95")
         assert order["TotalPrice"] == Decimal("139.03")
+        assert [order[name] for name in ("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType")] == [None] * 3
         second = order["OrderItems"][1]
         assert (second["SKU"], second["Title"], second["ShippingAmount"]) == ("KIT-77/2", "Stand and holder", 0)
         assert second["BundleComponents"] == [{"SKU": "22423", "Quantity": 2}, {"SKU": "85123A", "Quantity": 4}]
@@ -482,6 +483,26 @@ class TestCreatingOrders:
         assert (answer.status_code, error(answer)["code"]) == (409, "DuplicateOrder")
         assert error(answer)["details"] == {"ExistingID": first}
         assert len(numbers(shop)) == 1
+
+    @pytest.mark.parametrize(
+        ("goods", "shipping", "total"),
+        [
+            (None, None, "18.00"),
+            ("NoTax", "Standard", "18.00"),
+            ("ExclusiveVat", "ExclusiveVat", "18.00"),
+            ("InclusiveVat", None, "16.00"),
+            ("InclusiveVat", "InclusiveVat", "15.00"),
+            ("Standard", "InclusiveVat", "17.00"),
+        ],
+    )
+    def test_a_tax_inside_its_amounts_is_not_added_to_the_total(
+        self, shop: Caller, goods: str | None, shipping: str | None, total: str
+    ) -> None:
+        item = {"SKU": "22423", "Quantity": 1, "UnitPrice": 11, "TaxAmount": 2, "ShippingAmount": 4}
+        body = new_order(OrderItems=[item | {"ShippingTaxAmount": 1}], OrderTaxType=goods, ShippingTaxType=shipping)
+        order = shop.order(shop.call("POST", "/v2/orders", json=body).json()["ChannelAdvisorOrderID"])
+        assert (order["OrderTaxType"], order["ShippingTaxType"]) == (goods, shipping)
+        assert (order["TotalPrice"], order["TotalTaxPrice"]) == (Decimal(total), 2)
 
     @pytest.mark.parametrize(
         ("change", "field", "code"),
@@ -712,6 +733,15 @@ class TestWorld:
         ("document", "why"),
         [
             (sold(2) | {"TotalPrice": Decimal("1")}, "TotalPrice is 1.0000, its parts add up to 25.5000"),
+            (
+                sold(2, line(1, TaxAmount=Decimal("4.25")), TotalTaxPrice=Decimal("4.25")),
+                "TotalPrice is 25.5000, its parts add up to 29.7500",
+            ),
+            (
+                sold(2, OrderTaxType="InclusiveVat", TotalTaxPrice=Decimal("4.25")) | {"TotalPrice": Decimal("29.75")},
+                "TotalPrice is 29.7500, its parts add up to 25.5000",
+            ),
+            (sold(2, OrderTaxType="Inclusive"), "/OrderTaxType"),
             (sold(2) | {"OrderItemCount": 5}, "OrderItemCount is 5"),
             (sold(2) | {"Currency": None}, "Currency is null"),
             (sold(2, line(1, QuantityShipped=3)), "more units are shipped"),

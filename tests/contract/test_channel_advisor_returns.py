@@ -97,6 +97,16 @@ class TestOpening:
         )  # fmt: skip
         assert found["RmaNumber"]
 
+    def test_a_tax_inside_the_amounts_is_told_apart_from_them(self, shop: Caller) -> None:
+        totals = TOTALS | {"TotalPrice": Decimal("54.8000")}
+        inside = dict.fromkeys(("OrderTaxType", "ShippingTaxType"), "InclusiveVat")
+        shop.apply(event("order", sold(3, EXAMPLE | {"OrderItemID": 301}, OrderStatus="Shipped", **totals, **inside)))
+        answer = create(shop, opened(3, "CM-3", {"OrderItemID": 301, "Quantity": 3}))
+        (item,) = shop.get(f"/v2/returns/{answer.json()['ReturnID']}")["Items"]
+        amounts = [str(item[name]) for name in ("RefundAmount", "TaxRefund", "ShippingRefund")]
+        assert amounts == ["41.2600", "3.7400", "9.8000"]
+        assert answer.json()["RefundTotal"] == 54.8
+
     def test_a_repeat_is_the_first_return_whatever_it_says(self, shop: Caller) -> None:
         first = create(shop, opened())
         again = create(shop, opened(1, "CM-1", {"SKU": "22423", "Quantity": 99}))

@@ -499,6 +499,14 @@ def test_a_bulk_whose_envelope_is_wrong_runs_nothing(tims: Caller) -> None:
     assert "customer" not in tims.control("GET", "counts")
 
 
+def test_a_key_inside_a_bulk_is_printable_as_one_in_a_header_is(tims: Caller) -> None:
+    one = {"OperationID": "a", "Method": "POST", "Path": "/customers", "Body": customer()}
+    for bad in ("a b", "\u00fc", "x\n", "", "x" * 129):
+        answer = tims.post("/bulk", {"Operations": [one | {"IdempotencyKey": bad}]})
+        assert {pointer for pointer, _ in errors(answer)} == {"/Operations/0/IdempotencyKey"}, bad
+    assert "customer" not in tims.control("GET", "counts")
+
+
 def test_each_operation_of_a_bulk_needs_its_own_scope(tims: Caller) -> None:
     narrow = Caller(tims.base, "customers.write")
     results = narrow.bulk(("/customers", customer()), ("/sales-orders", order(CustomerID="C-1"))).json()["Results"]

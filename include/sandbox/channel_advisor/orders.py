@@ -160,6 +160,7 @@ def new_order(tx: Transaction, said: Document, profile: int) -> Document:
         "RequestedShippingCarrier": None,
         "RequestedShippingClass": None,
         "TaxRemittedBy": "Seller",
+        **dict.fromkeys(rules.TAX_TYPES),
         "SpecialInstructions": None,
         "DistributionCenterTypeRollup": "SellerManaged",
         "Flag": "NoFlag",

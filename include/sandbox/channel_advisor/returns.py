@@ -277,7 +277,8 @@ def _share(whole: Document, rest: dict[str, Decimal | None], left: dict[str, Dec
 
 
 def computed(order: Document, line: Document, units: int) -> dict[str, Decimal]:
-    """What so many units of a line are worth: each of its amounts times units over its quantity, rounded half up."""
+    """What so many units of a line are worth: each of its amounts times units over its quantity, rounded half up; a tax
+    that is inside an amount is told apart from it."""
     smallest = Decimal(1) if order["Currency"] in WITHOUT_CENTS else Decimal("0.01")
 
     def share(amount: Decimal | None) -> Decimal:
@@ -285,10 +286,13 @@ def computed(order: Document, line: Document, units: int) -> dict[str, Decimal]:
         return exactly.quantize(smallest, ROUND_HALF_UP).quantize(ZERO)
 
     goods = share((line.get("UnitPrice") or ZERO) * line["Quantity"])
+    goods += share(line.get("GiftWrapAmount")) - share(line.get("DiscountAmount"))
+    tax, shipping_tax = share(line.get("TaxAmount")), share(line.get("ShippingTaxAmount"))
+    inside = [order.get(name) == rules.INSIDE for name in ("OrderTaxType", "ShippingTaxType")]
     return {
-        "RefundAmount": goods - share(line.get("DiscountAmount")) + share(line.get("GiftWrapAmount")),
-        "TaxRefund": share(line.get("TaxAmount")) + share(line.get("ShippingTaxAmount")),
-        "ShippingRefund": share(line.get("ShippingAmount")),
+        "RefundAmount": goods - (tax if inside[0] else ZERO),
+        "TaxRefund": tax + shipping_tax,
+        "ShippingRefund": share(line.get("ShippingAmount")) - (shipping_tax if inside[1] else ZERO),
     }
 
 

@@ -31,6 +31,8 @@ FULFILLMENT = {
 }
 LINE_MONEY = ("UnitPrice", "TaxAmount", "DiscountAmount", "ShippingAmount", "ShippingTaxAmount", "GiftWrapAmount")
 ORDER_MONEY = ("TotalShippingPrice", "TotalShippingTaxPrice", "TotalTaxPrice", "TotalDiscount", "TotalPrice")
+TAX_TYPES = ("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType")
+INSIDE = "InclusiveVat"  # of TAX_TYPES: the amounts hold their tax
 PERSONAL = {
     "CustomerInfo": ("FirstName", "LastName", "Email", "Phone"),
     "ShippingAddress": ("Name", "Line1", "Line2"),
@@ -180,14 +182,19 @@ def uncounted(order: Document, shipments: Iterable[Document]) -> dict[int, int]:
 
 
 # ---- amounts ----
+TAXES = {"TotalTaxPrice": "OrderTaxType", "TotalShippingTaxPrice": "ShippingTaxType"}
+
+
 def total_price(order: Document) -> Decimal:
     """sum(UnitPrice * Quantity) - TotalDiscount + TotalTaxPrice + TotalShippingPrice + TotalShippingTaxPrice
-    + sum(GiftWrapAmount), null terms as 0 (contract, Order.TotalPrice)."""
+    + sum(GiftWrapAmount), null terms as 0; a tax that is inside its amounts is not added (contract, Order.TotalPrice).
+    TotalTaxPrice does not tell the tax of gift wrap apart; it follows the goods."""
     goods = sum(
         ((item.get("UnitPrice") or ZERO) * item["Quantity"] + (item.get("GiftWrapAmount") or ZERO))
         for item in order["OrderItems"]
     )
-    plus = sum(order.get(name) or ZERO for name in ("TotalTaxPrice", "TotalShippingPrice", "TotalShippingTaxPrice"))
+    added = ["TotalShippingPrice", *(name for name, type in TAXES.items() if order.get(type) != INSIDE)]
+    plus = sum(order.get(name) or ZERO for name in added)
     return ZERO + goods + plus - (order.get("TotalDiscount") or ZERO)
 
 

@@ -49,6 +49,7 @@ LINE = {"QuantityShipped": 0, "QuantityCancelled": 0, "QuantityReturned": 0}
 ORDER: Document = {
     "PaymentStatus": "NotYetSubmitted",
     "TaxRemittedBy": "Seller",
+    **dict.fromkeys(rules.TAX_TYPES),
     "DistributionCenterTypeRollup": "SellerManaged",
     "Flag": "NoFlag",
     "UserDataPresent": True,
