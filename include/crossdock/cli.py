@@ -28,12 +28,11 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import OperationalError
 
 from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.flows.base import Flow
-from crossdock.store import accuracy, batches, database, dead_letters
+from crossdock.store import accuracy, batches, database, dead_letters, faults
 from crossdock.store.tables import (
     ops_alert,
     ops_batch,
@@ -871,9 +870,10 @@ def _step_into(document: Any, name: str, path: str, missing: Any = ...) -> Any:
 @contextmanager
 def _clear_errors(as_json: bool) -> Any:
     try:
-        yield
-    except (CrossdockError, OperationalError) as found:
-        error = found if isinstance(found, CrossdockError) else database.unreachable(found)
+        with faults.typed_errors():
+            yield
+    except CrossdockError as error:
+        logging.getLogger(__name__).info("Where it happened:", exc_info=True)  # with --verbose
         if as_json:
             _print_json({"error": type(error).__name__, "message": error.message, "do": error.do})
         else:

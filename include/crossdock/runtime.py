@@ -6,6 +6,7 @@ and closes everything. Never: keeps a secret longer than the clients do.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,10 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
-from crossdock.errors import ConfigError
-from crossdock.store import database
+from crossdock.errors import ConfigError, Transient
+from crossdock.store import database, faults
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import ChannelAdvisor
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from crossdock.store.books import Books
     from crossdock.systems.inbox import Inbox
 
+log = logging.getLogger(__name__)
 Source = Callable[[str], Connection]
 
 
@@ -80,11 +81,8 @@ class Runtime:
     @cached_property
     def engine(self) -> sa.Engine:
         made = database.engine(self._url)
-        try:
-            with made.connect() as connection:
-                ready = sa.inspect(connection).has_table("batch", schema="ops")
-        except OperationalError as error:
-            raise database.unreachable(error) from error
+        with faults.typed_errors(), made.connect() as connection:
+            ready = sa.inspect(connection).has_table("batch", schema="ops")
         if not ready:
             raise ConfigError(
                 "The Crossdock database has no tables yet.", do="Run `crossdock db migrate` once, then this again."
@@ -137,9 +135,15 @@ class Runtime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Closes everything. What the database raised leaves as a typed error, wherever it was raised."""
         for name in ("channel_advisor", "tims"):
             if name in self.__dict__:
-                self.__dict__.pop(name).close()
+                try:
+                    self.__dict__.pop(name).close()
+                except Transient as lost:  # what it would have given back has ended with its session
+                    log.info("%s was closed without the database: %s", name, lost)
         self.__dict__.pop("_channel_advisor_budget", None)  # the client has closed it
         if "engine" in self.__dict__:
             self.__dict__.pop("engine").dispose()
+        if isinstance(error, faults.RAISED):
+            raise faults.typed(error).with_traceback(trace) from None

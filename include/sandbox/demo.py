@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from crossdock import cli, close, flows, local
-from crossdock.errors import ConfigError
+from crossdock.errors import ConfigError, CrossdockError
 from crossdock.runtime import Runtime
 from crossdock.settings import run_dir
-from crossdock.store import batches, database
+from crossdock.store import batches, database, faults
 from crossdock.store.tables import ops_batch, ops_dead_letter
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import reconcile
@@ -527,12 +527,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--days", type=int, help="trading days to run; absent: the whole month and what follows")
     options = parser.parse_args(arguments)
     try:
-        if options.action == "up":
-            return up(options.port, options.days)
-        if options.action == "status":
-            return status()
-        down()
-    except ConfigError as error:
+        with faults.typed_errors():
+            if options.action == "up":
+                return up(options.port, options.days)
+            if options.action == "status":
+                return status()
+            down()
+    except CrossdockError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,15 +24,16 @@ import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.exc import OperationalError
 
 from crossdock.errors import ConfigError, Transient
+from crossdock.store.faults import typed_errors
 
 LOADER_ROLE = "crossdock_loader"
 MONEY_SCALE = 10_000  # frames carry money as whole ten-thousandths; Postgres as numeric(19,4)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -59,7 +61,7 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
             json_serializer=to_json,
             json_deserializer=from_json,
         )
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise ConfigError(
             "The address of the Crossdock database cannot be read.",
             do="Set AIRFLOW_CONN_CROSSDOCK to postgresql://user:password@host:port/database.",
@@ -77,15 +79,6 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
     return made
 
 
-def unreachable(error: OperationalError) -> Transient:
-    """A lost or missing database in one clear sentence, without the password."""
-    return Transient(
-        f"The Crossdock database does not answer: {str(error.orig).strip().splitlines()[0]}",
-        do="Start it, or correct AIRFLOW_CONN_CROSSDOCK; then run this again, nothing was half-written.",
-        system="postgres",
-    )
-
-
 def migrate(url: str, revision: str = "head") -> None:
     """Brings the schema to `revision`. Needs a login that may create schemas and roles."""
     from alembic import command
@@ -95,9 +88,8 @@ def migrate(url: str, revision: str = "head") -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["engine"] = made = engine(url, role=None)
     try:
-        command.upgrade(config, revision)
-    except OperationalError as error:
-        raise unreachable(error) from error
+        with typed_errors():
+            command.upgrade(config, revision)
     finally:
         made.dispose()
 
@@ -121,9 +113,17 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.scalar(
-                sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": f"crossdock:{name}"}
-            )
+            _unlock(connection, name)
+
+
+def _unlock(connection: sa.Connection, name: str) -> None:
+    """Lets go of the lock. Where its session has ended, so has the lock; the block's own error is to be told."""
+    try:
+        connection.scalar(
+            sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": f"crossdock:{name}"}
+        )
+    except sa.exc.DBAPIError:
+        log.warning("The session that held the lock %s has ended, and the lock with it.", name)
 
 
 def now(connection: sa.Connection) -> datetime:

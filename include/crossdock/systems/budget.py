@@ -26,12 +26,12 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection as Database
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from crossdock.errors import ConfigError, RateLimited, Transient
+from crossdock.store import faults
 from crossdock.systems.failures import NAMES
 from crossdock.systems.limits import Limits, load
-from crossdock.systems.shared import transaction, unanswered
+from crossdock.systems.shared import transaction
 
 LEASE_SECONDS = 2.0
 MARGIN_SECONDS = 1.0  # requests take time to arrive
@@ -483,12 +483,12 @@ class PostgresPlaces:
         for last in (False, True):
             try:
                 return self._connect().execute(text(statement), {"key": self._key, **values}).scalar()
-            except DBAPIError as error:
-                if _LOCK_TIMEOUT in (getattr(error.orig, "pgcode", None), getattr(error.orig, "sqlstate", None)):
+            except faults.RAISED as error:
+                if faults.state(error) == _LOCK_TIMEOUT:
                     raise LockTimeout from None
                 self._disconnect()
                 if last:
-                    raise unanswered() from error
+                    raise faults.typed(error) from None
         return None
 
     def _connect(self) -> Database:
