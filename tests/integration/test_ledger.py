@@ -15,6 +15,7 @@ import pytest
 from contract.tims_calls import adjustment, credit, invoice, line, payment, plain, plain_invoice
 from crossdock.close import close as close_period
 from crossdock.errors import ConfigError, Transient
+from crossdock.rules.statuses import LEFT_OUT
 from crossdock.settings import config_dir
 from integration.desk import Desk, found_desk, said
 
@@ -481,4 +482,33 @@ def test_a_payment_of_nobody_s_settlement_and_an_invoice_without_a_shipment_are_
     assert desk.tims.post(f"/ar/payments/{stray['PaymentID']}/reverse", end).status_code == 200
     assert desk.tims.post(f"/ar/invoices/{sold['InvoiceID']}/void", end).status_code == 200
     desk.post_all()
+    assert desk.failed_controls() == []
+
+
+def test_the_money_of_orders_that_are_left_out_is_posted_apart_and_brought_back_when_they_load_after_all(desk: Desk):
+    lines = [("principal", "100.00"), ("shipping", "8.00"), ("refund_principal", "-20.00"), ("commission", "-14.70")]
+    desk.book("1", "73.30", *lines, order_ref="T-1")
+    desk.execute(
+        "INSERT INTO stage.sales_order (key, batch_id, version, state, reason, marketplace_order_id, \"Channel\") "
+        "VALUES ('77', 1, now(), 'left_out', :reason, 'T-1', 'Amazon US')", reason=LEFT_OUT,
+    )  # fmt: skip
+    for _ in range(2):
+        desk.sync("payments")
+    assert [row.state for row in desk.execute("SELECT state FROM stage.payment")] == ["left_out"]
+    desk.post_all()
+    assert desk.balances() == {"Bank": Decimal("73.30"), "Commission": Decimal("14.70"), "Deposits": Decimal("-88.00")}
+    assert desk.ledger()["fee:amazon_us:1:3"] == ["credit Clearing 20.00", "debit Deposits 20.00"]
+    assert desk.failed_controls() == []
+    desk.sync("payments", reprocess=True, kind="sweep")
+    desk.post_all(reprocess=True, kind="sweep")
+    assert len(desk.entries()) == 5
+    # The configuration takes such orders in by now, and this one is read again.
+    desk.execute("UPDATE stage.sales_order SET state = 'delivered', reason = NULL")
+    for _ in range(2):
+        desk.sync("payments")
+    assert [row.state for row in desk.execute("SELECT state FROM stage.payment")] == ["waiting"]
+    desk.post_all()
+    assert desk.balances() == {
+        "Bank": Decimal("73.30"), "Commission": Decimal("14.70"), "Clearing": Decimal("-88.00"),
+    }  # fmt: skip
     assert desk.failed_controls() == []

@@ -195,3 +195,67 @@ def test_keys_of_a_customer_come_from_all_its_addresses():
         )
     ).customer_keys
     assert sorted(keys["kind"]) == ["name_address"] * 2 + ["phone_postal"] * 2
+
+
+# ---- orders that carry no person ------------------------------------------------------------------------------------
+
+HOUSE = "12345678:640:house:"
+
+
+def theirs(number: int = 1, **changes):
+    """An order that the marketplace ships, and that names nobody."""
+    nobody = {
+        "DistributionCenterTypeRollup": "ExternallyManaged",
+        "UserDataPresent": False,
+        "CustomerInfo": None,
+        "ShippingAddress": {"Name": None, "Line1": None, "Line2": None},
+    }
+    return order(number, **nobody | changes)
+
+
+def test_orders_without_a_person_share_one_customer_of_their_site_of_whom_nothing_is_known():
+    result = run(
+        theirs(1), theirs(2, ShippingAddress={"Name": None, "Line1": None, "City": "Utica"}), theirs(3, SiteID=641)
+    )
+    assert [(d[0], d[2], d[3]) for d in decided(result)] == [
+        ("create", HOUSE, "house"),
+        ("create", HOUSE, "house"),
+        ("create", "12345678:641:house:", "house"),
+    ]
+    made = result.customers.set_index("customer_key").loc[HOUSE]
+    assert made["Customer.Name"] == "Buyers of Amazon US"
+    others = [c for c in made.index if c.startswith(("Customer.", "ShipTo.", "BillTo.")) and c != "Customer.Name"]
+    assert made[others].isna().all()
+
+
+def test_the_customer_of_the_site_is_found_again():
+    held = known({"ExternalIDs": external(HOUSE), "Name": "Buyers of Amazon US"})
+    assert decided(run(theirs(), tims=held)) == [("use", "C-1", None, "house")]
+    inactive = known({"ExternalIDs": external(HOUSE), "Status": "Inactive"})
+    assert reasons(run(theirs(), tims=inactive)) == ["customer_inactive"]
+
+
+def test_an_order_without_a_name_is_still_its_buyers_where_an_id_or_a_mail_tells_who_that_is():
+    anonymous = {"FirstName": None, "LastName": None}
+    for buyer, match in (({"Email": None}, "external"), ({"CustomerID": None}, "email")):
+        document = theirs(CustomerInfo=BUYER | anonymous | buyer)
+        held = known({"ExternalIDs": MINE, "Email": "ana.ortiz@example.com"})
+        assert decided(run(document, tims=held)) == [("use", "C-1", None, match)]
+    assert decided(run(theirs(CustomerInfo=BUYER | anonymous)))[0][2] == HOUSE
+
+
+def test_the_guest_account_of_a_site_takes_orders_without_a_person():
+    settings = config(guests="account", guest_account="C-9")
+    held = known({"CustomerID": "C-9", "Name": "Guests"})
+    for buyer in (None, BUYER | {"FirstName": None, "LastName": None, "Email": None, "Phone": None}):
+        document = theirs(CustomerInfo=buyer)
+        assert decided(run(document, tims=held, settings=settings)) == [("use", "C-9", None, "guest_account")]
+
+
+def test_a_named_buyer_of_an_order_that_the_marketplace_ships_is_a_customer_like_any_other():
+    document = theirs(CustomerInfo=BUYER, UserDataPresent=True)
+    result = run(document)
+    assert decided(result) == [("create", None, "12345678:640:A1B2C3", None)]
+    made = result.customers.iloc[0]
+    assert made["Customer.Name"] == "Ana Ortiz"
+    assert pd.isna(made["ShipTo.City"]), "an address without a street is none"

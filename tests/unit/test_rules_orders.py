@@ -385,3 +385,69 @@ def test_problems_never_say_what_the_buyer_is_called_or_where_the_buyer_lives():
     said = result.problems["says"].str.cat() + result.warnings["says"].str.cat()
     assert "Secret" not in said
     assert "secret" not in said
+
+
+# ---- orders that the marketplace ships carry no person --------------------------------------------------------------
+
+NOBODY = {
+    "DistributionCenterTypeRollup": "ExternallyManaged",
+    "FulfillmentStatus": "ThirdPartyManaged",
+    "OrderStatus": "Shipped",
+    "UserDataPresent": False,
+    "CustomerInfo": None,
+    "ShippingAddress": {"Name": None, "Line1": None, "Line2": None},
+}
+
+
+def test_an_order_that_the_marketplace_ships_needs_no_person():
+    result = run(order(**NOBODY))
+    head = result.head.iloc[0]
+    assert (head["verdict"], reasons(result), head["location"]) == ("load", [], "MARKETPLACE")
+    assert head["ShipTo.Name"] == "Buyer of Amazon US"
+    assert head["ShipTo.Line1"]
+    place = [head[f"ShipTo.{part}"] for part in ("City", "Region", "PostalCode", "CountryCode")]
+    assert place == ["Albany", "NY", "12207", "US"]
+    assert pd.isna(head["BillTo.Line1"])
+
+
+@pytest.mark.parametrize("address", [None, {}, {"Country": ""}, {"Country": "Atlantis", "PostalCode": "?"}])
+def test_without_any_address_it_goes_to_the_country_of_its_site(address):
+    nobody = NOBODY | {"ShippingAddress": None}
+    document = order(**nobody) | {"ShippingAddress": address}
+    result = run(document)
+    assert (reasons(result), result.head["ShipTo.CountryCode"][0]) == ([], "US")
+    assert result.head["ShipTo.City"][0]
+    nowhere = run(document, settings=config(country=None))
+    assert reasons(nowhere)[0] in ("country_unknown", "missing_field")
+    assert "config/sites.yaml" in nowhere.problems["do"][0]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "warning"),
+    [
+        ("PostalCode", "not one", "postal_code_invalid"),
+        ("Region", "Bavaria", "region_unknown"),
+        ("Name", "N" * 61, "text_too_long"),
+        ("Line1", "L" * 61, "text_too_long"),
+        ("City", "C" * 41, "text_too_long"),
+    ],
+)
+def test_what_a_parcel_would_need_is_a_warning_of_a_parcel_that_is_not_ours(part, value, warning):
+    address = {part: value} | ({"Line2": None} if part == "Line1" else {})
+    theirs = {"DistributionCenterTypeRollup": "ExternallyManaged", "ShippingAddress": address}
+    result = run(order(**theirs))
+    assert (reasons(result), list(result.warnings["rule"])) == ([], [warning])
+    assert value not in result.head[f"ShipTo.{part}"].fillna("").tolist()
+    assert reasons(run(order(**theirs | {"DistributionCenterTypeRollup": "SellerManaged"}))) == [warning]
+
+
+def test_an_order_that_we_ship_needs_its_address_and_its_person_as_ever():
+    ours = NOBODY | {"DistributionCenterTypeRollup": "SellerManaged", "FulfillmentStatus": "Unshipped"}
+    assert reasons(run(order(**ours))) == ["personal_data_gone"]
+    mixed = ours | {"DistributionCenterTypeRollup": "Mixed"}
+    assert reasons(run(order(**mixed))) == ["personal_data_gone"]
+
+
+def test_words_that_stand_in_for_an_address_never_replace_one_that_tims_has():
+    head = run(order(**NOBODY), linked=(1001,)).head.iloc[0]
+    assert pd.isna(head["ShipTo.Line1"])

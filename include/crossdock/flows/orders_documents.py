@@ -20,7 +20,7 @@ from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
-from crossdock.rules.customers import sites_of
+from crossdock.rules.customers import is_house, sites_of
 from crossdock.rules.known import Known
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
@@ -271,7 +271,7 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
     be created. Of an order that TIMS has, what was said before its first load stays: it is of no newer date."""
     action = enriched["customer_action"]
     wanted = action.eq("create") | (action.eq("use") & ~enriched["CustomerID"].isin(settings.guest_accounts))
-    wanted &= enriched["verdict"].eq("load") & enriched["OrderedAt"].notna()
+    wanted &= enriched["verdict"].eq("load") & enriched["OrderedAt"].notna() & ~is_house(enriched)
     head = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
     if head.empty:
         return
@@ -288,7 +288,11 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
             "Email": made["Email"],
             "Phone": made["Phone"],
             **{f"BillingAddress.{part}": made[f"BillingAddress.{part}"] for part in ADDRESS},
-            **{f"ShippingAddress.{part}": made[f"ShippingAddresses[0].{part}"] for part in ADDRESS},
+            # Words that stand in for an address are no address of the buyer's.
+            **{
+                f"ShippingAddress.{part}": made[f"ShippingAddresses[0].{part}"].where(head["addressed"])
+                for part in ADDRESS
+            },
         }
     )
     columns = [f'"{name}"' for name in buyers.columns]

@@ -27,7 +27,7 @@ from crossdock.mapping.suggest import nearest
 from crossdock.rules import accounts
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import Created, Document, Kind, create, reasons, settle
-from crossdock.store import batches, database, deliveries
+from crossdock.store import batches, books, database, deliveries
 from crossdock.store.tables import (
     PAYMENT_TEXT,
     ops_link,
@@ -128,7 +128,9 @@ SELECT p.key FROM stage.payment p WHERE p.state = 'waiting' AND (
 
 
 def wake(connection: sa.Connection) -> Sequence[str]:
-    """Waiting parts whose order has come, or any document of it."""
+    """Waiting parts whose order has come, or any document of it. What an order that is left out was paid is set apart
+    on the way: no payment comes of it, the ledger posts it."""
+    books.set_apart(connection)
     return connection.scalars(_WAKE).all()
 
 

@@ -23,7 +23,7 @@ from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import settle
-from crossdock.store import batches, database
+from crossdock.store import batches, books, database
 from crossdock.store.tables import (
     SETTLEMENT_LINE_TEXT,
     SETTLEMENT_TEXT,
@@ -251,7 +251,7 @@ _RENAME_KINDS = sa.text("""
 UPDATE ref.settlement_line b SET former_kind = b.kind, kind = l."Kind", booked_at = now()
 FROM stage.settlement_line l
 WHERE l.key = :key AND b.source = :source AND b.settlement_id = :settlement_id AND b.line_no = l."LineNo"
-  AND b.kind <> l."Kind"
+  AND b.kind <> l."Kind" AND NOT (b.kind = :apart AND b.former_kind = l."Kind")
 """)
 
 
@@ -264,6 +264,8 @@ def load(runtime: Runtime, batch_id: int) -> None:
         with runtime.engine.begin() as connection:
             outcome = _book(connection, row)
             settle(connection, PAYOUTS, batch, **outcome)
+    with runtime.engine.begin() as connection:
+        books.set_apart(connection)
 
 
 def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
@@ -290,7 +292,7 @@ def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
                 ]
             }
         }  # fmt: skip
-    changed = connection.execute(_RENAME_KINDS, facts).rowcount
+    changed = connection.execute(_RENAME_KINDS, {**facts, "apart": rules.LEFT_OUT}).rowcount
     return {"delivered": [row.key]} if changed else {"unchanged": [row.key]}
 
 

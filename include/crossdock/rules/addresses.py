@@ -5,6 +5,9 @@ character. Country by lookup, then ISO; region codes in the US and Canada; posta
 country writes it; a street too long for its line is spread over two at word boundaries. What still does not fit is a
 problem, never cut. The address as given stays in raw.
 
+Of an order that the marketplace ships nobody here needs an address, and it seldom gives one: what is wrong with it is a
+warning, and what TIMS needs all the same is stood in for (`stand_in`).
+
 None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
 `missing_field`. A billing address without any part is none: TIMS then bills to the shipping address.
 """
@@ -32,6 +35,9 @@ TARGET = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "
 LENGTHS = {"Name": 60, "Company": 60, "Line1": 60, "Line2": 60, "City": 40, "Region": 40, "PostalCode": 12}
 REQUIRED = ("Name", "Line1", "City", "Country")
 REGION_CODES = ("US", "CA")
+NO_STREET = "(the marketplace ships and gives no address)"
+NO_CITY = "(not given)"
+_NOT_OURS = "Nothing: the marketplace ships this order, and has its own."
 _EDIT = "Correct it on the channel, or edit this record's payload, then replay."
 
 
@@ -62,6 +68,8 @@ class Address:
 def harmonise_all(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Addresses in TIMS's form: ISO country, region code, postal code of the country, street on two lines of 60.
 
+    An order that the marketplace ships (`marketplace_fulfilled`) is not judged by the needs of a parcel.
+
     Returns (ShipTo.* and BillTo.* columns, problems, warnings)."""
     ship = _harmonise(head, "ShippingAddress", "ShipTo", settings, required=True)
     bill = _harmonise(head, "BillingAddress", "BillTo", settings, required=False)
@@ -69,14 +77,41 @@ def harmonise_all(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame,
     return pd.concat(columns, axis=1), problems.concat(found), problems.concat(warnings)
 
 
+def is_whole(head: pd.DataFrame, prefix: str) -> pd.Series:
+    """Which orders have all the parts of an address that TIMS asks for."""
+    return head[[f"{prefix}.{part}" for part in ("Name", "Line1", "City", "CountryCode")]].notna().all(axis=1)
+
+
+def stand_in(head: pd.DataFrame) -> pd.DataFrame:
+    """What TIMS needs of an address, in plain words, for an order that the marketplace ships and that has none; region,
+    postal code and country stay as given. Nothing that TIMS has already is replaced by such words.
+
+    Returns the head with them."""
+    marketplaces = head["marketplace_fulfilled"].astype(bool) & ~is_whole(head, "ShipTo")
+    new, old = marketplaces & ~head["linked"].astype(bool), marketplaces & head["linked"].astype(bool)
+    words = {"Name": "Buyer of " + head["Channel"], "Line1": NO_STREET, "City": NO_CITY}
+    filled = {
+        f"ShipTo.{part}": head[f"ShipTo.{part}"].mask(new & head[f"ShipTo.{part}"].isna(), said)
+        for part, said in words.items()
+    }
+    # An address without its street is not told to TIMS at all.
+    return head.assign(**filled | {"ShipTo.Line1": filled["ShipTo.Line1"].mask(old)})
+
+
 def _harmonise(
     head: pd.DataFrame, source: str, target: str, settings: Settings, *, required: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     given = [column(head, f"{source}.{part}") for part in SOURCE]
-    codes, first = distinct(*given)
+    homes = _homes(head, settings)
+    codes, first = distinct(*given, homes)
     rows = zip(*(values_at(values, first) for values in given), strict=True)
     books = Books(settings)
-    addresses = [harmonise(parts, books, required=required) for parts in rows]
+    addresses = [
+        harmonise(parts, books, required=required)
+        if home is None
+        else unneeded(parts, books, required=required, home=home or None)
+        for parts, home in zip(rows, values_at(homes, first), strict=True)
+    ]
     columns = pd.DataFrame(
         {
             f"{target}.{name}": text_column([a.parts[n] for a in addresses]).array.take(codes)
@@ -188,6 +223,43 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
         if value is not None and len(value) > LENGTHS[part]:
             findings.append(too_long(part, value, LENGTHS[part]))
     return Address((name, company, line1, line2, city, region, postal, code), tuple(findings))
+
+
+def _homes(head: pd.DataFrame, settings: Settings) -> pd.Series:
+    """Of orders that the marketplace ships, the country of their site, "" where the configuration names none; missing
+    for all others."""
+    codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
+    sites = [*(settings.site(int(i)) for i in ids), settings.default]
+    homes = text_column([site.country or "" for site in sites]).array.take(codes)
+    return pd.Series(homes, index=head.index).where(head["marketplace_fulfilled"].astype(bool))
+
+
+def unneeded(given: tuple[str | None, ...], books: Books, *, required: bool, home: str | None) -> Address:
+    """An address that no parcel of ours goes to: a part that is wrong is left out with a warning. The country, which
+    decides about tax, is that of the site (`home`) where none is told; without either it is a problem as ever."""
+    country, postal = given[SOURCE.index("Country")], given[SOURCE.index("PostalCode")]
+    unknown = bool(country and books.country(country, postal) is None)
+    stands_in = bool(required and home and (unknown or not country))
+    address = harmonise((*given[:-1], home) if stands_in else given, books, required=required)
+    parts = dict(zip(TARGET, address.parts, strict=True))
+    if not required and (not any(given) or any(not finding.warning for finding in address.findings)):
+        return Address((None,) * len(TARGET))
+    findings = []
+    if stands_in and country:
+        says = f'{{field}} is "{country}", which is no country; that of the site, {home}, stands in for it.'
+        findings.append(Finding("Country", "country_unknown", country, says, _NOT_OURS, warning=True))
+    for finding in address.findings:
+        if finding.warning:
+            findings.append(finding)
+        elif finding.part == "Country":
+            do = "Name the site's country in config/sites.yaml, or edit this record's payload; then replay."
+            findings.append(finding._replace(do=do))
+        else:
+            parts |= {"Line1": None, "Line2": None} if finding.part == "Line1" else {finding.part: None}
+            if finding.rule != "missing_field":
+                says = f"{finding.says} It is left out."
+                findings.append(finding._replace(says=says, do=_NOT_OURS, warning=True))
+    return Address(tuple(parts.values()), tuple(findings))
 
 
 def too_long(part: str, value: str, most: int) -> Finding:

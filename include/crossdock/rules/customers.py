@@ -17,6 +17,9 @@ One customer: use. None: create, once for all orders of the batch that share a k
 account. Several: ask. A match by phone or address is weak, and asks too, if that customer has another buyer id on the
 same profile and site: one site does not give one person two ids.
 
+An order that the marketplace ships may carry no name at all. Where no key finds its buyer it goes to the guest account,
+or to the one customer of its site for such orders, `profile:site:house:`, of whom nothing but a name is kept.
+
 Orders are decided one after another, by date, as if each had been synchronised alone: so a batch of many decides the
 same as many batches of one."""
 
@@ -40,6 +43,7 @@ from crossdock.rules.uniques import TEXT, column, distinct, text_column, values_
 
 KINDS = ("external", "email", "phone_postal", "name_address")
 WEAK = ("phone_postal", "name_address")
+HOUSE = "house"
 LENGTHS = {"FirstName": 40, "LastName": 40, "Name": 60, "Company": 60}
 SHOWN = 5  # candidates named in a question
 ACTION_WRITES = ("customer_action", "CustomerID", "customer_key", "customer_external_id", "customer_match")
@@ -163,11 +167,17 @@ class Book:
         self.by_key.setdefault((kind, value), set()).add(customer)
         if kind == "external" and value.count(":") >= 2:
             profile, site, buyer_id = value.split(":", 2)
-            if not buyer_id.startswith(_ORDER):
+            if not buyer_id.startswith((_ORDER, _HOUSE)):
                 self.accounts.setdefault((customer, f"{profile}:{site}"), set()).add(value)
 
 
 _ORDER = "order:"  # marks the external id of a guest, which names an order and no account
+_HOUSE = "house:"  # the external id of a site's one customer for orders that carry no person
+
+
+def is_house(head: pd.DataFrame) -> pd.Series:
+    """Which orders go to the one customer of their site who is nobody: no buyer's data belong there."""
+    return head["customer_match"].eq(HOUSE).astype(bool)
 
 
 @rule(
@@ -195,7 +205,8 @@ def decide(
     last = np.isin(np.arange(len(head)), list(refused))
     order = np.lexsort((np.arange(len(head)), when, last))
     # Orders whose keys are all alike are one question; an order without any key is a question of its own.
-    codes, first = distinct(*(keys[name] for name in (*KINDS, "site")))
+    nameless = (head["marketplace_fulfilled"].astype(bool) & column(head, "Customer.Name").isna()).to_numpy(dtype=bool)
+    codes, first = distinct(*(keys[name] for name in (*KINDS, "site")), pd.Series(nameless))
     earliest = np.full(len(first), -1, dtype=np.int64)
     turn: list[int] = []
     for position in order[needed[order]].tolist():
@@ -210,7 +221,15 @@ def decide(
     decided: dict[int, _Decision] = {}
     for n, position in enumerate(turn):
         own = {kind: table[kind][n] for kind in KINDS}
-        decided[position] = _decide(book, own, table["site"][n] or "", ids[position], settings, sites[position])
+        decided[position] = _decide(
+            book,
+            own,
+            table["site"][n] or "",
+            ids[position],
+            settings,
+            sites[position],
+            nameless=bool(nameless[position]),
+        )
     chosen: list[_Decision] = [
         (decided[p] if keyless[p] else decided[int(earliest[codes[p]])]) if needed[p] else _NOBODY
         for p in range(len(head))
@@ -244,7 +263,14 @@ _NEW = "new:"  # marks a customer that this batch creates
 
 
 def _decide(
-    book: Book, own: dict[str, str | None], site: str, order_id: object, settings: Settings, site_id: object
+    book: Book,
+    own: dict[str, str | None],
+    site: str,
+    order_id: object,
+    settings: Settings,
+    site_id: object,
+    *,
+    nameless: bool,
 ) -> _Decision:
     for kind in KINDS:
         value = own[kind]
@@ -263,13 +289,26 @@ def _decide(
             return _Decision("create", key=customer[len(_NEW) :], kind=kind)
         return _Decision("use", customer=customer, kind=kind)
     policy = settings.site(int(site_id)) if isinstance(site_id, (int, np.integer)) else settings.default
-    if own["external"] is None and policy.guests == "account":
+    if (nameless or own["external"] is None) and policy.guests == "account":
         return _Decision("use", customer=policy.guest_account, kind="guest_account", guest_account=True)
+    if nameless:
+        return _of_the_house(book, f"{site}:{_HOUSE}")
     key = own["external"] or f"{site}:{_ORDER}{order_id}"
     for kind in KINDS:
         if value := own[kind]:
             book.add(kind, value, _NEW + key)
     return _Decision("create", key=key)
+
+
+def _of_the_house(book: Book, key: str) -> _Decision:
+    """The one customer of a site for orders that carry no person."""
+    found = sorted(book.by_key.get(("external", key), ()))
+    if len(found) > 1:
+        return _Decision("ask", kind=HOUSE, candidates=tuple(found))
+    if found and not found[0].startswith(_NEW):
+        return _Decision("use", customer=found[0], kind=HOUSE)
+    book.add("external", key, _NEW + key)
+    return _Decision("create", key=key, kind=HOUSE)
 
 
 def sites_of(head: pd.DataFrame) -> pd.Series:
@@ -311,6 +350,7 @@ _WORDS = {
     "phone_postal": "phone and postal code",
     "name_address": "name and address",
     "guest_account": "guest account of the site",
+    "house": "external id of the site's customer for orders without a person",
 }
 
 

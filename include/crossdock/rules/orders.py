@@ -83,9 +83,11 @@ def enrich(
     )
     decision, customer_problems = customers.decide(head, known, settings, refused=set(found["_row"]))
     head = pd.concat([head, decision], axis=1)
+    newcomers = _to_create(head, problems.concat([found, customer_problems]))
+    head = addresses.stand_in(head.assign(addressed=addresses.is_whole(head, "ShipTo")))
     found = problems.concat([found, customer_problems])
     warnings = [warned, state_warnings, document_warnings, address_warnings, mail_warnings, phone_warnings]
-    return Enriched(head, lines, found, problems.concat(warnings), _to_create(head, found))
+    return Enriched(head, lines, found, problems.concat(warnings), newcomers)
 
 
 def _relevant(head: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.DataFrame]) -> pd.DataFrame:
@@ -104,7 +106,13 @@ def _to_create(head: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     wanted[found["_row"].to_numpy()] = False
     rows = head[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
     columns = [c for c in rows.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
-    return rows[["customer_key", "Currency", *columns]].rename_axis("_row").reset_index()
+    made = rows[["customer_key", "Currency", *columns]].copy()
+    house = customers.is_house(rows)
+    partial = house | ~addresses.is_whole(rows, "ShipTo")  # an address without a street or a name is none
+    for name in columns:
+        made[name] = made[name].mask(partial if name.startswith("ShipTo.") else house)
+    made["Customer.Name"] = made["Customer.Name"].mask(house, "Buyers of " + rows["Channel"])
+    return made.rename_axis("_row").reset_index()
 
 
 def _incomplete(frames: Frames) -> pd.DataFrame:

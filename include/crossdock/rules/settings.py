@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pycountry
 import yaml
 
 from crossdock.errors import ConfigError
@@ -42,6 +43,7 @@ class Site:
     location: str = "MAIN"  # TIMS location that ships the site's orders
     marketplace_location: str = "MARKETPLACE"  # TIMS location of goods that the marketplace holds and ships
     returns_location: str = "MAIN"  # TIMS location that takes goods back
+    country: str | None = None  # ISO code of the site's own country: of orders that the marketplace ships, saying none
     prepaid: bool = False  # buyers pay before shipment, by the shop's own gateway: the money is a deposit until then
     relay_domains: tuple[str, ...] = ()  # mail domains that mask the buyer; such addresses match on this site only
 
@@ -142,6 +144,11 @@ def _site(path: Path, where: str, values: Any, defaults: dict[str, Any]) -> Site
         value = getattr(site, name)
         if not (isinstance(value, str) and value) and not (value is None and name in ("channel", "guest_account")):
             raise ConfigError(f"{path}: {where}: {name} is {value!r}.", do="Give a text.")
+    if site.country is not None and not pycountry.countries.get(alpha_2=site.country):
+        raise ConfigError(
+            f"{path}: {where}: country is {site.country!r}, which is no country of ISO 3166.",
+            do='Give its two letters in capitals, in quotes: "NO" without them is a no.',
+        )
     if site.guests == "account" and not site.guest_account:
         raise ConfigError(f"{path}: {where}: guests is account, but guest_account is missing.", do="Name a CustomerID.")
     return site

@@ -32,6 +32,7 @@ OTHERS = (
     "carried_forward", "charge",
 )  # fmt: skip
 UNKNOWN = "unknown"
+LEFT_OUT = "order_left_out"  # an order's own money, of an order that a rule keeps out of TIMS
 
 # ---- what a line is ------------------------------------------------------------------------------------------------
 

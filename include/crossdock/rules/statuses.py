@@ -36,6 +36,7 @@ CODES = {
     "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed"),
 }
 CANCELLED_FIRST = "cancelled before it was loaded"
+LEFT_OUT = "fulfilled by the marketplace: the site's configuration leaves these out"
 OLDER_VERSION = "not the newest version that was read"
 HEAD_WRITES = (
     "linked", "verdict", "verdict_reason", "TimsOrderStatus", "FinalStatus", "TimsPaymentStatus",
@@ -102,7 +103,7 @@ def decide(
         (
             fulfilled & (site["marketplace_fulfilled"] == "leave_out") & ~known,
             "leave_out",
-            "fulfilled by the marketplace: the site's configuration leaves these out",
+            LEFT_OUT,
         ),
         (is_["Pending"], "wait", "pending: it is read again when the channel completes it"),
         ((unpaid | failed) & only_paid & ~shipped & ~known, "wait", "not paid: the site takes in paid orders only"),
@@ -121,7 +122,8 @@ def decide(
             "cancel_all": is_["Cancelled"],
             "marketplace_fulfilled": fulfilled,
             "location": text_column(np.where(fulfilled, site["marketplace_location"], site["location"])),
-            "personal_data": ~gone,
+            # Who ships needs them; who only keeps the books does not, as long as the order is not in TIMS yet.
+            "personal_data": ~gone | (fulfilled & ~known),
         },
         index=head.index,
     )
@@ -130,7 +132,7 @@ def decide(
         *_unknown(head, "PaymentStatus", "unknown_payment_status", payment_in_tims.rows),
         *(p for name, codes in CODES.items() for p in _unknown(head, name, "unknown_value", codes)),
         problems.make(
-            np.flatnonzero(gone & ~known),
+            np.flatnonzero(gone & ~known & ~fulfilled),
             field="UserDataPresent",
             rule="personal_data_gone",
             value="false",

@@ -3,7 +3,8 @@
 In: ref.settlement and its lines, and what an accountant knows of payouts and disputes (lookups). Out: pages of JSON
 records by our own contract (include/contracts/books.yaml). Every line is in exactly one of the two lists; a lost
 chargeback is in its list once more. The clock is the database's, for its rows are stamped by it.
-Never: a line in both lists; a change of the books.
+An order's own money is set apart while a rule keeps its order out of TIMS: nothing there will ever be paid by it.
+Never: a line in both lists; another change of the books.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, RecordRejected
 from crossdock.mapping import lookups
-from crossdock.rules.settlements import ORDERS_OWN, SALES
+from crossdock.rules.settlements import LEFT_OUT, ORDERS_OWN, SALES
+from crossdock.rules.statuses import LEFT_OUT as BY_RULE
 from crossdock.systems.paging import Page
 
 SIZE = 1_000  # records a page
@@ -96,6 +98,32 @@ FROM (SELECT * FROM line WHERE {{wanted}} UNION ALL SELECT * FROM lost) p
 WHERE :key IN ('', p.source || ':' || p.settlement_id || ':' || p.line_no)
 ORDER BY p.booked_at, p.source, p.settlement_id, p.position
 """
+
+# Whether the order of a line `l` is one that the configuration leaves out.
+_IS_LEFT_OUT = """
+EXISTS (
+  SELECT FROM left_out o JOIN ref.settlement s ON s.channel = o.channel
+  WHERE s.source = l.source AND s.settlement_id = l.settlement_id
+    AND o.number IN (l.order_ref, l.merchant_order_ref)
+)
+"""
+
+_SET_APART = sa.text(f"""
+WITH left_out AS (
+  SELECT "Channel" AS channel, unnest(ARRAY[marketplace_order_id, key]) AS number FROM stage.sales_order
+  WHERE state = 'left_out' AND reason = :reason
+)
+UPDATE ref.settlement_line l SET former_kind = l.kind, booked_at = now(),
+  kind = CASE l.kind WHEN :apart THEN l.former_kind ELSE :apart END
+WHERE l.kind = ANY(:own) AND l.sales_order_id IS NULL AND {_IS_LEFT_OUT} OR l.kind = :apart AND NOT {_IS_LEFT_OUT}
+""")
+
+
+def set_apart(connection: sa.Connection) -> int:
+    """Sets the money apart of orders that the configuration leaves out, and brings back that of those which it leaves
+    out no longer; the number of lines. Both lists give such lines again: the ledger posts or mirrors them."""
+    facts = {"reason": BY_RULE, "apart": LEFT_OUT, "own": list(ORDERS_OWN)}
+    return connection.execute(_SET_APART, facts).rowcount
 
 
 class Books:

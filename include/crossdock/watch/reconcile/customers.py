@@ -24,7 +24,7 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.orders import OF_THE_ORDER, ORDERS, SALES_ORDERS, is_ours, key_of
+from crossdock.watch.reconcile.orders import OF_THE_ORDER, ORDERS, SALES_ORDERS, is_marketplaces, is_ours, key_of
 
 CUSTOMERS_LIST = Lists(TIMS, "customers")
 NOTHING = ""  # TIMS has none where the buyer gives one
@@ -35,6 +35,8 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     site = rules.settings.site(order["SiteID"])
     if site.guests == "account" and not (who.get("CustomerID") or "").strip():
         return  # guests share one customer, who has contact details of his own
+    if is_marketplaces(order) and not _named(order):
+        return  # it carries no person, and its customer is nobody
     address = order["ShippingAddress"] or {}
     country = rules.places.country((address.get("Country") or "").strip(), address.get("PostalCode"))
     email = emails.normalise((who.get("Email") or "").strip())
@@ -43,6 +45,13 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
         email = None  # made for one order: it says nothing of the customer
     facts = {"e-mail": _digest(email and email.casefold()), "phone": _digest(phone)}
     yield Row(key_of(order), facts, order["UpdatedDate"])
+
+
+def _named(order: dict[str, Any]) -> bool:
+    """Whether an order says any name of its buyer."""
+    who, *places = (order[name] or {} for name in ("CustomerInfo", "ShippingAddress", "BillingAddress"))
+    names = [who.get(name) for name in ("FirstName", "LastName", "Company")]
+    return any((name or "").strip() for name in [*names, *(p.get(n) for p in places for n in ("Name", "Company"))])
 
 
 def _of_order(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from crossdock.rules.statuses import CANCELLED_FIRST
+from crossdock.rules.statuses import CANCELLED_FIRST, LEFT_OUT
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
@@ -136,7 +136,7 @@ def _excuse(order: Document, rules: Rules) -> Excuse | None:
     if order["OrderStatus"] == "Pending":
         return Excuse(WAITING, "pending at the channel")
     if is_marketplaces(order) and site.marketplace_fulfilled == "leave_out":
-        return Excuse(BY_RULE, "fulfilled by the marketplace: the site's configuration leaves these out")
+        return Excuse(BY_RULE, LEFT_OUT)
     if site.import_rule == "only_paid" and _unpaid(order, rules) and not shipped:
         return Excuse(WAITING, "not paid: the site takes in paid orders only")
     return None
