@@ -7,7 +7,7 @@ Out: a `Runtime`. Never: copies a secret anywhere.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, ObjectStoragePath
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -39,21 +39,21 @@ def connection(name: str) -> Connection:
     """A system's connection. Raises ConfigError in one sentence when it is missing or broken."""
     from crossdock.systems.connections import parse
 
+    return parse(name, _known(name).as_json())
+
+
+def database_url() -> str:
+    """The connection `crossdock`; the local installation names its embedded Postgres so. Raises ConfigError where there
+    is none: a database that nobody named would be an empty one, in which nothing is known."""
+    return _known(DATABASE).get_uri()
+
+
+def _known(name: str) -> Any:
     try:
-        return parse(name, BaseHook.get_connection(name).as_json())
+        return BaseHook.get_connection(name)
     except AirflowNotFoundException as error:
         raise ConfigError(
             f"Airflow has no connection {name}.",
             do=f"Add it under Admin > Connections, or set AIRFLOW_CONN_{name.upper()}.",
             system=name,
         ) from error
-
-
-def database_url() -> str:
-    """The connection `crossdock`, or the embedded Postgres of this machine where there is none."""
-    from crossdock.runtime import database_url as from_environment
-
-    try:
-        return BaseHook.get_connection(DATABASE).get_uri()
-    except AirflowNotFoundException:
-        return from_environment()

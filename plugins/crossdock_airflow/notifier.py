@@ -1,12 +1,14 @@
 """Alerts out of Airflow: every one in `ops.alert` and the log, and to any channel that is configured.
 
-In: a task's failure after its last try, or alerts that steps and the watch have noted. Out: a row, a log line, and a
-message by Apprise (mail, Slack, Teams, ...) where the connection `crossdock_alerts` exists.
+In: a task's failure after its last try, or alerts that steps and the watch have noted. Out: first a row and a log line,
+then a message by Apprise (mail, Slack, Teams, ...) where the connection `crossdock_alerts` exists. What cannot be sent
+from where it is noted is sent by the next task that may, the DAG `watch` at the latest.
 Never: the same alert twice within its window; a failure of its own that hides the one it reports.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +48,14 @@ class Alert(BaseNotifier):
             send(opened.engine)
 
 
-def late(dag: str, after: str, **_context: Any) -> None:
-    """Notes that a run has not ended by its deadline; Airflow calls it from there."""
+async def late(dag: str, after: str) -> None:
+    """Notes that a run has not ended by its deadline. Airflow's triggerer calls it, which may look connections up; a
+    callback in the executor may not."""
+    log.error("Alert: %s has not ended %s after its start", dag, after)
+    await asyncio.to_thread(_note_late, dag, after)
+
+
+def _note_late(dag: str, after: str) -> None:
     from crossdock.watch import alerts
     from crossdock_airflow.connections import runtime
 
@@ -88,7 +96,18 @@ def _text(error: Any) -> str:
 
 
 def send(engine: sa.Engine) -> int:
-    """Sends alerts that no channel has taken yet; how many. Without a channel they stay in `ops.alert` and the log."""
+    """Sends alerts that no channel has taken yet; how many. Without a channel they stay in `ops.alert` and the log.
+    Where this process may not look the channel up, or sending fails, they are sent later by another."""
+    try:
+        return _send(engine)
+    except Exception as error:  # the alerts are rows already: what they report must not be hidden
+        log.warning(
+            "Alerts could not be sent from here (%s); the next run of the DAG watch tries.", type(error).__name__
+        )
+        return 0
+
+
+def _send(engine: sa.Engine) -> int:
     import apprise
     from airflow.providers.apprise.hooks.apprise import AppriseHook
 

@@ -1,15 +1,17 @@
 """The Airflow plugin: writes what became of a run's records onto the run itself, as its note.
 
 In: a run of one of our DAGs that has just ended, in the scheduler's process. Out: a note such as "read 43, delivered
-41, dead 2", shown in the run's page and list. Never: holds the scheduler up or breaks it; notes stay what they are when
-a person has written one.
+41, dead 2", shown in the run's page and list. Never: holds the scheduler up or breaks it, touches its session (a
+connection that is looked up in the scheduler's thread closes that session); a note that a person has written.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ DAGS = frozenset(
     }
 )  # fmt: skip
 MARK = "Records: "
+PATIENCE = 10  # seconds that a note may take
 log = logging.getLogger(__name__)
 
 
@@ -45,14 +48,30 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 
 
 def _note(dag_run: DagRun) -> None:
-    says = NOTES.get(dag_run.dag_id)
-    if says is None:
-        return
+    name = "a run"
     try:
-        if not dag_run.note or dag_run.note.startswith(MARK):
-            dag_run.note = MARK + says(dag_run.dag_id, dag_run.run_id)
+        dag_id, run_id = dag_run.dag_id, dag_run.run_id
+        name = f"{dag_id} {run_id}"
+        says = NOTES.get(dag_id)
+        if says and (not dag_run.note or dag_run.note.startswith(MARK)):
+            dag_run.note = MARK + _apart(says, dag_id, run_id)
     except Exception as error:  # a note is never worth a scheduler
-        log.warning("No note for %s %s: %s", dag_run.dag_id, dag_run.run_id, type(error).__name__)
+        log.warning("No note for %s: %s", name, type(error).__name__)
+
+
+def _apart(says: Callable[[str, str], str], dag_id: str, run_id: str) -> str:
+    """What `says` returns, asked in a thread of its own: Airflow's sessions belong to a thread. Raises what it raises,
+    and TimeoutError."""
+    told: Future[str] = Future()
+
+    def ask() -> None:
+        try:
+            told.set_result(says(dag_id, run_id))
+        except BaseException as error:  # also an exit, which is the thread's and not the scheduler's
+            told.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    threading.Thread(target=ask, name="crossdock-note", daemon=True).start()
+    return told.result(PATIENCE)
 
 
 def counts(dag_id: str, run_id: str) -> str:

@@ -1,8 +1,9 @@
 """Imports that tasks need, done once in the process that tasks are forked from.
 
-In: the command line of this process. Out: loaded modules; with LocalExecutor (scheduler) and Celery's prefork pool
-(worker) a task then starts without importing anything. Never: loads them where no task runs (the api-server, the
-dag-processor), opens a connection (a fork would share its socket).
+In: the command line of this process, the executor. Out: loaded modules; with LocalExecutor (scheduler) and Celery's
+prefork pool (worker) a task then starts without importing anything. Never: loads them where no task runs (the
+api-server, the dag-processor, a scheduler that sends its tasks elsewhere), opens a connection (a fork would share its
+socket).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ MODULES = (
     "crossdock.watch.freshness",
     "crossdock.watch.reconcile",
 )
-PARENTS = ({"scheduler"}, {"celery", "worker"})
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,17 @@ log = logging.getLogger(__name__)
 def when_tasks_start_here(arguments: list[str] | None = None) -> bool:
     """Loads the modules if this is a process that tasks are forked from; whether it is."""
     words = set(sys.argv[1:] if arguments is None else arguments)
-    if not any(parent <= words for parent in PARENTS):
+    if not ({"celery", "worker"} <= words or ("scheduler" in words and _runs_tasks_itself())):
         return False
     load()
     return True
+
+
+def _runs_tasks_itself() -> bool:
+    """Whether the scheduler's executor forks tasks from it."""
+    from airflow.configuration import conf
+
+    return "LocalExecutor" in conf.get("core", "executor")
 
 
 @contextmanager

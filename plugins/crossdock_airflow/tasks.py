@@ -16,11 +16,11 @@ from airflow.sdk import (  # type: ignore[attr-defined] # not in its stub
     Asset,
     AssetAny,
     AssetOrTimeSchedule,
+    AsyncCallback,
     CronDataIntervalTimetable,
     DeadlineAlert,
     DeadlineReference,
     Param,
-    SyncCallback,
     get_current_context,
     task,
     task_group,
@@ -62,7 +62,7 @@ def ends_within(hours: int, dag: str) -> DeadlineAlert:
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=hours * HOUR,
-        callback=SyncCallback("crossdock_airflow.notifier.late", kwargs={"dag": dag, "after": f"{hours} h"}),
+        callback=AsyncCallback("crossdock_airflow.notifier.late", kwargs={"dag": dag, "after": f"{hours} h"}),
         name=f"{dag} ends within {hours} h",
     )
 
@@ -78,7 +78,7 @@ def common(doc: str | None, *tags: str) -> dict[str, Any]:
         "default_args": {
             "owner": OWNER,
             "retries": 4,
-            "retry_delay": timedelta(seconds=30),
+            "retry_delay": timedelta(seconds=20),
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=15),
             "retry_policy": TypedErrors(),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import RetryAction
+from sqlalchemy.orm.exc import DetachedInstanceError
 
 from crossdock.errors import (
     AuthError,
@@ -24,7 +26,7 @@ from crossdock.errors import (
     Transient,
 )
 from crossdock.steps.extract import Window
-from crossdock_airflow import preload, provider
+from crossdock_airflow import connections, plugin, preload, provider
 from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
 from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
 from crossdock_airflow.tasks import asked
@@ -157,25 +159,97 @@ def test_plain_http_to_another_machine_is_refused_before_anything_is_sent(monkey
     assert (ok, "https" in words) == (False, True)
 
 
+@pytest.mark.parametrize("name", ["crossdock", "tims"])
+def test_a_connection_that_airflow_does_not_have_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(f"AIRFLOW_CONN_{name.upper()}", raising=False)
+    with pytest.raises(ConfigError, match=f"no connection {name}"):
+        connections.database_url() if name == "crossdock" else connections.connection(name)
+
+
+# ---- notes -----------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """A run as the scheduler hands it over; `breaks`: what of it cannot be read, as of one whose session is closed."""
+
+    def __init__(self, breaks: str = "") -> None:
+        self.breaks, self.written = breaks, None
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.breaks:
+            raise DetachedInstanceError(name)
+        return {"dag_id": "orders", "run_id": "scheduled__1", "note": None}[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "note" and self.breaks == "set":
+            raise DetachedInstanceError(name)
+        object.__setattr__(self, "written" if name == "note" else name, value)
+
+
+@pytest.mark.parametrize("hook", [plugin.on_dag_run_success, plugin.on_dag_run_failed])
+@pytest.mark.parametrize("breaks", ["dag_id", "run_id", "note", "set"])
+def test_a_run_that_cannot_be_read_or_written_is_left_without_a_note(
+    breaks: str, hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plugin.NOTES, "orders", lambda *_: "read 1")
+    run = Run(breaks)
+    hook(dag_run=run, msg="")
+    assert run.written is None
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), SystemExit(1), PermissionError("403"), ConfigError("x")], ids=repr)
+def test_what_goes_wrong_with_a_note_does_not_reach_the_scheduler(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def says(*_: str) -> str:
+        raise error
+
+    monkeypatch.setitem(plugin.NOTES, "orders", says)
+    run = Run()
+    plugin.on_dag_run_success(dag_run=run, msg="")  # type: ignore[arg-type]
+    assert run.written is None
+
+
+def test_a_note_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for_ever = threading.Event()
+    monkeypatch.setitem(plugin.NOTES, "orders", lambda *_: str(for_ever.wait()))
+    monkeypatch.setattr(plugin, "PATIENCE", 0.05)
+    run = Run()
+    plugin.on_dag_run_success(dag_run=run, msg="")  # type: ignore[arg-type]
+    assert run.written is None
+    for_ever.set()
+
+
+def test_a_note_is_asked_for_in_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plugin.NOTES, "orders", lambda *_: threading.current_thread().name)
+    run = Run()
+    plugin.on_dag_run_success(dag_run=run, msg="")  # type: ignore[arg-type]
+    assert run.written == "Records: crossdock-note"
+
+
 # ---- preload and plugins ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("arguments", "loads"),
+    ("executor", "arguments", "loads"),
     [
-        (["scheduler", "--skip-serve-logs"], True),
-        (["celery", "worker"], True),
-        (["api-server"], False),
-        (["dag-processor"], False),
-        (["triggerer"], False),
-        (["db", "migrate"], False),
+        ("LocalExecutor", ["scheduler", "--skip-serve-logs"], True),
+        ("CeleryExecutor", ["scheduler"], False),
+        ("KubernetesExecutor", ["scheduler"], False),
+        ("CeleryExecutor,LocalExecutor", ["scheduler"], True),
+        ("CeleryExecutor", ["celery", "worker"], True),
+        ("LocalExecutor", ["api-server"], False),
+        ("CeleryExecutor", ["dag-processor"], False),
+        ("LocalExecutor", ["triggerer"], False),
+        ("LocalExecutor", ["db", "migrate"], False),
     ],
 )
 def test_only_processes_that_run_tasks_import_what_tasks_need(
-    arguments: list[str], loads: bool, monkeypatch: pytest.MonkeyPatch
+    executor: str, arguments: list[str], loads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
     monkeypatch.setattr(preload, "load", lambda: loaded.append(True))
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
     assert preload.when_tasks_start_here(arguments) is loads
     assert bool(loaded) is loads
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crossdock.errors import AuthError, BatchStopped
-from crossdock_airflow import plugin
+from crossdock.watch import alerts
+from crossdock_airflow import notifier, plugin
+from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
 from integration.town import Town, found_town
 from integration.trade import tell
@@ -94,6 +97,37 @@ def test_a_run_takes_orders_from_the_channel_to_tims_and_shows_its_counts(
     assert plugin.counts("orders", ended.run_id).startswith(f"read {counts['read']}, delivered {counts['delivered']}")
 
 
+def test_a_note_is_written_in_the_scheduler_when_the_connection_lies_in_airflows_own_database(
+    bag: DagBag, metadata: None, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler is in the middle of its own session then; looking the connection up in it would close it."""
+    from airflow.models import Connection, DagRun
+    from airflow.utils.session import create_session
+
+    town.tick("2011-01-05")
+    ended = run(bag, "orders")
+    monkeypatch.delenv(f"AIRFLOW_CONN_{DATABASE.upper()}")
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+    plugin._engine.cache_clear()
+    with create_session() as session:
+        session.add(Connection(conn_id=DATABASE, uri=town.database_url))  # noqa: AIR311
+    try:
+        with create_session() as session:  # scoped to the thread, as the scheduler's is
+            found = session.query(DagRun).filter_by(dag_id="orders", run_id=ended.run_id).one()
+            found.note = None
+            plugin.on_dag_run_success(found, "")
+            assert found in session
+            session.flush()
+            assert str(found.state) == "success", "nothing of the run has to be read anew from a closed session"
+        with create_session() as session:
+            note = session.query(DagRun).filter_by(dag_id="orders", run_id=ended.run_id).one().note
+        assert note.startswith("Records: read ")
+    finally:
+        plugin._engine.cache_clear()
+        with create_session() as session:
+            session.query(Connection).filter_by(conn_id=DATABASE).delete()  # noqa: AIR311
+
+
 def test_a_run_that_finds_nothing_new_skips_the_other_steps_and_says_so(
     bag: DagBag, metadata: None, town: Town
 ) -> None:
@@ -144,6 +178,41 @@ def test_an_alert_waits_in_the_table_while_no_channel_takes_it(
     assert letterbox == []
     Alert().notify(_context(BatchStopped("sends what waits")))
     assert len(letterbox) == 1
+
+
+def test_a_late_close_is_a_row_first_and_is_sent_by_who_may_send(
+    town: Town, letterbox: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(name: str) -> Any:
+        if name == CHANNEL:
+            raise PermissionError("403")
+        return found(name)
+
+    found = notifier.BaseHook.get_connection
+    with monkeypatch.context() as patch:
+        patch.setattr(notifier.BaseHook, "get_connection", denied)
+        asyncio.run(notifier.late("nightly_close", "2 h"))
+    assert letterbox == []
+    (row,) = town.query("SELECT title, sent_at FROM ops.alert WHERE kind = 'late'")
+    assert (row.title, row.sent_at) == ("nightly_close has not ended 2 h after its start", None)
+    with town.runtime() as opened:
+        assert notifier.send(opened.engine) == 1
+    assert [letter["title"] for letter in letterbox] == [f"Crossdock: {row.title}"]
+
+
+@pytest.mark.parametrize("path", ["json://127.0.0.1:9", "", "no such thing"])
+def test_a_channel_that_cannot_be_used_hides_no_alert(town: Town, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    told = {"conn_type": "apprise", "extra": {"config": {"path": path, "tag": "all"}}}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CHANNEL.upper()}", json.dumps(told))
+    key = f"channel {path}"
+    with town.runtime() as opened:
+        with opened.engine.begin() as connection:
+            alerts.raise_alert(connection, kind="config", key=key, title="t", body="b")
+        assert notifier.send(opened.engine) == 0
+    rows = town.query("SELECT id, key, sent_at FROM ops.alert WHERE kind = 'config'")
+    assert [row.sent_at for row in rows if row.key == key] == [None]
+    with town.runtime() as opened, opened.engine.begin() as connection:  # nothing of this test is sent by another
+        alerts.mark_sent(connection, [row.id for row in rows])
 
 
 def test_the_watch_finds_nothing_wrong_when_all_is_well(bag: DagBag, metadata: None, town: Town) -> None:
