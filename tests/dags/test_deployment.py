@@ -1,30 +1,53 @@
-"""The container deployment, as far as files can tell: valid, complete, closed to the outside, one set of pins."""
+"""The container deployment without containers: valid, complete, closed to the outside, one set of pins; every command
+and health check runs programs that are in the image, with arguments that these take."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import click
 import pytest
+import sqlalchemy as sa
+import typer
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
-COMPOSE = PROJECT / "docker-compose.yaml"
+from containers import (
+    AIRFLOW_IMAGE,
+    COMPOSE,
+    PROGRAMS,
+    PROJECT,
+    command_line,
+    executed,
+    filled,
+    health_check,
+    place_entrypoint,
+    settings,
+    words,
+)
+from containers import services as filled_services
+from crossdock import cli
+from crossdock_airflow import healthy
+from crossdock_airflow.tasks import common
+from integration.town import fresh_database
+from sandbox import cli as sandbox_cli
+
 AIRFLOW = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker"}
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     return yaml.safe_load(COMPOSE.read_text())["services"]
-
-
-def settings(path: Path) -> dict[str, str]:
-    """NAME=value lines, also those that are commented out."""
-    return dict(re.findall(r"^#?([A-Z][A-Z_]+)=(.*)$", path.read_text(), re.MULTILINE))
 
 
 def test_the_compose_file_fulfils_the_compose_specification() -> None:
@@ -36,9 +59,8 @@ def test_the_compose_file_fulfils_the_compose_specification() -> None:
 def test_compose_itself_accepts_the_file_with_the_example_settings(tmp_path: Path) -> None:
     if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
         pytest.skip("docker compose is not installed here")
-    filled = {name: value or "secret" for name, value in settings(PROJECT / ".env.example").items()}
     env_file = tmp_path / "env"
-    env_file.write_text("\n".join(f"{name}={value}" for name, value in filled.items()))
+    env_file.write_text("\n".join(f"{name}={value}" for name, value in filled().items()))
     done = subprocess.run(
         ["docker", "compose", "--env-file", env_file, "-f", COMPOSE, "--profile", "sandbox", "config", "--quiet"],
         capture_output=True, text=True,
@@ -66,10 +88,6 @@ def test_all_processes_of_airflow_are_there_and_share_one_environment(services: 
 
 
 def test_no_process_starts_before_both_databases_are_migrated(services: dict[str, Any]) -> None:
-    script = services["airflow-init"]["command"][1]
-    assert services["airflow-init"]["environment"]["_AIRFLOW_DB_MIGRATE"] == "true"
-    assert "crossdock db migrate" in script
-    assert "pools import /opt/airflow/include/config/pools.json" in script
     for name in AIRFLOW:
         assert services[name]["depends_on"]["airflow-init"] == {"condition": "service_completed_successfully"}, name
 
@@ -104,6 +122,243 @@ def test_files_that_compose_and_the_image_take_exist(services: dict[str, Any]) -
     assert len(mounted) > 3
     assert len(copied) > 4
     assert [name for name in mounted + copied if not (PROJECT / name).exists()] == []
+
+
+# ---- what is run -----------------------------------------------------------------------------------------------------
+
+HEALTH_PORTS = {"airflow-apiserver": 8080, "airflow-scheduler": 8974}
+
+
+def runs(name: str, service: dict[str, Any], command: list[str], folder: Path) -> list[list[str]]:
+    """The programs, with their arguments, that this command runs in the service's container."""
+    return executed(command, service.get("environment") or {}, folder, PROGRAMS.get(name, AIRFLOW_IMAGE))
+
+
+def refused(name: str, argv: list[str]) -> str:
+    """Why the program would not take these arguments; empty: it would."""
+    program, *arguments = argv
+    if program == "airflow":
+        return airflow_refuses(tuple(arguments))
+    if program == "crossdock":
+        return crossdock_refuses(arguments)
+    if program == "python":
+        known = arguments[0] == "-m" and importlib.util.find_spec(arguments[1])
+        return "" if known and arguments[2] in {*healthy.JOBS, healthy.WORKER} else "no such module or process"
+    if program == "curl":
+        address = urlsplit(arguments[-1])
+        ours = (address.hostname, address.port) == ("localhost", HEALTH_PORTS.get(name))
+        return "" if ours else f"nothing answers at {arguments[-1]}"
+    return "" if program in {*PROGRAMS.get(name, ()), "mkdir", "chown"} else f"nobody knows what {program} takes"
+
+
+def airflow_refuses(arguments: tuple[str, ...]) -> str:
+    """What Airflow's own command line says to it, with the executor that the containers have."""
+    if arguments[:2] == ("users", "create"):  # the entrypoint's own; FAB's command, which is in the image only
+        return ""
+    parser = airflow_parser()
+    parser.stdin.write(json.dumps(arguments) + "\n")
+    parser.stdin.flush()
+    return parser.stdout.readline().strip()
+
+
+@cache
+def airflow_parser() -> Any:
+    """A process that answers each line with why Airflow would not take these arguments. It ends with this one."""
+    code = """
+import contextlib, io, json, sys
+from airflow.cli.cli_parser import get_parser
+parser = get_parser()
+for line in sys.stdin:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            parser.parse_args(json.loads(line))
+        print(flush=True)
+    except SystemExit:
+        print(said.getvalue().split("error:")[-1].strip().replace("\\n", " ") or "refused", flush=True)
+"""
+    environment = os.environ | {"AIRFLOW__CORE__EXECUTOR": "CeleryExecutor"}
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@cache
+def crossdock() -> Any:
+    """The whole command line, as its entry point makes it."""
+    cli.app.add_typer(sandbox_cli.app, name="sandbox")
+    return typer.main.get_command(cli.app)
+
+
+def crossdock_refuses(arguments: list[str]) -> str:
+    """What our own command line says to it."""
+    command = crossdock()
+    try:
+        while True:
+            context = command.make_context(command.name, list(arguments))
+            if not hasattr(command, "resolve_command"):
+                return ""
+            _, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+    except click.ClickException as error:
+        return error.format_message()
+    except Exception as error:  # typer's own copy of click
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("name", sorted(yaml.safe_load(COMPOSE.read_text())["services"]))
+def test_what_a_service_runs_is_in_its_image_and_takes_these_arguments(name: str, tmp_path: Path) -> None:
+    service = filled_services(filled())[name]
+    commands = [command_line(service, str(place_entrypoint(tmp_path)))] if service.get("command") else []
+    commands += [health_check(service)] if "healthcheck" in service else []
+    assert commands
+    found = [argv for command in commands for argv in runs(name, service, command, tmp_path)]
+    assert found
+    assert {" ".join(argv): why for argv in found if (why := refused(name, argv))} == {}
+
+
+def test_the_first_container_migrates_both_databases_once_and_hands_the_folders_over(tmp_path: Path) -> None:
+    service = filled_services(filled(AIRFLOW_UID="1234"))["airflow-init"]
+    found = runs("airflow-init", service, command_line(service, str(place_entrypoint(tmp_path))), tmp_path)
+    assert [argv[:3] for argv in found] == [
+        ["airflow", "db", "migrate"],
+        ["airflow", "users", "create"],
+        ["airflow", "db", "check-migrations"],
+        ["airflow", "pools", "import"],
+        ["crossdock", "db", "migrate"],
+        ["mkdir", "-p", "/opt/airflow/logs"],
+        ["chown", "-R", "1234:0"],
+    ]
+    given = set(found[-1][3:])
+    mounted = {volume.split(":")[1] for volume in service["volumes"] if volume[0] != "."}
+    assert given == mounted, "every volume of ours belongs to who writes it"
+
+
+@pytest.mark.parametrize(
+    ("command", "right"),
+    [
+        ("scheduler", True),
+        ("airflow scheduler", True),
+        ("celery worker", True),
+        ('bash -c "crossdock db migrate"', True),
+        ("bash -c 'crossdock sandbox up --foreground'", True),
+        ("python -m crossdock_airflow.healthy worker", True),
+        ("crossdock db migrate", False),
+        ("/entrypoint crossdock db migrate", False),
+        ("celery wroker", False),
+        ("scheduler --no-such-option", False),
+        ('bash -c "crossdock db migrate --no-such-option"', False),
+        ('bash -c "crossdock db mirgate"', False),
+        ('bash -c "docker compose up"', False),
+        ('bash -c "crossdock db migrate; dokcer"', False),
+        ("python -m crossdock_airflow.nothing worker", False),
+    ],
+)
+def test_a_command_that_the_entrypoint_takes_for_another_is_seen(command: str, right: bool, tmp_path: Path) -> None:
+    line = [str(place_entrypoint(tmp_path)), *words(command)]
+    try:
+        found = executed(line, {}, tmp_path)
+    except AssertionError:
+        assert not right
+        return
+    assert found
+    assert all(not refused("airflow-worker", argv) for argv in found) is right
+
+
+def test_only_the_first_container_migrates(services: dict[str, Any]) -> None:
+    asked = {name for name, service in services.items() if "_AIRFLOW_DB_MIGRATE" in (service.get("environment") or {})}
+    assert asked == {"airflow-init"}
+
+
+@pytest.mark.parametrize("name", sorted(AIRFLOW))
+def test_a_health_check_imports_no_airflow(name: str, services: dict[str, Any]) -> None:
+    program, *arguments = health_check(services[name])
+    assert program in ("curl", "python"), "anything of airflow or celery imports all of it"
+    if program == "python":
+        code = (
+            "import sys, runpy\nsys.argv[1:] = sys.argv[2:]\n"
+            "try: runpy.run_module('crossdock_airflow.healthy', run_name='__main__')\n"
+            "except SystemExit: pass\n"
+            "print([name for name in sys.modules if name.partition('.')[0] in ('airflow', 'celery', 'sqlalchemy')])"
+        )
+        nowhere = {"PYTHONPATH": str(PROJECT / "plugins"), healthy.DATABASE: "postgresql://127.0.0.1:9/x"}
+        command = [sys.executable, "-c", code, *arguments[1:]]
+        done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True)
+        assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_a_process_that_is_told_to_stop_has_the_time_for_it(services: dict[str, Any]) -> None:
+    """A worker ends its tasks first, and needs more than compose's ten seconds even where there are none."""
+    assert services["airflow-worker"]["stop_grace_period"] == "5m"
+    assert services["airflow-worker"]["environment"]["DUMB_INIT_SETSID"] == "0"
+    assert all(services[name]["stop_grace_period"] for name in AIRFLOW)
+
+
+def test_the_tasks_of_a_lost_worker_are_taken_over_soon(services: dict[str, Any]) -> None:
+    """`make cluster` measures it; these are the numbers that it adds up from."""
+    environment = services["airflow-scheduler"]["environment"]
+    silence = int(environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"])
+    looked = int(environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL"])
+    assert silence + looked + common(None)["default_args"]["retry_delay"].total_seconds() <= 75
+    assert silence >= 6 * 5, "heartbeats go every five seconds: some may be late"
+    assert environment["AIRFLOW__CELERY__WORKER_CONCURRENCY"] == "${WORKER_CONCURRENCY:-8}"
+
+
+# ---- signs of life ---------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_lives_as_long_as_its_heartbeats_come(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert healthy.main(["worker"]) == 1
+    healthy._beat(sender=None)
+    assert healthy.main(["worker"]) == 0
+    old = healthy.pulse().stat().st_mtime - healthy.SECONDS - 1
+    os.utime(healthy.pulse(), (old, old))
+    assert healthy.main(["worker"]) == 1
+
+
+def test_celery_itself_beats_in_a_worker_and_nowhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from celery.signals import heartbeat_sent
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert not healthy.beat_where_celery_works(["scheduler"])
+    assert healthy.beat_where_celery_works(["celery", "worker"])
+    try:
+        heartbeat_sent.send(sender=None)
+        assert healthy.pulse().exists()
+    finally:
+        heartbeat_sent.disconnect(healthy._beat)
+
+
+def test_a_process_lives_that_tells_airflow_s_database_so(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fresh_database(postgres_url, "healthy") as url:
+        engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg2"))
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE TABLE job (job_type text, hostname text, state text, latest_heartbeat timestamptz)"
+            )
+        monkeypatch.setenv(healthy.DATABASE, url.replace("postgresql://", "postgresql+psycopg2://", 1))
+
+        def jobs(*rows: tuple[str, str, int]) -> int:
+            with engine.begin() as connection:
+                connection.exec_driver_sql("DELETE FROM job")
+                for row in rows:
+                    connection.exec_driver_sql(
+                        "INSERT INTO job VALUES ('TriggererJob', %s, %s, now() - make_interval(secs => %s))", row
+                    )
+            return healthy.main(["triggerer"])
+
+        here = socket.gethostname()
+        assert jobs() == 1
+        assert jobs((here, "running", 5)) == 0
+        assert jobs((here, "running", healthy.SECONDS + 5)) == 1
+        assert jobs(("another", "running", 5)) == 1
+        assert jobs((here, "failed", 5)) == 1
+        assert jobs((here, "running", 500), (here, "running", 1)) == 0
+        assert healthy.main(["dag-processor"]) == 1
+        engine.dispose()
+    assert healthy.main(["triggerer"]) == 1, "the database is gone"
+
+
+# ---- pins ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_image_has_the_same_pins_as_the_tests() -> None:
