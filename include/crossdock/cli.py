@@ -569,7 +569,7 @@ def watch(as_json: AsJson = False) -> None:
     from crossdock.watch import freshness
 
     with _runtime() as runtime:
-        findings = freshness.watch(runtime.engine, flows.all_flows())
+        findings = freshness.watch(runtime.engine, flows.all_flows(), runtime.inbox)
     if as_json:
         _print_json([vars(finding) for finding in findings])
         return

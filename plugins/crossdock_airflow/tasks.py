@@ -256,6 +256,6 @@ def look() -> list[str]:
     from crossdock.watch import freshness
 
     with runtime() as opened:
-        findings = freshness.watch(opened.engine, flows.all_flows())
+        findings = freshness.watch(opened.engine, flows.all_flows(), opened.inbox)
         send(opened.engine)
     return [finding.title for finding in findings]

@@ -27,6 +27,7 @@ from contract.tims_calls import (
     running,
 )
 from crossdock import flows
+from crossdock.flows import payouts
 from crossdock.runtime import Runtime
 from crossdock.settings import config_dir
 from crossdock.steps.extract import Window, extract
@@ -144,6 +145,32 @@ def test_a_whole_file_is_in_the_books_once_and_moves_to_done(desk: Desk):
     assert desk.lying() == []
     assert (desk.inbox / "settlements" / "amazon_us" / "done" / "first.txt").exists()
     assert desk.take().read == 0
+
+
+def test_a_file_that_is_replaced_while_it_is_booked_stays_and_is_read_next(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    desk.put("report.txt", settlement("11774871501", JANUARY, *SALE))
+    book = payouts._book
+
+    def replaced(*arguments: Any) -> dict[str, Any]:
+        desk.put("report.txt", settlement("11774871502", LATE, *SALE))
+        monkeypatch.undo()
+        return book(*arguments)
+
+    monkeypatch.setattr(payouts, "_book", replaced)
+    assert desk.take().delivered == 1
+    assert desk.lying() == ["report.txt"]
+    assert desk.take().delivered == 1
+    assert desk.query("SELECT settlement_id FROM ref.settlement ORDER BY 1") == [("11774871501",), ("11774871502",)]
+    assert desk.lying() == []
+
+
+def test_a_link_in_the_inbox_is_a_dead_letter_and_its_target_is_not_read(desk: Desk, tmp_path: Path):
+    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    (desk.inbox / "secret").write_bytes(b"root:x")
+    (desk.inbox / "settlements" / "amazon_us" / "link.txt").symlink_to(desk.inbox / "secret")
+    assert desk.take().delivered == 1
+    assert desk.letters() == {"amazon_us/link.txt": ["not_a_file"]}
+    assert desk.lying() == ["link.txt"]
 
 
 def test_the_books_give_each_line_in_exactly_one_list(desk: Desk):

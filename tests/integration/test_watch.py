@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from crossdock import flows
 from crossdock.store import database
+from crossdock.systems.inbox import Inbox
 from crossdock.watch import freshness
 from integration.town import fresh_database
 
@@ -21,8 +24,11 @@ def engine(postgres_url: str) -> Iterator[sa.Engine]:
         made.dispose()
 
 
-def findings(engine: sa.Engine) -> set[str]:
-    return {finding.kind for finding in freshness.watch(engine, flows.all_flows())}
+NOWHERE = Inbox(Path("nowhere"))
+
+
+def findings(engine: sa.Engine, inbox: Inbox = NOWHERE) -> set[str]:
+    return {finding.kind for finding in freshness.watch(engine, flows.all_flows(), inbox)}
 
 
 def write(engine: sa.Engine, statement: str) -> None:
@@ -80,3 +86,27 @@ def test_the_same_finding_is_one_alert_that_counts_up(engine):
     with engine.begin() as connection:
         rows = connection.exec_driver_sql("SELECT kind, times FROM ops.alert").all()
     assert rows == [("stale", 3)]
+
+
+def test_a_file_in_done_that_nobody_has_read_alerts_and_one_that_was_read_does_not(engine, tmp_path):
+    inbox, done = Inbox(tmp_path), tmp_path / "stock" / "warehouse" / "done"
+    done.mkdir(parents=True)
+    rows = "Reference,OccurredAt,SKU,LocationID,Quantity,Reason\nW-1,2011-01-05,22423,MAIN,-1,Broken\n"
+    (done / "read.csv").write_text(rows)
+    os.utime(done / "read.csv", (1, 1))  # written long ago; it came to done/ just now
+    assert findings(engine, inbox) == {"unread_file"}
+    for file in inbox.done("stock", inbox.server_time() - freshness.DONE_SINCE):
+        write(
+            engine,
+            "INSERT INTO raw.stock_adjustments (key, version, hash, payload, batch_id) VALUES "
+            f"('warehouse/W-1', now(), 'h', '{{\"FileDigest\": \"{file.digest}\"}}', 0)",
+        )
+    assert findings(engine, inbox) == set()
+    (done / "read.csv").write_text(rows.replace("-1", "-9"))  # written to after it was moved
+    assert findings(engine, inbox) == {"unread_file"}
+
+
+def test_an_inbox_that_is_a_link_is_told_and_stops_no_other_finding(engine, tmp_path):
+    (tmp_path / "stock").symlink_to("/etc")
+    mark(engine, "2 hours", "2 hours", 3600)
+    assert findings(engine, Inbox(tmp_path)) == {"inbox", "stale"}

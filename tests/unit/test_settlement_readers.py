@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,7 +11,7 @@ import pytest
 
 from crossdock.mapping import contracts
 from crossdock.systems import settlements
-from crossdock.systems.inbox import DONE, File, Inbox
+from crossdock.systems.inbox import File
 from crossdock.systems.settlements import shape, sources, values
 
 NOW = datetime(2011, 1, 20, 6, tzinfo=UTC)
@@ -452,68 +451,6 @@ def test_a_slash_date_follows_the_source_and_an_impossible_one_is_refused():
     assert values.moment("03/04/2011", "UTC") == "2011-03-04T12:00:00Z"
     with pytest.raises(shape.Refused):
         values.moment("13/14/2011", "UTC")
-
-
-# ---- the inbox -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def inbox(tmp_path) -> Inbox:
-    folder = tmp_path / "settlements" / "amazon_us"
-    folder.mkdir(parents=True)
-    EVERY["amazon_us"] = sources.Source(**{**US.__dict__, "folder": "settlements/amazon_us"})
-    return Inbox(tmp_path)
-
-
-def names(inbox: Inbox, **window: datetime) -> list[str]:
-    return [msgspec.json.decode(one)["File"] for page in inbox.pages("settlements", **window) for one in page.records]
-
-
-def test_the_inbox_gives_what_is_finished_and_keeps_what_was_taken(inbox: Inbox):
-    folder = inbox.root / "settlements" / "amazon_us"
-    for name in ("a.txt", "b.txt.part", "c.tmp", ".hidden"):
-        (folder / name).write_bytes(tsv(V2, HEAD, *SALE))
-    (folder / "growing.txt").write_bytes(tsv(V2, HEAD, *SALE)[:-9])
-    assert names(inbox) == ["a.txt"]
-    os.utime(folder / "growing.txt", (1, 1))
-    assert names(inbox) == ["a.txt", "growing.txt"]  # nobody writes to it any more
-    inbox.finish("settlements", "amazon_us", "a.txt")
-    inbox.finish("settlements", "amazon_us", "a.txt")
-    assert names(inbox) == ["growing.txt"]
-    assert (folder / DONE / "a.txt").exists()
-    assert msgspec.json.decode(inbox.record("settlements", "amazon_us/a.txt"))["File"] == "a.txt"
-
-
-def test_another_file_of_the_same_name_does_not_replace_the_first_in_done(inbox: Inbox):
-    folder = inbox.root / "settlements" / "amazon_us"
-    for content in (b"first\n", b"second\n"):
-        (folder / "a.txt").write_bytes(content)
-        inbox.finish("settlements", "amazon_us", "a.txt")
-    assert sorted(path.read_bytes() for path in (folder / DONE).iterdir()) == [b"first\n", b"second\n"]
-
-
-def test_a_backfill_takes_the_settlements_that_ended_in_its_window_also_those_that_are_done(inbox: Inbox):
-    folder = inbox.root / "settlements" / "amazon_us"
-    (folder / "a.txt").write_bytes(tsv(V2, HEAD, *SALE))
-    inbox.finish("settlements", "amazon_us", "a.txt")
-    january = {"since": datetime(2011, 1, 1, tzinfo=UTC), "before": datetime(2011, 2, 1, tzinfo=UTC)}
-    assert names(inbox, **january) == ["a.txt"]
-    assert names(inbox, since=january["before"], before=datetime(2011, 3, 1, tzinfo=UTC)) == []
-    assert names(inbox) == []
-
-
-def test_any_path_object_will_do(tmp_path):
-    from upath import UPath
-
-    EVERY["amazon_us"] = sources.Source(**{**US.__dict__, "folder": "settlements/amazon_us"})
-    root = UPath("memory://inbox")
-    (root / "settlements" / "amazon_us").mkdir(parents=True, exist_ok=True)
-    (root / "settlements" / "amazon_us" / "a.txt").write_bytes(tsv(V2, HEAD, *SALE))
-    inbox = Inbox(root)
-    assert names(inbox) == ["a.txt"]
-    inbox.finish("settlements", "amazon_us", "a.txt")
-    assert names(inbox) == []
-    assert (root / "settlements" / "amazon_us" / DONE / "a.txt").exists()
 
 
 def test_a_payout_that_is_written_without_a_sign_is_told_by_its_lines():

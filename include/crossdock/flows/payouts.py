@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows import unreadable
+from crossdock.flows import files, unreadable
 from crossdock.flows.base import Flow, Head, Resource, Staged
 from crossdock.mapping import problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
@@ -301,15 +301,10 @@ def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
 
 def confirm(runtime: Runtime, batch_id: int) -> None:
     """Moves the files that are in the books to done/."""
-    table = stage_settlement
     with runtime.engine.begin() as connection:
-        taken = connection.execute(
-            sa.select(table.c.Source, table.c.File).where(
-                table.c.batch_id == batch_id, table.c.state.in_(("delivered", "unchanged"))
-            )
-        ).all()
-    for source, file in taken:
-        runtime.inbox.finish(INBOX, source, file)
+        taken = files.taken(connection, stage_settlement, raw_payouts, batch_id, ("delivered", "unchanged"))
+    for source, file, read in taken:
+        runtime.inbox.finish(INBOX, source, file, read)
 
 
 PAYOUTS = Flow(

@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import Transient
-from crossdock.flows import masters, orders_documents, unreadable
+from crossdock.flows import files, masters, orders_documents, unreadable
 from crossdock.flows.base import Flow, Head, Resource, Staged
 from crossdock.flows.returns import STOCK
 from crossdock.flows.returns_documents import company
@@ -219,15 +219,11 @@ def load(runtime: Runtime, batch_id: int) -> None:
 
 def confirm(runtime: Runtime, batch_id: int) -> None:
     """Moves the files of what the batch has worked to done/. Refused movements are in the dead letters, whole."""
-    table = stage_stock_adjustment
+    states = ("delivered", "unchanged", "left_out")
     with runtime.engine.begin() as connection:
-        worked = connection.execute(
-            sa.select(sa.func.split_part(table.c.key, "/", 1).label("source"), table.c.File.label("file"))
-            .where(table.c.batch_id == batch_id, table.c.state.in_(("delivered", "unchanged", "left_out")))
-            .distinct()
-        ).all()
-    for row in worked:
-        runtime.inbox.finish(INBOX, row.source, row.file)
+        worked = files.taken(connection, stage_stock_adjustment, raw_stock_adjustments, batch_id, states)
+    for source, file, read in worked:
+        runtime.inbox.finish(INBOX, source, file, read)
 
 
 STOCK_ADJUSTMENTS = Flow(

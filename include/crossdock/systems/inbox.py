@@ -1,17 +1,21 @@
 """The inbox: files that marketplaces and warehouses deposit, read like a list of a system.
 
 In: a folder, local or in any object store (whatever has pathlib's methods). Out: one page of JSON records per file, the
-file's own moment in each. Never: a file that is still being written; a file changed or deleted. What has been taken
-moves to `done/` beside it, by `finish`.
+file's own moment in each. Never: a file that is still being written; a file changed or deleted; the target of a link.
+What has been taken moves to `done/` beside it, by `finish`, and only what is byte for byte what was read.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,18 +27,33 @@ from crossdock.settings import run_dir
 from crossdock.systems.paging import Page
 
 DONE = "done"
+WORKING = "working"  # what is being moved; what lies here after a crash is read like the inbox itself
 UNFINISHED = (".part", ".tmp", ".partial", ".crdownload", ".filepart")
 SETTLE = timedelta(seconds=5)  # a file younger than this that ends in the middle of a line is still being written
 
 
+_OUTDONE = re.compile(r"\.([0-9]{8}T[0-9]{6}|[0-9a-f]{16})(\.[^.]*)?$")  # in done/: another one had its name before
+
+
 @dataclass(frozen=True)
 class File:
-    """One file of one source, as found."""
+    """One file of one source, as found. `refused`: rule, sentence and advice where it is none that may be opened."""
 
     source: str
     name: str
     data: bytes
     modified: datetime
+    refused: tuple[str, str, str] | None = None
+
+    @property
+    def digest(self) -> str:
+        """What is known of its bytes: only a file with this digest moves to `done/`."""
+        return digest(self.data)
+
+
+def digest(data: bytes) -> str:
+    """128 bits of SHA-256."""
+    return sha256(data).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -104,44 +123,187 @@ class Inbox:
                     return record
         raise RecordRejected(f"No file of the inbox holds {key}.", 404, "NOT_FOUND", system="inbox")
 
-    def finish(self, path: str, source: str, name: str) -> None:
-        """Moves a file to `done/`; one that has been moved already stays there."""
+    def finish(self, path: str, source: str, name: str, read: str) -> None:
+        """Moves a file to `done/` if its bytes are those that were `read`, by their digest. One that was replaced
+        meanwhile stays, to be read; one that has been moved already stays there."""
         place = self._place(_list(path), source)
-        here, there = place / name, place / DONE / name
+        here = place / name
+        if not isinstance(here, Path):
+            self._copy_to_done(here, place / DONE, read)
+            return
+        claim = place / WORKING / read[:16] / name  # from here on nobody replaces it
+        claim.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(2):  # a claim of a run that died first
+            if not claim.exists() and _is_file(here):
+                here.rename(claim)
+            if claim.exists():
+                self._to_done(claim, here, place / DONE, read)
+        for folder in (claim.parent, claim.parent.parent):
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+    def done(self, path: str, since: datetime) -> Iterator[File]:
+        """The files in `done/` that came there, or were written, since then."""
+        files = _list(path)
+        for source in sorted(files.folders()):
+            for each in _entries(self._place(files, source) / DONE):
+                found = each.lstat() if isinstance(each, Path) else each.stat()
+                moment = max(found.st_mtime, getattr(found, "st_ctime", 0))  # 0: this store tells none
+                if (not moment or moment >= since.timestamp()) and (file := self._file(source, each)):
+                    yield file
+
+    def keys(self, path: str, file: File) -> list[str]:
+        """The keys of the records that the file holds."""
+        files = _list(path)
+        return [files.key(record) for record in files.read(file)]
+
+    def _to_done(self, claim: Path, here: Path, done: Path, read: str) -> None:
+        """A claimed file to `done/`, or, where it is another than was read, back to where it was found."""
+        if digest(claim.read_bytes()) == read:
+            done.mkdir(exist_ok=True)
+            claim.rename(_free(done, claim.name, read))
+            return
+        with suppress(OSError):  # a third one has come meanwhile: this one is read from where it lies
+            os.link(claim, here)  # unlike a rename, never over another file
+            claim.unlink()
+
+    def _copy_to_done(self, here: Any, done: Any, read: str) -> None:
+        """The same in an object store, which cannot move: what was read is written to `done/`, then taken away, unless
+        it has been replaced at this very moment."""
         if not here.exists():
             return
-        there.parent.mkdir(parents=True, exist_ok=True)
-        if there.exists():  # another file had this name before
-            there = there.parent / f"{there.stem}.{self._now():%Y%m%dT%H%M%S}{there.suffix}"
-        here.rename(there)
+        before, data = _version(here), here.read_bytes()
+        if digest(data) != read:
+            return
+        done.mkdir(parents=True, exist_ok=True)
+        _free(done, here.name, read).write_bytes(data)
+        if _version(here) == before:
+            here.unlink()
 
     def _place(self, files: FileList, source: str) -> Any:
         folders = files.folders()
         if source not in folders:
             raise ConfigError(f"No configuration names the source {source!r}.", do=f"Known are: {', '.join(folders)}.")
-        return self.root / folders[source]
+        place = self.root / folders[source]
+        if isinstance(place, Path):
+            below = [p for p in (place, *place.parents) if p.is_relative_to(self.root) and p != self.root]
+            for each in (*below, place / DONE, place / WORKING):
+                if each.is_symlink() or (each.exists() and not each.is_dir()):
+                    raise ConfigError(
+                        f"{each} of the inbox is {'a link' if each.is_symlink() else 'no folder'}.",
+                        do="Crossdock follows no links in its inbox: make it a folder of its own. Nothing was read.",
+                    )
+        return place
 
     def _files(self, files: FileList, *, done: bool, source: str = "", name: str = "") -> Iterator[File]:
         for each in sorted(files.folders()):
             if source and each != source:
                 continue
             place = self._place(files, each)
-            for where in (place, place / DONE) if done else (place,):
-                if not where.exists():
-                    continue
-                for path in sorted(where.iterdir(), key=lambda path: path.name):
-                    if (name in ("", path.name)) and (file := self._file(each, path)):
+            left = [folder for folder in _entries(place / WORKING) if folder.is_dir() and not folder.is_symlink()]
+            for where in (*left, place, place / DONE) if done else (*left, place):
+                for path in _entries(where):
+                    own = where == place and path.name in (DONE, WORKING)
+                    if not own and name in ("", path.name) and (file := self._file(each, path)):
                         yield file
 
     def _file(self, source: str, path: Any) -> File | None:
-        """The file, unless it is none, hidden, or still being written."""
-        if path.name.startswith(".") or path.name.lower().endswith(UNFINISHED) or not path.is_file():
+        """The file, unless it is hidden or still being written. What is no file is one that says why it is refused."""
+        if path.name.startswith(".") or path.name.lower().endswith(UNFINISHED):
+            return None
+        if not isinstance(path, Path):
+            return self._object(source, path)
+        name = os.fsencode(path.name).decode("utf-8", "backslashreplace")
+        found = path.lstat()
+        modified = datetime.fromtimestamp(found.st_mtime, UTC)
+        try:
+            if name != path.name:
+                raise _NotAFile("a file whose name is no UTF-8")
+            data = _read(path)
+        except FileNotFoundError:  # it has gone meanwhile
+            return None
+        except _NotAFile as refused:
+            do = "Take it out of the inbox and put the file itself there, then dismiss this."
+            return File(source, name, b"", modified, ("not_a_file", f"{name} is {refused}; it was not opened.", do))
+        return self._settled(File(source, self._name(path), data, modified))
+
+    def _object(self, source: str, path: Any) -> File | None:
+        if not path.is_file():
             return None
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        data = path.read_bytes()
-        if self._now() - modified < SETTLE and not data.endswith(b"\n"):
-            return None
-        return File(source, path.name, data, modified)
+        return self._settled(File(source, self._name(path), path.read_bytes(), modified))
+
+    def _settled(self, file: File) -> File | None:
+        """None for one that somebody still writes to."""
+        return None if self._now() - file.modified < SETTLE and not file.data.endswith(b"\n") else file
+
+    def _name(self, path: Any) -> str:
+        """The name under which it was deposited."""
+        return _OUTDONE.sub(r"\2", path.name) if path.parent.name == DONE else path.name
+
+
+class _NotAFile(Exception):
+    """What lies there instead."""
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file. What was put in its place meanwhile, a link or a pipe, is not opened."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # ELOOP of a link, ENXIO of a socket
+        raise _NotAFile(_kind(path.lstat().st_mode) or f"unreadable ({error.strerror})") from error
+    if kind := _kind(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _NotAFile(kind)
+    with os.fdopen(handle, "rb") as file:
+        return file.read()
+
+
+_KINDS = {
+    stat.S_IFLNK: "a link to another file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _kind(mode: int) -> str:
+    """What it is; "" for a regular file."""
+    return _KINDS.get(stat.S_IFMT(mode), "")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a regular file lies there, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _entries(folder: Any) -> list[Any]:
+    """What lies in a folder, by name; nothing where there is none."""
+    return sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else []
+
+
+def _free(done: Any, name: str, read: str) -> Any:
+    """Where it lies in `done/`: where another one has its name already, with its digest."""
+    there = done / name
+    return done / f"{there.stem}.{read[:16]}{there.suffix}" if there.exists() else there
+
+
+def _version(path: Any) -> tuple:
+    """What tells an object from the one that replaces it."""
+    found = path.stat()  # its moment, its ETag, whatever this store tells
+    return tuple(
+        sorted(
+            (str(name), str(value))
+            for name, value in dict(found.as_info() if hasattr(found, "as_info") else found).items()
+        )
+    )
 
 
 @cache

@@ -52,6 +52,7 @@ class Movement(msgspec.Struct, omit_defaults=True):
     Reference: str
     File: str
     FileModifiedAt: str
+    FileDigest: str = ""
     OccurredAt: str = ""
     SKU: str = ""
     LocationID: str = ""
@@ -105,11 +106,13 @@ def read(file: File) -> Iterator[bytes]:
     modified = times.write(file.modified)
     whole = Movement(file.source, f"file:{file.name}"[:60], file.name, modified)
     try:
+        if file.refused:
+            raise Refused(*file.refused)
         found = list(READERS[source.format](file, source, modified))
     except Refused as refused:
         found = [msgspec.structs.replace(whole, **_refusal(refused))]
     for movement in found or [msgspec.structs.replace(whole, OccurredAt=modified, Quantity=0, Reason=NONE)]:
-        yield _encode(movement)
+        yield _encode(msgspec.structs.replace(movement, FileDigest=file.digest))
 
 
 def _refusal(refused: Refused) -> dict[str, str]:

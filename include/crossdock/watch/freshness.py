@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from crossdock import settings
+from crossdock.errors import ConfigError
 from crossdock.flows.base import Flow
 from crossdock.store.tables import ops_batch, ops_circuit, ops_dead_letter, ops_delivery, ops_watermark
 from crossdock.watch import alerts
+
+if TYPE_CHECKING:
+    from crossdock.systems.inbox import File, Inbox
+
+DONE_SINCE = timedelta(days=7)  # files that came to done/ within it are held against what was read
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,16 @@ class Finding:
     flow: str | None
 
 
-def watch(engine: sa.Engine, flows: dict[str, Flow]) -> list[Finding]:
+def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Finding]:
     """All findings of now, each noted as an alert (repeats within the window count up)."""
     with engine.begin() as connection:
         findings = [finding for flow in flows.values() for finding in _of_flow(connection, flow)]
+        findings += [
+            finding
+            for flow in flows.values()
+            if flow.source.system == "inbox"
+            for finding in _unread(connection, flow, inbox)
+        ]
         findings += list(_circuits(connection))
         for finding in findings:
             alerts.raise_alert(connection, **vars(finding))
@@ -123,6 +136,39 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
             "They are counted by rule. Mend the cause and replay them together:",
             f"`crossdock dead-letters replay --flow {flow.name} --rule RULE`.",
         )
+
+
+def _unread(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Finding]:
+    """Files that lie in `done/` although nobody has read them as they are there."""
+    try:
+        for file in inbox.done(flow.source.path, inbox.server_time() - DONE_SINCE):
+            if not _is_known(connection, flow, inbox.keys(flow.source.path, file), file):
+                yield Finding(
+                    "unread_file",
+                    f"{file.source}/{file.name}",
+                    f"{flow.title}: a file in done/ was never read",
+                    f"{file.name} of {file.source} lies in done/, but no record comes from these bytes: it was "
+                    "replaced, written to or put there by hand. Move it back into the folder above, to be read.",
+                    flow.name,
+                )
+    except (ConfigError, OSError) as error:
+        yield Finding(
+            "inbox",
+            flow.source.name,
+            f"{flow.title}: the inbox cannot be looked at",
+            f"{error} See the settings of CROSSDOCK_INBOX and who may read there.",
+            flow.name,
+        )
+
+
+def _is_known(connection: sa.Connection, flow: Flow, keys: list[str], file: File) -> bool:
+    """Whether a record was read from these bytes. One of before there were digests is taken at its name."""
+    table, told = flow.source.raw, flow.source.raw.c.payload["FileDigest"].as_string()
+    of_it = sa.select(1).where(
+        table.c.key == sa.any_(sa.bindparam("keys", keys, type_=sa.ARRAY(sa.Text))),
+        sa.or_(told == file.digest, told.is_(None)),
+    )
+    return connection.execute(of_it.limit(1)).first() is not None
 
 
 def _circuits(connection: sa.Connection) -> Iterator[Finding]:

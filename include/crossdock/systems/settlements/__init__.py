@@ -48,6 +48,7 @@ class Settlement(msgspec.Struct, omit_defaults=True):
     Source: str
     File: str
     FileModifiedAt: str
+    FileDigest: str
     Format: str
     Channel: str = ""
     SettlementID: str = ""
@@ -80,8 +81,10 @@ _slots = msgspec.json.Decoder(_Slots)
 def read(file: File) -> Iterator[bytes]:
     """The file as one record."""
     source = sources.of(file.source)
-    record = Settlement(file.source, file.name, times.write(file.modified), source.format, source.channel)
+    record = Settlement(file.source, file.name, times.write(file.modified), file.digest, source.format, source.channel)
     try:
+        if file.refused:
+            raise Refused(*file.refused)
         statement = READERS[source.format](file.data, source)
         if statement.currency and statement.currency != source.currency:
             raise Refused(
