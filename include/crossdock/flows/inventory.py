@@ -291,7 +291,17 @@ WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND b.created_at < now()
 
 def wake(connection: sa.Connection) -> Sequence[str]:
     """SKUs that an earlier run has left half-way, and those whose orders in flight, item, products, listings or terms
-    are others than those that their quantity was computed with."""
+    are others than those that their quantity was computed with. What a change of the configuration does not concern is
+    marked as looked at, so that only the run after a change looks at all of them."""
+    found, offers, table = due(connection), stock_rules.load(), stage_channel_quantity
+    connection.execute(
+        sa.update(table).where(_older(offers), ~documents.among(table.c.key, found)).values(config=offers.digest)
+    )
+    return found
+
+
+def due(connection: sa.Connection) -> list[str]:
+    """The SKUs that the next run works although TIMS's figures have not changed."""
     offers = stock_rules.load()
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_LEFT_BEHIND))
@@ -308,17 +318,17 @@ def wake(connection: sa.Connection) -> Sequence[str]:
 
 
 def _other_terms(connection: sa.Connection, offers: stock_rules.Offers) -> list[str]:
-    """SKUs that a change of the configuration concerns. The others are marked as looked at, so that only the run after
-    a change looks at them all."""
+    """SKUs that a change of the configuration concerns."""
     table = stage_channel_quantity
-    older = sa.or_(table.c.config < offers.digest, table.c.config > offers.digest)  # <> would not use the index
-    terms_before = sa.select(table.c.key, table.c.terms).where(older)
+    terms_before = sa.select(table.c.key, table.c.terms).where(_older(offers))
     rows = connection.execute(terms_before, execution_options={"yield_per": 2_000})
-    changed = [key for key, terms in rows if terms != offers.fingerprint(key)]
-    connection.execute(
-        sa.update(table).where(older, ~documents.among(table.c.key, changed)).values(config=offers.digest)
-    )
-    return changed
+    return [key for key, terms in rows if terms != offers.fingerprint(key)]
+
+
+def _older(offers: stock_rules.Offers) -> sa.ColumnElement[bool]:
+    """Rows of another configuration; <> would not use the index."""
+    table = stage_channel_quantity
+    return sa.or_(table.c.config < offers.digest, table.c.config > offers.digest)
 
 
 # ---- full compare --------------------------------------------------------------------------------------------------

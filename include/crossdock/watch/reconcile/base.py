@@ -17,9 +17,11 @@ from crossdock.rules import settings as rule_settings
 from crossdock.rules.settings import Settings
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from crossdock.runtime import Runtime
 
-CHANNEL_ADVISOR, TIMS, NAMES = "channel_advisor", "tims", "names"
+CHANNEL_ADVISOR, TIMS, NAMES, SOLD = "channel_advisor", "tims", "names", "sold"
 SIDES = {CHANNEL_ADVISOR: "Channel Advisor", TIMS: "TIMS"}
 
 DEAD, WAITING, IN_FLIGHT, CHANGED, BY_RULE, UNEXPLAINED = (
@@ -31,7 +33,7 @@ MEANING = {
     DEAD: "a person has to mend a record",
     WAITING: "for its payment, or for another record",
     IN_FLIGHT: "a flow has not carried it yet",
-    CHANGED: "while both systems were read",
+    CHANGED: "while both systems were read, or just before",
     BY_RULE: "meant to be so",
 }
 
@@ -61,11 +63,12 @@ class Row:
 @dataclass(frozen=True)
 class Lists:
     """One list of one system; subjects that name the same one share the read. `cut`: the list may leave lines out, then
-    the record is read whole."""
+    the record is read whole. `unread_by`: only what this flow has not read yet."""
 
     system: str
     path: str
     cut: bool = False
+    unread_by: str = ""
 
 
 class Rules:
@@ -110,9 +113,10 @@ Reader = Callable[[dict[str, Any], Rules], Iterable[Row]]
 @dataclass(frozen=True)
 class Side:
     """A list as one subject looks at it. `alias`: its rows are keyed by a name that rows of the side `names` translate
-    (an invoice by its SalesOrderID); a name that none translates stays as it is."""
+    (an invoice by its SalesOrderID); a name that none translates stays as it is. Rows of the side `sold` are compared
+    with nothing: they explain."""
 
-    side: str  # CHANNEL_ADVISOR, TIMS or NAMES
+    side: str  # CHANNEL_ADVISOR, TIMS, NAMES or SOLD
     source: Lists
     rows: Reader
     alias: bool = False
@@ -121,9 +125,12 @@ class Side:
 @dataclass(frozen=True)
 class Explanation:
     """A query over `found d` (the differences of the subject that nothing explains yet, with id, key, missing,
-    channel_advisor_version, tims_version) that gives (id, cause, why) for those it explains. The first one decides."""
+    channel_advisor_version, tims_version) that gives (id, cause, why) for those it explains. The first one decides.
+    `:moment` is when this look at both systems began, less some seconds, by the database's clock. `given`: parameters
+    of its own, worked out from our records."""
 
     sql: str
+    given: Callable[[sa.Connection], Mapping[str, Any]] = lambda _: {}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crossdock.watch.reconcile.base import (
     BY_RULE,
@@ -18,6 +18,7 @@ from crossdock.watch.reconcile.base import (
     DEAD,
     IN_FLIGHT,
     NAMES,
+    SOLD,
     TIMS,
     WAITING,
     Excuse,
@@ -28,12 +29,16 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import not_read
+from crossdock.watch.reconcile.explain import AT_WORK, at_work, not_read
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 ITEMS = Lists(TIMS, "inventory/items")
 QUANTITIES_LIST = Lists(TIMS, "inventory/quantities")
 PRODUCTS_LIST = Lists(CHANNEL_ADVISOR, "products")
 STOCK = Lists(CHANNEL_ADVISOR, "inventory")
+NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", cut=True, unread_by="orders")
 PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices")
 POUND = Decimal("0.45359237")  # kilograms
 FOUR_PLACES = Decimal("0.0001")  # as they are sent
@@ -77,6 +82,14 @@ def _on_its_way(subject: str, table: str) -> Explanation:
     """)
 
 
+def _item_at_work(flow: str, table: str) -> Explanation:
+    """A run of `flow` has the item in its hands, or had it until just now."""
+    return at_work(
+        flow, table, "lower(btrim(r.key)) = n.part",
+        f"JOIN ops.reading n ON n.subject = d.subject AND n.side = '{NAMES}' AND n.key = d.key",
+    )  # fmt: skip
+
+
 # A product that no item of TIMS is (flow catalog): a person decides what becomes of it.
 _ORPHAN = Explanation(f"""
     SELECT d.id, '{WAITING}', 'no item of TIMS is this product: see `crossdock catalog orphans`'
@@ -101,18 +114,78 @@ def _quantity(quantity: dict[str, Any], rules: Rules) -> Iterable[Row]:
     yield Row(folded(quantity["SKU"]), facts, quantity["ModifiedAt"])
 
 
+def _sold(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    """Units by the codes under which the channel takes them off: those of a line, or of the parts of a bundle."""
+    for line in order["OrderItems"] or ():
+        for number, one in enumerate((line, *(line["BundleComponents"] or ()))):
+            part = f"{order['ChannelAdvisorOrderID']}:{line['OrderItemID']}:{number}"
+            yield Row(folded(one["SKU"] or ""), {"units": one["Quantity"]}, order["UpdatedDate"], part=part)
+
+
+# The channel takes units off, and puts cancelled ones back, by itself and at once: of orders that no run has read yet,
+# or that a run of orders has in its hands. They explain no more units than they have.
+_ORDERS_AT_WORK = Explanation(f"""
+    WITH unread AS (
+      SELECT DISTINCT ON (r.part) r.key, r.part, (r.facts->>'units')::numeric AS units
+      FROM ops.reading r JOIN ops.watermark w ON w.flow = 'orders' AND w.resource = 'channel_advisor.orders'
+      WHERE r.subject = 'quantities' AND r.side = '{SOLD}' AND r.version >= w.position
+      ORDER BY r.part, r.version DESC, r.id DESC
+    ), held AS (
+      SELECT DISTINCT ON (r.key) r.payload
+      FROM ops.batch b JOIN raw.channel_advisor_orders r ON r.batch_id = b.id
+      WHERE b.flow = 'orders' AND {AT_WORK} ORDER BY r.key, r.version DESC
+    ), sold AS (
+      SELECT key, units FROM unread
+      UNION ALL
+      SELECT lower(btrim(one->>'SKU')), (one->>'Quantity')::numeric
+      FROM held h
+      CROSS JOIN LATERAL jsonb_array_elements(
+        CASE WHEN jsonb_typeof(h.payload->'OrderItems') = 'array' THEN h.payload->'OrderItems' ELSE '[]' END
+      ) AS i(line)
+      CROSS JOIN LATERAL (
+        SELECT i.line UNION ALL SELECT jsonb_array_elements(
+          CASE WHEN jsonb_typeof(i.line->'BundleComponents') = 'array' THEN i.line->'BundleComponents' ELSE '[]' END)
+      ) AS u(one)
+      WHERE jsonb_typeof(one->'Quantity') = 'number'
+    )
+    SELECT d.id, '{IN_FLIGHT}', 'orders that are on their way have taken units at the channel'
+    FROM found d JOIN (SELECT key, sum(units) AS units FROM sold GROUP BY key) s ON s.key = d.key
+    WHERE d.field = 'quantity' AND abs(d.channel_advisor::numeric - d.tims::numeric) <= s.units
+""")
+
+
+def _due(connection: sa.Connection) -> dict[str, Any]:
+    from crossdock.flows import inventory  # needs pandas, which the others of this room do not
+
+    return {"due": [folded(key) for key in inventory.due(connection)]}
+
+
+# What was held back for orders on their way is another number now: the next run tells it.
+_DUE = Explanation(
+    f"""
+    SELECT d.id, '{IN_FLIGHT}', 'other orders are on their way than when it was told; the next run tells it'
+    FROM found d JOIN ops.reading n ON n.subject = d.subject AND n.side = '{NAMES}' AND n.key = d.key
+    WHERE n.part = ANY (:due)
+    """,
+    given=_due,
+)
+
 QUANTITIES = Subject(
     "quantities", "Quantities", "SKU",
     (
         Side(CHANNEL_ADVISOR, STOCK, _level),
         Side(NAMES, ITEMS, _names),
         Side(TIMS, QUANTITIES_LIST, _quantity, alias=True),
+        Side(SOLD, NEW_ORDERS, _sold),
     ),
     (
         _dead_letter("quantities", "inventory"),
         not_read("inventory", "tims.inventory/quantities", TIMS),
         _on_its_way("quantities", "stage.channel_quantity"),
+        _item_at_work("inventory", "raw.inventory"),
         _ORPHAN,
+        _ORDERS_AT_WORK,
+        _DUE,
     ),
     keys="channel_advisor",
     summed=frozenset({"quantity"}),
@@ -123,8 +196,8 @@ QUANTITIES = Subject(
                  WHEN s.item_state IN ('blocked', 'not_eligible') THEN 0
                  WHEN greatest(0, s.available) = (r.facts->>'quantity')::bigint THEN s.quantity
                  ELSE greatest(0, (r.facts->>'quantity')::bigint - s.in_flight - s.buffer) END) AS facts
-        FROM ops.reading r JOIN stage.channel_quantity s ON lower(btrim(s.key)) = r.key
-        WHERE r.subject = 'quantities' AND r.side = 'tims' AND s.quantity IS NOT NULL
+        FROM newest r JOIN stage.channel_quantity s ON lower(btrim(s.key)) = r.key
+        WHERE r.side = 'tims' AND s.quantity IS NOT NULL
     """,
     do="`crossdock sync inventory --key SKU` sends what the Stock rule says.",
 )  # fmt: skip
@@ -159,6 +232,7 @@ PRICES = Subject(
         _dead_letter("prices", "prices"),
         not_read("prices", "tims.inventory/items", TIMS),
         _on_its_way("prices", "stage.price"),
+        _item_at_work("prices", "raw.prices"),
         _ORPHAN,
     ),
     keys="channel_advisor",
@@ -244,6 +318,7 @@ PRODUCTS = Subject(
         _dead_letter("products", "catalog"),
         not_read("catalog", "tims.inventory/items", TIMS),
         _on_its_way("products", "stage.product"),
+        _item_at_work("catalog", "raw.catalog"),
         _ORPHAN,
     ),
     do="TIMS decides: `crossdock sync catalog --key SKU` sends it. A product that only the channel has is removed "

@@ -1,6 +1,7 @@
 """The comparison: what was read of one subject, side against side, in the database.
 
-In: `ops.reading`. Out: a row of `ops.reconcile_difference` for each fact that differs, with its cause, and counts.
+In: `ops.reading`, our own records as of one moment. Out: a row of `ops.reconcile_difference` for each fact that
+differs, with its cause, and counts.
 Never: a record in Python's memory; a value of personal data in a difference.
 """
 
@@ -12,6 +13,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from crossdock.store import database
 from crossdock.watch.reconcile.base import CAUSES, CHANGED, CHANNEL_ADVISOR, TIMS, UNEXPLAINED, Subject
 
 LONGEST = 300  # characters of a value that are kept
@@ -40,6 +42,14 @@ newest AS MATERIALIZED (
   FROM ops.reading WHERE subject = :subject ORDER BY side, key, part, version DESC, id DESC
 ),
 """
+# What TIMS's side should come to, in place of what TIMS says, for the keys that the expectation knows.
+_EXPECTED = """
+expected AS MATERIALIZED ({expected}),
+meant AS MATERIALIZED (
+  SELECT n.side, n.key, n.part, n.alias, coalesce(e.facts, n.facts) AS facts, n.version, n.cause, n.why
+  FROM newest n LEFT JOIN expected e ON n.side = 'tims' AND e.key = n.key
+),
+"""
 _NAMES = """
 names AS (SELECT part, key FROM newest WHERE side = 'names'),
 """
@@ -51,8 +61,8 @@ names AS (
 _KEYED = """
 keyed AS (
   SELECT r.side, coalesce(n.key, r.key) AS key, r.facts, r.version, r.cause, r.why
-  FROM newest r LEFT JOIN names n ON r.alias AND n.part = r.key
-  WHERE r.side <> 'names'
+  FROM {rows} r LEFT JOIN names n ON r.alias AND n.part = r.key
+  WHERE r.side IN ('channel_advisor', 'tims')
 ),
 """
 _ONE_EACH = """
@@ -123,15 +133,22 @@ SELECT (SELECT count(*) FROM whole WHERE side = 'channel_advisor') AS channel_ad
 
 
 def compare(
-    connection: sa.Connection, subject: Subject, run: int, previous: int | None, clocks: Mapping[str, datetime]
+    connection: sa.Connection,
+    subject: Subject,
+    run: int,
+    previous: int | None,
+    clocks: Mapping[str, datetime],
+    moment: datetime | None = None,
 ) -> Counts:
-    """Compares what was read of `subject` and explains what differs. `previous`: the run whose differences hand on
-    their age. `clocks`: when the read began, by each system's clock."""
-    if subject.expected:
-        _expect(connection, subject)
+    """Compares what was read of `subject` and explains what differs, in place of what an earlier look of the run found.
+    `previous`: the run whose differences hand on their age. `clocks`: when this look began, by each system's clock;
+    `moment`: the same by the database's, less some seconds (now, if not said)."""
+    _set_aside(connection, subject, run)
     names = _LAST_NAMES if subject.last_only else _NAMES
+    expected = _EXPECTED.format(expected=subject.expected) if subject.expected else ""
+    keyed = _KEYED.format(rows="meant" if subject.expected else "newest")
     rows = _SUMMED if subject.summed else _ONE_EACH
-    statement = "WITH " + _NEWEST + names + _KEYED + rows + _COMPARE.format(which=_WHICH[subject.keys])
+    statement = "WITH " + _NEWEST + expected + names + keyed + rows + _COMPARE.format(which=_WHICH[subject.keys])
     given = {
         "subject": subject.name, "run": run, "previous": previous, "shown": not subject.private, "longest": LONGEST,
         "unexplained": UNEXPLAINED,
@@ -142,26 +159,60 @@ def compare(
     connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
     found = connection.execute(sa.text(statement), given).one()
     connection.execute(sa.text("SET LOCAL enable_nestloop = on"))
-    _explain(connection, subject, run, clocks)
+    _explain(connection, subject, run, clocks, moment)
     return Counts(
         found.channel_advisor, found.tims, found.compared, found.compared - found.different,
-        _causes(connection, subject, run),
+        causes(connection, subject, run),
     )  # fmt: skip
 
 
-def _expect(connection: sa.Connection, subject: Subject) -> None:
-    """Puts what TIMS's side should come to in place of what TIMS says, for the keys that the expectation knows."""
-    connection.execute(
-        sa.text(f"""
-            UPDATE ops.reading r SET facts = e.facts
-            FROM ({subject.expected}) e
-            WHERE r.subject = :subject AND r.side = :tims AND r.key = e.key
-        """),
-        {"subject": subject.name, "tims": TIMS},
+def _set_aside(connection: sa.Connection, subject: Subject, run: int) -> None:
+    """What an earlier look of the run could not explain goes to `before`, and all that it found is forgotten."""
+    given = {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED}
+    for statement in (
+        "DROP TABLE IF EXISTS before",
+        """CREATE TEMP TABLE before ON COMMIT DROP AS SELECT key, field, missing, channel_advisor, tims
+           FROM ops.reconcile_difference WHERE run = :run AND subject = :subject AND cause = :unexplained""",
+        "DELETE FROM ops.reconcile_difference WHERE run = :run AND subject = :subject",
+    ):
+        connection.execute(sa.text(statement), given)
+
+
+# What is unexplained and was not so, with the same values, at the look before.
+_NEW = """
+  t.run = :run AND t.subject = :subject AND t.cause = :unexplained AND NOT EXISTS (
+    SELECT FROM before b WHERE b.key = t.key AND b.field = t.field AND b.missing = t.missing
+      AND b.channel_advisor IS NOT DISTINCT FROM t.channel_advisor AND b.tims IS NOT DISTINCT FROM t.tims)
+"""
+
+
+def is_moving(connection: sa.Connection, subject: Subject, run: int) -> bool:
+    """Whether another look may tell more: something has only just changed, or was not found twice."""
+    return bool(
+        connection.scalar(
+            sa.text(f"""
+                SELECT EXISTS (SELECT FROM ops.reconcile_difference t WHERE {_NEW})
+                    OR EXISTS (SELECT FROM ops.reconcile_difference
+                               WHERE run = :run AND subject = :subject AND cause = :changed)
+            """),
+            {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED, "changed": CHANGED},
+        )
     )
 
 
-def _explain(connection: sa.Connection, subject: Subject, run: int, clocks: Mapping[str, datetime]) -> None:
+def doubt(connection: sa.Connection, subject: Subject, run: int) -> None:
+    """No other look will come: what was not the same twice in a row is still moving."""
+    connection.execute(
+        sa.text(f"""
+            UPDATE ops.reconcile_difference t SET cause = :changed, why = 'not the same at two looks' WHERE {_NEW}
+        """),
+        {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED, "changed": CHANGED},
+    )
+
+
+def _explain(
+    connection: sa.Connection, subject: Subject, run: int, clocks: Mapping[str, datetime], moment: datetime | None
+) -> None:
     """Causes for what no rule explained yet: changed while it was read, then what our own records say."""
     given = {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED}
     changed = """
@@ -170,8 +221,9 @@ def _explain(connection: sa.Connection, subject: Subject, run: int, clocks: Mapp
     """
     moments = {CHANNEL_ADVISOR: clocks.get(CHANNEL_ADVISOR), TIMS: clocks.get(TIMS), "changed": CHANGED}
     _apply(connection, changed, given | moments)
+    just_now = {"moment": moment or database.now(connection)}
     for explanation in subject.explained:
-        _apply(connection, explanation.sql, given)
+        _apply(connection, explanation.sql, given | just_now | explanation.given(connection))
 
 
 def _apply(connection: sa.Connection, sql: str, given: Mapping[str, object]) -> None:
@@ -190,7 +242,7 @@ def _apply(connection: sa.Connection, sql: str, given: Mapping[str, object]) -> 
     )
 
 
-def _causes(connection: sa.Connection, subject: Subject, run: int) -> dict[str, int]:
+def causes(connection: sa.Connection, subject: Subject, run: int) -> dict[str, int]:
     """Keys by cause; a key of which one fact is unexplained is unexplained, else the worst cause counts."""
     rows = connection.execute(
         sa.text("""

@@ -6,7 +6,7 @@ by what a flow believes it has delivered, for that is what is being proved.
 
 from __future__ import annotations
 
-from crossdock.watch.reconcile.base import BY_RULE, DEAD, IN_FLIGHT, WAITING, Explanation
+from crossdock.watch.reconcile.base import BY_RULE, CHANGED, DEAD, IN_FLIGHT, WAITING, Explanation
 
 
 def dead_letter(flow: str, key: str = "d.key", via: str = "") -> Explanation:
@@ -46,4 +46,21 @@ def not_read(flow: str, resource: str, side: str, only: str = "true") -> Explana
         SELECT d.id, '{IN_FLIGHT}', 'changed after the last read of {flow}'
         FROM found d JOIN ops.watermark w ON w.flow = '{flow}' AND w.resource = '{resource}'
         WHERE d.{side}_version >= w.position AND {only}
+    """)
+
+
+# Batches that a run has in its hands, or had until just now, when this look at both systems had begun.
+AT_WORK = "(b.finished_at IS NULL OR greatest(b.finished_at, b.touched_at) >= :moment)"
+
+
+def at_work(flow: str, table: str, matches: str = "r.key = d.key", via: str = "") -> Explanation:
+    """A run of `flow` has the record in its hands: read and not worked, sent and not settled; or it had it until just
+    now, so that one side may be from before and the other from after. `table`: raw rows r of the flow; `via`: joins
+    that lead from d to it."""
+    return Explanation(f"""
+        SELECT d.id, CASE WHEN b.finished_at IS NULL THEN '{IN_FLIGHT}' ELSE '{CHANGED}' END,
+               format('batch %s of {flow} %s', b.id,
+                      CASE WHEN b.finished_at IS NULL THEN 'is at work' ELSE 'was at work just now' END)
+        FROM found d {via} JOIN (ops.batch b JOIN {table} r ON r.batch_id = b.id) ON {matches}
+        WHERE b.flow = '{flow}' AND {AT_WORK}
     """)

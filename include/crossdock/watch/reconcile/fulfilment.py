@@ -27,7 +27,7 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import dead_letter, dismissed, not_read, on_its_way
+from crossdock.watch.reconcile.explain import at_work, dead_letter, dismissed, not_read, on_its_way
 from crossdock.watch.reconcile.orders import (
     OF_THE_ORDER,
     ORDERS,
@@ -98,7 +98,7 @@ def _recorded_parcel(parcel: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(reference, _parcel_units(parcel), parcel["ModifiedAt"], excuse=excuse)
 
 
-_ORDER = "split_part(d.key, ':', 1)"
+_ORDER, _OF_ORDER = "split_part(d.key, ':', 1)", "r.payload->>'ExternalOrderID'"
 _PARCEL = """
     JOIN stage.channel_shipment p
       ON p."ChannelAdvisorOrderID"::text = split_part(d.key, ':', 1)
@@ -116,6 +116,8 @@ SHIPMENTS = Subject(
         dead_letter("shipments", "p.key", _PARCEL), dismissed("orders", _ORDER),
         on_its_way("stage.channel_shipment", "p.key", _PARCEL),
         dead_letter("orders", _ORDER), on_its_way("stage.sales_order", _ORDER),
+        at_work("shipments", "raw.shipments", f"{_OF_ORDER} = {_ORDER}"),
+        at_work("orders", "raw.channel_advisor_orders", f"r.key = {_ORDER}"),
         not_read("shipments", "tims.shipments", TIMS),
         not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
     ),
@@ -175,6 +177,8 @@ INVOICES = Subject(
         dead_letter("invoices", "i.key", _INVOICE), on_its_way("stage.invoice", "i.key", _INVOICE),
         dead_letter("shipments", "p.key", _PARCEL_OF_ORDER),
         on_its_way("stage.channel_shipment", "p.key", _PARCEL_OF_ORDER),
+        at_work("invoices", "raw.invoices", f"{_OF_ORDER} = d.key"),
+        at_work("shipments", "raw.shipments", f"{_OF_ORDER} = d.key"),
         *OF_THE_ORDER,
         not_read("invoices", "tims.shipments", TIMS), not_read("shipments", "tims.shipments", TIMS),
     ),
@@ -217,6 +221,7 @@ RETURNS = Subject(
     (Side(CHANNEL_ADVISOR, RETURNS_LIST, _return), Side(TIMS, CREDIT_MEMOS, _credit_memo)),
     (
         dead_letter("returns"), dismissed("returns"), on_its_way("stage.credit_memo"), _UNCREDITED,
+        at_work("returns", "raw.returns"),
         dead_letter("orders", "s.order_key", _RETURNED_ORDER),
         not_read("returns", "channel_advisor.returns", CHANNEL_ADVISOR),
     ),

@@ -26,7 +26,7 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import dead_letter, dismissed, not_read, on_its_way
+from crossdock.watch.reconcile.explain import at_work, dead_letter, dismissed, not_read, on_its_way
 
 SOURCE = "ChannelAdvisor"
 ORDERS = Lists(CHANNEL_ADVISOR, "orders", cut=True)
@@ -167,7 +167,7 @@ _HELD_BY_A_PERSON = Explanation(f"""
 # Of an order itself: what every subject about orders is explained by.
 OF_THE_ORDER = (
     dead_letter("orders"), dismissed("orders"), on_its_way("stage.sales_order"),
-    not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
+    at_work("orders", "raw.channel_advisor_orders"), not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
 )  # fmt: skip
 
 ORDERS_SUBJECT = Subject(
@@ -175,6 +175,7 @@ ORDERS_SUBJECT = Subject(
     (Side(CHANNEL_ADVISOR, ORDERS, _order), Side(TIMS, SALES_ORDERS, _sales_order)),
     (
         *OF_THE_ORDER, dead_letter("shipments", "p.key", _PARCELS), _PARCEL_ON_ITS_WAY,
+        at_work("shipments", "raw.shipments", "r.payload->>'ExternalOrderID' = d.key AND d.field = 'status'"),
         not_read("shipments", "tims.shipments", TIMS, only="d.field = 'status'"), _HELD_BY_A_PERSON,
     ),
     do="`crossdock sync orders --key KEY` brings the sales order to what the channel says, unless a person has changed "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected
-from crossdock.store import database
+from crossdock.store import database, watermarks
 from crossdock.systems import limits, times
 from crossdock.systems.channel_advisor import is_cut
 from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, SIDES, TIMS, Lists, Row, Rules, Side, Subject
@@ -50,12 +50,20 @@ def read(
         for source, wanted in looks.items():
             if source.system == system:
                 start = since[system] - VISIBLE[system] if since else None
+                if source.unread_by:
+                    start = _read_until(runtime, source)
                 _read_list(runtime, source, wanted, rules, start, say)
 
     systems = sorted({source.system for source in looks})
     with ThreadPoolExecutor(len(systems), "read") as pool:
         for done in [pool.submit(of, system) for system in systems]:
             done.result()
+
+
+def _read_until(runtime: Runtime, source: Lists) -> datetime | None:
+    """How far the flow has read the list, by the system's clock."""
+    with runtime.engine.connect() as connection:
+        return watermarks.position(connection, source.unread_by, f"{source.system}.{source.path}")
 
 
 def _read_list(

@@ -1,4 +1,4 @@
-"""One run of the reconciliation: read, compare, explain, keep, alert, report.
+"""One run of the reconciliation: read, compare, explain, look again at what moves, keep, alert, report.
 
 In: the runtime, names of subjects. Out: an `Outcome`, kept in ops.reconcile_run. Never: two runs at a time.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -19,13 +19,16 @@ from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch import alerts
 from crossdock.watch.reconcile import report
 from crossdock.watch.reconcile.base import UNEXPLAINED, Rules, Subject
-from crossdock.watch.reconcile.compare import Counts, compare
+from crossdock.watch.reconcile.compare import Counts, causes, compare, doubt, is_moving
 from crossdock.watch.reconcile.read import clocks, forget, read
 from crossdock.watch.reconcile.subjects import chosen
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
+LOOKS = 4  # at what moves, at most
+PAUSE = 2.0  # seconds before the next look, until every list shows what has changed
+JUST_NOW = timedelta(seconds=3)  # what a run did so shortly before a look may be visible on one side only
 KEPT = 60  # runs whose differences are kept; counts stay
 NAMED = 5  # keys that an alert names
 
@@ -67,10 +70,20 @@ def _run(runtime: Runtime, subjects: Sequence[Subject], run_id: str, say: Callab
     try:
         began = clocks(runtime, subjects)
         read(runtime, subjects, rules, say)
-        read(runtime, subjects, rules, say, since=began)
-        for subject in subjects:
-            say(f"comparing {subject.title.lower()}")
-            outcome.counts[subject.name] = _compare(runtime, subject, run, began)
+        moving = subjects
+        for look in range(1, LOOKS + 1):
+            looked = clocks(runtime, moving)
+            with runtime.engine.begin() as connection:
+                moment = database.now(connection) - JUST_NOW
+            read(runtime, moving, rules, say, since=began)
+            for subject in moving:
+                say(f"comparing {subject.title.lower()}")
+            moving = [each for each in moving if _compare(runtime, each, outcome, looked, moment, last=look == LOOKS)]
+            if not moving:
+                break
+            if look < LOOKS:
+                say(f"looking again at what has only just changed: {', '.join(each.name for each in moving)}")
+                time.sleep(PAUSE)
     finally:
         with runtime.engine.begin() as connection:
             forget(connection)
@@ -85,12 +98,23 @@ def _run(runtime: Runtime, subjects: Sequence[Subject], run_id: str, say: Callab
     return outcome
 
 
-def _compare(runtime: Runtime, subject: Subject, run: int, began: dict[str, datetime]) -> Counts:
-    started = time.monotonic()
-    with runtime.engine.begin() as connection:
-        counts = compare(connection, subject, run, _previous(connection, subject.name, run), began)
-    counts.seconds = round(time.monotonic() - started, 3)
-    return counts
+def _compare(
+    runtime: Runtime, subject: Subject, outcome: Outcome, looked: dict[str, datetime], moment: datetime, *, last: bool
+) -> bool:
+    """Compares a subject by our own records as of one moment, for what moves between two of them is in neither.
+    Whether another look may tell more."""
+    started, run = time.monotonic(), outcome.id
+    before = outcome.counts[subject.name].seconds if subject.name in outcome.counts else 0.0
+    one_moment = runtime.engine.execution_options(isolation_level="REPEATABLE READ")
+    with one_moment.begin() as connection:
+        counts = compare(connection, subject, run, _previous(connection, subject.name, run), looked, moment)
+        if last:
+            doubt(connection, subject, run)
+            counts.causes = causes(connection, subject, run)
+        moving = is_moving(connection, subject, run)
+    counts.seconds = round(before + time.monotonic() - started, 3)
+    outcome.counts[subject.name] = counts
+    return moving
 
 
 def _previous(connection: sa.Connection, subject: str, run: int) -> int | None:

@@ -1,0 +1,174 @@
+"""A bustle: buyers, warehouse and staff go on, and every flow runs, while both systems are compared again and again.
+
+In: a town, a seed. Out: threads that make the world move and run the flows, until they are told to stop. Never: a change
+that no flow has to carry, so whatever differs has a cause.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from crossdock.errors import CrossdockError
+from integration import shelf
+from integration.town import Town
+from integration.trade import ADDRESS, KIT, line, place, ship, tell
+
+SKUS = ("22423", "84946", "85099B", "22720", "22457", "85123A", "47566", "20725")
+GOODS = (*SKUS, KIT)
+NOWHERE = ADDRESS | {"Country": "Atlantis"}
+MONEY = ("orders", "shipments", "invoices", "returns")
+OFFERS = ("prices", "catalog", "inventory")
+_returns = count(8_100_000)
+
+
+class World:
+    """What people do, one thing after another, drawn from a seed."""
+
+    def __init__(self, town: Town, seed: int) -> None:
+        self.town, self.dice = town, random.Random(seed)
+        self.open: dict[str, str] = {}  # orders that have not left, by what they wait for
+        self.gone: list[str] = []
+        self.done: dict[str, int] = {}
+
+    def act(self) -> None:
+        actions = (self.buy, self.buy, self.buy, self.pay, self.cancel, self.send, self.send, self.give_back,
+                   self.count_stock, self.change_item)  # fmt: skip
+        action = self.dice.choice(actions)
+        if action():
+            self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
+
+    def buy(self) -> bool:
+        lines = [line(self.dice.choice(GOODS), self.dice.randint(1, 3), "12.5000")]
+        if self.dice.random() < 0.4:
+            lines.append(line(self.dice.choice(SKUS), self.dice.randint(1, 2), "3.3333"))
+        number, fate, more, waits = self.dice.randint(1, 30), self.dice.random(), {}, "parcel"
+        if fate < 0.1:
+            more, waits = {"ShippingAddress": NOWHERE}, "clerk"
+        elif fate < 0.2:
+            more, waits = {"OrderStatus": "Pending", "PaymentStatus": "NotYetSubmitted"}, "payment"
+        elif fate < 0.3:
+            more, waits = {"PaymentStatus": "Submitted"}, "payment"
+        buyer = {"CustomerID": f"buyer-{number}", "FirstName": "Bo", "LastName": f"Number{number}",
+                 "Email": f"bo{number}.{self.dice.randint(1, 3)}@example.com", "Phone": None, "Company": None}  # fmt: skip
+        self.open[place(self.town, *lines, CustomerInfo=buyer, **more)] = waits
+        return True
+
+    def _one(self, waits: str) -> str | None:
+        found = [key for key, what in self.open.items() if what == waits]
+        return self.dice.choice(found) if found else None
+
+    def pay(self) -> bool:
+        key = self._one("payment")
+        if key:
+            changes = {"PaymentStatus": "Cleared", "OrderStatus": "New"}
+            tell(self.town, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(key), "changes": changes})
+            self.open[key] = "parcel"
+        return bool(key)
+
+    def cancel(self) -> bool:
+        key = self._one(self.dice.choice(("payment", "parcel", "clerk"))) if self.dice.random() < 0.6 else None
+        if key:
+            shelf.cancel(self.town, key)
+            del self.open[key]
+        return bool(key)
+
+    def send(self) -> bool:
+        """A parcel of a sales order, whole or half of it; two parcels at most."""
+        key = self._one("parcel") or self._one("rest")
+        if not key:
+            return False
+        with self.town.runtime() as runtime:
+            found = runtime.tims.find("sales-orders", ExternalOrderID=[key], Source="ChannelAdvisor")
+        if not found or found[0]["OrderStatus"] not in ("Open", "Allocated", "PartiallyFulfilled"):
+            return False
+        left = {each["LineNo"]: each["Quantity"] - each["QuantityCancelled"] - each["QuantityShipped"]
+                for each in found[0]["LineItems"]}  # fmt: skip
+        whole = self.open[key] == "rest" or self.dice.random() < 0.7
+        units = {number: units if whole else (units + 1) // 2 for number, units in left.items() if units}
+        if not units:
+            return False
+        ship(self.town, key, units)
+        if units == {number: each for number, each in left.items() if each}:
+            del self.open[key]
+            self.gone.append(key)
+        else:
+            self.open[key] = "rest"
+        return True
+
+    def give_back(self) -> bool:
+        """A return of one unit of an order that the channel knows to have left."""
+        if not self.gone:
+            return False
+        key = self.dice.choice(self.gone)
+        with self.town.runtime() as runtime:
+            order = runtime.channel_advisor.call("GET", f"/v2/orders/{key}")
+        first = order["OrderItems"][0]
+        if order["OrderStatus"] != "Shipped" or first["QuantityReturned"]:
+            return False
+        self.gone.remove(key)
+        refund = {"OrderItemID": first["OrderItemID"], "SKU": first["SKU"], "Quantity": 1, "RefundAmount": 12.5,
+                  "TaxRefund": 0, "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
+        tell(self.town, "channel_advisor", "return", {
+            "ReturnID": next(_returns), "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
+            "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
+            "RefundDate": self.town.now.isoformat().replace("+00:00", "Z"),
+        })  # fmt: skip
+        return True
+
+    def count_stock(self) -> bool:
+        shelf.adjust(self.town, self.dice.choice(SKUS), self.dice.choice((-3, -1, 2, 5)))
+        return True
+
+    def change_item(self) -> bool:
+        sku = self.dice.choice(SKUS)
+        change: dict[str, Any] = self.dice.choice((
+            {"Title": f"A thing of many names, {self.dice.randint(1, 99)}"},
+            {"Description": f"As good as {self.dice.randint(1, 99)} others."},
+        ))  # fmt: skip
+        shelf.item(self.town, sku, **change)
+        return True
+
+
+@contextmanager
+def bustle(town: Town, world: World) -> Iterator[dict[str, int]]:
+    """The world moves and all flows run, each again as soon as it has ended; the number of runs by flow."""
+    stop, runs, broken = threading.Event(), dict.fromkeys((*MONEY, *OFFERS), 0), []
+
+    def over_and_over(what: Callable[[], None], pause: float) -> None:
+        try:
+            while not stop.is_set():
+                what()
+                stop.wait(pause)
+        except Exception as error:
+            broken.append(error)
+            raise
+
+    def flows(names: Sequence[str]) -> Callable[[], None]:
+        def once() -> None:
+            for name in names:
+                if not stop.is_set():
+                    town.sync(flow=name, run_id=f"{name}-{runs[name]}")
+                    runs[name] += 1
+
+        return once
+
+    threads = [
+        threading.Thread(target=over_and_over, args=(world.act, 0.15), name="world"),
+        threading.Thread(target=over_and_over, args=(flows(MONEY), 0.3), name="money"),
+        threading.Thread(target=over_and_over, args=(flows(OFFERS), 0.3), name="offers"),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield runs
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(120)
+        assert not broken, broken
