@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status test e2e lint types docs bench rush clean
+.PHONY: help setup demo down status test e2e lint types docs bench rush agree clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ bench: setup .venv-bench/.ready ## Measure speed and memory beside plain clients
 
 rush: setup ## Let buyers take the last units while runs fail; print what was oversold (RUSHES=3)
 	@set -o pipefail; RUSHES=$(or $(RUSHES),3) $(PY) -m pytest tests/integration/test_rush.py -q -s -p no:warnings | grep RUSH
+
+agree: setup ## Compare both systems again and again while all flows run; print false alarms (COMPARISONS=200)
+	@set -o pipefail; COMPARISONS=$(or $(COMPARISONS),200) $(PY) -m pytest tests/integration/test_agree.py -q -s -p no:warnings | grep AGREE
 
 .venv-bench/.ready: benchmarks/requirements.txt | setup
 	@$(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --disable-pip-version-check --no-input -q -r $< && touch $@

@@ -1,26 +1,28 @@
 """A bustle: buyers, warehouse and staff go on, and every flow runs, while both systems are compared again and again.
 
-In: a town, a seed. Out: threads that make the world move and run the flows, until they are told to stop. Never: a change
-that no flow has to carry, so whatever differs has a cause.
+In: a town, a seed. Out: threads that make the world move and run the flows, until they are told to stop. Never: a
+change that no flow has to carry, so whatever differs has a cause.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 
-from crossdock.errors import CrossdockError
+from crossdock.watch.reconcile import read
 from integration import shelf
 from integration.town import Town
-from integration.trade import ADDRESS, KIT, line, place, ship, tell
+from integration.trade import ADDRESS, KIT, KIT_PARTS, line, place, ship, tell
 
 SKUS = ("22423", "84946", "85099B", "22720", "22457", "85123A", "47566", "20725")
 GOODS = (*SKUS, KIT)
+QUIET = ("22386", "22960")  # nobody buys them while the bustle goes on
+ALL = frozenset((*GOODS, *KIT_PARTS, *QUIET))
 NOWHERE = ADDRESS | {"Country": "Atlantis"}
 MONEY = ("orders", "shipments", "invoices", "returns")
 OFFERS = ("prices", "catalog", "inventory")
@@ -47,7 +49,9 @@ class World:
         lines = [line(self.dice.choice(GOODS), self.dice.randint(1, 3), "12.5000")]
         if self.dice.random() < 0.4:
             lines.append(line(self.dice.choice(SKUS), self.dice.randint(1, 2), "3.3333"))
-        number, fate, more, waits = self.dice.randint(1, 30), self.dice.random(), {}, "parcel"
+        number, mail, fate = self.dice.randint(1, 30), self.dice.randint(1, 3), self.dice.random()
+        more: dict[str, Any] = {}
+        waits = "parcel"
         if fate < 0.1:
             more, waits = {"ShippingAddress": NOWHERE}, "clerk"
         elif fate < 0.2:
@@ -55,7 +59,7 @@ class World:
         elif fate < 0.3:
             more, waits = {"PaymentStatus": "Submitted"}, "payment"
         buyer = {"CustomerID": f"buyer-{number}", "FirstName": "Bo", "LastName": f"Number{number}",
-                 "Email": f"bo{number}.{self.dice.randint(1, 3)}@example.com", "Phone": None, "Company": None}  # fmt: skip
+                 "Email": f"bo{number}.{mail}@example.com", "Phone": None, "Company": None}  # fmt: skip
         self.open[place(self.town, *lines, CustomerInfo=buyer, **more)] = waits
         return True
 
@@ -172,3 +176,15 @@ def bustle(town: Town, world: World) -> Iterator[dict[str, int]]:
         for thread in threads:
             thread.join(120)
         assert not broken, broken
+
+
+def altered(path: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Any:
+    """The lists of one path as if their records had been changed behind our back; None: as if one had never been."""
+    whole = read._pages
+
+    def pages(runtime: Any, source: Any, since: Any) -> Iterator[list[dict[str, Any]]]:
+        for records in whole(runtime, source, since):
+            told = [change(record) for record in records] if source.path == path else records
+            yield [record for record in told if record is not None]
+
+    return patch.object(read, "_pages", pages)

@@ -253,3 +253,24 @@ def test_a_page_of_nothing_and_one_of_a_run_that_is_not_there(engine: sa.Engine)
     assert "0</b>keys compared" in page
     with engine.connect() as connection, pytest.raises(ConfigError, match="no reconciliation 999999"):
         report.page(connection, 999_999)
+
+
+def test_the_trend_joins_only_runs_of_the_same_subjects(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.delete(ops_reconcile_run))
+    one = {"orders": vars(Counts(1, 1, 1, 1))}
+    numbers = []
+    for n, counts in enumerate([one, one | {"prices": one["orders"]}, one, {"prices": one["orders"]}]):
+        with engine.begin() as connection:
+            numbers.append(connection.scalar(
+                sa.insert(ops_reconcile_run)
+                .values(run_id=str(n), counts=counts, finished_at=sa.func.now()).returning(ops_reconcile_run.c.id)
+            ))  # fmt: skip
+    drawn: list[list[int]] = []
+    monkeypatch.setattr(report, "_history", lambda _, past: drawn.append([run["id"] for run in past]))
+    with engine.connect() as connection:
+        page = report.page(connection, numbers[2])
+        report.page(connection, numbers[1])
+    assert drawn == [[numbers[0], numbers[2]], [numbers[1]]]
+    assert "Runs that looked at orders." in Elements(page).text
+    assert "orders, prices" in Elements(page).text, "the list of runs names all of them, with their subjects"

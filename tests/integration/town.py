@@ -184,10 +184,13 @@ def _world() -> world.World:
 
 
 @cache
-def _masters_told() -> TemporaryDirectory[str]:
-    """The folder of two systems that know the masters and nothing else: told once, copied for every town."""
+def _masters_told(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
+    """The folder of two systems that know the masters and nothing else: told once, copied for every town. `skus`: of
+    the goods only these."""
     told = TemporaryDirectory(prefix="masters-")
-    masters = [event.as_dict() for event in _world().masters()]
+    masters = [
+        event.as_dict() for event in _world().masters() if not skus or event.document.get("SKU", min(skus)) in skus
+    ]
     for system in SYSTEMS:
         with server(system, Path(told.name)) as url:
             control = Control(system, url)
@@ -197,10 +200,12 @@ def _masters_told() -> TemporaryDirectory[str]:
 
 
 @contextmanager
-def found_town(postgres_url: str, name: str, folder: Path, per_minute: int = 0) -> Iterator[Town]:
+def found_town(
+    postgres_url: str, name: str, folder: Path, per_minute: int = 0, skus: frozenset[str] = frozenset()
+) -> Iterator[Town]:
     """A town on the evening before the first day of trade: masters are there, no order yet. `per_minute`: requests that
-    its systems let through, if not as many as their contracts say."""
-    shutil.copytree(_masters_told().name, folder, dirs_exist_ok=True)
+    its systems let through, if not as many as their contracts say. `skus`: its only goods."""
+    shutil.copytree(_masters_told(skus).name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
         urls = {system: stack.enter_context(server(system, folder, per_minute)) for system in SYSTEMS}

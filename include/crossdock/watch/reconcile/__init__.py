@@ -1,6 +1,7 @@
 """Reconciliation: do both systems agree? Both are read afresh and compared key by key; every difference has a cause.
 
-In: both systems, read whole; our own records only to explain a difference (dead letters, what waits or is on its way).
+In: both systems, read whole; our own records only to explain a difference (dead letters, what waits, what is in a
+run's hands or on its way).
 Out: `ops.reconcile_run` with counts, `ops.reconcile_difference` with a row per fact that differs, an alert for each
 subject with differences that nothing explains, a report. Never: a correction; a difference explained by our own record
 of having delivered it.
@@ -21,8 +22,9 @@ read yet is in flight. Keys are TIMS's SKUs in lower case; facts have the names 
 Numbers are JSON numbers (a jsonb 12.50 equals 12.5); a fact of JSON null says nothing and is not compared.
 
 **Two systems that live on while they are read.** Their clocks are noted first; when both have been read, what changed
-since is read once more, so both sides are as of the end. What differs and has changed since the beginning is "changed
-since", not unexplained: the next run sees it at rest.
+since is read once more, so both sides are as of the end. Our own records are looked at as of one moment after that.
+What has only just changed, and what nothing explains, is looked at again, a few times: unexplained is what was the same
+at two looks in a row.
 """
 
 from crossdock.watch.reconcile.run import Outcome, reconcile

@@ -223,7 +223,7 @@ def _explain(
     _apply(connection, changed, given | moments)
     just_now = {"moment": moment or database.now(connection)}
     for explanation in subject.explained:
-        _apply(connection, explanation.sql, given | just_now | explanation.given(connection))
+        _apply(connection, explanation.sql, {**given, **just_now, **explanation.given(connection)})
 
 
 def _apply(connection: sa.Connection, sql: str, given: Mapping[str, object]) -> None:

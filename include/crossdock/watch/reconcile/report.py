@@ -23,6 +23,7 @@ from crossdock.watch.reconcile.base import BY_RULE, CAUSES, CHANGED, DEAD, IN_FL
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
 SHOWN = 100  # differences of one subject on the page; the table has all
+RUNS = 14  # that the page lists
 COLOURS = {
     UNEXPLAINED: "#c0352b", DEAD: "#dd7a1f", WAITING: "#d9b036", IN_FLIGHT: "#3f7fb5", CHANGED: "#6fb3a8",
     BY_RULE: "#a9b0b8",
@@ -38,7 +39,7 @@ def page(connection: sa.Connection, number: int) -> str:
     if run is None:
         raise ConfigError(f"There is no reconciliation {number}.", do="`crossdock reconcile` makes one.")
     found = results.differences(connection, number, limit=SHOWN)
-    past = results.runs(connection, until=number)[::-1]
+    alike = results.runs(connection, until=number, subjects=run["counts"])[::-1]
     return _template().render(
         run=run,
         accuracy=accuracy(run["counts"]),
@@ -48,9 +49,9 @@ def page(connection: sa.Connection, number: int) -> str:
         colours=COLOURS,
         differences={name: [one for one in found if one["subject"] == name] for name in run["counts"]},
         totals={cause: sum(each["causes"].get(cause, 0) for each in run["counts"].values()) for cause in CAUSES},
-        past=past[::-1],
+        past=results.runs(connection, until=number, limit=RUNS),
         shown=SHOWN,
-        plots=plots(run["counts"], past, results.ages(connection, number)),
+        plots=plots(run["counts"], alike, results.ages(connection, number)),
     )
 
 

@@ -6,10 +6,11 @@ and causes in their order. Never: a write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
@@ -25,11 +26,18 @@ def run(connection: sa.Connection, number: int) -> dict[str, Any] | None:
     return None if row is None else _ordered(row)
 
 
-def runs(connection: sa.Connection, *, until: int | None = None, limit: int = 60) -> list[dict[str, Any]]:
-    """The last runs that came to their end, newest first, without their reports."""
+def runs(
+    connection: sa.Connection, *, until: int | None = None, subjects: Collection[str] = (), limit: int = 60
+) -> list[dict[str, Any]]:
+    """The last runs that came to their end, newest first, without their reports. `subjects`: only runs that looked at
+    just these, for the numbers of others say nothing beside theirs."""
     wanted = sa.select(*_RUN).where(table.c.finished_at.is_not(None)).order_by(table.c.id.desc()).limit(limit)
     if until is not None:
         wanted = wanted.where(table.c.id <= until)
+    if subjects:
+        names = sa.cast(sorted(subjects), ARRAY(sa.Text))
+        others = table.c.counts.op("-", return_type=JSONB)(names)
+        wanted = wanted.where(table.c.counts.has_all(names), others == sa.text("'{}'::jsonb"))
     return [_ordered(row) for row in connection.execute(wanted)]
 
 
