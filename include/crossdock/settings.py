@@ -48,6 +48,44 @@ class FlowSettings:
         return timedelta(days=self.sweep_days)
 
 
+@dataclass(frozen=True)
+class Intake:
+    """`intake.yaml`: what is too large, too deep or too far ahead to be taken as it is."""
+
+    record_bytes: int
+    record_depth: int
+    key_bytes: int
+    answer_bytes: int
+    file_bytes: int
+    clock_minutes: int
+
+    @property
+    def clock(self) -> timedelta:
+        return timedelta(minutes=self.clock_minutes)
+
+
+MOST = {"record_depth": 500, "key_bytes": 1_000}  # what parsers, and indexes of the database, can hold
+
+
+@cache
+def intake() -> Intake:
+    """The limits of what comes from outside. Raises ConfigError for a value that is none."""
+    content = read_yaml("intake.yaml")
+    expected = [f.name for f in fields(Intake)]
+    if sorted(content) != sorted(expected):
+        raise ConfigError(
+            f"include/config/intake.yaml has {', '.join(map(str, content))}.",
+            do=f"It needs exactly: {', '.join(expected)}.",
+        )
+    for name, value in content.items():
+        most = MOST.get(name, 10**12)
+        if type(value) is not int or not 0 < value <= most:
+            raise ConfigError(
+                f"include/config/intake.yaml: {name} is {value!r}.", do=f"Set a whole number from 1 to {most:,}."
+            )
+    return Intake(**content)
+
+
 @cache
 def flow(name: str) -> FlowSettings:
     """The settings of a flow: the defaults, and what the file says of it."""

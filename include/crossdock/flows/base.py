@@ -31,6 +31,12 @@ class Head:
     same: bytes | None = None  # what makes it the same record again; None: every byte of it
 
 
+class Merge(Protocol):
+    """Copies the records of a batch into `ref`: all of them, or those with these keys."""
+
+    def __call__(self, connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None: ...
+
+
 @dataclass(frozen=True)
 class Resource:
     """One list of one system, and the raw table that keeps it."""
@@ -42,13 +48,14 @@ class Resource:
     document: str  # schema name in the system's contract
     overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
-    merge: Callable[[sa.Connection, int], None] | None = None  # a master: copies a batch into `ref`
+    merge: Merge | None = None  # a master: copies a batch into `ref`
     single: bool = False  # one document at the path, no list
     # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
     at_once: int = 500
     one: str = ""  # path of a single record of TIMS with "{key}" in it, where that is not below the list
     # A master that only some configurations need: whether this one does.
     wanted: Callable[[], bool] | None = None
+    ids: tuple[str, ...] = ()  # fields of a record that name it, for one whose head cannot be read
 
     @property
     def name(self) -> str:

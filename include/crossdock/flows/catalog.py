@@ -129,7 +129,7 @@ CATALOG = Flow(
     entity=ENTITY,
     source=Resource(
         "tims", masters.ITEMS.path, raw_catalog, masters.ITEMS.head, "Item",
-        overlap=masters.ITEMS.overlap, lag=masters.ITEMS.lag,
+        overlap=masters.ITEMS.overlap, lag=masters.ITEMS.lag, ids=masters.ITEMS.ids,
     ),
     masters=(masters.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
     lines_path="",

@@ -7,16 +7,17 @@ channel is which item of TIMS. Never: a product taken for an item by a rule othe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
-from crossdock.flows.base import Head, Resource
-from crossdock.flows.masters import NEWEST
+from crossdock.flows.base import Head, Merge, Resource
+from crossdock.flows.masters import NEWEST, given
+from crossdock.steps import records
 from crossdock.store import database, raw
-from crossdock.store.raw import Record
 from crossdock.store.tables import (
     raw_centers,
     raw_listings,
@@ -40,10 +41,10 @@ class _Row(msgspec.Struct):
     """A row of a list: one of these is its id."""
 
     UpdatedDate: str
-    SKU: str = ""
-    ListingID: int = 0
-    DistributionCenterID: int = 0
-    SiteID: int = 0
+    SKU: str | None = None
+    ListingID: int | None = None
+    DistributionCenterID: int | None = None
+    SiteID: int | None = None
 
 
 _row = msgspec.json.Decoder(_Row)
@@ -54,7 +55,8 @@ def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
 
     def head(record: msgspec.Raw) -> Head:
         row = _row.decode(record)
-        return Head(str(getattr(row, id_field)), row.UpdatedDate)
+        name = getattr(row, id_field)
+        return Head("" if name is None else str(name), row.UpdatedDate)
 
     return head
 
@@ -70,12 +72,12 @@ ON CONFLICT ({id_}) DO UPDATE SET {changed} WHERE {table.fullname}.version <= ex
 """
 
 
-def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Callable[[sa.Connection, int], None]:
+def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Merge:
     """Copies a batch's newest rows into `table`."""
     statement = sa.text(NEWEST.format(table=source.fullname) + _upsert(table, columns))
 
-    def merge(connection: sa.Connection, batch_id: int) -> None:
-        connection.execute(statement, {"batch": batch_id})
+    def merge(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+        connection.execute(statement, given(batch_id, keys))
 
     return merge
 
@@ -91,11 +93,11 @@ _LISTING = {
 }  # fmt: skip
 PRODUCTS = Resource(
     "channel_advisor", "products", raw_products, head_of("SKU"), "Product",
-    merge=_merge(ref_channel_product, raw_products, _PRODUCT), **_TIMING,
+    merge=_merge(ref_channel_product, raw_products, _PRODUCT), ids=("SKU",), **_TIMING,
 )  # fmt: skip
 LISTINGS = Resource(
     "channel_advisor", "listings", raw_listings, head_of("ListingID"), "Listing",
-    merge=_merge(ref_channel_listing, raw_listings, _LISTING), **_TIMING,
+    merge=_merge(ref_channel_listing, raw_listings, _LISTING), ids=("ListingID",), **_TIMING,
 )  # fmt: skip
 _KEPT = {PRODUCTS.path: (ref_channel_product, _PRODUCT), LISTINGS.path: (ref_channel_listing, _LISTING)}
 CENTERS = Resource(
@@ -103,11 +105,12 @@ CENTERS = Resource(
     merge=_merge(ref_channel_center, raw_centers, {
         "center_id": "key::int", "code": "payload->>'Code'",
         "is_external": "(payload->>'IsExternallyManaged')::boolean", "is_deleted": "(payload->>'IsDeleted')::boolean",
-    }), **_TIMING,
+    }), ids=("DistributionCenterID",), **_TIMING,
 )  # fmt: skip
 SITES = Resource(
     "channel_advisor", "sites", raw_sites, head_of("SiteID"), "Site",
-    merge=_merge(ref_channel_site, raw_sites, {"site_id": "key::int", "name": "payload->>'SiteName'"}), **_TIMING,
+    merge=_merge(ref_channel_site, raw_sites, {"site_id": "key::int", "name": "payload->>'SiteName'"}),
+    ids=("SiteID",), **_TIMING,
 )  # fmt: skip
 
 
@@ -143,27 +146,31 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
     began stays."""
     table, columns = _KEPT[master.path]
     id_ = next(iter(columns))
-    snapshot = sa.Table("snapshot", sa.MetaData())
-    began = None
+    snapshot = master.raw.to_metadata(sa.MetaData(), schema="pg_temp", name="snapshot")
+    whole = replace(master, raw=snapshot, merge=_merge(table, snapshot, columns))
+    began, spared = None, []
     with runtime.engine.begin() as connection:
         connection.exec_driver_sql(
             f"CREATE TEMP TABLE snapshot (LIKE {master.raw.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
         )
         for page in runtime.channel_advisor.pages(master.path):
             began = began or page.server_time
-            heads = [(master.head(record), bytes(record)) for record in page.records]
-            rows = [Record(head.key, times.read(head.version), raw.digest(data), data) for head, data in heads]
-            raw.insert(connection, snapshot, rows, 0)
-        newest = """
-WITH newest AS (SELECT DISTINCT ON (key) key, version, payload FROM snapshot ORDER BY key, version DESC)
-"""
-        connection.execute(sa.text(newest + _upsert(table, columns)))
+            judged = records.judge(master, page.records)
+            fit, refused = records.typed(master, judged.records)
+            refused += judged.refused + records.unstorable(raw.insert(connection, snapshot, fit, 0))
+            old = records.known(connection, None, master, refused) if refused else set()
+            records.bury(
+                connection, None, master, 0, [one for one in refused if (one.record.key, one.record.hash) not in old]
+            )
+            spared += [one.record.key for one in refused]
+        records.merge(connection, whole, 0)
         connection.execute(
             sa.text(
                 f"DELETE FROM {table.fullname} AS held WHERE version < :began "
-                f"AND NOT EXISTS (SELECT FROM snapshot WHERE snapshot.key = held.{id_}::text)"
+                f"AND NOT EXISTS (SELECT FROM snapshot WHERE snapshot.key = held.{id_}::text) "
+                f"AND held.{id_}::text <> ALL (CAST(:spared AS text[]))"
             ),
-            {"began": began},
+            {"began": began, "spared": spared},
         )
 
 

@@ -413,6 +413,7 @@ INVENTORY = Flow(
     source=Resource(
         "tims", "inventory/quantities", raw_inventory, head, "Quantity",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
+        ids=("SKU",),
     ),
     masters=(
         masters.ITEMS,

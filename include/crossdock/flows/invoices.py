@@ -121,7 +121,7 @@ INVOICES = Flow(
     entity=ENTITY,
     source=Resource(
         "tims", "shipments", raw_invoices, masters.head_of("ShipmentID"), "Shipment",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2),
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
     masters=(masters.PERIODS, masters.INVOICES, masters.SALES_ORDERS),
     lines_path="Lines",

@@ -459,7 +459,7 @@ def _flow(
 
 
 def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
-    return Resource("tims", path, raw, masters.head_of(id_field), document, **_TIMING)
+    return Resource("tims", path, raw, masters.head_of(id_field), document, ids=(id_field,), **_TIMING)
 
 
 INVOICES = _flow(
@@ -480,7 +480,7 @@ ADJUSTMENTS = _flow(
 SETTLEMENTS = _flow(
     "ledger_settlements", "Ledger of settlements",
     Resource("books", "settlement_lines", raw_ledger_settlements, _line_head, "SettlementLine",
-             overlap=timedelta(minutes=1), lag=timedelta(seconds=2)),
+             overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo")),
     _BASE,
 )  # fmt: skip
 PAYMENTS = _flow(

@@ -6,7 +6,7 @@ the newest version. They are no flow: nothing is delivered. A batch of a master 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from crossdock.flows.base import Head, Resource
+from crossdock.flows.base import Head, Merge, Resource
 from crossdock.rules import customers, settings
 from crossdock.store import database
 from crossdock.store.tables import (
@@ -81,7 +81,8 @@ _customer = msgspec.json.Decoder(_Customer)
 
 NEWEST = """
 WITH newest AS (
-  SELECT DISTINCT ON (key) key, version, payload FROM {table} WHERE batch_id = :batch
+  SELECT DISTINCT ON (key) key, version, payload FROM {table}
+  WHERE batch_id = :batch AND (CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[])))
   ORDER BY key, version DESC, received_at DESC
 )
 """
@@ -132,13 +133,19 @@ RETURNING customer_id
 )
 
 
-def _merge_items(connection: sa.Connection, batch_id: int) -> None:
-    connection.execute(sa.text(_ITEMS.format(table=raw_items.fullname)), {"batch": batch_id})
+def given(batch_id: int, keys: Sequence[str] | None) -> dict[str, Any]:
+    """The parameters of NEWEST: a batch, or of a batch the records with these keys."""
+    return {"batch": batch_id, "keys": None if keys is None else list(keys)}
 
 
-def _merge_customers(connection: sa.Connection, batch_id: int) -> None:
+def _merge_items(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+    connection.execute(sa.text(_ITEMS.format(table=raw_items.fullname)), given(batch_id, keys))
+
+
+def _merge_customers(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
     """Copies customers, and the keys by which rules/customers.py recognises them."""
-    merged = connection.scalars(sa.text(_CUSTOMERS.format(table=raw_customers.fullname)), {"batch": batch_id}).all()
+    statement = sa.text(_CUSTOMERS.format(table=raw_customers.fullname))
+    merged = connection.scalars(statement, given(batch_id, keys)).all()
     table = raw_customers
     newest = (
         sa.select(table.c.key, table.c.payload)
@@ -175,13 +182,13 @@ def add_customer_keys(connection: sa.Connection, documents: list[dict]) -> None:
 ITEMS = Resource(
     "tims", "inventory/items", raw_items,
     lambda record: Head((item := _item.decode(record)).SKU, item.ModifiedAt), "Item",
-    merge=_merge_items, **_TIMING,
+    merge=_merge_items, ids=("SKU",), **_TIMING,
 )  # fmt: skip
 
 CUSTOMERS = Resource(
     "tims", "customers", raw_customers,
     lambda record: Head((customer := _customer.decode(record)).CustomerID, customer.ModifiedAt), "Customer",
-    merge=_merge_customers, **_TIMING,
+    merge=_merge_customers, ids=("CustomerID",), **_TIMING,
 )  # fmt: skip
 
 
@@ -193,12 +200,12 @@ def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
 
     def head(record: msgspec.Raw) -> Head:
         document = _document.decode(record)
-        return Head(getattr(document, id_field), document.ModifiedAt)
+        return Head(getattr(document, id_field) or "", document.ModifiedAt)
 
     return head
 
 
-def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Callable[[sa.Connection, int], None]:
+def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Merge:
     """Copies a batch's newest documents into `table`; `columns`: name -> SQL over `payload`."""
     names = ", ".join(columns)
     changed = ", ".join(f"{name} = excluded.{name}" for name in (*columns, "payload", "version"))
@@ -211,8 +218,8 @@ ON CONFLICT (id) DO UPDATE SET {changed} WHERE {table.fullname}.version <= exclu
 """
     )
 
-    def merge(connection: sa.Connection, batch_id: int) -> None:
-        connection.execute(statement, {"batch": batch_id})
+    def merge(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+        connection.execute(statement, given(batch_id, keys))
 
     return merge
 
@@ -229,10 +236,8 @@ _REFERENCE = _text(external_reference="ExternalReference", source="Source")
 _STATUS = _text(status="Status", posting_mode="PostingMode")
 
 
-def _resource(
-    path: str, raw: sa.Table, document: str, id_field: str, merge: Callable[[sa.Connection, int], None]
-) -> Resource:
-    return Resource("tims", path, raw, head_of(id_field), document, merge=merge, **_TIMING)
+def _resource(path: str, raw: sa.Table, document: str, id_field: str, merge: Merge) -> Resource:
+    return Resource("tims", path, raw, head_of(id_field), document, merge=merge, ids=(id_field,), **_TIMING)
 
 
 ACCOUNTS = _resource(
@@ -382,9 +387,9 @@ ON CONFLICT (entry_id, line_no) DO NOTHING
 )
 
 
-def _merge_entries(connection: sa.Connection, batch_id: int) -> None:
-    _merge_entry_heads(connection, batch_id)
-    connection.execute(sa.text(_ENTRY_LINES), {"batch": batch_id})
+def _merge_entries(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+    _merge_entry_heads(connection, batch_id, keys)
+    connection.execute(sa.text(_ENTRY_LINES), given(batch_id, keys))
 
 
 ENTRIES = _resource("gl/entries", raw_entries, "Entry", "EntryID", _merge_entries)

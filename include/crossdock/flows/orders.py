@@ -511,6 +511,7 @@ ORDERS = Flow(
         # The contract asks for an overlap of 5 minutes or more; rows are visible at once.
         overlap=timedelta(minutes=5),
         lag=timedelta(0),
+        ids=("ChannelAdvisorOrderID",),
     ),
     masters=(masters.ITEMS, masters.CUSTOMERS),
     lines_path="OrderItems",

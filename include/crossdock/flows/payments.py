@@ -445,6 +445,7 @@ PAYMENTS = Flow(
         # A settlement is stamped when its transaction begins and seen when it ends.
         overlap=timedelta(hours=1),
         lag=timedelta(0),
+        ids=("Key",),
     ),
     # Orders before their invoices: an order that counts as invoiced has its invoices here. Payments last: a balance
     # that is older than its payment would be taken as open.

@@ -610,7 +610,7 @@ PRICES = Flow(
     entity=PRICE,
     source=Resource(
         "tims", "inventory/items", raw_prices, masters.ITEMS.head, "Item",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2),
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=masters.ITEMS.ids,
     ),
     masters=(masters.COMPANY, masters.ITEMS, channel_masters.PRODUCTS, channel_masters.LISTINGS),
     lines_path="",

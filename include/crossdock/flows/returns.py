@@ -254,6 +254,7 @@ RETURNS = Flow(
         # The contract asks for an overlap of 5 minutes or more; rows are visible at once.
         overlap=timedelta(minutes=5),
         lag=timedelta(0),
+        ids=("ReturnID",),
     ),
     # Children before parents: whatever an order says of its shipments and invoices, they are there.
     masters=(

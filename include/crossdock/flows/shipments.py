@@ -136,7 +136,7 @@ SHIPMENTS = Flow(
     entity=ENTITY,
     source=Resource(
         "tims", "shipments", raw_shipments, masters.head_of("ShipmentID"), "Shipment",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2),
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
     masters=(masters.SALES_ORDERS,),
     lines_path="Lines",

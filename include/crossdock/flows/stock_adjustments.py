@@ -231,7 +231,14 @@ STOCK_ADJUSTMENTS = Flow(
     title="Stock adjustments",
     entity=STOCK.entity,
     source=Resource(
-        "inbox", INBOX, raw_stock_adjustments, head, "StockMovement", overlap=timedelta(0), lag=timedelta(0)
+        "inbox",
+        INBOX,
+        raw_stock_adjustments,
+        head,
+        "StockMovement",
+        overlap=timedelta(0),
+        lag=timedelta(0),
+        ids=("Source", "Reference"),
     ),
     masters=(masters.COMPANY, masters.PERIODS, masters.ITEMS),
     lines_path="",

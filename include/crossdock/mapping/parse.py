@@ -59,6 +59,27 @@ def read_documents(payloads: Sequence[bytes], system: str, schema: str, lines: s
     return Parsed(_frames(table, document, lines), problems.concat(found), kept, _unknown(payloads, document), payloads)
 
 
+# A frame cannot hold these, the database can.
+_ONLY_FRAMES = ("too_many_decimals", "too_large", "given_twice")
+
+
+def misfits(payloads: Sequence[bytes], system: str, schema: str) -> dict[int, dict[str, str]]:
+    """{position: field, rule, says} of documents in which a value is of another type than the contract's, or a
+    list that must be there is null."""
+    document = contracts.document(system, schema)
+    table, kept, problems_ = _read(payloads, np.arange(len(payloads)), document)
+    rows = problems.concat(problems_)
+    rows = rows[~rows["rule"].isin(_ONLY_FRAMES)].drop_duplicates(ROW)
+    found = {int(row[ROW]): {name: str(row[name]) for name in ("field", "rule", "says")}
+             for row in rows.to_dict("records")}  # fmt: skip
+    for path, field in document.fields.items():
+        if field.type == "array" and "." not in path and field.required and not field.nullable:
+            for position in kept[table[path].is_null().to_numpy()]:
+                says = f"{path} is no list: it is missing."
+                found.setdefault(int(position), {"field": path, "rule": "missing_field", "says": says})
+    return found
+
+
 # ---- bytes to Arrow ------------------------------------------------------------------------------------------------
 
 

@@ -22,9 +22,10 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flows.base import Flow, Resource
+from crossdock.steps import records
 from crossdock.store import batches, database, dead_letters, raw, watermarks
 from crossdock.store.raw import Record
-from crossdock.systems import limits, times
+from crossdock.systems import limits
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -66,8 +67,10 @@ class _Reading:
     current: int | None = None
     read: int = 0  # of the current batch
     known: int = 0
+    dead: int = 0
     newest: datetime | None = None
-    server_time: datetime | None = None
+    server_time: datetime | None = None  # of the first page
+    clock: datetime | None = None  # of the last page
     seconds: float = 0.0
 
 
@@ -148,10 +151,10 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, since)
         pending: Future | None = None
         for chunk in _chunks(received, resource.at_once):
-            records, cut = _newest(resource, chunk)  # here, for the writer is busy waiting for the database
+            judged = records.judge(resource, chunk, reading.clock)  # here, for the writer is busy waiting
             if pending:
                 pending.result()
-            pending = writer.submit(_store, runtime, connection, reading, flow, records, cut)
+            pending = writer.submit(_store, runtime, connection, reading, flow, judged)
         if pending:
             pending.result()
         if flow and flow.wake:
@@ -184,8 +187,8 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
         {"happened": True} if reading.resource.system == "books" and reading.kind == "backfill" else {}
     )
     for page in system.pages(reading.resource.path, since=since, before=reading.window.end, **how):
-        if reading.server_time is None:
-            reading.server_time = page.server_time
+        reading.server_time = reading.server_time or page.server_time
+        reading.clock = page.server_time
         yield from page.records
 
 
@@ -213,69 +216,70 @@ def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _newest(resource: Resource, received: list[msgspec.Raw]) -> tuple[list[Record], set[str]]:
-    """The records of a chunk, of each key its newest version, and the keys of those that the list cut."""
-    newest: dict[str, Record] = {}
-    cut: set[str] = set()
-    for item in received:
-        head = resource.head(item)
-        version = _moment(head.version)
-        if head.key in newest and newest[head.key].version >= version:
-            continue
-        data = bytes(item)
-        newest[head.key] = Record(head.key, version, raw.digest(data if head.same is None else head.same), data)
-        (cut.add if head.cut else cut.discard)(head.key)
-    return list(newest.values()), cut
-
-
 def _store(
-    runtime: Runtime,
-    connection: sa.Connection,
-    reading: _Reading,
-    flow: Flow | None,
-    records: list[Record],
-    cut: set[str],
+    runtime: Runtime, connection: sa.Connection, reading: _Reading, flow: Flow | None, judged: records.Judged
 ) -> None:
     """Writes what of a chunk is new. Runs on the writer thread, which alone uses the connection meanwhile."""
-    resource = reading.resource
-    reading.newest = max([r.version for r in records] + ([reading.newest] if reading.newest else []))
-    seen = raw.known(connection, resource.raw, records)
-    new = [r for r in records if (r.key, r.hash) not in seen]
-    new = _completed(runtime, resource, new, cut)
+    resource, given = reading.resource, judged.records
+    reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
+    seen = raw.known(connection, resource.raw, given)
+    new = [r for r in given if (r.key, r.hash) not in seen]
+    new, refused = _completed(runtime, resource, new, judged.cut)
+    if resource.merge:
+        new, misfits = records.typed(resource, new)
+        refused += misfits
 
     batch_id = reading.current or _open(connection, reading)
-    reading.read += len(records)
+    reading.read += len(given) + len(judged.refused)
     if reading.reprocess:
-        again = [r.key for r in records if (r.key, r.hash) in seen]
+        again = [r.key for r in given if (r.key, r.hash) in seen]
         reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))
     else:
-        reading.known += len(records) - len(new)
-    refused = raw.insert(connection, resource.raw, new, batch_id)
-    if refused and flow:
-        _bury_unreadable(connection, flow, batch_id, refused)
+        reading.known += len(seen)
+    refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
+    _bury(connection, reading, flow, batch_id, judged.refused + refused)
     if reading.read - reading.known >= batches.SIZE:
         _close(connection, reading)
 
 
-def _completed(runtime: Runtime, resource: Resource, records: list[Record], cut: set[str]) -> list[Record]:
-    """Records that the list cut, read whole one by one, as many at once as the system allows."""
-    whole = [r for r in records if r.key not in cut]
-    if len(whole) == len(records):
-        return records
+def _bury(
+    connection: sa.Connection, reading: _Reading, flow: Flow | None, batch_id: int, refused: list[records.Refused]
+) -> None:
+    """Dead letters of what cannot be taken; what lies among them already as it is makes no work."""
+    if not refused:
+        return
+    old = set() if reading.reprocess else records.known(connection, flow, reading.resource, refused)
+    fresh = [one for one in refused if (one.record.key, one.record.hash) not in old]
+    reading.known += len(refused) - len(fresh)
+    reading.dead += len(fresh)
+    records.bury(connection, flow, reading.resource, batch_id, fresh)
+
+
+def _completed(
+    runtime: Runtime, resource: Resource, given: list[Record], cut: set[str]
+) -> tuple[list[Record], list[records.Refused]]:
+    """Records that the list cut, read whole one by one, as many at once as the system allows; those that cannot be."""
+    whole = [r for r in given if r.key not in cut]
+    if len(whole) == len(given):
+        return given, []
     system = runtime.system(resource.system)
 
-    def complete(record: Record) -> Record:
+    def complete(record: Record) -> Record | records.Refused:
         try:
             data = system.record(resource.path, record.key)
         except RecordRejected as error:
-            if error.status != 404:
-                raise
-            return record  # gone meanwhile: transform finds the lines missing and says so
-        version = _moment(resource.head(msgspec.Raw(data)).version)
-        return replace(record, payload=data, version=max(version, record.version))
+            if error.status == 404:
+                return record  # gone meanwhile: transform finds the lines missing and says so
+            return records.Refused(record, "unreadable_record", f"It cannot be read whole: {error.message}")
+        one = records.identify(resource, data)
+        if isinstance(one, records.Refused):
+            return replace(one, record=replace(one.record, key=record.key))
+        return replace(record, payload=data, version=max(one[0].version, record.version))
 
     with ThreadPoolExecutor(limits.load(resource.system).at_once, "whole") as pool:
-        return whole + list(pool.map(complete, (r for r in records if r.key in cut)))
+        completed = list(pool.map(complete, (r for r in given if r.key in cut)))
+    refused = [one for one in completed if isinstance(one, records.Refused)]
+    return whole + [one for one in completed if isinstance(one, Record)], refused
 
 
 def _wake(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) -> None:
@@ -309,42 +313,11 @@ def _close(connection: sa.Connection, reading: _Reading) -> None:
     batches.extracted(connection, batch_id, read=reading.read, known=reading.known, seconds=reading.seconds)
     if reading.resource.merge:
         if reading.read > reading.known:
-            reading.resource.merge(connection, batch_id)
-        batches.merged(connection, batch_id)
+            reading.dead += records.merge(connection, reading.resource, batch_id)
+        batches.merged(connection, batch_id, dead=reading.dead)
     elif reading.read > reading.known:
         reading.open.append(batch_id)
-    reading.current, reading.read, reading.known = None, 0, 0
-
-
-def _bury_unreadable(connection: sa.Connection, flow: Flow, batch_id: int, refused: list[tuple[Record, str]]) -> None:
-    """Records whose bytes Postgres cannot hold: dead letters that keep the bytes as text."""
-    for record, _why in refused:
-        dead_letters.dead_row(connection, flow.stage, record.key, batch_id, record.version)
-    dead_letters.bury(
-        connection,
-        [
-            {
-                "flow": flow.name,
-                "entity": flow.entity,
-                "key": record.key,
-                "batch_id": batch_id,
-                "step": "extract",
-                "version": record.version,
-                "payload": {"unreadable": record.payload.decode("utf-8", "backslashreplace").replace("\0", "")},
-                "reasons": [
-                    {
-                        "field": "",
-                        "rule": "unreadable_record",
-                        "value": "",
-                        "line": "",
-                        "says": f"The record cannot be stored as JSON: {why}",
-                        "do": "Ask the system's support to mend the record; its next version is read by itself.",
-                    }
-                ],
-            }
-            for record, why in refused
-        ],
-    )
+    reading.current, reading.read, reading.known, reading.dead = None, 0, 0, 0
 
 
 def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
@@ -353,28 +326,20 @@ def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
     with runtime.engine.begin() as connection:
         batch_id = batches.open_batch(connection, flow_name, "replay", run_id=reading.run_id)
         edited = dead_letters.edited(connection, flow_name, keys)
-        records = []
+        mended = []
         for key, (payload, version) in edited.items():
             data = database.to_json(payload).encode()
-            records.append(Record(key, version, raw.digest(data), data))
-        seen = raw.known(connection, resource.raw, records)
-        refused = raw.insert(connection, resource.raw, [r for r in records if (r.key, r.hash) not in seen], batch_id)
+            mended.append(Record(key, version, raw.digest(data), data))
+        seen = raw.known(connection, resource.raw, mended)
+        refused = raw.insert(connection, resource.raw, [r for r in mended if (r.key, r.hash) not in seen], batch_id)
         if refused:
             raise BadResponse(
                 f"The edited payload of {refused[0][0].key} cannot be stored: {refused[0][1]}",
                 do="Edit it again: `crossdock dead-letters edit`.",
             )
-        new = {r.key for r in records if (r.key, r.hash) not in seen}
+        new = {r.key for r in mended if (r.key, r.hash) not in seen}
         claimed = raw.claim(connection, resource.raw, [key for key in keys if key not in new], batch_id)
         found = len(new) + len(claimed)
         batches.extracted(connection, batch_id, read=found, known=0, seconds=0.0)
         if found:
             reading.open.append(batch_id)
-
-
-def _moment(text: str) -> datetime:
-    """A version as an aware UTC datetime. Raises BadResponse when it is none by the contract."""
-    try:
-        return times.read(text)
-    except ValueError as error:
-        raise BadResponse(f"{error}, as the contract wants it.", do="Report it to the system's support.") from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,20 +37,81 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
         batches.ready_for(connection, batch_id, "transform")
         rows = raw.payloads(connection, flow.source.raw, batch_id)
         if rows:
-            keys, versions, altered, payloads = (list(column) for column in zip(*rows, strict=True))
-            payloads = _with_edits(connection, flow.name, keys, payloads)
-            parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
-            staged = flow.transform(connection, parsed, keys, altered)
-            version = dict(zip(keys, versions, strict=True))
-            staged.head.insert(0, "version", staged.head["key"].map(version).astype("str"))
-            staged.head.insert(0, "batch_id", batch_id)
-            _write(connection, flow, staged)
-            _bury_unreadable(connection, flow, staged, batch_id)
-            for alert in staged.alerts:
-                alerts.raise_alert(connection, flow=flow.name, **alert)
+            try:
+                with connection.begin_nested():
+                    _stage(connection, flow, batch_id, rows)
+            except Exception as error:
+                if not database.is_about_data(error):
+                    raise
+                poison = _poison(connection, flow, batch_id, rows)
+                if not 0 < len(poison) <= MOST_POISON:  # it is not the records
+                    raise
+                if rest := [row for row in rows if row[0] not in poison]:
+                    _stage(connection, flow, batch_id, rest)
+                _bury_poison(connection, flow, batch_id, poison)
         counts = batches.recount(connection, batch_id, flow.stage, "transform", time.monotonic() - started)
     log.info("transform of batch %s: %s", batch_id, counts)
     return counts
+
+
+Row = tuple[str, str, str | None, bytes]  # of raw.payloads
+MOST_POISON = 20  # of a batch; where more records cannot be worked, the fault is ours
+
+
+def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[Row]) -> None:
+    keys, versions, altered, payloads = (list(column) for column in zip(*rows, strict=True))
+    payloads = _with_edits(connection, flow.name, keys, payloads)
+    parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
+    staged = flow.transform(connection, parsed, keys, altered)
+    version = dict(zip(keys, versions, strict=True))
+    staged.head.insert(0, "version", staged.head["key"].map(version).astype("str"))
+    staged.head.insert(0, "batch_id", batch_id)
+    _write(connection, flow, staged)
+    _bury_unreadable(connection, flow, staged, batch_id)
+    for alert in staged.alerts:
+        alerts.raise_alert(connection, flow=flow.name, **alert)
+
+
+def _poison(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[Row]) -> dict[str, str]:
+    """{key: why} of the records that cannot be worked, found by halving: each portion is staged and taken back."""
+    found: dict[str, str] = {}
+    waiting = [list(rows)]
+    while waiting and len(found) <= MOST_POISON:
+        portion = waiting.pop()
+        trial = connection.begin_nested()
+        try:
+            _stage(connection, flow, batch_id, portion)
+        except Exception as error:
+            if not database.is_about_data(error):
+                raise
+            if len(portion) == 1:
+                place = traceback.extract_tb(error.__traceback__)[-1]  # without the values: they may be a person's
+                log.warning("%s: %s at %s:%s", flow.entity, type(error).__name__, place.filename, place.lineno)
+                found[portion[0][0]] = database.says(error)
+            else:
+                half = len(portion) // 2
+                waiting += [portion[half:], portion[:half]]
+        finally:
+            trial.rollback()
+    return found
+
+
+def _bury_poison(connection: sa.Connection, flow: Flow, batch_id: int, poison: Mapping[str, str]) -> None:
+    """Dead letters of records that no rule foresaw."""
+    for key, version, _ in raw.documents(connection, flow.source.raw, batch_id, list(poison)):
+        dead_letters.dead_row(connection, flow.stage, key, batch_id, version)
+    reasons = {
+        key: [
+            {
+                "field": "", "rule": "unreadable_record", "value": "", "line": "",
+                "says": f"The record holds a value that cannot be worked ({why}).",
+                "do": "Compare the payload with the contract: a field is of another type or far out of range. Correct "
+                "it and replay the record, or ask the operator of the system to mend it.",
+            }
+        ]
+        for key, why in poison.items()
+    }  # fmt: skip
+    bury(connection, flow, batch_id, "transform", reasons)
 
 
 def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:

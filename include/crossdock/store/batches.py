@@ -180,10 +180,10 @@ def take_over(connection: sa.Connection, flow: str, run_id: str, mine: str) -> l
     )
 
 
-def merged(connection: sa.Connection, batch_id: int) -> None:
-    """A batch of a master: what was new is in `ref` now, and nothing else is to be done."""
+def merged(connection: sa.Connection, batch_id: int, *, dead: int) -> None:
+    """A batch of a master: what was new is in `ref` now but for `dead` records, and nothing else is to be done."""
     connection.execute(
         sa.update(ops_batch)
         .where(ops_batch.c.id == batch_id)
-        .values(delivered=ops_batch.c.in_flight, in_flight=0, finished_at=sa.func.now())
+        .values(delivered=ops_batch.c.in_flight - dead, dead=dead, in_flight=0, finished_at=sa.func.now())
     )

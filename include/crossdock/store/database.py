@@ -20,9 +20,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
+import psycopg2
 import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
+from psycopg2.errors import ProgramLimitExceeded, StatementTooComplex
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from crossdock.errors import ConfigError, Transient
@@ -77,6 +79,21 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
             connection.commit()
 
     return made
+
+
+def is_about_data(error: BaseException) -> bool:
+    """Whether a value is to blame, for which the database (or Python) has no room: its type, range, length, depth."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, psycopg2.Error):
+        about = (psycopg2.DataError, psycopg2.IntegrityError, ProgramLimitExceeded, StatementTooComplex)
+        return isinstance(cause, about)
+    return isinstance(cause, (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError))
+
+
+def says(error: BaseException) -> str:
+    """An error in its first line, without the data."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if isinstance(cause, psycopg2.Error) else type(cause).__name__
 
 
 def migrate(url: str, revision: str = "head") -> None:
@@ -216,11 +233,20 @@ _ARROW_TYPES = {
 }
 
 
+def copied(connection: sa.Connection, statement: sa.Select, how: str = "") -> io.BytesIO:
+    """What COPY gives of `statement`. COPY takes no parameters of its own: the driver binds them, as it does for every
+    other statement."""
+    compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+    cursor = connection.connection.cursor()
+    query = cursor.mogrify(compiled.string, compiled.params).decode(connection.connection.encoding)
+    buffer = io.BytesIO()
+    cursor.copy_expert(f"COPY ({query}) TO STDOUT {how}", buffer, size=1 << 20)
+    return buffer
+
+
 def copy_out(connection: sa.Connection, statement: sa.Select) -> pd.DataFrame:
     """The rows of `statement` as a frame: money as Int64 ten-thousandths, text as str, NULL and "" kept apart."""
-    compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-    buffer = io.BytesIO()
-    connection.connection.cursor().copy_expert(f"COPY ({compiled}) TO STDOUT (FORMAT csv)", buffer, size=1 << 20)
+    buffer = copied(connection, statement, "(FORMAT csv)")
     names = [column.name for column in statement.selected_columns]
     types = {
         column.name: next((t for kind, t in _ARROW_TYPES.items() if isinstance(column.type, kind)), pa.string())

@@ -60,6 +60,20 @@ def went_through(connection: sa.Connection, flow: str, keys: Sequence[str], *, r
         )
 
 
+def refused(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[tuple[str, str]]:
+    """(key, hash) of what extract refused of these records and lies here still, or was dismissed."""
+    hashed = table.c.payload["hash"].astext
+    rows = connection.execute(
+        sa.select(table.c.key, hashed).where(
+            table.c.flow == flow,
+            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+            table.c.step == "extract",
+            table.c.state.in_((*OPEN, "dismissed")),
+        )
+    )
+    return {(key, digest) for key, digest in rows}
+
+
 def find(connection: sa.Connection, which: str) -> sa.Row:
     """The dead letter with this id, or the open (else newest) one of the record with this key. ConfigError if none."""
     number = int(which) if which.isdigit() and len(which) < 19 else -1

@@ -19,6 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from crossdock.store import database
+
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
@@ -79,10 +81,12 @@ def insert(
         )
         savepoint.commit()
         return []
-    except psycopg2.DataError as error:
+    except psycopg2.Error as error:
         savepoint.rollback()
+        if not database.is_about_data(error):
+            raise
         if len(records) == 1:
-            return [(records[0], str(error).splitlines()[0])]
+            return [(records[0], database.says(error))]
         half = len(records) // 2
         return insert(connection, table, records[:half], batch_id) + insert(connection, table, records[half:], batch_id)
 
@@ -140,15 +144,25 @@ def claim(
     return list(connection.scalars(moved))
 
 
-def payloads(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[tuple[str, str, str | None, bytes]]:
-    """(key, version, altered, payload) of a batch: of each key the newest version that the batch holds.
+def keys(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[str]:
+    """The keys of a batch, sorted."""
+    return list(
+        connection.scalars(sa.select(table.c.key).distinct().where(table.c.batch_id == batch_id).order_by("key"))
+    )
+
+
+def payloads(
+    connection: sa.Connection, table: sa.Table, batch_id: int, only: Sequence[str] | None = None
+) -> list[tuple[str, str, str | None, bytes]]:
+    """(key, version, altered, payload) of a batch, or of its records `only`: of each key the newest version that the
+    batch holds.
 
     COPY in text form: jsonb holds neither tab nor line feed, so only the backslash has to be undone.
     """
     newest = (  # its rows are sorted while the payloads are still compressed
         sa.select(table.c.key, table.c.version, table.c.altered, table.c.payload)
         .ext(distinct_on(table.c.key))
-        .where(table.c.batch_id == batch_id)
+        .where(table.c.batch_id == batch_id, sa.true() if only is None else table.c.key.in_(only))
         .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
         .subquery()
     )
@@ -158,11 +172,8 @@ def payloads(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[
         newest.c.altered,
         newest.c.payload.cast(sa.Text),
     )
-    compiled = texts.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-    buffer = io.BytesIO()
-    connection.connection.cursor().copy_expert(f"COPY ({compiled}) TO STDOUT", buffer, size=1 << 20)
     rows = []
-    for line in buffer.getvalue().splitlines():
+    for line in database.copied(connection, texts).getvalue().split(b"\n")[:-1]:
         key, version, altered, payload = line.split(b"\t")
         if b"\\" in key:
             key = _unescape(key)

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from crossdock.errors import BadResponse, ConfigError, CrossdockError, Refusal
-from crossdock.systems import failures, paging, times
+from crossdock.systems import failures, paging, scan, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
@@ -27,6 +27,7 @@ from crossdock.systems.paging import Page, Split
 
 LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
+DEEPEST = 500  # objects and lists in one another that a parser can follow
 DENIED = b"Authorization has been denied"
 
 
@@ -109,13 +110,14 @@ class ChannelAdvisor:
         }
 
         def fetch(link: str | None) -> Split:
+            read = paging.patient(_page, self.limits.tries)
             if link is None:
-                return self._http.request("GET", path, _page, query=query | filters)
+                return self._http.request("GET", path, read, query=query | filters)
             if _origin(link) != _origin(self.connection.base_url):
                 raise paging.astray(self.connection, path, "nextLink leads to another server")
-            return self._http.request("GET", link, _page)
+            return self._http.request("GET", link, read)
 
-        return paging.walk(fetch, self.connection, path, self.limits.most_pages)
+        return paging.walk(fetch, self.connection, path, self.limits)
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
@@ -269,9 +271,9 @@ def is_cut(raw: msgspec.Raw | bytes) -> tuple[str, bool]:
     return str(order.ChannelAdvisorOrderID), cut
 
 
-def _page(answer: Answer) -> Split:
+def _page(answer: Answer, *, lenient: bool) -> Split:
     _not_denied(answer)
-    page = paging.decode(answer, _envelope)
+    page = paging.decode_page(answer, _envelope, "value", lenient=lenient)
     if page.error is not msgspec.UNSET or page.Message is not msgspec.UNSET:
         raise TokenRefused
     if page.value is msgspec.UNSET:
@@ -281,6 +283,8 @@ def _page(answer: Answer) -> Split:
 
 def _whole_record(answer: Answer) -> bytes:
     _not_denied(answer)
+    if answer.is_json and scan.deeper_than(answer.content, DEEPEST):
+        return answer.content  # no refusal looks like this; who asked for it says what is wrong with it
     marks = paging.decode(answer, _disguise)
     if marks.error is not msgspec.UNSET or marks.Message is not msgspec.UNSET:
         raise TokenRefused

@@ -6,17 +6,23 @@ Never: a parsed record (that costs six to ten times the split), a second visit t
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import msgspec
 
 from crossdock.errors import BadResponse, ConfigError, CrossdockError, RecordRejected
-from crossdock.systems import failures, times
+from crossdock.systems import failures, scan, times
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Malformed
+from crossdock.systems.limits import Limits
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +43,57 @@ class Split:
     next: str | None
 
 
-def walk(fetch: Callable[[str | None], Split], connection: Connection, what: str, most: int) -> Iterator[Page]:
-    """Follows `next` until there is none. BadResponse when a place comes twice or there are more than `most` pages."""
+def walk(fetch: Callable[[str | None], Split], connection: Connection, what: str, limits: Limits) -> Iterator[Page]:
+    """Follows `next` until there is none.
+
+    A page that points to one that has been read is asked for again, for such a fault passes; so is one whose place is
+    not known. BadResponse when it does not pass, or when there are more than `most_pages`: what was read until then
+    has been given out.
+    """
     seen: set[str] = set()
     place: str | None = None
-    for number in range(1, most + 1):
-        try:
-            split = fetch(place)
-        except RecordRejected as refused:
-            raise _refused(refused, connection, what) from None
+    for number in range(1, limits.most_pages + 1):
+        for tries_left in reversed(range(limits.tries)):
+            problem: CrossdockError | None = None
+            try:
+                split = fetch(place)
+                if split.next and split.next in seen:
+                    problem = astray(connection, what, f"page {number} points to a page that has been read")
+            except RecordRejected as refused:
+                problem = _refused(refused, connection, what)
+                if not isinstance(problem, BadResponse) or not tries_left:
+                    raise problem from None
+            if problem is None or not tries_left:
+                break
+            log.warning("%s Page %d is asked for again.", problem.message, number)
+            time.sleep(min(limits.first_pause_seconds, limits.longest_pause_seconds))
         yield Page(split.records, split.server_time, number)
+        if problem:
+            raise problem
         place = split.next
         if not place:
             return
-        if place in seen:
-            raise astray(connection, what, f"page {number} points to a page that has been read")
         seen.add(place)
-    raise astray(connection, what, f"there is a page after the {most:,} that are allowed")
+    raise astray(connection, what, f"there is a page after the {limits.most_pages:,} that are allowed")
+
+
+def patient(read: Callable[..., Split], tries: int) -> Callable[[Answer], Split]:
+    """Reads a page strictly. One that breaks the contract as often as it may be asked for is read record by record at
+    last, so that a record that is no JSON does not stop the others."""
+    attempts = count(1)
+
+    def read_page(answer: Answer) -> Split:
+        try:
+            return read(answer, lenient=False)
+        except Malformed as wrong:
+            if next(attempts) < tries:
+                raise
+            try:
+                return read(answer, lenient=True)
+            except Malformed:
+                raise wrong from None
+
+    return read_page
 
 
 def _refused(refused: RecordRejected, connection: Connection, what: str) -> CrossdockError:
@@ -88,6 +128,25 @@ def decode(answer: Answer, decoder: msgspec.json.Decoder) -> Any:
         raise Malformed(f"a part is missing or of another type ({wrong})") from None
     except msgspec.DecodeError:
         raise Malformed("its JSON is cut or broken") from None
+    except RecursionError:
+        raise Malformed("its JSON is thousands of brackets deep") from None
+
+
+def decode_page(answer: Answer, decoder: msgspec.json.Decoder, rows: str, *, lenient: bool) -> Any:
+    """The JSON of a page. `lenient`: its list `rows` is only cut into records, whatever these hold: text that is no
+    JSON, brackets thousands deep, bytes that are not UTF-8."""
+    if not lenient:
+        return decode(answer, decoder)
+    try:
+        members = scan.members(answer.content)
+        records = scan.parts(members.pop(rows))
+        rest = [msgspec.json.encode(name) + b":" + value for name, value in members.items()]
+    except (KeyError, ValueError):
+        raise Malformed("its JSON is cut or broken") from None
+    shell = b"{" + b",".join([*rest, msgspec.json.encode(rows) + b":[]"]) + b"}"
+    page = decode(Answer(answer.status, answer.headers, shell), decoder)
+    setattr(page, rows, [msgspec.Raw(record) for record in records])
+    return page
 
 
 def server_time(text: str) -> datetime:

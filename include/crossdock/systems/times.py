@@ -19,7 +19,10 @@ def read(text: str) -> datetime:
         raise ValueError(f"{text[:40]!r} is not a timestamp with a zone")
     seconds, fraction, zone = match.groups()
     offset = "+00:00" if zone in "Zz" else zone
-    return datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}{offset}").astimezone(UTC)
+    try:
+        return datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}{offset}").astimezone(UTC)
+    except OverflowError:  # the last hours of the year 9999, east of Greenwich the first ones of the year 1
+        raise ValueError(f"{text[:40]!r} is outside the calendar") from None
 
 
 def write(moment: datetime) -> str:

@@ -123,9 +123,10 @@ class Tims:
         }
 
         def fetch(cursor: str | None) -> Split:
-            return self._http.request("GET", path, _page, query=query | filters | {"Cursor": cursor})
+            read = paging.patient(_page, self.limits.tries)
+            return self._http.request("GET", path, read, query=query | filters | {"Cursor": cursor})
 
-        return paging.walk(fetch, self.connection, path, self.limits.most_pages)
+        return paging.walk(fetch, self.connection, path, self.limits)
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
@@ -356,8 +357,8 @@ def _payload(body: dict[str, Any] | bytes) -> bytes:
     return body if isinstance(body, bytes) else _encode(body)
 
 
-def _page(answer: Answer) -> Split:
-    page = paging.decode(answer, _envelope)
+def _page(answer: Answer, *, lenient: bool) -> Split:
+    page = paging.decode_page(answer, _envelope, "Items", lenient=lenient)
     return Split(page.Items, paging.server_time(page.ServerTime), page.NextCursor)
 
 

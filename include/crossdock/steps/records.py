@@ -1,0 +1,260 @@
+"""What a list gave, one record at a time: who it is, which version of it, whether it can be taken at all.
+
+In: the bytes of a record. Out: a `Record`, or `Refused` with the reason, named by what can be read of it.
+Never: raises because of a record; believes a moment that is ahead of our own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from crossdock import settings
+from crossdock.flows.base import Flow, Resource
+from crossdock.mapping import parse
+from crossdock.store import database, dead_letters, raw
+from crossdock.store.raw import Record
+from crossdock.systems import scan, times
+from crossdock.watch import alerts
+
+MASTERS = "masters"  # flow of the dead letters of what is only looked up
+UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record that does not tell it: any other one is newer
+SHOWN = 100_000  # characters of a refused record that are kept
+NAMED = 60  # characters of an id that is too long
+_AGAIN = "Ask the operator of the system to mend the record: its next version is read by itself. "
+MEND = _AGAIN + "Or edit the payload and replay it; or dismiss it."
+MEND_MASTER = _AGAIN + "Or dismiss it."
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is not taken: `record` as far as it is known, and why."""
+
+    record: Record
+    rule: str
+    says: str
+    field: str = ""
+
+
+@dataclass
+class Judged:
+    """A portion of a list: of each key its newest version, the keys of those that the list cut, the refused. `newest`:
+    the newest version that both clocks allow."""
+
+    records: list[Record] = field(default_factory=list)
+    cut: set[str] = field(default_factory=set)
+    refused: list[Refused] = field(default_factory=list)
+    newest: datetime | None = None
+
+
+def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: datetime | None = None) -> Judged:
+    """Each record of a portion; of one key, the last one that is refused or the newest. `clock`: the source's."""
+    newest: dict[str, Record] = {}
+    refused: dict[str, Refused] = {}
+    made = Judged()
+    now, most = datetime.now(UTC), settings.intake().clock
+    for item in received:
+        one = identify(resource, item)
+        if isinstance(one, Refused):
+            refused[one.record.key] = one
+            newest.pop(one.record.key, None)
+            continue
+        record, cut = one
+        if record.version <= min(now, clock or now) + most:
+            made.newest = max(record.version, made.newest or record.version)
+        if record.version > now + most:  # it would be the newest version for ever
+            record = replace(record, version=now)
+        if record.key in newest and newest[record.key].version >= record.version:
+            continue
+        newest[record.key] = record
+        refused.pop(record.key, None)
+        (made.cut.add if cut else made.cut.discard)(record.key)
+    made.records, made.refused = list(newest.values()), list(refused.values())
+    return made
+
+
+def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, bool] | Refused:
+    """The record, and whether the list cut it; or why it is refused."""
+    data, limits = bytes(item), settings.intake()
+    if len(data) > limits.record_bytes and resource.system != "inbox":  # there file_bytes bounds the whole file
+        return _refused(
+            resource, data, "too_large", f"The record has {len(data):,} bytes, {limits.record_bytes:,} are allowed "
+            "(record_bytes in include/config/intake.yaml).",
+        )  # fmt: skip
+    if scan.deeper_than(data, limits.record_depth):
+        return _refused(
+            resource, data, "too_deep", f"Objects and lists of the record are more than {limits.record_depth} deep in "
+            "one another (record_depth in include/config/intake.yaml).",
+        )  # fmt: skip
+    try:
+        head = resource.head(msgspec.Raw(data))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+        return _refused(resource, data, "unreadable_record", f"The record does not tell who it is: {wrong}.")
+    if (unfit := _unfit(head.key)) is not None:
+        return _refused(resource, data, "unreadable_id", f"The record's id {unfit}.")
+    try:
+        version = times.read(head.version)
+    except ValueError as wrong:
+        return _refused(resource, data, "unreadable_version", f"The moment of its last change: {wrong}.", head.key)
+    same = data if head.same is None else head.same
+    return Record(head.key, version, raw.digest(same), data), head.cut
+
+
+def _unfit(key: str) -> str | None:
+    """Why a text cannot be the key of a record."""
+    most = settings.intake().key_bytes
+    if not key.strip() or key == "None":
+        return "is missing"
+    if "\0" in key:
+        return "holds U+0000"
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "holds half a character (a lone surrogate)"
+    return None if size <= most else f"has {size:,} bytes, {most:,} are allowed"
+
+
+def _refused(resource: Resource, data: bytes, rule: str, says: str, key: str = "") -> Refused:
+    key = key or _name(resource, data)
+    return Refused(Record(key, UNKNOWN, raw.digest(data), data), rule, says, resource.ids[-1] if resource.ids else "")
+
+
+def _name(resource: Resource, data: bytes) -> str:
+    """The id as text where there is one; else a name made of its beginning, or of the record's hash."""
+    try:
+        fields = scan.members(data)
+        values = [msgspec.json.decode(fields[name]) for name in resource.ids]
+    except (KeyError, ValueError, RecursionError):
+        values = []
+    text = ":".join(str(value) for value in values if isinstance(value, (int, str)) and not isinstance(value, bool))
+    if text and _unfit(text) is None and text.isprintable():
+        return text
+    shown = "".join(c for c in text[:NAMED] if c.isprintable())
+    return f"{shown or 'unreadable'}~{sha256(text.encode(errors='surrogatepass') or data).hexdigest()[:16]}"
+
+
+# ---- masters -------------------------------------------------------------------------------------------------------
+
+
+def typed(resource: Resource, given: Sequence[Record]) -> tuple[list[Record], list[Refused]]:
+    """A master's records, and those of them in which a value is of another type than the contract's. What is looked up
+    in `ref` is trusted by every flow."""
+    found = parse.misfits([record.payload for record in given], resource.contract, resource.document)
+    refused = [Refused(given[n], why["rule"], why["says"], why["field"]) for n, why in sorted(found.items())]
+    return [record for n, record in enumerate(given) if n not in found], refused
+
+
+def merge(connection: sa.Connection, resource: Resource, batch_id: int) -> int:
+    """Copies a master's batch into `ref`; how many records it refuses. One that cannot be copied is found by halving,
+    so that it never stops the others."""
+    assert resource.merge
+    refused: list[Refused] = []
+    _merge(connection, resource, batch_id, None, refused)
+    stays = {one.record.key for one in refused}
+    keys = raw.keys(connection, resource.raw, batch_id)
+    dead_letters.went_through(
+        connection, MASTERS, [name_of(resource, key) for key in keys if key not in stays], replay=False
+    )
+    bury(connection, None, resource, batch_id, refused)
+    return len(refused)
+
+
+def _merge(
+    connection: sa.Connection, resource: Resource, batch_id: int, keys: Sequence[str] | None, refused: list[Refused]
+) -> None:
+    assert resource.merge
+    savepoint = connection.begin_nested()
+    try:
+        resource.merge(connection, batch_id, keys)
+        savepoint.commit()
+        return
+    except Exception as error:
+        savepoint.rollback()
+        if not database.is_about_data(error):
+            raise
+        why = database.says(error)
+    keys = raw.keys(connection, resource.raw, batch_id) if keys is None else keys
+    if len(keys) > 1:
+        half = len(keys) // 2
+        _merge(connection, resource, batch_id, keys[:half], refused)
+        _merge(connection, resource, batch_id, keys[half:], refused)
+        return
+    for key, version, _, payload in raw.payloads(connection, resource.raw, batch_id, keys):
+        record = Record(key, times.read(version), raw.digest(payload), payload)
+        refused.append(Refused(record, "unreadable_record", f"The record cannot be looked up: {why}"))
+
+
+def unstorable(refused: Sequence[tuple[Record, str]]) -> list[Refused]:
+    """What `raw.insert` gave back."""
+    return [
+        Refused(record, "unreadable_record", f"The record cannot be stored as JSON: {why}") for record, why in refused
+    ]
+
+
+# ---- dead letters of what is refused -------------------------------------------------------------------------------
+
+
+def name_of(resource: Resource, key: str) -> str:
+    """The key of a master's dead letter: several masters share one flow, and may share ids."""
+    return f"{resource.name}:{key}"
+
+
+def known(
+    connection: sa.Connection, flow: Flow | None, resource: Resource, refused: Sequence[Refused]
+) -> set[tuple[str, str]]:
+    """(key, hash) of those that lie among the dead letters as they are, or were dismissed there."""
+    owner = flow.name if flow else MASTERS
+    keys = {one.record.key if flow else name_of(resource, one.record.key): one.record.key for one in refused}
+    return {(keys[key], hashed) for key, hashed in dead_letters.refused(connection, owner, list(keys))}
+
+
+def bury(
+    connection: sa.Connection, flow: Flow | None, resource: Resource, batch_id: int, refused: Sequence[Refused]
+) -> None:
+    """Dead letters of refused records, dead rows of their flow, and one alert for all of them."""
+    if not refused:
+        return
+    latest = {one.record.key: one for one in refused}  # a key may have been refused in several versions
+    letters = []
+    for key, one in latest.items():
+        if flow:
+            dead_letters.dead_row(connection, flow.stage, key, batch_id, one.record.version)
+        letters.append(
+            {
+                "flow": flow.name if flow else MASTERS,
+                "entity": flow.entity if flow else resource.document,
+                "key": key if flow else name_of(resource, key),
+                "batch_id": batch_id,
+                "step": "extract",
+                "version": one.record.version,
+                "payload": _shown(one.record),
+                "reasons": [_reason(one, MEND if flow else MEND_MASTER)],
+            }
+        )
+    dead_letters.bury(connection, letters)
+    names = ", ".join(sorted({one.rule for one in refused}))
+    alerts.raise_alert(
+        connection,
+        kind="unreadable_records",
+        key=resource.name,
+        flow=flow.name if flow else None,
+        title=f"{resource.name}: {len(latest)} records cannot be taken",
+        body=f"They are dead letters ({names}); all others went on. `crossdock dead-letters list` shows each with its "
+        "reason. A record that comes in a good version closes its dead letter by itself.",
+    )
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    text = record.payload[: 4 * SHOWN].decode("utf-8", "backslashreplace").replace("\0", "")
+    more = {"bytes": len(record.payload)} if len(text) > SHOWN else {}
+    return {"unreadable": text[:SHOWN], "hash": record.hash, **more}
+
+
+def _reason(one: Refused, do: str) -> dict[str, str]:
+    return {"field": one.field, "rule": one.rule, "value": "", "line": "", "says": one.says, "do": do}
