@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -24,6 +23,7 @@ from crossdock.store import database, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import ops_dead_letter, ref_channel_listing
 from crossdock.systems import limits
+from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.flows.catalog import Outcome
@@ -169,7 +169,7 @@ def _selling_off(place: _Place) -> bool:
 def _units(runtime: Runtime, sku: str) -> int:
     """What TIMS has left of an item; nothing of one that keeps no stock."""
     try:
-        answer = runtime.tims.get(f"inventory/items/{quote(sku, safe='')}/quantity")
+        answer = runtime.tims.get(f"inventory/items/{segment(sku)}/quantity")
     except RecordRejected as error:
         if error.status != 404:
             raise

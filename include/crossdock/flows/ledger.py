@@ -50,6 +50,7 @@ from crossdock.store.tables import (
     stage_posting,
     stage_posting_line,
 )
+from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -365,7 +366,7 @@ def _mirrors(flow: str, one: _Posting) -> list[Document]:
             continue
         why = "it is corrected" if first in one.wanted else "its document has no such entry any more"
         body = {"Reason": f"Mirror of {link.source_key}: {why}"}
-        path = f"{ENTRY.path}/{link.target_id}/reverse"
+        path = f"{ENTRY.path}/{segment(link.target_id)}/reverse"
         made.append(_document(flow, one, link.source_key + MIRROR, body, content="mirror", path=path))
     return made
 

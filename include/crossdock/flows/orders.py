@@ -39,6 +39,7 @@ from crossdock.store.tables import (
 )
 from crossdock.systems import limits, times
 from crossdock.systems.channel_advisor import LINES_IN_A_LIST
+from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -324,7 +325,7 @@ class _CannotApply(Exception):
 def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Desired) -> bool:
     """Reads, plans and acts; anew when somebody changed the order in between. True when anything was done."""
     for _ in range(5):
-        current, etag = runtime.tims.read(f"/sales-orders/{link.target_id}")
+        current, etag = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
         actions, refusals = changes.plan(current, desired, may_release=link.held)
         if refusals:
             raise _CannotApply(
@@ -353,7 +354,7 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
     order_id = current["SalesOrderID"]
     name = f"so:{order_id}:{action.name}:{current['RowVersion']}"
     effect = Effect("sales_order", action.operation, key, name)
-    path = f"/sales-orders/{order_id}"
+    path = f"/sales-orders/{segment(order_id)}"
     deliver(
         runtime,
         ORDERS.name,
@@ -369,7 +370,7 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
 
 def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: str) -> bool:
     """Records in TIMS what the channel has shipped, with its dates, each shipment once. True when any was new."""
-    current, _ = runtime.tims.read(f"/sales-orders/{order_id}")
+    current, _ = runtime.tims.read(f"/sales-orders/{segment(order_id)}")
     known = {shipment["ExternalReference"] for shipment in runtime.tims.find("shipments", SalesOrderID=[order_id])}
     open_units = {line["LineNo"]: line["Quantity"] - line["QuantityShipped"] - line["QuantityCancelled"]
                   for line in current["LineItems"]}  # fmt: skip
@@ -389,7 +390,7 @@ def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: 
                 batch_id,
                 Effect("shipment", "ship", order.key, name),
                 lambda body=body, name=name: runtime.tims.post(
-                    f"/sales-orders/{order_id}/shipments", body, key=name
+                    f"/sales-orders/{segment(order_id)}/shipments", body, key=name
                 ).document(),
             )
         except RecordRejected as error:

@@ -33,6 +33,7 @@ from crossdock.store.tables import (
     stage_customer,
 )
 from crossdock.systems import times
+from crossdock.systems.keys import segment
 from crossdock.watch import alerts
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _address(row: sa.RowMapping, prefix: str) -> dict[str, str | None] | None:
 def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: Settings) -> None:
     """Decides and changes one customer by the version read last; reads it and decides anew when that was not the newest
     one, or when the answer was lost."""
-    path = f"/customers/{facts.customer_id}"
+    path = f"/customers/{segment(facts.customer_id)}"
     refused: set[str] = set()
     newest = facts.newest
     for _ in range(TRIES):

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from crossdock.steps import records
 from crossdock.store import batches, database, dead_letters, raw, watermarks
 from crossdock.store.raw import Record
 from crossdock.systems import limits
+from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -206,7 +206,7 @@ def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterat
 
 def _record(runtime: Runtime, resource: Resource, key: str) -> bytes:
     if resource.one:
-        return runtime.tims.document(resource.one.format(key=quote(key, safe="")))
+        return runtime.tims.document(resource.one.format(key=segment(key)))
     return runtime.system(resource.system).record(resource.path, key)
 
 

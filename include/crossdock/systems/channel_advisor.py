@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +21,7 @@ from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused
+from crossdock.systems.keys import segment
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
@@ -121,7 +122,7 @@ class ChannelAdvisor:
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
-        return self._http.request("GET", f"/v2/{resource}/{quote(str(key), safe='')}", _whole_record)
+        return self._http.request("GET", f"/v2/{resource}/{segment(key)}", _whole_record)
 
     def of_skus(self, resource: str, skus: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of these SKUs in a list that takes the filter `sku`, decoded; rows may come twice."""
@@ -138,12 +139,12 @@ class ChannelAdvisor:
 
     def mark_exported(self, order_id: str) -> None:
         """Sets the exported mark. Idempotent."""
-        self.call("POST", f"/v2/orders/{quote(str(order_id), safe='')}/exported", repeatable=True)
+        self.call("POST", f"/v2/orders/{segment(order_id)}/exported", repeatable=True)
 
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
         """Sets the given fields of an order; gives the order as stored, as received (nothing, where the answer has no
         body). Idempotent: the values are absolute."""
-        path = f"/v2/orders/{quote(str(order_id), safe='')}"
+        path = f"/v2/orders/{segment(order_id)}"
         return self._http.request("PUT", path, _stored, body=_encode(changes), repeatable=True)
 
     def report_shipments(self, shipments: Sequence[dict[str, Any]]) -> list[Reported]:
@@ -187,7 +188,7 @@ class ChannelAdvisor:
 
     def update_product(self, sku: str, changes: dict[str, Any]) -> dict[str, Any]:
         """Sets the given fields of a product (ProductUpdate); gives it as stored. Idempotent."""
-        return self.call("PUT", f"/v2/products/{quote(sku, safe='')}", changes, self._profile)
+        return self.call("PUT", f"/v2/products/{segment(sku)}", changes, self._profile)
 
     def create_listing(self, listing: dict[str, Any]) -> dict[str, Any]:
         """Makes a Draft (ListingCreate). A repeat is 409 DuplicateListing with the id of the one that is there."""
@@ -195,7 +196,7 @@ class ChannelAdvisor:
 
     def update_listing(self, listing_id: int, changes: dict[str, Any]) -> dict[str, Any]:
         """Sets the given fields of a listing (ListingUpdate); gives it as stored. Idempotent."""
-        return self.call("PUT", f"/v2/listings/{listing_id}", changes)
+        return self.call("PUT", f"/v2/listings/{segment(listing_id)}", changes)
 
     @property
     def _profile(self) -> dict[str, Any]:

@@ -157,6 +157,9 @@ class Http:
         than once; otherwise a lost answer raises OutcomeUnknown at once. Raises what the table of failures says.
         """
         what = f"{method} {urlsplit(path).path}"
+        for name, value in (headers or {}).items():
+            if not (value.isascii() and value.isprintable()):
+                raise failures.make("request", self.connection, what, detail=f"its {name} is not printable ASCII")
         url = _with_query(path if "://" in path else self.connection.base_url + path, query)
         send = Send(method, url, what, dict(headers or {}), body)
         return self._repeat(lambda: self._attempt(send, read), writes=method != "GET", repeatable=repeatable)

@@ -24,6 +24,7 @@ import msgspec
 
 from crossdock.errors import ConfigError, RecordRejected
 from crossdock.settings import run_dir
+from crossdock.systems.keys import file_name
 from crossdock.systems.paging import Page
 
 DONE = "done"
@@ -127,6 +128,10 @@ class Inbox:
         """Moves a file to `done/` if its bytes are those that were `read`, by their digest. One that was replaced
         meanwhile stays, to be read; one that has been moved already stays there."""
         place = self._place(_list(path), source)
+        try:
+            name = file_name(name)
+        except ValueError as wrong:
+            raise ConfigError(f"{wrong}: no file of the source {source} is moved.", do="Correct the payload.") from None
         here = place / name
         if not isinstance(here, Path):
             self._copy_to_done(here, place / DONE, read)

@@ -23,6 +23,7 @@ from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused
+from crossdock.systems.keys import idempotency, segment
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
@@ -36,7 +37,7 @@ LONGEST_QUERY = 6_000  # characters of repeated values; proxies take about 8,000
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One POST inside a bulk. `key` is its Idempotency-Key, the same as that of a single POST."""
+    """One POST inside a bulk. `key` names its effect, as in a single POST; its Idempotency-Key is made of it."""
 
     id: str  # at most 60 characters, unique in the call
     path: str  # below /api/v1, "/sales-orders"
@@ -130,7 +131,7 @@ class Tims:
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
-        return self._http.request("GET", f"{_path(resource)}/{quote(str(key), safe='')}", _whole_record)
+        return self._http.request("GET", f"{_path(resource)}/{segment(key)}", _whole_record)
 
     def document(self, path: str) -> bytes:
         """The JSON of the one document at a path, e.g. `company`, as received."""
@@ -165,12 +166,12 @@ class Tims:
     # writing
 
     def post(self, path: str, body: dict[str, Any] | bytes, *, key: str, etag: str | None = None) -> Result:
-        """Posts one document or action under its Idempotency-Key.
+        """Posts one document or action under the Idempotency-Key that `key` makes: any text that names the effect.
 
         A refusal of the record is in `Result.error`; everything else is raised. A lost answer is asked for again with
         the same key, and raises OutcomeUnknown when it stays lost.
         """
-        headers = {"Idempotency-Key": key} | ({"If-Match": etag} if etag else {})
+        headers = {"Idempotency-Key": idempotency(key)} | ({"If-Match": etag} if etag else {})
         try:
             return self._http.request("POST", _path(path), _result, body=_payload(body), headers=headers)
         except RecordRejected as refused:
@@ -295,7 +296,7 @@ def _split(operations: list[Operation]) -> Iterator[Bulk | Result]:
                 "OperationID": operation.id,
                 "Method": "POST",
                 "Path": _path(operation.path).removeprefix(API),
-                "IdempotencyKey": operation.key,
+                "IdempotencyKey": idempotency(operation.key),
                 "Body": msgspec.Raw(_payload(operation.body)),
             }
         )

@@ -1,0 +1,40 @@
+"""Names made of foreign text that are safe where they are used: idempotency keys, parts of a path, file names.
+
+In: any text. Out: text that the place takes, the same for the same text, and never the same for two texts.
+Never: another name for what is safe already, for effects that were delivered under it would be delivered again.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from urllib.parse import quote
+
+LONGEST = 128  # characters of an Idempotency-Key, by the contract
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+_MADE = re.compile(r".*~[0-9a-f]{32}", re.DOTALL)  # the form of the names that are made here
+
+
+def idempotency(name: str) -> str:
+    """An Idempotency-Key: `name` itself where the contract takes it; else its beginning, percent-encoded, and its hash.
+    A name that looks like one of these is made into one itself, so that no buyer's id can be another one's key."""
+    if len(name) <= LONGEST and _PRINTABLE.fullmatch(name) and not _MADE.fullmatch(name):
+        return name
+    data = name.encode("utf-8", "surrogatepass")
+    shown = re.sub(r"%[0-9A-F]?$", "", quote(data, safe="!#$&'()*+,/:;=?@[]")[: LONGEST - 33])
+    return f"{shown}~{sha256(data).hexdigest()[:32]}"
+
+
+def segment(text: object) -> str:
+    """One part of a URL's path: nothing in it leads to another place. ValueError for none at all."""
+    made = quote(str(text), safe="")
+    if not made:
+        raise ValueError("An empty name leads to the list around it")
+    return made.replace(".", "%2E") if set(made) == {"."} else made
+
+
+def file_name(text: str) -> str:
+    """The name of a file in a folder. ValueError for one that leads out of it."""
+    if text in ("", ".", "..") or "/" in text or "\\" in text or "\0" in text:
+        raise ValueError(f"{text[:60]!r} is no name of a file")
+    return text
