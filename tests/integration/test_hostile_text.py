@@ -17,7 +17,7 @@ from crossdock.store import database, raw
 from crossdock.store.raw import Record
 from integration.shelf import adjust, item, level
 from integration.town import Town, fresh_database
-from integration.trade import line, place
+from integration.trade import ADDRESS, line, place
 
 HOSTILE = st.text(alphabet="%'\"\\:{}$; \n\t\rS1ü,.", min_size=1, max_size=12)
 NOW = datetime(2011, 1, 4, tzinfo=UTC)
@@ -105,7 +105,7 @@ def test_a_change_of_an_item_of_any_name_reaches_the_channel(town: Town):
     with town.runtime() as runtime:
         titles = {row["SKU"]: row["Title"] for row in runtime.channel_advisor.of_skus("products", SKUS)}
     assert titles == {sku: f"Changed {sku}" for sku in SKUS}
-    assert not town.letters()
+    assert not set(town.letters()) & set(SKUS)
 
 
 BUYERS = ["'; DROP TABLE stage.customers; --", "Jürgen Groß", "b" * 200, "a%b", "100%", "x~" + "0" * 32, "{}:", "a\\b"]
@@ -113,9 +113,12 @@ BUYERS = ["'; DROP TABLE stage.customers; --", "Jürgen Groß", "b" * 200, "a%b"
 
 def test_a_buyer_of_any_name_becomes_a_customer_once(town: Town):
     placed = {}
-    for buyer in [*BUYERS, *BUYERS]:
-        who = {"CustomerID": buyer, "FirstName": "A", "LastName": "B", "Email": None, "Phone": None, "Company": None}
-        placed[place(town, line(), CustomerInfo=who)] = buyer
+    for number, buyer in enumerate([*BUYERS, *BUYERS]):
+        name = f"{'ABCDEFGH'[number % len(BUYERS)]}da"
+        who = {"CustomerID": buyer, "FirstName": name, "LastName": "Miller", "Email": f"{name}@example.org",
+               "Phone": None, "Company": None}  # fmt: skip
+        where = ADDRESS | {"Name": f"{name} Miller", "Line1": f"{number % len(BUYERS)} Elm Street"}
+        placed[place(town, line(), CustomerInfo=who, ShippingAddress=where)] = buyer
     town.sync()
     assert not town.letters()
     orders = {order["ExternalOrderID"]: order["CustomerID"] for order in town.in_tims()}

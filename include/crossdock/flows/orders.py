@@ -88,7 +88,9 @@ def _pairs(alias: str, names: Iterable[str], form: str = '{alias}."{name}"') -> 
 
 def _address(prefix: str) -> str:
     parts = ", ".join(f"'{part}', s.\"{prefix}.{part}\"" for part in ADDRESS)
-    return f'CASE WHEN s."{prefix}.Line1" IS NOT NULL THEN json_build_object({parts}) END'
+    # Of an address whose name or street the channel has erased, TIMS keeps what it has.
+    whole = " AND ".join(f's."{prefix}.{part}" IS NOT NULL' for part in ("Name", "Line1"))
+    return f"CASE WHEN {whole} THEN json_build_object({parts}) END"
 
 
 _CENTS = 'round({alias}."{name}", 2)::text'

@@ -45,6 +45,8 @@ from crossdock.systems import times
 STATES = {"load": "staged", "wait": "waiting", "leave_out": "left_out"}
 HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesIncludeTax")
 LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
+# Stands in the checks for an address that the channel has erased: it is not sent, and judged by nothing.
+KEPT = {"Name": "kept as it is in TIMS", "Line1": "kept as it is in TIMS", "City": "kept", "CountryCode": "US"}
 ONCE = timedelta(days=3650)  # a site that no configuration names is told of once
 
 
@@ -105,9 +107,11 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     item_status = lines["SKU"].map(items)
     kept = linked.to_numpy()[lines[ROW].to_numpy()] & item_status.eq("Blocked").to_numpy(dtype=bool)
     lines["item_status"] = item_status.mask(kept, "Active").astype("str")
-    for part in ("Name", "Line1", "City"):
-        column = f"ShippingAddress.{part}"
-        head[column] = head[column].mask(linked & head[column].isna(), "(kept as it is in TIMS)")
+    for prefix in ("ShippingAddress", "BillingAddress"):
+        erased = linked & (head[f"{prefix}.Name"].isna() | head[f"{prefix}.Line1"].isna())
+        for part in ADDRESS:
+            column = f"{prefix}.{part}"
+            head[column] = head[column].mask(erased, KEPT.get(part))
     return Frames(head, lines)
 
 

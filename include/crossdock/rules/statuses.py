@@ -59,6 +59,8 @@ def linked_mask(head: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
         "DistributionCenterTypeRollup",
         "UserDataPresent",
         "SiteID",
+        "ShippingAddress.Name",
+        "ShippingAddress.Line1",
     ],
     writes=[*HEAD_WRITES, *LINE_WRITES],
 )
@@ -77,6 +79,10 @@ def decide(
     lines, line_problems = _units(frames)
     shipped = sum_by_head(frames, lines["UnitsShipped"]) > 0
     gone = ~head["UserDataPresent"].fillna(True).to_numpy(dtype=bool)
+    # A marketplace whose retention ends may empty the fields and say nothing.
+    gone |= (
+        known & (column(head, "ShippingAddress.Name").isna() | column(head, "ShippingAddress.Line1").isna()).to_numpy()
+    )
     external = column(head, "DistributionCenterTypeRollup") == "ExternallyManaged"
     fulfilled = (external | (column(head, "FulfillmentStatus") == "ThirdPartyManaged")).to_numpy(dtype=bool)
 

@@ -74,6 +74,12 @@ def refused(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[tu
     return {(key, digest) for key, digest in rows}
 
 
+def open_of(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` that have an open dead letter."""
+    wanted = table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text)))
+    return set(connection.scalars(sa.select(table.c.key).where(table.c.flow == flow, wanted, table.c.state.in_(OPEN))))
+
+
 def find(connection: sa.Connection, which: str) -> sa.Row:
     """The dead letter with this id, or the open (else newest) one of the record with this key. ConfigError if none."""
     number = int(which) if which.isdigit() and len(which) < 19 else -1

@@ -1,0 +1,51 @@
+"""A marketplace's retention ends: names and streets of many orders turn null in both addresses, and orders go on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from crossdock.steps.extract import Window
+from integration.foreign import fronted
+from integration.test_malformed import ORDERS, changed
+from integration.town import Town
+from integration.trade import ADDRESS, line, place, sales_order
+
+GONE = dict.fromkeys(("Name", "Company", "Line1", "Line2"))
+BUYER = {"CustomerID": "buyer-ada", "FirstName": None, "LastName": None, "Email": None, "Phone": None, "Company": None}
+
+
+def purged(order: dict[str, Any], *, told: bool, whole: bool) -> dict[str, Any]:
+    """What is left of an order: the rest of its addresses, or nothing of them; with or without a word about it."""
+    left = {name: None if whole else order[name] | GONE for name in ("ShippingAddress", "BillingAddress")}
+    return left | {"CustomerInfo": BUYER, "UserDataPresent": not told}
+
+
+@pytest.mark.parametrize(("told", "whole"), [(True, False), (False, False), (True, True)])
+def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_it_has(
+    town: Town, told: bool, whole: bool
+):
+    keys = [place(town, line(), BillingAddress=ADDRESS) for _ in range(37)]
+    town.sync()
+    assert not town.letters()
+    before = {key: sales_order(town, key) for key in keys[:3]}
+    new = [place(town, line(), BillingAddress=ADDRESS) for _ in range(3)]
+
+    def spoil(path: str, rows: list[bytes]) -> list[bytes]:
+        documents = [(json.loads(row), row) for row in rows] if path == ORDERS else []
+        return [
+            changed(**purged(order, told=told, whole=whole), Flag="ExclamationPoint")(row)
+            if str(order["ChannelAdvisorOrderID"]) in keys else row
+            for order, row in documents
+        ] or rows  # fmt: skip
+
+    with fronted(town) as fronts:
+        fronts["channel_advisor"].spoil = spoil
+        counts = town.sync(Window(), kind="sweep")
+    assert (counts.delivered, counts.dead, counts.in_flight) == (3, 0, 0), counts
+    assert counts.unchanged >= 37
+    assert not town.letters()
+    assert {key: sales_order(town, key) for key in before} == before
+    assert {each["ExternalOrderID"] for each in town.in_tims()} == {*keys, *new}
