@@ -18,7 +18,7 @@ from crossdock.steps.records import UNKNOWN
 from integration.foreign import Front, fronted
 from integration.shelf import dismiss, item, listed
 from integration.town import Town
-from integration.trade import place
+from integration.trade import persist, place
 
 DEEP = b"[" * 20_000 + b"]" * 20_000
 LONG = "S" * 12_000
@@ -157,7 +157,7 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(town: Tow
 
     fronts["tims"].spoil = spoil
     for flow in ("catalog", "prices", "inventory"):
-        counts = town.sync(flow=flow)
+        counts = persist(town, flow, f"spoilt {flow}")
         assert counts.delivered + counts.unchanged + counts.waiting > 100, (flow, counts)
         assert counts.in_flight == 0
     assert any(row["SKU"] == "WELL-1" for row in listed(town, "channel_advisor", "products"))
@@ -170,7 +170,7 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(town: Tow
     for name in names:
         item(town, name, Title="Mended")
     for flow in ("catalog", "prices", "inventory"):
-        town.sync(flow=flow)
+        persist(town, flow, f"mended {flow}")
     left = [key for key, letter in town.letters().items() if letter.flow == "masters"]
     assert all("~" in key for key in left), "only what never had an id of its own is left for a person"
     added_up(town)

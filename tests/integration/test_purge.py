@@ -23,11 +23,11 @@ def purged(order: dict[str, Any], *, told: bool, whole: bool) -> dict[str, Any]:
     return left | {"CustomerInfo": BUYER, "UserDataPresent": not told}
 
 
-@pytest.mark.parametrize(("told", "whole"), [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize(("told", "whole"), [(True, False), (False, True)])
 def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_it_has(
     town: Town, told: bool, whole: bool
 ):
-    keys = [place(town, line(), BillingAddress=ADDRESS) for _ in range(37)]
+    keys = [place(town, line(), BillingAddress=ADDRESS) for _ in range(26)]
     town.sync()
     assert not town.letters()
     before = {key: sales_order(town, key) for key in keys[:3]}
@@ -45,7 +45,7 @@ def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_
         fronts["channel_advisor"].spoil = spoil
         counts = town.sync(Window(), kind="sweep")
     assert (counts.delivered, counts.dead, counts.in_flight) == (3, 0, 0), counts
-    assert counts.unchanged >= 37
+    assert counts.unchanged >= 26
     assert not town.letters()
     assert {key: sales_order(town, key) for key in before} == before
     assert {each["ExternalOrderID"] for each in town.in_tims()} == {*keys, *new}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.systems import keys
+from crossdock import keys
 
 CONTRACT = re.compile(r"[\x21-\x7e]{1,128}")  # IdempotencyKey of TIMS
 FOREIGN = st.text(max_size=40) | st.text(alphabet="~%'\" ;ü0123456789abcdef", max_size=200)
@@ -29,6 +29,14 @@ def test_no_two_names_have_one_key(one: str, other: str):
 
 
 SAFE = ["so:ChannelAdvisor:18245671", "cust:ChannelAdvisor:o'neill%40x", "x" * 128, "a~b", "~"]
+
+
+@given(FOREIGN, FOREIGN, st.integers(40, 120))
+def test_an_id_fits_and_no_two_are_the_same(one: str, other: str, most: int):
+    assert len(keys.fitting(one, most)) <= most
+    assert (keys.fitting(one, most) == keys.fitting(other, most)) == (one == other)
+    if len(one) <= most and "~" not in one:
+        assert keys.fitting(one, most) == one
 
 
 @pytest.mark.parametrize("name", SAFE)

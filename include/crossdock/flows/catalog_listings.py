@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from crossdock.errors import CrossdockError, RecordRejected, Transient
 from crossdock.flows import channel_masters as channel
 from crossdock.flows.catalog_documents import Held, products
+from crossdock.keys import segment
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import ON, Step
 from crossdock.steps.load import chunked, reasons
@@ -23,7 +24,6 @@ from crossdock.store import database, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import ops_dead_letter, ref_channel_listing
 from crossdock.systems import limits
-from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.flows.catalog import Outcome

@@ -26,6 +26,7 @@ from crossdock.flows import masters, unreadable
 from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
 from crossdock.flows.documents import among, nothing_to_tell
 from crossdock.flows.ledger_documents import Company, Finder
+from crossdock.keys import segment
 from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, ROW, Frames
 from crossdock.mapping.parse import Parsed
@@ -50,7 +51,6 @@ from crossdock.store.tables import (
     stage_posting,
     stage_posting_line,
 )
-from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from crossdock.errors import RecordRejected, Transient
 from crossdock.flows import masters, orders_buyers, orders_documents
 from crossdock.flows.base import Flow, Head, Resource
+from crossdock.keys import segment
 from crossdock.rules import changes
 from crossdock.rules.changes import Action, Desired
 from crossdock.steps.check import bury
@@ -39,7 +40,6 @@ from crossdock.store.tables import (
 )
 from crossdock.systems import limits, times
 from crossdock.systems.channel_advisor import LINES_IN_A_LIST
-from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

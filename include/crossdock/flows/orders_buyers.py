@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
+from crossdock.keys import segment
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Said, decide, plain
 from crossdock.rules.settings import Settings
@@ -33,7 +34,6 @@ from crossdock.store.tables import (
     stage_customer,
 )
 from crossdock.systems import times
-from crossdock.systems.keys import segment
 from crossdock.watch import alerts
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from crossdock.keys import fitting
 from crossdock.mapping import problems
 from crossdock.mapping.registry import rule
 from crossdock.rules import emails
@@ -39,11 +40,12 @@ from crossdock.rules.addresses import fold
 from crossdock.rules.known import Known
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
-from crossdock.rules.uniques import TEXT, column, distinct, text_column, values_at
+from crossdock.rules.uniques import TEXT, column, distinct, map_text, text_column, values_at
 
 KINDS = ("external", "email", "phone_postal", "name_address")
 WEAK = ("phone_postal", "name_address")
 HOUSE = "house"
+LONGEST_ID = 100  # of ExternalIDs, by the contract of TIMS
 LENGTHS = {"FirstName": 40, "LastName": 40, "Name": 60, "Company": 60}
 SHOWN = 5  # candidates named in a question
 ACTION_WRITES = ("customer_action", "CustomerID", "customer_key", "customer_external_id", "customer_match")
@@ -336,7 +338,7 @@ def _keys(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "site": site.astype(TEXT),
-            "external": (site + ":" + buyer_id).astype(TEXT),
+            "external": map_text((site + ":" + buyer_id).astype(TEXT), lambda key: fitting(key, LONGEST_ID)),
             "email": mail.astype(TEXT),
             "phone_postal": pd.Series(text_column(phones).array.take(groups), index=head.index),
             "name_address": pd.Series(text_column(addresses).array.take(groups), index=head.index),

@@ -21,11 +21,11 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flows.base import Flow, Resource
+from crossdock.keys import segment
 from crossdock.steps import records
 from crossdock.store import batches, database, dead_letters, raw, watermarks
 from crossdock.store.raw import Record
 from crossdock.systems import limits
-from crossdock.systems.keys import segment
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

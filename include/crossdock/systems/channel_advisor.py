@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crossdock.errors import BadResponse, ConfigError, CrossdockError, Refusal
+from crossdock.keys import segment
 from crossdock.systems import failures, paging, scan, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused
-from crossdock.systems.keys import segment
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split

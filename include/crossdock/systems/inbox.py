@@ -23,8 +23,8 @@ from typing import Any
 import msgspec
 
 from crossdock.errors import ConfigError, RecordRejected
+from crossdock.keys import file_name
 from crossdock.settings import run_dir
-from crossdock.systems.keys import file_name
 from crossdock.systems.paging import Page
 
 DONE = "done"

@@ -18,12 +18,12 @@ from urllib.parse import quote
 import msgspec
 
 from crossdock.errors import ConfigError, CrossdockError, RecordRejected, Refusal
+from crossdock.keys import idempotency, segment
 from crossdock.systems import failures, paging, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused
-from crossdock.systems.keys import idempotency, segment
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split

@@ -25,6 +25,13 @@ def idempotency(name: str) -> str:
     return f"{shown}~{sha256(data).hexdigest()[:32]}"
 
 
+def fitting(text: str, most: int) -> str:
+    """An id of at most `most` characters: the text itself where it fits, else its beginning and its hash."""
+    if len(text) <= most and not _MADE.fullmatch(text):
+        return text
+    return f"{text[: most - 33]}~{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
 def segment(text: object) -> str:
     """One part of a URL's path: nothing in it leads to another place. ValueError for none at all."""
     made = quote(str(text), safe="")
