@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
+from fractions import Fraction
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossdock.rules import returns, tolerances
 from crossdock.rules.returns import (
     Invoice,
     InvoiceLine,
@@ -19,9 +23,15 @@ from crossdock.rules.returns import (
     dates,
     read_items,
     states,
-    work,
 )
+from crossdock.rules.tolerances import Refunds
 from examples import examples
+
+TOLERANCE = tolerances.load().refunds
+
+
+def work(order: Order, items: list[Item], currency: str, tolerance: Refunds = TOLERANCE) -> tuple[Worked, Order]:
+    return returns.work(order, items, currency, tolerance)
 
 
 def item(**changes: object) -> Item:
@@ -116,10 +126,10 @@ def test_more_units_than_were_sold_are_refused_with_both_numbers():
 
 def test_more_money_than_is_left_is_refused_with_both_numbers():
     _, order = work(two_lamps(), [item(goods=45_00)], "USD")
-    worked, after = work(order, [item(goods=45_01)], "USD")
+    worked, after = work(order, [item(goods=45_03)], "USD")
     assert rules(worked) == ["refund_above_invoice"]
     assert worked.findings[0].says == (
-        "RefundAmount is 45.01 USD, but of what was invoiced only 45.00 is not credited yet."
+        "RefundAmount is 45.03 USD, but of what was invoiced only 45.00 is not credited yet."
     )
     assert after == order
 
@@ -245,14 +255,17 @@ def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_cr
             assert order == before
             continue
         asked = sum(each.goods + each.tax + each.shipping for each in wanted)
-        assert sum(c.total + c.marketplace_tax for c in worked.credits) + worked.uncredited == asked
+        rounded = sum(c.rounding for c in worked.credits)
+        assert sum(c.total + c.marketplace_tax for c in worked.credits) + worked.uncredited + rounded == asked
+        if rounded:
+            assert rounded <= TOLERANCE.a_return
         for credit in worked.credits:
             for line in credit.lines.values():
                 assert min(line.quantity, line.amount, line.discount, line.tax, line.amount - line.discount) >= 0
             assert min(credit.shipping - credit.shipping_discount, credit.shipping_discount, credit.gift_wrap) >= 0
         assert sum(m.quantity for m in worked.movements) == sum(each.quantity for each in wanted if each.restock)
         assert all(amount >= 0 for amount in left(order))
-        credited += asked
+        credited += sum(c.total + c.marketplace_tax for c in worked.credits)
         stocked += sum(m.quantity for m in worked.movements)
     worth = sum(i.shipping - i.shipping_discount + i.shipping_tax + i.gift_wrap
                 + sum(each.net + each.tax for each in i.lines) for i in start.invoices)  # fmt: skip
@@ -280,6 +293,79 @@ def test_a_full_refund_leaves_every_invoice_at_exactly_nothing(order):
     for invoice in after.invoices:
         assert (invoice.shipping - invoice.shipping_discount, invoice.shipping_tax, invoice.gift_wrap) == (0, 0, 0)
         assert all((line.net, line.tax) == (0, 0) for line in invoice.lines)
+
+
+def sold(units: int, tax: int, remitted_by: str = "Seller") -> Order:
+    """So many units at 14.95, invoiced and shipped as one."""
+    line = InvoiceLine(1, 1, units, units * 14_95, 0, tax, remitted_by)
+    return Order(
+        [OrderLine(1, "501", "LAMP", 1, 0, 0, sold=units)], [Invoice("INV-1", [line], currency="GBP")],
+        [Parcel("SH-1", 1, units, 220_000, "MAIN")],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("tax", "each"), [(3_59, 1_20), (3_74, 1_25)])
+def test_the_cent_that_the_marketplace_rounds_up_is_credited_as_far_as_it_goes_and_the_rest_is_rounding(tax, each):
+    order, seen = sold(3, tax), []
+    for _ in range(3):
+        worked, order = work(order, [item(goods=14_95, tax=each)], "GBP")
+        assert (worked.findings, worked.waits) == ([], "")
+        seen.append((worked.credits[0].total, worked.credits[0].rounding, worked.movements[0].quantity))
+    assert seen == [(14_95 + each, 0, 1), (14_95 + each, 0, 1), (14_95 + each - 1, 1, 1)]
+
+
+def test_rounding_of_tax_that_the_marketplace_remits_is_none_of_ours():
+    _, order = work(sold(2, 2_49, "Marketplace"), [item(goods=14_95, tax=1_25)], "GBP")
+    worked, _ = work(order, [item(goods=14_95, tax=1_25)], "GBP")
+    assert [(c.total, c.marketplace_tax, c.rounding) for c in worked.credits] == [(14_95, 1_24, 0)]
+    assert (worked.uncredited, worked.findings) == (1, [])
+
+
+def test_beyond_the_tolerance_or_with_nothing_to_carry_it_a_refund_stays_refused():
+    for refused in (item(goods=14_95, tax=1_21), item(quantity=0, goods=14_96 + 1_19)):
+        assert rules(work(sold(1, 1_19), [refused], "GBP", Refunds(1, 10))[0]) == ["refund_above_invoice"]
+    assert rules(work(sold(3, 3_59), [item(quantity=3, goods=44_85, tax=3_62)], "GBP", Refunds(2, 2))[0]) == [
+        "refund_above_invoice"
+    ]
+    assert rules(work(sold(1, 0), [item(goods=14_96)], "GBP", Refunds(0, 0))[0]) == ["refund_above_invoice"]
+    _, nothing_left = work(sold(1, 0), [item(goods=14_95)], "GBP")
+    assert rules(work(nothing_left, [item(quantity=0, goods=1)], "GBP")[0]) == ["refund_above_invoice"]
+
+
+def test_a_currency_without_decimals_is_rounded_in_whole_ones():
+    order = sold(2, 0)
+    order.invoices[0].currency, order.invoices[0].lines[0].tax = "JPY", 2_99_00
+    for tax, rounding in ((1_50_00, 0), (1_50_00, 1_00)):
+        worked, order = work(order, [item(goods=14_95, tax=tax)], "JPY")
+        assert (worked.findings, worked.credits[0].rounding) == ([], rounding)
+
+
+def test_money_before_its_invoice_waits_however_little_it_is():
+    coming = [OrderLine(1, "501", "LAMP", 1, 2, 0, sold=2)]
+    assert work(two_lamps(lines=coming, invoices=[]), [item(quantity=0, goods=1)], "USD")[0].waits == "invoice"
+
+
+@examples(80)
+@given(
+    units=st.integers(1, 10), tax=st.integers(0, 200_00), up=st.booleans(),
+    remitted_by=st.sampled_from(["Seller", "Marketplace"]), data=st.data(),
+)  # fmt: skip
+def test_units_that_come_back_one_by_one_are_all_worked_however_each_refund_is_rounded(
+    units, tax, up, remitted_by, data
+):
+    order, credited, rounded, back = sold(units, tax, remitted_by), 0, 0, 0
+    exact, asked = Fraction(tax, units), 0
+    for _ in range(units):
+        share = math.ceil(exact) if up else data.draw(st.sampled_from([math.floor(exact), round(exact)]))
+        asked += 14_95 + share
+        worked, order = work(order, [item(goods=14_95, tax=share)], "GBP")
+        assert (worked.findings, worked.waits) == ([], "")
+        credited += sum(c.total + c.marketplace_tax for c in worked.credits)
+        rounded += sum(c.rounding for c in worked.credits) + worked.uncredited
+        back += sum(m.quantity for m in worked.movements)
+    assert (credited + rounded, back) == (asked, units)
+    assert credited == min(asked, units * 14_95 + tax)
+    assert rounded <= TOLERANCE.a_return
 
 
 def test_what_is_decided_is_worked_and_what_is_not_waits():

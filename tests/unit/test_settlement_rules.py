@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
 from crossdock.mapping.frames import CENT
-from crossdock.rules import accounts
+from crossdock.rules import accounts, tolerances
 from crossdock.rules import settlements as rules
 from examples import examples
 
@@ -145,12 +145,23 @@ def known(count: int, open_units: int = 0, **more: object) -> pd.DataFrame:
     return pd.DataFrame([facts] * count).astype({"sales_order_id": "str"})
 
 
-def documents(invoices: list[int], memos: list[int] = [], currency: str = "GBP") -> pd.DataFrame:  # noqa: B006
+TOLERANCE = tolerances.load().settlements
+
+
+def documents(
+    invoices: list[int],
+    memos: list[int] = [],  # noqa: B006
+    currency: str = "GBP",
+    beyond: int = 0,
+) -> pd.DataFrame:
     rows = [("invoice", f"INV-{n}", amount) for n, amount in enumerate(invoices)]
     rows += [("credit_memo", f"CM-{n}", amount) for n, amount in enumerate(memos)]
     return pd.DataFrame(
-        [(kind, name, "SO-1", currency, amount * CENT) for kind, name, amount in rows],
-        columns=["kind", "id", "sales_order_id", "currency", "balance"],
+        [
+            (kind, name, "SO-1", currency, amount * CENT, beyond * CENT * (kind != "invoice"))
+            for kind, name, amount in rows
+        ],
+        columns=["kind", "id", "sales_order_id", "currency", "balance", "beyond"],
     )
 
 
@@ -165,7 +176,7 @@ def chosen(*parts: tuple[str, int]) -> pd.DataFrame:
 
 
 def matched(parts: pd.DataFrame, open_ones: pd.DataFrame, decided: pd.DataFrame | None = None, **more: object):
-    return rules.match(parts, chosen() if decided is None else decided, known(len(parts), **more), open_ones)
+    return rules.match(parts, chosen() if decided is None else decided, known(len(parts), **more), open_ones, TOLERANCE)
 
 
 def paid(found: rules.Matched) -> list[str]:
@@ -201,6 +212,23 @@ def test_a_cent_a_line_and_five_an_order_are_tolerated_and_kept_as_rounding(line
     if matches:
         assert paid(found) == ["INV-0 1000"]
         assert found.head["rounding"].iloc[0] == (1000 - settled) * CENT
+
+
+def test_what_a_return_gave_back_beyond_its_credit_memo_is_paid_with_it_exactly_and_rounded_once():
+    found = matched(orders((0, -132)), documents([], [124], beyond=8))
+    assert paid(found) == ["CM-0 -124"]
+    assert found.head[["refund_rounding", "rounding"]].to_numpy().tolist() == [[8 * CENT, 0]]
+    near = matched(orders((0, -131)), documents([], [124], beyond=8))
+    assert near.head["rounding"].tolist() == [-1 * CENT]
+    by_hand = matched(orders((0, -132)), documents([], [124], beyond=8), chosen(("CM-0", -124)))
+    assert (paid(by_hand), by_hand.head["rounding"].tolist()) == (["CM-0 -124"], [0])
+
+
+@pytest.mark.parametrize(("settled", "matches"), [(1_000_00, True), (1_001_00, True), (1_002_00, False)])
+def test_a_currency_without_decimals_is_tolerated_in_whole_ones(settled: int, matches: bool):
+    found = matched(orders((settled, 0), currency="JPY"), documents([1_000_00], currency="JPY"))
+    assert (paid(found) == ["INV-0 100000"]) is matches
+    assert (found.head["rounding"].iloc[0] == 1_000_00 * CENT - settled * CENT) if matches else len(found.problems)
 
 
 def test_sale_and_refund_of_one_settlement_are_one_payment_of_the_net():

@@ -34,6 +34,10 @@ entry AS (  -- one row per entry and what it moves on Clearing, by the document'
   UNION ALL
   SELECT 'refund:' || id, id, currency_code, posting_date, -total, false FROM ref.credit_memo
   UNION ALL
+  SELECT 'round:' || c.id, c.id, c.currency_code, c.posting_date, -l."RoundingAmount", false
+  FROM ref.credit_memo c JOIN stage.credit_memo_line l ON l.document = c.external_reference
+  WHERE c.source = 'Crossdock' AND c.posting_mode = 'external' AND l."RoundingAmount" <> 0
+  UNION ALL
   SELECT 'payment:' || id, id, currency_code, posting_date, unapplied_amount - amount, status = 'Reversed'
   FROM ref.payment WHERE posting_mode = 'automatic'
   UNION ALL

@@ -8,7 +8,7 @@ WITH settled AS (
                  'refund_shipping_promotion', 'refund_marketplace_tax')
   GROUP BY 1
 ), paid AS (
-  SELECT p.id, p.currency_code, p.amount - coalesce(s.rounding, 0) AS amount, coalesce(l.amount, 0) AS settled
+  SELECT p.id, p.currency_code, p.amount - coalesce(s.rounding, 0) - coalesce(s.refund_rounding, 0) AS amount, coalesce(l.amount, 0) AS settled
   FROM ref.payment p
   LEFT JOIN stage.payment s ON 'pay:' || s.key = p.external_reference
   LEFT JOIN settled l ON 'pay:' || l.key = p.external_reference

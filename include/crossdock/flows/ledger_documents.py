@@ -27,6 +27,7 @@ from crossdock.store.tables import (
     ref_invoice,
     ref_sales_order,
     ref_shipment,
+    stage_credit_memo_line,
     stage_payment,
 )
 
@@ -82,15 +83,26 @@ def invoices(connection: sa.Connection, frames: Frames, company: Company) -> Fac
 
 
 def credit_memos(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
-    """Credit memos, with the channel of their order."""
+    """Credit memos, with the channel of their order and what their return gave back beyond them."""
     head, lines = _read(frames, "CreditMemo")
     orders = _orders(connection, head["SalesOrderID"])
     _place(head, head["SalesOrderID"], orders, company)
     inclusive = _split_tax(head)
     lines["Goods"] = _whole(lines["Amount"]) - np.where(inclusive[lines[ROW].to_numpy()], _whole(lines["TaxAmount"]), 0)
+    mine = head["ExternalReference"].where(head["Source"] == SOURCE)
+    head["RoundingAmount"] = mine.map(_roundings(connection, mine)).astype("Int64").fillna(0)
     waits = pd.Series(np.nan, index=head.index, dtype="str")
     waits = waits.mask(~head["SalesOrderID"].isin(orders.index), "its order has not been read yet")
     return Facts(head, {"Lines": lines}, waits, head["SalesOrderID"])
+
+
+def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
+    """RoundingAmount of our credit memos that have one, by ExternalReference."""
+    table = stage_credit_memo_line
+    query = sa.select(table.c.document, table.c.RoundingAmount).where(
+        among(table.c.document, references.dropna().tolist()), table.c.RoundingAmount != 0
+    )
+    return database.copy_out(connection, query).set_index("document")["RoundingAmount"]
 
 
 def _split_tax(head: pd.DataFrame) -> np.ndarray:

@@ -21,10 +21,10 @@ from crossdock.errors import ConfigError, Transient
 from crossdock.flows import masters, unreadable
 from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
 from crossdock.mapping import language, lookups, problems
-from crossdock.mapping.frames import ROW, Frames, sum_by_head, written
+from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_head, written
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.suggest import nearest
-from crossdock.rules import accounts
+from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import Created, Document, Kind, create, reasons, settle
 from crossdock.store import batches, books, database, deliveries
@@ -48,6 +48,7 @@ _KEPT = (
     "Amount",
     "sales_order_id",
     "rounding",
+    "refund_rounding",
     "original_date",
     "documents_at",
 )  # of a delivered payment
@@ -98,13 +99,16 @@ WITH pending AS (
     AND NOT EXISTS (SELECT 1 FROM ref.payment t WHERE t.external_reference = p."ExternalReference" AND t.source = :us)
   GROUP BY 1
 ), document AS (
-  SELECT 'invoice' AS kind, id, sales_order_id, currency_code AS currency, balance, posting_date
+  SELECT 'invoice' AS kind, id, sales_order_id, currency_code AS currency, balance, 0 AS beyond, posting_date
   FROM ref.invoice WHERE status <> 'Voided' AND (sales_order_id = ANY(:orders) OR id = ANY(:ids))
   UNION ALL
-  SELECT 'credit_memo', id, sales_order_id, currency_code, balance, posting_date
-  FROM ref.credit_memo WHERE sales_order_id = ANY(:orders) OR id = ANY(:ids)
+  SELECT 'credit_memo', id, sales_order_id, currency_code, balance,
+         coalesce((SELECT sum(l."RoundingAmount") FROM stage.credit_memo_line l
+                   WHERE c.source = :us AND l.document = c.external_reference), 0), posting_date
+  FROM ref.credit_memo c WHERE sales_order_id = ANY(:orders) OR id = ANY(:ids)
 )
-SELECT kind, id, sales_order_id, currency, ((balance - coalesce(amount, 0)) * 10000)::bigint AS balance
+SELECT kind, id, sales_order_id, currency, ((balance - coalesce(amount, 0)) * 10000)::bigint AS balance,
+       (beyond * 10000)::bigint AS beyond
 FROM document LEFT JOIN pending USING (id) ORDER BY posting_date, id
 """)
 
@@ -210,6 +214,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "merchant_order_ref": orders["MerchantOrderRef"],
             "settled": orders["SaleAmount"] + orders["RefundAmount"],
             "rounding": matched["rounding"],
+            "refund_rounding": matched["refund_rounding"],
             "original_date": columns["original_date"],
             "documents_at": _looked_at(connection, matched["sales_order_id"]),
         }
@@ -237,7 +242,7 @@ def _matched(
         ids=choice["Document"].dropna().unique().tolist(),
         us=SOURCE,
     )
-    matched = rules.match(some, choice, found, documents)
+    matched = rules.match(some, choice, found, documents, tolerances.load().settlements)
     company = connection.execute(sa.select(ref_company)).one_or_none()
     if company is None:
         raise ConfigError("TIMS's company has not been read.", do="Run extract for payments again.")
@@ -367,7 +372,8 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     head, lines = frames.head.copy(), frames.lines.copy()
     amount = head["Amount"].fillna(0).to_numpy(dtype=np.int64)
     head["unapplied"] = amount - sum_by_head(frames, lines["Amount"])
-    head["differs"] = np.abs(head["rounding"].fillna(0).to_numpy(dtype=np.int64))
+    most = tolerances.load().settlements.an_order * currencies.units(head["CurrencyCode"]) * CENT
+    head["beyond"] = np.maximum(np.abs(head["rounding"].fillna(0).to_numpy(dtype=np.int64)) - most, 0)
     lines["document"] = lines["InvoiceID"].where(lines["InvoiceID"].notna(), lines["CreditMemoID"])
     lines["sides"] = lines[["InvoiceID", "CreditMemoID"]].notna().sum(axis=1).astype("int64")
     return Frames(head, lines)

@@ -24,6 +24,7 @@ from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, sum_by_hea
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import returns as rules
 from crossdock.rules import settings as rule_settings
+from crossdock.rules import tolerances
 from crossdock.rules.money import round_cents
 from crossdock.store import database
 from crossdock.store.tables import (
@@ -42,7 +43,7 @@ WAITS = {
     "shipment": "what comes back is not shipped in TIMS yet; it is worked when the shipment arrives",
 }
 HEAD = ("CurrencyCode", "Reason", "CreditDate", "PostingDate", "Memo")
-AMOUNTS = (*CREDIT_AMOUNTS, "Amount", "DiscountAmount", "TaxAmount", "UnitCost")
+AMOUNTS = (*CREDIT_AMOUNTS, "Amount", "DiscountAmount", "TaxAmount", "RoundingAmount", "UnitCost")
 NUMBERS = ("order_line", "InvoiceLineNo", "Quantity", "QuantityDelta")
 TEXTS = (
     "entity", "document", "OrderItem", "InvoiceID", "TaxRemittedBy", "ShippingTaxRemittedBy", "ShipmentID", "SKU",
@@ -115,7 +116,8 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     head["documents"] = np.bincount(lines[ROW].to_numpy()[own | ~of_memo], minlength=len(head))
     difference = (
         head["refund_total"].fillna(0) - head["Total"] - head["MarketplaceRemittedTax"] - head["uncredited"].fillna(0)
-    )
+        - sum_by_head(whole, lines["RoundingAmount"].where(own))
+    )  # fmt: skip
     # A return that transform has refused has no credit memos yet: that says nothing of its own.
     head["refund_difference"] = difference.where(head["problems"] == "[]", 0).astype("int64")
     head["total_difference_of_parts"] = head["Total"] - (
@@ -136,6 +138,7 @@ def _work(
     """Works returns one after the other, those of one order in the order of their numbers."""
     wanted = [one for one in fresh if one.state == "staged"]
     orders = Orders(connection, sorted({one.order_key for one in wanted}), [one.key for one in wanted])
+    tolerance = tolerances.load().refunds
     statuses, currencies = head["Status"].tolist(), head["Currency"].tolist()
     totals = [None if pd.isna(total) else int(total) for total in head["RefundTotal"].tolist()]
     for one in sorted(wanted, key=lambda one: (one.order_key, len(one.key), one.key)):
@@ -155,7 +158,7 @@ def _work(
         if order is None:
             one.worked.waits = "order"
         else:
-            one.worked, orders.known[one.order_key] = rules.work(order, said, str(currencies[one.row]))
+            one.worked, orders.known[one.order_key] = rules.work(order, said, str(currencies[one.row]), tolerance)
         one.findings = one.worked.findings
         if one.worked.waits:
             one.state, one.reason = "waiting", WAITS[one.worked.waits]
@@ -239,6 +242,7 @@ def _source(memos: Sequence[tuple[_Return, rules.Credit]], returns: pd.DataFrame
     head["ExternalReference"] = pd.Series([_reference(one, credit) for one, credit in memos], dtype="str")
     head["InvoiceID"] = pd.Series([credit.invoice or None for credit in credits], dtype="str")
     head["ShippingTaxRemittedBy"] = pd.Series([c.shipping_tax_remitted_by for c in credits], dtype="str")
+    head["Memo"] = rules.memos(head["RmaNumber"], [credit.rounding for credit in credits], head["Currency"])
     for name, part in zip(CREDIT_AMOUNTS, _PARTS, strict=True):
         head[name] = pd.Series([getattr(credit, part) * CENT for credit in credits], dtype="Int64")
     body = [(row, n, line) for row, credit in enumerate(credits) for n, line in enumerate(credit.lines.values())]
@@ -284,7 +288,8 @@ def _lines(memos: Sequence[tuple[_Return, rules.Credit]], target: Frames) -> pd.
             continue
         memo = heads[number]
         shared = {"entity": CREDIT_MEMO, "document": memo["ExternalReference"], "InvoiceID": memo["InvoiceID"]}
-        add(one, **shared, **{name: memo[name] for name in (*CREDIT_AMOUNTS, "ShippingTaxRemittedBy")})
+        own = {name: memo[name] for name in (*CREDIT_AMOUNTS, "ShippingTaxRemittedBy")}
+        add(one, **shared, **own, RoundingAmount=credit.rounding * CENT)
         for line, made in zip(bodies[number], credit.lines.values(), strict=True):
             add(one, **shared, OrderItem=made.order_item, order_line=made.order_line,
                 **{name: line[name] for name in _LINE})  # fmt: skip
@@ -447,7 +452,7 @@ class Orders:
                 rules.OrderLine(
                     number, external, line["SKU"], self._units.get((key, external), 1),
                     max(sold - invoiced[number], 0), max(sold - shipped[number], 0),
-                    self._kinds.get(line["SKU"], "Inventory") == "Inventory",
+                    self._kinds.get(line["SKU"], "Inventory") == "Inventory", sold,
                 )
             )  # fmt: skip
         order = rules.Order(lines, [_invoice(one) for one in invoices], self._parcels(shipments, payload["Channel"]))

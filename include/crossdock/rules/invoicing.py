@@ -16,7 +16,8 @@ value after this parcel less what has been invoiced before. So the parts always 
 | discount on shipping | its share of that shipping, rounded to cents |
 
 Cancelled units are never invoiced, and n is what was ordered: what belongs to a cancelled unit, its share of shipping
-and gift wrap included, stays uninvoiced, as the buyer is not charged for it. All roundings go half away from zero.
+and gift wrap included, stays uninvoiced, as the buyer is not charged for it. All roundings go half away from zero, to
+the unit of the currency: a cent, of a currency without decimals a whole one, unless the order has parts of it.
 
 TIMS wants round2(Quantity x UnitPrice) on each invoice line. A price of more than two places may miss the cent that is
 due (3 x 0.3333 is 1.00, and 0.33 + 0.33 + 0.33 is not): the line then carries the nearest price that hits it. More than
@@ -38,7 +39,7 @@ import pandas as pd
 from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, ROW, Frames, scaled
 from crossdock.mapping.registry import rule
-from crossdock.rules import dates
+from crossdock.rules import currencies, dates
 
 CHARGES = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount")
 
@@ -51,6 +52,11 @@ def cents(text: str) -> int:
 def half_up(amount: Fraction) -> int:
     """To a whole number, half away from zero; no amount here is below zero."""
     return (2 * amount.numerator + amount.denominator) // (2 * amount.denominator)
+
+
+def to_unit(amount: Fraction, unit: int) -> int:
+    """To a whole number of units, half away from zero."""
+    return half_up(amount / unit) * unit
 
 
 def goods(units: int, price: int) -> int:
@@ -79,10 +85,11 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """A sales order as invoices see it: lines by LineNo, charges in cents."""
+    """A sales order as invoices see it: lines by LineNo, charges in cents; the unit of its amounts, in cents."""
 
     lines: Mapping[int, Line]
     charges: Mapping[str, int]
+    unit: int = 1
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Order:
@@ -94,23 +101,27 @@ class Order:
             )
             for line in document["LineItems"]
         }  # fmt: skip
-        return cls(lines, {name: cents(document[name]) for name in CHARGES})
+        charges = {name: cents(document[name]) for name in CHARGES}
+        whole = [n for line in lines.values() for n in (goods(line.units, line.price), line.discount, line.tax)]
+        return cls(lines, charges, currencies.unit_of(document.get("CurrencyCode"), [*whole, *charges.values()]))
 
     def line_after(self, number: int, units: int) -> Share:
         """What is due of a line once so many of its units are invoiced."""
         line = self.lines[number]
         units = min(units, line.units)
-        gross, whole = goods(units, line.price), goods(line.units, line.price)
-        discount = half_up(Fraction(line.discount * gross, whole)) if whole else 0
-        return Share(gross, min(discount, gross), half_up(Fraction(line.tax * units, line.units)))
+        whole = goods(line.units, line.price)
+        gross = to_unit(Fraction(units * line.price, CENT), self.unit) if units < line.units else whole
+        discount = to_unit(Fraction(line.discount * gross, whole), self.unit) if whole else 0
+        return Share(gross, min(discount, gross), to_unit(Fraction(line.tax * units, line.units), self.unit))
 
     def charges_after(self, units: Mapping[int, int]) -> dict[str, int]:
         """What is due of shipping, its discount and tax, and gift wrap once so many units of the lines are invoiced."""
         share = self._share(units)
-        due = {name: half_up(amount * share) for name, amount in self.charges.items()}
+        due = {name: to_unit(amount * share, self.unit) for name, amount in self.charges.items()}
         shipping = self.charges["ShippingAmount"]
         discount = self.charges["ShippingDiscountAmount"]
-        due["ShippingDiscountAmount"] = half_up(Fraction(discount * due["ShippingAmount"], shipping)) if shipping else 0
+        part = Fraction(discount * due["ShippingAmount"], shipping) if shipping else Fraction(0)
+        due["ShippingDiscountAmount"] = to_unit(part, self.unit)
         return due
 
     def _share(self, units: Mapping[int, int]) -> Fraction:
@@ -166,7 +177,7 @@ class Account:
         done = self.shares.get(number, Share())
         discount = max(0, due.discount - done.discount)
         net = max(0, due.gross - due.discount - (done.gross - done.discount))
-        price, gross = price_of(net + discount, units, self.order.lines[number].price)
+        price, gross = price_of(net + discount, units, self.order.lines[number].price, self.order.unit)
         return Part(number, units, price, Share(gross, gross - net, max(0, due.tax - done.tax)))
 
     def above(self) -> list[str]:
@@ -183,11 +194,12 @@ class Account:
         return done.gross - done.discount > whole.gross - whole.discount or done.tax > whole.tax
 
 
-def price_of(gross: int, units: int, price: int) -> tuple[int, int]:
+def price_of(gross: int, units: int, price: int, unit: int = 1) -> tuple[int, int]:
     """(price x 10,000, goods in cents): the price nearest to `price` of which so many units are `gross`; where four
-    places do not suffice, the next one above."""
+    places do not suffice, the next one above, in a currency without decimals the next whole one."""
     low, high = max(0, -(-(gross * CENT - CENT // 2) // units)), (gross * CENT + CENT // 2 - 1) // units
-    nearest = max(low, min(price, high)) if low <= high else low
+    whole = unit * CENT if unit > 1 else 1
+    nearest = max(low, min(price, high)) if low <= high else -(-low // whole) * whole
     return nearest, goods(units, nearest)
 
 

@@ -253,6 +253,7 @@ def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.Dat
         name: source[name].to_numpy()[goods] for name in ("_row", "_line", "item", "UnitsShipped", "UnitsCancelled")
     }
     quantity = settled.quantity[goods]
+    unit = settled.unit[source["_row"].to_numpy()]
     parts = _parts(known)
     item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last is "no item", without parts
     count = parts.count[item]
@@ -265,7 +266,7 @@ def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.Dat
     at = np.where(kit, at, 0)
     units = np.where(kit, parts.units[at], 1)
     part_item = np.where(kit, parts.item[at], take["item"][line])
-    amounts = _part_money(settled, goods, line, kit, units, parts.price[at], quantity)
+    amounts = _part_money(settled, goods, line, kit, units, parts.price[at], quantity, unit)
 
     sku = pd.array([*known.items["SKU"].tolist(), None], dtype=TEXT)
     ids = source["OrderItemID"].to_numpy(dtype=np.int64, na_value=0)[goods][line]
@@ -343,6 +344,7 @@ def _part_money(
     units: np.ndarray,
     list_price: np.ndarray,
     quantity: np.ndarray,
+    order_unit: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Price, DiscountAmount and TaxAmount of the target lines. round2(Quantity x Price) - DiscountAmount of a
     component is its exact share: where no price of 4 places hits it, the price is rounded up and the excess is
@@ -354,12 +356,17 @@ def _part_money(
     of, first = np.unique(line[at], return_inverse=True)
     of_goods = goods[of]
     weight = list_price[at] * units[at]
-    gross = spread(settled.gross[of_goods], weight, first, even=units[at])
-    off = spread(settled.discount[of_goods], gross, first, even=units[at])
-    duty = spread(settled.tax[of_goods], gross, first, even=units[at])
+    unit = order_unit[of_goods]
+
+    def parted(total: np.ndarray, by: np.ndarray) -> np.ndarray:
+        return spread(total[of_goods] // unit, by, first, even=units[at]) * unit[first]
+
+    gross = parted(settled.gross, weight)
+    off, duty = parted(settled.discount, gross), parted(settled.tax, gross)
     number = quantity[line[at]] * units[at]
     nearest = (2 * gross * 100 + number) // np.maximum(2 * number, 1)
-    above = -(-gross * 100 // np.maximum(number, 1))
+    whole = np.where(unit[first] > 1, unit[first] * 100, 1)  # of it every number of units is whole
+    above = -(-gross * 100 // (np.maximum(number, 1) * whole)) * whole
     hits = round_cents(number * nearest) == gross
     price, discount, tax = price.copy(), discount.copy(), tax.copy()
     price[at] = np.where(hits, nearest, above)

@@ -5,8 +5,10 @@ problems. Never: a float, tax computed anew, a cent lost or invented.
 
 * Amounts that only the header carries are spread over the lines by value, largest remainder; where lines carry a part,
   only the missing part is spread; lines above their header are a problem.
+* Shares are whole in the currency's own unit: of one without decimals whole ones, unless the order has parts of them.
 * TIMS rounds once per line: round2(Quantity x Price), half away from zero. Prices keep their 4 places.
-* TotalAmount follows TIMS's equation. It may differ from TotalPrice by rounding alone, less than 0.005 a line.
+* TotalAmount follows TIMS's equation. It may differ from TotalPrice by rounding alone, less than half
+  a unit (0.005) a line.
 * A header amount of None is "not given": the lines' sum stands in. 0 is an amount. Of a line, None is 0 for sums.
 
 Cents are int64 x 100, everything that leaves this module is x 10,000.
@@ -22,6 +24,7 @@ import pandas as pd
 from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, Frames, written
 from crossdock.mapping.registry import rule
+from crossdock.rules import currencies
 from crossdock.rules.uniques import column, values_at
 
 HALF_CENT = 50  # x 10,000: the most that rounding a line may change
@@ -89,6 +92,7 @@ class Settled:
     shipping_discount: np.ndarray
     shipping_tax: np.ndarray
     gift_wrap: np.ndarray
+    unit: np.ndarray  # per order: the smallest amount of its currency, in cents
     rounds: np.ndarray  # bool per order: some Quantity x UnitPrice is not whole cents
     parts: np.ndarray  # x 10,000 per order: what the channel's own parts add up to
     refused: np.ndarray  # rows of orders with a problem in their amounts
@@ -137,13 +141,15 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
         given[head_name], problem = _header(frames, head_name, line_name, carried[line_name])
         found.append(problem)
 
+    unit = _units(head, row, given, gross, *cents.values())
+
     def per_order(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return _sums(np.where(mask, values, 0), row, orders)
 
     # tax: what no line carries, over goods and shipping lines by value
     taxed = goods | shipping_line
     missing = np.maximum(given["TotalTaxPrice"] - carried["TaxAmount"], 0)
-    tax = cents["TaxAmount"] + _spread_over(missing, np.maximum(gross, 0), taxed, row)
+    tax = cents["TaxAmount"] + _spread_over(missing, unit, np.maximum(gross, 0), taxed, row)
     shipping = given["TotalShippingPrice"] + per_order(gross, shipping_line)
     shipping_tax = given["TotalShippingTaxPrice"] + per_order(tax, ~goods)
 
@@ -156,7 +162,7 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
     room = np.where(goods, np.maximum(gross, 0) - own, 0)
     rooms = _sums(room, row, orders)
     to_goods = np.clip(pool, 0, rooms)
-    discount = own + _spread_over(to_goods, room, goods, row)
+    discount = own + _spread_over(to_goods, unit, room, goods, row)
     shipping_discount = per_order(cents["DiscountAmount"], ~goods) + pool - to_goods
     found.append(_discount_above(frames, shipping_discount, shipping, rooms, pool))
 
@@ -177,6 +183,7 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
         shipping_discount=np.maximum(shipping_discount, 0),
         shipping_tax=shipping_tax,
         gift_wrap=carried["GiftWrapAmount"],
+        unit=unit,
         rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
         parts=np.where(unknowable, amount(head, "TotalPrice"), parts),
         refused=troubles["_row"].to_numpy(),
@@ -184,11 +191,22 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
     return settled, troubles
 
 
-def _spread_over(total: np.ndarray, value: np.ndarray, mask: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Shares of each order's total for the lines in `mask`, 0 for the others."""
+def _units(head: pd.DataFrame, row: np.ndarray, given: dict[str, np.ndarray], *of_lines: np.ndarray) -> np.ndarray:
+    """The unit of each order's currency; a cent where an amount of the order is no whole number of it."""
+    own = currencies.units(column(head, "Currency"))
+    broken = sum((values % own != 0 for values in given.values()), np.zeros(len(head), dtype=np.int64))
+    for values in of_lines:
+        broken = broken + _sums((values % own[row] != 0).astype(np.int64), row, len(head))
+    return np.where(broken > 0, 1, own)
+
+
+def _spread_over(
+    total: np.ndarray, unit: np.ndarray, value: np.ndarray, mask: np.ndarray, row: np.ndarray
+) -> np.ndarray:
+    """Shares of each order's total for the lines in `mask`, 0 for the others; whole numbers of the order's unit."""
     shares = np.zeros(len(row), dtype=np.int64)
     at = np.flatnonzero(mask)
-    shares[at] = spread(total, value[at], row[at])
+    shares[at] = spread(total // unit, value[at], row[at]) * unit[row[at]]
     return shares
 
 
@@ -356,7 +374,8 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
     paid = head["TotalPrice"]
     difference = whole - paid.fillna(0).to_numpy(dtype=np.int64)
     lines = np.bincount(frames.lines["_row"].to_numpy(), minlength=orders)
-    explained = (difference == 0) | (settled.rounds & (np.abs(difference) < HALF_CENT * lines))
+    half = HALF_CENT * currencies.units(column(head, "Currency"))
+    explained = (difference == 0) | (settled.rounds & (np.abs(difference) < half * lines))
     # Where an amount is refused, TIMS's total is not the channel's; only the channel's own parts can be judged.
     refused = np.zeros(orders, dtype=bool)
     refused[settled.refused] = True

@@ -64,7 +64,9 @@ DOCUMENTS: dict[str, Fields] = {
         {"Lines": {"Goods": "money", "SKU": "text"}, "Costs": {"Cost": "money", "SKU": "text"}},
     ),
     "credit_memo": Fields(
-        "tims", "CreditMemo", {**_PLACE, "Shipping": "money", "SellerTax": "money"},
+        "tims", "CreditMemo",
+        # RoundingAmount: what the channel gave back beyond the credit memo.
+        {**_PLACE, "Shipping": "money", "SellerTax": "money", "RoundingAmount": "money"},
         {"Lines": {"Goods": "money", "SKU": "text"}},
     ),
     # Value: QuantityDelta x UnitCost, below 0 where stock left. Mirrored: it undoes one whose entry is ours to mirror.

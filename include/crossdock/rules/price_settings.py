@@ -27,6 +27,7 @@ from crossdock.mapping.frames import SCALE
 from crossdock.mapping.lookups import Lookup
 from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.yamls import Finding, Reader, line_of
+from crossdock.rules import currencies
 from crossdock.settings import config_dir
 
 PRODUCT = 0  # the site number of the product's own price
@@ -38,22 +39,13 @@ COLUMNS = {
     "promotions": ("promotion", "sku", "category", "price", "percent", "start", "end", "sites", "note"),
     "exchange_rates": ("currency", "from", "rate", "source"),
 }
-# ISO 4217: decimals of the currencies that do not have two.
-DECIMALS = {
-    **dict.fromkeys(
-        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
-         "XOF", "XPF"), 0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}  # fmt: skip
 _WORDS = ("currency", "approval", "promotions", "defaults", "categories", "sites")
 _TERMS = ("margin", "map", "most", "step", "rounding", "charm", "charm_from")
 
 
 def unit(currency: str) -> int:
     """The smallest amount that a currency has: 100 for GBP, 10,000 for JPY."""
-    return int(10 ** (4 - DECIMALS.get(currency, 2)))
+    return int(10 ** (4 - currencies.places(currency)))
 
 
 @dataclass(frozen=True)

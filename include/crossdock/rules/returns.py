@@ -11,6 +11,10 @@ cent lost between the two.
   so that the last refund ends at 0 exactly.
 * TaxRefund: the tax of the units, then tax on shipping, then the rest of the line's tax. ShippingRefund: shipping and
   its discount by their ratio.
+* A refund may be above what is left by what the marketplace rounds, refund by refund (config/tolerances.yaml): what is
+  left is credited, the rest is `rounding` of the last credit memo, or `uncredited` where it is the marketplace's own
+  tax. Further above it is a finding.
+* Amounts are parted in whole units of the currency (cents; of one without decimals, whole ones).
 * A kit's units are units of its parts; its money is parted over them by what they were invoiced at.
 """
 
@@ -19,7 +23,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +31,10 @@ import pandas as pd
 
 from crossdock.mapping.frames import CENT, written
 from crossdock.mapping.registry import rule
+from crossdock.rules import currencies
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.money import spread
+from crossdock.rules.tolerances import Refunds
 
 WORK, WAIT, LEAVE_OUT = "work", "wait", "leave_out"
 DO = "Compare the return on the channel with the order's credit memos in TIMS; edit the payload and replay, or dismiss."
@@ -72,6 +78,7 @@ class OrderLine:
     uninvoiced: int  # units that an invoice may still come for
     unshipped: int
     stocked: bool = True
+    sold: int = 0  # units, less those that were cancelled
 
     @property
     def item(self) -> str:
@@ -157,6 +164,7 @@ class Credit:
     shipping_discount: int = 0
     shipping_tax: int = 0
     gift_wrap: int = 0
+    rounding: int = 0  # given back beyond the total, for nothing else was left to credit
 
     @property
     def subtotal(self) -> int:
@@ -208,7 +216,8 @@ class Finding:
 
 @dataclass
 class Worked:
-    """What becomes of a return. Credits without a total (marketplace tax alone) are `uncredited`, in cents."""
+    """What becomes of a return. Credits without a total (marketplace tax alone) are `uncredited`, in cents, and so is
+    marketplace tax beyond what is left."""
 
     credits: list[Credit] = field(default_factory=list)
     movements: list[Movement] = field(default_factory=list)
@@ -228,7 +237,7 @@ class Worked:
         "DiscountAmount", "TaxAmount", "TaxRemittedBy",
     ],
 )  # fmt: skip
-def work(order: Order, items: Sequence[Item], currency: str) -> tuple[Worked, Order]:
+def work(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds) -> tuple[Worked, Order]:
     """One credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
     parted over lines, discount, gift wrap, shipping and tax, and never computed anew. Returns (what becomes of the
     return, the order afterwards: unchanged where the return cannot be worked)."""
@@ -237,7 +246,7 @@ def work(order: Order, items: Sequence[Item], currency: str) -> tuple[Worked, Or
     _strangers(order, items, worked)
     if not worked.findings:
         if any(item.goods or item.tax or item.shipping for item in items):
-            _give_back(after, items, currency, worked)
+            _in_units(after, items, currency, tolerance, worked)
         _take_back(after, items, worked)
     if worked.findings or worked.waits:
         return Worked(waits="" if worked.findings else worked.waits, findings=worked.findings), order
@@ -261,7 +270,47 @@ Pairs = Sequence[tuple[Invoice, list[InvoiceLine]]]  # invoices with those of th
 Taken = Counter[tuple[str, int]]  # (invoice, line) -> units
 
 
-def _give_back(order: Order, items: Sequence[Item], currency: str, worked: Worked) -> None:
+_LINE_MONEY = ("amount", "discount", "tax")
+_CHARGES = ("shipping", "shipping_discount", "shipping_tax", "gift_wrap")
+_ITEM_MONEY = ("goods", "tax", "shipping")
+
+
+def _in_units(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds, worked: Worked) -> None:
+    """Gives back in whole units of the currency: every amount is divided by the unit before, multiplied after."""
+    held: list[tuple[object, str]] = [
+        (line, name) for invoice in order.invoices for line in invoice.lines for name in _LINE_MONEY
+    ]
+    held += [(invoice, name) for invoice in order.invoices for name in _CHARGES]
+    said = [getattr(item, name) for item in items for name in _ITEM_MONEY]
+    unit = currencies.unit_of(currency, [*(getattr(one, name) for one, name in held), *said])
+    for one, name in held:
+        setattr(one, name, getattr(one, name) // unit)
+    wanted = [replace(item, **{name: getattr(item, name) // unit for name in _ITEM_MONEY}) for item in items]
+    _give_back(order, wanted, currency, unit, tolerance, worked)
+    made: list[tuple[object, str]] = [
+        (line, name) for credit in worked.credits for line in credit.lines.values() for name in _LINE_MONEY
+    ]
+    made += [(credit, name) for credit in worked.credits for name in (*_CHARGES, "rounding")]
+    for one, name in (*held, *made, (worked, "uncredited")):
+        setattr(one, name, getattr(one, name) * unit)
+
+
+@dataclass(frozen=True)
+class _Excess:
+    """What an item gives back beyond what is left, in units of the currency."""
+
+    field: str
+    line: str
+    wanted: int
+    missing: int
+    sold: int
+    with_units: bool  # units come with it, and all of them are invoiced
+    by_marketplace: bool  # tax that is none of our money
+
+
+def _give_back(
+    order: Order, items: Sequence[Item], currency: str, unit: int, tolerance: Refunds, worked: Worked
+) -> None:
     strange = sorted({invoice.currency for invoice in order.invoices if invoice.currency != currency})
     if strange:
         says = f"The return is in {currency}, the invoice in {strange[0]}."
@@ -270,37 +319,71 @@ def _give_back(order: Order, items: Sequence[Item], currency: str, worked: Worke
     credits = {
         invoice.id: Credit(invoice.id, invoice.shipping_tax_remitted_by) for invoice in order.invoices
     }  # by invoice, oldest first
-    for item in items:
-        _credit_item(order, item, currency, credits, worked)
+    beyond = [each for item in items for each in _credit_item(order, item, credits, worked)]
     used = [credit for credit in credits.values() if credit.lines or credit.total or credit.marketplace_tax]
     worked.credits = [credit for credit in used if credit.total]
     worked.uncredited = sum(credit.marketplace_tax for credit in used if not credit.total)
+    _round_off(beyond, any(line.uninvoiced for line in order.lines), currency, unit, tolerance, worked)
 
 
-def _credit_item(order: Order, item: Item, currency: str, credits: dict[str, Credit], worked: Worked) -> None:
-    """One item against the invoices of its lines."""
+def _round_off(
+    beyond: Sequence[_Excess], more_to_come: bool, currency: str, unit: int, tolerance: Refunds, worked: Worked
+) -> None:
+    """What rounding explains goes to the last credit memo's rounding, the marketplace's own tax to nobody. Other
+    excess waits for invoices that are `more_to_come`, or is a finding."""
+    own = currencies.unit(currency) // unit  # above 1 where the amounts at hand have parts of the currency's own unit
+    ours = sum(each.missing for each in beyond if not each.by_marketplace)
+    whole = sum(each.missing for each in beyond)
+    for each in beyond:
+        most = min(tolerance.a_unit * each.sold, tolerance.a_return) * own
+        small = each.missing <= most and whole <= tolerance.a_return * own and (worked.credits or not ours)
+        if small and (each.with_units or not more_to_come):
+            continue
+        if more_to_come:
+            worked.waits = "invoice"
+            continue
+        wanted, left = (written(n * unit * CENT) for n in (each.wanted, each.wanted - each.missing))
+        says = f"{each.field} is {wanted} {currency}, but of what was invoiced only {left} is not credited yet."
+        worked.findings.append(Finding(f"Items.{each.field}", "refund_above_invoice", each.line, wanted, says))
+    if worked.credits:
+        worked.credits[-1].rounding += ours
+    worked.uncredited += whole - ours
+
+
+def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: Worked) -> list[_Excess]:
+    """One item against the invoices of its lines; what it gives back beyond what is left of them."""
     lines = {line.number: line for line in order.lines if line.item == item.line}
     invoices = [(i, [line for line in i.lines if line.order_line in lines]) for i in order.invoices]
     taken = _units(lines.values(), invoices, item, worked)
     if taken is None:
-        return
+        return []
     touched = [pair for pair in invoices if any(taken[pair[0].id, line.number] for line in pair[1])]
     ordered = touched + [pair for pair in invoices if pair not in touched]
     poured: Counter[Pocket] = Counter()
+    beyond = []
     for name, amount, stages in (
         ("RefundAmount", item.goods, _goods(item, touched, ordered, taken)),
         ("TaxRefund", item.tax, _tax(item, touched, ordered, taken)),
         ("ShippingRefund", item.shipping, [[(("shipping", i.id, 0), _shipping_net(i))] for i, _ in ordered]),
     ):
         missing = _pour(amount, stages, poured)
-        if missing and any(line.uninvoiced for line in order.lines):
-            worked.waits = "invoice"
-        elif missing:
-            wanted, most = written(amount * CENT), written((amount - missing) * CENT)
-            says = f"{name} is {wanted} {currency}, but of what was invoiced only {most} is not credited yet."
-            worked.findings.append(Finding(f"Items.{name}", "refund_above_invoice", item.line, wanted, says))
+        if missing:
+            remitted = name == "TaxRefund" and _remitted_by_marketplace(invoices)
+            sold = _sold(item, lines.values())
+            beyond.append(_Excess(name, item.line, amount, missing, sold, bool(item.quantity), remitted))
     for invoice, own in invoices:
         _book(invoice, own, item.line, credits[invoice.id], taken, poured)
+    return beyond
+
+
+def _sold(item: Item, lines: Iterable[OrderLine]) -> int:
+    """Units sold of the item, of a kit the kits."""
+    return max(item.quantity, 1, *(line.sold // max(line.units_per_kit, 1) for line in lines))
+
+
+def _remitted_by_marketplace(invoices: Pairs) -> bool:
+    own = {line.tax_remitted_by for _, lines in invoices for line in lines}
+    return own == {"Marketplace"}
 
 
 def _units(lines: Iterable[OrderLine], invoices: Pairs, item: Item, worked: Worked) -> Taken | None:
@@ -404,6 +487,19 @@ def _move(source: object, target: object, **amounts: int) -> None:
     for name, amount in amounts.items():
         setattr(source, name, getattr(source, name) - amount)
         setattr(target, name, getattr(target, name) + amount)
+
+
+@rule("return_memo", reads=["RmaNumber", "Currency"], writes=["Memo"])
+def memos(numbers: pd.Series, rounding: Sequence[int], currencies: pd.Series) -> pd.Series:
+    """The RMA number; and what the channel gave back beyond what was left to credit, in cents, if anything."""
+    said = [
+        f"{written(beyond * CENT)} {currency} more refunded than was left, to Rounding" if beyond else ""
+        for beyond, currency in zip(rounding, currencies, strict=True)
+    ]
+    texts = [
+        "; ".join(part for part in (one, told) if part) for one, told in zip(numbers.fillna(""), said, strict=True)
+    ]
+    return pd.Series([text or None for text in texts], index=numbers.index, dtype="str")
 
 
 # ---- goods ---------------------------------------------------------------------------------------------------------

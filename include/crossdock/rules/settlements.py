@@ -20,8 +20,10 @@ from crossdock.mapping import lookups, problems
 from crossdock.mapping.frames import CENT, written
 from crossdock.mapping.lookups import Lookup
 from crossdock.mapping.registry import rule
+from crossdock.rules import currencies
 from crossdock.rules.accounts import Accounts
 from crossdock.rules.dates import company_days, posting_dates
+from crossdock.rules.tolerances import Settlements
 
 SALES = ("principal", "shipping", "gift_wrap", "tax", "promotion", "shipping_promotion", "marketplace_tax")
 REFUNDS = tuple(f"refund_{kind}" for kind in SALES)
@@ -152,8 +154,6 @@ def _between(start: str, end: str, neighbours: list[tuple[str, str, str, str]]) 
 
 # ---- what a settlement pays ----------------------------------------------------------------------------------------
 
-A_LINE = CENT  # 0.01 for each line of the order in the settlement ...
-AN_ORDER = 5 * CENT  # ... and 0.05 at most
 _EVERY_SUBSET = 10  # open documents of one order of which all combinations are tried
 _ASK = (
     "Compare the order with the marketplace. Edit OrderRef, or name in ApplyTo the documents that are paid and the "
@@ -164,7 +164,8 @@ _ASK = (
 @dataclass
 class Matched:
     """`head`, aligned to the orders: `state` (staged, waiting, left_out), `reason`, `sales_order_id`, and as Int64
-    `Amount` (sum of what is applied) and `rounding` (Amount less what was settled). `applications`: `_row`, `position`,
+    `Amount` (sum of what is applied), `refund_rounding` (what returns gave back beyond the credit memos
+    in it) and `rounding` (Amount less both what was settled and that). `applications`: `_row`, `position`,
     `InvoiceID`, `CreditMemoID`, `Amount`. What cannot be matched is staged with a problem."""
 
     head: pd.DataFrame
@@ -177,15 +178,18 @@ class Matched:
     reads=["OrderRef", "MerchantOrderRef", "Channel", "CurrencyCode", "SaleAmount", "RefundAmount", "ApplyTo"],
     writes=["Amount", "InvoiceID", "CreditMemoID"],
 )
-def match(orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, documents: pd.DataFrame) -> Matched:
+def match(
+    orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, documents: pd.DataFrame, tolerance: Settlements
+) -> Matched:
     """What was settled for an order pays its open invoices, what was refunded its open credit memos: exactly, or with a
-    difference of at most 0.01 a line and 0.05 an order. What does not match is left to a person, with the candidates.
+    difference within config/tolerances.yaml. What does not match is left to a person, with the candidates.
 
     Parts of one order are matched in the order of the frame; each takes from the balances what it pays.
     `orders`: SettlementOrders of our contract. `chosen`: `_row`, `Document`, `Amount`: where a person has decided.
     `found`, aligned: `sales_order_id` (missing: not in TIMS), `expected` (the channel knows the order, TIMS not yet),
     `several`, `open_units` (not invoiced yet), `near` (order numbers like it). `documents`: `kind` (invoice,
-    credit_memo), `id`, `sales_order_id`, `currency`, `balance`, oldest first. Returns Matched.
+    credit_memo), `id`, `sales_order_id`, `currency`, `balance`, `beyond` (what its return gave back besides), oldest
+    first. Returns Matched.
     """
     sale, refund = (orders[name].to_numpy(dtype=np.int64) for name in ("SaleAmount", "RefundAmount"))
     settled = sale + refund
@@ -217,7 +221,7 @@ def match(orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, docum
     )
     for turn in range(int(rank.max()) + 1 if len(rank) else 0):
         rows = left[(rank == turn).to_numpy()]
-        outcome = _turn(orders, found, rows, documents, balance)
+        outcome = _turn(orders, found, rows, documents, balance, tolerance)
         applied.append(outcome.applications)
         told.append(outcome.problems)
         waits = outcome.head["reason"].notna().to_numpy(dtype=bool)
@@ -226,7 +230,9 @@ def match(orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, docum
 
     applications = pd.concat(applied, ignore_index=True) if applied else _no_applications()
     total = np.zeros(len(orders), dtype=np.int64)
-    np.add.at(total, applications["_row"].to_numpy(dtype=np.int64), applications["Amount"].to_numpy(dtype=np.int64))
+    beyond = np.zeros(len(orders), dtype=np.int64)
+    for sums, name in ((total, "Amount"), (beyond, "beyond")):
+        np.add.at(sums, applications["_row"].to_numpy(dtype=np.int64), applications[name].to_numpy(dtype=np.int64))
     troubles = problems.concat(told)
     whole = (state == "staged") & ~np.isin(np.arange(len(orders)), troubles["_row"].to_numpy())
     head = pd.DataFrame(
@@ -235,14 +241,20 @@ def match(orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, docum
             "reason": pd.Series(reason, dtype="str"),
             "sales_order_id": found["sales_order_id"].reset_index(drop=True),
             "Amount": pd.Series(total, dtype="Int64").where(whole),
-            "rounding": pd.Series(total - settled, dtype="Int64").where(whole),
+            "refund_rounding": pd.Series(beyond, dtype="Int64").where(whole),
+            "rounding": pd.Series(total - beyond - settled, dtype="Int64").where(whole),
         }
     )
-    return Matched(head, applications, troubles)
+    return Matched(head, applications.drop(columns="beyond"), troubles)
 
 
 def _turn(
-    orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray, documents: pd.DataFrame, balance: np.ndarray
+    orders: pd.DataFrame,
+    found: pd.DataFrame,
+    rows: np.ndarray,
+    documents: pd.DataFrame,
+    balance: np.ndarray,
+    tolerance: Settlements,
 ) -> Matched:
     """One part of each of several orders. Takes what is paid from `balance`; the head has `reason` where it waits."""
     order = pd.Series(np.arange(len(rows)), index=pd.Index(found["sales_order_id"].to_numpy()[rows]))
@@ -256,18 +268,21 @@ def _turn(
         "credit_memo": -orders["RefundAmount"].to_numpy(dtype=np.int64)[rows],
     }
     lines = {"invoice": "SaleLines", "credit_memo": "RefundLines"}
+    beyond = documents["beyond"].to_numpy(dtype=np.int64)
+    unit = currencies.units(orders["CurrencyCode"].iloc[rows]) * CENT
+    most_of_order = tolerance.an_order * unit
     picked = np.zeros(len(documents), dtype=bool)
     off = np.zeros(len(rows), dtype=np.int64)
     fits, has_open = {}, {}
     for kind, own in (("invoice", usable & invoice), ("credit_memo", usable & ~invoice)):
         at = np.flatnonzero(own)
-        most = np.minimum(orders[lines[kind]].to_numpy(dtype=np.int64)[rows] * A_LINE, AN_ORDER)
-        chosen, difference, fit = pick(wanted[kind], most, of_document[at], balance[at])
+        most = np.minimum(orders[lines[kind]].to_numpy(dtype=np.int64)[rows] * tolerance.a_line * unit, most_of_order)
+        chosen, difference, fit = pick(wanted[kind], most, of_document[at], balance[at] + beyond[at])
         picked[at] = chosen
         off += np.abs(difference)
         fits[kind] = fit
         has_open[kind] = np.bincount(of_document[at], minlength=len(rows)) > 0
-    fits["invoice"] &= off <= AN_ORDER
+    fits["invoice"] &= off <= most_of_order
     open_units = found["open_units"].to_numpy(dtype=np.int64)[rows] > 0
     waits = np.full(len(rows), None, dtype=object)
     waits[~fits["credit_memo"] & ~has_open["credit_memo"] & (wanted["credit_memo"] > 0)] = (
@@ -283,6 +298,7 @@ def _turn(
             "InvoiceID": documents["id"].where(invoice).iloc[taken].array,
             "CreditMemoID": documents["id"].where(~invoice).iloc[taken].array,
             "Amount": np.where(invoice[taken], balance[taken], -balance[taken]),
+            "beyond": beyond[taken],
         }
     )
     odd = np.flatnonzero(~good & pd.isna(waits))
@@ -348,7 +364,7 @@ def _no_applications() -> pd.DataFrame:
         {
             "_row": pd.Series(dtype="int64"), "position": pd.Series(dtype="int64"),
             "InvoiceID": pd.Series(dtype="str"), "CreditMemoID": pd.Series(dtype="str"),
-            "Amount": pd.Series(dtype="int64"),
+            "Amount": pd.Series(dtype="int64"), "beyond": pd.Series(dtype="int64"),
         }
     )  # fmt: skip
 
@@ -480,7 +496,7 @@ def _mismatch(
         names = ", ".join(
             f"{one} ({written(int(rest))})" for one, rest in zip(documents["id"][own], balance[own], strict=True)
         )
-        away = int(balance[own].sum()) - amount
+        away = int(balance[own].sum() + documents["beyond"].to_numpy(dtype=np.int64)[own].sum()) - amount
         open_ones = (
             f"its open {words} are {names}, {written(abs(away))} {'more' if away > 0 else 'less'} than that"
             if names
@@ -516,9 +532,10 @@ def _as_decided(
             wrong.append(f"{name} is in {documents['currency'].iloc[at]}")
         elif not 0 < (amount if invoice else -amount) <= balance[at]:
             wrong.append(f"of {name} {written(int(balance[at]))} is open, not {written(int(amount))}")
-        parts.append((row, at, name if invoice else None, None if invoice else name, int(amount)))
+        beyond = int(documents["beyond"].iloc[at]) if abs(amount) == balance[at] else 0
+        parts.append((row, at, name if invoice else None, None if invoice else name, int(amount), beyond))
     wrong += [f"{name} is named twice" for name in sorted(set(mine.loc[mine["Document"].duplicated(), "Document"]))]
-    total = int(mine["Amount"].sum())
+    total = int(mine["Amount"].sum()) - sum(part[-1] for part in parts)
     if total != settled:
         wrong.append(f"the parts add up to {written(total)}, but {written(settled)} was settled")
     if wrong:
@@ -526,7 +543,7 @@ def _as_decided(
         return _no_applications(), problems.make(
             [row], field="ApplyTo", rule="apply_to_wrong", value=written(total), says=says, do=_ASK
         )
-    for _, at, _, _, amount in parts:
+    for _, at, _, _, amount, _ in parts:
         balance[at] -= abs(amount)
-    made = pd.DataFrame(parts, columns=["_row", "position", "InvoiceID", "CreditMemoID", "Amount"])
+    made = pd.DataFrame(parts, columns=["_row", "position", "InvoiceID", "CreditMemoID", "Amount", "beyond"])
     return made.astype({"InvoiceID": "str", "CreditMemoID": "str"}), problems.empty()

@@ -215,12 +215,19 @@ _UNCREDITED = Explanation(f"""
     WHERE d.field = 'refund' AND d.channel_advisor::numeric - d.tims::numeric = s.uncredited
        OR d.field = '' AND d.missing = '{TIMS}' AND s.refund_total = s.uncredited
 """)
+_ROUNDED = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', 'the marketplace rounded its refunds; the rest is in Rounding'
+    FROM found d JOIN stage.credit_memo s ON s.key = d.key
+    JOIN LATERAL (SELECT sum("RoundingAmount") AS amount FROM stage.credit_memo_line l WHERE l.key = s.key) r ON true
+    WHERE d.field = 'refund' AND r.amount <> 0
+      AND d.channel_advisor::numeric - d.tims::numeric = r.amount + coalesce(s.uncredited, 0)
+""")
 _RETURNED_ORDER = "JOIN stage.credit_memo s ON s.key = d.key"
 RETURNS = Subject(
     "returns", "Returns", "return",
     (Side(CHANNEL_ADVISOR, RETURNS_LIST, _return), Side(TIMS, CREDIT_MEMOS, _credit_memo)),
     (
-        dead_letter("returns"), dismissed("returns"), on_its_way("stage.credit_memo"), _UNCREDITED,
+        dead_letter("returns"), dismissed("returns"), on_its_way("stage.credit_memo"), _UNCREDITED, _ROUNDED,
         at_work("returns", "raw.returns"),
         dead_letter("orders", "s.order_key", _RETURNED_ORDER),
         not_read("returns", "channel_advisor.returns", CHANNEL_ADVISOR),

@@ -209,10 +209,15 @@ def _sales_total(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(sale["ExternalOrderID"], facts, sale["ModifiedAt"])
 
 
+_ROUNDED = Explanation(f"""
+    SELECT d.id, '{BY_RULE}', 'unit prices of four places: TIMS rounds each line, the channel rounded the total'
+    FROM found d JOIN stage.sales_order s ON s.key = d.key
+    WHERE d.field = 'total' AND d.tims::numeric - d.channel_advisor::numeric = s.rounding_difference
+""")
 ORDER_TOTALS = Subject(
     "order_totals", "Order totals", "order",
     (Side(CHANNEL_ADVISOR, ORDERS, _total), Side(TIMS, SALES_ORDERS, _sales_total)),
-    OF_THE_ORDER,
+    (*OF_THE_ORDER, _ROUNDED),
     keys="both",
     do="Compare the lines of both. `crossdock sync orders --key KEY` applies what the channel says, as long as nothing "
     "has been shipped.",
