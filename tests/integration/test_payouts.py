@@ -255,6 +255,20 @@ def test_a_line_that_no_lookup_knows_is_booked_as_unknown_and_alerts_once(desk: 
     assert "amazon_v2,other-transaction,Novelty,Fee of the month" in alert.body
 
 
+def test_a_file_of_which_nobody_knows_any_word_is_refused_stays_and_alerts_until_the_lookup_knows_them(desk: Desk):
+    strange = [("Bestellung", "111", "Artikelpreis", "Betrag", "12.00"), ("Erstattung", "111", "Preis", "", "-2.00")]
+    desk.put("de.txt", settlement("1", JANUARY, *strange))
+    assert desk.take().dead == 1
+    assert desk.letters() == {"amazon_us/de.txt": ["unknown_words"]}
+    assert desk.lying() == ["de.txt"]
+    alerts = {row.key: row for row in desk.query("SELECT * FROM ops.alert WHERE kind = 'file_refused'")}
+    assert "Bestellung / Artikelpreis / Betrag" in alerts["payouts:amazon_us/de.txt"].body
+    assert desk.query("SELECT * FROM ref.settlement") == []
+    desk.put("de.txt", settlement("1", JANUARY, *SALE))
+    assert desk.take().delivered == 1
+    assert (desk.letters(), desk.lying()) == ({}, [])
+
+
 def test_a_corrected_lookup_gives_booked_lines_their_kind_and_shows_them_again(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

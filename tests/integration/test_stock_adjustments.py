@@ -138,6 +138,8 @@ def test_an_unreadable_file_is_one_dead_letter_that_names_it_and_stays_in_the_in
     path = yard.deposit("Ref;Day\n1;2\n", name="wrong.csv")
     yard.sync()
     assert yard.reasons("warehouse/file:wrong.csv") != set()
+    (alert,) = yard.town.query("SELECT * FROM ops.alert WHERE kind = 'file_refused'")
+    assert "wrong.csv" in alert.title
     assert path.exists()
     path.write_text(HEADER + row("E-1"))
     yard.sync()

@@ -185,6 +185,20 @@ def test_cells_that_a_program_has_quoted_are_read_as_they_were(every: bool):
     assert found["Lines"][1]["SKU"] == "LAMP"
 
 
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
+@pytest.mark.parametrize("quotes", ["none", "all", "cells"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_settlement_is_read_alike_however_a_program_has_saved_it(delimiter: str, quotes: str, encoding: str):
+    def quoted(cell: str, *, header: bool = False) -> str:
+        return f'"{cell}"' if quotes == "all" or (quotes == "cells" and not header) else cell
+
+    told = [delimiter.join(quoted(name, header=True) for name in V2)]
+    told += [delimiter.join(quoted(one.get(name, "")) for name in V2) for one in (HEAD, *SALE)]
+    found = read(US, ("\r\n".join(told) + "\r\n").encode(encoding))
+    own = {"FileDigest": "", "bytes": b""}  # of the file, not of what it says
+    assert found | own == read(US, tsv(V2, HEAD, *SALE)) | own
+
+
 def test_quotes_that_belong_to_a_value_stay_where_no_cell_is_quoted():
     odd = (SALE[0] | {"sku": '"LAMP', "promotion-id": 'x"'}, *SALE[1:])
     assert read(US, tsv(V2, HEAD, *odd))["Lines"][0]["SKU"] == '"LAMP'

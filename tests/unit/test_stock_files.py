@@ -9,6 +9,7 @@ import msgspec
 import pandas as pd
 import pytest
 
+from crossdock.errors import ConfigError
 from crossdock.rules.stock_movements import describe, reason_codes
 from crossdock.systems import stock_files
 from crossdock.systems.inbox import File
@@ -75,6 +76,68 @@ def test_the_same_ledger_row_has_the_same_number_in_every_file_and_identical_row
     again = [one["Reference"] for one in records(LEDGER + event("Adjustments", 3, "F") + twice, "amazon_uk", "two.txt")]
     assert len(set(first)) == 2
     assert again[1:] == first
+
+
+def saved(text: str, delimiter: str, quotes: str, end: str, encoding: str) -> bytes:
+    """A tab separated text as a program has saved it."""
+
+    def cell(value: str, *, header: bool) -> str:
+        every = quotes == "all" or (quotes == "cells" and not header)
+        return f'"{value}"' if every or (delimiter != "\t" and delimiter in value) else value
+
+    rows = [line.split("\t") for line in text.splitlines()]
+    lines = [delimiter.join(cell(value, header=not n) for value in row) for n, row in enumerate(rows)]
+    return (end.join(lines) + end).encode(encoding)
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
+@pytest.mark.parametrize("quotes", ["none", "all", "cells"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_is_read_alike_however_a_program_has_saved_it(delimiter: str, quotes: str, end: str, encoding: str):
+    moved = event("Adjustments", -2) + event("Shipments", -1, "") + event("Adjustments", 3, "F", "DEFECTIVE")
+    for text, source in (
+        (LEDGER + moved, "amazon_uk"),
+        ((CSV + "W-1,05/07/2011,MUG,MAIN,-1,Damaged,wet\n"), "warehouse"),
+    ):
+        tabbed = text if source == "amazon_uk" else text.replace(",", "\t")
+        data = saved(tabbed, delimiter, quotes, end, encoding)
+        found = [msgspec.json.decode(one) for one in stock_files.read(File(source, "a.csv", data, MODIFIED))]
+        assert [one | {"FileDigest": ""} for one in found] == [
+            one | {"FileDigest": ""} for one in records(text, source)
+        ]
+        assert [one["Quantity"] for one in found] == [-2 if source == "amazon_uk" else -1]
+
+
+def test_a_file_in_which_nobody_knows_any_event_is_refused_and_never_a_quiet_day():
+    (record,) = records(LEDGER + event("Anpassungen", -2) + event("Sendungen", -1), "amazon_de", "de.txt")
+    assert (record["Reference"], record["RefusedFor"]) == ("file:de.txt", "unknown_words")
+    assert "Anpassungen, Sendungen" in record["RefusedSays"]
+    one_of_two = records(LEDGER + event("Adjustments", -2) + event("Sendungen", -1), "amazon_de", "de.txt")
+    assert [one["Reason"] for one in one_of_two] == ["M", "Sendungen"]  # its reason is asked of the lookup
+    assert records(LEDGER, "amazon_de")[0]["Reason"] == stock_files.NONE
+
+
+def test_units_of_a_disposition_that_nobody_knows_are_not_passed_over():
+    (record,) = records(LEDGER + event("Adjustments", -2, disposition="VERKAUFBAR"), "amazon_uk")
+    assert (record["RefusedFor"], record["Quantity"]) == ("unknown_disposition", -2)
+
+
+def test_a_source_may_name_the_encoding_of_its_files_and_another_one_refuses_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "stock.yaml").write_text("sources: {jp: {format: csv, zone: Asia/Tokyo, encoding: shift_jis}}")
+    text = CSV + "W-1,2011-07-05,MUG,MAIN,-1,Damaged,破損\n"
+    for data in (text.encode("shift_jis"), text.encode("utf-8-sig")):
+        (record,) = [msgspec.json.decode(one) for one in stock_files.read(File("jp", "a.csv", data, MODIFIED))]
+        assert record["Memo"] == "破損"
+    (record,) = [
+        msgspec.json.decode(one)
+        for one in stock_files.read(File("jp", "a.csv", CSV.encode() + b"\x81\xff\n", MODIFIED))
+    ]
+    assert record["RefusedFor"] == "wrong_encoding"
+    (tmp_path / "stock.yaml").write_text("sources: {jp: {format: csv, zone: Asia/Tokyo, encoding: shift-jiss}}")
+    with pytest.raises(ConfigError, match="no encoding 'shift-jiss'"):
+        stock_files.load()
 
 
 def test_a_file_without_a_movement_of_ours_is_a_record_that_says_so():

@@ -1,13 +1,17 @@
-"""What the flows of the inbox share: which file a batch has taken whole.
+"""What the flows of the inbox share: which file a batch has taken whole, and the alert for one that was refused.
 
-In: a batch's rows and the records they came from. Out: files by source, name and digest of what was read.
-Never: a file of which only the name is known.
+In: a batch's rows and the records they came from. Out: files by source, name and digest of what was read; alerts.
+Never: a file of which only the name is known; what stands in a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import sqlalchemy as sa
 
 
@@ -24,3 +28,19 @@ def taken(
         .distinct()
     )
     return [(source, file, read) for source, file, read in rows]
+
+
+def refused_files(given: pd.DataFrame, keys: pd.Series, refused: np.ndarray, flow: str) -> list[dict[str, Any]]:
+    """One alert for each file that lies in the inbox and that nobody could read, once a day."""
+    return [
+        {
+            "kind": "file_refused",
+            "key": f"{flow}:{keys.iloc[at]}",
+            "title": f"A file was refused: {given['File'].iloc[at]} of {given['Source'].iloc[at]}",
+            "body": f"{given['RefusedSays'].iloc[at]} {given['RefusedDo'].iloc[at]} Nothing of it was taken; it stays "
+            f"in the inbox. Its dead letter is `{keys.iloc[at]}` of the flow {flow}.",
+            "severity": "alert",
+            "window": timedelta(days=1),
+        }
+        for at in np.flatnonzero(refused)
+    ]

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from crossdock.flows import files, unreadable
 from crossdock.flows.base import Flow, Head, Resource, Staged
+from crossdock.flows.files import refused_files
 from crossdock.mapping import problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed
@@ -76,6 +77,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "Amount": below["Amount"],
         }
     )
+    _understood(given, lines)
     refused = given["RefusedFor"].notna().to_numpy(dtype=bool)
     staged = pd.DataFrame(
         {
@@ -88,7 +90,27 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     )
     found = problems.concat([_refusals(given, refused), _missing(given, refused)])
     staged, found = unreadable.joined(staged, found, parsed, keys)
-    return Staged(staged, lines.drop(columns=ROW), found, _alerts(given, lines))
+    refusals = refused_files(given, kept, refused, PAYOUTS.name)
+    return Staged(staged, lines.drop(columns=ROW), found, [*_alerts(given, lines), *refusals])
+
+
+def _understood(given: pd.DataFrame, lines: pd.DataFrame) -> None:
+    """Refuses files of several lines of which nobody knows any: that is another format, not a new fee."""
+    row = lines[ROW].to_numpy()
+    count = np.bincount(row, minlength=len(given))
+    unknown = np.bincount(row, weights=(lines["Kind"] == rules.UNKNOWN).to_numpy(), minlength=len(given))
+    for at in np.flatnonzero((count > 1) & (unknown == count) & given["RefusedFor"].isna().to_numpy(dtype=bool)):
+        first = lines[row == at].iloc[0]
+        words = [first[name] for name in ("TransactionType", "AmountType", "AmountDescription")]
+        said = " / ".join(word for word in words if not pd.isna(word))
+        facts = {
+            "RefusedFor": "unknown_words",
+            "RefusedSays": f"None of its {count[at]} lines is of a kind that is known; the first is {said}.",
+            "RefusedDo": "Check that the file is of this source and in a language that it may have. Else add its words "
+            "to include/config/lookups/settlement_kinds.csv, then work it once more.",
+            "RefusedValue": said,
+        }
+        given.loc[given.index[at], list(facts)] = list(facts.values())
 
 
 def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from crossdock.errors import Transient
 from crossdock.flows import files, masters, orders_documents, unreadable
 from crossdock.flows.base import Flow, Head, Resource, Staged
+from crossdock.flows.files import refused_files
 from crossdock.flows.returns import STOCK
 from crossdock.flows.returns_documents import company
 from crossdock.mapping import language, problems
@@ -84,7 +85,12 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     )
     staged, changes = _as_posted(connection, staged)
     staged, found = unreadable.joined(staged, problems.concat([found, changes]), parsed, keys)
-    return Staged(staged, staged.iloc[:0], found)
+    return Staged(
+        staged,
+        staged.iloc[:0],
+        found,
+        refused_files(given, kept, refused & _whole_files(given), STOCK_ADJUSTMENTS.name),
+    )
 
 
 def _no_lines() -> pd.DataFrame:
@@ -98,6 +104,11 @@ def _idle(given: pd.DataFrame, codes: pd.Series) -> pd.Series:
     idle[codes.eq(rules.LEAVE_OUT).to_numpy(dtype=bool)] = "its reason is left out by the lookup adjustment_reasons"
     idle[nothing.fillna(False).to_numpy(dtype=bool)] = "the file holds no movement that TIMS should know"
     return idle
+
+
+def _whole_files(given: pd.DataFrame) -> np.ndarray:
+    """Records that stand for a whole file."""
+    return given["Reference"].str.startswith(stock_files.WHOLE).fillna(False).to_numpy(dtype=bool)
 
 
 def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:

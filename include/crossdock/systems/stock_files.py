@@ -29,6 +29,12 @@ from crossdock.systems.settlements.values import moment
 
 FILE = "stock.yaml"
 KNOWN_EVENTS = ("Shipments", "CustomerReturns")  # they reach TIMS as orders and returns
+EVENT_TYPES = (*KNOWN_EVENTS, "Adjustments", "Receipts", "VendorReturns", "WhseTransfers")
+UNSELLABLE = (
+    "UNSELLABLE", "CUSTOMER_DAMAGED", "WAREHOUSE_DAMAGED", "CARRIER_DAMAGED", "DISTRIBUTOR_DAMAGED", "DEFECTIVE",
+    "EXPIRED",
+)  # fmt: skip
+WHOLE = "file:"  # begins the Reference of the record that stands for a whole file
 NONE = "no movements"  # Reason of the record that stands for a file without one
 AGAIN = "Correct the file and put it into the inbox again, then dismiss this."
 
@@ -43,6 +49,7 @@ class Source:
     folder: str = ""
     location: str = ""
     day_first: bool = False
+    encoding: str = ""
 
 
 class Movement(msgspec.Struct, omit_defaults=True):
@@ -91,6 +98,7 @@ def _source(name: str, values: Any) -> Source:
         raise ConfigError(
             f"{where} does not say its location.", do="Name the TIMS location of the marketplace's goods."
         )
+    table.known_encoding(made.encoding, where)
     try:
         ZoneInfo(made.zone)
     except Exception as error:
@@ -104,7 +112,7 @@ def read(file: File) -> Iterator[bytes]:
     """The movements of one file; of a file without any, or one that cannot be read, a record that says so."""
     source = load()[file.source]
     modified = times.write(file.modified)
-    whole = Movement(file.source, f"file:{file.name}"[:60], file.name, modified)
+    whole = Movement(file.source, f"{WHOLE}{file.name}"[:60], file.name, modified)
     try:
         if file.refused:
             raise Refused(*file.refused)
@@ -124,7 +132,7 @@ COLUMNS = ("reference", "occurredat", "sku", "locationid", "quantity", "reason")
 
 def read_csv(file: File, source: Source, modified: str) -> Iterator[Movement]:
     """Our own format: one movement a row. A Reference that stands there twice is refused both times."""
-    rows = table.read(file.data, ",", COLUMNS, quotes=True, same={}).to_dict("records")
+    rows = table.read(file.data, ",", COLUMNS, quotes=True, same={}, encoding=source.encoding).to_dict("records")
     count = Counter(row["reference"] for row in rows)
     for row in rows:
         reference, memo = row["reference"], row.get("memo", "")
@@ -146,11 +154,12 @@ EVENTS = ("date", "msku", "event type", "reference id", "quantity", "disposition
 def read_ledger(file: File, source: Source, modified: str) -> Iterator[Movement]:
     """Amazon's inventory ledger. Its rows have no number of their own: what a row says is its reference, and which one
     of several that say the same; a later file that holds the same days says the same again."""
-    rows = table.read(file.data, "\t", EVENTS, quotes=False, same={}).to_dict("records")
+    rows = table.read(file.data, "\t", EVENTS, quotes=None, same={}, encoding=source.encoding).to_dict("records")
+    _understood(rows)
     seen: Counter[str] = Counter()
     for row in rows:
-        event = row["event type"]
-        if event in KNOWN_EVENTS or row["disposition"].upper() not in ("SELLABLE", ""):
+        event, disposition = row["event type"], row["disposition"].upper()
+        if event in KNOWN_EVENTS or disposition in UNSELLABLE:
             continue
         said = "|".join(row.get(name, "") for name in (*EVENTS, "fnsku", "fulfillment center"))
         seen[said] += 1
@@ -161,7 +170,25 @@ def read_ledger(file: File, source: Source, modified: str) -> Iterator[Movement]
             LocationID=source.location, Quantity=_whole(row["quantity"]), Reason=reason,
             Memo=" ".join(part for part in (event, row["reference id"], row.get("fulfillment center", "")) if part),
         )  # fmt: skip
-        yield _dated(made, row["date"], source)
+        if disposition not in ("SELLABLE", ""):
+            says = f'Nobody knows the disposition "{row["disposition"]}" of row {row["_row"]} of the file {file.name}.'
+            do = "Ask Amazon whether such units may be sold. Enter the movement by hand, then dismiss this."
+            yield msgspec.structs.replace(made, **_refusal(Refused("unknown_disposition", says, do)))
+        else:
+            yield _dated(made, row["date"], source)
+
+
+def _understood(rows: list[dict[str, Any]]) -> None:
+    """Raises Refused for a file of which no row has an event that this format knows: it would look like a quiet day."""
+    events = sorted({row["event type"] for row in rows})
+    if events and not set(events) & set(EVENT_TYPES):
+        raise Refused(
+            "unknown_words",
+            f"No row has an event that is known; the file has {', '.join(events[:5])}. "
+            f"Known are {', '.join(EVENT_TYPES)}.",
+            "Download the report in English and in detail view, as it is, and put it into the inbox again; "
+            "if Amazon has renamed its events, tell an engineer.",
+        )
 
 
 def _whole(text: str) -> int | str:

@@ -36,7 +36,7 @@ _INBOUND = r"FBA[0-9A-Z]{6,}"  # a shipment to Amazon's warehouse, where an orde
 
 def read_v2(data: bytes, source: Source) -> Statement:
     """One line for each row with an amount."""
-    rows = _rows(data, _V2)
+    rows = _rows(data, _V2, source)
     summary = _summary(rows)
     total, amount = values.amounts(rows["total-amount"], rows["amount"])
     own = ~summary & (rows["amount"] != "").to_numpy()
@@ -53,7 +53,7 @@ def read_v2(data: bytes, source: Source) -> Statement:
 
 def read_v1(data: bytes, source: Source) -> Statement:
     """One line for each amount of each row, in the order of the columns."""
-    rows = _rows(data, _HEAD)
+    rows = _rows(data, _HEAD, source)
     held = [part for part in COMPONENTS if part[0] in rows]
     if not held:
         names = ", ".join(name for name, _, _ in COMPONENTS)
@@ -75,8 +75,8 @@ def read_v1(data: bytes, source: Source) -> Statement:
     return _statement(rows, total, lines, source)
 
 
-def _rows(data: bytes, needed: tuple[str, ...]) -> pd.DataFrame:
-    rows = table.read(data, "\t", needed, quotes=None, same={})
+def _rows(data: bytes, needed: tuple[str, ...], source: Source) -> pd.DataFrame:
+    rows = table.read(data, "\t", needed, quotes=None, same={}, encoding=source.encoding)
     values.undamaged(rows["settlement-id"], rows["order-id"], table.column(rows, "merchant-order-id"))
     return rows
 

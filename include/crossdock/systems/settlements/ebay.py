@@ -39,7 +39,7 @@ PAYOUT = "payout"
 
 def read(data: bytes, source: Source) -> Statement:
     """One line for each amount of each transaction that the payout contains."""
-    rows = _rows(data)
+    rows = _rows(data, source)
     is_payout = rows["type"].str.lower().eq(PAYOUT).to_numpy()
     number = table.single(rows["payout id"], "several_settlements", "payouts")
     if not number or is_payout.sum() != 1:
@@ -76,8 +76,8 @@ def _paid(payout: int, lines: int) -> int:
     return payout if 0 < payout == lines else -payout
 
 
-def _rows(data: bytes) -> pd.DataFrame:
-    rows = table.read(data, ",", _NEEDED, quotes=True, same=_SAME)
+def _rows(data: bytes, source: Source) -> pd.DataFrame:
+    rows = table.read(data, ",", _NEEDED, quotes=True, same=_SAME, encoding=source.encoding)
     text = [name for name in rows.columns if name != "_row"]
     rows[text] = rows[text].mask(rows[text].isin(["--", "-", "\u2013\u2013", "\u2013", "\u2014"]), "")
     values.undamaged(rows["order number"], rows["payout id"])

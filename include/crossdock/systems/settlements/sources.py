@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from crossdock.errors import ConfigError
 from crossdock.settings import read_yaml
+from crossdock.systems.settlements import table
 
 FILE = "payouts.yaml"
 PERIODS = {"amazon_v2": "joined", "amazon_v1": "joined", "ebay": "none", "walmart": "joined"}  # default by format
@@ -30,6 +31,7 @@ class Source:
     folder: str = ""
     periods: str = ""
     day_first: bool = False
+    encoding: str = ""
 
 
 def load() -> dict[str, Source]:
@@ -76,6 +78,7 @@ def _source(name: str, values: Any) -> Source:
         )
     if made.periods not in ("joined", "none"):
         raise ConfigError(f"include/config/{FILE}: {name}: periods is {made.periods!r}.", do="Use joined or none.")
+    table.known_encoding(made.encoding, f"include/config/{FILE}: {name}")
     try:
         ZoneInfo(made.zone)
     except Exception as error:

@@ -15,17 +15,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from crossdock.errors import ConfigError
 from crossdock.mapping.suggest import nearest
 from crossdock.systems.settlements.shape import AGAIN, FOLDER, Refused
 
 PREAMBLE = 30  # lines above the header, at most
+DELIMITERS = ("\t", ",", ";", "|")
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def text_of(data: bytes) -> str:
-    """The file as text: UTF-16 or UTF-8 by its mark, UTF-8 where it is valid, otherwise Windows' western encoding."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+def text_of(data: bytes, encoding: str = "") -> str:
+    """The file as text: UTF-16 or UTF-8 by its mark; else as its source says; where it says nothing, UTF-16 by its
+    zeros, UTF-8 where it is valid, otherwise Windows' western encoding. Raises Refused where it is not as it says."""
+    if data[:2] in _MARKS:
         return data.decode("utf-16", "replace")
+    if encoding:
+        try:
+            return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8" if data[:3] == b"\xef\xbb\xbf" else encoding)
+        except UnicodeDecodeError as error:
+            raise Refused(
+                "wrong_encoding",
+                f"The file is no {encoding}: byte {error.start + 1} cannot be read.",
+                "Fetch the file again, as it is; if it stays, correct the encoding of its source in the configuration.",
+                encoding,
+            ) from None
+    if wide := _utf16_without_mark(data):
+        return data.decode(wide, "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -33,6 +49,26 @@ def text_of(data: bytes) -> str:
             return data.decode("cp1252")
         except UnicodeDecodeError:
             return data.decode("latin-1")
+
+
+def _utf16_without_mark(data: bytes) -> str:
+    """The kind of UTF-16 whose zeros stand beside plain letters all over the beginning; "" for other files."""
+    begin = data[:400]
+    half = len(begin) // 2
+    for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if half and begin[first::2].count(0) > 0.9 * half and not begin[1 - first :: 2].count(0):
+            return name
+    return ""
+
+
+def known_encoding(name: str, where: str) -> None:
+    """Raises ConfigError for an encoding that Python does not know, or that is none of text."""
+    try:
+        "".encode(name or "utf-8")
+    except LookupError:
+        raise ConfigError(
+            f"{where}: there is no encoding {name!r}.", do="Use a name like utf-8, cp1252 or shift_jis."
+        ) from None
 
 
 def name_of(header: str) -> str:
@@ -43,24 +79,37 @@ def name_of(header: str) -> str:
 
 
 def read(
-    data: bytes, delimiter: str, needed: tuple[str, ...], *, quotes: bool | None, same: dict[str, str]
+    data: bytes,
+    delimiter: str,
+    needed: tuple[str, ...],
+    *,
+    quotes: bool | None,
+    same: dict[str, str],
+    encoding: str = "",
 ) -> pd.DataFrame:
-    """The table whose header holds every column of `needed`; `same`: other spellings of a column. `quotes`: whether
-    quotes around a cell are no part of it; None where the format has none, but a program that saved the file may have
-    put them there: then the file tells.
+    """The table whose header holds every column of `needed`; `same`: other spellings of a column. `delimiter` is that
+    of the format; where no header is found with it, the program that saved the file may have put another. `quotes`:
+    whether quotes around a cell are no part of it; None where the format has none, but a program may have put them
+    there: then the file tells.
 
     Raises Refused for a file without that header, and for a row with too few or too many cells.
     """
     if not data.strip():
         raise Refused("empty_file", "The file is empty.", AGAIN)
-    if b"\0" in data[:4096] and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+    if b"\0" in data[:4096] and data[:2] not in _MARKS and not _utf16_without_mark(data):
         raise Refused(
             "unreadable_file", "The file is no text; it may be packed.", "Unpack it and put the text into the inbox."
         )
-    text = text_of(data)
-    unsure = quotes is None
-    quotes = quotes or (unsure and _all_quoted(text, delimiter))
-    names, first, body = _header(text, delimiter, needed, quotes, same)
+    return _read(text_of(data, encoding), delimiter, needed, quotes, same)
+
+
+def _read(
+    text: str, delimiter: str, needed: tuple[str, ...], quotes: bool | None, same: dict[str, str]
+) -> pd.DataFrame:
+    used, names, first, body = _header(text, delimiter, needed, quotes is not False, same)
+    unsure = quotes is None and used == delimiter
+    quotes = bool(quotes) or used != delimiter or (unsure and _all_quoted(text, delimiter))
+    delimiter = used
     whole = text.endswith(("\n", "\r"))
     broken: list[tuple[int | None, int, int]] = []
 
@@ -84,7 +133,7 @@ def read(
         )
     if broken:
         if unsure and not quotes and _some_quoted(text, delimiter):
-            return read(data, delimiter, needed, quotes=True, same=same)
+            return _read(text, delimiter, needed, True, same)
         number, expected, actual = broken[0]
         if actual < expected and len(broken) == 1 and not whole:
             raise Refused(
@@ -95,8 +144,19 @@ def read(
     frame = pd.DataFrame(
         {name: pd.Series(pd.array(pc.utf8_trim_whitespace(table[name]), dtype="str")) for name in names}
     )
+    if unsure and not quotes and any(frame[name].str.fullmatch(_QUOTED).any() for name in needed):
+        frame = frame.apply(_unquoted)  # no value of these columns has quotes of its own
     frame.insert(0, "_row", range(first, first + len(frame)))
     return frame
+
+
+_QUOTED = r'"(?:[^"]|"")*"'
+
+
+def _unquoted(cells: pd.Series) -> pd.Series:
+    """Cells that stand in quotes without them."""
+    bare = cells.str.slice(1, -1).str.replace('""', '"').str.strip()
+    return cells.mask(cells.str.fullmatch(_QUOTED), bare)
 
 
 def _all_quoted(text: str, delimiter: str) -> bool:
@@ -131,21 +191,24 @@ def single(values: pd.Series, rule: str, what: str) -> str:
 
 def _header(
     text: str, delimiter: str, needed: tuple[str, ...], quotes: bool, same: dict[str, str]
-) -> tuple[list[str], int, str]:
-    """The header's names, the number of the row below it, and the text from there on."""
+) -> tuple[str, list[str], int, str]:
+    """The delimiter, the header's names, the number of the row below it, and the text from there on."""
     best: list[str] = []
     at = 0
     for number in range(1, PREAMBLE + 1):
         end = _LINE_END.search(text, at)
-        cells = _cells(text[at : end.start() if end else len(text)], delimiter, quotes)
-        names = [same.get(name, name) for name in map(name_of, cells)]
-        if set(needed) <= set(names):
-            twice = sorted({name for name in names if name and names.count(name) > 1})
-            if twice:
-                raise Refused("unknown_header", f"The header names {', '.join(twice)} twice.", AGAIN, twice[0])
-            return [name or f"_{n}" for n, name in enumerate(names)], number + 1, text[end.end() :] if end else ""
-        if len(set(needed) & set(names)) > len(set(needed) & set(best)) or len(names) > 1 >= len(best):
-            best = names
+        row = text[at : end.start() if end else len(text)]
+        for mark in (delimiter, *(other for other in DELIMITERS if other != delimiter)):
+            cells = _cells(row, mark, quotes or mark != delimiter)
+            names = [same.get(name, name) for name in map(name_of, cells)]
+            if set(needed) <= set(names):
+                twice = sorted({name for name in names if name and names.count(name) > 1})
+                if twice:
+                    raise Refused("unknown_header", f"The header names {', '.join(twice)} twice.", AGAIN, twice[0])
+                below = text[end.end() :] if end else ""
+                return mark, [name or f"_{n}" for n, name in enumerate(names)], number + 1, below
+            if len(set(needed) & set(names)) > len(set(needed) & set(best)) or len(names) > 1 >= len(best):
+                best = names
         if end is None:
             break
         at = end.end()

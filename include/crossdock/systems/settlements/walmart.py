@@ -31,7 +31,7 @@ SUMMARY = "paymentsummary"
 
 def read(data: bytes, source: Source) -> Statement:
     """One line for each row below the summary."""
-    rows = table.read(data, ",", _NEEDED, quotes=True, same=_SAME)
+    rows = table.read(data, ",", _NEEDED, quotes=True, same=_SAME, encoding=source.encoding)
     purchase = table.column(rows, "purchase order #")
     values.undamaged(rows["customer order #"], purchase)
     summary = rows["transaction type"].str.replace(" ", "").str.lower().eq(SUMMARY).to_numpy()
