@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status test e2e lint types docs bench rush agree clean
+.PHONY: help setup demo down status test e2e cluster lint types docs bench rush agree clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,10 +39,17 @@ status: setup ## Say what is running
 	@$(PY) -m sandbox.demo status
 
 test: setup ## Run all tests but the end-to-end run, in WORKERS=2 processes
-	@$(PY) -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not e2e and not cluster" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 e2e: setup ## Run the demo on other ports with a real scheduler, kill things, look at both sides
 	@$(PY) -m pytest -m e2e tests/e2e
+
+cluster: setup .venv-image/.ready ## Run the compose file's services as processes (needs redis-server), kill a worker
+	@$(PY) -m pytest -m cluster tests/cluster -s
+
+.venv-image/.ready: requirements.txt requirements-image.txt pyproject.toml | setup
+	@$(PY) -m venv .venv-image && .venv-image/bin/python -m pip install --disable-pip-version-check --no-input -q \
+	  -r requirements.txt -r requirements-image.txt && .venv-image/bin/python -m pip install -q --no-deps -e . && touch $@
 
 lint: setup ## Check style
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
@@ -53,7 +60,7 @@ types: setup ## Check types
 docs: setup ## Write the generated pages anew
 	@$(PY) -m crossdock_airflow.describe
 
-bench: setup .venv-bench/.ready ## Measure speed and memory beside plain clients and peers (DATA=file, QUICK=1)
+bench: setup $(if $(QUICK),,.venv-bench/.ready) ## Measure speed and memory beside plain clients and peers (DATA=file, QUICK=1)
 	@$(PY) -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) --peers .venv-bench/bin/python
 
 rush: setup ## Let buyers take the last units while runs fail; print what was oversold (RUSHES=3)

@@ -1,4 +1,4 @@
-"""Who may see the pages: whom Airflow lets see plugins, and nobody else.
+"""Who may see the pages: whoever is logged in to Airflow, and nobody else.
 
 Airflow gives the apps of a plugin no login of its own, and the function that checks one is no public interface. Should
 a release move it, or should it fail, then nobody is let in.
@@ -20,10 +20,9 @@ def _nobody() -> None:
 
 def _check() -> Callable[..., Any]:
     try:
-        from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-        from airflow.api_fastapi.core_api.security import requires_access_view
+        from airflow.api_fastapi.core_api.security import get_user
 
-        return requires_access_view(AccessView.PLUGINS)
+        return get_user
     except Exception:
         return _nobody
 

@@ -49,12 +49,13 @@ def anonymous(server: FastAPI, engine: sa.Engine, monkeypatch: pytest.MonkeyPatc
     return TestClient(server, raise_server_exceptions=False)
 
 
-@pytest.fixture
-def person(anonymous: TestClient, server: FastAPI) -> TestClient:
+@pytest.fixture(params=["admin", "viewer", None])
+def person(anonymous: TestClient, server: FastAPI, request: pytest.FixtureRequest) -> TestClient:
+    """Whoever is logged in, whatever the role, also somebody who has none."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="admin", role="admin"))
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=request.param))
     return TestClient(server, headers={"Authorization": f"Bearer {token}"})
 
 

@@ -285,6 +285,12 @@ def test_a_health_check_imports_no_airflow(name: str, services: dict[str, Any]) 
         assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
+def test_workers_start_after_the_api_that_their_tasks_speak_to_was_built(services: dict[str, Any]) -> None:
+    """The first request to it takes seconds, which is the health check's and not the first task's."""
+    assert urlsplit(health_check(services["airflow-apiserver"])[-1]).path == "/execution/health"
+    assert services["airflow-worker"]["depends_on"]["airflow-apiserver"] == {"condition": "service_healthy"}
+
+
 def test_a_process_that_is_told_to_stop_has_the_time_for_it(services: dict[str, Any]) -> None:
     """A worker ends its tasks first, and needs more than compose's ten seconds even where there are none."""
     assert services["airflow-worker"]["stop_grace_period"] == "5m"
