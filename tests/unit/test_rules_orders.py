@@ -87,6 +87,41 @@ def test_control_characters_go_before_anything_else_and_all_others_stay():
     assert "Łukasz" not in result.warnings["says"].str.cat()
 
 
+@pytest.mark.parametrize(
+    ("lines", "street"),
+    [
+        (("Fakestreet\n123", None), ("Fakestreet", "123")),
+        (("12\r\n4 Elm Street", ""), ("12", "4 Elm Street")),
+        ((None, "12\n4 Elm Street"), ("12", "4 Elm Street")),
+        (("12\t4 Elm Street", "Apt 4"), ("12 4 Elm Street", "Apt 4")),
+        (("12 Elm Street", "Apt 4\nBack door"), ("12 Elm Street", "Apt 4 Back door")),
+        (("Unit 4\nOld Mill\nElm Street", None), ("Unit 4", "Old Mill Elm Street")),
+        (("\n12 Elm Street\n", None), ("12 Elm Street", None)),
+        (("U " * 40 + "\n5 Elm Street", None), (("U " * 30).strip(), "U " * 10 + "5 Elm Street")),
+    ],
+)
+@pytest.mark.parametrize("address", ["ShippingAddress", "BillingAddress"])
+def test_a_break_in_a_street_is_a_new_line_where_one_is_free_and_else_a_blank(address, lines, street):
+    given = order()["ShippingAddress"] | {"Line1": lines[0], "Line2": lines[1]}
+    result = run(order(**{address: given}))
+    prefix = {"ShippingAddress": "ShipTo", "BillingAddress": "BillTo"}[address]
+    found = tuple(None if pd.isna(v) else v for v in result.head.loc[0, [f"{prefix}.Line1", f"{prefix}.Line2"]])
+    assert (found, reasons(result)) == (street, [])
+    assert list(result.warnings["rule"]) == ["control_characters"]
+
+
+def test_a_break_or_tab_in_any_other_text_is_a_blank():
+    address = {"Name": "Ana\nOrtiz", "City": "New\tYork", "Company": "A\u2028B"}
+    result = run(
+        order(ShippingAddress=address, SpecialInstructions="Ring\ntwice", CustomerInfo={"LastName": "de\nOrtiz"})
+    )
+    head = result.head.iloc[0]
+    assert [head[f"ShipTo.{part}"] for part in address] == ["Ana Ortiz", "New York", "A B"]
+    assert head["Customer.Name"] == "Ana de Ortiz"
+    assert head["Notes"].endswith("Ring twice")
+    assert list(result.warnings["rule"]) == ["control_characters"] * 5
+
+
 def test_blanks_around_a_value_are_trimmed_sku_included():
     result = run(order(ShippingAddress={"City": "  Albany "}, OrderItems=[line(SKU=" MUG ")]))
     assert result.head["ShipTo.City"][0] == "Albany"

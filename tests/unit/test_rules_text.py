@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossdock.rules.addresses import fold, spread_street
-from crossdock.rules.text import CONTROL, NOTES_LENGTH, clean_text, shorten
+from crossdock.rules.text import BREAK, CONTROL, NOTES_LENGTH, clean_text, shorten
 from crossdock.rules.times import cut
 
 texts = st.text(max_size=200)
@@ -21,6 +21,7 @@ words = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl
 def test_cleaning_leaves_no_control_character_no_blank_at_the_ends_and_nfc(text):
     clean = clean_text(text)
     assert not CONTROL.search(clean)
+    assert not BREAK.search(clean)
     assert clean == clean.strip()
     assert unicodedata.is_normalized("NFC", clean)
 
@@ -31,16 +32,24 @@ def test_cleaning_twice_changes_nothing_more(text):
 
 
 @given(texts)
-def test_cleaning_keeps_every_other_character(text):
-    kept = unicodedata.normalize("NFC", "".join(c for c in text if not CONTROL.match(c)))
-    assert clean_text(text) == kept.strip()
+def test_cleaning_keeps_every_other_character_and_every_word_apart(text):
+    kept = unicodedata.normalize("NFC", "".join(c for c in text if not CONTROL.match(c) and not BREAK.match(c)))
+    assert clean_text(text).replace(" ", "") == kept.strip().replace(" ", "")
+    parts = [CONTROL.sub("", part) for part in BREAK.split(text)]
+    lines = [part.strip(" ") for part in parts]
+    assert clean_text(text) == unicodedata.normalize("NFC", " ".join(line for line in lines if line)).strip()
 
 
 @pytest.mark.parametrize(
-    "sign", ["\x00", "\t", "\n", "\x1f", "\x7f", "\x85", "\u200b", "\u200e", "\u202e", "\u2066", "\ufeff"]
+    "sign", ["\x00", "\x08", "\x0e", "\x1f", "\x7f", "\x84", "\u200b", "\u200e", "\u202e", "\u2066", "\ufeff"]
 )
 def test_each_kind_of_control_character_goes(sign):
     assert clean_text(f"Li{sign}sbon") == "Lisbon"
+
+
+@pytest.mark.parametrize("sign", ["\t", "\n", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029", " \n\n ", "\u200b\n"])
+def test_a_break_or_tab_is_one_blank(sign):
+    assert clean_text(f"{sign}New{sign}York{sign}") == "New York"
 
 
 def test_letters_of_all_scripts_stay():

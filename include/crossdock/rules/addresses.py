@@ -270,12 +270,17 @@ def too_long(part: str, value: str, most: int) -> Finding:
 
 
 def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
-    """Street lines of at most 60 characters. Lines that fit stay as they are; else both are joined by a blank and
-    parted again at the last blank that leaves both halves short enough, so that joining them by a blank gives the
-    same text."""
+    """Street lines of at most 60 characters. A break in the only line given begins the second one; where both are
+    given it is a blank. Lines that fit stay as they are; else both are joined by a blank and parted again at the last
+    blank that leaves both halves short enough, so that joining them by a blank gives the same text."""
     most = LENGTHS["Line1"]
     if not line1:
         line1, line2 = line2, None
+    if line1 and not line2 and "\n" in line1:
+        first, _, rest = line1.partition("\n")
+        if max(len(first), len(rest)) <= most:
+            line1, line2 = first, rest
+    line1, line2 = (line and line.replace("\n", " ") for line in (line1, line2))
     if len(line1 or "") <= most and len(line2 or "") <= most:
         return line1, line2, ()
     whole = " ".join(part for part in (line1, line2) if part)

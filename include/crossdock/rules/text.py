@@ -1,9 +1,10 @@
 """Clean text, before any other rule looks at it.
 
 In: the frames of a batch. Out: the same frames with all text cleaned, and a warning for each value that held control
-characters. Never: another change. Only control characters go (U+0000 to U+001F, U+007F to U+009F, zero-width
-characters, byte order marks, marks of writing direction), blanks around the value go, and the rest is put into
-Unicode NFC. The original stays in raw.
+characters. Never: another change; two words grown together. A break of line or page or a tab, with the blanks around
+it, is one blank; in a street it stays a break, for the street has a second line (`addresses.spread_street`). Control
+characters go (U+0000 to U+001F, U+007F to U+009F, zero-width characters, byte order marks, marks of writing
+direction), blanks around the value go, and the rest is put into Unicode NFC. The original stays in raw.
 
 None stays None; "" stays ""; a value of nothing but blanks becomes "".
 """
@@ -20,15 +21,21 @@ from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
 from crossdock.rules.uniques import TEXT
 
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_BREAKS = "\t-\r\x85\u2028\u2029"  # tab, line feed, line and page breaks, carriage return
+BREAK = re.compile(f"[{_BREAKS}]")
+_BREAK_BETWEEN_BLANKS = re.compile(f" *[{_BREAKS}][ {_BREAKS}]*")
+CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_UNSEEN = re.compile(f"{BREAK.pattern}|{CONTROL.pattern}")
+STREETS = frozenset(f"{a}.{line}" for a in ("ShippingAddress", "BillingAddress") for line in ("Line1", "Line2"))
 NOTES_LENGTH = 500
 
 
-def clean_text(text: str) -> str:
-    """One text without control characters and blanks around it, in NFC."""
+def clean_text(text: str, between: str = " ") -> str:
+    """One text without control characters and blanks around it, in NFC; `between` stands for each break or tab."""
     if text.isascii() and text.isprintable():
         return text.strip()
-    return unicodedata.normalize("NFC", CONTROL.sub("", text)).strip()
+    plain = _BREAK_BETWEEN_BLANKS.sub(between, CONTROL.sub("", text))
+    return unicodedata.normalize("NFC", plain).strip()
 
 
 def clean(frames: Frames) -> tuple[Frames, pd.DataFrame]:
@@ -47,11 +54,12 @@ def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFr
             continue
         codes, different = pd.factorize(frame[name])
         before = different.tolist()
-        after = [clean_text(v) for v in before]
-        if after == before:
+        between = "\n" if name in STREETS else " "
+        after = [clean_text(v, between) for v in before]
+        dirty = {n: found for n, v in enumerate(before) if (found := _UNSEEN.findall(v))}
+        if after == before and not dirty:
             continue
         changed[name] = pd.Series(pd.array(after, dtype=TEXT).take(codes, allow_fill=True), index=frame.index)
-        dirty = {n: found for n, v in enumerate(before) if (found := CONTROL.findall(v))}
         if dirty:
             at = np.flatnonzero(np.isin(codes, list(dirty)))
             found = [" ".join(f"U+{ord(c):04X}" for c in dirty[n]) for n in codes[at]]
@@ -63,7 +71,9 @@ def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFr
                     rule="control_characters",
                     value=found,
                     says=[
-                        f"{prefix}{name} held characters that nobody can see ({f}); they were removed." for f in found
+                        f"{prefix}{name} held characters that nobody can see ({f}); a break or tab is a blank now, "
+                        "others are gone."
+                        for f in found
                     ],
                     do="Nothing; correct the text on the channel if it reads wrong.",
                     line=ids,
