@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -186,7 +187,7 @@ def config(**site: Any) -> Settings:
     if not site:
         return shipped
     sites = dict(shipped.sites) | {640: Site(**{"relay_domains": ("marketplace.amazon.com",)} | site)}
-    return Settings(sites, shipped.default, shipped.item_codes, shipped.countries, shipped.regions)
+    return replace(shipped, sites=sites)
 
 
 def run(

@@ -221,3 +221,17 @@ def test_a_relay_address_is_known_by_its_domain_and_parts_of_it():
     assert is_relay("x@US.marketplace.amazon.com", domains)
     assert not is_relay("x@notmarketplace.amazon.com", domains)
     assert not is_relay("x@example.com", domains)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["x@marketplace.amazon.com", "x@marketplace.amazon.co.jp", "x@members.ebay.de", "x@US.Marketplace.Amazon.com.mx",
+     "abc@relay.walmart.com"],
+)  # fmt: skip
+def test_the_relays_of_the_well_known_marketplaces_are_known_by_default(address):
+    assert is_relay(address, config().default.relay_domains)
+
+
+@pytest.mark.parametrize("address", ["x@amazon.com", "x@notmarketplace.amazon.com", "x@marketplace.amazonas.com"])
+def test_what_only_looks_like_a_relay_is_none(address):
+    assert not is_relay(address, config().relay_domains)

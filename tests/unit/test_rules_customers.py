@@ -259,3 +259,89 @@ def test_a_named_buyer_of_an_order_that_the_marketplace_ships_is_a_customer_like
     made = result.customers.iloc[0]
     assert made["Customer.Name"] == "Ana Ortiz"
     assert pd.isna(made["ShipTo.City"]), "an address without a street is none"
+
+
+# ---- what is not one person's ----------------------------------------------------------------------------------------
+
+
+def people(count: int, **same):
+    """Orders of so many buyers, each with a name, an id and a street of his own, alike in `same`."""
+    return [
+        order(
+            n,
+            CustomerInfo=BUYER | {"CustomerID": f"B{n}", "FirstName": f"Buyer{n}", "Email": None, "Phone": None} | same,
+            ShippingAddress={"Line1": f"{n} Elm St"},
+        )
+        for n in range(1, count + 1)
+    ]
+
+
+def created(result) -> int:
+    assert reasons(result) == []
+    assert {d[0] for d in decided(result)} == {"create"}
+    return len({d[2] for d in decided(result)})
+
+
+def test_two_extensions_of_one_number_are_two_people_and_so_is_the_number_without_one():
+    one, two = people(2)
+    one["CustomerInfo"]["Phone"] = "+1 415-555-2671 ext. 10001"
+    two["CustomerInfo"] |= {"Phone": "+1 415-555-2671 ext. 20002", "Email": "second@example.com"}
+    elsewhere = two | {"SiteID": 587, "ChannelAdvisorOrderID": 1009}
+    result = run(one, elsewhere)
+    assert created(result) == 2
+    assert result.head["Customer.Phone"].isna().all(), "without its extension it is not the buyer's number"
+    assert sorted(result.warnings["rule"].unique()) == ["phone_unreadable"]
+    held = known({"Phone": "+14155552671", **ADDRESSED})
+    assert decided(run(one, tims=held))[0][0] == "create"
+
+
+@pytest.mark.parametrize("site", [None, 587])
+@pytest.mark.parametrize(
+    "contact", [{"Phone": "+1 212 555 0147"}, {"Email": "purchasing@example.com"}, {"Email": RELAY}]
+)
+def test_what_more_buyers_have_than_the_configuration_says_is_no_key(contact, site):
+    documents = people(6, **contact)
+    if site:
+        documents[-1]["SiteID"] = site
+    assert created(run(*documents)) == 6
+
+
+@pytest.mark.parametrize(("kind", "value"), [("phone", "+12125550147"), ("email", "ana.ortiz@example.com")])
+def test_what_many_buyers_had_before_is_no_key_either(kind, value):
+    held = {"Email": "ana.ortiz@example.com"} if kind == "email" else {"Phone": "+12125550147", **ADDRESSED}
+    tims = known(held | {"ExternalIDs": external("12345678:641:OTHER")})
+    assert decided(run(order(), tims=tims))[0][:2] == ("use", "C-1")
+    tims.shared = frozenset([(kind, value)])
+    assert decided(run(order(), tims=tims))[0][0] == "create"
+
+
+def test_one_buyer_may_order_as_often_as_he_likes_by_one_number_and_mail():
+    documents = [order(n, CustomerInfo={"CustomerID": None}) for n in range(1, 20)]
+    assert created(run(*documents)) == 1
+
+
+@pytest.mark.parametrize(
+    "mail",
+    ["noreply@shop.example", "No-Reply@x.org", "none@none.com", "na@na.com", "nobody@nowhere.com", "abc@noemail.com"],
+)
+def test_an_address_that_stands_where_none_was_given_is_nobody_s(mail):
+    result = run(*people(2, Email=mail))
+    assert created(result) == 2
+    assert result.head["Customer.Email"].isna().all()
+    assert set(result.warnings["rule"]) == {"email_unreadable"}
+    held = known({"Email": mail})
+    assert decided(run(*people(1, Email=mail), tims=held))[0][0] == "create"
+
+
+@pytest.mark.parametrize("mail", [RELAY, "buyers@business.example.com"])
+def test_an_address_that_a_marketplace_gives_to_its_buyers_makes_no_two_of_them_one(mail):
+    assert created(run(*people(2, Email=mail))) == 2
+    held = known({"Email": mail, "Name": "Somebody Else", "ExternalIDs": external("12345678:640:OTHER")})
+    assert decided(run(*people(1, Email=mail), tims=held))[0][0] == "create"
+
+
+@pytest.mark.parametrize("phone", ["0000000000", "1111111111", "+33 1 11 11 11 11", "07777777777", "1234567890", "123"])
+def test_a_number_that_stands_where_none_was_given_is_nobody_s(phone):
+    result = run(*people(2, Phone=phone))
+    assert created(result) == 2
+    assert result.head["Customer.Phone"].isna().all()

@@ -23,7 +23,8 @@ def folder(tmp_path):
 def test_the_shipped_configuration_is_sound():
     settings = load()
     assert settings.site(640).channel == "Amazon US"
-    assert settings.site(424242) == Site() == settings.default
+    assert settings.site(424242) == Site(relay_domains=settings.default.relay_domains) == settings.default
+    assert (settings.shared_above, "none@*" in settings.nobodys_mail) == (5, True)
     assert settings.countries["EIRE"] == ("IE",)
     assert {c.code: c.action for c in settings.item_codes}["POST"] == "shipping"
 
@@ -50,6 +51,11 @@ def test_a_changed_file_is_read_again(folder):
         ("sites: {7: {guests: account}}", "guest_account is missing"),
         ("sites: {7: {location: 5}}", "location is 5"),
         ("sites: {7: {relay_domains: x.com}}", "must be a list"),
+        ("sites: {7: {country: England}}", "no country of ISO 3166"),
+        ("sites: {7: {country: NO}}", "in quotes"),
+        ("contacts: {shared_above: 0}", "a number of buyers above 0"),
+        ("contacts: {shared: 3}", "Did you mean shared_above"),
+        ("contacts: {nobodys_mail: [noreply]}", "noreply@*"),
         ("sites: {seven: {}}", "'seven' is no site id"),
         ("sites: {7: [1]}", "site 7"),
         ("sites: [1]", "sites"),

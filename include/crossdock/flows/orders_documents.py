@@ -55,7 +55,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     linked = _linked(connection, kept)
     settings = rule_settings.load()
-    enriched = rules.enrich(parsed.frames, known(connection), settings, linked)
+    enriched = rules.enrich(parsed.frames, known(connection, settings.shared_above), settings, linked)
     loads = (enriched.head["verdict"] == "load").to_numpy()
     target, misfits = language.load("sales_order").apply(
         Frames(enriched.head, enriched.lines), explained=enriched.problems
@@ -115,7 +115,22 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(head, lines)
 
 
-def known(connection: sa.Connection) -> Known:
+# Contacts of too many customers, as TIMS or our own orders have them. An order whose buyer is still a question counts
+# by the name that it goes to.
+_SHARED = sa.text("""
+WITH had AS (
+  SELECT 'email' AS kind, value, customer_id AS buyer FROM ref.customer_key WHERE kind = 'email'
+  UNION SELECT 'phone', split_part(value, '|', 1), customer_id FROM ref.customer_key WHERE kind = 'phone_postal'
+  UNION SELECT 'email', lower("Email"), coalesce(customer_id, customer_key, lower("ShippingAddress.Name"))
+        FROM stage.buyer WHERE "Email" IS NOT NULL
+  UNION SELECT 'phone', "Phone", coalesce(customer_id, customer_key, lower("ShippingAddress.Name"))
+        FROM stage.buyer WHERE "Phone" IS NOT NULL
+)
+SELECT kind, value FROM had GROUP BY kind, value HAVING count(DISTINCT buyer) > :most
+""")
+
+
+def known(connection: sa.Connection, shared_above: int) -> Known:
     """TIMS's items and customers, as the rules look them up."""
     items = database.copy_out(
         connection,
@@ -155,7 +170,8 @@ def known(connection: sa.Connection) -> Known:
             ref_customer_key.c.kind, ref_customer_key.c.value, ref_customer_key.c.customer_id.label("CustomerID")
         ),
     )
-    return Known(items, codes, customers, keys)
+    shared = frozenset((row.kind, row.value) for row in connection.execute(_SHARED, {"most": shared_above}))
+    return Known(items, codes, customers, keys, shared)
 
 
 def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
@@ -272,9 +288,10 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
 
 def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: Settings) -> None:
     """Stages what orders that TIMS does not have yet say of their buyers, in the words in which a new customer would
-    be created. Of an order that TIMS has, what was said before its first load stays: it is of no newer date."""
+    be created. Of an order that TIMS has, what was said before its first load stays: it is of no newer date. Of an
+    order whose buyer is a question it is kept too, for contacts that many buyers share are known by it."""
     action = enriched["customer_action"]
-    wanted = action.eq("create") | (action.eq("use") & ~enriched["CustomerID"].isin(settings.guest_accounts))
+    wanted = action.isin(["create", "ask"]) | (action.eq("use") & ~enriched["CustomerID"].isin(settings.guest_accounts))
     wanted &= enriched["verdict"].eq("load") & enriched["OrderedAt"].notna() & ~is_house(enriched)
     head = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
     if head.empty:

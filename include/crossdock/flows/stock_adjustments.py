@@ -63,7 +63,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     given = parsed.frames.head
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     zone, periods = company(connection)
-    known = orders_documents.known(connection)
+    known = orders_documents.known(connection, rule_settings.load().shared_above)
     columns, found = rules.describe(given, known, rule_settings.load(), zone, periods)
     whole = pd.concat([given, columns], axis=1)
     target, misfits = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)

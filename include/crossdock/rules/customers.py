@@ -14,8 +14,12 @@ Customers are found in this order, and the first kind of key that finds any deci
 | name_address | name, street, city, postal code and country, without case, diacritics and punctuation |
 
 One customer: use. None: create, once for all orders of the batch that share a key; a guest may go to the site's guest
-account. Several: ask. A match by phone or address is weak, and asks too, if that customer has another buyer id on the
-same profile and site: one site does not give one person two ids.
+account. Several: ask. One site does not give one person two ids: a customer found by phone or address who has another
+buyer id on the same profile and site is a weak match, and asks too. One found by e-mail is somebody else if the address
+is a marketplace's or the name is another one: marketplaces and business accounts give one address to many buyers.
+
+A phone number or e-mail address that more buyers have than config/sites.yaml says (`shared_above`) is nobody's own and
+no key: buyers are counted by name, and by their ids on one site.
 
 An order that the marketplace ships may carry no name at all. Where no key finds its buyer it goes to the guest account,
 or to the one customer of its site for such orders, `profile:site:house:`, of whom nothing but a name is kept.
@@ -92,6 +96,8 @@ def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
         external = [e["ID"] for e in customer.get("ExternalIDs") or () if e["Source"] == settings.source]
         addresses = [a for a in (customer.get("BillingAddress"), *(customer.get("ShippingAddresses") or ())) if a]
         address = customer.get("Email")
+        if address and emails.is_nobodys(address, settings.nobodys_mail):
+            address = None
         relay = emails.is_relay(address, relays) if address else False
         sites = sorted({":".join(e.split(":")[:2]) for e in external if e.count(":") >= 2}) if relay else [None]
         found = [("external", e) for e in external]
@@ -165,6 +171,12 @@ class Book:
     by_key: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     accounts: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (customer, profile:site) -> external keys
 
+    names: dict[str, str] = field(default_factory=dict)  # by customer, folded
+
+    def may_be_called(self, customer: str, name: str) -> bool:
+        """Whether a customer has this name, as far as both are known."""
+        return not name or self.names.get(customer, name) == name
+
     def add(self, kind: str, value: str, customer: str) -> None:
         self.by_key.setdefault((kind, value), set()).add(customer)
         if kind == "external" and value.count(":") >= 2:
@@ -200,7 +212,10 @@ def decide(
     columns = known.customer_keys[["kind", "value", "CustomerID"]]
     for kind, value, customer in columns.itertuples(index=False, name=None):
         book.add(kind, value, customer)
-    keys = _keys(head, settings)
+    book.names = dict(
+        zip(known.customers["CustomerID"], map_text(known.customers["Name"], fold).fillna(""), strict=True)
+    )
+    keys = _keys(head, settings, known.shared)
     needed = ((column(head, "verdict") == "load") & ~head["linked"]).to_numpy(dtype=bool)
     keyless = keys[list(KINDS)].isna().all(axis=1).to_numpy(dtype=bool)
     when = sortable(column(head, "OrderDate")).to_numpy(dtype=object, na_value="")
@@ -208,7 +223,8 @@ def decide(
     order = np.lexsort((np.arange(len(head)), when, last))
     # Orders whose keys are all alike are one question; an order without any key is a question of its own.
     nameless = (head["marketplace_fulfilled"].astype(bool) & column(head, "Customer.Name").isna()).to_numpy(dtype=bool)
-    codes, first = distinct(*(keys[name] for name in (*KINDS, "site")), pd.Series(nameless))
+    names = map_text(column(head, "Customer.Name"), fold).fillna("")
+    codes, first = distinct(*(keys[name] for name in (*KINDS, "site")), names, pd.Series(nameless))
     earliest = np.full(len(first), -1, dtype=np.int64)
     turn: list[int] = []
     for position in order[needed[order]].tolist():
@@ -230,6 +246,7 @@ def decide(
             ids[position],
             settings,
             sites[position],
+            names.iloc[position],
             nameless=bool(nameless[position]),
         )
     chosen: list[_Decision] = [
@@ -271,19 +288,24 @@ def _decide(
     order_id: object,
     settings: Settings,
     site_id: object,
+    name: str,
     *,
     nameless: bool,
 ) -> _Decision:
     for kind in KINDS:
         value = own[kind]
-        found = book.by_key.get((kind, value)) if value else None
+        found = book.by_key.get((kind, value), set()) if value else set()
+        external = own["external"]
+        others = {c for c in found if external and book.accounts.get((c, site), {external}) - {external}}
+        if kind == "email":  # a marketplace's address, or another name: another id of this site is another person
+            mask = (value or "").startswith(f"{site}:")
+            found = found - {c for c in others if mask or not book.may_be_called(c, name)}
         if not found:
             continue
         if len(found) > 1:
             return _Decision("ask", kind=kind, candidates=tuple(sorted(found)))
         (customer,) = found
-        external = own["external"]
-        if kind in WEAK and external and book.accounts.get((customer, site), {external}) - {external}:
+        if kind in WEAK and customer in others:
             return _Decision("ask", kind=kind, candidates=(customer,), weak=True)
         if external:
             book.add("external", external, customer)
@@ -296,6 +318,7 @@ def _decide(
     if nameless:
         return _of_the_house(book, f"{site}:{_HOUSE}")
     key = own["external"] or f"{site}:{_ORDER}{order_id}"
+    book.names[_NEW + key] = name
     for kind in KINDS:
         if value := own[kind]:
             book.add(kind, value, _NEW + key)
@@ -319,8 +342,9 @@ def sites_of(head: pd.DataFrame) -> pd.Series:
     return profile.astype("str") + ":" + head["SiteID"].astype("str")
 
 
-def _keys(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The keys of each order, and its `profile:site`; different values are worked on once."""
+def _keys(head: pd.DataFrame, settings: Settings, known_shared: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """The keys of each order, and its `profile:site`; different values are worked on once. What many buyers share is
+    none."""
     site = sites_of(head)
     buyer_id = _filled(column(head, "CustomerInfo.CustomerID"))
     address = column(head, "Customer.Email")
@@ -335,15 +359,30 @@ def _keys(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     rows = list(zip(*(values_at(v, first) for v in (name, phone, *parts)), strict=True))
     phones = [phone_key(r[1], r[2 + ADDRESS_PARTS.index("PostalCode")], r[-1]) for r in rows]
     addresses = [address_key(r[0], r[2:]) for r in rows]
+    shared = {
+        kind: {value for what, value in known_shared if what == kind}
+        | _shared(values, name, site, buyer_id, settings.shared_above)
+        for kind, values in (("email", mail), ("phone", phone))
+    }
+    phone_postal = pd.Series(text_column(phones).array.take(groups), index=head.index)
     return pd.DataFrame(
         {
             "site": site.astype(TEXT),
             "external": map_text((site + ":" + buyer_id).astype(TEXT), lambda key: fitting(key, LONGEST_ID)),
-            "email": mail.astype(TEXT),
-            "phone_postal": pd.Series(text_column(phones).array.take(groups), index=head.index),
+            "email": mail.mask(mail.isin(shared["email"])).astype(TEXT),
+            "phone_postal": phone_postal.mask(phone.isin(shared["phone"])),
             "name_address": pd.Series(text_column(addresses).array.take(groups), index=head.index),
         }
     )
+
+
+def _shared(values: pd.Series, names: pd.Series, sites: pd.Series, ids: pd.Series, most: int) -> set[str]:
+    """Values that more than `most` buyers have: buyers of different names, or ids of one site."""
+    frame = pd.DataFrame({"value": values, "site": sites, "id": ids}).assign(name=map_text(names, fold))
+    frame = frame[frame["value"].notna()]
+    by_name = frame.groupby("value")["name"].nunique()
+    by_id = frame.groupby(["value", "site"])["id"].nunique()
+    return {*by_name.index[by_name > most], *by_id.index.get_level_values("value")[by_id > most]}
 
 
 _WORDS = {

@@ -1,13 +1,14 @@
 """E-mail addresses, checked for their form only; no name server is asked.
 
 In: the address as the channel gives it. Out: the normalised address, or nothing; and whether it is a marketplace's
-mask. Never: a refused order. An address that cannot be read is left out and recorded as a warning; None and "" are
-"not given"."""
+mask. Never: a refused order. An address that cannot be read, or that is nobody's (noreply@..., none@none.com, as
+config/sites.yaml lists them), is left out and recorded as a warning; None and "" are "not given"."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 import numpy as np
@@ -52,18 +53,27 @@ def _validated(address: str) -> str | None:
 
 
 def is_relay(address: str, domains: Collection[str]) -> bool:
-    """Whether the address belongs to a masking domain or to a part of one."""
-    domain = address.rpartition("@")[2].lower()
-    return any(domain == d or domain.endswith("." + d) for d in domains)
+    """Whether the address belongs to a masking domain or to a part of one; `marketplace.amazon.*` is that domain under
+    every country's ending."""
+    domain = "." + address.rpartition("@")[2].lower()
+    return any(f".{d[:-1]}" in domain if d.endswith(".*") else domain.endswith(f".{d}") for d in domains)
+
+
+def is_nobodys(address: str, patterns: Collection[str]) -> bool:
+    """Whether an address is one of those that stand where a buyer has given none."""
+    plain = address.casefold()
+    return any(fnmatchcase(plain, pattern) for pattern in patterns)
 
 
 @rule("email", reads=["CustomerInfo.Email"], writes=["Customer.Email"])
-def read(addresses: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
-    """The buyer's e-mail address in its normalised form; one that cannot be read is left out with a warning.
+def read(addresses: pd.Series, field: str, nobodys: Collection[str] = ()) -> tuple[pd.Series, pd.DataFrame]:
+    """The buyer's e-mail address in its normalised form; one that cannot be read, or is nobody's, is left out with a
+    warning.
 
     Returns (normalised addresses, warnings)."""
     codes, different = pd.factorize(addresses)
     found = [normalise(v) if v else None for v in different.tolist()]
+    found = [None if v and is_nobodys(v, nobodys) else v for v in found]
     unread = np.array([bool(v) and got is None for v, got in zip(different.tolist(), found, strict=True)] + [False])
     rows = np.flatnonzero(unread[codes])
     warnings = problems.make(
@@ -71,7 +81,7 @@ def read(addresses: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
         field=field,
         rule="email_unreadable",
         value=values_at(addresses, rows),
-        says=f"{field} is no e-mail address; the customer is kept without it.",
+        says=f"{field} is no e-mail address of anybody; the customer is kept without it.",
         do="Nothing; add the address to the customer in TIMS if you know it.",
     )
     return pd.Series(pd.array(found, dtype=TEXT).take(codes, allow_fill=True), index=addresses.index), warnings

@@ -17,7 +17,8 @@ def _frame(**columns: str) -> pd.DataFrame:
 @dataclass
 class Known:
     """`items` is unique by SKU; `item_codes` has one row per SKU and per alternate SKU; `customers` is unique by
-    CustomerID; `customer_keys` holds what customers are recognised by (see customers.py). Money is int64 x 10,000;
+    CustomerID; `customer_keys` holds what customers are recognised by (see customers.py); `shared`, as (phone, number)
+    and (email, address), what too many buyers have to recognise anyone by. Money is int64 x 10,000;
     KitComponents is a list of (SKU, units in one kit) or None."""
 
     items: pd.DataFrame = field(
@@ -28,3 +29,4 @@ class Known:
     item_codes: pd.DataFrame = field(default_factory=lambda: _frame(code="str", folded="str", kind="str", SKU="str"))
     customers: pd.DataFrame = field(default_factory=lambda: _frame(CustomerID="str", Status="str", Name="str"))
     customer_keys: pd.DataFrame = field(default_factory=lambda: _frame(kind="str", value="str", CustomerID="str"))
+    shared: frozenset[tuple[str, str]] = frozenset()

@@ -71,7 +71,7 @@ def enrich(
     book, address_problems, address_warnings = addresses.harmonise_all(head, settings)
     head = pd.concat([head, documents, book], axis=1)
     who, who_problems = customers.buyer(head)
-    mail, mail_warnings = emails.read(column(head, "CustomerInfo.Email"), "CustomerInfo.Email")
+    mail, mail_warnings = emails.read(column(head, "CustomerInfo.Email"), "CustomerInfo.Email", settings.nobodys_mail)
     phone, phone_warnings = phones.read(
         column(head, "CustomerInfo.Phone"), head["ShipTo.CountryCode"], "CustomerInfo.Phone"
     )

@@ -1,8 +1,9 @@
 """Phone numbers in E.164.
 
 In: the number as typed by the buyer, and the country to read it in. Out: "+442079460123", or nothing.
-Never: a refused order. A number that the library cannot read is left out and recorded as a warning; None and "" are
-"not given" and make no warning.
+Never: a refused order; a number that is not one person's. A number that the library cannot read is left out and recorded
+as a warning, and so is one with an extension, which is part of the number and for which E.164 has no place: without it,
+it is the number of all who are behind it. None and "" are "not given" and make no warning.
 """
 
 from __future__ import annotations
@@ -18,15 +19,22 @@ from crossdock.mapping.registry import rule
 from crossdock.rules.uniques import TEXT, distinct, values_at
 
 
+_ROWS = "01234567890123456789 98765432109876543210"
+
+
 @lru_cache(maxsize=65_536)
 def e164(number: str, country: str | None) -> str | None:
     """The number in E.164, read as dialled in `country` unless it begins with +; None if it is no number that could be
-    dialled ("000000" of two buyers must not make them one)."""
+    dialled, has an extension, or is one that people type who give none ("000000" of two buyers must not make them
+    one)."""
     try:
         parsed = phonenumbers.parse(number, country)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_valid_number(parsed):
+    if parsed.extension or not phonenumbers.is_valid_number(parsed):
+        return None
+    digits = phonenumbers.national_significant_number(parsed)
+    if len(set(digits)) == 1 or digits in _ROWS:
         return None
     text = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return text if 8 <= len(text) <= 16 else None
@@ -48,7 +56,8 @@ def read(numbers: pd.Series, countries: pd.Series, field: str) -> tuple[pd.Serie
         field=field,
         rule="phone_unreadable",
         value=values_at(numbers, rows),
-        says=f"{field} is no phone number that can be read; the customer is kept without it.",
+        says=f"{field} is no phone number that can be read, or has an extension, which TIMS has no place for; the "
+        "customer is kept without it.",
         do="Nothing; add the number to the customer in TIMS if you know it.",
     )
     return pd.Series(result, index=numbers.index), warnings

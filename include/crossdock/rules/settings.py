@@ -45,7 +45,8 @@ class Site:
     returns_location: str = "MAIN"  # TIMS location that takes goods back
     country: str | None = None  # ISO code of the site's own country: of orders that the marketplace ships, saying none
     prepaid: bool = False  # buyers pay before shipment, by the shop's own gateway: the money is a deposit until then
-    relay_domains: tuple[str, ...] = ()  # mail domains that mask the buyer; such addresses match on this site only
+    # Mail domains that mask the buyer, `marketplace.amazon.*` under every ending; such addresses hold on their own site.
+    relay_domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Settings:
     item_codes: tuple[ItemCode, ...] = ()
     countries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name as given -> ISO codes, see the file
     regions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (ISO country, name as given) -> region code
+    nobodys_mail: tuple[str, ...] = ()  # e-mail addresses, as globs, that stand where a buyer has given none
+    shared_above: int = 5  # a phone number or e-mail address that more buyers than this have is nobody's own
     source: str = "ChannelAdvisor"  # Source of orders and of customers' external ids in TIMS
 
     def site(self, site_id: int) -> Site:
@@ -85,7 +88,7 @@ def load(folder: Path | None = None) -> Settings:
     """Read the configuration; a file is read again only when it has changed. Raises ConfigError."""
     folder = folder or config_dir()
     sites = folder / "sites.yaml"
-    default, named = _read_sites(sites, sites.stat().st_mtime_ns if sites.exists() else 0)
+    default, named, contacts = _read_sites(sites, sites.stat().st_mtime_ns if sites.exists() else 0)
     codes, countries, regions = (lookups.read(name, folder / "lookups") for name in COLUMNS)
     for table in (codes, countries, regions):
         if table.columns != COLUMNS[table.name]:
@@ -96,11 +99,12 @@ def load(folder: Path | None = None) -> Settings:
         item_codes=tuple(_item_code(codes.path, ItemCode(**row)) for row in codes.rows.values()),
         countries={given: tuple(row["code"].upper().split("/")) for given, row in countries.rows.items()},
         regions={(row["country"].upper(), given): row["code"].upper() for given, row in regions.rows.items()},
+        **contacts,
     )
 
 
 @lru_cache(maxsize=8)
-def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site]]:
+def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site], dict[str, Any]]:
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
     except FileNotFoundError:
@@ -109,7 +113,7 @@ def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site]]:
         raise ConfigError(f"{path} is not valid YAML: {problem}.", do="Correct the file.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold `defaults` and `sites`.", do="Correct the file.")
-    _known(path, "", content, ("defaults", "sites"))
+    _known(path, "", content, ("contacts", "defaults", "sites"))
     base = _site(path, "defaults", content.get("defaults") or {}, {})
     given = content.get("sites") or {}
     if not isinstance(given, dict):
@@ -120,7 +124,28 @@ def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site]]:
         if not isinstance(key, int) or isinstance(key, bool):
             raise ConfigError(f"{path}: sites: {key!r} is no site id.", do="Use the number of the site.")
         sites[key] = _site(path, f"site {key}", values or {}, defaults)
-    return base, sites
+    return base, sites, _contacts(path, content.get("contacts") or {})
+
+
+def _contacts(path: Path, values: Any) -> dict[str, Any]:
+    """Which phone numbers and e-mail addresses are not one person's."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: contacts must be a list of `name: value`.", do="Correct the file.")
+    _known(path, "contacts", values, ("shared_above", "nobodys_mail"))
+    read: dict[str, Any] = {}
+    if "shared_above" in values:
+        most = values["shared_above"]
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            raise ConfigError(f"{path}: contacts: shared_above is {most!r}.", do="Give a number of buyers above 0.")
+        read["shared_above"] = most
+    if "nobodys_mail" in values:
+        given = values["nobodys_mail"]
+        if not isinstance(given, list) or not all(isinstance(one, str) and "@" in one for one in given):
+            raise ConfigError(
+                f"{path}: contacts: nobodys_mail must be a list of addresses.", do="Write each like noreply@* or *@x.y."
+            )
+        read["nobodys_mail"] = tuple(one.casefold() for one in given)
+    return read
 
 
 def _site(path: Path, where: str, values: Any, defaults: dict[str, Any]) -> Site:
@@ -144,7 +169,7 @@ def _site(path: Path, where: str, values: Any, defaults: dict[str, Any]) -> Site
         value = getattr(site, name)
         if not (isinstance(value, str) and value) and not (value is None and name in ("channel", "guest_account")):
             raise ConfigError(f"{path}: {where}: {name} is {value!r}.", do="Give a text.")
-    if site.country is not None and not pycountry.countries.get(alpha_2=site.country):
+    if site.country is not None and not pycountry.countries.get(alpha_2=str(site.country)):
         raise ConfigError(
             f"{path}: {where}: country is {site.country!r}, which is no country of ISO 3166.",
             do='Give its two letters in capitals, in quotes: "NO" without them is a no.',

@@ -43,6 +43,8 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     phone = phones.e164((who.get("Phone") or "").strip(), country)
     if email and emails.is_relay(email, rules.settings.relay_domains):
         email = None  # made for one order: it says nothing of the customer
+    if email and emails.is_nobodys(email, rules.settings.nobodys_mail):
+        email = None
     facts = {"e-mail": _digest(email and email.casefold()), "phone": _digest(phone)}
     yield Row(key_of(order), facts, order["UpdatedDate"])
 
