@@ -1,9 +1,9 @@
 """Phone numbers in E.164.
 
 In: the number as typed by the buyer, and the country to read it in. Out: "+442079460123", or nothing.
-Never: a refused order; a number that is not one person's. A number that the library cannot read is left out and recorded
-as a warning, and so is one with an extension, which is part of the number and for which E.164 has no place: without it,
-it is the number of all who are behind it. None and "" are "not given" and make no warning.
+Never: a refused order; a number that is not one person's. A number that the library cannot read is left out and
+recorded as a warning, and so is one with an extension, which is part of the number and for which E.164 has no place:
+without it, it is the number of all who are behind it. None and "" are "not given" and make no warning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import phonenumbers
 from crossdock.mapping import problems
 from crossdock.mapping.registry import rule
 from crossdock.rules.uniques import TEXT, distinct, values_at
-
 
 _ROWS = "01234567890123456789 98765432109876543210"
 

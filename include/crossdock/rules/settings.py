@@ -45,7 +45,7 @@ class Site:
     returns_location: str = "MAIN"  # TIMS location that takes goods back
     country: str | None = None  # ISO code of the site's own country: of orders that the marketplace ships, saying none
     prepaid: bool = False  # buyers pay before shipment, by the shop's own gateway: the money is a deposit until then
-    # Mail domains that mask the buyer, `marketplace.amazon.*` under every ending; such addresses hold on their own site.
+    # Mail domains that mask the buyer, `marketplace.amazon.*` under every ending; such a mask holds on its own site.
     relay_domains: tuple[str, ...] = ()
 
 
