@@ -255,6 +255,47 @@ def test_a_line_that_no_lookup_knows_is_booked_as_unknown_and_alerts_once(desk: 
     assert "amazon_v2,other-transaction,Novelty,Fee of the month" in alert.body
 
 
+def grouped(data: bytes, group: str) -> bytes:
+    """The same file with a column that tells the group of its orders."""
+    head, *rows = data.decode().splitlines()
+    return "".join(
+        f"{line}\t{name}\n" for line, name in ((head, "account-type"), *((row, group) for row in rows))
+    ).encode()
+
+
+def test_two_groups_of_one_account_that_overlap_are_both_booked_where_the_file_tells_them_or_a_source_does(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    desk.put("1.txt", grouped(settlement("1", ("2011-01-03", "2011-01-17"), *SALE), "Standard Orders"))
+    desk.put("2.txt", grouped(settlement("2", ("2011-01-10", "2011-01-24"), *SALE), "Invoiced Orders"))
+    assert desk.take().delivered == 2
+    desk.put("3.txt", grouped(settlement("3", ("2011-01-17", "2011-01-31"), *SALE), "Standard Orders"))
+    desk.put("4.txt", grouped(settlement("4", ("2011-01-25", "2011-01-31"), *SALE), "Invoiced Orders"))
+    assert (desk.take().delivered, desk.letters()) == (1, {"amazon_us/4.txt": ["gap"]})
+    # no file tells it: the refusal names the way out
+    desk.put("5.txt", settlement("5", ("2011-01-03", "2011-01-17"), *SALE), source="amazon_uk")
+    desk.put("6.txt", settlement("6", ("2011-01-10", "2011-01-24"), *SALE), source="amazon_uk")
+    config = tmp_path / "config"
+    shutil.copytree(config_dir(), config)
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
+    payouts = (config / "payouts.yaml").read_text().replace("currency: GBP", "currency: USD")
+    (config / "payouts.yaml").write_text(payouts)
+    desk.take()
+    assert desk.letters()["amazon_uk/6.txt"] == ["overlap"]
+    ((do,),) = desk.query("SELECT reasons->0->>'do' FROM ops.dead_letter WHERE key = 'amazon_uk/6.txt'")
+    assert "source" in do
+    assert "config/payouts.yaml" in do
+    other = "  amazon_uk_invoiced: {channel: Amazon UK, format: amazon_v2, currency: USD, zone: Europe/London}\n"
+    (config / "payouts.yaml").write_text(payouts + other)
+    desk.put("6.txt", settlement("6", ("2011-01-10", "2011-01-24"), *SALE), source="amazon_uk_invoiced")
+    assert desk.take().delivered == 1
+    rows = desk.query('SELECT source, settlement_id, "group" FROM ref.settlement ORDER BY settlement_id')
+    assert [tuple(row) for row in rows] == [
+        ("amazon_us", "1", "Standard Orders"), ("amazon_us", "2", "Invoiced Orders"),
+        ("amazon_us", "3", "Standard Orders"), ("amazon_uk", "5", ""), ("amazon_uk_invoiced", "6", ""),
+    ]  # fmt: skip
+
+
 def test_a_file_of_which_nobody_knows_any_word_is_refused_stays_and_alerts_until_the_lookup_knows_them(desk: Desk):
     strange = [("Bestellung", "111", "Artikelpreis", "Betrag", "12.00"), ("Erstattung", "111", "Preis", "", "-2.00")]
     desk.put("de.txt", settlement("1", JANUARY, *strange))
@@ -463,6 +504,28 @@ def test_a_part_whose_invoice_or_credit_memo_is_missing_waits_and_is_paid_when_i
     assert office.pay().delivered == 1
     assert office.balance(back) == "0.00"
     assert office.payments()[-1]["Amount"] == "-45.00"  # a negative settlement is a payment too
+
+
+def test_a_payment_says_the_true_reason_for_which_it_is_not_made(office: Office):
+    bill = office.bill(office.sell("111", Channel="Amazon DE"))
+    with office.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.exec_driver_sql("""
+            INSERT INTO stage.sales_order (key, batch_id, version, state, reason, marketplace_order_id) VALUES
+              ('901', 0, now(), 'dead', NULL, '222'), ('902', 0, now(), 'waiting', 'the order is Pending', '333'),
+              ('903', 0, now(), 'ready', NULL, '444'), ('904', 0, now(), 'delivered', NULL, '111')""")
+    counts = office.settle(*(sale(ref, "100.00") for ref in ("111", "222", "333", "444")))
+    assert (counts.waiting, counts.dead) == (3, 1)
+    assert office.letters("payments") == {"amazon_us:1:111": ["order_of_another_site"]}
+    said = office.says("amazon_us:1:111")
+    assert "of Amazon DE; the settlement is of Amazon US" in said
+    assert "not in TIMS" not in said
+    reasons = dict(office.query("SELECT order_ref, reason FROM stage.payment WHERE state = 'waiting'"))
+    assert "its order 901 is a dead letter" in reasons["222"]
+    assert reasons["333"] == "its order 902 is not in TIMS yet, for it waits itself: the order is Pending"
+    assert reasons["444"] == "its order 903 is not in TIMS yet; it is on its way"
+    paid_by_hand = [{"Document": bill["InvoiceID"], "Amount": 100}]
+    assert office.edit("amazon_us:1:111", ApplyTo=paid_by_hand).delivered == 1
+    assert office.balance(bill) == "0.00"
 
 
 def test_a_settlement_corrected_after_it_was_paid_is_a_dead_letter_and_the_payment_stays(office: Office):

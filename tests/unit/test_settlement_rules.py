@@ -72,8 +72,9 @@ def test_a_lookup_with_a_kind_that_nobody_posts_is_refused(tmp_path):
 
 def period(number: str, first: int, last: int, **more: object) -> dict:
     return {
-        "source": "s", "settlement_id": number, "file": f"{number}.txt", "start": f"2011-01-{first:02}T08:00:00Z",
-        "end": f"2011-01-{last:02}T08:00:00Z", "content_hash": number, "difference": 0, "joined": True,
+        "source": "s", "group": "", "settlement_id": number, "file": f"{number}.txt", "content_hash": number,
+        "start": f"2011-01-{first:02}T08:00:00Z", "end": f"2011-01-{last:02}T08:00:00Z", "difference": 0,
+        "joined": True,
     } | more  # fmt: skip
 
 
@@ -95,6 +96,8 @@ BOOKED = pd.DataFrame([period("1", 5, 10)])
         (period("1", 10, 15), ""),
         (period("1", 10, 15, content_hash="other"), "seen"),
         (period("2", 20, 25, source="another"), ""),
+        (period("2", 6, 12, group="Invoiced Orders"), ""),
+        (period("2", 6, 12, group=None), "overlap"),
         (period("2", 20, 25, joined=False), ""),
         (period("2", 10, 15, start=None), "no_period"),
     ],
@@ -104,6 +107,15 @@ def test_a_settlement_must_be_new_and_follow_its_neighbour(new: dict, expected: 
     assert [name for name in ("seen", "gap", "overlap", "no_period") if judged[name]] == (
         [expected] if expected else []
     )
+
+
+def test_groups_that_run_at_the_same_time_have_a_chain_each():
+    both = [period("1", 1, 5, group="A"), period("2", 3, 8, group="B"), period("3", 5, 9, group="A"),
+            period("4", 9, 12, group="B")]  # fmt: skip
+    judged = rules.judge(pd.DataFrame(both), BOOKED.iloc[:0])
+    assert judged["gap"].tolist() == [0, 0, 0, 1]
+    assert judged["overlap"].sum() == 0
+    assert judged["gap_as"].iloc[3] == "2 ends at 2011-01-08T08:00:00Z, this one starts at 2011-01-09T08:00:00Z"
 
 
 @examples(30)
@@ -141,7 +153,8 @@ def orders(*parts: tuple[int, int], lines: int = 1, currency: str = "GBP") -> pd
 
 
 def known(count: int, open_units: int = 0, **more: object) -> pd.DataFrame:
-    facts = {"sales_order_id": "SO-1", "expected": False, "several": False, "open_units": open_units, "near": ""} | more
+    facts = {"sales_order_id": "SO-1", "expected": False, "why": "", "elsewhere": "",
+             "several": False, "open_units": open_units, "near": ""} | more  # fmt: skip
     return pd.DataFrame([facts] * count).astype({"sales_order_id": "str"})
 
 
@@ -276,6 +289,16 @@ def test_an_order_that_nobody_knows_is_told_with_the_number_like_it():
     assert "Like it: B." in found.problems["says"].iloc[0]
     waiting = matched(orders((500, 0)), documents([]), sales_order_id=None, expected=True)
     assert waiting.head["state"].tolist() == ["waiting"]
+
+
+def test_what_waits_says_why_and_an_order_of_another_site_is_told_with_that_site():
+    waiting = matched(orders((500, 0)), documents([]), sales_order_id=None, expected=True, why="it is on its way")
+    assert waiting.head[["state", "reason"]].iloc[0].tolist() == ["waiting", "it is on its way"]
+    other = matched(orders((500, 0)), documents([]), sales_order_id=None, elsewhere="SO-9 of Amazon DE")
+    (told,) = other.problems.to_dict("records")
+    assert (told["rule"], told["value"]) == ("order_of_another_site", "A")
+    assert "is in TIMS, but as SO-9 of Amazon DE; the settlement is of Amazon UK (sold 5.00 GBP)" in told["says"]
+    assert "ApplyTo" in told["do"]
 
 
 def test_nothing_settled_is_left_out():

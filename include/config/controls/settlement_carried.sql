@@ -6,7 +6,7 @@ WITH carried AS (
   SELECT source, settlement_id, currency_code, end_at, coalesce(c.amount, 0) AS actual,
          lag(settlement_id) OVER each AS former, least(lag(total) OVER each, 0) AS expected
   FROM ref.settlement LEFT JOIN carried c USING (source, settlement_id) WHERE start_at IS NOT NULL
-  WINDOW each AS (PARTITION BY source ORDER BY start_at, end_at)
+  WINDOW each AS (PARTITION BY source, "group" ORDER BY start_at, end_at)
 )
 SELECT source AS subject, sum(expected) AS expected, sum(actual) AS actual,
        array_agg(source || ':' || settlement_id || ' after ' || former ORDER BY end_at) FILTER (WHERE expected <> actual) AS documents

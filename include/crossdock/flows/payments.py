@@ -84,9 +84,9 @@ UNION
 SELECT w.ref, o.id, o.channel, 0 FROM unnest(CAST(:refs AS text[])) AS w(ref) JOIN ref.sales_order o ON o.id = w.ref
 """)
 
-# Numbers of orders that the channel has told us of, whatever became of them.
+# Numbers of orders that the channel has told us of, and what has become of them.
 _EXPECTED = sa.text("""
-SELECT DISTINCT ref FROM unnest(CAST(:refs AS text[])) AS w(ref)
+SELECT ref, s.key, s.state, s.reason FROM unnest(CAST(:refs AS text[])) AS w(ref)
 JOIN stage.sales_order s ON w.ref IN (s.marketplace_order_id, s.key)
 """)
 
@@ -147,31 +147,57 @@ def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
     """What `rules.match` wants to know of each order; by its number, else by the merchant's own."""
     refs = pd.unique(pd.concat([orders["OrderRef"], orders["MerchantOrderRef"]]).dropna()).tolist()
     known = _frame(connection, _ORDERS, refs=refs)
-    expected = set(connection.scalars(_EXPECTED, {"refs": refs}))
+    expected = {row.ref: row for row in connection.execute(_EXPECTED, {"refs": refs})}
     by_ref: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    elsewhere: dict[str, str] = {}
     for row in known.itertuples():
+        elsewhere[row.ref] = f"{row.sales_order_id} of {row.channel}"
         by_ref.setdefault((row.ref, row.channel), []).append((row.sales_order_id, int(row.open_units)))
     rows = []
     for ref, other, channel in zip(orders["OrderRef"], orders["MerchantOrderRef"], orders["Channel"], strict=True):
         found = by_ref.get((ref, channel)) or by_ref.get((other, channel)) or []
         ids = sorted({order for order, _ in found})
+        there = "" if ids else elsewhere.get(ref) or elsewhere.get(other) or ""
+        told = None if ids or there else expected.get(ref) or expected.get(other)
         rows.append(
             {
                 "sales_order_id": ids[0] if len(ids) == 1 else None,
-                "expected": not ids and bool({ref, other} & expected),
+                "expected": told is not None,
+                "why": _why(told) if told else "",
+                "elsewhere": there,
                 "several": len(ids) > 1,
                 "open_units": max((units for order, units in found if order == ids[0]), default=0) if ids else 0,
             }
         )
-    made = pd.DataFrame(rows, columns=["sales_order_id", "expected", "several", "open_units"])
+    made = pd.DataFrame(rows, columns=["sales_order_id", "expected", "why", "elsewhere", "several", "open_units"])
     made["sales_order_id"] = made["sales_order_id"].astype("str")
     made["near"] = _near(connection, orders, made)
     return made
 
 
+def _why(order: sa.Row) -> str:
+    """How far an order has come that TIMS does not have, and what to do."""
+    if order.state == "dead":
+        return (
+            f"its order {order.key} is a dead letter: mend it (`crossdock dead-letters list --flow orders`); "
+            "it is paid when the order arrives"
+        )
+    if order.state == "waiting":
+        return f"its order {order.key} is not in TIMS yet, for it waits itself: {order.reason}"
+    if order.state == "left_out":
+        return f"its order {order.key} was left out of TIMS ({order.reason}); settle this by hand if it stays so"
+    return f"its order {order.key} is not in TIMS yet; it is on its way"
+
+
 def _near(connection: sa.Connection, orders: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     """An order number of the same channel like the one that nobody knows; looked for only where there is one."""
-    lost = found["sales_order_id"].isna() & ~found["expected"] & ~found["several"] & orders["OrderRef"].notna()
+    lost = (
+        found["sales_order_id"].isna()
+        & ~found["expected"]
+        & ~found["several"]
+        & found["elsewhere"].eq("")
+        & orders["OrderRef"].notna()
+    )
     if not lost.any():
         return [""] * len(orders)
     numbers = connection.scalars(

@@ -148,7 +148,8 @@ def _missing(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
 
 def _content(given: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
     """A hash of all that a file says; its name and what our lookups make of it do not count."""
-    facts = [*(name for name in SETTLEMENT_TEXT if name not in ("File", "FileModifiedAt", "Channel")), "TotalAmount"]
+    ours = ("File", "FileModifiedAt", "Channel", "SettlementGroup")
+    facts = [*(name for name in SETTLEMENT_TEXT if name not in ours), "TotalAmount"]
     heads = pd.util.hash_pandas_object(given[facts], index=False).to_numpy()
     said = ["position", *(name for name in SETTLEMENT_LINE_TEXT if name != "Kind"), "Amount"]
     each = pd.util.hash_pandas_object(lines[said], index=False).to_numpy() if len(lines) else np.zeros(0, "uint64")
@@ -197,6 +198,7 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     settlements = pd.DataFrame(
         {
             "source": staged["Source"],
+            "group": staged["SettlementGroup"].fillna(""),
             "settlement_id": staged["SettlementID"].fillna(""),
             "file": staged["File"],
             "start": staged["StartDate"],
@@ -223,6 +225,7 @@ def _booked(connection: sa.Connection, names: list[str]) -> pd.DataFrame:
         connection,
         sa.select(
             table.c.source,
+            table.c.group,
             table.c.settlement_id,
             table.c.file,
             table.c.content_hash,
@@ -240,9 +243,10 @@ FROM stage.settlement WHERE batch_id = :batch AND state = 'ready' ORDER BY "Sour
 """)
 
 _BOOK = sa.text("""
-INSERT INTO ref.settlement (source, settlement_id, channel, format, file, currency_code, start_at, end_at, deposit_at,
-                            total, content_hash)
-SELECT "Source", "SettlementID", "Channel", "Format", "File", "CurrencyCode", "StartDate"::timestamptz,
+INSERT INTO ref.settlement (source, settlement_id, channel, format, file, currency_code, "group", start_at, end_at,
+                            deposit_at, total, content_hash)
+SELECT "Source", "SettlementID", "Channel", "Format", "File", "CurrencyCode", coalesce("SettlementGroup", ''),
+       "StartDate"::timestamptz,
        "EndDate"::timestamptz, "DepositDate"::timestamptz, "TotalAmount", content_hash
 FROM stage.settlement WHERE key = :key
 """)

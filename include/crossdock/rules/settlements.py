@@ -91,16 +91,19 @@ def _rows(folder: Path | None) -> list[_Row]:
 def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
     """What stands against booking each of a few settlements.
 
-    Both frames: `source`, `settlement_id`, `file`, `start`, `end` (RFC 3339 or missing), `content_hash`; settlements
-    also `difference` (total less lines) and `joined` (its periods must follow each other). Those of one source are
-    judged in the order of their periods: one that cannot be booked leaves a gap before the next.
+    Both frames: `source`, `group` ("" where the file tells none), `settlement_id`, `file`, `start`, `end` (RFC 3339 or
+    missing), `content_hash`; settlements also `difference` (total less lines) and `joined` (its periods must follow
+    each other). Those of one source and group are judged in the order of their periods: one that cannot be booked
+    leaves a gap before the next.
 
     Returns, aligned to `settlements`: `seen`, `gap`, `overlap`, `no_period` (0 or 1), and `seen_as`, `gap_as`,
     `overlap_as`: the finding in words.
     """
-    known: dict[str, list[tuple[str, str, str, str]]] = {}
+    known: dict[tuple[str, str], list[tuple[str, str, str, str]]] = {}
     for one in booked.fillna("").to_dict("records"):
-        known.setdefault(one["source"], []).append((one["start"], one["end"], one["settlement_id"], one["file"]))
+        known.setdefault((one["source"], one["group"]), []).append(
+            (one["start"], one["end"], one["settlement_id"], one["file"])
+        )
     held = {(one["source"], one["settlement_id"]): one for one in booked.fillna("").to_dict("records")}
     result = pd.DataFrame(
         {
@@ -108,7 +111,9 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
             **{name: pd.Series([""] * len(settlements), dtype="str") for name in ("seen_as", "gap_as", "overlap_as")},
         }
     )
-    ordered = settlements.fillna({"start": "", "end": ""}).reset_index(drop=True).sort_values(["start", "file"])
+    ordered = (
+        settlements.fillna({"group": "", "start": "", "end": ""}).reset_index(drop=True).sort_values(["start", "file"])
+    )
     for at, row in zip(ordered.index, ordered.to_dict("records"), strict=True):
         key = (row["source"], row["settlement_id"])
         before = held.get(key)
@@ -118,7 +123,8 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
                 continue  # it is this very settlement, worked once more
             result.loc[at, ["seen", "seen_as"]] = (1, _seen(row, before, same=same))
             continue
-        neighbours = [one for one in known.get(row["source"], []) if one[0]]
+        chain = (row["source"], row["group"])
+        neighbours = [one for one in known.get(chain, []) if one[0]]
         if row["joined"]:
             dated = bool(row["start"] and row["end"])
             result.loc[at, "no_period"] = int(not dated)
@@ -127,7 +133,7 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
             result.loc[at, ["overlap", "overlap_as"]] = (int(bool(overlap)), overlap)
         if row["difference"] == 0 and not result.loc[at, ["gap", "overlap", "no_period"]].any():
             held[key] = row
-            known.setdefault(row["source"], []).append((row["start"], row["end"], row["settlement_id"], row["file"]))
+            known.setdefault(chain, []).append((row["start"], row["end"], row["settlement_id"], row["file"]))
     return result
 
 
@@ -161,6 +167,13 @@ _ASK = (
 )
 
 
+_OTHER_SITE = (
+    "If the site or the source has the wrong channel, correct config/sites.yaml or config/payouts.yaml. If the account "
+    "settles several sites in one file, name in ApplyTo the documents that are paid and the amount of each (together "
+    "what was settled), then replay it. Dismiss it if it is settled by hand."
+)
+
+
 @dataclass
 class Matched:
     """`head`, aligned to the orders: `state` (staged, waiting, left_out), `reason`, `sales_order_id`, and as Int64
@@ -186,7 +199,8 @@ def match(
 
     Parts of one order are matched in the order of the frame; each takes from the balances what it pays.
     `orders`: SettlementOrders of our contract. `chosen`: `_row`, `Document`, `Amount`: where a person has decided.
-    `found`, aligned: `sales_order_id` (missing: not in TIMS), `expected` (the channel knows the order, TIMS not yet),
+    `found`, aligned: `sales_order_id` (missing: not in TIMS), `expected` (the channel knows the order, TIMS not yet;
+    `why` says how far it has come), `elsewhere` (the order of that number on another channel),
     `several`, `open_units` (not invoiced yet), `near` (order numbers like it). `documents`: `kind` (invoice,
     credit_memo), `id`, `sales_order_id`, `currency`, `balance`, `beyond` (what its return gave back besides), oldest
     first. Returns Matched.
@@ -207,7 +221,7 @@ def match(
 
     known = found["sales_order_id"].notna().to_numpy(dtype=bool)
     later = ~known & found["expected"].to_numpy(dtype=bool) & ~decided & ~nothing
-    state[later], reason[later] = "waiting", "its order is not in TIMS yet"
+    state[later], reason[later] = "waiting", found["why"].to_numpy(dtype=object)[later]
     lost = ~known & ~later & ~decided & ~nothing
     told.append(_unknown_orders(orders, found, np.flatnonzero(lost)))
 
@@ -440,26 +454,30 @@ def _rates(currencies: pd.Series, days: pd.Series, table: Lookup) -> pd.Series:
 def _unknown_orders(orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     refs = orders["OrderRef"].to_numpy(dtype=object)[rows]
     several = found["several"].to_numpy(dtype=bool)[rows]
-    near = found["near"].to_numpy(dtype=object)[rows]
+    near, elsewhere = (found[name].to_numpy(dtype=object)[rows] for name in ("near", "elsewhere"))
     told = [
         problems.make(
             [row],
             field="OrderRef",
-            rule="order_ambiguous" if twice else "unknown_order",
+            rule="order_ambiguous" if twice else "order_of_another_site" if other else "unknown_order",
             value="" if pd.isna(ref) else ref,
-            says=_lost(orders, int(row), ref, bool(twice), like),
-            do=_ASK,
+            says=_lost(orders, int(row), ref, bool(twice), other, like),
+            do=_OTHER_SITE if other and not twice else _ASK,
         )
-        for row, ref, twice, like in zip(rows, refs, several, near, strict=True)
+        for row, ref, twice, other, like in zip(rows, refs, several, elsewhere, near, strict=True)
     ]
     return problems.concat(told)
 
 
-def _lost(orders: pd.DataFrame, row: int, ref: Any, twice: bool, like: Any) -> str:
+def _lost(orders: pd.DataFrame, row: int, ref: Any, twice: bool, elsewhere: str, like: Any) -> str:
     if pd.isna(ref):
         return f"{_money(orders, row)} of a sale or refund names no order."
     if twice:
         return f"Several orders in TIMS have the number {ref}."
+    if elsewhere:
+        return f"{ref} is in TIMS, but as {elsewhere}; the settlement is of {orders['Channel'].iloc[row]}" + (
+            f" ({_money(orders, row)})."
+        )
     hint = f" Like it: {like}." if isinstance(like, str) and like else ""
     return f"No order of {orders['Channel'].iloc[row]} has the number {ref} ({_money(orders, row)}).{hint}"
 

@@ -411,6 +411,9 @@ ref_settlement = Table(
     Column("format", Text, nullable=False),
     Column("file", Text, nullable=False, comment="Its file, in done/ of the source's folder"),
     Column("currency_code", Text, nullable=False),
+    Column(
+        "group", Text, nullable=False, server_default="", comment="Settled apart; periods of a group follow each other"
+    ),
     Column("start_at", Moment, comment="Start of the period; null where the format has none"),
     Column("end_at", Moment, comment="End of the period, not part of it"),
     Column("deposit_at", Moment, comment="When the bank should have it"),
@@ -633,8 +636,8 @@ stage_invoice_line = Table(
 # ---- stage: settlements and payments -------------------------------------------------------------------------------
 
 SETTLEMENT_TEXT = (
-    "Source", "File", "FileModifiedAt", "Format", "Channel", "SettlementID", "StartDate", "EndDate", "DepositDate",
-    "CurrencyCode",
+    "Source", "File", "FileModifiedAt", "Format", "Channel", "SettlementID", "SettlementGroup", "StartDate",
+    "EndDate", "DepositDate", "CurrencyCode",
 )  # fmt: skip
 SETTLEMENT_LINE_TEXT = (
     "LineNo", "TransactionType", "AmountType", "AmountDescription", "OrderRef", "MerchantOrderRef", "SKU", "PostedAt",

@@ -52,6 +52,7 @@ class Settlement(msgspec.Struct, omit_defaults=True):
     Format: str
     Channel: str = ""
     SettlementID: str = ""
+    SettlementGroup: str = ""
     StartDate: str = ""
     EndDate: str = ""
     DepositDate: str = ""
@@ -128,6 +129,7 @@ def _fill(record: Settlement, statement: Statement) -> None:
     record.SettlementID, record.CurrencyCode = statement.settlement_id, statement.currency
     if not statement.currency:
         raise Refused("no_currency", "No row names the currency.", AGAIN)
+    record.SettlementGroup = statement.group
     record.StartDate, record.EndDate, record.DepositDate = statement.start, statement.end, statement.deposit
     record.TotalAmount = _decimal(statement.total)
     lines = statement.lines

@@ -31,6 +31,9 @@ COMPONENTS = (
     ("other-amount", "", "Other"),
 )
 
+# Standard and invoiced orders of one account are settled apart, at the same time; some reports tell which they are.
+_GROUPS = ("account-type", "account type", "settlement-group", "settlement group")
+_ONE_GROUP = ("several_groups", "groups of orders that are settled apart")
 _INBOUND = r"FBA[0-9A-Z]{6,}"  # a shipment to Amazon's warehouse, where an order number is due
 
 
@@ -132,4 +135,5 @@ def _statement(rows: pd.DataFrame, total: np.ndarray, lines: pd.DataFrame, sourc
         int(total[given[0]]),
         # What has no date of its own was posted when the settlement ended.
         lines.assign(PostedAt=lines["PostedAt"].mask(lines["PostedAt"] == "", end)).reset_index(drop=True),
+        next((found for name in _GROUPS if (found := table.single(table.column(rows, name), *_ONE_GROUP))), ""),
     )

@@ -26,6 +26,7 @@ class Statement:
     currency: str
     total: int
     lines: pd.DataFrame
+    group: str = ""  # of orders that the account settles apart, where the file tells one
 
 
 class Refused(Exception):
