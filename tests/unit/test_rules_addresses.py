@@ -237,7 +237,7 @@ def test_what_only_looks_like_a_relay_is_none(address):
     assert not is_relay(address, config().relay_domains)
 
 
-# ---- by country --------------------------------------------------------------------------------------------------------
+# ---- by country ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ Of an order that the marketplace ships nobody here needs an address, and it seld
 warning, and what TIMS needs all the same is stood in for (`stand_in`).
 
 None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
-`missing_field`. A billing address without any part, or with a country alone, is none: TIMS then bills to the shipping address.
+`missing_field`. A billing address without any part, or with a country alone, is none: TIMS then bills to the shipping
+address.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
     if not required and not any((name, company, line1, line2, city, region, postal)):
         says = f'The billing address is nothing but "{country}", the {{field}}; the bill goes where the goods go.'
         do = "Nothing; add the billing address to the sales order in TIMS if you know it."
-        return Address((None,) * len(TARGET), (Finding("Country", "address_is_a_country", country, says, do, True),))
+        return Address(
+            (None,) * len(TARGET), (Finding("Country", "address_is_a_country", country or "", says, do, True),)
+        )
     findings: list[Finding] = []
     line1, line2, street = spread_street(line1, line2)
     findings += street
@@ -325,8 +328,8 @@ class Books:
         self._regions = {(country, fold(given)): code for (country, given), code in settings.regions.items()}
 
     def country(self, given: str, postal: str | None) -> str | None:
-        """ISO code: by the lookup, then ISO codes and names, then the country's own name for itself. Of several codes that the lookup gives, the one in
-        which the postal code is valid."""
+        """ISO code: by the lookup, then ISO codes and names, then the country's own name for itself. Of several codes
+        that the lookup gives, the one in which the postal code is valid."""
         codes = self._countries.get(fold(given))
         if codes is None:
             return _iso_countries().get(fold(given)) or _own_names().get(fold(given))
@@ -374,7 +377,8 @@ def _own_names() -> dict[str, str]:
 def country_name(code: str) -> str:
     """Short enough for a city; for those that are one."""
     country = pycountry.countries.get(alpha_2=code)
-    return str(getattr(country, "common_name", country.name))[: LENGTHS["City"]]
+    name = getattr(country, "common_name", None) or getattr(country, "name", code)
+    return str(name)[: LENGTHS["City"]]
 
 
 @lru_cache(maxsize=8)
