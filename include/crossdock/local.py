@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from crossdock.errors import ConfigError
 from crossdock.settings import run_dir
 
 DATABASES = ("airflow", "crossdock")
+OWNERS = 0o077  # umask of everything that works in the run folder: its files are their owner's only
 USER = "postgres"
 START_SECONDS = 60.0  # a server that was killed first works through its log
 SOCKET = ".s.PGSQL.5432"
@@ -59,7 +61,7 @@ def start() -> str:
     folder = data_dir()
     _refuse_foreign_data(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        keep_private()
     except OSError as error:
         raise ConfigError(
             f"The folder {folder.parent} cannot be made: {error.strerror}.",
@@ -70,6 +72,21 @@ def start() -> str:
             _start(folder)
         _make_databases(folder)
     return database_url("crossdock")
+
+
+def keep_private() -> None:
+    """Makes the run folder, and closes it and what is made in it from now on to everybody but the owner. Postgres has a
+    user of its own where we are root: it may pass through, and see nothing."""
+    os.umask(OWNERS)
+    folder = run_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, *folder.rglob("*")):
+        ours = place != data_dir() and data_dir() not in place.parents
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+            if ours and not place.is_symlink() and (mode := stat.S_IMODE(place.stat().st_mode)) & OWNERS:
+                place.chmod(mode & ~OWNERS)
+    if _system_user():
+        folder.chmod(0o711)
 
 
 def stop() -> bool:
@@ -98,6 +115,14 @@ def is_running() -> bool:
         return False
     finally:
         engine.dispose()
+
+
+def is_alive() -> bool:
+    """Whether the server's process lives, also while it starts or is too busy to answer."""
+    try:
+        return _is_postgres(int((data_dir() / "postmaster.pid").read_text().splitlines()[0]))
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 # ---- the server ------------------------------------------------------------------------------------------------------

@@ -508,15 +508,16 @@ def down(*, quiet: bool = False) -> None:
 
 
 def status() -> int:
-    """Says what runs; 0 when all of it does."""
+    """Says how each part is; 0 when all are healthy."""
+    up = {True: standalone.HEALTHY, False: "not running"}
     parts = {
-        "Airflow": standalone.is_running(),
-        **{f"Sandbox {system}": stage.running(system) is not None for system in SYSTEMS},
-        "Postgres": local.is_running(),
+        **{f"Airflow {name}".removesuffix(" airflow"): what for name, what in standalone.status().items()},
+        **{f"Sandbox {system}": up[stage.running(system) is not None] for system in SYSTEMS},
+        "Postgres": up[local.is_running()],
     }
-    for name, running in parts.items():
-        out.print(f"{name}: {'up' if running else 'not running'}")
-    return 0 if all(parts.values()) else 1
+    for name, what in parts.items():
+        out.print(f"{name}: {what}", markup=False, highlight=False, soft_wrap=True)
+    return 0 if all(what == standalone.HEALTHY for what in parts.values()) else 1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -526,6 +527,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or standalone.DEFAULT_PORT))
     parser.add_argument("--days", type=int, help="trading days to run; absent: the whole month and what follows")
     options = parser.parse_args(arguments)
+    os.umask(local.OWNERS)
     try:
         with faults.typed_errors():
             if options.action == "up":

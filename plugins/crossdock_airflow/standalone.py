@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -34,6 +33,7 @@ import sqlalchemy as sa
 from crossdock import local
 from crossdock.errors import ConfigError
 from crossdock.settings import PROJECT, run_dir
+from crossdock_airflow import supervisor
 
 COMPONENTS = {  # the log servers would listen on all interfaces, and all logs lie on this machine anyway
     "api-server": (),
@@ -42,6 +42,13 @@ COMPONENTS = {  # the log servers would listen on all interfaces, and all logs l
     "triggerer": ("--skip-serve-logs",),
 }
 DEFAULT_PORT = 8080
+HEALTHY = "healthy"
+PARTS = {  # as people call them -> as Airflow's answer about its health does
+    "database": "metadatabase",
+    "scheduler": "scheduler",
+    "dag-processor": "dag_processor",
+    "triggerer": "triggerer",
+}
 USER = "admin"
 UP_SECONDS = 180
 DOWN_SECONDS = 25
@@ -107,6 +114,8 @@ def environment(port: int) -> dict[str, str]:
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
@@ -145,30 +154,39 @@ def up(port: int, say: Say) -> None:
     Raises ConfigError with the reason otherwise.
     """
     state = _state()
-    if state and _members(state):
-        if state["port"] == port and _healthy(port):
-            say(f"Airflow is already up on port {port}.")
+    if state and (members := _members(state)):
+        if state["session"] not in members:
+            say("Airflow: what a killed supervisor has left behind is ended first")
+            down(lambda _: None)
+        elif state["port"] == port:
+            if _healthy(port):
+                say(f"Airflow is already up on port {port}.")
+                return
+            say("Airflow: its supervisor is starting again what has ended")
+            _wait_until_healthy(lambda: state["session"] in _members(state), port, say)
             return
-        raise ConfigError(
-            f"This installation's Airflow already runs, on port {state['port']}.", do="`make down` stops it."
-        )
+        else:
+            raise ConfigError(
+                f"This installation's Airflow already runs, on port {state['port']}.", do="`make down` stops it."
+            )
     require_free_port(port, "Airflow", "PORT")
+    local.keep_private()
     local.start()
     env = environment(port)
     logs().mkdir(parents=True, exist_ok=True)
     migrated = _migrate(env, say)
     say("Airflow: starting api-server, scheduler, dag-processor and triggerer")
     with (logs() / "airflow.log").open("ab") as output:
-        supervisor = subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "-m", "crossdock_airflow.standalone", "supervise"],
             env=env, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-    _state_file().write_text(json.dumps({"session": supervisor.pid, "port": port, "boot": _boot_time()}))
+    _state_file().write_text(json.dumps({"session": started.pid, "port": port, "boot": _boot_time()}))
     try:
         if not migrated:
             run_airflow(env, "pools", "import", str(PROJECT / "include" / "config" / "pools.json"))
             _mark_migrated()
-        _wait_until_healthy(supervisor, port, say)
+        _wait_until_healthy(lambda: started.poll() is None, port, say)
     except BaseException:
         down(lambda _: None)
         raise
@@ -229,10 +247,10 @@ def run_airflow(env: dict[str, str], *arguments: str) -> None:
         )
 
 
-def _wait_until_healthy(supervisor: subprocess.Popen, port: int, say: Say) -> None:
+def _wait_until_healthy(alive: Callable[[], bool], port: int, say: Say) -> None:
     until = time.monotonic() + UP_SECONDS
     while not _healthy(port):
-        if supervisor.poll() is not None:
+        if not alive():
             raise ConfigError("Airflow ended while starting.\n" + _last_lines(), do=f"The whole logs: {logs()}.")
         if time.monotonic() > until:
             raise ConfigError(
@@ -244,15 +262,25 @@ def _wait_until_healthy(supervisor: subprocess.Popen, port: int, say: Say) -> No
     say(f"Airflow: up on http://127.0.0.1:{port}")
 
 
-def _healthy(port: int) -> bool:
-    """Whether all four components report themselves healthy."""
+def health(port: int) -> dict[str, str]:
+    """What Airflow says of each of its parts: `healthy`, or what is wrong."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
-            health = json.load(answer)
+            told = json.load(answer)
     except (URLError, OSError, ValueError):
-        return False
-    parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-    return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+        return {"api-server": "does not answer"}
+    found = {"api-server": HEALTHY}
+    for name, part in PARTS.items():
+        state = told.get(part) or {}
+        beat = state.get(f"latest_{part}_heartbeat")
+        seen = f"; last heard of at {beat:.19} UTC" if beat else ""
+        found[name] = HEALTHY if state.get("status") == HEALTHY else f"{state.get('status') or 'not there'}{seen}"
+    return found
+
+
+def _healthy(port: int) -> bool:
+    """Whether all four components report themselves healthy."""
+    return all(state == HEALTHY for state in health(port).values())
 
 
 def _last_lines(count: int = 8) -> str:
@@ -270,34 +298,19 @@ def _last_lines(count: int = 8) -> str:
 
 
 def supervise() -> int:
-    """Runs the components until one ends or a signal comes; then ends them all. Leader of the session."""
-    children: dict[str, subprocess.Popen] = {}
-    stopping = False
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    for name, options in COMPONENTS.items():
-        with (logs() / f"{name}.log").open("wb") as output:
-            children[name] = subprocess.Popen(  # noqa: S603
-                [*airflow_command(), name, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
-    ended = None
-    while not stopping and not ended:
-        time.sleep(0.3)
-        ended = next((name for name, child in children.items() if child.poll() is not None), None)
-    if ended:
-        print(f"{ended} ended with code {children[ended].returncode}; stopping the others.", flush=True)
-    for child in children.values():
-        if child.poll() is None:
-            child.terminate()
-    until = time.monotonic() + DOWN_SECONDS - 10
-    while time.monotonic() < until and any(child.poll() is None for child in children.values()):
-        time.sleep(0.1)
-    return 1 if ended else 0
+    """Runs the components, and starts again what ends, Postgres too, until a signal comes. Leader of the session."""
+    parts = [
+        supervisor.Part(name, [*airflow_command(), name, *options], logs() / f"{name}.log")
+        for name, options in COMPONENTS.items()
+    ]
+    port = int(os.environ["AIRFLOW__API__PORT"])
+    return supervisor.run(
+        parts,
+        supervisor.Database(local.is_alive, local.start),
+        healthy=lambda: all(state == HEALTHY for state in health(port).values()) and local.is_running(),
+        folder=run_dir().resolve(),
+        patience=DOWN_SECONDS - 10,
+    )
 
 
 def down(say: Say) -> None:
@@ -326,6 +339,20 @@ def down(say: Say) -> None:
         time.sleep(0.05)
     _state_file().unlink(missing_ok=True)
     say("Airflow stopped.")
+
+
+def status() -> dict[str, str]:
+    """What each part of the installation does now: `healthy`, or what is wrong with it."""
+    state = _state()
+    if state is None or not (members := _members(state)):
+        return {"airflow": "not running"}
+    found = {"supervisor": HEALTHY if state["session"] in members else "was killed; `up` starts it again"}
+    found |= health(state["port"])
+    if found["supervisor"] == HEALTHY:  # it knows of an end before any heartbeat is missed
+        for name, part in supervisor.parts_of(run_dir().resolve()).items():
+            if not part["runs"]:
+                found[name] = part["said"]
+    return found
 
 
 def is_running() -> bool:
@@ -377,10 +404,10 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.action == "supervise":
             return supervise()
         else:
-            state = _state()
-            running = state is not None and bool(_members(state))
-            say(f"up on port {state['port']}" if state and running else "not running")
-            return 0 if running else 1
+            found = status()
+            for name, what in found.items():
+                say(f"{name}: {what}")
+            return 0 if all(what == HEALTHY for what in found.values()) else 1
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
