@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import sqlalchemy as sa
 import typer
+from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -32,6 +33,7 @@ from rich.text import Text
 from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.flows.base import Flow
+from crossdock.safe import Formatter, safe, safe_json
 from crossdock.store import accuracy, batches, database, dead_letters, faults
 from crossdock.store.tables import (
     ops_alert,
@@ -54,9 +56,15 @@ EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 CONTROL_FAILED = 6
 UNEXPLAINED = 7
 SHOWN_STATES = ("delivered", "unchanged", "waiting", "left_out", "staged", "ready")
+SENTENCE = 12  # columns that a text of several words is given at least
 SHOWN = 20  # differences of one control that are printed; --json has all
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keeps Channel Advisor and TIMS in step.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Keeps Channel Advisor and TIMS in step.",
+)
 letters = typer.Typer(no_args_is_help=True, help="Refused records: look, mend, replay, dismiss.")
 db = typer.Typer(no_args_is_help=True, help="The Crossdock database.")
 mapping_app = typer.Typer(no_args_is_help=True, help="The mapping files.")
@@ -70,7 +78,8 @@ app.add_typer(customers_app, name="customers")
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalogue at the channel.")
 app.add_typer(catalog_app, name="catalog")
 
-out, err = Console(), Console(stderr=True)
+# No text is read as markup: what is coloured is a Text of ours, and what is foreign goes through `safe`.
+out, err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 FlowName = Annotated[str, typer.Argument(help="The flow, e.g. orders.")]
@@ -88,9 +97,9 @@ Batches = Annotated[
 def _verbose(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")] = False,
 ) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 # ---- walking -------------------------------------------------------------------------------------------------------
@@ -273,13 +282,14 @@ def show_letter(which: Which, as_json: AsJson = False) -> None:
         _print_json(_letter(row, payload=True))
         return
     _print_letter(row)
-    out.print_json(database.to_json(row.edited_payload if row.state == "edited" else row.payload))
+    payload = database.to_json(row.edited_payload if row.state == "edited" else row.payload)
+    out.print(safe_json(msgspec.json.format(payload, indent=2)), soft_wrap=True)
 
 
 def _print_letter(row: sa.Row, most: int | None = None) -> None:
     """What is wrong with a record, the first `most` reasons; reasons that are mended alike share what to do."""
     refused = f"in {row.step}, {row.created_at:%d %b %H:%M}, {row.state}"
-    out.print(Text.assemble((f"{row.id}  {row.flow} {row.key}", "bold"), f"  {refused}"), soft_wrap=True)
+    out.print(Text.assemble((f"{row.id}  {row.flow} {safe(row.key)}", "bold"), f"  {refused}"), soft_wrap=True)
     by_advice: dict[str, list[dict]] = {}
     for reason in row.reasons[:most]:
         by_advice.setdefault(reason["do"], []).append(reason)
@@ -287,10 +297,10 @@ def _print_letter(row: sa.Row, most: int | None = None) -> None:
         for reason in reasons:
             where = " ".join(filter(None, (reason["field"], reason.get("line") and f"(line {reason['line']})")))
             told = Text.assemble(
-                (f"{where}: " if where else "", "dim"), reason["says"], (f" ({reason['rule']})", "dim")
+                (safe(f"{where}: ") if where else "", "dim"), safe(reason["says"]), (f" ({reason['rule']})", "dim")
             )
             out.print(Padding(told, (0, 0, 0, 4)))
-        out.print(Padding(Text(f"→ {advice}", "green"), (0, 0, 0, 4)))
+        out.print(Padding(Text(safe(f"→ {advice}"), "green"), (0, 0, 0, 4)))
     if most and len(row.reasons) > most:
         out.print(f"    … and {len(row.reasons) - most} more: crossdock dead-letters show {row.id}")
 
@@ -506,7 +516,7 @@ def check_mappings(as_json: AsJson = False) -> None:
         _print_json(findings)
     elif findings:
         for finding in findings:
-            err.print(finding, markup=False, highlight=False, soft_wrap=True)
+            err.print(safe(finding), soft_wrap=True)
     else:
         out.print(
             f"{len(tables)} mappings, {len(checks)} checks files, the posting table and the prices fit the contracts."
@@ -574,7 +584,8 @@ def watch(as_json: AsJson = False) -> None:
         _print_json([vars(finding) for finding in findings])
         return
     for finding in findings:
-        out.print(f"[bold red]{finding.title}[/]\n  {finding.body}")
+        out.print(Text(safe(finding.title), "bold red"))
+        out.print(Padding(Text(safe(finding.body)), (0, 0, 0, 2)))
     out.print("Nothing to worry about." if not findings else "")
 
 
@@ -616,7 +627,7 @@ def print_closing(closing: Closing) -> None:
     open_items = [{**vars(one), "amount": one.amount or None} for one in closing.open_items]
     _table("Open items", ("kind", "currency", "age", "count", "amount"), open_items)
     for path in closing.files:
-        out.print(f"Written: {path}", soft_wrap=True)
+        out.print(safe(f"Written: {path}"), soft_wrap=True)
     for name in dict.fromkeys(one.name for one in closing.failed):
         _print_failed([one for one in closing.failed if one.name == name])
     held = len(closing.controls) - len(closing.failed)
@@ -634,12 +645,12 @@ def _print_balances(period: str, currency: str, balances: Sequence[Balance]) -> 
 
 def _print_failed(controls: Sequence[Control]) -> None:
     """A control that does not hold: where, by how much, which documents, and what to do."""
-    out.print(Text.assemble((controls[0].name, "bold red"), f" does not hold. {controls[0].says}"))
+    out.print(Text.assemble((controls[0].name, "bold red"), f" does not hold. {safe(controls[0].says)}"))
     for advice in dict.fromkeys(one.do for one in controls):
         for one in [one for one in controls if one.do == advice][:SHOWN]:
             told = f"{one.subject}: expected {_cell(_as_number(one.expected))}, it is {_cell(_as_number(one.actual))}"
-            out.print(Padding(Text(f"{told}. {_named(one.documents)}".rstrip()), (0, 0, 0, 4)))
-        out.print(Padding(Text(f"→ {advice}", "green"), (0, 0, 0, 4)))
+            out.print(Padding(Text(safe(f"{told}. {_named(one.documents)}".rstrip())), (0, 0, 0, 4)))
+        out.print(Padding(Text(safe(f"→ {advice}"), "green"), (0, 0, 0, 4)))
 
 
 def _named(documents: Sequence[str]) -> str:
@@ -682,7 +693,7 @@ def reconcile_command(
     else:
         print_reconciled(outcome, found)
         if report:
-            out.print(f"Written: {report}", soft_wrap=True)
+            out.print(safe(f"Written: {report}"), soft_wrap=True)
     if outcome.unexplained:
         raise typer.Exit(UNEXPLAINED)
 
@@ -702,7 +713,7 @@ def print_reconciled(outcome: Outcome, found: Sequence[dict[str, Any]]) -> None:
             continue
         out.print(Text(SUBJECTS[name].title, "bold"))
         for row in rows:
-            out.print(Padding(Text(_difference(row)), (0, 0, 0, 4)))
+            out.print(Padding(Text(safe(_difference(row))), (0, 0, 0, 4)))
         if counts.causes.get("unexplained"):
             out.print(Padding(Text(f"→ {SUBJECTS[name].do}", "green"), (0, 0, 0, 4)))
     out.print(f"{outcome.unexplained:,} unexplained." if outcome.unexplained else "Every difference is explained.")
@@ -784,19 +795,46 @@ def _letter(row: sa.Row, *, payload: bool) -> dict[str, Any]:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as a table. Names, numbers and dates are cut nowhere, for a half of one is of no use to whoever looks for
+    it; sentences fold. Where that does not fit the terminal, each row is a block of lines."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left")
-    for column in columns:
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    needed = 0
+    for at, column in enumerate(columns):
+        head, found = column.replace("_", " "), [row[at] for row in cells]
         number = any(isinstance(row.get(column), int | Decimal) for row in rows)
-        # Names are cut nowhere: a half of one is of no use to whoever looks for it.
+        whole = not any(isinstance(row.get(column), str) and _is_sentence(row[column]) for row in rows)
+        width = max(len(text) for text in ([*head.split(), *found] if whole else [*head.split(), " " * SENTENCE]))
+        needed += width + 3
         table.add_column(
-            column.replace("_", " "), justify="right" if number else "left", overflow="fold",
-            no_wrap=column in ("flow", "resource", "control", "subject"),
-        )  # fmt: skip
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+            head, justify="right" if number else "left", overflow="fold", min_width=width if whole else None
+        )
+    if needed - 3 > out.width:
+        _print_blocks(title, [column.replace("_", " ") for column in columns], cells)
+        return
+    for row in cells:
+        table.add_row(*row)
     out.print(table)
+    out.print()
+
+
+def _print_blocks(title: str, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Each row as lines of name and value; what is empty is left out."""
+    out.print(Text(title, "italic"))
+    for row in cells:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for head, value in zip(heads, row, strict=True):
+            if value:
+                grid.add_row(head, value)
+        out.print(Padding(grid, (0, 0, 1, 2)))
+
+
+def _is_sentence(text: str) -> bool:
+    return len(text) > 2 * SENTENCE or " " in text
 
 
 def _cell(value: Any) -> str:
@@ -804,15 +842,15 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return f"{value:,.2f}" if isinstance(value, Decimal) else str(value)
+    return f"{value:,.2f}" if isinstance(value, Decimal) else safe(value)
 
 
 def _say(facts: Any, sentence: str, as_json: bool) -> None:
-    _print_json(facts) if as_json else out.print(sentence)
+    _print_json(facts) if as_json else out.print(safe(sentence), soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(database.to_json(value) + "\n")
+    sys.stdout.write(safe_json(database.to_json(value)) + "\n")
 
 
 def _json_file(path: Path) -> Any:
@@ -877,9 +915,9 @@ def _clear_errors(as_json: bool) -> Any:
         if as_json:
             _print_json({"error": type(error).__name__, "message": error.message, "do": error.do})
         else:
-            err.print(f"[bold red]{type(error).__name__}[/]: {error.message}", soft_wrap=True, highlight=False)
+            err.print(Text.assemble((type(error).__name__, "bold red"), f": {safe(error.message)}"), soft_wrap=True)
             if error.do:
-                err.print(error.do, soft_wrap=True, highlight=False)
+                err.print(safe(error.do), soft_wrap=True)
         code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
         raise SystemExit(code) from None
 

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
 from crossdock.rules.settlements import ORDERS_OWN
+from crossdock.safe import cell, safe
 from crossdock.store.tables import ref_account
 from crossdock.watch import alerts, controls
 from crossdock.watch.controls import Control
@@ -254,7 +255,7 @@ def _export(connection: sa.Connection, period: str, until: date, folder: Path) -
         writer.writerow(_CSV)
         for line in lines:
             facts = line._mapping
-            writer.writerow([f"{value:.2f}" if isinstance(value := facts[n], Decimal) else value for n in _CSV])
+            writer.writerow([f"{value:.2f}" if isinstance(value := facts[n], Decimal) else cell(value) for n in _CSV])
     yield table
     journal = folder / f"ledger-{period}.beancount"
     journal.write_text("\n".join(_journal(connection, period, until, lines)) + "\n", encoding="utf-8")
@@ -300,7 +301,7 @@ def _account(code: str, name: str, kind: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace('"', '\\"').split())
+    return safe(" ".join(text.split())).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _day_before(day: date) -> date:
