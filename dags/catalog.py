@@ -16,13 +16,12 @@ site refuses fails no task: it is a dead letter with the site's words.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("5 * * * *"),
-    params=ASK,
-    **common(__doc__, "catalog", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "catalog", "tims", "channel_advisor"),
 )
 def catalog():
     five_steps("catalog", source="tims", target="channel_advisor")

@@ -12,13 +12,12 @@ writes to the channel: `crossdock catalog conflicts` names the fields.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("0 3 * * *"),
-    params=ASK,
-    **common(__doc__, "catalog", "compare", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "catalog", "compare", "tims", "channel_advisor"),
 )
 def catalog_compare():
     five_steps("catalog", source="tims", target="channel_advisor", kind="compare")

@@ -17,13 +17,12 @@ absolute quantity does no harm.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("*/5 * * * *", or_when_loaded=["orders", "shipments", "returns"]),
-    params=ASK,
-    **common(__doc__, "inventory", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "inventory", "tims", "channel_advisor"),
 )
 def inventory():
     five_steps("inventory", source="tims", target="channel_advisor")

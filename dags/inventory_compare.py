@@ -13,13 +13,12 @@ channel held is kept half.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("40 3 * * *"),
-    params=ASK,
-    **common(__doc__, "inventory", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "inventory", "tims", "channel_advisor"),
 )
 def inventory_compare():
     five_steps("inventory", source="tims", target="channel_advisor", kind="compare")

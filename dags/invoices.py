@@ -15,13 +15,12 @@ order is not here yet waits and comes along by itself.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("5 * * * *", or_when_loaded=["shipments"]),
-    params=ASK,
-    **common(__doc__, "invoices", "tims"),
+    **asked_by_hand(__doc__, "invoices", "tims"),
 )
 def invoices():
     five_steps("invoices", source="tims", target="tims")

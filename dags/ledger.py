@@ -16,13 +16,12 @@ refuses is a dead letter of its flow (`crossdock dead-letters list --flow ledger
 
 from airflow.sdk import dag, task_group
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("30 2 * * *", or_when_loaded=["invoices", "returns", "stock_adjustments", "payouts", "payments"]),
-    params=ASK,
-    **common(__doc__, "ledger", "tims"),
+    **asked_by_hand(__doc__, "ledger", "tims"),
 )
 def ledger():
     for flow in ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures"):

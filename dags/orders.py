@@ -16,13 +16,12 @@ loaded fails no task; it is a dead letter (`crossdock dead-letters list`). The r
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("*/5 * * * *"),
-    params=ASK,
-    **common(__doc__, "orders", "channel_advisor", "tims"),
+    **asked_by_hand(__doc__, "orders", "channel_advisor", "tims"),
 )
 def orders():
     five_steps("orders", source="channel_advisor", target="tims")

@@ -16,13 +16,12 @@ invoiced yet waits and comes along by itself.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("15 * * * *", or_when_loaded=["payouts", "invoices", "returns"]),
-    params=ASK,
-    **common(__doc__, "payments", "tims"),
+    **asked_by_hand(__doc__, "payments", "tims"),
 )
 def payments():
     five_steps("payments", source="tims", target="tims")

@@ -16,13 +16,12 @@ file by a good one under the same name: it is read by itself.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("*/10 * * * *"),
-    params=ASK,
-    **common(__doc__, "payouts", "inbox"),
+    **asked_by_hand(__doc__, "payouts", "inbox"),
 )
 def payouts():
     five_steps("payouts", source="inbox", target="inbox")

@@ -17,13 +17,12 @@ be two items, or a promotion that is not below its price, fails no task: it is a
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("5 * * * *"),
-    params=ASK,
-    **common(__doc__, "prices", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "prices", "tims", "channel_advisor"),
 )
 def prices():
     five_steps("prices", source="tims", target="channel_advisor")

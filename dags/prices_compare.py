@@ -13,13 +13,12 @@ find out who, and whether TIMS is meant to.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("10 3 * * *"),
-    params=ASK,
-    **common(__doc__, "prices", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "prices", "tims", "channel_advisor"),
 )
 def prices_compare():
     five_steps("prices", source="tims", target="channel_advisor", kind="compare")

@@ -14,13 +14,12 @@ or invoice is not here yet waits; one that asks for more than was invoiced is a 
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("*/15 * * * *"),
-    params=ASK,
-    **common(__doc__, "returns", "channel_advisor", "tims"),
+    **asked_by_hand(__doc__, "returns", "channel_advisor", "tims"),
 )
 def returns():
     five_steps("returns", source="channel_advisor", target="tims")

@@ -15,13 +15,12 @@ lookup knows fails no task: it is a dead letter until `include/config/lookups/ca
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("*/10 * * * *", or_when_loaded=["orders"]),
-    params=ASK,
-    **common(__doc__, "shipments", "tims", "channel_advisor"),
+    **asked_by_hand(__doc__, "shipments", "tims", "channel_advisor"),
 )
 def shipments():
     five_steps("shipments", source="tims", target="channel_advisor")

@@ -13,13 +13,12 @@ Neither moves the watermark, and neither does anything twice.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import ASK, common, every, five_steps
+from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
     schedule=every("40 1 * * *"),
-    params=ASK,
-    **common(__doc__, "stock_adjustments", "inbox", "tims"),
+    **asked_by_hand(__doc__, "stock_adjustments", "inbox", "tims"),
 )
 def stock_adjustments():
     five_steps("stock_adjustments", source="inbox", target="tims")

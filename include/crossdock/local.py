@@ -70,6 +70,7 @@ def start() -> str:
     with _starting(folder):
         if not is_running():
             _start(folder)
+            _let_postgres_pass()
         _make_databases(folder)
     return database_url("crossdock")
 
@@ -85,8 +86,13 @@ def keep_private() -> None:
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's
             if ours and not place.is_symlink() and (mode := stat.S_IMODE(place.stat().st_mode)) & OWNERS:
                 place.chmod(mode & ~OWNERS)
+    _let_postgres_pass()
+
+
+def _let_postgres_pass() -> None:
+    """Where we are root; the package would let it read, and everybody else."""
     if _system_user():
-        folder.chmod(0o711)
+        run_dir().chmod(0o711)
 
 
 def stop() -> bool:

@@ -265,7 +265,7 @@ def _wait_until_healthy(alive: Callable[[], bool], port: int, say: Say) -> None:
 def health(port: int) -> dict[str, str]:
     """What Airflow says of each of its parts: `healthy`, or what is wrong."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=10) as answer:
             told = json.load(answer)
     except (URLError, OSError, ValueError):
         return {"api-server": "does not answer"}
@@ -338,6 +338,7 @@ def down(say: Say) -> None:
     while _members(state):
         time.sleep(0.05)
     _state_file().unlink(missing_ok=True)
+    supervisor.forget(run_dir().resolve())
     say("Airflow stopped.")
 
 

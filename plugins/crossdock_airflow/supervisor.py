@@ -164,9 +164,14 @@ def run(
     until = time.monotonic() + patience
     while time.monotonic() < until and any(part.runs for part in parts):
         time.sleep(0.1)
+    forget(folder)
+    return 0
+
+
+def forget(folder: Path) -> None:
+    """Takes away what was said of parts that run no more."""
     for name in ("parts.json", "heartbeat"):
         (folder / name).unlink(missing_ok=True)
-    return 0
 
 
 def beat(stop: threading.Event, healthy: Callable[[], bool], path: Path, url: str | None) -> None:

@@ -42,15 +42,26 @@ START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reache
 ASK = {
     "from": Param(None, type=["null", "string"], format="date-time", title="From", description="Read changes since"),
     "to": Param(None, type=["null", "string"], format="date-time", title="To", description="Read changes before"),
-    "keys": Param([], type="array", items={"type": "string"}, title="Keys", description="Read these records only"),
-    "reprocess": Param(
-        False, type="boolean", title="Work unchanged records again", description="After a mended mapping"
+    "by": Param(
+        "window", type="string", enum=["window", "day"], title="Read the window",
+        values_display={"window": "whole, in one read", "day": "day by day, each kept when it is read"},
+        description="Of From and To: a month by days is one run of 31 reads, not 8,640 runs of five minutes",
     ),
-}
-
+    "keys": Param(
+        None, type=["null", "array"], items={"type": "string"}, title="Keys", description="Read these records only"
+    ),
+    "reprocess": Param(
+        False, type=["null", "boolean"], title="Work unchanged records again", description="After a mended mapping"
+    ),
+}  # fmt: skip
+# The form marks as required whatever may not be null; `by` always has a value.
 
 SUBJECTS = Param(
-    [], type="array", items={"type": "string"}, title="Subjects", description="Compare these only, e.g. orders"
+    None,
+    type=["null", "array"],
+    items={"type": "string"},
+    title="Subjects",
+    description="Compare these only, e.g. orders",
 )
 PERIOD = Param(
     None, type=["null", "string"], pattern="^[0-9]{4}-[0-9]{2}$", title="Period", description="Month, YYYY-MM"
@@ -86,6 +97,17 @@ def common(doc: str | None, *tags: str) -> dict[str, Any]:
             "on_failure_callback": [Alert()],
         },
     }
+
+
+A_MONTH_ONCE_MORE = """
+**A month once more:** *Trigger* with *From* and *To*, *Read the window* day by day: one run, each day kept when it is
+read, and the watermark stays where it is. *Trigger > Backfill* makes a run per interval of the timetable instead: of a
+flow that runs every five minutes 8,640 a month."""
+
+
+def asked_by_hand(doc: str | None, *tags: str) -> dict[str, Any]:
+    """What every DAG of a flow is given: also the form for a run by hand, and how a wide window is read."""
+    return {**common(f"{(doc or '').rstrip()}\n{A_MONTH_ONCE_MORE}\n", *tags), "params": ASK}
 
 
 def loaded(flow: str) -> Asset:
@@ -155,12 +177,18 @@ def _extract(flow: str, usual: str) -> list[int]:
     context = get_current_context()
     params = context["params"]
     kind, window = asked(context["dag_run"], params, usual)
+    run_id = run_name(context["dag_run"].dag_id, context["run_id"])
+    windows = window.days() if kind == "backfill" and params["by"] == "day" else [window]
+    found: set[int] = set()
     with runtime() as opened:
-        return step.extract(
-            opened, flows.get(flow), window,
-            kind=kind, run_id=run_name(context["dag_run"].dag_id, context["run_id"]),
-            keys=params["keys"], reprocess=params["reprocess"],
-        )  # fmt: skip
+        for each in windows:
+            found.update(
+                step.extract(
+                    opened, flows.get(flow), each,
+                    kind=kind, run_id=run_id, keys=params["keys"] or (), reprocess=bool(params["reprocess"]),
+                )
+            )  # fmt: skip
+    return sorted(found)
 
 
 @task
@@ -241,7 +269,7 @@ def compare() -> dict[str, int]:
     context = get_current_context()
     with runtime() as opened:
         run = run_name(context["dag_run"].dag_id, context["run_id"])
-        outcome = reconcile(opened, context["params"]["subjects"], run_id=run, say=log.info)
+        outcome = reconcile(opened, context["params"]["subjects"] or (), run_id=run, say=log.info)
         if outcome.unexplained:
             send(opened.engine)
     return {"run": outcome.id, "unexplained": outcome.unexplained} | {

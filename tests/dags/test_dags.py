@@ -129,6 +129,7 @@ def test_a_dag_says_what_it_reads_and_writes_and_what_to_do_when_it_fails(bag: D
     doc = bag.dags[name].doc_md
     for words in ("**Reads**", "**Writes**", "**When "):
         assert words in doc
+    assert ("**A month once more:**" in doc) == ("by" in bag.dags[name].params)
 
 
 @pytest.mark.parametrize("name", STRUCTURE)

@@ -29,10 +29,10 @@ from crossdock.steps.extract import Window
 from crossdock_airflow import connections, plugin, preload, provider
 from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
 from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
-from crossdock_airflow.tasks import asked
+from crossdock_airflow.tasks import ASK, PERIOD, SUBJECTS, asked
 from dags.conftest import PROJECT
 
-NOTHING_ASKED = {"from": None, "to": None, "keys": [], "reprocess": False}
+NOTHING_ASKED = {"from": None, "to": None, "by": "window", "keys": None, "reprocess": False}
 
 
 # ---- retries ---------------------------------------------------------------------------------------------------------
@@ -108,6 +108,22 @@ def test_a_window_that_a_person_names_never_moves_the_watermark() -> None:
 def test_a_window_that_ends_before_it_starts_is_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="not before its end"):
         asked(run_of("manual"), {**NOTHING_ASKED, "from": "2011-01-05T00:00:00Z", "to": "2011-01-04T00:00:00Z"})
+
+
+def test_a_window_is_cut_at_midnight_and_its_days_are_the_window() -> None:
+    start, end = datetime(2011, 1, 30, 6, tzinfo=UTC), datetime(2011, 2, 2, tzinfo=UTC)
+    days = Window(start, end).days()
+    assert [(day.start.day, day.start.hour, day.end.day) for day in days] == [(30, 6, 31), (31, 0, 1), (1, 0, 2)]
+    assert (days[0].start, days[-1].end) == (start, end)
+    assert [day.end for day in days[:-1]] == [day.start for day in days[1:]]
+    with pytest.raises(ConfigError, match="start and an end"):
+        Window(start).days()
+
+
+def test_nothing_that_may_be_asked_by_hand_is_marked_as_required() -> None:
+    for name, param in {**ASK, "subjects": SUBJECTS, "period": PERIOD}.items():
+        assert name == "by" or "null" in param.schema["type"], name
+        param.resolve(param.value if name == "by" else None)
 
 
 def test_keys_win_over_a_window() -> None:

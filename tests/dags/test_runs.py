@@ -140,10 +140,20 @@ def test_a_run_that_finds_nothing_new_skips_the_other_steps_and_says_so(
     assert set(states.values()) == {"skipped"}
 
 
-def test_a_window_named_by_hand_leaves_the_watermark_where_it_is(bag: DagBag, metadata: None, town: Town) -> None:
+@pytest.mark.parametrize("by", ["window", "day"])
+def test_a_window_named_by_hand_leaves_the_watermark_where_it_is(
+    bag: DagBag, metadata: None, town: Town, by: str
+) -> None:
     before = town.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'")
-    ended = run(bag, "orders", **{"from": "2011-01-04T00:00:00Z", "to": "2011-01-06T00:00:00Z", "reprocess": True})
+    window = {"from": "2011-01-04T06:00:00Z", "to": "2011-01-06T00:00:00Z", "by": by, "reprocess": True}
+    ended = run(bag, "orders", **window)
     assert ended.state == "success"
+    (read,) = town.query(
+        "SELECT array_agg(DISTINCT to_char(window_start AT TIME ZONE 'UTC', 'DD HH24')) AS starts FROM ops.batch "
+        f"WHERE run_id = 'orders/{ended.run_id}'"
+    )
+    assert set(read.starts) <= ({"04 06"} if by == "window" else {"04 06", "05 00"})
+    assert by == "window" or len(read.starts) == 2
     assert town.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'") == before
     assert town.differences() == []
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -70,15 +71,16 @@ class Supervised:
         session = self.process.pid
         self.process.terminate()
         assert self.process.wait(WAIT) == 0
-        left = [p for p in psutil.process_iter() if p.status() != psutil.STATUS_ZOMBIE and _session(p.pid) == session]
-        assert left == []
+        until(lambda: not _living(session))
 
 
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
+def _living(session: int) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # gone meanwhile
+            if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == session:
+                found.append(process.pid)
+    return found
 
 
 @pytest.fixture

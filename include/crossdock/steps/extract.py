@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import islice
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -50,6 +50,16 @@ class Window:
                 f"{self.end:%Y-%m-%dT%H:%M:%SZ}.",
                 do="Give a --from that is earlier than --to.",
             )
+
+    def days(self) -> list[Window]:
+        """The window day by day, UTC. Raises ConfigError for one that has no start or no end."""
+        if not (self.start and self.end):
+            raise ConfigError("Day by day needs a window with a start and an end.", do="Give From and To.")
+        cuts = [self.start]
+        while cuts[-1] < self.end:
+            midnight = cuts[-1].astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            cuts.append(min(midnight + timedelta(days=1), self.end))
+        return [Window(*pair) for pair in pairwise(cuts)]
 
 
 @dataclass
