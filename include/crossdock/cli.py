@@ -34,7 +34,7 @@ from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.flows.base import Flow
 from crossdock.safe import Formatter, safe, safe_json
-from crossdock.store import accuracy, batches, database, dead_letters, faults
+from crossdock.store import accuracy, batches, database, dead_letters, faults, runs
 from crossdock.store.tables import (
     ops_alert,
     ops_batch,
@@ -123,13 +123,17 @@ def sync(
 
     flow = flows.get(flow_name)
     window, kind = _window(start, end, key, compare)
-    with _runtime() as runtime, err.status(f"{flow.title}: reading …") as status:
-        ids = extract(runtime, flow, window, kind=kind, run_id=_run_id(), keys=key or (), reprocess=reprocess)
-        counts = walk(runtime, flow, ids, lambda batch, step: status.update(f"{flow.title}: batch {batch}, {step} …"))
+    run = _run_id()
+    with _runtime() as runtime, err.status(f"{flow.title}: reading …") as status, runs.at_work(runtime.engine, run):
+        ids = extract(runtime, flow, window, kind=kind, run_id=run, keys=key or (), reprocess=reprocess)
+        counts = walk(
+            runtime, flow, ids, lambda batch, step: status.update(f"{flow.title}: batch {batch}, {step} …"), run_id=run
+        )
         with runtime.engine.begin() as connection:
             found = accuracy.last(connection, flow.name) if compare else None
+            held = batches.held(connection, flow.name, run)
     more = {} if found is None else {"compared": found.compared, "equal": found.equal}
-    _print_counts(flow, ids, counts, as_json, **more)
+    _print_counts(flow, ids, counts, as_json, held, **more)
     if found is not None and not as_json:
         out.print(f"Before the repair: {accuracy.said(found.compared, found.equal)}.")
 
@@ -143,11 +147,13 @@ def extract_command(
 
     flow = flows.get(flow_name)
     window, kind = _window(start, end, key)
+    run = _run_id()
     with _runtime() as runtime:
-        ids = extract(runtime, flow, window, kind=kind, run_id=_run_id(), keys=key or ())
+        ids = extract(runtime, flow, window, kind=kind, run_id=run, keys=key or ())
         with runtime.engine.begin() as connection:
             counts = batches.counts(connection, ids)
-    _print_counts(flow, ids, counts, as_json)
+            held = batches.held(connection, flow.name, run)
+    _print_counts(flow, ids, counts, as_json, held)
 
 
 def _step_command(name: str, summary: str) -> None:
@@ -173,24 +179,20 @@ def _walk_step(name: str, flow_name: str, batch_ids: list[int] | None, as_json: 
     from crossdock.steps.walk import AFTER_EXTRACT
 
     flow = flows.get(flow_name)
-    with _runtime() as runtime:
+    run = _run_id()
+    with _runtime() as runtime, runs.at_work(runtime.engine, run):
         with runtime.engine.begin() as connection:
-            ids = batch_ids or list(
-                connection.scalars(
-                    sa.select(ops_batch.c.id)
-                    .where(ops_batch.c.flow == flow.name, ops_batch.c.finished_at.is_(None))
-                    .order_by(ops_batch.c.id)
-                )
-            )
-            for batch_id in ids:
+            for batch_id in batch_ids or ():
                 found = batches.flow_of(connection, batch_id)
                 if found.flow != flow.name:
                     raise ConfigError(f"Batch {batch_id} belongs to {found.flow}, not to {flow.name}.")
+            ids = batch_ids or sorted(batches.adopt(connection, flow.name, run, looked_at=True))
         for batch_id in ids:
-            AFTER_EXTRACT[name](runtime, flow, batch_id, **more)
+            AFTER_EXTRACT[name](runtime, flow, batch_id, run_id=run, **more)
         with runtime.engine.begin() as connection:
             counts = batches.counts(connection, ids)
-    _print_counts(flow, ids, counts, as_json)
+            held = batches.held(connection, flow.name, run)
+    _print_counts(flow, ids, counts, as_json, held)
 
 
 _step_command("transform", "Turn raw records of a batch into staged documents.")
@@ -229,15 +231,17 @@ def status(as_json: AsJson = False) -> None:
         }
         alerts = _rows(connection, sa.select(ops_alert).order_by(ops_alert.c.last_at.desc()).limit(10))
         circuits = _rows(connection, sa.select(ops_circuit).where(ops_circuit.c.state != "closed"))
+        held = batches.held(connection)
     if as_json:
         _print_json({"watermarks": marks, "unfinished": work, "records": state, "dead_letters": dead,
-                     "alerts": alerts, "circuits": circuits})  # fmt: skip
+                     "alerts": alerts, "circuits": circuits, **_held_as_json(held)})  # fmt: skip
         return
     _table("Read so far", ("flow", "resource", "position", "read_at"), marks)
     records = [{"flow": name, **counts, "dead_letters": dead.get(name)} for name, counts in state.items()]
     states = [name for name in SHOWN_STATES if any(name in counts for counts in state.values())]
     _table("Records", ("flow", *states, "dead_letters"), records)
     _table("Unfinished batches", ("id", "flow", "kind", "step", "read", "in_flight", "created_at"), work)
+    _print_held(held)
     _table("Systems that are left alone", ("system", "state", "failures", "opened_at"), circuits)
     _table("Last alerts", ("last_at", "severity", "title", "times"), alerts)
 
@@ -363,11 +367,17 @@ def replay_letters(
         closed = [row for row in rows if row.state not in dead_letters.OPEN]
         if closed:
             raise ConfigError(f"Dead letter {closed[0].id} is {closed[0].state}.", do="Only open ones are replayed.")
-        for name in sorted({row.flow for row in rows}):
-            keys = [row.key for row in rows if row.flow == name]
-            ids = extract(runtime, flows.get(name), Window(), kind="replay", run_id=_run_id(), keys=keys)
-            total += walk(runtime, flows.get(name), ids)
-    _say(asdict(total), f"Replayed {len(rows)}: {total}.", as_json)
+        run, held = _run_id(), []
+        with runs.at_work(runtime.engine, run):
+            for name in sorted({row.flow for row in rows}):
+                keys = [row.key for row in rows if row.flow == name]
+                ids = extract(runtime, flows.get(name), Window(), kind="replay", run_id=run, keys=keys)
+                total += walk(runtime, flows.get(name), ids, run_id=run)
+                with runtime.engine.begin() as connection:
+                    held += batches.held(connection, name, run)
+    _say(asdict(total) | _held_as_json(held), f"Replayed {len(rows)}: {total}.", as_json)
+    if not as_json:
+        _print_held(held)
     if total.dead:
         raise typer.Exit(1)
 
@@ -776,13 +786,31 @@ def _who() -> str:
         return f"uid {os.getuid()}"
 
 
-def _print_counts(flow: Flow, ids: Sequence[int], counts: batches.Counts, as_json: bool, **more: int) -> None:
+def _print_counts(
+    flow: Flow, ids: Sequence[int], counts: batches.Counts, as_json: bool, held: Sequence[batches.Held], **more: int
+) -> None:
+    """What a command has done, and what it found in the hands of other runs."""
     if as_json:
-        _print_json({"flow": flow.name, "batches": list(ids), **asdict(counts), **more})
+        _print_json({"flow": flow.name, "batches": list(ids), **asdict(counts), **more, **_held_as_json(held)})
         return
     out.print(f"{flow.title}: {counts}." + (f" Batches: {', '.join(map(str, ids))}." if ids else ""))
     if counts.dead:
         out.print("See why: crossdock dead-letters list")
+    _print_held(held)
+
+
+def _print_held(held: Sequence[batches.Held]) -> None:
+    for one in held:
+        out.print(Text(str(one), "yellow"), soft_wrap=True)
+
+
+def _held_as_json(held: Sequence[batches.Held]) -> dict[str, list[dict[str, Any]]]:
+    """Ages in seconds."""
+    return {
+        "in_other_hands": [
+            asdict(one) | {"age": one.age.total_seconds(), "silent": one.silent.total_seconds()} for one in held
+        ]
+    }
 
 
 def _rows(connection: sa.Connection, query: sa.Select) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | RateLimited | the system's: too many requests | after `retry_after` | after the last try |
 | Transient | the network's or the system's: time-outs, 5xx | with growing pauses | after the last try |
 | OutcomeUnknown | a write whose answer was lost | asks the target first | after the last try |
+| Elsewhere | nobody's: another run that lives has the batch | no: it is left to that run | no |
+| LeaseLost | nobody's: another worker has taken over | yes, as any other | after the last try |
 | CircuitOpen | the system is down; its flows pause | when the circuit closes | once per outage |
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
 | RecordRejected | the record's: refused by the target | never: dead letter | by threshold |
@@ -59,6 +61,14 @@ class Transient(CrossdockError):
 
 class OutcomeUnknown(Transient):
     """A write was sent and its answer lost: ask the target before sending it again."""
+
+
+class Elsewhere(Transient):
+    """Another run, which lives, has the batch."""
+
+
+class LeaseLost(Transient):
+    """Another worker has taken over: this one writes nothing more."""
 
 
 class CircuitOpen(Transient):

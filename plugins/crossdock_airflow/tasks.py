@@ -25,6 +25,7 @@ from airflow.sdk import (  # type: ignore[attr-defined] # not in its stub
     task,
     task_group,
 )
+from airflow.sdk.exceptions import AirflowSkipException
 
 from crossdock_airflow.connections import runtime
 from crossdock_airflow.notifier import Alert, send
@@ -179,29 +180,45 @@ def _extract(flow: str, usual: str) -> list[int]:
     kind, window = asked(context["dag_run"], params, usual)
     run_id = run_name(context["dag_run"].dag_id, context["run_id"])
     windows = window.days() if kind == "backfill" and params["by"] == "day" else [window]
-    found: set[int] = set()
+    found: dict[int, None] = {}  # in the order in which they are to be worked
     with runtime() as opened:
         for each in windows:
-            found.update(
-                step.extract(
-                    opened, flows.get(flow), each,
-                    kind=kind, run_id=run_id, keys=params["keys"] or (), reprocess=bool(params["reprocess"]),
-                )
+            ids = step.extract(
+                opened, flows.get(flow), each, kind=kind, run_id=run_id, keys=params["keys"] or (),
+                reprocess=bool(params["reprocess"]), over=over,
             )  # fmt: skip
-    return sorted(found)
+            found.update(dict.fromkeys(ids))
+    return list(found)
 
 
 @task
 def _step(name: str, flow: str, batch_id: int) -> dict[str, int]:
     from crossdock import flows
+    from crossdock.errors import Elsewhere
     from crossdock.steps.walk import AFTER_EXTRACT
 
     context = get_current_context()
+    run_id = run_name(context["dag_run"].dag_id, context["run_id"])
     with runtime() as opened:
-        counts = AFTER_EXTRACT[name](opened, flows.get(flow), batch_id)
+        try:
+            counts = AFTER_EXTRACT[name](opened, flows.get(flow), batch_id, run_id=run_id, over=over)
+        except Elsewhere as error:  # a run that took this one for dead; it does what is left to do
+            raise AirflowSkipException(str(error)) from error
     for asset in context["outlets"]:
         context["outlet_events"][asset].extra = {"batch_ids": [batch_id]}
     return asdict(counts)
+
+
+def over(run_id: str) -> bool | None:
+    """Whether a run of Airflow has ended, by Airflow's own word; None: it is none, or Airflow does not know it."""
+    dag_id, slash, name = run_id.partition("/")
+    if not slash:
+        return None
+    try:
+        return get_current_context()["ti"].get_dagrun_state(dag_id, name) not in ("queued", "running")
+    except Exception as error:  # a run of another Airflow, or one that was deleted: its silence decides
+        log.info("Airflow knows no state of the run %s: %s", run_id, type(error).__name__)
+        return None
 
 
 def run_name(dag_id: str, run_id: str) -> str:
@@ -229,11 +246,14 @@ def walk(flow: str) -> dict[str, int]:
     from crossdock import flows
     from crossdock.steps import extract as step
     from crossdock.steps.walk import walk as all_steps
+    from crossdock.store import runs
 
     context = get_current_context()
     with runtime() as opened:
-        ids = step.extract(opened, flows.get(flow), run_id=run_name(context["dag_run"].dag_id, context["run_id"]))
-        return asdict(all_steps(opened, flows.get(flow), ids))
+        run_id = run_name(context["dag_run"].dag_id, context["run_id"])
+        with runs.at_work(opened.engine, run_id):
+            ids = step.extract(opened, flows.get(flow), run_id=run_id, over=over)
+            return asdict(all_steps(opened, flows.get(flow), ids, run_id=run_id, over=over))
 
 
 @task(execution_timeout=HOUR)

@@ -279,20 +279,11 @@ WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND n.status <> 'Ended' AND n
   AND NOT q.listings @> jsonb_build_array(jsonb_build_object('ListingID', n.listing_id))
 """)
 
-# What an earlier run has left behind: quantities are right only while they are new, so the next run takes them over at
-# once and does not wait until nobody can be at work on them.
-_LEFT_BEHIND = sa.text("""
-SELECT key FROM stage.channel_quantity WHERE state IN ('staged', 'ready')
-UNION
-SELECT r.key FROM ops.batch b JOIN raw.inventory r ON r.batch_id = b.id
-WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND b.created_at < now()
-""")
-
 
 def wake(connection: sa.Connection) -> Sequence[str]:
-    """SKUs that an earlier run has left half-way, and those whose orders in flight, item, products, listings or terms
-    are others than those that their quantity was computed with. What a change of the configuration does not concern is
-    marked as looked at, so that only the run after a change looks at all of them."""
+    """SKUs whose orders in flight, item, products, listings or terms are others than those that their quantity was
+    computed with, and those at whose products an older quantity may stand. What a change of the configuration does not
+    concern is marked as looked at, so that only the run after a change looks at all of them."""
     found, offers, table = due(connection), stock_rules.load(), stage_channel_quantity
     connection.execute(
         sa.update(table).where(_older(offers), ~documents.among(table.c.key, found)).values(config=offers.digest)
@@ -304,8 +295,7 @@ def due(connection: sa.Connection) -> list[str]:
     """The SKUs that the next run works although TIMS's figures have not changed."""
     offers = stock_rules.load()
     since = database.now(connection) - offers.margin
-    found = set(connection.scalars(_LEFT_BEHIND))
-    found.update(connection.scalars(_OTHER_ORDERS, {"since": since}))
+    found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
     recent = list(connection.scalars(_RECENT))
     found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent}))
     candidates = list(connection.scalars(_CANDIDATES, {"recent": recent}))

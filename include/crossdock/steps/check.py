@@ -19,8 +19,10 @@ from crossdock.flows.base import Flow
 from crossdock.mapping import problems as finding
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.steps import suites
+from crossdock.steps.at_work import at_work
 from crossdock.store import batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
+from crossdock.store.runs import Over
 from crossdock.store.tables import ops_check_result
 from crossdock.watch import alerts
 
@@ -36,15 +38,22 @@ CONSEQUENCES = (
 )  # fmt: skip
 
 
-def check(runtime: Runtime, flow: Flow, batch_id: int, *, accept_rejects: bool = False) -> Counts:
+def check(
+    runtime: Runtime,
+    flow: Flow,
+    batch_id: int,
+    *,
+    accept_rejects: bool = False,
+    run_id: str = "",
+    over: Over | None = None,
+) -> Counts:
     """Judges the batch's staged rows; the counts afterwards.
 
     `accept_rejects` lets a batch over its threshold go on. Raises BatchStopped otherwise.
     """
     started = time.monotonic()
-    with database.lock(runtime.engine, f"work:{flow.name}"):
+    with at_work(runtime, flow, batch_id, "check", run_id, over):
         with runtime.engine.begin() as connection:
-            batches.ready_for(connection, batch_id, "check")
             frames = staged(connection, flow, batch_id)
             problems = _earlier(frames.head)
             if len(frames.head):
@@ -63,6 +72,7 @@ def check(runtime: Runtime, flow: Flow, batch_id: int, *, accept_rejects: bool =
                 )  # fmt: skip
             else:
                 _judge(connection, flow, batch_id, frames, problems)
+            batches.stop(connection, batch_id, stopped=stopped is not None)
             counts = batches.recount(connection, batch_id, flow.stage, "check", time.monotonic() - started)
     if stopped:
         raise stopped

@@ -11,8 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 from crossdock.flows.base import Flow
-from crossdock.store import batches, database
+from crossdock.steps.at_work import at_work
+from crossdock.store import batches
 from crossdock.store.batches import Counts
+from crossdock.store.runs import Over
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -20,12 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
+def confirm(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over: Over | None = None) -> Counts:
     """Tells the source; the batch's final counts."""
     started = time.monotonic()
-    with database.lock(runtime.engine, f"work:{flow.name}"):
-        with runtime.engine.begin() as connection:
-            batches.ready_for(connection, batch_id, "confirm")
+    with at_work(runtime, flow, batch_id, "confirm", run_id, over):
         flow.confirm(runtime, batch_id)
         with runtime.engine.begin() as connection:
             counts = batches.recount(connection, batch_id, flow.stage, "confirm", time.monotonic() - started)

@@ -23,8 +23,9 @@ from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flows.base import Flow, Resource
 from crossdock.keys import segment
 from crossdock.steps import records
-from crossdock.store import batches, database, dead_letters, raw, watermarks
+from crossdock.store import batches, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
+from crossdock.store.runs import Over
 from crossdock.systems import limits
 
 if TYPE_CHECKING:
@@ -93,40 +94,51 @@ def extract(
     run_id: str = "",
     keys: Sequence[str] = (),
     reprocess: bool = False,
+    over: Over | None = None,
 ) -> list[int]:
-    """Reads the flow's masters and its window; the ids of the batches that have work to do.
+    """Reads the flow's masters and its window; the ids of the batches that have work to do: its own and, behind them,
+    those that dead runs have left, which it takes over. `over`: what the caller knows of other runs.
 
     `keys` (kind "key" or "replay") names records instead of a window. `reprocess` works unchanged records again, for
     a window that is to be redone after a mapping was mended; a record asked for by its key always is. Kind "compare"
-    reads source and target whole, and works again what is not in the target as it should be. Batches whose run died are
-    adopted. Raises ConfigError, before anything is read, when the flow's configuration is broken.
+    reads source and target whole, and works again what is not in the target as it should be. Raises ConfigError,
+    before anything is read, when the flow's configuration is broken.
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
+    if kind == "compare" and not flow.look:
+        raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
     _configured(flow)
-    for master in flow.masters:
-        if master.wanted is None or master.wanted():
-            read_master(runtime, master, run_id)
-    for name in flow.ahead:
-        _read_ahead(runtime, flows.get(name))
-    if kind == "compare":
-        if not flow.look:
-            raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
-        flow.look(runtime)
-    with database.lock(runtime.engine, f"extract:{flow.source.name}"):
+    with runs.at_work(runtime.engine, run_id):
+        for master in flow.masters:
+            if master.wanted is None or master.wanted():
+                read_master(runtime, master, run_id)
+        for name in flow.ahead:
+            _read_ahead(runtime, flows.get(name))
+        if kind == "compare" and flow.look:
+            flow.look(runtime)
         reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")
-        if kind == "replay":
+        left = _read_and_take_over(runtime, flow, reading, keys, over)
+    # The newest first: what stands in several batches is worked once, by its newest version.
+    return sorted(reading.open) + sorted(left - set(reading.open), reverse=True)
+
+
+def _read_and_take_over(
+    runtime: Runtime, flow: Flow, reading: _Reading, keys: Sequence[str], over: Over | None
+) -> set[int]:
+    """Reads the flow's own source; the batches that this run, in an earlier try, and dead runs have left."""
+    with database.lock(runtime.engine, f"extract:{flow.source.name}"):
+        if reading.kind == "replay":
             _replay(runtime, reading, keys)
         else:
             _read(runtime, reading, flow=flow, keys=keys)
         with runtime.engine.begin() as connection:
-            old = batches.unfinished(connection, flow.name, run_id) + batches.adopt(connection, flow.name)
-            old += batches.take_over(connection, flow.name, AHEAD, run_id)
-    return sorted({*reading.open, *old})
+            left = batches.unfinished(connection, flow.name, reading.run_id)
+            return {*left, *batches.adopt(connection, flow.name, reading.run_id, over)}
 
 
 def _read_ahead(runtime: Runtime, flow: Flow) -> None:
-    """Reads what is new for another flow; its own next run takes the batches over."""
+    """Reads what is new for another flow; its own next run takes the batches over, as those of a dead run."""
     with database.lock(runtime.engine, f"extract:{flow.source.name}"):
         _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
 

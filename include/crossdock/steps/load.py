@@ -21,10 +21,12 @@ import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal, Transient
 from crossdock.flows.base import Flow
+from crossdock.steps.at_work import at_work
 from crossdock.steps.check import bury
-from crossdock.store import batches, database, dead_letters, deliveries
+from crossdock.store import batches, dead_letters, deliveries
 from crossdock.store.batches import Counts
 from crossdock.store.deliveries import Effect
+from crossdock.store.runs import Over
 from crossdock.systems.tims import Operation
 
 if TYPE_CHECKING:
@@ -36,12 +38,10 @@ BULK = 100  # operations a request, the contract's limit
 AT_ONCE = 4  # bulks under way; the budget of the system bounds them besides
 
 
-def load(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
+def load(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over: Over | None = None) -> Counts:
     """Delivers what is ready; the counts afterwards. Raises the transient error that left something undelivered."""
     started = time.monotonic()
-    with database.lock(runtime.engine, f"work:{flow.name}"):
-        with runtime.engine.begin() as connection:
-            batches.ready_for(connection, batch_id, "load")
+    with at_work(runtime, flow, batch_id, "load", run_id, over):
         try:
             with runtime.leaving_room() if flow.bulk else nullcontext():
                 flow.load(runtime, batch_id)

@@ -19,9 +19,11 @@ import sqlalchemy as sa
 from crossdock.flows.base import Flow, Staged
 from crossdock.mapping.parse import read_documents
 from crossdock.mapping.problems import by_row
+from crossdock.steps.at_work import at_work
 from crossdock.steps.check import bury, reasons_by_key
 from crossdock.store import batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
+from crossdock.store.runs import Over
 from crossdock.watch import alerts
 
 if TYPE_CHECKING:
@@ -30,11 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def transform(runtime: Runtime, flow: Flow, batch_id: int) -> Counts:
+def transform(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over: Over | None = None) -> Counts:
     """Stages the batch's documents; the counts afterwards."""
     started = time.monotonic()
-    with database.lock(runtime.engine, f"work:{flow.name}"), runtime.engine.begin() as connection:
-        batches.ready_for(connection, batch_id, "transform")
+    with at_work(runtime, flow, batch_id, "transform", run_id, over), runtime.engine.begin() as connection:
         rows = raw.payloads(connection, flow.source.raw, batch_id)
         if rows:
             try:

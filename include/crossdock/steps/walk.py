@@ -6,10 +6,11 @@ step. Never: lets one stopped batch keep the others from walking on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from crossdock.errors import BatchStopped
+from crossdock.errors import BatchStopped, Elsewhere
 from crossdock.flows.base import Flow
 from crossdock.steps.check import check
 from crossdock.steps.confirm import confirm
@@ -17,17 +18,27 @@ from crossdock.steps.load import load
 from crossdock.steps.transform import transform
 from crossdock.store import batches
 from crossdock.store.batches import Counts
+from crossdock.store.runs import Over
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 AFTER_EXTRACT = {"transform": transform, "check": check, "load": load, "confirm": confirm}
 
 
 def walk(
-    runtime: Runtime, flow: Flow, batch_ids: Sequence[int], report: Callable[[int, str], None] = lambda *_: None
+    runtime: Runtime,
+    flow: Flow,
+    batch_ids: Sequence[int],
+    report: Callable[[int, str], None] = lambda *_: None,
+    *,
+    run_id: str = "",
+    over: Over | None = None,
 ) -> Counts:
-    """Takes each batch through the four steps; `report` is told batch and step before each.
+    """Takes each batch through the four steps; `report` is told batch and step before each. A batch that another run
+    has taken over meanwhile is left to it.
 
     Raises the last BatchStopped when all others are done; any other error at once.
     """
@@ -36,7 +47,9 @@ def walk(
         try:
             for name, step in AFTER_EXTRACT.items():
                 report(batch_id, name)
-                step(runtime, flow, batch_id)
+                step(runtime, flow, batch_id, run_id=run_id, over=over)
+        except Elsewhere as error:
+            log.warning("%s", error)
         except BatchStopped as error:
             stopped = error
     if stopped:

@@ -6,16 +6,20 @@ database refuses a batch whose counts do not add up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 
 import sqlalchemy as sa
 
-from crossdock.errors import ConfigError
+from crossdock.errors import ConfigError, Elsewhere
+from crossdock.store import runs
+from crossdock.store.runs import Over
 from crossdock.store.tables import ops_batch
 
 SIZE = 2_000  # records: bounds the memory of every later step
-ADOPT_AFTER = timedelta(minutes=15)  # a batch untouched for so long has lost its run
+LOOKED_AT = timedelta(minutes=15)  # a batch that check has stopped is left to a person for so long
 STEPS = ("extract", "transform", "check", "load", "confirm")
 
 
@@ -139,22 +143,6 @@ def flow_of(connection: sa.Connection, batch_id: int) -> sa.Row:
     return row
 
 
-def adopt(connection: sa.Connection, flow: str) -> list[int]:
-    """Unfinished batches that no run has touched for 15 minutes: their run died, this one takes them over."""
-    return list(
-        connection.scalars(
-            sa.update(ops_batch)
-            .where(
-                ops_batch.c.flow == flow,
-                ops_batch.c.finished_at.is_(None),
-                ops_batch.c.touched_at < sa.func.now() - ADOPT_AFTER,
-            )
-            .values(touched_at=sa.func.now())
-            .returning(ops_batch.c.id)
-        )
-    )
-
-
 def unfinished(connection: sa.Connection, flow: str, run_id: str) -> list[int]:
     """Batches that an earlier try of the same run committed and nobody has finished."""
     if not run_id:
@@ -168,16 +156,123 @@ def unfinished(connection: sa.Connection, flow: str, run_id: str) -> list[int]:
     )
 
 
-def take_over(connection: sa.Connection, flow: str, run_id: str, mine: str) -> list[int]:
-    """Unfinished batches of the run `run_id`; they are those of the run `mine` from now on."""
-    return list(
-        connection.scalars(
-            sa.update(ops_batch)
-            .where(ops_batch.c.flow == flow, ops_batch.c.run_id == run_id, ops_batch.c.finished_at.is_(None))
-            .values(run_id=mine, touched_at=sa.func.now())
-            .returning(ops_batch.c.id)
-        )
+def adopt(
+    connection: sa.Connection, flow: str, run_id: str, over: Over | None = None, *, looked_at: bool = False
+) -> list[int]:
+    """Unfinished batches of runs that are dead, which are this run's from now on. One that check has stopped is tried
+    again once a person has looked at it, or has had the time to."""
+    found = [
+        row.id
+        for other, rows in groupby(_of_others(connection, flow, run_id), key=lambda row: row.run_id)
+        for row in _left(connection, other, list(rows), over)
+        if looked_at or not row.stopped or row.silent > LOOKED_AT
+    ]
+    connection.execute(
+        sa.update(ops_batch).where(ops_batch.c.id.in_(found)).values(run_id=run_id, touched_at=sa.func.now())
     )
+    return found
+
+
+def _of_others(connection: sa.Connection, flow: str | None, run_id: str) -> Sequence[sa.Row]:
+    """Unfinished batches that are not those of the run `run_id`, by run; of one flow, or of all."""
+    return connection.execute(
+        sa.select(
+            ops_batch,
+            (sa.func.now() - ops_batch.c.created_at).label("age"),
+            (sa.func.now() - ops_batch.c.touched_at).label("silent"),
+        )
+        .where(
+            ops_batch.c.finished_at.is_(None),
+            *([ops_batch.c.flow == flow] if flow else []),
+            *([ops_batch.c.run_id != run_id] if run_id else []),
+        )
+        .order_by(ops_batch.c.run_id, ops_batch.c.id)
+    ).all()
+
+
+def _left(connection: sa.Connection, run_id: str, rows: list[sa.Row], over: Over | None) -> list[sa.Row]:
+    """The unfinished batches of a run, if it is dead."""
+    return rows if runs.dead(connection, run_id, min(row.silent for row in rows), over) else []
+
+
+def claim(connection: sa.Connection, batch_id: int, run_id: str, over: Over | None = None) -> None:
+    """Makes a batch this run's, if the run that has it is dead. Raises Elsewhere when it lives. A caller without a name
+    takes what it is given."""
+    if not run_id:
+        return
+    batch = connection.execute(
+        sa.select(ops_batch, (sa.func.now() - ops_batch.c.touched_at).label("silent"))
+        .where(ops_batch.c.id == batch_id)
+        .with_for_update()
+    ).one()
+    if batch.run_id == run_id:
+        return
+    if not runs.dead(connection, batch.run_id, batch.silent, over):
+        holder = runs.holders(connection, [batch.run_id]).get(batch.run_id)
+        raise Elsewhere(
+            f"Batch {batch_id} of {batch.flow} is in the hands of the run {batch.run_id}"
+            f"{f' ({holder})' if holder else ''}, which is alive; its last step was {batch.step}, "
+            f"{words(batch.silent)} ago.",
+            do="Leave it to that run. Once it has ended, any run of the flow takes over what it has left.",
+        )
+    connection.execute(sa.update(ops_batch).where(ops_batch.c.id == batch_id).values(run_id=run_id))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What another run has begun and not finished."""
+
+    flow: str
+    run_id: str
+    holder: str | None  # machine and process; None: no process is at work on it at this moment
+    batches: list[int]
+    records: int
+    step: str  # the last one done, of the batch that is least far
+    age: timedelta
+    silent: timedelta  # since one of them was last touched
+    stopped: bool  # by check, before loading
+
+    def __str__(self) -> str:
+        what = f"{self.records:,} records in {len(self.batches)} batches of {self.flow} are unfinished"
+        who = f"the run {self.run_id or '(without a name)'}"
+        if self.stopped:
+            return f"{what}: {who} was stopped by check {words(self.silent)} ago; see the alert batch_stopped."
+        where = f"at work in {self.holder}" if self.holder else "no process is at work on them at this moment"
+        return (
+            f"{what}: {who} has them since {words(self.age)} ({where}; last step {self.step}, "
+            f"{words(self.silent)} ago). Once it is over, the next run of {self.flow} takes them."
+        )
+
+
+def held(connection: sa.Connection, flow: str | None = None, run_id: str = "") -> list[Held]:
+    """Unfinished batches of other runs than `run_id`, by flow and run."""
+    rows = sorted(_of_others(connection, flow, run_id), key=lambda row: (row.flow, row.run_id, row.stopped))
+    who = runs.holders(connection, {row.run_id for row in rows})
+    found = []
+    for (name, run, stopped), group in groupby(rows, key=lambda row: (row.flow, row.run_id, row.stopped)):
+        some = list(group)
+        found.append(
+            Held(
+                name, run, who.get(run), [row.id for row in some], sum(row.in_flight + row.delivered for row in some),
+                min((row.step for row in some), key=STEPS.index), max(row.age for row in some),
+                min(row.silent for row in some), stopped,
+            )
+        )  # fmt: skip
+    return found
+
+
+def words(span: timedelta) -> str:
+    """A span of time for people."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
+
+
+def stop(connection: sa.Connection, batch_id: int, *, stopped: bool) -> None:
+    """Notes whether check has stopped the batch before loading."""
+    connection.execute(sa.update(ops_batch).where(ops_batch.c.id == batch_id).values(stopped=stopped))
 
 
 def merged(connection: sa.Connection, batch_id: int, *, dead: int) -> None:

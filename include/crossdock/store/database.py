@@ -10,6 +10,8 @@ import contextlib
 import io
 import json
 import logging
+import os
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -36,6 +38,10 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 log = logging.getLogger(__name__)
+
+# A machine that is gone says no farewell: the server ends its sessions, and with them its locks, after a minute.
+_SOON_GONE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -58,7 +64,7 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
         made = sa.create_engine(
             sa.make_url(url).set(drivername="postgresql+psycopg2"),
             pool_pre_ping=True,
-            connect_args={"application_name": "crossdock", "connect_timeout": 10},
+            connect_args={"application_name": f"crossdock {machine_and_process()}", "connect_timeout": 10},
             hide_parameters=True,  # they hold personal data, and errors are logged
             json_serializer=to_json,
             json_deserializer=from_json,
@@ -76,6 +82,7 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
                 cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')", (role,))
                 if cursor.fetchone():
                     cursor.execute(f"SET ROLE {role}")
+                cursor.execute(_SOON_GONE)
             connection.commit()
 
     return made
@@ -94,6 +101,11 @@ def says(error: BaseException) -> str:
     """An error in its first line, without the data."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0] if isinstance(cause, psycopg2.Error) else type(cause).__name__
+
+
+def machine_and_process() -> str:
+    """Who is at work, as other runs are told; at most what Postgres keeps of a name."""
+    return f"{socket.gethostname()[:40]}/{os.getpid()}"
 
 
 def migrate(url: str, revision: str = "head") -> None:

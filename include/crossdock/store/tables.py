@@ -987,6 +987,8 @@ ops_batch = Table(
     Column("superseded", Integer, nullable=False, server_default="0", comment="A newer version took over"),
     Column("in_flight", Integer, nullable=False, server_default="0"),
     Column("seconds", JSONB, nullable=False, server_default=text("'{}'"), comment="Wall seconds by step"),
+    Column("stopped", Boolean, nullable=False, server_default=text("false"),
+           comment="Check has stopped it: too many of its records break a rule"),
     Column("created_at", Moment, nullable=False, server_default=NOW),
     Column("touched_at", Moment, nullable=False, server_default=NOW),
     Column("finished_at", Moment),
@@ -996,7 +998,7 @@ ops_batch = Table(
     Index(None, "flow", "finished_at"),
     schema="ops",
     comment="One extract window of one flow (at most 2,000 records), with the counts that must add up",
-)
+)  # fmt: skip
 
 ops_watermark = Table(
     "watermark",

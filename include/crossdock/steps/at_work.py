@@ -1,0 +1,36 @@
+"""At work: what every step after extract does around its own work.
+
+In: a batch and the run that works it. Out: the batch's row, locked for this flow and in the hands of this run.
+Never: two steps of a flow at once; a batch of another run that lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from crossdock.flows.base import Flow
+from crossdock.store import batches, database, runs
+from crossdock.store.runs import Over
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+
+@contextmanager
+def at_work(
+    runtime: Runtime, flow: Flow, batch_id: int, step: str, run_id: str = "", over: Over | None = None
+) -> Iterator[None]:
+    """The block is a step of the batch. `over`: what the caller knows of other runs.
+
+    Raises Elsewhere where another run has the batch, ConfigError where it has not come so far.
+    """
+    with runs.at_work(runtime.engine, run_id):
+        with runtime.engine.begin() as connection:
+            batches.ready_for(connection, batch_id, step)
+            batches.claim(connection, batch_id, run_id, over)
+        with database.lock(runtime.engine, f"work:{flow.name}"):
+            with runtime.engine.begin() as connection:  # it may have changed hands while this one waited
+                batches.claim(connection, batch_id, run_id, over)
+            yield

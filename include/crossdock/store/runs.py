@@ -1,0 +1,78 @@
+"""Runs: which of them live, and who they are.
+
+A run holds an advisory lock of its own for as long as one of its processes is at work; the lock dies with the session,
+and the session with its process or machine. So another run knows at once whether it is dead. A run of Airflow is at
+work in tasks with pauses between them: without a session it is dead once Airflow says that it has ended or, where
+nobody can ask Airflow, once it has been silent for `PAUSE`.
+
+In: names of runs (`ops.batch.run_id`). Out: locks; holders. Never: a living run taken for dead while it holds its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+Over = Callable[[str], bool | None]  # what a caller knows of a run: that it is over, or not; None: it does not know
+
+PAUSE = timedelta(minutes=2)  # between two tasks of a run of Airflow that lives
+_KEY = "hashtextextended('crossdock:run:' || {name}, 0)"
+
+
+@contextlib.contextmanager
+def at_work(made: sa.Engine, run_id: str) -> Iterator[None]:
+    """Says that the run lives, for as long as the block runs. Several processes of one run may say so at once; a run
+    without a name says nothing."""
+    if not run_id:
+        yield
+        return
+    with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"SELECT pg_advisory_lock_shared({_KEY.format(name=':run')})"), {"run": run_id})
+        try:
+            yield
+        finally:
+            try:
+                connection.execute(
+                    sa.text(f"SELECT pg_advisory_unlock_shared({_KEY.format(name=':run')})"), {"run": run_id}
+                )
+            except sa.exc.DBAPIError:  # a session that is gone has let go already
+                connection.invalidate()
+
+
+def dead(connection: sa.Connection, run_id: str, silent: timedelta, over: Over | None = None) -> bool:
+    """Whether a run that has touched nothing for `silent` is dead. If so, none of its processes begins anything before
+    this transaction has ended."""
+    if _of_airflow(run_id):
+        said = over(run_id) if over else None
+        if said is False or (said is None and silent < PAUSE):
+            return False
+    return bool(
+        connection.scalar(sa.text(f"SELECT pg_try_advisory_xact_lock({_KEY.format(name=':run')})"), {"run": run_id})
+    )
+
+
+def _of_airflow(run_id: str) -> bool:
+    """A run of Airflow is known by DAG and run: orders/scheduled__2026-11-01T00:00:00+00:00."""
+    return "/" in run_id and not run_id.startswith("cli:")
+
+
+def holders(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
+    """{run: machine and process} of the runs that are at work at this moment."""
+    rows = connection.execute(_HOLDERS, {"runs": list(run_ids)})
+    return {row.run_id: row.application_name.removeprefix("crossdock ") for row in rows}
+
+
+# The two halves of the key stand in pg_locks as unsigned numbers.
+_HOLDERS = sa.text(f"""
+SELECT r.run_id, min(a.application_name) AS application_name
+FROM unnest(CAST(:runs AS text[])) AS r (run_id)
+CROSS JOIN LATERAL (SELECT {_KEY.format(name="r.run_id")} AS key) AS k
+JOIN pg_locks l ON l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+  AND l.classid = ((k.key >> 32) & 4294967295)::oid AND l.objid = (k.key & 4294967295)::oid
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+JOIN pg_stat_activity a ON a.pid = l.pid
+GROUP BY r.run_id
+""")

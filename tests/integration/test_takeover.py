@@ -1,0 +1,265 @@
+"""Runs that die: another one knows it at once and takes over what they have left; what a living run has is left to it,
+and no command keeps silent about it. Real processes, killed and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from crossdock import cli, flows
+from crossdock.errors import Elsewhere
+from crossdock.steps.extract import extract
+from crossdock.steps.transform import transform
+from crossdock.steps.walk import walk
+from crossdock.store import batches, database, runs
+from integration import shelf
+from integration.town import ORDERS, Town
+
+NIGHTLY = "nightly_close/manual__2011"  # as Airflow names a run
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def shop(long_lived_town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with pytest.MonkeyPatch.context() as patch:
+        shelf.configured(patch, tmp_path_factory.mktemp("takeover"))
+        yield long_lived_town
+
+
+def until(holds: Callable[[], Any], seconds: float = 30) -> Any:
+    """Waits for a condition."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+    return found
+
+
+class Process:
+    """A command in a process of its own."""
+
+    def __init__(self, town: Town, *words: str) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.dup2(1, 2)
+                cli._runtime, sys.argv = town.runtime, ["crossdock", *words]
+                cli.main()
+                code = 0
+            except SystemExit as end:
+                code = int(end.code or 0)
+            finally:
+                os._exit(code)
+        self.code: int | None = None
+
+    def signal(self, number: int) -> None:
+        if self.ended() is None:
+            os.kill(self.pid, number)
+
+    def ended(self) -> int | None:
+        """Its exit code once it has ended."""
+        if self.code is None:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if done else None
+        return self.code
+
+    def wait(self) -> int | None:
+        until(lambda: self.ended() is not None)
+        return self.code
+
+
+def command(town: Town, *words: str) -> str:
+    """What a command says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_runtime", town.runtime)
+        result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def told(town: Town, *words: str) -> dict[str, Any]:
+    """What a command says to programs."""
+    return json.loads(command(town, *words, "--json"))
+
+
+READ: list[str] = []  # moments up to which the world was read
+
+
+def next_day(town: Town) -> None:
+    town.tick(town.now + timedelta(days=1))
+    READ.append(town.now.isoformat())
+
+
+def unfinished(town: Town, flow: str = "orders") -> list[sa.Row]:
+    return town.query(f"SELECT * FROM ops.batch WHERE flow = '{flow}' AND finished_at IS NULL ORDER BY id")
+
+
+@contextlib.contextmanager
+def stuck_in_load(town: Town, *words: str) -> Iterator[Process]:
+    """A command that waits for TIMS in the load of its batch."""
+    town.fault("tims", "slow", path="/api/v1/bulk", seconds=2, id="stuck")
+    process = Process(town, *words)
+    try:
+        until(lambda: process.ended() is None and any(row.step == "check" for row in unfinished(town)))
+        yield process
+    finally:
+        town.clear_faults()
+        process.signal(signal.SIGKILL)
+        process.wait()
+
+
+def gone(town: Town, run_id: str) -> bool:
+    with town.runtime() as runtime, runtime.engine.begin() as connection:
+        return not runs.holders(connection, [run_id])
+
+
+def test_after_a_kill_the_next_command_works_what_was_left_at_once(shop: Town) -> None:
+    next_day(shop)
+    with stuck_in_load(shop, "sync", "orders") as process:
+        (batch,) = unfinished(shop)
+        assert batch.in_flight > 5
+        process.signal(signal.SIGKILL)
+    until(lambda: gone(shop, batch.run_id))
+    said = told(shop, "sync", "orders")
+    assert said["batches"] == [batch.id]
+    assert said["delivered"] > 5
+    assert said["in_other_hands"] == []
+    assert unfinished(shop) == []
+    assert shop.differences(READ) == []
+
+
+@pytest.mark.parametrize("flow", ["orders", "inventory", "shipments", "ledger_invoices"])
+def test_every_flow_takes_over_by_the_same_rule(shop: Town, flow: str) -> None:
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        batch = batches.open_batch(connection, flow, "scheduled", run_id="cli:20110104T100000:1")
+        batches.extracted(connection, batch, read=3, known=0, seconds=0.1)
+    with shop.runtime() as runtime:
+        ids = extract(runtime, flows.get(flow), run_id="cli:20110104T110000:2")
+        assert batch in ids
+        walk(runtime, flows.get(flow), ids, run_id="cli:20110104T110000:2")
+    assert unfinished(shop, flow) == []
+
+
+def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_has_them(shop: Town) -> None:
+    next_day(shop)
+    with stuck_in_load(shop, "sync", "orders") as process:
+        process.signal(signal.SIGSTOP)
+        (batch,) = unfinished(shop)
+        held = told(shop, "extract", "orders")["in_other_hands"]
+        assert [(one["run_id"], one["batches"], one["step"]) for one in held] == [(batch.run_id, [batch.id], "check")]
+        assert held[0]["records"] == batch.in_flight
+        assert held[0]["holder"].endswith(f"/{process.pid}")
+        assert held[0]["age"] > 0
+        for words in (["status"], ["extract", "orders"], ["transform", "orders"]):
+            said = " ".join(command(shop, *words).split())
+            assert f"{batch.in_flight} records in 1 batches of orders are unfinished" in said
+            assert f"/{process.pid}" in said
+        with shop.runtime() as runtime, pytest.raises(Elsewhere, match=f"Batch {batch.id} of orders is in the hands"):
+            # The holder has the lock of the flow's steps too: it is asked before anything waits for it.
+            transform(runtime, ORDERS, batch.id, run_id="cli:another")
+        process.signal(signal.SIGCONT)
+        shop.clear_faults()
+        assert process.wait() == 0
+    assert unfinished(shop) == []
+    assert shop.differences(READ) == []
+
+
+def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop: Town) -> None:
+    next_day(shop)
+    with stuck_in_load(shop, "sync", "orders") as process:
+        process.signal(signal.SIGSTOP)
+        (batch,) = unfinished(shop)
+        name = f"'/{process.pid}'"
+        shop.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE strpos(application_name, {name}) > 0")
+        until(lambda: gone(shop, batch.run_id))
+        shop.clear_faults()
+        assert told(shop, "sync", "orders")["batches"] == [batch.id]
+        process.signal(signal.SIGCONT)
+        process.wait()
+    assert unfinished(shop) == []
+    assert shop.differences(READ) == []
+
+
+def left_by(town: Town, run_id: str, silent: timedelta = timedelta()) -> int:
+    """A batch that a run without a session has left unfinished."""
+    with town.runtime() as runtime, runtime.engine.begin() as connection:
+        batch = batches.open_batch(connection, "orders", "scheduled", run_id=run_id)
+        batches.extracted(connection, batch, read=1, known=0, seconds=0.1)
+        connection.execute(
+            sa.text("UPDATE ops.batch SET touched_at = now() - :silent WHERE id = :id"), {"silent": silent, "id": batch}
+        )
+        return batch
+
+
+def adopted(town: Town, over: runs.Over | None = None) -> list[int]:
+    with town.runtime() as runtime:
+        ids = extract(runtime, ORDERS, run_id="cli:taker", over=over)
+        walk(runtime, ORDERS, ids, run_id="cli:taker", over=over)
+        return ids
+
+
+def test_a_run_of_airflow_between_two_tasks_is_alive_until_it_has_been_silent_or_airflow_says_that_it_is_over(
+    shop: Town,
+) -> None:
+    batch = left_by(shop, NIGHTLY)
+    assert adopted(shop) == []
+    assert adopted(shop, over=lambda run: False) == []
+    asked: list[str] = []
+    assert adopted(shop, over=lambda run: asked.append(run) or True) == [batch]
+    assert asked == [NIGHTLY]
+    silent = left_by(shop, NIGHTLY, runs.PAUSE + timedelta(seconds=1))
+    assert adopted(shop, over=lambda run: False) == []  # a long pause between two tries
+    assert adopted(shop) == [silent]
+    with shop.runtime() as runtime, runs.at_work(runtime.engine, NIGHTLY):
+        at_work = left_by(shop, NIGHTLY, timedelta(hours=3))
+        assert adopted(shop, over=lambda run: True) == []
+    assert adopted(shop) == [at_work]
+
+
+def test_two_tasks_of_one_run_hold_it_together_and_the_second_end_is_its_end(shop: Town) -> None:
+    with shop.runtime() as one, shop.runtime() as other:
+        with runs.at_work(one.engine, "cli:both"):
+            with runs.at_work(other.engine, "cli:both"):
+                pass
+            with one.engine.begin() as connection:
+                assert not runs.dead(connection, "cli:both", timedelta(hours=1))
+                assert database.machine_and_process() == runs.holders(connection, ["cli:both"])["cli:both"]
+        with one.engine.begin() as connection:
+            assert runs.dead(connection, "cli:both", timedelta())
+
+
+def test_a_step_takes_back_the_batch_of_a_run_that_took_it_and_died(shop: Town) -> None:
+    batch = left_by(shop, "cli:died")
+    with shop.runtime() as runtime:
+        transform(runtime, ORDERS, batch, run_id=NIGHTLY)
+    assert shop.query(f"SELECT run_id FROM ops.batch WHERE id = {batch}")[0].run_id == NIGHTLY
+
+
+def test_a_batch_that_check_stopped_is_left_to_a_person_for_a_while_and_named(shop: Town) -> None:
+    batch = left_by(shop, "cli:stopped")
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        batches.stop(connection, batch, stopped=True)
+        assert batches.adopt(connection, "orders", "cli:taker") == []
+        (held,) = batches.held(connection, "orders", "cli:taker")
+        assert "was stopped by check" in str(held)
+        connection.execute(sa.text("UPDATE ops.batch SET touched_at = now() - interval '16 minutes' WHERE id = :id"),
+                           {"id": batch})  # fmt: skip
+    assert adopted(shop) == [batch]
+
+
+def test_ages_are_said_as_people_say_them() -> None:
+    spans = {5: "5 s", 119: "119 s", 120: "2 min", 7_199: "119 min", 7_200: "2 h", 172_800: "2 days"}
+    assert {batches.words(timedelta(seconds=seconds)) for seconds in spans} == set(spans.values())
