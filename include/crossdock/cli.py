@@ -801,7 +801,7 @@ def _print_counts(
 
 def _print_held(held: Sequence[batches.Held]) -> None:
     for one in held:
-        out.print(Text(str(one), "yellow"), soft_wrap=True)
+        out.print(Text(safe(str(one)), "yellow"), soft_wrap=True)
 
 
 def _held_as_json(held: Sequence[batches.Held]) -> dict[str, list[dict[str, Any]]]:

@@ -203,7 +203,9 @@ def test_a_delivery_is_one_row_however_often_it_is_tried(engine):
         deliveries.begin(connection, "orders", 1, [effect])
         deliveries.begin(connection, "orders", 2, [effect])
         assert deliveries.open_keys(connection, "sales_order", "create", ["1", "2"]) == {"1"}
-        deliveries.end(connection, [{"idempotency_key": "so:1", "outcome": "confirmed", "response_id": "SO-1"}])
+        deliveries.end(
+            connection, "orders", [{"idempotency_key": "so:1", "outcome": "confirmed", "response_id": "SO-1"}]
+        )
         row = connection.execute(sa.select(ops_delivery)).one()
         assert deliveries.open_keys(connection, "sales_order", "create", ["1"]) == set()
     assert (row.attempts, row.outcome, row.response_id) == (2, "confirmed", "SO-1")

@@ -10,7 +10,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +22,22 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from crossdock import cli, flows
-from crossdock.errors import Elsewhere
+from crossdock.errors import Elsewhere, LeaseLost, Transient
 from crossdock.steps.extract import extract
 from crossdock.steps.transform import transform
 from crossdock.steps.walk import walk
-from crossdock.store import batches, database, runs
+from crossdock.store import batches, database, deliveries, leases, runs, watermarks
+from crossdock.store.deliveries import Effect
+from crossdock.systems.channel_advisor import ChannelAdvisor
 from integration import shelf
 from integration.town import ORDERS, Town
+from integration.trade import forward
 
 NIGHTLY = "nightly_close/manual__2011"  # as Airflow names a run
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +59,12 @@ def until(holds: Callable[[], Any], seconds: float = 30) -> Any:
 class Process:
     """A command in a process of its own."""
 
-    def __init__(self, town: Town, *words: str) -> None:
+    def __init__(self, town: Town, *words: str, before: Callable[[], None] = lambda: None) -> None:
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
+                before()
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(1, 2)
                 cli._runtime, sys.argv = town.runtime, ["crossdock", *words]
@@ -121,6 +132,15 @@ def stuck_in_load(town: Town, *words: str) -> Iterator[Process]:
         process.wait()
 
 
+def end_sessions(town: Town, pid: int) -> None:
+    """What a database does to a process that it has lost."""
+    owner = database.engine(town.database_url, role=None)
+    with owner.begin() as connection:
+        found = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE :process"
+        connection.execute(sa.text(found), {"process": f"%/{pid}"})
+    owner.dispose()
+
+
 def gone(town: Town, run_id: str) -> bool:
     with town.runtime() as runtime, runtime.engine.begin() as connection:
         return not runs.holders(connection, [run_id])
@@ -182,8 +202,7 @@ def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop
     with stuck_in_load(shop, "sync", "orders") as process:
         process.signal(signal.SIGSTOP)
         (batch,) = unfinished(shop)
-        name = f"'/{process.pid}'"
-        shop.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE strpos(application_name, {name}) > 0")
+        end_sessions(shop, process.pid)
         until(lambda: gone(shop, batch.run_id))
         shop.clear_faults()
         assert told(shop, "sync", "orders")["batches"] == [batch.id]
@@ -263,3 +282,167 @@ def test_a_batch_that_check_stopped_is_left_to_a_person_for_a_while_and_named(sh
 def test_ages_are_said_as_people_say_them() -> None:
     spans = {5: "5 s", 119: "119 s", 120: "2 min", 7_199: "119 min", 7_200: "2 h", 172_800: "2 days"}
     assert {batches.words(timedelta(seconds=seconds)) for seconds in spans} == set(spans.values())
+
+
+# ---- a worker that comes back --------------------------------------------------------------------------------------
+
+
+def holding(method: str, folder: Path, *, comes_back: bool) -> Callable[[], None]:
+    """Keeps the requests of a client's method on their way until the file `go` is there; without `comes_back` their
+    answers never arrive."""
+    real = getattr(ChannelAdvisor, method)
+
+    def held(self: ChannelAdvisor, *words: Any) -> Any:
+        (folder / "on its way").touch()
+        until((folder / "go").exists, 120)
+        answer = real(self, *words)
+        (folder / "landed").touch()
+        while not comes_back:
+            time.sleep(1)
+        return answer
+
+    return lambda: setattr(ChannelAdvisor, method, held)
+
+
+@dataclass(frozen=True)
+class Value:
+    """Something that a flow tells the channel, as TIMS has it and as the channel shows it."""
+
+    flow: str
+    method: str
+    change: Callable[[Town, int], None]
+    there: Callable[[Town], Any]
+
+
+SKU = "COMES-BACK-1"
+
+
+def quantity(town: Town, number: int) -> None:
+    units = {1: 939, 2: 46}[number]
+    if difference := units - shelf.free(town, SKU):
+        shelf.adjust(town, SKU, difference)
+
+
+def cost(town: Town, number: int) -> None:
+    shelf.item(town, SKU, Cost={1: "6.00", 2: "6.60"}[number], ListPrice="20.00")
+
+
+def title(town: Town, number: int) -> None:
+    shelf.item(town, SKU, Title=f"Title {number} {'of many words ' * 6}", Category="Toys")  # a listing's is shortened
+
+
+def price(town: Town) -> Decimal:
+    with town.runtime() as runtime:
+        return Decimal(runtime.channel_advisor.of_skus("prices", [SKU])[0]["Price"])
+
+
+def shown(town: Town, resource: str) -> str:
+    with town.runtime() as runtime:
+        return runtime.channel_advisor.of_skus(resource, [SKU])[0]["Title"]
+
+
+VALUES = {
+    "quantity": Value("inventory", "write_quantities", quantity, lambda town: shelf.level(town, SKU)),
+    "price": Value("prices", "write_prices", cost, price),
+    "product": Value("catalog", "update_product", title, lambda town: shown(town, "products")),
+    "listing": Value("catalog", "update_listing", title, lambda town: shown(town, "listings")),
+}
+
+
+@pytest.fixture(scope="module")
+def lamp(shop: Town) -> Town:
+    """An item on sale; all that was there before counts as read, so that the flows have this one alone to do."""
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        for name in ("inventory", "prices", "catalog"):
+            watermarks.move(connection, name, flows.get(name).source.name, shop.now, None)
+    shelf.product(shop, SKU)
+    shelf.item(shop, SKU, Cost="6.30", ListPrice="20.00", Title="Title", Category="Toys", MinMarginPercent=None)
+    shelf.adjust(shop, SKU, 5)
+    for flow in ("inventory", "prices", "catalog"):
+        shop.sync(flow=flow)
+    forward(shop, shop.now + timedelta(minutes=6))
+    shop.sync(flow="catalog")
+    return shop
+
+
+@pytest.mark.parametrize(("name", "comes_back"), [*((name, True) for name in VALUES), ("quantity", False)])
+def test_what_a_worker_that_was_given_up_writes_late_is_written_over_by_the_next_run(
+    lamp: Town, tmp_path: Path, name: str, comes_back: bool
+) -> None:
+    one, shop = VALUES[name], lamp
+    one.change(shop, 2)
+    shop.sync(flow=one.flow)
+    newest = one.there(shop)
+    one.change(shop, 1)
+    process = Process(shop, "sync", one.flow, before=holding(one.method, tmp_path, comes_back=comes_back))
+    try:
+        until((tmp_path / "on its way").exists)
+        (batch,) = unfinished(shop, one.flow)
+        end_sessions(shop, process.pid)
+        until(lambda: gone(shop, batch.run_id))
+        one.change(shop, 2)
+        shop.sync(flow=one.flow)
+        assert one.there(shop) == newest
+        (tmp_path / "go").touch()
+        until((tmp_path / "landed").exists)
+        assert one.there(shop) != newest  # the old one stands in the place of the new one
+        if comes_back:
+            assert process.wait() == cli.EXIT_CODES[Transient]
+    finally:
+        process.signal(signal.SIGKILL)
+        process.wait()
+    forward(shop, shop.now + timedelta(minutes=6))
+    shop.sync(flow=one.flow)
+    assert one.there(shop) == newest
+    # Once the old one cannot land any more, it is left alone.
+    for moment in ("sent_at", "unsure_at"):
+        shop.query(f"UPDATE ops.delivery SET {moment} = {moment} - interval '1 hour' RETURNING 1")
+    shop.sync(flow=one.flow)
+    sent = shop.query("SELECT sum(attempts) AS n FROM ops.delivery")
+    assert shop.sync(flow=one.flow).delivered == 0
+    assert shop.query("SELECT sum(attempts) AS n FROM ops.delivery") == sent
+    opened = f"SELECT key FROM ops.delivery WHERE flow = '{one.flow}' AND outcome IN ('sent', 'unknown')"
+    assert shop.query(opened) == []
+
+
+def test_numbers_of_a_lease_only_grow_and_only_the_last_holder_writes(shop: Town) -> None:
+    effect = Effect("channel_quantity", "update", "X", "qty:X:late", "hash")
+    with shop.runtime() as old, shop.runtime() as new:
+        numbers = []
+        for runtime in (old, new, new):
+            with runtime.engine.begin() as connection:
+                leases.take(connection, "returns", "test")
+                numbers.append(leases.number(connection, "returns"))
+        assert numbers == sorted(set(numbers))
+        with pytest.raises(LeaseLost, match="has taken over returns"), old.engine.begin() as connection:
+            deliveries.begin(connection, "returns", 1, [effect])
+        with new.engine.begin() as connection:
+            deliveries.begin(connection, "returns", 1, [effect])
+
+        def answered() -> None:
+            with old.engine.begin() as connection:
+                deliveries.link(connection, [{"entity": "channel_quantity", "source_key": "X", "target_id": "X"}])
+                deliveries.end(connection, "returns", [{"idempotency_key": "qty:X:late", "outcome": "confirmed"}])
+
+        with pytest.raises(LeaseLost):
+            answered()
+        assert shop.query("SELECT 1 FROM ops.link WHERE source_key = 'X'") == []
+        (row,) = shop.query("SELECT outcome, unsure_at FROM ops.delivery WHERE key = 'X'")
+        assert (row.outcome, row.unsure_at is not None) == ("sent", True)
+
+
+def test_a_taker_waits_for_the_transaction_that_has_checked(shop: Town) -> None:
+    with shop.runtime() as old, shop.runtime() as new, ThreadPoolExecutor(1) as pool:
+        with old.engine.begin() as connection:
+            leases.take(connection, "returns", "test")
+        with old.engine.begin() as connection:
+            leases.require(connection, "returns")
+
+            def take() -> None:
+                with new.engine.begin() as other:
+                    leases.take(other, "returns", "test")
+
+            taking = pool.submit(take)
+            until(lambda: shop.query("SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))
+            assert not taking.done()
+        taking.result(10)

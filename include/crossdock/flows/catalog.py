@@ -21,7 +21,7 @@ from crossdock.flows.base import Flow, Resource
 from crossdock.flows.catalog_documents import ENTITY
 from crossdock.steps.load import settle
 from crossdock.store import batches, database, dead_letters, deliveries
-from crossdock.store.tables import ops_delivery, raw_catalog, stage_product
+from crossdock.store.tables import raw_catalog, stage_product
 from crossdock.watch import alerts
 
 if TYPE_CHECKING:
@@ -108,17 +108,9 @@ def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcom
                 .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
                 .values(products_seen=sa.func.greatest(stage.c.products_seen, given.c.products_seen))
             )
-        open_ = connection.scalars(
-            sa.select(ops_delivery.c.key)
-            .where(
-                ops_delivery.c.flow == NAME,
-                ops_delivery.c.outcome.in_(("sent", "unknown")),
-                documents.among(ops_delivery.c.key, done),
-            )
-            .distinct()
-        ).all()
-        for key in open_:  # a call whose answer was lost, and the target is as it should be
-            deliveries.agreed(connection, NAME, key)
+        told = {row.key: row.content_hash for row in rows if not outcome.at_rest(row.key)}
+        for entity in (ENTITY, catalog_listings.ENTITY):
+            deliveries.written_over(connection, NAME, entity, told)
         for alert in outcome.alerts:
             alerts.raise_alert(connection, flow=NAME, **alert)
 

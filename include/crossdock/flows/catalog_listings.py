@@ -265,7 +265,7 @@ def _send(runtime: Runtime, batch: sa.Row, portion: Sequence[_Call], outcome: Ou
                 _refuse(outcome, key, reasons(answer, do=MEND, target=f"Site {one.place.wanted['SiteID']}"))
             else:
                 outcome.undecided.add(key)
-        deliveries.end(connection, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
+        deliveries.end(connection, FLOW, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
 
 
 def _caller(client: Any) -> Callable[[_Call], dict[str, Any] | CrossdockError]:

@@ -217,7 +217,7 @@ def _create(
                     "error": _codes(error),
                 }
             )
-        deliveries.end(connection, outcomes)
+        deliveries.end(connection, FLOW, outcomes)
         deliveries.link(connection, links)
 
 
@@ -280,7 +280,7 @@ def _update(runtime: Runtime, batch: sa.Row, portion: Sequence[_Change], outcome
                 outcome.refused[one.wanted.row.key] = reasons(answer, do=MEND, target="Channel Advisor")
             elif not isinstance(answer, dict):
                 outcome.undecided.add(one.wanted.row.key)
-        deliveries.end(connection, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
+        deliveries.end(connection, FLOW, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
 
 
 def _ended(change: _Change, answer: dict[str, Any] | CrossdockError) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from crossdock.flows import channel_masters as channel
-from crossdock.flows.catalog_documents import NO_PARTS_YET, rules_hash
+from crossdock.flows.catalog_documents import ENTITY, NO_PARTS_YET, rules_hash
+from crossdock.flows.catalog_listings import ENTITY as LISTING
 from crossdock.rules import items
 from crossdock.rules import settings as rule_settings
-from crossdock.store import database
+from crossdock.store import database, deliveries
 from crossdock.store.tables import ops_orphan, ref_item_code
 from crossdock.watch import alerts
 
@@ -95,6 +96,9 @@ WHERE {_SETTLED} AND l.version > coalesce(s.listings_seen, '-infinity') AND ({_L
 -- TIMS may have sold the last one
 UNION
 SELECT s.key FROM {_PLACES} WHERE {_SETTLED} AND w->>'Status' = 'SellOff' AND l.status <> 'Ended'
+-- an older version of it may have been written over the last one
+UNION
+SELECT s.key FROM stage.product s WHERE {_SETTLED} AND s.key = ANY (:doubtful)
 ORDER BY 1
 """
 
@@ -114,7 +118,11 @@ WHERE newest.key = product.key AND NOT newest.moved
 def wake(connection: sa.Connection) -> Sequence[str]:
     """Items to be worked again; on the way, products that are no item's are noted."""
     note_orphans(connection)
-    keys = connection.scalars(sa.text(_WAKE), {"rules": rules_hash(), "no_parts_yet": NO_PARTS_YET}).all()
+    doubtful = deliveries.doubtful(connection, FLOW, ENTITY) | deliveries.doubtful(
+        connection, FLOW, LISTING, linked=ENTITY
+    )
+    facts = {"rules": rules_hash(), "no_parts_yet": NO_PARTS_YET, "doubtful": list(doubtful)}
+    keys = connection.scalars(sa.text(_WAKE), facts).all()
     connection.execute(sa.text(_LOOKED_AT))
     return keys
 

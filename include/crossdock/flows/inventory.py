@@ -97,7 +97,12 @@ def load(runtime: Runtime, batch_id: int) -> None:
     with runtime.engine.begin() as connection:
         batch = batches.flow_of(connection, batch_id)
         rows = [_Row(*row) for row in connection.execute(_READY, {"batch": batch_id})]
-        told = [row.key for row in rows if row.told == row.content_hash and batch.kind not in AGAIN]
+        doubtful = deliveries.doubtful(connection, INVENTORY.name, ENTITY)
+        told = [
+            row.key
+            for row in rows
+            if row.told == row.content_hash and batch.kind not in AGAIN and row.key not in doubtful
+        ]
         settle(connection, INVENTORY, batch, unchanged=told)
     known = set(told)
     portions = list(_portions([row for row in rows if row.key not in known]))
@@ -182,6 +187,7 @@ def _settle(
     taken = [row for row in portion if row.key not in refused and row.key not in undecided]
     deliveries.end(
         connection,
+        INVENTORY.name,
         [
             {
                 "idempotency_key": row.name,
@@ -207,6 +213,7 @@ def _settle(
             for row in taken
         ],
     )
+    deliveries.written_over(connection, INVENTORY.name, ENTITY, {row.key: row.content_hash for row in taken})
     for listing in written:
         table = ref_channel_listing
         connection.execute(
@@ -296,6 +303,7 @@ def due(connection: sa.Connection) -> list[str]:
     offers = stock_rules.load()
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
+    found |= deliveries.doubtful(connection, INVENTORY.name, ENTITY)
     recent = list(connection.scalars(_RECENT))
     found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent}))
     candidates = list(connection.scalars(_CANDIDATES, {"recent": recent}))

@@ -28,7 +28,7 @@ from crossdock.mapping.frames import SCALE
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
 from crossdock.steps.load import AT_ONCE, chunked, reasons, settle
-from crossdock.store import approvals, batches, database, deliveries, watermarks
+from crossdock.store import approvals, batches, database, deliveries, leases, watermarks
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ops_delivery,
@@ -101,13 +101,16 @@ def load(runtime: Runtime, batch_id: int) -> None:
         batch = batches.flow_of(connection, batch_id)
         lines = list(connection.execute(_LINES, {"batch": batch_id}))
         links = _links(connection, lines)
+        doubtful = _doubtful(connection)
     candidates = [
         line for line in lines
         if batch.kind in AGAIN or _name(line) not in links or links[_name(line)].content_hash != line.content_hash
+        or _name(line) in doubtful
     ]  # fmt: skip
     present = _read(runtime, candidates)
     _same_currency(settings, present)
     with runtime.engine.begin() as connection:
+        leases.require(connection, PRICES.name)
         work = _Work(lines, links, present, _promoted(connection, candidates))
         _judge(connection, batch, work, candidates, settings)
         _link(connection, batch, work.agreed)
@@ -132,6 +135,12 @@ def _name(line: sa.Row) -> str:
 def _entity(line: sa.Row) -> tuple[str, str]:
     """(entity, key) of its links and deliveries."""
     return (PRICE, line.sku) if line.listing_id is None else (LISTING_PRICE, str(line.listing_id))
+
+
+def _doubtful(connection: sa.Connection) -> set[str]:
+    """Names of products and listings at which an older price may stand."""
+    products, listings = (deliveries.doubtful(connection, PRICES.name, entity) for entity in (PRICE, LISTING_PRICE))
+    return products | {f"#{number}" for number in listings}
 
 
 def _links(connection: sa.Connection, lines: Sequence[sa.Row]) -> dict[str, sa.Row]:
@@ -429,7 +438,7 @@ def _end(
         elif error is not None:
             work.undecided.add(line.key)
     with runtime.engine.begin() as connection:
-        deliveries.end(connection, rows)
+        deliveries.end(connection, PRICES.name, rows)
         _link(connection, batch, taken)
         _known(connection, taken)
     codes = {one.code for _, _, error in outcomes if isinstance(error, RecordRejected) for one in error.refusals}
@@ -464,18 +473,9 @@ def _known(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
         ),
         {"ids": list(listings), "prices": list(listings.values())},
     )
-    connection.execute(
-        sa.text(
-            "UPDATE ops.delivery SET outcome = 'confirmed', done_at = now() "
-            "WHERE flow = :flow AND outcome IN ('sent', 'unknown') AND (entity, key) IN "
-            "(SELECT * FROM unnest(CAST(:entities AS text[]), CAST(:keys AS text[])))"
-        ),
-        {
-            "flow": PRICES.name,
-            "entities": [_entity(line)[0] for line in lines],
-            "keys": [_entity(line)[1] for line in lines],
-        },
-    )
+    for entity in (PRICE, LISTING_PRICE):
+        told = {_entity(line)[1]: line.content_hash for line in lines if _entity(line)[0] == entity}
+        deliveries.written_over(connection, PRICES.name, entity, told)
 
 
 def _keep(connection: sa.Connection, prices: Sequence[tuple[str, Present]]) -> None:
@@ -540,6 +540,8 @@ UNION SELECT s.key FROM ref.channel_listing l JOIN stage.price_line x ON x.sku =
   JOIN stage.price s ON s.key = x.key
   WHERE l.version >= :since AND l.status <> 'Ended' AND {_FINISHED} AND s.state <> 'left_out'
     AND NOT jsonb_exists(s.seen, '#' || l.listing_id)
+UNION SELECT x.key FROM stage.price_line x JOIN stage.price s ON s.key = x.key
+  WHERE {_FINISHED} AND coalesce('#' || x.listing_id, x.sku) = ANY (:doubtful)
 ORDER BY 1
 """)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -557,6 +559,7 @@ def wake(connection: sa.Connection) -> Sequence[str]:
             "now": at.now,
             "flow": PRICES.name,
             "since": since - _LATE if since else _BEGINNING,
+            "doubtful": list(_doubtful(connection)),
         },
     ).all()
     watermarks.move(connection, PRICES.name, resource, at.now, None)

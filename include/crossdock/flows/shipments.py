@@ -73,7 +73,9 @@ def _report(runtime: Runtime, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
     judged = [(row, one, _refusal(row, one)) for row, one in zip(portion, results, strict=True)]
     taken = [(row, one) for row, one, refusal in judged if one.shipment is not None and not refusal]
     with runtime.engine.begin() as connection:
-        deliveries.end(connection, [_outcome(names[row.key], one, refusal) for row, one, refusal in judged])
+        deliveries.end(
+            connection, SHIPMENTS.name, [_outcome(names[row.key], one, refusal) for row, one, refusal in judged]
+        )
         deliveries.link(
             connection,
             [

@@ -1,7 +1,7 @@
 """At work: what every step after extract does around its own work.
 
-In: a batch and the run that works it. Out: the batch's row, locked for this flow and in the hands of this run.
-Never: two steps of a flow at once; a batch of another run that lives.
+In: a batch and the run that works it. Out: the flow's lock and lease, and the batch in the hands of this run.
+Never: two steps of a flow at once; a batch of another run that lives; a write by a worker that was given up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from crossdock.flows.base import Flow
-from crossdock.store import batches, database, runs
+from crossdock.store import batches, database, leases, runs
 from crossdock.store.runs import Over
 
 if TYPE_CHECKING:
@@ -33,4 +33,5 @@ def at_work(
         with database.lock(runtime.engine, f"work:{flow.name}"):
             with runtime.engine.begin() as connection:  # it may have changed hands while this one waited
                 batches.claim(connection, batch_id, run_id, over)
+                leases.take(connection, flow.name, database.machine_and_process())
             yield

@@ -23,7 +23,7 @@ from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal, Transient
 from crossdock.flows.base import Flow
 from crossdock.steps.at_work import at_work
 from crossdock.steps.check import bury
-from crossdock.store import batches, dead_letters, deliveries
+from crossdock.store import batches, dead_letters, deliveries, leases
 from crossdock.store.batches import Counts
 from crossdock.store.deliveries import Effect
 from crossdock.store.runs import Over
@@ -95,7 +95,7 @@ def create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: S
     if existing:
         known = [d for d in documents if d.key in existing]
         with runtime.engine.begin() as connection:
-            deliveries.end(connection, [_outcome(d, "confirmed", None, existing[d.key]) for d in known])
+            deliveries.end(connection, flow.name, [_outcome(d, "confirmed", None, existing[d.key]) for d in known])
             deliveries.link(connection, [_link(kind, d, existing[d.key], batch_id, existed=True) for d in known])
     chunks = list(chunked([d for d in documents if d.key not in existing]))
     undelivered: list[str] = []
@@ -149,7 +149,7 @@ def _create_chunk(
             undelivered.append(document.key)
             outcomes.append(_outcome(document, "unknown", answer.status, None, str(error)))
     with runtime.engine.begin() as connection:
-        deliveries.end(connection, outcomes)
+        deliveries.end(connection, flow.name, outcomes)
         deliveries.link(connection, links)
     return made, undelivered
 
@@ -172,7 +172,7 @@ def deliver(runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: An
     finally:
         if "outcome" in outcome:
             with runtime.engine.begin() as connection:
-                deliveries.end(connection, [outcome])
+                deliveries.end(connection, flow, [outcome])
 
 
 def _existing(runtime: Runtime, kind: Kind, document: Document, error: RecordRejected) -> str | None:
@@ -244,6 +244,7 @@ def settle(
     refused: Mapping[str, list[dict]] | None = None,
 ) -> None:
     """Writes the outcome of load onto stage rows: delivered, unchanged, or dead letters with their reasons."""
+    leases.require(connection, flow.name)
     stage = flow.stage
     for state, keys in (("delivered", delivered), ("unchanged", unchanged)):
         if keys:

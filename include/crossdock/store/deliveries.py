@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.store import database
+from crossdock.store import database, leases
 from crossdock.store.tables import ops_delivery, ops_link
+
+_OPEN = ops_delivery.c.outcome.in_(("sent", "unknown"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class Effect:
 
 
 def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence[Effect]) -> None:
-    """Writes the deliveries before the call; one sent before counts another attempt."""
+    """Writes the deliveries before the call; one sent before counts another attempt. Raises LeaseLost where another
+    worker has taken over the flow."""
+    leases.require(connection, flow)
     if not effects:
         return
     row = database.insert_all(
@@ -54,15 +59,24 @@ def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence
                 "outcome": "sent",
                 "batch_id": row.excluded.batch_id,
                 "content_hash": row.excluded.content_hash,
+                "sent_at": sa.func.now(),
+                "unsure_at": sa.case((_OPEN, ops_delivery.c.sent_at), else_=ops_delivery.c.unsure_at),
                 "done_at": None,
             },
         )
     )
 
 
-def end(connection: sa.Connection, outcomes: Iterable[Mapping[str, Any]]) -> None:
-    """Completes deliveries: mappings of idempotency_key, outcome, status, response_id, error."""
+def end(connection: sa.Connection, flow: str, outcomes: Iterable[Mapping[str, Any]]) -> None:
+    """Completes deliveries: mappings of idempotency_key, outcome, status, response_id, error.
+
+    Raises LeaseLost where another worker has taken over the flow since they were begun; then nothing of the caller's
+    transaction is kept, but that these calls have reached the target when others may have gone before.
+    """
     rows = list(outcomes)
+    if not leases.holds(connection, flow):
+        _too_late(connection.engine, flow, [row["idempotency_key"] for row in rows])
+        raise leases.lost(connection, flow)
     if not rows:
         return
     names = ("idempotency_key", "outcome", "status", "response_id", "error")
@@ -80,6 +94,61 @@ def end(connection: sa.Connection, outcomes: Iterable[Mapping[str, Any]]) -> Non
     )
 
 
+def _too_late(made: sa.Engine, flow: str, names: Sequence[str]) -> None:
+    with made.begin() as connection:
+        connection.execute(
+            sa.update(ops_delivery)
+            .where(ops_delivery.c.flow == flow, ops_delivery.c.idempotency_key.in_(names))
+            .values(unsure_at=sa.func.clock_timestamp())
+        )
+
+
+# ---- values that are absolute: what a late write may have put in the place of a newer one ---------------------------
+
+LANDS_WITHIN = timedelta(minutes=10)  # a call whose answer nobody saw may still reach the target for so long
+
+# A value whose write nobody saw the end of, and another one delivered so soon after it that the first may have landed
+# on top: the newer one is written again, until it was written when the older could not land any more.
+_DOUBTFUL = """
+SELECT DISTINCT d.key FROM ops.delivery d
+JOIN ops.link l ON l.entity = :linked AND l.source_key = d.key
+WHERE d.flow = :flow AND d.entity = :entity AND (d.outcome IN ('sent', 'unknown') OR d.unsure_at IS NOT NULL)
+  AND l.content_hash IS DISTINCT FROM d.content_hash
+  AND l.updated_at <= CASE WHEN d.outcome IN ('sent', 'unknown') THEN d.sent_at ELSE d.unsure_at END + :within
+  AND NOT EXISTS (SELECT FROM ops.batch b WHERE b.id = d.batch_id AND b.finished_at IS NULL)
+"""
+
+
+def doubtful(connection: sa.Connection, flow: str, entity: str, *, linked: str = "") -> set[str]:
+    """Keys at whose target an older value may stand in the place of the last one. `linked`: entity of the links that
+    say what was delivered last, where it is another one."""
+    names = {"flow": flow, "entity": entity, "linked": linked or entity, "within": LANDS_WITHIN}
+    return set(connection.scalars(sa.text(_DOUBTFUL), names))
+
+
+def written_over(connection: sa.Connection, flow: str, entity: str, told: Mapping[str, str]) -> None:
+    """The target holds what it should, `told` by key: calls for it whose answers were lost are settled. Those of other
+    content may still land."""
+    if not told:
+        return
+    given = database.given(ops_delivery, [{"key": key, "content_hash": said} for key, said in told.items()])
+    same = ops_delivery.c.content_hash == given.c.content_hash
+    connection.execute(
+        sa.update(ops_delivery)
+        .where(
+            ops_delivery.c.flow == flow,
+            ops_delivery.c.entity == entity,
+            ops_delivery.c.key == given.c.key,
+            _OPEN,
+        )
+        .values(
+            outcome=sa.case((same, "confirmed"), else_="superseded"),
+            unsure_at=sa.case((same, ops_delivery.c.unsure_at), else_=ops_delivery.c.sent_at),
+            done_at=sa.func.now(),
+        )
+    )
+
+
 def open_keys(connection: sa.Connection, entity: str, operation: str, keys: Sequence[str]) -> set[str]:
     """Of `keys`, those with a call whose outcome nobody knows."""
     return set(
@@ -88,7 +157,7 @@ def open_keys(connection: sa.Connection, entity: str, operation: str, keys: Sequ
                 ops_delivery.c.entity == entity,
                 ops_delivery.c.operation == operation,
                 ops_delivery.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
-                ops_delivery.c.outcome.in_(("sent", "unknown")),
+                _OPEN,
             )
         )
     )
@@ -101,7 +170,7 @@ def agreed(connection: sa.Connection, flow: str, key: str) -> None:
         .where(
             ops_delivery.c.flow == flow,
             ops_delivery.c.key == key,
-            ops_delivery.c.outcome.in_(("sent", "unknown")),
+            _OPEN,
         )
         .values(outcome="confirmed", done_at=sa.func.now())
     )

@@ -1029,16 +1029,34 @@ ops_delivery = Table(
     Column("content_hash", Text),
     Column("idempotency_key", Text, nullable=False, unique=True),
     Column("attempts", Integer, nullable=False, server_default="1"),
-    Column("outcome", Text, nullable=False, server_default="sent", comment="sent, confirmed, rejected or unknown"),
+    Column(
+        "outcome", Text, nullable=False, server_default="sent",
+        comment="sent, confirmed, rejected, unknown, or superseded: written over since",
+    ),
     Column("status", Integer, comment="HTTP status"),
     Column("response_id", Text, comment="Id given by the target"),
     Column("error", Text, comment="Refusal in words, without personal data"),
     Column("created_at", Moment, nullable=False, server_default=NOW),
+    Column("sent_at", Moment, nullable=False, server_default=NOW, comment="When it was sent last"),
+    Column("unsure_at", Moment,
+           comment="When it was sent last without an answer, or with one that came after another had taken over"),
     Column("done_at", Moment),
     Index(None, "entity", "key"),
     Index("ix_delivery_open", "flow", postgresql_where=text("outcome IN ('sent', 'unknown')")),
+    Index("ix_delivery_unsure", "flow", postgresql_where=text("unsure_at IS NOT NULL")),
     schema="ops",
     comment="One intended effect on a target, written before the call",
+)  # fmt: skip
+
+ops_lease = Table(
+    "lease",
+    metadata,
+    Column("flow", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False, comment="Only grows; whoever has a smaller one writes nothing more"),
+    Column("holder", Text, nullable=False, comment="Machine and process"),
+    Column("taken_at", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="Who may write for a flow",
 )
 
 ops_link = Table(
