@@ -21,12 +21,12 @@ import msgspec
 
 from crossdock.settings import run_dir
 from sandbox import world as worlds
-from sandbox.transactions import SAMPLE
+from sandbox.transactions import SAMPLE, BadData
 
 PAGE = 100  # orders a page, as Channel Advisor lists them
 MASTERS_PAGE = 500
 TICK = 43  # orders of a small tick
-ORDERS = 22_000  # that the sample is repeated up to
+ORDERS, QUICK_ORDERS = 22_000, 3_000  # that the sample is repeated up to
 APART = 100_000_000  # between the numbers of two repetitions
 TICK_NUMBER = 90  # the repetition that the tick's orders are numbered as: none of them has been read before
 
@@ -34,10 +34,13 @@ _read = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def prepare(path: Path | None) -> Path:
-    """The folder of the pages made of `path`; `facts.json` in it tells how many orders, lines and bytes."""
+def prepare(path: Path | None, size: int = ORDERS) -> Path:
+    """The folder of the pages made of `path`, or of the sample up to `size` orders; `facts.json` in it tells how many
+    orders, lines and bytes. Raises BadData where there is no such file."""
     source = path or SAMPLE
-    digest = hashlib.blake2b(source.read_bytes(), digest_size=8)
+    if not source.is_file():
+        raise BadData(f"There is no file {source}: DATA=file names one of Online Retail.")
+    digest = hashlib.blake2b(source.read_bytes() + b"%d" % size, digest_size=8)
     for code in sorted([Path(__file__), *Path(worlds.__file__).parent.glob("*.py")]):
         digest.update(code.read_bytes())
     folder = run_dir() / "bench" / f"pages-{digest.hexdigest()}"
@@ -46,7 +49,7 @@ def prepare(path: Path | None) -> Path:
         with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
             made = Path(unfinished) / "pages"
             made.mkdir()
-            _write(worlds.load(path), made, repeat=path is None)
+            _write(worlds.load(path), made, size if path is None else 0)
             made.rename(folder)
     return folder
 
@@ -56,13 +59,13 @@ def facts(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "facts.json").read_text())
 
 
-def _write(world: worlds.World, folder: Path, *, repeat: bool) -> None:
-    """Pages of all orders; the sample's orders again and again under new numbers, up to ORDERS."""
+def _write(world: worlds.World, folder: Path, size: int) -> None:
+    """Pages of all orders, again and again under new numbers up to `size`."""
     made = folder / "world"
     world.pages(made, PAGE)
     orders = [order for page in sorted(made.glob("*.json")) for order in _orders(page)]
     shutil.rmtree(made)
-    repetitions = -(-ORDERS // len(orders)) if repeat else 1
+    repetitions = max(1, -(-size // len(orders)))
     numbered = (_numbered(order, number) for number in range(repetitions) for order in orders)
     counts = {"orders": 0, "lines": 0, "bytes": 0, "repetitions": repetitions}
     for number, page in enumerate(_chunks(numbered, PAGE)):

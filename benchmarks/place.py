@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +26,7 @@ import sqlalchemy as sa
 from crossdock.settings import PROJECT
 from crossdock.store import database
 
-SECONDS = 900  # that a measured process may take
+SECONDS = 600  # that a measured process may take
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Place:
     kept: Path  # bulk bodies
     scratch: Path
     peers: Path | None  # Python of the peers' environment
+    until: float  # the moment (monotonic) at which the time for the whole is up
     made: set[str] = field(default_factory=set)
 
     def url(self, name: str) -> str:
@@ -107,14 +110,50 @@ class Place:
     def run(self, *command: str, **environment: str) -> dict[str, Any]:
         """The last line that a fresh process printed. Raises RuntimeError with its last words when it failed."""
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "CROSSDOCK", "PYTHON"))}
-        path = os.pathsep.join([str(PROJECT), str(PROJECT / "include"), str(PROJECT / "plugins")])
         done = subprocess.run(
-            command, cwd=PROJECT, env=keep | {"PYTHONPATH": path} | environment, capture_output=True, text=True,
-            timeout=SECONDS,
+            command, cwd=PROJECT, env=keep | {"PYTHONPATH": self._path()} | environment, capture_output=True, text=True,
+            timeout=self.seconds(),
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{' '.join(command[1:4])} failed:\n{done.stderr[-3000:]}")
         return json.loads(done.stdout.splitlines()[-1])
+
+    def month(self, name: str, days: int, steps: int) -> Iterator[dict[str, Any]]:
+        """What `benchmarks.month` tells, as it comes. It finds the sandbox by this process's environment."""
+        seconds = self.seconds()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.month", self.url(name), str(days), str(steps)], cwd=PROJECT,
+            env=os.environ | {"PYTHONPATH": self._path()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        late = threading.Timer(seconds, process.kill)
+        late.start()
+        said: list[str] = []
+        assert process.stdout is not None
+        assert process.stderr is not None
+        reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            for line in process.stdout:
+                if line.startswith("{"):
+                    yield json.loads(line)
+            if process.wait():
+                reader.join(5)
+                raise RuntimeError("benchmarks.month failed:\n" + "".join(said)[-3000:])
+        finally:
+            late.cancel()
+            process.kill()
+            process.wait()
+
+    @staticmethod
+    def _path() -> str:
+        return os.pathsep.join([str(PROJECT), str(PROJECT / "include"), str(PROJECT / "plugins")])
+
+    def seconds(self) -> float:
+        """What a process may take from now on. Raises RuntimeError when the time for the whole is up."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise RuntimeError("the time for the whole was up before it began")
+        return min(SECONDS, left)
 
     def requests(self) -> dict[str, int]:
         """What the static server was asked since the last time, but for tokens."""
@@ -123,7 +162,7 @@ class Place:
 
 
 @contextmanager
-def place(pages: Path, peers: Path | None) -> Iterator[Place]:
+def place(pages: Path, peers: Path | None, until: float) -> Iterator[Place]:
     """Everything up; everything gone afterwards."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
@@ -132,7 +171,7 @@ def place(pages: Path, peers: Path | None) -> Iterator[Place]:
         scratch.chmod(0o755)
         postgres = stack.enter_context(_postgres(scratch / "pg"))
         systems = stack.enter_context(_server(pages, kept))
-        yield Place(postgres, systems, pages, kept, scratch, peers)
+        yield Place(postgres, systems, pages, kept, scratch, peers, until)
 
 
 @contextmanager

@@ -22,37 +22,52 @@ import sqlalchemy as sa
 
 from crossdock.runtime import Runtime
 from crossdock.settings import PROJECT
+from crossdock.store import database
 from crossdock.store.tables import ops_link
 from sandbox import demo, stage, world
 
 DAG = "orders"
-DEMO_SECONDS = 600
+DEMO_SECONDS = 480
 
 
 def tick(folder: Path, count: int) -> dict[str, float]:
     """Seconds from the trigger to the last of `count` orders' links, and to the end of the run."""
-    with _installation(folder) as port:
-        whole = world.load()
-        opening = min(invoice.at for invoice in whole.invoices).replace(hour=0, minute=0) + timedelta(days=1)
-        orders = sorted(order.document["ImportDate"] for order in whole.orders(opening))
+    with (
+        on_ports_of_its_own(folder),
+        _installation() as port,
+        Runtime.from_environment() as runtime,
+        runtime.engine.connect() as connection,
+    ):
         airflow = demo.Airflow(port)
-        stage.tick(demo.datetime.fromisoformat(orders[count - 1]) + timedelta(milliseconds=1))
-        triggered = time.time()
+        airflow.wait_until_idle(DAG)
+        until = stage.told().until
+        orders = sorted(order.document["ImportDate"] for order in world.load().orders(until))
+        before = connection.execute(_sales(0)).one().last
+        connection.rollback()
+        with database.lock(runtime.engine, "extract:channel_advisor.orders"):  # no other run reads half of them
+            stage.tick(demo.datetime.fromisoformat(orders[count - 1]) + timedelta(milliseconds=1))
+            triggered = time.time()
         begun = time.perf_counter()
         airflow.run(DAG)
         run = time.perf_counter() - begun
-        with Runtime.from_environment() as runtime, runtime.engine.connect() as connection:
-            made = sa.select(sa.func.count(), sa.func.extract("epoch", sa.func.max(ops_link.c.created_at))).where(
-                ops_link.c.entity == "sales_order", sa.func.extract("epoch", ops_link.c.created_at) > triggered
-            )
-            links, last = connection.execute(made).one()
+        airflow.wait_until_idle(DAG)  # a run of the timetable may have been first
+        links, last = connection.execute(_sales(float(before or 0))).one()
+        if not links:
+            raise RuntimeError(f"None of {count} orders after {until:%Y-%m-%d %H:%M} has reached TIMS")
         return {"seconds": float(last) - triggered, "run": run, "orders": links}
 
 
+def _sales(after: float) -> sa.Select:
+    """How many sales orders were linked after a moment, and when the last one was."""
+    moment = sa.func.extract("epoch", ops_link.c.created_at)
+    return sa.select(sa.func.count().label("links"), sa.func.max(moment).label("last")).where(
+        ops_link.c.entity == "sales_order", moment > after
+    )
+
+
 @contextmanager
-def _installation(folder: Path) -> Iterator[int]:
-    """The demo after its first day, on ports of its own; the port of its Airflow. This process sees it as its own."""
-    port = _free_port()
+def on_ports_of_its_own(folder: Path) -> Iterator[None]:
+    """This process, and what it starts, sees `folder` as its installation and the sandbox on free ports."""
     before = dict(os.environ)
     for name in [name for name in before if name.startswith(("AIRFLOW", "CROSSDOCK"))]:
         del os.environ[name]
@@ -62,13 +77,32 @@ def _installation(folder: Path) -> Iterator[int]:
     )  # fmt: skip
     os.environ.update(demo.connections())
     try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def sandbox() -> Iterator[None]:
+    """Both servers of the sandbox, up."""
+    stage.up()
+    try:
+        yield
+    finally:
+        stage.down()
+
+
+@contextmanager
+def _installation() -> Iterator[int]:
+    """The demo after its first day; the port of its Airflow."""
+    port = _free_port()
+    try:
         _demo("up", "--days", "1", "--port", str(port))
         yield port
     finally:
         with suppress(subprocess.SubprocessError):
             _demo("down")
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _demo(*arguments: str) -> None:

@@ -1,0 +1,122 @@
+"""The benchmark keeps what it has, whatever happens: numbers as they come, failures as rows, a table at the end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import benchmarks.__main__ as bench
+import pytest
+from benchmarks import data
+from benchmarks.place import Place
+from benchmarks.results import Grid, Measured, Missing, mark
+
+from sandbox.transactions import BadData
+
+FACTS = {"orders": 100, "lines": 300, "bytes": 1, "repetitions": 1, "days": 2, "skus": 50}
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Measured:
+    return Measured(tmp_path / "bench" / "results.jsonl", facts=dict(FACTS))
+
+
+def kept(found: Measured) -> list[dict]:
+    return [json.loads(line) for line in found.book.read_text().splitlines()]
+
+
+def test_numbers_are_on_disk_as_they_come_and_a_part_that_fails_takes_none_with_it(found: Measured) -> None:
+    with found.part("first"):
+        found.add("extract", {"first": 2, "again": 1})
+    with found.part("second"):
+        raise RuntimeError("benchmarks.ours failed:\nTraceback\nOperationalError: the disk is full")
+    with found.part("third"):
+        found.add("extract", {"first": 4, "again": 1})
+    assert [line.get("measured", line.get("failed")) for line in kept(found)] == ["extract", "second", "extract"]
+    assert found["extract.first"] == 3
+    assert found.failures == {"second": "OperationalError: the disk is full"}
+
+
+def test_a_number_that_was_not_told_is_a_failure_with_its_name(found: Measured) -> None:
+    with found.part("a tick inside Airflow"):
+        found.add("airflow", {"seconds": None, "run": 4.0})
+    assert found.failures == {"a tick inside Airflow": "airflow has told no seconds"}
+    assert "airflow.run" not in found
+
+
+def test_a_process_that_does_not_end_is_a_failure_too(found: Measured) -> None:
+    with found.part("slow"):
+        subprocess.run(["sleep", "60"], timeout=0.05, check=True)
+    assert found.failures == {"slow": "not done within 0 s"}
+
+
+def test_no_process_is_begun_when_the_time_for_the_whole_is_up(found: Measured) -> None:
+    here = Place("", "", Path(), Path(), Path(), None, until=0)
+    with found.part("late"):
+        here.run("true")
+    with found.part("later"):
+        list(here.month("month", 1, 1))
+    assert set(found.failures.values()) == {"the time for the whole was up before it began"}
+    assert set(found.failures) == {"late", "later"}
+
+
+def test_ctrl_c_is_no_failure_of_a_part(found: Measured) -> None:
+    with pytest.raises(KeyboardInterrupt), found.part("one"):
+        raise KeyboardInterrupt
+    assert found.failures == {}
+
+
+def test_the_table_tells_what_was_measured_what_was_not_and_what_failed(found: Measured) -> None:
+    for name, result in {
+        "extract": {"first": 1, "again": 0.1}, "bare": {"first": 0.8, "again": 0.1},
+        "ledger": {"seconds": 2, "count": 500}, "tick": {"seconds": 1, "imports": 2},
+    }.items():  # fmt: skip
+        found.add(name, result)
+    with found.part("load"):
+        raise RuntimeError("no room")
+    page = bench.table(found, *bench.PARTS).markdown()
+    assert "| extract and stage | 100 orders/s | bare client | 125 orders/s | 0.80 | ≥ 0.70 met |" in page
+    assert "| ledger | 2.0 s | 500 entries of 2 days, posted | 250 entries/s |  |  |" in page
+    for name in ("raw to checked stage", "load", "catalog", "prices", "close", "reconcile", "a tick inside Airflow"):
+        assert f"| {name} | not measured |" in page, name
+    assert "| FAILED: load | no room |" in page
+
+
+def test_nothing_measured_is_a_table_all_the_same(found: Measured) -> None:
+    assert bench.table(found, *bench.PARTS).markdown().count("not measured") >= 12
+
+
+def test_what_was_not_measured_is_never_a_number(found: Measured) -> None:
+    with pytest.raises(Missing):
+        found["nothing.seconds"]
+
+
+def test_an_aim_is_coloured_in_the_terminal_and_plain_on_the_page() -> None:
+    grid = Grid()
+    grid.row("a", "1", aim=mark(True, "≥ 1"))
+    grid.row("b", "1", aim=mark(False, "≥ 1"))
+    assert list(grid.table("t").columns[-1].cells) == ["≥ 1 [green]met[/green]", "≥ 1 [red]missed[/red]"]
+    assert "≥ 1 met |" in grid.markdown()
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(BadData, match="no-such-file"):
+        data.prepare(Path("/no-such-file.csv.gz"))
+
+
+def test_a_run_that_is_broken_off_prints_its_table_and_writes_no_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken_off(found: Measured, *_: object) -> None:
+        found.facts |= FACTS
+        found.add("ledger", {"seconds": 2, "count": 500})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "_measure", broken_off)
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "performance.md")
+    monkeypatch.setattr("sys.argv", ["benchmarks"])
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    assert bench.main() == 1
+    assert "500 entries of 2 days" in capsys.readouterr().out
+    assert not bench.PAGE.exists()
