@@ -16,6 +16,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from benchmarks.unlimited import unlimited
 from crossdock import close, flows
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import extract
@@ -53,6 +54,7 @@ def main() -> None:
     database, days, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     told = {name.removeprefix("AIRFLOW_CONN_").lower(): text for name, text in demo.connections().items()}
     with Runtime(database, lambda name: parse(name, told[name]), stage.inbox()) as runtime:
+        unlimited(runtime)
         stage.seed()
         for name in OFFERS[:2]:
             flow(runtime, name, name)

@@ -17,10 +17,10 @@ from typing import Any
 started = time.perf_counter()
 
 import great_expectations.expectations.core  # noqa: E402, F401
-import msgspec  # noqa: E402
 import pyarrow.dataset  # noqa: E402, F401 - pandas asks for it in its own time
 import sqlalchemy as sa  # noqa: E402
 
+from benchmarks.unlimited import unlimited  # noqa: E402
 from crossdock import flows  # noqa: E402
 from crossdock.mapping import language  # noqa: E402
 from crossdock.runtime import Runtime  # noqa: E402
@@ -29,10 +29,7 @@ from crossdock.steps.extract import extract  # noqa: E402
 from crossdock.steps.walk import AFTER_EXTRACT, walk  # noqa: E402
 from crossdock.store import batches  # noqa: E402
 from crossdock.store.tables import ops_batch, stage_buyer  # noqa: E402
-from crossdock.systems import limits  # noqa: E402
-from crossdock.systems.channel_advisor import ChannelAdvisor  # noqa: E402
 from crossdock.systems.connections import Connection, parse  # noqa: E402
-from crossdock.systems.tims import Tims  # noqa: E402
 
 ORDERS = flows.get("orders")
 for name in language.names():
@@ -108,11 +105,7 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
 def inventory(what: str, runtime: Runtime) -> dict[str, Any]:
     """A run of the inventory flow: `first`, `changed` or `compare`. What is measured is the program, not how many
     requests a minute the systems allow."""
-    for name, client in (("channel_advisor", ChannelAdvisor), ("tims", Tims)):
-        connection = runtime._source(name)
-        runtime.__dict__[name] = client(
-            connection, limits=msgspec.structs.replace(limits.of(connection), requests_per_minute=10**6)
-        )
+    unlimited(runtime)
     flow = flows.get("inventory")
     kind = "compare" if what == "compare" else "scheduled"
     seconds, ids = timed(lambda: extract(runtime, flow, kind=kind))
