@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -404,12 +406,71 @@ def test_money_that_ebay_still_holds_is_left_to_the_payout_that_brings_it():
     assert sum(amounts(read(EBAY, csv(EBAY_HEADER, PAYOUT, WHOLE, LABEL, held, *SEVERAL)))) == Decimal("104.30")
 
 
+GERMAN = {
+    "Transaction creation date": "Datum der Transaktionserstellung", "Type": "Typ", "Order number": "Bestellnummer",
+    "Net amount": "Betrag abzügl. Kosten", "Payout currency": "Auszahlungswährung", "Payout date": "Auszahlungsdatum",
+    "Payout ID": "Auszahlung Nr.", "Custom label": "Bestandseinheit", "Item subtotal": "Zwischensumme Artikel",
+    "Shipping and handling": "Verpackung und Versand",
+    "Final Value Fee - fixed": "Fixer Anteil der Verkaufsprovision",
+    "Final Value Fee - variable": "Variabler Anteil der Verkaufsprovision",
+    'Very high "item not as described" fee': "Gebühr für sehr hohe Quote an „nicht wie beschriebenen Artikeln“",
+    "International fee": "Internationale Gebühr", "Transaction currency": "Transaktionswährung",
+    "Description": "Beschreibung",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252"])
+def test_a_german_report_with_semicolons_reads_as_the_english_one(encoding: str):
+    def german(cell: str) -> str:
+        words = {"Order": "Bestellung", "Payout": "Auszahlung", "Shipping label": "Versandetikett",
+                 "Jan 5, 2011": "05.01.2011", "Jan 8, 2011": "8. Jan 2011", "8 Jan 2011": "08.01.2011"}  # fmt: skip
+        return words.get(cell, re.sub(r"^(-?\d+)\.(\d\d)$", r"\1,\2", cell))
+
+    whole = {name: value for name, value in WHOLE.items() if name != "Regulatory operating fee"}
+    rows = (PAYOUT | {"Net amount": "-104.60"}, whole | {"Net amount": "88.60"}, LABEL, *SEVERAL)
+    header = [name for name in EBAY_HEADER if name != "Regulatory operating fee"]
+    english = read(EBAY, csv(header, *rows))
+    told = [";".join(f'"{GERMAN.get(name, name)}"' for name in header)]
+    told += [";".join(f'"{german(one.get(name, "--"))}"' for name in header) for one in rows]
+    before = '"Transaktionsbericht"\r\n\r\n"Verkäufer";"lampenladen"\r\n\r\n'
+    found = read(EBAY, (before + "\r\n".join(told) + "\r\n").encode(encoding))
+    assert amounts(found) == amounts(english)
+    without = lambda one: {name: value for name, value in one.items() if name != "LineNo"}  # noqa: E731
+    assert [without(one) for one in found["Lines"]] == [without(one) for one in english["Lines"]]
+    assert (found["SettlementID"], found["DepositDate"]) == (english["SettlementID"], english["DepositDate"])
+
+
+def test_a_sale_in_another_currency_than_the_payout_is_in_that_of_the_payout():
+    dollars = {"Transaction currency": "USD", "Exchange rate": "0.7891"}
+    header = [*EBAY_HEADER, "Exchange rate"]
+    found = read(EBAY, csv(header, PAYOUT, WHOLE | dollars, LABEL, *SEVERAL))
+    assert sum(amounts(found)) == Decimal("104.30")  # its parts are in pounds already
+    given = sold(
+        **dollars, **{"Net amount": "71.02", "Item subtotal": "100.00", "Final Value Fee - variable": "-10.00"}
+    )
+    converted = read(EBAY, csv(header, PAYOUT | {"Net amount": "-71.02"}, given))
+    assert amounts(converted) == [Decimal("78.91"), Decimal("-7.89")]
+    cent = given | {"Net amount": "71.01"}
+    assert amounts(read(EBAY, csv(header, PAYOUT | {"Net amount": "-71.01"}, cent))) == [
+        Decimal("78.90"),
+        Decimal("-7.89"),
+    ]
+    assert refused(EBAY, csv(header, PAYOUT, given | {"Net amount": "60.00"})) == "row_does_not_add_up"
+
+
+def test_japanese_text_is_read_by_the_encoding_of_its_source(monkeypatch: pytest.MonkeyPatch):
+    source = replace(US, encoding="shift_jis")
+    monkeypatch.setitem(EVERY, source.name, source)
+    odd = (SALE[0] | {"sku": "ランプ-大"}, *SALE[1:])
+    assert read(source, tsv(V2, HEAD, *odd).decode().encode("shift_jis"))["Lines"][0]["SKU"] == "ランプ-大"
+    assert refused(source, tsv(V2, HEAD, *odd)) == "wrong_encoding"
+
+
 @pytest.mark.parametrize(
     ("rule", "rows"),
     [
         ("no_total", (WHOLE, LABEL)),
         ("several_settlements", (PAYOUT, WHOLE, LABEL | {"Payout ID": "6144"})),
-        ("two_currencies", (PAYOUT, WHOLE | {"Transaction currency": "USD"})),
         ("row_does_not_add_up", (PAYOUT, WHOLE | {"Net amount": "88.40"})),
     ],
 )

@@ -52,6 +52,12 @@ def kind(form: str, *words: str) -> str:
         (("walmart", "Sale", "Product Tax Withheld", "Purchase"), "marketplace_tax"),
         (("walmart", "Sale", "Product Tax", "Purchase"), "tax"),
         (("walmart", "Refund", "Commission on Product", "Return"), "commission"),
+        (("walmart", "Sale", "Promo Code", "Purchase"), "promotion"),
+        (("walmart", "Refund", "Promo Code", "Return"), "refund_promotion"),
+        (("walmart", "Sale", "Extra Savings", "Purchase"), "promotion"),
+        (("walmart", "Refund", "Extra Savings", "Return"), "refund_promotion"),
+        (("walmart", "Sale", "Item Fees", "Purchase"), "commission"),
+        (("ebay", "Other fee", "net amount", "Anzeigengebühr Basis"), "advertising"),
     ],
 )
 def test_a_line_is_what_its_three_words_say_together(words: tuple[str, ...], expected: str):

@@ -1,19 +1,23 @@
 """eBay's transaction report (Seller Hub), of one payout: one row a transaction, several amounts in it.
 
 In: bytes. Out: `Statement`. `--` is nothing. The row of type Payout is the summary. An order of several items has a row
-of its own with what was paid, and a row for each item with what it was paid for. British headers differ in spelling.
+of its own with what was paid, and a row for each item with what it was paid for. British headers differ in spelling,
+German reports in all words; the words of types become the English ones. A sale in another currency than the payout has
+its net amount in that of the payout, and its parts in that one too, or by the row's exchange rate.
 Where the amounts have no sign (reports made from the Finances API), the column `Booking entry` gives it.
 Never: a row whose amounts do not add up to its own net amount; a line from the payout itself.
 """
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
 import numpy as np
 import pandas as pd
 
-from crossdock.mapping.frames import written
+from crossdock.mapping.frames import CENT, written
 from crossdock.systems.settlements import table, values
-from crossdock.systems.settlements.shape import LINE_TEXT, Refused, Statement
+from crossdock.systems.settlements.shape import AGAIN, LINE_TEXT, Refused, Statement
 from crossdock.systems.settlements.sources import Source
 
 _NEEDED = ("transaction creation date", "type", "order number", "net amount", "payout currency", "payout id")
@@ -33,7 +37,49 @@ _SAME = {
     "variable final value fee": "final value fee - variable",
     "custom label (sku)": "custom label",
     "date of transaction creation": "transaction creation date",
+    # German reports
+    "datum der transaktionserstellung": "transaction creation date",
+    "typ": "type",
+    "bestellnummer": "order number",
+    "alte bestellnummer": "legacy order id",
+    "betrag abzügl. kosten": "net amount",
+    "auszahlungswährung": "payout currency",
+    "auszahlungsdatum": "payout date",
+    "auszahlung nr.": "payout id",
+    "bestandseinheit": "custom label",
+    "zwischensumme artikel": "item subtotal",
+    "verpackung und versand": "shipping and handling",
+    "vom verkäufer eingezogene steuer": "seller collected tax",
+    "fixer anteil der verkaufsprovision": "final value fee - fixed",
+    "variabler anteil der verkaufsprovision": "final value fee - variable",
+    "gebühr für gesetzliche betriebskosten": "regulatory operating fee",
+    "gebühr für sehr hohe quote an nicht wie beschriebenen artikeln": "very high item not as described fee",
+    "gebühr für unterdurchschnittlichen servicestatus": "below standard performance fee",
+    "internationale gebühr": "international fee",
+    "spende": "charity donation",
+    "transaktionswährung": "transaction currency",
+    "wechselkurs": "exchange rate",
+    "beschreibung": "description",
+    "buchungseintrag": "booking entry",
 }
+_TYPES = {
+    "bestellung": "Order",
+    "rückerstattung": "Refund",
+    "erstattung": "Refund",
+    "fall": "Claim",
+    "zahlungskonflikt": "Payment dispute",
+    "zahlungsreklamation": "Payment dispute",
+    "versandetikett": "Shipping label",
+    "andere gebühr": "Other fee",
+    "sonstige gebühr": "Other fee",
+    "einbehalten": "Hold",
+    "einbehaltung": "Hold",
+    "übertragung": "Transfer",
+    "überweisung": "Transfer",
+    "belastung": "Charge",
+    "auszahlung": "Payout",
+}
+_ENTRIES = {"HABEN": "CREDIT", "GUTSCHRIFT": "CREDIT", "SOLL": "DEBIT", "LASTSCHRIFT": "DEBIT"}
 PAYOUT = "payout"
 
 
@@ -60,11 +106,6 @@ def read(data: bytes, source: Source) -> Statement:
     deposit = values.moment(paid_on, source.zone, day_first=source.day_first)
     lines["PostedAt"] = lines["PostedAt"].mask(lines["PostedAt"] == "", deposit)
     currency = table.single(rows["payout currency"], "two_currencies", "currencies")
-    table.single(
-        pd.concat([table.column(rows, "transaction currency")[of_payout], pd.Series([currency])]),
-        "two_currencies",
-        "currencies",
-    )
     return Statement(
         number, "", "", deposit, currency, _paid(int(net[is_payout][0]), int(lines["Amount"].sum())), lines
     )
@@ -80,6 +121,7 @@ def _rows(data: bytes, source: Source) -> pd.DataFrame:
     rows = table.read(data, ",", _NEEDED, quotes=True, same=_SAME, encoding=source.encoding)
     text = [name for name in rows.columns if name != "_row"]
     rows[text] = rows[text].mask(rows[text].isin(["--", "-", "\u2013\u2013", "\u2013", "\u2014"]), "")
+    rows["type"] = rows["type"].str.lower().map(_TYPES).fillna(rows["type"]).astype("str")
     values.undamaged(rows["order number"], rows["payout id"])
     return rows[(rows["type"] != "").to_numpy()].reset_index(drop=True)
 
@@ -88,7 +130,7 @@ def _signed(
     rows: pd.DataFrame, parts: list[str], net: np.ndarray, amounts: list[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The amounts with their signs. By booking entry, a credit is for us and its fees are not."""
-    entry = table.column(rows, "booking entry").str.upper()
+    entry = table.column(rows, "booking entry").str.upper().replace(_ENTRIES)
     if not (entry != "").any():
         return net, amounts
     sign = np.where(entry == "DEBIT", -1, 1)
@@ -105,6 +147,38 @@ def _transactions(rows: pd.DataFrame) -> np.ndarray:
     return np.cumsum((alone | again).to_numpy())
 
 
+def _converted(
+    rows: pd.DataFrame, group: np.ndarray, money: np.ndarray, counted: np.ndarray, top: np.ndarray, net: np.ndarray
+) -> np.ndarray:
+    """The parts in the payout's currency. Where a sale in another one has parts that are not what was paid, they are
+    converted by its rate; a cent a part that this leaves is the largest part's."""
+    foreign = table.column(rows, "transaction currency")
+    foreign = foreign.ne("") & foreign.ne(rows["payout currency"]) & rows["payout currency"].ne("")
+    money = money.copy()
+    for number in np.unique(group[foreign.to_numpy()]):
+        own = group == number
+        paid, cells = int(net[own & top].sum()), counted & own[:, None]
+        rates = [text for text in table.column(rows, "exchange rate")[own] if text]
+        if not rates or not cells.any() or int(money[cells].sum()) == paid:
+            continue
+        rate = _rate(rates[0])
+        made = [
+            int((Decimal(int(each)) * rate / CENT).quantize(Decimal(1), ROUND_HALF_UP)) * CENT for each in money[cells]
+        ]
+        rest = paid - sum(made)
+        if abs(rest) <= CENT * len(made):  # else it does not add up, and is refused
+            made[max(range(len(made)), key=lambda at: abs(made[at]))] += rest
+            money[cells] = made
+    return money
+
+
+def _rate(text: str) -> Decimal:
+    try:
+        return Decimal(text.replace(",", "."))
+    except InvalidOperation:
+        raise Refused("unreadable_amount", f'"{text}" is no exchange rate.', AGAIN, text) from None
+
+
 def _lines(
     rows: pd.DataFrame,
     parts: list[str],
@@ -116,12 +190,13 @@ def _lines(
 ) -> pd.DataFrame:
     """One line per amount; a transaction without parts is one line of its net amount."""
     given = np.array([(rows[name] != "").to_numpy() for name in parts]).T
-    money = np.array(amounts).T
+    money = np.array(amounts, dtype=np.int64).reshape(len(parts), len(rows)).T
     size = np.bincount(group)[group]
     top = (rows["net amount"] != "").to_numpy()
     # Of an order of several items, the rows of the items tell what its own row only sums up.
     of_items = pd.DataFrame(given & ~top[:, None]).groupby(group).transform("any").to_numpy()
     counted = given & ~(top[:, None] & (size > 1)[:, None] & of_items)
+    money = _converted(rows, group, money, counted, top, net)
     whole = pd.Series(np.where(counted, money, 0).sum(axis=1)).groupby(group).transform("sum").to_numpy()
     paid = pd.Series(np.where(top, net, 0)).groupby(group).transform("sum").to_numpy()
     has_parts = pd.Series(counted.any(axis=1)).groupby(group).transform("any").to_numpy()
