@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from contract.tims_calls import adjustment, credit, entry, invoice, line, payment, plain, plain_invoice
-from crossdock import cli
-from crossdock.close import Closing, close
+from crossdock import cli, safe
+from crossdock.close import Closing, _export, close, last_day
 from crossdock.errors import ConfigError
 from crossdock.watch import controls
 from integration.desk import Desk, found_desk
@@ -115,6 +116,20 @@ def test_the_exported_journal_is_accepted_by_beancount_to_the_cent(desk: Desk, t
     assert sum(isinstance(one, data.Balance) for one in february) == len(closing.balances), "opened and verified"
     journal.write_text(journal.read_text().replace("98.00 USD", "98.01 USD", 1))
     assert loader.load_file(str(journal))[1] != []
+
+
+def test_no_cell_of_the_exported_ledger_is_a_formula_and_numbers_stay_numbers(desk: Desk, tmp_path: Path):
+    formula = '=HYPERLINK("http://x","y")\x1b'
+    with desk.runtime() as runtime, runtime.engine.connect() as connection:
+        connection.execute(sa.text("UPDATE ref.gl_entry_line SET sku = :sku"), {"sku": formula})
+        files = _export(connection, "2011-01", last_day("2011-01"), tmp_path)
+        table, journal = (Path(path) for path in files)
+        connection.rollback()
+    lines = list(csv.DictReader(table.open(encoding="utf-8", newline="")))
+    assert {line["sku"] for line in lines} == {f"'{formula}"}
+    assert {safe.plain(line["sku"]) for line in lines} == {formula}
+    assert all(Decimal(line["debit"]) >= 0 for line in lines)
+    assert "\x1b" not in journal.read_text()
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,19 @@ def test_broken_data_end_in_the_servers_own_words(folder: Path) -> None:
 def test_without_a_server_the_url_says_how_to_get_one(folder: Path) -> None:
     with pytest.raises(ConfigError, match="AIRFLOW_CONN_CROSSDOCK is not set"):
         local.database_url("crossdock")
+
+
+def test_what_lies_in_the_run_folder_is_its_owners_only(folder: Path) -> None:
+    (folder / "logs").mkdir(mode=0o755)
+    (folder / "logs" / "old.log").write_text("an older start has left it open")
+    (folder / "logs" / "old.log").chmod(0o644)
+    before = os.umask(0o022)
+    try:
+        local.start()
+        (folder / "new").write_text("made after it")
+    finally:
+        os.umask(before)
+    others = [path for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert others == []
+    passage = 0o711 if os.geteuid() == 0 else 0o700  # Postgres' own user passes through, and sees nothing
+    assert stat.S_IMODE(folder.stat().st_mode) == passage
