@@ -120,7 +120,7 @@ class Cluster:
         """A command by the entrypoint in a container of this service, to its end."""
         line = [str(self.folder / "entrypoint"), *command] if command else self.command(name)
         done = subprocess.run(
-            line, env=self.environment(name), cwd=self.folder, capture_output=True, text=True, timeout=300
+            line, env=self.environment(name), cwd=self.folder, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, f"{line} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
         return done.stdout
@@ -154,7 +154,7 @@ class Cluster:
             assert process.poll() is None, f"{name} ended:\n{self.log(name, number)}"
             return self.check(name, number)[0] == 0
 
-        wait_for(is_healthy, 240, f"{name} is healthy:\n{self.log(name, number)}")
+        wait_for(is_healthy, 600, f"{name} is healthy:\n{self.log(name, number)}")
 
     def log(self, name: str, number: int = 1) -> str:
         return (self.folder / f"{name}-{number}.log").read_text(errors="replace")[-3000:]
