@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -196,8 +197,9 @@ def run(
     settings: Settings | None = None,
     linked: tuple[int, ...] = (),
     newest: pd.Series | None = None,
+    inclusive: Mapping[int, bool] | None = None,
 ) -> Enriched:
-    return enrich(frames(*documents), tims or known(), settings or config(), linked, newest)
+    return enrich(frames(*documents), tims or known(), settings or config(), linked, newest, inclusive)
 
 
 def reasons(enriched: Enriched, row: int = 0) -> list[str]:

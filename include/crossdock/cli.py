@@ -513,7 +513,7 @@ def migrate(as_json: AsJson = False) -> None:
 def check_mappings(as_json: AsJson = False) -> None:
     """Hold every mapping and checks file, the posting table and its accounts against the contracts; read the rest."""
     from crossdock.mapping import language
-    from crossdock.rules import catalogue, posting_table, price_settings, stock_rules
+    from crossdock.rules import catalogue, posting_table, price_settings, stock_rules, tax_rules
     from crossdock.steps import suites
 
     catalogue.load()
@@ -521,7 +521,7 @@ def check_mappings(as_json: AsJson = False) -> None:
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]
     findings += [str(finding) for path in checks for finding in suites.check(path)]
-    findings += [str(one) for part in (posting_table, price_settings, stock_rules) for one in part.check()]
+    findings += [str(one) for part in (posting_table, price_settings, stock_rules, tax_rules) for one in part.check()]
     if as_json:
         _print_json(findings)
     elif findings:

@@ -67,6 +67,49 @@ def test_a_sale_a_refund_and_returned_goods_are_posted_once(desk: Desk):
     assert len(desk.entries()) == 4
 
 
+@pytest.mark.parametrize(
+    ("remitted_by", "sale", "refund"),
+    [
+        (
+            "Seller",
+            ["debit Clearing 45.60", "debit Promotions 5.00", "credit Revenue 40.00", "credit ShippingRevenue 1.00",
+             "credit GiftWrap 2.00", "credit SalesTax 7.60"],
+            ["debit Returns 20.00", "debit Returns 2.50", "debit SalesTax 4.00",
+             "credit Promotions 2.50", "credit Clearing 24.00"],
+        ),
+        (
+            "Marketplace",
+            ["debit Clearing 38.00", "debit Promotions 5.00", "credit Revenue 40.00", "credit ShippingRevenue 1.00",
+             "credit GiftWrap 2.00"],
+            ["debit Returns 20.00", "debit Returns 2.50", "credit Promotions 2.50",
+             "credit Clearing 20.00"],
+        ),
+    ],
+)  # fmt: skip
+def test_tax_inside_prices_is_no_revenue_neither_of_goods_nor_of_shipping_gift_wrap_and_discounts(
+    desk: Desk, remitted_by: str, sale: list[str], refund: list[str]
+):
+    """48.00 of goods, 6.00 off, 1.20 of shipping, 2.40 of gift wrap, a fifth on top of all of it inside."""
+    goods = line(price="24.00", DiscountAmount="6.00", TaxAmount="7.40", TaxRemittedBy=remitted_by)
+    inside = {"PricesIncludeTax": True, "ShippingAmount": "1.20", "ShippingTaxAmount": "0.20", "TaxTotal": "7.60",
+              "ShippingTaxRemittedBy": remitted_by, "GiftWrapAmount": "2.40", "DiscountTotal": "6.00"}  # fmt: skip
+    shipment = desk.tims.shipped(LineItems=[goods], TotalAmount="45.60", **inside)
+    by_marketplace, total = ("7.60", "38.00") if remitted_by == "Marketplace" else ("0.00", "45.60")
+    sold = [{"SalesOrderLineNo": 1, "SKU": "LAMP", "Quantity": 2, "UnitPrice": "24.00", "DiscountAmount": "6.00",
+             "TaxAmount": "7.40", "TaxRemittedBy": remitted_by}]  # fmt: skip
+    amounts = {"SubTotal": "48.00", "MarketplaceRemittedTax": by_marketplace, "Total": total}
+    bill = desk.tims.made("/ar/invoices", invoice(shipment, Lines=sold, **inside, **amounts))
+    by_marketplace, total = ("4.00", "20.00") if remitted_by == "Marketplace" else ("0.00", "24.00")
+    back = [{"InvoiceLineNo": 1, "Quantity": 1, "Amount": "24.00", "DiscountAmount": "3.00", "TaxAmount": "3.90"}]
+    some = {"ShippingAmount": "0.60", "ShippingTaxAmount": "0.10", "TaxTotal": "4.00", "DiscountTotal": "3.00"}
+    given = {"SubTotal": "24.00", "MarketplaceRemittedTax": by_marketplace, "Total": total, "Lines": back}
+    memo = desk.tims.made("/ar/credit-memos", credit(bill, **inside | some, **given))
+    assert desk.post_all().dead == 0
+    ledger = desk.ledger()
+    assert ledger[f"sale:{bill['InvoiceID']}"] == sale
+    assert ledger[f"refund:{memo['CreditMemoID']}"] == refund
+
+
 def test_a_kit_costs_what_its_parts_cost_and_each_line_is_rounded_once(desk: Desk):
     lines = [line("1", "LAMP", 1), line("2", "SHADE", 7, price="1.00")]
     order = desk.tims.order(CustomerID=desk.tims.customer(), **plain(*lines, total="57.00"))

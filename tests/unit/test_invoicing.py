@@ -50,7 +50,7 @@ def orders(draw: st.DrawFn) -> Order:
         )  # fmt: skip
     shipping = draw(st.integers(0, 3_000))
     others = draw(st.tuples(st.integers(0, shipping), st.integers(0, 900), st.integers(0, 900)))
-    return Order(lines, charged(shipping, *others))
+    return Order(lines, charged(shipping, *others), inclusive=draw(st.booleans()))
 
 
 @st.composite
@@ -145,6 +145,24 @@ def test_an_invoice_that_others_took_for_posted_and_that_was_not_leaves_no_cent_
 
 @examples(40)
 @given(shipped())
+def test_tax_inside_a_price_is_never_more_than_what_holds_it(case):
+    order, parcels = case
+    lines = {}
+    for number, line in order.lines.items():
+        net = goods(line.units, line.price) - line.discount
+        lines[number] = line._replace(tax=min(line.tax, net))
+    shipping = order.charges["ShippingAmount"] - order.charges["ShippingDiscountAmount"]
+    tax = min(order.charges["ShippingTaxAmount"], shipping)
+    account = Account(Order(lines, {**order.charges, "ShippingTaxAmount": tax}, inclusive=True))
+    for parcel in parcels:
+        parts, charges = account.invoice(parcel)
+        assert all(part.share.tax <= part.share.gross - part.share.discount for part in parts)
+        left = charges["ShippingAmount"] - charges["ShippingDiscountAmount"]
+        assert charges["ShippingTaxAmount"] <= left
+
+
+@examples(40)
+@given(shipped())
 def test_never_more_than_the_order_has_while_units_are_missing(case):
     order, parcels = case
     account = Account(order)
@@ -175,6 +193,15 @@ def test_a_price_that_misses_its_cent_gives_way_by_as_little_as_can_be():
     parts = [account.invoice([(1, 1)])[0][0] for _ in range(3)]
     assert [(part.price, part.share.gross) for part in parts] == [(3333, 33), (3350, 34), (3333, 33)]
     assert price_of(33, 1, 3333) == (3333, 33)
+
+
+def test_an_inclusive_price_in_two_parts():
+    order = Order({1: Line("MUG", 3, 40_000, 0, 200, SELLER)}, charged(500, 0, 83, 0), inclusive=True)
+    account = Account(order)
+    (first,), charges = account.invoice([(1, 1)])
+    assert (first.share, charges["ShippingAmount"], charges["ShippingTaxAmount"]) == (Share(400, 0, 67), 167, 28)
+    (second,), charges = account.invoice([(1, 2)])
+    assert (second.share, charges["ShippingAmount"], charges["ShippingTaxAmount"]) == (Share(800, 0, 133), 333, 55)
 
 
 def test_the_worked_example_in_two_parts():

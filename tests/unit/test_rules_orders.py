@@ -313,7 +313,7 @@ def test_a_free_order_and_a_free_line_load():
 def test_a_site_that_no_configuration_names_loads_with_the_defaults_and_is_named_once():
     result = run(order(1, SiteID=77, SiteName="New Site"), order(2, SiteID=77, SiteName="New Site"), order(3))
     assert list(result.head["Channel"]) == ["New Site", "New Site", "Amazon US"]
-    assert list(result.warnings["rule"]) == ["site_not_configured"]
+    assert list(result.warnings["rule"]) == ["site_not_configured", "tax_not_told"]
     assert result.warnings["value"][0] == "77"
     assert len(result.problems) == 0
 

@@ -18,6 +18,7 @@ from crossdock.flows.documents import among
 from crossdock.mapping import contracts
 from crossdock.mapping.frames import CENT, ROW, Frames, amounts, sum_by_head
 from crossdock.rules import settings as rule_settings
+from crossdock.rules import taxes
 from crossdock.rules.dates import company_days
 from crossdock.rules.money import round_cents
 from crossdock.store import database
@@ -69,9 +70,7 @@ def invoices(connection: sa.Connection, frames: Frames, company: Company) -> Fac
     head["ShipDate"] = head["ShipmentID"].map(parcels).astype("str").fillna(head["PostingDate"])
     paid = _paid_before_shipment(connection, orders)
     head["Prepaid"] = pd.Series(ordered.isin(paid.index).to_numpy(), dtype="boolean")
-    inclusive = _split_tax(head)
-    gross = _cents(_whole(lines["Quantity"]) * _whole(lines["UnitPrice"]))
-    lines["Goods"] = gross - np.where(inclusive[lines[ROW].to_numpy()], _whole(lines["TaxAmount"]), 0)
+    _split_tax(head, lines, _cents(_whole(lines["Quantity"]) * _whole(lines["UnitPrice"])))
     no_order = ~ordered.isin(orders.index)
     no_parcel = head["ShipmentID"].notna() & ~head["ShipmentID"].isin(parcels.index)
     waits = pd.Series(np.nan, index=head.index, dtype="str")
@@ -87,8 +86,7 @@ def credit_memos(connection: sa.Connection, frames: Frames, company: Company) ->
     head, lines = _read(frames, "CreditMemo")
     orders = _orders(connection, head["SalesOrderID"])
     _place(head, head["SalesOrderID"], orders, company)
-    inclusive = _split_tax(head)
-    lines["Goods"] = _whole(lines["Amount"]) - np.where(inclusive[lines[ROW].to_numpy()], _whole(lines["TaxAmount"]), 0)
+    _split_tax(head, lines, _whole(lines["Amount"]))
     mine = head["ExternalReference"].where(head["Source"] == SOURCE)
     head["RoundingAmount"] = mine.map(_roundings(connection, mine)).astype("Int64").fillna(0)
     waits = pd.Series(np.nan, index=head.index, dtype="str")
@@ -105,12 +103,30 @@ def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
     return database.copy_out(connection, query).set_index("document")["RoundingAmount"]
 
 
-def _split_tax(head: pd.DataFrame) -> np.ndarray:
-    """Adds Shipping, without the tax in it, and SellerTax; returns which documents have tax in their prices."""
-    inclusive = head["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
-    head["Shipping"] = _whole(head["ShippingAmount"]) - np.where(inclusive, _whole(head["ShippingTaxAmount"]), 0)
+def _split_tax(head: pd.DataFrame, lines: pd.DataFrame, gross: np.ndarray) -> None:
+    """Adds SellerTax, Shipping and the lines' Goods. Where prices include tax, takes it out of both, of DiscountTotal
+    and of GiftWrapAmount: revenue, what comes off it and tax add up to the total."""
+    head["Shipping"] = _whole(head["ShippingAmount"])
     head["SellerTax"] = _whole(head["TaxTotal"]) - _whole(head["MarketplaceRemittedTax"])
-    return inclusive
+    lines["Goods"] = gross
+    inclusive = head["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
+    if not inclusive.any():
+        return
+    row = lines[ROW].to_numpy()
+    discount, tax = (_whole(lines[name]) // CENT for name in ("DiscountAmount", "TaxAmount"))
+    wrap = np.where(inclusive, _whole(head["GiftWrapAmount"]) // CENT, 0)
+    of_wrap = taxes.of_wrap(gross // CENT - discount, tax, row, wrap)
+    goods, off = taxes.without(gross // CENT, discount, tax - of_wrap)
+    charges = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount")
+    shipping, off_shipping = taxes.without(*(_whole(head[name]) // CENT for name in charges))
+    whole = Frames(head, lines)
+    lines["Goods"] = np.where(inclusive[row], goods * CENT, gross)
+    for name, without in (
+        ("Shipping", shipping),
+        ("DiscountTotal", sum_by_head(whole, off) + off_shipping),
+        ("GiftWrapAmount", wrap - sum_by_head(whole, of_wrap)),
+    ):
+        head[name] = np.where(inclusive, without * CENT, _whole(head[name]))
 
 
 def _costs(shipments: pd.Series, lines: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ In: parsed orders, and what `ref` and `ops.link` know. Out: `Staged`. Never: a c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ from crossdock.store.tables import (
     ORDER_MONEY,
     ORDER_TEXT,
     ops_link,
+    ref_company,
     ref_customer,
     ref_customer_key,
     ref_item,
@@ -55,7 +56,10 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     linked = _linked(connection, kept)
     settings = rule_settings.load()
-    enriched = rules.enrich(parsed.frames, known(connection, settings.shared_above), settings, linked)
+    enriched = rules.enrich(
+        parsed.frames, known(connection, settings.shared_above), settings, linked,
+        inclusive=_inclusive(connection, linked),
+    )  # fmt: skip
     loads = (enriched.head["verdict"] == "load").to_numpy()
     target, misfits = language.load("sales_order").apply(
         Frames(enriched.head, enriched.lines), explained=enriched.problems
@@ -141,6 +145,7 @@ def known(connection: sa.Connection, shared_above: int) -> Known:
             ref_item.c.kit_components.label("KitComponents"),
             ref_item.c.cost.label("Cost"),
             ref_item.c.list_price.label("ListPrice"),
+            ref_item.c.category.label("Category"),
         ).order_by(ref_item.c.sku),
     )
     kits = items["KitComponents"].to_numpy(dtype=object)
@@ -171,7 +176,8 @@ def known(connection: sa.Connection, shared_above: int) -> Known:
         ),
     )
     shared = frozenset((row.kind, row.value) for row in connection.execute(_SHARED, {"most": shared_above}))
-    return Known(items, codes, customers, keys, shared)
+    zone = connection.scalar(sa.select(ref_company.c.time_zone)) or "UTC"
+    return Known(items, codes, customers, keys, shared, zone)
 
 
 def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
@@ -183,6 +189,22 @@ def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
         )
     )
     return {int(key) for key in found}
+
+
+def _inclusive(connection: sa.Connection, keys: Collection[int]) -> dict[int, bool]:
+    """PricesIncludeTax of sales orders by ChannelAdvisorOrderID: as TIMS has it, before it was read as it was sent."""
+    rows = connection.execute(
+        sa.text(
+            """
+            SELECT s.key, coalesce((o.payload->>'PricesIncludeTax')::boolean, s."PricesIncludeTax") AS inclusive
+            FROM stage.sales_order s
+            LEFT JOIN ref.sales_order o ON o.external_order_id = s.key AND o.source = s."Source"
+            WHERE s.key = ANY (:keys)
+            """
+        ),
+        {"keys": [str(key) for key in keys]},
+    )
+    return {int(row.key): row.inclusive for row in rows if row.inclusive is not None}
 
 
 def _head(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped: np.ndarray) -> pd.DataFrame:
@@ -353,11 +375,11 @@ def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[
     alerts = [
         {
             "kind": rule,
-            "key": value if rule == "site_not_configured" else f"order {key}",
+            "key": value if rule in rules.ONCE else f"order {key}",
             "title": f"Order {key}: {rule.replace('_', ' ')}",
             "body": f"{says} {do}",
             "severity": "notice",
-            "window": ONCE if rule == "site_not_configured" else timedelta(hours=4),
+            "window": ONCE if rule in rules.ONCE else timedelta(hours=4),
         }
         for key, rule, value, says, do in zip(
             keys.array.take(told[ROW]), told["rule"], told["value"], told["says"], told["do"], strict=True

@@ -14,6 +14,7 @@ value after this parcel less what has been invoiced before. So the parts always 
 | tax of a line | round2(TaxAmount x k / n) |
 | shipping, its tax, gift wrap | round2(amount x V / all V); by units where all goods cost nothing |
 | discount on shipping | its share of that shipping, rounded to cents |
+| tax inside a price or shipping | its share of what holds it (after discount), rounded to cents: never more than that |
 
 Cancelled units are never invoiced, and n is what was ordered: what belongs to a cancelled unit, its share of shipping
 and gift wrap included, stays uninvoiced, as the buyer is not charged for it. All roundings go half away from zero, to
@@ -90,6 +91,7 @@ class Order:
     lines: Mapping[int, Line]
     charges: Mapping[str, int]
     unit: int = 1
+    inclusive: bool = False  # prices and charges contain their tax
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Order:
@@ -103,7 +105,8 @@ class Order:
         }  # fmt: skip
         charges = {name: cents(document[name]) for name in CHARGES}
         whole = [n for line in lines.values() for n in (goods(line.units, line.price), line.discount, line.tax)]
-        return cls(lines, charges, currencies.unit_of(document.get("CurrencyCode"), [*whole, *charges.values()]))
+        unit = currencies.unit_of(document.get("CurrencyCode"), [*whole, *charges.values()])
+        return cls(lines, charges, unit, bool(document.get("PricesIncludeTax")))
 
     def line_after(self, number: int, units: int) -> Share:
         """What is due of a line once so many of its units are invoiced."""
@@ -112,7 +115,10 @@ class Order:
         whole = goods(line.units, line.price)
         gross = to_unit(Fraction(units * line.price, CENT), self.unit) if units < line.units else whole
         discount = to_unit(Fraction(line.discount * gross, whole), self.unit) if whole else 0
-        return Share(gross, min(discount, gross), to_unit(Fraction(line.tax * units, line.units), self.unit))
+        part = Fraction(units, line.units)
+        if self.inclusive and whole > line.discount:
+            part = Fraction(gross - min(discount, gross), whole - line.discount)
+        return Share(gross, min(discount, gross), to_unit(line.tax * part, self.unit))
 
     def charges_after(self, units: Mapping[int, int]) -> dict[str, int]:
         """What is due of shipping, its discount and tax, and gift wrap once so many units of the lines are invoiced."""
@@ -122,6 +128,9 @@ class Order:
         discount = self.charges["ShippingDiscountAmount"]
         part = Fraction(discount * due["ShippingAmount"], shipping) if shipping else Fraction(0)
         due["ShippingDiscountAmount"] = to_unit(part, self.unit)
+        if self.inclusive and shipping > discount:
+            part = Fraction(due["ShippingAmount"] - due["ShippingDiscountAmount"], shipping - discount)
+            due["ShippingTaxAmount"] = to_unit(self.charges["ShippingTaxAmount"] * part, self.unit)
         return due
 
     def _share(self, units: Mapping[int, int]) -> Fraction:

@@ -9,6 +9,8 @@ problems. Never: a float, tax computed anew, a cent lost or invented.
 * TIMS rounds once per line: round2(Quantity x Price), half away from zero. Prices keep their 4 places.
 * TotalAmount follows TIMS's equation. It may differ from TotalPrice by rounding alone, less than half
   a unit (0.005) a line.
+* A tax that is inside its amounts is not added again. The goods decide whether a document's prices include tax; of
+  shipping and gift wrap that stand otherwise the tax is added to them, or taken off.
 * A header amount of None is "not given": the lines' sum stands in. 0 is an amount. Of a line, None is 0 for sums.
 
 Cents are int64 x 100, everything that leaves this module is x 10,000.
@@ -77,6 +79,18 @@ def spread(total: np.ndarray, weight: np.ndarray, group: np.ndarray, even: np.nd
     return share
 
 
+@dataclass(frozen=True)
+class Told:
+    """How the channel says that the taxes of each order stand to its amounts (taxes.told), bool per order: the tax of
+    goods, shipping, gift wrap is inside; nobody has said what tax is in goods, in shipping."""
+
+    goods: np.ndarray
+    shipping: np.ndarray
+    wrap: np.ndarray
+    silent_goods: np.ndarray
+    silent_shipping: np.ndarray
+
+
 @dataclass
 class Settled:
     """Amounts decided. Per line: quantity, price (x 10,000), and in cents gross, discount, tax (0 unless goods).
@@ -95,6 +109,7 @@ class Settled:
     unit: np.ndarray  # per order: the smallest amount of its currency, in cents
     rounds: np.ndarray  # bool per order: some Quantity x UnitPrice is not whole cents
     parts: np.ndarray  # x 10,000 per order: what the channel's own parts add up to
+    inclusive: np.ndarray  # bool per order: prices, charges and discounts contain their tax
     refused: np.ndarray  # rows of orders with a problem in their amounts
 
 
@@ -117,9 +132,10 @@ def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
     reads=[*HEAD_AMOUNTS, "OrderItems.UnitPrice", "OrderItems.Quantity", *(f"OrderItems.{a}" for a in LINE_AMOUNTS)],
     writes=["ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount"],
 )
-def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
+def settle(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
     """Header amounts that no line carries are spread over the lines by value; shipping and discount lines become the
-    order's shipping and discount; a discount above the goods goes on to the shipping.
+    order's shipping and discount; a discount above the goods goes on to the shipping. Where the tax of shipping or gift
+    wrap stands otherwise than that of the goods, their amounts are converted by it.
 
     `frames.lines` carries `action` (items.resolve). Returns (amounts, problems)."""
     head, lines = frames.head, frames.lines
@@ -166,11 +182,16 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
     shipping_discount = per_order(cents["DiscountAmount"], ~goods) + pool - to_goods
     found.append(_discount_above(frames, shipping_discount, shipping, rooms, pool))
 
+    signs = np.where(told.goods, 0, 1), -1, 1, np.where(told.shipping, 0, 1)  # a tax inside is not added again
     parts = (
         _sums(exact, row, orders)
         + _sums(amount(lines, "GiftWrapAmount"), row, orders)
-        + sum(sign * _given(head, name, carried[own]) for sign, (name, own) in zip((1, -1, 1, 1), PAIRS, strict=True))
+        + sum(sign * _given(head, name, carried[own]) for sign, (name, own) in zip(signs, PAIRS, strict=True))
     )
+    of_wrap = _tax_of_wrap(frames, told, parts, given["TotalTaxPrice"], carried["GiftWrapAmount"])
+    parts = parts + of_wrap * CENT
+    found.append(_tax_above(frames, told, given, parts))
+    shipping += (told.goods.astype(np.int64) - told.shipping) * given["TotalShippingTaxPrice"]
     unknowable = _sums(large.astype(np.int64), row, orders) > 0
     troubles = problems.concat(found)
     settled = Settled(
@@ -182,13 +203,47 @@ def settle(frames: Frames) -> tuple[Settled, pd.DataFrame]:
         shipping=shipping,
         shipping_discount=np.maximum(shipping_discount, 0),
         shipping_tax=shipping_tax,
-        gift_wrap=carried["GiftWrapAmount"],
+        gift_wrap=carried["GiftWrapAmount"] + of_wrap,
         unit=unit,
         rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
         parts=np.where(unknowable, amount(head, "TotalPrice"), parts),
+        inclusive=told.goods,
         refused=troubles["_row"].to_numpy(),
     )
     return settled, troubles
+
+
+def _tax_of_wrap(frames: Frames, told: Told, parts: np.ndarray, tax: np.ndarray, wrap: np.ndarray) -> np.ndarray:
+    """What the gift wrap's tax adds to its amount, in cents: above 0 where it comes on top of it and the tax of the
+    goods is inside, below 0 where it is inside and that of the goods on top. The channel tells both in one amount;
+    TotalPrice tells them apart."""
+    paid = frames.head["TotalPrice"]
+    missing = round_cents(paid.fillna(0).to_numpy(dtype=np.int64) - parts)
+    added = told.goods & ~told.wrap & (missing > 0)
+    taken = ~told.goods & told.wrap & (missing < 0)
+    possible = _true(paid.notna()) & (np.abs(missing) <= np.minimum(tax, wrap))
+    return np.where((added | taken) & possible, missing, 0)
+
+
+def _tax_above(frames: Frames, told: Told, given: dict[str, np.ndarray], parts: np.ndarray) -> pd.DataFrame:
+    """A tax that is inside is a part of what holds it."""
+    tax, of_shipping = given["TotalTaxPrice"], given["TotalShippingTaxPrice"]
+    inside = np.where(told.goods, tax, 0) + np.where(told.shipping, of_shipping, 0)
+    on_top = np.where(told.goods, 0, tax) + np.where(told.shipping, 0, of_shipping)
+    whole = parts - on_top * CENT
+    rows = np.flatnonzero((inside * CENT > whole) & (inside > 0))
+    codes = values_at(column(frames.head, "Currency"), rows)
+    return problems.make(
+        rows,
+        field="TotalTaxPrice",
+        rule="tax_above_price",
+        value=[_shown(v) for v in inside[rows]],
+        says=[
+            f"A tax of {_shown(t)} {c or ''} cannot be inside amounts of {written(int(w))}."
+            for t, w, c in zip(inside[rows], whole[rows], codes, strict=True)
+        ],
+        do=_EDIT,
+    )
 
 
 def _units(head: pd.DataFrame, row: np.ndarray, given: dict[str, np.ndarray], *of_lines: np.ndarray) -> np.ndarray:
@@ -370,7 +425,8 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
     gross = round_cents(target["Quantity"].to_numpy() * target["Price"].to_numpy()) * CENT
     discount_total = _sums(target["DiscountAmount"].to_numpy(), row, orders) + settled.shipping_discount * CENT
     tax_total = _sums(target["TaxAmount"].to_numpy(), row, orders) + settled.shipping_tax * CENT
-    whole = _sums(gross, row, orders) - discount_total + settled.shipping * CENT + settled.gift_wrap * CENT + tax_total
+    whole = _sums(gross, row, orders) - discount_total + settled.shipping * CENT + settled.gift_wrap * CENT
+    whole += np.where(settled.inclusive, 0, tax_total)
     paid = head["TotalPrice"]
     difference = whole - paid.fillna(0).to_numpy(dtype=np.int64)
     lines = np.bincount(frames.lines["_row"].to_numpy(), minlength=orders)
@@ -390,6 +446,7 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
             "DiscountTotal": discount_total,
             "TaxTotal": tax_total,
             "TotalAmount": whole,
+            "PricesIncludeTax": settled.inclusive,
             "rounding_difference": np.where(absent, 0, difference),
         },
         index=head.index,

@@ -10,7 +10,7 @@ problems."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +20,15 @@ import pycountry
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import rule
-from crossdock.rules import addresses, customers, emails, items, money, phones, statuses, text
+from crossdock.rules import addresses, customers, emails, items, money, phones, statuses, taxes, text
 from crossdock.rules.known import Known
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import to_microseconds
 from crossdock.rules.uniques import TEXT, column, map_text, text_column, values_at
 
 LENGTHS = {"Channel": 40, "ShippingMethod": 60, "ExternalOrderID": 60}
-ALERTS = ("payment_failed", "site_not_configured")  # warnings that are told to a person at once
+ONCE = ("site_not_configured", "tax_not_told")  # warnings that are told to a person once, by their value
+ALERTS = ("payment_failed", *ONCE)  # warnings that are told to a person at once
 
 
 @dataclass
@@ -51,16 +52,23 @@ def enrich(
     settings: Settings,
     linked: Collection[int] = (),
     newest: pd.Series | None = None,
+    inclusive: Mapping[int, bool] | None = None,
 ) -> Enriched:
     """Everything that rules decide about a batch of orders.
 
     `linked`: the ChannelAdvisorOrderIDs that have a sales order in TIMS. `newest`: the newest UpdatedDate read so far
-    by ChannelAdvisorOrderID; an older version is left out."""
+    by ChannelAdvisorOrderID; an older version is left out. `inclusive`: PricesIncludeTax of the sales orders that
+    there are, by ChannelAdvisorOrderID."""
     frames, warned = text.clean(frames)
     state, units, state_problems, state_warnings = statuses.decide(frames, settings, linked, newest)
     codes, code_problems = items.resolve(frames, known, settings)
     frames = Frames(head=frames.head, lines=pd.concat([frames.lines, units, codes], axis=1))
-    settled, money_problems = money.settle(frames)
+    book, address_problems, address_warnings = addresses.harmonise_all(frames.head, settings)
+    told = taxes.told(frames)
+    settled, money_problems = money.settle(frames, told)
+    settled, tax_problems, tax_warnings = taxes.hold(
+        frames, settled, told, known, settings.taxes, book["ShipTo.CountryCode"], inclusive or {}
+    )
     lines, line_problems = items.target_lines(frames, settled, known)
     totals, total_problems = money.total(frames, settled, lines)
     cut = _incomplete(frames)
@@ -68,7 +76,6 @@ def enrich(
 
     head = pd.concat([frames.head, state, totals], axis=1)
     documents, document_problems, document_warnings = document(head, settings)
-    book, address_problems, address_warnings = addresses.harmonise_all(head, settings)
     head = pd.concat([head, documents, book], axis=1)
     who, who_problems = customers.buyer(head)
     mail, mail_warnings = emails.read(column(head, "CustomerInfo.Email"), "CustomerInfo.Email", settings.nobodys_mail)
@@ -76,9 +83,10 @@ def enrich(
         column(head, "CustomerInfo.Phone"), head["ShipTo.CountryCode"], "CustomerInfo.Phone"
     )
     head = pd.concat([head, who, mail.rename("Customer.Email"), phone.rename("Customer.Phone")], axis=1)
+    of_money = [line_problems, money_problems, tax_problems, total_problems]
     found = _relevant(
         head,
-        [state_problems, cut, code_problems, line_problems, money_problems, total_problems, document_problems],
+        [state_problems, cut, code_problems, *of_money, document_problems],
         [address_problems, who_problems],
     )
     decision, customer_problems = customers.decide(head, known, settings, refused=set(found["_row"]))
@@ -86,7 +94,9 @@ def enrich(
     newcomers = _to_create(head, problems.concat([found, customer_problems]))
     head = addresses.stand_in(head.assign(addressed=addresses.is_whole(head, "ShipTo")))
     found = problems.concat([found, customer_problems])
-    warnings = [warned, state_warnings, document_warnings, address_warnings, mail_warnings, phone_warnings]
+    tax_warnings = tax_warnings[(head["verdict"] == "load").to_numpy(dtype=bool)[tax_warnings["_row"]]]
+    of_people = [address_warnings, mail_warnings, phone_warnings]
+    warnings = [warned, state_warnings, tax_warnings, document_warnings, *of_people]
     return Enriched(head, lines, found, problems.concat(warnings), newcomers)
 
 

@@ -1,7 +1,7 @@
-"""What an analyst decides about sites, item codes, countries and regions, read from the configuration folder.
+"""What an analyst decides about sites, item codes, countries, regions and taxes, read from the configuration folder.
 
-In: sites.yaml and lookups/{item_codes,countries,regions}.csv. Out: one frozen `Settings`. Never: a guess. A file that
-cannot be understood is a ConfigError that names the file, the line and the nearest right word."""
+In: sites.yaml and lookups/{item_codes,countries,regions,taxes}.csv. Out: one frozen `Settings`. Never: a guess. A file
+that cannot be understood is a ConfigError that names the file, the line and the nearest right word."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import yaml
 
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
+from crossdock.rules import tax_rules
+from crossdock.rules.tax_rules import TaxRules
 from crossdock.settings import config_dir
 
 IMPORT_RULES = ("hold", "always", "only_paid")
@@ -68,6 +70,7 @@ class Settings:
     regions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (ISO country, name as given) -> region code
     nobodys_mail: tuple[str, ...] = ()  # e-mail addresses, as globs, that stand where a buyer has given none
     shared_above: int = 5  # a phone number or e-mail address that more buyers than this have is nobody's own
+    taxes: TaxRules = field(default_factory=TaxRules)  # what prices hold where a site tells of no tax
     source: str = "ChannelAdvisor"  # Source of orders and of customers' external ids in TIMS
 
     def site(self, site_id: int) -> Site:
@@ -100,6 +103,7 @@ def load(folder: Path | None = None) -> Settings:
         countries={given: tuple(row["code"].upper().split("/")) for given, row in countries.rows.items()},
         regions={(row["country"].upper(), given): row["code"].upper() for given, row in regions.rows.items()},
         **contacts,
+        taxes=tax_rules.load(folder / "lookups"),
     )
 
 

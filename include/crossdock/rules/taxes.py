@@ -1,0 +1,267 @@
+"""How the taxes of an order stand to its prices: on top, inside, or told by nobody.
+
+In: orders of the channel, their settled amounts, taxes.csv. Out: whether a document's prices include tax
+(PricesIncludeTax), and the tax that is inside where the site tells none. Never: another price than the channel's; a tax
+computed anew that the channel has told; another treatment of an order than the one with which TIMS took it.
+
+* InclusiveVat is inside, Standard and ExclusiveVat are on top, NoTax is none. Without a type a tax that is told is on
+  top; shipping and gift wrap without a type and a tax of their own are as the goods are.
+* An order without any tax amount has told nothing where its type is InclusiveVat or absent. Then taxes.csv says what
+  the price holds: per line round2(held x rate / (100 + rate)), of what is paid for goods and gift wrap of the line;
+  shipping alike.
+* TIMS has one flag for a document. The goods decide it; shipping and gift wrap that stand otherwise are converted by
+  their own tax, exactly (money.settle).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from crossdock.mapping import problems
+from crossdock.mapping.frames import CENT, Frames, sum_by_head
+from crossdock.mapping.registry import rule
+from crossdock.rules.dates import company_days
+from crossdock.rules.known import Known
+from crossdock.rules.money import Settled, Told, amount, round_cents, spread
+from crossdock.rules.price_settings import unit
+from crossdock.rules.tax_rules import HUNDRED, SHIPPING, TaxRules
+from crossdock.rules.uniques import column, distinct, values_at
+
+TYPES = ("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType")
+KNOWN = ("NoTax", "Standard", "ExclusiveVat", "InclusiveVat")
+INSIDE = "InclusiveVat"
+
+
+def told(frames: Frames) -> Told:
+    """What the channel says of each order's taxes."""
+    head, lines = frames.head, frames.lines
+    goods, shipping, wrap = (column(head, name) for name in TYPES)
+
+    def given(total: str, own: str) -> np.ndarray:
+        return (amount(head, total) > 0) | (sum_by_head(frames, amount(lines, own)) > 0)
+
+    of_shipping = given("TotalShippingTaxPrice", "ShippingTaxAmount")
+    nothing = ~(given("TotalTaxPrice", "TaxAmount") | of_shipping)
+    shipping = shipping.where(shipping.notna() | of_shipping, goods)
+
+    def silent(kind: pd.Series) -> np.ndarray:
+        return nothing & (kind.isna() | kind.eq(INSIDE)).to_numpy(dtype=bool)
+
+    def inside(kind: pd.Series) -> np.ndarray:
+        return kind.eq(INSIDE).to_numpy(dtype=bool)
+
+    return Told(inside(goods), inside(shipping), inside(wrap), silent(goods), silent(shipping))
+
+
+@rule(
+    "taxes_inside",
+    reads=[*TYPES, "SiteID", "OrderDate", "ShippingAddress.Country"],
+    writes=["PricesIncludeTax"],
+)
+def hold(
+    frames: Frames,
+    settled: Settled,
+    said: Told,
+    known: Known,
+    rules: TaxRules,
+    countries: pd.Series,
+    in_tims: Mapping[int, bool],
+) -> tuple[Settled, pd.DataFrame, pd.DataFrame]:
+    """Prices include tax where the channel says that the tax of the goods is inside, or says nothing and
+    lookups/taxes.csv knows what the price holds. An order that TIMS has keeps what it was loaded with.
+
+    `frames.lines` carries `action`, `item`. `rules`: the rows of taxes.csv. `countries`: ISO codes of where the goods
+    go. `in_tims`: PricesIncludeTax of the sales orders that there are, by ChannelAdvisorOrderID. Returns (amounts,
+    problems, warnings)."""
+    numbers = frames.head["ChannelAdvisorOrderID"]
+    flags = pd.Series(in_tims, dtype="boolean").reindex(numbers).reset_index(drop=True)
+    taken, taken_inside = flags.notna().to_numpy(), flags.fillna(False).to_numpy(dtype=bool)
+    late = taken & ~taken_inside  # what TIMS took without tax inside stays so
+    found = _Holding(frames, settled, said, known, rules, countries)
+    made, warnings = found.inferred(~late)
+    warnings.append(_late(frames, found.holds & late))
+    taxed = (sum_by_head(frames, made.tax) > 0) | (made.shipping_tax > 0)
+    other = taken & taxed & (made.inclusive != taken_inside)
+    inclusive = np.where(taken & ~taxed, taken_inside, made.inclusive)  # without tax both are the same
+    problem = problems.concat([*_unknown_types(frames.head), _changed(frames, other)])
+    return replace(made, inclusive=inclusive), problem, problems.concat(warnings)
+
+
+class _Holding:
+    """What the amounts hold of orders whose channel says nothing."""
+
+    def __init__(
+        self, frames: Frames, settled: Settled, said: Told, known: Known, rules: TaxRules, countries: pd.Series
+    ) -> None:
+        self.frames, self.settled = frames, settled
+        lines = frames.lines
+        row = lines["_row"].to_numpy()
+        goods = (lines["action"] == "product").to_numpy()
+        wrap = round_cents(amount(lines, "GiftWrapAmount"))
+        self.of_line = np.where(goods & said.silent_goods[row], settled.gross - settled.discount + wrap, 0)
+        net = np.maximum(settled.shipping - settled.shipping_discount, 0)
+        self.of_shipping = np.where(said.silent_shipping, net, 0)
+        head = frames.head
+        asked = (sum_by_head(frames, self.of_line) > 0) | (self.of_shipping > 0)
+        moments = pd.to_datetime(head["OrderDate"].where(asked), utc=True, errors="coerce", format="ISO8601")
+        day = company_days(head["OrderDate"].where(moments.notna()), known.time_zone)
+        site, shipping = head["SiteID"].astype("str"), pd.Series(SHIPPING, index=head.index, dtype="str")
+        of_lines = [site.take(row), countries.take(row), _categories(known, lines["item"]), day.take(row)]
+        self.line_rate = _rates(rules, self.of_line > 0, of_lines)
+        self.shipping_rate = _rates(rules, self.of_shipping > 0, [site, countries, shipping, day])
+
+    @property
+    def holds(self) -> np.ndarray:
+        """Orders in whose amounts there is tax by the rules."""
+        return (sum_by_head(self.frames, np.maximum(self.line_rate, 0)) > 0) | (self.shipping_rate > 0)
+
+    def inferred(self, wanted: np.ndarray) -> tuple[Settled, list[pd.DataFrame]]:
+        """The amounts with the tax that is in them; warnings of sites without a rule."""
+        row = self.frames.lines["_row"].to_numpy()
+        step = _steps(column(self.frames.head, "Currency"))
+        tax = np.where(wanted[row], _held(self.of_line, self.line_rate, step[row]), 0)
+        shipping_tax = np.where(wanted, _held(self.of_shipping, self.shipping_rate, step), 0)
+        made = replace(
+            self.settled,
+            tax=self.settled.tax + tax,
+            shipping_tax=self.settled.shipping_tax + shipping_tax,
+            inclusive=self.settled.inclusive | (wanted & self.holds),
+        )
+        unknown = (sum_by_head(self.frames, (self.line_rate < 0).astype(np.int64)) > 0) | (self.shipping_rate < 0)
+        return made, [_unknown_sites(self.frames.head, unknown)]
+
+
+def _rates(rules: TaxRules, asked: np.ndarray, columns: Sequence[pd.Series]) -> np.ndarray:
+    """The rate of each amount that is asked for; -1 where no rule says it, 0 where nothing is asked. `columns`: site,
+    country, category, day."""
+    found = np.zeros(len(asked), dtype=np.int64)
+    at = np.flatnonzero(asked)
+    if not len(at):
+        return found
+    chosen = [values.iloc[at].reset_index(drop=True) for values in columns]
+    codes, first = distinct(*chosen)
+    different = zip(*(values_at(values.astype("str"), first) for values in chosen), strict=True)
+    rates = [rules.rate(*(part or "" for part in parts)) for parts in different]
+    found[at] = np.array([-1 if rate is None else rate for rate in rates], dtype=np.int64)[codes]
+    return found
+
+
+def _categories(known: Known, item: pd.Series) -> pd.Series:
+    names = column(known.items, "Category").fillna("")
+    return pd.Series(names.array.take(item.to_numpy(), allow_fill=True), index=item.index).fillna("")
+
+
+def _steps(currency: pd.Series) -> np.ndarray:
+    """The smallest amount of each currency in cents; a document has two places, so never less than one."""
+    codes, different = pd.factorize(currency)
+    return np.array([*(max(unit(code) // CENT, 1) for code in different.tolist()), 1], dtype=np.int64)[codes]
+
+
+def _held(cents: np.ndarray, rate: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The tax inside amounts (cents, 0 or more): round2(amount x rate / (100 + rate)), in steps of the currency's own
+    unit."""
+    rate = np.maximum(rate, 0)
+    if len(cents) and int(cents.max(initial=0)) * int(rate.max(initial=0)) >= 2**61:  # beyond int64: exact, though slow
+        cents, rate = cents.astype(object), rate.astype(object)
+    whole = step * (HUNDRED + rate)
+    return ((2 * cents * rate + whole) // (2 * whole) * step).astype(np.int64)
+
+
+# ---- documents whose prices include tax ----------------------------------------------------------------------------
+
+
+def of_wrap(net: np.ndarray, tax: np.ndarray, row: np.ndarray, wrap: np.ndarray) -> np.ndarray:
+    """What of each line's tax is the gift wrap's, in cents: TIMS has the wrap on the document and its tax on the lines.
+    By value, and at least what a line (`net`: after discount) cannot hold. `row`: document of each line, sorted;
+    `wrap`: of each document. The rest of a line's tax is inside its goods."""
+    part = np.zeros(len(tax), dtype=np.int64)
+    for one in np.flatnonzero(wrap > 0):
+        at = np.flatnonzero(row == one)
+        whole, value, held = int(tax[at].sum()), int(net[at].sum()), int(wrap[one])
+        forced = np.maximum(tax[at] - net[at], 0)
+        share = min(max((2 * whole * held + value + held) // (2 * (value + held)), int(forced.sum())), held, whole)
+        rest = np.array([max(share - int(forced.sum()), 0)])
+        part[at] = forced + spread(rest, tax[at] - forced, np.zeros(len(at), dtype=np.int64))
+    return part
+
+
+def without(gross: np.ndarray, discount: np.ndarray, tax: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(amount, discount) without the tax that is inside what is left of them, in cents. A discount holds tax as what is
+    paid does; amount - discount is what is paid less its tax, exactly."""
+    paid = gross - discount
+    part = np.minimum(round_part(tax, discount, paid), discount)
+    return paid - tax + discount - part, discount - part
+
+
+def round_part(amount: np.ndarray, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """amount x part / whole of whole numbers, half up; 0 where there is no whole."""
+    if not len(amount):
+        return np.zeros(0, dtype=np.int64)
+    if int(amount.max()) * int(part.max()) >= 2**61:  # beyond int64: exact, though slow
+        amount, part, whole = (values.astype(object) for values in (amount, part, whole))
+    safe = np.where(whole > 0, whole, 1)
+    return np.where(whole > 0, (2 * amount * part + safe) // (2 * safe), 0).astype(np.int64)
+
+
+# ---- what a person should know -------------------------------------------------------------------------------------
+
+
+def _unknown_types(head: pd.DataFrame) -> list[pd.DataFrame]:
+    found = []
+    for name in TYPES:
+        given = column(head, name)
+        rows = np.flatnonzero((given.notna() & ~given.isin(KNOWN)).to_numpy(dtype=bool))
+        found.append(
+            problems.make(
+                rows,
+                field=name,
+                rule="unknown_value",
+                value=values_at(given, rows),
+                says=f'{name} is "{{value}}"; the integration knows {", ".join(KNOWN)}.',
+                do="Ask what the new value means for the amounts; then edit this record's payload and replay it.",
+            )
+        )
+    return found
+
+
+def _unknown_sites(head: pd.DataFrame, unknown: np.ndarray) -> pd.DataFrame:
+    """One warning per site that tells of no tax and has no rule, at its first order; an alert is made of it."""
+    ids = head["SiteID"]
+    silent = ids.where(unknown)
+    rows = np.flatnonzero((silent.notna() & ~silent.duplicated()).to_numpy(dtype=bool))
+    return problems.make(
+        rows,
+        field="OrderTaxType",
+        rule="tax_not_told",
+        value=[str(value) for value in ids.to_numpy()[rows]],
+        says="Site {value} does not say what tax is in its prices, and no rule does: its orders load as if there were "
+        "none.",
+        do="Add a row for the site to config/lookups/taxes.csv (rate 0 where its prices hold no tax), then replay its "
+        "orders.",
+    )
+
+
+def _late(frames: Frames, late: np.ndarray) -> pd.DataFrame:
+    return problems.make(
+        np.flatnonzero(late),
+        field="OrderTaxType",
+        rule="tax_rule_too_late",
+        says="By config/lookups/taxes.csv the price holds tax, but TIMS took the order without; it stays so.",
+        do="Post the tax in TIMS by hand, or cancel the order there and load it again.",
+    )
+
+
+def _changed(frames: Frames, other: np.ndarray) -> pd.DataFrame:
+    rows = np.flatnonzero(other)
+    return problems.make(
+        rows,
+        field="OrderTaxType",
+        rule="tax_type_changed",
+        value=[value or "" for value in values_at(column(frames.head, "OrderTaxType"), rows)],
+        says="The tax was on top of the prices and is inside now, or the other way round; TIMS cannot change that.",
+        do="Cancel the order in TIMS and enter it there anew by hand, then dismiss this record.",
+    )
