@@ -56,15 +56,16 @@ class Example:
             TotalShippingTaxPrice=Decimal("0.60"),
         )  # fmt: skip
 
-    def settle(self, number: str, period: tuple[str, str], *lines: tuple[str, str, str, str]) -> None:
-        """A settlement file in the inbox; its total is the sum of its lines."""
+    def settle(self, number: str, period: tuple[str, str], *lines: tuple[str, ...]) -> None:
+        """A settlement file in the inbox; its total is the sum of its lines, of this order unless they name another."""
         start, end = period
-        total = str(sum(Decimal(line[-1]) for line in lines))
+        total = str(sum(Decimal(line[3]) for line in lines))
         head = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", total, "GBP"]
         rows = [
-            [number, *[""] * 5, kind, f"T-{self.key}", "", group, words, amount, "", f"{start} 14:25:18 UTC", "LAMP"]
-            for kind, group, words, amount in lines
-        ]
+            [number, *[""] * 5, kind, *(order or [f"T-{self.key}"]), "", group, words, amount, "",
+             f"{start} 14:25:18 UTC", "LAMP"]
+            for kind, group, words, amount, *order in lines
+        ]  # fmt: skip
         file = self.inbox / "settlements" / "amazon_uk" / f"{number}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, [*head, *[""] * 9], *rows)))

@@ -71,6 +71,8 @@ def _totals(lines: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Dec
 
     totals = {total: given.get(total, summed(name)) for total, name in PAIRS.items()}
     goods = sum((each["UnitPrice"] * each["Quantity"] for each in lines), Decimal()) + summed("GiftWrapAmount")
+    inside = (("OrderTaxType", "TotalTaxPrice"), ("ShippingTaxType", "TotalShippingTaxPrice"))
+    goods -= sum(totals[total] for kind, total in inside if given.get(kind) == "InclusiveVat")
     return totals | {"TotalPrice": goods + sum(totals.values()) - 2 * totals["TotalDiscount"]}
 
 

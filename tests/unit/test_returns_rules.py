@@ -206,8 +206,9 @@ money = st.integers(0, 99_99)
 
 @st.composite
 def orders(draw: st.DrawFn) -> Order:
-    """Up to three lines, shipped and invoiced in up to three parts."""
+    """Up to three lines, shipped and invoiced in up to three parts; prices without their tax, or with it."""
     lines, invoices, parcels = [], [], []
+    inclusive = draw(st.booleans())
     parts = draw(st.integers(1, 3))
     quantities = [[draw(st.integers(0, 3)) for _ in range(parts)] for _ in range(draw(st.integers(1, 3)))]
     for number, units in enumerate(quantities, 1):
@@ -219,11 +220,16 @@ def orders(draw: st.DrawFn) -> Order:
             if units[part]:
                 amount = draw(money)
                 discount = draw(st.integers(0, amount))
-                invoiced.append(InvoiceLine(len(invoiced) + 1, number, units[part], amount, discount, draw(money)))
-        shipping = draw(money)
+                tax = draw(st.integers(0, amount - discount) if inclusive else money)
+                invoiced.append(InvoiceLine(len(invoiced) + 1, number, units[part], amount, discount, tax))
+        shipping, wrap = draw(money), draw(money)
+        off = draw(st.integers(0, shipping))
+        shipping_tax = draw(st.integers(0, shipping - off) if inclusive else money)
+        if inclusive and invoiced:  # the tax of gift wrap is on a line
+            invoiced[0].tax += draw(st.integers(0, wrap))
         invoices.append(
-            Invoice(f"INV-{part}", invoiced, shipping, draw(st.integers(0, shipping)), draw(money), draw(money),
-                    draw(st.sampled_from(["Seller", "Marketplace"])), "USD")
+            Invoice(f"INV-{part}", invoiced, shipping, off, shipping_tax, wrap,
+                    draw(st.sampled_from(["Seller", "Marketplace"])), "USD", inclusive)
         )  # fmt: skip
     return Order(lines, invoices, parcels)
 
@@ -267,8 +273,9 @@ def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_cr
         assert all(amount >= 0 for amount in left(order))
         credited += sum(c.total + c.marketplace_tax for c in worked.credits)
         stocked += sum(m.quantity for m in worked.movements)
-    worth = sum(i.shipping - i.shipping_discount + i.shipping_tax + i.gift_wrap
-                + sum(each.net + each.tax for each in i.lines) for i in start.invoices)  # fmt: skip
+    worth = sum(i.shipping - i.shipping_discount + i.gift_wrap + sum(each.net for each in i.lines)
+                + (0 if i.inclusive else i.shipping_tax + sum(each.tax for each in i.lines))
+                for i in start.invoices)  # fmt: skip
     assert credited <= worth
     assert stocked <= sum(parcel.quantity for parcel in start.parcels)
 
@@ -277,14 +284,18 @@ def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_cr
 @given(order=orders())
 def test_a_full_refund_leaves_every_invoice_at_exactly_nothing(order):
     wanted = []
+    inclusive = order.invoices[0].inclusive
     for line in order.lines:
         own = [each for invoice in order.invoices for each in invoice.lines if each.order_line == line.number]
         units, net, tax = (sum(getattr(each, name) for each in own) for name in ("quantity", "net", "tax"))
+        if inclusive:  # the tax of gift wrap is with the line that it is on
+            net += sum(i.gift_wrap for i in order.invoices if i.lines and i.lines[0].order_line == line.number) - tax
         wanted.append(item(line=line.external_id, quantity=units, goods=net, tax=tax))
+    shipping_tax = sum(i.shipping_tax for i in order.invoices)
     extra = {
-        "goods": sum(i.gift_wrap for i in order.invoices),
-        "tax": sum(i.shipping_tax for i in order.invoices),
-        "shipping": sum(i.shipping - i.shipping_discount for i in order.invoices),
+        "goods": sum(i.gift_wrap for i in order.invoices if not (inclusive and i.lines)),
+        "tax": shipping_tax,
+        "shipping": sum(i.shipping - i.shipping_discount for i in order.invoices) - (shipping_tax if inclusive else 0),
     }
     worked, after = work(order, wanted, "USD")
     assert worked.findings == []
@@ -366,6 +377,44 @@ def test_units_that_come_back_one_by_one_are_all_worked_however_each_refund_is_r
     assert (credited + rounded, back) == (asked, units)
     assert credited == min(asked, units * 14_95 + tax)
     assert rounded <= TOLERANCE.a_return
+
+
+def two_mugs(tax_by: str = "Seller") -> Order:
+    """2 x 12.00 with 4.00 of tax inside, 3.00 off, 6.00 of shipping with 1.00 inside."""
+    invoice = Invoice("INV-1", [InvoiceLine(1, 1, 2, 24_00, 3_00, 3_50, tax_by)], 6_00, 0, 1_00, 0, tax_by, "GBP", True)
+    return Order([OrderLine(1, "501", "MUG", 1, 0, 0)], [invoice], [Parcel("SH-1", 1, 2, 10_000, "MAIN")])
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_refund_of_an_inclusive_price_is_credited_with_its_tax_told_or_not(told):
+    wanted = item(goods=8_75, tax=2_75, shipping=5_00) if told else item(goods=10_50, shipping=6_00)
+    worked, after = work(two_mugs(), [wanted], "GBP")
+    (credit,) = worked.credits
+    (line,) = credit.lines.values()
+    assert (line.quantity, line.amount, line.discount, line.tax) == (1, 12_00, 1_50, 1_75)
+    assert (credit.shipping, credit.shipping_tax, credit.inclusive) == (6_00, 1_00, True)
+    assert (credit.subtotal, credit.discounts, credit.taxes, credit.total) == (12_00, 1_50, 2_75, 16_50)
+    second, after = work(after, [item(goods=8_75, tax=1_75) if told else item(goods=10_50)], "GBP")
+    assert second.credits[0].total == 10_50
+    assert left(after)[:8] == [0] * 8
+
+
+def test_the_marketplaces_tax_inside_a_price_is_no_part_of_what_we_give_back():
+    worked, _ = work(two_mugs("Marketplace"), [item(goods=8_75, tax=1_75)], "GBP")
+    (credit,) = worked.credits
+    assert (credit.subtotal, credit.taxes, credit.marketplace_tax, credit.total) == (12_00, 1_75, 1_75, 8_75)
+    only_tax, _ = work(two_mugs("Marketplace"), [item(quantity=0, tax=1_75)], "GBP")
+    assert (only_tax.credits, only_tax.uncredited) == ([], 1_75)
+
+
+def test_gift_wrap_that_is_worth_more_than_its_goods_keeps_its_tax():
+    line = InvoiceLine(1, 1, 1, 1_20, 0, 2_20)
+    invoice = Invoice("INV-1", [line], 0, 0, 0, 12_00, "Seller", "GBP", True)
+    order = Order([OrderLine(1, "501", "MUG", 1, 0, 0)], [invoice], [Parcel("SH-1", 1, 1, 10_000, "MAIN")])
+    worked, after = work(order, [item(goods=11_00, tax=2_20)], "GBP")
+    (credit,) = worked.credits
+    assert (credit.subtotal, credit.gift_wrap, credit.taxes, credit.total) == (1_20, 12_00, 2_20, 13_20)
+    assert left(after)[:8] == [0] * 8
 
 
 def test_what_is_decided_is_worked_and_what_is_not_waits():

@@ -76,7 +76,8 @@ SELECT s.key, l.document, s.content_hash, json_strip_nulls(json_build_object(
          'ExternalReference', l.document, 'Source', '{SOURCE}', 'InvoiceID', l."InvoiceID",
          'CreditDate', s."CreditDate", 'PostingDate', s."PostingDate", 'CurrencyCode', s."CurrencyCode",
          'Reason', s."Reason", 'Restock', false, 'Memo', s."Memo", {_amounts("l", CREDIT_AMOUNTS)},
-         'ShippingTaxRemittedBy', l."ShippingTaxRemittedBy", 'Lines', coalesce(i.lines, '[]'::json)
+         'ShippingTaxRemittedBy', l."ShippingTaxRemittedBy", 'PricesIncludeTax', l."PricesIncludeTax",
+         'Lines', coalesce(i.lines, '[]'::json)
        ))::text AS body
 FROM stage.credit_memo s
 JOIN stage.credit_memo_line l ON l.key = s.key AND l.entity = '{CREDIT_MEMO}' AND l."InvoiceLineNo" IS NULL

@@ -42,6 +42,7 @@ WAITS = {
     "invoice": "what it gives back is not invoiced yet; it is worked when the invoice arrives",
     "shipment": "what comes back is not shipped in TIMS yet; it is worked when the shipment arrives",
 }
+INSIDE = "PricesIncludeTax"
 HEAD = ("CurrencyCode", "Reason", "CreditDate", "PostingDate", "Memo")
 AMOUNTS = (*CREDIT_AMOUNTS, "Amount", "DiscountAmount", "TaxAmount", "RoundingAmount", "UnitCost")
 NUMBERS = ("order_line", "InvoiceLineNo", "Quantity", "QuantityDelta")
@@ -121,7 +122,8 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
     # A return that transform has refused has no credit memos yet: that says nothing of its own.
     head["refund_difference"] = difference.where(head["problems"] == "[]", 0).astype("int64")
     head["total_difference_of_parts"] = head["Total"] - (
-        head["SubTotal"] - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"] + head["TaxTotal"]
+        head["SubTotal"] - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
+        + sum_by_head(whole, lines["TaxTotal"].where(own & ~lines[INSIDE].fillna(False).to_numpy(dtype=bool)))
         - head["MarketplaceRemittedTax"]
     )  # fmt: skip
     body = lines[of_memo & ~own].reset_index(drop=True)
@@ -243,6 +245,7 @@ def _source(memos: Sequence[tuple[_Return, rules.Credit]], returns: pd.DataFrame
     head["InvoiceID"] = pd.Series([credit.invoice or None for credit in credits], dtype="str")
     head["ShippingTaxRemittedBy"] = pd.Series([c.shipping_tax_remitted_by for c in credits], dtype="str")
     head["Memo"] = rules.memos(head["RmaNumber"], [credit.rounding for credit in credits], head["Currency"])
+    head["PricesIncludeTax"] = pd.Series([credit.inclusive for credit in credits], dtype="boolean")
     for name, part in zip(CREDIT_AMOUNTS, _PARTS, strict=True):
         head[name] = pd.Series([getattr(credit, part) * CENT for credit in credits], dtype="Int64")
     body = [(row, n, line) for row, credit in enumerate(credits) for n, line in enumerate(credit.lines.values())]
@@ -288,7 +291,7 @@ def _lines(memos: Sequence[tuple[_Return, rules.Credit]], target: Frames) -> pd.
             continue
         memo = heads[number]
         shared = {"entity": CREDIT_MEMO, "document": memo["ExternalReference"], "InvoiceID": memo["InvoiceID"]}
-        own = {name: memo[name] for name in (*CREDIT_AMOUNTS, "ShippingTaxRemittedBy")}
+        own = {name: memo[name] for name in (*CREDIT_AMOUNTS, "ShippingTaxRemittedBy", INSIDE)}
         add(one, **shared, **own, RoundingAmount=credit.rounding * CENT)
         for line, made in zip(bodies[number], credit.lines.values(), strict=True):
             add(one, **shared, OrderItem=made.order_item, order_line=made.order_line,
@@ -300,7 +303,7 @@ def _lines(memos: Sequence[tuple[_Return, rules.Credit]], target: Frames) -> pd.
                 OrderItem=move.reference.partition(":")[0], order_line=move.order_line, SKU=move.sku,
                 LocationID=move.location, QuantityDelta=move.quantity, ReasonCode=move.reason, UnitCost=move.unit_cost,
             )  # fmt: skip
-    return _typed(pd.DataFrame(rows, columns=["key", "position", *TEXTS, *NUMBERS, *AMOUNTS]))
+    return _typed(pd.DataFrame(rows, columns=["key", "position", *TEXTS, *NUMBERS, *AMOUNTS, INSIDE]))
 
 
 _LINE = ("InvoiceLineNo", "Quantity", "Amount", "DiscountAmount", "TaxAmount", "TaxRemittedBy")
@@ -308,7 +311,7 @@ _LINE = ("InvoiceLineNo", "Quantity", "Amount", "DiscountAmount", "TaxAmount", "
 
 def _typed(lines: pd.DataFrame) -> pd.DataFrame:
     types = {"key": "str", "position": "int64"} | dict.fromkeys(TEXTS, "str")
-    return lines.astype(types | dict.fromkeys((*NUMBERS, *AMOUNTS), "Int64"))
+    return lines.astype(types | dict.fromkeys((*NUMBERS, *AMOUNTS), "Int64") | {INSIDE: "boolean"})
 
 
 # ---- what was sent already -------------------------------------------------------------------------------------------
@@ -509,7 +512,7 @@ def _invoice(document: Mapping[str, Any]) -> rules.Invoice:
     return rules.Invoice(
         document["InvoiceID"], lines, _cents(document["ShippingAmount"]), _cents(document["ShippingDiscountAmount"]),
         _cents(document["ShippingTaxAmount"]), _cents(document["GiftWrapAmount"]), document["ShippingTaxRemittedBy"],
-        document["CurrencyCode"],
+        document["CurrencyCode"], bool(document.get("PricesIncludeTax")),
     )  # fmt: skip
 
 

@@ -63,7 +63,8 @@ def enrich(
     state, units, state_problems, state_warnings = statuses.decide(frames, settings, linked, newest)
     codes, code_problems = items.resolve(frames, known, settings)
     frames = Frames(head=frames.head, lines=pd.concat([frames.lines, units, codes], axis=1))
-    book, address_problems, address_warnings = addresses.harmonise_all(frames.head, settings)
+    head = pd.concat([frames.head, state], axis=1)
+    book, address_problems, address_warnings = addresses.harmonise_all(head, settings)
     told = taxes.told(frames)
     settled, money_problems = money.settle(frames, told)
     settled, tax_problems, tax_warnings = taxes.hold(
@@ -74,7 +75,7 @@ def enrich(
     cut = _incomplete(frames)
     total_problems = total_problems[~total_problems["_row"].isin(cut["_row"])]  # of half an order no total holds
 
-    head = pd.concat([frames.head, state, totals], axis=1)
+    head = pd.concat([head, totals], axis=1)
     documents, document_problems, document_warnings = document(head, settings)
     head = pd.concat([head, documents, book], axis=1)
     who, who_problems = customers.buyer(head)

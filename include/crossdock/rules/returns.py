@@ -15,6 +15,8 @@ cent lost between the two.
   left is credited, the rest is `rounding` of the last credit memo, or `uncredited` where it is the marketplace's own
   tax. Further above it is a finding.
 * Amounts are parted in whole units of the currency (cents; of one without decimals, whole ones).
+* The channel gives money without tax, and tax. Of an invoice whose prices include tax both are poured together, and the
+  tax is credited beside as far as there is some. A refund that tells no tax holds the share that its money holds.
 * A kit's units are units of its parts; its money is parted over them by what they were invoiced at.
 """
 
@@ -31,7 +33,7 @@ import pandas as pd
 
 from crossdock.mapping.frames import CENT, written
 from crossdock.mapping.registry import rule
-from crossdock.rules import currencies
+from crossdock.rules import currencies, taxes
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.money import spread
 from crossdock.rules.tolerances import Refunds
@@ -114,6 +116,7 @@ class Invoice:
     gift_wrap: int = 0
     shipping_tax_remitted_by: str = "Seller"
     currency: str = ""
+    inclusive: bool = False  # amounts contain their tax
 
 
 @dataclass
@@ -159,6 +162,7 @@ class Credit:
 
     invoice: str
     shipping_tax_remitted_by: str
+    inclusive: bool = False  # amounts contain their tax
     lines: dict[int, CreditLine] = field(default_factory=dict)
     shipping: int = 0
     shipping_discount: int = 0
@@ -186,7 +190,8 @@ class Credit:
 
     @property
     def total(self) -> int:
-        return self.subtotal - self.discounts + self.shipping + self.gift_wrap + self.taxes - self.marketplace_tax
+        total = self.subtotal - self.discounts + self.shipping + self.gift_wrap - self.marketplace_tax
+        return total + (0 if self.inclusive else self.taxes)
 
 
 @dataclass(frozen=True)
@@ -233,8 +238,8 @@ class Worked:
         "Items.ShippingRefund", "Items.Restock", "Items.Condition",
     ],
     writes=[
-        "ExternalReference", "InvoiceID", *AMOUNTS, "ShippingTaxRemittedBy", "InvoiceLineNo", "Quantity", "Amount",
-        "DiscountAmount", "TaxAmount", "TaxRemittedBy",
+        "ExternalReference", "InvoiceID", "PricesIncludeTax", *AMOUNTS, "ShippingTaxRemittedBy", "InvoiceLineNo",
+        "Quantity", "Amount", "DiscountAmount", "TaxAmount", "TaxRemittedBy",
     ],
 )  # fmt: skip
 def work(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds) -> tuple[Worked, Order]:
@@ -317,7 +322,8 @@ def _give_back(
         worked.findings.append(Finding("Currency", "currency_mismatch", "", currency, says))
         return
     credits = {
-        invoice.id: Credit(invoice.id, invoice.shipping_tax_remitted_by) for invoice in order.invoices
+        invoice.id: Credit(invoice.id, invoice.shipping_tax_remitted_by, invoice.inclusive)
+        for invoice in order.invoices
     }  # by invoice, oldest first
     beyond = [each for item in items for each in _credit_item(order, item, credits, worked)]
     used = [credit for credit in credits.values() if credit.lines or credit.total or credit.marketplace_tax]
@@ -359,6 +365,7 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
         return []
     touched = [pair for pair in invoices if any(taken[pair[0].id, line.number] for line in pair[1])]
     ordered = touched + [pair for pair in invoices if pair not in touched]
+    item = _with_tax(item, touched, ordered, taken)
     poured: Counter[Pocket] = Counter()
     beyond = []
     for name, amount, stages in (
@@ -443,6 +450,46 @@ def _tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Stages:
     if item.shipping and not item.goods:  # a refund of shipping alone
         return [*shipping, units, *rest]
     return [units, *shipping, *rest] if item.quantity else [*rest, *shipping]
+
+
+def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Item:
+    """An item of invoices whose prices include tax, its money with its tax, and as much of it as there is."""
+    if not all(invoice.inclusive for invoice, _ in ordered):
+        return item
+    if not item.tax:
+        return replace(item, tax=_tax_in(item, touched, ordered, taken))
+    poured: Counter[Pocket] = Counter()
+    missing = _pour(item.tax, _tax(item, touched, ordered, taken), poured)
+    of_shipping = sum(amount for (what, _, _), amount in poured.items() if what == "shipping tax")
+    room = sum(_shipping_net(invoice) for invoice, _ in ordered)
+    of_shipping = min(of_shipping, max(room - item.shipping, 0))  # else it is money for goods
+    goods, shipping = item.goods + item.tax - of_shipping, item.shipping + of_shipping
+    return replace(item, goods=goods, tax=item.tax - missing, shipping=shipping)
+
+
+def _tax_in(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> int:
+    """The tax in what an item gives back that tells none: of each line, gift wrap and shipping its share; of the last
+    of them what is left."""
+    tax, poured = 0, Counter[Pocket]()
+    _pour(item.goods, _goods(item, touched, ordered, taken), poured)
+    _pour(item.shipping, [[(("shipping", i.id, 0), _shipping_net(i))] for i, _ in ordered], poured)
+    for invoice, own in ordered:
+        of_wrap = _tax_of_wrap(invoice)
+        wrap = poured["wrap", invoice.id, 0]
+        for line in own:
+            goods, held = poured["goods", invoice.id, line.number], of_wrap[line.number]
+            whole = goods == line.net and wrap == invoice.gift_wrap
+            parts = _share(line.tax - held, goods, line.net) + _share(held, wrap, invoice.gift_wrap)
+            tax += line.tax if whole else parts
+        tax += _share(invoice.shipping_tax, poured["shipping", invoice.id, 0], _shipping_net(invoice))
+    return tax
+
+
+def _tax_of_wrap(invoice: Invoice) -> dict[int, int]:
+    """The part of each line's tax that is the gift wrap's, by number."""
+    net, tax = (np.array([getattr(line, n) for line in invoice.lines], dtype=np.int64) for n in ("net", "tax"))
+    part = taxes.of_wrap(net, tax, np.zeros(len(net), dtype=np.int64), np.array([invoice.gift_wrap]))
+    return dict(zip((line.number for line in invoice.lines), part.tolist(), strict=True))
 
 
 def _shipping_net(invoice: Invoice) -> int:

@@ -22,12 +22,11 @@ import numpy as np
 import pandas as pd
 
 from crossdock.mapping import problems
-from crossdock.mapping.frames import CENT, Frames, sum_by_head
+from crossdock.mapping.frames import Frames, sum_by_head
 from crossdock.mapping.registry import rule
 from crossdock.rules.dates import company_days
 from crossdock.rules.known import Known
 from crossdock.rules.money import Settled, Told, amount, round_cents, spread
-from crossdock.rules.price_settings import unit
 from crossdock.rules.tax_rules import HUNDRED, SHIPPING, TaxRules
 from crossdock.rules.uniques import column, distinct, values_at
 
@@ -122,7 +121,7 @@ class _Holding:
     def inferred(self, wanted: np.ndarray) -> tuple[Settled, list[pd.DataFrame]]:
         """The amounts with the tax that is in them; warnings of sites without a rule."""
         row = self.frames.lines["_row"].to_numpy()
-        step = _steps(column(self.frames.head, "Currency"))
+        step = self.settled.unit
         tax = np.where(wanted[row], _held(self.of_line, self.line_rate, step[row]), 0)
         shipping_tax = np.where(wanted, _held(self.of_shipping, self.shipping_rate, step), 0)
         made = replace(
@@ -153,12 +152,6 @@ def _rates(rules: TaxRules, asked: np.ndarray, columns: Sequence[pd.Series]) -> 
 def _categories(known: Known, item: pd.Series) -> pd.Series:
     names = column(known.items, "Category").fillna("")
     return pd.Series(names.array.take(item.to_numpy(), allow_fill=True), index=item.index).fillna("")
-
-
-def _steps(currency: pd.Series) -> np.ndarray:
-    """The smallest amount of each currency in cents; a document has two places, so never less than one."""
-    codes, different = pd.factorize(currency)
-    return np.array([*(max(unit(code) // CENT, 1) for code in different.tolist()), 1], dtype=np.int64)[codes]
 
 
 def _held(cents: np.ndarray, rate: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -807,6 +807,7 @@ stage_credit_memo_line = Table(
     *(Column(name, Money) for name in CREDIT_AMOUNTS),
     Column("ShippingTaxRemittedBy", Text),
     Column("RoundingAmount", Money, comment="Refunded beyond Total, for nothing else was left to credit"),
+    Column("PricesIncludeTax", Boolean, comment="As on the invoice"),
     Column("ShipmentID", Text, comment="Of an adjustment: the shipment whose cost it takes"),
     Column("SKU", Text),
     Column("LocationID", Text),
