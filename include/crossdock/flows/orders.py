@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from crossdock.errors import RecordRejected, Transient
 from crossdock.flows import masters, orders_buyers, orders_documents
 from crossdock.flows.base import Flow, Head, Resource
+from crossdock.flows.orders_documents import SOURCE
 from crossdock.keys import segment
 from crossdock.rules import changes
 from crossdock.rules.changes import Action, Desired
@@ -44,7 +45,6 @@ from crossdock.systems.channel_advisor import LINES_IN_A_LIST
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-SOURCE = "ChannelAdvisor"
 MEND = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
 
 
@@ -373,13 +373,11 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
 def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: str) -> bool:
     """Records in TIMS what the channel has shipped, with its dates, each shipment once. True when any was new."""
     current, _ = runtime.tims.read(f"/sales-orders/{segment(order_id)}")
-    known = {shipment["ExternalReference"] for shipment in runtime.tims.find("shipments", SalesOrderID=[order_id])}
+    there = runtime.tims.find("shipments", SalesOrderID=[order_id])
     open_units = {line["LineNo"]: line["Quantity"] - line["QuantityShipped"] - line["QuantityCancelled"]
                   for line in current["LineItems"]}  # fmt: skip
     acted = False
-    for shipment in _shipments(runtime, order):
-        if shipment["ExternalReference"] in known:
-            continue
+    for shipment in orders_documents.unknown(_shipments(runtime, order, there), there):
         lines = orders_documents.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
         if not lines:
             continue
@@ -403,14 +401,19 @@ def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: 
     return acted
 
 
-def _shipments(runtime: Runtime, order: _Order) -> list[dict[str, Any]]:
-    """The channel's shipments of an order; for one that reads Shipped without any, one of all shipped units."""
+def _shipments(runtime: Runtime, order: _Order, there: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The channel's shipments of an order; for one that reads Shipped without any, one of all shipped units of which
+    TIMS has no parcel."""
     found = [
         orders_documents.shipment(msgspec.json.decode(record), order.row.units_per_kit)
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
         for record in page.records
     ]
-    return found or [orders_documents.shipment_without_record(order.key, order.row.version, order.row.shipped_units)]
+    if found:
+        return found
+    sent = orders_documents.units_of(there)
+    rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.row.shipped_units.items()}
+    return [orders_documents.shipment_without_record(order.key, order.row.version, rest)]
 
 
 # ---- confirm -------------------------------------------------------------------------------------------------------

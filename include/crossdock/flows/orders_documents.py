@@ -23,6 +23,7 @@ from crossdock.rules import settings as rule_settings
 from crossdock.rules.customers import is_house, sites_of
 from crossdock.rules.known import Known
 from crossdock.rules.settings import Settings
+from crossdock.rules.shipping import fulfillment_id
 from crossdock.rules.times import sortable
 from crossdock.rules.uniques import column
 from crossdock.store import database
@@ -43,6 +44,7 @@ from crossdock.store.tables import (
 )
 from crossdock.systems import times
 
+SOURCE = "ChannelAdvisor"  # of sales orders, and of shipments that the channel has made
 STATES = {"load": "staged", "wait": "waiting", "leave_out": "left_out"}
 HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesIncludeTax")
 LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
@@ -404,7 +406,8 @@ def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[
 
 
 def shipment(document: Mapping[str, Any], units_per_kit: Mapping[str, int]) -> dict[str, Any]:
-    """A Channel Advisor shipment as TIMS's ShipmentCreate, with `units` by ExternalLineID in place of Lines.
+    """A Channel Advisor shipment as TIMS's ShipmentCreate, with `units` by ExternalLineID in place of Lines, and with
+    `number`, the seller's own key of it.
 
     A kit's units become units of its parts: `units_per_kit` has one entry per line of the sales order.
     """
@@ -420,7 +423,49 @@ def shipment(document: Mapping[str, Any], units_per_kit: Mapping[str, int]) -> d
         for line, per_kit in units_per_kit.items():
             if line.partition(":")[0] == str(item["OrderItemID"]):
                 units[line] = units.get(line, 0) + int(item["Quantity"]) * per_kit
-    return {**{name: value for name, value in parts.items() if value is not None}, "units": units}
+    given = {name: value for name, value in parts.items() if value is not None}
+    return {**given, "units": units, "number": document.get("SellerFulfillmentID")}
+
+
+def unknown(shipments: Sequence[dict[str, Any]], there: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The channel's shipments (as `shipment` makes them) that are none of the shipments which TIMS has of the order,
+    ready to be recorded but for their lines.
+
+    Known is what was recorded before, by the channel's ShipmentID, and what TIMS has sent itself: by the number under
+    which it is told to the channel, else by the moment, the tracking number and the units. Each stands for one.
+    Our own records of what was told are not asked: they may be lost, or older than both systems.
+    """
+    own = {one["ExternalReference"] for one in there if one["Source"] == SOURCE}
+    sent = [one for one in there if one["Source"] != SOURCE]
+    new = [one for one in shipments if one["ExternalReference"] not in own]
+    for same in (_same_number, _same_parcel):
+        for shipment in list(new):
+            found = next((one for one in sent if same(shipment, one)), None)
+            if found is not None:
+                new.remove(shipment)
+                sent.remove(found)
+    return [{name: value for name, value in one.items() if name != "number"} for one in new]
+
+
+def _same_number(shipment: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    return shipment.get("number") == fulfillment_id(sent["ShipmentID"])
+
+
+def _same_parcel(shipment: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    return (
+        times.read(shipment["ShippedAt"]) == times.read(sent["ShippedAt"])
+        and (shipment.get("TrackingNumber") or "") == (sent["TrackingNumber"] or "")
+        and {line: units for line, units in shipment["units"].items() if units} == units_of([sent])
+    )
+
+
+def units_of(shipments: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Units by ExternalLineID that are in TIMS's shipments."""
+    units: dict[str, int] = {}
+    for one in shipments:
+        for line in one["Lines"]:
+            units[line["ExternalLineID"]] = units.get(line["ExternalLineID"], 0) + line["Quantity"]
+    return units
 
 
 def shipment_without_record(key: str, moment: datetime, units: Mapping[str, int]) -> dict[str, Any]:

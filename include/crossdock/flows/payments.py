@@ -349,11 +349,21 @@ def _delivered(connection: sa.Connection, keys: pd.Series) -> pd.Series:
     return pd.Series(hashes, dtype="str")
 
 
+# Payments of ours of which we have no record, as TIMS holds them.
+_IN_TIMS = sa.text("""
+SELECT p.external_reference, (p.amount * 10000)::bigint AS amount, (
+    SELECT min(d.sales_order_id) FROM jsonb_array_elements(p.payload->'Applications') AS a
+    JOIN (SELECT id, sales_order_id FROM ref.invoice UNION ALL SELECT id, sales_order_id FROM ref.credit_memo) AS d
+      ON d.id IN (a->>'InvoiceID', a->>'CreditMemoID')) AS sales_order_id
+FROM ref.payment p WHERE p.source = :us AND p.external_reference = ANY(CAST(:refs AS text[]))
+""")
+
+
 def _as_delivered(
     connection: sa.Connection, staged: pd.DataFrame, lines: pd.DataFrame, paid: np.ndarray, delivered: pd.Series
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Payments that TIMS has are staged as they were delivered. One whose settlement says something else by now is a
-    problem: posted is posted, and only a person reverses it."""
+    """Payments that TIMS has are staged as they were delivered; where that is lost, as TIMS has them. One whose
+    settlement says something else by now is a problem: posted is posted, and only a person reverses it."""
     if not paid.any():
         return staged, lines, problems.empty()
     keys = staged.loc[paid, "key"]
@@ -363,6 +373,7 @@ def _as_delivered(
             stage_payment.c.key.in_(keys.tolist())
         ),
     ).set_index("key")
+    before = before[before["Amount"].notna()]  # one that only waited says nothing of what was delivered
     applied = database.copy_out(
         connection, sa.select(stage_payment_application).where(stage_payment_application.c.key.in_(keys.tolist()))
     )
@@ -372,6 +383,13 @@ def _as_delivered(
         staged[name] = staged[name].mask(known, values.astype(staged[name].dtype))
     staged.loc[paid, "state"] = np.where(known[paid], "staged", "left_out")
     staged.loc[paid & ~known, "reason"] = "it is in TIMS already"
+    found = _frame(connection, _IN_TIMS, refs=[f"pay:{key}" for key in staged.loc[paid & ~known, "key"]], us=SOURCE)
+    found = found.set_index(found["external_reference"].str.removeprefix("pay:"))
+    off = staged["key"].map(found["amount"]).astype("Int64") - staged["settled"].astype("Int64")
+    within = off.abs().le(rules.AN_ORDER).fillna(False).to_numpy(dtype=bool)  # more was never rounded away
+    staged["rounding"] = staged["rounding"].mask(within, off.astype(staged["rounding"].dtype))
+    orders = staged["key"].map(found["sales_order_id"]).astype("str")
+    staged["sales_order_id"] = staged["sales_order_id"].mask(orders.notna(), orders)
     hashes = staged["key"].map(delivered).astype("str")
     changed = np.flatnonzero(known & hashes.notna() & hashes.ne(staged["content_hash"]))
     told = problems.make(
