@@ -21,7 +21,7 @@ from crossdock.watch.reconcile import Outcome, read, reconcile, results, run, su
 from crossdock.watch.reconcile.base import DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
 from integration.bustle import altered
 from integration.town import Town, found_town
-from integration.trade import ITEM, KIT, OTHER, forward, line, order, place, sales_order, ship, tell
+from integration.trade import ITEM, KIT, KIT_PARTS, OTHER, forward, line, order, place, sales_order, ship, tell
 
 CASH = ("orders", "order_totals", "payments", "customers", "shipments", "invoices", "returns")
 FLOWS = ("orders", "shipments", "orders", "invoices", "returns")
@@ -293,6 +293,28 @@ def test_quantities_products_and_prices_are_compared_by_sku_without_case(town: T
     alternate = [row for row in rows.values() if (row.why or "").startswith("the channel has it as")]
     assert alternate
     assert {row.cause for row in alternate} == {"by rule"}
+
+
+def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
+    town: Town,
+) -> None:
+    forward(town, town.now + timedelta(minutes=1))
+    for flow in ("orders", "inventory"):
+        town.sync(flow=flow)
+    parts = [{"SKU": sku, "Quantity": 2 * units} for sku, units in KIT_PARTS.items()]
+    place(town, line(KIT, 2) | {"BundleComponents": parts}, line(OTHER, 3))
+    rows = found(town, look(town, "quantities"))
+    taken = {sku.lower(): rows["quantities", sku.lower(), "quantity"] for sku in (*KIT_PARTS, OTHER)}
+    assert {row.cause for row in taken.values()} == {IN_FLIGHT}
+    assert {sku: int(row.tims) - int(row.channel_advisor) for sku, row in taken.items()} == {
+        **{sku: 2 * units for sku, units in KIT_PARTS.items()}, OTHER: 3,
+    }  # fmt: skip
+    more = altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1})
+    with more:
+        rows = found(town, look(town, "quantities"))
+    assert rows["quantities", OTHER, "quantity"].cause == UNEXPLAINED
+    sync(town)
+    town.sync(flow="inventory")
 
 
 def test_an_expectation_takes_the_place_of_what_tims_says(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

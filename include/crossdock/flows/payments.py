@@ -351,7 +351,7 @@ def _delivered(connection: sa.Connection, keys: pd.Series) -> pd.Series:
 
 # Payments of ours of which we have no record, as TIMS holds them.
 _IN_TIMS = sa.text("""
-SELECT p.external_reference, (p.amount * 10000)::bigint AS amount, (
+SELECT p.external_reference, p.currency_code, (p.amount * 10000)::bigint AS amount, (
     SELECT min(d.sales_order_id) FROM jsonb_array_elements(p.payload->'Applications') AS a
     JOIN (SELECT id, sales_order_id FROM ref.invoice UNION ALL SELECT id, sales_order_id FROM ref.credit_memo) AS d
       ON d.id IN (a->>'InvoiceID', a->>'CreditMemoID')) AS sales_order_id
@@ -386,7 +386,9 @@ def _as_delivered(
     found = _frame(connection, _IN_TIMS, refs=[f"pay:{key}" for key in staged.loc[paid & ~known, "key"]], us=SOURCE)
     found = found.set_index(found["external_reference"].str.removeprefix("pay:"))
     off = staged["key"].map(found["amount"]).astype("Int64") - staged["settled"].astype("Int64")
-    within = off.abs().le(rules.AN_ORDER).fillna(False).to_numpy(dtype=bool)  # more was never rounded away
+    found["most"] = tolerances.load().settlements.an_order * currencies.units(found["currency_code"]) * CENT
+    most = staged["key"].map(found["most"]).astype("Int64")
+    within = off.abs().le(most).fillna(False).to_numpy(dtype=bool)  # more was never rounded away
     staged["rounding"] = staged["rounding"].mask(within, off.astype(staged["rounding"].dtype))
     orders = staged["key"].map(found["sales_order_id"]).astype("str")
     staged["sales_order_id"] = staged["sales_order_id"].mask(orders.notna(), orders)

@@ -123,7 +123,7 @@ def _sold(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 # The channel takes units off, and puts cancelled ones back, by itself and at once: of orders that no run has read yet,
-# or that a run of orders has in its hands. They explain no more units than they have.
+# or that a run of orders has in its hands; of a kit those of its parts. They explain no more units than they have.
 _ORDERS_AT_WORK = Explanation(f"""
     WITH unread AS (
       SELECT DISTINCT ON (r.part) r.key, r.part, (r.facts->>'units')::numeric AS units
@@ -147,9 +147,15 @@ _ORDERS_AT_WORK = Explanation(f"""
           CASE WHEN jsonb_typeof(i.line->'BundleComponents') = 'array' THEN i.line->'BundleComponents' ELSE '[]' END)
       ) AS u(one)
       WHERE jsonb_typeof(one->'Quantity') = 'number'
+    ), taken AS (
+      SELECT key, units FROM sold
+      UNION ALL
+      SELECT lower(btrim(part->>'SKU')), s.units * (part->>'Quantity')::numeric
+      FROM sold s JOIN ref.item_code c ON c.folded = s.key JOIN ref.item i ON i.sku = c.sku
+      CROSS JOIN LATERAL jsonb_array_elements(i.kit_components) AS k(part)
     )
     SELECT d.id, '{IN_FLIGHT}', 'orders that are on their way have taken units at the channel'
-    FROM found d JOIN (SELECT key, sum(units) AS units FROM sold GROUP BY key) s ON s.key = d.key
+    FROM found d JOIN (SELECT key, sum(units) AS units FROM taken GROUP BY key) s ON s.key = d.key
     WHERE d.field = 'quantity' AND abs(d.channel_advisor::numeric - d.tims::numeric) <= s.units
 """)
 
