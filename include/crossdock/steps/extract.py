@@ -1,4 +1,4 @@
-"""Extract: a window of a list -> raw rows by COPY and the watermark, in one transaction.
+"""Extract: a window of a list -> raw rows by COPY, chunk by chunk, and the watermark.
 
 In: a flow and a window. Out: batch ids; an unchanged record (same hash) makes no work downstream.
 Never: parses a record beyond its key, version and whether it is whole; moves the watermark on anything but a
@@ -23,7 +23,7 @@ from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flows.base import Flow, Resource
 from crossdock.keys import segment
 from crossdock.steps import records
-from crossdock.store import batches, database, dead_letters, raw, runs, watermarks
+from crossdock.store import batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
 from crossdock.store.runs import Over
 from crossdock.systems import limits
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 T = TypeVar("T")
+DAY = timedelta(days=1)  # an older place in a window that somebody reads again is forgotten
 AHEAD = "read ahead"  # run of batches that another flow has read
 KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "replay")
 
@@ -73,6 +74,7 @@ class _Reading:
     run_id: str
     window: Window
     reprocess: bool
+    afresh: bool = False
     open: list[int] = field(default_factory=list)  # batches with new records
     mine: list[int] = field(default_factory=list)  # batches of this read
     current: int | None = None
@@ -83,6 +85,19 @@ class _Reading:
     server_time: datetime | None = None  # of the first page
     clock: datetime | None = None  # of the last page
     seconds: float = 0.0
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a read that breaks off goes on from there: one of a list that comes by its last change. A master that
+        is read afresh is read whole."""
+        sorted_list = self.resource.system in ("channel_advisor", "tims") and not self.resource.single
+        return sorted_list and self.kind in ("scheduled", "sweep", "backfill") and not self.afresh
+
+    @property
+    def name(self) -> str:
+        """The window, as the place in it is kept by."""
+        edges = (edge.isoformat() if edge else "" for edge in (self.window.start, self.window.end))
+        return " ".join((self.kind, *edges, "reprocess" if self.reprocess else "")).strip()
 
 
 def extract(
@@ -139,7 +154,8 @@ def _read_and_take_over(
 
 def _read_ahead(runtime: Runtime, flow: Flow) -> None:
     """Reads what is new for another flow; its own next run takes the batches over, as those of a dead run."""
-    with database.lock(runtime.engine, f"extract:{flow.source.name}"):
+    lock = database.lock(runtime.engine, f"extract:{flow.source.name}")
+    with lock, runs.at_work(runtime.engine, AHEAD):  # nobody takes a batch while it is being filled
         _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
 
 
@@ -147,7 +163,7 @@ def read_master(runtime: Runtime, master: Resource, run_id: str = "", *, afresh:
     """Brings a master up to date; `afresh` reads all of it once more, whatever was read before."""
     kind = "backfill" if afresh else "scheduled"
     with database.lock(runtime.engine, f"extract:{master.name}"):
-        _read(runtime, _Reading("masters", master, kind, run_id, Window(), reprocess=False))
+        _read(runtime, _Reading("masters", master, kind, run_id, Window(), reprocess=False, afresh=afresh))
 
 
 def _configured(flow: Flow) -> None:
@@ -165,20 +181,22 @@ def _configured(flow: Flow) -> None:
 
 
 def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> None:
-    """One transaction: what the pages bring, and the watermark. Reading and writing overlap on two threads."""
+    """What the pages bring, each chunk in a transaction of its own, together with the place that it reaches; the
+    watermark last. Reading and writing overlap on two threads."""
     started = time.monotonic()
     resource = reading.resource
-    with runtime.engine.begin() as connection, ThreadPoolExecutor(1, "copy") as writer:
-        since = _since(connection, runtime, reading)
-        received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, since)
+    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, _since(runtime, reading))
+    with ThreadPoolExecutor(1, "copy") as writer:
         pending: Future | None = None
         for chunk in _chunks(received, resource.at_once):
             judged = records.judge(resource, chunk, reading.clock)  # here, for the writer is busy waiting
             if pending:
                 pending.result()
-            pending = writer.submit(_store, runtime, connection, reading, flow, judged)
+            reading.seconds = time.monotonic() - started
+            pending = writer.submit(_store, runtime, reading, flow, judged)
         if pending:
             pending.result()
+    with runtime.engine.begin() as connection:
         if flow and flow.wake:
             _wake(connection, reading, flow.wake(connection))
         if flow and flow.amiss and reading.kind == "compare":
@@ -187,16 +205,35 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         _close(connection, reading)
         if reading.kind == "scheduled" and reading.server_time:
             watermarks.move(connection, reading.flow, resource.name, reading.server_time - resource.lag, reading.newest)
+        if reading.resumes:
+            bookmarks.remove(connection, reading.flow, resource.name, reading.name)
 
 
-def _since(connection: sa.Connection, runtime: Runtime, reading: _Reading) -> datetime | None:
-    """Where the read begins. A scheduled one overlaps what the last one read; a first one takes all there is."""
-    if reading.kind == "scheduled":
-        position = watermarks.position(connection, reading.flow, reading.resource.name)
-        return position - reading.resource.overlap if position else settings.flow(reading.flow).start
-    if reading.kind == "sweep" and reading.window.start is None:
-        return runtime.system(reading.resource.system).server_time() - settings.flow(reading.flow).sweep
-    return reading.window.start
+def _since(runtime: Runtime, reading: _Reading) -> datetime | None:
+    """Where the read begins: where one of the same window has broken off, or at its start. A scheduled one overlaps
+    what the last one read; a first one takes all there is."""
+    start, resource = reading.window.start, reading.resource
+    if reading.kind == "sweep" and start is None:
+        start = runtime.system(resource.system).server_time() - settings.flow(reading.flow).sweep
+    with runtime.engine.begin() as connection:
+        if reading.kind == "scheduled":
+            position = watermarks.position(connection, reading.flow, resource.name)
+            start = position - resource.overlap if position else settings.flow(reading.flow).start
+        if not reading.resumes:
+            return start
+        reached = bookmarks.reached(
+            connection, reading.flow, resource.name, reading.name, within=None if reading.kind == "scheduled" else DAY
+        )
+    return max((at for at in (start, reached) if at), default=None)
+
+
+def _reached(reading: _Reading) -> datetime | None:
+    """Up to where all has been read and stored: lists come by their last change. As far behind it as a watermark is
+    behind its read, for rows that were not to be seen yet."""
+    if reading.newest is None or reading.server_time is None:
+        return None
+    resource = reading.resource
+    return min(reading.newest, reading.server_time - resource.lag) - resource.overlap
 
 
 def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Iterator[msgspec.Raw]:
@@ -238,30 +275,37 @@ def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _store(
-    runtime: Runtime, connection: sa.Connection, reading: _Reading, flow: Flow | None, judged: records.Judged
-) -> None:
-    """Writes what of a chunk is new. Runs on the writer thread, which alone uses the connection meanwhile."""
+def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: records.Judged) -> None:
+    """Writes what of a chunk is new, with the counts of its batch. Runs on the writer thread; no transaction is open
+    while records that the list cut are fetched."""
     resource, given = reading.resource, judged.records
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
-    seen = raw.known(connection, resource.raw, given)
+    with runtime.engine.begin() as connection:
+        seen = raw.known(connection, resource.raw, given)
     new = [r for r in given if (r.key, r.hash) not in seen]
     new, refused = _completed(runtime, resource, new, judged.cut)
     if resource.merge:
         new, misfits = records.typed(resource, new)
         refused += misfits
 
-    batch_id = reading.current or _open(connection, reading)
-    reading.read += len(given) + len(judged.refused)
-    if reading.reprocess:
-        again = [r.key for r in given if (r.key, r.hash) in seen]
-        reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))
-    else:
-        reading.known += len(seen)
-    refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
-    _bury(connection, reading, flow, batch_id, judged.refused + refused)
-    if reading.read - reading.known >= batches.SIZE:
-        _close(connection, reading)
+    with runtime.engine.begin() as connection:
+        batch_id = reading.current or _open(connection, reading)
+        reading.read += len(given) + len(judged.refused)
+        if reading.reprocess:
+            again = [r.key for r in given if (r.key, r.hash) in seen]
+            reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))
+        else:
+            reading.known += len(seen)
+        refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
+        _bury(connection, reading, flow, batch_id, judged.refused + refused)
+        # What is known of a master counts as merged: nothing of one is left unmerged behind a commit.
+        fresh = reading.read - reading.known
+        if fresh >= batches.SIZE or (resource.merge and fresh):
+            _close(connection, reading)
+        else:
+            _count(connection, reading)
+        if reading.resumes and (reached := _reached(reading)):
+            bookmarks.put(connection, reading.flow, resource.name, reading.name, reached)
 
 
 def _bury(
@@ -327,12 +371,18 @@ def _open(connection: sa.Connection, reading: _Reading) -> int:
     return reading.current
 
 
+def _count(connection: sa.Connection, reading: _Reading) -> None:
+    """Notes what the current batch has so far: if its reader dies, it is a batch like any other."""
+    if reading.current is not None:
+        batches.extracted(connection, reading.current, read=reading.read, known=reading.known, seconds=reading.seconds)
+
+
 def _close(connection: sa.Connection, reading: _Reading) -> None:
     """Ends the current batch; a master is merged into `ref` here and needs no further step."""
     batch_id = reading.current
     if batch_id is None:
         return
-    batches.extracted(connection, batch_id, read=reading.read, known=reading.known, seconds=reading.seconds)
+    _count(connection, reading)
     if reading.resource.merge:
         if reading.read > reading.known:
             reading.dead += records.merge(connection, reading.resource, batch_id)

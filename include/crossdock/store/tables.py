@@ -1016,6 +1016,19 @@ ops_watermark = Table(
     comment="How far a resource has been read",
 )  # fmt: skip
 
+ops_bookmark = Table(
+    "bookmark",
+    metadata,
+    Column("flow", Text, nullable=False),
+    Column("resource", Text, nullable=False, comment="system and resource, e.g. channel_advisor.orders"),
+    Column("window", Text, nullable=False, comment="Kind of read, and its start and end where it has them"),
+    Column("position", Moment, nullable=False, comment="Stored up to here, by the source's clock"),
+    Column("reached_at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("flow", "resource", "window"),
+    schema="ops",
+    comment="How far a read has come that has not ended",
+)
+
 ops_delivery = Table(
     "delivery",
     metadata,
