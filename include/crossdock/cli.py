@@ -34,7 +34,8 @@ from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.flows.base import Flow
 from crossdock.safe import Formatter, safe, safe_json
-from crossdock.store import accuracy, batches, database, dead_letters, faults, runs
+from crossdock.steps import records
+from crossdock.store import accuracy, batches, database, dead_letters, faults, runs, watermarks
 from crossdock.store.tables import (
     ops_alert,
     ops_batch,
@@ -75,6 +76,8 @@ app.add_typer(db, name="db")
 app.add_typer(mapping_app, name="mapping")
 customers_app = typer.Typer(no_args_is_help=True, help="What orders changed on TIMS's customers.")
 app.add_typer(customers_app, name="customers")
+watermark_app = typer.Typer(no_args_is_help=True, help="How far each list has been read.")
+app.add_typer(watermark_app, name="watermark")
 catalog_app = typer.Typer(no_args_is_help=True, help="The catalogue at the channel.")
 app.add_typer(catalog_app, name="catalog")
 
@@ -395,6 +398,49 @@ def dismiss_letter(
         for each in which:
             dead_letters.dismiss(connection, dead_letters.find(connection, each).id, who=_who(), note=note)
     _say({"dismissed": which}, f"Dismissed {len(which)}.", as_json)
+
+
+# ---- watermarks ----------------------------------------------------------------------------------------------------
+
+
+@watermark_app.command("show")
+def show_watermarks(
+    flow: Annotated[str | None, typer.Argument(help="Only this flow.")] = None, as_json: AsJson = False
+) -> None:
+    """How far each list has been read, by its system's clock, and its newest change."""
+    names = ("flow", "resource", "position", "newest_version", "longest_gap_seconds", "read_at")
+    query = sa.select(*(ops_watermark.c[name] for name in names)).order_by("flow", "resource")
+    if flow:
+        query = query.where(ops_watermark.c.flow == flow)
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        rows = _rows(connection, query)
+    if as_json:
+        _print_json(rows)
+        return
+    _table("Watermarks", names, rows)
+
+
+@watermark_app.command("set")
+def set_watermark(
+    flow: Annotated[str, typer.Argument(help="Flow, or masters.")],
+    to: Annotated[str, typer.Argument(help="Read on from here, e.g. 2026-11-01T00:00:00Z.")],
+    why: Annotated[str, typer.Option(help="Why; kept on record.")] = "",
+    resource: Annotated[str, typer.Option(help="The list, e.g. tims.customers; without it, the flow's own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set by hand from where a list is read on, e.g. after its system's clock was wrong. Kept on record; reading a time
+    once more delivers nothing twice."""
+    moment = _time(to, "TO")
+    if not why or moment is None:
+        raise ConfigError("A watermark is set for a reason.", do='Give --why "why".')
+    if not resource and flow == records.MASTERS:
+        raise ConfigError("The masters are many lists.", do="Give --resource: `crossdock watermark show masters`.")
+    name = resource or flows.get(flow).source.name
+    with _runtime() as runtime, runtime.engine.begin() as connection:
+        before = watermarks.put(connection, flow, name, moment, who=_who(), why=why)
+    told = {"flow": flow, "resource": name, "from": before, "to": moment}
+    said = f"{name} is read on from {moment:%Y-%m-%d %H:%M} UTC; it stood at {before:%Y-%m-%d %H:%M}."
+    _say(told, f"{flow}: {said}", as_json)
 
 
 # ---- customers -----------------------------------------------------------------------------------------------------

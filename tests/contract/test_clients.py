@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
 import logging
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +21,7 @@ import msgspec
 import pytest
 
 from contract.misbehaving import Reply, Request, Server, html, ok
+from crossdock import settings
 from crossdock.errors import (
     AuthError,
     BadResponse,
@@ -855,3 +859,28 @@ def test_clients_on_one_database_share_places_and_the_circuit(server: Server, en
         time.sleep(1.05)  # the other's view of the circuit may be a second old
         server.default(ORDERS, ok(page({"n": 1})))
         assert read_all(second) == [b'{"n": 1}']
+
+
+# ---- sizes ----
+
+
+def test_a_small_answer_that_opens_to_a_large_one_is_not_opened_to_its_end_nor_asked_for_again(
+    server: Server, ca: ChannelAdvisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = dataclasses.replace(settings.intake(), answer_bytes=3_000_000)
+    monkeypatch.setattr(settings, "intake", lambda: few)
+    bomb = gzip.compress(b'{"value": ["' + b" " * 200_000_000)
+    assert len(bomb) < 300_000
+    server.default(ORDERS, Reply(body=bomb, headers={"Content-Encoding": "gzip"}))
+    tracemalloc.start()
+    with pytest.raises(BadResponse, match="more than 3,000,000 bytes") as raised:
+        read_all(ca)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30_000_000
+    assert "answer_bytes" in raised.value.do
+    assert server.counts[ORDERS] == 1
+    server.default(
+        ORDERS, Reply(body=gzip.compress(json.dumps(page({"n": 1})).encode()), headers={"Content-Encoding": "gzip"})
+    )
+    assert read_all(ca) == [b'{"n": 1}']

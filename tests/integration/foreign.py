@@ -24,6 +24,7 @@ class Front(Server):
         super().__init__()
         self.rows, self.behind = ROWS[system], behind
         self.spoil: Spoil | None = None
+        self.clock = ""  # the server's time, where it says another one than it has
         self.session = requests.Session()
         self.always.clear()
 
@@ -35,18 +36,21 @@ class Front(Server):
             request.method, self.behind + request.path, params=request.query, data=request.body, headers=headers
         )
         body = answer.content
-        if self.spoil and request.method == "GET" and answer.ok:
+        if (self.spoil or self.clock) and request.method == "GET" and answer.ok:
             body = self._spoilt(request.path, body)
         kind = answer.headers.get("Content-Type", "")
         told = {name: value for name, value in answer.headers.items() if name.lower() not in LEFT_OUT}
         return Reply(answer.status_code, body, told, kind)
 
     def _spoilt(self, path: str, body: bytes) -> bytes:
-        assert self.spoil
         members = scan.members(body)
+        for name in ("serverTime", "ServerTime"):
+            if self.clock and name in members:
+                members[name] = f'"{self.clock}"'.encode()
+        spoil = self.spoil or (lambda _, rows: rows)
         if self.rows not in members:
-            return b"".join(self.spoil(path + "#one", [body]))
-        members[self.rows] = b"[" + b",".join(self.spoil(path, scan.parts(members[self.rows]))) + b"]"
+            return b"".join(spoil(path + "#one", [body]))
+        members[self.rows] = b"[" + b",".join(spoil(path, scan.parts(members[self.rows]))) + b"]"
         return b"{" + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in members.items()) + b"}"
 
 

@@ -204,7 +204,9 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         reading.seconds = time.monotonic() - started
         _close(connection, reading)
         if reading.kind == "scheduled" and reading.server_time:
-            watermarks.move(connection, reading.flow, resource.name, reading.server_time - resource.lag, reading.newest)
+            to = reading.server_time - resource.lag
+            if said := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
+                records.tell_of_clock(connection, resource, said)
         if reading.resumes:
             bookmarks.remove(connection, reading.flow, resource.name, reading.name)
 
@@ -246,9 +248,27 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
         {"happened": True} if reading.resource.system == "books" and reading.kind == "backfill" else {}
     )
     for page in system.pages(reading.resource.path, since=since, before=reading.window.end, **how):
+        back = _set_back(runtime, reading, since, page.server_time)
+        if back:  # what has changed since is stamped by a clock that was set back
+            yield from _pages(runtime, reading, back)
+            return
         reading.server_time = reading.server_time or page.server_time
         reading.clock = page.server_time
         yield from page.records
+
+
+def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, server_time: datetime) -> datetime | None:
+    """Where a scheduled read has to begin when the source's clock is behind the place where the last read ended: as
+    long ago by that clock as the last read is by ours. None where it is as it should be."""
+    if reading.kind != "scheduled" or reading.server_time or not since or server_time >= since:
+        return None
+    with runtime.engine.begin() as connection:
+        last = watermarks.read_at(connection, reading.flow, reading.resource.name)
+        if last is None:  # a first read begins where the flow's settings say
+            return None
+        gone = database.now(connection) - last
+    reading.server_time = server_time
+    return server_time - gone - max(reading.resource.overlap, settings.intake().clock)
 
 
 def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[msgspec.Raw]:

@@ -69,7 +69,7 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
         if record.version <= min(now, clock or now) + most:
             made.newest = max(record.version, made.newest or record.version)
         if record.version > now + most:  # it would be the newest version for ever
-            record = replace(record, version=now)
+            record = replace(record, version=min(now, clock or now))
         if record.key in newest and newest[record.key].version >= record.version:
             continue
         newest[record.key] = record
@@ -195,6 +195,18 @@ def unstorable(refused: Sequence[tuple[Record, str]]) -> list[Refused]:
     return [
         Refused(record, "unreadable_record", f"The record cannot be stored as JSON: {why}") for record, why in refused
     ]
+
+
+def tell_of_clock(connection: sa.Connection, resource: Resource, said: str) -> None:
+    """An alert that the clock of a source is wrong."""
+    alerts.raise_alert(
+        connection,
+        kind="source_clock",
+        key=resource.system,
+        title=f"The clock of {resource.name} is wrong",
+        body=f"{said} Nothing is lost: the watermark stays at a time that can be. Ask the operator of the system to "
+        "set its clock; `crossdock watermark show` tells where each read stands.",
+    )
 
 
 # ---- dead letters of what is refused -------------------------------------------------------------------------------

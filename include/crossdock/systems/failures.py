@@ -92,6 +92,12 @@ TABLE: dict[str, Failure] = {
         "{system} answered {what} against its contract: {detail}.",
         "Check that {host} is the API (the host in {variable}); else tell its operator.",
     ),
+    "too_large": Failure(
+        BadResponse, "system", False, True,
+        "{system} answered {what} with more than {detail} bytes, decompressed; it was not read to its end.",
+        "Check that {host} is the API; if its answers are really so large, raise answer_bytes in "
+        "include/config/intake.yaml.",
+    ),
     "loop": Failure(
         BadResponse, "system", False, False,
         "{system} went astray while listing {what}: {detail}.",

@@ -29,6 +29,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
+from crossdock import settings
 from crossdock.errors import (
     AuthError,
     CrossdockError,
@@ -239,6 +240,8 @@ class Http:
                 proxies=self._session.proxies,
             )
             return Answer(response.status_code, response.headers, _content(response, self.limits.answer_seconds))
+        except TooLarge:
+            raise self._lost("too_large", send.what, detail=f"{settings.intake().answer_bytes:,}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             row = failures.by_exception(error)
             raise self._lost(row, send.what, detail=failures.detail_of(error)) from None
@@ -409,12 +412,20 @@ def _session(connection: Connection, limits: Limits) -> requests.Session:
     return session
 
 
+class TooLarge(Exception):
+    """An answer that is larger, decompressed, than answer_bytes of intake.yaml allows."""
+
+
 def _content(response: requests.Response, longest: float) -> bytes:
-    """The whole body. TimeoutError when it drips for longer than `longest` seconds."""
-    until = time.monotonic() + longest
-    chunks = []
+    """The whole body. TimeoutError when it drips for longer than `longest` seconds, TooLarge when there is no end."""
+    until, most = time.monotonic() + longest, settings.intake().answer_bytes
+    chunks, size = [], 0
     while chunk := response.raw.read1(CHUNK, decode_content=True):
         chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
+            response.close()
+            raise TooLarge
         if time.monotonic() > until:
             response.close()
             raise TimeoutError

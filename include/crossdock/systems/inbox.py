@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from crossdock import settings
 from crossdock.errors import ConfigError, RecordRejected
 from crossdock.keys import file_name
 from crossdock.settings import run_dir
@@ -222,6 +223,8 @@ class Inbox:
         found = path.lstat()
         modified = datetime.fromtimestamp(found.st_mtime, UTC)
         try:
+            if found.st_size > settings.intake().file_bytes:
+                return _too_large(source, name, found.st_size, modified)
             if name != path.name:
                 raise _NotAFile("a file whose name is no UTF-8")
             data = _read(path)
@@ -235,7 +238,10 @@ class Inbox:
     def _object(self, source: str, path: Any) -> File | None:
         if not path.is_file():
             return None
-        modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        found = path.stat()
+        modified = datetime.fromtimestamp(found.st_mtime, UTC)
+        if found.st_size > settings.intake().file_bytes:
+            return _too_large(source, self._name(path), found.st_size, modified)
         return self._settled(File(source, self._name(path), path.read_bytes(), modified))
 
     def _settled(self, file: File) -> File | None:
@@ -309,6 +315,12 @@ def _version(path: Any) -> tuple:
             for name, value in dict(found.as_info() if hasattr(found, "as_info") else found).items()
         )
     )
+
+
+def _too_large(source: str, name: str, size: int, modified: datetime) -> File:
+    says = f"{name} has {size:,} bytes, {settings.intake().file_bytes:,} are allowed; it was not opened."
+    do = "Split it, or raise file_bytes in include/config/intake.yaml."
+    return File(source, name, b"", modified, ("too_large", says, do))
 
 
 @cache
