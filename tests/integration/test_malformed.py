@@ -226,7 +226,7 @@ def spoilt(record: bytes, data: st.DataObject) -> bytes:
 FLOWS = ("orders", "inventory", "prices", "catalog", "ledger_captures")
 LOOKED_UP = {
     "orders": (masters.ITEMS, masters.CUSTOMERS),
-    "inventory": (channel_masters.PRODUCTS, channel_masters.CENTERS),
+    "inventory": (channel_masters.PRODUCTS,),
     "ledger_captures": (masters.SALES_ORDERS, masters.ACCOUNTS, masters.PERIODS),
 }
 FEW = settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck), derandomize=True)
