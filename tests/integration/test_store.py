@@ -169,12 +169,14 @@ def test_a_batch_whose_counts_do_not_add_up_is_refused_by_the_database(engine):
         connection.exec_driver_sql(f"UPDATE ops.batch SET read = 5 WHERE id = {batch_id}")
 
 
-def test_a_watermark_never_moves_back_and_keeps_the_longest_silence(engine):
+def test_a_watermark_moves_back_only_where_the_sources_clock_was_set_back_and_keeps_the_longest_silence(engine):
     with engine.begin() as connection:
         watermarks.move(connection, "orders", "r", NOW, NOW - timedelta(hours=9))
-        watermarks.move(connection, "orders", "r", NOW - timedelta(hours=1), NOW - timedelta(hours=4))
+        assert watermarks.move(connection, "orders", "r", NOW - timedelta(minutes=9), NOW - timedelta(hours=4)) is None
         assert watermarks.position(connection, "orders", "r") == NOW
         gap = connection.scalar(sa.text("SELECT longest_gap_seconds FROM ops.watermark"))
+        assert "the last read there ended" in watermarks.move(connection, "orders", "r", NOW - timedelta(hours=1), None)
+        assert watermarks.position(connection, "orders", "r") == NOW - timedelta(hours=1)
     assert gap == 5 * 3600
 
 
