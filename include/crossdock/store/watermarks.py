@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from crossdock import settings
 from crossdock.errors import ConfigError
-from crossdock.store.tables import ops_audit
+from crossdock.store.tables import ops_audit, ops_bookmark
 from crossdock.store.tables import ops_watermark as table
 
 
@@ -95,6 +95,9 @@ def put(connection: sa.Connection, flow: str, resource: str, to: datetime, *, wh
             newest_version=sa.case((table.c.newest_version <= to, table.c.newest_version), else_=sa.null()),
             longest_gap_seconds=0,
         )
+    )
+    connection.execute(  # a read that broke off goes on from here too
+        sa.delete(ops_bookmark).where(ops_bookmark.c.flow == flow, ops_bookmark.c.resource == resource)
     )
     detail = {"resource": resource, "from": before.isoformat(), "to": to.isoformat(), "why": why}
     connection.execute(sa.insert(ops_audit).values(who=who, action="watermark set", subject=flow, detail=detail))
