@@ -80,3 +80,14 @@ def test_a_cancelled_order_that_was_shipped_in_part_is_not_forgotten():
 @pytest.mark.parametrize("value", ["new", "", None])
 def test_a_status_that_no_table_knows_is_never_a_default(field, value):
     assert len(reasons(run(order(**{field: value})))) == 1
+
+
+def test_a_mixed_order_is_held_until_the_marketplace_has_shipped_its_part():
+    mixed = {"DistributionCenterTypeRollup": "Mixed"}
+    head = run(order(**mixed)).head.iloc[0]
+    assert (head["verdict"], head["TimsOrderStatus"], head["marketplace_fulfilled"]) == ("load", "OnHold", False)
+    assert "has not said which" in head["hold_reason"]
+    lines = [line(1, QuantityShipped=2), line(2)]
+    part = order(**mixed, OrderStatus="PartiallyShipped", OrderItems=lines, TotalPrice="20.0000")
+    head = run(part).head.iloc[0]
+    assert (head["TimsOrderStatus"], head["location"]) == ("Open", "MARKETPLACE")

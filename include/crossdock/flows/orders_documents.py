@@ -228,9 +228,9 @@ def _head(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped
 
 
 def _record_shipments(enriched: pd.DataFrame, shipped: np.ndarray) -> np.ndarray:
-    """Orders whose shipments TIMS has not made itself: fulfilled by the marketplace, or shipped before their first
-    read. Later shipments of an order that TIMS ships come from TIMS and are never recorded back."""
-    fulfilled = enriched["marketplace_fulfilled"].to_numpy(dtype=bool)
+    """Orders whose shipments TIMS has not made itself: fulfilled by the marketplace, whole or in part, or shipped
+    before their first read. Later shipments of an order that TIMS ships come from TIMS and are never recorded back."""
+    fulfilled = enriched[["marketplace_fulfilled", "mixed"]].to_numpy(dtype=bool).any(axis=1)
     return (shipped > 0) & (fulfilled | ~enriched["linked"].to_numpy(dtype=bool))
 
 

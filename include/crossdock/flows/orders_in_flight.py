@@ -9,7 +9,8 @@ An order counts
 - while a newer version of it, or its first one, is read and not worked yet;
 - when TIMS took it after `since`: the quantities that we know may be from before.
 Of an order that TIMS holds in an older version only the units beyond that version count. Units shipped count: TIMS does
-not know of them. Cancelled units do not, and no unit of an order that a marketplace ships from its own stock.
+not know of them. Cancelled units do not, and no unit that a marketplace ships from its own stock: of an order of its
+own none, of a mixed one none that has left before TIMS knew of the order.
 
 Whose they are counts as much as how many: the channel takes the units of each order off its own level, so an order in
 the place of another leaves it too low although as many units are in flight.
@@ -35,11 +36,13 @@ WITH open AS (
   UNION
   SELECT l.source_key FROM ops.link l WHERE l.entity = 'sales_order' AND l.created_at > :since
 ), asked AS (
-  SELECT o.key, 1 AS sign, r.payload FROM open o CROSS JOIN LATERAL (
+  SELECT o.key, 1 AS sign, NOT EXISTS (
+    SELECT FROM ops.link l WHERE l.entity = 'sales_order' AND l.source_key = o.key AND l.created_at <= :since
+  ) AS new, r.payload FROM open o CROSS JOIN LATERAL (
     SELECT payload FROM raw.channel_advisor_orders r WHERE r.key = o.key
     ORDER BY r.version DESC, r.received_at DESC LIMIT 1) AS r
   UNION ALL
-  SELECT o.key, -1, r.payload FROM open o
+  SELECT o.key, -1, false, r.payload FROM open o
   JOIN ops.link l ON l.entity = 'sales_order' AND l.source_key = o.key AND l.created_at <= :since
   CROSS JOIN LATERAL (
     SELECT payload FROM raw.channel_advisor_orders r
@@ -49,6 +52,9 @@ WITH open AS (
   SELECT a.key, btrim(i.line->>'SKU') AS code, a.sign * greatest(0, least(
       CASE WHEN jsonb_typeof(i.line->'Quantity') = 'number' THEN (i.line->>'Quantity')::numeric ELSE 0 END
     - CASE WHEN jsonb_typeof(i.line->'QuantityCancelled') = 'number' THEN (i.line->>'QuantityCancelled')::numeric
+           ELSE 0 END
+    - CASE WHEN a.new AND a.payload->>'DistributionCenterTypeRollup' = 'Mixed'
+                AND jsonb_typeof(i.line->'QuantityShipped') = 'number' THEN (i.line->>'QuantityShipped')::numeric
            ELSE 0 END, 9999999)) AS units
   FROM asked a CROSS JOIN LATERAL jsonb_array_elements(
     CASE WHEN jsonb_typeof(a.payload->'OrderItems') = 'array' THEN a.payload->'OrderItems' ELSE '[]' END) AS i(line)

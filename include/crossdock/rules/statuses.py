@@ -14,6 +14,9 @@ units shipped and cancelled. Never: a default for a status that no table knows.
 | Cancelled | Cancelled | | | | |
 | Returned | Closed | | | | |
 
+Of a Mixed order the marketplace ships some lines and we the others, and only its shipments say which are its own:
+until the first one the order is held, so that nothing is sent twice.
+
 TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no
 shipment."""
 
@@ -40,7 +43,7 @@ LEFT_OUT = "fulfilled by the marketplace: the site's configuration leaves these 
 OLDER_VERSION = "not the newest version that was read"
 HEAD_WRITES = (
     "linked", "verdict", "verdict_reason", "TimsOrderStatus", "FinalStatus", "TimsPaymentStatus",
-    "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "location", "personal_data",
+    "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "mixed", "location", "personal_data",
 )  # fmt: skip
 LINE_WRITES = ("UnitsShipped", "UnitsCancelled")
 
@@ -86,6 +89,8 @@ def decide(
     external = column(head, "DistributionCenterTypeRollup") == "ExternallyManaged"
     fulfilled = (external | (column(head, "FulfillmentStatus") == "ThirdPartyManaged")).to_numpy(dtype=bool)
 
+    mixed = (column(head, "DistributionCenterTypeRollup") == "Mixed").to_numpy(dtype=bool) & ~fulfilled
+
     in_tims, payment_in_tims = lookups.read("order_status"), lookups.read("payment_status")
     is_ = {
         name: (status == name).to_numpy(dtype=bool)
@@ -99,6 +104,7 @@ def decide(
         (is_["OnHold"], "on hold at the channel"),
         (failed & ~finished, "payment failed"),
         (unpaid & ~always & ~finished, "payment is not cleared"),
+        (mixed & ~shipped & ~finished, "the marketplace ships a part of it and has not said which"),
     ]
     hold_reason = np.select([m for m, _ in reasons], [r for _, r in reasons], default="").astype(object)
     hold = hold_reason != ""
@@ -127,7 +133,9 @@ def decide(
             "hold_reason": text_column(hold_reason),
             "cancel_all": is_["Cancelled"],
             "marketplace_fulfilled": fulfilled,
-            "location": text_column(np.where(fulfilled, site["marketplace_location"], site["location"])),
+            "mixed": mixed,
+            # Where the goods of recorded shipments leave from; of a mixed order those are the marketplace's.
+            "location": text_column(np.where(fulfilled | mixed, site["marketplace_location"], site["location"])),
             # Who ships needs them; who only keeps the books does not, as long as the order is not in TIMS yet.
             "personal_data": ~gone | (fulfilled & ~known),
         },

@@ -115,11 +115,14 @@ def _open_units(order: Document, rules: Rules) -> int:
 
 
 def _held(order: Document, rules: Rules) -> bool:
-    """Whether the sales order is on hold by rule: on hold at the channel, payment failed, or not paid."""
+    """Whether the sales order is on hold by rule: on hold at the channel, payment failed, not paid, or mixed and nobody
+    knows yet which lines are the marketplace's."""
     if order["OrderStatus"] in FINISHED:
         return False
     if order["OrderStatus"] == "OnHold" or order["PaymentStatus"] == "Failed":
         return True
+    if order["DistributionCenterTypeRollup"] == "Mixed" and not is_marketplaces(order):
+        return True  # asked only of orders of which nothing has left
     return _unpaid(order, rules) and rules.settings.site(order["SiteID"]).import_rule != "always"
 
 
