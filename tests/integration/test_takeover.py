@@ -161,6 +161,31 @@ def test_after_a_kill_the_next_command_works_what_was_left_at_once(shop: Town) -
     assert shop.differences(READ) == []
 
 
+def open_deliveries(town: Town) -> dict[str, str]:
+    """Keys of calls whose outcome nobody knows, with their entity."""
+    rows = town.query("SELECT key, entity FROM ops.delivery WHERE outcome IN ('sent', 'unknown')")
+    return {row.key: row.entity for row in rows}
+
+
+def test_customers_that_a_dead_run_has_created_and_the_next_finds_in_the_master_are_settled(shop: Town) -> None:
+    next_day(shop)
+    process = Process(shop, "sync", "orders", before=lambda: setattr(deliveries, "end", lambda *_: os._exit(9)))
+    assert process.wait() == 9
+    lost = open_deliveries(shop)
+    assert set(lost.values()) == {"customer"}
+    forward(shop, shop.now + timedelta(minutes=1))
+    assert told(shop, "sync", "orders")["delivered"] > 5
+    assert open_deliveries(shop) == {}
+    ids = {
+        external["ID"]: customer["CustomerID"]
+        for customer in shop.in_tims("customers")
+        for external in customer["ExternalIDs"]
+    }
+    links = {row.source_key: row.target_id for row in shop.query("SELECT * FROM ops.link WHERE entity = 'customer'")}
+    assert {key: links[key] for key in lost} == {key: ids[key] for key in lost}
+    assert shop.differences(READ) == []
+
+
 @pytest.mark.parametrize("flow", ["orders", "inventory", "shipments", "ledger_invoices"])
 def test_every_flow_takes_over_by_the_same_rule(shop: Town, flow: str) -> None:
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
@@ -429,6 +454,20 @@ def test_numbers_of_a_lease_only_grow_and_only_the_last_holder_writes(shop: Town
         assert shop.query("SELECT 1 FROM ops.link WHERE source_key = 'X'") == []
         (row,) = shop.query("SELECT outcome, unsure_at FROM ops.delivery WHERE key = 'X'")
         assert (row.outcome, row.unsure_at is not None) == ("sent", True)
+
+
+def test_a_worker_that_lost_the_lease_leaves_the_counts_of_the_batch_as_the_taker_has_left_them(shop: Town) -> None:
+    with shop.runtime() as old, shop.runtime() as new:
+        with old.engine.begin() as connection:
+            batch = batches.open_batch(connection, "orders", "scheduled", run_id="cli:old")
+            leases.take(connection, "orders", "test")
+        with new.engine.begin() as connection:
+            leases.take(connection, "orders", "test")
+            batches.recount(connection, batch, ORDERS.stage, "confirm", 0.1)
+        with pytest.raises(LeaseLost), old.engine.begin() as connection:
+            batches.recount(connection, batch, ORDERS.stage, "load", 0.1)
+        (row,) = shop.query(f"SELECT step, finished_at IS NOT NULL AS finished FROM ops.batch WHERE id = {batch}")
+        assert (row.step, row.finished) == ("confirm", True)
 
 
 def test_a_taker_waits_for_the_transaction_that_has_checked(shop: Town) -> None:

@@ -210,6 +210,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
 
 def _load_customers(runtime: Runtime, batch_id: int) -> None:
     """Creates the customers that ready orders of the batch need; an order whose customer is refused is dead."""
+    _recall_customers(runtime, batch_id)
     needed = sa.text("""
         SELECT DISTINCT c.key, c.document::text AS document, c.content_hash, c.customer_id, c.version
         FROM stage.sales_order s JOIN stage.customer c ON c.key = s.customer_key
@@ -232,14 +233,8 @@ def _load_customers(runtime: Runtime, batch_id: int) -> None:
         refused = created.refused
     with runtime.engine.begin() as connection:
         if ids:
+            _are_there(connection, ids)
             given = {"keys": list(ids), "ids": list(ids.values()), "batch": batch_id}
-            connection.execute(
-                sa.text("""
-                    UPDATE stage.customer c SET customer_id = g.id, state = 'delivered'
-                    FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id) WHERE c.key = g.key
-                """),
-                given,
-            )
             connection.execute(
                 sa.text("""
                     UPDATE stage.sales_order s SET "CustomerID" = g.id
@@ -259,6 +254,37 @@ def _load_customers(runtime: Runtime, batch_id: int) -> None:
             )
             dead |= {order: reasons(error, do=MEND, prefix="Its customer cannot be created: ") for order in orders}
         bury(connection, ORDERS, batch_id, "load", dead)
+
+
+def _recall_customers(runtime: Runtime, batch_id: int) -> None:
+    """Settles the creation of customers whose answer was lost with the run that asked: those that TIMS has are ours.
+    Orders that are read again find such a customer in the master and never ask for it."""
+    with runtime.engine.begin() as connection:
+        lost = deliveries.lost(connection, CUSTOMER.entity, "create")
+    found = _find_customers(runtime, sorted(lost)) if lost else {}
+    ids = {key: target for key, target in found.items() if key in lost}  # one customer may have several keys
+    if not ids:
+        return
+    outcomes = [{"idempotency_key": lost[key], "outcome": "confirmed", "response_id": ids[key]} for key in ids]
+    links = [
+        {"entity": CUSTOMER.entity, "source_key": key, "target_id": target, "batch_id": batch_id}
+        for key, target in ids.items()
+    ]
+    with runtime.engine.begin() as connection:
+        deliveries.end(connection, ORDERS.name, outcomes)
+        deliveries.link(connection, links)
+        _are_there(connection, ids)
+
+
+def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
+    """Notes the CustomerID of customers that we have created, by their key."""
+    connection.execute(
+        sa.text("""
+            UPDATE stage.customer c SET customer_id = g.id, state = 'delivered'
+            FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id) WHERE c.key = g.key
+        """),
+        {"keys": list(ids), "ids": list(ids.values())},
+    )
 
 
 # ---- changes after import ------------------------------------------------------------------------------------------

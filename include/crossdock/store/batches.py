@@ -14,7 +14,7 @@ from itertools import groupby
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Elsewhere
-from crossdock.store import runs
+from crossdock.store import leases, runs
 from crossdock.store.runs import Over
 from crossdock.store.tables import ops_batch
 
@@ -85,11 +85,13 @@ def extracted(connection: sa.Connection, batch_id: int, *, read: int, known: int
 def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str, seconds: float) -> Counts:
     """Counts the batch's stage rows by state after `step`. What it read and no longer owns, a newer version took over.
 
-    Before transform no stage row exists: everything new is in flight.
+    Before transform no stage row exists: everything new is in flight. Raises LeaseLost where another worker has taken
+    over the flow: the batch may be finished by now.
     """
+    batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == batch_id)).one()
+    leases.require(connection, batch.flow)
     by_state = sa.select(stage.c.state, sa.func.count()).where(stage.c.batch_id == batch_id).group_by(stage.c.state)
     states: dict[str, int] = dict(connection.execute(by_state).all())
-    batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == batch_id)).one()
     counts = Counts(
         read=batch.read,
         unchanged=batch.known + states.get("unchanged", 0),

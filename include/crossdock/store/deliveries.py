@@ -149,6 +149,16 @@ def written_over(connection: sa.Connection, flow: str, entity: str, told: Mappin
     )
 
 
+def lost(connection: sa.Connection, entity: str, operation: str) -> dict[str, str]:
+    """All calls whose outcome nobody knows: their idempotency keys by key. Whoever asks is the one at work."""
+    rows = connection.execute(
+        sa.select(ops_delivery.c.key, ops_delivery.c.idempotency_key).where(
+            ops_delivery.c.entity == entity, ops_delivery.c.operation == operation, _OPEN
+        )
+    )
+    return dict(rows.all())
+
+
 def open_keys(connection: sa.Connection, entity: str, operation: str, keys: Sequence[str]) -> set[str]:
     """Of `keys`, those with a call whose outcome nobody knows."""
     return set(
