@@ -19,7 +19,7 @@ import pytest
 
 from crossdock.watch.reconcile import reconcile
 from crossdock.watch.reconcile.base import UNEXPLAINED
-from integration.bustle import ALL, QUIET, World, altered, bustle
+from integration.bustle import ALL, MONEY, OFFERS, QUIET, World, altered, bustle
 from integration.town import Town, found_town
 from integration.trade import forward, line, order, sales_order, ship, tell
 
@@ -53,9 +53,11 @@ def quiet_order(town: Town) -> str:
         "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
         "RefundDate": town.now.isoformat().replace("+00:00", "Z"),
     })  # fmt: skip
-    for flow in ("returns", "orders", "inventory", "returns"):
+    for flow in ("returns", "orders", "inventory", "returns", *MONEY, *OFFERS):
         forward(town, town.now + timedelta(minutes=1))
         town.sync(flow=flow)
+    news = {flow: counts for flow in (*MONEY, *OFFERS) if (counts := town.sync(flow=flow)).read > counts.unchanged}
+    assert news == {}, "a run that reads it once more has it in its hands"
     return key
 
 
