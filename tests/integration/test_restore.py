@@ -1,10 +1,12 @@
-"""The database is restored from a day ago: both systems have all that was done since, and resyncing the flows does
-nothing of it a second time."""
+"""The database is lost in mid-month and is a day old then, or a new and empty one: both systems have all that was done
+since, and resyncing the flows does nothing of it a second time."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,10 +20,12 @@ from crossdock.store import database
 from crossdock.watch.reconcile import reconcile
 from integration.bustle import ALL
 from integration.test_order_to_cash import Market
-from integration.town import Town, found_town
+from integration.town import Town, found_town, fresh_database
 from integration.trade import ITEM, KIT, OTHER, forward, line, place, tell
 
 OFFERS = ("prices", "catalog", "inventory")
+BEN = {"CustomerID": "buyer-ben", "FirstName": "Ben", "LastName": "Cook", "Email": "ben@example.com", "Phone": None,
+       "Company": None}  # fmt: skip
 Line = tuple[str, int, Decimal, Decimal, Decimal, Decimal]
 
 
@@ -39,13 +43,26 @@ def goods(sku: str, units: int, price: str, less: str = "0.00", tax: str = "0.00
     return sku, units, Decimal(price), Decimal(less), Decimal(tax), Decimal(post)
 
 
-def trade(market: Market) -> None:
-    """A day: parcels in parts, kits, returns, a payout, and what the channel ships itself."""
-    before = set(market.orders)
+def first_day(market: Market) -> None:
+    """A parcel of a part, kits, an order that is held, a payout."""
     market.order([goods(ITEM, 4, "12.3333", "0.50", "1.23", "3.50"), goods(OTHER, 3, "3.3333")], "Seller")
     market.order([goods(KIT, 2, "30.0000", tax="2.00")], "Seller")
+    place(market.town, line(OTHER, 1), PaymentStatus="Submitted", CustomerInfo=BEN)
+    parts, kits = market.orders
+    market.send(parts, 1)
+    market.send(kits, 9)
+    market.rest()
+    market.pay_out(1, 45)
+    for flow in ("payouts", "payments"):
+        market.run(flow)
+
+
+def second_day(market: Market) -> None:
+    """New orders, more of the old one, a return, what the channel ships itself, units cancelled, files."""
+    parts, *_ = before = list(market.orders)
     market.order([goods(ITEM, 5, "9.9900", tax="4.00")], "Marketplace")
-    first, second, third = (key for key in market.orders if key not in before)
+    market.order([goods(ITEM, 2, "7.7700"), goods(OTHER, 3, "1.0000")], "Seller")
+    whole, left = (key for key in market.orders if key not in before)
     theirs = place(market.town, line(OTHER, 3, "5.0000"), OrderStatus="PartiallyShipped")
     tell(market.town, "channel_advisor", "shipment", {
         "ChannelAdvisorOrderID": int(theirs), "SellerFulfillmentID": "ours-by-hand",
@@ -53,18 +70,29 @@ def trade(market: Market) -> None:
         "ServiceClass": "Tracked 48", "TrackingNumber": "GB777",
         "Items": [{"OrderItemID": int(theirs) * 100 + 1, "SKU": OTHER, "Quantity": 1}],
     })  # fmt: skip
-    market.run("orders")
-    market.send(first, 1)
+    market.cancel(left, 1, 2)
+    market.send(parts, 2)
+    market.send(whole, 9)
     market.rest()
-    for key, most in ((first, 2), (second, 9), (third, 9)):
-        market.send(key, most)
-    market.rest()
-    market.give_back(third, 0, 2, "whole")
-    market.rest()
-    market.pay_out(1, 45)
+    market.give_back(whole, 0, 2, "whole")
+    market.run("returns")
+    market.pay_out(0, 30)
+    write_off(market.town)
     market.rest()
     for flow in OFFERS:
         market.run(flow)
+
+
+def write_off(town: Town) -> None:
+    """A file of the warehouse: two units that broke."""
+    assert town.inbox
+    path = town.inbox / "stock" / "warehouse" / f"{town.now:%Y%m%dT%H%M}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "Reference,OccurredAt,SKU,LocationID,Quantity,Reason,Memo\n"
+        f"{path.stem},{town.now:%d/%m/%Y},{ITEM},MAIN,-2,Damaged,wet\n"
+    )
+    os.utime(path, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
 
 def held(market: Market) -> dict[str, Any]:
@@ -87,7 +115,8 @@ def resync(market: Market) -> None:
     forward(town, town.now + timedelta(seconds=10))
     window = Window(town.now - timedelta(days=60), town.now)
     town.sync()
-    town.sync(window, flow="payouts", kind="backfill")
+    for flow in ("stock_adjustments", "payouts"):
+        town.sync(window, flow=flow, kind="backfill")
     market.rest()
     for flow in OFFERS:
         market.run(flow)
@@ -126,18 +155,37 @@ def copied(url: str, name: str) -> str:
     return source.set(database=name).render_as_string(hide_password=False)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_database_of_yesterday_doubles_nothing_in_either_system(market: Market):
+@dataclass(frozen=True)
+class Loss:
+    """The moment at which the database is lost."""
+
+    market: Market
+    yesterday: str  # a copy of the database, a day old
+    before: dict[str, Any]  # what both systems held
+
+
+@pytest.fixture(scope="module")
+def loss(market: Market) -> Loss:
     town = market.town
-    trade(market)
+    first_day(market)
     yesterday = copied(town.database_url, "yesterday")
     forward(town, town.now + timedelta(hours=20))
-    trade(market)
+    second_day(market)
     assert wrong(market) == []
     before = held(market)
-    assert len(before["sent"]) > 8
-    with instead(town, yesterday):
+    assert len(before["sent"]) == 5
+    return Loss(market, yesterday, before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("age", ["a day", "new and empty"])
+def test_a_database_that_is_restored_or_new_doubles_nothing_in_either_system(loss: Loss, postgres_url: str, age: str):
+    market = loss.market
+    with (
+        fresh_database(postgres_url, "anew") as empty,
+        instead(market.town, loss.yesterday if age == "a day" else empty),
+    ):
         resync(market)
         assert wrong(market) == []
-        assert held(market) == before
+        assert held(market) == loss.before
