@@ -8,8 +8,10 @@ ended, touches a data folder that another version of Postgres has written.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -59,7 +61,8 @@ def start() -> str:
     Raises ConfigError with the reason and the remedy when it cannot.
     """
     folder = data_dir()
-    _refuse_foreign_data(folder)
+    if not _first_start(folder).exists():
+        _refuse_foreign_data(folder)
     try:
         keep_private()
     except OSError as error:
@@ -67,11 +70,14 @@ def start() -> str:
             f"The folder {folder.parent} cannot be made: {error.strerror}.",
             do="Choose another one with CROSSDOCK_RUN_DIR, or correct the permissions.",
         ) from error
-    with _starting(folder):
+    with _alone(folder), _starting(folder):
         if not is_running():
+            if _first_start(folder).exists() or not (folder / "PG_VERSION").exists():
+                _begin_anew(folder)
             _start(folder)
             _let_postgres_pass()
         _make_databases(folder)
+        _first_start(folder).unlink(missing_ok=True)
     return database_url("crossdock")
 
 
@@ -96,13 +102,13 @@ def _let_postgres_pass() -> None:
 
 
 def stop() -> bool:
-    """Stops the server; True when one was running."""
-    if not is_running():
+    """Stops the server, also one that is still starting; True when one was running."""
+    if not is_alive():
         return False
     try:
         _package().pg_ctl(["-w", "-m", "fast", "stop"], pgdata=data_dir(), user=_system_user())
     except subprocess.CalledProcessError as error:
-        if is_running():
+        if is_alive():
             raise ConfigError(
                 f"The embedded Postgres in {data_dir()} does not stop.", do=f"See {data_dir() / 'log'}."
             ) from error
@@ -126,12 +132,33 @@ def is_running() -> bool:
 def is_alive() -> bool:
     """Whether the server's process lives, also while it starts or is too busy to answer."""
     try:
-        return _is_postgres(int((data_dir() / "postmaster.pid").read_text().splitlines()[0]))
+        return _is_server_of(data_dir(), int((data_dir() / "postmaster.pid").read_text().splitlines()[0]))
     except (OSError, ValueError, IndexError):
         return False
 
 
 # ---- the server ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One start at a time."""
+    with (folder.parent / "pg.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # let go when its process ends, however it ends
+        yield
+
+
+def _first_start(folder: Path) -> Path:
+    """The mark that lies beside the data from before they are made until the databases are there. Where it lies and
+    nobody starts, a first start was broken off."""
+    return folder.parent / "pg.first-start"
+
+
+def _begin_anew(folder: Path) -> None:
+    """Takes away what a first start has left half made; nobody's data are in it yet. The package ends its server."""
+    if _first_start(folder).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    _first_start(folder).touch()
 
 
 def _url(socket_dir: Path, database: str) -> str:
@@ -176,7 +203,7 @@ def _refuse_foreign_data(folder: Path) -> None:
     if leftover and {p.name for p in folder.iterdir()} != {".handle_pids.json"}:
         raise ConfigError(
             f"{folder} is neither empty nor the data of a Postgres server.",
-            do="A first start was interrupted, or the folder is not ours. Move it away, or run `make clean`.",
+            do="The folder is not ours. Move it away, or choose another one with CROSSDOCK_RUN_DIR.",
         )
 
 
@@ -233,20 +260,24 @@ def _package() -> Any:
 
 
 def _forget_dead_server(folder: Path) -> None:
-    """A killed server leaves files with its process id behind, which by now may be another program's."""
+    """A killed server leaves files with its process id behind, which by now may be another program's, or another
+    Postgres'; one that went with its machine may leave them empty."""
     for marker in (folder / "postmaster.pid", _socket_dir(folder) / f"{SOCKET}.lock"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if not _is_postgres(int(marker.read_text().splitlines()[0])):
+        with contextlib.suppress(OSError):
+            number = marker.read_text(errors="replace").partition("\n")[0].strip()
+            if not (number.isdecimal() and _is_server_of(folder, int(number))):
                 marker.unlink()
 
 
-def _is_postgres(pid: int) -> bool:
+def _is_server_of(folder: Path, pid: int) -> bool:
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return "postgres" in process.name() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return "postgres" in process.name() and str(folder) in process.cmdline()
+    except (psutil.Error, OverflowError):
         return False
 
 

@@ -9,9 +9,12 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -63,6 +66,56 @@ def test_it_starts_again_after_it_was_killed_and_its_number_belongs_to_another_p
         pass
     marker.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     local.start()
+    assert local.is_running()
+
+
+@pytest.mark.parametrize("stage", ["while its data are made", "before its databases are made"])
+def test_a_first_start_that_was_broken_off_begins_anew_and_leaves_no_server(folder: Path, stage: str) -> None:
+    """Ctrl-C ends the whole group of processes, a kill only ours: neither may spoil the folder for good."""
+    start = [sys.executable, "-m", "crossdock.local", "start"]
+    process = subprocess.Popen(start, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sign = "PG_VERSION" if stage == "while its data are made" else local.SOCKET
+    until = time.monotonic() + 60
+    while not (local.data_dir() / sign).exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    local.start()
+    assert {"airflow", "crossdock"} <= databases()
+    servers = [p for p in psutil.process_iter() if "-D" in _words(p) and str(local.data_dir()) in _words(p)]
+    assert len(servers) == 1
+    assert not (folder / "pg.first-start").exists()
+
+
+def _words(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def test_it_starts_after_its_whole_machine_went_whatever_its_number_names_by_now(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.start()
+    other = int((local.data_dir() / "postmaster.pid").read_text().splitlines()[0])
+    with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as mine:
+        Path(mine).chmod(0o755)
+        monkeypatch.setenv("CROSSDOCK_RUN_DIR", mine)
+        for text in (f"{other}\n{local.data_dir()}\n", ""):  # of another Postgres; the disk lost it
+            local.start()
+            marker = local.data_dir() / "postmaster.pid"
+            lines = marker.read_text().splitlines()
+            os.kill(int(lines[0]), signal.SIGKILL)
+            while local.is_running():
+                pass
+            marker.write_text(text and text + "\n".join(lines[2:]) + "\n")
+            assert not local.is_alive()
+            local.start()
+            assert {"airflow", "crossdock"} <= databases()
+        local.stop()
+    assert psutil.pid_exists(other)
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(folder))
     assert local.is_running()
 
 
