@@ -36,6 +36,7 @@ from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
 from crossdock.store.tables import metadata
 from crossdock.systems.connections import Connection
+from crossdock.watch.freshness import watch
 from integration.town import fresh_database, moment
 
 HEADER = (
@@ -110,6 +111,10 @@ class Desk:
                 for row in dead_letters.listed(connection, flow=flow, limit=1000)
             }
 
+    def findings(self) -> set[str]:
+        with self.runtime() as runtime:
+            return {one.kind for one in watch(runtime.engine, flows.all_flows(), runtime.inbox)}
+
     def books(self, path: str, **window: Any) -> list[dict]:
         with Runtime(self.url) as runtime:
             return [
@@ -145,6 +150,34 @@ def test_a_whole_file_is_in_the_books_once_and_moves_to_done(desk: Desk):
     assert desk.lying() == []
     assert (desk.inbox / "settlements" / "amazon_us" / "done" / "first.txt").exists()
     assert desk.take().read == 0
+
+
+def test_a_file_that_is_put_back_as_it_was_moves_to_done_again_and_books_nothing(desk: Desk):
+    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    desk.take()
+    done = desk.inbox / "settlements" / "amazon_us" / "done"
+    for times in (2, 3):
+        desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+        assert desk.take().delivered == 0
+        assert desk.lying() == []
+        assert len({path.read_bytes() for path in done.iterdir()}) == 1
+        assert len(list(done.iterdir())) <= times
+    assert len(desk.query("SELECT * FROM ref.settlement")) == 1
+    assert desk.letters() == {}
+
+
+def test_a_file_that_stays_in_the_inbox_is_told_when_its_dead_letter_is_closed(desk: Desk):
+    desk.put("broken.txt", b"no settlement\n")
+    desk.take()
+    assert desk.lying() == ["broken.txt"]
+    assert "left_file" not in desk.findings()
+    with Runtime(desk.url) as runtime, runtime.engine.begin() as connection:
+        (letter,) = dead_letters.listed(connection, flow="payouts", limit=10)
+        dead_letters.dismiss(connection, letter.id, who="clerk", note="not ours")
+    desk.take()
+    assert "left_file" in desk.findings()
+    (desk.inbox / "settlements" / "amazon_us" / "broken.txt").unlink()
+    assert "left_file" not in desk.findings()
 
 
 def test_a_file_that_is_replaced_while_it_is_booked_stays_and_is_read_next(desk: Desk, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -84,7 +85,12 @@ def test_a_write_off_reaches_tims_once_with_its_reason_and_its_day_and_the_file_
     (item,) = [item for item in yard.town.in_tims("inventory/items") if item["SKU"] == SKU]
     assert made["UnitCost"] == item["Cost"]
     assert not path.exists()
-    assert (path.parent / "done" / path.name).exists()
+    done = path.parent / "done" / path.name
+    assert done.exists()
+    path.write_bytes(done.read_bytes())
+    os.utime(path, (done.stat().st_mtime, done.stat().st_mtime))
+    assert yard.sync().delivered == 0  # put back as it was: known, and moved again
+    assert not path.exists()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What the flows of the inbox share: which file a batch has taken whole, and the alert for one that was refused.
+"""What the flows of the inbox share: which file was taken, and the alert for one that was refused.
 
 In: a batch's rows and the records they came from. Out: files by source, name and digest of what was read; alerts.
 Never: a file of which only the name is known; what stands in a file.
@@ -14,17 +14,35 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+WORKED = ("delivered", "unchanged", "left_out")  # states of records of which nothing is open
 
-def taken(
-    connection: sa.Connection, stage: sa.Table, received: sa.Table, batch_id: int, states: Sequence[str]
+
+def taken(connection: sa.Connection, stage: sa.Table, received: sa.Table, batch_id: int) -> list[tuple[str, str, str]]:
+    """(source, file, digest of what was read) of a batch's worked records. A record of before there were digests names
+    none: its file is read once more and moved then."""
+    here = sa.and_(received.c.batch_id == batch_id, stage.c.batch_id == batch_id)
+    return _files(connection, stage, received, here)
+
+
+def put_back(
+    connection: sa.Connection, stage: sa.Table, received: sa.Table, known: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str, str]]:
-    """(source, file, digest of what was read) of a batch's rows in these states. A record of before there were digests
-    names none: its file is read once more and moved then."""
+    """The same of records, by key and hash, that came once more as they were and are worked: no batch has them."""
+    these = sa.and_(
+        received.c.key == sa.any_(sa.bindparam("keys", [key for key, _ in known], type_=sa.ARRAY(sa.Text))),
+        received.c.hash == sa.any_(sa.bindparam("hashes", [digest for _, digest in known], type_=sa.ARRAY(sa.Text))),
+    )
+    return _files(connection, stage, received, these)
+
+
+def _files(
+    connection: sa.Connection, stage: sa.Table, received: sa.Table, which: sa.ColumnElement[bool]
+) -> list[tuple[str, str, str]]:
     said = [received.c.payload[name].as_string() for name in ("Source", "File", "FileDigest")]
     rows = connection.execute(
         sa.select(*said)
-        .join(stage, sa.and_(stage.c.key == received.c.key, stage.c.batch_id == received.c.batch_id))
-        .where(received.c.batch_id == batch_id, stage.c.state.in_(states), said[-1].is_not(None))
+        .join(stage, stage.c.key == received.c.key)
+        .where(which, stage.c.state.in_(WORKED), said[-1].is_not(None))
         .distinct()
     )
     return [(source, file, read) for source, file, read in rows]

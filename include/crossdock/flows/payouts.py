@@ -328,7 +328,7 @@ def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
 def confirm(runtime: Runtime, batch_id: int) -> None:
     """Moves the files that are in the books to done/."""
     with runtime.engine.begin() as connection:
-        taken = files.taken(connection, stage_settlement, raw_payouts, batch_id, ("delivered", "unchanged"))
+        taken = files.taken(connection, stage_settlement, raw_payouts, batch_id)
     for source, file, read in taken:
         runtime.inbox.finish(INBOX, source, file, read)
 

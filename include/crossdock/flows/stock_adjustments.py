@@ -230,9 +230,8 @@ def load(runtime: Runtime, batch_id: int) -> None:
 
 def confirm(runtime: Runtime, batch_id: int) -> None:
     """Moves the files of what the batch has worked to done/. Refused movements are in the dead letters, whole."""
-    states = ("delivered", "unchanged", "left_out")
     with runtime.engine.begin() as connection:
-        worked = files.taken(connection, stage_stock_adjustment, raw_stock_adjustments, batch_id, states)
+        worked = files.taken(connection, stage_stock_adjustment, raw_stock_adjustments, batch_id)
     for source, file, read in worked:
         runtime.inbox.finish(INBOX, source, file, read)
 

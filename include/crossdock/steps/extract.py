@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from crossdock import flows, settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
+from crossdock.flows import files
 from crossdock.flows.base import Flow, Resource
 from crossdock.keys import segment
 from crossdock.steps import records
@@ -77,6 +78,7 @@ class _Reading:
     afresh: bool = False
     open: list[int] = field(default_factory=list)  # batches with new records
     mine: list[int] = field(default_factory=list)  # batches of this read
+    again: list[tuple[str, str]] = field(default_factory=list)  # of the inbox: what was read before, by key and hash
     current: int | None = None
     read: int = 0  # of the current batch
     known: int = 0
@@ -147,9 +149,20 @@ def _read_and_take_over(
             _replay(runtime, reading, keys)
         else:
             _read(runtime, reading, flow=flow, keys=keys)
+            _put_back(runtime, flow, reading)
         with runtime.engine.begin() as connection:
             left = batches.unfinished(connection, flow.name, reading.run_id)
             return {*left, *batches.adopt(connection, flow.name, reading.run_id, over)}
+
+
+def _put_back(runtime: Runtime, flow: Flow, reading: _Reading) -> None:
+    """Moves files that came into the inbox once more as they were: there is no work in them, so no batch does it."""
+    if not reading.again:
+        return
+    with runtime.engine.begin() as connection:
+        found = files.put_back(connection, flow.stage, flow.source.raw, reading.again)
+    for source, file, read in found:
+        runtime.inbox.finish(flow.source.path, source, file, read)
 
 
 def _read_ahead(runtime: Runtime, flow: Flow) -> None:
@@ -316,6 +329,7 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
             reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))
         else:
             reading.known += len(seen)
+            reading.again += seen if resource.system == "inbox" else ()
         refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
         _bury(connection, reading, flow, batch_id, judged.refused + refused)
         # What is known of a master counts as merged: nothing of one is left unmerged behind a commit.

@@ -158,6 +158,10 @@ class Inbox:
                 if (not moment or moment >= since.timestamp()) and (file := self._file(source, each)):
                     yield file
 
+    def lying(self, path: str) -> Iterator[File]:
+        """The files that lie in the inbox, to be read."""
+        return self._files(_list(path), done=False)
+
     def keys(self, path: str, file: File) -> list[str]:
         """The keys of the records that the file holds."""
         files = _list(path)

@@ -44,7 +44,8 @@ def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Findi
             finding
             for flow in flows.values()
             if flow.source.system == "inbox"
-            for finding in _unread(connection, flow, inbox)
+            for look in (_unread, _left)
+            for finding in look(connection, flow, inbox)
         ]
         findings += list(_circuits(connection))
         for finding in findings:
@@ -159,6 +160,42 @@ def _unread(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Fin
             f"{error} See the settings of CROSSDOCK_INBOX and who may read there.",
             flow.name,
         )
+
+
+def _left(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Finding]:
+    """Files that lie in the inbox although they were read and nothing of them is open any more."""
+    try:
+        for file in inbox.lying(flow.source.path):
+            keys = inbox.keys(flow.source.path, file)
+            if _is_known(connection, flow, keys, file) and not _is_open(connection, flow, keys):
+                yield Finding(
+                    "left_file",
+                    f"{file.source}/{file.name}",
+                    f"{flow.title}: a file lies in the inbox and nothing comes of it",
+                    f"{file.name} of {file.source} was read as it is, and its dead letters are closed. Take it out of "
+                    "the inbox; or, if it is to be taken after all, run "
+                    f"`crossdock sync {flow.name} --key {keys[0]}`.",
+                    flow.name,
+                )
+    except (ConfigError, OSError):
+        return  # `_unread` tells of it
+
+
+def _is_open(connection: sa.Connection, flow: Flow, keys: list[str]) -> bool:
+    """Whether one of these records is at work, will be at the next read (its file moves then), or is a dead letter."""
+    named = sa.bindparam("keys", keys, type_=sa.ARRAY(sa.Text))
+    staged, letter = flow.stage.c, ops_dead_letter.c
+    at_work = sa.exists().where(staged.key == sa.any_(named), staged.state != "dead")
+    dead = sa.exists().where(
+        letter.flow == flow.name, letter.key == sa.any_(named), letter.state.in_(("open", "edited"))
+    )
+    unworked = sa.exists().where(  # read, and not yet staged
+        ops_batch.c.id == flow.source.raw.c.batch_id,
+        flow.source.raw.c.key == sa.any_(named),
+        ops_batch.c.flow == flow.name,
+        ops_batch.c.in_flight > 0,
+    )
+    return bool(connection.scalar(sa.select(sa.or_(at_work, dead, unworked))))
 
 
 def _is_known(connection: sa.Connection, flow: Flow, keys: list[str], file: File) -> bool:
