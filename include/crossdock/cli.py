@@ -407,7 +407,7 @@ def dismiss_letter(
 def show_watermarks(
     flow: Annotated[str | None, typer.Argument(help="Only this flow.")] = None, as_json: AsJson = False
 ) -> None:
-    """How far each list has been read, by its system's clock, and its newest change."""
+    """How far each list has been read, by its system's clock; of one flow, or as JSON, its newest change too."""
     names = ("flow", "resource", "position", "newest_version", "longest_gap_seconds", "read_at")
     query = sa.select(*(ops_watermark.c[name] for name in names)).order_by("flow", "resource")
     if flow:
@@ -417,7 +417,8 @@ def show_watermarks(
     if as_json:
         _print_json(rows)
         return
-    _table("Watermarks", names, rows)
+    kept = names if flow else tuple(name for name in names if name not in ("newest_version", "longest_gap_seconds"))
+    _table("Watermarks", kept, rows)
 
 
 @watermark_app.command("set")
@@ -847,7 +848,7 @@ def _print_counts(
 
 def _print_held(held: Sequence[batches.Held]) -> None:
     for one in held:
-        out.print(Text(safe(str(one)), "yellow"), soft_wrap=True)
+        out.print(Text(safe(str(one)), "yellow"))
 
 
 def _held_as_json(held: Sequence[batches.Held]) -> dict[str, list[dict[str, Any]]]:

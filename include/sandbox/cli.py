@@ -17,8 +17,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
+from crossdock.safe import safe
 from sandbox import stage, world
 from sandbox.control import SYSTEMS, Control, SandboxError, controls
 
@@ -37,7 +39,7 @@ def _say(facts: Any, sentence: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
     else:
-        out.print(sentence, soft_wrap=True, highlight=False)
+        out.print(safe(sentence, lines=True), soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -175,11 +177,12 @@ def list_faults(
     if as_json:
         _say(rules, "", as_json)
         return
-    table = Table("system", "id", "kind", "path", "method", "left", "hits")
+    table = Table(*("system", "id", "kind"), Column("path", overflow="fold"), *("method", "left", "hits"))
     for name, rows in rules.items():
         for row in rows:
             left = "always" if row["times"] is None else str(row["times"])
-            table.add_row(name, row["id"], row["kind"], row["path"], row["method"] or "any", left, str(row["hits"]))
+            cells = (name, row["id"], row["kind"], row["path"], row["method"] or "any", left, row["hits"])
+            table.add_row(*(Text(safe(cell)) for cell in cells))
     out.print(table if table.row_count else "Nothing is set to go wrong.")
 
 

@@ -137,7 +137,7 @@ def up(port: int, days: int | None) -> int:
         )
     out.print(f"Airflow: http://127.0.0.1:{port}   user: {standalone.USER}   password: {standalone.password()}")
     out.print(
-        "`crossdock status`, `crossdock dead-letters list` and `crossdock close --period` look closer; "
+        '`crossdock status` and `crossdock dead-letters list` look closer, and more under "Look around" in README.md; '
         "`make down` stops everything."
     )
     return int(failed)

@@ -97,3 +97,13 @@ def test_every_command_explains_itself():
         shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
         assert shown.exit_code == 0
         assert re.search(r"--json", shown.stdout)
+
+
+def test_a_fault_of_any_path_is_shown_whole_and_does_nothing(monkeypatch):
+    hostile = "*[/x][bold]\x1b[2J\u202e"
+    rule = {"id": "f1", "kind": "slow", "path": hostile, "method": None, "times": None, "hits": 3}
+    monkeypatch.setattr(control.Control, "call", lambda *_: {"rules": [rule]} | rule)
+    for words in (("fault", "list", "tims"), ("fault", "add", "tims", "slow", "--path", hostile)):
+        printed = CliRunner().invoke(app, list(words), catch_exceptions=False).stdout
+        assert "*[/x][bold]\\x1b[2J\\u202e" in "".join(printed.split())
+        assert not {"\x1b", "\u202e"} & set(printed)
