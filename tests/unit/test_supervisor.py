@@ -19,14 +19,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crossdock_airflow import supervisor
+from crossdock_airflow import standalone, supervisor
 from crossdock_airflow.supervisor import Database, Pauses
 
 WAIT = 30.0
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from crossdock_airflow import supervisor
+from crossdock_airflow import standalone, supervisor
 from crossdock_airflow.supervisor import Database, Part
 supervisor.FIRST_PAUSE, supervisor.LOOK_EVERY, supervisor.BEAT_EVERY = 0.2, 0.05, 0.05
 folder = Path(sys.argv[1])
@@ -211,3 +211,41 @@ def test_a_service_that_fails_harms_nothing_and_its_url_is_not_printed(
     said = capsys.readouterr().out
     assert said.count("\n") == 4
     assert "token" not in said
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The session of a supervisor that was killed with -9; its part lives on."""
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); {SLEEP}"
+    killed = subprocess.Popen([sys.executable, "-c", parent], start_new_session=True)
+    until(lambda: len(_living(killed.pid)) == 2)
+    killed.kill()
+    killed.wait()
+    yield killed.pid
+    for pid in _living(killed.pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _remember(folder: Path, session: int, boot: float) -> None:
+    (folder / "airflow.json").write_text(json.dumps({"session": session, "port": 1, "boot": boot}))
+
+
+def test_what_a_killed_supervisor_has_left_is_named_and_ended(left_behind: int, tmp_path: Path) -> None:
+    _remember(tmp_path, left_behind, psutil.boot_time())
+    assert standalone.status()["supervisor"] == "was killed; `up` starts it again"
+    said: list[str] = []
+    standalone.down(said.append)
+    assert said == ["Airflow stopped."]
+    assert _living(left_behind) == []
+    assert not (tmp_path / "airflow.json").exists()
+
+
+def test_a_number_of_before_the_machine_started_is_no_process_of_ours(left_behind: int, tmp_path: Path) -> None:
+    _remember(tmp_path, left_behind, psutil.boot_time() - 86_400)
+    assert standalone.status() == {"airflow": "not running"}
+    said: list[str] = []
+    standalone.down(said.append)
+    assert said == ["Airflow was not running."]
+    assert len(_living(left_behind)) == 1  # another program's by now
+    assert not (tmp_path / "airflow.json").exists()
