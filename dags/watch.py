@@ -5,8 +5,8 @@
 trust green tasks or callbacks, for a killed task tells nobody.
 **Writes** one alert per finding to `ops.alert` and the log, and sends what is unsent through the connection
 `crossdock_alerts` (Apprise), where there is one: nothing read for long, a source silent for longer than it ever was,
-records in flight for long, lost answers, too many dead letters, a file in `done/` that was never read, a system that is
-down.
+records in flight for long, lost answers, too many dead letters, a file in `done/` that was never read, an order
+that waits for the marketplace for a day, a system that is down.
 
 **When it fails:** the Crossdock database does not answer. Every other flow then fails too; start with the database.
 """

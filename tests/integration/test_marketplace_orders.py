@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from integration.town import Town
+from crossdock import flows
+from crossdock.systems.inbox import Inbox
+from crossdock.watch import freshness
+from crossdock.watch.reconcile import reconcile
+from integration.bustle import ALL
+from integration.test_order_to_cash import Market
+from integration.test_restore import OFFERS, held, resync, wrong
+from integration.town import Town, found_town
 from integration.trade import ITEM, OTHER, at_the_channel, forward, line, place, sales_order, ship, tell, units
+
+MIXED = {"DistributionCenterTypeRollup": "Mixed"}
 
 NOBODY: dict[str, Any] = {
     "SiteID": 640, "SiteName": "Amazon Seller Central - US", "DistributionCenterTypeRollup": "ExternallyManaged",
@@ -24,10 +36,20 @@ def shop(long_lived_town: Town) -> Town:
     return long_lived_town
 
 
-def dispatch(town: Town, key: str, units: dict[int, int]) -> None:
+@pytest.fixture(scope="module")
+def market(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Market]:
+    offers = config / "stock_offers.yaml"  # an order that TIMS has counts as held at once
+    offers.write_text(offers.read_text().replace("margin_seconds: 60", "margin_seconds: 0"))
+    with found_town(postgres_url, "mixed", tmp_path_factory.mktemp("town"), skus=ALL) as town:
+        town.inbox = tmp_path_factory.mktemp("inbox")
+        forward(town, town.now + timedelta(days=1, hours=10))
+        yield Market(town)
+
+
+def dispatch(town: Town, key: str, units: dict[int, int], **more: Any) -> None:
     """The marketplace ships so many units by the number of the line."""
     items = [{"OrderItemID": int(key) * 100 + number, "Quantity": each} for number, each in units.items()]
-    tell(town, "channel_advisor", "shipment", {"ChannelAdvisorOrderID": int(key), "Items": items})
+    tell(town, "channel_advisor", "shipment", {"ChannelAdvisorOrderID": int(key), "Items": items, **more})
 
 
 def in_tims(town: Town, key: str) -> list[dict[str, Any]]:
@@ -76,7 +98,7 @@ def lines_in_tims(town: Town, key: str) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("before", [True, False], ids=["shipped before its first read", "shipped later"])
 def test_of_a_mixed_order_each_side_ships_its_own_lines_once(shop: Town, before: bool):
-    key = place(shop, line(quantity=2), line(OTHER, 3), DistributionCenterTypeRollup="Mixed")
+    key = place(shop, line(quantity=2), line(OTHER, 3), **MIXED)
     if not before:
         shop.sync()
         assert sales_order(shop, key)["OrderStatus"] == "OnHold", "nobody knows yet whose lines are whose"
@@ -106,7 +128,7 @@ def test_of_a_mixed_order_each_side_ships_its_own_lines_once(shop: Town, before:
 
 
 def test_a_line_of_the_marketplace_that_is_cancelled_in_part_is_cancelled_in_tims(shop: Town):
-    key = place(shop, line(quantity=3), line(OTHER, 1), DistributionCenterTypeRollup="Mixed")
+    key = place(shop, line(quantity=3), line(OTHER, 1), **MIXED)
     dispatch(shop, key, {1: 2})
     shop.sync()
     cancelled = {"OrderItems": [{"OrderItemID": int(key) * 100 + 1, "QuantityCancelled": 1}]}
@@ -114,3 +136,110 @@ def test_a_line_of_the_marketplace_that_is_cancelled_in_part_is_cancelled_in_tim
     shop.sync()
     assert lines_in_tims(shop, key) == [(2, 0), (0, 1)]
     assert key not in shop.letters()
+
+
+def test_the_rest_of_a_line_that_the_marketplace_ships_in_parts_is_never_open_for_our_warehouse(shop: Town):
+    key = place(shop, line(quantity=3), line(OTHER, 2), **MIXED)
+    dispatch(shop, key, {1: 1})
+    shop.sync()
+    assert lines_in_tims(shop, key) == [(1, 2), (0, 2)]
+    assert sales_order(shop, key)["OrderStatus"] == "OnHold", "2 units of the first line are the marketplace's"
+    # A person does not wait: ours leaves, and what is open is held again as soon as the channel has heard of it.
+    with shop.runtime() as runtime:
+        number = sales_order(shop, key)["SalesOrderID"]
+        assert runtime.tims.post(f"/sales-orders/{number}/release", {}, key=f"by-hand-{key}").status == 200
+    ship(shop, key, {2: 1})
+    shop.sync(flow="shipments")
+    shop.sync()
+    assert (lines_in_tims(shop, key), sales_order(shop, key)["OrderStatus"]) == ([(1, 2), (1, 1)], "OnHold")
+    dispatch(shop, key, {1: 2})
+    shop.sync()
+    assert lines_in_tims(shop, key) == [(3, 0), (1, 1)]
+    assert sales_order(shop, key)["OrderStatus"] == "PartiallyFulfilled"
+    ship(shop, key, {2: 1})
+    shop.sync(flow="shipments")
+    shop.sync()
+    assert lines_in_tims(shop, key) == [(3, 0), (2, 0)]
+    assert sorted((one["LocationID"], len(one["Lines"])) for one in in_tims(shop, key)) == [
+        ("MAIN", 1), ("MAIN", 1), ("MARKETPLACE", 1), ("MARKETPLACE", 1),
+    ]  # fmt: skip
+    assert len(at_the_channel(shop, key)) == 4
+    assert key not in shop.letters()
+
+
+def test_a_parcel_that_we_have_told_of_is_ours_also_where_tims_has_lost_it(shop: Town):
+    key = place(shop, line(quantity=1), line(OTHER, 1), **MIXED)
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                'INSERT INTO stage.channel_shipment (key, batch_id, version, state, "ChannelAdvisorOrderID", '
+                "\"SellerFulfillmentID\") VALUES (:key, 0, now(), 'delivered', :order, '7099123')"
+            ),
+            {"key": f"SH-{key}", "order": int(key)},
+        )
+    dispatch(shop, key, {2: 1}, SellerFulfillmentID="7099123")
+    shop.sync()
+    assert [one["LocationID"] for one in in_tims(shop, key)] == ["MAIN"]
+    assert (lines_in_tims(shop, key), sales_order(shop, key)["OrderStatus"]) == ([(0, 1), (1, 0)], "OnHold")
+    dispatch(shop, key, {1: 1})
+    shop.sync()
+    assert sorted(one["LocationID"] for one in in_tims(shop, key)) == ["MAIN", "MARKETPLACE"]
+    assert lines_in_tims(shop, key) == [(1, 0), (1, 0)]
+    assert key not in shop.letters()
+
+
+def test_somebody_is_told_of_a_mixed_order_that_waits_for_long(shop: Town):
+    key = place(shop, line(), line(OTHER), **MIXED)
+    shop.sync()
+
+    def waiting() -> str:
+        with shop.runtime() as runtime:
+            found = freshness.watch(runtime.engine, flows.all_flows(), Inbox(Path("nowhere")))
+        return " ".join(one.body for one in found if one.kind == "mixed_order_held")
+
+    assert key not in waiting()
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE ops.link SET created_at = now() - interval '25 hours' WHERE source_key = :key"),
+            {"key": key},
+        )
+    assert key in waiting()
+    assert "Release the order in TIMS" in waiting()
+    dispatch(shop, key, {1: 1})
+    shop.sync()
+    assert key not in waiting()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_whole_way_of_a_mixed_order_comes_out_right_and_nothing_new_comes_of_a_second_look(market: Market):
+    town = market.town
+    told = [line(ITEM, 2, "10.0000", TaxAmount="4.00", ShippingAmount="3.00"), line(OTHER, 3, "5.0000", TaxAmount="3")]
+    key = place(town, *told, **MIXED)
+    market.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(told, 1)]
+    market.run("orders")
+    with town.runtime() as runtime:
+        assert reconcile(runtime, ["orders"]).unexplained == 0, "held, and that is right"
+    dispatch(town, key, {1: 2})
+    market.rest()
+    market.send(key, 3)
+    market.rest()
+    theirs, ours = sorted(in_tims(town, key), key=lambda one: one["Lines"][0]["SalesOrderLineNo"])
+    assert (theirs["LocationID"], ours["LocationID"]) == ("MARKETPLACE", "MAIN")
+    worth = {one["ShipmentID"]: one["Total"] for one in town.in_tims("ar/invoices")}
+    assert worth == {theirs["ShipmentID"]: "25.71", ours["ShipmentID"]: "19.29"}, "postage goes by value"
+    for number in (0, 1):
+        market.give_back(key, number, 1, "whole")
+        market.rest()
+    back = {one["SKU"]: one["LocationID"] for one in town.in_tims("inventory/adjustments")}
+    assert back == {ITEM: "MARKETPLACE", OTHER: "MAIN"}
+    market.pay_out(0, 45)
+    market.rest()
+    for flow in OFFERS:
+        market.run(flow)
+    assert wrong(market) == []
+    before = held(market)
+    assert [sorted(each) for each in units(at_the_channel(town, key))] == [[ITEM], [OTHER]]
+    resync(market)
+    assert wrong(market) == []
+    assert held(market) == before

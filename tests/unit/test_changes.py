@@ -2,10 +2,11 @@
 
 import copy
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.rules.changes import Desired, plan
+from crossdock.rules.changes import Desired, plan, waits_for_the_marketplace
 
 ADDRESS = {"Name": "Ana Ortiz", "Line1": "12 Elm St", "City": "Albany", "CountryCode": "US"}
 
@@ -171,3 +172,25 @@ def test_a_plan_never_cancels_more_than_is_open_and_its_repeat_does_nothing(rows
         current["OrderStatus"] = "Cancelled"
         again, refused = plan(current, desired, may_release=True)
     assert [a for a in again if a.operation in ("cancel", "cancel_line")] == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "shipped", "cancelled", "waits"),
+    [
+        ([], 0, {}, True),  # nobody knows whose a line is
+        (["51"], 3, {}, False),  # its line is complete, the other is ours
+        (["51"], 1, {}, True),
+        (["51"], 1, {"51": 2}, False),  # the rest will not come
+        ([], 0, {"51": 3, "52": 3}, False),
+    ],
+)
+def test_units_that_may_be_the_marketplaces_are_waited_for(theirs, shipped, cancelled, waits):
+    current = order(line(1, shipped=shipped), line(2))
+    assert waits_for_the_marketplace(current, Desired(document(current), cancelled), theirs) is waits
+    assert not waits_for_the_marketplace(current, Desired(document(current), cancelled, cancel_all=True), theirs)
+
+
+def test_a_kit_of_which_one_part_has_left_is_waited_for_as_a_whole():
+    parts = [{**line(n, shipped=3 * (n == 1)), "ExternalLineID": f"51:PART-{n}"} for n in (1, 2)]
+    current = order(*parts, line(3))
+    assert waits_for_the_marketplace(current, Desired(document(current), {}), ["51:PART-1"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,8 @@ _CENTS = 'round({alias}."{name}", 2)::text'
 # The body of SalesOrderCreate, built where the rows are: amounts with two places, unit prices with four; what is null
 # is absent, as the contract takes it on POST.
 _BODY = f"""
-SELECT s.key, s.version, s.content_hash, s.cancelled, s.record_shipments, s.location_id, s.marketplace_order_id,
+SELECT s.key, s.version, s.content_hash, s.cancelled, s.record_shipments, s.location_id, s.own_location_id,
+       s.marketplace_order_id,
        s."OrderStatus" = 'OnHold' AS on_hold,
        json_strip_nulls(json_build_object(
          {_pairs("s", (name for name in ORDER_TEXT if "." not in name))},
@@ -309,10 +310,14 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
     """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
     row = order.row
     desired = Desired(msgspec.json.decode(row.body), row.cancelled_units, row.cancelled)
+    held = row.on_hold
     try:
-        acted = _apply(runtime, batch.id, order.key, link, desired)
-        if row.record_shipments or link.record_shipments:
-            acted |= _record_shipments(runtime, batch.id, order, link.target_id)
+        if row.own_location_id is not None and row.shipped_units:
+            acted, held = _share(runtime, batch.id, order, link, desired)
+        else:
+            acted = _apply(runtime, batch.id, order.key, link, desired)
+            if row.record_shipments or link.record_shipments:
+                acted |= _record(runtime, batch.id, order, link.target_id, _unrecorded(runtime, order, link.target_id))
     except _CannotApply as error:
         with runtime.engine.begin() as connection:
             settle(connection, ORDERS, batch, refused={order.key: error.reasons})
@@ -329,7 +334,7 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
                     "target_id": link.target_id,
                     "content_hash": row.content_hash,
                     "version": row.version,
-                    "held": row.on_hold,
+                    "held": held,
                     "batch_id": batch.id if acted or new else link.batch_id,
                 }
             ],
@@ -396,18 +401,33 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
     )
 
 
-def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: str) -> bool:
+def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired) -> tuple[bool, bool]:
+    """An order of which the marketplace ships a part: what it has shipped is recorded, and the order is on hold as long
+    as units are open that may be its own. (Whether anything was done, whether it is on hold.)"""
+    acted = False
+    if new := _unrecorded(runtime, order, link.target_id):
+        acted = _apply(runtime, batch_id, order.key, link, desired)  # releases it: a held one takes no shipment
+        acted |= _record(runtime, batch_id, order, link.target_id, new)
+    current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
+    there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
+    theirs = orders_documents.units_of([one for one in there if one["LocationID"] == order.row.location_id])
+    held = changes.waits_for_the_marketplace(current, desired, theirs)
+    status = {"OrderStatus": "OnHold" if held else "Open"}
+    acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
+    return acted, held
+
+
+def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipments: Sequence[dict[str, Any]]) -> bool:
     """Records in TIMS what the channel has shipped, with its dates, each shipment once. True when any was new."""
     current, _ = runtime.tims.read(f"/sales-orders/{segment(order_id)}")
-    there = runtime.tims.find("shipments", SalesOrderID=[order_id])
     open_units = {line["LineNo"]: line["Quantity"] - line["QuantityShipped"] - line["QuantityCancelled"]
                   for line in current["LineItems"]}  # fmt: skip
     acted = False
-    for shipment in orders_documents.unknown(_shipments(runtime, order, there), there):
+    for shipment in shipments:
         lines = orders_documents.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
         if not lines:
             continue
-        body = {**shipment, "Source": SOURCE, "LocationID": order.row.location_id, "Lines": lines}
+        body = {**shipment, "Source": SOURCE, "Lines": lines}
         name = f"ship:{SOURCE}:{shipment['ExternalReference']}"
         try:
             deliver(
@@ -427,19 +447,36 @@ def _record_shipments(runtime: Runtime, batch_id: int, order: _Order, order_id: 
     return acted
 
 
-def _shipments(runtime: Runtime, order: _Order, there: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The channel's shipments of an order; for one that reads Shipped without any, one of all shipped units of which
-    TIMS has no parcel."""
+_TOLD = sa.text("""
+    SELECT "SellerFulfillmentID" FROM stage.channel_shipment
+    WHERE "ChannelAdvisorOrderID" = :order AND state IN ('delivered', 'unchanged')
+""")
+
+
+def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str, Any]]:
+    """The channel's shipments of an order that TIMS does not have; for one that reads Shipped without any, one of all
+    shipped units of which TIMS has no parcel. Of a mixed order those that we have told of have left our location.
+
+    The channel is asked first: what it was told of meanwhile, TIMS has."""
+    row = order.row
     found = [
-        orders_documents.shipment(msgspec.json.decode(record), order.row.units_per_kit)
+        orders_documents.shipment(msgspec.json.decode(record), row.units_per_kit)
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
         for record in page.records
     ]
-    if found:
-        return found
-    sent = orders_documents.units_of(there)
-    rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.row.shipped_units.items()}
-    return [orders_documents.shipment_without_record(order.key, order.row.version, rest)]
+    there = runtime.tims.find("shipments", SalesOrderID=[order_id])
+    if not found:
+        sent = orders_documents.units_of(there)
+        rest = {line: max(0, units - sent.get(line, 0)) for line, units in row.shipped_units.items()}
+        found = [orders_documents.shipment_without_record(order.key, row.version, rest)]
+    told: frozenset[str] = frozenset()
+    if row.own_location_id is not None:
+        with runtime.engine.begin() as connection:
+            told = frozenset(connection.scalars(_TOLD, {"order": int(order.key)}))
+    placed = [
+        {**one, "LocationID": row.own_location_id if one.get("number") in told else row.location_id} for one in found
+    ]
+    return orders_documents.unknown(placed, there)
 
 
 # ---- confirm -------------------------------------------------------------------------------------------------------

@@ -222,6 +222,7 @@ def _head(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped
         "record_shipments": _record_shipments(enriched, shipped),
         "rounding_difference": enriched["rounding_difference"],
         "location_id": enriched["location"],
+        "own_location_id": enriched["own_location"],
         "marketplace_order_id": enriched["OrderID"],
     }
     return pd.DataFrame(columns)

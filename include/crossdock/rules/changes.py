@@ -6,7 +6,7 @@ the reasons why they cannot. Never: a call; a guess at what a person in TIMS wan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -71,6 +71,21 @@ def plan(current: Mapping[str, Any], desired: Desired, *, may_release: bool) -> 
         actions += cancels
         actions += _hold(current, desired, cancels, may_release)
     return ([], refusals) if refusals else (actions, [])
+
+
+def waits_for_the_marketplace(current: Mapping[str, Any], desired: Desired, theirs: Collection[str]) -> bool:
+    """Whether units of a mixed order are open that may be the marketplace's: those of a line of which it has shipped a
+    part, and of all lines as long as it has shipped none. `theirs`: ExternalLineIDs that it has shipped of.
+
+    A kit is one line, whichever of its parts have left."""
+    sold = {line.partition(":")[0] for line in theirs}
+    shipped = {line["ExternalLineID"]: line["QuantityShipped"] for line in current["LineItems"]}
+    ordered = {line["ExternalLineID"]: line["Quantity"] for line in desired.document["LineItems"]}
+    return not desired.cancel_all and any(
+        units > shipped.get(line, 0) + desired.cancelled.get(line, 0)
+        for line, units in ordered.items()
+        if not sold or line.partition(":")[0] in sold
+    )
 
 
 def _changes(current: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ units shipped and cancelled. Never: a default for a status that no table knows.
 | Returned | Closed | | | | |
 
 Of a Mixed order the marketplace ships some lines and we the others, and only its shipments say which are its own:
-until the first one the order is held, so that nothing is sent twice.
+until the first one the order is held, so that nothing is sent twice. Load holds it again while the marketplace has
+shipped only a part of a line.
 
 TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no
 shipment."""
@@ -43,7 +44,7 @@ LEFT_OUT = "fulfilled by the marketplace: the site's configuration leaves these 
 OLDER_VERSION = "not the newest version that was read"
 HEAD_WRITES = (
     "linked", "verdict", "verdict_reason", "TimsOrderStatus", "FinalStatus", "TimsPaymentStatus",
-    "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "mixed", "location", "personal_data",
+    "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "mixed", "location", "own_location", "personal_data",
 )  # fmt: skip
 LINE_WRITES = ("UnitsShipped", "UnitsCancelled")
 
@@ -136,6 +137,7 @@ def decide(
             "mixed": mixed,
             # Where the goods of recorded shipments leave from; of a mixed order those are the marketplace's.
             "location": text_column(np.where(fulfilled | mixed, site["marketplace_location"], site["location"])),
+            "own_location": text_column(np.where(mixed, site["location"], np.nan).astype(object)),
             # Who ships needs them; who only keeps the books does not, as long as the order is not in TIMS yet.
             "personal_data": ~gone | (fulfilled & ~known),
         },

@@ -537,6 +537,7 @@ stage_sales_order = Table(
            comment="Shipped by the channel or before its first read: its shipments are recorded in TIMS"),
     Column("rounding_difference", Money, comment="Explained by 4-decimal unit prices alone"),
     Column("location_id", Text, comment="Stock location of the site, for recorded shipments"),
+    Column("own_location_id", Text, comment="Of a mixed order: where our own parcels leave from; null for any other"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
     Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'dead')")),
     schema="stage",

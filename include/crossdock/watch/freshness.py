@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crossdock.systems.inbox import File, Inbox
 
 DONE_SINCE = timedelta(days=7)  # files that came to done/ within it are held against what was read
+SHARED_FOR = timedelta(hours=24)  # an order waits so long for the marketplace's part before somebody is told
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Findi
             for look in (_unread, _left)
             for finding in look(connection, flow, inbox)
         ]
-        findings += list(_circuits(connection))
+        findings += [*_circuits(connection), *_shared(connection)]
         for finding in findings:
             alerts.raise_alert(connection, **vars(finding))
     return findings
@@ -217,6 +218,32 @@ def _circuits(connection: sa.Connection) -> Iterator[Finding]:
             f"It failed {row.failures} times in a row since {row.opened_at:%Y-%m-%d %H:%M} UTC. Its flows pause, the "
             "others go on; nothing is lost. They go on by themselves when it answers again.",
             None,
+        )
+
+
+_SHARED = sa.text("""
+    SELECT k.source_key, now() - k.created_at AS age
+    FROM ops.link k JOIN stage.sales_order s ON s.key = k.source_key
+    WHERE k.entity = 'sales_order' AND k.held AND s.own_location_id IS NOT NULL
+      AND k.created_at < now() - :shared_for
+    ORDER BY k.created_at
+""")
+
+
+def _shared(connection: sa.Connection) -> Iterator[Finding]:
+    """Orders that wait for long for the marketplace to ship its part."""
+    late = connection.execute(_SHARED, {"shared_for": SHARED_FOR}).all()
+    if late:
+        names = ", ".join(row.source_key for row in late[:10]) + (" and others" if late[10:] else "")
+        count = f"{len(late)} mixed orders wait" if len(late) > 1 else "a mixed order waits"
+        yield Finding(
+            "mixed_order_held",
+            "orders",
+            f"Orders: {count} for the marketplace, since {_words(late[0].age)}",
+            f"The marketplace ships a part and has not shipped all of it: {names}. Look at each on the channel: "
+            "which lines are ours? Release the order in TIMS and ship those; what is then open is held again until "
+            "the marketplace has shipped it. Or cancel on the channel what will not come.",
+            "orders",
         )
 
 

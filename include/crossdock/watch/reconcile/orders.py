@@ -167,6 +167,12 @@ _HELD_BY_A_PERSON = Explanation(f"""
     FROM found d JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key AND NOT k.held
     WHERE d.field = 'status' AND d.tims = 'on hold'
 """)
+_HELD_FOR_THE_MARKETPLACE = Explanation(f"""
+    SELECT d.id, '{WAITING}', 'mixed: the marketplace has shipped only a part of its lines'
+    FROM found d JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key AND k.held
+    JOIN stage.sales_order s ON s.key = d.key AND s.own_location_id IS NOT NULL
+    WHERE d.field = 'status' AND d.tims = 'on hold'
+""")
 # Of an order itself: what every subject about orders is explained by.
 OF_THE_ORDER = (
     dead_letter("orders"), dismissed("orders"), on_its_way("stage.sales_order"),
@@ -180,6 +186,7 @@ ORDERS_SUBJECT = Subject(
         *OF_THE_ORDER, dead_letter("shipments", "p.key", _PARCELS), _PARCEL_ON_ITS_WAY,
         at_work("shipments", "raw.shipments", "r.payload->>'ExternalOrderID' = d.key AND d.field = 'status'"),
         not_read("shipments", "tims.shipments", TIMS, only="d.field = 'status'"), _HELD_BY_A_PERSON,
+        _HELD_FOR_THE_MARKETPLACE,
     ),
     do="`crossdock sync orders --key KEY` brings the sales order to what the channel says, unless a person has changed "
     "it in TIMS: then decide there which is right.",
