@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.tims_calls import item, kit, on_hand
 from crossdock import flows
 from crossdock.settings import config_dir
 from crossdock.watch.reconcile import reconcile
@@ -116,6 +117,65 @@ def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: 
     with shop.town.runtime() as runtime:
         found = reconcile(runtime, ["orders", "order_totals", "invoices", "shipments", "returns"])
         assert found.unexplained == 0
+    counts = shop.run(*flows.order_to_cash(), kind="sweep", reprocess=True)
+    assert (counts.delivered, counts.dead, counts.waiting) == (0, 0, 0)
+    assert shop.entries() == entries
+
+
+def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_out_to_the_cent(shop: Shop):
+    told = (item("SHADE", CurrencyCode="GBP", ListPrice="5.00"), on_hand("SHADE", MAIN=10),
+            kit("SET", LAMP=1, SHADE=2))  # fmt: skip
+    for event in told:
+        trade.tell(shop.town, "tims", event["kind"], event["document"])
+    key = trade.place(
+        shop.town, trade.line("SET", 2, "60.0000", TaxAmount="21.00", GiftWrapAmount="6.00"),
+        TaxRemittedBy="Marketplace", TotalShippingPrice=Decimal("12.00"),
+        TotalShippingTaxPrice=Decimal("2.00"), **INSIDE,
+    )  # fmt: skip
+    shop.run("orders")
+    order = trade.sales_order(shop.town, key)
+    assert (order["PricesIncludeTax"], order["TotalAmount"], order["TaxTotal"]) == (True, "138.00", "23.00")
+    half = {each["LineNo"]: each["Quantity"] // 2 for each in order["LineItems"]}
+    for _ in range(2):
+        trade.ship(shop.town, key, half)
+        shop.run("shipments", "invoices")
+    trade.tell(shop.town, "channel_advisor", "return", {
+        "ReturnID": 990_003, "ChannelAdvisorOrderID": int(key), "Status": "Received", "Currency": "GBP",
+        "Reason": "CustomerReturnedItem", "Items": [{
+            "OrderItemID": int(key) * 100 + 1, "SKU": "SET", "Quantity": 1, "RefundAmount": Decimal("50.00"),
+            "TaxRefund": Decimal("10.00"), "ShippingRefund": Decimal(0), "Restock": True, "Condition": "Sellable",
+        }],
+    })  # fmt: skip
+    shop.run("returns")
+    shop.settle("77", FIRST, *((*row, f"T-{key}") for row in (
+        ("Order", "ItemPrice", "Principal", "100.00"), ("Order", "ItemPrice", "GiftWrap", "5.00"),
+        ("Order", "ItemPrice", "Shipping", "10.00"), ("Order", "ItemPrice", "Tax", "23.00"),
+        ("Order", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "-23.00"),
+        ("Refund", "ItemPrice", "Principal", "-50.00"), ("Refund", "ItemPrice", "Tax", "-10.00"),
+        ("Refund", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "10.00"),
+    )))  # fmt: skip
+    assert shop.run(*MONEY).dead == 0
+    assert shop.town.letters() == {}
+    entries = shop.entries()
+    for invoice in shop.of("ar/invoices", key):
+        amounts = [invoice[name] for name in ("TaxTotal", "MarketplaceRemittedTax", "Total", "Balance")]
+        assert amounts == ["11.50", "11.50", "57.50", "0.00"]
+        assert entries[f"sale:{invoice['InvoiceID']}"] == [
+            "debit Clearing 57.50", "credit Revenue 41.67", "credit Revenue 8.33", "credit ShippingRevenue 5.00",
+            "credit GiftWrap 2.50",
+        ], "a line for each part of the kit"  # fmt: skip
+    (memo,) = shop.of("ar/credit-memos", key)
+    assert [memo[name] for name in ("MarketplaceRemittedTax", "Total", "Balance")] == ["10.00", "50.00", "0.00"]
+    assert entries[f"refund:{memo['CreditMemoID']}"] == [
+        "debit Returns 41.67", "debit Returns 8.33", "credit Clearing 50.00",
+    ]  # fmt: skip
+    balances = shop.balances()
+    held = {name: balances.get(name) for name in ("Bank", "Clearing", "SalesTax", "Revenue", "GiftWrap", "Returns")}
+    assert held == {"Bank": "65.00", "Clearing": None, "SalesTax": None, "Revenue": "-100.00", "GiftWrap": "-5.00",
+                    "Returns": "50.00"}  # fmt: skip
+    assert [(one.name, one.documents) for one in shop.close().failed] == []
+    with shop.town.runtime() as runtime:
+        assert reconcile(runtime, ["orders", "order_totals", "invoices", "shipments", "returns"]).unexplained == 0
     counts = shop.run(*flows.order_to_cash(), kind="sweep", reprocess=True)
     assert (counts.delivered, counts.dead, counts.waiting) == (0, 0, 0)
     assert shop.entries() == entries

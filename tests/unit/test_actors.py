@@ -226,6 +226,20 @@ class TestWorth:
         # 10.00 + 23.33 - 2.00 + 7.18 + 9.95 + 0.15 + 2.50
         assert total == Decimal("51.11")
 
+    def test_tax_that_is_inside_is_told_apart_where_tims_has_no_order_too(self) -> None:
+        money = dict.fromkeys(("DiscountAmount", "GiftWrapAmount"), None)
+        order = channel_order(1, 2) | {
+            "OrderTaxType": "InclusiveVat", "ShippingTaxType": "ExclusiveVat", "TotalTaxPrice": Decimal("4.00"),
+            "TotalDiscount": None, "TotalShippingPrice": Decimal("6.00"), "TotalShippingTaxPrice": Decimal("1.20"),
+        }  # fmt: skip
+        price = {"SKU": "S1", "UnitPrice": Decimal("12.00"), "TaxAmount": Decimal("4.00")}
+        order["OrderItems"] = [each | price | money for each in order["OrderItems"]]
+        ((_, (part,)),) = worth.parcels(order, [reported(1, 1, (1, 2))], None)
+        assert (part.principal, part.tax, part.shipping, part.shipping_tax) == tuple(
+            map(Decimal, ("20.00", "4.00", "6.00", "1.20"))
+        )
+        assert part.total == Decimal("31.20")
+
     def test_a_kit_is_worth_its_parts(self) -> None:
         parts = tims_sale(1, 4, 2)["LineItems"]
         kit = [line | {"ExternalLineID": f"1:{line['SKU']}", "KitParentSKU": "KIT"} for line in parts]
@@ -235,17 +249,18 @@ class TestWorth:
             ("KIT", 1, Decimal("3.33")),
         ]
 
+    @pytest.mark.parametrize("inside", [False, True], ids=["tax on top", "tax inside"])
     @pytest.mark.parametrize("case", range(40))
-    def test_each_parcel_is_worth_its_invoice_to_the_cent(self, case: int) -> None:
+    def test_each_parcel_is_worth_its_invoice_to_the_cent(self, case: int, inside: bool) -> None:
         quantities = [chance.between(1, 9, "quantity", case, n) for n in range(3)]
-        sale = tims_sale(1, *quantities, ShippingDiscountAmount="2.05")
+        sale = tims_sale(1, *quantities, ShippingDiscountAmount="2.05", PricesIncludeTax=inside)
         for n, line in enumerate(sale["LineItems"]):
             line |= {
                 "Price": f"{chance.between(15_000, 90_000, 'price', case, n) / 10_000:.4f}",
                 "TaxRemittedBy": "Seller",
             }
         account = invoicing.Account(invoicing.Order.read(sale))
-        left, due = list(quantities), []
+        left, due, taxes = list(quantities), [], []
         reports: list[dict[str, Any]] = []
         while any(left):
             units = [chance.between(0, most, "units", case, sum(left), n) for n, most in enumerate(left)]
@@ -254,15 +269,18 @@ class TestWorth:
                 left = [most - some for most, some in zip(left, units, strict=True)]
                 reports.append(reported(1, len(reports) + 1, *parcel))
                 parts, charges = account.invoice(parcel)
-                lines = sum(part.share.gross - part.share.discount + part.share.tax for part in parts)
-                due.append(lines + sum(charges.values()) - 2 * charges["ShippingDiscountAmount"])
+                lines = sum(part.share.gross - part.share.discount for part in parts)
+                tax = sum(part.share.tax for part in parts) + charges["ShippingTaxAmount"]
+                rest = sum(charges.values()) - charges["ShippingTaxAmount"] - 2 * charges["ShippingDiscountAmount"]
+                due.append(lines + rest + (0 if inside else tax))
+                taxes.append(tax)
             else:
                 case += 1000
         paid = [
-            sum(part.total for part in parts)
+            (sum(part.total for part in parts), sum(part.tax + part.shipping_tax for part in parts))
             for _, parts in worth.parcels(channel_order(1, *quantities), reports, sale)
         ]
-        assert paid == [Decimal(cents).scaleb(-2) for cents in due]
+        assert paid == [tuple(Decimal(cents).scaleb(-2) for cents in each) for each in zip(due, taxes, strict=True)]
 
     def test_nothing_is_paid_for_what_nobody_reported(self) -> None:
         assert worth.parcels(channel_order(1, 2), [], tims_sale(1, 2)) == []

@@ -237,9 +237,10 @@ class Shelf:
         if not own:
             whole = computed(order, item, units)
             return whole["RefundAmount"], whole["TaxRefund"] if not item["ShippingTaxAmount"] else ZERO
+        inside = bool(sale and sale.get("PricesIncludeTax"))
         goods = tax = ZERO
         for line in own:
-            per, account = worth.per_unit(line, item), worth.line_of(line)
+            per, account = worth.per_unit(line, item), worth.line_of(line, inside)
             after, done = account.after((before + units) * per), account.after(before * per)
             goods += (after[0] - after[1]) - (done[0] - done[1])
             tax += after[2] - done[2]

@@ -5,7 +5,8 @@ the channel knows of, the amounts of its lines. Never: a cent lost or invented; 
 to it.
 
 After k of n units of a line have left, round(price x k) of its goods and round(tax x k / n) of its tax have; discounts
-follow what they are taken from, and what belongs to the order as a whole the value of its goods.
+follow what they are taken from, and what belongs to the order as a whole the value of its goods. A tax that is inside
+an amount follows it after discount, and is told apart from it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from sandbox.actors.scene import Document
+from sandbox.channel_advisor.rules import INSIDE
 from sandbox.control import moment
 
 CENT, ZERO = Decimal("0.01"), Decimal("0.00")
@@ -61,13 +63,18 @@ class Line:
     price: Decimal
     discount: Decimal
     tax: Decimal
+    inside: bool = False  # the tax is in the price
 
     def after(self, units: int) -> tuple[Decimal, Decimal, Decimal]:
         """(goods, discount, tax) once so many units have left: goods as TIMS rounds them, of the discount the share of
-        these goods, of the tax that of the units."""
+        these goods, of the tax that of the units, or of what holds it. Goods are without their tax."""
         goods, whole = cents(self.price * units), cents(self.price * self.quantity)
         discount = cents(self.discount * goods / whole) if whole else ZERO
-        return goods, discount, cents(self.tax * units / self.quantity)
+        if not self.inside or whole <= self.discount:
+            tax = cents(self.tax * units / self.quantity)
+        else:
+            tax = cents(self.tax * (goods - discount) / (whole - self.discount))
+        return goods - tax if self.inside else goods, discount, tax
 
 
 @dataclass
@@ -79,6 +86,7 @@ class Sale:
     shipping_discount: Decimal
     shipping_tax: Decimal
     wrap: Decimal
+    shipping_inside: bool = False  # the tax on shipping is in the shipping
     left: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def part(self, units: Mapping[int, int]) -> list[Part]:
@@ -107,29 +115,36 @@ class Sale:
         gone = sum((value[number] * units for number, units in self.left.items()), ZERO)
         found = {name: cents(getattr(self, name) * gone / goods) for name in ("shipping", "shipping_tax", "wrap")}
         discount = cents(self.shipping_discount * found["shipping"] / self.shipping) if self.shipping else ZERO
+        if self.shipping_inside:
+            paid, whole = found["shipping"] - discount, self.shipping - self.shipping_discount
+            found["shipping_tax"] = cents(self.shipping_tax * paid / whole) if whole > 0 else found["shipping_tax"]
+            found["shipping"] -= found["shipping_tax"]
         return found | {"shipping_discount": discount}
 
 
 def of_tims(sale: Document) -> Sale:
     """A sales order."""
-    lines = {line["LineNo"]: line_of(line) for line in sale["LineItems"]}
+    inside = bool(sale.get("PricesIncludeTax"))
+    lines = {line["LineNo"]: line_of(line, inside) for line in sale["LineItems"]}
     return Sale(
         lines,
         _money(sale["ShippingAmount"]),
         _money(sale["ShippingDiscountAmount"]),
         _money(sale["ShippingTaxAmount"]),
         _money(sale["GiftWrapAmount"]),
+        inside,
     )
 
 
-def line_of(line: Document) -> Line:
-    """A line of a sales order."""
+def line_of(line: Document, inside: bool) -> Line:
+    """A line of a sales order. `inside`: its PricesIncludeTax."""
     return Line(
         line.get("KitParentSKU") or line["SKU"],
         line["Quantity"],
         Decimal(line["Price"]),
         _money(line["DiscountAmount"]),
         _money(line["TaxAmount"]),
+        inside,
     )
 
 
@@ -138,14 +153,16 @@ def of_channel(order: Document) -> Sale:
     items = order["OrderItems"]
     tax = [_money(item["TaxAmount"]) for item in items]
     discount = [_money(item["DiscountAmount"]) for item in items]
+    goods, shipping = (order.get(name) == INSIDE for name in ("OrderTaxType", "ShippingTaxType"))
     tax[0] += _money(order["TotalTaxPrice"]) - sum(tax)
     discount[0] += _money(order["TotalDiscount"]) - sum(discount)
     lines = {
-        n: Line(item["SKU"], item["Quantity"], _money(item["UnitPrice"]), discount[n], tax[n])
+        n: Line(item["SKU"], item["Quantity"], _money(item["UnitPrice"]), discount[n], tax[n], goods)
         for n, item in enumerate(items)
     }
     wrap = sum((_money(item["GiftWrapAmount"]) for item in items), ZERO)
-    return Sale(lines, _money(order["TotalShippingPrice"]), ZERO, _money(order["TotalShippingTaxPrice"]), wrap)
+    totals = _money(order["TotalShippingPrice"]), ZERO, _money(order["TotalShippingTaxPrice"])
+    return Sale(lines, *totals, wrap, shipping)
 
 
 def item_of(line: Document) -> str:
