@@ -14,7 +14,7 @@ from crossdock import flows
 from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.walk import walk
-from crossdock.store import deliveries
+from crossdock.store import deliveries, runs
 from integration.town import Town
 from integration.trade import (
     KIT,
@@ -127,11 +127,12 @@ def test_two_batches_that_are_under_way_at_once_count_each_other(shop: Town, wai
     from crossdock.steps.transform import transform
 
     key, flow = next(waiting), flows.get("invoices")
-    with shop.runtime() as runtime:
+    # Both runs live: neither takes over the other's batch.
+    with shop.runtime() as runtime, runs.at_work(runtime.engine, "of 1"), runs.at_work(runtime.engine, "of 2"):
         batches = []
         for units in (1, 2):
             ship(shop, key, {1: units})
-            (batch_id,) = extract(runtime, flow)
+            (batch_id,) = extract(runtime, flow, run_id=f"of {units}")
             transform(runtime, flow, batch_id)
             check(runtime, flow, batch_id)
             batches.append(batch_id)
