@@ -22,7 +22,7 @@ from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
 from integration.town import Town, found_town
-from integration.trade import tell
+from integration.trade import forward, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -320,6 +320,7 @@ def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(
     assert {str(ti.state) for ti in ended.get_task_instances() if ti.task_id != "open_changes"} == {"skipped"}
 
     assert run(bag, "prices").state == "success"
+    forward(town, town.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
     raised = [one for one in town.in_tims("inventory/items")
               if one["Status"] == "Active" and one["Type"] == "Inventory" and not one["AlternateSKUs"]
               and town.world.catalogue.spellings.get(one["SKU"]) == one["SKU"]][:3]  # fmt: skip
