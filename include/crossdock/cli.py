@@ -773,6 +773,11 @@ def print_reconciled(outcome: Outcome, found: Sequence[dict[str, Any]]) -> None:
             out.print(Padding(Text(safe(_difference(row))), (0, 0, 0, 4)))
         if counts.causes.get("unexplained"):
             out.print(Padding(Text(f"→ {SUBJECTS[name].do}", "green"), (0, 0, 0, 4)))
+    for name, counts in outcome.counts.items():
+        if counts.passed:
+            out.print(Text(f"{SUBJECTS[name].title}: {counts.passed:,} records could not be compared", "bold"))
+            for one in counts.such_as:
+                out.print(Padding(Text(safe(one)), (0, 0, 0, 4)))
     out.print(f"{outcome.unexplained:,} unexplained." if outcome.unexplained else "Every difference is explained.")
 
 

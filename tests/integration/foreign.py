@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import requests
+from hypothesis import strategies as st
 
 from contract.misbehaving import Reply, Request, Server
 from crossdock.systems import scan
@@ -67,3 +70,58 @@ def fronted(town: Town) -> Iterator[dict[str, Front]]:
         town.connections.update(straight)
         for front in fronts.values():
             front.close()
+
+
+# ---- spoilt records ------------------------------------------------------------------------------------------------
+
+DEEP = b"[" * 20_000 + b"]" * 20_000
+LONG = "S" * 12_000
+
+
+def few(rows: list[bytes], names: Sequence[str]) -> list[bytes]:
+    """Of a list of items those of these names and some others: a small catalogue."""
+    skus = [json.loads(row).get("SKU") or "" for row in rows]
+    return [row for row, sku in zip(rows, skus, strict=True) if sku in names or sku[3:4] == "3"]
+
+
+def changed(**fields: Any) -> Callable[[bytes], bytes]:
+    """A record with other values; `...` takes a field out."""
+
+    def change(record: bytes) -> bytes:
+        document = json.loads(record) | fields
+        return json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
+
+    return change
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**25), 10**25), st.floats(allow_nan=False),
+    st.sampled_from(["9999-12-31T23:59:59Z", "2099-01-01T00:00:00Z"]),
+    st.text(max_size=8), st.just(LONG), st.just([]), st.just([None]), st.just({}), st.just([{"a": None}]), st.just(...),
+    st.sampled_from(["-1", "1e9", "0001-01-01T00:00:00Z", "yesterday", "NaN", "P%1", "';--"]),
+)  # fmt: skip
+
+
+def paths(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    """Every place in a document but the whole."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in members:
+        yield (*path, name)
+        yield from paths(inner, (*path, name))
+
+
+def spoilt(record: bytes, data: st.DataObject) -> bytes:
+    document = json.loads(record)
+    for _ in range(data.draw(st.integers(1, 2))):
+        where = data.draw(st.sampled_from(sorted(paths(document), key=str)))
+        inner = document
+        for name in where[:-1]:
+            inner = inner[name]
+        junk = data.draw(JUNK)
+        if junk is ...:
+            del inner[where[-1]]
+        else:
+            inner[where[-1]] = junk
+        if not document:
+            break
+    return json.dumps(document).encode()

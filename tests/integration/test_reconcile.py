@@ -320,11 +320,12 @@ def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
 def test_an_expectation_takes_the_place_of_what_tims_says(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    plain = found(town, look(town, "quantities"))["quantities", OTHER, "quantity"]
-    expected = f"SELECT lower('{OTHER}') AS key, jsonb_build_object('quantity', {plain.channel_advisor}) AS facts"
-    changed = replace(subjects.SUBJECTS["quantities"], expected=expected)
-    monkeypatch.setitem(subjects.SUBJECTS, "quantities", changed)
-    rows = found(town, look(town, "quantities"))
+    with altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1}):
+        plain = found(town, look(town, "quantities"))["quantities", OTHER, "quantity"]
+        expected = f"SELECT lower('{OTHER}') AS key, jsonb_build_object('quantity', {plain.channel_advisor}) AS facts"
+        changed = replace(subjects.SUBJECTS["quantities"], expected=expected)
+        monkeypatch.setitem(subjects.SUBJECTS, "quantities", changed)
+        rows = found(town, look(town, "quantities"))
     assert ("quantities", OTHER, "quantity") not in rows
     assert ("quantities", ITEM, "quantity") in rows
 

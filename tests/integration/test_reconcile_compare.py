@@ -17,7 +17,17 @@ from crossdock.errors import ConfigError
 from crossdock.store import database
 from crossdock.store.tables import ops_reconcile_run
 from crossdock.watch.reconcile import read, report
-from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, TIMS, Excuse, Explanation, Lists, Row, Side, Subject
+from crossdock.watch.reconcile.base import (
+    CHANNEL_ADVISOR,
+    TIMS,
+    Excuse,
+    Explanation,
+    Lists,
+    PassedOver,
+    Row,
+    Side,
+    Subject,
+)
 from crossdock.watch.reconcile.compare import Counts, compare
 from crossdock.watch.reconcile.subjects import SUBJECTS
 from integration.town import fresh_database
@@ -25,7 +35,7 @@ from integration.town import fresh_database
 BEGAN = datetime(2011, 1, 5, 12, tzinfo=UTC)
 CLOCKS = {CHANNEL_ADVISOR: BEGAN, TIMS: BEGAN}
 BEFORE, AFTER = "2011-01-05T11:59:59.9999999Z", "2011-01-05T12:00:00Z"
-LIST = Lists(TIMS, "things")
+LIST = Lists(TIMS, "things", ("ID",))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +55,7 @@ def run(engine: sa.Engine, subject: Subject, previous: int | None = None, **side
     runtime: Any = SimpleNamespace(engine=engine)
     for name, rows in sides.items():
         side = Side(TIMS if name == "alias" else name, LIST, lambda *_: (), alias=name == "alias")
-        read._keep(runtime, [(subject, side, each) for each in rows])
+        read._keep(runtime, [read._sound(subject, side, each) for each in rows], PassedOver())
     with engine.begin() as connection:
         number = connection.scalar(sa.insert(ops_reconcile_run).values(run_id="t").returning(ops_reconcile_run.c.id))
         counts = compare(connection, subject, number, previous, CLOCKS)

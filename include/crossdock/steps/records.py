@@ -81,23 +81,15 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
 
 def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, bool] | Refused:
     """The record, and whether the list cut it; or why it is refused."""
-    data, limits = bytes(item), settings.intake()
-    if len(data) > limits.record_bytes and resource.system != "inbox":  # there file_bytes bounds the whole file
-        return _refused(
-            resource, data, "too_large", f"The record has {len(data):,} bytes, {limits.record_bytes:,} are allowed "
-            "(record_bytes in include/config/intake.yaml).",
-        )  # fmt: skip
-    if scan.deeper_than(data, limits.record_depth):
-        return _refused(
-            resource, data, "too_deep", f"Objects and lists of the record are more than {limits.record_depth} deep in "
-            "one another (record_depth in include/config/intake.yaml).",
-        )  # fmt: skip
+    data = bytes(item)
+    if (much := too_much(resource.system, data)) is not None:
+        return _refused(resource, data, *much)
     try:
         head = resource.head(msgspec.Raw(data))
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         return _refused(resource, data, "unreadable_record", f"The record does not tell who it is: {wrong}.")
-    if (unfit := _unfit(head.key)) is not None:
-        return _refused(resource, data, "unreadable_id", f"The record's id {unfit}.")
+    if (odd := unfit(head.key)) is not None:
+        return _refused(resource, data, "unreadable_id", f"The record's id {odd}.")
     try:
         version = times.read(head.version)
     except ValueError as wrong:
@@ -106,7 +98,23 @@ def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, boo
     return Record(head.key, version, raw.digest(same), data), head.cut
 
 
-def _unfit(key: str) -> str | None:
+def too_much(system: str, data: bytes) -> tuple[str, str] | None:
+    """Why a record is not even looked into: the rule, and what it says."""
+    limits = settings.intake()
+    if len(data) > limits.record_bytes and system != "inbox":  # there file_bytes bounds the whole file
+        return "too_large", (
+            f"The record has {len(data):,} bytes, {limits.record_bytes:,} are allowed "
+            "(record_bytes in include/config/intake.yaml)."
+        )
+    if scan.deeper_than(data, limits.record_depth):
+        return "too_deep", (
+            f"Objects and lists of the record are more than {limits.record_depth} deep in "
+            "one another (record_depth in include/config/intake.yaml)."
+        )
+    return None
+
+
+def unfit(key: str) -> str | None:
     """Why a text cannot be the key of a record."""
     most = settings.intake().key_bytes
     if not key.strip() or key == "None":
@@ -121,19 +129,19 @@ def _unfit(key: str) -> str | None:
 
 
 def _refused(resource: Resource, data: bytes, rule: str, says: str, key: str = "") -> Refused:
-    key = key or _name(resource, data)
+    key = key or name(resource.ids, data)
     return Refused(Record(key, UNKNOWN, raw.digest(data), data), rule, says, resource.ids[-1] if resource.ids else "")
 
 
-def _name(resource: Resource, data: bytes) -> str:
+def name(ids: Sequence[str], data: bytes) -> str:
     """The id as text where there is one; else a name made of its beginning, or of the record's hash."""
     try:
         fields = scan.members(data)
-        values = [msgspec.json.decode(fields[name]) for name in resource.ids]
+        values = [msgspec.json.decode(fields[each]) for each in ids]
     except (KeyError, ValueError, RecursionError):
         values = []
     text = ":".join(str(value) for value in values if isinstance(value, (int, str)) and not isinstance(value, bool))
-    if text and _unfit(text) is None and text.isprintable():
+    if text and unfit(text) is None and text.isprintable():
         return text
     shown = "".join(c for c in text[:NAMED] if c.isprintable())
     return f"{shown or 'unreadable'}~{sha256(text.encode(errors='surrogatepass') or data).hexdigest()[:16]}"

@@ -4,8 +4,10 @@ key, and how a difference is explained. Data and small functions; nothing here r
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -15,6 +17,7 @@ from crossdock.mapping import lookups
 from crossdock.rules import addresses, items
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.settings import Settings
+from crossdock.steps import records
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -37,7 +40,8 @@ MEANING = {
     BY_RULE: "meant to be so",
 }
 
-_encoder = msgspec.json.Encoder(decimal_format="number")
+CHANGED_AT = {CHANNEL_ADVISOR: "UpdatedDate", TIMS: "ModifiedAt"}  # the field that is a record's version
+RECORD = "record"  # the only fact of a record of which no more than its key can be read
 
 
 class Excuse(NamedTuple):
@@ -67,8 +71,47 @@ class Lists:
 
     system: str
     path: str
+    ids: tuple[str, ...]  # fields that name a record
     cut: bool = False
     unread_by: str = ""
+
+
+class Center(msgspec.Struct):
+    """A distribution center, as far as it says whose it is."""
+
+    DistributionCenterID: int
+    IsExternallyManaged: bool
+    IsDeleted: bool
+
+
+class PassedOver:
+    """Records that could not be compared, by subject: how each is named, and why. One that comes well later is none."""
+
+    def __init__(self) -> None:
+        self.of: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self.any = False
+
+    def note(self, subject: str, source: Lists, name: str, why: str) -> None:
+        """A record of a list that `subject` looks at."""
+        self.of[subject][_named(source, name)] = why
+        self.any = True
+
+    def came_well(self, subject: str, source: Lists, name: str) -> None:
+        self.of[subject].pop(_named(source, name), None)
+
+
+def _named(source: Lists, name: str) -> str:
+    return f"{SIDES[source.system]}, {source.path}, {name}"
+
+
+def whole(value: Any) -> int:
+    """A number of units. TypeError, ValueError for anything that is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise TypeError("no number")
+    units = int(value)
+    if units != value or abs(units) >= 2**63:
+        raise ValueError("no number of units")
+    return units
 
 
 class Rules:
@@ -83,17 +126,25 @@ class Rules:
         self._codes = items.Codes(self.settings)
         sites = (self.settings.default, *self.settings.sites.values())
         self.elsewhere = frozenset(site.marketplace_location for site in sites)
+        self.passed = PassedOver()
         self._actions: dict[str, str] = {}
 
     @cached_property
     def own_centers(self) -> frozenset[int]:
         """Distribution centers whose stock is ours to write."""
         assert self._runtime is not None
-        pages = self._runtime.channel_advisor.pages("distribution-centers")
-        centers = [msgspec.json.decode(record) for page in pages for record in page.records]
-        return frozenset(
-            one["DistributionCenterID"] for one in centers if not (one["IsExternallyManaged"] or one["IsDeleted"])
-        )
+        own = set()
+        for page in self._runtime.channel_advisor.pages(CENTERS.path):
+            for record in page.records:
+                try:
+                    center = msgspec.json.decode(record, type=Center)
+                except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+                    name = records.name(CENTERS.ids, bytes(record))
+                    self.passed.note("quantities", CENTERS, name, f"whose center it is cannot be read: {wrong}")
+                    continue
+                if not (center.IsExternallyManaged or center.IsDeleted):
+                    own.add(center.DistributionCenterID)
+        return frozenset(own)
 
     def is_sold(self, line: Mapping[str, Any]) -> bool:
         """Whether a line of a channel's order is one in TIMS too: not postage, a discount, or a remark for nothing."""
@@ -107,6 +158,7 @@ class Rules:
         return action not in (items.SHIPPING, items.DISCOUNT)
 
 
+CENTERS = Lists(CHANNEL_ADVISOR, "distribution-centers", ("DistributionCenterID",))
 Reader = Callable[[dict[str, Any], Rules], Iterable[Row]]
 
 
@@ -114,12 +166,13 @@ Reader = Callable[[dict[str, Any], Rules], Iterable[Row]]
 class Side:
     """A list as one subject looks at it. `alias`: its rows are keyed by a name that rows of the side `names` translate
     (an invoice by its SalesOrderID); a name that none translates stays as it is. Rows of the side `sold` are compared
-    with nothing: they explain."""
+    with nothing: they explain. `key`: of a record that cannot be read further, the key that it would have."""
 
     side: str  # CHANNEL_ADVISOR, TIMS, NAMES or SOLD
     source: Lists
     rows: Reader
     alias: bool = False
+    key: Callable[[dict[str, Any]], str | None] = lambda _: None
 
 
 @dataclass(frozen=True)

@@ -28,18 +28,19 @@ from crossdock.watch.reconcile.base import (
     Rules,
     Side,
     Subject,
+    whole,
 )
 from crossdock.watch.reconcile.explain import AT_WORK, at_work, not_read
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-ITEMS = Lists(TIMS, "inventory/items")
-QUANTITIES_LIST = Lists(TIMS, "inventory/quantities")
-PRODUCTS_LIST = Lists(CHANNEL_ADVISOR, "products")
-STOCK = Lists(CHANNEL_ADVISOR, "inventory")
-NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", cut=True, unread_by="orders")
-PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices")
+ITEMS = Lists(TIMS, "inventory/items", ("SKU",))
+QUANTITIES_LIST = Lists(TIMS, "inventory/quantities", ("SKU",))
+PRODUCTS_LIST = Lists(CHANNEL_ADVISOR, "products", ("SKU",))
+STOCK = Lists(CHANNEL_ADVISOR, "inventory", ("SKU", "DistributionCenterID"))
+NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), cut=True, unread_by="orders")
+PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices", ("SKU",))
 POUND = Decimal("0.45359237")  # kilograms
 FOUR_PLACES = Decimal("0.0001")  # as they are sent
 OPEN = "('open', 'edited')"
@@ -47,6 +48,10 @@ OPEN = "('open', 'edited')"
 
 def folded(sku: str) -> str:
     return sku.strip().lower()  # as Postgres does
+
+
+def _sku(record: dict[str, Any]) -> str:
+    return folded(record["SKU"])
 
 
 def _names(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
@@ -103,14 +108,14 @@ _ORPHAN = Explanation(f"""
 def _level(level: dict[str, Any], rules: Rules) -> Iterable[Row]:
     center = level["DistributionCenterID"]
     if center in rules.own_centers:
-        facts = {"quantity": level["AvailableQuantity"]}
+        facts = {"quantity": whole(level["AvailableQuantity"])}
         yield Row(folded(level["SKU"]), facts, level["UpdatedDate"], part=str(center))
 
 
 def _quantity(quantity: dict[str, Any], rules: Rules) -> Iterable[Row]:
     """What is free at our own locations; the marketplace's is not ours to offer."""
     places = [place for place in quantity["Locations"] if place["LocationID"] not in rules.elsewhere]
-    facts = {"quantity": max(0, sum(place["Available"] for place in places))}
+    facts = {"quantity": max(0, whole(sum(whole(place["Available"]) for place in places)))}
     yield Row(folded(quantity["SKU"]), facts, quantity["ModifiedAt"])
 
 
@@ -119,7 +124,7 @@ def _sold(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     for line in order["OrderItems"] or ():
         for number, one in enumerate((line, *(line["BundleComponents"] or ()))):
             part = f"{order['ChannelAdvisorOrderID']}:{line['OrderItemID']}:{number}"
-            yield Row(folded(one["SKU"] or ""), {"units": one["Quantity"]}, order["UpdatedDate"], part=part)
+            yield Row(folded(one["SKU"] or ""), {"units": whole(one["Quantity"])}, order["UpdatedDate"], part=part)
 
 
 # The channel takes units off, and puts cancelled ones back, by itself and at once: of orders that no run has read yet,
@@ -179,9 +184,9 @@ _DUE = Explanation(
 QUANTITIES = Subject(
     "quantities", "Quantities", "SKU",
     (
-        Side(CHANNEL_ADVISOR, STOCK, _level),
+        Side(CHANNEL_ADVISOR, STOCK, _level, key=_sku),
         Side(NAMES, ITEMS, _names),
-        Side(TIMS, QUANTITIES_LIST, _quantity, alias=True),
+        Side(TIMS, QUANTITIES_LIST, _quantity, alias=True, key=_sku),
         Side(SOLD, NEW_ORDERS, _sold),
     ),
     (
@@ -230,9 +235,9 @@ def _priced_item(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
 PRICES = Subject(
     "prices", "Prices", "SKU",
     (
-        Side(CHANNEL_ADVISOR, PRICES_LIST, _price),
+        Side(CHANNEL_ADVISOR, PRICES_LIST, _price, key=_sku),
         Side(NAMES, ITEMS, _names),
-        Side(TIMS, ITEMS, _priced_item, alias=True),
+        Side(TIMS, ITEMS, _priced_item, alias=True, key=_sku),
     ),
     (
         _dead_letter("prices", "prices"),
@@ -315,9 +320,9 @@ _SOLD_AS = Explanation(f"""
 PRODUCTS = Subject(
     "products", "Products", "SKU",
     (
-        Side(CHANNEL_ADVISOR, PRODUCTS_LIST, _product),
+        Side(CHANNEL_ADVISOR, PRODUCTS_LIST, _product, key=_sku),
         Side(NAMES, ITEMS, _names),
-        Side(TIMS, ITEMS, _item),
+        Side(TIMS, ITEMS, _item, key=_sku),
     ),
     (
         _SOLD_AS,

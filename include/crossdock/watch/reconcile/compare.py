@@ -14,14 +14,15 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from crossdock.store import database
-from crossdock.watch.reconcile.base import CAUSES, CHANGED, CHANNEL_ADVISOR, TIMS, UNEXPLAINED, Subject
+from crossdock.watch.reconcile.base import CAUSES, CHANGED, CHANNEL_ADVISOR, RECORD, TIMS, UNEXPLAINED, Subject
 
 LONGEST = 300  # characters of a value that are kept
 
 
 @dataclass
 class Counts:
-    """Of one subject: keys on each side, keys compared, keys equal, keys that differ by cause, and how long it took."""
+    """Of one subject: keys on each side, keys compared, keys equal, keys that differ by cause, how long it took; how
+    many records were passed over, and some of them by name with the reason."""
 
     channel_advisor: int = 0
     tims: int = 0
@@ -29,6 +30,8 @@ class Counts:
     equal: int = 0
     causes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    passed: int = 0
+    such_as: list[str] = field(default_factory=list)
 
     @property
     def differences(self) -> int:
@@ -43,11 +46,11 @@ newest AS MATERIALIZED (
 ),
 """
 # What TIMS's side should come to, in place of what TIMS says, for the keys that the expectation knows.
-_EXPECTED = """
-expected AS MATERIALIZED ({expected}),
+_EXPECTED = f"""
+expected AS MATERIALIZED ({{expected}}),
 meant AS MATERIALIZED (
   SELECT n.side, n.key, n.part, n.alias, coalesce(e.facts, n.facts) AS facts, n.version, n.cause, n.why
-  FROM newest n LEFT JOIN expected e ON n.side = 'tims' AND e.key = n.key
+  FROM newest n LEFT JOIN expected e ON n.side = 'tims' AND e.key = n.key AND NOT n.facts ? '{RECORD}'
 ),
 """
 _NAMES = """
@@ -90,7 +93,8 @@ _WHICH = {
     "both": "c.key IS NOT NULL AND t.key IS NOT NULL",
     "channel_advisor": "c.key IS NOT NULL",
 }
-# JSON's null says nothing and is not compared; a fact that one side does not have at all is a difference.
+# JSON's null says nothing and is not compared; a fact that one side does not have at all is a difference. Of a record
+# that cannot be read only that is told.
 _COMPARE = """
 pair AS MATERIALIZED (
   SELECT coalesce(c.key, t.key) AS key,
@@ -111,6 +115,7 @@ different AS (
     FROM jsonb_object_keys(p.c_facts || p.t_facts) AS k(name)
     WHERE p.missing = '' AND p.c_facts -> k.name IS DISTINCT FROM p.t_facts -> k.name
       AND coalesce(p.c_facts -> k.name <> 'null', true) AND coalesce(p.t_facts -> k.name <> 'null', true)
+      AND (k.name = :record OR NOT (p.c_facts || p.t_facts) ? :record)
   ) f
   WHERE p.missing <> '' OR p.c_facts <> p.t_facts
 ),
@@ -151,7 +156,7 @@ def compare(
     statement = "WITH " + _NEWEST + expected + names + keyed + rows + _COMPARE.format(which=_WHICH[subject.keys])
     given = {
         "subject": subject.name, "run": run, "previous": previous, "shown": not subject.private, "longest": LONGEST,
-        "unexplained": UNEXPLAINED,
+        "unexplained": UNEXPLAINED, "record": RECORD,
     }  # fmt: skip
     if subject.summed:
         given["summed"] = sorted(subject.summed)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from crossdock.rules import emails, phones
+from crossdock.systems import times
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
@@ -26,7 +27,7 @@ from crossdock.watch.reconcile.base import (
 )
 from crossdock.watch.reconcile.orders import OF_THE_ORDER, ORDERS, SALES_ORDERS, is_marketplaces, is_ours, key_of
 
-CUSTOMERS_LIST = Lists(TIMS, "customers")
+CUSTOMERS_LIST = Lists(TIMS, "customers", ("CustomerID",))
 NOTHING = ""  # TIMS has none where the buyer gives one
 
 
@@ -58,7 +59,12 @@ def _named(order: dict[str, Any]) -> bool:
 
 def _of_order(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
     if is_ours(sale):
-        yield Row(sale["ExternalOrderID"], {"at": sale["OrderDate"]}, sale["ModifiedAt"], part=sale["CustomerID"])
+        yield Row(
+            sale["ExternalOrderID"],
+            {"at": times.write(times.read(sale["OrderDate"]))},
+            sale["ModifiedAt"],
+            part=sale["CustomerID"],
+        )
 
 
 def _customer(customer: dict[str, Any], rules: Rules) -> Iterable[Row]:
@@ -100,9 +106,9 @@ _COMING = Explanation(f"""
 CUSTOMERS = Subject(
     "customers", "Customers", "order of the buyer",
     (
-        Side(CHANNEL_ADVISOR, ORDERS, _buyer),
+        Side(CHANNEL_ADVISOR, ORDERS, _buyer, key=key_of),
         Side(NAMES, SALES_ORDERS, _of_order),
-        Side(TIMS, CUSTOMERS_LIST, _customer, alias=True),
+        Side(TIMS, CUSTOMERS_LIST, _customer, alias=True, key=lambda one: one["CustomerID"]),
     ),
     (*OF_THE_ORDER, _DECIDED, _COMING, _LATER),
     keys="both",

@@ -37,16 +37,17 @@ from crossdock.watch.reconcile.orders import (
     fact_of,
     is_ours,
     key_of,
+    key_of_sale,
     rounded_total,
     shipped_units,
     sold_lines,
 )
 
-REPORTS = Lists(CHANNEL_ADVISOR, "shipping")
-PARCELS = Lists(TIMS, "shipments")
-INVOICES_LIST = Lists(TIMS, "ar/invoices")
-RETURNS_LIST = Lists(CHANNEL_ADVISOR, "returns")
-CREDIT_MEMOS = Lists(TIMS, "ar/credit-memos")
+REPORTS = Lists(CHANNEL_ADVISOR, "shipping", ("ShipmentID",))
+PARCELS = Lists(TIMS, "shipments", ("ShipmentID",))
+INVOICES_LIST = Lists(TIMS, "ar/invoices", ("InvoiceID",))
+RETURNS_LIST = Lists(CHANNEL_ADVISOR, "returns", ("ReturnID",))
+CREDIT_MEMOS = Lists(TIMS, "ar/credit-memos", ("CreditMemoID",))
 
 
 # ---- shipments -------------------------------------------------------------------------------------------------------
@@ -83,15 +84,25 @@ def _parcel_units(parcel: dict[str, Any]) -> dict[str, Any]:
     return units
 
 
+def _parcel_key(parcel: dict[str, Any]) -> str | None:
+    if not _is_external(parcel) or parcel["Source"] == SOURCE:
+        return None
+    return f"{parcel['ExternalOrderID']}:{fulfillment_id(parcel['ShipmentID'])}"
+
+
+def _recorded_key(parcel: dict[str, Any]) -> str | None:
+    return parcel["ExternalReference"] if _is_external(parcel) and parcel["Source"] == SOURCE else None
+
+
 def _parcel(parcel: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    if _is_external(parcel) and parcel["Source"] != SOURCE and parcel["LocationID"] not in rules.elsewhere:
-        key = f"{parcel['ExternalOrderID']}:{fulfillment_id(parcel['ShipmentID'])}"
+    key = _parcel_key(parcel)
+    if key and parcel["LocationID"] not in rules.elsewhere:
         yield Row(key, _parcel_units(parcel), parcel["ModifiedAt"])
 
 
 def _recorded_parcel(parcel: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    if _is_external(parcel) and parcel["Source"] == SOURCE:
-        reference = parcel["ExternalReference"]
+    reference = _recorded_key(parcel)
+    if reference is not None:
         excuse = None
         if reference.startswith("order-"):
             excuse = Excuse(BY_RULE, "the channel reads the order as shipped and lists no shipment of it")
@@ -107,10 +118,10 @@ _PARCEL = """
 SHIPMENTS = Subject(
     "shipments", "Shipments", "shipment (order:number)",
     (
-        Side(CHANNEL_ADVISOR, REPORTS, _report),
+        Side(CHANNEL_ADVISOR, REPORTS, _report, key=_report_key),
         Side(NAMES, REPORTS, _report_name),
-        Side(TIMS, PARCELS, _parcel),
-        Side(TIMS, PARCELS, _recorded_parcel, alias=True),
+        Side(TIMS, PARCELS, _parcel, key=_parcel_key),
+        Side(TIMS, PARCELS, _recorded_parcel, alias=True, key=_recorded_key),
     ),
     (
         dead_letter("shipments", "p.key", _PARCEL), dismissed("orders", _ORDER),
@@ -164,14 +175,14 @@ _INVOICE = """
     JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key
     JOIN stage.invoice i ON i."SalesOrderID" = k.target_id
 """
-_PARCEL_OF_ORDER = """JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID" = d.key::bigint"""
+_PARCEL_OF_ORDER = """JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID"::text = d.key"""
 INVOICES = Subject(
     "invoices", "Invoices", "order",
     (
-        Side(CHANNEL_ADVISOR, ORDERS, _shipped),
+        Side(CHANNEL_ADVISOR, ORDERS, _shipped, key=key_of),
         Side(NAMES, SALES_ORDERS, _order_name),
-        Side(TIMS, SALES_ORDERS, _invoiced_units),
-        Side(TIMS, INVOICES_LIST, _invoice, alias=True),
+        Side(TIMS, SALES_ORDERS, _invoiced_units, key=key_of_sale),
+        Side(TIMS, INVOICES_LIST, _invoice, alias=True, key=lambda one: one["SalesOrderID"]),
     ),
     (
         dead_letter("invoices", "i.key", _INVOICE), on_its_way("stage.invoice", "i.key", _INVOICE),
@@ -201,12 +212,17 @@ def _return(given: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(str(given["ReturnID"]), facts, given["UpdatedDate"])
 
 
-def _credit_memo(memo: dict[str, Any], rules: Rules) -> Iterable[Row]:
+def _memo_key(memo: dict[str, Any]) -> str | None:
     prefix, _, rest = memo["ExternalReference"].partition(":")
-    if memo["Source"] == OURS and prefix == "cm":
+    return rest.partition(":")[0] if memo["Source"] == OURS and prefix == "cm" else None
+
+
+def _credit_memo(memo: dict[str, Any], rules: Rules) -> Iterable[Row]:
+    key = _memo_key(memo)
+    if key is not None:
         given_back = Decimal(memo["Total"]) + Decimal(memo["MarketplaceRemittedTax"])
         facts = {"refund": given_back, "currency": memo["CurrencyCode"]}
-        yield Row(rest.partition(":")[0], facts, memo["ModifiedAt"], part=memo["CreditMemoID"])
+        yield Row(key, facts, memo["ModifiedAt"], part=memo["CreditMemoID"])
 
 
 _UNCREDITED = Explanation(f"""
@@ -225,7 +241,10 @@ _ROUNDED = Explanation(f"""
 _RETURNED_ORDER = "JOIN stage.credit_memo s ON s.key = d.key"
 RETURNS = Subject(
     "returns", "Returns", "return",
-    (Side(CHANNEL_ADVISOR, RETURNS_LIST, _return), Side(TIMS, CREDIT_MEMOS, _credit_memo)),
+    (
+        Side(CHANNEL_ADVISOR, RETURNS_LIST, _return, key=lambda one: str(one["ReturnID"])),
+        Side(TIMS, CREDIT_MEMOS, _credit_memo, key=_memo_key),
+    ),
     (
         dead_letter("returns"), dismissed("returns"), on_its_way("stage.credit_memo"), _UNCREDITED, _ROUNDED,
         at_work("returns", "raw.returns"),

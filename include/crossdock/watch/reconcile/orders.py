@@ -29,8 +29,8 @@ from crossdock.watch.reconcile.base import (
 from crossdock.watch.reconcile.explain import at_work, dead_letter, dismissed, not_read, on_its_way
 
 SOURCE = "ChannelAdvisor"
-ORDERS = Lists(CHANNEL_ADVISOR, "orders", cut=True)
-SALES_ORDERS = Lists(TIMS, "sales-orders")
+ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), cut=True)
+SALES_ORDERS = Lists(TIMS, "sales-orders", ("SalesOrderID",))
 COME_TO = {
     "Open": "open", "Allocated": "open", "OnHold": "on hold", "PartiallyFulfilled": "shipped in part",
     "Fulfilled": "shipped", "Closed": "shipped", "Cancelled": "cancelled",
@@ -53,6 +53,10 @@ def key_of(order: Document) -> str:
 
 def is_ours(sale: Document) -> bool:
     return sale["Source"] == SOURCE
+
+
+def key_of_sale(sale: Document) -> str | None:
+    return sale["ExternalOrderID"] if is_ours(sale) else None
 
 
 def sold_lines(order: Document, rules: Rules) -> list[Document]:
@@ -155,7 +159,7 @@ def is_marketplaces(order: Document) -> bool:
 
 # A parcel that TIMS has sent moves its order on there at once; the channel hears of it by the flow shipments.
 _PARCELS = """
-    JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID" = d.key::bigint AND d.field = 'status'
+    JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID"::text = d.key AND d.field = 'status'
 """
 _PARCEL_ON_ITS_WAY = Explanation(f"""
     SELECT d.id, CASE p.state WHEN 'waiting' THEN '{WAITING}' WHEN 'left_out' THEN '{BY_RULE}' ELSE 'in flight' END,
@@ -181,7 +185,7 @@ OF_THE_ORDER = (
 
 ORDERS_SUBJECT = Subject(
     "orders", "Orders", "order",
-    (Side(CHANNEL_ADVISOR, ORDERS, _order), Side(TIMS, SALES_ORDERS, _sales_order)),
+    (Side(CHANNEL_ADVISOR, ORDERS, _order, key=key_of), Side(TIMS, SALES_ORDERS, _sales_order, key=key_of_sale)),
     (
         *OF_THE_ORDER, dead_letter("shipments", "p.key", _PARCELS), _PARCEL_ON_ITS_WAY,
         at_work("shipments", "raw.shipments", "r.payload->>'ExternalOrderID' = d.key AND d.field = 'status'"),
@@ -226,7 +230,7 @@ _ROUNDED = Explanation(f"""
 """)
 ORDER_TOTALS = Subject(
     "order_totals", "Order totals", "order",
-    (Side(CHANNEL_ADVISOR, ORDERS, _total), Side(TIMS, SALES_ORDERS, _sales_total)),
+    (Side(CHANNEL_ADVISOR, ORDERS, _total, key=key_of), Side(TIMS, SALES_ORDERS, _sales_total, key=key_of_sale)),
     (*OF_THE_ORDER, _ROUNDED),
     keys="both",
     do="Compare the lines of both. `crossdock sync orders --key KEY` applies what the channel says, as long as nothing "
@@ -249,7 +253,7 @@ def _sales_payment(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 PAYMENTS = Subject(
     "payments", "Payment states", "order",
-    (Side(CHANNEL_ADVISOR, ORDERS, _payment), Side(TIMS, SALES_ORDERS, _sales_payment)),
+    (Side(CHANNEL_ADVISOR, ORDERS, _payment, key=key_of), Side(TIMS, SALES_ORDERS, _sales_payment, key=key_of_sale)),
     OF_THE_ORDER,
     keys="both",
     do="`crossdock sync orders --key KEY` sets what the channel says.",

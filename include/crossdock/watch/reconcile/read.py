@@ -1,25 +1,45 @@
 """Both systems, read afresh into `ops.reading`: each list once, whatever many subjects look at it.
 
 In: subjects, the rules. Out: rows by COPY, a few thousand at a time, so memory stays the same however long a list is.
-Never: our own records of what was delivered.
+A record of which that cannot
+be told is passed over and noted. Never: our own records of what was delivered; an error because of one record.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
-from crossdock.errors import RecordRejected
+from crossdock import settings
+from crossdock.errors import BadResponse, RecordRejected
+from crossdock.steps import records
 from crossdock.store import database, watermarks
-from crossdock.systems import limits, times
+from crossdock.systems import limits, scan, times
 from crossdock.systems.channel_advisor import is_cut
-from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, SIDES, TIMS, Lists, Row, Rules, Side, Subject
+from crossdock.watch.reconcile.base import (
+    CHANGED_AT,
+    CHANNEL_ADVISOR,
+    RECORD,
+    SIDES,
+    TIMS,
+    Lists,
+    PassedOver,
+    Row,
+    Rules,
+    Side,
+    Subject,
+)
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -74,19 +94,42 @@ def _read_list(
     since: datetime | None,
     say: Say,
 ) -> None:
-    rows: list[tuple[Subject, Side, Row]] = []
+    rows: list[Kept] = []
     count, what = 0, f"{SIDES[source.system]}, {source.path}{', what has changed since' if since else ''}"
-    for records in _pages(runtime, source, since):
-        for record in records:
+    for page in _pages(runtime, source, since):
+        for record in page:
             count += 1
             if count % TOLD == 0:
                 say(f"{what}: {count:,}")
-            rows += [(subject, side, row) for subject, side in wanted for row in side.rows(record, rules)]
+            rows += _rows(source, record, wanted, rules)
             if len(rows) >= ROWS:
-                _keep(runtime, rows)
+                _keep(runtime, rows, rules.passed)
                 rows.clear()
-    _keep(runtime, rows)
+    _keep(runtime, rows, rules.passed)
     say(f"{what}: {count:,}, all")
+
+
+# ---- a record ------------------------------------------------------------------------------------------------------
+
+
+class Broken(dict[str, Any]):
+    """Of a record that cannot be read the members that can; how it is named, and why."""
+
+    name: str = ""
+    why: str = ""
+
+
+def _broken(source: Lists, data: bytes, why: str) -> Broken:
+    made = Broken()
+    made.name, made.why = records.name(source.ids, data), why
+    try:
+        members = scan.members(data)
+    except (ValueError, RecursionError):
+        return made
+    for name, value in members.items():
+        with suppress(ValueError, RecursionError, msgspec.MsgspecError):
+            made[name] = msgspec.json.decode(value)
+    return made
 
 
 def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[list[dict[str, Any]]]:
@@ -96,33 +139,154 @@ def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[
         for page in system.pages(source.path, since=since):
             raw = [bytes(record) for record in page.records]
             if source.cut:
-                raw = list(pool.map(lambda one: _whole(system, source.path, one), raw))
-            yield [database.from_json(one) for one in raw]
+                yield list(pool.map(lambda one: _whole(system, source, one), raw))
+            else:
+                yield [_decoded(source, one) for one in raw]
 
 
-def _whole(system: Any, path: str, record: bytes) -> bytes:
-    """The record with all its lines. One that is gone meanwhile stays as the list had it."""
-    key, cut = is_cut(record)
-    if not cut:
-        return record
+def _decoded(source: Lists, data: bytes) -> dict[str, Any]:
+    if (much := records.too_much(source.system, data)) is not None:
+        return _broken(source, data, much[1])
     try:
-        return system.record(path, key)
+        record = database.from_json(data)
+    except (ValueError, RecursionError) as wrong:
+        return _broken(source, data, f"It is no JSON ({type(wrong).__name__}).")
+    return record if isinstance(record, dict) else _broken(source, data, "It is no object.")
+
+
+def _whole(system: Any, source: Lists, data: bytes) -> dict[str, Any]:
+    """The record with all its lines. One that is gone meanwhile, or does not tell who it is, stays as the list had
+    it."""
+    listed = _decoded(source, data)
+    try:
+        key, cut = ("", False) if isinstance(listed, Broken) else is_cut(data)
+        return _decoded(source, system.record(source.path, key)) if cut else listed
     except RecordRejected as error:
-        if error.status != 404:
+        return listed if error.status == 404 else _broken(source, data, f"It cannot be read whole: {error.message}")
+    except BadResponse as error:
+        return _broken(source, data, error.message)
+
+
+def _rows(
+    source: Lists, record: dict[str, Any], wanted: Sequence[tuple[Subject, Side]], rules: Rules
+) -> Iterator[Kept]:
+    """What a record says to each subject. Where it cannot be compared it is passed over, and its key, where it
+    has one, differs."""
+    failed: dict[str, str] = {}  # why, by subject: one of its sides may need what another one does not
+    for subject, side in wanted:
+        why, made = record.why if isinstance(record, Broken) else "", []
+        try:
+            made = [] if why else [_sound(subject, side, row) for row in side.rows(record, rules)]
+        except Exception as error:
+            if not database.is_about_data(error):
+                raise
+            why = _words(error)
+        if why:
+            failed[subject.name] = why
+            made = [_sound(subject, side, row) for row in _unread(source, side, record)]
+        yield from made
+    if failed or rules.passed.any:
+        name = _name(source, record)
+        for each in {subject.name for subject, _ in wanted}:
+            if each in failed:
+                rules.passed.note(each, source, name, failed[each])
+            else:
+                rules.passed.came_well(each, source, name)
+
+
+def _words(error: Exception) -> str:
+    """Why a record cannot be compared, without its values."""
+    if isinstance(error, KeyError) and error.args and str(error.args[0]).isidentifier():
+        return f"{error.args[0]} is missing."
+    return f"A value in it is of another kind than the contract says ({type(error).__name__})."
+
+
+def _name(source: Lists, record: dict[str, Any]) -> str:
+    if isinstance(record, Broken):
+        return record.name
+    return records.name(source.ids, json.dumps(record, default=str).encode())  # half a character is escaped
+
+
+def _unread(source: Lists, side: Side, record: dict[str, Any]) -> Iterator[Row]:
+    """A row that differs from whatever the other side says, where the key of the record can be read."""
+    try:
+        key = side.key(record)
+    except Exception as error:
+        if not database.is_about_data(error):
             raise
-        return record
+        key = None
+    if isinstance(key, str) and records.unfit(key) is None:
+        yield Row(key, _cannot_be_read(source), _version(record.get(CHANGED_AT[source.system])))
 
 
-def _keep(runtime: Runtime, rows: Sequence[tuple[Subject, Side, Row]]) -> None:
+def _cannot_be_read(source: Lists) -> dict[str, str]:
+    """Never equal to the other side's, which may not be read either."""
+    return {RECORD: f"cannot be read in {SIDES[source.system]}"}
+
+
+def _version(told: Any) -> str:
+    """When a record has changed; long ago where it does not say it."""
+    try:
+        return times.write(times.read(told))
+    except (TypeError, ValueError):
+        return times.write(records.UNKNOWN)
+
+
+def _sound(subject: Subject, side: Side, row: Row) -> Kept:
+    """A row as it is kept. TypeError, ValueError for one that cannot be."""
+    for text in (row.key, row.part, *row.facts):
+        if (wrong := records.unfit(text)) is not None and (text or text is row.key):
+            raise ValueError(wrong)
+    for name, value in row.facts.items():
+        if isinstance(value, Decimal) and not value.is_finite():
+            raise ValueError("no number")
+        if name in subject.summed and not isinstance(value, (int, Decimal, NoneType)):
+            raise TypeError("no number")
+    version = times.read(row.version)  # cut, where Postgres would round up
+    if version > datetime.now(UTC) + settings.intake().clock:
+        version = records.UNKNOWN  # it would be newer than any other for ever, and changed since for ever
+    cause, why = row.excuse or (None, None)
+    values = (side.side, side.alias, row.key, row.part, database.to_json(row.facts), times.write(version), cause, why)
+    return Kept(subject, side, values)
+
+
+# ---- rows to the database ------------------------------------------------------------------------------------------
+
+
+class Kept(NamedTuple):
+    """A row, as it is written behind the name of its subject."""
+
+    subject: Subject
+    side: Side
+    values: tuple[Any, ...]
+
+
+def _keep(runtime: Runtime, rows: Sequence[Kept], passed: PassedOver) -> None:
+    """Rows by COPY. One that the database cannot hold is found by halving, and is one that cannot be read."""
     if not rows:
         return
+    try:
+        _copy(runtime, rows)
+    except Exception as error:
+        if not database.is_about_data(error):
+            raise
+        if len(rows) > 1:
+            half = len(rows) // 2
+            _keep(runtime, rows[:half], passed)
+            _keep(runtime, rows[half:], passed)
+            return
+        ((subject, side, values),) = rows
+        key = values[COLUMNS.index("key") - 1]
+        passed.note(subject.name, side.source, key, f"The database cannot hold it: {database.says(error)}")
+        facts = _cannot_be_read(side.source)
+        if side.side in SIDES:
+            _copy(runtime, [_sound(subject, side, Row(key, facts, times.write(records.UNKNOWN)))])
+
+
+def _copy(runtime: Runtime, rows: Sequence[Kept]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    for subject, side, row in rows:
-        cause, why = row.excuse or (None, None)
-        facts = database.to_json(row.facts)
-        version = times.write(times.read(row.version))  # cut, where Postgres would round up
-        writer.writerow((subject.name, side.side, side.alias, row.key, row.part, facts, version, cause, why))
+    writer.writerows((subject.name, *values) for subject, _, values in rows)
     buffer.seek(0)
     with runtime.engine.begin() as connection:
         # An empty text is a part that tells nothing apart; an empty cause is none.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch import alerts
 from crossdock.watch.reconcile import report
-from crossdock.watch.reconcile.base import UNEXPLAINED, Rules, Subject
+from crossdock.watch.reconcile.base import UNEXPLAINED, PassedOver, Rules, Subject
 from crossdock.watch.reconcile.compare import Counts, causes, compare, doubt, is_moving
 from crossdock.watch.reconcile.read import clocks, forget, read
 from crossdock.watch.reconcile.subjects import chosen
@@ -31,6 +32,7 @@ PAUSE = 2.0  # seconds before the next look, until every list shows what has cha
 JUST_NOW = timedelta(seconds=3)  # what a run did so shortly before a look may be visible on one side only
 KEPT = 60  # runs whose differences are kept; counts stay
 NAMED = 5  # keys that an alert names
+SHOWN = 20  # records passed over that a report names, by subject
 
 
 @dataclass
@@ -78,7 +80,8 @@ def _run(runtime: Runtime, subjects: Sequence[Subject], run_id: str, say: Callab
             read(runtime, moving, rules, say, since=began)
             for subject in moving:
                 say(f"comparing {subject.title.lower()}")
-            moving = [each for each in moving if _compare(runtime, each, outcome, looked, moment, last=look == LOOKS)]
+            last = look == LOOKS
+            moving = [each for each in moving if _compare(runtime, each, outcome, rules, looked, moment, last=last)]
             if not moving:
                 break
             if look < LOOKS:
@@ -91,6 +94,7 @@ def _run(runtime: Runtime, subjects: Sequence[Subject], run_id: str, say: Callab
         _finish(connection, outcome)
         for subject in subjects:
             _alert(connection, subject, outcome)
+        _tell_of_passed(connection, rules.passed)
     say("drawing the report")
     with runtime.engine.begin() as connection:
         page = report.page(connection, run)
@@ -99,7 +103,14 @@ def _run(runtime: Runtime, subjects: Sequence[Subject], run_id: str, say: Callab
 
 
 def _compare(
-    runtime: Runtime, subject: Subject, outcome: Outcome, looked: dict[str, datetime], moment: datetime, *, last: bool
+    runtime: Runtime,
+    subject: Subject,
+    outcome: Outcome,
+    rules: Rules,
+    looked: dict[str, datetime],
+    moment: datetime,
+    *,
+    last: bool,
 ) -> bool:
     """Compares a subject by our own records as of one moment, for what moves between two of them is in neither.
     Whether another look may tell more."""
@@ -112,6 +123,8 @@ def _compare(
             doubt(connection, subject, run)
             counts.causes = causes(connection, subject, run)
         moving = is_moving(connection, subject, run)
+    passed = rules.passed.of[subject.name]
+    counts.passed, counts.such_as = len(passed), [f"{name}: {why}" for name, why in islice(passed.items(), SHOWN)]
     counts.seconds = round(before + time.monotonic() - started, 3)
     outcome.counts[subject.name] = counts
     return moving
@@ -138,6 +151,23 @@ def _finish(connection: sa.Connection, outcome: Outcome) -> None:
     )
     connection.execute(sa.delete(difference).where(difference.c.run <= outcome.id - KEPT))
     connection.execute(sa.update(table).where(table.c.id <= outcome.id - KEPT).values(report=None))
+
+
+def _tell_of_passed(connection: sa.Connection, passed: PassedOver) -> None:
+    """One alert for all records that could not be compared."""
+    found = sorted({name for names in passed.of.values() for name in names})
+    if not found:
+        return
+    more = " and more" if len(found) > NAMED else ""
+    alerts.raise_alert(
+        connection,
+        kind="unreadable_records",
+        key="reconcile",
+        flow="reconcile",
+        title=f"Reconciliation: {len(found):,} records could not be compared",
+        body=f"{'; '.join(found[:NAMED])}{more}. All others were compared. `crossdock reconcile` and the report in "
+        "Airflow say why; ask the operator of the system to mend the records.",
+    )
 
 
 def _alert(connection: sa.Connection, subject: Subject, outcome: Outcome) -> None:
