@@ -299,8 +299,11 @@ def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
     town: Town,
 ) -> None:
     forward(town, town.now + timedelta(minutes=1))
-    for flow in ("orders", "inventory"):
-        town.sync(flow=flow)
+    town.sync()
+    # TIMS took all orders longer ago than the margin of inventory: of none of them the units are still held back.
+    earlier = "created_at = created_at - interval '2 minutes'"
+    town.query(f"UPDATE ops.link SET {earlier} WHERE entity = 'sales_order' RETURNING 1")
+    town.sync(flow="inventory")
     parts = [{"SKU": sku, "Quantity": 2 * units} for sku, units in KIT_PARTS.items()]
     place(town, line(KIT, 2) | {"BundleComponents": parts}, line(OTHER, 3))
     rows = found(town, look(town, "quantities"))
