@@ -15,14 +15,18 @@ _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _STRINGS = re.compile(_STRING, re.DOTALL)
 _TOKENS = re.compile(_STRING + rb"|[\[\]{},]", re.DOTALL)
 _MEMBER = re.compile(rb"(" + _STRING + rb")\s*:\s*(.*)", re.DOTALL)
-_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_OTHERS = bytes(set(range(256)) - set(b'[]{}"\\'))
 _CLOSES = {b"[": b"]", b"{": b"}"}
 BLANKS = b" \t\r\n"
 
 
 def depth(data: bytes) -> int:
     """How many objects and lists are inside one another."""
-    brackets = np.frombuffer(_STRINGS.sub(b"", data).translate(None, _OTHERS), dtype=np.uint8)
+    marks = data.translate(None, _OTHERS)
+    if b"\\" in marks:  # a quote may be escaped
+        marks = _STRINGS.sub(b"", data).translate(None, _OTHERS)
+    # What stands between an odd quote and the next is inside of a string.
+    brackets = np.frombuffer(b"".join(marks.split(b'"')[::2]).replace(b"\\", b""), dtype=np.uint8)
     if not len(brackets):
         return 0
     return int(np.cumsum(np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)).max())
