@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from crossdock import flows
 from crossdock.store import database, raw
 from crossdock.store.raw import Record
-from integration.foreign import few, fronted
+from integration.bustle import ALL
 from integration.shelf import adjust, item, level
-from integration.town import Town, fresh_database
+from integration.town import Town, found_town, fresh_database
 from integration.trade import ADDRESS, line, place
 
 HOSTILE = st.text(alphabet="%'\"\\:{}$; \n\t\rS1ü,.", min_size=1, max_size=12)
@@ -91,10 +92,9 @@ SKUS = [
 
 
 @pytest.fixture
-def small(town: Town) -> Iterator[Town]:
+def small(postgres_url: str, tmp_path: Path) -> Iterator[Town]:
     """A town with a small catalogue."""
-    with fronted(town) as fronts:
-        fronts["tims"].spoil = lambda path, rows: few(rows, SKUS) if path.endswith(("/items", "/quantities")) else rows
+    with found_town(postgres_url, "small", tmp_path, skus=ALL) as town:
         yield town
 
 

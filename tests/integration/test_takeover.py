@@ -210,7 +210,7 @@ def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_h
         assert held[0]["age"] > 0
         for words in (["status"], ["extract", "orders"], ["transform", "orders"]):
             said = " ".join(command(shop, *words).split())
-            assert f"{batch.in_flight} records in 1 batches of orders are unfinished" in said
+            assert f"Unfinished: {batch.in_flight} records of orders in 1 batch" in said
             assert f"/{process.pid}" in said
         with shop.runtime() as runtime, pytest.raises(Elsewhere, match=f"Batch {batch.id} of orders is in the hands"):
             # The holder has the lock of the flow's steps too: it is asked before anything waits for it.

@@ -235,7 +235,8 @@ class Held:
     stopped: bool  # by check, before loading
 
     def __str__(self) -> str:
-        what = f"{self.records:,} records in {len(self.batches)} batches of {self.flow} are unfinished"
+        batches = "1 batch" if len(self.batches) == 1 else f"{len(self.batches):,} batches"
+        what = f"Unfinished: {self.records:,} records of {self.flow} in {batches}"
         who = f"the run {self.run_id or '(without a name)'}"
         if self.stopped:
             return f"{what}: {who} was stopped by check {words(self.silent)} ago; see the alert batch_stopped."
