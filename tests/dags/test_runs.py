@@ -21,7 +21,7 @@ from crossdock.watch import alerts
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
-from integration.town import Town, found_town
+from integration.town import Town, found_town, unhurried
 from integration.trade import forward, tell
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ pytestmark = pytest.mark.slow
 def town(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """Both systems and a database, with Airflow's connections leading to them."""
     folder: Path = tmp_path_factory.mktemp("town")
-    with found_town(postgres_url, "airflow_runs", folder) as town, pytest.MonkeyPatch.context() as patch:
+    with (
+        unhurried(folder),
+        found_town(postgres_url, "airflow_runs", folder) as town,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("AIRFLOW_CONN_CROSSDOCK", town.database_url)
         patch.setenv("CROSSDOCK_INBOX", f"file://{folder / 'inbox'}")
         for system, connection in town.connections.items():

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from crossdock.settings import config_dir
-from integration.town import Town, found_town
+from integration.town import Town, found_town, unhurried
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unhurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with unhurried(tmp_path_factory.mktemp("unhurried")):
+        yield
 
 
 @pytest.fixture
@@ -35,12 +41,11 @@ def long_lived_town(
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A configuration of our own, in which the systems may be asked as often as one likes."""
+    """A configuration of our own, in which a request that fails is soon sent again."""
     folder = tmp_path_factory.mktemp("config") / "config"
     shutil.copytree(config_dir(), folder)
     systems = folder / "systems.yaml"
-    text = systems.read_text().replace("requests_per_minute: 2000", "requests_per_minute: 100000")
-    systems.write_text(text.replace("first_pause_seconds: 0.5", "first_pause_seconds: 0.02"))
+    systems.write_text(systems.read_text().replace("first_pause_seconds: 0.5", "first_pause_seconds: 0.02"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
         yield folder

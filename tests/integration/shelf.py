@@ -3,7 +3,6 @@ out from both systems alone: without Crossdock's code, and of its records only w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from itertools import count
@@ -15,7 +14,7 @@ import pytest
 import yaml
 
 from crossdock.store import dead_letters
-from integration.town import Town
+from integration.town import Town, own_config
 from integration.trade import forward, tell
 
 _numbers = count(1)
@@ -29,7 +28,7 @@ def configured(patch: pytest.MonkeyPatch, folder: Path, rules: Iterable[str] = (
     stock_offers.yaml. An order that TIMS has just taken counts as held, if nothing else is said."""
     made = folder / "config"
     if not made.exists():
-        shutil.copytree(Path(__file__).parents[2] / "include" / "config", made)
+        own_config(made)
     file, table = made / "stock_offers.yaml", made / "lookups" / "stock_rules.csv"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "margin_seconds": 0, **offers}))
     table.write_text("\n".join(["sku,site,buffer,cap,share_percent,note", *rules]) + "\n")

@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Town]:
-    with found_town(postgres_url, "m_catalog", tmp_path_factory.mktemp("town"), per_minute=100_000) as town:
+    with found_town(postgres_url, "m_catalog", tmp_path_factory.mktemp("town")) as town:
         for number in range(40):
             item(town, f"FIRST-{number:02}", Attributes={"Number": str(number)})
         for kind, rule in FAULTS.items():

@@ -49,7 +49,7 @@ def test_thirty_kills_of_the_load_task_leave_every_order_in_tims_once(town: Town
     chance = random.Random(SEED)
     kills = completed = 0
     longest = 1.5  # seconds; shrinks to what a load really takes, so that kills fall anywhere in it
-    days = iter(["2011-01-05", "2011-01-06", "2011-01-07", "2011-01-08", "2011-01-11", "2011-01-12", "2011-01-13"])
+    days = (f"2011-01-{day:02}" for day in range(5, 32))  # as many as it needs
     reads = []
     while kills < KILLS:
         reads.append(next(days))
@@ -61,7 +61,7 @@ def test_thirty_kills_of_the_load_task_leave_every_order_in_tims_once(town: Town
         for _ in range(8):
             began = time.monotonic()
             if not load_and_die(town, batch_id, chance.uniform(0.0, longest)):
-                longest = min(longest, max(0.3, time.monotonic() - began))
+                longest = min(longest, time.monotonic() - began)
                 completed += 1
                 break
             kills += 1

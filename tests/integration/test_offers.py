@@ -19,8 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def shops(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Town]:
-    """A town whose channel takes as many requests as are sent: the limit is tested elsewhere."""
-    with found_town(postgres_url, "m_offers", tmp_path_factory.mktemp("town"), per_minute=1_000_000) as town:
+    with found_town(postgres_url, "m_offers", tmp_path_factory.mktemp("town")) as town:
         yield town
 
 

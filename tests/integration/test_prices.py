@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -19,12 +18,11 @@ from typer.testing import CliRunner
 
 from crossdock import cli, flows
 from crossdock.errors import ConfigError
-from crossdock.settings import PROJECT
 from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.walk import walk
 from crossdock.store import approvals, deliveries
-from integration.town import Town
+from integration.town import Town, own_config
 from integration.trade import forward, persist, states, tell
 
 CENT, PENNY = Decimal("0.01"), Decimal("0.0001")
@@ -112,7 +110,7 @@ def differences(town: Town, folder: Path) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A configuration of the tests' own."""
     made = tmp_path_factory.mktemp("config") / "config"
-    shutil.copytree(PROJECT / "include" / "config", made)
+    own_config(made)
     path = made / "lookups" / "promotions.csv"
     path.write_text("".join(line for line in path.open() if not line.startswith("VALENTINE")))
     with pytest.MonkeyPatch.context() as patch:

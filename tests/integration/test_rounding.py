@@ -4,7 +4,6 @@ refund by refund, and currencies without decimals. Every document is whole, and 
 from __future__ import annotations
 
 import os
-import shutil
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,11 +15,10 @@ from contract.tims_calls import item, on_hand
 from crossdock import flows
 from crossdock.close import close
 from crossdock.flows import ledger
-from crossdock.settings import PROJECT
 from crossdock.store.batches import Counts
 from integration import trade
 from integration.desk import CODES, said
-from integration.town import Town
+from integration.town import Town, own_config
 
 MONEY = ("payouts", "payments", *ledger.FLOWS)
 COLUMNS = (
@@ -98,7 +96,7 @@ def trip(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: p
     """The inbox and the configuration are the test's own: Amazon UK pays out in the currency of the test."""
     currency = getattr(request, "param", "GBP")
     config = tmp_path / "config"
-    shutil.copytree(PROJECT / "include" / "config", config)
+    own_config(config)
     payouts = (config / "payouts.yaml").read_text()
     (config / "payouts.yaml").write_text(payouts.replace("currency: GBP", f"currency: {currency}"))
     with (config / "lookups" / "exchange_rates.csv").open("a") as rates:

@@ -21,10 +21,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+import pytest
 import sqlalchemy as sa
 
 from crossdock import flows
 from crossdock.runtime import Runtime
+from crossdock.settings import PROJECT
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.walk import walk
 from crossdock.store import database, dead_letters
@@ -34,6 +36,7 @@ from sandbox import world
 from sandbox.control import SYSTEMS, Control
 
 ORDERS = flows.get("orders")
+PLENTY = 1_000_000  # requests a minute
 
 
 def moment(text: str) -> datetime:
@@ -134,10 +137,27 @@ class Town:
         return found
 
 
+def own_config(folder: Path) -> Path:
+    """The shipped configuration in a folder of a test's own, but for the budgets of requests: no test waits for the
+    next minute that is not about it."""
+    made = shutil.copytree(PROJECT / "include" / "config", folder)
+    systems = made / "systems.yaml"
+    systems.write_text(re.sub(r"(requests_per_minute): \d+", rf"\1: {PLENTY}", systems.read_text()))
+    return made
+
+
 @contextmanager
-def server(system: str, folder: Path, per_minute: int = 0) -> Iterator[str]:
-    """One sandbox server on a free port; its URL."""
-    limit = ["--per-minute", str(per_minute)]
+def unhurried(folder: Path) -> Iterator[None]:
+    """Such a configuration, in use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSDOCK_CONFIG_DIR", str(own_config(folder / "config")))
+        yield
+
+
+@contextmanager
+def server(system: str, folder: Path) -> Iterator[str]:
+    """One sandbox server on a free port that takes any number of requests a minute; its URL."""
+    limit = ["--per-minute", str(PLENTY)]
     process = subprocess.Popen(
         [sys.executable, "-m", f"sandbox.{system}", "--port", "0", "--data", str(folder), *limit],
         stdout=subprocess.PIPE,
@@ -200,15 +220,13 @@ def _masters_told(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]
 
 
 @contextmanager
-def found_town(
-    postgres_url: str, name: str, folder: Path, per_minute: int = 0, skus: frozenset[str] = frozenset()
-) -> Iterator[Town]:
-    """A town on the evening before the first day of trade: masters are there, no order yet. `per_minute`: requests that
-    its systems let through, if not as many as their contracts say. `skus`: its only goods."""
+def found_town(postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset()) -> Iterator[Town]:
+    """A town on the evening before the first day of trade: masters are there, no order yet. Its systems let any number
+    of requests through. `skus`: its only goods."""
     shutil.copytree(_masters_told(skus).name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
-        urls = {system: stack.enter_context(server(system, folder, per_minute)) for system in SYSTEMS}
+        urls = {system: stack.enter_context(server(system, folder)) for system in SYSTEMS}
         controls = {system: Control(system, at) for system, at in urls.items()}
         login = {"conn_type": "http", "login": "crossdock-sandbox", "password": "sandbox-secret"}
         extra = {
