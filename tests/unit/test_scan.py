@@ -48,3 +48,9 @@ def test_depth_has_no_limit():
     data = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
     assert scan.depth(data) == 200_000
     assert len(scan.members(data)["a"]) == len(data) - 6
+
+
+@pytest.mark.parametrize("data", [b'["]', b'{"a":"}', b'["a", "]', b'[{"a":"b\\"}]'])
+def test_a_bracket_in_a_text_that_does_not_end_closes_nothing(data: bytes):
+    with pytest.raises(ValueError, match="do not close"):
+        scan.parts(data)

@@ -12,21 +12,20 @@ import msgspec
 import numpy as np
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_STRINGS = re.compile(_STRING, re.DOTALL)
-_TOKENS = re.compile(_STRING + rb"|[\[\]{},]", re.DOTALL)
+_TOKENS = re.compile(_STRING + rb'|[\[\]{},"]', re.DOTALL)  # a quote by itself: a text that does not end
 _MEMBER = re.compile(rb"(" + _STRING + rb")\s*:\s*(.*)", re.DOTALL)
-_OTHERS = bytes(set(range(256)) - set(b'[]{}"\\'))
+_OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
 _CLOSES = {b"[": b"]", b"{": b"}"}
 BLANKS = b" \t\r\n"
 
 
 def depth(data: bytes) -> int:
     """How many objects and lists are inside one another."""
-    marks = data.translate(None, _OTHERS)
-    if b"\\" in marks:  # a quote may be escaped
-        marks = _STRINGS.sub(b"", data).translate(None, _OTHERS)
+    if b"\\" in data:  # what is escaped, a quote above all, is no mark
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # What stands between an odd quote and the next is inside of a string.
-    brackets = np.frombuffer(b"".join(marks.split(b'"')[::2]).replace(b"\\", b""), dtype=np.uint8)
+    outside = b"".join(data.translate(None, _OTHERS).split(b'"')[::2])
+    brackets = np.frombuffer(outside, dtype=np.uint8)
     if not len(brackets):
         return 0
     return int(np.cumsum(np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)).max())
@@ -49,7 +48,7 @@ def parts(data: bytes) -> list[bytes]:
         elif mark == b"," and len(open_) == 1:
             found.append(data[start : token.start()].strip(BLANKS))
             start = token.end()
-        elif mark in (b"]", b"}"):
+        elif mark in (b"]", b"}", b'"'):
             if not open_ or open_.pop() != mark:
                 break
             if not open_:
