@@ -561,6 +561,35 @@ def test_a_payment_says_the_true_reason_for_which_it_is_not_made(office: Office)
     assert office.balance(bill) == "0.00"
 
 
+def test_the_reason_of_a_payment_that_waits_follows_its_order(office: Office):
+    def becomes(state: str, reason: str | None) -> None:
+        with office.runtime() as runtime, runtime.engine.begin() as connection:
+            connection.execute(
+                sa.text("""
+                    INSERT INTO stage.sales_order (key, batch_id, version, state, reason, marketplace_order_id)
+                    VALUES ('901', 0, now(), :state, :reason, '222')
+                    ON CONFLICT (key) DO UPDATE SET state = excluded.state, reason = excluded.reason"""),
+                {"state": state, "reason": reason},
+            )
+
+    def says() -> str:
+        with office.runtime() as runtime, runtime.engine.begin() as connection:
+            return connection.scalars(sa.text("SELECT reason FROM stage.payment")).one()
+
+    becomes("waiting", "the order is Pending")
+    assert office.settle(sale("222", "100.00")).waiting == 1
+    for state, reason, said in (
+        ("waiting", "a buyer is asked for", "it waits itself: a buyer is asked for"),
+        ("ready", None, "it is on its way"),
+        ("dead", None, "its order 901 is a dead letter"),
+        ("left_out", "it was never paid", "was left out of TIMS (it was never paid)"),
+    ):
+        becomes(state, reason)
+        assert office.pay().waiting == 1
+        assert said in says()
+        assert office.pay().read == 0, "nothing has changed: nobody looks again"
+
+
 def test_a_settlement_corrected_after_it_was_paid_is_a_dead_letter_and_the_payment_stays(office: Office):
     bill = office.bill(office.sell("111"))
     office.settle(sale("111", "100.00"))

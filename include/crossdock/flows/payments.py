@@ -131,11 +131,29 @@ SELECT p.key FROM stage.payment p WHERE p.state = 'waiting' AND (
 """)
 
 
+# What has become of the orders that waiting parts wait for.
+_AWAITED = sa.text("""
+SELECT p.key AS part, p.reason AS said, s.key, s.state, s.reason
+FROM stage.payment p CROSS JOIN LATERAL (VALUES (p.order_ref), (p.merchant_order_ref)) AS w(ref)
+JOIN (
+  SELECT marketplace_order_id AS ref, key, state, reason FROM stage.sales_order
+  UNION SELECT key, key, state, reason FROM stage.sales_order
+) s USING (ref)
+WHERE p.state = 'waiting' AND p.sales_order_id IS NULL
+ORDER BY p.key
+""")
+
+
 def wake(connection: sa.Connection) -> Sequence[str]:
-    """Waiting parts whose order has come, or any document of it. What an order that is left out was paid is set apart
-    on the way: no payment comes of it, the ledger posts it."""
+    """Waiting parts whose order has come, or any document of it, and those whose order has come to another state, so
+    that their reason stays true. What an order that is left out was paid is set apart on the way: no payment comes of
+    it, the ledger posts it."""
     books.set_apart(connection)
-    return connection.scalars(_WAKE).all()
+    arrived = connection.scalars(_WAKE).all()
+    told: dict[str, bool] = {}
+    for order in connection.execute(_AWAITED):
+        told[order.part] = told.get(order.part, False) or order.said == _why(order)
+    return [*arrived, *(part for part, is_true in told.items() if not is_true and part not in set(arrived))]
 
 
 def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object) -> pd.DataFrame:
