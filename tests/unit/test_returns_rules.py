@@ -306,6 +306,70 @@ def test_a_full_refund_leaves_every_invoice_at_exactly_nothing(order):
         assert all((line.net, line.tax) == (0, 0) for line in invoice.lines)
 
 
+@examples(60)
+@given(order=orders(), data=st.data())
+def test_tax_that_a_refund_does_not_tell_goes_with_its_money_to_the_last_cent(order, data):
+    for invoice in order.invoices:
+        invoice.inclusive = True
+        by = data.draw(st.sampled_from(["Seller", "Marketplace"]))
+        invoice.shipping_tax_remitted_by = by
+        invoice.shipping_tax = min(invoice.shipping_tax, invoice.shipping - invoice.shipping_discount)
+        for line in invoice.lines:
+            line.tax, line.tax_remitted_by = min(line.tax, line.net), by
+        if invoice.lines:
+            invoice.lines[0].tax += data.draw(st.integers(0, invoice.gift_wrap))
+
+    def money(invoice: Invoice) -> int:
+        shipping = invoice.shipping - invoice.shipping_discount
+        return sum(line.net for line in invoice.lines) + shipping + invoice.gift_wrap
+
+    def tax(invoice: Invoice) -> int:
+        return sum(line.tax for line in invoice.lines) + invoice.shipping_tax
+
+    whole = {"goods": 0, "shipping": 0}
+    for invoice in order.invoices:
+        whole["goods"] += sum(line.net for line in invoice.lines) + invoice.gift_wrap
+        whole["shipping"] += invoice.shipping - invoice.shipping_discount
+    while any(whole.values()):
+        part = {name: data.draw(st.integers(min(rest, 1), rest)) for name, rest in whole.items()}
+        line = data.draw(st.sampled_from(order.lines))
+        before = {invoice.id: (money(invoice), tax(invoice)) for invoice in order.invoices}
+        worked, order = work(order, [item(line=line.external_id, quantity=0, restock=False, **part)], "USD")
+        # Of goods on invoices without this line only gift wrap and shipping can be given back by it.
+        if worked.findings:
+            break
+        for invoice in order.invoices:
+            assert tax(invoice) <= money(invoice), "of what is left no more is tax than there is"
+            given = [before[invoice.id][n] - f(invoice) for n, f in enumerate((money, tax))]
+            assert 0 <= given[1] <= given[0]
+            assert money(invoice) or not tax(invoice)
+        whole = {name: rest - part[name] for name, rest in whole.items()}
+
+
+def test_the_tax_of_gift_wrap_is_credited_with_it_whichever_line_it_stands_on():
+    """A line that is free holds nothing but tax of gift wrap: a refund of the other one takes half of it."""
+    lines = [
+        InvoiceLine(1, 1, 3, 63_57, 63_57, 58, "Marketplace"),
+        InvoiceLine(2, 2, 3, 120_00, 0, 20_00, "Marketplace"),
+    ]
+    invoice = Invoice("INV-1", lines, gift_wrap=7_00, currency="GBP", inclusive=True)
+    order = Order(
+        [OrderLine(1, "501", "CAP", 1, 0, 0), OrderLine(2, "502", "MUG", 1, 0, 0)], [invoice],
+        [Parcel("SH-1", 1, 3, 10_000, "MAIN"), Parcel("SH-1", 2, 3, 10_000, "MAIN")],
+    )  # fmt: skip
+    worked, after = work(order, [item(line="502", quantity=3, goods=123_50)], "GBP")
+    (credit,) = worked.credits
+    assert [(one.order_item, one.quantity, one.tax) for one in credit.lines.values()] == [
+        ("501", 0, 29), ("502", 3, 19_73),
+    ]  # fmt: skip
+    worked, after = work(after, [item(line="501", quantity=3, goods=3_50)], "GBP")
+    assert [credit.total for credit in worked.credits] == [3_50 - 56]
+    assert (after.invoices[0].gift_wrap, [(line.net, line.tax) for line in after.invoices[0].lines]) == (
+        0,
+        [(0, 0)] * 2,
+    )
+
+
 def sold(units: int, tax: int, remitted_by: str = "Seller") -> Order:
     """So many units at 14.95, invoiced and shipped as one."""
     line = InvoiceLine(1, 1, units, units * 14_95, 0, tax, remitted_by)
@@ -313,6 +377,20 @@ def sold(units: int, tax: int, remitted_by: str = "Seller") -> Order:
         [OrderLine(1, "501", "LAMP", 1, 0, 0, sold=units)], [Invoice("INV-1", [line], currency="GBP")],
         [Parcel("SH-1", 1, units, 220_000, "MAIN")],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", [1, 100], ids=["GBP", "JPY"])
+def test_of_an_inclusive_price_each_amount_of_a_refund_may_be_rounded_up_by_itself(unit):
+    """Two sets at 67.11 less 10 %, shipping 4.99, a twentieth of it all tax: half of each amount ends in half a cent."""
+    line = InvoiceLine(1, 1, 2, 134_22 * unit, 13_42 * unit, 5_75 * unit)
+    currency = "GBP" if unit == 1 else "JPY"
+    invoice = Invoice("INV-1", [line], 4_99 * unit, 0, 24 * unit, currency=currency, inclusive=True)
+    order = Order([OrderLine(1, "501", "SET", 1, 0, 0, sold=2)], [invoice], [Parcel("SH-1", 1, 2, 10_000, "MAIN")])
+    for rounding in (0, 3 * unit):
+        worked, order = work(order, [item(goods=57_53 * unit, tax=3_00 * unit, shipping=2_38 * unit)], currency)
+        assert worked.findings == []
+        assert sum(credit.rounding for credit in worked.credits) == rounding
+    assert left(order)[:8] == [0] * 8
 
 
 @pytest.mark.parametrize(("tax", "each"), [(3_59, 1_20), (3_74, 1_25)])

@@ -309,6 +309,7 @@ class _Excess:
     wanted: int
     missing: int
     sold: int
+    amounts: int  # of the channel, each rounded by itself, that are in it
     with_units: bool  # units come with it, and all of them are invoiced
     by_marketplace: bool  # tax that is none of our money
 
@@ -341,7 +342,7 @@ def _round_off(
     ours = sum(each.missing for each in beyond if not each.by_marketplace)
     whole = sum(each.missing for each in beyond)
     for each in beyond:
-        most = min(tolerance.a_unit * each.sold, tolerance.a_return) * own
+        most = min(tolerance.a_unit * each.sold * each.amounts, tolerance.a_return) * own
         small = each.missing <= most and whole <= tolerance.a_return * own and (worked.credits or not ours)
         if small and (each.with_units or not more_to_come):
             continue
@@ -365,6 +366,9 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
         return []
     touched = [pair for pair in invoices if any(taken[pair[0].id, line.number] for line in pair[1])]
     ordered = touched + [pair for pair in invoices if pair not in touched]
+    tells_tax = bool(item.tax)
+    together = tells_tax and all(invoice.inclusive for invoice, _ in ordered)
+    amounts = sum(1 for amount in (item.goods, item.tax, item.shipping) if amount) if together else 1
     item = _with_tax(item, touched, ordered, taken)
     poured: Counter[Pocket] = Counter()
     beyond = []
@@ -377,9 +381,12 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
         if missing:
             remitted = name == "TaxRefund" and _remitted_by_marketplace(invoices)
             sold = _sold(item, lines.values())
-            beyond.append(_Excess(name, item.line, amount, missing, sold, bool(item.quantity), remitted))
-    for invoice, own in invoices:
-        _book(invoice, own, item.line, credits[invoice.id], taken, poured)
+            beyond.append(_Excess(name, item.line, amount, missing, sold, amounts, bool(item.quantity), remitted))
+    if not tells_tax:
+        poured += _tax_in(ordered, poured)
+    items = {line.number: line.item for line in order.lines}
+    for invoice in order.invoices:
+        _book(invoice, items, credits[invoice.id], taken, poured)
     return beyond
 
 
@@ -454,10 +461,8 @@ def _tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Stages:
 
 def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Item:
     """An item of invoices whose prices include tax, its money with its tax, and as much of it as there is."""
-    if not all(invoice.inclusive for invoice, _ in ordered):
+    if not item.tax or not all(invoice.inclusive for invoice, _ in ordered):
         return item
-    if not item.tax:
-        return replace(item, tax=_tax_in(item, touched, ordered, taken))
     poured: Counter[Pocket] = Counter()
     missing = _pour(item.tax, _tax(item, touched, ordered, taken), poured)
     of_shipping = sum(amount for (what, _, _), amount in poured.items() if what == "shipping tax")
@@ -467,21 +472,25 @@ def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Item:
     return replace(item, goods=goods, tax=item.tax - missing, shipping=shipping)
 
 
-def _tax_in(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> int:
-    """The tax in what an item gives back that tells none: of each line, gift wrap and shipping its share; of the last
-    of them what is left."""
-    tax, poured = 0, Counter[Pocket]()
-    _pour(item.goods, _goods(item, touched, ordered, taken), poured)
-    _pour(item.shipping, [[(("shipping", i.id, 0), _shipping_net(i))] for i, _ in ordered], poured)
-    for invoice, own in ordered:
-        of_wrap = _tax_of_wrap(invoice)
-        wrap = poured["wrap", invoice.id, 0]
+def _tax_in(invoices: Pairs, poured: Counter[Pocket]) -> Counter[Pocket]:
+    """The tax in what an item that tells none gives back of invoices whose prices include tax: of each line, gift wrap
+    and shipping its share, of the last of them what is left. It goes where its money goes; that of gift wrap lies on
+    any lines of the invoice."""
+    tax: Counter[Pocket] = Counter()
+    for invoice, own in invoices:
+        if not invoice.inclusive:
+            continue
+        held = _tax_of_wrap(invoice)
         for line in own:
-            goods, held = poured["goods", invoice.id, line.number], of_wrap[line.number]
-            whole = goods == line.net and wrap == invoice.gift_wrap
-            parts = _share(line.tax - held, goods, line.net) + _share(held, wrap, invoice.gift_wrap)
-            tax += line.tax if whole else parts
-        tax += _share(invoice.shipping_tax, poured["shipping", invoice.id, 0], _shipping_net(invoice))
+            goods = poured["goods", invoice.id, line.number]
+            tax["tax", invoice.id, line.number] += _share(line.tax - held[line.number], goods, line.net)
+        room = [*held.values()]
+        of_wrap = _share(sum(room), poured["wrap", invoice.id, 0], invoice.gift_wrap)
+        shares = spread(np.array([of_wrap]), np.array(room), np.zeros(len(room), dtype=np.int64))
+        for number, share in zip(held, shares.tolist(), strict=True):
+            tax["tax", invoice.id, number] += share
+        given = poured["shipping", invoice.id, 0]
+        tax["shipping tax", invoice.id, 0] += _share(invoice.shipping_tax, given, _shipping_net(invoice))
     return tax
 
 
@@ -510,16 +519,15 @@ def _pour(amount: int, stages: Stages, poured: Counter[Pocket]) -> int:
     return amount
 
 
-def _book(
-    invoice: Invoice, own: list[InvoiceLine], item: str, credit: Credit, taken: Taken, poured: Counter[Pocket]
-) -> None:
-    """Writes what was poured onto the credit, and takes it off the invoice."""
-    for line in own:
+def _book(invoice: Invoice, items: Mapping[int, str], credit: Credit, taken: Taken, poured: Counter[Pocket]) -> None:
+    """Writes what was poured onto the credit, and takes it off the invoice. `items`: OrderItemID by order line."""
+    for line in invoice.lines:
         units = taken[invoice.id, line.number]
         net, tax = (poured[what, invoice.id, line.number] for what in ("goods", "tax"))
         if not (units or net or tax):
             continue
         amount = _share(line.amount, net, line.net)
+        item = items.get(line.order_line, "")
         made = credit.lines.setdefault(
             line.number, CreditLine(line.number, line.order_line, item, line.tax_remitted_by)
         )
