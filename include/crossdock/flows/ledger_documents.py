@@ -17,8 +17,8 @@ from crossdock.flows.base import SOURCE
 from crossdock.flows.documents import among
 from crossdock.mapping import contracts
 from crossdock.mapping.frames import CENT, ROW, Frames, amounts, sum_by_head
+from crossdock.rules import currencies, taxes
 from crossdock.rules import settings as rule_settings
-from crossdock.rules import taxes
 from crossdock.rules.dates import company_days
 from crossdock.rules.money import round_cents
 from crossdock.store import database
@@ -105,7 +105,7 @@ def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
 
 def _split_tax(head: pd.DataFrame, lines: pd.DataFrame, gross: np.ndarray) -> None:
     """Adds SellerTax, Shipping and the lines' Goods. Where prices include tax, takes it out of both, of DiscountTotal
-    and of GiftWrapAmount: revenue, what comes off it and tax add up to the total."""
+    and of GiftWrapAmount: revenue, what comes off it and tax add up to the total. All of it in the document's unit."""
     head["Shipping"] = _whole(head["ShippingAmount"])
     head["SellerTax"] = _whole(head["TaxTotal"]) - _whole(head["MarketplaceRemittedTax"])
     lines["Goods"] = gross
@@ -113,20 +113,33 @@ def _split_tax(head: pd.DataFrame, lines: pd.DataFrame, gross: np.ndarray) -> No
     if not inclusive.any():
         return
     row = lines[ROW].to_numpy()
-    discount, tax = (_whole(lines[name]) // CENT for name in ("DiscountAmount", "TaxAmount"))
-    wrap = np.where(inclusive, _whole(head["GiftWrapAmount"]) // CENT, 0)
-    of_wrap = taxes.of_wrap(gross // CENT - discount, tax, row, wrap)
-    goods, off = taxes.without(gross // CENT, discount, tax - of_wrap)
-    charges = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount")
-    shipping, off_shipping = taxes.without(*(_whole(head[name]) // CENT for name in charges))
+    unit = _units(head, lines.assign(Goods=gross))
+    discount, tax = (_whole(lines[name]) // unit[row] for name in ("DiscountAmount", "TaxAmount"))
+    wrap = np.where(inclusive, _whole(head["GiftWrapAmount"]) // unit, 0)
+    of_wrap = taxes.of_wrap(gross // unit[row] - discount, tax, row, wrap)
+    goods, off = taxes.without(gross // unit[row], discount, tax - of_wrap)
+    shipping, off_shipping = taxes.without(*(_whole(head[name]) // unit for name in _CHARGES[:3]))
     whole = Frames(head, lines)
-    lines["Goods"] = np.where(inclusive[row], goods * CENT, gross)
+    lines["Goods"] = np.where(inclusive[row], goods * unit[row], gross)
     for name, without in (
         ("Shipping", shipping),
         ("DiscountTotal", sum_by_head(whole, off) + off_shipping),
         ("GiftWrapAmount", wrap - sum_by_head(whole, of_wrap)),
     ):
-        head[name] = np.where(inclusive, without * CENT, _whole(head[name]))
+        head[name] = np.where(inclusive, without * unit, _whole(head[name]))
+
+
+_CHARGES = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount")
+
+
+def _units(head: pd.DataFrame, lines: pd.DataFrame) -> np.ndarray:
+    """The unit of each document's currency, x 10,000; a cent where an amount of it is no whole number of it."""
+    own = currencies.units(head["CurrencyCode"]) * CENT
+    broken = sum((_whole(head[name]) % own != 0 for name in _CHARGES), np.zeros(len(head), dtype=np.int64))
+    row = lines[ROW].to_numpy()
+    for name in ("Goods", "DiscountAmount", "TaxAmount"):
+        np.add.at(broken, row, (_whole(lines[name]) % own[row] != 0).astype(np.int64))
+    return np.where(broken > 0, CENT, own)
 
 
 def _costs(shipments: pd.Series, lines: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
