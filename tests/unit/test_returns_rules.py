@@ -381,7 +381,7 @@ def sold(units: int, tax: int, remitted_by: str = "Seller") -> Order:
 
 @pytest.mark.parametrize("unit", [1, 100], ids=["GBP", "JPY"])
 def test_of_an_inclusive_price_each_amount_of_a_refund_may_be_rounded_up_by_itself(unit):
-    """Two sets at 67.11 less 10 %, shipping 4.99, a twentieth of it all tax: half of each amount ends in half a cent."""
+    """Two sets at 67.11 less 10 %, shipping 4.99, tax inside: half of each amount ends in half a cent."""
     line = InvoiceLine(1, 1, 2, 134_22 * unit, 13_42 * unit, 5_75 * unit)
     currency = "GBP" if unit == 1 else "JPY"
     invoice = Invoice("INV-1", [line], 4_99 * unit, 0, 24 * unit, currency=currency, inclusive=True)

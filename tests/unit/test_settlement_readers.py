@@ -217,6 +217,16 @@ def test_what_begins_with_nothing_has_no_thousands(text: str, amount: str):
     assert amounts(found) == [Decimal(amount)]
 
 
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("¥1,234", "1234.00"), ("￥1234", "1234.00"), ("1,234円", "1234.00"), ("₩1,234", "1234.00"), ("-€12.50", "-12.50"),
+     ("($12.50)", "-12.50")],
+)  # fmt: skip
+def test_signs_of_currencies_are_no_part_of_an_amount(text: str, amount: str):
+    found = read(US, tsv(V2, HEAD | {"total-amount": text}, row("Order", "ItemPrice", "Principal", text)))
+    assert amounts(found) == [Decimal(amount)]
+
+
 def test_decimal_commas_and_german_dates_are_read():
     head = HEAD | {
         "total-amount": "1.234,56", "currency": "EUR", "settlement-start-date": "03.01.2011 00:00:00 UTC",
@@ -512,6 +522,7 @@ def test_walmarts_summary_gives_period_and_total_and_is_no_line():
         ("1 mai 2023 00:00:16 CEST", "2023-04-30T22:00:16Z"),
         ("01.05.2023 00:00:16 UTC", "2023-05-01T00:00:16Z"),
         ("2023-05-01T00:00:16+02:00", "2023-04-30T22:00:16Z"),
+        ("2023.05.01 00:00:16 JST", "2023-04-30T15:00:16Z"),
         ("2023-05-01T00:00:16.5893215Z", "2023-05-01T00:00:16.589321Z"),
         ("05/01/2023", "2023-05-01T19:00:00Z"),
         ("Dec 31, 2022 11:59:59 PM GMT+09:00", "2022-12-31T14:59:59Z"),

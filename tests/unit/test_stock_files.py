@@ -130,6 +130,9 @@ def test_a_source_may_name_the_encoding_of_its_files_and_another_one_refuses_the
     for data in (text.encode("shift_jis"), text.encode("utf-8-sig")):
         (record,) = [msgspec.json.decode(one) for one in stock_files.read(File("jp", "a.csv", data, MODIFIED))]
         assert record["Memo"] == "破損"
+    windows = text.replace("破損", "髙島屋①").encode("cp932")  # what programs mean by Shift-JIS has more signs
+    (record,) = [msgspec.json.decode(one) for one in stock_files.read(File("jp", "a.csv", windows, MODIFIED))]
+    assert record["Memo"] == "髙島屋①"
     (record,) = [
         msgspec.json.decode(one)
         for one in stock_files.read(File("jp", "a.csv", CSV.encode() + b"\x81\xff\n", MODIFIED))
@@ -194,3 +197,13 @@ def test_an_unknown_reason_is_a_problem_with_the_nearest_and_a_listed_one_may_be
     assert found["rule"].tolist() == ["unknown_reason"]
     assert "The nearest is Damage" in found["says"].iloc[0]
     assert reason_codes(movements(Reason=["Receipts"]))[0].tolist() == ["-"]
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity"),
+    [("-1", -1), ("+3", 3), ("1,000", 1000), ("-12,345", -12345), ("-1.0", -1), ("\u22121", -1),
+     ("1,5", "1,5"), ("1,0", "1,0"), ("-1.5", "-1.5"), ("1e3", "1e3"), ("12,34,567", "12,34,567")],
+)  # fmt: skip
+def test_a_quantity_is_a_whole_number_or_stays_as_it_is_written(text: str, quantity: int | str):
+    (record,) = records(CSV + f'W-1,05/07/2011,MUG,MAIN,"{text}",Damaged,\n')
+    assert record["Quantity"] == quantity

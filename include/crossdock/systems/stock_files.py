@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -191,12 +192,13 @@ def _understood(rows: list[dict[str, Any]]) -> None:
         )
 
 
+_COUNT = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.0+)?")
+
+
 def _whole(text: str) -> int | str:
-    """A whole number; what is none stays as it is written, for a person to see."""
-    try:
-        return int(text.replace(",", ""))
-    except ValueError:
-        return text
+    """A whole number; what is none, or may be one with a decimal comma, stays as it is written, for a person to see."""
+    plain = text.replace("\u2212", "-")
+    return int(plain.partition(".")[0].replace(",", "")) if _COUNT.fullmatch(plain) and plain.isascii() else text
 
 
 def _dated(movement: Movement, text: str, source: Source) -> Movement:

@@ -6,6 +6,7 @@ the number of the row in the file. Never: a type guessed; a row that lacks a col
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -32,7 +33,7 @@ def text_of(data: bytes, encoding: str = "") -> str:
         return data.decode("utf-16", "replace")
     if encoding:
         try:
-            return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8" if data[:3] == b"\xef\xbb\xbf" else encoding)
+            return _decoded(data, encoding)
         except UnicodeDecodeError as error:
             raise Refused(
                 "wrong_encoding",
@@ -49,6 +50,23 @@ def text_of(data: bytes, encoding: str = "") -> str:
             return data.decode("cp1252")
         except UnicodeDecodeError:
             return data.decode("latin-1")
+
+
+# Encodings of which Windows has a larger one under the same name, and that is what programs write.
+_LARGER = {"shift_jis": "cp932", "euc_kr": "cp949", "gb2312": "gb18030", "iso8859-1": "cp1252", "iso8859-9": "cp1254"}
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    if data[:3] == b"\xef\xbb\xbf":
+        return data.decode("utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        larger = _LARGER.get(codecs.lookup(encoding).name)
+        if not larger:
+            raise
+        text = data.decode(larger)
+    return text
 
 
 def _utf16_without_mark(data: bytes) -> str:

@@ -7,6 +7,7 @@ Never: a float; a guess where a number may be read in two ways; a date in the zo
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -53,8 +54,10 @@ def amounts(*columns: pd.Series) -> list[np.ndarray]:
 
 
 def _bare(text: str) -> tuple[int, str]:
-    """Sign and digits with their separators: "(1,234.50)", "-1 234,50", "12.50-" and "$12.50" are all understood."""
-    digits = re.sub(r"[\s\u00a0\u202f'$€£]", "", text)
+    """Sign and digits with their separators: "(1,234.50)", "-1 234,50", "12.50-", "$12.50" and "1,234円" are all
+    understood."""
+    digits = "".join(one for one in text if unicodedata.category(one) != "Sc")
+    digits = re.sub(r"[\s'\u2019円元원]", "", digits)
     sign = 1
     if digits.startswith("(") and digits.endswith(")"):
         sign, digits = -1, digits[1:-1]
@@ -113,7 +116,7 @@ _ZONE = r"\s*(?P<z>Z|[A-Z]{2,5}|(?:UTC|GMT)?\s?[+-]\d{1,2}(?::?\d\d)?)?"
 _FORMS = tuple(
     re.compile(day + _TIME + _ZONE)
     for day in (
-        r"(?P<y>\d{4})[-/](?P<m>\d{1,2})[-/](?P<d>\d{1,2})",
+        r"(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})",
         r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})",
         r"(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<y>\d{4})",
         r"(?P<n>[^\W\d_]{3,10})\.?\s+(?P<d>\d{1,2}),?\s+(?P<y>\d{4})",
