@@ -37,6 +37,16 @@ def ship(**address):
         ("españa", "ES"),
         ("Côte d'Ivoire", "CI"),
         ("DEU", "DE"),
+        ("U.K.", "GB"),
+        ("The Netherlands", "NL"),
+        ("Republic of Ireland", "IE"),
+        ("Republic of Korea", "KR"),
+        ("Korea", "KR"),
+        ("Democratic Republic of the Congo", "CD"),
+        ("Congo", "CG"),
+        ("Macau", "MO"),
+        ("Česká republika", "CZ"),
+        ("香港", "HK"),
     ],
 )
 def test_countries_are_known_by_code_name_and_lookup(given, code):
@@ -67,6 +77,8 @@ def test_a_postal_code_of_neither_island_decides_nothing():
     ("country", "given", "written"),
     [
         ("GB", "sw1a1aa", "SW1A 1AA"),
+        ("JP", "〒100-0001", "100-0001"),
+        ("JP", "〒１０００００１", "100-0001"),
         ("GB", "SW1A 1AA", "SW1A 1AA"),
         ("CA", "k1a0b1", "K1A 0B1"),
         ("NL", "1234ab", "1234 AB"),
@@ -310,6 +322,14 @@ def test_a_district_of_dublin_is_no_code(given, city, becomes):
     assert len(result.warnings) == (city == "Ballsbridge"), "what is left out is said"
 
 
+@pytest.mark.parametrize("given", ["Co. Cork", "County Galway", "Ireland", "Eire"])
+def test_words_in_the_place_of_a_code_are_left_out_where_a_country_asks_for_none(given):
+    head, found, result = ship(Country="IE", City="Cork", PostalCode=given)
+    assert (head["ShipTo.City"], pd.isna(head["ShipTo.PostalCode"]), found) == ("Cork", True, [])
+    assert list(result.warnings["rule"]) == ["postal_code_left_out"]
+    assert "postal_code_invalid" in ship(Country="DE", City="Berlin", PostalCode=given)[1]
+
+
 def test_a_company_without_a_name_is_the_name():
     head, found, _ = ship(Name=None, Company="Acme Ltd", PostalCode="12207", Region="NY")
     assert (head["ShipTo.Name"], found) == ("Acme Ltd", [])
@@ -322,3 +342,14 @@ def test_a_billing_address_that_is_only_a_country_is_none_and_says_so(country):
     assert reasons(result) == []
     assert pd.isna(result.head["BillTo.CountryCode"][0])
     assert list(result.warnings["rule"]) == ["address_is_a_country"]
+
+
+@pytest.mark.parametrize("given", [{"Name": "Ada Miller"}, {"Name": "Ada Miller", "Country": "US"}, {"Region": "NY"}])
+def test_a_billing_address_without_street_and_city_is_none_and_says_so(given):
+    nothing = dict.fromkeys(("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "Country"))
+    result = run(order(BillingAddress=nothing | given))
+    assert reasons(result) == []
+    assert result.head.filter(like="BillTo.").isna().all(axis=None)
+    assert list(result.warnings["rule"]) == ["address_is_a_country"]
+    partly = run(order(BillingAddress=nothing | given | {"Line1": "12 Elm Street"}))
+    assert "missing_field" in reasons(partly), "where somebody began to give one a person looks"

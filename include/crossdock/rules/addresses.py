@@ -11,7 +11,7 @@ Of an order that the marketplace ships nobody here needs an address, and it seld
 warning, and what TIMS needs all the same is stood in for (`stand_in`).
 
 None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
-`missing_field`. A billing address without any part, or with a country alone, is none: TIMS then bills to the shipping
+`missing_field`. A billing address without a street and a city is none: TIMS then bills to the shipping
 address.
 """
 
@@ -161,8 +161,12 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
     name, company, line1, line2, city, region, postal, country = (value or None for value in given)
     if not required and not any((name, company, line1, line2, city, region, postal, country)):
         return Address((None,) * len(TARGET))
-    if not required and not any((name, company, line1, line2, city, region, postal)):
-        says = f'The billing address is nothing but "{country}", the {{field}}; the bill goes where the goods go.'
+    if not required and not any((line1, line2, city)):
+        says = (
+            f'The billing address is nothing but "{country}", the {{field}}; the bill goes where the goods go.'
+            if country and not any((name, company, region, postal))
+            else "The billing address has neither street nor city; the bill goes where the goods go."
+        )
         do = "Nothing; add the billing address to the sales order in TIMS if you know it."
         return Address(
             (None,) * len(TARGET), (Finding("Country", "address_is_a_country", country or "", says, do, True),)
@@ -332,9 +336,10 @@ class Books:
     def country(self, given: str, postal: str | None) -> str | None:
         """ISO code: by the lookup, then ISO codes and names, then the country's own name for itself. Of several codes
         that the lookup gives, the one in which the postal code is valid."""
-        codes = self._countries.get(fold(given))
+        name = _plain_name(given)
+        codes = self._countries.get(fold(given)) or self._countries.get(name)
         if codes is None:
-            return _iso_countries().get(fold(given)) or _own_names().get(fold(given))
+            return _iso_countries().get(name) or _own_names().get(name)
         if len(codes) > 1:
             codes = tuple(code for code in codes if postal and postal_code(code, postal))
         return codes[0] if len(codes) == 1 else None
@@ -349,13 +354,23 @@ class Books:
         return self._regions.get((country, key)) or _region_codes(country).get(key)
 
 
+def _plain_name(given: str) -> str:
+    """A country's name for comparing, without an article before it; initials are one word (U.K.)."""
+    words = fold(given).removeprefix("the ").split()
+    return ("" if all(len(word) == 1 for word in words) else " ").join(words)
+
+
 @lru_cache(maxsize=1)
 def _iso_countries() -> dict[str, str]:
     names: dict[str, str] = {}
     for country in pycountry.countries:
         for attribute in ("alpha_2", "alpha_3", "name", "official_name", "common_name"):
             if value := getattr(country, attribute, None):
-                names.setdefault(fold(value), country.alpha_2)
+                names.setdefault(_plain_name(value), country.alpha_2)
+    for country in pycountry.countries:  # "Korea, Republic of" is the Republic of Korea
+        last, _, first = country.name.partition(", ")
+        if first:
+            names.setdefault(_plain_name(f"{first} {last}"), country.alpha_2)
     return names
 
 
@@ -427,13 +442,15 @@ _DISTRICT = re.compile(r"(?:dublin|d) ?0?(\d{1,2}|6w)")
 
 def without_words(country: str, given: str, city: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
     """(postal code, city, what to say): what stands in the postal code's place and is none is taken out. A word for
-    "none" means none; a postal district of Dublin belongs to the city."""
+    "none" means none, and so does any without a digit where a country asks for no code (a county of Ireland); a postal
+    district of Dublin belongs to the city."""
     if given.strip("0- ") and postal_code(country, given) is not None:  # nowhere is a code nothing but zeros
         return given, city, ()
     district = _DISTRICT.fullmatch(fold(given)) if country == "IE" else None
     if district and (not city or _DISTRICT.fullmatch(fold(city)) or fold(city) in ("dublin", "co dublin")):
         return None, f"Dublin {district[1].upper()}", ()
-    if not _NO_CODE.fullmatch(fold(given)) and not district:
+    words = not re.search(r"\d", given) and not postal_required(country) and bool(_postal(country).patterns)
+    if not _NO_CODE.fullmatch(fold(given)) and not district and not words:
         return given, city, ()
     says = f'{{field}} is "{given}", which is no postal code of {country}; the order loads without it.'
     do = "Nothing; add it to the sales order in TIMS if you know it."
@@ -482,7 +499,7 @@ def postal_code(country: str, given: str) -> str | None:
 
     Digits and letters decide; capitals and the usual blank or hyphen are put in: "sw1a1aa" in GB is "SW1A 1AA"."""
     known = _postal(country)
-    upper = " ".join(unicodedata.normalize("NFKC", given).upper().split())
+    upper = " ".join(unicodedata.normalize("NFKC", given).upper().replace("\u3012", "").split())  # Japan's sign
     if not known.patterns:
         return upper
     bare = re.sub(r"[\s-]", "", upper)
