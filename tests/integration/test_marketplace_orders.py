@@ -167,6 +167,24 @@ def test_the_rest_of_a_line_that_the_marketplace_ships_in_parts_is_never_open_fo
     assert key not in shop.letters()
 
 
+def test_our_part_of_a_mixed_order_that_is_not_paid_stays_on_hold_whatever_the_marketplace_has_shipped(shop: Town):
+    key = place(shop, line(), line(OTHER), PaymentStatus="Submitted", **MIXED)
+    at_once = place(shop, line(), line(OTHER), PaymentStatus="Submitted", **MIXED)
+    dispatch(shop, at_once, {1: 1})
+    shop.sync()
+    dispatch(shop, key, {1: 1})
+    shop.sync()
+    for one in (key, at_once):
+        assert (lines_in_tims(shop, one), sales_order(shop, one)["OrderStatus"]) == ([(1, 0), (0, 1)], "OnHold")
+    paid = {"PaymentStatus": "Cleared"}
+    for one in (key, at_once):
+        tell(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(one), "changes": paid})
+    shop.sync()
+    for one in (key, at_once):
+        assert sales_order(shop, one)["OrderStatus"] == "PartiallyFulfilled"
+        assert one not in shop.letters()
+
+
 def test_a_parcel_that_we_have_told_of_is_ours_also_where_tims_has_lost_it(shop: Town):
     key = place(shop, line(quantity=1), line(OTHER, 1), **MIXED)
     with shop.runtime() as runtime, runtime.engine.begin() as connection:

@@ -403,15 +403,17 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
 
 def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired) -> tuple[bool, bool]:
     """An order of which the marketplace ships a part: what it has shipped is recorded, and the order is on hold as long
-    as units are open that may be its own. (Whether anything was done, whether it is on hold.)"""
+    as units are open that may be its own, or as it is by rule (not paid). (Whether anything was done, whether it is on
+    hold.)"""
     acted = False
+    open_ = replace(desired, document={**desired.document, "OrderStatus": "Open"})
     if new := _unrecorded(runtime, order, link.target_id):
-        acted = _apply(runtime, batch_id, order.key, link, desired)  # releases it: a held one takes no shipment
+        acted = _apply(runtime, batch_id, order.key, link, open_)  # releases it: a held one takes no shipment
         acted |= _record(runtime, batch_id, order, link.target_id, new)
     current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
     there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
     theirs = orders_documents.units_of([one for one in there if one["LocationID"] == order.row.location_id])
-    held = changes.waits_for_the_marketplace(current, desired, theirs)
+    held = order.row.on_hold or changes.waits_for_the_marketplace(current, desired, theirs)
     status = {"OrderStatus": "OnHold" if held else "Open"}
     acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
     return acted, held

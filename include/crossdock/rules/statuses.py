@@ -19,7 +19,7 @@ until the first one the order is held, so that nothing is sent twice. Load holds
 shipped only a part of a line.
 
 TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no
-shipment."""
+shipment. A mixed one that is on hold by rule (not paid) is released for its shipments alone: our part stays."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def decide(
             "linked": known,
             "verdict": text_column(np.select(masks, [v for _, v, _ in verdicts], default="load").astype(object)),
             "verdict_reason": text_column(np.select(masks, [r for _, _, r in verdicts], default="").astype(object)),
-            "TimsOrderStatus": text_column(np.where(hold & ~shipped, "OnHold", "Open").astype(object)),
+            "TimsOrderStatus": text_column(np.where(hold & (~shipped | mixed), "OnHold", "Open").astype(object)),
             "FinalStatus": in_tims.values(status),
             "TimsPaymentStatus": payment_in_tims.values(payment),
             "hold": hold,
