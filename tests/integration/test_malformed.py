@@ -61,6 +61,7 @@ SPOILT = {
         record
     ),
     "moment in words": changed(UpdatedDate="yesterday"),
+    "null byte in its moment": changed(UpdatedDate="2011-01-04\0T10:00:00Z"),
     "moment beyond the calendar": changed(UpdatedDate="9999-12-31T23:59:59-14:00"),
     "too deep": lambda record: record[:-1] + b', "Deep": ' + DEEP + b"}",
     "no JSON": lambda record: record[:-1] + b', "Rate": NaN}',
@@ -71,6 +72,7 @@ WITHOUT_ID = {
     "null": lambda _: b"null",
     "a number": lambda _: b"7",
     "no id": changed(ChannelAdvisorOrderID=...),
+    "backslash and null byte in its id": changed(ChannelAdvisorOrderID="7\\\0\\u0000"),
     "id beyond all numbers": lambda record: record.replace(b'OrderID":', b'OrderID":1e999,"x":', 1),
 }
 
@@ -143,6 +145,8 @@ POISON: dict[str, dict[str, Any]] = {
     "a flag in words": {"ChannelEligible": "perhaps"},
     "a null byte": {"Title": "a\0b"},
     "a moment in words": {"ModifiedAt": "soon"},
+    "a null byte in its SKU": {"SKU": "POISON\0"},
+    "a null byte in its moment": {"ModifiedAt": "so\0on"},
 }
 
 

@@ -7,6 +7,7 @@ import io
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pytest
 
 from crossdock.store import database
 from crossdock.store.tables import stage_credit_memo
@@ -24,3 +25,17 @@ def test_a_frame_put_together_from_an_empty_one_and_another_is_written_as_it_is(
     written = io.BytesIO()
     pa.csv.write_csv(table, written, pa.csv.WriteOptions(include_header=False))
     assert written.getvalue() == b'"7000042",48.3800\n"7000047",\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a\0b", "ab"),
+        ("\0", ""),
+        ("\\u0000", "\\u0000"),
+        ("\\\0\\\\u0000\0\0\\", "\\\\\\u0000\\"),
+        ("half\ud800", "half?"),
+    ],
+)
+def test_json_for_the_database_holds_what_jsonb_can_and_stays_json(text: str, kept: str):
+    assert database.from_json(database.to_json({text: [text, {"a": text}]})) == {kept: [kept, {"a": kept}]}

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,11 +44,28 @@ log = logging.getLogger(__name__)
 _SOON_GONE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+# An escaped U+0000, not an escaped backslash followed by "u0000".
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def to_json(value: Any) -> str:
-    """JSON text with exact decimals. What jsonb cannot hold (U+0000) is left out."""
-    return _encode(value).decode().replace("\\u0000", "")
+    """JSON text with exact decimals. What jsonb cannot hold is left out (U+0000) or replaced (half a character)."""
+    try:
+        text = _encode(value).decode()
+    except UnicodeEncodeError:
+        text = _encode(_whole_characters(value)).decode()
+    return _NUL.sub(r"\1", text) if "\\u0000" in text else text
+
+
+def _whole_characters(value: Any) -> Any:
+    """The value without lone surrogates, which no UTF-8 text holds."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_whole_characters(name): _whole_characters(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole_characters(each) for each in value]
+    return value
 
 
 def from_json(text: str | bytes) -> Any:
