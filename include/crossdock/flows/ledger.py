@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.errors import RecordRejected, Transient
+from crossdock.errors import ConfigError, RecordRejected, Transient
 from crossdock.flows import ledger_documents as documents
 from crossdock.flows import masters, unreadable
 from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
@@ -108,7 +108,11 @@ def _transform(
 
 
 def company(connection: sa.Connection) -> Company:
-    row = connection.execute(sa.select(ref_company.c.time_zone, ref_company.c.base_currency)).one()
+    row = connection.execute(sa.select(ref_company.c.time_zone, ref_company.c.base_currency)).one_or_none()
+    if row is None:
+        raise ConfigError(
+            "TIMS's company has not been read.", do="Look at `crossdock dead-letters list --flow masters`."
+        )
     return Company(row.time_zone, row.base_currency)
 
 

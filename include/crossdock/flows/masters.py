@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pandas as pd
@@ -394,8 +395,25 @@ def _merge_entries(connection: sa.Connection, batch_id: int, keys: Sequence[str]
 
 ENTRIES = _resource("gl/entries", raw_entries, "Entry", "EntryID", _merge_entries)
 
+_copy_company = _merge(ref_company, raw_company, _text(time_zone="TimeZone", base_currency="BaseCurrency"))
+
+
+class UnknownTimeZone(ValueError):
+    """By the company's zone every document is dated."""
+
+
+def _merge_company(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+    zones = sa.text(NEWEST.format(table=raw_company.fullname) + "SELECT payload->>'TimeZone' FROM newest")
+    for zone in connection.scalars(zones, given(batch_id, keys)):
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, TypeError, OSError):
+            raise UnknownTimeZone from None
+    _copy_company(connection, batch_id, keys)
+
+
 COMPANY = Resource(
     "tims", "company", raw_company, lambda record: Head("company", "2000-01-01T00:00:00Z"), "Company",
-    merge=_merge(ref_company, raw_company, _text(time_zone="TimeZone", base_currency="BaseCurrency")),
+    merge=_merge_company,
     single=True, **_TIMING,
 )  # fmt: skip

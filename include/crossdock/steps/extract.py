@@ -1,6 +1,7 @@
 """Extract: a window of a list -> raw rows by COPY, chunk by chunk, and the watermark.
 
-In: a flow and a window. Out: batch ids; an unchanged record (same hash) makes no work downstream.
+In: a flow and a window. Out: batch ids; an unchanged record (same hash) makes no work downstream, unless it is told
+again after another one that was no newer.
 Never: parses a record beyond its key, version and whether it is whole; moves the watermark on anything but a
 scheduled read.
 """
@@ -315,7 +316,9 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
     with runtime.engine.begin() as connection:
         seen = raw.known(connection, resource.raw, given)
+        back = records.came_back(connection, flow, resource, [r for r in given if (r.key, r.hash) in seen])
     new = [r for r in given if (r.key, r.hash) not in seen]
+    seen -= back
     new, refused = _completed(runtime, resource, new, judged.cut)
     if resource.merge:
         new, misfits = records.typed(resource, new)
@@ -324,6 +327,7 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
     with runtime.engine.begin() as connection:
         batch_id = reading.current or _open(connection, reading)
         reading.read += len(given) + len(judged.refused)
+        raw.take_back(connection, resource.raw, back, batch_id)
         if reading.reprocess:
             again = [r.key for r in given if (r.key, r.hash) in seen]
             reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))

@@ -234,6 +234,23 @@ def known(
     return {(keys[key], hashed) for key, hashed in dead_letters.refused(connection, owner, list(keys))}
 
 
+def came_back(
+    connection: sa.Connection, flow: Flow | None, resource: Resource, known: Sequence[Record]
+) -> set[tuple[str, str]]:
+    """(key, hash) of known records that are to be worked once more: the source tells them again after another one that
+    was no newer, or one that could not be taken. What a person has edited stays edited."""
+    if not known or resource.system not in ("channel_advisor", "tims"):
+        return set()
+    back = raw.came_back(connection, resource.raw, known)
+    owner = flow.name if flow else MASTERS
+    names = {record.key if flow else name_of(resource, record.key): record for record in known}
+    for name, version in dead_letters.unreadable(connection, owner, list(names)).items():
+        if version is None or version <= names[name].version:
+            back.add((names[name].key, names[name].hash))
+    edited = {names[name].key for name in dead_letters.carry_edits(connection, owner, list(names))} if back else set()
+    return {(key, hashed) for key, hashed in back if key not in edited}
+
+
 def bury(
     connection: sa.Connection, flow: Flow | None, resource: Resource, batch_id: int, refused: Sequence[Refused]
 ) -> None:

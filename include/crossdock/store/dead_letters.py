@@ -80,6 +80,13 @@ def open_of(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[st
     return set(connection.scalars(sa.select(table.c.key).where(table.c.flow == flow, wanted, table.c.state.in_(OPEN))))
 
 
+def unreadable(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, Any]:
+    """{key: version} of those of `keys` of which extract has refused a version and the letter is open."""
+    wanted = table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text)))
+    found = sa.select(table.c.key, table.c.version).where(table.c.flow == flow, wanted, table.c.state.in_(OPEN))
+    return {row.key: row.version for row in connection.execute(found.where(table.c.step == "extract"))}
+
+
 def find(connection: sa.Connection, which: str) -> sa.Row:
     """The dead letter with this id, or the open (else newest) one of the record with this key. ConfigError if none."""
     number = int(which) if which.isdigit() and len(which) < 19 else -1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -60,6 +60,24 @@ def known(connection: sa.Connection, table: sa.Table, records: Sequence[Record])
         wanted, sa.and_(table.c.key == wanted.c.key, table.c.hash == wanted.c.hash)
     )
     return {(key, hashed) for key, hashed in connection.execute(matched)}
+
+
+def came_back(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> set[tuple[str, str]]:
+    """(key, hash) of known records that their source tells again, after it has told another one that is no newer: a
+    setting that was put back, a list that was wrong for a while."""
+    if not records:
+        return set()
+    newest = {
+        key: (hashed, version) for key, hashed, version in connection.execute(_newest(table, [r.key for r in records]))
+    }
+    return {(r.key, r.hash) for r in records if newest[r.key][0] != r.hash and newest[r.key][1] <= r.version}
+
+
+def take_back(connection: sa.Connection, table: sa.Table, known: Collection[tuple[str, str]], batch_id: int) -> None:
+    """Makes these (key, hash) the newest of their keys again, for `batch_id` to work."""
+    if known:
+        wanted = sa.tuple_(table.c.key, table.c.hash).in_(sorted(known))
+        connection.execute(sa.update(table).where(wanted).values(batch_id=batch_id, received_at=sa.func.now()))
 
 
 def insert(
@@ -128,13 +146,7 @@ def claim(
     `unless_in` has is left to it."""
     if not keys:
         return []
-    newest = (
-        sa.select(table.c.key, table.c.hash)
-        .ext(distinct_on(table.c.key))
-        .where(table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
-        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
-        .subquery()
-    )
+    newest = _newest(table, keys).subquery()
     moved = (
         sa.update(table)
         .where(table.c.key == newest.c.key, table.c.hash == newest.c.hash, table.c.batch_id.not_in(unless_in))
@@ -142,6 +154,16 @@ def claim(
         .returning(table.c.key)
     )
     return list(connection.scalars(moved))
+
+
+def _newest(table: sa.Table, keys: Sequence[str]) -> sa.Select:
+    """Key, hash and version of the newest row of each key."""
+    return (
+        sa.select(table.c.key, table.c.hash, table.c.version)
+        .ext(distinct_on(table.c.key))
+        .where(table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
+        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
+    )
 
 
 def keys(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[str]:

@@ -31,4 +31,4 @@ def write(moment: datetime) -> str:
         raise ValueError("A time without a zone cannot be sent")
     moment = moment.astimezone(UTC)
     fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}{fraction}Z"
