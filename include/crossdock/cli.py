@@ -7,6 +7,7 @@ all went well. Never: a traceback for something a person can mend; personal data
 from __future__ import annotations
 
 import getpass
+import io
 import logging
 import os
 import re
@@ -58,6 +59,8 @@ CONTROL_FAILED = 6
 UNEXPLAINED = 7
 SHOWN_STATES = ("delivered", "unchanged", "waiting", "left_out", "staged", "ready")
 SENTENCE = 12  # columns that a text of several words is given at least
+AGAIN_BY_ITSELF = "Have the record mended in its system; the next run reads it and closes the dead letter."
+MOST = 1_000_000  # rows that one command shows
 SHOWN = 20  # differences of one control that are printed; --json has all
 
 app = typer.Typer(
@@ -264,6 +267,8 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """Refused records with their reasons, oldest first; the rules that refuse most below."""
+    _named_flow(flow)
+    _one_of(state, ("open", "edited", "replayed", "resolved", "dismissed", "all"), "--state")
     with _runtime() as runtime, runtime.engine.begin() as connection:
         rows = dead_letters.listed(connection, flow=flow, state=None if state == "all" else state, rule=rule)
     if as_json:
@@ -325,6 +330,7 @@ def edit_letter(
     with _runtime() as runtime:
         with runtime.engine.begin() as connection:
             row = dead_letters.find(connection, which)
+        _is_delivered(row)
         before = row.edited_payload if row.state == "edited" else row.payload
         if file:
             after = _json_file(file)
@@ -336,8 +342,13 @@ def edit_letter(
             after = _in_editor(before)
         if not isinstance(after, dict):
             raise ConfigError("The payload must be a JSON object.", do="Nothing was changed; edit it again.")
-        with runtime.engine.begin() as connection:
-            dead_letters.edit(connection, row.id, after, who=_who())
+        try:
+            with runtime.engine.begin() as connection:
+                dead_letters.edit(connection, row.id, after, who=_who())
+        except sa.exc.DataError as error:
+            raise ConfigError(
+                f"The payload cannot be kept: {database.says(error)}.", do="Nothing was changed; edit it again."
+            ) from error
     _say(
         {"id": row.id, "state": "edited"},
         f"Dead letter {row.id} edited. Now: crossdock dead-letters replay {row.id}",
@@ -359,6 +370,7 @@ def replay_letters(
 
     if not (which or rule or everything):
         raise ConfigError("Nothing to replay was named.", do="Give numbers, --rule RULE or --all.")
+    _named_flow(flow)
     total = batches.Counts()
     with _runtime() as runtime, err.status("replaying …"):
         with runtime.engine.begin() as connection:
@@ -367,6 +379,11 @@ def replay_letters(
                 if which
                 else dead_letters.listed(connection, flow=flow, rule=rule, limit=100_000)
             )
+        left = [row for row in rows if row.flow == records.MASTERS]
+        if which or flow == records.MASTERS:
+            for row in left:
+                _is_delivered(row)
+        rows = [row for row in rows if row.flow != records.MASTERS]
         closed = [row for row in rows if row.state not in dead_letters.OPEN]
         if closed:
             raise ConfigError(f"Dead letter {closed[0].id} is {closed[0].state}.", do="Only open ones are replayed.")
@@ -381,8 +398,16 @@ def replay_letters(
     _say(asdict(total) | _held_as_json(held), f"Replayed {len(rows)}: {total}.", as_json)
     if not as_json:
         _print_held(held)
+        if left:
+            out.print(f"Left {len(left)} of masters: {AGAIN_BY_ITSELF}")
     if total.dead:
         raise typer.Exit(1)
+
+
+def _is_delivered(row: sa.Row) -> None:
+    """ConfigError for a record that is only looked up: it is not delivered, and the next read takes a good version."""
+    if row.flow == records.MASTERS:
+        raise ConfigError(f"{row.key} is only looked up, so it cannot be edited or replayed.", do=AGAIN_BY_ITSELF)
 
 
 @letters.command("dismiss")
@@ -408,6 +433,7 @@ def show_watermarks(
     flow: Annotated[str | None, typer.Argument(help="Only this flow.")] = None, as_json: AsJson = False
 ) -> None:
     """How far each list has been read, by its system's clock; of one flow, or as JSON, its newest change too."""
+    _named_flow(flow)
     names = ("flow", "resource", "position", "newest_version", "longest_gap_seconds", "read_at")
     query = sa.select(*(ops_watermark.c[name] for name in names)).order_by("flow", "resource")
     if flow:
@@ -450,7 +476,7 @@ def set_watermark(
 @customers_app.command("changes")
 def customer_changes(
     customer: Annotated[str | None, typer.Option(help="CustomerID: only this one, with its values.")] = None,
-    last: Annotated[int, typer.Option(help="How many of the last ones.")] = 100,
+    last: Annotated[int, typer.Option(help="How many of the last ones.", min=1, max=MOST)] = 100,
     as_json: AsJson = False,
 ) -> None:
     """What orders changed on customers, what a person's later value kept, what TIMS refused; newest first."""
@@ -491,6 +517,7 @@ def list_approvals(
     """Price changes that wait for a person, oldest first: what, from, to, and why."""
     from crossdock.store import approvals
 
+    _one_of(state, ("open", "approved", "refused", "withdrawn", "all"), "--state")
     with _runtime() as runtime, runtime.engine.begin() as connection:
         rows = approvals.listed(connection, "prices", None if state == "all" else state)
     if as_json:
@@ -585,7 +612,7 @@ def check_mappings(as_json: AsJson = False) -> None:
 @app.command("data-docs")
 def data_docs(
     folder: Annotated[Path | None, typer.Option(help="Where to write the pages; absent: .run/data-docs.")] = None,
-    last: Annotated[int, typer.Option(help="How many of the last check results.")] = 50,
+    last: Annotated[int, typer.Option(help="How many of the last check results.", min=1, max=MOST)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Write the kept check results as Great Expectations' Data Docs, to be opened in a browser."""
@@ -597,13 +624,16 @@ def data_docs(
     if not rows:
         raise ConfigError("No batch has been checked yet.", do="Run a flow first: `crossdock sync orders`.")
     results = [{**row.result, "batch": str(row.batch_id), "at": row.created_at.isoformat()} for row in rows]
-    page = suites.build_data_docs(results, folder or settings.run_dir() / "data-docs")
+    place = folder or settings.run_dir() / "data-docs"
+    with _writing(place):
+        page = suites.build_data_docs(results, place)
     _say({"page": str(page)}, f"{len(results)} results: open {page}", as_json)
 
 
 @catalog_app.command("conflicts")
 def list_conflicts(
-    days: Annotated[int, typer.Option(help="Seen within so many days.")] = 30, as_json: AsJson = False
+    days: Annotated[int, typer.Option(help="Seen within so many days.", min=1, max=36_500)] = 30,
+    as_json: AsJson = False,
 ) -> None:
     """Fields of TIMS that somebody has changed at the channel: what stood there, what was sent; newest first."""
     seen = ops_conflict.c.seen_at > sa.func.now() - sa.func.make_interval(0, 0, 0, days)
@@ -661,6 +691,10 @@ def close_command(
     from crossdock.close import close, last_day
 
     last_day(period)  # a mistake is told before anything is read
+    if export:
+        with _writing(export):
+            export.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=export).close()
     with _runtime() as runtime, err.status(f"Closing {period} …"):
         closing = close(runtime, period, export=export, afresh=afresh, run_id=_run_id())
     if as_json:
@@ -732,6 +766,9 @@ def reconcile_command(
     one."""
     from crossdock.watch.reconcile import reconcile, results
 
+    if report:
+        with _writing(report):
+            report.open("a").close()  # a mistake is told before anything is read
     with _runtime() as runtime:
         with err.status("Reconciling …") as status:
             outcome = reconcile(
@@ -741,7 +778,8 @@ def reconcile_command(
             found = results.differences(connection, outcome.id, limit=1_000_000 if as_json else SHOWN)
             page = results.page(connection, outcome.id) if report else None
     if report and page:
-        report.write_text(page, encoding="utf-8")
+        with _writing(report):
+            report.write_text(page, encoding="utf-8")
     if as_json:
         counts = {name: asdict(each) for name, each in outcome.counts.items()}
         hidden = {"id", "run", "place", "age"}
@@ -820,11 +858,22 @@ def _time(text: str | None, option: str) -> datetime | None:
         return None
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError as error:
+        return parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ConfigError(
             f"{option} {text!r} is no date or time.", do="Write it like 2011-01-04T10:00 (UTC)."
         ) from error
-    return parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
+
+
+def _named_flow(name: str | None) -> None:
+    """ConfigError for a flow that is none; what is only looked up goes by the name of masters."""
+    if name is not None and name != records.MASTERS:
+        flows.get(name)
+
+
+def _one_of(value: str, known: Sequence[str], option: str) -> None:
+    if value not in known:
+        raise ConfigError(f"{option} {value!r} is not known.", do=f"There are: {', '.join(known)}.")
 
 
 def _run_id() -> str:
@@ -976,12 +1025,26 @@ def _set(document: Any, assignment: str) -> None:
 
 def _step_into(document: Any, name: str, path: str, missing: Any = ...) -> Any:
     try:
+        if name.startswith("[") and not isinstance(document, list):
+            raise TypeError(name)
         return document[int(name[1:-1])] if name.startswith("[") else document[name]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         if missing is not ... and isinstance(document, dict):
             return missing
         raise ConfigError(
             f"The payload has no {path}.", do="See `crossdock dead-letters show` for its fields."
+        ) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Any:
+    """What the file system refuses, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror or type(error).__name__}.",
+            do="Name a place that this user may write to.",
         ) from error
 
 
@@ -1007,5 +1070,18 @@ def main(run: Callable[[], None] | None = None) -> None:
     from sandbox.cli import app as sandbox_app
 
     app.add_typer(sandbox_app, name="sandbox", help="Both systems as servers on this machine.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no arrows still shows the rest
     with _clear_errors("--json" in sys.argv):
+        _readable(sys.argv)
         (run or app)()
+
+
+def _readable(words: Sequence[str]) -> None:
+    """Refuses what no database and no address can hold."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{word!a} is not UTF-8.", do="Write it in UTF-8; see `locale`.") from None

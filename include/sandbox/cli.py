@@ -235,7 +235,10 @@ def _duration(given: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", given.strip())
     if not found:
         raise SandboxError(f'"{given}" is no duration.', do="Write 30m, 6h, 1d or 2w.")
-    return timedelta(**{UNITS[found[2]]: float(found[1])})
+    try:
+        return timedelta(**{UNITS[found[2]]: float(found[1])})
+    except OverflowError:
+        raise SandboxError(f"{given} is longer than any calendar.", do="Write 30m, 6h, 1d or 2w.") from None
 
 
 @contextmanager

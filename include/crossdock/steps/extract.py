@@ -28,7 +28,7 @@ from crossdock.steps import records
 from crossdock.store import batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
 from crossdock.store.runs import Over
-from crossdock.systems import limits
+from crossdock.systems import limits, times
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -48,6 +48,10 @@ class Window:
     end: datetime | None = None
 
     def __post_init__(self) -> None:
+        if early := next((edge for edge in (self.start, self.end) if edge and edge < times.FIRST), None):
+            raise ConfigError(
+                f"{early:%Y-%m-%d} is before anything that can be read.", do=f"Give {times.FIRST:%Y} or later."
+            )
         if self.start and self.end and self.start >= self.end:
             raise ConfigError(
                 f"The window starts at {self.start:%Y-%m-%dT%H:%M:%SZ}, which is not before its end "
@@ -126,6 +130,9 @@ def extract(
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
     if kind == "compare" and not flow.look:
         raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
+    for key in keys if kind == "key" else ():
+        if odd := records.unfit(key):
+            raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
     _configured(flow)
     with runs.at_work(runtime.engine, run_id):
         for master in flow.masters:

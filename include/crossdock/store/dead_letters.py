@@ -7,6 +7,7 @@ record that is refused again counts up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def unreadable(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dic
 
 def find(connection: sa.Connection, which: str) -> sa.Row:
     """The dead letter with this id, or the open (else newest) one of the record with this key. ConfigError if none."""
-    number = int(which) if which.isdigit() and len(which) < 19 else -1
+    number = int(which) if re.fullmatch("[0-9]{1,18}", which) else -1
     row = connection.execute(
         sa.select(table)
         .where(sa.or_(table.c.id == number, table.c.key == which))

@@ -15,6 +15,7 @@ from crossdock import settings
 from crossdock.errors import ConfigError
 from crossdock.store.tables import ops_audit, ops_bookmark
 from crossdock.store.tables import ops_watermark as table
+from crossdock.systems import times
 
 
 def position(connection: sa.Connection, flow: str, resource: str) -> datetime | None:
@@ -87,6 +88,8 @@ def put(connection: sa.Connection, flow: str, resource: str, to: datetime, *, wh
         )
     if to > datetime.now(UTC) + settings.intake().clock:
         raise ConfigError(f"{to:%Y-%m-%d %H:%M} UTC has not come yet.", do="Give a moment that has been.")
+    if to < times.FIRST:
+        raise ConfigError(f"{to:%Y-%m-%d} is before anything that can be read.", do=f"Give {times.FIRST:%Y} or later.")
     connection.execute(
         sa.update(table)
         .where(table.c.flow == flow, table.c.resource == resource)
