@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossdock.rules import returns, tolerances
@@ -483,6 +483,30 @@ def test_the_marketplaces_tax_inside_a_price_is_no_part_of_what_we_give_back():
     assert (credit.subtotal, credit.taxes, credit.marketplace_tax, credit.total) == (12_00, 1_75, 1_75, 8_75)
     only_tax, _ = work(two_mugs("Marketplace"), [item(quantity=0, tax=1_75)], "GBP")
     assert (only_tax.credits, only_tax.uncredited) == ([], 1_75)
+
+
+@examples(60)
+@given(units=st.integers(2, 7), each=st.integers(20, 3000), rate=st.sampled_from([5, 7, 19, 20, 25]))
+@example(units=3, each=3_34, rate=20)  # of 10.02, 1.66 told as 3 x 0.55 of tax, and 3 x 2.79: a cent too much
+def test_of_a_price_that_holds_the_marketplaces_tax_no_more_is_credited_than_is_left(units: int, each: int, rate: int):
+    whole = units * each
+    tax = whole * rate // (100 + rate)
+    line = InvoiceLine(1, 1, units, whole, 0, tax, "Marketplace")
+    order = Order(
+        [OrderLine(1, "501", "MUG", 1, 0, 0, sold=units)],
+        [Invoice("INV-1", [line], shipping_tax_remitted_by="Marketplace", currency="GBP", inclusive=True)],
+        [Parcel("SH-1", 1, units, 10_000, "MAIN")],
+    )
+    net, of_tax = ((2 * amount + units) // (2 * units) for amount in (whole - tax, tax))
+    room = whole - tax
+    for _ in range(units):
+        worked, order = work(order, [item(goods=net, tax=of_tax)], "GBP")
+        assert worked.findings == []
+        (credit,) = worked.credits
+        assert 0 < credit.total <= room
+        assert credit.total + credit.rounding == net, "what the marketplace takes from us, to the cent"
+        room -= credit.total
+    assert room <= units // 2
 
 
 def test_gift_wrap_that_is_worth_more_than_its_goods_keeps_its_tax():

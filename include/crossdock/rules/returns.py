@@ -369,7 +369,7 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
     tells_tax = bool(item.tax)
     together = tells_tax and all(invoice.inclusive for invoice, _ in ordered)
     amounts = sum(1 for amount in (item.goods, item.tax, item.shipping) if amount) if together else 1
-    item = _with_tax(item, touched, ordered, taken)
+    item = _with_tax(item, touched, ordered, taken, remitted=_remitted_by_marketplace(invoices))
     poured: Counter[Pocket] = Counter()
     beyond = []
     for name, amount, stages in (
@@ -384,6 +384,10 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
             beyond.append(_Excess(name, item.line, amount, missing, sold, amounts, bool(item.quantity), remitted))
     if not tells_tax:
         poured += _tax_in(ordered, poured)
+    remitted = together and _remitted_by_marketplace(invoices)
+    if remitted and (missing := _within([invoice for invoice, _ in ordered], poured)):
+        sold, wanted = _sold(item, lines.values()), item.goods
+        beyond.append(_Excess("RefundAmount", item.line, wanted, missing, sold, amounts, bool(item.quantity), False))
     items = {line.number: line.item for line in order.lines}
     for invoice in order.invoices:
         _book(invoice, items, credits[invoice.id], taken, poured)
@@ -459,8 +463,9 @@ def _tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Stages:
     return [units, *shipping, *rest] if item.quantity else [*rest, *shipping]
 
 
-def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Item:
-    """An item of invoices whose prices include tax, its money with its tax, and as much of it as there is."""
+def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken, *, remitted: bool) -> Item:
+    """An item of invoices whose prices include tax, its money with its tax, and as much of it as there is. What of a
+    tax that the marketplace remits is not there is none of our money."""
     if not item.tax or not all(invoice.inclusive for invoice, _ in ordered):
         return item
     poured: Counter[Pocket] = Counter()
@@ -468,8 +473,41 @@ def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Item:
     of_shipping = sum(amount for (what, _, _), amount in poured.items() if what == "shipping tax")
     room = sum(_shipping_net(invoice) for invoice, _ in ordered)
     of_shipping = min(of_shipping, max(room - item.shipping, 0))  # else it is money for goods
-    goods, shipping = item.goods + item.tax - of_shipping, item.shipping + of_shipping
-    return replace(item, goods=goods, tax=item.tax - missing, shipping=shipping)
+    held = item.tax - missing
+    goods, shipping = item.goods + (held if remitted else item.tax) - of_shipping, item.shipping + of_shipping
+    return replace(item, goods=goods, tax=item.tax if remitted else held, shipping=shipping)
+
+
+def _within(invoices: Sequence[Invoice], poured: Counter[Pocket]) -> int:
+    """Where prices include a tax that the marketplace remits, a credit memo's total is its money less its tax: tax is
+    moved between invoices, so that no total is below 0 or above what is left. Returns what is given back beyond that.
+    """
+    tax, low, high = [], [], []
+    for invoice in invoices:
+        money = sum(poured["goods", invoice.id, line.number] for line in invoice.lines)
+        money += poured["wrap", invoice.id, 0] + poured["shipping", invoice.id, 0]
+        left = sum(line.net for line in invoice.lines) + invoice.gift_wrap + _shipping_net(invoice) - money
+        tax.append(sum(poured[pocket] for pocket, _ in _taxes(invoice)))
+        whole = sum(room for _, room in _taxes(invoice))
+        low.append(max(whole - left, 0))
+        high.append(max(min(whole, money), low[-1]))
+    wanted = [min(max(each, least), most) for each, least, most in zip(tax, low, high, strict=True)]
+    rest = sum(tax) - sum(wanted)
+    for n, invoice in enumerate(invoices):
+        step = min(max(rest, low[n] - wanted[n]), high[n] - wanted[n])
+        rest -= step
+        more = wanted[n] + step - tax[n]
+        for pocket, room in _taxes(invoice):
+            part = min(max(more, -poured[pocket]), room - poured[pocket])
+            poured[pocket] += part
+            more -= part
+    return max(-rest, 0)
+
+
+def _taxes(invoice: Invoice) -> list[tuple[Pocket, int]]:
+    """The pockets of an invoice's tax, with their room."""
+    lines: list[tuple[Pocket, int]] = [(("tax", invoice.id, line.number), line.tax) for line in invoice.lines]
+    return [*lines, (("shipping tax", invoice.id, 0), invoice.shipping_tax)]
 
 
 def _tax_in(invoices: Pairs, poured: Counter[Pocket]) -> Counter[Pocket]:
