@@ -17,6 +17,8 @@ cent lost between the two.
 * Amounts are parted in whole units of the currency (cents; of one without decimals, whole ones).
 * The channel gives money without tax, and tax. Of an invoice whose prices include tax both are poured together, and the
   tax is credited beside as far as there is some. A refund that tells no tax holds the share that its money holds.
+  Of a tax that the marketplace remits, a credit memo's total is its money less that tax: it is never below 0, never
+  above what is left of the invoice.
 * A kit's units are units of its parts; its money is parted over them by what they were invoiced at.
 """
 
@@ -369,25 +371,24 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
     tells_tax = bool(item.tax)
     together = tells_tax and all(invoice.inclusive for invoice, _ in ordered)
     amounts = sum(1 for amount in (item.goods, item.tax, item.shipping) if amount) if together else 1
-    item = _with_tax(item, touched, ordered, taken, remitted=_remitted_by_marketplace(invoices))
+    remitted = _remitted_by_marketplace(invoices)
+    item = _with_tax(item, touched, ordered, taken, remitted=remitted)
+    sold, with_units = _sold(item, lines.values()), bool(item.quantity)
     poured: Counter[Pocket] = Counter()
     beyond = []
+    if missing := _pour(item.tax, _tax(item, touched, ordered, taken), poured):
+        beyond.append(_Excess("TaxRefund", item.line, item.tax, missing, sold, amounts, with_units, remitted))
+    most = {i.id: _net_of_tax(i) + _tax_poured(i, poured) for i, _ in ordered} if together and remitted else None
     for name, amount, stages in (
         ("RefundAmount", item.goods, _goods(item, touched, ordered, taken)),
-        ("TaxRefund", item.tax, _tax(item, touched, ordered, taken)),
         ("ShippingRefund", item.shipping, [[(("shipping", i.id, 0), _shipping_net(i))] for i, _ in ordered]),
     ):
-        missing = _pour(amount, stages, poured)
-        if missing:
-            remitted = name == "TaxRefund" and _remitted_by_marketplace(invoices)
-            sold = _sold(item, lines.values())
-            beyond.append(_Excess(name, item.line, amount, missing, sold, amounts, bool(item.quantity), remitted))
+        if missing := _pour(amount, stages, poured, most):
+            beyond.append(_Excess(name, item.line, amount, missing, sold, amounts, with_units, False))
     if not tells_tax:
         poured += _tax_in(ordered, poured)
-    remitted = together and _remitted_by_marketplace(invoices)
-    if remitted and (missing := _within([invoice for invoice, _ in ordered], poured)):
-        sold, wanted = _sold(item, lines.values()), item.goods
-        beyond.append(_Excess("RefundAmount", item.line, wanted, missing, sold, amounts, bool(item.quantity), False))
+    elif most is not None:
+        _within([invoice for invoice, _ in ordered], poured)
     items = {line.number: line.item for line in order.lines}
     for invoice in order.invoices:
         _book(invoice, items, credits[invoice.id], taken, poured)
@@ -478,19 +479,16 @@ def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken, *, remit
     return replace(item, goods=goods, tax=item.tax if remitted else held, shipping=shipping)
 
 
-def _within(invoices: Sequence[Invoice], poured: Counter[Pocket]) -> int:
+def _within(invoices: Sequence[Invoice], poured: Counter[Pocket]) -> None:
     """Where prices include a tax that the marketplace remits, a credit memo's total is its money less its tax: tax is
-    moved between invoices, so that no total is below 0 or above what is left. Returns what is given back beyond that.
-    """
+    moved between invoices, so that no total is below 0 or above what is left."""
     tax, low, high = [], [], []
     for invoice in invoices:
         money = sum(poured["goods", invoice.id, line.number] for line in invoice.lines)
         money += poured["wrap", invoice.id, 0] + poured["shipping", invoice.id, 0]
-        left = sum(line.net for line in invoice.lines) + invoice.gift_wrap + _shipping_net(invoice) - money
-        tax.append(sum(poured[pocket] for pocket, _ in _taxes(invoice)))
-        whole = sum(room for _, room in _taxes(invoice))
-        low.append(max(whole - left, 0))
-        high.append(max(min(whole, money), low[-1]))
+        tax.append(_tax_poured(invoice, poured))
+        low.append(max(money - _net_of_tax(invoice), 0))
+        high.append(max(min(sum(room for _, room in _taxes(invoice)), money), low[-1]))
     wanted = [min(max(each, least), most) for each, least, most in zip(tax, low, high, strict=True)]
     rest = sum(tax) - sum(wanted)
     for n, invoice in enumerate(invoices):
@@ -501,7 +499,16 @@ def _within(invoices: Sequence[Invoice], poured: Counter[Pocket]) -> int:
             part = min(max(more, -poured[pocket]), room - poured[pocket])
             poured[pocket] += part
             more -= part
-    return max(-rest, 0)
+
+
+def _net_of_tax(invoice: Invoice) -> int:
+    """What is left of an invoice whose prices include a tax that is none of our money."""
+    money = sum(line.net for line in invoice.lines) + invoice.gift_wrap + _shipping_net(invoice)
+    return money - sum(room for _, room in _taxes(invoice))
+
+
+def _tax_poured(invoice: Invoice, poured: Counter[Pocket]) -> int:
+    return sum(poured[pocket] for pocket, _ in _taxes(invoice))
 
 
 def _taxes(invoice: Invoice) -> list[tuple[Pocket, int]]:
@@ -543,16 +550,24 @@ def _shipping_net(invoice: Invoice) -> int:
     return max(invoice.shipping - invoice.shipping_discount, 0)
 
 
-def _pour(amount: int, stages: Stages, poured: Counter[Pocket]) -> int:
-    """Fills pockets, stage by stage, within a stage by their room; what is left over. `poured` takes it."""
+def _pour(amount: int, stages: Stages, poured: Counter[Pocket], most: dict[str, int] | None = None) -> int:
+    """Fills pockets, stage by stage, within a stage by their room; what is left over. `poured` takes it. `most`: what
+    each invoice may take in all, less what it takes here."""
     for stage in stages:
-        room = [max(most - poured[pocket], 0) for pocket, most in stage]
+        room = []
+        left = Counter(most or {})
+        for pocket, whole in stage:
+            free = max(whole - poured[pocket], 0)
+            room.append(free if most is None else min(free, max(left[pocket[1]], 0)))
+            left[pocket[1]] -= room[-1]
         part = min(amount, sum(room))
         if not part:
             continue
         shares = spread(np.array([part]), np.array(room), np.zeros(len(room), dtype=np.int64))
         for (pocket, _), share in zip(stage, shares.tolist(), strict=True):
             poured[pocket] += share
+            if most is not None:
+                most[pocket[1]] -= share
         amount -= part
     return amount
 
