@@ -24,13 +24,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def storable(text: str) -> str:
+    """Foreign text without what no column of a table holds: U+0000, and half characters."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 class CrossdockError(Exception):
-    """`message` says what happened to which thing; `do` what a person should do about it."""
+    """`message` says what happened to which thing; `do` what a person should do about it. Both are kept in tables."""
 
     def __init__(self, message: str, *, do: str = "", system: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.do = do
+        super().__init__(storable(message))
+        self.message = storable(message)
+        self.do = storable(do)
         self.system = system
 
     def __str__(self) -> str:
@@ -103,11 +108,15 @@ class ControlFailed(CrossdockError):
 
 @dataclass(frozen=True)
 class Refusal:
-    """One reason why a record was refused."""
+    """One reason why a record was refused, in the words of the system."""
 
     field: str  # path or JSON pointer of the field, "" for the whole record
     code: str  # stable name of the rule or the system's error code
     message: str  # for people
+
+    def __post_init__(self) -> None:
+        for name in ("field", "code", "message"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
 
 
 class RecordRejected(CrossdockError):
@@ -126,7 +135,8 @@ class RecordRejected(CrossdockError):
     ) -> None:
         super().__init__(message, do=do, system=system)
         self.status = status
-        self.code = code
+        self.code = storable(code)
         self.refusals = refusals or []
-        self.existing_id = existing_id  # of DUPLICATE_EXTERNAL_REFERENCE and its like
+        # Of DUPLICATE_EXTERNAL_REFERENCE and its like.
+        self.existing_id = None if existing_id is None else storable(existing_id)
         self.body = body or {}  # the parsed error, for facts such as AllowedActions; may hold personal data

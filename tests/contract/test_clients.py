@@ -585,6 +585,42 @@ def test_a_channel_advisor_refusal_names_its_fields_but_not_their_values(server:
     assert "anna" not in str(raised.value)
 
 
+NUL = "a\0b"
+
+
+def test_the_words_of_a_refusal_can_be_stored_whatever_is_in_them(
+    server: Server, tims: Tims, ca: ChannelAdvisor
+) -> None:
+    errors = [{"pointer": NUL, "code": NUL, "message": NUL}, None, 7]
+    server.default(CUSTOMERS, problem(422, NUL, errors=errors, ExistingID=NUL))
+    refused = tims.post("/api/v1/customers", {}, key="c:1").error
+    own = [{"Field": NUL, "Code": NUL, "Message": NUL}]
+    server.default("/v2/orders/1", ok({"error": {"code": NUL, "details": {"Errors": own}}}, 422))
+    with pytest.raises(RecordRejected) as raised:
+        ca.update_order("1", {"x": 1})
+    for error in (refused, raised.value):
+        assert isinstance(error, RecordRejected)
+        (one,) = error.refusals
+        said = (error.code, one.field, one.code, one.message, error.existing_id or "ab")
+        assert said == ("ab",) * 5
+        assert "ab" in str(error)
+        assert "\0" not in str(error)
+
+
+@pytest.mark.parametrize("errors", [7, "no list", {"a": 1}, None, [[]]])
+def test_a_refusal_whose_errors_are_no_list_is_a_refusal(
+    server: Server, tims: Tims, ca: ChannelAdvisor, errors
+) -> None:
+    server.default(CUSTOMERS, problem(422, "INVALID", errors=errors))
+    refused = tims.post("/api/v1/customers", {}, key="c:1").error
+    assert isinstance(refused, RecordRejected)
+    assert [one.code for one in refused.refusals] == ["INVALID"]
+    server.default("/v2/orders/1", ok({"error": {"code": "Invalid", "details": {"Errors": errors}}}, 422))
+    with pytest.raises(RecordRejected) as raised:
+        ca.update_order("1", {"x": 1})
+    assert [one.code for one in raised.value.refusals] == ["Invalid"]
+
+
 def test_a_post_keeps_its_key_through_every_try_and_tells_a_replay(server: Server, tims: Tims) -> None:
     done = ok({"CustomerID": "CU-1"}, 201, **{"Idempotency-Replayed": "true", "ETag": '"1"'})
     server.script(CUSTOMERS, Reply(no_answer=True), problem(409, "IDEMPOTENCY_IN_PROGRESS"), done)

@@ -334,7 +334,7 @@ def _refusals(errors: Any) -> list[Refusal]:
     """The contract's FieldErrors."""
     return [
         Refusal(str(one.get("Field", "")), str(one.get("Code", "")), str(one.get("Message", "")))
-        for one in errors or []
+        for one in (errors if isinstance(errors, list) else ())
         if isinstance(one, dict)
     ]
 

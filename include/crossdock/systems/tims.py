@@ -392,9 +392,10 @@ def _refused(answer: Answer) -> Refused:
 def _read_problem(problem: dict[str, Any]) -> Refused:
     """An RFC 9457 problem of the contract."""
     code, existing = str(problem.get("code") or ""), problem.get("ExistingID")
+    errors = problem.get("errors")
     refusals = [
         Refusal(str(one.get("pointer", "")), str(one.get("code", "")), str(one.get("message", "")))
-        for one in problem.get("errors") or []
+        for one in (errors if isinstance(errors, list) else ())
         if isinstance(one, dict)
     ]
     refusals = refusals or [Refusal("", code, str(problem.get("detail") or ""))]
