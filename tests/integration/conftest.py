@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crossdock.settings import config_dir
-from integration.town import Town, found_town, unhurried
+from integration.town import Town, found_town, own_config, unhurried
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,11 +39,8 @@ def long_lived_town(
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A configuration of our own, in which a request that fails is soon sent again."""
-    folder = tmp_path_factory.mktemp("config") / "config"
-    shutil.copytree(config_dir(), folder)
-    systems = folder / "systems.yaml"
-    systems.write_text(systems.read_text().replace("first_pause_seconds: 0.5", "first_pause_seconds: 0.02"))
+    """A configuration of the module's own, for tests that change it."""
+    folder = own_config(tmp_path_factory.mktemp("config") / "config")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSDOCK_CONFIG_DIR", str(folder))
         yield folder

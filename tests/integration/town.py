@@ -37,6 +37,7 @@ from sandbox.control import SYSTEMS, Control
 
 ORDERS = flows.get("orders")
 PLENTY = 1_000_000  # requests a minute
+PAUSE = 0.02  # seconds until a request that failed is sent again; doubles with each try
 
 
 def moment(text: str) -> datetime:
@@ -138,11 +139,12 @@ class Town:
 
 
 def own_config(folder: Path) -> Path:
-    """The shipped configuration in a folder of a test's own, but for the budgets of requests: no test waits for the
-    next minute that is not about it."""
+    """The shipped configuration in a folder of a test's own, but for the budgets of requests and the pauses between
+    tries: no test waits for them that is not about it."""
     made = shutil.copytree(PROJECT / "include" / "config", folder)
     systems = made / "systems.yaml"
-    systems.write_text(re.sub(r"(requests_per_minute): \d+", rf"\1: {PLENTY}", systems.read_text()))
+    text = re.sub(r"(requests_per_minute): \d+", rf"\1: {PLENTY}", systems.read_text())
+    systems.write_text(re.sub(r"(first_pause_seconds): [\d.]+", rf"\1: {PAUSE}", text))
     return made
 
 
