@@ -7,10 +7,10 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status test e2e cluster lint types docs bench rush agree clean
+.PHONY: help setup demo down status test e2e cluster lint types docs bench oversell agree clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.ready ## Make .venv and install what the project needs (a few minutes, once)
 
@@ -63,8 +63,8 @@ docs: setup ## Write the generated pages anew
 bench: setup $(if $(QUICK),,.venv-bench/.ready) ## Measure speed and memory beside plain clients and peers (DATA=file, QUICK=1)
 	@$(PY) -m benchmarks $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) --peers .venv-bench/bin/python
 
-rush: setup ## Let buyers take the last units while runs fail; print what was oversold (RUSHES=3)
-	@set -o pipefail; RUSHES=$(or $(RUSHES),3) $(PY) -m pytest tests/integration/test_rush.py -q -s -p no:warnings | grep RUSH
+oversell: setup ## Let buyers take the last units while runs fail; print what was oversold (SEEDS=3)
+	@set -o pipefail; OVERSELL_SEEDS=$(or $(SEEDS),3) $(PY) -m pytest tests/integration/test_oversell.py -q -s -p no:warnings | grep OVERSELL
 
 agree: setup ## Compare both systems again and again while all flows run; print false alarms (COMPARISONS=200)
 	@set -o pipefail; COMPARISONS=$(or $(COMPARISONS),200) $(PY) -m pytest tests/integration/test_agree.py -q -s -p no:warnings | grep AGREE

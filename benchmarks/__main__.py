@@ -159,10 +159,10 @@ def _order_rows(found: Measured, grid: Grid) -> None:
                     [("bare client, comparing hashes", found["bare.again"], ""),
                      *((PEERS[how], found[f"{how}.again"], "") for how in peers)])  # fmt: skip
     with grid.group("raw to checked stage"):
-        stage = found["stage.transform"] + found["stage.check"]
-        grid.speeds("raw to checked stage", "lines/s", lines, stage,
+        checked_stage = found["stage.transform"] + found["stage.check"]
+        grid.speeds("raw to checked stage", "lines/s", lines, checked_stage,
                     [("pyarrow and numpy, no Postgres", found["floor.seconds"],
-                      mark(lines / stage >= 100_000, "≥ 100,000 lines/s"))])  # fmt: skip
+                      mark(lines / checked_stage >= 100_000, "≥ 100,000 lines/s"))])  # fmt: skip
     for words, name in (("all", "load"), ("all.slow", "load, 20 ms an answer")):
         with grid.group(name):
             ours, bare = found[f"load {words}.load"], found[f"bare {words}.load"]

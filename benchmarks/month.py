@@ -23,7 +23,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.walk import walk
 from crossdock.systems.connections import parse
 from crossdock.watch.reconcile import reconcile
-from sandbox import demo, stage
+from sandbox import demo, processes
 
 OFFERS = ("catalog", "prices", "inventory")
 seconds: Counter[str] = Counter()
@@ -53,14 +53,14 @@ def flow(runtime: Runtime, name: str, part: str) -> None:
 def main() -> None:
     database, days, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     told = {name.removeprefix("AIRFLOW_CONN_").lower(): text for name, text in demo.connections().items()}
-    with Runtime(database, lambda name: parse(name, told[name]), stage.inbox()) as runtime:
+    with Runtime(database, lambda name: parse(name, told[name]), processes.inbox()) as runtime:
         unlimited(runtime)
-        stage.seed()
+        processes.seed()
         for name in OFFERS[:2]:
             flow(runtime, name, name)
             tell(name)
         for _ in range(steps):
-            stage.tick(by=timedelta(days=days) / steps)
+            processes.tick(by=timedelta(days=days) / steps)
             for name in flows.order_to_cash():
                 flow(runtime, name, "ledger" if name.startswith("ledger") else "orders to cash")
             tell("orders to cash")

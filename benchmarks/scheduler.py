@@ -24,7 +24,7 @@ from crossdock.runtime import Runtime
 from crossdock.settings import PROJECT, run_dir
 from crossdock.store import database
 from crossdock.store.tables import ops_link
-from sandbox import demo, stage, world
+from sandbox import demo, processes, world
 from sandbox.control import SYSTEMS, Control, port
 
 DAG = "orders"
@@ -43,12 +43,12 @@ def tick(folder: Path, count: int) -> dict[str, float]:
     ):
         airflow = demo.Airflow(port)
         _alone(airflow)
-        until = stage.told().until
+        until = processes.told().until
         orders = sorted(order.document["ImportDate"] for order in world.load().orders(until))
         before = connection.execute(_sales(0)).one().last
         connection.rollback()
         with database.lock(runtime.engine, "extract:channel_advisor.orders"):  # no other run reads half of them
-            stage.tick(demo.datetime.fromisoformat(orders[count - 1]) + timedelta(milliseconds=1))
+            processes.tick(demo.datetime.fromisoformat(orders[count - 1]) + timedelta(milliseconds=1))
             triggered = time.time()
         begun = time.perf_counter()
         airflow.run(DAG)

@@ -55,12 +55,12 @@ def _item(n: int, words: set[str]) -> str:
 def _quantity(n: int, words: set[str]) -> str:
     changed = "changed" in words
     units = n % 90 + changed
-    places = ",".join(
+    locations = ",".join(
         f'{{"LocationID":"{name}","OnHand":{units},"Allocated":0,"Available":{units},"Incoming":0}}'
         for name in ("MAIN", "WEST", "MARKETPLACE")
     )
     return (
-        f'{{"SKU":"SKU-{n:07d}","Locations":[{places}],"TotalAvailable":{3 * units},"AsOf":"{AFTER}",'
+        f'{{"SKU":"SKU-{n:07d}","Locations":[{locations}],"TotalAvailable":{3 * units},"AsOf":"{AFTER}",'
         f'"RowVersion":{1 + changed},"ModifiedAt":"{AFTER if changed else BEFORE}"}}'
     )
 

@@ -16,7 +16,7 @@ import phonenumbers
 from faker import Faker
 
 from sandbox import chance, sites
-from sandbox.places import COUNTRIES, Country, Town, place
+from sandbox.addresses import COUNTRIES, City, Country, draw_address
 from sandbox.sites import Site
 
 TWO_SITE_COUNTRIES = frozenset(["United Kingdom", "Germany", "France"])
@@ -48,7 +48,7 @@ class Buyer:
     phone: str | None  # E.164; None = never given
     line1: str
     line2: str | None
-    town: Town
+    city: City
     postal: str | None
     known: str | None  # how TIMS already knows this buyer: see KNOWN
 
@@ -91,7 +91,7 @@ def buyer(customer: str | None, country: str, invoice: str = "") -> Buyer:
     key = key_of(customer, country, invoice)
     land = COUNTRIES[country]
     names = _names(land.locale)
-    town, postal = place(country, key)
+    city, postal = draw_address(country, key)
     first, last = chance.pick(names.first, "first", key), chance.pick(names.last, "last", key)
     known, two = known_to_tims(customer, country), is_two_site(customer, country, invoice)
     plain = bool(known or two)  # found again by its data, so the data have to be there
@@ -107,7 +107,7 @@ def buyer(customer: str | None, country: str, invoice: str = "") -> Buyer:
         phone=_phone(land, key) if plain or chance.share("has phone", key) < 0.80 else None,
         line1=_street(names, land, key, plain=plain),
         line2=_line2(key) if chance.share("line2", key) < 0.18 else None,
-        town=town,
+        city=city,
         postal=postal,
         known=known,
     )
@@ -267,7 +267,7 @@ def address(who: Buyer, site: Site, invoice: str) -> dict:
     name = f"{who.first} {who.last}".upper() if other else who.name
     line1 = who.line1.replace(" Street", " St.").replace("straße", "str.") if other else who.line1
     named = not site.iso_countries and chance.share("named country", invoice) < 0.5
-    region = who.town.region
+    region = who.city.region
     if not site.iso_countries and chance.share("named region", who.key) < 0.5:
         region = land.region_name(region)
     return {
@@ -275,7 +275,7 @@ def address(who: Buyer, site: Site, invoice: str) -> dict:
         "Company": who.company,
         "Line1": _hide(line1, "line1", who),
         "Line2": who.line2 if len(who.line1) <= 60 else None,
-        "City": _hide(who.town.city, "city", who),
+        "City": _hide(who.city.name, "city", who),
         "Region": region,
         "PostalCode": _typed_postal(who.postal, who),
         "Country": who.country if named or land.iso is None else land.iso,

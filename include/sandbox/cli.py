@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from crossdock.safe import safe
-from sandbox import stage, world
+from sandbox import processes, world
 from sandbox.control import SYSTEMS, Control, SandboxError, controls
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Both systems as servers on this machine.")
@@ -48,7 +48,7 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start both servers and wait until they answer."""
-    done = stage.up()
+    done = processes.up()
     facts = {system: {"state": state, "url": Control.of(system).url} for system, state in done.items()}
     lines = [f"{system}: {fact['state']} at {fact['url']}" for system, fact in facts.items()]
     _say(facts, "\n".join(lines), as_json)
@@ -66,19 +66,19 @@ def _stay(as_json: bool) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    while not ended and all(stage.running(system) for system in SYSTEMS):
+    while not ended and all(processes.running(system) for system in SYSTEMS):
         time.sleep(0.3)
-    lost = [system for system in SYSTEMS if not stage.running(system)]
-    stage.down()
+    lost = [system for system in SYSTEMS if not processes.running(system)]
+    processes.down()
     if lost and not ended:
-        raise SandboxError(f"The {lost[0]} sandbox has ended by itself.", do=f"See {stage.log_file(lost[0])}.")
+        raise SandboxError(f"The {lost[0]} sandbox has ended by itself.", do=f"See {processes.log_file(lost[0])}.")
     _say({"stopped": True}, "Stopped.", as_json)
 
 
 @app.command()
 def down(as_json: AsJson = False) -> None:
     """Stop both servers; what they hold stays."""
-    done = stage.down()
+    done = processes.down()
     _say(done, "\n".join(f"{system}: {state}" for system, state in done.items()), as_json)
 
 
@@ -91,7 +91,7 @@ def seed(
 ) -> None:
     """Empty both systems, fill in their masters, set the clock to just before the first day."""
     with _bar(as_json) as progress:
-        facts = stage.seed(data, progress)
+        facts = processes.seed(data, progress)
     told = ", ".join(f"{count} × {kind}" for kind, count in facts["told"].items())
     _say(facts, f"Seeded: {told}. {facts['orders_to_come']} orders are to come; it is {facts['now']}.", as_json)
 
@@ -115,7 +115,7 @@ def tick(
         now = Control.of(SYSTEMS[0]).now()
         target = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     with _bar(as_json) as progress:
-        facts = stage.tick(target, step, progress)
+        facts = processes.tick(target, step, progress)
     counts = [*facts["told"].items(), *facts["done"].items()]
     told = ", ".join(f"{count} × {kind}" for kind, count in counts) or "nothing happened"
     _say(facts, f"{told}. It is {facts['now']}.", as_json)
@@ -242,7 +242,7 @@ def _duration(given: str) -> timedelta:
 
 
 @contextmanager
-def _bar(as_json: bool) -> Iterator[stage.Progress | None]:
+def _bar(as_json: bool) -> Iterator[processes.Progress | None]:
     if as_json:
         yield None
         return

@@ -38,7 +38,7 @@ from crossdock.watch import reconcile
 from crossdock.watch.reconcile import results
 from crossdock.watch.reconcile.base import UNEXPLAINED
 from crossdock_airflow import standalone
-from sandbox import stage, verify, verify_cash, world
+from sandbox import processes, verify, verify_cash, world
 from sandbox.control import SYSTEMS, Control
 
 MARK = "crossdock demo"
@@ -182,7 +182,7 @@ def _start_afresh(port: int) -> None:
     """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
     standalone.down(lambda text: out.print(text) if "stopped" in text else None)
     standalone.require_free_port(port, "Airflow", "PORT")
-    stage.refuse_taken_ports()
+    processes.refuse_taken_ports()
     out.print(f"Postgres: starting in {run_dir()}")
     local.start()
     _empty_database()
@@ -193,10 +193,10 @@ def _start_afresh(port: int) -> None:
 
 
 def _set_the_stage() -> None:
-    states = stage.up()
+    states = processes.up()
     out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
     database.migrate(local.database_url("crossdock"))
-    facts = stage.seed()
+    facts = processes.seed()
     out.print(f"Sandbox: seeded with {facts['told']['item']} items; {facts['orders_to_come']} real orders are to come")
 
 
@@ -271,7 +271,7 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
             last = _last_batch(runtime.engine)
             # Our own lock on reading: a run that the timetable starts meanwhile reads the whole day or nothing of it.
             with database.lock(runtime.engine, "extract:channel_advisor.orders"):
-                stage.tick(end)
+                processes.tick(end)
             airflow.run(DAG)
             airflow.wait_until_idle(DAG)
             counts = _counts(runtime.engine, last)
@@ -443,7 +443,7 @@ def _refused(engine: sa.Engine) -> dict[str, set[str]]:
 
 def _settlements() -> Iterator[bytes]:
     """All settlement files, also those that were taken."""
-    inbox = Inbox(stage.inbox())
+    inbox = Inbox(processes.inbox())
     for page in inbox.pages("settlements", before=inbox.server_time()):
         yield from map(bytes, page.records)
 
@@ -502,7 +502,7 @@ def down(*, quiet: bool = False) -> None:
     """Stops Airflow, the sandbox and Postgres, whatever of them runs."""
     say = (lambda _text: None) if quiet else out.print
     standalone.down(say)
-    for system, state in stage.down().items():
+    for system, state in processes.down().items():
         say(f"Sandbox {system}: {state}.")
     say("Postgres stopped." if local.stop() else "Postgres was not running.")
 
@@ -512,7 +512,7 @@ def status() -> int:
     up = {True: standalone.HEALTHY, False: "not running"}
     parts = {
         **{f"Airflow {name}".removesuffix(" airflow"): what for name, what in standalone.status().items()},
-        **{f"Sandbox {system}": up[stage.running(system) is not None] for system in SYSTEMS},
+        **{f"Sandbox {system}": up[processes.running(system) is not None] for system in SYSTEMS},
         "Postgres": up[local.is_running()],
     }
     for name, what in parts.items():

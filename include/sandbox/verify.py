@@ -18,7 +18,7 @@ import msgspec
 
 from crossdock.systems.channel_advisor import ChannelAdvisor
 from crossdock.systems.tims import Tims
-from sandbox.truth import Expectation, tims_total
+from sandbox.expectations import Expectation, tims_total
 from sandbox.world import World
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -74,15 +74,17 @@ def verify(
     report.disagreements += [
         f"order {key} is in Channel Advisor, but not of this world" for key in orders - expected.keys()
     ]
-    for key, truth in sorted(expected.items()):
-        report.verdicts[truth.verdict] += 1
+    for key, expectation in sorted(expected.items()):
+        report.verdicts[expectation.verdict] += 1
         report.disagreements += [
             f"order {key}: {what}"
-            for what in _differences(truth, sales.get(key, []), dead_letters.get(key), key in marked, key in orders)
+            for what in _differences(
+                expectation, sales.get(key, []), dead_letters.get(key), key in marked, key in orders
+            )
         ]
-        if truth.verdict == "dead":
+        if expectation.verdict == "dead":
             report.dead += 1
-            report.dead_letters.update(truth.rules)
+            report.dead_letters.update(expectation.rules)
     report.disagreements += [
         f"TIMS holds a sales order for {key}, which no channel has" for key in sales - expected.keys()
     ]
@@ -108,19 +110,21 @@ def _all(pages: Iterable[Any]) -> Iterable[dict[str, Any]]:
 
 
 def _differences(
-    truth: Expectation, found: list[dict[str, Any]], rules: frozenset[str] | None, marked: bool, present: bool
+    expectation: Expectation, found: list[dict[str, Any]], rules: frozenset[str] | None, marked: bool, present: bool
 ) -> list[str]:
     """What is not as it must be for one order."""
     if not present:
         return ["is not in Channel Advisor"]
-    if truth.verdict != "loadable":
-        wrong = [f"is in TIMS, although it {_WORDS[truth.verdict]}"] if found else []
-        if truth.verdict == "dead" and rules is None:
-            wrong.append(f"has no dead letter; the reasons are {', '.join(sorted(truth.rules))}")
-        elif truth.verdict == "dead" and not truth.rules <= (rules or frozenset()):
-            wrong.append(f"died of {', '.join(sorted(rules or []))}; the reasons are {', '.join(sorted(truth.rules))}")
-        elif truth.verdict != "dead" and rules is not None:
-            wrong.append(f"has a dead letter ({', '.join(sorted(rules))}), although it {_WORDS[truth.verdict]}")
+    if expectation.verdict != "loadable":
+        wrong = [f"is in TIMS, although it {_WORDS[expectation.verdict]}"] if found else []
+        if expectation.verdict == "dead" and rules is None:
+            wrong.append(f"has no dead letter; the reasons are {', '.join(sorted(expectation.rules))}")
+        elif expectation.verdict == "dead" and not expectation.rules <= (rules or frozenset()):
+            wrong.append(
+                f"died of {', '.join(sorted(rules or []))}; the reasons are {', '.join(sorted(expectation.rules))}"
+            )
+        elif expectation.verdict != "dead" and rules is not None:
+            wrong.append(f"has a dead letter ({', '.join(sorted(rules))}), although it {_WORDS[expectation.verdict]}")
         return wrong
     if not found:
         why = f"; its dead letter says {', '.join(sorted(rules))}" if rules else ""
@@ -128,12 +132,12 @@ def _differences(
     wrong = [f"is in TIMS {len(found)} times"] if len(found) > 1 else []
     sale = found[0]
     total = Decimal(sale["TotalAmount"])
-    if total != truth.total:
-        wrong.append(f"has the total {total} in TIMS, not {truth.total}")
-    if sale["CurrencyCode"] != truth.currency:
-        wrong.append(f"is in {sale['CurrencyCode']} in TIMS, not in {truth.currency}")
-    if len(sale["LineItems"]) != truth.lines:
-        wrong.append(f"has {len(sale['LineItems'])} lines in TIMS, not {truth.lines}")
+    if total != expectation.total:
+        wrong.append(f"has the total {total} in TIMS, not {expectation.total}")
+    if sale["CurrencyCode"] != expectation.currency:
+        wrong.append(f"is in {sale['CurrencyCode']} in TIMS, not in {expectation.currency}")
+    if len(sale["LineItems"]) != expectation.lines:
+        wrong.append(f"has {len(sale['LineItems'])} lines in TIMS, not {expectation.lines}")
     if not marked:
         wrong.append("is in TIMS and does not carry the exported mark")
     return wrong
@@ -152,8 +156,8 @@ def _amounts(
 ) -> dict[str, Amounts]:
     """Per currency, the loadable orders of Channel Advisor beside all sales orders of TIMS."""
     found: dict[str, Amounts] = defaultdict(Amounts)
-    for key, truth in expected.items():
-        if truth.verdict == "loadable" and key in orders:
+    for key, expectation in expected.items():
+        if expectation.verdict == "loadable" and key in orders:
             amounts = found[orders[key]["Currency"]]
             amounts.channel_advisor += orders[key]["TotalPrice"]
             amounts.rounded += tims_total(orders[key])

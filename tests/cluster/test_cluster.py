@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from cluster.cluster import LASTING, PASSWORD, PROJECT, Api, Cluster, cluster, free_port, wait_for
-from sandbox import stage
+from sandbox import processes
 from sandbox.control import Control
 
 AIM = 90  # seconds from the death of a worker until its task runs again
@@ -44,7 +44,7 @@ def here() -> Iterator[Cluster]:
             patch.setenv("CROSSDOCK_CA_PORT", str(free_port()))
             patch.setenv("CROSSDOCK_TIMS_PORT", str(free_port()))
             with cluster(folder, IMAGE) as made:
-                stage.seed()
+                processes.seed()
                 yield made
 
 
@@ -95,7 +95,7 @@ def test_flows_run_with_their_connections_in_airflows_database_and_the_scheduler
     here: Cluster, api: Api
 ) -> None:
     scheduler = here.processes["airflow-scheduler-1"]
-    stage.tick(by=timedelta(days=2))
+    processes.tick(by=timedelta(days=2))
     begun = time.monotonic()
     api.unpause("orders")
     run = api.run("orders")
@@ -129,7 +129,7 @@ def test_whoever_is_logged_in_sees_the_reconciliation(here: Cluster) -> None:
 
 
 def test_the_task_of_a_killed_worker_is_taken_over_soon_and_nothing_is_doubled(here: Cluster, api: Api) -> None:
-    stage.tick(by=timedelta(days=1))
+    processes.tick(by=timedelta(days=1))
     held = Control.of("tims").call("POST", "faults", {"kind": "slow", "path": "/api/v1/bulk", "seconds": 20})
     run = trigger(api, "orders")
     task = wait_for(lambda: running(api, "orders", run, "batch.load"), 120, "the load is at work")

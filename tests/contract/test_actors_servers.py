@@ -13,9 +13,9 @@ import requests
 
 from contract.tims_calls import line
 from contract.tims_calls import order as sales_order
-from sandbox import stage, world
+from sandbox import processes, world
 from sandbox.actors import returns
-from sandbox.actors.scene import Scene
+from sandbox.actors.actor_context import ActorContext
 from sandbox.channel_advisor.returns import REFUNDS
 from sandbox.control import Control, controls
 
@@ -40,21 +40,21 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Cont
         patch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path_factory.mktemp("run")))
         patch.setenv("CROSSDOCK_CA_PORT", str(free_port()))
         patch.setenv("CROSSDOCK_TIMS_PORT", str(free_port()))
-        stage.up()
-        stage.seed()
+        processes.up()
+        processes.seed()
         yield controls()
-        stage.down()
+        processes.down()
 
 
 def all_shipped(systems: dict[str, Control], now: datetime) -> None:
     """Everything that nobody will change any more has left, and the channel knows."""
-    channel, scene = systems["channel_advisor"], Scene(WORLD, systems, now, now, Path("nowhere"))
+    channel, context = systems["channel_advisor"], ActorContext(WORLD, systems, now, now, Path("nowhere"))
     open_orders = [
         order
         for order in channel.documents("order", status=["New"])
         if order["DistributionCenterTypeRollup"] == "SellerManaged"
         and order["OrderItems"]
-        and (scene.settled_at(order["ChannelAdvisorOrderID"]) or now) < now
+        and (context.settled_at(order["ChannelAdvisorOrderID"]) or now) < now
     ]
     channel.apply(
         {"id": f"test:{each['ChannelAdvisorOrderID']}", "kind": "shipment", "dirty": True,
@@ -65,7 +65,7 @@ def all_shipped(systems: dict[str, Control], now: datetime) -> None:
 
 def test_the_warehouse_ships_what_tims_holds_once(systems: dict[str, Control]) -> None:
     tims = systems["tims"]
-    stage.tick(day(5))
+    processes.tick(day(5))
     token = requests.post(
         f"{tims.url}/oauth2/token", data={"grant_type": "client_credentials"},
         auth=("crossdock-sandbox", "sandbox-secret"), timeout=10,
@@ -81,12 +81,12 @@ def test_the_warehouse_ships_what_tims_holds_once(systems: dict[str, Control]) -
             f"{tims.url}/api/v1/sales-orders", json=body, headers={"Idempotency-Key": f"order-{n}"}, timeout=10
         )
         assert answer.status_code == 201, answer.text
-    facts = stage.tick(day(10))
+    facts = processes.tick(day(10))
     shipments = tims.documents("shipment")
     assert facts["done"]["parcels"] == len(shipments) >= 8
     assert {each["Source"] for each in shipments} == {"warehouse"}
     assert Counter(order["OrderStatus"] for order in tims.documents("order")) == {"Fulfilled": 8}
-    assert "parcels" not in stage.tick(day(11))["done"]
+    assert "parcels" not in processes.tick(day(11))["done"]
 
 
 def test_cancellations_of_the_data_become_returns_of_what_was_sold(systems: dict[str, Control]) -> None:
@@ -94,7 +94,7 @@ def test_cancellations_of_the_data_become_returns_of_what_was_sold(systems: dict
     all_shipped(systems, day(11))
     done = Counter[str]()
     for number in range(12, 15):
-        done.update(stage.tick(day(number))["done"])
+        done.update(processes.tick(day(number))["done"])
     found = channel.documents("return")
     assert done["returns"] > 20
     assert done["returns received or decided"] > 3
@@ -122,15 +122,15 @@ def test_cancellations_of_the_data_become_returns_of_what_was_sold(systems: dict
 
 
 def test_what_could_not_be_used_is_counted_by_cause(systems: dict[str, Control]) -> None:
-    scene = Scene(WORLD, systems, day(1), day(14), Path("nowhere"))
-    causes = returns.unusable(scene)
+    context = ActorContext(WORLD, systems, day(1), day(14), Path("nowhere"))
+    causes = returns.unusable(context)
     lines = sum(len(invoice.lines) for invoice in WORLD.returns() if invoice.at <= day(14))
     assert 0 < sum(causes.values()) < lines
     assert len(causes) == 3
 
 
 def test_files_of_the_stock_and_the_marketplaces_lie_in_the_inbox(systems: dict[str, Control]) -> None:
-    folders = {str(path.parent.relative_to(stage.inbox())) for path in stage.inbox().rglob("*.*")}
+    folders = {str(path.parent.relative_to(processes.inbox())) for path in processes.inbox().rglob("*.*")}
     assert {"stock/warehouse", "stock/amazon_uk"} <= folders
     assert all(each.startswith(("stock/", "settlements/")) for each in folders)
-    assert not list(stage.inbox().rglob("*.part"))
+    assert not list(processes.inbox().rglob("*.part"))

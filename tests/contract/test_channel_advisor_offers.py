@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from contract.channel_advisor_calls import PRODUCTS, SITES, Caller, event, line, running, sold
 from examples import examples
-from sandbox.channel_advisor import listings, rules, shelf
+from sandbox.channel_advisor import listings, repository, rules
 from sandbox.channel_advisor import stock as offers
 from sandbox.channel_advisor.server import ChannelAdvisor
 from sandbox.kernel.store import Store, Transaction
@@ -285,9 +285,9 @@ def walk(tx: Transaction, steps: list[tuple[int, str, int]]) -> None:
     for center in (4, 5):
         said = {"ProfileID": 12345678, "DistributionCenterID": center, "Type": "Warehouse"}
         tx.put("distribution_center", center, said | {"IsExternallyManaged": False, "IsDeleted": False}, modified=1)
-    shelf.put_product(tx, key | {"ProductType": "Item", "TotalAvailableQuantity": 0}, 1)
+    repository.put_product(tx, key | {"ProductType": "Item", "TotalAvailableQuantity": 0}, 1)
     for center, units in ((4, 5), (5, 3)):
-        product = shelf.product(tx, 12345678, "S")
+        product = repository.product(tx, 12345678, "S")
         assert product is not None
         offers.put(tx, product, center, offers.Level(units, 0), 1)
     orders: dict[int, dict[str, Any]] = {}
@@ -317,7 +317,7 @@ def walk(tx: Transaction, steps: list[tuple[int, str, int]]) -> None:
         held = sum(rules.open_units(each["OrderItems"][0]) for each in orders.values())
         assert sum(level.held for level in levels) == held
         assert sum(level.balance for level in levels) == 8 - shipped - held
-        product = shelf.product(tx, 12345678, "S")
+        product = repository.product(tx, 12345678, "S")
         assert product is not None
         assert product.doc["TotalAvailableQuantity"] == sum(level.available for level in levels)
 
@@ -637,9 +637,9 @@ def fill(tx: Any, number: int) -> None:
     key = {"ProfileID": 12345678, "SKU": f"S{number:06d}"}
     more = {"ProductID": number, "ProductType": "Item", "Title": "Large", "CreatedDate": NOW}
     at = 12_900_000_000_000_000 + number
-    shelf.put_product(tx, key | more | {"TotalAvailableQuantity": 1}, at)
+    repository.put_product(tx, key | more | {"TotalAvailableQuantity": 1}, at)
     level = key | {"DistributionCenterID": 0, "AvailableQuantity": 1, "TotalQuantity": 1}
-    shelf.put_level(tx, level, {"Balance": 1, "Held": 0}, at)
+    repository.put_level(tx, level, {"Balance": 1, "Held": 0}, at)
 
 
 class TestSpeed:

@@ -62,8 +62,8 @@ def state(answer: requests.Response) -> tuple[int, str, str, list[str]]:
 
 
 def on_hand_of(tims: Caller, sku: str, place: str = "MAIN") -> int:
-    places = tims.get(f"/inventory/items/{sku}/quantity")["Locations"]
-    return next(each["OnHand"] for each in places if each["LocationID"] == place)
+    locations = tims.get(f"/inventory/items/{sku}/quantity")["Locations"]
+    return next(each["OnHand"] for each in locations if each["LocationID"] == place)
 
 
 # ---- journal entries ----

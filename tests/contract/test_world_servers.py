@@ -10,7 +10,7 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from sandbox import stage, world
+from sandbox import processes, world
 from sandbox.cli import app
 from sandbox.control import SYSTEMS, Control, SandboxError
 
@@ -33,18 +33,18 @@ def place(tmp_path_factory):
         patch.setenv("CROSSDOCK_CA_PORT", str(free_port()))
         patch.setenv("CROSSDOCK_TIMS_PORT", str(free_port()))
         yield folder
-        stage.down()
+        processes.down()
 
 
 @pytest.fixture
 def servers(place):
-    stage.up()
+    processes.up()
     return {system: Control.of(system) for system in SYSTEMS}
 
 
 @pytest.fixture
 def seeded(servers):
-    stage.seed()
+    processes.seed()
     return servers
 
 
@@ -75,7 +75,7 @@ def orders(control: Control) -> dict[int, dict]:
 
 
 def test_up_starts_both_servers_and_a_second_up_finds_them_running(place):
-    stage.down()
+    processes.down()
     assert {fact["state"] for fact in run("up").values()} == {"started"}
     assert {fact["state"] for fact in run("up").values()} == {"runs"}
     assert all((place / f"sandbox-{system}.pid").exists() for system in SYSTEMS)
@@ -89,15 +89,15 @@ def test_down_stops_what_up_started_and_says_when_there_was_nothing(servers):
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(place, monkeypatch):
-    stage.down()
+    processes.down()
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         monkeypatch.setenv("CROSSDOCK_TIMS_PORT", str(other.getsockname()[1]))
         with pytest.raises(SandboxError, match=r"Port \d+ for the tims sandbox is taken") as caught:
-            stage.up()
+            processes.up()
     assert "CROSSDOCK_TIMS_PORT" in caught.value.do
-    assert all(stage.running(system) is None for system in SYSTEMS)
+    assert all(processes.running(system) is None for system in SYSTEMS)
 
 
 def test_seed_fills_the_masters_and_sets_both_clocks_before_the_first_day(servers):
@@ -113,9 +113,9 @@ def test_a_tick_tells_what_happened_until_then_and_the_next_goes_on(seeded):
     """The clock may be a little ahead of what was told, for what people do comes after it; nothing falls between."""
     first, second, third = run("tick", "--to", "2011-01-05"), run("tick", "--by", "1d"), run("tick", "--by", "1s")
     assert second["from"] == "2011-01-05T00:00:00Z"
-    assert timedelta(0) <= moment(first["now"]) - moment(second["from"]) < stage.AHEAD + timedelta(minutes=1)
+    assert timedelta(0) <= moment(first["now"]) - moment(second["from"]) < processes.AHEAD + timedelta(minutes=1)
     until = moment(third["from"])
-    assert timedelta(0) <= until - THIRD < stage.AHEAD + timedelta(minutes=2)
+    assert timedelta(0) <= until - THIRD < processes.AHEAD + timedelta(minutes=2)
     due = list(world.load().events(FIRST, until))
     assert sum(sum(facts["told"].values()) for facts in (first, second)) == len(due)
     held = orders(seeded["channel_advisor"])
@@ -138,7 +138,7 @@ def test_what_happened_while_nobody_ticked_does_not_appear_in_the_past(seeded):
 def test_time_does_not_go_back(seeded):
     run("clock", "--set", "2011-02-01")
     with pytest.raises(SandboxError, match="does not go back"):
-        stage.tick(FIRST)
+        processes.tick(FIRST)
 
 
 def test_a_fault_strikes_is_listed_and_is_cleared(seeded):

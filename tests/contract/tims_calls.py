@@ -168,8 +168,8 @@ def kit(sku: str, **parts: int) -> dict[str, Any]:
     return item(sku, Type="Kit", KitComponents=[{"SKU": part, "Quantity": n} for part, n in parts.items()])
 
 
-def on_hand(sku: str, at: str = "2011-01-01T00:00:00Z", **places: int) -> dict[str, Any]:
-    rows = [{"LocationID": place, "OnHand": units, "Incoming": 0} for place, units in places.items()]
+def on_hand(sku: str, at: str = "2011-01-01T00:00:00Z", **locations: int) -> dict[str, Any]:
+    rows = [{"LocationID": place, "OnHand": units, "Incoming": 0} for place, units in locations.items()]
     return event("quantity", {"SKU": sku, "Locations": rows}, at)
 
 

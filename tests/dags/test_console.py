@@ -20,7 +20,7 @@ from console.plugin import PREFIX, ConsolePlugin
 from crossdock.store import database
 from crossdock.store.tables import ops_reconcile_run
 from dags.conftest import PROJECT
-from integration.town import fresh_database
+from integration.environment import fresh_database
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ from containers import services as filled_services
 from crossdock import cli
 from crossdock_airflow import healthy
 from crossdock_airflow.tasks import common
-from integration.town import fresh_database
+from integration.environment import fresh_database
 from sandbox import cli as sandbox_cli
 
 AIRFLOW = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker"}

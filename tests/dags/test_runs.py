@@ -21,8 +21,8 @@ from crossdock.watch import alerts
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
-from integration.town import Town, found_town, unhurried
-from integration.trade import forward, tell
+from integration.builders import forward, tell
+from integration.environment import Environment, found_environment, unhurried
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,17 +33,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def town(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def environment(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """Both systems and a database, with Airflow's connections leading to them."""
-    folder: Path = tmp_path_factory.mktemp("town")
+    folder: Path = tmp_path_factory.mktemp("environment")
     with (
         unhurried(folder),
-        found_town(postgres_url, "airflow_runs", folder) as town,
+        found_environment(postgres_url, "airflow_runs", folder) as environment,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv("AIRFLOW_CONN_CROSSDOCK", town.database_url)
+        patch.setenv("AIRFLOW_CONN_CROSSDOCK", environment.database_url)
         patch.setenv("CROSSDOCK_INBOX", f"file://{folder / 'inbox'}")
-        for system, connection in town.connections.items():
+        for system, connection in environment.connections.items():
             text = {
                 "conn_type": "http",
                 "host": connection.base_url,
@@ -52,7 +52,7 @@ def town(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 "extra": connection.extra,
             }
             patch.setenv(f"AIRFLOW_CONN_{system.upper()}", json.dumps(text))
-        yield town
+        yield environment
 
 
 @pytest.fixture
@@ -89,32 +89,32 @@ def results(run: Any) -> dict[str, Any]:
 
 
 def test_a_run_takes_orders_from_the_channel_to_tims_and_shows_its_counts(
-    bag: DagBag, metadata: None, town: Town
+    bag: DagBag, metadata: None, environment: Environment
 ) -> None:
-    town.tick("2011-01-05")
+    environment.tick("2011-01-05")
     ended = run(bag, "orders")
     assert ended.state == "success"
-    assert town.differences() == []
+    assert environment.differences() == []
     counts = results(ended)["batch.confirm"]
     assert counts["read"] == sum(value for name, value in counts.items() if name != "read")
-    assert counts["delivered"] == len(town.in_tims()) > 20
+    assert counts["delivered"] == len(environment.in_tims()) > 20
     assert plugin.counts("orders", ended.run_id).startswith(f"read {counts['read']}, delivered {counts['delivered']}")
 
 
 def test_a_note_is_written_in_the_scheduler_when_the_connection_lies_in_airflows_own_database(
-    bag: DagBag, metadata: None, town: Town, monkeypatch: pytest.MonkeyPatch
+    bag: DagBag, metadata: None, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scheduler is in the middle of its own session then; looking the connection up in it would close it."""
     from airflow.models import Connection, DagRun
     from airflow.utils.session import create_session
 
-    town.tick("2011-01-05")
+    environment.tick("2011-01-05")
     ended = run(bag, "orders")
     monkeypatch.delenv(f"AIRFLOW_CONN_{DATABASE.upper()}")
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     plugin._engine.cache_clear()
     with create_session() as session:
-        session.add(Connection(conn_id=DATABASE, uri=town.database_url))  # noqa: AIR311
+        session.add(Connection(conn_id=DATABASE, uri=environment.database_url))  # noqa: AIR311
     try:
         with create_session() as session:  # scoped to the thread, as the scheduler's is
             found = session.query(DagRun).filter_by(dag_id="orders", run_id=ended.run_id).one()
@@ -133,9 +133,9 @@ def test_a_note_is_written_in_the_scheduler_when_the_connection_lies_in_airflows
 
 
 def test_a_run_that_finds_nothing_new_skips_the_other_steps_and_says_so(
-    bag: DagBag, metadata: None, town: Town
+    bag: DagBag, metadata: None, environment: Environment
 ) -> None:
-    town.tick("2011-01-05")
+    environment.tick("2011-01-05")
     run(bag, "orders")
     ended = run(bag, "orders")
     assert ended.state == "success"
@@ -146,30 +146,30 @@ def test_a_run_that_finds_nothing_new_skips_the_other_steps_and_says_so(
 
 @pytest.mark.parametrize("by", ["window", "day"])
 def test_a_window_named_by_hand_leaves_the_watermark_where_it_is(
-    bag: DagBag, metadata: None, town: Town, by: str
+    bag: DagBag, metadata: None, environment: Environment, by: str
 ) -> None:
-    before = town.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'")
+    before = environment.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'")
     window = {"from": "2011-01-04T06:00:00Z", "to": "2011-01-06T00:00:00Z", "by": by, "reprocess": True}
     ended = run(bag, "orders", **window)
     assert ended.state == "success"
-    (read,) = town.query(
+    (read,) = environment.query(
         "SELECT array_agg(DISTINCT to_char(window_start AT TIME ZONE 'UTC', 'DD HH24')) AS starts FROM ops.batch "
         f"WHERE flow = 'orders' AND run_id = 'orders/{ended.run_id}'"
     )
     assert set(read.starts) <= ({"04 06"} if by == "window" else {"04 06", "05 00"})
     assert by == "window" or len(read.starts) == 2
-    assert town.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'") == before
-    assert town.differences() == []
+    assert environment.query("SELECT flow, resource, position FROM ops.watermark WHERE flow = 'orders'") == before
+    assert environment.differences() == []
 
 
 def test_wrong_credentials_fail_the_task_at_once_and_one_alert_goes_out(
-    bag: DagBag, metadata: None, town: Town, letterbox: list, monkeypatch: pytest.MonkeyPatch
+    bag: DagBag, metadata: None, environment: Environment, letterbox: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = json.loads(os.environ["AIRFLOW_CONN_TIMS"]) | {"password": "wrong-secret"}
     monkeypatch.setenv("AIRFLOW_CONN_TIMS", json.dumps(wrong))
     for _ in range(2):
         assert run(bag, "orders").state == "failed"
-    alerts = town.query("SELECT kind, key, times, sent_at FROM ops.alert WHERE kind = 'auth'")
+    alerts = environment.query("SELECT kind, key, times, sent_at FROM ops.alert WHERE kind = 'auth'")
     assert [(alert.kind, alert.key, alert.times, alert.sent_at is not None) for alert in alerts] == [
         ("auth", "tims", 2, True)
     ]
@@ -178,13 +178,13 @@ def test_wrong_credentials_fail_the_task_at_once_and_one_alert_goes_out(
     assert "wrong-secret" not in json.dumps(letterbox)
 
 
-def test_a_stopped_batch_is_not_reported_a_second_time_by_the_task(town: Town, letterbox: list) -> None:
+def test_a_stopped_batch_is_not_reported_a_second_time_by_the_task(environment: Environment, letterbox: list) -> None:
     Alert().notify(_context(BatchStopped("too many")))
     assert letterbox == []
 
 
 def test_an_alert_waits_in_the_table_while_no_channel_takes_it(
-    town: Town, letterbox: list, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, letterbox: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.delenv(f"AIRFLOW_CONN_{CHANNEL.upper()}")
@@ -195,7 +195,7 @@ def test_an_alert_waits_in_the_table_while_no_channel_takes_it(
 
 
 def test_a_late_close_is_a_row_first_and_is_sent_by_who_may_send(
-    town: Town, letterbox: list, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, letterbox: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(name: str) -> Any:
         if name == CHANNEL:
@@ -207,29 +207,34 @@ def test_a_late_close_is_a_row_first_and_is_sent_by_who_may_send(
         patch.setattr(notifier.BaseHook, "get_connection", denied)
         asyncio.run(notifier.late("nightly_close", "2 h"))
     assert letterbox == []
-    (row,) = town.query("SELECT title, sent_at FROM ops.alert WHERE kind = 'late'")
+    (row,) = environment.query("SELECT title, sent_at FROM ops.alert WHERE kind = 'late'")
     assert (row.title, row.sent_at) == ("nightly_close has not ended 2 h after its start", None)
-    with town.runtime() as opened:
+    with environment.runtime() as opened:
         assert notifier.send(opened.engine) == 1
     assert [letter["title"] for letter in letterbox] == [f"Crossdock: {row.title}"]
 
 
 @pytest.mark.parametrize("path", ["json://127.0.0.1:9", "", "no such thing"])
-def test_a_channel_that_cannot_be_used_hides_no_alert(town: Town, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_channel_that_cannot_be_used_hides_no_alert(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     told = {"conn_type": "apprise", "extra": {"config": {"path": path, "tag": "all"}}}
     monkeypatch.setenv(f"AIRFLOW_CONN_{CHANNEL.upper()}", json.dumps(told))
     key = f"channel {path}"
-    with town.runtime() as opened:
+    with environment.runtime() as opened:
         with opened.engine.begin() as connection:
             alerts.raise_alert(connection, kind="config", key=key, title="t", body="b")
         assert notifier.send(opened.engine) == 0
-    rows = town.query("SELECT id, key, sent_at FROM ops.alert WHERE kind = 'config'")
+    rows = environment.query("SELECT id, key, sent_at FROM ops.alert WHERE kind = 'config'")
     assert [row.sent_at for row in rows if row.key == key] == [None]
-    with town.runtime() as opened, opened.engine.begin() as connection:  # nothing of this test is sent by another
+    with (
+        environment.runtime() as opened,
+        opened.engine.begin() as connection,
+    ):  # nothing of this test is sent by another
         alerts.mark_sent(connection, [row.id for row in rows])
 
 
-def test_the_watch_finds_nothing_wrong_when_all_is_well(bag: DagBag, metadata: None, town: Town) -> None:
+def test_the_watch_finds_nothing_wrong_when_all_is_well(bag: DagBag, metadata: None, environment: Environment) -> None:
     ended = run(bag, "watch")
     assert ended.state == "success"
     assert results(ended)["look"] == []
@@ -240,17 +245,19 @@ def _context(error: BaseException) -> dict[str, Any]:
     return {"exception": error, "ti": task, "dag": None}
 
 
-def test_the_nightly_close_runs_every_flow_and_then_the_controls(bag: DagBag, metadata: None, town: Town) -> None:
+def test_the_nightly_close_runs_every_flow_and_then_the_controls(
+    bag: DagBag, metadata: None, environment: Environment
+) -> None:
     ended = run(bag, "nightly_close")
     assert ended.state == "success"
     done = results(ended)
     assert done["controls"]["period"] == "2011-01"
-    assert done["controls"]["controls"] == town.query("SELECT count(*) AS n FROM ops.control")[0].n > 0
+    assert done["controls"]["controls"] == environment.query("SELECT count(*) AS n FROM ops.control")[0].n > 0
     assert done["orders"]["read"] == sum(count for name, count in done["orders"].items() if name != "read")
 
 
 def test_a_control_that_does_not_hold_fails_the_close_and_names_the_document(
-    bag: DagBag, metadata: None, town: Town, letterbox: list[dict[str, Any]]
+    bag: DagBag, metadata: None, environment: Environment, letterbox: list[dict[str, Any]]
 ) -> None:
     entry = {
         "ExternalReference": "by-hand:1", "Source": "Crossdock", "PostingDate": "2011-01-05",
@@ -261,12 +268,12 @@ def test_a_control_that_does_not_hold_fails_the_close_and_names_the_document(
             {"LineNo": 2, "AccountCode": "1000", "Debit": "0.00", "Credit": "0.01"},
         ],
     }  # fmt: skip
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         posted = runtime.tims.post("/gl/entries", entry, key="by-hand:1").document()
     ended = run(bag, "nightly_close")
     assert ended.state == "failed"
     assert {ti.task_id for ti in ended.get_task_instances() if ti.state == "failed"} == {"controls"}
-    told = town.query("SELECT title, body FROM ops.alert WHERE kind = 'control_failed'")
+    told = environment.query("SELECT title, body FROM ops.alert WHERE kind = 'control_failed'")
     suspense = [row.body for row in told if "suspense" in row.title]
     assert len(suspense) == 1
     assert posted["EntryID"] in suspense[0] or "by-hand:1" in suspense[0]
@@ -317,22 +324,22 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(
-    bag: DagBag, metadata: None, town: Town, answering: Any
+    bag: DagBag, metadata: None, environment: Environment, answering: Any
 ) -> None:
     ended = run(bag, "price_approvals")
     assert ended.state == "success"
     assert {str(ti.state) for ti in ended.get_task_instances() if ti.task_id != "open_changes"} == {"skipped"}
 
     assert run(bag, "prices").state == "success"
-    forward(town, town.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
-    raised = [one for one in town.in_tims("inventory/items")
+    forward(environment, environment.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
+    raised = [one for one in environment.in_tims("inventory/items")
               if one["Status"] == "Active" and one["Type"] == "Inventory" and not one["AlternateSKUs"]
-              and town.world.catalogue.spellings.get(one["SKU"]) == one["SKU"]][:3]  # fmt: skip
+              and environment.world.catalogue.spellings.get(one["SKU"]) == one["SKU"]][:3]  # fmt: skip
     for one in raised:
         document = {name: value for name, value in one.items() if name not in ("RowVersion", "ModifiedAt")}
-        tell(town, "tims", "item", document | {"Cost": str(Decimal(one["Cost"]) * 2)})
+        tell(environment, "tims", "item", document | {"Cost": str(Decimal(one["Cost"]) * 2)})
     assert results(run(bag, "prices"))["batch.confirm"]["waiting"] == 3
-    ids = {row.key: row.id for row in town.query("SELECT key, id FROM ops.approval WHERE state = 'open'")}
+    ids = {row.key: row.id for row in environment.query("SELECT key, id FROM ops.approval WHERE state = 'open'")}
     assert set(ids) == {one["SKU"] for one in raised}
     first, *others = sorted(ids.values())
 
@@ -344,37 +351,37 @@ def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(
     assert results(run(bag, "price_approvals"))["answered"] == {"approved": [], "refused": []}
     answering("Refuse", note="too dear")
     assert results(run(bag, "price_approvals"))["answered"] == {"approved": [], "refused": others}
-    rows = town.query("SELECT id, state, decided_by, note FROM ops.approval ORDER BY id")
+    rows = environment.query("SELECT id, state, decided_by, note FROM ops.approval ORDER BY id")
     assert [(row.id, row.state, row.note) for row in rows] == [
         (first, "approved", None), *((number, "refused", "too dear") for number in others),
     ]  # fmt: skip
     assert {row.decided_by for row in rows} == {"Anonymous"}
     assert results(run(bag, "prices"))["batch.confirm"]["delivered"] == 1
-    assert [row.used_at is not None for row in town.query("SELECT used_at FROM ops.approval ORDER BY id")] == [
+    assert [row.used_at is not None for row in environment.query("SELECT used_at FROM ops.approval ORDER BY id")] == [
         True, False, False,
     ]  # fmt: skip
 
 
 def test_the_reconciliation_alerts_what_nothing_explains_stays_green_and_says_so_in_its_note(
-    bag: DagBag, metadata: None, town: Town, letterbox: list[dict[str, Any]]
+    bag: DagBag, metadata: None, environment: Environment, letterbox: list[dict[str, Any]]
 ) -> None:
     run(bag, "orders")  # which reads what it has told the channel itself
     ended = run(bag, "reconcile", subjects=["orders", "payments"])
     assert ended.state == "success"
     assert results(ended)["compare"]["unexplained"] == 0
     assert letterbox == []
-    sale = town.in_tims()[0]
-    with town.runtime() as runtime:
+    sale = environment.in_tims()[0]
+    with environment.runtime() as runtime:
         path = f"/sales-orders/{sale['SalesOrderID']}"
         _, etag = runtime.tims.read(path)
         runtime.tims.patch(path, {"PaymentStatus": "ChargedBack"}, etag=etag)
-    town.tick(town.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
+    environment.tick(environment.now + timedelta(minutes=20))  # past the clocks, which have run on by themselves
     run(bag, "orders")
-    town.tick(town.now + timedelta(minutes=20))
+    environment.tick(environment.now + timedelta(minutes=20))
     ended = run(bag, "reconcile", subjects=["payments"])
     assert ended.state == "success"
     number = results(ended)["compare"]["run"]
-    rows = town.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {number}")
+    rows = environment.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {number}")
     assert [(row.key, row.cause) for row in rows] == [(sale["ExternalOrderID"], "unexplained")], rows
     assert results(ended)["compare"]["unexplained"] == 1
     (letter,) = [each for each in letterbox if "nothing says why" in each["title"]]

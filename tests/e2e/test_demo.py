@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from crossdock import close
 from crossdock.store import database
 from crossdock_airflow import standalone
-from sandbox import demo, stage, verify, world
+from sandbox import demo, processes, verify, world
 
 PROJECT = Path(__file__).resolve().parents[2]
 DAYS = 2
@@ -241,7 +241,7 @@ def test_what_one_flow_loads_starts_the_next_until_it_is_in_the_ledger(
     reads.append(reads[-1] + timedelta(days=1))
     with demo.Runtime.from_environment() as runtime:
         with database.lock(runtime.engine, "extract:channel_advisor.orders"):
-            stage.tick(reads[-1])
+            processes.tick(reads[-1])
         airflow.run("orders")
         by_asset = "dagRuns?run_type=asset_triggered&state=success"
         for dag in ("shipments", "invoices", "ledger"):
@@ -323,7 +323,7 @@ def test_a_load_task_that_is_killed_is_tried_again_and_nothing_is_lost_or_double
 ) -> None:
     pause(airflow, (*demo.LATER, demo.CLOSE, *demo.OFFERS))  # they would take the fault that is meant for the orders
     reads.append(reads[-1] + timedelta(days=1))
-    stage.tick(reads[-1])
+    processes.tick(reads[-1])
     slow = {"kind": "slow", "path": "/api/v1/bulk", "seconds": 20, "times": 1, "after": 1}
     tims = demo.Control.of("tims")
     tims.call("POST", "faults", slow)

@@ -1,7 +1,7 @@
 """A bustle: buyers, warehouse and staff go on, and every flow runs, while both systems are compared again and again.
 
-In: a town, a seed. Out: threads that make the world move and run the flows, until they are told to stop. Never: a
-change that no flow has to carry, so whatever differs has a cause.
+In: an environment, a seed. Out: threads that make the world move and run the flows, until they are told to stop.
+Never: a change that no flow has to carry, so whatever differs has a cause.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from unittest.mock import patch
 
 from crossdock.watch.reconcile import read
-from integration import shelf
-from integration.town import Town
-from integration.trade import ADDRESS, KIT, KIT_PARTS, line, place, ship, tell
+from integration import stock_oracle
+from integration.builders import ADDRESS, KIT, KIT_PARTS, line, place, ship, tell
+from integration.environment import Environment
 
 SKUS = ("22423", "84946", "85099B", "22720", "22457", "85123A", "47566", "20725")
 GOODS = (*SKUS, KIT)
@@ -32,8 +32,8 @@ _returns = count(8_100_000)
 class World:
     """What people do, one thing after another, drawn from a seed."""
 
-    def __init__(self, town: Town, seed: int) -> None:
-        self.town, self.dice = town, random.Random(seed)
+    def __init__(self, environment: Environment, seed: int) -> None:
+        self.environment, self.dice = environment, random.Random(seed)
         self.open: dict[str, str] = {}  # orders that have not left, by what they wait for
         self.gone: list[str] = []
         self.done: dict[str, int] = {}
@@ -60,7 +60,7 @@ class World:
             more, waits = {"PaymentStatus": "Submitted"}, "payment"
         buyer = {"CustomerID": f"buyer-{number}", "FirstName": "Bo", "LastName": f"Number{number}",
                  "Email": f"bo{number}.{mail}@example.com", "Phone": None, "Company": None}  # fmt: skip
-        self.open[place(self.town, *lines, CustomerInfo=buyer, **more)] = waits
+        self.open[place(self.environment, *lines, CustomerInfo=buyer, **more)] = waits
         return True
 
     def _one(self, waits: str) -> str | None:
@@ -71,14 +71,19 @@ class World:
         key = self._one("payment")
         if key:
             changes = {"PaymentStatus": "Cleared", "OrderStatus": "New"}
-            tell(self.town, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(key), "changes": changes})
+            tell(
+                self.environment,
+                "channel_advisor",
+                "order_change",
+                {"ChannelAdvisorOrderID": int(key), "changes": changes},
+            )
             self.open[key] = "parcel"
         return bool(key)
 
     def cancel(self) -> bool:
         key = self._one(self.dice.choice(("payment", "parcel", "clerk"))) if self.dice.random() < 0.6 else None
         if key:
-            shelf.cancel(self.town, key)
+            stock_oracle.cancel(self.environment, key)
             del self.open[key]
         return bool(key)
 
@@ -87,7 +92,7 @@ class World:
         key = self._one("parcel") or self._one("rest")
         if not key:
             return False
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             found = runtime.tims.find("sales-orders", ExternalOrderID=[key], Source="ChannelAdvisor")
         if not found or found[0]["OrderStatus"] not in ("Open", "Allocated", "PartiallyFulfilled"):
             return False
@@ -97,7 +102,7 @@ class World:
         units = {number: units if whole else (units + 1) // 2 for number, units in left.items() if units}
         if not units:
             return False
-        ship(self.town, key, units)
+        ship(self.environment, key, units)
         if units == {number: each for number, each in left.items() if each}:
             del self.open[key]
             self.gone.append(key)
@@ -110,7 +115,7 @@ class World:
         if not self.gone:
             return False
         key = self.dice.choice(self.gone)
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             order = runtime.channel_advisor.call("GET", f"/v2/orders/{key}")
         first = order["OrderItems"][0]
         if order["OrderStatus"] != "Shipped" or first["QuantityReturned"]:
@@ -118,15 +123,15 @@ class World:
         self.gone.remove(key)
         refund = {"OrderItemID": first["OrderItemID"], "SKU": first["SKU"], "Quantity": 1, "RefundAmount": 12.5,
                   "TaxRefund": 0, "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
-        tell(self.town, "channel_advisor", "return", {
+        tell(self.environment, "channel_advisor", "return", {
             "ReturnID": next(_returns), "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
             "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
-            "RefundDate": self.town.now.isoformat().replace("+00:00", "Z"),
+            "RefundDate": self.environment.now.isoformat().replace("+00:00", "Z"),
         })  # fmt: skip
         return True
 
     def count_stock(self) -> bool:
-        shelf.adjust(self.town, self.dice.choice(SKUS), self.dice.choice((-3, -1, 2, 5)))
+        stock_oracle.adjust(self.environment, self.dice.choice(SKUS), self.dice.choice((-3, -1, 2, 5)))
         return True
 
     def change_item(self) -> bool:
@@ -135,12 +140,12 @@ class World:
             {"Title": f"A thing of many names, {self.dice.randint(1, 99)}"},
             {"Description": f"As good as {self.dice.randint(1, 99)} others."},
         ))  # fmt: skip
-        shelf.item(self.town, sku, **change)
+        stock_oracle.item(self.environment, sku, **change)
         return True
 
 
 @contextmanager
-def bustle(town: Town, world: World) -> Iterator[dict[str, int]]:
+def bustle(environment: Environment, world: World) -> Iterator[dict[str, int]]:
     """The world moves and all flows run, each again as soon as it has ended; the number of runs by flow."""
     stop, runs, broken = threading.Event(), dict.fromkeys((*MONEY, *OFFERS), 0), []
 
@@ -157,7 +162,7 @@ def bustle(town: Town, world: World) -> Iterator[dict[str, int]]:
         def once() -> None:
             for name in names:
                 if not stop.is_set():
-                    town.sync(flow=name, run_id=f"{name}-{runs[name]}")
+                    environment.sync(flow=name, run_id=f"{name}-{runs[name]}")
                     runs[name] += 1
 
         return once

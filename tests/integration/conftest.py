@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.town import Town, found_town, own_config, unhurried
+from integration.environment import Environment, found_environment, own_config, unhurried
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,23 +18,23 @@ def _unhurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def town(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Town]:
+def environment(postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Environment]:
     """Both systems and a database, fresh for one test."""
     name = "t_" + re.sub(r"\W+", "_", request.node.name.lower())[:50]
-    with found_town(postgres_url, name, tmp_path) as town:
-        yield town
+    with found_environment(postgres_url, name, tmp_path) as environment:
+        yield environment
 
 
 @pytest.fixture(scope="module")
-def long_lived_town(
+def long_lived_environment(
     postgres_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Town]:
+) -> Iterator[Environment]:
     """Both systems and a database for a whole module: each test lives through days of its own, one after another.
     Every fifth order takes place, about ten a day."""
     name = "m_" + re.sub(r"\W+", "_", request.module.__name__.lower())[-50:]
-    with found_town(postgres_url, name, tmp_path_factory.mktemp("town")) as town:
-        town.part = 5
-        yield town
+    with found_environment(postgres_url, name, tmp_path_factory.mktemp("environment")) as environment:
+        environment.part = 5
+        yield environment
 
 
 @pytest.fixture(scope="module")

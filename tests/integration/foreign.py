@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contract.misbehaving import Reply, Request, Server
 from crossdock.systems import scan
-from integration.town import Town
+from integration.environment import Environment
 
 Spoil = Callable[[str, list[bytes]], list[bytes]]  # (path, rows of a page) -> the rows that are told
 ROWS = {"channel_advisor": "value", "tims": "Items"}
@@ -58,16 +58,16 @@ class Front(Server):
 
 
 @contextmanager
-def fronted(town: Town) -> Iterator[dict[str, Front]]:
-    """The town's systems, from now on behind a front each."""
-    straight = dict(town.connections)
+def fronted(environment: Environment) -> Iterator[dict[str, Front]]:
+    """The environment's systems, from now on behind a front each."""
+    straight = dict(environment.connections)
     fronts = {system: Front(system, one.base_url) for system, one in straight.items()}
     for system, one in straight.items():
-        town.connections[system] = dataclasses.replace(one, base_url=fronts[system].url)
+        environment.connections[system] = dataclasses.replace(one, base_url=fronts[system].url)
     try:
         yield fronts
     finally:
-        town.connections.update(straight)
+        environment.connections.update(straight)
         for front in fronts.values():
             front.close()
 

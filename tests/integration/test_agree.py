@@ -19,51 +19,53 @@ import pytest
 
 from crossdock.watch.reconcile import reconcile
 from crossdock.watch.reconcile.base import UNEXPLAINED
+from integration.builders import forward, line, order, sales_order, ship, tell
 from integration.bustle import ALL, MONEY, OFFERS, QUIET, World, altered, bustle
-from integration.town import Town, found_town
-from integration.trade import forward, line, order, sales_order, ship, tell
+from integration.environment import Environment, found_environment
 
 COMPARISONS = int(os.environ.get("COMPARISONS", "4"))
 Plant = tuple[str, Any]  # a list, and what is done to its records
 
 
 @pytest.fixture
-def town(postgres_url: str, tmp_path: Path, config: Path) -> Iterator[Town]:
+def environment(postgres_url: str, tmp_path: Path, config: Path) -> Iterator[Environment]:
     """A few goods, all of them on offer."""
-    with found_town(postgres_url, "agree", tmp_path, skus=ALL) as town:
-        town.part = 10**9
-        town.tick("2011-01-05")
+    with found_environment(postgres_url, "agree", tmp_path, skus=ALL) as environment:
+        environment.part = 10**9
+        environment.tick("2011-01-05")
         for flow in ("prices", "catalog", "inventory"):
-            town.sync(flow=flow)
-        yield town
+            environment.sync(flow=flow)
+        yield environment
 
 
-def quiet_order(town: Town) -> str:
+def quiet_order(environment: Environment) -> str:
     """An order that is through: sent, invoiced, given back; nobody touches it any more."""
     buyer = {"CustomerID": "buyer-quiet", "FirstName": "Una", "LastName": "Still", "Email": "una@example.com",
              "Phone": None, "Company": None}  # fmt: skip
-    key = order(town, line(QUIET[0], 2, "12.5000"), line(QUIET[1], 1, "3.3333"), CustomerInfo=buyer)
-    ship(town, key, {each["LineNo"]: each["Quantity"] for each in sales_order(town, key)["LineItems"]})
+    key = order(environment, line(QUIET[0], 2, "12.5000"), line(QUIET[1], 1, "3.3333"), CustomerInfo=buyer)
+    ship(environment, key, {each["LineNo"]: each["Quantity"] for each in sales_order(environment, key)["LineItems"]})
     for flow in ("shipments", "orders", "invoices"):
-        town.sync(flow=flow)
+        environment.sync(flow=flow)
     refund = {"OrderItemID": int(key) * 100 + 1, "SKU": QUIET[0], "Quantity": 1, "RefundAmount": 12.5, "TaxRefund": 0,
               "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
-    tell(town, "channel_advisor", "return", {
+    tell(environment, "channel_advisor", "return", {
         "ReturnID": 8_000_001, "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
         "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
-        "RefundDate": town.now.isoformat().replace("+00:00", "Z"),
+        "RefundDate": environment.now.isoformat().replace("+00:00", "Z"),
     })  # fmt: skip
     for flow in ("returns", "orders", "inventory", "returns", *MONEY, *OFFERS):
-        forward(town, town.now + timedelta(minutes=1))
-        town.sync(flow=flow)
-    news = {flow: counts for flow in (*MONEY, *OFFERS) if (counts := town.sync(flow=flow)).read > counts.unchanged}
+        forward(environment, environment.now + timedelta(minutes=1))
+        environment.sync(flow=flow)
+    news = {
+        flow: counts for flow in (*MONEY, *OFFERS) if (counts := environment.sync(flow=flow)).read > counts.unchanged
+    }
     assert news == {}, "a run that reads it once more has it in its hands"
     return key
 
 
-def plants(town: Town, key: str) -> dict[tuple[str, str, str], Plant]:
+def plants(environment: Environment, key: str) -> dict[tuple[str, str, str], Plant]:
     """For each subject a change behind our back that nothing explains, by the difference it must make."""
-    sale = sales_order(town, key)
+    sale = sales_order(environment, key)
     number, customer, item = sale["SalesOrderID"], sale["CustomerID"], f"line {key}01"
     sku = QUIET[1]
 
@@ -79,7 +81,7 @@ def plants(town: Town, key: str) -> dict[tuple[str, str, str], Plant]:
         more = row["SKU"] == sku and row["DistributionCenterID"] == 4
         return row | {"AvailableQuantity": row["AvailableQuantity"] + 5} if more else row
 
-    (report,) = [row.n for row in town.query(
+    (report,) = [row.n for row in environment.query(
         f'SELECT "SellerFulfillmentID" AS n FROM stage.channel_shipment WHERE "ChannelAdvisorOrderID" = {key}'
     )]  # fmt: skip
     hidden = lambda row: None if str(row["ChannelAdvisorOrderID"]) == key else row  # noqa: E731
@@ -97,33 +99,33 @@ def plants(town: Town, key: str) -> dict[tuple[str, str, str], Plant]:
     }
 
 
-def unexplained(town: Town) -> tuple[set[tuple[str, str, str]], dict[str, int]]:
+def unexplained(environment: Environment) -> tuple[set[tuple[str, str, str]], dict[str, int]]:
     """What one comparison of all subjects could not explain, and what it found by cause."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         outcome = reconcile(runtime)
     causes: Counter[str] = Counter()
     for counts in outcome.counts.values():
         causes.update(counts.causes)
-    rows = town.query(
+    rows = environment.query(
         f"SELECT subject, key, field FROM ops.reconcile_difference WHERE run = {outcome.id} AND cause = '{UNEXPLAINED}'"
     )
     return {(row.subject, row.key, row.field) for row in rows}, dict(causes)
 
 
 @pytest.mark.slow
-def test_while_all_flows_run_no_comparison_cries_wolf_and_each_finds_what_was_planted(town: Town) -> None:
-    planted = plants(town, quiet_order(town))
+def test_while_all_flows_run_no_comparison_cries_wolf_and_each_finds_what_was_planted(environment: Environment) -> None:
+    planted = plants(environment, quiet_order(environment))
     assert {subject for subject, _, _ in planted} == {"orders", "order_totals", "payments", "customers", "shipments",
         "invoices", "returns", "quantities", "products", "prices"}  # fmt: skip
-    assert unexplained(town)[0] == set(), "at rest"
+    assert unexplained(environment)[0] == set(), "at rest"
     false, missed = [], []
-    with bustle(town, World(town, 1)) as runs:
+    with bustle(environment, World(environment, 1)) as runs:
         for n in range(1, COMPARISONS + 1):
             there = planted if n % 2 == 0 else {}
             with ExitStack() as behind_our_back:
                 for path, change in there.values():
                     behind_our_back.enter_context(altered(path, change))
-                found, causes = unexplained(town)
+                found, causes = unexplained(environment)
             false += [(n, each) for each in sorted(found - there.keys())]
             missed += [(n, each) for each in sorted(there.keys() - found)]
             print(f"\nAGREE {n}: {causes}", *(each for each in (*false, *missed) if each[0] == n), end="")

@@ -1,7 +1,7 @@
 """The catalogue flow, on both systems over HTTP and a real Postgres: what TIMS says of its products is on the channel.
 
-One town for the whole file: its first test brings the whole catalogue to the channel while things fail, the others live
-on in it with items of their own.
+One environment for the whole file: its first test brings the whole catalogue to the channel while things fail, the
+others live on in it with items of their own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from crossdock.steps.extract import extract
 from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
-from integration.town import Town, found_town
-from integration.trade import forward, persist, tell
+from integration.builders import forward, persist, tell
+from integration.environment import Environment, found_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test brings 2,600 products to the channel
 EBAY = 870
@@ -33,19 +33,19 @@ _numbers = count(1)
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
-# ---- the town ------------------------------------------------------------------------------------------------------
+# ---- the environment -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Town]:
-    with found_town(postgres_url, "m_catalog", tmp_path_factory.mktemp("town")) as town:
+def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Environment]:
+    with found_environment(postgres_url, "m_catalog", tmp_path_factory.mktemp("environment")) as environment:
         for number in range(40):
-            item(town, f"FIRST-{number:02}", Attributes={"Number": str(number)})
+            item(environment, f"FIRST-{number:02}", Attributes={"Number": str(number)})
         for kind, rule in FAULTS.items():
-            town.fault("channel_advisor", kind, **rule)
-        persist(town, "catalog", "first", tries=12)
-        town.clear_faults()
-        yield town
+            environment.fault("channel_advisor", kind, **rule)
+        persist(environment, "catalog", "first", tries=12)
+        environment.clear_faults()
+        yield environment
 
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -56,10 +56,10 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def item(town: Town, sku: str = "", **more: Any) -> str:
+def item(environment: Environment, sku: str = "", **more: Any) -> str:
     """An item of TIMS as it is from now on; its SKU."""
     sku = sku or f"NEW-{next(_numbers)}"
-    tell(town, "tims", "item", {
+    tell(environment, "tims", "item", {
         "SKU": sku, "AlternateSKUs": [], "Title": f"Title of {sku}", "Description": None, "Brand": "Hearth",
         "Category": "Gifts", "GTIN": None, "Type": "Inventory", "KitComponents": [], "Cost": "2.50",
         "ListPrice": "5.00", "CurrencyCode": "GBP", "MinMarginPercent": None, "TaxCategory": "standard",
@@ -68,36 +68,36 @@ def item(town: Town, sku: str = "", **more: Any) -> str:
     return sku
 
 
-def stock(town: Town, sku: str, units: int) -> None:
-    tell(town, "tims", "quantity", {"SKU": sku, "Locations": [
+def stock(environment: Environment, sku: str, units: int) -> None:
+    tell(environment, "tims", "quantity", {"SKU": sku, "Locations": [
         {"LocationID": "MAIN", "OnHand": units, "Incoming": 0}]})  # fmt: skip
 
 
-def sync(town: Town, **more: Any) -> Counts:
-    return town.sync(flow="catalog", **more)
+def sync(environment: Environment, **more: Any) -> Counts:
+    return environment.sync(flow="catalog", **more)
 
 
-def read(town: Town) -> list[int]:
-    with town.runtime() as runtime:
+def read(environment: Environment) -> list[int]:
+    with environment.runtime() as runtime:
         return extract(runtime, flows.get("catalog"))
 
 
-def work(town: Town, ids: list[int]) -> None:
-    with town.runtime() as runtime:
+def work(environment: Environment, ids: list[int]) -> None:
+    with environment.runtime() as runtime:
         walk(runtime, flows.get("catalog"), ids)
 
 
-def replay(town: Town, key: str) -> Counts:
-    return town.sync(flow="catalog", kind="replay", keys=[key])
+def replay(environment: Environment, key: str) -> Counts:
+    return environment.sync(flow="catalog", kind="replay", keys=[key])
 
 
-def product(town: Town, sku: str) -> dict[str, Any]:
-    with town.runtime() as runtime:
+def product(environment: Environment, sku: str) -> dict[str, Any]:
+    with environment.runtime() as runtime:
         return _decode(runtime.channel_advisor.record("products", sku))
 
 
-def everything(town: Town, resource: str) -> list[dict[str, Any]]:
-    with town.runtime() as runtime:
+def everything(environment: Environment, resource: str) -> list[dict[str, Any]]:
+    with environment.runtime() as runtime:
         rows = {}
         for page in runtime.channel_advisor.pages(resource):
             for record in page.records:
@@ -106,46 +106,50 @@ def everything(town: Town, resource: str) -> list[dict[str, Any]]:
         return list(rows.values())
 
 
-def listings(town: Town, sku: str) -> list[dict[str, Any]]:
-    with town.runtime() as runtime:
+def listings(environment: Environment, sku: str) -> list[dict[str, Any]]:
+    with environment.runtime() as runtime:
         return runtime.channel_advisor.of_skus("listings", [sku])
 
 
-def change(town: Town, sku: str, **fields: Any) -> None:
+def change(environment: Environment, sku: str, **fields: Any) -> None:
     """What somebody does to a product at the channel."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         runtime.channel_advisor.update_product(sku, fields)
-    forward(town, town.now + timedelta(minutes=6))
+    forward(environment, environment.now + timedelta(minutes=6))
 
 
-def priced(town: Town, sku: str) -> None:
-    with town.runtime() as runtime:
+def priced(environment: Environment, sku: str) -> None:
+    with environment.runtime() as runtime:
         (one,) = runtime.channel_advisor.write_prices([{"SKU": sku, "Price": 5, "Currency": "GBP"}])
     assert one.error is None
-    forward(town, town.now + timedelta(minutes=6))
+    forward(environment, environment.now + timedelta(minutes=6))
 
 
-def state(town: Town, key: str) -> tuple[str, str | None]:
-    (row,) = town.query(f"SELECT state, reason FROM stage.product WHERE key = '{key}'")
+def state(environment: Environment, key: str) -> tuple[str, str | None]:
+    (row,) = environment.query(f"SELECT state, reason FROM stage.product WHERE key = '{key}'")
     return row.state, row.reason
 
 
-def rules(town: Town, key: str) -> list[str]:
-    letter = town.letters().get(key)
+def rules(environment: Environment, key: str) -> list[str]:
+    letter = environment.letters().get(key)
     return [reason["rule"] for reason in letter.reasons] if letter else []
 
 
-def deliveries(town: Town) -> int:
-    return int(town.query("SELECT coalesce(sum(attempts), 0) AS n FROM ops.delivery WHERE flow = 'catalog'")[0].n)
+def deliveries(environment: Environment) -> int:
+    return int(
+        environment.query("SELECT coalesce(sum(attempts), 0) AS n FROM ops.delivery WHERE flow = 'catalog'")[0].n
+    )
 
 
-def quiet(town: Town) -> None:
+def quiet(environment: Environment) -> None:
     """Nothing is left to do, and doing it sends nothing."""
-    sync(town)
-    before = deliveries(town)
-    sync(town)
-    assert deliveries(town) == before
-    assert town.query("SELECT 1 FROM ops.delivery WHERE flow = 'catalog' AND outcome IN ('sent', 'unknown')") == []
+    sync(environment)
+    before = deliveries(environment)
+    sync(environment)
+    assert deliveries(environment) == before
+    assert (
+        environment.query("SELECT 1 FROM ops.delivery WHERE flow = 'catalog' AND outcome IN ('sent', 'unknown')") == []
+    )
 
 
 # ---- the whole catalogue -------------------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def meant(product_sku: str, items: dict[str, dict], alternates: dict[str, str], 
     return {alternates[product_sku]} if product_sku in alternates else folded.get(product_sku.lower(), set())
 
 
-def test_after_a_run_through_faults_every_product_says_what_tims_says(shop: Town):
+def test_after_a_run_through_faults_every_product_says_what_tims_says(shop: Environment):
     items = {one["SKU"]: one for one in shop.in_tims("inventory/items")}
     alternates = {code: sku for sku, one in items.items() for code in one["AlternateSKUs"]}
     folded: dict[str, set[str]] = {}
@@ -216,7 +220,7 @@ def test_after_a_run_through_faults_every_product_says_what_tims_says(shop: Town
     assert {row["SKU"]: row["UpdatedDate"] for row in everything(shop, "products")} == before
 
 
-def test_products_that_are_no_item_are_kept_with_the_nearest_items(shop: Town, monkeypatch: pytest.MonkeyPatch):
+def test_products_that_are_no_item_are_kept_with_the_nearest_items(shop: Environment, monkeypatch: pytest.MonkeyPatch):
     rows = shop.query("SELECT product_sku, nearest FROM ops.orphan")
     missing = {code for code, role in shop.world.catalogue.roles.items() if role == "missing"}
     assert {row.product_sku.upper() for row in rows} == missing
@@ -234,7 +238,7 @@ def test_products_that_are_no_item_are_kept_with_the_nearest_items(shop: Town, m
 # ---- products ------------------------------------------------------------------------------------------------------
 
 
-def test_only_what_may_be_sold_is_created_and_once(shop: Town):
+def test_only_what_may_be_sold_is_created_and_once(shop: Environment):
     new, kept = item(shop), item(shop, ChannelEligible=False)
     old = item(shop, Status="Discontinued")
     counts = sync(shop)
@@ -248,7 +252,7 @@ def test_only_what_may_be_sold_is_created_and_once(shop: Town):
     assert link.target_id == str(product(shop, new)["ProductID"])
 
 
-def test_only_the_fields_that_differ_are_sent_and_what_is_the_channels_stays(shop: Town):
+def test_only_the_fields_that_differ_are_sent_and_what_is_the_channels_stays(shop: Environment):
     sku = item(shop, Attributes={"Colour": "Oak", "Size": "L"}, Images=["https://img.example.com/a.jpg"])
     sync(shop)
     own = [{"Name": "Season", "Value": "Spring"}]
@@ -269,7 +273,7 @@ def test_only_the_fields_that_differ_are_sent_and_what_is_the_channels_stays(sho
     quiet(shop)
 
 
-def test_the_cost_of_another_currency_is_not_sent(shop: Town):
+def test_the_cost_of_another_currency_is_not_sent(shop: Environment):
     sku = item(shop, CurrencyCode="USD")
     sync(shop)
     assert product(shop, sku)["Cost"] is None
@@ -278,7 +282,7 @@ def test_the_cost_of_another_currency_is_not_sent(shop: Town):
     assert product(shop, sku)["Cost"] == Decimal("9.99")
 
 
-def test_a_product_keeps_the_spelling_it_has_and_its_odd_sku_is_no_trouble_in_a_path(shop: Town):
+def test_a_product_keeps_the_spelling_it_has_and_its_odd_sku_is_no_trouble_in_a_path(shop: Environment):
     with shop.runtime() as runtime:
         runtime.channel_advisor.create_products([{"SKU": "odd/sku #1 Ä", "Title": "Old"}])
     sku = item(shop, "ODD/SKU #1 ä")
@@ -287,7 +291,7 @@ def test_a_product_keeps_the_spelling_it_has_and_its_odd_sku_is_no_trouble_in_a_
     assert (there["SKU"], there["Title"]) == ("odd/sku #1 Ä", "Title of ODD/SKU #1 ä")
 
 
-def test_an_item_that_is_sold_under_two_names_has_two_products(shop: Town):
+def test_an_item_that_is_sold_under_two_names_has_two_products(shop: Environment):
     sku = item(shop, AlternateSKUs=["AMZ-TWO-NAMES"])
     with shop.runtime() as runtime:
         runtime.channel_advisor.create_products([{"SKU": "AMZ-TWO-NAMES", "Title": "Old"}])
@@ -302,7 +306,7 @@ def test_an_item_that_is_sold_under_two_names_has_two_products(shop: Town):
     quiet(shop)
 
 
-def test_two_items_that_only_case_tells_apart_never_share_a_product(shop: Town):
+def test_two_items_that_only_case_tells_apart_never_share_a_product(shop: Environment):
     one, other = item(shop, "CaseTwin"), item(shop, "CASETWIN", Title="The other one")
     sync(shop)
     held = [sku for sku in (one, other) if rules(shop, sku) == ["duplicate_sku"]]
@@ -322,7 +326,7 @@ def test_two_items_that_only_case_tells_apart_never_share_a_product(shop: Town):
     ],
 )
 def test_an_item_that_no_site_would_take_is_a_dead_letter_until_tims_mends_it(
-    shop: Town, wrong: dict[str, Any], rule: str
+    shop: Environment, wrong: dict[str, Any], rule: str
 ):
     sku = item(shop, **wrong)
     sync(shop)
@@ -340,7 +344,7 @@ def parts(*skus: str) -> dict[str, Any]:
     return {"Type": "Kit", "KitComponents": [{"SKU": sku, "Quantity": n} for n, sku in enumerate(skus, 1)]}
 
 
-def test_a_kit_is_created_after_its_parts_in_the_same_run(shop: Town):
+def test_a_kit_is_created_after_its_parts_in_the_same_run(shop: Environment):
     one, two = item(shop), item(shop)
     kit = item(shop, "A-KIT-FIRST-BY-NAME", **parts(one, two))
     assert sync(shop).delivered == 3
@@ -353,7 +357,7 @@ def test_a_kit_is_created_after_its_parts_in_the_same_run(shop: Town):
     quiet(shop)
 
 
-def test_a_kit_waits_for_a_part_that_was_refused(shop: Town):
+def test_a_kit_waits_for_a_part_that_was_refused(shop: Environment):
     part = item(shop, GTIN="4006381333932")
     kit = item(shop, **parts(part))
     sync(shop)
@@ -375,7 +379,7 @@ def test_a_kit_waits_for_a_part_that_was_refused(shop: Town):
     assert len(product(shop, kit)["BundleComponents"]) == 2
 
 
-def test_a_kit_that_is_an_item_at_the_channel_stays_one(shop: Town):
+def test_a_kit_that_is_an_item_at_the_channel_stays_one(shop: Environment):
     part, kit = item(shop), f"NEW-{next(_numbers)}"
     with shop.runtime() as runtime:
         runtime.channel_advisor.create_products([{"SKU": kit, "Title": "Old"}])
@@ -389,7 +393,7 @@ def test_a_kit_that_is_an_item_at_the_channel_stays_one(shop: Town):
 # ---- conflicts -----------------------------------------------------------------------------------------------------
 
 
-def test_what_somebody_changed_at_the_channel_is_set_back_and_kept(shop: Town, monkeypatch: pytest.MonkeyPatch):
+def test_what_somebody_changed_at_the_channel_is_set_back_and_kept(shop: Environment, monkeypatch: pytest.MonkeyPatch):
     sku = item(shop, Attributes={"Colour": "Oak"})
     sync(shop)
     there = product(shop, sku)
@@ -410,7 +414,7 @@ def test_what_somebody_changed_at_the_channel_is_set_back_and_kept(shop: Town, m
     quiet(shop)
 
 
-def test_a_change_in_tims_is_no_conflict(shop: Town):
+def test_a_change_in_tims_is_no_conflict(shop: Environment):
     sku = item(shop)
     sync(shop)
     item(shop, sku, Title="New in TIMS")
@@ -418,7 +422,7 @@ def test_a_change_in_tims_is_no_conflict(shop: Town):
     assert shop.query(f"SELECT 1 FROM ops.conflict WHERE key = '{sku}'") == []
 
 
-def test_stock_and_price_move_a_products_date_and_make_no_work(shop: Town):
+def test_stock_and_price_move_a_products_date_and_make_no_work(shop: Environment):
     sku = item(shop)
     sync(shop)
     priced(shop, sku)
@@ -428,7 +432,7 @@ def test_stock_and_price_move_a_products_date_and_make_no_work(shop: Town):
 # ---- what goes, and what is found only by looking at everything ---------------------------------------------------
 
 
-def test_a_product_that_was_deleted_there_is_found_by_the_full_compare_and_made_anew(shop: Town):
+def test_a_product_that_was_deleted_there_is_found_by_the_full_compare_and_made_anew(shop: Environment):
     sku = item(shop)
     sync(shop)
     with shop.runtime() as runtime:
@@ -443,7 +447,7 @@ def test_a_product_that_was_deleted_there_is_found_by_the_full_compare_and_made_
     quiet(shop)
 
 
-def test_the_full_compare_repairs_what_differs_however_old(shop: Town):
+def test_the_full_compare_repairs_what_differs_however_old(shop: Environment):
     sku = item(shop)
     sync(shop)
     change(shop, sku, Brand="Somebody")
@@ -455,7 +459,7 @@ def test_the_full_compare_repairs_what_differs_however_old(shop: Town):
     assert len(shop.query(f"SELECT 1 FROM ops.conflict WHERE key = '{sku}'")) == 1
 
 
-def test_what_may_not_be_sold_any_more_is_blocked_and_its_listings_end(shop: Town):
+def test_what_may_not_be_sold_any_more_is_blocked_and_its_listings_end(shop: Environment):
     sku = on_sale(shop)
     item(shop, sku, Category=LISTED, ChannelEligible=False, GTIN="4006381333932")  # whatever else is wrong with it
     sync(shop)
@@ -468,7 +472,7 @@ def test_what_may_not_be_sold_any_more_is_blocked_and_its_listings_end(shop: Tow
     quiet(shop)
 
 
-def test_what_is_discontinued_sells_off(shop: Town):
+def test_what_is_discontinued_sells_off(shop: Environment):
     sku = on_sale(shop)
     stock(shop, sku, 3)
     item(shop, sku, Category=LISTED, Status="Discontinued")
@@ -483,25 +487,25 @@ def test_what_is_discontinued_sells_off(shop: Town):
 # ---- listings ------------------------------------------------------------------------------------------------------
 
 
-def on_sale(town: Town, **more: Any) -> str:
+def on_sale(environment: Environment, **more: Any) -> str:
     """A new item with a price and an active listing."""
-    sku = item(town, Category=LISTED, **more)
-    sync(town)
-    priced(town, sku)
-    sync(town)
-    forward(town, town.now + timedelta(minutes=6))
-    assert [one["Status"] for one in listings(town, sku)] == ["Active"]
+    sku = item(environment, Category=LISTED, **more)
+    sync(environment)
+    priced(environment, sku)
+    sync(environment)
+    forward(environment, environment.now + timedelta(minutes=6))
+    assert [one["Status"] for one in listings(environment, sku)] == ["Active"]
     return sku
 
 
-def on_the_site(town: Town, sku: str, **changes: Any) -> None:
+def on_the_site(environment: Environment, sku: str, **changes: Any) -> None:
     """What the marketplace, or somebody at the channel, makes of a product's newest listing."""
-    number = max(one["ListingID"] for one in listings(town, sku))
-    tell(town, "channel_advisor", "listing_change", {"ListingID": number, "changes": changes})
-    forward(town, town.now + timedelta(minutes=6))
+    number = max(one["ListingID"] for one in listings(environment, sku))
+    tell(environment, "channel_advisor", "listing_change", {"ListingID": number, "changes": changes})
+    forward(environment, environment.now + timedelta(minutes=6))
 
 
-def test_an_item_is_listed_once_it_has_a_price_under_the_sites_category(shop: Town):
+def test_an_item_is_listed_once_it_has_a_price_under_the_sites_category(shop: Environment):
     sku = item(shop, Category=LISTED, Title="Very long words " * 10)
     sync(shop)
     assert listings(shop, sku) == []
@@ -519,7 +523,7 @@ def test_an_item_is_listed_once_it_has_a_price_under_the_sites_category(shop: To
     quiet(shop)
 
 
-def test_an_item_of_another_category_is_not_listed_and_what_others_list_stays(shop: Town):
+def test_an_item_of_another_category_is_not_listed_and_what_others_list_stays(shop: Environment):
     sku = item(shop)
     sync(shop)
     with shop.runtime() as runtime:
@@ -533,14 +537,14 @@ def test_an_item_of_another_category_is_not_listed_and_what_others_list_stays(sh
     }  # fmt: skip
 
 
-def test_a_listing_of_a_category_that_is_not_listed_any_more_ends(shop: Town):
+def test_a_listing_of_a_category_that_is_not_listed_any_more_ends(shop: Environment):
     sku = on_sale(shop)
     item(shop, sku, Category="Gifts")
     sync(shop)
     assert [one["Status"] for one in listings(shop, sku)] == ["Ended"]
 
 
-def test_price_and_quantity_of_a_listing_are_left_alone_and_a_paused_one_is_opened(shop: Town):
+def test_price_and_quantity_of_a_listing_are_left_alone_and_a_paused_one_is_opened(shop: Environment):
     sku = on_sale(shop)
     with shop.runtime() as runtime:
         number = listings(shop, sku)[0]["ListingID"]
@@ -554,7 +558,7 @@ def test_price_and_quantity_of_a_listing_are_left_alone_and_a_paused_one_is_open
 REFUSAL = {"Field": "Category", "Code": "LeafOnly", "Message": "Category must be a leaf."}
 
 
-def test_a_site_that_refuses_a_listing_is_a_dead_letter_in_its_words_until_the_item_changes(shop: Town):
+def test_a_site_that_refuses_a_listing_is_a_dead_letter_in_its_words_until_the_item_changes(shop: Environment):
     sku = on_sale(shop)
     on_the_site(shop, sku, Status="Error", Errors=[REFUSAL])
     sync(shop)
@@ -570,7 +574,7 @@ def test_a_site_that_refuses_a_listing_is_a_dead_letter_in_its_words_until_the_i
     quiet(shop)
 
 
-def test_a_refused_listing_is_tried_again_by_replay_or_mended_at_the_channel(shop: Town):
+def test_a_refused_listing_is_tried_again_by_replay_or_mended_at_the_channel(shop: Environment):
     one, other = on_sale(shop), on_sale(shop)
     for sku in (one, other):
         on_the_site(shop, sku, Status="Error", Errors=[REFUSAL])
@@ -585,7 +589,7 @@ def test_a_refused_listing_is_tried_again_by_replay_or_mended_at_the_channel(sho
     assert rules(shop, one) == rules(shop, other) == []
 
 
-def test_a_listing_that_a_person_has_ended_is_listed_anew_only_if_a_person_asks(shop: Town):
+def test_a_listing_that_a_person_has_ended_is_listed_anew_only_if_a_person_asks(shop: Environment):
     one, other = on_sale(shop), on_sale(shop)
     for sku in (one, other):
         on_the_site(shop, sku, Status="Ended")
@@ -604,7 +608,7 @@ def test_a_listing_that_a_person_has_ended_is_listed_anew_only_if_a_person_asks(
     assert product(shop, other)["Title"] == "Changed"
 
 
-def test_a_change_of_the_configuration_reaches_what_has_not_changed(shop: Town, config: Path):
+def test_a_change_of_the_configuration_reaches_what_has_not_changed(shop: Environment, config: Path):
     sku = item(shop, Category="Garden > Gnomes")
     sync(shop)
     priced(shop, sku)
@@ -629,7 +633,7 @@ def test_a_change_of_the_configuration_reaches_what_has_not_changed(shop: Town, 
 # ---- what happens between the read and the write ------------------------------------------------------------------
 
 
-def test_what_is_changed_between_the_read_and_the_write_is_found_by_the_next_run(shop: Town):
+def test_what_is_changed_between_the_read_and_the_write_is_found_by_the_next_run(shop: Environment):
     sku = item(shop)
     sync(shop)
     item(shop, sku, Title="New in TIMS")
@@ -643,7 +647,7 @@ def test_what_is_changed_between_the_read_and_the_write_is_found_by_the_next_run
     quiet(shop)
 
 
-def test_a_product_that_is_deleted_between_the_read_and_the_write_is_made_anew(shop: Town):
+def test_a_product_that_is_deleted_between_the_read_and_the_write_is_made_anew(shop: Environment):
     sku = item(shop)
     sync(shop)
     item(shop, sku, Title="New in TIMS")
@@ -657,7 +661,7 @@ def test_a_product_that_is_deleted_between_the_read_and_the_write_is_made_anew(s
     quiet(shop)
 
 
-def test_a_listing_that_a_person_ends_between_the_read_and_the_write_stays_ended(shop: Town):
+def test_a_listing_that_a_person_ends_between_the_read_and_the_write_stays_ended(shop: Environment):
     sku = on_sale(shop)
     on_the_site(shop, sku, Status="Paused")
     ids = read(shop)
@@ -674,7 +678,7 @@ def test_a_listing_that_a_person_ends_between_the_read_and_the_write_stays_ended
 
 @pytest.mark.parametrize("path", ["/v2/products", "/v2/products/*", "/v2/listings", "/v2/listings/*"])
 @pytest.mark.parametrize("kind", ["error_after", "cut_body"])
-def test_a_lost_answer_is_settled_and_nothing_is_done_twice(shop: Town, path: str, kind: str):
+def test_a_lost_answer_is_settled_and_nothing_is_done_twice(shop: Environment, path: str, kind: str):
     changed = item(shop)
     sync(shop)
     new = item(shop, Category=LISTED)

@@ -7,25 +7,25 @@ from datetime import timedelta
 from crossdock.errors import RecordRejected
 from crossdock.flows import channel_masters, masters
 from crossdock.steps.extract import read_master
-from integration.town import Town
-from integration.trade import forward, tell
+from integration.builders import forward, tell
+from integration.environment import Environment
 
 PROFILE = 12345678
 
 
-def product(town: Town, sku: str, kind: str = "Item") -> None:
-    tell(town, "channel_advisor", "product", {
+def product(environment: Environment, sku: str, kind: str = "Item") -> None:
+    tell(environment, "channel_advisor", "product", {
         "ProfileID": PROFILE, "SKU": sku, "ProductID": abs(hash(sku)) % 10**8, "ProductType": kind, "Title": sku,
         "CreatedDate": "2010-10-01T00:00:00Z",
     })  # fmt: skip
 
 
-def test_products_are_taken_for_items_by_the_rule_that_orders_are_read_by(town: Town) -> None:
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+def test_products_are_taken_for_items_by_the_rule_that_orders_are_read_by(environment: Environment) -> None:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         for resource in (masters.ITEMS, channel_masters.PRODUCTS, channel_masters.CENTERS, channel_masters.SITES):
             read_master(runtime, resource)
-        roles = town.world.catalogue.roles
-        spelt = town.world.catalogue.spellings
+        roles = environment.world.catalogue.roles
+        spelt = environment.world.catalogue.spellings
         ambiguous = next(code for code, role in roles.items() if role == "ambiguous")
         (row,) = channel_masters.products_of(connection, [ambiguous.lower()])
         assert (row.product_sku, row.items) == (spelt[ambiguous], sorted([ambiguous.lower(), ambiguous.capitalize()]))
@@ -34,19 +34,21 @@ def test_products_are_taken_for_items_by_the_rule_that_orders_are_read_by(town: 
         assert (row.product_sku, row.items) == (spelt[alternate], [f"TG-{alternate}"])
 
 
-def test_only_what_has_changed_at_the_channel_is_read_again_and_takes_the_place_of_the_old(town: Town) -> None:
-    product(town, "NEW-1")
-    with town.runtime() as runtime:
+def test_only_what_has_changed_at_the_channel_is_read_again_and_takes_the_place_of_the_old(
+    environment: Environment,
+) -> None:
+    product(environment, "NEW-1")
+    with environment.runtime() as runtime:
         read_master(runtime, channel_masters.PRODUCTS)
-        forward(town, town.now + timedelta(hours=1))
+        forward(environment, environment.now + timedelta(hours=1))
         runtime.channel_advisor.update_product("new-1", {"Brand": "Hearth"})
         read_master(runtime, channel_masters.PRODUCTS)
-    rows = town.query("SELECT sku, payload->>'Brand' AS brand FROM ref.channel_product WHERE folded = 'new-1'")
+    rows = environment.query("SELECT sku, payload->>'Brand' AS brand FROM ref.channel_product WHERE folded = 'new-1'")
     assert [(row.sku, row.brand) for row in rows] == [("NEW-1", "Hearth")]
 
 
-def test_each_item_of_a_batch_has_its_own_outcome(town: Town) -> None:
-    with town.runtime() as runtime:
+def test_each_item_of_a_batch_has_its_own_outcome(environment: Environment) -> None:
+    with environment.runtime() as runtime:
         good, unknown, twice = runtime.channel_advisor.create_products(
             [{"SKU": "A-1", "Title": "One"}, {"SKU": "B-1"}, {"SKU": "a-1", "Title": "One again"}]
         )

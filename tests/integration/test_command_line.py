@@ -16,7 +16,7 @@ from crossdock.flows.base import Flow
 from crossdock.runtime import Runtime
 from crossdock.steps import records
 from crossdock.store import dead_letters, watermarks
-from integration.town import fresh_database
+from integration.environment import fresh_database
 
 LETTERS = (("orders", "77"), (records.MASTERS, "tims.inventory/items:LAMP"))
 HALF = "\udcff"  # a byte that is no UTF-8, as Python hands it on

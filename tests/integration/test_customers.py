@@ -22,21 +22,21 @@ from crossdock.steps.transform import transform
 from crossdock.steps.walk import walk
 from crossdock.store import database
 from crossdock.systems.tims import Tims
-from integration.town import ORDERS, Town
-from integration.trade import ADDRESS, forward, line, order, place, sales_order
+from integration.builders import ADDRESS, forward, line, order, place, sales_order
+from integration.environment import ORDERS, Environment
 
 PATCH, READ = "updateCustomer", "getCustomer"
 _numbers = count(1)
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town) -> Town:
-    forward(long_lived_town, long_lived_town.now + timedelta(days=1, hours=10))
-    return long_lived_town
+def shop(long_lived_environment: Environment) -> Environment:
+    forward(long_lived_environment, long_lived_environment.now + timedelta(days=1, hours=10))
+    return long_lived_environment
 
 
 @pytest.fixture
-def buyer(shop: Town) -> dict[str, Any]:
+def buyer(shop: Environment) -> dict[str, Any]:
     """CustomerInfo of a buyer of the web shop whom no other test knows."""
     name = f"buyer{next(_numbers)}"
     shop.clear_faults()
@@ -55,39 +55,39 @@ def ask(who: dict[str, Any], street: str = "12 Elm Street", **more: Any) -> dict
     return {"SiteID": 587, "SiteName": "Web Shop", "CustomerInfo": who, "ShippingAddress": address, **more}
 
 
-def customer(town: Town, key: str) -> dict[str, Any]:
+def customer(environment: Environment, key: str) -> dict[str, Any]:
     """The customer of an order, as TIMS has it."""
-    with town.runtime() as runtime:
-        return runtime.tims.read(f"/customers/{sales_order(town, key)['CustomerID']}")[0]
+    with environment.runtime() as runtime:
+        return runtime.tims.read(f"/customers/{sales_order(environment, key)['CustomerID']}")[0]
 
 
-def type_in(town: Town, key: str, **fields: Any) -> None:
+def type_in(environment: Environment, key: str, **fields: Any) -> None:
     """A person changes the customer of an order in TIMS."""
-    with town.runtime() as runtime:
-        path = f"/customers/{sales_order(town, key)['CustomerID']}"
+    with environment.runtime() as runtime:
+        path = f"/customers/{sales_order(environment, key)['CustomerID']}"
         runtime.tims.patch(path, fields, etag=runtime.tims.read(path)[1])
-    forward(town, town.now + timedelta(minutes=5))
+    forward(environment, environment.now + timedelta(minutes=5))
 
 
-def changes(town: Town, key: str) -> list[tuple[str, str]]:
+def changes(environment: Environment, key: str) -> list[tuple[str, str]]:
     """(field, outcome) that an order has on record."""
     return [
         (row.field, row.outcome)
-        for row in town.query(
+        for row in environment.query(
             f"SELECT field, outcome FROM ops.customer_change WHERE order_key = '{key}' ORDER BY field"
         )
     ]
 
 
-def calls(town: Town) -> dict[str, int]:
+def calls(environment: Environment) -> dict[str, int]:
     """Requests about single customers since the last count."""
-    counted = town.tims_control.call("GET", "requests")
-    town.tims_control.call("DELETE", "requests")
+    counted = environment.tims_control.call("GET", "requests")
+    environment.tims_control.call("DELETE", "requests")
     return {path: count for path, count in counted.items() if "customers/" in path or PATCH in path or READ in path}
 
 
 @pytest.mark.slow
-def test_a_changed_e_mail_phone_and_address_reach_the_customer_once_and_are_on_record(shop: Town, buyer):
+def test_a_changed_e_mail_phone_and_address_reach_the_customer_once_and_are_on_record(shop: Environment, buyer):
     other = phone()
     first = order(shop, line(), **ask(buyer))
     before = customer(shop, first)
@@ -110,7 +110,7 @@ def test_a_changed_e_mail_phone_and_address_reach_the_customer_once_and_are_on_r
 
 
 @pytest.mark.slow
-def test_an_order_that_says_the_same_makes_no_request_and_reading_again_sends_nothing(shop: Town, buyer):
+def test_an_order_that_says_the_same_makes_no_request_and_reading_again_sends_nothing(shop: Environment, buyer):
     other = phone()
     order(shop, line(), **ask(buyer))
     changed = order(shop, line(), **ask({**buyer, "Phone": other}))
@@ -128,7 +128,7 @@ def test_an_order_that_says_the_same_makes_no_request_and_reading_again_sends_no
 
 
 @pytest.mark.slow
-def test_what_a_person_typed_later_survives_an_order_that_was_placed_before(shop: Town, buyer):
+def test_what_a_person_typed_later_survives_an_order_that_was_placed_before(shop: Environment, buyer):
     other = phone()
     first = order(shop, line(), **ask(buyer))
     late = place(shop, line(), **ask({**buyer, "Email": "late." + buyer["Email"], "Phone": other}))
@@ -144,7 +144,7 @@ def test_what_a_person_typed_later_survives_an_order_that_was_placed_before(shop
 
 
 @pytest.mark.slow
-def test_an_older_order_that_arrives_late_changes_nothing(shop: Town, buyer):
+def test_an_older_order_that_arrives_late_changes_nothing(shop: Environment, buyer):
     other = phone()
     order(shop, line(), **ask(buyer))
     newest = order(shop, line(), **ask({**buyer, "Phone": other}))
@@ -157,7 +157,7 @@ def test_an_older_order_that_arrives_late_changes_nothing(shop: Town, buyer):
 
 
 @pytest.mark.slow
-def test_of_several_orders_in_one_batch_the_newest_counts_also_for_a_customer_that_they_make(shop: Town, buyer):
+def test_of_several_orders_in_one_batch_the_newest_counts_also_for_a_customer_that_they_make(shop: Environment, buyer):
     phones = [phone() for _ in range(4)]
     keys = [place(shop, line(), **ask({**buyer, "Phone": each})) for each in phones]
     keys.append(place(shop, line(), **ask({**buyer, "Phone": None})))
@@ -171,7 +171,7 @@ def test_of_several_orders_in_one_batch_the_newest_counts_also_for_a_customer_th
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["error_after", "cut_body", "error_before"])
-def test_a_lost_answer_is_asked_for_and_the_change_is_ours(shop: Town, buyer, kind: str):
+def test_a_lost_answer_is_asked_for_and_the_change_is_ours(shop: Environment, buyer, kind: str):
     other = phone()
     first = order(shop, line(), **ask(buyer))
     version = customer(shop, first)["RowVersion"]
@@ -185,7 +185,7 @@ def test_a_lost_answer_is_asked_for_and_the_change_is_ours(shop: Town, buyer, ki
 
 
 @pytest.mark.slow
-def test_a_change_whose_answer_is_lost_with_the_process_is_found_by_the_next_run(shop: Town, buyer):
+def test_a_change_whose_answer_is_lost_with_the_process_is_found_by_the_next_run(shop: Environment, buyer):
     other = phone()
     order(shop, line(), **ask(buyer))
     key = place(shop, line(), **ask({**buyer, "Phone": other}))
@@ -205,7 +205,7 @@ def test_a_change_whose_answer_is_lost_with_the_process_is_found_by_the_next_run
 
 
 @pytest.mark.slow
-def test_a_customer_that_somebody_changes_in_between_is_decided_anew(shop: Town, buyer, monkeypatch):
+def test_a_customer_that_somebody_changes_in_between_is_decided_anew(shop: Environment, buyer, monkeypatch):
     other = phone()
     first = order(shop, line(), **ask(buyer))
     key = place(shop, line(), **ask({**buyer, "Phone": other, "Email": "new." + buyer["Email"]}))
@@ -227,7 +227,7 @@ def test_a_customer_that_somebody_changes_in_between_is_decided_anew(shop: Town,
 
 
 @pytest.mark.slow
-def test_an_order_whose_personal_data_have_vanished_overwrites_nothing(shop: Town, buyer):
+def test_an_order_whose_personal_data_have_vanished_overwrites_nothing(shop: Environment, buyer):
     key = order(shop, line(), **ask(buyer))
     before = customer(shop, key)
     gone = {"ChannelAdvisorOrderID": int(key), "changes": {
@@ -245,7 +245,7 @@ def test_an_order_whose_personal_data_have_vanished_overwrites_nothing(shop: Tow
 
 
 @pytest.mark.slow
-def test_a_change_that_tims_refuses_leaves_the_order_delivered_and_is_told(shop: Town, buyer, monkeypatch):
+def test_a_change_that_tims_refuses_leaves_the_order_delivered_and_is_told(shop: Environment, buyer, monkeypatch):
     other = phone()
     order(shop, line(), **ask(buyer))
     decide = orders_buyers.decide
@@ -267,7 +267,7 @@ def test_a_change_that_tims_refuses_leaves_the_order_delivered_and_is_told(shop:
 
 
 @pytest.mark.slow
-def test_a_customer_that_is_gone_stops_no_order(shop: Town, buyer, monkeypatch):
+def test_a_customer_that_is_gone_stops_no_order(shop: Environment, buyer, monkeypatch):
     order(shop, line(), **ask(buyer))
     read = Tims.read
 
@@ -284,7 +284,7 @@ def test_a_customer_that_is_gone_stops_no_order(shop: Town, buyer, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_worked_before_our_last_change_was_read_asks_tims(shop: Town, buyer):
+def test_a_batch_that_is_worked_before_our_last_change_was_read_asks_tims(shop: Environment, buyer):
     order(shop, line(), **ask(buyer))
     shop.sync()
     place(shop, line(), **ask({**buyer, "Phone": phone()}))
@@ -299,7 +299,7 @@ def test_a_batch_that_is_worked_before_our_last_change_was_read_asks_tims(shop: 
 
 
 @pytest.mark.slow
-def test_a_change_costs_one_request(shop: Town, buyer):
+def test_a_change_costs_one_request(shop: Environment, buyer):
     order(shop, line(), **ask(buyer))
     shop.sync()
     calls(shop)
@@ -308,7 +308,7 @@ def test_a_change_costs_one_request(shop: Town, buyer):
 
 
 @pytest.mark.slow
-def test_an_erased_customer_leaves_no_value_behind(shop: Town, buyer):
+def test_an_erased_customer_leaves_no_value_behind(shop: Environment, buyer):
     other = phone()
     first = order(shop, line(), **ask(buyer))
     key = order(shop, line(), **ask({**buyer, "Phone": other}))
@@ -327,7 +327,7 @@ def test_an_erased_customer_leaves_no_value_behind(shop: Town, buyer):
 
 
 @pytest.mark.slow
-def test_a_clearing_of_the_transform_between_load_and_change_loses_nothing(shop: Town, buyer):
+def test_a_clearing_of_the_transform_between_load_and_change_loses_nothing(shop: Environment, buyer):
     other = phone()
     order(shop, line(), **ask(buyer))
     key = place(shop, line(), **ask({**buyer, "Phone": other}))
@@ -345,7 +345,7 @@ def test_a_clearing_of_the_transform_between_load_and_change_loses_nothing(shop:
 
 
 @pytest.mark.slow
-def test_the_command_line_lists_changes_and_shows_values_of_one_customer_only(shop: Town, buyer, monkeypatch):
+def test_the_command_line_lists_changes_and_shows_values_of_one_customer_only(shop: Environment, buyer, monkeypatch):
     order(shop, line(), **ask(buyer))
     key = order(shop, line(), **ask({**buyer, "Phone": (new := phone())}, "5 New Road"))
     number = customer(shop, key)["CustomerID"]
@@ -370,7 +370,7 @@ def test_the_command_line_lists_changes_and_shows_values_of_one_customer_only(sh
     assert not any("new_value" in row for row in msgspec.json.decode(said("--json")))
 
 
-def test_the_reader_sees_what_was_changed_but_no_value(shop: Town):
+def test_the_reader_sees_what_was_changed_but_no_value(shop: Environment):
     reader = database.engine(shop.database_url, role="crossdock_reader")
     with reader.connect() as connection:
         connection.exec_driver_sql("SELECT customer_id, field, order_key, outcome, at FROM ops.customer_change")

@@ -22,7 +22,7 @@ from crossdock.errors import BatchStopped, ConfigError, CrossdockError, Transien
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import Window
 from crossdock.store import database, faults
-from integration.town import Town, fresh_database, moment
+from integration.environment import Environment, fresh_database, moment
 
 CONSTRAINT = "customers_key"
 
@@ -237,10 +237,10 @@ def cut_before(postgres_url: str, url: str, number: int) -> Iterator[list[int]]:
 
 @pytest.mark.slow
 def test_a_database_that_cuts_all_sessions_at_any_moment_of_a_sync_loses_and_doubles_nothing(
-    town: Town, postgres_url: str, caplog: pytest.LogCaptureFixture
+    environment: Environment, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     reads = ["2011-01-05"]
-    town.tick(reads[0])
+    environment.tick(reads[0])
     ends: list[CrossdockError] = []
     reached = 0
     day = Window(moment("2011-01-04"), moment(reads[0]))
@@ -264,9 +264,9 @@ def test_a_database_that_cuts_all_sessions_at_any_moment_of_a_sync_loses_and_dou
         7,
         3,
     ):  # the last first: work is left for each
-        with cut_before(postgres_url, town.database_url, number) as seen:
+        with cut_before(postgres_url, environment.database_url, number) as seen:
             try:
-                town.sync(day, kind="backfill", reprocess=True, run_id="one")
+                environment.sync(day, kind="backfill", reprocess=True, run_id="one")
             except Transient as error:
                 ends.append(error)
         reached += seen[0] >= number
@@ -274,9 +274,9 @@ def test_a_database_that_cuts_all_sessions_at_any_moment_of_a_sync_loses_and_dou
     assert len(ends) >= 8
     assert [str(error) for error in ends if not is_two_sentences(error)] == []
     assert told_as_errors(caplog) == []
-    town.sync(run_id="one")
-    assert town.differences(reads) == []
-    assert town.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
+    environment.sync(run_id="one")
+    assert environment.differences(reads) == []
+    assert environment.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
 
 
 def test_a_copy_that_is_cut_passes_and_leaves_no_traceback_in_the_log(

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from crossdock.errors import AuthError, BadResponse, CrossdockError, Transient
-from integration.town import Town
+from integration.environment import Environment
 
 CA, TIMS = "channel_advisor", "tims"
 LIST, ONE, MARK, PUT = "listOrders", "getOrder", "markExported", "updateOrder"
@@ -45,24 +45,24 @@ reads: list[str] = []
     ("system", "kind", "rule"), FAULTS, ids=lambda part: part if isinstance(part, str) else part["path"]
 )
 def test_a_fault_that_passes_loses_nothing_doubles_nothing_and_kills_no_record(
-    long_lived_town: Town, system: str, kind: str, rule: dict
+    long_lived_environment: Environment, system: str, kind: str, rule: dict
 ):
-    town = long_lived_town
-    day = town.now + timedelta(days=1)
-    town.tick(day)
+    environment = long_lived_environment
+    day = environment.now + timedelta(days=1)
+    environment.tick(day)
     reads.append(day.isoformat())
-    town.fault(system, kind, **rule)
+    environment.fault(system, kind, **rule)
     for _ in range(4):
         try:
-            town.sync(run_id=f"{kind}:{day}")  # the same run, as a task's retry is
+            environment.sync(run_id=f"{kind}:{day}")  # the same run, as a task's retry is
             break
         except Transient:
             continue
-    town.clear_faults()
-    town.sync(run_id=f"{kind}:{day}")
-    found = town.differences([each.removesuffix("+00:00") for each in reads])
+    environment.clear_faults()
+    environment.sync(run_id=f"{kind}:{day}")
+    found = environment.differences([each.removesuffix("+00:00") for each in reads])
     assert found == []
-    assert town.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
+    assert environment.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
 
 
 @pytest.mark.slow
@@ -75,24 +75,24 @@ def test_a_fault_that_passes_loses_nothing_doubles_nothing_and_kills_no_record(
     ],
 )
 def test_a_fault_that_stays_is_said_in_one_sentence_and_nothing_moves(
-    long_lived_town: Town, system: str, kind: str, rule: dict, error: type[CrossdockError]
+    long_lived_environment: Environment, system: str, kind: str, rule: dict, error: type[CrossdockError]
 ):
-    town = long_lived_town
-    before = town.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
-    day = town.now + timedelta(hours=13)
-    town.tick(day)  # all tokens have expired by now
-    town.fault(system, kind, **rule)
+    environment = long_lived_environment
+    before = environment.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
+    day = environment.now + timedelta(hours=13)
+    environment.tick(day)  # all tokens have expired by now
+    environment.fault(system, kind, **rule)
     if kind == "repeat_cursor":  # a list of one page has no next one
-        town.query(
+        environment.query(
             "UPDATE ops.watermark SET position = position - interval '30 days' WHERE flow = 'orders' RETURNING 1"
         )
-        before = town.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
+        before = environment.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
     with pytest.raises(error) as caught:
-        town.sync()
+        environment.sync()
     assert caught.value.do
     assert "sandbox-secret" not in str(caught.value)
-    assert town.query("SELECT position FROM ops.watermark WHERE flow = 'orders'") == before
-    town.clear_faults()
-    town.sync()
+    assert environment.query("SELECT position FROM ops.watermark WHERE flow = 'orders'") == before
+    environment.clear_faults()
+    environment.sync()
     reads.append(day.isoformat())
-    assert town.differences([each.removesuffix("+00:00") for each in reads]) == []
+    assert environment.differences([each.removesuffix("+00:00") for each in reads]) == []

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from crossdock import flows
 from crossdock.store import database, raw
 from crossdock.store.raw import Record
+from integration.builders import ADDRESS, line, place
 from integration.bustle import ALL
-from integration.shelf import adjust, item, level
-from integration.town import Town, found_town, fresh_database
-from integration.trade import ADDRESS, line, place
+from integration.environment import Environment, found_environment, fresh_database
+from integration.stock_oracle import adjust, item, level
 
 HOSTILE = st.text(alphabet="%'\"\\:{}$; \n\t\rS1ü,.", min_size=1, max_size=12)
 NOW = datetime(2011, 1, 4, tzinfo=UTC)
@@ -92,46 +92,46 @@ SKUS = [
 
 
 @pytest.fixture
-def small(postgres_url: str, tmp_path: Path) -> Iterator[Town]:
-    """A town with a small catalogue."""
-    with found_town(postgres_url, "small", tmp_path, skus=ALL) as town:
-        yield town
+def small(postgres_url: str, tmp_path: Path) -> Iterator[Environment]:
+    """An environment with a small catalogue."""
+    with found_environment(postgres_url, "small", tmp_path, skus=ALL) as environment:
+        yield environment
 
 
-def test_a_change_of_an_item_of_any_name_reaches_the_channel(small: Town):
-    town = small
+def test_a_change_of_an_item_of_any_name_reaches_the_channel(small: Environment):
+    environment = small
     for sku in SKUS:
-        item(town, sku)
-        adjust(town, sku, 7)
+        item(environment, sku)
+        adjust(environment, sku, 7)
     for flow in ("catalog", "inventory"):
-        town.sync(flow=flow)
-    assert {sku: level(town, sku) for sku in SKUS} == dict.fromkeys(SKUS, 7)
+        environment.sync(flow=flow)
+    assert {sku: level(environment, sku) for sku in SKUS} == dict.fromkeys(SKUS, 7)
     for sku in SKUS:
-        adjust(town, sku, -3)
-        item(town, sku, Title=f"Changed {sku}")
-    town.sync(flow="catalog")
-    town.sync(flow="inventory")
-    assert {sku: level(town, sku) for sku in SKUS} == dict.fromkeys(SKUS, 4)
-    with town.runtime() as runtime:
+        adjust(environment, sku, -3)
+        item(environment, sku, Title=f"Changed {sku}")
+    environment.sync(flow="catalog")
+    environment.sync(flow="inventory")
+    assert {sku: level(environment, sku) for sku in SKUS} == dict.fromkeys(SKUS, 4)
+    with environment.runtime() as runtime:
         titles = {row["SKU"]: row["Title"] for row in runtime.channel_advisor.of_skus("products", SKUS)}
     assert titles == {sku: f"Changed {sku}" for sku in SKUS}
-    assert not set(town.letters()) & set(SKUS)
+    assert not set(environment.letters()) & set(SKUS)
 
 
 BUYERS = ["'; DROP TABLE stage.customers; --", "Jürgen Groß", "b" * 200, "a%b", "100%", "x~" + "0" * 32, "{}:", "a\\b"]
 
 
-def test_a_buyer_of_any_name_becomes_a_customer_once(town: Town):
+def test_a_buyer_of_any_name_becomes_a_customer_once(environment: Environment):
     placed = {}
     for number, buyer in enumerate([*BUYERS, *BUYERS]):
         name = f"{'ABCDEFGH'[number % len(BUYERS)]}da"
         who = {"CustomerID": buyer, "FirstName": name, "LastName": "Miller", "Email": f"{name}@example.org",
                "Phone": None, "Company": None}  # fmt: skip
         where = ADDRESS | {"Name": f"{name} Miller", "Line1": f"{number % len(BUYERS)} Elm Street"}
-        placed[place(town, line(), CustomerInfo=who, ShippingAddress=where)] = buyer
-    town.sync()
-    assert not town.letters()
-    orders = {order["ExternalOrderID"]: order["CustomerID"] for order in town.in_tims()}
+        placed[place(environment, line(), CustomerInfo=who, ShippingAddress=where)] = buyer
+    environment.sync()
+    assert not environment.letters()
+    orders = {order["ExternalOrderID"]: order["CustomerID"] for order in environment.in_tims()}
     assert set(orders) == set(placed)
     of_buyer = {}
     for key, customer in orders.items():

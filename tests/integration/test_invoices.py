@@ -15,8 +15,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.walk import walk
 from crossdock.store import deliveries, runs
-from integration.town import Town
-from integration.trade import (
+from integration.builders import (
     KIT,
     OTHER,
     forward,
@@ -29,6 +28,7 @@ from integration.trade import (
     states,
     tell,
 )
+from integration.environment import Environment
 
 STAGE = "stage.invoice"
 AMOUNTS = (
@@ -42,13 +42,13 @@ AMOUNTS = (
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town) -> Town:
-    forward(long_lived_town, long_lived_town.now + timedelta(days=1, hours=10))
-    return long_lived_town
+def shop(long_lived_environment: Environment) -> Environment:
+    forward(long_lived_environment, long_lived_environment.now + timedelta(days=1, hours=10))
+    return long_lived_environment
 
 
 @pytest.fixture(scope="module")
-def waiting(shop: Town) -> Iterator[str]:
+def waiting(shop: Environment) -> Iterator[str]:
     """Orders of three units at a price that no third of a cent divides, one for each test that wants no other."""
     one = line(quantity=3, price="3.3333", TaxAmount="1.0000", DiscountAmount="0.5000", ShippingAmount="2.0000")
     keys = [place(shop, one) for _ in range(12)]
@@ -56,16 +56,16 @@ def waiting(shop: Town) -> Iterator[str]:
     return iter(keys)
 
 
-def invoices(town: Town, key: str, status: str = "") -> list[dict[str, Any]]:
-    number = sales_order(town, key)["SalesOrderID"]
-    with town.runtime() as runtime:
+def invoices(environment: Environment, key: str, status: str = "") -> list[dict[str, Any]]:
+    number = sales_order(environment, key)["SalesOrderID"]
+    with environment.runtime() as runtime:
         found = {one["InvoiceID"]: one for one in runtime.tims.find("ar/invoices", SalesOrderID=[number])}
     return [one for one in found.values() if one["Status"] != "Voided" or status == "Voided"]
 
 
-def add_up(town: Town, key: str) -> None:
+def add_up(environment: Environment, key: str) -> None:
     """All invoices of an order are the order, amount by amount and line by line."""
-    whole, parts = sales_order(town, key), invoices(town, key)
+    whole, parts = sales_order(environment, key), invoices(environment, key)
     for name in AMOUNTS:
         assert sum(Decimal(part[name]) for part in parts) == Decimal(whole[name]), name
     by_seller = whole["ShippingTaxRemittedBy"] == "Seller"
@@ -80,7 +80,7 @@ def add_up(town: Town, key: str) -> None:
 
 @pytest.mark.slow
 def test_a_shipment_becomes_one_invoice_with_the_orders_amounts_and_the_shipments_day(
-    shop: Town, waiting: Iterator[str]
+    shop: Environment, waiting: Iterator[str]
 ):
     key = next(waiting)
     number = ship(shop, key, {1: 3})
@@ -102,7 +102,7 @@ def test_a_shipment_becomes_one_invoice_with_the_orders_amounts_and_the_shipment
 
 
 @pytest.mark.slow
-def test_parts_add_up_in_one_batch_in_several_and_in_reverse_order(shop: Town, waiting: Iterator[str]):
+def test_parts_add_up_in_one_batch_in_several_and_in_reverse_order(shop: Environment, waiting: Iterator[str]):
     together, apart, reverse = (next(waiting) for _ in range(3))
     for key in (together, apart):
         ship(shop, key, {1: 1})
@@ -122,7 +122,7 @@ def test_parts_add_up_in_one_batch_in_several_and_in_reverse_order(shop: Town, w
 
 
 @pytest.mark.slow
-def test_two_batches_that_are_under_way_at_once_count_each_other(shop: Town, waiting: Iterator[str]):
+def test_two_batches_that_are_under_way_at_once_count_each_other(shop: Environment, waiting: Iterator[str]):
     from crossdock.steps.check import check
     from crossdock.steps.transform import transform
 
@@ -144,7 +144,7 @@ def test_two_batches_that_are_under_way_at_once_count_each_other(shop: Town, wai
 
 
 @pytest.mark.slow
-def test_tax_of_the_marketplace_gift_wrap_discounts_and_kits_are_divided_too(shop: Town):
+def test_tax_of_the_marketplace_gift_wrap_discounts_and_kits_are_divided_too(shop: Environment):
     key = order(
         shop,
         line(KIT, 2, "30.0100", TaxAmount="7.3500", GiftWrapAmount="1.0100"),
@@ -164,7 +164,7 @@ def test_tax_of_the_marketplace_gift_wrap_discounts_and_kits_are_divided_too(sho
 
 
 @pytest.mark.slow
-def test_cancelled_units_are_never_invoiced_nor_what_belongs_to_them(shop: Town, waiting: Iterator[str]):
+def test_cancelled_units_are_never_invoiced_nor_what_belongs_to_them(shop: Environment, waiting: Iterator[str]):
     key = next(waiting)
     ship(shop, key, {1: 2})
     number = sales_order(shop, key)["SalesOrderID"]
@@ -181,7 +181,7 @@ def test_cancelled_units_are_never_invoiced_nor_what_belongs_to_them(shop: Town,
 
 
 @pytest.mark.slow
-def test_a_free_order_is_invoiced_with_nothing_to_pay(shop: Town):
+def test_a_free_order_is_invoiced_with_nothing_to_pay(shop: Environment):
     key = order(shop, line(price="0.0000"))
     ship(shop, key, {1: 1})
     shop.sync(flow="invoices")
@@ -189,7 +189,7 @@ def test_a_free_order_is_invoiced_with_nothing_to_pay(shop: Town):
 
 
 @pytest.mark.slow
-def test_a_shipment_whose_order_has_not_been_read_waits_and_wakes(shop: Town, waiting: Iterator[str]):
+def test_a_shipment_whose_order_has_not_been_read_waits_and_wakes(shop: Environment, waiting: Iterator[str]):
     key, flow = next(waiting), flows.get("invoices")
     with shop.runtime() as runtime:
         number = ship(shop, key, {1: 3})
@@ -209,7 +209,9 @@ def test_a_shipment_whose_order_has_not_been_read_waits_and_wakes(shop: Town, wa
 
 
 @pytest.mark.slow
-def test_a_voided_invoice_is_noticed_once_and_made_again_only_when_a_person_asks(shop: Town, waiting: Iterator[str]):
+def test_a_voided_invoice_is_noticed_once_and_made_again_only_when_a_person_asks(
+    shop: Environment, waiting: Iterator[str]
+):
     key = next(waiting)
     number = ship(shop, key, {1: 3})
     shop.sync(flow="invoices")
@@ -233,7 +235,7 @@ def test_a_voided_invoice_is_noticed_once_and_made_again_only_when_a_person_asks
 
 
 @pytest.mark.slow
-def test_what_somebody_has_invoiced_in_tims_is_left_out(shop: Town, waiting: Iterator[str]):
+def test_what_somebody_has_invoiced_in_tims_is_left_out(shop: Environment, waiting: Iterator[str]):
     key = next(waiting)
     number = ship(shop, key, {1: 3})
     body = {
@@ -258,7 +260,7 @@ def test_what_somebody_has_invoiced_in_tims_is_left_out(shop: Town, waiting: Ite
         ("bulk_partial", {"times": 1, "every": 2, "effect": True}),
     ],
 )
-def test_a_fault_that_passes_invoices_every_shipment_once(shop: Town, kind: str, rule: dict):
+def test_a_fault_that_passes_invoices_every_shipment_once(shop: Environment, kind: str, rule: dict):
     one = line(quantity=3, price="3.3333", TaxAmount="1.0000", ShippingAmount="2.0000")
     key = order(shop, one)
     for _ in range(3):
@@ -275,7 +277,7 @@ def test_a_fault_that_passes_invoices_every_shipment_once(shop: Town, kind: str,
 @pytest.mark.slow
 @pytest.mark.parametrize("again", ["load", "everything"])
 def test_a_crash_after_the_posting_leaves_no_second_invoice(
-    shop: Town, waiting: Iterator[str], monkeypatch, again: str
+    shop: Environment, waiting: Iterator[str], monkeypatch, again: str
 ):
     key, flow = next(waiting), flows.get("invoices")
     number = ship(shop, key, {1: 3})
@@ -302,7 +304,7 @@ def test_a_crash_after_the_posting_leaves_no_second_invoice(
 
 
 @pytest.mark.slow
-def test_a_month_that_is_closed_moves_the_posting_to_the_first_open_day(shop: Town, waiting: Iterator[str]):
+def test_a_month_that_is_closed_moves_the_posting_to_the_first_open_day(shop: Environment, waiting: Iterator[str]):
     key = next(waiting)
     ship(shop, key, {1: 3})
     tell(shop, "tims", "period", {"Period": "2011-01", "Status": "Closed"})
@@ -311,7 +313,7 @@ def test_a_month_that_is_closed_moves_the_posting_to_the_first_open_day(shop: To
 
 
 @pytest.mark.slow
-def test_replaying_everything_posts_nothing_new_even_in_a_closed_month(shop: Town):
+def test_replaying_everything_posts_nothing_new_even_in_a_closed_month(shop: Environment):
     before = shop.in_tims("ar/invoices")
     assert len(before) > 15
     counts = shop.sync(flow="invoices", kind="backfill", reprocess=True)

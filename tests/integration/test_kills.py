@@ -14,19 +14,19 @@ from crossdock.steps.confirm import confirm
 from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.transform import transform
-from integration.town import ORDERS, Town
+from integration.environment import ORDERS, Environment
 
 KILLS = 30
 SEED = 20110104  # the moments of the kills; change it to try others
 
 
-def load_and_die(town: Town, batch_id: int, after: float) -> bool:
+def load_and_die(environment: Environment, batch_id: int, after: float) -> bool:
     """Runs the load step in a process of its own and kills it `after` seconds; True if the kill came first."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            with town.runtime() as runtime:
+            with environment.runtime() as runtime:
                 load(runtime, ORDERS, batch_id)
             code = 0
         finally:
@@ -45,7 +45,7 @@ def load_and_die(town: Town, batch_id: int, after: float) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_thirty_kills_of_the_load_task_leave_every_order_in_tims_once(town: Town):
+def test_thirty_kills_of_the_load_task_leave_every_order_in_tims_once(environment: Environment):
     chance = random.Random(SEED)
     kills = completed = 0
     longest = 1.5  # seconds; shrinks to what a load really takes, so that kills fall anywhere in it
@@ -53,25 +53,25 @@ def test_thirty_kills_of_the_load_task_leave_every_order_in_tims_once(town: Town
     reads = []
     while kills < KILLS:
         reads.append(next(days))
-        town.tick(reads[-1])
-        with town.runtime() as runtime:
+        environment.tick(reads[-1])
+        with environment.runtime() as runtime:
             (batch_id,) = extract(runtime, ORDERS)
             transform(runtime, ORDERS, batch_id)
             check(runtime, ORDERS, batch_id)
         for _ in range(8):
             began = time.monotonic()
-            if not load_and_die(town, batch_id, chance.uniform(0.0, longest)):
+            if not load_and_die(environment, batch_id, chance.uniform(0.0, longest)):
                 longest = min(longest, time.monotonic() - began)
                 completed += 1
                 break
             kills += 1
-        with town.runtime() as runtime:
+        with environment.runtime() as runtime:
             load(runtime, ORDERS, batch_id)
             counts = confirm(runtime, ORDERS, batch_id)
         assert counts.in_flight == 0
-        assert town.differences(reads) == []
+        assert environment.differences(reads) == []
     assert kills >= KILLS
-    customers = town.in_tims("customers")
+    customers = environment.in_tims("customers")
     ids = [(each["Source"], each["ID"]) for customer in customers for each in customer["ExternalIDs"]]
     assert len(ids) == len(set(ids))
-    assert town.query("SELECT 1 FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []
+    assert environment.query("SELECT 1 FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []

@@ -28,30 +28,30 @@ from crossdock.steps.transform import transform
 from crossdock.store import batches
 from crossdock.store.batches import Counts
 from crossdock.systems.paging import Page
+from integration.builders import persist, place
 from integration.bustle import ALL
+from integration.environment import Environment, found_environment
 from integration.foreign import DEEP, LONG, Front, changed, fronted, spoilt
-from integration.shelf import dismiss, item, listed
-from integration.town import Town, found_town
-from integration.trade import persist, place
+from integration.stock_oracle import dismiss, item, listed
 
 ORDERS, ITEMS = "/v2/orders", "/api/v1/inventory/items"
 
 
 @pytest.fixture
-def fronts(town: Town) -> Iterator[dict[str, Front]]:
-    with fronted(town) as fronts:
+def fronts(environment: Environment) -> Iterator[dict[str, Front]]:
+    with fronted(environment) as fronts:
         yield fronts
 
 
-def added_up(town: Town) -> None:
-    for batch in town.query("SELECT * FROM ops.batch"):
+def added_up(environment: Environment) -> None:
+    for batch in environment.query("SELECT * FROM ops.batch"):
         told = ("unchanged", "delivered", "waiting", "dead", "left_out", "superseded", "in_flight")
         assert batch.read == sum(getattr(batch, name) for name in told), batch
         assert batch.finished_at is not None, batch
 
 
-def alerts(town: Town, kind: str = "unreadable_records") -> list[Any]:
-    return town.query(f"SELECT * FROM ops.alert WHERE kind = '{kind}'")
+def alerts(environment: Environment, kind: str = "unreadable_records") -> list[Any]:
+    return environment.query(f"SELECT * FROM ops.alert WHERE kind = '{kind}'")
 
 
 SPOILT = {
@@ -78,9 +78,9 @@ WITHOUT_ID = {
 
 
 def test_malformed_orders_are_dead_letters_with_their_ids_until_a_good_version_comes(
-    town: Town, fronts: dict[str, Front]
+    environment: Environment, fronts: dict[str, Front]
 ):
-    keys = [place(town, {"SKU": "22423", **LINE}) for _ in range(len(SPOILT) + len(WITHOUT_ID) + 3)]
+    keys = [place(environment, {"SKU": "22423", **LINE}) for _ in range(len(SPOILT) + len(WITHOUT_ID) + 3)]
     spoils = dict(zip(keys, [*SPOILT.values(), *WITHOUT_ID.values()], strict=False))
     named, nameless, good = keys[: len(SPOILT)], keys[len(SPOILT) : -3], keys[-3:]
 
@@ -90,28 +90,28 @@ def test_malformed_orders_are_dead_letters_with_their_ids_until_a_good_version_c
         return [spoils.get(str(json.loads(row)["ChannelAdvisorOrderID"]), bytes)(row) for row in rows]
 
     fronts["channel_advisor"].spoil = spoil
-    counts = town.sync()
+    counts = environment.sync()
     assert (counts.read, counts.delivered, counts.dead) == (len(keys), 3, len(keys) - 3), counts
-    letters = town.letters()
+    letters = environment.letters()
     assert set(letters) >= set(named)
     assert len(letters) == len(named) + len(nameless)
     assert not set(letters) & {*nameless, *good}
     assert all(reason["says"] and reason["do"] for letter in letters.values() for reason in letter.reasons)
     assert {letters[key].reasons[0]["rule"] for key in named} >= {"unreadable_version", "too_deep", "too_large"}
-    (alert,) = alerts(town)
+    (alert,) = alerts(environment)
     assert f"{len(letters)} records" in alert.title
-    added_up(town)
+    added_up(environment)
 
-    again = town.sync()  # what lies among the dead letters as it is makes no work
+    again = environment.sync()  # what lies among the dead letters as it is makes no work
     assert (again.read, again.unchanged) == (0, 0) or again.read == again.unchanged
-    assert {letter.times for letter in town.letters().values()} == {1}
-    assert len(alerts(town)) == 1
+    assert {letter.times for letter in environment.letters().values()} == {1}
+    assert len(alerts(environment)) == 1
 
     fronts["channel_advisor"].spoil = None
-    town.sync(Window(town.now - timedelta(days=1)), kind="sweep")
-    assert set(town.letters()) == set(letters) - set(named), "a good version closes the letter of its record"
-    assert {each["ExternalOrderID"] for each in town.in_tims()} == set(keys)
-    added_up(town)
+    environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
+    assert set(environment.letters()) == set(letters) - set(named), "a good version closes the letter of its record"
+    assert {each["ExternalOrderID"] for each in environment.in_tims()} == set(keys)
+    added_up(environment)
 
 
 LINE = {"Title": "x", "Quantity": 1, "UnitPrice": 10, "TaxAmount": 0, "DiscountAmount": 0, "ShippingAmount": 0,
@@ -120,18 +120,18 @@ LINE = {"Title": "x", "Quantity": 1, "UnitPrice": 10, "TaxAmount": 0, "DiscountA
 
 
 def test_a_dismissed_record_stays_dismissed_and_another_version_of_it_is_looked_at(
-    town: Town, fronts: dict[str, Front]
+    environment: Environment, fronts: dict[str, Front]
 ):
-    key = place(town, {"SKU": "22423", **LINE})
+    key = place(environment, {"SKU": "22423", **LINE})
     fronts["channel_advisor"].spoil = lambda path, rows: rows if path != ORDERS else [changed(OrderItems=None)(rows[0])]
-    town.sync()
-    dismiss(town, key)
-    town.sync(Window(town.now - timedelta(days=1)), kind="sweep")
-    assert town.letters() == {}
+    environment.sync()
+    dismiss(environment, key)
+    environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
+    assert environment.letters() == {}
     fronts["channel_advisor"].spoil = lambda path, rows: rows if path != ORDERS else [changed(OrderItems=7)(rows[0])]
-    town.sync(Window(town.now - timedelta(days=1)), kind="sweep")
-    assert set(town.letters()) == {key}
-    assert town.letters()[key].version == UNKNOWN
+    environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
+    assert set(environment.letters()) == {key}
+    assert environment.letters()[key].version == UNKNOWN
 
 
 POISON: dict[str, dict[str, Any]] = {
@@ -151,17 +151,17 @@ POISON: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def small(postgres_url: str, tmp_path: Path) -> Iterator[tuple[Town, Front]]:
-    """A town with a small catalogue, and what TIMS tells."""
-    with found_town(postgres_url, "small", tmp_path, skus=ALL) as town, fronted(town) as fronts:
-        yield town, fronts["tims"]
+def small(postgres_url: str, tmp_path: Path) -> Iterator[tuple[Environment, Front]]:
+    """An environment with a small catalogue, and what TIMS tells."""
+    with found_environment(postgres_url, "small", tmp_path, skus=ALL) as environment, fronted(environment) as fronts:
+        yield environment, fronts["tims"]
 
 
-def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tuple[Town, Front]):
-    town, tims = small
+def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tuple[Environment, Front]):
+    environment, tims = small
     names = [f"POISON-{n}" for n in range(len(POISON))]
     for name in [*names, "WELL-1"]:
-        item(town, name)
+        item(environment, name)
     spoils = dict(zip(names, POISON.values(), strict=True))
 
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
@@ -171,23 +171,23 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tu
 
     tims.spoil = spoil
     for flow in ("catalog", "prices", "inventory"):
-        counts = persist(town, flow, f"spoilt {flow}")
+        counts = persist(environment, flow, f"spoilt {flow}")
         assert counts.delivered + counts.unchanged + counts.waiting >= len(ALL), (flow, counts)
         assert counts.in_flight == 0
-    assert any(row["SKU"] == "WELL-1" for row in listed(town, "channel_advisor", "products"))
-    letters = town.letters()
+    assert any(row["SKU"] == "WELL-1" for row in listed(environment, "channel_advisor", "products"))
+    letters = environment.letters()
     assert {"masters", "catalog", "prices"} <= {letter.flow for letter in letters.values()}
     assert any(key.startswith("tims.inventory/items:SSSS") for key in letters)
     assert "tims.inventory/items:POISON-2" in letters
-    added_up(town)
+    added_up(environment)
     tims.spoil = None
     for name in names:
-        item(town, name, Title="Mended")
+        item(environment, name, Title="Mended")
     for flow in ("catalog", "prices", "inventory"):
-        persist(town, flow, f"mended {flow}")
-    left = [key for key, letter in town.letters().items() if letter.flow == "masters"]
+        persist(environment, flow, f"mended {flow}")
+    left = [key for key, letter in environment.letters().items() if letter.flow == "masters"]
     assert all("~" in key for key in left), "only what never had an id of its own is left for a person"
-    added_up(town)
+    added_up(environment)
 
 
 # ---- anything, anywhere --------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ FEW = settings(deadline=None, max_examples=2, suppress_health_check=list(HealthC
 
 
 class Told:
-    """A system whose lists hold what a test says, behind the database of the town."""
+    """A system whose lists hold what a test says, behind the database of the environment."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.rows = runtime, {}
@@ -224,14 +224,14 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(long_lived_town: Town) -> Iterator[Told]:
-    """A town after a day, and of every list up to fifty records as they came."""
-    town = long_lived_town
-    town.tick(town.now + timedelta(days=1))
-    town.sync()
-    town.sync(flow="ledger_captures")
+def told(long_lived_environment: Environment) -> Iterator[Told]:
+    """An environment after a day, and of every list up to fifty records as they came."""
+    environment = long_lived_environment
+    environment.tick(environment.now + timedelta(days=1))
+    environment.sync()
+    environment.sync(flow="ledger_captures")
     lists = [flows.get(name).source for name in FLOWS] + [one for some in LOOKED_UP.values() for one in some]
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         made = Told(runtime)
         for each in lists:
             page = next(runtime.system(each.system).pages(each.path))

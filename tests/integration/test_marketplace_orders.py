@@ -14,11 +14,11 @@ from crossdock import flows
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import freshness
 from crossdock.watch.reconcile import reconcile
+from integration.builders import ITEM, OTHER, at_the_channel, forward, line, place, sales_order, ship, tell, units
 from integration.bustle import ALL
+from integration.environment import Environment, found_environment
 from integration.test_order_to_cash import Market
 from integration.test_restore import OFFERS, held, resync, wrong
-from integration.town import Town, found_town
-from integration.trade import ITEM, OTHER, at_the_channel, forward, line, place, sales_order, ship, tell, units
 
 MIXED = {"DistributionCenterTypeRollup": "Mixed"}
 
@@ -31,34 +31,34 @@ NOBODY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town) -> Town:
-    forward(long_lived_town, long_lived_town.now + timedelta(days=1, hours=10))
-    return long_lived_town
+def shop(long_lived_environment: Environment) -> Environment:
+    forward(long_lived_environment, long_lived_environment.now + timedelta(days=1, hours=10))
+    return long_lived_environment
 
 
 @pytest.fixture(scope="module")
 def market(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Market]:
     offers = config / "stock_offers.yaml"  # an order that TIMS has counts as held at once
     offers.write_text(offers.read_text().replace("margin_seconds: 60", "margin_seconds: 0"))
-    with found_town(postgres_url, "mixed", tmp_path_factory.mktemp("town"), skus=ALL) as town:
-        town.inbox = tmp_path_factory.mktemp("inbox")
-        forward(town, town.now + timedelta(days=1, hours=10))
-        yield Market(town)
+    with found_environment(postgres_url, "mixed", tmp_path_factory.mktemp("environment"), skus=ALL) as environment:
+        environment.inbox = tmp_path_factory.mktemp("inbox")
+        forward(environment, environment.now + timedelta(days=1, hours=10))
+        yield Market(environment)
 
 
-def dispatch(town: Town, key: str, units: dict[int, int], **more: Any) -> None:
+def dispatch(environment: Environment, key: str, units: dict[int, int], **more: Any) -> None:
     """The marketplace ships so many units by the number of the line."""
     items = [{"OrderItemID": int(key) * 100 + number, "Quantity": each} for number, each in units.items()]
-    tell(town, "channel_advisor", "shipment", {"ChannelAdvisorOrderID": int(key), "Items": items, **more})
+    tell(environment, "channel_advisor", "shipment", {"ChannelAdvisorOrderID": int(key), "Items": items, **more})
 
 
-def in_tims(town: Town, key: str) -> list[dict[str, Any]]:
+def in_tims(environment: Environment, key: str) -> list[dict[str, Any]]:
     """Its shipments in TIMS."""
-    with town.runtime() as runtime:
-        return runtime.tims.find("shipments", SalesOrderID=[sales_order(town, key)["SalesOrderID"]])
+    with environment.runtime() as runtime:
+        return runtime.tims.find("shipments", SalesOrderID=[sales_order(environment, key)["SalesOrderID"]])
 
 
-def test_orders_without_a_person_load_with_the_marketplaces_location_and_one_customer_of_the_site(shop: Town):
+def test_orders_without_a_person_load_with_the_marketplaces_location_and_one_customer_of_the_site(shop: Environment):
     first, second = place(shop, line(quantity=2), **NOBODY), place(shop, line(OTHER), **NOBODY)
     for key, number in ((first, 2), (second, 1)):
         dispatch(shop, key, {1: number})
@@ -88,16 +88,16 @@ def test_orders_without_a_person_load_with_the_marketplaces_location_and_one_cus
     assert len(at_the_channel(shop, first)) == 1
 
 
-def lines_in_tims(town: Town, key: str) -> list[tuple[int, int]]:
+def lines_in_tims(environment: Environment, key: str) -> list[tuple[int, int]]:
     """Units shipped and open of each line."""
     return [
         (each["QuantityShipped"], each["Quantity"] - each["QuantityShipped"] - each["QuantityCancelled"])
-        for each in sales_order(town, key)["LineItems"]
+        for each in sales_order(environment, key)["LineItems"]
     ]
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["shipped before its first read", "shipped later"])
-def test_of_a_mixed_order_each_side_ships_its_own_lines_once(shop: Town, before: bool):
+def test_of_a_mixed_order_each_side_ships_its_own_lines_once(shop: Environment, before: bool):
     key = place(shop, line(quantity=2), line(OTHER, 3), **MIXED)
     if not before:
         shop.sync()
@@ -127,7 +127,7 @@ def test_of_a_mixed_order_each_side_ships_its_own_lines_once(shop: Town, before:
     assert key not in shop.letters()
 
 
-def test_a_line_of_the_marketplace_that_is_cancelled_in_part_is_cancelled_in_tims(shop: Town):
+def test_a_line_of_the_marketplace_that_is_cancelled_in_part_is_cancelled_in_tims(shop: Environment):
     key = place(shop, line(quantity=3), line(OTHER, 1), **MIXED)
     dispatch(shop, key, {1: 2})
     shop.sync()
@@ -138,7 +138,7 @@ def test_a_line_of_the_marketplace_that_is_cancelled_in_part_is_cancelled_in_tim
     assert key not in shop.letters()
 
 
-def test_the_rest_of_a_line_that_the_marketplace_ships_in_parts_is_never_open_for_our_warehouse(shop: Town):
+def test_the_rest_of_a_line_that_the_marketplace_ships_in_parts_is_never_open_for_our_warehouse(shop: Environment):
     key = place(shop, line(quantity=3), line(OTHER, 2), **MIXED)
     dispatch(shop, key, {1: 1})
     shop.sync()
@@ -167,7 +167,9 @@ def test_the_rest_of_a_line_that_the_marketplace_ships_in_parts_is_never_open_fo
     assert key not in shop.letters()
 
 
-def test_our_part_of_a_mixed_order_that_is_not_paid_stays_on_hold_whatever_the_marketplace_has_shipped(shop: Town):
+def test_our_part_of_a_mixed_order_that_is_not_paid_stays_on_hold_whatever_the_marketplace_has_shipped(
+    shop: Environment,
+):
     key = place(shop, line(), line(OTHER), PaymentStatus="Submitted", **MIXED)
     at_once = place(shop, line(), line(OTHER), PaymentStatus="Submitted", **MIXED)
     dispatch(shop, at_once, {1: 1})
@@ -185,7 +187,7 @@ def test_our_part_of_a_mixed_order_that_is_not_paid_stays_on_hold_whatever_the_m
         assert one not in shop.letters()
 
 
-def test_a_parcel_that_we_have_told_of_is_ours_also_where_tims_has_lost_it(shop: Town):
+def test_a_parcel_that_we_have_told_of_is_ours_also_where_tims_has_lost_it(shop: Environment):
     key = place(shop, line(quantity=1), line(OTHER, 1), **MIXED)
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         connection.execute(
@@ -206,7 +208,7 @@ def test_a_parcel_that_we_have_told_of_is_ours_also_where_tims_has_lost_it(shop:
     assert key not in shop.letters()
 
 
-def test_somebody_is_told_of_a_mixed_order_that_waits_for_long(shop: Town):
+def test_somebody_is_told_of_a_mixed_order_that_waits_for_long(shop: Environment):
     key = place(shop, line(), line(OTHER), **MIXED)
     shop.sync()
 
@@ -231,25 +233,25 @@ def test_somebody_is_told_of_a_mixed_order_that_waits_for_long(shop: Town):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_whole_way_of_a_mixed_order_comes_out_right_and_nothing_new_comes_of_a_second_look(market: Market):
-    town = market.town
+    environment = market.environment
     told = [line(ITEM, 2, "10.0000", TaxAmount="4.00", ShippingAmount="3.00"), line(OTHER, 3, "5.0000", TaxAmount="3")]
-    key = place(town, *told, **MIXED)
+    key = place(environment, *told, **MIXED)
     market.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(told, 1)]
     market.run("orders")
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         assert reconcile(runtime, ["orders"]).unexplained == 0, "held, and that is right"
-    dispatch(town, key, {1: 2})
+    dispatch(environment, key, {1: 2})
     market.rest()
     market.send(key, 3)
     market.rest()
-    theirs, ours = sorted(in_tims(town, key), key=lambda one: one["Lines"][0]["SalesOrderLineNo"])
+    theirs, ours = sorted(in_tims(environment, key), key=lambda one: one["Lines"][0]["SalesOrderLineNo"])
     assert (theirs["LocationID"], ours["LocationID"]) == ("MARKETPLACE", "MAIN")
-    worth = {one["ShipmentID"]: one["Total"] for one in town.in_tims("ar/invoices")}
+    worth = {one["ShipmentID"]: one["Total"] for one in environment.in_tims("ar/invoices")}
     assert worth == {theirs["ShipmentID"]: "25.71", ours["ShipmentID"]: "19.29"}, "postage goes by value"
     for number in (0, 1):
         market.give_back(key, number, 1, "whole")
         market.rest()
-    back = {one["SKU"]: one["LocationID"] for one in town.in_tims("inventory/adjustments")}
+    back = {one["SKU"]: one["LocationID"] for one in environment.in_tims("inventory/adjustments")}
     assert back == {ITEM: "MARKETPLACE", OTHER: "MAIN"}
     market.pay_out(0, 45)
     market.rest()
@@ -257,7 +259,7 @@ def test_the_whole_way_of_a_mixed_order_comes_out_right_and_nothing_new_comes_of
         market.run(flow)
     assert wrong(market) == []
     before = held(market)
-    assert [sorted(each) for each in units(at_the_channel(town, key))] == [[ITEM], [OTHER]]
+    assert [sorted(each) for each in units(at_the_channel(environment, key))] == [[ITEM], [OTHER]]
     resync(market)
     assert wrong(market) == []
     assert held(market) == before

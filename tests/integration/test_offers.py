@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from crossdock.watch.reconcile import Outcome, reconcile
-from integration.town import Town, found_town
-from integration.trade import forward, persist, tell
+from integration.builders import forward, persist, tell
+from integration.environment import Environment, found_environment
 
 OFFERS = ("catalog", "prices", "catalog", "inventory")  # a listing waits for its product's price
 SUBJECTS = ("quantities", "prices", "products")
@@ -18,37 +18,39 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def shops(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Town]:
-    with found_town(postgres_url, "m_offers", tmp_path_factory.mktemp("town")) as town:
-        yield town
+def shops(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Environment]:
+    with found_environment(postgres_url, "m_offers", tmp_path_factory.mktemp("environment")) as environment:
+        yield environment
 
 
-def offer(town: Town, *faults: str) -> dict[str, int]:
+def offer(environment: Environment, *faults: str) -> dict[str, int]:
     """Every flow once, each among faults on both systems; how much each has delivered."""
     delivered: dict[str, int] = {}
     for number, flow in enumerate(OFFERS):
         for kind in faults:
-            town.fault("channel_advisor", kind, path="/v2/*", times=2, after=number)
-            town.fault("tims", kind, path="/api/v1/*", times=1, after=number)
-        counts = persist(town, flow, f"{flow}-{number}-{town.now:%Y%m%dT%H%M}")
+            environment.fault("channel_advisor", kind, path="/v2/*", times=2, after=number)
+            environment.fault("tims", kind, path="/api/v1/*", times=1, after=number)
+        counts = persist(environment, flow, f"{flow}-{number}-{environment.now:%Y%m%dT%H%M}")
         delivered[flow] = delivered.get(flow, 0) + counts.delivered
-        town.clear_faults()
-        forward(town, town.now + timedelta(minutes=2))
+        environment.clear_faults()
+        forward(environment, environment.now + timedelta(minutes=2))
     return delivered
 
 
-def compare(town: Town) -> tuple[Outcome, list[tuple[str, str, str, str | None, str | None]]]:
+def compare(environment: Environment) -> tuple[Outcome, list[tuple[str, str, str, str | None, str | None]]]:
     """The reconciliation, and what nothing explains."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         outcome = reconcile(runtime, SUBJECTS)
-    rows = town.query(
+    rows = environment.query(
         "SELECT subject, key, field, channel_advisor, tims FROM ops.reconcile_difference "
         f"WHERE run = {outcome.id} AND cause = 'unexplained' ORDER BY subject, key LIMIT 20"
     )
     return outcome, [tuple(row) for row in rows]
 
 
-def test_after_runs_among_faults_products_prices_and_quantities_are_those_that_the_rules_say(shops: Town) -> None:
+def test_after_runs_among_faults_products_prices_and_quantities_are_those_that_the_rules_say(
+    shops: Environment,
+) -> None:
     delivered = offer(shops, "rate_limited", "error_after", "cut_body", "bulk_partial")
     assert all(number > 2_000 for number in delivered.values()), delivered
     outcome, unexplained = compare(shops)
@@ -60,14 +62,14 @@ def test_after_runs_among_faults_products_prices_and_quantities_are_those_that_t
         assert counts.causes.get("waiting", 0) == (0 if subject == "prices" else roles.count("missing")), subject
 
 
-def test_running_everything_again_sends_nothing(shops: Town) -> None:
+def test_running_everything_again_sends_nothing(shops: Environment) -> None:
     calls = "SELECT count(*) AS calls FROM ops.delivery"
     before = shops.query(calls)[0].calls
     assert offer(shops) == dict.fromkeys(OFFERS, 0)
     assert shops.query(calls)[0].calls == before
 
 
-def test_what_somebody_changes_at_the_channel_is_named_and_put_right_by_the_compare(shops: Town) -> None:
+def test_what_somebody_changes_at_the_channel_is_named_and_put_right_by_the_compare(shops: Environment) -> None:
     sku = next(code for code in shops.world.catalogue.spellings.values() if code.isdigit() and code in plain(shops))
     forward(shops, shops.now + timedelta(minutes=2))
     with shops.runtime() as runtime:
@@ -88,7 +90,7 @@ def test_what_somebody_changes_at_the_channel_is_named_and_put_right_by_the_comp
     assert compare(shops)[1] == []
 
 
-def plain(town: Town) -> set[str]:
+def plain(environment: Environment) -> set[str]:
     """SKUs that both systems spell alike and that nothing else is special about."""
-    catalogue = town.world.catalogue
+    catalogue = environment.world.catalogue
     return {spelt for code, spelt in catalogue.spellings.items() if code not in catalogue.roles and spelt == code}

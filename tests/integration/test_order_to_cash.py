@@ -28,8 +28,8 @@ from crossdock.steps.transform import transform
 from crossdock.store import batches, deliveries
 from crossdock.watch.controls import Control
 from examples import examples
-from integration.town import Town, found_town
-from integration.trade import ITEM, KIT, OTHER, forward, line, persist, place, sales_order, ship, tell
+from integration.builders import ITEM, KIT, OTHER, forward, line, persist, place, sales_order, ship, tell
+from integration.environment import Environment, found_environment
 
 CENT = Decimal("0.01")
 NOTHING = Decimal("0.00")
@@ -67,7 +67,7 @@ class Killed(BaseException):
 class Market:
     """A shop's trade, one act at a time; `orders` by their number, with their lines as last told."""
 
-    town: Town
+    environment: Environment
     orders: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     returned: Counter[int] = field(default_factory=Counter)  # units by order item
     settled: set[str] = field(default_factory=set)  # invoices and returns that a settlement has paid
@@ -80,12 +80,12 @@ class Market:
 
     def run(self, flow: str, **more: Any) -> int:
         """A flow until its transient troubles have passed; how much it delivered."""
-        forward(self.town, self.town.now + timedelta(seconds=10))
-        return persist(self.town, flow, f"run-{next(self.numbers)}", **more).delivered
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
+        return persist(self.environment, flow, f"run-{next(self.numbers)}", **more).delivered
 
     def rest(self) -> None:
         """All flows, until nothing is new."""
-        self.town.clear_faults()
+        self.environment.clear_faults()
         for _ in range(6):
             if not sum(self.run(flow) for flow in flows.order_to_cash()):
                 return
@@ -93,9 +93,9 @@ class Market:
 
     def die(self, flow: str, death: str) -> None:
         """A run of a flow that is killed at some place, and the try after it."""
-        forward(self.town, self.town.now + timedelta(seconds=10))
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
         chosen, run_id = flows.get(flow), f"killed-{next(self.numbers)}"
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             if death.startswith("before"):
                 ids = extract(runtime, chosen, run_id=run_id)
                 if death == "before check" and ids:
@@ -105,10 +105,10 @@ class Market:
                 place = {"deliveries": deliveries, "batches": batches}[module]
                 with patch.object(place, name, side_effect=Killed):
                     try:
-                        persist(self.town, flow, run_id)
+                        persist(self.environment, flow, run_id)
                     except Killed:
                         note(f"{flow} died in {death}")
-        persist(self.town, flow, run_id)
+        persist(self.environment, flow, run_id)
 
     # ---- people ----
 
@@ -118,13 +118,13 @@ class Market:
             line(sku, units, str(price), DiscountAmount=str(less), TaxAmount=str(tax), ShippingAmount=str(postage))
             for sku, units, price, less, tax, postage in lines
         ]
-        key = place(self.town, *told, TaxRemittedBy=tax_by)
+        key = place(self.environment, *told, TaxRemittedBy=tax_by)
         self.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(told, 1)]
         self.run("orders")
 
     def change(self, key: str, number: int, units: int) -> None:
         """More or fewer units of a line of which nothing was sent yet."""
-        held = sales_order(self.town, key)
+        held = sales_order(self.environment, key)
         if held["OrderStatus"] not in ("Open", "Allocated") or any(
             each["QuantityCancelled"] for each in held["LineItems"]
         ):
@@ -157,24 +157,24 @@ class Market:
 
     def _change(self, key: str, changes: dict[str, Any]) -> None:
         document = {"ChannelAdvisorOrderID": int(key), "changes": changes}
-        tell(self.town, "channel_advisor", "order_change", document, dirty=True)
+        tell(self.environment, "channel_advisor", "order_change", document, dirty=True)
         self.run("orders")
 
     def _line(self, key: str, sku: str) -> dict[str, Any] | None:
         """The line of the order in TIMS; none of a kit, whose parts are the lines there."""
-        return next((one for one in sales_order(self.town, key)["LineItems"] if one["SKU"] == sku), None)
+        return next((one for one in sales_order(self.environment, key)["LineItems"] if one["SKU"] == sku), None)
 
     def send(self, key: str, most: int) -> None:
         """A parcel with at most so many units of each line; kits leave whole. TIMS takes none in a closed period."""
         if self.closed:
             return
         parcel = {}
-        for each in sales_order(self.town, key)["LineItems"]:
+        for each in sales_order(self.environment, key)["LineItems"]:
             open_units = each["Quantity"] - each["QuantityShipped"] - each["QuantityCancelled"]
             parcel[each["LineNo"]] = open_units if each.get("KitParentSKU") else min(open_units, most)
         parcel = {number: units for number, units in parcel.items() if units}
         if parcel:
-            ship(self.town, key, parcel)
+            ship(self.environment, key, parcel)
 
     def give_back(self, key: str, number: int, units: int, way: str) -> None:
         """Units of a line that were sent: refunded in full, with or without the goods; or the goods alone."""
@@ -195,7 +195,7 @@ class Market:
 
         money = way != "goods alone"
         goods = item["UnitPrice"] * item["Quantity"] - (item["DiscountAmount"] or 0)
-        tell(self.town, "channel_advisor", "return", {
+        tell(self.environment, "channel_advisor", "return", {
             "ReturnID": 8_000_000 + next(_returns), "ChannelAdvisorOrderID": int(key), "Status": "Received",
             "Currency": "GBP", "Reason": "CustomerReturnedItem",
             "Items": [{
@@ -209,7 +209,7 @@ class Market:
     def pay_out(self, cents: int, fees: int) -> None:
         """A settlement of all that was invoiced and refunded since the last; off by some cents on its first order."""
         rows: list[tuple[str, str, str, str, Decimal]] = []
-        for one in self.town.in_tims("ar/invoices"):
+        for one in self.environment.in_tims("ar/invoices"):
             if one["InvoiceID"] not in self.settled and one["Status"] != "Voided":
                 self.settled.add(one["InvoiceID"])
                 tax = Decimal(one["MarketplaceRemittedTax"])
@@ -219,7 +219,7 @@ class Market:
                 if tax:
                     rows.append((*rows[-1][:3], "Tax", tax))
                     rows.append((*rows[-1][:2], "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", -tax))
-        for back in self.town.channel_advisor.documents("return", status=["Refunded"]):
+        for back in self.environment.channel_advisor.documents("return", status=["Refunded"]):
             if str(back["ReturnID"]) not in self.settled and back["RefundTotal"]:
                 self.settled.add(str(back["ReturnID"]))
                 number = f"T-{back['ChannelAdvisorOrderID']}"
@@ -240,11 +240,11 @@ class Market:
         self._deposit(rows)
 
     def _deposit(self, rows: list[tuple[str, str, str, str, Decimal]]) -> None:
-        start, carried = self.last or (self.town.now - timedelta(days=1), NOTHING)
+        start, carried = self.last or (self.environment.now - timedelta(days=1), NOTHING)
         if carried:
             rows.append(("other-transaction", "", "other-transaction", "Payable to Amazon", carried))
-        forward(self.town, self.town.now.replace(microsecond=0) + timedelta(minutes=1))
-        end, total = self.town.now, sum((row[4] for row in rows), NOTHING)
+        forward(self.environment, self.environment.now.replace(microsecond=0) + timedelta(minutes=1))
+        end, total = self.environment.now, sum((row[4] for row in rows), NOTHING)
         self.last = end, min(total, NOTHING)
         number, written = f"9{int(end.timestamp())}", "%d/%m/%Y %H:%M:%S UTC"
         head = [number, start.strftime(written), end.strftime(written), end.strftime(written), str(total), "GBP"]
@@ -252,34 +252,34 @@ class Market:
             [number, *[""] * 5, *row[:4], str(row[4]), (end - timedelta(seconds=1)).strftime(written), ITEM]
             for row in rows
         ]
-        assert self.town.inbox
-        folder = self.town.inbox / "settlements" / "amazon_uk"
+        assert self.environment.inbox
+        folder = self.environment.inbox / "settlements" / "amazon_uk"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{number}.txt"
         path.write_text("".join("\t".join(each) + "\n" for each in table), encoding="utf-8")
         os.utime(path, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
     def _number(self, sales_order_id: str) -> str:
-        (found,) = [one for one in self.town.in_tims() if one["SalesOrderID"] == sales_order_id]
+        (found,) = [one for one in self.environment.in_tims() if one["SalesOrderID"] == sales_order_id]
         return f"T-{found['ExternalOrderID']}"
 
     def _withheld(self, key: str) -> bool:
-        return all(each["TaxRemittedBy"] == "Marketplace" for each in sales_order(self.town, key)["LineItems"])
+        return all(each["TaxRemittedBy"] == "Marketplace" for each in sales_order(self.environment, key)["LineItems"])
 
     def period(self, status: str) -> None:
         self.closed = status != "Open"
-        tell(self.town, "tims", "period", {"Period": f"{self.town.now:%Y-%m}", "Status": status})
+        tell(self.environment, "tims", "period", {"Period": f"{self.environment.now:%Y-%m}", "Status": status})
 
     # ---- what must be true ----
 
     def failed_controls(self) -> list[Control]:
-        forward(self.town, self.town.now + timedelta(seconds=10))
-        with self.town.runtime() as runtime:
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
+        with self.environment.runtime() as runtime:
             return close(runtime, "2011-12", wait=0).failed
 
     def open_items_off(self) -> Decimal:
         """Clearing less all that is open."""
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             closing = close(runtime, "2011-12", wait=0)
         clearing = sum(one.debit - one.credit for one in closing.balances if one.account == "1100")
         return clearing - sum(one.amount for one in closing.open_items)
@@ -288,28 +288,29 @@ class Market:
         """How much there is of each document in TIMS, and the ledger's balances."""
         kinds = ("sales-orders", "shipments", "ar/invoices", "ar/credit-memos", "inventory/adjustments", "ar/payments",
                  "gl/entries")  # fmt: skip
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             balances = runtime.tims.get("gl/trial-balance", AsOf="2011-12-31", CurrencyCode="GBP")["Lines"]
-        return {kind: len(self.town.in_tims(kind)) for kind in kinds} | {"balances": balances}
+        return {kind: len(self.environment.in_tims(kind)) for kind in kinds} | {"balances": balances}
 
     def at_the_channel(self) -> dict[str, dict[str, Any]]:
         """The orders as the channel holds them, by their number."""
-        return {str(one["ChannelAdvisorOrderID"]): one for one in self.town.channel_advisor.documents("order")}
+        return {str(one["ChannelAdvisorOrderID"]): one for one in self.environment.channel_advisor.documents("order")}
 
     def differences(self) -> list[str]:
         """What does not agree between the two systems, told from what they hold alone. [] is good."""
-        held = {one["ExternalOrderID"]: one for one in self.town.in_tims()}
+        held = {one["ExternalOrderID"]: one for one in self.environment.in_tims()}
         parcels, invoices, memos = (
-            by(self.town.in_tims(path), "SalesOrderID") for path in ("shipments", "ar/invoices", "ar/credit-memos")
+            by(self.environment.in_tims(path), "SalesOrderID")
+            for path in ("shipments", "ar/invoices", "ar/credit-memos")
         )
         applied: dict[str, Decimal] = defaultdict(Decimal)
         paid: dict[str, Decimal] = defaultdict(Decimal)  # by the marketplace's number of the order
-        for payment in self.town.in_tims("ar/payments"):
+        for payment in self.environment.in_tims("ar/payments"):
             paid[payment["ExternalReference"].rpartition(":")[2]] += Decimal(payment["Amount"])
             for each in payment["Applications"]:
                 applied[each.get("InvoiceID") or each["CreditMemoID"]] += Decimal(each["Amount"])
-        adjustments = self.town.in_tims("inventory/adjustments")
-        reported = by(self.town.channel_advisor.documents("shipment"), "ChannelAdvisorOrderID")
+        adjustments = self.environment.in_tims("inventory/adjustments")
+        reported = by(self.environment.channel_advisor.documents("shipment"), "ChannelAdvisorOrderID")
         found = []
         told_of = self.at_the_channel()
         assert set(self.orders) <= set(told_of)
@@ -361,7 +362,7 @@ class Market:
             got, said = paid[f"T-{key}"], self.paid.get(f"T-{key}", NOTHING)
             if abs(got - said) > CENT * 5:
                 found.append(f"{key} is paid {got} in TIMS, {said} by its settlements")
-        for back in self.town.channel_advisor.documents("return"):
+        for back in self.environment.channel_advisor.documents("return"):
             key, order_key = str(back["ReturnID"]), str(back["ChannelAdvisorOrderID"])
             if order_key not in self.orders:
                 continue
@@ -474,7 +475,7 @@ def play(market: Market, story: list[tuple[str, tuple]]) -> None:
                 market.run(*facts, kind="backfill", reprocess=True)
             case "fault":
                 (system, kind, rule), after, times = facts
-                market.town.fault(system, kind, **rule, after=after, times=times)
+                market.environment.fault(system, kind, **rule, after=after, times=times)
             case _:
                 getattr(market, act)(*facts)
     market.period("Open")
@@ -482,10 +483,10 @@ def play(market: Market, story: list[tuple[str, tuple]]) -> None:
 
 @pytest.fixture(scope="module")
 def market(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    with found_town(postgres_url, "order_to_cash", tmp_path_factory.mktemp("town")) as town:
-        town.inbox = tmp_path_factory.mktemp("inbox")
-        forward(town, town.now + timedelta(days=1, hours=10))
-        yield Market(town)
+    with found_environment(postgres_url, "order_to_cash", tmp_path_factory.mktemp("environment")) as environment:
+        environment.inbox = tmp_path_factory.mktemp("inbox")
+        forward(environment, environment.now + timedelta(days=1, hours=10))
+        yield Market(environment)
 
 
 @pytest.mark.slow
@@ -503,8 +504,8 @@ def test_whatever_happens_the_controls_hold_both_systems_agree_and_a_replay_post
     market.rest()
     market.pay_out(0, 1)
     market.rest()
-    town = market.town
-    assert {key: letter.reasons for key, letter in town.letters().items()} == {}
+    environment = market.environment
+    assert {key: letter.reasons for key, letter in environment.letters().items()} == {}
     found = market.differences()
     assert not found, "\n".join(found)
     assert [(one.name, one.subject, one.expected, one.actual, one.documents) for one in market.failed_controls()] == []
@@ -513,4 +514,4 @@ def test_whatever_happens_the_controls_hold_both_systems_agree_and_a_replay_post
     delivered = {flow: market.run(flow, kind="backfill", reprocess=True) for flow in flows.order_to_cash()}
     assert {flow: number for flow, number in delivered.items() if number} == {}
     assert market.posted() == posted
-    assert town.query("SELECT key FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []
+    assert environment.query("SELECT key FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []

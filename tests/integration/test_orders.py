@@ -14,22 +14,22 @@ from crossdock.steps.extract import Window, extract
 from crossdock.steps.transform import transform
 from crossdock.steps.walk import AFTER_EXTRACT, walk
 from crossdock.store import dead_letters
-from integration.town import ORDERS, Town, moment
+from integration.environment import ORDERS, Environment, moment
 
 DAYS = [f"2011-01-{day:02}" for day in (6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29)] + ["2011-02-03"]
 
 
 @pytest.fixture(scope="module")
-def january(long_lived_town: Town) -> Town:
+def january(long_lived_environment: Environment) -> Environment:
     """A month of trade, every fifth order of it, synchronised every few days."""
     for day in DAYS:
-        long_lived_town.tick(day)
-        long_lived_town.sync()
-    return long_lived_town
+        long_lived_environment.tick(day)
+        long_lived_environment.sync()
+    return long_lived_environment
 
 
-def at_the_channel(town: Town) -> dict[str, dict]:
-    with town.runtime() as runtime:
+def at_the_channel(environment: Environment) -> dict[str, dict]:
+    with environment.runtime() as runtime:
         found = {}
         for page in runtime.channel_advisor.pages("orders", since=None, before=None):
             for record in page.records:
@@ -39,12 +39,12 @@ def at_the_channel(town: Town) -> dict[str, dict]:
 
 
 @pytest.mark.slow
-def test_tims_holds_exactly_the_loadable_orders_each_once_to_the_cent(january: Town):
+def test_tims_holds_exactly_the_loadable_orders_each_once_to_the_cent(january: Environment):
     assert january.differences(DAYS) == []
 
 
 @pytest.mark.slow
-def test_changes_after_import_have_reached_the_sales_orders(january: Town):
+def test_changes_after_import_have_reached_the_sales_orders(january: Environment):
     channel, letters = at_the_channel(january), january.letters()
     compared = 0
     for order in january.in_tims():
@@ -64,7 +64,7 @@ def test_changes_after_import_have_reached_the_sales_orders(january: Town):
 
 
 @pytest.mark.slow
-def test_every_loaded_order_is_marked_as_exported_with_its_number_and_no_other(january: Town):
+def test_every_loaded_order_is_marked_as_exported_with_its_number_and_no_other(january: Environment):
     numbers = {order["ExternalOrderID"]: order["SalesOrderID"] for order in january.in_tims()}
     for key, order in at_the_channel(january).items():
         assert order["Exported"] is (key in numbers)
@@ -72,7 +72,7 @@ def test_every_loaded_order_is_marked_as_exported_with_its_number_and_no_other(j
 
 
 @pytest.mark.slow
-def test_an_order_that_was_shipped_before_its_first_read_has_its_shipments_in_tims_once(january: Town):
+def test_an_order_that_was_shipped_before_its_first_read_has_its_shipments_in_tims_once(january: Environment):
     recorded = january.in_tims("shipments")
     assert recorded, "the sample has such orders"
     references = [shipment["ExternalReference"] for shipment in recorded]
@@ -91,7 +91,7 @@ def test_an_order_that_was_shipped_before_its_first_read_has_its_shipments_in_ti
 
 
 @pytest.mark.slow
-def test_the_counts_of_every_batch_add_up_and_none_is_unfinished(january: Town):
+def test_the_counts_of_every_batch_add_up_and_none_is_unfinished(january: Environment):
     rows = january.query("SELECT * FROM ops.batch")
     assert rows
     for row in rows:
@@ -100,40 +100,40 @@ def test_the_counts_of_every_batch_add_up_and_none_is_unfinished(january: Town):
         assert row.finished_at is not None
 
 
-def whole_reads(town: Town) -> int:
-    return town.channel_advisor.call("GET", "requests").get("GET /v2/orders/{ChannelAdvisorOrderID}", 0)
+def whole_reads(environment: Environment) -> int:
+    return environment.channel_advisor.call("GET", "requests").get("GET /v2/orders/{ChannelAdvisorOrderID}", 0)
 
 
-def a_day_of_orders(town: Town) -> list[int]:
+def a_day_of_orders(environment: Environment) -> list[int]:
     """The batches of a day's first read; some of its orders are too long for a list."""
-    town.tick("2011-01-05")
-    with town.runtime() as runtime:
+    environment.tick("2011-01-05")
+    with environment.runtime() as runtime:
         ids = extract(runtime, ORDERS)
-    assert whole_reads(town) > 0
+    assert whole_reads(environment) > 0
     return ids
 
 
 @pytest.mark.slow
-def test_the_mark_and_number_that_a_run_writes_to_orders_make_no_work_for_the_next_run(town: Town):
-    ids = a_day_of_orders(town)
-    with town.runtime() as runtime:
+def test_the_mark_and_number_that_a_run_writes_to_orders_make_no_work_for_the_next_run(environment: Environment):
+    ids = a_day_of_orders(environment)
+    with environment.runtime() as runtime:
         assert walk(runtime, ORDERS, ids).delivered > 10
-        town.channel_advisor.call("DELETE", "requests")
+        environment.channel_advisor.call("DELETE", "requests")
         assert extract(runtime, ORDERS) == []
-    assert whole_reads(town) == 0
+    assert whole_reads(environment) == 0
 
 
 @pytest.mark.slow
-def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(town: Town):
-    ids = a_day_of_orders(town)
-    with town.runtime() as runtime:
+def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(environment: Environment):
+    ids = a_day_of_orders(environment)
+    with environment.runtime() as runtime:
         for name in ("transform", "check", "load"):
             for batch_id in ids:
                 AFTER_EXTRACT[name](runtime, ORDERS, batch_id)
-        there = {order["ExternalOrderID"] for order in town.in_tims()}
+        there = {order["ExternalOrderID"] for order in environment.in_tims()}
         may_hold = {
             key: len(order["OrderItems"])
-            for key, order in at_the_channel(town).items()
+            for key, order in at_the_channel(environment).items()
             if key in there and order["OrderStatus"] in ("New", "Processing")
         }
         held = [min(may_hold, key=may_hold.__getitem__), max(may_hold, key=may_hold.__getitem__)]
@@ -143,15 +143,15 @@ def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(
         for batch_id in ids:
             AFTER_EXTRACT["confirm"](runtime, ORDERS, batch_id)
         (again,) = extract(runtime, ORDERS)
-        worked = town.query(f"SELECT key FROM raw.channel_advisor_orders WHERE batch_id = {again}")
+        worked = environment.query(f"SELECT key FROM raw.channel_advisor_orders WHERE batch_id = {again}")
         assert {key for (key,) in worked} == set(held)
         assert walk(runtime, ORDERS, [again]).delivered == len(held)
-    assert {order["OrderStatus"] for order in town.in_tims() if order["ExternalOrderID"] in held} == {"OnHold"}
-    assert town.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
+    assert {order["OrderStatus"] for order in environment.in_tims() if order["ExternalOrderID"] in held} == {"OnHold"}
+    assert environment.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
 
 
 @pytest.mark.slow
-def test_a_run_that_finds_nothing_new_makes_one_request_per_resource_and_no_other_work(january: Town):
+def test_a_run_that_finds_nothing_new_makes_one_request_per_resource_and_no_other_work(january: Environment):
     january.sync()
     later = january.now + timedelta(hours=2)
     january.tick(later)
@@ -168,7 +168,7 @@ def test_a_run_that_finds_nothing_new_makes_one_request_per_resource_and_no_othe
 
 
 @pytest.mark.slow
-def test_a_backfill_of_a_past_interval_changes_nothing_and_never_moves_the_watermark(january: Town):
+def test_a_backfill_of_a_past_interval_changes_nothing_and_never_moves_the_watermark(january: Environment):
     before = january.query("SELECT resource, position FROM ops.watermark WHERE flow = 'orders'")
     orders = {o["SalesOrderID"]: o["RowVersion"] for o in january.in_tims()}
     counts = january.sync(Window(moment("2011-01-05"), moment("2011-01-09")), kind="backfill")
@@ -180,7 +180,7 @@ def test_a_backfill_of_a_past_interval_changes_nothing_and_never_moves_the_water
 
 
 @pytest.mark.slow
-def test_an_edited_dead_letter_is_delivered_once_by_replay_and_keeps_its_edit(january: Town):
+def test_an_edited_dead_letter_is_delivered_once_by_replay_and_keeps_its_edit(january: Environment):
     letters = january.letters().values()
     letter = next(row for row in letters if [r["rule"] for r in row.reasons] == ["code_rejected"])
     payload = dict(letter.payload)
@@ -205,7 +205,7 @@ def test_an_edited_dead_letter_is_delivered_once_by_replay_and_keeps_its_edit(ja
 
 
 @pytest.mark.slow
-def test_a_dead_letter_whose_cause_is_mended_in_tims_goes_through_by_replay(january: Town):
+def test_a_dead_letter_whose_cause_is_mended_in_tims_goes_through_by_replay(january: Environment):
     letter = next(row for row in january.letters().values() if {r["rule"] for r in row.reasons} == {"unknown_sku"})
     skus = {r["value"] for r in letter.reasons}
     at = (january.now + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
@@ -220,7 +220,7 @@ def test_a_dead_letter_whose_cause_is_mended_in_tims_goes_through_by_replay(janu
 
 
 @pytest.mark.slow
-def test_one_record_is_synchronised_by_its_id_and_an_unknown_id_is_said(january: Town):
+def test_one_record_is_synchronised_by_its_id_and_an_unknown_id_is_said(january: Environment):
     key = january.in_tims()[0]["ExternalOrderID"]
     counts = january.sync(kind="key", keys=[key])
     assert (counts.read, counts.unchanged) == (1, 1)
@@ -229,7 +229,7 @@ def test_one_record_is_synchronised_by_its_id_and_an_unknown_id_is_said(january:
 
 
 @pytest.mark.slow
-def test_a_dismissed_dead_letter_is_out_of_the_list_with_who_and_why(january: Town):
+def test_a_dismissed_dead_letter_is_out_of_the_list_with_who_and_why(january: Environment):
     letter = next(iter(january.letters().values()))
     with january.runtime() as runtime, runtime.engine.begin() as connection:
         dead_letters.dismiss(connection, letter.id, who="clerk", note="test order")
@@ -242,68 +242,72 @@ def test_a_dismissed_dead_letter_is_out_of_the_list_with_who_and_why(january: To
 
 
 @pytest.mark.slow
-def test_a_batch_over_its_reject_threshold_stops_before_loading_until_a_person_lets_it_go(town: Town, monkeypatch):
+def test_a_batch_over_its_reject_threshold_stops_before_loading_until_a_person_lets_it_go(
+    environment: Environment, monkeypatch
+):
     from crossdock import settings
 
     strict = settings.FlowSettings(**{**vars(settings.flow("orders")), "reject_at_least": 1, "reject_share": 0.0})
     monkeypatch.setattr(settings, "flow", lambda name: strict)
-    town.tick("2011-01-05")
-    with town.runtime() as runtime:
+    environment.tick("2011-01-05")
+    with environment.runtime() as runtime:
         (batch_id,) = extract(runtime, ORDERS)
         transform(runtime, ORDERS, batch_id)
         with pytest.raises(BatchStopped) as stopped:
             check(runtime, ORDERS, batch_id)
         assert "batch" in stopped.value.message
         assert "--accept-rejects" in stopped.value.do
-        assert town.letters() == {}
-        assert [a.kind for a in town.query("SELECT * FROM ops.alert WHERE kind = 'batch_stopped'")] == ["batch_stopped"]
-        assert town.in_tims() == []
+        assert environment.letters() == {}
+        assert [a.kind for a in environment.query("SELECT * FROM ops.alert WHERE kind = 'batch_stopped'")] == [
+            "batch_stopped"
+        ]
+        assert environment.in_tims() == []
         check(runtime, ORDERS, batch_id, accept_rejects=True)
         walk(runtime, ORDERS, [])
-    assert town.letters() != {}
+    assert environment.letters() != {}
 
 
 @pytest.mark.slow
-def test_a_step_out_of_turn_is_refused_and_loses_nothing(town: Town):
-    town.tick("2011-01-05")
-    with town.runtime() as runtime:
+def test_a_step_out_of_turn_is_refused_and_loses_nothing(environment: Environment):
+    environment.tick("2011-01-05")
+    with environment.runtime() as runtime:
         (batch_id,) = extract(runtime, ORDERS)
         with pytest.raises(ConfigError, match="not ready for check"):
             check(runtime, ORDERS, batch_id)
         walk(runtime, ORDERS, [batch_id])
-    assert town.differences() == []
+    assert environment.differences() == []
 
 
 @pytest.mark.slow
-def test_an_older_version_after_a_newer_one_is_ignored(town: Town):
-    town.tick("2011-01-06")
-    with town.runtime() as runtime:
+def test_an_older_version_after_a_newer_one_is_ignored(environment: Environment):
+    environment.tick("2011-01-06")
+    with environment.runtime() as runtime:
         early = extract(runtime, ORDERS)
-        keys = [r.key for r in town.query("SELECT DISTINCT key FROM raw.channel_advisor_orders")][:3]
+        keys = [r.key for r in environment.query("SELECT DISTINCT key FROM raw.channel_advisor_orders")][:3]
         for number, key in enumerate(keys):  # the buyers change their orders before the first batch has gone on
-            town.channel_advisor.apply([
+            environment.channel_advisor.apply([
                 {"id": f"late-{number}", "at": "2011-01-06T00:10:00Z", "system": "channel_advisor",
                  "kind": "order_change", "document": {"ChannelAdvisorOrderID": int(key),
                  "changes": {"SpecialInstructions": "ring twice"}}}])  # fmt: skip
-        town.tick("2011-01-07")
+        environment.tick("2011-01-07")
         walk(runtime, ORDERS, extract(runtime, ORDERS))
         counts = walk(runtime, ORDERS, early)  # the old batch comes late
     assert counts.superseded >= 3
-    notes = {o["ExternalOrderID"]: o["Notes"] for o in town.in_tims()}
+    notes = {o["ExternalOrderID"]: o["Notes"] for o in environment.in_tims()}
     for key in keys:
         assert key not in notes or notes[key].endswith("ring twice")
 
 
 @pytest.mark.slow
-def test_two_runs_of_the_flow_at_once_load_every_order_once(town: Town):
+def test_two_runs_of_the_flow_at_once_load_every_order_once(environment: Environment):
     import threading
 
-    town.tick("2011-01-07")
+    environment.tick("2011-01-07")
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            town.sync()
+            environment.sync()
         except BaseException as error:
             errors.append(error)
 
@@ -313,7 +317,7 @@ def test_two_runs_of_the_flow_at_once_load_every_order_once(town: Town):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert town.differences() == []
+    assert environment.differences() == []
 
 
 def test_a_window_that_ends_before_it_starts_is_refused_in_words():

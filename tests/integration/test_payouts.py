@@ -37,7 +37,7 @@ from crossdock.store.batches import Counts
 from crossdock.store.tables import metadata
 from crossdock.systems.connections import Connection
 from crossdock.watch.freshness import watch
-from integration.town import fresh_database, moment
+from integration.environment import fresh_database, moment
 
 HEADER = (
     "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
@@ -70,7 +70,7 @@ def settlement(number: str, period: tuple[str, str], *lines: tuple[str, str, str
 
 
 @dataclass
-class Desk:
+class LedgerEnv:
     """Our database and an inbox; nothing else is needed to take a file in."""
 
     url: str
@@ -129,99 +129,104 @@ def database(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def desk(database: str, tmp_path: Path) -> Desk:
-    desk = Desk(database, tmp_path)
+def ledger_env(database: str, tmp_path: Path) -> LedgerEnv:
+    ledger_env = LedgerEnv(database, tmp_path)
     with Runtime(database) as runtime, runtime.engine.begin() as connection:
         for table in metadata.sorted_tables:
             connection.execute(sa.delete(table))
-    return desk
+    return ledger_env
 
 
-def test_a_whole_file_is_in_the_books_once_and_moves_to_done(desk: Desk):
-    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
-    assert desk.take().delivered == 1
-    (held,) = desk.query("SELECT * FROM ref.settlement")
+def test_a_whole_file_is_in_the_books_once_and_moves_to_done(ledger_env: LedgerEnv):
+    ledger_env.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    assert ledger_env.take().delivered == 1
+    (held,) = ledger_env.query("SELECT * FROM ref.settlement")
     assert (held.total, held.currency_code, held.channel) == (Decimal("83.30"), "USD", "Amazon US")
-    kinds = desk.query("SELECT kind, sum(amount) AS amount FROM ref.settlement_line GROUP BY kind ORDER BY kind")
+    kinds = ledger_env.query("SELECT kind, sum(amount) AS amount FROM ref.settlement_line GROUP BY kind ORDER BY kind")
     assert {row.kind: row.amount for row in kinds} == {
         "commission": Decimal("-14.70"), "marketplace_tax": Decimal("-7.35"), "principal": Decimal("100.00"),
         "promotion": Decimal("-10.00"), "shipping": Decimal("8.00"), "tax": Decimal("7.35"),
     }  # fmt: skip
-    assert desk.lying() == []
-    assert (desk.inbox / "settlements" / "amazon_us" / "done" / "first.txt").exists()
-    assert desk.take().read == 0
+    assert ledger_env.lying() == []
+    assert (ledger_env.inbox / "settlements" / "amazon_us" / "done" / "first.txt").exists()
+    assert ledger_env.take().read == 0
 
 
-def test_a_file_that_is_put_back_as_it_was_moves_to_done_again_and_books_nothing(desk: Desk):
-    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
-    desk.take()
-    done = desk.inbox / "settlements" / "amazon_us" / "done"
+def test_a_file_that_is_put_back_as_it_was_moves_to_done_again_and_books_nothing(ledger_env: LedgerEnv):
+    ledger_env.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    ledger_env.take()
+    done = ledger_env.inbox / "settlements" / "amazon_us" / "done"
     for times in (2, 3):
-        desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
-        assert desk.take().delivered == 0
-        assert desk.lying() == []
+        ledger_env.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+        assert ledger_env.take().delivered == 0
+        assert ledger_env.lying() == []
         assert len({path.read_bytes() for path in done.iterdir()}) == 1
         assert len(list(done.iterdir())) <= times
-    assert len(desk.query("SELECT * FROM ref.settlement")) == 1
-    assert desk.letters() == {}
+    assert len(ledger_env.query("SELECT * FROM ref.settlement")) == 1
+    assert ledger_env.letters() == {}
 
 
-def test_a_file_that_stays_in_the_inbox_is_told_when_its_dead_letter_is_closed(desk: Desk):
-    desk.put("broken.txt", b"no settlement\n")
-    desk.take()
-    assert desk.lying() == ["broken.txt"]
-    assert "left_file" not in desk.findings()
-    with Runtime(desk.url) as runtime, runtime.engine.begin() as connection:
+def test_a_file_that_stays_in_the_inbox_is_told_when_its_dead_letter_is_closed(ledger_env: LedgerEnv):
+    ledger_env.put("broken.txt", b"no settlement\n")
+    ledger_env.take()
+    assert ledger_env.lying() == ["broken.txt"]
+    assert "left_file" not in ledger_env.findings()
+    with Runtime(ledger_env.url) as runtime, runtime.engine.begin() as connection:
         (letter,) = dead_letters.listed(connection, flow="payouts", limit=10)
         dead_letters.dismiss(connection, letter.id, who="clerk", note="not ours")
-    desk.take()
-    assert "left_file" in desk.findings()
-    (desk.inbox / "settlements" / "amazon_us" / "broken.txt").unlink()
-    assert "left_file" not in desk.findings()
+    ledger_env.take()
+    assert "left_file" in ledger_env.findings()
+    (ledger_env.inbox / "settlements" / "amazon_us" / "broken.txt").unlink()
+    assert "left_file" not in ledger_env.findings()
 
 
-def test_a_file_that_is_replaced_while_it_is_booked_stays_and_is_read_next(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    desk.put("report.txt", settlement("11774871501", JANUARY, *SALE))
+def test_a_file_that_is_replaced_while_it_is_booked_stays_and_is_read_next(
+    ledger_env: LedgerEnv, monkeypatch: pytest.MonkeyPatch
+):
+    ledger_env.put("report.txt", settlement("11774871501", JANUARY, *SALE))
     book = payouts._book
 
     def replaced(*arguments: Any) -> dict[str, Any]:
-        desk.put("report.txt", settlement("11774871502", LATE, *SALE))
+        ledger_env.put("report.txt", settlement("11774871502", LATE, *SALE))
         monkeypatch.undo()
         return book(*arguments)
 
     monkeypatch.setattr(payouts, "_book", replaced)
-    assert desk.take().delivered == 1
-    assert desk.lying() == ["report.txt"]
-    assert desk.take().delivered == 1
-    assert desk.query("SELECT settlement_id FROM ref.settlement ORDER BY 1") == [("11774871501",), ("11774871502",)]
-    assert desk.lying() == []
+    assert ledger_env.take().delivered == 1
+    assert ledger_env.lying() == ["report.txt"]
+    assert ledger_env.take().delivered == 1
+    assert ledger_env.query("SELECT settlement_id FROM ref.settlement ORDER BY 1") == [
+        ("11774871501",),
+        ("11774871502",),
+    ]
+    assert ledger_env.lying() == []
 
 
-def test_a_link_in_the_inbox_is_a_dead_letter_and_its_target_is_not_read(desk: Desk, tmp_path: Path):
-    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
-    (desk.inbox / "secret").write_bytes(b"root:x")
-    (desk.inbox / "settlements" / "amazon_us" / "link.txt").symlink_to(desk.inbox / "secret")
-    assert desk.take().delivered == 1
-    assert desk.letters() == {"amazon_us/link.txt": ["not_a_file"]}
-    assert desk.lying() == ["link.txt"]
+def test_a_link_in_the_inbox_is_a_dead_letter_and_its_target_is_not_read(ledger_env: LedgerEnv, tmp_path: Path):
+    ledger_env.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    (ledger_env.inbox / "secret").write_bytes(b"root:x")
+    (ledger_env.inbox / "settlements" / "amazon_us" / "link.txt").symlink_to(ledger_env.inbox / "secret")
+    assert ledger_env.take().delivered == 1
+    assert ledger_env.letters() == {"amazon_us/link.txt": ["not_a_file"]}
+    assert ledger_env.lying() == ["link.txt"]
 
 
-def test_the_books_give_each_line_in_exactly_one_list(desk: Desk):
-    desk.put("first.txt", settlement("11774871501", JANUARY, *SALE))
-    desk.take()
-    (order,) = desk.books("settlement_orders")
+def test_the_books_give_each_line_in_exactly_one_list(ledger_env: LedgerEnv):
+    ledger_env.put("first.txt", settlement("11774871501", JANUARY, *SALE))
+    ledger_env.take()
+    (order,) = ledger_env.books("settlement_orders")
     assert order["Key"] == f"amazon_us:11774871501:{ORDER}"
     assert (order["SaleAmount"], order["RefundAmount"], order["SaleLines"]) == (98, 0, 6)
-    fee, payout = sorted(desk.books("settlement_lines"), key=lambda line: line["Kind"])
+    fee, payout = sorted(ledger_env.books("settlement_lines"), key=lambda line: line["Kind"])
     assert (fee["Kind"], fee["Amount"], fee["LineNo"]) == ("commission", -14.7, "9")
     assert (payout["Kind"], payout["LineNo"], payout["Amount"]) == ("payout", "transfer", 83.3)
     january = {"since": moment("2011-01-01"), "before": moment("2011-02-01"), "happened": True}
     february = {"since": moment("2011-02-01"), "before": moment("2011-03-01"), "happened": True}
-    assert len(desk.books("settlement_orders", **january)) == 1
-    assert len(desk.books("settlement_lines", **january)) == 2
-    assert desk.books("settlement_orders", **february) == desk.books("settlement_lines", **february) == []
-    assert desk.books("settlement_orders", since=moment("2011-02-01")) == [order]
-    with Runtime(desk.url) as runtime:
+    assert len(ledger_env.books("settlement_orders", **january)) == 1
+    assert len(ledger_env.books("settlement_lines", **january)) == 2
+    assert ledger_env.books("settlement_orders", **february) == ledger_env.books("settlement_lines", **february) == []
+    assert ledger_env.books("settlement_orders", since=moment("2011-02-01")) == [order]
+    with Runtime(ledger_env.url) as runtime:
         assert msgspec.json.decode(runtime.books.record("settlement_orders", order["Key"])) == order
         assert msgspec.json.decode(runtime.books.record("settlement_lines", "amazon_us:11774871501:transfer")) == payout
 
@@ -242,49 +247,49 @@ FAULTS = {
 }
 
 
-def test_files_with_a_fault_are_refused_whole_each_with_its_reason_and_nothing_is_booked(desk: Desk):
-    desk.put("first.txt", settlement("1", JANUARY, *SALE))
-    desk.take()
-    before = desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no")
+def test_files_with_a_fault_are_refused_whole_each_with_its_reason_and_nothing_is_booked(ledger_env: LedgerEnv):
+    ledger_env.put("first.txt", settlement("1", JANUARY, *SALE))
+    ledger_env.take()
+    before = ledger_env.query("SELECT * FROM ref.settlement_line ORDER BY line_no")
     for name, (_, data) in FAULTS.items():
-        desk.put(name, data)
-    assert desk.take().dead == len(FAULTS)
-    assert desk.letters() == {f"amazon_us/{name}": [rule] for name, (rule, _) in FAULTS.items()}
-    assert desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == before
-    assert len(desk.query("SELECT * FROM ref.settlement")) == 1
-    assert desk.lying() == sorted(FAULTS)
-    assert desk.take().dead == 0  # they lie there; nobody is told twice
+        ledger_env.put(name, data)
+    assert ledger_env.take().dead == len(FAULTS)
+    assert ledger_env.letters() == {f"amazon_us/{name}": [rule] for name, (rule, _) in FAULTS.items()}
+    assert ledger_env.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == before
+    assert len(ledger_env.query("SELECT * FROM ref.settlement")) == 1
+    assert ledger_env.lying() == sorted(FAULTS)
+    assert ledger_env.take().dead == 0  # they lie there; nobody is told twice
 
 
-def test_several_files_at_once_are_booked_in_the_order_of_their_periods(desk: Desk):
-    desk.put("a.txt", settlement("3", ("2011-01-31", "2011-02-14"), *SALE))
-    desk.put("b.txt", settlement("2", LATE, *SALE))
-    desk.put("c.txt", settlement("1", JANUARY, *SALE))
-    assert desk.take().delivered == 3
+def test_several_files_at_once_are_booked_in_the_order_of_their_periods(ledger_env: LedgerEnv):
+    ledger_env.put("a.txt", settlement("3", ("2011-01-31", "2011-02-14"), *SALE))
+    ledger_env.put("b.txt", settlement("2", LATE, *SALE))
+    ledger_env.put("c.txt", settlement("1", JANUARY, *SALE))
+    assert ledger_env.take().delivered == 3
 
 
-def test_a_refused_file_leaves_a_gap_until_its_mended_version_comes_and_the_next_is_replayed(desk: Desk):
-    desk.put("1.txt", settlement("1", JANUARY, *SALE))
-    desk.take()
-    desk.put("2.txt", settlement("2", LATE, *SALE, total="99.99"))
-    desk.put("3.txt", settlement("3", ("2011-01-31", "2011-02-14"), *SALE))
-    desk.take()
-    assert desk.letters() == {"amazon_us/2.txt": ["wrong_total"], "amazon_us/3.txt": ["gap"]}
-    desk.put("2.txt", settlement("2", LATE, *SALE))
-    assert desk.take().delivered == 1
-    assert desk.take(kind="replay", keys=["amazon_us/3.txt"]).delivered == 1
-    assert desk.letters() == {}
-    assert desk.lying() == []
+def test_a_refused_file_leaves_a_gap_until_its_mended_version_comes_and_the_next_is_replayed(ledger_env: LedgerEnv):
+    ledger_env.put("1.txt", settlement("1", JANUARY, *SALE))
+    ledger_env.take()
+    ledger_env.put("2.txt", settlement("2", LATE, *SALE, total="99.99"))
+    ledger_env.put("3.txt", settlement("3", ("2011-01-31", "2011-02-14"), *SALE))
+    ledger_env.take()
+    assert ledger_env.letters() == {"amazon_us/2.txt": ["wrong_total"], "amazon_us/3.txt": ["gap"]}
+    ledger_env.put("2.txt", settlement("2", LATE, *SALE))
+    assert ledger_env.take().delivered == 1
+    assert ledger_env.take(kind="replay", keys=["amazon_us/3.txt"]).delivered == 1
+    assert ledger_env.letters() == {}
+    assert ledger_env.lying() == []
 
 
-def test_a_line_that_no_lookup_knows_is_booked_as_unknown_and_alerts_once(desk: Desk):
-    desk.put(
+def test_a_line_that_no_lookup_knows_is_booked_as_unknown_and_alerts_once(ledger_env: LedgerEnv):
+    ledger_env.put(
         "1.txt", settlement("1", JANUARY, *SALE, ("other-transaction", "", "Novelty", "Fee of the month", "-1.00"))
     )
-    assert desk.take().delivered == 1
-    (line,) = desk.query("SELECT * FROM ref.settlement_line WHERE kind = 'unknown'")
+    assert ledger_env.take().delivered == 1
+    (line,) = ledger_env.query("SELECT * FROM ref.settlement_line WHERE kind = 'unknown'")
     assert line.amount == Decimal("-1.00")
-    (alert,) = desk.query("SELECT * FROM ops.alert")
+    (alert,) = ledger_env.query("SELECT * FROM ops.alert")
     assert "amazon_v2,other-transaction,Novelty,Fee of the month" in alert.body
 
 
@@ -297,91 +302,93 @@ def grouped(data: bytes, group: str) -> bytes:
 
 
 def test_two_groups_of_one_account_that_overlap_are_both_booked_where_the_file_tells_them_or_a_source_does(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger_env: LedgerEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    desk.put("1.txt", grouped(settlement("1", ("2011-01-03", "2011-01-17"), *SALE), "Standard Orders"))
-    desk.put("2.txt", grouped(settlement("2", ("2011-01-10", "2011-01-24"), *SALE), "Invoiced Orders"))
-    assert desk.take().delivered == 2
-    desk.put("3.txt", grouped(settlement("3", ("2011-01-17", "2011-01-31"), *SALE), "Standard Orders"))
-    desk.put("4.txt", grouped(settlement("4", ("2011-01-25", "2011-01-31"), *SALE), "Invoiced Orders"))
-    assert (desk.take().delivered, desk.letters()) == (1, {"amazon_us/4.txt": ["gap"]})
+    ledger_env.put("1.txt", grouped(settlement("1", ("2011-01-03", "2011-01-17"), *SALE), "Standard Orders"))
+    ledger_env.put("2.txt", grouped(settlement("2", ("2011-01-10", "2011-01-24"), *SALE), "Invoiced Orders"))
+    assert ledger_env.take().delivered == 2
+    ledger_env.put("3.txt", grouped(settlement("3", ("2011-01-17", "2011-01-31"), *SALE), "Standard Orders"))
+    ledger_env.put("4.txt", grouped(settlement("4", ("2011-01-25", "2011-01-31"), *SALE), "Invoiced Orders"))
+    assert (ledger_env.take().delivered, ledger_env.letters()) == (1, {"amazon_us/4.txt": ["gap"]})
     # no file tells it: the refusal names the way out
-    desk.put("5.txt", settlement("5", ("2011-01-03", "2011-01-17"), *SALE), source="amazon_uk")
-    desk.put("6.txt", settlement("6", ("2011-01-10", "2011-01-24"), *SALE), source="amazon_uk")
+    ledger_env.put("5.txt", settlement("5", ("2011-01-03", "2011-01-17"), *SALE), source="amazon_uk")
+    ledger_env.put("6.txt", settlement("6", ("2011-01-10", "2011-01-24"), *SALE), source="amazon_uk")
     config = tmp_path / "config"
     shutil.copytree(config_dir(), config)
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
     payouts = (config / "payouts.yaml").read_text().replace("currency: GBP", "currency: USD")
     (config / "payouts.yaml").write_text(payouts)
-    desk.take()
-    assert desk.letters()["amazon_uk/6.txt"] == ["overlap"]
-    ((do,),) = desk.query("SELECT reasons->0->>'do' FROM ops.dead_letter WHERE key = 'amazon_uk/6.txt'")
+    ledger_env.take()
+    assert ledger_env.letters()["amazon_uk/6.txt"] == ["overlap"]
+    ((do,),) = ledger_env.query("SELECT reasons->0->>'do' FROM ops.dead_letter WHERE key = 'amazon_uk/6.txt'")
     assert "source" in do
     assert "config/payouts.yaml" in do
     other = "  amazon_uk_invoiced: {channel: Amazon UK, format: amazon_v2, currency: USD, zone: Europe/London}\n"
     (config / "payouts.yaml").write_text(payouts + other)
-    desk.put("6.txt", settlement("6", ("2011-01-10", "2011-01-24"), *SALE), source="amazon_uk_invoiced")
-    assert desk.take().delivered == 1
-    rows = desk.query('SELECT source, settlement_id, "group" FROM ref.settlement ORDER BY settlement_id')
+    ledger_env.put("6.txt", settlement("6", ("2011-01-10", "2011-01-24"), *SALE), source="amazon_uk_invoiced")
+    assert ledger_env.take().delivered == 1
+    rows = ledger_env.query('SELECT source, settlement_id, "group" FROM ref.settlement ORDER BY settlement_id')
     assert [tuple(row) for row in rows] == [
         ("amazon_us", "1", "Standard Orders"), ("amazon_us", "2", "Invoiced Orders"),
         ("amazon_us", "3", "Standard Orders"), ("amazon_uk", "5", ""), ("amazon_uk_invoiced", "6", ""),
     ]  # fmt: skip
 
 
-def test_a_file_of_which_nobody_knows_any_word_is_refused_stays_and_alerts_until_the_lookup_knows_them(desk: Desk):
+def test_a_file_of_which_nobody_knows_any_word_is_refused_stays_and_alerts_until_the_lookup_knows_them(
+    ledger_env: LedgerEnv,
+):
     strange = [("Bestellung", "111", "Artikelpreis", "Betrag", "12.00"), ("Erstattung", "111", "Preis", "", "-2.00")]
-    desk.put("de.txt", settlement("1", JANUARY, *strange))
-    assert desk.take().dead == 1
-    assert desk.letters() == {"amazon_us/de.txt": ["unknown_words"]}
-    assert desk.lying() == ["de.txt"]
-    alerts = {row.key: row for row in desk.query("SELECT * FROM ops.alert WHERE kind = 'file_refused'")}
+    ledger_env.put("de.txt", settlement("1", JANUARY, *strange))
+    assert ledger_env.take().dead == 1
+    assert ledger_env.letters() == {"amazon_us/de.txt": ["unknown_words"]}
+    assert ledger_env.lying() == ["de.txt"]
+    alerts = {row.key: row for row in ledger_env.query("SELECT * FROM ops.alert WHERE kind = 'file_refused'")}
     assert "Bestellung / Artikelpreis / Betrag" in alerts["payouts:amazon_us/de.txt"].body
-    assert desk.query("SELECT * FROM ref.settlement") == []
-    desk.put("de.txt", settlement("1", JANUARY, *SALE))
-    assert desk.take().delivered == 1
-    assert (desk.letters(), desk.lying()) == ({}, [])
+    assert ledger_env.query("SELECT * FROM ref.settlement") == []
+    ledger_env.put("de.txt", settlement("1", JANUARY, *SALE))
+    assert ledger_env.take().delivered == 1
+    assert (ledger_env.letters(), ledger_env.lying()) == ({}, [])
 
 
 def test_a_corrected_lookup_gives_booked_lines_their_kind_and_shows_them_again(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger_env: LedgerEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     lines = (*SALE, ("other-transaction", "", "Novelty", "Fee of the month", "-1.00"))
-    desk.put("1.txt", settlement("1", JANUARY, *lines))
-    desk.take()
+    ledger_env.put("1.txt", settlement("1", JANUARY, *lines))
+    ledger_env.take()
     config = tmp_path / "config"
     shutil.copytree(config_dir(), config)
     table = config / "lookups" / "settlement_kinds.csv"
     table.write_text(table.read_text() + "amazon_v2,other-transaction,Novelty,*,subscription,\n")
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
-    assert desk.take(kind="key", keys=["amazon_us/1.txt"]).delivered == 1
-    assert [line["Kind"] for line in desk.books("settlement_lines") if line["Amount"] == -1] == ["subscription"]
-    assert desk.take(kind="key", keys=["amazon_us/1.txt"]).unchanged == 1
+    assert ledger_env.take(kind="key", keys=["amazon_us/1.txt"]).delivered == 1
+    assert [line["Kind"] for line in ledger_env.books("settlement_lines") if line["Amount"] == -1] == ["subscription"]
+    assert ledger_env.take(kind="key", keys=["amazon_us/1.txt"]).unchanged == 1
 
 
 def test_what_the_bank_really_did_decides_value_date_and_currency_of_a_payout(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger_env: LedgerEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    desk.put("1.txt", settlement("1", JANUARY, *SALE))
-    desk.take()
+    ledger_env.put("1.txt", settlement("1", JANUARY, *SALE))
+    ledger_env.take()
     config = tmp_path / "config"
     shutil.copytree(config_dir(), config)
     with (config / "lookups" / "payout_deposits.csv").open("a") as table:
         table.write("amazon_us,1,2011-01-20,GBP,53.10\n")
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
-    (payout,) = [line for line in desk.books("settlement_lines") if line["Kind"] == "payout"]
+    (payout,) = [line for line in ledger_env.books("settlement_lines") if line["Kind"] == "payout"]
     assert (payout["PostedAt"], payout["Amount"]) == ("2011-01-20T12:00:00.000000Z", 83.3)
     assert (payout["BankCurrencyCode"], payout["BankAmount"]) == ("GBP", 53.1)
-    assert desk.books("settlement_orders")[0]["DepositDate"] == payout["PostedAt"]
+    assert ledger_env.books("settlement_orders")[0]["DepositDate"] == payout["PostedAt"]
 
 
-def test_a_backfill_of_a_past_period_books_nothing_twice(desk: Desk):
-    desk.put("1.txt", settlement("1", JANUARY, *SALE))
-    desk.take()
-    booked = desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no")
-    again = desk.take(Window(moment("2011-01-01"), moment("2011-02-01")), kind="backfill", reprocess=True)
+def test_a_backfill_of_a_past_period_books_nothing_twice(ledger_env: LedgerEnv):
+    ledger_env.put("1.txt", settlement("1", JANUARY, *SALE))
+    ledger_env.take()
+    booked = ledger_env.query("SELECT * FROM ref.settlement_line ORDER BY line_no")
+    again = ledger_env.take(Window(moment("2011-01-01"), moment("2011-02-01")), kind="backfill", reprocess=True)
     assert (again.read, again.delivered, again.unchanged) == (1, 0, 1)
-    assert desk.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == booked
+    assert ledger_env.query("SELECT * FROM ref.settlement_line ORDER BY line_no") == booked
 
 
 # ---- payments ------------------------------------------------------------------------------------------------------
@@ -394,7 +401,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @dataclass
-class Office(Desk):
+class Office(LedgerEnv):
     """A desk with a TIMS; `sell` and `bill` do what other flows have done before a settlement comes."""
 
     caller: Caller = None  # type: ignore[assignment]
@@ -445,13 +452,13 @@ class Office(Desk):
 
 
 @pytest.fixture
-def office(desk: Desk, served: str) -> Office:
+def office(ledger_env: LedgerEnv, served: str) -> Office:
     caller = Caller(served)
     caller.control("POST", "reset")
     caller.renew()
     caller.clock("2011-01-20T10:00:00Z")
     caller.apply(item("LAMP"), on_hand("LAMP", MAIN=100))
-    return Office(desk.url, desk.inbox, served, caller)
+    return Office(ledger_env.url, ledger_env.inbox, served, caller)
 
 
 def sale(ref: str, amount: str) -> tuple[str, str, str, str, str]:

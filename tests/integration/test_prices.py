@@ -22,8 +22,8 @@ from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.walk import walk
 from crossdock.store import approvals, deliveries
-from integration.town import Town, own_config
-from integration.trade import forward, persist, states, tell
+from integration.builders import forward, persist, states, tell
+from integration.environment import Environment, own_config
 
 CENT, PENNY = Decimal("0.01"), Decimal("0.0001")
 EUR = Decimal("0.85470085")
@@ -70,17 +70,17 @@ def expected(item: dict[str, Any], folder: Path, site: int | None = None) -> dic
     return {"Price": price, "MinPrice": floor or None, "RetailPrice": retail if retail > price else None}
 
 
-def at_the_channel(town: Town, *skus: str) -> dict[str, dict[str, Any]]:
+def at_the_channel(environment: Environment, *skus: str) -> dict[str, dict[str, Any]]:
     """The prices that the channel has, by SKU."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         decoder = msgspec.json.Decoder(float_hook=Decimal)
         pages = runtime.channel_advisor.pages("prices", **({"sku": list(skus)} if skus else {}))
         rows = [decoder.decode(record) for page in pages for record in page.records]
     return {row["SKU"]: row for row in rows}
 
 
-def listing(town: Town, number: int) -> dict[str, Any]:
-    with town.runtime() as runtime:
+def listing(environment: Environment, number: int) -> dict[str, Any]:
+    with environment.runtime() as runtime:
         return runtime.channel_advisor.call("GET", f"/v2/listings/{number}")
 
 
@@ -88,10 +88,10 @@ def money(value: Any) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
-def differences(town: Town, folder: Path) -> list[str]:
+def differences(environment: Environment, folder: Path) -> list[str]:
     """Where the channel does not ask what the rule says. Independent of Crossdock's own records."""
-    there, found = at_the_channel(town), []
-    for item in town.in_tims("inventory/items"):
+    there, found = at_the_channel(environment), []
+    for item in environment.in_tims("inventory/items"):
         if item["Status"] == "Blocked" or not item["ChannelEligible"]:
             continue
         for name in (item["SKU"].upper(), *(alternate.upper() for alternate in item["AlternateSKUs"])):
@@ -129,21 +129,21 @@ FAULTS = (
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town, folder: Path) -> Town:
-    """A town whose whole catalogue has been priced, with the channel failing on the way."""
-    town = long_lived_town
+def shop(long_lived_environment: Environment, folder: Path) -> Environment:
+    """An environment whose whole catalogue has been priced, with the channel failing on the way."""
+    environment = long_lived_environment
     for kind, rule in FAULTS:
-        town.fault("channel_advisor", kind, **rule)
-    persist(town, "prices", "first", tries=8)
-    rules = town.channel_advisor.call("GET", "faults")["rules"]
+        environment.fault("channel_advisor", kind, **rule)
+    persist(environment, "prices", "first", tries=8)
+    rules = environment.channel_advisor.call("GET", "faults")["rules"]
     assert all(rule["hits"] for rule in rules), rules
-    town.clear_faults()
-    forward(town, town.now + timedelta(hours=1))
-    return town
+    environment.clear_faults()
+    forward(environment, environment.now + timedelta(hours=1))
+    return environment
 
 
 @pytest.fixture
-def skus(shop: Town) -> Iterator[str]:
+def skus(shop: Environment) -> Iterator[str]:
     """Items that no test has used: plain ones, spelt alike on both sides, with a price of 5.00 or more."""
     plain = (
         item["SKU"] for item in shop.in_tims("inventory/items")
@@ -163,35 +163,37 @@ def skus(shop: Town) -> Iterator[str]:
 USED: set[str] = set()
 
 
-def item(town: Town, sku: str) -> dict[str, Any]:
-    with town.runtime() as runtime:
+def item(environment: Environment, sku: str) -> dict[str, Any]:
+    with environment.runtime() as runtime:
         return msgspec.json.decode(runtime.tims.record("inventory/items", sku))
 
 
-def change(town: Town, sku: str, **fields: Any) -> dict[str, Any]:
+def change(environment: Environment, sku: str, **fields: Any) -> dict[str, Any]:
     """Changes an item in TIMS; the item afterwards."""
-    document = {name: value for name, value in item(town, sku).items() if name not in ("RowVersion", "ModifiedAt")}
-    tell(town, "tims", "item", document | fields)
-    return item(town, sku)
+    document = {
+        name: value for name, value in item(environment, sku).items() if name not in ("RowVersion", "ModifiedAt")
+    }
+    tell(environment, "tims", "item", document | fields)
+    return item(environment, sku)
 
 
 def times(cost: str, factor: str) -> str:
     return str((Decimal(cost) * Decimal(factor)).quantize(PENNY))
 
 
-def sent(town: Town, *keys: str) -> Counter:
+def sent(environment: Environment, *keys: str) -> Counter:
     """How often what was sent, by (key at the channel, operation)."""
-    rows = town.query("SELECT key, operation FROM ops.delivery WHERE flow = 'prices' AND outcome = 'confirmed'")
+    rows = environment.query("SELECT key, operation FROM ops.delivery WHERE flow = 'prices' AND outcome = 'confirmed'")
     return Counter((row.key, row.operation) for row in rows if row.key in keys)
 
 
-def questions(town: Town, sku: str) -> list[tuple[str, Decimal]]:
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+def questions(environment: Environment, sku: str) -> list[tuple[str, Decimal]]:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         return [(row.state, row.to_price) for row in approvals.listed(connection, "prices", None) if row.key == sku]
 
 
-def decide(town: Town, sku: str, *, approved: bool) -> None:
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+def decide(environment: Environment, sku: str, *, approved: bool) -> None:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         ids = [row.id for row in approvals.listed(connection, "prices") if row.key == sku]
         assert approvals.decide(connection, "prices", ids, approved=approved, who="clerk", note="as agreed") == ids
 
@@ -200,7 +202,7 @@ def decide(town: Town, sku: str, *, approved: bool) -> None:
 
 
 def test_over_the_whole_catalogue_every_price_is_what_the_rule_says_although_the_channel_failed(
-    shop: Town, folder: Path
+    shop: Environment, folder: Path
 ) -> None:
     assert differences(shop, folder) == []
     assert len(at_the_channel(shop)) > 2_400
@@ -209,7 +211,7 @@ def test_over_the_whole_catalogue_every_price_is_what_the_rule_says_although_the
     assert shop.query("SELECT 1 FROM ops.approval") == []  # first prices wait only below cost
 
 
-def test_running_again_sends_nothing(shop: Town) -> None:
+def test_running_again_sends_nothing(shop: Environment) -> None:
     before = shop.query("SELECT count(*) AS n, sum(attempts) AS tries FROM ops.delivery")
     assert shop.sync(flow="prices").delivered == 0
     assert shop.sync(flow="prices", kind="compare").delivered == 0
@@ -217,7 +219,7 @@ def test_running_again_sends_nothing(shop: Town) -> None:
     assert shop.query("SELECT count(*) AS n, sum(attempts) AS tries FROM ops.delivery") == before
 
 
-def test_what_has_no_price_of_its_own_on_the_channel_says_why(shop: Town) -> None:
+def test_what_has_no_price_of_its_own_on_the_channel_says_why(shop: Environment) -> None:
     rows = shop.query("SELECT state, reason, count(*) AS n FROM stage.price WHERE reason IS NOT NULL GROUP BY 1, 2")
     reasons = {(row.state, row.reason): row.n for row in rows}
     roles = Counter(shop.world.catalogue.roles.values())
@@ -230,7 +232,7 @@ def test_what_has_no_price_of_its_own_on_the_channel_says_why(shop: Town) -> Non
     assert {each[0]["rule"] for each in letters.values()} == {"ambiguous_sku"}
 
 
-def test_kits_discontinued_items_and_alternate_names_have_their_prices(shop: Town, folder: Path) -> None:
+def test_kits_discontinued_items_and_alternate_names_have_their_prices(shop: Environment, folder: Path) -> None:
     there, roles = at_the_channel(shop), shop.world.catalogue.roles
     spelt = shop.world.catalogue.spellings
     items = {one["SKU"]: one for one in shop.in_tims("inventory/items")}
@@ -245,7 +247,7 @@ def test_kits_discontinued_items_and_alternate_names_have_their_prices(shop: Tow
             assert Decimal(there[spelt[code]]["Price"]) == wanted
 
 
-def test_a_changed_cost_sends_that_price_alone(shop: Town, folder: Path, skus: Iterator[str]) -> None:
+def test_a_changed_cost_sends_that_price_alone(shop: Environment, folder: Path, skus: Iterator[str]) -> None:
     sku = next(skus)
     after = change(shop, sku, Cost=times(item(shop, sku)["Cost"], "1.2"))
     counts = shop.sync(flow="prices")
@@ -256,7 +258,7 @@ def test_a_changed_cost_sends_that_price_alone(shop: Town, folder: Path, skus: I
     assert (counts.read, counts.unchanged) == (1, 1)
 
 
-def test_an_item_waits_for_its_product_and_is_priced_when_there_is_one(shop: Town) -> None:
+def test_an_item_waits_for_its_product_and_is_priced_when_there_is_one(shop: Environment) -> None:
     assert states(shop, "stage.price", ["GIFT-VOUCHER"]) == ["waiting"]
     tell(shop, "channel_advisor", "product", {
         "ProfileID": 12345678, "SKU": "gift-voucher", "ProductID": 4711, "ProductType": "Item", "Title": "Voucher",
@@ -266,7 +268,7 @@ def test_an_item_waits_for_its_product_and_is_priced_when_there_is_one(shop: Tow
     assert Decimal(at_the_channel(shop, "gift-voucher")["gift-voucher"]["Price"]) == 10
 
 
-def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Town, skus: Iterator[str]) -> None:
+def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Environment, skus: Iterator[str]) -> None:
     sku = next(skus)
     with shop.runtime() as runtime:
         runtime.channel_advisor.call("DELETE", f"/v2/products/{sku}")
@@ -280,7 +282,9 @@ def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Town, skus
 # ---- a person decides ----------------------------------------------------------------------------------------------
 
 
-def test_a_large_change_waits_is_asked_once_and_goes_when_it_is_approved(shop: Town, folder: Path, skus: Any) -> None:
+def test_a_large_change_waits_is_asked_once_and_goes_when_it_is_approved(
+    shop: Environment, folder: Path, skus: Any
+) -> None:
     sku = next(skus)
     before = Decimal(at_the_channel(shop, sku)[sku]["Price"])
     after = change(shop, sku, Cost=times(item(shop, sku)["Cost"], "1.6"))
@@ -300,7 +304,7 @@ def test_a_large_change_waits_is_asked_once_and_goes_when_it_is_approved(shop: T
     assert sent(shop, sku)[sku, "update"] == 2
 
 
-def test_an_approval_holds_for_that_price_only(shop: Town, folder: Path, skus: Any) -> None:
+def test_an_approval_holds_for_that_price_only(shop: Environment, folder: Path, skus: Any) -> None:
     sku = next(skus)
     cost = item(shop, sku)["Cost"]
     first = expected(change(shop, sku, Cost=times(cost, "1.6")), folder)["Price"]
@@ -318,7 +322,9 @@ def test_an_approval_holds_for_that_price_only(shop: Town, folder: Path, skus: A
     assert sent(shop, sku)[sku, "update"] == 1
 
 
-def test_a_refused_price_is_not_sent_until_the_rule_makes_another_one(shop: Town, folder: Path, skus: Any) -> None:
+def test_a_refused_price_is_not_sent_until_the_rule_makes_another_one(
+    shop: Environment, folder: Path, skus: Any
+) -> None:
     sku = next(skus)
     before = Decimal(at_the_channel(shop, sku)[sku]["Price"])
     cost = item(shop, sku)["Cost"]
@@ -338,7 +344,7 @@ def test_a_refused_price_is_not_sent_until_the_rule_makes_another_one(shop: Town
     assert Decimal(at_the_channel(shop, sku)[sku]["Price"]) == expected(after, folder)["Price"]
 
 
-def test_a_price_below_cost_waits_whatever_the_channel_has(shop: Town, folder: Path, skus: Any) -> None:
+def test_a_price_below_cost_waits_whatever_the_channel_has(shop: Environment, folder: Path, skus: Any) -> None:
     sku = next(skus)
     cost = Decimal(change(shop, sku, MinMarginPercent=None, ListPrice="0.50")["Cost"])
     shop.sync(flow="prices")
@@ -354,7 +360,9 @@ def test_a_price_below_cost_waits_whatever_the_channel_has(shop: Town, folder: P
     assert Decimal(at_the_channel(shop, sku)[sku]["Price"]) == loss
 
 
-def test_the_price_that_somebody_made_at_the_channel_is_what_a_change_is_measured_by(shop: Town, skus: Any) -> None:
+def test_the_price_that_somebody_made_at_the_channel_is_what_a_change_is_measured_by(
+    shop: Environment, skus: Any
+) -> None:
     sku = next(skus)
     before = Decimal(at_the_channel(shop, sku)[sku]["Price"])
     tell(shop, "channel_advisor", "price", {"SKU": sku, "Price": before * 3})
@@ -367,7 +375,9 @@ def test_the_price_that_somebody_made_at_the_channel_is_what_a_change_is_measure
     shop.sync(flow="prices")
 
 
-def test_the_command_line_lists_approves_and_refuses(shop: Town, skus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_lists_approves_and_refuses(
+    shop: Environment, skus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", shop.database_url)
 
     def crossdock(*words: str) -> Any:
@@ -407,14 +417,14 @@ def write(folder: Path, lookup: str, row: str) -> None:
     path.write_text(path.read_text() + row + "\n")
 
 
-def offer_listing(town: Town, sku: str, site: int, number: int, **more: Any) -> None:
-    tell(town, "channel_advisor", "listing", {
+def offer_listing(environment: Environment, sku: str, site: int, number: int, **more: Any) -> None:
+    tell(environment, "channel_advisor", "listing", {
         "ListingID": number, "SKU": sku, "SiteID": site, "Status": "Paused",
-        "CreatedDate": town.now.isoformat().replace("+00:00", "Z"), **more,
+        "CreatedDate": environment.now.isoformat().replace("+00:00", "Z"), **more,
     })  # fmt: skip
 
 
-def test_a_promotion_is_told_ahead_once_changed_once_and_ended_once(shop: Town, folder: Path, skus: Any) -> None:
+def test_a_promotion_is_told_ahead_once_changed_once_and_ended_once(shop: Environment, folder: Path, skus: Any) -> None:
     sku = next(skus)
     start = (shop.now + timedelta(hours=30)).replace(minute=0, second=0, tzinfo=None)
     end = start + timedelta(hours=5)
@@ -440,7 +450,7 @@ def test_a_promotion_is_told_ahead_once_changed_once_and_ended_once(shop: Town, 
     assert sent(shop, sku) == {(sku, "update"): 1, (sku, "start_promotion"): 2, (sku, "end_promotion"): 1}
 
 
-def test_a_promotion_that_is_withdrawn_is_ended_once(shop: Town, folder: Path, skus: Any) -> None:
+def test_a_promotion_that_is_withdrawn_is_ended_once(shop: Environment, folder: Path, skus: Any) -> None:
     sku = next(skus)
     day = (shop.now + timedelta(days=20)).date()
     path = folder / "lookups" / "promotions.csv"
@@ -455,7 +465,7 @@ def test_a_promotion_that_is_withdrawn_is_ended_once(shop: Town, folder: Path, s
 
 
 def test_a_promotion_that_is_not_below_the_price_is_a_dead_letter_with_both_numbers(
-    shop: Town, folder: Path, skus: Any
+    shop: Environment, folder: Path, skus: Any
 ) -> None:
     sku = next(skus)
     price = Decimal(at_the_channel(shop, sku)[sku]["Price"])
@@ -473,7 +483,7 @@ def test_a_promotion_that_is_not_below_the_price_is_a_dead_letter_with_both_numb
 
 
 def test_a_listing_gets_a_promotions_price_at_its_start_and_loses_it_at_its_end_once_each(
-    shop: Town, folder: Path, skus: Any
+    shop: Environment, folder: Path, skus: Any
 ) -> None:
     """A site without prices of its own: the listing follows the product's price before and after."""
     sku, number = next(skus), 991_001
@@ -497,7 +507,7 @@ def test_a_listing_gets_a_promotions_price_at_its_start_and_loses_it_at_its_end_
 
 
 def test_a_site_in_another_currency_has_prices_of_its_own_until_no_rule_applies_any_more(
-    shop: Town, folder: Path, skus: Any
+    shop: Environment, folder: Path, skus: Any
 ) -> None:
     sku, number = next(skus), 991_002
     offer_listing(shop, sku, DE, number)
@@ -519,7 +529,7 @@ def test_a_site_in_another_currency_has_prices_of_its_own_until_no_rule_applies_
 
 
 def test_a_listing_in_another_currency_than_its_site_by_the_configuration_is_a_dead_letter(
-    shop: Town, skus: Any
+    shop: Environment, skus: Any
 ) -> None:
     sku = next(skus)
     offer_listing(shop, sku, DE, 991_003, Currency="USD")
@@ -531,7 +541,7 @@ def test_a_listing_in_another_currency_than_its_site_by_the_configuration_is_a_d
 # ---- the compare, and what goes wrong ------------------------------------------------------------------------------
 
 
-def test_the_compare_puts_right_what_was_changed_at_the_channel(shop: Town, folder: Path, skus: Any) -> None:
+def test_the_compare_puts_right_what_was_changed_at_the_channel(shop: Environment, folder: Path, skus: Any) -> None:
     dear, bounded, listed, lost = (next(skus) for _ in range(4))
     offer_listing(shop, listed, DE, 991_004)
     shop.sync(flow="prices")
@@ -553,7 +563,7 @@ def test_the_compare_puts_right_what_was_changed_at_the_channel(shop: Town, fold
 
 
 def test_a_crash_after_the_channel_has_taken_prices_sends_them_no_second_time(
-    shop: Town, folder: Path, skus: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Environment, folder: Path, skus: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = [next(skus) for _ in range(3)]
     for sku in some:
@@ -582,7 +592,7 @@ def test_a_crash_after_the_channel_has_taken_prices_sends_them_no_second_time(
 
 
 def test_a_currency_that_is_not_the_profiles_stops_the_run_before_anything_is_sent(
-    shop: Town, folder: Path, skus: Any
+    shop: Environment, folder: Path, skus: Any
 ) -> None:
     sku = next(skus)
     change(shop, sku, Cost=times(item(shop, sku)["Cost"], "1.1"))
@@ -599,7 +609,7 @@ def test_a_currency_that_is_not_the_profiles_stops_the_run_before_anything_is_se
     assert Decimal(at_the_channel(shop, sku)[sku]["Price"]) == expected(item(shop, sku), folder)["Price"]
 
 
-def test_a_broken_file_stops_a_run_before_it_has_read_anything(shop: Town, folder: Path) -> None:
+def test_a_broken_file_stops_a_run_before_it_has_read_anything(shop: Environment, folder: Path) -> None:
     path = folder / "lookups" / "promotions.csv"
     text = path.read_text()
     path.write_text(text + "X,,Bags,,10,2011-02-30,2011-03-01,,\n")
@@ -610,7 +620,7 @@ def test_a_broken_file_stops_a_run_before_it_has_read_anything(shop: Town, folde
     path.write_text(text)
 
 
-def test_in_the_end_every_price_is_what_the_rule_says(shop: Town, folder: Path) -> None:
+def test_in_the_end_every_price_is_what_the_rule_says(shop: Environment, folder: Path) -> None:
     """But for what was refused, or could be two items."""
     open_ = {row.key for row in shop.query("SELECT key FROM stage.price WHERE state IN ('waiting', 'dead')")}
     found = [each for each in differences(shop, folder) if each.partition(":")[0] not in open_]

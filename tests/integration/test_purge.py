@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from crossdock.steps.extract import Window
+from integration.builders import ADDRESS, line, place, sales_order
+from integration.environment import Environment
 from integration.foreign import fronted
 from integration.test_malformed import ORDERS, changed
-from integration.town import Town
-from integration.trade import ADDRESS, line, place, sales_order
 
 GONE = dict.fromkeys(("Name", "Company", "Line1", "Line2"))
 BUYER = {"CustomerID": "buyer-ada", "FirstName": None, "LastName": None, "Email": None, "Phone": None, "Company": None}
@@ -25,13 +25,13 @@ def purged(order: dict[str, Any], *, told: bool, whole: bool) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("told", "whole"), [(True, False), (False, True)])
 def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_it_has(
-    town: Town, told: bool, whole: bool
+    environment: Environment, told: bool, whole: bool
 ):
-    keys = [place(town, line(), BillingAddress=ADDRESS) for _ in range(26)]
-    town.sync()
-    assert not town.letters()
-    before = {key: sales_order(town, key) for key in keys[:3]}
-    new = [place(town, line(), BillingAddress=ADDRESS) for _ in range(3)]
+    keys = [place(environment, line(), BillingAddress=ADDRESS) for _ in range(26)]
+    environment.sync()
+    assert not environment.letters()
+    before = {key: sales_order(environment, key) for key in keys[:3]}
+    new = [place(environment, line(), BillingAddress=ADDRESS) for _ in range(3)]
 
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
         documents = [(json.loads(row), row) for row in rows] if path == ORDERS else []
@@ -41,11 +41,11 @@ def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_
             for order, row in documents
         ] or rows  # fmt: skip
 
-    with fronted(town) as fronts:
+    with fronted(environment) as fronts:
         fronts["channel_advisor"].spoil = spoil
-        counts = town.sync(Window(), kind="sweep")
+        counts = environment.sync(Window(), kind="sweep")
     assert (counts.delivered, counts.dead, counts.in_flight) == (3, 0, 0), counts
     assert counts.unchanged >= 26
-    assert not town.letters()
-    assert {key: sales_order(town, key) for key in before} == before
-    assert {each["ExternalOrderID"] for each in town.in_tims()} == {*keys, *new}
+    assert not environment.letters()
+    assert {key: sales_order(environment, key) for key in before} == before
+    assert {each["ExternalOrderID"] for each in environment.in_tims()} == {*keys, *new}

@@ -19,7 +19,7 @@ from crossdock.steps.extract import Window, extract, read_master
 from crossdock.steps.walk import walk
 from crossdock.store import bookmarks, watermarks
 from crossdock.systems import channel_advisor, tims
-from integration.town import ORDERS, Town
+from integration.environment import ORDERS, Environment
 
 pytestmark = pytest.mark.slow
 PAGE = 10  # records
@@ -61,24 +61,24 @@ def pages_of(patch: pytest.MonkeyPatch, path: str, *, breaks_after: int | None =
     yield seen
 
 
-def days_of_trade(town: Town) -> None:
-    town.tick(town.now + timedelta(days=3))
+def days_of_trade(environment: Environment) -> None:
+    environment.tick(environment.now + timedelta(days=3))
 
 
-def stored(town: Town) -> int:
-    return town.query("SELECT count(DISTINCT key) AS n FROM raw.channel_advisor_orders")[0].n
+def stored(environment: Environment) -> int:
+    return environment.query("SELECT count(DISTINCT key) AS n FROM raw.channel_advisor_orders")[0].n
 
 
-def batches_of(town: Town, flow: str = "orders") -> list[sa.Row]:
-    return town.query(f"SELECT * FROM ops.batch WHERE flow = '{flow}' ORDER BY id")
+def batches_of(environment: Environment, flow: str = "orders") -> list[sa.Row]:
+    return environment.query(f"SELECT * FROM ops.batch WHERE flow = '{flow}' ORDER BY id")
 
 
 @pytest.mark.parametrize("pages", [0, 3])
 def test_a_first_read_that_breaks_goes_on_where_it_was_and_loses_and_doubles_nothing(
-    town: Town, monkeypatch: pytest.MonkeyPatch, pages: int
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
-    days_of_trade(town)
-    with town.runtime() as runtime:
+    days_of_trade(environment)
+    with environment.runtime() as runtime:
         for master in ORDERS.masters:
             read_master(runtime, master)
         with (
@@ -87,49 +87,53 @@ def test_a_first_read_that_breaks_goes_on_where_it_was_and_loses_and_doubles_not
             pytest.raises(Broken),
         ):
             extract(runtime, SMALL, run_id=RUN)
-    assert town.query("SELECT 1 FROM ops.watermark WHERE flow = 'orders'") == []
-    before = stored(town)
+    assert environment.query("SELECT 1 FROM ops.watermark WHERE flow = 'orders'") == []
+    before = stored(environment)
     assert before == pages * PAGE
-    assert sum(batch.read for batch in batches_of(town)) == before
-    with town.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, "orders") as seen:
+    assert sum(batch.read for batch in batches_of(environment)) == before
+    with environment.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, "orders") as seen:
         ids = extract(runtime, SMALL, run_id="cli:second")
-        everything = town.query("SELECT count(*) AS n FROM raw.channel_advisor_orders")[0].n
-        assert everything == stored(town) > PAGE * 3
+        everything = environment.query("SELECT count(*) AS n FROM raw.channel_advisor_orders")[0].n
+        assert everything == stored(environment) > PAGE * 3
         counts = walk(runtime, SMALL, ids, run_id="cli:second")
-    assert len([one for one in seen if isinstance(one, int)]) <= -(-stored(town) // PAGE) - pages + 2
+    assert len([one for one in seen if isinstance(one, int)]) <= -(-stored(environment) // PAGE) - pages + 2
     assert counts.in_flight == 0
-    assert town.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
-    assert town.query("SELECT 1 FROM ops.bookmark") == []
-    assert len(town.query("SELECT 1 FROM ops.watermark WHERE flow = 'orders'")) == 1
-    assert town.differences() == []
+    assert environment.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
+    assert environment.query("SELECT 1 FROM ops.bookmark") == []
+    assert len(environment.query("SELECT 1 FROM ops.watermark WHERE flow = 'orders'")) == 1
+    assert environment.differences() == []
 
 
 def test_a_scheduled_read_that_breaks_moves_no_watermark_and_no_page_is_read_twice(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    town.sync()
-    (before,) = town.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
-    days_of_trade(town)
-    with town.runtime() as runtime, monkeypatch.context() as patch:
+    environment.sync()
+    (before,) = environment.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
+    days_of_trade(environment)
+    with environment.runtime() as runtime, monkeypatch.context() as patch:
         with pages_of(patch, "orders", breaks_after=2), pytest.raises(Broken):
             extract(runtime, SMALL, run_id=RUN)
-        (kept,) = town.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
+        (kept,) = environment.query("SELECT position FROM ops.watermark WHERE flow = 'orders'")
         assert kept == before
-        (bookmark,) = town.query("SELECT * FROM ops.bookmark")
-        newest = town.query("SELECT max(version) AS at FROM raw.channel_advisor_orders")[0].at
+        (bookmark,) = environment.query("SELECT * FROM ops.bookmark")
+        newest = environment.query("SELECT max(version) AS at FROM raw.channel_advisor_orders")[0].at
         assert bookmark.position == newest - ORDERS.source.overlap > before.position
-    with town.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, "orders") as seen:
+    with environment.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, "orders") as seen:
         walk(runtime, SMALL, extract(runtime, SMALL))
     assert seen[0] == bookmark.position
-    assert town.differences([(town.now - timedelta(days=3)).isoformat(), town.now.isoformat()]) == []
+    assert (
+        environment.differences([(environment.now - timedelta(days=3)).isoformat(), environment.now.isoformat()]) == []
+    )
 
 
-def test_a_window_goes_on_only_by_its_own_place_and_only_for_a_day(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    days_of_trade(town)
-    window, other = Window(end=town.now), Window(end=town.now - timedelta(hours=1))
+def test_a_window_goes_on_only_by_its_own_place_and_only_for_a_day(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days_of_trade(environment)
+    window, other = Window(end=environment.now), Window(end=environment.now - timedelta(hours=1))
 
     def since(asked: Window, **more: Any) -> Any:
-        with town.runtime() as runtime, monkeypatch.context() as patch:
+        with environment.runtime() as runtime, monkeypatch.context() as patch:
             with pages_of(patch, "orders", breaks_after=2) as seen, contextlib.suppress(Broken):
                 extract(runtime, SMALL, asked, kind="backfill", **more)
             return seen[0]
@@ -138,39 +142,45 @@ def test_a_window_goes_on_only_by_its_own_place_and_only_for_a_day(town: Town, m
     assert since(window) is not None
     assert since(other) is None
     assert since(window, reprocess=True) is None
-    town.query("UPDATE ops.bookmark SET reached_at = reached_at - interval '25 hours' RETURNING 1")
+    environment.query("UPDATE ops.bookmark SET reached_at = reached_at - interval '25 hours' RETURNING 1")
     assert since(window) is None
 
 
-def test_a_master_that_breaks_off_has_merged_all_that_it_keeps(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_master_that_breaks_off_has_merged_all_that_it_keeps(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     items = small(masters.ITEMS)
     with (
-        town.runtime() as runtime,
+        environment.runtime() as runtime,
         monkeypatch.context() as patch,
         pages_of(patch, items.path, breaks_after=3),
         pytest.raises(Broken),
     ):
         read_master(runtime, items)
     kept = "SELECT count(*) AS n FROM raw.tims_items r WHERE EXISTS (SELECT FROM ref.item i WHERE i.sku = r.key)"
-    assert town.query(kept)[0].n == town.query("SELECT count(*) AS n FROM raw.tims_items")[0].n == 3 * PAGE
-    with town.runtime() as runtime:
+    assert (
+        environment.query(kept)[0].n == environment.query("SELECT count(*) AS n FROM raw.tims_items")[0].n == 3 * PAGE
+    )
+    with environment.runtime() as runtime:
         read_master(runtime, items)
-    assert town.query("SELECT count(*) AS n FROM ref.item")[0].n == len(town.in_tims("inventory/items"))
+    assert environment.query("SELECT count(*) AS n FROM ref.item")[0].n == len(environment.in_tims("inventory/items"))
     with (
-        town.runtime() as runtime,
+        environment.runtime() as runtime,
         monkeypatch.context() as patch,
         pages_of(patch, items.path, breaks_after=1),
         pytest.raises(Broken),
     ):
         read_master(runtime, items, afresh=True)
-    with town.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, items.path) as seen:
+    with environment.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, items.path) as seen:
         read_master(runtime, items, afresh=True)
     assert seen[0] is None  # afresh is from the beginning
 
 
-def test_no_transaction_is_open_while_a_page_is_on_its_way(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    days_of_trade(town)
-    owner = sa.create_engine(sa.make_url(town.database_url).set(drivername="postgresql+psycopg2"))
+def test_no_transaction_is_open_while_a_page_is_on_its_way(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days_of_trade(environment)
+    owner = sa.create_engine(sa.make_url(environment.database_url).set(drivername="postgresql+psycopg2"))
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
     )
@@ -193,35 +203,35 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(town: Town, monkeypat
             yield page
 
     monkeypatch.setattr(channel_advisor.ChannelAdvisor, "pages", pages)
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         extract(runtime, SMALL)
     assert asked > 3
     owner.dispose()
 
 
 def test_what_a_broken_read_left_is_worked_by_the_next_run_even_where_it_finds_nothing_else(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days_of_trade(town)
-    with town.runtime() as runtime:
+    days_of_trade(environment)
+    with environment.runtime() as runtime:
         for master in ORDERS.masters:
             read_master(runtime, master)
         with monkeypatch.context() as patch:
             patch.setattr(watermarks, "move", lambda *_: (_ for _ in ()).throw(Broken()))  # at the very last
             with pages_of(patch, "orders"), pytest.raises(Broken):
                 extract(runtime, SMALL, run_id=RUN)
-    (batch,) = batches_of(town)
-    assert batch.read == stored(town)
-    with town.runtime() as runtime:
+    (batch,) = batches_of(environment)
+    assert batch.read == stored(environment)
+    with environment.runtime() as runtime:
         ids = extract(runtime, SMALL, run_id="cli:second")
         assert batch.id in ids
         walk(runtime, SMALL, ids, run_id="cli:second")
-    assert town.differences() == []
+    assert environment.differences() == []
 
 
-def test_a_bookmark_is_of_one_flow_list_and_window(town: Town) -> None:
-    at = town.now
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+def test_a_bookmark_is_of_one_flow_list_and_window(environment: Environment) -> None:
+    at = environment.now
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         bookmarks.put(connection, "orders", "x", "scheduled", at)
         bookmarks.put(connection, "orders", "x", "scheduled", at + timedelta(hours=1))
         for other in (("masters", "x", "scheduled"), ("orders", "y", "scheduled"), ("orders", "x", "sweep")):
@@ -231,12 +241,12 @@ def test_a_bookmark_is_of_one_flow_list_and_window(town: Town) -> None:
         assert bookmarks.reached(connection, "orders", "x", "scheduled") is None
 
 
-def test_a_system_that_fails_in_the_middle_is_read_on_from_there(town: Town) -> None:
+def test_a_system_that_fails_in_the_middle_is_read_on_from_there(environment: Environment) -> None:
     """The same over HTTP, with a server that stops to answer."""
-    days_of_trade(town)
-    town.fault("channel_advisor", "error_before", path="listOrders", after=1)
-    with town.runtime() as runtime, pytest.raises(CrossdockError):
+    days_of_trade(environment)
+    environment.fault("channel_advisor", "error_before", path="listOrders", after=1)
+    with environment.runtime() as runtime, pytest.raises(CrossdockError):
         extract(runtime, ORDERS, run_id=RUN)
-    town.clear_faults()
-    town.sync()
-    assert town.differences() == []
+    environment.clear_faults()
+    environment.sync()
+    assert environment.differences() == []

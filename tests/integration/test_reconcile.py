@@ -19,22 +19,22 @@ from crossdock.flows import orders_buyers
 from crossdock.store import database
 from crossdock.watch.reconcile import Outcome, read, reconcile, results, run, subjects
 from crossdock.watch.reconcile.base import DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
+from integration.builders import ITEM, KIT, KIT_PARTS, OTHER, forward, line, order, place, sales_order, ship, tell
 from integration.bustle import altered
-from integration.town import Town, found_town
-from integration.trade import ITEM, KIT, KIT_PARTS, OTHER, forward, line, order, place, sales_order, ship, tell
+from integration.environment import Environment, found_environment
 
 CASH = ("orders", "order_totals", "payments", "customers", "shipments", "invoices", "returns")
 FLOWS = ("orders", "shipments", "orders", "invoices", "returns")
 
 
 @pytest.fixture(scope="module")
-def town(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def environment(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """A day of trade in step: every second order of the world, and orders made here that are sent and sent back."""
-    with found_town(postgres_url, "reconcile", tmp_path_factory.mktemp("town")) as town:
-        town.part = 2
-        town.tick("2011-01-06")
-        sync(town)
-        yield town
+    with found_environment(postgres_url, "reconcile", tmp_path_factory.mktemp("environment")) as environment:
+        environment.part = 2
+        environment.tick("2011-01-06")
+        sync(environment)
+        yield environment
 
 
 @pytest.fixture(autouse=True)
@@ -44,73 +44,79 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "JUST_NOW", timedelta(0))
 
 
-def sync(town: Town, flows: tuple[str, ...] = FLOWS) -> None:
+def sync(environment: Environment, flows: tuple[str, ...] = FLOWS) -> None:
     for flow in flows:
-        forward(town, town.now + timedelta(seconds=30))
-        town.sync(flow=flow)
-    forward(town, town.now + timedelta(minutes=1))
+        forward(environment, environment.now + timedelta(seconds=30))
+        environment.sync(flow=flow)
+    forward(environment, environment.now + timedelta(minutes=1))
 
 
-def look(town: Town, *names: str) -> Outcome:
-    with town.runtime() as runtime:
+def look(environment: Environment, *names: str) -> Outcome:
+    with environment.runtime() as runtime:
         return reconcile(runtime, names)
 
 
-def found(town: Town, outcome: Outcome) -> dict[tuple[str, str, str], sa.Row]:
+def found(environment: Environment, outcome: Outcome) -> dict[tuple[str, str, str], sa.Row]:
     """What differs, by subject, key and field."""
-    rows = town.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {outcome.id}")
+    rows = environment.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {outcome.id}")
     return {(row.subject, row.key, row.field): row for row in rows}
 
 
-def unexplained(town: Town, outcome: Outcome) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
-    differences = found(town, outcome).items()
+def unexplained(
+    environment: Environment, outcome: Outcome
+) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
+    differences = found(environment, outcome).items()
     return {place: (row.channel_advisor, row.tims) for place, row in differences if row.cause == UNEXPLAINED}
 
 
-def sent(town: Town, *lines: dict[str, Any], **more: Any) -> str:
+def sent(environment: Environment, *lines: dict[str, Any], **more: Any) -> str:
     """An order whose units have all left, told and invoiced."""
-    key = order(town, *(lines or (line(quantity=2, price="12.5000"), line(OTHER, price="3.3333"))), **more)
-    ship(town, key, {each["LineNo"]: each["Quantity"] for each in sales_order(town, key)["LineItems"]})
-    sync(town)
+    key = order(environment, *(lines or (line(quantity=2, price="12.5000"), line(OTHER, price="3.3333"))), **more)
+    ship(environment, key, {each["LineNo"]: each["Quantity"] for each in sales_order(environment, key)["LineItems"]})
+    sync(environment)
     return key
 
 
-def give_back(town: Town, key: str, number: int) -> None:
+def give_back(environment: Environment, key: str, number: int) -> None:
     item = int(key) * 100 + 1
     refund = {"OrderItemID": item, "SKU": ITEM, "Quantity": 1, "RefundAmount": 12.5, "TaxRefund": 0,
               "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
-    tell(town, "channel_advisor", "return", {
+    tell(environment, "channel_advisor", "return", {
         "ReturnID": number, "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
         "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
-        "RefundDate": town.now.isoformat().replace("+00:00", "Z"),
+        "RefundDate": environment.now.isoformat().replace("+00:00", "Z"),
     })  # fmt: skip
 
 
 # ---- in step ---------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_day_in_step_everything_is_equal_or_explained(town: Town) -> None:
-    key = sent(town, line(quantity=2, price="12.5000", TaxAmount="1.2300"), line(KIT, 3), line(OTHER, 7, "0.1234"))
-    give_back(town, key, 7_100_001)
-    sync(town)
-    outcome = look(town, *CASH)
-    assert unexplained(town, outcome) == {}
+def test_after_a_day_in_step_everything_is_equal_or_explained(environment: Environment) -> None:
+    key = sent(
+        environment, line(quantity=2, price="12.5000", TaxAmount="1.2300"), line(KIT, 3), line(OTHER, 7, "0.1234")
+    )
+    give_back(environment, key, 7_100_001)
+    sync(environment)
+    outcome = look(environment, *CASH)
+    assert unexplained(environment, outcome) == {}
     counts = outcome.counts
     assert counts["orders"].channel_advisor == counts["orders"].equal + counts["orders"].differences > 20
-    assert counts["orders"].causes[DEAD] == len(town.letters()) > 0
+    assert counts["orders"].causes[DEAD] == len(environment.letters()) > 0
     assert counts["order_totals"].equal == counts["order_totals"].compared == counts["orders"].tims
     assert counts["shipments"].equal >= 1
     assert counts["invoices"].equal >= 1
     assert counts["returns"].equal == 1
-    assert town.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0, "what was read is forgotten"
+    assert environment.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0, "what was read is forgotten"
 
 
-def test_a_dead_letter_is_the_cause_of_the_missing_order_and_one_that_waits_of_its_own(town: Town) -> None:
-    dead = place(town, line("NO-SUCH-SKU"))
-    pending = place(town, line(), OrderStatus="Pending", PaymentStatus="NotYetSubmitted")
-    cancelled = place(town, line(QuantityCancelled=1) | {"QuantityCancelled": 1}, OrderStatus="Cancelled")
-    sync(town)
-    differences = found(town, look(town, "orders"))
+def test_a_dead_letter_is_the_cause_of_the_missing_order_and_one_that_waits_of_its_own(
+    environment: Environment,
+) -> None:
+    dead = place(environment, line("NO-SUCH-SKU"))
+    pending = place(environment, line(), OrderStatus="Pending", PaymentStatus="NotYetSubmitted")
+    cancelled = place(environment, line(QuantityCancelled=1) | {"QuantityCancelled": 1}, OrderStatus="Cancelled")
+    sync(environment)
+    differences = found(environment, look(environment, "orders"))
     causes = {key: differences["orders", key, ""] for key in (dead, pending, cancelled)}
     assert {key: row.missing for key, row in causes.items()} == dict.fromkeys(causes, "tims")
     assert causes[dead].cause == DEAD
@@ -119,135 +125,141 @@ def test_a_dead_letter_is_the_cause_of_the_missing_order_and_one_that_waits_of_i
     assert (causes[cancelled].cause, causes[cancelled].why) == ("by rule", "cancelled before it was loaded")
 
 
-def test_what_no_flow_has_read_yet_is_in_flight(town: Town) -> None:
-    key = place(town, line())
-    forward(town, town.now + timedelta(minutes=1))
-    row = found(town, look(town, "orders"))["orders", key, ""]
+def test_what_no_flow_has_read_yet_is_in_flight(environment: Environment) -> None:
+    key = place(environment, line())
+    forward(environment, environment.now + timedelta(minutes=1))
+    row = found(environment, look(environment, "orders"))["orders", key, ""]
     assert (row.cause, row.missing) == (IN_FLIGHT, "tims")
-    sync(town)
-    assert ("orders", key, "") not in found(town, look(town, "orders"))
+    sync(environment)
+    assert ("orders", key, "") not in found(environment, look(environment, "orders"))
 
 
-def test_a_parcel_that_the_channel_has_not_heard_of_is_in_flight_in_every_subject(town: Town) -> None:
-    key = order(town, line())
-    ship(town, key, {1: 1})
-    rows = [row for place, row in found(town, look(town, *CASH)).items() if place[1].startswith(key)]
+def test_a_parcel_that_the_channel_has_not_heard_of_is_in_flight_in_every_subject(environment: Environment) -> None:
+    key = order(environment, line())
+    ship(environment, key, {1: 1})
+    rows = [row for place, row in found(environment, look(environment, *CASH)).items() if place[1].startswith(key)]
     assert {row.subject for row in rows} == {"orders", "shipments"}
     assert {row.cause for row in rows} == {IN_FLIGHT}
-    sync(town)
-    assert [place for place in found(town, look(town, *CASH)) if place[1].startswith(key)] == []
+    sync(environment)
+    assert [place for place in found(environment, look(environment, *CASH)) if place[1].startswith(key)] == []
 
 
-def test_a_record_that_changes_while_it_is_read_is_read_again_and_judged_as_it_is_then(town: Town) -> None:
-    key = order(town, line())
+def test_a_record_that_changes_while_it_is_read_is_read_again_and_judged_as_it_is_then(
+    environment: Environment,
+) -> None:
+    key = order(environment, line())
     whole = read.read
 
     def changed(*given: Any, since: Any = None) -> None:
         whole(*given, since=since)
         if since is None:  # between the two reads
-            tell(town, "channel_advisor", "order_change",
+            tell(environment, "channel_advisor", "order_change",
                  {"ChannelAdvisorOrderID": int(key), "changes": {"OrderStatus": "OnHold"}})  # fmt: skip
 
     with patch("crossdock.watch.reconcile.run.read", changed):
-        row = found(town, look(town, "orders"))["orders", key, "status"]
+        row = found(environment, look(environment, "orders"))["orders", key, "status"]
     assert (row.channel_advisor, row.tims, row.cause) == ("on hold", "open", IN_FLIGHT)
-    sync(town)
-    assert unexplained(town, look(town, "orders")) == {}
+    sync(environment)
+    assert unexplained(environment, look(environment, "orders")) == {}
 
 
 # ---- behind our back -------------------------------------------------------------------------------------------------
 
 
-def patch_sale(town: Town, key: str, **changes: Any) -> None:
-    with town.runtime() as runtime:
-        path = f"/sales-orders/{sales_order(town, key)['SalesOrderID']}"
+def patch_sale(environment: Environment, key: str, **changes: Any) -> None:
+    with environment.runtime() as runtime:
+        path = f"/sales-orders/{sales_order(environment, key)['SalesOrderID']}"
         _, etag = runtime.tims.read(path)
         runtime.tims.patch(path, changes, etag=etag)
-    forward(town, town.now + timedelta(minutes=1))
+    forward(environment, environment.now + timedelta(minutes=1))
 
 
-def test_a_sales_order_changed_behind_our_back_is_found_and_each_fact_is_named(town: Town) -> None:
-    key = order(town, line(quantity=2, price="12.5000"), line(OTHER, 3, "1.0000"))
-    sync(town)
-    sale = sales_order(town, key)
+def test_a_sales_order_changed_behind_our_back_is_found_and_each_fact_is_named(environment: Environment) -> None:
+    key = order(environment, line(quantity=2, price="12.5000"), line(OTHER, 3, "1.0000"))
+    sync(environment)
+    sale = sales_order(environment, key)
     one = [each for each in sale["LineItems"] if each["SKU"] == ITEM]
     writable = ("LineNo", "ExternalLineID", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "TaxRemittedBy")
     lines = [{name: each[name] for name in writable if name != "LineNo"} for each in one]
-    patch_sale(town, key, LineItems=lines, TotalAmount="25.00", PaymentStatus="Unpaid")
-    outcome = look(town, *CASH)
-    assert unexplained(town, outcome) == {
+    patch_sale(environment, key, LineItems=lines, TotalAmount="25.00", PaymentStatus="Unpaid")
+    outcome = look(environment, *CASH)
+    assert unexplained(environment, outcome) == {
         ("orders", key, f"line {key}02"): ("3", None),
         ("order_totals", key, "total"): ("28.00", "25.00"),
         ("payments", key, "payment"): ("Paid", "Unpaid"),
     }
     assert outcome.unexplained == 3
-    alerts = town.query("SELECT key, title, body FROM ops.alert WHERE kind = 'unexplained' ORDER BY key")
+    alerts = environment.query("SELECT key, title, body FROM ops.alert WHERE kind = 'unexplained' ORDER BY key")
     assert [alert.key for alert in alerts] == ["order_totals", "orders", "payments"]
     assert all(key in alert.body for alert in alerts)
-    patch_sale(town, key, PaymentStatus="Paid", TotalAmount="28.00", LineItems=[
+    patch_sale(environment, key, PaymentStatus="Paid", TotalAmount="28.00", LineItems=[
         {name: each[name] for name in writable if name != "LineNo"} for each in sale["LineItems"]
     ])  # fmt: skip
-    assert unexplained(town, look(town, *CASH)) == {}
+    assert unexplained(environment, look(environment, *CASH)) == {}
 
 
-def test_the_age_of_a_difference_is_that_of_the_run_that_saw_it_first(town: Town) -> None:
-    key = order(town, line())
-    sync(town)
-    patch_sale(town, key, PaymentStatus="Unpaid")
-    first = found(town, look(town, "payments"))["payments", key, "payment"]
-    town.query("UPDATE ops.reconcile_difference SET since = since - interval '3 days' RETURNING 1")
-    assert look(town, "orders").unexplained == 0, "a run that does not look at the subject in between"
-    again = found(town, look(town, "payments"))["payments", key, "payment"]
+def test_the_age_of_a_difference_is_that_of_the_run_that_saw_it_first(environment: Environment) -> None:
+    key = order(environment, line())
+    sync(environment)
+    patch_sale(environment, key, PaymentStatus="Unpaid")
+    first = found(environment, look(environment, "payments"))["payments", key, "payment"]
+    environment.query("UPDATE ops.reconcile_difference SET since = since - interval '3 days' RETURNING 1")
+    assert look(environment, "orders").unexplained == 0, "a run that does not look at the subject in between"
+    again = found(environment, look(environment, "payments"))["payments", key, "payment"]
     assert again.run > first.run
     assert again.since == first.since - timedelta(days=3)
-    patch_sale(town, key, PaymentStatus="Paid")
-    assert unexplained(town, look(town, "payments")) == {}
-    patch_sale(town, key, PaymentStatus="Unpaid")
-    anew = found(town, look(town, "payments"))["payments", key, "payment"]
+    patch_sale(environment, key, PaymentStatus="Paid")
+    assert unexplained(environment, look(environment, "payments")) == {}
+    patch_sale(environment, key, PaymentStatus="Unpaid")
+    anew = found(environment, look(environment, "payments"))["payments", key, "payment"]
     assert anew.since > first.since, "what was mended and comes back is a new difference"
-    patch_sale(town, key, PaymentStatus="Paid")
+    patch_sale(environment, key, PaymentStatus="Paid")
 
 
-def test_a_report_of_a_parcel_that_is_gone_from_the_channel_is_found(town: Town) -> None:
-    key = sent(town)
+def test_a_report_of_a_parcel_that_is_gone_from_the_channel_is_found(environment: Environment) -> None:
+    key = sent(environment)
     with altered("shipping", lambda row: None if str(row["ChannelAdvisorOrderID"]) == key else row):
-        left = unexplained(town, look(town, "shipments"))
+        left = unexplained(environment, look(environment, "shipments"))
     ((subject, name, field),) = left
     assert (subject, name.partition(":")[0], field) == ("shipments", key, "")
-    assert unexplained(town, look(town, "shipments")) == {}
+    assert unexplained(environment, look(environment, "shipments")) == {}
 
 
-def test_an_invoice_and_a_credit_memo_that_are_gone_or_wrong_are_found(town: Town) -> None:
-    key = sent(town)
-    give_back(town, key, 7_200_001)
-    sync(town)
-    sync(town)  # what the flows have made themselves has been read, too
-    number = sales_order(town, key)["SalesOrderID"]
+def test_an_invoice_and_a_credit_memo_that_are_gone_or_wrong_are_found(environment: Environment) -> None:
+    key = sent(environment)
+    give_back(environment, key, 7_200_001)
+    sync(environment)
+    sync(environment)  # what the flows have made themselves has been read, too
+    number = sales_order(environment, key)["SalesOrderID"]
     with altered("ar/invoices", lambda row: None if row["SalesOrderID"] == number else row):
-        assert unexplained(town, look(town, "invoices")) == {("invoices", key, "worth"): ("28.33", None)}
+        assert unexplained(environment, look(environment, "invoices")) == {("invoices", key, "worth"): ("28.33", None)}
     with altered("ar/credit-memos", lambda row: None if row["SalesOrderID"] == number else row):
-        assert set(unexplained(town, look(town, "returns"))) == {("returns", "7200001", "")}
+        assert set(unexplained(environment, look(environment, "returns"))) == {("returns", "7200001", "")}
     with altered("ar/credit-memos", lambda row: row | {"Total": "12.49"} if row["SalesOrderID"] == number else row):
-        assert unexplained(town, look(town, "returns")) == {("returns", "7200001", "refund"): ("12.50", "12.49")}
+        assert unexplained(environment, look(environment, "returns")) == {
+            ("returns", "7200001", "refund"): ("12.50", "12.49")
+        }
 
 
-def test_contact_details_that_a_person_set_after_the_order_are_by_rule_and_no_detail_is_shown(town: Town) -> None:
+def test_contact_details_that_a_person_set_after_the_order_are_by_rule_and_no_detail_is_shown(
+    environment: Environment,
+) -> None:
     buyer = {"CustomerID": "buyer-zoe", "FirstName": "Zoe", "LastName": "Adler", "Email": "zoe.adler@example.com",
              "Phone": "020 7946 0123", "Company": None}  # fmt: skip
-    key = order(town, line(), CustomerInfo=buyer)
-    sync(town)
-    assert ("customers", key, "e-mail") not in found(town, look(town, "customers"))
-    with town.runtime() as runtime:
-        path = f"/customers/{sales_order(town, key)['CustomerID']}"
+    key = order(environment, line(), CustomerInfo=buyer)
+    sync(environment)
+    assert ("customers", key, "e-mail") not in found(environment, look(environment, "customers"))
+    with environment.runtime() as runtime:
+        path = f"/customers/{sales_order(environment, key)['CustomerID']}"
         customer, etag = runtime.tims.read(path)
         assert customer["Email"] == "zoe.adler@example.com"
         runtime.tims.patch(path, {"Email": "someone.else@example.com"}, etag=etag)
-    forward(town, town.now + timedelta(minutes=1))
-    outcome = look(town, "customers")
-    row = found(town, outcome)["customers", key, "e-mail"]
+    forward(environment, environment.now + timedelta(minutes=1))
+    outcome = look(environment, "customers")
+    row = found(environment, outcome)["customers", key, "e-mail"]
     assert (row.cause, row.channel_advisor, row.tims) == ("by rule", None, None)
     assert row.why.startswith("a person changed the customer in TIMS")
-    with town.runtime() as runtime, runtime.engine.connect() as connection:
+    with environment.runtime() as runtime, runtime.engine.connect() as connection:
         page = results.page(connection, outcome.id)
     assert page
     assert "personal data is not shown" in page
@@ -255,30 +267,32 @@ def test_contact_details_that_a_person_set_after_the_order_are_by_rule_and_no_de
         assert word not in page.lower()
 
 
-def test_a_buyers_new_details_that_never_reached_tims_are_found(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_buyers_new_details_that_never_reached_tims_are_found(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     buyer = {"CustomerID": "buyer-ivo", "FirstName": "Ivo", "LastName": "Lang", "Email": "ivo@example.com",
              "Phone": None, "Company": None}  # fmt: skip
-    order(town, line(), CustomerInfo=buyer)
-    later = order(town, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
-    sync(town)
-    assert ("customers", later, "e-mail") not in found(town, look(town, "customers"))
+    order(environment, line(), CustomerInfo=buyer)
+    later = order(environment, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
+    sync(environment)
+    assert ("customers", later, "e-mail") not in found(environment, look(environment, "customers"))
     monkeypatch.setattr(orders_buyers, "bring", lambda *_: None)
-    last = order(town, line(), CustomerInfo=buyer | {"Email": "ivo@lang.example"})
-    sync(town)
-    assert found(town, look(town, "customers"))["customers", last, "e-mail"].cause == "in flight"
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+    last = order(environment, line(), CustomerInfo=buyer | {"Email": "ivo@lang.example"})
+    sync(environment)
+    assert found(environment, look(environment, "customers"))["customers", last, "e-mail"].cause == "in flight"
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE stage.buyer SET state = 'done'")  # as if it had been carried
-    assert found(town, look(town, "customers"))["customers", last, "e-mail"].cause == UNEXPLAINED
+    assert found(environment, look(environment, "customers"))["customers", last, "e-mail"].cause == UNEXPLAINED
 
 
 # ---- catalogue -------------------------------------------------------------------------------------------------------
 
 
-def test_quantities_products_and_prices_are_compared_by_sku_without_case(town: Town) -> None:
-    outcome = look(town, "quantities", "products", "prices")
-    rows = found(town, outcome)
+def test_quantities_products_and_prices_are_compared_by_sku_without_case(environment: Environment) -> None:
+    outcome = look(environment, "quantities", "products", "prices")
+    rows = found(environment, outcome)
     quantity = rows["quantities", OTHER, "quantity"]
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         levels = [json.loads(bytes(row)) for page in runtime.channel_advisor.pages("inventory", sku=OTHER)
                   for row in page.records]  # fmt: skip
         held = runtime.tims.get(f"/inventory/items/{OTHER}/quantity")
@@ -296,17 +310,17 @@ def test_quantities_products_and_prices_are_compared_by_sku_without_case(town: T
 
 
 def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
-    town: Town,
+    environment: Environment,
 ) -> None:
-    forward(town, town.now + timedelta(minutes=1))
-    town.sync()
+    forward(environment, environment.now + timedelta(minutes=1))
+    environment.sync()
     # TIMS took all orders longer ago than the margin of inventory: of none of them the units are still held back.
     earlier = "created_at = created_at - interval '2 minutes'"
-    town.query(f"UPDATE ops.link SET {earlier} WHERE entity = 'sales_order' RETURNING 1")
-    town.sync(flow="inventory")
+    environment.query(f"UPDATE ops.link SET {earlier} WHERE entity = 'sales_order' RETURNING 1")
+    environment.sync(flow="inventory")
     parts = [{"SKU": sku, "Quantity": 2 * units} for sku, units in KIT_PARTS.items()]
-    place(town, line(KIT, 2) | {"BundleComponents": parts}, line(OTHER, 3))
-    rows = found(town, look(town, "quantities"))
+    place(environment, line(KIT, 2) | {"BundleComponents": parts}, line(OTHER, 3))
+    rows = found(environment, look(environment, "quantities"))
     taken = {sku.lower(): rows["quantities", sku.lower(), "quantity"] for sku in (*KIT_PARTS, OTHER)}
     assert {row.cause for row in taken.values()} == {IN_FLIGHT}
     assert {sku: int(row.tims) - int(row.channel_advisor) for sku, row in taken.items()} == {
@@ -314,21 +328,23 @@ def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
     }  # fmt: skip
     more = altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1})
     with more:
-        rows = found(town, look(town, "quantities"))
+        rows = found(environment, look(environment, "quantities"))
     assert rows["quantities", OTHER, "quantity"].cause == UNEXPLAINED
-    sync(town)
-    town.sync(flow="inventory")
+    sync(environment)
+    environment.sync(flow="inventory")
 
 
-def test_an_expectation_takes_the_place_of_what_tims_says(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expectation_takes_the_place_of_what_tims_says(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
 
     with altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1}):
-        plain = found(town, look(town, "quantities"))["quantities", OTHER, "quantity"]
+        plain = found(environment, look(environment, "quantities"))["quantities", OTHER, "quantity"]
         expected = f"SELECT lower('{OTHER}') AS key, jsonb_build_object('quantity', {plain.channel_advisor}) AS facts"
         changed = replace(subjects.SUBJECTS["quantities"], expected=expected)
         monkeypatch.setitem(subjects.SUBJECTS, "quantities", changed)
-        rows = found(town, look(town, "quantities"))
+        rows = found(environment, look(environment, "quantities"))
     assert ("quantities", OTHER, "quantity") not in rows
     assert ("quantities", ITEM, "quantity") in rows
 
@@ -337,9 +353,9 @@ def test_an_expectation_takes_the_place_of_what_tims_says(town: Town, monkeypatc
 
 
 def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
-    town: Town, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cli, "_runtime", town.runtime)
+    monkeypatch.setattr(cli, "_runtime", environment.runtime)
 
     def said_to(*words: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, ["reconcile", *words])
@@ -349,9 +365,9 @@ def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
     assert code == 0, said
     assert "Every difference is explained." in said
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
-    key = order(town, line())
-    sync(town)
-    patch_sale(town, key, PaymentStatus="Unpaid")
+    key = order(environment, line())
+    sync(environment)
+    patch_sale(environment, key, PaymentStatus="Unpaid")
     code, said = said_to("--subject", "payments")
     assert code == 7
     assert f"{key} payment: Paid in Channel Advisor, Unpaid in TIMS. Unexplained" in " ".join(said.split())
@@ -362,29 +378,29 @@ def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
     assert [(one["key"], one["cause"]) for one in told["differences"] if one["cause"] == UNEXPLAINED] == [
         (key, UNEXPLAINED)
     ]
-    patch_sale(town, key, PaymentStatus="Paid")
+    patch_sale(environment, key, PaymentStatus="Paid")
 
 
-def test_a_subject_that_there_is_not_is_told_with_the_nearest_one(town: Town) -> None:
+def test_a_subject_that_there_is_not_is_told_with_the_nearest_one(environment: Environment) -> None:
     with pytest.raises(ConfigError, match="no subject 'order_total'") as error:
-        look(town, "order_total")
+        look(environment, "order_total")
     assert "order_totals" in error.value.do
 
 
-def test_two_runs_are_never_at_it_together(town: Town) -> None:
+def test_two_runs_are_never_at_it_together(environment: Environment) -> None:
     with (
-        town.runtime() as runtime,
+        environment.runtime() as runtime,
         database.lock(runtime.engine, "reconcile"),
         pytest.raises(Transient, match="Another run"),
     ):
         reconcile(runtime, ["orders"], wait=0.1)
 
 
-def test_a_run_that_dies_leaves_nothing_behind_and_is_no_run_for_the_next(town: Town) -> None:
+def test_a_run_that_dies_leaves_nothing_behind_and_is_no_run_for_the_next(environment: Environment) -> None:
     with patch("crossdock.watch.reconcile.run.compare", side_effect=RuntimeError), pytest.raises(RuntimeError):
-        look(town, "orders")
-    assert town.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0
-    with town.runtime() as runtime, runtime.engine.connect() as connection:
+        look(environment, "orders")
+    assert environment.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0
+    with environment.runtime() as runtime, runtime.engine.connect() as connection:
         ids = [run["id"] for run in results.runs(connection)]
-    died = town.query("SELECT id FROM ops.reconcile_run WHERE finished_at IS NULL ORDER BY id DESC")[0].id
+    died = environment.query("SELECT id FROM ops.reconcile_run WHERE finished_at IS NULL ORDER BY id DESC")[0].id
     assert died not in ids

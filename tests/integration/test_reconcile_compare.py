@@ -30,7 +30,7 @@ from crossdock.watch.reconcile.base import (
 )
 from crossdock.watch.reconcile.compare import Counts, compare
 from crossdock.watch.reconcile.subjects import SUBJECTS
-from integration.town import fresh_database
+from integration.environment import fresh_database
 
 BEGAN = datetime(2011, 1, 5, 12, tzinfo=UTC)
 CLOCKS = {CHANNEL_ADVISOR: BEGAN, TIMS: BEGAN}

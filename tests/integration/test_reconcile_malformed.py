@@ -17,34 +17,38 @@ from crossdock.steps.extract import Window
 from crossdock.watch.reconcile import Outcome, reconcile, results, run
 from crossdock.watch.reconcile.base import DEAD, UNEXPLAINED
 from crossdock.watch.reconcile.subjects import SUBJECTS
+from integration.builders import OTHER, forward, line, order, place, sales_order, ship
+from integration.environment import Environment, found_environment
 from integration.foreign import DEEP, LONG, Front, Spoil, changed, few, fronted, paths
-from integration.town import Town, found_town
-from integration.trade import OTHER, forward, line, order, place, sales_order, ship
 
 FLOWS = ("orders", "shipments", "orders", "invoices")
 
 
 @pytest.fixture(scope="module")
-def town(postgres_url: str, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def environment(postgres_url: str, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """A day of trade, with orders that have left and orders that are open; nobody is patient."""
-    with found_town(postgres_url, "reconcile_malformed", tmp_path_factory.mktemp("town")) as town:
-        town.part = 50
-        town.tick("2011-01-06")
-        sync(town)
+    with found_environment(postgres_url, "reconcile_malformed", tmp_path_factory.mktemp("environment")) as environment:
+        environment.part = 50
+        environment.tick("2011-01-06")
+        sync(environment)
         for _ in range(2):
-            key = order(town, line(quantity=2, price="12.5000"), line(OTHER, price="3.3333"))
-            ship(town, key, {each["LineNo"]: each["Quantity"] for each in sales_order(town, key)["LineItems"]})
-        sync(town)
-        yield town
+            key = order(environment, line(quantity=2, price="12.5000"), line(OTHER, price="3.3333"))
+            ship(
+                environment,
+                key,
+                {each["LineNo"]: each["Quantity"] for each in sales_order(environment, key)["LineItems"]},
+            )
+        sync(environment)
+        yield environment
 
 
 CATALOGUE = ("/items", "/quantities", "/v2/products", "/v2/inventory", "/v2/prices")
 
 
 @pytest.fixture
-def fronts(town: Town) -> Iterator[dict[str, Front]]:
+def fronts(environment: Environment) -> Iterator[dict[str, Front]]:
     """Systems with a small catalogue."""
-    with fronted(town) as fronts:
+    with fronted(environment) as fronts:
         yield fronts
 
 
@@ -59,26 +63,26 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "JUST_NOW", timedelta(0))
 
 
-def sync(town: Town) -> None:
+def sync(environment: Environment) -> None:
     for flow in FLOWS:
-        forward(town, town.now + timedelta(seconds=30))
-        town.sync(flow=flow)
-    forward(town, town.now + timedelta(minutes=1))
+        forward(environment, environment.now + timedelta(seconds=30))
+        environment.sync(flow=flow)
+    forward(environment, environment.now + timedelta(minutes=1))
 
 
-def look(town: Town, *names: str) -> Outcome:
-    with town.runtime() as runtime:
+def look(environment: Environment, *names: str) -> Outcome:
+    with environment.runtime() as runtime:
         return reconcile(runtime, names)
 
 
-def found(town: Town, outcome: Outcome) -> dict[tuple[str, str], sa.Row]:
+def found(environment: Environment, outcome: Outcome) -> dict[tuple[str, str], sa.Row]:
     """Records that could not be read, by subject and key."""
-    rows = town.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {outcome.id} AND field = 'record'")
+    rows = environment.query(f"SELECT * FROM ops.reconcile_difference WHERE run = {outcome.id} AND field = 'record'")
     return {(row.subject, row.key): row for row in rows}
 
 
-def page(town: Town, outcome: Outcome) -> str:
-    with town.runtime() as runtime, runtime.engine.connect() as connection:
+def page(environment: Environment, outcome: Outcome) -> str:
+    with environment.runtime() as runtime, runtime.engine.connect() as connection:
         return results.page(connection, outcome.id) or ""
 
 
@@ -99,11 +103,11 @@ ODD = {  # what says all that is compared
 
 
 def test_malformed_orders_are_told_with_their_keys_and_all_others_are_compared(
-    town: Town, fronts: dict[str, Front]
+    environment: Environment, fronts: dict[str, Front]
 ) -> None:
-    keys = [place(town, line()) for _ in range(len(UNREADABLE) + len(ODD) + 1)]
-    sync(town)
-    well = look(town, "orders", "payments")
+    keys = [place(environment, line()) for _ in range(len(UNREADABLE) + len(ODD) + 1)]
+    sync(environment)
+    well = look(environment, "orders", "payments")
     assert well.unexplained == 0
     assert [counts.passed for counts in well.counts.values()] == [0, 0]
     spoils = dict(zip(keys, [*UNREADABLE.values(), *ODD.values()], strict=False))
@@ -115,44 +119,44 @@ def test_malformed_orders_are_told_with_their_keys_and_all_others_are_compared(
         return told if path.endswith("#one") else [*told, b"null", b"7", b"{}"]
 
     spoil_in(fronts["channel_advisor"], spoil)
-    outcome = look(town)
+    outcome = look(environment)
     unread = set(keys[: len(UNREADABLE)])
-    rows = found(town, outcome)
+    rows = found(environment, outcome)
     assert {key for subject, key in rows if subject == "orders"} == unread
     assert {row.cause for (subject, _), row in rows.items() if subject == "orders"} == {UNEXPLAINED}
     counts = outcome.counts["orders"]
     assert counts.causes[UNEXPLAINED] == len(unread), "nothing else differs"
     assert counts.equal == well.counts["orders"].equal - len(unread)
     assert counts.passed == len(unread) + 3
-    text = page(town, outcome)
+    text = page(environment, outcome)
     assert all(key in text for key in unread)
     assert "unreadable~" in text, "a record without an id has a name of its own"
-    (alert,) = town.query("SELECT * FROM ops.alert WHERE kind = 'unreadable_records' AND key = 'reconcile'")
+    (alert,) = environment.query("SELECT * FROM ops.alert WHERE kind = 'unreadable_records' AND key = 'reconcile'")
     assert f"{counts.passed} records" in alert.title
     assert "Channel Advisor, orders, " in alert.body
 
-    town.sync(Window(town.now - timedelta(days=1)), kind="sweep")
-    letters = {key for key, letter in town.letters().items() if letter.flow == "orders"} & unread
+    environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
+    letters = {key for key, letter in environment.letters().items() if letter.flow == "orders"} & unread
     assert letters
-    again = found(town, look(town, "orders"))
+    again = found(environment, look(environment, "orders"))
     assert {again["orders", key].cause for key in letters} == {DEAD}
 
     fronts["channel_advisor"].spoil = None
-    town.sync(Window(town.now - timedelta(days=1)), kind="sweep")
-    mended = look(town, "orders")
+    environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
+    mended = look(environment, "orders")
     assert (mended.unexplained, mended.counts["orders"].passed) == (0, 0)
 
 
-def test_an_order_that_cannot_be_read_whole_stops_no_other(town: Town, fronts: dict[str, Front]) -> None:
-    key = place(town, *[line(price="1.0000") for _ in range(25)])
-    sync(town)
+def test_an_order_that_cannot_be_read_whole_stops_no_other(environment: Environment, fronts: dict[str, Front]) -> None:
+    key = place(environment, *[line(price="1.0000") for _ in range(25)])
+    sync(environment)
 
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
         return [b'{"cut": [' if path == f"/v2/orders/{key}#one" else row for row in rows]
 
     spoil_in(fronts["channel_advisor"], spoil)
-    outcome = look(town, "orders")
-    assert set(found(town, outcome)) == {("orders", key)}
+    outcome = look(environment, "orders")
+    assert set(found(environment, outcome)) == {("orders", key)}
     assert outcome.counts["orders"].equal > 0
 
 
@@ -173,7 +177,7 @@ ONE_VALUE: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def test_malformed_records_of_each_list_are_counted_by_its_subjects(
-    town: Town, fronts: dict[str, Front], monkeypatch: pytest.MonkeyPatch
+    environment: Environment, fronts: dict[str, Front], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "SHOWN", 10_000)
 
@@ -190,7 +194,7 @@ def test_malformed_records_of_each_list_are_counted_by_its_subjects(
 
     for system, front in fronts.items():
         spoil_in(front, spoiling(system))
-    outcome = look(town)
+    outcome = look(environment)
     assert list(outcome.counts) == list(SUBJECTS)
     named = " ".join(" ".join(counts.such_as) for counts in outcome.counts.values())
     for _, path, _ in ONE_VALUE.values():
@@ -205,7 +209,9 @@ VALUES = (None, True, -1, 10**25, 1.5, 1e300, "", "x", "yesterday", "9999-12-31T
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_some_spoilt_records_in_every_list_never_stop_it(town: Town, fronts: dict[str, Front], seed: int) -> None:
+def test_some_spoilt_records_in_every_list_never_stop_it(
+    environment: Environment, fronts: dict[str, Front], seed: int
+) -> None:
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
         dice = random.Random(f"{seed} {path} {len(rows)}")
         told = list(rows)
@@ -221,7 +227,7 @@ def test_some_spoilt_records_in_every_list_never_stop_it(town: Town, fronts: dic
 
     for front in fronts.values():
         spoil_in(front, spoil)
-    outcome = look(town)
+    outcome = look(environment)
     assert list(outcome.counts) == list(SUBJECTS)
     assert sum(counts.passed for counts in outcome.counts.values()) > 0
-    assert page(town, outcome)
+    assert page(environment, outcome)

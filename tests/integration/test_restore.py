@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from crossdock.steps.extract import Window
 from crossdock.store import database
 from crossdock.watch.reconcile import reconcile
+from integration.builders import ITEM, KIT, OTHER, forward, line, place, tell
 from integration.bustle import ALL
+from integration.environment import Environment, found_environment, fresh_database
 from integration.test_order_to_cash import Market
-from integration.town import Town, found_town, fresh_database
-from integration.trade import ITEM, KIT, OTHER, forward, line, place, tell
 
 OFFERS = ("prices", "catalog", "inventory")
 BEN = {"CustomerID": "buyer-ben", "FirstName": "Ben", "LastName": "Cook", "Email": "ben@example.com", "Phone": None,
@@ -33,10 +33,10 @@ Line = tuple[str, int, Decimal, Decimal, Decimal, Decimal]
 def market(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Market]:
     offers = config / "stock_offers.yaml"  # an order that TIMS has counts as held at once, also by a link that is new
     offers.write_text(offers.read_text().replace("margin_seconds: 60", "margin_seconds: 0"))
-    with found_town(postgres_url, "restore", tmp_path_factory.mktemp("town"), skus=ALL) as town:
-        town.inbox = tmp_path_factory.mktemp("inbox")
-        forward(town, town.now + timedelta(days=1, hours=10))
-        yield Market(town)
+    with found_environment(postgres_url, "restore", tmp_path_factory.mktemp("environment"), skus=ALL) as environment:
+        environment.inbox = tmp_path_factory.mktemp("inbox")
+        forward(environment, environment.now + timedelta(days=1, hours=10))
+        yield Market(environment)
 
 
 def goods(sku: str, units: int, price: str, less: str = "0.00", tax: str = "0.00", post: str = "0.00") -> Line:
@@ -47,7 +47,7 @@ def first_day(market: Market) -> None:
     """A parcel of a part, kits, an order that is held, a payout."""
     market.order([goods(ITEM, 4, "12.3333", "0.50", "1.23", "3.50"), goods(OTHER, 3, "3.3333")], "Seller")
     market.order([goods(KIT, 2, "30.0000", tax="2.00")], "Seller")
-    place(market.town, line(OTHER, 1), PaymentStatus="Submitted", CustomerInfo=BEN)
+    place(market.environment, line(OTHER, 1), PaymentStatus="Submitted", CustomerInfo=BEN)
     parts, kits = market.orders
     market.send(parts, 1)
     market.send(kits, 9)
@@ -63,10 +63,10 @@ def second_day(market: Market) -> None:
     market.order([goods(ITEM, 5, "9.9900", tax="4.00")], "Marketplace")
     market.order([goods(ITEM, 2, "7.7700"), goods(OTHER, 3, "1.0000")], "Seller")
     whole, left = (key for key in market.orders if key not in before)
-    theirs = place(market.town, line(OTHER, 3, "5.0000"), OrderStatus="PartiallyShipped")
-    tell(market.town, "channel_advisor", "shipment", {
+    theirs = place(market.environment, line(OTHER, 3, "5.0000"), OrderStatus="PartiallyShipped")
+    tell(market.environment, "channel_advisor", "shipment", {
         "ChannelAdvisorOrderID": int(theirs), "SellerFulfillmentID": "ours-by-hand",
-        "ShippedDate": market.town.now.isoformat().replace("+00:00", "Z"), "Carrier": "Royal Mail",
+        "ShippedDate": market.environment.now.isoformat().replace("+00:00", "Z"), "Carrier": "Royal Mail",
         "ServiceClass": "Tracked 48", "TrackingNumber": "GB777",
         "Items": [{"OrderItemID": int(theirs) * 100 + 1, "SKU": OTHER, "Quantity": 1}],
     })  # fmt: skip
@@ -77,31 +77,31 @@ def second_day(market: Market) -> None:
     market.give_back(whole, 0, 2, "whole")
     market.run("returns")
     market.pay_out(0, 30)
-    write_off(market.town)
+    write_off(market.environment)
     market.rest()
     for flow in OFFERS:
         market.run(flow)
 
 
-def write_off(town: Town) -> None:
+def write_off(environment: Environment) -> None:
     """A file of the warehouse: two units that broke."""
-    assert town.inbox
-    path = town.inbox / "stock" / "warehouse" / f"{town.now:%Y%m%dT%H%M}.csv"
+    assert environment.inbox
+    path = environment.inbox / "stock" / "warehouse" / f"{environment.now:%Y%m%dT%H%M}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         "Reference,OccurredAt,SKU,LocationID,Quantity,Reason,Memo\n"
-        f"{path.stem},{town.now:%d/%m/%Y},{ITEM},MAIN,-2,Damaged,wet\n"
+        f"{path.stem},{environment.now:%d/%m/%Y},{ITEM},MAIN,-2,Damaged,wet\n"
     )
     os.utime(path, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
 
 def held(market: Market) -> dict[str, Any]:
     """What both systems hold, of every kind of document."""
-    town = market.town
-    customers, entries = town.in_tims("customers"), town.in_tims("gl/entries")
+    environment = market.environment
+    customers, entries = environment.in_tims("customers"), environment.in_tims("gl/entries")
     kinds = ("product", "price", "listing", "inventory", "shipment", "return")
-    at_the_channel = {kind: town.channel_advisor.documents(kind) for kind in kinds}
-    sent = sorted((one["ExternalReference"], one["Source"]) for one in town.in_tims("shipments"))
+    at_the_channel = {kind: environment.channel_advisor.documents(kind) for kind in kinds}
+    sent = sorted((one["ExternalReference"], one["Source"]) for one in environment.in_tims("shipments"))
     return market.posted() | {
         "customers": len(customers), "references": sorted(one["ExternalReference"] for one in entries), "sent": sent,
         **{kind: len(rows) for kind, rows in at_the_channel.items()},
@@ -111,12 +111,12 @@ def held(market: Market) -> dict[str, Any]:
 
 def resync(market: Market) -> None:
     """What the runbook says: files of done/ once more, then every flow."""
-    town = market.town
-    forward(town, town.now + timedelta(seconds=10))
-    window = Window(town.now - timedelta(days=60), town.now)
-    town.sync()
+    environment = market.environment
+    forward(environment, environment.now + timedelta(seconds=10))
+    window = Window(environment.now - timedelta(days=60), environment.now)
+    environment.sync()
     for flow in ("stock_adjustments", "payouts"):
-        town.sync(window, flow=flow, kind="backfill")
+        environment.sync(window, flow=flow, kind="backfill")
     market.rest()
     for flow in OFFERS:
         market.run(flow)
@@ -125,24 +125,24 @@ def resync(market: Market) -> None:
 
 def wrong(market: Market) -> list[str]:
     """What is not as it should be: dead letters, differences of both systems, controls, unexplained differences."""
-    forward(market.town, market.town.now + timedelta(minutes=1))
-    found = [f"{key}: {letter.reasons}" for key, letter in market.town.letters().items()]
+    forward(market.environment, market.environment.now + timedelta(minutes=1))
+    found = [f"{key}: {letter.reasons}" for key, letter in market.environment.letters().items()]
     found += market.differences()
     found += [f"{one.name} {one.subject}: {one.actual} is not {one.expected}" for one in market.failed_controls()]
-    with market.town.runtime() as runtime:
+    with market.environment.runtime() as runtime:
         outcome = reconcile(runtime)
     return found + [f"unexplained: {name} {counts.causes}" for name, counts in outcome.counts.items()
                     if counts.causes.get("unexplained")]  # fmt: skip
 
 
 @contextmanager
-def instead(town: Town, url: str) -> Iterator[None]:
-    """The town's database is another one."""
-    before, town.database_url = town.database_url, url
+def instead(environment: Environment, url: str) -> Iterator[None]:
+    """The environment's database is another one."""
+    before, environment.database_url = environment.database_url, url
     try:
         yield
     finally:
-        town.database_url = before
+        environment.database_url = before
 
 
 def copied(url: str, name: str) -> str:
@@ -166,10 +166,10 @@ class Loss:
 
 @pytest.fixture(scope="module")
 def loss(market: Market) -> Loss:
-    town = market.town
+    environment = market.environment
     first_day(market)
-    yesterday = copied(town.database_url, "yesterday")
-    forward(town, town.now + timedelta(hours=20))
+    yesterday = copied(environment.database_url, "yesterday")
+    forward(environment, environment.now + timedelta(hours=20))
     second_day(market)
     assert wrong(market) == []
     before = held(market)
@@ -184,7 +184,7 @@ def test_a_database_that_is_restored_or_new_doubles_nothing_in_either_system(los
     market = loss.market
     with (
         fresh_database(postgres_url, "anew") as empty,
-        instead(market.town, loss.yesterday if age == "a day" else empty),
+        instead(market.environment, loss.yesterday if age == "a day" else empty),
     ):
         resync(market)
         assert wrong(market) == []

@@ -15,7 +15,7 @@ from crossdock.errors import Transient
 from crossdock.steps.extract import extract
 from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
-from integration.town import Town
+from integration.environment import Environment
 
 SKU, OTHER, KIT, PART_1, PART_2 = "22386", "21499", "22139", "22380", "21789"
 BUYER = {"FirstName": "Ana", "LastName": "Ortiz", "Email": "ana.ortiz@example.com"}
@@ -25,16 +25,16 @@ ADDRESS = {"Name": "Ana Ortiz", "Line1": "12 Elm St", "City": "Leeds", "PostalCo
 class Shop:
     """One order at a time, from sale to return, by hand."""
 
-    def __init__(self, town: Town) -> None:
-        self.town = town
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
         self.number = 7_000_000
         self.order = 0
 
     def _tell(self, kind: str, document: dict[str, Any]) -> None:
-        self.town.tick(self.town.now + timedelta(seconds=1))
-        at = self.town.now.isoformat().replace("+00:00", "Z")
+        self.environment.tick(self.environment.now + timedelta(seconds=1))
+        at = self.environment.now.isoformat().replace("+00:00", "Z")
         self.number += 1
-        self.town.channel_advisor.apply([
+        self.environment.channel_advisor.apply([
             {"id": f"{kind}-{self.number}", "at": at, "system": "channel_advisor", "kind": kind, "document": document,
              "dirty": True}])  # fmt: skip
 
@@ -61,7 +61,7 @@ class Shop:
         return self.order * 10 + number
 
     def in_tims(self) -> dict[str, Any]:
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             (order,) = runtime.tims.find("sales-orders", ExternalOrderID=str(self.order))
         return order
 
@@ -72,7 +72,7 @@ class Shop:
         wanted = units or [line["Quantity"] for line in order["LineItems"]]
         body = {
             "ExternalReference": f"WMS-{self.number}", "Source": "warehouse", "LocationID": "MAIN",
-            "ShippedAt": self.town.now.isoformat().replace("+00:00", "Z"),
+            "ShippedAt": self.environment.now.isoformat().replace("+00:00", "Z"),
             "Lines": [{"SalesOrderLineNo": line["LineNo"], "Quantity": quantity}
                       for line, quantity in zip(order["LineItems"], wanted, strict=True) if quantity],
         }  # fmt: skip
@@ -105,7 +105,7 @@ class Shop:
     def sold(self, *lines: dict[str, Any], **amounts: Any) -> dict[str, Any]:
         """An order that is in TIMS, shipped and invoiced; the invoice."""
         self.sell(*lines, **amounts)
-        self.town.sync()
+        self.environment.sync()
         return self.invoice(self.ship())
 
     def give_back(self, *items: dict[str, Any], **more: Any) -> str:
@@ -127,41 +127,41 @@ class Shop:
         self._tell("return_change", {"ReturnID": int(key), "changes": changes})
 
     def at_the_channel(self, key: str) -> dict[str, Any]:
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             return msgspec.json.decode(runtime.channel_advisor.record("returns", key))
 
     def documents(self, key: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """(credit memos, stock adjustments) of a return in TIMS."""
         found = [
-            [each for each in self.town.in_tims(path) if each["ExternalReference"].startswith(f"{begin}:{key}:")]
+            [each for each in self.environment.in_tims(path) if each["ExternalReference"].startswith(f"{begin}:{key}:")]
             for path, begin in (("ar/credit-memos", "cm"), ("inventory/adjustments", "ret"))
         ]
         return found[0], found[1]
 
     def reasons(self, key: str) -> set[str]:
-        letter = self.town.letters().get(key)
+        letter = self.environment.letters().get(key)
         return {reason["rule"] for reason in letter.reasons} if letter else set()
 
     def state(self, key: str) -> str:
-        ((state,),) = self.town.query(f"SELECT state FROM stage.credit_memo WHERE key = '{key}'")
+        ((state,),) = self.environment.query(f"SELECT state FROM stage.credit_memo WHERE key = '{key}'")
         return state
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             return runtime.tims.post(path, body, key=body["ExternalReference"]).document()
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town) -> Shop:
-    """A town in which nothing happens but what a test does."""
-    long_lived_town.part = 10**9
-    long_lived_town.tick("2011-01-05")
-    return Shop(long_lived_town)
+def shop(long_lived_environment: Environment) -> Shop:
+    """An environment in which nothing happens but what a test does."""
+    long_lived_environment.part = 10**9
+    long_lived_environment.tick("2011-01-05")
+    return Shop(long_lived_environment)
 
 
 def sync(shop: Shop) -> Any:
-    shop.town.tick(shop.town.now + timedelta(seconds=5))
-    return shop.town.sync(flow="returns")
+    shop.environment.tick(shop.environment.now + timedelta(seconds=5))
+    return shop.environment.sync(flow="returns")
 
 
 @pytest.mark.slow
@@ -189,12 +189,15 @@ def test_reading_everything_again_posts_nothing_new(shop: Shop):
     shop.sold()
     shop.give_back()
     sync(shop)
-    before = len(shop.town.in_tims("ar/credit-memos")), len(shop.town.in_tims("inventory/adjustments"))
+    before = len(shop.environment.in_tims("ar/credit-memos")), len(shop.environment.in_tims("inventory/adjustments"))
     for kind in ("scheduled", "sweep"):
-        counts = shop.town.sync(flow="returns", kind=kind, reprocess=True)
+        counts = shop.environment.sync(flow="returns", kind=kind, reprocess=True)
         assert counts.delivered == 0
-    assert shop.town.letters() == {}
-    assert (len(shop.town.in_tims("ar/credit-memos")), len(shop.town.in_tims("inventory/adjustments"))) == before
+    assert shop.environment.letters() == {}
+    assert (
+        len(shop.environment.in_tims("ar/credit-memos")),
+        len(shop.environment.in_tims("inventory/adjustments")),
+    ) == before
 
 
 @pytest.mark.slow
@@ -228,7 +231,7 @@ def test_returns_of_one_order_end_at_what_was_invoiced_and_one_more_is_a_dead_le
     sync(shop)
     assert [memo["Total"] for key in (first, second) for memo in shop.documents(key)[0]] == ["49.00", "49.00"]
     assert shop.reasons(third) == {"returned_more_than_invoiced", "returned_more_than_shipped"}
-    says = shop.town.letters()[third].reasons[0]["says"]
+    says = shop.environment.letters()[third].reasons[0]["says"]
     assert "1 units" in says
     assert "only 0" in says
     assert shop.documents(third) == ([], [])
@@ -243,7 +246,7 @@ def test_a_return_waits_for_its_order_and_its_invoice_and_is_worked_when_they_ar
     key = shop.give_back()
     sync(shop)
     assert shop.state(key) == "waiting"
-    shop.town.sync()
+    shop.environment.sync()
     shipment = shop.ship()
     sync(shop)
     assert shop.state(key) == "waiting"
@@ -253,13 +256,13 @@ def test_a_return_waits_for_its_order_and_its_invoice_and_is_worked_when_they_ar
     sync(shop)
     assert [len(each) for each in shop.documents(key)] == [1, 1]
     assert shop.state(key) == "delivered"
-    assert shop.town.letters().get(key) is None
+    assert shop.environment.letters().get(key) is None
 
 
 @pytest.mark.slow
 def test_units_of_two_shipments_are_credited_against_both_invoices_the_oldest_first(shop: Shop):
     shop.sell({"TaxAmount": Decimal("6.74")})
-    shop.town.sync()
+    shop.environment.sync()
     invoices = [shop.invoice(shop.ship([1]), *charges) for charges in (("8.00", "0.60"), ("0.00", "0.00"))]
     both = {"Quantity": 2, "RefundAmount": Decimal("90.00"), "TaxRefund": Decimal("6.74")}
     key = shop.give_back(both)
@@ -290,8 +293,8 @@ def test_a_return_that_changes_after_it_was_posted_is_a_dead_letter_and_nothing_
     shop.change(key, Items=[{"OrderItemID": shop.line(), "RefundAmount": Decimal("40.00")}])
     sync(shop)
     assert shop.reasons(key) == {"changed_after_posting"}
-    assert "43.38" in shop.town.letters()[key].reasons[0]["says"]
-    assert "48.38" in shop.town.letters()[key].reasons[0]["says"]
+    assert "43.38" in shop.environment.letters()[key].reasons[0]["says"]
+    assert "48.38" in shop.environment.letters()[key].reasons[0]["says"]
     assert shop.documents(key) == before
     shop.change(key, Items=[{"OrderItemID": shop.line(), "RefundAmount": Decimal("45.00")}])
     sync(shop)
@@ -320,11 +323,11 @@ def test_a_return_that_cannot_be_read_as_money_is_a_dead_letter_and_replay_sends
     key = shop.give_back({"RefundAmount": Decimal("45.001")})
     sync(shop)
     assert shop.reasons(key) == {"third_decimal"}
-    letter = shop.town.letters()[key]
+    letter = shop.environment.letters()[key]
     payload = dict(letter.payload)
     payload["Items"] = [payload["Items"][0] | {"RefundAmount": Decimal("45.00")}]
     payload["RefundTotal"] = Decimal("48.38")
-    with shop.town.runtime() as runtime:
+    with shop.environment.runtime() as runtime:
         with runtime.engine.begin() as connection:
             dead_letters.edit(connection, letter.id, payload, who="clerk")
         for _ in range(2):
@@ -344,15 +347,15 @@ def test_a_return_that_the_channel_rejects_after_it_was_posted_is_a_dead_letter_
     shop.sold()
     key = shop.give_back()
     flow = flows.get("returns")
-    shop.town.tick(shop.town.now + timedelta(seconds=5))
-    with shop.town.runtime() as runtime:
+    shop.environment.tick(shop.environment.now + timedelta(seconds=5))
+    with shop.environment.runtime() as runtime:
         (batch_id,) = extract(runtime, flow)
         for step in (transform, check, load):
             step(runtime, flow, batch_id)
         shop.change(key, Status="Rejected")
         confirm(runtime, flow, batch_id)
     assert shop.reasons(key) == {"confirm_refused"}
-    assert shop.town.letters()[key].step == "confirm"
+    assert shop.environment.letters()[key].step == "confirm"
 
 
 @pytest.mark.slow
@@ -369,16 +372,16 @@ def test_a_return_that_the_channel_rejects_after_it_was_posted_is_a_dead_letter_
 def test_a_fault_that_passes_loses_nothing_and_posts_nothing_twice(shop: Shop, system: str, kind: str, rule: dict):
     shop.sold()
     keys = [shop.give_back(), shop.give_back({"Condition": "Damaged", "TaxRefund": Decimal("3.37")})]
-    shop.town.tick(shop.town.now + timedelta(seconds=5))
-    shop.town.fault(system, kind, **rule)
+    shop.environment.tick(shop.environment.now + timedelta(seconds=5))
+    shop.environment.fault(system, kind, **rule)
     for _ in range(4):
         try:
-            shop.town.sync(flow="returns", run_id=f"{system}:{kind}")
+            shop.environment.sync(flow="returns", run_id=f"{system}:{kind}")
             break
         except Transient:
             continue
-    shop.town.clear_faults()
-    shop.town.sync(flow="returns", run_id=f"{system}:{kind}")
+    shop.environment.clear_faults()
+    shop.environment.sync(flow="returns", run_id=f"{system}:{kind}")
     assert [[len(each) for each in shop.documents(key)] for key in keys] == [[1, 1], [1, 2]]
     assert {shop.at_the_channel(key)["Status"] for key in keys} == {"Refunded"}
     assert {shop.state(key) for key in keys} <= {"delivered", "unchanged"}

@@ -16,9 +16,9 @@ from crossdock import flows
 from crossdock.close import close
 from crossdock.flows import ledger
 from crossdock.store.batches import Counts
-from integration import trade
-from integration.desk import CODES, said
-from integration.town import Town, own_config
+from integration import builders
+from integration.environment import Environment, own_config
+from integration.ledger_env import CODES, said
 
 MONEY = ("payouts", "payments", *ledger.FLOWS)
 COLUMNS = (
@@ -31,23 +31,23 @@ COLUMNS = (
 class Trip:
     """One order and what becomes of it."""
 
-    def __init__(self, town: Town, inbox: Path, currency: str) -> None:
-        self.town, self.inbox, self.currency = town, inbox, currency
+    def __init__(self, environment: Environment, inbox: Path, currency: str) -> None:
+        self.environment, self.inbox, self.currency = environment, inbox, currency
         for event in (item("LAMP", CurrencyCode="GBP"), on_hand("LAMP", MAIN=100)):
-            trade.tell(town, "tims", event["kind"], event["document"])
+            builders.tell(environment, "tims", event["kind"], event["document"])
         self.returns = 0
 
     def run(self, *names: str, **more: Any) -> Counts:
         """Flows of these names, one after another."""
         total = Counts()
         for name in names:
-            trade.forward(self.town, self.town.now + timedelta(minutes=5))
-            total += self.town.sync(flow=name, **more)
+            builders.forward(self.environment, self.environment.now + timedelta(minutes=5))
+            total += self.environment.sync(flow=name, **more)
         return total
 
     def give_back(self, key: str, **amounts: Any) -> None:
         self.returns += 1
-        trade.tell(self.town, "channel_advisor", "return", {
+        builders.tell(self.environment, "channel_advisor", "return", {
             "ReturnID": 990_000 + self.returns, "ChannelAdvisorOrderID": int(key), "Status": "Received",
             "Currency": self.currency, "Reason": "CustomerReturnedItem", "Items": [{
                 "OrderItemID": int(key) * 100 + 1, "SKU": "LAMP", "Quantity": 1, "TaxRefund": Decimal(0),
@@ -71,11 +71,11 @@ class Trip:
         os.utime(file, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
     def entries(self) -> dict[str, list[str]]:
-        return {entry["ExternalReference"]: said(entry) for entry in self.town.in_tims("gl/entries")}
+        return {entry["ExternalReference"]: said(entry) for entry in self.environment.in_tims("gl/entries")}
 
     def balances(self) -> dict[str, str]:
         """TIMS's own trial balance of the order's currency; debit above 0."""
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             found = runtime.tims.get("gl/trial-balance", CurrencyCode=self.currency, AsOf="2011-01-31")
         sums = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in found["Lines"]}
         return {CODES[code]: str(amount) for code, amount in sums.items() if amount}
@@ -86,13 +86,15 @@ class Trip:
         counts = self.run(*flows.order_to_cash(), kind="sweep", reprocess=True)
         assert (counts.delivered, counts.dead, counts.waiting) == (0, 0, 0)
         assert self.entries() == before
-        trade.forward(self.town, self.town.now + timedelta(minutes=5))
-        with self.town.runtime() as runtime:
+        builders.forward(self.environment, self.environment.now + timedelta(minutes=5))
+        with self.environment.runtime() as runtime:
             assert [(one.name, one.subject, one.documents) for one in close(runtime, "2011-01", wait=0).failed] == []
 
 
 @pytest.fixture
-def trip(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Trip:
+def trip(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Trip:
     """The inbox and the configuration are the test's own: Amazon UK pays out in the currency of the test."""
     currency = getattr(request, "param", "GBP")
     config = tmp_path / "config"
@@ -103,15 +105,15 @@ def trip(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: p
         rates.write(f"{currency},2011-01-01,0.0077,\n")
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
     monkeypatch.setenv("CROSSDOCK_INBOX", str(tmp_path / "inbox"))
-    trade.forward(town, town.now.replace(year=2011, month=1, day=4, hour=9))
-    return Trip(town, tmp_path / "inbox", currency)
+    builders.forward(environment, environment.now.replace(year=2011, month=1, day=4, hour=9))
+    return Trip(environment, tmp_path / "inbox", currency)
 
 
 @pytest.mark.slow
 def test_three_refunds_of_one_unit_that_are_a_cent_above_the_tax_are_credited_restocked_paid_and_posted(trip: Trip):
-    key = trade.place(trip.town, trade.line("LAMP", 3, "14.9500", TaxAmount="3.59"), SiteName="Amazon UK")
+    key = builders.place(trip.environment, builders.line("LAMP", 3, "14.9500", TaxAmount="3.59"), SiteName="Amazon UK")
     assert trip.run("orders").delivered == 1
-    trade.ship(trip.town, key, {1: 3})
+    builders.ship(trip.environment, key, {1: 3})
     assert trip.run("shipments", "invoices").delivered == 2
     for _ in range(3):
         trip.give_back(key, RefundAmount="14.95", TaxRefund="1.20")
@@ -119,16 +121,16 @@ def test_three_refunds_of_one_unit_that_are_a_cent_above_the_tax_are_credited_re
                 *[("Refund", "ItemPrice", words, amount) for words, amount in
                   (("Principal", "-14.95"), ("Tax", "-1.20")) for _ in range(3)])  # fmt: skip
     assert trip.run("returns", *MONEY).dead == 0
-    assert trip.town.letters() == {}
-    memos = trip.town.in_tims("ar/credit-memos")
+    assert trip.environment.letters() == {}
+    memos = trip.environment.in_tims("ar/credit-memos")
     assert [memo["Total"] for memo in memos] == ["16.15", "16.15", "16.14"]
     assert [memo["Balance"] for memo in memos] == ["0.00"] * 3
     assert "0.01 GBP more refunded than was left, to Rounding" in memos[2]["Memo"]
-    assert sum(move["QuantityDelta"] for move in trip.town.in_tims("inventory/adjustments")) == 3
+    assert sum(move["QuantityDelta"] for move in trip.environment.in_tims("inventory/adjustments")) == 3
     (rounding,) = [lines for name, lines in trip.entries().items() if name.startswith("round:")]
     assert rounding == ["debit Rounding 0.01", "credit Clearing 0.01"]
     assert trip.balances() == {"Clearing": "-0.01", "Revenue": "-44.85", "Returns": "44.85", "Rounding": "0.01"}
-    with trip.town.runtime() as runtime:
+    with trip.environment.runtime() as runtime:
         (payment,) = runtime.tims.find("ar/payments")
     assert payment["Amount"] == "0.00"
     trip.holds()
@@ -137,20 +139,22 @@ def test_three_refunds_of_one_unit_that_are_a_cent_above_the_tax_are_credited_re
 @pytest.mark.slow
 @pytest.mark.parametrize("trip", ["JPY"], indirect=True)
 def test_three_lines_of_a_thousand_yen_in_two_parcels_are_invoiced_settled_refunded_and_posted_in_whole_yen(trip: Trip):
-    lines = [trade.line("LAMP", 1, "1000.0000") for _ in range(3)]
-    key = trade.place(trip.town, *lines, SiteName="Amazon UK", Currency="JPY", TotalShippingPrice=Decimal("500.00"))
+    lines = [builders.line("LAMP", 1, "1000.0000") for _ in range(3)]
+    key = builders.place(
+        trip.environment, *lines, SiteName="Amazon UK", Currency="JPY", TotalShippingPrice=Decimal("500.00")
+    )
     assert trip.run("orders").delivered == 1
-    trade.ship(trip.town, key, {1: 1})
-    trade.ship(trip.town, key, {2: 1, 3: 1})
+    builders.ship(trip.environment, key, {1: 1})
+    builders.ship(trip.environment, key, {2: 1, 3: 1})
     assert trip.run("shipments", "invoices").delivered == 4
-    assert sorted(one["Total"] for one in trip.town.in_tims("ar/invoices")) == ["1167.00", "2333.00"]
+    assert sorted(one["Total"] for one in trip.environment.in_tims("ar/invoices")) == ["1167.00", "2333.00"]
     trip.give_back(key, RefundAmount="1000", ShippingRefund="167")
     trip.settle("77", key, ("Order", "ItemPrice", "Principal", "3000"), ("Order", "ItemPrice", "Shipping", "500"),
                 ("Order", "ItemFees", "Commission", "-450"))  # fmt: skip
     assert trip.run("returns", *MONEY).dead == 0
-    assert trip.town.letters() == {}
-    assert [one["Balance"] for one in trip.town.in_tims("ar/invoices")] == ["0.00", "0.00"]
-    (memo,) = trip.town.in_tims("ar/credit-memos")
+    assert trip.environment.letters() == {}
+    assert [one["Balance"] for one in trip.environment.in_tims("ar/invoices")] == ["0.00", "0.00"]
+    (memo,) = trip.environment.in_tims("ar/credit-memos")
     assert (memo["Total"], memo["ShippingAmount"]) == ("1167.00", "167.00")
     assert trip.balances() == {
         "Bank": "3050.00", "Commission": "450.00", "Revenue": "-3000.00", "ShippingRevenue": "-500.00",

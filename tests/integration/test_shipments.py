@@ -12,8 +12,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
-from integration.town import Town
-from integration.trade import (
+from integration.builders import (
     ITEM,
     KIT,
     KIT_PARTS,
@@ -30,31 +29,34 @@ from integration.trade import (
     tell,
     units,
 )
+from integration.environment import Environment
 
 STAGE = "stage.channel_shipment"
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town) -> Town:
-    forward(long_lived_town, long_lived_town.now + timedelta(days=1, hours=10))
-    return long_lived_town
+def shop(long_lived_environment: Environment) -> Environment:
+    forward(long_lived_environment, long_lived_environment.now + timedelta(days=1, hours=10))
+    return long_lived_environment
 
 
 @pytest.fixture(scope="module")
-def waiting(shop: Town) -> Iterator[str]:
+def waiting(shop: Environment) -> Iterator[str]:
     """Orders of three units of one item, one for each test that wants no other."""
     keys = [place(shop, line(quantity=3)) for _ in range(12)]
     shop.sync()
     return iter(keys)
 
 
-def status(town: Town, key: str) -> str:
-    with town.runtime() as runtime:
+def status(environment: Environment, key: str) -> str:
+    with environment.runtime() as runtime:
         return runtime.channel_advisor.call("GET", f"/v2/orders/{key}")["OrderStatus"]
 
 
 @pytest.mark.slow
-def test_a_shipment_is_told_with_carrier_and_tracking_and_the_orders_status_follows(shop: Town, waiting: Iterator[str]):
+def test_a_shipment_is_told_with_carrier_and_tracking_and_the_orders_status_follows(
+    shop: Environment, waiting: Iterator[str]
+):
     key = next(waiting)
     number = ship(shop, key, {1: 3})
     counts = shop.sync(flow="shipments")
@@ -71,7 +73,7 @@ def test_a_shipment_is_told_with_carrier_and_tracking_and_the_orders_status_foll
 
 
 @pytest.mark.slow
-def test_parts_of_an_order_are_told_one_by_one(shop: Town):
+def test_parts_of_an_order_are_told_one_by_one(shop: Environment):
     key = order(shop, line(quantity=3), line(OTHER, 2))
     ship(shop, key, {1: 1, 2: 2})
     shop.sync(flow="shipments")
@@ -83,7 +85,7 @@ def test_parts_of_an_order_are_told_one_by_one(shop: Town):
 
 
 @pytest.mark.slow
-def test_the_parts_of_a_kit_fold_back_to_the_kit_over_several_parcels(shop: Town):
+def test_the_parts_of_a_kit_fold_back_to_the_kit_over_several_parcels(shop: Environment):
     key = order(shop, line(KIT, 2, "30.0000"), line(OTHER, 1))
     parts = {each["SKU"]: each["LineNo"] for each in sales_order(shop, key)["LineItems"]}
     first, *others = KIT_PARTS
@@ -99,7 +101,7 @@ def test_the_parts_of_a_kit_fold_back_to_the_kit_over_several_parcels(shop: Town
 
 @pytest.mark.slow
 def test_an_unknown_carrier_is_a_dead_letter_with_the_nearest_and_goes_through_when_mended(
-    shop: Town, waiting: Iterator[str]
+    shop: Environment, waiting: Iterator[str]
 ):
     key = next(waiting)
     number = ship(shop, key, {1: 1}, Carrier="Royal Male")
@@ -115,7 +117,9 @@ def test_an_unknown_carrier_is_a_dead_letter_with_the_nearest_and_goes_through_w
 
 
 @pytest.mark.slow
-def test_what_is_wrong_with_one_shipment_is_not_said_of_another_of_the_same_batch(shop: Town, waiting: Iterator[str]):
+def test_what_is_wrong_with_one_shipment_is_not_said_of_another_of_the_same_batch(
+    shop: Environment, waiting: Iterator[str]
+):
     key = next(waiting)
     told = ship(shop, key, {1: 1})
     shop.sync(flow="shipments")
@@ -127,7 +131,9 @@ def test_what_is_wrong_with_one_shipment_is_not_said_of_another_of_the_same_batc
 
 
 @pytest.mark.slow
-def test_tracking_corrected_after_the_report_changes_nothing_there_and_is_noticed(shop: Town, waiting: Iterator[str]):
+def test_tracking_corrected_after_the_report_changes_nothing_there_and_is_noticed(
+    shop: Environment, waiting: Iterator[str]
+):
     key = next(waiting)
     number = ship(shop, key, {1: 1})
     shop.sync(flow="shipments")
@@ -139,7 +145,9 @@ def test_tracking_corrected_after_the_report_changes_nothing_there_and_is_notice
 
 
 @pytest.mark.slow
-def test_a_shipment_waits_for_its_sales_order_and_wakes_when_it_has_been_read(shop: Town, waiting: Iterator[str]):
+def test_a_shipment_waits_for_its_sales_order_and_wakes_when_it_has_been_read(
+    shop: Environment, waiting: Iterator[str]
+):
     key = next(waiting)
     number = ship(shop, key, {1: 1})
     with shop.runtime() as runtime:
@@ -161,7 +169,7 @@ def test_a_shipment_waits_for_its_sales_order_and_wakes_when_it_has_been_read(sh
 
 
 @pytest.mark.slow
-def test_a_shipment_that_the_channel_made_is_left_out(shop: Town, waiting: Iterator[str]):
+def test_a_shipment_that_the_channel_made_is_left_out(shop: Environment, waiting: Iterator[str]):
     key = next(waiting)
     number = ship(shop, key, {1: 1}, Source="ChannelAdvisor")
     counts = shop.sync(flow="shipments")
@@ -170,7 +178,7 @@ def test_a_shipment_that_the_channel_made_is_left_out(shop: Town, waiting: Itera
 
 
 @pytest.mark.slow
-def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Town, waiting: Iterator[str]):
+def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Environment, waiting: Iterator[str]):
     key = next(waiting)
     with shop.runtime() as runtime:
         runtime.channel_advisor.update_order(key, {"OrderStatus": "OnHold"})
@@ -190,7 +198,9 @@ def test_what_the_channel_refuses_is_a_dead_letter_in_its_words(shop: Town, wait
         ("bulk_partial", {"times": 1, "every": 2, "effect": True}),
     ],
 )  # fmt: skip
-def test_a_fault_that_passes_reports_every_shipment_once(shop: Town, waiting: Iterator[str], kind: str, rule: dict):
+def test_a_fault_that_passes_reports_every_shipment_once(
+    shop: Environment, waiting: Iterator[str], kind: str, rule: dict
+):
     key = next(waiting)
     for _ in range(3):
         ship(shop, key, {1: 1})
@@ -203,7 +213,7 @@ def test_a_fault_that_passes_reports_every_shipment_once(shop: Town, waiting: It
 
 
 @pytest.mark.slow
-def test_a_crash_after_the_report_leaves_no_second_one(shop: Town, waiting: Iterator[str], monkeypatch):
+def test_a_crash_after_the_report_leaves_no_second_one(shop: Environment, waiting: Iterator[str], monkeypatch):
     from crossdock.store import deliveries
 
     key = next(waiting)
@@ -227,7 +237,7 @@ def test_a_crash_after_the_report_leaves_no_second_one(shop: Town, waiting: Iter
 
 
 @pytest.mark.slow
-def test_replaying_everything_tells_the_channel_nothing_new(shop: Town):
+def test_replaying_everything_tells_the_channel_nothing_new(shop: Environment):
     before = {
         row.source_key: row.target_id for row in shop.query("SELECT * FROM ops.link WHERE entity = 'channel_shipment'")
     }

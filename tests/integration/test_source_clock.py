@@ -15,60 +15,60 @@ from crossdock import cli, flows
 from crossdock.store import watermarks
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import freshness
+from integration.builders import forward, line, place, sales_order
+from integration.environment import Environment
 from integration.foreign import Front, fronted
-from integration.shelf import cancel
+from integration.stock_oracle import cancel
 from integration.test_malformed import ORDERS, alerts, changed
-from integration.town import Town
-from integration.trade import forward, line, place, sales_order
 
 LIST = "channel_advisor.orders"
 
 
 @pytest.fixture
-def front(town: Town) -> Iterator[Front]:
-    with fronted(town) as fronts:
+def front(environment: Environment) -> Iterator[Front]:
+    with fronted(environment) as fronts:
         yield fronts["channel_advisor"]
 
 
-def mark(town: Town) -> Any:
-    (found,) = town.query(f"SELECT * FROM ops.watermark WHERE flow = 'orders' AND resource = '{LIST}'")
+def mark(environment: Environment) -> Any:
+    (found,) = environment.query(f"SELECT * FROM ops.watermark WHERE flow = 'orders' AND resource = '{LIST}'")
     return found
 
 
-def test_a_clock_that_leaps_ahead_or_back_carries_no_read_away_and_is_told(town: Town, front: Front):
-    keys = [place(town, line())]
-    town.sync()
+def test_a_clock_that_leaps_ahead_or_back_carries_no_read_away_and_is_told(environment: Environment, front: Front):
+    keys = [place(environment, line())]
+    environment.sync()
     for clock in ("2099-01-01T00:00:00Z", "", "2010-06-01T00:00:00Z", ""):
         front.clock = clock
-        keys.append(place(town, line()))
-        town.sync()
-        assert {each["ExternalOrderID"] for each in town.in_tims()} == set(keys), clock
-        assert mark(town).position <= datetime.now(UTC) + timedelta(minutes=10)
-    assert len(alerts(town, "source_clock")) == 1
-    keys.append(place(town, line()))
-    assert town.sync().delivered == 1
-    assert mark(town).position <= town.now + MINUTES
+        keys.append(place(environment, line()))
+        environment.sync()
+        assert {each["ExternalOrderID"] for each in environment.in_tims()} == set(keys), clock
+        assert mark(environment).position <= datetime.now(UTC) + timedelta(minutes=10)
+    assert len(alerts(environment, "source_clock")) == 1
+    keys.append(place(environment, line()))
+    assert environment.sync().delivered == 1
+    assert mark(environment).position <= environment.now + MINUTES
 
 
 def test_a_record_dated_in_the_year_9999_is_worked_and_so_is_what_comes_after_it(
-    town: Town, front: Front, tmp_path: Path
+    environment: Environment, front: Front, tmp_path: Path
 ):
-    key = place(town, line())
+    key = place(environment, line())
     late = changed(UpdatedDate="9999-12-31T00:00:00Z")
     front.spoil = lambda path, rows: [late(row) if path == ORDERS else row for row in rows]
-    assert town.sync().delivered == 1
+    assert environment.sync().delivered == 1
     front.spoil = None
-    (version,) = town.query(f"SELECT version FROM stage.sales_order WHERE key = '{key}'")
+    (version,) = environment.query(f"SELECT version FROM stage.sales_order WHERE key = '{key}'")
     assert version[0] <= datetime.now(UTC)
-    assert mark(town).newest_version is None or mark(town).newest_version <= town.now
-    cancel(town, key)
-    town.sync()
-    assert sales_order(town, key)["OrderStatus"] == "Cancelled"
-    place(town, line())
-    town.sync()
-    forward(town, town.now + timedelta(days=20))
-    town.sync()
-    with town.runtime() as runtime:
+    assert mark(environment).newest_version is None or mark(environment).newest_version <= environment.now
+    cancel(environment, key)
+    environment.sync()
+    assert sales_order(environment, key)["OrderStatus"] == "Cancelled"
+    place(environment, line())
+    environment.sync()
+    forward(environment, environment.now + timedelta(days=20))
+    environment.sync()
+    with environment.runtime() as runtime:
         found = {one.kind for one in freshness.watch(runtime.engine, {"orders": flows.get("orders")}, Inbox(tmp_path))}
     assert "silent_source" in found
 
@@ -85,10 +85,12 @@ MINUTES = timedelta(minutes=1)
         (60 * 24 * 365 * 500, None, None, -10, True),
     ],
 )
-def test_where_a_watermark_moves(town: Town, to: int, newest: int | None, position: int | None, kept: int, said: bool):
+def test_where_a_watermark_moves(
+    environment: Environment, to: int, newest: int | None, position: int | None, kept: int, said: bool
+):
     now = datetime.now(UTC)
     start = now - timedelta(days=2)
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         watermarks.move(connection, "orders", LIST, start, start - 10 * MINUTES)
         told = watermarks.move(
             connection, "orders", LIST, start + to * MINUTES, None if newest is None else start + newest * MINUTES
@@ -102,21 +104,21 @@ def test_where_a_watermark_moves(town: Town, to: int, newest: int | None, positi
     assert found.newest_version == start + kept * MINUTES
 
 
-def test_a_watermark_is_shown_and_set_on_record(town: Town, monkeypatch: pytest.MonkeyPatch):
-    key = place(town, line())
-    town.sync()
-    monkeypatch.setattr(cli, "_runtime", town.runtime)
+def test_a_watermark_is_shown_and_set_on_record(environment: Environment, monkeypatch: pytest.MonkeyPatch):
+    key = place(environment, line())
+    environment.sync()
+    monkeypatch.setattr(cli, "_runtime", environment.runtime)
     run = CliRunner().invoke
     assert LIST in run(cli.app, ["watermark", "show", "orders", "--json"]).stdout
-    before = mark(town).position
+    before = mark(environment).position
     to = (before - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     done = run(cli.app, ["watermark", "set", "orders", to, "--why", "the clock was wrong"])
     assert done.exit_code == 0, done.output
-    assert mark(town).position.strftime("%Y-%m-%dT%H:%M:%SZ") == to
-    (audit,) = town.query("SELECT * FROM ops.audit WHERE action = 'watermark set'")
+    assert mark(environment).position.strftime("%Y-%m-%dT%H:%M:%SZ") == to
+    (audit,) = environment.query("SELECT * FROM ops.audit WHERE action = 'watermark set'")
     assert audit.detail["why"] == "the clock was wrong"
     for wrong in (["orders", "2999-01-01", "--why", "x"], ["orders", to], ["returns", to, "--why", "x"]):
         assert run(cli.app, ["watermark", "set", *wrong]).exit_code != 0
-    cancel(town, key)
-    town.sync()
-    assert sales_order(town, key)["OrderStatus"] == "Cancelled"
+    cancel(environment, key)
+    environment.sync()
+    assert sales_order(environment, key)["OrderStatus"] == "Cancelled"

@@ -17,7 +17,7 @@ from crossdock.steps.extract import Window, extract
 from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
-from integration.town import Town, moment
+from integration.environment import Environment, moment
 
 HEADER = "Reference,OccurredAt,SKU,LocationID,Quantity,Reason,Memo\n"
 LEDGER = (
@@ -30,14 +30,14 @@ FLOW = flows.get("stock_adjustments")
 
 @dataclass
 class Yard:
-    """A town with an inbox."""
+    """An environment with an inbox."""
 
-    town: Town
+    environment: Environment
     inbox: Path
     number: int = 0
 
     def runtime(self) -> Runtime:
-        return Runtime(self.town.database_url, self.town.connections.__getitem__, self.inbox)
+        return Runtime(self.environment.database_url, self.environment.connections.__getitem__, self.inbox)
 
     def deposit(self, text: str, source: str = "warehouse", name: str = "") -> Path:
         self.number += 1
@@ -47,26 +47,28 @@ class Yard:
         return path
 
     def sync(self, window: Window | None = None, **more: Any) -> Counts:
-        self.town.tick(self.town.now + timedelta(seconds=5))
+        self.environment.tick(self.environment.now + timedelta(seconds=5))
         with self.runtime() as runtime:
             return walk(runtime, FLOW, extract(runtime, FLOW, window or Window(), **more))
 
     def adjustments(self) -> dict[str, dict[str, Any]]:
-        found = [a for a in self.town.in_tims("inventory/adjustments") if a["ExternalReference"].startswith("mov:")]
+        found = [
+            a for a in self.environment.in_tims("inventory/adjustments") if a["ExternalReference"].startswith("mov:")
+        ]
         references = [a["ExternalReference"] for a in found]
         assert len(references) == len(set(references))
         return {a["ExternalReference"].removeprefix("mov:"): a for a in found}
 
     def reasons(self, key: str) -> set[str]:
-        letter = self.town.letters().get(key)
+        letter = self.environment.letters().get(key)
         return {reason["rule"] for reason in letter.reasons} if letter else set()
 
 
 @pytest.fixture(scope="module")
-def yard(long_lived_town: Town, tmp_path_factory: pytest.TempPathFactory) -> Yard:
-    long_lived_town.part = 10**9
-    long_lived_town.tick("2011-01-10")
-    return Yard(long_lived_town, tmp_path_factory.mktemp("inbox"))
+def yard(long_lived_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Yard:
+    long_lived_environment.part = 10**9
+    long_lived_environment.tick("2011-01-10")
+    return Yard(long_lived_environment, tmp_path_factory.mktemp("inbox"))
 
 
 def row(reference: str, quantity: object = -2, reason: str = "Damaged", sku: str = SKU, day: str = "05/01/2011") -> str:
@@ -82,7 +84,7 @@ def test_a_write_off_reaches_tims_once_with_its_reason_and_its_day_and_the_file_
     assert (made["SKU"], made["QuantityDelta"], made["ReasonCode"], made["LocationID"], made["PostingDate"]) == (
         SKU, -2, "Damage", "MAIN", "2011-01-05",
     )  # fmt: skip
-    (item,) = [item for item in yard.town.in_tims("inventory/items") if item["SKU"] == SKU]
+    (item,) = [item for item in yard.environment.in_tims("inventory/items") if item["SKU"] == SKU]
     assert made["UnitCost"] == item["Cost"]
     assert not path.exists()
     done = path.parent / "done" / path.name
@@ -118,7 +120,7 @@ def test_what_cannot_be_posted_is_a_dead_letter_with_its_reason_and_the_others_g
         6: {"no_stock_of_its_own"}, 7: {"unreadable_date"}, 8: set(),
     }  # fmt: skip
     assert not [key for key in yard.adjustments() if key.startswith("warehouse:C-") and key != "warehouse:C-1"]
-    letter = yard.town.letters()["warehouse/C-4"]
+    letter = yard.environment.letters()["warehouse/C-4"]
     with yard.runtime() as runtime:
         with runtime.engine.begin() as connection:
             dead_letters.edit(connection, letter.id, letter.payload | {"Quantity": -4}, who="clerk")
@@ -133,7 +135,7 @@ def test_a_movement_that_changes_after_it_was_posted_is_a_dead_letter_with_both_
     yard.deposit(HEADER + row("D-1", -9))
     yard.sync()
     assert yard.reasons("warehouse/D-1") == {"changed_after_posting"}
-    says = yard.town.letters()["warehouse/D-1"].reasons[0]["says"]
+    says = yard.environment.letters()["warehouse/D-1"].reasons[0]["says"]
     assert "-9 units" in says
     assert "are -2" in says
     assert yard.adjustments()["warehouse:D-1"]["QuantityDelta"] == -2
@@ -144,7 +146,7 @@ def test_an_unreadable_file_is_one_dead_letter_that_names_it_and_stays_in_the_in
     path = yard.deposit("Ref;Day\n1;2\n", name="wrong.csv")
     yard.sync()
     assert yard.reasons("warehouse/file:wrong.csv") != set()
-    (alert,) = yard.town.query("SELECT * FROM ops.alert WHERE kind = 'file_refused'")
+    (alert,) = yard.environment.query("SELECT * FROM ops.alert WHERE kind = 'file_refused'")
     assert "wrong.csv" in alert.title
     assert path.exists()
     path.write_text(HEADER + row("E-1"))
@@ -198,17 +200,17 @@ def test_of_amazons_ledger_only_what_tims_does_not_know_is_posted_at_the_marketp
 )
 def test_a_fault_that_passes_loses_nothing_and_posts_nothing_twice(yard: Yard, kind: str, rule: dict):
     yard.deposit(HEADER + "".join(row(f"F-{kind}-{n}", -1) for n in range(6)))
-    yard.town.fault("tims", kind, **rule)
+    yard.environment.fault("tims", kind, **rule)
     for _ in range(4):
         try:
             yard.sync(run_id=kind)
             break
         except Transient:
             continue
-    yard.town.clear_faults()
+    yard.environment.clear_faults()
     yard.sync(run_id=kind)
     assert len([key for key in yard.adjustments() if key.startswith(f"warehouse:F-{kind}-")]) == 6
-    states = yard.town.query(
+    states = yard.environment.query(
         f"SELECT DISTINCT state FROM stage.stock_adjustment WHERE key LIKE 'warehouse/F-{kind}-%%'"
     )
     assert {state for (state,) in states} <= {"delivered", "unchanged"}

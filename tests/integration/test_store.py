@@ -18,7 +18,7 @@ from crossdock.store.deliveries import Effect
 from crossdock.store.raw import Record
 from crossdock.store.tables import SCHEMAS, metadata, ops_delivery, raw_orders, stage_sales_order_line
 from examples import examples
-from integration.town import fresh_database
+from integration.environment import fresh_database
 
 NOW = datetime(2011, 1, 4, 10, tzinfo=UTC)
 

@@ -29,9 +29,9 @@ from crossdock.steps.walk import walk
 from crossdock.store import batches, database, deliveries, leases, runs, watermarks
 from crossdock.store.deliveries import Effect
 from crossdock.systems.channel_advisor import ChannelAdvisor
-from integration import shelf
-from integration.town import ORDERS, Town
-from integration.trade import forward
+from integration import stock_oracle
+from integration.builders import forward
+from integration.environment import ORDERS, Environment
 
 NIGHTLY = "nightly_close/manual__2011"  # as Airflow names a run
 pytestmark = [
@@ -41,10 +41,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def shop(long_lived_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     with pytest.MonkeyPatch.context() as patch:
-        shelf.configured(patch, tmp_path_factory.mktemp("takeover"))
-        yield long_lived_town
+        stock_oracle.configured(patch, tmp_path_factory.mktemp("takeover"))
+        yield long_lived_environment
 
 
 def until(holds: Callable[[], Any], seconds: float = 30) -> Any:
@@ -59,7 +59,7 @@ def until(holds: Callable[[], Any], seconds: float = 30) -> Any:
 class Process:
     """A command in a process of its own."""
 
-    def __init__(self, town: Town, *words: str, before: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, environment: Environment, *words: str, before: Callable[[], None] = lambda: None) -> None:
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
@@ -67,7 +67,7 @@ class Process:
                 before()
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(1, 2)
-                cli._runtime, sys.argv = town.runtime, ["crossdock", *words]
+                cli._runtime, sys.argv = environment.runtime, ["crossdock", *words]
                 cli.main()
                 code = 0
             except SystemExit as end:
@@ -92,61 +92,61 @@ class Process:
         return self.code
 
 
-def command(town: Town, *words: str) -> str:
+def command(environment: Environment, *words: str) -> str:
     """What a command says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_runtime", town.runtime)
+        patch.setattr(cli, "_runtime", environment.runtime)
         result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def told(town: Town, *words: str) -> dict[str, Any]:
+def told(environment: Environment, *words: str) -> dict[str, Any]:
     """What a command says to programs."""
-    return json.loads(command(town, *words, "--json"))
+    return json.loads(command(environment, *words, "--json"))
 
 
 READ: list[str] = []  # moments up to which the world was read
 
 
-def next_day(town: Town) -> None:
-    town.tick(town.now + timedelta(days=1))
-    READ.append(town.now.isoformat())
+def next_day(environment: Environment) -> None:
+    environment.tick(environment.now + timedelta(days=1))
+    READ.append(environment.now.isoformat())
 
 
-def unfinished(town: Town, flow: str = "orders") -> list[sa.Row]:
-    return town.query(f"SELECT * FROM ops.batch WHERE flow = '{flow}' AND finished_at IS NULL ORDER BY id")
+def unfinished(environment: Environment, flow: str = "orders") -> list[sa.Row]:
+    return environment.query(f"SELECT * FROM ops.batch WHERE flow = '{flow}' AND finished_at IS NULL ORDER BY id")
 
 
 @contextlib.contextmanager
-def stuck_in_load(town: Town, *words: str) -> Iterator[Process]:
+def stuck_in_load(environment: Environment, *words: str) -> Iterator[Process]:
     """A command that waits for TIMS in the load of its batch."""
-    town.fault("tims", "slow", path="/api/v1/bulk", seconds=2, id="stuck")
-    process = Process(town, *words)
+    environment.fault("tims", "slow", path="/api/v1/bulk", seconds=2, id="stuck")
+    process = Process(environment, *words)
     try:
-        until(lambda: process.ended() is None and any(row.step == "check" for row in unfinished(town)))
+        until(lambda: process.ended() is None and any(row.step == "check" for row in unfinished(environment)))
         yield process
     finally:
-        town.clear_faults()
+        environment.clear_faults()
         process.signal(signal.SIGKILL)
         process.wait()
 
 
-def end_sessions(town: Town, pid: int) -> None:
+def end_sessions(environment: Environment, pid: int) -> None:
     """What a database does to a process that it has lost."""
-    owner = database.engine(town.database_url, role=None)
+    owner = database.engine(environment.database_url, role=None)
     with owner.begin() as connection:
         found = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE :process"
         connection.execute(sa.text(found), {"process": f"%/{pid}"})
     owner.dispose()
 
 
-def gone(town: Town, run_id: str) -> bool:
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+def gone(environment: Environment, run_id: str) -> bool:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         return not runs.holders(connection, [run_id])
 
 
-def test_after_a_kill_the_next_command_works_what_was_left_at_once(shop: Town) -> None:
+def test_after_a_kill_the_next_command_works_what_was_left_at_once(shop: Environment) -> None:
     next_day(shop)
     with stuck_in_load(shop, "sync", "orders") as process:
         (batch,) = unfinished(shop)
@@ -161,13 +161,13 @@ def test_after_a_kill_the_next_command_works_what_was_left_at_once(shop: Town) -
     assert shop.differences(READ) == []
 
 
-def open_deliveries(town: Town) -> dict[str, str]:
+def open_deliveries(environment: Environment) -> dict[str, str]:
     """Keys of calls whose outcome nobody knows, with their entity."""
-    rows = town.query("SELECT key, entity FROM ops.delivery WHERE outcome IN ('sent', 'unknown')")
+    rows = environment.query("SELECT key, entity FROM ops.delivery WHERE outcome IN ('sent', 'unknown')")
     return {row.key: row.entity for row in rows}
 
 
-def test_customers_that_a_dead_run_has_created_and_the_next_finds_in_the_master_are_settled(shop: Town) -> None:
+def test_customers_that_a_dead_run_has_created_and_the_next_finds_in_the_master_are_settled(shop: Environment) -> None:
     next_day(shop)
     process = Process(shop, "sync", "orders", before=lambda: setattr(deliveries, "end", lambda *_: os._exit(9)))
     assert process.wait() == 9
@@ -187,7 +187,7 @@ def test_customers_that_a_dead_run_has_created_and_the_next_finds_in_the_master_
 
 
 @pytest.mark.parametrize("flow", ["orders", "inventory", "shipments", "ledger_invoices"])
-def test_every_flow_takes_over_by_the_same_rule(shop: Town, flow: str) -> None:
+def test_every_flow_takes_over_by_the_same_rule(shop: Environment, flow: str) -> None:
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         batch = batches.open_batch(connection, flow, "scheduled", run_id="cli:20110104T100000:1")
         batches.extracted(connection, batch, read=3, known=0, seconds=0.1)
@@ -198,7 +198,7 @@ def test_every_flow_takes_over_by_the_same_rule(shop: Town, flow: str) -> None:
     assert unfinished(shop, flow) == []
 
 
-def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_has_them(shop: Town) -> None:
+def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_has_them(shop: Environment) -> None:
     next_day(shop)
     with stuck_in_load(shop, "sync", "orders") as process:
         process.signal(signal.SIGSTOP)
@@ -222,7 +222,7 @@ def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_h
     assert shop.differences(READ) == []
 
 
-def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop: Town) -> None:
+def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop: Environment) -> None:
     next_day(shop)
     with stuck_in_load(shop, "sync", "orders") as process:
         process.signal(signal.SIGSTOP)
@@ -237,9 +237,9 @@ def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop
     assert shop.differences(READ) == []
 
 
-def left_by(town: Town, run_id: str, silent: timedelta = timedelta()) -> int:
+def left_by(environment: Environment, run_id: str, silent: timedelta = timedelta()) -> int:
     """A batch that a run without a session has left unfinished."""
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         batch = batches.open_batch(connection, "orders", "scheduled", run_id=run_id)
         batches.extracted(connection, batch, read=1, known=0, seconds=0.1)
         connection.execute(
@@ -248,15 +248,15 @@ def left_by(town: Town, run_id: str, silent: timedelta = timedelta()) -> int:
         return batch
 
 
-def adopted(town: Town, over: runs.Over | None = None) -> list[int]:
-    with town.runtime() as runtime:
+def adopted(environment: Environment, over: runs.Over | None = None) -> list[int]:
+    with environment.runtime() as runtime:
         ids = extract(runtime, ORDERS, run_id="cli:taker", over=over)
         walk(runtime, ORDERS, ids, run_id="cli:taker", over=over)
         return ids
 
 
 def test_a_run_of_airflow_between_two_tasks_is_alive_until_it_has_been_silent_or_airflow_says_that_it_is_over(
-    shop: Town,
+    shop: Environment,
 ) -> None:
     batch = left_by(shop, NIGHTLY)
     assert adopted(shop) == []
@@ -273,7 +273,7 @@ def test_a_run_of_airflow_between_two_tasks_is_alive_until_it_has_been_silent_or
     assert adopted(shop) == [at_work]
 
 
-def test_two_tasks_of_one_run_hold_it_together_and_the_second_end_is_its_end(shop: Town) -> None:
+def test_two_tasks_of_one_run_hold_it_together_and_the_second_end_is_its_end(shop: Environment) -> None:
     with shop.runtime() as one, shop.runtime() as other:
         with runs.at_work(one.engine, "cli:both"):
             with runs.at_work(other.engine, "cli:both"):
@@ -285,14 +285,14 @@ def test_two_tasks_of_one_run_hold_it_together_and_the_second_end_is_its_end(sho
             assert runs.dead(connection, "cli:both", timedelta())
 
 
-def test_a_step_takes_back_the_batch_of_a_run_that_took_it_and_died(shop: Town) -> None:
+def test_a_step_takes_back_the_batch_of_a_run_that_took_it_and_died(shop: Environment) -> None:
     batch = left_by(shop, "cli:died")
     with shop.runtime() as runtime:
         transform(runtime, ORDERS, batch, run_id=NIGHTLY)
     assert shop.query(f"SELECT run_id FROM ops.batch WHERE id = {batch}")[0].run_id == NIGHTLY
 
 
-def test_a_batch_that_check_stopped_is_left_to_a_person_for_a_while_and_named(shop: Town) -> None:
+def test_a_batch_that_check_stopped_is_left_to_a_person_for_a_while_and_named(shop: Environment) -> None:
     batch = left_by(shop, "cli:stopped")
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         batches.stop(connection, batch, stopped=True)
@@ -335,54 +335,58 @@ class Value:
 
     flow: str
     method: str
-    change: Callable[[Town, int], None]
-    there: Callable[[Town], Any]
+    change: Callable[[Environment, int], None]
+    there: Callable[[Environment], Any]
 
 
 SKU = "COMES-BACK-1"
 
 
-def quantity(town: Town, number: int) -> None:
+def quantity(environment: Environment, number: int) -> None:
     units = {1: 939, 2: 46}[number]
-    if difference := units - shelf.free(town, SKU):
-        shelf.adjust(town, SKU, difference)
+    if difference := units - stock_oracle.free(environment, SKU):
+        stock_oracle.adjust(environment, SKU, difference)
 
 
-def cost(town: Town, number: int) -> None:
-    shelf.item(town, SKU, Cost={1: "6.00", 2: "6.60"}[number], ListPrice="20.00")
+def cost(environment: Environment, number: int) -> None:
+    stock_oracle.item(environment, SKU, Cost={1: "6.00", 2: "6.60"}[number], ListPrice="20.00")
 
 
-def title(town: Town, number: int) -> None:
-    shelf.item(town, SKU, Title=f"Title {number} {'of many words ' * 6}", Category="Toys")  # a listing's is shortened
+def title(environment: Environment, number: int) -> None:
+    stock_oracle.item(
+        environment, SKU, Title=f"Title {number} {'of many words ' * 6}", Category="Toys"
+    )  # a listing's is shortened
 
 
-def price(town: Town) -> Decimal:
-    with town.runtime() as runtime:
+def price(environment: Environment) -> Decimal:
+    with environment.runtime() as runtime:
         return Decimal(runtime.channel_advisor.of_skus("prices", [SKU])[0]["Price"])
 
 
-def shown(town: Town, resource: str) -> str:
-    with town.runtime() as runtime:
+def shown(environment: Environment, resource: str) -> str:
+    with environment.runtime() as runtime:
         return runtime.channel_advisor.of_skus(resource, [SKU])[0]["Title"]
 
 
 VALUES = {
-    "quantity": Value("inventory", "write_quantities", quantity, lambda town: shelf.level(town, SKU)),
+    "quantity": Value(
+        "inventory", "write_quantities", quantity, lambda environment: stock_oracle.level(environment, SKU)
+    ),
     "price": Value("prices", "write_prices", cost, price),
-    "product": Value("catalog", "update_product", title, lambda town: shown(town, "products")),
-    "listing": Value("catalog", "update_listing", title, lambda town: shown(town, "listings")),
+    "product": Value("catalog", "update_product", title, lambda environment: shown(environment, "products")),
+    "listing": Value("catalog", "update_listing", title, lambda environment: shown(environment, "listings")),
 }
 
 
 @pytest.fixture(scope="module")
-def lamp(shop: Town) -> Town:
+def lamp(shop: Environment) -> Environment:
     """An item on sale; all that was there before counts as read, so that the flows have this one alone to do."""
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         for name in ("inventory", "prices", "catalog"):
             watermarks.move(connection, name, flows.get(name).source.name, shop.now, None)
-    shelf.product(shop, SKU)
-    shelf.item(shop, SKU, Cost="6.30", ListPrice="20.00", Title="Title", Category="Toys", MinMarginPercent=None)
-    shelf.adjust(shop, SKU, 5)
+    stock_oracle.product(shop, SKU)
+    stock_oracle.item(shop, SKU, Cost="6.30", ListPrice="20.00", Title="Title", Category="Toys", MinMarginPercent=None)
+    stock_oracle.adjust(shop, SKU, 5)
     for flow in ("inventory", "prices", "catalog"):
         shop.sync(flow=flow)
     forward(shop, shop.now + timedelta(minutes=6))
@@ -392,7 +396,7 @@ def lamp(shop: Town) -> Town:
 
 @pytest.mark.parametrize(("name", "comes_back"), [*((name, True) for name in VALUES), ("quantity", False)])
 def test_what_a_worker_that_was_given_up_writes_late_is_written_over_by_the_next_run(
-    lamp: Town, tmp_path: Path, name: str, comes_back: bool
+    lamp: Environment, tmp_path: Path, name: str, comes_back: bool
 ) -> None:
     one, shop = VALUES[name], lamp
     one.change(shop, 2)
@@ -430,7 +434,7 @@ def test_what_a_worker_that_was_given_up_writes_late_is_written_over_by_the_next
     assert shop.query(opened) == []
 
 
-def test_numbers_of_a_lease_only_grow_and_only_the_last_holder_writes(shop: Town) -> None:
+def test_numbers_of_a_lease_only_grow_and_only_the_last_holder_writes(shop: Environment) -> None:
     effect = Effect("channel_quantity", "update", "X", "qty:X:late", "hash")
     with shop.runtime() as old, shop.runtime() as new:
         numbers = []
@@ -456,7 +460,9 @@ def test_numbers_of_a_lease_only_grow_and_only_the_last_holder_writes(shop: Town
         assert (row.outcome, row.unsure_at is not None) == ("sent", True)
 
 
-def test_a_worker_that_lost_the_lease_leaves_the_counts_of_the_batch_as_the_taker_has_left_them(shop: Town) -> None:
+def test_a_worker_that_lost_the_lease_leaves_the_counts_of_the_batch_as_the_taker_has_left_them(
+    shop: Environment,
+) -> None:
     with shop.runtime() as old, shop.runtime() as new:
         with old.engine.begin() as connection:
             batch = batches.open_batch(connection, "orders", "scheduled", run_id="cli:old")
@@ -470,7 +476,7 @@ def test_a_worker_that_lost_the_lease_leaves_the_counts_of_the_batch_as_the_take
         assert (row.step, row.finished) == ("confirm", True)
 
 
-def test_a_taker_waits_for_the_transaction_that_has_checked(shop: Town) -> None:
+def test_a_taker_waits_for_the_transaction_that_has_checked(shop: Environment) -> None:
     with shop.runtime() as old, shop.runtime() as new, ThreadPoolExecutor(1) as pool:
         with old.engine.begin() as connection:
             leases.take(connection, "returns", "test")

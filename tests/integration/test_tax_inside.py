@@ -13,9 +13,9 @@ from contract.tims_calls import item, kit, on_hand
 from crossdock import flows
 from crossdock.settings import config_dir
 from crossdock.watch.reconcile import reconcile
-from integration import trade
+from integration import builders
+from integration.environment import Environment
 from integration.test_worked_example import FIRST, MONEY, Example
-from integration.town import Town
 
 INSIDE = dict.fromkeys(("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType"), "InclusiveVat")
 RULE = "641,GB,,2011-01-01,20,\n"
@@ -24,14 +24,14 @@ RULE = "641,GB,,2011-01-01,20,\n"
 class Shop(Example):
     """Two orders of four at 12.00, 6.00 of shipping, a sixth of it all VAT: one that says so, one that does not."""
 
-    def __init__(self, town: Town, inbox: Path) -> None:
-        super().__init__(town, inbox, "Seller")
+    def __init__(self, environment: Environment, inbox: Path) -> None:
+        super().__init__(environment, inbox, "Seller")
         shipping = {"TotalShippingPrice": Decimal("6.00")}
-        self.told = trade.place(
-            town, trade.line("LAMP", 4, "12.0000", TaxAmount="8.00"), TotalShippingTaxPrice=Decimal("1.00"), **shipping,
-            **INSIDE,
+        self.told = builders.place(
+            environment, builders.line("LAMP", 4, "12.0000", TaxAmount="8.00"),
+            TotalShippingTaxPrice=Decimal("1.00"), **shipping, **INSIDE,
         )  # fmt: skip
-        self.silent = trade.place(town, trade.line("LAMP", 4, "12.0000"), **shipping)
+        self.silent = builders.place(environment, builders.line("LAMP", 4, "12.0000"), **shipping)
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -40,11 +40,11 @@ class Shop(Example):
     def cancel_one(self, key: str) -> None:
         item = {"OrderItemID": int(key) * 100 + 1, "QuantityCancelled": 1}
         changes = {"ChannelAdvisorOrderID": int(key), "changes": {"OrderItems": [item]}}
-        trade.tell(self.town, "channel_advisor", "order_change", changes)
+        builders.tell(self.environment, "channel_advisor", "order_change", changes)
 
     def refund(self, key: str, number: int, goods: str, tax: str) -> None:
         """Half the price of a unit, which stays where it is."""
-        trade.tell(self.town, "channel_advisor", "return", {
+        builders.tell(self.environment, "channel_advisor", "return", {
             "ReturnID": number, "ChannelAdvisorOrderID": int(key), "Status": "Received", "Currency": "GBP",
             "Reason": "GeneralAdjustment", "Items": [{
                 "OrderItemID": int(key) * 100 + 1, "SKU": "LAMP", "Quantity": 0, "RefundAmount": Decimal(goods),
@@ -54,33 +54,33 @@ class Shop(Example):
 
     def of(self, path: str, key: str) -> list[dict]:
         """Documents in TIMS of the order."""
-        order = trade.sales_order(self.town, key)["SalesOrderID"]
-        return [each for each in self.town.in_tims(path) if each.get("SalesOrderID") == order]
+        order = builders.sales_order(self.environment, key)["SalesOrderID"]
+        return [each for each in self.environment.in_tims(path) if each.get("SalesOrderID") == order]
 
 
 @pytest.fixture
-def shop(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     config = shutil.copytree(config_dir(), tmp_path / "config")
     with (config / "lookups" / "taxes.csv").open("a") as table:
         table.write(RULE)
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
     monkeypatch.setenv("CROSSDOCK_INBOX", str(tmp_path / "inbox"))
-    trade.forward(town, town.now.replace(year=2011, month=1, day=4, hour=9))
-    return Shop(town, tmp_path / "inbox")
+    builders.forward(environment, environment.now.replace(year=2011, month=1, day=4, hour=9))
+    return Shop(environment, tmp_path / "inbox")
 
 
 def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: Shop):
     shop.run("orders")
     for key in shop.keys:
-        order = trade.sales_order(shop.town, key)
+        order = builders.sales_order(shop.environment, key)
         assert (order["PricesIncludeTax"], order["TotalAmount"], order["TaxTotal"]) == (True, "54.00", "9.00")
-        trade.ship(shop.town, key, {1: 1})
+        builders.ship(shop.environment, key, {1: 1})
     shop.run("shipments", "invoices")
     for key in shop.keys:
         shop.cancel_one(key)
     shop.run("orders")
     for key in shop.keys:
-        trade.ship(shop.town, key, {1: 2})
+        builders.ship(shop.environment, key, {1: 2})
     shop.run("shipments", "invoices")
     shop.refund(shop.told, 990_001, "5.00", "1.00")
     shop.refund(shop.silent, 990_002, "6.00", "0.00")
@@ -90,7 +90,7 @@ def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: 
         for key in shop.keys for kind, amount in (("Order", "40.50"), ("Refund", "-6.00"))
     ))  # fmt: skip
     assert shop.run(*MONEY).dead == 0
-    assert shop.town.letters() == {}
+    assert shop.environment.letters() == {}
     entries = shop.entries()
     for key in shop.keys:
         first, second = sorted(shop.of("ar/invoices", key), key=lambda one: one["InvoiceID"])
@@ -114,7 +114,7 @@ def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: 
     }  # fmt: skip
     assert "Clearing" not in balances
     assert [(one.name, one.documents) for one in shop.close().failed] == []
-    with shop.town.runtime() as runtime:
+    with shop.environment.runtime() as runtime:
         found = reconcile(runtime, ["orders", "order_totals", "invoices", "shipments", "returns"])
         assert found.unexplained == 0
     counts = shop.run(*flows.order_to_cash(), kind="sweep", reprocess=True)
@@ -126,20 +126,20 @@ def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_ou
     told = (item("SHADE", CurrencyCode="GBP", ListPrice="5.00"), on_hand("SHADE", MAIN=10),
             kit("SET", LAMP=1, SHADE=2))  # fmt: skip
     for event in told:
-        trade.tell(shop.town, "tims", event["kind"], event["document"])
-    key = trade.place(
-        shop.town, trade.line("SET", 2, "60.0000", TaxAmount="21.00", GiftWrapAmount="6.00"),
+        builders.tell(shop.environment, "tims", event["kind"], event["document"])
+    key = builders.place(
+        shop.environment, builders.line("SET", 2, "60.0000", TaxAmount="21.00", GiftWrapAmount="6.00"),
         TaxRemittedBy="Marketplace", TotalShippingPrice=Decimal("12.00"),
         TotalShippingTaxPrice=Decimal("2.00"), **INSIDE,
     )  # fmt: skip
     shop.run("orders")
-    order = trade.sales_order(shop.town, key)
+    order = builders.sales_order(shop.environment, key)
     assert (order["PricesIncludeTax"], order["TotalAmount"], order["TaxTotal"]) == (True, "138.00", "23.00")
     half = {each["LineNo"]: each["Quantity"] // 2 for each in order["LineItems"]}
     for _ in range(2):
-        trade.ship(shop.town, key, half)
+        builders.ship(shop.environment, key, half)
         shop.run("shipments", "invoices")
-    trade.tell(shop.town, "channel_advisor", "return", {
+    builders.tell(shop.environment, "channel_advisor", "return", {
         "ReturnID": 990_003, "ChannelAdvisorOrderID": int(key), "Status": "Received", "Currency": "GBP",
         "Reason": "CustomerReturnedItem", "Items": [{
             "OrderItemID": int(key) * 100 + 1, "SKU": "SET", "Quantity": 1, "RefundAmount": Decimal("50.00"),
@@ -155,7 +155,7 @@ def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_ou
         ("Refund", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "10.00"),
     )))  # fmt: skip
     assert shop.run(*MONEY).dead == 0
-    assert shop.town.letters() == {}
+    assert shop.environment.letters() == {}
     entries = shop.entries()
     for invoice in shop.of("ar/invoices", key):
         amounts = [invoice[name] for name in ("TaxTotal", "MarketplaceRemittedTax", "Total", "Balance")]
@@ -174,7 +174,7 @@ def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_ou
     assert held == {"Bank": "65.00", "Clearing": None, "SalesTax": None, "Revenue": "-100.00", "GiftWrap": "-5.00",
                     "Returns": "50.00"}  # fmt: skip
     assert [(one.name, one.documents) for one in shop.close().failed] == []
-    with shop.town.runtime() as runtime:
+    with shop.environment.runtime() as runtime:
         assert reconcile(runtime, ["orders", "order_totals", "invoices", "shipments", "returns"]).unexplained == 0
     counts = shop.run(*flows.order_to_cash(), kind="sweep", reprocess=True)
     assert (counts.delivered, counts.dead, counts.waiting) == (0, 0, 0)

@@ -24,7 +24,7 @@ from crossdock.store.tables import (
     ops_orphan,
     ops_watermark,
 )
-from integration.town import fresh_database
+from integration.environment import fresh_database
 from unit.test_safe import acts
 
 HOSTILE = "[/x]orphan[bold]:bomb:\x1b[2J\x1b]0;owned\x07gpj.\u202eexe\x9b\x7f"

@@ -13,7 +13,7 @@ from crossdock import flows
 from crossdock.store import database
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import freshness
-from integration.town import fresh_database
+from integration.environment import fresh_database
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from crossdock import flows
 from crossdock.close import Closing, close
 from crossdock.flows import ledger
 from crossdock.store.batches import Counts
-from integration import trade
-from integration.desk import CODES, said
-from integration.town import Town
+from integration import builders
+from integration.environment import Environment
+from integration.ledger_env import CODES, said
 
 COLUMNS = (
     "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
@@ -46,13 +46,13 @@ FIRST, SECOND, THIRD = ("2011-01-03", "2011-01-10"), ("2011-01-10", "2011-01-17"
 class Example:
     """One order and what becomes of it."""
 
-    def __init__(self, town: Town, inbox: Path, remitter: str) -> None:
-        self.town, self.inbox, self.remitter = town, inbox, remitter
+    def __init__(self, environment: Environment, inbox: Path, remitter: str) -> None:
+        self.environment, self.inbox, self.remitter = environment, inbox, remitter
         for event in (item("LAMP", CurrencyCode="GBP"), on_hand("LAMP", MAIN=10)):
-            trade.tell(town, "tims", event["kind"], event["document"])
-        lamp = trade.line("LAMP", 2, "50.0000", DiscountAmount="10.00", TaxAmount="6.75")
-        self.key = trade.place(
-            town, lamp, SiteName="Amazon UK", TaxRemittedBy=remitter, TotalShippingPrice=Decimal("8.00"),
+            builders.tell(environment, "tims", event["kind"], event["document"])
+        lamp = builders.line("LAMP", 2, "50.0000", DiscountAmount="10.00", TaxAmount="6.75")
+        self.key = builders.place(
+            environment, lamp, SiteName="Amazon UK", TaxRemittedBy=remitter, TotalShippingPrice=Decimal("8.00"),
             TotalShippingTaxPrice=Decimal("0.60"),
         )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Example:
         os.utime(file, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
     def give_one_back(self, tax: str) -> None:
-        trade.tell(self.town, "channel_advisor", "return", {
+        builders.tell(self.environment, "channel_advisor", "return", {
             "ReturnID": 990_001, "ChannelAdvisorOrderID": int(self.key), "Status": "Received", "Currency": "GBP",
             "Reason": "CustomerReturnedItem", "Items": [{
                 "OrderItemID": int(self.key) * 100 + 1, "SKU": "LAMP", "Quantity": 1, "RefundAmount": Decimal("45.00"),
@@ -84,39 +84,41 @@ class Example:
         """Flows of these names, one after another."""
         total = Counts()
         for name in names:
-            trade.forward(self.town, self.town.now + timedelta(minutes=5))
-            total += self.town.sync(flow=name, **more)
+            builders.forward(self.environment, self.environment.now + timedelta(minutes=5))
+            total += self.environment.sync(flow=name, **more)
         return total
 
     def entries(self) -> dict[str, list[str]]:
-        return {entry["ExternalReference"]: said(entry) for entry in self.town.in_tims("gl/entries")}
+        return {entry["ExternalReference"]: said(entry) for entry in self.environment.in_tims("gl/entries")}
 
     def balances(self) -> dict[str, str]:
         """TIMS's own trial balance; debit above 0."""
-        with self.town.runtime() as runtime:
+        with self.environment.runtime() as runtime:
             found = runtime.tims.get("gl/trial-balance", CurrencyCode="GBP", AsOf="2011-01-31")
         sums = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in found["Lines"]}
         return {CODES[code]: str(amount) for code, amount in sums.items() if amount}
 
     def close(self) -> Closing:
-        trade.forward(self.town, self.town.now + timedelta(minutes=5))
-        with self.town.runtime() as runtime:
+        builders.forward(self.environment, self.environment.now + timedelta(minutes=5))
+        with self.environment.runtime() as runtime:
             return close(runtime, "2011-01", wait=0)
 
     def execute(self, statement: str, **facts: Any) -> None:
-        with self.town.runtime() as runtime, runtime.engine.begin() as connection:
+        with self.environment.runtime() as runtime, runtime.engine.begin() as connection:
             connection.execute(sa.text(statement), facts)
 
     def id_of(self, path: str, field: str) -> str:
-        (only,) = self.town.in_tims(path)
+        (only,) = self.environment.in_tims(path)
         return only[field]
 
 
 @pytest.fixture(params=["Marketplace", "Seller"])
-def example(town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Example:
+def example(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Example:
     monkeypatch.setenv("CROSSDOCK_INBOX", str(tmp_path / "inbox"))
-    trade.forward(town, town.now.replace(year=2011, month=1, day=4, hour=9))
-    return Example(town, tmp_path / "inbox", request.param)
+    builders.forward(environment, environment.now.replace(year=2011, month=1, day=4, hour=9))
+    return Example(environment, tmp_path / "inbox", request.param)
 
 
 def posted(example: Example, before: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -174,11 +176,11 @@ def a_negative_settlement_comes_back_to_the_cent(example: Example, carried: str)
 def test_the_worked_example_goes_from_the_order_to_the_ledger_to_the_cent(example: Example):
     seller = example.remitter == "Seller"
     assert example.run("orders").delivered == 1
-    shipment = trade.ship(example.town, example.key, {1: 2})
+    shipment = builders.ship(example.environment, example.key, {1: 2})
     assert example.run("shipments", "invoices").delivered == 2
     example.settle("77", FIRST, *SOLD, *([] if seller else [WITHHELD]), COMMISSION)
     assert example.run(*MONEY).dead == 0
-    assert example.town.letters() == {}
+    assert example.environment.letters() == {}
     invoice = example.id_of("ar/invoices", "InvoiceID")
     due, paid_out = ("105.35", "90.65") if seller else ("98.00", "83.30")
     tax = ["credit SalesTax 7.35"] if seller else []
@@ -195,8 +197,8 @@ def test_the_worked_example_goes_from_the_order_to_the_ledger_to_the_cent(exampl
         "Bank": paid_out, "Commission": "14.70", "Promotions": "10.00", "Revenue": "-100.00",
         "ShippingRevenue": "-8.00", "COGS": "44.00", "Inventory": "-44.00", **({"SalesTax": "-7.35"} if seller else {}),
     }, "Clearing ends at 0"  # fmt: skip
-    with example.town.runtime() as runtime:
-        (at_the_channel,) = trade.at_the_channel(example.town, example.key)
+    with example.environment.runtime() as runtime:
+        (at_the_channel,) = builders.at_the_channel(example.environment, example.key)
         assert at_the_channel["TrackingNumber"] == "GB123", shipment
         (paid,) = runtime.tims.find("ar/payments")
     assert (paid["Amount"], paid["Applications"][0]["InvoiceID"]) == (due, invoice)
@@ -205,7 +207,7 @@ def test_the_worked_example_goes_from_the_order_to_the_ledger_to_the_cent(exampl
     example.give_one_back("3.38")
     example.settle("78", SECOND, *REFUNDED, *([] if seller else [TAX_BACK]), *FEES_BACK)
     assert example.run("returns", *MONEY).dead == 0
-    assert example.town.letters() == {}
+    assert example.environment.letters() == {}
     back, stock = (
         example.id_of("ar/credit-memos", "CreditMemoID"),
         example.id_of("inventory/adjustments", "AdjustmentID"),

@@ -20,8 +20,8 @@ from crossdock.systems.settlements import READERS, sources
 from sandbox import chance
 from sandbox import world as worlds
 from sandbox.actors import flat_files, payouts, returns, stock, warehouse, worth
+from sandbox.actors.actor_context import ActorContext
 from sandbox.actors.expected import expected
-from sandbox.actors.scene import Scene
 from sandbox.control import moment
 from sandbox.transactions import Invoice
 
@@ -53,9 +53,9 @@ class FakeControl:
         return len(fresh)
 
 
-def scene(start: str, end: str, inbox: Path = Path("nowhere"), **held: Any) -> Scene:
+def context(start: str, end: str, inbox: Path = Path("nowhere"), **held: Any) -> ActorContext:
     systems: Any = {name: FakeControl(held.get(name, {})) for name in ("channel_advisor", "tims")}
-    return Scene(WORLD, systems, at(start), at(end), inbox)
+    return ActorContext(WORLD, systems, at(start), at(end), inbox)
 
 
 def sale(key: str = "1", *lines: tuple[int, int, int], **fields: Any) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def units(bodies: list[dict[str, Any]]) -> list[dict[int, int]]:
 class TestWarehouse:
     def test_most_orders_go_whole_on_the_next_day_within_opening_hours(self) -> None:
         key = with_habit("whole")
-        assert list(warehouse.parcels(scene("2011-01-04", "2011-01-05"), sale(key))) == []
-        (body,) = warehouse.parcels(scene("2011-01-05", "2011-01-06"), sale(key, (4, 0, 0), (3, 0, 0)))
+        assert list(warehouse.parcels(context("2011-01-04", "2011-01-05"), sale(key))) == []
+        (body,) = warehouse.parcels(context("2011-01-05", "2011-01-06"), sale(key, (4, 0, 0), (3, 0, 0)))
         assert units([body]) == [{1: 4, 2: 3}]
         left = moment(body["ShippedAt"]).astimezone(LONDON)
         assert (left.date().isoformat(), body["LocationID"], body["Source"]) == ("2011-01-05", "MAIN", "warehouse")
@@ -104,12 +104,12 @@ class TestWarehouse:
 
     def test_nothing_leaves_on_a_sunday(self) -> None:
         order = sale(with_habit("whole"), OrderDate="2011-01-08T12:00:00Z", CreatedAt="2011-01-08T12:00:00Z")
-        assert list(warehouse.parcels(scene("2011-01-08", "2011-01-10"), order)) == []
-        assert len(list(warehouse.parcels(scene("2011-01-10", "2011-01-11"), order))) == 1
+        assert list(warehouse.parcels(context("2011-01-08", "2011-01-10"), order)) == []
+        assert len(list(warehouse.parcels(context("2011-01-10", "2011-01-11"), order))) == 1
 
     def test_cancelled_and_shipped_units_stay(self) -> None:
         (body,) = warehouse.parcels(
-            scene("2011-01-05", "2011-01-06"), sale(with_habit("whole"), (4, 1, 2), (3, 0, 3), (2, 2, 0))
+            context("2011-01-05", "2011-01-06"), sale(with_habit("whole"), (4, 1, 2), (3, 0, 3), (2, 2, 0))
         )
         assert units([body]) == [{1: 1}]
 
@@ -117,10 +117,10 @@ class TestWarehouse:
     def test_parcels_add_up_to_the_order_whatever_the_ticks(self, habit: str) -> None:
         key = with_habit(habit)
         order = sale(key, (5, 0, 0), (1, 0, 0), (3, 0, 1))
-        whole = list(warehouse.parcels(scene("2011-01-05", "2011-01-20"), order))
+        whole = list(warehouse.parcels(context("2011-01-05", "2011-01-20"), order))
         day, sent = at("2011-01-05"), []
         while day < at("2011-01-20"):
-            for body in warehouse.parcels(scene(f"{day:%Y-%m-%d}", f"{day + timedelta(days=1):%Y-%m-%d}"), order):
+            for body in warehouse.parcels(context(f"{day:%Y-%m-%d}", f"{day + timedelta(days=1):%Y-%m-%d}"), order):
                 sent.append(body)
                 for line in body["Lines"]:
                     order["LineItems"][line["SalesOrderLineNo"] - 1]["QuantityShipped"] += line["Quantity"]
@@ -133,13 +133,13 @@ class TestWarehouse:
 
     def test_what_was_there_too_late_goes_on_the_next_open_day(self) -> None:
         order = sale(with_habit("whole"), CreatedAt="2011-01-20T00:00:10Z")
-        (body,) = warehouse.parcels(scene("2011-01-20", "2011-01-21"), order)
+        (body,) = warehouse.parcels(context("2011-01-20", "2011-01-21"), order)
         assert body["ShippedAt"].startswith("2011-01-20")
 
     def test_an_order_waits_until_its_last_change_and_the_marketplaces_own_never_go(self) -> None:
         found = {"changed": 0, "marketplace": 0}
-        months = scene("2011-01-04", "2011-03-01")
-        for order, states in WORLD.lives(end=at("2011-01-10")):
+        months = context("2011-01-04", "2011-03-01")
+        for order, states in WORLD.order_histories(end=at("2011-01-10")):
             number = str(order.id)
             external = states[-1].document["DistributionCenterTypeRollup"] == "ExternallyManaged"
             body = sale(number, OrderDate=f"{order.invoice.at:%Y-%m-%dT%H:%M:%SZ}", CreatedAt="2011-01-04T00:00:00Z")
@@ -153,7 +153,7 @@ class TestWarehouse:
         assert min(found.values()) > 3
 
     def test_some_parcels_go_by_a_carrier_that_nobody_knows_and_some_without_tracking(self) -> None:
-        months = scene("2011-01-05", "2011-03-01")
+        months = context("2011-01-05", "2011-03-01")
         bodies = [next(iter(warehouse.parcels(months, sale(str(key))))) for key in range(600)]
         unknown = [body for body in bodies if body["Carrier"] == warehouse.UNKNOWN_CARRIER[0]]
         untracked = [body for body in bodies if body["TrackingNumber"] is None]
@@ -169,7 +169,8 @@ class TestWarehouse:
         systems: Any = {"channel_advisor": FakeControl(), "tims": FakeControl({"shipment": shipments})}
         days = [at("2011-01-05") + timedelta(days=n) for n in range(12)]
         counts = [
-            warehouse.correct(Scene(WORLD, systems, day, day + timedelta(days=1), Path("nowhere"))) for day in days
+            warehouse.correct(ActorContext(WORLD, systems, day, day + timedelta(days=1), Path("nowhere")))
+            for day in days
         ]
         assert 0 < sum(counts) < 15
         assert counts[0] == 0
@@ -295,7 +296,7 @@ def account(source: str) -> payouts.Account:
     return next(each for each in payouts.ACCOUNTS if each.source == source)
 
 
-def trade(source: str, orders: int = 12, at_: str = "2011-01-08T09:00:00", **fields: Any) -> list[payouts.Row]:
+def sales_rows(source: str, orders: int = 12, at_: str = "2011-01-08T09:00:00", **fields: Any) -> list[payouts.Row]:
     """Sales of one line each, all in the first half of January."""
     return [
         payouts.Row(
@@ -314,7 +315,7 @@ def read(source: str, made: payouts.Settlement) -> Any:
 
 class TestPayouts:
     def test_settlements_follow_each_other_to_the_second_and_are_paid_two_days_later(self) -> None:
-        month = scene("2011-01-03", "2011-02-12")
+        month = context("2011-01-03", "2011-02-12")
         for each in payouts.ACCOUNTS:
             periods = [payouts.period(month, each, n) for n in range(4)]
             assert all(a[1] == b[0] for a, b in pairwise(periods))
@@ -330,7 +331,7 @@ class TestPayouts:
     @pytest.mark.parametrize("source", [each.source for each in payouts.ACCOUNTS])
     def test_a_file_says_what_the_settlement_holds(self, source: str) -> None:
         found = payouts.settlement(
-            scene("2011-01-03", "2011-02-12"), account(source), 1, trade(source, at_="2011-01-18T03:00:00")
+            context("2011-01-03", "2011-02-12"), account(source), 1, sales_rows(source, at_="2011-01-18T03:00:00")
         )
         statement = read(source, found)
         assert Decimal(statement.total) == found.total * 10_000
@@ -342,8 +343,8 @@ class TestPayouts:
 
     def test_a_reserve_is_held_and_comes_back_in_the_next_one(self) -> None:
         month, rows = (
-            scene("2011-01-03", "2011-02-12"),
-            [*trade("amazon_us"), *trade("amazon_us", at_="2011-01-20T09:00:00")],
+            context("2011-01-03", "2011-02-12"),
+            [*sales_rows("amazon_us"), *sales_rows("amazon_us", at_="2011-01-20T09:00:00")],
         )
         first, second = (payouts.settlement(month, account("amazon_us"), n, rows) for n in (0, 1))
         held = [row.amount for row in first.rows if row.description == "Current Reserve Amount"]
@@ -351,23 +352,26 @@ class TestPayouts:
         assert [-row.amount for row in second.rows if row.description == "Previous Reserve Amount Balance"] == held
 
     def test_a_negative_settlement_is_carried_forward_and_charged(self) -> None:
-        month = scene("2011-01-03", "2011-02-12")
-        rows = [*trade("amazon_fr", at_="2011-01-12T09:00:00"), *trade("amazon_fr", at_="2011-01-27T09:00:00")]
+        month = context("2011-01-03", "2011-02-12")
+        rows = [
+            *sales_rows("amazon_fr", at_="2011-01-12T09:00:00"),
+            *sales_rows("amazon_fr", at_="2011-01-27T09:00:00"),
+        ]
         first, second = (payouts.settlement(month, account("amazon_fr"), n, rows) for n in (1, 2))
         assert first.total == Decimal("-37.18")
         carried = {row.description: row.amount for row in second.rows if row.transaction == "other-transaction"}
         assert (carried["Payable to Amazon"], carried["Successful charge"]) == (Decimal("-37.18"), Decimal("37.18"))
 
     def test_two_orders_are_paid_a_little_less_and_one_is_nobodys(self) -> None:
-        month = scene("2011-01-03", "2011-02-12")
-        rows = trade("amazon_uk")
+        month = context("2011-01-03", "2011-02-12")
+        rows = sales_rows("amazon_uk")
         found = payouts.settlement(month, account("amazon_uk"), 1, rows)
         paid = {row.order: row.amount for row in found.rows if row.description == "Principal"}
         assert sorted(row.amount - paid[row.order] for row in rows if row.amount != paid[row.order]) == [
             Decimal("0.01"),
             Decimal("3.00"),
         ]
-        strangers = payouts.settlement(month, account("amazon_us"), 0, trade("amazon_us")).rows
+        strangers = payouts.settlement(month, account("amazon_us"), 0, sales_rows("amazon_us")).rows
         assert {row.order for row in strangers} - {row.order for row in rows} == {"", payouts.UNKNOWN_ORDER}
 
     def test_two_units_may_be_two_equal_rows(self) -> None:
@@ -389,13 +393,13 @@ class TestPayouts:
             "channel_advisor": {"order": [channel_order(1, 3)], "shipment": [reported(1, 1, (1, 3))]},
             "tims": {"order": [tims_sale(1, 3)]},
         }
-        assert payouts.act(scene("2011-01-20", "2011-01-21", tmp_path, **held)) == {"settlement files": 0}
-        assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 1}
+        assert payouts.act(context("2011-01-20", "2011-01-21", tmp_path, **held)) == {"settlement files": 0}
+        assert payouts.act(context("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 1}
         (file,) = tmp_path.rglob("*.txt")
         assert file.parent == tmp_path / "settlements" / "amazon_uk"
         file.parent.joinpath("done").mkdir()
         file.rename(file.parent / "done" / file.name)
-        assert payouts.act(scene("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 0}
+        assert payouts.act(context("2011-01-21", "2011-01-22", tmp_path, **held)) == {"settlement files": 0}
 
 
 class TestExpected:
@@ -455,12 +459,12 @@ class TestReturns:
 
     def opened(self, invoice: Invoice, *orders: dict[str, Any], **held: Any) -> list[dict[str, Any]]:
         """What Channel Advisor is told on the day of the cancellation."""
-        day = scene(
+        day = context(
             f"{invoice.at:%Y-%m-%d}", f"{invoice.at + timedelta(days=1):%Y-%m-%d}",
             channel_advisor={"order": list(orders)} | held,
         )  # fmt: skip
-        shelf = returns.Shelf(day)
-        return [made | {"is_early": early} for made, early in shelf.opened(invoice)]
+        new_returns = returns.NewReturns(day)
+        return [made | {"is_early": early} for made, early in new_returns.opened(invoice)]
 
     def test_a_cancellation_takes_back_what_was_sold_and_no_more(self, invoice: Invoice) -> None:
         order = self.sold(invoice, self.number_before(invoice), shipped=3)
@@ -480,7 +484,7 @@ class TestReturns:
 
     def test_what_nobody_bought_is_not_usable(self, invoice: Invoice) -> None:
         assert self.opened(invoice) == []
-        counts = returns.unusable(scene("2011-01-04", "2011-01-05"))
+        counts = returns.unusable(context("2011-01-04", "2011-01-05"))
         until = [i for i in WORLD.returns() if i.at <= at("2011-01-05")]
         assert sum(counts.values()) == sum(len(i.lines) for i in until)
 
@@ -495,8 +499,8 @@ class TestReturns:
                 "Items": [{"OrderItemID": number, "Quantity": 1}],
             }  # fmt: skip
             held: Any = {"channel_advisor": {"order": [order]}}
-            assert returns.next_step(scene("2011-01-05", "2011-01-06", **held), opened) is None
-            step = returns.next_step(scene("2011-01-20", "2011-01-21", **held), opened)
+            assert returns.next_step(context("2011-01-05", "2011-01-06", **held), opened) is None
+            step = returns.next_step(context("2011-01-20", "2011-01-21", **held), opened)
             assert step is not None
             name, changes = step
             seen.add(name)
@@ -512,12 +516,12 @@ class TestReturns:
             "Items": [{"OrderItemID": number, "Quantity": 1}],
         }  # fmt: skip
         held: Any = {"channel_advisor": {"order": [self.sold(invoice, number, shipped=0)]}}
-        assert returns.next_step(scene("2011-01-20", "2011-01-21", **held), early) is None
+        assert returns.next_step(context("2011-01-20", "2011-01-21", **held), early) is None
 
 
 class TestStock:
     def test_the_datas_write_offs_become_a_file_for_each_day(self, tmp_path: Path) -> None:
-        stock.act(scene("2011-01-04", "2011-01-08", tmp_path))
+        stock.act(context("2011-01-04", "2011-01-08", tmp_path))
         files = sorted((tmp_path / "stock" / "warehouse").iterdir())
         assert files[0].name == "write-offs-2011-01-04.csv"
         for file in files:
@@ -532,12 +536,12 @@ class TestStock:
         assert {each["SKU"] for each in records} <= units
 
     def test_nothing_is_written_twice(self, tmp_path: Path) -> None:
-        first = stock.act(scene("2011-01-04", "2011-01-08", tmp_path))
+        first = stock.act(context("2011-01-04", "2011-01-08", tmp_path))
         assert first["write-offs"] > 5
-        assert not +stock.act(scene("2011-01-04", "2011-01-08", tmp_path))
+        assert not +stock.act(context("2011-01-04", "2011-01-08", tmp_path))
 
     def test_the_marketplaces_ledger_reads_as_movements_of_its_own_stock(self, tmp_path: Path) -> None:
-        stock.act(scene("2011-01-04", "2011-02-10", tmp_path))
+        stock.act(context("2011-01-04", "2011-02-10", tmp_path))
         files = sorted((tmp_path / "stock" / "amazon_uk").iterdir())
         assert len(files) == 5
         records = [

@@ -171,9 +171,9 @@ def test_only_what_tims_owns_of_a_product_is_compared_in_the_same_units(rules: R
 
 
 def test_stock_of_the_marketplace_is_not_ours_to_offer(rules: Rules) -> None:
-    places = [{"LocationID": "MAIN", "Available": 5}, {"LocationID": "WEST", "Available": -7},
+    locations = [{"LocationID": "MAIN", "Available": 5}, {"LocationID": "WEST", "Available": -7},
               {"LocationID": "MARKETPLACE", "Available": 60}]  # fmt: skip
-    quantity = {"SKU": "A", "Locations": places, "ModifiedAt": "2011-01-05T00:00:00Z"}
+    quantity = {"SKU": "A", "Locations": locations, "ModifiedAt": "2011-01-05T00:00:00Z"}
     (row,) = catalogue.QUANTITIES.sides[2].rows(quantity, rules)
     assert row.facts == {"quantity": 0}
     rules.__dict__["own_centers"] = frozenset({4})

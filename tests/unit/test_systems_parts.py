@@ -240,13 +240,13 @@ def test_only_failures_that_pass_are_tried_again() -> None:
 
 
 def test_a_token_is_renewed_before_it_ends_and_only_once_for_many_threads() -> None:
-    lives = iter([0.2, 3600.0, 3600.0])
+    token_lives = iter([0.2, 3600.0, 3600.0])
     asked: list[float] = []
 
     def ask() -> tuple[str, float]:
         asked.append(time.monotonic())
         time.sleep(0.02)
-        return f"t{len(asked)}", next(lives)
+        return f"t{len(asked)}", next(token_lives)
 
     tokens = Tokens(ask)
     assert [tokens.get(), tokens.get()] == ["t1", "t1"]

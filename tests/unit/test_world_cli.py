@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from sandbox import cli, control, stage
+from sandbox import cli, control, processes
 from sandbox.cli import app
 from sandbox.control import SandboxError
 
@@ -67,16 +67,16 @@ def test_options_of_a_fault_keep_their_types():
 
 
 def test_a_pid_file_of_another_program_does_not_count(run_folder):
-    stage.pid_file("tims").write_text("1")
-    assert stage.running("tims") is None
-    assert stage.down() == {"channel_advisor": "was not running", "tims": "was not running"}
+    processes.pid_file("tims").write_text("1")
+    assert processes.running("tims") is None
+    assert processes.down() == {"channel_advisor": "was not running", "tims": "was not running"}
 
 
 def test_how_far_the_world_is_told_survives_a_restart(run_folder):
     until = datetime(2011, 1, 9, 8, 30, 15, 250_000, tzinfo=UTC)
     acted = datetime(2011, 1, 8, tzinfo=UTC)
-    stage._remember(stage.Told("/data.csv", until, acted))
-    assert stage.told() == stage.Told("/data.csv", until, acted)
+    processes._remember(processes.Told("/data.csv", until, acted))
+    assert processes.told() == processes.Told("/data.csv", until, acted)
 
 
 def test_a_servers_time_is_cut_to_microseconds():
@@ -88,7 +88,7 @@ def test_events_of_one_moment_are_never_parted():
         def __init__(self, second):
             self.at = datetime(2011, 1, 4, 10, 0, second, tzinfo=UTC)
 
-    batches = list(stage._batches(iter([At(0), At(1), At(1), At(1), At(2)]), size=2))
+    batches = list(processes._batches(iter([At(0), At(1), At(1), At(1), At(2)]), size=2))
     assert [[event.at.second for event in batch] for batch in batches] == [[0, 1, 1, 1], [2]]
 
 

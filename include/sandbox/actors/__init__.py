@@ -6,7 +6,7 @@ twice, however the time is cut into ticks.
 
 | module | acts as |
 |---|---|
-| scene | what an actor sees and can do |
+| actor_context | what an actor sees and can do |
 | warehouse | whoever packs and sends what TIMS holds, and corrects a tracking number |
 | returns | buyers who send goods back, and sites that refund by themselves |
 | payouts, worth | marketplaces that pay: what is in a settlement |
@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sandbox.actors import payouts, returns, stock, warehouse
-from sandbox.actors.scene import Scene
+from sandbox.actors.actor_context import ActorContext
 from sandbox.control import Control
 from sandbox.world import World
 
@@ -34,8 +34,8 @@ def act(world: World, controls: Mapping[str, Control], start: datetime, end: dat
     """Everybody does what is due after `start` and until `end`; the systems' clocks stand at `end` or later.
 
     Returns how often each thing was done."""
-    scene = Scene(world, controls, start, end, inbox)
+    context = ActorContext(world, controls, start, end, inbox)
     done: Counter[str] = Counter()
     for actor in ACTORS:
-        done.update(actor.act(scene))
+        done.update(actor.act(context))
     return dict(+done)

@@ -14,8 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from sandbox.actors import payouts, returns, stock, warehouse
+from sandbox.actors.actor_context import ActorContext
 from sandbox.actors.payouts import ACCOUNTS, TO_DEPOSIT, Settlement
-from sandbox.actors.scene import Scene
 from sandbox.control import Control
 from sandbox.world import World
 
@@ -43,30 +43,30 @@ class Expected:
 
 def expected(world: World, controls: Mapping[str, Control], end: datetime) -> Expected:
     """Everything until `end`."""
-    scene = Scene(world, controls, world.start, end, Path())
+    context = ActorContext(world, controls, world.start, end, Path())
     found = Expected()
-    for parcel in scene.tims("shipment", Source=["warehouse"]):
+    for parcel in context.tims("shipment", Source=["warehouse"]):
         found.parcels += 1
         found.units += sum(line["Quantity"] for line in parcel["Lines"])
         found.unknown_carrier += warehouse.is_unknown(parcel["ExternalReference"])
-    for returned in scene.returns:
+    for returned in context.returns:
         found.returns[returned["Status"]] += 1
         if returned["RefundDate"] is not None:
             found.refunded[returned["Currency"]] += returned["RefundTotal"]
     for account in ACCOUNTS:
-        trade = payouts.traded(scene, account)
+        traded_rows = payouts.traded(context, account)
         number = 0
-        while payouts.period(scene, account, number)[1] + TO_DEPOSIT <= end:
-            _add(found, payouts.settlement(scene, account, number, trade), trade)
+        while payouts.period(context, account, number)[1] + TO_DEPOSIT <= end:
+            _add(found, payouts.settlement(context, account, number, traded_rows), traded_rows)
             number += 1
     until = stock.write_offs(world, world.start, end)
     usable = [line for invoice in until for line in invoice.lines if stock.sku_of(world, line.code)]
     found.write_offs = len(usable)
-    found.unusable = returns.unusable(scene) + stock.unusable(scene)
+    found.unusable = returns.unusable(context) + stock.unusable(context)
     return found
 
 
-def _add(found: Expected, settlement: Settlement, trade: list[payouts.Row]) -> None:
+def _add(found: Expected, settlement: Settlement, traded_rows: list[payouts.Row]) -> None:
     if not settlement.rows:
         return
     found.settlements.append(settlement)
@@ -77,7 +77,7 @@ def _add(found: Expected, settlement: Settlement, trade: list[payouts.Row]) -> N
         if payouts.is_of_order(row):
             paid[row.order] += row.amount
             found.paid[currency] += row.amount
-    for row in trade:
+    for row in traded_rows:
         if payouts.is_of_order(row) and settlement.start <= row.at < settlement.end:
             paid[row.order] -= row.amount
     found.differences |= {order: amount for order, amount in paid.items() if amount}

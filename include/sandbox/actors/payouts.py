@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from sandbox import chance
 from sandbox.actors import flat_files, worth
-from sandbox.actors.scene import Document, Scene
+from sandbox.actors.actor_context import ActorContext, Document
 from sandbox.actors.worth import ZERO, Part, cents
 from sandbox.control import moment
 from sandbox.sites import AMAZON_DE, AMAZON_FR, AMAZON_UK, AMAZON_US, EBAY_UK, Site
@@ -106,45 +106,45 @@ class Settlement:
         return sum((row.amount for row in self.rows), ZERO)
 
 
-def act(scene: Scene) -> Counter[str]:
+def act(context: ActorContext) -> Counter[str]:
     """Write every settlement whose deposit is due."""
     written = 0
     for account in ACCOUNTS:
-        numbers = list(due(scene, account))
-        trade = traded(scene, account) if numbers else []
+        numbers = list(due(context, account))
+        traded_rows = traded(context, account) if numbers else []
         for number in numbers:
-            made = settlement(scene, account, number, trade)
+            made = settlement(context, account, number, traded_rows)
             if made.rows:
                 name, content = flat_files.write(made)
-                written += scene.put_file(f"settlements/{account.source}", name, content)
+                written += context.put_file(f"settlements/{account.source}", name, content)
     return Counter({"settlement files": written})
 
 
-def due(scene: Scene, account: Account) -> Iterator[int]:
+def due(context: ActorContext, account: Account) -> Iterator[int]:
     """Numbers of the account's settlements that are paid now; 0 is the first one that holds trade."""
     number = 0
-    while (end := period(scene, account, number)[1]) + TO_DEPOSIT <= scene.end:
-        if scene.is_due(end + TO_DEPOSIT):
+    while (end := period(context, account, number)[1]) + TO_DEPOSIT <= context.end:
+        if context.is_due(end + TO_DEPOSIT):
             yield number
         number += 1
 
 
-def period(scene: Scene, account: Account, number: int) -> tuple[datetime, datetime]:
-    first = (scene.world.start - account.first) // PERIOD + number
+def period(context: ActorContext, account: Account, number: int) -> tuple[datetime, datetime]:
+    first = (context.world.start - account.first) // PERIOD + number
     return account.first + first * PERIOD, account.first + (first + 1) * PERIOD
 
 
 # ---- what is in a settlement ----
-def traded(scene: Scene, account: Account) -> list[Row]:
+def traded(context: ActorContext, account: Account) -> list[Row]:
     """All that was ever sold and refunded on the account."""
-    return [*_sales(scene, account), *_refunds(scene, account)]
+    return [*_sales(context, account), *_refunds(context, account)]
 
 
-def settlement(scene: Scene, account: Account, number: int, trade: list[Row]) -> Settlement:
+def settlement(context: ActorContext, account: Account, number: int, traded_rows: list[Row]) -> Settlement:
     """The whole settlement: trade and fees, reserves, and what the one before owed."""
-    start, end = period(scene, account, number)
-    rows = _business(scene, account, number, trade)
-    before = _business(scene, account, number - 1, trade) if number else []
+    start, end = period(context, account, number)
+    rows = _business(context, account, number, traded_rows)
+    before = _business(context, account, number - 1, traded_rows) if number else []
     owed = -sum((row.amount for row in before), ZERO)
     if owed > 0 and not account.has_reserve:
         rows.append(_other(start + timedelta(hours=1), "Payable to Amazon", -owed))
@@ -167,19 +167,19 @@ def _reserve(rows: list[Row]) -> Decimal:
     return max(cents(sum((row.amount for row in rows), ZERO) * RESERVE), ZERO)
 
 
-def _business(scene: Scene, account: Account, number: int, trade: list[Row]) -> list[Row]:
+def _business(context: ActorContext, account: Account, number: int, traded_rows: list[Row]) -> list[Row]:
     """What was sold, refunded and charged in the period."""
-    start, end = period(scene, account, number)
-    rows = [row for row in trade if start <= row.at < end]
+    start, end = period(context, account, number)
+    rows = [row for row in traded_rows if start <= row.at < end]
     if not rows:
         return []
-    return _special(scene, account, number, rows + _charges(scene, account, number, rows))
+    return _special(context, account, number, rows + _charges(context, account, number, rows))
 
 
-def _sales(scene: Scene, account: Account) -> list[Row]:
+def _sales(context: ActorContext, account: Account) -> list[Row]:
     """All parcels of the account's orders that the marketplace knows of."""
     rows = []
-    for order, parcels in shipped(scene, account.site):
+    for order, parcels in shipped(context, account.site):
         withheld = order["TaxRemittedBy"] == "Marketplace"
         external = order["DistributionCenterTypeRollup"] == "ExternallyManaged"
         for n, (at, parts) in enumerate(parcels):
@@ -192,14 +192,14 @@ def _sales(scene: Scene, account: Account) -> list[Row]:
     return rows
 
 
-def shipped(scene: Scene, site: Site) -> Iterator[tuple[Document, list[tuple[datetime, list[Part]]]]]:
+def shipped(context: ActorContext, site: Site) -> Iterator[tuple[Document, list[tuple[datetime, list[Part]]]]]:
     """The site's orders that have shipped, with their parcels."""
     reports: dict[int, list[Document]] = defaultdict(list)
-    for report in scene.reports:
+    for report in context.reports:
         reports[report["ChannelAdvisorOrderID"]].append(report)
-    for number, order in sorted(scene.orders.items()):
+    for number, order in sorted(context.orders.items()):
         if order["SiteID"] == site.id and number in reports:
-            sale = scene.sales.get(str(number))
+            sale = context.sales.get(str(number))
             yield order, worth.parcels(order, reports[number], sale)
 
 
@@ -238,11 +238,11 @@ def _halves(part: Part) -> Part | None:
     return Part(part.sku, 1, **{name: cents(amount / 2) for name, amount in amounts.items()})
 
 
-def _refunds(scene: Scene, account: Account) -> list[Row]:
+def _refunds(context: ActorContext, account: Account) -> list[Row]:
     """Money that the channel says was given back, with the commission on it, less what the marketplace keeps."""
     rows = []
-    for returned in scene.returns:
-        order = scene.orders.get(returned["ChannelAdvisorOrderID"])
+    for returned in context.returns:
+        order = context.orders.get(returned["ChannelAdvisorOrderID"])
         if returned["RefundDate"] is None or order is None or order["SiteID"] != account.site.id:
             continue
         at, tag = moment(returned["RefundDate"]), f"R{returned['ReturnID']}"
@@ -266,14 +266,14 @@ def _refunds(scene: Scene, account: Account) -> list[Row]:
     return rows
 
 
-def _charges(scene: Scene, account: Account, number: int, rows: list[Row]) -> list[Row]:
+def _charges(context: ActorContext, account: Account, number: int, rows: list[Row]) -> list[Row]:
     """What the account costs besides: advertising, storage, subscription."""
-    start, end = period(scene, account, number)
+    start, end = period(context, account, number)
     sold = sum((row.amount for row in rows if row.description == "Principal" and row.amount > 0), ZERO)
     advertising = cents(sold * chance.between(2, 5, "advertising", account.source, start) / 100)
     found = [Row(end - timedelta(days=3), "ServiceFee", "Cost of Advertising", "TransactionTotalAmount", -advertising)]
     month = end.replace(day=1, hour=3, minute=12, second=9)
-    if account.site.fulfils and max(start, scene.world.start) <= month < end:
+    if account.site.fulfils and max(start, context.world.start) <= month < end:
         found.append(_other(month, "Storage Fee", -cents(sold / 200)))
     if account.subscription and start <= month + timedelta(days=6) < end:
         found.append(_other(month + timedelta(days=6), "Subscription Fee", -account.subscription))
@@ -291,9 +291,9 @@ def _largest(rows: list[Row]) -> list[int]:
     return sorted(found.values(), key=lambda n: (-rows[n].amount, rows[n].order))
 
 
-def _special(scene: Scene, account: Account, number: int, rows: list[Row]) -> list[Row]:
+def _special(context: ActorContext, account: Account, number: int, rows: list[Row]) -> list[Row]:
     """The rows with what is wrong, or rare, in this settlement."""
-    start, end = period(scene, account, number)
+    start, end = period(context, account, number)
     sold = _largest(rows)
     for special in account.special.get(number, ()):
         if special in ("cent_short", "three_short") and len(sold) > 5:

@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from sandbox import chance
 from sandbox.actors import worth
-from sandbox.actors.scene import Document, Scene
+from sandbox.actors.actor_context import ActorContext, Document
 from sandbox.actors.worth import ZERO, cents
 from sandbox.channel_advisor.returns import FIRST_RETURN, computed, is_taken, refundable
 from sandbox.control import moment
@@ -48,48 +48,48 @@ class Plan:
     restock: bool
 
 
-def plan(scene: Scene, rma: str, opened: datetime, site: str) -> Plan:
+def plan(context: ActorContext, rma: str, opened: datetime, site: str) -> Plan:
     kind = chance.weighted(KINDS, "return", rma)
     end = chance.weighted(ENDS, "return ends", rma)
     if end == "site" and not site.startswith(("Amazon", "eBay")):
         end = "seller"
     condition, restock = chance.weighted(CONDITIONS, "condition", rma)
-    back = scene.working_moment(opened + timedelta(days=chance.between(1, 4, "back", rma)), "received", rma)
-    decided = scene.working_moment(back + timedelta(days=chance.between(0, 2, "decided", rma)), "decided", rma)
+    back = context.working_moment(opened + timedelta(days=chance.between(1, 4, "back", rma)), "received", rma)
+    decided = context.working_moment(back + timedelta(days=chance.between(0, 2, "decided", rma)), "decided", rma)
     share = chance.share("first status", rma)
     return Plan(kind, end, share < 0.1, share > 0.85 and kind != "no goods", back, decided, condition, restock)
 
 
-def act(scene: Scene) -> Counter[str]:
-    return Counter({"returns": open_due(scene), "returns received or decided": go_on(scene)})
+def act(context: ActorContext) -> Counter[str]:
+    return Counter({"returns": open_due(context), "returns received or decided": go_on(context)})
 
 
 # ---- opening ----
-def open_due(scene: Scene) -> int:
+def open_due(context: ActorContext) -> int:
     """Open the returns of every cancellation that is due. Returns how many."""
-    due = sorted((i for i in scene.world.returns() if scene.is_due(i.at)), key=lambda i: (i.at, i.number))
+    due = sorted((i for i in context.world.returns() if context.is_due(i.at)), key=lambda i: (i.at, i.number))
     if not due:
         return 0
-    shelf = Shelf(scene)
+    new_returns = NewReturns(context)
     usual: list[tuple[str, str, Document]] = []
     early: list[tuple[str, str, Document]] = []
     for invoice in due:
-        for made, is_early in shelf.opened(invoice):
+        for made, is_early in new_returns.opened(invoice):
             event = (f"return:{made['ReturnID']}", "return", made)
             (early if is_early else usual).append(event)
-    return scene.tell(CHANNEL_ADVISOR, usual) + scene.tell(CHANNEL_ADVISOR, early, dirty=True)
+    return context.tell(CHANNEL_ADVISOR, usual) + context.tell(CHANNEL_ADVISOR, early, dirty=True)
 
 
-class Shelf:
+class NewReturns:
     """What has been sold and can come back."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, context: ActorContext) -> None:
+        self.context = context
         self.taken: dict[int, list[Document]] = defaultdict(list)
-        for returned in scene.returns:
+        for returned in context.returns:
             self.taken[returned["ChannelAdvisorOrderID"]].append(returned)
         self.sold: dict[str, list[int]] = defaultdict(list)
-        for number, order in scene.orders.items():
+        for number, order in context.orders.items():
             for item in () if order["Currency"] is None else order["OrderItems"]:
                 self.sold[item["SKU"].upper()].append(number)
 
@@ -97,7 +97,7 @@ class Shelf:
         """(return, whether it comes before its parcel or its order) for each order that a cancellation takes from."""
         wanted: dict[int, list[Line]] = defaultdict(list)
         for line in invoice.lines:
-            if line.quantity < 0 and is_goods(self.scene, line.code):
+            if line.quantity < 0 and is_goods(self.context, line.code):
                 number = self.order_of(invoice, line)
                 if number is not None:
                     wanted[number].append(line)
@@ -116,7 +116,7 @@ class Shelf:
         back = [number for number in own if self._left(number, line.code)]
         if back:
             return max(back)
-        waiting = [number for number in own if self.scene.orders[number]["OrderStatus"] == "New"]
+        waiting = [number for number in own if self.context.orders[number]["OrderStatus"] == "New"]
         if waiting:
             return max(waiting)
         anybodys = sorted(number for number in bought if self._left(number, line.code))
@@ -128,7 +128,7 @@ class Shelf:
         """An order that is yet to come: now and then somebody types a return before the site passes the order on."""
         if chance.share("early", invoice.number) >= EARLY_SHARE:
             return None
-        for order, _ in self.scene.world.lives(invoice.at, invoice.at + EARLY):
+        for order, _ in self.context.world.order_histories(invoice.at, invoice.at + EARLY):
             if order.defect is None and any(
                 i["SKU"].upper() == line.code.upper() for i in order.document["OrderItems"]
             ):
@@ -136,18 +136,18 @@ class Shelf:
         return None
 
     def _order(self, number: int) -> Document:
-        known = self.scene.orders.get(number)
+        known = self.context.orders.get(number)
         if known is not None:
             return known
-        story = self.scene.story(number)
+        story = self.context.story(number)
         return story[1][-1].document if story else {}
 
     def _placed(self, number: int) -> datetime:
-        bought = self.scene.invoice(number)
-        return bought.at if bought else self.scene.end
+        bought = self.context.invoice(number)
+        return bought.at if bought else self.context.end
 
     def _customer(self, number: int) -> str | None:
-        bought = self.scene.invoice(number)
+        bought = self.context.invoice(number)
         return bought.customer if bought else None
 
     def _items(self, number: int, code: str) -> list[Document]:
@@ -166,14 +166,14 @@ class Shelf:
         return sum(item["QuantityShipped"] - self._returned(number, item) for item in self._items(number, code))
 
     def _has_shipped(self, number: int, made: Document) -> bool:
-        if number not in self.scene.orders:
+        if number not in self.context.orders:
             return False
         shipped = {item["OrderItemID"]: item["QuantityShipped"] for item in self._order(number)["OrderItems"]}
         return all(shipped[item["OrderItemID"]] >= max(item["Quantity"], 1) for item in made["Items"])
 
     def _return(self, key: int, rma: str, at: datetime, number: int, lines: list[Line]) -> Document:
         order = self._order(number)
-        fate = plan(self.scene, rma, at, order["SiteName"] or "")
+        fate = plan(self.context, rma, at, order["SiteName"] or "")
         items: list[Document] = []
         for line in lines:
             wanted = -line.quantity
@@ -232,7 +232,7 @@ class Shelf:
 
     def _worth(self, order: Document, item: Document, before: int, units: int) -> tuple[Decimal, Decimal]:
         """(goods after discount, tax) of the units that come back after `before` others."""
-        sale = self.scene.sales.get(str(order["ChannelAdvisorOrderID"]))
+        sale = self.context.sales.get(str(order["ChannelAdvisorOrderID"]))
         own = [line for line in sale["LineItems"] if worth.item_of(line) == str(item["OrderItemID"])] if sale else []
         if not own:
             whole = computed(order, item, units)
@@ -247,30 +247,30 @@ class Shelf:
         return goods, tax
 
 
-def is_goods(scene: Scene, code: str) -> bool:
-    return scene.world.catalogue.codes.of(code).action == "product"
+def is_goods(context: ActorContext, code: str) -> bool:
+    return context.world.catalogue.codes.of(code).action == "product"
 
 
 # ---- going on ----
-def go_on(scene: Scene) -> int:
+def go_on(context: ActorContext) -> int:
     """The goods come in, and some sites or people decide. Returns how often."""
     events = []
-    for returned in scene.channel("return", status=[*OPEN, "Received"]):
-        step = next_step(scene, returned)
+    for returned in context.channel("return", status=[*OPEN, "Received"]):
+        step = next_step(context, returned)
         if step:
             name, changes = step
             document = {"ReturnID": returned["ReturnID"], "changes": changes}
             events.append((f"{name}:{returned['ReturnID']}", "return_change", document))
-    return scene.tell(CHANNEL_ADVISOR, events)
+    return context.tell(CHANNEL_ADVISOR, events)
 
 
-def next_step(scene: Scene, returned: Document) -> tuple[str, Document] | None:
+def next_step(context: ActorContext, returned: Document) -> tuple[str, Document] | None:
     """What happens to an open return now; None while it is nobody's turn, or the seller's."""
-    order = scene.orders.get(returned["ChannelAdvisorOrderID"])
+    order = context.orders.get(returned["ChannelAdvisorOrderID"])
     if returned["SellerAdjustmentID"] is not None or order is None:
         return None
     opened = moment(returned["CreatedDate"])
-    fate = plan(scene, returned["RmaNumber"], opened, order["SiteName"] or "")
+    fate = plan(context, returned["RmaNumber"], opened, order["SiteName"] or "")
     shipped = {item["OrderItemID"]: item["QuantityShipped"] for item in order["OrderItems"]}
     if any(shipped[item["OrderItemID"]] < max(item["Quantity"], 1) for item in returned["Items"]):
         return None  # nobody sends back, or pays for, what has not come
@@ -279,37 +279,37 @@ def next_step(scene: Scene, returned: Document) -> tuple[str, Document] | None:
         for item in returned["Items"]
         if item["Quantity"]
     ]
-    if fate.end in ("rejected", "closed") and fate.decided <= scene.end:
+    if fate.end in ("rejected", "closed") and fate.decided <= context.end:
         return fate.end, {"Status": fate.end.capitalize()}
-    if fate.end == "site" and fate.decided <= scene.end:
-        at = scene.next_moment(fate.decided)
-        if at <= scene.end:
+    if fate.end == "site" and fate.decided <= context.end:
+        at = context.next_moment(fate.decided)
+        if at <= context.end:
             return "refunded", {"Status": "Refunded", "RefundDate": text(at.replace(microsecond=0)), "Items": seen}
-    if returned["Status"] in OPEN and fate.received <= scene.end and fate.end not in ("rejected", "closed"):
+    if returned["Status"] in OPEN and fate.received <= context.end and fate.end not in ("rejected", "closed"):
         return "received", {"Status": "Received", "Items": seen}
     return None
 
 
 # ---- what could not be used ----
-def unusable(scene: Scene) -> Counter[str]:
+def unusable(context: ActorContext) -> Counter[str]:
     """Lines of cancellations until the end that became no return, by cause."""
     used: dict[str, set[str]] = defaultdict(set)
-    for returned in scene.returns:
+    for returned in context.returns:
         if returned["RmaNumber"].startswith("C"):
             number = returned["RmaNumber"].partition("-")[0]
             used[number] |= {item["SKU"].upper() for item in returned["Items"]}
     first: dict[str, datetime] = {}
-    for invoice in scene.world.invoices:
+    for invoice in context.world.invoices:
         if invoice.is_order:
             for line in invoice.lines:
                 if line.quantity > 0:
                     first[line.code.upper()] = min(first.get(line.code.upper(), invoice.at), invoice.at)
     causes: Counter[str] = Counter()
-    for invoice in scene.world.returns():
-        if invoice.at > scene.end:
+    for invoice in context.world.returns():
+        if invoice.at > context.end:
             continue
         for line in invoice.lines:
-            if not is_goods(scene, line.code):
+            if not is_goods(context, line.code):
                 causes["no goods, but a fee or a discount"] += 1
             elif line.code.upper() in used[invoice.number]:
                 continue

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sandbox import chance
-from sandbox.actors.scene import Scene
+from sandbox.actors.actor_context import ActorContext
 from sandbox.transactions import LONDON, Invoice
 from sandbox.world import World, text
 
@@ -38,25 +38,25 @@ EVENTS = (
 DAY, MONDAY = timedelta(days=1), 0
 
 
-def act(scene: Scene) -> Counter[str]:
+def act(context: ActorContext) -> Counter[str]:
     """Write the files of every day, and of every week, that has ended."""
     count: Counter[str] = Counter()
-    for evening in evenings(scene):
+    for evening in evenings(context):
         name = f"{(evening - DAY).astimezone(LONDON):%Y-%m-%d}"
-        rows = [row for invoice in write_offs(scene.world, evening - DAY, evening) for row in _rows(scene, invoice)]
+        rows = [row for invoice in write_offs(context.world, evening - DAY, evening) for row in _rows(context, invoice)]
         if rows:
-            written = scene.put_file(WRITE_OFFS, f"write-offs-{name}.csv", _table(COLUMNS, rows, ","))
+            written = context.put_file(WRITE_OFFS, f"write-offs-{name}.csv", _table(COLUMNS, rows, ","))
             count["write-offs"] += len(rows) * written
-        if evening.astimezone(LONDON).weekday() == MONDAY and (found := list(_week(scene.world, evening))):
+        if evening.astimezone(LONDON).weekday() == MONDAY and (found := list(_week(context.world, evening))):
             content = _table(LEDGER_COLUMNS, found, "\t")
-            count["inventory ledgers"] += scene.put_file(LEDGER, f"inventory-ledger-{name}.txt", content)
+            count["inventory ledgers"] += context.put_file(LEDGER, f"inventory-ledger-{name}.txt", content)
     return count
 
 
-def evenings(scene: Scene) -> Iterator[datetime]:
+def evenings(context: ActorContext) -> Iterator[datetime]:
     """The ends of days, in London, that have come."""
-    evening = scene.start.astimezone(LONDON).replace(hour=0, minute=0, second=0, microsecond=0)
-    while (evening := evening + DAY) <= scene.end:
+    evening = context.start.astimezone(LONDON).replace(hour=0, minute=0, second=0, microsecond=0)
+    while (evening := evening + DAY) <= context.end:
         yield evening
 
 
@@ -71,9 +71,9 @@ def write_offs(world: World, start: datetime, end: datetime) -> list[Invoice]:
     return sorted(found, key=lambda invoice: (invoice.at, invoice.number))
 
 
-def _rows(scene: Scene, invoice: Invoice) -> Iterator[dict[str, object]]:
+def _rows(context: ActorContext, invoice: Invoice) -> Iterator[dict[str, object]]:
     for n, line in enumerate(invoice.lines, start=1):
-        sku = sku_of(scene.world, line.code)
+        sku = sku_of(context.world, line.code)
         if sku:
             yield {
                 "Reference": f"WO-{invoice.number}" + (f"-{n}" if n > 1 else ""),
@@ -102,11 +102,11 @@ def sku_of(world: World, code: str) -> str | None:
     return None
 
 
-def unusable(scene: Scene) -> Counter[str]:
+def unusable(context: ActorContext) -> Counter[str]:
     """Lines of write-offs until the end that are in no file, by cause."""
-    found = write_offs(scene.world, scene.world.start, scene.end)
+    found = write_offs(context.world, context.world.start, context.end)
     lines = [line for invoice in found for line in invoice.lines]
-    return Counter("not in stock in TIMS" for line in lines if sku_of(scene.world, line.code) is None)
+    return Counter("not in stock in TIMS" for line in lines if sku_of(context.world, line.code) is None)
 
 
 # ---- what the marketplace holds ----

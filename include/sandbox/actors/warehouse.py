@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sandbox import chance
-from sandbox.actors.scene import Document, Scene
+from sandbox.actors.actor_context import ActorContext, Document
 from sandbox.channel_advisor.account import CARRIERS
 from sandbox.control import moment
 from sandbox.world import TIMS, text
@@ -43,30 +43,30 @@ class Parcel(NamedTuple):
     location: str
 
 
-def act(scene: Scene) -> Counter[str]:
-    return Counter({"parcels": send(scene), "tracking numbers corrected": correct(scene)})
+def act(context: ActorContext) -> Counter[str]:
+    return Counter({"parcels": send(context), "tracking numbers corrected": correct(context)})
 
 
 # ---- sending ----
-def send(scene: Scene) -> int:
+def send(context: ActorContext) -> int:
     """Post every parcel that is due. Returns how many TIMS took; a refused one is tried again another day."""
     operations = [
         (f"/sales-orders/{order['SalesOrderID']}/shipments", body["ExternalReference"], body)
-        for order in scene.tims("order", OrderStatus=OPEN)
-        for body in parcels(scene, order)
+        for order in context.tims("order", OrderStatus=OPEN)
+        for body in parcels(context, order)
     ]
-    return sum(result["Status"] == 201 for result in scene.post(operations))
+    return sum(result["Status"] == 201 for result in context.post(operations))
 
 
-def parcels(scene: Scene, order: Document) -> Iterator[Document]:
+def parcels(context: ActorContext, order: Document) -> Iterator[Document]:
     """What leaves of an order now, as TIMS takes it."""
-    if is_the_marketplaces(scene, order):
+    if is_the_marketplaces(context, order):
         return
     key = order["ExternalOrderID"]
     shipped = {line["LineNo"]: line["QuantityShipped"] for line in order["LineItems"]}
     for parcel in plan(key):
-        at = due(scene, order, parcel)
-        if at > scene.end:
+        at = due(context, order, parcel)
+        if at > context.end:
             return
         lines = []
         for line in order["LineItems"]:
@@ -87,19 +87,19 @@ def _number(order: Document) -> int:
     return int(key) if key.isdigit() else 0
 
 
-def is_the_marketplaces(scene: Scene, order: Document) -> bool:
-    story = scene.story(_number(order))
+def is_the_marketplaces(context: ActorContext, order: Document) -> bool:
+    story = context.story(_number(order))
     return story is not None and story[1][-1].document["DistributionCenterTypeRollup"] == "ExternallyManaged"
 
 
-def due(scene: Scene, order: Document, parcel: Parcel) -> datetime:
+def due(context: ActorContext, order: Document, parcel: Parcel) -> datetime:
     """The moment at which a parcel leaves: on an open day after the order and its last change, now at the soonest."""
     ordered = moment(order["OrderDate"])
-    last = max(ordered, scene.settled_at(_number(order)) or ordered)
-    if last > scene.start:  # told just now: whoever packs hears of it when it has been synchronised, not before
-        last = scene.end
+    last = max(ordered, context.settled_at(_number(order)) or ordered)
+    if last > context.start:  # told just now: whoever packs hears of it when it has been synchronised, not before
+        last = context.end
     ready = max(_day_end(last, parcel.days), moment(order["CreatedAt"]))
-    return scene.next_moment(scene.working_moment(ready, "parcel", order["ExternalOrderID"], parcel.days))
+    return context.next_moment(context.working_moment(ready, "parcel", order["ExternalOrderID"], parcel.days))
 
 
 def plan(key: str) -> list[Parcel]:
@@ -163,15 +163,15 @@ def tracking_number(reference: str) -> str:
 
 
 # ---- correcting ----
-def correct(scene: Scene) -> int:
+def correct(context: ActorContext) -> int:
     """A few tracking numbers were typed wrongly; somebody sees it days later."""
     wrong = []
-    for shipment in scene.tims("shipment", scene.start - LONGEST_CORRECTION, Source=["warehouse"]):
+    for shipment in context.tims("shipment", context.start - LONGEST_CORRECTION, Source=["warehouse"]):
         reference = shipment["ExternalReference"]
         if shipment["TrackingNumber"] is None or chance.share("typing error", reference) >= TYPING_ERRORS:
             continue
         seen = _day_end(moment(shipment["ShippedAt"]), chance.between(0, 2, "seen", reference))
-        if scene.is_due(scene.working_moment(seen, "seen", reference)):
+        if context.is_due(context.working_moment(seen, "seen", reference)):
             right = {"ShipmentID": shipment["ShipmentID"], "TrackingNumber": tracking_number(f"{reference} right")}
             wrong.append((f"tracking:{reference}", "shipment_correction", right))
-    return scene.tell(TIMS, wrong)
+    return context.tell(TIMS, wrong)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-from sandbox.actors.scene import Document
+from sandbox.actors.actor_context import Document
 from sandbox.channel_advisor.rules import INSIDE
 from sandbox.control import moment
 

@@ -8,7 +8,7 @@ status or a rule that the contract does not know; the sandbox's own controls liv
 | account | applications, refresh tokens, profiles, carriers |
 | values | amounts, times, field errors |
 | rules | what an order allows: status, shipping, totals; pure functions on documents |
-| shelf | how documents are kept |
+| repository | how documents are kept |
 | named | the profile and the products that a call names |
 | orders, products, stock, prices, listings, shipments, returns, lists, batches | the operations |
 | world | events: what buyers, marketplaces and the account's staff do |

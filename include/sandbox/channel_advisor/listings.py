@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import account, lists, named, shelf
+from sandbox.channel_advisor import account, lists, named, repository
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import MOST_UNITS, Refused, amounts, field_error
 from sandbox.kernel import clock
@@ -76,7 +76,7 @@ def find(tx: Transaction, request: Request) -> Row:
 def create_listing(system: System, request: Request) -> Answer:
     owner, said = named.profile(request), request.body
     with system.store.write() as tx:
-        product, site = shelf.product(tx, owner, said["SKU"]), said["SiteID"]
+        product, site = repository.product(tx, owner, said["SKU"]), said["SiteID"]
         fields, errors = checked(said)
         if product is None:
             errors.append(field_error("SKU", "UnknownSku", f"There is no product {said['SKU']}."))
@@ -90,7 +90,7 @@ def create_listing(system: System, request: Request) -> Answer:
                 message = f"{sku} has the listing {other['ListingID']} on site {site}."
                 raise Conflict("DuplicateListing", message, ExistingID=other["ListingID"])
         listing = whole(tx, {"ProfileID": owner, "SKU": sku, "SiteID": site} | fields)
-        return Answer(201, shelf.put_listing(tx, listing, system.clock.now()))
+        return Answer(201, repository.put_listing(tx, listing, system.clock.now()))
 
 
 def whole(tx: Transaction, said: Document) -> Document:
@@ -117,7 +117,10 @@ def update_listing(system: System, request: Request) -> Answer:
             article = "A" if before["Status"] in ("Draft", "Paused") else "An"
             message = f"{article} {before['Status']} listing cannot become {status}."
             raise Conflict("IllegalStatusTransition", message, From=before["Status"], AllowedStatuses=allowed)
-        if status == "Active" != before["Status"] and shelf.product(tx, before["ProfileID"], before["SKU"]) is None:
+        if (
+            status == "Active" != before["Status"]
+            and repository.product(tx, before["ProfileID"], before["SKU"]) is None
+        ):
             errors.append(field_error("SKU", "UnknownSku", f"There is no product {before['SKU']} any more."))
         if errors:
             raise Refused(errors)
@@ -125,7 +128,7 @@ def update_listing(system: System, request: Request) -> Answer:
         if after == before:
             return Answer(200, before)
         at = max(now, row.modified + 1)
-        after = shelf.put_listing(tx, after, at)
+        after = repository.put_listing(tx, after, at)
         ask(tx, after, at)
     return Answer(200, after)
 
@@ -173,12 +176,12 @@ def take_answers(tx: Transaction, now: int) -> None:
             site_id = row.doc["SiteListingID"] or f"{row.doc['SiteID']}-{row.id}"
             after = row.doc | {"SiteListingID": site_id}
         if after != row.doc:
-            shelf.put_listing(tx, after, max(answer.modified, row.modified + 1))
+            repository.put_listing(tx, after, max(answer.modified, row.modified + 1))
 
 
 def complaints(tx: Transaction, listing: Document) -> list[Any]:
     """Why the marketplace does not take a listing; nothing when it does."""
-    product = shelf.product(tx, listing["ProfileID"], listing["SKU"])
+    product = repository.product(tx, listing["ProfileID"], listing["SKU"])
     if product is None:
         return [field_error("SKU", "UnknownSku", "The product is gone.")]
     errors = []
@@ -186,6 +189,6 @@ def complaints(tx: Transaction, listing: Document) -> list[Any]:
         errors.append(field_error("SKU", "Blocked", "The product is kept off every channel."))
     if len(listing["Title"] or product.doc["Title"] or "") > LONGEST_TITLE:
         errors.append(field_error("Title", "TooLong", f"The site takes {LONGEST_TITLE} characters."))
-    if listing["Price"] is None and shelf.price(tx, listing["ProfileID"], product.doc["SKU"]) is None:
+    if listing["Price"] is None and repository.price(tx, listing["ProfileID"], product.doc["SKU"]) is None:
         errors.append(field_error("Price", "Missing", "The site takes no listing without a price."))
     return errors

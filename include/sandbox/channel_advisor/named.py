@@ -5,7 +5,7 @@ In: requests, items of batches. Out: a profile of the token, a stored product. N
 
 from __future__ import annotations
 
-from sandbox.channel_advisor import shelf
+from sandbox.channel_advisor import repository
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, field_error
 from sandbox.kernel.http import Refusal, Request
@@ -25,7 +25,7 @@ def profile(request: Request) -> int:
 
 def product(tx: Transaction, owner: int, sku: str) -> Row:
     """The product that an item of a batch names. Refused 404 UnknownSku."""
-    row = shelf.product(tx, owner, sku)
+    row = repository.product(tx, owner, sku)
     if row is None:
         raise Refused([field_error("SKU", "UnknownSku", f"There is no product {sku}.")], status=404)
     return row

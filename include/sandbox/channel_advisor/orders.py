@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, lists, named, rules, shelf, shipments, stock
+from sandbox.channel_advisor import account, lists, named, repository, rules, shipments, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import MOST_UNITS, ZERO, Refused, exact, field_error, merged, utc
 from sandbox.kernel import clock
@@ -88,7 +88,7 @@ def update_order(system: System, request: Request) -> Answer:
         after = rules.moved(order, status)
         at = max(system.clock.now(), row.modified + 1)
         if after != row.doc:
-            after = shelf.put_order(tx, after, at)
+            after = repository.put_order(tx, after, at)
             stock.follow(tx, after, at)
         if status == "Shipped":
             shipments.record_untracked(tx, row.doc, at)
@@ -111,14 +111,14 @@ def create_order(system: System, request: Request) -> Answer:
     with system.store.write() as tx:
         order = new_order(tx, request.body, profile)
         key = tx.next_number("ChannelAdvisorOrderID", FIRST_ORDER)
-        holder = shelf.claim_order(tx, order, key)
+        holder = repository.claim_order(tx, order, key)
         if holder != key:
             raise Conflict("DuplicateOrder", f"OrderID {order['OrderID']} exists.", ExistingID=holder)
         now = system.clock.now()
         stamp = clock.text(now)
         order |= {"ChannelAdvisorOrderID": key, "ImportDate": stamp}
         order["PaymentDate"] = stamp if "PaymentStatus" in request.body else None
-        order = shelf.put_order(tx, order, now)
+        order = repository.put_order(tx, order, now)
         stock.follow(tx, order, now)
     return Answer(201, order | {"Exported": False})
 
@@ -174,7 +174,7 @@ def new_order(tx: Transaction, said: Document, profile: int) -> Document:
 def new_line(tx: Transaction, said: Document, profile: int, path: str) -> Document:
     """A line as it is stored, the SKU as the product has it. Refused with what breaks a rule."""
     errors = []
-    product = shelf.product(tx, profile, said["SKU"])
+    product = repository.product(tx, profile, said["SKU"])
     if product is None:
         errors.append(field_error(f"{path}SKU", "UnknownSku", f"There is no product {said['SKU']}."))
     if said["Quantity"] > MOST_UNITS:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import account, batches, lists, named, shelf
+from sandbox.channel_advisor import account, batches, lists, named, repository
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, amounts, field_error, utc
 from sandbox.kernel import clock
@@ -65,22 +65,22 @@ def list_promotions(system: System, request: Request) -> Answer:
 def update(tx: Transaction, owner: int, at: int, carried: Carried, said: Document) -> tuple[int, Document]:
     """Write one price. Refused."""
     product = named.product(tx, owner, said["SKU"])
-    put(tx, product, checked(shelf.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
+    put(tx, product, checked(repository.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
     return 200, {"SKU": product.doc["SKU"]}
 
 
 def put(tx: Transaction, product: Row, price: Document, at: int, carried: Carried) -> None:
     """Store a price, and the change on the product's row; nothing when it is stored already."""
     owner, sku = product.doc["ProfileID"], product.doc["SKU"]
-    row = tx.get("price", shelf.sku_id(owner, sku))
+    row = tx.get("price", repository.sku_id(owner, sku))
     before = row.doc if row else {}
     price = {"ProfileID": owner} | price | {"SKU": sku}
     if row is not None:
         if price | {"UpdatedDate": before["UpdatedDate"]} == before:
             return
         at = max(at, row.modified + 1)
-    shelf.put_price(tx, price, at)
-    shelf.put_product(tx, product.doc, max(at, product.modified + 1), product)
+    repository.put_price(tx, price, at)
+    repository.put_product(tx, product.doc, max(at, product.modified + 1), product)
     if price["Promotion"] != before.get("Promotion"):
         carried.move(sku, before.get("Promotion"), price["Promotion"])
 
@@ -151,7 +151,7 @@ class Carried:
 
     def _of(self, promotion: str) -> dict[str, Dates]:
         if promotion not in self._dates:
-            row = shelf.promotion(self._tx, self._owner, promotion)
+            row = repository.promotion(self._tx, self._owner, promotion)
             self._dates[promotion] = row.extra.get("Prices", {}) if row else {}
         return self._dates[promotion]
 
@@ -165,7 +165,7 @@ def put_promotion(
 ) -> None:
     """Store a promotion as its prices have it (`dates` by SKU), and what else is said of it; nothing when it is
     stored so already."""
-    row = shelf.promotion(tx, owner, promotion)
+    row = repository.promotion(tx, owner, promotion)
     before = row.doc if row else {"ProfileID": owner, "PromotionID": promotion, "Name": None}
     after = before | said | {"SKUs": sorted(dates)}
     if dates:
@@ -174,14 +174,14 @@ def put_promotion(
     after["Status"] = status(after, at)
     kept = {"Prices": dates}
     if row is None or after != before:
-        shelf.put_promotion(tx, after, kept, at if row is None else max(at, row.modified + 1))
+        repository.put_promotion(tx, after, kept, at if row is None else max(at, row.modified + 1))
     elif kept != row.extra:
-        shelf.put_promotion(tx, after, kept, row.modified)
+        repository.put_promotion(tx, after, kept, row.modified)
 
 
 def dates_of(tx: Transaction, owner: int, promotion: str) -> dict[str, Dates]:
     """First moment and end by SKU, of the prices that carry a promotion."""
-    row = shelf.promotion(tx, owner, promotion)
+    row = repository.promotion(tx, owner, promotion)
     return row.extra.get("Prices", {}) if row else {}
 
 
@@ -201,17 +201,17 @@ def catch_up(tx: Transaction, now: int) -> None:
     for row in _late(tx, now):
         after = row.doc | {"Status": status(row.doc, now)}
         step = clock.parse(row.doc["StartDate" if after["Status"] == "Active" else "EndDate"])
-        shelf.put_promotion(tx, after, row.extra, max(step, row.modified + 1))
+        repository.put_promotion(tx, after, row.extra, max(step, row.modified + 1))
 
 
 def forget(tx: Transaction, owner: int, sku: str, at: int) -> None:
     """Delete the price of a product."""
-    price = shelf.price(tx, owner, sku)
+    price = repository.price(tx, owner, sku)
     if price:
         carried = Carried(tx, owner, at)
         carried.move(sku, price["Promotion"], None)
         carried.write()
-        tx.delete("price", shelf.sku_id(owner, sku))
+        tx.delete("price", repository.sku_id(owner, sku))
 
 
 def changed(before: Document | None, said: Document, owner: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sandbox.channel_advisor import batches, listings, lists, named, prices, shelf, stock
+from sandbox.channel_advisor import batches, listings, lists, named, prices, repository, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import Refused, amounts, field_error
 from sandbox.kernel import clock
@@ -42,7 +42,7 @@ def handlers(system: System) -> dict[str, Handler]:
 
 def find(tx: Transaction, request: Request) -> Row:
     sku = request.path["SKU"]
-    row = shelf.product(tx, named.profile(request), sku)
+    row = repository.product(tx, named.profile(request), sku)
     if row is None:
         raise Refusal(404, "UnknownSku", f"There is no product {sku}.")
     return row
@@ -66,7 +66,7 @@ def create_products(system: System, request: Request) -> Answer:
 
 def create_product(tx: Transaction, owner: int, at: int, said: Document) -> tuple[int, Document]:
     """Store one new product. Refused."""
-    existing = shelf.product(tx, owner, said["SKU"])
+    existing = repository.product(tx, owner, said["SKU"])
     if existing:
         message = f"SKU {existing.doc['SKU']} exists."
         raise Refused([field_error("SKU", "DuplicateSku", message)], status=409)
@@ -81,7 +81,7 @@ def create_product(tx: Transaction, owner: int, at: int, said: Document) -> tupl
         "TotalAvailableQuantity": None if kind in stock.WITHOUT_STOCK else 0,
         "CreatedDate": clock.text(at),
     }
-    shelf.put_product(tx, product, at)
+    repository.put_product(tx, product, at)
     return 201, {"SKU": product["SKU"]}
 
 
@@ -92,7 +92,7 @@ def update_product(system: System, request: Request) -> Answer:
         if given(product) == given(row.doc):
             product = row.doc
         else:
-            product = shelf.put_product(tx, product, max(system.clock.now(), row.modified + 1))
+            product = repository.put_product(tx, product, max(system.clock.now(), row.modified + 1))
     return Answer(200, product)
 
 
@@ -106,7 +106,7 @@ def delete_product(system: System, request: Request) -> Answer:
             if listing["Status"] in listings.ON_SALE:
                 message = f"The listing {listing['ListingID']} of {sku} is {listing['Status']}."
                 raise Conflict("ProductInUse", message, ExistingID=listing["ListingID"])
-        for level in shelf.levels(tx, owner, sku):
+        for level in repository.levels(tx, owner, sku):
             tx.delete("inventory", level.id)
         prices.forget(tx, owner, sku, now)
         tx.delete("product", row.id)

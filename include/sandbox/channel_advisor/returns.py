@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import lists, rules, shelf, stock
+from sandbox.channel_advisor import lists, repository, rules, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import ZERO, Refused, exact, field_error
 from sandbox.kernel import clock
@@ -77,7 +77,7 @@ def create_return(system: System, request: Request) -> Answer:
         row = tx.get("order", number)
         if row is None or row.doc["ProfileID"] not in lists.profiles(request):
             raise Refused([field_error("ChannelAdvisorOrderID", "UnknownOrder", f"There is no order {number}.")])
-        if first := shelf.first_return(tx, number, key):
+        if first := repository.first_return(tx, number, key):
             return Answer(200, first)
         order = row.doc
         if not any(line["QuantityShipped"] for line in order["OrderItems"]):
@@ -90,7 +90,7 @@ def create_return(system: System, request: Request) -> Answer:
             "Comment": said.get("Comment"),
             "Items": items_of(order, said["Items"], of_order(tx, number)),
         }
-        made = shelf.put_return(tx, whole(tx, order, opened), system.clock.now())
+        made = repository.put_return(tx, whole(tx, order, opened), system.clock.now())
     return Answer(201, made)
 
 
@@ -133,7 +133,7 @@ def resolve_return(system: System, request: Request) -> Answer:
             after["Comment"] = request.body["Comment"]
         if decision == "MarkRefunded":
             after["RefundDate"] = clock.text(at)
-        after = shelf.put_return(tx, after, at)
+        after = repository.put_return(tx, after, at)
         take_in(tx, before, after, at)
     return Answer(200, after)
 
@@ -153,7 +153,7 @@ def take_in(tx: Transaction, before: Document | None, after: Document, at: int) 
     if row is not None:
         order = returned_order(row.doc, of_order(tx, row.doc["ChannelAdvisorOrderID"]))
         if order != row.doc:
-            shelf.put_order(tx, order, max(at, row.modified + 1))
+            repository.put_order(tx, order, max(at, row.modified + 1))
     for item in after["Items"]:
         if item.get("Restock") and item["Quantity"]:
             stock.put_back(tx, after["ProfileID"], item["SKU"], item["Quantity"], at)

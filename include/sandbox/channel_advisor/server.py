@@ -17,8 +17,8 @@ from sandbox.channel_advisor import (
     orders,
     prices,
     products,
+    repository,
     returns,
-    shelf,
     shipments,
     stock,
     world,
@@ -54,7 +54,7 @@ class ChannelAdvisor(System):
     at_once = 5
     any_case_query = True
     paging = ("updatedSince", "updatedBefore", "limit", "cursor")
-    terms = shelf.TERMS
+    terms = repository.TERMS
 
     def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
         super().__init__(folder, per_minute=per_minute, at_once=at_once)

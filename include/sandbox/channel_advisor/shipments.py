@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sandbox.channel_advisor import account, batches, lists, rules, shelf, stock
+from sandbox.channel_advisor import account, batches, lists, repository, rules, stock
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, field_error, utc
 from sandbox.kernel import clock
@@ -59,7 +59,7 @@ def create_shipment(tx: Transaction, request: Request, at: int, said: Document) 
     if row is None or row.doc["ProfileID"] not in lists.profiles(request):
         error = field_error("ChannelAdvisorOrderID", "UnknownOrder", f"There is no order {number}.")
         raise Refused([error], status=404)
-    if first := shelf.first_shipment(tx, number, key):
+    if first := repository.first_shipment(tx, number, key):
         return 200, {"Shipment": first}
     order = row.doc
     rules.check_shippable(order)
@@ -105,13 +105,13 @@ def record_untracked(tx: Transaction, before: Document, at: int) -> None:
     units = rules.unshipped(before)
     if units and before["OrderStatus"] != "Shipped":
         details = {"ShippedDate": clock.text(at), "Carrier": None, "ServiceClass": None, "TrackingNumber": None}
-        shelf.put_shipment(tx, shipment_of(tx, before, units, None, details), at)
+        repository.put_shipment(tx, shipment_of(tx, before, units, None, details), at)
 
 
 def record(tx: Transaction, order: Document, units: dict[int, int], at: int, key: str, details: Document) -> Document:
     """Store a shipment and what it makes of its order."""
-    shipment = shelf.put_shipment(tx, shipment_of(tx, order, units, key, details), at)
-    stock.follow(tx, shelf.put_order(tx, rules.shipped(order, units), at), at)
+    shipment = repository.put_shipment(tx, shipment_of(tx, order, units, key, details), at)
+    stock.follow(tx, repository.put_order(tx, rules.shipped(order, units), at), at)
     return shipment
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sandbox.channel_advisor import batches, lists, named, shelf
+from sandbox.channel_advisor import batches, lists, named, repository
 from sandbox.channel_advisor.rules import Document, open_units
 from sandbox.channel_advisor.values import MOST_UNITS, Refused, field_error
 from sandbox.kernel.app import Handler
@@ -126,7 +126,7 @@ def own(centers: Centers) -> list[int]:
 
 def level_of(tx: Transaction, profile: int, sku: str, center: int) -> Level:
     """The level of a product, its SKU as stored."""
-    row = tx.get("inventory", shelf.level_id(profile, sku, center))
+    row = tx.get("inventory", repository.level_id(profile, sku, center))
     return Level(row.extra["Balance"], row.extra["Held"], row) if row else Level(0, 0)
 
 
@@ -140,7 +140,7 @@ def put_total(tx: Transaction, product: Row, more: int, at: int) -> None:
     if more:
         total = (product.doc.get("TotalAvailableQuantity") or 0) + more
         after = product.doc | {"TotalAvailableQuantity": total}
-        shelf.put_product(tx, after, max(at, product.modified + 1), product)
+        repository.put_product(tx, after, max(at, product.modified + 1), product)
 
 
 def put_level(tx: Transaction, product: Document, center: int, level: Level, at: int) -> int:
@@ -155,12 +155,12 @@ def put_level(tx: Transaction, product: Document, center: int, level: Level, at:
     }
     kept = {"Balance": level.balance, "Held": level.held}
     if row is None:
-        shelf.put_level(tx, shown, kept, at)
+        repository.put_level(tx, shown, kept, at)
         return level.available
     if shown | {"UpdatedDate": row.doc["UpdatedDate"]} != row.doc:
-        shelf.put_level(tx, shown, kept, max(at, row.modified + 1), row)
+        repository.put_level(tx, shown, kept, max(at, row.modified + 1), row)
     elif kept != row.extra:
-        shelf.put_level(tx, shown, kept, row.modified, row)
+        repository.put_level(tx, shown, kept, row.modified, row)
     return level.available - row.doc["AvailableQuantity"]
 
 
@@ -168,7 +168,7 @@ def with_total(tx: Transaction, product: Document, total: int, at: int) -> Docum
     """The product with so many units on offer in all; the seller's first center gets or gives the difference."""
     profile, sku = product["ProfileID"], product["SKU"]
     centers = own(centers_of(tx, profile))
-    offered = sum(row.doc["AvailableQuantity"] for row in shelf.levels(tx, profile, sku))
+    offered = sum(row.doc["AvailableQuantity"] for row in repository.levels(tx, profile, sku))
     if centers and total != offered:
         before = level_of(tx, profile, sku, centers[0])
         offered += put_level(tx, product, centers[0], before._replace(balance=before.available + total - offered), at)
@@ -179,7 +179,7 @@ def put_back(tx: Transaction, profile: int, sku: str, units: int, at: int) -> No
     """Units on offer again: of the product, or of a bundle's parts."""
     centers = own(centers_of(tx, profile))
     for part, count in parts(tx, profile, {"SKU": sku, "Quantity": units}):
-        product = shelf.product(tx, profile, part)
+        product = repository.product(tx, profile, part)
         if centers and product and product.doc["ProductType"] not in WITHOUT_STOCK:
             level = level_of(tx, profile, product.doc["SKU"], centers[0])
             put(tx, product, centers[0], level._replace(balance=level.balance + count), at)
@@ -191,7 +191,7 @@ def parts(tx: Transaction, profile: int, line: Document) -> list[tuple[str, int]
     said = line.get("BundleComponents")
     if said is not None:
         return [(part["SKU"], part["Quantity"]) for part in said] or [(line["SKU"], line["Quantity"])]
-    product = shelf.product(tx, profile, line["SKU"])
+    product = repository.product(tx, profile, line["SKU"])
     bundled = (product.doc.get("BundleComponents") if product else None) or []
     return [(part["SKU"], part["Quantity"] * line["Quantity"]) for part in bundled] or [(line["SKU"], line["Quantity"])]
 
@@ -213,7 +213,7 @@ def follow(tx: Transaction, order: Document, at: int) -> None:
         open, shipped = asked.get(sku, (0, held["Shipped"]))
         left = dict(held["Centers"])
         more = open - sum(left.values())
-        product = shelf.product(tx, order["ProfileID"], sku) if more else None
+        product = repository.product(tx, order["ProfileID"], sku) if more else None
         if more and (product is None or product.doc["ProductType"] in WITHOUT_STOCK):
             left = {}
         elif product:

@@ -34,7 +34,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox.channel_advisor import account, listings, prices, products, returns, rules, shelf, shipments, stock
+from sandbox.channel_advisor import account, listings, prices, products, repository, returns, rules, shipments, stock
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, exact, merged, utc, whole
 from sandbox.kernel import clock
@@ -118,7 +118,7 @@ def apply_center(contract: Contract, tx: Transaction, center: Document, at: int,
 
 def apply_product(contract: Contract, tx: Transaction, product: Document, at: int, dirty: bool) -> None:
     owner = product.get("ProfileID", account.MAIN_PROFILE)
-    known = shelf.product(tx, owner, product["SKU"])
+    known = repository.product(tx, owner, product["SKU"])
     if known and known.doc["SKU"] != product["SKU"]:
         raise ValueError(f"SKU {known.doc['SKU']} exists; SKUs match case-insensitively.")
     if known:
@@ -138,7 +138,7 @@ def apply_product(contract: Contract, tx: Transaction, product: Document, at: in
         product["TotalAvailableQuantity"] = None
     elif product["TotalAvailableQuantity"] is not None:
         product = stock.with_total(tx, product, product["TotalAvailableQuantity"], at)
-    shelf.put_product(tx, product, at)
+    repository.put_product(tx, product, at)
 
 
 def apply_level(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
@@ -153,7 +153,7 @@ def apply_level(contract: Contract, tx: Transaction, said: Document, at: int, di
 def apply_price(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
     owner = said.get("ProfileID", account.MAIN_PROFILE)
     product = product_of(tx, owner, said)
-    price = prices.changed(shelf.price(tx, owner, product.doc["SKU"]), said, owner)
+    price = prices.changed(repository.price(tx, owner, product.doc["SKU"]), said, owner)
     valid(contract, "Price", price | {"ProfileID": owner, "UpdatedDate": clock.text(at)})
     carried = prices.Carried(tx, owner, at)
     prices.put(tx, product, price, at, carried)
@@ -164,7 +164,7 @@ def apply_promotion(contract: Contract, tx: Transaction, said: Document, at: int
     owner = said.get("ProfileID", account.MAIN_PROFILE)
     carried = prices.dates_of(tx, owner, said["PromotionID"])
     prices.put_promotion(tx, owner, said["PromotionID"], said, carried, at)
-    row = shelf.promotion(tx, owner, said["PromotionID"])
+    row = repository.promotion(tx, owner, said["PromotionID"])
     valid(contract, "Promotion", row.doc if row else {})
 
 
@@ -185,11 +185,11 @@ def put_listing(contract: Contract, tx: Transaction, listing: Document, at: int)
     at = newer(tx, "listing", listing["ListingID"], at)
     stamp = clock.text(at)
     valid(contract, "Listing", {"CreatedDate": stamp} | listing | {"UpdatedDate": stamp})
-    shelf.put_listing(tx, listing, at)
+    repository.put_listing(tx, listing, at)
 
 
 def product_of(tx: Transaction, owner: int, said: Document) -> Row:
-    row = shelf.product(tx, owner, said["SKU"])
+    row = repository.product(tx, owner, said["SKU"])
     if row is None:
         raise ValueError(f"there is no product {said['SKU']}.")
     return row
@@ -250,10 +250,10 @@ def put_order(contract: Contract, tx: Transaction, order: Document, at: int, dir
     wrong = [] if dirty else rules.inconsistencies(order)
     if wrong:
         raise ValueError(f"order {key}: {' '.join(wrong)} Say dirty if it is meant.")
-    holder = shelf.claim_order(tx, order, key)
+    holder = repository.claim_order(tx, order, key)
     if holder != key:
         raise ValueError(f"order {key}: OrderID {order['OrderID']} is that of order {holder}.")
-    stock.follow(tx, shelf.put_order(tx, order, at), at)
+    stock.follow(tx, repository.put_order(tx, order, at), at)
 
 
 def apply_shipment(contract: Contract, tx: Transaction, shipment: Document, at: int, dirty: bool) -> None:
@@ -275,7 +275,7 @@ def apply_shipment(contract: Contract, tx: Transaction, shipment: Document, at: 
     shipment["Items"] = rules.shipment_items(order, units)
     at = newer(tx, "shipment", shipment["ShipmentID"], at)
     valid(contract, "Shipment", shipment | {"UpdatedDate": clock.text(at)})
-    shelf.put_shipment(tx, shipment, at)
+    repository.put_shipment(tx, shipment, at)
     missing = rules.uncounted(order, [row.doc for row in tx.rows("shipment", order=order["ChannelAdvisorOrderID"])])
     if missing:
         put_order(contract, tx, rules.shipped(order, missing), at, dirty)
@@ -317,7 +317,7 @@ def apply_return_change(contract: Contract, tx: Transaction, event: Document, at
 
 def put_return(contract: Contract, tx: Transaction, before: Document | None, after: Document, at: int) -> None:
     valid(contract, "Return", after | {"UpdatedDate": clock.text(at)})
-    returns.take_in(tx, before, shelf.put_return(tx, after, at), at)
+    returns.take_in(tx, before, repository.put_return(tx, after, at), at)
 
 
 KINDS: dict[str, Callable[[Contract, Transaction, Document, int, bool], None]] = {

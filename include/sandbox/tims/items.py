@@ -61,6 +61,6 @@ def quantity_answer(call: Call, sku: str) -> Answer:
 def _seen(call: Call, doc: dict[str, Any]) -> dict[str, Any]:
     """A quantity as of now, of all locations or of the one that is asked for."""
     only = call.request.query.get("LocationID")
-    places = [place for place in doc["Locations"] if only in (None, place["LocationID"])]
-    total = max(0, sum(place["Available"] for place in places))
-    return doc | {"Locations": places, "TotalAvailable": total, "AsOf": clock.text(call.now)}
+    locations = [place for place in doc["Locations"] if only in (None, place["LocationID"])]
+    total = max(0, sum(place["Available"] for place in locations))
+    return doc | {"Locations": locations, "TotalAvailable": total, "AsOf": clock.text(call.now)}

@@ -45,7 +45,7 @@ class Stock:
             return {part["SKU"]: part["Quantity"] for part in item["KitComponents"]}
         return {sku: 1} if item["Type"] == "Inventory" else {}
 
-    def _places(self, sku: str) -> list[dict[str, Any]]:
+    def _locations(self, sku: str) -> list[dict[str, Any]]:
         if sku not in self._docs:
             row = self._tx.get("quantity", sku)
             self._docs[sku] = row.doc if row else {"SKU": sku, "Locations": []}
@@ -53,18 +53,18 @@ class Stock:
         return self._docs[sku]["Locations"]
 
     def place(self, sku: str, location: str) -> dict[str, Any]:
-        places = self._places(sku)
-        for place in places:
+        locations = self._locations(sku)
+        for place in locations:
             if place["LocationID"] == location:
                 return place
         place = {"LocationID": location, "OnHand": 0, "Allocated": 0, "Available": 0, "Incoming": 0}
-        places.append(place)
-        places.sort(key=lambda each: (each["LocationID"] != _FIRST, each["LocationID"]))
+        locations.append(place)
+        locations.sort(key=lambda each: (each["LocationID"] != _FIRST, each["LocationID"]))
         return place
 
     def _free(self, sku: str, location: str) -> int:
         """What is free; 0 where the location does not have the SKU."""
-        return next((p["Available"] for p in self._places(sku) if p["LocationID"] == location), 0)
+        return next((p["Available"] for p in self._locations(sku) if p["LocationID"] == location), 0)
 
     def change(self, sku: str, location: str, *, on_hand: int = 0, allocated: int = 0) -> None:
         place = self.place(sku, location)
@@ -77,7 +77,7 @@ class Stock:
         """Promise up to `wanted` units, from the first location that has some to the last."""
         parts = self.parts(sku)
         held: Held = {"units": 0, "stock": {}}
-        locations = [place["LocationID"] for place in self._places(next(iter(parts)))] if parts else []
+        locations = [place["LocationID"] for place in self._locations(next(iter(parts)))] if parts else []
         for location in locations:
             free = min(self._free(part, location) // each for part, each in parts.items())
             units = min(max(0, free), wanted - held["units"])
@@ -89,8 +89,8 @@ class Stock:
         return held
 
     def release(self, held: Held | None) -> None:
-        for part, places in (held or {"stock": {}})["stock"].items():
-            for location, units in places.items():
+        for part, locations in (held or {"stock": {}})["stock"].items():
+            for location, units in locations.items():
                 self.change(part, location, allocated=-units)
 
     def ship(self, sku: str, location: str, units: int) -> None:
@@ -119,21 +119,21 @@ class Stock:
         row = self._tx.get("quantity", sku)
         doc = row.doc if row else {"SKU": sku, "Locations": []}
         parts = [
-            (part["Quantity"], {place["LocationID"]: place["Available"] for place in self._places(part["SKU"])})
+            (part["Quantity"], {place["LocationID"]: place["Available"] for place in self._locations(part["SKU"])})
             for part in self.item(sku)["KitComponents"]
         ]
         common = [place for place in (parts[0][1] if parts else {}) if all(place in free for _, free in parts)]
         figures = {place: max(0, min(free[place] // each for each, free in parts)) for place in common}
-        places = [
+        locations = [
             {"LocationID": place, "OnHand": free, "Allocated": 0, "Available": free, "Incoming": 0}
             for place, free in figures.items()
         ]
-        if row is None or places != doc["Locations"]:
-            write(self._tx, doc | {"Locations": places}, at)
+        if row is None or locations != doc["Locations"]:
+            write(self._tx, doc | {"Locations": locations}, at)
 
 
-def _available(places: list[dict[str, Any]]) -> int:
-    return sum(place["Available"] for place in places)
+def _available(location_rows: list[dict[str, Any]]) -> int:
+    return sum(place["Available"] for place in location_rows)
 
 
 def write(tx: Transaction, doc: dict[str, Any], at: int) -> None:

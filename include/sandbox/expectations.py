@@ -15,10 +15,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from sandbox.addresses import COUNTRIES
 from sandbox.catalogue import Catalogue
-from sandbox.lives import State
+from sandbox.order_histories import State
 from sandbox.orders import CENT, Order, cents, equation, goods_and_shipping, money, ten_thousandths
-from sandbox.places import COUNTRIES
 
 Verdict = Literal["loadable", "waits", "left_out", "dead", "unseen"]
 MOST_LINES = 500

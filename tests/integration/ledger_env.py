@@ -21,7 +21,7 @@ from crossdock.steps.walk import walk
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
 from crossdock.systems.connections import Connection, parse
-from integration.town import fresh_database
+from integration.environment import fresh_database
 
 LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")
 CODES = {"1000": "Bank", "1100": "Clearing", "1150": "Reserve", "1160": "Disputes", "1180": "FeeTax",
@@ -32,7 +32,7 @@ CODES = {"1000": "Bank", "1100": "Clearing", "1150": "Reserve", "1160": "Dispute
 
 
 @dataclass
-class Desk:
+class LedgerEnv:
     tims: Caller
     connections: dict[str, Connection]
     database_url: str
@@ -115,11 +115,11 @@ def said(entry: Mapping[str, Any]) -> list[str]:
 
 
 @contextmanager
-def found_desk(postgres_url: str, name: str, folder: Path) -> Iterator[Desk]:
+def found_ledger_env(postgres_url: str, name: str, folder: Path) -> Iterator[LedgerEnv]:
     """A desk on the morning of 2011-01-04: two items in TIMS, no document yet."""
     with fresh_database(postgres_url, name) as url, running(folder, per_minute=100_000) as (base, _):
         connection = {"conn_type": "http", "host": base, "login": "crossdock-sandbox", "password": "sandbox-secret"}
         tims = Caller(base)
         tims.clock(NOW)
         tims.apply(item("LAMP"), item("SHADE", Cost="3.3333"), on_hand("LAMP", MAIN=1000), on_hand("SHADE", MAIN=1000))
-        yield Desk(tims, {"tims": parse("tims", json.dumps(connection))}, url)
+        yield LedgerEnv(tims, {"tims": parse("tims", json.dumps(connection))}, url)

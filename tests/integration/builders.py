@@ -12,7 +12,7 @@ import msgspec
 
 from crossdock.errors import Transient
 from crossdock.store.batches import Counts
-from integration.town import Town
+from integration.environment import Environment
 
 _numbers = count(1)
 KIT, KIT_PARTS = "84997C", {"21402": 1, "21368": 3, "22726": 2}
@@ -29,18 +29,18 @@ def line(sku: str = ITEM, quantity: int = 1, price: str = "10.0000", **amounts: 
             **{name: Decimal(amount) for name, amount in amounts.items()}}  # fmt: skip
 
 
-def order(town: Town, *lines: dict[str, Any], **more: Any) -> str:
+def order(environment: Environment, *lines: dict[str, Any], **more: Any) -> str:
     """Places an order at the channel and brings it into TIMS; its ChannelAdvisorOrderID."""
-    key = place(town, *lines, **more)
-    town.sync()
-    assert key not in town.letters(), town.letters()[key].reasons
+    key = place(environment, *lines, **more)
+    environment.sync()
+    assert key not in environment.letters(), environment.letters()[key].reasons
     return key
 
 
-def place(town: Town, *lines: dict[str, Any], **more: Any) -> str:
+def place(environment: Environment, *lines: dict[str, Any], **more: Any) -> str:
     """Places an order at the channel alone."""
     number = 77_000_000 + next(_numbers)
-    placed = (town.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+    placed = (environment.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
     items = [{"OrderItemID": number * 100 + n, **each} for n, each in enumerate(lines, 1)]
     document = {
         "ChannelAdvisorOrderID": number, "OrderID": f"T-{number}", "ProfileID": 12345678, "SiteID": 641,
@@ -55,7 +55,7 @@ def place(town: Town, *lines: dict[str, Any], **more: Any) -> str:
         "OrderItems": items, "OrderItemCount": len(items), **more,
     }  # fmt: skip
     document |= _totals(items, more)
-    tell(town, "channel_advisor", "order", document)
+    tell(environment, "channel_advisor", "order", document)
     return str(number)
 
 
@@ -76,49 +76,51 @@ def _totals(lines: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Dec
     return totals | {"TotalPrice": goods + sum(totals.values()) - 2 * totals["TotalDiscount"]}
 
 
-def tell(town: Town, system: str, kind: str, document: dict[str, Any], **more: Any) -> None:
+def tell(environment: Environment, system: str, kind: str, document: dict[str, Any], **more: Any) -> None:
     """An event of the world, one minute from now; both clocks move past it."""
-    later = town.now + timedelta(minutes=2)
-    at = (town.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
-    control = town.channel_advisor if system == "channel_advisor" else town.tims_control
+    later = environment.now + timedelta(minutes=2)
+    at = (environment.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+    control = environment.channel_advisor if system == "channel_advisor" else environment.tims_control
     event = {"id": f"{kind}-{next(_numbers)}", "at": at, "system": system, "kind": kind, "document": document}
     control.apply([event | more])
-    forward(town, later)
+    forward(environment, later)
 
 
-def forward(town: Town, to: Any) -> None:
+def forward(environment: Environment, to: Any) -> None:
     """Moves both clocks; the world itself stands still."""
-    for control in (town.channel_advisor, town.tims_control):
+    for control in (environment.channel_advisor, environment.tims_control):
         control.set_clock(to)
-    town.now = to
+    environment.now = to
 
 
-def sales_order(town: Town, key: str) -> dict[str, Any]:
-    with town.runtime() as runtime:
+def sales_order(environment: Environment, key: str) -> dict[str, Any]:
+    with environment.runtime() as runtime:
         (found,) = runtime.tims.find("sales-orders", ExternalOrderID=[key], Source="ChannelAdvisor")
         return found
 
 
-def ship(town: Town, key: str, units: dict[int, int], **more: Any) -> str:
+def ship(environment: Environment, key: str, units: dict[int, int], **more: Any) -> str:
     """A parcel with so many units by LineNo; its ShipmentID."""
     body = {
         "ExternalReference": f"WMS-{next(_numbers)}", "Source": "warehouse", "LocationID": "MAIN",
-        "ShippedAt": town.now.isoformat().replace("+00:00", "Z"), "Carrier": "Royal Mail",
+        "ShippedAt": environment.now.isoformat().replace("+00:00", "Z"), "Carrier": "Royal Mail",
         "ServiceLevel": "Tracked 48", "TrackingNumber": "GB123",
         "Lines": [{"SalesOrderLineNo": number, "Quantity": each} for number, each in units.items()], **more,
     }  # fmt: skip
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         result = runtime.tims.post(
-            f"/sales-orders/{sales_order(town, key)['SalesOrderID']}/shipments", body, key=body["ExternalReference"]
+            f"/sales-orders/{sales_order(environment, key)['SalesOrderID']}/shipments",
+            body,
+            key=body["ExternalReference"],
         )
     assert result.status == 201, result.error
-    forward(town, town.now + timedelta(minutes=5))
+    forward(environment, environment.now + timedelta(minutes=5))
     return result.document()["ShipmentID"]
 
 
-def at_the_channel(town: Town, key: str) -> list[dict[str, Any]]:
+def at_the_channel(environment: Environment, key: str) -> list[dict[str, Any]]:
     """The shipments of an order that the channel knows."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         return [
             msgspec.json.decode(record)
             for page in runtime.channel_advisor.pages("shipping", channelAdvisorOrderId=key)
@@ -130,17 +132,17 @@ def units(shipments: Iterable[dict[str, Any]]) -> list[dict[str, int]]:
     return [{item["SKU"]: item["Quantity"] for item in each["Items"]} for each in shipments]
 
 
-def persist(town: Town, flow: str, run_id: str, tries: int = 4, **more: Any) -> Counts:
+def persist(environment: Environment, flow: str, run_id: str, tries: int = 4, **more: Any) -> Counts:
     """A flow's run, tried again as a task is, until its transient trouble has passed."""
     for _ in range(tries):
         try:
-            return town.sync(flow=flow, run_id=run_id, **more)
+            return environment.sync(flow=flow, run_id=run_id, **more)
         except Transient:
             continue
-    town.clear_faults()
-    return town.sync(flow=flow, run_id=run_id, **more)
+    environment.clear_faults()
+    return environment.sync(flow=flow, run_id=run_id, **more)
 
 
-def states(town: Town, table: str, keys: Sequence[str]) -> list[str]:
-    found = {row.key: row.state for row in town.query(f"SELECT key, state FROM {table}")}
+def states(environment: Environment, table: str, keys: Sequence[str]) -> list[str]:
+    found = {row.key: row.state for row in environment.query(f"SELECT key, state FROM {table}")}
     return [found[key] for key in keys]

@@ -1,8 +1,8 @@
-"""A rush: buyers on many sites take the last units of a few SKUs, while runs of orders and inventory run and fail.
+"""Overselling: buyers on many sites take the last units of a few SKUs, while runs of orders and inventory run and fail.
 
-In: a town, a seed, a way of telling the channel what there is. Out: what was sold beyond what there was. Buyers see
-what the channel offers and take no more than that; some orders are dead letters, some wait, some are read and then the
-run dies. Never: a moment that is not drawn from the seed.
+In: an environment, a seed, a way of telling the channel what there is. Out: what was sold beyond what there was. Buyers
+see what the channel offers and take no more than that; some orders are dead letters, some wait, some are read and then
+the run dies. Never: a moment that is not drawn from the seed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import yaml
 
 from crossdock.errors import Transient
 from crossdock.steps.extract import extract
-from integration import shelf
-from integration.shelf import MAIN
-from integration.town import ORDERS, Town
-from integration.trade import ADDRESS, line, place
+from integration import stock_oracle
+from integration.builders import ADDRESS, line, place
+from integration.environment import ORDERS, Environment
+from integration.stock_oracle import MAIN
 
 SKUS = ("22423", "84946", "85099B", "22720", "22457")
 STOCK = 14  # units of each at the start
@@ -45,12 +45,12 @@ FAULTS = {
         ("tims", {"kind": "bulk_partial", "path": "bulk", "times": 1, "every": 2}),
     ],
 }
-Tell = Callable[[Town], bool]  # writes quantities to the channel; whether it went through
+Tell = Callable[[Environment], bool]  # writes quantities to the channel; whether it went through
 
 
 @dataclass
 class Told:
-    """What a rush came to."""
+    """What the run came to."""
 
     orders: int = 0
     sold: dict[str, int] = field(default_factory=dict)
@@ -71,71 +71,73 @@ class Told:
 
 
 def prepared(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """A configuration in which a run gives up quickly: a rush has many that fail."""
-    shelf.configured(patch, folder)
+    """A configuration in which a run gives up quickly: this test has many that fail."""
+    stock_oracle.configured(patch, folder)
     file = folder / "config" / "systems.yaml"
     systems = yaml.safe_load(file.read_text())
     quick = {"tries": 2, "first_pause_seconds": 0.05, "longest_pause_seconds": 0.1, "failures_to_open": 1_000}
     file.write_text(yaml.safe_dump({name: {**limits, **quick} for name, limits in systems.items()}))
 
 
-def open_shop(town: Town) -> None:
+def open_shop(environment: Environment) -> None:
     """Each SKU has its few units, all of them our own; the channel offers nothing yet."""
-    quantities = {row["SKU"]: row for row in shelf.listed(town, "tims", "inventory/quantities")}
+    quantities = {row["SKU"]: row for row in stock_oracle.listed(environment, "tims", "inventory/quantities")}
     for sku in SKUS:
         for place_ in quantities[sku]["Locations"]:
             wanted = STOCK if place_["LocationID"] == "MAIN" else 0
             if wanted != place_["Available"]:
-                shelf.adjust(town, sku, wanted - place_["Available"], place_["LocationID"])
-    town.sync()
+                stock_oracle.adjust(environment, sku, wanted - place_["Available"], place_["LocationID"])
+    environment.sync()
 
 
-def rush(town: Town, seed: int, rounds: int, tell: Tell, promise: Callable[[Town], list[str]]) -> Told:
-    """The whole rush; `promise` is asked after every telling that went through."""
+def run_oversell(
+    environment: Environment, seed: int, rounds: int, tell: Tell, promise: Callable[[Environment], list[str]]
+) -> Told:
+    """The whole run; `promise` is asked after every telling that went through."""
     dice, told, numbers = random.Random(seed), Told(sold=dict.fromkeys(SKUS, 0)), count(1)
-    assert tell(town)
+    assert tell(environment)
     for _ in range(rounds):
         for _ in range(BUYERS):
-            _buy(town, dice, told)
+            _buy(environment, dice, told)
         for _ in range(2):
             what = dice.choice(("orders", "orders", "half", "tell", "tell"))
             if dice.random() < 0.5:
                 system, rule = dice.choice(FAULTS["tell" if what == "tell" else "orders"])
-                town.fault(system, **rule)
-            name = f"rush-{next(numbers)}"
-            through = tell(town) if what == "tell" else _orders(town, name, half=what == "half")
-            town.clear_faults()
+                environment.fault(system, **rule)
+            name = f"oversell-{next(numbers)}"
+            through = tell(environment) if what == "tell" else _orders(environment, name, half=what == "half")
+            environment.clear_faults()
             told.runs, told.failed = told.runs + 1, told.failed + (not through)
             if what == "tell" and through:
-                told.broken += promise(town)
+                told.broken += promise(environment)
     return told
 
 
-def _buy(town: Town, dice: random.Random, told: Told) -> None:
+def _buy(environment: Environment, dice: random.Random, told: Told) -> None:
     """A buyer takes what he wants if it is on offer; nothing depends on whether he does but the shelf itself."""
     sku, units = dice.choice(SKUS), dice.randint(1, 3)
     site, name = dice.choice(SITES)
     fate = dice.random()
-    if (shelf.level(town, sku) or 0) < units:
+    if (stock_oracle.level(environment, sku) or 0) < units:
         return
     more: dict = {"SiteID": site, "SiteName": name}
     if fate < 0.2:
         more |= {"ShippingAddress": NOWHERE}
     elif fate < 0.4:
         more |= {"OrderStatus": "Pending", "PaymentStatus": "NotYetSubmitted"}
-    place(town, line(sku, units), **more)
+    place(environment, line(sku, units), **more)
     told.orders += 1
     told.sold[sku] += units
 
 
-def _orders(town: Town, name: str, *, half: bool) -> bool:
+def _orders(environment: Environment, name: str, *, half: bool) -> bool:
     """A run of orders; half of one is what a killed worker leaves."""
     try:
         if half:
-            with town.runtime() as runtime:
+            with environment.runtime() as runtime:
                 extract(runtime, ORDERS, run_id=name)
         else:
-            town.sync(run_id=name)
+            environment.sync(run_id=name)
     except Transient:
         return False
     return True
@@ -148,9 +150,9 @@ def ours() -> Tell:
     """The inventory flow."""
     names = count(1)
 
-    def tell(town: Town) -> bool:
+    def tell(environment: Environment) -> bool:
         try:
-            town.sync(flow="inventory", run_id=f"inventory-{next(names)}")
+            environment.sync(flow="inventory", run_id=f"inventory-{next(names)}")
         except Transient:
             return False
         return True
@@ -158,10 +160,10 @@ def ours() -> Tell:
     return tell
 
 
-def copy(town: Town) -> bool:
+def copy(environment: Environment) -> bool:
     """What a plain job does: TIMS's quantity, as it is."""
     try:
-        with town.runtime() as runtime:
+        with environment.runtime() as runtime:
             rows = runtime.tims.find("inventory/quantities", SKU=list(SKUS))
             updates = [
                 {"SKU": row["SKU"], "DistributionCenterID": MAIN, "Quantity": row["TotalAvailable"],
@@ -176,18 +178,21 @@ def copy(town: Town) -> bool:
 # ---- what is promised ----------------------------------------------------------------------------------------------
 
 
-def nothing_twice(town: Town) -> list[str]:
+def nothing_twice(environment: Environment) -> list[str]:
     """Where the channel offers more than TIMS has free, less the orders that have been read and TIMS does not hold."""
-    read = {row.key for row in town.query("SELECT DISTINCT key FROM raw.channel_advisor_orders")}
-    held = {order["ExternalOrderID"] for order in shelf.listed(town, "tims", "sales-orders")}
+    read = {row.key for row in environment.query("SELECT DISTINCT key FROM raw.channel_advisor_orders")}
+    held = {order["ExternalOrderID"] for order in stock_oracle.listed(environment, "tims", "sales-orders")}
     open_ = dict.fromkeys(SKUS, 0)
-    for order in shelf.listed(town, "channel_advisor", "orders"):
+    for order in stock_oracle.listed(environment, "channel_advisor", "orders"):
         number = str(order["ChannelAdvisorOrderID"])
         for each in order["OrderItems"] if number in read and number not in held else ():
             open_[each["SKU"]] += each["Quantity"]
     found = []
     for sku in SKUS:
-        most, offered = max(0, shelf.free(town, sku) - open_[sku]), shelf.level(town, sku) or 0
+        most, offered = (
+            max(0, stock_oracle.free(environment, sku) - open_[sku]),
+            stock_oracle.level(environment, sku) or 0,
+        )
         if offered > most:
             found.append(f"{sku}: {offered} on offer, {most} are there")
     return found

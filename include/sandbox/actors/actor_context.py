@@ -21,7 +21,7 @@ import requests
 
 from sandbox import chance
 from sandbox.control import Control, SandboxError
-from sandbox.lives import State, fate_of, life
+from sandbox.order_histories import State, fate_of, life
 from sandbox.orders import FIRST_ORDER, Order, order
 from sandbox.tims.server import CLIENT, SECRET
 from sandbox.transactions import LONDON, Invoice
@@ -34,7 +34,7 @@ Document = dict[str, Any]
 
 
 @dataclass
-class Scene:
+class ActorContext:
     """`start` < what is done <= `end`."""
 
     world: World

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from crossdock.store import dead_letters
-from integration.town import Town, own_config
-from integration.trade import forward, tell
+from integration.builders import forward, tell
+from integration.environment import Environment, own_config
 
 _numbers = count(1)
 OWN = ("MAIN", "WEST")  # TIMS's locations that the center MAIN offers
@@ -35,41 +35,41 @@ def configured(patch: pytest.MonkeyPatch, folder: Path, rules: Iterable[str] = (
     patch.setenv("CROSSDOCK_CONFIG_DIR", str(made))
 
 
-def listed(town: Town, system: str, resource: str) -> list[dict[str, Any]]:
-    with town.runtime() as runtime:
+def listed(environment: Environment, system: str, resource: str) -> list[dict[str, Any]]:
+    with environment.runtime() as runtime:
         pages = runtime.system(system).pages(resource, since=None, before=None)
         return [msgspec.json.decode(row) for page in pages for row in page.records]
 
 
-def levels(town: Town) -> dict[tuple[str, int], int]:
+def levels(environment: Environment) -> dict[tuple[str, int], int]:
     """What the channel offers, by product and center."""
-    rows = listed(town, "channel_advisor", "inventory")
+    rows = listed(environment, "channel_advisor", "inventory")
     return {(row["SKU"], row["DistributionCenterID"]): row["AvailableQuantity"] for row in rows}
 
 
-def level(town: Town, sku: str, center: int = MAIN) -> int | None:
-    with town.runtime() as runtime:
+def level(environment: Environment, sku: str, center: int = MAIN) -> int | None:
+    with environment.runtime() as runtime:
         rows = runtime.channel_advisor.call("GET", "/v2/inventory", query={"sku": sku})["value"]
     return next((row["AvailableQuantity"] for row in rows if row["DistributionCenterID"] == center), None)
 
 
-def free(town: Town, sku: str) -> int:
+def free(environment: Environment, sku: str) -> int:
     """What TIMS has free at our own locations."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         quantity = runtime.tims.get(f"inventory/items/{sku}/quantity")
     return sum(place["Available"] for place in quantity["Locations"] if place["LocationID"] in OWN)
 
 
-class Truth:
+class Oracle:
     """The rule, by both systems' own words."""
 
-    def __init__(self, town: Town) -> None:
-        self.items = {item["SKU"]: item for item in listed(town, "tims", "inventory/items")}
-        self.quantities = {row["SKU"]: row for row in listed(town, "tims", "inventory/quantities")}
-        self.products = {row["SKU"]: row for row in listed(town, "channel_advisor", "products")}
-        self.orders = {str(o["ChannelAdvisorOrderID"]): o for o in listed(town, "channel_advisor", "orders")}
-        self.held = {order["ExternalOrderID"] for order in listed(town, "tims", "sales-orders")}
-        dismissed = town.query("SELECT key FROM ops.dead_letter WHERE flow = 'orders' AND state = 'dismissed'")
+    def __init__(self, environment: Environment) -> None:
+        self.items = {item["SKU"]: item for item in listed(environment, "tims", "inventory/items")}
+        self.quantities = {row["SKU"]: row for row in listed(environment, "tims", "inventory/quantities")}
+        self.products = {row["SKU"]: row for row in listed(environment, "channel_advisor", "products")}
+        self.orders = {str(o["ChannelAdvisorOrderID"]): o for o in listed(environment, "channel_advisor", "orders")}
+        self.held = {order["ExternalOrderID"] for order in listed(environment, "tims", "sales-orders")}
+        dismissed = environment.query("SELECT key FROM ops.dead_letter WHERE flow = 'orders' AND state = 'dismissed'")
         self.given_up = {each.key for each in dismissed}  # a person's word, which no system holds
 
     def item_of(self, code: str) -> list[str]:
@@ -84,8 +84,8 @@ class Truth:
         return alternates or caseless
 
     def free(self, sku: str) -> int:
-        places = self.quantities.get(sku, {"Locations": []})["Locations"]
-        return sum(place["Available"] for place in places if place["LocationID"] in OWN)
+        locations = self.quantities.get(sku, {"Locations": []})["Locations"]
+        return sum(place["Available"] for place in locations if place["LocationID"] in OWN)
 
     def in_flight(self) -> dict[str, int]:
         """Units of channel orders that TIMS does not hold, by item."""
@@ -125,65 +125,65 @@ class Truth:
         return max(0, self.free(sku) - flying.get(sku, 0))
 
 
-def differences(town: Town) -> list[str]:
+def differences(environment: Environment) -> list[str]:
     """Where the channel does not offer what it should; [] is good."""
-    there = levels(town)
+    there = levels(environment)
     return [
         f"{sku} at {center}: {there.get((sku, center))} instead of {units}"
-        for (sku, center), units in Truth(town).offers().items()
+        for (sku, center), units in Oracle(environment).offers().items()
         if there.get((sku, center)) != units
     ]
 
 
-def requests(town: Town, forget: bool = True) -> int:
+def requests(environment: Environment, forget: bool = True) -> int:
     """PUTs of quantities since the last time."""
-    said = town.channel_advisor.call("GET", "requests")
+    said = environment.channel_advisor.call("GET", "requests")
     if forget:
-        town.channel_advisor.call("DELETE", "requests")
+        environment.channel_advisor.call("DELETE", "requests")
     return sum(count for name, count in said.items() if name.startswith("PUT") and "inventory" in name)
 
 
-def adjust(town: Town, sku: str, units: int, location: str = "MAIN") -> None:
+def adjust(environment: Environment, sku: str, units: int, location: str = "MAIN") -> None:
     """Stock comes or goes in TIMS."""
     reference = f"ADJ-{next(_numbers)}"
     body = {"ExternalReference": reference, "Source": "test", "SKU": sku, "LocationID": location,
             "QuantityDelta": units, "ReasonCode": "Found" if units > 0 else "Damage"}  # fmt: skip
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         result = runtime.tims.post("inventory/adjustments", body, key=reference)
     assert result.status == 201, result.error
-    forward(town, town.now + timedelta(minutes=2))
+    forward(environment, environment.now + timedelta(minutes=2))
 
 
-def item(town: Town, sku: str, **more: Any) -> None:
+def item(environment: Environment, sku: str, **more: Any) -> None:
     """An item of TIMS as it is now; a new one is made like any other."""
-    known = next((each for each in listed(town, "tims", "inventory/items") if each["SKU"] == sku), None)
-    like = known or {**town.world.catalogue.items[0], "SKU": sku, "AlternateSKUs": [], "GTIN": None}
+    known = next((each for each in listed(environment, "tims", "inventory/items") if each["SKU"] == sku), None)
+    like = known or {**environment.world.catalogue.items[0], "SKU": sku, "AlternateSKUs": [], "GTIN": None}
     stamps = ("CreatedAt", "ModifiedAt", "RowVersion")
-    tell(town, "tims", "item", {name: value for name, value in like.items() if name not in stamps} | more)
+    tell(environment, "tims", "item", {name: value for name, value in like.items() if name not in stamps} | more)
 
 
-def product(town: Town, sku: str, kind: str = "Item") -> None:
+def product(environment: Environment, sku: str, kind: str = "Item") -> None:
     """A product of the channel."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         (made,) = runtime.channel_advisor.create_products([{"SKU": sku, "Title": sku, "ProductType": kind}])
     assert made.status == 201, made.error
-    forward(town, town.now + timedelta(minutes=2))
+    forward(environment, environment.now + timedelta(minutes=2))
 
 
-def dismiss(town: Town, key: str) -> None:
+def dismiss(environment: Environment, key: str) -> None:
     """A person decides that an order need not be delivered."""
-    with town.runtime() as runtime, runtime.engine.begin() as connection:
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
         dead_letters.dismiss(connection, dead_letters.find(connection, key).id, who="clerk", note="never sent")
 
 
-def cancel(town: Town, key: str) -> None:
+def cancel(environment: Environment, key: str) -> None:
     """The order is cancelled at the channel."""
-    with town.runtime() as runtime:
+    with environment.runtime() as runtime:
         runtime.channel_advisor.update_order(key, {"OrderStatus": "Cancelled"})
-    forward(town, town.now + timedelta(minutes=2))
+    forward(environment, environment.now + timedelta(minutes=2))
 
 
-def row(town: Town, sku: str) -> Any:
+def row(environment: Environment, sku: str) -> Any:
     """The staged row of a SKU."""
-    (found,) = town.query(f"SELECT * FROM stage.channel_quantity WHERE key = '{sku}'")
+    (found,) = environment.query(f"SELECT * FROM stage.channel_quantity WHERE key = '{sku}'")
     return found

@@ -45,7 +45,7 @@ def moment(text: str) -> datetime:
 
 
 @dataclass
-class Town:
+class Environment:
     """What a test needs: the controls, the connections, the world, a database of its own."""
 
     channel_advisor: Control
@@ -111,29 +111,32 @@ class Town:
         """
         moments = [moment(each) for each in reads] or [self.now]
         everything = self.world.expectations(end=max(moments), reads=moments)
-        expected = {number: truth for number, truth in everything.items() if self.takes_place(number)}
+        expected = {number: expectation for number, expectation in everything.items() if self.takes_place(number)}
         orders = self.in_tims()
         counted = Counter(order["ExternalOrderID"] for order in orders)
         found = [f"{key} stands {count} times in TIMS" for key, count in counted.items() if count > 1]
         held = {order["ExternalOrderID"]: order for order in orders}
         letters = self.letters()
-        for number, truth in expected.items():
+        for number, expectation in expected.items():
             key = str(number)
             order, letter = held.pop(key, None), letters.get(key)
             reasons = {reason["rule"] for reason in letter.reasons} if letter else set()
-            if truth.verdict == "loadable":
+            if expectation.verdict == "loadable":
                 if order is None:
                     found.append(f"{key} is missing in TIMS: {reasons}")
-                elif (Decimal(order["TotalAmount"]), order["CurrencyCode"]) != (truth.total, truth.currency):
-                    found.append(f"{key} is {order['TotalAmount']} in TIMS instead of {truth.total}")
+                elif (Decimal(order["TotalAmount"]), order["CurrencyCode"]) != (
+                    expectation.total,
+                    expectation.currency,
+                ):
+                    found.append(f"{key} is {order['TotalAmount']} in TIMS instead of {expectation.total}")
                 elif letter:
                     found.append(f"{key} is in TIMS and a dead letter: {reasons}")
             elif order is not None:
-                found.append(f"{key} is in TIMS, but should be {truth.verdict}")
-            elif truth.verdict == "dead" and reasons != set(truth.rules):
-                found.append(f"{key} is dead for {reasons} instead of {set(truth.rules)}")
-            elif truth.verdict != "dead" and letter:
-                found.append(f"{key} is a dead letter, but should be {truth.verdict}")
+                found.append(f"{key} is in TIMS, but should be {expectation.verdict}")
+            elif expectation.verdict == "dead" and reasons != set(expectation.rules):
+                found.append(f"{key} is dead for {reasons} instead of {set(expectation.rules)}")
+            elif expectation.verdict != "dead" and letter:
+                found.append(f"{key} is a dead letter, but should be {expectation.verdict}")
         found += [f"{key} is in TIMS, but nobody ordered it" for key in held]
         return found
 
@@ -207,8 +210,8 @@ def _world() -> world.World:
 
 @cache
 def _masters_told(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
-    """The folder of two systems that know the masters and nothing else: told once, copied for every town. `skus`: of
-    the goods only these."""
+    """The folder of two systems that know the masters and nothing else: told once, copied for every environment.
+    `skus`: of the goods only these."""
     told = TemporaryDirectory(prefix="masters-")
     masters = [
         event.as_dict() for event in _world().masters() if not skus or event.document.get("SKU", min(skus)) in skus
@@ -222,9 +225,11 @@ def _masters_told(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]
 
 
 @contextmanager
-def found_town(postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset()) -> Iterator[Town]:
-    """A town on the evening before the first day of trade: masters are there, no order yet. Its systems let any number
-    of requests through. `skus`: its only goods."""
+def found_environment(
+    postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset()
+) -> Iterator[Environment]:
+    """An environment on the evening before the first day of trade: masters are there, no order yet. Its systems let any
+    number of requests through. `skus`: its only goods."""
     shutil.copytree(_masters_told(skus).name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
@@ -241,4 +246,4 @@ def found_town(postgres_url: str, name: str, folder: Path, skus: frozenset[str] 
         }
         for control in controls.values():
             control.set_clock(_world().start)
-        yield Town(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)
+        yield Environment(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)
