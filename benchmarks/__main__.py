@@ -76,14 +76,14 @@ def _prepare(here: Place, found: Measured) -> None:
     """The databases that are copied: all orders extracted, ready, loaded; and on the way the memory of a whole run."""
     with found.part("2,000 orders from extract to load, for their memory"):
         here.migrated("fresh")
-        found.add("some", here.ours("whole", "fresh", "some.masters"))
+        found.add("some", here.ours("whole", "fresh", "some.reference"))
     with found.part("all orders from extract to load, for their memory and for the bulks"):
         here.migrated("loaded")
-        found.add("whole", here.ours("whole", "loaded", "all.masters.keep"))
+        found.add("whole", here.ours("whole", "loaded", "all.reference.keep"))
         here.finish("loaded")
     with found.part("all orders extracted; then ready"):
         here.migrated("extracted")
-        here.ours("extract", "extracted", "all.masters")
+        here.ours("extract", "extracted", "all.reference")
         here.copy("extracted", "ready")
         here.ours("stage", "ready", "none")
 

@@ -79,7 +79,7 @@ def _write(world: worlds.World, folder: Path, size: int) -> None:
     for kind in ("item", "customer"):
         rows = [
             _encode({**event.document, "RowVersion": 1, "ModifiedAt": worlds.text(event.at)})
-            for event in world.masters() if event.kind == kind
+            for event in world.reference_events() if event.kind == kind
         ]  # fmt: skip
         for number, page in enumerate(_chunks(rows, MASTERS_PAGE)):
             (folder / f"{kind}s-{number:06d}.json").write_bytes(b",".join(page))

@@ -20,7 +20,7 @@ from benchmarks.unlimited import unlimited
 from crossdock import close, flows
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.systems.connections import parse
 from crossdock.watch.reconcile import reconcile
 from sandbox import demo, processes
@@ -46,7 +46,7 @@ def tell(name: str) -> None:
 def flow(runtime: Runtime, name: str, part: str) -> None:
     """A run of a flow; its records that went somewhere count for `part`."""
     one = flows.get(name)
-    done = asdict(timed(part, lambda: walk(runtime, one, extract(runtime, one))))
+    done = asdict(timed(part, lambda: run_batches(runtime, one, extract(runtime, one))))
     counts[part] += done["delivered"]
 
 

@@ -26,7 +26,7 @@ from crossdock.mapping import language  # noqa: E402
 from crossdock.runtime import Runtime  # noqa: E402
 from crossdock.steps import suites  # noqa: E402
 from crossdock.steps.extract import extract  # noqa: E402
-from crossdock.steps.walk import AFTER_EXTRACT, walk  # noqa: E402
+from crossdock.steps.run_batches import STEPS, run_batches  # noqa: E402
 from crossdock.store import batches  # noqa: E402
 from crossdock.store.tables import ops_batch, stage_buyer  # noqa: E402
 from crossdock.systems.connections import Connection, parse  # noqa: E402
@@ -62,9 +62,7 @@ def unfinished(runtime: Runtime) -> list[int]:
 def steps(runtime: Runtime, *names: str) -> dict[str, float]:
     """Seconds of each step over all unfinished batches."""
     ids = unfinished(runtime)
-    return {
-        name: timed(lambda step=AFTER_EXTRACT[name]: [step(runtime, ORDERS, each) for each in ids])[0] for name in names
-    }
+    return {name: timed(lambda step=STEPS[name]: [step(runtime, ORDERS, each) for each in ids])[0] for name in names}
 
 
 def without_buyers(runtime: Runtime) -> None:
@@ -86,10 +84,10 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
         without_buyers(runtime)
         return steps(runtime, "load")
     if what == "nothing":
-        seconds, ids = timed(lambda: walk(runtime, ORDERS, extract(runtime, ORDERS)))
+        seconds, ids = timed(lambda: run_batches(runtime, ORDERS, extract(runtime, ORDERS)))
         return {"seconds": seconds, "work": ids.read}
     if what == "tick":
-        seconds, counts = timed(lambda: walk(runtime, ORDERS, extract(runtime, ORDERS)))
+        seconds, counts = timed(lambda: run_batches(runtime, ORDERS, extract(runtime, ORDERS)))
         return {"seconds": seconds, "imports": imported, "delivered": counts.delivered}
     if what.startswith("stock"):
         return inventory(what.removeprefix("stock-"), runtime)
@@ -110,7 +108,7 @@ def inventory(what: str, runtime: Runtime) -> dict[str, Any]:
     kind = "compare" if what == "compare" else "scheduled"
     seconds, ids = timed(lambda: extract(runtime, flow, kind=kind))
     done = {name: timed(lambda step=step: [step(runtime, flow, each) for each in ids])[0]
-            for name, step in AFTER_EXTRACT.items()}  # fmt: skip
+            for name, step in STEPS.items()}  # fmt: skip
     with runtime.engine.connect() as connection:
         delivered = batches.counts(connection, ids).delivered
     return {"extract": seconds, **done, "seconds": seconds + sum(done.values()), "delivered": delivered}

@@ -66,8 +66,8 @@ class Place:
         self._run("UPDATE ops.batch SET finished_at = now() WHERE finished_at IS NULL", name)
 
     def age(self, name: str) -> None:
-        """The masters of the database `name` were read an hour ago: a run looks at what was read lately."""
-        self._run("UPDATE ops.batch SET finished_at = finished_at - interval '1 hour' WHERE flow = 'masters'", name)
+        """The reference data of the database `name` were read an hour ago: a run looks at what was read lately."""
+        self._run("UPDATE ops.batch SET finished_at = finished_at - interval '1 hour' WHERE flow = 'reference'", name)
         self._run("VACUUM ANALYZE", name)
 
     def drop(self, name: str) -> None:

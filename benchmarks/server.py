@@ -1,11 +1,12 @@
 """A server that costs next to nothing: it answers both systems' paths from memory.
 
-In: a folder of pages (data.py). Out: lists of orders and masters, tokens, a 207 with as many results as a bulk has
-operations, a customer as it was changed, a shrug for everything else. Never: looks at what it is sent, beyond counting.
+In: a folder of pages (data.py). Out: lists of orders and reference data, tokens, a 207 with as many results as a bulk
+has operations, a customer as it was changed, a shrug for everything else. Never: looks at what it is sent, beyond
+counting.
 
-The first part of a path is a set of words that say how the rest is answered, "/all.masters.slow/v2/orders":
+The first part of a path is a set of words that say how the rest is answered, "/all.reference.slow/v2/orders":
 `all`, `some` (the first 2,000 orders), `tick` (43 new ones) or none of these: which orders there are;
-`masters`: TIMS has items and customers; `stock...`: a large catalogue (stock.py); `slow`: every answer takes 20 ms;
+`reference`: TIMS has items and customers; `stock...`: a large catalogue (stock.py); `slow`: every answer takes 20 ms;
 `keep`: bodies of bulks and of quantities are written to a folder.
 `/_requests` tells how many requests there were since the last time it was asked, but for tokens.
 """
@@ -54,7 +55,7 @@ class Server(ThreadingHTTPServer):
             if "tick" in words:
                 return self.pages["tick"]
             return self.pages["orders"][: None if "all" in words else SOME if "some" in words else 0]
-        return self.pages[what] if "masters" in words else []
+        return self.pages[what] if "reference" in words else []
 
 
 class Handler(BaseHTTPRequestHandler):

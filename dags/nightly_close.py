@@ -16,7 +16,7 @@ is not done again. A run that has not ended after two hours raises an alert of i
 
 from airflow.sdk import chain, dag
 
-from crossdock_airflow.tasks import PERIOD, common, controls, ends_within, every, walk
+from crossdock_airflow.tasks import PERIOD, common, controls, ends_within, every, run_batches
 
 THE_DAY = ("orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments")
 LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")  # of posted documents
@@ -29,8 +29,8 @@ LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", 
     **common(__doc__, "close", "channel_advisor", "inbox", "tims"),
 )
 def nightly_close():
-    day = [walk.override(task_id=flow)(flow) for flow in THE_DAY]
-    ledger = [walk.override(task_id=f"ledger_{kind}")(f"ledger_{kind}") for kind in LEDGER]
+    day = [run_batches.override(task_id=flow)(flow) for flow in THE_DAY]
+    ledger = [run_batches.override(task_id=f"ledger_{kind}")(f"ledger_{kind}") for kind in LEDGER]
     chain(*day, ledger, controls())
 
 

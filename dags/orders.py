@@ -1,10 +1,10 @@
 """
 ### Orders: Channel Advisor → TIMS
 
-**Reads** orders changed since the watermark (less an overlap), and the item and customer masters of TIMS for look-ups.
-**Writes** customers and sales orders in TIMS, changes to those that exist (of customers: e-mail, phone, addresses), and
-the exported mark with the sales order's number back to Channel Advisor. Every five minutes; `orders_sweep` reads the
-last days once more each night.
+**Reads** orders changed since the watermark (less an overlap), and the item and customer reference data of TIMS for
+look-ups. **Writes** customers and sales orders in TIMS, changes to those that exist (of customers: e-mail, phone,
+addresses), and the exported mark with the sales order's number back to Channel Advisor. Every five minutes;
+`orders_sweep` reads the last days once more each night.
 
 **By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single orders. *Backfill* reads past intervals.
 Neither moves the watermark, and neither does anything twice: run them as often as you like.

@@ -14,10 +14,10 @@ from crossdock.mapping.frames import Frames
 from crossdock.mapping.parse import read_documents
 from crossdock.rules import settings as configuration
 from crossdock.rules.customers import keys_of
-from crossdock.rules.known import Known
 from crossdock.rules.orders import Enriched, enrich
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings, Site
-from crossdock.rules.uniques import TEXT
+from crossdock.rules.vectorize import TEXT
 
 ADDRESS = {
     "Name": "Ana Ortiz",
@@ -132,7 +132,7 @@ def frames(*documents: dict[str, Any]) -> Frames:
     return parsed.frames
 
 
-def known(*customers: dict[str, Any], items: list[dict[str, Any]] | None = None) -> Known:
+def known(*customers: dict[str, Any], items: list[dict[str, Any]] | None = None) -> ReferenceData:
     """TIMS with the items above and the given customers (documents of the contract)."""
     rows = [
         {"Status": "Active", "Type": "Inventory", "KitComponents": None, "Cost": 0, "ListPrice": 0} | item
@@ -142,7 +142,7 @@ def known(*customers: dict[str, Any], items: list[dict[str, Any]] | None = None)
     codes = [(item["SKU"], "sku", item["SKU"]) for item in rows]
     codes += [(code, "alternate", item["SKU"]) for item in rows for code in item.get("AlternateSKUs", ())]
     everyone = [customer(**c) for c in customers]
-    return Known(
+    return ReferenceData(
         items=frame.astype({"SKU": TEXT, "Status": TEXT, "Type": TEXT}),
         item_codes=pd.DataFrame(
             {
@@ -193,7 +193,7 @@ def config(**site: Any) -> Settings:
 
 def run(
     *documents: dict[str, Any],
-    tims: Known | None = None,
+    tims: ReferenceData | None = None,
     settings: Settings | None = None,
     linked: tuple[int, ...] = (),
     newest: pd.Series | None = None,

@@ -125,14 +125,14 @@ def sync(
 ) -> None:
     """Synchronise a flow now: what is new, a window of time, single records, or all that differs."""
     from crossdock.steps.extract import extract
-    from crossdock.steps.walk import walk
+    from crossdock.steps.run_batches import run_batches
 
     flow = flows.get(flow_name)
     window, kind = _window(start, end, key, compare)
     run = _run_id()
     with _runtime() as runtime, err.status(f"{flow.title}: reading …") as status, runs.at_work(runtime.engine, run):
         ids = extract(runtime, flow, window, kind=kind, run_id=run, keys=key or (), reprocess=reprocess)
-        counts = walk(
+        counts = run_batches(
             runtime, flow, ids, lambda batch, step: status.update(f"{flow.title}: batch {batch}, {step} …"), run_id=run
         )
         with runtime.engine.begin() as connection:
@@ -164,7 +164,7 @@ def extract_command(
 
 def _step_command(name: str, summary: str) -> None:
     def command(flow_name: FlowName, batch: Batches = None, as_json: AsJson = False) -> None:
-        _walk_step(name, flow_name, batch, as_json)
+        _run_step(name, flow_name, batch, as_json)
 
     command.__doc__ = summary
     app.command(name=name)(command)
@@ -178,11 +178,11 @@ def check_command(
     as_json: AsJson = False,
 ) -> None:
     """Judge staged documents: ready, or dead letters."""
-    _walk_step("check", flow_name, batch, as_json, accept_rejects=accept_rejects)
+    _run_step("check", flow_name, batch, as_json, accept_rejects=accept_rejects)
 
 
-def _walk_step(name: str, flow_name: str, batch_ids: list[int] | None, as_json: bool, **more: Any) -> None:
-    from crossdock.steps.walk import AFTER_EXTRACT
+def _run_step(name: str, flow_name: str, batch_ids: list[int] | None, as_json: bool, **more: Any) -> None:
+    from crossdock.steps.run_batches import STEPS
 
     flow = flows.get(flow_name)
     run = _run_id()
@@ -194,7 +194,7 @@ def _walk_step(name: str, flow_name: str, batch_ids: list[int] | None, as_json: 
                     raise ConfigError(f"Batch {batch_id} belongs to {found.flow}, not to {flow.name}.")
             ids = batch_ids or sorted(batches.adopt(connection, flow.name, run, looked_at=True))
         for batch_id in ids:
-            AFTER_EXTRACT[name](runtime, flow, batch_id, run_id=run, **more)
+            STEPS[name](runtime, flow, batch_id, run_id=run, **more)
         with runtime.engine.begin() as connection:
             counts = batches.counts(connection, ids)
             held = batches.held(connection, flow.name, run)
@@ -366,7 +366,7 @@ def replay_letters(
 ) -> None:
     """Send refused records through all steps again; what goes through is delivered once."""
     from crossdock.steps.extract import Window, extract
-    from crossdock.steps.walk import walk
+    from crossdock.steps.run_batches import run_batches
 
     if not (which or rule or everything):
         raise ConfigError("Nothing to replay was named.", do="Give numbers, --rule RULE or --all.")
@@ -379,11 +379,11 @@ def replay_letters(
                 if which
                 else dead_letters.listed(connection, flow=flow, rule=rule, limit=100_000)
             )
-        left = [row for row in rows if row.flow == records.MASTERS]
-        if which or flow == records.MASTERS:
+        left = [row for row in rows if row.flow == records.REFERENCE]
+        if which or flow == records.REFERENCE:
             for row in left:
                 _is_delivered(row)
-        rows = [row for row in rows if row.flow != records.MASTERS]
+        rows = [row for row in rows if row.flow != records.REFERENCE]
         closed = [row for row in rows if row.state not in dead_letters.OPEN]
         if closed:
             raise ConfigError(f"Dead letter {closed[0].id} is {closed[0].state}.", do="Only open ones are replayed.")
@@ -392,21 +392,21 @@ def replay_letters(
             for name in sorted({row.flow for row in rows}):
                 keys = [row.key for row in rows if row.flow == name]
                 ids = extract(runtime, flows.get(name), Window(), kind="replay", run_id=run, keys=keys)
-                total += walk(runtime, flows.get(name), ids, run_id=run)
+                total += run_batches(runtime, flows.get(name), ids, run_id=run)
                 with runtime.engine.begin() as connection:
                     held += batches.held(connection, name, run)
     _say(asdict(total) | _held_as_json(held), f"Replayed {len(rows)}: {total}.", as_json)
     if not as_json:
         _print_held(held)
         if left:
-            out.print(f"Left {len(left)} of masters: {AGAIN_BY_ITSELF}")
+            out.print(f"Left {len(left)} of reference: {AGAIN_BY_ITSELF}")
     if total.dead:
         raise typer.Exit(1)
 
 
 def _is_delivered(row: sa.Row) -> None:
     """ConfigError for a record that is only looked up: it is not delivered, and the next read takes a good version."""
-    if row.flow == records.MASTERS:
+    if row.flow == records.REFERENCE:
         raise ConfigError(f"{row.key} is only looked up, so it cannot be edited or replayed.", do=AGAIN_BY_ITSELF)
 
 
@@ -449,7 +449,7 @@ def show_watermarks(
 
 @watermark_app.command("set")
 def set_watermark(
-    flow: Annotated[str, typer.Argument(help="Flow, or masters.")],
+    flow: Annotated[str, typer.Argument(help="Flow, or reference.")],
     to: Annotated[str, typer.Argument(help="Read on from here, e.g. 2026-11-01T00:00:00Z.")],
     why: Annotated[str, typer.Option(help="Why; kept on record.")] = "",
     resource: Annotated[str, typer.Option(help="The list, e.g. tims.customers; without it, the flow's own.")] = "",
@@ -460,8 +460,8 @@ def set_watermark(
     moment = _time(to, "TO")
     if not why or moment is None:
         raise ConfigError("A watermark is set for a reason.", do='Give --why "why".')
-    if not resource and flow == records.MASTERS:
-        raise ConfigError("The masters are many lists.", do="Give --resource: `crossdock watermark show masters`.")
+    if not resource and flow == records.REFERENCE:
+        raise ConfigError("Reference data are many lists.", do="Give --resource: `crossdock watermark show reference`.")
     name = resource or flows.get(flow).source.name
     with _runtime() as runtime, runtime.engine.begin() as connection:
         before = watermarks.put(connection, flow, name, moment, who=_who(), why=why)
@@ -587,7 +587,7 @@ def migrate(as_json: AsJson = False) -> None:
 def check_mappings(as_json: AsJson = False) -> None:
     """Hold every mapping and checks file, the posting table and its accounts against the contracts; read the rest."""
     from crossdock.mapping import language
-    from crossdock.rules import catalogue, posting_table, price_settings, stock_rules, tax_rules
+    from crossdock.rules import catalogue, offer_settings, posting_table, price_settings, tax_rules
     from crossdock.steps import suites
 
     catalogue.load()
@@ -595,7 +595,9 @@ def check_mappings(as_json: AsJson = False) -> None:
     checks = [suites.folder_of_checks() / f"{name}.yaml" for name in suites.names()]
     findings = [str(finding) for path in tables for finding in language.read(path).check()]
     findings += [str(finding) for path in checks for finding in suites.check(path)]
-    findings += [str(one) for part in (posting_table, price_settings, stock_rules, tax_rules) for one in part.check()]
+    findings += [
+        str(one) for part in (posting_table, price_settings, offer_settings, tax_rules) for one in part.check()
+    ]
     if as_json:
         _print_json(findings)
     elif findings:
@@ -682,7 +684,7 @@ def close_command(
     export: Annotated[
         Path | None, typer.Option(help="Folder for the ledger as CSV and as a beancount journal.")
     ] = None,
-    afresh: Annotated[
+    full_refresh: Annotated[
         bool, typer.Option(help="Read all of TIMS's documents once more, not only what changed.")
     ] = False,
     as_json: AsJson = False,
@@ -696,7 +698,7 @@ def close_command(
             export.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=export).close()
     with _runtime() as runtime, err.status(f"Closing {period} …"):
-        closing = close(runtime, period, export=export, afresh=afresh, run_id=_run_id())
+        closing = close(runtime, period, export=export, full_refresh=full_refresh, run_id=_run_id())
     if as_json:
         _print_json(closing.as_dict())
     else:
@@ -866,8 +868,8 @@ def _time(text: str | None, option: str) -> datetime | None:
 
 
 def _named_flow(name: str | None) -> None:
-    """ConfigError for a flow that is none; what is only looked up goes by the name of masters."""
-    if name is not None and name != records.MASTERS:
+    """ConfigError for a flow that is none; what is only looked up goes by the name of reference."""
+    if name is not None and name != records.REFERENCE:
         flows.get(name)
 
 

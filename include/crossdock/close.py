@@ -104,7 +104,7 @@ def close(
     period: str,
     *,
     export: Path | None = None,
-    afresh: bool = False,
+    full_refresh: bool = False,
     run_id: str = "",
     wait: float | None = None,
 ) -> Closing:
@@ -115,7 +115,7 @@ def close(
     until = last_day(period)
     run = run_id or f"close:{period}:{time.time_ns()}"
     time.sleep(VISIBLE if wait is None else wait)  # TIMS shows what was posted last a moment later
-    controls.refresh(runtime, run, afresh=afresh)
+    controls.refresh(runtime, run, full_refresh=full_refresh)
     held = controls.run(runtime, until, run)
     with runtime.engine.begin() as connection:
         closing = Closing(period, _trial_balance(connection, until), held, _open_items(connection, until))

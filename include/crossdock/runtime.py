@@ -25,7 +25,7 @@ from crossdock.systems.connections import Connection, from_environment
 from crossdock.systems.tims import Tims
 
 if TYPE_CHECKING:
-    from crossdock.store.books import Books
+    from crossdock.store.settlement_ledger import SettlementLedger
     from crossdock.systems.inbox import Inbox
 
 log = logging.getLogger(__name__)
@@ -119,13 +119,13 @@ class Runtime:
         return Inbox(folder() if self._inbox is None else self._inbox)
 
     @cached_property
-    def books(self) -> Books:
+    def settlement_ledger(self) -> SettlementLedger:
         """Our own verified records, read like a system."""
-        from crossdock.store.books import Books
+        from crossdock.store.settlement_ledger import SettlementLedger
 
-        return Books(self.engine)
+        return SettlementLedger(self.engine)
 
-    def system(self, name: str) -> ChannelAdvisor | Tims | Inbox | Books:
+    def system(self, name: str) -> ChannelAdvisor | Tims | Inbox | SettlementLedger:
         """The client of a system by its name in `Resource.system`."""
         return getattr(self, name)
 

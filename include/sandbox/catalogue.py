@@ -95,7 +95,7 @@ class Sold:
 
 
 def build(invoices: Iterable[Invoice], *, created: datetime) -> Catalogue:
-    """The masters for these invoices; `created` is when the channel's products came to be."""
+    """The reference data for these invoices; `created` is when the channel's products came to be."""
     catalogue = Catalogue(Codes())
     sold = _sold(invoices, catalogue.codes)
     catalogue.roles = _roles(sold)

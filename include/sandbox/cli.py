@@ -89,7 +89,7 @@ def seed(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Empty both systems, fill in their masters, set the clock to just before the first day."""
+    """Empty both systems, fill in their reference data, set the clock to just before the first day."""
     with _bar(as_json) as progress:
         facts = processes.seed(data, progress)
     told = ", ".join(f"{count} × {kind}" for kind, count in facts["told"].items())

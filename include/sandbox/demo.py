@@ -95,7 +95,7 @@ def up(port: int, days: int | None) -> int:
     _insist_on_the_sandbox()
     _refuse_a_database_in_use()
     with _clean_if_broken_off():
-        _start_afresh(port)
+        _start_over(port)
         whole = world.load()
         airflow = Airflow(port)
         airflow.wait_for_dags((*DAGS, *LATER))
@@ -178,7 +178,7 @@ def _clean_if_broken_off() -> Iterator[None]:
         raise
 
 
-def _start_afresh(port: int) -> None:
+def _start_over(port: int) -> None:
     """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
     standalone.down(lambda text: out.print(text) if "stopped" in text else None)
     standalone.require_free_port(port, "Airflow", "PORT")
@@ -317,7 +317,7 @@ def _closed(engine: sa.Engine, after: int) -> str:
     """What the flows of a close have delivered."""
     wanted = (
         sa.select(ops_batch.c.flow, sa.func.sum(ops_batch.c.delivered))
-        .where(ops_batch.c.id > after, ops_batch.c.flow.not_in((DAG, *OFFERS, "masters")))
+        .where(ops_batch.c.id > after, ops_batch.c.flow.not_in((DAG, *OFFERS, "reference")))
         .group_by(ops_batch.c.flow)
     )
     with engine.connect() as connection:
@@ -452,7 +452,7 @@ def _seconds(engine: sa.Engine) -> dict[str, float]:
     """Wall seconds by step, over all batches of all flows."""
     total: Counter[str] = Counter()
     with engine.connect() as connection:
-        for seconds in connection.scalars(sa.select(ops_batch.c.seconds).where(ops_batch.c.flow != "masters")):
+        for seconds in connection.scalars(sa.select(ops_batch.c.seconds).where(ops_batch.c.flow != "reference")):
             for step, value in seconds.items():
                 total[step] += value
     return {step: total[step] for step in batches.STEPS}

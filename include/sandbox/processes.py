@@ -224,8 +224,8 @@ def load_world(data: str | None) -> World:
 
 
 def seed(data: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """Empty both systems and this run folder's inbox, give the systems their masters and set their clocks to just
-    before the first day."""
+    """Empty both systems and this run folder's inbox, give the systems their reference data and set their clocks to
+    just before the first day."""
     data = str(Path(data).resolve()) if data else None
     world, parts = load_world(data), controls()
     for control in parts.values():
@@ -234,11 +234,11 @@ def seed(data: str | None = None, progress: Progress | None = None) -> dict[str,
     _told_file().unlink(missing_ok=True)
     shutil.rmtree(run_dir() / "inbox", ignore_errors=True)
     counts: Counter[str] = Counter()
-    masters = list(world.masters())
+    reference_events = list(world.reference_events())
     for number, (system, control) in enumerate(parts.items()):
-        mine = [event for event in masters if event.system == system]
+        mine = [event for event in reference_events if event.system == system]
         if progress:
-            progress(f"masters of {system}", number / len(parts))
+            progress(f"reference data of {system}", number / len(parts))
         control.apply(event.as_dict() for event in mine)
         counts.update(event.kind for event in mine)
     for control in parts.values():

@@ -5,7 +5,7 @@ what must become of each order; and ready-made list pages of all orders for the 
 Never: chance that differs between two runs, or a word to the servers (control.py speaks to them).
 
     world = load()
-    for event in world.masters(start): ...      items, stock, customers, sites, products
+    for event in world.reference_events(start): ...      items, stock, customers, sites, products
     for event in world.events(start, end): ...  orders and their changes, by time
     world.expectations(end)                     the truth
 """
@@ -135,7 +135,7 @@ class World:
         for order in self.orders(start, end):
             yield order, life(order, self.catalogue)
 
-    def masters(self, at: datetime | None = None) -> Iterator[Event]:
+    def reference_events(self, at: datetime | None = None) -> Iterator[Event]:
         """What both systems hold before the first order, as of `at`."""
         at = at or self.start - timedelta(days=1)
         yield Event("company", at, TIMS, "company", COMPANY)
@@ -166,7 +166,7 @@ class World:
                     yield _customer(who, kind, f"C-{customer}-2")
 
     def events(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Event]:
-        """Orders, their changes and shipments with start <= at < end, sorted by (at, id); no masters."""
+        """Orders, their changes and shipments with start <= at < end, sorted by (at, id); no reference data."""
         first = start or self.first
         last = end or self.last + LONGEST
         pending: list[tuple[datetime, str, Event]] = []

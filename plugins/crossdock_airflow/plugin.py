@@ -84,7 +84,7 @@ def counts(dag_id: str, run_id: str) -> str:
 
     with _engine().connect() as connection:
         wanted = sa.select(ops_batch.c.id).where(
-            ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "masters"
+            ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "reference"
         )
         told = str(batches.counts(connection, list(connection.scalars(wanted))))
         found = accuracy.last(connection, dag_id.removesuffix("_compare")) if dag_id.endswith("_compare") else None

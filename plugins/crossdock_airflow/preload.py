@@ -25,7 +25,7 @@ MODULES = (
     "airflow.providers.http.hooks.http",
     "airflow.sdk.execution_time.task_runner",
     "crossdock.steps.extract",
-    "crossdock.steps.walk",
+    "crossdock.steps.run_batches",
     "crossdock.watch.freshness",
     "crossdock.watch.reconcile",
 )

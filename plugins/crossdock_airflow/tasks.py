@@ -195,13 +195,13 @@ def _extract(flow: str, usual: str) -> list[int]:
 def _step(name: str, flow: str, batch_id: int) -> dict[str, int]:
     from crossdock import flows
     from crossdock.errors import Elsewhere
-    from crossdock.steps.walk import AFTER_EXTRACT
+    from crossdock.steps.run_batches import STEPS
 
     context = get_current_context()
     run_id = run_name(context["dag_run"].dag_id, context["run_id"])
     with runtime() as opened:
         try:
-            counts = AFTER_EXTRACT[name](opened, flows.get(flow), batch_id, run_id=run_id, over=over)
+            counts = STEPS[name](opened, flows.get(flow), batch_id, run_id=run_id, over=over)
         except Elsewhere as error:  # a run that took this one for dead; it does what is left to do
             raise AirflowSkipException(str(error)) from error
     for asset in context["outlets"]:
@@ -241,11 +241,11 @@ def asked(run: Any, params: Any, usual: str = "scheduled") -> tuple[str, Window]
 
 
 @task(execution_timeout=2 * HOUR)
-def walk(flow: str) -> dict[str, int]:
+def run_batches(flow: str) -> dict[str, int]:
     """A whole flow in one task: reads what is new and takes every batch through its steps."""
     from crossdock import flows
     from crossdock.steps import extract as step
-    from crossdock.steps.walk import walk as all_steps
+    from crossdock.steps.run_batches import run_batches as all_steps
     from crossdock.store import runs
 
     context = get_current_context()

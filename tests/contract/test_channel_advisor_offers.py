@@ -275,12 +275,12 @@ def test_whatever_happens_to_orders_units_neither_appear_nor_vanish(steps: list[
         store = Store(Path(folder) / "x.db", ChannelAdvisor.terms)
         try:
             with store.write() as tx:
-                walk(tx, steps)
+                apply_levels(tx, steps)
         finally:
             store.close()
 
 
-def walk(tx: Transaction, steps: list[tuple[int, str, int]]) -> None:
+def apply_levels(tx: Transaction, steps: list[tuple[int, str, int]]) -> None:
     key = {"ProfileID": 12345678, "SKU": "S"}
     for center in (4, 5):
         said = {"ProfileID": 12345678, "DistributionCenterID": center, "Type": "Warehouse"}

@@ -39,14 +39,14 @@ ORDERS = "/v2/orders"
 
 @pytest.fixture(scope="module")
 def controls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Control]]:
-    """Both servers in processes of their own, with the masters and the first days of orders."""
+    """Both servers in processes of their own, with the reference data and the first days of orders."""
     data = tmp_path_factory.mktemp("sandbox")
     with contextlib.ExitStack() as stack:
         found = {system: stack.enter_context(running(system, module, data)) for system, module in SANDBOX.items()}
         world = worlds.load()
         for system, control in found.items():
             control.set_clock(world.start)
-            control.apply(event.as_dict() for event in world.masters() if event.system == system)
+            control.apply(event.as_dict() for event in world.reference_events() if event.system == system)
         end = world.first + DAYS
         for system, control in found.items():
             control.apply(event.as_dict() for event in world.events(world.start, end) if event.system == system)

@@ -28,7 +28,7 @@ from crossdock import flows
 from crossdock.runtime import Runtime
 from crossdock.settings import PROJECT
 from crossdock.steps.extract import Window, extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import database, dead_letters
 from crossdock.store.batches import Counts
 from crossdock.systems.connections import Connection, parse
@@ -81,7 +81,7 @@ class Environment:
     def sync(self, window: Window | None = None, flow: str = "orders", **more: Any) -> Counts:
         with self.runtime() as runtime:
             ids = extract(runtime, flows.get(flow), window or Window(), **more)
-            return walk(runtime, flows.get(flow), ids)
+            return run_batches(runtime, flows.get(flow), ids)
 
     def fault(self, system: str, kind: str, **rule: Any) -> None:
         control = self.channel_advisor if system == "channel_advisor" else self.tims_control
@@ -209,18 +209,20 @@ def _world() -> world.World:
 
 
 @cache
-def _masters_told(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
-    """The folder of two systems that know the masters and nothing else: told once, copied for every environment.
+def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
+    """The folder of two systems that know the reference data and nothing else: told once, copied for every environment.
     `skus`: of the goods only these."""
-    told = TemporaryDirectory(prefix="masters-")
-    masters = [
-        event.as_dict() for event in _world().masters() if not skus or event.document.get("SKU", min(skus)) in skus
+    told = TemporaryDirectory(prefix="reference-")
+    reference = [
+        event.as_dict()
+        for event in _world().reference_events()
+        if not skus or event.document.get("SKU", min(skus)) in skus
     ]
     for system in SYSTEMS:
         with server(system, Path(told.name)) as url:
             control = Control(system, url)
             control.set_clock(_world().start)
-            control.apply(event for event in masters if event["system"] == system)
+            control.apply(event for event in reference if event["system"] == system)
     return told
 
 
@@ -228,9 +230,9 @@ def _masters_told(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]
 def found_environment(
     postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset()
 ) -> Iterator[Environment]:
-    """An environment on the evening before the first day of trade: masters are there, no order yet. Its systems let any
-    number of requests through. `skus`: its only goods."""
-    shutil.copytree(_masters_told(skus).name, folder, dirs_exist_ok=True)
+    """An environment on the evening before the first day of trade: reference data are there, no order yet. Its systems
+    let any number of requests through. `skus`: its only goods."""
+    shutil.copytree(_reference_folder(skus).name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
         urls = {system: stack.enter_context(server(system, folder)) for system in SYSTEMS}

@@ -17,7 +17,7 @@ from crossdock import flows
 from crossdock.close import close
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import Window, extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
 from crossdock.systems.connections import Connection, parse
@@ -43,7 +43,7 @@ class LedgerEnv:
     def sync(self, flow: str, **more: Any) -> Counts:
         with self.runtime() as runtime:
             ids = extract(runtime, flows.get(flow), Window(), **more)
-            return walk(runtime, flows.get(flow), ids)
+            return run_batches(runtime, flows.get(flow), ids)
 
     def post(self, part: str, **more: Any) -> Counts:
         """One flow of the ledger."""

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from crossdock import cli, flows
 from crossdock.errors import OutcomeUnknown, RecordRejected
 from crossdock.steps.extract import extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
 from integration.builders import forward, persist, tell
@@ -84,7 +84,7 @@ def read(environment: Environment) -> list[int]:
 
 def work(environment: Environment, ids: list[int]) -> None:
     with environment.runtime() as runtime:
-        walk(runtime, flows.get("catalog"), ids)
+        run_batches(runtime, flows.get("catalog"), ids)
 
 
 def replay(environment: Environment, key: str) -> Counts:

@@ -18,7 +18,7 @@ from crossdock.steps import records
 from crossdock.store import dead_letters, watermarks
 from integration.environment import fresh_database
 
-LETTERS = (("orders", "77"), (records.MASTERS, "tims.inventory/items:LAMP"))
+LETTERS = (("orders", "77"), (records.REFERENCE, "tims.inventory/items:LAMP"))
 HALF = "\udcff"  # a byte that is no UTF-8, as Python hands it on
 
 
@@ -59,7 +59,7 @@ MISTAKES = {
     "set a number without end": ["dead-letters", "edit", "77", "--set", "TotalPrice=1e999999"],
     "edit what is only looked up": ["dead-letters", "edit", LETTERS[1][1], "--set", "a=1"],
     "replay what is only looked up": ["dead-letters", "replay", LETTERS[1][1]],
-    "replay of masters": ["dead-letters", "replay", "--flow", "masters", "--all"],
+    "replay of reference data": ["dead-letters", "replay", "--flow", "reference", "--all"],
     "prices in a state that is none": ["prices", "approvals", "--state", "waiting"],
     "watermarks of no flow": ["watermark", "show", "order"],
     "a watermark before all time": ["watermark", "set", "orders", "0001-01-01", "--why", "x"],
@@ -115,7 +115,7 @@ def test_all_are_replayed_though_some_are_only_looked_up(
     monkeypatch.setattr("crossdock.steps.extract.extract", extract)
     code, out, _ = said(["dead-letters", "replay", "--rule", "odd"], monkeypatch, capfd)
     assert (code, replayed) == (0, [("orders", ["77"])])
-    assert "Left 1 of masters" in out
+    assert "Left 1 of reference" in out
 
 
 def test_a_terminal_without_arrows_shows_the_rest(url: str) -> None:

@@ -18,8 +18,8 @@ from crossdock.flows import orders_buyers
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.load import load
+from crossdock.steps.run_batches import run_batches
 from crossdock.steps.transform import transform
-from crossdock.steps.walk import walk
 from crossdock.store import database
 from crossdock.systems.tims import Tims
 from integration.builders import ADDRESS, forward, line, order, place, sales_order
@@ -292,8 +292,8 @@ def test_a_batch_that_is_worked_before_our_last_change_was_read_asks_tims(shop: 
         first = extract(runtime, ORDERS)
         key = place(shop, line(), **ask(buyer))  # back to the number that was read last
         second = extract(runtime, ORDERS)
-        walk(runtime, ORDERS, first)
-        walk(runtime, ORDERS, second)
+        run_batches(runtime, ORDERS, first)
+        run_batches(runtime, ORDERS, second)
     assert customer(shop, key)["Phone"] == buyer["Phone"]
     assert changes(shop, key) == [("Phone", "changed")]
 
@@ -340,7 +340,7 @@ def test_a_clearing_of_the_transform_between_load_and_change_loses_nothing(shop:
         with pytest.raises(Transient):
             load(runtime, ORDERS, batch_id)
         shop.clear_faults()
-        walk(runtime, ORDERS, [batch_id])
+        run_batches(runtime, ORDERS, [batch_id])
     assert customer(shop, key)["Phone"] == other
 
 

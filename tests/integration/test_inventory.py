@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from crossdock import cli
 from crossdock.flows import inventory, orders_in_flight
 from crossdock.steps.extract import extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from integration import stock_oracle
 from integration.builders import ADDRESS, KIT, KIT_PARTS, forward, line, persist, place
 from integration.environment import ORDERS, Environment
@@ -418,7 +418,7 @@ def test_a_full_compare_reports_how_much_was_right_and_repairs_the_rest(shop: En
     stock_oracle.requests(shop)
     with shop.runtime() as runtime:
         blind = dataclasses.replace(inventory.INVENTORY, ahead=())
-        counts = walk(runtime, blind, extract(runtime, blind, kind="compare"))
+        counts = run_batches(runtime, blind, extract(runtime, blind, kind="compare"))
     assert (counts.delivered, stock_oracle.requests(shop)) == (1, 1)
     assert {sku: stock_oracle.level(shop, sku) for sku in PAIR} == {PAIR[0]: right[PAIR[0]], PAIR[1]: 0}
     shop.sync(flow="inventory", kind="compare")  # reads the orders first

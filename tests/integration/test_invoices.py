@@ -13,7 +13,7 @@ import pytest
 from crossdock import flows
 from crossdock.steps.extract import extract
 from crossdock.steps.load import load
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import deliveries, runs
 from integration.builders import (
     KIT,
@@ -138,7 +138,7 @@ def test_two_batches_that_are_under_way_at_once_count_each_other(shop: Environme
             batches.append(batch_id)
         for batch_id in reversed(batches):
             load(runtime, flow, batch_id)
-        walk(runtime, flow, batches)
+        run_batches(runtime, flow, batches)
     assert len(invoices(shop, key)) == 2
     add_up(shop, key)
 
@@ -198,7 +198,7 @@ def test_a_shipment_whose_order_has_not_been_read_waits_and_wakes(shop: Environm
             connection.exec_driver_sql(
                 f"UPDATE ref.sales_order SET version = version - interval '1 hour' WHERE external_order_id = '{key}'"
             )
-        counts = walk(runtime, flow, ids)
+        counts = run_batches(runtime, flow, ids)
         assert (counts.waiting, states(shop, STAGE, [number])) == (1, ["waiting"])
         with runtime.engine.begin() as connection:
             connection.exec_driver_sql(
@@ -290,14 +290,14 @@ def test_a_crash_after_the_posting_leaves_no_second_invoice(
         with monkeypatch.context() as patch:
             patch.setattr(deliveries, "link", crash)
             with pytest.raises(KeyboardInterrupt):
-                walk(runtime, flow, ids)
+                run_batches(runtime, flow, ids)
         assert len(invoices(shop, key)) == 1
         if again == "load":
             for batch_id in ids:
                 load(runtime, flow, batch_id)
         else:
             extract(runtime, flow)
-            walk(runtime, flow, ids)
+            run_batches(runtime, flow, ids)
     assert states(shop, STAGE, [number]) == ["delivered"]
     add_up(shop, key)
     assert shop.query("SELECT 1 FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from crossdock import flows
 from crossdock.errors import RecordRejected
-from crossdock.flows import channel_masters, masters
+from crossdock.flows import channel_reference, reference
 from crossdock.flows.base import Flow, Resource
 from crossdock.runtime import Runtime
 from crossdock.steps.check import check
-from crossdock.steps.extract import Window, extract, read_master
+from crossdock.steps.extract import Window, extract, refresh_reference
 from crossdock.steps.records import UNKNOWN
 from crossdock.steps.transform import transform
 from crossdock.store import batches
@@ -176,7 +176,7 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tu
         assert counts.in_flight == 0
     assert any(row["SKU"] == "WELL-1" for row in listed(environment, "channel_advisor", "products"))
     letters = environment.letters()
-    assert {"masters", "catalog", "prices"} <= {letter.flow for letter in letters.values()}
+    assert {"reference", "catalog", "prices"} <= {letter.flow for letter in letters.values()}
     assert any(key.startswith("tims.inventory/items:SSSS") for key in letters)
     assert "tims.inventory/items:POISON-2" in letters
     added_up(environment)
@@ -185,7 +185,7 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tu
         item(environment, name, Title="Mended")
     for flow in ("catalog", "prices", "inventory"):
         persist(environment, flow, f"mended {flow}")
-    left = [key for key, letter in environment.letters().items() if letter.flow == "masters"]
+    left = [key for key, letter in environment.letters().items() if letter.flow == "reference"]
     assert all("~" in key for key in left), "only what never had an id of its own is left for a person"
     added_up(environment)
 
@@ -194,9 +194,9 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tu
 
 FLOWS = ("orders", "inventory", "prices", "catalog", "ledger_captures")
 LOOKED_UP = {
-    "orders": (masters.ITEMS, masters.CUSTOMERS),
-    "inventory": (channel_masters.PRODUCTS,),
-    "ledger_captures": (masters.SALES_ORDERS, masters.ACCOUNTS, masters.PERIODS),
+    "orders": (reference.ITEMS, reference.CUSTOMERS),
+    "inventory": (channel_reference.PRODUCTS,),
+    "ledger_captures": (reference.SALES_ORDERS, reference.ACCOUNTS, reference.PERIODS),
 }
 FEW = settings(deadline=None, max_examples=2, suppress_health_check=list(HealthCheck), derandomize=True)
 
@@ -257,7 +257,7 @@ def again(told: Told, flow: Flow) -> Counts:
 @FEW
 @given(data=st.data())
 def test_one_spoilt_record_among_fifty_stops_none_of_the_others(told: Told, name: str, data: st.DataObject):
-    flow = dataclasses.replace(flows.get(name), masters=(), ahead=(), wake=None)
+    flow = dataclasses.replace(flows.get(name), reference=(), ahead=(), wake=None)
     whole = told.rows[flow.source.name]
     assert len(whole) > 5
     well = again(told, flow)
@@ -278,14 +278,14 @@ def test_one_spoilt_record_among_fifty_stops_none_of_the_others(told: Told, name
 def test_one_spoilt_record_that_is_looked_up_stops_nothing(
     told: Told, name: str, master: Resource, data: st.DataObject
 ):
-    flow = dataclasses.replace(flows.get(name), masters=(), ahead=(), wake=None)
+    flow = dataclasses.replace(flows.get(name), reference=(), ahead=(), wake=None)
     whole = told.rows[master.name]
     which = data.draw(st.integers(0, len(whole) - 1))
     told.rows[master.path] = [*whole[:which], spoilt(whole[which], data), *whole[which + 1 :]]
-    read_master(told, master, afresh=True)
+    refresh_reference(told, master, full_refresh=True)
     counts = again(told, flow)
     assert counts.read == len(told.rows[flow.source.name])
     told.rows[master.path] = whole
     with told.engine.begin() as connection:  # whatever is there is read anew
         connection.execute(sa.delete(master.raw))
-    read_master(told, master, afresh=True)
+    refresh_reference(told, master, full_refresh=True)

@@ -11,8 +11,8 @@ import pytest
 from crossdock.errors import BatchStopped, ConfigError
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract
+from crossdock.steps.run_batches import STEPS, run_batches
 from crossdock.steps.transform import transform
-from crossdock.steps.walk import AFTER_EXTRACT, walk
 from crossdock.store import dead_letters
 from integration.environment import ORDERS, Environment, moment
 
@@ -117,7 +117,7 @@ def a_day_of_orders(environment: Environment) -> list[int]:
 def test_the_mark_and_number_that_a_run_writes_to_orders_make_no_work_for_the_next_run(environment: Environment):
     ids = a_day_of_orders(environment)
     with environment.runtime() as runtime:
-        assert walk(runtime, ORDERS, ids).delivered > 10
+        assert run_batches(runtime, ORDERS, ids).delivered > 10
         environment.channel_advisor.call("DELETE", "requests")
         assert extract(runtime, ORDERS) == []
     assert whole_reads(environment) == 0
@@ -129,7 +129,7 @@ def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(
     with environment.runtime() as runtime:
         for name in ("transform", "check", "load"):
             for batch_id in ids:
-                AFTER_EXTRACT[name](runtime, ORDERS, batch_id)
+                STEPS[name](runtime, ORDERS, batch_id)
         there = {order["ExternalOrderID"] for order in environment.in_tims()}
         may_hold = {
             key: len(order["OrderItems"])
@@ -141,11 +141,11 @@ def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(
         for key in held:
             runtime.channel_advisor.update_order(key, {"OrderStatus": "OnHold"})
         for batch_id in ids:
-            AFTER_EXTRACT["confirm"](runtime, ORDERS, batch_id)
+            STEPS["confirm"](runtime, ORDERS, batch_id)
         (again,) = extract(runtime, ORDERS)
         worked = environment.query(f"SELECT key FROM raw.channel_advisor_orders WHERE batch_id = {again}")
         assert {key for (key,) in worked} == set(held)
-        assert walk(runtime, ORDERS, [again]).delivered == len(held)
+        assert run_batches(runtime, ORDERS, [again]).delivered == len(held)
     assert {order["OrderStatus"] for order in environment.in_tims() if order["ExternalOrderID"] in held} == {"OnHold"}
     assert environment.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
 
@@ -195,7 +195,7 @@ def test_an_edited_dead_letter_is_delivered_once_by_replay_and_keeps_its_edit(ja
         with runtime.engine.begin() as connection:
             dead_letters.edit(connection, letter.id, payload, who="clerk")
         for _ in range(2):
-            walk(runtime, ORDERS, extract(runtime, ORDERS, kind="replay", keys=[letter.key]))
+            run_batches(runtime, ORDERS, extract(runtime, ORDERS, kind="replay", keys=[letter.key]))
         with runtime.engine.begin() as connection:
             after = dead_letters.find(connection, str(letter.id))
     assert after.state == "replayed", after.reasons
@@ -263,7 +263,7 @@ def test_a_batch_over_its_reject_threshold_stops_before_loading_until_a_person_l
         ]
         assert environment.in_tims() == []
         check(runtime, ORDERS, batch_id, accept_rejects=True)
-        walk(runtime, ORDERS, [])
+        run_batches(runtime, ORDERS, [])
     assert environment.letters() != {}
 
 
@@ -274,7 +274,7 @@ def test_a_step_out_of_turn_is_refused_and_loses_nothing(environment: Environmen
         (batch_id,) = extract(runtime, ORDERS)
         with pytest.raises(ConfigError, match="not ready for check"):
             check(runtime, ORDERS, batch_id)
-        walk(runtime, ORDERS, [batch_id])
+        run_batches(runtime, ORDERS, [batch_id])
     assert environment.differences() == []
 
 
@@ -290,8 +290,8 @@ def test_an_older_version_after_a_newer_one_is_ignored(environment: Environment)
                  "kind": "order_change", "document": {"ChannelAdvisorOrderID": int(key),
                  "changes": {"SpecialInstructions": "ring twice"}}}])  # fmt: skip
         environment.tick("2011-01-07")
-        walk(runtime, ORDERS, extract(runtime, ORDERS))
-        counts = walk(runtime, ORDERS, early)  # the old batch comes late
+        run_batches(runtime, ORDERS, extract(runtime, ORDERS))
+        counts = run_batches(runtime, ORDERS, early)  # the old batch comes late
     assert counts.superseded >= 3
     notes = {o["ExternalOrderID"]: o["Notes"] for o in environment.in_tims()}
     for key in keys:

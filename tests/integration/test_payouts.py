@@ -31,7 +31,7 @@ from crossdock.flows import payouts
 from crossdock.runtime import Runtime
 from crossdock.settings import config_dir
 from crossdock.steps.extract import Window, extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
 from crossdock.store.tables import metadata
@@ -95,7 +95,7 @@ class LedgerEnv:
 
     def take(self, window: Window | None = None, flow: str = "payouts", **more: Any) -> Counts:
         with self.runtime() as runtime:
-            return walk(runtime, flows.get(flow), extract(runtime, flows.get(flow), window or Window(), **more))
+            return run_batches(runtime, flows.get(flow), extract(runtime, flows.get(flow), window or Window(), **more))
 
     def pay(self, **more: Any) -> Counts:
         return self.take(flow="payments", **more)
@@ -115,10 +115,12 @@ class LedgerEnv:
         with self.runtime() as runtime:
             return {one.kind for one in watch(runtime.engine, flows.all_flows(), runtime.inbox)}
 
-    def books(self, path: str, **window: Any) -> list[dict]:
+    def ledger_records(self, path: str, **window: Any) -> list[dict]:
         with Runtime(self.url) as runtime:
             return [
-                msgspec.json.decode(record) for page in runtime.books.pages(path, **window) for record in page.records
+                msgspec.json.decode(record)
+                for page in runtime.settlement_ledger.pages(path, **window)
+                for record in page.records
             ]
 
 
@@ -214,21 +216,28 @@ def test_a_link_in_the_inbox_is_a_dead_letter_and_its_target_is_not_read(ledger_
 def test_the_books_give_each_line_in_exactly_one_list(ledger_env: LedgerEnv):
     ledger_env.put("first.txt", settlement("11774871501", JANUARY, *SALE))
     ledger_env.take()
-    (order,) = ledger_env.books("settlement_orders")
+    (order,) = ledger_env.ledger_records("settlement_orders")
     assert order["Key"] == f"amazon_us:11774871501:{ORDER}"
     assert (order["SaleAmount"], order["RefundAmount"], order["SaleLines"]) == (98, 0, 6)
-    fee, payout = sorted(ledger_env.books("settlement_lines"), key=lambda line: line["Kind"])
+    fee, payout = sorted(ledger_env.ledger_records("settlement_lines"), key=lambda line: line["Kind"])
     assert (fee["Kind"], fee["Amount"], fee["LineNo"]) == ("commission", -14.7, "9")
     assert (payout["Kind"], payout["LineNo"], payout["Amount"]) == ("payout", "transfer", 83.3)
     january = {"since": moment("2011-01-01"), "before": moment("2011-02-01"), "happened": True}
     february = {"since": moment("2011-02-01"), "before": moment("2011-03-01"), "happened": True}
-    assert len(ledger_env.books("settlement_orders", **january)) == 1
-    assert len(ledger_env.books("settlement_lines", **january)) == 2
-    assert ledger_env.books("settlement_orders", **february) == ledger_env.books("settlement_lines", **february) == []
-    assert ledger_env.books("settlement_orders", since=moment("2011-02-01")) == [order]
+    assert len(ledger_env.ledger_records("settlement_orders", **january)) == 1
+    assert len(ledger_env.ledger_records("settlement_lines", **january)) == 2
+    assert (
+        ledger_env.ledger_records("settlement_orders", **february)
+        == ledger_env.ledger_records("settlement_lines", **february)
+        == []
+    )
+    assert ledger_env.ledger_records("settlement_orders", since=moment("2011-02-01")) == [order]
     with Runtime(ledger_env.url) as runtime:
-        assert msgspec.json.decode(runtime.books.record("settlement_orders", order["Key"])) == order
-        assert msgspec.json.decode(runtime.books.record("settlement_lines", "amazon_us:11774871501:transfer")) == payout
+        assert msgspec.json.decode(runtime.settlement_ledger.record("settlement_orders", order["Key"])) == order
+        assert (
+            msgspec.json.decode(runtime.settlement_ledger.record("settlement_lines", "amazon_us:11774871501:transfer"))
+            == payout
+        )
 
 
 FAULTS = {
@@ -362,7 +371,9 @@ def test_a_corrected_lookup_gives_booked_lines_their_kind_and_shows_them_again(
     table.write_text(table.read_text() + "amazon_v2,other-transaction,Novelty,*,subscription,\n")
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
     assert ledger_env.take(kind="key", keys=["amazon_us/1.txt"]).delivered == 1
-    assert [line["Kind"] for line in ledger_env.books("settlement_lines") if line["Amount"] == -1] == ["subscription"]
+    assert [line["Kind"] for line in ledger_env.ledger_records("settlement_lines") if line["Amount"] == -1] == [
+        "subscription"
+    ]
     assert ledger_env.take(kind="key", keys=["amazon_us/1.txt"]).unchanged == 1
 
 
@@ -376,10 +387,10 @@ def test_what_the_bank_really_did_decides_value_date_and_currency_of_a_payout(
     with (config / "lookups" / "payout_deposits.csv").open("a") as table:
         table.write("amazon_us,1,2011-01-20,GBP,53.10\n")
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(config))
-    (payout,) = [line for line in ledger_env.books("settlement_lines") if line["Kind"] == "payout"]
+    (payout,) = [line for line in ledger_env.ledger_records("settlement_lines") if line["Kind"] == "payout"]
     assert (payout["PostedAt"], payout["Amount"]) == ("2011-01-20T12:00:00.000000Z", 83.3)
     assert (payout["BankCurrencyCode"], payout["BankAmount"]) == ("GBP", 53.1)
-    assert ledger_env.books("settlement_orders")[0]["DepositDate"] == payout["PostedAt"]
+    assert ledger_env.ledger_records("settlement_orders")[0]["DepositDate"] == payout["PostedAt"]
 
 
 def test_a_backfill_of_a_past_period_books_nothing_twice(ledger_env: LedgerEnv):

@@ -20,7 +20,7 @@ from crossdock import cli, flows
 from crossdock.errors import ConfigError
 from crossdock.steps.extract import extract
 from crossdock.steps.load import load
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import approvals, deliveries
 from integration.builders import forward, persist, states, tell
 from integration.environment import Environment, own_config
@@ -583,7 +583,7 @@ def test_a_crash_after_the_channel_has_taken_prices_sends_them_no_second_time(
         with monkeypatch.context() as patch:
             patch.setattr(deliveries, "end", crash)
             with pytest.raises(KeyboardInterrupt):
-                walk(runtime, flow, ids)
+                run_batches(runtime, flow, ids)
         for batch_id in ids:
             load(runtime, flow, batch_id)
     assert puts == [3]

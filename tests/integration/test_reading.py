@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from crossdock.errors import CrossdockError
-from crossdock.flows import masters
+from crossdock.flows import reference
 from crossdock.flows.base import Resource
-from crossdock.steps.extract import Window, extract, read_master
-from crossdock.steps.walk import walk
+from crossdock.steps.extract import Window, extract, refresh_reference
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import bookmarks, watermarks
 from crossdock.systems import channel_advisor, tims
 from integration.environment import ORDERS, Environment
@@ -35,7 +35,7 @@ def small(resource: Resource) -> Resource:
     return dataclasses.replace(resource, at_once=PAGE)
 
 
-SMALL = dataclasses.replace(ORDERS, source=small(ORDERS.source), masters=(), mappings=ORDERS.mappings)
+SMALL = dataclasses.replace(ORDERS, source=small(ORDERS.source), reference=(), mappings=ORDERS.mappings)
 
 
 @contextlib.contextmanager
@@ -79,8 +79,8 @@ def test_a_first_read_that_breaks_goes_on_where_it_was_and_loses_and_doubles_not
 ) -> None:
     days_of_trade(environment)
     with environment.runtime() as runtime:
-        for master in ORDERS.masters:
-            read_master(runtime, master)
+        for master in ORDERS.reference:
+            refresh_reference(runtime, master)
         with (
             monkeypatch.context() as patch,
             pages_of(patch, "orders", breaks_after=pages),
@@ -95,7 +95,7 @@ def test_a_first_read_that_breaks_goes_on_where_it_was_and_loses_and_doubles_not
         ids = extract(runtime, SMALL, run_id="cli:second")
         everything = environment.query("SELECT count(*) AS n FROM raw.channel_advisor_orders")[0].n
         assert everything == stored(environment) > PAGE * 3
-        counts = walk(runtime, SMALL, ids, run_id="cli:second")
+        counts = run_batches(runtime, SMALL, ids, run_id="cli:second")
     assert len([one for one in seen if isinstance(one, int)]) <= -(-stored(environment) // PAGE) - pages + 2
     assert counts.in_flight == 0
     assert environment.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
@@ -119,7 +119,7 @@ def test_a_scheduled_read_that_breaks_moves_no_watermark_and_no_page_is_read_twi
         newest = environment.query("SELECT max(version) AS at FROM raw.channel_advisor_orders")[0].at
         assert bookmark.position == newest - ORDERS.source.overlap > before.position
     with environment.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, "orders") as seen:
-        walk(runtime, SMALL, extract(runtime, SMALL))
+        run_batches(runtime, SMALL, extract(runtime, SMALL))
     assert seen[0] == bookmark.position
     assert (
         environment.differences([(environment.now - timedelta(days=3)).isoformat(), environment.now.isoformat()]) == []
@@ -149,20 +149,20 @@ def test_a_window_goes_on_only_by_its_own_place_and_only_for_a_day(
 def test_a_master_that_breaks_off_has_merged_all_that_it_keeps(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = small(masters.ITEMS)
+    items = small(reference.ITEMS)
     with (
         environment.runtime() as runtime,
         monkeypatch.context() as patch,
         pages_of(patch, items.path, breaks_after=3),
         pytest.raises(Broken),
     ):
-        read_master(runtime, items)
+        refresh_reference(runtime, items)
     kept = "SELECT count(*) AS n FROM raw.tims_items r WHERE EXISTS (SELECT FROM ref.item i WHERE i.sku = r.key)"
     assert (
         environment.query(kept)[0].n == environment.query("SELECT count(*) AS n FROM raw.tims_items")[0].n == 3 * PAGE
     )
     with environment.runtime() as runtime:
-        read_master(runtime, items)
+        refresh_reference(runtime, items)
     assert environment.query("SELECT count(*) AS n FROM ref.item")[0].n == len(environment.in_tims("inventory/items"))
     with (
         environment.runtime() as runtime,
@@ -170,9 +170,9 @@ def test_a_master_that_breaks_off_has_merged_all_that_it_keeps(
         pages_of(patch, items.path, breaks_after=1),
         pytest.raises(Broken),
     ):
-        read_master(runtime, items, afresh=True)
+        refresh_reference(runtime, items, full_refresh=True)
     with environment.runtime() as runtime, monkeypatch.context() as patch, pages_of(patch, items.path) as seen:
-        read_master(runtime, items, afresh=True)
+        refresh_reference(runtime, items, full_refresh=True)
     assert seen[0] is None  # afresh is from the beginning
 
 
@@ -214,8 +214,8 @@ def test_what_a_broken_read_left_is_worked_by_the_next_run_even_where_it_finds_n
 ) -> None:
     days_of_trade(environment)
     with environment.runtime() as runtime:
-        for master in ORDERS.masters:
-            read_master(runtime, master)
+        for master in ORDERS.reference:
+            refresh_reference(runtime, master)
         with monkeypatch.context() as patch:
             patch.setattr(watermarks, "move", lambda *_: (_ for _ in ()).throw(Broken()))  # at the very last
             with pages_of(patch, "orders"), pytest.raises(Broken):
@@ -225,7 +225,7 @@ def test_what_a_broken_read_left_is_worked_by_the_next_run_even_where_it_finds_n
     with environment.runtime() as runtime:
         ids = extract(runtime, SMALL, run_id="cli:second")
         assert batch.id in ids
-        walk(runtime, SMALL, ids, run_id="cli:second")
+        run_batches(runtime, SMALL, ids, run_id="cli:second")
     assert environment.differences() == []
 
 
@@ -234,7 +234,7 @@ def test_a_bookmark_is_of_one_flow_list_and_window(environment: Environment) -> 
     with environment.runtime() as runtime, runtime.engine.begin() as connection:
         bookmarks.put(connection, "orders", "x", "scheduled", at)
         bookmarks.put(connection, "orders", "x", "scheduled", at + timedelta(hours=1))
-        for other in (("masters", "x", "scheduled"), ("orders", "y", "scheduled"), ("orders", "x", "sweep")):
+        for other in (("reference", "x", "scheduled"), ("orders", "y", "scheduled"), ("orders", "x", "sweep")):
             assert bookmarks.reached(connection, *other) is None
         assert bookmarks.reached(connection, "orders", "x", "scheduled") == at + timedelta(hours=1)
         bookmarks.remove(connection, "orders", "x", "scheduled")

@@ -13,7 +13,7 @@ import pytest
 from crossdock import flows
 from crossdock.errors import Transient
 from crossdock.steps.extract import extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from integration.environment import Environment
 
@@ -332,7 +332,7 @@ def test_a_return_that_cannot_be_read_as_money_is_a_dead_letter_and_replay_sends
             dead_letters.edit(connection, letter.id, payload, who="clerk")
         for _ in range(2):
             flow = flows.get("returns")
-            walk(runtime, flow, extract(runtime, flow, kind="replay", keys=[key]))
+            run_batches(runtime, flow, extract(runtime, flow, kind="replay", keys=[key]))
     assert shop.reasons(key) == set()
     assert [len(each) for each in shop.documents(key)] == [1, 1]
 

@@ -10,7 +10,7 @@ import pytest
 from crossdock import flows
 from crossdock.steps.extract import extract
 from crossdock.steps.load import load
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from integration.builders import (
     ITEM,
@@ -155,7 +155,7 @@ def test_a_shipment_waits_for_its_sales_order_and_wakes_when_it_has_been_read(
         with runtime.engine.begin() as connection:  # as if the order had been read a moment before it was made
             connection.exec_driver_sql(f"DELETE FROM ref.sales_order WHERE external_order_id = '{key}'")
             connection.exec_driver_sql(f"DELETE FROM raw.tims_sales_orders WHERE payload->>'ExternalOrderID' = '{key}'")
-        counts = walk(runtime, flows.get("shipments"), ids)
+        counts = run_batches(runtime, flows.get("shipments"), ids)
     assert (counts.waiting, states(shop, STAGE, [number])) == (1, ["waiting"])
     tell(shop, "tims", "item", {**shop.in_tims("inventory/items")[0]})  # time passes
     with shop.runtime() as runtime:
@@ -227,11 +227,11 @@ def test_a_crash_after_the_report_leaves_no_second_one(shop: Environment, waitin
         with monkeypatch.context() as patch:
             patch.setattr(deliveries, "link", crash)
             with pytest.raises(KeyboardInterrupt):
-                walk(runtime, flows.get("shipments"), ids)
+                run_batches(runtime, flows.get("shipments"), ids)
         assert len(at_the_channel(shop, key)) == 1
         for batch_id in ids:
             load(runtime, flows.get("shipments"), batch_id)
-        walk(runtime, flows.get("shipments"), ids)
+        run_batches(runtime, flows.get("shipments"), ids)
     assert len(at_the_channel(shop, key)) == 1
     assert states(shop, STAGE, [number]) == ["unchanged"]  # the walk after the load found it told
 

@@ -14,7 +14,7 @@ from crossdock import flows
 from crossdock.errors import Transient
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import Window, extract
-from crossdock.steps.walk import walk
+from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
 from integration.environment import Environment, moment
@@ -49,7 +49,7 @@ class Yard:
     def sync(self, window: Window | None = None, **more: Any) -> Counts:
         self.environment.tick(self.environment.now + timedelta(seconds=5))
         with self.runtime() as runtime:
-            return walk(runtime, FLOW, extract(runtime, FLOW, window or Window(), **more))
+            return run_batches(runtime, FLOW, extract(runtime, FLOW, window or Window(), **more))
 
     def adjustments(self) -> dict[str, dict[str, Any]]:
         found = [
@@ -124,7 +124,7 @@ def test_what_cannot_be_posted_is_a_dead_letter_with_its_reason_and_the_others_g
     with yard.runtime() as runtime:
         with runtime.engine.begin() as connection:
             dead_letters.edit(connection, letter.id, letter.payload | {"Quantity": -4}, who="clerk")
-        walk(runtime, FLOW, extract(runtime, FLOW, kind="replay", keys=["warehouse/C-4"]))
+        run_batches(runtime, FLOW, extract(runtime, FLOW, kind="replay", keys=["warehouse/C-4"]))
     assert yard.adjustments()["warehouse:C-4"]["QuantityDelta"] == -4
 
 

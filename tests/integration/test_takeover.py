@@ -24,8 +24,8 @@ from typer.testing import CliRunner
 from crossdock import cli, flows
 from crossdock.errors import Elsewhere, LeaseLost, Transient
 from crossdock.steps.extract import extract
+from crossdock.steps.run_batches import run_batches
 from crossdock.steps.transform import transform
-from crossdock.steps.walk import walk
 from crossdock.store import batches, database, deliveries, leases, runs, watermarks
 from crossdock.store.deliveries import Effect
 from crossdock.systems.channel_advisor import ChannelAdvisor
@@ -194,7 +194,7 @@ def test_every_flow_takes_over_by_the_same_rule(shop: Environment, flow: str) ->
     with shop.runtime() as runtime:
         ids = extract(runtime, flows.get(flow), run_id="cli:20110104T110000:2")
         assert batch in ids
-        walk(runtime, flows.get(flow), ids, run_id="cli:20110104T110000:2")
+        run_batches(runtime, flows.get(flow), ids, run_id="cli:20110104T110000:2")
     assert unfinished(shop, flow) == []
 
 
@@ -251,7 +251,7 @@ def left_by(environment: Environment, run_id: str, silent: timedelta = timedelta
 def adopted(environment: Environment, over: runs.Over | None = None) -> list[int]:
     with environment.runtime() as runtime:
         ids = extract(runtime, ORDERS, run_id="cli:taker", over=over)
-        walk(runtime, ORDERS, ids, run_id="cli:taker", over=over)
+        run_batches(runtime, ORDERS, ids, run_id="cli:taker", over=over)
         return ids
 
 

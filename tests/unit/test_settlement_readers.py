@@ -108,7 +108,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(source: sources.Source, data: bytes) -> dict:
     (record,) = settlements.read(File(source.name, "file.txt", data, NOW))
     found = msgspec.json.decode(record)
-    assert contracts.refusals("books", "Settlement", found) == []
+    assert contracts.refusals("crossdock", "Settlement", found) == []
     return found | {"bytes": record}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from crossdock.errors import ConfigError
-from crossdock.rules.stock_movements import describe, reason_codes
+from crossdock.rules.movements import describe, reason_codes
 from crossdock.systems import stock_files
 from crossdock.systems.inbox import File
 from rules_examples import known

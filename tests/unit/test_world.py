@@ -193,7 +193,7 @@ def test_both_systems_take_in_the_whole_january_and_hold_what_the_world_says(
     systems = {world.CHANNEL_ADVISOR: ChannelAdvisor(tmp_path), world.TIMS: Tims(tmp_path)}
     for name, system in systems.items():
         with system.store.write() as tx:
-            for event in [*january.masters(), *events]:
+            for event in [*january.reference_events(), *events]:
                 if event.system == name:
                     said = encoded(event)
                     system.apply(tx, said, parse(said["at"]))
@@ -385,7 +385,7 @@ def test_texts_are_as_dirty_as_people_leave_them(order_histories):
     assert phones & set(buyers.NONSENSE)
 
 
-# ---- masters ----
+# ---- reference data ----
 
 
 def test_item_codes_are_decided_by_the_analysts_list():

@@ -41,7 +41,7 @@ class Merge(Protocol):
 class Resource:
     """One list of one system, and the raw table that keeps it."""
 
-    system: str  # channel_advisor, tims, inbox (files) or books (our own verified records)
+    system: str  # channel_advisor, tims, inbox (files) or settlement_ledger (our own verified records)
     path: str  # as the client's `pages` takes it
     raw: sa.Table
     head: Callable[[msgspec.Raw], Head]
@@ -64,7 +64,7 @@ class Resource:
     @property
     def contract(self) -> str:
         """The contract that names `document`: what files become is a document of our own."""
-        return "books" if self.system == "inbox" else self.system
+        return "crossdock" if self.system in ("inbox", "settlement_ledger") else self.system
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Flow:
     title: str
     entity: str
     source: Resource
-    masters: tuple[Resource, ...]
+    reference: tuple[Resource, ...]
     lines_path: str  # array of lines in the source document; "" where it has none
     stage: sa.Table
     stage_lines: sa.Table | None  # None where the target document has no lines

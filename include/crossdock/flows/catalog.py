@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, Transient
-from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents, masters
-from crossdock.flows import channel_masters as channel
+from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents, reference
+from crossdock.flows import channel_reference as channel
 from crossdock.flows.base import Flow, Resource
 from crossdock.flows.catalog_documents import ENTITY
 from crossdock.steps.load import settle
@@ -120,10 +120,10 @@ CATALOG = Flow(
     title="Catalogue",
     entity=ENTITY,
     source=Resource(
-        "tims", masters.ITEMS.path, raw_catalog, masters.ITEMS.head, "Item",
-        overlap=masters.ITEMS.overlap, lag=masters.ITEMS.lag, ids=masters.ITEMS.ids,
+        "tims", reference.ITEMS.path, raw_catalog, reference.ITEMS.head, "Item",
+        overlap=reference.ITEMS.overlap, lag=reference.ITEMS.lag, ids=reference.ITEMS.ids,
     ),
-    masters=(masters.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
+    reference=(reference.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
     lines_path="",
     stage=stage_product,
     stage_lines=None,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows import channel_masters, unreadable
+from crossdock.flows import channel_reference, unreadable
 from crossdock.flows.base import Staged
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import ROW, Frames
@@ -216,7 +216,7 @@ LEFT JOIN ops.product p ON p.product_sku = c.sku WHERE c.sku = ANY (:skus)
 def products(connection: sa.Connection, skus: Sequence[str]) -> tuple[dict[str, list[Held]], dict[str, list[sa.Row]]]:
     """({SKU of TIMS: its products, the main one first}, {SKU: products that could be it and another item}). The main
     one has the item's own SKU, whatever the case; else it is the first."""
-    rows = channel_masters.products_of(connection, skus)
+    rows = channel_reference.products_of(connection, skus)
     wanted = set(skus)
     clear = {row.product_sku: row.items[0] for row in rows if row.items and len(row.items) == 1}
     found = connection.execute(_HELD, {"skus": [product for product, item in clear.items() if item in wanted]})

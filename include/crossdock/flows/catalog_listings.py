@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows import channel_masters as channel
+from crossdock.flows import channel_reference as channel
 from crossdock.flows.catalog_documents import Held, products
 from crossdock.keys import segment
 from crossdock.rules import catalogue

@@ -15,14 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows import channel_masters as channel
+from crossdock.flows import channel_reference as channel
 from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, Held, products
-from crossdock.flows.masters import ITEMS
+from crossdock.flows.reference import ITEMS
 from crossdock.mapping import language
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import PARTS
 from crossdock.steps.load import chunked, reasons
-from crossdock.steps.records import MASTERS, name_of
+from crossdock.steps.records import REFERENCE, name_of
 from crossdock.store import database, dead_letters, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import ops_conflict, ops_product, ref_channel_product
@@ -41,7 +41,7 @@ NOT_LOOKED_UP = [
     {
         "field": "", "rule": "unreadable_record", "value": "", "line": "",
         "says": "TIMS's item cannot be looked up: the list of items has it as a dead letter of its own.",
-        "do": "See that one (flow masters): it says what is wrong with the item. Its next version goes by itself.",
+        "do": "See that one (flow reference): it says what is wrong with the item. Its next version goes by itself.",
     }
 ]  # fmt: skip
 
@@ -72,7 +72,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
     with runtime.engine.begin() as connection:
         held, _ = products(connection, [row.key for row in rows])
         parts = _parts(connection, rows)
-        unread = dead_letters.open_of(connection, MASTERS, [name_of(ITEMS, row.key) for row in rows])
+        unread = dead_letters.open_of(connection, REFERENCE, [name_of(ITEMS, row.key) for row in rows])
     outcome.refused.update({row.key: NOT_LOOKED_UP for row in rows if name_of(ITEMS, row.key) in unread})
     rows = [row for row in rows if row.key not in outcome.refused]
     new = [row for row in rows if row.key not in held]

@@ -1,7 +1,7 @@
 """The catalogue, watching: what has to be worked again although TIMS has not changed it, and products without an item.
 
-In: `ref`, `stage`, `ops` as they are after the masters were read. Out: keys of items; orphans with the nearest items.
-Never: a call to a system, but for the full compare's own read; work because of a stock or a price, which move a
+In: `ref`, `stage`, `ops` as they are after the reference data were read. Out: keys of items; orphans with the nearest
+items. Never: a call to a system, but for the full compare's own read; work because of a stock or a price, which move a
 product's date as well.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from crossdock.flows import channel_masters as channel
+from crossdock.flows import channel_reference as channel
 from crossdock.flows.catalog_documents import ENTITY, NO_PARTS_YET, rules_hash
 from crossdock.flows.catalog_listings import ENTITY as LISTING
 from crossdock.rules import items

@@ -19,10 +19,10 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
-from crossdock.flows import channel_masters, documents, inventory_documents, masters, orders_in_flight
+from crossdock.flows import channel_reference, documents, inventory_documents, orders_in_flight, reference
 from crossdock.flows.base import Flow, Head, Resource
 from crossdock.flows.inventory_documents import ENTITY, ITEM_STATE, RESOURCE
-from crossdock.rules import stock_rules
+from crossdock.rules import offer_settings
 from crossdock.steps.load import reasons, settle
 from crossdock.store import accuracy, batches, database, deliveries
 from crossdock.store.deliveries import Effect
@@ -244,11 +244,11 @@ SELECT q.key FROM stage.channel_quantity q JOIN ref.item i ON i.sku = q.key CROS
 WHERE q.parts_in_flight IS NOT NULL AND q.state IN {WORKED} AND q.parts_in_flight <> parts.now
 """)
 
-# The batches that brought masters since the last run of this flow, with some minutes to spare for a read that had begun
-# before and ended after.
+# The batches that brought reference data since the last run of this flow, with some minutes to spare for a read that
+# had begun before and ended after.
 _RECENT = sa.text(f"""
 SELECT b.id FROM ops.batch b JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = '{RESOURCE}'
-WHERE b.flow = 'masters' AND b.finished_at >= w.read_at - interval '10 minutes'
+WHERE b.flow = 'reference' AND b.finished_at >= w.read_at - interval '10 minutes'
 """)
 
 _OTHER_ITEMS = sa.text(f"""
@@ -268,7 +268,7 @@ UNION SELECT c.sku FROM raw.channel_advisor_products r JOIN ref.item_code c ON c
 # Of them those that have one. Two statements: how few the candidates are is what the second is planned by.
 _OTHER_PRODUCTS = sa.text(f"""
 SELECT DISTINCT q.key FROM (
-{channel_masters.RESOLVED.format(products=channel_masters.NAMED)}
+{channel_reference.RESOLVED.format(products=channel_reference.NAMED)}
 ) AS found CROSS JOIN LATERAL unnest(found.items) AS named(sku)
 JOIN stage.channel_quantity q ON q.key = named.sku
 WHERE q.state NOT IN ('dead', 'staged', 'ready')
@@ -291,7 +291,7 @@ def wake(connection: sa.Connection) -> Sequence[str]:
     """SKUs whose orders in flight, item, products, listings or terms are others than those that their quantity was
     computed with, and those at whose products an older quantity may stand. What a change of the configuration does not
     concern is marked as looked at, so that only the run after a change looks at all of them."""
-    found, offers, table = due(connection), stock_rules.load(), stage_channel_quantity
+    found, offers, table = due(connection), offer_settings.load(), stage_channel_quantity
     connection.execute(
         sa.update(table).where(_older(offers), ~documents.among(table.c.key, found)).values(config=offers.digest)
     )
@@ -300,7 +300,7 @@ def wake(connection: sa.Connection) -> Sequence[str]:
 
 def due(connection: sa.Connection) -> list[str]:
     """The SKUs that the next run works although TIMS's figures have not changed."""
-    offers = stock_rules.load()
+    offers = offer_settings.load()
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
     found |= deliveries.doubtful(connection, INVENTORY.name, ENTITY)
@@ -315,7 +315,7 @@ def due(connection: sa.Connection) -> list[str]:
     return sorted(found)
 
 
-def _other_terms(connection: sa.Connection, offers: stock_rules.Offers) -> list[str]:
+def _other_terms(connection: sa.Connection, offers: offer_settings.Offers) -> list[str]:
     """SKUs that a change of the configuration concerns."""
     table = stage_channel_quantity
     terms_before = sa.select(table.c.key, table.c.terms).where(_older(offers))
@@ -323,7 +323,7 @@ def _other_terms(connection: sa.Connection, offers: stock_rules.Offers) -> list[
     return [key for key, terms in rows if terms != offers.fingerprint(key)]
 
 
-def _older(offers: stock_rules.Offers) -> sa.ColumnElement[bool]:
+def _older(offers: offer_settings.Offers) -> sa.ColumnElement[bool]:
     """Rows of another configuration; <> would not use the index."""
     table = stage_channel_quantity
     return sa.or_(table.c.config < offers.digest, table.c.config > offers.digest)
@@ -389,7 +389,7 @@ def amiss(connection: sa.Connection) -> Sequence[str]:
     connection.execute(_COMPARED)
     compared, equal = connection.execute(sa.text("SELECT count(*), count(*) FILTER (WHERE equal) FROM compared")).one()
     accuracy.note(connection, INVENTORY.name, compared=compared, equal=equal)
-    least = stock_rules.load().accuracy
+    least = offer_settings.load().accuracy
     if compared and equal < least * compared:
         alerts.raise_alert(
             connection,
@@ -413,11 +413,11 @@ INVENTORY = Flow(
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
         ids=("SKU",),
     ),
-    masters=(
-        masters.ITEMS,
-        channel_masters.PRODUCTS,
-        channel_masters.CENTERS,
-        dataclasses.replace(channel_masters.LISTINGS, wanted=lambda: bool(stock_rules.load().sites)),
+    reference=(
+        reference.ITEMS,
+        channel_reference.PRODUCTS,
+        channel_reference.CENTERS,
+        dataclasses.replace(channel_reference.LISTINGS, wanted=lambda: bool(offer_settings.load().sites)),
     ),
     lines_path="Locations",
     stage=stage_channel_quantity,

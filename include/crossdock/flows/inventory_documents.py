@@ -16,7 +16,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.flows import channel_masters, orders_in_flight, unreadable
+from crossdock.flows import channel_reference, orders_in_flight, unreadable
 from crossdock.flows.base import Staged
 from crossdock.flows.documents import among
 from crossdock.flows.orders_in_flight import Flying
@@ -24,8 +24,8 @@ from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.suggest import did_you_mean
-from crossdock.rules import stock, stock_rules
-from crossdock.rules.stock_rules import EVERYWHERE, Offers, Terms
+from crossdock.rules import offer_settings, offers
+from crossdock.rules.offer_settings import EVERYWHERE, Offers, Terms
 from crossdock.store import database, raw
 from crossdock.store.tables import ref_channel_center, ref_channel_listing, stage_channel_quantity
 
@@ -68,27 +68,27 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     source = parsed.frames.head
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     names = kept.tolist()
-    offers = stock_rules.load()
-    centers = own_centers(connection, offers)
+    settings = offer_settings.load()
+    centers = own_centers(connection, settings)
     items, products = _items(connection, names), _products(connection, names)
     available = _available(parsed.frames, centers)
     verdicts = [_verdict(items.get(name), products.get(name) or _Products()) for name in names]
     sold = np.array([state == "staged" for state, _ in verdicts], dtype=bool)
 
     free = available.sum(axis=1)
-    flying = orders_in_flight.look(connection, _true_at(connection, names) - offers.margin)
+    flying = orders_in_flight.look(connection, _true_at(connection, names) - settings.margin)
     in_flight, by_part = _in_flight(connection, centers, names, items, sold, free, flying)
     whose = [flying.whose.get(name) if own else None for name, own in zip(names, sold, strict=True)]
-    terms = [offers.of(name) for name in names]
+    terms = [settings.of(name) for name in names]
     everywhere = [each[EVERYWHERE] for each in terms]
-    units = stock.offered(free, in_flight, everywhere)
+    units = offers.offered(free, in_flight, everywhere)
     units[np.array([name in items and items[name].state in NOT_SOLD for name in names], dtype=bool)] = 0
-    lines = _lines(names, products, sold, stock.divide(units, available), centers)
+    lines = _lines(names, products, sold, offers.divide(units, available), centers)
     found = _unclear(names, products, sold)
     target, misfits = language.load("inventory").apply(Frames(source, lines), explained=found)
     body = target.lines.assign(key=kept.array.take(target.lines[ROW].to_numpy()), position=target.lines[LINE])
 
-    listings = _listings(connection, names, products, sold, units, terms, offers)
+    listings = _listings(connection, names, products, sold, units, terms, settings)
     row_versions = source["RowVersion"]
     made = pd.DataFrame(
         {
@@ -111,13 +111,13 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "item_state": pd.Series(
                 [item.state if (item := items.get(name)) else UNKNOWN for name in names], dtype="str"
             ),
-            "terms": pd.Series([offers.fingerprint(name) for name in names], dtype="str"),
-            "config": offers.digest,
+            "terms": pd.Series([settings.fingerprint(name) for name in names], dtype="str"),
+            "config": settings.digest,
         }
     )
     made, found = unreadable.joined(made, problems.concat([found, misfits]), parsed, keys)
     made["in_flight"], made["listings"] = made["in_flight"].fillna(0), made["listings"].fillna("[]")
-    return Staged(made, body[["key", "position", *LINE_COLUMNS]], found, _strange(parsed.frames, offers))
+    return Staged(made, body[["key", "position", *LINE_COLUMNS]], found, _strange(parsed.frames, settings))
 
 
 def checked(connection: sa.Connection, frames: Frames) -> Frames:
@@ -129,23 +129,23 @@ def checked(connection: sa.Connection, frames: Frames) -> Frames:
 # ---- what is looked up ---------------------------------------------------------------------------------------------
 
 
-def own_centers(connection: sa.Connection, offers: Offers) -> Centers:
+def own_centers(connection: sa.Connection, settings: Offers) -> Centers:
     """The centers that our locations are offered by, in the order of the file. Raises ConfigError where one does not
     exist. An account without any center has one that is called 0."""
     rows = connection.execute(sa.select(ref_channel_center).where(~ref_channel_center.c.is_deleted)).all()
     if not rows:
-        return Centers((ONLY_CENTER,), dict.fromkeys(offers.locations, 0))
+        return Centers((ONLY_CENTER,), dict.fromkeys(settings.locations, 0))
     known = {row.code: row for row in rows}
-    for location, code in offers.locations.items():
+    for location, code in settings.locations.items():
         if code not in known:
             raise ConfigError(
-                f"include/config/{stock_rules.FILE}: the stock of {location} is to be offered by the center {code!r}, "
-                f"which Channel Advisor does not have{did_you_mean(code, known)}",
+                f"include/config/{offer_settings.FILE}: the stock of {location} is to be offered by the center "
+                f"{code!r}, which Channel Advisor does not have{did_you_mean(code, known)}",
                 do=f"Its centers are: {', '.join(sorted(known))}.",
             )
-    own = {code: known[code].center_id for code in offers.locations.values() if not known[code].is_external}
+    own = {code: known[code].center_id for code in settings.locations.values() if not known[code].is_external}
     places = {code: number for number, code in enumerate(own)}
-    return Centers(tuple(own.values()), {name: places.get(code, -1) for name, code in offers.locations.items()})
+    return Centers(tuple(own.values()), {name: places.get(code, -1) for name, code in settings.locations.items()})
 
 
 def _items(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Item]:
@@ -166,7 +166,7 @@ def _parts(kit: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _products(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Products]:
     wanted = set(skus)
     found: dict[str, _Products] = {}
-    for row in channel_masters.products_of(connection, skus):
+    for row in channel_reference.products_of(connection, skus):
         for sku in wanted.intersection(row.items):
             held = found.setdefault(sku, _Products())
             if len(row.items) > 1:
@@ -241,7 +241,7 @@ def _in_flight(
     there = _free(connection, centers, {part for parts in kits.values() for part in parts}) if kits else {}
     for n, parts in kits.items():
         by_part[n] = {part: [flying.units[part], flying.whose[part]] for part in parts if part in flying.units}
-        in_flight[n] = max(0, free[n] - stock.kits(there, flying.units, parts))
+        in_flight[n] = max(0, free[n] - offers.kits(there, flying.units, parts))
     return in_flight.astype(np.int64), by_part
 
 
@@ -298,13 +298,13 @@ def _listings(
     sold: np.ndarray,
     units: np.ndarray,
     terms: Sequence[Mapping[str, Terms]],
-    offers: Offers,
+    settings: Offers,
 ) -> list[list[dict[str, int | None]]]:
     """What single sites may show of each row: where a site has terms, and null where we gave it a number before and it
     has none any more."""
     made: list[list[dict[str, int | None]]] = [[] for _ in names]
     before = _shown_before(connection, names)
-    if not offers.sites and not before:
+    if not settings.sites and not before:
         return made
     row_of = {sku: n for n in np.flatnonzero(sold).tolist() for sku in products[names[n]].sold}
     table = ref_channel_listing
@@ -317,7 +317,7 @@ def _listings(
         n = row_of[sku]
         own = terms[n].get(str(site))
         if own is not None:
-            share = stock.offered(units[n : n + 1], np.zeros(1, dtype=np.int64), [own])
+            share = offers.offered(units[n : n + 1], np.zeros(1, dtype=np.int64), [own])
             made[n].append({"ListingID": listing, "Quantity": int(share[0])})
         elif listing in before and shown is not None:
             made[n].append({"ListingID": listing, "Quantity": None})
@@ -354,15 +354,15 @@ def _content(
     )
 
 
-def _strange(frames: Frames, offers: Offers) -> list[dict]:
+def _strange(frames: Frames, settings: Offers) -> list[dict]:
     """A notice, once, for each location that the configuration does not name."""
-    found = sorted(set(frames.lines["LocationID"].dropna()) - offers.locations.keys())
+    found = sorted(set(frames.lines["LocationID"].dropna()) - settings.locations.keys())
     return [
         {
             "kind": "location_not_configured",
             "key": location,
             "title": f"TIMS has stock at {location}, which is offered nowhere",
-            "body": f"Name {location} under `locations` in include/config/{stock_rules.FILE}, with the distribution "
+            "body": f"Name {location} under `locations` in include/config/{offer_settings.FILE}, with the distribution "
             "center that offers its stock.",
             "severity": "notice",
             "window": ONCE,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from crossdock.errors import Transient
-from crossdock.flows import documents, invoices_documents, masters
+from crossdock.flows import documents, invoices_documents, reference
 from crossdock.flows.base import SOURCE, Flow, Resource
 from crossdock.flows.invoices_documents import ENTITY, VOIDED
 from crossdock.steps.load import Document, Kind, create, reasons, settle
@@ -120,10 +120,10 @@ INVOICES = Flow(
     title="Invoices",
     entity=ENTITY,
     source=Resource(
-        "tims", "shipments", raw_invoices, masters.head_of("ShipmentID"), "Shipment",
+        "tims", "shipments", raw_invoices, reference.head_of("ShipmentID"), "Shipment",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
-    masters=(masters.PERIODS, masters.INVOICES, masters.SALES_ORDERS),
+    reference=(reference.PERIODS, reference.INVOICES, reference.SALES_ORDERS),
     lines_path="Lines",
     stage=stage_invoice,
     stage_lines=stage_invoice_line,

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, RecordRejected, Transient
 from crossdock.flows import ledger_documents as documents
-from crossdock.flows import masters, unreadable
+from crossdock.flows import reference, unreadable
 from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
 from crossdock.flows.documents import among, nothing_to_tell
 from crossdock.flows.ledger_documents import Company, Finder
@@ -111,7 +111,7 @@ def company(connection: sa.Connection) -> Company:
     row = connection.execute(sa.select(ref_company.c.time_zone, ref_company.c.base_currency)).one_or_none()
     if row is None:
         raise ConfigError(
-            "TIMS's company has not been read.", do="Look at `crossdock dead-letters list --flow masters`."
+            "TIMS's company has not been read.", do="Look at `crossdock dead-letters list --flow reference`."
         )
     return Company(row.time_zone, row.base_currency)
 
@@ -425,9 +425,9 @@ def _line_head(record: msgspec.Raw) -> Head:
 
 
 _TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
-_BASE = (masters.COMPANY, masters.ACCOUNTS, masters.PERIODS)
+_BASE = (reference.COMPANY, reference.ACCOUNTS, reference.PERIODS)
 # Children before parents: whatever a document names has been read before the document itself.
-_SOLD = (*_BASE, masters.SHIPMENTS, masters.SALES_ORDERS)
+_SOLD = (*_BASE, reference.SHIPMENTS, reference.SALES_ORDERS)
 
 
 # What the posting table calls the documents of each flow, and what finds out about them.
@@ -449,7 +449,7 @@ def _flow(
         title=title,
         entity="posting",
         source=source,
-        masters=needs,
+        reference=needs,
         lines_path=lines,
         stage=stage_posting,
         stage_lines=stage_posting_line,
@@ -464,7 +464,7 @@ def _flow(
 
 
 def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
-    return Resource("tims", path, raw, masters.head_of(id_field), document, ids=(id_field,), **_TIMING)
+    return Resource("tims", path, raw, reference.head_of(id_field), document, ids=(id_field,), **_TIMING)
 
 
 INVOICES = _flow(
@@ -480,22 +480,22 @@ CREDIT_MEMOS = _flow(
 ADJUSTMENTS = _flow(
     "ledger_adjustments", "Ledger of stock adjustments",
     _tims("inventory/adjustments", raw_ledger_adjustments, "Adjustment", "AdjustmentID"),
-    (*_BASE, masters.ADJUSTMENTS),
+    (*_BASE, reference.ADJUSTMENTS),
 )  # fmt: skip
 SETTLEMENTS = _flow(
     "ledger_settlements", "Ledger of settlements",
-    Resource("books", "settlement_lines", raw_ledger_settlements, _line_head, "SettlementLine",
+    Resource("settlement_ledger", "settlement_lines", raw_ledger_settlements, _line_head, "SettlementLine",
              overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo")),
     _BASE,
 )  # fmt: skip
 PAYMENTS = _flow(
     "ledger_payments", "Ledger of payments",
-    _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, masters.SALES_ORDERS),
+    _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, reference.SALES_ORDERS),
 )  # fmt: skip
 CAPTURES = _flow(
     "ledger_captures", "Ledger of prepaid orders",
     _tims("sales-orders", raw_ledger_captures, "SalesOrder", "SalesOrderID"),
-    (*_BASE, masters.SHIPMENTS, masters.INVOICES), "LineItems", _waiting_captures,
+    (*_BASE, reference.SHIPMENTS, reference.INVOICES), "LineItems", _waiting_captures,
 )  # fmt: skip
 
 FLOWS = {flow.name: flow for flow in (INVOICES, CREDIT_MEMOS, ADJUSTMENTS, SETTLEMENTS, PAYMENTS, CAPTURES)}

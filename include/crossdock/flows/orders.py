@@ -18,12 +18,12 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flows import masters, orders_buyers, orders_documents
+from crossdock.flows import orders_buyers, orders_documents, reference
 from crossdock.flows.base import Flow, Head, Resource
 from crossdock.flows.orders_documents import SOURCE
 from crossdock.keys import segment
-from crossdock.rules import changes
-from crossdock.rules.changes import Action, Desired
+from crossdock.rules import order_changes
+from crossdock.rules.order_changes import Action, Desired
 from crossdock.steps.check import bury
 from crossdock.steps.load import Document, Kind, chunked, create, deliver, reasons, settle
 from crossdock.store import batches, database, deliveries, raw
@@ -359,7 +359,7 @@ def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Des
     """Reads, plans and acts; anew when somebody changed the order in between. True when anything was done."""
     for _ in range(5):
         current, etag = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
-        actions, refusals = changes.plan(current, desired, may_release=link.held)
+        actions, refusals = order_changes.plan(current, desired, may_release=link.held)
         if refusals:
             raise _CannotApply(
                 [
@@ -413,7 +413,7 @@ def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired
     current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
     there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
     theirs = orders_documents.units_of([one for one in there if one["LocationID"] == order.row.location_id])
-    held = order.row.on_hold or changes.waits_for_the_marketplace(current, desired, theirs)
+    held = order.row.on_hold or order_changes.waits_for_the_marketplace(current, desired, theirs)
     status = {"OrderStatus": "OnHold" if held else "Open"}
     acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
     return acted, held
@@ -584,7 +584,7 @@ ORDERS = Flow(
         lag=timedelta(0),
         ids=("ChannelAdvisorOrderID",),
     ),
-    masters=(masters.ITEMS, masters.CUSTOMERS),
+    reference=(reference.ITEMS, reference.CUSTOMERS),
     lines_path="OrderItems",
     stage=stage_sales_order,
     stage_lines=stage_sales_order_line,

@@ -21,11 +21,11 @@ from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customers import is_house, sites_of
-from crossdock.rules.known import Known
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.rules.times import sortable
-from crossdock.rules.uniques import column
+from crossdock.rules.vectorize import column
 from crossdock.store import database
 from crossdock.store.tables import (
     ADDRESS,
@@ -136,7 +136,7 @@ SELECT kind, value FROM had GROUP BY kind, value HAVING count(DISTINCT buyer) > 
 """)
 
 
-def known(connection: sa.Connection, shared_above: int) -> Known:
+def known(connection: sa.Connection, shared_above: int) -> ReferenceData:
     """TIMS's items and customers, as the rules look them up."""
     items = database.copy_out(
         connection,
@@ -179,7 +179,7 @@ def known(connection: sa.Connection, shared_above: int) -> Known:
     )
     shared = frozenset((row.kind, row.value) for row in connection.execute(_SHARED, {"most": shared_above}))
     zone = connection.scalar(sa.select(ref_company.c.time_zone)) or "UTC"
-    return Known(items, codes, customers, keys, shared, zone)
+    return ReferenceData(items, codes, customers, keys, shared, zone)
 
 
 def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:

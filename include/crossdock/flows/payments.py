@@ -18,7 +18,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Transient
-from crossdock.flows import masters, unreadable
+from crossdock.flows import reference, unreadable
 from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_head, written
@@ -27,7 +27,7 @@ from crossdock.mapping.suggest import nearest
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import Created, Document, Kind, create, reasons, settle
-from crossdock.store import batches, books, database, deliveries
+from crossdock.store import batches, database, deliveries, settlement_ledger
 from crossdock.store.tables import (
     PAYMENT_TEXT,
     ops_link,
@@ -148,7 +148,7 @@ def wake(connection: sa.Connection) -> Sequence[str]:
     """Waiting parts whose order has come, or any document of it, and those whose order has come to another state, so
     that their reason stays true. What an order that is left out was paid is set apart on the way: no payment comes of
     it, the ledger posts it."""
-    books.set_apart(connection)
+    settlement_ledger.set_apart(connection)
     arrived = connection.scalars(_WAKE).all()
     told: dict[str, bool] = {}
     for order in connection.execute(_AWAITED):
@@ -507,7 +507,7 @@ PAYMENTS = Flow(
     title="Payments",
     entity="payment",
     source=Resource(
-        "books",
+        "settlement_ledger",
         "settlement_orders",
         raw_payments,
         head,
@@ -519,9 +519,9 @@ PAYMENTS = Flow(
     ),
     # Orders before their invoices: an order that counts as invoiced has its invoices here. Payments last: a balance
     # that is older than its payment would be taken as open.
-    masters=(
-        masters.COMPANY, masters.PERIODS, masters.SALES_ORDERS, masters.INVOICES, masters.CREDIT_MEMOS,
-        masters.PAYMENTS,
+    reference=(
+        reference.COMPANY, reference.PERIODS, reference.SALES_ORDERS, reference.INVOICES, reference.CREDIT_MEMOS,
+        reference.PAYMENTS,
     ),
     lines_path="ApplyTo",
     stage=stage_payment,

@@ -24,7 +24,7 @@ from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import settle
-from crossdock.store import batches, books, database
+from crossdock.store import batches, database, settlement_ledger
 from crossdock.store.tables import (
     SETTLEMENT_LINE_TEXT,
     SETTLEMENT_TEXT,
@@ -291,7 +291,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
             outcome = _book(connection, row)
             settle(connection, PAYOUTS, batch, **outcome)
     with runtime.engine.begin() as connection:
-        books.set_apart(connection)
+        settlement_ledger.set_apart(connection)
 
 
 def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
@@ -348,7 +348,7 @@ PAYOUTS = Flow(
         at_once=1,
         ids=("Source", "File"),
     ),
-    masters=(),
+    reference=(),
     lines_path="Lines",
     stage=stage_settlement,
     stage_lines=stage_settlement_line,

@@ -21,7 +21,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected
-from crossdock.flows import channel_masters, documents, masters, prices_documents
+from crossdock.flows import channel_reference, documents, prices_documents, reference
 from crossdock.flows.base import Flow, Resource
 from crossdock.flows.prices_documents import LISTING_PRICE, PRICE
 from crossdock.mapping.frames import SCALE
@@ -550,7 +550,7 @@ _LATE = timedelta(minutes=10)  # products and listings of the channel may be rea
 
 def wake(connection: sa.Connection) -> Sequence[str]:
     """Rows whose price may be another one, although their item has not changed."""
-    at, resource = prices_documents.clock(connection), channel_masters.PRODUCTS.name
+    at, resource = prices_documents.clock(connection), channel_reference.PRODUCTS.name
     since = watermarks.position(connection, PRICES.name, resource)
     keys = connection.scalars(
         _WAKE,
@@ -612,10 +612,10 @@ PRICES = Flow(
     title="Prices",
     entity=PRICE,
     source=Resource(
-        "tims", "inventory/items", raw_prices, masters.ITEMS.head, "Item",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=masters.ITEMS.ids,
+        "tims", "inventory/items", raw_prices, reference.ITEMS.head, "Item",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=reference.ITEMS.ids,
     ),
-    masters=(masters.COMPANY, masters.ITEMS, channel_masters.PRODUCTS, channel_masters.LISTINGS),
+    reference=(reference.COMPANY, reference.ITEMS, channel_reference.PRODUCTS, channel_reference.LISTINGS),
     lines_path="",
     stage=stage_price,
     stage_lines=stage_price_line,

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows import channel_masters, documents, unreadable
+from crossdock.flows import channel_reference, documents, unreadable
 from crossdock.flows.base import Staged
 from crossdock.mapping import contracts, language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, amounts, scaled
@@ -54,12 +54,12 @@ class _Item:
 
 
 def clock(connection: sa.Connection) -> Clock:
-    """The channel's own clock as its masters were last read, for promotions run by it; zone and currency of TIMS's
-    company."""
+    """The channel's own clock as its reference data were last read, for promotions run by it; zone and currency of
+    TIMS's company."""
     read = connection.scalar(
         sa.select(sa.func.max(ops_watermark.c.position)).where(
-            ops_watermark.c.flow == "masters",
-            ops_watermark.c.resource.in_([channel_masters.PRODUCTS.name, channel_masters.LISTINGS.name]),
+            ops_watermark.c.flow == "reference",
+            ops_watermark.c.resource.in_([channel_reference.PRODUCTS.name, channel_reference.LISTINGS.name]),
         )
     )
     company = connection.execute(sa.select(ref_company.c.time_zone, ref_company.c.base_currency)).first()
@@ -138,7 +138,7 @@ def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Item]:
     wanted = set(skus)
     there: dict[str, _Item] = {}
     of_product: dict[str, list[str]] = {}
-    for row in channel_masters.products_of(connection, skus):
+    for row in channel_reference.products_of(connection, skus):
         for sku in wanted.intersection(row.items or ()):
             one = there.setdefault(sku, _Item())
             if len(row.items) == 1:

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flows import masters, returns_documents
+from crossdock.flows import reference, returns_documents
 from crossdock.flows.base import SOURCE, Flow, Head, Resource
 from crossdock.flows.returns_documents import ADJUSTMENT, CREDIT_MEMO, PARENTS
 from crossdock.steps.check import bury
@@ -258,14 +258,14 @@ RETURNS = Flow(
         ids=("ReturnID",),
     ),
     # Children before parents: whatever an order says of its shipments and invoices, they are there.
-    masters=(
-        masters.COMPANY,
-        masters.PERIODS,
-        masters.ITEMS,
-        masters.CREDIT_MEMOS,
-        masters.INVOICES,
-        masters.SHIPMENTS,
-        masters.SALES_ORDERS,
+    reference=(
+        reference.COMPANY,
+        reference.PERIODS,
+        reference.ITEMS,
+        reference.CREDIT_MEMOS,
+        reference.INVOICES,
+        reference.SHIPMENTS,
+        reference.SALES_ORDERS,
     ),
     lines_path="Items",
     stage=stage_credit_memo,

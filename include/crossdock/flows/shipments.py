@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected
-from crossdock.flows import documents, masters, shipments_documents
+from crossdock.flows import documents, reference, shipments_documents
 from crossdock.flows.base import Flow, Resource
 from crossdock.flows.shipments_documents import ENTITY
 from crossdock.steps.load import chunked, reasons, settle
@@ -137,10 +137,10 @@ SHIPMENTS = Flow(
     title="Shipments",
     entity=ENTITY,
     source=Resource(
-        "tims", "shipments", raw_shipments, masters.head_of("ShipmentID"), "Shipment",
+        "tims", "shipments", raw_shipments, reference.head_of("ShipmentID"), "Shipment",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
-    masters=(masters.SALES_ORDERS,),
+    reference=(reference.SALES_ORDERS,),
     lines_path="Lines",
     stage=stage_channel_shipment,
     stage_lines=stage_channel_shipment_line,

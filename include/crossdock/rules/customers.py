@@ -41,10 +41,10 @@ from crossdock.mapping.registry import rule
 from crossdock.rules import emails
 from crossdock.rules.addresses import TARGET as ADDRESS_PARTS
 from crossdock.rules.addresses import fold
-from crossdock.rules.known import Known
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
-from crossdock.rules.uniques import TEXT, column, distinct, map_text, text_column, values_at
+from crossdock.rules.vectorize import TEXT, column, distinct, map_text, text_column, values_at
 
 KINDS = ("external", "email", "phone_postal", "name_address")
 WEAK = ("phone_postal", "name_address")
@@ -200,7 +200,7 @@ def is_house(head: pd.DataFrame) -> pd.Series:
     writes=[*ACTION_WRITES],
 )
 def decide(
-    head: pd.DataFrame, known: Known, settings: Settings, refused: Collection[int] = ()
+    head: pd.DataFrame, known: ReferenceData, settings: Settings, refused: Collection[int] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
 
@@ -395,7 +395,7 @@ _WORDS = {
 }
 
 
-def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: Known) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Questions, and customers who are not Active, as problems; those orders' action is ask."""
     status = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Status"].tolist(), strict=True))
     name = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Name"].tolist(), strict=True))

@@ -17,7 +17,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from crossdock.mapping import problems
 from crossdock.mapping.registry import rule
-from crossdock.rules.uniques import TEXT, values_at
+from crossdock.rules.vectorize import TEXT, values_at
 
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 LENGTH = 254

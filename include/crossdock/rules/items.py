@@ -21,10 +21,10 @@ from rapidfuzz import process
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import rule
-from crossdock.rules.known import Known
 from crossdock.rules.money import LINE_AMOUNTS, Settled, amount, round_cents, spread
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import ItemCode, Settings
-from crossdock.rules.uniques import TEXT, column, values_at
+from crossdock.rules.vectorize import TEXT, column, values_at
 
 PRODUCT, SHIPPING, DISCOUNT, IGNORE = "product", "shipping", "discount", "ignore"
 LINE_ID_LENGTH = 60
@@ -45,7 +45,7 @@ class _Decision:
 
 
 @rule("decide_item_codes", reads=["OrderItems.SKU"], writes=["action", "item"])
-def resolve(frames: Frames, known: Known, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def resolve(frames: Frames, known: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by
     SKU, alternate SKU, and both without case. Returns (line columns `action` and `item`, the row in known.items,
     problems)."""
@@ -123,7 +123,7 @@ class Codes:
 class _Book:
     """Codes and items of one batch, indexed once."""
 
-    def __init__(self, known: Known, settings: Settings) -> None:
+    def __init__(self, known: ReferenceData, settings: Settings) -> None:
         items, codes = known.items, known.item_codes
         self._sku = items["SKU"].tolist()
         self._position = {sku: n for n, sku in enumerate(self._sku)}
@@ -241,7 +241,7 @@ def _has_parts(kit: object) -> bool:
         "QuantityShipped", "QuantityCancelled",
     ],
 )  # fmt: skip
-def target_lines(frames: Frames, settled: Settled, known: Known) -> tuple[pd.DataFrame, pd.DataFrame]:
+def target_lines(frames: Frames, settled: Settled, known: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a
     kit is parted by list price times units, largest remainder; it adds up to the kit's to the cent.
 
@@ -317,7 +317,7 @@ class _Parts:
     price: np.ndarray
 
 
-def _parts(known: Known) -> _Parts:
+def _parts(known: ReferenceData) -> _Parts:
     items = known.items
     position = {sku: n for n, sku in enumerate(items["SKU"].tolist())}
     prices = items["ListPrice"].to_numpy(dtype=np.int64)

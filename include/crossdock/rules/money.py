@@ -27,7 +27,7 @@ from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, Frames, written
 from crossdock.mapping.registry import rule
 from crossdock.rules import currencies
-from crossdock.rules.uniques import column, values_at
+from crossdock.rules.vectorize import column, values_at
 
 HALF_CENT = 50  # x 10,000: the most that rounding a line may change
 LARGEST = 9 * 10**17  # of Quantity x Price x 10,000; beyond it int64 may not hold the sums

@@ -21,10 +21,10 @@ from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import rule
 from crossdock.rules import addresses, customers, emails, items, money, phones, statuses, taxes, text
-from crossdock.rules.known import Known
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import to_microseconds
-from crossdock.rules.uniques import TEXT, column, map_text, text_column, values_at
+from crossdock.rules.vectorize import TEXT, column, map_text, text_column, values_at
 
 LENGTHS = {"Channel": 40, "ShippingMethod": 60, "ExternalOrderID": 60}
 ONCE = ("site_not_configured", "tax_not_told")  # warnings that are told to a person once, by their value
@@ -48,7 +48,7 @@ class Enriched:
 
 def enrich(
     frames: Frames,
-    known: Known,
+    known: ReferenceData,
     settings: Settings,
     linked: Collection[int] = (),
     newest: pd.Series | None = None,

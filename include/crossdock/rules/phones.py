@@ -16,7 +16,7 @@ import phonenumbers
 
 from crossdock.mapping import problems
 from crossdock.mapping.registry import rule
-from crossdock.rules.uniques import TEXT, distinct, values_at
+from crossdock.rules.vectorize import TEXT, distinct, values_at
 
 _ROWS = "01234567890123456789 98765432109876543210"
 

@@ -72,7 +72,7 @@ DOCUMENTS: dict[str, Fields] = {
     # Value: QuantityDelta x UnitCost, below 0 where stock left. Mirrored: it undoes one whose entry is ours to mirror.
     "adjustment": Fields("tims", "Adjustment", {**_PLACE, "Value": "money", "Mirrored": "flag"}, {}),
     # PostedOn: PostedAt as the company's day.
-    "settlement_line": Fields("books", "SettlementLine", {**_PLACE, "PostedOn": "date"}, {}),
+    "settlement_line": Fields("crossdock", "SettlementLine", {**_PLACE, "PostedOn": "date"}, {}),
     # RoundingAmount: what the payment applied beyond what the marketplace paid. Match: settlement and order. ValueDate:
     # the day at the bank, before a closed period moved it.
     "payment": Fields(

@@ -33,7 +33,7 @@ from crossdock.mapping.frames import Frames, sum_by_head
 from crossdock.mapping.registry import rule
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
-from crossdock.rules.uniques import column, text_column, values_at
+from crossdock.rules.vectorize import column, text_column, values_at
 
 CODES = {
     "TaxRemittedBy": ("Seller", "Marketplace"),

@@ -25,10 +25,10 @@ from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames, sum_by_head
 from crossdock.mapping.registry import rule
 from crossdock.rules.dates import company_days
-from crossdock.rules.known import Known
 from crossdock.rules.money import Settled, Told, amount, round_cents, spread
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.tax_rules import HUNDRED, SHIPPING, TaxRules
-from crossdock.rules.uniques import column, distinct, values_at
+from crossdock.rules.vectorize import column, distinct, values_at
 
 TYPES = ("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType")
 KNOWN = ("NoTax", "Standard", "ExclusiveVat", "InclusiveVat")
@@ -65,7 +65,7 @@ def hold(
     frames: Frames,
     settled: Settled,
     said: Told,
-    known: Known,
+    known: ReferenceData,
     rules: TaxRules,
     countries: pd.Series,
     in_tims: Mapping[int, bool],
@@ -94,7 +94,7 @@ class _Holding:
     """What the amounts hold of orders whose channel says nothing."""
 
     def __init__(
-        self, frames: Frames, settled: Settled, said: Told, known: Known, rules: TaxRules, countries: pd.Series
+        self, frames: Frames, settled: Settled, said: Told, known: ReferenceData, rules: TaxRules, countries: pd.Series
     ) -> None:
         self.frames, self.settled = frames, settled
         lines = frames.lines
@@ -149,7 +149,7 @@ def _rates(rules: TaxRules, asked: np.ndarray, columns: Sequence[pd.Series]) -> 
     return found
 
 
-def _categories(known: Known, item: pd.Series) -> pd.Series:
+def _categories(known: ReferenceData, item: pd.Series) -> pd.Series:
     names = column(known.items, "Category").fillna("")
     return pd.Series(names.array.take(item.to_numpy(), allow_fill=True), index=item.index).fillna("")
 

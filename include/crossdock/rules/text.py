@@ -19,7 +19,7 @@ import pandas as pd
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
-from crossdock.rules.uniques import TEXT
+from crossdock.rules.vectorize import TEXT
 
 _BREAKS = "\t-\r\x85\u2028\u2029"  # tab, line feed, line and page breaks, carriage return
 BREAK = re.compile(f"[{_BREAKS}]")

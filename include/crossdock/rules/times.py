@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from crossdock.rules.uniques import map_text
+from crossdock.rules.vectorize import map_text
 
 
 def to_microseconds(times: pd.Series) -> pd.Series:

@@ -80,7 +80,7 @@ class _Reading:
     run_id: str
     window: Window
     reprocess: bool
-    afresh: bool = False
+    full_refresh: bool = False
     open: list[int] = field(default_factory=list)  # batches with new records
     mine: list[int] = field(default_factory=list)  # batches of this read
     again: list[tuple[str, str]] = field(default_factory=list)  # of the inbox: what was read before, by key and hash
@@ -98,7 +98,7 @@ class _Reading:
         """Whether a read that breaks off goes on from there: one of a list that comes by its last change. A master that
         is read afresh is read whole."""
         sorted_list = self.resource.system in ("channel_advisor", "tims") and not self.resource.single
-        return sorted_list and self.kind in ("scheduled", "sweep", "backfill") and not self.afresh
+        return sorted_list and self.kind in ("scheduled", "sweep", "backfill") and not self.full_refresh
 
     @property
     def name(self) -> str:
@@ -118,8 +118,8 @@ def extract(
     reprocess: bool = False,
     over: Over | None = None,
 ) -> list[int]:
-    """Reads the flow's masters and its window; the ids of the batches that have work to do: its own and, behind them,
-    those that dead runs have left, which it takes over. `over`: what the caller knows of other runs.
+    """Reads the flow's reference data and its window; the ids of the batches that have work to do: its own and, behind
+    them, those that dead runs have left, which it takes over. `over`: what the caller knows of other runs.
 
     `keys` (kind "key" or "replay") names records instead of a window. `reprocess` works unchanged records again, for
     a window that is to be redone after a mapping was mended; a record asked for by its key always is. Kind "compare"
@@ -135,9 +135,9 @@ def extract(
             raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
     _configured(flow)
     with runs.at_work(runtime.engine, run_id):
-        for master in flow.masters:
+        for master in flow.reference:
             if master.wanted is None or master.wanted():
-                read_master(runtime, master, run_id)
+                refresh_reference(runtime, master, run_id)
         for name in flow.ahead:
             _read_ahead(runtime, flows.get(name))
         if kind == "compare" and flow.look:
@@ -180,11 +180,13 @@ def _read_ahead(runtime: Runtime, flow: Flow) -> None:
         _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
 
 
-def read_master(runtime: Runtime, master: Resource, run_id: str = "", *, afresh: bool = False) -> None:
+def refresh_reference(runtime: Runtime, master: Resource, run_id: str = "", *, full_refresh: bool = False) -> None:
     """Brings a master up to date; `afresh` reads all of it once more, whatever was read before."""
-    kind = "backfill" if afresh else "scheduled"
+    kind = "backfill" if full_refresh else "scheduled"
     with database.lock(runtime.engine, f"extract:{master.name}"):
-        _read(runtime, _Reading("masters", master, kind, run_id, Window(), reprocess=False, afresh=afresh))
+        _read(
+            runtime, _Reading("reference", master, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh)
+        )
 
 
 def _configured(flow: Flow) -> None:
@@ -266,7 +268,7 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
     system = runtime.system(reading.resource.system)
     # A backfill of our own records asks when things happened; a scheduled read, when we came to know them.
     how: dict[str, Any] = (
-        {"happened": True} if reading.resource.system == "books" and reading.kind == "backfill" else {}
+        {"happened": True} if reading.resource.system == "settlement_ledger" and reading.kind == "backfill" else {}
     )
     for page in system.pages(reading.resource.path, since=since, before=reading.window.end, **how):
         back = _set_back(runtime, reading, since, page.server_time)

@@ -23,13 +23,13 @@ from crossdock.store.raw import Record
 from crossdock.systems import scan, times
 from crossdock.watch import alerts
 
-MASTERS = "masters"  # flow of the dead letters of what is only looked up
+REFERENCE = "reference"  # flow of the dead letters of what is only looked up
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record that does not tell it: any other one is newer
 SHOWN = 100_000  # characters of a refused record that are kept
 NAMED = 60  # characters of an id that is too long
 _AGAIN = "Ask the operator of the system to mend the record: its next version is read by itself. "
 MEND = _AGAIN + "Or edit the payload and replay it; or dismiss it."
-MEND_MASTER = _AGAIN + "Or dismiss it."
+REFERENCE_ADVICE = _AGAIN + "Or dismiss it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def name(ids: Sequence[str], data: bytes) -> str:
     return f"{shown or 'unreadable'}~{sha256(text.encode(errors='surrogatepass') or data).hexdigest()[:16]}"
 
 
-# ---- masters -------------------------------------------------------------------------------------------------------
+# ---- reference data ------------------------------------------------------------------------------------------------
 
 
 def typed(resource: Resource, given: Sequence[Record]) -> tuple[list[Record], list[Refused]]:
@@ -167,7 +167,7 @@ def merge(connection: sa.Connection, resource: Resource, batch_id: int) -> int:
     stays = {one.record.key for one in refused}
     keys = raw.keys(connection, resource.raw, batch_id)
     dead_letters.went_through(
-        connection, MASTERS, [name_of(resource, key) for key in keys if key not in stays], replay=False
+        connection, REFERENCE, [name_of(resource, key) for key in keys if key not in stays], replay=False
     )
     bury(connection, None, resource, batch_id, refused)
     return len(refused)
@@ -221,7 +221,7 @@ def tell_of_clock(connection: sa.Connection, resource: Resource, said: str) -> N
 
 
 def name_of(resource: Resource, key: str) -> str:
-    """The key of a master's dead letter: several masters share one flow, and may share ids."""
+    """The key of a master's dead letter: several lists of reference data share one flow, and may share ids."""
     return f"{resource.name}:{key}"
 
 
@@ -229,7 +229,7 @@ def known(
     connection: sa.Connection, flow: Flow | None, resource: Resource, refused: Sequence[Refused]
 ) -> set[tuple[str, str]]:
     """(key, hash) of those that lie among the dead letters as they are, or were dismissed there."""
-    owner = flow.name if flow else MASTERS
+    owner = flow.name if flow else REFERENCE
     keys = {one.record.key if flow else name_of(resource, one.record.key): one.record.key for one in refused}
     return {(keys[key], hashed) for key, hashed in dead_letters.refused(connection, owner, list(keys))}
 
@@ -242,7 +242,7 @@ def came_back(
     if not known or resource.system not in ("channel_advisor", "tims"):
         return set()
     back = raw.came_back(connection, resource.raw, known)
-    owner = flow.name if flow else MASTERS
+    owner = flow.name if flow else REFERENCE
     names = {record.key if flow else name_of(resource, record.key): record for record in known}
     for name, version in dead_letters.unreadable(connection, owner, list(names)).items():
         if version is None or version <= names[name].version:
@@ -264,14 +264,14 @@ def bury(
             dead_letters.dead_row(connection, flow.stage, key, batch_id, one.record.version)
         letters.append(
             {
-                "flow": flow.name if flow else MASTERS,
+                "flow": flow.name if flow else REFERENCE,
                 "entity": flow.entity if flow else resource.document,
                 "key": key if flow else name_of(resource, key),
                 "batch_id": batch_id,
                 "step": "extract",
                 "version": one.record.version,
                 "payload": _shown(one.record),
-                "reasons": [_reason(one, MEND if flow else MEND_MASTER)],
+                "reasons": [_reason(one, MEND if flow else REFERENCE_ADVICE)],
             }
         )
     dead_letters.bury(connection, letters)

@@ -1,7 +1,7 @@
 """Every table, in one place. `docs/TABLES.md` is generated from the comments here.
 
-Schemas: `raw` (records as received), `ref` (the masters of TIMS, typed for look-ups), `stage` (target documents on
-their way), `ops` (what was done, what is left to do).
+Schemas: `raw` (records as received), `ref` (the reference data of TIMS, typed for look-ups), `stage` (target documents
+on their way), `ops` (what was done, what is left to do).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ raw_ledger_settlements = _raw("ledger_settlements", "One version of one settleme
 raw_ledger_captures = _raw("ledger_captures", "One version of one prepaid order, as the ledger read it")
 raw_catalog = _raw("catalog", "One version of one TIMS item, as the flow catalog read it")
 
-# ---- ref: the masters, typed for look-ups; the newest version only -------------------------------------------------
+# ---- ref: the reference data, typed for look-ups; the newest version only ----------------------------------------
 
 ref_item = Table(
     "item",

@@ -118,7 +118,7 @@ class ChannelAdvisor:
                 raise paging.astray(self.connection, path, "nextLink leads to another server")
             return self._http.request("GET", link, read)
 
-        return paging.walk(fetch, self.connection, path, self.limits)
+        return paging.follow(fetch, self.connection, path, self.limits)
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""

@@ -43,7 +43,7 @@ class Split:
     next: str | None
 
 
-def walk(fetch: Callable[[str | None], Split], connection: Connection, what: str, limits: Limits) -> Iterator[Page]:
+def follow(fetch: Callable[[str | None], Split], connection: Connection, what: str, limits: Limits) -> Iterator[Page]:
     """Follows `next` until there is none.
 
     A page that points to one that has been read is asked for again, for such a fault passes; so is one whose place is

@@ -1,9 +1,9 @@
 """Files of stock movements: our own CSV, and Amazon's inventory ledger.
 
 In: a file of the inbox and its source (config/stock.yaml). Out: one JSON record per movement by our own contract
-(include/contracts/books.yaml, StockMovement). What cannot be read becomes a record that says why, so that it is refused
-by name and not forgotten. Never: a movement that TIMS knows already (Amazon's shipments and returns); one of unsellable
-units, which are no stock of TIMS.
+(include/contracts/crossdock.yaml, StockMovement). What cannot be read becomes a record that says why, so that it is
+refused by name and not forgotten. Never: a movement that TIMS knows already (Amazon's shipments and returns); one of
+unsellable units, which are no stock of TIMS.
 """
 
 from __future__ import annotations

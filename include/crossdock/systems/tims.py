@@ -127,7 +127,7 @@ class Tims:
             read = paging.patient(_page, self.limits.tries)
             return self._http.request("GET", path, read, query=query | filters | {"Cursor": cursor})
 
-        return paging.walk(fetch, self.connection, path, self.limits)
+        return paging.follow(fetch, self.connection, path, self.limits)
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""

@@ -25,7 +25,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.flows import ledger, masters
+from crossdock.flows import ledger, reference
 from crossdock.flows.base import SOURCE, Flow
 from crossdock.flows.ledger import DOCUMENTS, MIRROR, VERSION
 from crossdock.mapping.frames import ROW, written
@@ -33,7 +33,7 @@ from crossdock.mapping.parse import read_documents
 from crossdock.rules import accounts as account_names
 from crossdock.rules import posting, posting_table
 from crossdock.settings import config_dir
-from crossdock.steps.extract import read_master
+from crossdock.steps.extract import refresh_reference
 from crossdock.store.tables import (
     ops_control,
     ref_account_name,
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
 NAMED = 50  # documents that one row names; the difference counts all
 CHUNK = 2_000  # documents worked out at once
-MASTERS = (
-    masters.COMPANY, masters.ACCOUNTS, masters.PERIODS, masters.SHIPMENTS, masters.INVOICES, masters.CREDIT_MEMOS,
-    masters.ADJUSTMENTS, masters.PAYMENTS, masters.ENTRIES, masters.SALES_ORDERS,
+REFERENCE = (
+    reference.COMPANY, reference.ACCOUNTS, reference.PERIODS, reference.SHIPMENTS, reference.INVOICES,
+    reference.CREDIT_MEMOS, reference.ADJUSTMENTS, reference.PAYMENTS, reference.ENTRIES, reference.SALES_ORDERS,
 )  # fmt: skip
 
 
@@ -92,10 +92,10 @@ class Query:
     sql: str
 
 
-def refresh(runtime: Runtime, run_id: str = "", *, afresh: bool = False) -> None:
+def refresh(runtime: Runtime, run_id: str = "", *, full_refresh: bool = False) -> None:
     """Reads what changed in TIMS since the last look (`afresh`: everything once more), and the names of accounts."""
-    for master in MASTERS:
-        read_master(runtime, master, run_id, afresh=afresh)
+    for master in REFERENCE:
+        refresh_reference(runtime, master, run_id, full_refresh=full_refresh)
     names = account_names.load()
     with runtime.engine.begin() as connection:
         connection.execute(sa.delete(ref_account_name))
@@ -279,8 +279,8 @@ def _line(values: Sequence[Any]) -> tuple:
 
 def _documents(runtime: Runtime, connection: sa.Connection, flow: Flow) -> Iterator[list[bytes]]:
     """The documents of a flow as TIMS (or our books) has them, in portions."""
-    if flow.source.system == "books":
-        rows = (bytes(record) for page in runtime.books.pages(flow.source.path) for record in page.records)
+    if flow.source.system == "settlement_ledger":
+        rows = (bytes(record) for page in runtime.settlement_ledger.pages(flow.source.path) for record in page.records)
     else:
         table = COPIES[flow.source.path]
         query = sa.select(sa.cast(table.c.payload, sa.Text)).order_by(table.c.id)
@@ -310,8 +310,8 @@ def _actual(connection: sa.Connection) -> dict[str, _Entry]:
     )  # fmt: skip
     lines: dict[str, list[tuple]] = {}
     facts: dict[str, tuple[str, str, str, str]] = {}
-    for id, reference, day, event_day, currency, code, debit, credit, *dimensions in rows:
-        key = VERSION.sub("", reference.removesuffix(MIRROR))
+    for id, external, day, event_day, currency, code, debit, credit, *dimensions in rows:
+        key = VERSION.sub("", external.removesuffix(MIRROR))
         facts[key] = (id, id, day, event_day)
         lines.setdefault(key, []).append(_line([currency, code, debit.scaleb(4), credit.scaleb(4), *dimensions]))
     return {key: _Entry(*facts[key], tuple(sorted(each))) for key, each in lines.items()}

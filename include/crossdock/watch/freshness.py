@@ -60,7 +60,7 @@ LOOK_AT = {
     "token still cover all profiles?",
     "tims": "Look at TIMS: is anything shipped, invoiced, paid there, and may our client see it?",
     "inbox": "Look at the inbox: do the marketplaces and warehouses still put their files into its folders?",
-    "books": "Look at the flow payouts: have settlement files come, and were they refused?",
+    "settlement_ledger": "Look at the flow payouts: have settlement files come, and were they refused?",
 }
 
 

@@ -96,7 +96,7 @@ def newer(tx: Transaction, kind: str, key: Any, at: int) -> int:
     return at if row is None else max(at, row.modified + 1)
 
 
-# ---- masters ----
+# ---- reference data ----
 def apply_site(contract: Contract, tx: Transaction, site: Document, at: int, dirty: bool) -> None:
     at = newer(tx, "site", site["SiteID"], at)
     tx.put("site", site["SiteID"], valid(contract, "Site", site | {"UpdatedDate": clock.text(at)}), modified=at)

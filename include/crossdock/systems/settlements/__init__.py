@@ -1,7 +1,7 @@
 """Settlement files of marketplaces: one reader per format behind one shape.
 
 In: a file of the inbox and the source that deposited it (config/payouts.yaml). Out: one JSON record by our own contract
-(include/contracts/books.yaml, Settlement). A file that cannot be read becomes a record that says why, so that it is
+(include/contracts/crossdock.yaml, Settlement). A file that cannot be read becomes a record that says why, so that it is
 refused by name and not forgotten. Never: half a file; an amount as a float; a guess at what a number means.
 """
 

@@ -122,7 +122,7 @@ class Rules:
         self.settings = settings or rule_settings.load()
         self.statuses = {key: row["tims"] for key, row in lookups.read("order_status").rows.items()}
         self.payments = {key: row["tims"] for key, row in lookups.read("payment_status").rows.items()}
-        self.places = addresses.Books(self.settings)
+        self.places = addresses.AddressBooks(self.settings)
         self._codes = items.Codes(self.settings)
         sites = (self.settings.default, *self.settings.sites.values())
         self.elsewhere = frozenset(site.marketplace_location for site in sites)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.rules.changes import Desired, plan, waits_for_the_marketplace
+from crossdock.rules.order_changes import Desired, plan, waits_for_the_marketplace
 
 ADDRESS = {"Name": "Ana Ortiz", "Line1": "12 Elm St", "City": "Albany", "CountryCode": "US"}
 

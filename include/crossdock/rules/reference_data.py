@@ -1,6 +1,6 @@
 """What TIMS is known to hold, as frames that rules look things up in.
 
-In: typed copies of TIMS's masters. Out: nothing; it is only carried. Never: a call to TIMS.
+In: typed copies of TIMS's reference data. Out: nothing; it is only carried. Never: a call to TIMS.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def _frame(**columns: str) -> pd.DataFrame:
 
 
 @dataclass
-class Known:
+class ReferenceData:
     """`items` is unique by SKU; `item_codes` has one row per SKU and per alternate SKU; `customers` is unique by
     CustomerID; `customer_keys` holds what customers are recognised by (see customers.py); `shared`, as (phone, number)
     and (email, address), what too many buyers have to recognise anyone by. Money is int64 x 10,000;

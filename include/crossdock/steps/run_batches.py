@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AFTER_EXTRACT = {"transform": transform, "check": check, "load": load, "confirm": confirm}
+STEPS = {"transform": transform, "check": check, "load": load, "confirm": confirm}
 
 
-def walk(
+def run_batches(
     runtime: Runtime,
     flow: Flow,
     batch_ids: Sequence[int],
@@ -45,7 +45,7 @@ def walk(
     stopped: BatchStopped | None = None
     for batch_id in batch_ids:
         try:
-            for name, step in AFTER_EXTRACT.items():
+            for name, step in STEPS.items():
                 report(batch_id, name)
                 step(runtime, flow, batch_id, run_id=run_id, over=over)
         except Elsewhere as error:

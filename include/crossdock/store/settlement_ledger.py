@@ -1,7 +1,7 @@
 """Our own books, read like a list of a system: what settlements say of orders, and their other lines.
 
 In: ref.settlement and its lines, and what an accountant knows of payouts and disputes (lookups). Out: pages of JSON
-records by our own contract (include/contracts/books.yaml). Every line is in exactly one of the two lists; a lost
+records by our own contract (include/contracts/crossdock.yaml). Every line is in exactly one of the two lists; a lost
 chargeback is in its list once more. The clock is the database's, for its rows are stamped by it.
 An order's own money is set apart while a rule keeps its order out of TIMS: nothing there will ever be paid by it.
 Never: a line in both lists; another change of the books.
@@ -126,7 +126,7 @@ def set_apart(connection: sa.Connection) -> int:
     return connection.execute(_SET_APART, facts).rowcount
 
 
-class Books:
+class SettlementLedger:
     """Reads; `pages` and `record` as the clients of the two systems have them."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -159,7 +159,7 @@ class Books:
         wanted = "source = :source AND starts_with(:rest, settlement_id || ':')"
         for records in self._read(path, wanted, key=key, source=source, rest=rest):
             return records[0]
-        raise RecordRejected(f"Our books have no {key} in {path}.", 404, "NOT_FOUND", system="books")
+        raise RecordRejected(f"Our books have no {key} in {path}.", 404, "NOT_FOUND", system="settlement_ledger")
 
     def _read(self, path: str, wanted: str, **facts: Any) -> Iterator[list[bytes]]:
         """Portions of a list, as they come from the database."""

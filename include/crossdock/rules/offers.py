@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from crossdock.mapping.registry import rule
-from crossdock.rules.stock_rules import Terms
+from crossdock.rules.offer_settings import Terms
 
 NO_CAP = np.iinfo(np.int64).max
 

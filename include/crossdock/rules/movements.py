@@ -17,9 +17,9 @@ from crossdock.mapping.lookups import BESIDE
 from crossdock.mapping.registry import rule
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.items import PRODUCT, resolve
-from crossdock.rules.known import Known
+from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
-from crossdock.rules.uniques import TEXT
+from crossdock.rules.vectorize import TEXT
 
 LOOKUP = "adjustment_reasons"
 LEAVE_OUT = "-"
@@ -34,7 +34,7 @@ _TABLE = f"include/config/lookups/{LOOKUP}.csv"
     writes=["ExternalReference", "ItemSKU", "ReasonCode", "PostingDate", "OriginalEventDate", "Note"],
 )
 def describe(
-    head: pd.DataFrame, known: Known, settings: Settings, zone: str, periods: pd.DataFrame
+    head: pd.DataFrame, known: ReferenceData, settings: Settings, zone: str, periods: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The item by the same rules as on orders; the reason by the lookup adjustment_reasons, of the source first, then
     of any source; the company's day of the movement, or the first open day after it (the memo keeps the original).
@@ -58,7 +58,7 @@ def describe(
     return columns, problems.concat([sku_problems, reason_problems, _dates(head, day, posted)])
 
 
-def items(head: pd.DataFrame, known: Known, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
+def items(head: pd.DataFrame, known: ReferenceData, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
     """TIMS's own SKU of each movement. A blocked item may still lose or gain stock; a code that is no item may not."""
     rows = np.arange(len(head), dtype=np.int64)
     lines = pd.DataFrame({ROW: rows, LINE: 0, "OrderItemID": head["Reference"], "SKU": head["SKU"].str.strip()})

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from crossdock.errors import ConfigError
 from crossdock.mapping.checker import Checker
 from crossdock.mapping.language import load
-from crossdock.rules import stock, stock_rules
-from crossdock.rules.stock_rules import EVERYWHERE, Offers, Terms
+from crossdock.rules import offer_settings, offers
+from crossdock.rules.offer_settings import EVERYWHERE, Offers, Terms
 from crossdock.settings import config_dir
 from examples import examples
 
@@ -23,7 +23,7 @@ TERMS = st.builds(Terms, st.integers(0, 50), st.none() | st.integers(0, 3_000), 
 
 
 def offer(free: int, in_flight: int, terms: Terms) -> int:
-    return int(stock.offered(np.array([free]), np.array([in_flight]), [terms])[0])
+    return int(offers.offered(np.array([free]), np.array([in_flight]), [terms])[0])
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_never_below_nothing_never_above_what_is_free_and_more_demand_never_offe
 )
 def test_the_parts_add_up_and_no_center_gets_more_than_it_has(rows: list[list[int]], share: int, in_flight: int):
     available = np.array(rows)
-    units = stock.offered(
+    units = offers.offered(
         available.sum(axis=1), np.full(len(rows), in_flight), [Terms(share_percent=share)] * len(rows)
     )
-    parts = stock.divide(units, available)
+    parts = offers.divide(units, available)
     assert (parts.sum(axis=1) == units).all()
     assert (parts >= 0).all()
     assert (parts <= np.maximum(0, available)).all()
@@ -75,7 +75,7 @@ def test_the_parts_add_up_and_no_center_gets_more_than_it_has(rows: list[list[in
 
 def test_a_center_that_has_promised_too_much_takes_from_the_others():
     available = np.array([[5, -3, 4]])
-    assert stock.divide(np.array([6]), available).tolist() == [[5, 0, 1]]
+    assert offers.divide(np.array([6]), available).tolist() == [[5, 0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_center_that_has_promised_too_much_takes_from_the_others():
     ],
 )
 def test_kits_are_as_many_as_the_scarcest_part_allows(free: dict, in_flight: dict, kits: int):
-    assert stock.kits(free, in_flight, {"A": 1, "B": 3}) == kits
+    assert offers.kits(free, in_flight, {"A": 1, "B": 3}) == kits
 
 
 # ---- what an analyst writes ----------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         table.write_text("\n".join(["# a remark", "sku,site,buffer,cap,share_percent,note", *rows]) + "\n")
         if offers is not None:
             (folder / "stock_offers.yaml").write_text(offers)
-        return stock_rules.load()
+        return offer_settings.load()
 
     return write
 
@@ -157,10 +157,10 @@ def test_a_mistake_is_named_with_its_place_and_found_before_a_run(written, rows:
         written(*rows, offers=offers)
     assert says in str(caught.value)
     assert caught.value.do
-    (finding,) = stock_rules.check()
+    (finding,) = offer_settings.check()
     assert says in finding.says
 
 
 def test_the_configuration_that_is_shipped_has_no_mistake_and_the_mapping_fits():
-    assert list(stock_rules.check()) == []
+    assert list(offer_settings.check()) == []
     assert Checker(load("inventory")).findings() == []

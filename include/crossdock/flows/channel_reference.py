@@ -1,4 +1,4 @@
-"""The masters of Channel Advisor: products, listings, distribution centers and sites, kept in `ref`.
+"""The reference data of Channel Advisor: products, listings, distribution centers and sites, kept in `ref`.
 
 In: its lists, and what it answers to writes. Out: one row of `ref` for each, the newest version; which product of the
 channel is which item of TIMS. Never: a product taken for an item by a rule other than the one that orders are read by.
@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock.flows.base import Head, Merge, Resource
-from crossdock.flows.masters import NEWEST, given
+from crossdock.flows.reference import NEWEST, given
 from crossdock.steps import records
 from crossdock.store import database, raw
 from crossdock.store.tables import (

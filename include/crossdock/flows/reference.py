@@ -1,4 +1,4 @@
-"""The masters of TIMS: what a flow looks up, read alongside it and kept in `ref`.
+"""The reference data of TIMS: what a flow looks up, read alongside it and kept in `ref`.
 
 In: lists of TIMS (items, customers, and the documents that other documents refer to). Out: one row of `ref` for each,
 the newest version. They are no flow: nothing is delivered. A batch of a master ends when it is merged.
