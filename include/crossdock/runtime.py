@@ -6,11 +6,12 @@ and closes everything. Never: keeps a secret longer than the clients do.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cache, cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Source = Callable[[str], Connection]
+
+
+@cache
+def keep_imports() -> None:
+    """Takes what is imported by now out of the garbage collector's sight, once a process. It stays as long as the
+    process does; to look through it again and again costs a third of a step's time."""
+    gc.freeze()
 
 
 def database_url() -> str:
@@ -80,6 +88,7 @@ class Runtime:
 
     @cached_property
     def engine(self) -> sa.Engine:
+        keep_imports()
         made = database.engine(self._url)
         with faults.typed_errors(), made.connect() as connection:
             ready = sa.inspect(connection).has_table("batch", schema="ops")

@@ -7,13 +7,14 @@ the customer that TIMS has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pandas as pd
 import psycopg2.errors
 import sqlalchemy as sa
 
@@ -22,6 +23,9 @@ from crossdock.flows import orders_buyers, orders_documents, reference
 from crossdock.flows.base import Flow, Head, Resource
 from crossdock.flows.orders_documents import SOURCE
 from crossdock.keys import segment
+from crossdock.mapping import contracts
+from crossdock.mapping.bodies import bodies
+from crossdock.mapping.frames import ROW
 from crossdock.rules import order_changes
 from crossdock.rules.order_changes import Action, Desired
 from crossdock.steps.check import bury
@@ -31,6 +35,7 @@ from crossdock.store.deliveries import Effect
 from crossdock.store.raw import Record
 from crossdock.store.tables import (
     ADDRESS,
+    LINE_MONEY,
     LINE_TEXT,
     ORDER_MONEY,
     ORDER_TEXT,
@@ -81,77 +86,110 @@ def _same(record: bytes | msgspec.Raw, lines: Sequence[msgspec.Raw]) -> bytes:
 # ---- load ----------------------------------------------------------------------------------------------------------
 
 
-def _pairs(alias: str, names: Iterable[str], form: str = '{alias}."{name}"') -> str:
-    """Arguments of json_build_object: each column under its own name."""
-    return ", ".join(f"'{name}', " + form.format(alias=alias, name=name) for name in names)
+# The body of SalesOrderCreate, in this order.
+HEAD = (
+    *(name for name in ORDER_TEXT if "." not in name), "CustomerID", "OrderDate", "PricesIncludeTax",
+    *(name for name in ORDER_TEXT if "." in name), *ORDER_MONEY,
+)  # fmt: skip
+LINE = (*LINE_TEXT, "Quantity", *LINE_MONEY)
 
 
-def _address(prefix: str) -> str:
-    parts = ", ".join(f"'{part}', s.\"{prefix}.{part}\"" for part in ADDRESS)
-    # Of an address whose name or street the channel has erased, TIMS keeps what it has.
-    whole = " AND ".join(f's."{prefix}.{part}" IS NOT NULL' for part in ("Name", "Line1"))
-    return f"CASE WHEN {whole} THEN json_build_object({parts}) END"
-
-
-_CENTS = 'round({alias}."{name}", 2)::text'
-
-# The body of SalesOrderCreate, built where the rows are: amounts with two places, unit prices with four; what is null
-# is absent, as the contract takes it on POST.
-_BODY = f"""
-SELECT s.key, s.version, s.content_hash, s.cancelled, s.record_shipments, s.location_id, s.own_location_id,
-       s.marketplace_order_id,
-       s."OrderStatus" = 'OnHold' AS on_hold,
-       json_strip_nulls(json_build_object(
-         {_pairs("s", (name for name in ORDER_TEXT if "." not in name))},
-         {_pairs("s", ("CustomerID", "OrderDate", "PricesIncludeTax"))},
-         'ShippingAddress', {_address("ShippingAddress")}, 'BillingAddress', {_address("BillingAddress")},
-         {_pairs("s", ORDER_MONEY, _CENTS)},
-         'LineItems', l.lines
-       ))::text AS body,
-       l.cancelled_units, l.shipped_units, l.units_per_kit
-FROM stage.sales_order s
-JOIN LATERAL (
-  SELECT json_agg(json_build_object(
-           {_pairs("i", (*LINE_TEXT, "Quantity"))}, 'Price', i."Price"::text,
-           {_pairs("i", ("DiscountAmount", "TaxAmount"), _CENTS)}
-         ) ORDER BY i.position) AS lines,
-         coalesce(jsonb_object_agg(i."ExternalLineID", i.quantity_cancelled)
-           FILTER (WHERE i.quantity_cancelled > 0), '{{}}') AS cancelled_units,
-         coalesce(jsonb_object_agg(i."ExternalLineID", i.quantity_shipped)
-           FILTER (WHERE i.quantity_shipped > 0), '{{}}') AS shipped_units,
-         jsonb_object_agg(i."ExternalLineID", i.units_per_kit) AS units_per_kit
-  FROM stage.sales_order_line i WHERE i.key = s.key
-) l ON true
-WHERE s.batch_id = :batch AND s.state = 'ready'
-ORDER BY s.key
-"""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Order:
     """A staged order on its way."""
 
-    row: sa.Row
-
-    @property
-    def key(self) -> str:
-        return self.row.key
+    key: str
+    version: datetime
+    content_hash: str
+    cancelled: bool
+    record_shipments: bool
+    location_id: str | None
+    own_location_id: str | None
+    marketplace_order_id: str | None
+    on_hold: bool
+    body: bytes
+    cancelled_units: Mapping[str, int]  # by ExternalLineID, where there are any
+    shipped_units: Mapping[str, int]
+    lines: pd.DataFrame  # of all orders that are ready
 
     @property
     def needs_more(self) -> bool:
         """Whether creating it is not all: units to cancel, shipments to record."""
-        return bool(self.row.cancelled or self.row.cancelled_units or self.row.record_shipments)
+        return bool(self.cancelled or self.cancelled_units or self.record_shipments)
+
+    @property
+    def units_per_kit(self) -> dict[str, int]:
+        """Of each line, by ExternalLineID."""
+        mine = self.lines[self.lines["key"] == self.key]
+        return dict(zip(mine["ExternalLineID"].tolist(), mine["units_per_kit"].tolist(), strict=True))
 
     def document(self) -> Document:
         facts = {
-            "version": self.row.version,
-            "other_key": self.row.marketplace_order_id,
-            "held": self.row.on_hold,
-            "record_shipments": self.row.record_shipments,
+            "version": self.version,
+            "other_key": self.marketplace_order_id,
+            "held": self.on_hold,
+            "record_shipments": self.record_shipments,
         }
         # Without its hash the link says "not finished": the order is compared and completed even after a crash.
-        content = None if self.needs_more else self.row.content_hash
-        return Document(self.key, self.row.body.encode(), f"so:{SOURCE}:{self.key}", content, facts)
+        content = None if self.needs_more else self.content_hash
+        return Document(self.key, self.body, f"so:{SOURCE}:{self.key}", content, facts)
+
+
+def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
+    """The orders of a batch that are ready, with their bodies."""
+    stage, below = stage_sales_order, stage_sales_order_line
+    ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
+    facts = (
+        "key", "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
+        "marketplace_order_id",
+    )  # fmt: skip
+    head = database.copy_out(
+        connection, sa.select(*(stage.c[name] for name in (*facts, *HEAD))).where(ready).order_by(stage.c.key)
+    )
+    more = ("quantity_cancelled", "quantity_shipped", "units_per_kit")
+    lines = database.copy_out(
+        connection,
+        sa.select(below.c.key, *(below.c[name] for name in (*LINE, *more)))
+        .where(below.c.key.in_(sa.select(stage.c.key).where(ready)))
+        .order_by(below.c.key, below.c.position),
+    )
+    lines.insert(0, ROW, pd.Index(head["key"]).get_indexer(lines["key"]))
+    document = contracts.document("tims", "SalesOrderCreate")
+    made = bodies(document, _without_erased(head[[*HEAD]]), lines[[ROW, *LINE]], "LineItems")
+    cancelled, shipped = _units(lines, "quantity_cancelled"), _units(lines, "quantity_shipped")
+    on_hold = head["OrderStatus"].eq("OnHold").tolist()
+    given = head[[*facts]].astype(object).where(head[[*facts]].notna(), None).to_numpy()
+    return [
+        _Order(
+            key, datetime.fromisoformat(version), content, bool(gone), bool(record), place, own_place, other, held,
+            body, cancelled.get(key, {}), shipped.get(key, {}), lines,
+        )
+        for (key, version, content, gone, record, place, own_place, other), held, body in zip(
+            given, on_hold, made, strict=True
+        )
+    ]  # fmt: skip
+
+
+def _without_erased(head: pd.DataFrame) -> pd.DataFrame:
+    """Of an address whose name or street the channel has erased, TIMS keeps what it has."""
+    made = head.copy()
+    for prefix in ("ShippingAddress", "BillingAddress"):
+        erased = made[f"{prefix}.Name"].isna() | made[f"{prefix}.Line1"].isna()
+        if erased.any():
+            parts = [f"{prefix}.{part}" for part in ADDRESS]
+            made[parts] = made[parts].mask(erased)
+    return made
+
+
+def _units(lines: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
+    """{key: {ExternalLineID: units}} where there are any."""
+    found: dict[str, dict[str, int]] = {}
+    some = lines[lines[column] > 0]
+    for key, line, units in zip(
+        some["key"].tolist(), some["ExternalLineID"].tolist(), some[column].tolist(), strict=True
+    ):
+        found.setdefault(key, {})[line] = units
+    return found
 
 
 def _find_orders(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
@@ -178,7 +216,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     _load_customers(runtime, batch_id)
     with runtime.engine.begin() as connection:
         batch = batches.flow_of(connection, batch_id)
-        orders = [_Order(row) for row in connection.execute(sa.text(_BODY), {"batch": batch_id})]
+        orders = _ready(connection, batch_id)
         links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
     problem: Transient | None = None
     new = [order for order in orders if order.key not in links]
@@ -190,7 +228,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     with runtime.engine.begin() as connection:
         links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
         linked = [order for order in orders if order.key in links]
-        same = [o for o in linked if links[o.key].content_hash == o.row.content_hash and o.row.content_hash]
+        same = [o for o in linked if links[o.key].content_hash == o.content_hash and o.content_hash]
         mine = [o.key for o in same if links[o.key].batch_id == batch_id]
         others = [o.key for o in same if links[o.key].batch_id != batch_id]
         refused = created.refused if created else {}
@@ -308,15 +346,14 @@ def _converge_all(runtime: Runtime, batch: sa.Row, pairs: Sequence[tuple[_Order,
 
 def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> None:
     """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
-    row = order.row
-    desired = Desired(msgspec.json.decode(row.body), row.cancelled_units, row.cancelled)
-    held = row.on_hold
+    desired = Desired(msgspec.json.decode(order.body), order.cancelled_units, order.cancelled)
+    held = order.on_hold
     try:
-        if row.own_location_id is not None and row.shipped_units:
+        if order.own_location_id is not None and order.shipped_units:
             acted, held = _share(runtime, batch.id, order, link, desired)
         else:
             acted = _apply(runtime, batch.id, order.key, link, desired)
-            if row.record_shipments or link.record_shipments:
+            if order.record_shipments or link.record_shipments:
                 acted |= _record(runtime, batch.id, order, link.target_id, _unrecorded(runtime, order, link.target_id))
     except _CannotApply as error:
         with runtime.engine.begin() as connection:
@@ -332,8 +369,8 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
                     "entity": ORDER.entity,
                     "source_key": order.key,
                     "target_id": link.target_id,
-                    "content_hash": row.content_hash,
-                    "version": row.version,
+                    "content_hash": order.content_hash,
+                    "version": order.version,
                     "held": held,
                     "batch_id": batch.id if acted or new else link.batch_id,
                 }
@@ -412,8 +449,8 @@ def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired
         acted |= _record(runtime, batch_id, order, link.target_id, new)
     current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
     there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
-    theirs = orders_documents.units_of([one for one in there if one["LocationID"] == order.row.location_id])
-    held = order.row.on_hold or order_changes.waits_for_the_marketplace(current, desired, theirs)
+    theirs = orders_documents.units_of([one for one in there if one["LocationID"] == order.location_id])
+    held = order.on_hold or order_changes.waits_for_the_marketplace(current, desired, theirs)
     status = {"OrderStatus": "OnHold" if held else "Open"}
     acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
     return acted, held
@@ -460,23 +497,23 @@ def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str
     shipped units of which TIMS has no parcel. Of a mixed order those that we have told of have left our location.
 
     The channel is asked first: what it was told of meanwhile, TIMS has."""
-    row = order.row
     found = [
-        orders_documents.shipment(msgspec.json.decode(record), row.units_per_kit)
+        orders_documents.shipment(msgspec.json.decode(record), order.units_per_kit)
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
         for record in page.records
     ]
     there = runtime.tims.find("shipments", SalesOrderID=[order_id])
     if not found:
         sent = orders_documents.units_of(there)
-        rest = {line: max(0, units - sent.get(line, 0)) for line, units in row.shipped_units.items()}
-        found = [orders_documents.shipment_without_record(order.key, row.version, rest)]
+        rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.shipped_units.items()}
+        found = [orders_documents.shipment_without_record(order.key, order.version, rest)]
     told: frozenset[str] = frozenset()
-    if row.own_location_id is not None:
+    if order.own_location_id is not None:
         with runtime.engine.begin() as connection:
             told = frozenset(connection.scalars(_TOLD, {"order": int(order.key)}))
     placed = [
-        {**one, "LocationID": row.own_location_id if one.get("number") in told else row.location_id} for one in found
+        {**one, "LocationID": order.own_location_id if one.get("number") in told else order.location_id}
+        for one in found
     ]
     return orders_documents.unknown(placed, there)
 

@@ -11,7 +11,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal, Transient
 from crossdock.flows.base import Flow
+from crossdock.steps import portions
 from crossdock.steps.at_work import at_work
 from crossdock.steps.check import bury
 from crossdock.store import batches, dead_letters, deliveries, leases
@@ -97,14 +97,40 @@ def create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: S
         with runtime.engine.begin() as connection:
             deliveries.end(connection, flow.name, [_outcome(d, "confirmed", None, existing[d.key]) for d in known])
             deliveries.link(connection, [_link(kind, d, existing[d.key], batch_id, existed=True) for d in known])
-    chunks = list(chunked([d for d in documents if d.key not in existing]))
     undelivered: list[str] = []
-    with ThreadPoolExecutor(min(AT_ONCE, len(chunks)) or 1, "load") as pool:
-        for outcome in pool.map(lambda chunk: _create_chunk(runtime, flow, batch_id, kind, chunk), chunks):
-            result.ids.update(outcome[0].ids)
-            result.existed.update(outcome[0].existed)
-            result.refused.update(outcome[0].refused)
-            undelivered += outcome[1]
+
+    def mark(connection: sa.Connection, following: Sequence[Sequence[Document]]) -> None:
+        effects = [
+            Effect(kind.entity, "create", d.key, d.idempotency_key, d.content_hash) for p in following for d in p
+        ]
+        deliveries.begin(connection, flow.name, batch_id, effects)
+
+    def keep(connection: sa.Connection, answered: Sequence[tuple[Any, Sequence[_Answer]]]) -> None:
+        every = [answer for _, answers in answered for answer in answers]
+        deliveries.end(
+            connection, flow.name, [_outcome(a.document, a.outcome, a.status, a.target, a.says) for a in every]
+        )
+        links = [_link(kind, a.document, a.target, batch_id, existed=a.existed) for a in every if a.target is not None]
+        deliveries.link(connection, links)
+        for answer in every:
+            key = answer.document.key
+            if answer.target is not None:
+                result.ids[key] = answer.target
+                result.existed.update([key] if answer.existed else ())
+            elif answer.refused:
+                result.refused[key] = answer.refused
+            else:
+                undelivered.append(key)
+
+    portions.send_all(
+        runtime.engine,
+        flow.name,
+        list(chunked([d for d in documents if d.key not in existing])),
+        at_once=AT_ONCE,
+        mark=mark,
+        send=lambda portion: _post(runtime, kind, portion),
+        keep=keep,
+    )
     if undelivered:
         raise OutcomeUnknown(
             f"{len(undelivered)} of {len(documents)} {kind.path} were not taken by TIMS (busy, or failing).",
@@ -114,44 +140,38 @@ def create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: S
     return result
 
 
-def _create_chunk(
-    runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, chunk: Sequence[Document]
-) -> tuple[Created, list[str]]:
-    with runtime.engine.begin() as connection:
-        deliveries.begin(
-            connection,
-            flow.name,
-            batch_id,
-            [Effect(kind.entity, "create", d.key, d.idempotency_key, d.content_hash) for d in chunk],
-        )
-    results = runtime.tims.bulk(
-        [
-            Operation(id=str(n), path=f"/{d.path or kind.path}", key=d.idempotency_key, body=d.body)
-            for n, d in enumerate(chunk)
-        ]
-    )
-    made, undelivered, outcomes, links = Created({}, set(), {}), [], [], []
-    for document, answer in zip(chunk, results, strict=True):
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What became of one document."""
+
+    document: Document
+    outcome: str  # confirmed, rejected or unknown
+    status: int | None
+    target: str | None = None
+    existed: bool = False  # before this request
+    refused: RecordRejected | None = None
+    says: str | None = None  # why it is not confirmed
+
+
+def _post(runtime: Runtime, kind: Kind, portion: Sequence[Document]) -> list[_Answer]:
+    """Posts a bulk. A refusal that proves a document to exist already counts as taken."""
+    operations = [
+        Operation(id=str(n), path=f"/{d.path or kind.path}", key=d.idempotency_key, body=d.body)
+        for n, d in enumerate(portion)
+    ]
+    made = []
+    for document, answer in zip(portion, runtime.tims.bulk(operations), strict=True):
         error = answer.error
         if error is None and answer.body:
-            made.ids[document.key] = target = answer.body[kind.id_field]
-            outcomes.append(_outcome(document, "confirmed", answer.status, target))
-            links.append(_link(kind, document, target, batch_id, existed=False))
+            made.append(_Answer(document, "confirmed", answer.status, answer.body[kind.id_field]))
         elif isinstance(error, RecordRejected) and (target := _existing(runtime, kind, document, error)):
-            made.ids[document.key] = target
-            made.existed.add(document.key)
-            outcomes.append(_outcome(document, "confirmed", answer.status, target))
-            links.append(_link(kind, document, target, batch_id, existed=True))
+            made.append(_Answer(document, "confirmed", answer.status, target, existed=True))
         elif isinstance(error, RecordRejected):
-            made.refused[document.key] = error
-            outcomes.append(_outcome(document, "rejected", answer.status, None, f"{error.code}: {codes(error)}"))
+            says = f"{error.code}: {codes(error)}"
+            made.append(_Answer(document, "rejected", answer.status, refused=error, says=says))
         else:
-            undelivered.append(document.key)
-            outcomes.append(_outcome(document, "unknown", answer.status, None, str(error)))
-    with runtime.engine.begin() as connection:
-        deliveries.end(connection, flow.name, outcomes)
-        deliveries.link(connection, links)
-    return made, undelivered
+            made.append(_Answer(document, "unknown", answer.status, says=str(error)))
+    return made
 
 
 def deliver(runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: Any) -> Any:
