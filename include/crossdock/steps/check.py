@@ -20,7 +20,7 @@ from crossdock.mapping import problems as finding
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.steps import suites
 from crossdock.steps.at_work import at_work
-from crossdock.store import batches, database, dead_letters, raw
+from crossdock.store import batches, database, dead_letters
 from crossdock.store.batches import Counts
 from crossdock.store.runs import Over
 from crossdock.store.tables import ops_check_result
@@ -167,21 +167,8 @@ def bury(connection: sa.Connection, flow: Flow, batch_id: int, step: str, reason
         )
         .values(state="dead")
     )
-    dead_letters.bury(
-        connection,
-        [
-            {
-                "flow": flow.name,
-                "entity": flow.entity,
-                "key": key,
-                "batch_id": batch_id,
-                "step": step,
-                "reasons": reasons[key],
-                "payload": payload,
-                "version": version,
-            }
-            for key, version, payload in raw.documents(connection, flow.source.raw, batch_id, keys)
-        ],
+    dead_letters.bury_records(
+        connection, flow.source.raw, reasons, flow=flow.name, entity=flow.entity, batch_id=batch_id, step=step
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
 
 from crossdock.errors import ConfigError
 from crossdock.store import database
@@ -24,26 +24,59 @@ OPEN = ("open", "edited")
 
 def bury(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes dead letters: mappings of flow, entity, key, batch_id, step, reasons, payload, version."""
-    if not rows:
+    if rows:
+        connection.execute(_counted_up(database.insert_all(table, rows)))
+
+
+def bury_records(
+    connection: sa.Connection,
+    records: sa.Table,
+    reasons: Mapping[str, list[dict[str, Any]]],
+    *,
+    flow: str,
+    entity: str,
+    batch_id: int,
+    step: str,
+) -> None:
+    """Writes dead letters of records of a batch; `reasons` by key. Their payloads go from the raw table `records` to
+    the letters as they are."""
+    if not reasons:
         return
-    statement = database.insert_all(table, rows)
+    keys = sa.bindparam("keys", list(reasons), type_=sa.ARRAY(sa.Text))
+    newest = (
+        sa.select(records.c.key, records.c.version, records.c.payload)
+        .ext(distinct_on(records.c.key))
+        .where(records.c.batch_id == batch_id, records.c.key == sa.any_(keys))
+        .order_by(records.c.key, records.c.version.desc(), records.c.received_at.desc())
+        .subquery()
+    )
+    given = database.given(table, [{"key": key, "reasons": why} for key, why in reasons.items()])
+    facts = {"flow": flow, "entity": entity, "batch_id": batch_id, "step": step}
+    source = sa.select(
+        newest.c.key, newest.c.version, newest.c.payload, given.c.reasons,
+        *(sa.literal(value, type_=table.c[name].type) for name, value in facts.items()),
+    ).join(given, given.c.key == newest.c.key)  # fmt: skip
+    names = ["key", "version", "payload", "reasons", *facts]
+    connection.execute(_counted_up(insert(table).from_select(names, source, include_defaults=False)))
+
+
+def _counted_up(statement: Insert) -> Insert:
+    """A record that has an open letter is refused once more."""
     new = statement.excluded
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[table.c.flow, table.c.key],
-            index_where=sa.text("state IN ('open', 'edited')"),
-            set_={
-                "batch_id": new.batch_id,
-                "entity": new.entity,
-                "step": new.step,
-                "reasons": new.reasons,
-                "payload": new.payload,
-                "version": new.version,
-                "state": "open",
-                "times": table.c.times + 1,
-                "updated_at": sa.func.now(),
-            },
-        )
+    return statement.on_conflict_do_update(
+        index_elements=[table.c.flow, table.c.key],
+        index_where=sa.text("state IN ('open', 'edited')"),
+        set_={
+            "batch_id": new.batch_id,
+            "entity": new.entity,
+            "step": new.step,
+            "reasons": new.reasons,
+            "payload": new.payload,
+            "version": new.version,
+            "state": "open",
+            "times": table.c.times + 1,
+            "updated_at": sa.func.now(),
+        },
     )
 
 
