@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from examples import examples
 
 settings.register_profile("crossdock", examples(50))
 settings.load_profile("crossdock")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several tests with one id, several processes run one and call it all: such a thing is no collection."""
+    twice = [one for one, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if twice:
+        raise pytest.UsageError(f"Several tests have one id: {', '.join(twice)}")
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.errors import RateLimited
-from crossdock.systems.budget import Budget
+from crossdock.errors import RateLimited, Transient
+from crossdock.systems import shared
+from crossdock.systems.budget import Budget, PostgresLedger
 from crossdock.systems.limits import Limits
 
 
@@ -56,3 +59,17 @@ def hold_for_ever(url: str, limits: Limits, ready: Any) -> None:
     with budget.place():
         ready.put(True)
         time.sleep(600)
+
+
+def freeze(url: str, seconds: float, answers: Any) -> None:
+    """Stops itself in the middle of a lease, as a paused machine does; answers what it meets when it goes on."""
+    shared.FROZEN_SECONDS = seconds
+    ledger = PostgresLedger(connect(url), "tims", 40)
+    try:
+        with ledger._locked():
+            answers.put(os.getpid())
+            time.sleep(0.2)  # until the queue's thread has put it
+            os.kill(os.getpid(), signal.SIGSTOP)
+        answers.put("went on")
+    except Transient as error:
+        answers.put(str(error))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -21,7 +22,7 @@ from crossdock.systems import budget as budgets
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget, PostgresLedger
 from crossdock.systems.limits import Limits
-from integration.sharing import connect, hold_for_ever, spend, work
+from integration.sharing import connect, freeze, hold_for_ever, spend, work
 
 processes = multiprocessing.get_context("spawn")
 PLENTY = Limits(requests_per_minute=1_000_000, at_once=3)
@@ -131,6 +132,22 @@ def test_a_killed_process_frees_its_places(url: str, engine: sa.Engine) -> None:
     with budget.place(wait=5):
         pass
     budget.close()
+
+
+def test_a_process_that_freezes_in_the_middle_of_a_lease_holds_nobody_up(url: str, engine: sa.Engine) -> None:
+    answers = processes.Queue()
+    frozen = processes.Process(target=freeze, args=(url, 1.0, answers))
+    frozen.start()
+    pid = answers.get(timeout=30)
+    try:
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+        assert PostgresLedger(engine, "tims", 40).lease(40).tokens == 40  # it would wait for ever
+        os.kill(pid, signal.SIGCONT)
+        assert "The Crossdock database" in answers.get(timeout=30)
+    finally:
+        frozen.kill()
+        frozen.join()
 
 
 def test_an_idle_process_gives_its_place_to_another_soon(engine: sa.Engine) -> None:

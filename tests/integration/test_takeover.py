@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
@@ -79,6 +80,23 @@ class Process:
     def signal(self, number: int) -> None:
         if self.ended() is None:
             os.kill(self.pid, number)
+
+    def freeze(self, environment: Environment) -> None:
+        """Stops it between two transactions: in one it would hold up who asks for the same rows."""
+        owner = database.engine(environment.database_url, role=None)
+        under_way = sa.text(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE :process AND xact_start IS NOT NULL"
+        )
+        for _ in range(100):
+            self.signal(signal.SIGSTOP)
+            until(lambda: self.code is not None or psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+            with owner.begin() as connection:
+                if not connection.scalar(under_way, {"process": f"%/{self.pid}"}):
+                    break
+            self.signal(signal.SIGCONT)
+        else:
+            raise AssertionError("it is always in a transaction")
+        owner.dispose()
 
     def ended(self) -> int | None:
         """Its exit code once it has ended."""
@@ -201,7 +219,7 @@ def test_every_flow_takes_over_by_the_same_rule(shop: Environment, flow: str) ->
 def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_has_them(shop: Environment) -> None:
     next_day(shop)
     with stuck_in_load(shop, "sync", "orders") as process:
-        process.signal(signal.SIGSTOP)
+        process.freeze(shop)
         (batch,) = unfinished(shop)
         held = told(shop, "extract", "orders")["in_other_hands"]
         assert [(one["run_id"], one["batches"], one["step"]) for one in held] == [(batch.run_id, [batch.id], "check")]
@@ -225,7 +243,7 @@ def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_h
 def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop: Environment) -> None:
     next_day(shop)
     with stuck_in_load(shop, "sync", "orders") as process:
-        process.signal(signal.SIGSTOP)
+        process.freeze(shop)
         (batch,) = unfinished(shop)
         end_sessions(shop, process.pid)
         until(lambda: gone(shop, batch.run_id))

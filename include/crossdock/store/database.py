@@ -40,8 +40,12 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 log = logging.getLogger(__name__)
 
-# A machine that is gone says no farewell: the server ends its sessions, and with them its locks, after a minute.
-_SOON_GONE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+# A machine that is gone says no farewell: the server ends its sessions, and with them its locks, after a minute. One
+# that is frozen in the middle of a transaction keeps others waiting no longer than the largest batch takes to compute.
+_SOON_GONE = (
+    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
+    "SET idle_in_transaction_session_timeout = '15min'"
+)
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 # An escaped U+0000, not an escaped backslash followed by "u0000".
