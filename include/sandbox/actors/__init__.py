@@ -10,6 +10,7 @@ twice, however the time is cut into ticks.
 | warehouse | whoever packs and sends what TIMS holds, and corrects a tracking number |
 | returns | buyers who send goods back, and sites that refund by themselves |
 | payouts, worth | marketplaces that pay: what is in a settlement |
+| settlement | what a settlement is: account, period, amounts |
 | flat_files | how Amazon and eBay write it down |
 | expected | what must come of it all, for whoever verifies |
 | stock | whoever counts the stock: write-offs, and what a marketplace loses and finds |

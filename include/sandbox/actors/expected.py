@@ -15,7 +15,8 @@ from pathlib import Path
 
 from sandbox.actors import payouts, returns, stock, warehouse
 from sandbox.actors.actor_context import ActorContext
-from sandbox.actors.payouts import ACCOUNTS, TO_DEPOSIT, Settlement
+from sandbox.actors.payouts import ACCOUNTS
+from sandbox.actors.settlement import TO_DEPOSIT, Row, Settlement, is_of_order
 from sandbox.control import Control
 from sandbox.world import World
 
@@ -66,7 +67,7 @@ def expected(world: World, controls: Mapping[str, Control], end: datetime) -> Ex
     return found
 
 
-def _add(found: Expected, settlement: Settlement, traded_rows: list[payouts.Row]) -> None:
+def _add(found: Expected, settlement: Settlement, traded_rows: list[Row]) -> None:
     if not settlement.rows:
         return
     found.settlements.append(settlement)
@@ -74,10 +75,10 @@ def _add(found: Expected, settlement: Settlement, traded_rows: list[payouts.Row]
     found.deposited[currency] += max(settlement.total, Decimal(0))
     paid: dict[str, Decimal] = defaultdict(Decimal)
     for row in settlement.rows:
-        if payouts.is_of_order(row):
+        if is_of_order(row):
             paid[row.order] += row.amount
             found.paid[currency] += row.amount
     for row in traded_rows:
-        if payouts.is_of_order(row) and settlement.start <= row.at < settlement.end:
+        if is_of_order(row) and settlement.start <= row.at < settlement.end:
             paid[row.order] -= row.amount
     found.differences |= {order: amount for order, amount in paid.items() if amount}

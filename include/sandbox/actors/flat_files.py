@@ -10,16 +10,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from sandbox import chance
+from sandbox.actors.settlement import EBAY, Row, Settlement, Style
 from sandbox.transactions import LONDON
-
-if TYPE_CHECKING:
-    from sandbox.actors.payouts import Row, Settlement
 
 ZERO = Decimal("0.00")
 V2 = (
@@ -40,23 +36,6 @@ EBAY_COLUMNS = (
     "International fee", "Charity donation", "Deposit processing fee", "Gross transaction amount",
     "Transaction currency", "Exchange rate", "Reference ID", "Description",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Style:
-    """How an account's files read. `day` and `moment` are strftime formats; none of them: eBay's report."""
-
-    comma: bool = False
-    day: str = ""
-    moment: str = ""
-    posted: str = ""
-
-
-US = Style(day="%Y-%m-%d", moment="%Y-%m-%d %H:%M:%S UTC", posted="%Y-%m-%dT%H:%M:%S+00:00")
-UK = Style(day="%d/%m/%Y", moment="%d/%m/%Y %H:%M:%S UTC", posted="%d/%m/%Y %H:%M:%S UTC")
-DE = Style(comma=True, day="%d.%m.%Y", moment="%d.%m.%Y %H:%M:%S UTC", posted="%d.%m.%Y %H:%M:%S UTC")
-FR = DE
-EBAY = Style()
 
 
 def write(settlement: Settlement) -> tuple[str, bytes]:

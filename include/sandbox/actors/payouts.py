@@ -12,98 +12,39 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, NamedTuple
 
 from sandbox import chance
 from sandbox.actors import flat_files, worth
 from sandbox.actors.actor_context import ActorContext, Document
+from sandbox.actors.settlement import DE, EBAY, FR, TO_DEPOSIT, UK, US, Account, Row, Settlement
 from sandbox.actors.worth import ZERO, Part, cents
 from sandbox.control import moment
 from sandbox.sites import AMAZON_DE, AMAZON_FR, AMAZON_UK, AMAZON_US, EBAY_UK, Site
 
-PERIOD, TO_DEPOSIT = timedelta(days=14), timedelta(days=2)
+PERIOD = timedelta(days=14)
 COMMISSION, RESERVE, KEPT = Decimal("0.15"), Decimal("0.10"), Decimal("0.20")
 MOST_KEPT = Decimal("5.00")  # of a commission that is given back
 PER_UNIT = Decimal("0.35")  # that a marketplace takes for sending one
 UNKNOWN_ORDER = "111-0000000-7654321"
-Special = Literal[
-    "cent_short", "three_short", "unknown_order", "unknown_label", "chargeback", "reimbursement", "negative", "inbound",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Account:
-    """A marketplace's account with us. `first`: when one of its settlements begins. `special`: by the number of the
-    settlement since trade began."""
-
-    source: str
-    site: Site
-    marketplace: str
-    first: datetime
-    style: flat_files.Style
-    subscription: Decimal = ZERO
-    has_reserve: bool = False
-    special: dict[int, tuple[Special, ...]] = field(default_factory=dict)
-
 
 ACCOUNTS = (
     Account(
-        "amazon_us", AMAZON_US, "Amazon.com", datetime(2011, 1, 3, 8, 14, 37, tzinfo=UTC), flat_files.US,
+        "amazon_us", AMAZON_US, "Amazon.com", datetime(2011, 1, 3, 8, 14, 37, tzinfo=UTC), US,
         Decimal("39.99"), True, {0: ("unknown_order",), 1: ("inbound",), 2: ("unknown_label",)},
     ),
     Account(
-        "amazon_uk", AMAZON_UK, "Amazon.co.uk", datetime(2011, 1, 5, 17, 42, 11, tzinfo=UTC), flat_files.UK,
+        "amazon_uk", AMAZON_UK, "Amazon.co.uk", datetime(2011, 1, 5, 17, 42, 11, tzinfo=UTC), UK,
         Decimal("25.00"), True, {1: ("cent_short", "three_short"), 2: ("chargeback", "reimbursement")},
     ),
-    Account("amazon_de", AMAZON_DE, "Amazon.de", datetime(2011, 1, 10, 6, 3, 59, tzinfo=UTC), flat_files.DE),
+    Account("amazon_de", AMAZON_DE, "Amazon.de", datetime(2011, 1, 10, 6, 3, 59, tzinfo=UTC), DE),
     Account(
-        "amazon_fr", AMAZON_FR, "Amazon.fr", datetime(2011, 1, 11, 21, 30, 0, tzinfo=UTC), flat_files.FR,
+        "amazon_fr", AMAZON_FR, "Amazon.fr", datetime(2011, 1, 11, 21, 30, 0, tzinfo=UTC), FR,
         special={1: ("negative",)},
     ),
-    Account("ebay_uk", EBAY_UK, "eBay", datetime(2011, 1, 5, 0, 0, 0, tzinfo=UTC), flat_files.EBAY),
+    Account("ebay_uk", EBAY_UK, "eBay", datetime(2011, 1, 5, 0, 0, 0, tzinfo=UTC), EBAY),
 )  # fmt: skip
-
-
-class Row(NamedTuple):
-    """One amount. `tag` parts what eBay writes into one row: the transaction it belongs to."""
-
-    at: datetime
-    transaction: str
-    type: str
-    description: str
-    amount: Decimal
-    order: str = ""
-    sku: str = ""
-    units: int = 0
-    external: bool = False
-    tag: str = ""
-
-
-def is_of_order(row: Row) -> bool:
-    """Whether it is an order's own money: sold or refunded, no fee."""
-    return row.transaction in ("Order", "Refund") and row.type in ("ItemPrice", "Promotion", "ItemWithheldTax")
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """One period of one account, `start` <= posted < `end`."""
-
-    account: Account
-    id: str
-    start: datetime
-    end: datetime
-    rows: list[Row]
-
-    @property
-    def deposit(self) -> datetime:
-        return self.end + TO_DEPOSIT
-
-    @property
-    def total(self) -> Decimal:
-        return sum((row.amount for row in self.rows), ZERO)
 
 
 def act(context: ActorContext) -> Counter[str]:

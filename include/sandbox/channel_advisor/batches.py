@@ -14,7 +14,7 @@ from sandbox.channel_advisor.values import Refused, field_error, field_errors
 from sandbox.kernel.http import Answer, Refusal, Request
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 FAILED: Document = {"Status": 500, "Errors": [field_error("", "InternalError", "An error has occurred.")]}
 

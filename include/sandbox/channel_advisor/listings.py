@@ -17,12 +17,12 @@ from sandbox.channel_advisor import account, lists, named, repository
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import MOST_UNITS, Refused, amounts, field_error
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 FIRST_LISTING = 900_000_001
 ANSWERS_AFTER = 30 * clock.SECOND

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler, raw
 from sandbox.kernel.http import Answer, Request
 from sandbox.kernel.store import Row
+from sandbox.kernel.system import Handler, raw
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 
 def handlers(system: System) -> dict[str, Handler]:

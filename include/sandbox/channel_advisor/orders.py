@@ -18,12 +18,12 @@ from sandbox.channel_advisor import account, lists, named, repository, rules, sh
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import MOST_UNITS, ZERO, Refused, exact, field_error, merged, utc
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 LINES_IN_LISTS = 20
 FIRST_ORDER = 900_000_001  # numbers that the server gives lie beyond those of the world

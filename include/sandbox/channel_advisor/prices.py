@@ -18,12 +18,12 @@ from sandbox.channel_advisor import account, batches, lists, named, repository
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, amounts, field_error, utc
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Request
 from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 MONEY = ("Price", "MinPrice", "MaxPrice", "RetailPrice")
 Dates = list[str]  # first moment, end

@@ -13,12 +13,12 @@ from sandbox.channel_advisor import batches, listings, lists, named, prices, rep
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import Refused, amounts, field_error
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 FIRST_PRODUCT = 900_000_001
 MOST_PARTS = 10**6  # units of a component in one bundle, a bound of the sandbox

@@ -16,12 +16,12 @@ from sandbox.channel_advisor import lists, repository, rules, stock
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import ZERO, Refused, exact, field_error
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 FIRST_RETURN = 900_000_001
 REFUNDS = ("RefundAmount", "TaxRefund", "ShippingRefund")

@@ -26,11 +26,12 @@ from sandbox.channel_advisor import (
 from sandbox.channel_advisor.rules import Conflict
 from sandbox.channel_advisor.values import Refused, field_errors, moment, whole
 from sandbox.kernel import contract, limits
-from sandbox.kernel.app import DENIED, System
+from sandbox.kernel.app import DENIED
 from sandbox.kernel.clock import text
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import Access, basic
 from sandbox.kernel.store import Id, Transaction, decode
+from sandbox.kernel.system import System
 
 BATCHES = ("createProducts", "createShipments", "updateInventory", "updatePrices")
 SCOPES = {

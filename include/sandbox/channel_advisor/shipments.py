@@ -13,12 +13,12 @@ from sandbox.channel_advisor import account, batches, lists, repository, rules, 
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import Refused, field_error, utc
 from sandbox.kernel import clock
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Request
 from sandbox.kernel.store import Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 FIRST_SHIPMENT = 900_000_001
 

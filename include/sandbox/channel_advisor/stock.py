@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sandbox.channel_advisor import batches, lists, named, repository
 from sandbox.channel_advisor.rules import Document, open_units
 from sandbox.channel_advisor.values import MOST_UNITS, Refused, field_error
-from sandbox.kernel.app import Handler
 from sandbox.kernel.http import Answer, Request
 from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.system import Handler
 
 if TYPE_CHECKING:
-    from sandbox.kernel.app import System
+    from sandbox.kernel.system import System
 
 WITHOUT_STOCK = ("Parent", "Bundle")
 OPEN = frozenset(("Pending", "New", "OnHold", "Processing", "PartiallyShipped"))

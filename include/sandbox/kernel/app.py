@@ -12,142 +12,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import anyio
 import anyio.to_thread
 import msgspec
 
-from sandbox.kernel import contract, cursor, limits
-from sandbox.kernel.clock import Clock, parse
+from sandbox.kernel import contract, limits
 from sandbox.kernel.contract import Operation
 from sandbox.kernel.controls import Controls
-from sandbox.kernel.faults import Faults, Plan
+from sandbox.kernel.faults import Plan
 from sandbox.kernel.http import Answer, Incoming, Refusal, Request
-from sandbox.kernel.oauth import Access, Tokens
-from sandbox.kernel.store import Id, Row, Store, Terms, Transaction, decode
+from sandbox.kernel.store import Id
+from sandbox.kernel.system import System
 
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 a path, not a secret
 log = logging.getLogger("sandbox")
-
-
-Handler = Callable[..., Answer]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page of a list: its rows and the cursor of the next one (None: the last page)."""
-
-    rows: list[Row]
-    next: str | None
-    listed: tuple[str, list[Id]]
-
-
-class System:
-    """One system of the sandbox. A subclass says what is its own; `handlers` serve its operations by operationId.
-
-    An operation of the contract without a handler is answered like a path that is not in the contract.
-    """
-
-    name: ClassVar[str]  # of the contract file
-    terms: ClassVar[Mapping[str, Terms]] = {}
-    per_minute: ClassVar[int]
-    at_once: ClassVar[int]
-    max_body: ClassVar[int] = 5 * 1024 * 1024
-    any_case_query: ClassVar[bool] = False
-    paging: ClassVar[tuple[str, str, str, str]]  # names of since, before, limit, cursor
-
-    def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
-        self.store = Store(folder / f"{self.name}.db", self.terms)
-        self.contract = contract.load(self.name)
-        self.clock = Clock(self.store)
-        self.tokens = Tokens(self.store, self.clock)
-        self.limiter = limits.Limiter(per_minute or self.per_minute, at_once or self.at_once)
-        self.faults = Faults()
-        self.handlers: dict[str, Handler] = {}
-
-    # ---- what a system says ----
-    def refuse(self, refusal: Refusal) -> Answer:
-        """A refusal in the contract's shape."""
-        raise NotImplementedError
-
-    def token(self, authorization: str, form: dict[str, str]) -> Answer:
-        """The token endpoint; `form` holds the decoded fields."""
-        raise NotImplementedError
-
-    def decode(self, body: bytes) -> Any:
-        """The data of a JSON body: msgspec.DecodeError when it is none."""
-        return decode(body)
-
-    def perform(self, request: Request) -> Answer:
-        """Run the handler. Called in a thread; checks of the body belong here."""
-        return self.handlers[request.operation.id](request)
-
-    def apply(self, tx: Transaction, event: dict[str, Any], at: int) -> None:
-        """Take in one event of the world. ValueError in a sentence when it cannot be taken."""
-        raise NotImplementedError
-
-    def touch(self, tx: Transaction, kind: str, id: Id, at: int) -> None:
-        """Change a row in nothing but its modification stamp (the fault shift_rows)."""
-        raise NotImplementedError
-
-    def limit_keys(self, access: Access) -> list[str]:
-        """What a request counts against per minute."""
-        return [access.client]
-
-    def limit_headers(self, standing: limits.Standing) -> dict[str, str]:
-        return {
-            "X-RateLimit-Limit": str(standing.limit),
-            "X-RateLimit-Remaining": str(standing.remaining),
-            "X-RateLimit-Reset": str(standing.reset),
-        }
-
-    def moved(self) -> None:
-        """The clock was set, or the world was applied."""
-
-    def forget(self) -> None:
-        """The store was emptied: put in what is always there."""
-
-    # ---- what both share ----
-    def page(self, request: Request, tx: Transaction, kind: str, where: Mapping[str, Sequence[Any]]) -> Page:
-        """The page of a list that a request asks for. Refusal invalid_cursor."""
-        since, before, size, place = (request.query.get(name) for name in self.paging)
-        most = int(size or 0)
-        bound = {k: v for k, v in request.query.items() if k not in self.paging[2:]} | {"": request.operation.id}
-        after = None
-        if place is not None:
-            try:
-                after = cursor.read(place, bound, request.now)
-            except cursor.DeadCursor:
-                raise Refusal(
-                    400, "invalid_cursor", "The cursor is not of this query, or older than 24 hours."
-                ) from None
-        rows = tx.page(
-            kind,
-            limit=most + 1,
-            since=None if since is None else parse(since),
-            before=None if before is None else parse(before),
-            after=after,
-            where=where,
-        )
-        ids, rows = [row.id for row in rows], rows[:most]
-        more = len(ids) > most
-        token = cursor.make((rows[-1].modified, rows[-1].id), bound, request.now) if more else None
-        return Page(rows, token, (kind, ids))
-
-    def routes(self) -> contract.Routes:
-        return contract.Routes([op for op in self.contract.operations.values() if op.id in self.handlers])
-
-
-def raw(row: Row) -> msgspec.Raw:
-    """A stored document as it is, without reading and writing it again."""
-    return msgspec.Raw(row.raw)
 
 
 class App:
@@ -157,7 +42,7 @@ class App:
         self.system = system
         self.routes = system.routes()
         self.requests: dict[str, int] = {}
-        self.controls = Controls(self)
+        self.controls = Controls(system, self.requests, self.thread)
         self._threads: anyio.CapacityLimiter | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

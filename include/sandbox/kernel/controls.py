@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -26,18 +26,18 @@ from sandbox.kernel.faults import BadRule
 from sandbox.kernel.http import Answer, Incoming, Refusal
 from sandbox.kernel.oauth import Tokens
 from sandbox.kernel.store import decode
+from sandbox.kernel.system import System
 
-if TYPE_CHECKING:
-    from sandbox.kernel.app import App
-
+Thread = Callable[..., Awaitable[Any]]
 _MOST = 1 << 30
 
 
 class Controls:
     """Answers the calls below `/_sandbox/`."""
 
-    def __init__(self, app: App) -> None:
-        self._app, self._system = app, app.system
+    def __init__(self, system: System, requests: dict[str, int], thread: Thread) -> None:
+        """`requests`: counted by the app; `thread`: how it runs what blocks."""
+        self._system, self._requests, self._thread = system, requests, thread
         self._calls: dict[str, Callable[[Any], Any]] = {
             "GET health": lambda _: {"system": self._system.name, "now": text(self._system.clock.now())},
             "GET clock": lambda _: {"now": text(self._system.clock.now())},
@@ -50,7 +50,7 @@ class Controls:
             "POST reset": self._reset,
             "GET counts": self._counts,
             "POST documents": self._documents,
-            "GET requests": lambda _: dict(sorted(self._app.requests.items())),
+            "GET requests": lambda _: dict(sorted(self._requests.items())),
             "DELETE requests": self._forget_requests,
             "POST expire-tokens": lambda _: {"expired": self._system.tokens.expire()},
         }
@@ -68,7 +68,7 @@ class Controls:
         try:
             body = await incoming.body(_MOST)
             said = decode(body) if body.strip() else None
-            return Answer(200, await self._app.thread(call, said))
+            return Answer(200, await self._thread(call, said))
         except (BadRule, ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
             return Answer(422, {"error": str(error) if not isinstance(error, KeyError) else f"{error} is missing."})
         except Refusal as refusal:
@@ -119,14 +119,15 @@ class Controls:
             return {"documents": [row.doc for row in rows]}
 
     def _forget_requests(self, _: Any) -> dict[str, Any]:
-        self._app.requests.clear()
+        self._requests.clear()
         return {}
 
     def _reset(self, _: Any) -> dict[str, str]:
         system = self._system
         with system.store.write() as tx:
             tx.clear()
-        system.clock, self._app.requests = Clock(system.store), {}
+        system.clock = Clock(system.store)
+        self._requests.clear()
         system.tokens = Tokens(system.store, system.clock)
         system.faults.remove()
         system.limiter.clear()

@@ -14,7 +14,8 @@ from pathlib import Path
 import typer
 import uvicorn
 
-from sandbox.kernel.app import App, System
+from sandbox.kernel.app import App
+from sandbox.kernel.system import System
 
 
 def serve(system: System, port: int, host: str = "127.0.0.1") -> int:

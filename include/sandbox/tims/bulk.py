@@ -6,21 +6,39 @@ In: a bulk request. Out: one result per operation, in their order. Never: an ope
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sandbox.kernel import contract
+from sandbox.kernel.clock import Clock
+from sandbox.kernel.contract import Operation, Routes
 from sandbox.kernel.http import Answer, Refusal, Request
+from sandbox.kernel.oauth import Access
+from sandbox.kernel.store import Store
 from sandbox.tims.problems import Errors
-from sandbox.tims.replays import fingerprint
-
-if TYPE_CHECKING:
-    from sandbox.tims.server import Tims
+from sandbox.tims.replays import Replays, fingerprint
 
 _MOST = 100
 _HEADERS = ("ETag", "Location", "Retry-After", "Idempotency-Replayed")
 
 
-def run(system: Tims, request: Request, key: str) -> Answer:
+class System(Protocol):
+    """What a bulk asks of the system whose operations it runs."""
+
+    clock: Clock
+    store: Store
+    replays: Replays
+    post_routes: Routes
+
+    def need_scopes(self, access: Access, operation: Operation) -> None: ...
+
+    def key(self, request: Request) -> str: ...
+
+    def write(self, request: Request, key: str | None) -> Answer: ...
+
+    def refuse(self, refusal: Refusal) -> Answer: ...
+
+
+def run(system: System, request: Request, key: str) -> Answer:
     operations = request.body.get("Operations") if isinstance(request.body, dict) else None
     if isinstance(operations, list) and len(operations) > _MOST:
         raise Refusal(413, "TOO_MANY_OPERATIONS", f"{len(operations)} operations; at most {_MOST}.")
@@ -54,7 +72,7 @@ def _check(request: Request) -> None:
     errors.refuse()
 
 
-def _result(system: Tims, request: Request, number: int, said: dict[str, Any]) -> dict[str, Any]:
+def _result(system: System, request: Request, number: int, said: dict[str, Any]) -> dict[str, Any]:
     try:
         broken = request.plan.broken(number)
         if broken == "before":
@@ -68,7 +86,7 @@ def _result(system: Tims, request: Request, number: int, said: dict[str, Any]) -
     return {"OperationID": said["OperationID"], "Status": answer.status, "Headers": headers, "Body": answer.body}
 
 
-def _one(system: Tims, request: Request, said: dict[str, Any]) -> Answer:
+def _one(system: System, request: Request, said: dict[str, Any]) -> Answer:
     """One operation, checked as if it came alone."""
     raw_path = "/api/v1" + said["Path"]
     operation, values, offered = system.post_routes.find("POST", contract.segments(raw_path))

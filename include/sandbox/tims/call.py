@@ -8,22 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from sandbox.kernel import clock, contract
-from sandbox.kernel.app import raw
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.store import Id, Row, Transaction
+from sandbox.kernel.system import Page, raw
 from sandbox.tims.problems import Errors, not_found
 
-if TYPE_CHECKING:
-    from sandbox.tims.server import Tims
+
+class System(Protocol):
+    """What a handler asks of the system that it belongs to."""
+
+    def page(self, request: Request, tx: Transaction, kind: str, where: Mapping[str, Sequence[Any]]) -> Page: ...
+
+    def item_status(self, tx: Transaction, sku: str) -> str | None: ...
 
 
 @dataclass
 class Call:
-    system: Tims
+    system: System
     tx: Transaction
     request: Request
 

@@ -14,11 +14,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sandbox.kernel.app import Handler, System
 from sandbox.kernel.contract import Operation, Routes
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import LIFETIME, Access, basic
 from sandbox.kernel.store import Id, Transaction
+from sandbox.kernel.system import Handler, System
 from sandbox.tims import (
     adjustments,
     bulk,
