@@ -1,6 +1,6 @@
 """Whether a mapping table fits both contracts, the converters, the lookups and the rules.
 
-In: a Mapping. Out: findings with file, line and the nearest right name. Never: a frame, a row.
+In: a Table. Out: findings with file, line and the nearest right name. Never: a frame, a row.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from crossdock.mapping import lookups
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, scaled
-from crossdock.mapping.language import OF_HEAD, Children, FieldMap, Mapping, sources_of, target_field
 from crossdock.mapping.registry import NamedRule, named_rules
 from crossdock.mapping.suggest import did_you_mean
+from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_of, target_field
 from crossdock.mapping.yamls import Finding
 
 
@@ -26,7 +26,7 @@ def source_type(field: Field) -> str:
 class Checker:
     """Compares one table with both contracts."""
 
-    def __init__(self, mapping: Mapping) -> None:
+    def __init__(self, mapping: Table) -> None:
         self.mapping = mapping
         self.source = mapping.source_document
         self.target = mapping.target_document

@@ -36,102 +36,36 @@ whole list may be mapped where a rule makes it, as JSON.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
 
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
-from crossdock.mapping.contracts import Document, Field
+from crossdock.mapping.checker import Checker
 from crossdock.mapping.frames import Frames
-from crossdock.mapping.registry import NamedRule
+from crossdock.mapping.runner import run
 from crossdock.mapping.suggest import did_you_mean
+from crossdock.mapping.table import Children, FieldMap, Step, Table
 from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.settings import config_dir
 
-OF_HEAD = "head."  # in a line's `from`: a column of the document
 _FIELD_WORDS = ("target", "from", "convert", "lookup", "missing", "default", "constant", "required", "rule", "note")
 _TABLE_WORDS = ("mapping", "source", "target", "fields", "children", "not_sent")
 _CHILD_WORDS = ("target", "from", "key", "fields")
 
 
 @dataclass(frozen=True)
-class Step:
-    """One converter in a field's chain, with its argument."""
-
-    name: str
-    argument: Any
-    line: int
-
-    def __str__(self) -> str:
-        return self.name if self.argument is None else f"{self.name} {self.argument}"
-
-
-@dataclass(frozen=True)
-class FieldMap:
-    """One row of a table: where one target field comes from."""
-
-    target: str
-    line: int
-    sources: tuple[str, ...] = ()
-    convert: tuple[Step, ...] = ()
-    lookup: str | None = None
-    misses: str = "problem"  # or "default"
-    default: Any = None
-    constant: Any = None
-    required: Any = None  # True, False, "later"; None = as the contract says
-    rule: str | None = None
-    note: str = ""
-    lines: dict[str, int] = field(default_factory=dict, hash=False, compare=False)  # line of each word
-
-    def at(self, word: str) -> int:
-        return self.lines.get(word, self.line)
-
-
-@dataclass(frozen=True)
-class Children:
-    """The table of a document's lines."""
-
-    target: str
-    source: str
-    key: str
-    line: int
-    fields: tuple[FieldMap, ...]
-
-
-@dataclass(frozen=True)
-class Mapping:
-    """One mapping file. `source` and `target` are (system, schema)."""
-
-    name: str
-    file: Path
-    title: str
-    source: tuple[str, str]
-    target: tuple[str, str]
-    fields: tuple[FieldMap, ...]
-    children: Children | None
-    not_sent: dict[str, str]
-    lines: dict[str, int] = field(hash=False, compare=False)
-    shape: tuple[Finding, ...] = ()  # what is wrong with the file itself
-
-    @property
-    def source_document(self) -> Document:
-        return contracts.document(*self.source)
-
-    @property
-    def target_document(self) -> Document:
-        return contracts.document(*self.target)
+class Mapping(Table):
+    """A table that can be checked, and run on frames."""
 
     def check(self) -> list[Finding]:
         """Everything in which the table does not fit the contracts, converters, lookups and rules; sorted by line."""
         found = list(self.shape)
         if all(self.source) and all(self.target):  # otherwise there is no contract to compare with
-            from crossdock.mapping.checker import Checker
-
             found += Checker(self).findings()
         return sorted(set(found), key=lambda one: (one.line, one.says))
 
@@ -142,29 +76,7 @@ class Mapping:
         are problems found earlier by the rules: a value missing for a reason given there is not reported again.
         Raises ConfigError where a column that a rule should have added is not there.
         """
-        from crossdock.mapping.runner import run
-
         return run(self, frames, problems.empty() if explained is None else explained)
-
-
-# ---- paths ---------------------------------------------------------------------------------------------------------
-
-
-def target_field(document: Document, path: str) -> Field | None:
-    """The contract's field for a target path, which may name an entry of a list (`ExternalIDs[0].ID`)."""
-    outer, bracket, inner = path.partition("[")
-    if not bracket:
-        return document.fields.get(path)
-    whole = document.fields.get(outer)
-    number, _, rest = inner.partition("].")
-    if whole is None or whole.items is None or not number.isdigit():
-        return None
-    return target_field(whole.items, rest)
-
-
-def sources_of(one: FieldMap, rule: NamedRule | None) -> tuple[str, ...]:
-    """The columns that a field reads: as said, or the rule's column of the target's name."""
-    return one.sources or ((one.target,) if rule and one.target in rule.writes else ())
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """A mapping table, run on the frames of one batch.
 
-In: a checked Mapping; frames of source documents with the columns of the rules. Out: frames of target documents, and
+In: a checked Table; frames of source documents with the columns of the rules. Out: frames of target documents, and
 problems. Never: row by row; two reports of one cause.
 """
 
@@ -16,8 +16,8 @@ from crossdock.mapping import lookups, problems
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, written
-from crossdock.mapping.language import OF_HEAD, FieldMap, Mapping, sources_of, target_field
 from crossdock.mapping.registry import named_rules
+from crossdock.mapping.table import OF_HEAD, FieldMap, Table, sources_of, target_field
 
 _DTYPES = {
     "integer": "Int64",
@@ -36,30 +36,30 @@ _FITS = {
 _EDIT = "Correct it in Channel Advisor or edit this record's payload, then replay it."
 
 
-def run(mapping: Mapping, frames: Frames, explained: pd.DataFrame) -> tuple[Frames, pd.DataFrame]:
+def run(mapping: Table, frames: Frames, explained: pd.DataFrame) -> tuple[Frames, pd.DataFrame]:
     """See `Mapping.apply`."""
     children = mapping.children
-    heads = _Table(mapping, mapping.fields, frames.head, mapping.target_document, frames, explained)
+    heads = _Fields(mapping, mapping.fields, frames.head, mapping.target_document, frames, explained)
     head = heads.made()
     if children is None:
         return Frames(head, frames.lines[[ROW, LINE]].copy()), problems.concat(heads.found)
     document = mapping.target_document.fields[children.target].items
     if document is None:
         raise ConfigError(f"{mapping.name}: {children.target} is no list of objects.", do="Check the mapping first.")
-    below = _Table(mapping, children.fields, frames.lines, document, frames, explained, children.source, children.key)
+    below = _Fields(mapping, children.fields, frames.lines, document, frames, explained, children.source, children.key)
     lines = below.made()
     lines.insert(0, ROW, frames.lines[ROW])
     lines.insert(1, LINE, frames.lines[LINE])
     return Frames(head, lines), problems.concat([*heads.found, *below.found])
 
 
-class _Table:
+class _Fields:
     """The fields of the heads, or of the lines, of one batch. `source` and `key` are set for lines: the source's list,
     and the target field that names a line."""
 
     def __init__(
         self,
-        mapping: Mapping,
+        mapping: Table,
         fields: tuple[FieldMap, ...],
         frame: pd.DataFrame,
         document: Document,

@@ -1,0 +1,102 @@
+"""A mapping table as a value: what the reader makes of a file, the checker compares and the runner runs.
+
+In: nothing. Out: fields, their sources and converters, and the line of each word. Never: a file, a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crossdock.mapping import contracts
+from crossdock.mapping.contracts import Document, Field
+from crossdock.mapping.registry import NamedRule
+from crossdock.mapping.yamls import Finding
+
+OF_HEAD = "head."  # in a line's `from`: a column of the document
+
+
+@dataclass(frozen=True)
+class Step:
+    """One converter in a field's chain, with its argument."""
+
+    name: str
+    argument: Any
+    line: int
+
+    def __str__(self) -> str:
+        return self.name if self.argument is None else f"{self.name} {self.argument}"
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """One row of a table: where one target field comes from."""
+
+    target: str
+    line: int
+    sources: tuple[str, ...] = ()
+    convert: tuple[Step, ...] = ()
+    lookup: str | None = None
+    misses: str = "problem"  # or "default"
+    default: Any = None
+    constant: Any = None
+    required: Any = None  # True, False, "later"; None = as the contract says
+    rule: str | None = None
+    note: str = ""
+    lines: dict[str, int] = field(default_factory=dict, hash=False, compare=False)  # line of each word
+
+    def at(self, word: str) -> int:
+        return self.lines.get(word, self.line)
+
+
+@dataclass(frozen=True)
+class Children:
+    """The table of a document's lines."""
+
+    target: str
+    source: str
+    key: str
+    line: int
+    fields: tuple[FieldMap, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one mapping file says. `source` and `target` are (system, schema)."""
+
+    name: str
+    file: Path
+    title: str
+    source: tuple[str, str]
+    target: tuple[str, str]
+    fields: tuple[FieldMap, ...]
+    children: Children | None
+    not_sent: dict[str, str]
+    lines: dict[str, int] = field(hash=False, compare=False)
+    shape: tuple[Finding, ...] = ()  # what is wrong with the file itself
+
+    @property
+    def source_document(self) -> Document:
+        return contracts.document(*self.source)
+
+    @property
+    def target_document(self) -> Document:
+        return contracts.document(*self.target)
+
+
+def target_field(document: Document, path: str) -> Field | None:
+    """The contract's field for a target path, which may name an entry of a list (`ExternalIDs[0].ID`)."""
+    outer, bracket, inner = path.partition("[")
+    if not bracket:
+        return document.fields.get(path)
+    whole = document.fields.get(outer)
+    number, _, rest = inner.partition("].")
+    if whole is None or whole.items is None or not number.isdigit():
+        return None
+    return target_field(whole.items, rest)
+
+
+def sources_of(one: FieldMap, rule: NamedRule | None) -> tuple[str, ...]:
+    """The columns that a field reads: as said, or the rule's column of the target's name."""
+    return one.sources or ((one.target,) if rule and one.target in rule.writes else ())
