@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from crossdock.watch.controls import Control
     from crossdock.watch.reconcile import Outcome
 
+COMMANDS = "crossdock.commands"  # entry points of other packages that give commands: a name and its typer app
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 CONTROL_FAILED = 6
 UNEXPLAINED = 7
@@ -577,9 +579,7 @@ def _decide(which: list[int] | None, everything: bool, note: str, as_json: bool,
 @db.command("migrate")
 def migrate(as_json: AsJson = False) -> None:
     """Create or update the tables, and the roles that work on them."""
-    from crossdock.runtime import database_url
-
-    database.migrate(database_url())
+    database.migrate(_database_url())
     _say({"migrated": True}, "The Crossdock database is up to date.", as_json)
 
 
@@ -840,10 +840,18 @@ def _difference(row: dict[str, Any]) -> str:
 # ---- shared --------------------------------------------------------------------------------------------------------
 
 
+def _database_url() -> str:
+    """What the environment names; without it, the embedded Postgres of this machine."""
+    from crossdock.dev import local
+    from crossdock.runtime import database_url
+
+    return database_url() or local.database_url("crossdock")
+
+
 def _runtime() -> Any:
     from crossdock.runtime import Runtime
 
-    return Runtime.from_environment()
+    return Runtime(_database_url())
 
 
 def _window(start: str | None, end: str | None, keys: Sequence[str] | None, compare: bool = False) -> tuple[Any, str]:
@@ -1069,9 +1077,8 @@ def _clear_errors(as_json: bool) -> Any:
 
 def main(run: Callable[[], None] | None = None) -> None:
     """The entry point: runs the command, and says what went wrong in words."""
-    from sandbox.cli import app as sandbox_app
-
-    app.add_typer(sandbox_app, name="sandbox", help="Both systems as servers on this machine.")
+    for point in entry_points(group=COMMANDS):
+        app.add_typer(point.load(), name=point.name)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no arrows still shows the rest

@@ -40,14 +40,10 @@ def keep_imports() -> None:
     gc.freeze()
 
 
-def database_url() -> str:
-    """AIRFLOW_CONN_CROSSDOCK as a URL; without it, the embedded Postgres of this machine."""
+def database_url() -> str | None:
+    """AIRFLOW_CONN_CROSSDOCK as a URL; None where it is not set."""
     text = os.environ.get("AIRFLOW_CONN_CROSSDOCK", "")
-    if not text:
-        from crossdock import local
-
-        return local.database_url("crossdock")
-    return text if not text.lstrip().startswith("{") else _url_of_json(text)
+    return text or None if not text.lstrip().startswith("{") else _url_of_json(text)
 
 
 def _url_of_json(text: str) -> str:
@@ -81,10 +77,6 @@ class Runtime:
         self._url = url
         self._source = source
         self._inbox = inbox
-
-    @classmethod
-    def from_environment(cls) -> Runtime:
-        return cls(database_url())
 
     @cached_property
     def engine(self) -> sa.Engine:

@@ -27,9 +27,10 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from crossdock import cli, close, flows, local
+from crossdock import cli, close, flows
+from crossdock.dev import local, standalone
 from crossdock.errors import ConfigError, CrossdockError
-from crossdock.runtime import Runtime
+from crossdock.runtime import Runtime, database_url
 from crossdock.settings import run_dir
 from crossdock.store import batches, database, faults
 from crossdock.store.tables import ops_batch, ops_dead_letter
@@ -37,7 +38,6 @@ from crossdock.systems.inbox import Inbox
 from crossdock.watch import reconcile
 from crossdock.watch.reconcile import results
 from crossdock.watch.reconcile.base import UNEXPLAINED
-from crossdock_airflow import standalone
 from sandbox import processes, verify, verify_cash, world
 from sandbox.control import SYSTEMS, Control
 
@@ -100,7 +100,7 @@ def up(port: int, days: int | None) -> int:
         airflow = Airflow(port)
         airflow.wait_for_dags((*DAGS, *LATER))
         reads = _days(whole, airflow, days)
-        with Runtime.from_environment() as runtime, ThreadPoolExecutor(1) as beside:
+        with Runtime(database_url() or local.database_url("crossdock")) as runtime, ThreadPoolExecutor(1) as beside:
             # Orders and cash are where they belong: they are looked at beside what still goes to the channels.
             looked_at = beside.submit(_look_at_cash, whole, reads)
             airflow.run(STOCK)
@@ -147,7 +147,7 @@ def _look_at_cash(
     whole: world.World, reads: Sequence[datetime]
 ) -> tuple[close.Closing, verify.Report, verify_cash.Cash]:
     """The close of the month, and what the world knows of itself held against both systems."""
-    with Runtime.from_environment() as runtime:
+    with Runtime(database_url() or local.database_url("crossdock")) as runtime:
         closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
         held = Control.of("channel_advisor").documents("order")
         report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine), held)
@@ -260,7 +260,7 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
         {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
     )
     ends: list[datetime] = midnights[:days] if days else [*_rhythm(midnights), midnights[-1] + FORTNIGHT]
-    with Runtime.from_environment() as runtime:
+    with Runtime(database_url() or local.database_url("crossdock")) as runtime:
         airflow.start(PRICES)
         airflow.run(DAG)  # of the evening before: there is nothing yet
         airflow.wait_until_idle(PRICES)  # a listing needs the price of its product

@@ -63,7 +63,7 @@ def _indirect(task: Any) -> set[str]:
 
 def main() -> int:
     """Writes all pages into docs/."""
-    from crossdock import docs
+    from crossdock.dev import docs
 
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(

@@ -26,8 +26,8 @@ import requests
 import sqlalchemy as sa
 
 from crossdock import close
+from crossdock.dev import standalone
 from crossdock.store import database
-from crossdock_airflow import standalone
 from sandbox import demo, processes, verify, world
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,8 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from crossdock import cli, local
+from crossdock import cli
+from crossdock.dev import local
 from crossdock.errors import BatchStopped, ConfigError, CrossdockError, Transient
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import Window

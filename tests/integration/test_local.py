@@ -18,7 +18,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from crossdock import local
+from crossdock.dev import local
 from crossdock.errors import ConfigError
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def databases() -> set[str]:
 
 
 def test_it_outlives_the_process_that_started_it_and_holds_both_databases(folder: Path) -> None:
-    subprocess.run([sys.executable, "-m", "crossdock.local", "start"], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "crossdock.dev.local", "start"], check=True, capture_output=True)
     assert local.is_running()
     assert {"airflow", "crossdock"} <= databases()
 
@@ -72,7 +72,7 @@ def test_it_starts_again_after_it_was_killed_and_its_number_belongs_to_another_p
 @pytest.mark.parametrize("stage", ["while its data are made", "before its databases are made"])
 def test_a_first_start_that_was_broken_off_begins_anew_and_leaves_no_server(folder: Path, stage: str) -> None:
     """Ctrl-C ends the whole group of processes, a kill only ours: neither may spoil the folder for good."""
-    start = [sys.executable, "-m", "crossdock.local", "start"]
+    start = [sys.executable, "-m", "crossdock.dev.local", "start"]
     process = subprocess.Popen(start, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     sign = "PG_VERSION" if stage == "while its data are made" else local.SOCKET
     until = time.monotonic() + 60

@@ -19,15 +19,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crossdock_airflow import standalone, supervisor
-from crossdock_airflow.supervisor import Database, Pauses
+from crossdock.dev import standalone, supervisor
+from crossdock.dev.supervisor import Database, Pauses
 
 WAIT = 30.0
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from crossdock_airflow import standalone, supervisor
-from crossdock_airflow.supervisor import Database, Part
+from crossdock.dev import standalone, supervisor
+from crossdock.dev.supervisor import Database, Part
 supervisor.FIRST_PAUSE, supervisor.LOOK_EVERY, supervisor.BEAT_EVERY = 0.2, 0.05, 0.05
 folder = Path(sys.argv[1])
 gone = folder / "database-is-gone"

@@ -12,9 +12,13 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TypeVar
 
+from crossdock.errors import ConfigError
+
 F = TypeVar("F", bound=Callable)
+PACKAGES = "crossdock.rules"  # entry points
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,16 @@ def rule(name: str, *, reads: Sequence[str], writes: Sequence[str]) -> Callable[
 
 @functools.cache
 def _import_all() -> None:
-    import crossdock.rules
-
-    for module in pkgutil.iter_modules(crossdock.rules.__path__):
-        importlib.import_module(f"crossdock.rules.{module.name}")
+    """Imports every module of the packages that an entry point names as rules: this room knows none of them."""
+    packages = entry_points(group=PACKAGES)
+    if not packages:
+        raise ConfigError("No rules are installed.", do="Run `make setup`, or `pip install -e .` in the project.")
+    for package in packages:
+        for module in pkgutil.iter_modules(package.load().__path__):
+            importlib.import_module(f"{package.value}.{module.name}")
 
 
 def named_rules() -> dict[str, NamedRule]:
-    """All rules of `crossdock.rules`, by name."""
+    """All rules of the installed packages, by name."""
     _import_all()
     return dict(_RULES)

@@ -50,7 +50,7 @@ def database_url(database: str) -> str:
     if not (folder / "PG_VERSION").exists():
         raise ConfigError(
             f"There is no Crossdock database: AIRFLOW_CONN_CROSSDOCK is not set and {folder} holds no server.",
-            do="Set AIRFLOW_CONN_CROSSDOCK, or start the embedded one with `python -m crossdock.local start`.",
+            do="Set AIRFLOW_CONN_CROSSDOCK, or start the embedded one with `python -m crossdock.dev.local start`.",
         )
     return _url(_socket_dir(folder), database)
 
@@ -294,7 +294,7 @@ def _make_databases(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m crossdock.local start|stop|status|url`."""
+    """`python -m crossdock.dev.local start|stop|status|url`."""
     actions = {
         "start": lambda: start() and f"Postgres runs in {data_dir()}.",
         "stop": lambda: "Postgres stopped." if stop() else "Postgres was not running.",
@@ -302,7 +302,7 @@ def main(arguments: list[str]) -> int:
         "url": lambda: database_url("crossdock"),
     }
     if len(arguments) != 1 or arguments[0] not in actions:
-        print(f"Usage: python -m crossdock.local {'|'.join(actions)}", file=sys.stderr)
+        print(f"Usage: python -m crossdock.dev.local {'|'.join(actions)}", file=sys.stderr)
         return 2
     try:
         print(actions[arguments[0]]())

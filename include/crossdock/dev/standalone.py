@@ -5,7 +5,7 @@ logs in `.run/logs`, its state in the embedded Postgres.
 Never: imports airflow (it only starts it), leaves a process behind, prints a password anywhere but on its own
 command `password`.
 
-    python -m crossdock_airflow.standalone up|down|status|password [--port 8080]
+    python -m crossdock.dev.standalone up|down|status|password [--port 8080]
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from urllib.request import urlopen
 
 import sqlalchemy as sa
 
-from crossdock import local
+from crossdock.dev import local, supervisor
 from crossdock.errors import ConfigError
 from crossdock.settings import PROJECT, run_dir
-from crossdock_airflow import supervisor
 
 COMPONENTS = {  # the log servers would listen on all interfaces, and all logs lie on this machine anyway
     "api-server": (),
@@ -178,7 +177,7 @@ def up(port: int, say: Say) -> None:
     say("Airflow: starting api-server, scheduler, dag-processor and triggerer")
     with (logs() / "airflow.log").open("ab") as output:
         started = subprocess.Popen(
-            [sys.executable, "-m", "crossdock_airflow.standalone", "supervise"],
+            [sys.executable, "-m", "crossdock.dev.standalone", "supervise"],
             env=env, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     _state_file().write_text(json.dumps({"session": started.pid, "port": port, "boot": _boot_time()}))
@@ -390,7 +389,7 @@ def _members(state: dict) -> list[int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m crossdock_airflow.standalone")
+    parser = argparse.ArgumentParser(prog="python -m crossdock.dev.standalone")
     parser.add_argument("action", choices=("up", "down", "status", "password", "supervise"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or DEFAULT_PORT))
     options = parser.parse_args(arguments)
