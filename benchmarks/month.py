@@ -17,7 +17,8 @@ from datetime import timedelta
 from typing import Any
 
 from benchmarks.unlimited import unlimited
-from crossdock import close, flows
+from crossdock import flows
+from crossdock.ledger import close
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches

@@ -34,7 +34,7 @@ from rich.text import Text
 
 from crossdock import flows
 from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockError, Transient
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.safe import Formatter, safe, safe_json
 from crossdock.steps import records
 from crossdock.store import accuracy, batches, database, dead_letters, faults, runs, watermarks
@@ -51,8 +51,8 @@ from crossdock.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from crossdock.close import Balance, Closing
-    from crossdock.watch.controls import Control
+    from crossdock.ledger.close import Balance, Closing
+    from crossdock.ledger.controls import Control
     from crossdock.watch.reconcile import Outcome
 
 COMMANDS = "crossdock.commands"  # entry points of other packages that give commands: a name and its typer app
@@ -690,7 +690,7 @@ def close_command(
     as_json: AsJson = False,
 ) -> None:
     """Close a month: trial balance, controls, open items by age. Exit code 6 where a control does not hold."""
-    from crossdock.close import close, last_day
+    from crossdock.ledger.close import close, last_day
 
     last_day(period)  # a mistake is told before anything is read
     if export:

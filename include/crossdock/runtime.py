@@ -26,8 +26,8 @@ from crossdock.systems.connections import Connection, from_environment
 from crossdock.systems.tims import Tims
 
 if TYPE_CHECKING:
-    from crossdock.store.settlement_ledger import SettlementLedger
     from crossdock.systems.inbox import Inbox
+    from crossdock.systems.settlement_ledger import SettlementLedger
 
 log = logging.getLogger(__name__)
 Source = Callable[[str], Connection]
@@ -122,7 +122,7 @@ class Runtime:
     @cached_property
     def settlement_ledger(self) -> SettlementLedger:
         """Our own verified records, read like a system."""
-        from crossdock.store.settlement_ledger import SettlementLedger
+        from crossdock.systems.settlement_ledger import SettlementLedger
 
         return SettlementLedger(self.engine)
 

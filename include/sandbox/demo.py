@@ -27,9 +27,10 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from crossdock import cli, close, flows
+from crossdock import cli, flows
 from crossdock.dev import local, standalone
 from crossdock.errors import ConfigError, CrossdockError
+from crossdock.ledger import close
 from crossdock.runtime import Runtime, database_url
 from crossdock.settings import run_dir
 from crossdock.store import batches, database, faults

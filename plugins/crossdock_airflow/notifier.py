@@ -34,7 +34,7 @@ class Alert(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         from crossdock.errors import BatchStopped, ControlFailed
-        from crossdock.watch import alerts
+        from crossdock.store import alerts
         from crossdock_airflow.connections import runtime
 
         error = context.get("exception")
@@ -56,7 +56,7 @@ async def late(dag: str, after: str) -> None:
 
 
 def _note_late(dag: str, after: str) -> None:
-    from crossdock.watch import alerts
+    from crossdock.store import alerts
     from crossdock_airflow.connections import runtime
 
     with runtime() as opened:
@@ -111,8 +111,7 @@ def _send(engine: sa.Engine) -> int:
     import apprise
     from airflow.providers.apprise.hooks.apprise import AppriseHook
 
-    from crossdock.store import database
-    from crossdock.watch import alerts
+    from crossdock.store import alerts, database
 
     try:
         configured = BaseHook.get_connection(CHANNEL)

@@ -260,8 +260,8 @@ def run_batches(flow: str) -> dict[str, int]:
 def controls() -> dict[str, Any]:
     """The close of the month that yesterday belongs to, by TIMS's own clock, or of the one that a person asks for.
     Fails where a control does not hold, naming the documents."""
-    from crossdock import close
     from crossdock.errors import ControlFailed
+    from crossdock.ledger import close
 
     context = get_current_context()
     run = context["dag_run"]

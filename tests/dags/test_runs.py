@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crossdock.errors import AuthError, BatchStopped
-from crossdock.watch import alerts
+from crossdock.store import alerts
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert

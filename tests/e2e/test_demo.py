@@ -25,8 +25,8 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from crossdock import close
 from crossdock.dev import standalone
+from crossdock.ledger import close
 from crossdock.store import database
 from sandbox import demo, processes, verify, world
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from contract.tims_calls import NOW, Caller, item, on_hand, running
 from crossdock import flows
-from crossdock.close import close
+from crossdock.ledger.close import close
 from crossdock.runtime import Runtime
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.run_batches import run_batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from crossdock.errors import RecordRejected
-from crossdock.flows import channel_reference, reference
+from crossdock.reference import channel, tims
 from crossdock.steps.extract import refresh_reference
 from integration.builders import forward, tell
 from integration.environment import Environment
@@ -23,19 +23,19 @@ def product(environment: Environment, sku: str, kind: str = "Item") -> None:
 def test_products_are_taken_for_items_by_the_rule_that_orders_are_read_by(environment: Environment) -> None:
     with environment.runtime() as runtime, runtime.engine.begin() as connection:
         for resource in (
-            reference.ITEMS,
-            channel_reference.PRODUCTS,
-            channel_reference.CENTERS,
-            channel_reference.SITES,
+            tims.ITEMS,
+            channel.PRODUCTS,
+            channel.CENTERS,
+            channel.SITES,
         ):
             refresh_reference(runtime, resource)
         roles = environment.world.catalogue.roles
         spelt = environment.world.catalogue.spellings
         ambiguous = next(code for code, role in roles.items() if role == "ambiguous")
-        (row,) = channel_reference.products_of(connection, [ambiguous.lower()])
+        (row,) = channel.products_of(connection, [ambiguous.lower()])
         assert (row.product_sku, row.items) == (spelt[ambiguous], sorted([ambiguous.lower(), ambiguous.capitalize()]))
         alternate = next(code for code, role in roles.items() if role == "alternate")
-        (row,) = channel_reference.products_of(connection, [f"TG-{alternate}"])
+        (row,) = channel.products_of(connection, [f"TG-{alternate}"])
         assert (row.product_sku, row.items) == (spelt[alternate], [f"TG-{alternate}"])
 
 
@@ -44,10 +44,10 @@ def test_only_what_has_changed_at_the_channel_is_read_again_and_takes_the_place_
 ) -> None:
     product(environment, "NEW-1")
     with environment.runtime() as runtime:
-        refresh_reference(runtime, channel_reference.PRODUCTS)
+        refresh_reference(runtime, channel.PRODUCTS)
         forward(environment, environment.now + timedelta(hours=1))
         runtime.channel_advisor.update_product("new-1", {"Brand": "Hearth"})
-        refresh_reference(runtime, channel_reference.PRODUCTS)
+        refresh_reference(runtime, channel.PRODUCTS)
     rows = environment.query("SELECT sku, payload->>'Brand' AS brand FROM ref.channel_product WHERE folded = 'new-1'")
     assert [(row.sku, row.brand) for row in rows] == [("NEW-1", "Hearth")]
 

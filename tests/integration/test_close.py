@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from contract.tims_calls import adjustment, credit, entry, invoice, line, payment, plain, plain_invoice
 from crossdock import cli, safe
-from crossdock.close import Closing, _export, close, last_day
 from crossdock.errors import ConfigError
-from crossdock.watch import controls
+from crossdock.ledger import controls
+from crossdock.ledger.close import Closing, _export, close, last_day
 from integration.ledger_env import LedgerEnv, found_ledger_env
 
 
@@ -293,7 +293,7 @@ def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(
         return (result.exit_code, result.output) if not isinstance(result.exception, ConfigError) else (2, "")
 
     monkeypatch.setattr(cli, "_runtime", ledger_env.runtime)
-    monkeypatch.setattr("crossdock.close.VISIBLE", 0)
+    monkeypatch.setattr("crossdock.ledger.close.VISIBLE", 0)
     code, said = run("--period", "2011-01", "--json")
     assert (code, json.loads(said)["holds"]) == (0, True)
     code, said = run("--period", "2011-01")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crossdock import cli
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.runtime import Runtime
 from crossdock.steps import records
 from crossdock.store import dead_letters, watermarks

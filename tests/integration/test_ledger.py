@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from contract.tims_calls import adjustment, credit, invoice, line, payment, plain, plain_invoice
-from crossdock.close import close as close_period
 from crossdock.errors import ConfigError, Transient
+from crossdock.ledger.close import close as close_period
 from crossdock.rules.statuses import LEFT_OUT
 from crossdock.settings import config_dir
 from integration.ledger_env import LedgerEnv, found_ledger_env, said

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from crossdock import flows
 from crossdock.errors import RecordRejected
-from crossdock.flows import channel_reference, reference
-from crossdock.flows.base import Flow, Resource
+from crossdock.flow import Flow, Resource
+from crossdock.reference import channel, tims
 from crossdock.runtime import Runtime
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract, refresh_reference
@@ -194,9 +194,9 @@ def test_a_malformed_item_stops_neither_stock_nor_catalogue_nor_prices(small: tu
 
 FLOWS = ("orders", "inventory", "prices", "catalog", "ledger_captures")
 LOOKED_UP = {
-    "orders": (reference.ITEMS, reference.CUSTOMERS),
-    "inventory": (channel_reference.PRODUCTS,),
-    "ledger_captures": (reference.SALES_ORDERS, reference.ACCOUNTS, reference.PERIODS),
+    "orders": (tims.ITEMS, tims.CUSTOMERS),
+    "inventory": (channel.PRODUCTS,),
+    "ledger_captures": (tims.SALES_ORDERS, tims.ACCOUNTS, tims.PERIODS),
 }
 FEW = settings(deadline=None, max_examples=2, suppress_health_check=list(HealthCheck), derandomize=True)
 

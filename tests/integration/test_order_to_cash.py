@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, Phase, given, note
 from hypothesis import strategies as st
 
 from crossdock import flows
-from crossdock.close import close
+from crossdock.ledger.close import close
+from crossdock.ledger.controls import Control
 from crossdock.steps.extract import extract
 from crossdock.steps.transform import transform
 from crossdock.store import batches, deliveries
-from crossdock.watch.controls import Control
 from examples import examples
 from integration.builders import ITEM, KIT, OTHER, forward, line, persist, place, sales_order, ship, tell
 from integration.environment import Environment, found_environment

@@ -13,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from crossdock.errors import CrossdockError
-from crossdock.flows import reference
-from crossdock.flows.base import Resource
+from crossdock.flow import Resource
+from crossdock.reference import tims
 from crossdock.steps.extract import Window, extract, refresh_reference
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import bookmarks, watermarks
-from crossdock.systems import channel_advisor, tims
+from crossdock.systems.channel_advisor import ChannelAdvisor
+from crossdock.systems.tims import Tims
 from integration.environment import ORDERS, Environment
 
 pytestmark = pytest.mark.slow
@@ -43,7 +44,7 @@ def pages_of(patch: pytest.MonkeyPatch, path: str, *, breaks_after: int | None =
     """The list `path` by pages of PAGE records, of which those after `breaks_after` never come; yields the `since` of
     each read and, after it, its pages."""
     seen: list[Any] = []
-    for client in (channel_advisor.ChannelAdvisor, tims.Tims):
+    for client in (ChannelAdvisor, Tims):
         real = client.pages
 
         def pages(self: Any, resource: str, *words: Any, real: Any = real, **more: Any) -> Iterator[Any]:
@@ -149,7 +150,7 @@ def test_a_window_goes_on_only_by_its_own_place_and_only_for_a_day(
 def test_a_master_that_breaks_off_has_merged_all_that_it_keeps(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = small(reference.ITEMS)
+    items = small(tims.ITEMS)
     with (
         environment.runtime() as runtime,
         monkeypatch.context() as patch,
@@ -184,7 +185,7 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
     )
-    real = channel_advisor.ChannelAdvisor.pages
+    real = ChannelAdvisor.pages
     asked = 0
 
     def pages(self: Any, resource: str, *words: Any, **more: Any) -> Iterator[Any]:
@@ -202,7 +203,7 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(
                         raise AssertionError("a transaction waits for the page")
             yield page
 
-    monkeypatch.setattr(channel_advisor.ChannelAdvisor, "pages", pages)
+    monkeypatch.setattr(ChannelAdvisor, "pages", pages)
     with environment.runtime() as runtime:
         extract(runtime, SMALL)
     assert asked > 3

@@ -13,8 +13,8 @@ import pytest
 
 from contract.tims_calls import item, on_hand
 from crossdock import flows
-from crossdock.close import close
 from crossdock.flows import ledger
+from crossdock.ledger.close import close
 from crossdock.store.batches import Counts
 from integration import builders
 from integration.environment import Environment, own_config

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from crossdock.flows import reference
+from crossdock.reference import tims
 from crossdock.steps.extract import Window, refresh_reference
 from crossdock.store import dead_letters
 from integration.builders import ITEM, OTHER, line, place
@@ -76,7 +76,7 @@ def test_an_item_that_was_wrong_for_a_while_is_looked_up_as_it_is(
 ) -> None:
     def looked_up() -> tuple[str, str]:
         with environment.runtime() as runtime:
-            refresh_reference(runtime, reference.ITEMS, full_refresh=True)
+            refresh_reference(runtime, tims.ITEMS, full_refresh=True)
         return tuple(environment.query(f"SELECT status, cost FROM ref.item WHERE sku = '{ITEM}'")[0])
 
     before = looked_up()

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from contract.tims_calls import item, on_hand
 from crossdock import flows
-from crossdock.close import Closing, close
 from crossdock.flows import ledger
+from crossdock.ledger.close import Closing, close
 from crossdock.store.batches import Counts
 from integration import builders
 from integration.environment import Environment

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 
 from crossdock.errors import ConfigError
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 
 
 def all_flows() -> dict[str, Flow]:

@@ -8,43 +8,23 @@ ended. Never: a product or listing deleted; a field that is not TIMS's; a price 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, Transient
-from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents, reference
-from crossdock.flows import channel_reference as channel
-from crossdock.flows.base import Flow, Resource
-from crossdock.flows.catalog_documents import ENTITY
+from crossdock.flow import Flow, Resource
+from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents
+from crossdock.flows.catalog_documents import ENTITY, Outcome
+from crossdock.reference import channel, tims
 from crossdock.steps.load import settle
-from crossdock.store import batches, database, dead_letters, deliveries
+from crossdock.store import alerts, batches, database, dead_letters, deliveries
 from crossdock.store.tables import raw_catalog, stage_product
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 NAME = "catalog"
-
-
-@dataclass
-class Outcome:
-    """What has become of the rows of a batch, by key. A row that is in none of these needed nothing."""
-
-    changed: set[str] = field(default_factory=set)
-    refused: dict[str, list[dict]] = field(default_factory=dict)
-    waiting: dict[str, str] = field(default_factory=dict)
-    undecided: set[str] = field(default_factory=set)  # the call failed in a way that passes
-    alerts: list[dict[str, Any]] = field(default_factory=list)
-    unequal: set[str] = field(default_factory=set)  # a product was changed by somebody else while we wrote to it
-    seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
-
-    def at_rest(self, key: str) -> bool:
-        """Whether nothing more can be done for a row in this try."""
-        return key in self.refused or key in self.waiting or key in self.undecided
 
 
 def load(runtime: Runtime, batch_id: int) -> None:
@@ -120,10 +100,10 @@ CATALOG = Flow(
     title="Catalogue",
     entity=ENTITY,
     source=Resource(
-        "tims", reference.ITEMS.path, raw_catalog, reference.ITEMS.head, "Item",
-        overlap=reference.ITEMS.overlap, lag=reference.ITEMS.lag, ids=reference.ITEMS.ids,
+        "tims", tims.ITEMS.path, raw_catalog, tims.ITEMS.head, "Item",
+        overlap=tims.ITEMS.overlap, lag=tims.ITEMS.lag, ids=tims.ITEMS.ids,
     ),
-    reference=(reference.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
+    reference=(tims.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
     lines_path="",
     stage=stage_product,
     stage_lines=None,

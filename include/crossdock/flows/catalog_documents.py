@@ -7,6 +7,8 @@ taken for an item that it could be as well as another one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,11 +16,12 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows import channel_reference, unreadable
-from crossdock.flows.base import Staged
+from crossdock.flow import Staged
+from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.reference import channel
 from crossdock.rules import catalogue
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.catalogue import Catalog, Extras
@@ -34,6 +37,23 @@ COLUMNS = (*PRODUCT_TEXT, "Cost", "Weight", "IsBlocked", *PRODUCT_LISTS)
 CONFIGURED_BY = (
     f"mappings/{MAPPING}.yaml", catalogue.FILE, f"lookups/{catalogue.LOOKUP}.csv", "lookups/item_codes.csv",
 )  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """What has become of the rows of a batch, by key. A row that is in none of these needed nothing."""
+
+    changed: set[str] = field(default_factory=set)
+    refused: dict[str, list[dict]] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    undecided: set[str] = field(default_factory=set)  # the call failed in a way that passes
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    unequal: set[str] = field(default_factory=set)  # a product was changed by somebody else while we wrote to it
+    seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
+
+    def at_rest(self, key: str) -> bool:
+        """Whether nothing more can be done for a row in this try."""
+        return key in self.refused or key in self.waiting or key in self.undecided
 
 
 def rules_hash() -> str:
@@ -216,7 +236,7 @@ LEFT JOIN ops.product p ON p.product_sku = c.sku WHERE c.sku = ANY (:skus)
 def products(connection: sa.Connection, skus: Sequence[str]) -> tuple[dict[str, list[Held]], dict[str, list[sa.Row]]]:
     """({SKU of TIMS: its products, the main one first}, {SKU: products that could be it and another item}). The main
     one has the item's own SKU, whatever the case; else it is the first."""
-    rows = channel_reference.products_of(connection, skus)
+    rows = channel.products_of(connection, skus)
     wanted = set(skus)
     clear = {row.product_sku: row.items[0] for row in rows if row.items and len(row.items) == 1}
     found = connection.execute(_HELD, {"skus": [product for product, item in clear.items() if item in wanted]})

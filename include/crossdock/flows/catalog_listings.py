@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows import channel_reference as channel
-from crossdock.flows.catalog_documents import Held, products
+from crossdock.flows.catalog_documents import Held, Outcome, products
 from crossdock.keys import segment
+from crossdock.reference import channel
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import ON, Step
 from crossdock.steps.load import chunked, reasons
@@ -26,7 +26,6 @@ from crossdock.store.tables import ops_dead_letter, ref_channel_listing
 from crossdock.systems import limits
 
 if TYPE_CHECKING:
-    from crossdock.flows.catalog import Outcome
     from crossdock.runtime import Runtime
 
 FLOW = "catalog"

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows import channel_reference as channel
-from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, Held, products
-from crossdock.flows.reference import ITEMS
+from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, Held, Outcome, products
 from crossdock.mapping import language
+from crossdock.reference import channel
+from crossdock.reference.tims import ITEMS
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import PARTS
 from crossdock.steps.load import chunked, reasons
@@ -29,7 +29,6 @@ from crossdock.store.tables import ops_conflict, ops_product, ref_channel_produc
 from crossdock.systems import limits, times
 
 if TYPE_CHECKING:
-    from crossdock.flows.catalog import Outcome
     from crossdock.runtime import Runtime
 
 FLOW = "catalog"

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from crossdock.flows import channel_reference as channel
 from crossdock.flows.catalog_documents import ENTITY, NO_PARTS_YET, rules_hash
 from crossdock.flows.catalog_listings import ENTITY as LISTING
+from crossdock.reference import channel
 from crossdock.rules import items
 from crossdock.rules import settings as rule_settings
-from crossdock.store import database, deliveries
+from crossdock.store import alerts, database, deliveries
 from crossdock.store.tables import ops_orphan, ref_item_code
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

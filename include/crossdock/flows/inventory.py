@@ -19,12 +19,14 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
-from crossdock.flows import channel_reference, documents, inventory_documents, orders_in_flight, reference
-from crossdock.flows.base import Flow, Head, Resource
+from crossdock.flow import Flow, Head, Resource
+from crossdock.flows import documents, inventory_documents, orders_in_flight
 from crossdock.flows.inventory_documents import ENTITY, ITEM_STATE, RESOURCE
+from crossdock.flows.orders import ORDERS
+from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
 from crossdock.steps.load import reasons, settle
-from crossdock.store import accuracy, batches, database, deliveries
+from crossdock.store import accuracy, alerts, batches, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     raw_inventory,
@@ -34,7 +36,6 @@ from crossdock.store.tables import (
     stage_channel_quantity_line,
 )
 from crossdock.systems import limits, times
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -268,7 +269,7 @@ UNION SELECT c.sku FROM raw.channel_advisor_products r JOIN ref.item_code c ON c
 # Of them those that have one. Two statements: how few the candidates are is what the second is planned by.
 _OTHER_PRODUCTS = sa.text(f"""
 SELECT DISTINCT q.key FROM (
-{channel_reference.RESOLVED.format(products=channel_reference.NAMED)}
+{channel.RESOLVED.format(products=channel.NAMED)}
 ) AS found CROSS JOIN LATERAL unnest(found.items) AS named(sku)
 JOIN stage.channel_quantity q ON q.key = named.sku
 WHERE q.state NOT IN ('dead', 'staged', 'ready')
@@ -414,10 +415,10 @@ INVENTORY = Flow(
         ids=("SKU",),
     ),
     reference=(
-        reference.ITEMS,
-        channel_reference.PRODUCTS,
-        channel_reference.CENTERS,
-        dataclasses.replace(channel_reference.LISTINGS, wanted=lambda: bool(offer_settings.load().sites)),
+        tims.ITEMS,
+        channel.PRODUCTS,
+        channel.CENTERS,
+        dataclasses.replace(channel.LISTINGS, wanted=lambda: bool(offer_settings.load().sites)),
     ),
     lines_path="Locations",
     stage=stage_channel_quantity,
@@ -429,7 +430,7 @@ INVENTORY = Flow(
     load=load,
     confirm=documents.nothing_to_tell,
     wake=wake,
-    ahead=("orders",),
+    ahead=(ORDERS,),
     look=look,
     amiss=amiss,
 )  # fmt: skip

@@ -16,14 +16,15 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.flows import channel_reference, orders_in_flight, unreadable
-from crossdock.flows.base import Staged
+from crossdock.flow import Staged
+from crossdock.flows import orders_in_flight, unreadable
 from crossdock.flows.documents import among
 from crossdock.flows.orders_in_flight import Flying
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.suggest import did_you_mean
+from crossdock.reference import channel
 from crossdock.rules import offer_settings, offers
 from crossdock.rules.offer_settings import EVERYWHERE, Offers, Terms
 from crossdock.store import database, raw
@@ -166,7 +167,7 @@ def _parts(kit: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _products(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Products]:
     wanted = set(skus)
     found: dict[str, _Products] = {}
-    for row in channel_reference.products_of(connection, skus):
+    for row in channel.products_of(connection, skus):
         for sku in wanted.intersection(row.items):
             held = found.setdefault(sku, _Products())
             if len(row.items) > 1:

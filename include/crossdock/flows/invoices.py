@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from crossdock.errors import Transient
-from crossdock.flows import documents, invoices_documents, reference
-from crossdock.flows.base import SOURCE, Flow, Resource
+from crossdock.flow import SOURCE, Flow, Resource
+from crossdock.flows import documents, invoices_documents
 from crossdock.flows.invoices_documents import ENTITY, VOIDED
+from crossdock.reference import tims
 from crossdock.steps.load import Document, Kind, create, reasons, settle
 from crossdock.store import batches, deliveries
 from crossdock.store.tables import (
@@ -120,10 +121,10 @@ INVOICES = Flow(
     title="Invoices",
     entity=ENTITY,
     source=Resource(
-        "tims", "shipments", raw_invoices, reference.head_of("ShipmentID"), "Shipment",
+        "tims", "shipments", raw_invoices, tims.head_of("ShipmentID"), "Shipment",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
-    reference=(reference.PERIODS, reference.INVOICES, reference.SALES_ORDERS),
+    reference=(tims.PERIODS, tims.INVOICES, tims.SALES_ORDERS),
     lines_path="Lines",
     stage=stage_invoice,
     stage_lines=stage_invoice_line,

@@ -15,8 +15,8 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from crossdock.flow import SOURCE, Staged
 from crossdock.flows import documents, orders, unreadable
-from crossdock.flows.base import SOURCE, Staged
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_head, sum_by_head
 from crossdock.mapping.parse import Parsed

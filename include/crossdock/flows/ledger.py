@@ -21,15 +21,16 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, RecordRejected, Transient
+from crossdock.flow import SOURCE, Flow, Head, Resource, Staged
 from crossdock.flows import ledger_documents as documents
-from crossdock.flows import reference, unreadable
-from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
+from crossdock.flows import unreadable
 from crossdock.flows.documents import among, nothing_to_tell
 from crossdock.flows.ledger_documents import Company, Finder
 from crossdock.keys import segment
 from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.reference import tims
 from crossdock.rules import accounts as account_names
 from crossdock.rules import posting, posting_table
 from crossdock.rules.dates import posting_dates
@@ -425,9 +426,9 @@ def _line_head(record: msgspec.Raw) -> Head:
 
 
 _TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
-_BASE = (reference.COMPANY, reference.ACCOUNTS, reference.PERIODS)
+_BASE = (tims.COMPANY, tims.ACCOUNTS, tims.PERIODS)
 # Children before parents: whatever a document names has been read before the document itself.
-_SOLD = (*_BASE, reference.SHIPMENTS, reference.SALES_ORDERS)
+_SOLD = (*_BASE, tims.SHIPMENTS, tims.SALES_ORDERS)
 
 
 # What the posting table calls the documents of each flow, and what finds out about them.
@@ -464,7 +465,7 @@ def _flow(
 
 
 def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
-    return Resource("tims", path, raw, reference.head_of(id_field), document, ids=(id_field,), **_TIMING)
+    return Resource("tims", path, raw, tims.head_of(id_field), document, ids=(id_field,), **_TIMING)
 
 
 INVOICES = _flow(
@@ -480,7 +481,7 @@ CREDIT_MEMOS = _flow(
 ADJUSTMENTS = _flow(
     "ledger_adjustments", "Ledger of stock adjustments",
     _tims("inventory/adjustments", raw_ledger_adjustments, "Adjustment", "AdjustmentID"),
-    (*_BASE, reference.ADJUSTMENTS),
+    (*_BASE, tims.ADJUSTMENTS),
 )  # fmt: skip
 SETTLEMENTS = _flow(
     "ledger_settlements", "Ledger of settlements",
@@ -490,12 +491,12 @@ SETTLEMENTS = _flow(
 )  # fmt: skip
 PAYMENTS = _flow(
     "ledger_payments", "Ledger of payments",
-    _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, reference.SALES_ORDERS),
+    _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, tims.SALES_ORDERS),
 )  # fmt: skip
 CAPTURES = _flow(
     "ledger_captures", "Ledger of prepaid orders",
     _tims("sales-orders", raw_ledger_captures, "SalesOrder", "SalesOrderID"),
-    (*_BASE, reference.SHIPMENTS, reference.INVOICES), "LineItems", _waiting_captures,
+    (*_BASE, tims.SHIPMENTS, tims.INVOICES), "LineItems", _waiting_captures,
 )  # fmt: skip
 
 FLOWS = {flow.name: flow for flow in (INVOICES, CREDIT_MEMOS, ADJUSTMENTS, SETTLEMENTS, PAYMENTS, CAPTURES)}

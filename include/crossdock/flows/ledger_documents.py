@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows.base import SOURCE
+from crossdock.flow import SOURCE
 from crossdock.flows.documents import among
 from crossdock.mapping import contracts
 from crossdock.mapping.frames import CENT, ROW, Frames, amounts, sum_by_head

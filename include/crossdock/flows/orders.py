@@ -19,13 +19,14 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flows import orders_buyers, orders_documents, reference
-from crossdock.flows.base import Flow, Head, Resource
+from crossdock.flow import Flow, Head, Resource
+from crossdock.flows import orders_buyers, orders_documents
 from crossdock.flows.orders_documents import SOURCE
 from crossdock.keys import segment
 from crossdock.mapping import contracts
 from crossdock.mapping.bodies import bodies
 from crossdock.mapping.frames import ROW
+from crossdock.reference import tims
 from crossdock.rules import order_changes
 from crossdock.rules.order_changes import Action, Desired
 from crossdock.steps.check import bury
@@ -621,7 +622,7 @@ ORDERS = Flow(
         lag=timedelta(0),
         ids=("ChannelAdvisorOrderID",),
     ),
-    reference=(reference.ITEMS, reference.CUSTOMERS),
+    reference=(tims.ITEMS, tims.CUSTOMERS),
     lines_path="OrderItems",
     stage=stage_sales_order,
     stage_lines=stage_sales_order_line,

@@ -23,7 +23,7 @@ from crossdock.rules import settings as rule_settings
 from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Said, decide, plain
 from crossdock.rules.settings import Settings
 from crossdock.steps.load import chunked, codes, deliver
-from crossdock.store import database, deliveries
+from crossdock.store import alerts, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ADDRESS,
@@ -34,7 +34,6 @@ from crossdock.store.tables import (
     stage_customer,
 )
 from crossdock.systems import times
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.flow import Staged
 from crossdock.flows import unreadable
-from crossdock.flows.base import Staged
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed

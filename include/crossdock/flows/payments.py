@@ -18,16 +18,17 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Transient
-from crossdock.flows import reference, unreadable
-from crossdock.flows.base import SOURCE, Flow, Head, Resource, Staged
+from crossdock.flow import SOURCE, Flow, Head, Resource, Staged
+from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_head, written
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.suggest import nearest
+from crossdock.reference import tims
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import Created, Document, Kind, create, reasons, settle
-from crossdock.store import batches, database, deliveries, settlement_ledger
+from crossdock.store import batches, database, deliveries
 from crossdock.store.tables import (
     PAYMENT_TEXT,
     ops_link,
@@ -38,6 +39,7 @@ from crossdock.store.tables import (
     stage_payment,
     stage_payment_application,
 )
+from crossdock.systems import settlement_ledger
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -520,8 +522,8 @@ PAYMENTS = Flow(
     # Orders before their invoices: an order that counts as invoiced has its invoices here. Payments last: a balance
     # that is older than its payment would be taken as open.
     reference=(
-        reference.COMPANY, reference.PERIODS, reference.SALES_ORDERS, reference.INVOICES, reference.CREDIT_MEMOS,
-        reference.PAYMENTS,
+        tims.COMPANY, tims.PERIODS, tims.SALES_ORDERS, tims.INVOICES, tims.CREDIT_MEMOS,
+        tims.PAYMENTS,
     ),
     lines_path="ApplyTo",
     stage=stage_payment,

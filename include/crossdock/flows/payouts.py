@@ -16,15 +16,16 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows import files, unreadable
-from crossdock.flows.base import Flow, Head, Resource, Staged
-from crossdock.flows.files import refused_files
+from crossdock.flow import Flow, Head, Resource, Staged
+from crossdock.flows import unreadable
 from crossdock.mapping import problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import settlements as rules
+from crossdock.steps import files
+from crossdock.steps.files import refused_files
 from crossdock.steps.load import settle
-from crossdock.store import batches, database, settlement_ledger
+from crossdock.store import batches, database
 from crossdock.store.tables import (
     SETTLEMENT_LINE_TEXT,
     SETTLEMENT_TEXT,
@@ -33,6 +34,7 @@ from crossdock.store.tables import (
     stage_settlement,
     stage_settlement_line,
 )
+from crossdock.systems import settlement_ledger
 from crossdock.systems.settlements import sources
 
 if TYPE_CHECKING:

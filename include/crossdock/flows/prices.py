@@ -21,14 +21,15 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected
-from crossdock.flows import channel_reference, documents, prices_documents, reference
-from crossdock.flows.base import Flow, Resource
+from crossdock.flow import Flow, Resource
+from crossdock.flows import documents, prices_documents
 from crossdock.flows.prices_documents import LISTING_PRICE, PRICE
 from crossdock.mapping.frames import SCALE
+from crossdock.reference import channel, tims
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
 from crossdock.steps.load import AT_ONCE, chunked, reasons, settle
-from crossdock.store import approvals, batches, database, deliveries, leases, watermarks
+from crossdock.store import alerts, approvals, batches, database, deliveries, leases, watermarks
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ops_delivery,
@@ -39,7 +40,6 @@ from crossdock.store.tables import (
     stage_price_line,
 )
 from crossdock.systems import times
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -550,7 +550,7 @@ _LATE = timedelta(minutes=10)  # products and listings of the channel may be rea
 
 def wake(connection: sa.Connection) -> Sequence[str]:
     """Rows whose price may be another one, although their item has not changed."""
-    at, resource = prices_documents.clock(connection), channel_reference.PRODUCTS.name
+    at, resource = prices_documents.clock(connection), channel.PRODUCTS.name
     since = watermarks.position(connection, PRICES.name, resource)
     keys = connection.scalars(
         _WAKE,
@@ -612,10 +612,10 @@ PRICES = Flow(
     title="Prices",
     entity=PRICE,
     source=Resource(
-        "tims", "inventory/items", raw_prices, reference.ITEMS.head, "Item",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=reference.ITEMS.ids,
+        "tims", "inventory/items", raw_prices, tims.ITEMS.head, "Item",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=tims.ITEMS.ids,
     ),
-    reference=(reference.COMPANY, reference.ITEMS, channel_reference.PRODUCTS, channel_reference.LISTINGS),
+    reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),
     lines_path="",
     stage=stage_price,
     stage_lines=stage_price_line,

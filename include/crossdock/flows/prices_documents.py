@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows import channel_reference, documents, unreadable
-from crossdock.flows.base import Staged
+from crossdock.flow import Staged
+from crossdock.flows import documents, unreadable
 from crossdock.mapping import contracts, language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, amounts, scaled
 from crossdock.mapping.parse import Parsed
+from crossdock.reference import channel
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PRODUCT, Place, PriceSettings
 from crossdock.rules.pricing import Clock
@@ -59,7 +60,7 @@ def clock(connection: sa.Connection) -> Clock:
     read = connection.scalar(
         sa.select(sa.func.max(ops_watermark.c.position)).where(
             ops_watermark.c.flow == "reference",
-            ops_watermark.c.resource.in_([channel_reference.PRODUCTS.name, channel_reference.LISTINGS.name]),
+            ops_watermark.c.resource.in_([channel.PRODUCTS.name, channel.LISTINGS.name]),
         )
     )
     company = connection.execute(sa.select(ref_company.c.time_zone, ref_company.c.base_currency)).first()
@@ -138,7 +139,7 @@ def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Item]:
     wanted = set(skus)
     there: dict[str, _Item] = {}
     of_product: dict[str, list[str]] = {}
-    for row in channel_reference.products_of(connection, skus):
+    for row in channel.products_of(connection, skus):
         for sku in wanted.intersection(row.items or ()):
             one = there.setdefault(sku, _Item())
             if len(row.items) == 1:

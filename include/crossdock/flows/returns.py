@@ -16,9 +16,10 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flows import reference, returns_documents
-from crossdock.flows.base import SOURCE, Flow, Head, Resource
+from crossdock.flow import SOURCE, Flow, Head, Resource
+from crossdock.flows import returns_documents
 from crossdock.flows.returns_documents import ADJUSTMENT, CREDIT_MEMO, PARENTS
+from crossdock.reference import tims
 from crossdock.steps.check import bury
 from crossdock.steps.load import Document, Kind, chunked, create, reasons, settle
 from crossdock.store import batches, deliveries
@@ -259,13 +260,13 @@ RETURNS = Flow(
     ),
     # Children before parents: whatever an order says of its shipments and invoices, they are there.
     reference=(
-        reference.COMPANY,
-        reference.PERIODS,
-        reference.ITEMS,
-        reference.CREDIT_MEMOS,
-        reference.INVOICES,
-        reference.SHIPMENTS,
-        reference.SALES_ORDERS,
+        tims.COMPANY,
+        tims.PERIODS,
+        tims.ITEMS,
+        tims.CREDIT_MEMOS,
+        tims.INVOICES,
+        tims.SHIPMENTS,
+        tims.SALES_ORDERS,
     ),
     lines_path="Items",
     stage=stage_credit_memo,

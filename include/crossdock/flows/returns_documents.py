@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.flow import SOURCE, Staged
 from crossdock.flows import unreadable
-from crossdock.flows.base import SOURCE, Staged
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, sum_by_head, written
 from crossdock.mapping.parse import Parsed

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected
-from crossdock.flows import documents, reference, shipments_documents
-from crossdock.flows.base import Flow, Resource
+from crossdock.flow import Flow, Resource
+from crossdock.flows import documents, shipments_documents
 from crossdock.flows.shipments_documents import ENTITY
+from crossdock.reference import tims
 from crossdock.steps.load import chunked, reasons, settle
 from crossdock.store import batches, deliveries
 from crossdock.store.deliveries import Effect
@@ -137,10 +138,10 @@ SHIPMENTS = Flow(
     title="Shipments",
     entity=ENTITY,
     source=Resource(
-        "tims", "shipments", raw_shipments, reference.head_of("ShipmentID"), "Shipment",
+        "tims", "shipments", raw_shipments, tims.head_of("ShipmentID"), "Shipment",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
-    reference=(reference.SALES_ORDERS,),
+    reference=(tims.SALES_ORDERS,),
     lines_path="Lines",
     stage=stage_channel_shipment,
     stage_lines=stage_channel_shipment_line,

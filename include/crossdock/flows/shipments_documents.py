@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.flow import Staged
 from crossdock.flows import documents, orders, unreadable
-from crossdock.flows.base import Staged
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed

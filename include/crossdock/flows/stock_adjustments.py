@@ -17,16 +17,18 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import Transient
-from crossdock.flows import files, orders_documents, reference, unreadable
-from crossdock.flows.base import Flow, Head, Resource, Staged
-from crossdock.flows.files import refused_files
+from crossdock.flow import Flow, Head, Resource, Staged
+from crossdock.flows import orders_documents, unreadable
 from crossdock.flows.returns import STOCK
 from crossdock.flows.returns_documents import company
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.reference import tims
 from crossdock.rules import movements as rules
 from crossdock.rules import settings as rule_settings
+from crossdock.steps import files
+from crossdock.steps.files import refused_files
 from crossdock.steps.load import Document, create, reasons, settle
 from crossdock.store import batches, database, deliveries
 from crossdock.store.tables import raw_stock_adjustments, ref_item, stage_stock_adjustment
@@ -250,7 +252,7 @@ STOCK_ADJUSTMENTS = Flow(
         lag=timedelta(0),
         ids=("Source", "Reference"),
     ),
-    reference=(reference.COMPANY, reference.PERIODS, reference.ITEMS),
+    reference=(tims.COMPANY, tims.PERIODS, tims.ITEMS),
     lines_path="",
     stage=stage_stock_adjustment,
     stage_lines=None,

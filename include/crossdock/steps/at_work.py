@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.store import batches, database, leases, runs
 from crossdock.store.runs import Over
 

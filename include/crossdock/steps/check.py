@@ -15,16 +15,15 @@ import sqlalchemy as sa
 
 from crossdock import settings
 from crossdock.errors import BatchStopped
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.mapping import problems as finding
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.steps import suites
 from crossdock.steps.at_work import at_work
-from crossdock.store import batches, database, dead_letters
+from crossdock.store import alerts, batches, database, dead_letters
 from crossdock.store.batches import Counts
 from crossdock.store.runs import Over
 from crossdock.store.tables import ops_check_result
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

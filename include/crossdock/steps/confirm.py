@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.steps.at_work import at_work
 from crossdock.store import batches
 from crossdock.store.batches import Counts

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from crossdock import flows, settings
+from crossdock import settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
-from crossdock.flows import files
-from crossdock.flows.base import Flow, Resource
+from crossdock.flow import Flow, Resource
 from crossdock.keys import segment
-from crossdock.steps import records
+from crossdock.steps import files, records
 from crossdock.store import batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
 from crossdock.store.runs import Over
-from crossdock.systems import limits, times
+from crossdock.systems import limits
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -48,9 +47,9 @@ class Window:
     end: datetime | None = None
 
     def __post_init__(self) -> None:
-        if early := next((edge for edge in (self.start, self.end) if edge and edge < times.FIRST), None):
+        if early := next((edge for edge in (self.start, self.end) if edge and edge < watermarks.FIRST), None):
             raise ConfigError(
-                f"{early:%Y-%m-%d} is before anything that can be read.", do=f"Give {times.FIRST:%Y} or later."
+                f"{early:%Y-%m-%d} is before anything that can be read.", do=f"Give {watermarks.FIRST:%Y} or later."
             )
         if self.start and self.end and self.start >= self.end:
             raise ConfigError(
@@ -138,8 +137,8 @@ def extract(
         for master in flow.reference:
             if master.wanted is None or master.wanted():
                 refresh_reference(runtime, master, run_id)
-        for name in flow.ahead:
-            _read_ahead(runtime, flows.get(name))
+        for other in flow.ahead:
+            _read_ahead(runtime, other)
         if kind == "compare" and flow.look:
             flow.look(runtime)
         reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal, Transient
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.steps import portions
 from crossdock.steps.at_work import at_work
 from crossdock.steps.check import bury

@@ -16,12 +16,11 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock import settings
-from crossdock.flows.base import Flow, Resource
+from crossdock.flow import Flow, Resource
 from crossdock.mapping import parse
-from crossdock.store import database, dead_letters, raw
+from crossdock.store import alerts, database, dead_letters, raw
 from crossdock.store.raw import Record
 from crossdock.systems import scan, times
-from crossdock.watch import alerts
 
 REFERENCE = "reference"  # flow of the dead letters of what is only looked up
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record that does not tell it: any other one is newer

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from crossdock.errors import BatchStopped, Elsewhere
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
 from crossdock.steps.check import check
 from crossdock.steps.confirm import confirm
 from crossdock.steps.load import load

@@ -16,15 +16,14 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flows.base import Flow, Staged
+from crossdock.flow import Flow, Staged
 from crossdock.mapping.parse import read_documents
 from crossdock.mapping.problems import by_row
 from crossdock.steps.at_work import at_work
 from crossdock.steps.check import bury, reasons_by_key
-from crossdock.store import batches, database, dead_letters, raw
+from crossdock.store import alerts, batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
 from crossdock.store.runs import Over
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

@@ -15,7 +15,8 @@ from crossdock import settings
 from crossdock.errors import ConfigError
 from crossdock.store.tables import ops_audit, ops_bookmark
 from crossdock.store.tables import ops_watermark as table
-from crossdock.systems import times
+
+FIRST = datetime(1900, 1, 1, tzinfo=UTC)  # nothing that is read is older; reads begin somewhat before their windows
 
 
 def position(connection: sa.Connection, flow: str, resource: str) -> datetime | None:
@@ -88,8 +89,8 @@ def put(connection: sa.Connection, flow: str, resource: str, to: datetime, *, wh
         )
     if to > datetime.now(UTC) + settings.intake().clock:
         raise ConfigError(f"{to:%Y-%m-%d %H:%M} UTC has not come yet.", do="Give a moment that has been.")
-    if to < times.FIRST:
-        raise ConfigError(f"{to:%Y-%m-%d} is before anything that can be read.", do=f"Give {times.FIRST:%Y} or later.")
+    if to < FIRST:
+        raise ConfigError(f"{to:%Y-%m-%d} is before anything that can be read.", do=f"Give {FIRST:%Y} or later.")
     connection.execute(
         sa.update(table)
         .where(table.c.flow == flow, table.c.resource == resource)

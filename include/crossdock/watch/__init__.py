@@ -1,4 +1,4 @@
-"""What looks after the flows from outside: alerts, freshness, and later reconciliation.
+"""What looks after the flows from outside: freshness and reconciliation.
 
 In: the tables of `ops`. Out: alerts. Never: changes a record.
 """

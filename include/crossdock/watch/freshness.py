@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from crossdock import settings
 from crossdock.errors import ConfigError
-from crossdock.flows.base import Flow
+from crossdock.flow import Flow
+from crossdock.store import alerts
 from crossdock.store.tables import ops_batch, ops_circuit, ops_dead_letter, ops_delivery, ops_watermark
-from crossdock.watch import alerts
 
 if TYPE_CHECKING:
     from crossdock.systems.inbox import File, Inbox

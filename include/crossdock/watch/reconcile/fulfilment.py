@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from crossdock.flows.base import SOURCE as OURS
+from crossdock.flow import SOURCE as OURS
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.watch.reconcile.base import (
     BY_RULE,

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from crossdock.store import database
+from crossdock.store import alerts, database
 from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
-from crossdock.watch import alerts
 from crossdock.watch.reconcile import report
 from crossdock.watch.reconcile.base import UNEXPLAINED, PassedOver, Rules, Subject
 from crossdock.watch.reconcile.compare import Counts, causes, compare, doubt, is_moving

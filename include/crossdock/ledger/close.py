@@ -22,11 +22,12 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
+from crossdock.ledger import controls
+from crossdock.ledger.controls import Control
 from crossdock.rules.settlements import ORDERS_OWN
 from crossdock.safe import cell, safe
+from crossdock.store import alerts
 from crossdock.store.tables import ref_account
-from crossdock.watch import alerts, controls
-from crossdock.watch.controls import Control
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

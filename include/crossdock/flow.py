@@ -1,4 +1,8 @@
-"""What a flow is: the shape that every file in this room fills in."""
+"""What a flow is: the shape that every flow fills in and the five steps walk.
+
+In: nothing. Out: values and protocols. Never: a flow of its own.
+
+"""
 
 from __future__ import annotations
 
@@ -116,7 +120,7 @@ class Flow:
     # Its load is thousands of single requests: it leaves a part of the target's budget to the others.
     bulk: bool = False
     # Flows whose sources are read first, so that this one knows of what they will do; their own next runs work it.
-    ahead: tuple[str, ...] = ()
+    ahead: tuple[Flow, ...] = ()
     # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.
     look: Callable[[Runtime], None] | None = None
     amiss: Callable[[sa.Connection], Sequence[str]] | None = None

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from crossdock.flows.base import Head, Merge, Resource
-from crossdock.flows.reference import NEWEST, given
+from crossdock.flow import Head, Merge, Resource
+from crossdock.reference.tims import NEWEST, given
 from crossdock.steps import records
 from crossdock.store import database, raw
 from crossdock.store.tables import (

@@ -16,7 +16,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from crossdock.flows.base import Head, Merge, Resource
+from crossdock.flow import Head, Merge, Resource
 from crossdock.rules import customers, settings
 from crossdock.store import database
 from crossdock.store.tables import (

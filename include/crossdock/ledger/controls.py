@@ -25,11 +25,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.flows import ledger, reference
-from crossdock.flows.base import SOURCE, Flow
+from crossdock.flow import SOURCE, Flow
+from crossdock.flows import ledger
 from crossdock.flows.ledger import DOCUMENTS, MIRROR, VERSION
 from crossdock.mapping.frames import ROW, written
 from crossdock.mapping.parse import read_documents
+from crossdock.reference import tims
 from crossdock.rules import accounts as account_names
 from crossdock.rules import posting, posting_table
 from crossdock.settings import config_dir
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
 NAMED = 50  # documents that one row names; the difference counts all
 CHUNK = 2_000  # documents worked out at once
 REFERENCE = (
-    reference.COMPANY, reference.ACCOUNTS, reference.PERIODS, reference.SHIPMENTS, reference.INVOICES,
-    reference.CREDIT_MEMOS, reference.ADJUSTMENTS, reference.PAYMENTS, reference.ENTRIES, reference.SALES_ORDERS,
+    tims.COMPANY, tims.ACCOUNTS, tims.PERIODS, tims.SHIPMENTS, tims.INVOICES,
+    tims.CREDIT_MEMOS, tims.ADJUSTMENTS, tims.PAYMENTS, tims.ENTRIES, tims.SALES_ORDERS,
 )  # fmt: skip
 
 
