@@ -176,9 +176,9 @@ def _order_rows(found: Measured, grid: Grid) -> None:
         grid.row("peak memory, all orders", f"{every:,.0f} MB", "2,000 orders", f"{some:,.0f} MB",
                  f"{every / some:.2f}", mark(every / some <= 1.3 and every < 600, "≤ 1.30, < 600 MB"))  # fmt: skip
     with grid.group("a run that finds nothing new"):
-        asked = found["nothing.requests"]
-        grid.row("a run that finds nothing new", f"{asked:.0f} requests", "resources", "3", "",
-                 mark(asked == 3 and not found["nothing.work"], "one a resource"))  # fmt: skip
+        requested = found["nothing.requests"]
+        grid.row("a run that finds nothing new", f"{requested:.0f} requests", "resources", "3", "",
+                 mark(requested == 3 and not found["nothing.work"], "one a resource"))  # fmt: skip
 
 
 def _month_rows(found: Measured, grid: Grid) -> None:
@@ -216,8 +216,15 @@ def _stock_rows(found: Measured, grid: Grid) -> None:
         some, every = found[f"changed {tenth}.seconds"], found[f"changed {skus}.seconds"]
         grid.row(f"{stock.CHANGED} of {skus:,} SKUs changed", f"{every:.1f} s", f"of {tenth:,}", f"{some:.1f} s",
                  f"{some / every:.2f}", mark(some / every >= 0.67, "≥ 0.67"))  # fmt: skip
-        asked = found[f"changed {skus}.requests"], found[f"changed {tenth}.requests"]
-        grid.row("  requests", f"{asked[0]:.0f}", "", f"{asked[1]:.0f}", "", mark(asked[0] == asked[1], "the same"))
+        requested = found[f"changed {skus}.requests"], found[f"changed {tenth}.requests"]
+        grid.row(
+            "  requests",
+            f"{requested[0]:.0f}",
+            "",
+            f"{requested[1]:.0f}",
+            "",
+            mark(requested[0] == requested[1], "the same"),
+        )
     with grid.group(f"full compare of {skus:,} SKUs"):
         seconds, first = found[f"compare {skus}.seconds"], found[f"first {skus}.seconds"]
         grid.row(f"full compare of {skus:,} SKUs", f"{seconds:.0f} s", "all of them for the first time",

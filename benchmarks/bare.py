@@ -26,7 +26,7 @@ import requests
 AT_ONCE = 4  # bulks under way, as our load has
 
 
-class Head(msgspec.Struct):
+class RecordKey(msgspec.Struct):
     ChannelAdvisorOrderID: int
     UpdatedDate: str
 
@@ -62,7 +62,7 @@ def pages(systems: str) -> Any:
 
 def extract(database: str, systems: str) -> dict[str, float]:
     """Pages -> rows (key, version, payload jsonb), one COPY a page, one transaction."""
-    head = msgspec.json.Decoder(Head).decode
+    head = msgspec.json.Decoder(RecordKey).decode
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (key text PRIMARY KEY, version text, payload jsonb)")
         connection.commit()
@@ -75,7 +75,7 @@ def extract(database: str, systems: str) -> dict[str, float]:
 
 def again(database: str, systems: str) -> dict[str, float]:
     """The same pages when every record is known: hashes compared, nothing written."""
-    head = msgspec.json.Decoder(Head).decode
+    head = msgspec.json.Decoder(RecordKey).decode
     digest = lambda data: sha256(data).hexdigest()[:32]  # noqa: E731
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (key text PRIMARY KEY, version text, hash text, payload jsonb)")

@@ -34,7 +34,7 @@ from dlt.sources.helpers.rest_client import RESTClient  # noqa: E402
 from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator  # noqa: E402
 
 
-class Head(msgspec.Struct):
+class RecordKey(msgspec.Struct):
     ChannelAdvisorOrderID: int
     UpdatedDate: str
 
@@ -62,7 +62,7 @@ def as_json():
 
 
 def as_arrow():
-    head = msgspec.json.Decoder(Head).decode
+    head = msgspec.json.Decoder(RecordKey).decode
     decode = msgspec.json.Decoder(Page).decode
     with requests.Session() as session:
         link = f"{systems}/v2/orders"

@@ -45,7 +45,7 @@ class Server(ThreadingHTTPServer):
             kind: [path.read_bytes() for path in sorted(pages.glob(f"{kind}-*.json"))]
             for kind in ("orders", "tick", "items", "customers")
         }
-        self.asked: Counter[str] = Counter()
+        self.requested: Counter[str] = Counter()
         self.ids = itertools.count(1)
         self.lock = threading.Lock()
 
@@ -79,10 +79,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(200, TOKEN)
         if first == "_requests":
             with self.server.lock:
-                asked, self.server.asked = self.server.asked, Counter()
-            return self._send(200, json.dumps(asked).encode())
+                requested, self.server.requested = self.server.requested, Counter()
+            return self._send(200, json.dumps(requested).encode())
         with self.server.lock:
-            self.server.asked[re.sub(r"/\d+", "/{id}", path)] += 1
+            self.server.requested[re.sub(r"/\d+", "/{id}", path)] += 1
         if "slow" in words:
             time.sleep(SLOW_SECONDS)
         if path == "api/v1/bulk":

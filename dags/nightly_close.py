@@ -16,7 +16,7 @@ is not done again. A run that has not ended after two hours raises an alert of i
 
 from airflow.sdk import chain, dag
 
-from crossdock_airflow.tasks import PERIOD, common, controls, ends_within, every, run_batches
+from crossdock_airflow.tasks import PERIOD, controls, dag_defaults, ends_within, every, run_batches
 
 THE_DAY = ("orders", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments")
 LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", "captures")  # of posted documents
@@ -26,7 +26,7 @@ LEDGER = ("invoices", "credit_memos", "adjustments", "settlements", "payments", 
     schedule=every("0 2 * * *"),
     params={"period": PERIOD},
     deadline=ends_within(2, "nightly_close"),
-    **common(__doc__, "close", "channel_advisor", "inbox", "tims"),
+    **dag_defaults(__doc__, "close", "channel_advisor", "inbox", "tims"),
 )
 def nightly_close():
     day = [run_batches.override(task_id=flow)(flow) for flow in THE_DAY]

@@ -17,12 +17,12 @@ shell; what was decided there meanwhile stays decided.
 from airflow.sdk import dag
 
 from crossdock_airflow.approvals import answered, ask, open_changes
-from crossdock_airflow.tasks import common, every
+from crossdock_airflow.tasks import dag_defaults, every
 
 
 @dag(
     schedule=every("35 * * * *", or_when_loaded=["prices"]),
-    **common(__doc__, "prices", "approval"),
+    **dag_defaults(__doc__, "prices", "approval"),
 )
 def price_approvals():
     changes = open_changes("prices")

@@ -15,10 +15,14 @@ task: it reads everything again.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import SUBJECTS, common, compare, every
+from crossdock_airflow.tasks import SUBJECTS, compare, dag_defaults, every
 
 
-@dag(schedule=every("10 4 * * *"), params={"subjects": SUBJECTS}, **common(__doc__, "watch", "channel_advisor", "tims"))
+@dag(
+    schedule=every("10 4 * * *"),
+    params={"subjects": SUBJECTS},
+    **dag_defaults(__doc__, "watch", "channel_advisor", "tims"),
+)
 def reconcile():
     compare()
 

@@ -13,12 +13,12 @@ that waits for the marketplace for a day, a system that is down.
 
 from airflow.sdk import dag
 
-from crossdock_airflow.tasks import common, every, look
+from crossdock_airflow.tasks import check_freshness, dag_defaults, every
 
 
-@dag(schedule=every("*/10 * * * *"), **common(__doc__, "watch"))
+@dag(schedule=every("*/10 * * * *"), **dag_defaults(__doc__, "watch"))
 def watch():
-    look()
+    check_freshness()
 
 
 watch()

@@ -191,10 +191,10 @@ def _run_step(name: str, flow_name: str, batch_ids: list[int] | None, as_json: b
     with _runtime() as runtime, runs.at_work(runtime.engine, run):
         with runtime.engine.begin() as connection:
             for batch_id in batch_ids or ():
-                found = batches.flow_of(connection, batch_id)
+                found = batches.get(connection, batch_id)
                 if found.flow != flow.name:
                     raise ConfigError(f"Batch {batch_id} belongs to {found.flow}, not to {flow.name}.")
-            ids = batch_ids or sorted(batches.adopt(connection, flow.name, run, looked_at=True))
+            ids = batch_ids or sorted(batches.reclaim_stale(connection, flow.name, run, looked_at=True))
         for batch_id in ids:
             STEPS[name](runtime, flow, batch_id, run_id=run, **more)
         with runtime.engine.begin() as connection:
@@ -898,7 +898,12 @@ def _who() -> str:
 
 
 def _print_counts(
-    flow: Flow, ids: Sequence[int], counts: batches.Counts, as_json: bool, held: Sequence[batches.Held], **more: int
+    flow: Flow,
+    ids: Sequence[int],
+    counts: batches.Counts,
+    as_json: bool,
+    held: Sequence[batches.HeldBatch],
+    **more: int,
 ) -> None:
     """What a command has done, and what it found in the hands of other runs."""
     if as_json:
@@ -910,12 +915,12 @@ def _print_counts(
     _print_held(held)
 
 
-def _print_held(held: Sequence[batches.Held]) -> None:
+def _print_held(held: Sequence[batches.HeldBatch]) -> None:
     for one in held:
         out.print(Text(safe(str(one)), "yellow"))
 
 
-def _held_as_json(held: Sequence[batches.Held]) -> dict[str, list[dict[str, Any]]]:
+def _held_as_json(held: Sequence[batches.HeldBatch]) -> dict[str, list[dict[str, Any]]]:
     """Ages in seconds."""
     return {
         "in_other_hands": [

@@ -26,12 +26,12 @@ SOURCE = "Crossdock"  # of the documents that we post to TIMS; (Source, External
 
 
 @dataclass(frozen=True)
-class Head:
+class RecordKey:
     """What extract reads of a record: who it is and when it last changed. Nothing else is parsed."""
 
     key: str
     version: str  # RFC 3339, as received
-    cut: bool = False  # the list did not give all of it
+    truncated: bool = False  # the list did not give all of it
     same: bytes | None = None  # what makes it the same record again; None: every byte of it
 
 
@@ -48,7 +48,7 @@ class Resource:
     system: str  # channel_advisor, tims, inbox (files) or settlement_ledger (our own verified records)
     path: str  # as the client's `pages` takes it
     raw: sa.Table
-    head: Callable[[msgspec.Raw], Head]
+    head: Callable[[msgspec.Raw], RecordKey]
     document: str  # schema name in the system's contract
     overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
@@ -109,18 +109,18 @@ class Flow:
     mappings: tuple[str, ...]  # files in include/config/mappings
     transform: Transform
     suite: str  # file in include/config/checks
-    checked: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
+    enrich_for_checks: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
     load: Callable[[Runtime, int], None]
     confirm: Callable[[Runtime, int], None]
     # Keys of rows that are to be worked again although their source has not changed (the parent of a waiting one has
     # arrived): extract gives them to its batch once more.
-    wake: Callable[[sa.Connection], Sequence[str]] | None = None
+    requeue: Callable[[sa.Connection], Sequence[str]] | None = None
     # Reads what else the flow is configured by, beside mappings and checks. Raises ConfigError for what is wrong.
-    configured: Callable[[], object] | None = None
+    validate_config: Callable[[], object] | None = None
     # Its load is thousands of single requests: it leaves a part of the target's budget to the others.
-    bulk: bool = False
+    low_priority: bool = False
     # Flows whose sources are read first, so that this one knows of what they will do; their own next runs work it.
-    ahead: tuple[Flow, ...] = ()
+    prefetch: tuple[Flow, ...] = ()
     # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.
-    look: Callable[[Runtime], None] | None = None
-    amiss: Callable[[sa.Connection], Sequence[str]] | None = None
+    snapshot_target: Callable[[Runtime], None] | None = None
+    find_drift: Callable[[sa.Connection], Sequence[str]] | None = None

@@ -94,9 +94,9 @@ class Runtime:
     def _channel_advisor_budget(self) -> Budget:
         return Budget("channel_advisor", engine=self.engine)
 
-    def leaving_room(self) -> AbstractContextManager[None]:
+    def low_priority(self) -> AbstractContextManager[None]:
         """Within it, requests to Channel Advisor leave a part of each minute to other tasks."""
-        return self._channel_advisor_budget.leaving_room()
+        return self._channel_advisor_budget.low_priority()
 
     @cached_property
     def channel_advisor(self) -> ChannelAdvisor:

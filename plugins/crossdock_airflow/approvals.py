@@ -80,8 +80,8 @@ def answered(flow: str, changes: Any, answer: Any) -> dict[str, Any]:
         return {"approved": [], "refused": []}
     given = answer["params_input"] or {}
     words = str(given.get("only") or "").replace(",", " ").split()
-    asked = set(changes["ids"])
-    if wrong := [word for word in words if not word.isdigit() or int(word) not in asked]:
+    requested = set(changes["ids"])
+    if wrong := [word for word in words if not word.isdigit() or int(word) not in requested]:
         raise ConfigError(
             f"{', '.join(wrong)} is no number of the table; nothing was decided.",
             do="Clear the task decide and answer again: numbers with blanks between, or nothing for all.",
@@ -89,7 +89,7 @@ def answered(flow: str, changes: Any, answer: Any) -> dict[str, Any]:
     user = answer.get("responded_by_user") or {}
     with runtime() as opened, opened.engine.begin() as connection:
         decided = approvals.decide(
-            connection, flow, [int(word) for word in words] or sorted(asked), approved=choice == APPROVE,
+            connection, flow, [int(word) for word in words] or sorted(requested), approved=choice == APPROVE,
             who=user.get("name") or user.get("id") or "airflow", note=str(given.get("note") or ""),
         )  # fmt: skip
     return {"approved": decided if choice == APPROVE else [], "refused": decided if choice == REFUSE else []}

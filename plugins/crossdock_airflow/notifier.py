@@ -114,11 +114,11 @@ def _send(engine: sa.Engine) -> int:
     from crossdock.store import alerts, database
 
     try:
-        configured = BaseHook.get_connection(CHANNEL)
+        channel_connection = BaseHook.get_connection(CHANNEL)
     except AirflowNotFoundException:
         return 0
     channel = apprise.Apprise()
-    AppriseHook(apprise_conn_id=CHANNEL).set_config_from_conn(conn=configured, apprise_obj=channel)
+    AppriseHook(apprise_conn_id=CHANNEL).set_config_from_conn(conn=channel_connection, apprise_obj=channel)
     sent = 0
     with database.lock(engine, "alerts"):
         with engine.connect() as connection:

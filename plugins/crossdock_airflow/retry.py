@@ -47,5 +47,5 @@ class TypedErrors(RetryPolicy):
 
 def pause(error: Transient, try_number: int) -> timedelta:
     """How long to wait after the n-th try (from 1): growing, at least what the error asks for, at most 15 minutes."""
-    asked = timedelta(seconds=getattr(error, "retry_after", None) or 0)
-    return min(max(FIRST_PAUSE * 2 ** (try_number - 1), asked), LONGEST_PAUSE)
+    requested = timedelta(seconds=getattr(error, "retry_after", None) or 0)
+    return min(max(FIRST_PAUSE * 2 ** (try_number - 1), requested), LONGEST_PAUSE)

@@ -40,7 +40,7 @@ OWNER = "crossdock"
 START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reaches no further back
 
 # What a person may ask of a run by hand. Without any of it the run does what the next scheduled one would do.
-ASK = {
+RUN_PARAMS = {
     "from": Param(None, type=["null", "string"], format="date-time", title="From", description="Read changes since"),
     "to": Param(None, type=["null", "string"], format="date-time", title="To", description="Read changes before"),
     "by": Param(
@@ -79,7 +79,7 @@ def ends_within(hours: int, dag: str) -> DeadlineAlert:
     )
 
 
-def common(doc: str | None, *tags: str) -> dict[str, Any]:
+def dag_defaults(doc: str | None, *tags: str) -> dict[str, Any]:
     """What every DAG of the project is given: its docstring as its page, one run at a time, no catching up."""
     return {
         "start_date": START,
@@ -108,7 +108,7 @@ flow that runs every five minutes 8,640 a month."""
 
 def asked_by_hand(doc: str | None, *tags: str) -> dict[str, Any]:
     """What every DAG of a flow is given: also the form for a run by hand, and how a wide window is read."""
-    return {**common(f"{(doc or '').rstrip()}\n{A_MONTH_ONCE_MORE}\n", *tags), "params": ASK}
+    return {**dag_defaults(f"{(doc or '').rstrip()}\n{A_MONTH_ONCE_MORE}\n", *tags), "params": RUN_PARAMS}
 
 
 def loaded(flow: str) -> Asset:
@@ -177,7 +177,7 @@ def _extract(flow: str, usual: str) -> list[int]:
 
     context = get_current_context()
     params = context["params"]
-    kind, window = asked(context["dag_run"], params, usual)
+    kind, window = window_of(context["dag_run"], params, usual)
     run_id = run_name(context["dag_run"].dag_id, context["run_id"])
     windows = window.days() if kind == "backfill" and params["by"] == "day" else [window]
     found: dict[int, None] = {}  # in the order in which they are to be worked
@@ -226,7 +226,7 @@ def run_name(dag_id: str, run_id: str) -> str:
     return f"{dag_id}/{run_id}"
 
 
-def asked(run: Any, params: Any, usual: str = "scheduled") -> tuple[str, Window]:
+def window_of(run: Any, params: Any, usual: str = "scheduled") -> tuple[str, Window]:
     """The kind of run and its window: a backfill's is its data interval; a person may name one, or keys; a scheduled
     run's is decided by the library, from the watermark to the source's own clock."""
     from crossdock.steps.extract import Window
@@ -298,7 +298,7 @@ def compare() -> dict[str, int]:
 
 
 @task(retries=1, execution_timeout=timedelta(minutes=5))
-def look() -> list[str]:
+def check_freshness() -> list[str]:
     """Looks for what is not as it should be and sends the alerts; the titles of the findings."""
     from crossdock import flows
     from crossdock.watch import freshness

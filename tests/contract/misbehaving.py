@@ -77,7 +77,7 @@ class Server:
     def default(self, path: str, answer: Answerer) -> None:
         self.always[path] = answer
 
-    def asked(self, path: str) -> list[Request]:
+    def requests_to(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.path == path]
 
     @property

@@ -128,7 +128,7 @@ def test_the_window_is_sent_in_utc_and_filters_as_the_contract_writes_them(serve
     server.default(ORDERS, ok(page()))
     since = datetime.fromisoformat("2025-03-14T10:00:00.5+01:00")
     read_all(ca, since=since, before=datetime(2025, 3, 15, tzinfo=UTC), orderStatus=["New", "Pending"], exported=False)
-    (request,) = server.asked(ORDERS)
+    (request,) = server.requests_to(ORDERS)
     assert request.query == {
         "updatedSince": ["2025-03-14T09:00:00.5Z"],
         "updatedBefore": ["2025-03-15T00:00:00Z"],
@@ -245,10 +245,10 @@ def test_tims_pages_keep_their_filters_while_the_cursor_moves(server: Server, ti
     server.script(CUSTOMERS, ok(items({"n": 1}, cursor="c1")), ok(items(cursor="c2")), ok(items({"n": 2})))
     pages = list(tims.pages("customers", since=datetime(2026, 4, 1, tzinfo=UTC), Status="Active"))
     assert [len(page.records) for page in pages] == [1, 0, 1]
-    assert [request.query.get("Cursor") for request in server.asked(CUSTOMERS)] == [None, ["c1"], ["c2"]]
+    assert [request.query.get("Cursor") for request in server.requests_to(CUSTOMERS)] == [None, ["c1"], ["c2"]]
     assert all(
         request.query["Status"] == ["Active"] and request.query["Limit"] == ["500"]
-        for request in server.asked(CUSTOMERS)
+        for request in server.requests_to(CUSTOMERS)
     )
 
 
@@ -256,10 +256,10 @@ def test_find_asks_for_a_long_list_in_parts_of_100_and_in_urls_that_proxies_take
     server.default(CUSTOMERS, lambda request: ok(items(*({"ID": value} for value in request.query["ExternalID"]))))
     names = [f"c{n}" for n in range(250)]
     assert [row["ID"] for row in tims.find("customers", ExternalID=names)] == names
-    assert [len(request.query["ExternalID"]) for request in server.asked(CUSTOMERS)] == [100, 100, 50]
+    assert [len(request.query["ExternalID"]) for request in server.requests_to(CUSTOMERS)] == [100, 100, 50]
     server.requests.clear()
     assert len(tims.find("customers", ExternalID=["é" * 100 + str(n) for n in range(60)])) == 60
-    assert max(len(request.query["ExternalID"]) for request in server.asked(CUSTOMERS)) < 15
+    assert max(len(request.query["ExternalID"]) for request in server.requests_to(CUSTOMERS)) < 15
     assert tims.find("customers", ExternalID=[]) == []
 
 
@@ -275,7 +275,7 @@ def test_numbers_of_a_decoded_answer_are_exact(server: Server, ca: ChannelAdviso
     server.default("/v2/orders/7", Reply(body=b'{"TotalPrice": 0.10, "Big": 12345678901234567890.1234, "Count": 3}'))
     order = ca.call("PUT", "/v2/orders/7", {"TotalPrice": Decimal("0.10")})
     assert order == {"TotalPrice": Decimal("0.10"), "Big": Decimal("12345678901234567890.1234"), "Count": 3}
-    assert server.asked("/v2/orders/7")[0].body == b'{"TotalPrice":0.10}'
+    assert server.requests_to("/v2/orders/7")[0].body == b'{"TotalPrice":0.10}'
 
 
 def test_the_server_time_costs_one_small_request(server: Server, ca: ChannelAdvisor, tims: Tims) -> None:
@@ -283,7 +283,7 @@ def test_the_server_time_costs_one_small_request(server: Server, ca: ChannelAdvi
     server.default(CUSTOMERS, ok(items()))
     assert ca.server_time() == datetime(2025, 3, 14, 10, 0, 0, 123456, UTC)
     assert tims.server_time() == datetime(2026, 4, 1, 2, 40, tzinfo=UTC)
-    assert [request.query for request in server.asked(ORDERS)] == [{"limit": ["1"]}]
+    assert [request.query for request in server.requests_to(ORDERS)] == [{"limit": ["1"]}]
 
 
 # ---- answers that are none ----
@@ -416,7 +416,7 @@ def test_the_token_is_asked_for_as_each_system_wants_it(server: Server, ca: Chan
     server.default("/api/v1/company", ok({"Name": "T"}))
     read_all(ca)
     tims.company()
-    first, second = server.asked("/oauth2/token")
+    first, second = server.requests_to("/oauth2/token")
     assert first.body == f"grant_type=refresh_token&refresh_token={REFRESH}".encode()
     assert second.body == b"grant_type=client_credentials"
     assert first.headers["authorization"].startswith("Basic ")
@@ -627,8 +627,8 @@ def test_a_post_keeps_its_key_through_every_try_and_tells_a_replay(server: Serve
     result = tims.post("/api/v1/customers", {"Balance": Decimal("1.10")}, key="c:1")
     assert result.document() == {"CustomerID": "CU-1"}
     assert result.replayed
-    assert {request.headers["idempotency-key"] for request in server.asked(CUSTOMERS)} == {"c:1"}
-    assert server.asked(CUSTOMERS)[0].body == b'{"Balance":"1.10"}'
+    assert {request.headers["idempotency-key"] for request in server.requests_to(CUSTOMERS)} == {"c:1"}
+    assert server.requests_to(CUSTOMERS)[0].body == b'{"Balance":"1.10"}'
 
 
 def test_a_refused_post_comes_back_as_a_result_with_every_reason(server: Server, tims: Tims) -> None:
@@ -651,7 +651,7 @@ def test_a_patch_carries_the_version_and_a_stale_one_is_refused(server: Server, 
     server.script(path, ok({"CustomerID": "CU-1"}, ETag='"3"'), ok({"CustomerID": "CU-1", "RowVersion": 4}))
     _, etag = tims.read("customers/CU-1")
     assert tims.patch("customers/CU-1", {"Email": None}, etag=etag)["RowVersion"] == 4
-    sent = server.asked(path)[1]
+    sent = server.requests_to(path)[1]
     assert (sent.headers["if-match"], sent.headers["content-type"]) == ('"3"', "application/merge-patch+json")
     assert sent.body == b'{"Email":null}'
     server.default(path, problem(412, "STALE_VERSION", CurrentRowVersion=5))
@@ -687,12 +687,12 @@ def test_bulk_splits_by_operations_and_by_bytes_and_keeps_the_order(server: Serv
     server.default(BULK, bulk_of)
     results = tims.bulk(operations(250))
     assert [result.document()["id"] for result in results] == [str(n) for n in range(250)]
-    assert [len(request.json()["Operations"]) for request in server.asked(BULK)] == [100, 100, 50]
+    assert [len(request.json()["Operations"]) for request in server.requests_to(BULK)] == [100, 100, 50]
     server.requests.clear()
     results = tims.bulk(operations(20, size=1_000_000))
     assert [result.document()["id"] for result in results] == [str(n) for n in range(20)]
-    assert all(len(request.body) <= 5 * 1024 * 1024 for request in server.asked(BULK))
-    assert [len(request.json()["Operations"]) for request in server.asked(BULK)] == [5, 5, 5, 5]
+    assert all(len(request.body) <= 5 * 1024 * 1024 for request in server.requests_to(BULK))
+    assert [len(request.json()["Operations"]) for request in server.requests_to(BULK)] == [5, 5, 5, 5]
 
 
 def test_a_document_that_no_bulk_can_hold_is_refused_alone(server: Server, tims: Tims) -> None:
@@ -726,9 +726,9 @@ def test_each_operation_of_a_bulk_has_its_own_typed_result(server: Server, tims:
 def test_a_lost_bulk_is_sent_again_under_the_same_keys(server: Server, tims: Tims) -> None:
     server.script(BULK, Reply(no_answer=True), Reply(500), bulk_of)
     assert [result.status for result in tims.bulk(operations(3))] == [201] * 3
-    assert len({request.headers["idempotency-key"] for request in server.asked(BULK)}) == 1
-    assert len({request.body for request in server.asked(BULK)}) == 1
-    key = server.asked(BULK)[0].headers["idempotency-key"]
+    assert len({request.headers["idempotency-key"] for request in server.requests_to(BULK)}) == 1
+    assert len({request.body for request in server.requests_to(BULK)}) == 1
+    key = server.requests_to(BULK)[0].headers["idempotency-key"]
     assert len(key) <= 128
     server.requests.clear()
     server.default(BULK, Reply(no_answer=True))

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from crossdock.errors import AuthError, BadResponse, OutcomeUnknown, RateLimited, RecordRejected, Transient
-from crossdock.systems.channel_advisor import ChannelAdvisor, is_cut
+from crossdock.systems.channel_advisor import ChannelAdvisor, is_truncated
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
 from crossdock.systems.tims import Operation, Tims
@@ -97,7 +97,7 @@ def fault(controls: dict[str, Control], system: str, kind: str, path: str, **opt
 
 
 def order_ids(ca: ChannelAdvisor, **window: Any) -> list[str]:
-    return [is_cut(record)[0] for page in ca.pages("orders", limit=20, **window) for record in page.records]
+    return [is_truncated(record)[0] for page in ca.pages("orders", limit=20, **window) for record in page.records]
 
 
 def customer(number: int) -> dict[str, Any]:
@@ -135,11 +135,11 @@ def moment(record: msgspec.Raw) -> datetime:
 
 
 def test_a_cut_order_is_whole_when_it_is_read_alone(ca: ChannelAdvisor) -> None:
-    cut = [key for page in ca.pages("orders") for key, is_short in map(is_cut, page.records) if is_short]
-    assert cut
-    for key in cut[:3]:
+    truncated = [key for page in ca.pages("orders") for key, is_short in map(is_truncated, page.records) if is_short]
+    assert truncated
+    for key in truncated[:3]:
         whole = ca.record("orders", key)
-        assert is_cut(whole) == (key, False)
+        assert is_truncated(whole) == (key, False)
         assert len(msgspec.json.decode(whole)["OrderItems"]) > 20
 
 
@@ -250,8 +250,8 @@ def test_expired_tokens_are_renewed_under_load(controls: dict[str, Control], ca:
     fault(controls, "channel_advisor", "expire_token", ORDERS, times=1, after=5)
     with ThreadPoolExecutor(5) as pool:
         assert all(ids == everything for ids in pool.map(lambda _: order_ids(ca), range(10)))
-    asked = controls["channel_advisor"].call("GET", "requests")
-    assert sum(count for call, count in asked.items() if call.startswith("POST")) == 1
+    requested = controls["channel_advisor"].call("GET", "requests")
+    assert sum(count for call, count in requested.items() if call.startswith("POST")) == 1
 
 
 # ---- writing ----

@@ -176,8 +176,8 @@ def test_a_mirror_falls_on_the_next_open_day_and_keeps_the_day_of_the_event(tims
     close(tims, "2011-01", "2011-02")
     mirror = tims.made(f"/gl/entries/{ids[0]}/reverse", reversal())
     assert (mirror["PostingDate"], mirror["OriginalEventDate"]) == ("2011-03-01", "2011-01-04")
-    asked = tims.post(f"/gl/entries/{ids[1]}/reverse", reversal(PostingDate="2011-02-01"))
-    assert errors(asked) == {("/PostingDate", "PERIOD_CLOSED")}
+    requested = tims.post(f"/gl/entries/{ids[1]}/reverse", reversal(PostingDate="2011-02-01"))
+    assert errors(requested) == {("/PostingDate", "PERIOD_CLOSED")}
     later = tims.made(f"/gl/entries/{ids[1]}/reverse", reversal(PostingDate="2011-04-02"))
     assert (later["PostingDate"], later["OriginalEventDate"]) == ("2011-04-02", "2011-01-04")
 

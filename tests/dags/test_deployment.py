@@ -38,7 +38,7 @@ from containers import (
 from containers import services as filled_services
 from crossdock import cli
 from crossdock_airflow import healthy
-from crossdock_airflow.tasks import common
+from crossdock_airflow.tasks import dag_defaults
 from integration.environment import fresh_database
 from sandbox import cli as sandbox_cli
 
@@ -69,9 +69,9 @@ def test_compose_itself_accepts_the_file_with_the_example_settings(tmp_path: Pat
 
 
 def test_every_setting_that_compose_asks_for_is_in_the_example(services: dict[str, Any]) -> None:
-    asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE.read_text()))
+    requested = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE.read_text()))
     optional = {"CROSSDOCK_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE"}
-    assert asked - optional == set(settings(PROJECT / ".env.example"))
+    assert requested - optional == set(settings(PROJECT / ".env.example"))
 
 
 def test_the_example_holds_no_secret_but_the_sandbox_s() -> None:
@@ -82,9 +82,9 @@ def test_the_example_holds_no_secret_but_the_sandbox_s() -> None:
 
 def test_all_processes_of_airflow_are_there_and_share_one_environment(services: dict[str, Any]) -> None:
     assert AIRFLOW | {"airflow-init", "postgres", "redis", "sandbox"} <= set(services)
-    common = services["airflow-apiserver"]["environment"]
+    shared = services["airflow-apiserver"]["environment"]
     for name in AIRFLOW | {"airflow-init"}:
-        assert common.items() <= services[name]["environment"].items(), name
+        assert shared.items() <= services[name]["environment"].items(), name
 
 
 def test_no_process_starts_before_both_databases_are_migrated(services: dict[str, Any]) -> None:
@@ -264,8 +264,10 @@ def test_a_command_that_the_entrypoint_takes_for_another_is_seen(command: str, r
 
 
 def test_only_the_first_container_migrates(services: dict[str, Any]) -> None:
-    asked = {name for name, service in services.items() if "_AIRFLOW_DB_MIGRATE" in (service.get("environment") or {})}
-    assert asked == {"airflow-init"}
+    requested = {
+        name for name, service in services.items() if "_AIRFLOW_DB_MIGRATE" in (service.get("environment") or {})
+    }
+    assert requested == {"airflow-init"}
 
 
 @pytest.mark.parametrize("name", sorted(AIRFLOW))
@@ -303,7 +305,7 @@ def test_the_tasks_of_a_lost_worker_are_taken_over_soon(services: dict[str, Any]
     environment = services["airflow-scheduler"]["environment"]
     silence = int(environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"])
     looked = int(environment["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL"])
-    assert silence + looked + common(None)["default_args"]["retry_delay"].total_seconds() <= 75
+    assert silence + looked + dag_defaults(None)["default_args"]["retry_delay"].total_seconds() <= 75
     assert silence >= 6 * 5, "heartbeats go every five seconds: some may be late"
     assert environment["AIRFLOW__CELERY__WORKER_CONCURRENCY"] == "${WORKER_CONCURRENCY:-8}"
 

@@ -29,10 +29,10 @@ from crossdock.steps.extract import Window
 from crossdock_airflow import connections, plugin, preload, provider
 from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
 from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
-from crossdock_airflow.tasks import ASK, PERIOD, SUBJECTS, asked
+from crossdock_airflow.tasks import PERIOD, RUN_PARAMS, SUBJECTS, window_of
 from dags.conftest import PROJECT
 
-NOTHING_ASKED = {"from": None, "to": None, "by": "window", "keys": None, "reprocess": False}
+NO_PARAMS = {"from": None, "to": None, "by": "window", "keys": None, "reprocess": False}
 
 
 # ---- retries ---------------------------------------------------------------------------------------------------------
@@ -84,22 +84,22 @@ def run_of(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["scheduled", "manual", "asset_triggered"])
 def test_the_library_decides_the_window_of_an_ordinary_run(kind: str) -> None:
-    assert asked(run_of(kind), NOTHING_ASKED) == ("scheduled", Window())
+    assert window_of(run_of(kind), NO_PARAMS) == ("scheduled", Window())
 
 
 def test_a_backfill_reads_its_data_interval_and_is_no_scheduled_read() -> None:
     run = run_of("backfill")
-    assert asked(run, NOTHING_ASKED) == ("backfill", Window(run.data_interval_start, run.data_interval_end))
+    assert window_of(run, NO_PARAMS) == ("backfill", Window(run.data_interval_start, run.data_interval_end))
 
 
 def test_a_backfill_of_the_sweep_reads_its_data_interval_too() -> None:
     run = run_of("backfill")
-    assert asked(run, NOTHING_ASKED, "sweep")[1] == Window(run.data_interval_start, run.data_interval_end)
+    assert window_of(run, NO_PARAMS, "sweep")[1] == Window(run.data_interval_start, run.data_interval_end)
 
 
 def test_a_window_that_a_person_names_never_moves_the_watermark() -> None:
-    kind, window = asked(
-        run_of("manual"), {**NOTHING_ASKED, "from": "2011-01-04T00:00:00Z", "to": "2011-01-05T00:00:00+01:00"}
+    kind, window = window_of(
+        run_of("manual"), {**NO_PARAMS, "from": "2011-01-04T00:00:00Z", "to": "2011-01-05T00:00:00+01:00"}
     )
     assert kind == "backfill"
     assert window == Window(datetime(2011, 1, 4, tzinfo=UTC), datetime(2011, 1, 4, 23, tzinfo=UTC))
@@ -107,7 +107,7 @@ def test_a_window_that_a_person_names_never_moves_the_watermark() -> None:
 
 def test_a_window_that_ends_before_it_starts_is_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="not before its end"):
-        asked(run_of("manual"), {**NOTHING_ASKED, "from": "2011-01-05T00:00:00Z", "to": "2011-01-04T00:00:00Z"})
+        window_of(run_of("manual"), {**NO_PARAMS, "from": "2011-01-05T00:00:00Z", "to": "2011-01-04T00:00:00Z"})
 
 
 def test_a_window_is_cut_at_midnight_and_its_days_are_the_window() -> None:
@@ -121,17 +121,17 @@ def test_a_window_is_cut_at_midnight_and_its_days_are_the_window() -> None:
 
 
 def test_nothing_that_may_be_asked_by_hand_is_marked_as_required() -> None:
-    for name, param in {**ASK, "subjects": SUBJECTS, "period": PERIOD}.items():
+    for name, param in {**RUN_PARAMS, "subjects": SUBJECTS, "period": PERIOD}.items():
         assert name == "by" or "null" in param.schema["type"], name
         param.resolve(param.value if name == "by" else None)
 
 
 def test_keys_win_over_a_window() -> None:
-    assert asked(run_of("manual"), {**NOTHING_ASKED, "keys": ["1"], "from": "2011-01-04T00:00:00Z"})[0] == "key"
+    assert window_of(run_of("manual"), {**NO_PARAMS, "keys": ["1"], "from": "2011-01-04T00:00:00Z"})[0] == "key"
 
 
 def test_the_nightly_sweep_leaves_its_window_to_the_library() -> None:
-    assert asked(run_of("scheduled"), NOTHING_ASKED, "sweep") == ("sweep", Window())
+    assert window_of(run_of("scheduled"), NO_PARAMS, "sweep") == ("sweep", Window())
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class Told:
 
 def prepared(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """A configuration in which a run gives up quickly: this test has many that fail."""
-    stock_oracle.configured(patch, folder)
+    stock_oracle.configure(patch, folder)
     file = folder / "config" / "systems.yaml"
     systems = yaml.safe_load(file.read_text())
     quick = {"tries": 2, "first_pause_seconds": 0.05, "longest_pause_seconds": 0.1, "failures_to_open": 1_000}

@@ -26,7 +26,7 @@ def spend(url: str, limits: Limits, most: int, answers: Any) -> None:
     done = 0
     try:
         for _ in range(most):
-            with budget.place(wait=1):
+            with budget.slot(wait=1):
                 done += 1
     except RateLimited:
         pass
@@ -41,7 +41,7 @@ def work(url: str, limits: Limits, seconds: float, answers: Any) -> None:
     def hold() -> None:
         until = time.time() + seconds
         while time.time() < until:
-            with budget.place():
+            with budget.slot():
                 start = time.time()
                 time.sleep(0.005)
                 spans.append((start, time.time()))
@@ -56,7 +56,7 @@ def work(url: str, limits: Limits, seconds: float, answers: Any) -> None:
 
 def hold_for_ever(url: str, limits: Limits, ready: Any) -> None:
     budget = Budget("tims", connect(url), limits=limits)
-    with budget.place():
+    with budget.slot():
         ready.put(True)
         time.sleep(600)
 

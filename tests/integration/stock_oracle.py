@@ -23,7 +23,7 @@ MAIN, FBA = 4, 9
 WITHOUT_STOCK = ("Bundle", "Parent")
 
 
-def configured(patch: pytest.MonkeyPatch, folder: Path, rules: Iterable[str] = (), **offers: Any) -> None:
+def configure(patch: pytest.MonkeyPatch, folder: Path, rules: Iterable[str] = (), **offers: Any) -> None:
     """A configuration of its own for a test: `rules` are rows of stock_rules.csv, `offers` values of
     stock_offers.yaml. An order that TIMS has just taken counts as held, if nothing else is said."""
     made = folder / "config"

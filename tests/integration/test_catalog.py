@@ -212,9 +212,9 @@ def test_after_a_run_through_faults_every_product_says_what_tims_says(shop: Envi
     # What has no product is the voucher, and what a product could be as well as another.
     left = {sku for sku in items if len(folded[sku.lower()]) == 1}
     assert left == {"GIFT-VOUCHER"}
-    twofold = set(items) - left
-    assert {key for key in shop.letters() if key in twofold} == twofold
-    assert all(rules(shop, key) == ["ambiguous_product"] for key in twofold)
+    ambiguous = set(items) - left
+    assert {key for key in shop.letters() if key in ambiguous} == ambiguous
+    assert all(rules(shop, key) == ["ambiguous_product"] for key in ambiguous)
     before = {row["SKU"]: row["UpdatedDate"] for row in everything(shop, "products")}
     quiet(shop)
     assert {row["SKU"]: row["UpdatedDate"] for row in everything(shop, "products")} == before
@@ -242,7 +242,7 @@ def test_only_what_may_be_sold_is_created_and_once(shop: Environment):
     new, kept = item(shop), item(shop, ChannelEligible=False)
     old = item(shop, Status="Discontinued")
     counts = sync(shop)
-    assert (counts.delivered, counts.left_out) == (1, 2)
+    assert (counts.delivered, counts.skipped) == (1, 2)
     assert product(shop, new)["ProductType"] == "Item"
     for sku in (kept, old):
         with pytest.raises(RecordRejected, match="UnknownSku"):

@@ -50,18 +50,18 @@ def ledger_env(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
             order=sold["SalesOrderID"],
         )
         ledger_env.post_all()
-        look(ledger_env)  # what the tests change is read
+        close_month(ledger_env)  # what the tests change is read
         yield ledger_env
 
 
-def look(ledger_env: LedgerEnv, period: str = "2011-01", **more: Any) -> Closing:
+def close_month(ledger_env: LedgerEnv, period: str = "2011-01", **more: Any) -> Closing:
     ledger_env.tims.advance(10)
     with ledger_env.runtime() as runtime:
         return close(runtime, period, wait=0, **more)
 
 
 def test_a_right_month_holds_every_control(ledger_env: LedgerEnv):
-    closing = look(ledger_env)
+    closing = close_month(ledger_env)
     assert [(one.name, one.subject, one.expected, one.actual, one.documents) for one in closing.failed] == []
     names = {one.name for one in closing.controls}
     assert {query.name for query in controls.queries()} - names <= {"documents_as_sent", "refunds_as_returned"}, (
@@ -75,12 +75,12 @@ def test_a_right_month_holds_every_control(ledger_env: LedgerEnv):
 
 
 def test_what_is_open_is_listed_by_age(ledger_env: LedgerEnv):
-    items = {(one.kind, one.age): (one.count, one.amount) for one in look(ledger_env).open_items}
+    items = {(one.kind, one.age): (one.count, one.amount) for one in close_month(ledger_env).open_items}
     assert items == {
         ("invoices", "0-30"): (1, Decimal("100.00")),
         ("carried to the next settlement", "0-30"): (1, Decimal("-62.31")),
     }
-    later = {(one.kind, one.age) for one in look(ledger_env, "2011-03").open_items}
+    later = {(one.kind, one.age) for one in close_month(ledger_env, "2011-03").open_items}
     assert later == {("invoices", "61-90"), ("carried to the next settlement", "61-90")}
 
 
@@ -90,7 +90,7 @@ def test_the_open_items_of_a_month_are_what_clearing_is_whatever_is_paid_or_appl
         "start_at": "2011-04-20T00:00:00Z", "end_at": "2011-05-04T00:00:00Z", "deposit_at": "2011-05-06T12:00:00Z",
     }  # fmt: skip
     ledger_env.book("80", "60.00", ("principal", "75.00"), ("commission", "-15.00"), **facts)
-    closings = {month: look(ledger_env, month) for month in ("2011-04", "2011-05")}
+    closings = {month: close_month(ledger_env, month) for month in ("2011-04", "2011-05")}
     for table in ("settlement_line", "settlement"):
         ledger_env.execute(f"DELETE FROM ref.{table} WHERE source = 'amazon_ca'")
     items = {month: {one.kind: one.amount for one in closing.open_items} for month, closing in closings.items()}
@@ -105,7 +105,7 @@ def test_the_exported_journal_is_accepted_by_beancount_to_the_cent(ledger_env: L
     from beancount import loader
     from beancount.core import data
 
-    closing = look(ledger_env, export=tmp_path)
+    closing = close_month(ledger_env, export=tmp_path)
     table, journal = (Path(path) for path in closing.files)
     entries, errors, _ = loader.load_file(str(journal))
     assert errors == []
@@ -114,7 +114,7 @@ def test_the_exported_journal_is_accepted_by_beancount_to_the_cent(ledger_env: L
     assert len(posted) == len({line["entry"] for line in lines}) == len(ledger_env.entries())
     assert sum(len(one.postings) for one in posted) == len(lines)
     assert sum(isinstance(one, data.Balance) for one in entries) == len(closing.balances)
-    (february, _) = loader.load_file(str(look(ledger_env, "2011-02", export=tmp_path).files[1]))[:2]
+    (february, _) = loader.load_file(str(close_month(ledger_env, "2011-02", export=tmp_path).files[1]))[:2]
     assert sum(isinstance(one, data.Balance) for one in february) == len(closing.balances), "opened and verified"
     journal.write_text(journal.read_text().replace("98.00 USD", "98.01 USD", 1))
     assert loader.load_file(str(journal))[1] != []
@@ -171,7 +171,7 @@ def test_no_cell_of_the_exported_ledger_is_a_formula_and_numbers_stay_numbers(le
 )  # fmt: skip
 def test_an_error_of_one_cent_is_found_and_its_document_named(ledger_env: LedgerEnv, change, undo, control, names):
     ledger_env.execute(change)
-    failed = look(ledger_env).failed
+    failed = close_month(ledger_env).failed
     ledger_env.execute(undo)
     assert {one.name for one in failed} == set(control.split())
     assert all(
@@ -179,7 +179,7 @@ def test_an_error_of_one_cent_is_found_and_its_document_named(ledger_env: Ledger
         for one in failed
         if one.name not in ("trial_balance", "tims_trial_balance")
     )
-    assert look(ledger_env).failed == []
+    assert close_month(ledger_env).failed == []
 
 
 @contextmanager
@@ -223,9 +223,9 @@ def test_a_record_of_any_kind_that_is_wrong_is_found_and_named(
     ledger_env: LedgerEnv, table: str, change: str, names: str
 ):
     with changed(ledger_env, table, change):
-        failed = look(ledger_env).failed
+        failed = close_month(ledger_env).failed
     assert any(re.search(names, str(one.documents)) for one in failed), failed
-    assert look(ledger_env).failed == []
+    assert close_month(ledger_env).failed == []
 
 
 def test_an_entry_that_stands_twice_under_two_keys_is_found_and_named(ledger_env: LedgerEnv):
@@ -237,19 +237,19 @@ def test_an_entry_that_stands_twice_under_two_keys_is_found_and_named(ledger_env
 
     ledger_env.execute(copy("gl_entry_line", "entry_id", entry_id="GL-TWICE"))
     ledger_env.execute(copy("gl_entry", "id", id="GL-TWICE", external_reference="sale:INV-TWICE"))
-    failed = {one.name: one for one in look(ledger_env).failed}
+    failed = {one.name: one for one in close_month(ledger_env).failed}
     for table, key in (("gl_entry_line", "entry_id"), ("gl_entry", "id")):
         ledger_env.execute(f"DELETE FROM ref.{table} WHERE {key} = 'GL-TWICE'")
     assert failed["entries_of_documents"].documents == ("GL-TWICE",), failed
     assert {"clearing", "entries_of_documents", "tims_trial_balance"} <= set(failed)
-    assert look(ledger_env).failed == []
+    assert close_month(ledger_env).failed == []
 
 
 def test_a_manual_entry_on_clearing_and_one_that_no_document_has_are_named(ledger_env: LedgerEnv):
     sides = (("1100", "0.01", "0.00"), ("6900", "0.00", "0.01"))
     by_hand = ledger_env.tims.made("/gl/entries", entry(*sides, Source="a person"))
     ours = ledger_env.tims.made("/gl/entries", entry(*sides, Source="Crossdock"))
-    failed = {one.name: one for one in look(ledger_env).failed}
+    failed = {one.name: one for one in close_month(ledger_env).failed}
     assert set(failed) == {"clearing", "entries_of_documents"}
     assert failed["clearing"].difference == Decimal("0.02")
     assert all(one["EntryID"] in str(failed["clearing"].documents) for one in (by_hand, ours))
@@ -263,25 +263,25 @@ def test_a_manual_entry_on_clearing_and_one_that_no_document_has_are_named(ledge
     for one in (by_hand, ours):
         undo = {"ExternalReference": f"{one['EntryID']}:undo", "Source": one["Source"], "Reason": "Not ours"}
         assert ledger_env.tims.post(f"/gl/entries/{one['EntryID']}/reverse", undo).status_code == 201
-    assert look(ledger_env).failed == []
+    assert close_month(ledger_env).failed == []
 
 
 @pytest.mark.parametrize("period", ["2011", "2011-13", "2011-1", "", "0000-01", "2011-01-01", "janvier"])
 def test_a_period_that_is_none_is_told_in_a_sentence(ledger_env: LedgerEnv, period: str):
     with pytest.raises(ConfigError, match="is no period"):
-        look(ledger_env, period)
+        close_month(ledger_env, period)
 
 
 def test_a_document_that_is_not_posted_is_named_with_its_state(ledger_env: LedgerEnv):
     made = ledger_env.tims.made("/inventory/adjustments", adjustment(-1, UnitCost="5.00"))
-    (one,) = look(ledger_env).failed
+    (one,) = close_month(ledger_env).failed
     assert (one.name, one.expected, one.actual) == (
         "entries_of_documents", "USD credit 1200 5.00; USD debit 5100 5.00", "no entry",
     )  # fmt: skip
     assert one.documents == (made["AdjustmentID"],)
     assert "not read in the ledger" in one.do
     ledger_env.post("adjustments")
-    assert look(ledger_env).failed == []
+    assert close_month(ledger_env).failed == []
 
 
 def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(

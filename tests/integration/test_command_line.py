@@ -28,7 +28,7 @@ def url(postgres_url: str) -> Iterator[str]:
     with fresh_database(postgres_url, "command_line") as url, Runtime(url) as runtime:
         with runtime.engine.begin() as connection:
             reason = {"field": "", "rule": "odd", "value": "", "line": "", "says": "It is odd.", "do": "Mend it →."}
-            dead_letters.bury(connection, [
+            dead_letters.dead_letter(connection, [
                 {"flow": flow, "entity": flow, "key": key, "batch_id": 1, "step": "check",
                  "version": records.UNKNOWN, "reasons": [reason],
                  "payload": {"Currency": "GBP", "TotalPrice": 1, "OrderItems": [{"SKU": "LAMP"}]}}

@@ -220,7 +220,7 @@ def cut_before(postgres_url: str, url: str, number: int) -> Iterator[list[int]]:
     name = sa.make_url(url).database
     seen = [0]
 
-    def look(_connection: Any, _cursor: Any, _statement: str, *_: Any) -> None:
+    def observe(_connection: Any, _cursor: Any, _statement: str, *_: Any) -> None:
         seen[0] += 1
         if seen[0] == number:
             raw = admin.raw_connection()
@@ -228,11 +228,11 @@ def cut_before(postgres_url: str, url: str, number: int) -> Iterator[list[int]]:
                 cursor.execute(OTHERS, {"name": name})
             raw.close()
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", look)
+    sa.event.listen(sa.Engine, "before_cursor_execute", observe)
     try:
         yield seen
     finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", look)
+        sa.event.remove(sa.Engine, "before_cursor_execute", observe)
         admin.dispose()
 
 
@@ -361,6 +361,6 @@ def test_a_task_is_tried_again_after_a_fault_that_passes() -> None:
 
     from crossdock_airflow.retry import TypedErrors
 
-    cut = faults.typed(psycopg2.InterfaceError("connection already closed"))
-    decision = TypedErrors().evaluate(cut, 1, 4)
-    assert (type(cut), decision.action) == (Transient, RetryAction.RETRY)
+    typed = faults.typed(psycopg2.InterfaceError("connection already closed"))
+    decision = TypedErrors().evaluate(typed, 1, 4)
+    assert (type(typed), decision.action) == (Transient, RetryAction.RETRY)

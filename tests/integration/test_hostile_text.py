@@ -71,7 +71,7 @@ def _comes_back_from_raw(connection: sa.Connection, table: sa.Table, keys: list[
     assert back == {key: key for key in keys}
     assert sorted(raw.keys(connection, table, 7)) == sorted(keys)
     assert len(raw.payloads(connection, table, 7, keys[:1])) == 1
-    assert set(raw.claim(connection, table, keys, 8)) == set(keys)
+    assert set(raw.reassign(connection, table, keys, 8)) == set(keys)
     savepoint.rollback()
 
 

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shop(long_lived_environment: Environment, folder: Path) -> Iterator[Environment]:
     with pytest.MonkeyPatch.context() as patch:
-        stock_oracle.configured(patch, folder)
+        stock_oracle.configure(patch, folder)
         long_lived_environment.tick(long_lived_environment.now + timedelta(days=2, hours=12))
         long_lived_environment.sync()
         long_lived_environment.sync(flow="inventory")
@@ -137,11 +137,11 @@ def test_an_order_that_tims_took_a_moment_ago_is_held_back_twice_at_most_until_t
 ):
     sku = PAIR[0]
     free = stock_oracle.free(shop, sku)
-    stock_oracle.configured(monkeypatch, folder, margin_seconds=3600)
+    stock_oracle.configure(monkeypatch, folder, margin_seconds=3600)
     place(shop, line(sku, 2))
     both(shop)
     twice = stock_oracle.level(shop, sku)
-    stock_oracle.configured(monkeypatch, folder)
+    stock_oracle.configure(monkeypatch, folder)
     shop.sync(flow="inventory")
     assert twice <= free - 4
     assert stock_oracle.level(shop, sku) == stock_oracle.free(shop, sku) == free - 2
@@ -178,11 +178,11 @@ def test_an_order_in_the_place_of_one_that_tims_took_makes_the_quantity_be_writt
     stock_oracle.item(shop, sku)
     stock_oracle.adjust(shop, sku, 12)
     both(shop)
-    stock_oracle.configured(monkeypatch, folder, margin_seconds=3600)
+    stock_oracle.configure(monkeypatch, folder, margin_seconds=3600)
     place(shop, line(sku, 2))
     both(shop)
     assert stock_oracle.level(shop, sku) == 8  # TIMS has 10, and the order counts once more
-    stock_oracle.configured(monkeypatch, folder)
+    stock_oracle.configure(monkeypatch, folder)
     place(shop, line(sku, 2))
     shop.sync(flow="inventory")
     assert (stock_oracle.free(shop, sku), stock_oracle.level(shop, sku)) == (10, 8)
@@ -194,7 +194,7 @@ def test_a_capped_quantity_is_written_again_when_an_order_has_taken_units_off_it
     shop: Environment, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     sku = PAIR[1]
-    stock_oracle.configured(monkeypatch, folder, rules=[f"{sku},,,5,,few"])
+    stock_oracle.configure(monkeypatch, folder, rules=[f"{sku},,,5,,few"])
     both(shop)
     assert stock_oracle.level(shop, sku) == 5 < stock_oracle.free(shop, sku) - 10
     key = place(shop, line(sku, 2), ShippingAddress=NOWHERE)
@@ -202,7 +202,7 @@ def test_a_capped_quantity_is_written_again_when_an_order_has_taken_units_off_it
     assert stock_oracle.level(shop, sku) == 5
     assert shop.sync(flow="inventory").read == 0
     stock_oracle.dismiss(shop, key)
-    stock_oracle.configured(monkeypatch, folder)
+    stock_oracle.configure(monkeypatch, folder)
     shop.sync(flow="inventory")
 
 
@@ -212,7 +212,7 @@ def test_what_is_cancelled_or_shipped_by_a_marketplace_is_not_held_back_and_part
     both(shop)
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         moment = connection.exec_driver_sql("SELECT now()").scalar()
-        before = orders_in_flight.look(connection, moment).units
+        before = orders_in_flight.in_flight_units(connection, moment).units
     bad = {"ShippingAddress": NOWHERE}
     place(shop, line(sku, 5) | {"QuantityCancelled": 4}, **bad)
     place(shop, line(sku, 7), OrderStatus="Cancelled", **bad)
@@ -221,7 +221,7 @@ def test_what_is_cancelled_or_shipped_by_a_marketplace_is_not_held_back_and_part
     place(shop, line("no such code", 2), **bad)
     shop.sync()
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
-        after = orders_in_flight.look(connection, moment).units
+        after = orders_in_flight.in_flight_units(connection, moment).units
     more = {part: 2 * units for part, units in KIT_PARTS.items()} | {sku: 1}
     assert {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)} == more
     shop.sync(flow="inventory")
@@ -305,12 +305,12 @@ def test_buffers_caps_and_shares_reach_the_skus_that_they_concern_and_no_others(
     first, second = PAIR
     both(shop)
     before = {sku: stock_oracle.level(shop, sku) for sku in PAIR}
-    stock_oracle.configured(monkeypatch, folder, rules=[f"{first},,5,,50,half", "84946*,,,7,,few"])
+    stock_oracle.configure(monkeypatch, folder, rules=[f"{first},,5,,50,half", "84946*,,,7,,few"])
     counts = shop.sync(flow="inventory")
     assert counts.read == counts.delivered <= 4  # 84946* may be more than one
     assert stock_oracle.level(shop, first) == max(0, before[first] - 5) // 2
     assert stock_oracle.level(shop, second) == min(before[second], 7)
-    stock_oracle.configured(monkeypatch, folder)
+    stock_oracle.configure(monkeypatch, folder)
     shop.sync(flow="inventory")
     assert {sku: stock_oracle.level(shop, sku) for sku in PAIR} == before
     assert shop.sync(flow="inventory").read == 0
@@ -330,13 +330,13 @@ def test_a_site_with_terms_of_its_own_shows_its_part_and_follows_the_stock_again
         with shop.runtime() as runtime:
             return runtime.channel_advisor.call("GET", f"/v2/listings/{listing}")["Quantity"]
 
-    stock_oracle.configured(monkeypatch, folder, rules=[f"{sku},641,2,10,50,"])
+    stock_oracle.configure(monkeypatch, folder, rules=[f"{sku},641,2,10,50,"])
     shop.sync(flow="inventory")
     assert shown(number) == min(10, (stock_oracle.level(shop, sku) - 2) // 2)
     assert shown(other) == 4  # what a person has set on a site that nobody names
     forward(shop, shop.now + timedelta(minutes=10))
     assert shop.sync(flow="inventory").read == 0
-    stock_oracle.configured(monkeypatch, folder)
+    stock_oracle.configure(monkeypatch, folder)
     shop.sync(flow="inventory")
     assert (shown(number), shown(other)) == (None, 4)
 
@@ -417,7 +417,7 @@ def test_a_full_compare_reports_how_much_was_right_and_repairs_the_rest(shop: En
     shop.query(f"UPDATE ops.delivery SET sent_at = sent_at - {by}, unsure_at = unsure_at - {by} RETURNING 1")
     stock_oracle.requests(shop)
     with shop.runtime() as runtime:
-        blind = dataclasses.replace(inventory.INVENTORY, ahead=())
+        blind = dataclasses.replace(inventory.INVENTORY, prefetch=())
         counts = run_batches(runtime, blind, extract(runtime, blind, kind="compare"))
     assert (counts.delivered, stock_oracle.requests(shop)) == (1, 1)
     assert {sku: stock_oracle.level(shop, sku) for sku in PAIR} == {PAIR[0]: right[PAIR[0]], PAIR[1]: 0}
@@ -444,7 +444,7 @@ def test_orders_are_read_before_quantities_are_written_and_worked_by_their_own_n
 
 @pytest.mark.slow
 def test_an_accuracy_below_the_limit_alerts(shop: Environment, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    stock_oracle.configured(monkeypatch, folder, accuracy_percent=100)
+    stock_oracle.configure(monkeypatch, folder, accuracy_percent=100)
     with shop.runtime() as runtime:
         runtime.channel_advisor.write_quantities(
             [{"SKU": PAIR[0], "DistributionCenterID": MAIN, "UpdateType": "Absolute", "Quantity": 9_999}]

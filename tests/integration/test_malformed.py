@@ -45,7 +45,7 @@ def fronts(environment: Environment) -> Iterator[dict[str, Front]]:
 
 def added_up(environment: Environment) -> None:
     for batch in environment.query("SELECT * FROM ops.batch"):
-        told = ("unchanged", "delivered", "waiting", "dead", "left_out", "superseded", "in_flight")
+        told = ("unchanged", "delivered", "waiting", "dead", "skipped", "superseded", "in_flight")
         assert batch.read == sum(getattr(batch, name) for name in told), batch
         assert batch.finished_at is not None, batch
 
@@ -257,7 +257,7 @@ def again(told: Told, flow: Flow) -> Counts:
 @FEW
 @given(data=st.data())
 def test_one_spoilt_record_among_fifty_stops_none_of_the_others(told: Told, name: str, data: st.DataObject):
-    flow = dataclasses.replace(flows.get(name), reference=(), ahead=(), wake=None)
+    flow = dataclasses.replace(flows.get(name), reference=(), prefetch=(), requeue=None)
     whole = told.rows[flow.source.name]
     assert len(whole) > 5
     well = again(told, flow)
@@ -278,7 +278,7 @@ def test_one_spoilt_record_among_fifty_stops_none_of_the_others(told: Told, name
 def test_one_spoilt_record_that_is_looked_up_stops_nothing(
     told: Told, name: str, master: Resource, data: st.DataObject
 ):
-    flow = dataclasses.replace(flows.get(name), reference=(), ahead=(), wake=None)
+    flow = dataclasses.replace(flows.get(name), reference=(), prefetch=(), requeue=None)
     whole = told.rows[master.name]
     which = data.draw(st.integers(0, len(whole) - 1))
     told.rows[master.path] = [*whole[:which], spoilt(whole[which], data), *whole[which + 1 :]]

@@ -437,7 +437,7 @@ class Office(LedgerEnv):
         return self.caller.made("/ar/invoices", plain_invoice(shipment, units, f"{50 * units}.00",
                                                               ExternalReference=new_key()))  # fmt: skip
 
-    def settle(self, *lines: tuple[str, str, str, str, str], period: tuple[str, str] = JANUARY) -> Counts:
+    def receive_settlement(self, *lines: tuple[str, str, str, str, str], period: tuple[str, str] = JANUARY) -> Counts:
         """A settlement of these lines comes in, and its payments go out."""
         self.batch += 1
         self.put(f"{self.batch}.txt", settlement(str(self.batch), period, *lines))
@@ -486,7 +486,7 @@ def test_the_worked_example_is_paid_to_the_cent_and_a_replay_of_everything_pays_
     bill = office.caller.made("/ar/invoices", invoice(office.caller.ship(order["SalesOrderID"], 2)))
     back = office.caller.made("/ar/credit-memos", credit(bill))
     lines = (*SALE, refund(ORDER, "-50.00"), ("Refund", ORDER, "Promotion", "Principal", "5.00"))
-    assert office.settle(*lines).delivered == 1
+    assert office.receive_settlement(*lines).delivered == 1
     (payment,) = office.payments()
     assert payment["ExternalReference"] == f"pay:amazon_us:1:{ORDER}"
     assert (payment["Amount"], payment["UnappliedAmount"], payment["BankAccountCode"]) == ("53.00", "0.00", "1100")
@@ -502,15 +502,15 @@ def test_the_worked_example_is_paid_to_the_cent_and_a_replay_of_everything_pays_
 def test_part_shipments_are_paid_by_the_settlements_that_pay_for_them(office: Office):
     shipment = office.sell("111", 3)
     first, second = office.bill(shipment, 1), office.bill(shipment, 2)
-    assert office.settle(sale("111", "100.00")).delivered == 1
+    assert office.receive_settlement(sale("111", "100.00")).delivered == 1
     assert (office.balance(first), office.balance(second)) == ("50.00", "0.00")
-    assert office.settle(sale("111", "50.00"), period=LATE).delivered == 1
+    assert office.receive_settlement(sale("111", "50.00"), period=LATE).delivered == 1
     assert office.balance(first) == "0.00"
 
 
 def test_a_difference_within_tolerance_is_kept_for_rounding_and_the_invoice_is_paid_in_full(office: Office):
     bill = office.bill(office.sell("111"))
-    office.settle(sale("111", "60.00"), sale("111", "39.98"))
+    office.receive_settlement(sale("111", "60.00"), sale("111", "39.98"))
     assert office.balance(bill) == "0.00"
     ((settled, rounding),) = office.query("SELECT settled, rounding FROM stage.payment")
     assert (settled, rounding) == (Decimal("99.98"), Decimal("0.02"))
@@ -518,7 +518,7 @@ def test_a_difference_within_tolerance_is_kept_for_rounding_and_the_invoice_is_p
 
 def test_what_does_not_match_is_a_dead_letter_with_the_candidates_and_no_payment(office: Office):
     bill = office.bill(office.sell("526-7898033-5401206"))
-    counts = office.settle(sale("526-7898033-5401206", "99.97"), sale("526-7898033-5401299", "10.00"))
+    counts = office.receive_settlement(sale("526-7898033-5401206", "99.97"), sale("526-7898033-5401299", "10.00"))
     assert counts.dead == 2
     assert office.payments() == []
     assert office.letters("payments") == {
@@ -531,7 +531,7 @@ def test_what_does_not_match_is_a_dead_letter_with_the_candidates_and_no_payment
 
 def test_an_accountant_corrects_the_order_or_says_what_is_paid(office: Office):
     bill, other = office.bill(office.sell("111")), office.bill(office.sell("222"))
-    office.settle(sale("119", "100.00"), sale("222", "70.00"))
+    office.receive_settlement(sale("119", "100.00"), sale("222", "70.00"))
     assert office.edit("amazon_us:1:119", OrderRef="111").delivered == 1
     assert office.balance(bill) == "0.00"
     wrong = [{"Document": other["InvoiceID"], "Amount": 60}]
@@ -544,11 +544,11 @@ def test_an_accountant_corrects_the_order_or_says_what_is_paid(office: Office):
 
 def test_a_part_whose_invoice_or_credit_memo_is_missing_waits_and_is_paid_when_it_comes(office: Office):
     shipment = office.sell("111")
-    assert office.settle(sale("111", "100.00")).waiting == 1
+    assert office.receive_settlement(sale("111", "100.00")).waiting == 1
     assert office.pay().read == 0  # nothing has come: nobody wakes it
     bill = office.bill(shipment)
     assert office.pay().delivered == 1
-    assert office.settle(refund("111", "-45.00"), period=LATE).waiting == 1
+    assert office.receive_settlement(refund("111", "-45.00"), period=LATE).waiting == 1
     one = {"InvoiceLineNo": 1, "Quantity": 1, "Amount": "45.00", "TaxAmount": "0.00"}
     none = dict.fromkeys(("DiscountTotal", "TaxTotal", "MarketplaceRemittedTax"), "0.00")
     back = office.caller.made("/ar/credit-memos", credit(bill, Lines=[one], SubTotal="45.00", **none))
@@ -564,7 +564,7 @@ def test_a_payment_says_the_true_reason_for_which_it_is_not_made(office: Office)
             INSERT INTO stage.sales_order (key, batch_id, version, state, reason, marketplace_order_id) VALUES
               ('901', 0, now(), 'dead', NULL, '222'), ('902', 0, now(), 'waiting', 'the order is Pending', '333'),
               ('903', 0, now(), 'ready', NULL, '444'), ('904', 0, now(), 'delivered', NULL, '111')""")
-    counts = office.settle(*(sale(ref, "100.00") for ref in ("111", "222", "333", "444")))
+    counts = office.receive_settlement(*(sale(ref, "100.00") for ref in ("111", "222", "333", "444")))
     assert (counts.waiting, counts.dead) == (3, 1)
     assert office.letters("payments") == {"amazon_us:1:111": ["order_of_another_site"]}
     said = office.says("amazon_us:1:111")
@@ -595,7 +595,7 @@ def test_the_reason_of_a_payment_that_waits_follows_its_order(office: Office):
             return connection.scalars(sa.text("SELECT reason FROM stage.payment")).one()
 
     becomes("waiting", "the order is Pending")
-    assert office.settle(sale("222", "100.00")).waiting == 1
+    assert office.receive_settlement(sale("222", "100.00")).waiting == 1
     for state, reason, said in (
         ("waiting", "a buyer is asked for", "it waits itself: a buyer is asked for"),
         ("ready", None, "it is on its way"),
@@ -610,7 +610,7 @@ def test_the_reason_of_a_payment_that_waits_follows_its_order(office: Office):
 
 def test_a_settlement_corrected_after_it_was_paid_is_a_dead_letter_and_the_payment_stays(office: Office):
     bill = office.bill(office.sell("111"))
-    office.settle(sale("111", "100.00"))
+    office.receive_settlement(sale("111", "100.00"))
     with office.runtime() as runtime, runtime.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE ref.settlement_line SET amount = 90, booked_at = now()")
     assert office.pay().dead == 1

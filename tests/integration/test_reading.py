@@ -133,10 +133,10 @@ def test_a_window_goes_on_only_by_its_own_place_and_only_for_a_day(
     days_of_trade(environment)
     window, other = Window(end=environment.now), Window(end=environment.now - timedelta(hours=1))
 
-    def since(asked: Window, **more: Any) -> Any:
+    def since(requested: Window, **more: Any) -> Any:
         with environment.runtime() as runtime, monkeypatch.context() as patch:
             with pages_of(patch, "orders", breaks_after=2) as seen, contextlib.suppress(Broken):
-                extract(runtime, SMALL, asked, kind="backfill", **more)
+                extract(runtime, SMALL, requested, kind="backfill", **more)
             return seen[0]
 
     assert since(window) is None
@@ -186,16 +186,16 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
     )
     real = ChannelAdvisor.pages
-    asked = 0
+    requested = 0
 
     def pages(self: Any, resource: str, *words: Any, **more: Any) -> Iterator[Any]:
-        nonlocal asked
+        nonlocal requested
         for page in real(self, resource, *words, limit=PAGE, **more):
             if resource == "orders":
                 with owner.connect() as connection:
                     # The writer may be at work on the page before; a transaction that waits for this one never ends.
                     for _ in range(500):
-                        asked += 1
+                        requested += 1
                         if not connection.scalar(waiting):
                             break
                         connection.rollback()
@@ -206,7 +206,7 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(
     monkeypatch.setattr(ChannelAdvisor, "pages", pages)
     with environment.runtime() as runtime:
         extract(runtime, SMALL)
-    assert asked > 3
+    assert requested > 3
     owner.dispose()
 
 

@@ -51,7 +51,7 @@ def sync(environment: Environment, flows: tuple[str, ...] = FLOWS) -> None:
     forward(environment, environment.now + timedelta(minutes=1))
 
 
-def look(environment: Environment, *names: str) -> Outcome:
+def run_reconcile(environment: Environment, *names: str) -> Outcome:
     with environment.runtime() as runtime:
         return reconcile(runtime, names)
 
@@ -97,7 +97,7 @@ def test_after_a_day_in_step_everything_is_equal_or_explained(environment: Envir
     )
     give_back(environment, key, 7_100_001)
     sync(environment)
-    outcome = look(environment, *CASH)
+    outcome = run_reconcile(environment, *CASH)
     assert unexplained(environment, outcome) == {}
     counts = outcome.counts
     assert counts["orders"].channel_advisor == counts["orders"].equal + counts["orders"].differences > 20
@@ -116,7 +116,7 @@ def test_a_dead_letter_is_the_cause_of_the_missing_order_and_one_that_waits_of_i
     pending = place(environment, line(), OrderStatus="Pending", PaymentStatus="NotYetSubmitted")
     cancelled = place(environment, line(QuantityCancelled=1) | {"QuantityCancelled": 1}, OrderStatus="Cancelled")
     sync(environment)
-    differences = found(environment, look(environment, "orders"))
+    differences = found(environment, run_reconcile(environment, "orders"))
     causes = {key: differences["orders", key, ""] for key in (dead, pending, cancelled)}
     assert {key: row.missing for key, row in causes.items()} == dict.fromkeys(causes, "tims")
     assert causes[dead].cause == DEAD
@@ -128,20 +128,22 @@ def test_a_dead_letter_is_the_cause_of_the_missing_order_and_one_that_waits_of_i
 def test_what_no_flow_has_read_yet_is_in_flight(environment: Environment) -> None:
     key = place(environment, line())
     forward(environment, environment.now + timedelta(minutes=1))
-    row = found(environment, look(environment, "orders"))["orders", key, ""]
+    row = found(environment, run_reconcile(environment, "orders"))["orders", key, ""]
     assert (row.cause, row.missing) == (IN_FLIGHT, "tims")
     sync(environment)
-    assert ("orders", key, "") not in found(environment, look(environment, "orders"))
+    assert ("orders", key, "") not in found(environment, run_reconcile(environment, "orders"))
 
 
 def test_a_parcel_that_the_channel_has_not_heard_of_is_in_flight_in_every_subject(environment: Environment) -> None:
     key = order(environment, line())
     ship(environment, key, {1: 1})
-    rows = [row for place, row in found(environment, look(environment, *CASH)).items() if place[1].startswith(key)]
+    rows = [
+        row for place, row in found(environment, run_reconcile(environment, *CASH)).items() if place[1].startswith(key)
+    ]
     assert {row.subject for row in rows} == {"orders", "shipments"}
     assert {row.cause for row in rows} == {IN_FLIGHT}
     sync(environment)
-    assert [place for place in found(environment, look(environment, *CASH)) if place[1].startswith(key)] == []
+    assert [place for place in found(environment, run_reconcile(environment, *CASH)) if place[1].startswith(key)] == []
 
 
 def test_a_record_that_changes_while_it_is_read_is_read_again_and_judged_as_it_is_then(
@@ -157,10 +159,10 @@ def test_a_record_that_changes_while_it_is_read_is_read_again_and_judged_as_it_i
                  {"ChannelAdvisorOrderID": int(key), "changes": {"OrderStatus": "OnHold"}})  # fmt: skip
 
     with patch("crossdock.watch.reconcile.run.read", changed):
-        row = found(environment, look(environment, "orders"))["orders", key, "status"]
+        row = found(environment, run_reconcile(environment, "orders"))["orders", key, "status"]
     assert (row.channel_advisor, row.tims, row.cause) == ("on hold", "open", IN_FLIGHT)
     sync(environment)
-    assert unexplained(environment, look(environment, "orders")) == {}
+    assert unexplained(environment, run_reconcile(environment, "orders")) == {}
 
 
 # ---- behind our back -------------------------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ def test_a_sales_order_changed_behind_our_back_is_found_and_each_fact_is_named(e
     writable = ("LineNo", "ExternalLineID", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "TaxRemittedBy")
     lines = [{name: each[name] for name in writable if name != "LineNo"} for each in one]
     patch_sale(environment, key, LineItems=lines, TotalAmount="25.00", PaymentStatus="Unpaid")
-    outcome = look(environment, *CASH)
+    outcome = run_reconcile(environment, *CASH)
     assert unexplained(environment, outcome) == {
         ("orders", key, f"line {key}02"): ("3", None),
         ("order_totals", key, "total"): ("28.00", "25.00"),
@@ -195,23 +197,23 @@ def test_a_sales_order_changed_behind_our_back_is_found_and_each_fact_is_named(e
     patch_sale(environment, key, PaymentStatus="Paid", TotalAmount="28.00", LineItems=[
         {name: each[name] for name in writable if name != "LineNo"} for each in sale["LineItems"]
     ])  # fmt: skip
-    assert unexplained(environment, look(environment, *CASH)) == {}
+    assert unexplained(environment, run_reconcile(environment, *CASH)) == {}
 
 
 def test_the_age_of_a_difference_is_that_of_the_run_that_saw_it_first(environment: Environment) -> None:
     key = order(environment, line())
     sync(environment)
     patch_sale(environment, key, PaymentStatus="Unpaid")
-    first = found(environment, look(environment, "payments"))["payments", key, "payment"]
+    first = found(environment, run_reconcile(environment, "payments"))["payments", key, "payment"]
     environment.query("UPDATE ops.reconcile_difference SET since = since - interval '3 days' RETURNING 1")
-    assert look(environment, "orders").unexplained == 0, "a run that does not look at the subject in between"
-    again = found(environment, look(environment, "payments"))["payments", key, "payment"]
+    assert run_reconcile(environment, "orders").unexplained == 0, "a run that does not look at the subject in between"
+    again = found(environment, run_reconcile(environment, "payments"))["payments", key, "payment"]
     assert again.run > first.run
     assert again.since == first.since - timedelta(days=3)
     patch_sale(environment, key, PaymentStatus="Paid")
-    assert unexplained(environment, look(environment, "payments")) == {}
+    assert unexplained(environment, run_reconcile(environment, "payments")) == {}
     patch_sale(environment, key, PaymentStatus="Unpaid")
-    anew = found(environment, look(environment, "payments"))["payments", key, "payment"]
+    anew = found(environment, run_reconcile(environment, "payments"))["payments", key, "payment"]
     assert anew.since > first.since, "what was mended and comes back is a new difference"
     patch_sale(environment, key, PaymentStatus="Paid")
 
@@ -219,10 +221,10 @@ def test_the_age_of_a_difference_is_that_of_the_run_that_saw_it_first(environmen
 def test_a_report_of_a_parcel_that_is_gone_from_the_channel_is_found(environment: Environment) -> None:
     key = sent(environment)
     with altered("shipping", lambda row: None if str(row["ChannelAdvisorOrderID"]) == key else row):
-        left = unexplained(environment, look(environment, "shipments"))
+        left = unexplained(environment, run_reconcile(environment, "shipments"))
     ((subject, name, field),) = left
     assert (subject, name.partition(":")[0], field) == ("shipments", key, "")
-    assert unexplained(environment, look(environment, "shipments")) == {}
+    assert unexplained(environment, run_reconcile(environment, "shipments")) == {}
 
 
 def test_an_invoice_and_a_credit_memo_that_are_gone_or_wrong_are_found(environment: Environment) -> None:
@@ -232,11 +234,13 @@ def test_an_invoice_and_a_credit_memo_that_are_gone_or_wrong_are_found(environme
     sync(environment)  # what the flows have made themselves has been read, too
     number = sales_order(environment, key)["SalesOrderID"]
     with altered("ar/invoices", lambda row: None if row["SalesOrderID"] == number else row):
-        assert unexplained(environment, look(environment, "invoices")) == {("invoices", key, "worth"): ("28.33", None)}
+        assert unexplained(environment, run_reconcile(environment, "invoices")) == {
+            ("invoices", key, "worth"): ("28.33", None)
+        }
     with altered("ar/credit-memos", lambda row: None if row["SalesOrderID"] == number else row):
-        assert set(unexplained(environment, look(environment, "returns"))) == {("returns", "7200001", "")}
+        assert set(unexplained(environment, run_reconcile(environment, "returns"))) == {("returns", "7200001", "")}
     with altered("ar/credit-memos", lambda row: row | {"Total": "12.49"} if row["SalesOrderID"] == number else row):
-        assert unexplained(environment, look(environment, "returns")) == {
+        assert unexplained(environment, run_reconcile(environment, "returns")) == {
             ("returns", "7200001", "refund"): ("12.50", "12.49")
         }
 
@@ -248,14 +252,14 @@ def test_contact_details_that_a_person_set_after_the_order_are_by_rule_and_no_de
              "Phone": "020 7946 0123", "Company": None}  # fmt: skip
     key = order(environment, line(), CustomerInfo=buyer)
     sync(environment)
-    assert ("customers", key, "e-mail") not in found(environment, look(environment, "customers"))
+    assert ("customers", key, "e-mail") not in found(environment, run_reconcile(environment, "customers"))
     with environment.runtime() as runtime:
         path = f"/customers/{sales_order(environment, key)['CustomerID']}"
         customer, etag = runtime.tims.read(path)
         assert customer["Email"] == "zoe.adler@example.com"
         runtime.tims.patch(path, {"Email": "someone.else@example.com"}, etag=etag)
     forward(environment, environment.now + timedelta(minutes=1))
-    outcome = look(environment, "customers")
+    outcome = run_reconcile(environment, "customers")
     row = found(environment, outcome)["customers", key, "e-mail"]
     assert (row.cause, row.channel_advisor, row.tims) == ("by rule", None, None)
     assert row.why.startswith("a person changed the customer in TIMS")
@@ -275,21 +279,21 @@ def test_a_buyers_new_details_that_never_reached_tims_are_found(
     order(environment, line(), CustomerInfo=buyer)
     later = order(environment, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
     sync(environment)
-    assert ("customers", later, "e-mail") not in found(environment, look(environment, "customers"))
+    assert ("customers", later, "e-mail") not in found(environment, run_reconcile(environment, "customers"))
     monkeypatch.setattr(orders_buyers, "bring", lambda *_: None)
     last = order(environment, line(), CustomerInfo=buyer | {"Email": "ivo@lang.example"})
     sync(environment)
-    assert found(environment, look(environment, "customers"))["customers", last, "e-mail"].cause == "in flight"
+    assert found(environment, run_reconcile(environment, "customers"))["customers", last, "e-mail"].cause == "in flight"
     with environment.runtime() as runtime, runtime.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE stage.buyer SET state = 'done'")  # as if it had been carried
-    assert found(environment, look(environment, "customers"))["customers", last, "e-mail"].cause == UNEXPLAINED
+    assert found(environment, run_reconcile(environment, "customers"))["customers", last, "e-mail"].cause == UNEXPLAINED
 
 
 # ---- catalogue -------------------------------------------------------------------------------------------------------
 
 
 def test_quantities_products_and_prices_are_compared_by_sku_without_case(environment: Environment) -> None:
-    outcome = look(environment, "quantities", "products", "prices")
+    outcome = run_reconcile(environment, "quantities", "products", "prices")
     rows = found(environment, outcome)
     quantity = rows["quantities", OTHER, "quantity"]
     with environment.runtime() as runtime:
@@ -320,7 +324,7 @@ def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
     environment.sync(flow="inventory")
     parts = [{"SKU": sku, "Quantity": 2 * units} for sku, units in KIT_PARTS.items()]
     place(environment, line(KIT, 2) | {"BundleComponents": parts}, line(OTHER, 3))
-    rows = found(environment, look(environment, "quantities"))
+    rows = found(environment, run_reconcile(environment, "quantities"))
     taken = {sku.lower(): rows["quantities", sku.lower(), "quantity"] for sku in (*KIT_PARTS, OTHER)}
     assert {row.cause for row in taken.values()} == {IN_FLIGHT}
     assert {sku: int(row.tims) - int(row.channel_advisor) for sku, row in taken.items()} == {
@@ -328,7 +332,7 @@ def test_units_of_an_order_that_nobody_has_read_explain_as_many_and_no_more(
     }  # fmt: skip
     more = altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1})
     with more:
-        rows = found(environment, look(environment, "quantities"))
+        rows = found(environment, run_reconcile(environment, "quantities"))
     assert rows["quantities", OTHER, "quantity"].cause == UNEXPLAINED
     sync(environment)
     environment.sync(flow="inventory")
@@ -340,11 +344,11 @@ def test_an_expectation_takes_the_place_of_what_tims_says(
     from dataclasses import replace
 
     with altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1}):
-        plain = found(environment, look(environment, "quantities"))["quantities", OTHER, "quantity"]
+        plain = found(environment, run_reconcile(environment, "quantities"))["quantities", OTHER, "quantity"]
         expected = f"SELECT lower('{OTHER}') AS key, jsonb_build_object('quantity', {plain.channel_advisor}) AS facts"
         changed = replace(subjects.SUBJECTS["quantities"], expected=expected)
         monkeypatch.setitem(subjects.SUBJECTS, "quantities", changed)
-        rows = found(environment, look(environment, "quantities"))
+        rows = found(environment, run_reconcile(environment, "quantities"))
     assert ("quantities", OTHER, "quantity") not in rows
     assert ("quantities", ITEM, "quantity") in rows
 
@@ -383,7 +387,7 @@ def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
 
 def test_a_subject_that_there_is_not_is_told_with_the_nearest_one(environment: Environment) -> None:
     with pytest.raises(ConfigError, match="no subject 'order_total'") as error:
-        look(environment, "order_total")
+        run_reconcile(environment, "order_total")
     assert "order_totals" in error.value.do
 
 
@@ -398,7 +402,7 @@ def test_two_runs_are_never_at_it_together(environment: Environment) -> None:
 
 def test_a_run_that_dies_leaves_nothing_behind_and_is_no_run_for_the_next(environment: Environment) -> None:
     with patch("crossdock.watch.reconcile.run.compare", side_effect=RuntimeError), pytest.raises(RuntimeError):
-        look(environment, "orders")
+        run_reconcile(environment, "orders")
     assert environment.query("SELECT count(*) AS n FROM ops.reading")[0].n == 0
     with environment.runtime() as runtime, runtime.engine.connect() as connection:
         ids = [run["id"] for run in results.runs(connection)]

@@ -70,7 +70,7 @@ def sync(environment: Environment) -> None:
     forward(environment, environment.now + timedelta(minutes=1))
 
 
-def look(environment: Environment, *names: str) -> Outcome:
+def run_reconcile(environment: Environment, *names: str) -> Outcome:
     with environment.runtime() as runtime:
         return reconcile(runtime, names)
 
@@ -107,7 +107,7 @@ def test_malformed_orders_are_told_with_their_keys_and_all_others_are_compared(
 ) -> None:
     keys = [place(environment, line()) for _ in range(len(UNREADABLE) + len(ODD) + 1)]
     sync(environment)
-    well = look(environment, "orders", "payments")
+    well = run_reconcile(environment, "orders", "payments")
     assert well.unexplained == 0
     assert [counts.passed for counts in well.counts.values()] == [0, 0]
     spoils = dict(zip(keys, [*UNREADABLE.values(), *ODD.values()], strict=False))
@@ -119,7 +119,7 @@ def test_malformed_orders_are_told_with_their_keys_and_all_others_are_compared(
         return told if path.endswith("#one") else [*told, b"null", b"7", b"{}"]
 
     spoil_in(fronts["channel_advisor"], spoil)
-    outcome = look(environment)
+    outcome = run_reconcile(environment)
     unread = set(keys[: len(UNREADABLE)])
     rows = found(environment, outcome)
     assert {key for subject, key in rows if subject == "orders"} == unread
@@ -138,12 +138,12 @@ def test_malformed_orders_are_told_with_their_keys_and_all_others_are_compared(
     environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
     letters = {key for key, letter in environment.letters().items() if letter.flow == "orders"} & unread
     assert letters
-    again = found(environment, look(environment, "orders"))
+    again = found(environment, run_reconcile(environment, "orders"))
     assert {again["orders", key].cause for key in letters} == {DEAD}
 
     fronts["channel_advisor"].spoil = None
     environment.sync(Window(environment.now - timedelta(days=1)), kind="sweep")
-    mended = look(environment, "orders")
+    mended = run_reconcile(environment, "orders")
     assert (mended.unexplained, mended.counts["orders"].passed) == (0, 0)
 
 
@@ -155,7 +155,7 @@ def test_an_order_that_cannot_be_read_whole_stops_no_other(environment: Environm
         return [b'{"cut": [' if path == f"/v2/orders/{key}#one" else row for row in rows]
 
     spoil_in(fronts["channel_advisor"], spoil)
-    outcome = look(environment, "orders")
+    outcome = run_reconcile(environment, "orders")
     assert set(found(environment, outcome)) == {("orders", key)}
     assert outcome.counts["orders"].equal > 0
 
@@ -194,7 +194,7 @@ def test_malformed_records_of_each_list_are_counted_by_its_subjects(
 
     for system, front in fronts.items():
         spoil_in(front, spoiling(system))
-    outcome = look(environment)
+    outcome = run_reconcile(environment)
     assert list(outcome.counts) == list(SUBJECTS)
     named = " ".join(" ".join(counts.such_as) for counts in outcome.counts.values())
     for _, path, _ in ONE_VALUE.values():
@@ -227,7 +227,7 @@ def test_some_spoilt_records_in_every_list_never_stop_it(
 
     for front in fronts.values():
         spoil_in(front, spoil)
-    outcome = look(environment)
+    outcome = run_reconcile(environment)
     assert list(outcome.counts) == list(SUBJECTS)
     assert sum(counts.passed for counts in outcome.counts.values()) > 0
     assert page(environment, outcome)

@@ -305,16 +305,16 @@ def test_a_return_that_changes_after_it_was_posted_is_a_dead_letter_and_nothing_
 @pytest.mark.slow
 def test_what_is_not_decided_waits_and_what_is_rejected_is_left_out(shop: Shop):
     shop.sold()
-    asked = shop.give_back(Status="NewRma")
+    requested = shop.give_back(Status="NewRma")
     rejected = shop.give_back(Status="Rejected")
     closed = shop.give_back(Status="Closed")
     sync(shop)
-    assert [shop.state(key) for key in (asked, rejected, closed)] == ["waiting", "left_out", "left_out"]
-    assert [shop.documents(key) for key in (asked, rejected, closed)] == [([], [])] * 3
-    shop.change(asked, Status="Received")
+    assert [shop.state(key) for key in (requested, rejected, closed)] == ["waiting", "left_out", "left_out"]
+    assert [shop.documents(key) for key in (requested, rejected, closed)] == [([], [])] * 3
+    shop.change(requested, Status="Received")
     sync(shop)
-    assert shop.state(asked) == "delivered"
-    assert shop.at_the_channel(asked)["Status"] == "Refunded"
+    assert shop.state(requested) == "delivered"
+    assert shop.at_the_channel(requested)["Status"] == "Refunded"
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ class Trip:
             }],
         }, dirty=True)  # fmt: skip
 
-    def settle(self, number: str, key: str, *lines: tuple[str, str, str, str]) -> None:
+    def receive_settlement(self, number: str, key: str, *lines: tuple[str, str, str, str]) -> None:
         """A settlement file in the inbox; its total is the sum of its lines."""
         start, end = "2011-01-03", "2011-01-10"
         total = str(sum(Decimal(line[-1]) for line in lines))
@@ -117,7 +117,8 @@ def test_three_refunds_of_one_unit_that_are_a_cent_above_the_tax_are_credited_re
     assert trip.run("shipments", "invoices").delivered == 2
     for _ in range(3):
         trip.give_back(key, RefundAmount="14.95", TaxRefund="1.20")
-    trip.settle("77", key, ("Order", "ItemPrice", "Principal", "44.85"), ("Order", "ItemPrice", "Tax", "3.59"),
+    trip.receive_settlement("77", key,
+        ("Order", "ItemPrice", "Principal", "44.85"), ("Order", "ItemPrice", "Tax", "3.59"),
                 *[("Refund", "ItemPrice", words, amount) for words, amount in
                   (("Principal", "-14.95"), ("Tax", "-1.20")) for _ in range(3)])  # fmt: skip
     assert trip.run("returns", *MONEY).dead == 0
@@ -149,7 +150,8 @@ def test_three_lines_of_a_thousand_yen_in_two_parcels_are_invoiced_settled_refun
     assert trip.run("shipments", "invoices").delivered == 4
     assert sorted(one["Total"] for one in trip.environment.in_tims("ar/invoices")) == ["1167.00", "2333.00"]
     trip.give_back(key, RefundAmount="1000", ShippingRefund="167")
-    trip.settle("77", key, ("Order", "ItemPrice", "Principal", "3000"), ("Order", "ItemPrice", "Shipping", "500"),
+    trip.receive_settlement("77", key,
+        ("Order", "ItemPrice", "Principal", "3000"), ("Order", "ItemPrice", "Shipping", "500"),
                 ("Order", "ItemFees", "Commission", "-450"))  # fmt: skip
     assert trip.run("returns", *MONEY).dead == 0
     assert trip.environment.letters() == {}

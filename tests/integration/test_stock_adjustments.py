@@ -184,7 +184,7 @@ def test_of_amazons_ledger_only_what_tims_does_not_know_is_posted_at_the_marketp
     assert yard.sync().delivered == 1
     assert len([key for key in yard.adjustments() if key.startswith("amazon_uk:")]) == 3
     quiet = yard.deposit(LEDGER + event("Shipments", -1), "amazon_uk", "quiet.txt")
-    assert yard.sync().left_out == 1
+    assert yard.sync().skipped == 1
     assert not path.exists()
     assert not quiet.exists()
 

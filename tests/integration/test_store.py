@@ -213,30 +213,30 @@ def test_a_delivery_is_one_row_however_often_it_is_tried(engine):
     assert (row.attempts, row.outcome, row.response_id) == (2, "confirmed", "SO-1")
 
 
-def bury(connection: sa.Connection, payload: dict, version: datetime = NOW) -> None:
+def dead_letter(connection: sa.Connection, payload: dict, version: datetime = NOW) -> None:
     reasons = [{"field": "x", "rule": "unknown_sku", "value": "", "line": "", "says": "s", "do": "d"}]
     row = {"flow": "orders", "entity": "sales_order", "key": "1", "batch_id": 1, "step": "check"}
-    dead_letters.bury(connection, [{**row, "reasons": reasons, "payload": payload, "version": version}])
+    dead_letters.dead_letter(connection, [{**row, "reasons": reasons, "payload": payload, "version": version}])
 
 
 def test_a_record_that_is_refused_again_is_one_dead_letter_that_counts_up(engine):
     with engine.begin() as connection:
-        bury(connection, {"a": 1})
-        bury(connection, {"a": 2})
+        dead_letter(connection, {"a": 1})
+        dead_letter(connection, {"a": 2})
         (row,) = dead_letters.listed(connection)
     assert (row.times, row.payload) == (2, {"a": 2})
 
 
 def test_an_edit_is_carried_to_a_newer_version_unless_the_source_changed_that_field_itself(engine):
     with engine.begin() as connection:
-        bury(connection, {"Country": "EIRE", "City": "Dublin", "Paid": False})
+        dead_letter(connection, {"Country": "EIRE", "City": "Dublin", "Paid": False})
         dead_letters.edit(
             connection, dead_letters.find(connection, "1").id,
             {"Country": "IE", "City": "Dublin 2", "Paid": False}, who="clerk",
         )  # fmt: skip
-        before, after = dead_letters.carry_edits(connection, "orders", ["1"])["1"]
+        before, after = dead_letters.edits_to_carry(connection, "orders", ["1"])["1"]
     newer = {"Country": "EIRE", "City": "Cork", "Paid": True}
-    assert dead_letters.reapply(newer, before, after) == {"Country": "IE", "City": "Cork", "Paid": True}
+    assert dead_letters.merge_edit(newer, before, after) == {"Country": "IE", "City": "Cork", "Paid": True}
 
 
 def test_frames_joined_to_an_empty_one_go_through_copy_unharmed(engine):

@@ -63,45 +63,45 @@ def test_four_processes_together_spend_no_more_than_the_minute_holds_and_nearly_
 
 def test_a_bulk_leaves_a_part_of_the_minute_to_other_processes(engine: sa.Engine) -> None:
     limits = Limits(requests_per_minute=40, at_once=3, bulk_share=0.75)
-    bulk, other = Budget("tims", engine, limits=limits), Budget("tims", engine, limits=limits)
+    low_priority, other = Budget("tims", engine, limits=limits), Budget("tims", engine, limits=limits)
 
     def spent(budget: Budget) -> int:
         for count in range(100):
             try:
-                with budget.place(wait=1):
+                with budget.slot(wait=1):
                     pass
             except RateLimited:
                 return count
         return 100
 
-    with bulk.leaving_room():
+    with low_priority.low_priority():
         for _ in range(8):
-            assert spent(bulk) == 3
+            assert spent(low_priority) == 3
             with engine.begin() as database:  # time passes, but not a minute
                 database.execute(sa.text("UPDATE ops.rate_lease SET at = at - interval '6.31 s'"))
     assert spent(other) == 40 - 8 * 3
-    with bulk.leaving_room():
-        assert spent(bulk) == 0
-    bulk.close()
+    with low_priority.low_priority():
+        assert spent(low_priority) == 0
+    low_priority.close()
     other.close()
 
 
-@pytest.mark.parametrize(("others", "bulk"), [(10, 20), (25, 5), (35, 4), (38, 2), (40, 0)])
+@pytest.mark.parametrize(("others", "low_priority"), [(10, 20), (25, 5), (35, 4), (38, 2), (40, 0)])
 def test_a_bulk_makes_room_for_other_processes_but_always_gets_on(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, others: int, bulk: int
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, others: int, low_priority: int
 ) -> None:
     monkeypatch.setattr(budgets, "BULK_PACE", 1.0)
     limits = Limits(requests_per_minute=40, at_once=3, bulk_share=0.75)
     ledger = PostgresLedger(engine, "tims", limits.requests_per_minute, limits.bulk_share)
     assert ledger.lease(others).tokens == others
-    assert ledger.lease(40, bulk=True).tokens == bulk
-    assert ledger.lease(40, bulk=True).tokens == 0
+    assert ledger.lease(40, low_priority=True).tokens == low_priority
+    assert ledger.lease(40, low_priority=True).tokens == 0
 
 
 def test_a_bulk_too_waits_out_a_pause_that_the_system_asked_for(engine: sa.Engine) -> None:
     ledger = PostgresLedger(engine, "tims", 40, 0.75)
     ledger.pause(30)
-    assert 29 < ledger.lease(1, bulk=True).wait <= 30
+    assert 29 < ledger.lease(1, low_priority=True).wait <= 30
 
 
 def test_three_processes_never_hold_more_places_than_there_are_and_none_is_starved(url: str) -> None:
@@ -125,11 +125,11 @@ def test_a_killed_process_frees_its_places(url: str, engine: sa.Engine) -> None:
     holder.start()
     ready.get(timeout=30)
     budget = Budget("tims", engine, limits=limits)
-    with pytest.raises(RateLimited, match="used up"), budget.place(wait=0.5):
+    with pytest.raises(RateLimited, match="used up"), budget.slot(wait=0.5):
         pass
     os.kill(holder.pid or 0, signal.SIGKILL)
     holder.join()
-    with budget.place(wait=5):
+    with budget.slot(wait=5):
         pass
     budget.close()
 
@@ -153,10 +153,10 @@ def test_a_process_that_freezes_in_the_middle_of_a_lease_holds_nobody_up(url: st
 def test_an_idle_process_gives_its_place_to_another_soon(engine: sa.Engine) -> None:
     limits = Limits(requests_per_minute=1_000_000, at_once=1)
     first, second = Budget("tims", engine, limits=limits), Budget("tims", engine, limits=limits)
-    with first.place():
+    with first.slot():
         pass
     start = time.monotonic()
-    with second.place(wait=5):
+    with second.slot(wait=5):
         pass
     assert time.monotonic() - start < 1
     first.close()
@@ -170,7 +170,7 @@ def test_threads_of_one_process_share_places_without_waiting_for_the_database(en
 
     def use(_: int) -> None:
         nonlocal held, most
-        with budget.place():
+        with budget.slot():
             with lock:
                 held += 1
                 most = max(most, held)
@@ -188,7 +188,7 @@ def test_an_acquire_costs_well_under_a_millisecond_while_there_is_room(engine: s
     budget = Budget("tims", engine, limits=PLENTY)
     start = time.perf_counter()
     for _ in range(2000):
-        with budget.place():
+        with budget.slot():
             pass
     assert (time.perf_counter() - start) / 2000 < 0.001
     budget.close()
@@ -196,14 +196,14 @@ def test_an_acquire_costs_well_under_a_millisecond_while_there_is_room(engine: s
 
 def test_a_connection_that_was_killed_is_opened_anew(engine: sa.Engine) -> None:
     budget = Budget("tims", engine, limits=PLENTY)
-    with budget.place():
+    with budget.slot():
         pass
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'crossdock-budget'"
     with engine.begin() as connection:
         assert connection.execute(sa.text(kill)).rowcount >= 1
     time.sleep(0.3)
     for _ in range(3):
-        with budget.place(wait=5):
+        with budget.slot(wait=5):
             pass
     budget.close()
 
@@ -211,7 +211,7 @@ def test_a_connection_that_was_killed_is_opened_anew(engine: sa.Engine) -> None:
 def test_a_pause_that_one_process_learned_of_holds_for_all(engine: sa.Engine) -> None:
     first, second = Budget("tims", engine, limits=PLENTY), Budget("tims", engine, limits=PLENTY)
     first.paused(30)
-    with pytest.raises(RateLimited) as raised, second.place(wait=1):
+    with pytest.raises(RateLimited) as raised, second.slot(wait=1):
         pass
     assert 25 < (raised.value.retry_after or 0) <= 30
 
@@ -219,13 +219,13 @@ def test_a_pause_that_one_process_learned_of_holds_for_all(engine: sa.Engine) ->
 def test_a_forked_child_leaves_its_parents_places_alone(engine: sa.Engine, url: str) -> None:
     limits = Limits(requests_per_minute=1_000_000, at_once=1)
     budget = Budget("tims", engine, limits=limits)
-    with budget.place():
+    with budget.slot():
         child = os.fork()
         if child == 0:
             engine.dispose(close=False)
             code = 1
             try:
-                with budget.place(wait=0.5):
+                with budget.slot(wait=0.5):
                     code = 2  # the parent holds the only place
             except RateLimited:
                 code = 0
@@ -234,7 +234,7 @@ def test_a_forked_child_leaves_its_parents_places_alone(engine: sa.Engine, url: 
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
         other = Budget("tims", engine, limits=limits)
-        with pytest.raises(RateLimited), other.place(wait=0.5):
+        with pytest.raises(RateLimited), other.slot(wait=0.5):
             pass
         other.close()
     budget.close()
@@ -242,7 +242,7 @@ def test_a_forked_child_leaves_its_parents_places_alone(engine: sa.Engine, url: 
 
 def test_a_database_that_is_away_is_said_in_one_sentence() -> None:
     nowhere = sa.create_engine("postgresql+psycopg2://x@127.0.0.1:1/x")
-    with pytest.raises(Transient, match="The Crossdock database does not answer"), Budget("tims", nowhere).place():
+    with pytest.raises(Transient, match="The Crossdock database does not answer"), Budget("tims", nowhere).slot():
         pass
     with pytest.raises(Transient, match="The Crossdock database does not answer"):
         Breaker("tims", nowhere).before()

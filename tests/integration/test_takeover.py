@@ -44,7 +44,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def shop(long_lived_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     with pytest.MonkeyPatch.context() as patch:
-        stock_oracle.configured(patch, tmp_path_factory.mktemp("takeover"))
+        stock_oracle.configure(patch, tmp_path_factory.mktemp("takeover"))
         yield long_lived_environment
 
 
@@ -279,9 +279,9 @@ def test_a_run_of_airflow_between_two_tasks_is_alive_until_it_has_been_silent_or
     batch = left_by(shop, NIGHTLY)
     assert adopted(shop) == []
     assert adopted(shop, over=lambda run: False) == []
-    asked: list[str] = []
-    assert adopted(shop, over=lambda run: asked.append(run) or True) == [batch]
-    assert asked == [NIGHTLY]
+    requested: list[str] = []
+    assert adopted(shop, over=lambda run: requested.append(run) or True) == [batch]
+    assert requested == [NIGHTLY]
     silent = left_by(shop, NIGHTLY, runs.PAUSE + timedelta(seconds=1))
     assert adopted(shop, over=lambda run: False) == []  # a long pause between two tries
     assert adopted(shop) == [silent]
@@ -314,7 +314,7 @@ def test_a_batch_that_check_stopped_is_left_to_a_person_for_a_while_and_named(sh
     batch = left_by(shop, "cli:stopped")
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         batches.stop(connection, batch, stopped=True)
-        assert batches.adopt(connection, "orders", "cli:taker") == []
+        assert batches.reclaim_stale(connection, "orders", "cli:taker") == []
         (held,) = batches.held(connection, "orders", "cli:taker")
         assert "was stopped by check" in str(held)
         connection.execute(sa.text("UPDATE ops.batch SET touched_at = now() - interval '16 minutes' WHERE id = :id"),

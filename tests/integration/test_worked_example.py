@@ -56,7 +56,7 @@ class Example:
             TotalShippingTaxPrice=Decimal("0.60"),
         )  # fmt: skip
 
-    def settle(self, number: str, period: tuple[str, str], *lines: tuple[str, ...]) -> None:
+    def receive_settlement(self, number: str, period: tuple[str, str], *lines: tuple[str, ...]) -> None:
         """A settlement file in the inbox; its total is the sum of its lines, of this order unless they name another."""
         start, end = period
         total = str(sum(Decimal(line[3]) for line in lines))
@@ -164,7 +164,7 @@ def each_cent_is_found(example: Example) -> None:
 def a_negative_settlement_comes_back_to_the_cent(example: Example, carried: str) -> None:
     """Crossdock takes what the marketplace says it carries, but a cent that was lost on the way is named."""
     total = Decimal(carried) - Decimal("0.01")
-    example.settle("79", THIRD, ("other-transaction", "other-transaction", "Payable to Amazon", str(total)),
+    example.receive_settlement("79", THIRD, ("other-transaction", "other-transaction", "Payable to Amazon", str(total)),
                    ("other-transaction", "other-transaction", "Successful charge", str(-total)))  # fmt: skip
     example.run(*MONEY)
     (failed,) = example.close().failed
@@ -178,7 +178,7 @@ def test_the_worked_example_goes_from_the_order_to_the_ledger_to_the_cent(exampl
     assert example.run("orders").delivered == 1
     shipment = builders.ship(example.environment, example.key, {1: 2})
     assert example.run("shipments", "invoices").delivered == 2
-    example.settle("77", FIRST, *SOLD, *([] if seller else [WITHHELD]), COMMISSION)
+    example.receive_settlement("77", FIRST, *SOLD, *([] if seller else [WITHHELD]), COMMISSION)
     assert example.run(*MONEY).dead == 0
     assert example.environment.letters() == {}
     invoice = example.id_of("ar/invoices", "InvoiceID")
@@ -205,7 +205,7 @@ def test_the_worked_example_goes_from_the_order_to_the_ledger_to_the_cent(exampl
     assert example.close().open_items == []
 
     example.give_one_back("3.38")
-    example.settle("78", SECOND, *REFUNDED, *([] if seller else [TAX_BACK]), *FEES_BACK)
+    example.receive_settlement("78", SECOND, *REFUNDED, *([] if seller else [TAX_BACK]), *FEES_BACK)
     assert example.run("returns", *MONEY).dead == 0
     assert example.environment.letters() == {}
     back, stock = (

@@ -62,15 +62,15 @@ def lying(inbox: Inbox) -> dict[str, list[bytes]]:
     """All that lies in the inbox, whole, by where it lies."""
     found: dict[str, list[bytes]] = {}
 
-    def look(place: Any, where: str) -> None:
+    def collect(place: Any, where: str) -> None:
         if place.exists():
             for each in sorted(place.iterdir(), key=lambda path: path.name):
                 if each.is_dir():
-                    look(each, where or each.name)
+                    collect(each, where or each.name)
                 else:
                     found.setdefault(where, []).append(each.read_bytes())
 
-    look(inbox.root / FOLDER, "")
+    collect(inbox.root / FOLDER, "")
     return found
 
 
@@ -167,9 +167,9 @@ def test_a_file_that_comes_while_another_of_its_name_is_being_moved_is_not_overw
 def test_what_a_run_was_moving_when_it_was_killed_is_read_and_moved_by_the_next(folder: Path) -> None:
     inbox = Inbox(folder.parents[1])
     data = rows(1)
-    claim = folder / WORKING / digest(data)[:16]
-    claim.mkdir(parents=True)
-    (claim / "a.csv").write_bytes(data)
+    working = folder / WORKING / digest(data)[:16]
+    working.mkdir(parents=True)
+    (working / "a.csv").write_bytes(data)
     assert references(inbox) == ["W-1"]
     finish(inbox, read(inbox)[0])
     assert lying(inbox) == {DONE: [data]}
@@ -194,10 +194,10 @@ def test_whatever_comes_between_no_bytes_are_lost_and_done_holds_only_what_was_r
             elif step == "read":
                 known = read(inbox)
             elif step == "die" and known and (place / "a.csv").exists():  # between the two renames
-                claim = place / WORKING / known[0]["FileDigest"][:16]
-                claim.mkdir(parents=True, exist_ok=True)
-                if not (claim / "a.csv").exists():
-                    (place / "a.csv").rename(claim / "a.csv")
+                working = place / WORKING / known[0]["FileDigest"][:16]
+                working.mkdir(parents=True, exist_ok=True)
+                if not (working / "a.csv").exists():
+                    (place / "a.csv").rename(working / "a.csv")
             elif step == "finish":
                 for record in known:
                     finish(inbox, record)

@@ -178,9 +178,9 @@ def test_never_more_than_the_order_has_while_units_are_missing(case):
 def test_hundreds_of_units_at_a_price_of_four_places_owe_exactly_the_orders_amount(units, price, discount, data):
     gross = goods(units, price)
     order = Order({1: Line("S", units, price, min(discount, gross), 0, SELLER)}, charged())
-    cut = data.draw(st.integers(1, units - 1))
+    units_in_part = data.draw(st.integers(1, units - 1))
     account = Account(order)
-    for part in (cut, units - cut):
+    for part in (units_in_part, units - units_in_part):
         holds(*account.invoice([(1, part)]))
     done = account.shares[1]
     assert done.gross - done.discount == gross - order.lines[1].discount

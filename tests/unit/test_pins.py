@@ -25,10 +25,10 @@ def plain(name: str) -> str:
 @pytest.mark.parametrize("name", FILES)
 def test_everything_that_is_asked_for_is_pinned(name: str) -> None:
     pinned = {plain(line.name): line for line in lines(f"{name}.txt")}
-    for asked in lines(f"{name}.in"):
-        pin = pinned[plain(asked.name)]
-        assert str(pin.specifier).startswith("=="), asked
-        assert asked.specifier.contains(str(pin.specifier)[2:]), asked
+    for requested in lines(f"{name}.in"):
+        pin = pinned[plain(requested.name)]
+        assert str(pin.specifier).startswith("=="), requested
+        assert requested.specifier.contains(str(pin.specifier)[2:]), requested
 
 
 @pytest.mark.parametrize("name", FILES[:2])

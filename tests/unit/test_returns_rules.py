@@ -260,9 +260,9 @@ def test_whatever_comes_back_in_whatever_order_nothing_is_lost_and_nothing_is_cr
         if worked.findings:
             assert order == before
             continue
-        asked = sum(each.goods + each.tax + each.shipping for each in wanted)
+        requested = sum(each.goods + each.tax + each.shipping for each in wanted)
         rounded = sum(c.rounding for c in worked.credits)
-        assert sum(c.total + c.marketplace_tax for c in worked.credits) + worked.uncredited + rounded == asked
+        assert sum(c.total + c.marketplace_tax for c in worked.credits) + worked.uncredited + rounded == requested
         if rounded:
             assert rounded <= TOLERANCE.a_return
         for credit in worked.credits:
@@ -443,17 +443,17 @@ def test_units_that_come_back_one_by_one_are_all_worked_however_each_refund_is_r
     units, tax, up, remitted_by, data
 ):
     order, credited, rounded, back = sold(units, tax, remitted_by), 0, 0, 0
-    exact, asked = Fraction(tax, units), 0
+    exact, requested = Fraction(tax, units), 0
     for _ in range(units):
         share = math.ceil(exact) if up else data.draw(st.sampled_from([math.floor(exact), round(exact)]))
-        asked += 14_95 + share
+        requested += 14_95 + share
         worked, order = work(order, [item(goods=14_95, tax=share)], "GBP")
         assert (worked.findings, worked.waits) == ([], "")
         credited += sum(c.total + c.marketplace_tax for c in worked.credits)
         rounded += sum(c.rounding for c in worked.credits) + worked.uncredited
         back += sum(m.quantity for m in worked.movements)
-    assert (credited + rounded, back) == (asked, units)
-    assert credited == min(asked, units * 14_95 + tax)
+    assert (credited + rounded, back) == (requested, units)
+    assert credited == min(requested, units * 14_95 + tax)
     assert rounded <= TOLERANCE.a_return
 
 

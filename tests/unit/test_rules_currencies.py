@@ -165,7 +165,7 @@ def yen_orders(draw: st.DrawFn) -> Order:
 @given(yen_orders(), st.data())
 def test_all_invoices_of_a_yen_order_are_whole_and_add_up_whatever_the_parcels(case: Order, data: st.DataObject):
     cuts = {n: data.draw(st.integers(0, one.units)) for n, one in case.lines.items()}
-    parcels = [[(n, cut) for n, cut in cuts.items() if cut],
+    parcels = [[(n, units_in_part) for n, units_in_part in cuts.items() if units_in_part],
                [(n, one.units - cuts[n]) for n, one in case.lines.items() if one.units > cuts[n]]]  # fmt: skip
     whole = {n: (goods(one.units, one.price) - one.discount, one.tax) for n, one in case.lines.items()}
     for sequence in permutations([parcel for parcel in parcels if parcel]):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crossdock.rules.addresses import fold, spread_street
 from crossdock.rules.text import BREAK, CONTROL, NOTES_LENGTH, clean_text, shorten
-from crossdock.rules.times import cut
+from crossdock.rules.times import truncate
 
 texts = st.text(max_size=200)
 words = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=30)
@@ -104,6 +104,6 @@ def test_folding_forgets_diacritics_and_punctuation():
 
 
 def test_times_are_cut():
-    assert cut("2025-03-14T09:26:53.5893219Z") == "2025-03-14T09:26:53.589321Z"
-    assert cut("2025-03-14T09:26:53.8Z") == "2025-03-14T09:26:53.8Z"
-    assert cut("2025-03-14T09:26:53Z") == "2025-03-14T09:26:53Z"
+    assert truncate("2025-03-14T09:26:53.5893219Z") == "2025-03-14T09:26:53.589321Z"
+    assert truncate("2025-03-14T09:26:53.8Z") == "2025-03-14T09:26:53.8Z"
+    assert truncate("2025-03-14T09:26:53Z") == "2025-03-14T09:26:53Z"

@@ -39,9 +39,9 @@ def test_parts_and_depth_are_those_that_a_parser_finds(value: Any, indent: int |
 @given(VALUES.filter(lambda value: isinstance(value, (list, dict))), st.data())
 def test_what_is_cut_has_no_parts(value: Any, data: st.DataObject):
     whole = json.dumps(value).encode()
-    cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    beginning = whole[: data.draw(st.integers(0, len(whole) - 1))]
     with pytest.raises(ValueError, match="do not close"):
-        scan.parts(cut)
+        scan.parts(beginning)
 
 
 def test_depth_has_no_limit():

@@ -155,7 +155,7 @@ def test_a_database_that_does_not_start_is_tried_again_with_pauses() -> None:
 
     database = Database(lambda: False, start)
     for second in range(120):
-        assert not database.look(float(second))
+        assert not database.inspect(float(second))
     assert 4 <= len(tries) <= 8
     assert "no room" in database.said
 

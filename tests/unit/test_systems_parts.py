@@ -22,7 +22,7 @@ from crossdock.systems import budget as budgets
 from crossdock.systems import failures, limits, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor import is_cut
+from crossdock.systems.channel_advisor import is_truncated
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Tokens, retry_after
 from crossdock.systems.limits import Limits
@@ -184,7 +184,7 @@ def test_retry_after_is_read_in_both_forms_and_kept_within_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "given_lines", "cut"),
+    ("count", "given_lines", "truncated"),
     [
         (20, 20, False),
         (21, 20, True),
@@ -196,17 +196,17 @@ def test_retry_after_is_read_in_both_forms_and_kept_within_bounds() -> None:
     ],
 )
 def test_an_order_is_cut_when_it_counts_more_lines_than_it_brings(
-    count: int | None, given_lines: int | None, cut: bool
+    count: int | None, given_lines: int | None, truncated: bool
 ) -> None:
     lines = None if given_lines is None else [{"SKU": "x", "UnitPrice": 1.5}] * given_lines
     order = {"ChannelAdvisorOrderID": 19918546, "OrderItemCount": count, "OrderItems": lines, "Other": {"a": [1]}}
-    assert is_cut(msgspec.Raw(json.dumps(order).encode())) == ("19918546", cut)
+    assert is_truncated(msgspec.Raw(json.dumps(order).encode())) == ("19918546", truncated)
 
 
 @pytest.mark.parametrize("raw", [b"{}", b"[]", b'{"ChannelAdvisorOrderID": null}', b'{"ChannelAdvisorOrderID": 1'])
 def test_an_order_without_an_id_breaks_the_contract(raw: bytes) -> None:
     with pytest.raises(BadResponse, match="cannot be told from others"):
-        is_cut(raw)
+        is_truncated(raw)
 
 
 # ---- the table of failures ----
@@ -241,12 +241,12 @@ def test_only_failures_that_pass_are_tried_again() -> None:
 
 def test_a_token_is_renewed_before_it_ends_and_only_once_for_many_threads() -> None:
     token_lives = iter([0.2, 3600.0, 3600.0])
-    asked: list[float] = []
+    requested: list[float] = []
 
     def ask() -> tuple[str, float]:
-        asked.append(time.monotonic())
+        requested.append(time.monotonic())
         time.sleep(0.02)
-        return f"t{len(asked)}", next(token_lives)
+        return f"t{len(requested)}", next(token_lives)
 
     tokens = Tokens(ask)
     assert [tokens.get(), tokens.get()] == ["t1", "t1"]
@@ -270,7 +270,7 @@ def test_no_minute_holds_more_requests_than_the_limit(monkeypatch: pytest.Monkey
     budget = Budget("tims", limits=Limits(requests_per_minute=100, at_once=5))
     moments = []
     for _ in range(450):
-        with budget.place(wait=1e9):
+        with budget.slot(wait=1e9):
             moments.append(clock.now)
         clock.now += 0.05
     for first, moment in enumerate(moments):
@@ -282,9 +282,9 @@ def test_a_budget_that_is_used_up_says_for_how_long(monkeypatch: pytest.MonkeyPa
     Clock(monkeypatch)
     budget = Budget("tims", limits=Limits(requests_per_minute=3, at_once=5))
     for _ in range(3):
-        with budget.place(wait=0):
+        with budget.slot(wait=0):
             pass
-    with pytest.raises(RateLimited) as raised, budget.place(wait=30):
+    with pytest.raises(RateLimited) as raised, budget.slot(wait=30):
         pass
     assert 60 <= (raised.value.retry_after or 0) <= budgets.WINDOW_SECONDS
     assert "requests_per_minute" in raised.value.do
@@ -293,14 +293,14 @@ def test_a_budget_that_is_used_up_says_for_how_long(monkeypatch: pytest.MonkeyPa
 def test_who_asks_for_much_leaves_a_part_of_the_minute_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     budget = Budget("channel_advisor", limits=Limits(requests_per_minute=100, at_once=5, bulk_share=0.4))
-    with budget.leaving_room():
+    with budget.low_priority():
         bits = []
         for _ in range(8):  # not a whole minute: what was taken first is still counted
             bits.append(spend(budget, 100))
             clock.now += budgets.PACE_SECONDS
     assert bits == [4] * 8
     assert spend(budget, 100) == 100 - 8 * 4
-    with budget.leaving_room():
+    with budget.low_priority():
         assert spend(budget, 100) == 0
 
 
@@ -308,7 +308,7 @@ def test_a_bulk_alone_gets_its_whole_share_of_every_minute(monkeypatch: pytest.M
     clock = Clock(monkeypatch)
     started, ledger, taken = clock.now, budgets.MemoryLedger(2_000, 0.8), 0
     while clock.now < started + 10 * budgets.WINDOW_SECONDS:
-        grant = ledger.lease(20, bulk=True)
+        grant = ledger.lease(20, low_priority=True)
         taken += grant.tokens
         clock.sleep(0 if grant.tokens else grant.wait)
     assert 0.95 <= taken / (10 * 1_600) <= 1.05
@@ -318,19 +318,19 @@ def test_a_bulk_too_waits_out_a_pause_that_the_system_asked_for(monkeypatch: pyt
     Clock(monkeypatch)
     ledger = budgets.MemoryLedger(100, 0.5)
     ledger.pause(30)
-    assert ledger.lease(1, bulk=True).wait == 30
+    assert ledger.lease(1, low_priority=True).wait == 30
 
 
-@pytest.mark.parametrize(("others", "bulk"), [(0, 75), (30, 45), (60, 15), (90, 10), (96, 4), (100, 0)])
+@pytest.mark.parametrize(("others", "low_priority"), [(0, 75), (30, 45), (60, 15), (90, 10), (96, 4), (100, 0)])
 def test_a_bulk_makes_room_for_those_who_ask_for_much_but_always_gets_on(
-    monkeypatch: pytest.MonkeyPatch, others: int, bulk: int
+    monkeypatch: pytest.MonkeyPatch, others: int, low_priority: int
 ) -> None:
     Clock(monkeypatch)
     monkeypatch.setattr(budgets, "BULK_PACE", 1.0)
     ledger = budgets.MemoryLedger(100, 0.75)
     assert ledger.lease(others).tokens == others
-    assert ledger.lease(100, bulk=True).tokens == bulk
-    assert ledger.lease(100, bulk=True).tokens == 0
+    assert ledger.lease(100, low_priority=True).tokens == low_priority
+    assert ledger.lease(100, low_priority=True).tokens == 0
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5])
@@ -342,7 +342,7 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 def test_the_systems_own_count_lowers_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     budget = Budget("tims", limits=Limits(requests_per_minute=100, at_once=5))
-    with budget.place():
+    with budget.slot():
         pass
     budget.remaining(4, 100)  # somebody else has used the same account
     assert spend(budget, 20) <= 4
@@ -352,11 +352,11 @@ def test_a_pause_stops_even_tokens_that_were_leased_before(monkeypatch: pytest.M
     clock = Clock(monkeypatch)
     budget = Budget("tims", limits=Limits(requests_per_minute=1000, at_once=5))
     for _ in range(5):
-        with budget.place():
+        with budget.slot():
             pass
     before = clock.now
     budget.paused(12)
-    with budget.place():
+    with budget.slot():
         pass
     assert clock.now - before >= 12
 
@@ -364,9 +364,9 @@ def test_a_pause_stops_even_tokens_that_were_leased_before(monkeypatch: pytest.M
 def test_a_place_comes_back_when_its_request_fails() -> None:
     budget = Budget("tims", limits=Limits(at_once=1))
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), budget.place(wait=0.1):
+        with pytest.raises(ZeroDivisionError), budget.slot(wait=0.1):
             raise ZeroDivisionError
-    with budget.place(wait=0.1), pytest.raises(RateLimited), budget.place(wait=0.01):
+    with budget.slot(wait=0.1), pytest.raises(RateLimited), budget.slot(wait=0.01):
         pass
 
 
@@ -414,7 +414,7 @@ def spend(budget: Budget, most: int) -> int:
     """How many requests the budget lets through without a wait."""
     for done in range(most):
         try:
-            with budget.place(wait=1):
+            with budget.slot(wait=1):
                 pass
         except RateLimited:
             return done

@@ -248,8 +248,8 @@ def test_events_come_by_time_each_once_and_windows_fit_together(january, events)
     moments = [(event.at, event.id) for event in events]
     assert moments == sorted(moments)
     assert len({event.id for event in events}) == len(events)
-    cut = datetime(2011, 1, 17, 12, tzinfo=UTC)
-    parts = [*january.events(None, cut), *january.events(cut, None)]
+    boundary = datetime(2011, 1, 17, 12, tzinfo=UTC)
+    parts = [*january.events(None, boundary), *january.events(boundary, None)]
     assert [event.id for event in parts] == [event.id for event in events]
     late = list(january.events(datetime(2011, 2, 1, tzinfo=UTC), None))
     assert late

@@ -55,7 +55,7 @@ class Part:
         self.restarts = -1
         self.said = "is not started yet"
 
-    def look(self, now: float) -> None:
+    def inspect(self, now: float) -> None:
         """Notes its end, and starts it when its time has come."""
         if self.child and (code := self.child.poll()) is not None:
             self.signal(signal.SIGTERM)  # what it leaves behind, a server's port among it
@@ -108,7 +108,7 @@ class Database:
         self._gone = False
         self.restarts = 0
 
-    def look(self, now: float) -> bool:
+    def inspect(self, now: float) -> bool:
         """True while it lives. Nothing else is started meanwhile, for it could only end."""
         if self.alive():
             if self._gone or not self.pauses.started:
@@ -148,13 +148,13 @@ def run(
     told: dict[str, Any] = {}
     while not stop.is_set():
         now = time.monotonic()
-        if database.look(now):
+        if database.inspect(now):
             for part in parts:
-                part.look(now)
+                part.inspect(now)
         else:
             for part in parts:
                 if part.child and part.child.poll() is not None:
-                    part.look(now)
+                    part.inspect(now)
         if (view := _view(parts, database)) != told:
             told = view
             write(folder / "parts.json", json.dumps(told, indent=1))

@@ -17,7 +17,7 @@ from crossdock.flow import Flow, Resource
 from crossdock.flows import catalog_documents, catalog_listings, catalog_products, catalog_watch, documents
 from crossdock.flows.catalog_documents import ENTITY, Outcome
 from crossdock.reference import channel, tims
-from crossdock.steps.load import settle
+from crossdock.steps.load import record_outcomes
 from crossdock.store import alerts, batches, database, dead_letters, deliveries
 from crossdock.store.tables import raw_catalog, stage_product
 
@@ -32,7 +32,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     whatever fails beside it."""
     stage = stage_product
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = list(
             connection.execute(
                 sa.select(stage).where(stage.c.batch_id == batch_id, stage.c.state == "ready").order_by(stage.c.key)
@@ -45,21 +45,21 @@ def load(runtime: Runtime, batch_id: int) -> None:
     try:
         catalog_listings.write(runtime, batch, listed, outcome)
     except Transient:  # prices or quantities could not be read
-        outcome.undecided.update(row.key for row in listed)
-    _settle(runtime, batch, rows, outcome)
-    if outcome.undecided:
+        outcome.pending.update(row.key for row in listed)
+    _record_outcomes(runtime, batch, rows, outcome)
+    if outcome.pending:
         raise OutcomeUnknown(
-            f"{len(outcome.undecided)} of {len(rows)} items were not taken by Channel Advisor (busy, or failing).",
+            f"{len(outcome.pending)} of {len(rows)} items were not taken by Channel Advisor (busy, or failing).",
             do="Nothing to do: the task is tried again, compares first, and sends what is still to be sent.",
             system="channel_advisor",
         )
 
 
-def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcome) -> None:
+def _record_outcomes(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcome) -> None:
     done = [row.key for row in rows if not outcome.at_rest(row.key)]
     stage = stage_product
     with runtime.engine.begin() as connection:
-        settle(
+        record_outcomes(
             connection,
             CATALOG,
             batch,
@@ -70,7 +70,7 @@ def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcom
         waiting = {
             key: reason
             for key, reason in outcome.waiting.items()
-            if key not in outcome.refused and key not in outcome.undecided
+            if key not in outcome.refused and key not in outcome.pending
         }
         if waiting:
             given = database.given(stage, [{"key": key, "reason": reason} for key, reason in waiting.items()])
@@ -79,7 +79,7 @@ def _settle(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcome: Outcom
                 .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
                 .values(state="waiting", reason=given.c.reason)
             )
-            dead_letters.went_through(connection, NAME, list(waiting), replay=batch.kind == "replay")
+            dead_letters.close_resolved(connection, NAME, list(waiting), replay=batch.kind == "replay")
         seen = [{"key": key, "products_seen": at} for key, at in outcome.seen.items() if key not in outcome.unequal]
         if seen:
             given = database.given(stage, seen)
@@ -110,11 +110,11 @@ CATALOG = Flow(
     mappings=(catalog_documents.MAPPING,),
     transform=catalog_documents.transform,
     suite="product",
-    checked=catalog_documents.checked,
+    enrich_for_checks=catalog_documents.enrich_for_checks,
     load=load,
     confirm=documents.nothing_to_tell,
-    bulk=True,
-    wake=catalog_watch.wake,
-    look=catalog_watch.look,
-    amiss=catalog_watch.amiss,
+    low_priority=True,
+    requeue=catalog_watch.requeue,
+    snapshot_target=catalog_watch.snapshot_target,
+    find_drift=catalog_watch.find_drift,
 )  # fmt: skip

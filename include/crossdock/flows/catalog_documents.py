@@ -46,14 +46,14 @@ class Outcome:
     changed: set[str] = field(default_factory=set)
     refused: dict[str, list[dict]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
-    undecided: set[str] = field(default_factory=set)  # the call failed in a way that passes
+    pending: set[str] = field(default_factory=set)  # the call failed in a way that passes
     alerts: list[dict[str, Any]] = field(default_factory=list)
     unequal: set[str] = field(default_factory=set)  # a product was changed by somebody else while we wrote to it
     seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
 
     def at_rest(self, key: str) -> bool:
         """Whether nothing more can be done for a row in this try."""
-        return key in self.refused or key in self.waiting or key in self.undecided
+        return key in self.refused or key in self.waiting or key in self.pending
 
 
 def rules_hash() -> str:
@@ -69,7 +69,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     source = parsed.frames.head
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     extras, odd = _extras([parsed.payloads[position] for position in parsed.kept])
-    held, twofold = products(connection, kept.tolist())
+    held, ambiguous = products(connection, kept.tolist())
 
     head = source.join(catalogue.kinds(source)).join(catalogue.trade_codes(source))
     head["ProfileCost"] = catalogue.profile_cost(source, settings)
@@ -77,16 +77,16 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     head["Attributes"] = _json(catalogue.attributes(extras, source["Category"], settings))
     head["BundleComponents"] = _json(catalogue.parts(extras))
     listings, unlisted = catalogue.listings(head, settings)
-    target, misfits = language.load(MAPPING).apply(Frames(head, parsed.frames.lines), explained=odd)
+    target, mapping_errors = language.load(MAPPING).apply(Frames(head, parsed.frames.lines), explained=odd)
 
-    reasons = _left_out(head, kept, held, twofold, settings)
-    idle = reasons.notna().to_numpy(dtype=bool)
-    found = problems.concat([odd, misfits, unlisted, _twofold(kept, twofold)])
+    reasons = _skip_reasons(head, kept, held, ambiguous, settings)
+    skipped = reasons.notna().to_numpy(dtype=bool)
+    found = problems.concat([odd, mapping_errors, unlisted, _ambiguous(kept, ambiguous)])
     seen = versions(connection, kept.tolist())
     made = pd.DataFrame(
         {
             "key": kept,
-            "state": pd.Series(np.where(idle, "left_out", "staged"), dtype="str"),
+            "state": pd.Series(np.where(skipped, "left_out", "staged"), dtype="str"),
             "reason": reasons,
             **{name: target.head.get(name, _nothing(name, head.index)) for name in COLUMNS},
             "listings": _json(listings),
@@ -102,7 +102,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
         ],
         dtype="str",
     )
-    found = found[~idle[found[ROW].to_numpy()]].reset_index(drop=True)
+    found = found[~skipped[found[ROW].to_numpy()]].reset_index(drop=True)
     made, found = unreadable.joined(made, found, parsed, keys)
     return Staged(made, made.iloc[:0], found)
 
@@ -138,11 +138,11 @@ def _json(values: Sequence[Any]) -> pd.Series:
     return pd.Series([database.to_json(value) for value in values], dtype="str")
 
 
-def _left_out(
+def _skip_reasons(
     head: pd.DataFrame,
     keys: pd.Series,
-    held: Mapping[str, Sequence[Held]],
-    twofold: Mapping[str, Sequence[sa.Row]],
+    held: Mapping[str, Sequence[ChannelProduct]],
+    ambiguous: Mapping[str, Sequence[sa.Row]],
     settings: Catalog,
 ) -> pd.Series:
     """Why an item that has no product gets none; missing where it gets one, or has one."""
@@ -151,7 +151,7 @@ def _left_out(
     for key, blocked, status, kind in zip(
         keys, head["IsBlocked"].tolist(), head["Status"].tolist(), head["Type"].tolist(), strict=True
     ):
-        if key in held or key in twofold:
+        if key in held or key in ambiguous:
             whys.append(np.nan)
         elif key in vouchers:
             whys.append("It is sold under the codes that item_codes.csv names as vouchers.")
@@ -166,9 +166,9 @@ def _left_out(
     return pd.Series(whys, index=head.index, dtype="str")
 
 
-def _twofold(keys: pd.Series, twofold: Mapping[str, Sequence[sa.Row]]) -> pd.DataFrame:
+def _ambiguous(keys: pd.Series, ambiguous: Mapping[str, Sequence[sa.Row]]) -> pd.DataFrame:
     """A problem for each product that could be another item as well."""
-    rows = [(row, product) for row, key in enumerate(keys) for product in twofold.get(key, ())]
+    rows = [(row, product) for row, key in enumerate(keys) for product in ambiguous.get(key, ())]
     return problems.make(
         [row for row, _ in rows],
         field="SKU",
@@ -182,7 +182,7 @@ def _twofold(keys: pd.Series, twofold: Mapping[str, Sequence[sa.Row]]) -> pd.Dat
     )
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged products with what the suite looks at besides. Of what is to be blocked nothing is found fault with: it
     must come off the channels whatever else is wrong with it."""
     head = frames.head.copy()
@@ -217,7 +217,7 @@ def _no_address(url: str) -> bool:
 # ---- what the channel holds of an item -----------------------------------------------------------------------------
 
 
-class Held(NamedTuple):
+class ChannelProduct(NamedTuple):
     """A product of the channel that is clearly one item; `delivered` is None where we have never delivered to it."""
 
     sku: str
@@ -233,24 +233,26 @@ LEFT JOIN ops.product p ON p.product_sku = c.sku WHERE c.sku = ANY (:skus)
 """)
 
 
-def products(connection: sa.Connection, skus: Sequence[str]) -> tuple[dict[str, list[Held]], dict[str, list[sa.Row]]]:
+def products(
+    connection: sa.Connection, skus: Sequence[str]
+) -> tuple[dict[str, list[ChannelProduct]], dict[str, list[sa.Row]]]:
     """({SKU of TIMS: its products, the main one first}, {SKU: products that could be it and another item}). The main
     one has the item's own SKU, whatever the case; else it is the first."""
     rows = channel.products_of(connection, skus)
     wanted = set(skus)
     clear = {row.product_sku: row.items[0] for row in rows if row.items and len(row.items) == 1}
     found = connection.execute(_HELD, {"skus": [product for product, item in clear.items() if item in wanted]})
-    held: dict[str, list[Held]] = {}
+    held: dict[str, list[ChannelProduct]] = {}
     for row in found:
-        held.setdefault(clear[row.sku], []).append(Held(*row))
+        held.setdefault(clear[row.sku], []).append(ChannelProduct(*row))
     for sku, some in held.items():
         some.sort(key=lambda one: (one.sku.strip().casefold() != sku.casefold(), one.sku))
-    twofold: dict[str, list[sa.Row]] = {}
+    ambiguous: dict[str, list[sa.Row]] = {}
     for row in rows:
         for item in row.items if row.items and len(row.items) > 1 else ():
             if item in wanted:
-                twofold.setdefault(item, []).append(row)
-    return held, twofold
+                ambiguous.setdefault(item, []).append(row)
+    return held, ambiguous
 
 
 _VERSIONS = sa.text("""

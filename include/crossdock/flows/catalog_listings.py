@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows.catalog_documents import Held, Outcome, products
+from crossdock.flows.catalog_documents import ChannelProduct, Outcome, products
 from crossdock.keys import segment
 from crossdock.reference import channel
 from crossdock.rules import catalogue
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FLOW = "catalog"
 ENTITY = "channel_listing"
 ENDED_THERE = "listing_ended_on_channel"
-MEND = (
+ADVICE = (
     "Mend what the site names, in TIMS (the item's next version tries again by itself) or at the channel; then replay."
 )
 
@@ -40,7 +40,7 @@ class _Place(NamedTuple):
     """An item's product on a site: what is wanted there, what is there. `link`: of the listing that we keep."""
 
     row: sa.Row
-    product: Held
+    product: ChannelProduct
     main: bool
     wanted: Mapping[str, Any]
     held: list[dict[str, Any]]
@@ -76,21 +76,21 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
         return
     places = _adopted(runtime, batch, _places(runtime, rows))
     facts = _Facts(runtime, places)
-    asked = batch.kind == "replay"
+    requested = batch.kind == "replay"
     new = [
         _Call(place, None, {"SKU": place.product.sku, "SiteID": place.wanted["SiteID"],
                             "Title": place.wanted["Title"], "Category": place.wanted["Category"]})
         for place in places
-        for step in _steps(place, facts, asked)
+        for step in _steps(place, facts, requested)
         if step.action == "create"
     ]  # fmt: skip
     for portion in chunked(new):
         _send(runtime, batch, portion, outcome)
     calls = []
     for place in _places(runtime, rows) if new else places:
-        if place.row.key in outcome.refused or place.row.key in outcome.undecided:
+        if place.row.key in outcome.refused or place.row.key in outcome.pending:
             continue
-        for step in _steps(place, facts, asked):
+        for step in _steps(place, facts, requested):
             if step.action == "update":
                 calls.append(_Call(place, step.listing_id, dict(step.changes)))
             elif step.action == "wait":
@@ -190,7 +190,7 @@ def _dismissed(connection: sa.Connection, keys: Sequence[str]) -> set[tuple[str,
     return {(key, one["value"]) for key, some in rows for one in some if one["rule"] == ENDED_THERE}
 
 
-def _steps(place: _Place, facts: _Facts, asked: bool) -> list[Step]:
+def _steps(place: _Place, facts: _Facts, requested: bool) -> list[Step]:
     """Of an item with several products only the main one is listed."""
     wanted = place.wanted if place.main or place.wanted["Status"] not in ON else {**place.wanted, "Status": "Unlisted"}
     link = place.link
@@ -199,8 +199,8 @@ def _steps(place: _Place, facts: _Facts, asked: bool) -> list[Step]:
         wanted,
         place.held,
         ours,
-        retry=asked or (link is not None and link.content_hash != place.row.content_hash),
-        reopen=asked,
+        retry=requested or (link is not None and link.content_hash != place.row.content_hash),
+        reopen=requested,
         priced=place.product.sku in facts.priced,
         units=facts.units.get(place.row.key),
     )
@@ -227,7 +227,7 @@ def _words(place: _Place, step: Step, facts: _Facts) -> Iterator[dict]:
             "field": error.get("Field", ""), "rule": "listing_error", "line": str(site),
             "value": error.get("Code", ""),
             "says": f"Site {site} refuses the listing {number}: {error.get('Message') or 'it does not say why'}",
-            "do": MEND,
+            "do": ADVICE,
         }  # fmt: skip
 
 
@@ -259,11 +259,11 @@ def _send(runtime: Runtime, batch: sa.Row, portion: Sequence[_Call], outcome: Ou
                 outcome.changed.add(key)
             elif isinstance(answer, RecordRejected) and answer.status in (404, 409):  # it has moved on: read it anew
                 _reread(connection, client, one)
-                outcome.undecided.add(key)
+                outcome.pending.add(key)
             elif isinstance(answer, RecordRejected):
-                _refuse(outcome, key, reasons(answer, do=MEND, target=f"Site {one.place.wanted['SiteID']}"))
+                _refuse(outcome, key, reasons(answer, do=ADVICE, target=f"Site {one.place.wanted['SiteID']}"))
             else:
-                outcome.undecided.add(key)
+                outcome.pending.add(key)
         deliveries.end(connection, FLOW, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
 
 

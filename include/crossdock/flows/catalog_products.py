@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, Held, Outcome, products
+from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, ChannelProduct, Outcome, products
 from crossdock.mapping import language
 from crossdock.reference import channel
 from crossdock.reference.tims import ITEMS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 FLOW = "catalog"
-MEND = "Correct the item in TIMS (its next version goes by itself) or edit this record's payload and replay it."
+ADVICE = "Correct the item in TIMS (its next version goes by itself) or edit this record's payload and replay it."
 NEVER_CHANGED = ("SKU", "ProductType")  # of a product that is there
 
 
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
     `main`: it is the item's own, not sold under an alternate SKU beside it."""
 
     row: sa.Row
-    held: Held
+    held: ChannelProduct
     fields: tuple[str, ...]
     values: dict[str, Any]
     main: bool
@@ -83,7 +83,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
     wanted = [
         _wanted(row, one, parts, mapped, main=number == 0)
         for row in rows
-        if row.key not in outcome.refused and row.key not in outcome.undecided
+        if row.key not in outcome.refused and row.key not in outcome.pending
         for number, one in enumerate(held.get(row.key, ()))
     ]
     equal, different = [], []
@@ -110,7 +110,7 @@ def _parts(connection: sa.Connection, rows: Sequence[sa.Row]) -> dict[str, str]:
 
 
 def _wait_for_parts(
-    rows: Sequence[sa.Row], held: Mapping[str, list[Held]], parts: Mapping[str, str], outcome: Outcome
+    rows: Sequence[sa.Row], held: Mapping[str, list[ChannelProduct]], parts: Mapping[str, str], outcome: Outcome
 ) -> None:
     for row in rows:
         missing = [part["SKU"] for part in row.BundleComponents or () if part["SKU"] not in parts]
@@ -118,12 +118,14 @@ def _wait_for_parts(
             outcome.waiting[row.key] = f"{NO_PARTS_YET}{', '.join(missing)}."
 
 
-def _bundle(row: sa.Row, held: Mapping[str, list[Held]]) -> bool:
+def _bundle(row: sa.Row, held: Mapping[str, list[ChannelProduct]]) -> bool:
     """Whether a kit is, or will be, a Bundle at the channel: one that was made an Item stays one."""
     return any(one.type == "Bundle" for one in held[row.key]) if row.key in held else True
 
 
-def _wanted(row: sa.Row, held: Held, parts: Mapping[str, str], mapped: Sequence[str], *, main: bool) -> Wanted:
+def _wanted(
+    row: sa.Row, held: ChannelProduct, parts: Mapping[str, str], mapped: Sequence[str], *, main: bool
+) -> Wanted:
     document = document_of(row, parts)
     fields = tuple(
         name
@@ -192,7 +194,7 @@ def _create(
         there = [row for row, one in zip(portion, results, strict=True) if _exists(one.error)]
         documents = runtime.channel_advisor.of_skus("products", [row.SKU for row in there]) if there else []
     except Transient:
-        outcome.undecided.update(row.key for row in portion)
+        outcome.pending.update(row.key for row in portion)
         return
     with runtime.engine.begin() as connection:
         channel.keep(connection, channel.PRODUCTS, documents)
@@ -206,7 +208,7 @@ def _create(
             elif isinstance(error, RecordRejected):
                 outcome.refused[row.key] = _refusal(row, error)
             else:
-                outcome.undecided.add(row.key)
+                outcome.pending.add(row.key)
             outcomes.append(
                 {
                     "idempotency_key": names[row.key],
@@ -226,7 +228,7 @@ def _exists(error: CrossdockError | None) -> bool:
 
 def _refusal(row: sa.Row, error: RecordRejected) -> list[dict]:
     if error.code != "DuplicateSku":
-        return reasons(error, do=MEND, target="Channel Advisor")
+        return reasons(error, do=ADVICE, target="Channel Advisor")
     return [
         {
             "field": "SKU", "rule": "duplicate_sku", "value": row.SKU, "line": "",
@@ -274,11 +276,11 @@ def _update(runtime: Runtime, batch: sa.Row, portion: Sequence[_Change], outcome
         for one, answer in zip(portion, answers, strict=True):
             if isinstance(answer, RecordRejected) and answer.status == 404:  # deleted there meanwhile: made anew
                 forget(connection, one.wanted.held.sku)
-                outcome.undecided.add(one.wanted.row.key)
+                outcome.pending.add(one.wanted.row.key)
             elif isinstance(answer, RecordRejected):
-                outcome.refused[one.wanted.row.key] = reasons(answer, do=MEND, target="Channel Advisor")
+                outcome.refused[one.wanted.row.key] = reasons(answer, do=ADVICE, target="Channel Advisor")
             elif not isinstance(answer, dict):
-                outcome.undecided.add(one.wanted.row.key)
+                outcome.pending.add(one.wanted.row.key)
         deliveries.end(connection, FLOW, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
 
 
@@ -300,11 +302,11 @@ def forget(connection: sa.Connection, product_sku: str) -> None:
     connection.execute(sa.delete(ops_product).where(ops_product.c.product_sku == product_sku))
 
 
-def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted], outcome: Outcome) -> None:
+def _agree(connection: sa.Connection, batch: sa.Row, in_sync: Sequence[Wanted], outcome: Outcome) -> None:
     """Notes products that are as they should be: what is ours of them, and whose they are."""
     rows = [
         {"product_sku": one.held.sku, "sku": one.row.key, "delivered": delivered}
-        for one in agreed
+        for one in in_sync
         if (delivered := _delivered(one)) != one.held.delivered
     ]
     if rows:
@@ -316,15 +318,15 @@ def _agree(connection: sa.Connection, batch: sa.Row, agreed: Sequence[Wanted], o
                 set_={"sku": new.sku, "delivered": new.delivered, "updated_at": sa.func.now()},
             )
         )
-    deliveries.link(connection, [_link(batch, one.row, one.held, main=one.main) for one in agreed])
-    for one in agreed:
+    deliveries.link(connection, [_link(batch, one.row, one.held, main=one.main) for one in in_sync])
+    for one in in_sync:
         at = times.read(one.held.payload["UpdatedDate"])
         outcome.seen[one.row.key] = max(at, outcome.seen.get(one.row.key, at))
         if _change(one).body:  # somebody has changed something else meanwhile: the next run shall look at it
             outcome.unequal.add(one.row.key)
 
 
-def _link(batch: sa.Row, row: sa.Row, product: Held, *, main: bool) -> dict[str, Any]:
+def _link(batch: sa.Row, row: sa.Row, product: ChannelProduct, *, main: bool) -> dict[str, Any]:
     """The item's own link is under its SKU; those of other products of it name these too."""
     return {
         "entity": ENTITY,

@@ -114,7 +114,7 @@ WHERE newest.key = product.key AND NOT newest.moved
 """
 
 
-def wake(connection: sa.Connection) -> Sequence[str]:
+def requeue(connection: sa.Connection) -> Sequence[str]:
     """Items to be worked again; on the way, products that are no item's are noted."""
     note_orphans(connection)
     doubtful = deliveries.doubtful(connection, FLOW, ENTITY) | deliveries.doubtful(
@@ -148,13 +148,13 @@ ORDER BY 1
 """
 
 
-def look(runtime: Runtime) -> None:
+def snapshot_target(runtime: Runtime) -> None:
     """Reads all products and listings of the channel afresh."""
     for master in (channel.PRODUCTS, channel.LISTINGS):
         channel.read_whole(runtime, master)
 
 
-def amiss(connection: sa.Connection) -> Sequence[str]:
+def find_drift(connection: sa.Connection) -> Sequence[str]:
     """Items whose products or listings are not as they should be, whenever they changed; those whose product was
     deleted at the channel are made anew."""
     gone = connection.scalars(

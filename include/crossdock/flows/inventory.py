@@ -19,13 +19,13 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
-from crossdock.flow import Flow, Head, Resource
+from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows import documents, inventory_documents, orders_in_flight
 from crossdock.flows.inventory_documents import ENTITY, ITEM_STATE, RESOURCE
 from crossdock.flows.orders import ORDERS
 from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
-from crossdock.steps.load import reasons, settle
+from crossdock.steps.load import reasons, record_outcomes
 from crossdock.store import accuracy, alerts, batches, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 MOST_UPDATES = 500  # of one request, the contract's limit
-AGAIN = ("compare", "key", "replay")  # kinds of run that send also what has been told
-MEND = "Correct the product or listing at the channel, or the item in TIMS; then replay this."
+FORCED_KINDS = ("compare", "key", "replay")  # kinds of run that send also what has been told
+ADVICE = "Correct the product or listing at the channel, or the item in TIMS; then replay this."
 LEVELS_AT_ONCE = 5_000  # a COPY of the full compare
 
 
@@ -56,10 +56,10 @@ class _Quantity(msgspec.Struct):
 _quantity = msgspec.json.Decoder(_Quantity)
 
 
-def head(record: msgspec.Raw) -> Head:
+def head(record: msgspec.Raw) -> RecordKey:
     """SKU and moment of the last change. AsOf differs in every answer: the figures and their version count."""
     row = _quantity.decode(record)
-    return Head(row.SKU, row.ModifiedAt, same=b"%d %s" % (row.RowVersion, bytes(row.Locations)))
+    return RecordKey(row.SKU, row.ModifiedAt, same=b"%d %s" % (row.RowVersion, bytes(row.Locations)))
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
@@ -96,22 +96,22 @@ WHERE q.batch_id = :batch AND q.state = 'ready' ORDER BY q.key
 def load(runtime: Runtime, batch_id: int) -> None:
     """Writes what has changed, up to 500 quantities a request, as many requests at once as the channel takes."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = [_Row(*row) for row in connection.execute(_READY, {"batch": batch_id})]
         doubtful = deliveries.doubtful(connection, INVENTORY.name, ENTITY)
         told = [
             row.key
             for row in rows
-            if row.told == row.content_hash and batch.kind not in AGAIN and row.key not in doubtful
+            if row.told == row.content_hash and batch.kind not in FORCED_KINDS and row.key not in doubtful
         ]
-        settle(connection, INVENTORY, batch, unchanged=told)
+        record_outcomes(connection, INVENTORY, batch, unchanged=told)
     known = set(told)
     portions = list(_portions([row for row in rows if row.key not in known]))
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "load") as pool:
-        undecided = sum(pool.map(lambda portion: _write(runtime, batch, portion), portions))
-    if undecided:
+        pending = sum(pool.map(lambda portion: _write(runtime, batch, portion), portions))
+    if pending:
         raise OutcomeUnknown(
-            f"The quantities of {undecided} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or failing).",
+            f"The quantities of {pending} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or failing).",
             do="Nothing to do: the task is tried again; quantities are absolute, so a repeat does no harm.",
             system="channel_advisor",
         )
@@ -137,20 +137,22 @@ def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> int:
     with runtime.engine.begin() as connection:
         effects = [Effect(ENTITY, "update", row.key, row.name, row.content_hash) for row in portion]
         deliveries.begin(connection, INVENTORY.name, batch.id, effects)
-        shown = _shown(connection, portion) if batch.kind not in AGAIN else {}
+        shown = _shown(connection, portion) if batch.kind not in FORCED_KINDS else {}
     updates = [update for row in portion for update in row.updates]
     results = iter(runtime.channel_advisor.write_quantities(updates) if updates else ())
     refused: dict[str, list[dict]] = {}
-    undecided: dict[str, str] = {}
+    pending: dict[str, str] = {}
     written: list[dict[str, Any]] = []
     for row in portion:
         for update in row.updates:
             error = next(results).error
             if isinstance(error, RecordRejected):
                 prefix = f"{update['SKU']}, center {update['DistributionCenterID']}: "
-                refused.setdefault(row.key, []).extend(reasons(error, do=MEND, prefix=prefix, target="Channel Advisor"))
+                refused.setdefault(row.key, []).extend(
+                    reasons(error, do=ADVICE, prefix=prefix, target="Channel Advisor")
+                )
             elif error is not None:
-                undecided[row.key] = str(error)
+                pending[row.key] = str(error)
         for listing in row.listings:
             number, quantity = listing["ListingID"], listing["Quantity"]
             if number in shown and shown[number] == quantity:
@@ -159,13 +161,13 @@ def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> int:
                 runtime.channel_advisor.update_listing(number, {"Quantity": quantity})
                 written.append({"listing_id": number, "quantity": quantity})
             except RecordRejected as error:
-                found = reasons(error, do=MEND, prefix=f"Listing {number}: ", target="Channel Advisor")
+                found = reasons(error, do=ADVICE, prefix=f"Listing {number}: ", target="Channel Advisor")
                 refused.setdefault(row.key, []).extend(found)
             except Transient as error:
-                undecided[row.key] = str(error)
+                pending[row.key] = str(error)
     with runtime.engine.begin() as connection:
-        _settle(connection, batch, portion, refused, undecided, written)
-    return len(undecided.keys() - refused.keys())
+        _record_outcomes(connection, batch, portion, refused, pending, written)
+    return len(pending.keys() - refused.keys())
 
 
 def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int | None]:
@@ -176,26 +178,26 @@ def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int 
     return {row.listing_id: row.quantity for row in rows}
 
 
-def _settle(
+def _record_outcomes(
     connection: sa.Connection,
     batch: sa.Row,
     portion: Sequence[_Row],
     refused: Mapping[str, list[dict]],
-    undecided: Mapping[str, str],
+    pending: Mapping[str, str],
     written: Sequence[dict[str, Any]],
 ) -> None:
     """Outcomes, links and states. A SKU of which anything was refused is a dead letter, whatever else was taken."""
-    taken = [row for row in portion if row.key not in refused and row.key not in undecided]
+    taken = [row for row in portion if row.key not in refused and row.key not in pending]
     deliveries.end(
         connection,
         INVENTORY.name,
         [
             {
                 "idempotency_key": row.name,
-                "outcome": "rejected" if row.key in refused else "unknown" if row.key in undecided else "confirmed",
+                "outcome": "rejected" if row.key in refused else "unknown" if row.key in pending else "confirmed",
                 "status": None,
                 "response_id": None,
-                "error": ", ".join(each["rule"] for each in refused.get(row.key, ())) or undecided.get(row.key),
+                "error": ", ".join(each["rule"] for each in refused.get(row.key, ())) or pending.get(row.key),
             }
             for row in portion
         ],
@@ -220,7 +222,7 @@ def _settle(
         connection.execute(
             sa.update(table).where(table.c.listing_id == listing["listing_id"]).values(quantity=listing["quantity"])
         )
-    settle(connection, INVENTORY, batch, delivered=[row.key for row in taken], refused=refused)
+    record_outcomes(connection, INVENTORY, batch, delivered=[row.key for row in taken], refused=refused)
 
 
 # ---- what is worked again although TIMS's figures have not changed -------------------------------------------------
@@ -232,14 +234,14 @@ _OTHER_ORDERS = sa.text(f"""
 WITH flying AS MATERIALIZED ({orders_in_flight.UNITS})
 SELECT q.key FROM stage.channel_quantity q LEFT JOIN flying f ON f.sku = q.key
 WHERE q.in_flight <> 0 AND q.parts_in_flight IS NULL AND q.state IN {WORKED}
-  AND (q.in_flight <> coalesce(f.units, 0) OR q.orders_in_flight IS DISTINCT FROM f.whose)
+  AND (q.in_flight <> coalesce(f.units, 0) OR q.orders_in_flight IS DISTINCT FROM f.order_fingerprint)
 UNION
 SELECT q.key FROM flying f JOIN stage.channel_quantity q ON q.key = f.sku
 WHERE q.parts_in_flight IS NULL AND q.state IN {WORKED}
-  AND (q.in_flight <> f.units OR q.orders_in_flight IS DISTINCT FROM f.whose)
+  AND (q.in_flight <> f.units OR q.orders_in_flight IS DISTINCT FROM f.order_fingerprint)
 UNION
 SELECT q.key FROM stage.channel_quantity q JOIN ref.item i ON i.sku = q.key CROSS JOIN LATERAL (
-  SELECT coalesce(jsonb_object_agg(f.sku, jsonb_build_array(f.units, f.whose)), '{{}}') AS now
+  SELECT coalesce(jsonb_object_agg(f.sku, jsonb_build_array(f.units, f.order_fingerprint)), '{{}}') AS now
   FROM jsonb_array_elements(i.kit_components) AS k JOIN flying f ON f.sku = k->>'SKU'
 ) AS parts
 WHERE q.parts_in_flight IS NOT NULL AND q.state IN {WORKED} AND q.parts_in_flight <> parts.now
@@ -288,7 +290,7 @@ WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND n.status <> 'Ended' AND n
 """)
 
 
-def wake(connection: sa.Connection) -> Sequence[str]:
+def requeue(connection: sa.Connection) -> Sequence[str]:
     """SKUs whose orders in flight, item, products, listings or terms are others than those that their quantity was
     computed with, and those at whose products an older quantity may stand. What a change of the configuration does not
     concern is marked as looked at, so that only the run after a change looks at all of them."""
@@ -343,7 +345,7 @@ class _Level(msgspec.Struct):
 _level = msgspec.json.Decoder(_Level)
 
 
-def look(runtime: Runtime) -> None:
+def snapshot_target(runtime: Runtime) -> None:
     """Reads all levels of the channel into `ref`, in place of what was there; one that changes may come twice."""
     records = (record for page in runtime.channel_advisor.pages("inventory") for record in page.records)
     levels = (_level.decode(record) for record in records)
@@ -385,7 +387,7 @@ HAVING NOT bool_or(coalesce(l.available < i."Quantity" AND l.version > w.positio
 """)
 
 
-def amiss(connection: sa.Connection) -> Sequence[str]:
+def find_drift(connection: sa.Connection) -> Sequence[str]:
     """SKUs that the channel does not offer as it was last told; notes how many it does."""
     connection.execute(_COMPARED)
     compared, equal = connection.execute(sa.text("SELECT count(*), count(*) FILTER (WHERE equal) FROM compared")).one()
@@ -426,11 +428,11 @@ INVENTORY = Flow(
     mappings=("inventory",),
     transform=inventory_documents.transform,
     suite="inventory",
-    checked=inventory_documents.checked,
+    enrich_for_checks=inventory_documents.enrich_for_checks,
     load=load,
     confirm=documents.nothing_to_tell,
-    wake=wake,
-    ahead=(ORDERS,),
-    look=look,
-    amiss=amiss,
+    requeue=requeue,
+    prefetch=(ORDERS,),
+    snapshot_target=snapshot_target,
+    find_drift=find_drift,
 )  # fmt: skip

@@ -19,7 +19,7 @@ from crossdock.errors import ConfigError
 from crossdock.flow import Staged
 from crossdock.flows import orders_in_flight, unreadable
 from crossdock.flows.documents import among
-from crossdock.flows.orders_in_flight import Flying
+from crossdock.flows.orders_in_flight import InFlight
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
@@ -32,7 +32,7 @@ from crossdock.store.tables import ref_channel_center, ref_channel_listing, stag
 
 ENTITY = "channel_quantity"
 RESOURCE = "tims.inventory/quantities"
-ONCE = timedelta(days=3650)
+NEVER_REPEAT = timedelta(days=3650)
 ONLY_CENTER = 0  # of an account that names no center
 WITHOUT_STOCK = ("Bundle", "Parent")
 LINE_COLUMNS = ("SKU", "DistributionCenterID", "Quantity", "UpdateType")
@@ -77,16 +77,18 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     sold = np.array([state == "staged" for state, _ in verdicts], dtype=bool)
 
     free = available.sum(axis=1)
-    flying = orders_in_flight.look(connection, _true_at(connection, names) - settings.margin)
+    flying = orders_in_flight.in_flight_units(connection, _true_at(connection, names) - settings.margin)
     in_flight, by_part = _in_flight(connection, centers, names, items, sold, free, flying)
-    whose = [flying.whose.get(name) if own else None for name, own in zip(names, sold, strict=True)]
+    order_fingerprint = [
+        flying.order_fingerprint.get(name) if own else None for name, own in zip(names, sold, strict=True)
+    ]
     terms = [settings.of(name) for name in names]
     everywhere = [each[EVERYWHERE] for each in terms]
     units = offers.offered(free, in_flight, everywhere)
     units[np.array([name in items and items[name].state in NOT_SOLD for name in names], dtype=bool)] = 0
     lines = _lines(names, products, sold, offers.divide(units, available), centers)
     found = _unclear(names, products, sold)
-    target, misfits = language.load("inventory").apply(Frames(source, lines), explained=found)
+    target, mapping_errors = language.load("inventory").apply(Frames(source, lines), explained=found)
     body = target.lines.assign(key=kept.array.take(target.lines[ROW].to_numpy()), position=target.lines[LINE])
 
     listings = _listings(connection, names, products, sold, units, terms, settings)
@@ -96,11 +98,11 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": pd.Series([state for state, _ in verdicts], dtype="str"),
             "reason": pd.Series([reason or np.nan for _, reason in verdicts], dtype="str"),
-            "content_hash": _content(row_versions, body, listings, whose, by_part),
+            "content_hash": _content(row_versions, body, listings, order_fingerprint, by_part),
             "row_version": row_versions,
             "available": pd.array(free, dtype="Int64"),
             "in_flight": pd.array(in_flight, dtype="Int64"),
-            "orders_in_flight": pd.Series(whose, dtype="str"),
+            "orders_in_flight": pd.Series(order_fingerprint, dtype="str"),
             "parts_in_flight": pd.Series(
                 [np.nan if each is None else database.to_json(each) for each in by_part], dtype="str"
             ),
@@ -116,12 +118,12 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "config": settings.digest,
         }
     )
-    made, found = unreadable.joined(made, problems.concat([found, misfits]), parsed, keys)
+    made, found = unreadable.joined(made, problems.concat([found, mapping_errors]), parsed, keys)
     made["in_flight"], made["listings"] = made["in_flight"].fillna(0), made["listings"].fillna("[]")
     return Staged(made, body[["key", "position", *LINE_COLUMNS]], found, _strange(parsed.frames, settings))
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged quantities with how far they are above what is free."""
     free = frames.head["available"].clip(lower=0)
     return Frames(frames.head.assign(above_available=frames.head["quantity"] - free), frames.lines)
@@ -233,15 +235,18 @@ def _in_flight(
     items: Mapping[str, _Item],
     sold: np.ndarray,
     free: np.ndarray,
-    flying: Flying,
+    flying: InFlight,
 ) -> tuple[np.ndarray, list[dict[str, list] | None]]:
-    """(units in flight, of a kit [units, whose] by part) of each row. What is in flight of a kit's parts costs kits."""
+    """(units in flight, of a kit [units, order_fingerprint] by part) of each row. What is in flight of a kit's parts
+    costs kits."""
     kits = {n: items[name].parts for n, name in enumerate(names) if sold[n] and name in items and items[name].parts}
     in_flight = np.array([flying.units.get(name, 0) if own else 0 for name, own in zip(names, sold, strict=True)])
     by_part: list[dict[str, list] | None] = [None] * len(names)
     there = _free(connection, centers, {part for parts in kits.values() for part in parts}) if kits else {}
     for n, parts in kits.items():
-        by_part[n] = {part: [flying.units[part], flying.whose[part]] for part in parts if part in flying.units}
+        by_part[n] = {
+            part: [flying.units[part], flying.order_fingerprint[part]] for part in parts if part in flying.units
+        }
         in_flight[n] = max(0, free[n] - offers.kits(there, flying.units, parts))
     return in_flight.astype(np.int64), by_part
 
@@ -338,7 +343,7 @@ def _content(
     row_versions: pd.Series,
     body: pd.DataFrame,
     listings: Sequence[Sequence[Mapping[str, Any]]],
-    whose: Sequence[str | None],
+    order_fingerprint: Sequence[str | None],
     by_part: Sequence[Mapping[str, list] | None],
 ) -> pd.Series:
     """A hash of what the channel should hold, of the version of TIMS's figures and of the orders in flight: a quantity
@@ -349,7 +354,7 @@ def _content(
     return pd.Series(
         [
             raw.digest(database.to_json([str(version), *rest]).encode())
-            for version, *rest in zip(row_versions, written, listings, whose, by_part, strict=True)
+            for version, *rest in zip(row_versions, written, listings, order_fingerprint, by_part, strict=True)
         ],
         dtype="str",
     )
@@ -366,7 +371,7 @@ def _strange(frames: Frames, settings: Offers) -> list[dict]:
             "body": f"Name {location} under `locations` in include/config/{offer_settings.FILE}, with the distribution "
             "center that offers its stock.",
             "severity": "notice",
-            "window": ONCE,
+            "window": NEVER_REPEAT,
         }
         for location in found
     ]

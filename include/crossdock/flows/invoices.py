@@ -18,7 +18,7 @@ from crossdock.flow import SOURCE, Flow, Resource
 from crossdock.flows import documents, invoices_documents
 from crossdock.flows.invoices_documents import ENTITY, VOIDED
 from crossdock.reference import tims
-from crossdock.steps.load import Document, Kind, create, reasons, settle
+from crossdock.steps.load import Document, Kind, create, reasons, record_outcomes
 from crossdock.store import batches, deliveries
 from crossdock.store.tables import (
     INVOICE_MONEY,
@@ -33,7 +33,9 @@ from crossdock.store.tables import (
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-MEND = "Put the order, the shipment or the period right in TIMS, then replay this; dismiss it if it is invoiced there."
+ADVICE = (
+    "Put the order, the shipment or the period right in TIMS, then replay this; dismiss it if it is invoiced there."
+)
 
 
 def _pairs(names: Sequence[str], form: str) -> str:
@@ -65,7 +67,7 @@ ORDER BY s.key
 def load(runtime: Runtime, batch_id: int) -> None:
     """Posts what is ready. What TIMS refuses is dead; what it did not decide is tried again with the same key."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = list(connection.execute(sa.text(_BODY), {"batch": batch_id}))
     shipments = {row.reference: row.key for row in rows}
     references = {row.key: row.reference for row in rows}
@@ -93,18 +95,18 @@ def load(runtime: Runtime, batch_id: int) -> None:
         problem = error
     with runtime.engine.begin() as connection:
         links = deliveries.links(connection, ENTITY, list(references))
-        settle(
+        record_outcomes(
             connection,
             INVOICES,
             batch,
             delivered=[key for key, link in links.items() if link.batch_id == batch_id],
-            refused={key: reasons(error, do=MEND) for key, error in created.refused.items()} if created else {},
+            refused={key: reasons(error, do=ADVICE) for key, error in created.refused.items()} if created else {},
         )
     if problem:
         raise problem
 
 
-def wake(connection: sa.Connection) -> Sequence[str]:
+def requeue(connection: sa.Connection) -> Sequence[str]:
     """Shipments whose sales order has arrived; and those whose invoice somebody has voided, so that a person hears."""
     voided = connection.scalars(
         sa.select(stage_invoice.c.key)
@@ -131,8 +133,8 @@ INVOICES = Flow(
     mappings=("invoice",),
     transform=invoices_documents.transform,
     suite="invoice",
-    checked=invoices_documents.checked,
+    enrich_for_checks=invoices_documents.enrich_for_checks,
     load=load,
     confirm=documents.nothing_to_tell,
-    wake=wake,
+    requeue=requeue,
 )  # fmt: skip

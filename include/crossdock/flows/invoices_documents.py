@@ -40,8 +40,8 @@ ENTITY = "invoice"
 HEAD = (*INVOICE_TEXT, "PricesIncludeTax", *INVOICE_MONEY)
 LINES = ("SalesOrderLineNo", "SKU", "Quantity", *INVOICE_LINE_MONEY, "TaxRemittedBy")
 VOIDED = "Voided"
-ONCE = timedelta(days=3650)  # of a void a person is told once
-VISIBLE = timedelta(seconds=2)  # the contract: within so long what TIMS has written in one go shows
+NEVER_REPEAT = timedelta(days=3650)  # of a void a person is told once
+READ_LAG = timedelta(seconds=2)  # the contract: within so long what TIMS has written in one go shows
 
 
 class _Verdict(NamedTuple):
@@ -72,8 +72,8 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     sequence = sorted(staged, key=lambda n: (str(rows[n]["ShippedAt"]), kept[n]))
     divided, found = invoicing.divide(Frames(head, frames.lines), sequence, accounts, terms)
     found = problems.concat([closed, found])
-    target, misfits = language.load("invoice").apply(divided, explained=found)
-    found = problems.concat([found, misfits])
+    target, mapping_errors = language.load("invoice").apply(divided, explained=found)
+    found = problems.concat([found, mapping_errors])
 
     made = pd.DataFrame(
         {
@@ -128,7 +128,7 @@ def _verdicts(
     invoices: Sequence[sa.Row],
 ) -> list[_Verdict]:
     links = deliveries.links(connection, ENTITY, keys.tolist())
-    asked = _asked_for(connection, keys.tolist())
+    requested = _asked_for(connection, keys.tolist())
     of_shipment: dict[str, list[sa.Row]] = {}
     for invoice in invoices:
         of_shipment.setdefault(invoice.shipment_id, []).append(invoice)
@@ -137,7 +137,7 @@ def _verdicts(
         order = sales_orders.get(row["SalesOrderID"])
         held = of_shipment.get(key, [])
         verdict = (
-            _posted(key, links.get(key), [one for one in held if one.source == SOURCE], asked=key in asked)
+            _posted(key, links.get(key), [one for one in held if one.source == SOURCE], requested=key in requested)
             or _refused(row, order, [one for one in held if one.source != SOURCE and one.status != VOIDED])
             or _early(row, order, made_at)
             or _Verdict("staged", reference=f"inv:{key}")
@@ -146,7 +146,7 @@ def _verdicts(
     return verdicts
 
 
-def _posted(key: str, link: sa.Row | None, ours: Sequence[sa.Row], *, asked: bool) -> _Verdict | None:
+def _posted(key: str, link: sa.Row | None, ours: Sequence[sa.Row], *, requested: bool) -> _Verdict | None:
     """What becomes of a shipment that has been invoiced before; None of one that has not.
 
     An invoice that somebody voided in TIMS is not made again by itself, for the void had a reason; it is when a person
@@ -157,7 +157,7 @@ def _posted(key: str, link: sa.Row | None, ours: Sequence[sa.Row], *, asked: boo
         return _Verdict("unchanged")
     if live:  # posted, but its answer was lost: load finds it by its reference
         return _Verdict("staged", reference=live[-1].external_reference)
-    if ours and asked:
+    if ours and requested:
         return _Verdict("staged", reference=f"inv:{key}:{len(ours) + 1}")
     if ours:
         voided = ours[-1].id
@@ -200,7 +200,7 @@ def _early(row: Mapping[str, Any], order: sa.Row | None, made_at: pd.Timestamp) 
     number = row["SalesOrderID"]
     if order is None:
         return _Verdict("waiting", f"Its sales order {number} has not been read yet.")
-    if order.version < made_at - VISIBLE:
+    if order.version < made_at - READ_LAG:
         return _Verdict("waiting", f"Its sales order {number} has changed and is to be read again.")
     return None
 
@@ -294,7 +294,7 @@ def _voids(keys: pd.Series, verdicts: Sequence[_Verdict]) -> list[dict]:
             "body": f"It is not made again by itself. If the shipment is to be invoiced after all: "
             f"`crossdock sync invoices --key {key}`.",
             "severity": "notice",
-            "window": ONCE,
+            "window": NEVER_REPEAT,
         }
         for key, verdict in zip(keys, verdicts, strict=True)
         if verdict.voided
@@ -304,7 +304,7 @@ def _voids(keys: pd.Series, verdicts: Sequence[_Verdict]) -> list[dict]:
 # ---- check ---------------------------------------------------------------------------------------------------------
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged invoices with TIMS's equations as differences, made anew from the documents themselves."""
     head, lines = frames.head.copy(), frames.lines.copy()
 

@@ -21,7 +21,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, RecordRejected, Transient
-from crossdock.flow import SOURCE, Flow, Head, Resource, Staged
+from crossdock.flow import SOURCE, Flow, RecordKey, Resource, Staged
 from crossdock.flows import ledger_documents as documents
 from crossdock.flows import unreadable
 from crossdock.flows.documents import among, nothing_to_tell
@@ -34,7 +34,7 @@ from crossdock.reference import tims
 from crossdock.rules import accounts as account_names
 from crossdock.rules import posting, posting_table
 from crossdock.rules.dates import posting_dates
-from crossdock.steps.load import Document, Kind, create, reasons, settle
+from crossdock.steps.load import Document, Kind, create, reasons, record_outcomes
 from crossdock.store import batches, database
 from crossdock.store.tables import (
     ops_link,
@@ -56,8 +56,8 @@ from crossdock.store.tables import (
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-MIRROR = ":rev"
-MEND = "Look at the document in TIMS and at its event in config/posting.yaml; mend one of them, then replay it."
+REVERSAL_SUFFIX = ":rev"
+ADVICE = "Look at the document in TIMS and at its event in config/posting.yaml; mend one of them, then replay it."
 VERSION = re.compile(r":v\d+$")
 
 
@@ -83,12 +83,12 @@ def _transform(
     waits = pd.Series(np.nan, index=kept.index, dtype="str") if facts.waits is None else facts.waits
     waits = waits.mask(posted.nothing.notna(), np.nan).astype("str")
     # A document that has no entries any more, but had some: they are mirrored.
-    idle = posted.nothing.notna() & ~kept.isin(_documents_with_entries(connection, flow, kept))
+    skipped = posted.nothing.notna() & ~kept.isin(_documents_with_entries(connection, flow, kept))
     head = pd.DataFrame(
         {
             "key": kept,
-            "state": _states(idle, waits),
-            "reason": posted.nothing.where(idle, waits).astype("str"),
+            "state": _states(skipped, waits),
+            "reason": posted.nothing.where(skipped, waits).astype("str"),
             "DocumentType": table.kinds[document].type,
             "DocumentID": posting.fill(table.kinds[document].id, facts.head, np.arange(len(kept))),
             "sales_order_id": _or_missing(facts.orders, kept.index),
@@ -117,9 +117,9 @@ def company(connection: sa.Connection) -> Company:
     return Company(row.time_zone, row.base_currency)
 
 
-def _states(idle: pd.Series, waits: pd.Series) -> pd.Series:
-    state = pd.Series("staged", index=idle.index, dtype="str")
-    return state.mask(waits.notna(), "waiting").mask(idle, "left_out")
+def _states(skipped: pd.Series, waits: pd.Series) -> pd.Series:
+    state = pd.Series("staged", index=skipped.index, dtype="str")
+    return state.mask(waits.notna(), "waiting").mask(skipped, "left_out")
 
 
 def _or_missing(values: pd.Series | None, index: pd.Index) -> pd.Series:
@@ -182,7 +182,7 @@ def _waiting_captures(connection: sa.Connection) -> Sequence[str]:
 # ---- check ---------------------------------------------------------------------------------------------------------
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged postings with what the suite looks at: sums, shared keys, the accounts' and periods' states in TIMS."""
     head, lines = frames.head.copy(), frames.lines.copy()
     head["imbalance"] = posting.imbalances(lines, len(head))
@@ -257,12 +257,12 @@ class _Posting:
         return {
             VERSION.sub("", key): link
             for key, link in self.links.items()
-            if not key.endswith(MIRROR) and key + MIRROR not in self.links
+            if not key.endswith(REVERSAL_SUFFIX) and key + REVERSAL_SUFFIX not in self.links
         }
 
     def next_key(self, first: str) -> str:
         """The key under which an entry is posted: its own, and after a correction with a version."""
-        posted = sum(not key.endswith(MIRROR) and VERSION.sub("", key) == first for key in self.links)
+        posted = sum(not key.endswith(REVERSAL_SUFFIX) and VERSION.sub("", key) == first for key in self.links)
         return first if not posted else f"{first}:v{posted + 1}"
 
 
@@ -284,7 +284,7 @@ def _load(flow_name: str, runtime: Runtime, batch_id: int) -> None:
     """Mirrors what should not stand, then posts what is missing; one bulk for all documents of the batch."""
     flow = FLOWS[flow_name]
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         postings = _read_postings(connection, flow_name, batch_id)
     _compare_unknown(runtime, flow_name, postings)
     mirrors = [document for one in postings for document in _mirrors(flow_name, one)]
@@ -303,7 +303,7 @@ def _load(flow_name: str, runtime: Runtime, batch_id: int) -> None:
     whole = [one for one in postings if one.key not in refused and _is_as_wanted(one)]
     mine = {one.key for one in whole if any(link.batch_id == batch_id for link in one.links.values())}
     with runtime.engine.begin() as connection:
-        settle(
+        record_outcomes(
             connection,
             flow,
             batch,
@@ -372,7 +372,7 @@ def _mirrors(flow: str, one: _Posting) -> list[Document]:
         why = "it is corrected" if first in one.wanted else "its document has no such entry any more"
         body = {"Reason": f"Mirror of {link.source_key}: {why}"}
         path = f"{ENTRY.path}/{segment(link.target_id)}/reverse"
-        made.append(_document(flow, one, link.source_key + MIRROR, body, content="mirror", path=path))
+        made.append(_document(flow, one, link.source_key + REVERSAL_SUFFIX, body, content="mirror", path=path))
     return made
 
 
@@ -402,9 +402,11 @@ def _refuse(
 ) -> None:
     """Dead-letter reasons of documents with an entry that TIMS refuses."""
     for one in postings:
-        keys = {one.next_key(key) for key in one.wanted} | {link.source_key + MIRROR for link in one.links.values()}
+        keys = {one.next_key(key) for key in one.wanted} | {
+            link.source_key + REVERSAL_SUFFIX for link in one.links.values()
+        }
         for key in sorted(keys & errors.keys()):
-            refused.setdefault(one.key, []).extend(reasons(errors[key], do=MEND, prefix=prefix))
+            refused.setdefault(one.key, []).extend(reasons(errors[key], do=ADVICE, prefix=prefix))
 
 
 # ---- flows ---------------------------------------------------------------------------------------------------------
@@ -420,9 +422,9 @@ class _Line(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line)
 
 
-def _line_head(record: msgspec.Raw) -> Head:
+def _line_head(record: msgspec.Raw) -> RecordKey:
     line = _line.decode(record)
-    return Head(f"{line.Source}:{line.SettlementID}:{line.LineNo}", line.BookedAt)
+    return RecordKey(f"{line.Source}:{line.SettlementID}:{line.LineNo}", line.BookedAt)
 
 
 _TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
@@ -443,7 +445,7 @@ DOCUMENTS: dict[str, tuple[str, Finder]] = {
 
 
 def _flow(
-    name: str, title: str, source: Resource, needs: tuple[Resource, ...], lines: str = "", wake: Any = None
+    name: str, title: str, source: Resource, needs: tuple[Resource, ...], lines: str = "", requeue: Any = None
 ) -> Flow:
     return Flow(
         name=name,
@@ -457,10 +459,10 @@ def _flow(
         mappings=(),
         transform=partial(_transform, name, *DOCUMENTS[name]),
         suite="posting",
-        checked=checked,
+        enrich_for_checks=enrich_for_checks,
         load=partial(_load, name),
         confirm=nothing_to_tell,
-        wake=wake,
+        requeue=requeue,
     )
 
 

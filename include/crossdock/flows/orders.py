@@ -19,7 +19,7 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flow import Flow, Head, Resource
+from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows import orders_buyers, orders_documents
 from crossdock.flows.orders_documents import SOURCE
 from crossdock.keys import segment
@@ -29,8 +29,8 @@ from crossdock.mapping.frames import ROW
 from crossdock.reference import tims
 from crossdock.rules import order_changes
 from crossdock.rules.order_changes import Action, Desired
-from crossdock.steps.check import bury
-from crossdock.steps.load import Document, Kind, chunked, create, deliver, reasons, settle
+from crossdock.steps.check import dead_letter
+from crossdock.steps.load import Document, Kind, chunked, create, deliver, reasons, record_outcomes
 from crossdock.store import batches, database, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.raw import Record
@@ -51,7 +51,7 @@ from crossdock.systems.channel_advisor import LINES_IN_A_LIST
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-MEND = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
+ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
 
 
 class _Slots(msgspec.Struct):
@@ -70,11 +70,11 @@ MARK = "Exported"
 OURS = (MARK, "SellerOrderID", "UpdatedDate")
 
 
-def head(record: msgspec.Raw) -> Head:
+def head(record: msgspec.Raw) -> RecordKey:
     """Key, version, whether the list gave all lines of an order, and what makes it the same order again."""
     slots = _slots.decode(record)
-    cut = slots.OrderItemCount > len(slots.OrderItems)
-    return Head(str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, cut, _same(record, slots.OrderItems))
+    truncated = slots.OrderItemCount > len(slots.OrderItems)
+    return RecordKey(str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, truncated, _same(record, slots.OrderItems))
 
 
 def _same(record: bytes | msgspec.Raw, lines: Sequence[msgspec.Raw]) -> bytes:
@@ -216,7 +216,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     """Customers first, then new orders in bulk, then changes one by one: of orders, and of customers known before."""
     _load_customers(runtime, batch_id)
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         orders = _ready(connection, batch_id)
         links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
     problem: Transient | None = None
@@ -233,13 +233,13 @@ def load(runtime: Runtime, batch_id: int) -> None:
         mine = [o.key for o in same if links[o.key].batch_id == batch_id]
         others = [o.key for o in same if links[o.key].batch_id != batch_id]
         refused = created.refused if created else {}
-        settle(
+        record_outcomes(
             connection,
             ORDERS,
             batch,
             delivered=mine,
             unchanged=others,
-            refused={key: reasons(error, do=MEND) for key, error in refused.items()},
+            refused={key: reasons(error, do=ADVICE) for key, error in refused.items()},
         )
     done = {order.key for order in same}
     _converge_all(runtime, batch, [(o, links[o.key]) for o in linked if o.key not in done])
@@ -292,8 +292,8 @@ def _load_customers(runtime: Runtime, batch_id: int) -> None:
                     stage_sales_order.c.customer_key == key,
                 )
             )
-            dead |= {order: reasons(error, do=MEND, prefix="Its customer cannot be created: ") for order in orders}
-        bury(connection, ORDERS, batch_id, "load", dead)
+            dead |= {order: reasons(error, do=ADVICE, prefix="Its customer cannot be created: ") for order in orders}
+        dead_letter(connection, ORDERS, batch_id, "load", dead)
 
 
 def _recall_customers(runtime: Runtime, batch_id: int) -> None:
@@ -358,11 +358,11 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
                 acted |= _record(runtime, batch.id, order, link.target_id, _unrecorded(runtime, order, link.target_id))
     except _CannotApply as error:
         with runtime.engine.begin() as connection:
-            settle(connection, ORDERS, batch, refused={order.key: error.reasons})
+            record_outcomes(connection, ORDERS, batch, refused={order.key: error.reasons})
         return
     new = link.batch_id == batch.id  # created by this very batch
     with runtime.engine.begin() as connection:
-        deliveries.agreed(connection, ORDERS.name, order.key)
+        deliveries.in_sync(connection, ORDERS.name, order.key)
         deliveries.link(
             connection,
             [
@@ -378,7 +378,7 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
             ],
         )
         settled = [order.key]
-        settle(
+        record_outcomes(
             connection,
             ORDERS,
             batch,
@@ -412,7 +412,7 @@ def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Des
         except RecordRejected as error:
             if error.code == "STALE_VERSION":
                 continue
-            raise _CannotApply(reasons(error, do=MEND, prefix="The change cannot be applied: ")) from error
+            raise _CannotApply(reasons(error, do=ADVICE, prefix="The change cannot be applied: ")) from error
         return bool(actions)
     raise Transient(
         f"Sales order {link.target_id} is being changed by somebody else all the time.",
@@ -482,7 +482,7 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
         except RecordRejected as error:
             if error.code == "DUPLICATE_EXTERNAL_REFERENCE":
                 continue
-            raise _CannotApply(reasons(error, do=MEND, prefix="Its shipment cannot be recorded: ")) from error
+            raise _CannotApply(reasons(error, do=ADVICE, prefix="Its shipment cannot be recorded: ")) from error
         acted = True
     return acted
 
@@ -569,7 +569,7 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     for key, said in told
                     if isinstance(said, RecordRejected)
                 }  # fmt: skip
-                bury(connection, ORDERS, batch_id, "confirm", refused)
+                dead_letter(connection, ORDERS, batch_id, "confirm", refused)
             _remember(runtime, batch_id, {key: said for key, said in told if isinstance(said, bytes)})
 
 
@@ -629,7 +629,7 @@ ORDERS = Flow(
     mappings=("customer", "sales_order"),
     transform=orders_documents.transform,
     suite="sales_order",
-    checked=orders_documents.checked,
+    enrich_for_checks=orders_documents.enrich_for_checks,
     load=load,
     confirm=confirm,
 )

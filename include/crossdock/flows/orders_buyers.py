@@ -149,7 +149,7 @@ def _decided(runtime: Runtime, batch_id: int, customer_ids: Sequence[str], setti
             if not facts.newest or any(not each.keep for each in found):
                 ask.append(facts)
             else:
-                _settle(connection, batch_id, facts, found)
+                _record_outcomes(connection, batch_id, facts, found)
     return ask
 
 
@@ -297,11 +297,11 @@ def _refuse(
 def _finish(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
     """The customer is what it should be: calls whose answer was lost are settled, too."""
     with runtime.engine.begin() as connection:
-        deliveries.agreed(connection, flow, facts.customer_id)
-        _settle(connection, batch_id, facts, kept)
+        deliveries.in_sync(connection, flow, facts.customer_id)
+        _record_outcomes(connection, batch_id, facts, kept)
 
 
-def _settle(connection: sa.Connection, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
+def _record_outcomes(connection: sa.Connection, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
     """Its orders are worked; what a person's value kept from changing is on record."""
     _record(connection, batch_id, facts.customer_id, "kept", kept)
     done = [each.order for each in facts.said if each.new]

@@ -50,7 +50,7 @@ HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesInc
 LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
 # Stands in the checks for an address that the channel has erased: it is not sent, and judged by nothing.
 KEPT = {"Name": "kept as it is in TIMS", "Line1": "kept as it is in TIMS", "City": "kept", "CountryCode": "US"}
-ONCE = timedelta(days=3650)  # a site that no configuration names is told of once
+NEVER_REPEAT = timedelta(days=3650)  # a site that no configuration names is told of once
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
@@ -63,14 +63,14 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
         inclusive=_inclusive(connection, linked),
     )  # fmt: skip
     loads = (enriched.head["verdict"] == "load").to_numpy()
-    target, misfits = language.load("sales_order").apply(
+    target, mapping_errors = language.load("sales_order").apply(
         Frames(enriched.head, enriched.lines), explained=enriched.problems
     )
     # Where personal data are gone, what the table then misses is no reason of its own: before the first load another
     # one says it all, afterwards TIMS keeps what it has.
     judged = loads & enriched.head["personal_data"].to_numpy(dtype=bool)
-    misfits = misfits[judged[misfits[ROW].to_numpy()]]
-    found = problems.concat([enriched.problems, misfits])
+    mapping_errors = mapping_errors[judged[mapping_errors[ROW].to_numpy()]]
+    found = problems.concat([enriched.problems, mapping_errors])
     # An item that was blocked after TIMS took the order stops no later change; TIMS judges new lines by itself.
     late = found["rule"].eq("item_blocked") & enriched.head["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
     found = found[~late].reset_index(drop=True)
@@ -86,7 +86,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     return Staged(head, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged orders with what the suite looks at besides: the status of each line's item and of the customer.
 
     An order that TIMS has already keeps its customer, its items even if they were blocked since, and an address that
@@ -378,11 +378,11 @@ def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[
     alerts = [
         {
             "kind": rule,
-            "key": value if rule in rules.ONCE else f"order {key}",
+            "key": value if rule in rules.ALERTED_ONCE else f"order {key}",
             "title": f"Order {key}: {rule.replace('_', ' ')}",
             "body": f"{says} {do}",
             "severity": "notice",
-            "window": ONCE if rule in rules.ONCE else timedelta(hours=4),
+            "window": NEVER_REPEAT if rule in rules.ALERTED_ONCE else timedelta(hours=4),
         }
         for key, rule, value, says, do in zip(
             keys.array.take(told[ROW]), told["rule"], told["value"], told["says"], told["do"], strict=True
@@ -397,7 +397,7 @@ def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[
                 "title": "Channel Advisor sends fields that its contract does not name",
                 "body": f"{names}. They are ignored; look whether one of them matters.",
                 "severity": "notice",
-                "window": ONCE,
+                "window": NEVER_REPEAT,
             }
         )
     return alerts

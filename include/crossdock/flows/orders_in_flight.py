@@ -24,7 +24,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 # Orders are judged as they came, also those that no rule can read: what is no list or no number counts as nothing.
-# `whose` is a sum of hashes, for which their order does not matter; numeric, which holds any sum of them.
+# `order_fingerprint` is a sum of hashes, for which their order does not matter; numeric, which holds any sum of them.
 UNITS = """
 WITH open AS (
   SELECT s.key FROM stage.sales_order s WHERE s.state IN ('staged', 'ready', 'waiting', 'dead')
@@ -61,12 +61,12 @@ WITH open AS (
   WHERE a.payload->>'DistributionCenterTypeRollup' IS DISTINCT FROM 'ExternallyManaged'
     AND a.payload->>'OrderStatus' IS DISTINCT FROM 'Cancelled'
 ), codes AS (
-  SELECT code, sum(units) AS units, sum(hashtextextended(key || ':' || units, 0)::numeric) AS whose FROM (
+  SELECT code, sum(units) AS units, sum(hashtextextended(key || ':' || units, 0)::numeric) AS order_fingerprint FROM (
     SELECT key, code, sum(units) AS units FROM lines WHERE code <> '' GROUP BY key, code
   ) AS by_order WHERE units > 0 GROUP BY code
 ), sold AS (
-  SELECT named.sku, sum(c.units) AS units, sum(c.whose) AS whose FROM codes c CROSS JOIN LATERAL (
-    SELECT DISTINCT each.sku FROM (
+  SELECT named.sku, sum(c.units) AS units, sum(c.order_fingerprint) AS order_fingerprint FROM codes c CROSS JOIN
+  LATERAL ( SELECT DISTINCT each.sku FROM (
       SELECT every.place, every.sku, min(every.place) OVER () AS first FROM (
         SELECT 1 AS place, sku FROM ref.item WHERE sku = c.code
         UNION ALL SELECT 2, sku FROM ref.item_code WHERE code = c.code AND kind = 'alternate'
@@ -75,25 +75,25 @@ WITH open AS (
     ) AS each WHERE each.place = each.first
   ) AS named GROUP BY named.sku
 )
-SELECT part.sku, sum(part.units)::bigint AS units, sum(part.whose)::text AS whose
+SELECT part.sku, sum(part.units)::bigint AS units, sum(part.order_fingerprint)::text AS order_fingerprint
 FROM sold s JOIN ref.item i ON i.sku = s.sku CROSS JOIN LATERAL (
-  SELECT s.sku, s.units, s.whose WHERE i.kit_components = '[]'
+  SELECT s.sku, s.units, s.order_fingerprint WHERE i.kit_components = '[]'
   UNION ALL
-  SELECT k->>'SKU', s.units * (k->>'Quantity')::numeric, s.whose FROM jsonb_array_elements(i.kit_components) AS k
-) AS part
+  SELECT k->>'SKU', s.units * (k->>'Quantity')::numeric, s.order_fingerprint FROM
+  jsonb_array_elements(i.kit_components) AS k ) AS part
 GROUP BY part.sku
 """
 
 
-class Flying(NamedTuple):
+class InFlight(NamedTuple):
     """What is in flight, by SKU of TIMS."""
 
     units: dict[str, int]
-    whose: dict[str, str]  # the same text: the same orders with as many units each
+    order_fingerprint: dict[str, str]  # the same text: the same orders with as many units each
 
 
-def look(connection: sa.Connection, since: datetime) -> Flying:
+def in_flight_units(connection: sa.Connection, since: datetime) -> InFlight:
     """What is in flight now; what orders TIMS took after `since` counts. A line whose code is that of several items
     counts against each of them, one that is the code of none against nothing."""
     rows = connection.execute(sa.text(UNITS), {"since": since}).all()
-    return Flying({row.sku: int(row.units) for row in rows}, {row.sku: row.whose for row in rows})
+    return InFlight({row.sku: int(row.units) for row in rows}, {row.sku: row.order_fingerprint for row in rows})

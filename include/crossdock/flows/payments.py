@@ -18,7 +18,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Transient
-from crossdock.flow import SOURCE, Flow, Head, Resource, Staged
+from crossdock.flow import SOURCE, Flow, RecordKey, Resource, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_head, written
@@ -27,7 +27,7 @@ from crossdock.mapping.suggest import nearest
 from crossdock.reference import tims
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
-from crossdock.steps.load import Created, Document, Kind, create, reasons, settle
+from crossdock.steps.load import Created, Document, Kind, create, reasons, record_outcomes
 from crossdock.store import batches, database, deliveries
 from crossdock.store.tables import (
     PAYMENT_TEXT,
@@ -44,7 +44,7 @@ from crossdock.systems import settlement_ledger
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-MEND = "Look at the documents in TIMS; if they have changed meanwhile, replay this."
+ADVICE = "Look at the documents in TIMS; if they have changed meanwhile, replay this."
 _KEPT = (
     *PAYMENT_TEXT,
     "Amount",
@@ -66,10 +66,10 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> Head:
+def head(record: msgspec.Raw) -> RecordKey:
     """source:settlement:order, and when it was booked."""
     slots = _slots.decode(record)
-    return Head(slots.Key, slots.BookedAt)
+    return RecordKey(slots.Key, slots.BookedAt)
 
 
 # ---- what TIMS knows -----------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ ORDER BY p.key
 """)
 
 
-def wake(connection: sa.Connection) -> Sequence[str]:
+def requeue(connection: sa.Connection) -> Sequence[str]:
     """Waiting parts whose order has come, or any document of it, and those whose order has come to another state, so
     that their reason stays true. What an order that is left out was paid is set apart on the way: no payment comes of
     it, the ledger posts it."""
@@ -300,14 +300,14 @@ def _matched(
     applied = matched.applications.sort_values([ROW, "position"]).reset_index(drop=True)
     applied["position"] = applied.groupby(ROW).cumcount()
     enriched = some.assign(**{name: conditions[name] for name in conditions}, Amount=matched.head["Amount"])
-    target, misfits = language.load("payment").apply(
+    target, mapping_errors = language.load("payment").apply(
         Frames(enriched, applied.rename(columns={"position": "_line"}).astype({"Amount": "Int64"})),
         explained=matched.problems,
     )
     sent = matched.head["state"].eq("staged").to_numpy(dtype=bool)
     explained = np.isin(np.arange(len(some)), matched.problems[ROW].to_numpy())
-    misfits = misfits[(sent & ~explained)[misfits[ROW].to_numpy()]]
-    told = problems.concat([matched.problems, missing[sent[missing[ROW].to_numpy()]], misfits])
+    mapping_errors = mapping_errors[(sent & ~explained)[mapping_errors[ROW].to_numpy()]]
+    told = problems.concat([matched.problems, missing[sent[missing[ROW].to_numpy()]], mapping_errors])
     told = told.assign(**{ROW: new[told[ROW].to_numpy()]}) if len(told) else told
     lines = target.lines.rename(columns={"_line": "position"})
     lines.insert(0, "key", keys.iloc[new].array.take(lines[ROW].to_numpy()))
@@ -433,7 +433,7 @@ def _as_delivered(
 # ---- check ---------------------------------------------------------------------------------------------------------
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged payments with what the suite looks at besides."""
     head, lines = frames.head.copy(), frames.lines.copy()
     amount = head["Amount"].fillna(0).to_numpy(dtype=np.int64)
@@ -472,7 +472,7 @@ PAYMENT = Kind("payment", "ar/payments", "PaymentID", _find_payments)
 def load(runtime: Runtime, batch_id: int) -> None:
     """Creates the payments in bulk; each at most once for ever."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = list(connection.execute(_BODY, {"batch": batch_id}))
         links = deliveries.links(connection, PAYMENT.entity, [row.key for row in rows])
     created = Created({}, set(), {})
@@ -488,13 +488,13 @@ def load(runtime: Runtime, batch_id: int) -> None:
         problem = error
     with runtime.engine.begin() as connection:
         links = deliveries.links(connection, PAYMENT.entity, [row.key for row in rows])
-        settle(
+        record_outcomes(
             connection,
             PAYMENTS,
             batch,
             delivered=[key for key, link in links.items() if link.batch_id == batch_id],
             unchanged=[key for key, link in links.items() if link.batch_id != batch_id],
-            refused={key: reasons(error, do=MEND) for key, error in created.refused.items()},
+            refused={key: reasons(error, do=ADVICE) for key, error in created.refused.items()},
         )
     if problem:
         raise problem
@@ -531,8 +531,8 @@ PAYMENTS = Flow(
     mappings=("payment",),
     transform=transform,
     suite="payment",
-    checked=checked,
+    enrich_for_checks=enrich_for_checks,
     load=load,
     confirm=confirm,
-    wake=wake,
+    requeue=requeue,
 )  # fmt: skip

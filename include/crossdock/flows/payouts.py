@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.flow import Flow, Head, Resource, Staged
+from crossdock.flow import Flow, RecordKey, Resource, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
@@ -24,7 +24,7 @@ from crossdock.mapping.parse import Parsed
 from crossdock.rules import settlements as rules
 from crossdock.steps import files
 from crossdock.steps.files import refused_files
-from crossdock.steps.load import settle
+from crossdock.steps.load import record_outcomes
 from crossdock.store import batches, database
 from crossdock.store.tables import (
     SETTLEMENT_LINE_TEXT,
@@ -55,10 +55,10 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> Head:
+def head(record: msgspec.Raw) -> RecordKey:
     """source/file name, and when the file was last written."""
     slots = _slots.decode(record)
-    return Head(f"{slots.Source}/{slots.File}", slots.FileModifiedAt)
+    return RecordKey(f"{slots.Source}/{slots.File}", slots.FileModifiedAt)
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def _alerts(given: pd.DataFrame, lines: pd.DataFrame) -> list[dict[str, Any]]:
 # ---- check ---------------------------------------------------------------------------------------------------------
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged settlements with what stands against them: their sums, their neighbours, what is booked already."""
     staged = frames.head.copy()
     staged["difference"] = staged["TotalAmount"].fillna(0).to_numpy(dtype=np.int64) - sum_by_head(
@@ -286,18 +286,18 @@ WHERE l.key = :key AND b.source = :source AND b.settlement_id = :settlement_id A
 def load(runtime: Runtime, batch_id: int) -> None:
     """Books each settlement in a transaction of its own, in the order of their periods."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = list(connection.execute(_READY, {"batch": batch_id}))
     for row in rows:
         with runtime.engine.begin() as connection:
             outcome = _book(connection, row)
-            settle(connection, PAYOUTS, batch, **outcome)
+            record_outcomes(connection, PAYOUTS, batch, **outcome)
     with runtime.engine.begin() as connection:
         settlement_ledger.set_apart(connection)
 
 
 def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
-    """The arguments of `settle` for one settlement, after it was booked if it was new."""
+    """The arguments of `record_outcomes` for one settlement, after it was booked if it was new."""
     facts = {"key": row.key, "source": row.source, "settlement_id": row.settlement_id}
     held = connection.execute(
         sa.select(ref_settlement)
@@ -357,7 +357,7 @@ PAYOUTS = Flow(
     mappings=(),
     transform=transform,
     suite="settlement",
-    checked=checked,
+    enrich_for_checks=enrich_for_checks,
     load=load,
     confirm=confirm,
 )

@@ -28,7 +28,7 @@ from crossdock.mapping.frames import SCALE
 from crossdock.reference import channel, tims
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
-from crossdock.steps.load import AT_ONCE, chunked, reasons, settle
+from crossdock.steps.load import AT_ONCE, chunked, reasons, record_outcomes
 from crossdock.store import alerts, approvals, batches, database, deliveries, leases, watermarks
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 BATCH = 500  # prices a request, the contract's limit
 ASKED = 100  # SKUs a request of the list of prices
 COPIED = 2_000  # prices a COPY of a full read
-AGAIN = ("compare", "key", "replay")  # kinds of batches that are held against the channel whatever was sent
-MEND = "Correct include/config/prices.yaml or the lookups beside it, or the product at the channel; then replay it."
+FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are held against the channel whatever was sent
+ADVICE = "Correct include/config/prices.yaml or the lookups beside it, or the product at the channel; then replay it."
 START, END, UPDATE = "start_promotion", "end_promotion", "update"  # operations of deliveries
 
 # A row of `stage.price_line` with what its product is told; decimals as they are stored.
@@ -62,7 +62,7 @@ WHERE s.batch_id = :batch AND s.state = 'ready' ORDER BY l.key, l.position
 """)
 
 
-class Present(NamedTuple):
+class ChannelPrice(NamedTuple):
     """A price at the channel. Of a listing only `price` and `currency`; None follows the product's."""
 
     price: Decimal | None
@@ -82,13 +82,13 @@ class _Work:
 
     lines: list[sa.Row]
     links: dict[str, sa.Row]
-    present: dict[str, Present]
+    present: dict[str, ChannelPrice]
     promoted: set[str]  # listings whose last price from us was a promotional one
     to_send: list[sa.Row] = field(default_factory=list)
-    agreed: list[sa.Row] = field(default_factory=list)  # sent or not, the channel has them so
+    in_sync: list[sa.Row] = field(default_factory=list)  # sent or not, the channel has them so
     held: dict[str, str] = field(default_factory=dict)  # key -> why it waits
     refused: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
-    undecided: set[str] = field(default_factory=set)  # keys
+    pending: set[str] = field(default_factory=set)  # keys
     used: list[int] = field(default_factory=list)  # approvals that allowed something
 
 
@@ -98,14 +98,14 @@ def load(runtime: Runtime, batch_id: int) -> None:
     profile's."""
     settings = price_settings.load()
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         lines = list(connection.execute(_LINES, {"batch": batch_id}))
         links = _links(connection, lines)
         doubtful = _doubtful(connection)
     candidates = [
         line for line in lines
-        if batch.kind in AGAIN or _name(line) not in links or links[_name(line)].content_hash != line.content_hash
-        or _name(line) in doubtful
+        if batch.kind in FORCED_KINDS or _name(line) not in links or _name(line) in doubtful
+        or links[_name(line)].content_hash != line.content_hash
     ]  # fmt: skip
     present = _read(runtime, candidates)
     _same_currency(settings, present)
@@ -113,15 +113,15 @@ def load(runtime: Runtime, batch_id: int) -> None:
         leases.require(connection, PRICES.name)
         work = _Work(lines, links, present, _promoted(connection, candidates))
         _judge(connection, batch, work, candidates, settings)
-        _link(connection, batch, work.agreed)
-        _known(connection, work.agreed)
+        _link(connection, batch, work.in_sync)
+        _known(connection, work.in_sync)
     _send(runtime, batch, work)
     with runtime.engine.begin() as connection:
         approvals.used(connection, work.used)
-        _settle(connection, batch, work)
-    if work.undecided:
+        _record_outcomes(connection, batch, work)
+    if work.pending:
         raise OutcomeUnknown(
-            f"The prices of {len(work.undecided)} items were not taken by Channel Advisor (busy, or failing).",
+            f"The prices of {len(work.pending)} items were not taken by Channel Advisor (busy, or failing).",
             do="Nothing to do: the task is tried again, and what was taken is not sent again.",
             system="channel_advisor",
         )
@@ -166,12 +166,12 @@ def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
 # ---- what the channel has ------------------------------------------------------------------------------------------
 
 
-def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, Present]:
+def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, ChannelPrice]:
     """The prices that products and listings have at the channel now; those that have none are not in it."""
     skus = list(dict.fromkeys(line.sku for line in lines))
-    present: dict[str, Present] = {}
+    present: dict[str, ChannelPrice] = {}
 
-    def ask(some: Sequence[str]) -> list[tuple[str, Present, datetime]]:
+    def ask(some: Sequence[str]) -> list[tuple[str, ChannelPrice, datetime]]:
         return [
             _decoded(record)
             for page in runtime.channel_advisor.pages("prices", sku=list(some))
@@ -190,7 +190,7 @@ def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, Present]:
                 table.c.listing_id == sa.any_(sa.bindparam("ids", numbers, type_=sa.ARRAY(sa.BigInteger)))
             )
         )
-        present.update({f"#{row.listing_id}": Present(row.price, row.currency_code) for row in rows})
+        present.update({f"#{row.listing_id}": ChannelPrice(row.price, row.currency_code) for row in rows})
     return present
 
 
@@ -217,13 +217,13 @@ class _Price(msgspec.Struct):
 _price = msgspec.json.Decoder(_Price)
 
 
-def _decoded(record: msgspec.Raw) -> tuple[str, Present, datetime]:
+def _decoded(record: msgspec.Raw) -> tuple[str, ChannelPrice, datetime]:
     """(SKU, price, when it last changed) of a row of the channel's list."""
     row = _price.decode(record)
     one = row.Promotion
     return (
         row.SKU,
-        Present(
+        ChannelPrice(
             row.Price, row.Currency, row.MinPrice, row.MaxPrice, row.RetailPrice,
             *((one.PromotionID, one.Price, times.read(one.StartDate), times.read(one.EndDate)) if one else ()),
         ),
@@ -231,18 +231,18 @@ def _decoded(record: msgspec.Raw) -> tuple[str, Present, datetime]:
     )  # fmt: skip
 
 
-def _wanted(line: sa.Row) -> Present:
+def _wanted(line: sa.Row) -> ChannelPrice:
     """What the channel should have of a line."""
     if line.listing_id is not None:
-        return Present(line.price, line.currency)
+        return ChannelPrice(line.price, line.currency)
     edges = (times.read(edge) if edge else None for edge in (line.promotion_start, line.promotion_end))
-    return Present(
+    return ChannelPrice(
         line.price, line.currency, line.min_price, line.max_price, line.retail_price, line.promotion_id,
         line.promotion_price, *edges,
     )  # fmt: skip
 
 
-def _same_currency(settings: PriceSettings, present: Mapping[str, Present]) -> None:
+def _same_currency(settings: PriceSettings, present: Mapping[str, ChannelPrice]) -> None:
     """Raises ConfigError where the channel keeps its prices in another currency than the configuration says."""
     other = next((one.currency for name, one in present.items()
                   if not name.startswith("#") and one.currency != settings.currency), None)  # fmt: skip
@@ -273,11 +273,11 @@ def _judge(
     connection: sa.Connection, batch: sa.Row, work: _Work, candidates: Sequence[sa.Row], settings: PriceSettings
 ) -> None:
     """Parts the lines into those that the channel has so already, those to send, and those that wait for a person."""
-    asked = approvals.latest(connection, PRICES.name, [line.key for line in candidates])
+    requested = approvals.latest(connection, PRICES.name, [line.key for line in candidates])
     questions, kept = [], []
     for line in candidates:
         name, wanted = _name(line), _wanted(line)
-        now, earlier = work.present.get(name), asked.get((line.key, name))
+        now, earlier = work.present.get(name), requested.get((line.key, name))
         answer = _answer(earlier, wanted)
         why = "" if now == wanted else _question(line, now, work, settings)
         if earlier is not None and answer == "approved":
@@ -285,7 +285,7 @@ def _judge(
         if earlier is not None and answer == "open" and why:
             kept.append(earlier.id)
         if now == wanted:
-            work.agreed.append(line)
+            work.in_sync.append(line)
         elif not why or answer == "approved":
             work.to_send.append(line)
         elif earlier is not None and answer == "refused":
@@ -293,7 +293,7 @@ def _judge(
         else:
             work.held[line.key] = f"{why} It waits for a person: `crossdock prices approvals`."
             if not answer:
-                questions.append(_asked(line, name, wanted, now, why))
+                questions.append(_approval_row(line, name, wanted, now, why))
     approvals.withdraw(connection, connection.scalars(_OVER, {"batch": batch.id, "kept": kept}).all())
     approvals.ask(connection, questions)
     if questions:
@@ -305,7 +305,7 @@ def _judge(
         )  # fmt: skip
 
 
-def _answer(earlier: sa.Row | None, wanted: Present) -> str:
+def _answer(earlier: sa.Row | None, wanted: ChannelPrice) -> str:
     """What became of the question whether this very price may be sent; "" where it has not been asked."""
     if earlier is None:
         return ""
@@ -315,7 +315,7 @@ def _answer(earlier: sa.Row | None, wanted: Present) -> str:
     return earlier.state if same else ""
 
 
-def _asked(line: sa.Row, name: str, wanted: Present, now: Present | None, why: str) -> dict[str, Any]:
+def _approval_row(line: sa.Row, name: str, wanted: ChannelPrice, now: ChannelPrice | None, why: str) -> dict[str, Any]:
     """The question of a line, as a row."""
     return {
         "flow": PRICES.name, "key": line.key, "target": name, "site_id": line.site_id,
@@ -324,7 +324,7 @@ def _asked(line: sa.Row, name: str, wanted: Present, now: Present | None, why: s
     }  # fmt: skip
 
 
-def _question(line: sa.Row, now: Present | None, work: _Work, settings: PriceSettings) -> str:
+def _question(line: sa.Row, now: ChannelPrice | None, work: _Work, settings: PriceSettings) -> str:
     """Why a person is to be asked before a line is sent; "" where nobody is. What was sent before as it is, and has
     been changed at the channel, is put right without a question."""
     link = work.links.get(_name(line))
@@ -397,7 +397,7 @@ def _operation(line: sa.Row, work: _Work) -> str:
     if line.listing_id is not None:
         return START if line.promotion_id else END if _name(line) in work.promoted else UPDATE
     wanted = _wanted(line)
-    before = now[5:] if now else Present(None, "")[5:]
+    before = now[5:] if now else ChannelPrice(None, "")[5:]
     return UPDATE if wanted[5:] == before else START if wanted.promotion_id else END
 
 
@@ -434,9 +434,9 @@ def _end(
             }
         )  # fmt: skip
         if isinstance(error, RecordRejected):
-            work.refused[line.key] += reasons(error, do=MEND, target="Channel Advisor")
+            work.refused[line.key] += reasons(error, do=ADVICE, target="Channel Advisor")
         elif error is not None:
-            work.undecided.add(line.key)
+            work.pending.add(line.key)
     with runtime.engine.begin() as connection:
         deliveries.end(connection, PRICES.name, rows)
         _link(connection, batch, taken)
@@ -478,7 +478,7 @@ def _known(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
         deliveries.written_over(connection, PRICES.name, entity, told)
 
 
-def _keep(connection: sa.Connection, prices: Sequence[tuple[str, Present]]) -> None:
+def _keep(connection: sa.Connection, prices: Sequence[tuple[str, ChannelPrice]]) -> None:
     if not prices:
         return
     names = [column.name for column in ref_channel_price.columns if column.name != "sku"]
@@ -491,17 +491,17 @@ def _keep(connection: sa.Connection, prices: Sequence[tuple[str, Present]]) -> N
     )
 
 
-def _settle(connection: sa.Connection, batch: sa.Row, work: _Work) -> None:
+def _record_outcomes(connection: sa.Connection, batch: sa.Row, work: _Work) -> None:
     """The state of every row: dead, waiting for a person, delivered in this batch, or unchanged."""
     keys = dict.fromkeys(line.key for line in work.lines)
     here = _delivered(connection, batch, work.lines)
-    rest = [key for key in keys if key not in work.refused and key not in work.held and key not in work.undecided]
-    settle(
+    rest = [key for key in keys if key not in work.refused and key not in work.held and key not in work.pending]
+    record_outcomes(
         connection, PRICES, batch,
         delivered=[key for key in rest if key in here], unchanged=[key for key in rest if key not in here],
         refused=work.refused,
     )  # fmt: skip
-    held = [(key, why) for key, why in work.held.items() if key not in work.refused and key not in work.undecided]
+    held = [(key, why) for key, why in work.held.items() if key not in work.refused and key not in work.pending]
     connection.execute(_WAIT, {"batch": batch.id, "keys": [key for key, _ in held], "why": [why for _, why in held]})
 
 
@@ -548,7 +548,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _LATE = timedelta(minutes=10)  # products and listings of the channel may be read so much later than they changed
 
 
-def wake(connection: sa.Connection) -> Sequence[str]:
+def requeue(connection: sa.Connection) -> Sequence[str]:
     """Rows whose price may be another one, although their item has not changed."""
     at, resource = prices_documents.clock(connection), channel.PRODUCTS.name
     since = watermarks.position(connection, PRICES.name, resource)
@@ -566,7 +566,7 @@ def wake(connection: sa.Connection) -> Sequence[str]:
     return keys
 
 
-def look(runtime: Runtime) -> None:
+def snapshot_target(runtime: Runtime) -> None:
     """Reads all prices of the channel into `ref`, in place of what was there; one that changes may come twice."""
     columns = [column.name for column in ref_channel_price.columns]
     records = (record for page in runtime.channel_advisor.pages("prices") for record in page.records)
@@ -576,7 +576,7 @@ def look(runtime: Runtime) -> None:
         database.replace(connection, ref_channel_price, (_frame(some, columns) for some in portions))
 
 
-def _frame(rows: Sequence[tuple[str, Present, datetime]], columns: Sequence[str]) -> pd.DataFrame:
+def _frame(rows: Sequence[tuple[str, ChannelPrice, datetime]], columns: Sequence[str]) -> pd.DataFrame:
     """Prices as a COPY takes them."""
     values = zip(*((sku, *price, version) for sku, price, version in rows), strict=True)
     made = {}
@@ -602,7 +602,7 @@ ORDER BY s.key
 """)
 
 
-def amiss(connection: sa.Connection) -> Sequence[str]:
+def find_drift(connection: sa.Connection) -> Sequence[str]:
     """Items whose prices are not at the channel as they were sent."""
     return connection.scalars(_AMISS).all()
 
@@ -622,11 +622,11 @@ PRICES = Flow(
     mappings=("price",),
     transform=prices_documents.transform,
     suite="price",
-    checked=prices_documents.checked,
+    enrich_for_checks=prices_documents.enrich_for_checks,
     load=load,
     confirm=documents.nothing_to_tell,
-    wake=wake,
-    configured=price_settings.load,
-    look=look,
-    amiss=amiss,
+    requeue=requeue,
+    validate_config=price_settings.load,
+    snapshot_target=snapshot_target,
+    find_drift=find_drift,
 )  # fmt: skip

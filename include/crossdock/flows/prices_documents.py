@@ -87,23 +87,24 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     state, reason = _states(given, known)
 
     told = deliveries.links(connection, LISTING_PRICE, [str(row.listing_id) for one in known for row in one.listings])
-    spots = _spots(known, state, settings, set(told))
-    made = pricing.prices(items, spots, settings, at)
-    promoted = pricing.promotions(items, spots, made, settings, at)
+    price_targets = _price_targets(known, state, settings, set(told))
+    made = pricing.prices(items, price_targets, settings, at)
+    promoted = pricing.promotions(items, price_targets, made, settings, at)
 
     found = problems.concat(
         [
             _ambiguous(known, state),
-            _other_currency(spots, known),
-            pricing.found(spots, made, "Price", pricing.MEND),
-            pricing.found(spots, promoted, "Promotion.Price", pricing.MEND_PROMOTION),
+            _other_currency(price_targets, known),
+            pricing.found(price_targets, made, "Price", pricing.ADVICE),
+            pricing.found(price_targets, promoted, "Promotion.Price", pricing.PROMOTION_ADVICE),
         ]
     )
-    target, misfits = language.load("price").apply(
-        Frames(pd.concat([given, _told(given, spots, made, promoted, settings)], axis=1), _no_lines()), explained=found
+    target, mapping_errors = language.load("price").apply(
+        Frames(pd.concat([given, _told(given, price_targets, made, promoted, settings)], axis=1), _no_lines()),
+        explained=found,
     )
     works = np.array([one == "staged" for one in state], dtype=bool)
-    found = problems.concat([found, misfits[works[misfits[ROW].to_numpy()]]])
+    found = problems.concat([found, mapping_errors[works[mapping_errors[ROW].to_numpy()]]])
 
     head = pd.DataFrame(
         {
@@ -112,12 +113,12 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "reason": pd.Series([text or np.nan for text in reason], dtype="str"),
             **{name: target.head[name] for name in FIELDS},
             "rules": pd.Series([fingerprint(settings, at)] * len(kept), dtype="str"),
-            "next_at": _next_at(spots, promoted, settings, at, len(kept)),
+            "next_at": _next_at(price_targets, promoted, settings, at, len(kept)),
             "seen": pd.Series([database.to_json(one.seen) for one in known], dtype="str"),
         }
     )
     head["content_hash"] = _hashes(head[list(TOLD)])
-    lines = _lines(kept, known, spots, made, promoted, head)
+    lines = _lines(kept, known, price_targets, made, promoted, head)
     head, found = unreadable.joined(head, found, parsed, keys)
     head["seen"] = head["seen"].fillna("[]")
     return Staged(head, lines, found)
@@ -162,7 +163,7 @@ def _states(given: pd.DataFrame, known: Sequence[_Item]) -> tuple[list[str], lis
     states, reasons = [], []
     facts = (given[name].tolist() for name in ("Status", "Type", "ChannelEligible", "Cost", "ListPrice"))
     for status, kind, eligible, cost, list_price, one in zip(*facts, known, strict=True):
-        idle = (
+        skip_reason = (
             "TIMS has blocked the item." if status == "Blocked"
             else "A service has no price on a channel." if kind == "Service"
             else "TIMS does not sell the item on channels." if eligible is not True
@@ -170,8 +171,8 @@ def _states(given: pd.DataFrame, known: Sequence[_Item]) -> tuple[list[str], lis
             else ""
         )  # fmt: skip
         waits = "" if one.products or one.rivals else "Channel Advisor has no product of this item yet."
-        states.append("left_out" if idle else "waiting" if waits else "staged")
-        reasons.append(idle or waits)
+        states.append("left_out" if skip_reason else "waiting" if waits else "staged")
+        reasons.append(skip_reason or waits)
     return states, reasons
 
 
@@ -179,7 +180,9 @@ def _is_given(amount: Any) -> bool:
     return amount is not pd.NA and amount is not None and amount > 0
 
 
-def _spots(known: Sequence[_Item], states: Sequence[str], settings: PriceSettings, told: set[str]) -> pd.DataFrame:
+def _price_targets(
+    known: Sequence[_Item], states: Sequence[str], settings: PriceSettings, told: set[str]
+) -> pd.DataFrame:
     """The places to make prices for, each once for an item: the product's own, and the sites of its listings that have
     prices of their own, or had one from us."""
     places = {place.site: place for place in settings.places()}
@@ -222,11 +225,11 @@ def _ambiguous(known: Sequence[_Item], states: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _other_currency(spots: pd.DataFrame, known: Sequence[_Item]) -> pd.DataFrame:
+def _other_currency(price_targets: pd.DataFrame, known: Sequence[_Item]) -> pd.DataFrame:
     """Listings that are in another currency than their site by the configuration."""
     odd = [
         (row, site, listing.currency_code, currency)
-        for row, site, currency in spots[["row", "site", "currency"]].itertuples(index=False, name=None)
+        for row, site, currency in price_targets[["row", "site", "currency"]].itertuples(index=False, name=None)
         for listing in known[row].listings
         if listing.site_id == site and listing.currency_code != currency
     ]
@@ -245,11 +248,15 @@ def _other_currency(spots: pd.DataFrame, known: Sequence[_Item]) -> pd.DataFrame
 
 
 def _told(
-    given: pd.DataFrame, spots: pd.DataFrame, made: pd.DataFrame, promoted: pd.DataFrame, settings: PriceSettings
+    given: pd.DataFrame,
+    price_targets: pd.DataFrame,
+    made: pd.DataFrame,
+    promoted: pd.DataFrame,
+    settings: PriceSettings,
 ) -> pd.DataFrame:
     """The columns that the mapping reads: the product's own price of each item."""
-    own = (spots["site"] == PRODUCT).to_numpy()
-    at = pd.Index(spots["row"].to_numpy()[own])
+    own = (price_targets["site"] == PRODUCT).to_numpy()
+    at = pd.Index(price_targets["row"].to_numpy()[own])
     columns = {
         **{name: made[name] for name in ("Price", "MinPrice", "MaxPrice", "RetailPrice")},
         "Promotion.PromotionID": promoted["promotion"],
@@ -262,11 +269,15 @@ def _told(
     return whole
 
 
-def _next_at(spots: pd.DataFrame, promoted: pd.DataFrame, settings: PriceSettings, at: Clock, count: int) -> pd.Series:
+def _next_at(
+    price_targets: pd.DataFrame, promoted: pd.DataFrame, settings: PriceSettings, at: Clock, count: int
+) -> pd.Series:
     """The first moment, as text, at which anything of an item's prices changes by the clock."""
-    rates = {code: pricing.next_rate(settings, code, at) for code in {*spots["currency"].tolist(), settings.currency}}
+    rates = {
+        code: pricing.next_rate(settings, code, at) for code in {*price_targets["currency"].tolist(), settings.currency}
+    }
     earliest: list[str | float] = [np.nan] * count
-    for row, currency, edge in zip(spots["row"], spots["currency"], promoted["next_at"], strict=True):
+    for row, currency, edge in zip(price_targets["row"], price_targets["currency"], promoted["next_at"], strict=True):
         own = rates[currency] or rates[settings.currency]
         for text in (edge, pricing.moment(own) if own else None):
             if isinstance(text, str) and (not isinstance(earliest[row], str) or text < earliest[row]):
@@ -275,7 +286,7 @@ def _next_at(spots: pd.DataFrame, promoted: pd.DataFrame, settings: PriceSetting
 
 
 def _lines(
-    keys: pd.Series, known: Sequence[_Item], spots: pd.DataFrame, made: pd.DataFrame, promoted: pd.DataFrame,
+    keys: pd.Series, known: Sequence[_Item], price_targets: pd.DataFrame, made: pd.DataFrame, promoted: pd.DataFrame,
     head: pd.DataFrame,
 ) -> pd.DataFrame:  # fmt: skip
     """One line for each product and each listing that is to be told."""
@@ -283,7 +294,7 @@ def _lines(
     counts: dict[int, int] = {}
     hashes = head["content_hash"].tolist()
     everything = pd.concat(
-        [spots, made[["Price", "cost"]], promoted[["promotion", "promotion_price", "active"]]], axis=1
+        [price_targets, made[["Price", "cost"]], promoted[["promotion", "promotion_price", "active"]]], axis=1
     )
     for spot in everything.itertuples(index=False):
         one = known[spot.row]
@@ -325,7 +336,7 @@ def _digest(content: Sequence[Any]) -> str:
 # ---- check ---------------------------------------------------------------------------------------------------------
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged prices with what the suite looks at."""
     head, lines = frames.head.copy(), frames.lines
     amount = {name: head[name].fillna(0).to_numpy(dtype=np.int64) for name in PRICE_MONEY}

@@ -16,12 +16,12 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flow import SOURCE, Flow, Head, Resource
+from crossdock.flow import SOURCE, Flow, RecordKey, Resource
 from crossdock.flows import returns_documents
 from crossdock.flows.returns_documents import ADJUSTMENT, CREDIT_MEMO, PARENTS
 from crossdock.reference import tims
-from crossdock.steps.check import bury
-from crossdock.steps.load import Document, Kind, chunked, create, reasons, settle
+from crossdock.steps.check import dead_letter
+from crossdock.steps.load import Document, Kind, chunked, create, reasons, record_outcomes
 from crossdock.store import batches, deliveries
 from crossdock.store.tables import (
     CREDIT_AMOUNTS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 RETURN = "return"  # entity of the link that says that a return's documents are all there
-MEND = "Compare the return with the order's invoices and credit memos in TIMS; edit the payload, then replay it."
+ADVICE = "Compare the return with the order's invoices and credit memos in TIMS; edit the payload, then replay it."
 DECISIONS = {"NewRma": "Approve", "PendingReturn": "Approve", "Received": "Approve", "Approved": "MarkRefunded"}
 RESOLVED = ("Refunded", "Closed")
 
@@ -49,13 +49,13 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> Head:
+def head(record: msgspec.Raw) -> RecordKey:
     """Key and version of a return."""
     slots = _slots.decode(record)
-    return Head(str(slots.ReturnID), slots.UpdatedDate)
+    return RecordKey(str(slots.ReturnID), slots.UpdatedDate)
 
 
-def wake(connection: sa.Connection) -> Sequence[str]:
+def requeue(connection: sa.Connection) -> Sequence[str]:
     """Waiting returns of whose order anything is new: the order itself, a shipment, an invoice."""
     waiting = connection.execute(
         sa.text("SELECT key, order_key, parents FROM stage.credit_memo WHERE state = 'waiting' AND parents IS NOT NULL")
@@ -121,7 +121,7 @@ STOCK = Kind(ADJUSTMENT, "inventory/adjustments", "AdjustmentID", _finder("inven
 def load(runtime: Runtime, batch_id: int) -> None:
     """Credit memos in bulk, then the stock adjustments of the returns whose credit memos are all there."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         ready = stage_credit_memo.c.batch_id == batch_id, stage_credit_memo.c.state == "ready"
         returns = list(connection.execute(sa.select(stage_credit_memo).where(*ready)))
         wanted = {kind: list(connection.execute(sa.text(statement), {"batch": batch_id}))
@@ -144,7 +144,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
         before = deliveries.links(connection, RETURN, [row.key for row in done])
         keys = {"known": [r.key for r in done if r.key in before], "new": [r.key for r in done if r.key not in before]}
         deliveries.link(connection, [_link(row, batch_id) for row in done if row.key not in before])
-        settle(connection, RETURNS, batch, delivered=keys["new"], unchanged=keys["known"], refused=refused)
+        record_outcomes(connection, RETURNS, batch, delivered=keys["new"], unchanged=keys["known"], refused=refused)
     if problem:
         raise problem
 
@@ -163,7 +163,7 @@ def _create(runtime: Runtime, batch_id: int, kind: Kind, rows: Sequence[sa.Row])
     if documents:
         created = create(runtime, RETURNS, batch_id, kind, documents)
         for document, error in created.refused.items():
-            refused.setdefault(return_of[document], []).extend(reasons(error, do=MEND, prefix=f"{document}: "))
+            refused.setdefault(return_of[document], []).extend(reasons(error, do=ADVICE, prefix=f"{document}: "))
     return refused
 
 
@@ -210,7 +210,7 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     .values(confirmed_at=sa.func.now())
                 )
                 refused = {key: [_reason(refusal)] for key, refusal in told if refusal}
-                bury(connection, RETURNS, batch_id, "confirm", refused)
+                dead_letter(connection, RETURNS, batch_id, "confirm", refused)
 
 
 def _resolve(runtime: Runtime, key: str, status: str) -> str:
@@ -274,8 +274,8 @@ RETURNS = Flow(
     mappings=("credit_memo",),
     transform=returns_documents.transform,
     suite="credit_memo",
-    checked=returns_documents.checked,
+    enrich_for_checks=returns_documents.enrich_for_checks,
     load=load,
     confirm=confirm,
-    wake=wake,
+    requeue=requeue,
 )

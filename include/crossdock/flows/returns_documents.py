@@ -97,15 +97,15 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     hashes = [_content(items[one.row], frames.head["Currency"].iloc[one.row]) for one in each]
     fresh = [one for one in each if one.key not in posted]
     _work(connection, fresh, frames.head, items)
-    head, lines, misfits = _documents(fresh, frames, items, hashes)
+    head, lines, mapping_errors = _documents(fresh, frames, items, hashes)
     old_head, old_lines, changes = _unaltered([one for one in each if one.key in posted], posted, frames.head, hashes)
-    found = problems.concat([*(_told(one.row, one.findings) for one in fresh), misfits, changes])
+    found = problems.concat([*(_told(one.row, one.findings) for one in fresh), mapping_errors, changes])
     whole = pd.concat([head, old_head], ignore_index=True).sort_values("row", ignore_index=True).drop(columns="row")
     whole, found = unreadable.joined(whole, found, parsed, keys)
     return Staged(whole, pd.concat([lines, old_lines], ignore_index=True), found)
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged returns with the amounts of all their credit memos together, as the suite looks at them."""
     head, lines = frames.head.copy(), frames.lines
     of_memo = (lines["entity"] == CREDIT_MEMO).to_numpy()
@@ -149,7 +149,7 @@ def _work(
             says = f'The return is "{statuses[one.row]}"; known are {", ".join(rules.STATUSES)}.'
             one.findings.append(rules.Finding("Status", "unknown_status", "", str(statuses[one.row]), says))
         one.findings += _undated(head["CreditDate"].iloc[one.row], head["PostingDate"].iloc[one.row])
-        if one.order_key in orders.left_out:
+        if one.order_key in orders.skipped:
             one.state, one.reason = "left_out", "its order is left out"
             one.findings = []
             continue
@@ -207,11 +207,13 @@ def _documents(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(staged heads with `row`, staged lines, misfits) of returns of which nothing was sent yet."""
     memos = [(one, credit) for one in fresh if one.state == "staged" for credit in (one.worked.credits or [_NO_CREDIT])]
-    target, misfits = language.load("credit_memo").apply(_source(memos, frames.head))
+    target, mapping_errors = language.load("credit_memo").apply(_source(memos, frames.head))
     rows = np.array([one.row for one, _ in memos], dtype=np.int64)
     undated = {one.row for one in fresh if any(f.rule in ("no_open_period", "unreadable_date") for f in one.findings)}
-    misfits = misfits.assign(**{ROW: rows[misfits[ROW].to_numpy()]}).drop_duplicates()
-    misfits = misfits[~(misfits["field"].isin(["CreditDate", "PostingDate"]) & misfits[ROW].isin(undated))]
+    mapping_errors = mapping_errors.assign(**{ROW: rows[mapping_errors[ROW].to_numpy()]}).drop_duplicates()
+    mapping_errors = mapping_errors[
+        ~(mapping_errors["field"].isin(["CreditDate", "PostingDate"]) & mapping_errors[ROW].isin(undated))
+    ]
     first = dict(zip(reversed(rows.tolist()), reversed(range(len(rows))), strict=True))
     at = np.array([first.get(one.row, -1) for one in fresh], dtype=np.int64)
     status, total = frames.head["Status"].tolist(), frames.head["RefundTotal"].tolist()
@@ -231,7 +233,7 @@ def _documents(
             **{name: pd.Series(target.head[name].array.take(at, allow_fill=True)) for name in HEAD},
         }
     )
-    return head, _lines(memos, target), misfits
+    return head, _lines(memos, target), mapping_errors
 
 
 _NO_CREDIT = rules.Credit("", "Seller")  # of a return that moves stock alone
@@ -405,7 +407,7 @@ class Orders:
         self._own = set(own)
         self._site = {site.channel: site for site in rule_settings.load().sites.values() if site.channel}
         self._default = rule_settings.load().default
-        self.left_out = set(connection.scalars(sa.text(_LEFT_OUT), {"keys": self._keys}))
+        self.skipped = set(connection.scalars(sa.text(_LEFT_OUT), {"keys": self._keys}))
         self.parents = {row.order_key: row.parents for row in self._rows(PARENTS)}
         self._units = {(row.order_key, row.ExternalLineID): row.units_per_kit for row in self._rows(_UNITS)}
         self._shipments = self._of("shipment", "sales_order_id")

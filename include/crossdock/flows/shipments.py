@@ -18,7 +18,7 @@ from crossdock.flow import Flow, Resource
 from crossdock.flows import documents, shipments_documents
 from crossdock.flows.shipments_documents import ENTITY
 from crossdock.reference import tims
-from crossdock.steps.load import chunked, reasons, settle
+from crossdock.steps.load import chunked, reasons, record_outcomes
 from crossdock.store import batches, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import raw_shipments, stage_channel_shipment, stage_channel_shipment_line
@@ -27,7 +27,7 @@ from crossdock.systems.channel_advisor import Reported
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-MEND = "Correct the order on the channel or the shipment in TIMS, then replay it; dismiss it if the channel knows it."
+ADVICE = "Correct the order on the channel or the shipment in TIMS, then replay it; dismiss it if the channel knows it."
 
 _BODY = """
 SELECT s.key, s.version, s.content_hash, s."ChannelAdvisorOrderID", s."SellerFulfillmentID",
@@ -49,12 +49,12 @@ def load(runtime: Runtime, batch_id: int) -> None:
     """Reports what is ready, a hundred at a time. A report whose answer was lost is simply sent again: the channel
     answers a repeat with the first."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = list(connection.execute(sa.text(_BODY), {"batch": batch_id}))
-    undecided = sum(_report(runtime, batch, portion) for portion in chunked(rows))
-    if undecided:
+    pending = sum(_report(runtime, batch, portion) for portion in chunked(rows))
+    if pending:
         raise OutcomeUnknown(
-            f"{undecided} of {len(rows)} shipments were not taken by Channel Advisor (busy, or failing).",
+            f"{pending} of {len(rows)} shipments were not taken by Channel Advisor (busy, or failing).",
             do="Nothing to do: the task is tried again, and what was taken is not taken twice.",
             system="channel_advisor",
         )
@@ -92,7 +92,7 @@ def _report(runtime: Runtime, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
                 if one.shipment is not None
             ],
         )
-        settle(
+        record_outcomes(
             connection,
             SHIPMENTS,
             batch,
@@ -105,7 +105,7 @@ def _report(runtime: Runtime, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
 def _refusal(row: sa.Row, one: Reported) -> list[dict]:
     """Why a shipment was not taken for good; nothing when it was, or may yet be."""
     if isinstance(one.error, RecordRejected):
-        return reasons(one.error, do=MEND, target="Channel Advisor")
+        return reasons(one.error, do=ADVICE, target="Channel Advisor")
     if one.shipment is None or _units(one.shipment["Items"]) == _units(row.body["Items"]):
         return []
     return [
@@ -148,8 +148,8 @@ SHIPMENTS = Flow(
     mappings=("shipment",),
     transform=shipments_documents.transform,
     suite="shipment",
-    checked=shipments_documents.checked,
+    enrich_for_checks=shipments_documents.enrich_for_checks,
     load=load,
     confirm=documents.nothing_to_tell,
-    wake=lambda connection: documents.arrived(connection, stage_channel_shipment, "sales_order_id"),
+    requeue=lambda connection: documents.arrived(connection, stage_channel_shipment, "sales_order_id"),
 )  # fmt: skip

@@ -71,8 +71,8 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     lines = _lines(told, known, rows)
     loads = np.array([verdict.state == "staged" for verdict in folded], dtype=bool)
     found = problems.concat([unknown, odd])
-    target, misfits = language.load("shipment").apply(Frames(head, lines), explained=found)
-    found = problems.concat([found, misfits])
+    target, mapping_errors = language.load("shipment").apply(Frames(head, lines), explained=found)
+    found = problems.concat([found, mapping_errors])
 
     made = pd.DataFrame(
         {
@@ -288,6 +288,6 @@ def _corrections(connection: sa.Connection, again: pd.DataFrame) -> list[dict]:
     ]
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Nothing beside the documents themselves is looked at."""
     return frames

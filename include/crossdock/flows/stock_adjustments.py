@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import Transient
-from crossdock.flow import Flow, Head, Resource, Staged
+from crossdock.flow import Flow, RecordKey, Resource, Staged
 from crossdock.flows import orders_documents, unreadable
 from crossdock.flows.returns import STOCK
 from crossdock.flows.returns_documents import company
@@ -29,7 +29,7 @@ from crossdock.rules import movements as rules
 from crossdock.rules import settings as rule_settings
 from crossdock.steps import files
 from crossdock.steps.files import refused_files
-from crossdock.steps.load import Document, create, reasons, settle
+from crossdock.steps.load import Document, create, reasons, record_outcomes
 from crossdock.store import batches, database, deliveries
 from crossdock.store.tables import raw_stock_adjustments, ref_item, stage_stock_adjustment
 from crossdock.systems import stock_files
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 INBOX = "stock"  # list of the inbox
-MEND = "Correct the movement in the payload or the item in TIMS, then replay it."
+ADVICE = "Correct the movement in the payload or the item in TIMS, then replay it."
 COLUMNS = ("ExternalReference", "Source", "SKU", "LocationID", "QuantityDelta", "ReasonCode", "PostingDate", "Memo")
 
 
@@ -51,10 +51,10 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> Head:
+def head(record: msgspec.Raw) -> RecordKey:
     """source/reference, and when the file that names it was last written."""
     slots = _slots.decode(record)
-    return Head(f"{slots.Source}/{slots.Reference}", slots.FileModifiedAt)
+    return RecordKey(f"{slots.Source}/{slots.Reference}", slots.FileModifiedAt)
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
@@ -68,17 +68,17 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     known = orders_documents.known(connection, rule_settings.load().shared_above)
     columns, found = rules.describe(given, known, rule_settings.load(), zone, periods)
     whole = pd.concat([given, columns], axis=1)
-    target, misfits = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)
+    target, mapping_errors = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)
     refused = given["RefusedFor"].notna().to_numpy(dtype=bool)
-    idle = _idle(given, columns["ReasonCode"])
-    judged = ~refused & idle.isna().to_numpy(dtype=bool)
-    found = problems.concat([found, misfits])
+    skip_reason = _skip_reason(given, columns["ReasonCode"])
+    judged = ~refused & skip_reason.isna().to_numpy(dtype=bool)
+    found = problems.concat([found, mapping_errors])
     found = problems.concat([found[judged[found[ROW].to_numpy()]], _refusals(given, refused)])
     staged = pd.DataFrame(
         {
             "key": kept,
             "state": pd.Series(np.select([refused, ~judged], ["dead", "left_out"], "staged"), dtype="str"),
-            "reason": idle,
+            "reason": skip_reason,
             "content_hash": _content(given),
             **{name: target.head[name] for name in COLUMNS},
             "OriginalEventDate": columns["OriginalEventDate"],
@@ -99,13 +99,15 @@ def _no_lines() -> pd.DataFrame:
     return pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")})
 
 
-def _idle(given: pd.DataFrame, codes: pd.Series) -> pd.Series:
+def _skip_reason(given: pd.DataFrame, codes: pd.Series) -> pd.Series:
     """Why a movement is left out; missing where it is not."""
     nothing = given["Reason"].eq(stock_files.NONE) & given["Quantity"].eq(0)
-    idle = pd.Series(np.nan, index=given.index, dtype="str")
-    idle[codes.eq(rules.LEAVE_OUT).to_numpy(dtype=bool)] = "its reason is left out by the lookup adjustment_reasons"
-    idle[nothing.fillna(False).to_numpy(dtype=bool)] = "the file holds no movement that TIMS should know"
-    return idle
+    skip_reason = pd.Series(np.nan, index=given.index, dtype="str")
+    skip_reason[codes.eq(rules.LEAVE_OUT).to_numpy(dtype=bool)] = (
+        "its reason is left out by the lookup adjustment_reasons"
+    )
+    skip_reason[nothing.fillna(False).to_numpy(dtype=bool)] = "the file holds no movement that TIMS should know"
+    return skip_reason
 
 
 def _whole_files(given: pd.DataFrame) -> np.ndarray:
@@ -173,7 +175,7 @@ def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.Data
     return staged, found
 
 
-def checked(connection: sa.Connection, frames: Frames) -> Frames:
+def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged adjustments with the type of their item."""
     staged = frames.head.copy()
     skus = staged["SKU"].dropna().unique().tolist()
@@ -195,7 +197,7 @@ FROM stage.stock_adjustment WHERE batch_id = :batch AND state = 'ready' ORDER BY
 def load(runtime: Runtime, batch_id: int) -> None:
     """Creates in bulk what is not linked yet."""
     with runtime.engine.begin() as connection:
-        batch = batches.flow_of(connection, batch_id)
+        batch = batches.get(connection, batch_id)
         rows = list(connection.execute(_BODIES, {"batch": batch_id}))
         known = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
     documents = [
@@ -211,11 +213,11 @@ def load(runtime: Runtime, batch_id: int) -> None:
         problem, created = error, None
     if created:
         key_of = {row.reference: row.key for row in rows}
-        refused = {key_of[reference]: reasons(error, do=MEND) for reference, error in created.refused.items()}
+        refused = {key_of[reference]: reasons(error, do=ADVICE) for reference, error in created.refused.items()}
     with runtime.engine.begin() as connection:
         links = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
         there = [row for row in rows if row.reference in links]
-        settle(
+        record_outcomes(
             connection,
             STOCK_ADJUSTMENTS,
             batch,
@@ -259,7 +261,7 @@ STOCK_ADJUSTMENTS = Flow(
     mappings=("stock_adjustment",),
     transform=transform,
     suite="stock_adjustment",
-    checked=checked,
+    enrich_for_checks=enrich_for_checks,
     load=load,
     confirm=confirm,
 )

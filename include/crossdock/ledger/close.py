@@ -32,7 +32,7 @@ from crossdock.store.tables import ref_account
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-VISIBLE = 2.5  # seconds after which TIMS shows what was posted last (two, by its contract)
+READ_LAG = 2.5  # seconds after which TIMS shows what was posted last (two, by its contract)
 AGES = ((30, "0-30"), (60, "31-60"), (90, "61-90"))
 OLDER = "over 90"
 TYPES = {"Asset": "Assets", "Liability": "Liabilities", "Equity": "Equity", "Revenue": "Income", "Expense": "Expenses"}
@@ -109,13 +109,13 @@ def close(
     run_id: str = "",
     wait: float | None = None,
 ) -> Closing:
-    """Looks at a period: reads what is new in TIMS (`afresh`: all of it), runs the controls, raises alerts.
+    """Looks at a period: reads what is new in TIMS (`full_refresh`: all of it), runs the controls, raises alerts.
 
     `export` is a folder for the ledger of the period. Raises ConfigError for a period that is none.
     """
     until = last_day(period)
     run = run_id or f"close:{period}:{time.time_ns()}"
-    time.sleep(VISIBLE if wait is None else wait)  # TIMS shows what was posted last a moment later
+    time.sleep(READ_LAG if wait is None else wait)  # TIMS shows what was posted last a moment later
     controls.refresh(runtime, run, full_refresh=full_refresh)
     held = controls.run(runtime, until, run)
     with runtime.engine.begin() as connection:

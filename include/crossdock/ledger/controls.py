@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from crossdock.errors import ConfigError
 from crossdock.flow import SOURCE, Flow
 from crossdock.flows import ledger
-from crossdock.flows.ledger import DOCUMENTS, MIRROR, VERSION
+from crossdock.flows.ledger import DOCUMENTS, REVERSAL_SUFFIX, VERSION
 from crossdock.mapping.frames import ROW, written
 from crossdock.mapping.parse import read_documents
 from crossdock.reference import tims
@@ -94,7 +94,8 @@ class Query:
 
 
 def refresh(runtime: Runtime, run_id: str = "", *, full_refresh: bool = False) -> None:
-    """Reads what changed in TIMS since the last look (`afresh`: everything once more), and the names of accounts."""
+    """Reads what changed in TIMS since the last look (`full_refresh`: everything once more), and the names of
+    accounts."""
     for master in REFERENCE:
         refresh_reference(runtime, master, run_id, full_refresh=full_refresh)
     names = account_names.load()
@@ -312,7 +313,7 @@ def _actual(connection: sa.Connection) -> dict[str, _Entry]:
     lines: dict[str, list[tuple]] = {}
     facts: dict[str, tuple[str, str, str, str]] = {}
     for id, external, day, event_day, currency, code, debit, credit, *dimensions in rows:
-        key = VERSION.sub("", external.removesuffix(MIRROR))
+        key = VERSION.sub("", external.removesuffix(REVERSAL_SUFFIX))
         facts[key] = (id, id, day, event_day)
         lines.setdefault(key, []).append(_line([currency, code, debit.scaleb(4), credit.scaleb(4), *dimensions]))
     return {key: _Entry(*facts[key], tuple(sorted(each))) for key, each in lines.items()}

@@ -177,10 +177,10 @@ class Checker:
                 choices = [*(rule.writes if rule else ()), *document.leaves]
                 if document is below:
                     choices += [OF_HEAD + one for one in source.leaves]
-                whose = f"{document.name} has no field {name!r}" + (
+                owner = f"{document.name} has no field {name!r}" + (
                     f", the rule {rule.name} no such column" if rule else ""
                 )
-                self.report(line, f"{whose}{did_you_mean(name, choices)}")
+                self.report(line, f"{owner}{did_you_mean(name, choices)}")
             return None
         if field.type in ("object", "array"):
             self.report(line, f"{path} is {_a(field.type)}; say which field inside it is meant")

@@ -153,14 +153,14 @@ def null_to_zero(values: pd.Series) -> pd.Series:
 def shorten(values: pd.Series, most: int) -> pd.Series:
     """Cuts free text at a word and ends it with "…" when it is longer. Null stays null, "" stays ""."""
 
-    def cut(text: str) -> str:
+    def truncate(text: str) -> str:
         if len(text) <= most:
             return text
         start = text[: most - 1]
         whole = start if text[most - 1] == " " else start.rpartition(" ")[0] or start
         return whole.rstrip() + "…"
 
-    return by_distinct(values, cut, "str")
+    return by_distinct(values, truncate, "str")
 
 
 @converter("begin with", takes=("text",), argument="the text put before", accepts=_text)
@@ -173,11 +173,11 @@ def begin_with(values: pd.Series, start: str) -> pd.Series:
 def to_microseconds(values: pd.Series) -> pd.Series:
     """Cuts a moment to six fractional digits, never rounds. Null stays null."""
 
-    def cut(moment: str) -> str:
+    def truncate(moment: str) -> str:
         whole, dot, rest = moment.partition(".")
         return f"{whole}.{rest.rstrip('Z')[:6]}Z" if dot else moment
 
-    return by_distinct(values, cut, "str")
+    return by_distinct(values, truncate, "str")
 
 
 @converter("to date in", takes=("moment",), gives="date", argument="the time zone, e.g. Europe/London", accepts=_zone)

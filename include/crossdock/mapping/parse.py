@@ -36,7 +36,7 @@ _LARGEST_AMOUNT = 10**18 - 1  # what decimal128(18, 4) may hold, in ten-thousand
 _LARGEST_INTEGER = 2**63 - 1
 _LONG_NUMBER = 100  # characters; a longer number is looked at closely
 _SAMPLE = 100  # documents looked at for fields that the contract does not name
-_ASK = "Correct the payload and replay it, or ask Channel Advisor's support why it was sent like this."
+_ADVICE = "Correct the payload and replay it, or ask Channel Advisor's support why it was sent like this."
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -63,7 +63,7 @@ def read_documents(payloads: Sequence[bytes], system: str, schema: str, lines: s
 _ONLY_FRAMES = ("too_many_decimals", "too_large", "given_twice")
 
 
-def misfits(payloads: Sequence[bytes], system: str, schema: str) -> dict[int, dict[str, str]]:
+def mapping_errors(payloads: Sequence[bytes], system: str, schema: str) -> dict[int, dict[str, str]]:
     """{position: field, rule, says} of documents in which a value is of another type than the contract's, or a
     list that must be there is null."""
     document = contracts.document(system, schema)
@@ -335,7 +335,7 @@ def _reason(field: str, rule: str, value: str, says: str) -> Reason:
 
 
 def _problem(position: int, field: str, rule: str, value: str, says: str) -> pd.DataFrame:
-    return problems.make([position], field=field, rule=rule, value=value, says=says, do=_ASK)
+    return problems.make([position], field=field, rule=rule, value=value, says=says, do=_ADVICE)
 
 
 # ---- Arrow to frames -----------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def make(
     if not len(rows):
         return empty()
     fields, values, lines = (_texts(part, len(rows)) for part in (field, value, line))
-    values = [_cut(text) for text in values]
+    values = [_truncate(text) for text in values]
     sentences, advice = _texts(says, len(rows)), [do] * len(rows)
     return pd.DataFrame(
         {
@@ -95,7 +95,7 @@ def _texts(given: Any, count: int) -> list[str]:
     return ["" if text is None or text is pd.NA or text != text else str(text) for text in given]
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from crossdock.flow import Head, Merge, Resource
+from crossdock.flow import Merge, RecordKey, Resource
 from crossdock.reference.tims import NEWEST, given
 from crossdock.steps import records
 from crossdock.store import database, raw
@@ -50,13 +50,13 @@ class _Row(msgspec.Struct):
 _row = msgspec.json.Decoder(_Row)
 
 
-def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
+def head_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
     """How the key and version of a row are read."""
 
-    def head(record: msgspec.Raw) -> Head:
+    def head(record: msgspec.Raw) -> RecordKey:
         row = _row.decode(record)
         name = getattr(row, id_field)
-        return Head("" if name is None else str(name), row.UpdatedDate)
+        return RecordKey("" if name is None else str(name), row.UpdatedDate)
 
     return head
 
@@ -159,7 +159,7 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
             fit, refused = records.typed(master, judged.records)
             refused += judged.refused + records.unstorable(raw.insert(connection, snapshot, fit, 0))
             old = records.known(connection, None, master, refused) if refused else set()
-            records.bury(
+            records.dead_letter(
                 connection, None, master, 0, [one for one in refused if (one.record.key, one.record.hash) not in old]
             )
             spared += [one.record.key for one in refused]

@@ -16,7 +16,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from crossdock.flow import Head, Merge, Resource
+from crossdock.flow import Merge, RecordKey, Resource
 from crossdock.rules import customers, settings
 from crossdock.store import database
 from crossdock.store.tables import (
@@ -146,7 +146,7 @@ def _merge_items(connection: sa.Connection, batch_id: int, keys: Sequence[str] |
 def _merge_customers(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
     """Copies customers, and the keys by which rules/customers.py recognises them."""
     statement = sa.text(_CUSTOMERS.format(table=raw_customers.fullname))
-    merged = connection.scalars(statement, given(batch_id, keys)).all()
+    merged_keys = connection.scalars(statement, given(batch_id, keys)).all()
     table = raw_customers
     newest = (
         sa.select(table.c.key, table.c.payload)
@@ -154,7 +154,7 @@ def _merge_customers(connection: sa.Connection, batch_id: int, keys: Sequence[st
         .where(table.c.batch_id == batch_id)
         .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
     )
-    wanted = set(merged)
+    wanted = set(merged_keys)
     documents = [payload for key, payload in connection.execute(newest) if key in wanted]
     connection.execute(sa.delete(ref_customer_key).where(ref_customer_key.c.customer_id.in_(wanted)))
     add_customer_keys(connection, documents)
@@ -182,13 +182,13 @@ def add_customer_keys(connection: sa.Connection, documents: list[dict]) -> None:
 
 ITEMS = Resource(
     "tims", "inventory/items", raw_items,
-    lambda record: Head((item := _item.decode(record)).SKU, item.ModifiedAt), "Item",
+    lambda record: RecordKey((item := _item.decode(record)).SKU, item.ModifiedAt), "Item",
     merge=_merge_items, ids=("SKU",), **_TIMING,
 )  # fmt: skip
 
 CUSTOMERS = Resource(
     "tims", "customers", raw_customers,
-    lambda record: Head((customer := _customer.decode(record)).CustomerID, customer.ModifiedAt), "Customer",
+    lambda record: RecordKey((customer := _customer.decode(record)).CustomerID, customer.ModifiedAt), "Customer",
     merge=_merge_customers, ids=("CustomerID",), **_TIMING,
 )  # fmt: skip
 
@@ -196,12 +196,12 @@ CUSTOMERS = Resource(
 # ---- the documents that others refer to ----------------------------------------------------------------------------
 
 
-def head_of(id_field: str) -> Callable[[msgspec.Raw], Head]:
+def head_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
     """How the key and version of a TIMS document are read."""
 
-    def head(record: msgspec.Raw) -> Head:
+    def head(record: msgspec.Raw) -> RecordKey:
         document = _document.decode(record)
-        return Head(getattr(document, id_field) or "", document.ModifiedAt)
+        return RecordKey(getattr(document, id_field) or "", document.ModifiedAt)
 
     return head
 
@@ -413,7 +413,7 @@ def _merge_company(connection: sa.Connection, batch_id: int, keys: Sequence[str]
 
 
 COMPANY = Resource(
-    "tims", "company", raw_company, lambda record: Head("company", "2000-01-01T00:00:00Z"), "Company",
+    "tims", "company", raw_company, lambda record: RecordKey("company", "2000-01-01T00:00:00Z"), "Company",
     merge=_merge_company,
     single=True, **_TIMING,
 )  # fmt: skip

@@ -126,12 +126,12 @@ def _harmonise(
         },
         index=head.index,
     )
-    spots, findings = _spot(codes, addresses)
-    found, warnings = (_report(spots, findings, source, warning=warning) for warning in (False, True))
+    positions, findings = _positions(codes, addresses)
+    found, warnings = (_report(positions, findings, source, warning=warning) for warning in (False, True))
     return columns, found, warnings
 
 
-def _spot(codes: np.ndarray, addresses: list[Address]) -> tuple[np.ndarray, list[Finding]]:
+def _positions(codes: np.ndarray, addresses: list[Address]) -> tuple[np.ndarray, list[Finding]]:
     """Every row that has a finding, as often as it has one, with its finding."""
     bad = np.array([bool(a.findings) for a in addresses] or [False], dtype=bool)
     rows = [(row, finding) for row in np.flatnonzero(bad[codes]).tolist() for finding in addresses[codes[row]].findings]
@@ -177,8 +177,8 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
     name = name or company
     code = address_books.country(country, postal) if country else None
     if code and postal:
-        postal, city, left_out = without_words(code, postal, city)
-        findings += left_out
+        postal, city, removed = without_words(code, postal, city)
+        findings += removed
     if code and not city and not city_required(code):
         city = region or country_name(code)
     for part, value in (("Name", name), ("Line1", line1), ("City", city), ("Country", country)):
@@ -198,8 +198,8 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
             )
         )
     if code and postal:
-        checked = postal_code(code, postal)
-        if checked is None:
+        verified = postal_code(code, postal)
+        if verified is None:
             example = postal_example(code)
             findings.append(
                 Finding(
@@ -211,7 +211,7 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
                     _EDIT,
                 )
             )
-        postal = checked or postal
+        postal = verified or postal
     if code and not postal and postal_required(code):
         findings.append(
             Finding(
@@ -224,8 +224,8 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
             )
         )
     if code in REGION_CODES and region:
-        checked = address_books.region(code, region)
-        if checked is None:
+        verified = address_books.region(code, region)
+        if verified is None:
             findings.append(
                 Finding(
                     "Region",
@@ -235,7 +235,7 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
                     "Add the spelling to config/lookups/regions.csv, or edit this record's payload, then replay.",
                 )
             )
-        region = checked or region
+        region = verified or region
     for part, value in (
         ("Name", name),
         ("Company", company),

@@ -263,7 +263,7 @@ def decide(
         },
         index=head.index,
     )
-    return _checked(decisions, chosen, known)
+    return _verified(decisions, chosen, known)
 
 
 @dataclass(frozen=True)
@@ -395,7 +395,9 @@ _WORDS = {
 }
 
 
-def _checked(columns: pd.DataFrame, chosen: list[_Decision], known: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _verified(
+    columns: pd.DataFrame, chosen: list[_Decision], known: ReferenceData
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Questions, and customers who are not Active, as problems; those orders' action is ask."""
     status = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Status"].tolist(), strict=True))
     name = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Name"].tolist(), strict=True))

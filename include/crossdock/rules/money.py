@@ -132,7 +132,7 @@ def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
     reads=[*HEAD_AMOUNTS, "OrderItems.UnitPrice", "OrderItems.Quantity", *(f"OrderItems.{a}" for a in LINE_AMOUNTS)],
     writes=["ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount"],
 )
-def settle(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
+def settle_amounts(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
     """Header amounts that no line carries are spread over the lines by value; shipping and discount lines become the
     order's shipping and discount; a discount above the goods goes on to the shipping. Where the tax of shipping or gift
     wrap stands otherwise than that of the goods, their amounts are converted by it.

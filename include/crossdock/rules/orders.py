@@ -27,8 +27,8 @@ from crossdock.rules.times import to_microseconds
 from crossdock.rules.vectorize import TEXT, column, map_text, text_column, values_at
 
 LENGTHS = {"Channel": 40, "ShippingMethod": 60, "ExternalOrderID": 60}
-ONCE = ("site_not_configured", "tax_not_told")  # warnings that are told to a person once, by their value
-ALERTS = ("payment_failed", *ONCE)  # warnings that are told to a person at once
+ALERTED_ONCE = ("site_not_configured", "tax_not_told")  # warnings that are told to a person once, by their value
+ALERTS = ("payment_failed", *ALERTED_ONCE)  # warnings that are told to a person at once
 
 
 @dataclass
@@ -66,14 +66,14 @@ def enrich(
     head = pd.concat([frames.head, state], axis=1)
     book, address_problems, address_warnings = addresses.harmonise_all(head, settings)
     told = taxes.told(frames)
-    settled, money_problems = money.settle(frames, told)
+    settled, money_problems = money.settle_amounts(frames, told)
     settled, tax_problems, tax_warnings = taxes.hold(
         frames, settled, told, known, settings.taxes, book["ShipTo.CountryCode"], inclusive or {}
     )
     lines, line_problems = items.target_lines(frames, settled, known)
     totals, total_problems = money.total(frames, settled, lines)
-    cut = _incomplete(frames)
-    total_problems = total_problems[~total_problems["_row"].isin(cut["_row"])]  # of half an order no total holds
+    truncated = _incomplete(frames)
+    total_problems = total_problems[~total_problems["_row"].isin(truncated["_row"])]  # of half an order no total holds
 
     head = pd.concat([head, totals], axis=1)
     documents, document_problems, document_warnings = document(head, settings)
@@ -87,7 +87,7 @@ def enrich(
     of_money = [line_problems, money_problems, tax_problems, total_problems]
     found = _relevant(
         head,
-        [state_problems, cut, code_problems, *of_money, document_problems],
+        [state_problems, truncated, code_problems, *of_money, document_problems],
         [address_problems, who_problems],
     )
     decision, customer_problems = customers.decide(head, known, settings, refused=set(found["_row"]))
@@ -160,9 +160,9 @@ def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.D
     order id and are cut at a word. Returns (columns, problems, warnings)."""
     codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
-    configured = text_column([s.channel for s in sites]).array.take(codes)
+    channels = text_column([s.channel for s in sites]).array.take(codes)
     default_method = text_column([s.shipping_method for s in sites]).array.take(codes)
-    channel = pd.Series(configured, index=head.index)
+    channel = pd.Series(channels, index=head.index)
     channel = channel.fillna(_given(column(head, "SiteName"))).fillna("Site " + head["SiteID"].astype("str"))
     carrier, service = (column(head, f"RequestedShipping{part}").fillna("") for part in ("Carrier", "Class"))
     method = _given((carrier + " " + service).str.strip()).fillna(pd.Series(default_method, index=head.index))
@@ -196,9 +196,9 @@ def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.D
                 do="Give the site a shorter name in config/sites.yaml, or edit this record's payload, then replay.",
             )
         )
-    cut = np.flatnonzero((notes.str.len() > text.NOTES_LENGTH).to_numpy(dtype=bool))
+    truncated = np.flatnonzero((notes.str.len() > text.NOTES_LENGTH).to_numpy(dtype=bool))
     warnings = problems.make(
-        cut,
+        truncated,
         field="SpecialInstructions",
         rule="notes_cut",
         value="",

@@ -49,7 +49,7 @@ def apply(
         met = open_ & (~taken if event.otherwise else meets(head, event.when))
         taken |= met
         pieces += _event(number, event, head, parts, met)
-    lines = _merged(pieces, accounts) if pieces else _no_lines()
+    lines = _combined(pieces, accounts) if pieces else _no_lines()
     has = np.zeros(len(head), dtype=bool)
     has[lines[ROW].to_numpy()] = True
     nothing = nothing.mask(taken & ~has, "all its amounts are 0").astype("str")
@@ -150,7 +150,7 @@ def _text(head: pd.DataFrame, name: str, rows: np.ndarray) -> pd.Series:
     return pd.Series(head[name].array.take(rows), dtype="str")
 
 
-def _merged(pieces: list[pd.DataFrame], accounts: Accounts) -> pd.DataFrame:
+def _combined(pieces: list[pd.DataFrame], accounts: Accounts) -> pd.DataFrame:
     """All lines in order; lines of one entry with the same account, side and dimensions are one line, but the same
     account's debit and credit stay apart."""
     lines = pd.concat(pieces, ignore_index=True)

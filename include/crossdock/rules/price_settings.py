@@ -177,11 +177,11 @@ def read(folder: Path | None = None) -> PriceSettings:
         lookups.read(name, folder / "lookups", keys=keys)
         for name, keys in (("price_rules", 2), ("promotions", 3), ("exchange_rates", 2))
     ]
-    return _read(path, path.stat().st_mtime_ns, *(_Held(table) for table in tables))
+    return _read(path, path.stat().st_mtime_ns, *(_ByIdentity(table) for table in tables))
 
 
 @dataclass(frozen=True)
-class _Held:
+class _ByIdentity:
     """A table as a part of a cache's key: `lookups.read` gives the same one until its file has changed."""
 
     table: Lookup
@@ -190,11 +190,11 @@ class _Held:
         return id(self.table)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and other.table is self.table
+        return isinstance(other, _ByIdentity) and other.table is self.table
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, _changed: int, rules: _Held, promotions: _Held, rates: _Held) -> PriceSettings:
+def _read(path: Path, _changed: int, rules: _ByIdentity, promotions: _ByIdentity, rates: _ByIdentity) -> PriceSettings:
     reader = _Reader(path)
     settings = reader.settings()
     rows = _Rows(settings)

@@ -42,8 +42,10 @@ class Clock:
         return self.now.astimezone(self.zone).date()
 
 
-MEND = "Correct include/config/prices.yaml or include/config/lookups/price_rules.csv, or the item in TIMS."
-MEND_PROMOTION = "Correct include/config/lookups/promotions.csv, or set `refused: skip` in include/config/prices.yaml."
+ADVICE = "Correct include/config/prices.yaml or include/config/lookups/price_rules.csv, or the item in TIMS."
+PROMOTION_ADVICE = (
+    "Correct include/config/lookups/promotions.csv, or set `refused: skip` in include/config/prices.yaml."
+)
 
 
 # ---- rounding ------------------------------------------------------------------------------------------------------
@@ -92,16 +94,16 @@ def _best(choose: Any, each: Sequence[Any]) -> Any:
     reads=["SKU", "Category", "Cost", "ListPrice", "MinMarginPercent"],
     writes=["Price", "Currency", "MinPrice", "MaxPrice", "RetailPrice"],
 )
-def prices(items: pd.DataFrame, spots: pd.DataFrame, settings: PriceSettings, clock: Clock) -> pd.DataFrame:
+def prices(items: pd.DataFrame, price_targets: pd.DataFrame, settings: PriceSettings, clock: Clock) -> pd.DataFrame:
     """Cost and margin by include/config/prices.yaml and lookups/price_rules.csv, up to the next step and ending, never
     below the floor.
 
-    `items`: SKU, Category, Cost, ListPrice, MinMargin (ten-thousandths of 1). `spots`, in any number for an item:
-    `row` of the item, `site`, `currency`. Returns, aligned to `spots`: Price, MinPrice, MaxPrice, RetailPrice, cost
+    `items`: SKU, Category, Cost, ListPrice, MinMargin (ten-thousandths of 1). `price_targets`, any number per item:
+    `row` of the item, `site`, `currency`. Returns, aligned to these: Price, MinPrice, MaxPrice, RetailPrice, cost
     (Int64; Price is missing where there is none), and `rule`, `says` where that is so."""
-    made = pd.DataFrame(index=spots.index)
-    at = spots["row"].to_numpy(dtype=np.int64)
-    sites, currencies = spots["site"].tolist(), spots["currency"].tolist()
+    made = pd.DataFrame(index=price_targets.index)
+    at = price_targets["row"].to_numpy(dtype=np.int64)
+    sites, currencies = price_targets["site"].tolist(), price_targets["currency"].tolist()
     skus, categories = items["SKU"].iloc[at].tolist(), items["Category"].fillna("").iloc[at].tolist()
     cost, list_price = (_whole(items[name].iloc[at]) for name in ("Cost", "ListPrice"))
     least_margin = _whole(items["MinMargin"].iloc[at])
@@ -288,15 +290,15 @@ def windows(settings: PriceSettings, clock: Clock) -> list[Window]:
     writes=["Promotion.PromotionID", "Promotion.Price", "Promotion.StartDate", "Promotion.EndDate"],
 )
 def promotions(
-    items: pd.DataFrame, spots: pd.DataFrame, made: pd.DataFrame, settings: PriceSettings, clock: Clock
+    items: pd.DataFrame, price_targets: pd.DataFrame, made: pd.DataFrame, settings: PriceSettings, clock: Clock
 ) -> pd.DataFrame:
     """The promotion of include/config/lookups/promotions.csv that runs, the lowest where several do, else the next one
     to start; told with its own dates.
 
-    `made`: what `prices` returned. Returns, aligned to `spots`: promotion, promotion_price (Int64), start, end (UTC
+    `made`: what `prices` returned. Returns, aligned to the targets: promotion, promotion_price (Int64), start, end (UTC
     moments as text), active (bool), next_at (text: when anything of it changes by the clock), and problems as `rule`,
     `says`."""
-    count = len(spots)
+    count = len(price_targets)
     found: dict[str, list[Any]] = {
         name: [None] * count for name in ("promotion", "promotion_price", "start", "end", "next_at", "rule", "says")
     }
@@ -305,11 +307,11 @@ def promotions(
     base_rate = rate_on(settings, settings.currency, clock)
     skus, categories = items["SKU"].tolist(), items["Category"].fillna("").tolist()
     matching: dict[tuple[str, str], list[Window]] = {}
-    rates = {code: rate_on(settings, code, clock) for code in set(spots["currency"].tolist())}
+    rates = {code: rate_on(settings, code, clock) for code in set(price_targets["currency"].tolist())}
     ordinary = zip(
-        spots["row"].tolist(), spots["site"].tolist(), spots["own"].tolist(), spots["currency"].tolist(),
-        made["Price"].tolist(), made["MinPrice"].tolist(), made["rule"].isna().tolist(), strict=True,
-    )  # fmt: skip
+        price_targets["row"].tolist(), price_targets["site"].tolist(), price_targets["own"].tolist(),
+        price_targets["currency"].tolist(), made["Price"].tolist(), made["MinPrice"].tolist(),
+        made["rule"].isna().tolist(), strict=True, )  # fmt: skip
     for n, (row, site, own, currency, price, least, fine) in enumerate(ordinary):
         pair = (skus[row], categories[row])
         if pair not in matching:
@@ -325,12 +327,12 @@ def promotions(
         offers = []
         for one in mine:
             if one.promotion.percent is not None:
-                asked = over(int(price) * (SCALE - one.promotion.percent), SCALE, step)
+                requested = over(int(price) * (SCALE - one.promotion.percent), SCALE, step)
             else:
-                asked = int(one.promotion.price or 0)
+                requested = int(one.promotion.price or 0)
                 if rates[currency] != base_rate:
-                    asked = over(asked * (base_rate or RATE_SCALE), rates[currency] or RATE_SCALE, step)
-            offers.append((one, asked, _wrong(one, asked, int(price), floor, currency)))
+                    requested = over(requested * (base_rate or RATE_SCALE), rates[currency] or RATE_SCALE, step)
+            offers.append((one, requested, _wrong(one, requested, int(price), floor, currency)))
         found["next_at"][n] = moment(min(edge for one in mine for edge in (one.start, one.end) if edge > now))
         if settings.refused == "skip":
             offers = [offer for offer in offers if offer[2] is None]
@@ -346,10 +348,10 @@ def promotions(
         )
         if chosen is None:
             continue
-        window, asked, wrong = chosen
+        window, requested, wrong = chosen
         if wrong:
             found["rule"][n], found["says"][n] = wrong
-        found["promotion"][n], found["promotion_price"][n] = window.promotion.name, asked
+        found["promotion"][n], found["promotion_price"][n] = window.promotion.name, requested
         found["start"][n], found["end"][n] = moment(window.start), moment(window.end)
         active[n] = bool(running)
     kinds = {"promotion_price": "Int64"}
@@ -357,14 +359,14 @@ def promotions(
     return pd.DataFrame({**columns, "active": pd.Series(active, dtype="bool")})
 
 
-def _wrong(window: Window, asked: int, price: int, floor: int, currency: str) -> tuple[str, str] | None:
+def _wrong(window: Window, requested: int, price: int, floor: int, currency: str) -> tuple[str, str] | None:
     """Why the channel would refuse a promotional price."""
     name = window.promotion.name
-    if asked >= price:
-        says = f"The promotion {name} asks {written(asked)}, not below the price {written(price)} {currency}."
+    if requested >= price:
+        says = f"The promotion {name} asks {written(requested)}, not below the price {written(price)} {currency}."
         return "promotion_not_below_price", says
-    if asked < floor:
-        says = f"The promotion {name} asks {written(asked)}, below the lowest price {written(floor)} {currency}."
+    if requested < floor:
+        says = f"The promotion {name} asks {written(requested)}, below the lowest price {written(floor)} {currency}."
         return "promotion_below_floor", says
     return None
 
@@ -399,15 +401,15 @@ def question(
     return ""
 
 
-def found(spots: pd.DataFrame, made: pd.DataFrame, field: str, do: str) -> pd.DataFrame:
+def found(price_targets: pd.DataFrame, made: pd.DataFrame, field: str, do: str) -> pd.DataFrame:
     """The problems of `prices` or `promotions`, by the row of the item."""
     at = np.flatnonzero(made["rule"].notna().to_numpy())
     return problems.concat(
         problems.make(
-            spots["row"].iloc[[n]].to_numpy(),
+            price_targets["row"].iloc[[n]].to_numpy(),
             field=field,
             rule=made["rule"].iloc[n],
-            line=_place(int(spots["site"].iloc[n])),
+            line=_place(int(price_targets["site"].iloc[n])),
             says=made["says"].iloc[n],
             do=do,
         )

@@ -69,7 +69,7 @@ def load(folder: Path | None = None) -> TaxRules:
     first finding."""
     if LOOKUP not in lookups.names(folder):
         return TaxRules()
-    rules, findings = _read(_Held(lookups.read(LOOKUP, folder, keys=KEYS)))
+    rules, findings = _read(_ByIdentity(lookups.read(LOOKUP, folder, keys=KEYS)))
     if findings:
         rest = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         raise ConfigError(f"{findings[0]}{rest}.", do="Correct the file; `crossdock mapping check` lists everything.")
@@ -80,11 +80,11 @@ def check(folder: Path | None = None) -> Sequence[Finding]:
     """Everything that is wrong with the file."""
     if LOOKUP not in lookups.names(folder):
         return ()
-    return _read(_Held(lookups.read(LOOKUP, folder, keys=KEYS)))[1]
+    return _read(_ByIdentity(lookups.read(LOOKUP, folder, keys=KEYS)))[1]
 
 
 @dataclass(frozen=True)
-class _Held:
+class _ByIdentity:
     """A table as a cache's key: `lookups.read` gives the same one until its file has changed."""
 
     table: lookups.Lookup
@@ -93,11 +93,11 @@ class _Held:
         return id(self.table)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and other.table is self.table
+        return isinstance(other, _ByIdentity) and other.table is self.table
 
 
 @lru_cache(maxsize=8)
-def _read(held: _Held) -> tuple[TaxRules, tuple[Finding, ...]]:
+def _read(held: _ByIdentity) -> tuple[TaxRules, tuple[Finding, ...]]:
     table = held.table
     if table.columns != COLUMNS:
         return TaxRules(), (Finding(table.path, 1, f"the header must be {','.join(COLUMNS)}"),)

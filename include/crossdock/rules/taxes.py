@@ -105,8 +105,8 @@ class _Holding:
         net = np.maximum(settled.shipping - settled.shipping_discount, 0)
         self.of_shipping = np.where(said.silent_shipping, net, 0)
         head = frames.head
-        asked = (sum_by_head(frames, self.of_line) > 0) | (self.of_shipping > 0)
-        moments = pd.to_datetime(head["OrderDate"].where(asked), utc=True, errors="coerce", format="ISO8601")
+        requested = (sum_by_head(frames, self.of_line) > 0) | (self.of_shipping > 0)
+        moments = pd.to_datetime(head["OrderDate"].where(requested), utc=True, errors="coerce", format="ISO8601")
         day = company_days(head["OrderDate"].where(moments.notna()), known.time_zone)
         site, shipping = head["SiteID"].astype("str"), pd.Series(SHIPPING, index=head.index, dtype="str")
         of_lines = [site.take(row), countries.take(row), _categories(known, lines["item"]), day.take(row)]
@@ -134,11 +134,11 @@ class _Holding:
         return made, [_unknown_sites(self.frames.head, unknown)]
 
 
-def _rates(rules: TaxRules, asked: np.ndarray, columns: Sequence[pd.Series]) -> np.ndarray:
+def _rates(rules: TaxRules, requested: np.ndarray, columns: Sequence[pd.Series]) -> np.ndarray:
     """The rate of each amount that is asked for; -1 where no rule says it, 0 where nothing is asked. `columns`: site,
     country, category, day."""
-    found = np.zeros(len(asked), dtype=np.int64)
-    at = np.flatnonzero(asked)
+    found = np.zeros(len(requested), dtype=np.int64)
+    at = np.flatnonzero(requested)
     if not len(at):
         return found
     chosen = [values.iloc[at].reset_index(drop=True) for values in columns]

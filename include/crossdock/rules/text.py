@@ -91,5 +91,5 @@ def shorten(text: str, length: int = NOTES_LENGTH) -> str:
     if len(text) <= length:
         return text
     head = text[: length - 1]
-    cut = head if text[length - 1] == " " else head.rpartition(" ")[0] or head
-    return cut.rstrip() + "…"
+    shortened = head if text[length - 1] == " " else head.rpartition(" ")[0] or head
+    return shortened.rstrip() + "…"

@@ -12,10 +12,10 @@ from crossdock.rules.vectorize import map_text
 
 def to_microseconds(times: pd.Series) -> pd.Series:
     """Cut what is finer than a microsecond. "Not given" stays; "2025-03-14T09:26:53.5893215Z" loses its last 5."""
-    return map_text(times, cut)
+    return map_text(times, truncate)
 
 
-def cut(time: str) -> str:
+def truncate(time: str) -> str:
     whole, dot, rest = time.partition(".")
     return f"{whole}.{rest.rstrip('Z')[:6]}Z" if dot else time
 

@@ -29,9 +29,9 @@ def at_work(
     with runs.at_work(runtime.engine, run_id):
         with runtime.engine.begin() as connection:
             batches.ready_for(connection, batch_id, step)
-            batches.claim(connection, batch_id, run_id, over)
+            batches.reassign(connection, batch_id, run_id, over)
         with database.lock(runtime.engine, f"work:{flow.name}"):
             with runtime.engine.begin() as connection:  # it may have changed hands while this one waited
-                batches.claim(connection, batch_id, run_id, over)
+                batches.reassign(connection, batch_id, run_id, over)
                 leases.take(connection, flow.name, database.machine_and_process())
             yield

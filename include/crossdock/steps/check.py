@@ -56,7 +56,7 @@ def check(
             frames = staged(connection, flow, batch_id)
             problems = _earlier(frames.head)
             if len(frames.head):
-                found, result = suites.run(flow.suite, flow.checked(connection, frames))
+                found, result = suites.run(flow.suite, flow.enrich_for_checks(connection, frames))
                 problems = finding.concat([problems, _independent(found, problems)])
                 rejected = problems["_row"].nunique()
                 _keep_result(connection, flow, batch_id, result, len(frames.head), rejected)
@@ -138,12 +138,12 @@ def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames,
     """Dead letters for rows with problems, `ready` for the others; and what needs no loading closes its dead letter."""
     stage = flow.stage
     mine = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "staged")
-    bury(connection, flow, batch_id, "check", reasons_by_key(frames.head["key"], problems))
+    dead_letter(connection, flow, batch_id, "check", reasons_by_key(frames.head["key"], problems))
     connection.execute(sa.update(stage).where(mine).values(state="ready"))
-    idle = connection.scalars(
+    skipped = connection.scalars(
         sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == "left_out")
     ).all()
-    dead_letters.went_through(connection, flow.name, idle, replay=False)
+    dead_letters.close_resolved(connection, flow.name, skipped, replay=False)
 
 
 def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[dict]]:
@@ -153,7 +153,9 @@ def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[di
     return {names[row]: found for row, found in finding.by_row(unique).items()}
 
 
-def bury(connection: sa.Connection, flow: Flow, batch_id: int, step: str, reasons: dict[str, list[dict]]) -> None:
+def dead_letter(
+    connection: sa.Connection, flow: Flow, batch_id: int, step: str, reasons: dict[str, list[dict]]
+) -> None:
     """Makes dead letters of stage rows of a batch: their state, every reason, and the payload as received."""
     if not reasons:
         return

@@ -127,20 +127,20 @@ def extract(
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
-    if kind == "compare" and not flow.look:
+    if kind == "compare" and not flow.snapshot_target:
         raise ConfigError(f"{flow.title} has no full compare.", do="Use a sweep or a backfill.")
     for key in keys if kind == "key" else ():
         if odd := records.unfit(key):
             raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
-    _configured(flow)
+    _validate_config(flow)
     with runs.at_work(runtime.engine, run_id):
         for master in flow.reference:
             if master.wanted is None or master.wanted():
                 refresh_reference(runtime, master, run_id)
-        for other in flow.ahead:
-            _read_ahead(runtime, other)
-        if kind == "compare" and flow.look:
-            flow.look(runtime)
+        for other in flow.prefetch:
+            _prefetch(runtime, other)
+        if kind == "compare" and flow.snapshot_target:
+            flow.snapshot_target(runtime)
         reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")
         left = _read_and_take_over(runtime, flow, reading, keys, over)
     # The newest first: what stands in several batches is worked once, by its newest version.
@@ -159,7 +159,7 @@ def _read_and_take_over(
             _put_back(runtime, flow, reading)
         with runtime.engine.begin() as connection:
             left = batches.unfinished(connection, flow.name, reading.run_id)
-            return {*left, *batches.adopt(connection, flow.name, reading.run_id, over)}
+            return {*left, *batches.reclaim_stale(connection, flow.name, reading.run_id, over)}
 
 
 def _put_back(runtime: Runtime, flow: Flow, reading: _Reading) -> None:
@@ -172,7 +172,7 @@ def _put_back(runtime: Runtime, flow: Flow, reading: _Reading) -> None:
         runtime.inbox.finish(flow.source.path, source, file, read)
 
 
-def _read_ahead(runtime: Runtime, flow: Flow) -> None:
+def _prefetch(runtime: Runtime, flow: Flow) -> None:
     """Reads what is new for another flow; its own next run takes the batches over, as those of a dead run."""
     lock = database.lock(runtime.engine, f"extract:{flow.source.name}")
     with lock, runs.at_work(runtime.engine, AHEAD):  # nobody takes a batch while it is being filled
@@ -180,7 +180,7 @@ def _read_ahead(runtime: Runtime, flow: Flow) -> None:
 
 
 def refresh_reference(runtime: Runtime, master: Resource, run_id: str = "", *, full_refresh: bool = False) -> None:
-    """Brings a master up to date; `afresh` reads all of it once more, whatever was read before."""
+    """Brings a master up to date; `full_refresh` reads all of it once more, whatever was read before."""
     kind = "backfill" if full_refresh else "scheduled"
     with database.lock(runtime.engine, f"extract:{master.name}"):
         _read(
@@ -188,7 +188,7 @@ def refresh_reference(runtime: Runtime, master: Resource, run_id: str = "", *, f
         )
 
 
-def _configured(flow: Flow) -> None:
+def _validate_config(flow: Flow) -> None:
     """Reads the flow's mappings and checks: a broken file stops a run before it has read anything."""
     from crossdock.mapping import language
     from crossdock.rules import settings as rule_settings
@@ -198,8 +198,8 @@ def _configured(flow: Flow) -> None:
         language.load(name)
     suites.load(flow.suite)
     rule_settings.load()
-    if flow.configured:
-        flow.configured()
+    if flow.validate_config:
+        flow.validate_config()
 
 
 def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> None:
@@ -219,10 +219,10 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         if pending:
             pending.result()
     with runtime.engine.begin() as connection:
-        if flow and flow.wake:
-            _wake(connection, reading, flow.wake(connection))
-        if flow and flow.amiss and reading.kind == "compare":
-            _wake(connection, reading, flow.amiss(connection))
+        if flow and flow.requeue:
+            _requeue(connection, reading, flow.requeue(connection))
+        if flow and flow.find_drift and reading.kind == "compare":
+            _requeue(connection, reading, flow.find_drift(connection))
         reading.seconds = time.monotonic() - started
         _close(connection, reading)
         if reading.kind == "scheduled" and reading.server_time:
@@ -327,10 +327,10 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
         back = records.came_back(connection, flow, resource, [r for r in given if (r.key, r.hash) in seen])
     new = [r for r in given if (r.key, r.hash) not in seen]
     seen -= back
-    new, refused = _completed(runtime, resource, new, judged.cut)
+    new, refused = _completed(runtime, resource, new, judged.truncated)
     if resource.merge:
-        new, misfits = records.typed(resource, new)
-        refused += misfits
+        new, mapping_errors = records.typed(resource, new)
+        refused += mapping_errors
 
     with runtime.engine.begin() as connection:
         batch_id = reading.current or _open(connection, reading)
@@ -338,12 +338,12 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
         raw.take_back(connection, resource.raw, back, batch_id)
         if reading.reprocess:
             again = [r.key for r in given if (r.key, r.hash) in seen]
-            reading.known += len(again) - len(raw.claim(connection, resource.raw, again, batch_id))
+            reading.known += len(again) - len(raw.reassign(connection, resource.raw, again, batch_id))
         else:
             reading.known += len(seen)
             reading.again += seen if resource.system == "inbox" else ()
         refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
-        _bury(connection, reading, flow, batch_id, judged.refused + refused)
+        _dead_letter(connection, reading, flow, batch_id, judged.refused + refused)
         # What is known of a master counts as merged: nothing of one is left unmerged behind a commit.
         fresh = reading.read - reading.known
         if fresh >= batches.SIZE or (resource.merge and fresh):
@@ -354,7 +354,7 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
             bookmarks.put(connection, reading.flow, resource.name, reading.name, reached)
 
 
-def _bury(
+def _dead_letter(
     connection: sa.Connection, reading: _Reading, flow: Flow | None, batch_id: int, refused: list[records.Refused]
 ) -> None:
     """Dead letters of what cannot be taken; what lies among them already as it is makes no work."""
@@ -364,14 +364,14 @@ def _bury(
     fresh = [one for one in refused if (one.record.key, one.record.hash) not in old]
     reading.known += len(refused) - len(fresh)
     reading.dead += len(fresh)
-    records.bury(connection, flow, reading.resource, batch_id, fresh)
+    records.dead_letter(connection, flow, reading.resource, batch_id, fresh)
 
 
 def _completed(
-    runtime: Runtime, resource: Resource, given: list[Record], cut: set[str]
+    runtime: Runtime, resource: Resource, given: list[Record], truncated: set[str]
 ) -> tuple[list[Record], list[records.Refused]]:
     """Records that the list cut, read whole one by one, as many at once as the system allows; those that cannot be."""
-    whole = [r for r in given if r.key not in cut]
+    whole = [r for r in given if r.key not in truncated]
     if len(whole) == len(given):
         return given, []
     system = runtime.system(resource.system)
@@ -389,16 +389,16 @@ def _completed(
         return replace(record, payload=data, version=max(one[0].version, record.version))
 
     with ThreadPoolExecutor(limits.load(resource.system).at_once, "whole") as pool:
-        completed = list(pool.map(complete, (r for r in given if r.key in cut)))
+        completed = list(pool.map(complete, (r for r in given if r.key in truncated)))
     refused = [one for one in completed if isinstance(one, records.Refused)]
     return whole + [one for one in completed if isinstance(one, Record)], refused
 
 
-def _wake(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) -> None:
+def _requeue(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) -> None:
     """Gives waiting records whose parent has arrived to the current batch; what it read just now is in it already."""
     for portion in _chunks(keys, batches.SIZE):
         batch_id = reading.current or _open(connection, reading)
-        fresh = raw.claim(connection, reading.resource.raw, portion, batch_id, unless_in=reading.mine)
+        fresh = raw.reassign(connection, reading.resource.raw, portion, batch_id, unless_in=reading.mine)
         reading.read += len(fresh)
         if reading.read - reading.known >= batches.SIZE:
             _close(connection, reading)
@@ -432,7 +432,7 @@ def _close(connection: sa.Connection, reading: _Reading) -> None:
     if reading.resource.merge:
         if reading.read > reading.known:
             reading.dead += records.merge(connection, reading.resource, batch_id)
-        batches.merged(connection, batch_id, dead=reading.dead)
+        batches.finish_reference_batch(connection, batch_id, dead=reading.dead)
     elif reading.read > reading.known:
         reading.open.append(batch_id)
     reading.current, reading.read, reading.known, reading.dead = None, 0, 0, 0
@@ -456,7 +456,7 @@ def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
                 do="Edit it again: `crossdock dead-letters edit`.",
             )
         new = {r.key for r in mended if (r.key, r.hash) not in seen}
-        claimed = raw.claim(connection, resource.raw, [key for key in keys if key not in new], batch_id)
+        claimed = raw.reassign(connection, resource.raw, [key for key in keys if key not in new], batch_id)
         found = len(new) + len(claimed)
         batches.extracted(connection, batch_id, read=found, known=0, seconds=0.0)
         if found:

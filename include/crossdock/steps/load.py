@@ -22,7 +22,7 @@ from crossdock.errors import OutcomeUnknown, RecordRejected, Refusal, Transient
 from crossdock.flow import Flow
 from crossdock.steps import portions
 from crossdock.steps.at_work import at_work
-from crossdock.steps.check import bury
+from crossdock.steps.check import dead_letter
 from crossdock.store import batches, dead_letters, deliveries, leases
 from crossdock.store.batches import Counts
 from crossdock.store.deliveries import Effect
@@ -43,7 +43,7 @@ def load(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over:
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "load", run_id, over):
         try:
-            with runtime.leaving_room() if flow.bulk else nullcontext():
+            with runtime.low_priority() if flow.low_priority else nullcontext():
                 flow.load(runtime, batch_id)
         finally:
             with runtime.engine.begin() as connection:
@@ -254,7 +254,7 @@ def _snake(code: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", code).lower()
 
 
-def settle(
+def record_outcomes(
     connection: sa.Connection,
     flow: Flow,
     batch: sa.Row,
@@ -276,8 +276,8 @@ def settle(
                 )
                 .values(state=state)
             )
-    dead_letters.went_through(connection, flow.name, [*delivered, *unchanged], replay=batch.kind == "replay")
-    bury(connection, flow, batch.id, "load", dict(refused or {}))
+    dead_letters.close_resolved(connection, flow.name, [*delivered, *unchanged], replay=batch.kind == "replay")
+    dead_letter(connection, flow, batch.id, "load", dict(refused or {}))
 
 
 def chunked(items: Sequence[Any], size: int = BULK) -> Iterator[tuple[Any, ...]]:

@@ -26,9 +26,9 @@ REFERENCE = "reference"  # flow of the dead letters of what is only looked up
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record that does not tell it: any other one is newer
 SHOWN = 100_000  # characters of a refused record that are kept
 NAMED = 60  # characters of an id that is too long
-_AGAIN = "Ask the operator of the system to mend the record: its next version is read by itself. "
-MEND = _AGAIN + "Or edit the payload and replay it; or dismiss it."
-REFERENCE_ADVICE = _AGAIN + "Or dismiss it."
+_NEXT_VERSION = "Ask the operator of the system to mend the record: its next version is read by itself. "
+ADVICE = _NEXT_VERSION + "Or edit the payload and replay it; or dismiss it."
+REFERENCE_ADVICE = _NEXT_VERSION + "Or dismiss it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Judged:
     the newest version that both clocks allow."""
 
     records: list[Record] = field(default_factory=list)
-    cut: set[str] = field(default_factory=set)
+    truncated: set[str] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
     newest: datetime | None = None
 
@@ -64,7 +64,7 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
             refused[one.record.key] = one
             newest.pop(one.record.key, None)
             continue
-        record, cut = one
+        record, truncated = one
         if record.version <= min(now, clock or now) + most:
             made.newest = max(record.version, made.newest or record.version)
         if record.version > now + most:  # it would be the newest version for ever
@@ -73,7 +73,7 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
             continue
         newest[record.key] = record
         refused.pop(record.key, None)
-        (made.cut.add if cut else made.cut.discard)(record.key)
+        (made.truncated.add if truncated else made.truncated.discard)(record.key)
     made.records, made.refused = list(newest.values()), list(refused.values())
     return made
 
@@ -94,7 +94,7 @@ def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, boo
     except ValueError as wrong:
         return _refused(resource, data, "unreadable_version", f"The moment of its last change: {wrong}.", head.key)
     same = data if head.same is None else head.same
-    return Record(head.key, version, raw.digest(same), data), head.cut
+    return Record(head.key, version, raw.digest(same), data), head.truncated
 
 
 def too_much(system: str, data: bytes) -> tuple[str, str] | None:
@@ -152,7 +152,7 @@ def name(ids: Sequence[str], data: bytes) -> str:
 def typed(resource: Resource, given: Sequence[Record]) -> tuple[list[Record], list[Refused]]:
     """A master's records, and those of them in which a value is of another type than the contract's. What is looked up
     in `ref` is trusted by every flow."""
-    found = parse.misfits([record.payload for record in given], resource.contract, resource.document)
+    found = parse.mapping_errors([record.payload for record in given], resource.contract, resource.document)
     refused = [Refused(given[n], why["rule"], why["says"], why["field"]) for n, why in sorted(found.items())]
     return [record for n, record in enumerate(given) if n not in found], refused
 
@@ -165,10 +165,10 @@ def merge(connection: sa.Connection, resource: Resource, batch_id: int) -> int:
     _merge(connection, resource, batch_id, None, refused)
     stays = {one.record.key for one in refused}
     keys = raw.keys(connection, resource.raw, batch_id)
-    dead_letters.went_through(
+    dead_letters.close_resolved(
         connection, REFERENCE, [name_of(resource, key) for key in keys if key not in stays], replay=False
     )
-    bury(connection, None, resource, batch_id, refused)
+    dead_letter(connection, None, resource, batch_id, refused)
     return len(refused)
 
 
@@ -246,11 +246,13 @@ def came_back(
     for name, version in dead_letters.unreadable(connection, owner, list(names)).items():
         if version is None or version <= names[name].version:
             back.add((names[name].key, names[name].hash))
-    edited = {names[name].key for name in dead_letters.carry_edits(connection, owner, list(names))} if back else set()
+    edited = (
+        {names[name].key for name in dead_letters.edits_to_carry(connection, owner, list(names))} if back else set()
+    )
     return {(key, hashed) for key, hashed in back if key not in edited}
 
 
-def bury(
+def dead_letter(
     connection: sa.Connection, flow: Flow | None, resource: Resource, batch_id: int, refused: Sequence[Refused]
 ) -> None:
     """Dead letters of refused records, dead rows of their flow, and one alert for all of them."""
@@ -270,10 +272,10 @@ def bury(
                 "step": "extract",
                 "version": one.record.version,
                 "payload": _shown(one.record),
-                "reasons": [_reason(one, MEND if flow else REFERENCE_ADVICE)],
+                "reasons": [_reason(one, ADVICE if flow else REFERENCE_ADVICE)],
             }
         )
-    dead_letters.bury(connection, letters)
+    dead_letters.dead_letter(connection, letters)
     names = ", ".join(sorted({one.rule for one in refused}))
     alerts.raise_alert(
         connection,

@@ -405,8 +405,8 @@ def _dates(moments: pd.Series, now: datetime) -> tuple[np.ndarray, np.ndarray]:
     """Year and whole hours ahead of now; a moment that cannot be read (its form is another rule's) as this year, 0."""
     read = pd.to_datetime(moments, utc=True, errors="coerce", format="ISO8601")
     read = read.fillna(pd.Timestamp(now))
-    ahead = (read - pd.Timestamp(now)) // pd.Timedelta(hours=1)
-    return read.dt.year.to_numpy(dtype=np.int64), ahead.to_numpy(dtype=np.int64)
+    hours_ahead = (read - pd.Timestamp(now)) // pd.Timedelta(hours=1)
+    return read.dt.year.to_numpy(dtype=np.int64), hours_ahead.to_numpy(dtype=np.int64)
 
 
 # ---- what the contract says of every field -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from crossdock.flow import Flow, Staged
 from crossdock.mapping.parse import read_documents
 from crossdock.mapping.problems import by_row
 from crossdock.steps.at_work import at_work
-from crossdock.steps.check import bury, reasons_by_key
+from crossdock.steps.check import dead_letter, reasons_by_key
 from crossdock.store import alerts, batches, database, dead_letters, raw
 from crossdock.store.batches import Counts
 from crossdock.store.runs import Over
@@ -48,7 +48,7 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", 
                     raise
                 if rest := [row for row in rows if row[0] not in poison]:
                     _stage(connection, flow, batch_id, rest)
-                _bury_poison(connection, flow, batch_id, poison)
+                _dead_letter_poison(connection, flow, batch_id, poison)
         counts = batches.recount(connection, batch_id, flow.stage, "transform", time.monotonic() - started)
     log.info("transform of batch %s: %s", batch_id, counts)
     return counts
@@ -67,7 +67,7 @@ def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[
     staged.head.insert(0, "version", staged.head["key"].map(version).astype("str"))
     staged.head.insert(0, "batch_id", batch_id)
     _write(connection, flow, staged)
-    _bury_unreadable(connection, flow, staged, batch_id)
+    _dead_letter_unreadable(connection, flow, staged, batch_id)
     for alert in staged.alerts:
         alerts.raise_alert(connection, flow=flow.name, **alert)
 
@@ -96,7 +96,7 @@ def _poison(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence
     return found
 
 
-def _bury_poison(connection: sa.Connection, flow: Flow, batch_id: int, poison: Mapping[str, str]) -> None:
+def _dead_letter_poison(connection: sa.Connection, flow: Flow, batch_id: int, poison: Mapping[str, str]) -> None:
     """Dead letters of records that no rule foresaw."""
     for key, version, _ in raw.documents(connection, flow.source.raw, batch_id, list(poison)):
         dead_letters.dead_row(connection, flow.stage, key, batch_id, version)
@@ -111,18 +111,18 @@ def _bury_poison(connection: sa.Connection, flow: Flow, batch_id: int, poison: M
         ]
         for key, why in poison.items()
     }  # fmt: skip
-    bury(connection, flow, batch_id, "transform", reasons)
+    dead_letter(connection, flow, batch_id, "transform", reasons)
 
 
 def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
     """The payloads, with what people edited in dead letters of the same records carried over."""
-    edits = dead_letters.carry_edits(connection, flow, keys)
+    edits = dead_letters.edits_to_carry(connection, flow, keys)
     if not edits:
         return list(payloads)
     result = list(payloads)
     for position, key in enumerate(keys):
         if key in edits:
-            document = dead_letters.reapply(database.from_json(payloads[position]), *edits[key])
+            document = dead_letters.merge_edit(database.from_json(payloads[position]), *edits[key])
             result[position] = database.to_json(document).encode()
     return result
 
@@ -160,11 +160,11 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     database.copy_in(connection, flow.stage_lines, lines)
 
 
-def _bury_unreadable(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
+def _dead_letter_unreadable(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
     """Records that never became documents: dead letters already here, for there is nothing to check."""
     dead = (staged.head["state"] == "dead").to_numpy()
     found = staged.problems[dead[staged.problems["_row"].to_numpy()]]
-    bury(connection, flow, batch_id, "transform", reasons_by_key(staged.head["key"], found))
+    dead_letter(connection, flow, batch_id, "transform", reasons_by_key(staged.head["key"], found))
 
 
 def _as_json(problems: pd.DataFrame, count: int) -> pd.Series:

@@ -32,7 +32,7 @@ class Counts:
     delivered: int = 0
     waiting: int = 0
     dead: int = 0
-    left_out: int = 0
+    skipped: int = 0
     superseded: int = 0
     in_flight: int = 0
 
@@ -98,7 +98,7 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
         delivered=states.get("delivered", 0),
         waiting=states.get("waiting", 0),
         dead=states.get("dead", 0),
-        left_out=states.get("left_out", 0),
+        skipped=states.get("left_out", 0),
         in_flight=states.get("staged", 0) + states.get("ready", 0),
     )
     counts.superseded = counts.read - batch.known - sum(states.values())
@@ -126,7 +126,7 @@ def counts(connection: sa.Connection, batch_ids: list[int]) -> Counts:
 
 def ready_for(connection: sa.Connection, batch_id: int, step: str) -> sa.Row:
     """The batch's row, if the steps before `step` are done. Raises ConfigError otherwise."""
-    batch = flow_of(connection, batch_id)
+    batch = get(connection, batch_id)
     if STEPS.index(batch.step) < STEPS.index(step) - 1:
         raise ConfigError(
             f"Batch {batch_id} has only been through {batch.step}; it is not ready for {step}.",
@@ -135,7 +135,7 @@ def ready_for(connection: sa.Connection, batch_id: int, step: str) -> sa.Row:
     return batch
 
 
-def flow_of(connection: sa.Connection, batch_id: int) -> sa.Row:
+def get(connection: sa.Connection, batch_id: int) -> sa.Row:
     """The batch's row. Raises ConfigError when there is no such batch."""
     row = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == batch_id)).one_or_none()
     if row is None:
@@ -158,7 +158,7 @@ def unfinished(connection: sa.Connection, flow: str, run_id: str) -> list[int]:
     )
 
 
-def adopt(
+def reclaim_stale(
     connection: sa.Connection, flow: str, run_id: str, over: Over | None = None, *, looked_at: bool = False
 ) -> list[int]:
     """Unfinished batches of runs that are dead, which are this run's from now on. One that check has stopped is tried
@@ -197,7 +197,7 @@ def _left(connection: sa.Connection, run_id: str, rows: list[sa.Row], over: Over
     return rows if runs.dead(connection, run_id, min(row.silent for row in rows), over) else []
 
 
-def claim(connection: sa.Connection, batch_id: int, run_id: str, over: Over | None = None) -> None:
+def reassign(connection: sa.Connection, batch_id: int, run_id: str, over: Over | None = None) -> None:
     """Makes a batch this run's, if the run that has it is dead. Raises Elsewhere when it lives. A caller without a name
     takes what it is given."""
     if not run_id:
@@ -221,7 +221,7 @@ def claim(connection: sa.Connection, batch_id: int, run_id: str, over: Over | No
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldBatch:
     """What another run has begun and not finished."""
 
     flow: str
@@ -247,7 +247,7 @@ class Held:
         )
 
 
-def held(connection: sa.Connection, flow: str | None = None, run_id: str = "") -> list[Held]:
+def held(connection: sa.Connection, flow: str | None = None, run_id: str = "") -> list[HeldBatch]:
     """Unfinished batches of other runs than `run_id`, by flow and run."""
     rows = sorted(_of_others(connection, flow, run_id), key=lambda row: (row.flow, row.run_id, row.stopped))
     who = runs.holders(connection, {row.run_id for row in rows})
@@ -255,7 +255,7 @@ def held(connection: sa.Connection, flow: str | None = None, run_id: str = "") -
     for (name, run, stopped), group in groupby(rows, key=lambda row: (row.flow, row.run_id, row.stopped)):
         some = list(group)
         found.append(
-            Held(
+            HeldBatch(
                 name, run, who.get(run), [row.id for row in some], sum(row.in_flight + row.delivered for row in some),
                 min((row.step for row in some), key=STEPS.index), max(row.age for row in some),
                 min(row.silent for row in some), stopped,
@@ -278,7 +278,7 @@ def stop(connection: sa.Connection, batch_id: int, *, stopped: bool) -> None:
     connection.execute(sa.update(ops_batch).where(ops_batch.c.id == batch_id).values(stopped=stopped))
 
 
-def merged(connection: sa.Connection, batch_id: int, *, dead: int) -> None:
+def finish_reference_batch(connection: sa.Connection, batch_id: int, *, dead: int) -> None:
     """A batch of a master: what was new is in `ref` now but for `dead` records, and nothing else is to be done."""
     connection.execute(
         sa.update(ops_batch)

@@ -22,7 +22,7 @@ from crossdock.store.tables import ops_dead_letter as table
 OPEN = ("open", "edited")
 
 
-def bury(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def dead_letter(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes dead letters: mappings of flow, entity, key, batch_id, step, reasons, payload, version."""
     if rows:
         connection.execute(_counted_up(database.insert_all(table, rows)))
@@ -80,7 +80,7 @@ def _counted_up(statement: Insert) -> Insert:
     )
 
 
-def went_through(connection: sa.Connection, flow: str, keys: Sequence[str], *, replay: bool) -> None:
+def close_resolved(connection: sa.Connection, flow: str, keys: Sequence[str], *, replay: bool) -> None:
     """Closes the open dead letters of records that have gone through: by a person's replay or by themselves."""
     if keys:
         connection.execute(
@@ -187,8 +187,8 @@ def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: st
     )
 
 
-def carry_edits(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:
-    """(payload when edited, edited payload) of the newest edited dead letter of each key, for `reapply`."""
+def edits_to_carry(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:
+    """(payload when edited, edited payload) of the newest edited dead letter of each key, for `merge_edit`."""
     rows = connection.execute(
         sa.select(table.c.key, table.c.edited_from, table.c.edited_payload)
         .ext(distinct_on(table.c.key))
@@ -203,18 +203,18 @@ def carry_edits(connection: sa.Connection, flow: str, keys: Sequence[str]) -> di
     return {key: (before, after) for key, before, after in rows}
 
 
-def reapply(document: Any, before: Any, after: Any) -> Any:
+def merge_edit(document: Any, before: Any, after: Any) -> Any:
     """A person's edit, carried over to a newer version of the record: what was edited and is still as it was before
     the edit takes the edited value; what the source has changed since wins."""
     if isinstance(document, dict) and isinstance(before, dict) and isinstance(after, dict):
-        merged = dict(document)
+        result = dict(document)
         for name in before.keys() | after.keys():
             if name in document or name in after:
-                merged[name] = reapply(document.get(name), before.get(name), after.get(name))
-        return merged
+                result[name] = merge_edit(document.get(name), before.get(name), after.get(name))
+        return result
     lists = all(isinstance(each, list) for each in (document, before, after))
     if lists and len(document) == len(before) == len(after):
-        return [reapply(*parts) for parts in zip(document, before, after, strict=True)]
+        return [merge_edit(*parts) for parts in zip(document, before, after, strict=True)]
     return after if document == before else document
 
 

@@ -173,7 +173,7 @@ def open_keys(connection: sa.Connection, entity: str, operation: str, keys: Sequ
     )
 
 
-def agreed(connection: sa.Connection, flow: str, key: str) -> None:
+def in_sync(connection: sa.Connection, flow: str, key: str) -> None:
     """The target has been read and holds what it should: calls for this record whose answer was lost are settled."""
     connection.execute(
         sa.update(ops_delivery)

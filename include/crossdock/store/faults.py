@@ -19,7 +19,7 @@ from crossdock.errors import ConfigError, CrossdockError, Transient
 
 SYSTEM = "postgres"
 RAISED = (SQLAlchemyError, psycopg2.Error)
-AGAIN = "then run this again: what was under way is looked up first, and nothing is delivered twice."
+RERUN_ADVICE = "then run this again: what was under way is looked up first, and nothing is delivered twice."
 ADDRESS = "AIRFLOW_CONN_CROSSDOCK"
 
 # SQLSTATE, or the beginning of one -> what happened, and what to do before it is run again. The longest match counts.
@@ -80,7 +80,7 @@ def typed(error: BaseException) -> CrossdockError:
         if found := next((table[code[:n]] for n in (5, 3, 2) if code[:n] in table), None):
             said, do = found
             text = f"The Crossdock database {said}: {words}."
-            return kind(text, do=do if kind is ConfigError else f"{do} {AGAIN}", system=SYSTEM)
+            return kind(text, do=do if kind is ConfigError else f"{do} {RERUN_ADVICE}", system=SYSTEM)
     if not code and NOT_POSTGRES.search(words):
         return ConfigError(
             f"The Crossdock database cannot be reached by its address: {words}.",
@@ -92,7 +92,7 @@ def typed(error: BaseException) -> CrossdockError:
     ):
         return Transient(
             f"The Crossdock database does not answer: {words}.",
-            do=f"Start it, or correct {ADDRESS}; {AGAIN}",
+            do=f"Start it, or correct {ADDRESS}; {RERUN_ADVICE}",
             system=SYSTEM,
         )
     return CrossdockError(

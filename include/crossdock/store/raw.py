@@ -139,7 +139,7 @@ def _rows(records: Sequence[Record], batch_id: int) -> Iterator[bytes]:
     yield _TRAILER
 
 
-def claim(
+def reassign(
     connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch_id: int, *, unless_in: Sequence[int] = ()
 ) -> list[str]:
     """Hands the newest version of each key to `batch_id`, to be worked again; returns the keys found. What a batch of

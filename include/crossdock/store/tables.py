@@ -985,7 +985,7 @@ ops_batch = Table(
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("waiting", Integer, nullable=False, server_default="0"),
     Column("dead", Integer, nullable=False, server_default="0"),
-    Column("left_out", Integer, nullable=False, server_default="0"),
+    Column("skipped", Integer, nullable=False, server_default="0"),
     Column("superseded", Integer, nullable=False, server_default="0", comment="A newer version took over"),
     Column("in_flight", Integer, nullable=False, server_default="0"),
     Column("seconds", JSONB, nullable=False, server_default=text("'{}'"), comment="Wall seconds by step"),
@@ -995,7 +995,7 @@ ops_batch = Table(
     Column("touched_at", Moment, nullable=False, server_default=NOW),
     Column("finished_at", Moment),
     CheckConstraint(
-        "read = unchanged + delivered + waiting + dead + left_out + superseded + in_flight", name="adds_up"
+        "read = unchanged + delivered + waiting + dead + skipped + superseded + in_flight", name="adds_up"
     ),
     Index(None, "flow", "finished_at"),
     schema="ops",

@@ -45,7 +45,7 @@ class Store(Protocol):
     def closed(self) -> None:
         """The system answered."""
 
-    def claim(self, pause: float) -> bool:
+    def take_probe(self, pause: float) -> bool:
         """True for the one caller that may try, once the pause is over; an abandoned trial is claimed anew."""
 
 
@@ -71,7 +71,7 @@ class MemoryStore:
         with self._lock:
             self._state, self._failures = "closed", 0
 
-    def claim(self, pause: float) -> bool:
+    def take_probe(self, pause: float) -> bool:
         with self._lock:
             if self._state == "closed" or time.monotonic() - self._since < pause:
                 return False
@@ -121,7 +121,7 @@ class PostgresStore:
         with transaction(self._engine) as connection:
             connection.execute(text(_CLOSED), {"system": self._system})
 
-    def claim(self, pause: float) -> bool:
+    def take_probe(self, pause: float) -> bool:
         with transaction(self._engine) as connection:
             return connection.execute(text(_CLAIM), {"system": self._system, "pause": pause}).first() is not None
 
@@ -145,7 +145,7 @@ class Breaker:
     def before(self) -> None:
         """Before an attempt. CircuitOpen(retry_after) while the system is to be left alone."""
         state = self._view()
-        if state.state == "closed" or self._claim(state):
+        if state.state == "closed" or self._take_probe(state):
             return
         wait = max(self._pause - state.age, REFRESH_SECONDS)
         raise CircuitOpen(
@@ -165,8 +165,8 @@ class Breaker:
         """The system failed, or could not be reached."""
         self._remember(self._store.failed(self._most))
 
-    def _claim(self, state: State) -> bool:
-        if state.age < self._pause or not self._store.claim(self._pause):
+    def _take_probe(self, state: State) -> bool:
+        if state.age < self._pause or not self._store.take_probe(self._pause):
             return False
         self._remember(State("half_open", state.failures))
         return True

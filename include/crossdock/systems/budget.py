@@ -1,7 +1,7 @@
 """How much may be asked of a system, by all processes together.
 
 In: the limits of systems.yaml, and a database to share them through.
-Out: a place to send one request from, `with budget.place():`.
+Out: a place to send one request from, `with budget.slot():`.
 Never: more requests in any minute, or more at once, than the limits say; a database call for every request.
 
 Tokens are leased in blocks that a process must spend within `LEASE_SECONDS`; leases are counted over a minute plus
@@ -58,8 +58,8 @@ class Grant:
 class Ledger(Protocol):
     """Counts tokens over the window."""
 
-    def lease(self, want: int, *, bulk: bool = False) -> Grant:
-        """`bulk`: as long as the window holds no more than its part for bulks, whoever has spent it; but bulks
+    def lease(self, want: int, *, low_priority: bool = False) -> Grant:
+        """`low_priority`: as long as the window holds no more than its part for bulks, whoever has spent it; but bulks
         always get `BULK_LEAST` of it. They take their part bit by bit: taken at once it would come back at once,
         a window later, and be in everybody's way until then."""
         ...
@@ -72,13 +72,13 @@ class Ledger(Protocol):
     def remaining(self, tokens: int) -> None: ...
 
 
-class Places(Protocol):
+class Slots(Protocol):
     """Bounds requests at once."""
 
     def take(self, until: float) -> int | None:
         """A place, or None when the moment `until` (monotonic) came first."""
 
-    def give(self, place: int) -> None: ...
+    def give(self, slot: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -99,41 +99,41 @@ class Budget:
                 system=system,
             )
         self.system = system
-        self._bulk = False
+        self._low_priority = False
         self._ledger: Ledger
-        self._places: Places
+        self._slots: Slots
         if engine is None:
             self._ledger = MemoryLedger(limits.requests_per_minute, limits.bulk_share)
-            self._places = MemoryPlaces(limits.at_once)
+            self._slots = MemorySlots(limits.at_once)
         else:
             self._ledger = PostgresLedger(engine, system, limits.requests_per_minute, limits.bulk_share)
-            self._places = PostgresPlaces(engine, system, limits.at_once)
+            self._slots = PostgresSlots(engine, system, limits.at_once)
         self._lock = threading.Lock()
         self._tokens, self._until, self._block = 0, 0.0, 1
         self._grant = Grant(0)
 
     @contextmanager
-    def place(self, wait: float = LONGEST_WAIT) -> Iterator[None]:
+    def slot(self, wait: float = LONGEST_WAIT) -> Iterator[None]:
         """A place and a token for one request. RateLimited when there is neither for `wait` seconds."""
         until = time.monotonic() + wait
         self._spend(until)
-        place = self._places.take(until)
-        if place is None:
+        slot = self._slots.take(until)
+        if slot is None:
             raise self._exhausted(wait, "at_once")
         try:
             yield
         finally:
-            self._places.give(place)
+            self._slots.give(slot)
 
     @contextmanager
-    def leaving_room(self) -> Iterator[None]:
+    def low_priority(self) -> Iterator[None]:
         """Within it, a request is made only as long as all requests of the minute are within `bulk_share` of the
         limit: others get through. When they alone use more than that, a bulk still gets `BULK_LEAST` of it."""
-        self._bulk = True
+        self._low_priority = True
         try:
             yield
         finally:
-            self._bulk = False
+            self._low_priority = False
 
     def paused(self, seconds: float) -> None:
         """The system asked everyone to wait (429 with Retry-After)."""
@@ -155,7 +155,7 @@ class Budget:
         """Gives back the connection, its places, and the tokens that were not spent."""
         with self._lock:
             self._return_rest()
-        self._places.close()
+        self._slots.close()
 
     def _spend(self, until: float) -> None:
         """Takes one token, leasing a block when there is none."""
@@ -169,7 +169,7 @@ class Budget:
                 wasted = self._tokens or now >= self._until + LEASE_SECONDS
                 self._block = 1 if wasted else min(self._block * 2, LARGEST_LEASE)
                 self._return_rest()
-                grant = self._ledger.lease(self._block, bulk=self._bulk)
+                grant = self._ledger.lease(self._block, low_priority=self._low_priority)
                 if grant.tokens:
                     self._tokens, self._until, self._grant = grant.tokens - 1, now + LEASE_SECONDS, grant
                     return
@@ -197,10 +197,10 @@ class MemoryLedger:
 
     def __init__(self, limit: int, bulk_share: float = 1.0) -> None:
         self._limit, self._bulk_limit, self._bulk_least = limit, _part(limit, bulk_share), _part(limit, BULK_LEAST)
-        self._bulk_bit = _part(self._bulk_limit, BULK_PACE)
+        self._bulk_burst = _part(self._bulk_limit, BULK_PACE)
         self._leases, self._paused, self._lock = deque[tuple[float, int, bool]](), 0.0, threading.Lock()
 
-    def lease(self, want: int, *, bulk: bool = False) -> Grant:
+    def lease(self, want: int, *, low_priority: bool = False) -> Grant:
         with self._lock:
             now = time.monotonic()
             if now < self._paused:
@@ -208,19 +208,23 @@ class MemoryLedger:
             self._forget(now)
             used = sum(tokens for _, tokens, _ in self._leases)
             room = self._limit - used
-            if bulk:
-                by_bulks = sum(tokens for _, tokens, by_bulk in self._leases if by_bulk)
-                just_now = sum(n for at, n, by_bulk in self._leases if by_bulk and at > now - PACE_SECONDS)
+            if low_priority:
+                by_bulks = sum(tokens for _, tokens, by_low_priority in self._leases if by_low_priority)
+                just_now = sum(
+                    n for at, n, by_low_priority in self._leases if by_low_priority and at > now - PACE_SECONDS
+                )
                 left = max(self._bulk_limit - used, self._bulk_least - by_bulks)
-                room = min(room, left, self._bulk_bit - just_now)
+                room = min(room, left, self._bulk_burst - just_now)
             if room < 1:
-                return Grant(0, _wait(self._leases[0][0] + WINDOW_SECONDS - now, bulk))
-            self._leases.append((now, min(want, room), bulk))
+                return Grant(0, _wait(self._leases[0][0] + WINDOW_SECONDS - now, low_priority))
+            self._leases.append((now, min(want, room), low_priority))
             return Grant(min(want, room), at=now)
 
     def give_back(self, grant: Grant, tokens: int) -> None:
         with self._lock:
-            self._leases = deque((at, n - tokens if at == grant.at else n, bulk) for at, n, bulk in self._leases)
+            self._leases = deque(
+                (at, n - tokens if at == grant.at else n, low_priority) for at, n, low_priority in self._leases
+            )
 
     def pause(self, seconds: float) -> None:
         with self._lock:
@@ -239,17 +243,17 @@ class MemoryLedger:
             self._leases.popleft()
 
 
-class MemoryPlaces:
+class MemorySlots:
     """The places of one process."""
 
     def __init__(self, at_once: int) -> None:
-        self._places = threading.Semaphore(at_once)
+        self._slots = threading.Semaphore(at_once)
 
     def take(self, until: float) -> int | None:
-        return 0 if self._places.acquire(timeout=max(until - time.monotonic(), 0)) else None
+        return 0 if self._slots.acquire(timeout=max(until - time.monotonic(), 0)) else None
 
-    def give(self, place: int) -> None:
-        self._places.release()
+    def give(self, slot: int) -> None:
+        self._slots.release()
 
     def close(self) -> None:
         pass
@@ -266,7 +270,7 @@ WITH used AS (
 )
 INSERT INTO ops.rate_lease (system, at, tokens, bulk)
 SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN room END), :bulk
-FROM used, least(greatest(:bulk_limit - tokens, :bulk_least - bulk), :bulk_bit - just_now) AS room
+FROM used, least(greatest(:bulk_limit - tokens, :bulk_least - bulk), :bulk_burst - just_now) AS room
 WHERE tokens < :limit AND (NOT :bulk OR room > 0) AND paused <= clock_timestamp()
 RETURNING tokens, at
 """
@@ -308,15 +312,15 @@ class PostgresLedger:
             "limit": limit,
             "bulk_limit": _part(limit, bulk_share),
             "bulk_least": _part(limit, BULK_LEAST),
-            "bulk_bit": _part(_part(limit, bulk_share), BULK_PACE),
+            "bulk_burst": _part(_part(limit, bulk_share), BULK_PACE),
             "pace": PACE_SECONDS,
             "window": WINDOW_SECONDS,
             "key": _key(system),
         }
         self._forgotten = 0.0
 
-    def lease(self, want: int, *, bulk: bool = False) -> Grant:
-        wanted = self._values | {"want": want, "bulk": bulk}
+    def lease(self, want: int, *, low_priority: bool = False) -> Grant:
+        wanted = self._values | {"want": want, "bulk": low_priority}
         with self._locked() as database:
             if time.monotonic() > self._forgotten + WINDOW_SECONDS:
                 database.execute(text(_FORGET), self._values)
@@ -326,7 +330,7 @@ class PostgresLedger:
                 return Grant(int(granted.tokens), at=granted.at)
             paused = database.execute(text(_PAUSED), wanted).scalar()
             wait = paused if paused is not None else database.execute(text(_FULL), wanted).scalar()
-        return Grant(0, _wait(float(wait or 0), bulk and paused is None))
+        return Grant(0, _wait(float(wait or 0), low_priority and paused is None))
 
     def give_back(self, grant: Grant, tokens: int) -> None:
         with transaction(self._engine) as database:
@@ -349,8 +353,8 @@ class PostgresLedger:
 
 
 _TRY = "SELECT i FROM unnest(CAST(:free AS int[])) AS i WHERE pg_try_advisory_lock(:key, i) LIMIT 1"
-_WAIT = "SELECT pg_advisory_lock(:key, :place)"
-_GIVE = "SELECT pg_advisory_unlock(:key, :place)"
+_WAIT = "SELECT pg_advisory_lock(:key, :slot)"
+_GIVE = "SELECT pg_advisory_unlock(:key, :slot)"
 # Who waits for a place holds this lock together with all who wait.
 _WAITING = "SELECT pg_advisory_lock_shared(:key, -2)"
 _WAITING_NO_MORE = "SELECT pg_advisory_unlock_shared(:key, -2)"
@@ -365,7 +369,7 @@ class LockTimeout(Exception):
     """Inside this module: the place was not free in time."""
 
 
-class PostgresPlaces:
+class PostgresSlots:
     """Places 0..n-1 as session advisory locks on one connection of their own."""
 
     def __init__(self, engine: Engine, system: str, at_once: int) -> None:
@@ -375,23 +379,23 @@ class PostgresPlaces:
         self._changed = threading.Condition()
         self._database: Database | None = None
         self._since: dict[int, float] = {}  # places this process holds, and since when
-        self._idle: dict[int, float] = {}  # those of them that no thread uses, and since when
+        self._spare: dict[int, float] = {}  # those of them that no thread uses, and since when
         self._reaper: threading.Thread | None = None
 
     def take(self, until: float) -> int | None:
         self._after_fork()
         while time.monotonic() < until:
-            place = self._idle_place()
-            if place is None:
-                place = self._lock_place(until)
-            if place is not None:
-                return place
+            slot = self._spare_slot()
+            if slot is None:
+                slot = self._lock_slot(until)
+            if slot is not None:
+                return slot
         return None
 
-    def give(self, place: int) -> None:
+    def give(self, slot: int) -> None:
         with self._changed:
-            if place in self._since:
-                self._idle[place] = time.monotonic()
+            if slot in self._since:
+                self._spare[slot] = time.monotonic()
                 self._changed.notify()
                 if self._reaper is None:
                     self._reaper = threading.Thread(target=self._reap, name=f"places-{self._system}", daemon=True)
@@ -408,15 +412,15 @@ class PostgresPlaces:
             _abandoned.append(self._database)
             self.__init__(self._engine, self._system, len(self._all))  # type: ignore[misc]
 
-    def _idle_place(self) -> int | None:
+    def _spare_slot(self) -> int | None:
         """A place this process holds already; one whose turn is over goes back to the others first."""
         with self._changed:
-            if not self._idle:
+            if not self._spare:
                 return None
-            place, _ = self._idle.popitem()
-            if time.monotonic() - self._since[place] < TURN_SECONDS:
-                return place
-        self._unlock([place])
+            slot, _ = self._spare.popitem()
+            if time.monotonic() - self._since[slot] < TURN_SECONDS:
+                return slot
+        self._unlock([slot])
         if self._somebody_waits():  # perhaps for another place just now: it looks at this one within a wait
             time.sleep(WAIT_SECONDS)
         return None
@@ -425,43 +429,43 @@ class PostgresPlaces:
         with self._on_connection:
             return not self._execute(_NOBODY_WAITS)
 
-    def _lock_place(self, until: float) -> int | None:
+    def _lock_slot(self, until: float) -> int | None:
         """A place from the database, waiting a moment for one; another thread may give one meanwhile."""
         if not self._on_connection.acquire(blocking=False):
             with self._changed:
-                self._changed.wait_for(lambda: self._idle, timeout=min(WAIT_SECONDS, max(until - time.monotonic(), 0)))
+                self._changed.wait_for(lambda: self._spare, timeout=min(WAIT_SECONDS, max(until - time.monotonic(), 0)))
             return None
         try:
-            free = [place for place in self._all if place not in self._since]
-            place = self._execute(_TRY, free=free) if free else None
-            if place is None and free:
-                place = self._wait(free[int(time.monotonic() * 1000) % len(free)])
-            if place is not None:
-                self._since[int(place)] = time.monotonic()
-                return int(place)
+            free = [slot for slot in self._all if slot not in self._since]
+            slot = self._execute(_TRY, free=free) if free else None
+            if slot is None and free:
+                slot = self._wait(free[int(time.monotonic() * 1000) % len(free)])
+            if slot is not None:
+                self._since[int(slot)] = time.monotonic()
+                return int(slot)
         finally:
             self._on_connection.release()
         with self._changed:
-            if not free and not self._idle:
+            if not free and not self._spare:
                 self._changed.wait(timeout=min(WAIT_SECONDS, max(until - time.monotonic(), 0)))
         return None
 
-    def _wait(self, place: int) -> int | None:
+    def _wait(self, slot: int) -> int | None:
         """Queues for one place: the database hands it over in order, so no process is starved."""
         try:
             self._execute(_WAITING)
-            self._execute(_WAIT, place=place)
+            self._execute(_WAIT, slot=slot)
         except LockTimeout:
             return None
         finally:
             self._execute(_WAITING_NO_MORE)
-        return place
+        return slot
 
-    def _unlock(self, places: list[int]) -> None:
+    def _unlock(self, slots: list[int]) -> None:
         with self._on_connection:
-            for place in places:
-                if self._since.pop(place, None) is not None and self._database is not None:
-                    self._execute(_GIVE, place=place)
+            for slot in slots:
+                if self._since.pop(slot, None) is not None and self._database is not None:
+                    self._execute(_GIVE, slot=slot)
 
     def _reap(self) -> None:
         """Gives idle places back to the other processes; ends when none is left."""
@@ -472,9 +476,9 @@ class PostgresPlaces:
                     self._reaper = None
                     return
                 now = time.monotonic()
-                gone = [place for place, since in self._idle.items() if now - since >= IDLE_SECONDS]
-                for place in gone:
-                    del self._idle[place]
+                gone = [slot for slot, since in self._spare.items() if now - since >= IDLE_SECONDS]
+                for slot in gone:
+                    del self._spare[slot]
             with suppress(Transient):  # a lost connection has freed them
                 self._unlock(gone)
 
@@ -504,14 +508,14 @@ class PostgresPlaces:
         database, self._database = self._database, None
         with self._changed:
             self._since.clear()
-            self._idle.clear()
+            self._spare.clear()
         if database is not None:
             database.close()
 
 
-def _wait(seconds: float, bulk: bool) -> float:
+def _wait(seconds: float, low_priority: bool) -> float:
     """Until it is worth while to ask again: the oldest lease ends in so long, a bulk may have its next bit before."""
-    return max(min(seconds, PACE_SECONDS / 10) if bulk else seconds, 0.01)
+    return max(min(seconds, PACE_SECONDS / 10) if low_priority else seconds, 0.01)
 
 
 def _part(limit: int, share: float) -> int:

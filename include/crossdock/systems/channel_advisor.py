@@ -115,7 +115,7 @@ class ChannelAdvisor:
             if link is None:
                 return self._http.request("GET", path, read, query=query | filters)
             if _origin(link) != _origin(self.connection.base_url):
-                raise paging.astray(self.connection, path, "nextLink leads to another server")
+                raise paging.endless_list(self.connection, path, "nextLink leads to another server")
             return self._http.request("GET", link, read)
 
         return paging.follow(fetch, self.connection, path, self.limits)
@@ -240,7 +240,7 @@ class Disguise(msgspec.Struct):
     Message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class Cut(msgspec.Struct):
+class LineCounts(msgspec.Struct):
     """What tells whether a list cut an order."""
 
     ChannelAdvisorOrderID: int | str
@@ -251,16 +251,16 @@ class Cut(msgspec.Struct):
 
 _envelope = msgspec.json.Decoder(Envelope)
 _disguise = msgspec.json.Decoder(Disguise)
-_cut = msgspec.json.Decoder(Cut)
+_line_counts = msgspec.json.Decoder(LineCounts)
 _any = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _encode = _encoder.encode
 
 
-def is_cut(raw: msgspec.Raw | bytes) -> tuple[str, bool]:
+def is_truncated(raw: msgspec.Raw | bytes) -> tuple[str, bool]:
     """(ChannelAdvisorOrderID, whether the list left lines out) of one listed order. BadResponse when it has no id."""
     try:
-        order = _cut.decode(raw)
+        order = _line_counts.decode(raw)
     except msgspec.MsgspecError as wrong:
         raise BadResponse(
             f"Channel Advisor listed an order that cannot be told from others: {wrong}.",
@@ -268,8 +268,8 @@ def is_cut(raw: msgspec.Raw | bytes) -> tuple[str, bool]:
             system="channel_advisor",
         ) from None
     given = len(order.OrderItems or ())
-    cut = given >= LINES_IN_A_LIST if order.OrderItemCount is None else order.OrderItemCount > given
-    return str(order.ChannelAdvisorOrderID), cut
+    truncated = given >= LINES_IN_A_LIST if order.OrderItemCount is None else order.OrderItemCount > given
+    return str(order.ChannelAdvisorOrderID), truncated
 
 
 def _page(answer: Answer, *, lenient: bool) -> Split:

@@ -26,7 +26,7 @@ class Failure:
     """One row. `again`: the HTTP layer tries again. `maybe_done`: a write may have taken effect all the same."""
 
     error: type[CrossdockError]
-    whose: str  # "ours", "network", "system", "record"
+    origin: str  # "ours", "network", "system", "record"
     again: bool
     maybe_done: bool
     says: str  # {system} {host} {what} {status} {detail}

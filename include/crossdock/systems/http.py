@@ -101,7 +101,7 @@ class Refused:
         return (f" {self.code}" if self.code else "") + (f" ({', '.join(fields)})" if fields else "")
 
 
-class Lost(Exception):
+class AttemptFailed(Exception):
     """Inside this layer: one attempt failed; `failure` is its row, `error` what the caller gets if it was the last."""
 
     def __init__(self, row: str, error: CrossdockError, retry_after: float | None = None) -> None:
@@ -162,7 +162,7 @@ class Http:
             if not (value.isascii() and value.isprintable()):
                 raise failures.make("request", self.connection, what, detail=f"its {name} is not printable ASCII")
         url = _with_query(path if "://" in path else self.connection.base_url + path, query)
-        send = Send(method, url, what, dict(headers or {}), body)
+        send = PreparedRequest(method, url, what, dict(headers or {}), body)
         return self._repeat(lambda: self._attempt(send, read), writes=method != "GET", repeatable=repeatable)
 
     def _repeat(self, attempt: Callable[[], T], *, writes: bool, repeatable: bool) -> T:
@@ -173,7 +173,7 @@ class Http:
             nonlocal maybe_done
             try:
                 return attempt()
-            except Lost as lost:
+            except AttemptFailed as lost:
                 maybe_done |= writes and lost.failure.maybe_done
                 if maybe_done and not repeatable:
                     raise _unknown(lost.error) from None
@@ -181,13 +181,13 @@ class Http:
 
         try:
             return self._retrying(once)
-        except Lost as lost:
-            undecided = lost.failure.error is not RecordRejected and lost.failure.error is not AuthError
-            raise (_unknown(lost.error) if maybe_done and undecided else lost.error) from None
+        except AttemptFailed as lost:
+            inconclusive = lost.failure.error is not RecordRejected and lost.failure.error is not AuthError
+            raise (_unknown(lost.error) if maybe_done and inconclusive else lost.error) from None
         except Transient as error:  # the circuit, the budget or a token came in between
             raise (_unknown(error) if maybe_done and not isinstance(error, OutcomeUnknown) else error) from None
 
-    def _attempt(self, send: Send, read: Callable[[Answer], T]) -> T:
+    def _attempt(self, send: PreparedRequest, read: Callable[[Answer], T]) -> T:
         token = self._tokens.get()
         try:
             return self._exchange(send, read, f"Bearer {token}")
@@ -199,14 +199,14 @@ class Http:
         except TokenRefused:
             raise self._lost("401", send.what) from None
 
-    def _exchange(self, send: Send, read: Callable[[Answer], T], authorization: str) -> T:
+    def _exchange(self, send: PreparedRequest, read: Callable[[Answer], T], authorization: str) -> T:
         """One request and its answer. Lost or TokenRefused; the circuit learns what became of it."""
         self._breaker.before()
         try:
-            with self._budget.place():
+            with self._budget.slot():
                 answer = self._send(send, authorization)
             result = self._classify(answer, send.what, read)
-        except Lost as lost:
+        except AttemptFailed as lost:
             if lost.failure.error is Transient:
                 self._breaker.failed()
             else:
@@ -218,7 +218,7 @@ class Http:
         self._breaker.succeeded()
         return result
 
-    def _send(self, send: Send, authorization: str) -> Answer:
+    def _send(self, send: PreparedRequest, authorization: str) -> Answer:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
@@ -257,7 +257,7 @@ class Http:
             raise TokenRefused
         raise self.refusal(answer.status, answer.headers, self._read_refusal(answer), what)
 
-    def refusal(self, status: int, headers: Mapping[str, str], refused: Refused, what: str) -> Lost:
+    def refusal(self, status: int, headers: Mapping[str, str], refused: Refused, what: str) -> AttemptFailed:
         """The row and the error of a status that is no success; also used for the operations of a bulk."""
         row = "busy" if refused.code == "IDEMPOTENCY_IN_PROGRESS" else failures.by_status(status)
         wait = retry_after(headers, self.limits.longest_pause_seconds)
@@ -274,8 +274,8 @@ class Http:
             }
         return self._lost(row, what, wait=wait, status=status, detail=refused.spoken, **more)
 
-    def _lost(self, row: str, what: str, *, wait: float | None = None, **facts: Any) -> Lost:
-        return Lost(row, failures.make(row, self.connection, what, **facts), wait)
+    def _lost(self, row: str, what: str, *, wait: float | None = None, **facts: Any) -> AttemptFailed:
+        return AttemptFailed(row, failures.make(row, self.connection, what, **facts), wait)
 
     def _heed(self, answer: Answer) -> None:
         """Lets the shared budget follow what the system says about it."""
@@ -289,7 +289,7 @@ class Http:
 
     def _ask_token(self, form: Mapping[str, str]) -> tuple[str, float]:
         """A fresh token and its life in seconds. AuthError for refused credentials."""
-        send = Send(
+        send = PreparedRequest(
             "POST",
             f"{self.connection.base_url}/oauth2/token",
             "POST /oauth2/token",
@@ -299,12 +299,12 @@ class Http:
         login = base64.b64encode(f"{self.connection.login}:{self.connection.secret}".encode()).decode()
         return self._repeat(lambda: self._token_attempt(send, f"Basic {login}"), writes=False, repeatable=True)
 
-    def _token_attempt(self, send: Send, basic: str) -> tuple[str, float]:
+    def _token_attempt(self, send: PreparedRequest, basic: str) -> tuple[str, float]:
         try:
             return self._exchange(send, _read_token, basic)
         except TokenRefused:
             raise self._lost("invalid_client", send.what, status=401) from None
-        except Lost as lost:
+        except AttemptFailed as lost:
             if not isinstance(lost.error, RecordRejected):
                 raise
             row = lost.error.code if lost.error.code in ("invalid_client", "invalid_grant") else "token_refused"
@@ -313,20 +313,20 @@ class Http:
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds to the next try: what the system asked for, else growing with jitter; at most the longest pause."""
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, Lost) else None
+        requested = error.retry_after if isinstance(error, AttemptFailed) else None
         first, longest = self.limits.first_pause_seconds, self.limits.longest_pause_seconds
         growing = tenacity.wait_exponential_jitter(multiplier=first, max=longest, jitter=first)
-        return min(max(asked or 0.0, growing(state)), longest)
+        return min(max(requested or 0.0, growing(state)), longest)
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0
-        message = redaction.clean(error.error.message if isinstance(error, Lost) else str(error))
+        message = redaction.clean(error.error.message if isinstance(error, AttemptFailed) else str(error))
         log.warning("%s Try %d of %d in %.1f s.", message, state.attempt_number + 1, self.limits.tries, pause)
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class PreparedRequest:
     """One request, without its authorization."""
 
     method: str
@@ -354,13 +354,13 @@ class Tokens:
                 return self._token
             if self._refusal and time.monotonic() < self._refusal[0]:
                 raise self._refusal[1]
-            asked = time.monotonic()
+            requested = time.monotonic()
             try:
                 self._token, life = self._ask()
             except AuthError as refusal:
                 self._refusal = (time.monotonic() + TOKEN_REFUSED_SECONDS, refusal)
                 raise
-            self._until = asked + life - min(TOKEN_MARGIN, life / 2)
+            self._until = requested + life - min(TOKEN_MARGIN, life / 2)
             return self._token
 
     def refused(self, token: str) -> None:
@@ -391,7 +391,7 @@ def retry_after(headers: Mapping[str, str], longest: float) -> float | None:
 
 
 def _is_again(error: BaseException) -> bool:
-    return isinstance(error, Lost) and error.failure.again
+    return isinstance(error, AttemptFailed) and error.failure.again
 
 
 def _unknown(error: CrossdockError) -> OutcomeUnknown:

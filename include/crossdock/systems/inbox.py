@@ -137,14 +137,14 @@ class Inbox:
         if not isinstance(here, Path):
             self._copy_to_done(here, place / DONE, read)
             return
-        claim = place / WORKING / read[:16] / name  # from here on nobody replaces it
-        claim.parent.mkdir(parents=True, exist_ok=True)
+        working = place / WORKING / read[:16] / name  # from here on nobody replaces it
+        working.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):  # a claim of a run that died first
-            if not claim.exists() and _is_file(here):
-                here.rename(claim)
-            if claim.exists():
-                self._to_done(claim, here, place / DONE, read)
-        for folder in (claim.parent, claim.parent.parent):
+            if not working.exists() and _is_file(here):
+                here.rename(working)
+            if working.exists():
+                self._to_done(working, here, place / DONE, read)
+        for folder in (working.parent, working.parent.parent):
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
@@ -167,15 +167,15 @@ class Inbox:
         files = _list(path)
         return [files.key(record) for record in files.read(file)]
 
-    def _to_done(self, claim: Path, here: Path, done: Path, read: str) -> None:
+    def _to_done(self, working: Path, here: Path, done: Path, read: str) -> None:
         """A claimed file to `done/`, or, where it is another than was read, back to where it was found."""
-        if digest(claim.read_bytes()) == read:
+        if digest(working.read_bytes()) == read:
             done.mkdir(exist_ok=True)
-            claim.rename(_free(done, claim.name, read))
+            working.rename(_free(done, working.name, read))
             return
         with suppress(OSError):  # a third one has come meanwhile: this one is read from where it lies
-            os.link(claim, here)  # unlike a rename, never over another file
-            claim.unlink()
+            os.link(working, here)  # unlike a rename, never over another file
+            working.unlink()
 
     def _copy_to_done(self, here: Any, done: Any, read: str) -> None:
         """The same in an object store, which cannot move: what was read is written to `done/`, then taken away, unless

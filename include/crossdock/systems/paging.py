@@ -58,7 +58,7 @@ def follow(fetch: Callable[[str | None], Split], connection: Connection, what: s
             try:
                 split = fetch(place)
                 if split.next and split.next in seen:
-                    problem = astray(connection, what, f"page {number} points to a page that has been read")
+                    problem = endless_list(connection, what, f"page {number} points to a page that has been read")
             except RecordRejected as refused:
                 problem = _refused(refused, connection, what)
                 if not isinstance(problem, BadResponse) or not tries_left:
@@ -74,7 +74,7 @@ def follow(fetch: Callable[[str | None], Split], connection: Connection, what: s
         if not place:
             return
         seen.add(place)
-    raise astray(connection, what, f"there is a page after the {limits.most_pages:,} that are allowed")
+    raise endless_list(connection, what, f"there is a page after the {limits.most_pages:,} that are allowed")
 
 
 def patient(read: Callable[..., Split], tries: int) -> Callable[[Answer], Split]:
@@ -99,7 +99,7 @@ def patient(read: Callable[..., Split], tries: int) -> Callable[[Answer], Split]
 def _refused(refused: RecordRejected, connection: Connection, what: str) -> CrossdockError:
     """A list that is refused is no record's fault: a dead cursor is the system's, anything else our own request's."""
     if refused.code.replace("_", "").lower() == "invalidcursor":
-        return astray(connection, what, "it does not know its own cursor any more")
+        return endless_list(connection, what, "it does not know its own cursor any more")
     return ConfigError(
         refused.message,
         do=f"Check the host in {connection.variable}, and the name and filters of the list.",
@@ -107,7 +107,7 @@ def _refused(refused: RecordRejected, connection: Connection, what: str) -> Cros
     )
 
 
-def astray(connection: Connection, what: str, detail: str) -> BadResponse:
+def endless_list(connection: Connection, what: str, detail: str) -> BadResponse:
     """A list that cannot be read to its end."""
     error = failures.make("loop", connection, what, detail=detail)
     assert isinstance(error, BadResponse)

@@ -37,7 +37,7 @@ UNSELLABLE = (
 )  # fmt: skip
 WHOLE = "file:"  # begins the Reference of the record that stands for a whole file
 NONE = "no movements"  # Reason of the record that stands for a file without one
-AGAIN = "Correct the file and put it into the inbox again, then dismiss this."
+RETRY_ADVICE = "Correct the file and put it into the inbox again, then dismiss this."
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def read_csv(file: File, source: Source, modified: str) -> Iterator[Movement]:
         if not reference or count[reference] > 1:
             what = f'The Reference "{reference}" stands in several rows' if reference else "There is no Reference"
             says = f"{what} of the file {file.name}, row {row['_row']}."
-            yield msgspec.structs.replace(made, **_refusal(Refused("ambiguous_reference", says, AGAIN)))
+            yield msgspec.structs.replace(made, **_refusal(Refused("ambiguous_reference", says, RETRY_ADVICE)))
         else:
             yield _dated(made, row["occurredat"], source)
 
@@ -205,7 +205,7 @@ def _dated(movement: Movement, text: str, source: Source) -> Movement:
     try:
         return msgspec.structs.replace(movement, OccurredAt=moment(text, source.zone, day_first=source.day_first))
     except Refused as refused:
-        return msgspec.structs.replace(movement, **_refusal(Refused(refused.rule, refused.says, AGAIN)))
+        return msgspec.structs.replace(movement, **_refusal(Refused(refused.rule, refused.says, RETRY_ADVICE)))
 
 
 READERS: Mapping[str, Callable[[File, Source, str], Iterator[Movement]]] = {

@@ -45,8 +45,8 @@ def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Findi
             finding
             for flow in flows.values()
             if flow.source.system == "inbox"
-            for look in (_unread, _left)
-            for finding in look(connection, flow, inbox)
+            for finder in (_unread, _left)
+            for finding in finder(connection, flow, inbox)
         ]
         findings += [*_circuits(connection), *_shared(connection)]
         for finding in findings:

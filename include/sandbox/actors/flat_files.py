@@ -109,7 +109,7 @@ def _ebay(settlement: Settlement) -> bytes:
     table = csv.DictWriter(text, EBAY_COLUMNS, restval=NOTHING, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     table.writeheader()
     table.writerow(
-        _common(settlement, settlement.deposit)
+        _shared_columns(settlement, settlement.deposit)
         | {"Type": "Payout", "Net amount": _plain(-settlement.total), "Description": "Payout to bank account"}
     )
     for (kind, _), rows in reversed(transactions.items()):
@@ -117,7 +117,7 @@ def _ebay(settlement: Settlement) -> bytes:
     return text.getvalue().encode("utf-8-sig")
 
 
-def _common(settlement: Settlement, at: datetime) -> dict[str, str]:
+def _shared_columns(settlement: Settlement, at: datetime) -> dict[str, str]:
     return {
         "Transaction creation date": _day(at),
         "Payout currency": settlement.account.site.currency,
@@ -137,22 +137,24 @@ def _day(at: datetime) -> str:
 def _transaction(settlement: Settlement, kind: str, rows: list[Row]) -> Iterable[dict[str, str]]:
     """A fee is one row; an order of one item is one; an order of several has a row of its own, and one for each."""
     first = rows[0]
-    common = _common(settlement, first.at) | {"Transaction ID": f"{chance.between(10**10, 10**11 - 1, first.tag)}"}
+    shared = _shared_columns(settlement, first.at) | {
+        "Transaction ID": f"{chance.between(10**10, 10**11 - 1, first.tag)}"
+    }
     net = sum((row.amount for row in rows), ZERO)
     if not first.order:
         label = "Promoted Listings - General fee" if first.type == "Cost of Advertising" else first.description
-        yield common | {"Type": "Other fee", "Net amount": _plain(net), "Description": label}
+        yield shared | {"Type": "Other fee", "Net amount": _plain(net), "Description": label}
         return
-    common |= {"Type": kind, "Order number": first.order}
+    shared |= {"Type": kind, "Order number": first.order}
     items: dict[str, list[Row]] = {}
     for row in rows:
         items.setdefault(row.sku, []).append(row)
     if len(items) == 1:
-        yield common | {"Net amount": _plain(net)} | _item(first.sku, rows)
+        yield shared | {"Net amount": _plain(net)} | _item(first.sku, rows)
         return
-    yield common | {"Net amount": _plain(net)} | _amounts(rows)
+    yield shared | {"Net amount": _plain(net)} | _amounts(rows)
     for sku, own in items.items():
-        yield common | _item(sku, own)
+        yield shared | _item(sku, own)
 
 
 def _item(sku: str, rows: list[Row]) -> dict[str, str]:

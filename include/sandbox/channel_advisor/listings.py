@@ -77,7 +77,7 @@ def create_listing(system: System, request: Request) -> Answer:
     owner, said = named.profile(request), request.body
     with system.store.write() as tx:
         product, site = repository.product(tx, owner, said["SKU"]), said["SiteID"]
-        fields, errors = checked(said)
+        fields, errors = validated(said)
         if product is None:
             errors.append(field_error("SKU", "UnknownSku", f"There is no product {said['SKU']}."))
         if tx.get("site", site) is None:
@@ -110,7 +110,7 @@ def update_listing(system: System, request: Request) -> Answer:
         take_answers(tx, now)
         row = find(tx, request)
         before = row.doc
-        fields, errors = checked(request.body)
+        fields, errors = validated(request.body)
         status = request.body.get("Status", before["Status"])
         allowed = list(ALLOWED.get(before["Status"], ()))
         if status not in (before["Status"], *allowed):
@@ -133,7 +133,7 @@ def update_listing(system: System, request: Request) -> Answer:
     return Answer(200, after)
 
 
-def checked(said: Document) -> tuple[Document, list[dict[str, str]]]:
+def validated(said: Document) -> tuple[Document, list[dict[str, str]]]:
     """The fields of a listing that were given, and what breaks a rule of the contract."""
     money, errors = amounts(said, ("Price",))
     if (said.get("Quantity") or 0) > MOST_UNITS:

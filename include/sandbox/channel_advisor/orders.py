@@ -16,7 +16,7 @@ import msgspec
 
 from sandbox.channel_advisor import account, lists, named, repository, rules, shipments, stock
 from sandbox.channel_advisor.rules import Conflict, Document
-from sandbox.channel_advisor.values import MOST_UNITS, ZERO, Refused, exact, field_error, merged, utc
+from sandbox.channel_advisor.values import MOST_UNITS, ZERO, Refused, exact, field_error, patched, utc
 from sandbox.kernel import clock
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.store import Row, Transaction
@@ -111,7 +111,7 @@ def create_order(system: System, request: Request) -> Answer:
     with system.store.write() as tx:
         order = new_order(tx, request.body, profile)
         key = tx.next_number("ChannelAdvisorOrderID", FIRST_ORDER)
-        holder = repository.claim_order(tx, order, key)
+        holder = repository.reserve_order(tx, order, key)
         if holder != key:
             raise Conflict("DuplicateOrder", f"OrderID {order['OrderID']} exists.", ExistingID=holder)
         now = system.clock.now()
@@ -168,7 +168,7 @@ def new_order(tx: Transaction, said: Document, profile: int) -> Document:
         "Exported": [],
     }
     given = {name: value for name, value in said.items() if name not in ("OrderItems", "OrderDate")}
-    return rules.summed(merged(order, given) | {"OrderItems": items})
+    return rules.summed(patched(order, given) | {"OrderItems": items})
 
 
 def new_line(tx: Transaction, said: Document, profile: int, path: str) -> Document:

@@ -65,7 +65,7 @@ def list_promotions(system: System, request: Request) -> Answer:
 def update(tx: Transaction, owner: int, at: int, carried: Carried, said: Document) -> tuple[int, Document]:
     """Write one price. Refused."""
     product = named.product(tx, owner, said["SKU"])
-    put(tx, product, checked(repository.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
+    put(tx, product, validated(repository.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
     return 200, {"SKU": product.doc["SKU"]}
 
 
@@ -86,7 +86,7 @@ def put(tx: Transaction, product: Row, price: Document, at: int, carried: Carrie
 
 
 # ---- rules ----
-def checked(before: Document | None, said: Document, owner: int) -> Document:
+def validated(before: Document | None, said: Document, owner: int) -> Document:
     """The price after a write. Refused with what breaks a rule of the contract."""
     money, errors = amounts(said, MONEY)
     after = dict.fromkeys((*MONEY, "Promotion")) | (before or {}) | said | money

@@ -48,9 +48,9 @@ def put_order(tx: Transaction, order: Document, at: int) -> Document:
     return order
 
 
-def claim_order(tx: Transaction, order: Document, number: int) -> int:
+def reserve_order(tx: Transaction, order: Document, number: int) -> int:
     """Take a site's own order number for an order. Answers the order that has it."""
-    return int(tx.claim("OrderID", f"{order['ProfileID']}/{order['SiteID']}/{order['OrderID']}", number))
+    return int(tx.reserve("OrderID", f"{order['ProfileID']}/{order['SiteID']}/{order['OrderID']}", number))
 
 
 def put_shipment(tx: Transaction, shipment: Document, at: int) -> Document:
@@ -59,7 +59,7 @@ def put_shipment(tx: Transaction, shipment: Document, at: int) -> Document:
     shipment = {"CreatedDate": stamp, **shipment, "UpdatedDate": stamp}
     number, order = shipment["ShipmentID"], shipment["ChannelAdvisorOrderID"]
     tx.put("shipment", number, shipment, modified=at)
-    tx.claim(_shipments_of(order), shipment["SellerFulfillmentID"], number)
+    tx.reserve(_shipments_of(order), shipment["SellerFulfillmentID"], number)
     return shipment
 
 
@@ -81,7 +81,7 @@ def put_return(tx: Transaction, returned: Document, at: int) -> Document:
     number = returned["ReturnID"]
     tx.put("return", number, returned, modified=at)
     if returned["SellerAdjustmentID"] is not None:
-        tx.claim(_returns_of(returned["ChannelAdvisorOrderID"]), returned["SellerAdjustmentID"], number)
+        tx.reserve(_returns_of(returned["ChannelAdvisorOrderID"]), returned["SellerAdjustmentID"], number)
     return returned
 
 

@@ -205,12 +205,12 @@ def follow(tx: Transaction, order: Document, at: int) -> None:
     if lines == (row.doc["Lines"] if row else []) or (row is None and not any(open for _, open, _ in lines)):
         return
     before: dict[str, Document] = row.doc["Units"] if row else {}
-    asked = _asked(tx, order, lines)
+    requested = _requested(tx, order, lines)
     sources = _sources(tx, order)
     after = {}
-    for sku in {**before, **asked}:
+    for sku in {**before, **requested}:
         held = before.get(sku, {"Shipped": 0, "Centers": []})
-        open, shipped = asked.get(sku, (0, held["Shipped"]))
+        open, shipped = requested.get(sku, (0, held["Shipped"]))
         left = dict(held["Centers"])
         more = open - sum(left.values())
         product = repository.product(tx, order["ProfileID"], sku) if more else None
@@ -241,15 +241,15 @@ def _standing(order: Document, line: Document) -> list[Any]:
     return [line["SKU"], open, shipped]
 
 
-def _asked(tx: Transaction, order: Document, lines: Iterable[list[Any]]) -> dict[str, tuple[int, int]]:
+def _requested(tx: Transaction, order: Document, lines: Iterable[list[Any]]) -> dict[str, tuple[int, int]]:
     """SKU without case -> open and shipped units of the whole order, bundles as their parts."""
-    asked: dict[str, tuple[int, int]] = {}
+    requested: dict[str, tuple[int, int]] = {}
     for line, (_, open, shipped) in zip(order["OrderItems"], lines, strict=True):
         for sku, units in parts(tx, order["ProfileID"], line):
-            known = asked.get(sku.casefold(), (0, 0))
+            known = requested.get(sku.casefold(), (0, 0))
             each = units // line["Quantity"]
-            asked[sku.casefold()] = (known[0] + each * open, known[1] + each * shipped)
-    return asked
+            requested[sku.casefold()] = (known[0] + each * open, known[1] + each * shipped)
+    return requested
 
 
 def _sources(tx: Transaction, order: Document) -> list[int]:

@@ -103,10 +103,10 @@ def utc(text: str) -> str:
     return clock.text(moment(text))
 
 
-def merged(document: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+def patched(document: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """JSON merge patch (RFC 7396), except that null stays as null: "not given" is a value here."""
     result = dict(document)
     for name, value in patch.items():
         old = result.get(name)
-        result[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        result[name] = patched(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result

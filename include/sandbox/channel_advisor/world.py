@@ -36,7 +36,7 @@ import msgspec
 
 from sandbox.channel_advisor import account, listings, prices, products, repository, returns, rules, shipments, stock
 from sandbox.channel_advisor.rules import Document
-from sandbox.channel_advisor.values import Refused, exact, merged, utc, whole
+from sandbox.channel_advisor.values import Refused, exact, patched, utc, whole
 from sandbox.kernel import clock
 from sandbox.kernel.contract import Contract
 from sandbox.kernel.store import Row, Transaction
@@ -66,7 +66,7 @@ def apply(contract: Contract, tx: Transaction, event: dict[str, Any], at: int) -
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r}; known: {', '.join(KINDS)}.")
     KINDS[kind](contract, tx, plain(event["document"]), at, bool(event.get("dirty")))
-    tx.claim("event", known, kind)
+    tx.reserve("event", known, kind)
 
 
 def plain(value: Any, name: str = "") -> Any:
@@ -178,7 +178,7 @@ def apply_listing_change(contract: Contract, tx: Transaction, said: Document, at
     row = tx.get("listing", said["ListingID"])
     if row is None:
         raise ValueError(f"there is no listing {said['ListingID']}.")
-    put_listing(contract, tx, merged(row.doc, said["changes"]), at)
+    put_listing(contract, tx, patched(row.doc, said["changes"]), at)
 
 
 def put_listing(contract: Contract, tx: Transaction, listing: Document, at: int) -> None:
@@ -231,12 +231,12 @@ def changed(order: Document, changes: Document) -> Document:
     for patch in changes.get("OrderItems", []):
         key = patch["OrderItemID"]
         if not patch.get("_remove"):
-            lines[key] = merged(lines.get(key, LINE), patch)
+            lines[key] = patched(lines.get(key, LINE), patch)
         elif lines.pop(key, None) is None:
             raise ValueError(f"order {order['ChannelAdvisorOrderID']} has no line {key}.")
     rest = {name: value for name, value in changes.items() if name != "OrderItems"}
     kept = {"OrderItems": list(lines.values()), "OrderItemCount": len(lines)}
-    return merged(order | kept, rest)
+    return patched(order | kept, rest)
 
 
 def put_order(contract: Contract, tx: Transaction, order: Document, at: int, dirty: bool) -> None:
@@ -250,7 +250,7 @@ def put_order(contract: Contract, tx: Transaction, order: Document, at: int, dir
     wrong = [] if dirty else rules.inconsistencies(order)
     if wrong:
         raise ValueError(f"order {key}: {' '.join(wrong)} Say dirty if it is meant.")
-    holder = repository.claim_order(tx, order, key)
+    holder = repository.reserve_order(tx, order, key)
     if holder != key:
         raise ValueError(f"order {key}: OrderID {order['OrderID']} is that of order {holder}.")
     stock.follow(tx, repository.put_order(tx, order, at), at)
@@ -310,7 +310,7 @@ def apply_return_change(contract: Contract, tx: Transaction, event: Document, at
         raise ValueError(f"there is no return {event['ReturnID']}.")
     changes = {name: value for name, value in event["changes"].items() if name != "Items"}
     patches = {patch["OrderItemID"]: patch for patch in event["changes"].get("Items", [])}
-    items = [merged(item, patches.get(item["OrderItemID"], {})) for item in row.doc["Items"]]
+    items = [patched(item, patches.get(item["OrderItemID"], {})) for item in row.doc["Items"]]
     after = row.doc | {"Items": items, "RefundTotal": returns.refund_total(items)} | changes
     put_return(contract, tx, row.doc, after, max(at, row.modified + 1))
 

@@ -262,15 +262,15 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """`second` laid over `first`: properties one by one, required together."""
-    merged = {**first, **second}
+    combined = {**first, **second}
     if "properties" in first and "properties" in second:
         own = second["properties"]
-        merged["properties"] = first["properties"] | {
+        combined["properties"] = first["properties"] | {
             name: _merge(first["properties"].get(name, {}), schema) for name, schema in own.items()
         }
     if "required" in first and "required" in second:
-        merged["required"] = list(dict.fromkeys([*first["required"], *second["required"]]))
-    return merged
+        combined["required"] = list(dict.fromkeys([*first["required"], *second["required"]]))
+    return combined
 
 
 @cache

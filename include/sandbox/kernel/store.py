@@ -189,7 +189,7 @@ class Transaction:
         row = self._sql("SELECT id FROM reference WHERE scope = ? AND key = ?", (scope, key)).fetchone()
         return row[0] if row else None
 
-    def claim(self, scope: str, key: str, id: Id) -> Id:
+    def reserve(self, scope: str, key: str, id: Id) -> Id:
         """Take a reference for ever. Answers who holds it: `id`, or the one that was first."""
         self._sql("INSERT INTO reference (scope, key, id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (scope, key, id))
         return self._sql("SELECT id FROM reference WHERE scope = ? AND key = ?", (scope, key)).fetchone()[0]

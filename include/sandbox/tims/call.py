@@ -128,7 +128,7 @@ def reference(body: Any, name: str) -> str | None:
     return f"{body['Source']}\x00{body[name]}"
 
 
-def merged(old: Any, patch: Any) -> Any:
+def patched(old: Any, patch: Any) -> Any:
     """JSON merge patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
@@ -137,5 +137,5 @@ def merged(old: Any, patch: Any) -> Any:
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merged(result.get(key), value)
+            result[key] = patched(result.get(key), value)
     return result

@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.kernel.http import Answer
 from sandbox.kernel.store import Transaction
 from sandbox.tims import rules
-from sandbox.tims.call import Call, found, location, merged, save, shown
+from sandbox.tims.call import Call, found, location, patched, save, shown
 from sandbox.tims.problems import Errors, duplicate, invalid_state
 
 _DEFAULTS: dict[str, Any] = {
@@ -71,7 +71,7 @@ def update_customer(call: Call) -> Answer:
     errors = call.errors("Customer")
     _check(call.tx, errors, call.body, own=row.id)
     errors.refuse()
-    doc = {**dict.fromkeys(row.doc), **_DEFAULTS, **merged(row.doc, call.body)}
+    doc = {**dict.fromkeys(row.doc), **_DEFAULTS, **patched(row.doc, call.body)}
     if doc != row.doc:
         put(call.tx, doc, call.now)
     return shown(doc)
@@ -105,7 +105,7 @@ def _erased(address: dict[str, Any] | None) -> dict[str, Any] | None:
 def put(tx: Transaction, doc: dict[str, Any], at: int) -> None:
     """Write a customer and take its external ids for ever."""
     for each in doc["ExternalIDs"]:
-        tx.claim("customer", _key(each["Source"], each["ID"]), doc["CustomerID"])
+        tx.reserve("customer", _key(each["Source"], each["ID"]), doc["CustomerID"])
     save(tx, "customer", doc["CustomerID"], doc, at)
 
 

@@ -32,7 +32,7 @@ def keep(
     tx: Transaction, kind: str, id: str, doc: dict[str, Any], at: int, extra: dict[str, Any] | None = None
 ) -> None:
     """Write a new document and take its reference."""
-    tx.claim(kind, str(reference(doc, "ExternalReference")), id)
+    tx.reserve(kind, str(reference(doc, "ExternalReference")), id)
     save(tx, kind, id, doc, at, extra)
 
 

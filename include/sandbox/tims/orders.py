@@ -16,7 +16,7 @@ from sandbox.kernel.contract import shown as quoted
 from sandbox.kernel.http import Answer, Refusal
 from sandbox.kernel.store import Row, Transaction
 from sandbox.tims import rules, stock
-from sandbox.tims.call import Call, found, location, merged, reference, save, shown
+from sandbox.tims.call import Call, found, location, patched, reference, save, shown
 from sandbox.tims.problems import Error, Errors, duplicate, invalid_state, not_found
 from sandbox.tims.stock import Stock
 
@@ -116,7 +116,7 @@ def create_order(call: Call) -> Answer:
     lines = [_line(n, line) for n, line in enumerate(body["LineItems"], 1)]
     doc = {"SalesOrderID": id, **_DEFAULTS, **given, "LineItems": lines, "OrderStatus": "OnHold" if held else "Open"}
     extra = {"origin": "external", "held": held, "looked": False, "last_line": len(lines), "alloc": {}, "reasons": []}
-    call.tx.claim("order", str(reference(doc, "ExternalOrderID")), id)
+    call.tx.reserve("order", str(reference(doc, "ExternalOrderID")), id)
     save(call.tx, "order", id, doc, call.now, extra)
     stock.wait(call.tx, id, call.now)
     return shown(doc, 201, location("sales-orders", id))
@@ -175,9 +175,9 @@ def update_order(call: Call) -> Answer:
     if isinstance(body, dict):
         _check_terms(errors, body)
         _check_lines(call, errors, body, known)
-        rules.totals(errors, merged(old, body))
+        rules.totals(errors, patched(old, body))
     errors.refuse()
-    doc = {**old, "BillingAddress": None, "Notes": None, **merged(old, body)}
+    doc = {**old, "BillingAddress": None, "Notes": None, **patched(old, body)}
     if "LineItems" in body:
         doc["LineItems"] = _replaced(body["LineItems"], known, extra)
     if doc == old:

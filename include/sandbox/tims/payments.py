@@ -69,7 +69,7 @@ def create_payment(call: Call) -> Answer:
         "Status": "Posted" if rest else "Applied", "PostingMode": "external",
     }  # fmt: skip
     documents.keep(tx, "payment", id, doc, call.now)
-    _settle(tx, doc, 1, call.now)
+    _apply_parts(tx, doc, 1, call.now)
     return shown(doc, 201, location("ar/payments", id))
 
 
@@ -121,7 +121,7 @@ def _check_sum(errors: Errors, body: dict[str, Any], parts: list[Decimal | None]
         errors.add("/Applications", "OVERAPPLIED", f"The payment is {amount}; {rest} would be left.")
 
 
-def _settle(tx: Transaction, doc: dict[str, Any], way: int, at: int) -> None:
+def _apply_parts(tx: Transaction, doc: dict[str, Any], way: int, at: int) -> None:
     """Apply a payment to its documents, or (`way` -1) take it back from them."""
     for each in doc["Applications"]:
         for name, settled in SETTLED.items():
@@ -149,5 +149,5 @@ def reverse_payment(call: Call) -> Answer:
     errors.refuse()
     doc = row.doc | {"Status": "Reversed", "ReversalPostingDate": call.body["PostingDate"]}
     save(call.tx, "payment", row.id, doc, call.now, {"reversal": {"Reason": call.body["Reason"]}})
-    _settle(call.tx, row.doc, -1, call.now)
+    _apply_parts(call.tx, row.doc, -1, call.now)
     return shown(doc)

@@ -16,7 +16,7 @@ from sandbox.kernel.store import Transaction
 from sandbox.tims.call import stamp
 from sandbox.tims.items import STOCKED
 
-Held = dict[str, Any]
+HeldUnits = dict[str, Any]
 _FIRST = "MAIN"  # the location that is used first
 
 
@@ -73,10 +73,10 @@ class Stock:
         place["Available"] = place["OnHand"] - place["Allocated"]
 
     # ---- promises ----
-    def reserve(self, sku: str, wanted: int) -> Held:
+    def reserve(self, sku: str, wanted: int) -> HeldUnits:
         """Promise up to `wanted` units, from the first location that has some to the last."""
         parts = self.parts(sku)
-        held: Held = {"units": 0, "stock": {}}
+        held: HeldUnits = {"units": 0, "stock": {}}
         locations = [place["LocationID"] for place in self._locations(next(iter(parts)))] if parts else []
         for location in locations:
             free = min(self._free(part, location) // each for part, each in parts.items())
@@ -88,7 +88,7 @@ class Stock:
                     self.change(part, location, allocated=units * each)
         return held
 
-    def release(self, held: Held | None) -> None:
+    def release(self, held: HeldUnits | None) -> None:
         for part, locations in (held or {"stock": {}})["stock"].items():
             for location, units in locations.items():
                 self.change(part, location, allocated=-units)
@@ -109,7 +109,7 @@ class Stock:
             write(self._tx, doc, at)
             kits |= {str(row.id) for row in self._tx.rows("item", Component=sku)}
             if _available(doc["Locations"]) > _available(before):
-                wake(self._tx, sku)
+                serve_waiting(self._tx, sku)
         for kit in sorted(kits):
             self.refresh_kit(kit, at)
         self._docs, self._before = {}, {}
@@ -122,8 +122,8 @@ class Stock:
             (part["Quantity"], {place["LocationID"]: place["Available"] for place in self._locations(part["SKU"])})
             for part in self.item(sku)["KitComponents"]
         ]
-        common = [place for place in (parts[0][1] if parts else {}) if all(place in free for _, free in parts)]
-        figures = {place: max(0, min(free[place] // each for each, free in parts)) for place in common}
+        shared = [place for place in (parts[0][1] if parts else {}) if all(place in free for _, free in parts)]
+        figures = {place: max(0, min(free[place] // each for each, free in parts)) for place in shared}
         locations = [
             {"LocationID": place, "OnHand": free, "Allocated": 0, "Available": free, "Incoming": 0}
             for place, free in figures.items()
@@ -158,7 +158,7 @@ def backorder_terms(doc: dict[str, Any]) -> list[tuple[str, Any]]:
     return [("SKU", sku) for sku in doc["SKUs"]]
 
 
-def wake(tx: Transaction, sku: str) -> None:
+def serve_waiting(tx: Transaction, sku: str) -> None:
     for row in tx.rows("_backorder", SKU=sku):
         tx.delete("_backorder", row.id)
         tx.put("_waiting", row.id, {}, modified=row.modified)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from airflow.sdk import dag, task
 
-from crossdock_airflow.tasks import common, ends_within
+from crossdock_airflow.tasks import dag_defaults, ends_within
 
 
 @task
@@ -13,12 +13,12 @@ def wait() -> None:
     time.sleep(240)
 
 
-@dag(dag_id="late_at_once", schedule=None, deadline=ends_within(0, "late_at_once"), **common(None))
+@dag(dag_id="late_at_once", schedule=None, deadline=ends_within(0, "late_at_once"), **dag_defaults(None))
 def late_at_once():
     wait.override(execution_timeout=timedelta(seconds=30), retries=0)()
 
 
-@dag(dag_id="tried_once", schedule=None, **common(None))
+@dag(dag_id="tried_once", schedule=None, **dag_defaults(None))
 def tried_once():
     wait.override(retries=0)()
 

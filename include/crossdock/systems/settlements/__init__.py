@@ -17,7 +17,7 @@ from crossdock.mapping.frames import CENT, written
 from crossdock.systems import times
 from crossdock.systems.inbox import File, FileList
 from crossdock.systems.settlements import amazon, ebay, sources, walmart
-from crossdock.systems.settlements.shape import AGAIN, Refused, Statement
+from crossdock.systems.settlements.shape import RETRY_ADVICE, Refused, Statement
 from crossdock.systems.settlements.sources import Source
 
 READERS: Mapping[str, Callable[[bytes, Source], Statement]] = {
@@ -109,7 +109,7 @@ def _whole(data: bytes, statement: Statement) -> None:
         raise Refused(
             "half_written",
             "The file ends in the middle of a line and its amounts do not add up: cut, or still being written.",
-            AGAIN,
+            RETRY_ADVICE,
         )
 
 
@@ -128,7 +128,7 @@ def _in_cents(statement: Statement) -> None:
 def _fill(record: Settlement, statement: Statement) -> None:
     record.SettlementID, record.CurrencyCode = statement.settlement_id, statement.currency
     if not statement.currency:
-        raise Refused("no_currency", "No row names the currency.", AGAIN)
+        raise Refused("no_currency", "No row names the currency.", RETRY_ADVICE)
     record.SettlementGroup = statement.group
     record.StartDate, record.EndDate, record.DepositDate = statement.start, statement.end, statement.deposit
     record.TotalAmount = _decimal(statement.total)

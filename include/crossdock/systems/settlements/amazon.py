@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crossdock.systems.settlements import table, values
-from crossdock.systems.settlements.shape import AGAIN, FOLDER, LINE_TEXT, Refused, Statement
+from crossdock.systems.settlements.shape import FOLDER, LINE_TEXT, RETRY_ADVICE, Refused, Statement
 from crossdock.systems.settlements.sources import Source
 
 _HEAD = ("settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
@@ -114,11 +114,13 @@ def _lines(
 def _statement(rows: pd.DataFrame, total: np.ndarray, lines: pd.DataFrame, source: Source) -> Statement:
     number = table.single(rows["settlement-id"], "several_settlements", "settlements")
     if not number:
-        raise Refused("no_settlement_id", "No row names the settlement.", AGAIN)
+        raise Refused("no_settlement_id", "No row names the settlement.", RETRY_ADVICE)
     table.single(rows["total-amount"], "several_totals", "totals")
     given = np.flatnonzero((rows["total-amount"] != "").to_numpy())
     if not len(given):
-        raise Refused("no_total", "No row says what the settlement pays, so nothing can prove the file whole.", AGAIN)
+        raise Refused(
+            "no_total", "No row says what the settlement pays, so nothing can prove the file whole.", RETRY_ADVICE
+        )
     start, end, deposit = (
         values.moment(text, source.zone, day_first=source.day_first, alone=(0, 0)) if text else ""
         for text in (

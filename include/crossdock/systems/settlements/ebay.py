@@ -17,7 +17,7 @@ import pandas as pd
 
 from crossdock.mapping.frames import CENT, written
 from crossdock.systems.settlements import table, values
-from crossdock.systems.settlements.shape import AGAIN, LINE_TEXT, Refused, Statement
+from crossdock.systems.settlements.shape import LINE_TEXT, RETRY_ADVICE, Refused, Statement
 from crossdock.systems.settlements.sources import Source
 
 _NEEDED = ("transaction creation date", "type", "order number", "net amount", "payout currency", "payout id")
@@ -176,7 +176,7 @@ def _rate(text: str) -> Decimal:
     try:
         return Decimal(text.replace(",", "."))
     except InvalidOperation:
-        raise Refused("unreadable_amount", f'"{text}" is no exchange rate.', AGAIN, text) from None
+        raise Refused("unreadable_amount", f'"{text}" is no exchange rate.', RETRY_ADVICE, text) from None
 
 
 def _lines(
@@ -211,7 +211,7 @@ def _lines(
             str(row),
         )
     posted = values.moments(rows["transaction creation date"], source.zone, day_first=source.day_first)
-    common = pd.DataFrame(
+    shared = pd.DataFrame(
         {
             "LineNo": rows["_row"].astype("str"),
             "TransactionType": rows["type"],
@@ -225,10 +225,10 @@ def _lines(
     made = []
     for at, name in enumerate(parts):
         own = counted[:, at] & wanted
-        number = common["LineNo"] + f".{(*MONEY, *FEES).index(name) + 1}"
-        part = common.assign(LineNo=number, AmountType=name, AmountDescription="", Amount=money[:, at])
+        number = shared["LineNo"] + f".{(*MONEY, *FEES).index(name) + 1}"
+        part = shared.assign(LineNo=number, AmountType=name, AmountDescription="", Amount=money[:, at])
         made.append(part[own])
-    rest = common.assign(AmountType="net amount", AmountDescription=description, Amount=net)
+    rest = shared.assign(AmountType="net amount", AmountDescription=description, Amount=net)
     made.append(rest[wanted & ~has_parts & top & (net != 0)])  # a free order pays nothing and tells nothing
     lines = pd.concat(made).sort_index(kind="stable").reset_index(drop=True)
     return lines[[*LINE_TEXT, "Amount"]]

@@ -37,7 +37,7 @@ class Refused(Exception):
         self.rule, self.says, self.do, self.value = rule, says, do, value
 
 
-AGAIN = (
+RETRY_ADVICE = (
     "Fetch the file again from the marketplace, as it is, and put it into the inbox; never save it from a spreadsheet."
 )
 FOLDER = "Check that the right file is in the right folder; if the marketplace has renamed a column, tell an engineer."

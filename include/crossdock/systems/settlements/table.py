@@ -18,7 +18,7 @@ import pyarrow.csv
 
 from crossdock.errors import ConfigError
 from crossdock.mapping.suggest import nearest
-from crossdock.systems.settlements.shape import AGAIN, FOLDER, Refused
+from crossdock.systems.settlements.shape import FOLDER, RETRY_ADVICE, Refused
 
 PREAMBLE = 30  # lines above the header, at most
 DELIMITERS = ("\t", ",", ";", "|")
@@ -113,7 +113,7 @@ def read(
     Raises Refused for a file without that header, and for a row with too few or too many cells.
     """
     if not data.strip():
-        raise Refused("empty_file", "The file is empty.", AGAIN)
+        raise Refused("empty_file", "The file is empty.", RETRY_ADVICE)
     if b"\0" in data[:4096] and data[:2] not in _MARKS and not _utf16_without_mark(data):
         raise Refused(
             "unreadable_file", "The file is no text; it may be packed.", "Unpack it and put the text into the inbox."
@@ -155,10 +155,12 @@ def _read(
         number, expected, actual = broken[0]
         if actual < expected and len(broken) == 1 and not whole:
             raise Refused(
-                "half_written", f"The last row has {actual} of {expected} cells: the file ends in the middle.", AGAIN
+                "half_written",
+                f"The last row has {actual} of {expected} cells: the file ends in the middle.",
+                RETRY_ADVICE,
             )
         where = f"Row {first + number - 1}" if number else "A row"
-        raise Refused("broken_row", f"{where} has {actual} cells; the header has {expected}.", AGAIN)
+        raise Refused("broken_row", f"{where} has {actual} cells; the header has {expected}.", RETRY_ADVICE)
     frame = pd.DataFrame(
         {name: pd.Series(pd.array(pc.utf8_trim_whitespace(table[name]), dtype="str")) for name in names}
     )
@@ -222,7 +224,9 @@ def _header(
             if set(needed) <= set(names):
                 twice = sorted({name for name in names if name and names.count(name) > 1})
                 if twice:
-                    raise Refused("unknown_header", f"The header names {', '.join(twice)} twice.", AGAIN, twice[0])
+                    raise Refused(
+                        "unknown_header", f"The header names {', '.join(twice)} twice.", RETRY_ADVICE, twice[0]
+                    )
                 below = text[end.end() :] if end else ""
                 return mark, [name or f"_{n}" for n, name in enumerate(names)], number + 1, below
             if len(set(needed) & set(names)) > len(set(needed) & set(best)) or len(names) > 1 >= len(best):

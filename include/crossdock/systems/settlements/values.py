@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from crossdock.mapping.frames import SCALE
-from crossdock.systems.settlements.shape import AGAIN, Refused
+from crossdock.systems.settlements.shape import RETRY_ADVICE, Refused
 
 _LARGEST = 10**15  # 11 digits before the point: no settlement has more, and sums stay within int64
 
@@ -41,7 +41,7 @@ def amounts(*columns: pd.Series) -> list[np.ndarray]:
         raise Refused(
             "mixed_decimals",
             f'The file writes amounts in two ways: "{commas[0]}" and "{points[0]}".',
-            AGAIN,
+            RETRY_ADVICE,
             commas[0],
         )
     read = {text: _units(text, *bare[text], comma=bool(commas)) for text in texts}
@@ -73,10 +73,10 @@ def _units(text: str, sign: int, digits: str, *, comma: bool) -> int:
         return 0
     form, thousands, point = (_COMMA, ".", ",") if comma else (_POINT, ",", ".")
     if not digits or not form.fullmatch(digits) or digits in (".", ","):
-        raise Refused("unreadable_amount", f'"{text}" is no amount.', AGAIN, text)
+        raise Refused("unreadable_amount", f'"{text}" is no amount.', RETRY_ADVICE, text)
     units = Decimal(digits.replace(thousands, "").replace(point, ".")) * SCALE
     if units >= _LARGEST:
-        raise Refused("unreadable_amount", f'"{text}" is larger than any settlement.', AGAIN, text)
+        raise Refused("unreadable_amount", f'"{text}" is larger than any settlement.', RETRY_ADVICE, text)
     return sign * int(units)
 
 
@@ -138,11 +138,11 @@ def moment(text: str, zone: str, *, day_first: bool = False, alone: tuple[int, i
             parts = match.groupdict()
             break
     else:
-        raise Refused("unreadable_date", f'"{text}" is no date that this format uses.', AGAIN, text)
+        raise Refused("unreadable_date", f'"{text}" is no date that this format uses.', RETRY_ADVICE, text)
     try:
         made = _moment(parts, ZoneInfo(zone), day_first, alone)
     except (ValueError, KeyError):
-        raise Refused("unreadable_date", f'"{text}" is no date that this format uses.', AGAIN, text) from None
+        raise Refused("unreadable_date", f'"{text}" is no date that this format uses.', RETRY_ADVICE, text) from None
     fraction = f".{made.microsecond:06d}".rstrip("0") if made.microsecond else ""
     return f"{made:%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
@@ -190,7 +190,7 @@ def undamaged(*columns: pd.Series) -> None:
                     "damaged_number",
                     f'"{text}" was an order or settlement number before a spreadsheet made it a rounded number; '
                     "its last digits are lost.",
-                    AGAIN,
+                    RETRY_ADVICE,
                     text,
                 )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from crossdock.systems.settlements import table, values
-from crossdock.systems.settlements.shape import AGAIN, LINE_TEXT, Refused, Statement
+from crossdock.systems.settlements.shape import LINE_TEXT, RETRY_ADVICE, Refused, Statement
 from crossdock.systems.settlements.sources import Source
 
 _NEEDED = (
@@ -39,7 +39,7 @@ def read(data: bytes, source: Source) -> Statement:
         raise Refused(
             "no_total" if not summary.any() else "several_settlements",
             f"The file has {int(summary.sum())} rows of PaymentSummary; it needs one.",
-            AGAIN,
+            RETRY_ADVICE,
         )
     head = rows[summary].iloc[0]
     total, amount = values.amounts(rows["total payable"], rows["amount"])
@@ -72,5 +72,5 @@ def read(data: bytes, source: Source) -> Statement:
 def _day(text: str, source: Source) -> datetime:
     """A day of the period, as the calendar has it."""
     if not text:
-        raise Refused("no_period", "The PaymentSummary does not say its period.", AGAIN)
+        raise Refused("no_period", "The PaymentSummary does not say its period.", RETRY_ADVICE)
     return datetime.fromisoformat(values.moment(text, "UTC", day_first=source.day_first, alone=(0, 0)))

@@ -72,7 +72,7 @@ class Lists:
     system: str
     path: str
     ids: tuple[str, ...]  # fields that name a record
-    cut: bool = False
+    truncated: bool = False
     unread_by: str = ""
 
 

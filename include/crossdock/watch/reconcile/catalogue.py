@@ -39,7 +39,7 @@ ITEMS = Lists(TIMS, "inventory/items", ("SKU",))
 QUANTITIES_LIST = Lists(TIMS, "inventory/quantities", ("SKU",))
 PRODUCTS_LIST = Lists(CHANNEL_ADVISOR, "products", ("SKU",))
 STOCK = Lists(CHANNEL_ADVISOR, "inventory", ("SKU", "DistributionCenterID"))
-NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), cut=True, unread_by="orders")
+NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True, unread_by="orders")
 PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices", ("SKU",))
 POUND = Decimal("0.45359237")  # kilograms
 FOUR_PLACES = Decimal("0.0001")  # as they are sent

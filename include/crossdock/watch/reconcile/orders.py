@@ -29,7 +29,7 @@ from crossdock.watch.reconcile.base import (
 from crossdock.watch.reconcile.explain import at_work, dead_letter, dismissed, not_read, on_its_way
 
 SOURCE = "ChannelAdvisor"
-ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), cut=True)
+ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True)
 SALES_ORDERS = Lists(TIMS, "sales-orders", ("SalesOrderID",))
 COME_TO = {
     "Open": "open", "Allocated": "open", "OnHold": "on hold", "PartiallyFulfilled": "shipped in part",

@@ -26,7 +26,7 @@ from crossdock.errors import BadResponse, RecordRejected
 from crossdock.steps import records
 from crossdock.store import database, watermarks
 from crossdock.systems import limits, scan, times
-from crossdock.systems.channel_advisor import is_cut
+from crossdock.systems.channel_advisor import is_truncated
 from crossdock.watch.reconcile.base import (
     CHANGED_AT,
     CHANNEL_ADVISOR,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 ROWS = 5_000  # a COPY
 TOLD = 1_000  # records, after which is said how far it has come
-VISIBLE = {CHANNEL_ADVISOR: timedelta(0), TIMS: timedelta(seconds=2)}  # after a change until every list shows it
+READ_LAG = {CHANNEL_ADVISOR: timedelta(0), TIMS: timedelta(seconds=2)}  # after a change until every list shows it
 COLUMNS = ("subject", "side", "alias", "key", "part", "facts", "version", "cause", "why")
 Say = Callable[[str], None]
 
@@ -69,7 +69,7 @@ def read(
     def of(system: str) -> None:
         for source, wanted in looks.items():
             if source.system == system:
-                start = since[system] - VISIBLE[system] if since else None
+                start = since[system] - READ_LAG[system] if since else None
                 if source.unread_by:
                     start = _read_until(runtime, source)
                 _read_list(runtime, source, wanted, rules, start, say)
@@ -138,7 +138,7 @@ def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[
     with ThreadPoolExecutor(at_once, "whole") as pool:
         for page in system.pages(source.path, since=since):
             raw = [bytes(record) for record in page.records]
-            if source.cut:
+            if source.truncated:
                 yield list(pool.map(lambda one: _whole(system, source, one), raw))
             else:
                 yield [_decoded(source, one) for one in raw]
@@ -159,8 +159,8 @@ def _whole(system: Any, source: Lists, data: bytes) -> dict[str, Any]:
     it."""
     listed = _decoded(source, data)
     try:
-        key, cut = ("", False) if isinstance(listed, Broken) else is_cut(data)
-        return _decoded(source, system.record(source.path, key)) if cut else listed
+        key, truncated = ("", False) if isinstance(listed, Broken) else is_truncated(data)
+        return _decoded(source, system.record(source.path, key)) if truncated else listed
     except RecordRejected as error:
         return listed if error.status == 404 else _broken(source, data, f"It cannot be read whole: {error.message}")
     except BadResponse as error:

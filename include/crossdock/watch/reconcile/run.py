@@ -26,7 +26,7 @@ from crossdock.watch.reconcile.subjects import chosen
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-LOOKS = 4  # at what moves, at most
+ATTEMPTS = 4  # at what moves, at most
 PAUSE = 2.0  # seconds before the next look, until every list shows what has changed
 JUST_NOW = timedelta(seconds=3)  # what a run did so shortly before a look may be visible on one side only
 KEPT = 60  # runs whose differences are kept; counts stay
@@ -72,18 +72,18 @@ def _run(runtime: Runtime, subjects: Sequence[Subject], run_id: str, say: Callab
         began = clocks(runtime, subjects)
         read(runtime, subjects, rules, say)
         moving = subjects
-        for look in range(1, LOOKS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             looked = clocks(runtime, moving)
             with runtime.engine.begin() as connection:
                 moment = database.now(connection) - JUST_NOW
             read(runtime, moving, rules, say, since=began)
             for subject in moving:
                 say(f"comparing {subject.title.lower()}")
-            last = look == LOOKS
+            last = attempt == ATTEMPTS
             moving = [each for each in moving if _compare(runtime, each, outcome, rules, looked, moment, last=last)]
             if not moving:
                 break
-            if look < LOOKS:
+            if attempt < ATTEMPTS:
                 say(f"looking again at what has only just changed: {', '.join(each.name for each in moving)}")
                 time.sleep(PAUSE)
     finally:
