@@ -93,8 +93,8 @@ def measure_month(here: Place, found: Measured, days: int, steps: int) -> None:
     with found.part(f"{days} days of January on the sandbox: all flows, the close, the reconciliation"):
         here.migrated("month")
         with scheduler.on_ports_of_its_own(here.scratch / "month"), scheduler.sandbox():
-            for told in here.month("month", days, steps):
-                found.add(told.pop("part"), told)
+            for reported in here.month("month", days, steps):
+                found.add(reported.pop("part"), reported)
 
 
 def measure_in_airflow(here: Place, found: Measured) -> None:

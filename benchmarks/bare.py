@@ -62,33 +62,35 @@ def pages(systems: str) -> Any:
 
 def extract(database: str, systems: str) -> dict[str, float]:
     """Pages -> rows (key, version, payload jsonb), one COPY a page, one transaction."""
-    head = msgspec.json.Decoder(RecordKey).decode
+    header = msgspec.json.Decoder(RecordKey).decode
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (key text PRIMARY KEY, version text, payload jsonb)")
         connection.commit()
         begun = time.perf_counter()
         for records in pages(systems):
-            _copy(cursor, [(str((h := head(r)).ChannelAdvisorOrderID), h.UpdatedDate, None, bytes(r)) for r in records])
+            _copy(
+                cursor, [(str((h := header(r)).ChannelAdvisorOrderID), h.UpdatedDate, None, bytes(r)) for r in records]
+            )
         connection.commit()
         return {"first": time.perf_counter() - begun}
 
 
 def again(database: str, systems: str) -> dict[str, float]:
     """The same pages when every record is known: hashes compared, nothing written."""
-    head = msgspec.json.Decoder(RecordKey).decode
+    header = msgspec.json.Decoder(RecordKey).decode
     digest = lambda data: sha256(data).hexdigest()[:32]  # noqa: E731
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (key text PRIMARY KEY, version text, hash text, payload jsonb)")
         for records in pages(systems):
-            rows = [(head(record), bytes(record)) for record in records]
+            rows = [(header(record), bytes(record)) for record in records]
             _copy(cursor, [(str(h.ChannelAdvisorOrderID), h.UpdatedDate, digest(data), data) for h, data in rows])
         connection.commit()
         begun = time.perf_counter()
         cursor.execute("SELECT key, hash FROM orders")
-        known = dict(cursor.fetchall())
+        existing = dict(cursor.fetchall())
         new = 0
         for records in pages(systems):
-            new += sum(known.get(str(head(r).ChannelAdvisorOrderID)) != digest(bytes(r)) for r in records)
+            new += sum(existing.get(str(header(r).ChannelAdvisorOrderID)) != digest(bytes(r)) for r in records)
         seconds = time.perf_counter() - begun
     assert not new
     return {"again": seconds}
@@ -153,7 +155,7 @@ def _judged(joined: bytes, skus: pa.Array) -> int:
     items = items.chunk(0) if isinstance(items, pa.ChunkedArray) else items
     offsets = items.offsets.to_numpy()
     flat = items.flatten()
-    head = {name: table[name].combine_chunks() for name in table.column_names if name != "OrderItems"}
+    header = {name: table[name].combine_chunks() for name in table.column_names if name != "OrderItems"}
     line = {field.name: flat.field(number) for number, field in enumerate(LINE)}
 
     def whole(array: pa.Array) -> np.ndarray:
@@ -164,7 +166,7 @@ def _judged(joined: bytes, skus: pa.Array) -> int:
     price, tax, discount = whole(line["UnitPrice"]), whole(line["TaxAmount"]), whole(line["DiscountAmount"])
     net = quantity * price - discount
     totals = np.add.reduceat(net + tax, offsets[:-1])
-    rest = whole(head["TotalShippingPrice"]) + whole(head["TotalShippingTaxPrice"])
+    rest = whole(header["TotalShippingPrice"]) + whole(header["TotalShippingTaxPrice"])
     failing = [
         quantity < 1,
         price < 0,
@@ -174,10 +176,10 @@ def _judged(joined: bytes, skus: pa.Array) -> int:
         line["SKU"].is_null().to_numpy(zero_copy_only=False),
         ~pc.is_in(line["SKU"], skus).to_numpy(zero_copy_only=False),
         pc.greater(pc.utf8_length(line["SKU"]), 40).to_numpy(zero_copy_only=False),
-        np.abs(totals + rest - whole(head["TotalPrice"])) > 100,
-        np.diff(offsets) != head["OrderItemCount"].to_numpy(zero_copy_only=False),
-        ~pc.is_in(head["Currency"], pa.array(["GBP", "EUR", "USD"])).to_numpy(zero_copy_only=False),
-        np.r_[False, np.diff(np.sort(head["ChannelAdvisorOrderID"].to_numpy())) == 0],
+        np.abs(totals + rest - whole(header["TotalPrice"])) > 100,
+        np.diff(offsets) != header["OrderItemCount"].to_numpy(zero_copy_only=False),
+        ~pc.is_in(header["Currency"], pa.array(["GBP", "EUR", "USD"])).to_numpy(zero_copy_only=False),
+        np.r_[False, np.diff(np.sort(header["ChannelAdvisorOrderID"].to_numpy())) == 0],
     ]
     [np.flatnonzero(rule) for rule in failing]
     return len(flat)

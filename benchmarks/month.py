@@ -39,7 +39,7 @@ def timed(name: str, work: Callable[[], Any]) -> Any:
     return result
 
 
-def tell(name: str) -> None:
+def report(name: str) -> None:
     """Prints what is known of `name` so far."""
     print(json.dumps({"part": name, "seconds": round(seconds[name], 3), "count": counts[name]}), flush=True)
 
@@ -53,27 +53,27 @@ def flow(runtime: Runtime, name: str, part: str) -> None:
 
 def main() -> None:
     database, days, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    told = {name.removeprefix("AIRFLOW_CONN_").lower(): text for name, text in demo.connections().items()}
-    with Runtime(database, lambda name: parse(name, told[name]), processes.inbox()) as runtime:
+    reported = {name.removeprefix("AIRFLOW_CONN_").lower(): text for name, text in demo.connections().items()}
+    with Runtime(database, lambda name: parse(name, reported[name]), processes.inbox()) as runtime:
         unlimited(runtime)
         processes.seed()
         for name in OFFERS[:2]:
             flow(runtime, name, name)
-            tell(name)
+            report(name)
         for _ in range(steps):
             processes.tick(by=timedelta(days=days) / steps)
             for name in flows.order_to_cash():
                 flow(runtime, name, "ledger" if name.startswith("ledger") else "orders to cash")
-            tell("orders to cash")
-            tell("ledger")
+            report("orders to cash")
+            report("ledger")
         closing = timed("close", lambda: close.close(runtime, "2011-01"))
         counts["close"] = len(closing.controls)
-        tell("close")
+        report("close")
         flow(runtime, OFFERS[2], OFFERS[2])
-        tell(OFFERS[2])
+        report(OFFERS[2])
         outcome = timed("reconcile", lambda: reconcile(runtime, run_id="bench"))
         counts["reconcile"] = sum(each.compared for each in outcome.counts.values())
-        tell("reconcile")
+        report("reconcile")
 
 
 if __name__ == "__main__":

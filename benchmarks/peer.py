@@ -62,13 +62,13 @@ def as_json():
 
 
 def as_arrow():
-    head = msgspec.json.Decoder(RecordKey).decode
+    header = msgspec.json.Decoder(RecordKey).decode
     decode = msgspec.json.Decoder(Page).decode
     with requests.Session() as session:
         link = f"{systems}/v2/orders"
         while link:
             page = decode(session.get(link, timeout=60).content)
-            heads = [head(record) for record in page.value]
+            heads = [header(record) for record in page.value]
             yield pa.table(
                 {
                     "id": [each.ChannelAdvisorOrderID for each in heads],

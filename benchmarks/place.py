@@ -127,10 +127,10 @@ class Place:
         )  # fmt: skip
         late = threading.Timer(seconds, process.kill)
         late.start()
-        said: list[str] = []
+        reported: list[str] = []
         assert process.stdout is not None
         assert process.stderr is not None
-        reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+        reader = threading.Thread(target=lambda: reported.extend(process.stderr or ()), daemon=True)
         reader.start()
         try:
             for line in process.stdout:
@@ -138,7 +138,7 @@ class Place:
                     yield json.loads(line)
             if process.wait():
                 reader.join(5)
-                raise RuntimeError("benchmarks.month failed:\n" + "".join(said)[-3000:])
+                raise RuntimeError("benchmarks.month failed:\n" + "".join(reported)[-3000:])
         finally:
             late.cancel()
             process.kill()

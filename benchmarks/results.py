@@ -126,8 +126,8 @@ class Grid:
 
     def markdown(self) -> str:
         """For a page."""
-        head = f"| {' | '.join(COLUMNS)} |\n|---|--:|---|--:|--:|---|\n"
-        return head + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in self.rows)
+        header = f"| {' | '.join(COLUMNS)} |\n|---|--:|---|--:|--:|---|\n"
+        return header + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in self.rows)
 
 
 def _coloured(aim: str) -> str:

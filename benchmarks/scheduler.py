@@ -43,7 +43,7 @@ def tick(folder: Path, count: int) -> dict[str, float]:
     ):
         airflow = demo.Airflow(port)
         _alone(airflow)
-        until = processes.told().until
+        until = processes.world_state().until
         orders = sorted(order.document["ImportDate"] for order in world.load().orders(until))
         before = connection.execute(_sales(0)).one().last
         connection.rollback()

@@ -136,10 +136,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(207, f'{{"Results":[{",".join(results)}]}}'.encode())
 
     def _send(self, status: int, *parts: bytes) -> None:
-        head = (
+        header = (
             f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {sum(map(len, parts))}\r\n\r\n"
         )
-        self.connection.sendall(head.encode() + parts[0])
+        self.connection.sendall(header.encode() + parts[0])
         for part in parts[1:]:
             self.connection.sendall(part)
 

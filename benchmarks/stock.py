@@ -26,8 +26,8 @@ CENTER = (
 
 def skus(words: set[str]) -> int:
     """How many SKUs the catalogue of a path has."""
-    said = next(word for word in words if word.startswith("stock"))
-    return int(said.removeprefix("stock") or SKUS)
+    reported = next(word for word in words if word.startswith("stock"))
+    return int(reported.removeprefix("stock") or SKUS)
 
 
 def page(name: str, number: int, words: set[str]) -> tuple[bytes, bool]:

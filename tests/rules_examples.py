@@ -132,7 +132,7 @@ def frames(*documents: dict[str, Any]) -> Frames:
     return parsed.frames
 
 
-def known(*customers: dict[str, Any], items: list[dict[str, Any]] | None = None) -> ReferenceData:
+def reference_data(*customers: dict[str, Any], items: list[dict[str, Any]] | None = None) -> ReferenceData:
     """TIMS with the items above and the given customers (documents of the contract)."""
     rows = [
         {"Status": "Active", "Type": "Inventory", "KitComponents": None, "Cost": 0, "ListPrice": 0} | item
@@ -199,7 +199,7 @@ def run(
     newest: pd.Series | None = None,
     inclusive: Mapping[int, bool] | None = None,
 ) -> Enriched:
-    return enrich(frames(*documents), tims or known(), settings or config(), linked, newest, inclusive)
+    return enrich(frames(*documents), tims or reference_data(), settings or config(), linked, newest, inclusive)
 
 
 def reasons(enriched: Enriched, row: int = 0) -> list[str]:

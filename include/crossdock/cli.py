@@ -143,7 +143,7 @@ def sync(
     more = {} if found is None else {"compared": found.compared, "equal": found.equal}
     _print_counts(flow, ids, counts, as_json, held, **more)
     if found is not None and not as_json:
-        out.print(f"Before the repair: {accuracy.said(found.compared, found.equal)}.")
+        out.print(f"Before the repair: {accuracy.percentage_text(found.compared, found.equal)}.")
 
 
 @app.command(name="extract")
@@ -310,10 +310,10 @@ def _print_letter(row: sa.Row, most: int | None = None) -> None:
     for advice, reasons in by_advice.items():
         for reason in reasons:
             where = " ".join(filter(None, (reason["field"], reason.get("line") and f"(line {reason['line']})")))
-            told = Text.assemble(
+            reported = Text.assemble(
                 (safe(f"{where}: ") if where else "", "dim"), safe(reason["says"]), (f" ({reason['rule']})", "dim")
             )
-            out.print(Padding(told, (0, 0, 0, 4)))
+            out.print(Padding(reported, (0, 0, 0, 4)))
         out.print(Padding(Text(safe(f"→ {advice}"), "green"), (0, 0, 0, 4)))
     if most and len(row.reasons) > most:
         out.print(f"    … and {len(row.reasons) - most} more: crossdock dead-letters show {row.id}")
@@ -349,7 +349,7 @@ def edit_letter(
                 dead_letters.edit(connection, row.id, after, who=_who())
         except sa.exc.DataError as error:
             raise ConfigError(
-                f"The payload cannot be kept: {database.says(error)}.", do="Nothing was changed; edit it again."
+                f"The payload cannot be kept: {database.explain(error)}.", do="Nothing was changed; edit it again."
             ) from error
     _say(
         {"id": row.id, "state": "edited"},
@@ -467,9 +467,9 @@ def set_watermark(
     name = resource or flows.get(flow).source.name
     with _runtime() as runtime, runtime.engine.begin() as connection:
         before = watermarks.put(connection, flow, name, moment, who=_who(), why=why)
-    told = {"flow": flow, "resource": name, "from": before, "to": moment}
-    said = f"{name} is read on from {moment:%Y-%m-%d %H:%M} UTC; it stood at {before:%Y-%m-%d %H:%M}."
-    _say(told, f"{flow}: {said}", as_json)
+    reported = {"flow": flow, "resource": name, "from": before, "to": moment}
+    sentence = f"{name} is read on from {moment:%Y-%m-%d %H:%M} UTC; it stood at {before:%Y-%m-%d %H:%M}."
+    _say(reported, f"{flow}: {sentence}", as_json)
 
 
 # ---- customers -----------------------------------------------------------------------------------------------------
@@ -738,11 +738,13 @@ def _print_balances(period: str, currency: str, balances: Sequence[Balance]) -> 
 
 def _print_failed(controls: Sequence[Control]) -> None:
     """A control that does not hold: where, by how much, which documents, and what to do."""
-    out.print(Text.assemble((controls[0].name, "bold red"), f" does not hold. {safe(controls[0].says)}"))
+    out.print(Text.assemble((controls[0].name, "bold red"), f" does not hold. {safe(controls[0].message)}"))
     for advice in dict.fromkeys(one.do for one in controls):
         for one in [one for one in controls if one.do == advice][:SHOWN]:
-            told = f"{one.subject}: expected {_cell(_as_number(one.expected))}, it is {_cell(_as_number(one.actual))}"
-            out.print(Padding(Text(safe(f"{told}. {_named(one.documents)}".rstrip())), (0, 0, 0, 4)))
+            reported = (
+                f"{one.subject}: expected {_cell(_as_number(one.expected))}, it is {_cell(_as_number(one.actual))}"
+            )
+            out.print(Padding(Text(safe(f"{reported}. {_named(one.documents)}".rstrip())), (0, 0, 0, 4)))
         out.print(Padding(Text(safe(f"→ {advice}"), "green"), (0, 0, 0, 4)))
 
 
@@ -785,8 +787,10 @@ def reconcile_command(
     if as_json:
         counts = {name: asdict(each) for name, each in outcome.counts.items()}
         hidden = {"id", "run", "place", "age"}
-        told = [{name: value for name, value in row.items() if name not in hidden} for row in found]
-        _print_json({"run": outcome.id, "unexplained": outcome.unexplained, "subjects": counts, "differences": told})
+        reported = [{name: value for name, value in row.items() if name not in hidden} for row in found]
+        _print_json(
+            {"run": outcome.id, "unexplained": outcome.unexplained, "subjects": counts, "differences": reported}
+        )
     else:
         print_reconciled(outcome, found)
         if report:
@@ -881,9 +885,9 @@ def _named_flow(name: str | None) -> None:
         flows.get(name)
 
 
-def _one_of(value: str, known: Sequence[str], option: str) -> None:
-    if value not in known:
-        raise ConfigError(f"{option} {value!r} is not known.", do=f"There are: {', '.join(known)}.")
+def _one_of(value: str, valid: Sequence[str], option: str) -> None:
+    if value not in valid:
+        raise ConfigError(f"{option} {value!r} is not known.", do=f"There are: {', '.join(valid)}.")
 
 
 def _run_id() -> str:
@@ -947,13 +951,13 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     needed = 0
     for at, column in enumerate(columns):
-        head, found = column.replace("_", " "), [row[at] for row in cells]
+        header, found = column.replace("_", " "), [row[at] for row in cells]
         number = any(isinstance(row.get(column), int | Decimal) for row in rows)
         whole = not any(isinstance(row.get(column), str) and _is_sentence(row[column]) for row in rows)
-        width = max(len(text) for text in ([*head.split(), *found] if whole else [*head.split(), " " * SENTENCE]))
+        width = max(len(text) for text in ([*header.split(), *found] if whole else [*header.split(), " " * SENTENCE]))
         needed += width + 3
         table.add_column(
-            head, justify="right" if number else "left", overflow="fold", min_width=width if whole else None
+            header, justify="right" if number else "left", overflow="fold", min_width=width if whole else None
         )
     if needed - 3 > out.width:
         _print_blocks(title, [column.replace("_", " ") for column in columns], cells)
@@ -971,9 +975,9 @@ def _print_blocks(title: str, heads: Sequence[str], cells: Sequence[Sequence[str
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
-        for head, value in zip(heads, row, strict=True):
+        for header, value in zip(heads, row, strict=True):
             if value:
-                grid.add_row(head, value)
+                grid.add_row(header, value)
         out.print(Padding(grid, (0, 0, 1, 2)))
 
 

@@ -48,7 +48,7 @@ class Resource:
     system: str  # channel_advisor, tims, inbox (files) or settlement_ledger (our own verified records)
     path: str  # as the client's `pages` takes it
     raw: sa.Table
-    head: Callable[[msgspec.Raw], RecordKey]
+    read_key: Callable[[msgspec.Raw], RecordKey]
     document: str  # schema name in the system's contract
     overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
@@ -80,7 +80,7 @@ class Staged:
     `crossdock.mapping.problems`, `_row` pointing into `head`.
     """
 
-    head: pd.DataFrame
+    header: pd.DataFrame
     lines: pd.DataFrame
     problems: pd.DataFrame
     alerts: list[dict] = field(default_factory=list)

@@ -50,7 +50,7 @@ class Buyer:
     line2: str | None
     city: City
     postal: str | None
-    known: str | None  # how TIMS already knows this buyer: see KNOWN
+    tims_knows: str | None  # how TIMS already knows this buyer: see KNOWN
 
     @property
     def name(self) -> str:
@@ -93,8 +93,8 @@ def buyer(customer: str | None, country: str, invoice: str = "") -> Buyer:
     names = _names(land.locale)
     city, postal = draw_address(country, key)
     first, last = chance.pick(names.first, "first", key), chance.pick(names.last, "last", key)
-    known, two = known_to_tims(customer, country), is_two_site(customer, country, invoice)
-    plain = bool(known or two)  # found again by its data, so the data have to be there
+    tims_knows, two = known_to_tims(customer, country), is_two_site(customer, country, invoice)
+    plain = bool(tims_knows or two)  # found again by its data, so the data have to be there
     tag = customer or invoice
     return Buyer(
         key=key,
@@ -109,7 +109,7 @@ def buyer(customer: str | None, country: str, invoice: str = "") -> Buyer:
         line2=_line2(key) if chance.share("line2", key) < 0.18 else None,
         city=city,
         postal=postal,
-        known=known,
+        tims_knows=tims_knows,
     )
 
 
@@ -231,7 +231,7 @@ def _site_email(who: Buyer, site: Site, invoice: str, *, other: bool) -> str | N
 
 
 def plain_data(who: Buyer) -> bool:
-    return bool(who.known) or is_two_site(who.number, who.country, "")
+    return bool(who.tims_knows) or is_two_site(who.number, who.country, "")
 
 
 def _typed_phone(who: Buyer, site: Site, *, other: bool) -> str | None:
@@ -283,7 +283,7 @@ def address(who: Buyer, site: Site, invoice: str) -> dict:
 
 
 def _typed_postal(postal: str | None, who: Buyer) -> str | None:
-    if postal is None or who.known:
+    if postal is None or who.tims_knows:
         return postal
     style = chance.share("postal style", who.key)
     if style < 0.06 and COUNTRIES[who.country].iso == "GB":

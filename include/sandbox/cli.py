@@ -92,8 +92,8 @@ def seed(
     """Empty both systems, fill in their reference data, set the clock to just before the first day."""
     with _bar(as_json) as progress:
         facts = processes.seed(data, progress)
-    told = ", ".join(f"{count} × {kind}" for kind, count in facts["told"].items())
-    _say(facts, f"Seeded: {told}. {facts['orders_to_come']} orders are to come; it is {facts['now']}.", as_json)
+    reported = ", ".join(f"{count} × {kind}" for kind, count in facts["told"].items())
+    _say(facts, f"Seeded: {reported}. {facts['orders_to_come']} orders are to come; it is {facts['now']}.", as_json)
 
 
 @app.command()
@@ -117,8 +117,8 @@ def tick(
     with _bar(as_json) as progress:
         facts = processes.tick(target, step, progress)
     counts = [*facts["told"].items(), *facts["done"].items()]
-    told = ", ".join(f"{count} × {kind}" for kind, count in counts) or "nothing happened"
-    _say(facts, f"{told}. It is {facts['now']}.", as_json)
+    reported = ", ".join(f"{count} × {kind}" for kind, count in counts) or "nothing happened"
+    _say(facts, f"{reported}. It is {facts['now']}.", as_json)
 
 
 @app.command()
@@ -164,8 +164,8 @@ def add_fault(
         if value is not None
     }
     rule |= dict(_option(text) for text in option or [])
-    said = Control.of(_system(system)).call("POST", "faults", rule)
-    _say(said, f"{said['id']}: {said['kind']} on {said['path']} of {_system(system)}.", as_json)
+    reported = Control.of(_system(system)).call("POST", "faults", rule)
+    _say(reported, f"{reported['id']}: {reported['kind']} on {reported['path']} of {_system(system)}.", as_json)
 
 
 @faults.command("list")

@@ -70,16 +70,16 @@ class Control:
                 do="Start it with `crossdock sandbox up`.",
             ) from error
         try:
-            said = msgspec.json.Decoder(float_hook=number).decode(answer.content)
+            reported = msgspec.json.Decoder(float_hook=number).decode(answer.content)
         except ValueError:
-            said = {}
+            reported = {}
         if answer.status_code != 200:
-            reason = said.get("error") if isinstance(said, dict) else None
+            reason = reported.get("error") if isinstance(reported, dict) else None
             raise SandboxError(
                 f"The {self.system} sandbox refuses {method} {path}: {reason or answer.status_code}.",
                 do="See its log in .run/logs.",
             )
-        return said
+        return reported
 
     def is_healthy(self) -> bool:
         try:
@@ -95,15 +95,15 @@ class Control:
 
     def documents(self, kind: str, since: datetime | None = None, **where: list[Any]) -> list[dict[str, Any]]:
         """What the system holds of a kind, oldest change first, amounts exact."""
-        said = {"kind": kind, "where": where, "since": since and text(since)}
-        return self.call("POST", "documents", said, number=Decimal)["documents"]
+        reported = {"kind": kind, "where": where, "since": since and text(since)}
+        return self.call("POST", "documents", reported, number=Decimal)["documents"]
 
     def apply(self, events: Iterable[dict[str, Any]]) -> int:
         """Tell the system what happened, in batches. Returns how many events."""
-        told = 0
+        reported = 0
         for batch in _batches(events, BATCH):
-            told += self.call("POST", "apply", {"events": batch})["applied"]
-        return told
+            reported += self.call("POST", "apply", {"events": batch})["applied"]
+        return reported
 
 
 def _batches(events: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -116,7 +116,7 @@ def controls() -> dict[str, Control]:
     return {system: Control.of(system) for system in SYSTEMS}
 
 
-def moment(said: str) -> datetime:
+def moment(written: str) -> datetime:
     """A server's time; more than microseconds are cut."""
-    whole, _, fraction = said.removesuffix("Z").partition(".")
+    whole, _, fraction = written.removesuffix("Z").partition(".")
     return datetime.fromisoformat(whole).replace(tzinfo=UTC, microsecond=int(fraction[:6].ljust(6, "0") or 0))

@@ -90,9 +90,9 @@ def judge(order: Order, document: dict[str, Any], catalogue: Catalogue) -> tuple
         rules.add("currency_missing")
     if not document["UserDataPresent"]:  # then nobody can be recognised
         rules.add("personal_data_gone")
-    elif order.buyer.known == "inactive":
+    elif order.buyer.tims_knows == "inactive":
         rules.add("customer_inactive")
-    elif order.buyer.known == "twins":
+    elif order.buyer.tims_knows == "twins":
         rules.add("customer_ambiguous")
     return ("dead" if rules else "loadable"), frozenset(rules)
 

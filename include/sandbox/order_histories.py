@@ -200,12 +200,12 @@ def _new_quantity(order: Order, arrival: datetime, _: Catalogue) -> list[State]:
 
 def _scale(document: dict[str, Any], item: dict[str, Any], old: int, new: int) -> None:
     """A line's tax and discount follow its quantity, and the header follows the line."""
-    for name, head in (("TaxAmount", "TotalTaxPrice"), ("DiscountAmount", "TotalDiscount")):
+    for name, header in (("TaxAmount", "TotalTaxPrice"), ("DiscountAmount", "TotalDiscount")):
         amount = ten_thousandths(item[name])
         if amount:
             scaled = cents(amount * new // old)
             item[name] = money(scaled)
-            document[head] = money(ten_thousandths(document[head]) + scaled - amount)
+            document[header] = money(ten_thousandths(document[header]) + scaled - amount)
 
 
 def _if_sound(order: Order, arrival: datetime, changed: dict[str, Any]) -> list[State]:
@@ -249,9 +249,9 @@ def _line_removed(order: Order, arrival: datetime, _: Catalogue) -> list[State]:
     changed = _copy(order.document)
     item = changed["OrderItems"].pop()
     changed["OrderItemCount"] -= 1
-    for name, head in (("TaxAmount", "TotalTaxPrice"), ("DiscountAmount", "TotalDiscount")):
+    for name, header in (("TaxAmount", "TotalTaxPrice"), ("DiscountAmount", "TotalDiscount")):
         if ten_thousandths(item[name]):
-            changed[head] = money(ten_thousandths(changed[head]) - ten_thousandths(item[name]))
+            changed[header] = money(ten_thousandths(changed[header]) - ten_thousandths(item[name]))
     return _if_sound(order, arrival, changed)
 
 
@@ -369,11 +369,11 @@ def patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     old = {item["OrderItemID"]: item for item in before["OrderItems"]}
     items: list[dict[str, Any]] = []
     for item in after["OrderItems"]:
-        known = old.pop(item["OrderItemID"], None)
-        if known is None:
+        existing = old.pop(item["OrderItemID"], None)
+        if existing is None:
             items.append(item)
-        elif known != item:
-            changed = {name: value for name, value in item.items() if known.get(name) != value}
+        elif existing != item:
+            changed = {name: value for name, value in item.items() if existing.get(name) != value}
             items.append({"OrderItemID": item["OrderItemID"]} | changed)
     items += [{"OrderItemID": gone, "_remove": True} for gone in old]
     return changes | ({"OrderItems": items} if items else {})

@@ -101,9 +101,9 @@ def order(invoice: Invoice, catalogue: Catalogue) -> Order:
     site = buyers.site_of(invoice.customer, invoice.country, invoice.number)
     lines = [line for line in invoice.lines if line.quantity > 0]
     actions = [catalogue.codes.of(line.code).action for line in lines]
-    defect = None if who.known else chance.weighted(DEFECTS, "defect", invoice.number)
+    defect = None if who.tims_knows else chance.weighted(DEFECTS, "defect", invoice.number)
     key = FIRST_ORDER + int(invoice.number)
-    document = _head(key, invoice, who, site)
+    document = _header(key, invoice, who, site)
     document["OrderItems"] = [_item(key, n, line, site, catalogue) for n, line in enumerate(lines, start=1)]
     document["OrderItemCount"] = len(lines)
     made = Order(key, invoice, who, site, document, defect, actions)
@@ -112,7 +112,7 @@ def order(invoice: Invoice, catalogue: Catalogue) -> Order:
     return made
 
 
-def _head(key: int, invoice: Invoice, who: Buyer, site: Site) -> dict:
+def _header(key: int, invoice: Invoice, who: Buyer, site: Site) -> dict:
     number = invoice.number
     address = buyers.address(who, site, number)
     carrier, service = chance.pick(CARRIERS.get(site, ((None, None),)), "carrier", number)

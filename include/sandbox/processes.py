@@ -179,7 +179,7 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class WorldState:
     """How far the servers know the world, and how far those in it have acted: `data` is the file (None: the shipped
     January)."""
 
@@ -188,20 +188,20 @@ class Told:
     acted: datetime
 
 
-def _told_file() -> Path:
+def _world_file() -> Path:
     return run_dir() / "sandbox" / "world.json"
 
 
-def told() -> Told:
+def world_state() -> WorldState:
     try:
-        said = json.loads(_told_file().read_text())
-        return Told(said["data"], moment(said["until"]), moment(said["acted"]))
+        reported = json.loads(_world_file().read_text())
+        return WorldState(reported["data"], moment(reported["until"]), moment(reported["acted"]))
     except (OSError, ValueError, KeyError) as error:
         raise SandboxError("The sandbox has no world yet.", do="Run `crossdock sandbox seed`.") from error
 
 
-def _remember(state: Told) -> None:
-    file = _told_file()
+def _remember(state: WorldState) -> None:
+    file = _world_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
     until, acted = worlds.text(state.until), worlds.text(state.acted)
@@ -231,7 +231,7 @@ def seed(data: str | None = None, progress: Progress | None = None) -> dict[str,
     for control in parts.values():
         control.call("POST", "reset")
         control.set_clock(world.start)
-    _told_file().unlink(missing_ok=True)
+    _world_file().unlink(missing_ok=True)
     shutil.rmtree(run_dir() / "inbox", ignore_errors=True)
     counts: Counter[str] = Counter()
     reference_events = list(world.reference_events())
@@ -243,7 +243,7 @@ def seed(data: str | None = None, progress: Progress | None = None) -> dict[str,
         counts.update(event.kind for event in mine)
     for control in parts.values():
         control.set_clock(world.start)
-    _remember(Told(data, world.start, world.start))
+    _remember(WorldState(data, world.start, world.start))
     return {"now": worlds.text(world.start), "told": dict(counts), "orders_to_come": world.order_count}
 
 
@@ -253,7 +253,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
 
     What should have happened while nobody ticked happens now, in its order: readers look for changes after what they
     have read, so nothing may appear in the past."""
-    state, parts = told(), controls()
+    state, parts = world_state(), controls()
     world = load_world(state.data)
     now = max(control.now() for control in parts.values())
     base = max(now, state.until)
@@ -270,7 +270,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
         for system, control in parts.items():
             control.apply(event.as_dict(max(event.at, soon)) for event in batch if event.system == system)
         counts.update(event.kind for event in batch)
-        _remember(Told(state.data, batch[-1].at, state.acted))
+        _remember(WorldState(state.data, batch[-1].at, state.acted))
         if progress:
             progress(f"until {batch[-1].at:%d %b %Y %H:%M}", share(batch[-1].at))
     latest = max(end, *(control.now() for control in parts.values()))
@@ -278,7 +278,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
         latest = max(latest, max(control.now() for control in parts.values()) + AHEAD)
     for control in parts.values():
         control.set_clock(latest)
-    _remember(Told(state.data, end, state.acted))
+    _remember(WorldState(state.data, end, state.acted))
     if progress:
         progress("what people do", 1.0)
     done = actors.act(world, parts, state.acted, end, inbox())
@@ -286,7 +286,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
         latest = max(control.now() for control in parts.values()) + AHEAD
         for control in parts.values():
             control.set_clock(latest)
-    _remember(Told(state.data, end, end))
+    _remember(WorldState(state.data, end, end))
     return {"from": worlds.text(state.until), "now": worlds.text(latest), "told": dict(counts), "done": done}
 
 

@@ -62,7 +62,7 @@ def _shipped(
     report: Cash, shipments: list[dict[str, Any]], channel_advisor: ChannelAdvisor, refused: Mapping[str, Set[str]]
 ) -> None:
     """Every parcel that TIMS's warehouse sent is on the channel, with its tracking number, unless a person has to."""
-    told = {
+    reported = {
         (str(row["ChannelAdvisorOrderID"]), row["SellerFulfillmentID"]) for row in _all(channel_advisor, "shipping")
     }
     sent = {
@@ -70,7 +70,7 @@ def _shipped(
         for row in shipments
         if row["Source"] != "ChannelAdvisor"
     }
-    missing = {sent[key] for key in sent.keys() - told}
+    missing = {sent[key] for key in sent.keys() - reported}
     report.compare(
         "parcels sent, and on the channel or a dead letter", len(sent), len(sent) - len(missing - refused["shipments"])
     )

@@ -39,16 +39,16 @@ def connection(name: str) -> Connection:
     """A system's connection. Raises ConfigError in one sentence when it is missing or broken."""
     from crossdock.systems.connections import parse
 
-    return parse(name, _known(name).as_json())
+    return parse(name, _existing(name).as_json())
 
 
 def database_url() -> str:
     """The connection `crossdock`; the local installation names its embedded Postgres so. Raises ConfigError where there
     is none: a database that nobody named would be an empty one, in which nothing is known."""
-    return _known(DATABASE).get_uri()
+    return _existing(DATABASE).get_uri()
 
 
-def _known(name: str) -> Any:
+def _existing(name: str) -> Any:
     try:
         return BaseHook.get_connection(name)
     except AirflowNotFoundException as error:

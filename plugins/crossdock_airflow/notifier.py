@@ -38,13 +38,13 @@ class Alert(BaseNotifier):
         from crossdock_airflow.connections import runtime
 
         error = context.get("exception")
-        said = _text(error)
+        reported = _text(error)
         task = context["ti"]
-        log.error("Alert: %s.%s failed: %s", task.dag_id, task.task_id, said)
+        log.error("Alert: %s.%s failed: %s", task.dag_id, task.task_id, reported)
         with runtime() as opened:
             if not isinstance(error, (BatchStopped, ControlFailed)):  # whose alert is noted already, with more to say
                 with opened.engine.begin() as connection:
-                    alerts.raise_alert(connection, **_alert(task, error, said))
+                    alerts.raise_alert(connection, **_alert(task, error, reported))
             send(opened.engine)
 
 
@@ -72,7 +72,7 @@ def _note_late(dag: str, after: str) -> None:
         send(opened.engine)
 
 
-def _alert(task: Any, error: Any, said: str) -> dict[str, Any]:
+def _alert(task: Any, error: Any, reported: str) -> dict[str, Any]:
     """One alert per system for what concerns the system, else one per task."""
     kind = SYSTEM_ALERTS.get(type(error).__name__, "task_failed")
     system = getattr(error, "system", None)
@@ -82,7 +82,7 @@ def _alert(task: Any, error: Any, said: str) -> dict[str, Any]:
         "key": system if kind != "task_failed" and system else where,
         "flow": task.dag_id,
         "title": f"{where} failed after its last try",
-        "body": f"{said}\nRun {task.run_id}. See the task's log in Airflow.",
+        "body": f"{reported}\nRun {task.run_id}. See the task's log in Airflow.",
     }
 
 

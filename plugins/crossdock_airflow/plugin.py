@@ -52,26 +52,26 @@ def _note(dag_run: DagRun) -> None:
     try:
         dag_id, run_id = dag_run.dag_id, dag_run.run_id
         name = f"{dag_id} {run_id}"
-        says = NOTES.get(dag_id)
-        if says and (not dag_run.note or dag_run.note.startswith(MARK)):
-            dag_run.note = MARK + _apart(says, dag_id, run_id)
+        note = NOTES.get(dag_id)
+        if note and (not dag_run.note or dag_run.note.startswith(MARK)):
+            dag_run.note = MARK + _apart(note, dag_id, run_id)
     except Exception as error:  # a note is never worth a scheduler
         log.warning("No note for %s: %s", name, type(error).__name__)
 
 
-def _apart(says: Callable[[str, str], str], dag_id: str, run_id: str) -> str:
+def _apart(note: Callable[[str, str], str], dag_id: str, run_id: str) -> str:
     """What `says` returns, asked in a thread of its own: Airflow's sessions belong to a thread. Raises what it raises,
     and TimeoutError."""
-    told: Future[str] = Future()
+    reported: Future[str] = Future()
 
     def ask() -> None:
         try:
-            told.set_result(says(dag_id, run_id))
+            reported.set_result(note(dag_id, run_id))
         except BaseException as error:  # also an exit, which is the thread's and not the scheduler's
-            told.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            reported.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     threading.Thread(target=ask, name="crossdock-note", daemon=True).start()
-    return told.result(PATIENCE)
+    return reported.result(PATIENCE)
 
 
 def counts(dag_id: str, run_id: str) -> str:
@@ -86,9 +86,13 @@ def counts(dag_id: str, run_id: str) -> str:
         wanted = sa.select(ops_batch.c.id).where(
             ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "reference"
         )
-        told = str(batches.counts(connection, list(connection.scalars(wanted))))
+        reported = str(batches.counts(connection, list(connection.scalars(wanted))))
         found = accuracy.last(connection, dag_id.removesuffix("_compare")) if dag_id.endswith("_compare") else None
-        return told if found is None else f"{told}; before the repair {accuracy.said(found.compared, found.equal)}"
+        return (
+            reported
+            if found is None
+            else f"{reported}; before the repair {accuracy.percentage_text(found.compared, found.equal)}"
+        )
 
 
 def reconciled(dag_id: str, run_id: str) -> str:

@@ -781,8 +781,8 @@ class TestWorld:
         shop.apply(event("order", counted), event("order", sold(2, line(2, quantity=3))))
         for number in (1, 2):
             items = [{"OrderItemID": number, "Quantity": 2}]
-            told = {"ShipmentID": number, "ChannelAdvisorOrderID": number, "Items": items, "Carrier": "Amazon"}
-            shop.apply(event("shipment", told, at="2011-01-05T00:00:00Z"))
+            reported = {"ShipmentID": number, "ChannelAdvisorOrderID": number, "Items": items, "Carrier": "Amazon"}
+            shop.apply(event("shipment", reported, at="2011-01-05T00:00:00Z"))
         assert shop.order(1)["UpdatedDate"] == "2011-01-04T10:00:00Z"
         assert shop.order(1)["FulfillmentStatus"] == "ThirdPartyManaged"
         assert (shop.order(2)["OrderStatus"], shop.order(2)["OrderItems"][0]["QuantityShipped"]) == (

@@ -66,7 +66,7 @@ def know(case: schemathesis.Case) -> None:
     body = case.body if isinstance(case.body, dict) else {}
     items = [item for each in body.values() if isinstance(each, list) for item in each if isinstance(item, dict)]
     for place in (case.path_parameters or {}, body, *items):
-        for name, known in (
+        for name, existing in (
             ("ChannelAdvisorOrderID", (*KNOWN_ORDERS, 5)),
             ("ReturnID", KNOWN_RETURNS),
             ("ListingID", KNOWN_LISTINGS),
@@ -75,7 +75,7 @@ def know(case: schemathesis.Case) -> None:
         ):
             number = place.get(name)
             if isinstance(number, int) and number % 2:
-                place[name] = known[number % len(known)]
+                place[name] = existing[number % len(existing)]
         if isinstance(place.get("SKU"), str) and len(place["SKU"]) % 2 and case.operation.method != "delete":
             place["SKU"] = KNOWN_SKUS[len(place["SKU"]) % len(KNOWN_SKUS)]
 

@@ -283,8 +283,8 @@ def test_whatever_happens_to_orders_units_neither_appear_nor_vanish(steps: list[
 def apply_levels(tx: Transaction, steps: list[tuple[int, str, int]]) -> None:
     key = {"ProfileID": 12345678, "SKU": "S"}
     for center in (4, 5):
-        said = {"ProfileID": 12345678, "DistributionCenterID": center, "Type": "Warehouse"}
-        tx.put("distribution_center", center, said | {"IsExternallyManaged": False, "IsDeleted": False}, modified=1)
+        output = {"ProfileID": 12345678, "DistributionCenterID": center, "Type": "Warehouse"}
+        tx.put("distribution_center", center, output | {"IsExternallyManaged": False, "IsDeleted": False}, modified=1)
     repository.put_product(tx, key | {"ProductType": "Item", "TotalAvailableQuantity": 0}, 1)
     for center, units in ((4, 5), (5, 3)):
         product = repository.product(tx, 12345678, "S")
@@ -366,13 +366,13 @@ class TestPrices:
         assert outcomes(price(shop, {"SKU": "22423", "Price": 10})) == [(422, "Promotion.Price", "NotBelowPrice")]
 
     def test_writing_the_same_price_leaves_updated_date_alone(self, shop: Caller) -> None:
-        said = {"SKU": "22423", "Price": 12.75, "Promotion": SPRING}
-        price(shop, said)
+        output = {"SKU": "22423", "Price": 12.75, "Promotion": SPRING}
+        price(shop, output)
         wait(shop, 7200)
         same = {"Price": 10.5, "StartDate": "2011-01-10T23:00:00Z"}
-        price(shop, said | {"Promotion": SPRING | same})
+        price(shop, output | {"Promotion": SPRING | same})
         assert all(unchanged(shop, f"/v2/{name}") for name in ("prices", "promotions", "products"))
-        price(shop, said | {"Price": 12.76})
+        price(shop, output | {"Price": 12.76})
         assert not unchanged(shop, "/v2/prices")
         assert not unchanged(shop, "/v2/products")
         assert unchanged(shop, "/v2/promotions")

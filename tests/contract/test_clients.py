@@ -330,7 +330,7 @@ def test_a_bad_answer_is_asked_for_again_and_nothing_of_it_is_used(
 
 
 @pytest.mark.parametrize(
-    ("bad", "error", "says"),
+    ("bad", "error", "message"),
     [
         (html(502), Transient, "502"),
         (html(200), BadResponse, "text/html"),
@@ -340,10 +340,10 @@ def test_a_bad_answer_is_asked_for_again_and_nothing_of_it_is_used(
     ],
 )
 def test_an_answer_that_stays_bad_ends_in_its_own_typed_error(
-    server: Server, ca: ChannelAdvisor, bad: Reply, error: type[CrossdockError], says: str
+    server: Server, ca: ChannelAdvisor, bad: Reply, error: type[CrossdockError], message: str
 ) -> None:
     server.default(ORDERS, bad)
-    with pytest.raises(error, match=says) as raised:
+    with pytest.raises(error, match=message) as raised:
         read_all(ca)
     assert type(raised.value) is error
     assert raised.value.system == "channel_advisor"
@@ -601,8 +601,8 @@ def test_the_words_of_a_refusal_can_be_stored_whatever_is_in_them(
     for error in (refused, raised.value):
         assert isinstance(error, RecordRejected)
         (one,) = error.refusals
-        said = (error.code, one.field, one.code, one.message, error.existing_id or "ab")
-        assert said == ("ab",) * 5
+        output = (error.code, one.field, one.code, one.message, error.existing_id or "ab")
+        assert output == ("ab",) * 5
         assert "ab" in str(error)
         assert "\0" not in str(error)
 
@@ -777,13 +777,13 @@ def test_a_bulk_refused_as_a_whole_kills_no_record(server: Server, tims: Tims) -
 
 
 def test_an_unreachable_system_is_named_in_one_sentence_with_the_variable_to_change() -> None:
-    for url, says in (
+    for url, message in (
         ("http://127.0.0.1:1", "TIMS cannot be reached: 127.0.0.1:1 refuses connections."),
         ("https://tims.invalid", "TIMS cannot be reached: the name of tims.invalid is not known."),
     ):
         with pytest.raises(Transient) as raised:
             Tims(connection("tims", url), limits=FAST).company()
-        assert raised.value.message == says
+        assert raised.value.message == message
         assert "AIRFLOW_CONN_TIMS" in raised.value.do
         assert SECRET not in str(raised.value)
 

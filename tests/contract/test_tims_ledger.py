@@ -57,8 +57,8 @@ def close(tims: Caller, *periods: str, status: str = "Closed") -> None:
 
 
 def state(answer: requests.Response) -> tuple[int, str, str, list[str]]:
-    said = answer.json()
-    return answer.status_code, said["code"], said["CurrentStatus"], said["AllowedActions"]
+    output = answer.json()
+    return answer.status_code, output["code"], output["CurrentStatus"], output["AllowedActions"]
 
 
 def on_hand_of(tims: Caller, sku: str, place: str = "MAIN") -> int:

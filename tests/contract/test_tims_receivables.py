@@ -50,8 +50,8 @@ def tims(served: str) -> Caller:
 
 
 def state(answer: requests.Response) -> tuple[int, str, str, list[str]]:
-    said = answer.json()
-    return answer.status_code, said["code"], said["CurrentStatus"], said["AllowedActions"]
+    output = answer.json()
+    return answer.status_code, output["code"], output["CurrentStatus"], output["AllowedActions"]
 
 
 def order_of(tims: Caller, document: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ STRUCTURE = {
         "controls": set(),
     },
     "price_approvals": {"open_changes": {"decide", "answered"}, "decide": {"answered"}, "answered": set()},
-    "watch": {"look": set()},
+    "watch": {"check_freshness": set()},
     "reconcile": {"compare": set()},
 }
 INTERVAL = {

@@ -142,8 +142,8 @@ def refused(name: str, argv: list[str]) -> str:
     if program == "crossdock":
         return crossdock_refuses(arguments)
     if program == "python":
-        known = arguments[0] == "-m" and importlib.util.find_spec(arguments[1])
-        return "" if known and arguments[2] in {*healthy.JOBS, healthy.WORKER} else "no such module or process"
+        existing = arguments[0] == "-m" and importlib.util.find_spec(arguments[1])
+        return "" if existing and arguments[2] in {*healthy.JOBS, healthy.WORKER} else "no such module or process"
     if program == "curl":
         address = urlsplit(arguments[-1])
         ours = (address.hostname, address.port) == ("localhost", HEALTH_PORTS.get(name))

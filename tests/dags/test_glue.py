@@ -217,10 +217,10 @@ def test_a_run_that_cannot_be_read_or_written_is_left_without_a_note(
 def test_what_goes_wrong_with_a_note_does_not_reach_the_scheduler(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def says(*_: str) -> str:
+    def note(*_: str) -> str:
         raise error
 
-    monkeypatch.setitem(plugin.NOTES, "orders", says)
+    monkeypatch.setitem(plugin.NOTES, "orders", note)
     run = Run()
     plugin.on_dag_run_success(dag_run=run, msg="")  # type: ignore[arg-type]
     assert run.written is None

@@ -21,7 +21,7 @@ from crossdock.store import alerts
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
-from integration.builders import forward, tell
+from integration.builders import forward, send
 from integration.environment import Environment, found_environment, unhurried
 
 if TYPE_CHECKING:
@@ -218,8 +218,8 @@ def test_a_late_close_is_a_row_first_and_is_sent_by_who_may_send(
 def test_a_channel_that_cannot_be_used_hides_no_alert(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    told = {"conn_type": "apprise", "extra": {"config": {"path": path, "tag": "all"}}}
-    monkeypatch.setenv(f"AIRFLOW_CONN_{CHANNEL.upper()}", json.dumps(told))
+    reported = {"conn_type": "apprise", "extra": {"config": {"path": path, "tag": "all"}}}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CHANNEL.upper()}", json.dumps(reported))
     key = f"channel {path}"
     with environment.runtime() as opened:
         with opened.engine.begin() as connection:
@@ -237,7 +237,7 @@ def test_a_channel_that_cannot_be_used_hides_no_alert(
 def test_the_watch_finds_nothing_wrong_when_all_is_well(bag: DagBag, metadata: None, environment: Environment) -> None:
     ended = run(bag, "watch")
     assert ended.state == "success"
-    assert results(ended)["look"] == []
+    assert results(ended)["check_freshness"] == []
 
 
 def _context(error: BaseException) -> dict[str, Any]:
@@ -273,8 +273,8 @@ def test_a_control_that_does_not_hold_fails_the_close_and_names_the_document(
     ended = run(bag, "nightly_close")
     assert ended.state == "failed"
     assert {ti.task_id for ti in ended.get_task_instances() if ti.state == "failed"} == {"controls"}
-    told = environment.query("SELECT title, body FROM ops.alert WHERE kind = 'control_failed'")
-    suspense = [row.body for row in told if "suspense" in row.title]
+    reported = environment.query("SELECT title, body FROM ops.alert WHERE kind = 'control_failed'")
+    suspense = [row.body for row in reported if "suspense" in row.title]
     assert len(suspense) == 1
     assert posted["EntryID"] in suspense[0] or "by-hand:1" in suspense[0]
     assert any("suspense" in str(message) for message in letterbox)
@@ -307,8 +307,8 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
                     if waiting:
                         task = waiting[0]["task_instance"]
                         path = f"dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/{task['map_index']}"
-                        said = {"chosen_options": [option], "params_input": {"only": "", "note": "", **given}}
-                        done = client.patch(f"/api/v2/dags/price_approvals/{path}/hitlDetails", json=said)
+                        output = {"chosen_options": [option], "params_input": {"only": "", "note": "", **given}}
+                        done = client.patch(f"/api/v2/dags/price_approvals/{path}/hitlDetails", json=output)
                         shown.append(waiting[0] | {"status": done.status_code})
                         return
                     time.sleep(0.5)
@@ -337,7 +337,7 @@ def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(
               and environment.world.catalogue.spellings.get(one["SKU"]) == one["SKU"]][:3]  # fmt: skip
     for one in raised:
         document = {name: value for name, value in one.items() if name not in ("RowVersion", "ModifiedAt")}
-        tell(environment, "tims", "item", document | {"Cost": str(Decimal(one["Cost"]) * 2)})
+        send(environment, "tims", "item", document | {"Cost": str(Decimal(one["Cost"]) * 2)})
     assert results(run(bag, "prices"))["batch.confirm"]["waiting"] == 3
     ids = {row.key: row.id for row in environment.query("SELECT key, id FROM ops.approval WHERE state = 'open'")}
     assert set(ids) == {one["SKU"] for one in raised}

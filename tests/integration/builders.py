@@ -55,7 +55,7 @@ def place(environment: Environment, *lines: dict[str, Any], **more: Any) -> str:
         "OrderItems": items, "OrderItemCount": len(items), **more,
     }  # fmt: skip
     document |= _totals(items, more)
-    tell(environment, "channel_advisor", "order", document)
+    send(environment, "channel_advisor", "order", document)
     return str(number)
 
 
@@ -76,7 +76,7 @@ def _totals(lines: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, Dec
     return totals | {"TotalPrice": goods + sum(totals.values()) - 2 * totals["TotalDiscount"]}
 
 
-def tell(environment: Environment, system: str, kind: str, document: dict[str, Any], **more: Any) -> None:
+def send(environment: Environment, system: str, kind: str, document: dict[str, Any], **more: Any) -> None:
     """An event of the world, one minute from now; both clocks move past it."""
     later = environment.now + timedelta(minutes=2)
     at = (environment.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")

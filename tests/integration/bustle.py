@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from crossdock.watch.reconcile import read
 from integration import stock_oracle
-from integration.builders import ADDRESS, KIT, KIT_PARTS, line, place, ship, tell
+from integration.builders import ADDRESS, KIT, KIT_PARTS, line, place, send, ship
 from integration.environment import Environment
 
 SKUS = ("22423", "84946", "85099B", "22720", "22457", "85123A", "47566", "20725")
@@ -71,7 +71,7 @@ class World:
         key = self._one("payment")
         if key:
             changes = {"PaymentStatus": "Cleared", "OrderStatus": "New"}
-            tell(
+            send(
                 self.environment,
                 "channel_advisor",
                 "order_change",
@@ -123,7 +123,7 @@ class World:
         self.gone.remove(key)
         refund = {"OrderItemID": first["OrderItemID"], "SKU": first["SKU"], "Quantity": 1, "RefundAmount": 12.5,
                   "TaxRefund": 0, "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
-        tell(self.environment, "channel_advisor", "return", {
+        send(self.environment, "channel_advisor", "return", {
             "ReturnID": next(_returns), "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
             "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
             "RefundDate": self.environment.now.isoformat().replace("+00:00", "Z"),
@@ -189,7 +189,7 @@ def altered(path: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]
 
     def pages(runtime: Any, source: Any, since: Any) -> Iterator[list[dict[str, Any]]]:
         for records in whole(runtime, source, since):
-            told = [change(record) for record in records] if source.path == path else records
-            yield [record for record in told if record is not None]
+            reported = [change(record) for record in records] if source.path == path else records
+            yield [record for record in reported if record is not None]
 
     return patch.object(read, "_pages", pages)

@@ -173,9 +173,9 @@ def server(system: str, folder: Path) -> Iterator[str]:
     )
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        found = re.search(r"http://\S+?:\d+", said)
-        assert found, said + process.stdout.read()
+        output = process.stdout.readline()
+        found = re.search(r"http://\S+?:\d+", output)
+        assert found, output + process.stdout.read()
         yield found[0]
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -212,18 +212,18 @@ def _world() -> world.World:
 def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
     """The folder of two systems that know the reference data and nothing else: told once, copied for every environment.
     `skus`: of the goods only these."""
-    told = TemporaryDirectory(prefix="reference-")
+    reported = TemporaryDirectory(prefix="reference-")
     reference = [
         event.as_dict()
         for event in _world().reference_events()
         if not skus or event.document.get("SKU", min(skus)) in skus
     ]
     for system in SYSTEMS:
-        with server(system, Path(told.name)) as url:
+        with server(system, Path(reported.name)) as url:
             control = Control(system, url)
             control.set_clock(_world().start)
             control.apply(event for event in reference if event["system"] == system)
-    return told
+    return reported
 
 
 @contextmanager

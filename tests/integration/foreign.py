@@ -42,8 +42,8 @@ class Front(Server):
         if (self.spoil or self.clock) and request.method == "GET" and answer.ok:
             body = self._spoilt(request.path, body)
         kind = answer.headers.get("Content-Type", "")
-        told = {name: value for name, value in answer.headers.items() if name.lower() not in LEFT_OUT}
-        return Reply(answer.status_code, body, told, kind)
+        reported = {name: value for name, value in answer.headers.items() if name.lower() not in LEFT_OUT}
+        return Reply(answer.status_code, body, reported, kind)
 
     def _spoilt(self, path: str, body: bytes) -> bytes:
         members = scan.members(body)

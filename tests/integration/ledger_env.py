@@ -61,7 +61,7 @@ class LedgerEnv:
 
     def ledger(self) -> dict[str, list[str]]:
         """The same, each as its lines in words."""
-        return {key: said(entry) for key, entry in self.entries().items()}
+        return {key: lines_of(entry) for key, entry in self.entries().items()}
 
     def balances(self, currency: str = "USD") -> dict[str, Decimal]:
         """TIMS's own trial balance: debit above 0; accounts that are at 0 are left out."""
@@ -105,7 +105,7 @@ class LedgerEnv:
         self.execute(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(f':{name}' for name in row)})", **row)
 
 
-def said(entry: Mapping[str, Any]) -> list[str]:
+def lines_of(entry: Mapping[str, Any]) -> list[str]:
     """An entry's lines: "debit Clearing 98.00"."""
     return [
         f"{'debit' if line['Debit'] != '0.00' else 'credit'} {CODES.get(line['AccountCode'], line['AccountCode'])} "

@@ -45,11 +45,11 @@ FAULTS = {
         ("tims", {"kind": "bulk_partial", "path": "bulk", "times": 1, "every": 2}),
     ],
 }
-Tell = Callable[[Environment], bool]  # writes quantities to the channel; whether it went through
+SendQuantities = Callable[[Environment], bool]  # writes quantities to the channel; whether it went through
 
 
 @dataclass
-class Told:
+class Tally:
     """What the run came to."""
 
     orders: int = 0
@@ -91,29 +91,29 @@ def open_shop(environment: Environment) -> None:
 
 
 def run_oversell(
-    environment: Environment, seed: int, rounds: int, tell: Tell, promise: Callable[[Environment], list[str]]
-) -> Told:
+    environment: Environment, seed: int, rounds: int, send: SendQuantities, promise: Callable[[Environment], list[str]]
+) -> Tally:
     """The whole run; `promise` is asked after every telling that went through."""
-    dice, told, numbers = random.Random(seed), Told(sold=dict.fromkeys(SKUS, 0)), count(1)
-    assert tell(environment)
+    dice, tally, numbers = random.Random(seed), Tally(sold=dict.fromkeys(SKUS, 0)), count(1)
+    assert send(environment)
     for _ in range(rounds):
         for _ in range(BUYERS):
-            _buy(environment, dice, told)
+            _buy(environment, dice, tally)
         for _ in range(2):
             what = dice.choice(("orders", "orders", "half", "tell", "tell"))
             if dice.random() < 0.5:
                 system, rule = dice.choice(FAULTS["tell" if what == "tell" else "orders"])
                 environment.fault(system, **rule)
             name = f"oversell-{next(numbers)}"
-            through = tell(environment) if what == "tell" else _orders(environment, name, half=what == "half")
+            through = send(environment) if what == "tell" else _orders(environment, name, half=what == "half")
             environment.clear_faults()
-            told.runs, told.failed = told.runs + 1, told.failed + (not through)
+            tally.runs, tally.failed = tally.runs + 1, tally.failed + (not through)
             if what == "tell" and through:
-                told.broken += promise(environment)
-    return told
+                tally.broken += promise(environment)
+    return tally
 
 
-def _buy(environment: Environment, dice: random.Random, told: Told) -> None:
+def _buy(environment: Environment, dice: random.Random, tally: Tally) -> None:
     """A buyer takes what he wants if it is on offer; nothing depends on whether he does but the shelf itself."""
     sku, units = dice.choice(SKUS), dice.randint(1, 3)
     site, name = dice.choice(SITES)
@@ -126,8 +126,8 @@ def _buy(environment: Environment, dice: random.Random, told: Told) -> None:
     elif fate < 0.4:
         more |= {"OrderStatus": "Pending", "PaymentStatus": "NotYetSubmitted"}
     place(environment, line(sku, units), **more)
-    told.orders += 1
-    told.sold[sku] += units
+    tally.orders += 1
+    tally.sold[sku] += units
 
 
 def _orders(environment: Environment, name: str, *, half: bool) -> bool:
@@ -146,18 +146,18 @@ def _orders(environment: Environment, name: str, *, half: bool) -> bool:
 # ---- two ways of telling -------------------------------------------------------------------------------------------
 
 
-def ours() -> Tell:
+def ours() -> SendQuantities:
     """The inventory flow."""
     names = count(1)
 
-    def tell(environment: Environment) -> bool:
+    def send(environment: Environment) -> bool:
         try:
             environment.sync(flow="inventory", run_id=f"inventory-{next(names)}")
         except Transient:
             return False
         return True
 
-    return tell
+    return send
 
 
 def copy(environment: Environment) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from crossdock.store import dead_letters
-from integration.builders import forward, tell
+from integration.builders import forward, send
 from integration.environment import Environment, own_config
 
 _numbers = count(1)
@@ -137,10 +137,10 @@ def differences(environment: Environment) -> list[str]:
 
 def requests(environment: Environment, forget: bool = True) -> int:
     """PUTs of quantities since the last time."""
-    said = environment.channel_advisor.call("GET", "requests")
+    output = environment.channel_advisor.call("GET", "requests")
     if forget:
         environment.channel_advisor.call("DELETE", "requests")
-    return sum(count for name, count in said.items() if name.startswith("PUT") and "inventory" in name)
+    return sum(count for name, count in output.items() if name.startswith("PUT") and "inventory" in name)
 
 
 def adjust(environment: Environment, sku: str, units: int, location: str = "MAIN") -> None:
@@ -156,10 +156,10 @@ def adjust(environment: Environment, sku: str, units: int, location: str = "MAIN
 
 def item(environment: Environment, sku: str, **more: Any) -> None:
     """An item of TIMS as it is now; a new one is made like any other."""
-    known = next((each for each in listed(environment, "tims", "inventory/items") if each["SKU"] == sku), None)
-    like = known or {**environment.world.catalogue.items[0], "SKU": sku, "AlternateSKUs": [], "GTIN": None}
+    existing = next((each for each in listed(environment, "tims", "inventory/items") if each["SKU"] == sku), None)
+    like = existing or {**environment.world.catalogue.items[0], "SKU": sku, "AlternateSKUs": [], "GTIN": None}
     stamps = ("CreatedAt", "ModifiedAt", "RowVersion")
-    tell(environment, "tims", "item", {name: value for name, value in like.items() if name not in stamps} | more)
+    send(environment, "tims", "item", {name: value for name, value in like.items() if name not in stamps} | more)
 
 
 def product(environment: Environment, sku: str, kind: str = "Item") -> None:

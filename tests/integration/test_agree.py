@@ -19,7 +19,7 @@ import pytest
 
 from crossdock.watch.reconcile import reconcile
 from crossdock.watch.reconcile.base import UNEXPLAINED
-from integration.builders import forward, line, order, sales_order, ship, tell
+from integration.builders import forward, line, order, sales_order, send, ship
 from integration.bustle import ALL, MONEY, OFFERS, QUIET, World, altered, bustle
 from integration.environment import Environment, found_environment
 
@@ -48,7 +48,7 @@ def quiet_order(environment: Environment) -> str:
         environment.sync(flow=flow)
     refund = {"OrderItemID": int(key) * 100 + 1, "SKU": QUIET[0], "Quantity": 1, "RefundAmount": 12.5, "TaxRefund": 0,
               "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
-    tell(environment, "channel_advisor", "return", {
+    send(environment, "channel_advisor", "return", {
         "ReturnID": 8_000_001, "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
         "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
         "RefundDate": environment.now.isoformat().replace("+00:00", "Z"),

@@ -23,7 +23,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
-from integration.builders import forward, persist, tell
+from integration.builders import forward, persist, send
 from integration.environment import Environment, found_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test brings 2,600 products to the channel
@@ -59,7 +59,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 def item(environment: Environment, sku: str = "", **more: Any) -> str:
     """An item of TIMS as it is from now on; its SKU."""
     sku = sku or f"NEW-{next(_numbers)}"
-    tell(environment, "tims", "item", {
+    send(environment, "tims", "item", {
         "SKU": sku, "AlternateSKUs": [], "Title": f"Title of {sku}", "Description": None, "Brand": "Hearth",
         "Category": "Gifts", "GTIN": None, "Type": "Inventory", "KitComponents": [], "Cost": "2.50",
         "ListPrice": "5.00", "CurrencyCode": "GBP", "MinMarginPercent": None, "TaxCategory": "standard",
@@ -69,7 +69,7 @@ def item(environment: Environment, sku: str = "", **more: Any) -> str:
 
 
 def stock(environment: Environment, sku: str, units: int) -> None:
-    tell(environment, "tims", "quantity", {"SKU": sku, "Locations": [
+    send(environment, "tims", "quantity", {"SKU": sku, "Locations": [
         {"LocationID": "MAIN", "OnHand": units, "Incoming": 0}]})  # fmt: skip
 
 
@@ -202,8 +202,8 @@ def test_after_a_run_through_faults_every_product_says_what_tims_says(shop: Envi
         found[len(names)] = found.get(len(names), 0) + 1
         if len(names) == 1:
             one = items[names.pop()]
-            told = as_told(one, kit=there["ProductType"] == "Bundle")
-            assert as_there(there) == told, there["SKU"]
+            reported = as_told(one, kit=there["ProductType"] == "Bundle")
+            assert as_there(there) == reported, there["SKU"]
             del items[one["SKU"]]
     roles = shop.world.catalogue.roles
     assert found[1] > 2_500
@@ -227,8 +227,8 @@ def test_products_that_are_no_item_are_kept_with_the_nearest_items(shop: Environ
     assert all(row.nearest for row in rows)
     assert len(shop.query("SELECT 1 FROM ops.alert WHERE kind = 'catalog_orphans'")) == 1
     monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", shop.database_url)
-    told = CliRunner().invoke(cli.app, ["catalog", "orphans", "--json"])
-    assert {row["product_sku"] for row in msgspec.json.decode(told.stdout)} == {row.product_sku for row in rows}
+    reported = CliRunner().invoke(cli.app, ["catalog", "orphans", "--json"])
+    assert {row["product_sku"] for row in msgspec.json.decode(reported.stdout)} == {row.product_sku for row in rows}
     item(shop, rows[0].product_sku)
     sync(shop)
     assert len(shop.query("SELECT 1 FROM ops.orphan")) == len(rows) - 1
@@ -404,8 +404,8 @@ def test_what_somebody_changed_at_the_channel_is_set_back_and_kept(shop: Environ
     assert (now["Title"], now["Condition"]) == (f"Title of {sku}", "Used")
     assert now["Attributes"] == there["Attributes"]
     monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", shop.database_url)
-    told = msgspec.json.decode(CliRunner().invoke(cli.app, ["catalog", "conflicts", "--json"]).stdout)
-    mine = {row["field"]: (row["theirs"], row["ours"], row["resolved"]) for row in told if row["key"] == sku}
+    reported = msgspec.json.decode(CliRunner().invoke(cli.app, ["catalog", "conflicts", "--json"]).stdout)
+    mine = {row["field"]: (row["theirs"], row["ours"], row["resolved"]) for row in reported if row["key"] == sku}
     assert mine == {
         "Title": ("Best lamp ever!!", f"Title of {sku}", "TIMS's value was sent"),
         "Attributes.Colour": ("Pink", "Oak", "TIMS's value was sent"),
@@ -501,7 +501,7 @@ def on_sale(environment: Environment, **more: Any) -> str:
 def on_the_site(environment: Environment, sku: str, **changes: Any) -> None:
     """What the marketplace, or somebody at the channel, makes of a product's newest listing."""
     number = max(one["ListingID"] for one in listings(environment, sku))
-    tell(environment, "channel_advisor", "listing_change", {"ListingID": number, "changes": changes})
+    send(environment, "channel_advisor", "listing_change", {"ListingID": number, "changes": changes})
     forward(environment, environment.now + timedelta(minutes=6))
 
 

@@ -7,14 +7,14 @@ from datetime import timedelta
 from crossdock.errors import RecordRejected
 from crossdock.reference import channel, tims
 from crossdock.steps.extract import refresh_reference
-from integration.builders import forward, tell
+from integration.builders import forward, send
 from integration.environment import Environment
 
 PROFILE = 12345678
 
 
 def product(environment: Environment, sku: str, kind: str = "Item") -> None:
-    tell(environment, "channel_advisor", "product", {
+    send(environment, "channel_advisor", "product", {
         "ProfileID": PROFILE, "SKU": sku, "ProductID": abs(hash(sku)) % 10**8, "ProductType": kind, "Title": sku,
         "CreatedDate": "2010-10-01T00:00:00Z",
     })  # fmt: skip

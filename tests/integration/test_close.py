@@ -293,16 +293,16 @@ def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(
         return (result.exit_code, result.output) if not isinstance(result.exception, ConfigError) else (2, "")
 
     monkeypatch.setattr(cli, "_runtime", ledger_env.runtime)
-    monkeypatch.setattr("crossdock.ledger.close.VISIBLE", 0)
-    code, said = run("--period", "2011-01", "--json")
-    assert (code, json.loads(said)["holds"]) == (0, True)
-    code, said = run("--period", "2011-01")
+    monkeypatch.setattr("crossdock.ledger.close.READ_LAG", 0)
+    code, output = run("--period", "2011-01", "--json")
+    assert (code, json.loads(output)["holds"]) == (0, True)
+    code, output = run("--period", "2011-01")
     assert code == 0
-    assert "controls hold" in said
+    assert "controls hold" in output
     ledger_env.execute("UPDATE ref.payment SET amount = amount + 0.01")
-    code, said = run("--period", "2011-01", "--json")
+    code, output = run("--period", "2011-01", "--json")
     ledger_env.execute("UPDATE ref.payment SET amount = amount - 0.01")
     assert code == 6
-    failed = [one for one in json.loads(said)["controls"] if not one["holds"]]
+    failed = [one for one in json.loads(output)["controls"] if not one["holds"]]
     assert {one["name"] for one in failed} == {"payments_add_up", "payments_settled"}
     assert run("--period", "2011-13")[0] == 2

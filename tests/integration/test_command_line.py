@@ -43,7 +43,9 @@ def environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", url)
 
 
-def said(words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def output(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["crossdock", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -78,7 +80,7 @@ MISTAKES = {
 def test_a_mistake_is_told_in_two_sentences(
     name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = said(MISTAKES[name], monkeypatch, capfd)
+    code, out, err = output(MISTAKES[name], monkeypatch, capfd)
     assert (code, out) == (2, "")
     assert err.startswith("ConfigError: ")
     assert len(err.splitlines()) == 2
@@ -97,7 +99,7 @@ def test_a_mistake_is_told_in_two_sentences(
 def test_a_number_out_of_range_is_told(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = said(words, monkeypatch, capfd)
+    code, out, err = output(words, monkeypatch, capfd)
     assert (code, out) == (2, "")
     assert "Invalid value" in err
     assert "Traceback" not in err
@@ -113,7 +115,7 @@ def test_all_are_replayed_though_some_are_only_looked_up(
         return []
 
     monkeypatch.setattr("crossdock.steps.extract.extract", extract)
-    code, out, _ = said(["dead-letters", "replay", "--rule", "odd"], monkeypatch, capfd)
+    code, out, _ = output(["dead-letters", "replay", "--rule", "odd"], monkeypatch, capfd)
     assert (code, replayed) == (0, [("orders", ["77"])])
     assert "Left 1 of reference" in out
 
@@ -132,6 +134,6 @@ def test_a_terminal_without_arrows_shows_the_rest(url: str) -> None:
 def test_a_watermark_at_the_first_day_leaves_room_for_the_overlap(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, _ = said(["watermark", "set", "orders", "1900-01-01", "--why", "all of it"], monkeypatch, capfd)
+    code, out, _ = output(["watermark", "set", "orders", "1900-01-01", "--why", "all of it"], monkeypatch, capfd)
     assert code == 0
     assert "1900-01-01 00:00" in out

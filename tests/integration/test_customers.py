@@ -352,22 +352,22 @@ def test_the_command_line_lists_changes_and_shows_values_of_one_customer_only(sh
     monkeypatch.setattr(cli, "_runtime", shop.runtime)
     monkeypatch.setattr(cli, "out", Console(width=400))
 
-    def said(*words: str) -> str:
+    def output(*words: str) -> str:
         result = CliRunner().invoke(cli.app, ["customers", "changes", *words], catch_exceptions=False)
         assert result.exit_code == 0
         return result.output
 
-    everything, mine = said(), said("--customer", number)
+    everything, mine = output(), output("--customer", number)
     assert number in everything
     assert key in everything
     assert new not in everything
     assert "5 New Road" not in everything
     assert new in mine
     assert "5 New Road" in mine
-    rows = msgspec.json.decode(said("--customer", number, "--json"))
+    rows = msgspec.json.decode(output("--customer", number, "--json"))
     assert {row["field"]: row["outcome"] for row in rows} == {"Phone": "changed", "ShippingAddresses": "changed"}
     assert [row["new_value"] for row in rows if row["field"] == "Phone"] == [new]
-    assert not any("new_value" in row for row in msgspec.json.decode(said("--json")))
+    assert not any("new_value" in row for row in msgspec.json.decode(output("--json")))
 
 
 def test_the_reader_sees_what_was_changed_but_no_value(shop: Environment):

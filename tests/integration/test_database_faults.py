@@ -139,12 +139,12 @@ def test_the_command_line_says_two_sentences_and_no_traceback(
             monkeypatch.setattr(sys, "argv", ["crossdock", *words])
             with pytest.raises(SystemExit) as ended:
                 cli.main()
-            out, said = capfd.readouterr()
+            out, output = capfd.readouterr()
             assert (ended.value.code, out) == (code, "")
-            assert said.startswith(f"{kind}: The Crossdock database")
-            assert len(said.splitlines()) == 2
-            assert "Traceback" not in said
-            assert "secret-word" not in said
+            assert output.startswith(f"{kind}: The Crossdock database")
+            assert len(output.splitlines()) == 2
+            assert "Traceback" not in output
+            assert "secret-word" not in output
 
 
 # ---- what the server says --------------------------------------------------------------------------------------------

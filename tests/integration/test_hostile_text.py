@@ -44,11 +44,11 @@ def test_a_key_of_any_text_comes_back_as_it_was_from_every_table(connection: sa.
         savepoint = connection.begin_nested()
         stage = flow.stage
         texts = [c for c in stage.columns if isinstance(c.type, sa.Text) and c.name not in ("key", "state")]
-        head = pd.DataFrame({"key": keys, "batch_id": 1, "version": NOW.isoformat(), "state": "staged"})
+        header = pd.DataFrame({"key": keys, "batch_id": 1, "version": NOW.isoformat(), "state": "staged"})
         for column in texts[:3]:
             if not column.foreign_keys and not column.constraints:
-                head[column.name] = pd.Series(keys, dtype="str")
-        database.copy_in(connection, stage, head.astype({"key": "str", "version": "str", "state": "str"}))
+                header[column.name] = pd.Series(keys, dtype="str")
+        database.copy_in(connection, stage, header.astype({"key": "str", "version": "str", "state": "str"}))
         for key in keys:
             for wanted in (stage.c.key == key, stage.c.key.in_([key, "no such"]), sa.literal(key) == stage.c.key):
                 found = database.copy_out(
@@ -66,7 +66,7 @@ def _comes_back_from_raw(connection: sa.Connection, table: sa.Table, keys: list[
     payloads = [json.dumps({"k": key}).encode() for key in keys]
     records = [Record(key, NOW, raw.digest(data), data) for key, data in zip(keys, payloads, strict=True)]
     assert raw.insert(connection, table, records, 7) == []
-    assert raw.known(connection, table, records) == {(one.key, one.hash) for one in records}
+    assert raw.already_stored(connection, table, records) == {(one.key, one.hash) for one in records}
     back = {key: json.loads(data)["k"] for key, _, _, data in raw.payloads(connection, table, 7)}
     assert back == {key: key for key in keys}
     assert sorted(raw.keys(connection, table, 7)) == sorted(keys)

@@ -457,17 +457,17 @@ def test_an_accuracy_below_the_limit_alerts(shop: Environment, folder: Path, mon
 @pytest.mark.slow
 def test_the_command_prints_how_much_was_right(shop: Environment, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cli, "_runtime", shop.runtime)
-    said = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare"], catch_exceptions=False).output
-    assert re.search(r"Before the repair: 100\.00 % equal \(2,\d{3} of 2,\d{3}\)", said)
-    said = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare", "--json"], catch_exceptions=False).output
-    told = json.loads(said[said.index("{") :])
-    assert told["compared"] == told["equal"] > 2_000
+    output = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare"], catch_exceptions=False).output
+    assert re.search(r"Before the repair: 100\.00 % equal \(2,\d{3} of 2,\d{3}\)", output)
+    output = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare", "--json"], catch_exceptions=False).output
+    reported = json.loads(output[output.index("{") :])
+    assert reported["compared"] == reported["equal"] > 2_000
 
 
 def test_the_same_figures_make_no_work_whatever_moment_they_were_read_at() -> None:
     row = b'{"SKU":"A","Locations":[{"LocationID":"MAIN","Available":%d}],"AsOf":"%s","RowVersion":%d,"ModifiedAt":"M"}'
     same, later, other, version = (
-        inventory.head(row % values).same
+        inventory.read_key(row % values).same
         for values in ((1, b"10:00", 7), (1, b"11:00", 7), (2, b"10:00", 7), (1, b"10:00", 8))
     )
     assert same == later

@@ -24,9 +24,9 @@ from integration.builders import (
     persist,
     place,
     sales_order,
+    send,
     ship,
     states,
-    tell,
 )
 from integration.environment import Environment
 
@@ -95,7 +95,7 @@ def test_a_shipment_becomes_one_invoice_with_the_orders_amounts_and_the_shipment
     assert (invoice["InvoiceDate"], invoice["PostingDate"]) == ("2011-01-05", "2011-01-05")
     assert (invoice["SubTotal"], invoice["Total"]) == ("10.00", "12.50")
     add_up(shop, key)
-    tell(shop, "tims", "shipment_correction", {"ShipmentID": number, "TrackingNumber": "GB999"})
+    send(shop, "tims", "shipment_correction", {"ShipmentID": number, "TrackingNumber": "GB999"})
     counts = shop.sync(flow="invoices")
     assert (counts.unchanged, counts.delivered) == (1, 0)
     assert invoices(shop, key) == [invoice]
@@ -307,7 +307,7 @@ def test_a_crash_after_the_posting_leaves_no_second_invoice(
 def test_a_month_that_is_closed_moves_the_posting_to_the_first_open_day(shop: Environment, waiting: Iterator[str]):
     key = next(waiting)
     ship(shop, key, {1: 3})
-    tell(shop, "tims", "period", {"Period": "2011-01", "Status": "Closed"})
+    send(shop, "tims", "period", {"Period": "2011-01", "Status": "Closed"})
     shop.sync(flow="invoices")
     assert [(one["InvoiceDate"], one["PostingDate"]) for one in invoices(shop, key)] == [("2011-01-05", "2011-02-01")]
 

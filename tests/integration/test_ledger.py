@@ -17,7 +17,7 @@ from crossdock.errors import ConfigError, Transient
 from crossdock.ledger.close import close as close_period
 from crossdock.rules.statuses import LEFT_OUT
 from crossdock.settings import config_dir
-from integration.ledger_env import LedgerEnv, found_ledger_env, said
+from integration.ledger_env import LedgerEnv, found_ledger_env, lines_of
 
 Edited = Callable[[str, str, str], None]
 
@@ -141,7 +141,7 @@ def test_a_voided_invoice_gets_the_exact_mirror_and_another_one_is_posted_on_its
     entries = ledger_env.entries()
     sale, mirror = entries[f"sale:{first['InvoiceID']}"], entries[f"sale:{first['InvoiceID']}:rev"]
     assert (mirror["ReversalOf"], mirror["PostingDate"]) == (sale["EntryID"], "2011-01-04")
-    assert said(mirror) == ["credit Clearing 98.00", "credit Promotions 10.00", "debit Revenue 100.00",
+    assert lines_of(mirror) == ["credit Clearing 98.00", "credit Promotions 10.00", "debit Revenue 100.00",
                             "debit ShippingRevenue 8.00"]  # fmt: skip
     assert f"sale:{never['InvoiceID']}" not in entries
     assert set(entries) == {
@@ -198,7 +198,7 @@ def test_what_is_undone_after_its_month_was_closed_leaves_that_month_as_it_was_a
         "/inventory/adjustments", adjustment(1, ReasonCode="ReturnRestock", UnitCost="22.00")
     )
     ledger_env.post_all()
-    before = said_of_close(ledger_env, "2011-01")
+    before = close_report(ledger_env, "2011-01")
     ledger_env.tims.clock("2011-02-10T12:00:00Z")
     close(ledger_env, "2011-01")
     void = {"PostingDate": "2011-02-10", "Reason": "Posted under the wrong order"}
@@ -209,11 +209,11 @@ def test_what_is_undone_after_its_month_was_closed_leaves_that_month_as_it_was_a
     posted = {key: entry["PostingDate"] for key, entry in ledger_env.entries().items()}
     undone = (f"sale:{other['InvoiceID']}", f"cogs:{other['InvoiceID']}", f"stock:{restock['AdjustmentID']}")
     assert [posted[f"{key}:rev"] for key in undone] == ["2011-02-01"] * 3
-    assert said_of_close(ledger_env, "2011-01") == before
-    assert said_of_close(ledger_env, "2011-02") == ([], {"1100": 0, "1200": 0, "4000": 0, "5000": 0}, [])
+    assert close_report(ledger_env, "2011-01") == before
+    assert close_report(ledger_env, "2011-02") == ([], {"1100": 0, "1200": 0, "4000": 0, "5000": 0}, [])
 
 
-def said_of_close(ledger_env: LedgerEnv, period: str) -> tuple[list, dict[str, Decimal], list[tuple[str, Decimal]]]:
+def close_report(ledger_env: LedgerEnv, period: str) -> tuple[list, dict[str, Decimal], list[tuple[str, Decimal]]]:
     """What does not hold, the balances, and what is open."""
     ledger_env.tims.advance(10)
     with ledger_env.runtime() as runtime:
@@ -345,16 +345,16 @@ def test_a_rounding_difference_is_posted_with_its_payment_and_mirrored_with_it(l
 
 def test_a_blocked_account_makes_a_dead_letter_that_goes_through_once_it_is_open(ledger_env: LedgerEnv):
     chart = {row["AccountCode"]: row for row in ledger_env.tims.get("/gl/accounts")["Items"]}
-    tell = lambda blocked: ledger_env.tims.apply(  # noqa: E731
+    send = lambda blocked: ledger_env.tims.apply(  # noqa: E731
         {"at": "2011-01-04T10:00:00Z", "kind": "account", "document": chart["5000"] | {"Blocked": blocked}}
     )
-    tell(True)
+    send(True)
     sold = ledger_env.tims.made("/ar/invoices", invoice(ledger_env.tims.shipped()))
     assert ledger_env.post("invoices").dead == 1
     (reason,) = ledger_env.letters()[sold["InvoiceID"]].reasons
     assert (reason["rule"], reason["value"]) == ("account_blocked", "5000")
     assert ledger_env.entries() == {}, "a document is posted whole or not at all"
-    tell(False)
+    send(False)
     ledger_env.post("invoices", kind="replay", keys=[sold["InvoiceID"]])
     assert len(ledger_env.entries()) == 2
 

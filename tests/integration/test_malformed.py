@@ -45,8 +45,8 @@ def fronts(environment: Environment) -> Iterator[dict[str, Front]]:
 
 def added_up(environment: Environment) -> None:
     for batch in environment.query("SELECT * FROM ops.batch"):
-        told = ("unchanged", "delivered", "waiting", "dead", "skipped", "superseded", "in_flight")
-        assert batch.read == sum(getattr(batch, name) for name in told), batch
+        reported = ("unchanged", "delivered", "waiting", "dead", "skipped", "superseded", "in_flight")
+        assert batch.read == sum(getattr(batch, name) for name in reported), batch
         assert batch.finished_at is not None, batch
 
 
@@ -224,7 +224,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(long_lived_environment: Environment) -> Iterator[Told]:
+def reported(long_lived_environment: Environment) -> Iterator[Told]:
     """An environment after a day, and of every list up to fifty records as they came."""
     environment = long_lived_environment
     environment.tick(environment.now + timedelta(days=1))
@@ -239,15 +239,15 @@ def told(long_lived_environment: Environment) -> Iterator[Told]:
         yield made
 
 
-def again(told: Told, flow: Flow) -> Counts:
+def again(reported: Told, flow: Flow) -> Counts:
     """Extract, transform and check of what is told now."""
-    told.rows[flow.source.path] = told.rows[flow.source.name]
+    reported.rows[flow.source.path] = reported.rows[flow.source.name]
     window = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2012, 1, 1, tzinfo=UTC))
-    batch_ids = extract(told, flow, window, kind="backfill", reprocess=True)
+    batch_ids = extract(reported, flow, window, kind="backfill", reprocess=True)
     for batch_id in batch_ids:
-        transform(told, flow, batch_id)
-        check(told, flow, batch_id, accept_rejects=True)
-    with told.engine.begin() as connection:
+        transform(reported, flow, batch_id)
+        check(reported, flow, batch_id, accept_rejects=True)
+    with reported.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE ops.batch SET finished_at = now() WHERE finished_at IS NULL")
         return batches.counts(connection, batch_ids)
 
@@ -256,17 +256,17 @@ def again(told: Told, flow: Flow) -> Counts:
 @pytest.mark.parametrize("name", FLOWS)
 @FEW
 @given(data=st.data())
-def test_one_spoilt_record_among_fifty_stops_none_of_the_others(told: Told, name: str, data: st.DataObject):
+def test_one_spoilt_record_among_fifty_stops_none_of_the_others(reported: Told, name: str, data: st.DataObject):
     flow = dataclasses.replace(flows.get(name), reference=(), prefetch=(), requeue=None)
-    whole = told.rows[flow.source.name]
+    whole = reported.rows[flow.source.name]
     assert len(whole) > 5
-    well = again(told, flow)
+    well = again(reported, flow)
     which = data.draw(st.integers(0, len(whole) - 1))
     try:
-        told.rows[flow.source.name] = [*whole[:which], spoilt(whole[which], data), *whole[which + 1 :]]
-        counts = again(told, flow)
+        reported.rows[flow.source.name] = [*whole[:which], spoilt(whole[which], data), *whole[which + 1 :]]
+        counts = again(reported, flow)
     finally:
-        told.rows[flow.source.name] = whole
+        reported.rows[flow.source.name] = whole
     assert counts.read == len(whole)
     assert counts.dead <= well.dead + 1
 
@@ -276,16 +276,16 @@ def test_one_spoilt_record_among_fifty_stops_none_of_the_others(told: Told, name
 @FEW
 @given(data=st.data())
 def test_one_spoilt_record_that_is_looked_up_stops_nothing(
-    told: Told, name: str, master: Resource, data: st.DataObject
+    reported: Told, name: str, master: Resource, data: st.DataObject
 ):
     flow = dataclasses.replace(flows.get(name), reference=(), prefetch=(), requeue=None)
-    whole = told.rows[master.name]
+    whole = reported.rows[master.name]
     which = data.draw(st.integers(0, len(whole) - 1))
-    told.rows[master.path] = [*whole[:which], spoilt(whole[which], data), *whole[which + 1 :]]
-    refresh_reference(told, master, full_refresh=True)
-    counts = again(told, flow)
-    assert counts.read == len(told.rows[flow.source.name])
-    told.rows[master.path] = whole
-    with told.engine.begin() as connection:  # whatever is there is read anew
+    reported.rows[master.path] = [*whole[:which], spoilt(whole[which], data), *whole[which + 1 :]]
+    refresh_reference(reported, master, full_refresh=True)
+    counts = again(reported, flow)
+    assert counts.read == len(reported.rows[flow.source.name])
+    reported.rows[master.path] = whole
+    with reported.engine.begin() as connection:  # whatever is there is read anew
         connection.execute(sa.delete(master.raw))
-    refresh_reference(told, master, full_refresh=True)
+    refresh_reference(reported, master, full_refresh=True)

@@ -14,7 +14,7 @@ from crossdock import flows
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import freshness
 from crossdock.watch.reconcile import reconcile
-from integration.builders import ITEM, OTHER, at_the_channel, forward, line, place, sales_order, ship, tell, units
+from integration.builders import ITEM, OTHER, at_the_channel, forward, line, place, sales_order, send, ship, units
 from integration.bustle import ALL
 from integration.environment import Environment, found_environment
 from integration.test_order_to_cash import Market
@@ -49,7 +49,7 @@ def market(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: 
 def dispatch(environment: Environment, key: str, units: dict[int, int], **more: Any) -> None:
     """The marketplace ships so many units by the number of the line."""
     items = [{"OrderItemID": int(key) * 100 + number, "Quantity": each} for number, each in units.items()]
-    tell(environment, "channel_advisor", "shipment", {"ChannelAdvisorOrderID": int(key), "Items": items, **more})
+    send(environment, "channel_advisor", "shipment", {"ChannelAdvisorOrderID": int(key), "Items": items, **more})
 
 
 def in_tims(environment: Environment, key: str) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_orders_without_a_person_load_with_the_marketplaces_location_and_one_cus
     assert (customer["Name"], customer["Email"], customer["ShippingAddresses"]) == ("Buyers of Amazon US", None, [])
     # A later version, a third order, a second look: nothing twice, and nothing of a buyer on who is nobody.
     third = place(shop, line(), **NOBODY | {"CustomerInfo": {"Phone": "+1 212 555 0199", "Email": None}})
-    tell(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(first), "changes": {"Flag": "RedFlag"}})
+    send(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(first), "changes": {"Flag": "RedFlag"}})
     shop.sync()
     counts = shop.sync(kind="key", keys=[first, second, third])
     assert (counts.read, counts.unchanged) == (3, 3)
@@ -132,7 +132,7 @@ def test_a_line_of_the_marketplace_that_is_cancelled_in_part_is_cancelled_in_tim
     dispatch(shop, key, {1: 2})
     shop.sync()
     cancelled = {"OrderItems": [{"OrderItemID": int(key) * 100 + 1, "QuantityCancelled": 1}]}
-    tell(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(key), "changes": cancelled})
+    send(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(key), "changes": cancelled})
     shop.sync()
     assert lines_in_tims(shop, key) == [(2, 0), (0, 1)]
     assert key not in shop.letters()
@@ -180,7 +180,7 @@ def test_our_part_of_a_mixed_order_that_is_not_paid_stays_on_hold_whatever_the_m
         assert (lines_in_tims(shop, one), sales_order(shop, one)["OrderStatus"]) == ([(1, 0), (0, 1)], "OnHold")
     paid = {"PaymentStatus": "Cleared"}
     for one in (key, at_once):
-        tell(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(one), "changes": paid})
+        send(shop, "channel_advisor", "order_change", {"ChannelAdvisorOrderID": int(one), "changes": paid})
     shop.sync()
     for one in (key, at_once):
         assert sales_order(shop, one)["OrderStatus"] == "PartiallyFulfilled"
@@ -234,9 +234,12 @@ def test_somebody_is_told_of_a_mixed_order_that_waits_for_long(shop: Environment
 @pytest.mark.timeout(300)
 def test_the_whole_way_of_a_mixed_order_comes_out_right_and_nothing_new_comes_of_a_second_look(market: Market):
     environment = market.environment
-    told = [line(ITEM, 2, "10.0000", TaxAmount="4.00", ShippingAmount="3.00"), line(OTHER, 3, "5.0000", TaxAmount="3")]
-    key = place(environment, *told, **MIXED)
-    market.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(told, 1)]
+    reported = [
+        line(ITEM, 2, "10.0000", TaxAmount="4.00", ShippingAmount="3.00"),
+        line(OTHER, 3, "5.0000", TaxAmount="3"),
+    ]
+    key = place(environment, *reported, **MIXED)
+    market.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(reported, 1)]
     market.run("orders")
     with environment.runtime() as runtime:
         assert reconcile(runtime, ["orders"]).unexplained == 0, "held, and that is right"

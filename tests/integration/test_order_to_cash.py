@@ -28,7 +28,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.transform import transform
 from crossdock.store import batches, deliveries
 from examples import examples
-from integration.builders import ITEM, KIT, OTHER, forward, line, persist, place, sales_order, ship, tell
+from integration.builders import ITEM, KIT, OTHER, forward, line, persist, place, sales_order, send, ship
 from integration.environment import Environment, found_environment
 
 CENT = Decimal("0.01")
@@ -114,12 +114,12 @@ class Market:
 
     def order(self, lines: list[tuple[str, int, Decimal, Decimal, Decimal, Decimal]], tax_by: str) -> None:
         """Lines of (SKU, units, price, discount, tax, shipping)."""
-        told = [
+        stated = [
             line(sku, units, str(price), DiscountAmount=str(less), TaxAmount=str(tax), ShippingAmount=str(postage))
             for sku, units, price, less, tax, postage in lines
         ]
-        key = place(self.environment, *told, TaxRemittedBy=tax_by)
-        self.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(told, 1)]
+        key = place(self.environment, *stated, TaxRemittedBy=tax_by)
+        self.orders[key] = [{**each, "OrderItemID": int(key) * 100 + n} for n, each in enumerate(stated, 1)]
         self.run("orders")
 
     def change(self, key: str, number: int, units: int) -> None:
@@ -157,7 +157,7 @@ class Market:
 
     def _change(self, key: str, changes: dict[str, Any]) -> None:
         document = {"ChannelAdvisorOrderID": int(key), "changes": changes}
-        tell(self.environment, "channel_advisor", "order_change", document, dirty=True)
+        send(self.environment, "channel_advisor", "order_change", document, dirty=True)
         self.run("orders")
 
     def _line(self, key: str, sku: str) -> dict[str, Any] | None:
@@ -195,7 +195,7 @@ class Market:
 
         money = way != "goods alone"
         goods = item["UnitPrice"] * item["Quantity"] - (item["DiscountAmount"] or 0)
-        tell(self.environment, "channel_advisor", "return", {
+        send(self.environment, "channel_advisor", "return", {
             "ReturnID": 8_000_000 + next(_returns), "ChannelAdvisorOrderID": int(key), "Status": "Received",
             "Currency": "GBP", "Reason": "CustomerReturnedItem",
             "Items": [{
@@ -247,8 +247,8 @@ class Market:
         end, total = self.environment.now, sum((row[4] for row in rows), NOTHING)
         self.last = end, min(total, NOTHING)
         number, written = f"9{int(end.timestamp())}", "%d/%m/%Y %H:%M:%S UTC"
-        head = [number, start.strftime(written), end.strftime(written), end.strftime(written), str(total), "GBP"]
-        table = [list(HEADER), head + [""] * 7] + [
+        header = [number, start.strftime(written), end.strftime(written), end.strftime(written), str(total), "GBP"]
+        table = [list(HEADER), header + [""] * 7] + [
             [number, *[""] * 5, *row[:4], str(row[4]), (end - timedelta(seconds=1)).strftime(written), ITEM]
             for row in rows
         ]
@@ -268,7 +268,7 @@ class Market:
 
     def period(self, status: str) -> None:
         self.closed = status != "Open"
-        tell(self.environment, "tims", "period", {"Period": f"{self.environment.now:%Y-%m}", "Status": status})
+        send(self.environment, "tims", "period", {"Period": f"{self.environment.now:%Y-%m}", "Status": status})
 
     # ---- what must be true ----
 
@@ -330,15 +330,18 @@ class Market:
                 {n["LineNo"]: n["QuantityShipped"] for n in sold["LineItems"] if n["QuantityShipped"]},
                 sent,
             )
-            told = Counter[str]()
+            stated = Counter[str]()
             for each in reported[order["ChannelAdvisorOrderID"]]:
-                told.update({item["SKU"]: item["Quantity"] for item in each["Items"]})
+                stated.update({item["SKU"]: item["Quantity"] for item in each["Items"]})
             plain = Counter[str]()
             for each in sold["LineItems"]:
                 if not each.get("KitParentSKU"):
                     plain[each["SKU"]] += each["QuantityShipped"]
             same(
-                found, f"units told to the channel of {key}", {k: v for k, v in told.items() if k != KIT}, dict(+plain)
+                found,
+                f"units told to the channel of {key}",
+                {k: v for k, v in stated.items() if k != KIT},
+                dict(+plain),
             )
             alive = [one for one in invoices[number] if one["Status"] != "Voided"]
             same(
@@ -359,9 +362,9 @@ class Market:
             for one in alive + memos[number]:
                 name = one.get("CreditMemoID") or one["InvoiceID"]
                 same(found, f"balance of {name}", Decimal(one["Total"]) - abs(applied[name]), Decimal(one["Balance"]))
-            got, said = paid[f"T-{key}"], self.paid.get(f"T-{key}", NOTHING)
-            if abs(got - said) > CENT * 5:
-                found.append(f"{key} is paid {got} in TIMS, {said} by its settlements")
+            got, output = paid[f"T-{key}"], self.paid.get(f"T-{key}", NOTHING)
+            if abs(got - output) > CENT * 5:
+                found.append(f"{key} is paid {got} in TIMS, {output} by its settlements")
         for back in self.environment.channel_advisor.documents("return"):
             key, order_key = str(back["ReturnID"]), str(back["ChannelAdvisorOrderID"])
             if order_key not in self.orders:

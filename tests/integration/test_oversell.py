@@ -24,14 +24,14 @@ def test_after_every_run_of_inventory_nothing_is_on_offer_that_an_order_read_by_
 ):
     oversell.prepared(monkeypatch, tmp_path)
     came_to = {}
-    for name, tell, promise in (
+    for name, send, promise in (
         ("ours", oversell.ours(), oversell.nothing_twice),
         ("copy", oversell.copy, lambda _: []),
     ):
         with found_environment(postgres_url, f"oversell_{name}", tmp_path / name) as environment:
             oversell.open_shop(environment)
-            told = came_to[name] = oversell.run_oversell(environment, seed, ROUNDS, tell, promise)
-        print(f"\nOVERSELL {seed} {name}: {told}", end="")
+            reported = came_to[name] = oversell.run_oversell(environment, seed, ROUNDS, send, promise)
+        print(f"\nOVERSELL {seed} {name}: {reported}", end="")
     assert came_to["ours"].broken == []
     assert came_to["ours"].failed
     assert came_to["ours"].oversold < came_to["copy"].oversold

@@ -61,12 +61,12 @@ def settlement(number: str, period: tuple[str, str], *lines: tuple[str, str, str
     """A V2 flat file; its total is the sum of its lines unless said otherwise."""
     start, end = period
     whole = total or str(sum((Decimal(line[4]) for line in lines), Decimal("0.00")))
-    head = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", whole, "USD"]
+    header = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", whole, "USD"]
     rows = [
         [number, *[""] * 5, kind, order, "", group, description, amount, start, f"{start} 14:25:18 UTC", "LAMP"]
         for kind, order, group, description, amount in lines
     ]
-    return "".join("\t".join(row) + "\n" for row in (HEADER, [*head, *[""] * 9], *rows)).encode()
+    return "".join("\t".join(row) + "\n" for row in (HEADER, [*header, *[""] * 9], *rows)).encode()
 
 
 @dataclass
@@ -304,9 +304,9 @@ def test_a_line_that_no_lookup_knows_is_booked_as_unknown_and_alerts_once(ledger
 
 def grouped(data: bytes, group: str) -> bytes:
     """The same file with a column that tells the group of its orders."""
-    head, *rows = data.decode().splitlines()
+    header, *rows = data.decode().splitlines()
     return "".join(
-        f"{line}\t{name}\n" for line, name in ((head, "account-type"), *((row, group) for row in rows))
+        f"{line}\t{name}\n" for line, name in ((header, "account-type"), *((row, group) for row in rows))
     ).encode()
 
 
@@ -451,7 +451,7 @@ class Office(LedgerEnv):
         kind, name = ("invoices", "InvoiceID") if "AmountPaid" in document else ("credit-memos", "CreditMemoID")
         return self.caller.get(f"/ar/{kind}/{document[name]}")["Balance"]
 
-    def says(self, key: str) -> str:
+    def message(self, key: str) -> str:
         with self.runtime() as runtime, runtime.engine.begin() as connection:
             return " ".join(reason["says"] for reason in dead_letters.find(connection, key).reasons)
 
@@ -525,8 +525,8 @@ def test_what_does_not_match_is_a_dead_letter_with_the_candidates_and_no_payment
         "amazon_us:1:526-7898033-5401206": ["amount_differs"],
         "amazon_us:1:526-7898033-5401299": ["unknown_order"],
     }
-    assert f"{bill['InvoiceID']} (100.00), 0.03 more than that" in office.says("amazon_us:1:526-7898033-5401206")
-    assert "Like it: 526-7898033-5401206" in office.says("amazon_us:1:526-7898033-5401299")
+    assert f"{bill['InvoiceID']} (100.00), 0.03 more than that" in office.message("amazon_us:1:526-7898033-5401206")
+    assert "Like it: 526-7898033-5401206" in office.message("amazon_us:1:526-7898033-5401299")
 
 
 def test_an_accountant_corrects_the_order_or_says_what_is_paid(office: Office):
@@ -536,7 +536,7 @@ def test_an_accountant_corrects_the_order_or_says_what_is_paid(office: Office):
     assert office.balance(bill) == "0.00"
     wrong = [{"Document": other["InvoiceID"], "Amount": 60}]
     assert office.edit("amazon_us:1:222", ApplyTo=wrong).dead == 1
-    assert "60.00, but 70.00 was settled" in office.says("amazon_us:1:222")
+    assert "60.00, but 70.00 was settled" in office.message("amazon_us:1:222")
     assert office.edit("amazon_us:1:222", ApplyTo=[{"Document": other["InvoiceID"], "Amount": 70}]).delivered == 1
     assert office.balance(other) == "30.00"
     assert office.letters("payments") == {}
@@ -567,9 +567,9 @@ def test_a_payment_says_the_true_reason_for_which_it_is_not_made(office: Office)
     counts = office.receive_settlement(*(sale(ref, "100.00") for ref in ("111", "222", "333", "444")))
     assert (counts.waiting, counts.dead) == (3, 1)
     assert office.letters("payments") == {"amazon_us:1:111": ["order_of_another_site"]}
-    said = office.says("amazon_us:1:111")
-    assert "of Amazon DE; the settlement is of Amazon US" in said
-    assert "not in TIMS" not in said
+    output = office.message("amazon_us:1:111")
+    assert "of Amazon DE; the settlement is of Amazon US" in output
+    assert "not in TIMS" not in output
     reasons = dict(office.query("SELECT order_ref, reason FROM stage.payment WHERE state = 'waiting'"))
     assert "its order 901 is a dead letter" in reasons["222"]
     assert reasons["333"] == "its order 902 is not in TIMS yet, for it waits itself: the order is Pending"
@@ -590,13 +590,13 @@ def test_the_reason_of_a_payment_that_waits_follows_its_order(office: Office):
                 {"state": state, "reason": reason},
             )
 
-    def says() -> str:
+    def message() -> str:
         with office.runtime() as runtime, runtime.engine.begin() as connection:
             return connection.scalars(sa.text("SELECT reason FROM stage.payment")).one()
 
     becomes("waiting", "the order is Pending")
     assert office.receive_settlement(sale("222", "100.00")).waiting == 1
-    for state, reason, said in (
+    for state, reason, output in (
         ("waiting", "a buyer is asked for", "it waits itself: a buyer is asked for"),
         ("ready", None, "it is on its way"),
         ("dead", None, "its order 901 is a dead letter"),
@@ -604,7 +604,7 @@ def test_the_reason_of_a_payment_that_waits_follows_its_order(office: Office):
     ):
         becomes(state, reason)
         assert office.pay().waiting == 1
-        assert said in says()
+        assert output in message()
         assert office.pay().read == 0, "nothing has changed: nobody looks again"
 
 
@@ -615,7 +615,7 @@ def test_a_settlement_corrected_after_it_was_paid_is_a_dead_letter_and_the_payme
         connection.exec_driver_sql("UPDATE ref.settlement_line SET amount = 90, booked_at = now()")
     assert office.pay().dead == 1
     assert office.letters("payments") == {"amazon_us:1:111": ["settlement_corrected"]}
-    assert "100.00, the settlement now says 90.00" in office.says("amazon_us:1:111")
+    assert "100.00, the settlement now says 90.00" in office.message("amazon_us:1:111")
     assert (len(office.payments()), office.balance(bill)) == (1, "0.00")
 
 

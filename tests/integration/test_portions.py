@@ -62,11 +62,11 @@ class Told:
 
 
 def test_each_portion_is_marked_sent_and_kept_once_and_few_are_without_an_outcome(engine: sa.Engine) -> None:
-    told = Told(engine)
-    told.run(25)
-    assert told.kept == {n: n * 10 for n in range(25)}
-    assert sorted(told.sent) == told.marked == list(range(25))
-    assert told.most <= 2 * told.at_once
+    reported = Told(engine)
+    reported.run(25)
+    assert reported.kept == {n: n * 10 for n in range(25)}
+    assert sorted(reported.sent) == reported.marked == list(range(25))
+    assert reported.most <= 2 * reported.at_once
 
 
 def test_a_slow_answer_holds_up_no_other(engine: sa.Engine) -> None:
@@ -79,10 +79,10 @@ def test_a_slow_answer_holds_up_no_other(engine: sa.Engine) -> None:
             others.set()
         return portion
 
-    told = Told(engine, answer)
-    told.run(10)
-    assert list(told.kept)[-1] in (0, 9)
-    assert len(told.kept) == 10
+    reported = Told(engine, answer)
+    reported.run(10)
+    assert list(reported.kept)[-1] in (0, 9)
+    assert len(reported.kept) == 10
 
 
 def test_what_is_under_way_when_one_fails_is_kept_and_nothing_more_is_begun(engine: sa.Engine) -> None:
@@ -96,12 +96,12 @@ def test_what_is_under_way_when_one_fails_is_kept_and_nothing_more_is_begun(engi
         time.sleep(0.05)
         return portion
 
-    told = Told(engine, answer)
+    reported = Told(engine, answer)
     with pytest.raises(Transient, match="busy"):
-        told.run(50)
-    assert sorted(told.kept) == sorted(set(told.sent) - {1})
-    assert 0 in told.kept
-    assert len(told.sent) < 50
+        reported.run(50)
+    assert sorted(reported.kept) == sorted(set(reported.sent) - {1})
+    assert 0 in reported.kept
+    assert len(reported.sent) < 50
 
 
 def test_a_portion_that_waited_is_not_sent_by_a_worker_that_was_given_up(
@@ -117,8 +117,8 @@ def test_a_portion_that_waited_is_not_sent_by_a_worker_that_was_given_up(
             leases.take(connection, "orders", "another one")
         return portion
 
-    told = Told(engine, answer, at_once=1)
+    reported = Told(engine, answer, at_once=1)
     with pytest.raises(LeaseLost):
-        told.run(5)
+        reported.run(5)
     other.dispose()
-    assert told.sent == [0]
+    assert reported.sent == [0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crossdock.watch.reconcile import Outcome, reconcile
-from integration.builders import forward, persist, tell
+from integration.builders import forward, persist, send
 from integration.environment import Environment, found_environment
 
 OFFERS = ("catalog", "prices", "catalog", "inventory")  # a listing waits for its product's price
@@ -76,7 +76,7 @@ def test_what_somebody_changes_at_the_channel_is_named_and_put_right_by_the_comp
         levels = [{"SKU": sku, "DistributionCenterID": 4, "Quantity": 777_777, "UpdateType": "Absolute"}]
         assert runtime.channel_advisor.write_quantities(levels)[0].error is None
         runtime.channel_advisor.update_product(sku, {"Title": "Somebody's title"})
-    tell(shops, "channel_advisor", "price", {"ProfileID": 12345678, "SKU": sku, "Price": 0.5})
+    send(shops, "channel_advisor", "price", {"ProfileID": 12345678, "SKU": sku, "Price": 0.5})
     forward(shops, shops.now + timedelta(minutes=2))
     _, unexplained = compare(shops)
     found = {(subject, field, theirs) for subject, key, field, theirs, _ in unexplained if key == sku.lower()}

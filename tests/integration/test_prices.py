@@ -22,7 +22,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.load import load
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import approvals, deliveries
-from integration.builders import forward, persist, states, tell
+from integration.builders import forward, persist, send, states
 from integration.environment import Environment, own_config
 
 CENT, PENNY = Decimal("0.01"), Decimal("0.0001")
@@ -36,15 +36,15 @@ pytestmark = pytest.mark.slow
 
 def expected(item: dict[str, Any], folder: Path, site: int | None = None) -> dict[str, Decimal | None]:
     """What an item costs, worked out from the files in another way: Decimals, one item at a time."""
-    said = yaml.safe_load((folder / "prices.yaml").read_text())
-    terms = dict(said["defaults"])
-    for pattern, words in said["categories"].items():
+    output = yaml.safe_load((folder / "prices.yaml").read_text())
+    terms = dict(output["defaults"])
+    for pattern, words in output["categories"].items():
         if fnmatchcase(item["Category"] or "", pattern):
             terms |= words
             break
     rate = Decimal(1)
     if site:
-        terms |= {"charm": [], "charm_from": 0} | said["sites"][site]
+        terms |= {"charm": [], "charm_from": 0} | output["sites"][site]
         rate = EUR
     rows = csv.DictReader(
         line for line in (folder / "lookups" / "price_rules.csv").read_text().splitlines() if not line.startswith("#")
@@ -173,7 +173,7 @@ def change(environment: Environment, sku: str, **fields: Any) -> dict[str, Any]:
     document = {
         name: value for name, value in item(environment, sku).items() if name not in ("RowVersion", "ModifiedAt")
     }
-    tell(environment, "tims", "item", document | fields)
+    send(environment, "tims", "item", document | fields)
     return item(environment, sku)
 
 
@@ -260,7 +260,7 @@ def test_a_changed_cost_sends_that_price_alone(shop: Environment, folder: Path, 
 
 def test_an_item_waits_for_its_product_and_is_priced_when_there_is_one(shop: Environment) -> None:
     assert states(shop, "stage.price", ["GIFT-VOUCHER"]) == ["waiting"]
-    tell(shop, "channel_advisor", "product", {
+    send(shop, "channel_advisor", "product", {
         "ProfileID": 12345678, "SKU": "gift-voucher", "ProductID": 4711, "ProductType": "Item", "Title": "Voucher",
         "CreatedDate": "2010-10-01T00:00:00Z",
     })  # fmt: skip
@@ -365,7 +365,7 @@ def test_the_price_that_somebody_made_at_the_channel_is_what_a_change_is_measure
 ) -> None:
     sku = next(skus)
     before = Decimal(at_the_channel(shop, sku)[sku]["Price"])
-    tell(shop, "channel_advisor", "price", {"SKU": sku, "Price": before * 3})
+    send(shop, "channel_advisor", "price", {"SKU": sku, "Price": before * 3})
     change(shop, sku, Cost=times(item(shop, sku)["Cost"], "1.1"))
     shop.sync(flow="prices")
     (row,) = shop.query(f"SELECT from_price, why FROM ops.approval WHERE key = '{sku}'")
@@ -402,8 +402,8 @@ def test_the_command_line_lists_approves_and_refuses(
     assert crossdock("refuse", "--all", "--why", "too dear") == {"refused": [number[bad]]}
     assert crossdock("approve", str(number[bad])) == {"approved": []}
     assert shop.sync(flow="prices").delivered == 1
-    said = {row["key"]: (row["state"], row["note"]) for row in crossdock("approvals", "--state", "all")}
-    assert (said[good], said[bad]) == (("approved", "so be it"), ("refused", "too dear"))
+    output = {row["key"]: (row["state"], row["note"]) for row in crossdock("approvals", "--state", "all")}
+    assert (output[good], output[bad]) == (("approved", "so be it"), ("refused", "too dear"))
     audit = {row.subject: row.action for row in shop.query("SELECT subject, action FROM ops.audit")}
     assert (audit[str(number[good])], audit[str(number[bad])]) == ("prices approved", "prices refused")
 
@@ -418,7 +418,7 @@ def write(folder: Path, lookup: str, row: str) -> None:
 
 
 def offer_listing(environment: Environment, sku: str, site: int, number: int, **more: Any) -> None:
-    tell(environment, "channel_advisor", "listing", {
+    send(environment, "channel_advisor", "listing", {
         "ListingID": number, "SKU": sku, "SiteID": site, "Status": "Paused",
         "CreatedDate": environment.now.isoformat().replace("+00:00", "Z"), **more,
     })  # fmt: skip
@@ -431,9 +431,9 @@ def test_a_promotion_is_told_ahead_once_changed_once_and_ended_once(shop: Enviro
     write(folder, "promotions", f"LIFE,{sku},,,10,{start.isoformat()},{end.isoformat()},,")
     for _ in range(3):
         shop.sync(flow="prices")
-    told = at_the_channel(shop, sku)[sku]["Promotion"]
+    reported = at_the_channel(shop, sku)[sku]["Promotion"]
     price = Decimal(at_the_channel(shop, sku)[sku]["Price"])
-    assert told == {
+    assert reported == {
         "PromotionID": "LIFE", "Price": (price * Decimal("0.9")).quantize(CENT, ROUND_CEILING),
         "StartDate": f"{start.isoformat()}Z", "EndDate": f"{end.isoformat()}Z",
     }  # fmt: skip
@@ -547,10 +547,10 @@ def test_the_compare_puts_right_what_was_changed_at_the_channel(shop: Environmen
     shop.sync(flow="prices")
     before = at_the_channel(shop, dear, bounded, lost)
     wanted = listing(shop, 991_004)["Price"]
-    tell(shop, "channel_advisor", "price", {"SKU": dear, "Price": Decimal(before[dear]["Price"]) * 5})
-    tell(shop, "channel_advisor", "price", {"SKU": bounded, "MinPrice": None})
-    tell(shop, "channel_advisor", "listing_change", {"ListingID": 991_004, "changes": {"Price": Decimal("1.0000")}})
-    tell(shop, "channel_advisor", "price", {"SKU": lost, "Price": Decimal("0.0100")})
+    send(shop, "channel_advisor", "price", {"SKU": dear, "Price": Decimal(before[dear]["Price"]) * 5})
+    send(shop, "channel_advisor", "price", {"SKU": bounded, "MinPrice": None})
+    send(shop, "channel_advisor", "listing_change", {"ListingID": 991_004, "changes": {"Price": Decimal("1.0000")}})
+    send(shop, "channel_advisor", "price", {"SKU": lost, "Price": Decimal("0.0100")})
     assert shop.sync(flow="prices").delivered == 0
     assert shop.sync(flow="prices", kind="compare").delivered == 4
     after = at_the_channel(shop, dear, bounded, lost)

@@ -17,15 +17,15 @@ GONE = dict.fromkeys(("Name", "Company", "Line1", "Line2"))
 BUYER = {"CustomerID": "buyer-ada", "FirstName": None, "LastName": None, "Email": None, "Phone": None, "Company": None}
 
 
-def purged(order: dict[str, Any], *, told: bool, whole: bool) -> dict[str, Any]:
+def purged(order: dict[str, Any], *, reported: bool, whole: bool) -> dict[str, Any]:
     """What is left of an order: the rest of its addresses, or nothing of them; with or without a word about it."""
     left = {name: None if whole else order[name] | GONE for name in ("ShippingAddress", "BillingAddress")}
-    return left | {"CustomerInfo": BUYER, "UserDataPresent": not told}
+    return left | {"CustomerInfo": BUYER, "UserDataPresent": not reported}
 
 
-@pytest.mark.parametrize(("told", "whole"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("reported", "whole"), [(True, False), (False, True)])
 def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_it_has(
-    environment: Environment, told: bool, whole: bool
+    environment: Environment, reported: bool, whole: bool
 ):
     keys = [place(environment, line(), BillingAddress=ADDRESS) for _ in range(26)]
     environment.sync()
@@ -36,7 +36,7 @@ def test_orders_whose_personal_data_are_purged_stop_nothing_and_tims_keeps_what_
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
         documents = [(json.loads(row), row) for row in rows] if path == ORDERS else []
         return [
-            changed(**purged(order, told=told, whole=whole), Flag="ExclamationPoint")(row)
+            changed(**purged(order, reported=reported, whole=whole), Flag="ExclamationPoint")(row)
             if str(order["ChannelAdvisorOrderID"]) in keys else row
             for order, row in documents
         ] or rows  # fmt: skip

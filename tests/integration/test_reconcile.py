@@ -19,7 +19,7 @@ from crossdock.flows import orders_buyers
 from crossdock.store import database
 from crossdock.watch.reconcile import Outcome, read, reconcile, results, run, subjects
 from crossdock.watch.reconcile.base import DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
-from integration.builders import ITEM, KIT, KIT_PARTS, OTHER, forward, line, order, place, sales_order, ship, tell
+from integration.builders import ITEM, KIT, KIT_PARTS, OTHER, forward, line, order, place, sales_order, send, ship
 from integration.bustle import altered
 from integration.environment import Environment, found_environment
 
@@ -81,7 +81,7 @@ def give_back(environment: Environment, key: str, number: int) -> None:
     item = int(key) * 100 + 1
     refund = {"OrderItemID": item, "SKU": ITEM, "Quantity": 1, "RefundAmount": 12.5, "TaxRefund": 0,
               "ShippingRefund": 0, "Restock": True, "Condition": "Sellable"}  # fmt: skip
-    tell(environment, "channel_advisor", "return", {
+    send(environment, "channel_advisor", "return", {
         "ReturnID": number, "ChannelAdvisorOrderID": int(key), "Status": "Refunded", "Currency": "GBP",
         "Reason": "CustomerReturnedItem", "Items": [refund], "RefundTotal": 12.5,
         "RefundDate": environment.now.isoformat().replace("+00:00", "Z"),
@@ -155,7 +155,7 @@ def test_a_record_that_changes_while_it_is_read_is_read_again_and_judged_as_it_i
     def changed(*given: Any, since: Any = None) -> None:
         whole(*given, since=since)
         if since is None:  # between the two reads
-            tell(environment, "channel_advisor", "order_change",
+            send(environment, "channel_advisor", "order_change",
                  {"ChannelAdvisorOrderID": int(key), "changes": {"OrderStatus": "OnHold"}})  # fmt: skip
 
     with patch("crossdock.watch.reconcile.run.read", changed):
@@ -361,25 +361,25 @@ def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
 ) -> None:
     monkeypatch.setattr(cli, "_runtime", environment.runtime)
 
-    def said_to(*words: str) -> tuple[int, str]:
+    def sent_to(*words: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, ["reconcile", *words])
         return result.exit_code, result.stdout
 
-    code, said = said_to("--subject", "orders", "--report", str(tmp_path / "page.html"))
-    assert code == 0, said
-    assert "Every difference is explained." in said
+    code, output = sent_to("--subject", "orders", "--report", str(tmp_path / "page.html"))
+    assert code == 0, output
+    assert "Every difference is explained." in output
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     key = order(environment, line())
     sync(environment)
     patch_sale(environment, key, PaymentStatus="Unpaid")
-    code, said = said_to("--subject", "payments")
+    code, output = sent_to("--subject", "payments")
     assert code == 7
-    assert f"{key} payment: Paid in Channel Advisor, Unpaid in TIMS. Unexplained" in " ".join(said.split())
-    assert "crossdock sync orders --key" in said
-    code, said = said_to("--subject", "payments", "--json")
-    told = json.loads(said)
-    assert (code, told["unexplained"]) == (7, 1)
-    assert [(one["key"], one["cause"]) for one in told["differences"] if one["cause"] == UNEXPLAINED] == [
+    assert f"{key} payment: Paid in Channel Advisor, Unpaid in TIMS. Unexplained" in " ".join(output.split())
+    assert "crossdock sync orders --key" in output
+    code, output = sent_to("--subject", "payments", "--json")
+    reported = json.loads(output)
+    assert (code, reported["unexplained"]) == (7, 1)
+    assert [(one["key"], one["cause"]) for one in reported["differences"] if one["cause"] == UNEXPLAINED] == [
         (key, UNEXPLAINED)
     ]
     patch_sale(environment, key, PaymentStatus="Paid")

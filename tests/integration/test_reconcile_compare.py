@@ -70,7 +70,7 @@ def a_subject(**more: Any) -> Subject:
     return Subject("orders", "Orders", "order", (), **more)
 
 
-def told(found: Any) -> list[tuple[Any, ...]]:
+def reported(found: Any) -> list[tuple[Any, ...]]:
     return [(r.key, r.field, r.missing, r.channel_advisor, r.tims, r.cause) for r in found.rows]
 
 
@@ -80,7 +80,7 @@ def test_equal_keys_are_counted_and_each_fact_that_differs_is_a_row(engine: sa.E
         channel_advisor=[row("1", a=1, b="x"), row("2", a=Decimal("12.50")), row("3", a=1, b="x"), row("4", a=1)],
         tims=[row("1", a=1, b="x"), row("2", a=Decimal("12.5")), row("3", a=2, b="y"), row("5", a=1)],
     )  # fmt: skip
-    assert told(found) == [
+    assert reported(found) == [
         ("3", "a", "", "1", "2", "unexplained"),
         ("3", "b", "", "x", "y", "unexplained"),
         ("4", "", "tims", None, None, "unexplained"),
@@ -96,7 +96,7 @@ def test_none_says_nothing_and_0_and_the_empty_text_are_values(engine: sa.Engine
         channel_advisor=[row("1", a=None, b=1), row("2", a=0), row("3", a=""), row("4", a=1)],
         tims=[row("1", a=7, b=None), row("2", a=""), row("3", a=""), row("4")],
     )  # fmt: skip
-    assert told(found) == [("2", "a", "", "0", "", "unexplained"), ("4", "a", "", "1", None, "unexplained")]
+    assert reported(found) == [("2", "a", "", "0", "", "unexplained"), ("4", "a", "", "1", None, "unexplained")]
 
 
 def test_of_a_record_that_came_twice_the_newer_one_counts(engine: sa.Engine) -> None:
@@ -106,7 +106,7 @@ def test_of_a_record_that_came_twice_the_newer_one_counts(engine: sa.Engine) -> 
         channel_advisor=[row("1", a=2), row("1", "2011-01-05T10:00:00Z", a=1), row("2", a=1), row("2", later, a=2)],
         tims=[row("1", a=2), row("2", a=2)],
     )  # fmt: skip
-    assert told(found) == []
+    assert reported(found) == []
     assert found.counts.channel_advisor == 2
 
 
@@ -126,7 +126,7 @@ def test_parts_of_a_key_are_added_up_under_the_name_that_another_list_gives_them
         alias=[row("SO-7", part="I1", worth=Decimal("10.10")), row("SO-7", part="I2", worth=Decimal("0.20")),
                row("SO-8", part="I3", worth=Decimal("0.90")), row("SO-9", part="I4", worth=Decimal("5.00"))],
     )  # fmt: skip
-    assert told(found) == [("8", "worth", "", "1.00", "0.90", "unexplained")]
+    assert reported(found) == [("8", "worth", "", "1.00", "0.90", "unexplained")]
     assert found.counts.equal == 1
 
 
@@ -136,7 +136,7 @@ def test_of_the_keys_of_one_name_only_the_last_is_compared_where_the_subject_say
         "names": [row("1", part="C", at="2011-01-01"), row("2", part="C", at="2011-01-02")],
         "alias": [row("C", mail="new")],
     }
-    assert told(run(engine, a_subject(keys="both", last_only=True), **rows)) == []
+    assert reported(run(engine, a_subject(keys="both", last_only=True), **rows)) == []
     assert [r.key for r in run(engine, a_subject(keys="both"), **rows).rows] == ["1"]
 
 

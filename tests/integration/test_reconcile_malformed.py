@@ -115,8 +115,8 @@ def test_malformed_orders_are_told_with_their_keys_and_all_others_are_compared(
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
         if path.removesuffix("#one") != "/v2/orders":
             return rows
-        told = [spoils.get(str(json.loads(row)["ChannelAdvisorOrderID"]), bytes)(row) for row in rows]
-        return told if path.endswith("#one") else [*told, b"null", b"7", b"{}"]
+        reported = [spoils.get(str(json.loads(row)["ChannelAdvisorOrderID"]), bytes)(row) for row in rows]
+        return reported if path.endswith("#one") else [*reported, b"null", b"7", b"{}"]
 
     spoil_in(fronts["channel_advisor"], spoil)
     outcome = run_reconcile(environment)
@@ -214,7 +214,7 @@ def test_some_spoilt_records_in_every_list_never_stop_it(
 ) -> None:
     def spoil(path: str, rows: list[bytes]) -> list[bytes]:
         dice = random.Random(f"{seed} {path} {len(rows)}")
-        told = list(rows)
+        reported = list(rows)
         for which in dice.sample(range(len(rows)), min(len(rows), 5)) if "#" not in path else ():
             document = json.loads(rows[which])
             where = dice.choice(sorted(paths(document), key=str))
@@ -222,8 +222,8 @@ def test_some_spoilt_records_in_every_list_never_stop_it(
             for name in where[:-1]:
                 inner = inner[name]
             inner[where[-1]] = dice.choice(VALUES)
-            told[which] = json.dumps(document).encode()
-        return told
+            reported[which] = json.dumps(document).encode()
+        return reported
 
     for front in fronts.values():
         spoil_in(front, spoil)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from crossdock.steps.extract import Window
 from crossdock.store import database
 from crossdock.watch.reconcile import reconcile
-from integration.builders import ITEM, KIT, OTHER, forward, line, place, tell
+from integration.builders import ITEM, KIT, OTHER, forward, line, place, send
 from integration.bustle import ALL
 from integration.environment import Environment, found_environment, fresh_database
 from integration.test_order_to_cash import Market
@@ -64,7 +64,7 @@ def second_day(market: Market) -> None:
     market.order([goods(ITEM, 2, "7.7700"), goods(OTHER, 3, "1.0000")], "Seller")
     whole, left = (key for key in market.orders if key not in before)
     theirs = place(market.environment, line(OTHER, 3, "5.0000"), OrderStatus="PartiallyShipped")
-    tell(market.environment, "channel_advisor", "shipment", {
+    send(market.environment, "channel_advisor", "shipment", {
         "ChannelAdvisorOrderID": int(theirs), "SellerFulfillmentID": "ours-by-hand",
         "ShippedDate": market.environment.now.isoformat().replace("+00:00", "Z"), "Carrier": "Royal Mail",
         "ServiceClass": "Tracked 48", "TrackingNumber": "GB777",

@@ -30,7 +30,7 @@ class Shop:
         self.number = 7_000_000
         self.order = 0
 
-    def _tell(self, kind: str, document: dict[str, Any]) -> None:
+    def _send(self, kind: str, document: dict[str, Any]) -> None:
         self.environment.tick(self.environment.now + timedelta(seconds=1))
         at = self.environment.now.isoformat().replace("+00:00", "Z")
         self.number += 1
@@ -45,15 +45,15 @@ class Shop:
         items = [{"OrderItemID": self.number * 10 + n, "SKU": SKU, "Title": "A thing", "Quantity": 2,
                   "UnitPrice": Decimal("50.00"), "DiscountAmount": Decimal("10.00"), "TaxAmount": Decimal("6.75"),
                   **line} for n, line in enumerate(lines or ({},), 1)]  # fmt: skip
-        head = {"TotalShippingPrice": Decimal("8.00"), "TotalShippingTaxPrice": Decimal("0.60"), **amounts}
+        header = {"TotalShippingPrice": Decimal("8.00"), "TotalShippingTaxPrice": Decimal("0.60"), **amounts}
         goods = sum(i["Quantity"] * i["UnitPrice"] - i["DiscountAmount"] + i["TaxAmount"] for i in items)
-        self._tell("order", {
+        self._send("order", {
             "ChannelAdvisorOrderID": self.order, "SiteID": 641, "SiteName": "Amazon UK", "Currency": "GBP",
-            "PaymentStatus": "Cleared", "CustomerInfo": BUYER, "ShippingAddress": ADDRESS, **head,
+            "PaymentStatus": "Cleared", "CustomerInfo": BUYER, "ShippingAddress": ADDRESS, **header,
             "TaxRemittedBy": "Marketplace", "OrderItems": items,
             "TotalTaxPrice": sum(i["TaxAmount"] for i in items),
             "TotalDiscount": sum(i["DiscountAmount"] for i in items),
-            "TotalPrice": goods + sum(head.values()),
+            "TotalPrice": goods + sum(header.values()),
         })  # fmt: skip
         return self.order
 
@@ -117,14 +117,14 @@ class Shop:
             "TaxRefund": Decimal("3.38"), "ShippingRefund": Decimal(0), "Restock": True, "Condition": "Sellable",
         }  # fmt: skip
         whole = [usual | item for item in items or ({},)]
-        self._tell("return", {
+        self._send("return", {
             "ReturnID": key, "ChannelAdvisorOrderID": self.order, "Status": "Received", "Currency": "GBP",
             "Reason": "CustomerReturnedItem", "Items": whole, **more,
         })  # fmt: skip
         return str(key)
 
     def change(self, key: str, **changes: Any) -> None:
-        self._tell("return_change", {"ReturnID": int(key), "changes": changes})
+        self._send("return_change", {"ReturnID": int(key), "changes": changes})
 
     def at_the_channel(self, key: str) -> dict[str, Any]:
         with self.environment.runtime() as runtime:
@@ -231,9 +231,9 @@ def test_returns_of_one_order_end_at_what_was_invoiced_and_one_more_is_a_dead_le
     sync(shop)
     assert [memo["Total"] for key in (first, second) for memo in shop.documents(key)[0]] == ["49.00", "49.00"]
     assert shop.reasons(third) == {"returned_more_than_invoiced", "returned_more_than_shipped"}
-    says = shop.environment.letters()[third].reasons[0]["says"]
-    assert "1 units" in says
-    assert "only 0" in says
+    message = shop.environment.letters()[third].reasons[0]["says"]
+    assert "1 units" in message
+    assert "only 0" in message
     assert shop.documents(third) == ([], [])
     fourth = shop.give_back({"TaxRefund": Decimal(0), "Quantity": 0, "RefundAmount": Decimal("0.01")})
     sync(shop)  # in a run of its own

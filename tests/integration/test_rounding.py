@@ -18,7 +18,7 @@ from crossdock.ledger.close import close
 from crossdock.store.batches import Counts
 from integration import builders
 from integration.environment import Environment, own_config
-from integration.ledger_env import CODES, said
+from integration.ledger_env import CODES, lines_of
 
 MONEY = ("payouts", "payments", *ledger.FLOWS)
 COLUMNS = (
@@ -34,7 +34,7 @@ class Trip:
     def __init__(self, environment: Environment, inbox: Path, currency: str) -> None:
         self.environment, self.inbox, self.currency = environment, inbox, currency
         for event in (item("LAMP", CurrencyCode="GBP"), on_hand("LAMP", MAIN=100)):
-            builders.tell(environment, "tims", event["kind"], event["document"])
+            builders.send(environment, "tims", event["kind"], event["document"])
         self.returns = 0
 
     def run(self, *names: str, **more: Any) -> Counts:
@@ -47,7 +47,7 @@ class Trip:
 
     def give_back(self, key: str, **amounts: Any) -> None:
         self.returns += 1
-        builders.tell(self.environment, "channel_advisor", "return", {
+        builders.send(self.environment, "channel_advisor", "return", {
             "ReturnID": 990_000 + self.returns, "ChannelAdvisorOrderID": int(key), "Status": "Received",
             "Currency": self.currency, "Reason": "CustomerReturnedItem", "Items": [{
                 "OrderItemID": int(key) * 100 + 1, "SKU": "LAMP", "Quantity": 1, "TaxRefund": Decimal(0),
@@ -60,18 +60,18 @@ class Trip:
         """A settlement file in the inbox; its total is the sum of its lines."""
         start, end = "2011-01-03", "2011-01-10"
         total = str(sum(Decimal(line[-1]) for line in lines))
-        head = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", total, self.currency]
+        header = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", total, self.currency]
         rows = [
             [number, *[""] * 5, kind, f"T-{key}", "", group, words, amount, "", f"{start} 14:25:18 UTC", "LAMP"]
             for kind, group, words, amount in lines
         ]
         file = self.inbox / "settlements" / "amazon_uk" / f"{number}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, [*head, *[""] * 9], *rows)))
+        file.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, [*header, *[""] * 9], *rows)))
         os.utime(file, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
     def entries(self) -> dict[str, list[str]]:
-        return {entry["ExternalReference"]: said(entry) for entry in self.environment.in_tims("gl/entries")}
+        return {entry["ExternalReference"]: lines_of(entry) for entry in self.environment.in_tims("gl/entries")}
 
     def balances(self) -> dict[str, str]:
         """TIMS's own trial balance of the order's currency; debit above 0."""

@@ -24,9 +24,9 @@ from integration.builders import (
     persist,
     place,
     sales_order,
+    send,
     ship,
     states,
-    tell,
     units,
 )
 from integration.environment import Environment
@@ -61,11 +61,11 @@ def test_a_shipment_is_told_with_carrier_and_tracking_and_the_orders_status_foll
     number = ship(shop, key, {1: 3})
     counts = shop.sync(flow="shipments")
     assert (counts.read, counts.delivered) == (1, 1)
-    (told,) = at_the_channel(shop, key)
-    assert (told["SellerFulfillmentID"], told["Carrier"], told["ServiceClass"], told["TrackingNumber"]) == (
+    (sent,) = at_the_channel(shop, key)
+    assert (sent["SellerFulfillmentID"], sent["Carrier"], sent["ServiceClass"], sent["TrackingNumber"]) == (
         number.removeprefix("SH-"), "Royal Mail", "Tracked 48", "GB123",
     )  # fmt: skip
-    assert units([told]) == [{ITEM: 3}]
+    assert units([sent]) == [{ITEM: 3}]
     assert status(shop, key) == "Shipped"
     again = shop.sync(flow="shipments", kind="key", keys=[number])
     assert (again.read, again.unchanged) == (1, 1)
@@ -121,10 +121,10 @@ def test_what_is_wrong_with_one_shipment_is_not_said_of_another_of_the_same_batc
     shop: Environment, waiting: Iterator[str]
 ):
     key = next(waiting)
-    told = ship(shop, key, {1: 1})
+    reported = ship(shop, key, {1: 1})
     shop.sync(flow="shipments")
     wrong, right = ship(shop, key, {1: 1}, Carrier="Pigeon Post"), ship(shop, key, {1: 1})
-    counts = shop.sync(flow="shipments", kind="key", keys=[told, wrong, right])
+    counts = shop.sync(flow="shipments", kind="key", keys=[reported, wrong, right])
     assert (counts.unchanged, counts.dead, counts.delivered) == (1, 1, 1)
     (reason,) = shop.letters()[wrong].reasons
     assert "Pigeon Post" in reason["says"]
@@ -137,7 +137,7 @@ def test_tracking_corrected_after_the_report_changes_nothing_there_and_is_notice
     key = next(waiting)
     number = ship(shop, key, {1: 1})
     shop.sync(flow="shipments")
-    tell(shop, "tims", "shipment_correction", {"ShipmentID": number, "TrackingNumber": "GB999"})
+    send(shop, "tims", "shipment_correction", {"ShipmentID": number, "TrackingNumber": "GB999"})
     counts = shop.sync(flow="shipments")
     assert (counts.unchanged, counts.delivered) == (1, 0)
     assert [each["TrackingNumber"] for each in at_the_channel(shop, key)] == ["GB123"]
@@ -157,7 +157,7 @@ def test_a_shipment_waits_for_its_sales_order_and_wakes_when_it_has_been_read(
             connection.exec_driver_sql(f"DELETE FROM raw.tims_sales_orders WHERE payload->>'ExternalOrderID' = '{key}'")
         counts = run_batches(runtime, flows.get("shipments"), ids)
     assert (counts.waiting, states(shop, STAGE, [number])) == (1, ["waiting"])
-    tell(shop, "tims", "item", {**shop.in_tims("inventory/items")[0]})  # time passes
+    send(shop, "tims", "item", {**shop.in_tims("inventory/items")[0]})  # time passes
     with shop.runtime() as runtime:
         page = next(runtime.tims.pages("sales-orders", ExternalOrderID=key))
         assert page.records

@@ -77,7 +77,7 @@ MINUTES = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
-    ("to", "newest", "position", "kept", "said"),
+    ("to", "newest", "position", "kept", "output"),
     [
         (5, 4, 5, 4, False),
         (-5, None, 0, -10, False),  # a server of several, a little behind
@@ -86,17 +86,17 @@ MINUTES = timedelta(minutes=1)
     ],
 )
 def test_where_a_watermark_moves(
-    environment: Environment, to: int, newest: int | None, position: int | None, kept: int, said: bool
+    environment: Environment, to: int, newest: int | None, position: int | None, kept: int, output: bool
 ):
     now = datetime.now(UTC)
     start = now - timedelta(days=2)
     with environment.runtime() as runtime, runtime.engine.begin() as connection:
         watermarks.move(connection, "orders", LIST, start, start - 10 * MINUTES)
-        told = watermarks.move(
+        reported = watermarks.move(
             connection, "orders", LIST, start + to * MINUTES, None if newest is None else start + newest * MINUTES
         )
         found = connection.execute(sa.text("SELECT * FROM ops.watermark")).one()
-    assert bool(told) == said
+    assert bool(reported) == output
     if position is None:
         assert start <= found.position <= now
     else:

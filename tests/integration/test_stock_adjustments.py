@@ -135,9 +135,9 @@ def test_a_movement_that_changes_after_it_was_posted_is_a_dead_letter_with_both_
     yard.deposit(HEADER + row("D-1", -9))
     yard.sync()
     assert yard.reasons("warehouse/D-1") == {"changed_after_posting"}
-    says = yard.environment.letters()["warehouse/D-1"].reasons[0]["says"]
-    assert "-9 units" in says
-    assert "are -2" in says
+    message = yard.environment.letters()["warehouse/D-1"].reasons[0]["says"]
+    assert "-9 units" in message
+    assert "are -2" in message
     assert yard.adjustments()["warehouse:D-1"]["QuantityDelta"] == -2
 
 

@@ -159,7 +159,7 @@ def test_only_hashes_travel_to_find_what_is_known(engine):
     one, two = record("1", b'{"v": 1}'), record("1", b'{"v": 2}')
     with engine.begin() as connection:
         raw.insert(connection, raw_orders, [one], 7)
-        assert raw.known(connection, raw_orders, [one, two]) == {("1", one.hash)}
+        assert raw.already_stored(connection, raw_orders, [one, two]) == {("1", one.hash)}
 
 
 def test_a_batch_whose_counts_do_not_add_up_is_refused_by_the_database(engine):

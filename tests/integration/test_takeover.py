@@ -119,7 +119,7 @@ def command(environment: Environment, *words: str) -> str:
     return result.stdout
 
 
-def told(environment: Environment, *words: str) -> dict[str, Any]:
+def as_json(environment: Environment, *words: str) -> dict[str, Any]:
     """What a command says to programs."""
     return json.loads(command(environment, *words, "--json"))
 
@@ -171,10 +171,10 @@ def test_after_a_kill_the_next_command_works_what_was_left_at_once(shop: Environ
         assert batch.in_flight > 5
         process.signal(signal.SIGKILL)
     until(lambda: gone(shop, batch.run_id))
-    said = told(shop, "sync", "orders")
-    assert said["batches"] == [batch.id]
-    assert said["delivered"] > 5
-    assert said["in_other_hands"] == []
+    output = as_json(shop, "sync", "orders")
+    assert output["batches"] == [batch.id]
+    assert output["delivered"] > 5
+    assert output["in_other_hands"] == []
     assert unfinished(shop) == []
     assert shop.differences(READ) == []
 
@@ -192,7 +192,7 @@ def test_customers_that_a_dead_run_has_created_and_the_next_finds_in_the_master_
     lost = open_deliveries(shop)
     assert set(lost.values()) == {"customer"}
     forward(shop, shop.now + timedelta(minutes=1))
-    assert told(shop, "sync", "orders")["delivered"] > 5
+    assert as_json(shop, "sync", "orders")["delivered"] > 5
     assert open_deliveries(shop) == {}
     ids = {
         external["ID"]: customer["CustomerID"]
@@ -208,7 +208,7 @@ def test_customers_that_a_dead_run_has_created_and_the_next_finds_in_the_master_
 def test_every_flow_takes_over_by_the_same_rule(shop: Environment, flow: str) -> None:
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         batch = batches.open_batch(connection, flow, "scheduled", run_id="cli:20110104T100000:1")
-        batches.extracted(connection, batch, read=3, known=0, seconds=0.1)
+        batches.extracted(connection, batch, read=3, already_stored=0, seconds=0.1)
     with shop.runtime() as runtime:
         ids = extract(runtime, flows.get(flow), run_id="cli:20110104T110000:2")
         assert batch in ids
@@ -221,15 +221,15 @@ def test_while_a_run_lives_nobody_takes_its_batches_and_every_command_says_who_h
     with stuck_in_load(shop, "sync", "orders") as process:
         process.freeze(shop)
         (batch,) = unfinished(shop)
-        held = told(shop, "extract", "orders")["in_other_hands"]
+        held = as_json(shop, "extract", "orders")["in_other_hands"]
         assert [(one["run_id"], one["batches"], one["step"]) for one in held] == [(batch.run_id, [batch.id], "check")]
         assert held[0]["records"] == batch.in_flight
         assert held[0]["holder"].endswith(f"/{process.pid}")
         assert held[0]["age"] > 0
         for words in (["status"], ["extract", "orders"], ["transform", "orders"]):
-            said = " ".join(command(shop, *words).split())
-            assert f"Unfinished: {batch.in_flight} records of orders in 1 batch" in said
-            assert f"/{process.pid}" in said
+            output = " ".join(command(shop, *words).split())
+            assert f"Unfinished: {batch.in_flight} records of orders in 1 batch" in output
+            assert f"/{process.pid}" in output
         with shop.runtime() as runtime, pytest.raises(Elsewhere, match=f"Batch {batch.id} of orders is in the hands"):
             # The holder has the lock of the flow's steps too: it is asked before anything waits for it.
             transform(runtime, ORDERS, batch.id, run_id="cli:another")
@@ -248,7 +248,7 @@ def test_a_holder_that_comes_back_after_it_was_given_up_works_nothing_twice(shop
         end_sessions(shop, process.pid)
         until(lambda: gone(shop, batch.run_id))
         shop.clear_faults()
-        assert told(shop, "sync", "orders")["batches"] == [batch.id]
+        assert as_json(shop, "sync", "orders")["batches"] == [batch.id]
         process.signal(signal.SIGCONT)
         process.wait()
     assert unfinished(shop) == []
@@ -259,7 +259,7 @@ def left_by(environment: Environment, run_id: str, silent: timedelta = timedelta
     """A batch that a run without a session has left unfinished."""
     with environment.runtime() as runtime, runtime.engine.begin() as connection:
         batch = batches.open_batch(connection, "orders", "scheduled", run_id=run_id)
-        batches.extracted(connection, batch, read=1, known=0, seconds=0.1)
+        batches.extracted(connection, batch, read=1, already_stored=0, seconds=0.1)
         connection.execute(
             sa.text("UPDATE ops.batch SET touched_at = now() - :silent WHERE id = :id"), {"silent": silent, "id": batch}
         )

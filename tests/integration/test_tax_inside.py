@@ -27,7 +27,7 @@ class Shop(Example):
     def __init__(self, environment: Environment, inbox: Path) -> None:
         super().__init__(environment, inbox, "Seller")
         shipping = {"TotalShippingPrice": Decimal("6.00")}
-        self.told = builders.place(
+        self.reported = builders.place(
             environment, builders.line("LAMP", 4, "12.0000", TaxAmount="8.00"),
             TotalShippingTaxPrice=Decimal("1.00"), **shipping, **INSIDE,
         )  # fmt: skip
@@ -35,16 +35,16 @@ class Shop(Example):
 
     @property
     def keys(self) -> tuple[str, str]:
-        return self.told, self.silent
+        return self.reported, self.silent
 
     def cancel_one(self, key: str) -> None:
         item = {"OrderItemID": int(key) * 100 + 1, "QuantityCancelled": 1}
         changes = {"ChannelAdvisorOrderID": int(key), "changes": {"OrderItems": [item]}}
-        builders.tell(self.environment, "channel_advisor", "order_change", changes)
+        builders.send(self.environment, "channel_advisor", "order_change", changes)
 
     def refund(self, key: str, number: int, goods: str, tax: str) -> None:
         """Half the price of a unit, which stays where it is."""
-        builders.tell(self.environment, "channel_advisor", "return", {
+        builders.send(self.environment, "channel_advisor", "return", {
             "ReturnID": number, "ChannelAdvisorOrderID": int(key), "Status": "Received", "Currency": "GBP",
             "Reason": "GeneralAdjustment", "Items": [{
                 "OrderItemID": int(key) * 100 + 1, "SKU": "LAMP", "Quantity": 0, "RefundAmount": Decimal(goods),
@@ -82,7 +82,7 @@ def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: 
     for key in shop.keys:
         builders.ship(shop.environment, key, {1: 2})
     shop.run("shipments", "invoices")
-    shop.refund(shop.told, 990_001, "5.00", "1.00")
+    shop.refund(shop.reported, 990_001, "5.00", "1.00")
     shop.refund(shop.silent, 990_002, "6.00", "0.00")
     shop.run("returns")
     shop.record_outcomes("77", FIRST, *(
@@ -123,10 +123,10 @@ def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: 
 
 
 def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_out_to_the_cent(shop: Shop):
-    told = (item("SHADE", CurrencyCode="GBP", ListPrice="5.00"), on_hand("SHADE", MAIN=10),
+    reported = (item("SHADE", CurrencyCode="GBP", ListPrice="5.00"), on_hand("SHADE", MAIN=10),
             kit("SET", LAMP=1, SHADE=2))  # fmt: skip
-    for event in told:
-        builders.tell(shop.environment, "tims", event["kind"], event["document"])
+    for event in reported:
+        builders.send(shop.environment, "tims", event["kind"], event["document"])
     key = builders.place(
         shop.environment, builders.line("SET", 2, "60.0000", TaxAmount="21.00", GiftWrapAmount="6.00"),
         TaxRemittedBy="Marketplace", TotalShippingPrice=Decimal("12.00"),
@@ -139,7 +139,7 @@ def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_ou
     for _ in range(2):
         builders.ship(shop.environment, key, half)
         shop.run("shipments", "invoices")
-    builders.tell(shop.environment, "channel_advisor", "return", {
+    builders.send(shop.environment, "channel_advisor", "return", {
         "ReturnID": 990_003, "ChannelAdvisorOrderID": int(key), "Status": "Received", "Currency": "GBP",
         "Reason": "CustomerReturnedItem", "Items": [{
             "OrderItemID": int(key) * 100 + 1, "SKU": "SET", "Quantity": 1, "RefundAmount": Decimal("50.00"),

@@ -71,7 +71,7 @@ def database(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def said(
+def output(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[str, str]]:
     """What a command prints in a terminal of 80 columns."""
@@ -117,30 +117,30 @@ def unfolded(text: str) -> str:
     ids=lambda words: " ".join(words[:3]).replace(HOSTILE, "HOSTILE"),
 )
 def test_a_hostile_value_is_shown_and_does_nothing(
-    said: Callable[..., tuple[str, str]], words: tuple[str, ...]
+    output: Callable[..., tuple[str, str]], words: tuple[str, ...]
 ) -> None:
-    printed, errors = said(*words)
+    printed, errors = output(*words)
     assert errors == ""
     assert set(acts(printed)) <= {"\n"}
     assert SHOWN[:22] in unfolded(printed)
     assert words[0] == "dead-letters" or max(map(len, printed.splitlines())) <= 80
-    told, _ = said(*words, "--json")
-    assert set(acts(told)) <= {"\n"}
-    assert any(text == HOSTILE for text in texts(json.loads(told)))
+    reported, _ = output(*words, "--json")
+    assert set(acts(reported)) <= {"\n"}
+    assert any(text == HOSTILE for text in texts(json.loads(reported)))
 
 
-def test_a_date_a_number_and_a_name_are_whole_at_80_columns(said: Callable[..., tuple[str, str]]) -> None:
-    printed, _ = said("status")
+def test_a_date_a_number_and_a_name_are_whole_at_80_columns(output: Callable[..., tuple[str, str]]) -> None:
+    printed, _ = output("status")
     assert f"orders   channel_advisor.orders   {MOMENT}   {MOMENT}" in printed
     for words in (("customers", "changes"), ("prices", "approvals"), ("status",)):
-        for line in said(*words)[0].splitlines():
+        for line in output(*words)[0].splitlines():
             assert line.count("2011-01") == line.count("2011-01-07 00:00")
 
 
 def test_an_error_that_names_a_foreign_value_is_printed_as_it_is(
-    said: Callable[..., tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    output: Callable[..., tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, errors = said("dead-letters", "show", HOSTILE + "x")
+    _, errors = output("dead-letters", "show", HOSTILE + "x")
     assert SHOWN in errors
     assert set(acts(errors)) <= {"\n"}
 
@@ -148,5 +148,5 @@ def test_an_error_that_names_a_foreign_value_is_printed_as_it_is(
         raise ConfigError(f"The SKU {HOSTILE} is wrong.", do=f"Correct {HOSTILE}.")
 
     monkeypatch.setattr(cli.flows, "get", fail)
-    _, errors = said("sync", HOSTILE)
+    _, errors = output("sync", HOSTILE)
     assert errors.splitlines() == [f"ConfigError: The SKU {SHOWN} is wrong.", f"Correct {SHOWN}."]

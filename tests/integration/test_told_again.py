@@ -24,14 +24,14 @@ def fronts(environment: Environment) -> Iterator[dict[str, Front]]:
         yield fronts
 
 
-def told(front: Front, path: str, change: Change, name: str = "") -> None:
+def replace_record(front: Front, path: str, change: Change, name: str = "") -> None:
     """Rows of this list that hold `name` are told changed."""
     front.spoil = lambda at, rows: [change(row) if at == path and name.encode() in row else row for row in rows]
 
 
 def zone(environment: Environment, front: Front, name: str) -> str:
     """TIMS's time zone is set; which one is kept after the next run."""
-    told(front, COMPANY, changed(TimeZone=name))
+    replace_record(front, COMPANY, changed(TimeZone=name))
     environment.sync(flow="returns")
     return environment.query("SELECT time_zone FROM ref.company")[0][0]
 
@@ -61,7 +61,7 @@ def test_an_order_that_was_malformed_for_a_while_leaves_no_dead_letter_behind(
     key = place(environment, line())
     environment.sync()
     for change in (changed(OrderItems=None), changed(UpdatedDate="soon"), changed(TotalPrice="much")):
-        told(fronts["channel_advisor"], ORDERS, change)
+        replace_record(fronts["channel_advisor"], ORDERS, change)
         environment.sync()
         assert set(environment.letters()) == {key}
         fronts["channel_advisor"].spoil = None
@@ -80,7 +80,7 @@ def test_an_item_that_was_wrong_for_a_while_is_looked_up_as_it_is(
         return tuple(environment.query(f"SELECT status, cost FROM ref.item WHERE sku = '{ITEM}'")[0])
 
     before = looked_up()
-    told(fronts["tims"], ITEMS, changed(Status="Blocked", Cost="9.99"), f'"{ITEM}"')
+    replace_record(fronts["tims"], ITEMS, changed(Status="Blocked", Cost="9.99"), f'"{ITEM}"')
     assert looked_up() != before
     fronts["tims"].spoil = None
     assert looked_up() == before

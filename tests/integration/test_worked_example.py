@@ -19,7 +19,7 @@ from crossdock.ledger.close import Closing, close
 from crossdock.store.batches import Counts
 from integration import builders
 from integration.environment import Environment
-from integration.ledger_env import CODES, said
+from integration.ledger_env import CODES, lines_of
 
 COLUMNS = (
     "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
@@ -49,7 +49,7 @@ class Example:
     def __init__(self, environment: Environment, inbox: Path, remitter: str) -> None:
         self.environment, self.inbox, self.remitter = environment, inbox, remitter
         for event in (item("LAMP", CurrencyCode="GBP"), on_hand("LAMP", MAIN=10)):
-            builders.tell(environment, "tims", event["kind"], event["document"])
+            builders.send(environment, "tims", event["kind"], event["document"])
         lamp = builders.line("LAMP", 2, "50.0000", DiscountAmount="10.00", TaxAmount="6.75")
         self.key = builders.place(
             environment, lamp, SiteName="Amazon UK", TaxRemittedBy=remitter, TotalShippingPrice=Decimal("8.00"),
@@ -60,7 +60,7 @@ class Example:
         """A settlement file in the inbox; its total is the sum of its lines, of this order unless they name another."""
         start, end = period
         total = str(sum(Decimal(line[3]) for line in lines))
-        head = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", total, "GBP"]
+        header = [number, f"{start} 08:00:00 UTC", f"{end} 08:00:00 UTC", f"{end} 20:00:00 UTC", total, "GBP"]
         rows = [
             [number, *[""] * 5, kind, *(order or [f"T-{self.key}"]), "", group, words, amount, "",
              f"{start} 14:25:18 UTC", "LAMP"]
@@ -68,11 +68,11 @@ class Example:
         ]  # fmt: skip
         file = self.inbox / "settlements" / "amazon_uk" / f"{number}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, [*head, *[""] * 9], *rows)))
+        file.write_text("".join("\t".join(row) + "\n" for row in (COLUMNS, [*header, *[""] * 9], *rows)))
         os.utime(file, (1_300_000_000, 1_300_000_000))  # nobody writes to it any more
 
     def give_one_back(self, tax: str) -> None:
-        builders.tell(self.environment, "channel_advisor", "return", {
+        builders.send(self.environment, "channel_advisor", "return", {
             "ReturnID": 990_001, "ChannelAdvisorOrderID": int(self.key), "Status": "Received", "Currency": "GBP",
             "Reason": "CustomerReturnedItem", "Items": [{
                 "OrderItemID": int(self.key) * 100 + 1, "SKU": "LAMP", "Quantity": 1, "RefundAmount": Decimal("45.00"),
@@ -89,7 +89,7 @@ class Example:
         return total
 
     def entries(self) -> dict[str, list[str]]:
-        return {entry["ExternalReference"]: said(entry) for entry in self.environment.in_tims("gl/entries")}
+        return {entry["ExternalReference"]: lines_of(entry) for entry in self.environment.in_tims("gl/entries")}
 
     def balances(self) -> dict[str, str]:
         """TIMS's own trial balance; debit above 0."""

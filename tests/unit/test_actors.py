@@ -38,7 +38,7 @@ class FakeControl:
     """A system that holds these documents and takes in whatever it is told."""
 
     held: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    told: list[dict[str, Any]] = field(default_factory=list)
+    reported: list[dict[str, Any]] = field(default_factory=list)
     clock: datetime = field(default_factory=lambda: at("2011-02-01"))
 
     def documents(self, kind: str, since: datetime | None = None, **where: list[Any]) -> list[dict[str, Any]]:
@@ -48,8 +48,8 @@ class FakeControl:
         return self.clock
 
     def apply(self, events: Any) -> int:
-        fresh = [event for event in events if event["id"] not in {each["id"] for each in self.told}]
-        self.told += fresh
+        fresh = [event for event in events if event["id"] not in {each["id"] for each in self.reported}]
+        self.reported += fresh
         return len(fresh)
 
 
@@ -174,7 +174,7 @@ class TestWarehouse:
         ]
         assert 0 < sum(counts) < 15
         assert counts[0] == 0
-        assert all(event["document"]["TrackingNumber"] != "X" for event in systems["tims"].told)
+        assert all(event["document"]["TrackingNumber"] != "X" for event in systems["tims"].reported)
 
 
 def channel_order(number: int, *quantities: int, site: int = 641, **fields: Any) -> dict[str, Any]:

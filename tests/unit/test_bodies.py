@@ -68,6 +68,6 @@ def test_bodies_are_what_would_be_written_one_by_one(orders: list[tuple[dict[str
 
 
 def test_the_fields_stand_in_the_order_of_the_columns_and_nothing_is_written_for_what_is_missing() -> None:
-    head = frame(HEAD, [dict.fromkeys(HEAD) | {"Notes": "a", "TotalAmount": 123_450, "ShippingAddress.City": "Bath"}])
-    assert bodies(ORDER, head) == [b'{"Notes":"a","ShippingAddress":{"City":"Bath"},"TotalAmount":"12.35"}']
+    header = frame(HEAD, [dict.fromkeys(HEAD) | {"Notes": "a", "TotalAmount": 123_450, "ShippingAddress.City": "Bath"}])
+    assert bodies(ORDER, header) == [b'{"Notes":"a","ShippingAddress":{"City":"Bath"},"TotalAmount":"12.35"}']
     assert bodies(ORDER, frame(HEAD, [dict.fromkeys(HEAD)])) == [b"{}"]

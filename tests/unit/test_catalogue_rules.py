@@ -79,13 +79,15 @@ def test_known_codes_have_the_right_check_digit(code: str):
     ],
 )
 def test_what_may_not_be_sold_is_kept_off_the_channels(kind: str, status: str, eligible: Any, expected: tuple):
-    head = pd.DataFrame({"Type": [kind], "Status": [status], "ChannelEligible": pd.Series([eligible], dtype="boolean")})
-    assert tuple(catalogue.kinds(head).iloc[0]) == expected
+    header = pd.DataFrame(
+        {"Type": [kind], "Status": [status], "ChannelEligible": pd.Series([eligible], dtype="boolean")}
+    )
+    assert tuple(catalogue.kinds(header).iloc[0]) == expected
 
 
 def test_a_cost_in_another_currency_is_not_sent():
-    head = pd.DataFrame({"Cost": ["2.5000", "2.50", "0.00"], "CurrencyCode": ["GBP", "USD", "GBP"]}, dtype="str")
-    assert catalogue.profile_cost(head, Catalog("GBP")).tolist() == [25_000, pd.NA, 0]
+    header = pd.DataFrame({"Cost": ["2.5000", "2.50", "0.00"], "CurrencyCode": ["GBP", "USD", "GBP"]}, dtype="str")
+    assert catalogue.profile_cost(header, Catalog("GBP")).tolist() == [25_000, pd.NA, 0]
 
 
 def test_images_are_placed_in_order_each_address_once():
@@ -177,8 +179,8 @@ def held(status: str, number: int = 7, **more: Any) -> dict[str, Any]:
 
 
 def steps(status: str, *there: dict[str, Any], ours: dict | None = None, **facts: Any) -> list[Step]:
-    known = {"retry": False, "reopen": False, "priced": True, "units": None} | facts
-    return catalogue.listing_steps(WANTED | {"Status": status}, there, ours, **known)
+    existing = {"retry": False, "reopen": False, "priced": True, "units": None} | facts
+    return catalogue.listing_steps(WANTED | {"Status": status}, there, ours, **existing)
 
 
 def short(found: list[Step]) -> list[tuple]:

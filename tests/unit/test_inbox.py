@@ -183,7 +183,7 @@ def test_whatever_comes_between_no_bytes_are_lost_and_done_holds_only_what_was_r
     with tempfile.TemporaryDirectory() as name:
         inbox, place = Inbox(Path(name)), Path(name) / FOLDER
         place.mkdir(parents=True)
-        known: list[dict[str, Any]] = []
+        existing: list[dict[str, Any]] = []
         given_in: set[bytes] = set()
         for step in steps:
             if step.startswith("put"):
@@ -192,14 +192,14 @@ def test_whatever_comes_between_no_bytes_are_lost_and_done_holds_only_what_was_r
                 given_in.add(rows(int(step[-1])))
                 (place / "a.csv").write_bytes(rows(int(step[-1])))
             elif step == "read":
-                known = read(inbox)
-            elif step == "die" and known and (place / "a.csv").exists():  # between the two renames
-                working = place / WORKING / known[0]["FileDigest"][:16]
+                existing = read(inbox)
+            elif step == "die" and existing and (place / "a.csv").exists():  # between the two renames
+                working = place / WORKING / existing[0]["FileDigest"][:16]
                 working.mkdir(parents=True, exist_ok=True)
                 if not (working / "a.csv").exists():
                     (place / "a.csv").rename(working / "a.csv")
             elif step == "finish":
-                for record in known:
+                for record in existing:
                     finish(inbox, record)
                 assert set(lying(inbox).get(DONE, [])) <= {rows(n) for n in (1, 2, 3)}
         held = {data for found in lying(inbox).values() for data in found}

@@ -22,11 +22,11 @@ def test_a_file_that_is_too_large_is_refused_unopened_and_the_others_are_read(tm
     (folder / "small.csv").write_text("reference,sku\n")
     os.utime(folder / "small.csv", (1, 1))
     tracemalloc.start()
-    told = [json.loads(bytes(row)) for page in Inbox(tmp_path).pages("stock") for row in page.records]
+    reported = [json.loads(bytes(row)) for page in Inbox(tmp_path).pages("stock") for row in page.records]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100_000_000
-    (large,) = [one for one in told if one["File"] == "large.csv"]
+    (large,) = [one for one in reported if one["File"] == "large.csv"]
     assert large["RefusedFor"] == "too_large"
     assert "400,000,000" in json.dumps(large)
 

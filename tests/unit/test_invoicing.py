@@ -248,14 +248,14 @@ def document(**more: Any) -> dict[str, Any]:
 
 
 def parcels(*units: int, line: int = 1) -> Frames:
-    head = pd.DataFrame({"SalesOrderID": pd.Series(["SO-1"] * len(units), dtype="str")})
+    header = pd.DataFrame({"SalesOrderID": pd.Series(["SO-1"] * len(units), dtype="str")})
     lines = pd.DataFrame({"_row": range(len(units)), "_line": 0, "SalesOrderLineNo": pd.array([line] * len(units)),
                           "Quantity": pd.array(units, dtype="Int64")})  # fmt: skip
-    return Frames(head, lines)
+    return Frames(header, lines)
 
 
 def divided(frames: Frames, account: Account, *, inclusive: bool = False) -> tuple[Frames, pd.DataFrame]:
-    rows = range(len(frames.head))
+    rows = range(len(frames.header))
     terms = Terms("USD", inclusive, MARKETPLACE)
     return divide(frames, list(rows), dict.fromkeys(rows, account), dict.fromkeys(rows, terms))
 
@@ -263,26 +263,26 @@ def divided(frames: Frames, account: Account, *, inclusive: bool = False) -> tup
 def test_the_worked_example_as_a_document():
     made, found = divided(parcels(2), Account(Order.read(document())))
     assert found.empty
-    assert {name: made.head[name][0] // CENT for name in ("SubTotal", "DiscountTotal", "TaxTotal", "Total")} == {
+    assert {name: made.header[name][0] // CENT for name in ("SubTotal", "DiscountTotal", "TaxTotal", "Total")} == {
         "SubTotal": 10_000, "DiscountTotal": 1_000, "TaxTotal": 735, "Total": 9_800,
     }  # fmt: skip
-    assert made.head["MarketplaceRemittedTax"][0] == 735 * CENT
+    assert made.header["MarketplaceRemittedTax"][0] == 735 * CENT
     assert made.lines[["UnitPrice", "DiscountAmount", "TaxAmount"]].iloc[0].tolist() == [500_000, 100_000, 67_500]
 
 
 def test_tax_that_the_seller_remits_is_owed_and_tax_inside_the_price_is_not_added():
     line = document()["LineItems"][0] | {"TaxRemittedBy": SELLER}
     seller = Account(Order.read(document(LineItems=[line])))
-    assert divided(parcels(2), seller)[0].head["Total"][0] == (9_800 + 675) * CENT
+    assert divided(parcels(2), seller)[0].header["Total"][0] == (9_800 + 675) * CENT
     inside = Account(Order.read(document(LineItems=[line])))
-    assert divided(parcels(2), inside, inclusive=True)[0].head["Total"][0] == (9_800 - 60) * CENT
+    assert divided(parcels(2), inside, inclusive=True)[0].header["Total"][0] == (9_800 - 60) * CENT
 
 
 def test_two_parcels_of_one_order_share_its_account_in_one_batch():
     made, found = divided(parcels(1, 1), Account(Order.read(document())))
     assert found.empty
-    assert made.head["Total"].tolist() == [4_900 * CENT, 4_900 * CENT]
-    assert made.head["TaxTotal"].tolist() == [368 * CENT, 367 * CENT]
+    assert made.header["Total"].tolist() == [4_900 * CENT, 4_900 * CENT]
+    assert made.header["TaxTotal"].tolist() == [368 * CENT, 367 * CENT]
 
 
 def test_an_order_made_cheaper_than_its_invoices_is_a_problem_and_nothing_is_made_up():
@@ -308,8 +308,8 @@ def test_an_invoice_of_tims_is_read_back_as_it_was_made():
 def test_a_closed_period_moves_the_posting_to_the_first_open_day_and_none_at_all_is_a_problem():
     periods = pd.DataFrame({"id": ["2011-01", "2011-02"], "start_date": ["2011-01-01", "2011-02-01"],
                             "status": ["Closed", "Open"]}, dtype="str")  # fmt: skip
-    head = pd.DataFrame({"PostingDate": ["2011-01-31", "2011-02-03", "2011-03-01"]}, dtype="str")
-    found, wrong = with_terms(head, pd.Series(["a", "b", "c"], dtype="str"), {}, periods)
+    header = pd.DataFrame({"PostingDate": ["2011-01-31", "2011-02-03", "2011-03-01"]}, dtype="str")
+    found, wrong = with_terms(header, pd.Series(["a", "b", "c"], dtype="str"), {}, periods)
     assert found["OpenDate"].fillna("").tolist() == ["2011-02-01", "2011-02-03", ""]
     assert wrong[["_row", "rule"]].to_numpy().tolist() == [[2, "no_open_period"]]
 

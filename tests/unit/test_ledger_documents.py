@@ -42,25 +42,25 @@ def documents(draw):
 @examples(60)
 @given(made=documents())
 def test_tax_is_taken_out_of_inclusive_amounts_in_whole_units_of_the_currency_and_all_adds_up(made):
-    head, lines, gross = made
+    header, lines, gross = made
     totals = pd.Series(gross).groupby(lines[ROW].to_numpy()).sum().to_numpy()
-    totals = totals + head["ShippingAmount"] + head["GiftWrapAmount"] - head["DiscountTotal"]
-    _split_tax(head, lines, gross)
+    totals = totals + header["ShippingAmount"] + header["GiftWrapAmount"] - header["DiscountTotal"]
+    _split_tax(header, lines, gross)
     goods = lines.groupby(ROW)["Goods"].sum().to_numpy()
-    revenue = goods + head["Shipping"] + head["GiftWrapAmount"] - head["DiscountTotal"]
-    assert (revenue + head["SellerTax"] == totals).all()
-    unit = np.where(head["CurrencyCode"] == "JPY", 100 * CENT, CENT)
+    revenue = goods + header["Shipping"] + header["GiftWrapAmount"] - header["DiscountTotal"]
+    assert (revenue + header["SellerTax"] == totals).all()
+    unit = np.where(header["CurrencyCode"] == "JPY", 100 * CENT, CENT)
     for name in ("Shipping", "GiftWrapAmount", "DiscountTotal"):
-        assert (head[name] % unit == 0).all(), name
+        assert (header[name] % unit == 0).all(), name
     assert (lines["Goods"] % unit[lines[ROW]] == 0).all()
 
 
 def test_a_document_with_parts_of_its_currencys_unit_is_split_in_cents():
-    head = pd.DataFrame([{
+    header = pd.DataFrame([{
         "CurrencyCode": "JPY", "PricesIncludeTax": True, "ShippingAmount": 0, "ShippingDiscountAmount": 0,
         "ShippingTaxAmount": 0, "GiftWrapAmount": 0, "DiscountTotal": 0, "TaxTotal": 909_100,
         "MarketplaceRemittedTax": 0,
     }])  # fmt: skip
     lines = pd.DataFrame([{ROW: 0, "DiscountAmount": 0, "TaxAmount": 909_100}])
-    _split_tax(head, lines, np.array([10_000_000], dtype=np.int64))
+    _split_tax(header, lines, np.array([10_000_000], dtype=np.int64))
     assert lines["Goods"].tolist() == [9_090_900]

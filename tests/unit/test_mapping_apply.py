@@ -10,7 +10,7 @@ import pytest
 from crossdock.errors import ConfigError
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.converters import CONVERTERS
-from crossdock.mapping.frames import LINE, ROW, Frames, count_by_head, scaled, sum_by_head, written
+from crossdock.mapping.frames import LINE, ROW, Frames, count_by_header, scaled, sum_by_header, written
 
 TABLE = """
 mapping: a small order
@@ -48,9 +48,9 @@ def whole(*values: int | None) -> pd.Series:
     return pd.Series(list(values), dtype="Int64")
 
 
-def frames(**head: pd.Series) -> Frames:
+def frames(**header: pd.Series) -> Frames:
     """Two documents, the second with two lines."""
-    head.setdefault("TaxRemittedBy", text("Seller", "Marketplace"))
+    header.setdefault("TaxRemittedBy", text("Seller", "Marketplace"))
     lines = pd.DataFrame(
         {
             ROW: pd.Series([0, 1, 1], dtype="int64"),
@@ -62,7 +62,7 @@ def frames(**head: pd.Series) -> Frames:
             "TaxAmount": whole(None, 100, 0),
         }
     )
-    return Frames(pd.DataFrame(head), lines)
+    return Frames(pd.DataFrame(header), lines)
 
 
 def test_lines_are_turned_in_their_order_with_values_of_their_document(tmp_path: Path):
@@ -82,15 +82,15 @@ def test_a_default_stands_in_for_what_is_missing_and_never_for_zero_or_empty(tmp
         "target: Notes, from: A, default: x",
     )
     made, _ = table.apply(frames(TotalShippingPrice=whole(None, 0), A=text(None, "")))
-    assert made.head["ShippingAmount"].tolist() == [49_900, 0]
-    assert made.head["Notes"].tolist() == ["x", ""]
+    assert made.header["ShippingAmount"].tolist() == [49_900, 0]
+    assert made.header["Notes"].tolist() == ["x", ""]
     assert made.lines["TaxAmount"].tolist() == [0, 100, 0]
 
 
 def test_the_first_given_of_several_sources_counts_and_empty_text_is_given(tmp_path: Path):
     table = mapping(tmp_path, "target: Notes, from: [A, B]")
     made, _ = table.apply(frames(A=text(None, ""), B=text("b", "b")))
-    assert made.head["Notes"].tolist() == ["b", ""]
+    assert made.header["Notes"].tolist() == ["b", ""]
 
 
 def test_constants_have_the_type_of_their_target(tmp_path: Path):
@@ -99,10 +99,10 @@ def test_constants_have_the_type_of_their_target(tmp_path: Path):
         "target: PricesIncludeTax, constant: no",
     )  # fmt: skip
     made, _ = table.apply(frames())
-    assert made.head["Source"].tolist() == ["X", "X"]
-    assert made.head["GiftWrapAmount"].tolist() == [15_000, 15_000]
-    assert made.head["PricesIncludeTax"].tolist() == [False, False]
-    assert [str(kind) for kind in made.head.dtypes] == ["str", "Int64", "boolean"]
+    assert made.header["Source"].tolist() == ["X", "X"]
+    assert made.header["GiftWrapAmount"].tolist() == [15_000, 15_000]
+    assert made.header["PricesIncludeTax"].tolist() == [False, False]
+    assert [str(kind) for kind in made.header.dtypes] == ["str", "Int64", "boolean"]
 
 
 def test_a_required_value_that_is_missing_is_a_problem_that_names_the_source(tmp_path: Path):
@@ -135,11 +135,11 @@ def test_a_code_that_the_lookup_does_not_know_is_a_problem_and_no_second_one(tmp
     (tmp_path / "lookups" / "pay.csv").write_text("from,to\nCleared,Paid\n,Unpaid\n", "utf-8")
     table = mapping(tmp_path, "target: PaymentStatus, from: PaymentStatus, lookup: pay")
     made, found = table.apply(frames(PaymentStatus=text("Cleared", "Barter")))
-    assert made.head["PaymentStatus"].isna().tolist() == [False, True]
+    assert made.header["PaymentStatus"].isna().tolist() == [False, True]
     assert found[[ROW, "field", "rule", "value"]].values.tolist() == [[1, "PaymentStatus", "not_in_lookup", "Barter"]]
     assert found["says"].iloc[0] == 'PaymentStatus is "Barter", which the table pay does not know.'
     made, found = table.apply(frames(PaymentStatus=text("", None)))
-    assert made.head["PaymentStatus"].tolist()[0] == "Unpaid"
+    assert made.header["PaymentStatus"].tolist()[0] == "Unpaid"
     assert found["rule"].tolist() == ["missing_field"]
 
 
@@ -150,7 +150,7 @@ def test_a_missing_code_gets_the_default_only_where_the_table_says_so(tmp_path: 
         tmp_path, "target: PaymentStatus, from: PaymentStatus, lookup: pay, missing: default, default: Unpaid"
     )
     made, found = table.apply(frames(PaymentStatus=text("Cleared", "Barter")))
-    assert made.head["PaymentStatus"].tolist() == ["Paid", "Unpaid"]
+    assert made.header["PaymentStatus"].tolist() == ["Paid", "Unpaid"]
     assert len(found) == 0
 
 
@@ -166,8 +166,8 @@ def test_what_the_rules_have_explained_is_not_told_again(tmp_path: Path):
         tmp_path, "target: ShippingAddress.CountryCode, from: ShipTo.CountryCode, rule: harmonise_addresses"
     )
     given = frames(**{"ShipTo.CountryCode": text(None, None)})
-    said = problems.make([1], field="ShippingAddress.Country", rule="country_unknown", says="Narnia", do="Add it.")
-    _, found = table.apply(given, explained=said)
+    output = problems.make([1], field="ShippingAddress.Country", rule="country_unknown", message="Narnia", do="Add it.")
+    _, found = table.apply(given, explained=output)
     assert found[ROW].tolist() == [0]
 
 
@@ -187,7 +187,7 @@ def test_empty_frames_give_empty_frames_with_all_columns(tmp_path: Path):
     given = frames(TotalPrice=whole(1, 2))
     empty = given.keep([False, False])
     made, found = mapping(tmp_path, "target: TotalAmount, from: TotalPrice").apply(empty)
-    assert list(made.head.columns) == ["TotalAmount"]
+    assert list(made.header.columns) == ["TotalAmount"]
     assert len(made.lines) == len(found) == 0
 
 
@@ -228,7 +228,7 @@ def test_each_converter_keeps_its_word_on_null_zero_and_empty(
 
 
 def test_every_converter_says_what_it_does_with_null():
-    assert [name for name, one in CONVERTERS.items() if "ull " not in one.says] == []
+    assert [name for name, one in CONVERTERS.items() if "ull " not in one.docstring] == []
 
 
 def test_a_value_that_a_converter_cannot_read_is_a_problem(tmp_path: Path):
@@ -242,13 +242,13 @@ def test_a_value_that_a_converter_cannot_read_is_a_problem(tmp_path: Path):
 
 def test_sums_and_counts_by_document_leave_empty_ones_at_zero():
     given = Frames(pd.DataFrame(index=range(4)), pd.DataFrame({ROW: [0, 0, 2], LINE: [0, 1, 0]}))
-    assert sum_by_head(given, whole(1, None, 5)).tolist() == [1, 0, 5, 0]
-    assert count_by_head(given).tolist() == [2, 0, 1, 0]
+    assert sum_by_header(given, whole(1, None, 5)).tolist() == [1, 0, 5, 0]
+    assert count_by_header(given).tolist() == [2, 0, 1, 0]
 
 
 def test_kept_documents_are_numbered_anew_with_their_lines():
     kept = frames(A=text("a", "b")).keep([False, True])
-    assert kept.head["A"].tolist() == ["b"]
+    assert kept.header["A"].tolist() == ["b"]
     assert kept.lines[[ROW, "SKU"]].values.tolist() == [[0, "B"], [0, "C"]]
 
 
@@ -271,7 +271,7 @@ def test_a_lookup_is_read_again_when_its_file_changes(tmp_path: Path):
 
 
 def test_a_value_in_a_problem_is_cut_and_its_braces_are_left_alone():
-    found = problems.make([3], field="F", rule="r", value="{do}" + "x" * 300, says="{field}: {value}", do="{line}?")
+    found = problems.make([3], field="F", rule="r", value="{do}" + "x" * 300, message="{field}: {value}", do="{line}?")
     assert len(found["value"].iloc[0]) == problems.LONGEST_VALUE
     assert found["says"].iloc[0].startswith("F: {do}xxx")
     assert list(found.columns) == list(problems.COLUMNS)

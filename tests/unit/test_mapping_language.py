@@ -125,13 +125,13 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "below", "says"), BROKEN, ids=[f"{one[1]} {one[2]}" for one in BROKEN])
+@pytest.mark.parametrize(("old", "new", "below", "message"), BROKEN, ids=[f"{one[1]} {one[2]}" for one in BROKEN])
 def test_each_mistake_is_told_with_its_line_and_the_nearest_right_name(
-    config: Path, old: str, new: str, below: int, says: str
+    config: Path, old: str, new: str, below: int, message: str
 ):
     line = change(config, old, new) + below
     found = findings(config)
-    assert any(one.startswith(f"{line}: {says}") for one in found), found
+    assert any(one.startswith(f"{line}: {message}") for one in found), found
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_lookup_without_a_code_of_the_source_is_a_finding(config: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("a\n1\n", "does not name two or more columns"),
@@ -241,9 +241,9 @@ def test_a_lookup_without_a_code_of_the_source_is_a_finding(config: Path):
         ("a,b\n1,2,3\n", "t.csv:2: 3 values for 2 columns"),
     ],
 )
-def test_a_wrong_lookup_is_told_with_its_line(tmp_path: Path, text: str, says: str):
+def test_a_wrong_lookup_is_told_with_its_line(tmp_path: Path, text: str, message: str):
     (tmp_path / "t.csv").write_text(text, "utf-8")
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         lookups.read("t", tmp_path)
 
 

@@ -40,7 +40,7 @@ def raw(text: str) -> bytes:
 
 def test_a_document_becomes_a_head_row_and_its_lines():
     parsed = read(order(), order(ChannelAdvisorOrderID=2, OrderItems=[{"SKU": "A"}, {"SKU": "B"}, {"SKU": "C"}]))
-    assert parsed.frames.head["ChannelAdvisorOrderID"].tolist() == [1, 2]
+    assert parsed.frames.header["ChannelAdvisorOrderID"].tolist() == [1, 2]
     assert parsed.frames.lines[[ROW, LINE, "SKU"]].values.tolist() == [
         [0, 0, "LAMP"], [1, 0, "A"], [1, 1, "B"], [1, 2, "C"],
     ]  # fmt: skip
@@ -51,39 +51,39 @@ def test_a_document_becomes_a_head_row_and_its_lines():
 
 def test_types_of_columns_are_those_that_the_frames_promise():
     parsed = read(order(Exported=True))
-    head, lines = parsed.frames.head, parsed.frames.lines
-    assert head["ChannelAdvisorOrderID"].dtype == "Int64"
-    assert head["TotalPrice"].dtype == "Int64"
-    assert head["Exported"].dtype == "boolean"
-    assert head["OrderID"].dtype == "str"
+    header, lines = parsed.frames.header, parsed.frames.lines
+    assert header["ChannelAdvisorOrderID"].dtype == "Int64"
+    assert header["TotalPrice"].dtype == "Int64"
+    assert header["Exported"].dtype == "boolean"
+    assert header["OrderID"].dtype == "str"
     assert lines[ROW].dtype == lines[LINE].dtype == np.int64
-    assert set(ORDER.leaves) == set(head.columns)
+    assert set(ORDER.leaves) == set(header.columns)
     assert set(LINES.leaves) | {ROW, LINE} == set(lines.columns)
 
 
 def test_null_zero_and_empty_text_stay_three_values():
     parsed = read(order(TotalDiscount=None), order(TotalDiscount=0), order(SellerOrderID=""), order())
-    assert parsed.frames.head["TotalDiscount"].isna().tolist() == [True, False, True, True]
-    assert parsed.frames.head["TotalDiscount"].iloc[1] == 0
-    assert parsed.frames.head["SellerOrderID"].iloc[2] == ""
-    assert parsed.frames.head["SellerOrderID"].isna().tolist() == [True, True, False, True]
+    assert parsed.frames.header["TotalDiscount"].isna().tolist() == [True, False, True, True]
+    assert parsed.frames.header["TotalDiscount"].iloc[1] == 0
+    assert parsed.frames.header["SellerOrderID"].iloc[2] == ""
+    assert parsed.frames.header["SellerOrderID"].isna().tolist() == [True, True, False, True]
 
 
 def test_fields_of_a_null_object_are_missing():
     parsed = read(order(CustomerInfo=None), order(CustomerInfo={"Email": "a@example.com"}))
-    assert parsed.frames.head["CustomerInfo.Email"].isna().tolist() == [True, False]
+    assert parsed.frames.header["CustomerInfo.Email"].isna().tolist() == [True, False]
 
 
 def test_orders_without_lines_keep_their_head_row():
     parsed = read(order(OrderItems=[]), order(OrderItems=None), order())
-    assert len(parsed.frames.head) == 3
+    assert len(parsed.frames.header) == 3
     assert parsed.frames.lines[ROW].tolist() == [2]
 
 
 def test_no_documents_are_empty_frames_with_all_columns():
     parsed = read()
-    assert len(parsed.frames.head) == len(parsed.frames.lines) == 0
-    assert "ShippingAddress.City" in parsed.frames.head
+    assert len(parsed.frames.header) == len(parsed.frames.lines) == 0
+    assert "ShippingAddress.City" in parsed.frames.header
     assert "SKU" in parsed.frames.lines
 
 
@@ -97,12 +97,12 @@ def test_no_documents_are_empty_frames_with_all_columns():
 def test_every_way_to_write_an_amount_reads_exactly(text: str, amount: int):
     parsed = read(raw(f'"TotalPrice": {text}'))
     assert parsed.problems["says"].tolist() == []
-    assert parsed.frames.head["TotalPrice"].tolist() == [amount]
+    assert parsed.frames.header["TotalPrice"].tolist() == [amount]
 
 
 @pytest.mark.parametrize("text", ["5", "5.0", "50e-1", "5.00000000000000000000000"])
 def test_a_whole_number_may_be_written_with_a_point(text: str):
-    assert read(raw(f'"SiteID": {text}')).frames.head["SiteID"].tolist() == [5]
+    assert read(raw(f'"SiteID": {text}')).frames.header["SiteID"].tolist() == [5]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_no_frame_can_hold_is_a_problem_and_the_others_go_on(text: str, rul
     parsed = read(order(), raw(text), order(ChannelAdvisorOrderID=3))
     assert parsed.problems["rule"].tolist() == [rule]
     assert parsed.problems[ROW].tolist() == [1]
-    assert parsed.frames.head["ChannelAdvisorOrderID"].tolist() == [1, 3]
+    assert parsed.frames.header["ChannelAdvisorOrderID"].tolist() == [1, 3]
     assert parsed.frames.lines[ROW].tolist() == [0, 1]
     assert parsed.kept.tolist() == [0, 2]
 
@@ -169,14 +169,14 @@ def test_what_is_no_order_at_all_never_stops_the_batch(payload: bytes):
 def test_text_that_looks_like_an_exponent_is_text():
     note = "ratio: 5e-999, half-price e-mail; ref:12E-7"
     parsed = read(order(SpecialInstructions=note), order())
-    assert parsed.frames.head["SpecialInstructions"].tolist()[0] == note
+    assert parsed.frames.header["SpecialInstructions"].tolist()[0] == note
     assert len(parsed.problems) == 0
 
 
 def test_two_documents_in_one_payload_do_not_shift_the_others():
     parsed = read(order(), b'{"OrderID": "x"}{"OrderID": "y"}', b" ", order(ChannelAdvisorOrderID=4))
     assert parsed.kept.tolist() == [0, 3]
-    assert parsed.frames.head["ChannelAdvisorOrderID"].tolist() == [1, 4]
+    assert parsed.frames.header["ChannelAdvisorOrderID"].tolist() == [1, 4]
 
 
 def test_all_reasons_of_a_document_come_together():
@@ -189,14 +189,14 @@ def test_all_reasons_of_a_document_come_together():
 def test_many_bad_documents_leave_all_good_ones():
     documents = [order(ChannelAdvisorOrderID=n) if n % 3 else raw('"SiteID": "x"') for n in range(300)]
     parsed = read(*documents)
-    assert parsed.frames.head["ChannelAdvisorOrderID"].tolist() == [n for n in range(300) if n % 3]
+    assert parsed.frames.header["ChannelAdvisorOrderID"].tolist() == [n for n in range(300) if n % 3]
     assert parsed.problems[ROW].tolist() == list(range(0, 300, 3))
 
 
 def test_a_document_over_several_lines_is_one_document():
     pretty = json.dumps(order(), indent=2).replace("\n", "\r\n").encode()
     parsed = read_documents([pretty, pretty], "channel_advisor", "Order")
-    assert len(parsed.frames.head) == 2
+    assert len(parsed.frames.header) == 2
     assert len(parsed.problems) == 0
 
 
@@ -212,15 +212,15 @@ def test_unknown_fields_are_left_out_and_named():
     )
     assert parsed.unknown == {"Giraffe", "CustomerInfo.Twitter", "OrderItems[].Colour"}
     assert len(parsed.problems) == 0
-    assert "Giraffe" not in parsed.frames.head
+    assert "Giraffe" not in parsed.frames.header
 
 
 def test_an_unknown_code_stays_text_for_a_later_rule():
-    assert read(order(OrderStatus="Teleported")).frames.head["OrderStatus"].tolist() == ["Teleported"]
+    assert read(order(OrderStatus="Teleported")).frames.header["OrderStatus"].tolist() == ["Teleported"]
 
 
 def test_a_number_in_quotes_reads_as_that_number_wherever_it_stands_for_an_amount():
-    assert read(order(TotalPrice="12.50")).frames.head["TotalPrice"].tolist() == [125_000]
+    assert read(order(TotalPrice="12.50")).frames.header["TotalPrice"].tolist() == [125_000]
 
 
 # ---- any valid document --------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_any_valid_document_reads_as_pythons_own_decimal_parser_reads_it(documen
     line = 0
     for row, content in enumerate(plain):
         for path, field in ORDER.leaves.items():
-            assert seen(parsed.frames.head, row, path, field) == at(content, path), path
+            assert seen(parsed.frames.header, row, path, field) == at(content, path), path
         for number, item in enumerate(content.get("OrderItems") or []):
             assert parsed.frames.lines[[ROW, LINE]].iloc[line].tolist() == [row, number]
             for path, field in LINES.leaves.items():

@@ -136,7 +136,7 @@ def test_only_what_bears_on_a_sku_changes_its_fingerprint(written):
 
 
 @pytest.mark.parametrize(
-    ("rows", "offers", "says"),
+    ("rows", "offers", "message"),
     [
         (["A,,-1,,,"], None, "buffer is '-1'"),
         (["A,,1.5,,,"], None, "buffer is '1.5'"),
@@ -152,13 +152,15 @@ def test_only_what_bears_on_a_sku_changes_its_fingerprint(written):
         ([], "locations: {MAIN: MAIN}\ndefaults: {bufer: 1}\n", "'bufer' is unknown"),
     ],
 )
-def test_a_mistake_is_named_with_its_place_and_found_before_a_run(written, rows: list, offers: str | None, says: str):
+def test_a_mistake_is_named_with_its_place_and_found_before_a_run(
+    written, rows: list, offers: str | None, message: str
+):
     with pytest.raises(ConfigError, match="stock_") as caught:
         written(*rows, offers=offers)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.do
     (finding,) = offer_settings.check()
-    assert says in finding.says
+    assert message in finding.message
 
 
 def test_the_configuration_that_is_shipped_has_no_mistake_and_the_mapping_fits():

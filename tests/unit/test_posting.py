@@ -44,20 +44,22 @@ def entries(document: str, *rows: dict[str, Any], table: posting_table.PostingTa
 
 def posts(document: str, *rows: dict[str, Any], table: posting_table.PostingTable = TABLE, **parts: list[dict]):
     fields = DOCUMENTS[document]
-    money = {name for kinds in (fields.head, *fields.parts.values()) for name, kind in kinds.items() if kind == "money"}
+    money = {
+        name for kinds in (fields.header, *fields.parts.values()) for name, kind in kinds.items() if kind == "money"
+    }
 
     def read(row: dict[str, Any]) -> dict[str, Any]:
         return {
             name: scaled(value) if name in money and isinstance(value, str) else value for name, value in row.items()
         }
 
-    head = frame([read(USUAL | row) for row in rows], fields.head)
+    header = frame([read(USUAL | row) for row in rows], fields.header)
     frames = {}
     for name, kinds in fields.parts.items():
         lines = [read(line) for line in parts.get(name, [])]
         frames[name] = frame(lines, dict(kinds))
         frames[name].insert(0, ROW, np.array([line.get(ROW, 0) for line in lines], dtype=np.int64))
-    return posting.apply(table, ACCOUNTS, document, head, frames)
+    return posting.apply(table, ACCOUNTS, document, header, frames)
 
 
 INVOICE = {"InvoiceID": "INV-1", "ShipmentID": "SH-1", "ShipDate": "2011-01-31", "Total": "98.00", "Prepaid": False,
@@ -207,7 +209,7 @@ def test_any_invoice_and_credit_memo_that_adds_up_balances_in_every_entry(lines,
     clearing = lines_made[
         lines_made["EntryKey"].str.startswith(("sale:", "refund:")) & (lines_made["Account"] == "Clearing")
     ]
-    assert (clearing["Debit"] + clearing["Credit"]).sum() == sum(head["Total"] for head in heads)
+    assert (clearing["Debit"] + clearing["Credit"]).sum() == sum(header["Total"] for header in heads)
 
 
 @examples(15)
@@ -245,7 +247,7 @@ def test_an_account_may_have_codes_by_channel_and_currency(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("Clearing:\n  Amazon US: 1101\n", ":2: Clearing has no `default`"),
         ("Bank: 1000\nBank: 1001\n", ":2: 'Bank' stands here a second time"),
@@ -254,11 +256,11 @@ def test_an_account_may_have_codes_by_channel_and_currency(tmp_path):
         ("- Bank\n", ":1: the file should be `word: value` pairs"),
     ],
 )
-def test_a_mistake_in_the_accounts_has_a_file_and_a_line(tmp_path, text, says):
+def test_a_mistake_in_the_accounts_has_a_file_and_a_line(tmp_path, text, message):
     (tmp_path / "accounts.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"accounts\.yaml") as raised:
         accounts.load(tmp_path)
-    assert says in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_code_that_the_chart_of_accounts_does_not_have_is_named():
@@ -267,7 +269,7 @@ def test_a_code_that_the_chart_of_accounts_does_not_have_is_named():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "says"),
+    ("before", "after", "message"),
     [
         ("credit: GiftWrap,", "credit: GiftWarp,", "accounts.yaml has no account 'GiftWarp'; did you mean 'GiftWrap'?"),
         ("amount: Lines.Goods,", "amount: Lines.Godos,", "no field is called 'Godos'; did you mean 'Goods'?"),
@@ -282,14 +284,14 @@ def test_a_code_that_the_chart_of_accounts_does_not_have_is_named():
         ("dimensions: [SKU]}", "dimensions: [Sku]}", "TIMS has no dimension 'Sku'"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_posting_table_has_a_file_and_a_line(tmp_path: Path, before: str, after: str, says: str):
+def test_a_mistake_in_the_posting_table_has_a_file_and_a_line(tmp_path: Path, before: str, after: str, message: str):
     text = (config_dir() / "posting.yaml").read_text()
     assert before in text
     (tmp_path / "posting.yaml").write_text(text.replace(before, after, 1))
     expected = text[: text.index(before)].count("\n") + 1
     with pytest.raises(ConfigError, match=rf"posting\.yaml:{expected}: ") as raised:
         posting_table.load(ACCOUNTS, tmp_path)
-    assert says in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_two_events_that_take_the_rest_are_refused(tmp_path):

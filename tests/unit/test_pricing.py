@@ -282,15 +282,15 @@ def test_whenever_it_is_looked_at_a_promotion_starts_once_and_ends_once(
     how = settings(Terms(margin=5_000), promotions=[offer("S", start, end)])
     first, last = (edge.replace(tzinfo=zone).astimezone(UTC) for edge in (start, end))
     at = first - timedelta(hours=gaps[0])
-    told = []
+    reported = []
     for gap in gaps:
         now = promoted(how, at, zone=zone)
         assert now["active"] == (first <= at < last)
-        told.append((now["promotion"], now["start"], now["end"], now["active"]))
+        reported.append((now["promotion"], now["start"], now["end"], now["active"]))
         edges = [edge for edge in (first, last) if edge > at]
         assert now["next_at"] == (pricing.moment(edges[0]) if edges and first < last else None)
         at += timedelta(minutes=gap * 7)
-    changes = [(a, b) for a, b in pairwise(told) if a != b]
+    changes = [(a, b) for a, b in pairwise(reported) if a != b]
     assert len(changes) <= 2
 
 
@@ -328,7 +328,7 @@ def test_the_files_of_the_project_are_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "row", "says"),
+    ("name", "row", "message"),
     [
         ("price_rules", "X1,,1.005,,,,,", "price is '1.005', which is no amount of GBP above 0"),
         ("price_rules", "X1,,,,,,,", "the row says nothing of X1"),
@@ -343,18 +343,18 @@ def test_the_files_of_the_project_are_right() -> None:
         ("exchange_rates", "CHF,2011-01-01,0,nobody", "must be above 0"),
     ],
 )
-def test_a_bad_row_is_named_with_file_line_and_what_is_wrong(folder: Path, name: str, row: str, says: str) -> None:
+def test_a_bad_row_is_named_with_file_line_and_what_is_wrong(folder: Path, name: str, row: str, message: str) -> None:
     path = folder / "lookups" / f"{name}.csv"
     path.write_text(path.read_text() + row + "\n")
     (finding, *_) = price_settings.check(folder)
     assert (finding.file, finding.line) == (path, len(path.read_text().splitlines()))
-    assert says in finding.says
+    assert message in finding.message
     with pytest.raises(ConfigError, match=r"csv:[0-9]+: "):
         price_settings.load(folder)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("margin: 48", "margin: 480", "it must be a number from -100 to 99"),
         ("currency: GBP", "currency: pounds", "it must be a code such as GBP"),
@@ -363,13 +363,13 @@ def test_a_bad_row_is_named_with_file_line_and_what_is_wrong(folder: Path, name:
         ("charm: [0.45, 0.95]", "charm: [0.455]", "no amount of GBP above 0"),
     ],
 )
-def test_a_bad_word_of_prices_yaml_is_named_with_its_line(folder: Path, old: str, new: str, says: str) -> None:
+def test_a_bad_word_of_prices_yaml_is_named_with_its_line(folder: Path, old: str, new: str, message: str) -> None:
     path = folder / "prices.yaml"
     text = path.read_text()
     path.write_text(text.replace(old, new, 1))
     (finding, *_) = price_settings.check(folder)
     assert text.splitlines()[finding.line - 1].split("#")[0].strip() == old
-    assert says in finding.says
+    assert message in finding.message
 
 
 def test_remarks_do_not_change_the_fingerprint_and_prices_do(folder: Path) -> None:

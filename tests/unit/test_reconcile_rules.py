@@ -188,10 +188,10 @@ def test_subjects_are_told_in_one_order_whatever_the_order_they_are_asked_in() -
 
 
 @pytest.mark.parametrize(
-    ("minutes", "said"), [(0, "new"), (5, "5 min"), (119, "119 min"), (120, "2 h"), (2879, "47 h"), (2880, "2 days")]
+    ("minutes", "output"), [(0, "new"), (5, "5 min"), (119, "119 min"), (120, "2 h"), (2879, "47 h"), (2880, "2 days")]
 )
-def test_an_age_is_told_as_people_say_it(minutes: int, said: str) -> None:
-    assert report.words(timedelta(minutes=minutes)) == said
+def test_an_age_is_told_as_people_say_it(minutes: int, output: str) -> None:
+    assert report.words(timedelta(minutes=minutes)) == output
 
 
 def test_commands_are_shown_as_such_and_the_rest_is_escaped() -> None:

@@ -118,8 +118,8 @@ def test_damaged_goods_come_in_and_leave_again_and_missing_ones_never_came():
 def test_more_units_than_were_sold_are_refused_with_both_numbers():
     worked, order = work(two_lamps(), [item(quantity=3, goods=45_00)], "USD")
     assert set(rules(worked)) == {"returned_more_than_invoiced", "returned_more_than_shipped"}
-    assert "3 units" in worked.findings[0].says
-    assert "only 2" in worked.findings[0].says
+    assert "3 units" in worked.findings[0].message
+    assert "only 2" in worked.findings[0].message
     assert (worked.credits, worked.movements) == ([], [])
     assert order == two_lamps()
 
@@ -128,7 +128,7 @@ def test_more_money_than_is_left_is_refused_with_both_numbers():
     _, order = work(two_lamps(), [item(goods=45_00)], "USD")
     worked, after = work(order, [item(goods=45_03)], "USD")
     assert rules(worked) == ["refund_above_invoice"]
-    assert worked.findings[0].says == (
+    assert worked.findings[0].message == (
         "RefundAmount is 45.03 USD, but of what was invoiced only 45.00 is not credited yet."
     )
     assert after == order
@@ -463,16 +463,16 @@ def two_mugs(tax_by: str = "Seller") -> Order:
     return Order([OrderLine(1, "501", "MUG", 1, 0, 0)], [invoice], [Parcel("SH-1", 1, 2, 10_000, "MAIN")])
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_refund_of_an_inclusive_price_is_credited_with_its_tax_told_or_not(told):
-    wanted = item(goods=8_75, tax=2_75, shipping=5_00) if told else item(goods=10_50, shipping=6_00)
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_refund_of_an_inclusive_price_is_credited_with_its_tax_told_or_not(reported):
+    wanted = item(goods=8_75, tax=2_75, shipping=5_00) if reported else item(goods=10_50, shipping=6_00)
     worked, after = work(two_mugs(), [wanted], "GBP")
     (credit,) = worked.credits
     (line,) = credit.lines.values()
     assert (line.quantity, line.amount, line.discount, line.tax) == (1, 12_00, 1_50, 1_75)
     assert (credit.shipping, credit.shipping_tax, credit.inclusive) == (6_00, 1_00, True)
     assert (credit.subtotal, credit.discounts, credit.taxes, credit.total) == (12_00, 1_50, 2_75, 16_50)
-    second, after = work(after, [item(goods=8_75, tax=1_75) if told else item(goods=10_50)], "GBP")
+    second, after = work(after, [item(goods=8_75, tax=1_75) if reported else item(goods=10_50)], "GBP")
     assert second.credits[0].total == 10_50
     assert left(after)[:8] == [0] * 8
 
@@ -520,20 +520,20 @@ def test_gift_wrap_that_is_worth_more_than_its_goods_keeps_its_tax():
 
 
 def test_what_is_decided_is_worked_and_what_is_not_waits():
-    head = pd.DataFrame(
+    header = pd.DataFrame(
         {
             "Status": ["NewRma", "PendingReturn", "Received", "Approved", "Refunded", "Rejected", "Closed", "Closed"],
             "RefundDate": [None] * 6 + ["2011-01-05T00:00:00Z", None],
         },
         dtype="str",
     )
-    assert states(head)[0].tolist() == [
+    assert states(header)[0].tolist() == [
         "wait", "wait", "work", "work", "work", "leave_out", "work", "leave_out",
     ]  # fmt: skip
 
 
 def test_the_refund_decides_the_day_and_a_closed_period_goes_to_the_first_open_day():
-    head = pd.DataFrame(
+    header = pd.DataFrame(
         {
             "RefundDate": ["2011-02-01T04:30:00Z", None, "2010-12-31T12:00:00Z", "yesterday"],
             "UpdatedDate": ["2011-03-01T00:00:00Z", "2011-02-05T12:00:00Z", *["2011-01-02T00:00:00Z"] * 2],
@@ -547,7 +547,7 @@ def test_the_refund_decides_the_day_and_a_closed_period_goes_to_the_first_open_d
             "status": ["Closed", "Open", "Open"],
         }
     )
-    made = dates(head, "America/New_York", periods)
+    made = dates(header, "America/New_York", periods)
     assert made["CreditDate"].tolist()[:3] == ["2011-01-31", "2011-02-05", "2010-12-31"]
     assert made["PostingDate"].tolist()[:3] == ["2011-01-31", "2011-02-05", "2011-01-01"]
     assert made.iloc[3].isna().all()  # what is no moment has no day
@@ -560,6 +560,6 @@ def test_amounts_and_units_that_make_no_sense_are_findings_of_their_own():
     assert [finding.rule for finding in found] == [
         "third_decimal", "negative_amount", "quantity_below_zero", "unknown_condition", "refund_total_mismatch",
     ]  # fmt: skip
-    assert "0.0001" in found[-1].says
-    assert "44.991" in found[-1].says
+    assert "0.0001" in found[-1].message
+    assert "44.991" in found[-1].message
     assert len(items) == 1

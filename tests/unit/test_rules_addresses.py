@@ -14,7 +14,7 @@ from rules_examples import config, order, reasons, run
 def ship(**address):
     base = {"Region": None, "PostalCode": None} | address
     result = run(order(ShippingAddress=base, OrderTaxType="NoTax"))  # what is looked at here is the address alone
-    return result.head.iloc[0], reasons(result), result
+    return result.header.iloc[0], reasons(result), result
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def ship(**address):
     ],
 )
 def test_countries_are_known_by_code_name_and_lookup(given, code):
-    head, found, _ = ship(Country=given)
-    assert (head["ShipTo.CountryCode"], found) == (code, [])
+    header, found, _ = ship(Country=given)
+    assert (header["ShipTo.CountryCode"], found) == (code, [])
 
 
 @pytest.mark.parametrize("given", ["Unspecified", "European Community", "Atlantis", "ZZ", "Channel Islands"])
 def test_a_name_that_is_no_country_is_never_guessed(given):
-    head, found, _ = ship(Country=given)
-    assert pd.isna(head["ShipTo.CountryCode"])
+    header, found, _ = ship(Country=given)
+    assert pd.isna(header["ShipTo.CountryCode"])
     assert found == ["country_unknown"]
 
 
 @pytest.mark.parametrize(("postal", "code"), [("JE2 3AB", "JE"), ("gy1 1aa", "GG")])
 def test_the_postal_code_decides_between_the_channel_islands(postal, code):
-    head, found, _ = ship(Country="Channel Islands", PostalCode=postal)
-    assert (head["ShipTo.CountryCode"], found) == (code, [])
+    header, found, _ = ship(Country="Channel Islands", PostalCode=postal)
+    assert (header["ShipTo.CountryCode"], found) == (code, [])
 
 
 def test_a_postal_code_of_neither_island_decides_nothing():
@@ -167,24 +167,24 @@ def test_a_missing_postal_code_loads_with_a_warning_where_the_country_has_them()
     ],
 )
 def test_regions_are_two_letters_in_the_us_and_canada_and_as_given_elsewhere(country, postal, given, code):
-    head, found, _ = ship(Country=country, PostalCode=postal, Region=given)
-    assert (head["ShipTo.Region"], found) == (code, [])
+    header, found, _ = ship(Country=country, PostalCode=postal, Region=given)
+    assert (header["ShipTo.Region"], found) == (code, [])
 
 
 def test_a_billing_address_without_any_part_is_none_and_a_given_one_is_checked_alike():
     blank = run(order(BillingAddress={"Name": None, "Line1": "", "City": None, "Country": None}))
-    assert blank.head.filter(like="BillTo.").iloc[0].isna().all()
+    assert blank.header.filter(like="BillTo.").iloc[0].isna().all()
     assert reasons(blank) == []
     bill = {"Name": "Ana Ortiz", "Line1": "1 Rue X", "City": "Paris", "Country": "France", "PostalCode": "75001"}
-    assert run(order(BillingAddress=bill)).head["BillTo.CountryCode"][0] == "FR"
+    assert run(order(BillingAddress=bill)).header["BillTo.CountryCode"][0] == "FR"
     wrong = run(order(BillingAddress=bill | {"PostalCode": "7500", "City": None}))
     assert sorted(wrong.problems["field"]) == ["BillingAddress.City", "BillingAddress.PostalCode"]
 
 
 def test_an_optional_part_of_nothing_is_none():
-    head, _, _ = ship(Country="HK", Company="", Line2=" ")
-    assert pd.isna(head["ShipTo.Company"])
-    assert pd.isna(head["ShipTo.Line2"])
+    header, _, _ = ship(Country="HK", Company="", Line2=" ")
+    assert pd.isna(header["ShipTo.Company"])
+    assert pd.isna(header["ShipTo.Line2"])
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_what_only_looks_like_a_relay_is_none(address):
     ],
 )  # fmt: skip
 def test_a_country_is_known_by_its_own_name_for_itself(given, code):
-    head, found, _ = ship(Country=given, PostalCode=None, City="X", Region=None)
-    assert (head["ShipTo.CountryCode"], found) == (code, [])
+    header, found, _ = ship(Country=given, PostalCode=None, City="X", Region=None)
+    assert (header["ShipTo.CountryCode"], found) == (code, [])
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def test_a_country_is_known_by_its_own_name_for_itself(given, code):
 )
 def test_a_city_is_asked_for_only_where_addresses_have_one(code, city):
     region = "Tokyo-to" if code == "JP" else None
-    head, found, _ = ship(Country=code, City=None, Region=region)
-    assert (head["ShipTo.City"], found) == (city, [])
+    header, found, _ = ship(Country=code, City=None, Region=region)
+    assert (header["ShipTo.City"], found) == (city, [])
     assert ship(Country="DE", City=None)[1] == ["missing_field"]
 
 
@@ -285,8 +285,8 @@ def test_a_city_is_asked_for_only_where_addresses_have_one(code, city):
     ],
 )  # fmt: skip
 def test_a_country_s_sign_before_the_code_is_taken_off(country, given, code):
-    head, found, _ = ship(Country=country, PostalCode=given)
-    assert (head["ShipTo.PostalCode"], found) == (code, [])
+    header, found, _ = ship(Country=country, PostalCode=given)
+    assert (header["ShipTo.PostalCode"], found) == (code, [])
 
 
 def test_another_country_s_sign_is_no_part_of_a_code():
@@ -296,8 +296,8 @@ def test_another_country_s_sign_is_no_part_of_a_code():
 @pytest.mark.parametrize("given", ["N/A", "00000", "0", "n/a", "NA", "None", "-", "XXX"])
 @pytest.mark.parametrize("country", ["IE", "DE"])
 def test_a_word_for_none_is_no_code(country, given):
-    head, found, result = ship(Country=country, City="Galway", PostalCode=given)
-    assert pd.isna(head["ShipTo.PostalCode"])
+    header, found, result = ship(Country=country, City="Galway", PostalCode=given)
+    assert pd.isna(header["ShipTo.PostalCode"])
     assert found == []
     wanted = {"postal_code_left_out"} | ({"postal_code_missing"} if country == "DE" else set())
     assert set(result.warnings["rule"]) == wanted
@@ -316,23 +316,23 @@ def test_a_word_for_none_is_no_code(country, given):
     ],
 )
 def test_a_district_of_dublin_is_no_code(given, city, becomes):
-    head, found, result = ship(Country="IE", City=city, PostalCode=given)
-    kept = tuple(None if pd.isna(v) else v for v in head[["ShipTo.City", "ShipTo.PostalCode"]])
+    header, found, result = ship(Country="IE", City=city, PostalCode=given)
+    kept = tuple(None if pd.isna(v) else v for v in header[["ShipTo.City", "ShipTo.PostalCode"]])
     assert (kept, found) == (becomes, [])
     assert len(result.warnings) == (city == "Ballsbridge"), "what is left out is said"
 
 
 @pytest.mark.parametrize("given", ["Co. Cork", "County Galway", "Ireland", "Eire"])
 def test_words_in_the_place_of_a_code_are_left_out_where_a_country_asks_for_none(given):
-    head, found, result = ship(Country="IE", City="Cork", PostalCode=given)
-    assert (head["ShipTo.City"], pd.isna(head["ShipTo.PostalCode"]), found) == ("Cork", True, [])
+    header, found, result = ship(Country="IE", City="Cork", PostalCode=given)
+    assert (header["ShipTo.City"], pd.isna(header["ShipTo.PostalCode"]), found) == ("Cork", True, [])
     assert list(result.warnings["rule"]) == ["postal_code_left_out"]
     assert "postal_code_invalid" in ship(Country="DE", City="Berlin", PostalCode=given)[1]
 
 
 def test_a_company_without_a_name_is_the_name():
-    head, found, _ = ship(Name=None, Company="Acme Ltd", PostalCode="12207", Region="NY")
-    assert (head["ShipTo.Name"], found) == ("Acme Ltd", [])
+    header, found, _ = ship(Name=None, Company="Acme Ltd", PostalCode="12207", Region="NY")
+    assert (header["ShipTo.Name"], found) == ("Acme Ltd", [])
 
 
 @pytest.mark.parametrize("country", ["US", "Atlantis"])
@@ -340,7 +340,7 @@ def test_a_billing_address_that_is_only_a_country_is_none_and_says_so(country):
     nothing = dict.fromkeys(("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode"))
     result = run(order(BillingAddress=nothing | {"Country": country}))
     assert reasons(result) == []
-    assert pd.isna(result.head["BillTo.CountryCode"][0])
+    assert pd.isna(result.header["BillTo.CountryCode"][0])
     assert list(result.warnings["rule"]) == ["address_is_a_country"]
 
 
@@ -349,7 +349,7 @@ def test_a_billing_address_without_street_and_city_is_none_and_says_so(given):
     nothing = dict.fromkeys(("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "Country"))
     result = run(order(BillingAddress=nothing | given))
     assert reasons(result) == []
-    assert result.head.filter(like="BillTo.").isna().all(axis=None)
+    assert result.header.filter(like="BillTo.").isna().all(axis=None)
     assert list(result.warnings["rule"]) == ["address_is_a_country"]
     partly = run(order(BillingAddress=nothing | given | {"Line1": "12 Elm Street"}))
     assert "missing_field" in reasons(partly), "where somebody began to give one a person looks"

@@ -106,7 +106,7 @@ def test_the_third_place_of_a_dinar_is_a_dead_letter_and_whole_ones_are_parted_i
 def test_a_line_that_tims_rounds_may_miss_a_yen_total_by_less_than_half_a_yen():
     given = order(Currency="JPY", OrderItems=[line(Quantity=2, UnitPrice="333.3333")], TotalPrice="667.00")
     assert reasons(run(given)) == []
-    assert run(given).head["rounding_difference"][0] == -33_00
+    assert run(given).header["rounding_difference"][0] == -33_00
     dear = order(Currency="JPY", OrderItems=[line(Quantity=2, UnitPrice="333.3333")], TotalPrice="668.00")
     assert reasons(run(dear)) == ["total_mismatch"]
 
@@ -193,11 +193,11 @@ def test_a_refund_in_yen_is_credited_in_whole_yen(first, second, tax, shipping, 
                         shipping * YEN, shipping // 3 * YEN, 0, 0, currency="JPY")
         for n, units in enumerate((first, second))
     ]  # fmt: skip
-    known = returns.Order(lines, invoices, [returns.Parcel("SH-1", 1, first + second, 10_000, "MAIN")])
+    existing = returns.Order(lines, invoices, [returns.Parcel("SH-1", 1, first + second, 10_000, "MAIN")])
     units, goods_ = data.draw(st.integers(0, first + second)), data.draw(st.integers(0, 3_000))
     duty, post = data.draw(st.integers(0, tax)), data.draw(st.integers(0, shipping))
     refund = returns.Item("501", units, goods_ * YEN, duty * YEN, post * YEN, True, None)
-    worked, after = returns.work(known, [refund], "JPY", TOLERANCE)
+    worked, after = returns.work(existing, [refund], "JPY", TOLERANCE)
     if worked.findings:
         return
     for credit in worked.credits:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from rules_examples import BUYER, config, customer, external, known, order, reasons, run, sentence, tims_address
+from rules_examples import (
+    BUYER,
+    config,
+    customer,
+    external,
+    order,
+    reasons,
+    reference_data,
+    run,
+    sentence,
+    tims_address,
+)
 
 RELAY = "x7k2p9@marketplace.amazon.com"
 MINE = external("12345678:640:A1B2C3")
@@ -13,7 +24,7 @@ ADDRESSED = {"ShippingAddresses": [tims_address()]}
 
 
 def decided(result) -> list[tuple]:
-    columns = result.head[["customer_action", "CustomerID", "customer_key", "customer_match"]]
+    columns = result.header[["customer_action", "CustomerID", "customer_key", "customer_match"]]
     return [tuple(None if pd.isna(v) else v for v in row) for row in columns.itertuples(index=False)]
 
 
@@ -36,7 +47,7 @@ def guest(**changes):
     ],
 )
 def test_a_customer_is_found_by_each_kind_of_key(held, match):
-    assert decided(run(order(), tims=known(held))) == [("use", "C-1", None, match)]
+    assert decided(run(order(), tims=reference_data(held))) == [("use", "C-1", None, match)]
 
 
 @pytest.mark.parametrize(
@@ -52,11 +63,11 @@ def test_a_customer_is_found_by_each_kind_of_key(held, match):
     ],
 )
 def test_what_is_not_alike_is_nobody(held):
-    assert decided(run(order(), tims=known(held))) == [("create", None, "12345678:640:A1B2C3", None)]
+    assert decided(run(order(), tims=reference_data(held))) == [("create", None, "12345678:640:A1B2C3", None)]
 
 
 def test_the_stronger_key_decides():
-    people = known({"ExternalIDs": MINE}, {"CustomerID": "C-2", "Email": "ana.ortiz@example.com"})
+    people = reference_data({"ExternalIDs": MINE}, {"CustomerID": "C-2", "Email": "ana.ortiz@example.com"})
     assert decided(run(order(), tims=people)) == [("use", "C-1", None, "external")]
 
 
@@ -64,32 +75,32 @@ def test_a_relay_address_is_somebody_on_its_own_site_only():
     held = {"Email": RELAY, "ExternalIDs": external("12345678:640:OTHER")}
     nobody_else = {"CustomerID": None, "Phone": None, "FirstName": "Bob", "Email": RELAY}
     same = order(CustomerInfo=nobody_else, ShippingAddress={"Line1": "9 Oak St"})
-    assert decided(run(same, tims=known(held))) == [("use", "C-1", None, "email")]
+    assert decided(run(same, tims=reference_data(held))) == [("use", "C-1", None, "email")]
     other = same | {"SiteID": 641}
-    assert decided(run(other, tims=known(held)))[0][0] == "create"
-    unknown_site = known({"Email": RELAY})
+    assert decided(run(other, tims=reference_data(held)))[0][0] == "create"
+    unknown_site = reference_data({"Email": RELAY})
     assert decided(run(same, tims=unknown_site))[0][0] == "create"
 
 
 def test_a_buyer_with_another_id_on_the_same_site_is_a_weak_match_by_phone_or_address():
     held = {"ExternalIDs": external("12345678:640:OTHER"), "Name": "Ana Ortiz", "Phone": "+12125550147", **ADDRESSED}
-    result = run(order(), tims=known(held))
+    result = run(order(), tims=reference_data(held))
     assert reasons(result) == ["customer_ambiguous"]
     assert "another buyer id on this site" in sentence(result, "customer_ambiguous")
     assert decided(result)[0][:2] == ("ask", None)
     elsewhere = {**held, "ExternalIDs": external("12345678:641:OTHER")}
-    assert decided(run(order(), tims=known(elsewhere))) == [("use", "C-1", None, "phone_postal")]
+    assert decided(run(order(), tims=reference_data(elsewhere))) == [("use", "C-1", None, "phone_postal")]
 
 
 def test_several_by_one_key_are_a_question_with_at_most_five_candidates():
     people = [{"CustomerID": f"C-{n}", "Name": f"Ana {n}", "Email": "ana.ortiz@example.com"} for n in range(7)]
-    result = run(order(), tims=known(*people))
+    result = run(order(), tims=reference_data(*people))
     assert sentence(result, "customer_ambiguous").count("C-") == 5
 
 
 @pytest.mark.parametrize("status", ["Inactive", "Erased"])
 def test_a_customer_who_takes_no_orders_is_a_problem_that_names_the_state(status):
-    result = run(order(), tims=known({"Status": status, "Name": "Ana", "ExternalIDs": MINE}))
+    result = run(order(), tims=reference_data({"Status": status, "Name": "Ana", "ExternalIDs": MINE}))
     assert reasons(result) == ["customer_inactive"]
     assert status in sentence(result, "customer_inactive")
     assert decided(result)[0][:2] == ("ask", None)
@@ -151,7 +162,7 @@ def test_guests_get_a_customer_each_or_the_sites_account():
     keys = [d[2] for d in decided(run(one, two))]
     assert keys == ["12345678:640:order:1001", "12345678:640:order:1002"]
     account = config(guests="account", guest_account="C-GUEST")
-    people = known({"CustomerID": "C-GUEST", "Name": "Guests"})
+    people = reference_data({"CustomerID": "C-GUEST", "Name": "Guests"})
     assert decided(run(one, two, tims=people, settings=account)) == [("use", "C-GUEST", None, "guest_account")] * 2
     assert decided(run(order(), tims=people, settings=account))[0][0] == "create"
     missing = run(one, settings=account)
@@ -167,7 +178,7 @@ def test_guests_without_anything_to_compare_never_share_a_customer():
 
 def test_a_guest_of_a_former_order_keeps_that_orders_customer_and_is_no_account():
     held = {"ExternalIDs": external("12345678:640:order:77"), "Phone": "+12125550147", **ADDRESSED}
-    assert decided(run(order(), tims=known(held))) == [("use", "C-1", None, "phone_postal")]
+    assert decided(run(order(), tims=reference_data(held))) == [("use", "C-1", None, "phone_postal")]
 
 
 def test_orders_that_tims_has_that_wait_or_are_left_out_need_no_customer():
@@ -177,16 +188,18 @@ def test_orders_that_tims_has_that_wait_or_are_left_out_need_no_customer():
 
 
 def test_the_name_on_documents_is_the_buyers_else_the_addressees():
-    assert run(order()).head["Customer.Name"][0] == "Ana Ortiz"
-    assert run(order(CustomerInfo={"FirstName": "Ana Ortiz", "LastName": None})).head["Customer.Name"][0] == "Ana Ortiz"
+    assert run(order()).header["Customer.Name"][0] == "Ana Ortiz"
+    assert (
+        run(order(CustomerInfo={"FirstName": "Ana Ortiz", "LastName": None})).header["Customer.Name"][0] == "Ana Ortiz"
+    )
     without = order(CustomerInfo={"FirstName": "", "LastName": None}, ShippingAddress={"Name": "Post Room"})
-    head = run(without).head
-    assert head["Customer.Name"][0] == "Post Room"
-    assert pd.isna(head["Customer.FirstName"][0])
+    header = run(without).header
+    assert header["Customer.Name"][0] == "Post Room"
+    assert pd.isna(header["Customer.FirstName"][0])
 
 
 def test_keys_of_a_customer_come_from_all_its_addresses():
-    keys = known(
+    keys = reference_data(
         customer(
             Name="Ana Ortiz",
             Phone="+12125550147",
@@ -229,9 +242,9 @@ def test_orders_without_a_person_share_one_customer_of_their_site_of_whom_nothin
 
 
 def test_the_customer_of_the_site_is_found_again():
-    held = known({"ExternalIDs": external(HOUSE), "Name": "Buyers of Amazon US"})
+    held = reference_data({"ExternalIDs": external(HOUSE), "Name": "Buyers of Amazon US"})
     assert decided(run(theirs(), tims=held)) == [("use", "C-1", None, "house")]
-    inactive = known({"ExternalIDs": external(HOUSE), "Status": "Inactive"})
+    inactive = reference_data({"ExternalIDs": external(HOUSE), "Status": "Inactive"})
     assert reasons(run(theirs(), tims=inactive)) == ["customer_inactive"]
 
 
@@ -239,14 +252,14 @@ def test_an_order_without_a_name_is_still_its_buyers_where_an_id_or_a_mail_tells
     anonymous = {"FirstName": None, "LastName": None}
     for buyer, match in (({"Email": None}, "external"), ({"CustomerID": None}, "email")):
         document = theirs(CustomerInfo=BUYER | anonymous | buyer)
-        held = known({"ExternalIDs": MINE, "Email": "ana.ortiz@example.com"})
+        held = reference_data({"ExternalIDs": MINE, "Email": "ana.ortiz@example.com"})
         assert decided(run(document, tims=held)) == [("use", "C-1", None, match)]
     assert decided(run(theirs(CustomerInfo=BUYER | anonymous)))[0][2] == HOUSE
 
 
 def test_the_guest_account_of_a_site_takes_orders_without_a_person():
     settings = config(guests="account", guest_account="C-9")
-    held = known({"CustomerID": "C-9", "Name": "Guests"})
+    held = reference_data({"CustomerID": "C-9", "Name": "Guests"})
     for buyer in (None, BUYER | {"FirstName": None, "LastName": None, "Email": None, "Phone": None}):
         document = theirs(CustomerInfo=buyer)
         assert decided(run(document, tims=held, settings=settings)) == [("use", "C-9", None, "guest_account")]
@@ -289,9 +302,9 @@ def test_two_extensions_of_one_number_are_two_people_and_so_is_the_number_withou
     elsewhere = two | {"SiteID": 587, "ChannelAdvisorOrderID": 1009, "OrderTaxType": "NoTax"}
     result = run(one, elsewhere)
     assert created(result) == 2
-    assert result.head["Customer.Phone"].isna().all(), "without its extension it is not the buyer's number"
+    assert result.header["Customer.Phone"].isna().all(), "without its extension it is not the buyer's number"
     assert sorted(result.warnings["rule"].unique()) == ["phone_unreadable"]
-    held = known({"Phone": "+14155552671", **ADDRESSED})
+    held = reference_data({"Phone": "+14155552671", **ADDRESSED})
     assert decided(run(one, tims=held))[0][0] == "create"
 
 
@@ -309,7 +322,7 @@ def test_what_more_buyers_have_than_the_configuration_says_is_no_key(contact, si
 @pytest.mark.parametrize(("kind", "value"), [("phone", "+12125550147"), ("email", "ana.ortiz@example.com")])
 def test_what_many_buyers_had_before_is_no_key_either(kind, value):
     held = {"Email": "ana.ortiz@example.com"} if kind == "email" else {"Phone": "+12125550147", **ADDRESSED}
-    tims = known(held | {"ExternalIDs": external("12345678:641:OTHER")})
+    tims = reference_data(held | {"ExternalIDs": external("12345678:641:OTHER")})
     assert decided(run(order(), tims=tims))[0][:2] == ("use", "C-1")
     tims.shared = frozenset([(kind, value)])
     assert decided(run(order(), tims=tims))[0][0] == "create"
@@ -327,16 +340,16 @@ def test_one_buyer_may_order_as_often_as_he_likes_by_one_number_and_mail():
 def test_an_address_that_stands_where_none_was_given_is_nobody_s(mail):
     result = run(*people(2, Email=mail))
     assert created(result) == 2
-    assert result.head["Customer.Email"].isna().all()
+    assert result.header["Customer.Email"].isna().all()
     assert set(result.warnings["rule"]) == {"email_unreadable"}
-    held = known({"Email": mail})
+    held = reference_data({"Email": mail})
     assert decided(run(*people(1, Email=mail), tims=held))[0][0] == "create"
 
 
 @pytest.mark.parametrize("mail", [RELAY, "buyers@business.example.com"])
 def test_an_address_that_a_marketplace_gives_to_its_buyers_makes_no_two_of_them_one(mail):
     assert created(run(*people(2, Email=mail))) == 2
-    held = known({"Email": mail, "Name": "Somebody Else", "ExternalIDs": external("12345678:640:OTHER")})
+    held = reference_data({"Email": mail, "Name": "Somebody Else", "ExternalIDs": external("12345678:640:OTHER")})
     assert decided(run(*people(1, Email=mail), tims=held))[0][0] == "create"
 
 
@@ -344,4 +357,4 @@ def test_an_address_that_a_marketplace_gives_to_its_buyers_makes_no_two_of_them_
 def test_a_number_that_stands_where_none_was_given_is_nobody_s(phone):
     result = run(*people(2, Phone=phone))
     assert created(result) == 2
-    assert result.head["Customer.Phone"].isna().all()
+    assert result.header["Customer.Phone"].isna().all()

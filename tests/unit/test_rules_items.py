@@ -6,7 +6,7 @@ import pytest
 
 from crossdock.mapping.frames import CENT, SCALE
 from crossdock.rules.money import round_cents
-from rules_examples import ITEMS, known, line, order, reasons, run, sentence
+from rules_examples import ITEMS, line, order, reasons, reference_data, run, sentence
 
 
 def sold(code: str, **changes):
@@ -35,7 +35,7 @@ def test_a_code_is_found_as_sku_then_alternate_then_without_case(code, sku):
 
 def test_an_exact_sku_comes_before_an_alternate_of_another_item():
     items = [*ITEMS, {"SKU": "CUP", "AlternateSKUs": ["MUG"]}]
-    result = run(order(OrderItems=[line(SKU="MUG")]), tims=known(items=items))
+    result = run(order(OrderItems=[line(SKU="MUG")]), tims=reference_data(items=items))
     assert list(result.lines["SKU"]) == ["MUG"]
 
 
@@ -75,7 +75,7 @@ def test_an_order_of_nothing_but_postage_has_no_lines():
 
 def test_a_voucher_whose_item_tims_does_not_have_is_unknown():
     items = [i for i in ITEMS if i["SKU"] != "GIFT-VOUCHER"]
-    result = run(order(OrderItems=[line(SKU="gift_0001_20")]), tims=known(items=items))
+    result = run(order(OrderItems=[line(SKU="gift_0001_20")]), tims=reference_data(items=items))
     assert reasons(result) == ["unknown_sku"]
     assert "gift_0001_20" in sentence(result, "unknown_sku")
 
@@ -101,19 +101,20 @@ def test_a_kit_is_parted_into_its_components_and_keeps_its_money_and_its_name():
 def test_components_without_list_price_are_weighed_by_units():
     items = [{"SKU": "A"}, {"SKU": "B"}, {"SKU": "KIT", "Type": "Kit", "KitComponents": [("A", 3), ("B", 1)]}]
     result = run(
-        order(OrderItems=[line(SKU="KIT", Quantity=1, UnitPrice="8.00")], TotalPrice="8.00"), tims=known(items=items)
+        order(OrderItems=[line(SKU="KIT", Quantity=1, UnitPrice="8.00")], TotalPrice="8.00"),
+        tims=reference_data(items=items),
     )
     assert (result.lines["Quantity"] * result.lines["Price"]).tolist() == [6 * SCALE, 2 * SCALE]
 
 
 def test_a_component_named_twice_is_one_line():
     items = [{"SKU": "A", "ListPrice": 1}, {"SKU": "KIT", "Type": "Kit", "KitComponents": [("A", 1), ("A", 2)]}]
-    result = run(order(OrderItems=[line(SKU="KIT")]), tims=known(items=items))
+    result = run(order(OrderItems=[line(SKU="KIT")]), tims=reference_data(items=items))
     assert (list(result.lines["ExternalLineID"]), list(result.lines["Quantity"])) == (["501:A"], [6])
 
 
 def test_a_kit_without_components_is_one_line():
-    result = run(order(OrderItems=[line(SKU="KIT")]), tims=known(items=[{"SKU": "KIT", "Type": "Kit"}]))
+    result = run(order(OrderItems=[line(SKU="KIT")]), tims=reference_data(items=[{"SKU": "KIT", "Type": "Kit"}]))
     assert (reasons(result), list(result.lines["ExternalLineID"])) == ([], ["501"])
 
 
@@ -121,14 +122,14 @@ def test_a_kit_with_a_blocked_or_unknown_component_is_refused():
     result = sold("BADSET")
     assert reasons(result) == ["item_blocked"]
     assert "STOP (part of the kit BADSET)" in sentence(result, "item_blocked")
-    broken = known(items=[{"SKU": "KIT", "Type": "Kit", "KitComponents": [("GONE", 1)]}])
+    broken = reference_data(items=[{"SKU": "KIT", "Type": "Kit", "KitComponents": [("GONE", 1)]}])
     assert reasons(run(order(OrderItems=[line(SKU="KIT")]), tims=broken)) == ["unknown_sku"]
 
 
 def test_a_line_id_that_grows_too_long_with_its_component_is_refused():
     long = "C" * 60
     items = [{"SKU": long, "ListPrice": 1}, {"SKU": "KIT", "Type": "Kit", "KitComponents": [(long, 1)]}]
-    assert reasons(run(order(OrderItems=[line(SKU="KIT")]), tims=known(items=items))) == ["text_too_long"]
+    assert reasons(run(order(OrderItems=[line(SKU="KIT")]), tims=reference_data(items=items))) == ["text_too_long"]
 
 
 def test_the_unsold_list_of_a_kit_that_counts_more_than_500_lines_is_too_many():

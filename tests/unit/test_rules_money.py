@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crossdock.mapping.frames import CENT, SCALE, written
 from crossdock.rules.money import round_cents, spread
 from examples import examples
-from rules_examples import ITEMS, known, line, order, reasons, run
+from rules_examples import ITEMS, line, order, reasons, reference_data, run
 
 cents = st.integers(0, 2_000_00)
 
@@ -57,7 +57,7 @@ def test_a_discount_line_becomes_the_discount_of_the_goods():
     result = run(order(OrderItems=lines, TotalPrice="7.00"))
     assert reasons(result) == []
     assert list(result.lines["DiscountAmount"]) == [3 * SCALE]
-    assert result.head[["DiscountTotal", "TotalAmount"]].iloc[0].tolist() == [3 * SCALE, 7 * SCALE]
+    assert result.header[["DiscountTotal", "TotalAmount"]].iloc[0].tolist() == [3 * SCALE, 7 * SCALE]
 
 
 def test_a_discount_line_that_adds_to_the_order_is_refused():
@@ -68,23 +68,23 @@ def test_a_discount_line_that_adds_to_the_order_is_refused():
 def test_a_shipping_line_becomes_shipping_and_its_tax_tax_on_shipping():
     lines = [line(1, TaxAmount="2.00"), line(2, SKU="post", Quantity=1, UnitPrice="4.00", TaxAmount="0.80")]
     result = run(order(OrderItems=lines, TotalTaxPrice="2.80", TotalShippingPrice="1.00", TotalPrice="17.80"))
-    head = result.head.iloc[0]
+    header = result.header.iloc[0]
     assert reasons(result) == []
     assert len(result.lines) == 1
-    assert head[["ShippingAmount", "ShippingTaxAmount", "TaxTotal"]].tolist() == [5 * SCALE, 8_000, 28_000]
+    assert header[["ShippingAmount", "ShippingTaxAmount", "TaxTotal"]].tolist() == [5 * SCALE, 8_000, 28_000]
 
 
 def test_header_tax_reaches_the_shipping_line_by_its_value():
     lines = [line(1), line(2, SKU="DOT", Quantity=1, UnitPrice="10.00")]
     result = run(order(OrderItems=lines, TotalTaxPrice="4.00", TotalPrice="24.00"))
     assert list(result.lines["TaxAmount"]) == [2 * SCALE]
-    assert result.head["ShippingTaxAmount"][0] == 2 * SCALE
+    assert result.header["ShippingTaxAmount"][0] == 2 * SCALE
 
 
 def test_a_header_amount_that_is_not_given_is_the_sum_of_the_lines():
     absent = order(OrderItems=[line(TaxAmount="1.00")], TotalTaxPrice=None, TotalPrice="11.00")
     result = run(absent)
-    assert (result.head["TaxTotal"][0], reasons(result)) == (SCALE, [])
+    assert (result.header["TaxTotal"][0], reasons(result)) == (SCALE, [])
     silent = run(order(OrderItems=[line(TaxAmount="1.00")], TotalTaxPrice=None, TotalPrice="10.00"))
     assert reasons(silent) == ["total_mismatch"]
 
@@ -179,9 +179,9 @@ def test_every_order_keeps_its_totals_to_the_cent_kits_and_all(batch, prices):
     items = [i for i in ITEMS if i["SKU"] not in ("MUG", "LAMP", "OLD")] + [trio]
     items += [{"SKU": sku, "ListPrice": p} for sku, p in zip(("MUG", "LAMP", "OLD"), prices, strict=True)]
     made = [document(n, sale) for n, sale in enumerate(batch)]
-    result = run(*(one for one, _ in made), tims=known(items=items))
+    result = run(*(one for one, _ in made), tims=reference_data(items=items))
     for row, (one, sums) in enumerate(made):
-        head, target = result.head.iloc[row], result.lines[result.lines["_row"] == row]
+        header, target = result.header.iloc[row], result.lines[result.lines["_row"] == row]
         if abs(sums["rounding"]) < 50 * len(one["OrderItems"]):
             assert reasons(result, row) == []
         line_gross = round_cents((target["Quantity"] * target["Price"]).to_numpy()) * CENT
@@ -190,16 +190,16 @@ def test_every_order_keeps_its_totals_to_the_cent_kits_and_all(batch, prices):
         assert (target[["Price", "DiscountAmount", "TaxAmount"]].to_numpy() >= 0).all()
         assert (target[["DiscountAmount", "TaxAmount"]].to_numpy() % CENT == 0).all()
         # TIMS's three equations
-        assert head["DiscountTotal"] == target["DiscountAmount"].sum() + head["ShippingDiscountAmount"]
-        assert head["TaxTotal"] == target["TaxAmount"].sum() + head["ShippingTaxAmount"] == sums["tax"]
-        charges = head["ShippingAmount"] + head["GiftWrapAmount"]
-        assert head["TotalAmount"] == line_gross.sum() - head["DiscountTotal"] + charges + head["TaxTotal"]
+        assert header["DiscountTotal"] == target["DiscountAmount"].sum() + header["ShippingDiscountAmount"]
+        assert header["TaxTotal"] == target["TaxAmount"].sum() + header["ShippingTaxAmount"] == sums["tax"]
+        charges = header["ShippingAmount"] + header["GiftWrapAmount"]
+        assert header["TotalAmount"] == line_gross.sum() - header["DiscountTotal"] + charges + header["TaxTotal"]
         # nothing lost on the way from the channel
-        assert head["TotalAmount"] == sums["total"] + sums["rounding"]
-        assert head["rounding_difference"] == sums["rounding"]
-        assert head["ShippingDiscountAmount"] <= head["ShippingAmount"] == sums["shipping"]
-        assert paid.sum() == sums["gross"] - (sums["discount"] - head["ShippingDiscountAmount"])
-        assert written(int(head["TotalAmount"])) == text(int(head["TotalAmount"]))[:-2]
+        assert header["TotalAmount"] == sums["total"] + sums["rounding"]
+        assert header["rounding_difference"] == sums["rounding"]
+        assert header["ShippingDiscountAmount"] <= header["ShippingAmount"] == sums["shipping"]
+        assert paid.sum() == sums["gross"] - (sums["discount"] - header["ShippingDiscountAmount"])
+        assert written(int(header["TotalAmount"])) == text(int(header["TotalAmount"]))[:-2]
 
 
 def test_a_kit_price_that_no_four_decimals_hit_is_rounded_up_and_the_excess_is_discount():
@@ -209,4 +209,4 @@ def test_a_kit_price_that_no_four_decimals_hit_is_rounded_up_and_the_excess_is_d
     assert reasons(result) == []
     assert (gross * CENT - target["DiscountAmount"].to_numpy()).sum() == 99_9000
     assert (target["DiscountAmount"] > 0).any()
-    assert result.head["TotalAmount"][0] == 99_9000
+    assert result.header["TotalAmount"][0] == 99_9000

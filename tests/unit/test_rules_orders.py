@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from crossdock.mapping.frames import SCALE
-from rules_examples import config, known, line, order, reasons, run, sentence
+from rules_examples import config, line, order, reasons, reference_data, run, sentence
 
 
 def cents(amount: float) -> int:
@@ -15,12 +15,12 @@ def cents(amount: float) -> int:
 
 def test_a_good_order_loads_without_a_word():
     result = run(order())
-    head = result.head.iloc[0]
-    assert (head["verdict"], reasons(result), len(result.warnings)) == ("load", [], 0)
-    assert head["ExternalOrderID"] == "1001"
-    assert head["Channel"] == "Amazon US"
-    assert head["TotalAmount"] == cents(10)
-    assert head["ShippingMethod"] == "UPS Ground"
+    header = result.header.iloc[0]
+    assert (header["verdict"], reasons(result), len(result.warnings)) == ("load", [], 0)
+    assert header["ExternalOrderID"] == "1001"
+    assert header["Channel"] == "Amazon US"
+    assert header["TotalAmount"] == cents(10)
+    assert header["ShippingMethod"] == "UPS Ground"
     assert list(result.lines["ExternalLineID"]) == ["501"]
     assert list(result.customers["customer_key"]) == ["12345678:640:A1B2C3"]
 
@@ -53,15 +53,15 @@ def test_a_text_longer_than_tims_takes_is_a_dead_letter(changes, field):
 
 def test_a_long_street_is_spread_over_two_lines_at_words_without_losing_a_character():
     street = "Unit 4, The Old Tannery Business Park, Off The Main Road, 17 Elm Street"
-    head = run(order(ShippingAddress={"Line1": street, "Line2": "Apt 4"})).head.iloc[0]
-    first, second = head["ShipTo.Line1"], head["ShipTo.Line2"]
+    header = run(order(ShippingAddress={"Line1": street, "Line2": "Apt 4"})).header.iloc[0]
+    first, second = header["ShipTo.Line1"], header["ShipTo.Line2"]
     assert f"{first} {second}" == f"{street} Apt 4"
     assert max(len(first), len(second)) <= 60
 
 
 def test_notes_are_cut_at_a_word_and_say_so():
     result = run(order(SpecialInstructions="please ring " * 60))
-    notes = result.head["Notes"][0]
+    notes = result.header["Notes"][0]
     assert len(notes) <= 500
     assert notes.startswith("Order 114-1. please ring")
     assert notes.endswith(("please…", "ring…"))
@@ -71,17 +71,17 @@ def test_notes_are_cut_at_a_word_and_say_so():
 
 def test_an_unreadable_phone_or_email_is_left_out_with_a_warning_and_the_order_loads():
     result = run(order(CustomerInfo={"Phone": "n/a", "Email": "nobody at example.com"}))
-    head = result.head.iloc[0]
-    assert pd.isna(head["Customer.Phone"])
-    assert pd.isna(head["Customer.Email"])
+    header = result.header.iloc[0]
+    assert pd.isna(header["Customer.Phone"])
+    assert pd.isna(header["Customer.Email"])
     assert sorted(result.warnings["rule"]) == ["email_unreadable", "phone_unreadable"]
-    assert (head["verdict"], reasons(result)) == ("load", [])
+    assert (header["verdict"], reasons(result)) == ("load", [])
 
 
 def test_control_characters_go_before_anything_else_and_all_others_stay():
     result = run(order(ShippingAddress={"Name": "Zoë\u0000 \u200bŁukasz\t", "City": "Al\ufeffbany"}))
-    assert result.head["ShipTo.Name"][0] == "Zoë Łukasz"
-    assert result.head["ShipTo.City"][0] == "Albany"
+    assert result.header["ShipTo.Name"][0] == "Zoë Łukasz"
+    assert result.header["ShipTo.City"][0] == "Albany"
     assert list(result.warnings["rule"]) == ["control_characters"] * 2
     assert "U+0000" in result.warnings["value"][0]
     assert "Łukasz" not in result.warnings["says"].str.cat()
@@ -105,7 +105,7 @@ def test_a_break_in_a_street_is_a_new_line_where_one_is_free_and_else_a_blank(ad
     given = order()["ShippingAddress"] | {"Line1": lines[0], "Line2": lines[1]}
     result = run(order(**{address: given}))
     prefix = {"ShippingAddress": "ShipTo", "BillingAddress": "BillTo"}[address]
-    found = tuple(None if pd.isna(v) else v for v in result.head.loc[0, [f"{prefix}.Line1", f"{prefix}.Line2"]])
+    found = tuple(None if pd.isna(v) else v for v in result.header.loc[0, [f"{prefix}.Line1", f"{prefix}.Line2"]])
     assert (found, reasons(result)) == (street, [])
     assert list(result.warnings["rule"]) == ["control_characters"]
 
@@ -115,28 +115,28 @@ def test_a_break_or_tab_in_any_other_text_is_a_blank():
     result = run(
         order(ShippingAddress=address, SpecialInstructions="Ring\ntwice", CustomerInfo={"LastName": "de\nOrtiz"})
     )
-    head = result.head.iloc[0]
-    assert [head[f"ShipTo.{part}"] for part in address] == ["Ana Ortiz", "New York", "A B"]
-    assert head["Customer.Name"] == "Ana de Ortiz"
-    assert head["Notes"].endswith("Ring twice")
+    header = result.header.iloc[0]
+    assert [header[f"ShipTo.{part}"] for part in address] == ["Ana Ortiz", "New York", "A B"]
+    assert header["Customer.Name"] == "Ana de Ortiz"
+    assert header["Notes"].endswith("Ring twice")
     assert list(result.warnings["rule"]) == ["control_characters"] * 5
 
 
 def test_blanks_around_a_value_are_trimmed_sku_included():
     result = run(order(ShippingAddress={"City": "  Albany "}, OrderItems=[line(SKU=" MUG ")]))
-    assert result.head["ShipTo.City"][0] == "Albany"
+    assert result.header["ShipTo.City"][0] == "Albany"
     assert list(result.lines["SKU"]) == ["MUG"]
 
 
 @pytest.mark.parametrize("nothing", [None, "", " "])
 def test_without_carrier_and_service_the_sites_default_method_is_used(nothing):
     plain = order(RequestedShippingCarrier=nothing, RequestedShippingClass=nothing)
-    assert run(plain).head["ShippingMethod"][0] == "Standard"
-    assert run(plain, settings=config(shipping_method="Parcel")).head["ShippingMethod"][0] == "Parcel"
+    assert run(plain).header["ShippingMethod"][0] == "Standard"
+    assert run(plain, settings=config(shipping_method="Parcel")).header["ShippingMethod"][0] == "Parcel"
 
 
 def test_one_half_of_carrier_and_service_is_enough():
-    assert run(order(RequestedShippingCarrier=None)).head["ShippingMethod"][0] == "Ground"
+    assert run(order(RequestedShippingCarrier=None)).header["ShippingMethod"][0] == "Ground"
 
 
 def test_a_country_that_no_lookup_knows_is_a_dead_letter():
@@ -162,10 +162,10 @@ def test_a_difference_that_rounding_unit_prices_explains_is_accepted_and_kept():
     lines = [line(1, Quantity=3, UnitPrice="1.3333"), line(2, Quantity=7, UnitPrice="0.1111")]
     result = run(order(OrderItems=lines, TotalPrice="4.7776"))
     assert reasons(result) == []
-    assert result.head["TotalAmount"][0] == cents(4.78)
-    assert result.head["rounding_difference"][0] == 24
+    assert result.header["TotalAmount"][0] == cents(4.78)
+    assert result.header["rounding_difference"][0] == 24
     rounded = run(order(OrderItems=lines, TotalPrice="4.78"))
-    assert (reasons(rounded), rounded.head["rounding_difference"][0]) == ([], 0)
+    assert (reasons(rounded), rounded.header["rounding_difference"][0]) == ([], 0)
 
 
 def test_a_difference_as_large_as_half_a_cent_a_line_is_not_explained():
@@ -181,11 +181,11 @@ def test_whole_cents_never_excuse_a_difference():
 
 def test_a_header_discount_above_the_goods_goes_on_to_the_shipping():
     result = run(order(TotalShippingPrice="6.00", TotalDiscount="13.00", TotalPrice="3.00"))
-    head = result.head.iloc[0]
+    header = result.header.iloc[0]
     assert reasons(result) == []
-    assert head["ShippingDiscountAmount"] == cents(3)
+    assert header["ShippingDiscountAmount"] == cents(3)
     assert list(result.lines["DiscountAmount"]) == [cents(10)]
-    assert (head["DiscountTotal"], head["TotalAmount"]) == (cents(13), cents(3))
+    assert (header["DiscountTotal"], header["TotalAmount"]) == (cents(13), cents(3))
 
 
 def test_a_discount_above_goods_and_shipping_together_is_a_dead_letter():
@@ -197,11 +197,11 @@ def test_only_the_part_of_a_header_amount_that_lines_do_not_carry_is_spread():
     lines = [line(1, TaxAmount="1.00"), line(2), line(3)]
     result = run(order(OrderItems=lines, TotalTaxPrice="2.00", TotalPrice="32.00"))
     assert list(result.lines["TaxAmount"]) == [cents(1.34), cents(0.33), cents(0.33)]
-    assert result.head["TaxTotal"][0] == cents(2)
+    assert result.header["TaxTotal"][0] == cents(2)
 
 
 @pytest.mark.parametrize(
-    ("head", "own"),
+    ("header", "own"),
     [
         ("TotalTaxPrice", "TaxAmount"),
         ("TotalDiscount", "DiscountAmount"),
@@ -209,9 +209,9 @@ def test_only_the_part_of_a_header_amount_that_lines_do_not_carry_is_spread():
         ("TotalShippingTaxPrice", "ShippingTaxAmount"),
     ],
 )
-def test_lines_above_their_header_are_a_dead_letter(head, own):
-    sign = -1 if head == "TotalDiscount" else 1
-    result = run(order(OrderItems=[line(**{own: "2.00"})], **{head: "1.00"}, TotalPrice=f"{10 + sign}.00"))
+def test_lines_above_their_header_are_a_dead_letter(header, own):
+    sign = -1 if header == "TotalDiscount" else 1
+    result = run(order(OrderItems=[line(**{own: "2.00"})], **{header: "1.00"}, TotalPrice=f"{10 + sign}.00"))
     assert reasons(result) == ["line_above_header"]
     assert "2.00" in sentence(result, "line_above_header")
     assert "1.00" in sentence(result, "line_above_header")
@@ -220,7 +220,7 @@ def test_lines_above_their_header_are_a_dead_letter(head, own):
 def test_a_currency_without_decimals_loads():
     yen = order(Currency="JPY", OrderItems=[line(UnitPrice="600")], TotalPrice="1200")
     result = run(yen)
-    assert (reasons(result), result.head["TotalAmount"][0]) == ([], cents(1200))
+    assert (reasons(result), result.header["TotalAmount"][0]) == ([], cents(1200))
 
 
 @pytest.mark.parametrize("where", ["head", "line"])
@@ -268,7 +268,7 @@ def test_an_amount_with_a_third_decimal_is_a_dead_letter(where):
 )
 def test_what_cannot_be_loaded_is_a_dead_letter_for_its_true_reason_alone(changes, reason):
     result = run(order(**changes))
-    assert result.head["verdict"][0] == "load"
+    assert result.header["verdict"][0] == "load"
     assert reasons(result) == [reason]
     assert (result.problems["says"].str.len() > 15).all()
     assert (result.problems["do"].str.len() > 15).all()
@@ -306,13 +306,13 @@ def test_a_discontinued_item_loads():
 
 def test_a_free_order_and_a_free_line_load():
     free = run(order(OrderItems=[line(UnitPrice="0")], TotalPrice="0"))
-    assert (reasons(free), free.head["TotalAmount"][0]) == ([], 0)
+    assert (reasons(free), free.header["TotalAmount"][0]) == ([], 0)
     assert reasons(run(order(OrderItems=[line(1), line(2, UnitPrice="0")]))) == []
 
 
 def test_a_site_that_no_configuration_names_loads_with_the_defaults_and_is_named_once():
     result = run(order(1, SiteID=77, SiteName="New Site"), order(2, SiteID=77, SiteName="New Site"), order(3))
-    assert list(result.head["Channel"]) == ["New Site", "New Site", "Amazon US"]
+    assert list(result.header["Channel"]) == ["New Site", "New Site", "Amazon US"]
     assert list(result.warnings["rule"]) == ["site_not_configured", "tax_not_told"]
     assert result.warnings["value"][0] == "77"
     assert len(result.problems) == 0
@@ -323,8 +323,8 @@ def test_a_pending_order_waits_however_incomplete_it_is():
         OrderStatus="Pending", PaymentStatus="NotYetSubmitted", ShippingAddress=None, Currency=None, TotalPrice=None
     )
     result = run(nothing)
-    assert result.head["verdict"][0] == "wait"
-    assert "pending" in result.head["verdict_reason"][0]
+    assert result.header["verdict"][0] == "wait"
+    assert "pending" in result.header["verdict_reason"][0]
     assert len(result.problems) == 0
 
 
@@ -335,21 +335,21 @@ def test_a_pending_order_waits_however_incomplete_it_is():
 )
 def test_an_unpaid_order_holds_loads_or_waits_by_the_sites_rule(payment, import_rule, verdict, status):
     result = run(order(PaymentStatus=payment), settings=config(import_rule=import_rule))
-    assert (result.head["verdict"][0], result.head["TimsOrderStatus"][0]) == (verdict, status)
-    assert result.head["TimsPaymentStatus"][0] == "Unpaid"
+    assert (result.header["verdict"][0], result.header["TimsOrderStatus"][0]) == (verdict, status)
+    assert result.header["TimsPaymentStatus"][0] == "Unpaid"
 
 
 def test_an_order_cancelled_before_it_was_loaded_is_left_out_whatever_else_is_wrong():
     result = run(order(OrderStatus="Cancelled", ShippingAddress=None))
-    assert result.head["verdict"][0] == "leave_out"
-    assert result.head["verdict_reason"][0] == "cancelled before it was loaded"
+    assert result.header["verdict"][0] == "leave_out"
+    assert result.header["verdict_reason"][0] == "cancelled before it was loaded"
     assert len(result.problems) == 0
 
 
 def test_an_order_cancelled_after_it_was_loaded_cancels_what_is_not_shipped():
     lines = [line(1, Quantity=3, QuantityShipped=1), line(2, Quantity=2)]
     result = run(order(OrderStatus="Cancelled", OrderItems=lines, TotalPrice="25.00"), linked=(1001,))
-    assert (result.head["verdict"][0], result.head["cancel_all"][0]) == ("load", True)
+    assert (result.header["verdict"][0], result.header["cancel_all"][0]) == ("load", True)
     assert list(result.lines["QuantityCancelled"]) == [2, 2]
     assert list(result.lines["QuantityShipped"]) == [1, 0]
 
@@ -357,40 +357,40 @@ def test_an_order_cancelled_after_it_was_loaded_cancels_what_is_not_shipped():
 def test_an_order_cancelled_in_part_loads_as_ordered_with_its_totals_as_sold():
     result = run(order(OrderItems=[line(Quantity=5, QuantityCancelled=2)], TotalPrice="25.00"))
     assert (list(result.lines["Quantity"]), list(result.lines["QuantityCancelled"])) == ([5], [2])
-    assert result.head["TotalAmount"][0] == cents(25)
+    assert result.header["TotalAmount"][0] == cents(25)
     assert reasons(result) == []
 
 
 def test_an_older_version_after_a_newer_one_is_left_out():
     old, new = order(1, UpdatedDate="2026-03-01T11:00:00.5Z"), order(1, UpdatedDate="2026-03-01T11:00:00.51Z")
-    assert list(run(new, old).head["verdict"]) == ["load", "leave_out"]
-    assert list(run(old, old).head["verdict"]) == ["leave_out", "load"]
+    assert list(run(new, old).header["verdict"]) == ["load", "leave_out"]
+    assert list(run(old, old).header["verdict"]) == ["leave_out", "load"]
     seen = pd.Series({1001: "2026-03-01T11:00:00.5000001Z"})
-    assert list(run(old, newest=seen).head["verdict"]) == ["leave_out"]
-    assert list(run(new, newest=seen).head["verdict"]) == ["load"]
+    assert list(run(old, newest=seen).header["verdict"]) == ["leave_out"]
+    assert list(run(new, newest=seen).header["verdict"]) == ["load"]
 
 
 def test_personal_data_that_vanish_after_the_load_are_no_problem_and_say_so():
     gone = order(UserDataPresent=False, ShippingAddress=None, CustomerInfo=None)
     result = run(gone, linked=(1001,))
-    head = result.head.iloc[0]
-    assert (head["verdict"], reasons(result)) == ("load", [])
-    assert not head["personal_data"]
-    assert head["customer_action"] == "none"
+    header = result.header.iloc[0]
+    assert (header["verdict"], reasons(result)) == ("load", [])
+    assert not header["personal_data"]
+    assert header["customer_action"] == "none"
 
 
 def test_a_marketplace_fulfilled_order_loads_with_the_marketplaces_location_or_is_left_out_by_config():
     fulfilled = order(DistributionCenterTypeRollup="ExternallyManaged", FulfillmentStatus="ThirdPartyManaged")
-    head = run(fulfilled).head.iloc[0]
-    assert (head["verdict"], head["marketplace_fulfilled"], head["location"]) == ("load", True, "MARKETPLACE")
-    left = run(fulfilled, settings=config(marketplace_fulfilled="leave_out")).head.iloc[0]
+    header = run(fulfilled).header.iloc[0]
+    assert (header["verdict"], header["marketplace_fulfilled"], header["location"]) == ("load", True, "MARKETPLACE")
+    left = run(fulfilled, settings=config(marketplace_fulfilled="leave_out")).header.iloc[0]
     assert left["verdict"] == "leave_out"
     assert "marketplace" in left["verdict_reason"]
-    assert run(order()).head["location"][0] == "MAIN"
+    assert run(order()).header["location"][0] == "MAIN"
 
 
 def test_several_or_inactive_customers_are_a_dead_letter_with_the_candidates():
-    twins = known(
+    twins = reference_data(
         {"CustomerID": "C-1", "Name": "Ana One", "Email": "ana.ortiz@example.com"},
         {"CustomerID": "C-2", "Name": "Ana Two", "Email": "ANA.ORTIZ@example.com"},
     )
@@ -398,28 +398,28 @@ def test_several_or_inactive_customers_are_a_dead_letter_with_the_candidates():
     assert reasons(result) == ["customer_ambiguous"]
     assert "C-1 (Ana One)" in sentence(result, "customer_ambiguous")
     assert "C-2 (Ana Two)" in sentence(result, "customer_ambiguous")
-    asleep = known({"CustomerID": "C-1", "Status": "Inactive", "Email": "ana.ortiz@example.com"})
+    asleep = reference_data({"CustomerID": "C-1", "Status": "Inactive", "Email": "ana.ortiz@example.com"})
     assert reasons(run(order(), tims=asleep)) == ["customer_inactive"]
 
 
 def test_timestamps_are_cut_to_microseconds_and_never_rounded():
-    assert run(order(OrderDate="2026-03-01T10:00:00.9999999Z")).head["OrderedAt"][0] == "2026-03-01T10:00:00.999999Z"
-    assert run(order(OrderDate="2026-03-01T10:00:00Z")).head["OrderedAt"][0] == "2026-03-01T10:00:00Z"
+    assert run(order(OrderDate="2026-03-01T10:00:00.9999999Z")).header["OrderedAt"][0] == "2026-03-01T10:00:00.999999Z"
+    assert run(order(OrderDate="2026-03-01T10:00:00Z")).header["OrderedAt"][0] == "2026-03-01T10:00:00Z"
 
 
 def test_an_empty_batch_is_no_trouble():
     result = run(order())
     nothing = run()
-    assert len(nothing.head) == len(nothing.lines) == len(nothing.problems) == len(nothing.warnings) == 0
-    assert list(nothing.head.columns) == list(result.head.columns)
+    assert len(nothing.header) == len(nothing.lines) == len(nothing.problems) == len(nothing.warnings) == 0
+    assert list(nothing.header.columns) == list(result.header.columns)
 
 
 def test_problems_never_say_what_the_buyer_is_called_or_where_the_buyer_lives():
     bad = order(ShippingAddress={"Name": "Secret " * 10, "PostalCode": "1220"}, CustomerInfo={"Phone": "secret"})
     result = run(bad)
-    said = result.problems["says"].str.cat() + result.warnings["says"].str.cat()
-    assert "Secret" not in said
-    assert "secret" not in said
+    output = result.problems["says"].str.cat() + result.warnings["says"].str.cat()
+    assert "Secret" not in output
+    assert "secret" not in output
 
 
 # ---- orders that the marketplace ships carry no person --------------------------------------------------------------
@@ -436,13 +436,13 @@ NOBODY = {
 
 def test_an_order_that_the_marketplace_ships_needs_no_person():
     result = run(order(**NOBODY))
-    head = result.head.iloc[0]
-    assert (head["verdict"], reasons(result), head["location"]) == ("load", [], "MARKETPLACE")
-    assert head["ShipTo.Name"] == "Buyer of Amazon US"
-    assert head["ShipTo.Line1"]
-    place = [head[f"ShipTo.{part}"] for part in ("City", "Region", "PostalCode", "CountryCode")]
+    header = result.header.iloc[0]
+    assert (header["verdict"], reasons(result), header["location"]) == ("load", [], "MARKETPLACE")
+    assert header["ShipTo.Name"] == "Buyer of Amazon US"
+    assert header["ShipTo.Line1"]
+    place = [header[f"ShipTo.{part}"] for part in ("City", "Region", "PostalCode", "CountryCode")]
     assert place == ["Albany", "NY", "12207", "US"]
-    assert pd.isna(head["BillTo.Line1"])
+    assert pd.isna(header["BillTo.Line1"])
 
 
 @pytest.mark.parametrize("address", [None, {}, {"Country": ""}, {"Country": "Atlantis", "PostalCode": "?"}])
@@ -450,8 +450,8 @@ def test_without_any_address_it_goes_to_the_country_of_its_site(address):
     nobody = NOBODY | {"ShippingAddress": None}
     document = order(**nobody) | {"ShippingAddress": address}
     result = run(document)
-    assert (reasons(result), result.head["ShipTo.CountryCode"][0]) == ([], "US")
-    assert result.head["ShipTo.City"][0]
+    assert (reasons(result), result.header["ShipTo.CountryCode"][0]) == ([], "US")
+    assert result.header["ShipTo.City"][0]
     nowhere = run(document, settings=config(country=None))
     assert reasons(nowhere)[0] in ("country_unknown", "missing_field")
     assert "config/sites.yaml" in nowhere.problems["do"][0]
@@ -472,7 +472,7 @@ def test_what_a_parcel_would_need_is_a_warning_of_a_parcel_that_is_not_ours(part
     theirs = {"DistributionCenterTypeRollup": "ExternallyManaged", "ShippingAddress": address}
     result = run(order(**theirs))
     assert (reasons(result), list(result.warnings["rule"])) == ([], [warning])
-    assert value not in result.head[f"ShipTo.{part}"].fillna("").tolist()
+    assert value not in result.header[f"ShipTo.{part}"].fillna("").tolist()
     assert reasons(run(order(**theirs | {"DistributionCenterTypeRollup": "SellerManaged"}))) == [warning]
 
 
@@ -484,5 +484,5 @@ def test_an_order_that_we_ship_needs_its_address_and_its_person_as_ever():
 
 
 def test_words_that_stand_in_for_an_address_never_replace_one_that_tims_has():
-    head = run(order(**NOBODY), linked=(1001,)).head.iloc[0]
-    assert pd.isna(head["ShipTo.Line1"])
+    header = run(order(**NOBODY), linked=(1001,)).header.iloc[0]
+    assert pd.isna(header["ShipTo.Line1"])

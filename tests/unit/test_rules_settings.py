@@ -43,7 +43,7 @@ def test_a_changed_file_is_read_again(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("sites: {7: {chanel: X}}", "Did you mean channel"),
         ("site: {}", "Did you mean sites"),
@@ -63,16 +63,16 @@ def test_a_changed_file_is_read_again(folder):
         ("sites: {", "not valid YAML"),
     ],
 )
-def test_a_broken_sites_file_is_one_clear_sentence(folder, text, says):
+def test_a_broken_sites_file_is_one_clear_sentence(folder, text, message):
     (folder / "sites.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load(folder)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "sites.yaml" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("code,action,item,reason\nX,shiping,,r\n", "Did you mean shipping"),
         ("code,action,item,reason\nX,voucher,,r\n", "names the item"),
@@ -81,11 +81,11 @@ def test_a_broken_sites_file_is_one_clear_sentence(folder, text, says):
         ("code,action\nX,reject\n", "the header must be code,action,item,reason"),
     ],
 )
-def test_a_broken_list_of_codes_is_one_clear_sentence(folder, text, says):
+def test_a_broken_list_of_codes_is_one_clear_sentence(folder, text, message):
     (folder / "lookups" / "item_codes.csv").write_text(text)
     with pytest.raises(ConfigError, match=r"item_codes\.csv") as caught:
         load(folder)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_missing_file_says_so(folder):

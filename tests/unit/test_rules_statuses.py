@@ -19,13 +19,13 @@ from rules_examples import line, order, reasons, run
     ],
 )
 def test_order_statuses_map_and_tims_creates_open_or_on_hold_only(channel, final, create):
-    head = run(order(OrderStatus=channel)).head.iloc[0]
-    assert (head["verdict"], head["FinalStatus"], head["TimsOrderStatus"]) == ("load", final, create)
+    header = run(order(OrderStatus=channel)).header.iloc[0]
+    assert (header["verdict"], header["FinalStatus"], header["TimsOrderStatus"]) == ("load", final, create)
 
 
 def test_a_pending_order_will_be_open_and_waits():
-    head = run(order(OrderStatus="Pending")).head.iloc[0]
-    assert (head["verdict"], head["FinalStatus"]) == ("wait", "Open")
+    header = run(order(OrderStatus="Pending")).header.iloc[0]
+    assert (header["verdict"], header["FinalStatus"]) == ("wait", "Open")
 
 
 @pytest.mark.parametrize(
@@ -40,26 +40,26 @@ def test_a_pending_order_will_be_open_and_waits():
 )
 def test_payment_statuses_map_and_hold_or_release(payment, status, hold, reason):
     result = run(order(PaymentStatus=payment))
-    head = result.head.iloc[0]
-    assert (head["TimsPaymentStatus"], head["hold"], head["hold_reason"]) == (status, hold, reason)
+    header = result.header.iloc[0]
+    assert (header["TimsPaymentStatus"], header["hold"], header["hold_reason"]) == (status, hold, reason)
     assert list(result.warnings["rule"]) == (["payment_failed"] if payment == "Failed" else [])
 
 
 def test_an_order_paid_after_its_load_is_released():
-    assert not run(order(), linked=(1001,)).head["hold"][0]
+    assert not run(order(), linked=(1001,)).header["hold"][0]
 
 
 def test_an_order_on_hold_at_the_channel_is_held_though_paid():
-    head = run(order(OrderStatus="OnHold")).head.iloc[0]
-    assert (head["hold"], head["hold_reason"]) == (True, "on hold at the channel")
+    header = run(order(OrderStatus="OnHold")).header.iloc[0]
+    assert (header["hold"], header["hold_reason"]) == (True, "on hold at the channel")
 
 
 def test_an_order_with_shipped_units_is_created_open_for_a_held_one_takes_no_shipment():
     part = order(OrderStatus="PartiallyShipped", PaymentStatus="Submitted", OrderItems=[line(QuantityShipped=1)])
-    head = run(part).head.iloc[0]
-    assert (head["TimsOrderStatus"], head["hold"]) == ("Open", True)
+    header = run(part).header.iloc[0]
+    assert (header["TimsOrderStatus"], header["hold"]) == ("Open", True)
     done = order(OrderStatus="Shipped", PaymentStatus="Submitted", OrderItems=[line(QuantityShipped=2)])
-    assert not run(done).head["hold"][0]
+    assert not run(done).header["hold"][0]
 
 
 def test_a_shipped_order_has_every_unit_shipped_that_is_not_cancelled():
@@ -72,7 +72,7 @@ def test_a_shipped_order_has_every_unit_shipped_that_is_not_cancelled():
 def test_a_cancelled_order_that_was_shipped_in_part_is_not_forgotten():
     half = order(OrderStatus="Cancelled", OrderItems=[line(QuantityShipped=1)])
     result = run(half)
-    assert (result.head["verdict"][0], reasons(result)) == ("load", [])
+    assert (result.header["verdict"][0], reasons(result)) == ("load", [])
     assert list(result.lines["QuantityCancelled"]) == [1]
 
 
@@ -84,10 +84,10 @@ def test_a_status_that_no_table_knows_is_never_a_default(field, value):
 
 def test_a_mixed_order_is_held_until_the_marketplace_has_shipped_its_part():
     mixed = {"DistributionCenterTypeRollup": "Mixed"}
-    head = run(order(**mixed)).head.iloc[0]
-    assert (head["verdict"], head["TimsOrderStatus"], head["marketplace_fulfilled"]) == ("load", "OnHold", False)
-    assert "has not said which" in head["hold_reason"]
+    header = run(order(**mixed)).header.iloc[0]
+    assert (header["verdict"], header["TimsOrderStatus"], header["marketplace_fulfilled"]) == ("load", "OnHold", False)
+    assert "has not said which" in header["hold_reason"]
     lines = [line(1, QuantityShipped=2), line(2)]
     part = order(**mixed, OrderStatus="PartiallyShipped", OrderItems=lines, TotalPrice="20.0000")
-    head = run(part).head.iloc[0]
-    assert (head["TimsOrderStatus"], head["location"]) == ("Open", "MARKETPLACE")
+    header = run(part).header.iloc[0]
+    assert (header["TimsOrderStatus"], header["location"]) == ("Open", "MARKETPLACE")

@@ -17,7 +17,7 @@ from crossdock.rules.money import round_cents
 from crossdock.rules.orders import Enriched
 from crossdock.rules.settings import Settings
 from examples import examples
-from rules_examples import ITEMS, config, known, line, order, reasons, run, sentence
+from rules_examples import ITEMS, config, line, order, reasons, reference_data, run, sentence
 
 CENT = 100
 INSIDE = dict.fromkeys(("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType"), "InclusiveVat")
@@ -36,8 +36,10 @@ def ruled(tmp_path: Path, *rows: str) -> Settings:
 
 def held(result: Enriched, row: int = 0) -> tuple[bool, str, str]:
     """(PricesIncludeTax, TaxTotal, TotalAmount)"""
-    head = result.head.iloc[row]
-    return bool(head["PricesIncludeTax"]), *(str(Decimal(int(head[n])).scaleb(-4)) for n in ("TaxTotal", "TotalAmount"))
+    header = result.header.iloc[row]
+    return bool(header["PricesIncludeTax"]), *(
+        str(Decimal(int(header[n])).scaleb(-4)) for n in ("TaxTotal", "TotalAmount")
+    )
 
 
 # ---- what a site tells --------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def test_shipping_that_stands_otherwise_than_the_goods_is_converted_by_its_tax(
     )  # fmt: skip
     assert reasons(result) == []
     assert held(result) == (inclusive, "3.0000", f"{total}00")
-    assert result.head["ShippingAmount"].tolist() == [int(charged) * 10_000]
+    assert result.header["ShippingAmount"].tolist() == [int(charged) * 10_000]
 
 
 @pytest.mark.parametrize(
@@ -103,17 +105,17 @@ def test_shipping_that_stands_otherwise_than_the_goods_is_converted_by_its_tax(
 def test_gift_wrap_that_stands_otherwise_than_the_goods_is_told_by_the_total(goods, wrap, total, inclusive, charged):
     tax = "2.60" if (goods, wrap) == ("InclusiveVat", "Standard") else "2.50"
     sold = line(Quantity=1, UnitPrice="12.00", TaxAmount=tax, GiftWrapAmount="3.00")
-    said = {"OrderTaxType": goods, "GiftOptionsTaxType": wrap}
-    result = run(pounds(OrderItems=[sold], TotalTaxPrice=tax, TotalPrice=total, **said))
+    output = {"OrderTaxType": goods, "GiftOptionsTaxType": wrap}
+    result = run(pounds(OrderItems=[sold], TotalTaxPrice=tax, TotalPrice=total, **output))
     assert reasons(result) == []
     assert held(result) == (inclusive, f"{tax}00", f"{total}00")
-    assert result.head["GiftWrapAmount"].tolist() == [int(Decimal(charged) * 10_000)]
+    assert result.header["GiftWrapAmount"].tolist() == [int(Decimal(charged) * 10_000)]
 
 
 def test_the_tax_of_gift_wrap_explains_no_more_than_it_can_be():
     sold = line(Quantity=1, UnitPrice="12.00", TaxAmount="2.00", GiftWrapAmount="3.00")
-    said = {"OrderTaxType": "InclusiveVat", "GiftOptionsTaxType": "Standard"}
-    result = run(pounds(OrderItems=[sold], TotalTaxPrice="2.00", TotalPrice="17.01", **said))
+    output = {"OrderTaxType": "InclusiveVat", "GiftOptionsTaxType": "Standard"}
+    result = run(pounds(OrderItems=[sold], TotalTaxPrice="2.00", TotalPrice="17.01", **output))
     assert reasons(result) == ["total_mismatch"]
 
 
@@ -154,23 +156,23 @@ SILENT = [
 AMOUNTS = [dict.fromkeys(("TotalTaxPrice", "TotalShippingTaxPrice"), value) for value in (None, "0.00")]
 
 
-@pytest.mark.parametrize("said", SILENT)
+@pytest.mark.parametrize("output", SILENT)
 @pytest.mark.parametrize("amounts", AMOUNTS)
 @pytest.mark.parametrize("own", [None, "0.00"])
-def test_where_no_tax_is_told_the_rule_of_the_site_says_what_the_price_holds(tmp_path, said, amounts, own):
+def test_where_no_tax_is_told_the_rule_of_the_site_says_what_the_price_holds(tmp_path, output, amounts, own):
     sold = line(Quantity=1, UnitPrice="12.00", TaxAmount=own)
-    changes = {"OrderItems": [sold], "TotalShippingPrice": "3.00", "TotalPrice": "15.00"} | said | amounts
+    changes = {"OrderItems": [sold], "TotalShippingPrice": "3.00", "TotalPrice": "15.00"} | output | amounts
     result = run(pounds(**changes), settings=ruled(tmp_path, "641,GB,,2020-01-01,20"))
     assert (reasons(result), list(result.warnings["rule"])) == ([], [])
     assert held(result) == (True, "2.5000", "15.0000")
     assert result.lines["TaxAmount"].tolist() == [20_000]
-    assert result.head["ShippingTaxAmount"].tolist() == [5_000]
+    assert result.header["ShippingTaxAmount"].tolist() == [5_000]
 
 
 @pytest.mark.parametrize("kind", ["NoTax", "Standard", "ExclusiveVat"])
 def test_a_site_that_says_there_is_none_is_believed(tmp_path, kind):
-    said = dict.fromkeys(INSIDE, kind)
-    result = run(pounds(**said), settings=ruled(tmp_path, "641,,,2020-01-01,20"))
+    output = dict.fromkeys(INSIDE, kind)
+    result = run(pounds(**output), settings=ruled(tmp_path, "641,,,2020-01-01,20"))
     assert (held(result), list(result.warnings["rule"])) == ((False, "0.0000", "10.0000"), [])
 
 
@@ -217,7 +219,7 @@ def test_a_postage_line_holds_tax_by_the_rule_of_shipping(tmp_path):
     sold = [line(1, Quantity=1, UnitPrice="12.00"), line(2, SKU="POST", Quantity=1, UnitPrice="3.00")]
     settings = ruled(tmp_path, "641,,,2020-01-01,20", "641,,shipping,2020-01-01,0")
     result = run(pounds(OrderItems=sold, TotalPrice="15.00"), settings=settings)
-    assert (held(result), result.head["ShippingTaxAmount"].tolist()) == ((True, "2.0000", "15.0000"), [0])
+    assert (held(result), result.header["ShippingTaxAmount"].tolist()) == ((True, "2.0000", "15.0000"), [0])
 
 
 RULES = ("641,,,2020-01-01,20", "641,,Books*,2020-01-01,0", "641,DE,,2020-01-01,19", "641,DE,Books*,2020-01-01,7",
@@ -246,7 +248,7 @@ def test_the_row_that_names_most_counts(tmp_path, site, country, category, day, 
 
 def test_category_country_and_the_companys_day_are_those_of_the_order(tmp_path):
     items = [item | {"Category": "Books > Novels" if item["SKU"] == "LAMP" else "Home"} for item in ITEMS]
-    tims = known(items=items)
+    tims = reference_data(items=items)
     tims.time_zone = "Pacific/Auckland"  # there the 2nd of March has begun
     sold = [line(1, Quantity=1, UnitPrice="10.70"), line(2, SKU="LAMP", Quantity=1, UnitPrice="10.70")]
     there = {"ShippingAddress": {"Country": "Germany", "Region": None, "PostalCode": "10115", "City": "Berlin"}}
@@ -284,16 +286,16 @@ def test_an_order_that_tims_took_with_tax_inside_stays_so_without_its_rule(tmp_p
 @pytest.mark.parametrize(("kind", "taken"), [("InclusiveVat", False), ("ExclusiveVat", True)])
 def test_a_tax_that_changes_sides_after_tims_took_the_order_is_for_a_person(kind, taken):
     total = "10.00" if kind == "InclusiveVat" else "11.00"
-    told = pounds(OrderItems=[line(TaxAmount="1.00")], TotalTaxPrice="1.00", TotalPrice=total, OrderTaxType=kind)
-    assert reasons(run(told, linked=(1001,), inclusive={1001: taken})) == ["tax_type_changed"]
-    assert reasons(run(told, linked=(1001,), inclusive={1001: not taken})) == []
+    reported = pounds(OrderItems=[line(TaxAmount="1.00")], TotalTaxPrice="1.00", TotalPrice=total, OrderTaxType=kind)
+    assert reasons(run(reported, linked=(1001,), inclusive={1001: taken})) == ["tax_type_changed"]
+    assert reasons(run(reported, linked=(1001,), inclusive={1001: not taken})) == []
 
 
 # ---- the file -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ("x,,,2020-01-01,20", "'x' is no SiteID"),
         ("641,UK,,2020-01-01,20", "'UK' is no country"),
@@ -307,17 +309,17 @@ def test_a_tax_that_changes_sides_after_tims_took_the_order_is_for_a_person(kind
         ("641,,,2020-01-01,1.00001", "the rate 1.00001 must be"),
     ],
 )
-def test_a_row_that_cannot_be_meant_is_named_with_its_line(tmp_path, row, says):
+def test_a_row_that_cannot_be_meant_is_named_with_its_line(tmp_path, row, message):
     (tmp_path / "taxes.csv").write_text(f"{HEADER}{row},\n", "utf-8")
     (found,) = tax_rules.check(tmp_path)
-    assert (found.line, says in found.says) == (2, True)
+    assert (found.line, message in found.message) == (2, True)
     with pytest.raises(ConfigError, match=r"taxes\.csv:2"):
         tax_rules.load(tmp_path)
 
 
 def test_another_header_is_told(tmp_path):
     (tmp_path / "taxes.csv").write_text("site,country,category,since,rate\n641,,,2020-01-01,20\n", "utf-8")
-    assert "the header must be site,country,category,from,rate,note" in tax_rules.check(tmp_path)[0].says
+    assert "the header must be site,country,category,from,rate,note" in tax_rules.check(tmp_path)[0].message
 
 
 def test_the_shipped_file_is_right():
@@ -394,7 +396,7 @@ def test_every_order_keeps_its_total_to_the_cent_whatever_its_taxes_are(batch, r
     made = [document(n, sale) for n, sale in enumerate(batch)]
     result = run(*(one for one, _ in made), settings=settings)
     again = run(*(one for one, _ in made), settings=settings)
-    assert result.head.equals(again.head)
+    assert result.header.equals(again.header)
     assert result.lines.equals(again.lines)
     for row, (one, rounding) in enumerate(made):
         found = set(reasons(result, row))
@@ -403,16 +405,16 @@ def test_every_order_keeps_its_total_to_the_cent_whatever_its_taxes_are(batch, r
         if found - {"total_mismatch"}:
             assert found <= {"tax_above_price", "total_mismatch"}
             continue
-        head, target = result.head.iloc[row], result.lines[result.lines["_row"] == row]
+        header, target = result.header.iloc[row], result.lines[result.lines["_row"] == row]
         gross = round_cents((target["Quantity"] * target["Price"]).to_numpy()) * CENT
-        charges = head["ShippingAmount"] + head["GiftWrapAmount"]
-        added = 0 if head["PricesIncludeTax"] else head["TaxTotal"]
-        assert head["TotalAmount"] == gross.sum() - head["DiscountTotal"] + charges + added
-        assert head["TotalAmount"] == int(Decimal(one["TotalPrice"]).scaleb(4)) + rounding
-        assert head["TaxTotal"] == target["TaxAmount"].sum() + head["ShippingTaxAmount"]
-        assert head["TaxTotal"] <= head["TotalAmount"] or not head["PricesIncludeTax"]
+        charges = header["ShippingAmount"] + header["GiftWrapAmount"]
+        added = 0 if header["PricesIncludeTax"] else header["TaxTotal"]
+        assert header["TotalAmount"] == gross.sum() - header["DiscountTotal"] + charges + added
+        assert header["TotalAmount"] == int(Decimal(one["TotalPrice"]).scaleb(4)) + rounding
+        assert header["TaxTotal"] == target["TaxAmount"].sum() + header["ShippingTaxAmount"]
+        assert header["TaxTotal"] <= header["TotalAmount"] or not header["PricesIncludeTax"]
         assert (target[["Price", "DiscountAmount", "TaxAmount"]].to_numpy() >= 0).all()
-        assert head["ShippingAmount"] >= head["ShippingDiscountAmount"] >= 0
-        told = int(Decimal(one["TotalTaxPrice"]).scaleb(4)) + int(Decimal(one["TotalShippingTaxPrice"]).scaleb(4))
-        if told:
-            assert head["TaxTotal"] == told
+        assert header["ShippingAmount"] >= header["ShippingDiscountAmount"] >= 0
+        reported = int(Decimal(one["TotalTaxPrice"]).scaleb(4)) + int(Decimal(one["TotalShippingTaxPrice"]).scaleb(4))
+        if reported:
+            assert header["TaxTotal"] == reported

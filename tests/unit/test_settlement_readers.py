@@ -100,7 +100,7 @@ SALE = (
 
 
 @pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
+def existing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "load", lambda: EVERY)
     monkeypatch.setattr(sources, "of", EVERY.__getitem__)
 
@@ -178,10 +178,10 @@ def test_cells_that_a_program_has_quoted_are_read_as_they_were(every: bool):
     def quoted(cell: str) -> str:
         return f'"{cell}"' if every or "\t" in cell else cell
 
-    head = "\t".join(map(quoted, V2))
+    header = "\t".join(map(quoted, V2))
     rows = [{**one, "amount-description": "Prin\tcipal"} if one is SALE[0] else one for one in (HEAD, *SALE)]
-    told = [head, *("\t".join(quoted(one.get(name, "")) for name in V2) for one in rows)]
-    found = read(US, ("\r\n".join(told) + "\r\n").encode())
+    reported = [header, *("\t".join(quoted(one.get(name, "")) for name in V2) for one in rows)]
+    found = read(US, ("\r\n".join(reported) + "\r\n").encode())
     assert sum(amounts(found)) == Decimal("83.30")
     assert found["Lines"][0]["AmountDescription"] == "Prin\tcipal"
     assert found["Lines"][1]["SKU"] == "LAMP"
@@ -194,9 +194,9 @@ def test_a_settlement_is_read_alike_however_a_program_has_saved_it(delimiter: st
     def quoted(cell: str, *, header: bool = False) -> str:
         return f'"{cell}"' if quotes == "all" or (quotes == "cells" and not header) else cell
 
-    told = [delimiter.join(quoted(name, header=True) for name in V2)]
-    told += [delimiter.join(quoted(one.get(name, "")) for name in V2) for one in (HEAD, *SALE)]
-    found = read(US, ("\r\n".join(told) + "\r\n").encode(encoding))
+    reported = [delimiter.join(quoted(name, header=True) for name in V2)]
+    reported += [delimiter.join(quoted(one.get(name, "")) for name in V2) for one in (HEAD, *SALE)]
+    found = read(US, ("\r\n".join(reported) + "\r\n").encode(encoding))
     own = {"FileDigest": "", "bytes": b""}  # of the file, not of what it says
     assert found | own == read(US, tsv(V2, HEAD, *SALE)) | own
 
@@ -228,13 +228,13 @@ def test_signs_of_currencies_are_no_part_of_an_amount(text: str, amount: str):
 
 
 def test_decimal_commas_and_german_dates_are_read():
-    head = HEAD | {
+    header = HEAD | {
         "total-amount": "1.234,56", "currency": "EUR", "settlement-start-date": "03.01.2011 00:00:00 UTC",
         "settlement-end-date": "17.01.2011 00:00:00 UTC", "deposit-date": "19.01.2011 00:00:00 UTC",
     }  # fmt: skip
     sale = row("Order", "ItemPrice", "Principal", "1.500,00", posted_date="05.01.2011", posted_date_time="")
     fee = row("Order", "ItemFees", "Commission", "-265,44", posted_date_time="05.01.2011 23:30:00 UTC")
-    found = read(DE, tsv(V2, head, sale, fee))
+    found = read(DE, tsv(V2, header, sale, fee))
     assert amounts(found) == [Decimal("1500.00"), Decimal("-265.44")]
     assert found["StartDate"] == "2011-01-03T00:00:00Z"
     assert [line["PostedAt"] for line in found["Lines"]] == ["2011-01-05T11:00:00Z", "2011-01-05T23:30:00Z"]
@@ -332,11 +332,11 @@ def test_every_amount_of_a_v1_row_is_a_line_and_a_row_of_a_quantity_is_none():
 
 def test_a_v1_file_of_fees_alone_has_no_columns_of_prices():
     base = {"settlement-id": "1", "posted-date": "2025-06-05", "item-related-fee-type": "Commission"}
-    head = HEAD | {"settlement-id": "1", "total-amount": "-5.83", "currency": "CAD"}
+    header = HEAD | {"settlement-id": "1", "total-amount": "-5.83", "currency": "CAD"}
     unused = ("price-type", "price-amount", "promotion-id", "promotion-type", "promotion-amount")
     fee = base | {"transaction-type": "Order", "item-related-fee-amount": "-5.83"}
-    assert amounts(read(CA, tsv(V1, head, fee, drop=unused))) == [Decimal("-5.83")]
-    assert refused(CA, tsv(V2, head, fee)) == "unknown_header"
+    assert amounts(read(CA, tsv(V1, header, fee, drop=unused))) == [Decimal("-5.83")]
+    assert refused(CA, tsv(V2, header, fee)) == "unknown_header"
 
 
 # ---- eBay ----------------------------------------------------------------------------------------------------------
@@ -440,10 +440,10 @@ def test_a_german_report_with_semicolons_reads_as_the_english_one(encoding: str)
     rows = (PAYOUT | {"Net amount": "-104.60"}, whole | {"Net amount": "88.60"}, LABEL, *SEVERAL)
     header = [name for name in EBAY_HEADER if name != "Regulatory operating fee"]
     english = read(EBAY, csv(header, *rows))
-    told = [";".join(f'"{GERMAN.get(name, name)}"' for name in header)]
-    told += [";".join(f'"{german(one.get(name, "--"))}"' for name in header) for one in rows]
+    reported = [";".join(f'"{GERMAN.get(name, name)}"' for name in header)]
+    reported += [";".join(f'"{german(one.get(name, "--"))}"' for name in header) for one in rows]
     before = '"Transaktionsbericht"\r\n\r\n"Verkäufer";"lampenladen"\r\n\r\n'
-    found = read(EBAY, (before + "\r\n".join(told) + "\r\n").encode(encoding))
+    found = read(EBAY, (before + "\r\n".join(reported) + "\r\n").encode(encoding))
     assert amounts(found) == amounts(english)
     without = lambda one: {name: value for name, value in one.items() if name != "LineNo"}  # noqa: E731
     assert [without(one) for one in found["Lines"]] == [without(one) for one in english["Lines"]]

@@ -158,7 +158,7 @@ def orders(*parts: tuple[int, int], lines: int = 1, currency: str = "GBP") -> pd
     )
 
 
-def known(count: int, open_units: int = 0, **more: object) -> pd.DataFrame:
+def existing(count: int, open_units: int = 0, **more: object) -> pd.DataFrame:
     facts = {"sales_order_id": "SO-1", "expected": False, "why": "", "elsewhere": "",
              "several": False, "open_units": open_units, "near": ""} | more  # fmt: skip
     return pd.DataFrame([facts] * count).astype({"sales_order_id": "str"})
@@ -195,7 +195,9 @@ def chosen(*parts: tuple[str, int]) -> pd.DataFrame:
 
 
 def matched(parts: pd.DataFrame, open_ones: pd.DataFrame, decided: pd.DataFrame | None = None, **more: object):
-    return rules.match(parts, chosen() if decided is None else decided, known(len(parts), **more), open_ones, TOLERANCE)
+    return rules.match(
+        parts, chosen() if decided is None else decided, existing(len(parts), **more), open_ones, TOLERANCE
+    )
 
 
 def paid(found: rules.Matched) -> list[str]:
@@ -230,30 +232,30 @@ def test_a_cent_a_line_and_five_an_order_are_tolerated_and_kept_as_rounding(line
     assert found.problems.empty is matches
     if matches:
         assert paid(found) == ["INV-0 1000"]
-        assert found.head["rounding"].iloc[0] == (1000 - settled) * CENT
+        assert found.header["rounding"].iloc[0] == (1000 - settled) * CENT
 
 
 def test_what_a_return_gave_back_beyond_its_credit_memo_is_paid_with_it_exactly_and_rounded_once():
     found = matched(orders((0, -132)), documents([], [124], beyond=8))
     assert paid(found) == ["CM-0 -124"]
-    assert found.head[["refund_rounding", "rounding"]].to_numpy().tolist() == [[8 * CENT, 0]]
+    assert found.header[["refund_rounding", "rounding"]].to_numpy().tolist() == [[8 * CENT, 0]]
     near = matched(orders((0, -131)), documents([], [124], beyond=8))
-    assert near.head["rounding"].tolist() == [-1 * CENT]
+    assert near.header["rounding"].tolist() == [-1 * CENT]
     by_hand = matched(orders((0, -132)), documents([], [124], beyond=8), chosen(("CM-0", -124)))
-    assert (paid(by_hand), by_hand.head["rounding"].tolist()) == (["CM-0 -124"], [0])
+    assert (paid(by_hand), by_hand.header["rounding"].tolist()) == (["CM-0 -124"], [0])
 
 
 @pytest.mark.parametrize(("settled", "matches"), [(1_000_00, True), (1_001_00, True), (1_002_00, False)])
 def test_a_currency_without_decimals_is_tolerated_in_whole_ones(settled: int, matches: bool):
     found = matched(orders((settled, 0), currency="JPY"), documents([1_000_00], currency="JPY"))
     assert (paid(found) == ["INV-0 100000"]) is matches
-    assert (found.head["rounding"].iloc[0] == 1_000_00 * CENT - settled * CENT) if matches else len(found.problems)
+    assert (found.header["rounding"].iloc[0] == 1_000_00 * CENT - settled * CENT) if matches else len(found.problems)
 
 
 def test_sale_and_refund_of_one_settlement_are_one_payment_of_the_net():
     found = matched(orders((9800, -4500)), documents([9800], [4500]))
     assert paid(found) == ["INV-0 9800", "CM-0 -4500"]
-    assert found.head["Amount"].iloc[0] == 5300 * CENT
+    assert found.header["Amount"].iloc[0] == 5300 * CENT
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_sale_and_refund_of_one_settlement_are_one_payment_of_the_net():
 )
 def test_what_is_not_invoiced_or_credited_yet_waits_whole(parts, open_ones, open_units: int, reason: str):
     found = matched(orders(parts), open_ones, open_units=open_units)
-    assert found.head[["state", "reason"]].iloc[0].tolist() == ["waiting", reason]
+    assert found.header[["state", "reason"]].iloc[0].tolist() == ["waiting", reason]
     assert found.applications.empty
     assert found.problems.empty
 
@@ -294,21 +296,21 @@ def test_an_order_that_nobody_knows_is_told_with_the_number_like_it():
     assert found.problems["rule"].tolist() == ["unknown_order"]
     assert "Like it: B." in found.problems["says"].iloc[0]
     waiting = matched(orders((500, 0)), documents([]), sales_order_id=None, expected=True)
-    assert waiting.head["state"].tolist() == ["waiting"]
+    assert waiting.header["state"].tolist() == ["waiting"]
 
 
 def test_what_waits_says_why_and_an_order_of_another_site_is_told_with_that_site():
     waiting = matched(orders((500, 0)), documents([]), sales_order_id=None, expected=True, why="it is on its way")
-    assert waiting.head[["state", "reason"]].iloc[0].tolist() == ["waiting", "it is on its way"]
+    assert waiting.header[["state", "reason"]].iloc[0].tolist() == ["waiting", "it is on its way"]
     other = matched(orders((500, 0)), documents([]), sales_order_id=None, elsewhere="SO-9 of Amazon DE")
-    (told,) = other.problems.to_dict("records")
-    assert (told["rule"], told["value"]) == ("order_of_another_site", "A")
-    assert "is in TIMS, but as SO-9 of Amazon DE; the settlement is of Amazon UK (sold 5.00 GBP)" in told["says"]
-    assert "ApplyTo" in told["do"]
+    (reported,) = other.problems.to_dict("records")
+    assert (reported["rule"], reported["value"]) == ("order_of_another_site", "A")
+    assert "is in TIMS, but as SO-9 of Amazon DE; the settlement is of Amazon UK (sold 5.00 GBP)" in reported["says"]
+    assert "ApplyTo" in reported["do"]
 
 
 def test_nothing_settled_is_left_out():
-    assert matched(orders((0, 0)), documents([500])).head["state"].tolist() == ["left_out"]
+    assert matched(orders((0, 0)), documents([500])).header["state"].tolist() == ["left_out"]
 
 
 def test_a_persons_decision_is_followed_exactly_or_refused():
@@ -347,8 +349,8 @@ def test_random_splits_of_an_order_into_settlements_match_or_except_and_no_sum_i
             continue
         total = int(mine["Amount"].sum())
         assert total == sum(invoices[int(name.removeprefix("INV-"))] for name in mine["InvoiceID"]) * CENT
-        assert found.head["Amount"].iloc[row] == total
-        assert found.head["rounding"].iloc[row] == total - settled * CENT
+        assert found.header["Amount"].iloc[row] == total
+        assert found.header["rounding"].iloc[row] == total - settled * CENT
         assert abs(total // CENT - settled) <= min(lines, 5)
 
 

@@ -19,8 +19,8 @@ KIT = {"7:LAMP": Sold(7, 1, "SET"), "7:BULB": Sold(7, 3, "SET"), "8": Sold(8, 1,
 
 
 def services(*pairs: tuple[str | None, str | None]) -> tuple[list, list]:
-    head = pd.DataFrame(pairs, columns=["Carrier", "ServiceLevel"], dtype="str")
-    found, problems = carriers(head, lookups.read("carriers", keys=2))
+    header = pd.DataFrame(pairs, columns=["Carrier", "ServiceLevel"], dtype="str")
+    found, problems = carriers(header, lookups.read("carriers", keys=2))
     return found.fillna("").to_numpy().tolist(), problems["says"].tolist()
 
 
@@ -43,9 +43,9 @@ def test_a_carrier_is_found_whatever_its_case_and_blanks():
 
 
 def test_an_unknown_carrier_is_a_problem_that_names_the_nearest_and_is_never_guessed():
-    found, says = services(("Royal Mial", "Tracked 48"), ("UPS", "Ground"))
+    found, message = services(("Royal Mial", "Tracked 48"), ("UPS", "Ground"))
     assert found == [["", ""], ["UPS", "Ground"]]
-    assert says == [
+    assert message == [
         '"Royal Mial / Tracked 48" (carrier / service) is not in config/lookups/carriers.csv. '
         'The nearest there is "Royal Mail / Tracked 48".'
     ]
@@ -72,12 +72,12 @@ def test_whatever_the_order_of_the_parcels_the_channel_hears_of_every_whole_kit_
     total = {line: sum(parcel.get(line, 0) for parcel in parcels) for line in KIT}
     whole = {7: min(total["7:LAMP"], total["7:BULB"] // 3), 8: total["8"]}
     for order in permutations(range(len(parcels))):
-        told: dict[int, int] = {}
+        reported: dict[int, int] = {}
         for place, number in enumerate(order):
-            new = fold(parcels[number], [parcels[n] for n in order[:place]], told, KIT)
+            new = fold(parcels[number], [parcels[n] for n in order[:place]], reported, KIT)
             assert all(units > 0 for units in new.values())
-            told = {item: told.get(item, 0) + new.get(item, 0) for item in {*told, *new}}
-        assert {item: told.get(item, 0) for item in whole} == whole
+            reported = {item: reported.get(item, 0) + new.get(item, 0) for item in {*reported, *new}}
+        assert {item: reported.get(item, 0) for item in whole} == whole
 
 
 @pytest.mark.parametrize("name", ["shipment"])

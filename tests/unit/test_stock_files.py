@@ -13,7 +13,7 @@ from crossdock.errors import ConfigError
 from crossdock.rules.movements import describe, reason_codes
 from crossdock.systems import stock_files
 from crossdock.systems.inbox import File
-from rules_examples import known
+from rules_examples import reference_data
 
 MODIFIED = datetime(2011, 1, 10, tzinfo=UTC)
 CSV = "Reference,OccurredAt,SKU,LocationID,Quantity,Reason,Memo\n"
@@ -161,34 +161,34 @@ PERIODS = pd.DataFrame(
 )
 
 
-def told(head: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+def reported(header: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     from crossdock.rules import settings
 
-    columns, found = describe(head, known(), settings.load(), "Europe/London", PERIODS)
+    columns, found = describe(header, reference_data(), settings.load(), "Europe/London", PERIODS)
     return columns.iloc[0].to_dict(), found["rule"].tolist()
 
 
 def test_an_item_is_found_as_on_orders_and_the_movement_keeps_its_number():
-    columns, found = told(movements(SKU=[" lmp-1 "]))
+    columns, found = reported(movements(SKU=[" lmp-1 "]))
     assert found == []
     assert (columns["ItemSKU"], columns["ExternalReference"]) == ("LAMP", "mov:warehouse:W-1")
     assert (columns["ReasonCode"], columns["PostingDate"]) == ("Damage", "2011-01-05")
 
 
 def test_a_blocked_item_may_be_written_off_and_an_unknown_one_is_named_with_the_nearest():
-    assert told(movements(SKU=["STOP"]))[1] == []
-    assert told(movements(SKU=["MUGG"]))[1] == ["unknown_sku"]
+    assert reported(movements(SKU=["STOP"]))[1] == []
+    assert reported(movements(SKU=["MUGG"]))[1] == ["unknown_sku"]
 
 
 def test_a_day_of_a_closed_period_is_posted_on_the_first_open_one_and_the_memo_keeps_it():
-    columns, _ = told(movements(OccurredAt=["2010-12-30T12:00:00Z"], Memo=["wet"]))
+    columns, _ = reported(movements(OccurredAt=["2010-12-30T12:00:00Z"], Memo=["wet"]))
     assert (columns["PostingDate"], columns["OriginalEventDate"]) == ("2011-01-01", "2010-12-30")
     assert columns["Note"] == "Happened on 2010-12-30. wet"
 
 
 @pytest.mark.parametrize("moment", ["yesterday", ""])
 def test_a_moment_that_is_none_is_a_problem_of_its_record_alone(moment: str):
-    assert told(movements(OccurredAt=[moment]))[1] == ["unreadable_date"]
+    assert reported(movements(OccurredAt=[moment]))[1] == ["unreadable_date"]
 
 
 def test_an_unknown_reason_is_a_problem_with_the_nearest_and_a_listed_one_may_be_left_out():

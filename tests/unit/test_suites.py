@@ -63,7 +63,7 @@ ITEM: dict[str, tuple[Any, str]] = {
 
 
 def orders(
-    count: int = 3, head: dict[str, Any] | None = None, item: dict[str, Any] | None = None, lines: int = 1
+    count: int = 3, header: dict[str, Any] | None = None, item: dict[str, Any] | None = None, lines: int = 1
 ) -> Frames:
     """`count` sound orders; order 1 gets the changes, as does its first line. Of several lines all but the first are
     free."""
@@ -74,7 +74,7 @@ def orders(
     items.insert(0, ROW, [number // lines for number in range(count * lines)])
     items["ExternalLineID"] = pd.Series([str(n) for n in range(count * lines)], dtype="str")
     items.loc[items[LINE] > 0, ["Price", "DiscountAmount", "TaxAmount"]] = 0
-    for name, value in (head or {}).items():
+    for name, value in (header or {}).items():
         heads.loc[1, name] = value
     for name, value in (item or {}).items():
         items.loc[lines, name] = value
@@ -142,10 +142,10 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(
-    ("head", "item", "rule", "field", "value"), BROKEN, ids=[f"{one[2]} {one[3]} {i}" for i, one in enumerate(BROKEN)]
+    ("header", "item", "rule", "field", "value"), BROKEN, ids=[f"{one[2]} {one[3]} {i}" for i, one in enumerate(BROKEN)]
 )
-def test_each_rule_names_the_row_the_field_and_the_value(head: dict, item: dict, rule: str, field: str, value: str):
-    problems = run(orders(head=head, item=item))
+def test_each_rule_names_the_row_the_field_and_the_value(header: dict, item: dict, rule: str, field: str, value: str):
+    problems = run(orders(header=header, item=item))
     mine = problems[problems["rule"] == rule]
     assert mine[[ROW, "field", "value"]].values.tolist() == [[1, field, value]]
     assert set(problems[ROW]) == {1}
@@ -155,7 +155,7 @@ def test_each_rule_names_the_row_the_field_and_the_value(head: dict, item: dict,
 
 
 @pytest.mark.parametrize(
-    "head",
+    "header",
     [
         {"customer_status": "new", "CustomerID": None},
         {"OrderDate": "2011-01-10T23:59:59Z"},
@@ -168,8 +168,8 @@ def test_each_rule_names_the_row_the_field_and_the_value(head: dict, item: dict,
         {"Channel": "é" * 40},
     ],
 )  # fmt: skip
-def test_what_is_allowed_at_the_edge_passes(head: dict):
-    assert run(orders(head=head))["says"].tolist() == []
+def test_what_is_allowed_at_the_edge_passes(header: dict):
+    assert run(orders(header=header))["says"].tolist() == []
 
 
 @pytest.mark.parametrize("item", [{"item_status": "Discontinued"}, {"SKU": "S" * 60}, {"KitParentSKU": "KIT"}])
@@ -179,7 +179,7 @@ def test_lines_that_are_allowed_at_the_edge_pass(item: dict):
 
 def test_unit_prices_of_four_places_round_once_per_line_half_away_from_zero():
     frames = orders(item={"Quantity": 3, "Price": 3_335, "DiscountAmount": 0, "TaxAmount": 0})  # 1.0005 -> 1.00
-    frames.head.loc[1, ["DiscountTotal", "TaxTotal", "TotalAmount"]] = [0, 6_000, 80_000 + 6_000 + 10_000]
+    frames.header.loc[1, ["DiscountTotal", "TaxTotal", "TotalAmount"]] = [0, 6_000, 80_000 + 6_000 + 10_000]
     assert run(frames)["says"].tolist() == []
     frames.lines.loc[1, "Price"] = 3_350  # 1.005 -> 1.01
     assert run(frames)["value"].tolist() == ["-0.01"]
@@ -195,7 +195,7 @@ def test_an_order_may_have_500_lines_and_no_more_and_no_less_than_one():
 
 def test_keys_that_stand_twice_are_told_for_each_of_them():
     frames = orders(lines=2)
-    frames.head.loc[2, "ExternalOrderID"] = "1001"
+    frames.header.loc[2, "ExternalOrderID"] = "1001"
     frames.lines.loc[3, "ExternalLineID"] = "2"
     problems = run(frames)
     assert problems[problems["rule"] == "duplicate_order"][ROW].tolist() == [1, 2]
@@ -209,7 +209,7 @@ def test_the_same_line_id_in_two_orders_is_no_duplicate():
 
 
 def test_all_reasons_of_a_row_come_together():
-    problems = run(orders(head={"Channel": None, "CurrencyCode": "QQQ", "PaymentStatus": "x"}, item={"SKU": ""}))
+    problems = run(orders(header={"Channel": None, "CurrencyCode": "QQQ", "PaymentStatus": "x"}, item={"SKU": ""}))
     assert set(problems["rule"]) == {"missing_field", "unknown_currency", "unknown_code", "out_of_range"}
 
 
@@ -226,7 +226,7 @@ def test_a_batch_without_orders_passes():
 
 
 def test_a_kept_result_is_json_and_names_keys_but_no_values():
-    frames = orders(head={"ShippingAddress.Name": "Zaphod Beeblebrox " * 4, "ShippingAddress.City": None})
+    frames = orders(header={"ShippingAddress.Name": "Zaphod Beeblebrox " * 4, "ShippingAddress.City": None})
     problems, result = suites.run("sales_order", frames, now=NOW)
     assert "Zaphod" in problems["value"].iloc[-1] + problems["value"].iloc[0]
     text = json.dumps(result)
@@ -271,14 +271,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "says"), MISTAKES, ids=[one[1] or one[0] for one in MISTAKES])
-def test_each_mistake_in_a_checks_file_is_told_with_its_line(tmp_path: Path, old: str, new: str, says: str):
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES, ids=[one[1] or one[0] for one in MISTAKES])
+def test_each_mistake_in_a_checks_file_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str):
     path = Path(shutil.copy(suites.folder_of_checks() / "sales_order.yaml", tmp_path))
     text = path.read_text("utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), "utf-8")
     found = suites.check(path)
-    assert any(says in one.says and one.line >= 1 for one in found), [str(one) for one in found]
+    assert any(message in one.message and one.line >= 1 for one in found), [str(one) for one in found]
 
 
 def test_a_wrong_suite_is_refused_before_it_judges_anything(tmp_path: Path):
@@ -293,8 +293,8 @@ def test_a_wrong_suite_is_refused_before_it_judges_anything(tmp_path: Path):
 
 def test_data_docs_of_kept_results_are_a_site_with_a_page_for_each(tmp_path: Path):
     kept = []
-    for number, head in enumerate([{}, {"Channel": "x" * 41}]):
-        result = suites.run("sales_order", orders(head=head), now=NOW)[1]
+    for number, header in enumerate([{}, {"Channel": "x" * 41}]):
+        result = suites.run("sales_order", orders(header=header), now=NOW)[1]
         kept.append(json.loads(json.dumps({**result, "batch": f"batch {number}", "at": NOW.isoformat()})))
     index = suites.build_data_docs(kept, tmp_path / "docs")
     assert index == tmp_path / "docs" / "index.html"

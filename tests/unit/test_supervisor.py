@@ -157,7 +157,7 @@ def test_a_database_that_does_not_start_is_tried_again_with_pauses() -> None:
     for second in range(120):
         assert not database.inspect(float(second))
     assert 4 <= len(tries) <= 8
-    assert "no room" in database.said
+    assert "no room" in database.status
 
 
 @pytest.fixture
@@ -208,9 +208,9 @@ def test_a_service_that_fails_harms_nothing_and_its_url_is_not_printed(
     assert supervisor.ping(f"{service[0]}/token-1")
     for url in (f"{service[0]}/busy/token-2", "http://127.0.0.1:1/token-3", "file:///etc/token-4", "http://[token-5"):
         assert not supervisor.ping(url)
-    said = capsys.readouterr().out
-    assert said.count("\n") == 4
-    assert "token" not in said
+    status = capsys.readouterr().out
+    assert status.count("\n") == 4
+    assert "token" not in status
 
 
 @pytest.fixture
@@ -234,9 +234,9 @@ def _remember(folder: Path, session: int, boot: float) -> None:
 def test_what_a_killed_supervisor_has_left_is_named_and_ended(left_behind: int, tmp_path: Path) -> None:
     _remember(tmp_path, left_behind, psutil.boot_time())
     assert standalone.status()["supervisor"] == "was killed; `up` starts it again"
-    said: list[str] = []
-    standalone.down(said.append)
-    assert said == ["Airflow stopped."]
+    status: list[str] = []
+    standalone.down(status.append)
+    assert status == ["Airflow stopped."]
     assert _living(left_behind) == []
     assert not (tmp_path / "airflow.json").exists()
 
@@ -244,8 +244,8 @@ def test_what_a_killed_supervisor_has_left_is_named_and_ended(left_behind: int, 
 def test_a_number_of_before_the_machine_started_is_no_process_of_ours(left_behind: int, tmp_path: Path) -> None:
     _remember(tmp_path, left_behind, psutil.boot_time() - 86_400)
     assert standalone.status() == {"airflow": "not running"}
-    said: list[str] = []
-    standalone.down(said.append)
-    assert said == ["Airflow was not running."]
+    status: list[str] = []
+    standalone.down(status.append)
+    assert status == ["Airflow was not running."]
     assert len(_living(left_behind)) == 1  # another program's by now
     assert not (tmp_path / "airflow.json").exists()

@@ -53,7 +53,7 @@ def test_the_extra_is_read_from_every_form(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (as_json(host="http://api.example.com"), "in the clear"),
         (as_json(host="http://127.0.0.1.example.com"), "in the clear"),
@@ -78,10 +78,10 @@ def test_the_extra_is_read_from_every_form(text: str) -> None:
         ("http://[::1", "neither"),
     ],
 )
-def test_a_broken_connection_is_said_in_one_sentence_without_its_secret(text: str, says: str) -> None:
+def test_a_broken_connection_is_said_in_one_sentence_without_its_secret(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse("tims", text)
-    assert says in raised.value.message
+    assert message in raised.value.message
     assert raised.value.message.startswith("The connection tims ")
     assert "AIRFLOW_CONN_TIMS" in raised.value.do
     assert SECRET not in str(raised.value)

@@ -137,7 +137,7 @@ def test_the_limits_in_the_project_stay_within_those_of_the_contracts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("tims: {requests_per_minit: 5}", "requests_per_minit"),
         ("tims: {at_once: many}", "int"),
@@ -145,11 +145,11 @@ def test_the_limits_in_the_project_stay_within_those_of_the_contracts() -> None:
     ],
 )
 def test_a_wrong_systems_file_names_the_field(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(tmp_path))
     (tmp_path / "systems.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         limits.load("tims")
 
 

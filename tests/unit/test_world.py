@@ -92,7 +92,7 @@ def test_local_time_of_london_becomes_utc_also_in_summer(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("a,b\n1,2\n", "does not begin with the columns"),
         (",".join(transactions.COLUMNS) + "\n", "holds no transactions"),
@@ -101,10 +101,10 @@ def test_local_time_of_london_becomes_utc_also_in_summer(tmp_path):
         (",".join(transactions.COLUMNS) + "\n1,A\n", "line 2"),
     ],
 )
-def test_a_file_that_is_not_the_data_set_is_refused_with_a_reason(tmp_path, text, says):
+def test_a_file_that_is_not_the_data_set_is_refused_with_a_reason(tmp_path, text, message):
     path = tmp_path / "data.csv"
     path.write_text(text)
-    with pytest.raises(BadData, match=says):
+    with pytest.raises(BadData, match=message):
         transactions.read(path)
 
 
@@ -195,13 +195,13 @@ def test_both_systems_take_in_the_whole_january_and_hold_what_the_world_says(
         with system.store.write() as tx:
             for event in [*january.reference_events(), *events]:
                 if event.system == name:
-                    said = encoded(event)
-                    system.apply(tx, said, parse(said["at"]))
+                    output = encoded(event)
+                    system.apply(tx, output, parse(output["at"]))
     with systems[world.CHANNEL_ADVISOR].store.read() as tx:
         assert tx.counts()["order"] == 1120
         for made, states in order_histories:
             held = tx.get("order", made.id).doc
-            told = states[-1].document
+            reported = states[-1].document
             for field in (
                 "OrderStatus",
                 "PaymentStatus",
@@ -210,9 +210,9 @@ def test_both_systems_take_in_the_whole_january_and_hold_what_the_world_says(
                 "ShippingAddress",
                 "CustomerInfo",
             ):
-                assert held[field] == told[field], (made.id, field)
+                assert held[field] == reported[field], (made.id, field)
             by_id = {item["OrderItemID"]: item for item in held["OrderItems"]}
-            for item in told["OrderItems"]:
+            for item in reported["OrderItems"]:
                 kept = by_id.pop(item["OrderItemID"])
                 assert {name: kept[name] for name in item} == item
             assert not by_id
@@ -406,8 +406,8 @@ def test_the_item_master_knows_most_codes_and_each_role_is_played(january):
     assert len(skus) == len(catalogue.items)
     for code, role in catalogue.roles.items():
         same = [sku for sku in skus if sku.upper() == code]
-        known = {"missing": 0, "alternate": 0, "ambiguous": 2}.get(role, 1)
-        assert len(same) == known
+        tims_knows = {"missing": 0, "alternate": 0, "ambiguous": 2}.get(role, 1)
+        assert len(same) == tims_knows
         assert role not in ("ambiguous", "recased") or code not in skus
         assert role != "alternate" or skus[f"TG-{code}"]["AlternateSKUs"] == [code]
     assert "GIFT-VOUCHER" in skus
@@ -437,8 +437,15 @@ def test_a_gtin_ends_in_its_check_digit():
 
 
 def test_tims_knows_some_buyers_of_the_shop_in_every_way(january, order_histories):
-    assert {made.buyer.known for made, _ in order_histories} == {None, "email", "phone", "address", "twins", "inactive"}
-    assert all(made.site is sites.WEB_SHOP for made, _ in order_histories if made.buyer.known)
+    assert {made.buyer.tims_knows for made, _ in order_histories} == {
+        None,
+        "email",
+        "phone",
+        "address",
+        "twins",
+        "inactive",
+    }
+    assert all(made.site is sites.WEB_SHOP for made, _ in order_histories if made.buyer.tims_knows)
     customers = list(january.customers())
     mails = Counter(customer["Email"] for customer in customers if customer["Email"])
     assert max(mails.values()) == 2

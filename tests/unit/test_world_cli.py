@@ -35,7 +35,7 @@ def test_seed_names_a_data_file_that_cannot_be_read():
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (("tick", "--to", "2011-01-05", "--by", "1d"), "two ways"),
         (("tick", "--to", "tomorrow"), "no day or moment"),
@@ -44,8 +44,8 @@ def test_seed_names_a_data_file_that_cannot_be_read():
         (("fault", "add", "tims", "slow", "--option", "seconds"), "says no value"),
     ],
 )
-def test_words_that_cannot_be_understood_are_named(words, says):
-    assert says in refused(*words)
+def test_words_that_cannot_be_understood_are_named(words, message):
+    assert message in refused(*words)
 
 
 def test_a_port_that_is_no_number_is_named(monkeypatch):
@@ -75,8 +75,8 @@ def test_a_pid_file_of_another_program_does_not_count(run_folder):
 def test_how_far_the_world_is_told_survives_a_restart(run_folder):
     until = datetime(2011, 1, 9, 8, 30, 15, 250_000, tzinfo=UTC)
     acted = datetime(2011, 1, 8, tzinfo=UTC)
-    processes._remember(processes.Told("/data.csv", until, acted))
-    assert processes.told() == processes.Told("/data.csv", until, acted)
+    processes._remember(processes.WorldState("/data.csv", until, acted))
+    assert processes.world_state() == processes.WorldState("/data.csv", until, acted)
 
 
 def test_a_servers_time_is_cut_to_microseconds():

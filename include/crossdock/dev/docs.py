@@ -78,13 +78,13 @@ def _event(event: posting_table.Event, names: accounts.Accounts) -> Iterator[str
     """One row a line of entry; the first says which event it is and when it happens."""
     when = "otherwise" if event.otherwise else _conditions(event.when)
     conditions = ", ".join(filter(None, [when, *(f"option {name} is *{value}*" for name, value in event.options)]))
-    head, key = f"**{event.name.replace('_', ' ')}**", f"`{event.key}`"
+    header, key = f"**{event.name.replace('_', ' ')}**", f"`{event.key}`"
     for line in event.lines:
         account = f"{line.account} ({', '.join(sorted(names.codes_of(line.account)))})"
         sides = (account, "") if line.is_debit else ("", account)
         amount = f"{line.amount}, each of {line.part}" if line.part else line.amount
-        yield f"| {head} | {conditions} | {sides[0]} | {sides[1]} | {amount} | {key} |"
-        head = conditions = key = ""
+        yield f"| {header} | {conditions} | {sides[0]} | {sides[1]} | {amount} | {key} |"
+        header = conditions = key = ""
 
 
 def _conditions(conditions: Sequence[posting_table.Condition]) -> str:

@@ -265,12 +265,12 @@ def health(port: int) -> dict[str, str]:
     """What Airflow says of each of its parts: `healthy`, or what is wrong."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=10) as answer:
-            told = json.load(answer)
+            reported = json.load(answer)
     except (URLError, OSError, ValueError):
         return {"api-server": "does not answer"}
     found = {"api-server": HEALTHY}
     for name, part in PARTS.items():
-        state = told.get(part) or {}
+        state = reported.get(part) or {}
         beat = state.get(f"latest_{part}_heartbeat")
         seen = f"; last heard of at {beat:.19} UTC" if beat else ""
         found[name] = HEALTHY if state.get("status") == HEALTHY else f"{state.get('status') or 'not there'}{seen}"

@@ -53,15 +53,15 @@ class Part:
         self.child: subprocess.Popen | None = None
         self.pauses = Pauses()
         self.restarts = -1
-        self.said = "is not started yet"
+        self.status = "is not started yet"
 
     def inspect(self, now: float) -> None:
         """Notes its end, and starts it when its time has come."""
         if self.child and (code := self.child.poll()) is not None:
             self.signal(signal.SIGTERM)  # what it leaves behind, a server's port among it
             self.pauses.ended(now)
-            self.said = f"ended with code {code} at {_clock()}; it starts again {self.pauses.pause:.0f} s later"
-            _say(f"{self.name} {self.said}")
+            self.status = f"ended with code {code} at {_clock()}; it starts again {self.pauses.pause:.0f} s later"
+            _say(f"{self.name} {self.status}")
             self.left, self.child = self.child, None
         elif self.child is None and now >= self.pauses.due:
             if self.restarts >= 0:
@@ -75,7 +75,7 @@ class Part:
             )
         self.restarts += 1
         self.pauses.started = now
-        self.said = f"runs since {_clock()}" + (f", started again {self.restarts} times" if self.restarts else "")
+        self.status = f"runs since {_clock()}" + (f", started again {self.restarts} times" if self.restarts else "")
 
     def _mode(self) -> int:
         return os.O_TRUNC if self.restarts < 0 else os.O_APPEND  # why it ended stays to be read
@@ -101,7 +101,7 @@ class Database:
 
     alive: Callable[[], bool]
     start: Callable[[], Any]
-    said: str = "is not looked at yet"
+    status: str = "is not looked at yet"
 
     def __post_init__(self) -> None:
         self.pauses = Pauses()
@@ -113,13 +113,13 @@ class Database:
         if self.alive():
             if self._gone or not self.pauses.started:
                 self._gone, self.pauses.started = False, now
-                self.said = f"runs since {_clock()}" + (f", started {self.restarts} times" if self.restarts else "")
+                self.status = f"runs since {_clock()}" + (f", started {self.restarts} times" if self.restarts else "")
             return True
         if not self._gone:
             self._gone = True
             self.pauses.ended(now)
-            self.said = f"ended at {_clock()}; it starts again {self.pauses.pause:.0f} s later"
-            _say(f"postgres {self.said}")
+            self.status = f"ended at {_clock()}; it starts again {self.pauses.pause:.0f} s later"
+            _say(f"postgres {self.status}")
         elif now >= self.pauses.due:
             try:
                 self.start()
@@ -127,8 +127,8 @@ class Database:
             except Exception as error:  # whatever it is, it is tried again
                 self.pauses.started = now
                 self.pauses.ended(now)
-                self.said = f"does not start: {error}"
-                _say(f"postgres {self.said}")
+                self.status = f"does not start: {error}"
+                _say(f"postgres {self.status}")
         return False
 
 
@@ -145,7 +145,7 @@ def run(
     signal.signal(signal.SIGINT, stopping)
     pulse = threading.Thread(target=beat, args=(stop, healthy, folder / "heartbeat", os.environ.get(URL)), daemon=True)
     pulse.start()
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     while not stop.is_set():
         now = time.monotonic()
         if database.inspect(now):
@@ -155,9 +155,9 @@ def run(
             for part in parts:
                 if part.child and part.child.poll() is not None:
                     part.inspect(now)
-        if (view := _view(parts, database)) != told:
-            told = view
-            write(folder / "parts.json", json.dumps(told, indent=1))
+        if (view := _view(parts, database)) != reported:
+            reported = view
+            write(folder / "parts.json", json.dumps(reported, indent=1))
         stop.wait(LOOK_EVERY)
     for part in parts:
         part.signal(signal.SIGTERM)
@@ -221,8 +221,8 @@ def parts_of(folder: Path) -> Mapping[str, Any]:
 
 
 def _view(parts: Sequence[Part], database: Database) -> dict[str, Any]:
-    postgres = {"runs": not database._gone, "said": database.said}
-    return {"postgres": postgres} | {part.name: {"runs": part.runs, "said": part.said} for part in parts}
+    postgres = {"runs": not database._gone, "said": database.status}
+    return {"postgres": postgres} | {part.name: {"runs": part.runs, "said": part.status} for part in parts}
 
 
 def _clock() -> str:

@@ -88,9 +88,9 @@ def _record_outcomes(runtime: Runtime, batch: sa.Row, rows: list[sa.Row], outcom
                 .where(stage.c.key == given.c.key, stage.c.batch_id == batch.id)
                 .values(products_seen=sa.func.greatest(stage.c.products_seen, given.c.products_seen))
             )
-        told = {row.key: row.content_hash for row in rows if not outcome.at_rest(row.key)}
+        sent = {row.key: row.content_hash for row in rows if not outcome.at_rest(row.key)}
         for entity in (ENTITY, catalog_listings.ENTITY):
-            deliveries.written_over(connection, NAME, entity, told)
+            deliveries.written_over(connection, NAME, entity, sent)
         for alert in outcome.alerts:
             alerts.raise_alert(connection, flow=NAME, **alert)
 
@@ -100,7 +100,7 @@ CATALOG = Flow(
     title="Catalogue",
     entity=ENTITY,
     source=Resource(
-        "tims", tims.ITEMS.path, raw_catalog, tims.ITEMS.head, "Item",
+        "tims", tims.ITEMS.path, raw_catalog, tims.ITEMS.read_key, "Item",
         overlap=tims.ITEMS.overlap, lag=tims.ITEMS.lag, ids=tims.ITEMS.ids,
     ),
     reference=(tims.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),

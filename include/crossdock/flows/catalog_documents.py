@@ -66,20 +66,20 @@ def rules_hash() -> str:
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged products of a batch."""
     settings = catalogue.load()
-    source = parsed.frames.head
+    source = parsed.frames.header
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     extras, odd = _extras([parsed.payloads[position] for position in parsed.kept])
     held, ambiguous = products(connection, kept.tolist())
 
-    head = source.join(catalogue.kinds(source)).join(catalogue.trade_codes(source))
-    head["ProfileCost"] = catalogue.profile_cost(source, settings)
-    head["Images"] = _json(catalogue.images(extras))
-    head["Attributes"] = _json(catalogue.attributes(extras, source["Category"], settings))
-    head["BundleComponents"] = _json(catalogue.parts(extras))
-    listings, unlisted = catalogue.listings(head, settings)
-    target, mapping_errors = language.load(MAPPING).apply(Frames(head, parsed.frames.lines), explained=odd)
+    header = source.join(catalogue.kinds(source)).join(catalogue.trade_codes(source))
+    header["ProfileCost"] = catalogue.profile_cost(source, settings)
+    header["Images"] = _json(catalogue.images(extras))
+    header["Attributes"] = _json(catalogue.attributes(extras, source["Category"], settings))
+    header["BundleComponents"] = _json(catalogue.parts(extras))
+    listings, unlisted = catalogue.listings(header, settings)
+    target, mapping_errors = language.load(MAPPING).apply(Frames(header, parsed.frames.lines), explained=odd)
 
-    reasons = _skip_reasons(head, kept, held, ambiguous, settings)
+    reasons = _skip_reasons(header, kept, held, ambiguous, settings)
     skipped = reasons.notna().to_numpy(dtype=bool)
     found = problems.concat([odd, mapping_errors, unlisted, _ambiguous(kept, ambiguous)])
     seen = versions(connection, kept.tolist())
@@ -88,7 +88,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": pd.Series(np.where(skipped, "left_out", "staged"), dtype="str"),
             "reason": reasons,
-            **{name: target.head.get(name, _nothing(name, head.index)) for name in COLUMNS},
+            **{name: target.header.get(name, _nothing(name, header.index)) for name in COLUMNS},
             "listings": _json(listings),
             "products_seen": pd.Series([seen.get(key, (None, None))[0] for key in kept], dtype="str"),
             "listings_seen": pd.Series([seen.get(key, (None, None))[1] for key in kept], dtype="str"),
@@ -123,7 +123,7 @@ def _extras(payloads: Sequence[bytes]) -> tuple[list[Extras], pd.DataFrame]:
         [row for row, _ in wrong],
         field="Images, Attributes, KitComponents",
         rule="wrong_type",
-        says=[f"A list or an attribute of the item is not as TIMS's contract has it: {why}." for _, why in wrong],
+        message=[f"A list or an attribute of the item is not as TIMS's contract has it: {why}." for _, why in wrong],
         do="Correct the item in TIMS; its next version goes by itself.",
     )
 
@@ -139,7 +139,7 @@ def _json(values: Sequence[Any]) -> pd.Series:
 
 
 def _skip_reasons(
-    head: pd.DataFrame,
+    header: pd.DataFrame,
     keys: pd.Series,
     held: Mapping[str, Sequence[ChannelProduct]],
     ambiguous: Mapping[str, Sequence[sa.Row]],
@@ -149,7 +149,7 @@ def _skip_reasons(
     vouchers = {code.item for code in rule_settings.load().item_codes if code.action == "voucher"}
     whys: list[Any] = []
     for key, blocked, status, kind in zip(
-        keys, head["IsBlocked"].tolist(), head["Status"].tolist(), head["Type"].tolist(), strict=True
+        keys, header["IsBlocked"].tolist(), header["Status"].tolist(), header["Type"].tolist(), strict=True
     ):
         if key in held or key in ambiguous:
             whys.append(np.nan)
@@ -163,7 +163,7 @@ def _skip_reasons(
             whys.append(f"Items of type {kind} are left out by catalog.yaml.")
         else:
             whys.append(np.nan)
-    return pd.Series(whys, index=head.index, dtype="str")
+    return pd.Series(whys, index=header.index, dtype="str")
 
 
 def _ambiguous(keys: pd.Series, ambiguous: Mapping[str, Sequence[sa.Row]]) -> pd.DataFrame:
@@ -174,7 +174,7 @@ def _ambiguous(keys: pd.Series, ambiguous: Mapping[str, Sequence[sa.Row]]) -> pd
         field="SKU",
         rule="ambiguous_product",
         value=[product.product_sku for _, product in rows],
-        says=[
+        message=[
             f"The channel's product {{value}} could be any of these items: {', '.join(product.items)}."
             for _, product in rows
         ],
@@ -185,22 +185,24 @@ def _ambiguous(keys: pd.Series, ambiguous: Mapping[str, Sequence[sa.Row]]) -> pd
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged products with what the suite looks at besides. Of what is to be blocked nothing is found fault with: it
     must come off the channels whatever else is wrong with it."""
-    head = frames.head.copy()
-    sold = ~head["IsBlocked"].fillna(False).to_numpy(dtype=bool)
-    code = head["UPC"].where(head["UPC"].notna(), head["EAN"])
+    header = frames.header.copy()
+    sold = ~header["IsBlocked"].fillna(False).to_numpy(dtype=bool)
+    code = header["UPC"].where(header["UPC"].notna(), header["EAN"])
     digit = {one: "right" if catalogue.check_digit(one) else "wrong" for one in code.dropna().unique()}
-    images, attributes, parts = ([database.from_json(text) for text in head[name].fillna("[]")] for name in _LISTS)
-    counts = [len(one) if kind == "Bundle" else None for one, kind in zip(parts, head["ProductType"], strict=True)]
-    head["trade_code"] = code
-    head["check_digit"] = code.map(digit, na_action="ignore").astype("str")
-    head["part_count"] = pd.Series(counts, index=head.index, dtype="Int64")
-    head["odd_image"] = pd.Series([_first(one, "Url", _no_address) for one in images], index=head.index, dtype="str")
-    head["odd_attribute"] = pd.Series(
-        [_first(one, "Name", lambda name: not name.strip()) for one in attributes], index=head.index, dtype="str"
+    images, attributes, parts = ([database.from_json(text) for text in header[name].fillna("[]")] for name in _LISTS)
+    counts = [len(one) if kind == "Bundle" else None for one, kind in zip(parts, header["ProductType"], strict=True)]
+    header["trade_code"] = code
+    header["check_digit"] = code.map(digit, na_action="ignore").astype("str")
+    header["part_count"] = pd.Series(counts, index=header.index, dtype="Int64")
+    header["odd_image"] = pd.Series(
+        [_first(one, "Url", _no_address) for one in images], index=header.index, dtype="str"
+    )
+    header["odd_attribute"] = pd.Series(
+        [_first(one, "Name", lambda name: not name.strip()) for one in attributes], index=header.index, dtype="str"
     )
     for name in ("check_digit", "part_count", "odd_image", "odd_attribute"):
-        head[name] = head[name].where(sold)
-    return Frames(head, frames.lines)
+        header[name] = header[name].where(sold)
+    return Frames(header, frames.lines)
 
 
 _LISTS = ("Images", "Attributes", "BundleComponents")

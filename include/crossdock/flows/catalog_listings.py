@@ -131,8 +131,8 @@ def _adopted(runtime: Runtime, batch: sa.Row, places: Sequence[_Place]) -> list[
     found = {}
     for place in places:
         current = next((one for one in place.held if one["Status"] != "Ended"), None)
-        known = place.link is not None and current is not None and place.link.target_id == str(current["ListingID"])
-        if current is not None and not known and place.main and place.wanted["Status"] in ON:
+        existing = place.link is not None and current is not None and place.link.target_id == str(current["ListingID"])
+        if current is not None and not existing and place.main and place.wanted["Status"] in ON:
             found[place.name] = _link(batch, place, current)
     if not found:
         return list(places)
@@ -250,9 +250,9 @@ def _send(runtime: Runtime, batch: sa.Row, portion: Sequence[_Call], outcome: Ou
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "listings") as pool:
         answers = list(pool.map(_caller(client), portion))
     with runtime.engine.begin() as connection:
-        told = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
-        channel.keep(connection, channel.LISTINGS, [answer for _, answer in told])
-        deliveries.link(connection, [_link(batch, one.place, answer) for one, answer in told])
+        sent = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
+        channel.keep(connection, channel.LISTINGS, [answer for _, answer in sent])
+        deliveries.link(connection, [_link(batch, one.place, answer) for one, answer in sent])
         for one, answer in zip(portion, answers, strict=True):
             key = one.place.row.key
             if isinstance(answer, dict):

@@ -185,10 +185,10 @@ def note_orphans(connection: sa.Connection) -> None:
         for sku in connection.scalars(_NOBODYS)
         if not ((code := listed.listed(sku.strip())) and code.action in NO_PRODUCTS)
     }
-    known = set(connection.scalars(sa.select(ops_orphan.c.product_sku)))
-    if known - found:
-        connection.execute(sa.delete(ops_orphan).where(ops_orphan.c.product_sku.in_(sorted(known - found))))
-    new = sorted(found - known)
+    existing = set(connection.scalars(sa.select(ops_orphan.c.product_sku)))
+    if existing - found:
+        connection.execute(sa.delete(ops_orphan).where(ops_orphan.c.product_sku.in_(sorted(existing - found))))
+    new = sorted(found - existing)
     if not new:
         return
     folded: dict[str, set[str]] = {}

@@ -59,7 +59,7 @@ def as_staged(
     """Heads and lines of documents that have been delivered, to be staged once more as they are: posted is posted."""
     engine_columns = ("batch_id", "version", "problems")
     some = list(keys)
-    head = database.copy_out(
+    header = database.copy_out(
         connection,
         sa.select(*(c for c in stage.columns if c.name not in engine_columns))
         .where(stage.c.key.in_(some))
@@ -68,7 +68,7 @@ def as_staged(
     body = database.copy_out(
         connection, sa.select(lines).where(lines.c.key.in_(some)).order_by(lines.c.key, lines.c.position)
     )
-    return head, body
+    return header, body
 
 
 def nothing_to_tell(runtime: Runtime, batch_id: int) -> None:

@@ -56,7 +56,7 @@ class _Quantity(msgspec.Struct):
 _quantity = msgspec.json.Decoder(_Quantity)
 
 
-def head(record: msgspec.Raw) -> RecordKey:
+def read_key(record: msgspec.Raw) -> RecordKey:
     """SKU and moment of the last change. AsOf differs in every answer: the figures and their version count."""
     row = _quantity.decode(record)
     return RecordKey(row.SKU, row.ModifiedAt, same=b"%d %s" % (row.RowVersion, bytes(row.Locations)))
@@ -71,7 +71,7 @@ class _Row(NamedTuple):
     key: str
     version: Any
     content_hash: str
-    told: str | None  # content that was delivered last
+    sent: str | None  # content that was delivered last
     listings: list[dict[str, Any]]
     updates: list[dict[str, Any]]  # InventoryUpdate of the contract
 
@@ -99,14 +99,14 @@ def load(runtime: Runtime, batch_id: int) -> None:
         batch = batches.get(connection, batch_id)
         rows = [_Row(*row) for row in connection.execute(_READY, {"batch": batch_id})]
         doubtful = deliveries.doubtful(connection, INVENTORY.name, ENTITY)
-        told = [
+        sent = [
             row.key
             for row in rows
-            if row.told == row.content_hash and batch.kind not in FORCED_KINDS and row.key not in doubtful
+            if row.sent == row.content_hash and batch.kind not in FORCED_KINDS and row.key not in doubtful
         ]
-        record_outcomes(connection, INVENTORY, batch, unchanged=told)
-    known = set(told)
-    portions = list(_portions([row for row in rows if row.key not in known]))
+        record_outcomes(connection, INVENTORY, batch, unchanged=sent)
+    existing = set(sent)
+    portions = list(_portions([row for row in rows if row.key not in existing]))
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "load") as pool:
         pending = sum(pool.map(lambda portion: _write(runtime, batch, portion), portions))
     if pending:
@@ -399,7 +399,7 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
             kind="inventory_accuracy",
             key=INVENTORY.name,
             flow=INVENTORY.name,
-            title=f"Inventory: only {accuracy.said(compared, equal)} before the repair",
+            title=f"Inventory: only {accuracy.percentage_text(compared, equal)} before the repair",
             body=f"Fewer than {least:.2%} of the SKUs were offered by Channel Advisor as they should be. The compare "
             "has written them again. Find out who else writes quantities: docs/runbook.md, inventory_accuracy.",
             window=timedelta(hours=12),
@@ -412,7 +412,7 @@ INVENTORY = Flow(
     title="Inventory",
     entity=ENTITY,
     source=Resource(
-        "tims", "inventory/quantities", raw_inventory, head, "Quantity",
+        "tims", "inventory/quantities", raw_inventory, read_key, "Quantity",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
         ids=("SKU",),
     ),

@@ -66,7 +66,7 @@ class Centers(NamedTuple):
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged quantities of a batch."""
-    source = parsed.frames.head
+    source = parsed.frames.header
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     names = kept.tolist()
     settings = offer_settings.load()
@@ -125,8 +125,8 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged quantities with how far they are above what is free."""
-    free = frames.head["available"].clip(lower=0)
-    return Frames(frames.head.assign(above_available=frames.head["quantity"] - free), frames.lines)
+    free = frames.header["available"].clip(lower=0)
+    return Frames(frames.header.assign(above_available=frames.header["quantity"] - free), frames.lines)
 
 
 # ---- what is looked up ---------------------------------------------------------------------------------------------
@@ -138,15 +138,15 @@ def own_centers(connection: sa.Connection, settings: Offers) -> Centers:
     rows = connection.execute(sa.select(ref_channel_center).where(~ref_channel_center.c.is_deleted)).all()
     if not rows:
         return Centers((ONLY_CENTER,), dict.fromkeys(settings.locations, 0))
-    known = {row.code: row for row in rows}
+    existing = {row.code: row for row in rows}
     for location, code in settings.locations.items():
-        if code not in known:
+        if code not in existing:
             raise ConfigError(
                 f"include/config/{offer_settings.FILE}: the stock of {location} is to be offered by the center "
-                f"{code!r}, which Channel Advisor does not have{did_you_mean(code, known)}",
-                do=f"Its centers are: {', '.join(sorted(known))}.",
+                f"{code!r}, which Channel Advisor does not have{did_you_mean(code, existing)}",
+                do=f"Its centers are: {', '.join(sorted(existing))}.",
             )
-    own = {code: known[code].center_id for code in settings.locations.values() if not known[code].is_external}
+    own = {code: existing[code].center_id for code in settings.locations.values() if not existing[code].is_external}
     places = {code: number for number, code in enumerate(own)}
     return Centers(tuple(own.values()), {name: places.get(code, -1) for name, code in settings.locations.items()})
 
@@ -219,7 +219,7 @@ def _true_at(connection: sa.Connection, skus: Sequence[str]) -> datetime:
 
 def _available(frames: Frames, centers: Centers) -> np.ndarray:
     """Free units by head row and center."""
-    table = np.zeros((len(frames.head), len(centers.ids)), dtype=np.int64)
+    table = np.zeros((len(frames.header), len(centers.ids)), dtype=np.int64)
     lines = frames.lines
     column = lines["LocationID"].map(centers.column).fillna(-1).to_numpy(dtype=np.int64)
     units = lines["Available"].fillna(0).to_numpy(dtype=np.int64)
@@ -288,7 +288,7 @@ def _unclear(names: Sequence[str], products: Mapping[str, _Products], sold: np.n
         field="SKU",
         rule="ambiguous_sku",
         value=[row.product_sku for _, row in rows],
-        says=[
+        message=[
             f'The product "{row.product_sku}" of Channel Advisor could be any of the items {", ".join(row.items[:5])} '
             "of TIMS: its stock is not written."
             for _, row in rows

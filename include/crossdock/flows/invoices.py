@@ -123,7 +123,7 @@ INVOICES = Flow(
     title="Invoices",
     entity=ENTITY,
     source=Resource(
-        "tims", "shipments", raw_invoices, tims.head_of("ShipmentID"), "Shipment",
+        "tims", "shipments", raw_invoices, tims.read_key_of("ShipmentID"), "Shipment",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
     reference=(tims.PERIODS, tims.INVOICES, tims.SALES_ORDERS),

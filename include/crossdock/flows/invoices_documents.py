@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from crossdock.flow import SOURCE, Staged
 from crossdock.flows import documents, orders, unreadable
 from crossdock.mapping import language, problems
-from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_head, sum_by_head
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_header, sum_by_header
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import invoicing
 from crossdock.rules.invoicing import Account, Order, Part, Share, Terms
@@ -58,19 +58,19 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     """The staged invoices of a batch; those that are posted as they were."""
     frames = parsed.frames
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    numbers = frames.head["SalesOrderID"].dropna().unique().tolist()
+    numbers = frames.header["SalesOrderID"].dropna().unique().tolist()
     sales_orders = documents.sales_orders(connection, numbers)
     invoices = _invoices(connection, numbers)
-    rows = frames.head.to_dict("records")
-    verdicts = _verdicts(connection, kept, rows, frames.head["CreatedAt"], sales_orders, invoices)
+    rows = frames.header.to_dict("records")
+    verdicts = _verdicts(connection, kept, rows, frames.header["CreatedAt"], sales_orders, invoices)
     staged = [n for n, verdict in enumerate(verdicts) if verdict.state == "staged"]
 
     terms = {n: _terms(sales_orders[rows[n]["SalesOrderID"]]) for n in staged}
     references = pd.Series([verdict.reference or np.nan for verdict in verdicts], dtype="str")
-    head, closed = invoicing.with_terms(frames.head, references, terms, _periods(connection))
+    header, closed = invoicing.with_terms(frames.header, references, terms, _periods(connection))
     accounts = _accounts(connection, {n: (kept[n], rows[n]["SalesOrderID"]) for n in staged}, sales_orders, invoices)
     sequence = sorted(staged, key=lambda n: (str(rows[n]["ShippedAt"]), kept[n]))
-    divided, found = invoicing.divide(Frames(head, frames.lines), sequence, accounts, terms)
+    divided, found = invoicing.divide(Frames(header, frames.lines), sequence, accounts, terms)
     found = problems.concat([closed, found])
     target, mapping_errors = language.load("invoice").apply(divided, explained=found)
     found = problems.concat([found, mapping_errors])
@@ -80,8 +80,8 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": pd.Series([verdict.state for verdict in verdicts], dtype="str"),
             "reason": pd.Series([verdict.reason or np.nan for verdict in verdicts], dtype="str"),
-            **{name: target.head[name] for name in HEAD},
-            "order_version": documents.versions(frames.head["SalesOrderID"], sales_orders),
+            **{name: target.header[name] for name in HEAD},
+            "order_version": documents.versions(frames.header["SalesOrderID"], sales_orders),
         }
     )
     lines = target.lines.assign(key=kept.array.take(target.lines[ROW].to_numpy()), position=target.lines[LINE])
@@ -222,14 +222,14 @@ def _accounts(
         own = invoice.source == SOURCE and invoice.shipment_id in mine
         if invoice.status != VOIDED and not own and invoice.sales_order_id in accounts:
             accounts[invoice.sales_order_id].add(*invoicing.parts_of(invoice.payload))
-    known = {invoice.external_reference for invoice in invoices if invoice.source == SOURCE}
-    for number, parts, charges in _on_the_way(connection, list(accounts), mine, known):
+    existing = {invoice.external_reference for invoice in invoices if invoice.source == SOURCE}
+    for number, parts, charges in _on_the_way(connection, list(accounts), mine, existing):
         accounts[number].add(parts, charges)
     return {row: accounts[number] for row, (_, number) in staged.items()}
 
 
 def _on_the_way(
-    connection: sa.Connection, numbers: Sequence[str], mine: Iterable[str], known: Iterable[str]
+    connection: sa.Connection, numbers: Sequence[str], mine: Iterable[str], existing: Iterable[str]
 ) -> Iterable[tuple[str, list[Part], dict[str, int]]]:
     """Invoices that we have made, or are about to, and that have not been read back from TIMS yet."""
     stage, lines = stage_invoice, stage_invoice_line
@@ -239,49 +239,53 @@ def _on_the_way(
             documents.among(stage.c.SalesOrderID, numbers),
             stage.c.state.in_(("staged", "ready", "delivered", "unchanged")),
             ~documents.among(stage.c.key, list(mine)),
-            ~documents.among(stage.c.ExternalReference, list(known)),
+            ~documents.among(stage.c.ExternalReference, list(existing)),
         )
         .order_by(stage.c.key)
     ).all()
     parts: dict[str, list[Part]] = {}
-    for line in connection.execute(sa.select(lines).where(documents.among(lines.c.key, [head.key for head in heads]))):
+    for line in connection.execute(
+        sa.select(lines).where(documents.among(lines.c.key, [header.key for header in heads]))
+    ):
         price = int(line.UnitPrice.scaleb(4))
         share = Share(
             invoicing.goods(line.Quantity, price), int(line.DiscountAmount.scaleb(2)), int(line.TaxAmount.scaleb(2))
         )
         parts.setdefault(line.key, []).append(Part(line.SalesOrderLineNo, line.Quantity, price, share))
-    for head in heads:
-        values = head._mapping
-        yield head.SalesOrderID, parts.get(head.key, []), {n: int(values[n].scaleb(2)) for n in invoicing.CHARGES}
+    for header in heads:
+        values = header._mapping
+        yield header.SalesOrderID, parts.get(header.key, []), {n: int(values[n].scaleb(2)) for n in invoicing.CHARGES}
 
 
 # ---- staged rows ---------------------------------------------------------------------------------------------------
 
 
-def _content(head: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
+def _content(header: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
     """A hash of each invoice."""
     of_key: dict[str, list] = {}
     for key, *line in lines[["key", *LINES]].astype("str").itertuples(index=False, name=None):
         of_key.setdefault(key, []).append(line)
-    texts = head[list(HEAD)].astype("str").itertuples(index=False, name=None)
+    texts = header[list(HEAD)].astype("str").itertuples(index=False, name=None)
     return pd.Series(
         [
             raw.digest(database.to_json([*map(str, fields), of_key.get(key, [])]).encode())
-            for key, fields in zip(head["key"], texts, strict=True)
+            for key, fields in zip(header["key"], texts, strict=True)
         ],
         dtype="str",
     )
 
 
-def _as_posted(connection: sa.Connection, head: pd.DataFrame, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _as_posted(
+    connection: sa.Connection, header: pd.DataFrame, lines: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Invoices that are posted keep their content: a corrected carrier or tracking number is none of their business."""
-    posted = head.loc[head["state"] == "unchanged", "key"].tolist()
+    posted = header.loc[header["state"] == "unchanged", "key"].tolist()
     if not posted:
-        return head, lines
+        return header, lines
     old, body = documents.as_staged(connection, stage_invoice, stage_invoice_line, posted)
     old["state"], old["reason"] = "unchanged", pd.Series(np.nan, index=old.index, dtype="str")
-    whole = pd.concat([head[~head["key"].isin(old["key"])], old[head.columns]], ignore_index=True)
-    whole = whole.set_index("key").loc[head["key"]].reset_index()  # in their places: problems name rows by them
+    whole = pd.concat([header[~header["key"].isin(old["key"])], old[header.columns]], ignore_index=True)
+    whole = whole.set_index("key").loc[header["key"]].reset_index()  # in their places: problems name rows by them
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 
@@ -306,28 +310,28 @@ def _voids(keys: pd.Series, verdicts: Sequence[_Verdict]) -> list[dict]:
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged invoices with TIMS's equations as differences, made anew from the documents themselves."""
-    head, lines = frames.head.copy(), frames.lines.copy()
+    header, lines = frames.header.copy(), frames.lines.copy()
 
     def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
         return frame[name].fillna(0).to_numpy(dtype=np.int64)
 
     def summed(values: np.ndarray) -> np.ndarray:
-        return sum_by_head(Frames(head, lines), values)
+        return sum_by_header(Frames(header, lines), values)
 
     gross = round_cents(amount(lines, "Quantity") * amount(lines, "UnitPrice")) * CENT
     tax = amount(lines, "TaxAmount")
     remitted = summed(np.where(lines["TaxRemittedBy"] == "Marketplace", tax, 0))
-    shipping_tax = amount(head, "ShippingTaxAmount")
-    remitted += np.where(head["ShippingTaxRemittedBy"] == "Marketplace", shipping_tax, 0)
-    added = np.where(head["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool), 0, amount(head, "TaxTotal"))
-    charges = amount(head, "ShippingAmount") + amount(head, "GiftWrapAmount")
-    total = amount(head, "SubTotal") - amount(head, "DiscountTotal") + charges + added
-    discount = summed(amount(lines, "DiscountAmount")) + amount(head, "ShippingDiscountAmount")
-    head["subtotal_off"] = amount(head, "SubTotal") - summed(gross)
-    head["discount_off"] = amount(head, "DiscountTotal") - discount
-    head["tax_off"] = amount(head, "TaxTotal") - summed(tax) - shipping_tax
-    head["marketplace_tax_off"] = amount(head, "MarketplaceRemittedTax") - remitted
-    head["total_off"] = amount(head, "Total") - (total - amount(head, "MarketplaceRemittedTax"))
-    head["lines"] = count_by_head(frames)
+    shipping_tax = amount(header, "ShippingTaxAmount")
+    remitted += np.where(header["ShippingTaxRemittedBy"] == "Marketplace", shipping_tax, 0)
+    added = np.where(header["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool), 0, amount(header, "TaxTotal"))
+    charges = amount(header, "ShippingAmount") + amount(header, "GiftWrapAmount")
+    total = amount(header, "SubTotal") - amount(header, "DiscountTotal") + charges + added
+    discount = summed(amount(lines, "DiscountAmount")) + amount(header, "ShippingDiscountAmount")
+    header["subtotal_off"] = amount(header, "SubTotal") - summed(gross)
+    header["discount_off"] = amount(header, "DiscountTotal") - discount
+    header["tax_off"] = amount(header, "TaxTotal") - summed(tax) - shipping_tax
+    header["marketplace_tax_off"] = amount(header, "MarketplaceRemittedTax") - remitted
+    header["total_off"] = amount(header, "Total") - (total - amount(header, "MarketplaceRemittedTax"))
+    header["lines"] = count_by_header(frames)
     lines["discount_above"] = amount(lines, "DiscountAmount") - gross
-    return Frames(head, lines)
+    return Frames(header, lines)

@@ -79,33 +79,33 @@ def _transform(
     names.hold_against(set(connection.scalars(sa.select(ref_account.c.id))))
     table = posting_table.load(names)
     facts = find(connection, parsed.frames, company(connection))
-    posted = posting.apply(table, names, document, facts.head, facts.parts)
+    posted = posting.apply(table, names, document, facts.header, facts.parts)
     waits = pd.Series(np.nan, index=kept.index, dtype="str") if facts.waits is None else facts.waits
     waits = waits.mask(posted.nothing.notna(), np.nan).astype("str")
     # A document that has no entries any more, but had some: they are mirrored.
     skipped = posted.nothing.notna() & ~kept.isin(_documents_with_entries(connection, flow, kept))
-    head = pd.DataFrame(
+    header = pd.DataFrame(
         {
             "key": kept,
             "state": _states(skipped, waits),
             "reason": posted.nothing.where(skipped, waits).astype("str"),
             "DocumentType": table.kinds[document].type,
-            "DocumentID": posting.fill(table.kinds[document].id, facts.head, np.arange(len(kept))),
+            "DocumentID": posting.fill(table.kinds[document].id, facts.header, np.arange(len(kept))),
             "sales_order_id": _or_missing(facts.orders, kept.index),
             "shipment_id": _or_missing(facts.shipments, kept.index),
         }
     )
-    open_ = (head["state"] == "staged").to_numpy()
+    open_ = (header["state"] == "staged").to_numpy()
     found = problems.make(
         np.flatnonzero(posted.untaken & open_),
         field="",
         rule="no_posting_rule",
-        says="No event of config/posting.yaml takes this document.",
+        message="No event of config/posting.yaml takes this document.",
         do="Add the event that posts it, or say under `nothing` why it is not posted; then replay it.",
     )
     lines = posted.lines[open_[posted.lines[ROW].to_numpy()]].reset_index(drop=True)
-    head, found = unreadable.joined(head, found, parsed, keys)
-    return Staged(head, _staged_lines(connection, kept, lines), found)
+    header, found = unreadable.joined(header, found, parsed, keys)
+    return Staged(header, _staged_lines(connection, kept, lines), found)
 
 
 def company(connection: sa.Connection) -> Company:
@@ -184,8 +184,8 @@ def _waiting_captures(connection: sa.Connection) -> Sequence[str]:
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged postings with what the suite looks at: sums, shared keys, the accounts' and periods' states in TIMS."""
-    head, lines = frames.head.copy(), frames.lines.copy()
-    head["imbalance"] = posting.imbalances(lines, len(head))
+    header, lines = frames.header.copy(), frames.lines.copy()
+    header["imbalance"] = posting.imbalances(lines, len(header))
     per_entry = lines.groupby([ROW, "EntryKey"]).agg(lines=("Event", "size"), events=("Event", "nunique"))
     per_entry = per_entry.reset_index()
     per_entry["shared"] = (per_entry["events"] > 1) | per_entry["EntryKey"].duplicated(keep=False)
@@ -195,7 +195,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
         ("most_lines", by_document["lines"].max(), 2),
         ("fewest_lines", by_document["lines"].min(), 2),
     ):
-        head[name] = values.reindex(range(len(head)), fill_value=none).to_numpy(dtype=np.int64)
+        header[name] = values.reindex(range(len(header)), fill_value=none).to_numpy(dtype=np.int64)
     chart = dict(connection.execute(sa.select(ref_account.c.id, ref_account.c.blocked)).all())
     lines["account_status"] = (
         lines["AccountCode"]
@@ -207,7 +207,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     debit, credit = (lines[side].fillna(0).to_numpy(dtype=np.int64) for side in ("Debit", "Credit"))
     lines["sides"] = (debit > 0).astype(np.int64) + (credit > 0)
     lines["broken_cents"] = ((debit % CENT != 0) | (credit % CENT != 0)).astype(np.int64)
-    return Frames(head, lines)
+    return Frames(header, lines)
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
@@ -422,7 +422,7 @@ class _Line(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line)
 
 
-def _line_head(record: msgspec.Raw) -> RecordKey:
+def _read_line_key(record: msgspec.Raw) -> RecordKey:
     line = _line.decode(record)
     return RecordKey(f"{line.Source}:{line.SettlementID}:{line.LineNo}", line.BookedAt)
 
@@ -467,7 +467,7 @@ def _flow(
 
 
 def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
-    return Resource("tims", path, raw, tims.head_of(id_field), document, ids=(id_field,), **_TIMING)
+    return Resource("tims", path, raw, tims.read_key_of(id_field), document, ids=(id_field,), **_TIMING)
 
 
 INVOICES = _flow(
@@ -487,7 +487,7 @@ ADJUSTMENTS = _flow(
 )  # fmt: skip
 SETTLEMENTS = _flow(
     "ledger_settlements", "Ledger of settlements",
-    Resource("settlement_ledger", "settlement_lines", raw_ledger_settlements, _line_head, "SettlementLine",
+    Resource("settlement_ledger", "settlement_lines", raw_ledger_settlements, _read_line_key, "SettlementLine",
              overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo")),
     _BASE,
 )  # fmt: skip

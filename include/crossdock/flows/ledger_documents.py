@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from crossdock.flow import SOURCE
 from crossdock.flows.documents import among
 from crossdock.mapping import contracts
-from crossdock.mapping.frames import CENT, ROW, Frames, amounts, sum_by_head
+from crossdock.mapping.frames import CENT, ROW, Frames, amounts, sum_by_header
 from crossdock.rules import currencies, taxes
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.dates import company_days
@@ -47,7 +47,7 @@ class Company:
 class Facts:
     """What is known of a batch of documents. `waits`: what a document waits for, missing for most."""
 
-    head: pd.DataFrame
+    header: pd.DataFrame
     parts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     waits: pd.Series | None = None
     orders: pd.Series | None = None  # SalesOrderID
@@ -62,36 +62,36 @@ Finder = Callable[[sa.Connection, Frames, Company], Facts]
 
 def invoices(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
     """Invoices, with the channel of their order and the cost of their shipment's units."""
-    head, lines = _read(frames, "Invoice")
-    ordered = head["SalesOrderID"]
+    header, lines = _read(frames, "Invoice")
+    ordered = header["SalesOrderID"]
     orders = _orders(connection, ordered)
-    parcels, goods_sent = _shipments(connection, head["ShipmentID"])
-    _place(head, ordered, orders, company)
-    head["ShipDate"] = head["ShipmentID"].map(parcels).astype("str").fillna(head["PostingDate"])
+    parcels, goods_sent = _shipments(connection, header["ShipmentID"])
+    _place(header, ordered, orders, company)
+    header["ShipDate"] = header["ShipmentID"].map(parcels).astype("str").fillna(header["PostingDate"])
     paid = _paid_before_shipment(connection, orders)
-    head["Prepaid"] = pd.Series(ordered.isin(paid.index).to_numpy(), dtype="boolean")
-    _split_tax(head, lines, _cents(_whole(lines["Quantity"]) * _whole(lines["UnitPrice"])))
+    header["Prepaid"] = pd.Series(ordered.isin(paid.index).to_numpy(), dtype="boolean")
+    _split_tax(header, lines, _cents(_whole(lines["Quantity"]) * _whole(lines["UnitPrice"])))
     no_order = ~ordered.isin(orders.index)
-    no_parcel = head["ShipmentID"].notna() & ~head["ShipmentID"].isin(parcels.index)
-    waits = pd.Series(np.nan, index=head.index, dtype="str")
+    no_parcel = header["ShipmentID"].notna() & ~header["ShipmentID"].isin(parcels.index)
+    waits = pd.Series(np.nan, index=header.index, dtype="str")
     waits = waits.mask(no_parcel, "its shipment has not been read yet").mask(
         no_order, "its order has not been read yet"
     )
-    costs = _costs(head["ShipmentID"], lines, goods_sent)
-    return Facts(head, {"Lines": lines, "Costs": costs}, waits, ordered, head["ShipmentID"])
+    costs = _costs(header["ShipmentID"], lines, goods_sent)
+    return Facts(header, {"Lines": lines, "Costs": costs}, waits, ordered, header["ShipmentID"])
 
 
 def credit_memos(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
     """Credit memos, with the channel of their order and what their return gave back beyond them."""
-    head, lines = _read(frames, "CreditMemo")
-    orders = _orders(connection, head["SalesOrderID"])
-    _place(head, head["SalesOrderID"], orders, company)
-    _split_tax(head, lines, _whole(lines["Amount"]))
-    mine = head["ExternalReference"].where(head["Source"] == SOURCE)
-    head["RoundingAmount"] = mine.map(_roundings(connection, mine)).astype("Int64").fillna(0)
-    waits = pd.Series(np.nan, index=head.index, dtype="str")
-    waits = waits.mask(~head["SalesOrderID"].isin(orders.index), "its order has not been read yet")
-    return Facts(head, {"Lines": lines}, waits, head["SalesOrderID"])
+    header, lines = _read(frames, "CreditMemo")
+    orders = _orders(connection, header["SalesOrderID"])
+    _place(header, header["SalesOrderID"], orders, company)
+    _split_tax(header, lines, _whole(lines["Amount"]))
+    mine = header["ExternalReference"].where(header["Source"] == SOURCE)
+    header["RoundingAmount"] = mine.map(_roundings(connection, mine)).astype("Int64").fillna(0)
+    waits = pd.Series(np.nan, index=header.index, dtype="str")
+    waits = waits.mask(~header["SalesOrderID"].isin(orders.index), "its order has not been read yet")
+    return Facts(header, {"Lines": lines}, waits, header["SalesOrderID"])
 
 
 def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
@@ -103,39 +103,39 @@ def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
     return database.copy_out(connection, query).set_index("document")["RoundingAmount"]
 
 
-def _split_tax(head: pd.DataFrame, lines: pd.DataFrame, gross: np.ndarray) -> None:
+def _split_tax(header: pd.DataFrame, lines: pd.DataFrame, gross: np.ndarray) -> None:
     """Adds SellerTax, Shipping and the lines' Goods. Where prices include tax, takes it out of both, of DiscountTotal
     and of GiftWrapAmount: revenue, what comes off it and tax add up to the total. All of it in the document's unit."""
-    head["Shipping"] = _whole(head["ShippingAmount"])
-    head["SellerTax"] = _whole(head["TaxTotal"]) - _whole(head["MarketplaceRemittedTax"])
+    header["Shipping"] = _whole(header["ShippingAmount"])
+    header["SellerTax"] = _whole(header["TaxTotal"]) - _whole(header["MarketplaceRemittedTax"])
     lines["Goods"] = gross
-    inclusive = head["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
+    inclusive = header["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
     if not inclusive.any():
         return
     row = lines[ROW].to_numpy()
-    unit = _units(head, lines.assign(Goods=gross))
+    unit = _units(header, lines.assign(Goods=gross))
     discount, tax = (_whole(lines[name]) // unit[row] for name in ("DiscountAmount", "TaxAmount"))
-    wrap = np.where(inclusive, _whole(head["GiftWrapAmount"]) // unit, 0)
+    wrap = np.where(inclusive, _whole(header["GiftWrapAmount"]) // unit, 0)
     of_wrap = taxes.of_wrap(gross // unit[row] - discount, tax, row, wrap)
     goods, off = taxes.without(gross // unit[row], discount, tax - of_wrap)
-    shipping, off_shipping = taxes.without(*(_whole(head[name]) // unit for name in _CHARGES[:3]))
-    whole = Frames(head, lines)
+    shipping, off_shipping = taxes.without(*(_whole(header[name]) // unit for name in _CHARGES[:3]))
+    whole = Frames(header, lines)
     lines["Goods"] = np.where(inclusive[row], goods * unit[row], gross)
     for name, without in (
         ("Shipping", shipping),
-        ("DiscountTotal", sum_by_head(whole, off) + off_shipping),
-        ("GiftWrapAmount", wrap - sum_by_head(whole, of_wrap)),
+        ("DiscountTotal", sum_by_header(whole, off) + off_shipping),
+        ("GiftWrapAmount", wrap - sum_by_header(whole, of_wrap)),
     ):
-        head[name] = np.where(inclusive, without * unit, _whole(head[name]))
+        header[name] = np.where(inclusive, without * unit, _whole(header[name]))
 
 
 _CHARGES = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount")
 
 
-def _units(head: pd.DataFrame, lines: pd.DataFrame) -> np.ndarray:
+def _units(header: pd.DataFrame, lines: pd.DataFrame) -> np.ndarray:
     """The unit of each document's currency, x 10,000; a cent where an amount of it is no whole number of it."""
-    own = currencies.units(head["CurrencyCode"]) * CENT
-    broken = sum((_whole(head[name]) % own != 0 for name in _CHARGES), np.zeros(len(head), dtype=np.int64))
+    own = currencies.units(header["CurrencyCode"]) * CENT
+    broken = sum((_whole(header[name]) % own != 0 for name in _CHARGES), np.zeros(len(header), dtype=np.int64))
     row = lines[ROW].to_numpy()
     for name in ("Goods", "DiscountAmount", "TaxAmount"):
         np.add.at(broken, row, (_whole(lines[name]) % own[row] != 0).astype(np.int64))
@@ -168,10 +168,10 @@ def _costs(shipments: pd.Series, lines: pd.DataFrame, sent: pd.DataFrame) -> pd.
 
 def adjustments(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
     """Stock adjustments at their own cost."""
-    head, _ = _read(frames, "Adjustment")
-    _place(head, pd.Series(np.nan, index=head.index, dtype="str"), _orders(connection, []), company)
-    head["Value"] = _cents(_whole(head["QuantityDelta"]) * _whole(head["UnitCost"]))
-    undone = head["ReversalOf"].dropna().unique().tolist()
+    header, _ = _read(frames, "Adjustment")
+    _place(header, pd.Series(np.nan, index=header.index, dtype="str"), _orders(connection, []), company)
+    header["Value"] = _cents(_whole(header["QuantityDelta"]) * _whole(header["UnitCost"]))
+    undone = header["ReversalOf"].dropna().unique().tolist()
     mirrored = set(
         connection.scalars(
             sa.select(ref_adjustment.c.id).where(
@@ -179,23 +179,23 @@ def adjustments(connection: sa.Connection, frames: Frames, company: Company) -> 
             )
         )
     )
-    head["Mirrored"] = pd.Series(head["ReversalOf"].isin(mirrored).to_numpy(), dtype="boolean")
-    return Facts(head)
+    header["Mirrored"] = pd.Series(header["ReversalOf"].isin(mirrored).to_numpy(), dtype="boolean")
+    return Facts(header)
 
 
 def settlement_lines(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
     """Lines of settlements on the company's day."""
-    head = frames.head.copy()
-    head["Order"] = head["SalesOrderID"]
-    head["BaseCurrency"] = pd.Series(company.base_currency, index=head.index, dtype="str")
-    head["PostedOn"] = company_days(head["PostedAt"], company.zone)
-    return Facts(head, orders=head["SalesOrderID"])
+    header = frames.header.copy()
+    header["Order"] = header["SalesOrderID"]
+    header["BaseCurrency"] = pd.Series(company.base_currency, index=header.index, dtype="str")
+    header["PostedOn"] = company_days(header["PostedAt"], company.zone)
+    return Facts(header, orders=header["SalesOrderID"])
 
 
 def payments(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
     """Payments, with the difference that was rounded away when they were matched."""
-    head, _ = _read(frames, "Payment")
-    mine = head["ExternalReference"].where(head["Source"] == SOURCE)
+    header, _ = _read(frames, "Payment")
+    mine = header["ExternalReference"].where(header["Source"] == SOURCE)
     matches = mine.str.removeprefix("pay:").where(mine.str.startswith("pay:", na=False))
     staged = database.copy_out(
         connection,
@@ -204,11 +204,11 @@ def payments(connection: sa.Connection, frames: Frames, company: Company) -> Fac
         ).where(among(stage_payment.c.key, matches.dropna().tolist())),
     ).set_index("key")
     ordered = matches.map(staged["sales_order_id"]).astype("str")
-    _place(head, ordered, _orders(connection, ordered), company)
-    head["Match"] = matches.astype("str")
-    head["RoundingAmount"] = matches.map(staged["rounding"]).astype("Int64").fillna(0)
-    head["ValueDate"] = matches.map(staged["original_date"]).astype("str").fillna(head["PaymentDate"])
-    return Facts(head, orders=ordered)
+    _place(header, ordered, _orders(connection, ordered), company)
+    header["Match"] = matches.astype("str")
+    header["RoundingAmount"] = matches.map(staged["rounding"]).astype("Int64").fillna(0)
+    header["ValueDate"] = matches.map(staged["original_date"]).astype("str").fillna(header["PaymentDate"])
+    return Facts(header, orders=ordered)
 
 
 # ---- money before shipment -----------------------------------------------------------------------------------------
@@ -216,59 +216,61 @@ def payments(connection: sa.Connection, frames: Frames, company: Company) -> Fac
 
 def captures(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
     """Sales orders: whether the buyer paid us before the shipment, when, how much, and what of it no shipment uses."""
-    head, lines = _read(frames, "SalesOrder", "LineItems")
-    ids = head["SalesOrderID"]
-    orders = pd.DataFrame({"channel": head["Channel"].array, "external_order_id": head["ExternalOrderID"].array}, ids)
+    header, lines = _read(frames, "SalesOrder", "LineItems")
+    ids = header["SalesOrderID"]
+    orders = pd.DataFrame(
+        {"channel": header["Channel"].array, "external_order_id": header["ExternalOrderID"].array}, ids
+    )
     paid = _paid_before_shipment(connection, orders)
-    head["Order"] = ids
-    head["BaseCurrency"] = pd.Series(company.base_currency, index=head.index, dtype="str")
-    head["Prepaid"] = pd.Series(ids.isin(paid.index).to_numpy(), dtype="boolean")
-    head["PaidOn"] = company_days(ids.map(paid).astype("str"), company.zone)
+    header["Order"] = ids
+    header["BaseCurrency"] = pd.Series(company.base_currency, index=header.index, dtype="str")
+    header["Prepaid"] = pd.Series(ids.isin(paid.index).to_numpy(), dtype="boolean")
+    header["PaidOn"] = company_days(ids.map(paid).astype("str"), company.zone)
     line_tax = np.where(lines["TaxRemittedBy"] == "Marketplace", _whole(lines["TaxAmount"]), 0)
-    remitted = sum_by_head(Frames(head, lines), line_tax)
-    remitted += np.where(head["ShippingTaxRemittedBy"] == "Marketplace", _whole(head["ShippingTaxAmount"]), 0)
-    head["Due"] = _whole(head["TotalAmount"]) - remitted
-    left, day, unread = _left_of_deposits(connection, head, lines)
-    head["CancelledDue"], head["CancelledOn"] = left, day
-    waits = pd.Series(np.nan, index=head.index, dtype="str")
-    return Facts(head, waits=waits.mask(unread, "its last invoice has not been read yet"), orders=ids)
+    remitted = sum_by_header(Frames(header, lines), line_tax)
+    remitted += np.where(header["ShippingTaxRemittedBy"] == "Marketplace", _whole(header["ShippingTaxAmount"]), 0)
+    header["Due"] = _whole(header["TotalAmount"]) - remitted
+    left, day, unread = _left_of_deposits(connection, header, lines)
+    header["CancelledDue"], header["CancelledOn"] = left, day
+    waits = pd.Series(np.nan, index=header.index, dtype="str")
+    return Facts(header, waits=waits.mask(unread, "its last invoice has not been read yet"), orders=ids)
 
 
 def _left_of_deposits(
-    connection: sa.Connection, head: pd.DataFrame, lines: pd.DataFrame
+    connection: sa.Connection, header: pd.DataFrame, lines: pd.DataFrame
 ) -> tuple[np.ndarray, pd.Series, np.ndarray]:
     """What of Due no invoice will use, once all that will be sent has been sent and invoiced; the day of the last
     invoice; and where that invoice is not known here yet."""
-    frames = Frames(head, lines)
+    frames = Frames(header, lines)
     units = {
-        name: sum_by_head(frames, lines[name])
+        name: sum_by_header(frames, lines[name])
         for name in ("Quantity", "QuantityShipped", "QuantityCancelled", "QuantityInvoiced")
     }
     done = (
-        head["Prepaid"].to_numpy(dtype=bool)
+        header["Prepaid"].to_numpy(dtype=bool)
         & (units["QuantityCancelled"] > 0)
         & (units["QuantityShipped"] > 0)
         & (units["QuantityShipped"] + units["QuantityCancelled"] == units["Quantity"])
         & (units["QuantityShipped"] == units["QuantityInvoiced"])
     )
-    day = pd.Series(np.nan, index=head.index, dtype="str")
+    day = pd.Series(np.nan, index=header.index, dtype="str")
     if not done.any():
-        return np.zeros(len(head), dtype=np.int64), day, done
+        return np.zeros(len(header), dtype=np.int64), day, done
     table = ref_invoice
     quantity = sa.func.jsonb_path_query(table.c.payload, sa.text("'$.Lines[*].Quantity'")).cast(sa.Text)
     each = sa.select(
         table.c.sales_order_id, table.c.id, table.c.total, table.c.posting_date,
         quantity.cast(sa.BigInteger).label("units"),
     ).where(
-        among(table.c.sales_order_id, head.loc[done, "SalesOrderID"].tolist()), table.c.status != "Voided"
+        among(table.c.sales_order_id, header.loc[done, "SalesOrderID"].tolist()), table.c.status != "Voided"
     )  # fmt: skip
     found = database.copy_out(connection, each)
     invoiced = found.groupby("sales_order_id")["units"].sum()
     whole = found.drop_duplicates("id").groupby("sales_order_id").agg({"total": "sum", "posting_date": "max"})
-    ids = head["SalesOrderID"]
-    known = ids.map(invoiced).fillna(0).to_numpy(dtype=np.int64) == units["QuantityInvoiced"]
-    left = np.where(done & known, _whole(head["Due"]) - _whole(ids.map(whole["total"])), 0)
-    return left, ids.map(whole["posting_date"]).astype("str"), done & ~known
+    ids = header["SalesOrderID"]
+    existing = ids.map(invoiced).fillna(0).to_numpy(dtype=np.int64) == units["QuantityInvoiced"]
+    left = np.where(done & existing, _whole(header["Due"]) - _whole(ids.map(whole["total"])), 0)
+    return left, ids.map(whole["posting_date"]).astype("str"), done & ~existing
 
 
 def _paid_before_shipment(connection: sa.Connection, orders: pd.DataFrame) -> pd.Series:
@@ -310,7 +312,7 @@ def _read(frames: Frames, schema: str, lines: str = "Lines") -> tuple[pd.DataFra
     """Copies of both frames, TIMS's amounts (text there) as amounts."""
     document = contracts.document("tims", schema)
     inner = document.fields[lines].items if lines in document.fields else None
-    return amounts(frames.head, document), amounts(frames.lines, inner) if inner else frames.lines
+    return amounts(frames.header, document), amounts(frames.lines, inner) if inner else frames.lines
 
 
 def _whole(values: pd.Series) -> np.ndarray:
@@ -331,10 +333,10 @@ def _orders(connection: sa.Connection, ids: Sequence[str] | pd.Series) -> pd.Dat
     return database.copy_out(connection, query).set_index("id")
 
 
-def _place(head: pd.DataFrame, ids: pd.Series, orders: pd.DataFrame, company: Company) -> None:
-    head["Order"] = ids.astype("str")
-    head["Channel"] = ids.map(orders["channel"]).astype("str")
-    head["BaseCurrency"] = pd.Series(company.base_currency, index=head.index, dtype="str")
+def _place(header: pd.DataFrame, ids: pd.Series, orders: pd.DataFrame, company: Company) -> None:
+    header["Order"] = ids.astype("str")
+    header["Channel"] = ids.map(orders["channel"]).astype("str")
+    header["BaseCurrency"] = pd.Series(company.base_currency, index=header.index, dtype="str")
 
 
 def _shipments(connection: sa.Connection, ids: pd.Series) -> tuple[pd.Series, pd.DataFrame]:

@@ -70,7 +70,7 @@ MARK = "Exported"
 OURS = (MARK, "SellerOrderID", "UpdatedDate")
 
 
-def head(record: msgspec.Raw) -> RecordKey:
+def read_key(record: msgspec.Raw) -> RecordKey:
     """Key, version, whether the list gave all lines of an order, and what makes it the same order again."""
     slots = _slots.decode(record)
     truncated = slots.OrderItemCount > len(slots.OrderItems)
@@ -144,7 +144,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
         "key", "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
         "marketplace_order_id",
     )  # fmt: skip
-    head = database.copy_out(
+    header = database.copy_out(
         connection, sa.select(*(stage.c[name] for name in (*facts, *HEAD))).where(ready).order_by(stage.c.key)
     )
     more = ("quantity_cancelled", "quantity_shipped", "units_per_kit")
@@ -154,12 +154,12 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
         .where(below.c.key.in_(sa.select(stage.c.key).where(ready)))
         .order_by(below.c.key, below.c.position),
     )
-    lines.insert(0, ROW, pd.Index(head["key"]).get_indexer(lines["key"]))
+    lines.insert(0, ROW, pd.Index(header["key"]).get_indexer(lines["key"]))
     document = contracts.document("tims", "SalesOrderCreate")
-    made = bodies(document, _without_erased(head[[*HEAD]]), lines[[ROW, *LINE]], "LineItems")
+    made = bodies(document, _without_erased(header[[*HEAD]]), lines[[ROW, *LINE]], "LineItems")
     cancelled, shipped = _units(lines, "quantity_cancelled"), _units(lines, "quantity_shipped")
-    on_hold = head["OrderStatus"].eq("OnHold").tolist()
-    given = head[[*facts]].astype(object).where(head[[*facts]].notna(), None).to_numpy()
+    on_hold = header["OrderStatus"].eq("OnHold").tolist()
+    given = header[[*facts]].astype(object).where(header[[*facts]].notna(), None).to_numpy()
     return [
         _Order(
             key, datetime.fromisoformat(version), content, bool(gone), bool(record), place, own_place, other, held,
@@ -171,9 +171,9 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
     ]  # fmt: skip
 
 
-def _without_erased(head: pd.DataFrame) -> pd.DataFrame:
+def _without_erased(header: pd.DataFrame) -> pd.DataFrame:
     """Of an address whose name or street the channel has erased, TIMS keeps what it has."""
-    made = head.copy()
+    made = header.copy()
     for prefix in ("ShippingAddress", "BillingAddress"):
         erased = made[f"{prefix}.Name"].isna() | made[f"{prefix}.Line1"].isna()
         if erased.any():
@@ -508,12 +508,12 @@ def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str
         sent = orders_documents.units_of(there)
         rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.shipped_units.items()}
         found = [orders_documents.shipment_without_record(order.key, order.version, rest)]
-    told: frozenset[str] = frozenset()
+    already_sent: frozenset[str] = frozenset()
     if order.own_location_id is not None:
         with runtime.engine.begin() as connection:
-            told = frozenset(connection.scalars(_TOLD, {"order": int(order.key)}))
+            already_sent = frozenset(connection.scalars(_TOLD, {"order": int(order.key)}))
     placed = [
-        {**one, "LocationID": order.own_location_id if one.get("number") in told else order.location_id}
+        {**one, "LocationID": order.own_location_id if one.get("number") in already_sent else order.location_id}
         for one in found
     ]
     return orders_documents.unknown(placed, there)
@@ -538,7 +538,7 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
             )
         )
 
-    def tell(link: sa.Row) -> tuple[str, RecordRejected | bytes]:
+    def send_mark(link: sa.Row) -> tuple[str, RecordRejected | bytes]:
         try:
             runtime.channel_advisor.mark_exported(link.source_key)
             stored = runtime.channel_advisor.update_order(link.source_key, {"SellerOrderID": link.target_id})
@@ -548,13 +548,13 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
 
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "confirm") as pool:
         for portion in chunked(rows):
-            told = list(pool.map(tell, portion))
+            sent = list(pool.map(send_mark, portion))
             with runtime.engine.begin() as connection:
                 connection.execute(
                     sa.update(ops_link)
                     .where(
                         ops_link.c.entity == ORDER.entity,
-                        ops_link.c.source_key.in_([key for key, said in told if isinstance(said, bytes)]),
+                        ops_link.c.source_key.in_([key for key, stated in sent if isinstance(stated, bytes)]),
                     )
                     .values(confirmed_at=sa.func.now())
                 )
@@ -562,15 +562,15 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     key: [
                         {
                             "field": "", "rule": "confirm_refused", "value": "", "line": "",
-                            "says": f"It is in TIMS, but Channel Advisor refuses its exported mark: {said.message}",
+                            "says": f"It is in TIMS, but Channel Advisor refuses its exported mark: {stated.message}",
                             "do": "Look at the order on the channel. Dismiss this if it is gone there.",
                         }
                     ]
-                    for key, said in told
-                    if isinstance(said, RecordRejected)
+                    for key, stated in sent
+                    if isinstance(stated, RecordRejected)
                 }  # fmt: skip
                 dead_letter(connection, ORDERS, batch_id, "confirm", refused)
-            _remember(runtime, batch_id, {key: said for key, said in told if isinstance(said, bytes)})
+            _remember(runtime, batch_id, {key: stated for key, stated in sent if isinstance(stated, bytes)})
 
 
 def _remember(runtime: Runtime, batch_id: int, stored: Mapping[str, bytes]) -> None:
@@ -615,7 +615,7 @@ ORDERS = Flow(
         "channel_advisor",
         "orders",
         raw_orders,
-        head,
+        read_key,
         "Order",
         # The contract asks for an overlap of 5 minutes or more; rows are visible at once.
         overlap=timedelta(minutes=5),

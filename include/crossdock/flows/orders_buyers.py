@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
 from crossdock.keys import segment
 from crossdock.rules import settings as rule_settings
-from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Said, decide, plain
+from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Statement, decide, plain
 from crossdock.rules.settings import Settings
 from crossdock.steps.load import chunked, codes, deliver
 from crossdock.store import alerts, database, deliveries
@@ -101,7 +101,7 @@ class _Facts:
 
     customer_id: str
     versions: Sequence[Customer]
-    said: Sequence[Said]
+    statements: Sequence[Statement]
     ours: Sequence[Ours]
     sent: Sequence[Decision]
 
@@ -145,7 +145,7 @@ def _decided(runtime: Runtime, batch_id: int, customer_ids: Sequence[str], setti
     ask: list[_Facts] = []
     with runtime.engine.begin() as connection:
         for facts in _facts(connection, customer_ids):
-            found = decide(facts.versions, facts.said, facts.ours, settings) if facts.newest else []
+            found = decide(facts.versions, facts.statements, facts.ours, settings) if facts.newest else []
             if not facts.newest or any(not each.keep for each in found):
                 ask.append(facts)
             else:
@@ -179,7 +179,7 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
         elif row.outcome == "sent":
             change = Decision(row.field, row.order_key, row.ordered_at, row.old_value, row.new_value)
             sent.setdefault(row.customer_id, []).append(change)
-    said: dict[str, list[Said]] = {}
+    statements: dict[str, list[Statement]] = {}
     for order in connection.execute(sa.text(_SAID), {"ids": list(customer_ids)}).mappings():
         values = {
             "Email": order["Email"],
@@ -187,9 +187,12 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
             "BillingAddress": _address(order, "BillingAddress"),
             "ShippingAddresses": _address(order, "ShippingAddress"),
         }
-        each = Said(order["key"], times.read(order["OrderDate"]), order["site"], values, order["new"])
-        said.setdefault(order["customer_id"], []).append(each)
-    return [_Facts(one, versions.get(one, []), said[one], ours.get(one, []), sent.get(one, [])) for one in customer_ids]
+        each = Statement(order["key"], times.read(order["OrderDate"]), order["site"], values, order["new"])
+        statements.setdefault(order["customer_id"], []).append(each)
+    return [
+        _Facts(one, versions.get(one, []), statements[one], ours.get(one, []), sent.get(one, []))
+        for one in customer_ids
+    ]
 
 
 def _address(row: sa.RowMapping, prefix: str) -> dict[str, str | None] | None:
@@ -211,13 +214,13 @@ def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: 
         try:
             current, etag = (newest, f'"{newest["RowVersion"]}"') if newest else runtime.tims.read(path)
         except RecordRejected as error:  # it is gone
-            lost = decide(facts.versions, facts.said, facts.ours, settings) if facts.versions else []
+            lost = decide(facts.versions, facts.statements, facts.ours, settings) if facts.versions else []
             changes = [each for each in lost if not each.keep and each.field not in refused]
             _refuse(runtime, flow, batch_id, facts, changes, error)
             return _finish(runtime, flow, batch_id, facts, [])
         newest = None
         facts = _answered(runtime, batch_id, facts, current)
-        found = decide([*facts.versions, current], facts.said, facts.ours, settings)
+        found = decide([*facts.versions, current], facts.statements, facts.ours, settings)
         kept = [each for each in found if each.keep]
         changes = [each for each in found if not each.keep and each.field not in refused]
         if not changes:
@@ -304,7 +307,7 @@ def _finish(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, kept: Seq
 def _record_outcomes(connection: sa.Connection, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
     """Its orders are worked; what a person's value kept from changing is on record."""
     _record(connection, batch_id, facts.customer_id, "kept", kept)
-    done = [each.order for each in facts.said if each.new]
+    done = [each.order for each in facts.statements if each.new]
     connection.execute(sa.update(stage_buyer).where(stage_buyer.c.key.in_(done)).values(state="done"))
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from crossdock.flow import Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, problems
-from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
+from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_header
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
@@ -59,31 +59,33 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     linked = _linked(connection, kept)
     settings = rule_settings.load()
     enriched = rules.enrich(
-        parsed.frames, known(connection, settings.shared_above), settings, linked,
+        parsed.frames, load_reference(connection, settings.shared_above), settings, linked,
         inclusive=_inclusive(connection, linked),
     )  # fmt: skip
-    loads = (enriched.head["verdict"] == "load").to_numpy()
+    loads = (enriched.header["verdict"] == "load").to_numpy()
     target, mapping_errors = language.load("sales_order").apply(
-        Frames(enriched.head, enriched.lines), explained=enriched.problems
+        Frames(enriched.header, enriched.lines), explained=enriched.problems
     )
     # Where personal data are gone, what the table then misses is no reason of its own: before the first load another
     # one says it all, afterwards TIMS keeps what it has.
-    judged = loads & enriched.head["personal_data"].to_numpy(dtype=bool)
+    judged = loads & enriched.header["personal_data"].to_numpy(dtype=bool)
     mapping_errors = mapping_errors[judged[mapping_errors[ROW].to_numpy()]]
     found = problems.concat([enriched.problems, mapping_errors])
     # An item that was blocked after TIMS took the order stops no later change; TIMS judges new lines by itself.
-    late = found["rule"].eq("item_blocked") & enriched.head["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
+    late = found["rule"].eq("item_blocked") & enriched.header["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
     found = found[~late].reset_index(drop=True)
 
-    shipped = sum_by_head(Frames(enriched.head, enriched.lines), enriched.lines["QuantityShipped"])
-    head = _head(kept, enriched.head, target.head, shipped)
-    head["warnings"] = _warnings(enriched.warnings, len(head), [altered[position] for position in parsed.kept])
+    shipped = sum_by_header(Frames(enriched.header, enriched.lines), enriched.lines["QuantityShipped"])
+    header = _header(kept, enriched.header, target.header, shipped)
+    header["warnings"] = _warnings(enriched.warnings, len(header), [altered[position] for position in parsed.kept])
     lines = _lines(kept, enriched.lines, target.lines, loads)
-    head["content_hash"] = _content(head, lines)
+    header["content_hash"] = _content(header, lines)
     _stage_customers(connection, enriched.customers)
-    _stage_buyers(connection, enriched.head, settings)
-    head, found = unreadable.joined(head, found, parsed, keys, warnings="[]", cancelled=False, record_shipments=False)
-    return Staged(head, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
+    _stage_buyers(connection, enriched.header, settings)
+    header, found = unreadable.joined(
+        header, found, parsed, keys, warnings="[]", cancelled=False, record_shipments=False
+    )
+    return Staged(header, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
@@ -92,17 +94,19 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     An order that TIMS has already keeps its customer, its items even if they were blocked since, and an address that
     the channel has erased meanwhile: none of that is judged again.
     """
-    head, lines = frames.head.copy(), frames.lines.copy()
-    linked = head["key"].isin([str(key) for key in _linked(connection, head["key"])])
+    header, lines = frames.header.copy(), frames.lines.copy()
+    linked = header["key"].isin([str(key) for key in _linked(connection, header["key"])])
     customers = dict(
         connection.execute(
             sa.select(ref_customer.c.customer_id, ref_customer.c.status).where(
-                ref_customer.c.customer_id.in_(head["CustomerID"].dropna().unique().tolist())
+                ref_customer.c.customer_id.in_(header["CustomerID"].dropna().unique().tolist())
             )
         ).all()
     )
-    status = head["CustomerID"].map(customers).mask(head["CustomerID"].isna() & head["customer_key"].notna(), "new")
-    head["customer_status"] = status.mask(linked, "Active").astype("str")
+    status = (
+        header["CustomerID"].map(customers).mask(header["CustomerID"].isna() & header["customer_key"].notna(), "new")
+    )
+    header["customer_status"] = status.mask(linked, "Active").astype("str")
     items = dict(
         connection.execute(
             sa.select(ref_item.c.sku, ref_item.c.status).where(
@@ -114,11 +118,11 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     kept = linked.to_numpy()[lines[ROW].to_numpy()] & item_status.eq("Blocked").to_numpy(dtype=bool)
     lines["item_status"] = item_status.mask(kept, "Active").astype("str")
     for prefix in ("ShippingAddress", "BillingAddress"):
-        erased = linked & (head[f"{prefix}.Name"].isna() | head[f"{prefix}.Line1"].isna())
+        erased = linked & (header[f"{prefix}.Name"].isna() | header[f"{prefix}.Line1"].isna())
         for part in ADDRESS:
             column = f"{prefix}.{part}"
-            head[column] = head[column].mask(erased, KEPT.get(part))
-    return Frames(head, lines)
+            header[column] = header[column].mask(erased, KEPT.get(part))
+    return Frames(header, lines)
 
 
 # Contacts of too many customers, as TIMS or our own orders have them. An order whose buyer is still a question counts
@@ -136,7 +140,7 @@ SELECT kind, value FROM had GROUP BY kind, value HAVING count(DISTINCT buyer) > 
 """)
 
 
-def known(connection: sa.Connection, shared_above: int) -> ReferenceData:
+def load_reference(connection: sa.Connection, shared_above: int) -> ReferenceData:
     """TIMS's items and customers, as the rules look them up."""
     items = database.copy_out(
         connection,
@@ -209,7 +213,7 @@ def _inclusive(connection: sa.Connection, keys: Collection[int]) -> dict[int, bo
     return {int(row.key): row.inclusive for row in rows if row.inclusive is not None}
 
 
-def _head(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped: np.ndarray) -> pd.DataFrame:
+def _header(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped: np.ndarray) -> pd.DataFrame:
     """Staged heads: the target columns, and what load has to know besides."""
     create = enriched["customer_action"] == "create"
     columns: dict[str, Any] = {
@@ -252,16 +256,16 @@ def _lines(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, loads:
     return lines[loads[lines[ROW].to_numpy()]].reset_index(drop=True)
 
 
-def _content(head: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
+def _content(header: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
     """A hash of what TIMS should hold: the same hash needs no call. The customer of an order never changes; what the
     channel counts as shipped matters only where its shipments are recorded in TIMS, else it comes from there."""
     compared = [name for name in (*HEAD_COLUMNS, "cancelled", "record_shipments") if name != "CustomerID"]
-    heads = _hashed(head[compared])
-    recorded = head["record_shipments"].to_numpy(dtype=bool)[lines[ROW].to_numpy()]
+    heads = _hashed(header[compared])
+    recorded = header["record_shipments"].to_numpy(dtype=bool)[lines[ROW].to_numpy()]
     each = _hashed(
         lines[[*LINE_COLUMNS, "quantity_cancelled"]].assign(shipped=lines["quantity_shipped"].where(recorded, 0))
     )
-    whole = np.zeros(len(head), dtype="uint64")
+    whole = np.zeros(len(header), dtype="uint64")
     np.add.at(whole, lines[ROW].to_numpy(), each)  # the order of lines means nothing to TIMS
     return pd.Series([f"{a:016x}{b:016x}" for a, b in zip(heads.tolist(), whole.tolist(), strict=True)], dtype="str")
 
@@ -299,7 +303,7 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
             "state": "ready",
             "document": _nested(document),
         }
-        for key, document in zip(customers["customer_key"].tolist(), made.head.to_dict("records"), strict=True)
+        for key, document in zip(customers["customer_key"].tolist(), made.header.to_dict("records"), strict=True)
     ]
     statement = database.insert_all(stage_customer, rows)
     connection.execute(
@@ -318,25 +322,25 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
     action = enriched["customer_action"]
     wanted = action.isin(["create", "ask"]) | (action.eq("use") & ~enriched["CustomerID"].isin(settings.guest_accounts))
     wanted &= enriched["verdict"].eq("load") & enriched["OrderedAt"].notna() & ~is_house(enriched)
-    head = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
-    if head.empty:
+    header = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
+    if header.empty:
         return
-    made = language.load("customer").apply(Frames(head, head.iloc[:0].assign(**{ROW: 0, LINE: 0})))[0].head
-    create = head["customer_action"] == "create"
+    made = language.load("customer").apply(Frames(header, header.iloc[:0].assign(**{ROW: 0, LINE: 0})))[0].header
+    create = header["customer_action"] == "create"
     buyers = pd.DataFrame(
         {
-            "key": head["ChannelAdvisorOrderID"].astype("str"),
-            "version": sortable(column(head, "UpdatedDate")).fillna(""),
-            "customer_id": head["CustomerID"].mask(create),
-            "customer_key": head["customer_key"].where(create),
-            "site": sites_of(head),
-            "OrderDate": head["OrderedAt"],
+            "key": header["ChannelAdvisorOrderID"].astype("str"),
+            "version": sortable(column(header, "UpdatedDate")).fillna(""),
+            "customer_id": header["CustomerID"].mask(create),
+            "customer_key": header["customer_key"].where(create),
+            "site": sites_of(header),
+            "OrderDate": header["OrderedAt"],
             "Email": made["Email"],
             "Phone": made["Phone"],
             **{f"BillingAddress.{part}": made[f"BillingAddress.{part}"] for part in ADDRESS},
             # Words that stand in for an address are no address of the buyer's.
             **{
-                f"ShippingAddress.{part}": made[f"ShippingAddresses[0].{part}"].where(head["addressed"])
+                f"ShippingAddress.{part}": made[f"ShippingAddresses[0].{part}"].where(header["addressed"])
                 for part in ADDRESS
             },
         }
@@ -374,18 +378,18 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[dict]:
     """What a person should hear of at once."""
-    told = warnings[warnings["rule"].isin(rules.ALERTS)]
+    sent = warnings[warnings["rule"].isin(rules.ALERTS)]
     alerts = [
         {
             "kind": rule,
             "key": value if rule in rules.ALERTED_ONCE else f"order {key}",
             "title": f"Order {key}: {rule.replace('_', ' ')}",
-            "body": f"{says} {do}",
+            "body": f"{message} {do}",
             "severity": "notice",
             "window": NEVER_REPEAT if rule in rules.ALERTED_ONCE else timedelta(hours=4),
         }
-        for key, rule, value, says, do in zip(
-            keys.array.take(told[ROW]), told["rule"], told["value"], told["says"], told["do"], strict=True
+        for key, rule, value, message, do in zip(
+            keys.array.take(sent[ROW]), sent["rule"], sent["value"], sent["says"], sent["do"], strict=True
         )
     ]
     if unknown:

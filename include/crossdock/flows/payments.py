@@ -21,7 +21,7 @@ from crossdock.errors import ConfigError, Transient
 from crossdock.flow import SOURCE, Flow, RecordKey, Resource, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
-from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_head, written
+from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_header, written
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.suggest import nearest
 from crossdock.reference import tims
@@ -66,7 +66,7 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> RecordKey:
+def read_key(record: msgspec.Raw) -> RecordKey:
     """source:settlement:order, and when it was booked."""
     slots = _slots.decode(record)
     return RecordKey(slots.Key, slots.BookedAt)
@@ -152,10 +152,10 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
     it, the ledger posts it."""
     settlement_ledger.set_apart(connection)
     arrived = connection.scalars(_WAKE).all()
-    told: dict[str, bool] = {}
+    sent: dict[str, bool] = {}
     for order in connection.execute(_AWAITED):
-        told[order.part] = told.get(order.part, False) or order.said == _why(order)
-    return [*arrived, *(part for part, is_true in told.items() if not is_true and part not in set(arrived))]
+        sent[order.part] = sent.get(order.part, False) or order.stated == _why(order)
+    return [*arrived, *(part for part, is_true in sent.items() if not is_true and part not in set(arrived))]
 
 
 def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object) -> pd.DataFrame:
@@ -166,11 +166,11 @@ def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object)
 def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
     """What `rules.match` wants to know of each order; by its number, else by the merchant's own."""
     refs = pd.unique(pd.concat([orders["OrderRef"], orders["MerchantOrderRef"]]).dropna()).tolist()
-    known = _frame(connection, _ORDERS, refs=refs)
+    existing = _frame(connection, _ORDERS, refs=refs)
     expected = {row.ref: row for row in connection.execute(_EXPECTED, {"refs": refs})}
     by_ref: dict[tuple[str, str], list[tuple[str, int]]] = {}
     elsewhere: dict[str, str] = {}
-    for row in known.itertuples():
+    for row in existing.itertuples():
         elsewhere[row.ref] = f"{row.sales_order_id} of {row.channel}"
         by_ref.setdefault((row.ref, row.channel), []).append((row.sales_order_id, int(row.open_units)))
     rows = []
@@ -178,12 +178,12 @@ def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
         found = by_ref.get((ref, channel)) or by_ref.get((other, channel)) or []
         ids = sorted({order for order, _ in found})
         there = "" if ids else elsewhere.get(ref) or elsewhere.get(other) or ""
-        told = None if ids or there else expected.get(ref) or expected.get(other)
+        sent = None if ids or there else expected.get(ref) or expected.get(other)
         rows.append(
             {
                 "sales_order_id": ids[0] if len(ids) == 1 else None,
-                "expected": told is not None,
-                "why": _why(told) if told else "",
+                "expected": sent is not None,
+                "why": _why(sent) if sent else "",
                 "elsewhere": there,
                 "several": len(ids) > 1,
                 "open_units": max((units for order, units in found if order == ids[0]), default=0) if ids else 0,
@@ -234,7 +234,7 @@ def _near(connection: sa.Connection, orders: pd.DataFrame, found: pd.DataFrame) 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged payments of a batch; those that TIMS has already, as they were delivered."""
-    orders = parsed.frames.head.reset_index(drop=True)
+    orders = parsed.frames.header.reset_index(drop=True)
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     first = orders.assign(_key=kept).sort_values(["DepositDate", "_key"], kind="stable").index.to_numpy()
     orders, kept = orders.iloc[first].reset_index(drop=True), kept.iloc[first].reset_index(drop=True)
@@ -299,24 +299,26 @@ def _matched(
     )  # fmt: skip
     applied = matched.applications.sort_values([ROW, "position"]).reset_index(drop=True)
     applied["position"] = applied.groupby(ROW).cumcount()
-    enriched = some.assign(**{name: conditions[name] for name in conditions}, Amount=matched.head["Amount"])
+    enriched = some.assign(**{name: conditions[name] for name in conditions}, Amount=matched.header["Amount"])
     target, mapping_errors = language.load("payment").apply(
         Frames(enriched, applied.rename(columns={"position": "_line"}).astype({"Amount": "Int64"})),
         explained=matched.problems,
     )
-    sent = matched.head["state"].eq("staged").to_numpy(dtype=bool)
+    sent = matched.header["state"].eq("staged").to_numpy(dtype=bool)
     explained = np.isin(np.arange(len(some)), matched.problems[ROW].to_numpy())
     mapping_errors = mapping_errors[(sent & ~explained)[mapping_errors[ROW].to_numpy()]]
-    told = problems.concat([matched.problems, missing[sent[missing[ROW].to_numpy()]], mapping_errors])
-    told = told.assign(**{ROW: new[told[ROW].to_numpy()]}) if len(told) else told
+    problem_frame = problems.concat([matched.problems, missing[sent[missing[ROW].to_numpy()]], mapping_errors])
+    problem_frame = (
+        problem_frame.assign(**{ROW: new[problem_frame[ROW].to_numpy()]}) if len(problem_frame) else problem_frame
+    )
     lines = target.lines.rename(columns={"_line": "position"})
     lines.insert(0, "key", keys.iloc[new].array.take(lines[ROW].to_numpy()))
-    columns = target.head.assign(original_date=conditions["original_date"])
+    columns = target.header.assign(original_date=conditions["original_date"])
     return (
-        _placed(matched.head, new, len(orders)),
+        _placed(matched.header, new, len(orders)),
         _placed(columns, new, len(orders)),
         lines.drop(columns=ROW),
-        told,
+        problem_frame,
     )
 
 
@@ -397,13 +399,13 @@ def _as_delivered(
     applied = database.copy_out(
         connection, sa.select(stage_payment_application).where(stage_payment_application.c.key.in_(keys.tolist()))
     )
-    known = staged["key"].isin(before.index).to_numpy(dtype=bool) & paid
+    existing = staged["key"].isin(before.index).to_numpy(dtype=bool) & paid
     for name in _KEPT:
         values = staged["key"].map(before[name])
-        staged[name] = staged[name].mask(known, values.astype(staged[name].dtype))
-    staged.loc[paid, "state"] = np.where(known[paid], "staged", "left_out")
-    staged.loc[paid & ~known, "reason"] = "it is in TIMS already"
-    found = _frame(connection, _IN_TIMS, refs=[f"pay:{key}" for key in staged.loc[paid & ~known, "key"]], us=SOURCE)
+        staged[name] = staged[name].mask(existing, values.astype(staged[name].dtype))
+    staged.loc[paid, "state"] = np.where(existing[paid], "staged", "left_out")
+    staged.loc[paid & ~existing, "reason"] = "it is in TIMS already"
+    found = _frame(connection, _IN_TIMS, refs=[f"pay:{key}" for key in staged.loc[paid & ~existing, "key"]], us=SOURCE)
     found = found.set_index(found["external_reference"].str.removeprefix("pay:"))
     off = staged["key"].map(found["amount"]).astype("Int64") - staged["settled"].astype("Int64")
     found["most"] = tolerances.load().settlements.an_order * currencies.units(found["currency_code"]) * CENT
@@ -413,13 +415,13 @@ def _as_delivered(
     orders = staged["key"].map(found["sales_order_id"]).astype("str")
     staged["sales_order_id"] = staged["sales_order_id"].mask(orders.notna(), orders)
     hashes = staged["key"].map(delivered).astype("str")
-    changed = np.flatnonzero(known & hashes.notna() & hashes.ne(staged["content_hash"]))
-    told = problems.make(
+    changed = np.flatnonzero(existing & hashes.notna() & hashes.ne(staged["content_hash"]))
+    sent = problems.make(
         changed,
         field="SettlementID",
         rule="settlement_corrected",
         value=staged["settlement_id"].iloc[changed],
-        says=[
+        message=[
             f"Settlement {{value}} was corrected after it was paid: the payment in TIMS is "
             f"{written(int(amount))}, the settlement now says {written(int(settled))} (or another order)."
             for amount, settled in zip(staged["Amount"].iloc[changed], staged["settled"].iloc[changed], strict=True)
@@ -427,7 +429,7 @@ def _as_delivered(
         do="Let an accountant compare both. If the payment is wrong, reverse it in TIMS and enter the right one by "
         "hand, then dismiss this.",
     )
-    return staged, pd.concat([lines, applied], ignore_index=True).astype(lines.dtypes.to_dict()), told
+    return staged, pd.concat([lines, applied], ignore_index=True).astype(lines.dtypes.to_dict()), sent
 
 
 # ---- check ---------------------------------------------------------------------------------------------------------
@@ -435,14 +437,14 @@ def _as_delivered(
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged payments with what the suite looks at besides."""
-    head, lines = frames.head.copy(), frames.lines.copy()
-    amount = head["Amount"].fillna(0).to_numpy(dtype=np.int64)
-    head["unapplied"] = amount - sum_by_head(frames, lines["Amount"])
-    most = tolerances.load().settlements.an_order * currencies.units(head["CurrencyCode"]) * CENT
-    head["beyond"] = np.maximum(np.abs(head["rounding"].fillna(0).to_numpy(dtype=np.int64)) - most, 0)
+    header, lines = frames.header.copy(), frames.lines.copy()
+    amount = header["Amount"].fillna(0).to_numpy(dtype=np.int64)
+    header["unapplied"] = amount - sum_by_header(frames, lines["Amount"])
+    most = tolerances.load().settlements.an_order * currencies.units(header["CurrencyCode"]) * CENT
+    header["beyond"] = np.maximum(np.abs(header["rounding"].fillna(0).to_numpy(dtype=np.int64)) - most, 0)
     lines["document"] = lines["InvoiceID"].where(lines["InvoiceID"].notna(), lines["CreditMemoID"])
     lines["sides"] = lines[["InvoiceID", "CreditMemoID"]].notna().sum(axis=1).astype("int64")
-    return Frames(head, lines)
+    return Frames(header, lines)
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
@@ -512,7 +514,7 @@ PAYMENTS = Flow(
         "settlement_ledger",
         "settlement_orders",
         raw_payments,
-        head,
+        read_key,
         "SettlementOrder",
         # A settlement is stamped when its transaction begins and seen when it ends.
         overlap=timedelta(hours=1),

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from crossdock.flow import Flow, RecordKey, Resource, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import problems
-from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_head
+from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_header
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import settlements as rules
 from crossdock.steps import files
@@ -55,7 +55,7 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> RecordKey:
+def read_key(record: msgspec.Raw) -> RecordKey:
     """source/file name, and when the file was last written."""
     slots = _slots.decode(record)
     return RecordKey(f"{slots.Source}/{slots.File}", slots.FileModifiedAt)
@@ -67,7 +67,7 @@ def head(record: msgspec.Raw) -> RecordKey:
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged settlements of a batch, each line with its kind."""
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    given, below = parsed.frames.head, parsed.frames.lines
+    given, below = parsed.frames.header, parsed.frames.lines
     row = below[ROW].to_numpy()
     lines = pd.DataFrame(
         {
@@ -104,13 +104,13 @@ def _understood(given: pd.DataFrame, lines: pd.DataFrame) -> None:
     for at in np.flatnonzero((count > 1) & (unknown == count) & given["RefusedFor"].isna().to_numpy(dtype=bool)):
         first = lines[row == at].iloc[0]
         words = [first[name] for name in ("TransactionType", "AmountType", "AmountDescription")]
-        said = " / ".join(word for word in words if not pd.isna(word))
+        stated = " / ".join(word for word in words if not pd.isna(word))
         facts = {
             "RefusedFor": "unknown_words",
-            "RefusedSays": f"None of its {count[at]} lines is of a kind that is known; the first is {said}.",
+            "RefusedSays": f"None of its {count[at]} lines is of a kind that is known; the first is {stated}.",
             "RefusedDo": "Check that the file is of this source and in a language that it may have. Else add its words "
             "to include/config/lookups/settlement_kinds.csv, then work it once more.",
-            "RefusedValue": said,
+            "RefusedValue": stated,
         }
         given.loc[given.index[at], list(facts)] = list(facts.values())
 
@@ -124,7 +124,7 @@ def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
                 field="File",
                 rule=given["RefusedFor"].iloc[at],
                 value=given["RefusedValue"].iloc[at],
-                says=given["RefusedSays"].iloc[at],
+                message=given["RefusedSays"].iloc[at],
                 do=given["RefusedDo"].iloc[at],
             )
             for at in np.flatnonzero(refused)
@@ -140,7 +140,7 @@ def _missing(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
                 np.flatnonzero(given[name].isna().to_numpy(dtype=bool) & ~refused),
                 field=name,
                 rule="missing_field",
-                says="The file does not say its {field}.",
+                message="The file does not say its {field}.",
                 do="Fetch the file again from the marketplace, as it is.",
             )
             for name in _NEEDED
@@ -153,8 +153,8 @@ def _content(given: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
     ours = ("File", "FileModifiedAt", "Channel", "SettlementGroup")
     facts = [*(name for name in SETTLEMENT_TEXT if name not in ours), "TotalAmount"]
     heads = pd.util.hash_pandas_object(given[facts], index=False).to_numpy()
-    said = ["position", *(name for name in SETTLEMENT_LINE_TEXT if name != "Kind"), "Amount"]
-    each = pd.util.hash_pandas_object(lines[said], index=False).to_numpy() if len(lines) else np.zeros(0, "uint64")
+    stated = ["position", *(name for name in SETTLEMENT_LINE_TEXT if name != "Kind"), "Amount"]
+    each = pd.util.hash_pandas_object(lines[stated], index=False).to_numpy() if len(lines) else np.zeros(0, "uint64")
     whole = np.zeros(len(given), dtype="uint64")
     np.add.at(whole, lines[ROW].to_numpy(), each)
     return pd.Series([f"{a:016x}{b:016x}" for a, b in zip(heads.tolist(), whole.tolist(), strict=True)], dtype="str")
@@ -192,8 +192,8 @@ def _alerts(given: pd.DataFrame, lines: pd.DataFrame) -> list[dict[str, Any]]:
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged settlements with what stands against them: their sums, their neighbours, what is booked already."""
-    staged = frames.head.copy()
-    staged["difference"] = staged["TotalAmount"].fillna(0).to_numpy(dtype=np.int64) - sum_by_head(
+    staged = frames.header.copy()
+    staged["difference"] = staged["TotalAmount"].fillna(0).to_numpy(dtype=np.int64) - sum_by_header(
         frames, frames.lines["Amount"]
     )
     every = sources.load()
@@ -343,7 +343,7 @@ PAYOUTS = Flow(
         "inbox",
         INBOX,
         raw_payouts,
-        head,
+        read_key,
         "Settlement",
         overlap=timedelta(0),
         lag=timedelta(0),

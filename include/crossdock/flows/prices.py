@@ -114,7 +114,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
         work = _Work(lines, links, present, _promoted(connection, candidates))
         _judge(connection, batch, work, candidates, settings)
         _link(connection, batch, work.in_sync)
-        _known(connection, work.in_sync)
+        _note_known_prices(connection, work.in_sync)
     _send(runtime, batch, work)
     with runtime.engine.begin() as connection:
         approvals.used(connection, work.used)
@@ -250,9 +250,9 @@ def _same_currency(settings: PriceSettings, present: Mapping[str, ChannelPrice])
         raise _wrong_currency(settings, f"the profile's prices at Channel Advisor are in {other}")
 
 
-def _wrong_currency(settings: PriceSettings, says: str) -> ConfigError:
+def _wrong_currency(settings: PriceSettings, message: str) -> ConfigError:
     return ConfigError(
-        f"{settings.file}: currency is {settings.currency}, but {says}.",
+        f"{settings.file}: currency is {settings.currency}, but {message}.",
         do="Set the profile's currency there; then clear this task. No price was changed to another currency.",
         system="channel_advisor",
     )
@@ -440,7 +440,7 @@ def _end(
     with runtime.engine.begin() as connection:
         deliveries.end(connection, PRICES.name, rows)
         _link(connection, batch, taken)
-        _known(connection, taken)
+        _note_known_prices(connection, taken)
     codes = {one.code for _, _, error in outcomes if isinstance(error, RecordRejected) for one in error.refusals}
     if "WrongCurrency" in codes:
         raise _wrong_currency(settings, "Channel Advisor refuses it for this profile")
@@ -460,7 +460,7 @@ def _link(connection: sa.Connection, batch: sa.Row, lines: Iterable[sa.Row]) -> 
     deliveries.link(connection, rows)
 
 
-def _known(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
+def _note_known_prices(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
     """Keeps in `ref` what the channel has now, and settles calls for it whose answer was lost."""
     products = [line for line in lines if line.listing_id is None]
     _keep(connection, [(line.sku, _wanted(line)) for line in products])
@@ -474,8 +474,8 @@ def _known(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
         {"ids": list(listings), "prices": list(listings.values())},
     )
     for entity in (PRICE, LISTING_PRICE):
-        told = {_entity(line)[1]: line.content_hash for line in lines if _entity(line)[0] == entity}
-        deliveries.written_over(connection, PRICES.name, entity, told)
+        sent = {_entity(line)[1]: line.content_hash for line in lines if _entity(line)[0] == entity}
+        deliveries.written_over(connection, PRICES.name, entity, sent)
 
 
 def _keep(connection: sa.Connection, prices: Sequence[tuple[str, ChannelPrice]]) -> None:
@@ -612,7 +612,7 @@ PRICES = Flow(
     title="Prices",
     entity=PRICE,
     source=Resource(
-        "tims", "inventory/items", raw_prices, tims.ITEMS.head, "Item",
+        "tims", "inventory/items", raw_prices, tims.ITEMS.read_key, "Item",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=tims.ITEMS.ids,
     ),
     reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),

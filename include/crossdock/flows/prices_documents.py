@@ -79,49 +79,51 @@ def fingerprint(settings: PriceSettings, at: Clock) -> str:
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged prices of a batch."""
     settings, at = price_settings.load(), clock(connection)
-    given = amounts(parsed.frames.head, contracts.document("tims", "Item"))
+    given = amounts(parsed.frames.header, contracts.document("tims", "Item"))
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     items = given[["SKU", "Category", "Cost", "ListPrice"]].assign(MinMargin=_shares(given["MinMarginPercent"]))
     there = _there(connection, items["SKU"].tolist())
-    known = [there.get(sku, _Item()) for sku in items["SKU"].fillna("").tolist()]
-    state, reason = _states(given, known)
+    existing = [there.get(sku, _Item()) for sku in items["SKU"].fillna("").tolist()]
+    state, reason = _states(given, existing)
 
-    told = deliveries.links(connection, LISTING_PRICE, [str(row.listing_id) for one in known for row in one.listings])
-    price_targets = _price_targets(known, state, settings, set(told))
+    sent = deliveries.links(
+        connection, LISTING_PRICE, [str(row.listing_id) for one in existing for row in one.listings]
+    )
+    price_targets = _price_targets(existing, state, settings, set(sent))
     made = pricing.prices(items, price_targets, settings, at)
     promoted = pricing.promotions(items, price_targets, made, settings, at)
 
     found = problems.concat(
         [
-            _ambiguous(known, state),
-            _other_currency(price_targets, known),
+            _ambiguous(existing, state),
+            _other_currency(price_targets, existing),
             pricing.found(price_targets, made, "Price", pricing.ADVICE),
             pricing.found(price_targets, promoted, "Promotion.Price", pricing.PROMOTION_ADVICE),
         ]
     )
     target, mapping_errors = language.load("price").apply(
-        Frames(pd.concat([given, _told(given, price_targets, made, promoted, settings)], axis=1), _no_lines()),
+        Frames(pd.concat([given, _reported(given, price_targets, made, promoted, settings)], axis=1), _no_lines()),
         explained=found,
     )
     works = np.array([one == "staged" for one in state], dtype=bool)
     found = problems.concat([found, mapping_errors[works[mapping_errors[ROW].to_numpy()]]])
 
-    head = pd.DataFrame(
+    header = pd.DataFrame(
         {
             "key": kept,
             "state": pd.Series(state, dtype="str"),
             "reason": pd.Series([text or np.nan for text in reason], dtype="str"),
-            **{name: target.head[name] for name in FIELDS},
+            **{name: target.header[name] for name in FIELDS},
             "rules": pd.Series([fingerprint(settings, at)] * len(kept), dtype="str"),
             "next_at": _next_at(price_targets, promoted, settings, at, len(kept)),
-            "seen": pd.Series([database.to_json(one.seen) for one in known], dtype="str"),
+            "seen": pd.Series([database.to_json(one.seen) for one in existing], dtype="str"),
         }
     )
-    head["content_hash"] = _hashes(head[list(TOLD)])
-    lines = _lines(kept, known, price_targets, made, promoted, head)
-    head, found = unreadable.joined(head, found, parsed, keys)
-    head["seen"] = head["seen"].fillna("[]")
-    return Staged(head, lines, found)
+    header["content_hash"] = _hashes(header[list(TOLD)])
+    lines = _lines(kept, existing, price_targets, made, promoted, header)
+    header, found = unreadable.joined(header, found, parsed, keys)
+    header["seen"] = header["seen"].fillna("[]")
+    return Staged(header, lines, found)
 
 
 def _no_lines() -> pd.DataFrame:
@@ -158,11 +160,11 @@ def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Item]:
     return there
 
 
-def _states(given: pd.DataFrame, known: Sequence[_Item]) -> tuple[list[str], list[str]]:
+def _states(given: pd.DataFrame, existing: Sequence[_Item]) -> tuple[list[str], list[str]]:
     """(state, why it is left out or waits) of each item."""
     states, reasons = [], []
     facts = (given[name].tolist() for name in ("Status", "Type", "ChannelEligible", "Cost", "ListPrice"))
-    for status, kind, eligible, cost, list_price, one in zip(*facts, known, strict=True):
+    for status, kind, eligible, cost, list_price, one in zip(*facts, existing, strict=True):
         skip_reason = (
             "TIMS has blocked the item." if status == "Blocked"
             else "A service has no price on a channel." if kind == "Service"
@@ -181,20 +183,20 @@ def _is_given(amount: Any) -> bool:
 
 
 def _price_targets(
-    known: Sequence[_Item], states: Sequence[str], settings: PriceSettings, told: set[str]
+    existing: Sequence[_Item], states: Sequence[str], settings: PriceSettings, sent: set[str]
 ) -> pd.DataFrame:
     """The places to make prices for, each once for an item: the product's own, and the sites of its listings that have
     prices of their own, or had one from us."""
     places = {place.site: place for place in settings.places()}
     rows: list[tuple[int, int, str, bool]] = []
-    for row, (one, state) in enumerate(zip(known, states, strict=True)):
+    for row, (one, state) in enumerate(zip(existing, states, strict=True)):
         if state != "staged":
             continue
         rows.append((row, PRODUCT, settings.currency, True))
         mine: dict[int, Place] = {}
         for listing in one.listings:
             place = places.get(listing.site_id)
-            if place is None and str(listing.listing_id) in told:
+            if place is None and str(listing.listing_id) in sent:
                 place = Place(listing.site_id, "", own=False)
             if place is not None:
                 mine.setdefault(place.site, Place(place.site, place.currency or listing.currency_code, place.own))
@@ -203,11 +205,11 @@ def _price_targets(
     return frame.astype({"row": "int64", "site": "int64", "currency": "str", "own": "bool"})
 
 
-def _ambiguous(known: Sequence[_Item], states: Sequence[str]) -> pd.DataFrame:
+def _ambiguous(existing: Sequence[_Item], states: Sequence[str]) -> pd.DataFrame:
     """Products that could be several items: nobody knows whose price they should have."""
     odd = [
         (row, product, items)
-        for row, (one, state) in enumerate(zip(known, states, strict=True))
+        for row, (one, state) in enumerate(zip(existing, states, strict=True))
         for product, items in one.rivals.items()
         if state == "staged"
     ]
@@ -216,7 +218,7 @@ def _ambiguous(known: Sequence[_Item], states: Sequence[str]) -> pd.DataFrame:
         field="SKU",
         rule="ambiguous_sku",
         value=[product for _, product, _ in odd],
-        says=[
+        message=[
             f"The product {product} at Channel Advisor could be any of these items: {', '.join(items)}."
             for _, product, items in odd
         ],
@@ -225,12 +227,12 @@ def _ambiguous(known: Sequence[_Item], states: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _other_currency(price_targets: pd.DataFrame, known: Sequence[_Item]) -> pd.DataFrame:
+def _other_currency(price_targets: pd.DataFrame, existing: Sequence[_Item]) -> pd.DataFrame:
     """Listings that are in another currency than their site by the configuration."""
     odd = [
         (row, site, listing.currency_code, currency)
         for row, site, currency in price_targets[["row", "site", "currency"]].itertuples(index=False, name=None)
-        for listing in known[row].listings
+        for listing in existing[row].listings
         if listing.site_id == site and listing.currency_code != currency
     ]
     return problems.make(
@@ -239,7 +241,7 @@ def _other_currency(price_targets: pd.DataFrame, known: Sequence[_Item]) -> pd.D
         rule="wrong_currency",
         value=[is_ for _, _, is_, _ in odd],
         line=[f"site {site}" for _, site, _, _ in odd],
-        says=[
+        message=[
             f"The listing on site {site} is in {is_}, by include/config/prices.yaml the site is in {should}."
             for _, site, is_, should in odd
         ],
@@ -247,7 +249,7 @@ def _other_currency(price_targets: pd.DataFrame, known: Sequence[_Item]) -> pd.D
     )
 
 
-def _told(
+def _reported(
     given: pd.DataFrame,
     price_targets: pd.DataFrame,
     made: pd.DataFrame,
@@ -286,18 +288,18 @@ def _next_at(
 
 
 def _lines(
-    keys: pd.Series, known: Sequence[_Item], price_targets: pd.DataFrame, made: pd.DataFrame, promoted: pd.DataFrame,
-    head: pd.DataFrame,
+    keys: pd.Series, existing: Sequence[_Item], price_targets: pd.DataFrame, made: pd.DataFrame, promoted: pd.DataFrame,
+    header: pd.DataFrame,
 ) -> pd.DataFrame:  # fmt: skip
     """One line for each product and each listing that is to be told."""
     rows: list[dict[str, Any]] = []
     counts: dict[int, int] = {}
-    hashes = head["content_hash"].tolist()
+    hashes = header["content_hash"].tolist()
     everything = pd.concat(
         [price_targets, made[["Price", "cost"]], promoted[["promotion", "promotion_price", "active"]]], axis=1
     )
     for spot in everything.itertuples(index=False):
-        one = known[spot.row]
+        one = existing[spot.row]
         given = None if isinstance(spot.promotion, float) else spot.promotion
         if spot.site == PRODUCT:
             targets = [(product, None, spot.Price, given, hashes[spot.row]) for product in one.products]
@@ -324,8 +326,8 @@ def _lines(
     return frame.astype({name: "Int64" if name in whole else "str" for name in names})
 
 
-def _hashes(told: pd.DataFrame) -> pd.Series:
-    return pd.Series([_digest(list(each)) for each in told.itertuples(index=False, name=None)], dtype="str")
+def _hashes(sent: pd.DataFrame) -> pd.Series:
+    return pd.Series([_digest(list(each)) for each in sent.itertuples(index=False, name=None)], dtype="str")
 
 
 def _digest(content: Sequence[Any]) -> str:
@@ -338,19 +340,19 @@ def _digest(content: Sequence[Any]) -> str:
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged prices with what the suite looks at."""
-    head, lines = frames.head.copy(), frames.lines
-    amount = {name: head[name].fillna(0).to_numpy(dtype=np.int64) for name in PRICE_MONEY}
-    promoted = head["Promotion.Price"].notna().to_numpy()
-    capped, floored = head["MaxPrice"].notna().to_numpy(), head["MinPrice"].notna().to_numpy()
+    header, lines = frames.header.copy(), frames.lines
+    amount = {name: header[name].fillna(0).to_numpy(dtype=np.int64) for name in PRICE_MONEY}
+    promoted = header["Promotion.Price"].notna().to_numpy()
+    capped, floored = header["MaxPrice"].notna().to_numpy(), header["MinPrice"].notna().to_numpy()
 
     def beyond(difference: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return np.where(counts, np.maximum(difference, 0), 0)
 
-    head["below_min"] = beyond(amount["MinPrice"] - amount["Price"], floored)
-    head["above_max"] = beyond(amount["Price"] - amount["MaxPrice"], capped)
-    head["promotion_not_below"] = beyond(amount["Promotion.Price"] - amount["Price"] + 1, promoted)
-    head["promotion_below_min"] = beyond(amount["MinPrice"] - amount["Promotion.Price"], promoted & floored)
+    header["below_min"] = beyond(amount["MinPrice"] - amount["Price"], floored)
+    header["above_max"] = beyond(amount["Price"] - amount["MaxPrice"], capped)
+    header["promotion_not_below"] = beyond(amount["Promotion.Price"] - amount["Price"] + 1, promoted)
+    header["promotion_below_min"] = beyond(amount["MinPrice"] - amount["Promotion.Price"], promoted & floored)
     own = lines[(lines["listing_id"].notna() & lines["Price"].notna()).to_numpy()]
     lowest: Mapping[int, int] = own.groupby(ROW)["Price"].min().to_dict()
-    head["worst_site_price"] = np.array([int(lowest.get(row, 1)) for row in range(len(head))], dtype=np.int64)
-    return Frames(head, _no_lines())
+    header["worst_site_price"] = np.array([int(lowest.get(row, 1)) for row in range(len(header))], dtype=np.int64)
+    return Frames(header, _no_lines())

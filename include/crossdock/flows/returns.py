@@ -49,7 +49,7 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> RecordKey:
+def read_key(record: msgspec.Raw) -> RecordKey:
     """Key and version of a return."""
     slots = _slots.decode(record)
     return RecordKey(str(slots.ReturnID), slots.UpdatedDate)
@@ -152,12 +152,12 @@ def load(runtime: Runtime, batch_id: int) -> None:
 def _create(runtime: Runtime, batch_id: int, kind: Kind, rows: Sequence[sa.Row]) -> dict[str, list[dict]]:
     """Creates what is not linked yet; the reasons of returns of which a document was refused."""
     with runtime.engine.begin() as connection:
-        known = deliveries.links(connection, kind.entity, [row.document for row in rows])
+        existing = deliveries.links(connection, kind.entity, [row.document for row in rows])
     return_of = {row.document: row.key for row in rows}
     documents = [
         Document(row.document, row.body.encode(), row.document, row.content_hash, {"other_key": row.key})
         for row in rows
-        if row.document not in known
+        if row.document not in existing
     ]
     refused: dict[str, list[dict]] = {}
     if documents:
@@ -199,17 +199,17 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
         )
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "confirm") as pool:
         for portion in chunked(rows):
-            told = list(pool.map(lambda row: (row.key, _resolve(runtime, row.key, row.status)), portion))
+            sent = list(pool.map(lambda row: (row.key, _resolve(runtime, row.key, row.status)), portion))
             with runtime.engine.begin() as connection:
                 connection.execute(
                     sa.update(ops_link)
                     .where(
                         ops_link.c.entity == RETURN,
-                        ops_link.c.source_key.in_([key for key, refusal in told if not refusal]),
+                        ops_link.c.source_key.in_([key for key, refusal in sent if not refusal]),
                     )
                     .values(confirmed_at=sa.func.now())
                 )
-                refused = {key: [_reason(refusal)] for key, refusal in told if refusal}
+                refused = {key: [_reason(refusal)] for key, refusal in sent if refusal}
                 dead_letter(connection, RETURNS, batch_id, "confirm", refused)
 
 
@@ -251,7 +251,7 @@ RETURNS = Flow(
         "channel_advisor",
         "returns",
         raw_returns,
-        head,
+        read_key,
         "Return",
         # The contract asks for an overlap of 5 minutes or more; rows are visible at once.
         overlap=timedelta(minutes=5),

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from crossdock.flow import SOURCE, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, problems
-from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, sum_by_head, written
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, sum_by_header, written
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import returns as rules
 from crossdock.rules import settings as rule_settings
@@ -84,83 +84,86 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     """The staged returns of a batch. What was sent stays as it is; if the return is another one now, it is dead."""
     frames = parsed.frames
     kept = [keys[position] for position in parsed.kept]
-    verdict, reason = rules.states(frames.head)
+    verdict, reason = rules.states(frames.header)
     zone, periods = company(connection)
-    frames.head = pd.concat([frames.head, rules.dates(frames.head, zone, periods)], axis=1)
+    frames.header = pd.concat([frames.header, rules.dates(frames.header, zone, periods)], axis=1)
     posted = _posted(connection, kept)
     items = _items(frames.lines, len(kept))
-    numbers = frames.head["ChannelAdvisorOrderID"].astype("str").tolist()
+    numbers = frames.header["ChannelAdvisorOrderID"].astype("str").tolist()
     each = [
         _Return(row, key, numbers[row], STATES[verdict.iloc[row]], reason.iloc[row] or None)
         for row, key in enumerate(kept)
     ]
-    hashes = [_content(items[one.row], frames.head["Currency"].iloc[one.row]) for one in each]
+    hashes = [_content(items[one.row], frames.header["Currency"].iloc[one.row]) for one in each]
     fresh = [one for one in each if one.key not in posted]
-    _work(connection, fresh, frames.head, items)
-    head, lines, mapping_errors = _documents(fresh, frames, items, hashes)
-    old_head, old_lines, changes = _unaltered([one for one in each if one.key in posted], posted, frames.head, hashes)
-    found = problems.concat([*(_told(one.row, one.findings) for one in fresh), mapping_errors, changes])
-    whole = pd.concat([head, old_head], ignore_index=True).sort_values("row", ignore_index=True).drop(columns="row")
+    _work(connection, fresh, frames.header, items)
+    header, lines, mapping_errors = _documents(fresh, frames, items, hashes)
+    old_head, old_lines, changes = _unaltered([one for one in each if one.key in posted], posted, frames.header, hashes)
+    found = problems.concat([*(_findings(one.row, one.findings) for one in fresh), mapping_errors, changes])
+    whole = pd.concat([header, old_head], ignore_index=True).sort_values("row", ignore_index=True).drop(columns="row")
     whole, found = unreadable.joined(whole, found, parsed, keys)
     return Staged(whole, pd.concat([lines, old_lines], ignore_index=True), found)
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged returns with the amounts of all their credit memos together, as the suite looks at them."""
-    head, lines = frames.head.copy(), frames.lines
+    header, lines = frames.header.copy(), frames.lines
     of_memo = (lines["entity"] == CREDIT_MEMO).to_numpy()
     own = of_memo & lines["InvoiceLineNo"].isna().to_numpy()
-    whole = Frames(head, lines)
+    whole = Frames(header, lines)
     for name in CREDIT_AMOUNTS:
-        head[name] = sum_by_head(whole, lines[name].where(own))
-    head["ShippingTaxRemittedBy"] = "Seller"
-    head["documents"] = np.bincount(lines[ROW].to_numpy()[own | ~of_memo], minlength=len(head))
+        header[name] = sum_by_header(whole, lines[name].where(own))
+    header["ShippingTaxRemittedBy"] = "Seller"
+    header["documents"] = np.bincount(lines[ROW].to_numpy()[own | ~of_memo], minlength=len(header))
     difference = (
-        head["refund_total"].fillna(0) - head["Total"] - head["MarketplaceRemittedTax"] - head["uncredited"].fillna(0)
-        - sum_by_head(whole, lines["RoundingAmount"].where(own))
+        header["refund_total"].fillna(0) - header["Total"] - header["MarketplaceRemittedTax"]
+        - header["uncredited"].fillna(0)
+        - sum_by_header(whole, lines["RoundingAmount"].where(own))
     )  # fmt: skip
     # A return that transform has refused has no credit memos yet: that says nothing of its own.
-    head["refund_difference"] = difference.where(head["problems"] == "[]", 0).astype("int64")
-    head["total_difference_of_parts"] = head["Total"] - (
-        head["SubTotal"] - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
-        + sum_by_head(whole, lines["TaxTotal"].where(own & ~lines[INSIDE].fillna(False).to_numpy(dtype=bool)))
-        - head["MarketplaceRemittedTax"]
+    header["refund_difference"] = difference.where(header["problems"] == "[]", 0).astype("int64")
+    header["total_difference_of_parts"] = header["Total"] - (
+        header["SubTotal"] - header["DiscountTotal"] + header["ShippingAmount"] + header["GiftWrapAmount"]
+        + sum_by_header(whole, lines["TaxTotal"].where(own & ~lines[INSIDE].fillna(False).to_numpy(dtype=bool)))
+        - header["MarketplaceRemittedTax"]
     )  # fmt: skip
     body = lines[of_memo & ~own].reset_index(drop=True)
     body["discount_above_amount"] = (body["DiscountAmount"] - body["Amount"]).astype("int64")
-    return Frames(head, body)
+    return Frames(header, body)
 
 
 # ---- working ---------------------------------------------------------------------------------------------------------
 
 
 def _work(
-    connection: sa.Connection, fresh: Sequence[_Return], head: pd.DataFrame, items: Sequence[list[dict[str, Any]]]
+    connection: sa.Connection, fresh: Sequence[_Return], header: pd.DataFrame, items: Sequence[list[dict[str, Any]]]
 ) -> None:
     """Works returns one after the other, those of one order in the order of their numbers."""
     wanted = [one for one in fresh if one.state == "staged"]
     orders = Orders(connection, sorted({one.order_key for one in wanted}), [one.key for one in wanted])
     tolerance = tolerances.load().refunds
-    statuses, currencies = head["Status"].tolist(), head["Currency"].tolist()
-    totals = [None if pd.isna(total) else int(total) for total in head["RefundTotal"].tolist()]
+    statuses, currencies = header["Status"].tolist(), header["Currency"].tolist()
+    totals = [None if pd.isna(total) else int(total) for total in header["RefundTotal"].tolist()]
     for one in sorted(wanted, key=lambda one: (one.order_key, len(one.key), one.key)):
-        said, one.findings = rules.read_items(items[one.row], totals[one.row])
+        stated, one.findings = rules.read_items(items[one.row], totals[one.row])
         if statuses[one.row] not in rules.STATUSES:
-            says = f'The return is "{statuses[one.row]}"; known are {", ".join(rules.STATUSES)}.'
-            one.findings.append(rules.Finding("Status", "unknown_status", "", str(statuses[one.row]), says))
-        one.findings += _undated(head["CreditDate"].iloc[one.row], head["PostingDate"].iloc[one.row])
+            message = f'The return is "{statuses[one.row]}"; known are {", ".join(rules.STATUSES)}.'
+            one.findings.append(rules.Finding("Status", "unknown_status", "", str(statuses[one.row]), message))
+        one.findings += _undated(header["CreditDate"].iloc[one.row], header["PostingDate"].iloc[one.row])
         if one.order_key in orders.skipped:
             one.state, one.reason = "left_out", "its order is left out"
             one.findings = []
             continue
-        order = orders.known.get(one.order_key)
+        order = orders.open_orders.get(one.order_key)
         one.sales_order_id = orders.ids.get(one.order_key)
         if one.findings:
             continue
         if order is None:
             one.worked.waits = "order"
         else:
-            one.worked, orders.known[one.order_key] = rules.work(order, said, str(currencies[one.row]), tolerance)
+            one.worked, orders.open_orders[one.order_key] = rules.work(
+                order, stated, str(currencies[one.row]), tolerance
+            )
         one.findings = one.worked.findings
         if one.worked.waits:
             one.state, one.reason = "waiting", WAITS[one.worked.waits]
@@ -192,9 +195,9 @@ def _content(items: Sequence[Mapping[str, Any]], currency: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _told(row: int, findings: Sequence[rules.Finding]) -> pd.DataFrame:
+def _findings(row: int, findings: Sequence[rules.Finding]) -> pd.DataFrame:
     return problems.concat(
-        problems.make([row], field=f.field, rule=f.rule, value=f.value, says=f.says, do=rules.DO, line=f.line)
+        problems.make([row], field=f.field, rule=f.rule, value=f.value, message=f.message, do=rules.DO, line=f.line)
         for f in findings
     )
 
@@ -207,7 +210,7 @@ def _documents(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(staged heads with `row`, staged lines, misfits) of returns of which nothing was sent yet."""
     memos = [(one, credit) for one in fresh if one.state == "staged" for credit in (one.worked.credits or [_NO_CREDIT])]
-    target, mapping_errors = language.load("credit_memo").apply(_source(memos, frames.head))
+    target, mapping_errors = language.load("credit_memo").apply(_source(memos, frames.header))
     rows = np.array([one.row for one, _ in memos], dtype=np.int64)
     undated = {one.row for one in fresh if any(f.rule in ("no_open_period", "unreadable_date") for f in one.findings)}
     mapping_errors = mapping_errors.assign(**{ROW: rows[mapping_errors[ROW].to_numpy()]}).drop_duplicates()
@@ -216,8 +219,8 @@ def _documents(
     ]
     first = dict(zip(reversed(rows.tolist()), reversed(range(len(rows))), strict=True))
     at = np.array([first.get(one.row, -1) for one in fresh], dtype=np.int64)
-    status, total = frames.head["Status"].tolist(), frames.head["RefundTotal"].tolist()
-    head = pd.DataFrame(
+    status, total = frames.header["Status"].tolist(), frames.header["RefundTotal"].tolist()
+    header = pd.DataFrame(
         {
             "row": np.array([one.row for one in fresh], dtype=np.int64),
             "key": pd.Series([one.key for one in fresh], dtype="str"),
@@ -230,10 +233,10 @@ def _documents(
             "parents": pd.Series([one.parents for one in fresh], dtype="str"),
             "refund_total": pd.Series([total[one.row] for one in fresh], dtype="Int64"),
             "uncredited": pd.Series([one.worked.uncredited * CENT for one in fresh], dtype="Int64"),
-            **{name: pd.Series(target.head[name].array.take(at, allow_fill=True)) for name in HEAD},
+            **{name: pd.Series(target.header[name].array.take(at, allow_fill=True)) for name in HEAD},
         }
     )
-    return head, _lines(memos, target), mapping_errors
+    return header, _lines(memos, target), mapping_errors
 
 
 _NO_CREDIT = rules.Credit("", "Seller")  # of a return that moves stock alone
@@ -241,15 +244,15 @@ _NO_CREDIT = rules.Credit("", "Seller")  # of a return that moves stock alone
 
 def _source(memos: Sequence[tuple[_Return, rules.Credit]], returns: pd.DataFrame) -> Frames:
     """Credit memos as the mapping reads them: the columns of their returns, and those of the rule that parts them."""
-    head = returns.take([one.row for one, _ in memos]).reset_index(drop=True)
+    header = returns.take([one.row for one, _ in memos]).reset_index(drop=True)
     credits = [credit for _, credit in memos]
-    head["ExternalReference"] = pd.Series([_reference(one, credit) for one, credit in memos], dtype="str")
-    head["InvoiceID"] = pd.Series([credit.invoice or None for credit in credits], dtype="str")
-    head["ShippingTaxRemittedBy"] = pd.Series([c.shipping_tax_remitted_by for c in credits], dtype="str")
-    head["Memo"] = rules.memos(head["RmaNumber"], [credit.rounding for credit in credits], head["Currency"])
-    head["PricesIncludeTax"] = pd.Series([credit.inclusive for credit in credits], dtype="boolean")
+    header["ExternalReference"] = pd.Series([_reference(one, credit) for one, credit in memos], dtype="str")
+    header["InvoiceID"] = pd.Series([credit.invoice or None for credit in credits], dtype="str")
+    header["ShippingTaxRemittedBy"] = pd.Series([c.shipping_tax_remitted_by for c in credits], dtype="str")
+    header["Memo"] = rules.memos(header["RmaNumber"], [credit.rounding for credit in credits], header["Currency"])
+    header["PricesIncludeTax"] = pd.Series([credit.inclusive for credit in credits], dtype="boolean")
     for name, part in zip(CREDIT_AMOUNTS, _PARTS, strict=True):
-        head[name] = pd.Series([getattr(credit, part) * CENT for credit in credits], dtype="Int64")
+        header[name] = pd.Series([getattr(credit, part) * CENT for credit in credits], dtype="Int64")
     body = [(row, n, line) for row, credit in enumerate(credits) for n, line in enumerate(credit.lines.values())]
     lines = pd.DataFrame(
         {
@@ -263,7 +266,7 @@ def _source(memos: Sequence[tuple[_Return, rules.Credit]], returns: pd.DataFrame
             "TaxRemittedBy": pd.Series([line.tax_remitted_by for *_, line in body], dtype="str"),
         }
     )
-    return Frames(head, lines)
+    return Frames(header, lines)
 
 
 _PARTS = (
@@ -279,7 +282,7 @@ def _reference(one: _Return, credit: rules.Credit) -> str:
 def _lines(memos: Sequence[tuple[_Return, rules.Credit]], target: Frames) -> pd.DataFrame:
     """Staged lines: of each credit memo its own amounts and its lines, then the stock adjustments of the return."""
     rows: list[dict[str, Any]] = []
-    heads, bodies = target.head.to_dict("records"), defaultdict(list)
+    heads, bodies = target.header.to_dict("records"), defaultdict(list)
     for line in target.lines.to_dict("records"):
         bodies[line[ROW]].append(line)
     position: Counter[str] = Counter()
@@ -323,11 +326,11 @@ def _typed(lines: pd.DataFrame) -> pd.DataFrame:
 class _Posted:
     """Staged returns of which something was sent: heads by key, and their lines."""
 
-    head: dict[str, dict[str, Any]]
+    header: dict[str, dict[str, Any]]
     lines: pd.DataFrame
 
     def __contains__(self, key: str) -> bool:
-        return key in self.head
+        return key in self.header
 
 
 _SENT = """
@@ -341,9 +344,9 @@ def _posted(connection: sa.Connection, keys: Sequence[str]) -> _Posted:
     sent = list(connection.scalars(sa.text(_SENT), {"keys": list(keys)}))
     table, lines = stage_credit_memo, stage_credit_memo_line
     names = ("key", "content_hash", "order_key", "sales_order_id", "refund_total", "uncredited", *HEAD)
-    head = database.copy_out(connection, sa.select(*(table.c[n] for n in names)).where(table.c.key.in_(sent)))
+    header = database.copy_out(connection, sa.select(*(table.c[n] for n in names)).where(table.c.key.in_(sent)))
     body = database.copy_out(connection, sa.select(lines).where(lines.c.key.in_(sent)))
-    return _Posted({row["key"]: row for row in head.to_dict("records")}, _typed(body))
+    return _Posted({row["key"]: row for row in header.to_dict("records")}, _typed(body))
 
 
 def _unaltered(
@@ -353,21 +356,21 @@ def _unaltered(
     status, total = returns["Status"].tolist(), returns["RefundTotal"].tolist()
     rows, found = [], []
     for one in sent:
-        was = posted.head[one.key]
+        was = posted.header[one.key]
         rows.append({"row": one.row, **was, "state": "staged", "status": status[one.row]})
         if hashes[one.row] != was["content_hash"]:
             before, now = (written(int(amount)) for amount in (was["refund_total"], total[one.row]))
-            says = f"The return has changed after it was posted: it gives back {now}, posted is {before}."
-            found.append((one.row, rules.Finding("RefundTotal", "changed_after_posting", "", now, says)))
+            message = f"The return has changed after it was posted: it gives back {now}, posted is {before}."
+            found.append((one.row, rules.Finding("RefundTotal", "changed_after_posting", "", now, message)))
         elif status[one.row] == "Rejected":
-            says = "The return has been rejected after it was posted."
-            found.append((one.row, rules.Finding("Status", "rejected_after_posting", "", "Rejected", says)))
+            message = "The return has been rejected after it was posted."
+            found.append((one.row, rules.Finding("Status", "rejected_after_posting", "", "Rejected", message)))
     names = ["row", "key", "state", "reason", "content_hash", "status", "order_key", "sales_order_id", "parents",
              "refund_total", "uncredited", *HEAD]  # fmt: skip
-    head = pd.DataFrame(rows, columns=names)
+    header = pd.DataFrame(rows, columns=names)
     texts = [name for name in names if name not in ("row", "refund_total", "uncredited")]
     types = {"row": "int64", "refund_total": "Int64", "uncredited": "Int64"} | dict.fromkeys(texts, "str")
-    return head.astype(types), posted.lines, problems.concat(_told(row, [finding]) for row, finding in found)
+    return header.astype(types), posted.lines, problems.concat(_findings(row, [finding]) for row, finding in found)
 
 
 # ---- what orders are -------------------------------------------------------------------------------------------------
@@ -419,7 +422,7 @@ class Orders:
         self._kinds = self._stocked()
         orders = self._rows(_OF_ORDERS.format(what="o.id, o.payload", join=""))
         self.ids = {row.order_key: row.id for row in orders}
-        self.known = {row.order_key: self._order(row.order_key, row.payload) for row in orders}
+        self.open_orders = {row.order_key: self._order(row.order_key, row.payload) for row in orders}
 
     def _rows(self, statement: str, **more: Any) -> list[sa.Row]:
         return list(self._connection.execute(sa.text(statement), {"keys": self._keys, **more}))
@@ -524,8 +527,8 @@ def _credit_off(invoice: rules.Invoice, memo: Mapping[str, Any]) -> None:
     invoice.shipping_tax -= _cents(memo["ShippingTaxAmount"])
     invoice.gift_wrap -= _cents(memo["GiftWrapAmount"])
     lines = {line.number: line for line in invoice.lines}
-    for said in memo["Lines"]:
-        _line_off(lines[said["InvoiceLineNo"]], said["Quantity"], *(_cents(said[n]) for n in _MONEY))
+    for stated in memo["Lines"]:
+        _line_off(lines[stated["InvoiceLineNo"]], stated["Quantity"], *(_cents(stated[n]) for n in _MONEY))
 
 
 _MONEY = ("Amount", "DiscountAmount", "TaxAmount")
@@ -552,9 +555,9 @@ def _restock_off(
     order: rules.Order, shipment: str | None, memo: Mapping[str, Any], invoice: rules.Invoice | None
 ) -> None:
     of_order = {line.number: line.order_line for line in invoice.lines} if invoice else {}
-    for said in memo["Lines"]:
-        if said["InvoiceLineNo"] in of_order:
-            _units_off(order, shipment, of_order[said["InvoiceLineNo"]], said["Quantity"])
+    for stated in memo["Lines"]:
+        if stated["InvoiceLineNo"] in of_order:
+            _units_off(order, shipment, of_order[stated["InvoiceLineNo"]], stated["Quantity"])
 
 
 def _units_off(order: rules.Order, shipment: str | None, order_line: int, units: int) -> None:

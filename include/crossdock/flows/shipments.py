@@ -138,7 +138,7 @@ SHIPMENTS = Flow(
     title="Shipments",
     entity=ENTITY,
     source=Resource(
-        "tims", "shipments", raw_shipments, tims.head_of("ShipmentID"), "Shipment",
+        "tims", "shipments", raw_shipments, tims.read_key_of("ShipmentID"), "Shipment",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
     ),
     reference=(tims.SALES_ORDERS,),

@@ -49,9 +49,9 @@ class _Verdict(NamedTuple):
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged shipments of a batch, those that have been reported as they were."""
-    source = parsed.frames.head
+    source = parsed.frames.header
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    known = _orders(connection, source["SalesOrderID"].dropna().unique().tolist())
+    existing = _orders(connection, source["SalesOrderID"].dropna().unique().tolist())
     parcels = _parcels(parsed.frames)
     linked = deliveries.links(connection, ENTITY, kept.tolist())
     elsewhere = _marketplace_locations()
@@ -60,18 +60,18 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     verdicts = [
         _Verdict("unchanged")
         if key in linked
-        else _verdict(row, parcel, known.get(row["SalesOrderID"]), moment, elsewhere)
+        else _verdict(row, parcel, existing.get(row["SalesOrderID"]), moment, elsewhere)
         for key, row, parcel, moment in zip(kept, rows, parcels, made_at, strict=True)
     ]
-    head = source.assign(SellerFulfillmentID=shipping.fulfillment_ids(kept))
-    services, unknown = shipping.carriers(head, lookups.read("carriers", keys=2))
-    head = head.join(services)
+    header = source.assign(SellerFulfillmentID=shipping.fulfillment_ids(kept))
+    services, unknown = shipping.carriers(header, lookups.read("carriers", keys=2))
+    header = header.join(services)
 
-    told, folded, odd = _fold(connection, kept, rows, parcels, verdicts, known)
-    lines = _lines(told, known, rows)
+    sent, folded, odd = _fold(connection, kept, rows, parcels, verdicts, existing)
+    lines = _lines(sent, existing, rows)
     loads = np.array([verdict.state == "staged" for verdict in folded], dtype=bool)
     found = problems.concat([unknown, odd])
-    target, mapping_errors = language.load("shipment").apply(Frames(head, lines), explained=found)
+    target, mapping_errors = language.load("shipment").apply(Frames(header, lines), explained=found)
     found = problems.concat([found, mapping_errors])
 
     made = pd.DataFrame(
@@ -79,12 +79,12 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": pd.Series([verdict.state for verdict in folded], dtype="str"),
             "reason": pd.Series([verdict.reason or np.nan for verdict in folded], dtype="str"),
-            **{name: target.head[name] for name in TOLD},
+            **{name: target.header[name] for name in TOLD},
             "sales_order_id": source["SalesOrderID"],
             "parcel": pd.Series(
                 [database.to_json(p) if v.counts else np.nan for p, v in zip(parcels, folded, strict=True)], dtype="str"
             ),
-            "order_version": documents.versions(source["SalesOrderID"], known),
+            "order_version": documents.versions(source["SalesOrderID"], existing),
         }
     )
     body = target.lines.assign(key=kept.array.take(target.lines[ROW].to_numpy()), position=target.lines[LINE])
@@ -92,7 +92,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     made["content_hash"] = pd.Series(
         [
             raw.digest(database.to_json([*map(str, fields), sorted(items.items())]).encode())
-            for fields, items in zip(made[list(TOLD)].itertuples(index=False, name=None), told, strict=True)
+            for fields, items in zip(made[list(TOLD)].itertuples(index=False, name=None), sent, strict=True)
         ],
         dtype="str",
     )
@@ -133,7 +133,7 @@ def _marketplace_locations() -> frozenset[str]:
 
 def _parcels(frames: Frames) -> list[dict[str, int]]:
     """Units by ExternalLineID of each shipment."""
-    parcels: list[dict[str, int]] = [{} for _ in range(len(frames.head))]
+    parcels: list[dict[str, int]] = [{} for _ in range(len(frames.header))]
     lines = frames.lines
     for row, line, units in zip(lines[ROW], lines["ExternalLineID"], lines["Quantity"].fillna(0), strict=True):
         parcels[row][str(line)] = parcels[row].get(str(line), 0) + int(units)
@@ -175,29 +175,29 @@ def _fold(
     rows: Sequence[Mapping[str, Any]],
     parcels: Sequence[dict[str, int]],
     verdicts: Sequence[_Verdict],
-    known: Mapping[str, _Order],
+    existing: Mapping[str, _Order],
 ) -> tuple[list[dict[int, int]], list[_Verdict], pd.DataFrame]:
     """(units to tell by OrderItemID, verdicts, problems) of each shipment; within an order the earliest comes first."""
     fresh = [n for n, verdict in enumerate(verdicts) if verdict.state == "staged"]
     before, reported = _before(connection, [rows[n]["SalesOrderID"] for n in fresh], [keys[n] for n in fresh])
-    told: list[dict[int, int]] = [{} for _ in rows]
+    sent: list[dict[int, int]] = [{} for _ in rows]
     after = list(verdicts)
     odd: list[tuple[int, str]] = []
     for n in sorted(fresh, key=lambda n: (str(rows[n]["ShippedAt"]), keys[n])):
-        number, order = rows[n]["SalesOrderID"], known[rows[n]["SalesOrderID"]]
+        number, order = rows[n]["SalesOrderID"], existing[rows[n]["SalesOrderID"]]
         strange = sorted(parcels[n].keys() - order.sold.keys())
         if strange:
             odd += [(n, line) for line in strange]
             continue
-        told[n] = shipping.fold(parcels[n], before.get(number, ()), reported.get(number, {}), order.sold)
+        sent[n] = shipping.fold(parcels[n], before.get(number, ()), reported.get(number, {}), order.sold)
         before.setdefault(number, []).append(parcels[n])
         of_order = reported.setdefault(number, {})
-        for item, units in told[n].items():
+        for item, units in sent[n].items():
             of_order[item] = of_order.get(item, 0) + units
-        if not told[n]:
+        if not sent[n]:
             after[n] = _Verdict("left_out", "It completes no kit; the parcel that does will tell of it.", counts=True)
     return (
-        told,
+        sent,
         after,
         problems.make(
             [n for n, _ in odd],
@@ -205,7 +205,7 @@ def _fold(
             rule="line_not_on_channel",
             value=[line for _, line in odd],
             line=[line for _, line in odd],
-            says='Line "{value}" of its sales order is no line of the channel\'s order, or part of an unknown kit.',
+            message='Line "{value}" of its sales order is no line of the channel\'s order, or part of an unknown kit.',
             do="Sync the order (`crossdock sync orders --key ORDER`) and replay this, or report the parcel on the "
             "channel by hand and dismiss it.",
         ),
@@ -239,28 +239,28 @@ def _before(
 
 
 def _lines(
-    told: Sequence[Mapping[int, int]], known: Mapping[str, _Order], rows: Sequence[Mapping[str, Any]]
+    sent: Sequence[Mapping[int, int]], existing: Mapping[str, _Order], rows: Sequence[Mapping[str, Any]]
 ) -> pd.DataFrame:
     """The lines to tell, in the columns that the mapping reads."""
     made: list[tuple[int, int, int, str, int]] = []
-    for n, items in enumerate(told):
+    for n, items in enumerate(sent):
         if items:
-            names = {part.order_item: part.sku for part in known[rows[n]["SalesOrderID"]].sold.values()}
+            names = {part.order_item: part.sku for part in existing[rows[n]["SalesOrderID"]].sold.values()}
             made += [(n, place, item, names[item], units) for place, (item, units) in enumerate(sorted(items.items()))]
     frame = pd.DataFrame(made, columns=[ROW, LINE, "OrderItemID", "SoldSKU", "Quantity"])
     return frame.astype({ROW: "int64", LINE: "int64", "OrderItemID": "Int64", "SoldSKU": "str", "Quantity": "Int64"})
 
 
 def _as_reported(
-    connection: sa.Connection, head: pd.DataFrame, lines: pd.DataFrame, linked: list[str]
+    connection: sa.Connection, header: pd.DataFrame, lines: pd.DataFrame, linked: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Shipments that the channel knows keep what it was told: it keeps the first report whatever comes after."""
     if not linked:
-        return head, lines
+        return header, lines
     old, body = documents.as_staged(connection, stage_channel_shipment, stage_channel_shipment_line, linked)
     old["state"], old["reason"] = "unchanged", pd.Series(np.nan, index=old.index, dtype="str")
-    whole = pd.concat([head[~head["key"].isin(linked)], old[head.columns]], ignore_index=True)
-    whole = whole.set_index("key").loc[head["key"]].reset_index()  # in their places: problems name rows by them
+    whole = pd.concat([header[~header["key"].isin(linked)], old[header.columns]], ignore_index=True)
+    whole = whole.set_index("key").loc[header["key"]].reset_index()  # in their places: problems name rows by them
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 

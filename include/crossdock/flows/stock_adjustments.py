@@ -51,7 +51,7 @@ class _Slots(msgspec.Struct):
 _slots = msgspec.json.Decoder(_Slots)
 
 
-def head(record: msgspec.Raw) -> RecordKey:
+def read_key(record: msgspec.Raw) -> RecordKey:
     """source/reference, and when the file that names it was last written."""
     slots = _slots.decode(record)
     return RecordKey(f"{slots.Source}/{slots.Reference}", slots.FileModifiedAt)
@@ -62,11 +62,11 @@ def head(record: msgspec.Raw) -> RecordKey:
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged adjustments of a batch."""
-    given = parsed.frames.head
+    given = parsed.frames.header
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     zone, periods = company(connection)
-    known = orders_documents.known(connection, rule_settings.load().shared_above)
-    columns, found = rules.describe(given, known, rule_settings.load(), zone, periods)
+    reference_data = orders_documents.load_reference(connection, rule_settings.load().shared_above)
+    columns, found = rules.describe(given, reference_data, rule_settings.load(), zone, periods)
     whole = pd.concat([given, columns], axis=1)
     target, mapping_errors = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)
     refused = given["RefusedFor"].notna().to_numpy(dtype=bool)
@@ -80,7 +80,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "state": pd.Series(np.select([refused, ~judged], ["dead", "left_out"], "staged"), dtype="str"),
             "reason": skip_reason,
             "content_hash": _content(given),
-            **{name: target.head[name] for name in COLUMNS},
+            **{name: target.header[name] for name in COLUMNS},
             "OriginalEventDate": columns["OriginalEventDate"],
             "File": given["File"],
         }
@@ -123,7 +123,7 @@ def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
             field="File",
             rule=given["RefusedFor"].iloc[at],
             value=given["File"].iloc[at],
-            says=given["RefusedSays"].iloc[at],
+            message=given["RefusedSays"].iloc[at],
             do=given["RefusedDo"].iloc[at],
         )
         for at in np.flatnonzero(refused)
@@ -132,8 +132,8 @@ def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
 
 def _content(given: pd.DataFrame) -> pd.Series:
     """A hash of what moved; the file that says so and its memo do not count."""
-    said = given[["OccurredAt", "SKU", "LocationID", "Quantity", "Reason"]].astype("str").fillna("")
-    texts = zip(*(said[name].tolist() for name in said), strict=True)
+    stated = given[["OccurredAt", "SKU", "LocationID", "Quantity", "Reason"]].astype("str").fillna("")
+    texts = zip(*(stated[name].tolist() for name in stated), strict=True)
     return pd.Series([hashlib.sha256(repr(text).encode()).hexdigest()[:32] for text in texts], dtype="str")
 
 
@@ -162,7 +162,7 @@ def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.Data
         field="Quantity",
         rule="changed_after_posting",
         value=[str(now) for now in units],
-        says=[
+        message=[
             f"The movement has changed after it was posted: it moves {now} units, posted are {was}."
             for now, was in zip(units, before, strict=True)
         ],
@@ -177,7 +177,7 @@ def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.Data
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Staged adjustments with the type of their item."""
-    staged = frames.head.copy()
+    staged = frames.header.copy()
     skus = staged["SKU"].dropna().unique().tolist()
     types = dict(connection.execute(sa.select(ref_item.c.sku, ref_item.c.type).where(ref_item.c.sku.in_(skus))).all())
     staged["item_type"] = staged["SKU"].map(types).astype("str")
@@ -199,11 +199,11 @@ def load(runtime: Runtime, batch_id: int) -> None:
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         rows = list(connection.execute(_BODIES, {"batch": batch_id}))
-        known = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
+        reference_data = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
     documents = [
         Document(row.reference, row.body.encode(), row.reference, row.content_hash, {"other_key": row.key})
         for row in rows
-        if row.reference not in known
+        if row.reference not in reference_data
     ]
     refused: dict[str, list[dict]] = {}
     problem: Transient | None = None
@@ -248,7 +248,7 @@ STOCK_ADJUSTMENTS = Flow(
         "inbox",
         INBOX,
         raw_stock_adjustments,
-        head,
+        read_key,
         "StockMovement",
         overlap=timedelta(0),
         lag=timedelta(0),

@@ -17,15 +17,15 @@ from crossdock.mapping.parse import Parsed
 
 
 def joined(
-    head: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str], **values: Any
+    header: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str], **values: Any
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(heads, problems) with the unreadable documents as dead rows behind the others. These have `values` in columns
     that must not be empty; the rest of them is missing."""
     if parsed.problems.empty:
-        return head, found
+        return header, found
     positions = sorted(set(parsed.problems[ROW].tolist()))
-    rows = {position: len(head) + number for number, position in enumerate(positions)}
+    rows = {position: len(header) + number for number, position in enumerate(positions)}
     dead = pd.DataFrame({"key": [keys[position] for position in positions], "state": "dead", **values})
     unread = parsed.problems.assign(**{ROW: parsed.problems[ROW].map(rows)})
-    whole = pd.concat([head, dead.reindex(columns=head.columns)], ignore_index=True)
-    return whole.astype(head.dtypes.to_dict()), problems.concat([found, unread])
+    whole = pd.concat([header, dead.reindex(columns=header.columns)], ignore_index=True)
+    return whole.astype(header.dtypes.to_dict()), problems.concat([found, unread])

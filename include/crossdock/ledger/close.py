@@ -128,7 +128,7 @@ def close(
                 kind="control_failed",
                 key=f"{period}:{one.name}:{one.subject}",
                 title=f"Close of {period}: {one.name.replace('_', ' ')} does not hold ({one.subject})",
-                body=f"{one.says} Expected {one.expected}, it is {one.actual}. {_named(one.documents)}{one.do}",
+                body=f"{one.message} Expected {one.expected}, it is {one.actual}. {_named(one.documents)}{one.do}",
             )
     return closing
 

@@ -70,7 +70,7 @@ class Control:
     """One thing that a control looked at: a currency, a source, a document."""
 
     name: str
-    says: str
+    message: str
     do: str
     subject: str
     expected: str
@@ -88,7 +88,7 @@ class Query:
     """One file of config/controls: what must be true, what to do where it is not, and the question."""
 
     name: str
-    says: str
+    message: str
     do: str
     sql: str
 
@@ -162,7 +162,7 @@ def _ask(connection: sa.Connection, query: Query, period_end: date) -> Iterator[
         difference = row.actual - row.expected
         documents = tuple(row.documents or ())
         yield Control(
-            query.name, query.says, query.do, str(row.subject), _number(row.expected), _number(row.actual),
+            query.name, query.message, query.do, str(row.subject), _number(row.expected), _number(row.actual),
             Decimal(difference), documents[:NAMED],
         )  # fmt: skip
 
@@ -256,9 +256,9 @@ def _expected(runtime: Runtime, connection: sa.Connection) -> dict[str, _Entry]:
         for payloads in _documents(runtime, connection, flow):
             parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
             facts = find(connection, parsed.frames, company)
-            posted = posting.apply(table, names, kind, facts.head, facts.parts)
-            keys = [flow.source.head(msgspec.Raw(payloads[position])).key for position in parsed.kept]
-            ids = posting.fill(table.kinds[kind].id, facts.head, np.arange(len(keys))).tolist()
+            posted = posting.apply(table, names, kind, facts.header, facts.parts)
+            keys = [flow.source.read_key(msgspec.Raw(payloads[position])).key for position in parsed.kept]
+            ids = posting.fill(table.kinds[kind].id, facts.header, np.arange(len(keys))).tolist()
             found |= _grouped(posted.lines, keys, ids)
     return found
 
@@ -325,8 +325,8 @@ def _actual(connection: sa.Connection) -> dict[str, _Entry]:
 def _trial_balances(runtime: Runtime, connection: sa.Connection, period_end: date) -> Iterator[Control]:
     """The balances of our copy against TIMS's own, account by account; one row per currency where they agree."""
     for currency, ours in balances(connection, period_end).items():
-        said = runtime.tims.get("gl/trial-balance", AsOf=period_end.isoformat(), CurrencyCode=currency)
-        theirs = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in said["Lines"]}
+        stated = runtime.tims.get("gl/trial-balance", AsOf=period_end.isoformat(), CurrencyCode=currency)
+        theirs = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in stated["Lines"]}
         off = [code for code in sorted(ours.keys() | theirs.keys()) if ours.get(code, 0) != theirs.get(code, 0)]
         do = "Entries are missing in our copy, or TIMS changed one: read all of them again, then ask TIMS's support."
         names = ("tims_trial_balance", "Our copy of the ledger has the balances of TIMS's own trial balance.", do)

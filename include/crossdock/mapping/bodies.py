@@ -22,18 +22,18 @@ NOTHING = pa.scalar(None, pa.binary())
 
 
 def bodies(
-    document: Document, head: pd.DataFrame, lines: pd.DataFrame | None = None, children: str = ""
+    document: Document, header: pd.DataFrame, lines: pd.DataFrame | None = None, children: str = ""
 ) -> list[bytes]:
     """The JSON of each row of `head`: its columns are target paths, written in their order. `lines`: rows sorted by
     `_row`, whose other columns are paths of the list `children`, which comes last."""
-    if head.empty:
+    if header.empty:
         return []
-    members = _members(document, head, "")
+    members = _members(document, header, "")
     if lines is not None and len(lines):
         below = document.fields[children].items
         assert below
         objects = _objects(_members(below, lines.drop(columns=ROW), ""))
-        members.append(_member(children, _lists(objects, lines[ROW], len(head))))
+        members.append(_member(children, _lists(objects, lines[ROW], len(header))))
     return _objects(members).to_pylist()
 
 

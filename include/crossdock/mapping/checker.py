@@ -35,8 +35,8 @@ class Checker:
         self.used = sorted({one.rule for one in fields if one.rule in self.rules})  # no other rule runs for this table
         self.found: list[Finding] = []
 
-    def report(self, line: int, says: str) -> None:
-        self.found.append(Finding(self.mapping.file, line, says))
+    def report(self, line: int, message: str) -> None:
+        self.found.append(Finding(self.mapping.file, line, message))
 
     def findings(self) -> list[Finding]:
         mapping, children = self.mapping, self.mapping.children
@@ -56,13 +56,13 @@ class Checker:
         lists = {path: one for path, one in self.target.fields.items() if one.items}
         inner_target = lists.get(children.target)
         if inner_target is None:
-            says = f"{self.target.name} has no list {children.target!r}{did_you_mean(children.target, lists)}"
-            self.report(children.line, says)
+            message = f"{self.target.name} has no list {children.target!r}{did_you_mean(children.target, lists)}"
+            self.report(children.line, message)
         lists = {path: one for path, one in self.source.fields.items() if one.items}
         inner_source = lists.get(children.source)
         if inner_source is None:
-            says = f"{self.source.name} has no list {children.source!r}{did_you_mean(children.source, lists)}"
-            self.report(children.line, says)
+            message = f"{self.source.name} has no list {children.source!r}{did_you_mean(children.source, lists)}"
+            self.report(children.line, message)
         if inner_target is None or inner_source is None:
             return
         below = inner_source.items
@@ -120,11 +120,11 @@ class Checker:
         field = target_field(target, one.target)
         made_whole = field is not None and field.type == "array" and one.rule is not None
         if field is None or (field.type in ("object", "array") and not made_whole):
-            known = [path for path, inner in target.fields.items() if inner.type not in ("object", "array")]
+            valid = [path for path, inner in target.fields.items() if inner.type not in ("object", "array")]
             if field is not None:
                 self.report(one.line, f"{one.target} is {_a(field.type)}; map the fields inside it")
             else:
-                self.report(one.line, f"{target.name} has no field {one.target!r}{did_you_mean(one.target, known)}")
+                self.report(one.line, f"{target.name} has no field {one.target!r}{did_you_mean(one.target, valid)}")
             field = None
         rule = self.rule(one)
         kinds = [self.source_kind(one, path, source, below, rule) for path in sources_of(one, rule)]
@@ -151,8 +151,10 @@ class Checker:
         if rule is None:
             self.report(one.at("rule"), f"there is no rule {one.rule!r}{did_you_mean(one.rule, self.rules)}")
         elif not one.sources and one.target not in rule.writes:
-            says = f"the rule {rule.name} does not write {one.target!r}; say with `from` which of its columns is meant"
-            self.report(one.at("rule"), f"{says}{did_you_mean(one.target, rule.writes)}")
+            message = (
+                f"the rule {rule.name} does not write {one.target!r}; say with `from` which of its columns is meant"
+            )
+            self.report(one.at("rule"), f"{message}{did_you_mean(one.target, rule.writes)}")
         return rule
 
     def source_kind(
@@ -190,22 +192,22 @@ class Checker:
     def converted(self, one: FieldMap, kinds: list[str]) -> list[str]:
         """The types after converters and lookup, beginning with those of the sources."""
         for step in one.convert:
-            known = CONVERTERS.get(step.name)
-            if known is None:
+            valid = CONVERTERS.get(step.name)
+            if valid is None:
                 self.report(step.line, f"there is no converter {step.name!r}{did_you_mean(step.name, CONVERTERS)}")
                 kinds = []
                 continue
-            if known.argument and not known.accepts(step.argument):
+            if valid.argument and not valid.accepts(step.argument):
                 wrong = "nothing" if step.argument is None else repr(step.argument)
-                self.report(step.line, f"`{step.name}` wants {known.argument}, not {wrong}")
-            elif not known.argument and step.argument is not None:
+                self.report(step.line, f"`{step.name}` wants {valid.argument}, not {wrong}")
+            elif not valid.argument and step.argument is not None:
                 self.report(step.line, f"`{step.name}` takes no argument")
             for kind in kinds:
-                if not any(_fits(kind, taken) for taken in known.takes):
+                if not any(_fits(kind, taken) for taken in valid.takes):
                     self.report(
-                        step.line, f"`{step.name}` takes {' or '.join(known.takes)}, but what arrives is {_a(kind)}"
+                        step.line, f"`{step.name}` takes {' or '.join(valid.takes)}, but what arrives is {_a(kind)}"
                     )
-            kinds = [known.gives] if known.gives else kinds
+            kinds = [valid.gives] if valid.gives else kinds
         if one.lookup is None:
             return kinds
         table = self.lookup(one)
@@ -216,9 +218,9 @@ class Checker:
     def lookup(self, one: FieldMap) -> lookups.Lookup | None:
         name, _, column = (one.lookup or "").partition(".")
         folder = self.mapping.file.parent.parent / "lookups"
-        known = lookups.names(folder)
-        if name not in known:
-            self.report(one.at("lookup"), f"there is no lookup {name!r} in {folder}{did_you_mean(name, known)}")
+        valid = lookups.names(folder)
+        if name not in valid:
+            self.report(one.at("lookup"), f"there is no lookup {name!r} in {folder}{did_you_mean(name, valid)}")
             return None
         try:
             table = lookups.read(name, folder)

@@ -115,8 +115,8 @@ def load(system: str) -> dict[str, Any]:
     try:
         return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except FileNotFoundError:
-        known = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
-        raise ConfigError(f"There is no contract of a system {system!r}.", do=f"Known systems: {known}.") from None
+        valid = ", ".join(sorted(one.stem for one in FOLDER.glob("*.yaml")))
+        raise ConfigError(f"There is no contract of a system {system!r}.", do=f"Known systems: {valid}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"The contract {path.name} is not readable YAML.", do=str(error)) from None
 

@@ -36,7 +36,7 @@ class Converter:
     empties: bool
 
     @property
-    def says(self) -> str:
+    def docstring(self) -> str:
         return " ".join((inspect.getdoc(self.function) or "").split())
 
     def __call__(self, values: pd.Series, argument: Any = None) -> pd.Series:

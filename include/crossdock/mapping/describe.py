@@ -72,8 +72,8 @@ def _table(fields: tuple[FieldMap, ...], target: Document, source: str = "") -> 
         f"| **{one.target}** | {_origin(one, source)} | {_given(one, target)} | {_type(one, target)} | {_notes(one)} |"
         for one in fields
     ]
-    head = "| target field | comes from | given | in the contract | notes |\n|---|---|---|---|---|\n"
-    return head + "\n".join(rows) + "\n"
+    header = "| target field | comes from | given | in the contract | notes |\n|---|---|---|---|---|\n"
+    return header + "\n".join(rows) + "\n"
 
 
 def _origin(one: FieldMap, source: str) -> str:
@@ -133,9 +133,11 @@ def _rules(used: list[FieldMap]) -> str:
     for name in names:
         rule = named_rules()[name]
         where = f"`{rule.module.removeprefix('crossdock.')}`"
-        rows.append(f"| **{name}** | {rule.says} | {_short(rule.reads)} | {where} |")
-    head = "## Rules\n\nWhat a table cannot say. They run before the tables and add columns to the source document.\n\n"
-    return head + "| rule | what it does | reads | in |\n|---|---|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
+        rows.append(f"| **{name}** | {rule.docstring} | {_short(rule.reads)} | {where} |")
+    header = (
+        "## Rules\n\nWhat a table cannot say. They run before the tables and add columns to the source document.\n\n"
+    )
+    return header + "| rule | what it does | reads | in |\n|---|---|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
 
 
 def _short(paths: tuple[str, ...]) -> str:
@@ -151,7 +153,7 @@ def _short(paths: tuple[str, ...]) -> str:
 
 def _converters(used: list[FieldMap]) -> str:
     names = dict.fromkeys(step.name for one in used for step in one.convert)
-    rows = [f"| **{name}** | {CONVERTERS[name].says} |" for name in names]
+    rows = [f"| **{name}** | {CONVERTERS[name].docstring} |" for name in names]
     return "## Converters\n\n| converter | what it does |\n|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
 
 
@@ -160,8 +162,8 @@ def _lookups(used: list[FieldMap], mappings: Sequence[Table]) -> str:
     parts = []
     for name in names:
         table = lookups.read(name, mappings[0].file.parent.parent / "lookups")
-        head = f"| {' | '.join(table.columns)} |\n|{'---|' * len(table.columns)}\n"
+        header = f"| {' | '.join(table.columns)} |\n|{'---|' * len(table.columns)}\n"
         rows = "\n".join(f"| {' | '.join(row.values())} |" for row in table.rows.values())
-        parts.append(f"### {name}\n\n{head}{rows}\n")
+        parts.append(f"### {name}\n\n{header}{rows}\n")
     title = "## Lookups\n\nTables in `include/config/lookups/`. A value that is not there stops its record.\n\n"
     return title + "\n".join(parts) if parts else ""

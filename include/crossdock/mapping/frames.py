@@ -34,26 +34,26 @@ LINE = "_line"  # in lines: position within the document
 class Frames:
     """Heads and lines of a batch; see the module for their shape."""
 
-    head: pd.DataFrame
+    header: pd.DataFrame
     lines: pd.DataFrame
 
     def keep(self, wanted: np.ndarray | pd.Series) -> Frames:
         """The documents whose head row is marked in `wanted` (bool, one per head row), renumbered from 0."""
         mask = np.asarray(wanted, dtype=bool)
-        head = self.head[mask].reset_index(drop=True)
+        header = self.header[mask].reset_index(drop=True)
         number = np.cumsum(mask) - 1
         rows = self.lines[ROW].to_numpy()
         lines = self.lines[mask[rows]].reset_index(drop=True)
         lines[ROW] = number[lines[ROW].to_numpy()]
-        return Frames(head, lines)
+        return Frames(header, lines)
 
 
-def sum_by_head(frames: Frames, values: pd.Series | np.ndarray) -> np.ndarray:
+def sum_by_header(frames: Frames, values: pd.Series | np.ndarray) -> np.ndarray:
     """int64 sum per head row of a column aligned to `lines`; missing counts as 0, a head without lines is 0."""
     amounts = (
         values.fillna(0).to_numpy(dtype=np.int64) if isinstance(values, pd.Series) else np.asarray(values, np.int64)
     )
-    total = np.zeros(len(frames.head), dtype=np.int64)
+    total = np.zeros(len(frames.header), dtype=np.int64)
     rows = frames.lines[ROW].to_numpy()
     if not len(rows):
         return total
@@ -62,9 +62,9 @@ def sum_by_head(frames: Frames, values: pd.Series | np.ndarray) -> np.ndarray:
     return total
 
 
-def count_by_head(frames: Frames) -> np.ndarray:
+def count_by_header(frames: Frames) -> np.ndarray:
     """int64 number of lines per head row."""
-    return np.bincount(frames.lines[ROW].to_numpy(), minlength=len(frames.head)).astype(np.int64)
+    return np.bincount(frames.lines[ROW].to_numpy(), minlength=len(frames.header)).astype(np.int64)
 
 
 def scaled(text: str | int) -> int:

@@ -67,7 +67,7 @@ class Mapping(Table):
         found = list(self.shape)
         if all(self.source) and all(self.target):  # otherwise there is no contract to compare with
             found += Checker(self).findings()
-        return sorted(set(found), key=lambda one: (one.line, one.says))
+        return sorted(set(found), key=lambda one: (one.line, one.message))
 
     def apply(self, frames: Frames, explained: pd.DataFrame | None = None) -> tuple[Frames, pd.DataFrame]:
         """The target documents of `frames` and the problems of those that the table cannot turn.

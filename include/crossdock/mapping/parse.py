@@ -75,8 +75,8 @@ def mapping_errors(payloads: Sequence[bytes], system: str, schema: str) -> dict[
     for path, field in document.fields.items():
         if field.type == "array" and "." not in path and field.required and not field.nullable:
             for position in kept[table[path].is_null().to_numpy()]:
-                says = f"{path} is no list: it is missing."
-                found.setdefault(int(position), {"field": path, "rule": "missing_field", "says": says})
+                message = f"{path} is no list: it is missing."
+                found.setdefault(int(position), {"field": path, "rule": "missing_field", "says": message})
     return found
 
 
@@ -330,12 +330,12 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _reason(field: str, rule: str, value: str, says: str) -> Reason:
-    return field, rule, value, says
+def _reason(field: str, rule: str, value: str, message: str) -> Reason:
+    return field, rule, value, message
 
 
-def _problem(position: int, field: str, rule: str, value: str, says: str) -> pd.DataFrame:
-    return problems.make([position], field=field, rule=rule, value=value, says=says, do=_ADVICE)
+def _problem(position: int, field: str, rule: str, value: str, message: str) -> pd.DataFrame:
+    return problems.make([position], field=field, rule=rule, value=value, message=message, do=_ADVICE)
 
 
 # ---- Arrow to frames -----------------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ def _frames(table: pa.Table, document: Document, lines: str) -> Frames:
     items = table[lines].combine_chunks()
     if isinstance(items, pa.ChunkedArray):  # combine_chunks of an empty column, of one too large for one chunk
         items = pa.concat_arrays(items.chunks) if items.num_chunks else pa.array([], items.type)
-    head = _columns(table.drop_columns([lines]), document)
+    header = _columns(table.drop_columns([lines]), document)
     parents = pc.list_parent_indices(items).to_numpy().astype(np.int64)
     counts = pc.fill_null(pc.list_value_length(items), 0).to_numpy().astype(np.int64)
     first = np.cumsum(counts) - counts
@@ -359,7 +359,7 @@ def _frames(table: pa.Table, document: Document, lines: str) -> Frames:
     below = _columns(pa.Table.from_batches([pa.RecordBatch.from_struct_array(flat)]), inner)
     below.insert(0, ROW, parents)
     below.insert(1, LINE, np.arange(len(parents), dtype=np.int64) - first[parents])
-    return Frames(head, below)
+    return Frames(header, below)
 
 
 def _columns(table: pa.Table, document: Document) -> pd.DataFrame:

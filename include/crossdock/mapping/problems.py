@@ -43,7 +43,7 @@ def make(
     field: Any,
     rule: str,
     value: Any = "",
-    says: Any,
+    message: Any,
     do: str,
     line: Any = "",
 ) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def make(
         return empty()
     fields, values, lines = (_texts(part, len(rows)) for part in (field, value, line))
     values = [_truncate(text) for text in values]
-    sentences, advice = _texts(says, len(rows)), [do] * len(rows)
+    sentences, advice = _texts(message, len(rows)), [do] * len(rows)
     return pd.DataFrame(
         {
             "_row": rows,

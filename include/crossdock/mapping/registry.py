@@ -29,7 +29,7 @@ class NamedRule:
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    says: str
+    docstring: str
     module: str
 
 
@@ -41,11 +41,11 @@ def rule(name: str, *, reads: Sequence[str], writes: Sequence[str]) -> Callable[
     lines' columns by their name alone. The function itself stays as it is."""
 
     def register(function: F) -> F:
-        says = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).partition(" Returns ")[0]
+        docstring = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).partition(" Returns ")[0]
         held = _RULES.get(name)
         if held and held.module != function.__module__:
             raise ValueError(f"two rules are named {name!r}: in {held.module} and in {function.__module__}")
-        _RULES[name] = NamedRule(name, tuple(reads), tuple(writes), says, function.__module__)
+        _RULES[name] = NamedRule(name, tuple(reads), tuple(writes), docstring, function.__module__)
         return function
 
     return register

@@ -39,10 +39,10 @@ _EDIT = "Correct it in Channel Advisor or edit this record's payload, then repla
 def run(mapping: Table, frames: Frames, explained: pd.DataFrame) -> tuple[Frames, pd.DataFrame]:
     """See `Mapping.apply`."""
     children = mapping.children
-    heads = _Fields(mapping, mapping.fields, frames.head, mapping.target_document, frames, explained)
-    head = heads.made()
+    heads = _Fields(mapping, mapping.fields, frames.header, mapping.target_document, frames, explained)
+    header = heads.made()
     if children is None:
-        return Frames(head, frames.lines[[ROW, LINE]].copy()), problems.concat(heads.found)
+        return Frames(header, frames.lines[[ROW, LINE]].copy()), problems.concat(heads.found)
     document = mapping.target_document.fields[children.target].items
     if document is None:
         raise ConfigError(f"{mapping.name}: {children.target} is no list of objects.", do="Check the mapping first.")
@@ -50,7 +50,7 @@ def run(mapping: Table, frames: Frames, explained: pd.DataFrame) -> tuple[Frames
     lines = below.made()
     lines.insert(0, ROW, frames.lines[ROW])
     lines.insert(1, LINE, frames.lines[LINE])
-    return Frames(head, lines), problems.concat([*heads.found, *below.found])
+    return Frames(header, lines), problems.concat([*heads.found, *below.found])
 
 
 class _Fields:
@@ -72,7 +72,7 @@ class _Fields:
         self.fields = fields
         self.frame = frame
         self.document = document
-        self.head = frames.head
+        self.header = frames.header
         self.prefix = f"{source}." if source else ""
         self.key = key
         self.row = frame[ROW].to_numpy() if source else np.arange(len(frame))
@@ -100,12 +100,12 @@ class _Fields:
             return self.constant(one.constant, field)
         values = self.given(one, dtype)
         for step in one.convert:
-            known = CONVERTERS[step.name]
-            turned = known(values, step.argument)
-            if not known.empties:
+            valid = CONVERTERS[step.name]
+            turned = valid(values, step.argument)
+            if not valid.empties:
                 lost = (turned.isna() & values.notna()).to_numpy(dtype=bool)
-                says = f"{{field}} is {{value}}, which cannot be read: {step}."
-                self.report(lost, one, "cannot_convert", says, _EDIT, values)
+                message = f"{{field}} is {{value}}, which cannot be read: {step}."
+                self.report(lost, one, "cannot_convert", message, _EDIT, values)
             values = turned
         if one.lookup:
             values = self.looked_up(one, values)
@@ -119,8 +119,8 @@ class _Fields:
             values = values.where(values.notna(), self.constant(one.default, field))
         if field.places == 2:
             third = (values % CENT != 0).fillna(False).to_numpy(dtype=bool)
-            says = "{field} is {value}; TIMS keeps two decimals, and an amount is not rounded in silence."
-            self.report(third, one, "third_decimal", says, _EDIT, values, written)
+            message = "{field} is {value}; TIMS keeps two decimals, and an amount is not rounded in silence."
+            self.report(third, one, "third_decimal", message, _EDIT, values, written)
         return values
 
     def field(self, one: FieldMap) -> Field:
@@ -147,7 +147,7 @@ class _Fields:
     def read(self, path: str, one: FieldMap) -> pd.Series:
         """A column of the frame; of the heads, one value per line, where the path begins with `head.`."""
         of_head = bool(self.prefix) and path.startswith(OF_HEAD)
-        frame, name = (self.head, path.removeprefix(OF_HEAD)) if of_head else (self.frame, path)
+        frame, name = (self.header, path.removeprefix(OF_HEAD)) if of_head else (self.frame, path)
         if name not in frame:
             blame = f"the rule {one.rule} has not been run" if one.rule else "the frame was not read by the contract"
             raise ConfigError(
@@ -162,9 +162,9 @@ class _Fields:
         table = lookups.read(name, self.lookups)
         if one.misses == "problem":
             missed = table.missed(values).to_numpy(dtype=bool) & ~self.accounted_for(one)
-            says = f'{{field}} is "{{value}}", which the table {name} does not know.'
+            message = f'{{field}} is "{{value}}", which the table {name} does not know.'
             do = f"Ask what it means and add it to include/config/lookups/{name}.csv, then replay the record."
-            self.report(missed, one, "not_in_lookup", says, do, values)
+            self.report(missed, one, "not_in_lookup", message, do, values)
         return table.values(values, column or None)
 
     # ---- what is missing
@@ -180,8 +180,8 @@ class _Fields:
             if around != "." and not self.always(one.target):  # an optional object: if it is there, it must be whole
                 beside = [name for name in made.columns if name.startswith(around)]
                 missing = missing & made[beside].notna().any(axis=1).to_numpy(dtype=bool)
-        says = f"{{field}} is missing; TIMS needs it as {one.target}."
-        self.report(missing & ~self.accounted_for(one), one, "missing_field", says, _EDIT, None)
+        message = f"{{field}} is missing; TIMS needs it as {one.target}."
+        self.report(missing & ~self.accounted_for(one), one, "missing_field", message, _EDIT, None)
 
     def always(self, target: str) -> bool:
         """Whether the object around a field is in every document."""
@@ -191,8 +191,8 @@ class _Fields:
         """Rows where a problem is known already that concerns what this field is made of."""
         rule = self.rules.get(one.rule or "")
         reads = {path.removeprefix(self.prefix) for path in (*one.sources, one.target, *(rule.reads if rule else ()))}
-        known = pd.concat([self.explained, *self.found])[["_row", "field"]]
-        mine = known[known["field"].str.removeprefix(self.prefix).isin(list(reads))]
+        valid = pd.concat([self.explained, *self.found])[["_row", "field"]]
+        mine = valid[valid["field"].str.removeprefix(self.prefix).isin(list(reads))]
         return np.isin(self.row, mine["_row"].to_numpy())
 
     def report(
@@ -200,7 +200,7 @@ class _Fields:
         mask: np.ndarray,
         one: FieldMap,
         rule: str,
-        says: str,
+        message: str,
         do: str,
         values: pd.Series | None,
         shown: Any = str,
@@ -214,4 +214,6 @@ class _Fields:
         given = [] if values is None else values.iloc[at].tolist()
         texts = ["" if value is pd.NA or value != value else shown(value) for value in given] or ""
         line = self.columns[self.key].iloc[at] if self.key in self.columns else ""
-        self.found.append(problems.make(self.row[at], field=field, rule=rule, value=texts, says=says, do=do, line=line))
+        self.found.append(
+            problems.make(self.row[at], field=field, rule=rule, value=texts, message=message, do=do, line=line)
+        )

@@ -22,10 +22,10 @@ class Finding:
 
     file: Path
     line: int
-    says: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.says}"
+        return f"{self.file}:{self.line}: {self.message}"
 
 
 class Reader:
@@ -49,8 +49,8 @@ class Reader:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{self.path}:1: this is not YAML: {reason}.", do="Save it as UTF-8 text.") from None
 
-    def report(self, node: yaml.Node | None, says: str) -> None:
-        self.findings.append(Finding(self.path, line_of(node), says))
+    def report(self, node: yaml.Node | None, message: str) -> None:
+        self.findings.append(Finding(self.path, line_of(node), message))
 
     def pairs(self, node: yaml.Node | None, what: str) -> list[tuple[yaml.Node, yaml.Node]]:
         """The `word: value` pairs of a node, each word once."""

@@ -50,15 +50,15 @@ class _Row(msgspec.Struct):
 _row = msgspec.json.Decoder(_Row)
 
 
-def head_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
+def read_key_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
     """How the key and version of a row are read."""
 
-    def head(record: msgspec.Raw) -> RecordKey:
+    def record_key(record: msgspec.Raw) -> RecordKey:
         row = _row.decode(record)
         name = getattr(row, id_field)
         return RecordKey("" if name is None else str(name), row.UpdatedDate)
 
-    return head
+    return record_key
 
 
 def _upsert(table: sa.Table, columns: Mapping[str, str]) -> str:
@@ -92,23 +92,23 @@ _LISTING = {
     "price": "(payload->>'Price')::numeric", "currency_code": "payload->>'Currency'", "payload": "payload",
 }  # fmt: skip
 PRODUCTS = Resource(
-    "channel_advisor", "products", raw_products, head_of("SKU"), "Product",
+    "channel_advisor", "products", raw_products, read_key_of("SKU"), "Product",
     merge=_merge(ref_channel_product, raw_products, _PRODUCT), ids=("SKU",), **_TIMING,
 )  # fmt: skip
 LISTINGS = Resource(
-    "channel_advisor", "listings", raw_listings, head_of("ListingID"), "Listing",
+    "channel_advisor", "listings", raw_listings, read_key_of("ListingID"), "Listing",
     merge=_merge(ref_channel_listing, raw_listings, _LISTING), ids=("ListingID",), **_TIMING,
 )  # fmt: skip
 _KEPT = {PRODUCTS.path: (ref_channel_product, _PRODUCT), LISTINGS.path: (ref_channel_listing, _LISTING)}
 CENTERS = Resource(
-    "channel_advisor", "distribution-centers", raw_centers, head_of("DistributionCenterID"), "DistributionCenter",
+    "channel_advisor", "distribution-centers", raw_centers, read_key_of("DistributionCenterID"), "DistributionCenter",
     merge=_merge(ref_channel_center, raw_centers, {
         "center_id": "key::int", "code": "payload->>'Code'",
         "is_external": "(payload->>'IsExternallyManaged')::boolean", "is_deleted": "(payload->>'IsDeleted')::boolean",
     }), ids=("DistributionCenterID",), **_TIMING,
 )  # fmt: skip
 SITES = Resource(
-    "channel_advisor", "sites", raw_sites, head_of("SiteID"), "Site",
+    "channel_advisor", "sites", raw_sites, read_key_of("SiteID"), "Site",
     merge=_merge(ref_channel_site, raw_sites, {"site_id": "key::int", "name": "payload->>'SiteName'"}),
     ids=("SiteID",), **_TIMING,
 )  # fmt: skip
@@ -122,7 +122,7 @@ def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mappin
     if not documents:
         return
     table, columns = _KEPT[master.path]
-    heads = [master.head(msgspec.Raw(database.to_json(document).encode())) for document in documents]
+    record_keys = [master.read_key(msgspec.Raw(database.to_json(document).encode())) for document in documents]
     newest = """
 WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:versions AS text[]), CAST(:payloads AS text[]))
   AS row (key, version, payload)), newest AS (
@@ -133,8 +133,8 @@ WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:versions AS tex
     connection.execute(
         sa.text(newest + _upsert(table, columns)),
         {
-            "keys": [head.key for head in heads],
-            "versions": [times.read(head.version).isoformat() for head in heads],
+            "keys": [record_key.key for record_key in record_keys],
+            "versions": [times.read(record_key.version).isoformat() for record_key in record_keys],
             "payloads": [database.to_json(document) for document in documents],
         },
     )
@@ -158,7 +158,7 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
             judged = records.judge(master, page.records)
             fit, refused = records.typed(master, judged.records)
             refused += judged.refused + records.unstorable(raw.insert(connection, snapshot, fit, 0))
-            old = records.known(connection, None, master, refused) if refused else set()
+            old = records.already_stored(connection, None, master, refused) if refused else set()
             records.dead_letter(
                 connection, None, master, 0, [one for one in refused if (one.record.key, one.record.hash) not in old]
             )

@@ -196,14 +196,14 @@ CUSTOMERS = Resource(
 # ---- the documents that others refer to ----------------------------------------------------------------------------
 
 
-def head_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
+def read_key_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
     """How the key and version of a TIMS document are read."""
 
-    def head(record: msgspec.Raw) -> RecordKey:
+    def read_key(record: msgspec.Raw) -> RecordKey:
         document = _document.decode(record)
         return RecordKey(getattr(document, id_field) or "", document.ModifiedAt)
 
-    return head
+    return read_key
 
 
 def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Merge:
@@ -238,7 +238,7 @@ _STATUS = _text(status="Status", posting_mode="PostingMode")
 
 
 def _resource(path: str, raw: sa.Table, document: str, id_field: str, merge: Merge) -> Resource:
-    return Resource("tims", path, raw, head_of(id_field), document, merge=merge, ids=(id_field,), **_TIMING)
+    return Resource("tims", path, raw, read_key_of(id_field), document, merge=merge, ids=(id_field,), **_TIMING)
 
 
 ACCOUNTS = _resource(

@@ -54,7 +54,7 @@ class Finding(NamedTuple):
     part: str
     rule: str
     value: str
-    says: str
+    message: str
     do: str
     warning: bool = False
 
@@ -72,44 +72,44 @@ class Address:
     reads=[f"{a}.{p}" for a in ("ShippingAddress", "BillingAddress") for p in SOURCE],
     writes=[f"{a}.{p}" for a in ("ShipTo", "BillTo") for p in TARGET],
 )
-def harmonise_all(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def harmonise_all(header: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Addresses in TIMS's form: ISO country, region code, postal code of the country, street on two lines of 60.
 
     An order that the marketplace ships (`marketplace_fulfilled`) is not judged by the needs of a parcel.
 
     Returns (ShipTo.* and BillTo.* columns, problems, warnings)."""
-    ship = _harmonise(head, "ShippingAddress", "ShipTo", settings, required=True)
-    bill = _harmonise(head, "BillingAddress", "BillTo", settings, required=False)
+    ship = _harmonise(header, "ShippingAddress", "ShipTo", settings, required=True)
+    bill = _harmonise(header, "BillingAddress", "BillTo", settings, required=False)
     columns, found, warnings = zip(ship, bill, strict=True)
     return pd.concat(columns, axis=1), problems.concat(found), problems.concat(warnings)
 
 
-def is_whole(head: pd.DataFrame, prefix: str) -> pd.Series:
+def is_whole(header: pd.DataFrame, prefix: str) -> pd.Series:
     """Which orders have all the parts of an address that TIMS asks for."""
-    return head[[f"{prefix}.{part}" for part in ("Name", "Line1", "City", "CountryCode")]].notna().all(axis=1)
+    return header[[f"{prefix}.{part}" for part in ("Name", "Line1", "City", "CountryCode")]].notna().all(axis=1)
 
 
-def stand_in(head: pd.DataFrame) -> pd.DataFrame:
+def stand_in(header: pd.DataFrame) -> pd.DataFrame:
     """What TIMS needs of an address, in plain words, for an order that the marketplace ships and that has none; region,
     postal code and country stay as given. Nothing that TIMS has already is replaced by such words.
 
     Returns the head with them."""
-    marketplaces = head["marketplace_fulfilled"].astype(bool) & ~is_whole(head, "ShipTo")
-    new, old = marketplaces & ~head["linked"].astype(bool), marketplaces & head["linked"].astype(bool)
-    words = {"Name": "Buyer of " + head["Channel"], "Line1": NO_STREET, "City": NO_CITY}
+    marketplaces = header["marketplace_fulfilled"].astype(bool) & ~is_whole(header, "ShipTo")
+    new, old = marketplaces & ~header["linked"].astype(bool), marketplaces & header["linked"].astype(bool)
+    words = {"Name": "Buyer of " + header["Channel"], "Line1": NO_STREET, "City": NO_CITY}
     filled = {
-        f"ShipTo.{part}": head[f"ShipTo.{part}"].mask(new & head[f"ShipTo.{part}"].isna(), said)
-        for part, said in words.items()
+        f"ShipTo.{part}": header[f"ShipTo.{part}"].mask(new & header[f"ShipTo.{part}"].isna(), stated)
+        for part, stated in words.items()
     }
     # An address without its street is not told to TIMS at all.
-    return head.assign(**filled | {"ShipTo.Line1": filled["ShipTo.Line1"].mask(old)})
+    return header.assign(**filled | {"ShipTo.Line1": filled["ShipTo.Line1"].mask(old)})
 
 
 def _harmonise(
-    head: pd.DataFrame, source: str, target: str, settings: Settings, *, required: bool
+    header: pd.DataFrame, source: str, target: str, settings: Settings, *, required: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    given = [column(head, f"{source}.{part}") for part in SOURCE]
-    homes = _homes(head, settings)
+    given = [column(header, f"{source}.{part}") for part in SOURCE]
+    homes = _homes(header, settings)
     codes, first = distinct(*given, homes)
     rows = zip(*(values_at(values, first) for values in given), strict=True)
     address_books = AddressBooks(settings)
@@ -124,7 +124,7 @@ def _harmonise(
             f"{target}.{name}": text_column([a.parts[n] for a in addresses]).array.take(codes)
             for n, name in enumerate(TARGET)
         },
-        index=head.index,
+        index=header.index,
     )
     positions, findings = _positions(codes, addresses)
     found, warnings = (_report(positions, findings, source, warning=warning) for warning in (False, True))
@@ -149,7 +149,7 @@ def _report(rows: np.ndarray, findings: list[Finding], source: str, *, warning: 
             field=[f"{source}.{findings[n].part}" for n in at],
             rule=code,
             value=[findings[n].value for n in at],
-            says=[findings[n].says for n in at],
+            message=[findings[n].message for n in at],
             do=do,
         )
         for (code, do), at in kinds.items()
@@ -162,14 +162,14 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
     if not required and not any((name, company, line1, line2, city, region, postal, country)):
         return Address((None,) * len(TARGET))
     if not required and not any((line1, line2, city)):
-        says = (
+        message = (
             f'The billing address is nothing but "{country}", the {{field}}; the bill goes where the goods go.'
             if country and not any((name, company, region, postal))
             else "The billing address has neither street nor city; the bill goes where the goods go."
         )
         do = "Nothing; add the billing address to the sales order in TIMS if you know it."
         return Address(
-            (None,) * len(TARGET), (Finding("Country", "address_is_a_country", country or "", says, do, True),)
+            (None,) * len(TARGET), (Finding("Country", "address_is_a_country", country or "", message, do, True),)
         )
     findings: list[Finding] = []
     line1, line2, street = spread_street(line1, line2)
@@ -248,13 +248,13 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
     return Address((name, company, line1, line2, city, region, postal, code), tuple(findings))
 
 
-def _homes(head: pd.DataFrame, settings: Settings) -> pd.Series:
+def _homes(header: pd.DataFrame, settings: Settings) -> pd.Series:
     """Of orders that the marketplace ships, the country of their site, "" where the configuration names none; missing
     for all others."""
-    codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
+    codes, ids = pd.factorize(header["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
     homes = text_column([site.country or "" for site in sites]).array.take(codes)
-    return pd.Series(homes, index=head.index).where(head["marketplace_fulfilled"].astype(bool))
+    return pd.Series(homes, index=header.index).where(header["marketplace_fulfilled"].astype(bool))
 
 
 def unneeded(
@@ -271,8 +271,8 @@ def unneeded(
         return Address((None,) * len(TARGET))
     findings = []
     if stands_in and country:
-        says = f'{{field}} is "{country}", which is no country; that of the site, {home}, stands in for it.'
-        findings.append(Finding("Country", "country_unknown", country, says, _NOT_OURS, warning=True))
+        message = f'{{field}} is "{country}", which is no country; that of the site, {home}, stands in for it.'
+        findings.append(Finding("Country", "country_unknown", country, message, _NOT_OURS, warning=True))
     for finding in address.findings:
         if finding.warning:
             findings.append(finding)
@@ -282,15 +282,15 @@ def unneeded(
         else:
             parts |= {"Line1": None, "Line2": None} if finding.part == "Line1" else {finding.part: None}
             if finding.rule != "missing_field":
-                says = f"{finding.says} It is left out."
-                findings.append(finding._replace(says=says, do=_NOT_OURS, warning=True))
+                message = f"{finding.message} It is left out."
+                findings.append(finding._replace(message=message, do=_NOT_OURS, warning=True))
     return Address(tuple(parts.values()), tuple(findings))
 
 
 def too_long(part: str, value: str, most: int) -> Finding:
-    says = f"{{field}} has {len(value)} characters; TIMS takes {most}."
+    message = f"{{field}} has {len(value)} characters; TIMS takes {most}."
     return Finding(
-        part, "text_too_long", value, says, "Shorten it on the channel or edit this record's payload, then replay."
+        part, "text_too_long", value, message, "Shorten it on the channel or edit this record's payload, then replay."
     )
 
 
@@ -312,9 +312,11 @@ def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str
     at = whole.rfind(" ", 1, most + 1)
     if at > 0 and len(whole) - at - 1 <= most:
         return whole[:at], whole[at + 1 :], ()
-    says = f"The street ({{field}} and Line2) has {len(whole)} characters; no blank parts it into two lines of {most}."
+    message = (
+        f"The street ({{field}} and Line2) has {len(whole)} characters; no blank parts it into two lines of {most}."
+    )
     do = "Shorten the street on the channel or edit this record's payload, then replay."
-    return line1, line2, (Finding("Line1", "text_too_long", whole, says, do),)
+    return line1, line2, (Finding("Line1", "text_too_long", whole, message, do),)
 
 
 # ---- countries and regions ----
@@ -391,10 +393,10 @@ def _own_names() -> dict[str, str]:
             continue
         own = _territories(locale)
         for code in codes:
-            said = own.get(code) or locale.territories.get(code)  # which of few languages another one has
-            if said and fold(said):
-                found.setdefault(fold(said), set()).add(code)
-    return {said: next(iter(codes)) for said, codes in found.items() if len(codes) == 1}
+            stated = own.get(code) or locale.territories.get(code)  # which of few languages another one has
+            if stated and fold(stated):
+                found.setdefault(fold(stated), set()).add(code)
+    return {stated: next(iter(codes)) for stated, codes in found.items() if len(codes) == 1}
 
 
 def _territories(locale: Locale) -> dict[str, str]:
@@ -454,18 +456,18 @@ def without_words(country: str, given: str, city: str | None) -> tuple[str | Non
     words = not re.search(r"\d", given) and not postal_required(country) and bool(_postal(country).patterns)
     if not _NO_CODE.fullmatch(fold(given)) and not district and not words:
         return given, city, ()
-    says = f'{{field}} is "{given}", which is no postal code of {country}; the order loads without it.'
+    message = f'{{field}} is "{given}", which is no postal code of {country}; the order loads without it.'
     do = "Nothing; add it to the sales order in TIMS if you know it."
-    return None, city, (Finding("PostalCode", "postal_code_left_out", given, says, do, warning=True),)
+    return None, city, (Finding("PostalCode", "postal_code_left_out", given, message, do, warning=True),)
 
 
 @lru_cache(maxsize=256)
 def _postal(country: str) -> _Postal:
     try:
-        known = get_validation_rules({"country_code": country})
+        reference_data = get_validation_rules({"country_code": country})
     except ValueError:  # the metadata do not have this country: nothing to check against
         return _Postal((), False, True, "", "", 0, "")
-    examples = [e for e in known.postal_code_examples if re.search(r"\d", e)]
+    examples = [e for e in reference_data.postal_code_examples if re.search(r"\d", e)]
     # A country has one way of writing if every example parts at the same place with the same sign.
     places = {(m.group(), len(e) - m.end()) for e in examples for m in re.finditer(r"[ -]", e)}
     parted = all(len(re.findall(r"[ -]", e)) == 1 for e in examples if not e.startswith("BFPO"))
@@ -474,12 +476,18 @@ def _postal(country: str) -> _Postal:
         separator, from_end = " ", 3
     elif examples and parted and len(places) == 1:
         separator, from_end = places.pop()
-    patterns = tuple(known.postal_code_matchers)
-    required = "postal_code" in known.required_fields
+    patterns = tuple(reference_data.postal_code_matchers)
+    required = "postal_code" in reference_data.required_fields
     signs = "- " if any("-" in e for e in examples) else " -"
     patterns += _STRICTER.get(country, ())
     return _Postal(
-        patterns, required, "city" in known.required_fields, examples[0] if examples else "", separator, from_end, signs
+        patterns,
+        required,
+        "city" in reference_data.required_fields,
+        examples[0] if examples else "",
+        separator,
+        from_end,
+        signs,
     )
 
 
@@ -500,15 +508,19 @@ def postal_code(country: str, given: str) -> str | None:
     """The postal code as the country writes it, None if the country has none such.
 
     Digits and letters decide; capitals and the usual blank or hyphen are put in: "sw1a1aa" in GB is "SW1A 1AA"."""
-    known = _postal(country)
+    reference_data = _postal(country)
     upper = " ".join(unicodedata.normalize("NFKC", given).upper().replace("\u3012", "").split())  # Japan's sign
-    if not known.patterns:
+    if not reference_data.patterns:
         return upper
     bare = re.sub(r"[\s-]", "", upper)
-    spaced = [f"{bare[:n]}{sign}{bare[n:]}" for sign in known.signs for n in range(2, len(bare) - 1)]
-    usual = [f"{bare[: -known.from_end]}{known.separator}{bare[-known.from_end :]}"] if known.separator else []
+    spaced = [f"{bare[:n]}{sign}{bare[n:]}" for sign in reference_data.signs for n in range(2, len(bare) - 1)]
+    usual = (
+        [f"{bare[: -reference_data.from_end]}{reference_data.separator}{bare[-reference_data.from_end :]}"]
+        if reference_data.separator
+        else []
+    )
     for text in (*usual, upper, bare, *spaced):
-        if all(p.fullmatch(text) for p in known.patterns):
+        if all(p.fullmatch(text) for p in reference_data.patterns):
             return text
     iso = pycountry.countries.get(alpha_2=country)
     signs = {country, iso.alpha_3 if iso else country, _SIGNS.get(country, country)}

@@ -75,26 +75,26 @@ class Extras(msgspec.Struct):
 
 
 @rule("product_kind", reads=["Type", "Status", "ChannelEligible"], writes=["ProductType", "IsBlocked"])
-def kinds(head: pd.DataFrame) -> pd.DataFrame:
+def kinds(header: pd.DataFrame) -> pd.DataFrame:
     """A kit is a Bundle, everything else an Item. What may not be sold on channels, or is Blocked, is kept off every
     channel. Returns both columns."""
-    eligible = head["ChannelEligible"].fillna(False).to_numpy(dtype=bool)
-    blocked = ~eligible | head["Status"].eq("Blocked").to_numpy(dtype=bool)
-    kit = head["Type"].eq("Kit").to_numpy(dtype=bool)
+    eligible = header["ChannelEligible"].fillna(False).to_numpy(dtype=bool)
+    blocked = ~eligible | header["Status"].eq("Blocked").to_numpy(dtype=bool)
+    kit = header["Type"].eq("Kit").to_numpy(dtype=bool)
     return pd.DataFrame(
         {
-            "ProductType": pd.Series(np.where(kit, "Bundle", "Item"), index=head.index, dtype="str"),
-            "IsBlocked": pd.Series(blocked, index=head.index, dtype="boolean"),
+            "ProductType": pd.Series(np.where(kit, "Bundle", "Item"), index=header.index, dtype="str"),
+            "IsBlocked": pd.Series(blocked, index=header.index, dtype="boolean"),
         }
     )
 
 
 @rule("trade_codes", reads=["GTIN"], writes=["UPC", "EAN"])
-def trade_codes(head: pd.DataFrame) -> pd.DataFrame:
+def trade_codes(header: pd.DataFrame) -> pd.DataFrame:
     """A GTIN of 12 digits is a UPC, one of 13 an EAN; one of 14 that begins with zeros is the shorter one behind them.
     GTIN-8 and other GTIN-14 (cases of several) have no field at the channel and are not sent. Returns both columns."""
-    long = head["GTIN"].str.len().eq(14).fillna(False).to_numpy(dtype=bool)
-    codes = head["GTIN"].where(~long, head["GTIN"].map(_unpadded, na_action="ignore").astype("str"))
+    long = header["GTIN"].str.len().eq(14).fillna(False).to_numpy(dtype=bool)
+    codes = header["GTIN"].where(~long, header["GTIN"].map(_unpadded, na_action="ignore").astype("str"))
     length = codes.str.len()
     return pd.DataFrame({"UPC": codes.where(length.eq(12)), "EAN": codes.where(length.eq(13))}).astype("str")
 
@@ -105,13 +105,13 @@ def _unpadded(code: str) -> str:
 
 
 @rule("profile_cost", reads=["Cost", "CurrencyCode"], writes=["ProfileCost"])
-def profile_cost(head: pd.DataFrame, settings: Catalog) -> pd.Series:
+def profile_cost(header: pd.DataFrame, settings: Catalog) -> pd.Series:
     """TIMS's cost, where TIMS keeps it in the currency of the channel's profile (`profile_currency` in catalog.yaml);
     elsewhere it is not sent, and the channel's stays. Returns the amounts."""
-    texts = head["Cost"].where(head["CurrencyCode"].eq(settings.profile_currency))
+    texts = header["Cost"].where(header["CurrencyCode"].eq(settings.profile_currency))
     codes, distinct = pd.factorize(texts)
     amounts = pd.array([scaled(text) for text in distinct], dtype="Int64")
-    return pd.Series(amounts.take(codes, allow_fill=True), index=head.index, dtype="Int64")
+    return pd.Series(amounts.take(codes, allow_fill=True), index=header.index, dtype="Int64")
 
 
 @rule("place_images", reads=["Images"], writes=["Images"])
@@ -156,7 +156,7 @@ def parts(extras: Sequence[Extras]) -> list[list[dict[str, Any]]]:
 # ---- listings ------------------------------------------------------------------------------------------------------
 
 
-def listings(head: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str, Any]]], pd.DataFrame]:
+def listings(header: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str, Any]]], pd.DataFrame]:
     """What each item should be on each site that catalog.yaml names, and the problems of categories that the lookup
     listing_categories does not have. `Status`:
 
@@ -166,12 +166,12 @@ def listings(head: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str,
     Ended           may not be sold: whatever is listed is ended
     """
     table = lookups.read(LOOKUP, keys=2)
-    made: list[list[dict[str, Any]]] = [[] for _ in range(len(head))]
+    made: list[list[dict[str, Any]]] = [[] for _ in range(len(header))]
     found = []
-    categories = head["Category"]
+    categories = header["Category"]
     for number, site in sorted(settings.sites.items()):
         wanted = listed(categories, site.list)
-        titles = head["Title"]
+        titles = header["Title"]
         if site.title_limit:
             short = CONVERTERS["shorten to"](titles, site.title_limit)
             titles = short.where(short != titles)
@@ -180,7 +180,7 @@ def listings(head: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str,
         keys = f"{number}{BESIDE}" + categories
         theirs = table.values(keys, "listing_category")
         rows = zip(
-            head["IsBlocked"].tolist(), head["Status"].tolist(), wanted.tolist(), theirs.tolist(), titles.tolist(),
+            header["IsBlocked"].tolist(), header["Status"].tolist(), wanted.tolist(), theirs.tolist(), titles.tolist(),
             strict=True,
         )  # fmt: skip
         for entries, (blocked, status, shown, category, title) in zip(made, rows, strict=True):
@@ -202,7 +202,7 @@ def listings(head: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str,
                 field="Category",
                 rule="not_in_lookup",
                 value=categories[unknown].tolist(),
-                says=f'"{{value}}" is listed on site {number}, but {LOOKUP}.csv does not say under which category.',
+                message=f'"{{value}}" is listed on site {number}, but {LOOKUP}.csv does not say under which category.',
                 do=f"Add it to include/config/lookups/{LOOKUP}.csv: it is tried again by itself.",
             )
         )

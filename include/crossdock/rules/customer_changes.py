@@ -37,7 +37,7 @@ Customer = Mapping[str, Any]  # a Customer of the TIMS contract
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """What one order says of its buyer, by FIELDS; ShippingAddresses is its one address. None: it does not say."""
 
     order: str
@@ -74,7 +74,7 @@ class Decision:
 
 
 def decide(
-    versions: Sequence[Customer], said: Sequence[Said], ours: Sequence[Ours], settings: Settings
+    versions: Sequence[Customer], statements: Sequence[Statement], ours: Sequence[Ours], settings: Settings
 ) -> list[Decision]:
     """What the new ones of `said` mean for a customer. `versions`: all that are known, the newest by RowVersion counts;
     `said`: of all its orders, the worked ones too."""
@@ -83,7 +83,9 @@ def decide(
     customer = history[-1]
     if customer["Status"] != "Active" or customer["CustomerID"] in settings.guest_accounts:
         return []
-    found = (_decide(field, history, _usable(field, said, customer, settings), ours, settings) for field in FIELDS)
+    found = (
+        _decide(field, history, _usable(field, statements, customer, settings), ours, settings) for field in FIELDS
+    )
     return [decision for decision in found if decision]
 
 
@@ -101,9 +103,9 @@ def person_since(field: str, history: Sequence[Customer], ours: Iterable[Ours]) 
     return None if mine else datetime.fromisoformat(history[at]["ModifiedAt"])
 
 
-def _usable(field: str, said: Iterable[Said], customer: Customer, settings: Settings) -> list[Said]:
+def _usable(field: str, statements: Iterable[Statement], customer: Customer, settings: Settings) -> list[Statement]:
     """The orders that say something of a field. A marketplace's mask is only for customers of its own site."""
-    given = [each for each in said if plain(each.values.get(field))]
+    given = [each for each in statements if plain(each.values.get(field))]
     if field != "Email":
         return given
     ids = [each["ID"] for each in customer.get("ExternalIDs") or () if each["Source"] == settings.source]
@@ -112,21 +114,21 @@ def _usable(field: str, said: Iterable[Said], customer: Customer, settings: Sett
 
 
 def _decide(
-    field: str, history: Sequence[Customer], said: Sequence[Said], ours: Iterable[Ours], settings: Settings
+    field: str, history: Sequence[Customer], statements: Sequence[Statement], ours: Iterable[Ours], settings: Settings
 ) -> Decision | None:
-    if not any(each.new for each in said):
+    if not any(each.new for each in statements):
         return None
     held = history[-1].get(field)
     since = person_since(field, history, ours)
-    own = {each.order: field == "Email" and not _masked(each.values[field], settings) for each in said}
-    later = [each for each in said if since is None or since <= each.at]
+    own = {each.order: field == "Email" and not _masked(each.values[field], settings) for each in statements}
+    later = [each for each in statements if since is None or since <= each.at]
     if later:
         best = max(later, key=lambda each: (own[each.order], each.turn))
         mask_over_own = field == "Email" and not own[best.order] and held and not _masked(held, settings)
         if not best.new or mask_over_own or alike(field, held, best.values[field]):
             return None
         return Decision(field, best.order, best.at, held, _changed(field, held, best.values[field]))
-    newest = max(said, key=lambda each: (own[each.order], each.turn))
+    newest = max(statements, key=lambda each: (own[each.order], each.turn))
     if not newest.new or alike(field, held, newest.values[field]):
         return None
     return Decision(field, newest.order, newest.at, held, newest.values[field], keep=True)
@@ -147,13 +149,13 @@ def _changed(field: str, held: Any, value: Any) -> Any:
 # ---- comparing -----------------------------------------------------------------------------------------------------
 
 
-def alike(field: str, held: Any, said: Any) -> bool:
+def alike(field: str, held: Any, statements: Any) -> bool:
     """Whether TIMS holds what an order says, but for case, diacritics and punctuation."""
     if field == "ShippingAddresses":
-        return bool(held) and _folded(held[0]) == _folded(said)
+        return bool(held) and _folded(held[0]) == _folded(statements)
     if field == "BillingAddress":
-        return bool(held) and _folded(held) == _folded(said)
-    return (held or "").casefold() == said.casefold()
+        return bool(held) and _folded(held) == _folded(statements)
+    return (held or "").casefold() == statements.casefold()
 
 
 def plain(value: Any) -> Any:

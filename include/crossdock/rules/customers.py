@@ -119,15 +119,15 @@ def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
     reads=["CustomerInfo.FirstName", "CustomerInfo.LastName", "CustomerInfo.Company"],
     writes=["Customer.FirstName", "Customer.LastName", "Customer.Name", "Customer.Company"],
 )
-def buyer(head: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def buyer(header: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The buyer's names: given and family name as they are, Name of both, else the addressee's; "" counts as not given.
 
     Returns (columns, problems of names too long)."""
-    given = {n: _filled(column(head, f"CustomerInfo.{n}")) for n in ("FirstName", "LastName", "Company")}
+    given = {n: _filled(column(header, f"CustomerInfo.{n}")) for n in ("FirstName", "LastName", "Company")}
     first, last = given["FirstName"], given["LastName"]
     both = (first.fillna("") + " " + last.fillna("")).str.strip()
-    name = _filled(both).fillna(column(head, "ShipTo.Name")).fillna(column(head, "BillTo.Name"))
-    name = name.fillna(given["Company"]).fillna(column(head, "ShipTo.Company"))
+    name = _filled(both).fillna(column(header, "ShipTo.Name")).fillna(column(header, "BillTo.Name"))
+    name = name.fillna(given["Company"]).fillna(column(header, "ShipTo.Company"))
     columns = pd.DataFrame(
         {
             "Customer.FirstName": first,
@@ -140,9 +140,9 @@ def buyer(head: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     for part, most in LENGTHS.items():
         values = columns[f"Customer.{part}"]
         source = f"CustomerInfo.{part}" if part != "Name" else "CustomerInfo"
-        addressee = (values == column(head, "ShipTo.Name")) & both.eq("") if part == "Name" else False
+        addressee = (values == column(header, "ShipTo.Name")) & both.eq("") if part == "Name" else False
         rows = np.flatnonzero(
-            ((values.str.len() > most) & ~pd.Series(addressee, index=head.index)).to_numpy(dtype=bool)
+            ((values.str.len() > most) & ~pd.Series(addressee, index=header.index)).to_numpy(dtype=bool)
         )
         found.append(
             problems.make(
@@ -150,7 +150,7 @@ def buyer(head: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
                 field=source,
                 rule="text_too_long",
                 value=values_at(values, rows),
-                says=f"The buyer's {part} is longer than the {most} characters of TIMS.",
+                message=f"The buyer's {part} is longer than the {most} characters of TIMS.",
                 do="Shorten it on the channel or edit this record's payload, then replay.",
             )
         )
@@ -189,9 +189,9 @@ _ORDER = "order:"  # marks the external id of a guest, which names an order and 
 _HOUSE = "house:"  # the external id of a site's one customer for orders that carry no person
 
 
-def is_house(head: pd.DataFrame) -> pd.Series:
+def is_house(header: pd.DataFrame) -> pd.Series:
     """Which orders go to the one customer of their site who is nobody: no buyer's data belong there."""
-    return head["customer_match"].eq(HOUSE).astype(bool)
+    return header["customer_match"].eq(HOUSE).astype(bool)
 
 
 @rule(
@@ -200,7 +200,7 @@ def is_house(head: pd.DataFrame) -> pd.Series:
     writes=[*ACTION_WRITES],
 )
 def decide(
-    head: pd.DataFrame, known: ReferenceData, settings: Settings, refused: Collection[int] = ()
+    header: pd.DataFrame, reference_data: ReferenceData, settings: Settings, refused: Collection[int] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
 
@@ -209,21 +209,27 @@ def decide(
     customer comes of them. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's
     external id), ask (a problem says why) or none. Returns (columns, problems)."""
     book = Book()
-    columns = known.customer_keys[["kind", "value", "CustomerID"]]
+    columns = reference_data.customer_keys[["kind", "value", "CustomerID"]]
     for kind, value, customer in columns.itertuples(index=False, name=None):
         book.add(kind, value, customer)
     book.names = dict(
-        zip(known.customers["CustomerID"], map_text(known.customers["Name"], fold).fillna(""), strict=True)
+        zip(
+            reference_data.customers["CustomerID"],
+            map_text(reference_data.customers["Name"], fold).fillna(""),
+            strict=True,
+        )
     )
-    keys = _keys(head, settings, known.shared)
-    needed = ((column(head, "verdict") == "load") & ~head["linked"]).to_numpy(dtype=bool)
+    keys = _keys(header, settings, reference_data.shared)
+    needed = ((column(header, "verdict") == "load") & ~header["linked"]).to_numpy(dtype=bool)
     keyless = keys[list(KINDS)].isna().all(axis=1).to_numpy(dtype=bool)
-    when = sortable(column(head, "OrderDate")).to_numpy(dtype=object, na_value="")
-    last = np.isin(np.arange(len(head)), list(refused))
-    order = np.lexsort((np.arange(len(head)), when, last))
+    when = sortable(column(header, "OrderDate")).to_numpy(dtype=object, na_value="")
+    last = np.isin(np.arange(len(header)), list(refused))
+    order = np.lexsort((np.arange(len(header)), when, last))
     # Orders whose keys are all alike are one question; an order without any key is a question of its own.
-    nameless = (head["marketplace_fulfilled"].astype(bool) & column(head, "Customer.Name").isna()).to_numpy(dtype=bool)
-    names = map_text(column(head, "Customer.Name"), fold).fillna("")
+    nameless = (header["marketplace_fulfilled"].astype(bool) & column(header, "Customer.Name").isna()).to_numpy(
+        dtype=bool
+    )
+    names = map_text(column(header, "Customer.Name"), fold).fillna("")
     codes, first = distinct(*(keys[name] for name in (*KINDS, "site")), names, pd.Series(nameless))
     earliest = np.full(len(first), -1, dtype=np.int64)
     turn: list[int] = []
@@ -234,8 +240,8 @@ def decide(
             turn.append(position)
     rows = np.array(turn, dtype=np.int64)
     table = {name: values_at(keys[name], rows) for name in (*KINDS, "site")}
-    ids = head["ChannelAdvisorOrderID"].to_numpy(dtype=object)
-    sites = head["SiteID"].to_numpy(dtype=object)
+    ids = header["ChannelAdvisorOrderID"].to_numpy(dtype=object)
+    sites = header["SiteID"].to_numpy(dtype=object)
     decided: dict[int, _Decision] = {}
     for n, position in enumerate(turn):
         own = {kind: table[kind][n] for kind in KINDS}
@@ -251,7 +257,7 @@ def decide(
         )
     chosen: list[_Decision] = [
         (decided[p] if keyless[p] else decided[int(earliest[codes[p]])]) if needed[p] else _NOBODY
-        for p in range(len(head))
+        for p in range(len(header))
     ]
     decisions = pd.DataFrame(
         {
@@ -261,9 +267,9 @@ def decide(
             "customer_external_id": keys["external"].where(needed),
             "customer_match": text_column([d.kind for d in chosen]),
         },
-        index=head.index,
+        index=header.index,
     )
-    return _verified(decisions, chosen, known)
+    return _verified(decisions, chosen, reference_data)
 
 
 @dataclass(frozen=True)
@@ -336,25 +342,25 @@ def _of_the_house(book: Book, key: str) -> _Decision:
     return _Decision("create", key=key, kind=HOUSE)
 
 
-def sites_of(head: pd.DataFrame) -> pd.Series:
+def sites_of(header: pd.DataFrame) -> pd.Series:
     """`profile:site` of each order."""
-    profile = head["ProfileID"] if "ProfileID" in head else pd.Series(0, index=head.index)
-    return profile.astype("str") + ":" + head["SiteID"].astype("str")
+    profile = header["ProfileID"] if "ProfileID" in header else pd.Series(0, index=header.index)
+    return profile.astype("str") + ":" + header["SiteID"].astype("str")
 
 
-def _keys(head: pd.DataFrame, settings: Settings, known_shared: Collection[tuple[str, str]]) -> pd.DataFrame:
+def _keys(header: pd.DataFrame, settings: Settings, known_shared: Collection[tuple[str, str]]) -> pd.DataFrame:
     """The keys of each order, and its `profile:site`; different values are worked on once. What many buyers share is
     none."""
-    site = sites_of(head)
-    buyer_id = _filled(column(head, "CustomerInfo.CustomerID"))
-    address = column(head, "Customer.Email")
+    site = sites_of(header)
+    buyer_id = _filled(column(header, "CustomerInfo.CustomerID"))
+    address = column(header, "Customer.Email")
     codes, different = pd.factorize(address)
     relays = settings.relay_domains
     relay = np.array([*(emails.is_relay(a, relays) for a in different.tolist()), False], dtype=bool)[codes]
     plain = address.str.casefold()
     mail = plain.where(~relay, site + ":" + plain)
-    parts = [column(head, f"ShipTo.{p}") for p in ADDRESS_PARTS]
-    name, phone = column(head, "Customer.Name"), column(head, "Customer.Phone")
+    parts = [column(header, f"ShipTo.{p}") for p in ADDRESS_PARTS]
+    name, phone = column(header, "Customer.Name"), column(header, "Customer.Phone")
     groups, first = distinct(name, phone, *parts)
     rows = list(zip(*(values_at(v, first) for v in (name, phone, *parts)), strict=True))
     phones = [phone_key(r[1], r[2 + ADDRESS_PARTS.index("PostalCode")], r[-1]) for r in rows]
@@ -364,14 +370,14 @@ def _keys(head: pd.DataFrame, settings: Settings, known_shared: Collection[tuple
         | _shared(values, name, site, buyer_id, settings.shared_above)
         for kind, values in (("email", mail), ("phone", phone))
     }
-    phone_postal = pd.Series(text_column(phones).array.take(groups), index=head.index)
+    phone_postal = pd.Series(text_column(phones).array.take(groups), index=header.index)
     return pd.DataFrame(
         {
             "site": site.astype(TEXT),
             "external": map_text((site + ":" + buyer_id).astype(TEXT), lambda key: fitting(key, LONGEST_ID)),
             "email": mail.mask(mail.isin(shared["email"])).astype(TEXT),
             "phone_postal": phone_postal.mask(phone.isin(shared["phone"])),
-            "name_address": pd.Series(text_column(addresses).array.take(groups), index=head.index),
+            "name_address": pd.Series(text_column(addresses).array.take(groups), index=header.index),
         }
     )
 
@@ -396,11 +402,15 @@ _WORDS = {
 
 
 def _verified(
-    columns: pd.DataFrame, chosen: list[_Decision], known: ReferenceData
+    columns: pd.DataFrame, chosen: list[_Decision], reference_data: ReferenceData
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Questions, and customers who are not Active, as problems; those orders' action is ask."""
-    status = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Status"].tolist(), strict=True))
-    name = dict(zip(known.customers["CustomerID"].tolist(), known.customers["Name"].tolist(), strict=True))
+    status = dict(
+        zip(reference_data.customers["CustomerID"].tolist(), reference_data.customers["Status"].tolist(), strict=True)
+    )
+    name = dict(
+        zip(reference_data.customers["CustomerID"].tolist(), reference_data.customers["Name"].tolist(), strict=True)
+    )
 
     def shown(customer: str) -> str:
         if customer.startswith(_NEW):
@@ -442,7 +452,7 @@ def _verified(
             field="CustomerInfo",
             rule="customer_ambiguous",
             value=[", ".join(chosen[row].candidates[:SHOWN]) for row, _ in questions],
-            says=[says for _, says in questions],
+            message=[message for _, message in questions],
             do="Give the right customer the buyer id (ExternalIDs) in TIMS, or merge the customers there, then replay.",
         ),
         problems.make(
@@ -450,7 +460,7 @@ def _verified(
             field="CustomerInfo",
             rule="customer_inactive",
             value=[customer for _, customer, _ in inactive],
-            says=[says for _, _, says in inactive],
+            message=[message for _, _, message in inactive],
             do="Make the customer Active in TIMS, or move the buyer's id and address to another customer, then replay.",
         ),
     ]

@@ -34,8 +34,8 @@ def posting_dates(days: pd.Series, periods: pd.DataFrame) -> tuple[pd.Series, pd
     for day in distinct:
         later = open_starts[np.searchsorted(open_starts, day, side="right") :]
         posted.append(day if day[:7] in open_months else later[0] if len(later) else np.nan)
-    known = codes >= 0
+    existing = codes >= 0
     result = pd.Series(np.nan, index=days.index, dtype="str")
-    if known.any():
-        result[known] = pd.Series(posted, dtype="str").array.take(codes[known])
+    if existing.any():
+        result[existing] = pd.Series(posted, dtype="str").array.take(codes[existing])
     return result, days.where(result.ne(days) & result.notna()).astype("str")

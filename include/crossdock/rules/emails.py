@@ -32,8 +32,8 @@ def normalise(address: str) -> str | None:
     if not at or len(local) > LOCAL_LENGTH:
         return None
     if _PLAIN.fullmatch(local):
-        known = _domain(domain)
-        whole = f"{local}@{known}" if known else None
+        existing = _domain(domain)
+        whole = f"{local}@{existing}" if existing else None
     else:
         whole = _validated(address)
     return whole if whole and len(whole) <= LENGTH else None
@@ -81,7 +81,7 @@ def read(addresses: pd.Series, field: str, nobodys: Collection[str] = ()) -> tup
         field=field,
         rule="email_unreadable",
         value=values_at(addresses, rows),
-        says=f"{field} is no e-mail address of anybody; the customer is kept without it.",
+        message=f"{field} is no e-mail address of anybody; the customer is kept without it.",
         do="Nothing; add the address to the customer in TIMS if you know it.",
     )
     return pd.Series(pd.array(found, dtype=TEXT).take(codes, allow_fill=True), index=addresses.index), warnings

@@ -248,8 +248,8 @@ def divide(
 
     `rows`: the shipments to invoice, one after another; `accounts` and `terms` of each of them, the account shared by
     shipments of one order. Returns (frames with the amounts, problems)."""
-    head, lines = frames.head.copy(), frames.lines.copy()
-    amounts = pd.DataFrame(0, index=head.index, columns=[*CHARGES, *AMOUNTS], dtype="int64")
+    header, lines = frames.header.copy(), frames.lines.copy()
+    amounts = pd.DataFrame(0, index=header.index, columns=[*CHARGES, *AMOUNTS], dtype="int64")
     parts = np.zeros((len(lines), 3), dtype="int64")
     remitted = np.full(len(lines), None, dtype=object)
     at_row = {row: np.flatnonzero(lines[ROW].to_numpy() == row) for row in rows}
@@ -272,11 +272,11 @@ def divide(
         remitted[at] = [account.order.lines[part.number].remitted_by for part in made]
         amounts.loc[row] = _totals(made, charges, account.order, terms[row])
     for name in amounts:
-        head[name] = pd.array(amounts[name].to_numpy() * CENT, dtype="Int64")
+        header[name] = pd.array(amounts[name].to_numpy() * CENT, dtype="Int64")
     for name, column in zip(("UnitPrice", "DiscountAmount", "TaxAmount"), parts.T, strict=True):
         lines[name] = pd.array(column, dtype="Int64")
     lines["TaxRemittedBy"] = pd.Series(remitted, dtype="str", index=lines.index)
-    return Frames(head, lines), problems.concat([_unknown_lines(unknown), _invoiced_above(over)])
+    return Frames(header, lines), problems.concat([_unknown_lines(unknown), _invoiced_above(over)])
 
 
 def _totals(parts: Sequence[Part], charges: Mapping[str, int], order: Order, terms: Terms) -> dict[str, int]:
@@ -305,7 +305,7 @@ def _unknown_lines(found: Sequence[tuple[int, int]]) -> pd.DataFrame:
         rule="unknown_order_line",
         value=[str(number) for _, number in found],
         line=[str(number) for _, number in found],
-        says="The sales order has no line {value}.",
+        message="The sales order has no line {value}.",
         do="Look at the shipment and its order in TIMS; correct the order, then replay this.",
     )
 
@@ -316,7 +316,7 @@ def _invoiced_above(found: Sequence[tuple[int, str]]) -> pd.DataFrame:
         field="SalesOrderID",
         rule="invoiced_above_order",
         value=[what for _, what in found],
-        says="More has been invoiced than the sales order has by now: {value}.",
+        message="More has been invoiced than the sales order has by now: {value}.",
         do="Credit the difference in TIMS, or put the order right there; then replay this.",
     )
 
@@ -327,24 +327,24 @@ def _invoiced_above(found: Sequence[tuple[int, str]]) -> pd.DataFrame:
     writes=["ExternalReference", "CurrencyCode", "PricesIncludeTax", "ShippingTaxRemittedBy", "OpenDate"],
 )
 def with_terms(
-    head: pd.DataFrame, references: pd.Series, terms: Mapping[int, Terms], periods: pd.DataFrame
+    header: pd.DataFrame, references: pd.Series, terms: Mapping[int, Terms], periods: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The order's currency and tax rules as they are, the day of the shipment or the first open one after it.
 
     `references`: ExternalReference of each row. Returns (head with the columns, problems)."""
-    found = head.copy()
-    each = [terms.get(row) for row in range(len(head))]
+    found = header.copy()
+    each = [terms.get(row) for row in range(len(header))]
     found["ExternalReference"] = references
     found["CurrencyCode"] = pd.Series([one.currency if one else None for one in each], dtype="str")
     found["PricesIncludeTax"] = pd.Series([one.inclusive if one else None for one in each], dtype="boolean")
     found["ShippingTaxRemittedBy"] = pd.Series([one.shipping_tax_by if one else None for one in each], dtype="str")
-    found["OpenDate"], _ = dates.posting_dates(head["PostingDate"], periods)
-    closed = np.flatnonzero((found["OpenDate"].isna() & head["PostingDate"].notna()).to_numpy())
+    found["OpenDate"], _ = dates.posting_dates(header["PostingDate"], periods)
+    closed = np.flatnonzero((found["OpenDate"].isna() & header["PostingDate"].notna()).to_numpy())
     return found, problems.make(
         closed,
         field="PostingDate",
         rule="no_open_period",
-        value=head["PostingDate"].iloc[closed],
-        says="No posting period of TIMS is open on or after {value}.",
+        value=header["PostingDate"].iloc[closed],
+        message="No posting period of TIMS is open on or after {value}.",
         do="Open a period in TIMS, then replay this.",
     )

@@ -40,18 +40,18 @@ class _Decision:
     action: str
     item: int = -1
     rule: str = ""
-    says: str = ""
+    message: str = ""
     do: str = ""
 
 
 @rule("decide_item_codes", reads=["OrderItems.SKU"], writes=["action", "item"])
-def resolve(frames: Frames, known: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def resolve(frames: Frames, reference_data: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by
     SKU, alternate SKU, and both without case. Returns (line columns `action` and `item`, the row in known.items,
     problems)."""
     lines = frames.lines
     codes, different = pd.factorize(column(lines, "SKU"), use_na_sentinel=False)
-    book = _Book(known, settings)
+    book = _Book(reference_data, settings)
     decisions = [book.decide("" if v is None or v != v else str(v)) for v in different.tolist()]
     columns = pd.DataFrame(
         {
@@ -72,7 +72,7 @@ def resolve(frames: Frames, known: ReferenceData, settings: Settings) -> tuple[p
                 field="OrderItems.SKU",
                 rule=decision.rule,
                 value=str(different[number]) if different[number] == different[number] else "",
-                says=decision.says,
+                message=decision.message,
                 do=decision.do,
                 line=[str(v) for v in ids[at]],
             )
@@ -85,7 +85,7 @@ def resolve(frames: Frames, known: ReferenceData, settings: Settings) -> tuple[p
             field="OrderItems.SKU",
             rule="code_rejected",
             value=values_at(column(lines, "SKU"), costly),
-            says='"{value}" on line {line} is ignored by item_codes.csv only where it costs nothing, and it costs.',
+            message='"{value}" on line {line} is ignored by item_codes.csv only where it costs nothing, and it costs.',
             do="Name another action for the code, or take the line out (edit this record's payload), then replay.",
             line=[str(v) for v in ids[costly]],
         )
@@ -123,8 +123,8 @@ class Codes:
 class _Book:
     """Codes and items of one batch, indexed once."""
 
-    def __init__(self, known: ReferenceData, settings: Settings) -> None:
-        items, codes = known.items, known.item_codes
+    def __init__(self, reference_data: ReferenceData, settings: Settings) -> None:
+        items, codes = reference_data.items, reference_data.item_codes
         self._sku = items["SKU"].tolist()
         self._position = {sku: n for n, sku in enumerate(self._sku)}
         self._status = items["Status"].tolist()
@@ -150,7 +150,7 @@ class _Book:
             return _Decision(
                 PRODUCT,
                 rule="code_rejected",
-                says=f'"{code}" on line {{line}} is refused by config/lookups/item_codes.csv: {row.reason}.',
+                message=f'"{code}" on line {{line}} is refused by config/lookups/item_codes.csv: {row.reason}.',
                 do="Take the line out of the order (edit this record's payload), or change the list, then replay.",
             )
         return _Decision(row.action)
@@ -163,7 +163,7 @@ class _Book:
             return _Decision(
                 PRODUCT,
                 rule="ambiguous_sku",
-                says=f"{named} on line {{line}} is the code of several items in TIMS: {both}.",
+                message=f"{named} on line {{line}} is the code of several items in TIMS: {both}.",
                 do="Name the right SKU in the payload and replay, or give the item an alternate SKU in TIMS.",
             )
         if not found:
@@ -171,7 +171,7 @@ class _Book:
             return _Decision(
                 PRODUCT,
                 rule="unknown_sku",
-                says=f"No item in TIMS has the SKU or alternate SKU {named} of line {{line}}."
+                message=f"No item in TIMS has the SKU or alternate SKU {named} of line {{line}}."
                 + (f" The nearest are: {', '.join(near)}." if near else ""),
                 do="Create the item or an alternate SKU in TIMS, or name the code in item_codes.csv, then replay.",
             )
@@ -181,7 +181,7 @@ class _Book:
             return _Decision(
                 PRODUCT,
                 rule="unknown_sku",
-                says=f"{named} on line {{line}} belongs to the item {sku}, which has not been read from TIMS.",
+                message=f"{named} on line {{line}} belongs to the item {sku}, which has not been read from TIMS.",
                 do="Read the items again, then replay.",
             )
         return self._sellable(position, named)
@@ -194,15 +194,15 @@ class _Book:
             of = f" (part of the kit {sku})" if part != sku else ""
             at = self._position.get(part)
             if at is None:
-                says = f"{named} on line {{line}} needs the item {part}{of}, which TIMS does not have."
-                return _Decision(PRODUCT, position, "unknown_sku", says, "Correct the kit in TIMS, then replay.")
+                message = f"{named} on line {{line}} needs the item {part}{of}, which TIMS does not have."
+                return _Decision(PRODUCT, position, "unknown_sku", message, "Correct the kit in TIMS, then replay.")
             if self._status[at] == "Blocked":
-                says = f"{named} on line {{line}} is the item {part}{of}, which is Blocked in TIMS."
+                message = f"{named} on line {{line}} is the item {part}{of}, which is Blocked in TIMS."
                 return _Decision(
                     PRODUCT,
                     position,
                     "item_blocked",
-                    says,
+                    message,
                     "Unblock the item in TIMS, or cancel the order on the channel, then replay.",
                 )
         return _Decision(PRODUCT, position)
@@ -241,7 +241,7 @@ def _has_parts(kit: object) -> bool:
         "QuantityShipped", "QuantityCancelled",
     ],
 )  # fmt: skip
-def target_lines(frames: Frames, settled: Settled, known: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
+def target_lines(frames: Frames, settled: Settled, reference_data: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a
     kit is parted by list price times units, largest remainder; it adds up to the kit's to the cent.
 
@@ -254,7 +254,7 @@ def target_lines(frames: Frames, settled: Settled, known: ReferenceData) -> tupl
     }
     quantity = settled.quantity[goods]
     unit = settled.unit[source["_row"].to_numpy()]
-    parts = _parts(known)
+    parts = _parts(reference_data)
     item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last is "no item", without parts
     count = parts.count[item]
     is_kit = count > 0
@@ -268,7 +268,7 @@ def target_lines(frames: Frames, settled: Settled, known: ReferenceData) -> tupl
     part_item = np.where(kit, parts.item[at], take["item"][line])
     amounts = _part_money(settled, goods, line, kit, units, parts.price[at], quantity, unit)
 
-    sku = pd.array([*known.items["SKU"].tolist(), None], dtype=TEXT)
+    sku = pd.array([*reference_data.items["SKU"].tolist(), None], dtype=TEXT)
     ids = source["OrderItemID"].to_numpy(dtype=np.int64, na_value=0)[goods][line]
     written = pa.array(ids).cast(pa.large_string())
     external = pd.Series(pd.array(written, dtype=TEXT))
@@ -287,7 +287,7 @@ def target_lines(frames: Frames, settled: Settled, known: ReferenceData) -> tupl
             "SKU": own,
             "Quantity": quantity[line] * units,
             **amounts,
-            "TaxRemittedBy": column(frames.head, "TaxRemittedBy").array.take(row),
+            "TaxRemittedBy": column(frames.header, "TaxRemittedBy").array.take(row),
             "KitParentSKU": sku.take(np.where(kit, take["item"][line], -1), allow_fill=True),
             "UnitsPerKit": units,
             "QuantityShipped": take["UnitsShipped"][line] * units,
@@ -317,8 +317,8 @@ class _Parts:
     price: np.ndarray
 
 
-def _parts(known: ReferenceData) -> _Parts:
-    items = known.items
+def _parts(reference_data: ReferenceData) -> _Parts:
+    items = reference_data.items
     position = {sku: n for n, sku in enumerate(items["SKU"].tolist())}
     prices = items["ListPrice"].to_numpy(dtype=np.int64)
     count = np.zeros(len(items) + 1, dtype=np.int64)
@@ -377,7 +377,7 @@ def _part_money(
 
 def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.DataFrame:
     """Orders whose lines TIMS cannot take as a whole: none, too many, ids too long."""
-    count = np.bincount(lines["_row"].to_numpy(), minlength=len(frames.head))
+    count = np.bincount(lines["_row"].to_numpy(), minlength=len(frames.header))
     none, many = np.flatnonzero(count == 0), np.flatnonzero(count > MOST_LINES)
     ids = lines["ExternalLineID"]
     long = np.flatnonzero(kit & (ids.str.len() > LINE_ID_LENGTH).to_numpy(dtype=bool))
@@ -388,7 +388,7 @@ def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.D
                 field="OrderItems",
                 rule="no_lines",
                 value="0",
-                says="No line of the order is a product.",
+                message="No line of the order is a product.",
                 do="Cancel the order on the channel, or dismiss the record.",
             ),
             problems.make(
@@ -396,7 +396,7 @@ def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.D
                 field="OrderItems",
                 rule="too_many_lines",
                 value=[str(c) for c in count[many]],
-                says=f"The order has {{value}} lines in TIMS, kits parted; TIMS takes {MOST_LINES}.",
+                message=f"The order has {{value}} lines in TIMS, kits parted; TIMS takes {MOST_LINES}.",
                 do="Type the order into TIMS by hand and dismiss the record.",
             ),
             problems.make(
@@ -404,7 +404,7 @@ def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.D
                 field="OrderItems.SKU",
                 rule="text_too_long",
                 value=ids.array.take(long).tolist(),
-                says=f'The line id "{{value}}" (line and component) is longer than {LINE_ID_LENGTH} characters.',
+                message=f'The line id "{{value}}" (line and component) is longer than {LINE_ID_LENGTH} characters.',
                 do="Give the component a shorter SKU in TIMS, then replay.",
                 line=[str(v) for v in lines["OrderItemID"].to_numpy()[long]],
             ),

@@ -80,7 +80,7 @@ def spread(total: np.ndarray, weight: np.ndarray, group: np.ndarray, even: np.nd
 
 
 @dataclass(frozen=True)
-class Told:
+class StatedTax:
     """How the channel says that the taxes of each order stand to its amounts (taxes.told), bool per order: the tax of
     goods, shipping, gift wrap is inside; nobody has said what tax is in goods, in shipping."""
 
@@ -132,14 +132,14 @@ def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
     reads=[*HEAD_AMOUNTS, "OrderItems.UnitPrice", "OrderItems.Quantity", *(f"OrderItems.{a}" for a in LINE_AMOUNTS)],
     writes=["ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount"],
 )
-def settle_amounts(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
+def settle_amounts(frames: Frames, stated_tax: StatedTax) -> tuple[Settled, pd.DataFrame]:
     """Header amounts that no line carries are spread over the lines by value; shipping and discount lines become the
     order's shipping and discount; a discount above the goods goes on to the shipping. Where the tax of shipping or gift
     wrap stands otherwise than that of the goods, their amounts are converted by it.
 
     `frames.lines` carries `action` (items.resolve). Returns (amounts, problems)."""
-    head, lines = frames.head, frames.lines
-    row, orders = lines["_row"].to_numpy(), len(head)
+    header, lines = frames.header, frames.lines
+    row, orders = lines["_row"].to_numpy(), len(header)
     found = _line_problems(frames)
     quantity, price = amount(lines, "Quantity"), amount(lines, "UnitPrice")
     large = np.abs(price) > LARGEST // np.maximum(np.abs(quantity), 1)
@@ -157,7 +157,7 @@ def settle_amounts(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
         given[head_name], problem = _header(frames, head_name, line_name, carried[line_name])
         found.append(problem)
 
-    unit = _units(head, row, given, gross, *cents.values())
+    unit = _units(header, row, given, gross, *cents.values())
 
     def per_order(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return _sums(np.where(mask, values, 0), row, orders)
@@ -182,16 +182,21 @@ def settle_amounts(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
     shipping_discount = per_order(cents["DiscountAmount"], ~goods) + pool - to_goods
     found.append(_discount_above(frames, shipping_discount, shipping, rooms, pool))
 
-    signs = np.where(told.goods, 0, 1), -1, 1, np.where(told.shipping, 0, 1)  # a tax inside is not added again
+    signs = (
+        np.where(stated_tax.goods, 0, 1),
+        -1,
+        1,
+        np.where(stated_tax.shipping, 0, 1),
+    )  # a tax inside is not added again
     parts = (
         _sums(exact, row, orders)
         + _sums(amount(lines, "GiftWrapAmount"), row, orders)
-        + sum(sign * _given(head, name, carried[own]) for sign, (name, own) in zip(signs, PAIRS, strict=True))
+        + sum(sign * _given(header, name, carried[own]) for sign, (name, own) in zip(signs, PAIRS, strict=True))
     )
-    of_wrap = _tax_of_wrap(frames, told, parts, given["TotalTaxPrice"], carried["GiftWrapAmount"])
+    of_wrap = _tax_of_wrap(frames, stated_tax, parts, given["TotalTaxPrice"], carried["GiftWrapAmount"])
     parts = parts + of_wrap * CENT
-    found.append(_tax_above(frames, told, given, parts))
-    shipping += (told.goods.astype(np.int64) - told.shipping) * given["TotalShippingTaxPrice"]
+    found.append(_tax_above(frames, stated_tax, given, parts))
+    shipping += (stated_tax.goods.astype(np.int64) - stated_tax.shipping) * given["TotalShippingTaxPrice"]
     unknowable = _sums(large.astype(np.int64), row, orders) > 0
     troubles = problems.concat(found)
     settled = Settled(
@@ -206,39 +211,41 @@ def settle_amounts(frames: Frames, told: Told) -> tuple[Settled, pd.DataFrame]:
         gift_wrap=carried["GiftWrapAmount"] + of_wrap,
         unit=unit,
         rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
-        parts=np.where(unknowable, amount(head, "TotalPrice"), parts),
-        inclusive=told.goods,
+        parts=np.where(unknowable, amount(header, "TotalPrice"), parts),
+        inclusive=stated_tax.goods,
         refused=troubles["_row"].to_numpy(),
     )
     return settled, troubles
 
 
-def _tax_of_wrap(frames: Frames, told: Told, parts: np.ndarray, tax: np.ndarray, wrap: np.ndarray) -> np.ndarray:
+def _tax_of_wrap(
+    frames: Frames, stated_tax: StatedTax, parts: np.ndarray, tax: np.ndarray, wrap: np.ndarray
+) -> np.ndarray:
     """What the gift wrap's tax adds to its amount, in cents: above 0 where it comes on top of it and the tax of the
     goods is inside, below 0 where it is inside and that of the goods on top. The channel tells both in one amount;
     TotalPrice tells them apart."""
-    paid = frames.head["TotalPrice"]
+    paid = frames.header["TotalPrice"]
     missing = round_cents(paid.fillna(0).to_numpy(dtype=np.int64) - parts)
-    added = told.goods & ~told.wrap & (missing > 0)
-    taken = ~told.goods & told.wrap & (missing < 0)
+    added = stated_tax.goods & ~stated_tax.wrap & (missing > 0)
+    taken = ~stated_tax.goods & stated_tax.wrap & (missing < 0)
     possible = _true(paid.notna()) & (np.abs(missing) <= np.minimum(tax, wrap))
     return np.where((added | taken) & possible, missing, 0)
 
 
-def _tax_above(frames: Frames, told: Told, given: dict[str, np.ndarray], parts: np.ndarray) -> pd.DataFrame:
+def _tax_above(frames: Frames, stated_tax: StatedTax, given: dict[str, np.ndarray], parts: np.ndarray) -> pd.DataFrame:
     """A tax that is inside is a part of what holds it."""
     tax, of_shipping = given["TotalTaxPrice"], given["TotalShippingTaxPrice"]
-    inside = np.where(told.goods, tax, 0) + np.where(told.shipping, of_shipping, 0)
-    on_top = np.where(told.goods, 0, tax) + np.where(told.shipping, 0, of_shipping)
+    inside = np.where(stated_tax.goods, tax, 0) + np.where(stated_tax.shipping, of_shipping, 0)
+    on_top = np.where(stated_tax.goods, 0, tax) + np.where(stated_tax.shipping, 0, of_shipping)
     whole = parts - on_top * CENT
     rows = np.flatnonzero((inside * CENT > whole) & (inside > 0))
-    codes = values_at(column(frames.head, "Currency"), rows)
+    codes = values_at(column(frames.header, "Currency"), rows)
     return problems.make(
         rows,
         field="TotalTaxPrice",
         rule="tax_above_price",
         value=[_shown(v) for v in inside[rows]],
-        says=[
+        message=[
             f"A tax of {_shown(t)} {c or ''} cannot be inside amounts of {written(int(w))}."
             for t, w, c in zip(inside[rows], whole[rows], codes, strict=True)
         ],
@@ -246,12 +253,12 @@ def _tax_above(frames: Frames, told: Told, given: dict[str, np.ndarray], parts: 
     )
 
 
-def _units(head: pd.DataFrame, row: np.ndarray, given: dict[str, np.ndarray], *of_lines: np.ndarray) -> np.ndarray:
+def _units(header: pd.DataFrame, row: np.ndarray, given: dict[str, np.ndarray], *of_lines: np.ndarray) -> np.ndarray:
     """The unit of each order's currency; a cent where an amount of the order is no whole number of it."""
-    own = currencies.units(column(head, "Currency"))
-    broken = sum((values % own != 0 for values in given.values()), np.zeros(len(head), dtype=np.int64))
+    own = currencies.units(column(header, "Currency"))
+    broken = sum((values % own != 0 for values in given.values()), np.zeros(len(header), dtype=np.int64))
     for values in of_lines:
-        broken = broken + _sums((values % own[row] != 0).astype(np.int64), row, len(head))
+        broken = broken + _sums((values % own[row] != 0).astype(np.int64), row, len(header))
     return np.where(broken > 0, 1, own)
 
 
@@ -265,24 +272,24 @@ def _spread_over(
     return shares
 
 
-def _given(head: pd.DataFrame, name: str, carried: np.ndarray) -> np.ndarray:
+def _given(header: pd.DataFrame, name: str, carried: np.ndarray) -> np.ndarray:
     """A header amount x 10,000; where it is not given, what the lines carry (in cents)."""
-    amounts = head[name] if name in head else pd.Series(pd.NA, index=head.index, dtype="Int64")
+    amounts = header[name] if name in header else pd.Series(pd.NA, index=header.index, dtype="Int64")
     return np.where(amounts.notna(), amounts.fillna(0).to_numpy(dtype=np.int64), carried * CENT)
 
 
 def _header(frames: Frames, head_name: str, line_name: str, carried: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
     """The header's amount in cents (the lines' sum where it is not given); lines above it are a problem."""
-    head = frames.head
-    given = round_cents(_given(head, head_name, carried))
+    header = frames.header
+    given = round_cents(_given(header, head_name, carried))
     above = np.flatnonzero(carried > given)
-    currency = values_at(column(head, "Currency"), above)
+    currency = values_at(column(header, "Currency"), above)
     problem = problems.make(
         above,
         field=head_name,
         rule="line_above_header",
         value=[_shown(v) for v in given[above]],
-        says=[
+        message=[
             f"The lines carry {_shown(line)} {code or ''} of {line_name}, more than the {_shown(order)} of {head_name}."
             for line, order, code in zip(carried[above], given[above], currency, strict=True)
         ],
@@ -295,13 +302,13 @@ def _discount_above(
     frames: Frames, shipping_discount: np.ndarray, shipping: np.ndarray, rooms: np.ndarray, pool: np.ndarray
 ) -> pd.DataFrame:
     rows = np.flatnonzero(shipping_discount > shipping)
-    codes = values_at(column(frames.head, "Currency"), rows)
+    codes = values_at(column(frames.header, "Currency"), rows)
     return problems.make(
         rows,
         field="TotalDiscount",
         rule="discount_above_goods",
         value=[_shown(v) for v in pool[rows]],
-        says=[
+        message=[
             f"A discount of {_shown(p)} {c or ''} is above goods ({_shown(g)}) and shipping ({_shown(s)})."
             for p, g, s, c in zip(pool[rows], rooms[rows], shipping[rows], codes, strict=True)
         ],
@@ -311,12 +318,14 @@ def _discount_above(
 
 def _line_problems(frames: Frames) -> list[pd.DataFrame]:
     """What is wrong with single amounts, on lines and headers."""
-    head, lines = frames.head, frames.lines
+    header, lines = frames.header, frames.lines
     row, ids = lines["_row"].to_numpy(), lines["OrderItemID"].to_numpy()
     action = lines["action"]
     found = []
 
-    def on_lines(mask: np.ndarray, field: str, values: pd.Series | None, code: str, says: str, do: str = _EDIT) -> None:
+    def on_lines(
+        mask: np.ndarray, field: str, values: pd.Series | None, code: str, message: str, do: str = _EDIT
+    ) -> None:
         at = np.flatnonzero(mask)
         if len(at):
             shown = [str(v) for v in lines[field].to_numpy()[at]] if values is None else _written(values, at)
@@ -326,7 +335,7 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
                     field=f"OrderItems.{field}",
                     rule=code,
                     value=shown,
-                    says=says,
+                    message=message,
                     do=do,
                     line=[str(i) for i in ids[at]],
                 )
@@ -371,15 +380,17 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
             f"{name} of line {{line}} is {{value}}; TIMS documents have 2 places.",
         )
     for name in HEAD_AMOUNTS:
-        if name not in head:
+        if name not in header:
             continue
-        values = head[name]
-        for mask, code, says in (
+        values = header[name]
+        for mask, code, message in (
             (_true(values < 0), "negative_price", f"{name} is {{value}}, below 0."),
             (_beyond_cents(values), "third_decimal", f"{name} is {{value}}; TIMS documents have 2 places."),
         ):
             at = np.flatnonzero(mask)
-            found.append(problems.make(at, field=name, rule=code, value=_written(values, at), says=says, do=_EDIT))
+            found.append(
+                problems.make(at, field=name, rule=code, value=_written(values, at), message=message, do=_EDIT)
+            )
     return found
 
 
@@ -406,7 +417,7 @@ def _too_large(frames: Frames, large: np.ndarray) -> pd.DataFrame:
         field="OrderItems.UnitPrice",
         rule="amount_too_large",
         value=_written(frames.lines["UnitPrice"], at),
-        says="Quantity times price of line {line} is beyond what a document can hold.",
+        message="Quantity times price of line {line} is beyond what a document can hold.",
         do=_EDIT,
         line=[str(v) for v in frames.lines["OrderItemID"].to_numpy()[at]],
     )
@@ -420,22 +431,22 @@ def _too_large(frames: Frames, large: np.ndarray) -> pd.DataFrame:
 def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """DiscountTotal, TaxTotal and TotalAmount by TIMS's equation, from the target lines; compared with the channel's
     TotalPrice. Returns (head columns, int64 x 10,000; problems)."""
-    head = frames.head
-    row, orders = target["_row"].to_numpy(), len(head)
+    header = frames.header
+    row, orders = target["_row"].to_numpy(), len(header)
     gross = round_cents(target["Quantity"].to_numpy() * target["Price"].to_numpy()) * CENT
     discount_total = _sums(target["DiscountAmount"].to_numpy(), row, orders) + settled.shipping_discount * CENT
     tax_total = _sums(target["TaxAmount"].to_numpy(), row, orders) + settled.shipping_tax * CENT
     whole = _sums(gross, row, orders) - discount_total + settled.shipping * CENT + settled.gift_wrap * CENT
     whole += np.where(settled.inclusive, 0, tax_total)
-    paid = head["TotalPrice"]
+    paid = header["TotalPrice"]
     difference = whole - paid.fillna(0).to_numpy(dtype=np.int64)
     lines = np.bincount(frames.lines["_row"].to_numpy(), minlength=orders)
-    half = HALF_CENT * currencies.units(column(head, "Currency"))
+    half = HALF_CENT * currencies.units(column(header, "Currency"))
     explained = (difference == 0) | (settled.rounds & (np.abs(difference) < half * lines))
     # Where an amount is refused, TIMS's total is not the channel's; only the channel's own parts can be judged.
     refused = np.zeros(orders, dtype=bool)
     refused[settled.refused] = True
-    explained |= refused & (settled.parts == amount(head, "TotalPrice"))
+    explained |= refused & (settled.parts == amount(header, "TotalPrice"))
     absent = _true(paid.isna())
     columns = pd.DataFrame(
         {
@@ -449,23 +460,23 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
             "PricesIncludeTax": settled.inclusive,
             "rounding_difference": np.where(absent, 0, difference),
         },
-        index=head.index,
+        index=header.index,
     )
     off = np.flatnonzero(~explained & ~absent)
-    codes = [c or "" for c in values_at(column(head, "Currency"), off)]
+    codes = [c or "" for c in values_at(column(header, "Currency"), off)]
     shown = _written(paid, off)
-    says = [
+    message = [
         f"TotalPrice is {given} {code}, but its own parts add up to {written(int(parts))} {code}"
         + (f" (in TIMS {written(int(tims))})." if tims != parts else ".")
         for given, code, parts, tims in zip(shown, codes, settled.parts[off], whole[off], strict=True)
     ]
     found = [
-        problems.make(off, field="TotalPrice", rule="total_mismatch", value=shown, says=says, do=_EDIT),
+        problems.make(off, field="TotalPrice", rule="total_mismatch", value=shown, message=message, do=_EDIT),
         problems.make(
             np.flatnonzero(absent),
             field="TotalPrice",
             rule="missing_field",
-            says="The order has no TotalPrice: nothing says what the buyer pays.",
+            message="The order has no TotalPrice: nothing says what the buyer pays.",
             do=_EDIT,
         ),
     ]

@@ -34,69 +34,71 @@ _TABLE = f"include/config/lookups/{LOOKUP}.csv"
     writes=["ExternalReference", "ItemSKU", "ReasonCode", "PostingDate", "OriginalEventDate", "Note"],
 )
 def describe(
-    head: pd.DataFrame, known: ReferenceData, settings: Settings, zone: str, periods: pd.DataFrame
+    header: pd.DataFrame, reference_data: ReferenceData, settings: Settings, zone: str, periods: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The item by the same rules as on orders; the reason by the lookup adjustment_reasons, of the source first, then
     of any source; the company's day of the movement, or the first open day after it (the memo keeps the original).
     Returns (columns, problems)."""
-    skus, sku_problems = items(head, known, settings)
-    reasons, reason_problems = reason_codes(head)
-    read = pd.to_datetime(head["OccurredAt"], utc=True, errors="coerce", format="ISO8601")
-    day = company_days(head["OccurredAt"].where(read.notna()), zone)
+    skus, sku_problems = items(header, reference_data, settings)
+    reasons, reason_problems = reason_codes(header)
+    read = pd.to_datetime(header["OccurredAt"], utc=True, errors="coerce", format="ISO8601")
+    day = company_days(header["OccurredAt"].where(read.notna()), zone)
     posted, original = posting_dates(day, periods)
     columns = pd.DataFrame(
         {
-            "ExternalReference": "mov:" + head["Source"] + ":" + head["Reference"],
+            "ExternalReference": "mov:" + header["Source"] + ":" + header["Reference"],
             "ItemSKU": skus,
             "ReasonCode": reasons,
             "PostingDate": posted,
             "OriginalEventDate": original,
-            "Note": _notes(head["Memo"], original),
+            "Note": _notes(header["Memo"], original),
         },
-        index=head.index,
+        index=header.index,
     )
-    return columns, problems.concat([sku_problems, reason_problems, _dates(head, day, posted)])
+    return columns, problems.concat([sku_problems, reason_problems, _dates(header, day, posted)])
 
 
-def items(head: pd.DataFrame, known: ReferenceData, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
+def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
     """TIMS's own SKU of each movement. A blocked item may still lose or gain stock; a code that is no item may not."""
-    rows = np.arange(len(head), dtype=np.int64)
-    lines = pd.DataFrame({ROW: rows, LINE: 0, "OrderItemID": head["Reference"], "SKU": head["SKU"].str.strip()})
-    found, trouble = resolve(Frames(head, lines), known, settings)
+    rows = np.arange(len(header), dtype=np.int64)
+    lines = pd.DataFrame({ROW: rows, LINE: 0, "OrderItemID": header["Reference"], "SKU": header["SKU"].str.strip()})
+    found, trouble = resolve(Frames(header, lines), reference_data, settings)
     trouble = trouble[trouble["rule"] != "item_blocked"].assign(field="SKU")
     no_goods = np.flatnonzero((found["action"] != PRODUCT).to_numpy())
     services = problems.make(
         no_goods,
         field="SKU",
         rule="no_goods",
-        value=head["SKU"].iloc[no_goods],
-        says='"{value}" is no item by config/lookups/item_codes.csv.',
+        value=header["SKU"].iloc[no_goods],
+        message='"{value}" is no item by config/lookups/item_codes.csv.',
         do="Name the item in the payload and replay, or dismiss this.",
     )
-    own = pd.array([*known.items["SKU"].tolist(), None], dtype=TEXT).take(found["item"].to_numpy(), allow_fill=True)
-    return pd.Series(own, index=head.index), problems.concat([trouble, services])
+    own = pd.array([*reference_data.items["SKU"].tolist(), None], dtype=TEXT).take(
+        found["item"].to_numpy(), allow_fill=True
+    )
+    return pd.Series(own, index=header.index), problems.concat([trouble, services])
 
 
-def reason_codes(head: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+def reason_codes(header: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     """TIMS's reason of each movement; "-" where it is left out."""
     table = lookups.read(LOOKUP, keys=2)
-    reason = head["Reason"].str.strip()
-    own, shared = head["Source"] + BESIDE + reason, ANY + BESIDE + reason
+    reason = header["Reason"].str.strip()
+    own, shared = header["Source"] + BESIDE + reason, ANY + BESIDE + reason
     codes = table.values(own, "tims")
     codes = codes.where(codes.notna(), table.values(shared, "tims"))
     unknown = np.flatnonzero((codes.isna() & reason.notna()).to_numpy(dtype=bool))
     names = sorted({row["reason"] for row in table.rows.values()})
-    says = []
+    message = []
     for given in reason.iloc[unknown].tolist():
         near = difflib.get_close_matches(given, names, 1)
         hint = f" The nearest is {near[0]}." if near else ""
-        says.append(f'The reason "{{value}}" is not in the table {LOOKUP}.{hint}')
+        message.append(f'The reason "{{value}}" is not in the table {LOOKUP}.{hint}')
     found = problems.make(
         unknown,
         field="Reason",
         rule="unknown_reason",
         value=reason.iloc[unknown],
-        says=says,
+        message=message,
         do=f"Ask what it means and add it to {_TABLE}, then replay the record.",
     )
     return codes, found
@@ -109,8 +111,8 @@ def _notes(memo: pd.Series, original: pd.Series) -> pd.Series:
     return notes.mask(notes == "").astype("str")
 
 
-def _dates(head: pd.DataFrame, day: pd.Series, posted: pd.Series) -> pd.DataFrame:
-    unread = np.flatnonzero((day.isna() & head["OccurredAt"].notna()).to_numpy(dtype=bool))
+def _dates(header: pd.DataFrame, day: pd.Series, posted: pd.Series) -> pd.DataFrame:
+    unread = np.flatnonzero((day.isna() & header["OccurredAt"].notna()).to_numpy(dtype=bool))
     closed = np.flatnonzero((day.notna() & posted.isna()).to_numpy(dtype=bool))
     return problems.concat(
         [
@@ -118,8 +120,8 @@ def _dates(head: pd.DataFrame, day: pd.Series, posted: pd.Series) -> pd.DataFram
                 unread,
                 field="OccurredAt",
                 rule="unreadable_date",
-                value=head["OccurredAt"].iloc[unread],
-                says='"{value}" is no moment.',
+                value=header["OccurredAt"].iloc[unread],
+                message='"{value}" is no moment.',
                 do="Correct the payload, then replay it.",
             ),
             problems.make(
@@ -127,7 +129,7 @@ def _dates(head: pd.DataFrame, day: pd.Series, posted: pd.Series) -> pd.DataFram
                 field="OccurredAt",
                 rule="no_open_period",
                 value=day.iloc[closed],
-                says="No period from {value} on is open in TIMS.",
+                message="No period from {value} on is open in TIMS.",
                 do="Open a period in TIMS, then replay it.",
             ),
         ]

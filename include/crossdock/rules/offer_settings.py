@@ -102,14 +102,14 @@ def load(folder: Path | None = None) -> Offers:
     """Both files as they are now. Raises ConfigError."""
     content = read_yaml(FILE)
     where = f"include/config/{FILE}"
-    _known(where, content, WORDS)
+    _check_names(where, content, WORDS)
     locations = content.get("locations")
     if not isinstance(locations, dict) or not locations:
         raise ConfigError(f"{where}: locations names no location.", do="Write `TIMS location: Code of the center`.")
     given = content.get("defaults") or {}
     if not isinstance(given, dict):
         raise ConfigError(f"{where}: defaults must be a list of `name: value`.", do="Correct the file.")
-    _known(f"{where}: defaults", given, COLUMNS[2:5])
+    _check_names(f"{where}: defaults", given, COLUMNS[2:5])
     return Offers(
         locations={str(name): str(code) for name, code in locations.items()},
         default=_terms(f"{where}: defaults", {name: "" if value is None else value for name, value in given.items()}),
@@ -182,7 +182,7 @@ def _percent(where: str, value: Any) -> Decimal:
     return percent
 
 
-def _known(where: str, values: Mapping[Any, Any], allowed: tuple[str, ...]) -> None:
+def _check_names(where: str, values: Mapping[Any, Any], allowed: tuple[str, ...]) -> None:
     for name in values:
         if name not in allowed:
             near = difflib.get_close_matches(str(name), allowed, 1)

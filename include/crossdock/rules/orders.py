@@ -39,7 +39,7 @@ class Enriched:
     orders. `customers`: one row per customer to create, for orders without problems; `_row` is the order that it is
     made from."""
 
-    head: pd.DataFrame
+    header: pd.DataFrame
     lines: pd.DataFrame
     problems: pd.DataFrame
     warnings: pd.DataFrame
@@ -48,7 +48,7 @@ class Enriched:
 
 def enrich(
     frames: Frames,
-    known: ReferenceData,
+    reference_data: ReferenceData,
     settings: Settings,
     linked: Collection[int] = (),
     newest: pd.Series | None = None,
@@ -61,61 +61,61 @@ def enrich(
     there are, by ChannelAdvisorOrderID."""
     frames, warned = text.clean(frames)
     state, units, state_problems, state_warnings = statuses.decide(frames, settings, linked, newest)
-    codes, code_problems = items.resolve(frames, known, settings)
-    frames = Frames(head=frames.head, lines=pd.concat([frames.lines, units, codes], axis=1))
-    head = pd.concat([frames.head, state], axis=1)
-    book, address_problems, address_warnings = addresses.harmonise_all(head, settings)
-    told = taxes.told(frames)
-    settled, money_problems = money.settle_amounts(frames, told)
+    codes, code_problems = items.resolve(frames, reference_data, settings)
+    frames = Frames(header=frames.header, lines=pd.concat([frames.lines, units, codes], axis=1))
+    header = pd.concat([frames.header, state], axis=1)
+    book, address_problems, address_warnings = addresses.harmonise_all(header, settings)
+    stated = taxes.stated_tax(frames)
+    settled, money_problems = money.settle_amounts(frames, stated)
     settled, tax_problems, tax_warnings = taxes.hold(
-        frames, settled, told, known, settings.taxes, book["ShipTo.CountryCode"], inclusive or {}
+        frames, settled, stated, reference_data, settings.taxes, book["ShipTo.CountryCode"], inclusive or {}
     )
-    lines, line_problems = items.target_lines(frames, settled, known)
+    lines, line_problems = items.target_lines(frames, settled, reference_data)
     totals, total_problems = money.total(frames, settled, lines)
     truncated = _incomplete(frames)
     total_problems = total_problems[~total_problems["_row"].isin(truncated["_row"])]  # of half an order no total holds
 
-    head = pd.concat([head, totals], axis=1)
-    documents, document_problems, document_warnings = document(head, settings)
-    head = pd.concat([head, documents, book], axis=1)
-    who, who_problems = customers.buyer(head)
-    mail, mail_warnings = emails.read(column(head, "CustomerInfo.Email"), "CustomerInfo.Email", settings.nobodys_mail)
+    header = pd.concat([header, totals], axis=1)
+    documents, document_problems, document_warnings = document(header, settings)
+    header = pd.concat([header, documents, book], axis=1)
+    who, who_problems = customers.buyer(header)
+    mail, mail_warnings = emails.read(column(header, "CustomerInfo.Email"), "CustomerInfo.Email", settings.nobodys_mail)
     phone, phone_warnings = phones.read(
-        column(head, "CustomerInfo.Phone"), head["ShipTo.CountryCode"], "CustomerInfo.Phone"
+        column(header, "CustomerInfo.Phone"), header["ShipTo.CountryCode"], "CustomerInfo.Phone"
     )
-    head = pd.concat([head, who, mail.rename("Customer.Email"), phone.rename("Customer.Phone")], axis=1)
+    header = pd.concat([header, who, mail.rename("Customer.Email"), phone.rename("Customer.Phone")], axis=1)
     of_money = [line_problems, money_problems, tax_problems, total_problems]
     found = _relevant(
-        head,
+        header,
         [state_problems, truncated, code_problems, *of_money, document_problems],
         [address_problems, who_problems],
     )
-    decision, customer_problems = customers.decide(head, known, settings, refused=set(found["_row"]))
-    head = pd.concat([head, decision], axis=1)
-    newcomers = _to_create(head, problems.concat([found, customer_problems]))
-    head = addresses.stand_in(head.assign(addressed=addresses.is_whole(head, "ShipTo")))
+    decision, customer_problems = customers.decide(header, reference_data, settings, refused=set(found["_row"]))
+    header = pd.concat([header, decision], axis=1)
+    newcomers = _to_create(header, problems.concat([found, customer_problems]))
+    header = addresses.stand_in(header.assign(addressed=addresses.is_whole(header, "ShipTo")))
     found = problems.concat([found, customer_problems])
-    tax_warnings = tax_warnings[(head["verdict"] == "load").to_numpy(dtype=bool)[tax_warnings["_row"]]]
+    tax_warnings = tax_warnings[(header["verdict"] == "load").to_numpy(dtype=bool)[tax_warnings["_row"]]]
     of_people = [address_warnings, mail_warnings, phone_warnings]
     warnings = [warned, state_warnings, tax_warnings, document_warnings, *of_people]
-    return Enriched(head, lines, found, problems.concat(warnings), newcomers)
+    return Enriched(header, lines, found, problems.concat(warnings), newcomers)
 
 
-def _relevant(head: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.DataFrame]) -> pd.DataFrame:
+def _relevant(header: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.DataFrame]) -> pd.DataFrame:
     """Problems of orders that are to load. Where personal data are gone, their absence is no second problem: before the
     first load one problem says it all, afterwards the sales order keeps what it has."""
-    present, loads = head["personal_data"].to_numpy(dtype=bool), (head["verdict"] == "load").to_numpy(dtype=bool)
+    present, loads = header["personal_data"].to_numpy(dtype=bool), (header["verdict"] == "load").to_numpy(dtype=bool)
     about_people = problems.concat(personal)
     rows = problems.concat([*found, about_people[present[about_people["_row"]]]])
     return rows[loads[rows["_row"]]].reset_index(drop=True)
 
 
-def _to_create(head: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+def _to_create(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """One row per new customer: of the earliest order that has no problem, so that a customer has an order to come
     for."""
-    wanted = (head["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
+    wanted = (header["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
     wanted[found["_row"].to_numpy()] = False
-    rows = head[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
+    rows = header[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
     columns = [c for c in rows.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
     made = rows[["customer_key", "Currency", *columns]].copy()
     house = customers.is_house(rows)
@@ -128,19 +128,19 @@ def _to_create(head: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
 
 def _incomplete(frames: Frames) -> pd.DataFrame:
     """Orders whose lines are not all there: a list cuts an order at 20."""
-    head, row = frames.head, frames.lines["_row"].to_numpy()
-    if "OrderItemCount" not in head:
+    header, row = frames.header, frames.lines["_row"].to_numpy()
+    if "OrderItemCount" not in header:
         return problems.empty()
-    count = np.bincount(row, minlength=len(head))
-    told = head["OrderItemCount"].fillna(0).to_numpy(dtype=np.int64)
-    rows = np.flatnonzero(told > count)
+    count = np.bincount(row, minlength=len(header))
+    stated = header["OrderItemCount"].fillna(0).to_numpy(dtype=np.int64)
+    rows = np.flatnonzero(stated > count)
     return problems.make(
         rows,
         field="OrderItems",
         rule="lines_incomplete",
         value=[str(c) for c in count[rows]],
-        says=[
-            f"The order has {t} lines, but only {c} were read." for t, c in zip(told[rows], count[rows], strict=True)
+        message=[
+            f"The order has {t} lines, but only {c} were read." for t, c in zip(stated[rows], count[rows], strict=True)
         ],
         do="Read the order again by its id: crossdock sync orders --key ID.",
     )
@@ -154,36 +154,36 @@ def _incomplete(frames: Frames) -> pd.DataFrame:
     ],
     writes=["ExternalOrderID", "Channel", "OrderedAt", "ShippingMethod", "Notes"],
 )  # fmt: skip
-def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def document(header: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The order's id, channel, date, shipping method and notes. The channel is the site's configured name, else its
     own; the method is carrier and service asked for, else the site's default; the notes begin with the marketplace's
     order id and are cut at a word. Returns (columns, problems, warnings)."""
-    codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
+    codes, ids = pd.factorize(header["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
     channels = text_column([s.channel for s in sites]).array.take(codes)
     default_method = text_column([s.shipping_method for s in sites]).array.take(codes)
-    channel = pd.Series(channels, index=head.index)
-    channel = channel.fillna(_given(column(head, "SiteName"))).fillna("Site " + head["SiteID"].astype("str"))
-    carrier, service = (column(head, f"RequestedShipping{part}").fillna("") for part in ("Carrier", "Class"))
-    method = _given((carrier + " " + service).str.strip()).fillna(pd.Series(default_method, index=head.index))
-    instructions = column(head, "SpecialInstructions").fillna("")
-    notes = ("Order " + column(head, "OrderID").fillna("") + ". " + instructions).str.strip()
+    channel = pd.Series(channels, index=header.index)
+    channel = channel.fillna(_given(column(header, "SiteName"))).fillna("Site " + header["SiteID"].astype("str"))
+    carrier, service = (column(header, f"RequestedShipping{part}").fillna("") for part in ("Carrier", "Class"))
+    method = _given((carrier + " " + service).str.strip()).fillna(pd.Series(default_method, index=header.index))
+    instructions = column(header, "SpecialInstructions").fillna("")
+    notes = ("Order " + column(header, "OrderID").fillna("") + ". " + instructions).str.strip()
     columns = pd.DataFrame(
         {
-            "ExternalOrderID": head["ChannelAdvisorOrderID"].astype("str").astype(TEXT),
+            "ExternalOrderID": header["ChannelAdvisorOrderID"].astype("str").astype(TEXT),
             "Channel": channel,
-            "OrderedAt": to_microseconds(column(head, "OrderDate")),
+            "OrderedAt": to_microseconds(column(header, "OrderDate")),
             "ShippingMethod": method,
             "Notes": map_text(notes, text.shorten),
         },
-        index=head.index,
+        index=header.index,
     )
     sources = {
         "Channel": "SiteName",
         "ShippingMethod": "RequestedShippingClass",
         "ExternalOrderID": "ChannelAdvisorOrderID",
     }
-    found = [_currency(head)]
+    found = [_currency(header)]
     for name, most in LENGTHS.items():
         rows = np.flatnonzero((columns[name].str.len() > most).to_numpy(dtype=bool))
         found.append(
@@ -192,7 +192,7 @@ def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.D
                 field=sources[name],
                 rule="text_too_long",
                 value=values_at(columns[name], rows),
-                says=f'{name} "{{value}}" is longer than the {most} characters of TIMS.',
+                message=f'{name} "{{value}}" is longer than the {most} characters of TIMS.',
                 do="Give the site a shorter name in config/sites.yaml, or edit this record's payload, then replay.",
             )
         )
@@ -202,7 +202,7 @@ def document(head: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.D
         field="SpecialInstructions",
         rule="notes_cut",
         value="",
-        says=f"The notes are longer than the {text.NOTES_LENGTH} characters of TIMS and were cut at a word.",
+        message=f"The notes are longer than the {text.NOTES_LENGTH} characters of TIMS and were cut at a word.",
         do="Read the whole text on the channel if it matters.",
     )
     return columns, problems.concat(found), warnings
@@ -212,9 +212,9 @@ def _given(values: pd.Series) -> pd.Series:
     return values.mask(values == "")
 
 
-def _currency(head: pd.DataFrame) -> pd.DataFrame:
+def _currency(header: pd.DataFrame) -> pd.DataFrame:
     """A currency stands beside every amount, and is one that ISO 4217 knows."""
-    given = _given(column(head, "Currency"))
+    given = _given(column(header, "Currency"))
     absent = np.flatnonzero(given.isna().to_numpy())
     codes = [c for c in given.dropna().unique().tolist() if pycountry.currencies.get(alpha_3=c)]
     strange = np.flatnonzero((given.notna() & ~given.isin(codes)).to_numpy(dtype=bool))
@@ -225,7 +225,7 @@ def _currency(head: pd.DataFrame) -> pd.DataFrame:
                 absent,
                 field="Currency",
                 rule="currency_missing",
-                says="The order has no currency: its amounts mean nothing.",
+                message="The order has no currency: its amounts mean nothing.",
                 do=do,
             ),
             problems.make(
@@ -233,7 +233,7 @@ def _currency(head: pd.DataFrame) -> pd.DataFrame:
                 field="Currency",
                 rule="currency_unknown",
                 value=values_at(given, strange),
-                says='"{value}" is no currency of ISO 4217.',
+                message='"{value}" is no currency of ISO 4217.',
                 do=do,
             ),
         ]

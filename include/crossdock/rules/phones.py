@@ -55,7 +55,7 @@ def read(numbers: pd.Series, countries: pd.Series, field: str) -> tuple[pd.Serie
         field=field,
         rule="phone_unreadable",
         value=values_at(numbers, rows),
-        says=f"{field} is no phone number that can be read, or has an extension, which TIMS has no place for; the "
+        message=f"{field} is no phone number that can be read, or has an extension, which TIMS has no place for; the "
         "customer is kept without it.",
         do="Nothing; add the number to the customer in TIMS if you know it.",
     )

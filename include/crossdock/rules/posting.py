@@ -36,39 +36,39 @@ class Posted:
 
 
 def apply(
-    table: PostingTable, accounts: Accounts, document: str, head: pd.DataFrame, parts: Mapping[str, pd.DataFrame]
+    table: PostingTable, accounts: Accounts, document: str, header: pd.DataFrame, parts: Mapping[str, pd.DataFrame]
 ) -> Posted:
     """Entries of `head`'s documents; `parts[name]` are their lines, each with `_row`. PostingDate is the day that the
     document says, EventDate the one before any closed period moved it."""
-    nothing = _nothing(table, document, head)
+    nothing = _nothing(table, document, header)
     open_ = nothing.isna().to_numpy()
-    taken = np.zeros(len(head), dtype=bool)
+    taken = np.zeros(len(header), dtype=bool)
     pieces = []
     events = table.events_of(document)
     for number, event in enumerate(sorted(events, key=lambda one: one.otherwise)):  # those met `otherwise` come last
-        met = open_ & (~taken if event.otherwise else meets(head, event.when))
+        met = open_ & (~taken if event.otherwise else meets(header, event.when))
         taken |= met
-        pieces += _event(number, event, head, parts, met)
+        pieces += _event(number, event, header, parts, met)
     lines = _combined(pieces, accounts) if pieces else _no_lines()
-    has = np.zeros(len(head), dtype=bool)
+    has = np.zeros(len(header), dtype=bool)
     has[lines[ROW].to_numpy()] = True
     nothing = nothing.mask(taken & ~has, "all its amounts are 0").astype("str")
     return Posted(lines, nothing, open_ & ~taken)
 
 
-def _nothing(table: PostingTable, document: str, head: pd.DataFrame) -> pd.Series:
+def _nothing(table: PostingTable, document: str, header: pd.DataFrame) -> pd.Series:
     """Why a document has no entries; missing where it has some. The first reason counts."""
-    reason = pd.Series(np.nan, index=head.index, dtype="str")
+    reason = pd.Series(np.nan, index=header.index, dtype="str")
     for one in table.kinds[document].nothing:
-        reason = reason.mask(reason.isna() & meets(head, one.when), one.because)
+        reason = reason.mask(reason.isna() & meets(header, one.when), one.because)
     return reason.astype("str")
 
 
-def meets(head: pd.DataFrame, conditions: Sequence[Condition]) -> np.ndarray:
+def meets(header: pd.DataFrame, conditions: Sequence[Condition]) -> np.ndarray:
     """bool per document: whether it meets all conditions."""
-    met = np.ones(len(head), dtype=bool)
+    met = np.ones(len(header), dtype=bool)
     for one in conditions:
-        met &= _meets(head[one.field], one)
+        met &= _meets(header[one.field], one)
     return met
 
 
@@ -87,42 +87,42 @@ def _meets(values: pd.Series, one: Condition) -> np.ndarray:
 
 
 def _event(
-    number: int, event: Event, head: pd.DataFrame, parts: Mapping[str, pd.DataFrame], met: np.ndarray
+    number: int, event: Event, header: pd.DataFrame, parts: Mapping[str, pd.DataFrame], met: np.ndarray
 ) -> list[pd.DataFrame]:
     """The lines of one event, for the documents that meet it."""
     rows = np.flatnonzero(met)
     if not len(rows):
         return []
-    day = pd.Series(head[event.date].array.take(rows))
-    happened = pd.Series(head[event.happened or event.date].array.take(rows))
+    day = pd.Series(header[event.date].array.take(rows))
+    happened = pd.Series(header[event.happened or event.date].array.take(rows))
     facts = pd.DataFrame(
         {
-            "EntryKey": fill(event.key, head, rows),
+            "EntryKey": fill(event.key, header, rows),
             "Event": event.name,
             "PostingDate": day,
             # The document itself was moved by a closed period where it is of a later month than what happened.
             "EventDate": happened.where(happened.str.slice(0, 7) < day.str.slice(0, 7), day).astype("str"),
-            "CurrencyCode": head[event.currency].array.take(rows),
-            "Description": fill(event.description, head, rows),
+            "CurrencyCode": header[event.currency].array.take(rows),
+            "Description": fill(event.description, header, rows),
         }
     )
     at = np.cumsum(met) - 1  # where a document's facts stand
-    return [_line(number, place, line, head, parts, met, facts, at) for place, line in enumerate(event.lines)]
+    return [_line(number, place, line, header, parts, met, facts, at) for place, line in enumerate(event.lines)]
 
 
 def _line(
     number: int,
     place: int,
     line: Line,
-    head: pd.DataFrame,
+    header: pd.DataFrame,
     parts: Mapping[str, pd.DataFrame],
     met: np.ndarray,
     facts: pd.DataFrame,
     at: np.ndarray,
 ) -> pd.DataFrame:
     """One line of an event: for each document, or for each line of one of its parts. Negative amounts change sides."""
-    source = parts[line.part] if line.part else head
-    rows = source[ROW].to_numpy() if line.part else np.arange(len(head))
+    source = parts[line.part] if line.part else header
+    rows = source[ROW].to_numpy() if line.part else np.arange(len(header))
     amount = source[line.amount].fillna(0).to_numpy(dtype=np.int64)
     kept = np.flatnonzero(met[rows] & (amount != 0))
     rows, amount = rows[kept], amount[kept]
@@ -130,24 +130,24 @@ def _line(
     piece.insert(0, ROW, rows)
     piece["_event"], piece["_place"] = number, place
     piece["Account"] = line.account
-    piece["_channel"] = _text(head, "Channel", rows)
+    piece["_channel"] = _text(header, "Channel", rows)
     for name in ("Channel", "SKU", "Order"):
         if name not in line.dimensions:
             piece[name] = pd.Series(np.nan, index=piece.index, dtype="str")
         elif line.part and name in source:
             piece[name] = source[name].array.take(kept)
         else:
-            piece[name] = _text(head, name, rows)
+            piece[name] = _text(header, name, rows)
     piece["is_debit"] = (amount > 0) == line.is_debit
     piece["_amount"] = np.abs(amount)
     return piece
 
 
-def _text(head: pd.DataFrame, name: str, rows: np.ndarray) -> pd.Series:
+def _text(header: pd.DataFrame, name: str, rows: np.ndarray) -> pd.Series:
     """A text field of each row's document, missing where the document has no such field."""
-    if name not in head:
+    if name not in header:
         return pd.Series(np.nan, index=pd.RangeIndex(len(rows)), dtype="str")
-    return pd.Series(head[name].array.take(rows), dtype="str")
+    return pd.Series(header[name].array.take(rows), dtype="str")
 
 
 def _combined(pieces: list[pd.DataFrame], accounts: Accounts) -> pd.DataFrame:
@@ -169,12 +169,12 @@ def _no_lines() -> pd.DataFrame:
     return pd.DataFrame({ROW: pd.Series(dtype="int64"), **columns})
 
 
-def fill(template: str, head: pd.DataFrame, rows: np.ndarray) -> pd.Series:
+def fill(template: str, header: pd.DataFrame, rows: np.ndarray) -> pd.Series:
     """A template with the fields of each document; what is missing is filled with nothing."""
     names, words = placeholders(template), literals(template)
     text = pd.Series([words[0]] * len(rows), dtype="str")
     for name, after in zip(names, words[1:], strict=True):
-        text = text + pd.Series(head[name].array.take(rows)).astype("str").fillna("") + after
+        text = text + pd.Series(header[name].array.take(rows)).astype("str").fillna("") + after
     return text
 
 

@@ -43,7 +43,7 @@ class Fields:
     parts: Mapping[str, Mapping[str, str]]
 
     @property
-    def head(self) -> dict[str, str]:
+    def header(self) -> dict[str, str]:
         return {**_kinds(self.system, self.schema), **self.added}
 
 
@@ -256,7 +256,7 @@ class _TableReader(Reader):
             if "document" in words:
                 self.report(words["document"], f"there is no document {document!r}{did_you_mean(document, DOCUMENTS)}")
             return None
-        said = {**{word: defaults[document][word] for word in _DEFAULTS if word in defaults[document]}, **words}
+        stated = {**{word: defaults[document][word] for word in _DEFAULTS if word in defaults[document]}, **words}
         otherwise = self.text(words.get("when")) == OTHERWISE
         chosen = []
         for name, value in self.words(words.get("with"), tuple(OPTIONS), "`with`").items():
@@ -264,7 +264,7 @@ class _TableReader(Reader):
             if chosen[-1][1] not in OPTIONS[name]:
                 self.report(value, f"{name} is {chosen[-1][1]!r}{did_you_mean(chosen[-1][1], OPTIONS[name])}")
         lines = tuple(
-            self.line(one, document, said.get("dimensions")) for one in self.entries(words.get("lines"), "`lines`")
+            self.line(one, document, stated.get("dimensions")) for one in self.entries(words.get("lines"), "`lines`")
         )
         if {one.is_debit for one in lines} != {True, False} and "lines" in words:
             self.report(words["lines"], f"{what} needs a debit and a credit")
@@ -274,9 +274,9 @@ class _TableReader(Reader):
             when=() if otherwise else self.conditions(words.get("when"), document),
             otherwise=otherwise,
             options=tuple(chosen),
-            date=self.field(said.get("date"), document, "date"),
-            happened=self.field(said.get("happened"), document, "date") if "happened" in said else "",
-            currency=self.field(said.get("currency"), document, "text"),
+            date=self.field(stated.get("date"), document, "date"),
+            happened=self.field(stated.get("happened"), document, "date") if "happened" in stated else "",
+            currency=self.field(stated.get("currency"), document, "text"),
             key=self.template(words.get("key"), document),
             description=self.template(words.get("description"), document),
             lines=lines,
@@ -298,22 +298,22 @@ class _TableReader(Reader):
         if part and part not in parts:
             self.report(words.get("amount"), f"{document} has no part {part!r}{did_you_mean(part, parts)}")
         else:
-            self.of_kind(words.get("amount"), amount, parts[part] if part else DOCUMENTS[document].head, "money")
+            self.of_kind(words.get("amount"), amount, parts[part] if part else DOCUMENTS[document].header, "money")
         wanted = words.get("dimensions") or dimensions
         named = tuple(self.text(one) for one in self.entries(wanted, "`dimensions`"))
-        known = {**DOCUMENTS[document].head, **parts.get(part, {})}
+        existing = {**DOCUMENTS[document].header, **parts.get(part, {})}
         for name in named:
             if name not in DIMENSIONS:
                 self.report(wanted, f"TIMS has no dimension {name!r}{did_you_mean(name, DIMENSIONS)}")
             else:
-                self.of_kind(wanted, name, known, "text")
+                self.of_kind(wanted, name, existing, "text")
         return Line(account, "debit" in words, part, amount, named)
 
     def conditions(self, node: yaml.Node | None, document: str) -> tuple[Condition, ...]:
         return tuple(self.condition(key, value, document) for key, value in self.pairs(node, "`when`"))
 
     def condition(self, key: yaml.Node, node: yaml.Node, document: str) -> Condition:
-        kinds = DOCUMENTS[document].head
+        kinds = DOCUMENTS[document].header
         if key.value not in kinds:
             self.of_kind(key, key.value, kinds, "")
             return Condition(key.value)
@@ -338,13 +338,13 @@ class _TableReader(Reader):
         for value in values:
             if held and held.codes and value not in held.codes:
                 self.report(node, f"{field} is never {value!r}{did_you_mean(value, held.codes)}")
-        if fields.head[field] not in ("text", "date"):
-            self.report(node, f"{field} is {_A[fields.head[field]]}; use yes, no, above 0, below 0 or 0")
+        if fields.header[field] not in ("text", "date"):
+            self.report(node, f"{field} is {_A[fields.header[field]]}; use yes, no, above 0, below 0 or 0")
         return tuple(values)
 
     def field(self, node: yaml.Node | None, document: str, kind: str) -> str:
         name = self.text(node)
-        self.of_kind(node, name, DOCUMENTS[document].head, kind)
+        self.of_kind(node, name, DOCUMENTS[document].header, kind)
         return name
 
     def of_kind(self, node: yaml.Node | None, name: str, kinds: Mapping[str, str], kind: str) -> None:
@@ -356,9 +356,9 @@ class _TableReader(Reader):
     def template(self, node: yaml.Node | None, document: str) -> str:
         text = self.text(node)
         for name in placeholders(text):
-            self.of_kind(node, name, DOCUMENTS[document].head, "")
-            if DOCUMENTS[document].head.get(name) in ("money", "flag"):
-                self.report(node, f"{name} is {_A[DOCUMENTS[document].head[name]]} and has no place in a text")
+            self.of_kind(node, name, DOCUMENTS[document].header, "")
+            if DOCUMENTS[document].header.get(name) in ("money", "flag"):
+                self.report(node, f"{name} is {_A[DOCUMENTS[document].header[name]]} and has no place in a text")
         return text
 
     def needed(self, node: yaml.Node, words: Collection[str], wanted: tuple[str, ...], what: str) -> None:

@@ -140,8 +140,8 @@ class PriceSettings:
     def fingerprint(self) -> str:
         """A hash of all that decides prices; remarks and notes do not count."""
         named = (sorted(each.items(), key=str) for each in (self.sites, self.rules, self.rates))
-        said = (self.currency, self.change, self.refused, self.default, self.categories, self.promotions, *named)
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
+        stated = (self.currency, self.change, self.refused, self.default, self.categories, self.promotions, *named)
+        return hashlib.sha256(repr(stated).encode()).hexdigest()[:32]
 
 
 def _matching(categories: tuple[tuple[str, Mapping[str, Any]], ...], category: str) -> Mapping[str, Any]:
@@ -239,7 +239,7 @@ class _Reader(Reader):
             return -1, ("", {}, ())
         words = self.words(node, ("currency", "categories", *_TERMS), f"site {number}")
         currency = self.currency(words.get("currency"), f"the currency of site {number}", key)
-        given = self.said({name: words[name] for name in _TERMS if name in words}, currency)
+        given = self.stated({name: words[name] for name in _TERMS if name in words}, currency)
         # What `defaults` says of steps and endings is in another currency: a site has its own, or none.
         own = {"step": unit(currency), "charm": (), "charm_from": 0} if currency else {}
         return int(number), (currency, {**own, **given}, self.categories(words.get("categories"), currency))
@@ -251,9 +251,9 @@ class _Reader(Reader):
         )
 
     def terms(self, node: yaml.Node | None, currency: str, what: str) -> dict[str, Any]:
-        return self.said(self.words(node, _TERMS, what), currency)
+        return self.stated(self.words(node, _TERMS, what), currency)
 
-    def said(self, words: Mapping[str, yaml.Node], currency: str) -> dict[str, Any]:
+    def stated(self, words: Mapping[str, yaml.Node], currency: str) -> dict[str, Any]:
         made: dict[str, Any] = {}
         if "margin" in words:
             made["margin"] = self.share(words["margin"], "`margin`", -100, 99)
@@ -262,9 +262,9 @@ class _Reader(Reader):
         if "most" in words:
             made["most"] = self.share(words["most"], "`most`", 1, None)
         if "rounding" in words:
-            made["rounding"] = said = self.text(words["rounding"])
-            if said not in ROUNDINGS:
-                self.report(words["rounding"], f"`rounding` is {said!r}{did_you_mean(said, ROUNDINGS)}")
+            made["rounding"] = stated = self.text(words["rounding"])
+            if stated not in ROUNDINGS:
+                self.report(words["rounding"], f"`rounding` is {stated!r}{did_you_mean(stated, ROUNDINGS)}")
         if "step" in words:
             made["step"] = self.amount(words["step"], "`step`", currency) or unit(currency)
         if "charm" in words:
@@ -385,8 +385,8 @@ class _Rows:
             return []
         return list(table.rows.items())
 
-    def report(self, table: Lookup, key: str, says: str) -> None:
-        self.found.append(Finding(table.path, table.lines[key], says))
+    def report(self, table: Lookup, key: str, message: str) -> None:
+        self.found.append(Finding(table.path, table.lines[key], message))
 
     def site(self, table: Lookup, key: str, text: str) -> int:
         if not text.isdigit() or int(text) == PRODUCT:

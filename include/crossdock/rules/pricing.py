@@ -126,9 +126,9 @@ def prices(items: pd.DataFrame, price_targets: pd.DataFrame, settings: PriceSett
     dear = list_price * RATE_SCALE  # over `rate`: the list price in the place's currency
     by_margin = over(cost * RATE_SCALE * SCALE, rate * (SCALE - least_margin), units)
     floor = np.maximum(np.where(least_margin > 0, by_margin, 0), over(dear * map_share, rate * SCALE, units))
-    floor = np.maximum(floor, _said("floor", here, everywhere, base_rate, rate, units))
+    floor = np.maximum(floor, _stated("floor", here, everywhere, base_rate, rate, units))
     most = _objects([one.most or 0 for one in terms])
-    own_cap = _said("cap", here, everywhere, base_rate, rate, units)
+    own_cap = _stated("cap", here, everywhere, base_rate, rate, units)
     cap = np.where(own_cap > 0, own_cap, dear * most // (rate * SCALE * units) * units)  # 0: none
 
     costs_something = cost > 0
@@ -137,7 +137,7 @@ def prices(items: pd.DataFrame, price_targets: pd.DataFrame, settings: PriceSett
     price = _rounded(above, below, step, [one.rounding for one in terms])
     price = np.maximum(price, up(floor, step))
     price = _charmed(price, floor, terms, cap)
-    fixed = _said("price", here, everywhere, base_rate, rate, step)
+    fixed = _stated("price", here, everywhere, base_rate, rate, step)
     price = np.where(fixed > 0, fixed, price)
 
     made["Price"], made["MinPrice"], made["MaxPrice"] = _int64(price), _int64(floor), _int64(cap)
@@ -168,15 +168,15 @@ def _first(name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], te
     )
 
 
-def _said(
+def _stated(
     name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], base_rate: int, rate: Any, step: Any
 ) -> np.ndarray:
     """An amount that price_rules says of an item, in the place's currency; 0 where it says none. A cap goes down to a
     multiple of `step`, all else up."""
     own = _objects([getattr(one, name) or 0 for one in here])
-    said = _objects([getattr(one, name) or 0 for one in everywhere]) * base_rate
-    converted = said // (rate * step) * step if name == "cap" else over(said, rate, step)
-    same = said // rate  # in the same currency it stays what was written
+    stated = _objects([getattr(one, name) or 0 for one in everywhere]) * base_rate
+    converted = stated // (rate * step) * step if name == "cap" else over(stated, rate, step)
+    same = stated // rate  # in the same currency it stays what was written
     return np.where(own > 0, own, np.where(rate == base_rate, same, converted))
 
 
@@ -223,27 +223,35 @@ def _refused(
     names: list[str | None] = []
     sentences: list[str | None] = []
     for amount, least, most, given, code in zip(price, floor, cap, fixed, currencies, strict=True):
-        name, says = None, None
+        name, message = None, None
         if rates[code] is None or rates[base] is None:
             without = code if rates[code] is None else base
-            name, says = "no_rate", f"include/config/lookups/exchange_rates.csv has no rate of {without} for this day."
+            name, message = (
+                "no_rate",
+                f"include/config/lookups/exchange_rates.csv has no rate of {without} for this day.",
+            )
         elif given and given < least:
-            name, says = (
+            name, message = (
                 "fixed_below_floor",
                 f"The fixed price {written(given)} is below the floor {written(least)} {code}.",
             )
         elif most and most < least:
-            name, says = (
+            name, message = (
                 "floor_above_cap",
                 f"The floor {written(least)} is above the highest price {written(most)} {code}.",
             )
         elif given and most and given > most:
-            name, says = "fixed_above_cap", f"The fixed price {written(given)} is above the cap {written(most)} {code}."
+            name, message = (
+                "fixed_above_cap",
+                f"The fixed price {written(given)} is above the cap {written(most)} {code}.",
+            )
         elif most and amount < least:
-            says = f"No price of its step lies between the floor {written(least)} and the cap {written(most)} {code}."
+            message = (
+                f"No price of its step lies between the floor {written(least)} and the cap {written(most)} {code}."
+            )
             name = "floor_above_cap"
         names.append(name)
-        sentences.append(says)
+        sentences.append(message)
     return pd.Series(names, dtype="str"), pd.Series(sentences, dtype="str")
 
 
@@ -363,11 +371,11 @@ def _wrong(window: Window, requested: int, price: int, floor: int, currency: str
     """Why the channel would refuse a promotional price."""
     name = window.promotion.name
     if requested >= price:
-        says = f"The promotion {name} asks {written(requested)}, not below the price {written(price)} {currency}."
-        return "promotion_not_below_price", says
+        message = f"The promotion {name} asks {written(requested)}, not below the price {written(price)} {currency}."
+        return "promotion_not_below_price", message
     if requested < floor:
-        says = f"The promotion {name} asks {written(requested)}, below the lowest price {written(floor)} {currency}."
-        return "promotion_below_floor", says
+        message = f"The promotion {name} asks {written(requested)}, below the lowest price {written(floor)} {currency}."
+        return "promotion_below_floor", message
     return None
 
 
@@ -410,7 +418,7 @@ def found(price_targets: pd.DataFrame, made: pd.DataFrame, field: str, do: str) 
             field=field,
             rule=made["rule"].iloc[n],
             line=_place(int(price_targets["site"].iloc[n])),
-            says=made["says"].iloc[n],
+            message=made["says"].iloc[n],
             do=do,
         )
         for n in at

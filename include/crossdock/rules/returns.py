@@ -218,7 +218,7 @@ class Finding:
     rule: str
     line: str
     value: str
-    says: str
+    message: str
 
 
 @dataclass
@@ -261,11 +261,11 @@ def work(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds)
 
 
 def _strangers(order: Order, items: Sequence[Item], worked: Worked) -> None:
-    known = {line.item for line in order.lines}
+    existing = {line.item for line in order.lines}
     worked.findings += [
         Finding("Items.OrderItemID", "unknown_line", item.line, item.line,
                 f"The sales order has no line for the order item {item.line}.")
-        for item in items if item.line not in known
+        for item in items if item.line not in existing
     ]  # fmt: skip
 
 
@@ -288,8 +288,8 @@ def _in_units(order: Order, items: Sequence[Item], currency: str, tolerance: Ref
         (line, name) for invoice in order.invoices for line in invoice.lines for name in _LINE_MONEY
     ]
     held += [(invoice, name) for invoice in order.invoices for name in _CHARGES]
-    said = [getattr(item, name) for item in items for name in _ITEM_MONEY]
-    unit = currencies.unit_of(currency, [*(getattr(one, name) for one, name in held), *said])
+    stated = [getattr(item, name) for item in items for name in _ITEM_MONEY]
+    unit = currencies.unit_of(currency, [*(getattr(one, name) for one, name in held), *stated])
     for one, name in held:
         setattr(one, name, getattr(one, name) // unit)
     wanted = [replace(item, **{name: getattr(item, name) // unit for name in _ITEM_MONEY}) for item in items]
@@ -321,8 +321,8 @@ def _give_back(
 ) -> None:
     strange = sorted({invoice.currency for invoice in order.invoices if invoice.currency != currency})
     if strange:
-        says = f"The return is in {currency}, the invoice in {strange[0]}."
-        worked.findings.append(Finding("Currency", "currency_mismatch", "", currency, says))
+        message = f"The return is in {currency}, the invoice in {strange[0]}."
+        worked.findings.append(Finding("Currency", "currency_mismatch", "", currency, message))
         return
     credits = {
         invoice.id: Credit(invoice.id, invoice.shipping_tax_remitted_by, invoice.inclusive)
@@ -352,8 +352,8 @@ def _round_off(
             worked.waits = "invoice"
             continue
         wanted, left = (written(n * unit * CENT) for n in (each.wanted, each.wanted - each.missing))
-        says = f"{each.field} is {wanted} {currency}, but of what was invoiced only {left} is not credited yet."
-        worked.findings.append(Finding(f"Items.{each.field}", "refund_above_invoice", each.line, wanted, says))
+        message = f"{each.field} is {wanted} {currency}, but of what was invoiced only {left} is not credited yet."
+        worked.findings.append(Finding(f"Items.{each.field}", "refund_above_invoice", each.line, wanted, message))
     if worked.credits:
         worked.credits[-1].rounding += ours
     worked.uncredited += whole - ours
@@ -419,9 +419,9 @@ def _units(lines: Iterable[OrderLine], invoices: Pairs, item: Item, worked: Work
                     left -= units
         if left > line.uninvoiced:
             most = wanted - left + line.uninvoiced
-            says = f"{wanted} units of {line.sku} are returned, but only {most} were sold and are not credited yet."
+            message = f"{wanted} units of {line.sku} are returned, but only {most} were sold and are not credited yet."
             worked.findings.append(
-                Finding("Items.Quantity", "returned_more_than_invoiced", item.line, str(item.quantity), says)
+                Finding("Items.Quantity", "returned_more_than_invoiced", item.line, str(item.quantity), message)
             )
         elif left:
             worked.waits = "invoice"
@@ -600,12 +600,13 @@ def _move(source: object, target: object, **amounts: int) -> None:
 @rule("return_memo", reads=["RmaNumber", "Currency"], writes=["Memo"])
 def memos(numbers: pd.Series, rounding: Sequence[int], currencies: pd.Series) -> pd.Series:
     """The RMA number; and what the channel gave back beyond what was left to credit, in cents, if anything."""
-    said = [
+    stated = [
         f"{written(beyond * CENT)} {currency} more refunded than was left, to Rounding" if beyond else ""
         for beyond, currency in zip(rounding, currencies, strict=True)
     ]
     texts = [
-        "; ".join(part for part in (one, told) if part) for one, told in zip(numbers.fillna(""), said, strict=True)
+        "; ".join(part for part in (one, reported) if part)
+        for one, reported in zip(numbers.fillna(""), stated, strict=True)
     ]
     return pd.Series([text or None for text in texts], index=numbers.index, dtype="str")
 
@@ -635,9 +636,9 @@ def _parcels(order: Order, line: OrderLine, item: Item, worked: Worked) -> Itera
             yield parcel, units
     if left > line.unshipped:
         most = wanted - left + line.unshipped
-        says = f"{wanted} units of {line.sku} have come back, but only {most} were sold and are not back yet."
+        message = f"{wanted} units of {line.sku} have come back, but only {most} were sold and are not back yet."
         worked.findings.append(
-            Finding("Items.Quantity", "returned_more_than_shipped", item.line, str(item.quantity), says)
+            Finding("Items.Quantity", "returned_more_than_shipped", item.line, str(item.quantity), message)
         )
     elif left:
         worked.waits = worked.waits or "shipment"
@@ -678,36 +679,36 @@ def read_items(lines: Sequence[Mapping[str, Any]], refund_total: int | None) -> 
         amounts = {name: int(given[name] or 0) for name in REFUNDS}
         for name, amount in amounts.items():
             if amount < 0:
-                says = f"{name} is {written(amount)}, below 0."
-                found.append(Finding(f"Items.{name}", "negative_amount", line, written(amount), says))
+                message = f"{name} is {written(amount)}, below 0."
+                found.append(Finding(f"Items.{name}", "negative_amount", line, written(amount), message))
             elif amount % CENT:
-                says = f"{name} is {written(amount)}; TIMS documents have 2 places."
-                found.append(Finding(f"Items.{name}", "third_decimal", line, written(amount), says))
+                message = f"{name} is {written(amount)}; TIMS documents have 2 places."
+                found.append(Finding(f"Items.{name}", "third_decimal", line, written(amount), message))
         quantity, condition = given["Quantity"], given["Condition"]
         if quantity is None or quantity < 0:
-            says = "The returned quantity is missing." if quantity is None else f"{quantity} units are returned."
-            found.append(Finding("Items.Quantity", "quantity_below_zero", line, str(quantity or ""), says))
+            message = "The returned quantity is missing." if quantity is None else f"{quantity} units are returned."
+            found.append(Finding("Items.Quantity", "quantity_below_zero", line, str(quantity or ""), message))
         if condition not in (*CONDITIONS, None):
-            says = f'The goods are "{condition}"; known are {", ".join(CONDITIONS)}.'
-            found.append(Finding("Items.Condition", "unknown_condition", line, str(condition), says))
+            message = f'The goods are "{condition}"; known are {", ".join(CONDITIONS)}.'
+            found.append(Finding("Items.Condition", "unknown_condition", line, str(condition), message))
         goods, tax, shipping = (amount // CENT for amount in amounts.values())
         items.append(Item(line, quantity or 0, goods, tax, shipping, bool(given["Restock"]), condition))
     parts = sum(int(given[name] or 0) for given in lines for name in REFUNDS)
     if refund_total != parts:
         whole = "missing" if refund_total is None else written(refund_total)
-        says = f"RefundTotal is {whole}, but the items add up to {written(parts)}."
-        found.append(Finding("RefundTotal", "refund_total_mismatch", "", whole, says))
+        message = f"RefundTotal is {whole}, but the items add up to {written(parts)}."
+        found.append(Finding("RefundTotal", "refund_total_mismatch", "", whole, message))
     return items, found
 
 
 @rule("return_state", reads=["Status", "RefundDate"], writes=["verdict", "verdict_reason"])
-def states(head: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+def states(header: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """What to do with a return: nothing is decided yet of a new or pending one (wait); a rejected one, and one closed
     without a refund, are left out; all others are worked. Returns (verdict, reason)."""
-    status = head["Status"]
-    closed = status.eq("Closed") & head["RefundDate"].isna()
-    verdict = pd.Series(WORK, index=head.index, dtype="str")
-    reason = pd.Series("", index=head.index, dtype="str")
+    status = header["Status"]
+    closed = status.eq("Closed") & header["RefundDate"].isna()
+    verdict = pd.Series(WORK, index=header.index, dtype="str")
+    reason = pd.Series("", index=header.index, dtype="str")
     for mask, what, why in (
         (status.isin(["NewRma", "PendingReturn"]), WAIT, "the return is not decided; it is read again when it changes"),
         (status.eq("Rejected"), LEAVE_OUT, "the return is rejected"),
@@ -719,11 +720,11 @@ def states(head: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 @rule("return_dates", reads=["RefundDate", "UpdatedDate"], writes=["CreditDate", "PostingDate"])
-def dates(head: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFrame:
+def dates(header: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFrame:
     """CreditDate is the company's day of the refund, before there is one that of the return's last change; PostingDate
     the same, or the first open day after it. Both are missing where there is no such day. Returns (both columns)."""
-    moment = head["RefundDate"].fillna(head["UpdatedDate"])
+    moment = header["RefundDate"].fillna(header["UpdatedDate"])
     readable = pd.to_datetime(moment, utc=True, errors="coerce", format="ISO8601").notna()
     day = company_days(moment.where(readable), zone)
     posted, _ = posting_dates(day, periods)
-    return pd.DataFrame({"CreditDate": day, "PostingDate": posted}, index=head.index)
+    return pd.DataFrame({"CreditDate": day, "PostingDate": posted}, index=header.index)

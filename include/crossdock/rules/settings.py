@@ -117,7 +117,7 @@ def _read_sites(path: Path, _changed: int) -> tuple[Site, dict[int, Site], dict[
         raise ConfigError(f"{path} is not valid YAML: {problem}.", do="Correct the file.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold `defaults` and `sites`.", do="Correct the file.")
-    _known(path, "", content, ("contacts", "defaults", "sites"))
+    _check_names(path, "", content, ("contacts", "defaults", "sites"))
     base = _site(path, "defaults", content.get("defaults") or {}, {})
     given = content.get("sites") or {}
     if not isinstance(given, dict):
@@ -135,7 +135,7 @@ def _contacts(path: Path, values: Any) -> dict[str, Any]:
     """Which phone numbers and e-mail addresses are not one person's."""
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: contacts must be a list of `name: value`.", do="Correct the file.")
-    _known(path, "contacts", values, ("shared_above", "nobodys_mail"))
+    _check_names(path, "contacts", values, ("shared_above", "nobodys_mail"))
     read: dict[str, Any] = {}
     if "shared_above" in values:
         most = values["shared_above"]
@@ -155,7 +155,7 @@ def _contacts(path: Path, values: Any) -> dict[str, Any]:
 def _site(path: Path, where: str, values: Any, defaults: dict[str, Any]) -> Site:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {where} must be a list of `name: value`.", do="Correct the file.")
-    _known(path, where, values, tuple(f.name for f in fields(Site)))
+    _check_names(path, where, values, tuple(f.name for f in fields(Site)))
     relays = values.get("relay_domains", defaults.get("relay_domains", ()))
     if not isinstance(relays, (list, tuple)):
         raise ConfigError(f"{path}: {where}: relay_domains must be a list of mail domains.", do="Correct the file.")
@@ -183,7 +183,7 @@ def _site(path: Path, where: str, values: Any, defaults: dict[str, Any]) -> Site
     return site
 
 
-def _known(path: Path, where: str, values: Mapping[Any, Any], allowed: tuple[str, ...]) -> None:
+def _check_names(path: Path, where: str, values: Mapping[Any, Any], allowed: tuple[str, ...]) -> None:
     for name in values:
         if name not in allowed:
             near = difflib.get_close_matches(str(name), allowed, 1)

@@ -99,9 +99,9 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
     Returns, aligned to `settlements`: `seen`, `gap`, `overlap`, `no_period` (0 or 1), and `seen_as`, `gap_as`,
     `overlap_as`: the finding in words.
     """
-    known: dict[tuple[str, str], list[tuple[str, str, str, str]]] = {}
+    existing: dict[tuple[str, str], list[tuple[str, str, str, str]]] = {}
     for one in booked.fillna("").to_dict("records"):
-        known.setdefault((one["source"], one["group"]), []).append(
+        existing.setdefault((one["source"], one["group"]), []).append(
             (one["start"], one["end"], one["settlement_id"], one["file"])
         )
     held = {(one["source"], one["settlement_id"]): one for one in booked.fillna("").to_dict("records")}
@@ -124,7 +124,7 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
             result.loc[at, ["seen", "seen_as"]] = (1, _seen(row, before, same=same))
             continue
         chain = (row["source"], row["group"])
-        neighbours = [one for one in known.get(chain, []) if one[0]]
+        neighbours = [one for one in existing.get(chain, []) if one[0]]
         if row["joined"]:
             dated = bool(row["start"] and row["end"])
             result.loc[at, "no_period"] = int(not dated)
@@ -133,7 +133,7 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
             result.loc[at, ["overlap", "overlap_as"]] = (int(bool(overlap)), overlap)
         if row["difference"] == 0 and not result.loc[at, ["gap", "overlap", "no_period"]].any():
             held[key] = row
-            known.setdefault(chain, []).append((row["start"], row["end"], row["settlement_id"], row["file"]))
+            existing.setdefault(chain, []).append((row["start"], row["end"], row["settlement_id"], row["file"]))
     return result
 
 
@@ -181,7 +181,7 @@ class Matched:
     in it) and `rounding` (Amount less both what was settled and that). `applications`: `_row`, `position`,
     `InvoiceID`, `CreditMemoID`, `Amount`. What cannot be matched is staged with a problem."""
 
-    head: pd.DataFrame
+    header: pd.DataFrame
     applications: pd.DataFrame
     problems: pd.DataFrame
 
@@ -210,7 +210,7 @@ def match(
     balance = documents["balance"].to_numpy(dtype=np.int64).copy()
     state = np.full(len(orders), "staged", dtype=object)
     reason = np.full(len(orders), None, dtype=object)
-    told: list[pd.DataFrame] = []
+    reported: list[pd.DataFrame] = []
     applied: list[pd.DataFrame] = []
 
     decided = np.zeros(len(orders), dtype=bool)
@@ -219,17 +219,17 @@ def match(
     nothing |= ~decided & (sale == 0) & (refund == 0)
     state[nothing], reason[nothing] = "left_out", "nothing of the order's own money is left over"
 
-    known = found["sales_order_id"].notna().to_numpy(dtype=bool)
-    later = ~known & found["expected"].to_numpy(dtype=bool) & ~decided & ~nothing
+    existing = found["sales_order_id"].notna().to_numpy(dtype=bool)
+    later = ~existing & found["expected"].to_numpy(dtype=bool) & ~decided & ~nothing
     state[later], reason[later] = "waiting", found["why"].to_numpy(dtype=object)[later]
-    lost = ~known & ~later & ~decided & ~nothing
-    told.append(_unknown_orders(orders, found, np.flatnonzero(lost)))
+    lost = ~existing & ~later & ~decided & ~nothing
+    reported.append(_unknown_orders(orders, found, np.flatnonzero(lost)))
 
     for row in np.flatnonzero(decided):
         parts, problem = _as_decided(orders, int(row), int(settled[row]), chosen, documents, balance)
         applied.append(parts)
-        told.append(problem)
-    left = np.flatnonzero(known & ~decided & ~nothing)
+        reported.append(problem)
+    left = np.flatnonzero(existing & ~decided & ~nothing)
     rank = (
         pd.Series(found["sales_order_id"].to_numpy()[left]).groupby(found["sales_order_id"].to_numpy()[left]).cumcount()
     )
@@ -237,19 +237,19 @@ def match(
         rows = left[(rank == turn).to_numpy()]
         outcome = _turn(orders, found, rows, documents, balance, tolerance)
         applied.append(outcome.applications)
-        told.append(outcome.problems)
-        waits = outcome.head["reason"].notna().to_numpy(dtype=bool)
+        reported.append(outcome.problems)
+        waits = outcome.header["reason"].notna().to_numpy(dtype=bool)
         state[rows[waits]] = "waiting"
-        reason[rows[waits]] = outcome.head.loc[waits, "reason"].to_numpy()
+        reason[rows[waits]] = outcome.header.loc[waits, "reason"].to_numpy()
 
     applications = pd.concat(applied, ignore_index=True) if applied else _no_applications()
     total = np.zeros(len(orders), dtype=np.int64)
     beyond = np.zeros(len(orders), dtype=np.int64)
     for sums, name in ((total, "Amount"), (beyond, "beyond")):
         np.add.at(sums, applications["_row"].to_numpy(dtype=np.int64), applications[name].to_numpy(dtype=np.int64))
-    troubles = problems.concat(told)
+    troubles = problems.concat(reported)
     whole = (state == "staged") & ~np.isin(np.arange(len(orders)), troubles["_row"].to_numpy())
-    head = pd.DataFrame(
+    header = pd.DataFrame(
         {
             "state": pd.Series(state, dtype="str"),
             "reason": pd.Series(reason, dtype="str"),
@@ -259,7 +259,7 @@ def match(
             "rounding": pd.Series(total - beyond - settled, dtype="Int64").where(whole),
         }
     )
-    return Matched(head, applications.drop(columns="beyond"), troubles)
+    return Matched(header, applications.drop(columns="beyond"), troubles)
 
 
 def _turn(
@@ -316,7 +316,7 @@ def _turn(
         }
     )
     odd = np.flatnonzero(~good & pd.isna(waits))
-    told = [
+    reported = [
         _mismatch(
             orders,
             int(rows[n]),
@@ -328,7 +328,7 @@ def _turn(
         for n in odd
     ]
     balance[taken] = 0
-    return Matched(pd.DataFrame({"reason": waits}), applications, problems.concat(told))
+    return Matched(pd.DataFrame({"reason": waits}), applications, problems.concat(reported))
 
 
 def pick(
@@ -414,13 +414,13 @@ def terms(
     )
     no_rate = np.flatnonzero(foreign & columns["ExchangeRate"].isna())
     no_day = np.flatnonzero(posted.isna())
-    told = [
+    reported = [
         problems.make(
             no_rate,
             field="CurrencyCode",
             rule="no_exchange_rate",
             value=orders["CurrencyCode"].iloc[no_rate],
-            says=[f"No rate of {{value}} is known for {day}." for day in days.iloc[no_rate]],
+            message=[f"No rate of {{value}} is known for {day}." for day in days.iloc[no_rate]],
             do="Add it to config/lookups/exchange_rates.csv, then replay this.",
         ),
         problems.make(
@@ -428,11 +428,11 @@ def terms(
             field="DepositDate",
             rule="period_closed",
             value=days.iloc[no_day],
-            says="The period of {value} is closed in TIMS, and no later one is open.",
+            message="The period of {value} is closed in TIMS, and no later one is open.",
             do="Have a period opened in TIMS, then replay this.",
         ),
     ]
-    return columns, problems.concat(told)
+    return columns, problems.concat(reported)
 
 
 def _rates(currencies: pd.Series, days: pd.Series, table: Lookup) -> pd.Series:
@@ -455,18 +455,18 @@ def _unknown_orders(orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray)
     refs = orders["OrderRef"].to_numpy(dtype=object)[rows]
     several = found["several"].to_numpy(dtype=bool)[rows]
     near, elsewhere = (found[name].to_numpy(dtype=object)[rows] for name in ("near", "elsewhere"))
-    told = [
+    reported = [
         problems.make(
             [row],
             field="OrderRef",
             rule="order_ambiguous" if twice else "order_of_another_site" if other else "unknown_order",
             value="" if pd.isna(ref) else ref,
-            says=_lost(orders, int(row), ref, bool(twice), other, like),
+            message=_lost(orders, int(row), ref, bool(twice), other, like),
             do=_OTHER_SITE if other and not twice else _ASK,
         )
         for row, ref, twice, other, like in zip(rows, refs, several, elsewhere, near, strict=True)
     ]
-    return problems.concat(told)
+    return problems.concat(reported)
 
 
 def _lost(orders: pd.DataFrame, row: int, ref: Any, twice: bool, elsewhere: str, like: Any) -> str:
@@ -500,9 +500,9 @@ def _mismatch(
     if len(documents) and other and not (documents["currency"] == currency).any():
         return problems.make(
             [row], field="CurrencyCode", rule="currency_mismatch", value=currency,
-            says=f"{order} is invoiced in {', '.join(other)}, but settled in {currency}.", do=_ASK,
+            message=f"{order} is invoiced in {', '.join(other)}, but settled in {currency}.", do=_ASK,
         )  # fmt: skip
-    told = []
+    reported = []
     for kind, words, name, verb in (
         ("invoice", "invoices", "SaleAmount", "settled"),
         ("credit_memo", "credit memos", "RefundAmount", "refunded"),
@@ -520,17 +520,17 @@ def _mismatch(
             if names
             else f"it has no open {words}"
         )
-        told.append(
+        reported.append(
             problems.make(
                 [row],
                 field=name,
                 rule="amount_differs" if names else "nothing_open",
                 value=written(int(orders[name].iloc[row])),
-                says=f"{written(amount)} {currency} was {verb} for {order}, but {open_ones}.",
+                message=f"{written(amount)} {currency} was {verb} for {order}, but {open_ones}.",
                 do=_ASK,
             )
         )
-    return problems.concat(told)
+    return problems.concat(reported)
 
 
 def _as_decided(
@@ -557,9 +557,9 @@ def _as_decided(
     if total != settled:
         wrong.append(f"the parts add up to {written(total)}, but {written(settled)} was settled")
     if wrong:
-        says = f"ApplyTo cannot be done: {'; '.join(wrong)}."
+        message = f"ApplyTo cannot be done: {'; '.join(wrong)}."
         return _no_applications(), problems.make(
-            [row], field="ApplyTo", rule="apply_to_wrong", value=written(total), says=says, do=_ASK
+            [row], field="ApplyTo", rule="apply_to_wrong", value=written(total), message=message, do=_ASK
         )
     for _, at, _, _, amount, _ in parts:
         balance[at] -= abs(amount)

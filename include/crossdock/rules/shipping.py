@@ -45,20 +45,20 @@ def fulfillment_id(shipment: str) -> str:
 
 
 @rule("channel_carrier", reads=["Carrier", "ServiceLevel"], writes=["ChannelCarrier", "ChannelService"])
-def carriers(head: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.DataFrame, pd.DataFrame]:
+def carriers(header: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Carrier and service as the channel knows them, by config/lookups/carriers.csv; letter case and blanks aside.
 
     Returns (columns, problems): a pair that the table does not have is a problem, with the nearest one named."""
-    given = head[["Carrier", "ServiceLevel"]].fillna("")
+    given = header[["Carrier", "ServiceLevel"]].fillna("")
     pairs = pd.Series([_pair(*pair) for pair in given.itertuples(index=False, name=None)], dtype="str")
-    known = {_pair(row["tims_carrier"], row["tims_service"]): row for row in table.rows.values()}
+    existing = {_pair(row["tims_carrier"], row["tims_service"]): row for row in table.rows.values()}
     found = pd.DataFrame(
         {
-            column: pd.Series([known.get(pair, {}).get(name) for pair in pairs], dtype="str")
+            column: pd.Series([existing.get(pair, {}).get(name) for pair in pairs], dtype="str")
             for column, name in (("ChannelCarrier", "carrier"), ("ChannelService", "service_class"))
         }
     )
-    unknown = np.flatnonzero(~pairs.isin(list(known)).to_numpy())
+    unknown = np.flatnonzero(~pairs.isin(list(existing)).to_numpy())
     written = [lookups.BESIDE.join(pair) for pair in given.iloc[unknown].itertuples(index=False, name=None)]
     near = [nearest(pair, table.rows) for pair in written]
     return found, problems.make(
@@ -66,7 +66,7 @@ def carriers(head: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.DataFrame, p
         field="Carrier",
         rule="unknown_carrier",
         value=written,
-        says=[
+        message=[
             '"{value}" (carrier / service) is not in config/lookups/carriers.csv.'
             + (f' The nearest there is "{one}".' if one else "")
             for one in near
@@ -103,5 +103,5 @@ def fold(
         if part.order_item in touched:
             whole = left[line] // part.per_unit
             complete[part.order_item] = min(complete.get(part.order_item, whole), whole)
-    told = {item: units - reported.get(item, 0) for item, units in complete.items()}
-    return {item: units for item, units in told.items() if units > 0}
+    stated = {item: units - reported.get(item, 0) for item, units in complete.items()}
+    return {item: units for item, units in stated.items() if units > 0}

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from crossdock.mapping import lookups, problems
-from crossdock.mapping.frames import Frames, sum_by_head
+from crossdock.mapping.frames import Frames, sum_by_header
 from crossdock.mapping.registry import rule
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
@@ -49,9 +49,9 @@ HEAD_WRITES = (
 LINE_WRITES = ("UnitsShipped", "UnitsCancelled")
 
 
-def linked_mask(head: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
+def linked_mask(header: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
     """Which orders TIMS already has."""
-    return head["ChannelAdvisorOrderID"].isin(list(linked)).to_numpy(dtype=bool)
+    return header["ChannelAdvisorOrderID"].isin(list(linked)).to_numpy(dtype=bool)
 
 
 @rule(
@@ -76,21 +76,22 @@ def decide(
 
     `linked`: ChannelAdvisorOrderIDs that have a sales order. `newest`: the newest UpdatedDate read so far, by
     ChannelAdvisorOrderID. Returns (head columns, line columns, problems, warnings)."""
-    head = frames.head
-    status, payment = column(head, "OrderStatus"), column(head, "PaymentStatus")
-    known = linked_mask(head, linked)
-    site = _per_site(head, settings)
+    header = frames.header
+    status, payment = column(header, "OrderStatus"), column(header, "PaymentStatus")
+    existing = linked_mask(header, linked)
+    site = _per_site(header, settings)
     lines, line_problems = _units(frames)
-    shipped = sum_by_head(frames, lines["UnitsShipped"]) > 0
-    gone = ~head["UserDataPresent"].fillna(True).to_numpy(dtype=bool)
+    shipped = sum_by_header(frames, lines["UnitsShipped"]) > 0
+    gone = ~header["UserDataPresent"].fillna(True).to_numpy(dtype=bool)
     # A marketplace whose retention ends may empty the fields and say nothing.
     gone |= (
-        known & (column(head, "ShippingAddress.Name").isna() | column(head, "ShippingAddress.Line1").isna()).to_numpy()
+        existing
+        & (column(header, "ShippingAddress.Name").isna() | column(header, "ShippingAddress.Line1").isna()).to_numpy()
     )
-    external = column(head, "DistributionCenterTypeRollup") == "ExternallyManaged"
-    fulfilled = (external | (column(head, "FulfillmentStatus") == "ThirdPartyManaged")).to_numpy(dtype=bool)
+    external = column(header, "DistributionCenterTypeRollup") == "ExternallyManaged"
+    fulfilled = (external | (column(header, "FulfillmentStatus") == "ThirdPartyManaged")).to_numpy(dtype=bool)
 
-    mixed = (column(head, "DistributionCenterTypeRollup") == "Mixed").to_numpy(dtype=bool) & ~fulfilled
+    mixed = (column(header, "DistributionCenterTypeRollup") == "Mixed").to_numpy(dtype=bool) & ~fulfilled
 
     in_tims, payment_in_tims = lookups.read("order_status"), lookups.read("payment_status")
     is_ = {
@@ -111,20 +112,20 @@ def decide(
     hold = hold_reason != ""
 
     verdicts = [
-        (_older(head, newest), "leave_out", OLDER_VERSION),
-        (is_["Cancelled"] & ~known & ~shipped, "leave_out", CANCELLED_FIRST),
+        (_older(header, newest), "leave_out", OLDER_VERSION),
+        (is_["Cancelled"] & ~existing & ~shipped, "leave_out", CANCELLED_FIRST),
         (
-            fulfilled & (site["marketplace_fulfilled"] == "leave_out") & ~known,
+            fulfilled & (site["marketplace_fulfilled"] == "leave_out") & ~existing,
             "leave_out",
             LEFT_OUT,
         ),
         (is_["Pending"], "wait", "pending: it is read again when the channel completes it"),
-        ((unpaid | failed) & only_paid & ~shipped & ~known, "wait", "not paid: the site takes in paid orders only"),
+        ((unpaid | failed) & only_paid & ~shipped & ~existing, "wait", "not paid: the site takes in paid orders only"),
     ]
     masks = [mask for mask, _, _ in verdicts]
     columns = pd.DataFrame(
         {
-            "linked": known,
+            "linked": existing,
             "verdict": text_column(np.select(masks, [v for _, v, _ in verdicts], default="load").astype(object)),
             "verdict_reason": text_column(np.select(masks, [r for _, _, r in verdicts], default="").astype(object)),
             "TimsOrderStatus": text_column(np.where(hold & (~shipped | mixed), "OnHold", "Open").astype(object)),
@@ -139,30 +140,31 @@ def decide(
             "location": text_column(np.where(fulfilled | mixed, site["marketplace_location"], site["location"])),
             "own_location": text_column(np.where(mixed, site["location"], np.nan).astype(object)),
             # Who ships needs them; who only keeps the books does not, as long as the order is not in TIMS yet.
-            "personal_data": ~gone | (fulfilled & ~known),
+            "personal_data": ~gone | (fulfilled & ~existing),
         },
-        index=head.index,
+        index=header.index,
     )
     found = [
-        *_unknown(head, "OrderStatus", "unknown_status", in_tims.rows),
-        *_unknown(head, "PaymentStatus", "unknown_payment_status", payment_in_tims.rows),
-        *(p for name, codes in CODES.items() for p in _unknown(head, name, "unknown_value", codes)),
+        *_unknown(header, "OrderStatus", "unknown_status", in_tims.rows),
+        *_unknown(header, "PaymentStatus", "unknown_payment_status", payment_in_tims.rows),
+        *(p for name, codes in CODES.items() for p in _unknown(header, name, "unknown_value", codes)),
         problems.make(
-            np.flatnonzero(gone & ~known & ~fulfilled),
+            np.flatnonzero(gone & ~existing & ~fulfilled),
             field="UserDataPresent",
             rule="personal_data_gone",
             value="false",
-            says="The channel removed the buyer's personal data before this order was ever loaded: nobody to ship to.",
+            message="The channel removed the buyer's personal data before this order was ever loaded: nobody to "
+            "ship to.",
             do="Ask the marketplace for the address and edit this record's payload, or dismiss the record.",
         ),
         line_problems,
     ]
-    warnings = [_failed(head, failed), _unnamed_sites(head, settings)]
+    warnings = [_failed(header, failed), _unnamed_sites(header, settings)]
     return columns, lines, problems.concat(found), problems.concat(warnings)
 
 
-def _per_site(head: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
-    codes, ids = pd.factorize(head["SiteID"], use_na_sentinel=True)
+def _per_site(header: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
+    codes, ids = pd.factorize(header["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]  # the last one is for -1, no site id
     names = ("import_rule", "marketplace_fulfilled", "location", "marketplace_location")
     return {name: np.array([getattr(s, name) for s in sites], dtype=object)[codes] for name in names}
@@ -175,7 +177,7 @@ def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
     that is not shipped, whatever their lines say or do not say yet."""
     lines = frames.lines
     row = lines["_row"].to_numpy()
-    status = column(frames.head, "OrderStatus")
+    status = column(frames.header, "OrderStatus")
     quantity, shipped, cancelled = (
         lines[name].fillna(0).to_numpy(dtype=np.int64) for name in ("Quantity", "QuantityShipped", "QuantityCancelled")
     )
@@ -189,17 +191,17 @@ def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
         field="OrderItems.Quantity",
         rule="units_do_not_add_up",
         value=[str(v) for v in quantity[above]],
-        says="More units of line {line} are shipped or cancelled than were ordered ({value}).",
+        message="More units of line {line} are shipped or cancelled than were ordered ({value}).",
         do="Correct the order on the channel, then replay.",
         line=[str(v) for v in lines["OrderItemID"].to_numpy()[above]],
     )
     return pd.DataFrame({"UnitsShipped": shipped, "UnitsCancelled": cancelled}, index=lines.index), found
 
 
-def _unknown(head: pd.DataFrame, field: str, code: str, allowed: Collection[str]) -> list[pd.DataFrame]:
-    if field not in head:
+def _unknown(header: pd.DataFrame, field: str, code: str, allowed: Collection[str]) -> list[pd.DataFrame]:
+    if field not in header:
         return []
-    given = column(head, field)
+    given = column(header, field)
     rows = np.flatnonzero(~given.isin(list(allowed)).to_numpy(dtype=bool))
     return [
         problems.make(
@@ -207,15 +209,15 @@ def _unknown(head: pd.DataFrame, field: str, code: str, allowed: Collection[str]
             field=field,
             rule=code,
             value=[v or "" for v in values_at(given, rows)],
-            says=f'{field} is "{{value}}"; the integration knows {", ".join(allowed)}.',
+            message=f'{field} is "{{value}}"; the integration knows {", ".join(allowed)}.',
             do="Ask what the new value means; states are listed in include/config/lookups/*_status.csv. Then replay.",
         )
     ]
 
 
-def _older(head: pd.DataFrame, newest: pd.Series | None) -> np.ndarray:
+def _older(header: pd.DataFrame, newest: pd.Series | None) -> np.ndarray:
     """Rows that a newer version of the same order beats, in this batch or before it; of equal ones the last stands."""
-    order, moment = head["ChannelAdvisorOrderID"], sortable(column(head, "UpdatedDate"))
+    order, moment = header["ChannelAdvisorOrderID"], sortable(column(header, "UpdatedDate"))
     frame = pd.DataFrame({"order": order.to_numpy(dtype=object), "moment": moment.to_numpy(dtype=object, na_value="")})
     best = frame["order"].map(frame.groupby("order", dropna=False)["moment"].max())
     older = ((frame["moment"] < best) | frame.duplicated(keep="last")).to_numpy(dtype=bool, copy=True)
@@ -225,26 +227,26 @@ def _older(head: pd.DataFrame, newest: pd.Series | None) -> np.ndarray:
     return older
 
 
-def _failed(head: pd.DataFrame, failed: np.ndarray) -> pd.DataFrame:
+def _failed(header: pd.DataFrame, failed: np.ndarray) -> pd.DataFrame:
     return problems.make(
         np.flatnonzero(failed),
         field="PaymentStatus",
         rule="payment_failed",
         value="Failed",
-        says="The payment failed; the order is held.",
+        message="The payment failed; the order is held.",
         do="Ask the buyer for another payment, or cancel the order on the channel.",
     )
 
 
-def _unnamed_sites(head: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def _unnamed_sites(header: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """One warning per site that no configuration names, at its first order; an alert is made of it."""
-    ids = head["SiteID"]
+    ids = header["SiteID"]
     rows = np.flatnonzero((~ids.isin(list(settings.sites)) & ids.notna() & ~ids.duplicated()).to_numpy(dtype=bool))
     return problems.make(
         rows,
         field="SiteID",
         rule="site_not_configured",
         value=[str(v) for v in ids.to_numpy()[rows]],
-        says="No configuration names site {value}; its orders load with the defaults.",
+        message="No configuration names site {value}; its orders load with the defaults.",
         do="Name the site in config/sites.yaml, or leave it if the defaults are right.",
     )

@@ -103,9 +103,9 @@ def _read(held: _ByIdentity) -> tuple[TaxRules, tuple[Finding, ...]]:
         return TaxRules(), (Finding(table.path, 1, f"the header must be {','.join(COLUMNS)}"),)
     rows, found = [], []
     for key, row in table.rows.items():
-        says = _wrong(row)
-        if says:
-            found.append(Finding(table.path, table.lines[key], says))
+        message = _wrong(row)
+        if message:
+            found.append(Finding(table.path, table.lines[key], message))
         else:
             site = row["site"] and str(int(row["site"]))
             rate = int(Decimal(row["rate"]) * 10_000)

@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from crossdock.mapping import problems
-from crossdock.mapping.frames import Frames, sum_by_head
+from crossdock.mapping.frames import Frames, sum_by_header
 from crossdock.mapping.registry import rule
 from crossdock.rules.dates import company_days
-from crossdock.rules.money import Settled, Told, amount, round_cents, spread
+from crossdock.rules.money import Settled, StatedTax, amount, round_cents, spread
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.tax_rules import HUNDRED, SHIPPING, TaxRules
 from crossdock.rules.vectorize import column, distinct, values_at
@@ -35,13 +35,13 @@ KNOWN = ("NoTax", "Standard", "ExclusiveVat", "InclusiveVat")
 INSIDE = "InclusiveVat"
 
 
-def told(frames: Frames) -> Told:
+def stated_tax(frames: Frames) -> StatedTax:
     """What the channel says of each order's taxes."""
-    head, lines = frames.head, frames.lines
-    goods, shipping, wrap = (column(head, name) for name in TYPES)
+    header, lines = frames.header, frames.lines
+    goods, shipping, wrap = (column(header, name) for name in TYPES)
 
     def given(total: str, own: str) -> np.ndarray:
-        return (amount(head, total) > 0) | (sum_by_head(frames, amount(lines, own)) > 0)
+        return (amount(header, total) > 0) | (sum_by_header(frames, amount(lines, own)) > 0)
 
     of_shipping = given("TotalShippingTaxPrice", "ShippingTaxAmount")
     nothing = ~(given("TotalTaxPrice", "TaxAmount") | of_shipping)
@@ -53,7 +53,7 @@ def told(frames: Frames) -> Told:
     def inside(kind: pd.Series) -> np.ndarray:
         return kind.eq(INSIDE).to_numpy(dtype=bool)
 
-    return Told(inside(goods), inside(shipping), inside(wrap), silent(goods), silent(shipping))
+    return StatedTax(inside(goods), inside(shipping), inside(wrap), silent(goods), silent(shipping))
 
 
 @rule(
@@ -64,8 +64,8 @@ def told(frames: Frames) -> Told:
 def hold(
     frames: Frames,
     settled: Settled,
-    said: Told,
-    known: ReferenceData,
+    stated: StatedTax,
+    reference_data: ReferenceData,
     rules: TaxRules,
     countries: pd.Series,
     in_tims: Mapping[int, bool],
@@ -76,17 +76,17 @@ def hold(
     `frames.lines` carries `action`, `item`. `rules`: the rows of taxes.csv. `countries`: ISO codes of where the goods
     go. `in_tims`: PricesIncludeTax of the sales orders that there are, by ChannelAdvisorOrderID. Returns (amounts,
     problems, warnings)."""
-    numbers = frames.head["ChannelAdvisorOrderID"]
+    numbers = frames.header["ChannelAdvisorOrderID"]
     flags = pd.Series(in_tims, dtype="boolean").reindex(numbers).reset_index(drop=True)
     taken, taken_inside = flags.notna().to_numpy(), flags.fillna(False).to_numpy(dtype=bool)
     late = taken & ~taken_inside  # what TIMS took without tax inside stays so
-    found = _Holding(frames, settled, said, known, rules, countries)
+    found = _Holding(frames, settled, stated, reference_data, rules, countries)
     made, warnings = found.inferred(~late)
     warnings.append(_late(frames, found.holds & late))
-    taxed = (sum_by_head(frames, made.tax) > 0) | (made.shipping_tax > 0)
+    taxed = (sum_by_header(frames, made.tax) > 0) | (made.shipping_tax > 0)
     other = taken & taxed & (made.inclusive != taken_inside)
     inclusive = np.where(taken & ~taxed, taken_inside, made.inclusive)  # without tax both are the same
-    problem = problems.concat([*_unknown_types(frames.head), _changed(frames, other)])
+    problem = problems.concat([*_unknown_types(frames.header), _changed(frames, other)])
     return replace(made, inclusive=inclusive), problem, problems.concat(warnings)
 
 
@@ -94,29 +94,35 @@ class _Holding:
     """What the amounts hold of orders whose channel says nothing."""
 
     def __init__(
-        self, frames: Frames, settled: Settled, said: Told, known: ReferenceData, rules: TaxRules, countries: pd.Series
+        self,
+        frames: Frames,
+        settled: Settled,
+        stated: StatedTax,
+        reference_data: ReferenceData,
+        rules: TaxRules,
+        countries: pd.Series,
     ) -> None:
         self.frames, self.settled = frames, settled
         lines = frames.lines
         row = lines["_row"].to_numpy()
         goods = (lines["action"] == "product").to_numpy()
         wrap = round_cents(amount(lines, "GiftWrapAmount"))
-        self.of_line = np.where(goods & said.silent_goods[row], settled.gross - settled.discount + wrap, 0)
+        self.of_line = np.where(goods & stated.silent_goods[row], settled.gross - settled.discount + wrap, 0)
         net = np.maximum(settled.shipping - settled.shipping_discount, 0)
-        self.of_shipping = np.where(said.silent_shipping, net, 0)
-        head = frames.head
-        requested = (sum_by_head(frames, self.of_line) > 0) | (self.of_shipping > 0)
-        moments = pd.to_datetime(head["OrderDate"].where(requested), utc=True, errors="coerce", format="ISO8601")
-        day = company_days(head["OrderDate"].where(moments.notna()), known.time_zone)
-        site, shipping = head["SiteID"].astype("str"), pd.Series(SHIPPING, index=head.index, dtype="str")
-        of_lines = [site.take(row), countries.take(row), _categories(known, lines["item"]), day.take(row)]
+        self.of_shipping = np.where(stated.silent_shipping, net, 0)
+        header = frames.header
+        requested = (sum_by_header(frames, self.of_line) > 0) | (self.of_shipping > 0)
+        moments = pd.to_datetime(header["OrderDate"].where(requested), utc=True, errors="coerce", format="ISO8601")
+        day = company_days(header["OrderDate"].where(moments.notna()), reference_data.time_zone)
+        site, shipping = header["SiteID"].astype("str"), pd.Series(SHIPPING, index=header.index, dtype="str")
+        of_lines = [site.take(row), countries.take(row), _categories(reference_data, lines["item"]), day.take(row)]
         self.line_rate = _rates(rules, self.of_line > 0, of_lines)
         self.shipping_rate = _rates(rules, self.of_shipping > 0, [site, countries, shipping, day])
 
     @property
     def holds(self) -> np.ndarray:
         """Orders in whose amounts there is tax by the rules."""
-        return (sum_by_head(self.frames, np.maximum(self.line_rate, 0)) > 0) | (self.shipping_rate > 0)
+        return (sum_by_header(self.frames, np.maximum(self.line_rate, 0)) > 0) | (self.shipping_rate > 0)
 
     def inferred(self, wanted: np.ndarray) -> tuple[Settled, list[pd.DataFrame]]:
         """The amounts with the tax that is in them; warnings of sites without a rule."""
@@ -130,8 +136,8 @@ class _Holding:
             shipping_tax=self.settled.shipping_tax + shipping_tax,
             inclusive=self.settled.inclusive | (wanted & self.holds),
         )
-        unknown = (sum_by_head(self.frames, (self.line_rate < 0).astype(np.int64)) > 0) | (self.shipping_rate < 0)
-        return made, [_unknown_sites(self.frames.head, unknown)]
+        unknown = (sum_by_header(self.frames, (self.line_rate < 0).astype(np.int64)) > 0) | (self.shipping_rate < 0)
+        return made, [_unknown_sites(self.frames.header, unknown)]
 
 
 def _rates(rules: TaxRules, requested: np.ndarray, columns: Sequence[pd.Series]) -> np.ndarray:
@@ -149,8 +155,8 @@ def _rates(rules: TaxRules, requested: np.ndarray, columns: Sequence[pd.Series])
     return found
 
 
-def _categories(known: ReferenceData, item: pd.Series) -> pd.Series:
-    names = column(known.items, "Category").fillna("")
+def _categories(reference_data: ReferenceData, item: pd.Series) -> pd.Series:
+    names = column(reference_data.items, "Category").fillna("")
     return pd.Series(names.array.take(item.to_numpy(), allow_fill=True), index=item.index).fillna("")
 
 
@@ -203,10 +209,10 @@ def round_part(amount: np.ndarray, part: np.ndarray, whole: np.ndarray) -> np.nd
 # ---- what a person should know -------------------------------------------------------------------------------------
 
 
-def _unknown_types(head: pd.DataFrame) -> list[pd.DataFrame]:
+def _unknown_types(header: pd.DataFrame) -> list[pd.DataFrame]:
     found = []
     for name in TYPES:
-        given = column(head, name)
+        given = column(header, name)
         rows = np.flatnonzero((given.notna() & ~given.isin(KNOWN)).to_numpy(dtype=bool))
         found.append(
             problems.make(
@@ -214,16 +220,16 @@ def _unknown_types(head: pd.DataFrame) -> list[pd.DataFrame]:
                 field=name,
                 rule="unknown_value",
                 value=values_at(given, rows),
-                says=f'{name} is "{{value}}"; the integration knows {", ".join(KNOWN)}.',
+                message=f'{name} is "{{value}}"; the integration knows {", ".join(KNOWN)}.',
                 do="Ask what the new value means for the amounts; then edit this record's payload and replay it.",
             )
         )
     return found
 
 
-def _unknown_sites(head: pd.DataFrame, unknown: np.ndarray) -> pd.DataFrame:
+def _unknown_sites(header: pd.DataFrame, unknown: np.ndarray) -> pd.DataFrame:
     """One warning per site that tells of no tax and has no rule, at its first order; an alert is made of it."""
-    ids = head["SiteID"]
+    ids = header["SiteID"]
     silent = ids.where(unknown)
     rows = np.flatnonzero((silent.notna() & ~silent.duplicated()).to_numpy(dtype=bool))
     return problems.make(
@@ -231,8 +237,8 @@ def _unknown_sites(head: pd.DataFrame, unknown: np.ndarray) -> pd.DataFrame:
         field="OrderTaxType",
         rule="tax_not_told",
         value=[str(value) for value in ids.to_numpy()[rows]],
-        says="Site {value} does not say what tax is in its prices, and no rule does: its orders load as if there were "
-        "none.",
+        message="Site {value} does not say what tax is in its prices, and no rule does: its orders load as if "
+        "there were none.",
         do="Add a row for the site to config/lookups/taxes.csv (rate 0 where its prices hold no tax), then replay its "
         "orders.",
     )
@@ -243,7 +249,7 @@ def _late(frames: Frames, late: np.ndarray) -> pd.DataFrame:
         np.flatnonzero(late),
         field="OrderTaxType",
         rule="tax_rule_too_late",
-        says="By config/lookups/taxes.csv the price holds tax, but TIMS took the order without; it stays so.",
+        message="By config/lookups/taxes.csv the price holds tax, but TIMS took the order without; it stays so.",
         do="Post the tax in TIMS by hand, or cancel the order there and load it again.",
     )
 
@@ -254,7 +260,7 @@ def _changed(frames: Frames, other: np.ndarray) -> pd.DataFrame:
         rows,
         field="OrderTaxType",
         rule="tax_type_changed",
-        value=[value or "" for value in values_at(column(frames.head, "OrderTaxType"), rows)],
-        says="The tax was on top of the prices and is inside now, or the other way round; TIMS cannot change that.",
+        value=[value or "" for value in values_at(column(frames.header, "OrderTaxType"), rows)],
+        message="The tax was on top of the prices and is inside now, or the other way round; TIMS cannot change that.",
         do="Cancel the order in TIMS and enter it there anew by hand, then dismiss this record.",
     )

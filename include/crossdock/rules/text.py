@@ -40,10 +40,10 @@ def clean_text(text: str, between: str = " ") -> str:
 
 def clean(frames: Frames) -> tuple[Frames, pd.DataFrame]:
     """Clean every text column of head and lines. Returns (frames, warnings)."""
-    head, head_warnings = _clean(frames.head, np.arange(len(frames.head)), "")
+    header, head_warnings = _clean(frames.header, np.arange(len(frames.header)), "")
     row = frames.lines["_row"].to_numpy(dtype=np.int64)
     lines, line_warnings = _clean(frames.lines, row, "OrderItems.")
-    return Frames(head=head, lines=lines), problems.concat([*head_warnings, *line_warnings])
+    return Frames(header=header, lines=lines), problems.concat([*head_warnings, *line_warnings])
 
 
 def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
@@ -70,7 +70,7 @@ def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFr
                     field=prefix + name,
                     rule="control_characters",
                     value=found,
-                    says=[
+                    message=[
                         f"{prefix}{name} held characters that nobody can see ({f}); a break or tab is a blank now, "
                         "others are gone."
                         for f in found
@@ -90,6 +90,6 @@ def shorten(text: str, length: int = NOTES_LENGTH) -> str:
     """Free text that identifies nobody, cut at a word and ended with "…" if it is longer than `length`."""
     if len(text) <= length:
         return text
-    head = text[: length - 1]
-    shortened = head if text[length - 1] == " " else head.rpartition(" ")[0] or head
+    header = text[: length - 1]
+    shortened = header if text[length - 1] == " " else header.rpartition(" ")[0] or header
     return shortened.rstrip() + "…"

@@ -54,12 +54,12 @@ def check(
     with at_work(runtime, flow, batch_id, "check", run_id, over):
         with runtime.engine.begin() as connection:
             frames = staged(connection, flow, batch_id)
-            problems = _earlier(frames.head)
-            if len(frames.head):
+            problems = _earlier(frames.header)
+            if len(frames.header):
                 found, result = suites.run(flow.suite, flow.enrich_for_checks(connection, frames))
                 problems = finding.concat([problems, _independent(found, problems)])
                 rejected = problems["_row"].nunique()
-                _keep_result(connection, flow, batch_id, result, len(frames.head), rejected)
+                _keep_result(connection, flow, batch_id, result, len(frames.header), rejected)
                 stopped = None if accept_rejects else _over_threshold(flow, batch_id, frames, problems)
             else:
                 stopped = None
@@ -83,26 +83,26 @@ def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[s
     """The batch's documents in these states, as frames: heads by key, lines by `_row` and position."""
     stage, lines = flow.stage, flow.stage_lines
     wanted = [stage.c.batch_id == batch_id, stage.c.state.in_(states)]
-    head = database.copy_out(connection, sa.select(stage).where(*wanted).order_by(stage.c.key))
+    header = database.copy_out(connection, sa.select(stage).where(*wanted).order_by(stage.c.key))
     if lines is None:
-        return Frames(head, pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")}))
+        return Frames(header, pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")}))
     body = database.copy_out(
         connection,
         sa.select(lines)
         .where(lines.c.key.in_(sa.select(stage.c.key).where(*wanted)))
         .order_by(lines.c.key, lines.c.position),
     )
-    row = pd.Series(range(len(head)), index=pd.Index(head["key"]), dtype="int64")
+    row = pd.Series(range(len(header)), index=pd.Index(header["key"]), dtype="int64")
     body.insert(0, ROW, row.reindex(body["key"]).to_numpy(dtype="int64"))
     body.insert(1, LINE, body["position"].to_numpy(dtype="int64"))
-    return Frames(head, body)
+    return Frames(header, body)
 
 
-def _earlier(head: pd.DataFrame) -> pd.DataFrame:
+def _earlier(header: pd.DataFrame) -> pd.DataFrame:
     """What transform found, from the stage rows."""
     rows = [
         {"_row": row, **problem}
-        for row, text in head.loc[head["problems"] != "[]", "problems"].items()
+        for row, text in header.loc[header["problems"] != "[]", "problems"].items()
         for problem in database.from_json(text)
     ]
     return pd.DataFrame(rows, columns=list(finding.COLUMNS)) if rows else finding.empty()
@@ -110,10 +110,10 @@ def _earlier(head: pd.DataFrame) -> pd.DataFrame:
 
 def _independent(found: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     """The suite's findings that do not merely follow from what transform has found in the same record."""
-    known = set(zip(earlier["_row"], earlier["rule"], strict=True))
+    existing = set(zip(earlier["_row"], earlier["rule"], strict=True))
     broken = set(earlier["_row"])
     keep = [
-        (row, rule) not in known and not (row in broken and rule in CONSEQUENCES)
+        (row, rule) not in existing and not (row in broken and rule in CONSEQUENCES)
         for row, rule in zip(found["_row"], found["rule"], strict=True)
     ]
     return found[keep]
@@ -121,7 +121,7 @@ def _independent(found: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
 
 def _over_threshold(flow: Flow, batch_id: int, frames: Frames, problems: pd.DataFrame) -> BatchStopped | None:
     limits = settings.flow(flow.name)
-    rejected, total = problems["_row"].nunique(), len(frames.head)
+    rejected, total = problems["_row"].nunique(), len(frames.header)
     if rejected < limits.reject_at_least or rejected <= limits.reject_share * total:
         return None
     rules = problems.drop_duplicates(["_row", "rule"])["rule"].value_counts()
@@ -138,7 +138,7 @@ def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames,
     """Dead letters for rows with problems, `ready` for the others; and what needs no loading closes its dead letter."""
     stage = flow.stage
     mine = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "staged")
-    dead_letter(connection, flow, batch_id, "check", reasons_by_key(frames.head["key"], problems))
+    dead_letter(connection, flow, batch_id, "check", reasons_by_key(frames.header["key"], problems))
     connection.execute(sa.update(stage).where(mine).values(state="ready"))
     skipped = connection.scalars(
         sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == "left_out")

@@ -85,7 +85,7 @@ class _Reading:
     again: list[tuple[str, str]] = field(default_factory=list)  # of the inbox: what was read before, by key and hash
     current: int | None = None
     read: int = 0  # of the current batch
-    known: int = 0
+    already_stored: int = 0
     dead: int = 0
     newest: datetime | None = None
     server_time: datetime | None = None  # of the first page
@@ -227,8 +227,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         _close(connection, reading)
         if reading.kind == "scheduled" and reading.server_time:
             to = reading.server_time - resource.lag
-            if said := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
-                records.tell_of_clock(connection, resource, said)
+            if stated := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
+                records.report_clock(connection, resource, stated)
         if reading.resumes:
             bookmarks.remove(connection, reading.flow, resource.name, reading.name)
 
@@ -323,7 +323,7 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
     resource, given = reading.resource, judged.records
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
     with runtime.engine.begin() as connection:
-        seen = raw.known(connection, resource.raw, given)
+        seen = raw.already_stored(connection, resource.raw, given)
         back = records.came_back(connection, flow, resource, [r for r in given if (r.key, r.hash) in seen])
     new = [r for r in given if (r.key, r.hash) not in seen]
     seen -= back
@@ -338,14 +338,14 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
         raw.take_back(connection, resource.raw, back, batch_id)
         if reading.reprocess:
             again = [r.key for r in given if (r.key, r.hash) in seen]
-            reading.known += len(again) - len(raw.reassign(connection, resource.raw, again, batch_id))
+            reading.already_stored += len(again) - len(raw.reassign(connection, resource.raw, again, batch_id))
         else:
-            reading.known += len(seen)
+            reading.already_stored += len(seen)
             reading.again += seen if resource.system == "inbox" else ()
         refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
         _dead_letter(connection, reading, flow, batch_id, judged.refused + refused)
         # What is known of a master counts as merged: nothing of one is left unmerged behind a commit.
-        fresh = reading.read - reading.known
+        fresh = reading.read - reading.already_stored
         if fresh >= batches.SIZE or (resource.merge and fresh):
             _close(connection, reading)
         else:
@@ -360,9 +360,9 @@ def _dead_letter(
     """Dead letters of what cannot be taken; what lies among them already as it is makes no work."""
     if not refused:
         return
-    old = set() if reading.reprocess else records.known(connection, flow, reading.resource, refused)
+    old = set() if reading.reprocess else records.already_stored(connection, flow, reading.resource, refused)
     fresh = [one for one in refused if (one.record.key, one.record.hash) not in old]
-    reading.known += len(refused) - len(fresh)
+    reading.already_stored += len(refused) - len(fresh)
     reading.dead += len(fresh)
     records.dead_letter(connection, flow, reading.resource, batch_id, fresh)
 
@@ -400,7 +400,7 @@ def _requeue(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) 
         batch_id = reading.current or _open(connection, reading)
         fresh = raw.reassign(connection, reading.resource.raw, portion, batch_id, unless_in=reading.mine)
         reading.read += len(fresh)
-        if reading.read - reading.known >= batches.SIZE:
+        if reading.read - reading.already_stored >= batches.SIZE:
             _close(connection, reading)
 
 
@@ -420,7 +420,13 @@ def _open(connection: sa.Connection, reading: _Reading) -> int:
 def _count(connection: sa.Connection, reading: _Reading) -> None:
     """Notes what the current batch has so far: if its reader dies, it is a batch like any other."""
     if reading.current is not None:
-        batches.extracted(connection, reading.current, read=reading.read, known=reading.known, seconds=reading.seconds)
+        batches.extracted(
+            connection,
+            reading.current,
+            read=reading.read,
+            already_stored=reading.already_stored,
+            seconds=reading.seconds,
+        )
 
 
 def _close(connection: sa.Connection, reading: _Reading) -> None:
@@ -430,12 +436,12 @@ def _close(connection: sa.Connection, reading: _Reading) -> None:
         return
     _count(connection, reading)
     if reading.resource.merge:
-        if reading.read > reading.known:
+        if reading.read > reading.already_stored:
             reading.dead += records.merge(connection, reading.resource, batch_id)
         batches.finish_reference_batch(connection, batch_id, dead=reading.dead)
-    elif reading.read > reading.known:
+    elif reading.read > reading.already_stored:
         reading.open.append(batch_id)
-    reading.current, reading.read, reading.known, reading.dead = None, 0, 0, 0
+    reading.current, reading.read, reading.already_stored, reading.dead = None, 0, 0, 0
 
 
 def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
@@ -448,7 +454,7 @@ def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
         for key, (payload, version) in edited.items():
             data = database.to_json(payload).encode()
             mended.append(Record(key, version, raw.digest(data), data))
-        seen = raw.known(connection, resource.raw, mended)
+        seen = raw.already_stored(connection, resource.raw, mended)
         refused = raw.insert(connection, resource.raw, [r for r in mended if (r.key, r.hash) not in seen], batch_id)
         if refused:
             raise BadResponse(
@@ -458,6 +464,6 @@ def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
         new = {r.key for r in mended if (r.key, r.hash) not in seen}
         claimed = raw.reassign(connection, resource.raw, [key for key in keys if key not in new], batch_id)
         found = len(new) + len(claimed)
-        batches.extracted(connection, batch_id, read=found, known=0, seconds=0.0)
+        batches.extracted(connection, batch_id, read=found, already_stored=0, seconds=0.0)
         if found:
             reading.open.append(batch_id)

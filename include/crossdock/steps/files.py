@@ -25,12 +25,12 @@ def taken(connection: sa.Connection, stage: sa.Table, received: sa.Table, batch_
 
 
 def put_back(
-    connection: sa.Connection, stage: sa.Table, received: sa.Table, known: Sequence[tuple[str, str]]
+    connection: sa.Connection, stage: sa.Table, received: sa.Table, existing: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str, str]]:
     """The same of records, by key and hash, that came once more as they were and are worked: no batch has them."""
     these = sa.and_(
-        received.c.key == sa.any_(sa.bindparam("keys", [key for key, _ in known], type_=sa.ARRAY(sa.Text))),
-        received.c.hash == sa.any_(sa.bindparam("hashes", [digest for _, digest in known], type_=sa.ARRAY(sa.Text))),
+        received.c.key == sa.any_(sa.bindparam("keys", [key for key, _ in existing], type_=sa.ARRAY(sa.Text))),
+        received.c.hash == sa.any_(sa.bindparam("hashes", [digest for _, digest in existing], type_=sa.ARRAY(sa.Text))),
     )
     return _files(connection, stage, received, these)
 
@@ -38,11 +38,11 @@ def put_back(
 def _files(
     connection: sa.Connection, stage: sa.Table, received: sa.Table, which: sa.ColumnElement[bool]
 ) -> list[tuple[str, str, str]]:
-    said = [received.c.payload[name].as_string() for name in ("Source", "File", "FileDigest")]
+    stated = [received.c.payload[name].as_string() for name in ("Source", "File", "FileDigest")]
     rows = connection.execute(
-        sa.select(*said)
+        sa.select(*stated)
         .join(stage, stage.c.key == received.c.key)
-        .where(which, stage.c.state.in_(WORKED), said[-1].is_not(None))
+        .where(which, stage.c.state.in_(WORKED), stated[-1].is_not(None))
         .distinct()
     )
     return [(source, file, read) for source, file, read in rows]

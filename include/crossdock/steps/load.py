@@ -93,10 +93,10 @@ def create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: S
     existing = kind.find(runtime, sorted(lost)) if lost else {}
     result = Created(dict(existing), set(existing), {})
     if existing:
-        known = [d for d in documents if d.key in existing]
+        linked = [d for d in documents if d.key in existing]
         with runtime.engine.begin() as connection:
-            deliveries.end(connection, flow.name, [_outcome(d, "confirmed", None, existing[d.key]) for d in known])
-            deliveries.link(connection, [_link(kind, d, existing[d.key], batch_id, existed=True) for d in known])
+            deliveries.end(connection, flow.name, [_outcome(d, "confirmed", None, existing[d.key]) for d in linked])
+            deliveries.link(connection, [_link(kind, d, existing[d.key], batch_id, existed=True) for d in linked])
     undelivered: list[str] = []
 
     def mark(connection: sa.Connection, following: Sequence[Sequence[Document]]) -> None:
@@ -108,7 +108,7 @@ def create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: S
     def keep(connection: sa.Connection, answered: Sequence[tuple[Any, Sequence[_Answer]]]) -> None:
         every = [answer for _, answers in answered for answer in answers]
         deliveries.end(
-            connection, flow.name, [_outcome(a.document, a.outcome, a.status, a.target, a.says) for a in every]
+            connection, flow.name, [_outcome(a.document, a.outcome, a.status, a.target, a.message) for a in every]
         )
         links = [_link(kind, a.document, a.target, batch_id, existed=a.existed) for a in every if a.target is not None]
         deliveries.link(connection, links)
@@ -150,7 +150,7 @@ class _Answer:
     target: str | None = None
     existed: bool = False  # before this request
     refused: RecordRejected | None = None
-    says: str | None = None  # why it is not confirmed
+    message: str | None = None  # why it is not confirmed
 
 
 def _post(runtime: Runtime, kind: Kind, portion: Sequence[Document]) -> list[_Answer]:
@@ -167,10 +167,10 @@ def _post(runtime: Runtime, kind: Kind, portion: Sequence[Document]) -> list[_An
         elif isinstance(error, RecordRejected) and (target := _existing(runtime, kind, document, error)):
             made.append(_Answer(document, "confirmed", answer.status, target, existed=True))
         elif isinstance(error, RecordRejected):
-            says = f"{error.code}: {codes(error)}"
-            made.append(_Answer(document, "rejected", answer.status, refused=error, says=says))
+            message = f"{error.code}: {codes(error)}"
+            made.append(_Answer(document, "rejected", answer.status, refused=error, message=message))
         else:
-            made.append(_Answer(document, "unknown", answer.status, says=str(error)))
+            made.append(_Answer(document, "unknown", answer.status, message=str(error)))
     return made
 
 

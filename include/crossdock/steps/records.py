@@ -37,7 +37,7 @@ class Refused:
 
     record: Record
     rule: str
-    says: str
+    message: str
     field: str = ""
 
 
@@ -84,17 +84,19 @@ def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, boo
     if (much := too_much(resource.system, data)) is not None:
         return _refused(resource, data, *much)
     try:
-        head = resource.head(msgspec.Raw(data))
+        record_key = resource.read_key(msgspec.Raw(data))
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         return _refused(resource, data, "unreadable_record", f"The record does not tell who it is: {wrong}.")
-    if (odd := unfit(head.key)) is not None:
+    if (odd := unfit(record_key.key)) is not None:
         return _refused(resource, data, "unreadable_id", f"The record's id {odd}.")
     try:
-        version = times.read(head.version)
+        version = times.read(record_key.version)
     except ValueError as wrong:
-        return _refused(resource, data, "unreadable_version", f"The moment of its last change: {wrong}.", head.key)
-    same = data if head.same is None else head.same
-    return Record(head.key, version, raw.digest(same), data), head.truncated
+        return _refused(
+            resource, data, "unreadable_version", f"The moment of its last change: {wrong}.", record_key.key
+        )
+    same = data if record_key.same is None else record_key.same
+    return Record(record_key.key, version, raw.digest(same), data), record_key.truncated
 
 
 def too_much(system: str, data: bytes) -> tuple[str, str] | None:
@@ -127,9 +129,11 @@ def unfit(key: str) -> str | None:
     return None if size <= most else f"has {size:,} bytes, {most:,} are allowed"
 
 
-def _refused(resource: Resource, data: bytes, rule: str, says: str, key: str = "") -> Refused:
+def _refused(resource: Resource, data: bytes, rule: str, message: str, key: str = "") -> Refused:
     key = key or name(resource.ids, data)
-    return Refused(Record(key, UNKNOWN, raw.digest(data), data), rule, says, resource.ids[-1] if resource.ids else "")
+    return Refused(
+        Record(key, UNKNOWN, raw.digest(data), data), rule, message, resource.ids[-1] if resource.ids else ""
+    )
 
 
 def name(ids: Sequence[str], data: bytes) -> str:
@@ -185,7 +189,7 @@ def _merge(
         savepoint.rollback()
         if not database.is_about_data(error):
             raise
-        why = database.says(error)
+        why = database.explain(error)
     keys = raw.keys(connection, resource.raw, batch_id) if keys is None else keys
     if len(keys) > 1:
         half = len(keys) // 2
@@ -204,14 +208,14 @@ def unstorable(refused: Sequence[tuple[Record, str]]) -> list[Refused]:
     ]
 
 
-def tell_of_clock(connection: sa.Connection, resource: Resource, said: str) -> None:
+def report_clock(connection: sa.Connection, resource: Resource, stated: str) -> None:
     """An alert that the clock of a source is wrong."""
     alerts.raise_alert(
         connection,
         kind="source_clock",
         key=resource.system,
         title=f"The clock of {resource.name} is wrong",
-        body=f"{said} Nothing is lost: the watermark stays at a time that can be. Ask the operator of the system to "
+        body=f"{stated} Nothing is lost: the watermark stays at a time that can be. Ask the operator of the system to "
         "set its clock; `crossdock watermark show` tells where each read stands.",
     )
 
@@ -224,7 +228,7 @@ def name_of(resource: Resource, key: str) -> str:
     return f"{resource.name}:{key}"
 
 
-def known(
+def already_stored(
     connection: sa.Connection, flow: Flow | None, resource: Resource, refused: Sequence[Refused]
 ) -> set[tuple[str, str]]:
     """(key, hash) of those that lie among the dead letters as they are, or were dismissed there."""
@@ -234,15 +238,15 @@ def known(
 
 
 def came_back(
-    connection: sa.Connection, flow: Flow | None, resource: Resource, known: Sequence[Record]
+    connection: sa.Connection, flow: Flow | None, resource: Resource, already_stored: Sequence[Record]
 ) -> set[tuple[str, str]]:
     """(key, hash) of known records that are to be worked once more: the source tells them again after another one that
     was no newer, or one that could not be taken. What a person has edited stays edited."""
-    if not known or resource.system not in ("channel_advisor", "tims"):
+    if not already_stored or resource.system not in ("channel_advisor", "tims"):
         return set()
-    back = raw.came_back(connection, resource.raw, known)
+    back = raw.came_back(connection, resource.raw, already_stored)
     owner = flow.name if flow else REFERENCE
-    names = {record.key if flow else name_of(resource, record.key): record for record in known}
+    names = {record.key if flow else name_of(resource, record.key): record for record in already_stored}
     for name, version in dead_letters.unreadable(connection, owner, list(names)).items():
         if version is None or version <= names[name].version:
             back.add((names[name].key, names[name].hash))
@@ -295,4 +299,4 @@ def _shown(record: Record) -> dict[str, Any]:
 
 
 def _reason(one: Refused, do: str) -> dict[str, str]:
-    return {"field": one.field, "rule": one.rule, "value": "", "line": "", "says": one.says, "do": do}
+    return {"field": one.field, "rule": one.rule, "value": "", "line": "", "says": one.message, "do": do}

@@ -30,7 +30,7 @@ import yaml
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
-from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_head, sum_by_head, written
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_header, sum_by_header, written
 from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.settings import config_dir
@@ -53,7 +53,7 @@ class Rule:
     field: str
     shows: str
     money: bool
-    says: str
+    message: str
     do: str
     arguments: dict[str, Any]
     line: int
@@ -72,7 +72,7 @@ class Suite:
     children: str  # the target's list of lines; "" where it has none
     line_key: str
     given: dict[str, dict[str, str]]  # columns that the flow adds, in words: {"head": {...}, "lines": {...}}
-    head: tuple[Rule, ...]
+    header: tuple[Rule, ...]
     lines: tuple[Rule, ...]
     except_: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), compare=False)
@@ -100,17 +100,17 @@ def run(
     where the suite is wrong, or asks for a column that is not there.
     """
     suite = load(name, folder)
-    head = _head_columns(suite, frames, now or datetime.now(UTC))
+    header = _head_columns(suite, frames, now or datetime.now(UTC))
     lines = _line_columns(suite, frames)
-    keys = frames.head[suite.key].fillna("").to_numpy(dtype=object)
+    keys = frames.header[suite.key].fillna("").to_numpy(dtype=object)
     rows = frames.lines[ROW].to_numpy()
     line_keys = frames.lines[suite.line_key] if suite.children else frames.lines[LINE]
     found, kept = [], {}
     source = _context().data_sources.add_pandas("crossdock")
-    for part, table, rules, of_row in (("head", head, suite.head, None), ("lines", lines, suite.lines, rows)):
+    for part, table, rules, of_row in (("head", header, suite.header, None), ("lines", lines, suite.lines, rows)):
         result, failing = _validate(source, suite, part, table, rules, keys if of_row is None else keys[of_row])
         kept[part] = result
-        shown = frames.head if of_row is None else frames.lines
+        shown = frames.header if of_row is None else frames.lines
         for rule, at in failing:
             found.append(_problems(rule, at, table, shown, of_row, line_keys))
     every = problems.concat(found)
@@ -118,7 +118,7 @@ def run(
         "suite": name,
         "title": suite.title,
         "success": not len(every),
-        "rows": len(frames.head),
+        "rows": len(frames.header),
         "rejected": int(every["_row"].nunique()),
         **kept,
     }
@@ -202,7 +202,7 @@ class _SuiteReader(Reader):
             children=self.text(lines.get("target")),
             line_key=self.text(lines.get("key")),
             given=given,
-            head=(
+            header=(
                 *self.contract_rules(contract, document, excepted),
                 *self.rules(words.get("head_rules"), columns, document),
             ),
@@ -268,11 +268,11 @@ def check(path: Path) -> list[Finding]:
     """Everything that is wrong with a checks file, also what only Great Expectations can tell."""
     suite = read(path)
     found = list(suite.findings)
-    known = _expectation_names()
-    for rule in (*suite.head, *suite.lines):
-        if rule.expect not in known:
+    valid = _expectation_names()
+    for rule in (*suite.header, *suite.lines):
+        if rule.expect not in valid:
             found.append(
-                Finding(path, rule.line, f"there is no expectation {rule.expect!r}{did_you_mean(rule.expect, known)}")
+                Finding(path, rule.line, f"there is no expectation {rule.expect!r}{did_you_mean(rule.expect, valid)}")
             )
             continue
         try:
@@ -322,28 +322,28 @@ LINE_COLUMNS = {
 
 
 def _head_columns(suite: Suite, frames: Frames, now: datetime) -> pd.DataFrame:
-    head, lines = frames.head, frames.lines
-    wanted = {rule.column for rule in suite.head}
-    made = _contract_columns(suite.head_document, suite.head, head)
+    header, lines = frames.header, frames.lines
+    wanted = {rule.column for rule in suite.header}
+    made = _contract_columns(suite.head_document, suite.header, header)
     if "copies" in wanted:
-        made["copies"] = _copies(head[suite.key])
+        made["copies"] = _copies(header[suite.key])
     if "line_count" in wanted:
-        made["line_count"] = count_by_head(frames)
+        made["line_count"] = count_by_header(frames)
     if wanted & {"discount_difference", "tax_difference", "total_difference", "shipping_discount_excess"}:
-        amount = {name: _amount(head, name) for name in _HEAD_AMOUNTS}
-        gross = sum_by_head(frames, _gross(lines))
+        amount = {name: _amount(header, name) for name in _HEAD_AMOUNTS}
+        gross = sum_by_header(frames, _gross(lines))
         charges = amount["ShippingAmount"] + amount["GiftWrapAmount"]
-        inclusive = head["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
+        inclusive = header["PricesIncludeTax"].fillna(False).to_numpy(dtype=bool)
         tax = np.where(inclusive, 0, amount["TaxTotal"])
-        discount = sum_by_head(frames, _amount(lines, "DiscountAmount")) + amount["ShippingDiscountAmount"]
-        duty = sum_by_head(frames, _amount(lines, "TaxAmount")) + amount["ShippingTaxAmount"]
+        discount = sum_by_header(frames, _amount(lines, "DiscountAmount")) + amount["ShippingDiscountAmount"]
+        duty = sum_by_header(frames, _amount(lines, "TaxAmount")) + amount["ShippingTaxAmount"]
         made["discount_difference"] = amount["DiscountTotal"] - discount
         made["tax_difference"] = amount["TaxTotal"] - duty
         made["total_difference"] = amount["TotalAmount"] - (gross - amount["DiscountTotal"] + charges + tax)
         made["shipping_discount_excess"] = amount["ShippingDiscountAmount"] - amount["ShippingAmount"]
     if wanted & {"order_year", "hours_ahead"}:
-        made["order_year"], made["hours_ahead"] = _dates(head["OrderDate"], now)
-    return _table(suite, "head", wanted, made, head)
+        made["order_year"], made["hours_ahead"] = _dates(header["OrderDate"], now)
+    return _table(suite, "head", wanted, made, header)
 
 
 def _line_columns(suite: Suite, frames: Frames) -> pd.DataFrame:
@@ -543,7 +543,7 @@ def _class_of(expect: str) -> Any:
 
 def _expectation(rule: Rule) -> Any:
     made = _class_of(rule.expect)
-    words = f"{rule.column}: {rule.says} {rule.do}"
+    words = f"{rule.column}: {rule.message} {rule.do}"
     return made(column=rule.column, description=words, meta={"rule": rule.rule}, **rule.arguments)
 
 
@@ -620,7 +620,7 @@ def _problems(
         lines = "" if of_row is None else line_keys.iloc[rows].fillna("").tolist()
         number = rows if of_row is None else of_row[rows]
         found.append(
-            problems.make(number, field=path, rule=rule.rule, value=texts, says=rule.says, do=rule.do, line=lines)
+            problems.make(number, field=path, rule=rule.rule, value=texts, message=rule.message, do=rule.do, line=lines)
         )
     return problems.concat(found)
 

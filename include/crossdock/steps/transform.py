@@ -64,8 +64,8 @@ def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[
     parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
     staged = flow.transform(connection, parsed, keys, altered)
     version = dict(zip(keys, versions, strict=True))
-    staged.head.insert(0, "version", staged.head["key"].map(version).astype("str"))
-    staged.head.insert(0, "batch_id", batch_id)
+    staged.header.insert(0, "version", staged.header["key"].map(version).astype("str"))
+    staged.header.insert(0, "batch_id", batch_id)
     _write(connection, flow, staged)
     _dead_letter_unreadable(connection, flow, staged, batch_id)
     for alert in staged.alerts:
@@ -87,7 +87,7 @@ def _poison(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence
             if len(portion) == 1:
                 place = traceback.extract_tb(error.__traceback__)[-1]  # without the values: they may be a person's
                 log.warning("%s: %s at %s:%s", flow.entity, type(error).__name__, place.filename, place.lineno)
-                found[portion[0][0]] = database.says(error)
+                found[portion[0][0]] = database.explain(error)
             else:
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -129,13 +129,13 @@ def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], paylo
 
 def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     """Merges heads by key and replaces their lines; rows that a newer version owns stay as they are."""
-    head = staged.head
+    header = staged.header
     problems = staged.problems
-    head["problems"] = _as_json(problems, len(head))
+    header["problems"] = _as_json(problems, len(header))
     connection.exec_driver_sql(
         f"CREATE TEMP TABLE incoming (LIKE {flow.stage.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
     )
-    database.copy_in(connection, flow.stage, head, into="incoming")
+    database.copy_in(connection, flow.stage, header, into="incoming")
     older = set(
         connection.exec_driver_sql(
             f"DELETE FROM incoming i USING {flow.stage.fullname} s WHERE s.key = i.key AND s.version > i.version "
@@ -144,9 +144,9 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     )
     if flow.stage_lines is not None:
         connection.exec_driver_sql(f"DELETE FROM {flow.stage_lines.fullname} l USING incoming i WHERE l.key = i.key")
-    columns = [f'"{name}"' for name in head.columns]
+    columns = [f'"{name}"' for name in header.columns]
     # What this run does not know of a row (the columns that load fills in) is reset, for the document is a new one.
-    rest = [f'"{c.name}" = DEFAULT' for c in flow.stage.columns if c.name not in head.columns]
+    rest = [f'"{c.name}" = DEFAULT' for c in flow.stage.columns if c.name not in header.columns]
     connection.exec_driver_sql(
         f"INSERT INTO {flow.stage.fullname} ({', '.join(columns)}) SELECT {', '.join(columns)} FROM incoming "
         f"ON CONFLICT (key) DO UPDATE SET "
@@ -162,9 +162,9 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
 
 def _dead_letter_unreadable(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
     """Records that never became documents: dead letters already here, for there is nothing to check."""
-    dead = (staged.head["state"] == "dead").to_numpy()
+    dead = (staged.header["state"] == "dead").to_numpy()
     found = staged.problems[dead[staged.problems["_row"].to_numpy()]]
-    dead_letter(connection, flow, batch_id, "transform", reasons_by_key(staged.head["key"], found))
+    dead_letter(connection, flow, batch_id, "transform", reasons_by_key(staged.header["key"], found))
 
 
 def _as_json(problems: pd.DataFrame, count: int) -> pd.Series:

@@ -24,7 +24,7 @@ def last(connection: sa.Connection, flow: str) -> sa.Row | None:
     ).one_or_none()
 
 
-def said(compared: int, equal: int) -> str:
+def percentage_text(compared: int, equal: int) -> str:
     """In words: "99.9 % equal (2,997 of 3,000)"."""
     if not compared:
         return "nothing to compare"

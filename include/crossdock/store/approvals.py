@@ -81,8 +81,8 @@ def decide(
 ) -> list[int]:
     """What a person says to open questions, on record; which of `ids` were still open. Raises ConfigError for a number
     that is no question of the flow."""
-    known = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id.in_(list(ids)))))
-    if unknown := sorted(set(ids) - known):
+    existing = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id.in_(list(ids)))))
+    if unknown := sorted(set(ids) - existing):
         raise ConfigError(
             f"There is no question {', '.join(map(str, unknown))}; nothing was decided.",
             do=f"`crossdock {flow} approvals` shows the open ones with their numbers.",

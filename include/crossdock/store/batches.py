@@ -66,18 +66,18 @@ def open_batch(
     ).scalar_one()
 
 
-def extracted(connection: sa.Connection, batch_id: int, *, read: int, known: int, seconds: float) -> None:
-    """Notes what extract read: `known` of them are unchanged, the rest is in flight."""
+def extracted(connection: sa.Connection, batch_id: int, *, read: int, already_stored: int, seconds: float) -> None:
+    """Notes what extract read: `already_stored` of them are unchanged, the rest is in flight."""
     connection.execute(
         sa.update(ops_batch)
         .where(ops_batch.c.id == batch_id)
         .values(
             read=read,
-            known=known,
-            unchanged=known,
-            in_flight=read - known,
+            already_stored=already_stored,
+            unchanged=already_stored,
+            in_flight=read - already_stored,
             seconds=sa.func.jsonb_build_object("extract", round(seconds, 3)),
-            finished_at=sa.func.now() if read == known else None,
+            finished_at=sa.func.now() if read == already_stored else None,
         )
     )
 
@@ -94,14 +94,14 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
     states: dict[str, int] = dict(connection.execute(by_state).all())
     counts = Counts(
         read=batch.read,
-        unchanged=batch.known + states.get("unchanged", 0),
+        unchanged=batch.already_stored + states.get("unchanged", 0),
         delivered=states.get("delivered", 0),
         waiting=states.get("waiting", 0),
         dead=states.get("dead", 0),
         skipped=states.get("left_out", 0),
         in_flight=states.get("staged", 0) + states.get("ready", 0),
     )
-    counts.superseded = counts.read - batch.known - sum(states.values())
+    counts.superseded = counts.read - batch.already_stored - sum(states.values())
     finished = counts.in_flight == 0 and (step == "confirm" or counts.delivered == 0)
     connection.execute(
         sa.update(ops_batch)

@@ -119,7 +119,7 @@ def is_about_data(error: BaseException) -> bool:
     return isinstance(cause, (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError))
 
 
-def says(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """An error in its first line, without the data."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0] if isinstance(cause, psycopg2.Error) else type(cause).__name__

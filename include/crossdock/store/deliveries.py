@@ -126,12 +126,12 @@ def doubtful(connection: sa.Connection, flow: str, entity: str, *, linked: str =
     return set(connection.scalars(sa.text(_DOUBTFUL), names))
 
 
-def written_over(connection: sa.Connection, flow: str, entity: str, told: Mapping[str, str]) -> None:
+def written_over(connection: sa.Connection, flow: str, entity: str, reported: Mapping[str, str]) -> None:
     """The target holds what it should, `told` by key: calls for it whose answers were lost are settled. Those of other
     content may still land."""
-    if not told:
+    if not reported:
         return
-    given = database.given(ops_delivery, [{"key": key, "content_hash": said} for key, said in told.items()])
+    given = database.given(ops_delivery, [{"key": key, "content_hash": stated} for key, stated in reported.items()])
     same = ops_delivery.c.content_hash == given.c.content_hash
     connection.execute(
         sa.update(ops_delivery)

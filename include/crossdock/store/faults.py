@@ -78,8 +78,8 @@ def typed(error: BaseException) -> CrossdockError:
     words = _words(cause)
     for table, kind in ((WRONG, ConfigError), (PASSING, Transient)):
         if found := next((table[code[:n]] for n in (5, 3, 2) if code[:n] in table), None):
-            said, do = found
-            text = f"The Crossdock database {said}: {words}."
+            stated, do = found
+            text = f"The Crossdock database {stated}: {words}."
             return kind(text, do=do if kind is ConfigError else f"{do} {RERUN_ADVICE}", system=SYSTEM)
     if not code and NOT_POSTGRES.search(words):
         return ConfigError(
@@ -121,9 +121,9 @@ def _cause(error: BaseException) -> BaseException:
         if one is not None and one not in chain:
             chain.append(one)
             todo += [getattr(one, "orig", None), one.__cause__, one.__context__]
-    told = [one for one in chain if isinstance(one, psycopg2.Error)]
-    own = next((one for one in told if one.pgcode), None)
-    return own or next(iter(told), error)
+    mentions = [one for one in chain if isinstance(one, psycopg2.Error)]
+    own = next((one for one in mentions if one.pgcode), None)
+    return own or next(iter(mentions), error)
 
 
 def _words(cause: BaseException) -> str:

@@ -44,7 +44,7 @@ def digest(received: bytes) -> str:
     return sha256(received).hexdigest()[:32]
 
 
-def known(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> set[tuple[str, str]]:
+def already_stored(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> set[tuple[str, str]]:
     """Which (key, hash) of `records` the table holds already. The payloads stay here: only the hashes travel."""
     if not records:
         return set()
@@ -73,10 +73,12 @@ def came_back(connection: sa.Connection, table: sa.Table, records: Sequence[Reco
     return {(r.key, r.hash) for r in records if newest[r.key][0] != r.hash and newest[r.key][1] <= r.version}
 
 
-def take_back(connection: sa.Connection, table: sa.Table, known: Collection[tuple[str, str]], batch_id: int) -> None:
+def take_back(
+    connection: sa.Connection, table: sa.Table, already_stored: Collection[tuple[str, str]], batch_id: int
+) -> None:
     """Makes these (key, hash) the newest of their keys again, for `batch_id` to work."""
-    if known:
-        wanted = sa.tuple_(table.c.key, table.c.hash).in_(sorted(known))
+    if already_stored:
+        wanted = sa.tuple_(table.c.key, table.c.hash).in_(sorted(already_stored))
         connection.execute(sa.update(table).where(wanted).values(batch_id=batch_id, received_at=sa.func.now()))
 
 
@@ -104,7 +106,7 @@ def insert(
         if not database.is_about_data(error):
             raise
         if len(records) == 1:
-            return [(records[0], database.says(error))]
+            return [(records[0], database.explain(error))]
         half = len(records) // 2
         return insert(connection, table, records[:half], batch_id) + insert(connection, table, records[half:], batch_id)
 

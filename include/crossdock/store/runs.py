@@ -46,8 +46,8 @@ def dead(connection: sa.Connection, run_id: str, silent: timedelta, over: Over |
     """Whether a run that has touched nothing for `silent` is dead. If so, none of its processes begins anything before
     this transaction has ended."""
     if _of_airflow(run_id):
-        said = over(run_id) if over else None
-        if said is False or (said is None and silent < PAUSE):
+        stated = over(run_id) if over else None
+        if stated is False or (stated is None and silent < PAUSE):
             return False
     return bool(
         connection.scalar(sa.text(f"SELECT pg_try_advisory_xact_lock({_KEY.format(name=':run')})"), {"run": run_id})

@@ -980,7 +980,7 @@ ops_batch = Table(
     Column("window_end", Moment),
     Column("step", Text, nullable=False, comment="Last step done: extract, transform, check, load, confirm"),
     Column("read", Integer, nullable=False, server_default="0"),
-    Column("known", Integer, nullable=False, server_default="0", comment="Known by hash; part of unchanged"),
+    Column("already_stored", Integer, nullable=False, server_default="0", comment="Known by hash; part of unchanged"),
     Column("unchanged", Integer, nullable=False, server_default="0", comment="Known by hash, or document as delivered"),
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("waiting", Integer, nullable=False, server_default="0"),

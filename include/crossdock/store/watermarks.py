@@ -39,12 +39,12 @@ def move(
     """
     most = settings.intake().clock
     now, before = datetime.now(UTC), position(connection, flow, resource)
-    said = None
+    stated = None
     if to > now + most:
-        said = f"It says {to:%Y-%m-%d %H:%M} UTC, and here it is {now:%Y-%m-%d %H:%M}."
+        stated = f"It says {to:%Y-%m-%d %H:%M} UTC, and here it is {now:%Y-%m-%d %H:%M}."
         to = max(now - most, before) if before and before <= now + most else now - most
     elif before and to < before - most:
-        said = f"It says {to:%Y-%m-%d %H:%M} UTC, and the last read there ended at {before:%Y-%m-%d %H:%M}."
+        stated = f"It says {to:%Y-%m-%d %H:%M} UTC, and the last read there ended at {before:%Y-%m-%d %H:%M}."
     elif before:
         to = max(to, before)
     row = insert(table).values(
@@ -76,7 +76,7 @@ def move(
             },
         )
     )
-    return said
+    return stated
 
 
 def put(connection: sa.Connection, flow: str, resource: str, to: datetime, *, who: str, why: str) -> datetime:

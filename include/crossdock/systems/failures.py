@@ -29,7 +29,7 @@ class Failure:
     origin: str  # "ours", "network", "system", "record"
     again: bool
     maybe_done: bool
-    says: str  # {system} {host} {what} {status} {detail}
+    message: str  # {system} {host} {what} {status} {detail}
     do: str  # {variable}
 
 
@@ -234,4 +234,4 @@ def make(
     }
     if failure.error is RecordRejected:
         more["status"] = status
-    return failure.error(failure.says.format(**facts), do=failure.do.format(**facts), system=connection.name, **more)
+    return failure.error(failure.message.format(**facts), do=failure.do.format(**facts), system=connection.name, **more)

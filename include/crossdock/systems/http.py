@@ -132,7 +132,7 @@ class Http:
             stop=tenacity.stop_after_attempt(limits.tries),
             wait=self._pause,
             retry=tenacity.retry_if_exception(_is_again),
-            before_sleep=self._tell,
+            before_sleep=self._log_retry,
             reraise=True,
         )
 
@@ -318,7 +318,7 @@ class Http:
         growing = tenacity.wait_exponential_jitter(multiplier=first, max=longest, jitter=first)
         return min(max(requested or 0.0, growing(state)), longest)
 
-    def _tell(self, state: tenacity.RetryCallState) -> None:
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0
         message = redaction.clean(error.error.message if isinstance(error, AttemptFailed) else str(error))

@@ -322,9 +322,9 @@ def _version(path: Any) -> tuple:
 
 
 def _too_large(source: str, name: str, size: int, modified: datetime) -> File:
-    says = f"{name} has {size:,} bytes, {settings.intake().file_bytes:,} are allowed; it was not opened."
+    message = f"{name} has {size:,} bytes, {settings.intake().file_bytes:,} are allowed; it was not opened."
     do = "Split it, or raise file_bytes in include/config/intake.yaml."
-    return File(source, name, b"", modified, ("too_large", says, do))
+    return File(source, name, b"", modified, ("too_large", message, do))
 
 
 @cache

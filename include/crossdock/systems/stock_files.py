@@ -125,7 +125,7 @@ def read(file: File) -> Iterator[bytes]:
 
 
 def _refusal(refused: Refused) -> dict[str, str]:
-    return {"RefusedFor": refused.rule, "RefusedSays": refused.says, "RefusedDo": refused.do}
+    return {"RefusedFor": refused.rule, "RefusedSays": refused.message, "RefusedDo": refused.do}
 
 
 COLUMNS = ("reference", "occurredat", "sku", "locationid", "quantity", "reason")
@@ -143,8 +143,8 @@ def read_csv(file: File, source: Source, modified: str) -> Iterator[Movement]:
         )  # fmt: skip
         if not reference or count[reference] > 1:
             what = f'The Reference "{reference}" stands in several rows' if reference else "There is no Reference"
-            says = f"{what} of the file {file.name}, row {row['_row']}."
-            yield msgspec.structs.replace(made, **_refusal(Refused("ambiguous_reference", says, RETRY_ADVICE)))
+            message = f"{what} of the file {file.name}, row {row['_row']}."
+            yield msgspec.structs.replace(made, **_refusal(Refused("ambiguous_reference", message, RETRY_ADVICE)))
         else:
             yield _dated(made, row["occurredat"], source)
 
@@ -162,9 +162,9 @@ def read_ledger(file: File, source: Source, modified: str) -> Iterator[Movement]
         event, disposition = row["event type"], row["disposition"].upper()
         if event in KNOWN_EVENTS or disposition in UNSELLABLE:
             continue
-        said = "|".join(row.get(name, "") for name in (*EVENTS, "fnsku", "fulfillment center"))
-        seen[said] += 1
-        digest = hashlib.sha256(f"{said}|{seen[said]}".encode()).hexdigest()[:12]
+        stated = "|".join(row.get(name, "") for name in (*EVENTS, "fnsku", "fulfillment center"))
+        seen[stated] += 1
+        digest = hashlib.sha256(f"{stated}|{seen[stated]}".encode()).hexdigest()[:12]
         reason = row["reason"] if event == "Adjustments" and row["reason"] else event
         made = Movement(
             source.name, f"{row['reference id'][:40]}:{digest}", file.name, modified, SKU=row["msku"],
@@ -172,9 +172,11 @@ def read_ledger(file: File, source: Source, modified: str) -> Iterator[Movement]
             Memo=" ".join(part for part in (event, row["reference id"], row.get("fulfillment center", "")) if part),
         )  # fmt: skip
         if disposition not in ("SELLABLE", ""):
-            says = f'Nobody knows the disposition "{row["disposition"]}" of row {row["_row"]} of the file {file.name}.'
+            message = (
+                f'Nobody knows the disposition "{row["disposition"]}" of row {row["_row"]} of the file {file.name}.'
+            )
             do = "Ask Amazon whether such units may be sold. Enter the movement by hand, then dismiss this."
-            yield msgspec.structs.replace(made, **_refusal(Refused("unknown_disposition", says, do)))
+            yield msgspec.structs.replace(made, **_refusal(Refused("unknown_disposition", message, do)))
         else:
             yield _dated(made, row["date"], source)
 
@@ -205,7 +207,7 @@ def _dated(movement: Movement, text: str, source: Source) -> Movement:
     try:
         return msgspec.structs.replace(movement, OccurredAt=moment(text, source.zone, day_first=source.day_first))
     except Refused as refused:
-        return msgspec.structs.replace(movement, **_refusal(Refused(refused.rule, refused.says, RETRY_ADVICE)))
+        return msgspec.structs.replace(movement, **_refusal(Refused(refused.rule, refused.message, RETRY_ADVICE)))
 
 
 READERS: Mapping[str, Callable[[File, Source, str], Iterator[Movement]]] = {

@@ -201,10 +201,10 @@ def _is_open(connection: sa.Connection, flow: Flow, keys: list[str]) -> bool:
 
 def _is_known(connection: sa.Connection, flow: Flow, keys: list[str], file: File) -> bool:
     """Whether a record was read from these bytes. One of before there were digests is taken at its name."""
-    table, told = flow.source.raw, flow.source.raw.c.payload["FileDigest"].as_string()
+    table, named = flow.source.raw, flow.source.raw.c.payload["FileDigest"].as_string()
     of_it = sa.select(1).where(
         table.c.key == sa.any_(sa.bindparam("keys", keys, type_=sa.ARRAY(sa.Text))),
-        sa.or_(told == file.digest, told.is_(None)),
+        sa.or_(named == file.digest, named.is_(None)),
     )
     return connection.execute(of_it.limit(1)).first() is not None
 

@@ -114,7 +114,7 @@ class ActorContext:
         return wanted if wanted > self.start else self.working_moment(self.start, wanted)
 
     # ---- what can be done ----
-    def tell(self, system: str, events: Iterable[tuple[str, str, Document]], *, dirty: bool = False) -> int:
+    def send(self, system: str, events: Iterable[tuple[str, str, Document]], *, dirty: bool = False) -> int:
         """Tell a system what happens now, by its clock: (id, kind, document). An id that it knows is not told again."""
         control = self.controls[system]
         now = text(control.now())

@@ -77,7 +77,7 @@ def open_due(context: ActorContext) -> int:
         for made, is_early in new_returns.opened(invoice):
             event = (f"return:{made['ReturnID']}", "return", made)
             (early if is_early else usual).append(event)
-    return context.tell(CHANNEL_ADVISOR, usual) + context.tell(CHANNEL_ADVISOR, early, dirty=True)
+    return context.send(CHANNEL_ADVISOR, usual) + context.send(CHANNEL_ADVISOR, early, dirty=True)
 
 
 class NewReturns:
@@ -136,9 +136,9 @@ class NewReturns:
         return None
 
     def _order(self, number: int) -> Document:
-        known = self.context.orders.get(number)
-        if known is not None:
-            return known
+        existing = self.context.orders.get(number)
+        if existing is not None:
+            return existing
         story = self.context.story(number)
         return story[1][-1].document if story else {}
 
@@ -261,7 +261,7 @@ def go_on(context: ActorContext) -> int:
             name, changes = step
             document = {"ReturnID": returned["ReturnID"], "changes": changes}
             events.append((f"{name}:{returned['ReturnID']}", "return_change", document))
-    return context.tell(CHANNEL_ADVISOR, events)
+    return context.send(CHANNEL_ADVISOR, events)
 
 
 def next_step(context: ActorContext, returned: Document) -> tuple[str, Document] | None:

@@ -87,8 +87,8 @@ def _rows(context: ActorContext, invoice: Invoice) -> Iterator[dict[str, object]
 
 
 def _reason(number: str, description: str) -> str:
-    said = description.lower()
-    return next((reason for word, reason in WORDS if word in said), chance.pick(UNSAID, "write-off", number))
+    reported = description.lower()
+    return next((reason for word, reason in WORDS if word in reported), chance.pick(UNSAID, "write-off", number))
 
 
 def sku_of(world: World, code: str) -> str | None:

@@ -174,4 +174,4 @@ def correct(context: ActorContext) -> int:
         if context.is_due(context.working_moment(seen, "seen", reference)):
             right = {"ShipmentID": shipment["ShipmentID"], "TrackingNumber": tracking_number(f"{reference} right")}
             wrong.append((f"tracking:{reference}", "shipment_correction", right))
-    return context.tell(TIMS, wrong)
+    return context.send(TIMS, wrong)

@@ -30,21 +30,21 @@ def answer(
     """Apply each item of the list `name`. `apply` answers (status, fields of the result), or raises Refused or Conflict
     before it has written anything; `echo` gives the keys that every result repeats."""
     results = []
-    for index, said in enumerate(items(request, name)):
-        keys = {"Index": index} | echo(said if isinstance(said, dict) else {})
+    for index, sent in enumerate(items(request, name)):
+        keys = {"Index": index} | echo(sent if isinstance(sent, dict) else {})
         broken = request.plan.broken(index)
-        outcome = FAILED if broken == "before" else _outcome(system, schema, said, apply)
+        outcome = FAILED if broken == "before" else _outcome(system, schema, sent, apply)
         results.append(keys | (FAILED if broken else outcome))
     return Answer(207, {"Results": results})
 
 
-def _outcome(system: System, schema: str, said: Any, apply: Callable[[Document], tuple[int, Document]]) -> Document:
+def _outcome(system: System, schema: str, sent: Any, apply: Callable[[Document], tuple[int, Document]]) -> Document:
     """What one item came to."""
     try:
-        errors = field_errors(system.contract.findings(schema, said, closed=True))
+        errors = field_errors(system.contract.findings(schema, sent, closed=True))
         if errors:
             raise Refused(errors)
-        status, more = apply(said)
+        status, more = apply(sent)
     except Refused as refused:
         return {"Status": refused.status, "Errors": refused.errors}
     except Conflict as conflict:

@@ -74,12 +74,12 @@ def find(tx: Transaction, request: Request) -> Row:
 
 # ---- writing ----
 def create_listing(system: System, request: Request) -> Answer:
-    owner, said = named.profile(request), request.body
+    owner, sent = named.profile(request), request.body
     with system.store.write() as tx:
-        product, site = repository.product(tx, owner, said["SKU"]), said["SiteID"]
-        fields, errors = validated(said)
+        product, site = repository.product(tx, owner, sent["SKU"]), sent["SiteID"]
+        fields, errors = validated(sent)
         if product is None:
-            errors.append(field_error("SKU", "UnknownSku", f"There is no product {said['SKU']}."))
+            errors.append(field_error("SKU", "UnknownSku", f"There is no product {sent['SKU']}."))
         if tx.get("site", site) is None:
             errors.append(field_error("SiteID", "UnknownSite", f"There is no site {site}."))
         if errors or product is None:
@@ -93,15 +93,15 @@ def create_listing(system: System, request: Request) -> Answer:
         return Answer(201, repository.put_listing(tx, listing, system.clock.now()))
 
 
-def whole(tx: Transaction, said: Document) -> Document:
+def whole(tx: Transaction, sent: Document) -> Document:
     """A listing as it is stored, but for its times: a Draft, if nothing else is said."""
-    number = said.get("ListingID")
+    number = sent.get("ListingID")
     neutral = dict.fromkeys(("SiteListingID", *FIELDS, "Errors")) | {
         "ListingID": tx.next_number("ListingID", FIRST_LISTING) if number is None else number,
         "Status": "Draft",
-        "Currency": account.SITE_CURRENCIES.get(said["SiteID"], account.CURRENCIES[said["ProfileID"]]),
+        "Currency": account.SITE_CURRENCIES.get(sent["SiteID"], account.CURRENCIES[sent["ProfileID"]]),
     }
-    return neutral | said
+    return neutral | sent
 
 
 def update_listing(system: System, request: Request) -> Answer:
@@ -133,12 +133,12 @@ def update_listing(system: System, request: Request) -> Answer:
     return Answer(200, after)
 
 
-def validated(said: Document) -> tuple[Document, list[dict[str, str]]]:
+def validated(sent: Document) -> tuple[Document, list[dict[str, str]]]:
     """The fields of a listing that were given, and what breaks a rule of the contract."""
-    money, errors = amounts(said, ("Price",))
-    if (said.get("Quantity") or 0) > MOST_UNITS:
+    money, errors = amounts(sent, ("Price",))
+    if (sent.get("Quantity") or 0) > MOST_UNITS:
         errors.append(field_error("Quantity", "OutOfRange", f"At most {MOST_UNITS} units."))
-    return {name: said[name] for name in FIELDS if name in said} | money, errors
+    return {name: sent[name] for name in FIELDS if name in sent} | money, errors
 
 
 def of_product(tx: Transaction, owner: int, sku: str) -> list[Document]:

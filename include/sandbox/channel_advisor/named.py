@@ -31,6 +31,6 @@ def product(tx: Transaction, owner: int, sku: str) -> Row:
     return row
 
 
-def sku(said: Document) -> Document:
+def sku(sent: Document) -> Document:
     """The SKU of an item as it was sent, as far as an answer can hold it."""
-    return {"SKU": said.get("SKU") if isinstance(said.get("SKU"), str) else None}
+    return {"SKU": sent.get("SKU") if isinstance(sent.get("SKU"), str) else None}

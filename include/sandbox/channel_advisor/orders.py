@@ -123,29 +123,29 @@ def create_order(system: System, request: Request) -> Answer:
     return Answer(201, order | {"Exported": False})
 
 
-def new_order(tx: Transaction, said: Document, profile: int) -> Document:
+def new_order(tx: Transaction, sent: Document, profile: int) -> Document:
     """A direct sale as it is stored, but for its number and times of arrival. Refused with what breaks a rule."""
     errors = []
-    if said["Currency"] != account.CURRENCIES[profile]:
+    if sent["Currency"] != account.CURRENCIES[profile]:
         message = f"The profile's currency is {account.CURRENCIES[profile]}."
         errors.append(field_error("Currency", "WrongCurrency", message))
     try:
-        placed = utc(said["OrderDate"])
+        placed = utc(sent["OrderDate"])
     except ValueError as error:
         errors.append(field_error("OrderDate", "InvalidValue", str(error)))
     items = []
-    for index, line in enumerate(said["OrderItems"]):
+    for index, line in enumerate(sent["OrderItems"]):
         try:
             items.append(new_line(tx, line, profile, f"OrderItems[{index}]."))
         except Refused as refused:
             errors += refused.errors
     if errors:
         raise Refused(errors)
-    paid = said.get("PaymentStatus", "NotYetSubmitted")
+    paid = sent.get("PaymentStatus", "NotYetSubmitted")
     site = tx.get("site", account.DIRECT_SALE)
     order = {
         "ProfileID": profile,
-        "OrderID": said["OrderID"],
+        "OrderID": sent["OrderID"],
         "SiteID": account.DIRECT_SALE,
         "SiteName": site.doc["SiteName"] if site else None,
         "SellerOrderID": None,
@@ -153,7 +153,7 @@ def new_order(tx: Transaction, said: Document, profile: int) -> Document:
         "PaymentStatus": paid,
         "FulfillmentStatus": "Unshipped",
         "OrderDate": placed,
-        "Currency": said["Currency"],
+        "Currency": sent["Currency"],
         "CustomerInfo": None,
         "ShippingAddress": None,
         "BillingAddress": None,
@@ -167,22 +167,22 @@ def new_order(tx: Transaction, said: Document, profile: int) -> Document:
         "UserDataPresent": True,
         "Exported": [],
     }
-    given = {name: value for name, value in said.items() if name not in ("OrderItems", "OrderDate")}
+    given = {name: value for name, value in sent.items() if name not in ("OrderItems", "OrderDate")}
     return rules.summed(patched(order, given) | {"OrderItems": items})
 
 
-def new_line(tx: Transaction, said: Document, profile: int, path: str) -> Document:
+def new_line(tx: Transaction, sent: Document, profile: int, path: str) -> Document:
     """A line as it is stored, the SKU as the product has it. Refused with what breaks a rule."""
     errors = []
-    product = repository.product(tx, profile, said["SKU"])
+    product = repository.product(tx, profile, sent["SKU"])
     if product is None:
-        errors.append(field_error(f"{path}SKU", "UnknownSku", f"There is no product {said['SKU']}."))
-    if said["Quantity"] > MOST_UNITS:
+        errors.append(field_error(f"{path}SKU", "UnknownSku", f"There is no product {sent['SKU']}."))
+    if sent["Quantity"] > MOST_UNITS:
         errors.append(field_error(f"{path}Quantity", "OutOfRange", f"At most {MOST_UNITS} units."))
     amounts = {}
     for name in rules.LINE_MONEY:
         try:
-            amounts[name] = exact(said.get(name) or ZERO)
+            amounts[name] = exact(sent.get(name) or ZERO)
         except ValueError as error:
             errors.append(field_error(path + name, "InvalidAmount", str(error)))
         else:
@@ -194,11 +194,11 @@ def new_line(tx: Transaction, said: Document, profile: int, path: str) -> Docume
     return {
         "OrderItemID": tx.next_number("OrderItemID", FIRST_LINE),
         "SKU": product.doc["SKU"],
-        "Title": said.get("Title", product.doc.get("Title")),
-        "Quantity": said["Quantity"],
+        "Title": sent.get("Title", product.doc.get("Title")),
+        "Quantity": sent["Quantity"],
         **amounts,
         "QuantityShipped": 0,
         "QuantityCancelled": 0,
         "QuantityReturned": 0,
-        "BundleComponents": [part | {"Quantity": part["Quantity"] * said["Quantity"]} for part in parts],
+        "BundleComponents": [part | {"Quantity": part["Quantity"] * sent["Quantity"]} for part in parts],
     }

@@ -62,10 +62,10 @@ def list_promotions(system: System, request: Request) -> Answer:
     return lists.page(system, request, "promotion", {"profile": lists.profiles(request)})
 
 
-def update(tx: Transaction, owner: int, at: int, carried: Carried, said: Document) -> tuple[int, Document]:
+def update(tx: Transaction, owner: int, at: int, carried: Carried, sent: Document) -> tuple[int, Document]:
     """Write one price. Refused."""
-    product = named.product(tx, owner, said["SKU"])
-    put(tx, product, validated(repository.price(tx, owner, product.doc["SKU"]), said, owner), at, carried)
+    product = named.product(tx, owner, sent["SKU"])
+    put(tx, product, validated(repository.price(tx, owner, product.doc["SKU"]), sent, owner), at, carried)
     return 200, {"SKU": product.doc["SKU"]}
 
 
@@ -86,16 +86,16 @@ def put(tx: Transaction, product: Row, price: Document, at: int, carried: Carrie
 
 
 # ---- rules ----
-def validated(before: Document | None, said: Document, owner: int) -> Document:
+def validated(before: Document | None, sent: Document, owner: int) -> Document:
     """The price after a write. Refused with what breaks a rule of the contract."""
-    money, errors = amounts(said, MONEY)
-    after = dict.fromkeys((*MONEY, "Promotion")) | (before or {}) | said | money
+    money, errors = amounts(sent, MONEY)
+    after = dict.fromkeys((*MONEY, "Promotion")) | (before or {}) | sent | money
     after.pop("UpdatedDate", None)
-    if said["Currency"] != account.CURRENCIES[owner]:
+    if sent["Currency"] != account.CURRENCIES[owner]:
         message = f"The profile's currency is {account.CURRENCIES[owner]}."
         errors.append(field_error("Currency", "WrongCurrency", message))
-    if said.get("Promotion"):
-        after["Promotion"], wrong = _promotional(said["Promotion"])
+    if sent.get("Promotion"):
+        after["Promotion"], wrong = _promotional(sent["Promotion"])
         errors += wrong
     if errors:
         raise Refused(errors)
@@ -104,17 +104,17 @@ def validated(before: Document | None, said: Document, owner: int) -> Document:
     return after
 
 
-def _promotional(said: Document) -> tuple[Document, list[dict[str, str]]]:
-    money, errors = amounts(said, ("Price",), "Promotion.")
+def _promotional(sent: Document) -> tuple[Document, list[dict[str, str]]]:
+    money, errors = amounts(sent, ("Price",), "Promotion.")
     dates = {}
     for name in ("StartDate", "EndDate"):
         try:
-            dates[name] = utc(said[name])
+            dates[name] = utc(sent[name])
         except ValueError as error:
             errors.append(field_error(f"Promotion.{name}", "InvalidValue", str(error)))
     if not errors and clock.parse(dates["EndDate"]) <= clock.parse(dates["StartDate"]):
         errors.append(field_error("Promotion.EndDate", "EndNotAfterStart", "EndDate must be after StartDate."))
-    return said | money | dates, errors
+    return sent | money | dates, errors
 
 
 def _outside(price: Document) -> list[dict[str, str]]:
@@ -161,13 +161,13 @@ class Carried:
 
 
 def put_promotion(
-    tx: Transaction, owner: int, promotion: str, said: Document, dates: dict[str, Dates], at: int
+    tx: Transaction, owner: int, promotion: str, sent: Document, dates: dict[str, Dates], at: int
 ) -> None:
     """Store a promotion as its prices have it (`dates` by SKU), and what else is said of it; nothing when it is
     stored so already."""
     row = repository.promotion(tx, owner, promotion)
     before = row.doc if row else {"ProfileID": owner, "PromotionID": promotion, "Name": None}
-    after = before | said | {"SKUs": sorted(dates)}
+    after = before | sent | {"SKUs": sorted(dates)}
     if dates:
         after["StartDate"] = min({start for start, _ in dates.values()}, key=clock.parse)
         after["EndDate"] = max({end for _, end in dates.values()}, key=clock.parse)
@@ -214,9 +214,9 @@ def forget(tx: Transaction, owner: int, sku: str, at: int) -> None:
         tx.delete("price", repository.sku_id(owner, sku))
 
 
-def changed(before: Document | None, said: Document, owner: int) -> dict[str, Any]:
+def changed(before: Document | None, sent: Document, owner: int) -> dict[str, Any]:
     """The price as staff or a marketplace's repricer make it: no bound holds them."""
     neutral = dict.fromkeys((*MONEY, "Promotion")) | {"Currency": account.CURRENCIES[owner]}
-    after = neutral | (before or {}) | said
+    after = neutral | (before or {}) | sent
     after.pop("UpdatedDate", None)
     return after

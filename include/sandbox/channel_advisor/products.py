@@ -64,20 +64,20 @@ def create_products(system: System, request: Request) -> Answer:
         return batches.answer(system, request, "Products", "ProductCreate", named.sku, apply)
 
 
-def create_product(tx: Transaction, owner: int, at: int, said: Document) -> tuple[int, Document]:
+def create_product(tx: Transaction, owner: int, at: int, sent: Document) -> tuple[int, Document]:
     """Store one new product. Refused."""
-    existing = repository.product(tx, owner, said["SKU"])
+    existing = repository.product(tx, owner, sent["SKU"])
     if existing:
         message = f"SKU {existing.doc['SKU']} exists."
         raise Refused([field_error("SKU", "DuplicateSku", message)], status=409)
-    kind = said.get("ProductType", "Item")
+    kind = sent.get("ProductType", "Item")
     empty = dict.fromkeys(FIELDS) | {name: [] for name in LISTS} | {"IsBlocked": False}
     product = {
-        "SKU": said["SKU"],
+        "SKU": sent["SKU"],
         "ProductID": tx.next_number("ProductID", FIRST_PRODUCT),
         "ProfileID": owner,
         "ProductType": kind,
-        **changed(empty | {"ProductType": kind}, {name: said[name] for name in FIELDS if name in said}),
+        **changed(empty | {"ProductType": kind}, {name: sent[name] for name in FIELDS if name in sent}),
         "TotalAvailableQuantity": None if kind in stock.WITHOUT_STOCK else 0,
         "CreatedDate": clock.text(at),
     }

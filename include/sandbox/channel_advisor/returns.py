@@ -71,8 +71,8 @@ def find(tx: Transaction, request: Request) -> Row:
 
 # ---- writing ----
 def create_return(system: System, request: Request) -> Answer:
-    said = request.body
-    number, key = said["ChannelAdvisorOrderID"], said["SellerAdjustmentID"]
+    sent = request.body
+    number, key = sent["ChannelAdvisorOrderID"], sent["SellerAdjustmentID"]
     with system.store.write() as tx:
         row = tx.get("order", number)
         if row is None or row.doc["ProfileID"] not in lists.profiles(request):
@@ -84,11 +84,11 @@ def create_return(system: System, request: Request) -> Answer:
             raise Conflict("OrderNotShipped", f"Nothing of order {number} has shipped.")
         opened = {
             "SellerAdjustmentID": key,
-            "RmaNumber": said.get("RmaNumber"),
-            "Status": said.get("Status", "NewRma"),
-            "Reason": said.get("Reason", "GeneralAdjustment"),
-            "Comment": said.get("Comment"),
-            "Items": items_of(order, said["Items"], of_order(tx, number)),
+            "RmaNumber": sent.get("RmaNumber"),
+            "Status": sent.get("Status", "NewRma"),
+            "Reason": sent.get("Reason", "GeneralAdjustment"),
+            "Comment": sent.get("Comment"),
+            "Items": items_of(order, sent["Items"], of_order(tx, number)),
         }
         made = repository.put_return(tx, whole(tx, order, opened), system.clock.now())
     return Answer(201, made)
@@ -196,7 +196,7 @@ def refund_total(items: Iterable[Document]) -> Decimal:
     return sum((item.get(name) or ZERO for item in items for name in REFUNDS), ZERO)
 
 
-def items_of(order: Document, said: Iterable[Document], returns: Iterable[Document]) -> list[Document]:
+def items_of(order: Document, sent: Iterable[Document], returns: Iterable[Document]) -> list[Document]:
     """Items of a new return as they are stored: both ids, every amount. `returns`: those the order has already.
 
     An SKU on several lines takes their units, and a given amount their amounts, in order. Refused with UnknownItem,
@@ -208,7 +208,7 @@ def items_of(order: Document, said: Iterable[Document], returns: Iterable[Docume
     money = {line["OrderItemID"]: refundable(order, line, taken) for line in order["OrderItems"]}
     items: list[Document] = []
     errors: list[dict[str, str]] = []
-    for index, item in enumerate(said):
+    for index, item in enumerate(sent):
         lines = [line for line in order["OrderItems"] if rules.means(item, line)]
         if not lines:
             name = "OrderItemID" if "OrderItemID" in item else "SKU"

@@ -43,18 +43,18 @@ def create_shipments(system: System, request: Request) -> Answer:
         return batches.answer(system, request, "Shipments", "ShipmentCreate", echo, apply)
 
 
-def echo(said: Any) -> Document:
+def echo(sent: Any) -> Document:
     """The keys of an item as they were sent, as far as an answer can hold them."""
-    number, key = said.get("ChannelAdvisorOrderID"), said.get("SellerFulfillmentID")
+    number, key = sent.get("ChannelAdvisorOrderID"), sent.get("SellerFulfillmentID")
     return {
         "ChannelAdvisorOrderID": number if isinstance(number, int) and not isinstance(number, bool) else None,
         "SellerFulfillmentID": key if isinstance(key, str) else None,
     }
 
 
-def create_shipment(tx: Transaction, request: Request, at: int, said: Document) -> tuple[int, Document]:
+def create_shipment(tx: Transaction, request: Request, at: int, sent: Document) -> tuple[int, Document]:
     """Store one shipment, or answer the first one of its key. Conflict, Refused."""
-    number, key = said["ChannelAdvisorOrderID"], said["SellerFulfillmentID"]
+    number, key = sent["ChannelAdvisorOrderID"], sent["SellerFulfillmentID"]
     row = tx.get("order", number)
     if row is None or row.doc["ProfileID"] not in lists.profiles(request):
         error = field_error("ChannelAdvisorOrderID", "UnknownOrder", f"There is no order {number}.")
@@ -63,37 +63,37 @@ def create_shipment(tx: Transaction, request: Request, at: int, said: Document) 
         return 200, {"Shipment": first}
     order = row.doc
     rules.check_shippable(order)
-    carrier, service = known_service(said["Carrier"], said["ServiceClass"])
+    carrier, service = known_service(sent["Carrier"], sent["ServiceClass"])
     if is_amazon(order) and not (key.isascii() and key.isdigit()):
         raise Refused([field_error("SellerFulfillmentID", "DigitsOnly", "Amazon sites take digits only.")])
     try:
-        shipped_date = utc(said["ShippedDate"])
+        shipped_date = utc(sent["ShippedDate"])
     except ValueError as error:
         raise Refused([field_error("ShippedDate", "InvalidValue", str(error))]) from None
-    units = rules.chosen_units(order, said.get("Items"))
-    details = {"Carrier": carrier, "ServiceClass": service, "TrackingNumber": said.get("TrackingNumber")}
+    units = rules.chosen_units(order, sent.get("Items"))
+    details = {"Carrier": carrier, "ServiceClass": service, "TrackingNumber": sent.get("TrackingNumber")}
     shipment = record(tx, order, units, max(at, row.modified + 1), key, {"ShippedDate": shipped_date} | details)
     return 201, {"Shipment": shipment}
 
 
 def known_service(carrier: str | None, service: str | None) -> tuple[str, str]:
     """Carrier and service class as the account spells them. Refused with UnknownCarrier or UnknownServiceClass."""
-    known = _same(carrier, account.CARRIERS)
-    if known is None:
+    existing = _same(carrier, account.CARRIERS)
+    if existing is None:
         raise Refused([field_error("Carrier", "UnknownCarrier", _one_of(carrier, account.CARRIERS))])
-    classes = account.CARRIERS[known]
+    classes = account.CARRIERS[existing]
     known_class = _same(service, classes)
     if known_class is None:
         raise Refused([field_error("ServiceClass", "UnknownServiceClass", _one_of(service, classes))])
-    return known, known_class
+    return existing, known_class
 
 
-def _same(text: str | None, known: Any) -> str | None:
-    return next((each for each in known if text is not None and each.casefold() == text.casefold()), None)
+def _same(text: str | None, existing: Any) -> str | None:
+    return next((each for each in existing if text is not None and each.casefold() == text.casefold()), None)
 
 
-def _one_of(text: str | None, known: Any) -> str:
-    return f"{'Nothing' if text is None else text} is not one of {', '.join(known)}."
+def _one_of(text: str | None, existing: Any) -> str:
+    return f"{'Nothing' if text is None else text} is not one of {', '.join(existing)}."
 
 
 def is_amazon(order: Document) -> bool:

@@ -69,16 +69,16 @@ def update_inventory(system: System, request: Request) -> Answer:
         return batches.answer(system, request, "Updates", "InventoryUpdate", echo, apply)
 
 
-def echo(said: Document) -> Document:
-    center = said.get("DistributionCenterID")
-    known = isinstance(center, int) and not isinstance(center, bool)
-    return named.sku(said) | {"DistributionCenterID": center if known else None}
+def echo(sent: Document) -> Document:
+    center = sent.get("DistributionCenterID")
+    existing = isinstance(center, int) and not isinstance(center, bool)
+    return named.sku(sent) | {"DistributionCenterID": center if existing else None}
 
 
-def update(tx: Transaction, owner: int, centers: Centers, at: int, said: Document) -> tuple[int, Document]:
+def update(tx: Transaction, owner: int, centers: Centers, at: int, sent: Document) -> tuple[int, Document]:
     """Write one quantity. Refused."""
-    product = named.product(tx, owner, said["SKU"])
-    sku, number, units = product.doc["SKU"], said["DistributionCenterID"], said["Quantity"]
+    product = named.product(tx, owner, sent["SKU"])
+    sku, number, units = product.doc["SKU"], sent["DistributionCenterID"], sent["Quantity"]
     if product.doc["ProductType"] in WITHOUT_STOCK:
         message = f"{sku} is a {product.doc['ProductType']} and has no stock of its own."
         raise Refused([field_error("SKU", "QuantityNotSettable", message)])
@@ -90,7 +90,7 @@ def update(tx: Transaction, owner: int, centers: Centers, at: int, said: Documen
         message = f"Center {number} is managed by the marketplace."
         raise Refused([field_error("DistributionCenterID", "ExternallyManaged", message)], status=409)
     before = level_of(tx, owner, sku, number)
-    after = before._replace(balance=written(before, said["UpdateType"], units))
+    after = before._replace(balance=written(before, sent["UpdateType"], units))
     put(tx, product, number, after, at)
     return 200, {"SKU": sku, "AvailableQuantity": after.available}
 
@@ -188,9 +188,9 @@ def put_back(tx: Transaction, profile: int, sku: str, units: int, at: int) -> No
 # ---- what orders hold ----
 def parts(tx: Transaction, profile: int, line: Document) -> list[tuple[str, int]]:
     """(SKU, units) that a whole line takes: what the line says of its bundle, else what the product does."""
-    said = line.get("BundleComponents")
-    if said is not None:
-        return [(part["SKU"], part["Quantity"]) for part in said] or [(line["SKU"], line["Quantity"])]
+    sent = line.get("BundleComponents")
+    if sent is not None:
+        return [(part["SKU"], part["Quantity"]) for part in sent] or [(line["SKU"], line["Quantity"])]
     product = repository.product(tx, profile, line["SKU"])
     bundled = (product.doc.get("BundleComponents") if product else None) or []
     return [(part["SKU"], part["Quantity"] * line["Quantity"]) for part in bundled] or [(line["SKU"], line["Quantity"])]
@@ -246,9 +246,9 @@ def _requested(tx: Transaction, order: Document, lines: Iterable[list[Any]]) -> 
     requested: dict[str, tuple[int, int]] = {}
     for line, (_, open, shipped) in zip(order["OrderItems"], lines, strict=True):
         for sku, units in parts(tx, order["ProfileID"], line):
-            known = requested.get(sku.casefold(), (0, 0))
+            existing = requested.get(sku.casefold(), (0, 0))
             each = units // line["Quantity"]
-            requested[sku.casefold()] = (known[0] + each * open, known[1] + each * shipped)
+            requested[sku.casefold()] = (existing[0] + each * open, existing[1] + each * shipped)
     return requested
 
 

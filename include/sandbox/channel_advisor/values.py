@@ -72,16 +72,16 @@ def exact(value: int | Decimal) -> Decimal:
 
 
 def amounts(
-    said: dict[str, Any], names: Iterable[str], path: str = ""
+    sent: dict[str, Any], names: Iterable[str], path: str = ""
 ) -> tuple[dict[str, Decimal | None], list[dict[str, str]]]:
     """The amounts of a document that were given, null as it is, and an error for each that is none or is negative."""
     money: dict[str, Decimal | None] = {}
     errors = []
     for name in names:
-        if name not in said:
+        if name not in sent:
             continue
         try:
-            money[name] = None if said[name] is None else exact(said[name])
+            money[name] = None if sent[name] is None else exact(sent[name])
         except ValueError as error:
             errors.append(field_error(path + name, "InvalidAmount", str(error)))
             continue

@@ -59,14 +59,14 @@ _encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").e
 
 def apply(contract: Contract, tx: Transaction, event: dict[str, Any], at: int) -> None:
     """Take in one event. ValueError in a sentence when it cannot be taken."""
-    known = str(event.get("id") or blake2b(_encode(event), digest_size=16).hexdigest())
-    if tx.owner("event", known) is not None:
+    existing = str(event.get("id") or blake2b(_encode(event), digest_size=16).hexdigest())
+    if tx.owner("event", existing) is not None:
         return
     kind = event["kind"]
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r}; known: {', '.join(KINDS)}.")
     KINDS[kind](contract, tx, plain(event["document"]), at, bool(event.get("dirty")))
-    tx.reserve("event", known, kind)
+    tx.reserve("event", existing, kind)
 
 
 def plain(value: Any, name: str = "") -> Any:
@@ -118,12 +118,12 @@ def apply_center(contract: Contract, tx: Transaction, center: Document, at: int,
 
 def apply_product(contract: Contract, tx: Transaction, product: Document, at: int, dirty: bool) -> None:
     owner = product.get("ProfileID", account.MAIN_PROFILE)
-    known = repository.product(tx, owner, product["SKU"])
-    if known and known.doc["SKU"] != product["SKU"]:
-        raise ValueError(f"SKU {known.doc['SKU']} exists; SKUs match case-insensitively.")
-    if known:
-        at = max(at, known.modified + 1)
-        number, created = known.doc["ProductID"], known.doc["CreatedDate"]
+    existing = repository.product(tx, owner, product["SKU"])
+    if existing and existing.doc["SKU"] != product["SKU"]:
+        raise ValueError(f"SKU {existing.doc['SKU']} exists; SKUs match case-insensitively.")
+    if existing:
+        at = max(at, existing.modified + 1)
+        number, created = existing.doc["ProductID"], existing.doc["CreatedDate"]
     else:
         number, created = product.get("ProductID"), clock.text(at)
     neutral = {
@@ -132,7 +132,7 @@ def apply_product(contract: Contract, tx: Transaction, product: Document, at: in
         "ProductType": "Item",
         "CreatedDate": created,
     }
-    product = neutral | {"TotalAvailableQuantity": known.doc["TotalAvailableQuantity"] if known else 0} | product
+    product = neutral | {"TotalAvailableQuantity": existing.doc["TotalAvailableQuantity"] if existing else 0} | product
     valid(contract, "Product", product | {"UpdatedDate": clock.text(at)})
     if product["ProductType"] in stock.WITHOUT_STOCK:
         product["TotalAvailableQuantity"] = None
@@ -141,44 +141,44 @@ def apply_product(contract: Contract, tx: Transaction, product: Document, at: in
     repository.put_product(tx, product, at)
 
 
-def apply_level(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
-    owner = said.get("ProfileID", account.MAIN_PROFILE)
-    product, center = product_of(tx, owner, said), said["DistributionCenterID"]
+def apply_level(contract: Contract, tx: Transaction, sent: Document, at: int, dirty: bool) -> None:
+    owner = sent.get("ProfileID", account.MAIN_PROFILE)
+    product, center = product_of(tx, owner, sent), sent["DistributionCenterID"]
     if center not in stock.centers_of(tx, owner) or product.doc["ProductType"] in stock.WITHOUT_STOCK:
-        raise ValueError(f"there is no stock of {said['SKU']} in center {center}.")
+        raise ValueError(f"there is no stock of {sent['SKU']} in center {center}.")
     level = stock.level_of(tx, owner, product.doc["SKU"], center)
-    stock.put(tx, product, center, level._replace(balance=int(said["AvailableQuantity"])), at)
+    stock.put(tx, product, center, level._replace(balance=int(sent["AvailableQuantity"])), at)
 
 
-def apply_price(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
-    owner = said.get("ProfileID", account.MAIN_PROFILE)
-    product = product_of(tx, owner, said)
-    price = prices.changed(repository.price(tx, owner, product.doc["SKU"]), said, owner)
+def apply_price(contract: Contract, tx: Transaction, sent: Document, at: int, dirty: bool) -> None:
+    owner = sent.get("ProfileID", account.MAIN_PROFILE)
+    product = product_of(tx, owner, sent)
+    price = prices.changed(repository.price(tx, owner, product.doc["SKU"]), sent, owner)
     valid(contract, "Price", price | {"ProfileID": owner, "UpdatedDate": clock.text(at)})
     carried = prices.Carried(tx, owner, at)
     prices.put(tx, product, price, at, carried)
     carried.write()
 
 
-def apply_promotion(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
-    owner = said.get("ProfileID", account.MAIN_PROFILE)
-    carried = prices.dates_of(tx, owner, said["PromotionID"])
-    prices.put_promotion(tx, owner, said["PromotionID"], said, carried, at)
-    row = repository.promotion(tx, owner, said["PromotionID"])
+def apply_promotion(contract: Contract, tx: Transaction, sent: Document, at: int, dirty: bool) -> None:
+    owner = sent.get("ProfileID", account.MAIN_PROFILE)
+    carried = prices.dates_of(tx, owner, sent["PromotionID"])
+    prices.put_promotion(tx, owner, sent["PromotionID"], sent, carried, at)
+    row = repository.promotion(tx, owner, sent["PromotionID"])
     valid(contract, "Promotion", row.doc if row else {})
 
 
-def apply_listing(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
-    owner = said.get("ProfileID", account.MAIN_PROFILE)
-    said = {"ProfileID": owner} | said | {"SKU": product_of(tx, owner, said).doc["SKU"]}
-    put_listing(contract, tx, listings.whole(tx, said), at)
+def apply_listing(contract: Contract, tx: Transaction, sent: Document, at: int, dirty: bool) -> None:
+    owner = sent.get("ProfileID", account.MAIN_PROFILE)
+    sent = {"ProfileID": owner} | sent | {"SKU": product_of(tx, owner, sent).doc["SKU"]}
+    put_listing(contract, tx, listings.whole(tx, sent), at)
 
 
-def apply_listing_change(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
-    row = tx.get("listing", said["ListingID"])
+def apply_listing_change(contract: Contract, tx: Transaction, sent: Document, at: int, dirty: bool) -> None:
+    row = tx.get("listing", sent["ListingID"])
     if row is None:
-        raise ValueError(f"there is no listing {said['ListingID']}.")
-    put_listing(contract, tx, patched(row.doc, said["changes"]), at)
+        raise ValueError(f"there is no listing {sent['ListingID']}.")
+    put_listing(contract, tx, patched(row.doc, sent["changes"]), at)
 
 
 def put_listing(contract: Contract, tx: Transaction, listing: Document, at: int) -> None:
@@ -188,10 +188,10 @@ def put_listing(contract: Contract, tx: Transaction, listing: Document, at: int)
     repository.put_listing(tx, listing, at)
 
 
-def product_of(tx: Transaction, owner: int, said: Document) -> Row:
-    row = repository.product(tx, owner, said["SKU"])
+def product_of(tx: Transaction, owner: int, sent: Document) -> Row:
+    row = repository.product(tx, owner, sent["SKU"])
     if row is None:
-        raise ValueError(f"there is no product {said['SKU']}.")
+        raise ValueError(f"there is no product {sent['SKU']}.")
     return row
 
 
@@ -287,19 +287,19 @@ def unshipped_order(order: Document) -> Document:
 
 
 # ---- returns ----
-def apply_return(contract: Contract, tx: Transaction, said: Document, at: int, dirty: bool) -> None:
-    number = said["ChannelAdvisorOrderID"]
+def apply_return(contract: Contract, tx: Transaction, sent: Document, at: int, dirty: bool) -> None:
+    number = sent["ChannelAdvisorOrderID"]
     row = tx.get("order", number)
     if row is None and not dirty:
         raise ValueError(f"there is no order {number}. Say dirty if the return is earlier.")
-    order = row.doc if row else {"ProfileID": account.MAIN_PROFILE, "Currency": None} | said
+    order = row.doc if row else {"ProfileID": account.MAIN_PROFILE, "Currency": None} | sent
     if not dirty:
         try:
-            items = returns.items_of(order, said["Items"], returns.of_order(tx, number))
+            items = returns.items_of(order, sent["Items"], returns.of_order(tx, number))
         except Refused as refused:
             raise ValueError(f"order {number}: {refused} Say dirty if it is meant.") from None
-        said = said | {"Items": items}
-    made = returns.whole(tx, order, said)
+        sent = sent | {"Items": items}
+    made = returns.whole(tx, order, sent)
     at = newer(tx, "return", made["ReturnID"], at)
     put_return(contract, tx, None, {"CreatedDate": clock.text(at)} | made, at)
 

@@ -266,7 +266,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
             return
 
 
-def _head(answer: Answer, length: int) -> dict[str, Any]:
+def _header(answer: Answer, length: int) -> dict[str, Any]:
     headers = {"content-length": str(length), **{k.lower(): v for k, v in answer.headers.items()}}
     if answer.body is not None:
         media = answer.media if "json" in answer.media else f"{answer.media}; charset=utf-8"
@@ -278,7 +278,7 @@ def _head(answer: Answer, length: int) -> dict[str, Any]:
 
 async def _send(send: Any, answer: Answer) -> None:
     body = answer.bytes()
-    await send(_head(answer, len(body)))
+    await send(_header(answer, len(body)))
     await send({"type": "http.response.body", "body": body})
 
 
@@ -287,10 +287,10 @@ async def _send_through(send: Any, answer: Answer, plan: Plan) -> None:
     body = answer.bytes()
     half = body[: max(1, len(body) // 2)]
     if plan.get("cut_body") and body:
-        await send(_head(answer, len(body)))
+        await send(_header(answer, len(body)))
         await send({"type": "http.response.body", "body": half, "more_body": True})
         return  # the server closes a connection whose answer is not whole
     if plan.get("truncated_json") and body:
         body = half
-    await send(_head(answer, len(body)))
+    await send(_header(answer, len(body)))
     await send({"type": "http.response.body", "body": body})

@@ -230,13 +230,13 @@ class Contract:
         return found
 
     def _operation(self, path: str, item: dict[str, Any], method: str) -> Operation:
-        said = item[method]
-        parameters = [self.resolve(p) for p in [*item.get("parameters", []), *said.get("parameters", [])]]
-        content = self.resolve(said.get("requestBody", {})).get("content", {})
-        security = said.get("security", self._text.get("security", [{}]))
+        sent = item[method]
+        parameters = [self.resolve(p) for p in [*item.get("parameters", []), *sent.get("parameters", [])]]
+        content = self.resolve(sent.get("requestBody", {})).get("content", {})
+        security = sent.get("security", self._text.get("security", [{}]))
         scheme, scopes = next(iter(security[0].items()), ("", [])) if security else ("", [])
         return Operation(
-            id=said["operationId"],
+            id=sent["operationId"],
             method=method.upper(),
             path=path,
             parameters=tuple(

@@ -44,7 +44,7 @@ class Controls:
             "PUT clock": self._set_clock,
             "GET faults": lambda _: {"rules": self._system.faults.shown()},
             "PUT faults": self._replace_faults,
-            "POST faults": lambda said: self._system.faults.add(said).shown(),
+            "POST faults": lambda sent: self._system.faults.add(sent).shown(),
             "DELETE faults": lambda _: {"removed": self._system.faults.remove()},
             "POST apply": self._apply,
             "POST reset": self._reset,
@@ -63,34 +63,34 @@ class Controls:
         if call is None and incoming.method == "DELETE" and path.startswith("faults/"):
             return Answer(200, {"removed": self._system.faults.remove(path.removeprefix("faults/"))})
         if call is None:
-            known = ", ".join(self._calls)
-            return Answer(404, {"error": f"There is no control {incoming.method} {path}. Known: {known}."})
+            valid = ", ".join(self._calls)
+            return Answer(404, {"error": f"There is no control {incoming.method} {path}. Known: {valid}."})
         try:
             body = await incoming.body(_MOST)
-            said = decode(body) if body.strip() else None
-            return Answer(200, await self._thread(call, said))
+            sent = decode(body) if body.strip() else None
+            return Answer(200, await self._thread(call, sent))
         except (BadRule, ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
             return Answer(422, {"error": str(error) if not isinstance(error, KeyError) else f"{error} is missing."})
         except Refusal as refusal:
             return Answer(422, {"error": refusal.message})
 
-    def _set_clock(self, said: dict[str, Any]) -> dict[str, str]:
-        if "now" in said:
-            self._system.clock.set(parse(said["now"]))
-        elif "advance" in said:
-            self._system.clock.advance(float(said["advance"]))
+    def _set_clock(self, sent: dict[str, Any]) -> dict[str, str]:
+        if "now" in sent:
+            self._system.clock.set(parse(sent["now"]))
+        elif "advance" in sent:
+            self._system.clock.advance(float(sent["advance"]))
         else:
             raise ValueError('Say {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600}.')
         self._system.moved()
         return {"now": text(self._system.clock.now())}
 
-    def _replace_faults(self, said: dict[str, Any]) -> dict[str, Any]:
-        self._system.faults.replace(said["rules"])
+    def _replace_faults(self, sent: dict[str, Any]) -> dict[str, Any]:
+        self._system.faults.replace(sent["rules"])
         return {"rules": self._system.faults.shown()}
 
-    def _apply(self, said: dict[str, Any]) -> dict[str, int]:
+    def _apply(self, sent: dict[str, Any]) -> dict[str, int]:
         """All events in one transaction; the first that cannot be taken undoes them all."""
-        events = [event for event in said["events"] if event.get("system", self._system.name) == self._system.name]
+        events = [event for event in sent["events"] if event.get("system", self._system.name) == self._system.name]
         with self._system.store.write() as tx:
             for number, event in enumerate(events):
                 try:
@@ -107,14 +107,14 @@ class Controls:
         with self._system.store.read() as tx:
             return tx.counts()
 
-    def _documents(self, said: dict[str, Any]) -> dict[str, Any]:
-        since = parse(said["since"]) if said.get("since") else None
+    def _documents(self, sent: dict[str, Any]) -> dict[str, Any]:
+        since = parse(sent["since"]) if sent.get("since") else None
         with self._system.store.read() as tx:
-            rows = tx.page(said["kind"], limit=-1, since=since, where=said.get("where"))
-            known = tx.term_names(said["kind"]) if said.get("where") and not rows else set()
-            if known and (strange := sorted(set(said["where"]) - known)):
+            rows = tx.page(sent["kind"], limit=-1, since=since, where=sent.get("where"))
+            valid = tx.term_names(sent["kind"]) if sent.get("where") and not rows else set()
+            if valid and (strange := sorted(set(sent["where"]) - valid)):
                 raise ValueError(
-                    f"No {said['kind']} is found by {', '.join(strange)}; known: {', '.join(sorted(known))}."
+                    f"No {sent['kind']} is found by {', '.join(strange)}; known: {', '.join(sorted(valid))}."
                 )
             return {"documents": [row.doc for row in rows]}
 

@@ -88,28 +88,28 @@ class Rule:
         return index % int(self.options.get("every", 3)) == 0
 
     def shown(self) -> dict[str, Any]:
-        said = {"id": self.id, "kind": self.kind, "path": self.path, "method": self.method, "times": self.times}
-        return said | {"after": self.after, "probability": self.probability, "hits": self.hits} | self.options
+        sent = {"id": self.id, "kind": self.kind, "path": self.path, "method": self.method, "times": self.times}
+        return sent | {"after": self.after, "probability": self.probability, "hits": self.hits} | self.options
 
 
-def read(said: Any, number: int) -> Rule:
+def read(sent: Any, number: int) -> Rule:
     """A rule from JSON. BadRule in one sentence when it cannot be read."""
-    if not isinstance(said, dict) or said.get("kind") not in KINDS:
+    if not isinstance(sent, dict) or sent.get("kind") not in KINDS:
         raise BadRule(f"A fault needs a kind; one of: {', '.join(KINDS)}.")
-    kind = said["kind"]
-    if unknown := sorted(set(said) - _OPTIONS - _OWN.get(kind, set())):
+    kind = sent["kind"]
+    if unknown := sorted(set(sent) - _OPTIONS - _OWN.get(kind, set())):
         raise BadRule(f"A fault of kind {kind} has no option {', '.join(unknown)}.")
-    method = said.get("method")
+    method = sent.get("method")
     return Rule(
-        id=str(said.get("id") or f"fault-{number}"),
+        id=str(sent.get("id") or f"fault-{number}"),
         kind=kind,
-        path=str(said.get("path", "*")),
+        path=str(sent.get("path", "*")),
         method=str(method).upper() if method else None,
-        times=None if said.get("times") is None else int(said["times"]),
-        after=int(said.get("after") or 0),
-        probability=None if said.get("probability") is None else float(said["probability"]),
-        seed=int(said.get("seed") or 0),
-        options={key: said[key] for key in said if key in _OWN.get(kind, set())},
+        times=None if sent.get("times") is None else int(sent["times"]),
+        after=int(sent.get("after") or 0),
+        probability=None if sent.get("probability") is None else float(sent["probability"]),
+        seed=int(sent.get("seed") or 0),
+        options={key: sent[key] for key in sent if key in _OWN.get(kind, set())},
     )
 
 
@@ -138,17 +138,17 @@ class Faults:
         self._count = 0
         self._lock = threading.Lock()
 
-    def add(self, said: Any) -> Rule:
+    def add(self, sent: Any) -> Rule:
         with self._lock:
             self._count += 1
-            rule = read(said, self._count)
+            rule = read(sent, self._count)
             self._rules = [r for r in self._rules if r.id != rule.id] + [rule]
             return rule
 
-    def replace(self, said: list[Any]) -> None:
+    def replace(self, sent: list[Any]) -> None:
         with self._lock:
-            self._rules = [read(each, number) for number, each in enumerate(said, self._count + 1)]
-            self._count += len(said)
+            self._rules = [read(each, number) for number, each in enumerate(sent, self._count + 1)]
+            self._count += len(sent)
 
     def remove(self, id: str | None = None) -> int:
         with self._lock:

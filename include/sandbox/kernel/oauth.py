@@ -34,12 +34,12 @@ class Tokens:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._known: dict[str, tuple[int, Access]] = {}
+        self._tokens: dict[str, tuple[int, Access]] = {}
         with store.read() as tx:
             for row in tx.page("_token", limit=-1):
                 d = row.doc
                 access = Access(d["client"], frozenset(d["scopes"]), tuple(d["profiles"]), str(row.id))
-                self._known[access.token] = (d["expires"], access)
+                self._tokens[access.token] = (d["expires"], access)
 
     def give(self, client: str, scopes: Sequence[str] = (), profiles: Sequence[int] = ()) -> Access:
         now = self._clock.passed()
@@ -49,7 +49,7 @@ class Tokens:
         with self._store.write() as tx:
             tx.delete_before("_token", now - 2 * LIFETIME * SECOND)
             tx.put("_token", access.token, doc, modified=now)
-        self._known = {t: known for t, known in self._known.items() if known[0] > now} | {
+        self._tokens = {t: existing for t, existing in self._tokens.items() if existing[0] > now} | {
             access.token: (expires, access)
         }
         return access
@@ -57,16 +57,16 @@ class Tokens:
     def read(self, authorization: str) -> Access | None:
         """Whose `Authorization: Bearer ...` it is; None when missing, unknown or expired."""
         scheme, _, token = authorization.partition(" ")
-        expires, access = self._known.get(token.strip(), (0, None))
+        expires, access = self._tokens.get(token.strip(), (0, None))
         return access if scheme.lower() == "bearer" and expires > self._clock.passed() else None
 
     def expire(self, token: str | None = None) -> int:
         """Kill one token, or all. Answers how many died."""
-        dead = [t for t in self._known if token in (None, t)]
+        dead = [t for t in self._tokens if token in (None, t)]
         with self._store.write() as tx:
             for each in dead:
                 tx.delete("_token", each)
-        self._known = {t: known for t, known in self._known.items() if t not in dead}
+        self._tokens = {t: existing for t, existing in self._tokens.items() if t not in dead}
         return len(dead)
 
 

@@ -99,13 +99,13 @@ class Transaction:
             self._index(kind, id, {(name, value) for name, value in terms(doc) if value is not None})
 
     def _index(self, kind: str, id: Id, terms: set[tuple[str, Any]]) -> None:
-        known = set(self._sql("SELECT name, value FROM term WHERE kind = ? AND id = ?", (kind, id)))
-        if gone := known - terms:
+        existing = set(self._sql("SELECT name, value FROM term WHERE kind = ? AND id = ?", (kind, id)))
+        if gone := existing - terms:
             self._many(
                 "DELETE FROM term WHERE kind = ? AND id = ? AND name = ? AND value = ?",
                 [(kind, id, name, value) for name, value in gone],
             )
-        if new := terms - known:
+        if new := terms - existing:
             self._many("INSERT INTO term (kind, id, name, value) VALUES (?, ?, ?, ?)", [(kind, id, *t) for t in new])
 
     def delete(self, kind: str, id: Id) -> bool:

@@ -119,8 +119,8 @@ def put_count(call: Call) -> Answer:
 def _difference(call: Call, errors: Errors, sku: str) -> int:
     """What the count adds to or takes from OnHand; it is dated today."""
     place, counted = call.body.get("LocationID"), call.body.get("OnHand")
-    known = documents.named(call.tx, errors, "/LocationID", "location", "location", place)
-    if known is None or type(counted) is not int:
+    existing = documents.named(call.tx, errors, "/LocationID", "location", "location", place)
+    if existing is None or type(counted) is not int:
         return 0
     delta = counted - int(Stock(call.tx).place(sku, place)["OnHand"])
     if delta:

@@ -22,12 +22,12 @@ _ZERO = Decimal("0.00")
 
 def invoiced(tx: Transaction, doc: dict[str, Any], at: int) -> None:
     """The sale and its cost of goods."""
-    head = {name: Decimal(doc[name]) for name in ("Total", "DiscountTotal", "ShippingAmount", "GiftWrapAmount")}
+    header = {name: Decimal(doc[name]) for name in ("Total", "DiscountTotal", "ShippingAmount", "GiftWrapAmount")}
     tax = Decimal(doc["TaxTotal"]) - Decimal(doc["MarketplaceRemittedTax"])
-    revenue = head["Total"] + head["DiscountTotal"] - head["ShippingAmount"] - head["GiftWrapAmount"] - tax
+    revenue = header["Total"] + header["DiscountTotal"] - header["ShippingAmount"] - header["GiftWrapAmount"] - tax
     sale = {
-        CLEARING: head["Total"], PROMOTIONS: head["DiscountTotal"], REVENUE: -revenue,
-        SHIPPING: -head["ShippingAmount"], GIFT_WRAP: -head["GiftWrapAmount"], SALES_TAX: -tax,
+        CLEARING: header["Total"], PROMOTIONS: header["DiscountTotal"], REVENUE: -revenue,
+        SHIPPING: -header["ShippingAmount"], GIFT_WRAP: -header["GiftWrapAmount"], SALES_TAX: -tax,
     }  # fmt: skip
     what = {"Type": "Invoice", "ID": doc["InvoiceID"]}
     _post(tx, what, f"Sale of {doc['InvoiceID']}", doc["CurrencyCode"], doc["PostingDate"], sale, at)

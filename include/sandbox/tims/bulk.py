@@ -72,34 +72,34 @@ def _check(request: Request) -> None:
     errors.refuse()
 
 
-def _result(system: System, request: Request, number: int, said: dict[str, Any]) -> dict[str, Any]:
+def _result(system: System, request: Request, number: int, sent: dict[str, Any]) -> dict[str, Any]:
     try:
         broken = request.plan.broken(number)
         if broken == "before":
             raise Refusal(500, "internal", "An error has occurred.")
-        answer = _one(system, request, said)
+        answer = _one(system, request, sent)
         if broken == "after":
             raise Refusal(500, "internal", "An error has occurred.")
     except Refusal as refusal:
         answer = system.refuse(refusal)
     headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
-    return {"OperationID": said["OperationID"], "Status": answer.status, "Headers": headers, "Body": answer.body}
+    return {"OperationID": sent["OperationID"], "Status": answer.status, "Headers": headers, "Body": answer.body}
 
 
-def _one(system: System, request: Request, said: dict[str, Any]) -> Answer:
+def _one(system: System, request: Request, sent: dict[str, Any]) -> Answer:
     """One operation, checked as if it came alone."""
-    raw_path = "/api/v1" + said["Path"]
+    raw_path = "/api/v1" + sent["Path"]
     operation, values, offered = system.post_routes.find("POST", contract.segments(raw_path))
     if operation is None:
         code, status = ("method_not_allowed", 405) if offered else ("not_found", 404)
-        raise Refusal(status, code, f"There is no POST {said['Path'][:200]}.")
+        raise Refusal(status, code, f"There is no POST {sent['Path'][:200]}.")
     system.need_scopes(request.access, operation)
     path = contract.read_path(operation, values)
     if path is None:
-        raise Refusal(404, "not_found", f"There is no {said['Path'][:200]}.")
-    headers = {"idempotency-key": said["IdempotencyKey"]}
+        raise Refusal(404, "not_found", f"There is no {sent['Path'][:200]}.")
+    headers = {"idempotency-key": sent["IdempotencyKey"]}
     alone = replace(
-        request, operation=operation, path=path, query={}, headers=headers, body=said["Body"], raw_path=raw_path,
+        request, operation=operation, path=path, query={}, headers=headers, body=sent["Body"], raw_path=raw_path,
         raw_query="", now=system.clock.now(),
     )  # fmt: skip
     return system.write(alone, system.key(alone))

@@ -85,10 +85,10 @@ def _check_credited(
 ) -> None:
     """Over all credit memos of an invoice: no figure above the invoice's own."""
     left = {line["LineNo"]: _invoiced(line) for line in doc["Lines"]}
-    head = {name: Decimal(doc[name]) for name in _HEAD}
+    header = {name: Decimal(doc[name]) for name in _HEAD}
     for other in tx.rows("credit_memo", InvoiceID=doc["InvoiceID"]):
         for name in _HEAD:
-            head[name] -= Decimal(other.doc[name])
+            header[name] -= Decimal(other.doc[name])
         for line in other.doc["Lines"]:
             for name, value in _figures(line):
                 left[line["InvoiceLineNo"]][name] -= value
@@ -104,7 +104,7 @@ def _check_credited(
     for name in _HEAD:
         credited = rules.amount(body.get(name, "0.00"))
         if credited is not None:
-            _need_left(errors, f"/{name}", credited, head[name])
+            _need_left(errors, f"/{name}", credited, header[name])
 
 
 def _need_left(errors: Errors, pointer: str, value: Decimal, left: Decimal) -> None:
@@ -137,13 +137,13 @@ def _post(tx: Transaction, invoice: dict[str, Any], body: dict[str, Any], at: in
         cost = shipped[line["SalesOrderLineNo"]]
         filled = {"DiscountAmount": "0.00"} | _remitted(each, remitted)
         lines.append({"LineNo": n, **filled, "SKU": line["SKU"], "UnitCost": cost})
-    said = documents.given(body, id)
+    sent = documents.given(body, id)
     doc = {
         "CreditMemoID": id, "SalesOrderID": invoice["SalesOrderID"], "CustomerID": invoice["CustomerID"],
-        "LocationID": None, "Memo": None, **DEFAULTS, **said, "Lines": lines, "AmountSettled": "0.00",
-        "Balance": said["Total"], "AdjustmentIDs": [], "Status": "Posted", "PostingMode": "external",
+        "LocationID": None, "Memo": None, **DEFAULTS, **sent, "Lines": lines, "AmountSettled": "0.00",
+        "Balance": sent["Total"], "AdjustmentIDs": [], "Status": "Posted", "PostingMode": "external",
     }  # fmt: skip
-    if said["Restock"]:
+    if sent["Restock"]:
         doc["AdjustmentIDs"] = [id for line in lines for id in _restock(tx, doc, line, at)]
     documents.keep(tx, "credit_memo", id, doc, at)
     order = tx.get("order", invoice["SalesOrderID"])

@@ -38,8 +38,8 @@ def keep(
 
 def given(body: dict[str, Any], id: str) -> dict[str, Any]:
     """What a body says, null meaning nothing; a document of TIMS's own is known by its id."""
-    said = {name: value for name, value in body.items() if value is not None}
-    return {"ExternalReference": id, "Source": TIMS} | said
+    sent = {name: value for name, value in body.items() if value is not None}
+    return {"ExternalReference": id, "Source": TIMS} | sent
 
 
 def named(tx: Transaction, errors: Errors, pointer: str, kind: str, what: str, id: Any) -> Row | None:

@@ -73,10 +73,10 @@ def _check(tx: Transaction, errors: Errors, body: dict[str, Any]) -> None:
 def post(tx: Transaction, body: dict[str, Any], at: int, **more: Any) -> dict[str, Any]:
     """Write an entry that balances. `more`: what only TIMS says about it."""
     id = f"GL-{tx.next_number('entry', 500001)}"
-    said = documents.given(body, id)
+    sent = documents.given(body, id)
     doc = {
-        "EntryID": id, "OriginalEventDate": None, **said, "Period": said["PostingDate"][:7],
-        "Lines": sorted(said["Lines"], key=lambda line: line["LineNo"]),
+        "EntryID": id, "OriginalEventDate": None, **sent, "Period": sent["PostingDate"][:7],
+        "Lines": sorted(sent["Lines"], key=lambda line: line["LineNo"]),
         "ReversalOf": None, "ReversedBy": None, "Status": "Posted", **more,
     }  # fmt: skip
     documents.keep(tx, "entry", id, doc, at)

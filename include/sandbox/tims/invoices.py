@@ -84,20 +84,20 @@ def _check_shipment(tx: Transaction, errors: Errors, body: dict[str, Any], order
 
 
 def _check_lines(errors: Errors, lines: list[tuple[int, dict[str, Any]]], order: dict[str, Any]) -> None:
-    known = {line["LineNo"]: line for line in order["LineItems"]}
+    existing = {line["LineNo"]: line for line in order["LineItems"]}
     billed: Counter[int] = Counter()
     for n, line in lines:
         number, sku, units = line.get("SalesOrderLineNo"), line.get("SKU"), line.get("Quantity")
         if type(number) is not int:
             continue
-        if number not in known:
+        if number not in existing:
             errors.add(f"/Lines/{n}/SalesOrderLineNo", "UNKNOWN_REFERENCE", f"The order has no line {number}.")
             continue
-        if isinstance(sku, str) and sku and sku != known[number]["SKU"]:
-            text = f"Given {quoted(sku)}; the line is {quoted(known[number]['SKU'])}."
+        if isinstance(sku, str) and sku and sku != existing[number]["SKU"]:
+            text = f"Given {quoted(sku)}; the line is {quoted(existing[number]['SKU'])}."
             errors.add(f"/Lines/{n}/SKU", "INVALID_VALUE", text)
         billed[number] += units if type(units) is int else 0
-        shipped = known[number]["QuantityShipped"] - known[number]["QuantityInvoiced"]
+        shipped = existing[number]["QuantityShipped"] - existing[number]["QuantityInvoiced"]
         if billed[number] > shipped:
             text = f"Given {billed[number]}; {shipped} units are shipped and not invoiced."
             errors.add(f"/Lines/{n}/Quantity", "OVER_INVOICED", text)
@@ -116,15 +116,15 @@ def post(tx: Transaction, order: Row | None, body: dict[str, Any], at: int, mode
     """Write an invoice that has been checked, and count its units on the order."""
     assert order is not None
     id = f"INV-{tx.next_number('invoice', 30001)}"
-    said = documents.given(body, id)
+    sent = documents.given(body, id)
     lines = [
         {"LineNo": n, "DiscountAmount": "0.00", "TaxRemittedBy": "Seller"} | line
         for n, line in enumerate(body["Lines"], 1)
     ]
     doc = {
-        "InvoiceID": id, "ShipmentID": None, "CustomerID": order.doc["CustomerID"], "DueDate": said["InvoiceDate"],
-        **DEFAULTS, **said, "Lines": lines, "AmountPaid": "0.00", "Balance": said["Total"],
-        "Status": "Posted" if Decimal(said["Total"]) else "Paid", "PostingMode": mode,
+        "InvoiceID": id, "ShipmentID": None, "CustomerID": order.doc["CustomerID"], "DueDate": sent["InvoiceDate"],
+        **DEFAULTS, **sent, "Lines": lines, "AmountPaid": "0.00", "Balance": sent["Total"],
+        "Status": "Posted" if Decimal(sent["Total"]) else "Paid", "PostingMode": mode,
     }  # fmt: skip
     documents.keep(tx, "invoice", id, doc, at)
     orders.count(tx, order, "QuantityInvoiced", _units(lines), at)

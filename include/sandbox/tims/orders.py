@@ -107,7 +107,7 @@ def create_order(call: Call) -> Answer:
     if isinstance(body, dict):
         _check_customer(call.tx, errors, body.get("CustomerID"))
         _check_terms(errors, body)
-        _check_lines(call, errors, body, known={})
+        _check_lines(call, errors, body, existing={})
         rules.totals(errors, body)
     errors.refuse()
     id = f"SO-{call.tx.next_number('order', 100001)}"
@@ -143,11 +143,11 @@ def _check_terms(errors: Errors, body: dict[str, Any]) -> None:
     rules.country(errors, "/BillingAddress", body.get("BillingAddress"))
 
 
-def _check_lines(call: Call, errors: Errors, body: dict[str, Any], known: dict[str, dict[str, Any]]) -> None:
+def _check_lines(call: Call, errors: Errors, body: dict[str, Any], existing: dict[str, dict[str, Any]]) -> None:
     """SKUs and line ids. A `known` line (by ExternalLineID) may keep an item that was blocked since."""
     rules.line_ids(errors, body)
     for n, line in rules.lines_of(body):
-        old = known.get(str(line.get("ExternalLineID")), {})
+        old = existing.get(str(line.get("ExternalLineID")), {})
         for name in ("SKU", "KitParentSKU"):
             sku = line.get(name)
             if not isinstance(sku, str) or not sku:
@@ -168,31 +168,31 @@ def update_order(call: Call) -> Answer:
     old, extra = row.doc, row.extra
     if isinstance(body, dict) and not set(body) <= _ALWAYS:
         need(old, "patch", "Only PaymentStatus and Notes may change")
-    known = {line["ExternalLineID"]: line for line in old["LineItems"]}
+    existing = {line["ExternalLineID"]: line for line in old["LineItems"]}
     if isinstance(body, dict):
-        _refuse_below_shipped(body, known)
+        _refuse_below_shipped(body, existing)
     errors = call.errors("SalesOrder")
     if isinstance(body, dict):
         _check_terms(errors, body)
-        _check_lines(call, errors, body, known)
+        _check_lines(call, errors, body, existing)
         rules.totals(errors, patched(old, body))
     errors.refuse()
     doc = {**old, "BillingAddress": None, "Notes": None, **patched(old, body)}
     if "LineItems" in body:
-        doc["LineItems"] = _replaced(body["LineItems"], known, extra)
+        doc["LineItems"] = _replaced(body["LineItems"], existing, extra)
     if doc == old:
         return shown(old)
     _settle_lines(call, doc, extra, row)
     return shown(doc)
 
 
-def _refuse_below_shipped(body: dict[str, Any], known: dict[str, dict[str, Any]]) -> None:
+def _refuse_below_shipped(body: dict[str, Any], existing: dict[str, dict[str, Any]]) -> None:
     """409 when a line would hold less than what is shipped or cancelled, is removed, or becomes another item."""
     if not isinstance(body.get("LineItems"), list):
         return
     given = {str(line.get("ExternalLineID")): (n, line) for n, line in rules.lines_of(body)}
     errors = []
-    for id, old in known.items():
+    for id, old in existing.items():
         done = old["QuantityShipped"] + old["QuantityCancelled"]
         n, line = given.get(id, (None, {}))
         quantity = line.get("Quantity")
@@ -211,11 +211,11 @@ def _refuse_below_shipped(body: dict[str, Any], known: dict[str, dict[str, Any]]
         raise Refusal(409, "QTY_BELOW_SHIPPED", f"{len(errors)} lines are below what is done.", findings=errors)
 
 
-def _replaced(lines: list[dict[str, Any]], known: dict[str, dict[str, Any]], extra: dict[str, Any]) -> list[dict]:
+def _replaced(lines: list[dict[str, Any]], existing: dict[str, dict[str, Any]], extra: dict[str, Any]) -> list[dict]:
     """The whole new set: known lines keep LineNo and quantities done, new ones get the next LineNo."""
     result = []
     for line in lines:
-        old = known.get(line["ExternalLineID"])
+        old = existing.get(line["ExternalLineID"])
         if old is None:
             extra["last_line"] += 1
         number = old["LineNo"] if old else extra["last_line"]

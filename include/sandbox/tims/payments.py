@@ -61,11 +61,11 @@ def create_payment(call: Call) -> Answer:
         _check(tx, errors, body)
     errors.refuse()
     id = f"PAY-{tx.next_number('payment', 9001)}"
-    said = documents.given(body, id)
-    applied = sum((Decimal(each["Amount"]) for each in said["Applications"]), _ZERO)
-    rest = Decimal(said["Amount"]) - applied or _ZERO
+    sent = documents.given(body, id)
+    applied = sum((Decimal(each["Amount"]) for each in sent["Applications"]), _ZERO)
+    rest = Decimal(sent["Amount"]) - applied or _ZERO
     doc = {
-        "PaymentID": id, "ExchangeRate": "1.0", **said, "UnappliedAmount": f"{rest:.2f}", "ReversalPostingDate": None,
+        "PaymentID": id, "ExchangeRate": "1.0", **sent, "UnappliedAmount": f"{rest:.2f}", "ReversalPostingDate": None,
         "Status": "Posted" if rest else "Applied", "PostingMode": "external",
     }  # fmt: skip
     documents.keep(tx, "payment", id, doc, call.now)
@@ -113,10 +113,10 @@ def _check_application(
 
 def _check_sum(errors: Errors, body: dict[str, Any], parts: list[Decimal | None]) -> None:
     """The rest must not have the other sign than the payment; of a payment of 0.00 there is no rest."""
-    amount, known = rules.signed(body.get("Amount")), [part for part in parts if part is not None]
-    if amount is None or len(known) != len(parts):
+    amount, existing = rules.signed(body.get("Amount")), [part for part in parts if part is not None]
+    if amount is None or len(existing) != len(parts):
         return
-    rest = amount - sum(known, _ZERO)
+    rest = amount - sum(existing, _ZERO)
     if rest * amount < 0 or (rest and not amount):
         errors.add("/Applications", "OVERAPPLIED", f"The payment is {amount}; {rest} would be left.")
 

@@ -98,31 +98,31 @@ def goods(line: dict[str, Any], price: str) -> Decimal | None:
 def totals(errors: Errors, doc: dict[str, Any]) -> None:
     """The three equations of SalesOrder, each to 0.00; one that misses a number is left to its own errors."""
     parts = [part(errors, f"/LineItems/{n}", line, goods(line, "Price")) for n, line in lines_of(doc)]
-    head = _amounts(doc, ("DiscountTotal", "TaxTotal", "TotalAmount"))
-    if head is None or not isinstance(doc.get("LineItems"), list) or None in parts:
+    header = _amounts(doc, ("DiscountTotal", "TaxTotal", "TotalAmount"))
+    if header is None or not isinstance(doc.get("LineItems"), list) or None in parts:
         return
     lines = [each for each in parts if each]
-    total = _sum(lines, "goods") - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
+    total = _sum(lines, "goods") - header["DiscountTotal"] + header["ShippingAmount"] + header["GiftWrapAmount"]
     if doc.get("PricesIncludeTax") is not True:
-        total += head["TaxTotal"]
-    _equal(errors, head, {**_discount_and_tax(head, lines), "TotalAmount": total})
+        total += header["TaxTotal"]
+    _equal(errors, header, {**_discount_and_tax(header, lines), "TotalAmount": total})
 
 
 def receivable_totals(errors: Errors, doc: dict[str, Any], parts: list[Part | None]) -> None:
     """The five equations of ArTotals, each to 0.00; `parts` are the document's lines."""
-    head = _amounts(doc, ("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax", "Total"))
-    if head is None or None in parts:
+    header = _amounts(doc, ("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax", "Total"))
+    if header is None or None in parts:
         return
     lines = [each for each in parts if each]
     remitted = _sum(lines, "by_marketplace")
     if doc.get("ShippingTaxRemittedBy") == "Marketplace":
-        remitted += head["ShippingTaxAmount"]
-    total = head["SubTotal"] - head["DiscountTotal"] + head["ShippingAmount"] + head["GiftWrapAmount"]
-    total -= head["MarketplaceRemittedTax"]
+        remitted += header["ShippingTaxAmount"]
+    total = header["SubTotal"] - header["DiscountTotal"] + header["ShippingAmount"] + header["GiftWrapAmount"]
+    total -= header["MarketplaceRemittedTax"]
     if doc.get("PricesIncludeTax") is not True:
-        total += head["TaxTotal"]
-    wanted = {"SubTotal": _sum(lines, "goods"), **_discount_and_tax(head, lines), "MarketplaceRemittedTax": remitted}
-    _equal(errors, head, wanted | {"Total": total})
+        total += header["TaxTotal"]
+    wanted = {"SubTotal": _sum(lines, "goods"), **_discount_and_tax(header, lines), "MarketplaceRemittedTax": remitted}
+    _equal(errors, header, wanted | {"Total": total})
 
 
 def _amounts(doc: dict[str, Any], names: tuple[str, ...]) -> dict[str, Decimal] | None:
@@ -133,10 +133,10 @@ def _amounts(doc: dict[str, Any], names: tuple[str, ...]) -> dict[str, Decimal] 
     return whole if len(whole) == len(found) else None
 
 
-def _discount_and_tax(head: dict[str, Decimal], lines: list[Part]) -> dict[str, Decimal]:
+def _discount_and_tax(header: dict[str, Decimal], lines: list[Part]) -> dict[str, Decimal]:
     return {
-        "DiscountTotal": _sum(lines, "discount") + head["ShippingDiscountAmount"],
-        "TaxTotal": _sum(lines, "tax") + head["ShippingTaxAmount"],
+        "DiscountTotal": _sum(lines, "discount") + header["ShippingDiscountAmount"],
+        "TaxTotal": _sum(lines, "tax") + header["ShippingTaxAmount"],
     }
 
 

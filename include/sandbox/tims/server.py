@@ -117,8 +117,8 @@ class Tims(System):
         self.problems = Problems(self.contract)
         bulk_handler: dict[str, Handler] = {"bulk": bulk.run}
         self.handlers = bulk_handler | HANDLERS
-        known = [op for op in self.contract.operations.values() if op.id in HANDLERS]
-        self.post_routes = Routes(known)
+        existing = [op for op in self.contract.operations.values() if op.id in HANDLERS]
+        self.post_routes = Routes(existing)
         self._statuses: dict[str, str] | None = None
         self._pending = True
         if not self.store.setting("set_up"):

@@ -142,17 +142,17 @@ def type_adjustment(tx: Transaction, contract: Contract, doc: Event, at: int) ->
 
 def void_invoice(tx: Transaction, contract: Contract, doc: Event, at: int) -> None:
     """The fields of VoidRequest, and the invoice: its InvoiceID, or its ExternalReference and Source."""
-    said = {name: doc[name] for name in ("PostingDate", "Reason")}
-    _valid(contract, "VoidRequest", said)
+    sent = {name: doc[name] for name in ("PostingDate", "Reason")}
+    _valid(contract, "VoidRequest", sent)
     id = doc.get("InvoiceID") or tx.owner("invoice", str(reference(doc, "ExternalReference")))
     row = tx.get("invoice", id) if id else None
     if row is None:
         raise ValueError(f"there is no invoice {doc.get('InvoiceID') or doc['ExternalReference']}")
     invoices.need_voidable(tx, row.doc)
     errors = Errors()
-    documents.check_end(tx, errors, said, row.doc)
+    documents.check_end(tx, errors, sent, row.doc)
     _accept(errors)
-    invoices.void(tx, row, said, at)
+    invoices.void(tx, row, sent, at)
 
 
 def _need_whole(tx: Transaction, contract: Contract, kind: str, schema: str, doc: Event) -> None:

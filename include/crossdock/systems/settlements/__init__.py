@@ -98,7 +98,7 @@ def read(file: File) -> Iterator[bytes]:
         _in_cents(statement)
         _fill(record, statement)
     except Refused as refused:
-        record.RefusedFor, record.RefusedSays = refused.rule, refused.says
+        record.RefusedFor, record.RefusedSays = refused.rule, refused.message
         record.RefusedDo, record.RefusedValue = refused.do, refused.value
     yield _encode(record)
 

@@ -32,9 +32,9 @@ class Statement:
 class Refused(Exception):
     """A file that is refused whole: the rule it breaks, what is wrong, what a person should do."""
 
-    def __init__(self, rule: str, says: str, do: str, value: str = "") -> None:
-        super().__init__(says)
-        self.rule, self.says, self.do, self.value = rule, says, do, value
+    def __init__(self, rule: str, message: str, do: str, value: str = "") -> None:
+        super().__init__(message)
+        self.rule, self.message, self.do, self.value = rule, message, do, value
 
 
 RETRY_ADVICE = (

@@ -41,9 +41,9 @@ def read(data: bytes, source: Source) -> Statement:
             f"The file has {int(summary.sum())} rows of PaymentSummary; it needs one.",
             RETRY_ADVICE,
         )
-    head = rows[summary].iloc[0]
+    header = rows[summary].iloc[0]
     total, amount = values.amounts(rows["total payable"], rows["amount"])
-    first, last = (_day(head[name], source) for name in ("period start date", "period end date"))
+    first, last = (_day(header[name], source) for name in ("period start date", "period end date"))
     end = values.moment((last + timedelta(days=1)).strftime("%Y-%m-%d"), source.zone, alone=(0, 0))
     posted = values.moments(rows["transaction posted timestamp"], source.zone, day_first=source.day_first)
     lines = pd.DataFrame(

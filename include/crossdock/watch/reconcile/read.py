@@ -224,10 +224,10 @@ def _cannot_be_read(source: Lists) -> dict[str, str]:
     return {RECORD: f"cannot be read in {SIDES[source.system]}"}
 
 
-def _version(told: Any) -> str:
+def _version(named: Any) -> str:
     """When a record has changed; long ago where it does not say it."""
     try:
-        return times.write(times.read(told))
+        return times.write(times.read(named))
     except (TypeError, ValueError):
         return times.write(records.UNKNOWN)
 
@@ -277,7 +277,7 @@ def _keep(runtime: Runtime, rows: Sequence[Kept], passed: PassedOver) -> None:
             return
         ((subject, side, values),) = rows
         key = values[COLUMNS.index("key") - 1]
-        passed.note(subject.name, side.source, key, f"The database cannot hold it: {database.says(error)}")
+        passed.note(subject.name, side.source, key, f"The database cannot hold it: {database.explain(error)}")
         facts = _cannot_be_read(side.source)
         if side.side in SIDES:
             _copy(runtime, [_sound(subject, side, Row(key, facts, times.write(records.UNKNOWN)))])

@@ -44,8 +44,8 @@ def runs(
 def words(run: dict[str, Any]) -> str:
     """A run in a line: how many keys were compared, are equal, and differ by cause."""
     each = run["counts"].values()
-    told = ((cause, sum(counts["causes"].get(cause, 0) for counts in each)) for cause in CAUSES)
-    rest = "".join(f", {number:,} {cause}" for cause, number in told if number)
+    named = ((cause, sum(counts["causes"].get(cause, 0) for counts in each)) for cause in CAUSES)
+    rest = "".join(f", {number:,} {cause}" for cause, number in named if number)
     compared, equal = (sum(counts[name] for counts in each) for name in ("compared", "equal"))
     return f"compared {compared:,}, equal {equal:,}{rest}"
 
