@@ -94,6 +94,12 @@ class Transform(Protocol):
     ) -> Staged: ...
 
 
+class Work(Protocol):
+    """One step's work on a batch of the flow."""
+
+    def __call__(self, runtime: Runtime, flow: Flow, batch_id: int, /) -> None: ...
+
+
 @dataclass(frozen=True)
 class Flow:
     """One flow. `load` and `confirm` work the rows of a batch that are ready, or delivered and not yet confirmed."""
@@ -110,8 +116,12 @@ class Flow:
     transform: Transform
     suite: str  # file in include/config/checks
     enrich_for_checks: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
-    load: Callable[[Runtime, int], None]
-    confirm: Callable[[Runtime, int], None]
+    load: Work
+    confirm: Work
+    # Flows that make what this one needs; in a day's work it comes after them.
+    follows: tuple[str, ...] = ()
+    # It tells the channel what there is and at which price: no document comes of it that the close looks at.
+    offers: bool = False
     # Keys of rows that are to be worked again although their source has not changed (the parent of a waiting one has
     # arrived): extract gives them to its batch once more.
     requeue: Callable[[sa.Connection], Sequence[str]] | None = None

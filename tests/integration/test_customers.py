@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from crossdock import cli
 from crossdock.errors import RecordRejected, Transient
-from crossdock.flows import orders_buyers
+from crossdock.flows.orders import customers as orders_customers
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.load import load
@@ -210,7 +210,7 @@ def test_a_customer_that_somebody_changes_in_between_is_decided_anew(shop: Envir
     first = order(shop, line(), **ask(buyer))
     key = place(shop, line(), **ask({**buyer, "Phone": other, "Email": "new." + buyer["Email"]}))
     forward(shop, shop.now + timedelta(minutes=5))
-    record, done = orders_buyers._record, []
+    record, done = orders_customers._record, []
 
     def and_a_person(*args: Any, **more: Any) -> None:
         record(*args, **more)
@@ -218,7 +218,7 @@ def test_a_customer_that_somebody_changes_in_between_is_decided_anew(shop: Envir
             done.append(True)
             type_in(shop, first, Email="typed." + buyer["Email"])
 
-    monkeypatch.setattr(orders_buyers, "_record", and_a_person)
+    monkeypatch.setattr(orders_customers, "_record", and_a_person)
     shop.sync()
     after = customer(shop, key)
     assert done
@@ -248,15 +248,15 @@ def test_an_order_whose_personal_data_have_vanished_overwrites_nothing(shop: Env
 def test_a_change_that_tims_refuses_leaves_the_order_delivered_and_is_told(shop: Environment, buyer, monkeypatch):
     other = phone()
     order(shop, line(), **ask(buyer))
-    decide = orders_buyers.decide
+    decide = orders_customers.decide
 
     def broken(*args: Any) -> Any:
         return [
-            orders_buyers.replace(each, value="no number") if each.field == "Phone" else each
+            orders_customers.replace(each, value="no number") if each.field == "Phone" else each
             for each in decide(*args)
         ]  # fmt: skip
 
-    monkeypatch.setattr(orders_buyers, "decide", broken)
+    monkeypatch.setattr(orders_customers, "decide", broken)
     key = order(shop, line(), **ask({**buyer, "Phone": other, "Email": "new." + buyer["Email"]}))
     after = customer(shop, key)
     assert (after["Email"], after["Phone"]) == ("new." + buyer["Email"], buyer["Phone"])

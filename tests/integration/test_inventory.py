@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crossdock import cli
-from crossdock.flows import inventory, orders_in_flight
+from crossdock.flows import inventory
+from crossdock.flows.orders import in_flight as orders_in_flight
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches
 from integration import stock_oracle

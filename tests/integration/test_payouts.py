@@ -27,7 +27,7 @@ from contract.tims_calls import (
     running,
 )
 from crossdock import flows
-from crossdock.flows import payouts
+from crossdock.flows.payouts import load
 from crossdock.runtime import Runtime
 from crossdock.settings import config_dir
 from crossdock.steps.extract import Window, extract
@@ -186,14 +186,14 @@ def test_a_file_that_is_replaced_while_it_is_booked_stays_and_is_read_next(
     ledger_env: LedgerEnv, monkeypatch: pytest.MonkeyPatch
 ):
     ledger_env.put("report.txt", settlement("11774871501", JANUARY, *SALE))
-    book = payouts._book
+    book = load._book
 
     def replaced(*arguments: Any) -> dict[str, Any]:
         ledger_env.put("report.txt", settlement("11774871502", LATE, *SALE))
         monkeypatch.undo()
         return book(*arguments)
 
-    monkeypatch.setattr(payouts, "_book", replaced)
+    monkeypatch.setattr(load, "_book", replaced)
     assert ledger_env.take().delivered == 1
     assert ledger_env.lying() == ["report.txt"]
     assert ledger_env.take().delivered == 1

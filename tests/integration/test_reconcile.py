@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from crossdock import cli
 from crossdock.errors import ConfigError, Transient
-from crossdock.flows import orders_buyers
+from crossdock.flows.orders import customers as orders_customers
 from crossdock.store import database
 from crossdock.watch.reconcile import Outcome, read, reconcile, results, run, subjects
 from crossdock.watch.reconcile.base import DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
@@ -280,7 +280,7 @@ def test_a_buyers_new_details_that_never_reached_tims_are_found(
     later = order(environment, line(), CustomerInfo=buyer | {"Email": "ivo.lang@example.com"})
     sync(environment)
     assert ("customers", later, "e-mail") not in found(environment, run_reconcile(environment, "customers"))
-    monkeypatch.setattr(orders_buyers, "bring", lambda *_: None)
+    monkeypatch.setattr(orders_customers, "bring", lambda *_: None)
     last = order(environment, line(), CustomerInfo=buyer | {"Email": "ivo@lang.example"})
     sync(environment)
     assert found(environment, run_reconcile(environment, "customers"))["customers", last, "e-mail"].cause == "in flight"

@@ -20,7 +20,7 @@ from integration import builders
 from integration.environment import Environment, own_config
 from integration.ledger_env import CODES, lines_of
 
-MONEY = ("payouts", "payments", *ledger.FLOWS)
+MONEY = ("payouts", "payments", *(flow.name for flow in ledger.FLOWS))
 COLUMNS = (
     "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
     "transaction-type", "order-id", "merchant-order-id", "amount-type", "amount-description", "amount", "posted-date",

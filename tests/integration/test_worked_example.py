@@ -39,7 +39,7 @@ REFUNDED = [("Refund", "ItemPrice", "Principal", "-50.00"), ("Refund", "Promotio
             ("Refund", "ItemPrice", "Tax", "-3.38")]  # fmt: skip
 TAX_BACK = ("Refund", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "3.38")
 FEES_BACK = [("Refund", "ItemFees", "Commission", "6.75"), ("Refund", "ItemFees", "RefundCommission", "-1.35")]
-MONEY = ("payouts", "payments", *ledger.FLOWS)
+MONEY = ("payouts", "payments", *(flow.name for flow in ledger.FLOWS))
 FIRST, SECOND, THIRD = ("2011-01-03", "2011-01-10"), ("2011-01-10", "2011-01-17"), ("2011-01-17", "2011-01-24")
 
 

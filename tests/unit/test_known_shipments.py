@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossdock.flows.orders_documents import shipment, unknown
+from crossdock.flows.orders.transform import shipment, unknown
 
 SHIPPED = "2011-01-05T10:00:00Z"
 

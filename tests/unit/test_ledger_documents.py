@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.flows.ledger_documents import _split_tax
+from crossdock.flows.ledger.documents import _split_tax
 from crossdock.mapping.frames import CENT, ROW
 from examples import examples
 

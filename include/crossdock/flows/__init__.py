@@ -1,11 +1,16 @@
-"""One file per flow: its source, mapping, checks, target, and the one rule that makes it special.
+"""One package per flow: its source, mapping, checks, target, and the one rule that makes it special.
 
-A flow is a value: the five steps in `crossdock.steps` walk it. Adding a flow is a file here and a line below.
+A flow is a value that the five steps in `crossdock.steps` walk. A package gives its flows as `FLOWS`; they are
+found, not listed, so adding a flow is a package here.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from graphlib import TopologicalSorter
 
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
@@ -13,30 +18,22 @@ from crossdock.flow import Flow
 
 def all_flows() -> dict[str, Flow]:
     """Every flow by name, in the order in which data travels: the money first, then what goes to the channel."""
-    from crossdock.flows import ledger
-    from crossdock.flows.catalog import CATALOG
-    from crossdock.flows.inventory import INVENTORY
-    from crossdock.flows.invoices import INVOICES
-    from crossdock.flows.orders import ORDERS
-    from crossdock.flows.payments import PAYMENTS
-    from crossdock.flows.payouts import PAYOUTS
-    from crossdock.flows.prices import PRICES
-    from crossdock.flows.returns import RETURNS
-    from crossdock.flows.shipments import SHIPMENTS
-    from crossdock.flows.stock_adjustments import STOCK_ADJUSTMENTS
-
-    money = (ORDERS, SHIPMENTS, INVOICES, RETURNS, STOCK_ADJUSTMENTS, PAYOUTS, PAYMENTS, *ledger.FLOWS.values())
-    offers = (CATALOG, PRICES, INVENTORY)
-    return {flow.name: flow for flow in (*money, *offers)}
+    packages = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+    found = [flow for name in packages for flow in importlib.import_module(f"{__name__}.{name}").FLOWS]
+    return {flow.name: flow for flow in sorted(found, key=_place({flow.name: flow for flow in found}))}
 
 
-# What the channel offers, and at which price: no document that the close or a control looks at comes of these.
-OFFERS = ("catalog", "prices", "inventory")
+def _place(flows: dict[str, Flow]) -> Callable[[Flow], tuple[bool, int]]:
+    """How many flows stand in a row before one, those of money before those of offers."""
+    depth: dict[str, int] = {}
+    for name in TopologicalSorter({flow.name: flow.follows for flow in flows.values()}).static_order():
+        depth[name] = 1 + max((depth[before] for before in flows[name].follows), default=0)
+    return lambda flow: (flow.offers, depth[flow.name])
 
 
 def order_to_cash() -> dict[str, Flow]:
     """The flows of orders, documents and money: the nightly close runs them all."""
-    return {name: flow for name, flow in all_flows().items() if name not in OFFERS}
+    return {name: flow for name, flow in all_flows().items() if not flow.offers}
 
 
 def get(name: str) -> Flow:

@@ -17,6 +17,7 @@ from crossdock.store import database
 from crossdock.store.tables import ref_sales_order
 
 if TYPE_CHECKING:
+    from crossdock.flow import Flow
     from crossdock.runtime import Runtime
 
 
@@ -71,5 +72,5 @@ def as_staged(
     return header, body
 
 
-def nothing_to_tell(runtime: Runtime, batch_id: int) -> None:
+def nothing_to_tell(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Confirm of a flow whose source needs no word back."""

@@ -27,7 +27,9 @@ import sqlalchemy as sa
 from crossdock.errors import ConfigError
 from crossdock.flow import SOURCE, Flow
 from crossdock.flows import ledger
-from crossdock.flows.ledger import DOCUMENTS, REVERSAL_SUFFIX, VERSION
+from crossdock.flows.ledger import DOCUMENTS
+from crossdock.flows.ledger import transform as ledger_transform
+from crossdock.flows.ledger.load import REVERSAL_SUFFIX, VERSION
 from crossdock.mapping.frames import ROW, written
 from crossdock.mapping.parse import read_documents
 from crossdock.reference import tims
@@ -249,9 +251,9 @@ def _expected(runtime: Runtime, connection: sa.Connection) -> dict[str, _Entry]:
     """Every entry that there should be, by key, worked out from the documents."""
     names = account_names.load()
     table = posting_table.load(names)
-    company = ledger.company(connection)
+    company = ledger_transform.company(connection)
     found: dict[str, _Entry] = {}
-    for flow in ledger.FLOWS.values():
+    for flow in ledger.FLOWS:
         kind, find = DOCUMENTS[flow.name]
         for payloads in _documents(runtime, connection, flow):
             parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)

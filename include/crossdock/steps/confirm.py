@@ -26,7 +26,7 @@ def confirm(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", ov
     """Tells the source; the batch's final counts."""
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "confirm", run_id, over):
-        flow.confirm(runtime, batch_id)
+        flow.confirm(runtime, flow, batch_id)
         with runtime.engine.begin() as connection:
             counts = batches.recount(connection, batch_id, flow.stage, "confirm", time.monotonic() - started)
     log.info("confirm of batch %s: %s", batch_id, counts)

@@ -44,7 +44,7 @@ def load(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over:
     with at_work(runtime, flow, batch_id, "load", run_id, over):
         try:
             with runtime.low_priority() if flow.low_priority else nullcontext():
-                flow.load(runtime, batch_id)
+                flow.load(runtime, flow, batch_id)
         finally:
             with runtime.engine.begin() as connection:
                 counts = batches.recount(connection, batch_id, flow.stage, "load", time.monotonic() - started)

@@ -1,31 +1,23 @@
-"""Shipments: what TIMS's warehouses have sent -> Channel Advisor, with carrier and tracking; the order's status there
-follows by itself.
-
-What makes it special: parts of a kit fold back to the kit that was sold, over as many parcels as it takes. In: TIMS's
-shipments, its sales orders. Never: a shipment that the channel itself made; a second report of one shipment.
-"""
+"""What is sent, and what becomes of the answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected
-from crossdock.flow import Flow, Resource
-from crossdock.flows import documents, shipments_documents
-from crossdock.flows.shipments_documents import ENTITY
-from crossdock.reference import tims
+from crossdock.flow import Flow
+from crossdock.flows.shipments.transform import ENTITY
 from crossdock.steps.load import chunked, reasons, record_outcomes
 from crossdock.store import batches, deliveries
 from crossdock.store.deliveries import Effect
-from crossdock.store.tables import raw_shipments, stage_channel_shipment, stage_channel_shipment_line
 from crossdock.systems.channel_advisor import Reported
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
+
 
 ADVICE = "Correct the order on the channel or the shipment in TIMS, then replay it; dismiss it if the channel knows it."
 
@@ -45,13 +37,13 @@ ORDER BY s.key
 """
 
 
-def load(runtime: Runtime, batch_id: int) -> None:
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Reports what is ready, a hundred at a time. A report whose answer was lost is simply sent again: the channel
     answers a repeat with the first."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         rows = list(connection.execute(sa.text(_BODY), {"batch": batch_id}))
-    pending = sum(_report(runtime, batch, portion) for portion in chunked(rows))
+    pending = sum(_report(runtime, flow, batch, portion) for portion in chunked(rows))
     if pending:
         raise OutcomeUnknown(
             f"{pending} of {len(rows)} shipments were not taken by Channel Advisor (busy, or failing).",
@@ -60,13 +52,13 @@ def load(runtime: Runtime, batch_id: int) -> None:
         )
 
 
-def _report(runtime: Runtime, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
+def _report(runtime: Runtime, flow: Flow, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
     """One request, with its deliveries before and their outcomes after. Returns how many are still to be decided."""
     names = {row.key: f"fulfil:{row.ChannelAdvisorOrderID}:{row.SellerFulfillmentID}" for row in portion}
     with runtime.engine.begin() as connection:
         deliveries.begin(
             connection,
-            SHIPMENTS.name,
+            flow.name,
             batch.id,
             [Effect(ENTITY, "create", row.key, names[row.key], row.content_hash) for row in portion],
         )
@@ -74,9 +66,7 @@ def _report(runtime: Runtime, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
     judged = [(row, one, _refusal(row, one)) for row, one in zip(portion, results, strict=True)]
     taken = [(row, one) for row, one, refusal in judged if one.shipment is not None and not refusal]
     with runtime.engine.begin() as connection:
-        deliveries.end(
-            connection, SHIPMENTS.name, [_outcome(names[row.key], one, refusal) for row, one, refusal in judged]
-        )
+        deliveries.end(connection, flow.name, [_outcome(names[row.key], one, refusal) for row, one, refusal in judged])
         deliveries.link(
             connection,
             [
@@ -94,7 +84,7 @@ def _report(runtime: Runtime, batch: sa.Row, portion: Sequence[sa.Row]) -> int:
         )
         record_outcomes(
             connection,
-            SHIPMENTS,
+            flow,
             batch,
             delivered=[row.key for row, _ in taken],
             refused={row.key: refusal for row, _, refusal in judged if refusal},
@@ -131,25 +121,3 @@ def _outcome(name: str, one: Reported, refusal: Sequence[Mapping[str, Any]]) -> 
         "response_id": str(one.shipment["ShipmentID"]) if one.shipment is not None else None,
         "error": ", ".join(f"{each['field']} {each['rule']}".strip() for each in refusal) or None,
     }
-
-
-SHIPMENTS = Flow(
-    name="shipments",
-    title="Shipments",
-    entity=ENTITY,
-    source=Resource(
-        "tims", "shipments", raw_shipments, tims.read_key_of("ShipmentID"), "Shipment",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
-    ),
-    reference=(tims.SALES_ORDERS,),
-    lines_path="Lines",
-    stage=stage_channel_shipment,
-    stage_lines=stage_channel_shipment_line,
-    mappings=("shipment",),
-    transform=shipments_documents.transform,
-    suite="shipment",
-    enrich_for_checks=shipments_documents.enrich_for_checks,
-    load=load,
-    confirm=documents.nothing_to_tell,
-    requeue=lambda connection: documents.arrived(connection, stage_channel_shipment, "sales_order_id"),
-)  # fmt: skip

@@ -20,9 +20,11 @@ import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
 from crossdock.flow import Flow, RecordKey, Resource
-from crossdock.flows import documents, inventory_documents, orders_in_flight
-from crossdock.flows.inventory_documents import ENTITY, ITEM_STATE, RESOURCE
+from crossdock.flows import documents
+from crossdock.flows.inventory import transform
+from crossdock.flows.inventory.transform import ENTITY, ITEM_STATE, RESOURCE
 from crossdock.flows.orders import ORDERS
+from crossdock.flows.orders import in_flight as orders_in_flight
 from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
 from crossdock.steps.load import reasons, record_outcomes
@@ -40,6 +42,7 @@ from crossdock.systems import limits, times
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
+NAME = "inventory"
 MOST_UPDATES = 500  # of one request, the contract's limit
 FORCED_KINDS = ("compare", "key", "replay")  # kinds of run that send also what has been told
 ADVICE = "Correct the product or listing at the channel, or the item in TIMS; then replay this."
@@ -93,22 +96,22 @@ WHERE q.batch_id = :batch AND q.state = 'ready' ORDER BY q.key
 """)
 
 
-def load(runtime: Runtime, batch_id: int) -> None:
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Writes what has changed, up to 500 quantities a request, as many requests at once as the channel takes."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         rows = [_Row(*row) for row in connection.execute(_READY, {"batch": batch_id})]
-        doubtful = deliveries.doubtful(connection, INVENTORY.name, ENTITY)
+        doubtful = deliveries.doubtful(connection, flow.name, ENTITY)
         sent = [
             row.key
             for row in rows
             if row.sent == row.content_hash and batch.kind not in FORCED_KINDS and row.key not in doubtful
         ]
-        record_outcomes(connection, INVENTORY, batch, unchanged=sent)
+        record_outcomes(connection, flow, batch, unchanged=sent)
     existing = set(sent)
     portions = list(_portions([row for row in rows if row.key not in existing]))
     with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "load") as pool:
-        pending = sum(pool.map(lambda portion: _write(runtime, batch, portion), portions))
+        pending = sum(pool.map(lambda portion: _write(runtime, flow, batch, portion), portions))
     if pending:
         raise OutcomeUnknown(
             f"The quantities of {pending} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or failing).",
@@ -131,12 +134,12 @@ def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield portion
 
 
-def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> int:
+def _write(runtime: Runtime, flow: Flow, batch: sa.Row, portion: Sequence[_Row]) -> int:
     """One request, and the listings of its SKUs, with deliveries before and outcomes after. Returns how many SKUs are
     still to be decided."""
     with runtime.engine.begin() as connection:
         effects = [Effect(ENTITY, "update", row.key, row.name, row.content_hash) for row in portion]
-        deliveries.begin(connection, INVENTORY.name, batch.id, effects)
+        deliveries.begin(connection, flow.name, batch.id, effects)
         shown = _shown(connection, portion) if batch.kind not in FORCED_KINDS else {}
     updates = [update for row in portion for update in row.updates]
     results = iter(runtime.channel_advisor.write_quantities(updates) if updates else ())
@@ -166,7 +169,7 @@ def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> int:
             except Transient as error:
                 pending[row.key] = str(error)
     with runtime.engine.begin() as connection:
-        _record_outcomes(connection, batch, portion, refused, pending, written)
+        _record_outcomes(connection, flow, batch, portion, refused, pending, written)
     return len(pending.keys() - refused.keys())
 
 
@@ -180,6 +183,7 @@ def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int 
 
 def _record_outcomes(
     connection: sa.Connection,
+    flow: Flow,
     batch: sa.Row,
     portion: Sequence[_Row],
     refused: Mapping[str, list[dict]],
@@ -190,7 +194,7 @@ def _record_outcomes(
     taken = [row for row in portion if row.key not in refused and row.key not in pending]
     deliveries.end(
         connection,
-        INVENTORY.name,
+        flow.name,
         [
             {
                 "idempotency_key": row.name,
@@ -216,13 +220,13 @@ def _record_outcomes(
             for row in taken
         ],
     )
-    deliveries.written_over(connection, INVENTORY.name, ENTITY, {row.key: row.content_hash for row in taken})
+    deliveries.written_over(connection, flow.name, ENTITY, {row.key: row.content_hash for row in taken})
     for listing in written:
         table = ref_channel_listing
         connection.execute(
             sa.update(table).where(table.c.listing_id == listing["listing_id"]).values(quantity=listing["quantity"])
         )
-    record_outcomes(connection, INVENTORY, batch, delivered=[row.key for row in taken], refused=refused)
+    record_outcomes(connection, flow, batch, delivered=[row.key for row in taken], refused=refused)
 
 
 # ---- what is worked again although TIMS's figures have not changed -------------------------------------------------
@@ -306,7 +310,7 @@ def due(connection: sa.Connection) -> list[str]:
     offers = offer_settings.load()
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
-    found |= deliveries.doubtful(connection, INVENTORY.name, ENTITY)
+    found |= deliveries.doubtful(connection, NAME, ENTITY)
     recent = list(connection.scalars(_RECENT))
     found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent}))
     candidates = list(connection.scalars(_CANDIDATES, {"recent": recent}))
@@ -391,14 +395,14 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
     """SKUs that the channel does not offer as it was last told; notes how many it does."""
     connection.execute(_COMPARED)
     compared, equal = connection.execute(sa.text("SELECT count(*), count(*) FILTER (WHERE equal) FROM compared")).one()
-    accuracy.note(connection, INVENTORY.name, compared=compared, equal=equal)
+    accuracy.note(connection, NAME, compared=compared, equal=equal)
     least = offer_settings.load().accuracy
     if compared and equal < least * compared:
         alerts.raise_alert(
             connection,
             kind="inventory_accuracy",
-            key=INVENTORY.name,
-            flow=INVENTORY.name,
+            key=NAME,
+            flow=NAME,
             title=f"Inventory: only {accuracy.percentage_text(compared, equal)} before the repair",
             body=f"Fewer than {least:.2%} of the SKUs were offered by Channel Advisor as they should be. The compare "
             "has written them again. Find out who else writes quantities: docs/runbook.md, inventory_accuracy.",
@@ -408,7 +412,7 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
 
 
 INVENTORY = Flow(
-    name="inventory",
+    name=NAME,
     title="Inventory",
     entity=ENTITY,
     source=Resource(
@@ -426,13 +430,17 @@ INVENTORY = Flow(
     stage=stage_channel_quantity,
     stage_lines=stage_channel_quantity_line,
     mappings=("inventory",),
-    transform=inventory_documents.transform,
+    transform=transform.transform,
     suite="inventory",
-    enrich_for_checks=inventory_documents.enrich_for_checks,
+    enrich_for_checks=transform.enrich_for_checks,
     load=load,
     confirm=documents.nothing_to_tell,
     requeue=requeue,
     prefetch=(ORDERS,),
     snapshot_target=snapshot_target,
     find_drift=find_drift,
+    follows=("prices",),
+    offers=True,
 )  # fmt: skip
+
+FLOWS = (INVENTORY,)

@@ -1,50 +1,39 @@
-"""Payments: what settlements say of orders -> TIMS payments, applied to invoices and credit memos.
-
-What makes it special: the source is our own books. An order's part of a settlement is matched with what is open in
-TIMS, exactly or within a cent a line; what is not invoiced yet waits and wakes; what does not match is a dead letter
-with the candidates, in which a person may correct the order or say what is paid. Once a payment is in TIMS it is never
-matched again: a settlement that says something else afterwards is a dead letter.
-"""
+"""What a batch becomes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.errors import ConfigError, Transient
-from crossdock.flow import SOURCE, Flow, RecordKey, Resource, Staged
+from crossdock.errors import ConfigError
+from crossdock.flow import SOURCE, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_header, written
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.suggest import nearest
-from crossdock.reference import tims
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
-from crossdock.steps.load import Created, Document, Kind, create, reasons, record_outcomes
-from crossdock.store import batches, database, deliveries
+from crossdock.steps.load import Kind
+from crossdock.store import database, deliveries
 from crossdock.store.tables import (
     PAYMENT_TEXT,
     ops_link,
-    raw_payments,
     ref_company,
     ref_payment,
     ref_period,
     stage_payment,
     stage_payment_application,
 )
-from crossdock.systems import settlement_ledger
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-ADVICE = "Look at the documents in TIMS; if they have changed meanwhile, replay this."
+
 _KEPT = (
     *PAYMENT_TEXT,
     "Amount",
@@ -54,22 +43,6 @@ _KEPT = (
     "original_date",
     "documents_at",
 )  # of a delivered payment
-
-
-class _Slots(msgspec.Struct):
-    """What extract looks at."""
-
-    Key: str
-    BookedAt: str
-
-
-_slots = msgspec.json.Decoder(_Slots)
-
-
-def read_key(record: msgspec.Raw) -> RecordKey:
-    """source:settlement:order, and when it was booked."""
-    slots = _slots.decode(record)
-    return RecordKey(slots.Key, slots.BookedAt)
 
 
 # ---- what TIMS knows -----------------------------------------------------------------------------------------------
@@ -114,48 +87,13 @@ SELECT kind, id, sales_order_id, currency, ((balance - coalesce(amount, 0)) * 10
 FROM document LEFT JOIN pending USING (id) ORDER BY posting_date, id
 """)
 
-_NEWEST = """
+NEWEST = """
 SELECT max(version) FROM (
   SELECT version FROM ref.sales_order WHERE id = {order}
   UNION ALL SELECT version FROM ref.invoice WHERE sales_order_id = {order}
   UNION ALL SELECT version FROM ref.credit_memo WHERE sales_order_id = {order}
 ) AS d
 """
-
-_WAKE = sa.text(f"""
-SELECT p.key FROM stage.payment p WHERE p.state = 'waiting' AND (
-  p.sales_order_id IS NULL AND EXISTS (
-    SELECT 1 FROM ops.link k JOIN ref.sales_order o ON o.id = k.target_id
-    WHERE k.entity = 'sales_order' AND (k.other_key IN (p.order_ref, p.merchant_order_ref)
-                                        OR k.source_key IN (p.order_ref, p.merchant_order_ref)))
-  OR ({_NEWEST.format(order="p.sales_order_id")}) IS DISTINCT FROM p.documents_at AND p.sales_order_id IS NOT NULL
-) ORDER BY p.key
-""")
-
-
-# What has become of the orders that waiting parts wait for.
-_AWAITED = sa.text("""
-SELECT p.key AS part, p.reason AS said, s.key, s.state, s.reason
-FROM stage.payment p CROSS JOIN LATERAL (VALUES (p.order_ref), (p.merchant_order_ref)) AS w(ref)
-JOIN (
-  SELECT marketplace_order_id AS ref, key, state, reason FROM stage.sales_order
-  UNION SELECT key, key, state, reason FROM stage.sales_order
-) s USING (ref)
-WHERE p.state = 'waiting' AND p.sales_order_id IS NULL
-ORDER BY p.key
-""")
-
-
-def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Waiting parts whose order has come, or any document of it, and those whose order has come to another state, so
-    that their reason stays true. What an order that is left out was paid is set apart on the way: no payment comes of
-    it, the ledger posts it."""
-    settlement_ledger.set_apart(connection)
-    arrived = connection.scalars(_WAKE).all()
-    sent: dict[str, bool] = {}
-    for order in connection.execute(_AWAITED):
-        sent[order.part] = sent.get(order.part, False) or order.stated == _why(order)
-    return [*arrived, *(part for part, is_true in sent.items() if not is_true and part not in set(arrived))]
 
 
 def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object) -> pd.DataFrame:
@@ -183,7 +121,7 @@ def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
             {
                 "sales_order_id": ids[0] if len(ids) == 1 else None,
                 "expected": sent is not None,
-                "why": _why(sent) if sent else "",
+                "why": why(sent) if sent else "",
                 "elsewhere": there,
                 "several": len(ids) > 1,
                 "open_units": max((units for order, units in found if order == ids[0]), default=0) if ids else 0,
@@ -195,7 +133,7 @@ def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _why(order: sa.Row) -> str:
+def why(order: sa.Row) -> str:
     """How far an order has come that TIMS does not have, and what to do."""
     if order.state == "dead":
         return (
@@ -344,7 +282,7 @@ def _looked_at(connection: sa.Connection, orders: pd.Series) -> pd.Series:
     ids = orders.dropna().unique().tolist()
     newest = connection.execute(
         sa.text(
-            f"SELECT o.id, to_char(timezone('UTC', ({_NEWEST.format(order='o.id')})), "
+            f"SELECT o.id, to_char(timezone('UTC', ({NEWEST.format(order='o.id')})), "
             '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') AS newest FROM unnest(CAST(:ids AS text[])) AS o(id)'
         ),
         {"ids": ids},
@@ -447,94 +385,9 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(header, lines)
 
 
-# ---- load ----------------------------------------------------------------------------------------------------------
-
-_BODY = sa.text("""
-SELECT p.key, p.version, p.content_hash, json_strip_nulls(json_build_object(
-         'ExternalReference', p."ExternalReference", 'Source', p."Source", 'Method', p."Method",
-         'PaymentDate', p."PaymentDate", 'PostingDate', p."PostingDate", 'Amount', round(p."Amount", 2)::text,
-         'CurrencyCode', p."CurrencyCode", 'ExchangeRate', p."ExchangeRate", 'BankAccountCode', p."BankAccountCode",
-         'Applications', (
-           SELECT coalesce(json_agg(json_build_object(
-             'InvoiceID', a."InvoiceID", 'CreditMemoID', a."CreditMemoID", 'Amount', round(a."Amount", 2)::text
-           ) ORDER BY a.position), '[]') FROM stage.payment_application a WHERE a.key = p.key)
-       ))::text AS body
-FROM stage.payment p WHERE p.batch_id = :batch AND p.state = 'ready' ORDER BY p.key
-""")
-
-
 def _find_payments(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
     found = runtime.tims.find("ar/payments", ExternalReference=[f"pay:{key}" for key in keys], Source=SOURCE)
     return {payment["ExternalReference"].removeprefix("pay:"): payment["PaymentID"] for payment in found}
 
 
 PAYMENT = Kind("payment", "ar/payments", "PaymentID", _find_payments)
-
-
-def load(runtime: Runtime, batch_id: int) -> None:
-    """Creates the payments in bulk; each at most once for ever."""
-    with runtime.engine.begin() as connection:
-        batch = batches.get(connection, batch_id)
-        rows = list(connection.execute(_BODY, {"batch": batch_id}))
-        links = deliveries.links(connection, PAYMENT.entity, [row.key for row in rows])
-    created = Created({}, set(), {})
-    problem: Transient | None = None
-    documents = [
-        Document(row.key, row.body.encode(), f"pay:{row.key}", row.content_hash, {"version": row.version})
-        for row in rows
-        if row.key not in links
-    ]
-    try:
-        created = create(runtime, PAYMENTS, batch_id, PAYMENT, documents)
-    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
-        problem = error
-    with runtime.engine.begin() as connection:
-        links = deliveries.links(connection, PAYMENT.entity, [row.key for row in rows])
-        record_outcomes(
-            connection,
-            PAYMENTS,
-            batch,
-            delivered=[key for key, link in links.items() if link.batch_id == batch_id],
-            unchanged=[key for key, link in links.items() if link.batch_id != batch_id],
-            refused={key: reasons(error, do=ADVICE) for key, error in created.refused.items()},
-        )
-    if problem:
-        raise problem
-
-
-def confirm(runtime: Runtime, batch_id: int) -> None:
-    """Nobody waits for word: the settlement is in our own books."""
-
-
-PAYMENTS = Flow(
-    name="payments",
-    title="Payments",
-    entity="payment",
-    source=Resource(
-        "settlement_ledger",
-        "settlement_orders",
-        raw_payments,
-        read_key,
-        "SettlementOrder",
-        # A settlement is stamped when its transaction begins and seen when it ends.
-        overlap=timedelta(hours=1),
-        lag=timedelta(0),
-        ids=("Key",),
-    ),
-    # Orders before their invoices: an order that counts as invoiced has its invoices here. Payments last: a balance
-    # that is older than its payment would be taken as open.
-    reference=(
-        tims.COMPANY, tims.PERIODS, tims.SALES_ORDERS, tims.INVOICES, tims.CREDIT_MEMOS,
-        tims.PAYMENTS,
-    ),
-    lines_path="ApplyTo",
-    stage=stage_payment,
-    stage_lines=stage_payment_application,
-    mappings=("payment",),
-    transform=transform,
-    suite="payment",
-    enrich_for_checks=enrich_for_checks,
-    load=load,
-    confirm=confirm,
-    requeue=requeue,
-)  # fmt: skip

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
 from crossdock.flow import Flow, RecordKey, Resource
-from crossdock.flows import orders_buyers, orders_documents
-from crossdock.flows.orders_documents import SOURCE
+from crossdock.flows.orders import customers, transform
+from crossdock.flows.orders.transform import SOURCE
 from crossdock.keys import segment
 from crossdock.mapping import contracts
 from crossdock.mapping.bodies import bodies
@@ -51,6 +51,7 @@ from crossdock.systems.channel_advisor import LINES_IN_A_LIST
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
+NAME = "orders"
 ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
 
 
@@ -212,9 +213,9 @@ ORDER = Kind("sales_order", "sales-orders", "SalesOrderID", _find_orders)
 CUSTOMER = Kind("customer", "customers", "CustomerID", _find_customers)
 
 
-def load(runtime: Runtime, batch_id: int) -> None:
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Customers first, then new orders in bulk, then changes one by one: of orders, and of customers known before."""
-    _load_customers(runtime, batch_id)
+    _load_customers(runtime, flow, batch_id)
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         orders = _ready(connection, batch_id)
@@ -222,7 +223,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     problem: Transient | None = None
     new = [order for order in orders if order.key not in links]
     try:
-        created = create(runtime, ORDERS, batch_id, ORDER, [order.document() for order in new])
+        created = create(runtime, flow, batch_id, ORDER, [order.document() for order in new])
     except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
         problem = error
         created = None
@@ -235,20 +236,20 @@ def load(runtime: Runtime, batch_id: int) -> None:
         refused = created.refused if created else {}
         record_outcomes(
             connection,
-            ORDERS,
+            flow,
             batch,
             delivered=mine,
             unchanged=others,
             refused={key: reasons(error, do=ADVICE) for key, error in refused.items()},
         )
     done = {order.key for order in same}
-    _converge_all(runtime, batch, [(o, links[o.key]) for o in linked if o.key not in done])
+    _converge_all(runtime, flow, batch, [(o, links[o.key]) for o in linked if o.key not in done])
     if problem:
         raise problem
-    orders_buyers.bring(runtime, ORDERS.name, batch_id)
+    customers.bring(runtime, flow.name, batch_id)
 
 
-def _load_customers(runtime: Runtime, batch_id: int) -> None:
+def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Creates the customers that ready orders of the batch need; an order whose customer is refused is dead."""
     _recall_customers(runtime, batch_id)
     needed = sa.text("""
@@ -262,13 +263,19 @@ def _load_customers(runtime: Runtime, batch_id: int) -> None:
             key: row.target_id for key, row in deliveries.links(connection, "customer", [r.key for r in rows]).items()
         }
     documents = [
-        Document(row.key, row.document.encode(), f"cust:{SOURCE}:{row.key}", row.content_hash, {"version": row.version})
+        Document(
+            row.key,
+            row.document.encode(),
+            f"cust:{SOURCE}:{row.key}",
+            row.content_hash,
+            {"version": row.version},
+        )
         for row in rows
         if row.key not in ids
     ]
     refused: Mapping[str, RecordRejected] = {}
     if documents:
-        created = create(runtime, ORDERS, batch_id, CUSTOMER, documents)
+        created = create(runtime, flow, batch_id, CUSTOMER, documents)
         ids |= created.ids
         refused = created.refused
     with runtime.engine.begin() as connection:
@@ -293,7 +300,7 @@ def _load_customers(runtime: Runtime, batch_id: int) -> None:
                 )
             )
             dead |= {order: reasons(error, do=ADVICE, prefix="Its customer cannot be created: ") for order in orders}
-        dead_letter(connection, ORDERS, batch_id, "load", dead)
+        dead_letter(connection, flow, batch_id, "load", dead)
 
 
 def _recall_customers(runtime: Runtime, batch_id: int) -> None:
@@ -311,7 +318,7 @@ def _recall_customers(runtime: Runtime, batch_id: int) -> None:
         for key, target in ids.items()
     ]
     with runtime.engine.begin() as connection:
-        deliveries.end(connection, ORDERS.name, outcomes)
+        deliveries.end(connection, NAME, outcomes)
         deliveries.link(connection, links)
         _are_there(connection, ids)
 
@@ -330,13 +337,13 @@ def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
 # ---- changes after import ------------------------------------------------------------------------------------------
 
 
-def _converge_all(runtime: Runtime, batch: sa.Row, pairs: Sequence[tuple[_Order, sa.Row]]) -> None:
+def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[tuple[_Order, sa.Row]]) -> None:
     """Brings orders that TIMS has to what the channel says now; several at once, each on its own."""
     if not pairs:
         return
     problem: Transient | None = None
     with ThreadPoolExecutor(4, "converge") as pool:
-        for future in [pool.submit(_converge, runtime, batch, order, link) for order, link in pairs]:
+        for future in [pool.submit(_converge, runtime, flow, batch, order, link) for order, link in pairs]:
             try:
                 future.result()
             except Transient as error:
@@ -345,7 +352,7 @@ def _converge_all(runtime: Runtime, batch: sa.Row, pairs: Sequence[tuple[_Order,
         raise problem
 
 
-def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> None:
+def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: sa.Row) -> None:
     """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
     desired = Desired(msgspec.json.decode(order.body), order.cancelled_units, order.cancelled)
     held = order.on_hold
@@ -358,11 +365,11 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
                 acted |= _record(runtime, batch.id, order, link.target_id, _unrecorded(runtime, order, link.target_id))
     except _CannotApply as error:
         with runtime.engine.begin() as connection:
-            record_outcomes(connection, ORDERS, batch, refused={order.key: error.reasons})
+            record_outcomes(connection, flow, batch, refused={order.key: error.reasons})
         return
     new = link.batch_id == batch.id  # created by this very batch
     with runtime.engine.begin() as connection:
-        deliveries.in_sync(connection, ORDERS.name, order.key)
+        deliveries.in_sync(connection, flow.name, order.key)
         deliveries.link(
             connection,
             [
@@ -380,7 +387,7 @@ def _converge(runtime: Runtime, batch: sa.Row, order: _Order, link: sa.Row) -> N
         settled = [order.key]
         record_outcomes(
             connection,
-            ORDERS,
+            flow,
             batch,
             delivered=settled if acted or new else (),
             unchanged=() if acted or new else settled,
@@ -428,7 +435,7 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
     path = f"/sales-orders/{segment(order_id)}"
     deliver(
         runtime,
-        ORDERS.name,
+        NAME,
         batch_id,
         effect,
         lambda: (
@@ -450,7 +457,7 @@ def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired
         acted |= _record(runtime, batch_id, order, link.target_id, new)
     current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
     there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
-    theirs = orders_documents.units_of([one for one in there if one["LocationID"] == order.location_id])
+    theirs = transform.units_of([one for one in there if one["LocationID"] == order.location_id])
     held = order.on_hold or order_changes.waits_for_the_marketplace(current, desired, theirs)
     status = {"OrderStatus": "OnHold" if held else "Open"}
     acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
@@ -464,7 +471,7 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
                   for line in current["LineItems"]}  # fmt: skip
     acted = False
     for shipment in shipments:
-        lines = orders_documents.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
+        lines = transform.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
         if not lines:
             continue
         body = {**shipment, "Source": SOURCE, "Lines": lines}
@@ -472,7 +479,7 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
         try:
             deliver(
                 runtime,
-                ORDERS.name,
+                NAME,
                 batch_id,
                 Effect("shipment", "ship", order.key, name),
                 lambda body=body, name=name: runtime.tims.post(
@@ -499,15 +506,15 @@ def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str
 
     The channel is asked first: what it was told of meanwhile, TIMS has."""
     found = [
-        orders_documents.shipment(msgspec.json.decode(record), order.units_per_kit)
+        transform.shipment(msgspec.json.decode(record), order.units_per_kit)
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
         for record in page.records
     ]
     there = runtime.tims.find("shipments", SalesOrderID=[order_id])
     if not found:
-        sent = orders_documents.units_of(there)
+        sent = transform.units_of(there)
         rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.shipped_units.items()}
-        found = [orders_documents.shipment_without_record(order.key, order.version, rest)]
+        found = [transform.shipment_without_record(order.key, order.version, rest)]
     already_sent: frozenset[str] = frozenset()
     if order.own_location_id is not None:
         with runtime.engine.begin() as connection:
@@ -516,13 +523,13 @@ def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str
         {**one, "LocationID": order.own_location_id if one.get("number") in already_sent else order.location_id}
         for one in found
     ]
-    return orders_documents.unknown(placed, there)
+    return transform.unknown(placed, there)
 
 
 # ---- confirm -------------------------------------------------------------------------------------------------------
 
 
-def confirm(runtime: Runtime, batch_id: int) -> None:
+def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Exported mark and SellerOrderID for what the batch delivered, as many at once as the system allows."""
     with runtime.engine.begin() as connection:
         rows = list(
@@ -569,7 +576,7 @@ def confirm(runtime: Runtime, batch_id: int) -> None:
                     for key, stated in sent
                     if isinstance(stated, RecordRejected)
                 }  # fmt: skip
-                dead_letter(connection, ORDERS, batch_id, "confirm", refused)
+                dead_letter(connection, flow, batch_id, "confirm", refused)
             _remember(runtime, batch_id, {key: stated for key, stated in sent if isinstance(stated, bytes)})
 
 
@@ -608,7 +615,7 @@ def _own_version(record: bytes, worked: Mapping[str, Any]) -> Record | None:
 
 
 ORDERS = Flow(
-    name="orders",
+    name=NAME,
     title="Orders",
     entity="sales_order",
     source=Resource(
@@ -627,9 +634,10 @@ ORDERS = Flow(
     stage=stage_sales_order,
     stage_lines=stage_sales_order_line,
     mappings=("customer", "sales_order"),
-    transform=orders_documents.transform,
+    transform=transform.transform,
     suite="sales_order",
-    enrich_for_checks=orders_documents.enrich_for_checks,
+    enrich_for_checks=transform.enrich_for_checks,
     load=load,
     confirm=confirm,
 )
+FLOWS = (ORDERS,)

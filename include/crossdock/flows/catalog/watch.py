@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from crossdock.flows.catalog_documents import ENTITY, NO_PARTS_YET, rules_hash
-from crossdock.flows.catalog_listings import ENTITY as LISTING
+from crossdock.flows.catalog.listings import ENTITY as LISTING
+from crossdock.flows.catalog.transform import ENTITY, NO_PARTS_YET, rules_hash
 from crossdock.reference import channel
 from crossdock.rules import items
 from crossdock.rules import settings as rule_settings

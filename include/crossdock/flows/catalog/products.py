@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows.catalog_documents import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, ChannelProduct, Outcome, products
+from crossdock.flows.catalog.transform import COLUMNS, ENTITY, MAPPING, NO_PARTS_YET, ChannelProduct, Outcome, products
 from crossdock.mapping import language
 from crossdock.reference import channel
 from crossdock.reference.tims import ITEMS

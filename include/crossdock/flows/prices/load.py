@@ -1,9 +1,4 @@
-"""Prices: what TIMS's items cost, by the price rule -> Channel Advisor's prices, promotions, and prices of listings.
-
-What makes it special: a large change, or a price below cost, waits for a person; promotions start and end by the
-clock, once each. Load reads the price at the channel before it writes, so that a price changed there is seen and one
-that is there already is not sent again. Never: another price than the one that was approved.
-"""
+"""What is sent, and what becomes of the answers."""
 
 from __future__ import annotations
 
@@ -11,42 +6,37 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected
-from crossdock.flow import Flow, Resource
-from crossdock.flows import documents, prices_documents
-from crossdock.flows.prices_documents import LISTING_PRICE, PRICE
+from crossdock.flow import Flow
+from crossdock.flows import documents
+from crossdock.flows.prices.transform import LISTING_PRICE, PRICE
 from crossdock.mapping.frames import SCALE
-from crossdock.reference import channel, tims
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
 from crossdock.steps.load import AT_ONCE, chunked, reasons, record_outcomes
-from crossdock.store import alerts, approvals, batches, database, deliveries, leases, watermarks
+from crossdock.store import alerts, approvals, batches, database, deliveries, leases
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ops_delivery,
-    raw_prices,
     ref_channel_listing,
     ref_channel_price,
-    stage_price,
-    stage_price_line,
 )
 from crossdock.systems import times
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
+
+NAME = "prices"
 BATCH = 500  # prices a request, the contract's limit
 ASKED = 100  # SKUs a request of the list of prices
-COPIED = 2_000  # prices a COPY of a full read
 FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are held against the channel whatever was sent
 ADVICE = "Correct include/config/prices.yaml or the lookups beside it, or the product at the channel; then replay it."
 START, END, UPDATE = "start_promotion", "end_promotion", "update"  # operations of deliveries
@@ -92,7 +82,7 @@ class _Work:
     used: list[int] = field(default_factory=list)  # approvals that allowed something
 
 
-def load(runtime: Runtime, batch_id: int) -> None:
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Sends what the channel does not have, after a person where one is to be asked. Raises OutcomeUnknown at the end
     when something was not taken for now; ConfigError, before anything is sent, for a currency that is not the
     profile's."""
@@ -101,7 +91,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
         batch = batches.get(connection, batch_id)
         lines = list(connection.execute(_LINES, {"batch": batch_id}))
         links = _links(connection, lines)
-        doubtful = _doubtful(connection)
+        doubtful = doubtful_prices(connection)
     candidates = [
         line for line in lines
         if batch.kind in FORCED_KINDS or _name(line) not in links or _name(line) in doubtful
@@ -110,7 +100,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     present = _read(runtime, candidates)
     _same_currency(settings, present)
     with runtime.engine.begin() as connection:
-        leases.require(connection, PRICES.name)
+        leases.require(connection, flow.name)
         work = _Work(lines, links, present, _promoted(connection, candidates))
         _judge(connection, batch, work, candidates, settings)
         _link(connection, batch, work.in_sync)
@@ -118,7 +108,7 @@ def load(runtime: Runtime, batch_id: int) -> None:
     _send(runtime, batch, work)
     with runtime.engine.begin() as connection:
         approvals.used(connection, work.used)
-        _record_outcomes(connection, batch, work)
+        _record_outcomes(connection, flow, batch, work)
     if work.pending:
         raise OutcomeUnknown(
             f"The prices of {len(work.pending)} items were not taken by Channel Advisor (busy, or failing).",
@@ -137,9 +127,9 @@ def _entity(line: sa.Row) -> tuple[str, str]:
     return (PRICE, line.sku) if line.listing_id is None else (LISTING_PRICE, str(line.listing_id))
 
 
-def _doubtful(connection: sa.Connection) -> set[str]:
+def doubtful_prices(connection: sa.Connection) -> set[str]:
     """Names of products and listings at which an older price may stand."""
-    products, listings = (deliveries.doubtful(connection, PRICES.name, entity) for entity in (PRICE, LISTING_PRICE))
+    products, listings = (deliveries.doubtful(connection, NAME, entity) for entity in (PRICE, LISTING_PRICE))
     return products | {f"#{number}" for number in listings}
 
 
@@ -173,7 +163,7 @@ def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, ChannelPrice]:
 
     def ask(some: Sequence[str]) -> list[tuple[str, ChannelPrice, datetime]]:
         return [
-            _decoded(record)
+            decoded(record)
             for page in runtime.channel_advisor.pages("prices", sku=list(some))
             for record in page.records
         ]
@@ -217,7 +207,7 @@ class _Price(msgspec.Struct):
 _price = msgspec.json.Decoder(_Price)
 
 
-def _decoded(record: msgspec.Raw) -> tuple[str, ChannelPrice, datetime]:
+def decoded(record: msgspec.Raw) -> tuple[str, ChannelPrice, datetime]:
     """(SKU, price, when it last changed) of a row of the channel's list."""
     row = _price.decode(record)
     one = row.Promotion
@@ -273,7 +263,7 @@ def _judge(
     connection: sa.Connection, batch: sa.Row, work: _Work, candidates: Sequence[sa.Row], settings: PriceSettings
 ) -> None:
     """Parts the lines into those that the channel has so already, those to send, and those that wait for a person."""
-    requested = approvals.latest(connection, PRICES.name, [line.key for line in candidates])
+    requested = approvals.latest(connection, NAME, [line.key for line in candidates])
     questions, kept = [], []
     for line in candidates:
         name, wanted = _name(line), _wanted(line)
@@ -298,7 +288,7 @@ def _judge(
     approvals.ask(connection, questions)
     if questions:
         alerts.raise_alert(
-            connection, kind="price_approval", key=PRICES.name, flow=PRICES.name, severity="notice",
+            connection, kind="price_approval", key=NAME, flow=NAME, severity="notice",
             title=f"Prices: {len(questions)} changes wait for a person",
             body="Each is far from the price at the channel, or below cost; the other prices go on. Decide with "
             "`crossdock prices approvals`, or in the Airflow run of price_approvals that asks.",
@@ -318,7 +308,7 @@ def _answer(earlier: sa.Row | None, wanted: ChannelPrice) -> str:
 def _approval_row(line: sa.Row, name: str, wanted: ChannelPrice, now: ChannelPrice | None, why: str) -> dict[str, Any]:
     """The question of a line, as a row."""
     return {
-        "flow": PRICES.name, "key": line.key, "target": name, "site_id": line.site_id,
+        "flow": NAME, "key": line.key, "target": name, "site_id": line.site_id,
         "from_price": now.price if now else None, "to_price": wanted.price,
         "promotion_price": wanted.promotion_price, "cost": line.cost, "currency_code": line.currency, "why": why,
     }  # fmt: skip
@@ -338,12 +328,12 @@ def _question(line: sa.Row, now: ChannelPrice | None, work: _Work, settings: Pri
     own_move = is_listing and (line.promotion_id is not None or _name(line) in work.promoted)
     promotion = None if is_listing else line.promotion_price
     return pricing.question(
-        int(line.price * SCALE), _whole(promotion), int(line.cost * SCALE), _whole(before), settings.change,
+        int(line.price * SCALE), whole(promotion), int(line.cost * SCALE), whole(before), settings.change,
         own_move=own_move,
     )  # fmt: skip
 
 
-def _whole(amount: Decimal | None) -> int | None:
+def whole(amount: Decimal | None) -> int | None:
     return None if amount is None else int(amount * SCALE)
 
 
@@ -412,7 +402,7 @@ def _begin(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]
         for line in lines
     ]
     with runtime.engine.begin() as connection:
-        deliveries.begin(connection, PRICES.name, batch.id, effects)
+        deliveries.begin(connection, NAME, batch.id, effects)
 
 
 def _end(
@@ -438,7 +428,7 @@ def _end(
         elif error is not None:
             work.pending.add(line.key)
     with runtime.engine.begin() as connection:
-        deliveries.end(connection, PRICES.name, rows)
+        deliveries.end(connection, NAME, rows)
         _link(connection, batch, taken)
         _note_known_prices(connection, taken)
     codes = {one.code for _, _, error in outcomes if isinstance(error, RecordRejected) for one in error.refusals}
@@ -475,7 +465,7 @@ def _note_known_prices(connection: sa.Connection, lines: Sequence[sa.Row]) -> No
     )
     for entity in (PRICE, LISTING_PRICE):
         sent = {_entity(line)[1]: line.content_hash for line in lines if _entity(line)[0] == entity}
-        deliveries.written_over(connection, PRICES.name, entity, sent)
+        deliveries.written_over(connection, NAME, entity, sent)
 
 
 def _keep(connection: sa.Connection, prices: Sequence[tuple[str, ChannelPrice]]) -> None:
@@ -491,13 +481,13 @@ def _keep(connection: sa.Connection, prices: Sequence[tuple[str, ChannelPrice]])
     )
 
 
-def _record_outcomes(connection: sa.Connection, batch: sa.Row, work: _Work) -> None:
+def _record_outcomes(connection: sa.Connection, flow: Flow, batch: sa.Row, work: _Work) -> None:
     """The state of every row: dead, waiting for a person, delivered in this batch, or unchanged."""
     keys = dict.fromkeys(line.key for line in work.lines)
     here = _delivered(connection, batch, work.lines)
     rest = [key for key in keys if key not in work.refused and key not in work.held and key not in work.pending]
     record_outcomes(
-        connection, PRICES, batch,
+        connection, flow, batch,
         delivered=[key for key in rest if key in here], unchanged=[key for key in rest if key not in here],
         refused=work.refused,
     )  # fmt: skip
@@ -522,111 +512,3 @@ def _delivered(connection: sa.Connection, batch: sa.Row, lines: Sequence[sa.Row]
         )
     )
     return {key_of[name] for name in names}
-
-
-# ---- what is worked again ------------------------------------------------------------------------------------------
-
-_FINISHED = "s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out')"
-# By the clock or a changed configuration; approved; with a product or listing that was not there.
-_WAKE = sa.text(f"""
-SELECT s.key FROM stage.price s WHERE {_FINISHED} AND s.rules <> :rules
-UNION SELECT s.key FROM stage.price s WHERE {_FINISHED} AND s.next_at <= :now
-UNION SELECT s.key FROM ops.approval a JOIN stage.price s ON s.key = a.key
-  WHERE a.flow = :flow AND a.state = 'approved' AND a.used_at IS NULL AND s.state = 'waiting'
-UNION SELECT s.key FROM ref.channel_product p JOIN ref.item_code i ON i.folded = p.folded
-  JOIN stage.price s ON s.key = i.sku
-  WHERE p.version >= :since AND {_FINISHED} AND s.state <> 'left_out' AND NOT jsonb_exists(s.seen, p.sku)
-UNION SELECT s.key FROM ref.channel_listing l JOIN stage.price_line x ON x.sku = l.sku
-  JOIN stage.price s ON s.key = x.key
-  WHERE l.version >= :since AND l.status <> 'Ended' AND {_FINISHED} AND s.state <> 'left_out'
-    AND NOT jsonb_exists(s.seen, '#' || l.listing_id)
-UNION SELECT x.key FROM stage.price_line x JOIN stage.price s ON s.key = x.key
-  WHERE {_FINISHED} AND coalesce('#' || x.listing_id, x.sku) = ANY (:doubtful)
-ORDER BY 1
-""")
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_LATE = timedelta(minutes=10)  # products and listings of the channel may be read so much later than they changed
-
-
-def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Rows whose price may be another one, although their item has not changed."""
-    at, resource = prices_documents.clock(connection), channel.PRODUCTS.name
-    since = watermarks.position(connection, PRICES.name, resource)
-    keys = connection.scalars(
-        _WAKE,
-        {
-            "rules": prices_documents.fingerprint(price_settings.load(), at),
-            "now": at.now,
-            "flow": PRICES.name,
-            "since": since - _LATE if since else _BEGINNING,
-            "doubtful": list(_doubtful(connection)),
-        },
-    ).all()
-    watermarks.move(connection, PRICES.name, resource, at.now, None)
-    return keys
-
-
-def snapshot_target(runtime: Runtime) -> None:
-    """Reads all prices of the channel into `ref`, in place of what was there; one that changes may come twice."""
-    columns = [column.name for column in ref_channel_price.columns]
-    records = (record for page in runtime.channel_advisor.pages("prices") for record in page.records)
-    prices = map(_decoded, records)
-    with runtime.engine.begin() as connection:
-        portions = iter(lambda: list(islice(prices, COPIED)), [])
-        database.replace(connection, ref_channel_price, (_frame(some, columns) for some in portions))
-
-
-def _frame(rows: Sequence[tuple[str, ChannelPrice, datetime]], columns: Sequence[str]) -> pd.DataFrame:
-    """Prices as a COPY takes them."""
-    values = zip(*((sku, *price, version) for sku, price, version in rows), strict=True)
-    made = {}
-    for name, each in zip(columns, values, strict=True):
-        if isinstance(ref_channel_price.c[name].type, sa.Numeric):
-            made[name] = pd.Series([_whole(one) for one in each], dtype="Int64")
-        else:
-            made[name] = pd.Series([one.isoformat() if isinstance(one, datetime) else one for one in each], dtype="str")
-    return pd.DataFrame(made)
-
-
-_AMISS = sa.text("""
-SELECT DISTINCT s.key FROM stage.price s JOIN stage.price_line l ON l.key = s.key
-LEFT JOIN ref.channel_price c ON c.sku = l.sku AND l.listing_id IS NULL
-LEFT JOIN ref.channel_listing g ON g.listing_id = l.listing_id
-WHERE s.state IN ('delivered', 'unchanged') AND CASE WHEN l.listing_id IS NULL THEN
-  (s."Price", s."Currency", s."MinPrice", s."MaxPrice", s."RetailPrice", s."Promotion.PromotionID",
-   s."Promotion.Price", CAST(s."Promotion.StartDate" AS timestamptz), CAST(s."Promotion.EndDate" AS timestamptz))
-  IS DISTINCT FROM (c.price, c.currency_code, c.min_price, c.max_price, c.retail_price, c.promotion_id,
-   c.promotion_price, c.promotion_start, c.promotion_end)
-  ELSE g.listing_id IS NOT NULL AND g.status <> 'Ended' AND l."Price" IS DISTINCT FROM g.price END
-ORDER BY s.key
-""")
-
-
-def find_drift(connection: sa.Connection) -> Sequence[str]:
-    """Items whose prices are not at the channel as they were sent."""
-    return connection.scalars(_AMISS).all()
-
-
-PRICES = Flow(
-    name="prices",
-    title="Prices",
-    entity=PRICE,
-    source=Resource(
-        "tims", "inventory/items", raw_prices, tims.ITEMS.read_key, "Item",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=tims.ITEMS.ids,
-    ),
-    reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),
-    lines_path="",
-    stage=stage_price,
-    stage_lines=stage_price_line,
-    mappings=("price",),
-    transform=prices_documents.transform,
-    suite="price",
-    enrich_for_checks=prices_documents.enrich_for_checks,
-    load=load,
-    confirm=documents.nothing_to_tell,
-    requeue=requeue,
-    validate_config=price_settings.load,
-    snapshot_target=snapshot_target,
-    find_drift=find_drift,
-)  # fmt: skip

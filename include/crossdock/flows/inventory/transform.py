@@ -17,9 +17,10 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
 from crossdock.flow import Staged
-from crossdock.flows import orders_in_flight, unreadable
+from crossdock.flows import unreadable
 from crossdock.flows.documents import among
-from crossdock.flows.orders_in_flight import InFlight
+from crossdock.flows.orders import in_flight as orders_in_flight
+from crossdock.flows.orders.in_flight import InFlight
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from crossdock.errors import CrossdockError, RecordRejected, Transient
-from crossdock.flows.catalog_documents import ChannelProduct, Outcome, products
+from crossdock.flows.catalog.transform import ChannelProduct, Outcome, products
 from crossdock.keys import segment
 from crossdock.reference import channel
 from crossdock.rules import catalogue

@@ -1,60 +1,30 @@
-"""Stock adjustments: write-offs and movements of marketplace-held stock, from files of the inbox -> TIMS.
-
-What makes it special: a movement is posted once by its source's own number, whatever file names it again; one that is
-another movement afterwards is a dead letter. A file moves to done/ once it is worked; one that cannot be read stays.
-"""
+"""What a batch becomes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.errors import Transient
-from crossdock.flow import Flow, RecordKey, Resource, Staged
-from crossdock.flows import orders_documents, unreadable
-from crossdock.flows.returns import STOCK
-from crossdock.flows.returns_documents import company
+from crossdock.flow import Staged
+from crossdock.flows import unreadable
+from crossdock.flows.orders import transform as orders_transform
+from crossdock.flows.returns.transform import company
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
-from crossdock.reference import tims
 from crossdock.rules import movements as rules
 from crossdock.rules import settings as rule_settings
-from crossdock.steps import files
 from crossdock.steps.files import refused_files
-from crossdock.steps.load import Document, create, reasons, record_outcomes
-from crossdock.store import batches, database, deliveries
-from crossdock.store.tables import raw_stock_adjustments, ref_item, stage_stock_adjustment
+from crossdock.store import database
+from crossdock.store.tables import ref_item, stage_stock_adjustment
 from crossdock.systems import stock_files
 
-if TYPE_CHECKING:
-    from crossdock.runtime import Runtime
-
-INBOX = "stock"  # list of the inbox
-ADVICE = "Correct the movement in the payload or the item in TIMS, then replay it."
+NAME = "stock_adjustments"
 COLUMNS = ("ExternalReference", "Source", "SKU", "LocationID", "QuantityDelta", "ReasonCode", "PostingDate", "Memo")
-
-
-class _Slots(msgspec.Struct):
-    Source: str
-    Reference: str
-    FileModifiedAt: str
-
-
-_slots = msgspec.json.Decoder(_Slots)
-
-
-def read_key(record: msgspec.Raw) -> RecordKey:
-    """source/reference, and when the file that names it was last written."""
-    slots = _slots.decode(record)
-    return RecordKey(f"{slots.Source}/{slots.Reference}", slots.FileModifiedAt)
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
@@ -65,7 +35,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     given = parsed.frames.header
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     zone, periods = company(connection)
-    reference_data = orders_documents.load_reference(connection, rule_settings.load().shared_above)
+    reference_data = orders_transform.load_reference(connection, rule_settings.load().shared_above)
     columns, found = rules.describe(given, reference_data, rule_settings.load(), zone, periods)
     whole = pd.concat([given, columns], axis=1)
     target, mapping_errors = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)
@@ -91,7 +61,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
         staged,
         staged.iloc[:0],
         found,
-        refused_files(given, kept, refused & _whole_files(given), STOCK_ADJUSTMENTS.name),
+        refused_files(given, kept, refused & _whole_files(given), NAME),
     )
 
 
@@ -182,86 +152,3 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     types = dict(connection.execute(sa.select(ref_item.c.sku, ref_item.c.type).where(ref_item.c.sku.in_(skus))).all())
     staged["item_type"] = staged["SKU"].map(types).astype("str")
     return Frames(staged, frames.lines)
-
-
-# ---- load ----------------------------------------------------------------------------------------------------------
-
-_BODIES = sa.text(f"""
-SELECT key, content_hash, version, "ExternalReference" AS reference, json_strip_nulls(json_build_object(
-         {", ".join(f"'{name}', " + f'"{name}"' for name in COLUMNS)}
-       ))::text AS body
-FROM stage.stock_adjustment WHERE batch_id = :batch AND state = 'ready' ORDER BY key
-""")
-
-
-def load(runtime: Runtime, batch_id: int) -> None:
-    """Creates in bulk what is not linked yet."""
-    with runtime.engine.begin() as connection:
-        batch = batches.get(connection, batch_id)
-        rows = list(connection.execute(_BODIES, {"batch": batch_id}))
-        reference_data = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
-    documents = [
-        Document(row.reference, row.body.encode(), row.reference, row.content_hash, {"other_key": row.key})
-        for row in rows
-        if row.reference not in reference_data
-    ]
-    refused: dict[str, list[dict]] = {}
-    problem: Transient | None = None
-    try:
-        created = create(runtime, STOCK_ADJUSTMENTS, batch_id, STOCK, documents) if documents else None
-    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
-        problem, created = error, None
-    if created:
-        key_of = {row.reference: row.key for row in rows}
-        refused = {key_of[reference]: reasons(error, do=ADVICE) for reference, error in created.refused.items()}
-    with runtime.engine.begin() as connection:
-        links = deliveries.links(connection, STOCK.entity, [row.reference for row in rows])
-        there = [row for row in rows if row.reference in links]
-        record_outcomes(
-            connection,
-            STOCK_ADJUSTMENTS,
-            batch,
-            delivered=[row.key for row in there if links[row.reference].batch_id == batch_id],
-            unchanged=[row.key for row in there if links[row.reference].batch_id != batch_id],
-            refused=refused,
-        )
-    if problem:
-        raise problem
-
-
-# ---- confirm -------------------------------------------------------------------------------------------------------
-
-
-def confirm(runtime: Runtime, batch_id: int) -> None:
-    """Moves the files of what the batch has worked to done/. Refused movements are in the dead letters, whole."""
-    with runtime.engine.begin() as connection:
-        worked = files.taken(connection, stage_stock_adjustment, raw_stock_adjustments, batch_id)
-    for source, file, read in worked:
-        runtime.inbox.finish(INBOX, source, file, read)
-
-
-STOCK_ADJUSTMENTS = Flow(
-    name="stock_adjustments",
-    title="Stock adjustments",
-    entity=STOCK.entity,
-    source=Resource(
-        "inbox",
-        INBOX,
-        raw_stock_adjustments,
-        read_key,
-        "StockMovement",
-        overlap=timedelta(0),
-        lag=timedelta(0),
-        ids=("Source", "Reference"),
-    ),
-    reference=(tims.COMPANY, tims.PERIODS, tims.ITEMS),
-    lines_path="",
-    stage=stage_stock_adjustment,
-    stage_lines=None,
-    mappings=("stock_adjustment",),
-    transform=transform,
-    suite="stock_adjustment",
-    enrich_for_checks=enrich_for_checks,
-    load=load,
-    confirm=confirm,
-)

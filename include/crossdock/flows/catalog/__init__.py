@@ -1,0 +1,42 @@
+"""The catalogue: TIMS's items -> products and listings of Channel Advisor.
+
+What makes it special: the target has a life of its own. Products are there that we never made, people change them,
+sites refuse listings; so all is compared with what the channel holds, field by field, and only what differs is sent.
+In: TIMS's items, the channel's products and listings. Out: products created and updated, listings opened, paused and
+ended. Never: a product or listing deleted; a field that is not TIMS's; a price or a quantity.
+"""
+
+from __future__ import annotations
+
+from crossdock.flow import Flow, Resource
+from crossdock.flows import documents
+from crossdock.flows.catalog import load, transform, watch
+from crossdock.reference import channel, tims
+from crossdock.store.tables import raw_catalog, stage_product
+
+CATALOG = Flow(
+    name=load.NAME,
+    title="Catalogue",
+    entity=transform.ENTITY,
+    source=Resource(
+        "tims", tims.ITEMS.path, raw_catalog, tims.ITEMS.read_key, "Item",
+        overlap=tims.ITEMS.overlap, lag=tims.ITEMS.lag, ids=tims.ITEMS.ids,
+    ),
+    reference=(tims.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
+    lines_path="",
+    stage=stage_product,
+    stage_lines=None,
+    mappings=(transform.MAPPING,),
+    transform=transform.transform,
+    suite="product",
+    enrich_for_checks=transform.enrich_for_checks,
+    load=load.load,
+    confirm=documents.nothing_to_tell,
+    low_priority=True,
+    requeue=watch.requeue,
+    snapshot_target=watch.snapshot_target,
+    find_drift=watch.find_drift,
+    offers=True,
+)  # fmt: skip
+
+FLOWS = (CATALOG,)

@@ -1,0 +1,44 @@
+"""Invoices: what TIMS has shipped of Channel Advisor's orders -> TIMS's receivables, one invoice a shipment.
+
+What makes it special: an order is divided over its shipments so that the parts add up to it to the cent, whatever the
+order in which they come (rules/invoicing.py). In: TIMS's shipments, its sales orders, invoices and periods. Never: a
+second invoice of a shipment by itself; a change of one that is posted; an invoice of what TIMS posts by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from crossdock.flow import Flow, Resource
+from crossdock.flows import documents
+from crossdock.flows.invoices import load, requeue, transform
+from crossdock.reference import tims
+from crossdock.store.tables import (
+    raw_invoices,
+    stage_invoice,
+    stage_invoice_line,
+)
+
+INVOICES = Flow(
+    name="invoices",
+    title="Invoices",
+    entity=transform.ENTITY,
+    source=Resource(
+        "tims", "shipments", raw_invoices, tims.read_key_of("ShipmentID"), "Shipment",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
+    ),
+    reference=(tims.PERIODS, tims.INVOICES, tims.SALES_ORDERS),
+    lines_path="Lines",
+    stage=stage_invoice,
+    stage_lines=stage_invoice_line,
+    mappings=("invoice",),
+    transform=transform.transform,
+    suite="invoice",
+    enrich_for_checks=transform.enrich_for_checks,
+    load=load.load,
+    confirm=documents.nothing_to_tell,
+    requeue=requeue.requeue,
+    follows=("shipments",),
+)  # fmt: skip
+
+FLOWS = (INVOICES,)

@@ -1,0 +1,124 @@
+"""Ledger: posted documents -> journal entries in TIMS, by the posting table (config/posting.yaml).
+
+What makes it special: one document has several entries, posted means final, and the table may be mended. An entry that
+should be different, or should not be, gets its exact mirror (its key + ":rev") and the right one follows under a key
+with a version; an entry that is right is left alone, so that replaying a month posts nothing new.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from crossdock.flow import Flow, RecordKey, Resource
+from crossdock.flows.documents import nothing_to_tell
+from crossdock.flows.ledger import documents, load, requeue, transform
+from crossdock.flows.ledger.documents import Finder
+from crossdock.reference import tims
+from crossdock.store.tables import (
+    raw_ledger_adjustments,
+    raw_ledger_captures,
+    raw_ledger_credit_memos,
+    raw_ledger_invoices,
+    raw_ledger_payments,
+    raw_ledger_settlements,
+    stage_posting,
+    stage_posting_line,
+)
+
+
+class _Line(msgspec.Struct):
+    Source: str
+    SettlementID: str
+    LineNo: str
+    BookedAt: str
+
+
+_line = msgspec.json.Decoder(_Line)
+
+
+def _read_line_key(record: msgspec.Raw) -> RecordKey:
+    line = _line.decode(record)
+    return RecordKey(f"{line.Source}:{line.SettlementID}:{line.LineNo}", line.BookedAt)
+
+
+_TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
+_BASE = (tims.COMPANY, tims.ACCOUNTS, tims.PERIODS)
+# Children before parents: whatever a document names has been read before the document itself.
+_SOLD = (*_BASE, tims.SHIPMENTS, tims.SALES_ORDERS)
+
+
+# What the posting table calls the documents of each flow, and what finds out about them.
+DOCUMENTS: dict[str, tuple[str, Finder]] = {
+    "ledger_invoices": ("invoice", documents.invoices),
+    "ledger_credit_memos": ("credit_memo", documents.credit_memos),
+    "ledger_adjustments": ("adjustment", documents.adjustments),
+    "ledger_settlements": ("settlement_line", documents.settlement_lines),
+    "ledger_payments": ("payment", documents.payments),
+    "ledger_captures": ("sales_order", documents.captures),
+}
+
+
+def _flow(
+    name: str, title: str, source: Resource, needs: tuple[Resource, ...], lines: str = "", requeue: Any = None
+) -> Flow:
+    return Flow(
+        name=name,
+        title=title,
+        entity="posting",
+        source=source,
+        reference=needs,
+        lines_path=lines,
+        stage=stage_posting,
+        stage_lines=stage_posting_line,
+        mappings=(),
+        transform=partial(transform.transform, name, *DOCUMENTS[name]),
+        suite="posting",
+        enrich_for_checks=transform.enrich_for_checks,
+        load=load.load,
+        confirm=nothing_to_tell,
+        requeue=requeue,
+        follows=("invoices", "returns", "stock_adjustments", "payouts", "payments"),
+    )
+
+
+def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
+    return Resource("tims", path, raw, tims.read_key_of(id_field), document, ids=(id_field,), **_TIMING)
+
+
+INVOICES = _flow(
+    "ledger_invoices", "Ledger of invoices",
+    _tims("ar/invoices", raw_ledger_invoices, "Invoice", "InvoiceID"), _SOLD, "Lines",
+    partial(requeue.waiting, need_shipment=True),
+)  # fmt: skip
+CREDIT_MEMOS = _flow(
+    "ledger_credit_memos", "Ledger of credit memos",
+    _tims("ar/credit-memos", raw_ledger_credit_memos, "CreditMemo", "CreditMemoID"), _SOLD, "Lines",
+    partial(requeue.waiting, need_shipment=False),
+)  # fmt: skip
+ADJUSTMENTS = _flow(
+    "ledger_adjustments", "Ledger of stock adjustments",
+    _tims("inventory/adjustments", raw_ledger_adjustments, "Adjustment", "AdjustmentID"),
+    (*_BASE, tims.ADJUSTMENTS),
+)  # fmt: skip
+SETTLEMENTS = _flow(
+    "ledger_settlements", "Ledger of settlements",
+    Resource("settlement_ledger", "settlement_lines", raw_ledger_settlements, _read_line_key, "SettlementLine",
+             overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo")),
+    _BASE,
+)  # fmt: skip
+PAYMENTS = _flow(
+    "ledger_payments", "Ledger of payments",
+    _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, tims.SALES_ORDERS),
+)  # fmt: skip
+CAPTURES = _flow(
+    "ledger_captures", "Ledger of prepaid orders",
+    _tims("sales-orders", raw_ledger_captures, "SalesOrder", "SalesOrderID"),
+    (*_BASE, tims.SHIPMENTS, tims.INVOICES), "LineItems", requeue.waiting_captures,
+)  # fmt: skip
+
+FLOWS = (INVOICES, CREDIT_MEMOS, ADJUSTMENTS, SETTLEMENTS, PAYMENTS, CAPTURES)

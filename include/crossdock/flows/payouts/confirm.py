@@ -1,0 +1,29 @@
+"""What goes back once the target has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crossdock.flow import Flow
+from crossdock.steps import files
+from crossdock.store.tables import (
+    raw_payouts,
+    stage_settlement,
+)
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+
+INBOX = "settlements"  # list of the inbox
+
+
+# ---- confirm -------------------------------------------------------------------------------------------------------
+
+
+def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
+    """Moves the files that are in the books to done/."""
+    with runtime.engine.begin() as connection:
+        taken = files.taken(connection, stage_settlement, raw_payouts, batch_id)
+    for source, file, read in taken:
+        runtime.inbox.finish(INBOX, source, file, read)

@@ -1,0 +1,49 @@
+"""Prices: what TIMS's items cost, by the price rule -> Channel Advisor's prices, promotions, and prices of listings.
+
+What makes it special: a large change, or a price below cost, waits for a person; promotions start and end by the
+clock, once each. Load reads the price at the channel before it writes, so that a price changed there is seen and one
+that is there already is not sent again. Never: another price than the one that was approved.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from crossdock.flow import Flow, Resource
+from crossdock.flows import documents
+from crossdock.flows.prices import drift, load, requeue, transform
+from crossdock.reference import channel, tims
+from crossdock.rules import price_settings
+from crossdock.store.tables import (
+    raw_prices,
+    stage_price,
+    stage_price_line,
+)
+
+PRICES = Flow(
+    name=load.NAME,
+    title="Prices",
+    entity=transform.PRICE,
+    source=Resource(
+        "tims", "inventory/items", raw_prices, tims.ITEMS.read_key, "Item",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=tims.ITEMS.ids,
+    ),
+    reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),
+    lines_path="",
+    stage=stage_price,
+    stage_lines=stage_price_line,
+    mappings=("price",),
+    transform=transform.transform,
+    suite="price",
+    enrich_for_checks=transform.enrich_for_checks,
+    load=load.load,
+    confirm=documents.nothing_to_tell,
+    requeue=requeue.requeue,
+    validate_config=price_settings.load,
+    snapshot_target=drift.snapshot_target,
+    find_drift=drift.find_drift,
+    follows=("catalog",),
+    offers=True,
+)  # fmt: skip
+
+FLOWS = (PRICES,)

@@ -1,0 +1,40 @@
+"""Shipments: what TIMS's warehouses have sent -> Channel Advisor, with carrier and tracking; the order's status there
+follows by itself.
+
+What makes it special: parts of a kit fold back to the kit that was sold, over as many parcels as it takes. In: TIMS's
+shipments, its sales orders. Never: a shipment that the channel itself made; a second report of one shipment.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from crossdock.flow import Flow, Resource
+from crossdock.flows import documents
+from crossdock.flows.shipments import load, transform
+from crossdock.reference import tims
+from crossdock.store.tables import raw_shipments, stage_channel_shipment, stage_channel_shipment_line
+
+SHIPMENTS = Flow(
+    name="shipments",
+    title="Shipments",
+    entity=transform.ENTITY,
+    source=Resource(
+        "tims", "shipments", raw_shipments, tims.read_key_of("ShipmentID"), "Shipment",
+        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
+    ),
+    reference=(tims.SALES_ORDERS,),
+    lines_path="Lines",
+    stage=stage_channel_shipment,
+    stage_lines=stage_channel_shipment_line,
+    mappings=("shipment",),
+    transform=transform.transform,
+    suite="shipment",
+    enrich_for_checks=transform.enrich_for_checks,
+    load=load.load,
+    confirm=documents.nothing_to_tell,
+    requeue=lambda connection: documents.arrived(connection, stage_channel_shipment, "sales_order_id"),
+    follows=("orders",),
+)  # fmt: skip
+
+FLOWS = (SHIPMENTS,)
