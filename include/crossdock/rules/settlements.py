@@ -161,7 +161,7 @@ def _between(start: str, end: str, neighbours: list[tuple[str, str, str, str]]) 
 # ---- what a settlement pays ----------------------------------------------------------------------------------------
 
 _EVERY_SUBSET = 10  # open documents of one order of which all combinations are tried
-_ASK = (
+_ADVICE = (
     "Compare the order with the marketplace. Edit OrderRef, or name in ApplyTo the documents that are paid and the "
     "amount of each (together what was settled), then replay it. Dismiss it if it is settled by hand."
 )
@@ -462,7 +462,7 @@ def _unknown_orders(orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray)
             rule="order_ambiguous" if twice else "order_of_another_site" if other else "unknown_order",
             value="" if pd.isna(ref) else ref,
             message=_lost(orders, int(row), ref, bool(twice), other, like),
-            do=_OTHER_SITE if other and not twice else _ASK,
+            do=_OTHER_SITE if other and not twice else _ADVICE,
         )
         for row, ref, twice, other, like in zip(rows, refs, several, elsewhere, near, strict=True)
     ]
@@ -500,7 +500,7 @@ def _mismatch(
     if len(documents) and other and not (documents["currency"] == currency).any():
         return problems.make(
             [row], field="CurrencyCode", rule="currency_mismatch", value=currency,
-            message=f"{order} is invoiced in {', '.join(other)}, but settled in {currency}.", do=_ASK,
+            message=f"{order} is invoiced in {', '.join(other)}, but settled in {currency}.", do=_ADVICE,
         )  # fmt: skip
     reported = []
     for kind, words, name, verb in (
@@ -527,7 +527,7 @@ def _mismatch(
                 rule="amount_differs" if names else "nothing_open",
                 value=written(int(orders[name].iloc[row])),
                 message=f"{written(amount)} {currency} was {verb} for {order}, but {open_ones}.",
-                do=_ASK,
+                do=_ADVICE,
             )
         )
     return problems.concat(reported)
@@ -559,7 +559,7 @@ def _as_decided(
     if wrong:
         message = f"ApplyTo cannot be done: {'; '.join(wrong)}."
         return _no_applications(), problems.make(
-            [row], field="ApplyTo", rule="apply_to_wrong", value=written(total), message=message, do=_ASK
+            [row], field="ApplyTo", rule="apply_to_wrong", value=written(total), message=message, do=_ADVICE
         )
     for _, at, _, _, amount, _ in parts:
         balance[at] -= abs(amount)

@@ -10,7 +10,7 @@ computed anew that the channel has told; another treatment of an order than the 
   the price holds: per line round2(held x rate / (100 + rate)), of what is paid for goods and gift wrap of the line;
   shipping alike.
 * TIMS has one flag for a document. The goods decide it; shipping and gift wrap that stand otherwise are converted by
-  their own tax, exactly (money.settle).
+  their own tax, exactly (money.settle_amounts).
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def dead_letter(
         )
         .values(state="dead")
     )
-    dead_letters.bury_records(
+    dead_letters.dead_letter_records(
         connection, flow.source.raw, reasons, flow=flow.name, entity=flow.entity, batch_id=batch_id, step=step
     )
 

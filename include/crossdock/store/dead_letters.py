@@ -28,7 +28,7 @@ def dead_letter(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) ->
         connection.execute(_counted_up(database.insert_all(table, rows)))
 
 
-def bury_records(
+def dead_letter_records(
     connection: sa.Connection,
     records: sa.Table,
     reasons: Mapping[str, list[dict[str, Any]]],

@@ -208,7 +208,7 @@ def _findings(row: int, findings: Sequence[rules.Finding]) -> pd.DataFrame:
 def _documents(
     fresh: Sequence[_Return], frames: Frames, items: Sequence[list[dict[str, Any]]], hashes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(staged heads with `row`, staged lines, misfits) of returns of which nothing was sent yet."""
+    """(staged heads with `row`, staged lines, mapping errors) of returns of which nothing was sent yet."""
     memos = [(one, credit) for one in fresh if one.state == "staged" for credit in (one.worked.credits or [_NO_CREDIT])]
     target, mapping_errors = language.load("credit_memo").apply(_source(memos, frames.header))
     rows = np.array([one.row for one, _ in memos], dtype=np.int64)
