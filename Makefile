@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status test e2e cluster lint types docs bench oversell agree clean
+.PHONY: help setup demo down status unit test e2e cluster lint types docs bench oversell agree clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ down: ## Stop everything that `make demo` started
 
 status: setup ## Say what is running
 	@$(PY) -m sandbox.demo status
+
+unit: setup ## Run the unit tests: no socket, no database, no sandbox; what to run all the time
+	@$(PY) -m pytest tests/unit -n $(WORKERS) --dist worksteal -p no:schemathesis
 
 test: setup ## Run all tests but the end-to-end run, in WORKERS=2 processes
 	@$(PY) -m pytest -m "not e2e and not cluster" -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import RetryAction
+from airflow.sdk import ObjectStoragePath, RetryAction
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from crossdock.errors import (
@@ -26,6 +27,7 @@ from crossdock.errors import (
     Transient,
 )
 from crossdock.steps.extract import Window
+from crossdock.systems.inbox import DONE, Inbox
 from crossdock_airflow import connections, plugin, preload, provider
 from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
 from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
@@ -286,6 +288,39 @@ def test_airflow_takes_two_plugins_from_the_plugins_folder_and_runs_no_other_fil
     ours = [plugin.name for plugin in plugins if plugin.source and "$PLUGINS_FOLDER" in str(plugin.source)]
     assert sorted(ours) == ["crossdock", "crossdock_console"]
     assert "standalone" not in sys.modules
+
+
+# ---- the inbox -------------------------------------------------------------------------------------------------------
+
+
+def test_an_object_of_airflows_own_kind_moves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(number: int) -> bytes:
+        return (
+            "Reference,OccurredAt,SKU,LocationID,Quantity,Reason\n"
+            f"W-{number},2011-01-{number:02d},22423,MAIN,-1,Broken\n"
+        ).encode()
+
+    def read() -> list[dict[str, Any]]:
+        return [json.loads(bytes(one)) for page in inbox.pages("stock") for one in page.records]
+
+    def finish(record: dict[str, Any]) -> None:
+        inbox.finish("stock", record["Source"], record["File"], record["FileDigest"])
+
+    monkeypatch.setenv("CROSSDOCK_INBOX", f"file://{tmp_path}")
+    root = connections.inbox()
+    assert isinstance(root, ObjectStoragePath)
+    inbox = Inbox(root)
+    folder = tmp_path / "stock" / "warehouse"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_bytes(rows(1))
+    (first,) = read()
+    (folder / "a.csv").write_bytes(rows(2))
+    finish(first)
+    (second,) = read()
+    assert second["Reference"] == "W-2"
+    finish(second)
+    held = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [(path.parent, path.read_bytes()) for path in held] == [(folder / DONE, rows(2))]
 
 
 # ---- the wall --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from crossdock.steps.extract import Window, extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
+from crossdock.systems.inbox import Inbox
 from integration.environment import Environment, moment
 
 HEADER = "Reference,OccurredAt,SKU,LocationID,Quantity,Reason,Memo\n"
@@ -214,3 +217,15 @@ def test_a_fault_that_passes_loses_nothing_and_posts_nothing_twice(yard: Yard, k
         f"SELECT DISTINCT state FROM stage.stock_adjustment WHERE key LIKE 'warehouse/F-{kind}-%%'"
     )
     assert {state for (state,) in states} <= {"delivered", "unchanged"}
+
+
+def test_a_socket_in_the_inbox_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "stock" / "warehouse"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)  # the path of a socket may have a hundred characters
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("a.csv")
+        (record,) = [json.loads(bytes(one)) for page in Inbox(tmp_path).pages("stock") for one in page.records]
+    assert record["RefusedFor"] == "not_a_file"
+    assert "a socket" in record["RefusedSays"]
+    assert record["RefusedDo"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,20 +94,6 @@ def test_a_file_that_ends_in_the_middle_of_a_line_is_given_when_nobody_writes_to
     (folder / "growing.csv").write_bytes(rows(2)[:-1])
     assert references(Inbox(folder.parents[1])) == []
     assert references(Inbox(folder.parents[1], lambda: datetime(2100, 1, 1, tzinfo=UTC))) == ["W-2"]
-
-
-def test_an_object_of_airflows_own_kind_moves_too(tmp_path: Path) -> None:
-    from airflow.sdk import ObjectStoragePath
-
-    inbox = Inbox(ObjectStoragePath(f"file://{tmp_path}"))
-    (tmp_path / FOLDER).mkdir(parents=True)
-    (tmp_path / FOLDER / "a.csv").write_bytes(rows(1))
-    (first,) = read(inbox)
-    (tmp_path / FOLDER / "a.csv").write_bytes(rows(2))
-    finish(inbox, first)
-    assert references(inbox) == ["W-2"]
-    finish(inbox, read(inbox)[0])
-    assert lying(Inbox(tmp_path)) == {DONE: [rows(2)]}
 
 
 def test_a_backfill_takes_what_took_place_in_its_window_also_of_files_that_are_done(inbox: Inbox) -> None:
@@ -235,13 +220,9 @@ def test_a_link_is_refused_by_name_and_not_followed(folder: Path, secret: Path) 
     assert "a link" in refused(folder)["RefusedSays"]
 
 
-def test_a_pipe_a_socket_a_device_and_a_folder_are_refused_at_once(folder: Path) -> None:
+def test_a_pipe_and_a_folder_are_refused_at_once(folder: Path) -> None:
     os.mkfifo(folder / "a.csv")
     assert "a pipe" in refused(folder)["RefusedSays"]
-    (folder / "a.csv").unlink()
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(folder / "a.csv"))
-        assert "a socket" in refused(folder)["RefusedSays"]
     (folder / "a.csv").unlink()
     (folder / "a.csv").mkdir()
     assert "a folder" in refused(folder)["RefusedSays"]
