@@ -86,7 +86,10 @@ def harmonise_all(header: pd.DataFrame, settings: Settings) -> tuple[pd.DataFram
 
 def is_whole(header: pd.DataFrame, prefix: str) -> pd.Series:
     """Which orders have all the parts of an address that TIMS asks for."""
-    return header[[f"{prefix}.{part}" for part in ("Name", "Line1", "City", "CountryCode")]].notna().all(axis=1)
+    name, street, city, country = (
+        header[f"{prefix}.{part}"].notna() for part in ("Name", "Line1", "City", "CountryCode")
+    )
+    return name & street & city & country
 
 
 def stand_in(header: pd.DataFrame) -> pd.DataFrame:

@@ -384,6 +384,8 @@ def _keys(header: pd.DataFrame, settings: Settings, known_shared: Collection[tup
 
 def _shared(values: pd.Series, names: pd.Series, sites: pd.Series, ids: pd.Series, most: int) -> set[str]:
     """Values that more than `most` buyers have: buyers of different names, or ids of one site."""
+    if values.count() <= most:
+        return set()
     frame = pd.DataFrame({"value": values, "site": sites, "id": ids}).assign(name=map_text(names, fold))
     frame = frame[frame["value"].notna()]
     by_name = frame.groupby("value")["name"].nunique()

@@ -40,6 +40,8 @@ def distinct(*columns: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def values_at(values: pd.Series, rows: np.ndarray) -> list[str | None]:
     """The texts of some rows as Python values, None where not given."""
+    if not len(rows):  # the rule of most calls: nothing is wrong
+        return []
     return values.array.take(rows).to_numpy(dtype=object, na_value=None).tolist()
 
 
