@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +30,7 @@ from crossdock.store.batches import Counts
 from crossdock.systems.connections import Connection, parse
 from sandbox import world
 from sandbox.control import SYSTEMS, Control
+from sandbox_servers import serving
 
 ORDERS = flows.get("orders")
 PLENTY = 1_000_000  # requests a minute
@@ -162,24 +159,10 @@ def unhurried(folder: Path) -> Iterator[None]:
 @contextmanager
 def server(system: str, folder: Path) -> Iterator[str]:
     """One sandbox server on a free port that takes any number of requests a minute; its URL."""
-    limit = ["--per-minute", str(PLENTY)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"sandbox.{system}", "--port", "0", "--data", str(folder), *limit],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        assert process.stdout is not None
-        output = process.stdout.readline()
+    with serving(system, folder, per_minute=PLENTY) as output:
         found = re.search(r"http://\S+?:\d+", output)
-        assert found, output + process.stdout.read()
+        assert found, output
         yield found[0]
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
 
 
 TEMPLATE = "migrated"

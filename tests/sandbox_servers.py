@@ -1,0 +1,53 @@
+"""Sandbox servers in processes of their own, forked from one that has imported both systems: a test that starts two of
+them does not wait for two interpreters."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sandbox.channel_advisor.server import ChannelAdvisor
+from sandbox.kernel.serve import serve
+from sandbox.kernel.system import System
+from sandbox.tims.server import Tims
+
+SERVERS: dict[str, Callable[..., System]] = {"channel_advisor": ChannelAdvisor, "tims": Tims}
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
+
+
+class _Reported(io.TextIOBase):
+    """What a server prints, for the process that started it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def write(self, text: str) -> int:
+        self.pipe.send(text)
+        return len(text)
+
+
+def _serve(pipe: Connection, system: str, folder: Path, per_minute: int) -> None:
+    os.setsid()  # Ctrl-C is the test's
+    with redirect_stdout(_Reported(pipe)):
+        serve(SERVERS[system](folder, per_minute=per_minute), 0)
+
+
+@contextmanager
+def serving(system: str, folder: Path, per_minute: int) -> Iterator[str]:
+    """A server on a free port, with its state in `folder`; its first line, which names its URL."""
+    here, there = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_serve, args=(there, system, folder, per_minute), daemon=True)
+    process.start()
+    there.close()
+    try:
+        yield here.recv()
+    finally:
+        process.terminate()
+        process.join(10)
+        here.close()
