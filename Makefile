@@ -54,8 +54,8 @@ cluster: setup .venv-image/.ready ## Run the compose file's services as processe
 	@$(PY) -m venv .venv-image && .venv-image/bin/python -m pip install --disable-pip-version-check --no-input -q \
 	  -r requirements.txt -r requirements-image.txt && .venv-image/bin/python -m pip install -q --no-deps -e . && touch $@
 
-lint: setup ## Check style
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+lint: setup ## Check style, and that imports keep to the rooms
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports --no-cache
 
 types: setup ## Check types
 	@.venv/bin/mypy

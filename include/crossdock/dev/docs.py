@@ -1,4 +1,5 @@
-"""The generated pages of docs/: TABLES.md from the tables, MAPPINGS.md from the mappings, POSTING.md from the postings.
+"""The generated pages of docs/: TABLES.md from the tables, MAPPINGS.md from the mappings, POSTING.md from the postings,
+architecture.md from the imports.
 
 In: the code and the configuration. Out: Markdown; CI regenerates it and refuses a difference. Never: edited by hand.
 """
@@ -102,9 +103,15 @@ def _accounts(names: accounts.Accounts) -> str:
 
 def write(folder: Path) -> list[Path]:
     """Writes all pages into `folder`; their paths."""
+    from crossdock.dev import rooms  # needs grimp, which only the checks have
     from crossdock.mapping import describe
 
-    pages = {"TABLES.md": tables(), "MAPPINGS.md": describe.markdown(), "POSTING.md": posting()}
+    pages = {
+        "TABLES.md": tables(),
+        "MAPPINGS.md": describe.markdown(),
+        "POSTING.md": posting(),
+        "architecture.md": rooms.page(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")

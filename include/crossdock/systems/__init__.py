@@ -1,0 +1,5 @@
+"""How to speak to each system: Channel Advisor, TIMS, partners' files, our own books.
+
+In: a connection, a path, a window. Out: pages of records as received, answers, typed errors.
+Never: what a record means.
+"""
