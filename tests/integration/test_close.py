@@ -292,7 +292,7 @@ def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(
         result = CliRunner().invoke(cli.app, ["close", *words], catch_exceptions=True)
         return (result.exit_code, result.output) if not isinstance(result.exception, ConfigError) else (2, "")
 
-    monkeypatch.setattr(cli, "_runtime", ledger_env.runtime)
+    monkeypatch.setattr(cli.context, "runtime", ledger_env.runtime)
     monkeypatch.setattr("crossdock.ledger.close.READ_LAG", 0)
     code, output = run("--period", "2011-01", "--json")
     assert (code, json.loads(output)["holds"]) == (0, True)

@@ -349,7 +349,7 @@ def test_the_command_line_lists_changes_and_shows_values_of_one_customer_only(sh
     order(shop, line(), **ask(buyer))
     key = order(shop, line(), **ask({**buyer, "Phone": (new := phone())}, "5 New Road"))
     number = customer(shop, key)["CustomerID"]
-    monkeypatch.setattr(cli, "_runtime", shop.runtime)
+    monkeypatch.setattr(cli.context, "runtime", shop.runtime)
     monkeypatch.setattr(cli, "out", Console(width=400))
 
     def output(*words: str) -> str:

@@ -457,7 +457,7 @@ def test_an_accuracy_below_the_limit_alerts(shop: Environment, folder: Path, mon
 
 @pytest.mark.slow
 def test_the_command_prints_how_much_was_right(shop: Environment, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "_runtime", shop.runtime)
+    monkeypatch.setattr(cli.context, "runtime", shop.runtime)
     output = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare"], catch_exceptions=False).output
     assert re.search(r"Before the repair: 100\.00 % equal \(2,\d{3} of 2,\d{3}\)", output)
     output = CliRunner().invoke(cli.app, ["sync", "inventory", "--compare", "--json"], catch_exceptions=False).output

@@ -359,7 +359,7 @@ def test_an_expectation_takes_the_place_of_what_tims_says(
 def test_the_command_prints_counts_writes_the_report_and_tells_by_its_exit_code(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cli, "_runtime", environment.runtime)
+    monkeypatch.setattr(cli.context, "runtime", environment.runtime)
 
     def sent_to(*words: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, ["reconcile", *words])

@@ -107,7 +107,7 @@ def test_where_a_watermark_moves(
 def test_a_watermark_is_shown_and_set_on_record(environment: Environment, monkeypatch: pytest.MonkeyPatch):
     key = place(environment, line())
     environment.sync()
-    monkeypatch.setattr(cli, "_runtime", environment.runtime)
+    monkeypatch.setattr(cli.context, "runtime", environment.runtime)
     run = CliRunner().invoke
     assert LIST in run(cli.app, ["watermark", "show", "orders", "--json"]).stdout
     before = mark(environment).position

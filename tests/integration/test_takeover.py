@@ -68,7 +68,7 @@ class Process:
                 before()
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(1, 2)
-                cli._runtime, sys.argv = environment.runtime, ["crossdock", *words]
+                cli.context.runtime, sys.argv = environment.runtime, ["crossdock", *words]
                 cli.main()
                 code = 0
             except SystemExit as end:
@@ -113,7 +113,7 @@ class Process:
 def command(environment: Environment, *words: str) -> str:
     """What a command says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_runtime", environment.runtime)
+        patch.setattr(cli.context, "runtime", environment.runtime)
         result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout

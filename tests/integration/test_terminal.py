@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from crossdock import cli
+from crossdock import cli, flows
 from crossdock.errors import ConfigError
 from crossdock.runtime import Runtime
 from crossdock.store.tables import (
@@ -147,6 +147,6 @@ def test_an_error_that_names_a_foreign_value_is_printed_as_it_is(
     def fail(*_: object) -> None:
         raise ConfigError(f"The SKU {HOSTILE} is wrong.", do=f"Correct {HOSTILE}.")
 
-    monkeypatch.setattr(cli.flows, "get", fail)
+    monkeypatch.setattr(flows, "get", fail)
     _, errors = output("sync", HOSTILE)
     assert errors.splitlines() == [f"ConfigError: The SKU {SHOWN} is wrong.", f"Correct {SHOWN}."]
