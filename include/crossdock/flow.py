@@ -75,9 +75,9 @@ class Resource:
 class Staged:
     """What a flow's transform makes of a batch.
 
-    `head`: one row per record with `key`, `state` (staged, waiting, left_out, dead), `reason`, `content_hash` and the
+    `header`: one row per record with `key`, `state` (staged, waiting, left_out, dead), `reason`, `content_hash` and the
     target columns of the stage table; `lines`: target lines with `key` and `position`. `problems` as in
-    `crossdock.mapping.problems`, `_row` pointing into `head`.
+    `crossdock.mapping.problems`, `_row` pointing into `header`.
     """
 
     header: pd.DataFrame

@@ -60,7 +60,7 @@ def _note(dag_run: DagRun) -> None:
 
 
 def _apart(note: Callable[[str, str], str], dag_id: str, run_id: str) -> str:
-    """What `says` returns, asked in a thread of its own: Airflow's sessions belong to a thread. Raises what it raises,
+    """What `note` returns, asked in a thread of its own: Airflow's sessions belong to a thread. Raises what it raises,
     and TimeoutError."""
     reported: Future[str] = Future()
 

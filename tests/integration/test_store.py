@@ -62,6 +62,40 @@ def test_the_migration_makes_exactly_the_tables_that_the_code_names(engine):
     assert differences == []
 
 
+def test_a_database_with_data_keeps_its_reads_batches_and_letters_under_their_new_names(postgres_url: str):
+    url, before = sa.make_url(postgres_url), "0017"
+    admin = database.engine(postgres_url, role=None).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE store_renamed")
+    older = url.set(database="store_renamed").render_as_string(hide_password=False)
+    try:
+        database.migrate(older, before)
+        engine = database.engine(older, role=None)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO ops.batch (flow, kind, step, read, known, unchanged, left_out) "
+                "VALUES ('masters', 'scheduled', 'extract', 2, 2, 2, 0), ('orders', 'scheduled', 'confirm', 1, 0, 0, 1)"
+            )
+            connection.exec_driver_sql(
+                "INSERT INTO ops.watermark (flow, resource, position) "
+                "VALUES ('masters', 'tims.customers', now()), ('payments', 'books.settlement_orders', now())"
+            )
+        database.migrate(older)
+        with engine.begin() as connection:
+            batches_ = connection.exec_driver_sql("SELECT flow, already_stored, skipped FROM ops.batch ORDER BY id")
+            assert batches_.fetchall() == [("reference", 2, 0), ("orders", 0, 1)]
+            marks = connection.exec_driver_sql("SELECT flow, resource FROM ops.watermark ORDER BY flow")
+            assert marks.fetchall() == [
+                ("payments", "settlement_ledger.settlement_orders"),
+                ("reference", "tims.customers"),
+            ]
+        engine.dispose()
+    finally:
+        with admin.connect() as connection:
+            connection.exec_driver_sql("DROP DATABASE store_renamed WITH (FORCE)")
+        admin.dispose()
+
+
 def test_work_is_done_as_the_loader_who_may_not_change_tables(engine):
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT current_user")) == "crossdock_loader"

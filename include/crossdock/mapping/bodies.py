@@ -24,7 +24,7 @@ NOTHING = pa.scalar(None, pa.binary())
 def bodies(
     document: Document, header: pd.DataFrame, lines: pd.DataFrame | None = None, children: str = ""
 ) -> list[bytes]:
-    """The JSON of each row of `head`: its columns are target paths, written in their order. `lines`: rows sorted by
+    """The JSON of each row of `header`: its columns are target paths, written in their order. `lines`: rows sorted by
     `_row`, whose other columns are paths of the list `children`, which comes last."""
     if header.empty:
         return []

@@ -1,8 +1,9 @@
 """Two frames that hold a batch of documents: heads and lines.
 
-In: parsed documents. Out: `head` and `lines`, pandas frames. Never: a float, an object column of Decimals, a row loop.
+In: parsed documents. Out: `header` and `lines`, pandas frames. Never: a float, an object column of Decimals, a row
+loop.
 
-`head` has one row per document and a RangeIndex; its columns are contract paths with dots (`ShippingAddress.City`).
+`header` has one row per document and a RangeIndex; its columns are contract paths with dots (`ShippingAddress.City`).
 `lines` has one row per line, sorted by `_row` (int64, the position of its head row) and `_line` (int64, the position
 within the document, from 0); its other columns are paths relative to the line (`SKU`).
 

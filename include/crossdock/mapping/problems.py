@@ -47,9 +47,9 @@ def make(
     do: str,
     line: Any = "",
 ) -> pd.DataFrame:
-    """One finding per row of `rows`. `field`, `value`, `says` and `line` are one text or one per row.
+    """One finding per row of `rows`. `field`, `value`, `message` and `line` are one text or one per row.
 
-    `says` and `do` may hold `{value}`, `{field}` and `{line}`, which are filled in.
+    `message` and `do` may hold `{value}`, `{field}` and `{line}`, which are filled in.
     """
     rows = np.asarray(rows, dtype=np.int64)
     if not len(rows):

@@ -23,8 +23,8 @@ PACKAGES = "crossdock.rules"  # entry points
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A rule as a mapping sees it. `writes` are the columns that it adds to the frames, `says` what its docstring's
-    first paragraph says before `Returns`."""
+    """A rule as a mapping sees it. `writes` are the columns that it adds to the frames, `docstring` what its
+    docstring's first paragraph says before `Returns`."""
 
     name: str
     reads: tuple[str, ...]

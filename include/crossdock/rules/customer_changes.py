@@ -76,8 +76,8 @@ class Decision:
 def decide(
     versions: Sequence[Customer], statements: Sequence[Statement], ours: Sequence[Ours], settings: Settings
 ) -> list[Decision]:
-    """What the new ones of `said` mean for a customer. `versions`: all that are known, the newest by RowVersion counts;
-    `said`: of all its orders, the worked ones too."""
+    """What the new ones of `statements` mean for a customer. `versions`: all that are known, the newest by RowVersion
+    counts; `statements`: of all its orders, the worked ones too."""
     history = list({each["RowVersion"]: each for each in versions}.values())
     history.sort(key=lambda each: each["RowVersion"])
     customer = history[-1]

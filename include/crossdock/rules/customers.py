@@ -204,7 +204,7 @@ def decide(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
 
-    `head` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out
+    `header` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out
     need no customer. `refused`: rows of orders that will not load for other reasons; they are decided last, for no
     customer comes of them. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's
     external id), ask (a problem says why) or none. Returns (columns, problems)."""

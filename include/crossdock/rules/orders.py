@@ -33,8 +33,8 @@ ALERTS = ("payment_failed", *ALERTED_ONCE)  # warnings that are told to a person
 
 @dataclass
 class Enriched:
-    """`head`: the cleaned source columns and what the rules add, one row per order of the batch, with `verdict` in
-    load | wait | leave_out and `verdict_reason`. `lines`: target lines (kits parted, `_row` points into `head`),
+    """`header`: the cleaned source columns and what the rules add, one row per order of the batch, with `verdict` in
+    load | wait | leave_out and `verdict_reason`. `lines`: target lines (kits parted, `_row` points into `header`),
     amounts int64 x 10,000. `problems`: of orders to load, all reasons of an order together. `warnings`: of all
     orders. `customers`: one row per customer to create, for orders without problems; `_row` is the order that it is
     made from."""

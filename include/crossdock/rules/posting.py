@@ -38,7 +38,7 @@ class Posted:
 def apply(
     table: PostingTable, accounts: Accounts, document: str, header: pd.DataFrame, parts: Mapping[str, pd.DataFrame]
 ) -> Posted:
-    """Entries of `head`'s documents; `parts[name]` are their lines, each with `_row`. PostingDate is the day that the
+    """Entries of `header`'s documents; `parts[name]` are their lines, each with `_row`. PostingDate is the day that the
     document says, EventDate the one before any closed period moved it."""
     nothing = _nothing(table, document, header)
     open_ = nothing.isna().to_numpy()

@@ -176,7 +176,7 @@ _OTHER_SITE = (
 
 @dataclass
 class Matched:
-    """`head`, aligned to the orders: `state` (staged, waiting, left_out), `reason`, `sales_order_id`, and as Int64
+    """`header`, aligned to the orders: `state` (staged, waiting, left_out), `reason`, `sales_order_id`, and as Int64
     `Amount` (sum of what is applied), `refund_rounding` (what returns gave back beyond the credit memos
     in it) and `rounding` (Amount less both what was settled and that). `applications`: `_row`, `position`,
     `InvoiceID`, `CreditMemoID`, `Amount`. What cannot be matched is staged with a problem."""

@@ -127,8 +127,8 @@ def doubtful(connection: sa.Connection, flow: str, entity: str, *, linked: str =
 
 
 def written_over(connection: sa.Connection, flow: str, entity: str, reported: Mapping[str, str]) -> None:
-    """The target holds what it should, `told` by key: calls for it whose answers were lost are settled. Those of other
-    content may still land."""
+    """The target holds what it should, `reported` by key: calls for it whose answers were lost are settled. Those of
+    other content may still land."""
     if not reported:
         return
     given = database.given(ops_delivery, [{"key": key, "content_hash": stated} for key, stated in reported.items()])

@@ -144,7 +144,7 @@ def _check_terms(errors: Errors, body: dict[str, Any]) -> None:
 
 
 def _check_lines(call: Call, errors: Errors, body: dict[str, Any], existing: dict[str, dict[str, Any]]) -> None:
-    """SKUs and line ids. A `known` line (by ExternalLineID) may keep an item that was blocked since."""
+    """SKUs and line ids. An `existing` line (by ExternalLineID) may keep an item that was blocked since."""
     rules.line_ids(errors, body)
     for n, line in rules.lines_of(body):
         old = existing.get(str(line.get("ExternalLineID")), {})

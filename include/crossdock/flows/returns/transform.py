@@ -402,7 +402,7 @@ _LEFT_OUT = "SELECT key FROM stage.sales_order WHERE state = 'left_out' AND key 
 
 
 class Orders:
-    """Orders by ChannelAdvisorOrderID (`known`), less what other returns have taken of them."""
+    """Orders by ChannelAdvisorOrderID (`open_orders`), less what other returns have taken of them."""
 
     def __init__(self, connection: sa.Connection, keys: Sequence[str], own: Sequence[str]) -> None:
         """`own`: returns that are worked now, whose own documents (of an earlier life of this database) count not."""

@@ -66,8 +66,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Lists:
-    """One list of one system; subjects that name the same one share the read. `cut`: the list may leave lines out, then
-    the record is read whole. `unread_by`: only what this flow has not read yet."""
+    """One list of one system; subjects that name the same one share the read. `truncated`: the list may leave lines
+    out, then the record is read whole. `unread_by`: only what this flow has not read yet."""
 
     system: str
     path: str
