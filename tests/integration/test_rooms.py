@@ -69,4 +69,4 @@ def test_the_picture_leaves_out_no_way(drawn: dict[int, frozenset[int]]) -> None
 
 
 def test_every_room_says_what_it_is() -> None:
-    assert {room for room in rooms.read() if not rooms.says(room)} == set()
+    assert {room for room in rooms.read() if not rooms.summary(room)} == set()

@@ -86,10 +86,10 @@ def _table(arrows: Arrows) -> Iterable[str]:
     yield "| room | what it is | imports |"
     yield "|---|---|---|"
     for room, imported in sorted(arrows.items(), key=lambda item: (-len(reached(arrows, item[0])), item[0])):
-        yield f"| {room} | {says(room)} | {', '.join(sorted(imported)) or '-'} |"
+        yield f"| {room} | {summary(room)} | {', '.join(sorted(imported)) or '-'} |"
 
 
-def says(room: str) -> str:
+def summary(room: str) -> str:
     """The first sentence of a room's docstring."""
     place = PROJECT / AROUND[room] / room if room in AROUND else PROJECT / "include" / LIBRARY / room
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
