@@ -5,18 +5,20 @@ In: YAML files. Out: typed, immutable settings. Never: a secret (those live in c
 
 from __future__ import annotations
 
-import difflib
 import os
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import yaml
+import msgspec
+from msgspec import Meta
 
-from crossdock.errors import ConfigError
+from crossdock import config
+from crossdock.config import Struct
 
+DEFAULTS = "defaults"  # stands among the flows of flows.yaml, for all of them
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -30,101 +32,72 @@ def run_dir() -> Path:
     return Path(os.environ.get("CROSSDOCK_RUN_DIR") or PROJECT / ".run")
 
 
-@dataclass(frozen=True)
-class FlowSettings:
-    """`flows.yaml`, one flow."""
+class FlowSettings(Struct, frozen=True):
+    """`flows.yaml`, one flow. What a flow does not say is said under `defaults`, which says all."""
 
-    start: datetime | None
-    sweep_days: int
-    reject_share: float
-    reject_at_least: int
-    stale_minutes: int
-    silent_at_least_hours: int
-    undelivered_minutes: int
-    dead_letters_alert: int
+    start: datetime | None = None  # UTC, where no zone is written
+    sweep_days: Annotated[int, Meta(ge=0, le=3_650)] = 0
+    reject_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    reject_at_least: Annotated[int, Meta(ge=0)] = 0
+    stale_minutes: Annotated[int, Meta(ge=1)] = 1
+    silent_at_least_hours: Annotated[int, Meta(ge=0)] = 0
+    undelivered_minutes: Annotated[int, Meta(ge=1)] = 1
+    dead_letters_alert: Annotated[int, Meta(ge=1)] = 1
 
     @property
     def sweep(self) -> timedelta:
         return timedelta(days=self.sweep_days)
 
 
-@dataclass(frozen=True)
-class Intake:
+Size = Annotated[int, Meta(ge=1, le=10**12)]
+
+
+class Intake(Struct, frozen=True):
     """`intake.yaml`: what is too large, too deep or too far ahead to be taken as it is."""
 
-    record_bytes: int
-    record_depth: int
-    key_bytes: int
-    answer_bytes: int
-    file_bytes: int
-    clock_minutes: int
+    record_bytes: Size
+    record_depth: Annotated[int, Meta(ge=1, le=500)]  # what parsers can hold
+    key_bytes: Annotated[int, Meta(ge=1, le=1_000)]  # what indexes of the database can hold
+    answer_bytes: Size
+    file_bytes: Size
+    clock_minutes: Size
 
     @property
     def clock(self) -> timedelta:
         return timedelta(minutes=self.clock_minutes)
 
 
-MOST = {"record_depth": 500, "key_bytes": 1_000}  # what parsers, and indexes of the database, can hold
-
-
 @cache
 def intake() -> Intake:
     """The limits of what comes from outside. Raises ConfigError for a value that is none."""
-    content = read_yaml("intake.yaml")
-    expected = [f.name for f in fields(Intake)]
-    if sorted(content) != sorted(expected):
-        raise ConfigError(
-            f"include/config/intake.yaml has {', '.join(map(str, content))}.",
-            do=f"It needs exactly: {', '.join(expected)}.",
-        )
-    for name, value in content.items():
-        most = MOST.get(name, 10**12)
-        if type(value) is not int or not 0 < value <= most:
-            raise ConfigError(
-                f"include/config/intake.yaml: {name} is {value!r}.", do=f"Set a whole number from 1 to {most:,}."
-            )
-    return Intake(**content)
+    return config.load(config_dir() / "intake.yaml", Intake)
 
 
-@cache
+def read_intake() -> config.File[Intake]:
+    return config.read(config_dir() / "intake.yaml", Intake)
+
+
 def flow(name: str) -> FlowSettings:
-    """The settings of a flow: the defaults, and what the file says of it."""
-    content = read_yaml("flows.yaml")
-    values: dict[str, Any] = {**content.get("defaults", {}), **(content.get(name) or {})}
-    expected = [f.name for f in fields(FlowSettings)]
-    for key in values:
-        if key not in expected:
-            near = difflib.get_close_matches(key, expected, n=1)
-            raise ConfigError(
-                f"include/config/flows.yaml: {name} has no setting {key!r}.",
-                do=f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(expected)}.",
-            )
-    missing = [key for key in expected if key not in values]
-    if missing:
-        raise ConfigError(f"include/config/flows.yaml: {', '.join(missing)} not set.", do="Set it under defaults.")
-    start = values["start"]
-    if start is not None and not isinstance(start, datetime):
-        start = datetime.fromisoformat(str(start))
-    values["start"] = start.replace(tzinfo=start.tzinfo or UTC) if start else None
-    return FlowSettings(**values)
+    """The settings of a flow: the defaults, and what the file says of it. Raises ConfigError."""
+    file = read_flows()
+    if found := check_flows():
+        raise config.refusal(found)
+    assert file.value is not None
+    own = file.value.get(name, FlowSettings())
+    given = {word: getattr(own, word) for word in FlowSettings.__struct_fields__ if file.has(name, word)}
+    return msgspec.structs.replace(file.value[DEFAULTS], **given)
 
 
-def read_yaml(name: str) -> dict[str, Any]:
-    """A settings file as a mapping. Raises ConfigError naming file and line."""
-    path = config_dir() / name
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing.", do="Restore it, or correct CROSSDOCK_CONFIG_DIR.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"include/config/{name}{where}: {getattr(error, 'problem', error)}",
-            do="Correct the file; nothing was done.",
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"include/config/{name} is not a mapping.", do="See the file in the repository for its shape."
-        )
-    return content
+def read_flows() -> config.File[dict[str, FlowSettings]]:
+    return config.read(config_dir() / "flows.yaml", dict[str, FlowSettings])
+
+
+def check_flows(known: Collection[str] = ()) -> list[config.Finding]:
+    """What is wrong with flows.yaml. `known`: the names that flows have; a setting of another is a mistake."""
+    file = read_flows()
+    missing = [word for word in FlowSettings.__struct_fields__ if not file.has(DEFAULTS, word)]
+    found = [file.finding((DEFAULTS,), f"`{DEFAULTS}` does not say its `{word}`; add it") for word in missing]
+    for name in file.value or ():
+        if known and name not in (DEFAULTS, *known):
+            found.append(file.finding((name,), f"there is no flow {name!r}{config.did_you_mean(name, known)}"))
+    return sorted([*file.findings, *found], key=lambda one: one.line)

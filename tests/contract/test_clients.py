@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import logging
@@ -903,7 +902,7 @@ def test_clients_on_one_database_share_places_and_the_circuit(server: Server, en
 def test_a_small_answer_that_opens_to_a_large_one_is_not_opened_to_its_end_nor_asked_for_again(
     server: Server, ca: ChannelAdvisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = dataclasses.replace(settings.intake(), answer_bytes=3_000_000)
+    few = msgspec.structs.replace(settings.intake(), answer_bytes=3_000_000)
     monkeypatch.setattr(settings, "intake", lambda: few)
     bomb = gzip.compress(b'{"value": ["' + b" " * 200_000_000)
     assert len(bomb) < 300_000

@@ -247,7 +247,7 @@ def test_a_batch_over_its_reject_threshold_stops_before_loading_until_a_person_l
 ):
     from crossdock import settings
 
-    strict = settings.FlowSettings(**{**vars(settings.flow("orders")), "reject_at_least": 1, "reject_share": 0.0})
+    strict = msgspec.structs.replace(settings.flow("orders"), reject_at_least=1, reject_share=0.0)
     monkeypatch.setattr(settings, "flow", lambda name: strict)
     environment.tick("2011-01-05")
     with environment.runtime() as runtime:

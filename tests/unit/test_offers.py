@@ -146,10 +146,10 @@ def test_only_what_bears_on_a_sku_changes_its_fingerprint(written):
         (["A,,1,,,", "a,,2,,,"], None, "a second time"),
         (["A,,1,,"], None, "5 values for 6 columns"),
         ([], "locations: {}\n", "names no location"),
-        ([], "locations: {MAIN: MAIN}\nmargin: 3\n", "'margin' is unknown"),
+        ([], "locations: {MAIN: MAIN}\nmargin: 3\n", "no word 'margin'; did you mean 'margin_seconds'"),
         ([], "locations: {MAIN: MAIN}\nmargin_seconds: soon\n", "margin_seconds is 'soon'"),
         ([], "locations: {MAIN: MAIN}\naccuracy_percent: 120\n", "accuracy_percent is 120"),
-        ([], "locations: {MAIN: MAIN}\ndefaults: {bufer: 1}\n", "'bufer' is unknown"),
+        ([], "locations: {MAIN: MAIN}\ndefaults: {bufer: 1}\n", "no word 'bufer'; did you mean 'buffer'"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_found_before_a_run(

@@ -45,22 +45,22 @@ def test_a_changed_file_is_read_again(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sites: {7: {chanel: X}}", "Did you mean channel"),
-        ("site: {}", "Did you mean sites"),
-        ("sites: {7: {import_rule: never}}", "hold, always, only_paid"),
+        ("sites: {7: {chanel: X}}", "sites.yaml:1: sites.7 has no word 'chanel'; did you mean 'channel'?"),
+        ("site: {}", "did you mean 'sites'?"),
+        ("sites: {7: {import_rule: never}}", "import_rule is 'never'; write one of hold, always, only_paid"),
         ("sites: {7: {guests: account}}", "guest_account is missing"),
         ("sites: {7: {location: 5}}", "location is 5"),
-        ("sites: {7: {relay_domains: x.com}}", "must be a list"),
+        ("sites: {7: {relay_domains: x.com}}", "should be a list"),
         ("sites: {7: {country: England}}", "no country of ISO 3166"),
         ("sites: {7: {country: NO}}", "in quotes"),
         ("contacts: {shared_above: 0}", "a number of buyers above 0"),
-        ("contacts: {shared: 3}", "Did you mean shared_above"),
+        ("contacts: {shared: 3}", "did you mean 'shared_above'?"),
         ("contacts: {nobodys_mail: [noreply]}", "noreply@*"),
-        ("sites: {seven: {}}", "'seven' is no site id"),
-        ("sites: {7: [1]}", "site 7"),
+        ("sites: {seven: {}}", "sites has 'seven'; write the number of a site"),
+        ("sites: {7: [1]}", "sites.7 should be"),
         ("sites: [1]", "sites"),
-        ("- 1", "`defaults` and `sites`"),
-        ("sites: {", "not valid YAML"),
+        ("- 1", "`defaults`, `contacts`, `sites`"),
+        ("sites: {", "this is not YAML"),
     ],
 )
 def test_a_broken_sites_file_is_one_clear_sentence(folder, text, message):
@@ -74,7 +74,7 @@ def test_a_broken_sites_file_is_one_clear_sentence(folder, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("code,action,item,reason\nX,shiping,,r\n", "Did you mean shipping"),
+        ("code,action,item,reason\nX,shiping,,r\n", "did you mean 'shipping'?"),
         ("code,action,item,reason\nX,voucher,,r\n", "names the item"),
         ("code,action,item,reason\nX,shipping,ITEM,r\n", "names the item"),
         ("code,action,item,reason\nX,reject,,\n", "needs a reason"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -17,12 +16,18 @@ from crossdock.systems.inbox import File
 from crossdock.systems.settlements import shape, sources, values
 
 NOW = datetime(2011, 1, 20, 6, tzinfo=UTC)
-US = sources.Source("amazon_us", "Amazon US", "amazon_v2", "USD", "America/Los_Angeles", periods="joined")
-DE = sources.Source("amazon_de", "Amazon DE", "amazon_v2", "EUR", "Europe/Berlin", periods="joined", day_first=True)
-CA = sources.Source("amazon_ca", "Amazon CA", "amazon_v1", "CAD", "America/Toronto", periods="joined")
-EBAY = sources.Source("ebay_uk", "eBay UK", "ebay", "GBP", "Europe/London", periods="none", day_first=True)
-WALMART = sources.Source("walmart", "Walmart", "walmart", "USD", "America/New_York", periods="joined")
-EVERY = {source.name: source for source in (US, DE, CA, EBAY, WALMART)}
+
+
+def source(channel: str, form: str, currency: str, zone: str, **more: object) -> sources.Source:
+    return sources.Source(channel=channel, format=form, currency=currency, zone=zone, **more)
+
+
+US = source("Amazon US", "amazon_v2", "USD", "America/Los_Angeles", periods="joined")
+DE = source("Amazon DE", "amazon_v2", "EUR", "Europe/Berlin", periods="joined", day_first=True)
+CA = source("Amazon CA", "amazon_v1", "CAD", "America/Toronto", periods="joined")
+EBAY = source("eBay UK", "ebay", "GBP", "Europe/London", periods="none", day_first=True)
+WALMART = source("Walmart", "walmart", "USD", "America/New_York", periods="joined")
+EVERY = {"amazon_us": US, "amazon_de": DE, "amazon_ca": CA, "ebay_uk": EBAY, "walmart": WALMART}
 
 
 def columns(names: str) -> list[str]:
@@ -106,7 +111,8 @@ def existing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(source: sources.Source, data: bytes) -> dict:
-    (record,) = settlements.read(File(source.name, "file.txt", data, NOW))
+    name = next(name for name, one in EVERY.items() if one is source)
+    (record,) = settlements.read(File(name, "file.txt", data, NOW))
     found = msgspec.json.decode(record)
     assert contracts.refusals("crossdock", "Settlement", found) == []
     return found | {"bytes": record}
@@ -469,8 +475,8 @@ def test_a_sale_in_another_currency_than_the_payout_is_in_that_of_the_payout():
 
 
 def test_japanese_text_is_read_by_the_encoding_of_its_source(monkeypatch: pytest.MonkeyPatch):
-    source = replace(US, encoding="shift_jis")
-    monkeypatch.setitem(EVERY, source.name, source)
+    source = msgspec.structs.replace(US, encoding="shift_jis")
+    monkeypatch.setitem(EVERY, "amazon_us", source)
     odd = (SALE[0] | {"sku": "ランプ-大"}, *SALE[1:])
     assert read(source, tsv(V2, HEAD, *odd).decode().encode("shift_jis"))["Lines"][0]["SKU"] == "ランプ-大"
     assert refused(source, tsv(V2, HEAD, *odd)) == "wrong_encoding"

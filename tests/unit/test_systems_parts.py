@@ -139,9 +139,9 @@ def test_the_limits_in_the_project_stay_within_those_of_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tims: {requests_per_minit: 5}", "requests_per_minit"),
-        ("tims: {at_once: many}", "int"),
-        ("other: {}", "tims"),
+        ("tims: {requests_per_minit: 5}", "'requests_per_minit'; did you mean 'requests_per_minute'"),
+        ("tims: {at_once: many}", "systems.yaml:1: tims.at_once is 'many'; write a whole number"),
+        ("other: {}", "does not say its `tims`"),
     ],
 )
 def test_a_wrong_systems_file_names_the_field(

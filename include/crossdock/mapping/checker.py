@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from crossdock.config.nodes import Finding
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, scaled
 from crossdock.mapping.registry import NamedRule, named_rules
-from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_of, target_field
-from crossdock.mapping.yamls import Finding
 
 
 def source_type(field: Field) -> str:

@@ -126,7 +126,7 @@ def document(system: str, schema: str) -> Document:
     """The schema `schema` of a contract as a Document. Raises ConfigError for an unknown name."""
     schemas = load(system)["components"]["schemas"]
     if schema not in schemas:
-        from crossdock.mapping.suggest import nearest
+        from crossdock.config.suggest import nearest
 
         raise ConfigError(
             f"The contract of {system} has no schema {schema!r}.", do=f"Did you mean {nearest(schema, schemas)}?"

@@ -43,14 +43,14 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from crossdock.config.nodes import Finding, Reader, line_of
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.checker import Checker
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.runner import run
-from crossdock.mapping.suggest import did_you_mean
 from crossdock.mapping.table import Children, FieldMap, Step, Table
-from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.settings import config_dir
 
 _FIELD_WORDS = ("target", "from", "convert", "lookup", "missing", "default", "constant", "required", "rule", "note")

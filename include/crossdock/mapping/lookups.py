@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from crossdock.config.suggest import nearest
 from crossdock.errors import ConfigError
-from crossdock.mapping.suggest import nearest
 from crossdock.settings import config_dir
 
 BESIDE = " / "  # between the parts of a key of several columns

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crossdock.config.nodes import Finding
 from crossdock.mapping import contracts
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.registry import NamedRule
-from crossdock.mapping.yamls import Finding
 
 OF_HEAD = "head."  # in a line's `from`: a column of the document
 

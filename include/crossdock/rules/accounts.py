@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from crossdock.config.nodes import Finding, Reader, line_of
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
-from crossdock.mapping.suggest import did_you_mean
-from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.settings import config_dir
 
 DEFAULT = "default"

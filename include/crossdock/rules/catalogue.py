@@ -13,19 +13,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec import Meta
 
-from crossdock.errors import ConfigError
+from crossdock import config
+from crossdock.config import Currency, SiteID, Struct
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import scaled
 from crossdock.mapping.lookups import BESIDE
 from crossdock.mapping.registry import rule
-from crossdock.settings import read_yaml
+from crossdock.settings import config_dir
 
 FILE = "catalog.yaml"
 LOOKUP = "listing_categories"
@@ -38,29 +40,30 @@ ATTRIBUTES, IMAGES, PARTS = "Attributes", "Images", "BundleComponents"
 # ---- configuration -------------------------------------------------------------------------------------------------
 
 
-class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Site(Struct, frozen=True):
     """What is listed on one site. `list`: TIMS's category paths, * and ? are wildcards."""
 
     list: tuple[str, ...] = ()
-    title_limit: int | None = None
+    title_limit: Annotated[int, Meta(ge=1)] | None = None
     status: Literal["Active", "Paused"] = "Active"
 
 
-class Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Catalog(Struct, frozen=True):
     """catalog.yaml. A site that it does not name is left as it is."""
 
-    profile_currency: str
+    profile_currency: Currency
     category_attribute: str | None = None
     leave_out_types: tuple[str, ...] = ()
-    sites: dict[int, Site] = {}
+    sites: dict[SiteID, Site] = msgspec.field(default_factory=dict)
+
+
+def read() -> config.File[Catalog]:
+    return config.read(config_dir() / FILE, Catalog)
 
 
 def load() -> Catalog:
-    """The file, read. Raises ConfigError with the name that is wrong."""
-    try:
-        return msgspec.convert(read_yaml(FILE), Catalog)
-    except msgspec.ValidationError as wrong:
-        raise ConfigError(f"include/config/{FILE}: {wrong}.", do="Correct the named value.") from None
+    """The file, read. Raises ConfigError with all that is wrong."""
+    return config.load(config_dir() / FILE, Catalog)
 
 
 # ---- what an item of TIMS is as a product --------------------------------------------------------------------------

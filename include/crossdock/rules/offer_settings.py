@@ -6,38 +6,55 @@ guess. A file that cannot be understood is a ConfigError that names the file, th
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from msgspec import Meta
+from msgspec.structs import asdict
+
+from crossdock import config
+from crossdock.config import Finding, Struct, Text
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
-from crossdock.mapping.yamls import Finding
-from crossdock.settings import config_dir, read_yaml
+from crossdock.settings import config_dir
 
 FILE, LOOKUP = "stock_offers.yaml", "stock_rules"
 COLUMNS = ("sku", "site", "buffer", "cap", "share_percent", "note")
-WORDS = ("locations", "defaults", "margin_seconds", "accuracy_percent")
 MOST_UNITS = 9_999_999
+Units = Annotated[int, Meta(ge=0, le=MOST_UNITS)]
 EVERYWHERE = ""  # the site of terms that hold for all sites together
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What is held back of a SKU."""
 
-    buffer: int = 0
-    cap: int | None = None  # None = no limit
-    share_percent: int = 100
+    buffer: Units = 0
+    cap: Units | None = None  # None = no limit
+    share_percent: Annotated[int, Meta(ge=0, le=100)] = 100
+
+
+class _Written(Struct, frozen=True):
+    """stock_offers.yaml."""
+
+    locations: dict[Text, Text]
+    defaults: Terms = Terms()
+    margin_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 60
+    accuracy_percent: Decimal = Decimal("99.9")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if not self.locations:
+            yield "locations", "locations names no location; write `TIMS location: Code of the center`"
+        if not 0 <= self.accuracy_percent <= 100:
+            yield "accuracy_percent", f"accuracy_percent is {self.accuracy_percent}; write a number from 0 to 100"
 
 
 @dataclass(frozen=True)
@@ -100,61 +117,56 @@ class Offers:
 
 def load(folder: Path | None = None) -> Offers:
     """Both files as they are now. Raises ConfigError."""
-    content = read_yaml(FILE)
-    where = f"include/config/{FILE}"
-    _check_names(where, content, WORDS)
-    locations = content.get("locations")
-    if not isinstance(locations, dict) or not locations:
-        raise ConfigError(f"{where}: locations names no location.", do="Write `TIMS location: Code of the center`.")
-    given = content.get("defaults") or {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"{where}: defaults must be a list of `name: value`.", do="Correct the file.")
-    _check_names(f"{where}: defaults", given, COLUMNS[2:5])
+    written = config.load(config_dir() / FILE, _Written)
+    rows, found = _rows(folder)
+    if found:
+        raise config.refusal(found)
     return Offers(
-        locations={str(name): str(code) for name, code in locations.items()},
-        default=_terms(f"{where}: defaults", {name: "" if value is None else value for name, value in given.items()}),
-        margin=timedelta(seconds=_number(where, "margin_seconds", content.get("margin_seconds", 60), 86_400)),
-        accuracy=_percent(where, content.get("accuracy_percent", "99.9")) / 100,
-        rows=_rows(folder),
+        locations=written.locations,
+        default=written.defaults,
+        margin=timedelta(seconds=written.margin_seconds),
+        accuracy=written.accuracy_percent / 100,
+        rows=rows,
     )
 
 
 def check() -> Iterator[Finding]:
-    """What is wrong with both files, the first thing of each."""
-    for path, read in ((config_dir() / FILE, load), (config_dir() / "lookups" / f"{LOOKUP}.csv", _rows)):
-        try:
-            read()
-        except ConfigError as error:
-            line = re.match(r"\S+:(\d+)", error.message)
-            yield Finding(path, int(line[1]) if line else 1, f"{error.message} {error.do}".strip())
-            return  # the first file is read together with the second
+    """Everything that is wrong with both files."""
+    yield from config.read(config_dir() / FILE, _Written).findings
+    try:
+        yield from _rows()[1]
+    except ConfigError as error:
+        yield Finding(config_dir() / "lookups" / f"{LOOKUP}.csv", 1, str(error))
 
 
-def _rows(folder: Path | None = None) -> dict[tuple[str, str], Terms]:
+def _rows(folder: Path | None = None) -> tuple[dict[tuple[str, str], Terms], list[Finding]]:
+    """The table's terms, and what is wrong with it."""
     table = lookups.read(LOOKUP, folder, keys=2)
     if table.columns != COLUMNS:
-        raise ConfigError(f"{table.path}: the header must be {','.join(COLUMNS)}.", do="Correct it.")
-    found: dict[tuple[str, str], Terms] = {}
-    for row in table.rows.values():
-        where = f"{table.path}: the row of {row['sku'] or 'no SKU'}" + (f", site {row['site']}" if row["site"] else "")
+        return {}, [Finding(table.path, 1, f"the header must be {','.join(COLUMNS)}")]
+    made: dict[tuple[str, str], Terms] = {}
+    found: list[Finding] = []
+    for place, row in table.rows.items():
+        key = row["sku"].casefold(), row["site"]
+        wrong = []
         if not row["sku"]:
-            raise ConfigError(f"{where} names no sku.", do="Write a SKU or a pattern; * stands for all.")
+            wrong.append("the row names no sku; write a SKU or a pattern, * stands for all")
         if row["site"] and not (row["site"].isascii() and row["site"].isdigit()):
-            raise ConfigError(f"{where}: {row['site']!r} is no SiteID.", do="Use the number of the site, or nothing.")
-        key = row["sku"].casefold(), row["site"] and str(int(row["site"]))
-        if key in found:
-            raise ConfigError(f"{where} stands there a second time.", do="Remove one of the rows.")
-        found[key] = _terms(where, {name: row[name] for name in COLUMNS[2:5]})
-    return found
-
-
-def _terms(where: str, values: Mapping[str, Any]) -> Terms:
-    buffer, cap, share = (values.get(name, "") for name in COLUMNS[2:5])
-    return Terms(
-        0 if buffer == "" else _number(where, "buffer", buffer, MOST_UNITS),
-        None if cap == "" else _number(where, "cap", cap, MOST_UNITS),
-        100 if share == "" else _number(where, "share_percent", share, 100),
-    )
+            wrong.append(f"{row['site']!r} is no SiteID; use the number of the site, or nothing")
+        elif row["site"]:
+            key = key[0], str(int(row["site"]))
+        if key in made:
+            wrong.append(f"the row of {row['sku']} stands here a second time; remove one of the two")
+        words: dict[str, int] = {}
+        for name, most in (("buffer", MOST_UNITS), ("cap", MOST_UNITS), ("share_percent", 100)):
+            text = row[name]
+            if text and not (text.isascii() and text.isdigit() and int(text) <= most):
+                wrong.append(f"{name} is {text!r}; write a whole number from 0 to {most:,}")
+            elif text:
+                words[name] = int(text)
+        made[key] = Terms(**words)
+        found += [Finding(table.path, table.lines[place], one) for one in wrong]
+    return made, found
 
 
 def _short(terms: Terms) -> list[int | None]:
@@ -163,28 +175,3 @@ def _short(terms: Terms) -> list[int | None]:
 
 def _is_pattern(sku: str) -> bool:
     return bool(set(sku) & set("*?["))
-
-
-def _number(where: str, name: str, value: Any, most: int) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or int(text) > most:
-        raise ConfigError(f"{where}: {name} is {value!r}.", do=f"Write a whole number from 0 to {most}.")
-    return int(text)
-
-
-def _percent(where: str, value: Any) -> Decimal:
-    try:
-        percent = Decimal(str(value))
-    except InvalidOperation:
-        percent = Decimal(-1)
-    if not 0 <= percent <= 100:
-        raise ConfigError(f"{where}: accuracy_percent is {value!r}.", do="Write a number from 0 to 100.")
-    return percent
-
-
-def _check_names(where: str, values: Mapping[Any, Any], allowed: tuple[str, ...]) -> None:
-    for name in values:
-        if name not in allowed:
-            near = difflib.get_close_matches(str(name), allowed, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(allowed)}."
-            raise ConfigError(f"{where}: {name!r} is unknown.", do=hint)

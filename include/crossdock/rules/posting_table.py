@@ -14,10 +14,10 @@ from pathlib import Path
 
 import yaml
 
+from crossdock.config.nodes import Finding, Reader, line_of
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts
-from crossdock.mapping.suggest import did_you_mean
-from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.rules.accounts import Accounts
 from crossdock.settings import config_dir
 

@@ -21,12 +21,12 @@ from typing import Any
 
 import yaml
 
+from crossdock.config.nodes import Finding, Reader, line_of
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
 from crossdock.mapping.frames import SCALE
 from crossdock.mapping.lookups import Lookup
-from crossdock.mapping.suggest import did_you_mean
-from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.rules import currencies
 from crossdock.settings import config_dir
 

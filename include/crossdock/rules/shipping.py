@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from crossdock.config.suggest import nearest
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.converters import by_distinct
 from crossdock.mapping.registry import rule
-from crossdock.mapping.suggest import nearest
 
 
 class Sold(NamedTuple):

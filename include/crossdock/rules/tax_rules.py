@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pycountry
 
+from crossdock.config.nodes import Finding
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups
-from crossdock.mapping.yamls import Finding
 
 LOOKUP, KEYS = "taxes", 4
 COLUMNS = ("site", "country", "category", "from", "rate", "note")

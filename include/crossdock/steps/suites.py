@@ -27,12 +27,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from crossdock.config.nodes import Finding, Reader, line_of
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_header, sum_by_header, written
-from crossdock.mapping.suggest import did_you_mean
-from crossdock.mapping.yamls import Finding, Reader, line_of
 from crossdock.settings import config_dir
 
 SAMPLE = 20  # keys of failing rows that a kept result names

@@ -6,41 +6,60 @@ Never: a default that hides a misspelt name.
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta
+
+from crossdock import config
+from crossdock.config import Struct
 from crossdock.errors import ConfigError
-from crossdock.settings import read_yaml
+from crossdock.settings import config_dir
 from crossdock.systems.connections import Connection
 
 TIMEOUTS = ("connect_seconds", "read_seconds", "answer_seconds")
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Pause = Annotated[float, Meta(ge=0)]
+
+
+class Limits(Struct, frozen=True):
     """Budget, time-outs and tries of one system. All times in seconds."""
 
-    requests_per_minute: int = 600
-    at_once: int = 5
-    bulk_share: float = 0.8  # of a minute's requests, up to which flows of many single ones go on
-    connect_seconds: float = 5.0
-    read_seconds: float = 60.0  # longest silence in an answer
-    answer_seconds: float = 300.0  # longest whole answer, however steadily it drips
-    tries: int = 5  # of one request, the first one included
-    first_pause_seconds: float = 0.5  # doubles with each try, with jitter
-    longest_pause_seconds: float = 60.0  # caps pauses and Retry-After
-    failures_to_open: int = 10  # failures in a row, of all processes, that open the circuit
-    open_seconds: float = 30.0  # how long an open circuit lets nothing through
-    most_pages: int = 20_000  # of one list; more is a loop
+    requests_per_minute: Count = 600
+    at_once: Count = 5
+    bulk_share: Annotated[float, Meta(gt=0, le=1)] = 0.8  # of a minute, up to which flows of many single requests go on
+    connect_seconds: Seconds = 5.0
+    read_seconds: Seconds = 60.0  # longest silence in an answer
+    answer_seconds: Seconds = 300.0  # longest whole answer, however steadily it drips
+    tries: Count = 5  # of one request, the first one included
+    first_pause_seconds: Pause = 0.5  # doubles with each try, with jitter
+    longest_pause_seconds: Pause = 60.0  # caps pauses and Retry-After
+    failures_to_open: Count = 10  # failures in a row, of all processes, that open the circuit
+    open_seconds: Pause = 30.0  # how long an open circuit lets nothing through
+    most_pages: Count = 20_000  # of one list; more is a loop
+
+
+class Systems(Struct, frozen=True):
+    """The whole file."""
+
+    channel_advisor: Limits
+    tims: Limits
+
+
+def read() -> config.File[Systems]:
+    return config.read(config_dir() / "systems.yaml", Systems)
 
 
 def load(system: str) -> Limits:
     """The system's part of systems.yaml. ConfigError when the file or a value is wrong."""
-    try:
-        systems = msgspec.convert(read_yaml("systems.yaml"), dict[str, Limits])
-    except msgspec.ValidationError as wrong:
-        raise ConfigError(f"include/config/systems.yaml: {wrong}.", do="Correct the named field.") from None
-    if system not in systems:
-        raise ConfigError(f"include/config/systems.yaml does not name the system {system}.", do="Add its limits.")
-    return systems[system]
+    file = config_dir() / "systems.yaml"
+    limits = getattr(config.load(file, Systems), system, None)
+    if not isinstance(limits, Limits):
+        raise ConfigError(f"{file} does not name the system {system}.", do="Add its limits.")
+    return limits
 
 
 def of(connection: Connection) -> Limits:

@@ -8,21 +8,18 @@ unsellable units, which are no stock of TIMS.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Any, Literal
 
 import msgspec
 
-from crossdock.errors import ConfigError
-from crossdock.settings import read_yaml
-from crossdock.systems import times
+from crossdock import config
+from crossdock.settings import config_dir
+from crossdock.systems import deposits, times
 from crossdock.systems.inbox import File, FileList
 from crossdock.systems.settlements import table
 from crossdock.systems.settlements.shape import Refused
@@ -40,17 +37,22 @@ NONE = "no movements"  # Reason of the record that stands for a file without one
 RETRY_ADVICE = "Correct the file and put it into the inbox again, then dismiss this."
 
 
-@dataclass(frozen=True)
-class Source:
-    """One source of movements; see the file for what each field means."""
+class Source(deposits.Source, frozen=True, kw_only=True):
+    """One source of movements; see the file for what each word means."""
 
-    name: str
-    format: str
-    zone: str
-    folder: str = ""
+    format: Literal["csv", "amazon_ledger"]
     location: str = ""
-    day_first: bool = False
-    encoding: str = ""
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        yield from super().problems()
+        if self.format == "amazon_ledger" and not self.location:
+            yield "", "it does not say its `location`; name the TIMS location of the marketplace's goods"
+
+
+class Sources(config.Struct, frozen=True):
+    """The whole file."""
+
+    sources: dict[deposits.Name, Source] = msgspec.field(default_factory=dict)
 
 
 class Movement(msgspec.Struct, omit_defaults=True):
@@ -76,37 +78,14 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Movement).decode
 
 
+def sources() -> config.File[Sources]:
+    return config.read(config_dir() / FILE, Sources)
+
+
 def load() -> dict[str, Source]:
     """All sources by name. Raises ConfigError naming the source and the nearest right word."""
-    listed = read_yaml(FILE).get("sources") or {}
-    return {str(name): _source(str(name), values) for name, values in listed.items()}
-
-
-def _source(name: str, values: Any) -> Source:
-    allowed = [one.name for one in fields(Source) if one.name != "name"]
-    where = f"include/config/{FILE}: {name}"
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where} must be a list of `name: value`.", do="Correct the file.")
-    for key in values:
-        if key not in allowed:
-            near = difflib.get_close_matches(str(key), allowed, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(allowed)}."
-            raise ConfigError(f"{where} has no setting {key!r}.", do=hint)
-    made = Source(name, **{"format": "", "zone": "", "folder": f"stock/{name}", **values})
-    if made.format not in READERS:
-        raise ConfigError(f"{where}: there is no format {made.format!r}.", do=f"Use one of {', '.join(READERS)}.")
-    if made.format == "amazon_ledger" and not made.location:
-        raise ConfigError(
-            f"{where} does not say its location.", do="Name the TIMS location of the marketplace's goods."
-        )
-    table.known_encoding(made.encoding, where)
-    try:
-        ZoneInfo(made.zone)
-    except Exception as error:
-        raise ConfigError(
-            f"{where}: there is no time zone {made.zone!r}.", do="Use a name like Europe/London."
-        ) from error
-    return made
+    listed = config.load(config_dir() / FILE, Sources).sources
+    return {name: msgspec.structs.replace(one, folder=one.folder or f"stock/{name}") for name, one in listed.items()}
 
 
 def read(file: File) -> Iterator[bytes]:
@@ -138,7 +117,7 @@ def read_csv(file: File, source: Source, modified: str) -> Iterator[Movement]:
     for row in rows:
         reference, memo = row["reference"], row.get("memo", "")
         made = Movement(
-            source.name, reference or f"row:{row['_row']}", file.name, modified, SKU=row["sku"],
+            file.source, reference or f"row:{row['_row']}", file.name, modified, SKU=row["sku"],
             LocationID=row["locationid"], Quantity=_whole(row["quantity"]), Reason=row["reason"], Memo=memo,
         )  # fmt: skip
         if not reference or count[reference] > 1:
@@ -167,7 +146,7 @@ def read_ledger(file: File, source: Source, modified: str) -> Iterator[Movement]
         digest = hashlib.sha256(f"{stated}|{seen[stated]}".encode()).hexdigest()[:12]
         reason = row["reason"] if event == "Adjustments" and row["reason"] else event
         made = Movement(
-            source.name, f"{row['reference id'][:40]}:{digest}", file.name, modified, SKU=row["msku"],
+            file.source, f"{row['reference id'][:40]}:{digest}", file.name, modified, SKU=row["msku"],
             LocationID=source.location, Quantity=_whole(row["quantity"]), Reason=reason,
             Memo=" ".join(part for part in (event, row["reference id"], row.get("fulfillment center", "")) if part),
         )  # fmt: skip

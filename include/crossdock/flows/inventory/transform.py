@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.flow import Staged
 from crossdock.flows import unreadable
@@ -24,7 +25,6 @@ from crossdock.flows.orders.in_flight import InFlight
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
-from crossdock.mapping.suggest import did_you_mean
 from crossdock.reference import channel
 from crossdock.rules import offer_settings, offers
 from crossdock.rules.offer_settings import EVERYWHERE, Offers, Terms

@@ -15,7 +15,7 @@ from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_header, written
 from crossdock.mapping.parse import Parsed
-from crossdock.mapping.suggest import nearest
+from crossdock.config.suggest import nearest
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import Kind

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from crossdock.errors import ConfigError
-from crossdock.mapping.suggest import nearest
+from crossdock.config.suggest import nearest
 from crossdock.systems.settlements.shape import FOLDER, RETRY_ADVICE, Refused
 
 PREAMBLE = 30  # lines above the header, at most
@@ -77,16 +76,6 @@ def _utf16_without_mark(data: bytes) -> str:
         if half and begin[first::2].count(0) > 0.9 * half and not begin[1 - first :: 2].count(0):
             return name
     return ""
-
-
-def known_encoding(name: str, where: str) -> None:
-    """Raises ConfigError for an encoding that Python does not know, or that is none of text."""
-    try:
-        "".encode(name or "utf-8")
-    except LookupError:
-        raise ConfigError(
-            f"{where}: there is no encoding {name!r}.", do="Use a name like utf-8, cp1252 or shift_jis."
-        ) from None
 
 
 def name_of(header: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crossdock.config.suggest import nearest
 from crossdock.errors import ConfigError
-from crossdock.mapping.suggest import nearest
 from crossdock.watch.reconcile import catalogue, customers, fulfilment, orders
 from crossdock.watch.reconcile.base import Subject
 
