@@ -249,10 +249,10 @@ def test_an_account_may_have_codes_by_channel_and_currency(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Clearing:\n  Amazon US: 1101\n", ":2: Clearing has no `default`"),
+        ("Clearing:\n  Amazon US: 1101\n", ":1: Clearing has no `default`"),
         ("Bank: 1000\nBank: 1001\n", ":2: 'Bank' stands here a second time"),
-        ("Bank: no code\n", ":1: 'no code' is no account code"),
-        ("Bank:\n", ":1: '' is no account code"),
+        ("Bank: no code\n", ":1: Bank is 'no code'; write an account code"),
+        ("Bank:\n", ":1: Bank is empty; write an account code"),
         ("- Bank\n", ":1: the file should be `word: value` pairs"),
     ],
 )

@@ -1,6 +1,6 @@
 """Configuration that people edit, read in one way: a file, its type, and everything that is wrong with it at once."""
 
-from crossdock.config.nodes import Finding, Reader, line_of, refusal
+from crossdock.config.nodes import Finding, Reader, Stamp, line_of, refusal, stamp
 from crossdock.config.structs import Currency, File, Place, SiteID, Struct, Text, Written, describe, load, read
 from crossdock.config.suggest import did_you_mean, nearest
 
@@ -11,6 +11,7 @@ __all__ = [
     "Place",
     "Reader",
     "SiteID",
+    "Stamp",
     "Struct",
     "Text",
     "Written",
@@ -21,4 +22,5 @@ __all__ = [
     "nearest",
     "read",
     "refusal",
+    "stamp",
 ]

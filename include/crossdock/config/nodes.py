@@ -52,6 +52,23 @@ def refusal(findings: Sequence[Finding]) -> ConfigError:
     )
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """A file as it was last written: the key of a cache of what is made of it."""
+
+    path: Path
+    changed: tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp:
+    """The file as it is now; of one that cannot be read, too, for its reader says what is the matter."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return Stamp(path, (0, 0, 0))
+    return Stamp(path, (seen.st_mtime_ns, seen.st_size, seen.st_ino))
+
+
 class Reader:
     """Opens one file and collects what is wrong with its shape."""
 
@@ -148,8 +165,25 @@ class Reader:
         return []
 
     def text(self, node: yaml.Node | None) -> str:
-        value = self.value(node)
+        """One value as the text that stands there; "" where there is none."""
+        if node is None or not self.is_one(node):
+            return ""
+        value = plain(node)
         return "" if value is None else " ".join(str(value).split())
+
+    def flag(self, node: yaml.Node | None) -> bool:
+        """Yes or no; no where there is nothing."""
+        value = self.value(node)
+        if node is not None and not isinstance(value, bool):
+            self.report(node, f"this should be yes or no, without quotes, {shown(node)}")
+        return value is True
+
+    def is_one(self, node: yaml.Node) -> bool:
+        """Whether it is one value; pairs and lists are reported."""
+        if isinstance(node, yaml.ScalarNode):
+            return True
+        self.report(node, f"this should be one value, {shown(node)}")
+        return False
 
     def value(self, node: yaml.Node | None) -> Any:
         return None if node is None else plain(node)

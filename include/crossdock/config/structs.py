@@ -22,7 +22,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_orig
 import msgspec
 import yaml
 
-from crossdock.config.nodes import Finding, Reader, line_of, plain, refusal, shown
+from crossdock.config.nodes import Finding, Reader, Stamp, line_of, plain, refusal, shown, stamp
 from crossdock.config.suggest import did_you_mean, nearest
 
 T = TypeVar("T")
@@ -75,20 +75,15 @@ def load(path: Path, kind: type[T]) -> T:
 
 def read(path: Path, kind: type[T]) -> File[T]:
     """The file, and what is wrong with it in `findings`. Raises ConfigError where it cannot be read at all."""
-    try:
-        seen = path.stat()
-        changed = seen.st_mtime_ns, seen.st_size, seen.st_ino
-    except OSError:
-        changed = 0, 0, 0  # the reader says what is the matter
-    return _read(path, typing.cast(typing.Hashable, kind), changed)
+    return _read(stamp(path), typing.cast(typing.Hashable, kind))
 
 
 @lru_cache(maxsize=128)
-def _read(path: Path, kind: Any, _changed: tuple[int, int, int]) -> File[Any]:
-    walker = _Walker(path)
+def _read(file: Stamp, kind: Any) -> File[Any]:
+    walker = _Walker(file.path)
     value = walker.make(kind, walker.root(), ())
     found = tuple(sorted(walker.findings, key=lambda one: one.line))
-    return File(path, None if value is _NOTHING else value, found, walker.lines)
+    return File(file.path, None if value is _NOTHING else value, found, walker.lines)
 
 
 @dataclass(frozen=True)

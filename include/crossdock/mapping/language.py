@@ -43,8 +43,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from crossdock.config.nodes import Finding, Reader, line_of
-from crossdock.config.suggest import did_you_mean
+from crossdock import config
+from crossdock.config import Finding, Reader, did_you_mean, line_of
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.checker import Checker
@@ -96,16 +96,15 @@ def load(name: str, folder: Path | None = None) -> Mapping:
     path = (folder or mappings_folder()) / f"{name}.yaml"
     if not path.exists():
         raise ConfigError(f"There is no mapping {name!r} in {path.parent}{did_you_mean(name, names(path.parent))}")
-    return _load(path, path.stat().st_mtime_ns)
+    return _load(config.stamp(path))
 
 
 @lru_cache(maxsize=32)
-def _load(path: Path, _changed: int) -> Mapping:
-    mapping = read(path)
+def _load(file: config.Stamp) -> Mapping:
+    mapping = read(file.path)
     findings = mapping.check()
     if findings:
-        rest = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        raise ConfigError(f"{findings[0]}{rest}.", do="Correct the file; `crossdock mapping check` lists everything.")
+        raise config.refusal(findings)
     return mapping
 
 

@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
-import yaml
+from msgspec import Meta
 
-from crossdock.config.nodes import Finding, Reader, line_of
-from crossdock.config.suggest import did_you_mean
+from crossdock import config
+from crossdock.config import Finding, Text, did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.settings import config_dir
 
@@ -67,16 +68,22 @@ class Accounts:
                     )
 
 
+Code = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9A-Z.-]{1,20}$",
+        description="an account code: up to 20 digits, capital letters, points and hyphens",
+        extra={"as_written": True},
+    ),
+]  # fmt: skip
+Codes = dict[Text, Code | dict[Text, Code]]  # by channel, and there by currency
+
+
 def load(folder: Path | None = None) -> Accounts:
-    """The accounts, read again only when the file has changed. Raises ConfigError with the first finding."""
-    path = path_of(folder)
-    if not path.exists():
-        raise ConfigError(f"{path} is missing.", do="Restore it: the posting table speaks of accounts by name.")
-    accounts = _load(path, path.stat().st_mtime_ns)
+    """The accounts, read again only when the file has changed. Raises ConfigError with all that is wrong."""
+    accounts = read(path_of(folder))
     if accounts.findings:
-        raise ConfigError(
-            f"{accounts.findings[0]}.", do="Correct the file; `crossdock mapping check` lists everything."
-        )
+        raise config.refusal(accounts.findings)
     return accounts
 
 
@@ -84,43 +91,27 @@ def path_of(folder: Path | None = None) -> Path:
     return (folder or config_dir()) / "accounts.yaml"
 
 
-@lru_cache(maxsize=8)
-def _load(path: Path, _changed: int) -> Accounts:
-    return read(path)
-
-
 def read(path: Path) -> Accounts:
     """The file as written, with everything that is wrong with it in `findings`. Raises ConfigError for no YAML."""
-    return _AccountsReader(path).accounts()
+    return _made(config.read(path, dict[Text, Code | Codes]))
 
 
-class _AccountsReader(Reader):
-    def accounts(self) -> Accounts:
-        named = {
-            key.value: Account(key.value, self.codes(key.value, node), line_of(key))
-            for key, node in self.pairs(self.root(), "the file")
-        }
-        return Accounts(self.path, named, tuple(self.findings))
-
-    def codes(self, name: str, node: yaml.Node) -> dict[tuple[str, str], str]:
-        if isinstance(node, yaml.ScalarNode):
-            return {(ANY, ANY): self.code(node)}
+@lru_cache(maxsize=8)
+def _made(file: config.File[dict[str, Any]]) -> Accounts:
+    named: dict[str, Account] = {}
+    found = list(file.findings)
+    for name, given in (file.value or {}).items():
         codes: dict[tuple[str, str], str] = {}
-        for key, value in self.pairs(node, f"{name}"):
-            channel = ANY if key.value == DEFAULT else key.value
-            if isinstance(value, yaml.ScalarNode):
-                codes[channel, ANY] = self.code(value)
-                continue
-            for currency, code in self.pairs(value, f"{name} of {key.value}"):
-                codes[channel, currency.value] = self.code(code)
+        for channel, code in given.items() if isinstance(given, dict) else [(DEFAULT, given)]:
+            held = ANY if channel == DEFAULT else channel
+            codes |= {(held, key): one for key, one in code.items()} if isinstance(code, dict) else {(held, ANY): code}
         if (ANY, ANY) not in codes:
-            near = did_you_mean(DEFAULT, [key.value for key, _ in self.pairs(node, name)])
-            self.report(node, f"{name} has no `{DEFAULT}`, the code of all other channels{near}")
+            if not file.has(name, DEFAULT):
+                near = did_you_mean(DEFAULT, list(given))
+                found.append(file.finding((name,), f"{name} has no `{DEFAULT}`, the code of all other channels{near}"))
             codes[ANY, ANY] = ""
-        return codes
-
-    def code(self, node: yaml.Node) -> str:
-        text = self.text(node)
-        if not text or len(text) > 20 or not all(one.isdigit() or one.isupper() or one in ".-" for one in text):
-            self.report(node, f"{text!r} is no account code: up to 20 digits, capital letters, points and hyphens")
-        return text
+        named[name] = Account(name, codes, file.line(name))
+    for place, line in file.lines.items():  # a name whose codes are wrong is a name all the same
+        if len(place) == 1 and place[0] not in named:
+            named[str(place[0])] = Account(str(place[0]), {(ANY, ANY): ""}, line)
+    return Accounts(file.path, named, tuple(sorted(found, key=lambda one: one.line)))

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from crossdock.config.nodes import Finding, Reader, line_of
-from crossdock.config.suggest import did_you_mean
-from crossdock.errors import ConfigError
+from crossdock import config
+from crossdock.config import Finding, Reader, did_you_mean, line_of
 from crossdock.mapping import contracts
 from crossdock.rules.accounts import Accounts
 from crossdock.settings import config_dir
@@ -164,13 +163,10 @@ class PostingTable:
 
 
 def load(accounts: Accounts, folder: Path | None = None) -> PostingTable:
-    """The table, read again only when a file has changed. Raises ConfigError with the first finding."""
-    path = path_of(folder)
-    if not path.exists():
-        raise ConfigError(f"{path} is missing.", do="Restore it: without the posting table nothing can be posted.")
-    table = _load(path, path.stat().st_mtime_ns, frozenset(accounts.named))
+    """The table, read again only when a file has changed. Raises ConfigError with all findings."""
+    table = _load(config.stamp(path_of(folder)), frozenset(accounts.named))
     if table.findings:
-        raise ConfigError(f"{table.findings[0]}.", do="Correct the file; `crossdock mapping check` lists everything.")
+        raise config.refusal(table.findings)
     return table
 
 
@@ -179,8 +175,8 @@ def path_of(folder: Path | None = None) -> Path:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, _changed: int, accounts: frozenset[str]) -> PostingTable:
-    return read(path, accounts)
+def _load(file: config.Stamp, accounts: frozenset[str]) -> PostingTable:
+    return read(file.path, accounts)
 
 
 def read(path: Path, accounts: Collection[str]) -> PostingTable:
@@ -257,7 +253,8 @@ class _TableReader(Reader):
                 self.report(words["document"], f"there is no document {document!r}{did_you_mean(document, DOCUMENTS)}")
             return None
         stated = {**{word: defaults[document][word] for word in _DEFAULTS if word in defaults[document]}, **words}
-        otherwise = self.text(words.get("when")) == OTHERWISE
+        when = words.get("when")
+        otherwise = isinstance(when, yaml.ScalarNode) and self.text(when) == OTHERWISE
         chosen = []
         for name, value in self.words(words.get("with"), tuple(OPTIONS), "`with`").items():
             chosen.append((name, self.text(value)))
@@ -271,7 +268,7 @@ class _TableReader(Reader):
         return Event(
             name=key.value,
             document=document,
-            when=() if otherwise else self.conditions(words.get("when"), document),
+            when=() if otherwise else self.conditions(when, document),
             otherwise=otherwise,
             options=tuple(chosen),
             date=self.field(stated.get("date"), document, "date"),

@@ -21,9 +21,8 @@ from typing import Any
 
 import yaml
 
-from crossdock.config.nodes import Finding, Reader, line_of
-from crossdock.config.suggest import did_you_mean
-from crossdock.errors import ConfigError
+from crossdock import config
+from crossdock.config import Finding, Reader, did_you_mean, line_of
 from crossdock.mapping import lookups
 from crossdock.mapping.frames import SCALE
 from crossdock.mapping.lookups import Lookup
@@ -152,13 +151,10 @@ def _matching(categories: tuple[tuple[str, Mapping[str, Any]], ...], category: s
 
 
 def load(folder: Path | None = None) -> PriceSettings:
-    """The settings, read again only when a file has changed. Raises ConfigError with the first finding."""
+    """The settings, read again only when a file has changed. Raises ConfigError with all findings."""
     settings = read(folder)
     if settings.findings:
-        rest = f" (and {len(settings.findings) - 1} more)" if len(settings.findings) > 1 else ""
-        raise ConfigError(
-            f"{settings.findings[0]}{rest}.", do="Correct the file; `crossdock mapping check` lists everything."
-        )
+        raise config.refusal(settings.findings)
     return settings
 
 
@@ -171,13 +167,11 @@ def read(folder: Path | None = None) -> PriceSettings:
     """The settings as written, with what is wrong in `findings`. Raises ConfigError where a file is no YAML or CSV."""
     folder = folder or config_dir()
     path = folder / "prices.yaml"
-    if not path.exists():
-        raise ConfigError(f"{path} is missing.", do="Restore it, or correct CROSSDOCK_CONFIG_DIR.")
     tables = [
         lookups.read(name, folder / "lookups", keys=keys)
         for name, keys in (("price_rules", 2), ("promotions", 3), ("exchange_rates", 2))
     ]
-    return _read(path, path.stat().st_mtime_ns, *(_ByIdentity(table) for table in tables))
+    return _read(config.stamp(path), *(_ByIdentity(table) for table in tables))
 
 
 @dataclass(frozen=True)
@@ -194,8 +188,8 @@ class _ByIdentity:
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, _changed: int, rules: _ByIdentity, promotions: _ByIdentity, rates: _ByIdentity) -> PriceSettings:
-    reader = _Reader(path)
+def _read(file: config.Stamp, rules: _ByIdentity, promotions: _ByIdentity, rates: _ByIdentity) -> PriceSettings:
+    reader = _Reader(file.path)
     settings = reader.settings()
     rows = _Rows(settings)
     made = replace(
@@ -290,7 +284,8 @@ class _Reader(Reader):
         """A written number x 10,000; None where there is none, or a wrong one, which is reported."""
         if node is None:
             return None
-        value = _scaled(self.text(node).removesuffix("%"), places)
+        quoted = isinstance(node, yaml.ScalarNode) and bool(node.style) and not node.value.endswith("%")
+        value = None if quoted else _scaled(self.text(node).removesuffix("%"), places)
         if value is None or value < least * SCALE or (most is not None and value > most * SCALE):
             bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
             self.report(node, f"{what} is {self.text(node)!r}; it must be a number {bounds}, {places} decimals at most")

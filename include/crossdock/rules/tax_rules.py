@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pycountry
 
-from crossdock.config.nodes import Finding
-from crossdock.errors import ConfigError
+from crossdock import config
+from crossdock.config import Finding
 from crossdock.mapping import lookups
 
 LOOKUP, KEYS = "taxes", 4
@@ -65,14 +65,13 @@ class TaxRules:
 
 
 def load(folder: Path | None = None) -> TaxRules:
-    """The rules, read again only when the file has changed; none where there is no file. Raises ConfigError with the
-    first finding."""
+    """The rules, read again only when the file has changed; none where there is no file. Raises ConfigError with
+    all findings."""
     if LOOKUP not in lookups.names(folder):
         return TaxRules()
     rules, findings = _read(_ByIdentity(lookups.read(LOOKUP, folder, keys=KEYS)))
     if findings:
-        rest = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        raise ConfigError(f"{findings[0]}{rest}.", do="Correct the file; `crossdock mapping check` lists everything.")
+        raise config.refusal(findings)
     return rules
 
 

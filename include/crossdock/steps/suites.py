@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from crossdock.config.nodes import Finding, Reader, line_of
-from crossdock.config.suggest import did_you_mean
+from crossdock import config
+from crossdock.config import Finding, Reader, did_you_mean, line_of
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
@@ -40,6 +40,7 @@ KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
 _LINE_WORDS = ("lines", "line_rules")  # of a target without lines there is nothing to say
 _SUITE_WORDS = ("suite", "target", "key", "lines", "given", "contract", "head_rules", "line_rules")
 _RULE_WORDS = ("expect", "column", "rule", "field", "shows", "money", "says", "do")
+_CONTRACT_WORDS = ("rule", "says", "do")
 _ENOUGH = 18_000_000_000_000_000  # no amount is larger; 500 of them still fit into int64
 
 
@@ -137,21 +138,18 @@ def names(folder: Path | None = None) -> list[str]:
 
 
 def load(name: str, folder: Path | None = None) -> Suite:
-    """The suite `name`, read again only when its file has changed. Raises ConfigError with the first finding."""
+    """The suite `name`, read again only when its file has changed. Raises ConfigError with all findings."""
     path = (folder or folder_of_checks()) / f"{name}.yaml"
     if not path.exists():
         raise ConfigError(f"There is no suite {name!r} in {path.parent}{did_you_mean(name, names(path.parent))}")
-    return _load(path, path.stat().st_mtime_ns)
+    return _load(config.stamp(path))
 
 
 @lru_cache(maxsize=32)
-def _load(path: Path, _changed: int) -> Suite:
-    suite = read(path)
+def _load(file: config.Stamp) -> Suite:
+    suite = read(file.path)
     if suite.findings:
-        rest = f" (and {len(suite.findings) - 1} more)" if len(suite.findings) > 1 else ""
-        raise ConfigError(
-            f"{suite.findings[0]}{rest}.", do="Correct the file; `crossdock mapping check` lists everything."
-        )
+        raise config.refusal(suite.findings)
     return suite
 
 
@@ -221,7 +219,10 @@ class _SuiteReader(Reader):
         for kind in KINDS:
             bits = tuple(path for path in bound_by(kind, document) if path not in excepted)
             if kind in contract and bits:
-                words = self.words(contract[kind], ("rule", "says", "do"), f"`{kind}`")
+                words = self.words(contract[kind], _CONTRACT_WORDS, f"`{kind}`")
+                for word in _CONTRACT_WORDS:
+                    if word not in words:
+                        self.report(contract[kind], f"`{kind}` does not say its `{word}`")
                 rules.append(
                     Rule(
                         "column_values_to_be_between", kind, self.text(words.get("rule")), "", "", False,
@@ -257,7 +258,7 @@ class _SuiteReader(Reader):
             self.report(words["value_set"], f"no set of codes is called {codes!r}{did_you_mean(codes, NAMED_SETS)}")
         field_name = self.text(words.get("field")) or column
         held = document.fields.get(self.text(words.get("shows")) or column)
-        money = bool(self.value(words.get("money"))) or bool(held and held.money)
+        money = self.flag(words.get("money")) or bool(held and held.money)
         return Rule(
             expect, column, self.text(words.get("rule")), field_name, self.text(words.get("shows")) or column, money,
             self.text(words.get("says")), self.text(words.get("do")), arguments, line_of(node),
