@@ -47,7 +47,7 @@ class Checker:
         for path in mapping.not_sent:
             if path not in self.target.fields:
                 choices = did_you_mean(path, self.target.fields)
-                self.report(mapping.lines["not_sent"], f"{self.target.name} has no field {path!r}{choices}")
+                self.report(mapping.lines[f"not_sent.{path}"], f"{self.target.name} has no field {path!r}{choices}")
         if children:
             self.children(children)
         return self.found

@@ -123,6 +123,7 @@ class _Reader(Reader):
             if word not in words:
                 self.report(root, f"the mapping does not say its `{word}`")
         children = words.get("children")
+        not_sent = self.pairs(words.get("not_sent"), "`not_sent`")
         return Mapping(
             name=self.path.stem,
             file=self.path,
@@ -131,8 +132,11 @@ class _Reader(Reader):
             target=self.schema(words.get("target")),
             fields=tuple(self.fields(words.get("fields"))),
             children=self.children(children) if children is not None else None,
-            not_sent={key.value: self.text(value) for key, value in self.pairs(words.get("not_sent"), "`not_sent`")},
-            lines={word: line_of(node) for word, node in words.items()},
+            not_sent={key.value: self.text(value) for key, value in not_sent},
+            lines={
+                **{word: line_of(node) for word, node in words.items()},
+                **{f"not_sent.{key.value}": line_of(key) for key, _ in not_sent},
+            },
             shape=tuple(self.findings),
         )
 

@@ -16,7 +16,7 @@ import pandas as pd
 from msgspec import Meta
 
 from crossdock import config
-from crossdock.config import Finding, Text, did_you_mean
+from crossdock.config import Finding, Text, nearest
 from crossdock.errors import ConfigError
 from crossdock.settings import config_dir
 
@@ -107,11 +107,13 @@ def _made(file: config.File[dict[str, Any]]) -> Accounts:
             codes |= {(held, key): one for key, one in code.items()} if isinstance(code, dict) else {(held, ANY): code}
         if (ANY, ANY) not in codes:
             if not file.has(name, DEFAULT):
-                near = did_you_mean(DEFAULT, list(given))
-                found.append(file.finding((name,), f"{name} has no `{DEFAULT}`, the code of all other channels{near}"))
+                wrong = nearest(DEFAULT, [channel for channel, _ in codes])
+                hint = f"; is it meant by {wrong!r}?" if wrong else ""
+                place: config.Place = (name, wrong) if wrong else (name,)
+                found.append(file.finding(place, f"{name} has no `{DEFAULT}`, the code of all other channels{hint}"))
             codes[ANY, ANY] = ""
         named[name] = Account(name, codes, file.line(name))
-    for place, line in file.lines.items():  # a name whose codes are wrong is a name all the same
-        if len(place) == 1 and place[0] not in named:
-            named[str(place[0])] = Account(str(place[0]), {(ANY, ANY): ""}, line)
+    for written, line in file.lines.items():  # a name whose codes are wrong is a name all the same
+        if len(written) == 1 and written[0] not in named:
+            named[str(written[0])] = Account(str(written[0]), {(ANY, ANY): ""}, line)
     return Accounts(file.path, named, tuple(sorted(found, key=lambda one: one.line)))

@@ -28,7 +28,7 @@ import pandas as pd
 import yaml
 
 from crossdock import config
-from crossdock.config import Finding, Reader, did_you_mean, line_of
+from crossdock.config import Finding, Reader, did_you_mean, line_of, nearest
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
@@ -40,6 +40,7 @@ KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
 _LINE_WORDS = ("lines", "line_rules")  # of a target without lines there is nothing to say
 _SUITE_WORDS = ("suite", "target", "key", "lines", "given", "contract", "head_rules", "line_rules")
 _RULE_WORDS = ("expect", "column", "rule", "field", "shows", "money", "says", "do")
+_ARGUMENTS = ("min_value", "max_value", "strict_min", "strict_max", "value_set", "regex", "regex_list", "mostly")
 _CONTRACT_WORDS = ("rule", "says", "do")
 _ENOUGH = 18_000_000_000_000_000  # no amount is larger; 500 of them still fit into int64
 
@@ -59,6 +60,7 @@ class Rule:
     arguments: dict[str, Any]
     line: int
     bits: tuple[str, ...] = ()
+    lines: tuple[tuple[str, int], ...] = ()  # of each argument
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class _SuiteReader(Reader):
                 *self.rules(words.get("line_rules"), line_columns, below),
             ),
             except_=excepted,
-            findings=tuple(sorted(self.findings, key=lambda one: one.line)),
+            findings=tuple(sorted(set(self.findings), key=lambda one: one.line)),
         )
 
     def contract_rules(
@@ -217,16 +219,18 @@ class _SuiteReader(Reader):
     ) -> list[Rule]:
         rules = []
         for kind in KINDS:
+            if kind not in contract:
+                continue
+            words = self.words(contract[kind], _CONTRACT_WORDS, f"`{kind}`")
+            for word in _CONTRACT_WORDS:
+                if word not in words:
+                    self.report(contract[kind], f"`{kind}` does not say its `{word}`")
+            texts = {word: self.text(words.get(word)) for word in _CONTRACT_WORDS}
             bits = tuple(path for path in bound_by(kind, document) if path not in excepted)
-            if kind in contract and bits:
-                words = self.words(contract[kind], _CONTRACT_WORDS, f"`{kind}`")
-                for word in _CONTRACT_WORDS:
-                    if word not in words:
-                        self.report(contract[kind], f"`{kind}` does not say its `{word}`")
+            if bits:
                 rules.append(
                     Rule(
-                        "column_values_to_be_between", kind, self.text(words.get("rule")), "", "", False,
-                        self.text(words.get("says")), self.text(words.get("do")),
+                        "column_values_to_be_between", kind, texts["rule"], "", "", False, texts["says"], texts["do"],
                         {"min_value": 0, "max_value": 0}, line_of(contract[kind]), bits,
                     )
                 )  # fmt: skip
@@ -245,15 +249,19 @@ class _SuiteReader(Reader):
         words = {key.value: value for key, value in self.pairs(node, "a rule")}
         for word in ("expect", "column", "rule", "says", "do"):
             if word not in words:
-                self.report(node, f"this rule does not say its `{word}`")
+                near = nearest(word, [one for one in words if one not in _RULE_WORDS])
+                hint = f"; is it meant by {near!r}?" if near else ""
+                self.report(words.get(near, node), f"this rule does not say its `{word}`{hint}")
         expect, column = self.text(words.get("expect")), self.text(words.get("column"))
         for name in {column, self.text(words.get("shows")) or column}:
             if name not in columns:
-                self.report(words.get("column"), f"no column is called {name!r}{did_you_mean(name, columns)}")
-        arguments = {word: self.value(value) for word, value in words.items() if word not in _RULE_WORDS}
+                self.report(words.get("column", node), f"no column is called {name!r}{did_you_mean(name, columns)}")
+        given = {word: value for word, value in words.items() if word not in _RULE_WORDS}
+        arguments = {word: self.argument(word, value) for word, value in given.items()}
         codes = arguments.get("value_set")
         if isinstance(codes, str) and codes in NAMED_SETS:
-            expect, arguments = "column_values_to_match_regex", {"regex": NAMED_SETS[codes]()}
+            expect, _ = "column_values_to_match_regex", arguments.pop("value_set")
+            arguments["regex"] = NAMED_SETS[codes]()
         elif isinstance(codes, str):
             self.report(words["value_set"], f"no set of codes is called {codes!r}{did_you_mean(codes, NAMED_SETS)}")
         field_name = self.text(words.get("field")) or column
@@ -262,7 +270,15 @@ class _SuiteReader(Reader):
         return Rule(
             expect, column, self.text(words.get("rule")), field_name, self.text(words.get("shows")) or column, money,
             self.text(words.get("says")), self.text(words.get("do")), arguments, line_of(node),
+            lines=tuple((word, line_of(value)) for word, value in given.items()),
         )  # fmt: skip
+
+    def argument(self, word: str, node: yaml.Node) -> Any:
+        """What an expectation is given: one value, or a list where its name says so."""
+        several = isinstance(node, yaml.SequenceNode) and word.endswith(("_set", "_list"))
+        for one in node.value if several else [node]:
+            self.is_one(one)
+        return self.value(node)
 
 
 def check(path: Path) -> list[Finding]:
@@ -275,6 +291,15 @@ def check(path: Path) -> list[Finding]:
             found.append(
                 Finding(path, rule.line, f"there is no expectation {rule.expect!r}{did_you_mean(rule.expect, valid)}")
             )
+            continue
+        words = set(_class_of(rule.expect).__fields__)
+        unknown = [word for word in rule.arguments if word not in words]
+        for word in unknown:
+            near = did_you_mean(word, [*_RULE_WORDS, *(words & set(_ARGUMENTS))])
+            found.append(
+                Finding(path, dict(rule.lines).get(word, rule.line), f"{rule.expect} has no word {word!r}{near}")
+            )
+        if unknown:
             continue
         try:
             _expectation(rule)

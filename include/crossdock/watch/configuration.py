@@ -7,11 +7,12 @@ mistake alone; a flow that runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from crossdock import config, flows, settings
 from crossdock.errors import ConfigError
 from crossdock.mapping import language
-from crossdock.rules import catalogue, offer_settings, posting_table, price_settings, tax_rules, tolerances
+from crossdock.rules import accounts, catalogue, offer_settings, posting_table, price_settings, tax_rules, tolerances
 from crossdock.rules import settings as site_settings
 from crossdock.steps import suites
 from crossdock.systems import limits, stock_files
@@ -22,19 +23,41 @@ OTHERS = ("reference",)  # has settings in flows.yaml, and is no flow of its own
 
 def check() -> list[str]:
     """All findings of all files."""
-    return [str(one) for part in _parts() for one in _found(part)]
+    return [str(one) for part in parts().values() for one in _found(part)]
 
 
-def _parts() -> Iterator[Callable[[], Iterable[config.Finding]]]:
-    for name in language.names():
-        yield lambda name=name: language.read(language.mappings_folder() / f"{name}.yaml").check()  # type: ignore[misc]
-    for name in suites.names():
-        yield lambda name=name: suites.check(suites.folder_of_checks() / f"{name}.yaml")  # type: ignore[misc]
-    yield lambda: settings.check_flows([*flows.all_flows(), *OTHERS])
-    for read in (settings.read_intake, limits.read, tolerances.read, catalogue.read, sources.read, stock_files.sources):
-        yield lambda read=read: read().findings  # type: ignore[misc]
-    for part in (site_settings, posting_table, price_settings, offer_settings, tax_rules):
-        yield part.check
+def check_file(name: str) -> list[str]:
+    """All findings of one of `parts()`."""
+    return [str(one) for one in _found(parts()[name])]
+
+
+def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
+    """The files below `include/config`, and who looks at each; lookups with the file that they belong to."""
+    return {
+        **{f"mappings/{name}.yaml": partial(_mapping, name) for name in language.names()},
+        **{f"checks/{name}.yaml": partial(_suite, name) for name in suites.names()},
+        "flows.yaml": lambda: settings.check_flows([*flows.all_flows(), *OTHERS]),
+        "intake.yaml": lambda: settings.read_intake().findings,
+        "systems.yaml": lambda: limits.read().findings,
+        "tolerances.yaml": lambda: tolerances.read().findings,
+        "catalog.yaml": lambda: catalogue.read().findings,
+        "payouts.yaml": lambda: sources.read().findings,
+        "stock.yaml": lambda: stock_files.sources().findings,
+        "sites.yaml": site_settings.check,
+        "accounts.yaml": lambda: accounts.read(accounts.path_of()).findings,
+        "posting.yaml": posting_table.check,
+        "prices.yaml": price_settings.check,
+        "stock_offers.yaml": offer_settings.check,
+        "lookups/taxes.csv": tax_rules.check,
+    }
+
+
+def _mapping(name: str) -> list[config.Finding]:
+    return language.read(language.mappings_folder() / f"{name}.yaml").check()
+
+
+def _suite(name: str) -> list[config.Finding]:
+    return suites.check(suites.folder_of_checks() / f"{name}.yaml")
 
 
 def _found(part: Callable[[], Iterable[config.Finding]]) -> Iterator[config.Finding | ConfigError]:
