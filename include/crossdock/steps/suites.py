@@ -297,7 +297,11 @@ def check(path: Path) -> list[Finding]:
         for word in unknown:
             near = did_you_mean(word, [*_RULE_WORDS, *(words & set(_ARGUMENTS))])
             found.append(
-                Finding(path, dict(rule.lines).get(word, rule.line), f"{rule.expect} has no word {word!r}{near}")
+                Finding(
+                    path,
+                    dict(rule.lines).get(word, rule.line),
+                    f"{rule.expect} does not take this: it has no word {word!r}{near}",
+                )
             )
         if unknown:
             continue

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.config.suggest import nearest
 from crossdock.errors import ConfigError
 from crossdock.flow import SOURCE, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_header, written
 from crossdock.mapping.parse import Parsed
-from crossdock.config.suggest import nearest
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import Kind
