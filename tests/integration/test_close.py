@@ -23,6 +23,8 @@ from crossdock.ledger import controls
 from crossdock.ledger.close import Closing, _export, close, last_day
 from integration.ledger_env import LedgerEnv, found_ledger_env
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ledger_env(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerEnv]:

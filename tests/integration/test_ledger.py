@@ -19,6 +19,8 @@ from crossdock.rules.statuses import LEFT_OUT
 from crossdock.settings import config_dir
 from integration.ledger_env import LedgerEnv, found_ledger_env, lines_of
 
+pytestmark = pytest.mark.slow
+
 Edited = Callable[[str, str, str], None]
 
 

@@ -39,6 +39,8 @@ from crossdock.systems.connections import Connection
 from crossdock.watch.freshness import watch
 from integration.environment import fresh_database, moment
 
+pytestmark = pytest.mark.slow
+
 HEADER = (
     "settlement-id", "settlement-start-date", "settlement-end-date", "deposit-date", "total-amount", "currency",
     "transaction-type", "order-id", "merchant-order-id", "amount-type", "amount-description", "amount", "posted-date",

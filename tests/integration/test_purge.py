@@ -13,6 +13,8 @@ from integration.environment import Environment
 from integration.foreign import fronted
 from integration.test_malformed import ORDERS, changed
 
+pytestmark = pytest.mark.slow
+
 GONE = dict.fromkeys(("Name", "Company", "Line1", "Line2"))
 BUYER = {"CustomerID": "buyer-ada", "FirstName": None, "LastName": None, "Email": None, "Phone": None, "Company": None}
 

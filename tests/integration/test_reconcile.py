@@ -23,6 +23,8 @@ from integration.builders import ITEM, KIT, KIT_PARTS, OTHER, forward, line, ord
 from integration.bustle import altered
 from integration.environment import Environment, found_environment
 
+pytestmark = pytest.mark.slow
+
 CASH = ("orders", "order_totals", "payments", "customers", "shipments", "invoices", "returns")
 FLOWS = ("orders", "shipments", "orders", "invoices", "returns")
 

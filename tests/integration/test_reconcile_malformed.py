@@ -21,6 +21,8 @@ from integration.builders import OTHER, forward, line, order, place, sales_order
 from integration.environment import Environment, found_environment
 from integration.foreign import DEEP, LONG, Front, Spoil, changed, few, fronted, paths
 
+pytestmark = pytest.mark.slow
+
 FLOWS = ("orders", "shipments", "orders", "invoices")
 
 

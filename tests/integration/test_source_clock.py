@@ -21,6 +21,8 @@ from integration.foreign import Front, fronted
 from integration.stock_oracle import cancel
 from integration.test_malformed import ORDERS, alerts, changed
 
+pytestmark = pytest.mark.slow
+
 LIST = "channel_advisor.orders"
 
 

@@ -17,6 +17,8 @@ from integration import builders
 from integration.environment import Environment
 from integration.test_worked_example import FIRST, MONEY, Example
 
+pytestmark = pytest.mark.slow
+
 INSIDE = dict.fromkeys(("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType"), "InclusiveVat")
 RULE = "641,GB,,2011-01-01,20,\n"
 

@@ -14,6 +14,8 @@ from integration.builders import ITEM, OTHER, line, place
 from integration.environment import Environment
 from integration.foreign import Front, changed, fronted
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[bytes], bytes]
 ORDERS, ITEMS, COMPANY = "/v2/orders", "/api/v1/inventory/items", "/api/v1/company#one"
 

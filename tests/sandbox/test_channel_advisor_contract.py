@@ -21,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
 from contract.channel_advisor_calls import CLIENT, PRODUCTS, SCHEMA, SITES, Caller, event, line, running, sold
 from examples import examples
 
+pytestmark = pytest.mark.slow
+
 SERVED = (
     "createToken|listOrders|createOrder|getOrder|updateOrder|markExported|unmarkExported|listShipments|createShipments"
     "|listReturns|createReturn|getReturn|resolveReturn"
