@@ -119,7 +119,7 @@ def _documents_with_entries(connection: sa.Connection, flow: str, keys: pd.Serie
     found = connection.scalars(
         sa.select(ops_link.c.other_key).where(ops_link.c.entity == ENTRY.entity, among(ops_link.c.other_key, wanted))
     )
-    return {owner.removeprefix(owner(flow, "")) for owner in found}
+    return {one.removeprefix(owner(flow, "")) for one in found}
 
 
 def owner(flow: str, key: str) -> str:
