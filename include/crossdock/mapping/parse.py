@@ -126,13 +126,14 @@ def _arrow(payloads: list[bytes], joined: bytes, document: Document) -> pa.Table
     if not payloads:
         return schema.empty_table()
     try:
-        pa.array([joined], pa.large_binary()).cast(pa.large_string())  # is it UTF-8? the reader does not look
+        for payload in payloads:
+            payload.decode()  # is it UTF-8? the reader does not look
         table = pajson.read_json(
             pa.BufferReader(joined),
             read_options=pajson.ReadOptions(block_size=max(1 << 20, 1 + max(map(len, payloads)))),
             parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     return table if table.num_rows == len(payloads) and _fits(table.columns) else None
 

@@ -29,7 +29,7 @@ LONGEST_VALUE = 200
 
 def empty() -> pd.DataFrame:
     """No problem at all. Made once: every rule asks for it, and making it costs more than a rule on a small batch."""
-    return _nothing().copy()
+    return _nothing().copy(deep=False)
 
 
 @cache

@@ -180,6 +180,8 @@ class _Fields:
             if around != "." and not self.always(one.target):  # an optional object: if it is there, it must be whole
                 beside = [name for name in made.columns if name.startswith(around)]
                 missing = missing & made[beside].notna().any(axis=1).to_numpy(dtype=bool)
+                if not missing.any():
+                    return
         message = f"{{field}} is missing; TIMS needs it as {one.target}."
         self.report(missing & ~self.accounted_for(one), one, "missing_field", message, _EDIT, None)
 

@@ -8,9 +8,8 @@ Never: a write to a center that a marketplace manages; a relative change; a quan
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,9 +27,11 @@ from crossdock.flows.orders import in_flight as orders_in_flight
 from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
 from crossdock.steps.load import reasons, record_outcomes
+from crossdock.steps.portions import send_all
 from crossdock.store import accuracy, alerts, batches, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
+    ops_link,
     raw_inventory,
     ref_channel_level,
     ref_channel_listing,
@@ -83,24 +84,47 @@ class _Row(NamedTuple):
         return f"qty:{self.key}:{self.content_hash}"
 
 
-_READY = sa.text("""
-SELECT q.key, q.version, q.content_hash, k.content_hash AS told, q.listings, coalesce(l.updates, '[]'::json) AS updates
-FROM stage.channel_quantity q
-LEFT JOIN ops.link k ON k.entity = 'channel_quantity' AND k.source_key = q.key
-LEFT JOIN LATERAL (
-  SELECT json_agg(json_build_object('SKU', i."SKU", 'DistributionCenterID', i."DistributionCenterID",
-                    'Quantity', i."Quantity", 'UpdateType', i."UpdateType") ORDER BY i.position) AS updates
-  FROM stage.channel_quantity_line i WHERE i.key = q.key
-) l ON true
-WHERE q.batch_id = :batch AND q.state = 'ready' ORDER BY q.key
-""")
+UPDATE = ("SKU", "DistributionCenterID", "Quantity", "UpdateType")  # InventoryUpdate
+
+
+def _ready(connection: sa.Connection, batch_id: int) -> list[_Row]:
+    """The SKUs of a batch that are ready, with what was delivered of them last."""
+    stage, below = stage_channel_quantity, stage_channel_quantity_line
+    ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
+    sent = sa.and_(ops_link.c.entity == ENTITY, ops_link.c.source_key == stage.c.key)
+    head = database.copy_out(
+        connection,
+        sa.select(
+            stage.c.key, stage.c.version, stage.c.content_hash, ops_link.c.content_hash.label("sent"), stage.c.listings
+        )
+        .outerjoin(ops_link, sent)
+        .where(ready)
+        .order_by(stage.c.key),
+    )  # fmt: skip
+    lines = database.copy_out(
+        connection,
+        sa.select(below.c.key, *(below.c[name] for name in UPDATE))
+        .where(below.c.key.in_(sa.select(stage.c.key).where(ready)))
+        .order_by(below.c.key, below.c.position),
+    )
+    updates: dict[str, list[dict[str, Any]]] = {}
+    for key, *values in zip(*(lines[name].tolist() for name in ("key", *UPDATE)), strict=True):
+        updates.setdefault(key, []).append(dict(zip(UPDATE, values, strict=True)))
+    columns = (head[name].tolist() for name in ("key", "version", "content_hash", "sent", "listings"))
+    return [
+        _Row(
+            key, datetime.fromisoformat(version), content, sent if isinstance(sent, str) else None,
+            [] if listings == "[]" else database.from_json(listings), updates.get(key, []),
+        )
+        for key, version, content, sent, listings in zip(*columns, strict=True)
+    ]  # fmt: skip
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Writes what has changed, up to 500 quantities a request, as many requests at once as the channel takes."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
-        rows = [_Row(*row) for row in connection.execute(_READY, {"batch": batch_id})]
+        rows = _ready(connection, batch_id)
         doubtful = deliveries.doubtful(connection, flow.name, ENTITY)
         sent = [
             row.key
@@ -109,12 +133,33 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         ]
         record_outcomes(connection, flow, batch, unchanged=sent)
     existing = set(sent)
-    portions = list(_portions([row for row in rows if row.key not in existing]))
-    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "load") as pool:
-        pending = sum(pool.map(lambda portion: _write(runtime, flow, batch, portion), portions))
+    pending: set[str] = set()
+
+    def mark(connection: sa.Connection, following: Sequence[Sequence[_Row]]) -> None:
+        effects = [Effect(ENTITY, "update", row.key, row.name, row.content_hash) for part in following for row in part]
+        deliveries.begin(connection, flow.name, batch.id, effects)
+
+    def keep(connection: sa.Connection, answered: Sequence[tuple[Sequence[_Row], _Written]]) -> None:
+        every = [row for portion, _ in answered for row in portion]
+        came = _Written()
+        for _, answer in answered:
+            came.add(answer)
+        _record_outcomes(connection, flow, batch, every, came)
+        pending.update(came.pending.keys() - came.refused.keys())
+
+    send_all(
+        runtime.engine,
+        flow.name,
+        list(_portions([row for row in rows if row.key not in existing])),
+        at_once=limits.load("channel_advisor").at_once,
+        mark=mark,
+        send=lambda portion: _write(runtime, batch, portion),
+        keep=keep,
+    )
     if pending:
         raise OutcomeUnknown(
-            f"The quantities of {pending} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or failing).",
+            f"The quantities of {len(pending)} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or "
+            "failing).",
             do="Nothing to do: the task is tried again; quantities are absolute, so a repeat does no harm.",
             system="channel_advisor",
         )
@@ -134,43 +179,51 @@ def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield portion
 
 
-def _write(runtime: Runtime, flow: Flow, batch: sa.Row, portion: Sequence[_Row]) -> int:
-    """One request, and the listings of its SKUs, with deliveries before and outcomes after. Returns how many SKUs are
-    still to be decided."""
-    with runtime.engine.begin() as connection:
-        effects = [Effect(ENTITY, "update", row.key, row.name, row.content_hash) for row in portion]
-        deliveries.begin(connection, flow.name, batch.id, effects)
-        shown = _shown(connection, portion) if batch.kind not in FORCED_KINDS else {}
+@dataclasses.dataclass
+class _Written:
+    """What came of requests: reasons of refusals and of what is pending, by key; listings' new values."""
+
+    refused: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
+    pending: dict[str, str] = dataclasses.field(default_factory=dict)
+    listings: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def add(self, other: _Written) -> None:
+        self.refused |= other.refused
+        self.pending |= other.pending
+        self.listings += other.listings
+
+
+def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> _Written:
+    """One request, and the listings of its SKUs."""
+    shown: dict[int, int | None] = {}
+    if batch.kind not in FORCED_KINDS and any(row.listings for row in portion):
+        with runtime.engine.begin() as connection:
+            shown = _shown(connection, portion)
     updates = [update for row in portion for update in row.updates]
     results = iter(runtime.channel_advisor.write_quantities(updates) if updates else ())
-    refused: dict[str, list[dict]] = {}
-    pending: dict[str, str] = {}
-    written: list[dict[str, Any]] = []
+    came = _Written()
     for row in portion:
         for update in row.updates:
             error = next(results).error
             if isinstance(error, RecordRejected):
                 prefix = f"{update['SKU']}, center {update['DistributionCenterID']}: "
-                refused.setdefault(row.key, []).extend(
-                    reasons(error, do=ADVICE, prefix=prefix, target="Channel Advisor")
-                )
+                found = reasons(error, do=ADVICE, prefix=prefix, target="Channel Advisor")
+                came.refused.setdefault(row.key, []).extend(found)
             elif error is not None:
-                pending[row.key] = str(error)
+                came.pending[row.key] = str(error)
         for listing in row.listings:
             number, quantity = listing["ListingID"], listing["Quantity"]
             if number in shown and shown[number] == quantity:
                 continue
             try:
                 runtime.channel_advisor.update_listing(number, {"Quantity": quantity})
-                written.append({"listing_id": number, "quantity": quantity})
+                came.listings.append({"listing_id": number, "quantity": quantity})
             except RecordRejected as error:
                 found = reasons(error, do=ADVICE, prefix=f"Listing {number}: ", target="Channel Advisor")
-                refused.setdefault(row.key, []).extend(found)
+                came.refused.setdefault(row.key, []).extend(found)
             except Transient as error:
-                pending[row.key] = str(error)
-    with runtime.engine.begin() as connection:
-        _record_outcomes(connection, flow, batch, portion, refused, pending, written)
-    return len(pending.keys() - refused.keys())
+                came.pending[row.key] = str(error)
+    return came
 
 
 def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int | None]:
@@ -182,16 +235,11 @@ def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int 
 
 
 def _record_outcomes(
-    connection: sa.Connection,
-    flow: Flow,
-    batch: sa.Row,
-    portion: Sequence[_Row],
-    refused: Mapping[str, list[dict]],
-    pending: Mapping[str, str],
-    written: Sequence[dict[str, Any]],
+    connection: sa.Connection, flow: Flow, batch: sa.Row, rows: Sequence[_Row], came: _Written
 ) -> None:
     """Outcomes, links and states. A SKU of which anything was refused is a dead letter, whatever else was taken."""
-    taken = [row for row in portion if row.key not in refused and row.key not in pending]
+    refused, pending = came.refused, came.pending
+    taken = [row for row in rows if row.key not in refused and row.key not in pending]
     deliveries.end(
         connection,
         flow.name,
@@ -203,7 +251,7 @@ def _record_outcomes(
                 "response_id": None,
                 "error": ", ".join(each["rule"] for each in refused.get(row.key, ())) or pending.get(row.key),
             }
-            for row in portion
+            for row in rows
         ],
     )
     deliveries.link(
@@ -221,7 +269,7 @@ def _record_outcomes(
         ],
     )
     deliveries.written_over(connection, flow.name, ENTITY, {row.key: row.content_hash for row in taken})
-    for listing in written:
+    for listing in came.listings:
         table = ref_channel_listing
         connection.execute(
             sa.update(table).where(table.c.listing_id == listing["listing_id"]).values(quantity=listing["quantity"])
