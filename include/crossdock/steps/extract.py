@@ -204,33 +204,38 @@ def _validate_config(flow: Flow) -> None:
 
 def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> None:
     """What the pages bring, each chunk in a transaction of its own, together with the place that it reaches; the
-    watermark last. Reading and writing overlap on two threads."""
+    watermark last. Reading and writing overlap on two threads.
+
+    A chunk's transaction does not wait for the disk, the last one does, and so for all before it. All of them are of
+    one session: should the database break down in between and lose a chunk, the session is gone, and this read ends
+    before the watermark moves."""
     started = time.monotonic()
     resource = reading.resource
     received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, _since(runtime, reading))
-    with ThreadPoolExecutor(1, "copy") as writer:
-        pending: Future | None = None
-        for chunk in _chunks(received, resource.at_once):
-            judged = records.judge(resource, chunk, reading.clock)  # here, for the writer is busy waiting
+    with runtime.engine.connect() as connection:
+        with ThreadPoolExecutor(1, "copy") as writer:
+            pending: Future | None = None
+            for chunk in _chunks(received, resource.at_once):
+                judged = records.judge(resource, chunk, reading.clock)  # here, for the writer is busy waiting
+                if pending:
+                    pending.result()
+                reading.seconds = time.monotonic() - started
+                pending = writer.submit(_store, connection, runtime, reading, flow, judged)
             if pending:
                 pending.result()
+        with connection.begin():
+            if flow and flow.requeue:
+                _requeue(connection, reading, flow.requeue(connection))
+            if flow and flow.find_drift and reading.kind == "compare":
+                _requeue(connection, reading, flow.find_drift(connection))
             reading.seconds = time.monotonic() - started
-            pending = writer.submit(_store, runtime, reading, flow, judged)
-        if pending:
-            pending.result()
-    with runtime.engine.begin() as connection:
-        if flow and flow.requeue:
-            _requeue(connection, reading, flow.requeue(connection))
-        if flow and flow.find_drift and reading.kind == "compare":
-            _requeue(connection, reading, flow.find_drift(connection))
-        reading.seconds = time.monotonic() - started
-        _close(connection, reading)
-        if reading.kind == "scheduled" and reading.server_time:
-            to = reading.server_time - resource.lag
-            if stated := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
-                records.report_clock(connection, resource, stated)
-        if reading.resumes:
-            bookmarks.remove(connection, reading.flow, resource.name, reading.name)
+            _close(connection, reading)
+            if reading.kind == "scheduled" and reading.server_time:
+                to = reading.server_time - resource.lag
+                if stated := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
+                    records.report_clock(connection, resource, stated)
+            if reading.resumes:
+                bookmarks.remove(connection, reading.flow, resource.name, reading.name)
 
 
 def _since(runtime: Runtime, reading: _Reading) -> datetime | None:
@@ -317,12 +322,14 @@ def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: records.Judged) -> None:
+def _store(
+    connection: sa.Connection, runtime: Runtime, reading: _Reading, flow: Flow | None, judged: records.Judged
+) -> None:
     """Writes what of a chunk is new, with the counts of its batch. Runs on the writer thread; no transaction is open
     while records that the list cut are fetched."""
     resource, given = reading.resource, judged.records
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
-    with runtime.engine.begin() as connection:
+    with connection.begin():
         seen = raw.already_stored(connection, resource.raw, given)
         back = records.came_back(connection, flow, resource, [r for r in given if (r.key, r.hash) in seen])
     new = [r for r in given if (r.key, r.hash) not in seen]
@@ -332,7 +339,8 @@ def _store(runtime: Runtime, reading: _Reading, flow: Flow | None, judged: recor
         new, mapping_errors = records.typed(resource, new)
         refused += mapping_errors
 
-    with runtime.engine.begin() as connection:
+    with connection.begin():
+        connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
         batch_id = reading.current or _open(connection, reading)
         reading.read += len(given) + len(judged.refused)
         raw.take_back(connection, resource.raw, back, batch_id)
