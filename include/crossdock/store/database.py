@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -267,20 +267,25 @@ _ARROW_TYPES = {
 }
 
 
-def copied(connection: sa.Connection, statement: sa.Select, how: str = "") -> io.BytesIO:
-    """What COPY gives of `statement`. COPY takes no parameters of its own: the driver binds them, as it does for every
-    other statement."""
+class Lines(Protocol):
+    """What COPY writes to, a row at a time."""
+
+    def write(self, line: bytes, /) -> object: ...
+
+
+def copy_to(connection: sa.Connection, statement: sa.Select, out: Lines, how: str = "") -> None:
+    """Writes what COPY gives of `statement`. COPY takes no parameters of its own: the driver binds them, as it does for
+    every other statement."""
     compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
     cursor = connection.connection.cursor()
     query = cursor.mogrify(compiled.string, compiled.params).decode(connection.connection.encoding)
-    buffer = io.BytesIO()
-    cursor.copy_expert(f"COPY ({query}) TO STDOUT {how}", buffer, size=1 << 20)
-    return buffer
+    cursor.copy_expert(f"COPY ({query}) TO STDOUT {how}", out, size=1 << 20)
 
 
 def copy_out(connection: sa.Connection, statement: sa.Select) -> pd.DataFrame:
     """The rows of `statement` as a frame: money as Int64 ten-thousandths, text as str, NULL and "" kept apart."""
-    buffer = copied(connection, statement, "(FORMAT csv)")
+    buffer = io.BytesIO()
+    copy_to(connection, statement, buffer, "(FORMAT csv)")
     names = [column.name for column in statement.selected_columns]
     types = {
         column.name: next((t for kind, t in _ARROW_TYPES.items() if isinstance(column.type, kind)), pa.string())

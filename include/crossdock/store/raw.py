@@ -196,19 +196,25 @@ def payloads(
         newest.c.altered,
         newest.c.payload.cast(sa.Text),
     )
-    rows = []
-    for line in database.copied(connection, texts).getvalue().split(b"\n")[:-1]:
-        key, version, altered, payload = line.split(b"\t")
-        if b"\\" in key:
-            key = _unescape(key)
-        rows.append(
-            (
-                key.decode(),
-                version.decode(),
-                None if altered == b"\\N" else altered.decode(),
-                payload.replace(b"\\\\", b"\\"),
+    rows: list[tuple[str, str, str | None, bytes]] = []
+
+    class Reader:
+        """Takes a row as it comes, so that no batch lies here twice."""
+
+        def write(self, line: bytes, /) -> None:
+            key, version, altered, payload = line[:-1].split(b"\t")
+            if b"\\" in key:
+                key = _unescape(key)
+            rows.append(
+                (
+                    key.decode(),
+                    version.decode(),
+                    None if altered == b"\\N" else altered.decode(),
+                    payload.replace(b"\\\\", b"\\"),
+                )
             )
-        )
+
+    database.copy_to(connection, texts, Reader())
     return rows
 
 
