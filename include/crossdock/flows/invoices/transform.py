@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.flow import SOURCE, Staged
-from crossdock.flows import documents, orders, unreadable
+from crossdock.flows import documents, unreadable
+from crossdock.flows.orders import transform as orders_transform
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_header, sum_by_header
 from crossdock.mapping.parse import Parsed
@@ -188,7 +189,7 @@ def _refused(row: Mapping[str, Any], order: sa.Row | None, theirs: Sequence[sa.R
     """Why a shipment is not ours to invoice, if it is not."""
     if row["PostingMode"] == "automatic":
         return _Verdict("left_out", "TIMS posts this shipment by itself (PostingMode automatic).")
-    if order is not None and order.source != orders.SOURCE:
+    if order is not None and order.source != orders_transform.SOURCE:
         return _Verdict("left_out", f"Its order is not from Channel Advisor but from {order.source}.")
     if theirs:
         return _Verdict("left_out", f"It has been invoiced in TIMS: {theirs[0].id}.")

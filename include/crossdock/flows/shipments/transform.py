@@ -15,7 +15,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.flow import Staged
-from crossdock.flows import documents, orders, unreadable
+from crossdock.flows import documents, unreadable
+from crossdock.flows.orders import transform as orders_transform
 from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
@@ -111,7 +112,7 @@ def _verdict(
     elsewhere: frozenset[str],
 ) -> _Verdict:
     """Whether the channel is to hear of a shipment that it has not heard of."""
-    if row["Source"] == orders.SOURCE:
+    if row["Source"] == orders_transform.SOURCE:
         return _Verdict("left_out", "The channel made this shipment itself.")
     if row["PostingMode"] == "automatic":
         return _Verdict("left_out", "Its order was typed into TIMS; no channel knows it.")
@@ -119,7 +120,7 @@ def _verdict(
         return _Verdict("left_out", "The marketplace holds and ships these goods.")
     if order is None:
         return _Verdict("waiting", f"Its sales order {row['SalesOrderID']} has not been read yet.")
-    if order.source != orders.SOURCE:
+    if order.source != orders_transform.SOURCE:
         return _Verdict("left_out", f"Its order is not from Channel Advisor but from {order.source}.")
     if parcel.keys() - order.sold.keys() - order.odd and order.version < made_at:
         return _Verdict("waiting", f"Its sales order {row['SalesOrderID']} has changed and is to be read again.")

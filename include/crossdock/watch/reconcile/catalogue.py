@@ -166,9 +166,9 @@ _ORDERS_AT_WORK = Explanation(f"""
 
 
 def _due(connection: sa.Connection) -> dict[str, Any]:
-    from crossdock.flows import inventory  # needs pandas, which the others of this room do not
+    from crossdock.flows.inventory import requeue  # needs pandas, which the others of this room do not
 
-    return {"due": [folded(key) for key in inventory.due(connection)]}
+    return {"due": [folded(key) for key in requeue.due(connection)]}
 
 
 # What was held back for orders on their way is another number now: the next run tells it.

@@ -1,0 +1,101 @@
+"""A full compare: what the target holds, and which records are not there as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.flows.inventory.requeue import NAME
+from crossdock.rules import offer_settings
+from crossdock.store import accuracy, alerts, database
+from crossdock.store.tables import (
+    ref_channel_level,
+)
+from crossdock.systems import times
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+
+LEVELS_AT_ONCE = 5_000  # a COPY of the full compare
+
+
+# ---- full compare --------------------------------------------------------------------------------------------------
+
+
+class _Level(msgspec.Struct):
+    SKU: str
+    DistributionCenterID: int
+    AvailableQuantity: int
+    UpdatedDate: str
+
+
+_level = msgspec.json.Decoder(_Level)
+
+
+def snapshot_target(runtime: Runtime) -> None:
+    """Reads all levels of the channel into `ref`, in place of what was there; one that changes may come twice."""
+    records = (record for page in runtime.channel_advisor.pages("inventory") for record in page.records)
+    levels = (_level.decode(record) for record in records)
+    with runtime.engine.begin() as connection:
+        portions = iter(lambda: list(islice(levels, LEVELS_AT_ONCE)), [])
+        database.replace(connection, ref_channel_level, map(_frame, portions))
+
+
+def _frame(levels: Sequence[_Level]) -> pd.DataFrame:
+    """Levels as a COPY takes them."""
+    return pd.DataFrame(
+        {
+            "sku": pd.Series([each.SKU for each in levels], dtype="str"),
+            "center_id": [each.DistributionCenterID for each in levels],
+            "available": [each.AvailableQuantity for each in levels],
+            "version": pd.Series([times.read(each.UpdatedDate).isoformat() for each in levels], dtype="str"),
+        }
+    )
+
+
+# Not compared: what this run works anyway, and a level below ours that changed after the orders were last read: an
+# order that we have not seen may have taken the units, and to write them back would sell them twice.
+_COMPARED = sa.text("""
+CREATE TEMP TABLE compared ON COMMIT DROP AS
+SELECT q.key, bool_and(l.available IS NOT NULL AND l.available = i."Quantity")
+         AND NOT EXISTS (
+           SELECT FROM jsonb_array_elements(q.listings) AS s
+           JOIN ref.channel_listing n ON n.listing_id = (s->>'ListingID')::bigint
+           WHERE n.quantity IS DISTINCT FROM (s->>'Quantity')::bigint) AS equal
+FROM stage.channel_quantity q
+JOIN stage.channel_quantity_line i ON i.key = q.key
+LEFT JOIN ref.channel_level l ON l.sku = i."SKU" AND l.center_id = i."DistributionCenterID"
+LEFT JOIN ops.watermark w ON w.flow = 'orders' AND w.resource = 'channel_advisor.orders'
+WHERE q.state IN ('delivered', 'unchanged') AND NOT EXISTS (
+  SELECT FROM ops.batch b JOIN raw.inventory r ON r.batch_id = b.id
+  WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND r.key = q.key)
+GROUP BY q.key, q.listings
+HAVING NOT bool_or(coalesce(l.available < i."Quantity" AND l.version > w.position, false))
+""")
+
+
+def find_drift(connection: sa.Connection) -> Sequence[str]:
+    """SKUs that the channel does not offer as it was last told; notes how many it does."""
+    connection.execute(_COMPARED)
+    compared, equal = connection.execute(sa.text("SELECT count(*), count(*) FILTER (WHERE equal) FROM compared")).one()
+    accuracy.note(connection, NAME, compared=compared, equal=equal)
+    least = offer_settings.load().accuracy
+    if compared and equal < least * compared:
+        alerts.raise_alert(
+            connection,
+            kind="inventory_accuracy",
+            key=NAME,
+            flow=NAME,
+            title=f"Inventory: only {accuracy.percentage_text(compared, equal)} before the repair",
+            body=f"Fewer than {least:.2%} of the SKUs were offered by Channel Advisor as they should be. The compare "
+            "has written them again. Find out who else writes quantities: docs/runbook.md, inventory_accuracy.",
+            window=timedelta(hours=12),
+        )
+    return connection.scalars(sa.text("SELECT key FROM compared WHERE NOT equal ORDER BY key")).all()

@@ -1,0 +1,485 @@
+"""What is sent, and what becomes of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pandas as pd
+import sqlalchemy as sa
+
+from crossdock.errors import RecordRejected, Transient
+from crossdock.flow import Flow
+from crossdock.flows.orders import customers, transform
+from crossdock.flows.orders.transform import SOURCE
+from crossdock.keys import segment
+from crossdock.mapping import contracts
+from crossdock.mapping.bodies import bodies
+from crossdock.mapping.frames import ROW
+from crossdock.rules import order_changes
+from crossdock.rules.order_changes import Action, Desired
+from crossdock.steps.check import dead_letter
+from crossdock.steps.load import Document, Kind, create, deliver, reasons, record_outcomes
+from crossdock.store import batches, database, deliveries
+from crossdock.store.deliveries import Effect
+from crossdock.store.tables import (
+    ADDRESS,
+    LINE_MONEY,
+    LINE_TEXT,
+    ORDER_MONEY,
+    ORDER_TEXT,
+    stage_sales_order,
+    stage_sales_order_line,
+)
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+
+NAME = "orders"
+ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
+
+
+# ---- load ----------------------------------------------------------------------------------------------------------
+
+
+# The body of SalesOrderCreate, in this order.
+HEAD = (
+    *(name for name in ORDER_TEXT if "." not in name), "CustomerID", "OrderDate", "PricesIncludeTax",
+    *(name for name in ORDER_TEXT if "." in name), *ORDER_MONEY,
+)  # fmt: skip
+LINE = (*LINE_TEXT, "Quantity", *LINE_MONEY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A staged order on its way."""
+
+    key: str
+    version: datetime
+    content_hash: str
+    cancelled: bool
+    record_shipments: bool
+    location_id: str | None
+    own_location_id: str | None
+    marketplace_order_id: str | None
+    on_hold: bool
+    body: bytes
+    cancelled_units: Mapping[str, int]  # by ExternalLineID, where there are any
+    shipped_units: Mapping[str, int]
+    lines: pd.DataFrame  # of all orders that are ready
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether creating it is not all: units to cancel, shipments to record."""
+        return bool(self.cancelled or self.cancelled_units or self.record_shipments)
+
+    @property
+    def units_per_kit(self) -> dict[str, int]:
+        """Of each line, by ExternalLineID."""
+        mine = self.lines[self.lines["key"] == self.key]
+        return dict(zip(mine["ExternalLineID"].tolist(), mine["units_per_kit"].tolist(), strict=True))
+
+    def document(self) -> Document:
+        facts = {
+            "version": self.version,
+            "other_key": self.marketplace_order_id,
+            "held": self.on_hold,
+            "record_shipments": self.record_shipments,
+        }
+        # Without its hash the link says "not finished": the order is compared and completed even after a crash.
+        content = None if self.needs_more else self.content_hash
+        return Document(self.key, self.body, f"so:{SOURCE}:{self.key}", content, facts)
+
+
+def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
+    """The orders of a batch that are ready, with their bodies."""
+    stage, below = stage_sales_order, stage_sales_order_line
+    ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
+    facts = (
+        "key", "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
+        "marketplace_order_id",
+    )  # fmt: skip
+    header = database.copy_out(
+        connection, sa.select(*(stage.c[name] for name in (*facts, *HEAD))).where(ready).order_by(stage.c.key)
+    )
+    more = ("quantity_cancelled", "quantity_shipped", "units_per_kit")
+    lines = database.copy_out(
+        connection,
+        sa.select(below.c.key, *(below.c[name] for name in (*LINE, *more)))
+        .where(below.c.key.in_(sa.select(stage.c.key).where(ready)))
+        .order_by(below.c.key, below.c.position),
+    )
+    lines.insert(0, ROW, pd.Index(header["key"]).get_indexer(lines["key"]))
+    document = contracts.document("tims", "SalesOrderCreate")
+    made = bodies(document, _without_erased(header[[*HEAD]]), lines[[ROW, *LINE]], "LineItems")
+    cancelled, shipped = _units(lines, "quantity_cancelled"), _units(lines, "quantity_shipped")
+    on_hold = header["OrderStatus"].eq("OnHold").tolist()
+    given = header[[*facts]].astype(object).where(header[[*facts]].notna(), None).to_numpy()
+    return [
+        _Order(
+            key, datetime.fromisoformat(version), content, bool(gone), bool(record), place, own_place, other, held,
+            body, cancelled.get(key, {}), shipped.get(key, {}), lines,
+        )
+        for (key, version, content, gone, record, place, own_place, other), held, body in zip(
+            given, on_hold, made, strict=True
+        )
+    ]  # fmt: skip
+
+
+def _without_erased(header: pd.DataFrame) -> pd.DataFrame:
+    """Of an address whose name or street the channel has erased, TIMS keeps what it has."""
+    made = header.copy()
+    for prefix in ("ShippingAddress", "BillingAddress"):
+        erased = made[f"{prefix}.Name"].isna() | made[f"{prefix}.Line1"].isna()
+        if erased.any():
+            parts = [f"{prefix}.{part}" for part in ADDRESS]
+            made[parts] = made[parts].mask(erased)
+    return made
+
+
+def _units(lines: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
+    """{key: {ExternalLineID: units}} where there are any."""
+    found: dict[str, dict[str, int]] = {}
+    some = lines[lines[column] > 0]
+    for key, line, units in zip(
+        some["key"].tolist(), some["ExternalLineID"].tolist(), some[column].tolist(), strict=True
+    ):
+        found.setdefault(key, {})[line] = units
+    return found
+
+
+def _find_orders(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find("sales-orders", ExternalOrderID=list(keys), Source=SOURCE)
+    return {order["ExternalOrderID"]: order["SalesOrderID"] for order in found}
+
+
+def _find_customers(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find("customers", ExternalID=list(keys), Source=SOURCE)
+    return {
+        external["ID"]: customer["CustomerID"]
+        for customer in found
+        for external in customer["ExternalIDs"]
+        if external["Source"] == SOURCE
+    }
+
+
+ORDER = Kind("sales_order", "sales-orders", "SalesOrderID", _find_orders)
+CUSTOMER = Kind("customer", "customers", "CustomerID", _find_customers)
+
+
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
+    """Customers first, then new orders in bulk, then changes one by one: of orders, and of customers known before."""
+    _load_customers(runtime, flow, batch_id)
+    with runtime.engine.begin() as connection:
+        batch = batches.get(connection, batch_id)
+        orders = _ready(connection, batch_id)
+        links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
+    problem: Transient | None = None
+    new = [order for order in orders if order.key not in links]
+    try:
+        created = create(runtime, flow, batch_id, ORDER, [order.document() for order in new])
+    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
+        problem = error
+        created = None
+    with runtime.engine.begin() as connection:
+        links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
+        linked = [order for order in orders if order.key in links]
+        same = [o for o in linked if links[o.key].content_hash == o.content_hash and o.content_hash]
+        mine = [o.key for o in same if links[o.key].batch_id == batch_id]
+        others = [o.key for o in same if links[o.key].batch_id != batch_id]
+        refused = created.refused if created else {}
+        record_outcomes(
+            connection,
+            flow,
+            batch,
+            delivered=mine,
+            unchanged=others,
+            refused={key: reasons(error, do=ADVICE) for key, error in refused.items()},
+        )
+    done = {order.key for order in same}
+    _converge_all(runtime, flow, batch, [(o, links[o.key]) for o in linked if o.key not in done])
+    if problem:
+        raise problem
+    customers.bring(runtime, flow.name, batch_id)
+
+
+def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
+    """Creates the customers that ready orders of the batch need; an order whose customer is refused is dead."""
+    _recall_customers(runtime, batch_id)
+    needed = sa.text("""
+        SELECT DISTINCT c.key, c.document::text AS document, c.content_hash, c.customer_id, c.version
+        FROM stage.sales_order s JOIN stage.customer c ON c.key = s.customer_key
+        WHERE s.batch_id = :batch AND s.state = 'ready' AND s."CustomerID" IS NULL
+    """)
+    with runtime.engine.begin() as connection:
+        rows = list(connection.execute(needed, {"batch": batch_id}))
+        ids = {
+            key: row.target_id for key, row in deliveries.links(connection, "customer", [r.key for r in rows]).items()
+        }
+    documents = [
+        Document(
+            row.key,
+            row.document.encode(),
+            f"cust:{SOURCE}:{row.key}",
+            row.content_hash,
+            {"version": row.version},
+        )
+        for row in rows
+        if row.key not in ids
+    ]
+    refused: Mapping[str, RecordRejected] = {}
+    if documents:
+        created = create(runtime, flow, batch_id, CUSTOMER, documents)
+        ids |= created.ids
+        refused = created.refused
+    with runtime.engine.begin() as connection:
+        if ids:
+            _are_there(connection, ids)
+            given = {"keys": list(ids), "ids": list(ids.values()), "batch": batch_id}
+            connection.execute(
+                sa.text("""
+                    UPDATE stage.sales_order s SET "CustomerID" = g.id
+                    FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id)
+                    WHERE s.customer_key = g.key AND s.batch_id = :batch AND s.state = 'ready'
+                """),
+                given,
+            )
+        dead: dict[str, list[dict]] = {}
+        for key, error in refused.items():
+            orders = connection.scalars(
+                sa.select(stage_sales_order.c.key).where(
+                    stage_sales_order.c.batch_id == batch_id,
+                    stage_sales_order.c.state == "ready",
+                    stage_sales_order.c.customer_key == key,
+                )
+            )
+            dead |= {order: reasons(error, do=ADVICE, prefix="Its customer cannot be created: ") for order in orders}
+        dead_letter(connection, flow, batch_id, "load", dead)
+
+
+def _recall_customers(runtime: Runtime, batch_id: int) -> None:
+    """Settles the creation of customers whose answer was lost with the run that asked: those that TIMS has are ours.
+    Orders that are read again find such a customer in the master and never ask for it."""
+    with runtime.engine.begin() as connection:
+        lost = deliveries.lost(connection, CUSTOMER.entity, "create")
+    found = _find_customers(runtime, sorted(lost)) if lost else {}
+    ids = {key: target for key, target in found.items() if key in lost}  # one customer may have several keys
+    if not ids:
+        return
+    outcomes = [{"idempotency_key": lost[key], "outcome": "confirmed", "response_id": ids[key]} for key in ids]
+    links = [
+        {"entity": CUSTOMER.entity, "source_key": key, "target_id": target, "batch_id": batch_id}
+        for key, target in ids.items()
+    ]
+    with runtime.engine.begin() as connection:
+        deliveries.end(connection, NAME, outcomes)
+        deliveries.link(connection, links)
+        _are_there(connection, ids)
+
+
+def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
+    """Notes the CustomerID of customers that we have created, by their key."""
+    connection.execute(
+        sa.text("""
+            UPDATE stage.customer c SET customer_id = g.id, state = 'delivered'
+            FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id) WHERE c.key = g.key
+        """),
+        {"keys": list(ids), "ids": list(ids.values())},
+    )
+
+
+# ---- changes after import ------------------------------------------------------------------------------------------
+
+
+def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[tuple[_Order, sa.Row]]) -> None:
+    """Brings orders that TIMS has to what the channel says now; several at once, each on its own."""
+    if not pairs:
+        return
+    problem: Transient | None = None
+    with ThreadPoolExecutor(4, "converge") as pool:
+        for future in [pool.submit(_converge, runtime, flow, batch, order, link) for order, link in pairs]:
+            try:
+                future.result()
+            except Transient as error:
+                problem = error
+    if problem:
+        raise problem
+
+
+def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: sa.Row) -> None:
+    """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
+    desired = Desired(msgspec.json.decode(order.body), order.cancelled_units, order.cancelled)
+    held = order.on_hold
+    try:
+        if order.own_location_id is not None and order.shipped_units:
+            acted, held = _share(runtime, batch.id, order, link, desired)
+        else:
+            acted = _apply(runtime, batch.id, order.key, link, desired)
+            if order.record_shipments or link.record_shipments:
+                acted |= _record(runtime, batch.id, order, link.target_id, _unrecorded(runtime, order, link.target_id))
+    except _CannotApply as error:
+        with runtime.engine.begin() as connection:
+            record_outcomes(connection, flow, batch, refused={order.key: error.reasons})
+        return
+    new = link.batch_id == batch.id  # created by this very batch
+    with runtime.engine.begin() as connection:
+        deliveries.in_sync(connection, flow.name, order.key)
+        deliveries.link(
+            connection,
+            [
+                {
+                    "entity": ORDER.entity,
+                    "source_key": order.key,
+                    "target_id": link.target_id,
+                    "content_hash": order.content_hash,
+                    "version": order.version,
+                    "held": held,
+                    "batch_id": batch.id if acted or new else link.batch_id,
+                }
+            ],
+        )
+        settled = [order.key]
+        record_outcomes(
+            connection,
+            flow,
+            batch,
+            delivered=settled if acted or new else (),
+            unchanged=() if acted or new else settled,
+        )
+
+
+class _CannotApply(Exception):
+    def __init__(self, reasons: list[dict]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Desired) -> bool:
+    """Reads, plans and acts; anew when somebody changed the order in between. True when anything was done."""
+    for _ in range(5):
+        current, etag = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
+        actions, refusals = order_changes.plan(current, desired, may_release=link.held)
+        if refusals:
+            raise _CannotApply(
+                [
+                    {"field": r.field, "rule": r.code, "value": "", "line": "", "says": r.message,
+                     "do": "Settle it by hand in TIMS (a return, a second order), then dismiss this."}
+                    for r in refusals
+                ]
+            )  # fmt: skip
+        try:
+            for action in actions:
+                _act(runtime, batch_id, key, current, action, etag)
+        except RecordRejected as error:
+            if error.code == "STALE_VERSION":
+                continue
+            raise _CannotApply(reasons(error, do=ADVICE, prefix="The change cannot be applied: ")) from error
+        return bool(actions)
+    raise Transient(
+        f"Sales order {link.target_id} is being changed by somebody else all the time.",
+        do="Nothing to do: it is tried again.",
+        system="tims",
+    )
+
+
+def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], action: Action, etag: str) -> None:
+    order_id = current["SalesOrderID"]
+    name = f"so:{order_id}:{action.name}:{current['RowVersion']}"
+    effect = Effect("sales_order", action.operation, key, name)
+    path = f"/sales-orders/{segment(order_id)}"
+    deliver(
+        runtime,
+        NAME,
+        batch_id,
+        effect,
+        lambda: (
+            runtime.tims.patch(path, dict(action.body), etag=etag)
+            if action.operation == "update"
+            else runtime.tims.post(path + action.path, dict(action.body), key=name).document()
+        ),
+    )
+
+
+def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired) -> tuple[bool, bool]:
+    """An order of which the marketplace ships a part: what it has shipped is recorded, and the order is on hold as long
+    as units are open that may be its own, or as it is by rule (not paid). (Whether anything was done, whether it is on
+    hold.)"""
+    acted = False
+    open_ = replace(desired, document={**desired.document, "OrderStatus": "Open"})
+    if new := _unrecorded(runtime, order, link.target_id):
+        acted = _apply(runtime, batch_id, order.key, link, open_)  # releases it: a held one takes no shipment
+        acted |= _record(runtime, batch_id, order, link.target_id, new)
+    current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
+    there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
+    theirs = transform.units_of([one for one in there if one["LocationID"] == order.location_id])
+    held = order.on_hold or order_changes.waits_for_the_marketplace(current, desired, theirs)
+    status = {"OrderStatus": "OnHold" if held else "Open"}
+    acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
+    return acted, held
+
+
+def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipments: Sequence[dict[str, Any]]) -> bool:
+    """Records in TIMS what the channel has shipped, with its dates, each shipment once. True when any was new."""
+    current, _ = runtime.tims.read(f"/sales-orders/{segment(order_id)}")
+    open_units = {line["LineNo"]: line["Quantity"] - line["QuantityShipped"] - line["QuantityCancelled"]
+                  for line in current["LineItems"]}  # fmt: skip
+    acted = False
+    for shipment in shipments:
+        lines = transform.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
+        if not lines:
+            continue
+        body = {**shipment, "Source": SOURCE, "Lines": lines}
+        name = f"ship:{SOURCE}:{shipment['ExternalReference']}"
+        try:
+            deliver(
+                runtime,
+                NAME,
+                batch_id,
+                Effect("shipment", "ship", order.key, name),
+                lambda body=body, name=name: runtime.tims.post(
+                    f"/sales-orders/{segment(order_id)}/shipments", body, key=name
+                ).document(),
+            )
+        except RecordRejected as error:
+            if error.code == "DUPLICATE_EXTERNAL_REFERENCE":
+                continue
+            raise _CannotApply(reasons(error, do=ADVICE, prefix="Its shipment cannot be recorded: ")) from error
+        acted = True
+    return acted
+
+
+_TOLD = sa.text("""
+    SELECT "SellerFulfillmentID" FROM stage.channel_shipment
+    WHERE "ChannelAdvisorOrderID" = :order AND state IN ('delivered', 'unchanged')
+""")
+
+
+def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str, Any]]:
+    """The channel's shipments of an order that TIMS does not have; for one that reads Shipped without any, one of all
+    shipped units of which TIMS has no parcel. Of a mixed order those that we have told of have left our location.
+
+    The channel is asked first: what it was told of meanwhile, TIMS has."""
+    found = [
+        transform.shipment(msgspec.json.decode(record), order.units_per_kit)
+        for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
+        for record in page.records
+    ]
+    there = runtime.tims.find("shipments", SalesOrderID=[order_id])
+    if not found:
+        sent = transform.units_of(there)
+        rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.shipped_units.items()}
+        found = [transform.shipment_without_record(order.key, order.version, rest)]
+    already_sent: frozenset[str] = frozenset()
+    if order.own_location_id is not None:
+        with runtime.engine.begin() as connection:
+            already_sent = frozenset(connection.scalars(_TOLD, {"order": int(order.key)}))
+    placed = [
+        {**one, "LocationID": order.own_location_id if one.get("number") in already_sent else order.location_id}
+        for one in found
+    ]
+    return transform.unknown(placed, there)
