@@ -15,6 +15,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crossdock import flows
+from crossdock.errors import ConfigError
 from crossdock.settings import PROJECT
 from crossdock.watch import configuration
 
@@ -192,3 +194,15 @@ def test_a_value_of_another_type_is_an_error_with_file_and_line(folder: Path, da
     found = told(folder, name, broken)
     lines = range((key or value).start_mark.line + 1, value.end_mark.line + 2)
     assert any(names_file_and_line(found, name, line) for line in lines), (place, found)
+
+
+def test_a_flow_does_not_run_by_the_defaults_because_its_name_is_misspelt(folder: Path):
+    path = folder / "flows.yaml"
+    before = path.read_text("utf-8")
+    path.write_text(before.replace("\nreturns:", "\nretruns:"), "utf-8")
+    try:
+        with pytest.raises(ConfigError, match=r"flows\.yaml:\d+: there is no flow 'retruns'; did you mean 'returns'\?"):
+            flows.get("returns")
+    finally:
+        path.write_text(before, "utf-8")
+    assert flows.get("returns").name == "returns"

@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Callable
 from graphlib import TopologicalSorter
 
+from crossdock import config, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 
@@ -37,10 +38,12 @@ def order_to_cash() -> dict[str, Flow]:
 
 
 def get(name: str) -> Flow:
-    """The flow of that name. Raises ConfigError naming the nearest one."""
+    """The flow of that name. Raises ConfigError naming the nearest one, or for a wrong name in flows.yaml."""
     flows = all_flows()
     if name not in flows:
         near = difflib.get_close_matches(name, flows, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"There is no flow {name!r}.{hint}", do=f"The flows are: {', '.join(flows)}.")
+    if found := settings.check_flows(flows):
+        raise config.refusal(found)
     return flows[name]

@@ -18,8 +18,6 @@ from crossdock.steps import suites
 from crossdock.systems import limits, stock_files
 from crossdock.systems.settlements import sources
 
-OTHERS = ("reference",)  # has settings in flows.yaml, and is no flow of its own
-
 
 def check() -> list[str]:
     """All findings of all files."""
@@ -36,7 +34,7 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
     return {
         **{f"mappings/{name}.yaml": partial(_mapping, name) for name in language.names()},
         **{f"checks/{name}.yaml": partial(_suite, name) for name in suites.names()},
-        "flows.yaml": lambda: settings.check_flows([*flows.all_flows(), *OTHERS]),
+        "flows.yaml": lambda: settings.check_flows(flows.all_flows()),
         "intake.yaml": lambda: settings.read_intake().findings,
         "systems.yaml": lambda: limits.read().findings,
         "tolerances.yaml": lambda: tolerances.read().findings,
