@@ -22,7 +22,7 @@ SELECT p.key FROM stage.payment p WHERE p.state = 'waiting' AND (
 
 # What has become of the orders that waiting parts wait for.
 _AWAITED = sa.text("""
-SELECT p.key AS part, p.reason AS said, s.key, s.state, s.reason
+SELECT p.key AS part, p.reason AS stated, s.key, s.state, s.reason
 FROM stage.payment p CROSS JOIN LATERAL (VALUES (p.order_ref), (p.merchant_order_ref)) AS w(ref)
 JOIN (
   SELECT marketplace_order_id AS ref, key, state, reason FROM stage.sales_order
@@ -39,7 +39,7 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
     it, the ledger posts it."""
     settlement_ledger.set_apart(connection)
     arrived = connection.scalars(_WAKE).all()
-    sent: dict[str, bool] = {}
+    stays_true: dict[str, bool] = {}
     for order in connection.execute(_AWAITED):
-        sent[order.part] = sent.get(order.part, False) or order.stated == why(order)
-    return [*arrived, *(part for part, is_true in sent.items() if not is_true and part not in set(arrived))]
+        stays_true[order.part] = stays_true.get(order.part, False) or order.stated == why(order)
+    return [*arrived, *(part for part, is_true in stays_true.items() if not is_true and part not in set(arrived))]
