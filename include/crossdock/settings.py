@@ -93,12 +93,12 @@ def read_flows() -> config.File[dict[str, FlowSettings]]:
     return config.read(config_dir() / "flows.yaml", dict[str, FlowSettings])
 
 
-def check_flows(known: Collection[str] = ()) -> list[config.Finding]:
+def check_flows(valid: Collection[str] = ()) -> list[config.Finding]:
     """What is wrong with flows.yaml. `known`: the names that flows have; a setting of another is a mistake."""
     file = read_flows()
     missing = [word for word in FlowSettings.__struct_fields__ if not file.has(DEFAULTS, word)]
     found = [file.finding((DEFAULTS,), f"`{DEFAULTS}` does not say its `{word}`; add it") for word in missing]
     for name in file.value or ():
-        if known and name not in (DEFAULTS, *OTHERS, *known):
-            found.append(file.finding((name,), f"there is no flow {name!r}{config.did_you_mean(name, known)}"))
+        if valid and name not in (DEFAULTS, *OTHERS, *valid):
+            found.append(file.finding((name,), f"there is no flow {name!r}{config.did_you_mean(name, valid)}"))
     return sorted([*file.findings, *found], key=lambda one: one.line)

@@ -62,7 +62,7 @@ def test_a_file_becomes_typed_values(path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         # names
         ("count: 5\ncuont: 6\n", "2: the file has no word 'cuont'; did you mean 'count'?"),
@@ -107,9 +107,9 @@ def test_a_file_becomes_typed_values(path: Path):
         ("five\n", "1: the file should be `word: value` pairs, and here is 'five'"),
     ],
 )
-def test_each_mistake_is_told_with_its_line_and_what_to_write(path: Path, text: str, says: str):
+def test_each_mistake_is_told_with_its_line_and_what_to_write(path: Path, text: str, message: str):
     (found,) = findings(path, text)
-    assert found.startswith(says)
+    assert found.startswith(message)
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_its_lines(path: Path):
@@ -130,7 +130,7 @@ def test_a_long_list_of_mistakes_is_cut_and_counted(path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "says"),
+    ("content", "line", "message"),
     [
         (b"count: 5\n\tprepaid: yes\n", 2, "the line begins with a tab. Indent it with spaces"),
         (b"sites:\n  7:\n\t channel: A\n", 3, "the line begins with a tab. Indent it with spaces"),
@@ -150,14 +150,14 @@ def test_a_long_list_of_mistakes_is_cut_and_counted(path: Path):
         (b"- " * 50_000, 1, "this is nested too deep"),
     ],
 )
-def test_what_cannot_be_read_at_all_is_one_sentence_with_its_line(path: Path, content: bytes, line: int, says: str):
+def test_what_cannot_be_read_at_all_is_one_sentence_with_its_line(path: Path, content: bytes, line: int, message: str):
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         config.load(path, Whole)
     assert str(caught.value).startswith(f"{path}:")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(f"{path}:{line}: ") or says.startswith("this is nested")
+    assert str(caught.value).startswith(f"{path}:{line}: ") or message.startswith("this is nested")
 
 
 def test_aliases_that_explode_are_refused_at_once(path: Path):

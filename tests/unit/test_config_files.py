@@ -127,7 +127,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made
 
 
-def told(folder: Path, name: str, text: str) -> list[str]:
+def error_text(folder: Path, name: str, text: str) -> list[str]:
     path = folder / name
     before = path.read_bytes()
     path.write_text(text, "utf-8")
@@ -158,7 +158,7 @@ def test_a_misspelt_word_is_an_error_with_file_and_line(folder: Path, data: st.D
     at = data.draw(st.integers(0, len(word) - 1), label="at")
     wrong = data.draw(st.sampled_from([word[:at] + "x" + word[at:], f"{word}s", f"{word[:at]}Q{word[at + 1 :]}"]))
     text = (SHIPPED / name).read_text("utf-8")
-    found = told(folder, name, changed(text, key.start_mark.index, key.end_mark.index, wrong))
+    found = error_text(folder, name, changed(text, key.start_mark.index, key.end_mark.index, wrong))
     assert names_file_and_line(found, name, key.start_mark.line + 1), (place, wrong, found)
 
 
@@ -170,7 +170,7 @@ def test_a_missing_word_that_is_needed_is_an_error_that_names_it(folder: Path, d
     text = (SHIPPED / name).read_text("utf-8")
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
     taken_out(tree, place)
-    found = told(folder, name, yaml.serialize(tree, allow_unicode=True))
+    found = error_text(folder, name, yaml.serialize(tree, allow_unicode=True))
     assert any(re.search(rf"{re.escape(name)}:[0-9]+: ", one) and place[-1] in one for one in found), (place, found)
 
 
@@ -191,7 +191,7 @@ def test_a_value_of_another_type_is_an_error_with_file_and_line(folder: Path, da
     place, key, value = data.draw(st.sampled_from(written), label="value")
     text = (SHIPPED / name).read_text("utf-8")
     broken = changed(text, *of_another_type(value, text))
-    found = told(folder, name, broken)
+    found = error_text(folder, name, broken)
     lines = range((key or value).start_mark.line + 1, value.end_mark.line + 2)
     assert any(names_file_and_line(found, name, line) for line in lines), (place, found)
 

@@ -127,11 +127,11 @@ class Reader:
             return []
         seen: set[str] = set()
         kept: list[tuple[yaml.Node, yaml.Node]] = []
-        merged: list[tuple[yaml.Node, yaml.Node]] = []
+        combined: list[tuple[yaml.Node, yaml.Node]] = []
         for key, value in node.value:
             if key.tag == f"{_CORE}merge":
                 for one in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    merged += self.pairs(one, "what `<<` names")
+                    combined += self.pairs(one, "what `<<` names")
             elif not isinstance(key, yaml.ScalarNode):
                 self.report(key, f"{what} has a word that is no text, {shown(key)}")
             elif key.value in seen:
@@ -139,7 +139,7 @@ class Reader:
             else:
                 kept.append((key, value))
                 seen.add(key.value)
-        for key, value in merged:
+        for key, value in combined:
             if key.value not in seen:
                 kept.append((key, value))
                 seen.add(key.value)

@@ -314,9 +314,9 @@ def describe(kind: Any) -> str:
     if shape.form == "either":
         return " or ".join(describe(one) for one in shape.inner)
     metas = [one for one in get_args(shape.kind)[1:] if get_origin(shape.kind) is Annotated]
-    said = next((one.description for one in metas if isinstance(one, msgspec.Meta) and one.description), None)
-    if said:
-        return said
+    stated = next((one.description for one in metas if isinstance(one, msgspec.Meta) and one.description), None)
+    if stated:
+        return stated
     if choices := _choices(shape.kind):
         return f"one of {', '.join(choices)}"
     name = " or ".join(sorted(_NAMES.get(one, "a value") for one in _leaves(shape.kind)))

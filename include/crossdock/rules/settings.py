@@ -147,8 +147,8 @@ def check(folder: Path | None = None) -> list[config.Finding]:
             whole = _whole(file, place, site)
             if whole.guests == "account" and not whole.guest_account:
                 where = ".".join(map(str, place))
-                says = f"{where}: guests is account, but guest_account is missing; name a CustomerID"
-                found.append(file.finding((*place, "guests"), says))
+                message = f"{where}: guests is account, but guest_account is missing; name a CustomerID"
+                found.append(file.finding((*place, "guests"), message))
     return sorted(found, key=lambda one: one.line)
 
 

@@ -59,7 +59,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Row]:
     stage, below = stage_channel_quantity, stage_channel_quantity_line
     ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
     sent = sa.and_(ops_link.c.entity == ENTITY, ops_link.c.source_key == stage.c.key)
-    head = database.copy_out(
+    rows = database.copy_out(
         connection,
         sa.select(
             stage.c.key, stage.c.version, stage.c.content_hash, ops_link.c.content_hash.label("sent"), stage.c.listings
@@ -77,7 +77,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Row]:
     updates: dict[str, list[dict[str, Any]]] = {}
     for key, *values in zip(*(lines[name].tolist() for name in ("key", *UPDATE)), strict=True):
         updates.setdefault(key, []).append(dict(zip(UPDATE, values, strict=True)))
-    columns = (head[name].tolist() for name in ("key", "version", "content_hash", "sent", "listings"))
+    columns = (rows[name].tolist() for name in ("key", "version", "content_hash", "sent", "listings"))
     return [
         _Row(
             key, datetime.fromisoformat(version), content, sent if isinstance(sent, str) else None,
