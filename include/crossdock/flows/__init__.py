@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from crossdock import config, settings
@@ -18,18 +18,42 @@ from crossdock.flow import Flow
 
 
 def all_flows() -> dict[str, Flow]:
-    """Every flow by name, in the order in which data travels: the money first, then what goes to the channel."""
+    """Every flow by name, in the order in which data travels: the money first, then what goes to the channel.
+
+    Raises ConfigError for a package without `FLOWS`, and for a flow that follows one that is not there.
+    """
     packages = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
-    found = [flow for name in packages for flow in importlib.import_module(f"{__name__}.{name}").FLOWS]
-    return {flow.name: flow for flow in sorted(found, key=_place({flow.name: flow for flow in found}))}
+    found = {flow.name: flow for name in packages for flow in _of(name)}
+    for flow in found.values():
+        for before in flow.follows:
+            if before not in found:
+                raise ConfigError(
+                    f"The flow {flow.name} follows {before}, and there is none.{_near(before, found)}",
+                    do=f"Correct `follows` of the flow; the flows are: {', '.join(found)}.",
+                )
+    return {flow.name: flow for flow in sorted(found.values(), key=_place(found))}
 
 
-def _place(flows: dict[str, Flow]) -> Callable[[Flow], tuple[bool, int]]:
+def _of(package: str) -> Sequence[Flow]:
+    module = importlib.import_module(f"{__name__}.{package}")
+    if not (given := getattr(module, "FLOWS", ())):
+        raise ConfigError(
+            f"The package {module.__name__} has no FLOWS.", do="End its __init__.py with FLOWS = (the flow,)."
+        )
+    return given
+
+
+def _place(flows: Mapping[str, Flow]) -> Callable[[Flow], tuple[bool, int]]:
     """How many flows stand in a row before one, those of money before those of offers."""
     depth: dict[str, int] = {}
     for name in TopologicalSorter({flow.name: flow.follows for flow in flows.values()}).static_order():
         depth[name] = 1 + max((depth[before] for before in flows[name].follows), default=0)
     return lambda flow: (flow.offers, depth[flow.name])
+
+
+def _near(name: str, flows: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, flows, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def order_to_cash() -> dict[str, Flow]:
@@ -41,9 +65,7 @@ def get(name: str) -> Flow:
     """The flow of that name. Raises ConfigError naming the nearest one, or for a wrong name in flows.yaml."""
     flows = all_flows()
     if name not in flows:
-        near = difflib.get_close_matches(name, flows, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"There is no flow {name!r}.{hint}", do=f"The flows are: {', '.join(flows)}.")
+        raise ConfigError(f"There is no flow {name!r}.{_near(name, flows)}", do=f"The flows are: {', '.join(flows)}.")
     if found := settings.check_flows(flows):
         raise config.refusal(found)
     return flows[name]
