@@ -87,7 +87,7 @@ def test_an_inclusive_order_goes_from_the_order_to_the_ledger_to_the_cent(shop: 
     shop.refund(shop.reported, 990_001, "5.00", "1.00")
     shop.refund(shop.silent, 990_002, "6.00", "0.00")
     shop.run("returns")
-    shop.record_outcomes("77", FIRST, *(
+    shop.receive_settlement("77", FIRST, *(
         (kind, "ItemPrice", "Principal", amount, f"T-{key}")
         for key in shop.keys for kind, amount in (("Order", "40.50"), ("Refund", "-6.00"))
     ))  # fmt: skip
@@ -149,7 +149,7 @@ def test_a_kit_with_gift_wrap_whose_inclusive_tax_the_marketplace_keeps_comes_ou
         }],
     })  # fmt: skip
     shop.run("returns")
-    shop.record_outcomes("77", FIRST, *((*row, f"T-{key}") for row in (
+    shop.receive_settlement("77", FIRST, *((*row, f"T-{key}") for row in (
         ("Order", "ItemPrice", "Principal", "100.00"), ("Order", "ItemPrice", "GiftWrap", "5.00"),
         ("Order", "ItemPrice", "Shipping", "10.00"), ("Order", "ItemPrice", "Tax", "23.00"),
         ("Order", "ItemWithheldTax", "MarketplaceFacilitatorTax-Principal", "-23.00"),
