@@ -20,7 +20,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from crossdock.runtime import Runtime
+from crossdock.dev import local
+from crossdock.runtime import Runtime, database_url
 from crossdock.settings import PROJECT, run_dir
 from crossdock.store import database
 from crossdock.store.tables import ops_link
@@ -38,7 +39,7 @@ def tick(folder: Path, count: int) -> dict[str, float]:
     with (
         on_ports_of_its_own(folder),
         _installation() as port,
-        Runtime.from_environment() as runtime,
+        Runtime(database_url() or local.database_url("crossdock")) as runtime,
         runtime.engine.connect() as connection,
     ):
         airflow = demo.Airflow(port)

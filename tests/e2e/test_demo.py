@@ -112,15 +112,19 @@ def reads() -> list[datetime]:
     return [datetime.fromisoformat(f"{day}T00:00:00+00:00") + timedelta(days=1) for day in days]
 
 
+def runtime_of_the_demo() -> demo.Runtime:
+    return demo.Runtime(demo.database_url() or demo.local.database_url("crossdock"))
+
+
 def disagreements(reads: list[datetime]) -> list[str]:
-    with demo.Runtime.from_environment() as runtime:
+    with runtime_of_the_demo() as runtime:
         held = demo.Control.of("channel_advisor").documents("order")
         dead = demo.dead_letters(runtime.engine)
         return verify.verify(world.load(), reads, runtime.channel_advisor, runtime.tims, dead, held).disagreements
 
 
 def query(statement: str) -> list[Any]:
-    with demo.Runtime.from_environment() as runtime, runtime.engine.connect() as connection:
+    with runtime_of_the_demo() as runtime, runtime.engine.connect() as connection:
         return list(connection.execute(sa.text(statement)))
 
 
@@ -239,7 +243,7 @@ def test_what_one_flow_loads_starts_the_next_until_it_is_in_the_ledger(
 ) -> None:
     airflow.wait_until_idle()
     reads.append(reads[-1] + timedelta(days=1))
-    with demo.Runtime.from_environment() as runtime:
+    with runtime_of_the_demo() as runtime:
         with database.lock(runtime.engine, "extract:channel_advisor.orders"):
             processes.tick(reads[-1])
         airflow.run("orders")
@@ -403,7 +407,7 @@ def test_the_demo_does_not_empty_a_database_that_it_has_not_made(here: Installat
     with engine.connect() as connection:
         connection.execute(sa.text("COMMENT ON DATABASE crossdock IS 'ours'"))
     engine.dispose()
-    with demo.Runtime.from_environment() as runtime, runtime.engine.begin() as connection:
+    with runtime_of_the_demo() as runtime, runtime.engine.begin() as connection:
         connection.execute(
             sa.text("INSERT INTO ops.batch (flow, kind, step) VALUES ('orders', 'scheduled', 'extract')")
         )
