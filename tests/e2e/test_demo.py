@@ -185,8 +185,8 @@ def test_a_loaded_batch_is_an_asset_event_that_names_it(airflow: demo.Airflow) -
         return {number for event in events for number in event["extra"]["batch_ids"]}
 
     def worked() -> set[int]:
-        rows = query("SELECT id FROM ops.batch WHERE flow = 'orders' AND read > already_stored AND run_id LIKE 'orders%'")
-        return {row[0] for row in rows}
+        batches = "SELECT id FROM ops.batch WHERE flow = 'orders' AND read > already_stored AND run_id LIKE 'orders%'"
+        return {row[0] for row in query(batches)}
 
     assert worked()
     wait_for(lambda: worked() == named())  # a run of the timetable may be on its way just now
