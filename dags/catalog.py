@@ -20,6 +20,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="TIMS's items → products and listings of the channel; what people changed there is set back and kept",
     schedule=every("5 * * * *"),
     **asked_by_hand(__doc__, "catalog", "tims", "channel_advisor"),
 )

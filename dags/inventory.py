@@ -21,6 +21,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="what may be sold → Channel Advisor (docs/inventory.md)",
     schedule=every("*/5 * * * *", or_when_loaded=["orders", "shipments", "returns"]),
     **asked_by_hand(__doc__, "inventory", "tims", "channel_advisor"),
 )

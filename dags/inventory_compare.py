@@ -17,6 +17,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="both sides read whole: how many SKUs are equal; the others are written again",
     schedule=every("40 3 * * *"),
     **asked_by_hand(__doc__, "inventory", "tims", "channel_advisor"),
 )

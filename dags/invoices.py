@@ -19,6 +19,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="one invoice a shipment; the parts of an order add up to it",
     schedule=every("5 * * * *", or_when_loaded=["shipments"]),
     **asked_by_hand(__doc__, "invoices", "tims"),
 )

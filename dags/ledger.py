@@ -20,6 +20,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="documents → journal entries, by the posting table",
     schedule=every("30 2 * * *", or_when_loaded=["invoices", "returns", "stock_adjustments", "payouts", "payments"]),
     **asked_by_hand(__doc__, "ledger", "tims"),
 )

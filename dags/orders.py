@@ -20,6 +20,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="from the watermark to the source's own clock, in batches of at most 2,000 orders → TIMS",
     schedule=every("*/5 * * * *"),
     **asked_by_hand(__doc__, "orders", "channel_advisor", "tims"),
 )

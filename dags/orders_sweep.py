@@ -16,6 +16,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="reads the last 3 days once more, for what a window may have missed",
     schedule=every("20 3 * * *"),
     **asked_by_hand(__doc__, "orders", "sweep", "channel_advisor", "tims"),
 )

@@ -20,6 +20,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="what was settled for an order, applied to its documents",
     schedule=every("15 * * * *", or_when_loaded=["payouts", "invoices", "returns"]),
     **asked_by_hand(__doc__, "payments", "tims"),
 )

@@ -21,6 +21,7 @@ from crossdock_airflow.tasks import dag_defaults, every
 
 
 @dag(
+    description="changes above 30 % or below cost are put to a person",
     schedule=every("35 * * * *", or_when_loaded=["prices"]),
     **dag_defaults(__doc__, "prices", "approval"),
 )

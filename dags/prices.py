@@ -21,6 +21,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="TIMS's costs → the channel's prices, by `prices.yaml`; promotions by the company's clock",
     schedule=every("5 * * * *"),
     **asked_by_hand(__doc__, "prices", "tims", "channel_advisor"),
 )

@@ -17,6 +17,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="all prices of the channel against what was sent; what differs is sent again",
     schedule=every("10 3 * * *"),
     **asked_by_hand(__doc__, "prices", "tims", "channel_advisor"),
 )

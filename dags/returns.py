@@ -18,6 +18,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="credit memos, stock that came back, and the decision back to the channel",
     schedule=every("*/15 * * * *"),
     **asked_by_hand(__doc__, "returns", "channel_advisor", "tims"),
 )

@@ -19,6 +19,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="TIMS's shipments → Channel Advisor; parts of kits fold back",
     schedule=every("*/10 * * * *", or_when_loaded=["orders"]),
     **asked_by_hand(__doc__, "shipments", "tims", "channel_advisor"),
 )

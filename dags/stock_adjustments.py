@@ -17,6 +17,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
+    description="stock files of the inbox → TIMS",
     schedule=every("40 1 * * *"),
     **asked_by_hand(__doc__, "stock_adjustments", "inbox", "tims"),
 )

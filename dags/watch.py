@@ -16,7 +16,11 @@ from airflow.sdk import dag
 from crossdock_airflow.tasks import check_freshness, dag_defaults, every
 
 
-@dag(schedule=every("*/10 * * * *"), **dag_defaults(__doc__, "watch"))
+@dag(
+    description="looks at the records themselves (stale reads, silent sources, lost outcomes, dead letters); alerts",
+    schedule=every("*/10 * * * *"),
+    **dag_defaults(__doc__, "watch"),
+)
 def watch():
     check_freshness()
 

@@ -32,7 +32,7 @@ from crossdock.dev import local, standalone
 from crossdock.errors import ConfigError, CrossdockError
 from crossdock.ledger import close
 from crossdock.runtime import Runtime, database_url
-from crossdock.settings import run_dir
+from crossdock.settings import PROJECT, run_dir
 from crossdock.store import batches, database, faults
 from crossdock.store.tables import ops_batch, ops_dead_letter
 from crossdock.systems.inbox import Inbox
@@ -47,15 +47,11 @@ DAG = "orders"
 CLOSE = "nightly_close"
 CATALOG = "catalog"
 PRICES = "prices"
-STOCK = "inventory"
-OFFERS = (CATALOG, PRICES, STOCK)
+OFFERS = tuple(flow.name for flow in flows.all_flows().values() if flow.offers)
 APPROVALS = "price_approvals"  # its runs wait for a person
 DAGS = (DAG, CLOSE, *OFFERS)
 # They do what was done here, by their timetables; let go once the month is over, for a busy machine shows nothing.
-LATER = (
-    "orders_sweep", "watch", "shipments", "invoices", "returns", "stock_adjustments", "payouts", "payments", "ledger",
-    "catalog_compare", "prices_compare", "inventory_compare", APPROVALS, "reconcile",
-)  # fmt: skip
+LATER = tuple(sorted({path.stem for path in (PROJECT / "dags").glob("*.py")} - set(DAGS)))
 WEEK = timedelta(days=7)
 FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come
 RUN_SECONDS = 300.0  # for one run; a day takes a few
@@ -104,7 +100,9 @@ def up(port: int, days: int | None) -> int:
         with Runtime(database_url() or local.database_url("crossdock")) as runtime, ThreadPoolExecutor(1) as beside:
             # Orders and cash are where they belong: they are looked at beside what still goes to the channels.
             looked_at = beside.submit(_look_at_cash, whole, reads)
-            airflow.run(STOCK)
+            for flow in OFFERS:
+                if flow not in (PRICES, CATALOG):  # they came first
+                    airflow.run(flow)
             airflow.wait_until_idle()
             out.print(_offered(runtime.engine))
             out.print("Reading both systems over HTTP, to compare them ...")

@@ -1,5 +1,5 @@
-"""The generated pages: docs/DAGS.md from the DAG files (what runs when, in which order, with which limits), and those
-that the library makes of its tables and mappings.
+"""The generated pages: docs/DAGS.md from the DAG files (what runs when, in which order, with which limits), README's
+table of them, the order of the nightly close, and the pages that the library makes of its tables and mappings.
 
 In: the dags folder. Out: pages, the same for the same code. Never: a date or a path of the machine that made them.
 
@@ -8,14 +8,21 @@ In: the dags folder. Out: pages, the same for the same code. Never: a date or a 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from crossdock.settings import PROJECT
 
 PAGE = PROJECT / "docs" / "DAGS.md"
+README = PROJECT / "README.md"
+CLOSE = PROJECT / "dags" / "nightly_close.json"
+MARKS = ("<!-- what runs when: `make docs` writes it from `dags/` -->\n", "<!-- end -->\n")
+WORKS_A_FLOW = ("_extract", "run_batches")  # tasks whose first argument is a flow's name
 
 
 def page(dags: dict[str, Any]) -> str:
@@ -55,6 +62,40 @@ def _when(timetable: Any) -> str:
     return f"{_when(timetable.timetable)}, and on {assets}"
 
 
+def readme(text: str, dags: dict[str, Any], flows: Sequence[str]) -> str:
+    """README with its table of these DAGs: the flows' in the order in which data travels, then the others."""
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    rows = [
+        f"| `{dag.dag_id}` | {_in_words(dag.timetable)} | {dag.description} |"
+        for dag in sorted(dags.values(), key=lambda dag: (*_place(dag, flows), dag.dag_id))
+    ]
+    return before + MARKS[0] + "\n".join(["| DAG | when (UTC) | what |", "|---|---|---|", *rows, ""]) + MARKS[1] + after
+
+
+def _place(dag: Any, flows: Sequence[str]) -> tuple[int, int]:
+    """Where the last flow stands that it works, and of how many; behind all flows, if it works none."""
+    calls = ((getattr(task, "python_callable", None), task) for task in dag.tasks)
+    worked = {task.op_args[0] for call, task in calls if call and call.__name__ in WORKS_A_FLOW}
+    return max(map(flows.index, worked), default=len(flows)), len(worked)
+
+
+def _in_words(timetable: Any) -> str:
+    """The timetable for people: "every 5 min, and after `orders`"."""
+    if condition := getattr(timetable, "asset_condition", None):
+        loads = ", ".join(f"`{asset.name.removesuffix(' loaded')}`" for asset in condition.objects)
+        return f"{_in_words(timetable.timetable)}, and after {loads}"
+    minute, hour, *_ = timetable.expression.split()
+    if each := re.fullmatch(r"\*/(\d+)", minute):
+        return f"every {each[1]} min"
+    return f"hourly at :{minute:0>2}" if hour == "*" else f"{hour:0>2}:{minute:0>2}"
+
+
+def close(groups: Sequence[Sequence[str]]) -> str:
+    """The order of the nightly close, a group a line."""
+    return "[\n" + ",\n".join(f"  {json.dumps(group)}" for group in groups) + "\n]\n"
+
+
 def _indirect(task: Any) -> set[str]:
     """Tasks that others of the following lead to anyway."""
     dag, following = task.dag, task.downstream_task_ids
@@ -63,8 +104,10 @@ def _indirect(task: Any) -> set[str]:
 
 def main() -> int:
     """Writes all pages into docs/."""
+    from crossdock import flows
     from crossdock.dev import docs
 
+    CLOSE.write_text(close(flows.side_by_side()), encoding="utf-8")
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(
             AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="false", AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR"
@@ -77,7 +120,9 @@ def main() -> int:
             print("\n".join(bag.import_errors.values()), file=sys.stderr)
             return 1
         PAGE.write_text(page(bag.dags), encoding="utf-8")
-    print("Wrote " + ", ".join(str(path.relative_to(PROJECT)) for path in [PAGE, *docs.write(PAGE.parent)]))
+        README.write_text(readme(README.read_text(encoding="utf-8"), bag.dags, list(flows.all_flows())), "utf-8")
+    wrote = [CLOSE, README, PAGE, *docs.write(PAGE.parent)]
+    print("Wrote " + ", ".join(str(path.relative_to(PROJECT)) for path in wrote))
     return 0
 
 

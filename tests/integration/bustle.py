@@ -14,18 +14,24 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
+from crossdock.flows import all_flows
 from crossdock.watch.reconcile import read
 from integration import stock_oracle
 from integration.builders import ADDRESS, KIT, KIT_PARTS, line, place, send, ship
 from integration.environment import Environment
+from sandbox.control import SYSTEMS
 
 SKUS = ("22423", "84946", "85099B", "22720", "22457", "85123A", "47566", "20725")
 GOODS = (*SKUS, KIT)
 QUIET = ("22386", "22960")  # nobody buys them while the bustle goes on
 ALL = frozenset((*GOODS, *KIT_PARTS, *QUIET))
 NOWHERE = ADDRESS | {"Country": "Atlantis"}
-MONEY = ("orders", "shipments", "invoices", "returns")
-OFFERS = ("prices", "catalog", "inventory")
+MONEY = tuple(  # but what needs files, and the ledger, which nobody compares
+    flow.name
+    for flow in all_flows().values()
+    if not flow.offers and flow.source.system in SYSTEMS and not flow.name.startswith("ledger_")
+)
+OFFERS = tuple(flow.name for flow in all_flows().values() if flow.offers)
 _returns = count(8_100_000)
 
 

@@ -24,7 +24,17 @@ def test_a_flow_comes_after_those_that_it_follows_and_what_is_offered_after_all_
         assert all(order.index(before) < order.index(flow.name) for before in flow.follows), flow.name
     offers = [flow.offers for flow in flows.all_flows().values()]
     assert offers == sorted(offers)
-    assert set(order) - set(flows.order_to_cash()) == {"catalog", "prices", "inventory"}
+    assert {"catalog", "prices", "inventory"} <= set(order) - set(flows.order_to_cash())
+
+
+def test_the_close_takes_the_flows_in_their_order_and_those_of_one_package_side_by_side() -> None:
+    groups = flows.side_by_side()
+    assert [name for group in groups for name in group] == list(flows.order_to_cash())
+    assert [{"ledger"} if "ledger" in name else {name} for name in ("orders", "shipments", "ledger_invoices")] == [
+        {flows.get(name).load.__module__.split(".")[2] for name in group}
+        for group in groups
+        if {"orders", "shipments", "ledger_invoices"} & set(group)
+    ]
 
 
 def test_a_flow_that_follows_one_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

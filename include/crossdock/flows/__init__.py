@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
+from itertools import groupby
 
 from crossdock import config, settings
 from crossdock.errors import ConfigError
@@ -22,8 +23,7 @@ def all_flows() -> dict[str, Flow]:
 
     Raises ConfigError for a package without `FLOWS`, and for a flow that follows one that is not there.
     """
-    packages = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
-    found = {flow.name: flow for name in packages for flow in _of(name)}
+    found = {flow.name: flow for name in _packages() for flow in _of(name)}
     for flow in found.values():
         for before in flow.follows:
             if before not in found:
@@ -32,6 +32,10 @@ def all_flows() -> dict[str, Flow]:
                     do=f"Correct `follows` of the flow; the flows are: {', '.join(found)}.",
                 )
     return {flow.name: flow for flow in sorted(found.values(), key=_place(found))}
+
+
+def _packages() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
 def _of(package: str) -> Sequence[Flow]:
@@ -59,6 +63,12 @@ def _near(name: str, flows: Iterable[str]) -> str:
 def order_to_cash() -> dict[str, Flow]:
     """The flows of orders, documents and money: the nightly close runs them all."""
     return {name: flow for name, flow in all_flows().items() if not flow.offers}
+
+
+def side_by_side() -> list[list[str]]:
+    """The flows of the close, one group after the other: those of one package need nothing of each other."""
+    of = {flow.name: package for package in _packages() for flow in _of(package)}
+    return [list(group) for _, group in groupby(order_to_cash(), key=lambda name: of[name])]
 
 
 def get(name: str) -> Flow:
