@@ -120,8 +120,8 @@ def notes(folder: Path) -> dict[str, Callable[[str, str], str]]:
     for path in sorted(folder.glob("*.py")):
         for node in ast.parse(path.read_bytes()).body:
             if isinstance(node, ast.ImportFrom) and node.module == "crossdock_airflow.tasks":
-                for said in (SAYS[name.name] for name in node.names if name.name in SAYS):
-                    found[path.stem] = said
+                for words in (SAYS[name.name] for name in node.names if name.name in SAYS):
+                    found[path.stem] = words
     return found
 
 

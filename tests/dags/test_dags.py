@@ -104,8 +104,8 @@ def test_the_nightly_close_runs_every_flow_of_the_money_in_the_order_in_which_da
     from crossdock import flows
 
     order = list(flows.order_to_cash())
-    known = [*THE_DAY, *(f"ledger_{flow}" for flow in LEDGER)]
-    assert [name for name in order if name in known] == known
+    planned = [*THE_DAY, *(f"ledger_{flow}" for flow in LEDGER)]
+    assert [name for name in order if name in planned] == planned
     assert describe.CLOSE.read_text() == describe.close(flows.side_by_side()), "Run `make docs`."
     tasks = bag.dags["nightly_close"].task_dict
     assert {*tasks} == {*order, "controls"}

@@ -16,7 +16,8 @@ from crossdock.errors import Transient
 from crossdock.store import batches, database, dead_letters, deliveries, raw, watermarks
 from crossdock.store.deliveries import Effect
 from crossdock.store.raw import Record
-from crossdock.store.tables import SCHEMAS, metadata, ops_delivery, raw_orders, stage_sales_order_line
+from crossdock.store.registry import SCHEMAS, metadata
+from crossdock.store.tables import ops_delivery, raw_orders, stage_sales_order_line
 from examples import examples
 from integration.environment import fresh_database
 

@@ -46,7 +46,7 @@ import yaml
 from crossdock import config
 from crossdock.config import Finding, Reader, did_you_mean, line_of
 from crossdock.errors import ConfigError
-from crossdock.mapping import contracts, problems
+from crossdock.mapping import columns, contracts, problems
 from crossdock.mapping.checker import Checker
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.runner import run
@@ -66,7 +66,7 @@ class Mapping(Table):
         """Everything in which the table does not fit the contracts, converters, lookups and rules; sorted by line."""
         found = list(self.shape)
         if all(self.source) and all(self.target):  # otherwise there is no contract to compare with
-            found += Checker(self).findings()
+            found += [*Checker(self).findings(), *columns.findings(self)]
         return sorted(set(found), key=lambda one: (one.line, one.message))
 
     def apply(self, frames: Frames, explained: pd.DataFrame | None = None) -> tuple[Frames, pd.DataFrame]:

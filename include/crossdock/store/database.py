@@ -35,7 +35,7 @@ from crossdock.store.faults import typed_errors
 
 LOADER_ROLE = "crossdock_loader"
 MONEY_SCALE = 10_000  # frames carry money as whole ten-thousandths; Postgres as numeric(19,4)
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def migrate(url: str, revision: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["engine"] = made = engine(url, role=None)
     try:
         with typed_errors():

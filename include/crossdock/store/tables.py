@@ -12,11 +12,9 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
-    DateTime,
     Identity,
     Index,
     Integer,
-    MetaData,
     Numeric,
     PrimaryKeyConstraint,
     Table,
@@ -27,20 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from crossdock.store.registry import Moment, Money, metadata, stage_columns, stage_lines, stage_table
 
-Moment = DateTime(timezone=True)
-Money = Numeric(19, 4)
 NOW = func.now()
-
-SCHEMAS = ("raw", "ref", "stage", "ops")
 
 
 def _raw(name: str, comment: str) -> Table:
@@ -460,27 +447,12 @@ ref_settlement_line = Table(
 
 # ---- stage: one row is one target document; the business key is the primary key ------------------------------------
 
-STATES = ("staged", "ready", "waiting", "dead", "left_out", "delivered", "unchanged")
-
-
-def _stage_columns() -> list[Column]:
-    """What every staged document carries besides its own fields: a fresh list, for a column belongs to one table."""
-    return [
-        Column("key", Text, primary_key=True, comment="Key of the source record"),
-        Column("batch_id", BigInteger, nullable=False, index=True),
-        Column("version", Moment, nullable=False, comment="Version of the source record"),
-        Column("state", Text, nullable=False, comment=", ".join(STATES)),
-        Column("reason", Text, comment="Why it waits or is left out"),
-        Column("content_hash", Text, comment="Hash of the target document; the same hash needs no call"),
-    ]
-
-
 ADDRESS = ("Name", "Company", "Line1", "Line2", "City", "Region", "PostalCode", "CountryCode")
 
 stage_customer = Table(
     "customer",
     metadata,
-    *_stage_columns(),
+    *stage_columns(),
     Column("customer_id", Text, comment="CustomerID once known"),
     Column("document", JSONB, nullable=False, comment="CustomerCreate of the TIMS contract; personal data"),
     schema="stage",
@@ -520,18 +492,11 @@ ORDER_MONEY = (
 LINE_TEXT = ("ExternalLineID", "SKU", "TaxRemittedBy", "KitParentSKU")
 LINE_MONEY = ("Price", "DiscountAmount", "TaxAmount")
 
-stage_sales_order = Table(
+stage_sales_order = stage_table(
     "sales_order",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
     Column("warnings", JSONB, nullable=False, server_default=text("'[]'"), comment="What was mended or left out"),
     Column("customer_key", Text, comment="Row of stage.customer that must exist first; null when CustomerID is known"),
-    Column("CustomerID", Text),
     Column("OrderDate", Text, comment="RFC 3339, UTC, microseconds"),
-    Column("PricesIncludeTax", Boolean),
-    *(Column(name, Text) for name in ORDER_TEXT),
-    *(Column(name, Money) for name in ORDER_MONEY),
     Column("cancelled", Boolean, nullable=False, server_default=text("false"), comment="Cancelled as a whole"),
     Column("record_shipments", Boolean, nullable=False, server_default=text("false"),
            comment="Shipped by the channel or before its first read: its shipments are recorded in TIMS"),
@@ -540,59 +505,44 @@ stage_sales_order = Table(
     Column("own_location_id", Text, comment="Of a mixed order: where our own parcels leave from; null for any other"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
     Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'dead')")),
-    schema="stage",
+    mapping="sales_order",
     comment="One sales order as TIMS should hold it",
 )  # fmt: skip
 
-stage_sales_order_line = Table(
+stage_sales_order_line = stage_lines(
     "sales_order_line",
-    metadata,
-    Column("key", Text, nullable=False, comment="Key of the order"),
-    Column("position", Integer, nullable=False, comment="From 0, as sent"),
-    *(Column(name, Text) for name in LINE_TEXT),
-    Column("Quantity", BigInteger),
-    *(Column(name, Money) for name in LINE_MONEY),
     Column("OrderItemID", Text, comment="Line at Channel Advisor that it comes from"),
     Column("quantity_cancelled", BigInteger, nullable=False, server_default=text("0"), comment="Units to be cancelled"),
     Column(
         "quantity_shipped", BigInteger, nullable=False, server_default=text("0"), comment="Units the channel shipped"
     ),
     Column("units_per_kit", BigInteger, nullable=False, server_default=text("1"), comment="Of this part in one kit"),
-    PrimaryKeyConstraint("key", "position"),
-    schema="stage",
+    mapping="sales_order",
+    key="Key of the order",
     comment="One line of a sales order as TIMS should hold it",
 )
 
 # ---- stage: shipments and invoices ---------------------------------------------------------------------------------
 
-stage_channel_shipment = Table(
+stage_channel_shipment = stage_table(
     "channel_shipment",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
     Column("ChannelAdvisorOrderID", BigInteger, index=True),
     Column("SellerFulfillmentID", Text, comment="Digits of the ShipmentID; the channel's key for it within the order"),
     Column("ShippedDate", Text, comment="RFC 3339, UTC"),
-    Column("Carrier", Text),
-    Column("ServiceClass", Text),
-    Column("TrackingNumber", Text),
     Column("sales_order_id", Text, index=True, comment="SalesOrderID in TIMS"),
     Column("parcel", JSONB, comment="Units that left, by ExternalLineID; null where it does not count for the channel"),
     Column("order_version", Moment, comment="Version of the sales order that was looked at; null: it was not there"),
-    schema="stage",
+    mapping="shipment",
     comment="One shipment as Channel Advisor should be told of it; the key is TIMS's ShipmentID",
 )
 
-stage_channel_shipment_line = Table(
+stage_channel_shipment_line = stage_lines(
     "channel_shipment_line",
-    metadata,
-    Column("key", Text, nullable=False, comment="ShipmentID"),
-    Column("position", Integer, nullable=False, comment="From 0, as sent"),
     Column("OrderItemID", BigInteger, nullable=False, comment="Line at Channel Advisor"),
     Column("SKU", Text, comment="What was sold: the kit's own SKU, not its parts'"),
     Column("Quantity", BigInteger, nullable=False, comment="Units as sold; a kit counts 1"),
-    PrimaryKeyConstraint("key", "position"),
-    schema="stage",
+    mapping="shipment",
+    key="ShipmentID",
     comment="Units of one line sold that a shipment reports",
 )
 
@@ -606,31 +556,18 @@ INVOICE_MONEY = (
 )  # fmt: skip
 INVOICE_LINE_MONEY = ("UnitPrice", "DiscountAmount", "TaxAmount")
 
-stage_invoice = Table(
+stage_invoice = stage_table(
     "invoice",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
-    *(Column(name, Text, index=name == "SalesOrderID") for name in INVOICE_TEXT),
-    Column("PricesIncludeTax", Boolean),
-    *(Column(name, Money) for name in INVOICE_MONEY),
+    Column("SalesOrderID", Text, index=True),
     Column("order_version", Moment, comment="Version of the sales order that was looked at; null: it was not there"),
-    schema="stage",
+    mapping="invoice",
     comment="One invoice as TIMS should hold it; the key is the ShipmentID",
 )
 
-stage_invoice_line = Table(
+stage_invoice_line = stage_lines(
     "invoice_line",
-    metadata,
-    Column("key", Text, nullable=False, comment="ShipmentID"),
-    Column("position", Integer, nullable=False, comment="From 0, as sent"),
-    Column("SalesOrderLineNo", BigInteger),
-    Column("SKU", Text),
-    Column("Quantity", BigInteger),
-    *(Column(name, Money) for name in INVOICE_LINE_MONEY),
-    Column("TaxRemittedBy", Text),
-    PrimaryKeyConstraint("key", "position"),
-    schema="stage",
+    mapping="invoice",
+    key="ShipmentID",
     comment="One line of an invoice as TIMS should hold it",
 )
 
@@ -648,7 +585,7 @@ SETTLEMENT_LINE_TEXT = (
 stage_settlement = Table(
     "settlement",
     metadata,
-    *_stage_columns(),
+    *stage_columns(),
     Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Why it cannot be read"),
     *(Column(name, Text) for name in SETTLEMENT_TEXT),
     Column("TotalAmount", Money),
@@ -673,12 +610,8 @@ PAYMENT_TEXT = (
     "BankAccountCode",
 )  # fmt: skip
 
-stage_payment = Table(
+stage_payment = stage_table(
     "payment",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Why it matches nothing"),
-    *(Column(name, Text) for name in PAYMENT_TEXT),
     Column("Amount", Money, comment="Sum of its applications"),
     Column("sales_order_id", Text, index=True, comment="Order that it pays for"),
     Column("settlement_source", Text),
@@ -690,20 +623,17 @@ stage_payment = Table(
     Column("refund_rounding", Money, comment="Settled beyond its credit memos, and posted to Rounding with them"),
     Column("original_date", Text, comment="Value date, where its period was closed"),
     Column("documents_at", Moment, comment="Newest version of the order's documents that was looked at"),
-    schema="stage",
+    mapping="payment",
+    problems="Why it matches nothing",
     comment="One order's part of one settlement as a TIMS payment",
 )
 
-stage_payment_application = Table(
+stage_payment_application = stage_lines(
     "payment_application",
-    metadata,
-    Column("key", Text, nullable=False, comment="Key of the payment"),
-    Column("position", Integer, nullable=False),
-    Column("InvoiceID", Text),
-    Column("CreditMemoID", Text),
     Column("Amount", Money, comment="Above 0 for an invoice, below 0 for a credit memo"),
-    PrimaryKeyConstraint("key", "position"),
-    schema="stage",
+    mapping="payment",
+    key="Key of the payment",
+    position=None,
     comment="One invoice or credit memo that a payment is applied to",
 )
 
@@ -712,7 +642,7 @@ stage_payment_application = Table(
 stage_posting = Table(
     "posting",
     metadata,
-    *_stage_columns(),
+    *stage_columns(),
     Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Why it cannot be posted"),
     Column("DocumentType", Text, comment="SourceDocument of its entries"),
     Column("DocumentID", Text),
@@ -774,7 +704,7 @@ CREDIT_AMOUNTS = (
 stage_credit_memo = Table(
     "credit_memo",
     metadata,
-    *_stage_columns(),
+    *stage_columns(),
     Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
     Column("status", Text, comment="Status of the return at the channel"),
     Column("order_key", Text, index=True, comment="ChannelAdvisorOrderID"),
@@ -820,17 +750,11 @@ stage_credit_memo_line = Table(
     comment="One line of a credit memo, its own amounts, or one stock adjustment of a return",
 )
 
-stage_stock_adjustment = Table(
+stage_stock_adjustment = stage_table(
     "stock_adjustment",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
-    *(Column(name, Text) for name in ("ExternalReference", "Source", "SKU", "LocationID", "ReasonCode", "Memo")),
-    Column("QuantityDelta", BigInteger),
-    Column("PostingDate", Text),
     Column("OriginalEventDate", Text, comment="Day of the movement where its period is closed"),
     Column("File", Text, comment="File of the inbox that names it"),
-    schema="stage",
+    mapping="stock_adjustment",
     comment="One stock adjustment as TIMS should hold it",
 )
 
@@ -839,18 +763,13 @@ stage_stock_adjustment = Table(
 PRICE_MONEY = ("Price", "MinPrice", "MaxPrice", "RetailPrice", "Promotion.Price")
 PRICE_TEXT = ("SKU", "Currency", "Promotion.PromotionID", "Promotion.StartDate", "Promotion.EndDate")
 
-stage_price = Table(
+stage_price = stage_table(
     "price",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
-    *(Column(name, Text) for name in PRICE_TEXT),
-    *(Column(name, Money) for name in PRICE_MONEY),
     Column("rules", Text, comment="Fingerprint of the configuration that made it; another one makes it anew"),
     Column("next_at", Moment, index=True, comment="When its price changes by the clock: a promotion, a rate"),
     Column("seen", JSONB, nullable=False, server_default=text("'[]'"),
            comment="Products and listings of the channel that were looked at; a new one makes it anew"),
-    schema="stage",
+    mapping="price",
     comment="One item's price as Channel Advisor should have it; the key is TIMS's SKU",
 )  # fmt: skip
 
@@ -905,7 +824,7 @@ ops_approval = Table(
 stage_channel_quantity = Table(
     "channel_quantity",
     metadata,
-    *_stage_columns(),
+    *stage_columns(),
     Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
     Column("row_version", BigInteger, comment="RowVersion of the quantities in TIMS"),
     Column("available", BigInteger, comment="Units free at our own locations; below 0 when more is promised"),
@@ -930,17 +849,12 @@ stage_channel_quantity = Table(
     comment="What the channel should offer of one TIMS SKU",
 )  # fmt: skip
 
-stage_channel_quantity_line = Table(
+stage_channel_quantity_line = stage_lines(
     "channel_quantity_line",
-    metadata,
-    Column("key", Text, nullable=False),
-    Column("position", Integer, nullable=False, comment="From 0"),
     Column("SKU", Text, comment="Product as Channel Advisor stores it"),
-    Column("DistributionCenterID", BigInteger),
-    Column("Quantity", BigInteger),
-    Column("UpdateType", Text),
-    PrimaryKeyConstraint("key", "position"),
-    schema="stage",
+    mapping="inventory",
+    key=None,
+    position="From 0",
     comment="Units of one product to offer in one distribution center",
 )
 
@@ -949,21 +863,15 @@ stage_channel_quantity_line = Table(
 PRODUCT_TEXT = ("SKU", "ProductType", "Title", "Description", "Brand", "UPC", "EAN")
 PRODUCT_LISTS = ("Attributes", "Images", "BundleComponents")
 
-stage_product = Table(
+stage_product = stage_table(
     "product",
-    metadata,
-    *_stage_columns(),
-    Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment="Rules it broke in transform"),
-    *(Column(name, Text) for name in PRODUCT_TEXT),
     Column("Cost", Money, comment="In the profile's currency; empty: TIMS keeps another one, so it is not sent"),
     Column("Weight", Numeric(19, 4), comment="Pounds"),
-    Column("IsBlocked", Boolean),
-    *(Column(name, JSONB) for name in PRODUCT_LISTS),
     Column("listings", JSONB, comment="[{SiteID, Status, Category, Title}], one of each site that catalog.yaml names"),
     Column("products_seen", Moment, comment="Newest version of its products that was looked at; null: there was none"),
     Column("listings_seen", Moment, comment="Newest version of their listings that was looked at"),
     Column("rules", Text, comment="Hash of the configuration that made it"),
-    schema="stage",
+    mapping="product",
     comment="One TIMS item as its products at Channel Advisor should be; parts of a kit by their SKU in TIMS",
 )
 

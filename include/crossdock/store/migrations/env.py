@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from crossdock.store.tables import SCHEMAS, metadata
+from crossdock.store.registry import SCHEMAS, metadata
 
 with context.config.attributes["engine"].connect() as connection:
     context.configure(

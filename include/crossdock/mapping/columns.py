@@ -1,0 +1,80 @@
+"""The columns that mappings fill: the registry of which tables, COPY and migrations are made.
+
+In: `columns.json`, beside this module. Out: the type of each target path, by mapping. `crossdock db revision` writes
+the file from the mappings and the contracts; an analyst's half-edited mapping changes no table. Never: a column lost; a
+path whose column does not exist yet passes no check.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from crossdock.config.nodes import Finding
+from crossdock.mapping.contracts import Document
+from crossdock.mapping.table import FieldMap, Table, target_field
+
+FILE = Path(__file__).with_suffix(".json")
+FIELDS, LINES = "fields", "lines"
+Types = dict[str, dict[str, str]]  # the types of a mapping's target paths, under FIELDS and LINES
+
+
+@cache
+def registered() -> dict[str, Types]:
+    """The columns of each mapping that fills a stage table, in the order in which they are hashed and copied."""
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def derived(mapping: Table) -> Types:
+    """The columns of a mapping as its file says now: first the registered ones, in their order, then new ones."""
+    given = registered().get(mapping.name, {})
+    found: Types = {}
+    for part, fields, document in _parts(mapping):
+        types = {one.target: _type(document, one.target) for one in fields}
+        kept = [path for path in given.get(part, {}) if path in types]
+        found[part] = {path: types[path] for path in [*kept, *types]}
+    return found
+
+
+def findings(mapping: Table) -> Iterator[Finding]:
+    """The target paths that have no column yet."""
+    if mapping.name not in registered():
+        return
+    for part, fields, document in _parts(mapping):
+        types = registered()[mapping.name].get(part, {})
+        for one in fields:
+            if target_field(document, one.target) and types.get(one.target) != _type(document, one.target):
+                yield Finding(
+                    mapping.file,
+                    one.line,
+                    f"{one.target} has no column yet; make it with "
+                    f"`crossdock db revision -m '{one.target} of {mapping.name}'`, then `crossdock db migrate`",
+                )
+
+
+def write(types: dict[str, Types]) -> None:
+    """Makes `types` the registry, a column a line."""
+    if types != registered():
+        FILE.write_text(json.dumps(dict(sorted(types.items())), indent=1) + "\n", encoding="utf-8")
+        registered.cache_clear()
+
+
+def _parts(mapping: Table) -> Iterable[tuple[str, tuple[FieldMap, ...], Document]]:
+    document = mapping.target_document
+    yield FIELDS, mapping.fields, document
+    children = mapping.children
+    below = document.fields.get(children.target) if children else None
+    if children and below and below.items:
+        yield LINES, children.fields, below.items
+
+
+def _type(document: Document, path: str) -> str:
+    """text, integer, money, boolean, or json for what is a list as a whole."""
+    field = target_field(document, path)
+    if field is None or field.type in ("array", "object"):
+        return "json"
+    if field.money:
+        return "money"
+    return field.type if field.type in ("integer", "boolean") else "text"

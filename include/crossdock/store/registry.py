@@ -1,0 +1,114 @@
+"""How stage tables are made: what every staged document carries, the columns that its mapping fills, and some more.
+
+In: the registry of columns (`mapping/columns.json`). Out: tables of `metadata`; `tables.py` has those of several flows,
+a flow's package those of its own. Never: a mapping file, which an analyst may be in the middle of editing.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from crossdock.mapping.columns import FIELDS, LINES, registered
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Moment = DateTime(timezone=True)
+Money = Numeric(19, 4)
+SCHEMAS = ("raw", "ref", "stage", "ops")
+STATES = ("staged", "ready", "waiting", "dead", "left_out", "delivered", "unchanged")
+
+TYPES: dict[str, TypeEngine | type[TypeEngine]] = {
+    "text": Text, "integer": BigInteger, "money": Money, "boolean": Boolean, "json": JSONB,
+}  # fmt: skip
+
+
+def stage_columns() -> list[Column]:
+    """What every staged document carries besides its own fields: a fresh list, for a column belongs to one table."""
+    return [
+        Column("key", Text, primary_key=True, comment="Key of the source record"),
+        Column("batch_id", BigInteger, nullable=False, index=True),
+        Column("version", Moment, nullable=False, comment="Version of the source record"),
+        Column("state", Text, nullable=False, comment=", ".join(STATES)),
+        Column("reason", Text, comment="Why it waits or is left out"),
+        Column("content_hash", Text, comment="Hash of the target document; the same hash needs no call"),
+    ]
+
+
+def stage_table(
+    name: str,
+    *more: Column | Index,
+    mapping: str,
+    comment: str,
+    problems: str = "Rules it broke in transform",
+    personal: bool = False,
+) -> Table:
+    """A stage table: what every document carries, the target paths of `mapping`, and `more`. One of `more` that has the
+    name of a target path says more of it: a comment, an index. `personal`: it holds personal data, so people who look
+    at the database do not see it."""
+    return Table(
+        name,
+        metadata,
+        *stage_columns(),
+        Column("problems", JSONB, nullable=False, server_default=text("'[]'"), comment=problems),
+        *_fields(mapping, FIELDS, more),
+        schema="stage",
+        comment=comment,
+        info={"mapping": mapping, "part": FIELDS, "readable": not personal},
+    )
+
+
+def stage_lines(
+    name: str,
+    *more: Column | Index,
+    mapping: str,
+    comment: str,
+    key: str | None = "Key of the document",
+    position: str | None = "From 0, as sent",
+    personal: bool = False,
+) -> Table:
+    """The lines of such a document: the target paths of the `children` of `mapping`, and `more`."""
+    return Table(
+        name,
+        metadata,
+        Column("key", Text, nullable=False, comment=key),
+        Column("position", Integer, nullable=False, comment=position),
+        *_fields(mapping, LINES, more),
+        PrimaryKeyConstraint("key", "position"),
+        schema="stage",
+        comment=comment,
+        info={"mapping": mapping, "part": LINES, "readable": not personal},
+    )
+
+
+def _fields(mapping: str, part: str, more: tuple[Column | Index, ...]) -> list[Column | Index]:
+    given = {one.name: one for one in more if isinstance(one, Column)}
+    types = registered().get(mapping, {}).get(part, {})
+    of_mapping = [given.pop(name) if name in given else Column(name, TYPES[kind]) for name, kind in types.items()]
+    return [*of_mapping, *given.values(), *(one for one in more if isinstance(one, Index))]
+
+
+def fields(table: Table) -> tuple[str, ...]:
+    """The target paths that a stage table holds, in the order of the mapping."""
+    return tuple(registered().get(table.info["mapping"], {}).get(table.info["part"], ()))
