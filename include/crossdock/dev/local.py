@@ -284,7 +284,7 @@ def _is_server_of(folder: Path, pid: int) -> bool:
 def _make_databases(folder: Path) -> None:
     engine = sa.create_engine(_url(_socket_dir(folder), "postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        present = set(connection.scalars(sa.text("SELECT datname FROM pg_database")))
+        present = set(connection.scalars(sa.select(sa.column("datname", sa.Text)).select_from(sa.table("pg_database"))))
         for database in DATABASES:
             if database not in present:
                 connection.execute(sa.text(f"CREATE DATABASE {database} ENCODING 'UTF8'"))

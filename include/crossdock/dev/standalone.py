@@ -210,9 +210,10 @@ def _mark() -> str:
 
 def _migrate(env: dict[str, str], say: Say) -> bool:
     """Brings the metadata database to this Airflow's schema; True when it was there already."""
+    database = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
     with _metadata() as connection:
         mark = connection.scalar(
-            sa.text("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'airflow'")
+            sa.select(sa.func.shobj_description(database.c.oid, "pg_database")).where(database.c.datname == "airflow")
         )
     if mark == _mark():
         return True

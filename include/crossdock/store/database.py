@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy as sa
 from psycopg2.errors import ProgramLimitExceeded, StatementTooComplex
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
 
 from crossdock.errors import ConfigError, Transient
 from crossdock.store.faults import typed_errors
@@ -42,10 +42,12 @@ log = logging.getLogger(__name__)
 
 # A machine that is gone says no farewell: the server ends its sessions, and with them its locks, after a minute. One
 # that is frozen in the middle of a transaction keeps others waiting no longer than the largest batch takes to compute.
-_SOON_GONE = (
-    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
-    "SET idle_in_transaction_session_timeout = '15min'"
-)
+_SOON_GONE = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "idle_in_transaction_session_timeout": "15min",
+}
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 # An escaped U+0000, not an escaped backslash followed by "u0000".
@@ -101,13 +103,22 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
         @sa.event.listens_for(made, "connect")
         def _take_role(connection: Any, _record: Any) -> None:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')", (role,))
-                if cursor.fetchone():
-                    cursor.execute(f"SET ROLE {role}")
-                cursor.execute(_SOON_GONE)
+                for statement in _first_statements(role):
+                    compiled = statement.compile(dialect=made.dialect)
+                    cursor.execute(compiled.string, compiled.params)
             connection.commit()
 
     return made
+
+
+def _first_statements(role: str) -> tuple[sa.Select, sa.Select]:
+    """What a new session runs first: it becomes `role`, where its login may, and takes its settings."""
+    known = sa.table("pg_roles", sa.column("rolname"), sa.column("oid"))
+    may = known.c.rolname == role, sa.func.pg_has_role(known.c.oid, "MEMBER")
+    return (
+        sa.select(sa.func.set_config("role", known.c.rolname, False)).where(*may),
+        sa.select(*(sa.func.set_config(name, value, False) for name, value in _SOON_GONE.items())),
+    )
 
 
 def is_about_data(error: BaseException) -> bool:
@@ -153,8 +164,7 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
     """
     with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         until = time.monotonic() + wait
-        statement = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        while not connection.scalar(statement, {"name": f"crossdock:{name}"}):
+        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_key(name)))):
             if time.monotonic() > until:
                 raise Transient(
                     f"Another run has been working on {name} for {wait:.0f} s.",
@@ -167,12 +177,14 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
             _unlock(connection, name)
 
 
+def _key(name: str) -> sa.ColumnElement[int]:
+    return sa.func.hashtextextended(f"crossdock:{name}", 0)
+
+
 def _unlock(connection: sa.Connection, name: str) -> None:
     """Lets go of the lock. Where its session has ended, so has the lock; the block's own error is to be told."""
     try:
-        connection.scalar(
-            sa.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": f"crossdock:{name}"}
-        )
+        connection.scalar(sa.select(sa.func.pg_advisory_unlock(_key(name))))
     except sa.exc.DBAPIError:
         log.warning("The session that held the lock %s has ended, and the lock with it.", name)
 
@@ -249,14 +261,14 @@ def copy_in(connection: sa.Connection, table: sa.Table, frame: pd.DataFrame, *, 
 def replace(connection: sa.Connection, table: sa.Table, frames: Iterable[pd.DataFrame]) -> None:
     """Puts the rows of `frames`, a COPY each, in place of all that `table` holds; of several rows of one key the one
     with the newest `version`."""
-    keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
+    incoming = sa.table("incoming", *(sa.column(column.name) for column in table.c))
+    keys = [incoming.c[column.name] for column in table.primary_key]
     connection.exec_driver_sql(f"CREATE TEMP TABLE incoming (LIKE {table.fullname} INCLUDING DEFAULTS) ON COMMIT DROP")
     for frame in frames:
         copy_in(connection, table, frame, into="incoming")
     connection.execute(sa.delete(table))
-    connection.exec_driver_sql(
-        f"INSERT INTO {table.fullname} SELECT DISTINCT ON ({keys}) * FROM incoming ORDER BY {keys}, version DESC"
-    )
+    newest = sa.select(incoming).ext(distinct_on(*keys)).order_by(*keys, incoming.c.version.desc())
+    connection.execute(insert(table).from_select(list(table.c.keys()), newest, include_defaults=False))
 
 
 _ARROW_TYPES = {

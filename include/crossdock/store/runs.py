@@ -16,10 +16,17 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from crossdock.store import sql
+
 Over = Callable[[str], bool | None]  # what a caller knows of a run: that it is over, or not; None: it does not know
 
 PAUSE = timedelta(minutes=2)  # between two tasks of a run of Airflow that lives
-_KEY = "hashtextextended('crossdock:run:' || {name}, 0)"
+_HOLDERS = sql.statement(__package__, "run_holders")
+
+
+def _key(run_id: str) -> sa.ColumnElement[int]:
+    """The number of the run's lock; run_holders.sql makes the same."""
+    return sa.func.hashtextextended(f"crossdock:run:{run_id}", 0)
 
 
 @contextlib.contextmanager
@@ -30,14 +37,12 @@ def at_work(made: sa.Engine, run_id: str) -> Iterator[None]:
         yield
         return
     with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"SELECT pg_advisory_lock_shared({_KEY.format(name=':run')})"), {"run": run_id})
+        connection.execute(sa.select(sa.func.pg_advisory_lock_shared(_key(run_id))))
         try:
             yield
         finally:
             try:
-                connection.execute(
-                    sa.text(f"SELECT pg_advisory_unlock_shared({_KEY.format(name=':run')})"), {"run": run_id}
-                )
+                connection.execute(sa.select(sa.func.pg_advisory_unlock_shared(_key(run_id))))
             except sa.exc.DBAPIError:  # a session that is gone has let go already
                 connection.invalidate()
 
@@ -49,9 +54,7 @@ def dead(connection: sa.Connection, run_id: str, silent: timedelta, over: Over |
         stated = over(run_id) if over else None
         if stated is False or (stated is None and silent < PAUSE):
             return False
-    return bool(
-        connection.scalar(sa.text(f"SELECT pg_try_advisory_xact_lock({_KEY.format(name=':run')})"), {"run": run_id})
-    )
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_key(run_id)))))
 
 
 def _of_airflow(run_id: str) -> bool:
@@ -63,16 +66,3 @@ def holders(connection: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]
     """{run: machine and process} of the runs that are at work at this moment."""
     rows = connection.execute(_HOLDERS, {"runs": list(run_ids)})
     return {row.run_id: row.application_name.removeprefix("crossdock ") for row in rows}
-
-
-# The two halves of the key stand in pg_locks as unsigned numbers.
-_HOLDERS = sa.text(f"""
-SELECT r.run_id, min(a.application_name) AS application_name
-FROM unnest(CAST(:runs AS text[])) AS r (run_id)
-CROSS JOIN LATERAL (SELECT {_KEY.format(name="r.run_id")} AS key) AS k
-JOIN pg_locks l ON l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-  AND l.classid = ((k.key >> 32) & 4294967295)::oid AND l.objid = (k.key & 4294967295)::oid
-  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-JOIN pg_stat_activity a ON a.pid = l.pid
-GROUP BY r.run_id
-""")

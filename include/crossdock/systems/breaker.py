@@ -13,11 +13,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy import Engine, text
+import sqlalchemy as sa
 
 from crossdock.errors import CircuitOpen
+from crossdock.store import sql
+from crossdock.store.tables import ops_circuit
 from crossdock.systems.failures import NAMES
 from crossdock.systems.limits import Limits, load
 from crossdock.systems.shared import transaction
@@ -79,62 +82,53 @@ class MemoryStore:
             return True
 
 
-_READ = (
-    "SELECT state, failures, extract(epoch FROM clock_timestamp() - updated_at) FROM ops.circuit WHERE system = :system"
-)
-_FAILED = """
-INSERT INTO ops.circuit AS c (system, state, failures, opened_at, updated_at)
-VALUES (:system, CASE WHEN :most <= 1 THEN 'open' ELSE 'closed' END, 1,
-        CASE WHEN :most <= 1 THEN clock_timestamp() END, clock_timestamp())
-ON CONFLICT (system) DO UPDATE SET
-  failures = c.failures + 1,
-  state = CASE WHEN c.state <> 'closed' OR c.failures + 1 >= :most THEN 'open' ELSE 'closed' END,
-  opened_at = CASE WHEN c.state = 'half_open' OR (c.state = 'closed' AND c.failures + 1 >= :most)
-                   THEN clock_timestamp() ELSE c.opened_at END,
-  updated_at = CASE WHEN c.state = 'open' THEN c.updated_at ELSE clock_timestamp() END
-RETURNING state, failures, extract(epoch FROM clock_timestamp() - updated_at)
-"""
-_CLOSED = """
-UPDATE ops.circuit SET state = 'closed', failures = 0, opened_at = NULL, updated_at = clock_timestamp()
-WHERE system = :system AND (state <> 'closed' OR failures > 0)
-"""
-_CLAIM = """
-UPDATE ops.circuit SET state = 'half_open', updated_at = clock_timestamp()
-WHERE system = :system AND state <> 'closed' AND updated_at <= clock_timestamp() - make_interval(secs => :pause)
-RETURNING 1
-"""
+_NOW = sa.func.clock_timestamp()
+_FAILED = sql.statement(__package__, "circuit_failed")
 
 
 class PostgresStore:
     """One row of ops.circuit a system. `updated_at` is when it opened or its trial began; `opened_at` is for people."""
 
-    def __init__(self, engine: Engine, system: str) -> None:
+    def __init__(self, engine: sa.Engine, system: str) -> None:
         self._engine, self._system = engine, system
+        self._is_own = ops_circuit.c.system == system
+        self._is_not_closed = ops_circuit.c.state != "closed"
 
     def read(self) -> State:
-        return self._state(_READ)
+        age = sa.func.extract("epoch", _NOW - ops_circuit.c.updated_at)
+        return self._state(sa.select(ops_circuit.c.state, ops_circuit.c.failures, age).where(self._is_own))
 
     def failed(self, most: int) -> State:
-        return self._state(_FAILED, most=most)
+        return self._state(_FAILED, system=self._system, most=most)
 
     def closed(self) -> None:
+        statement = (
+            sa.update(ops_circuit)
+            .where(self._is_own, sa.or_(self._is_not_closed, ops_circuit.c.failures > 0))
+            .values(state="closed", failures=0, opened_at=None, updated_at=_NOW)
+        )
         with transaction(self._engine) as connection:
-            connection.execute(text(_CLOSED), {"system": self._system})
+            connection.execute(statement)
 
     def take_probe(self, pause: float) -> bool:
+        statement = (
+            sa.update(ops_circuit)
+            .where(self._is_own, self._is_not_closed, ops_circuit.c.updated_at <= _NOW - timedelta(seconds=pause))
+            .values(state="half_open", updated_at=_NOW)
+        )
         with transaction(self._engine) as connection:
-            return connection.execute(text(_CLAIM), {"system": self._system, "pause": pause}).first() is not None
+            return bool(connection.execute(statement).rowcount)
 
-    def _state(self, statement: str, **values: object) -> State:
+    def _state(self, statement: sa.Executable, **values: object) -> State:
         with transaction(self._engine) as connection:
-            row = connection.execute(text(statement), {"system": self._system, **values}).first()
+            row = connection.execute(statement, values).first()
         return State(row[0], row[1], float(row[2])) if row else State()
 
 
 class Breaker:
     """The circuit of one system, shared by the threads of a process and, with an engine, by all processes."""
 
-    def __init__(self, system: str, engine: Engine | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(self, system: str, engine: sa.Engine | None = None, *, limits: Limits | None = None) -> None:
         limits = limits or load(system)
         self.system = system
         self._most, self._pause = limits.failures_to_open, limits.open_seconds

@@ -22,13 +22,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Connection as Database
-from sqlalchemy import Engine, text
+import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, RateLimited, Transient
-from crossdock.store import faults
+from crossdock.store import faults, sql
+from crossdock.store.tables import ops_rate_lease
 from crossdock.systems.failures import NAMES
 from crossdock.systems.limits import Limits, load
 from crossdock.systems.shared import transaction
@@ -86,7 +87,7 @@ class Slots(Protocol):
 class Budget:
     """Rate and concurrency of one system. Thread safe; with an engine shared by all processes on that database."""
 
-    def __init__(self, system: str, engine: Engine | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(self, system: str, engine: sa.Engine | None = None, *, limits: Limits | None = None) -> None:
         limits = limits or load(system)
         if limits.requests_per_minute < 1 or limits.at_once < 1:
             raise ConfigError(
@@ -259,110 +260,93 @@ class MemorySlots:
         pass
 
 
-# Two statements, not one: the second must see what was committed while the first waited for the lock.
-_LOCK = "SELECT pg_advisory_xact_lock(:key, -1)"
-_LEASE = """
-WITH used AS (
-  SELECT coalesce(sum(tokens), 0) AS tokens, coalesce(sum(tokens) FILTER (WHERE bulk), 0) AS bulk,
-    coalesce(sum(tokens) FILTER (WHERE bulk AND at > clock_timestamp() - make_interval(secs => :pace)), 0) AS just_now,
-    coalesce(max(at) FILTER (WHERE tokens = 0), '-infinity') AS paused
-  FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
-)
-INSERT INTO ops.rate_lease (system, at, tokens, bulk)
-SELECT :system, clock_timestamp(), least(:want, :limit - tokens, CASE WHEN :bulk THEN room END), :bulk
-FROM used, least(greatest(:bulk_limit - tokens, :bulk_least - bulk), :bulk_burst - just_now) AS room
-WHERE tokens < :limit AND (NOT :bulk OR room > 0) AND paused <= clock_timestamp()
-RETURNING tokens, at
-"""
-_GIVE_BACK = (
-    "UPDATE ops.rate_lease SET tokens = tokens - :tokens WHERE system = :system AND at = :at AND tokens > :tokens"
-)
-_FULL = """
-SELECT extract(epoch FROM greatest(
-  min(at) FILTER (WHERE tokens > 0) + make_interval(secs => :window) - clock_timestamp(),
-  max(at) FILTER (WHERE tokens = 0) - clock_timestamp()))
-FROM ops.rate_lease WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
-"""
-_PAUSED = """
-SELECT extract(epoch FROM max(at) - clock_timestamp()) FROM ops.rate_lease
-WHERE system = :system AND tokens = 0 AND at > clock_timestamp()
-"""
-_FORGET = (
-    "DELETE FROM ops.rate_lease WHERE system = :system AND at < clock_timestamp() - make_interval(secs => :window)"
-)
-_PAUSE = """
-INSERT INTO ops.rate_lease (system, at, tokens)
-VALUES (:system, clock_timestamp() + make_interval(secs => :seconds), 0)
-"""
-_REMAINING = """
-INSERT INTO ops.rate_lease (system, at, tokens)
-SELECT :system, clock_timestamp(), :limit - coalesce(sum(tokens), 0) - :left FROM ops.rate_lease
-WHERE system = :system AND at > clock_timestamp() - make_interval(secs => :window)
-HAVING :limit - coalesce(sum(tokens), 0) - :left > 0
-"""
+_LEASE = sql.statement(__package__, "budget_lease")
+_FULL = sql.statement(__package__, "budget_wait")
+_REMAINING = sql.statement(__package__, "budget_remaining")
+_lease = ops_rate_lease.c
+_NOW = sa.func.clock_timestamp()
 
 
 class PostgresLedger:
     """The window of all processes: ops.rate_lease(system, at, tokens). A row of 0 tokens in the future is a pause."""
 
-    def __init__(self, engine: Engine, system: str, limit: int, bulk_share: float = 1.0) -> None:
+    def __init__(self, engine: sa.Engine, system: str, limit: int, bulk_share: float = 1.0) -> None:
         self._engine = engine
+        self._is_own = _lease.system == system
         self._values = {
             "system": system,
-            "limit": limit,
+            "most": limit,
             "bulk_limit": _part(limit, bulk_share),
             "bulk_least": _part(limit, BULK_LEAST),
             "bulk_burst": _part(_part(limit, bulk_share), BULK_PACE),
             "pace": PACE_SECONDS,
-            "window": WINDOW_SECONDS,
+            "span": WINDOW_SECONDS,
             "key": _key(system),
         }
         self._forgotten = 0.0
 
     def lease(self, want: int, *, low_priority: bool = False) -> Grant:
         wanted = self._values | {"want": want, "bulk": low_priority}
+        end_of_pause = sa.func.extract("epoch", sa.func.max(_lease.at) - _NOW)
+        paused_for = sa.select(end_of_pause).where(self._is_own, _lease.tokens == 0, _lease.at > _NOW)
         with self._locked() as database:
             if time.monotonic() > self._forgotten + WINDOW_SECONDS:
-                database.execute(text(_FORGET), self._values)
+                over = _lease.at < _NOW - timedelta(seconds=WINDOW_SECONDS)
+                database.execute(sa.delete(ops_rate_lease).where(self._is_own, over))
                 self._forgotten = time.monotonic()
-            granted = database.execute(text(_LEASE), wanted).first()
+            granted = database.execute(_LEASE, wanted).first()
             if granted:
                 return Grant(int(granted.tokens), at=granted.at)
-            paused = database.execute(text(_PAUSED), wanted).scalar()
-            wait = paused if paused is not None else database.execute(text(_FULL), wanted).scalar()
+            paused = database.execute(paused_for).scalar()
+            wait = paused if paused is not None else database.execute(_FULL, wanted).scalar()
         return Grant(0, _wait(float(wait or 0), low_priority and paused is None))
 
     def give_back(self, grant: Grant, tokens: int) -> None:
+        statement = (
+            sa.update(ops_rate_lease)
+            .where(self._is_own, _lease.at == grant.at, _lease.tokens > tokens)
+            .values(tokens=_lease.tokens - tokens)
+        )
         with transaction(self._engine) as database:
-            database.execute(text(_GIVE_BACK), {**self._values, "tokens": tokens, "at": grant.at})
+            database.execute(statement)
 
     def pause(self, seconds: float) -> None:
+        until = _NOW + timedelta(seconds=seconds)
         with self._locked() as database:
-            database.execute(text(_PAUSE), self._values | {"seconds": seconds})
+            database.execute(sa.insert(ops_rate_lease).values(system=self._values["system"], at=until, tokens=0))
 
     def remaining(self, tokens: int) -> None:
         with self._locked() as database:
-            database.execute(text(_REMAINING), self._values | {"left": tokens})
+            database.execute(_REMAINING, self._values | {"stated": tokens})
 
     @contextmanager
-    def _locked(self) -> Iterator[Database]:
+    def _locked(self) -> Iterator[sa.Connection]:
         """One short transaction, alone on this system's window."""
         with transaction(self._engine) as database:
-            database.execute(text(_LOCK), self._values)
+            # A statement of its own: the next must see what was committed while this one waited for the lock.
+            database.execute(sa.select(sa.func.pg_advisory_xact_lock(self._values["key"], -1)))
             yield database
 
 
-_TRY = "SELECT i FROM unnest(CAST(:free AS int[])) AS i WHERE pg_try_advisory_lock(:key, i) LIMIT 1"
-_WAIT = "SELECT pg_advisory_lock(:key, :slot)"
-_GIVE = "SELECT pg_advisory_unlock(:key, :slot)"
+_key_of_slots, _slot = sa.bindparam("key", type_=sa.Integer), sa.bindparam("slot", type_=sa.Integer)
+_free = sa.func.unnest(sa.cast(sa.bindparam("free"), sa.ARRAY(sa.Integer))).column_valued("free")
+_TRY = sa.select(_free).where(sa.func.pg_try_advisory_lock(_key_of_slots, _free)).limit(1)
+_WAIT = sa.select(sa.func.pg_advisory_lock(_key_of_slots, _slot))
+_GIVE = sa.select(sa.func.pg_advisory_unlock(_key_of_slots, _slot))
 # Who waits for a place holds this lock together with all who wait.
-_WAITING = "SELECT pg_advisory_lock_shared(:key, -2)"
-_WAITING_NO_MORE = "SELECT pg_advisory_unlock_shared(:key, -2)"
-_NOBODY_WAITS = (
-    "SELECT CASE WHEN pg_try_advisory_lock(:key, -2) THEN pg_advisory_unlock(:key, -2) ELSE false END AS nobody"
+_WAITING = sa.select(sa.func.pg_advisory_lock_shared(_key_of_slots, -2))
+_WAITING_NO_MORE = sa.select(sa.func.pg_advisory_unlock_shared(_key_of_slots, -2))
+_NOBODY_WAITS = sa.select(
+    sa.case(
+        (sa.func.pg_try_advisory_lock(_key_of_slots, -2), sa.func.pg_advisory_unlock(_key_of_slots, -2)), else_=False
+    )
+)
+_SETTINGS = sa.select(
+    sa.func.set_config("lock_timeout", str(int(WAIT_SECONDS * 1000)), False),
+    sa.func.set_config("application_name", "crossdock-budget", False),
 )
 _LOCK_TIMEOUT = "55P03"
-_abandoned: list[Database | None] = []  # kept from the garbage collector, which would close them
+_abandoned: list[sa.Connection | None] = []  # kept from the garbage collector, which would close them
 
 
 class LockTimeout(Exception):
@@ -372,12 +356,12 @@ class LockTimeout(Exception):
 class PostgresSlots:
     """Places 0..n-1 as session advisory locks on one connection of their own."""
 
-    def __init__(self, engine: Engine, system: str, at_once: int) -> None:
+    def __init__(self, engine: sa.Engine, system: str, at_once: int) -> None:
         self._engine, self._system, self._all, self._key = engine, system, range(at_once), _key(system)
         self._process = os.getpid()
         self._on_connection = threading.Lock()  # one statement at a time; never taken while _changed is held
         self._changed = threading.Condition()
-        self._database: Database | None = None
+        self._database: sa.Connection | None = None
         self._since: dict[int, float] = {}  # places this process holds, and since when
         self._spare: dict[int, float] = {}  # those of them that no thread uses, and since when
         self._reaper: threading.Thread | None = None
@@ -482,11 +466,11 @@ class PostgresSlots:
             with suppress(Transient):  # a lost connection has freed them
                 self._unlock(gone)
 
-    def _execute(self, statement: str, **values: object) -> Any:
+    def _execute(self, statement: sa.Executable, **values: object) -> Any:
         """One statement on the places' connection, which is opened anew once when it was lost."""
         for last in (False, True):
             try:
-                return self._connect().execute(text(statement), {"key": self._key, **values}).scalar()
+                return self._connect().execute(statement, {"key": self._key, **values}).scalar()
             except faults.RAISED as error:
                 if faults.state(error) == _LOCK_TIMEOUT:
                     raise LockTimeout from None
@@ -495,12 +479,11 @@ class PostgresSlots:
                     raise faults.typed(error) from None
         return None
 
-    def _connect(self) -> Database:
+    def _connect(self) -> sa.Connection:
         if self._database is None:
             database = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             database.detach()  # its locks live as long as it does, so it never returns to the pool
-            database.execute(text(f"SET lock_timeout = {int(WAIT_SECONDS * 1000)}"))
-            database.execute(text("SET application_name = 'crossdock-budget'"))
+            database.execute(_SETTINGS)
             self._database = database
         return self._database
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, text
+import sqlalchemy as sa
 
 from crossdock.store.faults import typed_errors
 
 FROZEN_SECONDS = 10  # after which the server ends a transaction whose process does not go on: all others wait for it
+_SETTINGS = sa.select(
+    sa.func.set_config("synchronous_commit", "off", True),
+    sa.func.set_config("idle_in_transaction_session_timeout", f"{FROZEN_SECONDS * 1000}ms", True),
+)
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction whose commit waits for no disk: after a crash of the database its loss does no harm."""
     with typed_errors(), engine.begin() as connection:
-        connection.execute(
-            text(
-                "SET LOCAL synchronous_commit = off; "
-                f"SET LOCAL idle_in_transaction_session_timeout = '{int(FROZEN_SECONDS * 1000)}ms'"
-            )
-        )
+        connection.execute(_SETTINGS)
         yield connection

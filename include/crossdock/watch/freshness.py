@@ -17,7 +17,15 @@ from crossdock import settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.store import alerts
-from crossdock.store.tables import ops_batch, ops_circuit, ops_dead_letter, ops_delivery, ops_watermark
+from crossdock.store.tables import (
+    ops_batch,
+    ops_circuit,
+    ops_dead_letter,
+    ops_delivery,
+    ops_link,
+    ops_watermark,
+    stage_sales_order,
+)
 
 if TYPE_CHECKING:
     from crossdock.systems.inbox import File, Inbox
@@ -221,18 +229,17 @@ def _circuits(connection: sa.Connection) -> Iterator[Finding]:
         )
 
 
-_SHARED = sa.text("""
-    SELECT k.source_key, now() - k.created_at AS age
-    FROM ops.link k JOIN stage.sales_order s ON s.key = k.source_key
-    WHERE k.entity = 'sales_order' AND k.held AND s.own_location_id IS NOT NULL
-      AND k.created_at < now() - :shared_for
-    ORDER BY k.created_at
-""")
-
-
 def _shared(connection: sa.Connection) -> Iterator[Finding]:
     """Orders that wait for long for the marketplace to ship its part."""
-    late = connection.execute(_SHARED, {"shared_for": SHARED_FOR}).all()
+    age = sa.func.now() - ops_link.c.created_at
+    order = stage_sales_order.c
+    late = connection.execute(
+        sa.select(ops_link.c.source_key, age.label("age"))
+        .join(stage_sales_order, order.key == ops_link.c.source_key)
+        .where(ops_link.c.entity == "sales_order", ops_link.c.held, order.own_location_id.is_not(None))
+        .where(age > SHARED_FOR)
+        .order_by(ops_link.c.created_at)
+    ).all()
     if late:
         names = ", ".join(row.source_key for row in late[:10]) + (" and others" if late[10:] else "")
         count = f"{len(late)} mixed orders wait" if len(late) > 1 else "a mixed order waits"
