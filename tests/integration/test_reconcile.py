@@ -348,7 +348,7 @@ def test_an_expectation_takes_the_place_of_what_tims_says(
     with altered("inventory", lambda row: row | {"AvailableQuantity": row["AvailableQuantity"] - 1}):
         plain = found(environment, run_reconcile(environment, "quantities"))["quantities", OTHER, "quantity"]
         expected = f"SELECT lower('{OTHER}') AS key, jsonb_build_object('quantity', {plain.channel_advisor}) AS facts"
-        changed = replace(subjects.SUBJECTS["quantities"], expected=expected)
+        changed = replace(subjects.SUBJECTS["quantities"], expected=sa.text(expected))
         monkeypatch.setitem(subjects.SUBJECTS, "quantities", changed)
         rows = found(environment, run_reconcile(environment, "quantities"))
     assert ("quantities", OTHER, "quantity") not in rows

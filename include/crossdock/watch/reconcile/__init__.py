@@ -15,9 +15,10 @@ A subject is data: which lists are read, a small function from a record to (key,
 a difference. To add one: write it beside the others, name it in subjects.py; it needs no other change.
 
 **What a rule makes of TIMS's values.** Quantities and prices on the channel are not TIMS's own values but what a rule
-makes of them (the Stock rule, the Price rule). A subject says so in `expected`: a SELECT that gives (key text, facts
-jsonb). Its facts take the place of those read from TIMS for the same key, whose version stays: what the flow has not
-read yet is in flight. Keys are TIMS's SKUs in lower case; facts have the names that the subject's functions give them.
+makes of them (the Stock rule, the Price rule). A subject says so in `expected`: a SELECT in a `.sql` file that gives
+(key text, facts jsonb). Its facts take the place of those read from TIMS for the same key, whose version stays: what
+the flow has not read yet is in flight. Keys are TIMS's SKUs in lower case; facts have the names that the subject's
+functions give them.
 
 Numbers are JSON numbers (a jsonb 12.50 equals 12.5); a fact of JSON null says nothing and is not compared.
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 CHANNEL_ADVISOR, TIMS, NAMES, SOLD = "channel_advisor", "tims", "names", "sold"
+EXPECTED = "expected"  # what TIMS's values should come to on the channel
 SIDES = {CHANNEL_ADVISOR: "Channel Advisor", TIMS: "TIMS"}
 
 DEAD, WAITING, IN_FLIGHT, CHANGED, BY_RULE, UNEXPLAINED = (
@@ -177,12 +178,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A query over `found d` (the differences of the subject that nothing explains yet, with id, key, missing,
-    channel_advisor_version, tims_version) that gives (id, cause, why) for those it explains. The first one decides.
-    `:moment` is when this look at both systems began, less some seconds, by the database's clock. `given`: parameters
-    of its own, worked out from our records."""
+    """A query over `explain.FOUND` (the differences of the subject that nothing explains yet) that gives (id, cause,
+    why) for those it explains. The first one decides. `moment` is when this look at both systems began, less some
+    seconds, by the database's clock. `given`: parameters of its own, worked out from our records."""
 
-    sql: str
+    query: sa.Select | sa.TextClause
     given: Callable[[sa.Connection], Mapping[str, Any]] = lambda _: {}
 
 
@@ -206,4 +206,4 @@ class Subject:
     summed: frozenset[str] = field(default_factory=frozenset)
     last_only: bool = False
     private: bool = False
-    expected: str = ""
+    expected: sa.TextClause | None = None

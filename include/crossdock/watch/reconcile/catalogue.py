@@ -10,8 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import sqlalchemy as sa
+
+from crossdock.store import sql
+from crossdock.store.tables import (
+    ops_dead_letter,
+    ops_orphan,
+    ops_reading,
+    raw_catalog,
+    raw_inventory,
+    raw_prices,
+    stage_channel_quantity,
+    stage_price,
+    stage_product,
+)
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
@@ -30,10 +44,7 @@ from crossdock.watch.reconcile.base import (
     Subject,
     whole,
 )
-from crossdock.watch.reconcile.explain import AT_WORK, at_work, not_read
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
+from crossdock.watch.reconcile.explain import FOUND, Via, at_work, because, not_read, on_its_way
 
 ITEMS = Lists(TIMS, "inventory/items", ("SKU",))
 QUANTITIES_LIST = Lists(TIMS, "inventory/quantities", ("SKU",))
@@ -43,7 +54,6 @@ NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), trunca
 PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices", ("SKU",))
 POUND = Decimal("0.45359237")  # kilograms
 FOUR_PLACES = Decimal("0.0001")  # as they are sent
-OPEN = "('open', 'edited')"
 
 
 def folded(sku: str) -> str:
@@ -61,45 +71,49 @@ def _names(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(other, {}, item["ModifiedAt"], part=own)
 
 
+_name, _letter = ops_reading.c, ops_dead_letter.c
+
+
+def _named(subject: str) -> Via:
+    """The items that a difference's SKU is a name of (`part` is the item's own SKU)."""
+    return ops_reading, sa.and_(_name.subject == subject, _name.side == NAMES, _name.key == FOUND.c.key)
+
+
 def _dead_letter(subject: str, flow: str) -> Explanation:
     """A dead letter of `flow` names the SKU, or the item's own SKU of which it is another name."""
-    letters = f"SELECT l.id, lower(l.key) AS key FROM ops.dead_letter l WHERE l.flow = '{flow}' AND l.state IN {OPEN}"
-    return Explanation(f"""
-        SELECT d.id, '{DEAD}', format('dead letter %s of {flow}', l.id)
-        FROM found d JOIN (
-          {letters}
-          UNION
-          SELECT l.id, n.key FROM ({letters}) l
-          JOIN ops.reading n ON n.subject = '{subject}' AND n.side = '{NAMES}' AND n.part = l.key
-        ) l ON l.key = d.key
-    """)
+    letters = sa.select(_letter.id, sa.func.lower(_letter.key).label("key"))
+    open_ones = letters.where(_letter.flow == flow, _letter.state.in_(("open", "edited"))).cte("letter")
+    of_names = sa.and_(_name.subject == subject, _name.side == NAMES, _name.part == open_ones.c.key)
+    by_any_name = sa.union(
+        sa.select(open_ones), sa.select(open_ones.c.id, _name.key).join(ops_reading, of_names)
+    ).subquery("l")
+    why = sa.func.format(f"dead letter %s of {flow}", by_any_name.c.id)
+    return Explanation(because(DEAD, why, (by_any_name, by_any_name.c.key == FOUND.c.key)))
 
 
-def _on_its_way(subject: str, table: str) -> Explanation:
+def _on_its_way(subject: str, table: sa.Table) -> Explanation:
     """The item's staged row waits, is on its way, or was left out. The last only explains that one side has none."""
-    return Explanation(f"""
-        SELECT d.id, CASE s.state WHEN 'waiting' THEN '{WAITING}' WHEN 'left_out' THEN '{BY_RULE}'
-                     ELSE '{IN_FLIGHT}' END,
-               coalesce(s.reason, format('batch %s is at work', s.batch_id))
-        FROM found d JOIN ops.reading n ON n.subject = '{subject}' AND n.side = '{NAMES}' AND n.key = d.key
-        JOIN {table} s ON lower(btrim(s.key)) = n.part
-        WHERE s.state IN ('waiting', 'staged', 'ready') OR s.state = 'left_out' AND d.missing <> ''
-    """)
+    return on_its_way(table, _name.part, _named(subject), form=folded_in_database)
 
 
-def _item_at_work(flow: str, table: str) -> Explanation:
+def _item_at_work(subject: str, flow: str, table: sa.Table) -> Explanation:
     """A run of `flow` has the item in its hands, or had it until just now."""
-    return at_work(
-        flow, table, "lower(btrim(r.key)) = n.part",
-        f"JOIN ops.reading n ON n.subject = d.subject AND n.side = '{NAMES}' AND n.key = d.key",
-    )  # fmt: skip
+    return at_work(flow, table, folded_in_database(table.c.key) == _name.part, _named(subject))
+
+
+def folded_in_database(sku: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """`folded` of a column."""
+    return sa.func.lower(sa.func.btrim(sku))
 
 
 # A product that no item of TIMS is (flow catalog): a person decides what becomes of it.
-_ORPHAN = Explanation(f"""
-    SELECT d.id, '{WAITING}', 'no item of TIMS is this product: see `crossdock catalog orphans`'
-    FROM found d JOIN ops.orphan o ON lower(btrim(o.product_sku)) = d.key WHERE d.missing = '{TIMS}'
-""")
+_ORPHAN = Explanation(
+    because(
+        WAITING,
+        "no item of TIMS is this product: see `crossdock catalog orphans`",
+        (ops_orphan, folded_in_database(ops_orphan.c.product_sku) == FOUND.c.key),
+    ).where(FOUND.c.missing == TIMS)
+)
 
 
 # ---- quantities ------------------------------------------------------------------------------------------------------
@@ -127,42 +141,7 @@ def _sold(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
             yield Row(folded(one["SKU"] or ""), {"units": whole(one["Quantity"])}, order["UpdatedDate"], part=part)
 
 
-# The channel takes units off, and puts cancelled ones back, by itself and at once: of orders that no run has read yet,
-# or that a run of orders has in its hands; of a kit those of its parts. They explain no more units than they have.
-_ORDERS_AT_WORK = Explanation(f"""
-    WITH unread AS (
-      SELECT DISTINCT ON (r.part) r.key, r.part, (r.facts->>'units')::numeric AS units
-      FROM ops.reading r JOIN ops.watermark w ON w.flow = 'orders' AND w.resource = 'channel_advisor.orders'
-      WHERE r.subject = 'quantities' AND r.side = '{SOLD}' AND r.version >= w.position
-      ORDER BY r.part, r.version DESC, r.id DESC
-    ), held AS (
-      SELECT DISTINCT ON (r.key) r.payload
-      FROM ops.batch b JOIN raw.channel_advisor_orders r ON r.batch_id = b.id
-      WHERE b.flow = 'orders' AND {AT_WORK} ORDER BY r.key, r.version DESC
-    ), sold AS (
-      SELECT key, units FROM unread
-      UNION ALL
-      SELECT lower(btrim(one->>'SKU')), (one->>'Quantity')::numeric
-      FROM held h
-      CROSS JOIN LATERAL jsonb_array_elements(
-        CASE WHEN jsonb_typeof(h.payload->'OrderItems') = 'array' THEN h.payload->'OrderItems' ELSE '[]' END
-      ) AS i(line)
-      CROSS JOIN LATERAL (
-        SELECT i.line UNION ALL SELECT jsonb_array_elements(
-          CASE WHEN jsonb_typeof(i.line->'BundleComponents') = 'array' THEN i.line->'BundleComponents' ELSE '[]' END)
-      ) AS u(one)
-      WHERE jsonb_typeof(one->'Quantity') = 'number'
-    ), taken AS (
-      SELECT key, units FROM sold
-      UNION ALL
-      SELECT lower(btrim(part->>'SKU')), s.units * (part->>'Quantity')::numeric
-      FROM sold s JOIN ref.item_code c ON c.folded = s.key JOIN ref.item i ON i.sku = c.sku
-      CROSS JOIN LATERAL jsonb_array_elements(i.kit_components) AS k(part)
-    )
-    SELECT d.id, '{IN_FLIGHT}', 'orders that are on their way have taken units at the channel'
-    FROM found d JOIN (SELECT key, sum(units) AS units FROM taken GROUP BY key) s ON s.key = d.key
-    WHERE d.field = 'quantity' AND abs(d.channel_advisor::numeric - d.tims::numeric) <= s.units
-""")
+_ORDERS_AT_WORK = Explanation(sql.statement(__package__, "orders_at_work"))
 
 
 def _due(connection: sa.Connection) -> dict[str, Any]:
@@ -171,13 +150,13 @@ def _due(connection: sa.Connection) -> dict[str, Any]:
     return {"due": [folded(key) for key in requeue.due(connection)]}
 
 
-# What was held back for orders on their way is another number now: the next run tells it.
+# What was held back for orders on their way is another number now: the next run sends it.
 _DUE = Explanation(
-    f"""
-    SELECT d.id, '{IN_FLIGHT}', 'other orders are on their way than when it was told; the next run tells it'
-    FROM found d JOIN ops.reading n ON n.subject = d.subject AND n.side = '{NAMES}' AND n.key = d.key
-    WHERE n.part = ANY (:due)
-    """,
+    because(
+        IN_FLIGHT,
+        "other orders are on their way than when it was told; the next run tells it",
+        _named("quantities"),
+    ).where(_name.part == sa.any_(sa.bindparam("due", type_=sa.ARRAY(sa.Text)))),
     given=_due,
 )
 
@@ -192,24 +171,15 @@ QUANTITIES = Subject(
     (
         _dead_letter("quantities", "inventory"),
         not_read("inventory", "tims.inventory/quantities", TIMS),
-        _on_its_way("quantities", "stage.channel_quantity"),
-        _item_at_work("inventory", "raw.inventory"),
+        _on_its_way("quantities", stage_channel_quantity),
+        _item_at_work("quantities", "inventory", raw_inventory),
         _ORPHAN,
         _ORDERS_AT_WORK,
         _DUE,
     ),
     keys="channel_advisor",
     summed=frozenset({"quantity"}),
-    # What is free is TIMS's own word of just now; where it is the figure that was staged, all of the rule counts (also
-    # caps and shares), else what is held back of it.
-    expected="""
-        SELECT r.key, jsonb_build_object('quantity', CASE
-                 WHEN s.item_state IN ('blocked', 'not_eligible') THEN 0
-                 WHEN greatest(0, s.available) = (r.facts->>'quantity')::bigint THEN s.quantity
-                 ELSE greatest(0, (r.facts->>'quantity')::bigint - s.in_flight - s.buffer) END) AS facts
-        FROM newest r JOIN stage.channel_quantity s ON lower(btrim(s.key)) = r.key
-        WHERE r.side = 'tims' AND s.quantity IS NOT NULL
-    """,
+    expected=sql.statement(__package__, "quantities_expected"),
     do="`crossdock sync inventory --key SKU` sends what the Stock rule says.",
 )  # fmt: skip
 
@@ -242,16 +212,12 @@ PRICES = Subject(
     (
         _dead_letter("prices", "prices"),
         not_read("prices", "tims.inventory/items", TIMS),
-        _on_its_way("prices", "stage.price"),
-        _item_at_work("prices", "raw.prices"),
+        _on_its_way("prices", stage_price),
+        _item_at_work("prices", "prices", raw_prices),
         _ORPHAN,
     ),
     keys="channel_advisor",
-    expected="""
-        SELECT lower(btrim(key)) AS key, jsonb_build_object('price', "Price", 'currency', "Currency",
-                 'minimum', "MinPrice", 'maximum', "MaxPrice", 'promotion', "Promotion.Price") AS facts
-        FROM stage.price WHERE "Price" IS NOT NULL
-    """,
+    expected=sql.statement(__package__, "prices_expected"),
     do="`crossdock sync prices --key SKU` sends what the Price rule says.",
 )  # fmt: skip
 
@@ -310,13 +276,23 @@ def _parts(components: Iterable[dict[str, Any]] | None) -> list[str]:
     return sorted(f"{one['Quantity']} x {folded(one['SKU'])}" for one in components or ())
 
 
-_SOLD_AS = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', format('the channel has it as %s', n.key)
-    FROM found d
-    JOIN ops.reading n ON n.subject = d.subject AND n.side = '{NAMES}' AND n.part = d.key AND n.key <> d.key
-    JOIN ops.reading p ON p.subject = d.subject AND p.side = '{CHANNEL_ADVISOR}' AND p.key = n.key
-    WHERE d.missing = '{CHANNEL_ADVISOR}'
-""")
+_product_row = ops_reading.alias("product").c
+_of_item = sa.and_(_name.subject == "products", _name.side == NAMES, _name.part == FOUND.c.key)
+_SOLD_AS = Explanation(
+    because(
+        BY_RULE,
+        sa.func.format("the channel has it as %s", _name.key),
+        (ops_reading, _of_item),
+        (
+            _product_row.key.table,
+            sa.and_(
+                _product_row.subject == "products",
+                _product_row.side == CHANNEL_ADVISOR,
+                _product_row.key == _name.key,
+            ),
+        ),
+    ).where(FOUND.c.missing == CHANNEL_ADVISOR, _name.key != FOUND.c.key)
+)
 PRODUCTS = Subject(
     "products", "Products", "SKU",
     (
@@ -328,8 +304,8 @@ PRODUCTS = Subject(
         _SOLD_AS,
         _dead_letter("products", "catalog"),
         not_read("catalog", "tims.inventory/items", TIMS),
-        _on_its_way("products", "stage.product"),
-        _item_at_work("catalog", "raw.catalog"),
+        _on_its_way("products", stage_product),
+        _item_at_work("products", "catalog", raw_catalog),
         _ORPHAN,
     ),
     do="TIMS decides: `crossdock sync catalog --key SKU` sends it. A product that only the channel has is removed "

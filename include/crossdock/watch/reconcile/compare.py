@@ -12,9 +12,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
-from crossdock.store import database
-from crossdock.watch.reconcile.base import CAUSES, CHANGED, CHANNEL_ADVISOR, RECORD, TIMS, UNEXPLAINED, Subject
+from crossdock.store import database, sql
+from crossdock.store.tables import ops_reading, ops_reconcile_difference
+from crossdock.watch.reconcile.base import (
+    CAUSES,
+    CHANGED,
+    CHANNEL_ADVISOR,
+    EXPECTED,
+    RECORD,
+    TIMS,
+    UNEXPLAINED,
+    Subject,
+)
+from crossdock.watch.reconcile.explain import FOUND, because
 
 LONGEST = 300  # characters of a value that are kept
 
@@ -38,103 +50,15 @@ class Counts:
         return sum(self.causes.values())
 
 
-# The rows of a subject under their own keys, one a side and key: the newest, or all parts of it together.
-_NEWEST = """
-newest AS MATERIALIZED (
-  SELECT DISTINCT ON (side, key, part) side, key, part, alias, facts, version, cause, why
-  FROM ops.reading WHERE subject = :subject ORDER BY side, key, part, version DESC, id DESC
-),
-"""
-# What TIMS's side should come to, in place of what TIMS says, for the keys that the expectation knows.
-_EXPECTED = f"""
-expected AS MATERIALIZED ({{expected}}),
-meant AS MATERIALIZED (
-  SELECT n.side, n.key, n.part, n.alias, coalesce(e.facts, n.facts) AS facts, n.version, n.cause, n.why
-  FROM newest n LEFT JOIN expected e ON n.side = 'tims' AND e.key = n.key AND NOT n.facts ? '{RECORD}'
-),
-"""
-_NAMES = """
-names AS (SELECT part, key FROM newest WHERE side = 'names'),
-"""
-_LAST_NAMES = """
-names AS (
-  SELECT DISTINCT ON (part) part, key FROM newest WHERE side = 'names' ORDER BY part, facts ->> 'at' DESC, key DESC
-),
-"""
-_KEYED = """
-keyed AS (
-  SELECT r.side, coalesce(n.key, r.key) AS key, r.facts, r.version, r.cause, r.why
-  FROM {rows} r LEFT JOIN names n ON r.alias AND n.part = r.key
-  WHERE r.side IN ('channel_advisor', 'tims')
-),
-"""
-_ONE_EACH = """
-whole AS MATERIALIZED (
-  SELECT DISTINCT ON (side, key) side, key, facts, version, cause, why FROM keyed ORDER BY side, key, version DESC
-),
-"""
-_SUMMED = """
-fact AS (
-  SELECT k.side, k.key, f.name, max(k.version) AS version, max(k.cause) AS cause, max(k.why) AS why,
-         CASE WHEN f.name = ANY (:summed)
-              THEN to_jsonb(sum(CASE WHEN f.name = ANY (:summed) THEN (f.value #>> '{}')::numeric END))
-              ELSE (array_agg(f.value ORDER BY k.version DESC))[1] END AS value
-  FROM keyed k LEFT JOIN LATERAL jsonb_each(k.facts) AS f(name, value) ON true
-  GROUP BY k.side, k.key, f.name
-),
-whole AS MATERIALIZED (
-  SELECT side, key, coalesce(jsonb_object_agg(name, value) FILTER (WHERE name IS NOT NULL), '{}') AS facts,
-         max(version) AS version, max(cause) AS cause, max(why) AS why
-  FROM fact GROUP BY side, key
-),
-"""
-_WHICH = {
-    "all": "true",
-    "both": "c.key IS NOT NULL AND t.key IS NOT NULL",
-    "channel_advisor": "c.key IS NOT NULL",
-}
-# JSON's null says nothing and is not compared; a fact that one side does not have at all is a difference. Of a record
-# that cannot be read only that is told.
-_COMPARE = """
-pair AS MATERIALIZED (
-  SELECT coalesce(c.key, t.key) AS key,
-         CASE WHEN c.key IS NULL THEN 'channel_advisor' WHEN t.key IS NULL THEN 'tims' ELSE '' END AS missing,
-         c.facts AS c_facts, t.facts AS t_facts, c.version AS c_version, t.version AS t_version,
-         CASE WHEN c.key IS NULL THEN t.cause WHEN t.key IS NULL THEN c.cause END AS cause,
-         CASE WHEN c.key IS NULL THEN t.why WHEN t.key IS NULL THEN c.why END AS why
-  FROM (SELECT * FROM whole WHERE side = 'channel_advisor') c
-  FULL JOIN (SELECT * FROM whole WHERE side = 'tims') t ON t.key = c.key
-  WHERE {which}
-),
-different AS (
-  SELECT p.*, f.name AS field, f.c_value, f.t_value
-  FROM pair p CROSS JOIN LATERAL (
-    SELECT '' AS name, NULL::jsonb AS c_value, NULL::jsonb AS t_value WHERE p.missing <> ''
-    UNION ALL
-    SELECT k.name, p.c_facts -> k.name, p.t_facts -> k.name
-    FROM jsonb_object_keys(p.c_facts || p.t_facts) AS k(name)
-    WHERE p.missing = '' AND p.c_facts -> k.name IS DISTINCT FROM p.t_facts -> k.name
-      AND coalesce(p.c_facts -> k.name <> 'null', true) AND coalesce(p.t_facts -> k.name <> 'null', true)
-      AND (k.name = :record OR NOT (p.c_facts || p.t_facts) ? :record)
-  ) f
-  WHERE p.missing <> '' OR p.c_facts <> p.t_facts
-),
-made AS (
-  INSERT INTO ops.reconcile_difference (run, subject, key, field, missing, channel_advisor, tims,
-    channel_advisor_version, tims_version, cause, why, since)
-  SELECT :run, :subject, d.key, d.field, d.missing,
-         CASE WHEN :shown THEN left(d.c_value #>> '{{}}', :longest) END,
-         CASE WHEN :shown THEN left(d.t_value #>> '{{}}', :longest) END,
-         d.c_version, d.t_version, coalesce(d.cause, :unexplained), d.why, coalesce(o.since, now())
-  FROM different d LEFT JOIN ops.reconcile_difference o
-    ON o.run = :previous AND o.subject = :subject AND o.key = d.key AND o.field = d.field
-  RETURNING key
-)
-SELECT (SELECT count(*) FROM whole WHERE side = 'channel_advisor') AS channel_advisor,
-       (SELECT count(*) FROM whole WHERE side = 'tims') AS tims,
-       (SELECT count(*) FROM pair) AS compared,
-       (SELECT count(DISTINCT key) FROM made) AS different
-"""
+_COMPARE = sql.statement(__package__, "compare")
+_CAUSES = sql.statement(__package__, "causes")
+_difference = ops_reconcile_difference.c
+# What the look before could not explain: for this transaction only.
+_BEFORE = sa.Table(
+    "before", sa.MetaData(),
+    *(sa.Column(name, sa.Text) for name in ("key", "field", "missing", "channel_advisor", "tims")),
+    prefixes=["TEMPORARY"], postgresql_on_commit="DROP",
+)  # fmt: skip
 
 
 def compare(
@@ -149,21 +73,16 @@ def compare(
     `previous`: the run whose differences hand on their age. `clocks`: when this look began, by each system's clock;
     `moment`: the same by the database's, less some seconds (now, if not said)."""
     _set_aside(connection, subject, run)
-    names = _LAST_NAMES if subject.last_only else _NAMES
-    expected = _EXPECTED.format(expected=subject.expected) if subject.expected else ""
-    keyed = _KEYED.format(rows="meant" if subject.expected else "newest")
-    rows = _SUMMED if subject.summed else _ONE_EACH
-    statement = "WITH " + _NEWEST + expected + names + keyed + rows + _COMPARE.format(which=_WHICH[subject.keys])
+    _expect(connection, subject)
     given = {
         "subject": subject.name, "run": run, "previous": previous, "shown": not subject.private, "longest": LONGEST,
-        "unexplained": UNEXPLAINED, "record": RECORD,
+        "unexplained": UNEXPLAINED, "record": RECORD, "keys": subject.keys, "last_only": subject.last_only,
+        "adds_up": bool(subject.summed), "summed": sorted(subject.summed),
     }  # fmt: skip
-    if subject.summed:
-        given["summed"] = sorted(subject.summed)
     # What was read has no statistics: for all that the planner knows it is a handful of rows, to be looped over.
-    connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
-    found = connection.execute(sa.text(statement), given).one()
-    connection.execute(sa.text("SET LOCAL enable_nestloop = on"))
+    connection.execute(sa.select(sa.func.set_config("enable_nestloop", "off", True)))
+    found = connection.execute(_COMPARE, given).one()
+    connection.execute(sa.select(sa.func.set_config("enable_nestloop", "on", True)))
     _explain(connection, subject, run, clocks, moment)
     return Counts(
         found.channel_advisor, found.tims, found.compared, found.compared - found.different,
@@ -173,45 +92,55 @@ def compare(
 
 def _set_aside(connection: sa.Connection, subject: Subject, run: int) -> None:
     """What an earlier look of the run could not explain goes to `before`, and all that it found is forgotten."""
-    given = {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED}
-    for statement in (
-        "DROP TABLE IF EXISTS before",
-        """CREATE TEMP TABLE before ON COMMIT DROP AS SELECT key, field, missing, channel_advisor, tims
-           FROM ops.reconcile_difference WHERE run = :run AND subject = :subject AND cause = :unexplained""",
-        "DELETE FROM ops.reconcile_difference WHERE run = :run AND subject = :subject",
-    ):
-        connection.execute(sa.text(statement), given)
+    _BEFORE.drop(connection, checkfirst=True)
+    _BEFORE.create(connection, checkfirst=False)
+    mine = sa.and_(_difference.run == run, _difference.subject == subject.name)
+    kept = sa.select(*(_difference[column.name] for column in _BEFORE.c)).where(mine, _difference.cause == UNEXPLAINED)
+    connection.execute(sa.insert(_BEFORE).from_select(list(_BEFORE.c.keys()), kept))
+    connection.execute(sa.delete(ops_reconcile_difference).where(mine))
 
 
-# What is unexplained and was not so, with the same values, at the look before.
-_NEW = """
-  t.run = :run AND t.subject = :subject AND t.cause = :unexplained AND NOT EXISTS (
-    SELECT FROM before b WHERE b.key = t.key AND b.field = t.field AND b.missing = t.missing
-      AND b.channel_advisor IS NOT DISTINCT FROM t.channel_advisor AND b.tims IS NOT DISTINCT FROM t.tims)
-"""
+def _expect(connection: sa.Connection, subject: Subject) -> None:
+    """Writes what TIMS's values should come to beside what was read, in place of what an earlier look expected."""
+    if subject.expected is None:
+        return
+    reading = ops_reading.c
+    connection.execute(sa.delete(ops_reading).where(reading.subject == subject.name, reading.side == EXPECTED))
+    made = subject.expected.columns(sa.column("key", sa.Text), sa.column("facts", JSONB)).subquery("made")
+    facts = {"subject": subject.name, "side": EXPECTED, "part": "", "alias": False, "version": sa.func.now()}
+    rows = sa.select(
+        made.c.key, made.c.facts, *(sa.literal(v) if not isinstance(v, sa.ColumnElement) else v for v in facts.values())
+    )
+    connection.execute(sa.insert(ops_reading).from_select(["key", "facts", *facts], rows))
+
+
+def _is_new(subject: Subject, run: int) -> sa.ColumnElement[bool]:
+    """What is unexplained and was not so, with the same values, at the look before."""
+    same = (
+        _BEFORE.c[column].is_not_distinct_from(_difference[column])
+        for column in ("key", "field", "missing", "channel_advisor", "tims")
+    )
+    return sa.and_(
+        _difference.run == run,
+        _difference.subject == subject.name,
+        _difference.cause == UNEXPLAINED,
+        ~sa.exists().where(*same),
+    )
 
 
 def is_moving(connection: sa.Connection, subject: Subject, run: int) -> bool:
     """Whether another look may tell more: something has only just changed, or was not found twice."""
-    return bool(
-        connection.scalar(
-            sa.text(f"""
-                SELECT EXISTS (SELECT FROM ops.reconcile_difference t WHERE {_NEW})
-                    OR EXISTS (SELECT FROM ops.reconcile_difference
-                               WHERE run = :run AND subject = :subject AND cause = :changed)
-            """),
-            {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED, "changed": CHANGED},
-        )
-    )
+    changed = sa.and_(_difference.run == run, _difference.subject == subject.name, _difference.cause == CHANGED)
+    moving = (sa.select(ops_reconcile_difference.c.id).where(one).exists() for one in (_is_new(subject, run), changed))
+    return bool(connection.scalar(sa.select(sa.or_(*moving))))
 
 
 def doubt(connection: sa.Connection, subject: Subject, run: int) -> None:
     """No other look will come: what was not the same twice in a row is still moving."""
     connection.execute(
-        sa.text(f"""
-            UPDATE ops.reconcile_difference t SET cause = :changed, why = 'not the same at two looks' WHERE {_NEW}
-        """),
-        {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED, "changed": CHANGED},
+        sa.update(ops_reconcile_difference)
+        .where(_is_new(subject, run))
+        .values(cause=CHANGED, why="not the same at two looks")
     )
 
 
@@ -219,43 +148,33 @@ def _explain(
     connection: sa.Connection, subject: Subject, run: int, clocks: Mapping[str, datetime], moment: datetime | None
 ) -> None:
     """Causes for what no rule explained yet: changed while it was read, then what our own records say."""
-    given = {"run": run, "subject": subject.name, "unexplained": UNEXPLAINED}
-    changed = """
-        SELECT d.id, :changed AS cause, 'changed while both systems were read' AS why FROM found d
-        WHERE d.channel_advisor_version >= :channel_advisor OR d.tims_version >= :tims
-    """
-    moments = {CHANNEL_ADVISOR: clocks.get(CHANNEL_ADVISOR), TIMS: clocks.get(TIMS), "changed": CHANGED}
-    _apply(connection, changed, given | moments)
-    just_now = {"moment": moment or database.now(connection)}
+    since = (FOUND.c[f"{system}_version"] >= clocks[system] for system in (CHANNEL_ADVISOR, TIMS) if clocks.get(system))
+    changed = because(CHANGED, "changed while both systems were read").where(sa.or_(sa.false(), *since))
+    given = {"of_run": run, "of_subject": subject.name, "moment": moment or database.now(connection)}
+    _apply(connection, changed, given)
     for explanation in subject.explained:
-        _apply(connection, explanation.sql, {**given, **just_now, **explanation.given(connection)})
+        _apply(connection, explanation.query, {**given, **explanation.given(connection)})
 
 
-def _apply(connection: sa.Connection, sql: str, given: Mapping[str, object]) -> None:
-    """Sets the cause of the differences that `sql` explains."""
+def _apply(connection: sa.Connection, query: sa.Select | sa.TextClause, given: Mapping[str, object]) -> None:
+    """Sets the cause of the differences that `query` explains."""
+    if isinstance(query, sa.TextClause):
+        names = sa.column("id", sa.BigInteger), sa.column("cause", sa.Text), sa.column("why", sa.Text)
+        found = query.columns(*names).subquery("found_cause")
+    else:
+        found = query.subquery("found_cause")
+    columns = found.c.id, found.c.cause, found.c.why
+    first = sa.select(*columns).ext(distinct_on(found.c.id)).order_by(*columns).subquery("first_cause")
     connection.execute(
-        sa.text(f"""
-            WITH found AS MATERIALIZED (
-              SELECT * FROM ops.reconcile_difference
-              WHERE run = :run AND subject = :subject AND cause = :unexplained
-            )
-            UPDATE ops.reconcile_difference t SET cause = e.cause, why = e.why
-            FROM (SELECT DISTINCT ON (id) id, cause, why FROM ({sql}) AS x(id, cause, why) ORDER BY id, cause, why) e
-            WHERE t.id = e.id
-        """),
+        sa.update(ops_reconcile_difference)
+        .where(_difference.id == first.c.id)
+        .values(cause=first.c.cause, why=first.c.why)
+        .add_cte(FOUND),
         dict(given),
     )
 
 
 def causes(connection: sa.Connection, subject: Subject, run: int) -> dict[str, int]:
     """Keys by cause; a key of which one fact is unexplained is unexplained, else the worst cause counts."""
-    rows = connection.execute(
-        sa.text("""
-            SELECT rank, count(*) AS n FROM (
-              SELECT min(array_position(CAST(:causes AS text[]), cause)) AS rank FROM ops.reconcile_difference
-              WHERE run = :run AND subject = :subject GROUP BY key
-            ) k GROUP BY rank ORDER BY rank
-        """),
-        {"causes": list(CAUSES), "run": run, "subject": subject.name},
-    )
+    rows = connection.execute(_CAUSES, {"causes": list(CAUSES), "run": run, "subject": subject.name})
     return {CAUSES[row.rank - 1]: row.n for row in rows}

@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
+import sqlalchemy as sa
+
 from crossdock.rules import emails, phones
+from crossdock.store.tables import ops_customer_change, ops_reading, raw_customers, stage_buyer
 from crossdock.systems import times
 from crossdock.watch.reconcile.base import (
     BY_RULE,
@@ -25,6 +28,7 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
+from crossdock.watch.reconcile.explain import FOUND, because
 from crossdock.watch.reconcile.orders import OF_THE_ORDER, ORDERS, SALES_ORDERS, is_marketplaces, is_ours, key_of
 
 CUSTOMERS_LIST = Lists(TIMS, "customers", ("CustomerID",))
@@ -79,29 +83,47 @@ def _digest(value: str | None) -> str | None:
     return sha256(value.encode()).hexdigest()[:32] if value else None
 
 
+_name = ops_reading.c
+_NAMED = (
+    ops_reading,
+    sa.and_(_name.subject == "customers", _name.side == NAMES, _name.key == FOUND.c.key),
+)
+_change = ops_customer_change.c
 # What the flow orders decided of the buyer's data, and why TIMS has something else (rules/customer_changes.py).
-_DECIDED = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', CASE o.outcome WHEN 'kept' THEN 'a person set it in TIMS after the order'
-                              ELSE 'TIMS has refused what the order says (an alert told it)' END
-    FROM found d JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
-    JOIN ops.customer_change o ON o.customer_id = n.part AND o.order_key = d.key AND o.outcome IN ('kept', 'refused')
-     AND o.field = CASE d.field WHEN 'e-mail' THEN 'Email' ELSE 'Phone' END
-""")
-# A version that none of our changes made, and that is not the one that the customer was created as.
-_LATER = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'a person changed the customer in TIMS after the buyer''s last order'
-    FROM found d JOIN ops.reading n ON n.subject = 'customers' AND n.side = '{NAMES}' AND n.key = d.key
-    WHERE d.tims_version > (n.facts->>'at')::timestamptz AND NOT EXISTS (
-      SELECT FROM ops.customer_change o WHERE o.customer_id = n.part AND o.modified_at = d.tims_version
-    ) AND NOT EXISTS (
-      SELECT FROM raw.tims_customers r
-      WHERE r.key = n.part AND r.version = d.tims_version AND (r.payload->>'RowVersion')::bigint = 1
+_DECIDED = Explanation(
+    because(
+        BY_RULE,
+        sa.case(
+            (_change.outcome == "kept", "a person set it in TIMS after the order"),
+            else_="TIMS has refused what the order says (an alert told it)",
+        ),
+        _NAMED,
+        (ops_customer_change, sa.and_(_change.customer_id == _name.part, _change.order_key == FOUND.c.key)),
+    ).where(
+        _change.outcome.in_(("kept", "refused")),
+        _change.field == sa.case((FOUND.c.field == "e-mail", "Email"), else_="Phone"),
     )
-""")
-_COMING = Explanation(f"""
-    SELECT d.id, '{IN_FLIGHT}', 'what the order says of its buyer has not been carried into TIMS yet'
-    FROM found d JOIN stage.buyer b ON b.key = d.key WHERE b.state = 'staged'
-""")
+)
+# A version that none of our changes made, and that is not the one that the customer was created as.
+_raw = raw_customers.c
+_LATER = Explanation(
+    because(BY_RULE, "a person changed the customer in TIMS after the buyer's last order", _NAMED).where(
+        FOUND.c.tims_version > sa.cast(_name.facts["at"].astext, sa.DateTime(timezone=True)),
+        ~sa.exists().where(_change.customer_id == _name.part, _change.modified_at == FOUND.c.tims_version),
+        ~sa.exists().where(
+            _raw.key == _name.part,
+            _raw.version == FOUND.c.tims_version,
+            sa.cast(_raw.payload["RowVersion"].astext, sa.BigInteger) == 1,
+        ),
+    )
+)
+_COMING = Explanation(
+    because(
+        IN_FLIGHT,
+        "what the order says of its buyer has not been carried into TIMS yet",
+        (stage_buyer, stage_buyer.c.key == FOUND.c.key),
+    ).where(stage_buyer.c.state == "staged")
+)
 
 CUSTOMERS = Subject(
     "customers", "Customers", "order of the buyer",

@@ -6,61 +6,118 @@ by what a flow believes it has delivered, for that is what is being proved.
 
 from __future__ import annotations
 
-from crossdock.watch.reconcile.base import BY_RULE, CHANGED, DEAD, IN_FLIGHT, WAITING, Explanation
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock.store.tables import ops_batch, ops_dead_letter, ops_reconcile_difference, ops_watermark
+from crossdock.watch.reconcile.base import (
+    BY_RULE,
+    CHANGED,
+    DEAD,
+    IN_FLIGHT,
+    UNEXPLAINED,
+    WAITING,
+    Explanation,
+)
+
+# The differences of one subject in one run that nothing explains yet. Its name in `.sql` files is `found`.
+FOUND = (
+    sa.select(ops_reconcile_difference)
+    .where(
+        ops_reconcile_difference.c.run == sa.bindparam("of_run"),
+        ops_reconcile_difference.c.subject == sa.bindparam("of_subject"),
+        ops_reconcile_difference.c.cause == UNEXPLAINED,
+    )
+    .cte("found")
+    .prefix_with("MATERIALIZED")
+)
+Column = sa.ColumnElement[Any]
+Via = tuple[sa.FromClause, Column]  # a table, and how it is joined
 
 
-def dead_letter(flow: str, key: str = "d.key", via: str = "") -> Explanation:
-    """The record, or one that it depends on, is a dead letter of `flow`. `via`: joins that lead from d to it."""
-    return Explanation(f"""
-        SELECT d.id, '{DEAD}', format('dead letter %s of %s', l.id, l.flow)
-        FROM found d {via} JOIN ops.dead_letter l ON l.flow = '{flow}' AND l.key = {key}
-        WHERE l.state IN ('open', 'edited')
-    """)
+def because(cause: str | Column, why: str | Column, *via: Via) -> sa.Select:
+    """(id, cause, why) of the differences for which `via` finds rows; more conditions may be added."""
+    tables: sa.FromClause = FOUND
+    for table, on in via:
+        tables = tables.join(table, on)
+    return sa.select(FOUND.c.id, _labelled(cause, "cause"), _labelled(why, "why")).select_from(tables)
 
 
-def dismissed(flow: str, key: str = "d.key") -> Explanation:
+def _labelled(value: str | Column, name: str) -> sa.Label[Any]:
+    return (sa.literal(value) if isinstance(value, str) else value).label(name)
+
+
+def dead_letter(flow: str, key: Column = FOUND.c.key, *via: Via) -> Explanation:
+    """The record, or one that it depends on, is a dead letter of `flow`. `via`: joins that lead to it."""
+    letter = ops_dead_letter.c
+    its = (ops_dead_letter, sa.and_(letter.flow == flow, letter.key == key))
+    why = sa.func.format("dead letter %s of %s", letter.id, letter.flow)
+    return Explanation(because(DEAD, why, *via, its).where(letter.state.in_(("open", "edited"))))
+
+
+def dismissed(flow: str, key: Column = FOUND.c.key) -> Explanation:
     """A person has decided that the record need not be delivered, and it has not been worked since."""
-    return Explanation(f"""
-        SELECT d.id, '{BY_RULE}', format('dead letter %s of %s was dismissed', l.id, l.flow)
-        FROM found d JOIN LATERAL (
-          SELECT l.id, l.flow, l.state FROM ops.dead_letter l WHERE l.flow = '{flow}' AND l.key = {key}
-          ORDER BY l.id DESC LIMIT 1
-        ) l ON l.state = 'dismissed'
-    """)
+    letter = ops_dead_letter.c
+    last = (
+        sa.select(letter.id, letter.state)
+        .where(letter.flow == flow, letter.key == key)
+        .order_by(letter.id.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    why = sa.func.format(f"dead letter %s of {flow} was dismissed", last.c.id)
+    return Explanation(because(BY_RULE, why, (last, last.c.state == "dismissed")))
 
 
-def on_its_way(table: str, key: str = "d.key", via: str = "") -> Explanation:
-    """Its staged row waits, is on its way, or was left out by a rule. The last only explains that one side has none."""
-    return Explanation(f"""
-        SELECT d.id,
-               CASE s.state WHEN 'waiting' THEN '{WAITING}' WHEN 'left_out' THEN '{BY_RULE}' ELSE '{IN_FLIGHT}' END,
-               coalesce(s.reason, format('batch %s is at work', s.batch_id))
-        FROM found d {via} JOIN {table} s ON s.key = {key}
-        WHERE s.state IN ('waiting', 'staged', 'ready') OR s.state = 'left_out' AND d.missing <> ''
-    """)
+def on_its_way(
+    table: sa.Table, key: Column = FOUND.c.key, *via: Via, form: Callable[[Column], Column] = lambda key: key
+) -> Explanation:
+    """Its staged row waits, is on its way, or was left out by a rule. The last only explains that one side has none.
+    `form`: brings the staged row's key into the form of `key`."""
+    row = table.alias("staged")  # `via` may lead over the same table
+    staged = row.c
+    cause = sa.case({"waiting": WAITING, "left_out": BY_RULE}, value=staged.state, else_=IN_FLIGHT)
+    why = sa.func.coalesce(staged.reason, sa.func.format("batch %s is at work", staged.batch_id))
+    return Explanation(
+        because(cause, why, *via, (row, form(staged.key) == key)).where(
+            sa.or_(
+                staged.state.in_(("waiting", "staged", "ready")),
+                sa.and_(staged.state == "left_out", FOUND.c.missing != ""),
+            )
+        )
+    )
 
 
-def not_read(flow: str, resource: str, side: str, only: str = "true") -> Explanation:
+def not_read(flow: str, resource: str, side: str, *only: Column) -> Explanation:
     """The record of `side` is newer than what `flow` has read of `resource`. `only`: differences it may explain."""
-    return Explanation(f"""
-        SELECT d.id, '{IN_FLIGHT}', 'changed after the last read of {flow}'
-        FROM found d JOIN ops.watermark w ON w.flow = '{flow}' AND w.resource = '{resource}'
-        WHERE d.{side}_version >= w.position AND {only}
-    """)
+    mark = ops_watermark.c
+    its = (ops_watermark, sa.and_(mark.flow == flow, mark.resource == resource))
+    newer = FOUND.c[f"{side}_version"] >= mark.position
+    return Explanation(because(IN_FLIGHT, f"changed after the last read of {flow}", its).where(newer, *only))
 
 
 # Batches that a run has in its hands, or had until just now, when this look at both systems had begun.
-AT_WORK = "(b.finished_at IS NULL OR greatest(b.finished_at, b.touched_at) >= :moment)"
+AT_WORK = sa.or_(
+    ops_batch.c.finished_at.is_(None),
+    sa.func.greatest(ops_batch.c.finished_at, ops_batch.c.touched_at) >= sa.bindparam("moment"),
+)
 
 
-def at_work(flow: str, table: str, matches: str = "r.key = d.key", via: str = "") -> Explanation:
-    """A run of `flow` has the record in its hands: read and not worked, sent and not settled; or it had it until just
-    now, so that one side may be from before and the other from after. `table`: raw rows r of the flow; `via`: joins
-    that lead from d to it."""
-    return Explanation(f"""
-        SELECT d.id, CASE WHEN b.finished_at IS NULL THEN '{IN_FLIGHT}' ELSE '{CHANGED}' END,
-               format('batch %s of {flow} %s', b.id,
-                      CASE WHEN b.finished_at IS NULL THEN 'is at work' ELSE 'was at work just now' END)
-        FROM found d {via} JOIN (ops.batch b JOIN {table} r ON r.batch_id = b.id) ON {matches}
-        WHERE b.flow = '{flow}' AND {AT_WORK}
-    """)
+def at_work(flow: str, table: sa.Table, matches: Column | None = None, *via: Via) -> Explanation:
+    """A run of `flow` has the record in its hands: read and not worked, or sent without an outcome yet; or it had it
+    until just now, so that one side may be from before and the other from after. `table`: raw rows of the flow;
+    `matches`: which of them is the record's; `via`: joins that lead to it."""
+    batch = ops_batch.c
+    unfinished = batch.finished_at.is_(None)
+    work = sa.join(ops_batch, table, table.c.batch_id == batch.id)
+    doing = sa.case((unfinished, "is at work"), else_="was at work just now")
+    return Explanation(
+        because(
+            sa.case((unfinished, IN_FLIGHT), else_=CHANGED),
+            sa.func.format(f"batch %s of {flow} %s", batch.id, doing),
+            *via,
+            (work, table.c.key == FOUND.c.key if matches is None else matches),
+        ).where(batch.flow == flow, AT_WORK)
+    )

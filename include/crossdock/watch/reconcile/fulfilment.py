@@ -12,8 +12,22 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
 from crossdock.flow import SOURCE as OURS
 from crossdock.rules.shipping import fulfillment_id
+from crossdock.store.tables import (
+    ops_link,
+    raw_invoices,
+    raw_orders,
+    raw_returns,
+    raw_shipments,
+    stage_channel_shipment,
+    stage_credit_memo,
+    stage_credit_memo_line,
+    stage_invoice,
+    stage_sales_order,
+)
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
@@ -27,7 +41,7 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import at_work, dead_letter, dismissed, not_read, on_its_way
+from crossdock.watch.reconcile.explain import FOUND, at_work, because, dead_letter, dismissed, not_read, on_its_way
 from crossdock.watch.reconcile.orders import (
     OF_THE_ORDER,
     ORDERS,
@@ -109,12 +123,21 @@ def _recorded_parcel(parcel: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(reference, _parcel_units(parcel), parcel["ModifiedAt"], excuse=excuse)
 
 
-_ORDER, _OF_ORDER = "split_part(d.key, ':', 1)", "r.payload->>'ExternalOrderID'"
-_PARCEL = """
-    JOIN stage.channel_shipment p
-      ON p."ChannelAdvisorOrderID"::text = split_part(d.key, ':', 1)
-     AND p."SellerFulfillmentID" = split_part(d.key, ':', 2)
-"""
+_parcel_row, _link, _invoice_row = stage_channel_shipment.c, ops_link.c, stage_invoice.c
+_memo, _memo_line = stage_credit_memo.c, stage_credit_memo_line.c
+_PARCELS_ORDER = sa.cast(_parcel_row["ChannelAdvisorOrderID"], sa.Text)
+_ORDER, _NUMBER = (sa.func.split_part(FOUND.c.key, ":", place) for place in (1, 2))
+_PARCEL = (
+    stage_channel_shipment,
+    sa.and_(_PARCELS_ORDER == _ORDER, _parcel_row["SellerFulfillmentID"] == _NUMBER),
+)
+
+
+def _order_of(table: sa.Table) -> sa.ColumnElement[str]:
+    """The order of a raw shipment."""
+    return table.c.payload["ExternalOrderID"].astext
+
+
 SHIPMENTS = Subject(
     "shipments", "Shipments", "shipment (order:number)",
     (
@@ -124,11 +147,11 @@ SHIPMENTS = Subject(
         Side(TIMS, PARCELS, _recorded_parcel, alias=True, key=_recorded_key),
     ),
     (
-        dead_letter("shipments", "p.key", _PARCEL), dismissed("orders", _ORDER),
-        on_its_way("stage.channel_shipment", "p.key", _PARCEL),
-        dead_letter("orders", _ORDER), on_its_way("stage.sales_order", _ORDER),
-        at_work("shipments", "raw.shipments", f"{_OF_ORDER} = {_ORDER}"),
-        at_work("orders", "raw.channel_advisor_orders", f"r.key = {_ORDER}"),
+        dead_letter("shipments", _parcel_row.key, _PARCEL), dismissed("orders", _ORDER),
+        on_its_way(stage_channel_shipment, _parcel_row.key, _PARCEL),
+        dead_letter("orders", _ORDER), on_its_way(stage_sales_order, _ORDER),
+        at_work("shipments", raw_shipments, _order_of(raw_shipments) == _ORDER),
+        at_work("orders", raw_orders, raw_orders.c.key == _ORDER),
         not_read("shipments", "tims.shipments", TIMS),
         not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
     ),
@@ -171,11 +194,11 @@ def _invoice(invoice: dict[str, Any], rules: Rules) -> Iterable[Row]:
     yield Row(invoice["SalesOrderID"], {"worth": worth}, invoice["ModifiedAt"], part=invoice["InvoiceID"])
 
 
-_INVOICE = """
-    JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key
-    JOIN stage.invoice i ON i."SalesOrderID" = k.target_id
-"""
-_PARCEL_OF_ORDER = """JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID"::text = d.key"""
+_INVOICE = (
+    sa.join(ops_link, stage_invoice, _invoice_row["SalesOrderID"] == _link.target_id),
+    sa.and_(_link.entity == "sales_order", _link.source_key == FOUND.c.key),
+)
+_PARCEL_OF_ORDER = (stage_channel_shipment, FOUND.c.key == _PARCELS_ORDER)
 INVOICES = Subject(
     "invoices", "Invoices", "order",
     (
@@ -185,11 +208,11 @@ INVOICES = Subject(
         Side(TIMS, INVOICES_LIST, _invoice, alias=True, key=lambda one: one["SalesOrderID"]),
     ),
     (
-        dead_letter("invoices", "i.key", _INVOICE), on_its_way("stage.invoice", "i.key", _INVOICE),
-        dead_letter("shipments", "p.key", _PARCEL_OF_ORDER),
-        on_its_way("stage.channel_shipment", "p.key", _PARCEL_OF_ORDER),
-        at_work("invoices", "raw.invoices", f"{_OF_ORDER} = d.key"),
-        at_work("shipments", "raw.shipments", f"{_OF_ORDER} = d.key"),
+        dead_letter("invoices", _invoice_row.key, _INVOICE), on_its_way(stage_invoice, _invoice_row.key, _INVOICE),
+        dead_letter("shipments", _parcel_row.key, _PARCEL_OF_ORDER),
+        on_its_way(stage_channel_shipment, _parcel_row.key, _PARCEL_OF_ORDER),
+        at_work("invoices", raw_invoices, _order_of(raw_invoices) == FOUND.c.key),
+        at_work("shipments", raw_shipments, _order_of(raw_shipments) == FOUND.c.key),
         *OF_THE_ORDER,
         not_read("invoices", "tims.shipments", TIMS), not_read("shipments", "tims.shipments", TIMS),
     ),
@@ -225,20 +248,31 @@ def _credit_memo(memo: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(key, facts, memo["ModifiedAt"], part=memo["CreditMemoID"])
 
 
-_UNCREDITED = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'tax that the marketplace gives back, with nothing else to credit'
-    FROM found d JOIN stage.credit_memo s ON s.key = d.key AND s.uncredited <> 0
-    WHERE d.field = 'refund' AND d.channel_advisor::numeric - d.tims::numeric = s.uncredited
-       OR d.field = '' AND d.missing = '{TIMS}' AND s.refund_total = s.uncredited
-""")
-_ROUNDED = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'the marketplace rounded its refunds; the rest is in Rounding'
-    FROM found d JOIN stage.credit_memo s ON s.key = d.key
-    JOIN LATERAL (SELECT sum("RoundingAmount") AS amount FROM stage.credit_memo_line l WHERE l.key = s.key) r ON true
-    WHERE d.field = 'refund' AND r.amount <> 0
-      AND d.channel_advisor::numeric - d.tims::numeric = r.amount + coalesce(s.uncredited, 0)
-""")
-_RETURNED_ORDER = "JOIN stage.credit_memo s ON s.key = d.key"
+_RETURNED = (stage_credit_memo, _memo.key == FOUND.c.key)
+_OF_REFUND = FOUND.c.field == "refund"
+_refunds_differ_by = sa.cast(FOUND.c.channel_advisor, sa.Numeric) - sa.cast(FOUND.c.tims, sa.Numeric)
+_UNCREDITED = Explanation(
+    because(BY_RULE, "tax that the marketplace gives back, with nothing else to credit", _RETURNED).where(
+        _memo.uncredited != 0,
+        sa.or_(
+            sa.and_(_OF_REFUND, _refunds_differ_by == _memo.uncredited),
+            sa.and_(FOUND.c.field == "", FOUND.c.missing == TIMS, _memo.refund_total == _memo.uncredited),
+        ),
+    )
+)
+_rounded_by = (
+    sa.select(sa.func.sum(_memo_line["RoundingAmount"]))
+    .where(_memo_line.key == _memo.key)
+    .correlate(stage_credit_memo)
+    .scalar_subquery()
+)
+_ROUNDED = Explanation(
+    because(BY_RULE, "the marketplace rounded its refunds; the rest is in Rounding", _RETURNED).where(
+        _OF_REFUND,
+        _rounded_by != 0,
+        _refunds_differ_by == _rounded_by + sa.func.coalesce(_memo.uncredited, 0),
+    )
+)
 RETURNS = Subject(
     "returns", "Returns", "return",
     (
@@ -246,9 +280,9 @@ RETURNS = Subject(
         Side(TIMS, CREDIT_MEMOS, _credit_memo, key=_memo_key),
     ),
     (
-        dead_letter("returns"), dismissed("returns"), on_its_way("stage.credit_memo"), _UNCREDITED, _ROUNDED,
-        at_work("returns", "raw.returns"),
-        dead_letter("orders", "s.order_key", _RETURNED_ORDER),
+        dead_letter("returns"), dismissed("returns"), on_its_way(stage_credit_memo), _UNCREDITED, _ROUNDED,
+        at_work("returns", raw_returns),
+        dead_letter("orders", _memo.order_key, _RETURNED),
         not_read("returns", "channel_advisor.returns", CHANNEL_ADVISOR),
     ),
     summed=frozenset({"refund"}),

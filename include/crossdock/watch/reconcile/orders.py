@@ -12,10 +12,20 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
 from crossdock.rules.statuses import CANCELLED_FIRST, LEFT_OUT
+from crossdock.store.tables import (
+    ops_link,
+    raw_orders,
+    raw_shipments,
+    stage_channel_shipment,
+    stage_sales_order,
+)
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANNEL_ADVISOR,
+    IN_FLIGHT,
     TIMS,
     WAITING,
     Excuse,
@@ -26,7 +36,7 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import at_work, dead_letter, dismissed, not_read, on_its_way
+from crossdock.watch.reconcile.explain import FOUND, at_work, because, dead_letter, dismissed, not_read, on_its_way
 
 SOURCE = "ChannelAdvisor"
 ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True)
@@ -158,38 +168,46 @@ def is_marketplaces(order: Document) -> bool:
 
 
 # A parcel that TIMS has sent moves its order on there at once; the channel hears of it by the flow shipments.
-_PARCELS = """
-    JOIN stage.channel_shipment p ON p."ChannelAdvisorOrderID"::text = d.key AND d.field = 'status'
-"""
-_PARCEL_ON_ITS_WAY = Explanation(f"""
-    SELECT d.id, CASE p.state WHEN 'waiting' THEN '{WAITING}' WHEN 'left_out' THEN '{BY_RULE}' ELSE 'in flight' END,
-           format('its parcel %s: %s', p.key, coalesce(p.reason, 'on its way'))
-    FROM found d {_PARCELS} WHERE p.state IN ('waiting', 'left_out', 'staged', 'ready')
-""")
-_HELD_BY_A_PERSON = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'a person has put it on hold in TIMS, and that stays'
-    FROM found d JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key AND NOT k.held
-    WHERE d.field = 'status' AND d.tims = 'on hold'
-""")
-_HELD_FOR_THE_MARKETPLACE = Explanation(f"""
-    SELECT d.id, '{WAITING}', 'mixed: the marketplace has shipped only a part of its lines'
-    FROM found d JOIN ops.link k ON k.entity = 'sales_order' AND k.source_key = d.key AND k.held
-    JOIN stage.sales_order s ON s.key = d.key AND s.own_location_id IS NOT NULL
-    WHERE d.field = 'status' AND d.tims = 'on hold'
-""")
+_OF_STATUS = FOUND.c.field == "status"
+_parcel, _link, _order_row = stage_channel_shipment.c, ops_link.c, stage_sales_order.c
+_PARCELS = (
+    stage_channel_shipment,
+    sa.and_(sa.cast(_parcel["ChannelAdvisorOrderID"], sa.Text) == FOUND.c.key, _OF_STATUS),
+)
+_PARCEL_ON_ITS_WAY = Explanation(
+    because(
+        sa.case({"waiting": WAITING, "left_out": BY_RULE}, value=_parcel.state, else_=IN_FLIGHT),
+        sa.func.format("its parcel %s: %s", _parcel.key, sa.func.coalesce(_parcel.reason, "on its way")),
+        _PARCELS,
+    ).where(_parcel.state.in_(("waiting", "left_out", "staged", "ready")))
+)
+_SHIPMENT_OF_ORDER = sa.and_(raw_shipments.c.payload["ExternalOrderID"].astext == FOUND.c.key, _OF_STATUS)
+_LINK = (ops_link, sa.and_(_link.entity == "sales_order", _link.source_key == FOUND.c.key))
+_ON_HOLD = sa.and_(_OF_STATUS, FOUND.c.tims == "on hold")
+_HELD_BY_A_PERSON = Explanation(
+    because(BY_RULE, "a person has put it on hold in TIMS, and that stays", _LINK).where(~_link.held, _ON_HOLD)
+)
+_HELD_FOR_THE_MARKETPLACE = Explanation(
+    because(
+        WAITING,
+        "mixed: the marketplace has shipped only a part of its lines",
+        _LINK,
+        (stage_sales_order, _order_row.key == FOUND.c.key),
+    ).where(_link.held, _order_row.own_location_id.is_not(None), _ON_HOLD)
+)
 # Of an order itself: what every subject about orders is explained by.
 OF_THE_ORDER = (
-    dead_letter("orders"), dismissed("orders"), on_its_way("stage.sales_order"),
-    at_work("orders", "raw.channel_advisor_orders"), not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
+    dead_letter("orders"), dismissed("orders"), on_its_way(stage_sales_order),
+    at_work("orders", raw_orders), not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),
 )  # fmt: skip
 
 ORDERS_SUBJECT = Subject(
     "orders", "Orders", "order",
     (Side(CHANNEL_ADVISOR, ORDERS, _order, key=key_of), Side(TIMS, SALES_ORDERS, _sales_order, key=key_of_sale)),
     (
-        *OF_THE_ORDER, dead_letter("shipments", "p.key", _PARCELS), _PARCEL_ON_ITS_WAY,
-        at_work("shipments", "raw.shipments", "r.payload->>'ExternalOrderID' = d.key AND d.field = 'status'"),
-        not_read("shipments", "tims.shipments", TIMS, only="d.field = 'status'"), _HELD_BY_A_PERSON,
+        *OF_THE_ORDER, dead_letter("shipments", _parcel.key, _PARCELS), _PARCEL_ON_ITS_WAY,
+        at_work("shipments", raw_shipments, _SHIPMENT_OF_ORDER),
+        not_read("shipments", "tims.shipments", TIMS, _OF_STATUS), _HELD_BY_A_PERSON,
         _HELD_FOR_THE_MARKETPLACE,
     ),
     do="`crossdock sync orders --key KEY` brings the sales order to what the channel says, unless a person has changed "
@@ -223,11 +241,17 @@ def _sales_total(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
         yield Row(sale["ExternalOrderID"], facts, sale["ModifiedAt"])
 
 
-_ROUNDED = Explanation(f"""
-    SELECT d.id, '{BY_RULE}', 'unit prices of four places: TIMS rounds each line, the channel rounded the total'
-    FROM found d JOIN stage.sales_order s ON s.key = d.key
-    WHERE d.field = 'total' AND d.tims::numeric - d.channel_advisor::numeric = s.rounding_difference
-""")
+_ROUNDED = Explanation(
+    because(
+        BY_RULE,
+        "unit prices of four places: TIMS rounds each line, the channel rounded the total",
+        (stage_sales_order, _order_row.key == FOUND.c.key),
+    ).where(
+        FOUND.c.field == "total",
+        sa.cast(FOUND.c.tims, sa.Numeric) - sa.cast(FOUND.c.channel_advisor, sa.Numeric)
+        == _order_row.rounding_difference,
+    )
+)
 ORDER_TOTALS = Subject(
     "order_totals", "Order totals", "order",
     (Side(CHANNEL_ADVISOR, ORDERS, _total, key=key_of), Side(TIMS, SALES_ORDERS, _sales_total, key=key_of_sale)),
