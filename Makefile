@@ -54,8 +54,9 @@ cluster: setup .venv-image/.ready ## Run the compose file's services as processe
 	@$(PY) -m venv .venv-image && .venv-image/bin/python -m pip install --disable-pip-version-check --no-input -q \
 	  -r requirements.txt -r requirements-image.txt && .venv-image/bin/python -m pip install -q --no-deps -e . && touch $@
 
-lint: setup ## Check style, and that imports keep to the rooms
+lint: setup ## Check style, that of SQL too, and that imports keep to the rooms
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports --no-cache
+	@.venv/bin/sqlfluff lint --nocolor --disable-progress-bar include
 
 types: setup ## Check types
 	@.venv/bin/mypy
