@@ -164,12 +164,12 @@ def test_an_excuse_explains_that_the_other_side_lacks_a_key_and_nothing_else(eng
 
 
 def test_the_first_explanation_decides_and_a_key_has_its_worst_cause(engine: sa.Engine) -> None:
-    def says(cause: str, why: str, key: str) -> Explanation:
+    def named(cause: str, why: str, key: str) -> Explanation:
         return Explanation(because(cause, why).where(FOUND.c.key == key, FOUND.c.field == "a"))
 
     as_text = "SELECT d.id, 'in flight' AS cause, 'second' AS why FROM found d WHERE d.key = '2' AND d.field = 'a'"
     subject = a_subject(
-        explained=(says("dead letter", "first", "1"), says("in flight", "second", "1"), Explanation(sa.text(as_text)))
+        explained=(named("dead letter", "first", "1"), named("in flight", "second", "1"), Explanation(sa.text(as_text)))
     )
     found = run(
         engine, subject, channel_advisor=[row("1", a=1, b=1), row("2", a=1)], tims=[row("1", a=2, b=2), row("2", a=2)]

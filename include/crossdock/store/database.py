@@ -113,10 +113,10 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
 
 def _first_statements(role: str) -> tuple[sa.Select, sa.Select]:
     """What a new session runs first: it becomes `role`, where its login may, and takes its settings."""
-    known = sa.table("pg_roles", sa.column("rolname"), sa.column("oid"))
-    may = known.c.rolname == role, sa.func.pg_has_role(known.c.oid, "MEMBER")
+    roles = sa.table("pg_roles", sa.column("rolname"), sa.column("oid"))
+    may = roles.c.rolname == role, sa.func.pg_has_role(roles.c.oid, "MEMBER")
     return (
-        sa.select(sa.func.set_config("role", known.c.rolname, False)).where(*may),
+        sa.select(sa.func.set_config("role", roles.c.rolname, False)).where(*may),
         sa.select(*(sa.func.set_config(name, value, False) for name, value in _SOON_GONE.items())),
     )
 
