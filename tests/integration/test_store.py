@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crossdock.errors import Transient
 from crossdock.store import batches, database, dead_letters, deliveries, raw, watermarks
-from crossdock.store.deliveries import Effect
+from crossdock.store.deliveries import Effect, Outcome
 from crossdock.store.raw import Record
 from crossdock.store.registry import SCHEMAS, metadata
 from crossdock.store.tables import ops_delivery, raw_orders, stage_sales_order_line
@@ -240,9 +240,7 @@ def test_a_delivery_is_one_row_however_often_it_is_tried(engine):
         deliveries.begin(connection, "orders", 1, [effect])
         deliveries.begin(connection, "orders", 2, [effect])
         assert deliveries.open_keys(connection, "sales_order", "create", ["1", "2"]) == {"1"}
-        deliveries.end(
-            connection, "orders", [{"idempotency_key": "so:1", "outcome": "confirmed", "response_id": "SO-1"}]
-        )
+        deliveries.end(connection, "orders", [Outcome("so:1", "confirmed", response_id="SO-1")])
         row = connection.execute(sa.select(ops_delivery)).one()
         assert deliveries.open_keys(connection, "sales_order", "create", ["1"]) == set()
     assert (row.attempts, row.outcome, row.response_id) == (2, "confirmed", "SO-1")

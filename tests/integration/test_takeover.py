@@ -28,7 +28,7 @@ from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.steps.transform import transform
 from crossdock.store import batches, database, deliveries, leases, runs, watermarks
-from crossdock.store.deliveries import Effect
+from crossdock.store.deliveries import Effect, Outcome
 from crossdock.systems.channel_advisor import ChannelAdvisor
 from integration import stock_oracle
 from integration.builders import forward
@@ -469,7 +469,7 @@ def test_numbers_of_a_lease_only_grow_and_only_the_last_holder_writes(shop: Envi
         def answered() -> None:
             with old.engine.begin() as connection:
                 deliveries.link(connection, [{"entity": "channel_quantity", "source_key": "X", "target_id": "X"}])
-                deliveries.end(connection, "returns", [{"idempotency_key": "qty:X:late", "outcome": "confirmed"}])
+                deliveries.end(connection, "returns", [Outcome("qty:X:late", "confirmed")])
 
         with pytest.raises(LeaseLost):
             answered()

@@ -71,3 +71,31 @@ def test_the_fields_stand_in_the_order_of_the_columns_and_nothing_is_written_for
     header = frame(HEAD, [dict.fromkeys(HEAD) | {"Notes": "a", "TotalAmount": 123_450, "ShippingAddress.City": "Bath"}])
     assert bodies(ORDER, header) == [b'{"Notes":"a","ShippingAddress":{"City":"Bath"},"TotalAmount":"12.35"}']
     assert bodies(ORDER, frame(HEAD, [dict.fromkeys(HEAD)])) == [b"{}"]
+
+
+@given(st.lists(st.tuples(rows(HEAD), st.lists(rows(LINE), max_size=2)), max_size=4))
+def test_what_is_missing_is_null_where_null_takes_a_value_away(
+    orders: list[tuple[dict[str, Any], list[dict[str, Any]]]],
+) -> None:
+    lines = frame(LINE, [line for _, below in orders for line in below])
+    lines.insert(0, ROW, [number for number, (_, below) in enumerate(orders) for _ in below])
+    made = bodies(ORDER, frame(HEAD, [row for row, _ in orders]), lines, "LineItems", nulls=True)
+    for body, (row, below) in zip(map(json.loads, made), orders, strict=True):
+        given = one_by_one(row, below)
+        address = given.get("ShippingAddress")
+        names = ["ExternalOrderID", "Notes", "PricesIncludeTax", "ShippingAmount", "TotalAmount"]
+        expected = {name: given.get(name) for name in names}
+        expected["ShippingAddress"] = address and {name: address.get(name) for name in ("Name", "City")}
+        expected["LineItems"] = [{name: one.get(name) for name in LINE} for one in given.get("LineItems", [])] or None
+        assert body == expected
+
+
+def test_a_list_that_must_be_there_stands_empty() -> None:
+    memo = contracts.document("tims", "CreditMemoCreate")
+    header = pd.DataFrame({"Memo": pd.Series(["a", "b"], dtype="str")})
+    lines = pd.DataFrame({ROW: [1], "Quantity": pd.Series([2], dtype="Int64")})
+    assert bodies(memo, header, lines, "Lines") == [
+        b'{"Memo":"a","Lines":[]}',
+        b'{"Memo":"b","Lines":[{"Quantity":2}]}',
+    ]
+    assert bodies(memo, header, lines[:0], "Lines")[1] == b'{"Memo":"b","Lines":[]}'

@@ -22,22 +22,31 @@ NOTHING = pa.scalar(None, pa.binary())
 
 
 def bodies(
-    document: Document, header: pd.DataFrame, lines: pd.DataFrame | None = None, children: str = ""
+    document: Document,
+    header: pd.DataFrame,
+    lines: pd.DataFrame | None = None,
+    children: str = "",
+    *,
+    nulls: bool = False,
 ) -> list[bytes]:
     """The JSON of each row of `header`: its columns are target paths, written in their order. `lines`: rows sorted by
-    `_row`, whose other columns are paths of the list `children`, which comes last."""
+    `_row`, whose other columns are paths of the list `children`, which comes last. `nulls`: what is missing is written
+    as null, for a target where that takes a value away."""
     if header.empty:
         return []
-    members = _members(document, header, "")
-    if lines is not None and len(lines):
-        below = document.fields[children].items
-        assert below
-        objects = _objects(_members(below, lines.drop(columns=ROW), ""))
-        members.append(_member(children, _lists(objects, lines[ROW], len(header))))
-    return _objects(members).to_pylist()
+    members = _members(document, header, "", nulls)
+    if lines is not None:
+        field = document.fields[children]
+        assert field.items
+        objects = _objects(_members(field.items, lines.drop(columns=ROW), "", nulls), len(lines))
+        listed = _lists(objects, lines[ROW], len(header))
+        if field.required and not field.min_items:
+            listed = listed.fill_null(b"[]")
+        members.append(_member(children, listed, "", nulls))
+    return _objects(members, len(header)).to_pylist()
 
 
-def _members(document: Document, frame: pd.DataFrame, prefix: str) -> list[pa.Array]:
+def _members(document: Document, frame: pd.DataFrame, prefix: str, nulls: bool) -> list[pa.Array]:
     """`,"Name":value` of each field below `prefix`, null where there is no value. Objects stand where their first part
     stands."""
     made: list[pa.Array] = []
@@ -50,21 +59,24 @@ def _members(document: Document, frame: pd.DataFrame, prefix: str) -> list[pa.Ar
         if dot:
             parts = [each for each in frame.columns if each.startswith(f"{prefix}{name}.")]
             given = pa.array(frame[parts].notna().any(axis=1).to_numpy(dtype=bool))
-            objects = _objects(_members(document, frame[parts], f"{prefix}{name}."))
-            made.append(_member(name, pc.if_else(given, objects, NOTHING)))
+            objects = _objects(_members(document, frame[parts], f"{prefix}{name}.", nulls), len(frame))
+            made.append(_member(name, pc.if_else(given, objects, NOTHING), "", nulls))
         else:
             quote, values = _written(frame[path], document.fields[path])
-            made.append(_member(name, values, quote))
+            made.append(_member(name, values, quote, nulls))
     return made
 
 
-def _member(name: str, values: pa.Array, quote: str = "") -> pa.Array:
-    """Null stays null."""
-    return _joined(f',"{name}":{quote}'.encode(), values, quote.encode(), nulls="emit_null")
+def _member(name: str, values: pa.Array, quote: str, nulls: bool) -> pa.Array:
+    """Null stays null, or is written as such."""
+    made = _joined(f',"{name}":{quote}'.encode(), values, quote.encode(), nulls="emit_null")
+    return made.fill_null(f',"{name}":null'.encode()) if nulls else made
 
 
-def _objects(members: list[pa.Array]) -> pa.Array:
-    """`{"Name":value,...}` of each row."""
+def _objects(members: list[pa.Array], count: int) -> pa.Array:
+    """`{"Name":value,...}` of each of `count` rows."""
+    if not count:
+        return pa.array([], pa.binary())
     whole = _joined(*members, b"}")
     if all(each.null_count for each in members):  # rows of which nothing is given begin with no comma
         whole = pc.if_else(pc.equal(whole, b"}"), pa.scalar(b",}", pa.binary()), whole)

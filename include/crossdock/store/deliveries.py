@@ -7,7 +7,7 @@ whose answer nobody saw. `open_keys` finds those; the caller asks the target bef
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +28,17 @@ class Effect:
     key: str
     idempotency_key: str
     content_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of the effect of an idempotency key. `error`: in words, without personal data."""
+
+    idempotency_key: str
+    outcome: str  # confirmed, rejected or unknown
+    status: int | None = None  # HTTP
+    response_id: str | None = None  # given by the target
+    error: str | None = None
 
 
 def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence[Effect]) -> None:
@@ -67,20 +78,19 @@ def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence
     )
 
 
-def end(connection: sa.Connection, flow: str, outcomes: Iterable[Mapping[str, Any]]) -> None:
-    """Completes deliveries: mappings of idempotency_key, outcome, status, response_id, error.
+def end(connection: sa.Connection, flow: str, outcomes: Iterable[Outcome]) -> None:
+    """Completes deliveries.
 
     Raises LeaseLost where another worker has taken over the flow since they were begun; then nothing of the caller's
     transaction is kept, but that these calls have reached the target when others may have gone before.
     """
     rows = list(outcomes)
     if not leases.holds(connection, flow):
-        _too_late(connection.engine, flow, [row["idempotency_key"] for row in rows])
+        _too_late(connection.engine, flow, [row.idempotency_key for row in rows])
         raise leases.lost(connection, flow)
     if not rows:
         return
-    names = ("idempotency_key", "outcome", "status", "response_id", "error")
-    given = database.given(ops_delivery, [{name: row.get(name) for name in names} for row in rows])
+    given = database.given(ops_delivery, [asdict(row) for row in rows])
     connection.execute(
         sa.update(ops_delivery)
         .where(ops_delivery.c.idempotency_key == given.c.idempotency_key)

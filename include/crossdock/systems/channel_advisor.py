@@ -29,6 +29,7 @@ from crossdock.systems.paging import Page, Split
 LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
 DEEPEST = 500  # objects and lists in one another that a parser can follow
+Item = dict[str, Any] | msgspec.Raw  # one of a batch: a document, or its JSON
 DENIED = b"Authorization has been denied"
 
 
@@ -147,27 +148,27 @@ class ChannelAdvisor:
         path = f"/v2/orders/{segment(order_id)}"
         return self._http.request("PUT", path, _stored, body=_encode(changes), repeatable=True)
 
-    def report_shipments(self, shipments: Sequence[dict[str, Any]]) -> list[Reported]:
+    def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
         """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is
         answered with the first shipment of its (ChannelAdvisorOrderID, SellerFulfillmentID)."""
         done = self._batch("POST", "/v2/shipping", "Shipments", shipments)
         return [Reported(one.status, one.result.get("Shipment"), one.error) for one in done]
 
-    def write_quantities(self, updates: Sequence[dict[str, Any]]) -> list[Written]:
+    def write_quantities(self, updates: Sequence[Item]) -> list[Written]:
         """Writes up to 500 quantities (InventoryUpdate); one result for each, in their order. Idempotent for all but
         the update type Relative, which must not be sent here."""
         return self._batch("PUT", "/v2/inventory", "Updates", updates)
 
-    def write_prices(self, prices: Sequence[dict[str, Any]]) -> list[Written]:
+    def write_prices(self, prices: Sequence[Item]) -> list[Written]:
         """Writes up to 500 prices (PriceUpdate); one result for each, in their order. Idempotent."""
         return self._batch("PUT", "/v2/prices", "Prices", prices)
 
-    def create_products(self, products: Sequence[dict[str, Any]]) -> list[Written]:
+    def create_products(self, products: Sequence[Item]) -> list[Written]:
         """Creates up to 100 products (ProductCreate); one result for each, in their order. Idempotent: a repeat is
         409 DuplicateSku."""
         return self._batch("POST", "/v2/products", "Products", products)
 
-    def _batch(self, method: str, path: str, name: str, items: Sequence[dict[str, Any]]) -> list[Written]:
+    def _batch(self, method: str, path: str, name: str, items: Sequence[Item]) -> list[Written]:
         """A batch in which every item has its own outcome."""
         answer = self.call(method, path, {name: list(items)}, self._profile, repeatable=True)
         results = answer.get("Results") if isinstance(answer, dict) else None

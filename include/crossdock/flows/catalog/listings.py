@@ -7,19 +7,18 @@ opened again without a person asking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from crossdock.errors import CrossdockError, RecordRejected, Transient
+from crossdock.errors import RecordRejected, Transient
 from crossdock.flows.catalog.transform import ChannelProduct, Outcome, products
 from crossdock.keys import segment
 from crossdock.reference import channel
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import ON, Step
-from crossdock.steps.load import chunked, reasons
+from crossdock.steps.load import Answer, answer_of, chunked, put_each
 from crossdock.store import database, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import ops_dead_letter, ref_channel_listing
@@ -84,8 +83,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
         for step in _steps(place, facts, requested)
         if step.action == "create"
     ]  # fmt: skip
-    for portion in chunked(new):
-        _send(runtime, batch, portion, outcome)
+    _send(runtime, batch, new, outcome)
     calls = []
     for place in _places(runtime, rows) if new else places:
         if place.row.key in outcome.refused or place.row.key in outcome.pending:
@@ -98,8 +96,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
                 outcome.waiting[place.row.key] = f"It is not listed on {where} yet: {step.why}."
             elif step.action == "dead":
                 _refuse(outcome, place.row.key, list(_words(place, step, facts)))
-    for portion in chunked(calls):
-        _send(runtime, batch, portion, outcome)
+    _send(runtime, batch, calls, outcome)
 
 
 # ---- what is there -------------------------------------------------------------------------------------------------
@@ -238,50 +235,51 @@ def _refuse(outcome: Outcome, key: str, found: list[dict]) -> None:
 # ---- calling -------------------------------------------------------------------------------------------------------
 
 
-def _send(runtime: Runtime, batch: sa.Row, portion: Sequence[_Call], outcome: Outcome) -> None:
-    """Several calls at once; deliveries before, outcomes, links and the listings as they are now after."""
-    with runtime.engine.begin() as connection:
-        deliveries.begin(
-            connection, FLOW, batch.id,
-            [Effect(ENTITY, one.operation, one.place.row.key, one.delivery, one.place.row.content_hash)
-             for one in portion],
-        )  # fmt: skip
+def _send(runtime: Runtime, batch: sa.Row, calls: Sequence[_Call], outcome: Outcome) -> None:
+    """Several calls at once; links and the listings as they are now after each."""
     client = runtime.channel_advisor
-    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "listings") as pool:
-        answers = list(pool.map(_caller(client), portion))
-    with runtime.engine.begin() as connection:
-        sent = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
-        channel.keep(connection, channel.LISTINGS, [answer for _, answer in sent])
-        deliveries.link(connection, [_link(batch, one.place, answer) for one, answer in sent])
-        for one, answer in zip(portion, answers, strict=True):
+
+    def keep(connection: sa.Connection, answered: Sequence[tuple[_Call, Answer]]) -> None:
+        sent = [(one, answer.result) for one, answer in answered if answer.taken]
+        channel.keep(connection, channel.LISTINGS, [listing for _, listing in sent])
+        deliveries.link(connection, [_link(batch, one.place, listing) for one, listing in sent])
+        for one, answer in answered:
             key = one.place.row.key
-            if isinstance(answer, dict):
+            if answer.taken:
                 outcome.changed.add(key)
-            elif isinstance(answer, RecordRejected) and answer.status in (404, 409):  # it has moved on: read it anew
+            elif answer.refused and answer.status in (404, 409):  # it has moved on: read it anew
                 _reread(connection, client, one)
                 outcome.pending.add(key)
-            elif isinstance(answer, RecordRejected):
-                _refuse(outcome, key, reasons(answer, do=ADVICE, target=f"Site {one.place.wanted['SiteID']}"))
+            elif answer.refused:
+                _refuse(outcome, key, answer.refused)
             else:
                 outcome.pending.add(key)
-        deliveries.end(connection, FLOW, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
+
+    put_each(
+        runtime, FLOW, batch.id, list(chunked(calls, 1)), keep=keep,
+        effect=lambda one: Effect(ENTITY, one.operation, one.place.row.key, one.delivery, one.place.row.content_hash),
+        send=lambda portion: [_call(client, one) for one in portion],
+        at_once=limits.load("channel_advisor").at_once,
+    )  # fmt: skip
 
 
-def _caller(client: Any) -> Callable[[_Call], dict[str, Any] | CrossdockError]:
-    def call(one: _Call) -> dict[str, Any] | CrossdockError:
-        try:
-            if one.listing_id is not None:
-                return client.update_listing(one.listing_id, one.body)
-            try:
-                return client.create_listing(one.body)
-            except RecordRejected as error:
-                if error.code == "DuplicateListing" and error.existing_id:  # an answer was lost: it is there
-                    return _listing(client, error.existing_id)
-                raise
-        except (RecordRejected, Transient) as error:
-            return error
+def _call(client: Any, one: _Call) -> Answer:
+    try:
+        listing = _written(client, one)
+    except (RecordRejected, Transient) as error:
+        return answer_of(error, do=ADVICE, target=f"Site {one.place.wanted['SiteID']}")
+    return Answer(200, str(listing["ListingID"]), result=listing)
 
-    return call
+
+def _written(client: Any, one: _Call) -> dict[str, Any]:
+    if one.listing_id is not None:
+        return client.update_listing(one.listing_id, one.body)
+    try:
+        return client.create_listing(one.body)
+    except RecordRejected as error:
+        if error.code == "DuplicateListing" and error.existing_id:  # an answer was lost: it is there
+            return _listing(client, error.existing_id)
+        raise
 
 
 def _listing(client: Any, listing_id: Any) -> dict[str, Any]:
@@ -311,17 +309,4 @@ def _link(batch: sa.Row, place: _Place, listing: Mapping[str, Any]) -> dict[str,
         "version": place.row.version,
         "batch_id": batch.id,
         "held": listing["Status"] == "Ended",
-    }
-
-
-def _ended(call: _Call, answer: dict[str, Any] | CrossdockError) -> dict[str, Any]:
-    failed = isinstance(answer, CrossdockError)
-    refused = isinstance(answer, RecordRejected)
-    number = answer["ListingID"] if isinstance(answer, dict) else call.listing_id
-    return {
-        "idempotency_key": call.delivery,
-        "outcome": "rejected" if refused else "unknown" if failed else "confirmed",
-        "status": answer.status if isinstance(answer, RecordRejected) else None if failed else 200,
-        "response_id": None if number is None else str(number),
-        "error": str(answer)[:200] if failed else None,
     }

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from crossdock.errors import OutcomeUnknown, Transient
+from crossdock.errors import Transient
 from crossdock.flow import Flow
 from crossdock.flows.catalog import listings, products
 from crossdock.flows.catalog.transform import ENTITY, Outcome
-from crossdock.steps.load import record_outcomes
+from crossdock.steps.load import not_taken, record_outcomes
 from crossdock.store import alerts, batches, database, dead_letters, deliveries
 from crossdock.store.tables import stage_product
 
@@ -42,11 +42,7 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         outcome.pending.update(row.key for row in listed)
     _record_outcomes(runtime, flow, batch, rows, outcome)
     if outcome.pending:
-        raise OutcomeUnknown(
-            f"{len(outcome.pending)} of {len(rows)} items were not taken by Channel Advisor (busy, or failing).",
-            do="Nothing to do: the task is tried again, compares first, and sends what is still to be sent.",
-            system="channel_advisor",
-        )
+        raise not_taken(len(outcome.pending), len(rows), "items")
 
 
 def _record_outcomes(runtime: Runtime, flow: Flow, batch: sa.Row, rows: list[sa.Row], outcome: Outcome) -> None:

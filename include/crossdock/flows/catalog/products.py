@@ -7,7 +7,6 @@ In: staged rows, what the channel holds and what was last delivered. Out: delive
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +20,7 @@ from crossdock.reference import channel
 from crossdock.reference.tims import ITEMS
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import PARTS
-from crossdock.steps.load import chunked, reasons
+from crossdock.steps.load import Answer, answer_of, chunked, not_taken, put_each, reasons
 from crossdock.steps.records import REFERENCE, name_of
 from crossdock.store import database, dead_letters, deliveries, raw
 from crossdock.store.deliveries import Effect
@@ -76,8 +75,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
     rows = [row for row in rows if row.key not in outcome.refused]
     new = [row for row in rows if row.key not in held]
     _wait_for_parts(rows, held, parts, outcome)
-    for portion in chunked([row for row in new if row.key not in outcome.waiting]):
-        _create(runtime, batch, portion, parts, mapped, outcome)
+    _create(runtime, batch, [row for row in new if row.key not in outcome.waiting], parts, mapped, outcome)
     with runtime.engine.begin() as connection:
         held, _ = products(connection, [row.key for row in rows])
     wanted = [
@@ -95,8 +93,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
             equal.append(one)
     with runtime.engine.begin() as connection:
         _agree(connection, batch, equal, outcome)
-    for portion in chunked(different):
-        _update(runtime, batch, portion, outcome)
+    _update(runtime, batch, different, outcome)
 
 
 # ---- what a product should be --------------------------------------------------------------------------------------
@@ -171,55 +168,59 @@ def _delivered(wanted: Wanted) -> dict[str, Any]:
 def _create(
     runtime: Runtime,
     batch: sa.Row,
-    portion: Sequence[sa.Row],
+    rows: Sequence[sa.Row],
     parts: Mapping[str, str],
     mapped: Sequence[str],
     outcome: Outcome,
 ) -> None:
-    """One request. A product that is there already (an answer was lost, or somebody made it) is compared afterwards
-    like any other; one that is another item's is refused."""
-    names = {row.key: f"product:{row.key}:create" for row in portion}
+    """A hundred a request. A product that is there already (an answer was lost, or somebody made it) is compared
+    afterwards like any other; one that is another item's is refused."""
+
+    def keep(connection: sa.Connection, answered: Sequence[tuple[sa.Row, Answer]]) -> None:
+        deliveries.link(
+            connection, [_link(batch, row, answer.result, main=True) for row, answer in answered if answer.taken]
+        )
+        for row, answer in answered:
+            if answer.taken:
+                outcome.changed.add(row.key)
+            elif answer.refused:
+                outcome.refused[row.key] = answer.refused
+            else:
+                outcome.pending.add(row.key)
+
+    put_each(
+        runtime, FLOW, batch.id, list(chunked(rows)), keep=keep,
+        effect=lambda row: Effect(ENTITY, "create", row.key, f"product:{row.key}:create", row.content_hash),
+        send=lambda portion: _post(runtime, portion, parts, mapped),
+    )  # fmt: skip
+
+
+def _post(runtime: Runtime, portion: Sequence[sa.Row], parts: Mapping[str, str], mapped: Sequence[str]) -> list[Answer]:
+    """One request. `result`: the product of an item that has one now."""
     bodies = [
         {name: value for name, value in document_of(row, parts).items() if value not in (None, []) and
          (name in NEVER_CHANGED or name in mapped)}
         for row in portion
     ]  # fmt: skip
-    with runtime.engine.begin() as connection:
-        deliveries.begin(
-            connection, FLOW, batch.id,
-            [Effect(ENTITY, "create", row.key, names[row.key], row.content_hash) for row in portion],
-        )  # fmt: skip
     try:
         results = runtime.channel_advisor.create_products(bodies)
         there = [row for row, one in zip(portion, results, strict=True) if _exists(one.error)]
         documents = runtime.channel_advisor.of_skus("products", [row.SKU for row in there]) if there else []
-    except Transient:
-        outcome.pending.update(row.key for row in portion)
-        return
+    except Transient as error:
+        return [Answer(error=error) for _ in portion]
     with runtime.engine.begin() as connection:
         channel.keep(connection, channel.PRODUCTS, documents)
         held, _ = products(connection, [row.key for row in portion])
-        outcomes, links = [], []
-        for row, one in zip(portion, results, strict=True):
-            error, product = one.error, next(iter(held.get(row.key, ())), None)
-            if product:
-                outcome.changed.add(row.key)
-                links.append(_link(batch, row, product, main=True))
-            elif isinstance(error, RecordRejected):
-                outcome.refused[row.key] = _refusal(row, error)
-            else:
-                outcome.pending.add(row.key)
-            outcomes.append(
-                {
-                    "idempotency_key": names[row.key],
-                    "outcome": "confirmed" if product else "rejected" if row.key in outcome.refused else "unknown",
-                    "status": one.status,
-                    "response_id": str(product.product_id) if product else None,
-                    "error": _codes(error),
-                }
-            )
-        deliveries.end(connection, FLOW, outcomes)
-        deliveries.link(connection, links)
+    answers = []
+    for row, one in zip(portion, results, strict=True):
+        product = next(iter(held.get(row.key, ())), None)
+        if product:
+            answers.append(Answer(one.status, str(product.product_id), result=product))
+        elif isinstance(one.error, RecordRejected):
+            answers.append(Answer(one.status, refused=_refusal(row, one.error)))
+        else:
+            answers.append(Answer(one.status, error=one.error or not_taken(1, 1, "items")))
+    return answers
 
 
 def _exists(error: CrossdockError | None) -> bool:
@@ -238,62 +239,45 @@ def _refusal(row: sa.Row, error: RecordRejected) -> list[dict]:
     ]  # fmt: skip
 
 
-def _codes(error: CrossdockError | None) -> str | None:
-    """What was refused, by field and code."""
-    refusals = error.refusals[:10] if isinstance(error, RecordRejected) else ()
-    return ", ".join(f"{one.field} {one.code}".strip() for one in refusals) or (str(error) if error else None)
-
-
 # ---- update --------------------------------------------------------------------------------------------------------
 
 
-def _update(runtime: Runtime, batch: sa.Row, portion: Sequence[_Change], outcome: Outcome) -> None:
-    """One call for each product, several at once; deliveries and conflicts are written before."""
-    with runtime.engine.begin() as connection:
-        deliveries.begin(
-            connection, FLOW, batch.id,
-            [Effect(ENTITY, "update", one.wanted.row.key, one.name, one.wanted.row.content_hash) for one in portion],
-        )  # fmt: skip
-        _note_conflicts(connection, portion)
-    client = runtime.channel_advisor
+def _update(runtime: Runtime, batch: sa.Row, changes: Sequence[_Change], outcome: Outcome) -> None:
+    """One call for each product, several at once; conflicts are written before."""
 
-    def put(change: _Change) -> dict[str, Any] | CrossdockError:
-        try:
-            return client.update_product(change.wanted.held.sku, change.body)
-        except (RecordRejected, Transient) as error:
-            return error
-
-    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "products") as pool:
-        answers = list(pool.map(put, portion))
-    done = [(one, answer) for one, answer in zip(portion, answers, strict=True) if isinstance(answer, dict)]
-    with runtime.engine.begin() as connection:
-        channel.keep(connection, channel.PRODUCTS, [answer for _, answer in done])
-        now = [one.wanted._replace(held=one.wanted.held._replace(payload=answer)) for one, answer in done]
+    def keep(connection: sa.Connection, answered: Sequence[tuple[_Change, Answer]]) -> None:
+        done = [(one, answer.result) for one, answer in answered if answer.taken]
+        channel.keep(connection, channel.PRODUCTS, [product for _, product in done])
+        now = [one.wanted._replace(held=one.wanted.held._replace(payload=product)) for one, product in done]
         _agree(connection, batch, now, outcome)
         outcome.changed.update(one.wanted.row.key for one, _ in done)
         outcome.alerts += [_alert(one) for one, _ in done if one.conflicts]
         _resolve_conflicts(connection, [one.wanted.held.sku for one, _ in done if one.conflicts])
-        for one, answer in zip(portion, answers, strict=True):
-            if isinstance(answer, RecordRejected) and answer.status == 404:  # deleted there meanwhile: made anew
+        for one, answer in answered:
+            key = one.wanted.row.key
+            if answer.refused and answer.status == 404:  # deleted there meanwhile: made anew
                 forget(connection, one.wanted.held.sku)
-                outcome.pending.add(one.wanted.row.key)
-            elif isinstance(answer, RecordRejected):
-                outcome.refused[one.wanted.row.key] = reasons(answer, do=ADVICE, target="Channel Advisor")
-            elif not isinstance(answer, dict):
-                outcome.pending.add(one.wanted.row.key)
-        deliveries.end(connection, FLOW, [_ended(one, answer) for one, answer in zip(portion, answers, strict=True)])
+                outcome.pending.add(key)
+            elif answer.refused:
+                outcome.refused[key] = answer.refused
+            elif answer.error is not None:
+                outcome.pending.add(key)
+
+    put_each(
+        runtime, FLOW, batch.id, list(chunked(changes, 1)), before=_note_conflicts, keep=keep,
+        effect=lambda one: Effect(ENTITY, "update", one.wanted.row.key, one.name, one.wanted.row.content_hash),
+        send=lambda portion: [_put(runtime, change) for change in portion],
+        at_once=limits.load("channel_advisor").at_once,
+    )  # fmt: skip
 
 
-def _ended(change: _Change, answer: dict[str, Any] | CrossdockError) -> dict[str, Any]:
-    failed = isinstance(answer, CrossdockError)
-    refused = isinstance(answer, RecordRejected)
-    return {
-        "idempotency_key": change.name,
-        "outcome": "rejected" if refused else "unknown" if failed else "confirmed",
-        "status": answer.status if isinstance(answer, RecordRejected) else None if failed else 200,
-        "response_id": str(change.wanted.held.product_id),
-        "error": _codes(answer) if isinstance(answer, CrossdockError) else None,
-    }
+def _put(runtime: Runtime, change: _Change) -> Answer:
+    held = change.wanted.held
+    try:
+        product = runtime.channel_advisor.update_product(held.sku, change.body)
+        return Answer(200, str(held.product_id), result=product)
+    except (RecordRejected, Transient) as error:
+        return answer_of(error, do=ADVICE, target="Channel Advisor")
 
 
 def forget(connection: sa.Connection, product_sku: str) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
-from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
+from crossdock.errors import CrossdockError, RecordRejected, Transient
 from crossdock.flow import Flow
 from crossdock.flows.inventory.transform import ENTITY
-from crossdock.steps.load import reasons, record_outcomes
-from crossdock.steps.portions import send_all
+from crossdock.mapping import contracts
+from crossdock.mapping.bodies import bodies
+from crossdock.steps.load import Answer, not_taken, put_each, reasons, record_outcomes
 from crossdock.store import batches, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
@@ -23,6 +24,7 @@ from crossdock.store.tables import (
     stage_channel_quantity_line,
 )
 from crossdock.systems import limits
+from crossdock.systems.channel_advisor import Written
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -36,6 +38,14 @@ ADVICE = "Correct the product or listing at the channel, or the item in TIMS; th
 # ---- load ----------------------------------------------------------------------------------------------------------
 
 
+class _Update(NamedTuple):
+    """One quantity in one center, and its InventoryUpdate of the contract."""
+
+    sku: str
+    center: int
+    body: bytes
+
+
 class _Row(NamedTuple):
     """A staged SKU on its way."""
 
@@ -44,11 +54,12 @@ class _Row(NamedTuple):
     content_hash: str
     sent: str | None  # content that was delivered last
     listings: list[dict[str, Any]]
-    updates: list[dict[str, Any]]  # InventoryUpdate of the contract
+    updates: list[_Update]
 
     @property
-    def name(self) -> str:
-        return f"qty:{self.key}:{self.content_hash}"
+    def effect(self) -> Effect:
+        name = f"qty:{self.key}:{self.content_hash}"
+        return Effect(ENTITY, "update", self.key, name, self.content_hash)
 
 
 UPDATE = ("SKU", "DistributionCenterID", "Quantity", "UpdateType")  # InventoryUpdate
@@ -74,9 +85,11 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Row]:
         .where(below.c.key.in_(sa.select(stage.c.key).where(ready)))
         .order_by(below.c.key, below.c.position),
     )
-    updates: dict[str, list[dict[str, Any]]] = {}
-    for key, *values in zip(*(lines[name].tolist() for name in ("key", *UPDATE)), strict=True):
-        updates.setdefault(key, []).append(dict(zip(UPDATE, values, strict=True)))
+    written = bodies(contracts.document("channel_advisor", "InventoryUpdate"), lines[[*UPDATE]], nulls=True)
+    updates: dict[str, list[_Update]] = {}
+    names = (lines[name].tolist() for name in ("key", "SKU", "DistributionCenterID"))
+    for key, sku, center, body in zip(*names, written, strict=True):
+        updates.setdefault(key, []).append(_Update(sku, center, body))
     columns = (rows[name].tolist() for name in ("key", "version", "content_hash", "sent", "listings"))
     return [
         _Row(
@@ -102,34 +115,22 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     existing = set(sent)
     pending: set[str] = set()
 
-    def mark(connection: sa.Connection, following: Sequence[Sequence[_Row]]) -> None:
-        effects = [Effect(ENTITY, "update", row.key, row.name, row.content_hash) for part in following for row in part]
-        deliveries.begin(connection, flow.name, batch.id, effects)
+    def keep(connection: sa.Connection, answered: Sequence[tuple[_Row, Answer]]) -> None:
+        _record_outcomes(connection, flow, batch, answered)
+        pending.update(row.key for row, answer in answered if answer.error and not answer.refused)
 
-    def keep(connection: sa.Connection, answered: Sequence[tuple[Sequence[_Row], _Written]]) -> None:
-        every = [row for portion, _ in answered for row in portion]
-        came = _Written()
-        for _, answer in answered:
-            came.add(answer)
-        _record_outcomes(connection, flow, batch, every, came)
-        pending.update(came.pending.keys() - came.refused.keys())
-
-    send_all(
-        runtime.engine,
+    put_each(
+        runtime,
         flow.name,
+        batch.id,
         list(_portions([row for row in rows if row.key not in existing])),
-        at_once=limits.load("channel_advisor").at_once,
-        mark=mark,
+        effect=lambda row: row.effect,
         send=lambda portion: _write(runtime, batch, portion),
         keep=keep,
+        at_once=limits.load("channel_advisor").at_once,
     )
     if pending:
-        raise OutcomeUnknown(
-            f"The quantities of {len(pending)} of {len(rows)} SKUs were not taken by Channel Advisor (busy, or "
-            "failing).",
-            do="Nothing to do: the task is tried again; quantities are absolute, so a repeat does no harm.",
-            system="channel_advisor",
-        )
+        raise not_taken(len(pending), len(rows), "SKUs' quantities")
 
 
 def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
@@ -146,51 +147,42 @@ def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield portion
 
 
-@dataclasses.dataclass
-class _Written:
-    """What came of requests: reasons of refusals and of what is pending, by key; listings' new values."""
-
-    refused: dict[str, list[dict]] = dataclasses.field(default_factory=dict)
-    pending: dict[str, str] = dataclasses.field(default_factory=dict)
-    listings: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-
-    def add(self, other: _Written) -> None:
-        self.refused |= other.refused
-        self.pending |= other.pending
-        self.listings += other.listings
-
-
-def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> _Written:
+def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> list[Answer]:
     """One request, and the listings of its SKUs."""
     shown: dict[int, int | None] = {}
     if batch.kind not in FORCED_KINDS and any(row.listings for row in portion):
         with runtime.engine.begin() as connection:
             shown = _shown(connection, portion)
-    updates = [update for row in portion for update in row.updates]
+    updates = [msgspec.Raw(update.body) for row in portion for update in row.updates]
     results = iter(runtime.channel_advisor.write_quantities(updates) if updates else ())
-    came = _Written()
-    for row in portion:
-        for update in row.updates:
-            error = next(results).error
-            if isinstance(error, RecordRejected):
-                prefix = f"{update['SKU']}, center {update['DistributionCenterID']}: "
-                found = reasons(error, do=ADVICE, prefix=prefix, target="Channel Advisor")
-                came.refused.setdefault(row.key, []).extend(found)
-            elif error is not None:
-                came.pending[row.key] = str(error)
-        for listing in row.listings:
-            number, quantity = listing["ListingID"], listing["Quantity"]
-            if number in shown and shown[number] == quantity:
-                continue
-            try:
-                runtime.channel_advisor.update_listing(number, {"Quantity": quantity})
-                came.listings.append({"listing_id": number, "quantity": quantity})
-            except RecordRejected as error:
-                found = reasons(error, do=ADVICE, prefix=f"Listing {number}: ", target="Channel Advisor")
-                came.refused.setdefault(row.key, []).extend(found)
-            except Transient as error:
-                came.pending[row.key] = str(error)
-    return came
+    return [_answer(runtime, row, [(one, next(results)) for one in row.updates], shown) for row in portion]
+
+
+def _answer(
+    runtime: Runtime, row: _Row, written: Sequence[tuple[_Update, Written]], shown: dict[int, int | None]
+) -> Answer:
+    """What came of a SKU, its listings written too. `result`: the listings that have a new quantity."""
+    refused: list[dict] = []
+    pending: CrossdockError | None = None
+    listings: list[dict[str, Any]] = []
+    for update, one in written:
+        if isinstance(one.error, RecordRejected):
+            prefix = f"{update.sku}, center {update.center}: "
+            refused += reasons(one.error, do=ADVICE, prefix=prefix, target="Channel Advisor")
+        elif one.error is not None:
+            pending = one.error
+    for listing in row.listings:
+        number, quantity = listing["ListingID"], listing["Quantity"]
+        if number in shown and shown[number] == quantity:
+            continue
+        try:
+            runtime.channel_advisor.update_listing(number, {"Quantity": quantity})
+            listings.append({"listing_id": number, "quantity": quantity})
+        except RecordRejected as error:
+            refused += reasons(error, do=ADVICE, prefix=f"Listing {number}: ", target="Channel Advisor")
+        except Transient as error:
+            pending = error
+    return Answer(refused=refused, error=pending, result=listings)
 
 
 def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int | None]:
@@ -202,32 +194,17 @@ def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int 
 
 
 def _record_outcomes(
-    connection: sa.Connection, flow: Flow, batch: sa.Row, rows: Sequence[_Row], came: _Written
+    connection: sa.Connection, flow: Flow, batch: sa.Row, answered: Sequence[tuple[_Row, Answer]]
 ) -> None:
-    """Outcomes, links and states. A SKU of which anything was refused is a dead letter, whatever else was taken."""
-    refused, pending = came.refused, came.pending
-    taken = [row for row in rows if row.key not in refused and row.key not in pending]
-    deliveries.end(
-        connection,
-        flow.name,
-        [
-            {
-                "idempotency_key": row.name,
-                "outcome": "rejected" if row.key in refused else "unknown" if row.key in pending else "confirmed",
-                "status": None,
-                "response_id": None,
-                "error": ", ".join(each["rule"] for each in refused.get(row.key, ())) or pending.get(row.key),
-            }
-            for row in rows
-        ],
-    )
+    """Links and states. A SKU of which anything was refused is a dead letter, whatever else was taken."""
+    taken = [row for row, answer in answered if answer.taken]
     deliveries.link(
         connection,
         [
             {
                 "entity": ENTITY,
                 "source_key": row.key,
-                "target_id": row.updates[0]["SKU"] if row.updates else row.key,
+                "target_id": row.updates[0].sku if row.updates else row.key,
                 "content_hash": row.content_hash,
                 "version": row.version,
                 "batch_id": batch.id,
@@ -236,9 +213,13 @@ def _record_outcomes(
         ],
     )
     deliveries.written_over(connection, flow.name, ENTITY, {row.key: row.content_hash for row in taken})
-    for listing in came.listings:
-        table = ref_channel_listing
+    listings = [listing for _, answer in answered for listing in answer.result]
+    if listings:
+        given = database.given(ref_channel_listing, listings)
         connection.execute(
-            sa.update(table).where(table.c.listing_id == listing["listing_id"]).values(quantity=listing["quantity"])
+            sa.update(ref_channel_listing)
+            .where(ref_channel_listing.c.listing_id == given.c.listing_id)
+            .values(quantity=given.c.quantity)
         )
+    refused = {row.key: answer.refused for row, answer in answered if answer.refused}
     record_outcomes(connection, flow, batch, delivered=[row.key for row in taken], refused=refused)

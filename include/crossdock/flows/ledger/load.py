@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
-from crossdock.errors import RecordRejected, Transient
 from crossdock.flow import SOURCE, Flow
 from crossdock.flows.documents import among
 from crossdock.flows.ledger.transform import ENTRY, owner
 from crossdock.keys import segment
+from crossdock.mapping import contracts
+from crossdock.mapping.bodies import bodies
+from crossdock.mapping.frames import ROW
 from crossdock.rules import posting_table
-from crossdock.steps.load import Document, create, reasons, record_outcomes
-from crossdock.store import batches
+from crossdock.steps.load import Document, post, record_outcomes
+from crossdock.store import batches, database
 from crossdock.store.tables import (
     ops_link,
     stage_posting,
+    stage_posting_line,
 )
 
 if TYPE_CHECKING:
@@ -34,29 +37,6 @@ VERSION = re.compile(r":v\d+$")
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
-
-# The body of EntryCreate but for its key, built where the rows are; what is null is absent, as the contract takes it.
-_ENTRIES = """
-SELECT p.key, l."EntryKey" AS entry_key,
-       json_strip_nulls(json_build_object(
-         'Source', CAST(:source AS text), 'PostingDate', min(l."PostingDate"),
-         'OriginalEventDate', min(l."OriginalEventDate"),
-         'SourceDocument', json_build_object('Type', p."DocumentType", 'ID', p."DocumentID"),
-         'Description', min(l."Description"), 'CurrencyCode', min(l."CurrencyCode"),
-         'Lines', json_agg(json_build_object(
-           'LineNo', l.position - l.first + 1, 'AccountCode', l."AccountCode",
-           'Debit', round(l."Debit", 2)::text, 'Credit', round(l."Credit", 2)::text,
-           'Dimensions', json_build_object('Channel', l."Channel", 'SKU', l."SKU", 'Order', l."Order")
-         ) ORDER BY l.position)))::text AS body
-FROM stage.posting p
-JOIN LATERAL (
-  SELECT i.*, min(i.position) OVER (PARTITION BY i."EntryKey") AS first
-  FROM stage.posting_line i WHERE i.key = p.key
-) l ON true
-WHERE p.batch_id = :batch AND p.state = 'ready'
-GROUP BY p.key, l."EntryKey"
-ORDER BY p.key, min(l.position)
-"""
 
 
 @dataclass
@@ -102,18 +82,14 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         postings = _read_postings(connection, flow.name, batch_id)
     _compare_unknown(runtime, flow.name, postings)
     mirrors = [document for one in postings for document in _mirrors(flow.name, one)]
-    refused: dict[str, list[dict]] = {}
-    problem: Transient | None = None
-    try:
-        undone = create(runtime, flow, batch_id, ENTRY, mirrors)
-        _refuse(refused, flow.name, postings, undone.refused, "Its old entry cannot be mirrored: ")
-        _see_links(runtime, flow.name, postings)
-        entries = [document for one in postings if one.key not in refused for document in _entries(flow.name, one)]
-        made = create(runtime, flow, batch_id, ENTRY, entries)
-        _refuse(refused, flow.name, postings, made.refused, "Its entry cannot be posted: ")
-    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
-        problem = error
+    posted = post(runtime, flow, batch_id, ENTRY, mirrors, ADVICE)
+    refused = dict(posted.refused)
     _see_links(runtime, flow.name, postings)
+    if not posted.problem:
+        entries = [document for one in postings if one.key not in refused for document in _entries(flow.name, one)]
+        posted = post(runtime, flow, batch_id, ENTRY, entries, ADVICE)
+        refused |= posted.refused
+        _see_links(runtime, flow.name, postings)
     whole = [one for one in postings if one.key not in refused and _is_as_wanted(one)]
     mine = {one.key for one in whole if any(link.batch_id == batch_id for link in one.links.values())}
     with runtime.engine.begin() as connection:
@@ -125,19 +101,42 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
             unchanged=[one.key for one in whole if one.key not in mine],
             refused=refused,
         )
-    if problem:
-        raise problem
+    posted.raise_problem()
+
+
+_ENTRY = {"Channel": "Dimensions.Channel", "SKU": "Dimensions.SKU", "Order": "Dimensions.Order"}
+_HEAD = (
+    "Source", "PostingDate", "OriginalEventDate", "SourceDocument.Type", "SourceDocument.ID", "Description",
+    "CurrencyCode",
+)  # fmt: skip
+_LINE = ("LineNo", "AccountCode", "Debit", "Credit", *_ENTRY.values())
 
 
 def _read_postings(connection: sa.Connection, flow: str, batch_id: int) -> list[_Posting]:
-    ready = connection.scalars(
-        sa.select(stage_posting.c.key)
-        .where(stage_posting.c.batch_id == batch_id, stage_posting.c.state == "ready")
-        .order_by(stage_posting.c.key)
-    )
-    postings = {key: _Posting(key) for key in ready}
-    for row in connection.execute(sa.text(_ENTRIES), {"batch": batch_id, "source": SOURCE}):
-        postings[row.key].wanted[row.entry_key] = msgspec.json.decode(row.body)
+    """The ready documents with the bodies of their entries, but for the entries' keys."""
+    heads, below = stage_posting, stage_posting_line
+    ready = sa.and_(heads.c.batch_id == batch_id, heads.c.state == "ready")
+    postings = {
+        key: _Posting(key) for key in connection.scalars(sa.select(heads.c.key).where(ready).order_by(heads.c.key))
+    }
+    lines = database.copy_out(
+        connection,
+        sa.select(
+            *(below.c[name] for name in ("key", "EntryKey", "PostingDate", "OriginalEventDate", "Description")),
+            *(below.c[name] for name in ("CurrencyCode", "AccountCode", "Debit", "Credit", *_ENTRY)),
+            heads.c.DocumentType.label("SourceDocument.Type"), heads.c.DocumentID.label("SourceDocument.ID"),
+        )
+        .join(heads, heads.c.key == below.c.key)
+        .where(ready)
+        .order_by(below.c.key, below.c.position),
+    ).rename(columns=_ENTRY)  # fmt: skip
+    lines.insert(0, ROW, lines.groupby(["key", "EntryKey"], sort=False).ngroup())
+    lines = lines.sort_values(ROW, kind="stable", ignore_index=True)
+    lines["LineNo"] = lines.groupby(ROW).cumcount() + 1
+    entries = lines.drop_duplicates(ROW).assign(Source=SOURCE)
+    written = bodies(contracts.document("tims", "EntryCreate"), entries[[*_HEAD]], lines[[ROW, *_LINE]], "Lines")
+    for key, entry, body in zip(entries["key"].tolist(), entries["EntryKey"].tolist(), written, strict=True):
+        postings[key].wanted[entry] = msgspec.json.decode(body)
     _add_links(connection, flow, postings)
     return list(postings.values())
 
@@ -186,7 +185,8 @@ def _mirrors(flow: str, one: _Posting) -> list[Document]:
         why = "it is corrected" if first in one.wanted else "its document has no such entry any more"
         body = {"Reason": f"Mirror of {link.source_key}: {why}"}
         path = f"{ENTRY.path}/{segment(link.target_id)}/reverse"
-        made.append(_document(flow, one, link.source_key + REVERSAL_SUFFIX, body, content="mirror", path=path))
+        document = _document(flow, one, link.source_key + REVERSAL_SUFFIX, body, content="mirror")
+        made.append(replace(document, path=path, prefix="Its old entry cannot be mirrored: "))
     return made
 
 
@@ -194,30 +194,15 @@ def _entries(flow: str, one: _Posting) -> list[Document]:
     """Entries that are missing."""
     standing = one.standing()
     return [
-        _document(flow, one, one.next_key(key), entry, content=content_of(entry))
+        replace(
+            _document(flow, one, one.next_key(key), entry, content=content_of(entry)),
+            prefix="Its entry cannot be posted: ",
+        )
         for key, entry in one.wanted.items()
         if key not in standing
     ]
 
 
-def _document(
-    flow: str, one: _Posting, key: str, body: Mapping[str, Any], *, content: str, path: str | None = None
-) -> Document:
+def _document(flow: str, one: _Posting, key: str, body: Mapping[str, Any], *, content: str) -> Document:
     whole = {"ExternalReference": key, "Source": SOURCE, **body}
-    return Document(key, msgspec.json.encode(whole), key, content, {"other_key": owner(flow, one.key)}, path)
-
-
-def _refuse(
-    refused: dict[str, list[dict]],
-    flow: str,
-    postings: Iterable[_Posting],
-    errors: Mapping[str, RecordRejected],
-    prefix: str,
-) -> None:
-    """Dead-letter reasons of documents with an entry that TIMS refuses."""
-    for one in postings:
-        keys = {one.next_key(key) for key in one.wanted} | {
-            link.source_key + REVERSAL_SUFFIX for link in one.links.values()
-        }
-        for key in sorted(keys & errors.keys()):
-            refused.setdefault(one.key, []).extend(reasons(errors[key], do=ADVICE, prefix=prefix))
+    return Document(key, msgspec.json.encode(whole), key, content, {"other_key": owner(flow, one.key)}, row=one.key)

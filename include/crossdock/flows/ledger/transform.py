@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.flow import SOURCE, Staged
+from crossdock.flow import Staged
 from crossdock.flows import unreadable
 from crossdock.flows.documents import among
 from crossdock.flows.ledger.documents import Company, Finder
@@ -28,9 +27,6 @@ from crossdock.store.tables import (
     ref_company,
     ref_period,
 )
-
-if TYPE_CHECKING:
-    from crossdock.runtime import Runtime
 
 
 def transform(
@@ -158,9 +154,4 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(header, lines)
 
 
-def _find_entries(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
-    found = runtime.tims.find("gl/entries", ExternalReference=list(keys), Source=SOURCE)
-    return {entry["ExternalReference"]: entry["EntryID"] for entry in found}
-
-
-ENTRY = Kind("gl_entry", "gl/entries", "EntryID", _find_entries)
+ENTRY = Kind("gl_entry", "gl/entries", "EntryID")

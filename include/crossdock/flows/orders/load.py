@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,21 +18,14 @@ from crossdock.flow import Flow
 from crossdock.flows.orders import customers, transform
 from crossdock.flows.orders.transform import SOURCE
 from crossdock.keys import segment
-from crossdock.mapping import contracts
-from crossdock.mapping.bodies import bodies
-from crossdock.mapping.frames import ROW
 from crossdock.rules import order_changes
 from crossdock.rules.order_changes import Action, Desired
 from crossdock.steps.check import dead_letter
-from crossdock.steps.load import Document, Kind, create, deliver, reasons, record_outcomes
-from crossdock.store import batches, database, deliveries
+from crossdock.steps.load import Answer, Document, Kind, deliver, post, read_ready, reasons, record_outcomes
+from crossdock.store import batches, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ADDRESS,
-    LINE_MONEY,
-    LINE_TEXT,
-    ORDER_MONEY,
-    ORDER_TEXT,
     stage_sales_order,
     stage_sales_order_line,
 )
@@ -45,14 +39,6 @@ ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
-
-
-# The body of SalesOrderCreate, in this order.
-HEAD = (
-    *(name for name in ORDER_TEXT if "." not in name), "CustomerID", "OrderDate", "PricesIncludeTax",
-    *(name for name in ORDER_TEXT if "." in name), *ORDER_MONEY,
-)  # fmt: skip
-LINE = (*LINE_TEXT, "Quantity", *LINE_MONEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,36 +84,23 @@ class _Order:
 
 def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
     """The orders of a batch that are ready, with their bodies."""
-    stage, below = stage_sales_order, stage_sales_order_line
-    ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
     facts = (
-        "key", "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
-        "marketplace_order_id",
+        "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
+        "marketplace_order_id", "OrderStatus",
     )  # fmt: skip
-    header = database.copy_out(
-        connection, sa.select(*(stage.c[name] for name in (*facts, *HEAD))).where(ready).order_by(stage.c.key)
-    )
-    more = ("quantity_cancelled", "quantity_shipped", "units_per_kit")
-    lines = database.copy_out(
-        connection,
-        sa.select(below.c.key, *(below.c[name] for name in (*LINE, *more)))
-        .where(below.c.key.in_(sa.select(stage.c.key).where(ready)))
-        .order_by(below.c.key, below.c.position),
-    )
-    lines.insert(0, ROW, pd.Index(header["key"]).get_indexer(lines["key"]))
-    document = contracts.document("tims", "SalesOrderCreate")
-    made = bodies(document, _without_erased(header[[*HEAD]]), lines[[ROW, *LINE]], "LineItems")
+    ready = read_ready(
+        connection, batch_id, "sales_order", stage_sales_order, stage_sales_order_line, facts=facts,
+        line_facts=("quantity_cancelled", "quantity_shipped", "units_per_kit"), change=_without_erased,
+    )  # fmt: skip
+    lines = ready.lines
     cancelled, shipped = _units(lines, "quantity_cancelled"), _units(lines, "quantity_shipped")
-    on_hold = header["OrderStatus"].eq("OnHold").tolist()
-    given = header[[*facts]].astype(object).where(header[[*facts]].notna(), None).to_numpy()
     return [
         _Order(
-            key, datetime.fromisoformat(version), content, bool(gone), bool(record), place, own_place, other, held,
-            body, cancelled.get(key, {}), shipped.get(key, {}), lines,
+            row["key"], row["version"], row["content_hash"], row["cancelled"], row["record_shipments"],
+            row["location_id"], row["own_location_id"], row["marketplace_order_id"], row["OrderStatus"] == "OnHold",
+            body, cancelled.get(row["key"], {}), shipped.get(row["key"], {}), lines,
         )
-        for (key, version, content, gone, record, place, own_place, other), held, body in zip(
-            given, on_hold, made, strict=True
-        )
+        for row, body in ready.rows()
     ]  # fmt: skip
 
 
@@ -153,13 +126,13 @@ def _units(lines: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def _find_orders(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
-    found = runtime.tims.find("sales-orders", ExternalOrderID=list(keys), Source=SOURCE)
+def _find_orders(runtime: Runtime, kind: Kind, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find(kind.path, ExternalOrderID=list(keys), Source=SOURCE)
     return {order["ExternalOrderID"]: order["SalesOrderID"] for order in found}
 
 
-def _find_customers(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
-    found = runtime.tims.find("customers", ExternalID=list(keys), Source=SOURCE)
+def _find_customers(runtime: Runtime, kind: Kind, keys: Sequence[str]) -> dict[str, str]:
+    found = runtime.tims.find(kind.path, ExternalID=list(keys), Source=SOURCE)
     return {
         external["ID"]: customer["CustomerID"]
         for customer in found
@@ -178,33 +151,22 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         orders = _ready(connection, batch_id)
-        links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
-    problem: Transient | None = None
-    new = [order for order in orders if order.key not in links]
-    try:
-        created = create(runtime, flow, batch_id, ORDER, [order.document() for order in new])
-    except Transient as error:  # what did go through is linked: settle it, then let the task be tried again
-        problem = error
-        created = None
+    posted = post(runtime, flow, batch_id, ORDER, [order.document() for order in orders], ADVICE)
+    links = posted.links
+    linked = [order for order in orders if order.key in links]
+    same = [o for o in linked if links[o.key].content_hash == o.content_hash and o.content_hash]
     with runtime.engine.begin() as connection:
-        links = deliveries.links(connection, ORDER.entity, [order.key for order in orders])
-        linked = [order for order in orders if order.key in links]
-        same = [o for o in linked if links[o.key].content_hash == o.content_hash and o.content_hash]
-        mine = [o.key for o in same if links[o.key].batch_id == batch_id]
-        others = [o.key for o in same if links[o.key].batch_id != batch_id]
-        refused = created.refused if created else {}
         record_outcomes(
             connection,
             flow,
             batch,
-            delivered=mine,
-            unchanged=others,
-            refused={key: reasons(error, do=ADVICE) for key, error in refused.items()},
+            delivered=[o.key for o in same if links[o.key].batch_id == batch_id],
+            unchanged=[o.key for o in same if links[o.key].batch_id != batch_id],
+            refused=posted.refused,
         )
     done = {order.key for order in same}
     _converge_all(runtime, flow, batch, [(o, links[o.key]) for o in linked if o.key not in done])
-    if problem:
-        raise problem
+    posted.raise_problem()
     customers.bring(runtime, flow.name, batch_id)
 
 
@@ -218,9 +180,6 @@ def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """)
     with runtime.engine.begin() as connection:
         rows = list(connection.execute(needed, {"batch": batch_id}))
-        ids = {
-            key: row.target_id for key, row in deliveries.links(connection, "customer", [r.key for r in rows]).items()
-        }
     documents = [
         Document(
             row.key,
@@ -228,15 +187,12 @@ def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
             f"cust:{SOURCE}:{row.key}",
             row.content_hash,
             {"version": row.version},
+            prefix="Its customer cannot be created: ",
         )
         for row in rows
-        if row.key not in ids
     ]
-    refused: Mapping[str, RecordRejected] = {}
-    if documents:
-        created = create(runtime, flow, batch_id, CUSTOMER, documents)
-        ids |= created.ids
-        refused = created.refused
+    posted = post(runtime, flow, batch_id, CUSTOMER, documents, ADVICE)
+    ids = {key: link.target_id for key, link in posted.links.items()}
     with runtime.engine.begin() as connection:
         if ids:
             _are_there(connection, ids)
@@ -250,7 +206,7 @@ def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
                 given,
             )
         dead: dict[str, list[dict]] = {}
-        for key, error in refused.items():
+        for key, why in posted.refused.items():
             orders = connection.scalars(
                 sa.select(stage_sales_order.c.key).where(
                     stage_sales_order.c.batch_id == batch_id,
@@ -258,8 +214,9 @@ def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
                     stage_sales_order.c.customer_key == key,
                 )
             )
-            dead |= {order: reasons(error, do=ADVICE, prefix="Its customer cannot be created: ") for order in orders}
+            dead |= dict.fromkeys(orders, why)
         dead_letter(connection, flow, batch_id, "load", dead)
+    posted.raise_problem()
 
 
 def _recall_customers(runtime: Runtime, batch_id: int) -> None:
@@ -267,11 +224,11 @@ def _recall_customers(runtime: Runtime, batch_id: int) -> None:
     Orders that are read again find such a customer in the master and never ask for it."""
     with runtime.engine.begin() as connection:
         lost = deliveries.lost(connection, CUSTOMER.entity, "create")
-    found = _find_customers(runtime, sorted(lost)) if lost else {}
+    found = _find_customers(runtime, CUSTOMER, sorted(lost)) if lost else {}
     ids = {key: target for key, target in found.items() if key in lost}  # one customer may have several keys
     if not ids:
         return
-    outcomes = [{"idempotency_key": lost[key], "outcome": "confirmed", "response_id": ids[key]} for key in ids]
+    outcomes = [Answer(target=target).outcome(lost[key]) for key, target in ids.items()]
     links = [
         {"entity": CUSTOMER.entity, "source_key": key, "target_id": target, "batch_id": batch_id}
         for key, target in ids.items()
@@ -441,9 +398,7 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
                 NAME,
                 batch_id,
                 Effect("shipment", "ship", order.key, name),
-                lambda body=body, name=name: runtime.tims.post(
-                    f"/sales-orders/{segment(order_id)}/shipments", body, key=name
-                ).document(),
+                partial(_post_shipment, runtime, order_id, body, name),
             )
         except RecordRejected as error:
             if error.code == "DUPLICATE_EXTERNAL_REFERENCE":
@@ -451,6 +406,10 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
             raise _CannotApply(reasons(error, do=ADVICE, prefix="Its shipment cannot be recorded: ")) from error
         acted = True
     return acted
+
+
+def _post_shipment(runtime: Runtime, order_id: str, body: dict[str, Any], name: str) -> dict[str, Any]:
+    return runtime.tims.post(f"/sales-orders/{segment(order_id)}/shipments", body, key=name).document()
 
 
 _TOLD = sa.text("""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -29,10 +28,6 @@ from crossdock.store.tables import (
     stage_payment,
     stage_payment_application,
 )
-
-if TYPE_CHECKING:
-    from crossdock.runtime import Runtime
-
 
 _KEPT = (
     *PAYMENT_TEXT,
@@ -385,9 +380,4 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(header, lines)
 
 
-def _find_payments(runtime: Runtime, keys: Sequence[str]) -> dict[str, str]:
-    found = runtime.tims.find("ar/payments", ExternalReference=[f"pay:{key}" for key in keys], Source=SOURCE)
-    return {payment["ExternalReference"].removeprefix("pay:"): payment["PaymentID"] for payment in found}
-
-
-PAYMENT = Kind("payment", "ar/payments", "PaymentID", _find_payments)
+PAYMENT = Kind("payment", "ar/payments", "PaymentID")

@@ -8,25 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected
+from crossdock.errors import ConfigError, CrossdockError, RecordRejected
 from crossdock.flow import Flow
 from crossdock.flows import documents
 from crossdock.flows.prices.transform import LISTING_PRICE, PRICE
+from crossdock.mapping import language
 from crossdock.mapping.frames import SCALE
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
-from crossdock.steps.load import AT_ONCE, chunked, reasons, record_outcomes
+from crossdock.steps.load import Answer, chunked, not_taken, put_each, reasons, record_outcomes, write_bodies
 from crossdock.store import alerts, approvals, batches, database, deliveries, leases
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ops_delivery,
     ref_channel_listing,
     ref_channel_price,
+    stage_price,
+    stage_price_line,
 )
 from crossdock.systems import times
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 
 NAME = "prices"
+AT_ONCE = 4  # requests under way; the budget of the system bounds them besides
 BATCH = 500  # prices a request, the contract's limit
 ASKED = 100  # SKUs a request of the list of prices
 FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are held against the channel whatever was sent
@@ -79,6 +84,7 @@ class _Work:
     held: dict[str, str] = field(default_factory=dict)  # key -> why it waits
     refused: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
     pending: set[str] = field(default_factory=set)  # keys
+    wrong_currency: bool = False  # the channel refuses the configured one
     used: list[int] = field(default_factory=list)  # approvals that allowed something
 
 
@@ -106,15 +112,13 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         _link(connection, batch, work.in_sync)
         _note_known_prices(connection, work.in_sync)
     _send(runtime, batch, work)
+    if work.wrong_currency:
+        raise _wrong_currency(settings, "Channel Advisor refuses it for this profile")
     with runtime.engine.begin() as connection:
         approvals.used(connection, work.used)
         _record_outcomes(connection, flow, batch, work)
     if work.pending:
-        raise OutcomeUnknown(
-            f"The prices of {len(work.pending)} items were not taken by Channel Advisor (busy, or failing).",
-            do="Nothing to do: the task is tried again, and what was taken is not sent again.",
-            system="channel_advisor",
-        )
+        raise not_taken(len(work.pending), len({line.key for line in lines}), "items' prices")
 
 
 def _name(line: sa.Row) -> str:
@@ -338,47 +342,60 @@ def whole(amount: Decimal | None) -> int | None:
 
 
 def _send(runtime: Runtime, batch: sa.Row, work: _Work) -> None:
-    """Products' prices by the batch, listings' one by one, several requests at once."""
+    """Products' prices by the batch and listings' one by one, several requests at once; all products' first."""
     products = [line for line in work.to_send if line.listing_id is None]
     listings = [line for line in work.to_send if line.listing_id is not None]
-    with ThreadPoolExecutor(AT_ONCE, "prices") as pool:
-        sent = [pool.submit(_send_prices, runtime, batch, work, some) for some in chunked(products, BATCH)]
-        sent += [pool.submit(_send_listings, runtime, batch, work, some) for some in chunked(listings, 50)]
-    for one in sent:
-        one.result()
+    with runtime.engine.begin() as connection:
+        bodies = _bodies(connection, batch.id, [line.sku for line in products])
+    put = partial(
+        put_each, runtime, NAME, batch.id, at_once=AT_ONCE, effect=lambda line: _effect(batch, line, work),
+        keep=lambda connection, answered: _keep_answers(connection, batch, work, answered),
+    )  # fmt: skip
+    put(list(chunked(products, BATCH)), send=lambda some: _send_prices(runtime, some, bodies))
+    if not work.wrong_currency:
+        put(list(chunked(listings, 1)), send=lambda some: [_send_listing(runtime, line) for line in some])
 
 
-def _send_prices(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]) -> None:
-    _begin(runtime, batch, work, lines)
-    results = runtime.channel_advisor.write_prices([_body(line) for line in lines])
-    _end(runtime, batch, work, [(line, one.status, one.error) for line, one in zip(lines, results, strict=True)])
+def _send_prices(runtime: Runtime, lines: Sequence[sa.Row], bodies: Mapping[str, bytes]) -> list[Answer]:
+    results = runtime.channel_advisor.write_prices([msgspec.Raw(bodies[line.sku]) for line in lines])
+    return [_outcome(line, one.status, one.error) for line, one in zip(lines, results, strict=True)]
 
 
-def _send_listings(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]) -> None:
-    _begin(runtime, batch, work, lines)
-    outcomes: list[tuple[sa.Row, int | None, CrossdockError | None]] = []
+def _send_listing(runtime: Runtime, line: sa.Row) -> Answer:
     try:
-        for line in lines:
-            try:
-                runtime.channel_advisor.update_listing(line.listing_id, {"Price": line.price})
-                outcomes.append((line, 200, None))
-            except RecordRejected as error:
-                outcomes.append((line, error.status, error))
-    finally:
-        _end(runtime, batch, work, outcomes)
+        runtime.channel_advisor.update_listing(line.listing_id, {"Price": line.price})
+    except RecordRejected as error:
+        return _outcome(line, error.status, error)
+    return _outcome(line, 200, None)
 
 
-def _body(line: sa.Row) -> dict[str, Any]:
-    """PriceUpdate of the contract."""
-    promotion = {
-        "PromotionID": line.promotion_id, "Price": line.promotion_price, "StartDate": line.promotion_start,
-        "EndDate": line.promotion_end,
-    }  # fmt: skip
-    return {
-        "SKU": line.sku, "Price": line.price, "Currency": line.currency, "MinPrice": line.min_price,
-        "MaxPrice": line.max_price, "RetailPrice": line.retail_price,
-        "Promotion": promotion if line.promotion_id else None,
-    }  # fmt: skip
+def _outcome(line: sa.Row, status: int, error: CrossdockError | None) -> Answer:
+    """What came of a line; `result`: the channel refuses the currency."""
+    if error is None:
+        return Answer(status, _entity(line)[1])
+    if isinstance(error, RecordRejected):
+        wrong = any(one.code == "WrongCurrency" for one in error.refusals)
+        return Answer(status, refused=reasons(error, do=ADVICE, target="Channel Advisor"), result=wrong)
+    return Answer(status, error=error)
+
+
+def _bodies(connection: sa.Connection, batch_id: int, skus: Sequence[str]) -> dict[str, bytes]:
+    """PriceUpdate of these products; a promotion that is not the line's is none."""
+    table = language.load("price")
+    heads, below = stage_price, stage_price_line
+    own = {"SKU": below.c.sku, "Promotion.PromotionID": below.c.promotion_id}
+    names = [one.target for one in table.fields]
+    sent = [own[n] if n in own else below.c[n] if n in below.c else heads.c[n] for n in names]
+    frame = database.copy_out(
+        connection,
+        sa.select(*(column.label(name) for column, name in zip(sent, names, strict=True)))
+        .join_from(heads, below, below.c.key == heads.c.key)
+        .where(heads.c.batch_id == batch_id, heads.c.state == "ready", below.c.listing_id.is_(None))
+        .where(documents.among(below.c.sku, skus)),
+    )
+    promotion = [name for name in names if name.startswith("Promotion.")]
+    frame[promotion] = frame[promotion].mask(frame["Promotion.PromotionID"].isna())
+    return dict(zip(frame["SKU"].tolist(), write_bodies("price", frame), strict=True))
 
 
 def _operation(line: sa.Row, work: _Work) -> str:
@@ -396,44 +413,24 @@ def _delivery(batch: sa.Row, line: sa.Row) -> str:
     return f"{entity}:{key}:{batch.id}"
 
 
-def _begin(runtime: Runtime, batch: sa.Row, work: _Work, lines: Sequence[sa.Row]) -> None:
-    effects = [
-        Effect(_entity(line)[0], _operation(line, work), _entity(line)[1], _delivery(batch, line), line.content_hash)
-        for line in lines
-    ]
-    with runtime.engine.begin() as connection:
-        deliveries.begin(connection, NAME, batch.id, effects)
+def _effect(batch: sa.Row, line: sa.Row, work: _Work) -> Effect:
+    entity, key = _entity(line)
+    return Effect(entity, _operation(line, work), key, _delivery(batch, line), line.content_hash)
 
 
-def _end(
-    runtime: Runtime, batch: sa.Row, work: _Work, outcomes: Sequence[tuple[sa.Row, int | None, CrossdockError | None]]
+def _keep_answers(
+    connection: sa.Connection, batch: sa.Row, work: _Work, answered: Sequence[tuple[sa.Row, Answer]]
 ) -> None:
     """Notes what became of each line."""
-    settings = price_settings.load()
-    taken = [line for line, _, error in outcomes if error is None]
-    rows = []
-    for line, status, error in outcomes:
-        outcome = "confirmed" if error is None else "rejected" if isinstance(error, RecordRejected) else "unknown"
-        words = (
-            [f"{one.field} {one.code}".strip() for one in error.refusals] if isinstance(error, RecordRejected) else ()
-        )
-        rows.append(
-            {
-                "idempotency_key": _delivery(batch, line), "outcome": outcome, "status": status,
-                "response_id": _entity(line)[1] if error is None else None, "error": ", ".join(words) or None,
-            }
-        )  # fmt: skip
-        if isinstance(error, RecordRejected):
-            work.refused[line.key] += reasons(error, do=ADVICE, target="Channel Advisor")
-        elif error is not None:
+    taken = [line for line, answer in answered if answer.taken]
+    _link(connection, batch, taken)
+    _note_known_prices(connection, taken)
+    for line, answer in answered:
+        if answer.refused:
+            work.refused[line.key] += answer.refused
+            work.wrong_currency |= answer.result
+        elif answer.error is not None:
             work.pending.add(line.key)
-    with runtime.engine.begin() as connection:
-        deliveries.end(connection, NAME, rows)
-        _link(connection, batch, taken)
-        _note_known_prices(connection, taken)
-    codes = {one.code for _, _, error in outcomes if isinstance(error, RecordRejected) for one in error.refusals}
-    if "WrongCurrency" in codes:
-        raise _wrong_currency(settings, "Channel Advisor refuses it for this profile")
 
 
 def _link(connection: sa.Connection, batch: sa.Row, lines: Iterable[sa.Row]) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.errors import Transient
 from crossdock.flow import SOURCE, Flow
 from crossdock.flows.returns.transform import ADJUSTMENT, CREDIT_MEMO
-from crossdock.steps.load import Document, Kind, create, reasons, record_outcomes
-from crossdock.store import batches, deliveries
-from crossdock.store.tables import (
-    CREDIT_AMOUNTS,
-    stage_credit_memo,
-)
+from crossdock.mapping import language
+from crossdock.mapping.frames import ROW
+from crossdock.steps.load import Document, Kind, columns, post, record_outcomes, targets, write_bodies
+from crossdock.store import batches, database, deliveries
+from crossdock.store.tables import stage_credit_memo, stage_credit_memo_line
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -23,83 +22,82 @@ if TYPE_CHECKING:
 
 RETURN = "return"  # entity of the link that says that a return's documents are all there
 ADVICE = "Compare the return with the order's invoices and credit memos in TIMS; edit the payload, then replay it."
+MEMO = Kind(CREDIT_MEMO, "ar/credit-memos", "CreditMemoID")
+STOCK = Kind(ADJUSTMENT, "inventory/adjustments", "AdjustmentID", linked_by="ExternalReference")
+
+
+# ---- bodies --------------------------------------------------------------------------------------------------------
+
+_OF_RETURN = ("CreditDate", "PostingDate", "CurrencyCode", "Reason", "Memo")
+
+
+def _ready(connection: sa.Connection, batch_id: int) -> dict[Kind, list[Document]]:
+    """The documents that the ready returns of a batch become."""
+    heads, lines = stage_credit_memo, stage_credit_memo_line
+    table = language.load("credit_memo")
+    assert table.children
+    parts = targets(table.children.fields, lines)
+    amounts = [name for name in targets(table.fields, lines) if name not in parts]
+    stock = [name for name in targets(language.load("stock_adjustment").fields, lines) if name not in amounts]
+    stock.append("UnitCost")
+    own = [heads.c[name] for name in _OF_RETURN]
+    found = database.copy_out(
+        connection,
+        sa.select(*columns(lines, ("key", "entity", "document", *amounts, *parts, *stock)), heads.c.content_hash, *own)
+        .join(heads, heads.c.key == lines.c.key)
+        .where(heads.c.batch_id == batch_id, heads.c.state == "ready")
+        .order_by(lines.c.key, lines.c.position),
+    )
+    found = found.rename(columns={"document": "ExternalReference"})
+    found.insert(1, "Source", SOURCE)
+    is_memo, is_line = found["entity"] == CREDIT_MEMO, found["InvoiceLineNo"].notna()
+    memos = found[is_memo & ~is_line].assign(Restock=False)
+    below = found[is_memo & is_line]
+    below.insert(0, ROW, pd.Index(memos["ExternalReference"]).get_indexer(below["ExternalReference"]))
+    below = below.sort_values(ROW, kind="stable")
+    memo = [one.target for one in table.fields if one.target in memos]
+    adjusted = found[found["entity"] == ADJUSTMENT]
+    adjusted = adjusted.assign(Memo="Return " + adjusted["key"])
+    adjustment = ["ExternalReference", "Source", *stock, "PostingDate", "Memo"]
+    return {
+        MEMO: _documents(memos, write_bodies("credit_memo", memos[memo], below[[ROW, *parts]])),
+        STOCK: _documents(adjusted, write_bodies("stock_adjustment", adjusted[adjustment])),
+    }
+
+
+def _documents(rows: pd.DataFrame, written: Sequence[bytes]) -> list[Document]:
+    columns = (rows[name].tolist() for name in ("ExternalReference", "key", "content_hash"))
+    return [
+        Document(reference, body, reference, content, {"other_key": key}, row=key, prefix=f"{reference}: ")
+        for reference, key, content, body in zip(*columns, written, strict=True)
+    ]
 
 
 # ---- load ----------------------------------------------------------------------------------------------------------
 
 
-def _amounts(alias: str, names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}', round({alias}.\"{name}\", 2)::text" for name in names)
-
-
-_CREDIT_MEMOS = f"""
-SELECT s.key, l.document, s.content_hash, json_strip_nulls(json_build_object(
-         'ExternalReference', l.document, 'Source', '{SOURCE}', 'InvoiceID', l."InvoiceID",
-         'CreditDate', s."CreditDate", 'PostingDate', s."PostingDate", 'CurrencyCode', s."CurrencyCode",
-         'Reason', s."Reason", 'Restock', false, 'Memo', s."Memo", {_amounts("l", CREDIT_AMOUNTS)},
-         'ShippingTaxRemittedBy', l."ShippingTaxRemittedBy", 'PricesIncludeTax', l."PricesIncludeTax",
-         'Lines', coalesce(i.lines, '[]'::json)
-       ))::text AS body
-FROM stage.credit_memo s
-JOIN stage.credit_memo_line l ON l.key = s.key AND l.entity = '{CREDIT_MEMO}' AND l."InvoiceLineNo" IS NULL
-JOIN LATERAL (
-  SELECT json_agg(json_build_object(
-           'InvoiceLineNo', i."InvoiceLineNo", 'Quantity', i."Quantity",
-           {_amounts("i", ("Amount", "DiscountAmount", "TaxAmount"))}, 'TaxRemittedBy', i."TaxRemittedBy"
-         ) ORDER BY i.position) AS lines
-  FROM stage.credit_memo_line i
-  WHERE i.key = s.key AND i.document = l.document AND i."InvoiceLineNo" IS NOT NULL
-) i ON true
-WHERE s.batch_id = :batch AND s.state = 'ready'
-ORDER BY l.key, l.position
-"""
-
-_ADJUSTMENTS = f"""
-SELECT s.key, l.document, s.content_hash, json_build_object(
-         'ExternalReference', l.document, 'Source', '{SOURCE}', 'SKU', l."SKU", 'LocationID', l."LocationID",
-         'QuantityDelta', l."QuantityDelta", 'ReasonCode', l."ReasonCode", 'UnitCost', l."UnitCost"::text,
-         'PostingDate', s."PostingDate", 'Memo', 'Return ' || s.key
-       )::text AS body
-FROM stage.credit_memo s JOIN stage.credit_memo_line l ON l.key = s.key AND l.entity = '{ADJUSTMENT}'
-WHERE s.batch_id = :batch AND s.state = 'ready'
-ORDER BY l.key, l.position
-"""
-
-
-def _finder(path: str, id_field: str) -> Any:
-    def find(runtime: Runtime, references: Sequence[str]) -> dict[str, str]:
-        found = runtime.tims.find(path, ExternalReference=list(references), Source=SOURCE)
-        return {document["ExternalReference"]: document[id_field] for document in found}
-
-    return find
-
-
-MEMO = Kind(CREDIT_MEMO, "ar/credit-memos", "CreditMemoID", _finder("ar/credit-memos", "CreditMemoID"))
-STOCK = Kind(ADJUSTMENT, "inventory/adjustments", "AdjustmentID", _finder("inventory/adjustments", "AdjustmentID"))
-
-
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Credit memos in bulk, then the stock adjustments of the returns whose credit memos are all there."""
+    table = stage_credit_memo
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
-        ready = stage_credit_memo.c.batch_id == batch_id, stage_credit_memo.c.state == "ready"
-        returns = list(connection.execute(sa.select(stage_credit_memo).where(*ready)))
-        wanted = {kind: list(connection.execute(sa.text(statement), {"batch": batch_id}))
-                  for kind, statement in ((MEMO, _CREDIT_MEMOS), (STOCK, _ADJUSTMENTS))}  # fmt: skip
-    problem: Transient | None = None
+        returns = list(
+            connection.execute(
+                sa.select(table.c.key, table.c.sales_order_id, table.c.content_hash, table.c.version).where(
+                    table.c.batch_id == batch_id, table.c.state == "ready"
+                )
+            )
+        )
+        documents = _ready(connection, batch_id)
     refused: dict[str, list[dict]] = {}
     missing: set[str] = set()
-    for kind, rows in wanted.items():
-        try:
-            refused |= _create(
-                runtime, flow, batch_id, kind, [row for row in rows if row.key not in missing | refused.keys()]
-            )
-        except Transient as error:  # what did go through is linked; the rest is tried again
-            problem = error
-        with runtime.engine.begin() as connection:
-            made = deliveries.links(connection, kind.entity, [row.document for row in rows])
-        missing |= {row.key for row in rows if row.document not in made}
-    done = [row for row in returns if row.key not in missing | refused.keys()]
+    problem = None
+    for kind, some in documents.items():
+        posted = post(runtime, flow, batch_id, kind, [one for one in some if one.row not in missing], ADVICE)
+        refused |= posted.refused
+        missing |= {one.row for one in some} - {*posted.mine, *posted.existing}
+        problem = posted.problem or problem
+    done = [row for row in returns if row.key not in missing]
     with runtime.engine.begin() as connection:
         before = deliveries.links(connection, RETURN, [row.key for row in done])
         keys = {"known": [r.key for r in done if r.key in before], "new": [r.key for r in done if r.key not in before]}
@@ -107,24 +105,6 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         record_outcomes(connection, flow, batch, delivered=keys["new"], unchanged=keys["known"], refused=refused)
     if problem:
         raise problem
-
-
-def _create(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, rows: Sequence[sa.Row]) -> dict[str, list[dict]]:
-    """Creates what is not linked yet; the reasons of returns of which a document was refused."""
-    with runtime.engine.begin() as connection:
-        existing = deliveries.links(connection, kind.entity, [row.document for row in rows])
-    return_of = {row.document: row.key for row in rows}
-    documents = [
-        Document(row.document, row.body.encode(), row.document, row.content_hash, {"other_key": row.key})
-        for row in rows
-        if row.document not in existing
-    ]
-    refused: dict[str, list[dict]] = {}
-    if documents:
-        created = create(runtime, flow, batch_id, kind, documents)
-        for document, error in created.refused.items():
-            refused.setdefault(return_of[document], []).extend(reasons(error, do=ADVICE, prefix=f"{document}: "))
-    return refused
 
 
 def _link(row: sa.Row, batch_id: int) -> dict[str, Any]:
