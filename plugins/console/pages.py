@@ -37,7 +37,7 @@ def app() -> FastAPI:
 
 
 def to_last() -> RedirectResponse:
-    """To the place from which the links between the reports lead on."""
+    """Redirects to the last report, where relative links work."""
     return RedirectResponse("reconcile/")
 
 

@@ -74,7 +74,7 @@ def readme(text: str, dags: dict[str, Any], flows: Sequence[str]) -> str:
 
 
 def _place(dag: Any, flows: Sequence[str]) -> tuple[int, int]:
-    """Where the last flow stands that it works, and of how many; behind all flows, if it works none."""
+    """The place of the last flow that the DAG works, and their number; behind all flows where it works none."""
     calls = ((getattr(task, "python_callable", None), task) for task in dag.tasks)
     worked = {task.op_args[0] for call, task in calls if call and call.__name__ in WORKS_A_FLOW}
     return max(map(flows.index, worked), default=len(flows)), len(worked)
@@ -97,7 +97,7 @@ def close(groups: Sequence[Sequence[str]]) -> str:
 
 
 def _indirect(task: Any) -> set[str]:
-    """Tasks that others of the following lead to anyway."""
+    """Tasks that another one of `following` leads to anyway."""
     dag, following = task.dag, task.downstream_task_ids
     return {name for step in following for name in dag.get_task(step).get_flat_relative_ids(upstream=False)}
 

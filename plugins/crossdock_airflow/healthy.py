@@ -1,4 +1,4 @@
-"""Whether one of Airflow's processes is at work, told without importing Airflow: a check costs a tenth of a second.
+"""Checks whether one of Airflow's processes is alive, without importing Airflow, in a tenth of a second.
 
 In: the name of a process; Airflow's database, to which dag-processor and triggerer tell every few seconds that they
 live; a file that a Celery worker touches with each heartbeat that it sends. Out: exit code 0, or 1 and a sentence.
@@ -43,7 +43,7 @@ def _beat(**_: Any) -> None:
 
 
 def silence(name: str) -> float | None:
-    """Seconds since the process has last told that it lives; None: it never has."""
+    """Seconds since the last sign of life of the process; None where there was none."""
     if name == WORKER:
         return time.time() - pulse().stat().st_mtime if pulse().exists() else None
     import psycopg2

@@ -87,7 +87,7 @@ def _alert(task: Any, error: Any, reported: str) -> dict[str, Any]:
 
 
 def _text(error: Any) -> str:
-    """What to tell a person. The library's errors are written for people; others may quote data: their type only."""
+    """The text of an alert. The library's errors are written for people; others may quote data: only their type."""
     from crossdock.errors import CrossdockError
 
     if isinstance(error, CrossdockError):
@@ -100,7 +100,7 @@ def send(engine: sa.Engine) -> int:
     Where this process may not look the channel up, or sending fails, they are sent later by another."""
     try:
         return _send(engine)
-    except Exception as error:  # the alerts are rows already: what they report must not be hidden
+    except Exception as error:  # the alerts are stored already; their own error comes first
         log.warning(
             "Alerts could not be sent from here (%s); the next run of the DAG watch tries.", type(error).__name__
         )

@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """All went well."""
+    """Writes the note of a run that went well."""
     _note(dag_run)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """Something did not: the note says how far it came."""
+    """Writes the note of a failed run: how far it came."""
     _note(dag_run)
 
 
@@ -51,7 +51,7 @@ def _note(dag_run: DagRun) -> None:
         note = NOTES.get(dag_id)
         if note and (not dag_run.note or dag_run.note.startswith(MARK)):
             dag_run.note = MARK + _apart(note, dag_id, run_id)
-    except Exception as error:  # a note is never worth a scheduler
+    except Exception as error:  # a failed note does not stop the scheduler
         log.warning("No note for %s: %s", name, type(error).__name__)
 
 
@@ -63,7 +63,7 @@ def _apart(note: Callable[[str, str], str], dag_id: str, run_id: str) -> str:
     def ask() -> None:
         try:
             reported.set_result(note(dag_id, run_id))
-        except BaseException as error:  # also an exit, which is the thread's and not the scheduler's
+        except BaseException as error:  # also SystemExit, which ends the thread only
             reported.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     threading.Thread(target=ask, name="crossdock-note", daemon=True).start()

@@ -51,7 +51,7 @@ def _runs_tasks_itself() -> bool:
 
 @contextmanager
 def _survived(what: str) -> Iterator[None]:
-    """A broken import or mapping must not take the scheduler down with it."""
+    """Keeps the scheduler alive after a broken import or mapping."""
     try:
         yield
     except Exception as error:

@@ -35,7 +35,7 @@ from crossdock.errors import AuthError, BatchStopped, ConfigError, CrossdockErro
 from crossdock.safe import Formatter, safe
 from crossdock.store import faults
 
-COMMANDS = "crossdock.commands"  # entry points of other packages that give commands: a name and its typer app
+COMMANDS = "crossdock.commands"  # entry points by which other packages add commands: a name and its typer app
 EXIT_CODES = {ConfigError: 2, AuthError: 3, Transient: 4, BatchStopped: 5}
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,19 +81,19 @@ def clear_errors(as_json: bool) -> Any:
 
 
 def main(run: Callable[[], None] | None = None) -> None:
-    """The entry point: runs the command, and says what went wrong in words."""
+    """Runs the command and prints what went wrong in words: the entry point."""
     for point in entry_points(group=COMMANDS):
         app.add_typer(point.load(), name=point.name)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no arrows still shows the rest
+            stream.reconfigure(errors="backslashreplace")  # a terminal without arrows still shows the rest
     with clear_errors("--json" in sys.argv):
         _readable(sys.argv)
         (run or app)()
 
 
 def _readable(words: Sequence[str]) -> None:
-    """Refuses what no database and no address can hold."""
+    """Refuses characters that no database and no URL can hold."""
     for word in words:
         try:
             word.encode()

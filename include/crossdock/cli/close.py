@@ -44,7 +44,7 @@ def close_command(
     """Close a month: trial balance, controls, open items by age. Exit code 6 where a control does not hold."""
     from crossdock.ledger.close import close, last_day
 
-    last_day(period)  # a mistake is told before anything is read
+    last_day(period)  # a mistake ends the command before anything is read
     if export:
         with writing(export):
             export.mkdir(parents=True, exist_ok=True)

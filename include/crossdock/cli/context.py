@@ -32,7 +32,7 @@ Batches = Annotated[
 
 
 def database_url() -> str:
-    """What the environment names; without it, the embedded Postgres of this machine."""
+    """The database that the environment names, else the embedded Postgres of this machine."""
     from crossdock.dev import local
     from crossdock.runtime import database_url
 
@@ -67,7 +67,7 @@ def moment(text: str | None, option: str) -> datetime | None:
 
 
 def check_flow(name: str | None) -> None:
-    """ConfigError for a flow that is none; what is only looked up goes by the name of reference."""
+    """Raises ConfigError for an unknown flow. Look-ups go by the name `reference`."""
     if name is not None and name != records.REFERENCE:
         flows.get(name)
 

@@ -239,7 +239,7 @@ def _set(document: Any, assignment: str) -> None:
         document = _step_into(document, name, path)
     current = _step_into(document, last, path, missing=None)
     if isinstance(current, str) and not isinstance(value, str):
-        value = text  # what was text stays text: a postal code, a SKU of digits
+        value = text  # a text stays a text, also one of digits: a postal code, a SKU
     if last.startswith("["):
         document[int(last[1:-1])] = value
     else:

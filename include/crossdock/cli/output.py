@@ -24,9 +24,9 @@ from crossdock.errors import ConfigError
 from crossdock.safe import safe, safe_json
 from crossdock.store import batches, database
 
-SENTENCE = 12  # columns that a text of several words is given at least
+SENTENCE = 12  # the least width of a column of sentences
 SHOWN = 20  # differences of one control that are printed; --json has all
-# No text is read as markup: what is coloured is a Text of ours, and what is foreign goes through `safe`.
+# No text is parsed as markup: our own colours are Text objects, and foreign text goes through `safe`.
 out, err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
 
 
@@ -95,7 +95,7 @@ def print_held(held: Sequence[batches.HeldBatch]) -> None:
 
 
 def held_as_json(held: Sequence[batches.HeldBatch]) -> dict[str, list[dict[str, Any]]]:
-    """Ages in seconds."""
+    """Held batches for JSON, with ages in seconds."""
     return {
         "in_other_hands": [
             asdict(one) | {"age": one.age.total_seconds(), "silent": one.silent.total_seconds()} for one in held
@@ -105,7 +105,7 @@ def held_as_json(held: Sequence[batches.HeldBatch]) -> dict[str, list[dict[str, 
 
 @contextmanager
 def writing(path: Path) -> Any:
-    """What the file system refuses, in words."""
+    """Turns an error of the file system into a sentence."""
     try:
         yield
     except OSError as error:

@@ -39,7 +39,7 @@ def reconcile_command(
 
     if report:
         with writing(report):
-            report.open("a").close()  # a mistake is told before anything is read
+            report.open("a").close()  # a mistake ends the command before anything is read
     with context.runtime() as runtime:
         with err.status("Reconciling …") as status:
             outcome = reconcile(

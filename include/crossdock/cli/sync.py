@@ -129,7 +129,7 @@ def _print_counts(
     held: Sequence[batches.HeldBatch],
     **more: int,
 ) -> None:
-    """What a command has done, and what it found in the hands of other runs."""
+    """Prints what a command did, and which batches other runs hold."""
     if as_json:
         print_json({"flow": flow.name, "batches": list(ids), **asdict(counts), **more, **held_as_json(held)})
         return

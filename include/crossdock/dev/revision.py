@@ -110,7 +110,7 @@ def _scratch(server: str) -> Iterator[str]:
 
 
 def _complete(_context: Any, _revision: Any, directives: list[Any]) -> None:
-    """No file for nothing; what people may read of new tables. The loader works on them by default."""
+    """Drops an empty migration, and adds what people may read of new tables. The loader's grants are the default."""
     from alembic.operations.ops import CreateTableOp, ExecuteSQLOp
 
     upgrade = directives[0].upgrade_ops
@@ -130,7 +130,7 @@ def _sentence(message: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Without Alembic's remarks."""
+    """Removes Alembic's remarks."""
     return re.sub(r"\n *# ### [^\n]*", "", text)
 
 

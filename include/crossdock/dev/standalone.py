@@ -42,7 +42,7 @@ COMPONENTS = {  # the log servers would listen on all interfaces, and all logs l
 }
 DEFAULT_PORT = 8080
 HEALTHY = "healthy"
-PARTS = {  # as people call them -> as Airflow's answer about its health does
+PARTS = {  # our name of a part: its name in Airflow's answer about health
     "database": "metadatabase",
     "scheduler": "scheduler",
     "dag-processor": "dag_processor",
@@ -95,7 +95,7 @@ def password() -> str:
 
 
 def environment(port: int) -> dict[str, str]:
-    """What every Airflow process of this installation is started with. Connections given from outside win."""
+    """The environment of every Airflow process of this installation. Connections set by the caller win."""
     password()
     database = local.database_url("airflow").replace("postgresql://", "postgresql+psycopg2://", 1)
     paths = [str(PROJECT / "include"), str(PROJECT / "plugins")]
@@ -223,7 +223,7 @@ def _migrate(env: dict[str, str], say: Say) -> bool:
 
 
 def _mark_migrated() -> None:
-    """The database itself remembers that it is ready: a stamp file would outlive it."""
+    """Notes in the database itself that it is ready: a stamp file would outlive it."""
     with _metadata() as connection:
         connection.execute(sa.text(f"COMMENT ON DATABASE airflow IS '{_mark()}'"))
 
@@ -284,7 +284,7 @@ def _healthy(port: int) -> bool:
 
 
 def _last_lines(count: int = 8) -> str:
-    """The ends of the logs that have something to say."""
+    """The last lines of each log that is not empty."""
     found = []
     for name in ("airflow", *COMPONENTS):
         path = logs() / f"{name}.log"
@@ -314,7 +314,7 @@ def supervise() -> int:
 
 
 def down(say: Say) -> None:
-    """Ends every process of the group: politely first, then not. Not running: nothing to do."""
+    """Ends every process of the group, by SIGTERM and then by SIGKILL. Does nothing where none runs."""
     state = _state()
     members = _members(state) if state else []
     if not members:
@@ -349,7 +349,7 @@ def status() -> dict[str, str]:
         return {"airflow": "not running"}
     found = {"supervisor": HEALTHY if state["session"] in members else "was killed; `up` starts it again"}
     found |= health(state["port"])
-    if found["supervisor"] == HEALTHY:  # it knows of an end before any heartbeat is missed
+    if found["supervisor"] == HEALTHY:  # the supervisor knows that a part has ended before a heartbeat is missed
         for name, part in supervisor.parts_of(run_dir().resolve()).items():
             if not part["runs"]:
                 found[name] = part["said"]
@@ -367,7 +367,7 @@ def _state() -> dict | None:
         state = json.loads(_state_file().read_text())
     except (OSError, ValueError):
         return None
-    return state if abs(state.get("boot", 0) - _boot_time()) < 60 else None  # a number of before the last boot
+    return state if abs(state.get("boot", 0) - _boot_time()) < 60 else None  # a process id of before the last boot
 
 
 def _boot_time() -> float:

@@ -1,4 +1,4 @@
-"""What keeps a single machine going: starts what has ended again, and says outside Airflow that all is well.
+"""Keeps a single machine going: starts again what has ended, and reports outside Airflow that all is well.
 
 In: commands, a way to look after Postgres, a way to ask for health. Out: running processes; `.run/parts.json` (what
 each does), `.run/heartbeat` (written only while all is well: its age is the silence), and a request a minute to
@@ -33,7 +33,7 @@ BEAT_EVERY, PING_EVERY = 10.0, 60.0
 
 @dataclass
 class Pauses:
-    """How long to wait before the next start."""
+    """The pause before the next start; it doubles while starts fail."""
 
     pause: float = FIRST_PAUSE
     started: float = 0.0
@@ -46,7 +46,7 @@ class Pauses:
 
 
 class Part:
-    """One process that is to run. It leads a group of its own, so that what it leaves behind can be ended."""
+    """A process that is kept running. It leads a process group of its own, so that its children can be ended too."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name, self.command, self.log = name, list(command), log
@@ -56,9 +56,9 @@ class Part:
         self.status = "is not started yet"
 
     def inspect(self, now: float) -> None:
-        """Notes its end, and starts it when its time has come."""
+        """Notes when the process has ended, and starts it again after its pause."""
         if self.child and (code := self.child.poll()) is not None:
-            self.signal(signal.SIGTERM)  # what it leaves behind, a server's port among it
+            self.signal(signal.SIGTERM)  # its children, one of which may hold a server's port
             self.pauses.ended(now)
             self.status = f"ended with code {code} at {_clock()}; it starts again {self.pauses.pause:.0f} s later"
             _say(f"{self.name} {self.status}")
@@ -85,7 +85,7 @@ class Part:
             os.killpg(self.left.pid, signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
-        """To the whole group."""
+        """Sends a signal to the whole group."""
         if self.child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.child.pid, number)
@@ -109,7 +109,7 @@ class Database:
         self.restarts = 0
 
     def inspect(self, now: float) -> bool:
-        """True while it lives. Nothing else is started meanwhile, for it could only end."""
+        """True while Postgres lives. Nothing else is started without it: it would only end."""
         if self.alive():
             if self._gone or not self.pauses.started:
                 self._gone, self.pauses.started = False, now
@@ -124,7 +124,7 @@ class Database:
             try:
                 self.start()
                 self.restarts += 1
-            except Exception as error:  # whatever it is, it is tried again
+            except Exception as error:  # any error: the next round tries again
                 self.pauses.started = now
                 self.pauses.ended(now)
                 self.status = f"does not start: {error}"
@@ -169,7 +169,7 @@ def run(
 
 
 def forget(folder: Path) -> None:
-    """Takes away what was said of parts that run no more."""
+    """Deletes the report of parts that run no more."""
     for name in ("parts.json", "heartbeat"):
         (folder / name).unlink(missing_ok=True)
 
@@ -184,13 +184,13 @@ def beat(stop: threading.Event, healthy: Callable[[], bool], path: Path, url: st
                 if url and time.monotonic() - pinged >= PING_EVERY:
                     pinged = time.monotonic()
                     ping(url)
-        except Exception as error:  # it is to beat on whatever happens
+        except Exception as error:  # the beat goes on after any error
             _say(f"heartbeat: {type(error).__name__}")
         stop.wait(BEAT_EVERY)
 
 
 def ping(url: str) -> bool:
-    """One request; whether it was taken. What is said of a failure names the host only."""
+    """Sends one request; whether it was taken. A failure is logged with the host only."""
     host = "the service"
     try:
         host = urlsplit(url).hostname or host
@@ -205,7 +205,7 @@ def ping(url: str) -> bool:
 
 
 def write(path: Path, text: str) -> None:
-    """A file of our own, at once and whole."""
+    """Writes a file in one step, so that nobody reads half of it."""
     draft = path.with_name(f".{path.name}.part")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -213,7 +213,7 @@ def write(path: Path, text: str) -> None:
 
 
 def parts_of(folder: Path) -> Mapping[str, Any]:
-    """What the supervisor last said of each part; nothing where none runs."""
+    """The supervisor's last report of each part; empty where none runs."""
     try:
         return json.loads((folder / "parts.json").read_text())
     except (OSError, ValueError):

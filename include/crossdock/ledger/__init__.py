@@ -1,4 +1,4 @@
-"""The ledger, looked at: the close of a period, the controls, open items, the ledger as files.
+"""Checks the ledger: the close of a period, the controls, open items, the ledger as files.
 
 In: TIMS's documents and entries in `ref`, our own books. Out: a closing, controls, files, alerts. Never: a posting.
 """

@@ -51,7 +51,7 @@ class Balance:
 
 @dataclass(frozen=True)
 class OpenItem:
-    """What is open of one kind, by currency and age."""
+    """Open items of one kind, currency and age: how many, and their sum."""
 
     kind: str
     currency: str
@@ -87,7 +87,7 @@ class Closing:
 
 
 def last_day(period: str) -> date:
-    """The last day of a period. Raises ConfigError where it is none."""
+    """The last day of a period. Raises ConfigError where the text is not a period."""
     if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", period) or period < "0001":
         raise ConfigError(f"{period!r} is no period.", do="Write a month as YYYY-MM, for example 2011-01.")
     year, month = int(period[:4]), int(period[5:])
@@ -111,11 +111,11 @@ def close(
 ) -> Closing:
     """Looks at a period: reads what is new in TIMS (`full_refresh`: all of it), runs the controls, raises alerts.
 
-    `export` is a folder for the ledger of the period. Raises ConfigError for a period that is none.
+    `export` is a folder for the ledger of the period. Raises ConfigError where `period` is not one.
     """
     until = last_day(period)
     run = run_id or f"close:{period}:{time.time_ns()}"
-    time.sleep(READ_LAG if wait is None else wait)  # TIMS shows what was posted last a moment later
+    time.sleep(READ_LAG if wait is None else wait)  # until TIMS shows what was posted last
     controls.refresh(runtime, run, full_refresh=full_refresh)
     held = controls.run(runtime, until, run)
     with runtime.engine.begin() as connection:
@@ -196,7 +196,7 @@ def _export(connection: sa.Connection, period: str, until: date, folder: Path) -
 
 
 def _journal(connection: sa.Connection, period: str, until: date, lines: Sequence[sa.Row]) -> Iterator[str]:
-    """The journal, with the balances before the period as its first entries and those at its end to be verified."""
+    """The journal. It begins with the balances before the period and ends with assertions of those at its end."""
     first = until.replace(day=1)
     chart = {row.id: row for row in connection.execute(sa.select(ref_account).order_by(ref_account.c.id))}
     names = {code: _account(code, row.name, row.type) for code, row in chart.items()}

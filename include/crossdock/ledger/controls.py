@@ -1,4 +1,4 @@
-"""Controls of the ledger: each a question with an expected and an actual answer, and the documents to blame.
+"""Controls of the ledger: each compares an expected with an actual value and names the documents that differ.
 
 In: TIMS's documents and entries as they are now (read into `ref` first), our own books. Out: `Control`s, kept in
 ops.control. Most are queries (config/controls/*.sql) that anyone can run:
@@ -69,7 +69,7 @@ COPIES = {
 
 @dataclass(frozen=True)
 class Control:
-    """One thing that a control looked at: a currency, a source, a document."""
+    """The result of one control for one subject: a currency, a source, a document."""
 
     name: str
     message: str
@@ -110,7 +110,7 @@ def refresh(runtime: Runtime, run_id: str = "", *, full_refresh: bool = False) -
 
 
 def run(runtime: Runtime, period_end: date, run_id: str) -> list[Control]:
-    """All controls up to the last day of a period, kept under `run_id`. What they look at must have been refreshed."""
+    """Runs all controls up to the last day of a period and stores them under `run_id`. Needs `refresh` first."""
     with runtime.engine.begin() as connection:
         found = [control for query in queries() for control in _ask(connection, query, period_end)]
         found += list(entries_of_documents(runtime, connection, period_end))
@@ -142,7 +142,7 @@ def _keep(connection: sa.Connection, found: Sequence[Control], period_end: date,
 
 
 def queries(folder: Path | None = None) -> list[Query]:
-    """The files of config/controls. Raises ConfigError for one that does not say what it is about."""
+    """Reads the files of config/controls. Raises ConfigError for one without its two comment lines."""
     return [_query(path) for path in sorted((folder or config_dir() / "controls").glob("*.sql"))]
 
 
@@ -170,7 +170,7 @@ def _ask(connection: sa.Connection, query: Query, period_end: date) -> Iterator[
 
 
 def _number(value: Any) -> str:
-    """Amounts with two places, whether the database had places to give or not; counts as they are."""
+    """An amount with two places, a count as it is."""
     return f"{value:.2f}" if isinstance(value, Decimal) else str(value)
 
 
@@ -181,7 +181,7 @@ _LINE = ("AccountCode", "Debit", "Credit", "Channel", "SKU", "Order")
 
 
 def entries_of_documents(runtime: Runtime, connection: sa.Connection, period_end: date) -> Iterator[Control]:
-    """One row in all where everything is as it should be, else one for each entry that is not."""
+    """Compares every entry with its document: one row for each that is wrong, one in all where none is."""
     expected = _expected(runtime, connection)
     actual = _actual(connection)
     states = dict(connection.execute(sa.select(stage_posting.c.key, stage_posting.c.state)).all())
@@ -222,8 +222,8 @@ class _Entry:
 
 
 def _day(wanted: _Entry | None, held: _Entry | None) -> str:
-    """The day that decides whether the period has it: of the entry, or where it is missing of its document; of an entry
-    for another day than its document's the earlier one, so that no period is closed over it."""
+    """The day that puts the entry into a period: its own, or its document's where it is missing. Where both differ, the
+    earlier one, so that no period is closed over it."""
     if held and wanted and held.event_day != wanted.event_day:
         return min(held.day, wanted.event_day)
     return held.day if held else wanted.day if wanted else ""
@@ -241,14 +241,14 @@ def _mismatch(key: str, wanted: _Entry | None, held: _Entry | None, states: Mapp
         do = "Work its document again (`crossdock sync ledger_... --key`): it is mirrored and the right one posted."
         documents = tuple(one.id for one in (wanted, held) if one)
     expected, actual = str(wanted or "no entry"), str(held or "no entry")
-    if expected == actual:  # the amounts agree: a dimension or the day does not
+    if expected == actual:  # the amounts are equal: a dimension or the day differs
         expected, actual = (f"{one} on {one.event_day}, {one.lines}" for one in (wanted, held) if one)
     difference = Decimal((held.size if held else 0) - (wanted.size if wanted else 0)).scaleb(-4)
     return Control(*_ENTRIES, do, key, expected, actual, difference, documents)
 
 
 def _expected(runtime: Runtime, connection: sa.Connection) -> dict[str, _Entry]:
-    """Every entry that there should be, by key, worked out from the documents."""
+    """Works out every expected entry from the documents, by key."""
     names = account_names.load()
     table = posting_table.load(names)
     company = ledger_transform.company(connection)
@@ -276,13 +276,13 @@ def _grouped(lines: pd.DataFrame, keys: Sequence[str], ids: Sequence[str]) -> di
 
 
 def _line(values: Sequence[Any]) -> tuple:
-    """(currency, account, debit, credit, channel, SKU, order), "" for what is missing."""
+    """(currency, account, debit, credit, channel, SKU, order); "" where a dimension is missing."""
     currency, code, debit, credit, *dimensions = values
     return (currency, code, int(debit), int(credit), *("" if one is None or one != one else one for one in dimensions))
 
 
 def _documents(runtime: Runtime, connection: sa.Connection, flow: Flow) -> Iterator[list[bytes]]:
-    """The documents of a flow as TIMS (or our books) has them, in portions."""
+    """Reads the documents of a flow from TIMS (or our settlement ledger), in portions."""
     if flow.source.system == "settlement_ledger":
         rows = (bytes(record) for page in runtime.settlement_ledger.pages(flow.source.path) for record in page.records)
     else:
@@ -300,7 +300,7 @@ def _documents(runtime: Runtime, connection: sa.Connection, flow: Flow) -> Itera
 
 
 def _actual(connection: sa.Connection) -> dict[str, _Entry]:
-    """Every entry of ours that stands in TIMS, by the key as first posted."""
+    """Reads every entry of ours that stands in TIMS, by the key under which it was first posted."""
     entry, line = ref_gl_entry, ref_gl_entry_line
     rows = connection.execute(
         sa.select(
@@ -325,7 +325,7 @@ def _actual(connection: sa.Connection) -> dict[str, _Entry]:
 
 
 def _trial_balances(runtime: Runtime, connection: sa.Connection, period_end: date) -> Iterator[Control]:
-    """The balances of our copy against TIMS's own, account by account; one row per currency where they agree."""
+    """Compares the balances of our copy with TIMS's own, account by account; one row per currency where they agree."""
     for currency, ours in balances(connection, period_end).items():
         stated = runtime.tims.get("gl/trial-balance", AsOf=period_end.isoformat(), CurrencyCode=currency)
         theirs = {row["AccountCode"]: Decimal(row["Debit"]) - Decimal(row["Credit"]) for row in stated["Lines"]}
@@ -341,7 +341,7 @@ def _trial_balances(runtime: Runtime, connection: sa.Connection, period_end: dat
 
 
 def balances(connection: sa.Connection, period_end: date) -> dict[str, dict[str, Decimal]]:
-    """currency -> account -> debit less credit of all entries up to a day."""
+    """{currency: {account: debit less credit}} of all entries up to a day."""
     entry, line = ref_gl_entry, ref_gl_entry_line
     rows = connection.execute(
         sa.select(

@@ -13,7 +13,7 @@ from crossdock.store.tables import ops_accuracy as table
 
 
 def note(connection: sa.Connection, flow: str, *, compared: int, equal: int) -> None:
-    """Keeps what a compare found."""
+    """Stores the counts of a compare."""
     connection.execute(sa.insert(table).values(flow=flow, compared=compared, equal=equal))
 
 

@@ -24,7 +24,7 @@ Place = tuple[str, str]  # key, target
 
 
 def latest(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[Place, sa.Row]:
-    """The last question of each place of `keys`, whatever became of it; withdrawn ones do not count."""
+    """The last question of each place of `keys`, in any state but withdrawn."""
     rows = connection.execute(
         sa.select(table)
         .ext(distinct_on(table.c.key, table.c.target))
@@ -46,17 +46,17 @@ def ask(connection: sa.Connection, questions: Sequence[Mapping[str, Any]]) -> No
 
 
 def withdraw(connection: sa.Connection, ids: Sequence[int]) -> None:
-    """Nobody needs to answer these any more."""
+    """Withdraws questions that nobody needs to answer any more."""
     _set(connection, ids, ("open",), state="withdrawn", decided_at=sa.func.now())
 
 
 def used(connection: sa.Connection, ids: Sequence[int]) -> None:
-    """These approved prices have been sent."""
+    """Notes that these approved prices have been sent."""
     _set(connection, ids, ("approved",), used_at=sa.func.coalesce(table.c.used_at, sa.func.now()))
 
 
 def _set(connection: sa.Connection, ids: Sequence[int], states: Sequence[str], **values: Any) -> list[int]:
-    """Changes those of `ids` that are in one of `states`; which they were."""
+    """Changes those of `ids` that are in one of `states`; the ids changed."""
     if not ids:
         return []
     given = sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.BigInteger))
@@ -79,8 +79,8 @@ def listed(connection: sa.Connection, flow: str, state: str | None = "open") -> 
 def decide(
     connection: sa.Connection, flow: str, ids: Sequence[int], *, approved: bool, who: str, note: str = ""
 ) -> list[int]:
-    """What a person says to open questions, on record; which of `ids` were still open. Raises ConfigError for a number
-    that is no question of the flow."""
+    """Records a person's decision on open questions; those of `ids` that were still open. Raises ConfigError for a
+    number that is not a question of the flow."""
     existing = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id.in_(list(ids)))))
     if unknown := sorted(set(ids) - existing):
         raise ConfigError(

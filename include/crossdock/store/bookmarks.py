@@ -1,4 +1,4 @@
-"""Bookmarks: how far a read has come that has not ended. A read of the same window that comes after it goes on there.
+"""Bookmarks: how far an unfinished read has come. The next read of the same window goes on there.
 
 In: a moment up to which everything of a window is stored. Out: where to go on. Never: a watermark; that moves when a
 read has ended.
@@ -34,7 +34,7 @@ def put(connection: sa.Connection, flow: str, resource: str, window: str, positi
 
 
 def remove(connection: sa.Connection, flow: str, resource: str, window: str) -> None:
-    """The window has been read to its end."""
+    """Deletes the bookmark: the window has been read to its end."""
     connection.execute(sa.delete(table).where(*_of(flow, resource, window)))
 
 

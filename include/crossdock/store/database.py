@@ -40,8 +40,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 log = logging.getLogger(__name__)
 
-# A machine that is gone says no farewell: the server ends its sessions, and with them its locks, after a minute. One
-# that is frozen in the middle of a transaction keeps others waiting no longer than the largest batch takes to compute.
+# The server ends the sessions of a dead machine, and with them their locks, after a minute, and those of one that
+# stands still within a transaction after the time that the largest batch takes to compute.
 _SOON_GONE = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
@@ -122,7 +122,7 @@ def _first_statements(role: str) -> tuple[sa.Select, sa.Select]:
 
 
 def is_about_data(error: BaseException) -> bool:
-    """Whether a value is to blame, for which the database (or Python) has no room: its type, range, length, depth."""
+    """Whether a value caused the error: its type, range, length or depth is too much for the database or for Python."""
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, psycopg2.Error):
         about = (psycopg2.DataError, psycopg2.IntegrityError, ProgramLimitExceeded, StatementTooComplex)
@@ -137,7 +137,7 @@ def explain(error: BaseException) -> str:
 
 
 def machine_and_process() -> str:
-    """Who is at work, as other runs are told; at most what Postgres keeps of a name."""
+    """This machine and process, as other runs see them; no longer than what Postgres keeps of a name."""
     return f"{socket.gethostname()[:40]}/{os.getpid()}"
 
 
@@ -182,7 +182,7 @@ def _key(name: str) -> sa.ColumnElement[int]:
 
 
 def _unlock(connection: sa.Connection, name: str) -> None:
-    """Lets go of the lock. Where its session has ended, so has the lock; the block's own error is to be told."""
+    """Releases the lock. Where its session has ended, so has the lock; the block's own error goes on."""
     try:
         connection.scalar(sa.select(sa.func.pg_advisory_unlock(_key(name))))
     except sa.exc.DBAPIError:
@@ -280,14 +280,13 @@ _ARROW_TYPES = {
 
 
 class Lines(Protocol):
-    """What COPY writes to, a row at a time."""
+    """Takes the output of COPY, a row at a time."""
 
     def write(self, line: bytes, /) -> object: ...
 
 
 def copy_to(connection: sa.Connection, statement: sa.Select, out: Lines, how: str = "") -> None:
-    """Writes what COPY gives of `statement`. COPY takes no parameters of its own: the driver binds them, as it does for
-    every other statement."""
+    """Writes the rows of `statement` by COPY. COPY takes no parameters: the driver binds them, as for any other."""
     compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
     cursor = connection.connection.cursor()
     query = cursor.mogrify(compiled.string, compiled.params).decode(connection.connection.encoding)

@@ -61,7 +61,7 @@ def dead_letter_records(
 
 
 def _counted_up(statement: Insert) -> Insert:
-    """A record that has an open letter is refused once more."""
+    """Counts up the open letter of a record that is refused once more."""
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=[table.c.flow, table.c.key],
@@ -95,7 +95,7 @@ def close_resolved(connection: sa.Connection, flow: str, keys: Sequence[str], *,
 
 
 def refused(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[tuple[str, str]]:
-    """(key, hash) of what extract refused of these records and lies here still, or was dismissed."""
+    """(key, hash) of those records that extract refused and whose letter is open or dismissed."""
     hashed = table.c.payload["hash"].astext
     rows = connection.execute(
         sa.select(table.c.key, hashed).where(
@@ -109,13 +109,13 @@ def refused(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[tu
 
 
 def open_of(connection: sa.Connection, flow: str, keys: Sequence[str]) -> set[str]:
-    """Those of `keys` that have an open dead letter."""
+    """The keys among `keys` that have an open dead letter."""
     wanted = table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text)))
     return set(connection.scalars(sa.select(table.c.key).where(table.c.flow == flow, wanted, table.c.state.in_(OPEN))))
 
 
 def unreadable(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, Any]:
-    """{key: version} of those of `keys` of which extract has refused a version and the letter is open."""
+    """{key: version} of the open dead letters of `keys` that extract wrote."""
     wanted = table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text)))
     found = sa.select(table.c.key, table.c.version).where(table.c.flow == flow, wanted, table.c.state.in_(OPEN))
     return {row.key: row.version for row in connection.execute(found.where(table.c.step == "extract"))}
@@ -157,14 +157,14 @@ def listed(
 
 
 def edit(connection: sa.Connection, dead_letter_id: int, payload: dict, *, who: str) -> None:
-    """Keeps what a person made of the payload, to be replayed."""
+    """Stores the payload as a person edited it, to be replayed."""
     _change(
         connection, dead_letter_id, "edit", who, state="edited", edited_payload=payload, edited_from=table.c.payload
     )
 
 
 def dismiss(connection: sa.Connection, dead_letter_id: int, *, who: str, note: str) -> None:
-    """A person decided that the record need not be delivered, and why."""
+    """Dismisses a dead letter: a person decided that the record need not be delivered, and why."""
     _change(connection, dead_letter_id, "dismiss", who, state="dismissed", note=note)
 
 

@@ -21,7 +21,7 @@ _held: WeakKeyDictionary[sa.Engine, dict[str, int]] = WeakKeyDictionary()
 
 
 def take(connection: sa.Connection, flow: str, holder: str) -> None:
-    """Makes this process the one that may write for the flow: whoever was it before is so no more."""
+    """Makes this process the only one that may write for the flow."""
     row = insert(table).values(flow=flow, number=1, holder=holder)
     number = connection.execute(
         row.on_conflict_do_update(
@@ -38,7 +38,7 @@ def number(connection: sa.Connection, flow: str) -> int | None:
 
 
 def holds(connection: sa.Connection, flow: str) -> bool:
-    """Whether nobody has taken over; until this transaction has ended, nobody can."""
+    """Whether this process still holds the lease. Nobody can take it before this transaction ends."""
     mine = number(connection, flow)
     if mine is None:
         return True
@@ -52,7 +52,7 @@ def require(connection: sa.Connection, flow: str) -> None:
 
 
 def lost(connection: sa.Connection, flow: str) -> LeaseLost:
-    """What a worker that comes back is told."""
+    """The error for a worker that has lost its lease."""
     now = connection.execute(sa.select(table.c.holder, table.c.taken_at).where(table.c.flow == flow)).one()
     return LeaseLost(
         f"This worker was given up: {now.holder} has taken over {flow} at {now.taken_at:%Y-%m-%d %H:%M:%S} UTC.",

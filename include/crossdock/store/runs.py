@@ -1,4 +1,4 @@
-"""Runs: which of them live, and who they are.
+"""Runs: which of them are alive, and on which machine.
 
 A run holds an advisory lock of its own for as long as one of its processes is at work; the lock dies with the session,
 and the session with its process or machine. So another run knows at once whether it is dead. A run of Airflow is at
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from crossdock.store import sql
 
-Over = Callable[[str], bool | None]  # what a caller knows of a run: that it is over, or not; None: it does not know
+Over = Callable[[str], bool | None]  # whether a run is over, as a caller knows; None: it does not know
 
 PAUSE = timedelta(minutes=2)  # between two tasks of a run of Airflow that lives
 _HOLDERS = sql.statement(__package__, "run_holders")
@@ -31,8 +31,8 @@ def _key(run_id: str) -> sa.ColumnElement[int]:
 
 @contextlib.contextmanager
 def at_work(made: sa.Engine, run_id: str) -> Iterator[None]:
-    """Says that the run lives, for as long as the block runs. Several processes of one run may say so at once; a run
-    without a name says nothing."""
+    """Holds the run's lock while the block runs. Several processes of one run may hold it at once. A run without a name
+    has none."""
     if not run_id:
         yield
         return
@@ -43,13 +43,13 @@ def at_work(made: sa.Engine, run_id: str) -> Iterator[None]:
         finally:
             try:
                 connection.execute(sa.select(sa.func.pg_advisory_unlock_shared(_key(run_id))))
-            except sa.exc.DBAPIError:  # a session that is gone has let go already
+            except sa.exc.DBAPIError:  # a session that has ended holds no lock
                 connection.invalidate()
 
 
 def dead(connection: sa.Connection, run_id: str, silent: timedelta, over: Over | None = None) -> bool:
-    """Whether a run that has touched nothing for `silent` is dead. If so, none of its processes begins anything before
-    this transaction has ended."""
+    """Whether a run that has touched nothing for `silent` is dead. If it is, none of its processes can start work
+    before this transaction ends."""
     if _of_airflow(run_id):
         stated = over(run_id) if over else None
         if stated is False or (stated is None and silent < PAUSE):

@@ -1,4 +1,4 @@
-"""How everything stands: what is read, at work, waiting, dead; what was changed, found and checked.
+"""Reads the status of all flows: what is read, at work, waiting, dead; what was changed, found and checked.
 
 In: the tables of `ops` and `stage`. Out: rows as mappings, for whoever shows them. Never: a change; a payload.
 """
@@ -38,7 +38,7 @@ def unfinished(connection: sa.Connection) -> Rows:
 
 
 def states(connection: sa.Connection, stages: Mapping[str, sa.Table]) -> dict[str, dict[str, int]]:
-    """How many records of each flow are in which state. `stages`: each flow's table of heads."""
+    """How many records of each flow are in which state. `stages`: each flow's stage table of documents."""
     return {
         flow: _counts(
             connection,
@@ -67,7 +67,7 @@ def alerts(connection: sa.Connection, last: int = 10) -> Rows:
 
 
 def circuits(connection: sa.Connection) -> Rows:
-    """Systems that are left alone, for they failed too often."""
+    """Systems whose circuit is not closed: they failed too often."""
     return _rows(connection, sa.select(ops_circuit).where(ops_circuit.c.state != "closed"))
 
 

@@ -1,4 +1,4 @@
-"""Leaves a system alone that is down.
+"""Sends no requests to a system that is down, except one trial after a pause.
 
 In: the outcome of every attempt. Out: `CircuitOpen` at once while the circuit is open; one trial after the pause.
 Never: a lock held during a request, a database call for a request that goes well, a count for 429 or for a refusal.
@@ -38,7 +38,7 @@ class State:
 
 
 class Store(Protocol):
-    """Where the state lives. Every method is one atomic step."""
+    """Holds the state. Every method is one atomic step."""
 
     def read(self) -> State: ...
 
@@ -46,14 +46,14 @@ class Store(Protocol):
         """Counts a failure; opens the circuit at `most`, or when the trial failed."""
 
     def closed(self) -> None:
-        """The system answered."""
+        """Closes the circuit: the system answered."""
 
     def take_probe(self, pause: float) -> bool:
         """True for the one caller that may try, once the pause is over; an abandoned trial is claimed anew."""
 
 
 class MemoryStore:
-    """For one process."""
+    """Holds the state of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class Breaker:
         self._seen, self._seen_at = State(), float("-inf")
 
     def before(self) -> None:
-        """Before an attempt. CircuitOpen(retry_after) while the system is to be left alone."""
+        """Checks the circuit before an attempt. Raises CircuitOpen(retry_after) while it is open."""
         state = self._view()
         if state.state == "closed" or self._take_probe(state):
             return
@@ -150,13 +150,13 @@ class Breaker:
         )
 
     def succeeded(self) -> None:
-        """The system answered, whatever it said about the record."""
+        """Notes that the system answered, also with a refusal of the record."""
         if self._seen.failures or self._seen.state != "closed":
             self._store.closed()
             self._remember(State())
 
     def failed(self) -> None:
-        """The system failed, or could not be reached."""
+        """Notes that the system failed, or could not be reached."""
         self._remember(self._store.failed(self._most))
 
     def _take_probe(self, state: State) -> bool:

@@ -1,4 +1,4 @@
-"""How much may be asked of a system, by all processes together.
+"""Limits the requests to a system, of all processes together.
 
 In: the limits of systems.yaml, and a database to share them through.
 Out: a place to send one request from, `with budget.slot():`.
@@ -35,21 +35,21 @@ from crossdock.systems.limits import Limits, load
 from crossdock.systems.shared import transaction
 
 LEASE_SECONDS = 2.0
-MARGIN_SECONDS = 1.0  # requests take time to arrive
+MARGIN_SECONDS = 1.0  # time a request may take to arrive
 WINDOW_SECONDS = 60.0 + LEASE_SECONDS + MARGIN_SECONDS
 LARGEST_LEASE = 20  # tokens
 TURN_SECONDS = 1.0
 IDLE_SECONDS = 0.1
-WAIT_SECONDS = 0.2  # one wait for a place, before all are looked at again
-BULK_LEAST = 0.1  # of a minute, that a bulk gets however busy the others are
-BULK_PACE = 0.1  # of its share, that a bulk takes in as much of a minute
+WAIT_SECONDS = 0.2  # one wait for a place, before all places are tried again
+BULK_LEAST = 0.1  # share of a minute that a bulk gets even while others use all of it
+BULK_PACE = 0.1  # share of its part that a bulk may take in as much of a minute
 PACE_SECONDS = BULK_PACE * WINDOW_SECONDS
 LONGEST_WAIT = 300.0  # for a place or a token, before the caller is told
 
 
 @dataclass
 class Grant:
-    """What a ledger gave: tokens, or none and the seconds until it is worth asking again."""
+    """A ledger's answer: tokens, or none and the seconds until the next attempt."""
 
     tokens: int
     wait: float = 0.0
@@ -60,13 +60,13 @@ class Ledger(Protocol):
     """Counts tokens over the window."""
 
     def lease(self, want: int, *, low_priority: bool = False) -> Grant:
-        """`low_priority`: as long as the window holds no more than its part for bulks, whoever has spent it; but bulks
-        always get `BULK_LEAST` of it. They take their part bit by bit: taken at once it would come back at once,
-        a window later, and be in everybody's way until then."""
+        """Leases up to `want` tokens. With `low_priority` only while the window is within the share for bulks, whoever
+        spent it; bulks always get `BULK_LEAST`. They take their share in small parts: a share taken at once would
+        come back at once, a window later, and block all others until then."""
         ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
-        """Tokens of a lease that were never spent."""
+        """Gives back the unspent tokens of a lease."""
 
     def pause(self, seconds: float) -> None: ...
 
@@ -128,8 +128,8 @@ class Budget:
 
     @contextmanager
     def low_priority(self) -> Iterator[None]:
-        """Within it, a request is made only as long as all requests of the minute are within `bulk_share` of the
-        limit: others get through. When they alone use more than that, a bulk still gets `BULK_LEAST` of it."""
+        """Sends requests of the block only while all requests of the minute are within `bulk_share` of the limit, so
+        that others get through. Where those alone exceed it, the block still gets `BULK_LEAST`."""
         self._low_priority = True
         try:
             yield
@@ -137,7 +137,7 @@ class Budget:
             self._low_priority = False
 
     def paused(self, seconds: float) -> None:
-        """The system asked everyone to wait (429 with Retry-After)."""
+        """Pauses all processes: the system asked for it (429 with Retry-After)."""
         with self._lock:
             self._tokens = 0
         self._ledger.pause(seconds)
@@ -166,7 +166,7 @@ class Budget:
                 if self._tokens and now < self._until:
                     self._tokens -= 1
                     return
-                # A block that was used up in time was too small, one that ran out of time too large.
+                # A block that was spent in time was too small; one that expired was too large.
                 wasted = self._tokens or now >= self._until + LEASE_SECONDS
                 self._block = 1 if wasted else min(self._block * 2, LARGEST_LEASE)
                 self._return_rest()
@@ -179,7 +179,7 @@ class Budget:
             time.sleep(grant.wait)
 
     def _return_rest(self) -> None:
-        """What a lease left over was never asked for: others may spend it."""
+        """Gives back what is left of a lease, so that others may spend it."""
         if self._tokens:
             tokens, self._tokens = self._tokens, 0
             self._ledger.give_back(self._grant, tokens)
@@ -391,7 +391,7 @@ class PostgresSlots:
             self._disconnect()
 
     def _after_fork(self) -> None:
-        """A child has no part in its parent's connection: it opens its own, and must not even close the other."""
+        """Drops the parent's connection in a forked child without closing it; the child opens its own."""
         if self._process != os.getpid():
             _abandoned.append(self._database)
             self.__init__(self._engine, self._system, len(self._all))  # type: ignore[misc]
@@ -405,7 +405,7 @@ class PostgresSlots:
             if time.monotonic() - self._since[slot] < TURN_SECONDS:
                 return slot
         self._unlock([slot])
-        if self._somebody_waits():  # perhaps for another place just now: it looks at this one within a wait
+        if self._somebody_waits():  # the waiting process may be at another place now: it tries this one within one wait
             time.sleep(WAIT_SECONDS)
         return None
 

@@ -26,16 +26,16 @@ from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
 
-LINES_IN_A_LIST = 20  # contract: long orders are cut in lists
+LINES_IN_A_LIST = 20  # contract: lists truncate long orders
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
-DEEPEST = 500  # objects and lists in one another that a parser can follow
+DEEPEST = 500  # the deepest nesting that a parser can follow
 Item = dict[str, Any] | msgspec.Raw  # one of a batch: a document, or its JSON
 DENIED = b"Authorization has been denied"
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What became of one shipment: the shipment as stored, or why it was not."""
+    """The outcome of one shipment: the shipment as stored, or the reason of its refusal."""
 
     status: int
     shipment: dict[str, Any] | None = None
@@ -44,7 +44,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one item of a batch. `result`: the contract's ItemResult."""
+    """The outcome of one item of a batch. `result`: the contract's ItemResult."""
 
     status: int
     result: dict[str, Any]
@@ -235,14 +235,14 @@ class Envelope(msgspec.Struct):
 
 
 class Disguise(msgspec.Struct):
-    """What marks a 200 as a refusal."""
+    """The fields by which a 200 is known as a refusal."""
 
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     Message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class LineCounts(msgspec.Struct):
-    """What tells whether a list cut an order."""
+    """The fields by which an order is known as truncated."""
 
     ChannelAdvisorOrderID: int | str
     UpdatedDate: str | None = None
@@ -286,7 +286,7 @@ def _page(answer: Answer, *, lenient: bool) -> Split:
 def _whole_record(answer: Answer) -> bytes:
     _not_denied(answer)
     if answer.is_json and scan.deeper_than(answer.content, DEEPEST):
-        return answer.content  # no refusal looks like this; who asked for it says what is wrong with it
+        return answer.content  # not a refusal; the caller reports what is wrong with it
     marks = paging.decode(answer, _disguise)
     if marks.error is not msgspec.UNSET or marks.Message is not msgspec.UNSET:
         raise TokenRefused

@@ -1,4 +1,4 @@
-"""What every source of files says of itself: its folder, and how its texts and dates read.
+"""The settings that all sources of files have: a folder, an encoding, a time zone.
 
 In: the words of one source in payouts.yaml or stock.yaml. Out: the base of their structs. Never: a time zone or an
 encoding that Python does not know.

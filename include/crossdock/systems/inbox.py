@@ -29,9 +29,9 @@ from crossdock.settings import run_dir
 from crossdock.systems.paging import Page
 
 DONE = "done"
-WORKING = "working"  # what is being moved; what lies here after a crash is read like the inbox itself
+WORKING = "working"  # files that are being moved; after a crash it is read like the inbox itself
 UNFINISHED = (".part", ".tmp", ".partial", ".crdownload", ".filepart")
-SETTLE = timedelta(seconds=5)  # a file younger than this that ends in the middle of a line is still being written
+SETTLE = timedelta(seconds=5)  # a younger file that ends in the middle of a line is still being written
 
 
 _OUTDONE = re.compile(r"\.([0-9]{8}T[0-9]{6}|[0-9a-f]{16})(\.[^.]*)?$")  # in done/: another one had its name before
@@ -39,7 +39,7 @@ _OUTDONE = re.compile(r"\.([0-9]{8}T[0-9]{6}|[0-9a-f]{16})(\.[^.]*)?$")  # in do
 
 @dataclass(frozen=True)
 class File:
-    """One file of one source, as found. `refused`: rule, sentence and advice where it is none that may be opened."""
+    """One file of one source, as found. `refused`: rule, sentence and advice where it may not be opened."""
 
     source: str
     name: str
@@ -49,7 +49,7 @@ class File:
 
     @property
     def digest(self) -> str:
-        """What is known of its bytes: only a file with this digest moves to `done/`."""
+        """The digest of the bytes that were read: only a file that still has it moves to `done/`."""
         return digest(self.data)
 
 
@@ -137,7 +137,7 @@ class Inbox:
         if not isinstance(here, Path):
             self._copy_to_done(here, place / DONE, read)
             return
-        working = place / WORKING / read[:16] / name  # from here on nobody replaces it
+        working = place / WORKING / read[:16] / name  # nobody can replace it from here on
         working.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):  # a claim of a run that died first
             if not working.exists() and _is_file(here):
@@ -149,17 +149,17 @@ class Inbox:
                 folder.rmdir()
 
     def done(self, path: str, since: datetime) -> Iterator[File]:
-        """The files in `done/` that came there, or were written, since then."""
+        """The files in `done/` that were moved there, or written, since then."""
         files = _list(path)
         for source in sorted(files.folders()):
             for each in _entries(self._place(files, source) / DONE):
                 found = each.lstat() if isinstance(each, Path) else each.stat()
-                moment = max(found.st_mtime, getattr(found, "st_ctime", 0))  # 0: this store tells none
+                moment = max(found.st_mtime, getattr(found, "st_ctime", 0))  # 0: this store gives no time
                 if (not moment or moment >= since.timestamp()) and (file := self._file(source, each)):
                     yield file
 
     def lying(self, path: str) -> Iterator[File]:
-        """The files that lie in the inbox, to be read."""
+        """The files in the inbox."""
         return self._files(_list(path), done=False)
 
     def keys(self, path: str, file: File) -> list[str]:
@@ -168,12 +168,12 @@ class Inbox:
         return [files.key(record) for record in files.read(file)]
 
     def _to_done(self, working: Path, here: Path, done: Path, read: str) -> None:
-        """A claimed file to `done/`, or, where it is another than was read, back to where it was found."""
+        """Moves a claimed file to `done/`, or back to its place where it is not the one that was read."""
         if digest(working.read_bytes()) == read:
             done.mkdir(exist_ok=True)
             working.rename(_free(done, working.name, read))
             return
-        with suppress(OSError):  # a third one has come meanwhile: this one is read from where it lies
+        with suppress(OSError):  # a third file has the name by now: this one is read from where it is
             os.link(working, here)  # unlike a rename, never over another file
             working.unlink()
 
@@ -249,7 +249,7 @@ class Inbox:
         return self._settled(File(source, self._name(path), path.read_bytes(), modified))
 
     def _settled(self, file: File) -> File | None:
-        """None for one that somebody still writes to."""
+        """The file; None while somebody still writes to it."""
         return None if self._now() - file.modified < SETTLE and not file.data.endswith(b"\n") else file
 
     def _name(self, path: Any) -> str:
@@ -258,11 +258,11 @@ class Inbox:
 
 
 class _NotAFile(Exception):
-    """What lies there instead."""
+    """What is in the place of a file."""
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a regular file. What was put in its place meanwhile, a link or a pipe, is not opened."""
+    """The bytes of a regular file. A link or pipe that has taken its place is not opened."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -287,7 +287,7 @@ _KINDS = {
 
 
 def _kind(mode: int) -> str:
-    """What it is; "" for a regular file."""
+    """The kind of a path; "" for a regular file."""
     return _KINDS.get(stat.S_IFMT(mode), "")
 
 
@@ -300,19 +300,19 @@ def _is_file(path: Path) -> bool:
 
 
 def _entries(folder: Any) -> list[Any]:
-    """What lies in a folder, by name; nothing where there is none."""
+    """The entries of a folder by name; none where there is no folder."""
     return sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else []
 
 
 def _free(done: Any, name: str, read: str) -> Any:
-    """Where it lies in `done/`: where another one has its name already, with its digest."""
+    """The file's place in `done/`: its name, with its digest where another file has the name."""
     there = done / name
     return done / f"{there.stem}.{read[:16]}{there.suffix}" if there.exists() else there
 
 
 def _version(path: Any) -> tuple:
-    """What tells an object from the one that replaces it."""
-    found = path.stat()  # its moment, its ETag, whatever this store tells
+    """The mark by which an object differs from the one that replaces it."""
+    found = path.stat()  # its time and ETag, as far as this store gives them
     return tuple(
         sorted(
             (str(name), str(value))

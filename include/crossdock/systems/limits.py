@@ -1,4 +1,4 @@
-"""How hard a system may be used: include/config/systems.yaml.
+"""Reads the limits of each system: include/config/systems.yaml.
 
 In: the file, and what a connection's extra overrides. Out: one `Limits` a system.
 Never: a default that hides a misspelt name.
@@ -33,12 +33,12 @@ class Limits(Struct, frozen=True):
     bulk_share: Annotated[float, Meta(gt=0, le=1)] = 0.8  # of a minute, up to which flows of many single requests go on
     connect_seconds: Seconds = 5.0
     read_seconds: Seconds = 60.0  # longest silence in an answer
-    answer_seconds: Seconds = 300.0  # longest whole answer, however steadily it drips
+    answer_seconds: Seconds = 300.0  # longest time of a whole answer
     tries: Count = 5  # of one request, the first one included
     first_pause_seconds: Pause = 0.5  # doubles with each try, with jitter
     longest_pause_seconds: Pause = 60.0  # caps pauses and Retry-After
     failures_to_open: Count = 10  # failures in a row, of all processes, that open the circuit
-    open_seconds: Pause = 30.0  # how long an open circuit lets nothing through
+    open_seconds: Pause = 30.0  # how long an open circuit lets no request through
     most_pages: Count = 20_000  # of one list; more is a loop
 
 

@@ -1,7 +1,7 @@
 """Pages of a list, split into records but not parsed.
 
 In: the bytes of one page. Out: `Page` with one `msgspec.Raw` a record, the server's clock, and where the next page is.
-Never: a parsed record (that costs six to ten times the split), a second visit to the same place, an endless walk.
+Never: a parsed record (that costs six to ten times the split), a second visit to the same place, a list without end.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def patient(read: Callable[..., Split], tries: int) -> Callable[[Answer], Split]
 
 
 def _refused(refused: RecordRejected, connection: Connection, what: str) -> CrossdockError:
-    """A list that is refused is no record's fault: a dead cursor is the system's, anything else our own request's."""
+    """The error of a refused list: a dead cursor is the system's fault, anything else our request's."""
     if refused.code.replace("_", "").lower() == "invalidcursor":
         return endless_list(connection, what, "it does not know its own cursor any more")
     return ConfigError(

@@ -1,4 +1,4 @@
-"""What may be said aloud.
+"""Masks secrets and personal data in anything that is logged.
 
 In: a URL, headers, a body or any text. Out: the same without secrets and personal data, fit for a log or an exception.
 Never: a value under a name that may hold a secret or belong to a person; when in doubt it is masked.

@@ -1,4 +1,4 @@
-"""JSON looked at from outside, however deep and whatever is wrong inside.
+"""Splits JSON without parsing it, however deep it is and whatever is wrong inside.
 
 In: bytes. Out: how deep they are nested, the parts of the outermost object or list as bytes.
 Never: recursion; an opinion on what is inside a part. A text whose brackets do not close is a ValueError.
@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_TOKENS = re.compile(_STRING + rb'|[\[\]{},"]', re.DOTALL)  # a quote by itself: a text that does not end
+_TOKENS = re.compile(_STRING + rb'|[\[\]{},"]', re.DOTALL)  # a quote without its pair: a text that does not end
 _MEMBER = re.compile(rb"(" + _STRING + rb")\s*:\s*(.*)", re.DOTALL)
 _OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
 _CLOSES = {b"[": b"]", b"{": b"}"}
@@ -32,7 +32,7 @@ def depth(data: bytes) -> int:
 
 
 def deeper_than(data: bytes, limit: int) -> bool:
-    """The same, at once for what has too few brackets to be so deep."""
+    """Whether it is nested deeper than `limit`; at once where there are too few brackets for it."""
     return data.count(b"[") + data.count(b"{") > limit and depth(data) > limit
 
 

@@ -1,10 +1,10 @@
-"""Our own books, read like a list of a system: what settlements say of orders, and their other lines.
+"""Our settlement ledger, read like a list of a system: the orders of settlements, and their other lines.
 
 In: ref.settlement and its lines, and what an accountant knows of payouts and disputes (lookups). Out: pages of JSON
 records by our own contract (include/contracts/crossdock.yaml). Every line is in exactly one of the two lists; a lost
 chargeback is in its list once more. The clock is the database's, for its rows are stamped by it.
-An order's own money is set apart while a rule keeps its order out of TIMS: nothing there will ever be paid by it.
-Never: a line in both lists; another change of the books.
+An order's own money is set apart while a rule keeps its order out of TIMS: it will pay nothing there.
+Never: a line in both lists; another change of the ledger.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _SET_APART = sql.statement(__package__, "set_apart")
 
 
 def set_apart(connection: sa.Connection) -> int:
-    """Sets the money apart of orders that the configuration leaves out, and brings back that of those which it leaves
-    out no longer; the number of lines. Both lists give such lines again: the ledger posts or mirrors them."""
+    """Sets apart the money of orders that the configuration leaves out, and brings it back where it leaves them out no
+    longer; the number of lines changed. Both lists give such lines again: the ledger posts or reverses them."""
     facts = {"reason": BY_RULE, "apart": LEFT_OUT, "own": list(ORDERS_OWN)}
     return connection.execute(_SET_APART, facts).rowcount
 
@@ -73,7 +73,7 @@ class SettlementLedger:
         raise RecordRejected(f"Our books have no {key} in {path}.", 404, "NOT_FOUND", system="settlement_ledger")
 
     def _read(self, path: str, **facts: Any) -> Iterator[list[bytes]]:
-        """Portions of a list, as they come from the database."""
+        """Reads a list in portions."""
         if path not in _LISTS:
             raise ConfigError(f"Our books have no list {path!r}.", do=f"They have: {', '.join(_LISTS)}.")
         with self._engine.connect().execution_options(stream_results=True, yield_per=SIZE) as connection:
@@ -94,7 +94,7 @@ def _facts() -> dict[str, Any]:
 
 
 def _lost() -> dict[str, list[str]]:
-    """The lines that dispute_outcomes.csv gives up. Raises ConfigError for an outcome or a day that is none."""
+    """The lines that dispute_outcomes.csv marks as lost. Raises ConfigError for a wrong outcome or day."""
     table = lookups.read("dispute_outcomes", keys=3)
     for row in table.rows.values():
         if row["outcome"] != "lost" or not _is_day(row["decided_on"]):

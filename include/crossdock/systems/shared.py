@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from crossdock.store.faults import typed_errors
 
-FROZEN_SECONDS = 10  # after which the server ends a transaction whose process does not go on: all others wait for it
+FROZEN_SECONDS = 10  # after which the server ends a transaction that stands still: all others wait for it
 _SETTINGS = sa.select(
     sa.func.set_config("synchronous_commit", "off", True),
     sa.func.set_config("idle_in_transaction_session_timeout", f"{FROZEN_SECONDS * 1000}ms", True),
@@ -21,7 +21,7 @@ _SETTINGS = sa.select(
 
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction whose commit waits for no disk: after a crash of the database its loss does no harm."""
+    """A transaction whose commit does not wait for the disk: losing it in a crash of the database does no harm."""
     with typed_errors(), engine.begin() as connection:
         connection.execute(_SETTINGS)
         yield connection

@@ -47,7 +47,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one document. `status` 0: it was not decided, see `error`."""
+    """The outcome of one document. `status` 0: not decided, see `error`."""
 
     status: int
     body: dict[str, Any] | None = None

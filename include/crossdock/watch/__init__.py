@@ -1,4 +1,4 @@
-"""What looks after the flows from outside: freshness and reconciliation.
+"""Watches the flows from outside: freshness, reconciliation, and the configuration files.
 
 In: the tables of `ops`. Out: alerts. Never: changes a record.
 """

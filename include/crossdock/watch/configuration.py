@@ -1,4 +1,4 @@
-"""Every configuration file, looked at before a run does.
+"""Checks every configuration file before a run reads it.
 
 In: `include/config`. Out: everything that is wrong with its files, as sentences with file and line. Never: the first
 mistake alone; a flow that runs.
@@ -20,17 +20,17 @@ from crossdock.systems.settlements import sources
 
 
 def check() -> list[str]:
-    """All findings of all files."""
+    """Checks all files; their findings."""
     return [str(one) for part in parts().values() for one in _found(part)]
 
 
 def check_file(name: str) -> list[str]:
-    """All findings of one of `parts()`."""
+    """Checks one of `parts()`; its findings."""
     return [str(one) for one in _found(parts()[name])]
 
 
 def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
-    """The files below `include/config`, and who looks at each; lookups with the file that they belong to."""
+    """Lists the files below `include/config` with the reader of each; lookups stand with the file they belong to."""
     return {
         **{f"mappings/{name}.yaml": partial(_mapping, name) for name in language.names()},
         **{f"checks/{name}.yaml": partial(_suite, name) for name in suites.names()},
@@ -59,7 +59,7 @@ def _suite(name: str) -> list[config.Finding]:
 
 
 def _found(part: Callable[[], Iterable[config.Finding]]) -> Iterator[config.Finding | ConfigError]:
-    """The findings of one part; of a file that cannot be read at all, the one error."""
+    """The findings of one part. A file that cannot be read at all has one: the error."""
     try:
         yield from part()
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Freshness: "everything is green and nothing arrives" must not happen unnoticed.
+"""Freshness: raises an alert when everything is green and nothing arrives.
 
 In: watermarks, batches, deliveries, dead letters. Out: one alert per finding. It runs on its own timetable, for a
 task that is killed tells nobody.
@@ -30,13 +30,13 @@ from crossdock.store.tables import (
 if TYPE_CHECKING:
     from crossdock.systems.inbox import File, Inbox
 
-DONE_SINCE = timedelta(days=7)  # files that came to done/ within it are held against what was read
-SHARED_FOR = timedelta(hours=24)  # an order waits so long for the marketplace's part before somebody is told
+DONE_SINCE = timedelta(days=7)  # files that moved to done/ within it are compared with what was read
+SHARED_FOR = timedelta(hours=24)  # how long an order may wait for the marketplace's part before an alert
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is not as it should be; becomes an alert."""
+    """Something that is wrong; it becomes an alert."""
 
     kind: str
     key: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Finding]:
-    """All findings of now, each noted as an alert (repeats within the window count up)."""
+    """Looks for findings and raises an alert for each; a repeat within the window only counts up."""
     with engine.begin() as connection:
         findings = [finding for flow in flows.values() for finding in _of_flow(connection, flow)]
         findings += [
@@ -62,7 +62,7 @@ def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Findi
     return findings
 
 
-# Where a person looks first when a source is silent.
+# Where to look first when a source is silent.
 LOOK_AT = {
     "channel_advisor": "Look at the channel itself: have listings ended, is the account still connected, does the "
     "token still cover all profiles?",
@@ -94,7 +94,7 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
             f"The last successful read of {flow.source.name} was at {mark.read_at:%Y-%m-%d %H:%M} UTC.",
             f"Look at the last runs of the DAG {dag}: is it paused, failing, or is the scheduler down?",
         )
-    # The silence of the source, by its own clock, against the longest it ever kept.
+    # How long the source has been silent, by its own clock, against its longest silence so far.
     if mark is not None and mark.silence is not None:
         longest = timedelta(seconds=mark.longest_gap_seconds)
         if mark.silence > max(longest, timedelta(hours=limits.silent_at_least_hours)):
@@ -149,7 +149,7 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
 
 
 def _unread(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Finding]:
-    """Files that lie in `done/` although nobody has read them as they are there."""
+    """Finds files in `done/` whose present content nobody has read."""
     try:
         for file in inbox.done(flow.source.path, inbox.server_time() - DONE_SINCE):
             if not _is_known(connection, flow, inbox.keys(flow.source.path, file), file):
@@ -172,7 +172,7 @@ def _unread(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Fin
 
 
 def _left(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Finding]:
-    """Files that lie in the inbox although they were read and nothing of them is open any more."""
+    """Finds files that are still in the inbox although they were read and none of their records is open."""
     try:
         for file in inbox.lying(flow.source.path):
             keys = inbox.keys(flow.source.path, file)
@@ -187,11 +187,11 @@ def _left(connection: sa.Connection, flow: Flow, inbox: Inbox) -> Iterator[Findi
                     flow.name,
                 )
     except (ConfigError, OSError):
-        return  # `_unread` tells of it
+        return  # `_unread` reports it
 
 
 def _is_open(connection: sa.Connection, flow: Flow, keys: list[str]) -> bool:
-    """Whether one of these records is at work, will be at the next read (its file moves then), or is a dead letter."""
+    """Whether one of these records is in a batch at work, waits for the next read, or is a dead letter."""
     named = sa.bindparam("keys", keys, type_=sa.ARRAY(sa.Text))
     staged, letter = flow.stage.c, ops_dead_letter.c
     at_work = sa.exists().where(staged.key == sa.any_(named), staged.state != "dead")
@@ -208,7 +208,7 @@ def _is_open(connection: sa.Connection, flow: Flow, keys: list[str]) -> bool:
 
 
 def _is_known(connection: sa.Connection, flow: Flow, keys: list[str], file: File) -> bool:
-    """Whether a record was read from these bytes. One of before there were digests is taken at its name."""
+    """Whether a record was read from these bytes. Records from before digests were kept count by name alone."""
     table, named = flow.source.raw, flow.source.raw.c.payload["FileDigest"].as_string()
     of_it = sa.select(1).where(
         table.c.key == sa.any_(sa.bindparam("keys", keys, type_=sa.ARRAY(sa.Text))),
@@ -230,7 +230,7 @@ def _circuits(connection: sa.Connection) -> Iterator[Finding]:
 
 
 def _shared(connection: sa.Connection) -> Iterator[Finding]:
-    """Orders that wait for long for the marketplace to ship its part."""
+    """Finds mixed orders that have waited long for the marketplace to ship its part."""
     age = sa.func.now() - ops_link.c.created_at
     order = stage_sales_order.c
     late = connection.execute(

@@ -1,5 +1,5 @@
-"""What a subject of the reconciliation is: which lists of the two systems are read, what each record says about which
-key, and how a difference is explained. Data and small functions; nothing here reads or writes.
+"""A subject of the reconciliation: the lists it reads, what each record states about which key, and what explains a
+difference. Data and small functions; nothing here reads or writes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MEANING = {
 }
 
 CHANGED_AT = {CHANNEL_ADVISOR: "UpdatedDate", TIMS: "ModifiedAt"}  # the field that is a record's version
-RECORD = "record"  # the only fact of a record of which no more than its key can be read
+RECORD = "record"  # the only fact of a record that cannot be read beyond its key
 
 
 class Excuse(NamedTuple):
@@ -54,9 +54,9 @@ class Excuse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one record says about one key. `facts` must be equal on both sides; a fact of None says nothing and is never
-    compared. `part` tells records of one key apart (invoices of an order); on the side `names` it is the other name of
-    the key. `excuse`: what explains that the other side has no such key."""
+    """What one record states about one key. `facts` must be equal on both sides; a fact of None is not compared.
+    `part` tells records of one key apart (invoices of an order); on the side `names` it is the other name of the key.
+    `excuse`: what explains that the other side lacks the key."""
 
     key: str
     facts: Mapping[str, Any]
@@ -78,7 +78,7 @@ class Lists:
 
 
 class Center(msgspec.Struct):
-    """A distribution center, as far as it says whose it is."""
+    """A distribution center: the fields that tell whose it is."""
 
     DistributionCenterID: int
     IsExternallyManaged: bool
@@ -86,14 +86,14 @@ class Center(msgspec.Struct):
 
 
 class PassedOver:
-    """Records that could not be compared, by subject: how each is named, and why. One that comes well later is none."""
+    """Records that could not be compared, by subject: {name: reason}. A record that is read later is taken off."""
 
     def __init__(self) -> None:
         self.of: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.any = False
 
     def note(self, subject: str, source: Lists, name: str, why: str) -> None:
-        """A record of a list that `subject` looks at."""
+        """Notes a record that `subject` could not compare."""
         self.of[subject][_named(source, name)] = why
         self.any = True
 
@@ -106,7 +106,7 @@ def _named(source: Lists, name: str) -> str:
 
 
 def whole(value: Any) -> int:
-    """A number of units. TypeError, ValueError for anything that is none."""
+    """A whole number of units. Raises TypeError or ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise TypeError("no number")
     units = int(value)
@@ -116,7 +116,7 @@ def whole(value: Any) -> int:
 
 
 class Rules:
-    """What the configuration says, read once per run, and which centers are the seller's own."""
+    """The configuration, read once per run, and the seller's own distribution centers."""
 
     def __init__(self, runtime: Runtime | None = None, settings: Settings | None = None) -> None:
         self._runtime = runtime
@@ -132,7 +132,7 @@ class Rules:
 
     @cached_property
     def own_centers(self) -> frozenset[int]:
-        """Distribution centers whose stock is ours to write."""
+        """The distribution centers whose stock we write."""
         assert self._runtime is not None
         own = set()
         for page in self._runtime.channel_advisor.pages(CENTERS.path):
@@ -148,7 +148,7 @@ class Rules:
         return frozenset(own)
 
     def is_sold(self, line: Mapping[str, Any]) -> bool:
-        """Whether a line of a channel's order is one in TIMS too: not postage, a discount, or a remark for nothing."""
+        """Whether a line of a channel's order is a line in TIMS too. Postage, discounts and free remarks are not."""
         code = str(line["SKU"] or "").strip()
         action = self._actions.get(code)
         if action is None:
@@ -165,9 +165,9 @@ Reader = Callable[[dict[str, Any], Rules], Iterable[Row]]
 
 @dataclass(frozen=True)
 class Side:
-    """A list as one subject looks at it. `alias`: its rows are keyed by a name that rows of the side `names` translate
-    (an invoice by its SalesOrderID); a name that none translates stays as it is. Rows of the side `sold` are compared
-    with nothing: they explain. `key`: of a record that cannot be read further, the key that it would have."""
+    """A list as one subject reads it. `alias`: its rows are keyed by another name (an invoice by its SalesOrderID),
+    which rows of the side `names` translate; an unknown name stays as it is. Rows of the side `sold` are not compared;
+    they explain. `key`: finds the key of a record that cannot be read any further."""
 
     side: str  # CHANNEL_ADVISOR, TIMS, NAMES or SOLD
     source: Lists

@@ -53,7 +53,7 @@ STOCK = Lists(CHANNEL_ADVISOR, "inventory", ("SKU", "DistributionCenterID"))
 NEW_ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True, unread_by="orders")
 PRICES_LIST = Lists(CHANNEL_ADVISOR, "prices", ("SKU",))
 POUND = Decimal("0.45359237")  # kilograms
-FOUR_PLACES = Decimal("0.0001")  # as they are sent
+FOUR_PLACES = Decimal("0.0001")  # places of a weight, as it is sent
 
 
 def folded(sku: str) -> str:
@@ -65,7 +65,7 @@ def _sku(record: dict[str, Any]) -> str:
 
 
 def _names(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    """The SKUs under which a channel may have an item: its own and its alternates."""
+    """An item's names on a channel: its own SKU and its alternates."""
     own = folded(item["SKU"])
     for other in {own, *map(folded, item["AlternateSKUs"])}:
         yield Row(other, {}, item["ModifiedAt"], part=own)
@@ -75,12 +75,12 @@ _name, _letter = ops_reading.c, ops_dead_letter.c
 
 
 def _named(subject: str) -> Via:
-    """The items that a difference's SKU is a name of (`part` is the item's own SKU)."""
+    """Joins the items that have a difference's SKU as a name; `part` is the item's own SKU."""
     return ops_reading, sa.and_(_name.subject == subject, _name.side == NAMES, _name.key == FOUND.c.key)
 
 
 def _dead_letter(subject: str, flow: str) -> Explanation:
-    """A dead letter of `flow` names the SKU, or the item's own SKU of which it is another name."""
+    """A dead letter of `flow` has this SKU, or the own SKU of the item it names, as its key."""
     letters = sa.select(_letter.id, sa.func.lower(_letter.key).label("key"))
     open_ones = letters.where(_letter.flow == flow, _letter.state.in_(("open", "edited"))).cte("letter")
     of_names = sa.and_(_name.subject == subject, _name.side == NAMES, _name.part == open_ones.c.key)
@@ -92,12 +92,12 @@ def _dead_letter(subject: str, flow: str) -> Explanation:
 
 
 def _on_its_way(subject: str, table: sa.Table) -> Explanation:
-    """The item's staged row waits, is on its way, or was left out. The last only explains that one side has none."""
+    """The item's staged row waits, is on its way, or was left out. Left out explains only a side that lacks the key."""
     return on_its_way(table, _name.part, _named(subject), form=folded_in_database)
 
 
 def _item_at_work(subject: str, flow: str, table: sa.Table) -> Explanation:
-    """A run of `flow` has the item in its hands, or had it until just now."""
+    """A run of `flow` works on the item now, or did until just now."""
     return at_work(flow, table, folded_in_database(table.c.key) == _name.part, _named(subject))
 
 
@@ -106,7 +106,7 @@ def folded_in_database(sku: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.func.lower(sa.func.btrim(sku))
 
 
-# A product that no item of TIMS is (flow catalog): a person decides what becomes of it.
+# A product without an item in TIMS (flow catalog): a person decides what to do with it.
 _ORPHAN = Explanation(
     because(
         WAITING,
@@ -127,14 +127,14 @@ def _level(level: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 def _quantity(quantity: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    """What is free at our own locations; the marketplace's is not ours to offer."""
+    """What is free at our own locations. The marketplace's stock does not count."""
     places = [place for place in quantity["Locations"] if place["LocationID"] not in rules.elsewhere]
     facts = {"quantity": max(0, whole(sum(whole(place["Available"]) for place in places)))}
     yield Row(folded(quantity["SKU"]), facts, quantity["ModifiedAt"])
 
 
 def _sold(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    """Units by the codes under which the channel takes them off: those of a line, or of the parts of a bundle."""
+    """Sold units by SKU, as the channel takes them off its stock: of each line, and of each part of a bundle."""
     for line in order["OrderItems"] or ():
         for number, one in enumerate((line, *(line["BundleComponents"] or ()))):
             part = f"{order['ChannelAdvisorOrderID']}:{line['OrderItemID']}:{number}"
@@ -150,7 +150,7 @@ def _due(connection: sa.Connection) -> dict[str, Any]:
     return {"due": [folded(key) for key in requeue.due(connection)]}
 
 
-# What was held back for orders on their way is another number now: the next run sends it.
+# The units held back for orders on their way have changed since they were sent: the next run corrects it.
 _DUE = Explanation(
     because(
         IN_FLIGHT,
@@ -197,7 +197,7 @@ def _price(price: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 def _priced_item(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    """TIMS has costs, not prices: what the price should be is the expectation's to say."""
+    """TIMS has costs, not prices; prices_expected.sql works out the price."""
     yield Row(folded(item["SKU"]), dict.fromkeys(("price", "currency", "minimum", "maximum", "promotion")),
               item["ModifiedAt"])  # fmt: skip
 
@@ -239,7 +239,7 @@ def _product(product: dict[str, Any], rules: Rules) -> Iterable[Row]:
         "images": [image["Url"] for image in images],
         "parts": _parts(product.get("BundleComponents")),
     }
-    if product["ProductType"] != "Parent":  # made of its children on the channel; TIMS knows no such thing
+    if product["ProductType"] != "Parent":  # a parent is made of its children on the channel; TIMS has none
         yield Row(folded(product["SKU"]), facts, product["UpdatedDate"])
 
 
@@ -268,7 +268,7 @@ def _item(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 def _code(gtin: str | None) -> str:
-    """A GTIN, an EAN and a UPC are one number but for the zeros before it."""
+    """The number without leading zeros: GTIN, EAN and UPC differ only in those."""
     return (gtin or "").lstrip("0")
 
 

@@ -1,4 +1,4 @@
-"""The comparison: what was read of one subject, side against side, in the database.
+"""Compares what was read of one subject, side against side, in the database.
 
 In: `ops.reading`, our own records as of one moment. Out: a row of `ops.reconcile_difference` for each fact that
 differs, with its cause, and counts.
@@ -33,8 +33,8 @@ LONGEST = 300  # characters of a value that are kept
 
 @dataclass
 class Counts:
-    """Of one subject: keys on each side, keys compared, keys equal, keys that differ by cause, how long it took; how
-    many records were passed over, and some of them by name with the reason."""
+    """The numbers of one subject: keys on each side, compared, equal, and different by cause; seconds; records passed
+    over, and a few of their names with the reason."""
 
     channel_advisor: int = 0
     tims: int = 0
@@ -79,7 +79,7 @@ def compare(
         "unexplained": UNEXPLAINED, "record": RECORD, "keys": subject.keys, "last_only": subject.last_only,
         "adds_up": bool(subject.summed), "summed": sorted(subject.summed),
     }  # fmt: skip
-    # What was read has no statistics: for all that the planner knows it is a handful of rows, to be looped over.
+    # ops.reading has no statistics: the planner would expect a handful of rows and choose nested loops.
     connection.execute(sa.select(sa.func.set_config("enable_nestloop", "off", True)))
     found = connection.execute(_COMPARE, given).one()
     connection.execute(sa.select(sa.func.set_config("enable_nestloop", "on", True)))
@@ -91,7 +91,7 @@ def compare(
 
 
 def _set_aside(connection: sa.Connection, subject: Subject, run: int) -> None:
-    """What an earlier look of the run could not explain goes to `before`, and all that it found is forgotten."""
+    """Moves what the last look could not explain to `before`, and deletes all that it found."""
     _BEFORE.drop(connection, checkfirst=True)
     _BEFORE.create(connection, checkfirst=False)
     mine = sa.and_(_difference.run == run, _difference.subject == subject.name)
@@ -101,7 +101,7 @@ def _set_aside(connection: sa.Connection, subject: Subject, run: int) -> None:
 
 
 def _expect(connection: sa.Connection, subject: Subject) -> None:
-    """Writes what TIMS's values should come to beside what was read, in place of what an earlier look expected."""
+    """Writes the expected values beside what was read, in place of those of the last look."""
     if subject.expected is None:
         return
     reading = ops_reading.c
@@ -115,7 +115,7 @@ def _expect(connection: sa.Connection, subject: Subject) -> None:
 
 
 def _is_new(subject: Subject, run: int) -> sa.ColumnElement[bool]:
-    """What is unexplained and was not so, with the same values, at the look before."""
+    """Unexplained now, and not already unexplained with the same values at the last look."""
     same = (
         _BEFORE.c[column].is_not_distinct_from(_difference[column])
         for column in ("key", "field", "missing", "channel_advisor", "tims")
@@ -129,14 +129,14 @@ def _is_new(subject: Subject, run: int) -> sa.ColumnElement[bool]:
 
 
 def is_moving(connection: sa.Connection, subject: Subject, run: int) -> bool:
-    """Whether another look may tell more: something has only just changed, or was not found twice."""
+    """Whether another look may help: something has just changed, or was found for the first time."""
     changed = sa.and_(_difference.run == run, _difference.subject == subject.name, _difference.cause == CHANGED)
     moving = (sa.select(ops_reconcile_difference.c.id).where(one).exists() for one in (_is_new(subject, run), changed))
     return bool(connection.scalar(sa.select(sa.or_(*moving))))
 
 
 def doubt(connection: sa.Connection, subject: Subject, run: int) -> None:
-    """No other look will come: what was not the same twice in a row is still moving."""
+    """Marks what was not the same at two looks as changed: this was the last look."""
     connection.execute(
         sa.update(ops_reconcile_difference)
         .where(_is_new(subject, run))
@@ -147,7 +147,7 @@ def doubt(connection: sa.Connection, subject: Subject, run: int) -> None:
 def _explain(
     connection: sa.Connection, subject: Subject, run: int, clocks: Mapping[str, datetime], moment: datetime | None
 ) -> None:
-    """Causes for what no rule explained yet: changed while it was read, then what our own records say."""
+    """Sets the causes of differences: first what changed while it was read, then what our own records explain."""
     since = (FOUND.c[f"{system}_version"] >= clocks[system] for system in (CHANNEL_ADVISOR, TIMS) if clocks.get(system))
     changed = because(CHANGED, "changed while both systems were read").where(sa.or_(sa.false(), *since))
     given = {"of_run": run, "of_subject": subject.name, "moment": moment or database.now(connection)}
@@ -175,6 +175,6 @@ def _apply(connection: sa.Connection, query: sa.Select | sa.TextClause, given: M
 
 
 def causes(connection: sa.Connection, subject: Subject, run: int) -> dict[str, int]:
-    """Keys by cause; a key of which one fact is unexplained is unexplained, else the worst cause counts."""
+    """Counts keys by cause. A key with several differences counts for its worst cause."""
     rows = connection.execute(_CAUSES, {"causes": list(CAUSES), "run": run, "subject": subject.name})
     return {CAUSES[row.rank - 1]: row.n for row in rows}

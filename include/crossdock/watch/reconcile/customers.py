@@ -32,7 +32,7 @@ from crossdock.watch.reconcile.explain import FOUND, because
 from crossdock.watch.reconcile.orders import OF_THE_ORDER, ORDERS, SALES_ORDERS, is_marketplaces, is_ours, key_of
 
 CUSTOMERS_LIST = Lists(TIMS, "customers", ("CustomerID",))
-NOTHING = ""  # TIMS has none where the buyer gives one
+NOTHING = ""  # TIMS has no value and the buyer gives one
 
 
 def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
@@ -41,7 +41,7 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     if site.guests == "account" and not (who.get("CustomerID") or "").strip():
         return  # guests share one customer, who has contact details of his own
     if is_marketplaces(order) and not _named(order):
-        return  # it carries no person, and its customer is nobody
+        return  # the order names no person, so there is nothing to compare
     address = order["ShippingAddress"] or {}
     country = rules.places.country((address.get("Country") or "").strip(), address.get("PostalCode"))
     email = emails.normalise((who.get("Email") or "").strip())
@@ -55,7 +55,7 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 def _named(order: dict[str, Any]) -> bool:
-    """Whether an order says any name of its buyer."""
+    """Whether the order names its buyer."""
     who, *places = (order[name] or {} for name in ("CustomerInfo", "ShippingAddress", "BillingAddress"))
     names = [who.get(name) for name in ("FirstName", "LastName", "Company")]
     return any((name or "").strip() for name in [*names, *(p.get(n) for p in places for n in ("Name", "Company"))])
@@ -89,7 +89,7 @@ _NAMED = (
     sa.and_(_name.subject == "customers", _name.side == NAMES, _name.key == FOUND.c.key),
 )
 _change = ops_customer_change.c
-# What the flow orders decided of the buyer's data, and why TIMS has something else (rules/customer_changes.py).
+# What the flow orders decided about the buyer's data (rules/customer_changes.py): why TIMS has another value.
 _DECIDED = Explanation(
     because(
         BY_RULE,
@@ -104,7 +104,7 @@ _DECIDED = Explanation(
         _change.field == sa.case((FOUND.c.field == "e-mail", "Email"), else_="Phone"),
     )
 )
-# A version that none of our changes made, and that is not the one that the customer was created as.
+# The customer's version in TIMS was made by somebody else: it is neither of our changes nor the first version.
 _raw = raw_customers.c
 _LATER = Explanation(
     because(BY_RULE, "a person changed the customer in TIMS after the buyer's last order", _NAMED).where(

@@ -1,4 +1,4 @@
-"""How our own records explain a difference: dead letters, records that wait or are on their way, what was never read.
+"""Explains a difference by our own records: dead letters, records that wait or are on their way, what was not read.
 
 In: names of flows, tables and keys, all of this project's own code. Out: `Explanation`s. Never: a difference explained
 by what a flow believes it has delivered, for that is what is being proved.
@@ -50,7 +50,7 @@ def _labelled(value: str | Column, name: str) -> sa.Label[Any]:
 
 
 def dead_letter(flow: str, key: Column = FOUND.c.key, *via: Via) -> Explanation:
-    """The record, or one that it depends on, is a dead letter of `flow`. `via`: joins that lead to it."""
+    """The record, or one it depends on, is a dead letter of `flow`. `via`: joins that lead to it."""
     letter = ops_dead_letter.c
     its = (ops_dead_letter, sa.and_(letter.flow == flow, letter.key == key))
     why = sa.func.format("dead letter %s of %s", letter.id, letter.flow)
@@ -58,7 +58,7 @@ def dead_letter(flow: str, key: Column = FOUND.c.key, *via: Via) -> Explanation:
 
 
 def dismissed(flow: str, key: Column = FOUND.c.key) -> Explanation:
-    """A person has decided that the record need not be delivered, and it has not been worked since."""
+    """The record's last dead letter was dismissed: a person decided that it need not be delivered."""
     letter = ops_dead_letter.c
     last = (
         sa.select(letter.id, letter.state)
@@ -74,7 +74,7 @@ def dismissed(flow: str, key: Column = FOUND.c.key) -> Explanation:
 def on_its_way(
     table: sa.Table, key: Column = FOUND.c.key, *via: Via, form: Callable[[Column], Column] = lambda key: key
 ) -> Explanation:
-    """Its staged row waits, is on its way, or was left out by a rule. The last only explains that one side has none.
+    """The staged row waits, is on its way, or was left out by a rule. Left out explains only a side that lacks the key.
     `form`: brings the staged row's key into the form of `key`."""
     row = table.alias("staged")  # `via` may lead over the same table
     staged = row.c
@@ -91,14 +91,14 @@ def on_its_way(
 
 
 def not_read(flow: str, resource: str, side: str, *only: Column) -> Explanation:
-    """The record of `side` is newer than what `flow` has read of `resource`. `only`: differences it may explain."""
+    """The record of `side` is newer than the watermark of `flow`. `only`: conditions on the differences it explains."""
     mark = ops_watermark.c
     its = (ops_watermark, sa.and_(mark.flow == flow, mark.resource == resource))
     newer = FOUND.c[f"{side}_version"] >= mark.position
     return Explanation(because(IN_FLIGHT, f"changed after the last read of {flow}", its).where(newer, *only))
 
 
-# Batches that a run has in its hands, or had until just now, when this look at both systems had begun.
+# Batches that are unfinished, or were when this look at both systems began.
 AT_WORK = sa.or_(
     ops_batch.c.finished_at.is_(None),
     sa.func.greatest(ops_batch.c.finished_at, ops_batch.c.touched_at) >= sa.bindparam("moment"),
@@ -106,9 +106,9 @@ AT_WORK = sa.or_(
 
 
 def at_work(flow: str, table: sa.Table, matches: Column | None = None, *via: Via) -> Explanation:
-    """A run of `flow` has the record in its hands: read and not worked, or sent without an outcome yet; or it had it
-    until just now, so that one side may be from before and the other from after. `table`: raw rows of the flow;
-    `matches`: which of them is the record's; `via`: joins that lead to it."""
+    """The record is in a batch of `flow` that is unfinished, or was until just now: one side may be from before the
+    batch and the other from after. `table`: raw rows of the flow; `matches`: which of them is the record's; `via`:
+    joins that lead to it."""
     batch = ops_batch.c
     unfinished = batch.finished_at.is_(None)
     work = sa.join(ops_batch, table, table.c.batch_id == batch.id)

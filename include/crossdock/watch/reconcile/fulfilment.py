@@ -86,11 +86,11 @@ def _report_name(report: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 def _is_external(parcel: dict[str, Any]) -> bool:
-    return parcel["PostingMode"] == "external"  # the others belong to orders that were typed into TIMS
+    return parcel["PostingMode"] == "external"  # all others belong to orders that people typed into TIMS
 
 
 def _parcel_units(parcel: dict[str, Any]) -> dict[str, Any]:
-    """Units by line sold; None for a kit. A part of a kit carries its SKU behind the id of the line."""
+    """Units by line sold; None for a kit, whose parts have the line's id with their SKU behind it."""
     units: dict[str, Any] = {}
     for line in parcel["Lines"]:
         name = fact_of(line["ExternalLineID"])
@@ -187,7 +187,7 @@ def _order_name(sale: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 
 def _invoice(invoice: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    """What the buyer paid for: the tax that the marketplace keeps is no part of Total."""
+    """What the buyer paid: Total, and the tax that the marketplace keeps, which is not in Total."""
     worth = Decimal(0)
     if invoice["Status"] != "Voided":
         worth = Decimal(invoice["Total"]) + Decimal(invoice["MarketplaceRemittedTax"])

@@ -1,6 +1,6 @@
 """Orders, their totals and their payment: Channel Advisor's orders against TIMS's sales orders.
 
-An order is told by its ChannelAdvisorOrderID, which is the ExternalOrderID of its sales order. TIMS works out the
+An order's key is its ChannelAdvisorOrderID, which is the ExternalOrderID of its sales order. TIMS works out the
 status from lines, stock and invoices, so statuses are compared by how far the order has come, after the status map.
 What a rule keeps out of TIMS (cancelled before it was loaded, pending, not paid, left to the marketplace) needs no
 sales order.
@@ -51,7 +51,7 @@ Document = Mapping[str, Any]
 
 
 def amount(value: Any) -> Decimal:
-    """An amount with 2 places, with more only where it has them."""
+    """The amount with 2 places, or with more where they are not 0."""
     exact = Decimal(value)
     short = exact.quantize(CENT)
     return short if short == exact else exact
@@ -75,7 +75,7 @@ def sold_lines(order: Document, rules: Rules) -> list[Document]:
 
 
 def shipped_units(order: Document, line: Document) -> int:
-    """Units of a line that have left; of an order that reads shipped all that are not cancelled, whatever lines say."""
+    """Units of a line that have left. Of a shipped order these are all that are not cancelled."""
     shipped = line["QuantityShipped"] or 0
     if order["OrderStatus"] in ("Shipped", "Returned"):
         return max(shipped, line["Quantity"] - (line["QuantityCancelled"] or 0))
@@ -83,7 +83,7 @@ def shipped_units(order: Document, line: Document) -> int:
 
 
 def fact_of(line_id: Any) -> str:
-    """The name of the fact about one line sold; of a part of a kit it is the kit's."""
+    """The name of the fact about a line; a part of a kit has the kit's."""
     return f"line {str(line_id).partition(':')[0]}"
 
 
@@ -136,7 +136,7 @@ def _held(order: Document, rules: Rules) -> bool:
     if order["OrderStatus"] == "OnHold" or order["PaymentStatus"] == "Failed":
         return True
     if order["DistributionCenterTypeRollup"] == "Mixed" and not is_marketplaces(order):
-        return True  # asked only of orders of which nothing has left
+        return True  # nothing of the order has left yet
     return _unpaid(order, rules) and rules.settings.site(order["SiteID"]).import_rule != "always"
 
 
@@ -145,7 +145,7 @@ def _unpaid(order: Document, rules: Rules) -> bool:
 
 
 def _excuse(order: Document, rules: Rules) -> Excuse | None:
-    """By which rule TIMS may not have an order."""
+    """The rule by which TIMS may lack the order."""
     shipped = any(line["QuantityShipped"] for line in order["OrderItems"])
     site = rules.settings.site(order["SiteID"])
     if order["OrderStatus"] == "Cancelled" and not shipped:
@@ -195,7 +195,7 @@ _HELD_FOR_THE_MARKETPLACE = Explanation(
         (stage_sales_order, _order_row.key == FOUND.c.key),
     ).where(_link.held, _order_row.own_location_id.is_not(None), _ON_HOLD)
 )
-# Of an order itself: what every subject about orders is explained by.
+# What explains a difference in every subject about orders.
 OF_THE_ORDER = (
     dead_letter("orders"), dismissed("orders"), on_its_way(stage_sales_order),
     at_work("orders", raw_orders), not_read("orders", "channel_advisor.orders", CHANNEL_ADVISOR),

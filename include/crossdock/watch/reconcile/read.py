@@ -1,4 +1,4 @@
-"""Both systems, read afresh into `ops.reading`: each list once, whatever many subjects look at it.
+"""Reads both systems afresh into `ops.reading`: each list once, however many subjects use it.
 
 In: subjects, the rules. Out: rows by COPY, a few thousand at a time, so memory stays the same however long a list is.
 A record of which that cannot
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 ROWS = 5_000  # a COPY
-TOLD = 1_000  # records, after which is said how far it has come
-READ_LAG = {CHANNEL_ADVISOR: timedelta(0), TIMS: timedelta(seconds=2)}  # after a change until every list shows it
+TOLD = 1_000  # records between two messages of progress
+READ_LAG = {CHANNEL_ADVISOR: timedelta(0), TIMS: timedelta(seconds=2)}  # until every list shows a change
 COLUMNS = ("subject", "side", "alias", "key", "part", "facts", "version", "cause", "why")
 Say = Callable[[str], None]
 
 
 def clocks(runtime: Runtime, subjects: Sequence[Subject]) -> dict[str, datetime]:
-    """What time it is in each system that the subjects look at, by its own clock."""
+    """The time of each system that the subjects read, by its own clock."""
     systems = {side.source.system for subject in subjects for side in subject.sides}
     return {name: runtime.system(name).server_time() for name in sorted(systems)}
 
@@ -113,7 +113,7 @@ def _read_list(
 
 
 class Broken(dict[str, Any]):
-    """Of a record that cannot be read the members that can; how it is named, and why."""
+    """A record that cannot be read: the members that can, its name, and the reason."""
 
     name: str = ""
     why: str = ""
@@ -155,8 +155,7 @@ def _decoded(source: Lists, data: bytes) -> dict[str, Any]:
 
 
 def _whole(system: Any, source: Lists, data: bytes) -> dict[str, Any]:
-    """The record with all its lines. One that is gone meanwhile, or does not tell who it is, stays as the list had
-    it."""
+    """Reads the record with all its lines. One that is gone by now, or has no id, stays as the list has it."""
     listed = _decoded(source, data)
     try:
         key, truncated = ("", False) if isinstance(listed, Broken) else is_truncated(data)
@@ -204,7 +203,7 @@ def _words(error: Exception) -> str:
 def _name(source: Lists, record: dict[str, Any]) -> str:
     if isinstance(record, Broken):
         return record.name
-    return records.name(source.ids, json.dumps(record, default=str).encode())  # half a character is escaped
+    return records.name(source.ids, json.dumps(record, default=str).encode())  # a lone surrogate is escaped
 
 
 def _unread(source: Lists, side: Side, record: dict[str, Any]) -> Iterator[Row]:
@@ -220,12 +219,12 @@ def _unread(source: Lists, side: Side, record: dict[str, Any]) -> Iterator[Row]:
 
 
 def _cannot_be_read(source: Lists) -> dict[str, str]:
-    """Never equal to the other side's, which may not be read either."""
+    """Facts that equal no other, so that two unreadable records differ too."""
     return {RECORD: f"cannot be read in {SIDES[source.system]}"}
 
 
 def _version(named: Any) -> str:
-    """When a record has changed; long ago where it does not say it."""
+    """When the record last changed; long ago where it does not state it."""
     try:
         return times.write(times.read(named))
     except (TypeError, ValueError):
@@ -233,7 +232,7 @@ def _version(named: Any) -> str:
 
 
 def _sound(subject: Subject, side: Side, row: Row) -> Kept:
-    """A row as it is kept. TypeError, ValueError for one that cannot be."""
+    """The row as it is stored. Raises TypeError or ValueError for one that cannot be."""
     for text in (row.key, row.part, *row.facts):
         if (wrong := records.unfit(text)) is not None and (text or text is row.key):
             raise ValueError(wrong)
@@ -242,9 +241,9 @@ def _sound(subject: Subject, side: Side, row: Row) -> Kept:
             raise ValueError("no number")
         if name in subject.summed and not isinstance(value, (int, Decimal, NoneType)):
             raise TypeError("no number")
-    version = times.read(row.version)  # cut, where Postgres would round up
+    version = times.read(row.version)  # truncated: Postgres would round up
     if version > datetime.now(UTC) + settings.intake().clock:
-        version = records.UNKNOWN  # it would be newer than any other for ever, and changed since for ever
+        version = records.UNKNOWN  # a later version would stay the newest, and `changed since`, for ever
     cause, why = row.excuse or (None, None)
     values = (side.side, side.alias, row.key, row.part, database.to_json(row.facts), times.write(version), cause, why)
     return Kept(subject, side, values)
@@ -254,7 +253,7 @@ def _sound(subject: Subject, side: Side, row: Row) -> Kept:
 
 
 class Kept(NamedTuple):
-    """A row, as it is written behind the name of its subject."""
+    """The values of a row behind the name of its subject."""
 
     subject: Subject
     side: Side
@@ -262,7 +261,7 @@ class Kept(NamedTuple):
 
 
 def _keep(runtime: Runtime, rows: Sequence[Kept], passed: PassedOver) -> None:
-    """Rows by COPY. One that the database cannot hold is found by halving, and is one that cannot be read."""
+    """Stores rows by COPY. One that the database refuses is found by halving, and counts as unreadable."""
     if not rows:
         return
     try:
@@ -289,12 +288,12 @@ def _copy(runtime: Runtime, rows: Sequence[Kept]) -> None:
     writer.writerows((subject.name, *values) for subject, _, values in rows)
     buffer.seek(0)
     with runtime.engine.begin() as connection:
-        # An empty text is a part that tells nothing apart; an empty cause is none.
+        # An empty text is a value for key and part, and NULL for a cause.
         connection.connection.cursor().copy_expert(
             f"COPY ops.reading ({', '.join(COLUMNS)}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL (key, part))", buffer
         )
 
 
 def forget(connection: sa.Connection) -> None:
-    """Empties what was read."""
+    """Empties ops.reading."""
     connection.execute(sa.text("TRUNCATE ops.reading"))

@@ -34,7 +34,7 @@ LETTERS = "DejaVu Sans, Segoe UI, Helvetica, Arial, sans-serif"
 
 
 def page(connection: sa.Connection, number: int) -> str:
-    """The report of a run. ConfigError where there is no such run."""
+    """The report of a run. Raises ConfigError where there is no such run."""
     run = results.run(connection, number)
     if run is None:
         raise ConfigError(f"There is no reconciliation {number}.", do="`crossdock reconcile` makes one.")
@@ -56,14 +56,14 @@ def page(connection: sa.Connection, number: int) -> str:
 
 
 def accuracy(counts: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """The share of keys that are equal, or differ because a rule says so; None where nothing was compared."""
+    """The share of keys that are equal or differ by rule; None where nothing was compared."""
     compared = sum(each["compared"] for each in counts.values())
     right = sum(each["equal"] + each["causes"].get(BY_RULE, 0) for each in counts.values())
     return right / compared if compared else None
 
 
 def words(span: timedelta) -> str:
-    """An age as people say it."""
+    """An age in words."""
     minutes = int(span.total_seconds() // 60)
     if minutes < 1:
         return "new"
@@ -71,14 +71,14 @@ def words(span: timedelta) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share with enough places to tell 99.99 % from all; never rounded up to 100 %."""
+    """The share in percent, with the places that keep 99.99 % apart from 100 %; not rounded up to 100 %."""
     if share is None:
         return "-"
     return "100 %" if share == 1 else f"{int(share * 100_000) / 1000:.3f} %"
 
 
 def commands(text: str) -> Markup:
-    """A text, escaped, with what stands between backticks as code."""
+    """The text as HTML, with what stands between backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
@@ -102,7 +102,7 @@ def _template() -> jinja2.Template:
 def plots(
     counts: Mapping[str, Mapping[str, Any]], past: Sequence[Mapping[str, Any]], ages: Sequence[tuple[str, float]]
 ) -> dict[str, str]:
-    """The plots by name, as SVG: what differs and why, how it has gone, how old what is left is."""
+    """The plots by name, as SVG: differences by cause, their history, their age."""
     return {
         "differences": _svg("differences", 9.2, 0.42 * len(counts) + 1.1, lambda axes: _bars(axes, counts)),
         "history": _svg("history", 9.2, 2.9, lambda axes: _history(axes, past)),
@@ -135,7 +135,7 @@ def _svg(name: str, width: float, height: float, draw: Callable[[Any], None]) ->
 
 
 def _element(text: str, name: str) -> str:
-    """The element alone: no XML head, which would name an address, ids of its own, as wide as its place."""
+    """The <svg> element alone: without the XML head and its address, with ids of its own, as wide as its place."""
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text[text.index("<svg") :])
 
 
@@ -162,7 +162,7 @@ def _bars(axes: Any, counts: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _history(axes: Any, past: Sequence[Mapping[str, Any]]) -> None:
-    """Of each run, oldest first: what nothing explained, and the share that is right."""
+    """Each run's unexplained keys and its accuracy, oldest first."""
     places = range(len(past))
     axes.bar(places, [run["unexplained"] for run in past], color=COLOURS[UNEXPLAINED], width=0.55, label=UNEXPLAINED)
     axes.set_ylabel("unexplained")
@@ -182,7 +182,7 @@ def _history(axes: Any, past: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _ages(axes: Any, ages: Sequence[tuple[str, float]]) -> None:
-    """What differs, and not by rule, by how long it has."""
+    """Keys that differ, not by rule, by age."""
     labels = [label for _, label in AGES]
     bottom = [0] * len(AGES)
     for cause in CAUSES:

@@ -1,4 +1,4 @@
-"""What runs have found, as it is kept.
+"""Reads what runs have found.
 
 In: a connection that may read `ops.reconcile_run` and `ops.reconcile_difference`. Out: rows as dictionaries, subjects
 and causes in their order. Never: a write.
@@ -29,8 +29,8 @@ def run(connection: sa.Connection, number: int) -> dict[str, Any] | None:
 def runs(
     connection: sa.Connection, *, until: int | None = None, subjects: Collection[str] = (), limit: int = 60
 ) -> list[dict[str, Any]]:
-    """The last runs that came to their end, newest first, without their reports. `subjects`: only runs that looked at
-    just these, for the numbers of others say nothing beside theirs."""
+    """The last finished runs, newest first, without their reports. `subjects`: only runs of exactly these, for their
+    numbers can be compared."""
     wanted = sa.select(*_RUN).where(table.c.finished_at.is_not(None)).order_by(table.c.id.desc()).limit(limit)
     if until is not None:
         wanted = wanted.where(table.c.id <= until)
@@ -42,7 +42,7 @@ def runs(
 
 
 def words(run: dict[str, Any]) -> str:
-    """A run in a line: how many keys were compared, are equal, and differ by cause."""
+    """A run in one line: keys compared, equal, and different by cause."""
     each = run["counts"].values()
     named = ((cause, sum(counts["causes"].get(cause, 0) for counts in each)) for cause in CAUSES)
     rest = "".join(f", {number:,} {cause}" for cause, number in named if number)
@@ -51,7 +51,7 @@ def words(run: dict[str, Any]) -> str:
 
 
 def page(connection: sa.Connection, number: int | None = None) -> str | None:
-    """The report of a run, or of the last one that has one."""
+    """The report of a run, or the latest report."""
     wanted = sa.select(table.c.report).where(table.c.report.is_not(None)).order_by(table.c.id.desc()).limit(1)
     return connection.scalar(wanted if number is None else wanted.where(table.c.id == number))
 
@@ -59,7 +59,7 @@ def page(connection: sa.Connection, number: int | None = None) -> str | None:
 def differences(
     connection: sa.Connection, number: int, *, causes: Sequence[str] = CAUSES, limit: int = 100
 ) -> list[dict[str, Any]]:
-    """What differed in a run, by subject; of each at most `limit`, the worst causes first, then the oldest."""
+    """A run's differences by subject, at most `limit` of each: worst causes first, then the oldest."""
     severity = sa.func.array_position(sa.cast(list(CAUSES), sa.ARRAY(sa.Text)), difference.c.cause)
     place = sa.func.row_number().over(
         partition_by=difference.c.subject, order_by=(severity, difference.c.since, difference.c.key, difference.c.field)
@@ -75,7 +75,7 @@ def differences(
 
 
 def ages(connection: sa.Connection, number: int) -> list[tuple[str, float]]:
-    """(cause, age in days) of every key that differed in a run and not by rule."""
+    """(cause, age in days) of each key that differed in a run, without those by rule."""
     days = sa.func.extract("epoch", sa.func.now() - sa.func.min(difference.c.since)) / 86400
     rows = connection.execute(
         sa.select(difference.c.cause, days)

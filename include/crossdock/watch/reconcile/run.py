@@ -26,9 +26,9 @@ from crossdock.watch.reconcile.subjects import chosen
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-ATTEMPTS = 4  # at what moves, at most
+ATTEMPTS = 4  # looks at what moves, at most
 PAUSE = 2.0  # seconds before the next look, until every list shows what has changed
-JUST_NOW = timedelta(seconds=3)  # what a run did so shortly before a look may be visible on one side only
+JUST_NOW = timedelta(seconds=3)  # seconds in which a change may be visible on one side only
 KEPT = 60  # runs whose differences are kept; counts stay
 NAMED = 5  # keys that an alert names
 SHOWN = 20  # records passed over that a report names, by subject
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def unexplained(self) -> int:
-        """Keys in which both systems differ and nobody knows why."""
+        """Keys that differ without an explanation."""
         return sum(each.causes.get(UNEXPLAINED, 0) for each in self.counts.values())
 
 
@@ -55,8 +55,8 @@ def reconcile(
     say: Callable[[str], None] = lambda _: None,
     wait: float = 600.0,
 ) -> Outcome:
-    """Compares both systems on the subjects `names` (all for none). `say` is told how far it has come. Raises
-    ConfigError for a subject that is none, Transient while another run is still at it after `wait` seconds."""
+    """Compares both systems on the subjects `names` (all for none). `say` hears of the progress. Raises ConfigError
+    for an unknown subject, Transient while another run holds the lock after `wait` seconds."""
     subjects = chosen(names)
     with database.lock(runtime.engine, "reconcile", wait=wait):
         return _run(runtime, subjects, run_id, say)
@@ -111,8 +111,8 @@ def _compare(
     *,
     last: bool,
 ) -> bool:
-    """Compares a subject by our own records as of one moment, for what moves between two of them is in neither.
-    Whether another look may tell more."""
+    """Compares a subject with our own records as of one moment: what moves between two of them would be in neither.
+    Whether another look may help."""
     started, run = time.monotonic(), outcome.id
     before = outcome.counts[subject.name].seconds if subject.name in outcome.counts else 0.0
     one_moment = runtime.engine.execution_options(isolation_level="REPEATABLE READ")
@@ -130,7 +130,7 @@ def _compare(
 
 
 def _previous(connection: sa.Connection, subject: str, run: int) -> int | None:
-    """The last run before this one that looked at the subject to the end."""
+    """The last run before this one that finished the subject."""
     return connection.scalar(
         sa.select(sa.func.max(table.c.id)).where(
             table.c.id < run, table.c.finished_at.is_not(None), table.c.counts.has_key(subject)
@@ -153,7 +153,7 @@ def _finish(connection: sa.Connection, outcome: Outcome) -> None:
 
 
 def _tell_of_passed(connection: sa.Connection, passed: PassedOver) -> None:
-    """One alert for all records that could not be compared."""
+    """Raises one alert for all records that could not be compared."""
     found = sorted({name for names in passed.of.values() for name in names})
     if not found:
         return
@@ -170,7 +170,7 @@ def _tell_of_passed(connection: sa.Connection, passed: PassedOver) -> None:
 
 
 def _alert(connection: sa.Connection, subject: Subject, outcome: Outcome) -> None:
-    """One alert per subject with differences that nothing explains."""
+    """Raises an alert for a subject with unexplained differences."""
     number = outcome.counts[subject.name].causes.get(UNEXPLAINED, 0)
     if not number:
         return

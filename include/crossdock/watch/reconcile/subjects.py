@@ -1,4 +1,4 @@
-"""All subjects, in the order in which they are told."""
+"""All subjects, in the order of the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUBJECTS: dict[str, Subject] = {
 
 
 def chosen(names: Sequence[str] = ()) -> list[Subject]:
-    """The subjects by these names, all of them for none. Raises ConfigError for a name that is none."""
+    """The subjects by these names; all of them where no name is given. Raises ConfigError for an unknown name."""
     for name in names:
         if name not in SUBJECTS:
             near = nearest(name, list(SUBJECTS))
