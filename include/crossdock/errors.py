@@ -14,7 +14,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | LeaseLost | nobody's: another worker has taken over | yes, as any other | after the last try |
 | CircuitOpen | the system is down; its flows pause | when the circuit closes | once per outage |
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
-| RecordRejected | the record's: refused by the target | never: dead letter | by threshold |
+| RecordRejected | the record's: refused by the target | no: dead letter | by threshold |
 | BatchStopped | too many records of a batch break a rule | no: a person looks first | at once |
 | ControlFailed | the ledger's: a control does not hold | no: a person looks first | at once, each control |
 """

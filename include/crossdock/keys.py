@@ -1,6 +1,6 @@
 """Names made of foreign text that are safe where they are used: idempotency keys, parts of a path, file names.
 
-In: any text. Out: text that the place takes, the same for the same text, and never the same for two texts.
+In: any text. Out: text that the place takes, the same for the same text, and another one for any other.
 Never: another name for what is safe already, for effects that were delivered under it would be delivered again.
 """
 

@@ -4,7 +4,7 @@ In: an order's states and the catalogue. Out: a verdict, and for a dead one the 
 Never: a look at what the pipeline did; the demo and the tests hold the pipeline to this.
 
 The rules named are causes. The pipeline may find more for the same order (one without its rejected line has another
-total, too), never fewer.
+total, too), but not fewer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One package per flow: its source, mapping, checks, target, and the one rule that makes it special.
 
-A flow is a value that the five steps in `crossdock.steps` walk. A package gives its flows as `FLOWS`; they are
+A flow is a value that the five steps in `crossdock.steps` work with. A package gives its flows as `FLOWS`; they are
 found, not listed, so adding a flow is a package here.
 """
 

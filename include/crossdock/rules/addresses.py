@@ -5,7 +5,7 @@ character. Country by lookup, then ISO, then its name in its own languages (CLDR
 postal code checked and spaced as its country writes it, a country's sign before it (D-10115) taken off; no city where
 the country's addresses have none, and what TIMS asks of one said by region or country; a company without a name is the
 name; a street too long for its line is spread over two at word boundaries. What still does not fit is a
-problem, never cut. The address as given stays in raw.
+problem and stays whole. The address as given stays in raw.
 
 Of an order that the marketplace ships nobody here needs an address, and it seldom gives one: what is wrong with it is a
 warning, and what TIMS needs all the same is stood in for (`stand_in`).

@@ -2,7 +2,7 @@
 
 In: items, catalog.yaml, item_codes.csv, what the channel holds and what was last delivered. Out: columns of the
 product, the wanted listings, differences and conflicts by the names of fields. Never: a field that no mapping names; an
-attribute or image that we have never owned.
+attribute or image that is not ours.
 
 Fields inside lists have names of their own, so that they are compared one by one: `Attributes.Colour`,
 `Images.ITEMIMAGEURL1`.

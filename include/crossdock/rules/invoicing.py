@@ -14,9 +14,9 @@ value after this parcel less what has been invoiced before. So the parts always 
 | tax of a line | round2(TaxAmount x k / n) |
 | shipping, its tax, gift wrap | round2(amount x V / all V); by units where all goods cost nothing |
 | discount on shipping | its share of that shipping, rounded to cents |
-| tax inside a price or shipping | its share of what holds it (after discount), rounded to cents: never more than that |
+| tax inside a price or shipping | its share of what holds it (after discount), rounded to cents: no more than that |
 
-Cancelled units are never invoiced, and n is what was ordered: what belongs to a cancelled unit, its share of shipping
+Cancelled units are not invoiced, and n is what was ordered: what belongs to a cancelled unit, its share of shipping
 and gift wrap included, stays uninvoiced, as the buyer is not charged for it. All roundings go half away from zero, to
 the unit of the currency: a cent, of a currency without decimals a whole one, unless the order has parts of it.
 

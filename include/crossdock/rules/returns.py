@@ -17,7 +17,7 @@ cent lost between the two.
 * Amounts are parted in whole units of the currency (cents; of one without decimals, whole ones).
 * The channel gives money without tax, and tax. Of an invoice whose prices include tax both are poured together, and the
   tax is credited beside as far as there is some. A refund that tells no tax holds the share that its money holds.
-  Of a tax that the marketplace remits, a credit memo's total is its money less that tax: it is never below 0, never
+  Of a tax that the marketplace remits, a credit memo's total is its money less that tax: it is not below 0 and not
   above what is left of the invoice.
 * A kit's units are units of its parts; its money is parted over them by what they were invoiced at.
 """

@@ -1,7 +1,7 @@
-"""The walk: batches through transform, check, load and confirm, one after the other.
+"""Runs batches through transform, check, load and confirm, one after the other.
 
-In: batch ids from extract. Out: their counts together. The command line walks like this; a DAG has a task for each
-step. Never: lets one stopped batch keep the others from walking on.
+In: batch ids from extract. Out: their counts together. The command line works like this; a DAG has a task for each
+step. Never: lets one stopped batch hold up the others.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ event taken in twice, a document that the contract would not let the server answ
 | listing_change | {"ListingID", "changes"}: a merge patch; what staff or a marketplace make of a listing |
 | forget | {"ChannelAdvisorOrderID"}: the buyer's personal data vanish |
 
-`at` becomes UpdatedDate, but never before ImportDate and always after the row's last change. What a document leaves out
+`at` becomes UpdatedDate, but not before ImportDate and always after the row's last change. What a document leaves out
 of the required fields gets the neutral value. An order whose amounts or units contradict each other is refused unless
 the event says `"dirty": true`; so is a return of an order that has not shipped, or is not there yet. An event without
 an id is known by its content.

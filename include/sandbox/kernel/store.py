@@ -46,7 +46,7 @@ _PRAGMAS = (
     "temp_store=MEMORY",
     "wal_autocheckpoint=16000",  # pages: a batch over a large catalogue touches so many that each would wait for one
 )
-_FEW = 2_000  # rows of a term up to which it is cheaper to sort them than to walk all rows in order
+_FEW = 2_000  # rows of a term up to which it is cheaper to sort them than to read all rows in order
 
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -129,7 +129,7 @@ class Transaction:
         """Rows sorted by (modified, id): since <= modified < before, behind `after`, each term one of its values."""
         where = where or {}
         driver = next((name for name in where if self._few(kind, name, where[name])), None)
-        plus = "" if driver is None else "+"  # keeps the planner from walking the index over all rows
+        plus = "" if driver is None else "+"  # keeps the planner from reading the index over all rows
         clauses = ["d.kind = ?"]
         values: list[Any] = [kind]
         for name, wanted in where.items():

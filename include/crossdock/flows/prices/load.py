@@ -448,7 +448,7 @@ def _link(connection: sa.Connection, batch: sa.Row, lines: Iterable[sa.Row]) -> 
 
 
 def _note_known_prices(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
-    """Keeps in `ref` what the channel has now, and settles calls for it whose answer was lost."""
+    """Keeps in `ref` what the channel has now, and records the outcome of calls whose answer was lost."""
     products = [line for line in lines if line.listing_id is None]
     _keep(connection, [(line.sku, _wanted(line)) for line in products])
     listings = {line.listing_id: line.price for line in lines if line.listing_id is not None}

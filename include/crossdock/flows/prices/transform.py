@@ -2,7 +2,7 @@
 
 In: parsed items, products and listings of the channel in `ref`, the price settings. Out: `Staged`; a head is an item's
 price, its lines are the places that it goes to. Never: a call to a system; a price of a listing that has none of its
-own and never had one from us.
+own and had none from us.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Statement:
     currency: str
     total: int
     lines: pd.DataFrame
-    group: str = ""  # of orders that the account settles apart, where the file tells one
+    group: str = ""  # of orders that the account pays out apart, where the file names one
 
 
 class Refused(Exception):
