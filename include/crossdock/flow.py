@@ -36,14 +36,15 @@ class RecordKey:
 
 
 class Merge(Protocol):
-    """Copies the records of a batch into `ref`: all of them, or those with these keys."""
+    """Copies the records of a batch into `ref`: all of them, or those with these keys. A snapshot has no batch."""
 
-    def __call__(self, connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None: ...
+    def __call__(self, connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One list of one system, and the raw table that keeps it."""
+    """One list of one system, and the raw table that keeps it. Whoever reads the list names it: each flow that works
+    its records has a queue of its own, and so has the reference data that are made of them."""
 
     system: str  # channel_advisor, tims, inbox (files) or settlement_ledger (our own verified records)
     path: str  # as the client's `pages` takes it
@@ -52,7 +53,7 @@ class Resource:
     document: str  # schema name in the system's contract
     overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
-    merge: Merge | None = None  # a master: copies a batch into `ref`
+    merge: Merge | None = None  # what is looked up of it: copies a batch into `ref`
     single: bool = False  # one document at the path, no list
     # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
     at_once: int = 500

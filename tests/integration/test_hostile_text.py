@@ -58,20 +58,23 @@ def test_a_key_of_any_text_comes_back_as_it_was_from_every_table(connection: sa.
             array = sa.bindparam("keys", [key], type_=sa.ARRAY(sa.Text))
             assert len(database.copy_out(connection, sa.select(stage.c.key).where(stage.c.key == sa.any_(array)))) == 1
         savepoint.rollback()
-        _comes_back_from_raw(connection, flow.source.raw, keys)
+        _comes_back_from_raw(connection, flow.source.raw, flow.name, keys)
 
 
-def _comes_back_from_raw(connection: sa.Connection, table: sa.Table, keys: list[str]) -> None:
+def _comes_back_from_raw(connection: sa.Connection, table: sa.Table, queue: str, keys: list[str]) -> None:
     savepoint = connection.begin_nested()
     payloads = [json.dumps({"k": key}).encode() for key in keys]
     records = [Record(key, NOW, raw.digest(data), data) for key, data in zip(keys, payloads, strict=True)]
-    assert raw.insert(connection, table, records, 7) == []
-    assert raw.already_stored(connection, table, records) == {(one.key, one.hash) for one in records}
+    pairs = [one.pair for one in records]
+    assert raw.insert(connection, table, records) == []
+    raw.enqueue(connection, queue, pairs, None)
+    assert raw.already_stored(connection, table, records, [queue]) == {pair: [queue] for pair in pairs}
+    assert sorted(raw.take(connection, queue, 7, len(keys))) == sorted(pairs)
     back = {key: json.loads(data)["k"] for key, _, _, data in raw.payloads(connection, table, 7)}
     assert back == {key: key for key in keys}
     assert sorted(raw.keys(connection, table, 7)) == sorted(keys)
     assert len(raw.payloads(connection, table, 7, keys[:1])) == 1
-    assert set(raw.reassign(connection, table, keys, 8)) == set(keys)
+    assert set(raw.reassign(connection, table, queue, keys, 8)) == set(keys)
     savepoint.rollback()
 
 

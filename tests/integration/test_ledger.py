@@ -392,8 +392,8 @@ def test_a_code_that_tims_does_not_have_stops_the_ledger_before_it_posts(ledger_
 def paid(ledger_env: LedgerEnv, order_id: str, on: str) -> None:
     """The order as the channel had it when it was paid."""
     ledger_env.execute(
-        "INSERT INTO raw.channel_advisor_orders (key, version, hash, payload, batch_id) "
-        "VALUES (:key, now(), :key, CAST(:payload AS jsonb), 0)",
+        "INSERT INTO raw.channel_advisor_orders (key, version, hash, payload) "
+        "VALUES (:key, now(), :key, CAST(:payload AS jsonb))",
         key=order_id,
         payload=json.dumps({"PaymentStatus": "Cleared", "PaymentDate": on}),
     )

@@ -143,7 +143,7 @@ def test_an_order_that_is_changed_between_its_read_and_its_mark_is_worked_again(
         for batch_id in ids:
             STEPS["confirm"](runtime, ORDERS, batch_id)
         (again,) = extract(runtime, ORDERS)
-        worked = environment.query(f"SELECT key FROM raw.channel_advisor_orders WHERE batch_id = {again}")
+        worked = environment.query(f"SELECT key FROM ops.work WHERE batch_id = {again}")
         assert {key for (key,) in worked} == set(held)
         assert run_batches(runtime, ORDERS, [again]).delivered == len(held)
     assert {order["OrderStatus"] for order in environment.in_tims() if order["ExternalOrderID"] in held} == {"OnHold"}

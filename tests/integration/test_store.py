@@ -50,6 +50,14 @@ def record(key: str, payload: bytes, version: datetime = NOW) -> Record:
     return Record(key, version, raw.digest(payload), payload)
 
 
+def stored(connection, records):
+    """Stores what can be stored, as the work of batch 7 of orders; what is refused."""
+    refused = raw.insert(connection, raw_orders, records)
+    bad = {one.pair for one, _ in refused}
+    raw.enqueue(connection, "orders", [one.pair for one in records if one.pair not in bad], 7)
+    return refused
+
+
 def test_the_migration_makes_exactly_the_tables_that_the_code_names(engine):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -157,7 +165,7 @@ def test_payloads_come_back_from_raw_as_the_same_documents(engine, values):
 
     records = [record(f"key\t{n}\\", msgspec.json.encode({"text": value, "n": n})) for n, value in enumerate(values)]
     with engine.connect() as connection:
-        assert raw.insert(connection, raw_orders, records, 7) == []
+        assert stored(connection, records) == []
         back = raw.payloads(connection, raw_orders, 7)
         connection.rollback()
     assert sorted((key, msgspec.json.decode(payload)) for key, _, _, payload in back) == sorted(
@@ -167,7 +175,7 @@ def test_payloads_come_back_from_raw_as_the_same_documents(engine, values):
 
 def test_an_escaped_nul_is_taken_out_and_noted_and_a_literal_one_stays(engine):
     with engine.begin() as connection:
-        raw.insert(connection, raw_orders, [record("1", rb'{"a": "x\u0000y", "b": "x\\u0000y"}')], 7)
+        stored(connection, [record("1", rb'{"a": "x\u0000y", "b": "x\\u0000y"}')])
         ((_, _, altered, payload),) = raw.payloads(connection, raw_orders, 7)
     assert database.from_json(payload) == {"a": "xy", "b": r"x\u0000y"}
     assert altered == "1 x U+0000"
@@ -177,15 +185,15 @@ def test_a_poison_record_is_found_and_the_others_are_stored(engine):
     records = [record(str(n), b'{"n": %d}' % n) for n in range(40)]
     records[17] = record("17", rb'{"half": "\ud800"}')
     with engine.begin() as connection:
-        refused = raw.insert(connection, raw_orders, records, 7)
+        refused = stored(connection, records)
         assert [r.key for r, _ in refused] == ["17"]
         assert len(raw.payloads(connection, raw_orders, 7)) == 39
 
 
 def test_the_newest_version_of_a_key_is_the_one_that_is_worked(engine):
     with engine.begin() as connection:
-        raw.insert(connection, raw_orders, [record("1", b'{"v": 2}', NOW + timedelta(hours=1))], 7)
-        raw.insert(connection, raw_orders, [record("1", b'{"v": 1}', NOW)], 7)
+        stored(connection, [record("1", b'{"v": 2}', NOW + timedelta(hours=1))])
+        stored(connection, [record("1", b'{"v": 1}', NOW)])
         ((_, _, _, payload),) = raw.payloads(connection, raw_orders, 7)
     assert database.from_json(payload) == {"v": 2}
 
@@ -193,8 +201,9 @@ def test_the_newest_version_of_a_key_is_the_one_that_is_worked(engine):
 def test_only_hashes_travel_to_find_what_is_known(engine):
     one, two = record("1", b'{"v": 1}'), record("1", b'{"v": 2}')
     with engine.begin() as connection:
-        raw.insert(connection, raw_orders, [one], 7)
-        assert raw.already_stored(connection, raw_orders, [one, two]) == {("1", one.hash)}
+        stored(connection, [one])
+        assert raw.already_stored(connection, raw_orders, [one, two], ["orders"]) == {("1", one.hash): ["orders"]}
+        assert raw.already_stored(connection, raw_orders, [one, two], ["holds"]) == {("1", one.hash): [None]}
 
 
 def test_a_batch_whose_counts_do_not_add_up_is_refused_by_the_database(engine):

@@ -98,8 +98,8 @@ def test_a_file_in_done_that_nobody_has_read_alerts_and_one_that_was_read_does_n
     for file in inbox.done("stock", inbox.server_time() - freshness.DONE_SINCE):
         write(
             engine,
-            "INSERT INTO raw.stock_adjustments (key, version, hash, payload, batch_id) VALUES "
-            f"('warehouse/W-1', now(), 'h', '{{\"FileDigest\": \"{file.digest}\"}}', 0)",
+            "INSERT INTO raw.inbox_stock (key, version, hash, payload) VALUES "
+            f"('warehouse/W-1', now(), 'h', '{{\"FileDigest\": \"{file.digest}\"}}')",
         )
     assert findings(engine, inbox) == set()
     (done / "read.csv").write_text(rows.replace("-1", "-9"))  # written to after it was moved

@@ -72,11 +72,11 @@ ON CONFLICT ({id_}) DO UPDATE SET {changed} WHERE {table.fullname}.version <= ex
 """
 
 
-def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str]) -> Merge:
+def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str], newest: str = NEWEST) -> Merge:
     """Copies a batch's newest rows into `table`."""
-    statement = sa.text(NEWEST.format(table=source.fullname) + _upsert(table, columns))
+    statement = sa.text(newest.format(table=source.fullname) + _upsert(table, columns))
 
-    def merge(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+    def merge(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
         connection.execute(statement, given(batch_id, keys))
 
     return merge
@@ -140,6 +140,15 @@ WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:versions AS tex
     )
 
 
+# Of the snapshot, which is no queue's.
+_SNAPSHOT = """
+WITH newest AS (
+  SELECT DISTINCT ON (key) key, version, payload FROM snapshot
+  WHERE CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[])) ORDER BY key, version DESC, received_at DESC
+)
+"""
+
+
 def read_whole(runtime: Runtime, master: Resource) -> None:
     """Reads all PRODUCTS or LISTINGS afresh, page by page into a table of this transaction, and lets `ref` hold these
     and no others: what was deleted at the channel leaves no trace in its lists. What was written there since the read
@@ -147,7 +156,7 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
     table, columns = _KEPT[master.path]
     id_ = next(iter(columns))
     snapshot = master.raw.to_metadata(sa.MetaData(), schema="pg_temp", name="snapshot")
-    whole = replace(master, raw=snapshot, merge=_merge(table, snapshot, columns))
+    whole = replace(master, raw=snapshot, merge=_merge(table, snapshot, columns, _SNAPSHOT))
     began, spared = None, []
     with runtime.engine.begin() as connection:
         connection.exec_driver_sql(
@@ -157,13 +166,13 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
             began = began or page.server_time
             judged = records.judge(master, page.records)
             fit, refused = records.typed(master, judged.records)
-            refused += judged.refused + records.unstorable(raw.insert(connection, snapshot, fit, 0))
+            refused += judged.refused + records.unstorable(raw.insert(connection, snapshot, fit))
             old = records.already_stored(connection, None, master, refused) if refused else set()
             records.dead_letter(
                 connection, None, master, 0, [one for one in refused if (one.record.key, one.record.hash) not in old]
             )
             spared += [one.record.key for one in refused]
-        records.merge(connection, whole, 0)
+        records.merge(connection, whole, None)
         connection.execute(
             sa.text(
                 f"DELETE FROM {table.fullname} AS held WHERE version < :began "

@@ -1,7 +1,8 @@
 """The reference data of TIMS: what a flow looks up, read alongside it and kept in `ref`.
 
 In: lists of TIMS (items, customers, and the documents that other documents refer to). Out: one row of `ref` for each,
-the newest version. They are no flow: nothing is delivered. A batch of a master ends when it is merged.
+the newest version. They are no flow: nothing is delivered. A batch of reference data ends when it is merged. Flows read
+the same lists as their sources.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.flow import Merge, RecordKey, Resource
 from crossdock.rules import customers, settings
-from crossdock.store import database
+from crossdock.store import database, raw
 from crossdock.store.tables import (
     ops_customer_change,
     raw_accounts,
@@ -27,12 +27,12 @@ from crossdock.store.tables import (
     raw_credit_memos,
     raw_customers,
     raw_entries,
+    raw_invoices,
     raw_items,
+    raw_payments,
     raw_periods,
     raw_sales_orders,
-    raw_tims_invoices,
-    raw_tims_payments,
-    raw_tims_shipments,
+    raw_shipments,
     ref_account,
     ref_adjustment,
     ref_company,
@@ -82,9 +82,9 @@ _customer = msgspec.json.Decoder(_Customer)
 
 NEWEST = """
 WITH newest AS (
-  SELECT DISTINCT ON (key) key, version, payload FROM {table}
+  SELECT DISTINCT ON (key) key, version, payload FROM ops.work JOIN {table} USING (key, hash)
   WHERE batch_id = :batch AND (CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[])))
-  ORDER BY key, version DESC, received_at DESC
+  ORDER BY key, version DESC, queued_at DESC
 )
 """
 
@@ -134,28 +134,21 @@ RETURNING customer_id
 )
 
 
-def given(batch_id: int, keys: Sequence[str] | None) -> dict[str, Any]:
+def given(batch_id: int | None, keys: Sequence[str] | None) -> dict[str, Any]:
     """The parameters of NEWEST: a batch, or of a batch the records with these keys."""
     return {"batch": batch_id, "keys": None if keys is None else list(keys)}
 
 
-def _merge_items(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+def _merge_items(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
     connection.execute(sa.text(_ITEMS.format(table=raw_items.fullname)), given(batch_id, keys))
 
 
-def _merge_customers(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+def _merge_customers(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
     """Copies customers, and the keys by which rules/customers.py recognises them."""
     statement = sa.text(_CUSTOMERS.format(table=raw_customers.fullname))
     merged_keys = connection.scalars(statement, given(batch_id, keys)).all()
-    table = raw_customers
-    newest = (
-        sa.select(table.c.key, table.c.payload)
-        .ext(distinct_on(table.c.key))
-        .where(table.c.batch_id == batch_id)
-        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
-    )
     wanted = set(merged_keys)
-    documents = [payload for key, payload in connection.execute(newest) if key in wanted]
+    documents = [payload for _, _, payload in raw.documents(connection, raw_customers, batch_id, sorted(wanted))]
     connection.execute(sa.delete(ref_customer_key).where(ref_customer_key.c.customer_id.in_(wanted)))
     add_customer_keys(connection, documents)
     _forget(connection, [each["CustomerID"] for each in documents if each["Status"] == "Erased"])
@@ -219,7 +212,7 @@ ON CONFLICT (id) DO UPDATE SET {changed} WHERE {table.fullname}.version <= exclu
 """
     )
 
-    def merge(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+    def merge(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
         connection.execute(statement, given(batch_id, keys))
 
     return merge
@@ -237,8 +230,8 @@ _REFERENCE = _text(external_reference="ExternalReference", source="Source")
 _STATUS = _text(status="Status", posting_mode="PostingMode")
 
 
-def _resource(path: str, raw: sa.Table, document: str, id_field: str, merge: Merge) -> Resource:
-    return Resource("tims", path, raw, read_key_of(id_field), document, merge=merge, ids=(id_field,), **_TIMING)
+def _resource(path: str, table: sa.Table, document: str, id_field: str, merge: Merge) -> Resource:
+    return Resource("tims", path, table, read_key_of(id_field), document, merge=merge, ids=(id_field,), **_TIMING)
 
 
 ACCOUNTS = _resource(
@@ -280,12 +273,12 @@ SALES_ORDERS = _resource(
 )
 SHIPMENTS = _resource(
     "shipments",
-    raw_tims_shipments,
+    raw_shipments,
     "Shipment",
     "ShipmentID",
     _merge(
         ref_shipment,
-        raw_tims_shipments,
+        raw_shipments,
         {
             **_REFERENCE,
             **_text(sales_order_id="SalesOrderID", posting_mode="PostingMode"),
@@ -295,12 +288,12 @@ SHIPMENTS = _resource(
 )
 INVOICES = _resource(
     "ar/invoices",
-    raw_tims_invoices,
+    raw_invoices,
     "Invoice",
     "InvoiceID",
     _merge(
         ref_invoice,
-        raw_tims_invoices,
+        raw_invoices,
         {
             **_REFERENCE,
             **_STATUS,
@@ -347,12 +340,12 @@ ADJUSTMENTS = _resource(
 )
 PAYMENTS = _resource(
     "ar/payments",
-    raw_tims_payments,
+    raw_payments,
     "Payment",
     "PaymentID",
     _merge(
         ref_payment,
-        raw_tims_payments,
+        raw_payments,
         {
             **_REFERENCE,
             **_STATUS,
@@ -388,7 +381,7 @@ ON CONFLICT (entry_id, line_no) DO NOTHING
 )
 
 
-def _merge_entries(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+def _merge_entries(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
     _merge_entry_heads(connection, batch_id, keys)
     connection.execute(sa.text(_ENTRY_LINES), given(batch_id, keys))
 
@@ -402,7 +395,7 @@ class UnknownTimeZone(ValueError):
     """By the company's zone every document is dated."""
 
 
-def _merge_company(connection: sa.Connection, batch_id: int, keys: Sequence[str] | None = None) -> None:
+def _merge_company(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
     zones = sa.text(NEWEST.format(table=raw_company.fullname) + "SELECT payload->>'TimeZone' FROM newest")
     for zone in connection.scalars(zones, given(batch_id, keys)):
         try:

@@ -1,15 +1,16 @@
-"""Extract: a window of a list -> raw rows by COPY, chunk by chunk, and the watermark.
+"""Extract: a window of a list -> raw rows by COPY and work by queue, chunk by chunk, and the watermark.
 
 In: a flow and a window. Out: batch ids; an unchanged record (same hash) makes no work downstream, unless it is told
-again after another one that was no newer.
-Never: parses a record beyond its key, version and whether it is whole; moves the watermark on anything but a
-scheduled read.
+again after another one that was no newer. A scheduled read serves everybody who has read the list as far as it begins:
+what is new to them waits in their queues, and their watermarks move along.
+Never: parses a record beyond its key, version and whether it is whole; moves a watermark on anything but a scheduled
+read; serves others once it has met a record that cannot be taken, for each reader has dead letters of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,8 @@ class _Reading:
     window: Window
     reprocess: bool
     full_refresh: bool = False
+    was_read: bool = False  # for this run, just now: nothing is asked, what waits in the queue is all there is
+    others: list[str] = field(default_factory=list)  # readers that are served along
     open: list[int] = field(default_factory=list)  # batches with new records
     mine: list[int] = field(default_factory=list)  # batches of this read
     again: list[tuple[str, str]] = field(default_factory=list)  # of the inbox: what was read before, by key and hash
@@ -94,10 +97,19 @@ class _Reading:
 
     @property
     def resumes(self) -> bool:
-        """Whether a read that breaks off goes on from there: one of a list that comes by its last change. A master that
-        is read afresh is read whole."""
+        """Whether a read that breaks off goes on from there: one of a list that comes by its last change. A full
+        refresh reads all of it."""
         sorted_list = self.resource.system in ("channel_advisor", "tims") and not self.resource.single
         return sorted_list and self.kind in ("scheduled", "sweep", "backfill") and not self.full_refresh
+
+    @property
+    def queue(self) -> str:
+        return records.queue_of(self.flow, self.resource)
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether it is read as reference data: a batch is merged into `ref`, and that is all."""
+        return self.flow == records.REFERENCE
 
     @property
     def name(self) -> str:
@@ -134,14 +146,16 @@ def extract(
             raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
     _validate_config(flow)
     with runs.at_work(runtime.engine, run_id):
-        for master in flow.reference:
-            if master.wanted is None or master.wanted():
-                refresh_reference(runtime, master, run_id)
+        was_read = False
+        for resource in flow.reference:
+            if resource.wanted is None or resource.wanted():
+                own = kind == "scheduled" and resource.name == flow.source.name
+                was_read |= refresh_reference(runtime, resource, run_id, reader=flow.name if own else "")
         for other in flow.prefetch:
             _prefetch(runtime, other)
         if kind == "compare" and flow.snapshot_target:
             flow.snapshot_target(runtime)
-        reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key")
+        reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key", was_read=was_read)
         left = _read_and_take_over(runtime, flow, reading, keys, over)
     # The newest first: what stands in several batches is worked once, by its newest version.
     return sorted(reading.open) + sorted(left - set(reading.open), reverse=True)
@@ -179,13 +193,15 @@ def _prefetch(runtime: Runtime, flow: Flow) -> None:
         _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
 
 
-def refresh_reference(runtime: Runtime, master: Resource, run_id: str = "", *, full_refresh: bool = False) -> None:
-    """Brings a master up to date; `full_refresh` reads all of it once more, whatever was read before."""
+def refresh_reference(
+    runtime: Runtime, resource: Resource, run_id: str = "", *, full_refresh: bool = False, reader: str = ""
+) -> bool:
+    """Brings reference data up to date; `full_refresh` reads all of the list once more, whatever was read before.
+    `reader`: the flow whose run this is, if the list is its source too; whether it has been served along."""
     kind = "backfill" if full_refresh else "scheduled"
-    with database.lock(runtime.engine, f"extract:{master.name}"):
-        _read(
-            runtime, _Reading("reference", master, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh)
-        )
+    reading = _Reading(records.REFERENCE, resource, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh)
+    with database.lock(runtime.engine, f"extract:{resource.name}"):
+        return reader in _read(runtime, reading, reader=reader)
 
 
 def _validate_config(flow: Flow) -> None:
@@ -202,17 +218,22 @@ def _validate_config(flow: Flow) -> None:
         flow.validate_config()
 
 
-def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> None:
-    """What the pages bring, each chunk in a transaction of its own, together with the place that it reaches; the
-    watermark last. Reading and writing overlap on two threads.
+def _read(
+    runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = (), reader: str = ""
+) -> set[str]:
+    """What the pages bring, each chunk in a transaction of its own, together with the place that it reaches; then what
+    waits in the queue; the watermarks last. Reading and writing overlap on two threads. Returns who else was served.
 
     A chunk's transaction does not wait for the disk, the last one does, and so for all before it. All of them are of
     one session: should the database break down in between and lose a chunk, the session is gone, and this read ends
     before the watermark moves."""
     started = time.monotonic()
     resource = reading.resource
-    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, _since(runtime, reading))
+    since = None if keys or reading.was_read else _since(runtime, reading)
+    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, since)
     with runtime.engine.connect() as connection:
+        with connection.begin():
+            reading.others = _others(connection, reading, since, reader)
         with ThreadPoolExecutor(1, "copy") as writer:
             pending: Future | None = None
             for chunk in _chunks(received, resource.at_once):
@@ -223,6 +244,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
                 pending = writer.submit(_store, connection, runtime, reading, flow, judged)
             if pending:
                 pending.result()
+        if reading.kind != "key":  # a person has asked for these records and no others
+            _take(connection, reading)
         with connection.begin():
             if flow and flow.requeue:
                 _requeue(connection, reading, flow.requeue(connection))
@@ -230,12 +253,58 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
                 _requeue(connection, reading, flow.find_drift(connection))
             reading.seconds = time.monotonic() - started
             _close(connection, reading)
+            # A watermark that a person has set back meanwhile stays there.
+            served = set(reading.others).intersection(_others(connection, reading, since, reader))
             if reading.kind == "scheduled" and reading.server_time:
                 to = reading.server_time - resource.lag
                 if stated := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
                     records.report_clock(connection, resource, stated)
-            if reading.resumes:
-                bookmarks.remove(connection, reading.flow, resource.name, reading.name)
+                for name in served:
+                    note = watermarks.move if name == reader else watermarks.follow
+                    note(connection, name, resource.name, to, reading.newest)
+            if reading.resumes and not reading.was_read:
+                for name in (reading.flow, *served):
+                    bookmarks.remove(connection, name, resource.name, reading.name)
+    return served
+
+
+def _others(connection: sa.Connection, reading: _Reading, since: datetime | None, reader: str) -> list[str]:
+    """Whom a read from `since` on serves along; `reader` also when it would begin its first one there. Only a scheduled
+    read does: any other is for what its flow is to do again."""
+    if reading.kind != "scheduled" or reading.was_read:
+        return []
+    name, overlap = reading.resource.name, reading.resource.overlap
+    found = watermarks.at_or_beyond(connection, name, since, overlap)
+    if reader and watermarks.position(connection, reader, name) is None and settings.flow(reader).start == since:
+        found.add(reader)
+    return sorted(found - {reading.flow})
+
+
+def _take(connection: sa.Connection, reading: _Reading) -> None:
+    """Gives what others have read for this reader to its batches, each in a transaction of its own."""
+    while True:
+        with connection.begin():
+            if not raw.is_waiting(connection, reading.queue):
+                return
+            batch_id = reading.current or _open(connection, reading)
+            room = batches.SIZE - (reading.read - reading.already_stored)
+            taken = raw.take(connection, reading.queue, batch_id, room)
+            reading.read += len(taken)
+            if reading.looked_up:
+                _refuse_mistyped(connection, reading, batch_id, taken)
+            if reading.looked_up or len(taken) == room:
+                _close(connection, reading)
+            else:
+                _count(connection, reading)
+
+
+def _refuse_mistyped(connection: sa.Connection, reading: _Reading, batch_id: int, taken: Sequence[raw.Pair]) -> None:
+    """Dead letters of what cannot be looked up, of what another flow has read."""
+    found = raw.records(connection, reading.resource.raw, batch_id, [key for key, _ in taken])
+    _, refused = records.typed(reading.resource, found)
+    if refused:
+        raw.dequeue(connection, reading.queue, [one.record.pair for one in refused])
+        _dead_letter(connection, reading, None, batch_id, refused)
 
 
 def _since(runtime: Runtime, reading: _Reading) -> datetime | None:
@@ -266,6 +335,8 @@ def _reached(reading: _Reading) -> datetime | None:
 
 
 def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Iterator[msgspec.Raw]:
+    if reading.was_read:
+        return
     if reading.resource.single:
         yield msgspec.Raw(runtime.tims.document(reading.resource.path))
         return
@@ -276,7 +347,8 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
     )
     for page in system.pages(reading.resource.path, since=since, before=reading.window.end, **how):
         back = _set_back(runtime, reading, since, page.server_time)
-        if back:  # what has changed since is stamped by a clock that was set back
+        if back:  # what has changed since is stamped by a clock that was set back; each reader sees to that itself
+            reading.others = []
             yield from _pages(runtime, reading, back)
             return
         reading.server_time = reading.server_time or page.server_time
@@ -325,41 +397,66 @@ def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
 def _store(
     connection: sa.Connection, runtime: Runtime, reading: _Reading, flow: Flow | None, judged: records.Judged
 ) -> None:
-    """Writes what of a chunk is new, with the counts of its batch. Runs on the writer thread; no transaction is open
-    while records that the list cut are fetched."""
+    """Writes what of a chunk is new, and whose work it is, with the counts of its batch. Runs on the writer thread; no
+    transaction is open while records that the list cut are fetched."""
     resource, given = reading.resource, judged.records
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
     with connection.begin():
-        seen = raw.already_stored(connection, resource.raw, given)
-        back = records.came_back(connection, flow, resource, [r for r in given if (r.key, r.hash) in seen])
-    new = [r for r in given if (r.key, r.hash) not in seen]
-    seen -= back
-    new, refused = _completed(runtime, resource, new, judged.truncated)
-    if resource.merge:
-        new, mapping_errors = records.typed(resource, new)
-        refused += mapping_errors
+        queues = {name: records.queue_of(name, resource) for name in (reading.flow, *reading.others)}
+        stored = raw.already_stored(connection, resource.raw, given, queues.values())
+        work = {name: _work(connection, name, queue, resource, given, stored) for name, queue in queues.items()}
+    new, refused = _completed(runtime, resource, [r for r in given if r.pair not in stored], judged.truncated)
+    mistyped: list[records.Refused] = []
+    if reading.looked_up:
+        fresh = {pair for pair in work[reading.flow] if reading.queue not in stored.get(pair, ())}
+        mistyped = records.typed(resource, [r for r in given if r.pair in fresh])[1]
 
     with connection.begin():
         connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
         batch_id = reading.current or _open(connection, reading)
         reading.read += len(given) + len(judged.refused)
-        raw.take_back(connection, resource.raw, back, batch_id)
+        refused += records.unstorable(raw.insert(connection, resource.raw, new))
+        if refused or judged.refused:  # from here on the others read for themselves
+            reading.others = []
+        cannot = {one.record.key for one in refused}
+        cannot_here = cannot | {one.record.key for one in mistyped}
+        for name in (reading.flow, *reading.others):
+            mine = name == reading.flow
+            fit = [pair for pair in work[name] if pair[0] not in (cannot_here if mine else cannot)]
+            raw.enqueue(connection, queues[name], fit, batch_id if mine else None)
+        seen = {r.pair for r in given} - set(work[reading.flow])
         if reading.reprocess:
-            again = [r.key for r in given if (r.key, r.hash) in seen]
-            reading.already_stored += len(again) - len(raw.reassign(connection, resource.raw, again, batch_id))
+            again = [key for key, _ in seen]
+            moved = raw.reassign(connection, resource.raw, reading.queue, again, batch_id)
+            reading.already_stored += len(again) - len(moved)
         else:
             reading.already_stored += len(seen)
             reading.again += seen if resource.system == "inbox" else ()
-        refused += records.unstorable(raw.insert(connection, resource.raw, new, batch_id))
-        _dead_letter(connection, reading, flow, batch_id, judged.refused + refused)
-        # What is known of a master counts as merged: nothing of one is left unmerged behind a commit.
-        fresh = reading.read - reading.already_stored
-        if fresh >= batches.SIZE or (resource.merge and fresh):
+        _dead_letter(connection, reading, flow, batch_id, judged.refused + refused + mistyped)
+        # What is known of reference data counts as merged: nothing of it is left unmerged behind a commit.
+        unknown = reading.read - reading.already_stored
+        if unknown >= batches.SIZE or (reading.looked_up and unknown):
             _close(connection, reading)
         else:
             _count(connection, reading)
         if reading.resumes and (reached := _reached(reading)):
-            bookmarks.put(connection, reading.flow, resource.name, reading.name, reached)
+            for name in (reading.flow, *reading.others):
+                bookmarks.put(connection, name, resource.name, reading.name, reached)
+
+
+def _work(
+    connection: sa.Connection,
+    reader: str,
+    queue: str,
+    resource: Resource,
+    given: Sequence[Record],
+    stored: Mapping[raw.Pair, Collection[str]],
+) -> list[raw.Pair]:
+    """What of a chunk is work of a reader: what it has never had, and what is told again after something else."""
+    had = [record for record in given if queue in stored.get(record.pair, ())]
+    back = records.came_back(connection, reader, resource, had)
+    known = {record.pair for record in had} - back
+    return [record.pair for record in given if record.pair not in known]
 
 
 def _dead_letter(
@@ -406,7 +503,7 @@ def _requeue(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) 
     """Gives waiting records whose parent has arrived to the current batch; what it read just now is in it already."""
     for portion in _chunks(keys, batches.SIZE):
         batch_id = reading.current or _open(connection, reading)
-        fresh = raw.reassign(connection, reading.resource.raw, portion, batch_id, unless_in=reading.mine)
+        fresh = raw.reassign(connection, reading.resource.raw, reading.queue, portion, batch_id, unless_in=reading.mine)
         reading.read += len(fresh)
         if reading.read - reading.already_stored >= batches.SIZE:
             _close(connection, reading)
@@ -438,12 +535,12 @@ def _count(connection: sa.Connection, reading: _Reading) -> None:
 
 
 def _close(connection: sa.Connection, reading: _Reading) -> None:
-    """Ends the current batch; a master is merged into `ref` here and needs no further step."""
+    """Ends the current batch; reference data are merged into `ref` here and need no further step."""
     batch_id = reading.current
     if batch_id is None:
         return
     _count(connection, reading)
-    if reading.resource.merge:
+    if reading.looked_up:
         if reading.read > reading.already_stored:
             reading.dead += records.merge(connection, reading.resource, batch_id)
         batches.finish_reference_batch(connection, batch_id, dead=reading.dead)
@@ -462,15 +559,18 @@ def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
         for key, (payload, version) in edited.items():
             data = database.to_json(payload).encode()
             mended.append(Record(key, version, raw.digest(data), data))
-        seen = raw.already_stored(connection, resource.raw, mended)
-        refused = raw.insert(connection, resource.raw, [r for r in mended if (r.key, r.hash) not in seen], batch_id)
+        stored = raw.already_stored(connection, resource.raw, mended, [reading.queue])
+        refused = raw.insert(connection, resource.raw, [r for r in mended if r.pair not in stored])
         if refused:
             raise BadResponse(
                 f"The edited payload of {refused[0][0].key} cannot be stored: {refused[0][1]}",
                 do="Edit it again: `crossdock dead-letters edit`.",
             )
-        new = {r.key for r in mended if (r.key, r.hash) not in seen}
-        claimed = raw.reassign(connection, resource.raw, [key for key in keys if key not in new], batch_id)
+        fresh = [r.pair for r in mended if reading.queue not in stored.get(r.pair, ())]
+        raw.enqueue(connection, reading.queue, fresh, batch_id)
+        new = {key for key, _ in fresh}
+        again = [key for key in keys if key not in new]
+        claimed = raw.reassign(connection, resource.raw, reading.queue, again, batch_id)
         found = len(new) + len(claimed)
         batches.extracted(connection, batch_id, read=found, already_stored=0, seconds=0.0)
         if found:

@@ -14,14 +14,16 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.store import raw
+
 WORKED = ("delivered", "unchanged", "left_out")  # states of records of which nothing is open
 
 
 def taken(connection: sa.Connection, stage: sa.Table, received: sa.Table, batch_id: int) -> list[tuple[str, str, str]]:
     """(source, file, digest of what was read) of a batch's worked records. A record of before there were digests names
     none: its file is read once more and moved then."""
-    here = sa.and_(received.c.batch_id == batch_id, stage.c.batch_id == batch_id)
-    return _files(connection, stage, received, here)
+    worked = raw.versions(received, batch_id).subquery()
+    return _files(connection, stage, worked, stage.c.batch_id == batch_id)
 
 
 def put_back(
@@ -36,7 +38,7 @@ def put_back(
 
 
 def _files(
-    connection: sa.Connection, stage: sa.Table, received: sa.Table, which: sa.ColumnElement[bool]
+    connection: sa.Connection, stage: sa.Table, received: sa.FromClause, which: sa.ColumnElement[bool]
 ) -> list[tuple[str, str, str]]:
     stated = [received.c.payload[name].as_string() for name in ("Source", "File", "FileDigest")]
     rows = connection.execute(

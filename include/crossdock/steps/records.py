@@ -161,9 +161,9 @@ def typed(resource: Resource, given: Sequence[Record]) -> tuple[list[Record], li
     return [record for n, record in enumerate(given) if n not in found], refused
 
 
-def merge(connection: sa.Connection, resource: Resource, batch_id: int) -> int:
-    """Copies a master's batch into `ref`; how many records it refuses. One that cannot be copied is found by halving,
-    so that it never stops the others."""
+def merge(connection: sa.Connection, resource: Resource, batch_id: int | None) -> int:
+    """Copies a batch of reference data into `ref`; how many records it refuses. One that cannot be copied is found by
+    halving, so that it never stops the others. None: all rows of the raw table, which is a snapshot."""
     assert resource.merge
     refused: list[Refused] = []
     _merge(connection, resource, batch_id, None, refused)
@@ -172,12 +172,16 @@ def merge(connection: sa.Connection, resource: Resource, batch_id: int) -> int:
     dead_letters.close_resolved(
         connection, REFERENCE, [name_of(resource, key) for key in keys if key not in stays], replay=False
     )
-    dead_letter(connection, None, resource, batch_id, refused)
+    dead_letter(connection, None, resource, batch_id or 0, refused)
     return len(refused)
 
 
 def _merge(
-    connection: sa.Connection, resource: Resource, batch_id: int, keys: Sequence[str] | None, refused: list[Refused]
+    connection: sa.Connection,
+    resource: Resource,
+    batch_id: int | None,
+    keys: Sequence[str] | None,
+    refused: list[Refused],
 ) -> None:
     assert resource.merge
     savepoint = connection.begin_nested()
@@ -196,8 +200,7 @@ def _merge(
         _merge(connection, resource, batch_id, keys[:half], refused)
         _merge(connection, resource, batch_id, keys[half:], refused)
         return
-    for key, version, _, payload in raw.payloads(connection, resource.raw, batch_id, keys):
-        record = Record(key, times.read(version), raw.digest(payload), payload)
+    for record in raw.records(connection, resource.raw, batch_id, keys):
         refused.append(Refused(record, "unreadable_record", f"The record cannot be looked up: {why}"))
 
 
@@ -220,6 +223,11 @@ def report_clock(connection: sa.Connection, resource: Resource, stated: str) -> 
     )
 
 
+def queue_of(reader: str, resource: Resource) -> str:
+    """Where the work of a reader of the list waits. Keys of several lists of reference data would collide."""
+    return resource.name if reader == REFERENCE else reader
+
+
 # ---- dead letters of what is refused -------------------------------------------------------------------------------
 
 
@@ -238,15 +246,15 @@ def already_stored(
 
 
 def came_back(
-    connection: sa.Connection, flow: Flow | None, resource: Resource, already_stored: Sequence[Record]
-) -> set[tuple[str, str]]:
-    """(key, hash) of known records that are to be worked once more: the source tells them again after another one that
+    connection: sa.Connection, owner: str, resource: Resource, already_stored: Sequence[Record]
+) -> set[raw.Pair]:
+    """Versions known to a reader that are to be worked once more: the source tells them again after another one that
     was no newer, or one that could not be taken. What a person has edited stays edited."""
     if not already_stored or resource.system not in ("channel_advisor", "tims"):
         return set()
-    back = raw.came_back(connection, resource.raw, already_stored)
-    owner = flow.name if flow else REFERENCE
-    names = {record.key if flow else name_of(resource, record.key): record for record in already_stored}
+    back = raw.came_back(connection, resource.raw, queue_of(owner, resource), already_stored)
+    looked_up = owner == REFERENCE
+    names = {name_of(resource, record.key) if looked_up else record.key: record for record in already_stored}
     for name, version in dead_letters.unreadable(connection, owner, list(names)).items():
         if version is None or version <= names[name].version:
             back.add((names[name].key, names[name].hash))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
 
 from crossdock.errors import ConfigError
-from crossdock.store import database
+from crossdock.store import database, raw
 from crossdock.store.tables import ops_audit
 from crossdock.store.tables import ops_dead_letter as table
 
@@ -42,14 +42,7 @@ def dead_letter_records(
     the letters as they are."""
     if not reasons:
         return
-    keys = sa.bindparam("keys", list(reasons), type_=sa.ARRAY(sa.Text))
-    newest = (
-        sa.select(records.c.key, records.c.version, records.c.payload)
-        .ext(distinct_on(records.c.key))
-        .where(records.c.batch_id == batch_id, records.c.key == sa.any_(keys))
-        .order_by(records.c.key, records.c.version.desc(), records.c.received_at.desc())
-        .subquery()
-    )
+    newest = raw.newest(raw.versions(records, batch_id), list(reasons)).subquery()
     given = database.given(table, [{"key": key, "reasons": why} for key, why in reasons.items()])
     facts = {"flow": flow, "entity": entity, "batch_id": batch_id, "step": step}
     source = sa.select(

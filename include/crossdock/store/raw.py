@@ -1,7 +1,8 @@
-"""Records as received: what is known already, what is new, and how it comes back.
+"""Records as received, and whose work they are: what is known already, what is new, and how it comes back.
 
-In: JSON bytes with key and version. Out: rows of a raw table by binary COPY; payload bytes of a batch.
-Never: parses a payload. A record whose bytes are known makes no work downstream.
+In: JSON bytes with key and version. Out: rows of a list's raw table by binary COPY, of which none is ever changed; rows
+of `ops.work` by queue (a flow's name, or a list's for what is only looked up); payload bytes of a batch.
+Never: parses a payload. A record whose bytes a queue knows makes no work there.
 """
 
 from __future__ import annotations
@@ -9,23 +10,27 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
 import psycopg2
+import psycopg2.errors
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.store import database
+from crossdock.store.tables import ops_work as work
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
 # An escaped U+0000, not an escaped backslash followed by "u0000": jsonb cannot hold the former.
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+Pair = tuple[str, str]  # key and hash of a record: one version of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +43,43 @@ class Record:
     hash: str
     payload: bytes
 
+    @property
+    def pair(self) -> Pair:
+        return self.key, self.hash
+
 
 def digest(received: bytes) -> str:
     """The hash by which a record is known again (128 bits of SHA-256, which processors have instructions for)."""
     return sha256(received).hexdigest()[:32]
 
 
-def already_stored(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> set[tuple[str, str]]:
-    """Which (key, hash) of `records` the table holds already. The payloads stay here: only the hashes travel."""
+def already_stored(
+    connection: sa.Connection, table: sa.Table, records: Sequence[Record], queues: Collection[str]
+) -> Mapping[Pair, Collection[str]]:
+    """Which of `records` the table holds already, and in which of `queues` each has been. The payloads stay here: only
+    the hashes travel."""
+    if not records:
+        return {}
+    wanted = _given([record.pair for record in records])
+    matched = (
+        sa.select(table.c.key, table.c.hash, sa.func.array_agg(work.c.queue))
+        .join(wanted, sa.and_(table.c.key == wanted.c.key, table.c.hash == wanted.c.hash))
+        .outerjoin(work, sa.and_(_of(table), work.c.queue == sa.any_(_texts("queues", queues))))
+        .group_by(table.c.key, table.c.hash)
+    )
+    return {(key, hashed): found for key, hashed, found in connection.execute(matched)}
+
+
+def came_back(connection: sa.Connection, table: sa.Table, queue: str, records: Sequence[Record]) -> set[Pair]:
+    """Known records of a queue that their source tells again, after it has told another one that is no newer: a setting
+    that was put back, a list that was wrong for a while."""
     if not records:
         return set()
-    wanted = (
-        sa.func.unnest(
-            sa.bindparam("keys", [r.key for r in records], type_=sa.ARRAY(sa.Text)),
-            sa.bindparam("hashes", [r.hash for r in records], type_=sa.ARRAY(sa.Text)),
-        )
-        .table_valued("key", "hash")
-        .render_derived()
-    )
-    matched = sa.select(table.c.key, table.c.hash).join(
-        wanted, sa.and_(table.c.key == wanted.c.key, table.c.hash == wanted.c.hash)
-    )
-    return {(key, hashed) for key, hashed in connection.execute(matched)}
+    newest = {row.key: row for row in connection.execute(_newest(table, queue, [r.key for r in records]))}
+    return {r.pair for r in records if newest[r.key].hash != r.hash and newest[r.key].version <= r.version}
 
 
-def came_back(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> set[tuple[str, str]]:
-    """(key, hash) of known records that their source tells again, after it has told another one that is no newer: a
-    setting that was put back, a list that was wrong for a while."""
-    if not records:
-        return set()
-    newest = {
-        key: (hashed, version) for key, hashed, version in connection.execute(_newest(table, [r.key for r in records]))
-    }
-    return {(r.key, r.hash) for r in records if newest[r.key][0] != r.hash and newest[r.key][1] <= r.version}
-
-
-def take_back(
-    connection: sa.Connection, table: sa.Table, already_stored: Collection[tuple[str, str]], batch_id: int
-) -> None:
-    """Makes these (key, hash) the newest of their keys again, for `batch_id` to work."""
-    if already_stored:
-        wanted = sa.tuple_(table.c.key, table.c.hash).in_(sorted(already_stored))
-        connection.execute(sa.update(table).where(wanted).values(batch_id=batch_id, received_at=sa.func.now()))
-
-
-def insert(
-    connection: sa.Connection, table: sa.Table, records: Sequence[Record], batch_id: int
-) -> list[tuple[Record, str]]:
+def insert(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> list[tuple[Record, str]]:
     """Appends `records` by COPY and returns those that Postgres cannot hold, each with the reason in its words.
 
     A poison record is found by halving, so that it never stops the others.
@@ -95,8 +90,8 @@ def insert(
     try:
         cursor = connection.connection.cursor()
         cursor.copy_expert(
-            f"COPY {table.fullname} (key, version, hash, payload, altered, batch_id) FROM STDIN (FORMAT binary)",
-            io.BytesIO(b"".join(_rows(records, batch_id))),
+            f"COPY {table.fullname} (key, version, hash, payload, altered) FROM STDIN (FORMAT binary)",
+            io.BytesIO(b"".join(_rows(records))),
             size=1 << 20,
         )
         savepoint.commit()
@@ -105,27 +100,15 @@ def insert(
         savepoint.rollback()
         if not database.is_about_data(error):
             raise
-        if len(records) == 1:
-            return [(records[0], database.explain(error))]
+        if len(records) == 1:  # or somebody else has stored it just now
+            there = isinstance(error, psycopg2.errors.UniqueViolation)
+            return [] if there else [(records[0], database.explain(error))]
         half = len(records) // 2
-        return insert(connection, table, records[:half], batch_id) + insert(connection, table, records[half:], batch_id)
+        return insert(connection, table, records[:half]) + insert(connection, table, records[half:])
 
 
-def remember(connection: sa.Connection, table: sa.Table, records: Sequence[Record], batch_id: int) -> None:
-    """Adds versions that need no work, for what they change is our own; one that is there already stays as it is."""
-    if not records:
-        return
-    rows = [
-        {"key": r.key, "version": r.version, "hash": r.hash, "payload": r.payload.decode(), "batch_id": batch_id}
-        for r in records
-    ]
-    payload = sa.bindparam("payload", type_=sa.Text).cast(table.c.payload.type)
-    connection.execute(postgresql.insert(table).values(payload=payload).on_conflict_do_nothing(), rows)
-
-
-def _rows(records: Sequence[Record], batch_id: int) -> Iterator[bytes]:
+def _rows(records: Sequence[Record]) -> Iterator[bytes]:
     yield _HEADER
-    batch = struct.pack("!iq", 8, batch_id)
     for record in records:
         payload, altered = record.payload, None
         if b"\\u0000" in payload:
@@ -133,68 +116,154 @@ def _rows(records: Sequence[Record], batch_id: int) -> Iterator[bytes]:
             altered = f"{count} x U+0000".encode() if count else None
         key, hashed = record.key.encode(), record.hash.encode()
         since = record.version - _EPOCH
-        yield struct.pack("!hi", 6, len(key)) + key
+        yield struct.pack("!hi", 5, len(key)) + key
         yield struct.pack("!iqi", 8, (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds, len(hashed))
         yield hashed + struct.pack("!ib", len(payload) + 1, 1)
         yield payload
-        yield (struct.pack("!i", -1) if altered is None else struct.pack("!i", len(altered)) + altered) + batch
+        yield struct.pack("!i", -1) if altered is None else struct.pack("!i", len(altered)) + altered
     yield _TRAILER
 
 
+# ---- queues --------------------------------------------------------------------------------------------------------
+
+
+def enqueue(connection: sa.Connection, queue: str, pairs: Collection[Pair], batch_id: int | None) -> None:
+    """Makes these versions work of a queue: of a batch, or of the next one that takes. They are the newest of their
+    keys there, among versions of one moment."""
+    if not pairs:
+        return
+    given = _given(pairs)
+    row = postgresql.insert(work).from_select(
+        ["queue", "key", "hash", "batch_id"],
+        sa.select(sa.literal(queue), given.c.key, given.c.hash, sa.literal(batch_id, sa.BigInteger)),
+    )
+    connection.execute(
+        row.on_conflict_do_update(
+            index_elements=[work.c.queue, work.c.key, work.c.hash],
+            set_={"batch_id": row.excluded.batch_id, "queued_at": sa.func.now()},
+        )
+    )
+
+
+def dequeue(connection: sa.Connection, queue: str, pairs: Collection[Pair]) -> None:
+    """Forgets that a queue has ever had these versions."""
+    given = _given(pairs)
+    connection.execute(
+        sa.delete(work).where(work.c.queue == queue, work.c.key == given.c.key, work.c.hash == given.c.hash)
+    )
+
+
+def is_waiting(connection: sa.Connection, queue: str) -> bool:
+    """Whether a queue has versions that no batch has taken."""
+    waiting = sa.exists().where(work.c.queue == queue, work.c.batch_id.is_(None))
+    return bool(connection.scalar(sa.select(waiting)))
+
+
+def take(connection: sa.Connection, queue: str, batch_id: int, most: int) -> list[Pair]:
+    """Gives `most` of what waits in a queue to a batch, what came first before the rest; what it has now."""
+    first = (
+        sa.select(work.c.key, work.c.hash)
+        .where(work.c.queue == queue, work.c.batch_id.is_(None))
+        .order_by(work.c.queued_at, work.c.key)
+        .limit(most)
+        .with_for_update()
+        .subquery()
+    )
+    taken = (
+        sa.update(work)
+        .where(work.c.queue == queue, work.c.key == first.c.key, work.c.hash == first.c.hash)
+        .values(batch_id=batch_id)
+        .returning(work.c.key, work.c.hash)
+    )
+    return [(key, hashed) for key, hashed in connection.execute(taken)]
+
+
+def remember(connection: sa.Connection, table: sa.Table, queue: str, records: Sequence[Record], batch_id: int) -> None:
+    """Adds versions that need no work of this queue, for what they change is its own; one that is there already stays
+    as it is. To other queues they are as new as any."""
+    if not records:
+        return
+    rows = [{"key": r.key, "version": r.version, "hash": r.hash, "payload": r.payload.decode()} for r in records]
+    payload = sa.bindparam("payload", type_=sa.Text).cast(table.c.payload.type)
+    connection.execute(postgresql.insert(table).values(payload=payload).on_conflict_do_nothing(), rows)
+    own = [{"queue": queue, "key": r.key, "hash": r.hash, "batch_id": batch_id} for r in records]
+    connection.execute(postgresql.insert(work).on_conflict_do_nothing(), own)
+
+
 def reassign(
-    connection: sa.Connection, table: sa.Table, keys: Sequence[str], batch_id: int, *, unless_in: Sequence[int] = ()
+    connection: sa.Connection,
+    table: sa.Table,
+    queue: str,
+    keys: Sequence[str],
+    batch_id: int,
+    *,
+    unless_in: Sequence[int] = (),
 ) -> list[str]:
-    """Hands the newest version of each key to `batch_id`, to be worked again; returns the keys found. What a batch of
-    `unless_in` has is left to it."""
+    """Hands the newest version of each key that the queue knows to `batch_id`, to be worked again; returns the keys
+    found. What a batch of `unless_in` has is left to it."""
     if not keys:
         return []
-    newest = _newest(table, keys).subquery()
+    newest = _newest(table, queue, keys).subquery()
     moved = (
-        sa.update(table)
-        .where(table.c.key == newest.c.key, table.c.hash == newest.c.hash, table.c.batch_id.not_in(unless_in))
+        sa.update(work)
+        .where(
+            work.c.queue == queue,
+            work.c.key == newest.c.key,
+            work.c.hash == newest.c.hash,
+            sa.or_(work.c.batch_id.is_(None), work.c.batch_id.not_in(unless_in)),
+        )
         .values(batch_id=batch_id)
-        .returning(table.c.key)
+        .returning(work.c.key)
     )
     return list(connection.scalars(moved))
 
 
-def _newest(table: sa.Table, keys: Sequence[str]) -> sa.Select:
-    """Key, hash and version of the newest row of each key."""
-    return (
-        sa.select(table.c.key, table.c.hash, table.c.version)
-        .ext(distinct_on(table.c.key))
-        .where(table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
-        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
-    )
-
-
-def keys(connection: sa.Connection, table: sa.Table, batch_id: int) -> list[str]:
+def keys(connection: sa.Connection, table: sa.Table, batch_id: int | None) -> list[str]:
     """The keys of a batch, sorted."""
-    return list(
-        connection.scalars(sa.select(table.c.key).distinct().where(table.c.batch_id == batch_id).order_by("key"))
-    )
+    rows = versions(table, batch_id).subquery()
+    return list(connection.scalars(sa.select(rows.c.key).distinct().order_by(rows.c.key)))
+
+
+# ---- payloads ------------------------------------------------------------------------------------------------------
+
+
+def versions(table: sa.Table, batch_id: int | None) -> sa.Select:
+    """What a batch has of a list: key, version, hash, altered, payload and when it became work. None: all rows of a
+    table, for a snapshot that is no queue's."""
+    columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
+    if batch_id is None:
+        return sa.select(*columns, table.c.received_at.label("queued_at"))
+    return sa.select(*columns, work.c.queued_at).join(work, _of(table)).where(work.c.batch_id == batch_id)
+
+
+def known(table: sa.Table, queue: str) -> sa.Select:
+    """What a queue has ever had of a list, with the same columns and the batch."""
+    columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
+    return sa.select(*columns, work.c.queued_at, work.c.batch_id).join(work, _of(table)).where(work.c.queue == queue)
+
+
+def newest(rows: sa.Select, only: Sequence[str] | None = None) -> sa.Select:
+    """Of each key, or of each of `only`, the newest of `versions` or `known`."""
+    found = rows.selected_columns
+    if only is not None:
+        rows = rows.where(found.key == sa.any_(_texts("keys", only)))
+    return rows.ext(distinct_on(found.key)).order_by(found.key, found.version.desc(), found.queued_at.desc())
 
 
 def payloads(
-    connection: sa.Connection, table: sa.Table, batch_id: int, only: Sequence[str] | None = None
+    connection: sa.Connection, table: sa.Table, batch_id: int | None, only: Sequence[str] | None = None
 ) -> list[tuple[str, str, str | None, bytes]]:
     """(key, version, altered, payload) of a batch, or of its records `only`: of each key the newest version that the
     batch holds.
 
     COPY in text form: jsonb holds neither tab nor line feed, so only the backslash has to be undone.
     """
-    newest = (  # its rows are sorted while the payloads are still compressed
-        sa.select(table.c.key, table.c.version, table.c.altered, table.c.payload)
-        .ext(distinct_on(table.c.key))
-        .where(table.c.batch_id == batch_id, sa.true() if only is None else table.c.key.in_(only))
-        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
-        .subquery()
-    )
+    found = newest(versions(table, batch_id), only).subquery()  # sorted while the payloads are still compressed
     texts = sa.select(
-        newest.c.key,
-        sa.func.to_char(sa.func.timezone("UTC", newest.c.version), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        newest.c.altered,
-        newest.c.payload.cast(sa.Text),
+        found.c.key,
+        sa.func.to_char(sa.func.timezone("UTC", found.c.version), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        found.c.altered,
+        found.c.payload.cast(sa.Text),
     )
     rows: list[tuple[str, str, str | None, bytes]] = []
 
@@ -218,23 +287,50 @@ def payloads(
     return rows
 
 
+def records(
+    connection: sa.Connection, table: sa.Table, batch_id: int | None, only: Sequence[str] | None = None
+) -> list[Record]:
+    """The same as records, by the hash that each was known by."""
+    found = newest(versions(table, batch_id), only).subquery()
+    columns = (found.c.key, found.c.version, found.c.hash, found.c.payload.cast(sa.Text))
+    return [
+        Record(key, version, hashed, payload.encode())
+        for key, version, hashed, payload in connection.execute(sa.select(*columns))
+    ]
+
+
+def documents(
+    connection: sa.Connection, table: sa.Table, batch_id: int | None, keys: Sequence[str]
+) -> list[tuple[str, datetime, dict]]:
+    """(key, version, payload) of some records of a batch, parsed: for the few that become dead letters."""
+    found = newest(versions(table, batch_id), keys).subquery()
+    return [tuple(row) for row in connection.execute(sa.select(found.c.key, found.c.version, found.c.payload))]
+
+
+def _newest(table: sa.Table, queue: str, keys: Sequence[str]) -> sa.Select:
+    """Key, hash and version of the newest version of each key that the queue knows."""
+    columns = (table.c.key, table.c.hash, table.c.version, work.c.queued_at)
+    return newest(known(table, queue).with_only_columns(*columns), keys)
+
+
+def _of(table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(work.c.key == table.c.key, work.c.hash == table.c.hash)
+
+
+def _given(pairs: Collection[Pair]) -> sa.TableValuedAlias:
+    """Keys and hashes as rows."""
+    return (
+        sa.func.unnest(_texts("given_keys", [key for key, _ in pairs]), _texts("hashes", [each for _, each in pairs]))
+        .table_valued("key", "hash")
+        .render_derived()
+    )
+
+
+def _texts(name: str, values: Collection[str]) -> sa.BindParameter:
+    return sa.bindparam(name, list(values), type_=sa.ARRAY(sa.Text), unique=True)
+
+
 def _unescape(text: bytes) -> bytes:
     """COPY's text escapes, undone."""
     pairs = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
     return re.sub(rb"\\(.)", lambda match: pairs.get(match[1], match[1]), text)
-
-
-def documents(
-    connection: sa.Connection, table: sa.Table, batch_id: int, keys: Sequence[str]
-) -> list[tuple[str, datetime, dict]]:
-    """(key, version, payload) of some records of a batch, parsed: for the few that become dead letters."""
-    newest = (
-        sa.select(table.c.key, table.c.version, table.c.payload)
-        .ext(distinct_on(table.c.key))
-        .where(
-            table.c.batch_id == batch_id,
-            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
-        )
-        .order_by(table.c.key, table.c.version.desc(), table.c.received_at.desc())
-    )
-    return [tuple(row) for row in connection.execute(newest)]

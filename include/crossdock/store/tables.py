@@ -31,59 +31,48 @@ NOW = func.now()
 
 
 def _raw(name: str, comment: str) -> Table:
-    """A raw table: one row is one version of one record, as received."""
+    """The raw table of a list: one row is one version of one record, as received. Whose work it is stands in
+    `ops.work`."""
     return Table(
         name,
         metadata,
         Column("key", Text, nullable=False, comment="Id of the record in its system"),
         Column("version", Moment, nullable=False, comment="Its last change there, cut to microseconds"),
-        Column("hash", Text, nullable=False, comment="SHA-256 of the bytes received; the same hash makes no work"),
+        Column("hash", Text, nullable=False, comment="SHA-256 of the bytes received, or of what counts of them"),
         Column("payload", JSONB, nullable=False, comment="The record as received; personal data, ages out"),
         Column("altered", Text, comment="What had to be taken out before it could be stored, e.g. U+0000"),
-        Column("batch_id", BigInteger, nullable=False, comment="Batch that works it"),
         Column("received_at", Moment, nullable=False, server_default=NOW),
         PrimaryKeyConstraint("key", "hash"),
-        Index(None, "batch_id"),
         schema="raw",
         comment=comment,
     )
 
 
 raw_orders = _raw("channel_advisor_orders", "One version of one Channel Advisor order")
-raw_items = _raw("tims_items", "One version of one TIMS item")
-raw_customers = _raw("tims_customers", "One version of one TIMS customer")
-raw_company = _raw("tims_company", "One version of TIMS's company")
-raw_accounts = _raw("tims_accounts", "One version of one TIMS account")
-raw_periods = _raw("tims_periods", "One version of one TIMS posting period")
-raw_sales_orders = _raw("tims_sales_orders", "One version of one TIMS sales order")
-raw_tims_shipments = _raw("tims_shipments", "One version of one TIMS shipment")
-raw_tims_invoices = _raw("tims_invoices", "One version of one TIMS invoice")
-raw_credit_memos = _raw("tims_credit_memos", "One version of one TIMS credit memo")
-raw_adjustments = _raw("tims_adjustments", "One version of one TIMS stock adjustment")
-raw_tims_payments = _raw("tims_payments", "One version of one TIMS payment")
-raw_entries = _raw("tims_entries", "One version of one TIMS journal entry")
-
+raw_returns = _raw("channel_advisor_returns", "One version of one Channel Advisor return")
 raw_products = _raw("channel_advisor_products", "One version of one Channel Advisor product")
 raw_listings = _raw("channel_advisor_listings", "One version of one Channel Advisor listing")
 raw_centers = _raw("channel_advisor_centers", "One version of one distribution center of Channel Advisor")
 raw_sites = _raw("channel_advisor_sites", "One version of one site of Channel Advisor")
 
-# What a flow reads of its own source: a record that one flow has worked is new to the next one.
-raw_prices = _raw("prices", "One version of one TIMS item, as the flow prices read it")
-raw_shipments = _raw("shipments", "One version of one TIMS shipment, as the flow shipments read it")
-raw_invoices = _raw("invoices", "One version of one TIMS shipment, as the flow invoices read it")
-raw_returns = _raw("returns", "One version of one Channel Advisor return")
-raw_payouts = _raw("payouts", "One version of one settlement file, in our own shape")
-raw_payments = _raw("payments", "One version of one order's part of one settlement")
-raw_stock_adjustments = _raw("stock_adjustments", "One version of one stock movement from a file")
-raw_inventory = _raw("inventory", "One version of the quantities of one TIMS SKU")
-raw_ledger_invoices = _raw("ledger_invoices", "One version of one TIMS invoice, as the ledger read it")
-raw_ledger_credit_memos = _raw("ledger_credit_memos", "One version of one TIMS credit memo, as the ledger read it")
-raw_ledger_adjustments = _raw("ledger_adjustments", "One version of one TIMS stock adjustment, as the ledger read it")
-raw_ledger_payments = _raw("ledger_payments", "One version of one TIMS payment, as the ledger read it")
-raw_ledger_settlements = _raw("ledger_settlements", "One version of one settlement line, as the ledger read it")
-raw_ledger_captures = _raw("ledger_captures", "One version of one prepaid order, as the ledger read it")
-raw_catalog = _raw("catalog", "One version of one TIMS item, as the flow catalog read it")
+raw_items = _raw("tims_items", "One version of one TIMS item")
+raw_quantities = _raw("tims_quantities", "One version of the quantities of one TIMS SKU")
+raw_customers = _raw("tims_customers", "One version of one TIMS customer")
+raw_company = _raw("tims_company", "One version of TIMS's company")
+raw_accounts = _raw("tims_accounts", "One version of one TIMS account")
+raw_periods = _raw("tims_periods", "One version of one TIMS posting period")
+raw_sales_orders = _raw("tims_sales_orders", "One version of one TIMS sales order")
+raw_shipments = _raw("tims_shipments", "One version of one TIMS shipment")
+raw_invoices = _raw("tims_invoices", "One version of one TIMS invoice")
+raw_credit_memos = _raw("tims_credit_memos", "One version of one TIMS credit memo")
+raw_adjustments = _raw("tims_adjustments", "One version of one TIMS stock adjustment")
+raw_payments = _raw("tims_payments", "One version of one TIMS payment")
+raw_entries = _raw("tims_entries", "One version of one TIMS journal entry")
+
+raw_settlements = _raw("inbox_settlements", "One version of one settlement file, in our own shape")
+raw_movements = _raw("inbox_stock", "One version of one stock movement from a file")
+raw_settlement_orders = _raw("settlement_ledger_orders", "One version of one order's part of one settlement")
+raw_settlement_lines = _raw("settlement_ledger_lines", "One version of one line of a settlement")
 
 # ---- ref: the reference data, typed for look-ups; the newest version only ----------------------------------------
 
@@ -909,6 +898,21 @@ ops_batch = Table(
     schema="ops",
     comment="One extract window of one flow (at most 2,000 records), with the counts that must add up",
 )  # fmt: skip
+
+ops_work = Table(
+    "work",
+    metadata,
+    Column("queue", Text, nullable=False, comment="Flow, or the list of what is only looked up, e.g. tims.customers"),
+    Column("key", Text, nullable=False, comment="Id of the record in its list"),
+    Column("hash", Text, nullable=False, comment="Hash of its version there"),
+    Column("batch_id", BigInteger, comment="Batch that works it or has worked it; empty: none has taken it yet"),
+    Column("queued_at", Moment, nullable=False, server_default=NOW, comment="When it became work, last"),
+    PrimaryKeyConstraint("queue", "key", "hash"),
+    Index(None, "batch_id"),
+    Index("ix_work_waiting", "queue", "queued_at", postgresql_where=text("batch_id IS NULL")),
+    schema="ops",
+    comment="One version of one record as the work of one flow; a version that has no row here is new to it",
+)
 
 ops_watermark = Table(
     "watermark",

@@ -6,7 +6,7 @@ own clock than `clock_minutes` of intake.yaml; a silence measured against a mome
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -29,6 +29,23 @@ def read_at(connection: sa.Connection, flow: str, resource: str) -> datetime | N
     return connection.scalar(sa.select(table.c.read_at).where(table.c.flow == flow, table.c.resource == resource))
 
 
+def at_or_beyond(connection: sa.Connection, resource: str, since: datetime | None, overlap: timedelta) -> set[str]:
+    """Whoever reads the list would begin its next read at `since` or later: what is read from there on is all that it
+    lacks. A read of theirs that has broken off goes on where it was."""
+    broken_off = sa.and_(
+        ops_bookmark.c.flow == table.c.flow, ops_bookmark.c.resource == resource, ops_bookmark.c.window == "scheduled"
+    )
+    begins = sa.func.greatest(table.c.position - overlap, ops_bookmark.c.position)
+    standing = sa.select(table.c.flow).outerjoin(ops_bookmark, broken_off).where(table.c.resource == resource)
+    return set(connection.scalars(standing if since is None else standing.where(begins >= since)))
+
+
+def follow(connection: sa.Connection, flow: str, resource: str, to: datetime, newest_version: datetime | None) -> None:
+    """Moves the watermark of a flow for which another one has read. When it has last read itself stays, for by that
+    it is seen whether it is at work."""
+    _move(connection, flow, resource, to, newest_version, itself=False)
+
+
 def move(
     connection: sa.Connection, flow: str, resource: str, to: datetime, newest_version: datetime | None
 ) -> str | None:
@@ -37,6 +54,18 @@ def move(
     It moves forward only, and never beyond our own clock; back where the source's clock has been set back, for what
     changes there now is stamped by that clock. Returns what a person should hear of the source's clock, if anything.
     """
+    return _move(connection, flow, resource, to, newest_version, itself=True)
+
+
+def _move(
+    connection: sa.Connection,
+    flow: str,
+    resource: str,
+    to: datetime,
+    newest_version: datetime | None,
+    *,
+    itself: bool,
+) -> str | None:
     most = settings.intake().clock
     now, before = datetime.now(UTC), position(connection, flow, resource)
     stated = None
@@ -72,7 +101,7 @@ def move(
                     ),
                     else_=table.c.longest_gap_seconds,
                 ),
-                "read_at": new.read_at,
+                "read_at": new.read_at if itself else table.c.read_at,
             },
         )
     )

@@ -24,6 +24,7 @@ from crossdock.store.tables import (
     ops_delivery,
     ops_link,
     ops_watermark,
+    ops_work,
     stage_sales_order,
 )
 
@@ -198,11 +199,15 @@ def _is_open(connection: sa.Connection, flow: Flow, keys: list[str]) -> bool:
     dead = sa.exists().where(
         letter.flow == flow.name, letter.key == sa.any_(named), letter.state.in_(("open", "edited"))
     )
-    unworked = sa.exists().where(  # read, and not yet staged
-        ops_batch.c.id == flow.source.raw.c.batch_id,
-        flow.source.raw.c.key == sa.any_(named),
-        ops_batch.c.flow == flow.name,
-        ops_batch.c.in_flight > 0,
+    unworked = (  # read, and not yet staged
+        sa.select(ops_work.c.key)
+        .outerjoin(ops_batch, ops_batch.c.id == ops_work.c.batch_id)
+        .where(
+            ops_work.c.queue == flow.name,
+            ops_work.c.key == sa.any_(named),
+            sa.or_(ops_work.c.batch_id.is_(None), ops_batch.c.in_flight > 0),
+        )
+        .exists()
     )
     return bool(connection.scalar(sa.select(sa.or_(at_work, dead, unworked))))
 

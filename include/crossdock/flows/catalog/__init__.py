@@ -8,20 +8,17 @@ ended. Never: a product or listing deleted; a field that is not TIMS's; a price 
 
 from __future__ import annotations
 
-from crossdock.flow import Flow, Resource
+from crossdock.flow import Flow
 from crossdock.flows import documents
 from crossdock.flows.catalog import load, transform, watch
 from crossdock.reference import channel, tims
-from crossdock.store.tables import raw_catalog, stage_product
+from crossdock.store.tables import stage_product
 
 CATALOG = Flow(
     name=load.NAME,
     title="Catalogue",
     entity=transform.ENTITY,
-    source=Resource(
-        "tims", tims.ITEMS.path, raw_catalog, tims.ITEMS.read_key, "Item",
-        overlap=tims.ITEMS.overlap, lag=tims.ITEMS.lag, ids=tims.ITEMS.ids,
-    ),
+    source=tims.ITEMS,
     reference=(tims.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
     lines_path="",
     stage=stage_product,

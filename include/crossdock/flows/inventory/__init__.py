@@ -19,7 +19,7 @@ from crossdock.flows.orders import ORDERS
 from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
 from crossdock.store.tables import (
-    raw_inventory,
+    raw_quantities,
     stage_channel_quantity,
     stage_channel_quantity_line,
 )
@@ -46,7 +46,7 @@ INVENTORY = Flow(
     title="Inventory",
     entity=transform.ENTITY,
     source=Resource(
-        "tims", "inventory/quantities", raw_inventory, read_key, "Quantity",
+        "tims", "inventory/quantities", raw_quantities, read_key, "Quantity",
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
         ids=("SKU",),
     ),

@@ -74,8 +74,8 @@ JOIN stage.channel_quantity_line i ON i.key = q.key
 LEFT JOIN ref.channel_level l ON l.sku = i."SKU" AND l.center_id = i."DistributionCenterID"
 LEFT JOIN ops.watermark w ON w.flow = 'orders' AND w.resource = 'channel_advisor.orders'
 WHERE q.state IN ('delivered', 'unchanged') AND NOT EXISTS (
-  SELECT FROM ops.batch b JOIN raw.inventory r ON r.batch_id = b.id
-  WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND r.key = q.key)
+  SELECT FROM ops.batch b JOIN ops.work w ON w.batch_id = b.id
+  WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND w.key = q.key)
 GROUP BY q.key, q.listings
 HAVING NOT bool_or(coalesce(l.available < i."Quantity" AND l.version > w.position, false))
 """)

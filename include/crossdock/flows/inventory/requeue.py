@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from crossdock.flows import documents
 from crossdock.flows.inventory.transform import ENTITY, ITEM_STATE, RESOURCE
 from crossdock.flows.orders import in_flight as orders_in_flight
-from crossdock.reference import channel
+from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
 from crossdock.store import database, deliveries
 from crossdock.store.tables import (
@@ -49,17 +49,18 @@ WHERE b.flow = 'reference' AND b.finished_at >= w.read_at - interval '10 minutes
 """)
 
 _OTHER_ITEMS = sa.text(f"""
-SELECT DISTINCT q.key FROM raw.tims_items r JOIN ref.item i ON i.sku = r.key
+SELECT DISTINCT q.key FROM ops.work w JOIN ref.item i ON i.sku = w.key
 JOIN stage.channel_quantity q ON q.key = i.sku
-WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND q.state <> 'dead' AND q.item_state IS DISTINCT FROM {ITEM_STATE}
+WHERE w.batch_id = ANY (CAST(:recent AS bigint[])) AND w.queue = '{tims.ITEMS.name}'
+  AND q.state <> 'dead' AND q.item_state IS DISTINCT FROM {ITEM_STATE}
 """)
 
 # Items that may have a product now that they had not: those that wait for one, and those of what was read lately.
-_CANDIDATES = sa.text("""
+_CANDIDATES = sa.text(f"""
 SELECT key FROM stage.channel_quantity WHERE state = 'waiting'
-UNION SELECT key FROM raw.tims_items WHERE batch_id = ANY (CAST(:recent AS bigint[]))
-UNION SELECT c.sku FROM raw.channel_advisor_products r JOIN ref.item_code c ON c.folded = lower(btrim(r.key))
-  WHERE r.batch_id = ANY (CAST(:recent AS bigint[]))
+UNION SELECT key FROM ops.work WHERE queue = '{tims.ITEMS.name}' AND batch_id = ANY (CAST(:recent AS bigint[]))
+UNION SELECT c.sku FROM ops.work w JOIN ref.item_code c ON c.folded = lower(btrim(w.key))
+  WHERE w.queue = '{channel.PRODUCTS.name}' AND w.batch_id = ANY (CAST(:recent AS bigint[]))
 """)
 
 # Of them those that have one. Two statements: how few the candidates are is what the second is planned by.
@@ -75,10 +76,12 @@ WHERE q.state NOT IN ('dead', 'staged', 'ready')
 """)
 
 _OTHER_LISTINGS = sa.text(f"""
-SELECT DISTINCT q.key, n.site_id FROM raw.channel_advisor_listings r
-JOIN ref.channel_listing n ON n.listing_id = r.key::bigint
+WITH w AS MATERIALIZED (
+  SELECT key FROM ops.work WHERE queue = '{channel.LISTINGS.name}' AND batch_id = ANY (CAST(:recent AS bigint[]))
+)
+SELECT DISTINCT q.key, n.site_id FROM w JOIN ref.channel_listing n ON n.listing_id = w.key::bigint
 JOIN stage.channel_quantity_line l ON l."SKU" = n.sku JOIN stage.channel_quantity q ON q.key = l.key
-WHERE r.batch_id = ANY (CAST(:recent AS bigint[])) AND n.status <> 'Ended' AND n.site_id = ANY (:sites)
+WHERE n.status <> 'Ended' AND n.site_id = ANY (:sites)
   AND q.state IN {WORKED}
   AND NOT q.listings @> jsonb_build_array(jsonb_build_object('ListingID', n.listing_id))
 """)

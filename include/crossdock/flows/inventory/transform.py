@@ -199,10 +199,10 @@ def _verdict(item: _Item | None, products: _Products) -> tuple[str, str]:
 
 _TRUE_AT = sa.text("""
 WITH newest AS (
-  SELECT DISTINCT ON (key) key, received_at, batch_id FROM raw.inventory WHERE key = ANY (:keys)
-  ORDER BY key, version DESC, received_at DESC
+  SELECT DISTINCT ON (key) key, queued_at, batch_id FROM ops.work JOIN raw.tims_quantities USING (key, hash)
+  WHERE queue = 'inventory' AND key = ANY (:keys) ORDER BY key, version DESC, queued_at DESC
 )
-SELECT min(greatest(n.received_at, CASE WHEN b.kind IN ('scheduled', 'compare') THEN b.created_at END, w.read_at))
+SELECT min(greatest(n.queued_at, CASE WHEN b.kind IN ('scheduled', 'compare') THEN b.created_at END, w.read_at))
 FROM newest n LEFT JOIN ops.batch b ON b.id = n.batch_id
 LEFT JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = :resource
 """)
@@ -258,8 +258,8 @@ def _free(connection: sa.Connection, centers: Centers, skus: set[str]) -> dict[s
     rows = connection.execute(
         sa.text("""
         SELECT n.key, sum((l->>'Available')::bigint) FROM (
-          SELECT DISTINCT ON (key) key, payload FROM raw.inventory WHERE key = ANY (:skus)
-          ORDER BY key, version DESC, received_at DESC
+          SELECT DISTINCT ON (key) key, payload FROM ops.work JOIN raw.tims_quantities USING (key, hash)
+          WHERE queue = 'inventory' AND key = ANY (:skus) ORDER BY key, version DESC, queued_at DESC
         ) AS n CROSS JOIN LATERAL jsonb_array_elements(n.payload->'Locations') AS l
         WHERE l->>'LocationID' = ANY (:own) GROUP BY n.key
         """),

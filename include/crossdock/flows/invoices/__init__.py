@@ -7,14 +7,11 @@ second invoice of a shipment by itself; a change of one that is posted; an invoi
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from crossdock.flow import Flow, Resource
+from crossdock.flow import Flow
 from crossdock.flows import documents
 from crossdock.flows.invoices import load, requeue, transform
 from crossdock.reference import tims
 from crossdock.store.tables import (
-    raw_invoices,
     stage_invoice,
     stage_invoice_line,
 )
@@ -23,10 +20,7 @@ INVOICES = Flow(
     name="invoices",
     title="Invoices",
     entity=transform.ENTITY,
-    source=Resource(
-        "tims", "shipments", raw_invoices, tims.read_key_of("ShipmentID"), "Shipment",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
-    ),
+    source=tims.SHIPMENTS,
     reference=(tims.PERIODS, tims.INVOICES, tims.SALES_ORDERS),
     lines_path="Lines",
     stage=stage_invoice,

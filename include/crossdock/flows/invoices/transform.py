@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.flow import SOURCE, Staged
 from crossdock.flows import documents, unreadable
@@ -30,7 +29,7 @@ from crossdock.store.tables import (
     INVOICE_MONEY,
     INVOICE_TEXT,
     ops_batch,
-    raw_invoices,
+    raw_shipments,
     ref_invoice,
     ref_period,
     stage_invoice,
@@ -169,13 +168,7 @@ def _posted(key: str, link: sa.Row | None, ours: Sequence[sa.Row], *, requested:
 
 def _asked_for(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
     """The records that a person asks for by name just now: their newest version is in a batch of that kind."""
-    newest = (
-        sa.select(raw_invoices.c.key, raw_invoices.c.batch_id)
-        .ext(distinct_on(raw_invoices.c.key))
-        .where(documents.among(raw_invoices.c.key, keys))
-        .order_by(raw_invoices.c.key, raw_invoices.c.version.desc(), raw_invoices.c.received_at.desc())
-        .subquery()
-    )
+    newest = raw.newest(raw.known(raw_shipments, "invoices"), keys).subquery()
     return set(
         connection.scalars(
             sa.select(newest.c.key)

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows.documents import nothing_to_tell
@@ -20,12 +19,7 @@ from crossdock.flows.ledger import documents, load, requeue, transform
 from crossdock.flows.ledger.documents import Finder
 from crossdock.reference import tims
 from crossdock.store.tables import (
-    raw_ledger_adjustments,
-    raw_ledger_captures,
-    raw_ledger_credit_memos,
-    raw_ledger_invoices,
-    raw_ledger_payments,
-    raw_ledger_settlements,
+    raw_settlement_lines,
     stage_posting,
     stage_posting_line,
 )
@@ -46,7 +40,10 @@ def _read_line_key(record: msgspec.Raw) -> RecordKey:
     return RecordKey(f"{line.Source}:{line.SettlementID}:{line.LineNo}", line.BookedAt)
 
 
-_TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(seconds=2)}
+SETTLEMENT_LINES = Resource(
+    "settlement_ledger", "settlement_lines", raw_settlement_lines, _read_line_key, "SettlementLine",
+    overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo"),
+)  # fmt: skip
 _BASE = (tims.COMPANY, tims.ACCOUNTS, tims.PERIODS)
 # Children before parents: whatever a document names has been read before the document itself.
 _SOLD = (*_BASE, tims.SHIPMENTS, tims.SALES_ORDERS)
@@ -86,38 +83,23 @@ def _flow(
     )
 
 
-def _tims(path: str, raw: sa.Table, document: str, id_field: str) -> Resource:
-    return Resource("tims", path, raw, tims.read_key_of(id_field), document, ids=(id_field,), **_TIMING)
-
-
 INVOICES = _flow(
-    "ledger_invoices", "Ledger of invoices",
-    _tims("ar/invoices", raw_ledger_invoices, "Invoice", "InvoiceID"), _SOLD, "Lines",
+    "ledger_invoices", "Ledger of invoices", tims.INVOICES, _SOLD, "Lines",
     partial(requeue.waiting, need_shipment=True),
 )  # fmt: skip
 CREDIT_MEMOS = _flow(
-    "ledger_credit_memos", "Ledger of credit memos",
-    _tims("ar/credit-memos", raw_ledger_credit_memos, "CreditMemo", "CreditMemoID"), _SOLD, "Lines",
+    "ledger_credit_memos", "Ledger of credit memos", tims.CREDIT_MEMOS, _SOLD, "Lines",
     partial(requeue.waiting, need_shipment=False),
 )  # fmt: skip
 ADJUSTMENTS = _flow(
-    "ledger_adjustments", "Ledger of stock adjustments",
-    _tims("inventory/adjustments", raw_ledger_adjustments, "Adjustment", "AdjustmentID"),
-    (*_BASE, tims.ADJUSTMENTS),
+    "ledger_adjustments", "Ledger of stock adjustments", tims.ADJUSTMENTS, (*_BASE, tims.ADJUSTMENTS),
 )  # fmt: skip
-SETTLEMENTS = _flow(
-    "ledger_settlements", "Ledger of settlements",
-    Resource("settlement_ledger", "settlement_lines", raw_ledger_settlements, _read_line_key, "SettlementLine",
-             overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo")),
-    _BASE,
-)  # fmt: skip
+SETTLEMENTS = _flow("ledger_settlements", "Ledger of settlements", SETTLEMENT_LINES, _BASE)
 PAYMENTS = _flow(
-    "ledger_payments", "Ledger of payments",
-    _tims("ar/payments", raw_ledger_payments, "Payment", "PaymentID"), (*_BASE, tims.SALES_ORDERS),
+    "ledger_payments", "Ledger of payments", tims.PAYMENTS, (*_BASE, tims.SALES_ORDERS),
 )  # fmt: skip
 CAPTURES = _flow(
-    "ledger_captures", "Ledger of prepaid orders",
-    _tims("sales-orders", raw_ledger_captures, "SalesOrder", "SalesOrderID"),
+    "ledger_captures", "Ledger of prepaid orders", tims.SALES_ORDERS,
     (*_BASE, tims.SHIPMENTS, tims.INVOICES), "LineItems", requeue.waiting_captures,
 )  # fmt: skip
 

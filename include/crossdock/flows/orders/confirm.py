@@ -84,10 +84,10 @@ def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
                     if isinstance(stated, RecordRejected)
                 }  # fmt: skip
                 dead_letter(connection, flow, batch_id, "confirm", refused)
-            _remember(runtime, batch_id, {key: stated for key, stated in sent if isinstance(stated, bytes)})
+            _remember(runtime, flow, batch_id, {key: stated for key, stated in sent if isinstance(stated, bytes)})
 
 
-def _remember(runtime: Runtime, batch_id: int, stored: Mapping[str, bytes]) -> None:
+def _remember(runtime: Runtime, flow: Flow, batch_id: int, stored: Mapping[str, bytes]) -> None:
     """Our number made a new version of each order. Where it changed nothing else, the version is known from now on and
     makes no work; where somebody else has changed the order meanwhile, the next read brings it."""
     with runtime.engine.begin() as connection:
@@ -101,7 +101,7 @@ def _remember(runtime: Runtime, batch_id: int, stored: Mapping[str, bytes]) -> N
         connection.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
         try:
             with connection.begin_nested():
-                raw.remember(connection, raw_orders, own, batch_id)
+                raw.remember(connection, raw_orders, flow.name, own, batch_id)
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
                 raise

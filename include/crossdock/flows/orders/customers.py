@@ -19,11 +19,12 @@ import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
 from crossdock.keys import segment
+from crossdock.reference import tims
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Statement, decide, plain
 from crossdock.rules.settings import Settings
 from crossdock.steps.load import chunked, codes, deliver
-from crossdock.store import alerts, database, deliveries
+from crossdock.store import alerts, database, deliveries, raw
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ADDRESS,
@@ -70,7 +71,8 @@ _DIFFERENT = f"""
 WITH waiting AS (SELECT b.* {_LOADED}), held AS (
   SELECT b.*, coalesce(r.payload, c.document) AS payload FROM waiting b
   LEFT JOIN LATERAL (
-    SELECT payload FROM raw.tims_customers WHERE key = b.customer_id ORDER BY version DESC, received_at DESC LIMIT 1
+    SELECT payload FROM ops.work JOIN raw.tims_customers USING (key, hash)
+    WHERE queue = 'tims.customers' AND key = b.customer_id ORDER BY version DESC, queued_at DESC LIMIT 1
   ) r ON true
   LEFT JOIN stage.customer c ON c.key = b.customer_key
 )
@@ -157,7 +159,9 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
     """What is known of these customers, read by four queries."""
     versions: dict[str, list[Customer]] = {}
     for key, payload in connection.execute(
-        sa.select(raw_customers.c.key, raw_customers.c.payload).where(raw_customers.c.key.in_(customer_ids))
+        raw.known(raw_customers, tims.CUSTOMERS.name)
+        .where(raw_customers.c.key.in_(customer_ids))
+        .with_only_columns(raw_customers.c.key, raw_customers.c.payload)
     ):
         versions.setdefault(key, []).append(payload)
     ours: dict[str, list[Ours]] = {}

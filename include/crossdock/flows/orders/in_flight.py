@@ -31,23 +31,25 @@ WITH open AS (
     AND NOT (s.state = 'dead' AND 'dismissed' IS NOT DISTINCT FROM (
       SELECT d.state FROM ops.dead_letter d WHERE d.flow = 'orders' AND d.key = s.key ORDER BY d.id DESC LIMIT 1))
   UNION
-  SELECT r.key FROM ops.batch b JOIN raw.channel_advisor_orders r ON r.batch_id = b.id
+  SELECT w.key FROM ops.batch b JOIN ops.work w ON w.batch_id = b.id
   WHERE b.flow = 'orders' AND b.finished_at IS NULL
+  UNION
+  SELECT w.key FROM ops.work w WHERE w.queue = 'orders' AND w.batch_id IS NULL
   UNION
   SELECT l.source_key FROM ops.link l WHERE l.entity = 'sales_order' AND l.created_at > :since
 ), asked AS (
   SELECT o.key, 1 AS sign, NOT EXISTS (
     SELECT FROM ops.link l WHERE l.entity = 'sales_order' AND l.source_key = o.key AND l.created_at <= :since
   ) AS new, r.payload FROM open o CROSS JOIN LATERAL (
-    SELECT payload FROM raw.channel_advisor_orders r WHERE r.key = o.key
-    ORDER BY r.version DESC, r.received_at DESC LIMIT 1) AS r
+    SELECT payload FROM ops.work w JOIN raw.channel_advisor_orders r USING (key, hash)
+    WHERE w.queue = 'orders' AND w.key = o.key ORDER BY r.version DESC, w.queued_at DESC LIMIT 1) AS r
   UNION ALL
   SELECT o.key, -1, false, r.payload FROM open o
   JOIN ops.link l ON l.entity = 'sales_order' AND l.source_key = o.key AND l.created_at <= :since
   CROSS JOIN LATERAL (
-    SELECT payload FROM raw.channel_advisor_orders r
-    WHERE r.key = o.key AND r.version <= coalesce(l.version, 'infinity')
-    ORDER BY r.version DESC, r.received_at DESC LIMIT 1) AS r
+    SELECT payload FROM ops.work w JOIN raw.channel_advisor_orders r USING (key, hash)
+    WHERE w.queue = 'orders' AND w.key = o.key AND r.version <= coalesce(l.version, 'infinity')
+    ORDER BY r.version DESC, w.queued_at DESC LIMIT 1) AS r
 ), lines AS (
   SELECT a.key, btrim(i.line->>'SKU') AS code, a.sign * greatest(0, least(
       CASE WHEN jsonb_typeof(i.line->'Quantity') = 'number' THEN (i.line->>'Quantity')::numeric ELSE 0 END

@@ -16,7 +16,7 @@ from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows.payments import confirm, load, requeue, transform
 from crossdock.reference import tims
 from crossdock.store.tables import (
-    raw_payments,
+    raw_settlement_orders,
     stage_payment,
     stage_payment_application,
 )
@@ -45,7 +45,7 @@ PAYMENTS = Flow(
     source=Resource(
         "settlement_ledger",
         "settlement_orders",
-        raw_payments,
+        raw_settlement_orders,
         read_key,
         "SettlementOrder",
         # A settlement is stamped when its transaction begins and seen when it ends.

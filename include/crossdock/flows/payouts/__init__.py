@@ -14,7 +14,7 @@ import msgspec
 from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows.payouts import confirm, load, transform
 from crossdock.store.tables import (
-    raw_payouts,
+    raw_settlements,
     stage_settlement,
     stage_settlement_line,
 )
@@ -44,7 +44,7 @@ PAYOUTS = Flow(
     source=Resource(
         "inbox",
         confirm.INBOX,
-        raw_payouts,
+        raw_settlements,
         read_key,
         "Settlement",
         overlap=timedelta(0),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from crossdock.flow import Flow
 from crossdock.steps import files
 from crossdock.store.tables import (
-    raw_payouts,
+    raw_settlements,
     stage_settlement,
 )
 
@@ -24,6 +24,6 @@ INBOX = "settlements"  # list of the inbox
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Moves the files that are in the books to done/."""
     with runtime.engine.begin() as connection:
-        taken = files.taken(connection, stage_settlement, raw_payouts, batch_id)
+        taken = files.taken(connection, stage_settlement, raw_settlements, batch_id)
     for source, file, read in taken:
         runtime.inbox.finish(INBOX, source, file, read)

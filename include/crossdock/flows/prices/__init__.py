@@ -7,15 +7,12 @@ that is there already is not sent again. Never: another price than the one that 
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from crossdock.flow import Flow, Resource
+from crossdock.flow import Flow
 from crossdock.flows import documents
 from crossdock.flows.prices import drift, load, requeue, transform
 from crossdock.reference import channel, tims
 from crossdock.rules import price_settings
 from crossdock.store.tables import (
-    raw_prices,
     stage_price,
     stage_price_line,
 )
@@ -24,10 +21,7 @@ PRICES = Flow(
     name=load.NAME,
     title="Prices",
     entity=transform.PRICE,
-    source=Resource(
-        "tims", "inventory/items", raw_prices, tims.ITEMS.read_key, "Item",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=tims.ITEMS.ids,
-    ),
+    source=tims.ITEMS,
     reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),
     lines_path="",
     stage=stage_price,

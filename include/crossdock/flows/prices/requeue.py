@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from crossdock.flows.prices import transform
 from crossdock.flows.prices.load import NAME, doubtful_prices
-from crossdock.reference import channel
 from crossdock.rules import price_settings
 from crossdock.store import watermarks
 
@@ -31,14 +30,15 @@ UNION SELECT x.key FROM stage.price_line x JOIN stage.price s ON s.key = x.key
   WHERE {_FINISHED} AND coalesce('#' || x.listing_id, x.sku) = ANY (:doubtful)
 ORDER BY 1
 """)
+LOOKED_AT = "prices.products"  # no list that is read: up to where new products and listings have been looked at
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _LATE = timedelta(minutes=10)  # products and listings of the channel may be read so much later than they changed
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
     """Rows whose price may be another one, although their item has not changed."""
-    at, resource = transform.clock(connection), channel.PRODUCTS.name
-    since = watermarks.position(connection, NAME, resource)
+    at = transform.clock(connection)
+    since = watermarks.position(connection, NAME, LOOKED_AT)
     keys = connection.scalars(
         _WAKE,
         {
@@ -49,5 +49,5 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
             "doubtful": list(doubtful_prices(connection)),
         },
     ).all()
-    watermarks.move(connection, NAME, resource, at.now, None)
+    watermarks.move(connection, NAME, LOOKED_AT, at.now, None)
     return keys

@@ -7,22 +7,17 @@ shipments, its sales orders. Never: a shipment that the channel itself made; a s
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from crossdock.flow import Flow, Resource
+from crossdock.flow import Flow
 from crossdock.flows import documents
 from crossdock.flows.shipments import load, transform
 from crossdock.reference import tims
-from crossdock.store.tables import raw_shipments, stage_channel_shipment, stage_channel_shipment_line
+from crossdock.store.tables import stage_channel_shipment, stage_channel_shipment_line
 
 SHIPMENTS = Flow(
     name="shipments",
     title="Shipments",
     entity=transform.ENTITY,
-    source=Resource(
-        "tims", "shipments", raw_shipments, tims.read_key_of("ShipmentID"), "Shipment",
-        overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("ShipmentID",),
-    ),
+    source=tims.SHIPMENTS,
     reference=(tims.SALES_ORDERS,),
     lines_path="Lines",
     stage=stage_channel_shipment,

@@ -14,7 +14,7 @@ from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows.returns.load import STOCK
 from crossdock.flows.stock_adjustments import confirm, load, transform
 from crossdock.reference import tims
-from crossdock.store.tables import raw_stock_adjustments, stage_stock_adjustment
+from crossdock.store.tables import raw_movements, stage_stock_adjustment
 
 
 class _Slots(msgspec.Struct):
@@ -39,7 +39,7 @@ STOCK_ADJUSTMENTS = Flow(
     source=Resource(
         "inbox",
         confirm.INBOX,
-        raw_stock_adjustments,
+        raw_movements,
         read_key,
         "StockMovement",
         overlap=timedelta(0),

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.store.tables import ops_batch, ops_dead_letter, ops_reconcile_difference, ops_watermark
+from crossdock.store.tables import ops_batch, ops_dead_letter, ops_reconcile_difference, ops_watermark, ops_work
 from crossdock.watch.reconcile.base import (
     BY_RULE,
     CHANGED,
@@ -106,18 +106,23 @@ AT_WORK = sa.or_(
 
 
 def at_work(flow: str, table: sa.Table, matches: Column | None = None, *via: Via) -> Explanation:
-    """The record is in a batch of `flow` that is unfinished, or was until just now: one side may be from before the
-    batch and the other from after. `table`: raw rows of the flow; `matches`: which of them is the record's; `via`:
-    joins that lead to it."""
-    batch = ops_batch.c
+    """The record waits in the queue of `flow`, or is in a batch of it that is unfinished, or was until just now: one side
+    may be from before the batch and the other from after. `table`: raw rows of its list; `matches`: which of them is
+    the record's; `via`: joins that lead to it."""
+    batch, work = ops_batch.c, ops_work.c
     unfinished = batch.finished_at.is_(None)
-    work = sa.join(ops_batch, table, table.c.batch_id == batch.id)
     doing = sa.case((unfinished, "is at work"), else_="was at work just now")
+    version = sa.and_(table.c.key == work.key, table.c.hash == work.hash)
+    held = sa.join(ops_work, table, version).outerjoin(ops_batch, batch.id == work.batch_id)
+    at_work_now = sa.func.array(sa.select(batch.id).where(batch.flow == flow, AT_WORK).scalar_subquery())
     return Explanation(
         because(
             sa.case((unfinished, IN_FLIGHT), else_=CHANGED),
-            sa.func.format(f"batch %s of {flow} %s", batch.id, doing),
+            sa.case(
+                (work.batch_id.is_(None), f"read, and waits for the next run of {flow}"),
+                else_=sa.func.format(f"batch %s of {flow} %s", batch.id, doing),
+            ),
             *via,
-            (work, table.c.key == FOUND.c.key if matches is None else matches),
-        ).where(batch.flow == flow, AT_WORK)
+            (held, table.c.key == FOUND.c.key if matches is None else matches),
+        ).where(work.queue == flow, sa.or_(work.batch_id.is_(None), work.batch_id == sa.any_(at_work_now)))
     )

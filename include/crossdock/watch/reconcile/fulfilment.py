@@ -18,7 +18,6 @@ from crossdock.flow import SOURCE as OURS
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.store.tables import (
     ops_link,
-    raw_invoices,
     raw_orders,
     raw_returns,
     raw_shipments,
@@ -211,7 +210,7 @@ INVOICES = Subject(
         dead_letter("invoices", _invoice_row.key, _INVOICE), on_its_way(stage_invoice, _invoice_row.key, _INVOICE),
         dead_letter("shipments", _parcel_row.key, _PARCEL_OF_ORDER),
         on_its_way(stage_channel_shipment, _parcel_row.key, _PARCEL_OF_ORDER),
-        at_work("invoices", raw_invoices, _order_of(raw_invoices) == FOUND.c.key),
+        at_work("invoices", raw_shipments, _order_of(raw_shipments) == FOUND.c.key),
         at_work("shipments", raw_shipments, _order_of(raw_shipments) == FOUND.c.key),
         *OF_THE_ORDER,
         not_read("invoices", "tims.shipments", TIMS), not_read("shipments", "tims.shipments", TIMS),

@@ -8,8 +8,12 @@ WITH unread AS (
   ORDER BY r.part, r.version DESC, r.id DESC
 ), held AS (
   SELECT DISTINCT ON (r.key) r.payload
-  FROM ops.batch b JOIN raw.channel_advisor_orders r ON r.batch_id = b.id
-  WHERE b.flow = 'orders' AND (b.finished_at IS NULL OR greatest(b.finished_at, b.touched_at) >= :moment) ORDER BY r.key, r.version DESC
+  FROM ops.work w JOIN raw.channel_advisor_orders r USING (key, hash)
+  WHERE w.queue = 'orders' AND (w.batch_id IS NULL OR w.batch_id = ANY (ARRAY(
+    SELECT b.id FROM ops.batch b
+    WHERE b.flow = 'orders' AND (b.finished_at IS NULL OR greatest(b.finished_at, b.touched_at) >= :moment)
+  )))
+  ORDER BY r.key, r.version DESC
 ), sold AS (
   SELECT key, units FROM unread
   UNION ALL
