@@ -82,6 +82,8 @@ class _Reading:
     reprocess: bool
     full_refresh: bool = False
     was_read: bool = False  # for this run, just now: nothing is asked, what waits in the queue is all there is
+    reader: str = ""  # of reference data: the flow whose run this is, where the list is its source too
+    since: datetime | None = None  # where it began
     others: list[str] = field(default_factory=list)  # readers that are served along
     open: list[int] = field(default_factory=list)  # batches with new records
     mine: list[int] = field(default_factory=list)  # batches of this read
@@ -199,9 +201,11 @@ def refresh_reference(
     """Brings reference data up to date; `full_refresh` reads all of the list once more, whatever was read before.
     `reader`: the flow whose run this is, if the list is its source too; whether it has been served along."""
     kind = "backfill" if full_refresh else "scheduled"
-    reading = _Reading(records.REFERENCE, resource, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh)
+    reading = _Reading(
+        records.REFERENCE, resource, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh, reader=reader
+    )
     with database.lock(runtime.engine, f"extract:{resource.name}"):
-        return reader in _read(runtime, reading, reader=reader)
+        return reader in _read(runtime, reading)
 
 
 def _validate_config(flow: Flow) -> None:
@@ -218,9 +222,7 @@ def _validate_config(flow: Flow) -> None:
         flow.validate_config()
 
 
-def _read(
-    runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = (), reader: str = ""
-) -> set[str]:
+def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> list[str]:
     """What the pages bring, each chunk in a transaction of its own, together with the place that it reaches; then what
     waits in the queue; the watermarks last. Reading and writing overlap on two threads. Returns who else was served.
 
@@ -229,11 +231,11 @@ def _read(
     before the watermark moves."""
     started = time.monotonic()
     resource = reading.resource
-    since = None if keys or reading.was_read else _since(runtime, reading)
-    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, since)
+    reading.since = None if keys or reading.was_read else _since(runtime, reading)
+    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, reading.since)
     with runtime.engine.connect() as connection:
         with connection.begin():
-            reading.others = _others(connection, reading, since, reader)
+            reading.others = _others(connection, reading)
         with ThreadPoolExecutor(1, "copy") as writer:
             pending: Future | None = None
             for chunk in _chunks(received, resource.at_once):
@@ -253,14 +255,13 @@ def _read(
                 _requeue(connection, reading, flow.find_drift(connection))
             reading.seconds = time.monotonic() - started
             _close(connection, reading)
-            # A watermark that a person has set back meanwhile stays there.
-            served = set(reading.others).intersection(_others(connection, reading, since, reader))
+            served = _still(connection, reading)
             if reading.kind == "scheduled" and reading.server_time:
                 to = reading.server_time - resource.lag
                 if stated := watermarks.move(connection, reading.flow, resource.name, to, reading.newest):
                     records.report_clock(connection, resource, stated)
                 for name in served:
-                    note = watermarks.move if name == reader else watermarks.follow
+                    note = watermarks.move if name == reading.reader else watermarks.follow
                     note(connection, name, resource.name, to, reading.newest)
             if reading.resumes and not reading.was_read:
                 for name in (reading.flow, *served):
@@ -268,16 +269,21 @@ def _read(
     return served
 
 
-def _others(connection: sa.Connection, reading: _Reading, since: datetime | None, reader: str) -> list[str]:
-    """Whom a read from `since` on serves along; `reader` also when it would begin its first one there. Only a scheduled
-    read does: any other is for what its flow is to do again."""
+def _others(connection: sa.Connection, reading: _Reading) -> list[str]:
+    """Whom a read serves along that begins where this one does; its reader also when that would be its first one. Only
+    a scheduled read does: any other is for what its flow is to do again."""
     if reading.kind != "scheduled" or reading.was_read:
         return []
-    name, overlap = reading.resource.name, reading.resource.overlap
+    name, overlap, since, reader = reading.resource.name, reading.resource.overlap, reading.since, reading.reader
     found = watermarks.at_or_beyond(connection, name, since, overlap)
     if reader and watermarks.position(connection, reader, name) is None and settings.flow(reader).start == since:
         found.add(reader)
     return sorted(found - {reading.flow})
+
+
+def _still(connection: sa.Connection, reading: _Reading) -> list[str]:
+    """Whom this read serves along still: a watermark that a person has set back meanwhile stays there."""
+    return sorted({*reading.others}.intersection(_others(connection, reading))) if reading.others else []
 
 
 def _take(connection: sa.Connection, reading: _Reading) -> None:
@@ -416,8 +422,8 @@ def _store(
         batch_id = reading.current or _open(connection, reading)
         reading.read += len(given) + len(judged.refused)
         refused += records.unstorable(raw.insert(connection, resource.raw, new))
-        if refused or judged.refused:  # from here on the others read for themselves
-            reading.others = []
+        # Where a record cannot be taken, the others read for themselves from here on.
+        reading.others = [] if refused or judged.refused else _still(connection, reading)
         cannot = {one.record.key for one in refused}
         cannot_here = cannot | {one.record.key for one in mistyped}
         for name in (reading.flow, *reading.others):

@@ -167,7 +167,7 @@ def take(connection: sa.Connection, queue: str, batch_id: int, most: int) -> lis
         .order_by(work.c.queued_at, work.c.key)
         .limit(most)
         .with_for_update()
-        .subquery()
+        .cte("first")  # a subquery may be executed several times
     )
     taken = (
         sa.update(work)

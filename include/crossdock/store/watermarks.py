@@ -31,12 +31,18 @@ def read_at(connection: sa.Connection, flow: str, resource: str) -> datetime | N
 
 def at_or_beyond(connection: sa.Connection, resource: str, since: datetime | None, overlap: timedelta) -> set[str]:
     """Whoever reads the list would begin its next read at `since` or later: what is read from there on is all that it
-    lacks. A read of theirs that has broken off goes on where it was."""
+    lacks. A read of theirs that has broken off goes on where it was. Who sets one of them back waits until this
+    transaction has ended."""
     broken_off = sa.and_(
         ops_bookmark.c.flow == table.c.flow, ops_bookmark.c.resource == resource, ops_bookmark.c.window == "scheduled"
     )
     begins = sa.func.greatest(table.c.position - overlap, ops_bookmark.c.position)
-    standing = sa.select(table.c.flow).outerjoin(ops_bookmark, broken_off).where(table.c.resource == resource)
+    standing = (
+        sa.select(table.c.flow)
+        .outerjoin(ops_bookmark, broken_off)
+        .where(table.c.resource == resource)
+        .with_for_update(read=True, of=table)
+    )
     return set(connection.scalars(standing if since is None else standing.where(begins >= since)))
 
 

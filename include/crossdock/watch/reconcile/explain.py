@@ -106,9 +106,9 @@ AT_WORK = sa.or_(
 
 
 def at_work(flow: str, table: sa.Table, matches: Column | None = None, *via: Via) -> Explanation:
-    """The record waits in the queue of `flow`, or is in a batch of it that is unfinished, or was until just now: one side
-    may be from before the batch and the other from after. `table`: raw rows of its list; `matches`: which of them is
-    the record's; `via`: joins that lead to it."""
+    """The record waits in the queue of `flow`, or is in a batch of it that is unfinished, or was until just now: one
+    side may be from before the batch and the other from after. `table`: raw rows of its list; `matches`: which of them
+    is the record's; `via`: joins that lead to it."""
     batch, work = ops_batch.c, ops_work.c
     unfinished = batch.finished_at.is_(None)
     doing = sa.case((unfinished, "is at work"), else_="was at work just now")
