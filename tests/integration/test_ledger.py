@@ -6,14 +6,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from contract.tims_calls import adjustment, credit, invoice, line, payment, plain, plain_invoice
-from crossdock.errors import ConfigError, Transient
+from crossdock.errors import ConfigError
 from crossdock.ledger.close import close as close_period
 from crossdock.rules.statuses import LEFT_OUT
 from crossdock.settings import config_dir
@@ -359,16 +358,6 @@ def test_a_blocked_account_makes_a_dead_letter_that_goes_through_once_it_is_open
     send(False)
     ledger_env.post("invoices", kind="replay", keys=[sold["InvoiceID"]])
     assert len(ledger_env.entries()) == 2
-
-
-def test_a_lost_answer_leaves_one_entry(ledger_env: LedgerEnv):
-    ledger_env.tims.made("/ar/invoices", invoice(ledger_env.tims.shipped()))
-    ledger_env.tims.fault("error_after", "/api/v1/bulk")
-    with suppress(Transient):
-        ledger_env.post("invoices")
-    ledger_env.post("invoices")
-    assert len(ledger_env.entries()) == 2
-    assert [row.state for row in ledger_env.execute("SELECT state FROM stage.posting")] == ["delivered"]
 
 
 def test_an_entry_that_is_there_though_nobody_remembers_it_is_compared_and_left_alone(ledger_env: LedgerEnv):

@@ -185,22 +185,6 @@ def test_one_unit_refunded_in_full_and_restocked_is_credited_restocked_and_resol
 
 
 @pytest.mark.slow
-def test_reading_everything_again_posts_nothing_new(shop: Shop):
-    shop.sold()
-    shop.give_back()
-    sync(shop)
-    before = len(shop.environment.in_tims("ar/credit-memos")), len(shop.environment.in_tims("inventory/adjustments"))
-    for kind in ("scheduled", "sweep"):
-        counts = shop.environment.sync(flow="returns", kind=kind, reprocess=True)
-        assert counts.delivered == 0
-    assert shop.environment.letters() == {}
-    assert (
-        len(shop.environment.in_tims("ar/credit-memos")),
-        len(shop.environment.in_tims("inventory/adjustments")),
-    ) == before
-
-
-@pytest.mark.slow
 def test_money_without_goods_goods_without_money_and_damaged_goods(shop: Shop):
     shop.sold({"Quantity": 6, "DiscountAmount": Decimal("0.00")})
     money = shop.give_back({"Quantity": 0, "RefundAmount": Decimal("5.00"), "TaxRefund": Decimal(0)})

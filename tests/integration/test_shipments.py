@@ -9,7 +9,6 @@ import pytest
 
 from crossdock import flows
 from crossdock.steps.extract import extract
-from crossdock.steps.load import load
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from integration.builders import (
@@ -210,45 +209,3 @@ def test_a_fault_that_passes_reports_every_shipment_once(
     assert units(at_the_channel(shop, key)) == [{ITEM: 1}] * 3
     assert shop.query("SELECT 1 FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []
     assert shop.query("SELECT 1 FROM ops.batch WHERE finished_at IS NULL") == []
-
-
-@pytest.mark.slow
-def test_a_crash_after_the_report_leaves_no_second_one(shop: Environment, waiting: Iterator[str], monkeypatch):
-    from crossdock.store import deliveries
-
-    key = next(waiting)
-    number = ship(shop, key, {1: 1})
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with shop.runtime() as runtime:
-        ids = extract(runtime, flows.get("shipments"))
-        with monkeypatch.context() as patch:
-            patch.setattr(deliveries, "link", crash)
-            with pytest.raises(KeyboardInterrupt):
-                run_batches(runtime, flows.get("shipments"), ids)
-        assert len(at_the_channel(shop, key)) == 1
-        for batch_id in ids:
-            load(runtime, flows.get("shipments"), batch_id)
-        run_batches(runtime, flows.get("shipments"), ids)
-    assert len(at_the_channel(shop, key)) == 1
-    assert states(shop, STAGE, [number]) == ["unchanged"]  # the walk after the load found it told
-
-
-@pytest.mark.slow
-def test_replaying_everything_tells_the_channel_nothing_new(shop: Environment):
-    before = {
-        row.source_key: row.target_id for row in shop.query("SELECT * FROM ops.link WHERE entity = 'channel_shipment'")
-    }
-    assert len(before) > 8
-    sent = len(shop.query("SELECT 1 FROM ops.delivery WHERE entity = 'channel_shipment'"))
-    counts = shop.sync(flow="shipments", kind="backfill", reprocess=True)
-    assert counts.delivered == 0
-    assert counts.unchanged == len(before)
-    assert (
-        len(shop.query("SELECT 1 FROM ops.delivery WHERE entity = 'channel_shipment' AND outcome = 'confirmed'"))
-        <= sent
-    )
-    assert {row.source_key: row.target_id for row in
-            shop.query("SELECT * FROM ops.link WHERE entity = 'channel_shipment'")} == before  # fmt: skip

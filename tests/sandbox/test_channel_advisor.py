@@ -893,6 +893,16 @@ class TestFaults:
         assert len(shop.get("/v2/shipping")["value"]) == shipped
         assert ship(shop, shipment(1, "A"))[0]["Status"] == (200 if effect else 201)
 
+    def test_writes_may_be_refused_alone_and_in_a_batch_and_nothing_happens(self, shop: Caller) -> None:
+        shop.apply(event("order", sold(1)))
+        shop.fault("refused", "*", times=2, status=422, code="NotToday")
+        answer = shop.send("PUT", "/v2/orders/1", json={"OrderStatus": "OnHold"})
+        assert (answer.status_code, error(answer)["code"]) == (422, "NotToday")
+        (result,) = ship(shop, shipment(1, "A"))
+        assert (result["Status"], result["Errors"][0]["Code"]) == (422, "NotToday")
+        assert shop.get("/v2/orders/1")["OrderStatus"] == "New"
+        assert shop.get("/v2/shipping")["value"] == []
+
 
 class TestLimits:
     def test_requests_per_minute_are_counted_per_profile(self, tmp_path: Path) -> None:

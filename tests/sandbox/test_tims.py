@@ -791,6 +791,14 @@ def test_some_operations_of_a_bulk_may_fail(tims: Caller, effect: bool, made: in
     assert tims.control("GET", "counts")["customer"] == made
 
 
+def test_writes_may_be_refused_alone_and_in_a_bulk_and_nothing_happens(tims: Caller) -> None:
+    tims.fault("refused", "*", times=2)
+    alone, bulk = tims.post("/customers", customer()), tims.bulk(("/customers", customer()), ("/customers", customer()))
+    assert (alone.status_code, alone.json()["code"]) == (409, "INVALID_STATE")
+    assert [(r["Status"], r["Body"]["code"]) for r in bulk.json()["Results"]] == [(409, "INVALID_STATE")] * 2
+    assert tims.control("GET", "counts").get("customer", 0) == 0
+
+
 def test_a_fault_that_cannot_be_read_is_refused_in_a_sentence(tims: Caller) -> None:
     answer = requests.post(f"{tims.base}/_sandbox/faults", json={"kind": "earthquake"}, timeout=10)
     assert answer.status_code == 422

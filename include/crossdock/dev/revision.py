@@ -6,6 +6,7 @@ migration, formatted, numbered behind the last one. Never: a change of a databas
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -49,6 +50,7 @@ def revise(server: str, message: str) -> Path | None:
 
 def register() -> None:
     """Brings the registry of columns to what the mappings of stage tables say."""
+    importlib.invalidate_caches()
     flows.all_flows()  # whose packages make tables of their own
     names = {table.info["mapping"] for table in registry.metadata.tables.values() if "mapping" in table.info}
     columns.write({name: columns.derived(language.read(language.mappings_folder() / f"{name}.yaml")) for name in names})

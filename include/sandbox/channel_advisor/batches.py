@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.channel_advisor.rules import Conflict, Document
 from sandbox.channel_advisor.values import Refused, field_error, field_errors
+from sandbox.kernel.faults import REFUSED
 from sandbox.kernel.http import Answer, Refusal, Request
 
 if TYPE_CHECKING:
@@ -29,10 +30,15 @@ def answer(
 ) -> Answer:
     """Apply each item of the list `name`. `apply` answers (status, fields of the result), or raises Refused or Conflict
     before it has written anything; `echo` gives the keys that every result repeats."""
-    results = []
+    results: list[Document] = []
     for index, sent in enumerate(items(request, name)):
         keys = {"Index": index} | echo(sent if isinstance(sent, dict) else {})
         broken = request.plan.broken(index)
+        if refusal := request.plan.refusal:
+            status, code = refusal
+            refused: Document = {"Status": status, "Errors": [field_error("", code, REFUSED)]}
+            results.append(keys | refused)
+            continue
         outcome = FAILED if broken == "before" else _outcome(system, schema, sent, apply)
         results.append(keys | (FAILED if broken else outcome))
     return Answer(207, {"Results": results})

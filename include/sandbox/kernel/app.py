@@ -26,7 +26,7 @@ import msgspec
 from sandbox.kernel import contract, limits
 from sandbox.kernel.contract import Operation
 from sandbox.kernel.controls import Controls
-from sandbox.kernel.faults import Plan
+from sandbox.kernel.faults import REFUSED, Plan
 from sandbox.kernel.http import Answer, Incoming, Refusal, Request
 from sandbox.kernel.store import Id
 from sandbox.kernel.system import System
@@ -181,7 +181,14 @@ def read_and_perform(system: System, request: Request, values: dict[str, str], b
             data = system.decode(body)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise Refusal(400, "malformed_body", f"The body is not JSON: {str(error)[:200]}") from None
+    if (refusal := request.plan.refusal) and operation.method != "GET" and not _is_bulk(data):
+        raise Refusal(*refusal, REFUSED)
     return system.perform(replace(request, path=path, query=query, body=data))
+
+
+def _is_bulk(body: Any) -> bool:
+    """Whether a body is nothing but a list of items, each of which has an outcome of its own."""
+    return isinstance(body, dict) and len(body) == 1 and isinstance(next(iter(body.values())), list)
 
 
 # ---- faults ----

@@ -20,6 +20,7 @@ path or an operationId. Out: for every request the faults that hit it. Never: a 
 | shift_rows | after the answer, rows of the list change and move to its end | rows (2) |
 | hang_after | the effect happens, then no answer comes | seconds (120) |
 | bulk_partial | items of a bulk answer 500 | every (3) or probability, effect (false) |
+| refused | a write is refused, in a bulk each of its items; nothing happened | status (409), code (INVALID_STATE) |
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ from typing import Any
 KINDS = (
     "rate_limited", "rate_limited_bare", "error_before", "error_after", "bad_gateway_html", "denied_200",
     "token_plain_400", "expire_token", "slow", "cut_body", "truncated_json", "repeat_cursor", "shift_rows",
-    "hang_after", "bulk_partial",
+    "hang_after", "bulk_partial", "refused",
 )  # fmt: skip
 _OPTIONS = {"id", "path", "method", "kind", "times", "after", "probability", "seed"}
 _OWN = {
     "rate_limited": {"seconds"}, "error_before": {"status"}, "error_after": {"status"}, "denied_200": {"shape"},
     "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"}, "bulk_partial": {"every", "effect"},
+    "refused": {"status", "code"},
 }  # fmt: skip
+
+
+REFUSED = "Refused on purpose."  # what a refusal says that a fault has made
 
 
 class BadRule(ValueError):
@@ -121,6 +126,14 @@ class Plan:
 
     def get(self, kind: str) -> Rule | None:
         return next((rule for rule in self.rules if rule.kind == kind), None)
+
+    @property
+    def refusal(self) -> tuple[int, str] | None:
+        """Status and code with which a write is refused."""
+        rule = self.get("refused")
+        if rule is None:
+            return None
+        return int(rule.options.get("status", 409)), str(rule.options.get("code", "INVALID_STATE"))
 
     def broken(self, index: int) -> str | None:
         """What happens to item `index` of a bulk: None, "before" (500 without effect) or "after" (500 with effect)."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sandbox.kernel import contract
 from sandbox.kernel.clock import Clock
 from sandbox.kernel.contract import Operation, Routes
+from sandbox.kernel.faults import REFUSED
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import Access
 from sandbox.kernel.store import Store
@@ -74,6 +75,8 @@ def _check(request: Request) -> None:
 
 def _result(system: System, request: Request, number: int, sent: dict[str, Any]) -> dict[str, Any]:
     try:
+        if refusal := request.plan.refusal:
+            raise Refusal(*refusal, REFUSED)
         broken = request.plan.broken(number)
         if broken == "before":
             raise Refusal(500, "internal", "An error has occurred.")

@@ -1,0 +1,169 @@
+"""What every flow must stand, whatever it carries: the parts of the battery that `test_battery.py` puts together.
+
+In: a flow, and from `made/<package>.py` how a test makes one source record that the flow works. Out: runs among faults
+and deaths, and what both systems and our own book hold afterwards. Never: a flow named here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from crossdock import flows
+from crossdock.steps.extract import Window, extract
+from crossdock.steps.run_batches import run_batches
+from crossdock.store import dead_letters, deliveries
+from crossdock.store.batches import Counts
+from integration import builders
+from integration.builders import ITEM, forward, line
+from integration.test_order_to_cash import Killed, Market
+from sandbox.control import SYSTEMS
+
+WRITES = {"tims": "/api/v1/*", "channel_advisor": "/v2/*"}  # paths of each system, but for its tokens
+STOCKED = 60  # orders that are in TIMS before the first test
+OWN_BOOK = ("ref.settlement",)
+STAMPS = ("UpdatedDate", "ModifiedAt", "RowVersion")
+
+
+@dataclass(frozen=True)
+class Made:
+    """How one source record comes about that a flow works.
+
+    `make` changes the world: afterwards one read of the flow finds something to deliver. `parent`: the table of `ref`
+    whose row it waits for, where it can wait; `waits`: the test that shows its waiting otherwise.
+    """
+
+    make: Callable[[Shop], object]
+    parent: str = ""
+    waits: str = ""
+    refusable: bool = True  # its load sends requests that a system may refuse
+    backfills: bool = True  # a window over the last days has it
+
+
+@dataclass
+class Shop(Market):
+    """A market with orders on stock, all flows at rest."""
+
+    stock: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Places orders and brings them into TIMS, and offers what there is."""
+        events: list[tuple[Any, ...]] = []
+        goods = line(ITEM, 1, "10.0000", TaxAmount="2.00")
+        with patch.object(builders, "send", lambda *event: events.append(event)):
+            self.stock = [builders.place(self.environment, goods) for _ in range(STOCKED)]
+        for key in self.stock:
+            self.orders[key] = [{**goods, "OrderItemID": int(key) * 100 + 1}]
+        at = (self.environment.now + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+        self.environment.channel_advisor.apply(
+            {"id": f"stock-{n}", "at": at, "system": system, "kind": kind, "document": document}
+            for n, (_, system, kind, document) in enumerate(events)
+        )
+        forward(self.environment, self.environment.now + timedelta(minutes=2))
+        for flow in flows.all_flows():
+            self.run(flow)
+
+    def order_on_stock(self) -> str:
+        """An order that is in TIMS, of which nothing has been sent."""
+        return self.stock.pop()
+
+    def sold(self, *after: str) -> str:
+        """An order of which all has left; then the flows `after` have run."""
+        key = self.order_on_stock()
+        self.send(key, 9)
+        for flow in after:
+            self.run(flow)
+        return key
+
+    # ---- what there is afterwards ----
+
+    def held(self) -> dict[str, Any]:
+        """All that both systems and our own book hold, once TIMS has allocated what it can."""
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
+        self.environment.in_tims("sales-orders")
+        found: dict[str, Any] = {}
+        for system in SYSTEMS:
+            control = self.control(system)
+            for kind in control.call("GET", "counts"):
+                found[f"{system} {kind}"] = sorted(map(_text, control.documents(kind)))
+        for table in OWN_BOOK:
+            found[table] = [str(tuple(row)) for row in self.environment.query(f"SELECT * FROM {table} ORDER BY 1, 2")]
+        return found
+
+    def counts(self) -> Counter[str]:
+        """How many documents there are of each kind."""
+        own = {table: self.environment.query(f"SELECT count(*) AS n FROM {table}")[0].n for table in OWN_BOOK}
+        systems = (self.control(system).call("GET", "counts").items() for system in SYSTEMS)
+        return Counter(own | {f"{n} {kind}": number for n, items in enumerate(systems) for kind, number in items})
+
+    def control(self, system: str) -> Any:
+        return self.environment.channel_advisor if system == "channel_advisor" else self.environment.tims_control
+
+    def letters(self, flow: str) -> list[Any]:
+        """The open dead letters of a flow."""
+        with self.environment.runtime() as runtime, runtime.engine.begin() as connection:
+            return list(dead_letters.listed(connection, flow=flow, limit=1_000))
+
+    # ---- faults ----
+
+    @contextmanager
+    def failing(self, kind: str, *methods: str, **rule: Any) -> Iterator[None]:
+        """Both systems fail writes in a way, until the block ends."""
+        for system, path in WRITES.items():
+            for method in methods or ("POST", "PUT", "PATCH"):
+                self.environment.fault(system, kind, path=path, method=method, **rule)
+        try:
+            yield
+        finally:
+            self.environment.clear_faults()
+
+    def killed(self, flow: str, run_id: str) -> Counts | None:
+        """A run that dies between a request and the note of its answer; its counts, where it sent no request."""
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
+        with patch.object(deliveries, "end", side_effect=Killed):
+            try:
+                return self.environment.sync(flow=flow, run_id=run_id)
+            except Killed:
+                return None
+
+    def read_without(self, flow: str, table: str) -> Counts:
+        """A run between whose read and work the rows of `table` are not there yet."""
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
+        with self.environment.runtime() as runtime:
+            chosen = flows.get(flow)
+            ids = extract(runtime, chosen)
+            for before, after in (("id", "'not ' || id"), ("id", "substr(id, 5)")):
+                with runtime.engine.begin() as connection:
+                    connection.exec_driver_sql(f"UPDATE {table} SET {before} = {after}")
+                if after.startswith("'not"):
+                    counts = run_batches(runtime, chosen, ids)
+        return counts
+
+    def backfill(self, flow: str, **more: Any) -> Counts:
+        """A run over the last two days."""
+        forward(self.environment, self.environment.now + timedelta(seconds=10))
+        window = Window(self.environment.now - timedelta(days=2), self.environment.now)
+        return self.environment.sync(window, flow=flow, kind="backfill", **more)
+
+
+def made(shop: Shop, flow: str) -> Made:
+    """How a record of the flow is made: `MADE[flow]` of `made/<its package>.py`. All that came before is worked."""
+    shop.run(flow)
+    package = flows.get(flow).load.__module__.split(".")[2]
+    try:
+        return importlib.import_module(f"integration.made.{package}").MADE[flow]
+    except (ModuleNotFoundError, KeyError) as missing:
+        raise AssertionError(f"Say in tests/integration/made/{package}.py how a record of {flow} is made.") from missing
+
+
+def _text(document: Any) -> str:
+    """A document without the stamps that a server gives it."""
+    return msgspec.json.encode({k: v for k, v in document.items() if k not in STAMPS}, order="sorted").decode()
