@@ -309,7 +309,7 @@ def test_what_a_flow_has_read_is_looked_up_after_the_next_refresh(environment: E
     read(environment, alone)
     with fronted(environment) as fronts:
 
-        def told(**fields: Any) -> None:
+        def spoil(**fields: Any) -> None:
             stamp = (environment.now + timedelta(minutes=3)).isoformat().replace("+00:00", "Z")
             change = changed(ModifiedAt=stamp, **fields)
             fronts["tims"].spoil = lambda _, rows: [
@@ -321,7 +321,7 @@ def test_what_a_flow_has_read_is_looked_up_after_the_next_refresh(environment: E
 
         environment.tick(environment.now + timedelta(minutes=5))
         before = looked_up()
-        told(Title="Another title")
+        spoil(Title="Another title")
         put_back_items(environment)
         read(environment, alone)
         assert looked_up() == before
@@ -329,7 +329,7 @@ def test_what_a_flow_has_read_is_looked_up_after_the_next_refresh(environment: E
         with environment.runtime() as runtime:
             refresh_reference(runtime, tims.ITEMS)
         assert looked_up() == "Another title"
-        told(Title=["no", "title"])
+        spoil(Title=["no", "title"])
         put_back_items(environment)
         read(environment, alone)
         for _ in range(2):

@@ -461,8 +461,8 @@ def _work(
     """What of a chunk is work of a reader: what it has never had, and what is told again after something else."""
     had = [record for record in given if queue in stored.get(record.pair, ())]
     back = records.came_back(connection, reader, resource, had)
-    known = {record.pair for record in had} - back
-    return [record.pair for record in given if record.pair not in known]
+    worked = {record.pair for record in had} - back
+    return [record.pair for record in given if record.pair not in worked]
 
 
 def _dead_letter(

@@ -236,14 +236,14 @@ def versions(table: sa.Table, batch_id: int | None) -> sa.Select:
     return sa.select(*columns, work.c.queued_at).join(work, _of(table)).where(work.c.batch_id == batch_id)
 
 
-def known(table: sa.Table, queue: str) -> sa.Select:
+def history(table: sa.Table, queue: str) -> sa.Select:
     """What a queue has ever had of a list, with the same columns and the batch."""
     columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
     return sa.select(*columns, work.c.queued_at, work.c.batch_id).join(work, _of(table)).where(work.c.queue == queue)
 
 
 def newest(rows: sa.Select, only: Sequence[str] | None = None) -> sa.Select:
-    """Of each key, or of each of `only`, the newest of `versions` or `known`."""
+    """Of each key, or of each of `only`, the newest of `versions` or `history`."""
     found = rows.selected_columns
     if only is not None:
         rows = rows.where(found.key == sa.any_(_texts("keys", only)))
@@ -310,7 +310,7 @@ def documents(
 def _newest(table: sa.Table, queue: str, keys: Sequence[str]) -> sa.Select:
     """Key, hash and version of the newest version of each key that the queue knows."""
     columns = (table.c.key, table.c.hash, table.c.version, work.c.queued_at)
-    return newest(known(table, queue).with_only_columns(*columns), keys)
+    return newest(history(table, queue).with_only_columns(*columns), keys)
 
 
 def _of(table: sa.Table) -> sa.ColumnElement[bool]:

@@ -168,7 +168,7 @@ def _posted(key: str, link: sa.Row | None, ours: Sequence[sa.Row], *, requested:
 
 def _asked_for(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
     """The records that a person asks for by name just now: their newest version is in a batch of that kind."""
-    newest = raw.newest(raw.known(raw_shipments, "invoices"), keys).subquery()
+    newest = raw.newest(raw.history(raw_shipments, "invoices"), keys).subquery()
     return set(
         connection.scalars(
             sa.select(newest.c.key)

@@ -159,7 +159,7 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
     """What is known of these customers, read by four queries."""
     versions: dict[str, list[Customer]] = {}
     for key, payload in connection.execute(
-        raw.known(raw_customers, tims.CUSTOMERS.name)
+        raw.history(raw_customers, tims.CUSTOMERS.name)
         .where(raw_customers.c.key.in_(customer_ids))
         .with_only_columns(raw_customers.c.key, raw_customers.c.payload)
     ):
