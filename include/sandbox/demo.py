@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crossdock import cli, flows
+from crossdock.comparison.subject import UNEXPLAINED
 from crossdock.dev import local, standalone
 from crossdock.errors import ConfigError, CrossdockError
 from crossdock.ledger import close
@@ -38,7 +39,6 @@ from crossdock.store.tables import ops_batch, ops_dead_letter
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import reconcile
 from crossdock.watch.reconcile import results
-from crossdock.watch.reconcile.base import UNEXPLAINED
 from sandbox import processes, verify, verify_cash, world
 from sandbox.control import SYSTEMS, Control
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from crossdock.comparison.subject import UNEXPLAINED
 from crossdock.watch.reconcile import reconcile
-from crossdock.watch.reconcile.base import UNEXPLAINED
 from integration.builders import forward, line, order, sales_order, send, ship
 from integration.bustle import ALL, MONEY, OFFERS, QUIET, World, altered, bustle
 from integration.environment import Environment, found_environment

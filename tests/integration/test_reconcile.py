@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from crossdock import cli
+from crossdock.comparison.subject import DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
 from crossdock.errors import ConfigError, Transient
 from crossdock.flows.orders import customers as orders_customers
 from crossdock.store import database
 from crossdock.watch.reconcile import Outcome, read, reconcile, results, run, subjects
-from crossdock.watch.reconcile.base import DEAD, IN_FLIGHT, UNEXPLAINED, WAITING
 from integration.builders import ITEM, KIT, KIT_PARTS, OTHER, forward, line, order, place, sales_order, send, ship
 from integration.bustle import altered
 from integration.environment import Environment, found_environment

@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from crossdock.errors import ConfigError
-from crossdock.store import database
-from crossdock.store.tables import ops_reconcile_run
-from crossdock.watch.reconcile import read, report
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.explain import FOUND, because
+from crossdock.comparison.subject import (
     CHANNEL_ADVISOR,
     TIMS,
     Excuse,
@@ -28,8 +25,11 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
+from crossdock.errors import ConfigError
+from crossdock.store import database
+from crossdock.store.tables import ops_reconcile_run
+from crossdock.watch.reconcile import read, report
 from crossdock.watch.reconcile.compare import Counts, compare
-from crossdock.watch.reconcile.explain import FOUND, because
 from crossdock.watch.reconcile.subjects import SUBJECTS
 from integration.environment import fresh_database
 

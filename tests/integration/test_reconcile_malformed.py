@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from crossdock.comparison.subject import DEAD, UNEXPLAINED
 from crossdock.steps.extract import Window
 from crossdock.watch.reconcile import Outcome, reconcile, results, run
-from crossdock.watch.reconcile.base import DEAD, UNEXPLAINED
 from crossdock.watch.reconcile.subjects import SUBJECTS
 from integration.builders import OTHER, forward, line, order, place, sales_order, ship
 from integration.environment import Environment, found_environment

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from crossdock.comparison.subject import CHANNEL_ADVISOR, TIMS
 from crossdock.steps.records import UNKNOWN
 from crossdock.store import database, sql
 from crossdock.watch.reconcile import compare
-from crossdock.watch.reconcile.base import CHANNEL_ADVISOR, TIMS
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from crossdock.comparison.subject import Rules
 from crossdock.rules.settings import Settings, Site
 from crossdock.watch.reconcile import catalogue, customers, fulfilment, orders, report
-from crossdock.watch.reconcile.base import Rules
 from crossdock.watch.reconcile.subjects import SUBJECTS, chosen
 
 

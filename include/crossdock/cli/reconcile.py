@@ -69,7 +69,7 @@ def reconcile_command(
 
 def print_reconciled(outcome: Outcome, found: Sequence[dict[str, Any]]) -> None:
     """Counts by subject; what differs and not by rule, and what to do where nothing explains it."""
-    from crossdock.watch.reconcile.base import BY_RULE, CAUSES
+    from crossdock.comparison.subject import BY_RULE, CAUSES
     from crossdock.watch.reconcile.subjects import SUBJECTS
 
     causes = [cause for cause in CAUSES if any(cause in each.causes for each in outcome.counts.values())]
@@ -95,7 +95,7 @@ def print_reconciled(outcome: Outcome, found: Sequence[dict[str, Any]]) -> None:
 
 def _difference(row: dict[str, Any]) -> str:
     """One difference in words, with its cause and age."""
-    from crossdock.watch.reconcile.base import SIDES
+    from crossdock.comparison.subject import SIDES
     from crossdock.watch.reconcile.report import words
 
     if row["missing"]:

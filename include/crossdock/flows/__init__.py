@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 from itertools import groupby
+from types import ModuleType
 
 from crossdock import config, settings
 from crossdock.errors import ConfigError
@@ -36,6 +38,14 @@ def all_flows() -> dict[str, Flow]:
 
 def _packages() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+
+
+def modules(name: str) -> Iterator[ModuleType]:
+    """The modules of this name, of the packages that have one."""
+    for package in _packages():
+        path = f"{__name__}.{package}.{name}"
+        if importlib.util.find_spec(path):
+            yield importlib.import_module(path)
 
 
 def _of(package: str) -> Sequence[Flow]:

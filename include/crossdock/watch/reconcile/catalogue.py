@@ -14,18 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.store import sql
-from crossdock.store.tables import (
-    ops_dead_letter,
-    ops_orphan,
-    ops_reading,
-    raw_items,
-    raw_quantities,
-    stage_channel_quantity,
-    stage_price,
-    stage_product,
-)
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.explain import FOUND, Via, at_work, because, not_read, on_its_way
+from crossdock.comparison.subject import (
     BY_RULE,
     CHANNEL_ADVISOR,
     DEAD,
@@ -43,7 +33,17 @@ from crossdock.watch.reconcile.base import (
     Subject,
     whole,
 )
-from crossdock.watch.reconcile.explain import FOUND, Via, at_work, because, not_read, on_its_way
+from crossdock.store import sql
+from crossdock.store.tables import (
+    ops_dead_letter,
+    ops_orphan,
+    ops_reading,
+    raw_items,
+    raw_quantities,
+    stage_channel_quantity,
+    stage_price,
+    stage_product,
+)
 
 ITEMS = Lists(TIMS, "inventory/items", ("SKU",))
 QUANTITIES_LIST = Lists(TIMS, "inventory/quantities", ("SKU",))

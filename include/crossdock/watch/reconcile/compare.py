@@ -14,9 +14,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on
 
-from crossdock.store import database, sql
-from crossdock.store.tables import ops_reading, ops_reconcile_difference
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.explain import FOUND, because
+from crossdock.comparison.subject import (
     CAUSES,
     CHANGED,
     CHANNEL_ADVISOR,
@@ -26,7 +25,8 @@ from crossdock.watch.reconcile.base import (
     UNEXPLAINED,
     Subject,
 )
-from crossdock.watch.reconcile.explain import FOUND, because
+from crossdock.store import database, sql
+from crossdock.store.tables import ops_reading, ops_reconcile_difference
 
 LONGEST = 300  # characters of a value that are kept
 

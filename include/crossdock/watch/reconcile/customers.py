@@ -12,10 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.rules import emails, phones
-from crossdock.store.tables import ops_customer_change, ops_reading, raw_customers, stage_buyer
-from crossdock.systems import times
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.explain import FOUND, because
+from crossdock.comparison.subject import (
     BY_RULE,
     CHANNEL_ADVISOR,
     IN_FLIGHT,
@@ -28,7 +26,9 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import FOUND, because
+from crossdock.rules import emails, phones
+from crossdock.store.tables import ops_customer_change, ops_reading, raw_customers, stage_buyer
+from crossdock.systems import times
 from crossdock.watch.reconcile.orders import OF_THE_ORDER, ORDERS, SALES_ORDERS, is_marketplaces, is_ours, key_of
 
 CUSTOMERS_LIST = Lists(TIMS, "customers", ("CustomerID",))

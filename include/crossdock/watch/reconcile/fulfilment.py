@@ -14,6 +14,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from crossdock.comparison.explain import FOUND, at_work, because, dead_letter, dismissed, not_read, on_its_way
+from crossdock.comparison.subject import (
+    BY_RULE,
+    CHANNEL_ADVISOR,
+    NAMES,
+    TIMS,
+    Excuse,
+    Explanation,
+    Lists,
+    Row,
+    Rules,
+    Side,
+    Subject,
+)
 from crossdock.flow import SOURCE as OURS
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.store.tables import (
@@ -27,20 +41,6 @@ from crossdock.store.tables import (
     stage_invoice,
     stage_sales_order,
 )
-from crossdock.watch.reconcile.base import (
-    BY_RULE,
-    CHANNEL_ADVISOR,
-    NAMES,
-    TIMS,
-    Excuse,
-    Explanation,
-    Lists,
-    Row,
-    Rules,
-    Side,
-    Subject,
-)
-from crossdock.watch.reconcile.explain import FOUND, at_work, because, dead_letter, dismissed, not_read, on_its_way
 from crossdock.watch.reconcile.orders import (
     OF_THE_ORDER,
     ORDERS,

@@ -14,15 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.rules.statuses import CANCELLED_FIRST, LEFT_OUT
-from crossdock.store.tables import (
-    ops_link,
-    raw_orders,
-    raw_shipments,
-    stage_channel_shipment,
-    stage_sales_order,
-)
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.explain import FOUND, at_work, because, dead_letter, dismissed, not_read, on_its_way
+from crossdock.comparison.subject import (
     BY_RULE,
     CHANNEL_ADVISOR,
     IN_FLIGHT,
@@ -36,7 +29,14 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
-from crossdock.watch.reconcile.explain import FOUND, at_work, because, dead_letter, dismissed, not_read, on_its_way
+from crossdock.rules.statuses import CANCELLED_FIRST, LEFT_OUT
+from crossdock.store.tables import (
+    ops_link,
+    raw_orders,
+    raw_shipments,
+    stage_channel_shipment,
+    stage_sales_order,
+)
 
 SOURCE = "ChannelAdvisor"
 ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True)

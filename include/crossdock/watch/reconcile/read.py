@@ -22,12 +22,7 @@ import msgspec
 import sqlalchemy as sa
 
 from crossdock import settings
-from crossdock.errors import BadResponse, RecordRejected
-from crossdock.steps import records
-from crossdock.store import database, watermarks
-from crossdock.systems import limits, scan, times
-from crossdock.systems.channel_advisor import is_truncated
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.subject import (
     CHANGED_AT,
     CHANNEL_ADVISOR,
     RECORD,
@@ -40,6 +35,11 @@ from crossdock.watch.reconcile.base import (
     Side,
     Subject,
 )
+from crossdock.errors import BadResponse, RecordRejected
+from crossdock.steps import records
+from crossdock.store import database, watermarks
+from crossdock.systems import limits, scan, times
+from crossdock.systems.channel_advisor import is_truncated
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime

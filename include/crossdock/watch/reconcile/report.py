@@ -17,9 +17,9 @@ import jinja2
 import sqlalchemy as sa
 from markupsafe import Markup, escape
 
+from crossdock.comparison.subject import BY_RULE, CAUSES, CHANGED, DEAD, IN_FLIGHT, MEANING, UNEXPLAINED, WAITING
 from crossdock.errors import ConfigError
 from crossdock.watch.reconcile import results
-from crossdock.watch.reconcile.base import BY_RULE, CAUSES, CHANGED, DEAD, IN_FLIGHT, MEANING, UNEXPLAINED, WAITING
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
 SHOWN = 100  # differences of one subject on the page; the table has all

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from crossdock.comparison.subject import CAUSES
 from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
-from crossdock.watch.reconcile.base import CAUSES
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
 _RUN = (table.c.id, table.c.run_id, table.c.started_at, table.c.finished_at, table.c.counts, table.c.unexplained)

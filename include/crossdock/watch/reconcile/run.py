@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from crossdock.comparison.subject import UNEXPLAINED, PassedOver, Rules, Subject
 from crossdock.store import alerts, database
 from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch.reconcile import report
-from crossdock.watch.reconcile.base import UNEXPLAINED, PassedOver, Rules, Subject
 from crossdock.watch.reconcile.compare import Counts, causes, compare, doubt, is_moving
 from crossdock.watch.reconcile.read import clocks, forget, read
 from crossdock.watch.reconcile.subjects import chosen

@@ -1,19 +1,21 @@
-"""All subjects, in the order of the report."""
+"""All subjects, in the order of the report: those here, then those that flows bring in their `reconcile.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crossdock import flows
+from crossdock.comparison.subject import Subject
 from crossdock.config.suggest import nearest
 from crossdock.errors import ConfigError
 from crossdock.watch.reconcile import catalogue, customers, fulfilment, orders
-from crossdock.watch.reconcile.base import Subject
 
 SUBJECTS: dict[str, Subject] = {
     subject.name: subject
     for subject in (
         orders.ORDERS_SUBJECT, orders.ORDER_TOTALS, orders.PAYMENTS, customers.CUSTOMERS, fulfilment.SHIPMENTS,
         fulfilment.INVOICES, fulfilment.RETURNS, catalogue.QUANTITIES, catalogue.PRODUCTS, catalogue.PRICES,
+        *(subject for module in flows.modules("reconcile") for subject in module.SUBJECTS),
     )
 }  # fmt: skip
 

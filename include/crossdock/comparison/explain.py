@@ -11,8 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.store.tables import ops_batch, ops_dead_letter, ops_reconcile_difference, ops_watermark, ops_work
-from crossdock.watch.reconcile.base import (
+from crossdock.comparison.subject import (
     BY_RULE,
     CHANGED,
     DEAD,
@@ -21,6 +20,7 @@ from crossdock.watch.reconcile.base import (
     WAITING,
     Explanation,
 )
+from crossdock.store.tables import ops_batch, ops_dead_letter, ops_reconcile_difference, ops_watermark, ops_work
 
 # The differences of one subject in one run that nothing explains yet. Its name in `.sql` files is `found`.
 FOUND = (
