@@ -58,13 +58,13 @@ class Month:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = database.engine(url, role=None)
-        self.known: dict[str, dict[Version, int]] = {}  # by queue: the batch of each version
+        self.queued: dict[str, dict[Version, int]] = {}  # by queue: the batch of each version
         self.payloads: dict[str, dict[Version, str]] = {}  # by raw table of a list: a digest of each payload
         self.received: dict[str, dict[Version, Any]] = {}  # when each version came first
         self.half_way: dict[str, tuple[int, dict[str, str]]] = {}  # by queue: a batch and its newest payloads
         database.migrate(url, BEFORE)
         self._fill()
-        self._look()
+        self._note()
         database.migrate(url)
 
     def _fill(self) -> None:
@@ -80,7 +80,7 @@ class Month:
         raw_connection.commit()
         raw_connection.close()
 
-    def _look(self) -> None:
+    def _note(self) -> None:
         with self.engine.begin() as connection:
             for table, sources in lists_before().items():
                 self.payloads[table], self.received[table] = {}, {}
@@ -88,7 +88,7 @@ class Month:
                     rows = connection.exec_driver_sql(
                         f"SELECT key, hash, batch_id, md5(payload::text) AS payload, received_at FROM raw.{name}"
                     ).all()
-                    self.known[queue] = {(row.key, row.hash): row.batch_id for row in rows}
+                    self.queued[queue] = {(row.key, row.hash): row.batch_id for row in rows}
                     for row in rows:
                         version = (row.key, row.hash)
                         assert self.payloads[table].setdefault(version, row.payload) == row.payload
@@ -132,7 +132,7 @@ def test_no_version_of_any_record_is_lost_and_none_is_there_twice(month: Month) 
             assert {(row.key, row.hash): row.payload for row in rows} == before, table
             assert {(row.key, row.hash): row.received_at for row in rows} == month.received[table], table
             stored += len(rows)
-    assert stored < sum(map(len, month.known.values())), "what several flows had is one row now"
+    assert stored < sum(map(len, month.queued.values())), "what several flows had is one row now"
 
 
 def test_each_flow_knows_what_it_knew_by_the_same_batches(month: Month) -> None:
@@ -141,8 +141,8 @@ def test_each_flow_knows_what_it_knew_by_the_same_batches(month: Month) -> None:
     found: dict[str, dict[Version, int]] = defaultdict(dict)
     for row in rows:
         found[row.queue][row.key, row.hash] = row.batch_id
-    assert found == {queue: known for queue, known in month.known.items() if known}
-    assert len(rows) == sum(map(len, month.known.values())) > 4_000
+    assert found == {queue: before for queue, before in month.queued.items() if before}
+    assert len(rows) == sum(map(len, month.queued.values())) > 4_000
 
 
 def test_a_batch_in_the_middle_of_its_steps_goes_on_with_what_it_had(month: Month) -> None:
