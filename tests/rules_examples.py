@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import pandas as pd
 
+from crossdock.mapping import language, lookups
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.parse import read_documents
 from crossdock.rules import settings as configuration
 from crossdock.rules.customers import keys_of
-from crossdock.rules.orders import Enriched, enrich
+from crossdock.rules.order_context import OrderContext
+from crossdock.rules.orders import newcomers
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings, Site
 from crossdock.rules.vectorize import TEXT
@@ -135,7 +137,8 @@ def frames(*documents: dict[str, Any]) -> Frames:
 def reference_data(*customers: dict[str, Any], items: list[dict[str, Any]] | None = None) -> ReferenceData:
     """TIMS with the items above and the given customers (documents of the contract)."""
     rows = [
-        {"Status": "Active", "Type": "Inventory", "KitComponents": None, "Cost": 0, "ListPrice": 0} | item
+        {"Status": "Active", "Type": "Inventory", "KitComponents": None, "Cost": 0, "ListPrice": 0, "Category": None}
+        | item
         for item in items or ITEMS
     ]
     frame = pd.DataFrame(rows)
@@ -191,6 +194,18 @@ def config(**site: Any) -> Settings:
     return replace(shipped, sites=sites)
 
 
+@dataclass
+class Enriched:
+    """`header`: the orders with the columns of the rules; `lines`: target lines; `problems` of orders to load,
+    `warnings` of all; `customers`: one row per customer to create."""
+
+    header: pd.DataFrame
+    lines: pd.DataFrame
+    problems: pd.DataFrame
+    warnings: pd.DataFrame
+    customers: pd.DataFrame
+
+
 def run(
     *documents: dict[str, Any],
     tims: ReferenceData | None = None,
@@ -199,7 +214,21 @@ def run(
     newest: pd.Series | None = None,
     inclusive: Mapping[int, bool] | None = None,
 ) -> Enriched:
-    return enrich(frames(*documents), tims or reference_data(), settings or config(), linked, newest, inclusive)
+    """The documents with the columns of all rules of the mapping sales_order, as its flow runs them."""
+    context = OrderContext(
+        tims or reference_data(),
+        settings or config(),
+        lookups.read("order_status"),
+        lookups.read("payment_status"),
+        linked,
+        inclusive or {},
+        newest,
+    )
+    made = language.load("sales_order").plan.run(frames(*documents), context)
+    header = made.frames.header
+    assert made.frames.made is not None
+    found = made.problems[header["verdict"].eq("load").to_numpy(dtype=bool)[made.problems["_row"]]]
+    return Enriched(header, made.frames.made, found.reset_index(drop=True), made.warnings, newcomers(header, found))
 
 
 def reasons(enriched: Enriched, row: int = 0) -> list[str]:

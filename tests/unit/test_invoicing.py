@@ -309,7 +309,7 @@ def test_a_closed_period_moves_the_posting_to_the_first_open_day_and_none_at_all
     periods = pd.DataFrame({"id": ["2011-01", "2011-02"], "start_date": ["2011-01-01", "2011-02-01"],
                             "status": ["Closed", "Open"]}, dtype="str")  # fmt: skip
     header = pd.DataFrame({"PostingDate": ["2011-01-31", "2011-02-03", "2011-03-01"]}, dtype="str")
-    found, wrong = with_terms(header, pd.Series(["a", "b", "c"], dtype="str"), {}, periods)
+    found, wrong = with_terms(header, {}, periods)
     assert found["OpenDate"].fillna("").tolist() == ["2011-02-01", "2011-02-03", ""]
     assert wrong[["_row", "rule"]].to_numpy().tolist() == [[2, "no_open_period"]]
 

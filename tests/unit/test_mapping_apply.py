@@ -66,7 +66,7 @@ def frames(**header: pd.Series) -> Frames:
 
 
 def test_lines_are_turned_in_their_order_with_values_of_their_document(tmp_path: Path):
-    made, found = mapping(tmp_path, "target: Notes, from: SellerOrderID").apply(frames(SellerOrderID=text("x", None)))
+    made, found = mapping(tmp_path, "target: Notes, from: SellerOrderID").turn(frames(SellerOrderID=text("x", None)))
     assert made.lines["ExternalLineID"].tolist() == ["7", "8", "9"]
     assert made.lines["SKU"].tolist() == ["A", "B", "C"]
     assert made.lines["TaxRemittedBy"].tolist() == ["Seller", "Marketplace", "Marketplace"]
@@ -81,7 +81,7 @@ def test_a_default_stands_in_for_what_is_missing_and_never_for_zero_or_empty(tmp
         'target: ShippingAmount, from: TotalShippingPrice, default: "4.99"',
         "target: Notes, from: A, default: x",
     )
-    made, _ = table.apply(frames(TotalShippingPrice=whole(None, 0), A=text(None, "")))
+    made, _ = table.turn(frames(TotalShippingPrice=whole(None, 0), A=text(None, "")))
     assert made.header["ShippingAmount"].tolist() == [49_900, 0]
     assert made.header["Notes"].tolist() == ["x", ""]
     assert made.lines["TaxAmount"].tolist() == [0, 100, 0]
@@ -89,7 +89,7 @@ def test_a_default_stands_in_for_what_is_missing_and_never_for_zero_or_empty(tmp
 
 def test_the_first_given_of_several_sources_counts_and_empty_text_is_given(tmp_path: Path):
     table = mapping(tmp_path, "target: Notes, from: [A, B]")
-    made, _ = table.apply(frames(A=text(None, ""), B=text("b", "b")))
+    made, _ = table.turn(frames(A=text(None, ""), B=text("b", "b")))
     assert made.header["Notes"].tolist() == ["b", ""]
 
 
@@ -98,7 +98,7 @@ def test_constants_have_the_type_of_their_target(tmp_path: Path):
         tmp_path, "target: Source, constant: X", 'target: GiftWrapAmount, constant: "1.50"',
         "target: PricesIncludeTax, constant: no",
     )  # fmt: skip
-    made, _ = table.apply(frames())
+    made, _ = table.turn(frames())
     assert made.header["Source"].tolist() == ["X", "X"]
     assert made.header["GiftWrapAmount"].tolist() == [15_000, 15_000]
     assert made.header["PricesIncludeTax"].tolist() == [False, False]
@@ -107,7 +107,7 @@ def test_constants_have_the_type_of_their_target(tmp_path: Path):
 
 def test_a_required_value_that_is_missing_is_a_problem_that_names_the_source(tmp_path: Path):
     table = mapping(tmp_path, "target: CurrencyCode, from: Currency", "target: CustomerID, from: C, required: later")
-    _, found = table.apply(frames(Currency=text("GBP", None), C=text(None, None)))
+    _, found = table.turn(frames(Currency=text("GBP", None), C=text(None, None)))
     assert found[[ROW, "field", "rule", "says"]].values.tolist() == [
         [1, "Currency", "missing_field", "Currency is missing; TIMS needs it as CurrencyCode."]
     ]
@@ -116,7 +116,7 @@ def test_a_required_value_that_is_missing_is_a_problem_that_names_the_source(tmp
 def test_a_line_without_its_required_value_is_named_by_its_id(tmp_path: Path):
     given = frames()
     given.lines["SKU"] = text("A", None, "C")
-    _, found = mapping(tmp_path).apply(given)
+    _, found = mapping(tmp_path).turn(given)
     assert found[[ROW, "line", "field", "rule"]].values.tolist() == [[1, "8", "OrderItems.SKU", "missing_field"]]
 
 
@@ -126,7 +126,7 @@ def test_an_optional_object_must_be_whole_once_a_part_of_it_is_given(tmp_path: P
         "target: BillingAddress.Line2, from: BillingAddress.Line2",
     )  # fmt: skip
     given = frames(**{"BillingAddress.City": text(None, None), "BillingAddress.Line2": text(None, "floor 2")})
-    _, found = table.apply(given)
+    _, found = table.turn(given)
     assert found[[ROW, "field"]].values.tolist() == [[1, "BillingAddress.City"]]
 
 
@@ -134,11 +134,11 @@ def test_a_code_that_the_lookup_does_not_know_is_a_problem_and_no_second_one(tmp
     (tmp_path / "lookups").mkdir()
     (tmp_path / "lookups" / "pay.csv").write_text("from,to\nCleared,Paid\n,Unpaid\n", "utf-8")
     table = mapping(tmp_path, "target: PaymentStatus, from: PaymentStatus, lookup: pay")
-    made, found = table.apply(frames(PaymentStatus=text("Cleared", "Barter")))
+    made, found = table.turn(frames(PaymentStatus=text("Cleared", "Barter")))
     assert made.header["PaymentStatus"].isna().tolist() == [False, True]
     assert found[[ROW, "field", "rule", "value"]].values.tolist() == [[1, "PaymentStatus", "not_in_lookup", "Barter"]]
     assert found["says"].iloc[0] == 'PaymentStatus is "Barter", which the table pay does not know.'
-    made, found = table.apply(frames(PaymentStatus=text("", None)))
+    made, found = table.turn(frames(PaymentStatus=text("", None)))
     assert made.header["PaymentStatus"].tolist()[0] == "Unpaid"
     assert found["rule"].tolist() == ["missing_field"]
 
@@ -149,14 +149,14 @@ def test_a_missing_code_gets_the_default_only_where_the_table_says_so(tmp_path: 
     table = mapping(
         tmp_path, "target: PaymentStatus, from: PaymentStatus, lookup: pay, missing: default, default: Unpaid"
     )
-    made, found = table.apply(frames(PaymentStatus=text("Cleared", "Barter")))
+    made, found = table.turn(frames(PaymentStatus=text("Cleared", "Barter")))
     assert made.header["PaymentStatus"].tolist() == ["Paid", "Unpaid"]
     assert len(found) == 0
 
 
 def test_a_third_decimal_of_an_amount_is_a_problem_and_a_unit_price_may_have_four(tmp_path: Path):
     table = mapping(tmp_path, "target: TotalAmount, from: TotalPrice")
-    made, found = table.apply(frames(TotalPrice=whole(12_000_000, 129_950)))
+    made, found = table.turn(frames(TotalPrice=whole(12_000_000, 129_950)))
     assert found[[ROW, "rule", "value"]].values.tolist() == [[1, "third_decimal", "12.995"]]
     assert made.lines["Price"].iloc[0] == 12_345
 
@@ -167,26 +167,26 @@ def test_what_the_rules_have_explained_is_not_told_again(tmp_path: Path):
     )
     given = frames(**{"ShipTo.CountryCode": text(None, None)})
     output = problems.make([1], field="ShippingAddress.Country", rule="country_unknown", message="Narnia", do="Add it.")
-    _, found = table.apply(given, explained=output)
+    _, found = table.turn(given, explained=output)
     assert found[ROW].tolist() == [0]
 
 
 def test_a_column_that_a_rule_should_have_added_is_asked_for_by_name(tmp_path: Path):
     table = mapping(tmp_path, "target: Notes, from: Notes, rule: order_document")
     with pytest.raises(ConfigError, match="'Notes', which is not there: the rule order_document has not"):
-        table.apply(frames())
+        table.turn(frames())
 
 
 def test_a_column_of_another_type_is_refused_and_never_turned_in_silence(tmp_path: Path):
     table = mapping(tmp_path, "target: TotalAmount, from: TotalPrice")
     with pytest.raises(ConfigError, match="TotalAmount is Int64, but what arrives is a column of float64"):
-        table.apply(frames(TotalPrice=pd.Series([1.5, 2.0])))
+        table.turn(frames(TotalPrice=pd.Series([1.5, 2.0])))
 
 
 def test_empty_frames_give_empty_frames_with_all_columns(tmp_path: Path):
     given = frames(TotalPrice=whole(1, 2))
     empty = given.keep([False, False])
-    made, found = mapping(tmp_path, "target: TotalAmount, from: TotalPrice").apply(empty)
+    made, found = mapping(tmp_path, "target: TotalAmount, from: TotalPrice").turn(empty)
     assert list(made.header.columns) == ["TotalAmount"]
     assert len(made.lines) == len(found) == 0
 
@@ -233,7 +233,7 @@ def test_every_converter_says_what_it_does_with_null():
 
 def test_a_value_that_a_converter_cannot_read_is_a_problem(tmp_path: Path):
     table = mapping(tmp_path, "target: TotalAmount, from: A, convert: to amount")
-    _, found = table.apply(frames(A=text("12.99", "twelve")))
+    _, found = table.turn(frames(A=text("12.99", "twelve")))
     assert found[[ROW, "rule", "value"]].values.tolist() == [[1, "cannot_convert", "twelve"]]
 
 

@@ -438,9 +438,10 @@ def test_an_order_that_the_marketplace_ships_needs_no_person():
     result = run(order(**NOBODY))
     header = result.header.iloc[0]
     assert (header["verdict"], reasons(result), header["location"]) == ("load", [], "MARKETPLACE")
-    assert header["ShipTo.Name"] == "Buyer of Amazon US"
-    assert header["ShipTo.Line1"]
-    place = [header[f"ShipTo.{part}"] for part in ("City", "Region", "PostalCode", "CountryCode")]
+    assert header["DeliverTo.Name"] == "Buyer of Amazon US"
+    assert header["DeliverTo.Line1"]
+    where = ("DeliverTo.City", "ShipTo.Region", "ShipTo.PostalCode", "ShipTo.CountryCode")
+    place = [header[name] for name in where]
     assert place == ["Albany", "NY", "12207", "US"]
     assert pd.isna(header["BillTo.Line1"])
 
@@ -451,7 +452,7 @@ def test_without_any_address_it_goes_to_the_country_of_its_site(address):
     document = order(**nobody) | {"ShippingAddress": address}
     result = run(document)
     assert (reasons(result), result.header["ShipTo.CountryCode"][0]) == ([], "US")
-    assert result.header["ShipTo.City"][0]
+    assert result.header["DeliverTo.City"][0]
     nowhere = run(document, settings=config(country=None))
     assert reasons(nowhere)[0] in ("country_unknown", "missing_field")
     assert "config/sites.yaml" in nowhere.problems["do"][0]
@@ -485,4 +486,4 @@ def test_an_order_that_we_ship_needs_its_address_and_its_person_as_ever():
 
 def test_words_that_stand_in_for_an_address_never_replace_one_that_tims_has():
     header = run(order(**NOBODY), linked=(1001,)).header.iloc[0]
-    assert pd.isna(header["ShipTo.Line1"])
+    assert pd.isna(header["DeliverTo.Line1"])

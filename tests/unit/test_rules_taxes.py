@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from crossdock.errors import ConfigError
 from crossdock.rules import tax_rules
 from crossdock.rules.money import round_cents
-from crossdock.rules.orders import Enriched
 from crossdock.rules.settings import Settings
 from examples import examples
-from rules_examples import ITEMS, config, line, order, reasons, reference_data, run, sentence
+from rules_examples import ITEMS, Enriched, config, line, order, reasons, reference_data, run, sentence
 
 CENT = 100
 INSIDE = dict.fromkeys(("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType"), "InclusiveVat")

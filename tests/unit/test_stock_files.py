@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from crossdock.errors import ConfigError
-from crossdock.rules.movements import describe, reason_codes
+from crossdock.mapping import language
+from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.rules.movements import NOTHING, MovementContext, read_reasons, reason_codes
 from crossdock.systems import stock_files
 from crossdock.systems.inbox import File
 from rules_examples import reference_data
@@ -115,7 +117,7 @@ def test_a_file_in_which_nobody_knows_any_event_is_refused_and_never_a_quiet_day
     assert "Anpassungen, Sendungen" in record["RefusedSays"]
     one_of_two = records(LEDGER + event("Adjustments", -2) + event("Sendungen", -1), "amazon_de", "de.txt")
     assert [one["Reason"] for one in one_of_two] == ["M", "Sendungen"]  # its reason is asked of the lookup
-    assert records(LEDGER, "amazon_de")[0]["Reason"] == stock_files.NONE
+    assert records(LEDGER, "amazon_de")[0]["Reason"] == NOTHING
 
 
 def test_units_of_a_disposition_that_nobody_knows_are_not_passed_over():
@@ -145,7 +147,7 @@ def test_a_source_may_name_the_encoding_of_its_files_and_another_one_refuses_the
 
 def test_a_file_without_a_movement_of_ours_is_a_record_that_says_so():
     (record,) = records(LEDGER + event("Shipments", -1, ""), "amazon_uk", "quiet.txt")
-    assert (record["Quantity"], record["Reason"]) == (0, stock_files.NONE)
+    assert (record["Quantity"], record["Reason"]) == (0, NOTHING)
 
 
 def movements(**columns: list[Any]) -> pd.DataFrame:
@@ -164,8 +166,12 @@ PERIODS = pd.DataFrame(
 def reported(header: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     from crossdock.rules import settings
 
-    columns, found = describe(header, reference_data(), settings.load(), "Europe/London", PERIODS)
-    return columns.iloc[0].to_dict(), found["rule"].tolist()
+    given = header.assign(RefusedFor=pd.Series([None], dtype="str"), Quantity=pd.Series([-1], dtype="Int64"))
+    context = MovementContext(reference_data(), settings.load(), "Europe/London", PERIODS, read_reasons())
+    made = language.load("stock_adjustment").plan.run(
+        Frames(given, pd.DataFrame({ROW: [], LINE: []}, dtype="int64")), context
+    )
+    return made.frames.header.iloc[0].to_dict(), made.problems["rule"].tolist()
 
 
 def test_an_item_is_found_as_on_orders_and_the_movement_keeps_its_number():
@@ -192,11 +198,11 @@ def test_a_moment_that_is_none_is_a_problem_of_its_record_alone(moment: str):
 
 
 def test_an_unknown_reason_is_a_problem_with_the_nearest_and_a_listed_one_may_be_left_out():
-    codes, found = reason_codes(movements(Reason=["Damagde"]))
+    codes, found = reason_codes(movements(Reason=["Damagde"]), read_reasons())
     assert codes.isna().all()
     assert found["rule"].tolist() == ["unknown_reason"]
     assert "The nearest is Damage" in found["says"].iloc[0]
-    assert reason_codes(movements(Reason=["Receipts"]))[0].tolist() == ["-"]
+    assert reason_codes(movements(Reason=["Receipts"]), read_reasons())[0].tolist() == ["-"]
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,22 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.parse import Parsed
+from crossdock.mapping.registry import KEY
 from crossdock.store import database
 from crossdock.store.tables import ref_sales_order
 
 if TYPE_CHECKING:
     from crossdock.flow import Flow
     from crossdock.runtime import Runtime
+
+
+def keyed(parsed: Parsed, keys: Sequence[str]) -> Frames:
+    """The batch as a mapping takes it: the source's columns, and each record's key."""
+    header = parsed.frames.header
+    own = pd.Series([keys[position] for position in parsed.kept], index=header.index, dtype="str")
+    return Frames(header.assign(**{KEY: own}), parsed.frames.lines)
 
 
 def among(column: sa.ColumnElement, values: Sequence[Any]) -> sa.ColumnElement[bool]:

@@ -6,6 +6,7 @@ In: a Table. Out: findings with file, line and the nearest right name. Never: a 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from crossdock.config.nodes import Finding
@@ -15,8 +16,8 @@ from crossdock.mapping import lookups
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, scaled
-from crossdock.mapping.registry import NamedRule, named_rules
-from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_of, target_field
+from crossdock.mapping.registry import EVERYTHING, KEY, LINES, REFUSED, NamedRule, named_rules
+from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_of, target_field, written_by
 
 
 def source_type(field: Field) -> str:
@@ -26,13 +27,13 @@ def source_type(field: Field) -> str:
 class Checker:
     """Compares one table with both contracts."""
 
-    def __init__(self, mapping: Table) -> None:
+    def __init__(self, mapping: Table, others: Sequence[Table] = ()) -> None:
         self.mapping = mapping
+        self.others = others
         self.source = mapping.source_document
         self.target = mapping.target_document
         self.rules = named_rules()
-        fields = (*mapping.fields, *(mapping.children.fields if mapping.children else ()))
-        self.used = sorted({one.rule for one in fields if one.rule in self.rules})  # no other rule runs for this table
+        self.used = sorted(set(mapping.named) & self.rules.keys())  # no other rule runs for this table
         self.found: list[Finding] = []
 
     def report(self, line: int, message: str) -> None:
@@ -50,7 +51,73 @@ class Checker:
                 self.report(mapping.lines[f"not_sent.{path}"], f"{self.target.name} has no field {path!r}{choices}")
         if children:
             self.children(children)
+        for name in mapping.rules:
+            if name not in self.rules:
+                self.report(mapping.named[name], f"there is no rule {name!r}{did_you_mean(name, self.rules)}")
+        if mapping.after:
+            self.after()
+        else:
+            self.inputs()
+            self.order()
         return self.found
+
+    # ---- rules
+
+    def after(self) -> None:
+        """Of a table whose columns another one's rules have made: that one names them too."""
+        folder = self.mapping.file.parent
+        other = next((one for one in self.others if one.name == self.mapping.after), None)
+        line = self.mapping.lines["after"]
+        if other is None:
+            choices = did_you_mean(self.mapping.after, sorted(one.stem for one in folder.glob("*.yaml")))
+            self.report(line, f"there is no mapping {self.mapping.after!r} in {folder}{choices}")
+            return
+        if self.mapping.rules:
+            self.report(self.mapping.lines["rules"], f"with `after` no rule runs; name them in {other.file.name}")
+        for name in self.used:
+            if name not in other.named:
+                message = f"the rule {name} does not run: {other.file.name}, whose columns these are, does not name it"
+                self.report(self.mapping.named[name], f"{message}; add it to its `rules`")
+
+    def inputs(self) -> None:
+        """Whatever a rule reads is there: in the source, or made by a rule of the table. Nothing is made twice."""
+        makers: dict[str, str] = {}
+        used = [self.rules[name] for name in self.used]
+        for rule in used:
+            for column in rule.writes:
+                if column in rule.reads:
+                    continue
+                if column in makers:
+                    message = f"the rules {makers[column]} and {rule.name} both write {column!r}; name one of them"
+                    self.report(self.mapping.named[rule.name], message)
+                makers.setdefault(column, rule.name)
+        there = {KEY, REFUSED, EVERYTHING, *self.source.leaves, *makers}
+        children = self.mapping.children
+        for path, one in self.source.fields.items():
+            if one.items and (children is None or path == children.source):
+                there |= {LINES + name for name in one.items.leaves}
+        for rule in used:
+            for column in sorted(set(rule.reads) - there):
+                others = [one.name for one in self.rules.values() if column in one.writes and column not in one.reads]
+                hint = (
+                    f"; the rule {others[0]} does: add it to `rules`" if others else did_you_mean(column, sorted(there))
+                )
+                message = f"the rule {rule.name} reads {column!r}, which nobody makes{hint}"
+                self.report(self.mapping.named[rule.name], message)
+        kinds = {rule.context: rule.name for rule in used if rule.context}
+        if len(kinds) > 1:
+            words = " and ".join(f"{name} ({kind})" for kind, name in kinds.items())
+            first = max(self.mapping.named[name] for name in kinds.values())
+            self.report(first, f"rules of two flows cannot run together, for they need other contexts: {words}")
+
+    def order(self) -> None:
+        circle = self.mapping.plan.circle
+        if circle:
+            places = ", ".join(f"{rule.name} ({rule.file.name}:{rule.line})" for rule in circle)
+            line = max(self.mapping.named[rule.name] for rule in circle)
+            self.report(line, f"these rules wait for one another, each for what another one writes: {places}")
+
+    # ---- fields
 
     def children(self, children: Children) -> None:
         lists = {path: one for path, one in self.target.fields.items() if one.items}
@@ -126,8 +193,10 @@ class Checker:
             else:
                 self.report(one.line, f"{target.name} has no field {one.target!r}{did_you_mean(one.target, valid)}")
             field = None
-        rule = self.rule(one)
-        kinds = [self.source_kind(one, path, source, below, rule) for path in sources_of(one, rule)]
+        rule = self.rule(one, of_line=below is not None)
+        kinds = [
+            self.source_kind(one, path, source, below, rule) for path in sources_of(one, rule, of_line=bool(below))
+        ]
         given = self.converted(one, [kind for kind in kinds if kind])
         if field is None:
             return
@@ -144,17 +213,22 @@ class Checker:
             self.report(one.at("required"), f"{target.name} requires {one.target}; it cannot be `required: no`")
         self.codes(one, field, source, below, rule)
 
-    def rule(self, one: FieldMap) -> NamedRule | None:
+    def rule(self, one: FieldMap, *, of_line: bool) -> NamedRule | None:
         if one.rule is None:
             return None
         rule = self.rules.get(one.rule)
         if rule is None:
             self.report(one.at("rule"), f"there is no rule {one.rule!r}{did_you_mean(one.rule, self.rules)}")
-        elif not one.sources and one.target not in rule.writes:
+        elif not one.sources and one.target not in written_by(rule, of_line=of_line):
             message = (
                 f"the rule {rule.name} does not write {one.target!r}; say with `from` which of its columns is meant"
             )
-            self.report(one.at("rule"), f"{message}{did_you_mean(one.target, rule.writes)}")
+            self.report(one.at("rule"), f"{message}{did_you_mean(one.target, written_by(rule, of_line=of_line))}")
+        elif one.sources and not set(one.sources) & set(written_by(rule, of_line=of_line)):
+            message = f"the rule {rule.name} does not write {one.sources[0]!r}"
+            near = did_you_mean(one.sources[0], written_by(rule, of_line=of_line))
+            if one.sources[0] in self.source.leaves:
+                self.report(one.at("rule"), f"{message}, which is the source's own; leave `rule` out{near}")
         return rule
 
     def source_kind(
@@ -165,18 +239,19 @@ class Checker:
         document, name = (below, path) if below else (source, path)
         if below and path.startswith(OF_HEAD):
             document, name = source, path.removeprefix(OF_HEAD)
-        if rule and name in rule.writes:
+        written = written_by(rule, of_line=bool(below) and not path.startswith(OF_HEAD))
+        if name in written:
             return None
         assert document
         field = document.fields.get(name)
         if field is None:
             if one.rule and rule is None:
                 return None  # the rule is unknown, which is said already
-            writers = [used for used in self.used if name in self.rules[used].writes]
+            writers = [used for used in self.used if name in written_by(self.rules[used], of_line=bool(below))]
             if writers and rule is None:
                 self.report(line, f"{path!r} is a column of the rule {writers[0]}; say so with `rule: {writers[0]}`")
             else:
-                choices = [*(rule.writes if rule else ()), *document.leaves]
+                choices = [*written, *document.leaves]
                 if document is below:
                     choices += [OF_HEAD + one for one in source.leaves]
                 owner = f"{document.name} has no field {name!r}" + (
@@ -238,12 +313,12 @@ class Checker:
     ) -> None:
         """Every code that the source may send has a code that the target takes."""
         given: set[str] = set()
-        for path in sources_of(one, rule):
+        for path in sources_of(one, rule, of_line=bool(below)):
             document, name = (below, path) if below else (source, path)
             if below and path.startswith(OF_HEAD):
                 document, name = source, path.removeprefix(OF_HEAD)
             held = document.fields.get(name) if document else None
-            if held and not (rule and name in rule.writes):
+            if held and name not in written_by(rule, of_line=bool(below)):
                 given |= set(held.codes)
         if one.lookup:
             name, _, column = one.lookup.partition(".")

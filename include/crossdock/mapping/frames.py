@@ -33,10 +33,12 @@ LINE = "_line"  # in lines: position within the document
 
 @dataclass
 class Frames:
-    """Heads and lines of a batch; see the module for their shape."""
+    """Heads and lines of a batch; see the module for their shape. `made`: the target's lines, where a rule makes them
+    of the source's; they have `_row` and `_line` too."""
 
     header: pd.DataFrame
     lines: pd.DataFrame
+    made: pd.DataFrame | None = None
 
     def keep(self, wanted: np.ndarray | pd.Series) -> Frames:
         """The documents whose head row is marked in `wanted` (bool, one per head row), renumbered from 0."""

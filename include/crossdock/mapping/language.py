@@ -31,15 +31,20 @@ More words: `default` (used when nothing is given), `required` (yes, no, or `lat
 says if absent), `missing: default` (a code that the lookup does not have gets the default and is no problem), `note`.
 `not_sent` names target fields that stay out, each with its reason. `ExternalIDs[0].ID` is of a list's first entry; a
 whole list may be mapped where a rule makes it, as JSON.
+
+Rules run before the fields, each after those whose columns it reads: the ones that fields name, and those under
+`rules`, which clean, decide or judge without being a field. `after: sales_order` says that the columns are those that
+another table's rules have made; such a table runs none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -49,13 +54,30 @@ from crossdock.errors import ConfigError
 from crossdock.mapping import columns, contracts, problems
 from crossdock.mapping.checker import Checker
 from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import named_rules
 from crossdock.mapping.runner import run
 from crossdock.mapping.table import Children, FieldMap, Step, Table
 from crossdock.settings import config_dir
 
 _FIELD_WORDS = ("target", "from", "convert", "lookup", "missing", "default", "constant", "required", "rule", "note")
-_TABLE_WORDS = ("mapping", "source", "target", "fields", "children", "not_sent")
+_TABLE_WORDS = ("mapping", "source", "target", "after", "rules", "fields", "children", "not_sent")
 _CHILD_WORDS = ("target", "from", "key", "fields")
+
+
+@dataclass
+class Applied:
+    """What a table makes of a batch. `source`: the frames with the rules' columns. `problems` are the rules', `errors`
+    the table's own; these and `warnings` point at the source's rows. `records`: the source's heads with the rules'
+    columns; where a rule makes several documents of one record, `source` has the documents, and `origin` the row of
+    each."""
+
+    source: Frames
+    target: Frames
+    problems: pd.DataFrame
+    errors: pd.DataFrame
+    warnings: pd.DataFrame
+    origin: np.ndarray | None
+    records: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -66,11 +88,40 @@ class Mapping(Table):
         """Everything in which the table does not fit the contracts, converters, lookups and rules; sorted by line."""
         found = list(self.shape)
         if all(self.source) and all(self.target):  # otherwise there is no contract to compare with
-            found += [*Checker(self).findings(), *columns.findings(self)]
+            folder = self.file.parent
+            others = [read(folder / f"{self.after}.yaml")] if self.after in names(folder) else []
+            found += [*Checker(self, others).findings(), *columns.findings(self)]
         return sorted(set(found), key=lambda one: (one.line, one.message))
 
-    def apply(self, frames: Frames, explained: pd.DataFrame | None = None) -> tuple[Frames, pd.DataFrame]:
-        """The target documents of `frames` and the problems of those that the table cannot turn.
+    def apply(self, frames: Frames, context: object, also: Sequence[str] = ()) -> Applied:
+        """Runs the table's rules on source documents, then turns them into target documents.
+
+        `context`: what the rules need that is no column. `also`: columns of the heads that the flow takes besides.
+        Raises ConfigError where a rule reads or writes another column than it declares, and where no rule of the table
+        makes one of `also`.
+        """
+        prepared = self.plan.run(frames, context)
+        for column in also:
+            if column not in prepared.frames.header:
+                makers = [one.name for one in named_rules().values() if column in one.writes]
+                raise ConfigError(
+                    f"{self.file}: no rule of the table makes the column {column!r}, which the flow needs.",
+                    do=f"Name the rule that does under `rules`: {' or '.join(makers)}.",
+                )
+        target, errors = self.turn(prepared.frames, explained=prepared.of_documents(prepared.problems))
+        return Applied(
+            prepared.frames,
+            target,
+            prepared.problems,
+            prepared.of_source(errors),
+            prepared.warnings,
+            prepared.origin,
+            prepared.frames.header if prepared.records is None else prepared.records,
+        )
+
+    def turn(self, frames: Frames, explained: pd.DataFrame | None = None) -> tuple[Frames, pd.DataFrame]:
+        """The target documents of `frames`, with the rules' columns, and the problems of those that the table cannot
+        turn.
 
         Heads and lines of the result stand in the order of `frames`, row by row; columns are target paths. `explained`
         are problems found earlier by the rules: a value missing for a reason given there is not reported again.
@@ -89,6 +140,17 @@ def mappings_folder() -> Path:
 def names(folder: Path | None = None) -> list[str]:
     """All mappings that there are."""
     return sorted(one.stem for one in (folder or mappings_folder()).glob("*.yaml"))
+
+
+def idle_rules(folder: Path | None = None) -> list[Finding]:
+    """The rules that no table names: they never run."""
+    folder = folder or mappings_folder()
+    used = {rule for name in names(folder) for rule in read(folder / f"{name}.yaml").named}
+    return [
+        Finding(rule.file, rule.line, f"no mapping names the rule {name!r}; it never runs")
+        for name, rule in sorted(named_rules().items())
+        if name not in used
+    ]
 
 
 def load(name: str, folder: Path | None = None) -> Mapping:
@@ -124,6 +186,7 @@ class _Reader(Reader):
                 self.report(root, f"the mapping does not say its `{word}`")
         children = words.get("children")
         not_sent = self.pairs(words.get("not_sent"), "`not_sent`")
+        rules = list(self.entries(words["rules"], "`rules`")) if "rules" in words else []
         return Mapping(
             name=self.path.stem,
             file=self.path,
@@ -136,7 +199,10 @@ class _Reader(Reader):
             lines={
                 **{word: line_of(node) for word, node in words.items()},
                 **{f"not_sent.{key.value}": line_of(key) for key, _ in not_sent},
+                **{f"rules.{self.text(node)}": line_of(node) for node in rules},
             },
+            rules=tuple(dict.fromkeys(map(self.text, rules))),
+            after=self.text(words.get("after")),
             shape=tuple(self.findings),
         )
 

@@ -1,7 +1,19 @@
 """Named rules: what a mapping table cannot say is a function in `crossdock/rules/`, and the table names it.
 
-In: functions marked with `@rule`. Out: their names, what they read and write, and their first line, for checking
-and documentation. Never: runs a rule; the flow calls them, in its own order, before the table.
+In: functions marked with `@rule`. Out: their names, what they read and write, and their first line, for running,
+checking and documentation. Never: runs a rule; the table's plan does.
+
+A rule is `f(frames, context) -> Columns`. It sees the columns that it declares and no other:
+
+| declared | is |
+|---|---|
+| `Currency` | a column of the heads |
+| `lines.SKU` | a column of the source's lines |
+| `made.SKU` | a column of the target's lines, which a rule has made of the source's |
+| `refused` | which heads have a problem so far; who reads it runs after all rules that do without it |
+| `*` | every column of the source; who writes it runs before all others |
+
+A rule that reads a column that it also writes replaces it: it runs before all others that read it.
 """
 
 from __future__ import annotations
@@ -11,41 +23,80 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
 
 from crossdock.errors import ConfigError
+from crossdock.mapping.problems import empty
 
 F = TypeVar("F", bound=Callable)
 PACKAGES = "crossdock.rules"  # entry points
 
+KEY = "key"  # the record's key, which every flow gives beside the source's columns
+LINES, MADE = "lines.", "made."
+REFUSED = "refused"
+EVERYTHING = "*"
+
+
+@dataclass
+class Columns:
+    """What a rule makes: columns in the order of the frames' rows. `made` has `_row` and `_line` where it is whole new
+    lines. `origin`: the source row of each head, where one record becomes several documents."""
+
+    header: pd.DataFrame | None = None
+    lines: pd.DataFrame | None = None
+    made: pd.DataFrame | None = None
+    problems: pd.DataFrame = field(default_factory=empty)
+    warnings: pd.DataFrame = field(default_factory=empty)
+    origin: np.ndarray | None = None
+
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A rule as a mapping sees it. `writes` are the columns that it adds to the frames, `docstring` what its
-    docstring's first paragraph says before `Returns`."""
+    """A rule as a mapping sees it. `docstring` is what its docstring's first paragraph says before `Returns`; `file`
+    and `line` are where it stands; `context` is the type that it wants, "" where it wants none."""
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     docstring: str
     module: str
+    function: Callable[..., Any] = field(compare=False, repr=False)
+    file: Path = Path()
+    line: int = 0
+    context: str = ""
 
 
 _RULES: dict[str, NamedRule] = {}
 
 
 def rule(name: str, *, reads: Sequence[str], writes: Sequence[str]) -> Callable[[F], F]:
-    """Registers a function under `name`. `reads`: source paths; `writes`: the columns that it adds to the frames,
-    lines' columns by their name alone. The function itself stays as it is."""
+    """Registers a function under `name`, with the columns that it reads and writes. The function itself stays as it
+    is."""
 
     def register(function: F) -> F:
         docstring = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).partition(" Returns ")[0]
         held = _RULES.get(name)
         if held and held.module != function.__module__:
             raise ValueError(f"two rules are named {name!r}: in {held.module} and in {function.__module__}")
-        _RULES[name] = NamedRule(name, tuple(reads), tuple(writes), docstring, function.__module__)
+        code = function.__code__
+        wanted = str(function.__annotations__.get("context", "object"))
+        _RULES[name] = NamedRule(
+            name,
+            tuple(dict.fromkeys(reads)),
+            tuple(dict.fromkeys(writes)),
+            docstring,
+            function.__module__,
+            function,
+            Path(code.co_filename),
+            code.co_firstlineno,
+            "" if wanted == "object" else wanted.rpartition(".")[2],
+        )
         return function
 
     return register

@@ -16,7 +16,7 @@ from crossdock.mapping import lookups, problems
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, written
-from crossdock.mapping.registry import named_rules
+from crossdock.mapping.registry import LINES, named_rules
 from crossdock.mapping.table import OF_HEAD, FieldMap, Table, sources_of, target_field
 
 _DTYPES = {
@@ -37,19 +37,20 @@ _EDIT = "Correct it in Channel Advisor or edit this record's payload, then repla
 
 
 def run(mapping: Table, frames: Frames, explained: pd.DataFrame) -> tuple[Frames, pd.DataFrame]:
-    """See `Mapping.apply`."""
+    """See `Mapping.turn`."""
     children = mapping.children
+    body = frames.lines if frames.made is None else frames.made
     heads = _Fields(mapping, mapping.fields, frames.header, mapping.target_document, frames, explained)
     header = heads.made()
     if children is None:
-        return Frames(header, frames.lines[[ROW, LINE]].copy()), problems.concat(heads.found)
+        return Frames(header, body[[ROW, LINE]].copy()), problems.concat(heads.found)
     document = mapping.target_document.fields[children.target].items
     if document is None:
         raise ConfigError(f"{mapping.name}: {children.target} is no list of objects.", do="Check the mapping first.")
-    below = _Fields(mapping, children.fields, frames.lines, document, frames, explained, children.source, children.key)
+    below = _Fields(mapping, children.fields, body, document, frames, explained, children.source, children.key)
     lines = below.made()
-    lines.insert(0, ROW, frames.lines[ROW])
-    lines.insert(1, LINE, frames.lines[LINE])
+    lines.insert(0, ROW, body[ROW])
+    lines.insert(1, LINE, body[LINE])
     return Frames(header, lines), problems.concat([*heads.found, *below.found])
 
 
@@ -137,7 +138,7 @@ class _Fields:
     def given(self, one: FieldMap, dtype: str) -> pd.Series:
         """The first given value of the field's sources; a column of nothing where it has none."""
         values = None
-        for path in sources_of(one, self.rules.get(one.rule or "")):
+        for path in sources_of(one, self.rules.get(one.rule or ""), of_line=bool(self.prefix)):
             more = self.read(path, one)
             values = more if values is None else values.where(values.notna(), more)
         if values is None:
@@ -152,7 +153,7 @@ class _Fields:
             blame = f"the rule {one.rule} has not been run" if one.rule else "the frame was not read by the contract"
             raise ConfigError(
                 f"{self.mapping.name}: {one.target} needs the column {path!r}, which is not there: {blame}.",
-                do="The flow must run its rules before the mapping.",
+                do="Look at the mapping: `crossdock mapping check`.",
             )
         values = frame[name]
         return pd.Series(values.array.take(self.row), index=self.frame.index) if of_head else values
@@ -192,7 +193,14 @@ class _Fields:
     def accounted_for(self, one: FieldMap) -> np.ndarray:
         """Rows where a problem is known already that concerns what this field is made of."""
         rule = self.rules.get(one.rule or "")
-        reads = {path.removeprefix(self.prefix) for path in (*one.sources, one.target, *(rule.reads if rule else ()))}
+        made_of = self.mapping.plan.sources_of(rule.reads) if rule else set()
+        reads = {path.removeprefix(self.prefix) for path in (*one.sources, one.target)}
+        children = self.mapping.children
+        list_ = f"{children.source}." if children else ""
+        reads |= {
+            (list_ + path.removeprefix(LINES) if path.startswith(LINES) else path).removeprefix(self.prefix)
+            for path in made_of
+        }
         valid = pd.concat([self.explained, *self.found])[["_row", "field"]]
         mine = valid[valid["field"].str.removeprefix(self.prefix).isin(list(reads))]
         return np.isin(self.row, mine["_row"].to_numpy())

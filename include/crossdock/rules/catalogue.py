@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,9 +25,10 @@ from crossdock import config
 from crossdock.config import Currency, SiteID, Struct
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.converters import CONVERTERS
-from crossdock.mapping.frames import scaled
+from crossdock.mapping.frames import Frames, scaled
+from crossdock.mapping.jsontext import to_json
 from crossdock.mapping.lookups import BESIDE
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import KEY, Columns, rule
 from crossdock.settings import config_dir
 
 FILE = "catalog.yaml"
@@ -61,6 +63,10 @@ def read() -> config.File[Catalog]:
     return config.read(config_dir() / FILE, Catalog)
 
 
+def read_categories() -> lookups.Lookup:
+    return lookups.read(LOOKUP, keys=2)
+
+
 def load() -> Catalog:
     """The file, read. Raises ConfigError with all that is wrong."""
     return config.load(config_dir() / FILE, Catalog)
@@ -77,10 +83,8 @@ class Extras(msgspec.Struct):
     KitComponents: list[dict[str, Any]] = []
 
 
-@rule("product_kind", reads=["Type", "Status", "ChannelEligible"], writes=["ProductType", "IsBlocked"])
 def kinds(header: pd.DataFrame) -> pd.DataFrame:
-    """A kit is a Bundle, everything else an Item. What may not be sold on channels, or is Blocked, is kept off every
-    channel. Returns both columns."""
+    """ProductType and IsBlocked."""
     eligible = header["ChannelEligible"].fillna(False).to_numpy(dtype=bool)
     blocked = ~eligible | header["Status"].eq("Blocked").to_numpy(dtype=bool)
     kit = header["Type"].eq("Kit").to_numpy(dtype=bool)
@@ -92,10 +96,8 @@ def kinds(header: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-@rule("trade_codes", reads=["GTIN"], writes=["UPC", "EAN"])
 def trade_codes(header: pd.DataFrame) -> pd.DataFrame:
-    """A GTIN of 12 digits is a UPC, one of 13 an EAN; one of 14 that begins with zeros is the shorter one behind them.
-    GTIN-8 and other GTIN-14 (cases of several) have no field at the channel and are not sent. Returns both columns."""
+    """UPC and EAN."""
     long = header["GTIN"].str.len().eq(14).fillna(False).to_numpy(dtype=bool)
     codes = header["GTIN"].where(~long, header["GTIN"].map(_unpadded, na_action="ignore").astype("str"))
     length = codes.str.len()
@@ -107,20 +109,16 @@ def _unpadded(code: str) -> str:
     return code[2:] if code.startswith("00") else code.removeprefix("0")
 
 
-@rule("profile_cost", reads=["Cost", "CurrencyCode"], writes=["ProfileCost"])
 def profile_cost(header: pd.DataFrame, settings: Catalog) -> pd.Series:
-    """TIMS's cost, where TIMS keeps it in the currency of the channel's profile (`profile_currency` in catalog.yaml);
-    elsewhere it is not sent, and the channel's stays. Returns the amounts."""
+    """The cost of each item in the currency of the profile; missing where it is in another one."""
     texts = header["Cost"].where(header["CurrencyCode"].eq(settings.profile_currency))
     codes, distinct = pd.factorize(texts)
     amounts = pd.array([scaled(text) for text in distinct], dtype="Int64")
     return pd.Series(amounts.take(codes, allow_fill=True), index=header.index, dtype="Int64")
 
 
-@rule("place_images", reads=["Images"], writes=["Images"])
 def images(extras: Sequence[Extras]) -> list[list[dict[str, str]]]:
-    """The first image is ITEMIMAGEURL1, the main one, the next ITEMIMAGEURL2, and so on. These places are TIMS's;
-    images in other places stay. Returns a list for each item."""
+    """The images of each item in their places."""
     return [
         [
             {"PlacementName": f"ITEMIMAGEURL{number}", "Url": url}
@@ -130,10 +128,8 @@ def images(extras: Sequence[Extras]) -> list[list[dict[str, str]]]:
     ]
 
 
-@rule("name_attributes", reads=["Attributes", "Category"], writes=["Attributes"])
 def attributes(extras: Sequence[Extras], categories: pd.Series, settings: Catalog) -> list[list[dict[str, str]]]:
-    """TIMS's attributes, and its category path under the name that catalog.yaml gives it (`category_attribute`).
-    Attributes that were never TIMS's stay. Returns a list for each item, by name."""
+    """The attributes of each item, by name."""
     made = []
     for one, category in zip(extras, categories.tolist(), strict=True):
         values = dict(one.Attributes)
@@ -143,10 +139,8 @@ def attributes(extras: Sequence[Extras], categories: pd.Series, settings: Catalo
     return made
 
 
-@rule("list_parts", reads=["KitComponents"], writes=["BundleComponents"])
 def parts(extras: Sequence[Extras]) -> list[list[dict[str, Any]]]:
-    """The parts of a kit; load replaces the SKU of TIMS by the one that the part's product has. Returns a list for each
-    item, each part once."""
+    """The parts of each item, each once."""
     made = []
     for one in extras:
         units: dict[str, int] = {}
@@ -156,10 +150,128 @@ def parts(extras: Sequence[Extras]) -> list[list[dict[str, Any]]]:
     return made
 
 
+# ---- rules ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProductContext:
+    """What the rules of products need that is no column. `extras` by key; `held`: keys of items that the channel has,
+    or may have, a product of; `vouchers`: items that item_codes.csv sells under other codes; `categories`: the lookup
+    listing_categories; `ambiguous`: products that could be this item and others, as (SKU, items), by key."""
+
+    settings: Catalog
+    extras: Mapping[str, Extras]
+    held: frozenset[str]
+    vouchers: frozenset[str]
+    categories: lookups.Lookup
+    ambiguous: Mapping[str, Sequence[tuple[str, Sequence[str]]]]
+
+
+@rule("product_kind", reads=["Type", "Status", "ChannelEligible"], writes=["ProductType", "IsBlocked"])
+def product_kind(frames: Frames, context: object) -> Columns:
+    """A kit is a Bundle, everything else an Item. What may not be sold on channels, or is Blocked, is kept off every
+    channel."""
+    return Columns(kinds(frames.header))
+
+
+@rule("trade_codes", reads=["GTIN"], writes=["UPC", "EAN"])
+def gtin(frames: Frames, context: object) -> Columns:
+    """A GTIN of 12 digits is a UPC, one of 13 an EAN; one of 14 that begins with zeros is the shorter one behind them.
+    GTIN-8 and other GTIN-14 (cases of several) have no field at the channel and are not sent."""
+    return Columns(trade_codes(frames.header))
+
+
+@rule("profile_cost", reads=["Cost", "CurrencyCode"], writes=["ProfileCost"])
+def cost(frames: Frames, context: ProductContext) -> Columns:
+    """TIMS's cost, where TIMS keeps it in the currency of the channel's profile (`profile_currency` in catalog.yaml);
+    elsewhere it is not sent, and the channel's stays."""
+    return Columns(pd.DataFrame({"ProfileCost": profile_cost(frames.header, context.settings)}))
+
+
+@rule("place_images", reads=[KEY], writes=["Images"])
+def place_images(frames: Frames, context: ProductContext) -> Columns:
+    """The first image is ITEMIMAGEURL1, the main one, the next ITEMIMAGEURL2, and so on. These places are TIMS's;
+    images in other places stay."""
+    return Columns(pd.DataFrame({"Images": _json(images(_extras(frames, context)))}))
+
+
+@rule("name_attributes", reads=[KEY, "Category"], writes=["Attributes"])
+def name_attributes(frames: Frames, context: ProductContext) -> Columns:
+    """TIMS's attributes, and its category path under the name that catalog.yaml gives it (`category_attribute`).
+    Attributes that were never TIMS's stay."""
+    made = attributes(_extras(frames, context), frames.header["Category"], context.settings)
+    return Columns(pd.DataFrame({"Attributes": _json(made)}))
+
+
+@rule("list_parts", reads=[KEY], writes=["BundleComponents"])
+def list_parts(frames: Frames, context: ProductContext) -> Columns:
+    """The parts of a kit; load replaces the SKU of TIMS by the one that the part's product has."""
+    return Columns(pd.DataFrame({"BundleComponents": _json(parts(_extras(frames, context)))}))
+
+
+@rule("site_listings", reads=["Category", "Title", "IsBlocked", "Status"], writes=["listings"])
+def site_listings(frames: Frames, context: ProductContext) -> Columns:
+    """What each item should be on each site that catalog.yaml names, under the category that the lookup
+    listing_categories has; the title is shortened where it is too long for the site."""
+    made, found = listings(frames.header, context.settings, context.categories)
+    return Columns(pd.DataFrame({"listings": _json(made)}), problems=found)
+
+
+@rule("product_state", reads=[KEY, "IsBlocked", "Status", "Type"], writes=["state", "reason"])
+def product_state(frames: Frames, context: ProductContext) -> Columns:
+    """An item that the channel has no product of gets none where it is blocked, discontinued, of a type that
+    catalog.yaml leaves out, or sold as a voucher. A product that could be several items is a problem."""
+    header = frames.header
+    whys: list[Any] = []
+    for key, blocked, status, kind in zip(
+        *(header[name].tolist() for name in (KEY, "IsBlocked", "Status", "Type")), strict=True
+    ):
+        if key in context.held:
+            whys.append(np.nan)
+        elif key in context.vouchers:
+            whys.append("It is sold under the codes that item_codes.csv names as vouchers.")
+        elif blocked:
+            whys.append("It may not be sold on channels.")
+        elif status == "Discontinued":
+            whys.append("It is discontinued and the channel never had it.")
+        elif kind in context.settings.leave_out_types:
+            whys.append(f"Items of type {kind} are left out by catalog.yaml.")
+        else:
+            whys.append(np.nan)
+    reason = pd.Series(whys, index=header.index, dtype="str")
+    state = pd.Series(np.where(reason.notna(), "left_out", "staged"), index=header.index, dtype="str")
+    return Columns(pd.DataFrame({"state": state, "reason": reason}), problems=_ambiguous(header[KEY], context))
+
+
+def _ambiguous(keys: pd.Series, context: ProductContext) -> pd.DataFrame:
+    """A problem for each product that could be another item as well."""
+    rows = [(row, *product) for row, key in enumerate(keys) for product in context.ambiguous.get(key, ())]
+    return problems.make(
+        [row for row, *_ in rows],
+        field="SKU",
+        rule="ambiguous_product",
+        value=[sku for _, sku, _ in rows],
+        message=[
+            f"The channel's product {{value}} could be any of these items: {', '.join(items)}." for *_, items in rows
+        ],
+        do="Give the right one the product's SKU as an alternate SKU in TIMS, or take the other one's away.",
+    )
+
+
+def _extras(frames: Frames, context: ProductContext) -> list[Extras]:
+    return [context.extras[key] for key in frames.header[KEY]]
+
+
+def _json(values: Sequence[Any]) -> pd.Series:
+    return pd.Series([to_json(value) for value in values], dtype="str")
+
+
 # ---- listings ------------------------------------------------------------------------------------------------------
 
 
-def listings(header: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[str, Any]]], pd.DataFrame]:
+def listings(
+    header: pd.DataFrame, settings: Catalog, table: lookups.Lookup
+) -> tuple[list[list[dict[str, Any]]], pd.DataFrame]:
     """What each item should be on each site that catalog.yaml names, and the problems of categories that the lookup
     listing_categories does not have. `Status`:
 
@@ -168,7 +280,6 @@ def listings(header: pd.DataFrame, settings: Catalog) -> tuple[list[list[dict[st
     Unlisted        of no listed category: what we have listed is ended
     Ended           may not be sold: whatever is listed is ended
     """
-    table = lookups.read(LOOKUP, keys=2)
     made: list[list[dict[str, Any]]] = [[] for _ in range(len(header))]
     found = []
     categories = header["Category"]

@@ -37,10 +37,12 @@ import pandas as pd
 
 from crossdock.keys import fitting
 from crossdock.mapping import problems
-from crossdock.mapping.registry import rule
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import REFUSED, Columns, rule
 from crossdock.rules import emails
 from crossdock.rules.addresses import TARGET as ADDRESS_PARTS
-from crossdock.rules.addresses import fold
+from crossdock.rules.addresses import fold, of_people
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
@@ -116,13 +118,16 @@ def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
 
 @rule(
     "buyer",
-    reads=["CustomerInfo.FirstName", "CustomerInfo.LastName", "CustomerInfo.Company"],
+    reads=[
+        "CustomerInfo.FirstName", "CustomerInfo.LastName", "CustomerInfo.Company", "ShipTo.Name", "ShipTo.Company",
+        "BillTo.Name", "personal_data",
+    ],
     writes=["Customer.FirstName", "Customer.LastName", "Customer.Name", "Customer.Company"],
-)
-def buyer(header: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The buyer's names: given and family name as they are, Name of both, else the addressee's; "" counts as not given.
-
-    Returns (columns, problems of names too long)."""
+)  # fmt: skip
+def buyer(frames: Frames, context: object) -> Columns:
+    """The buyer's names: given and family name as they are, Name of both, else the addressee's; "" counts as not
+    given."""
+    header = frames.header
     given = {n: _filled(column(header, f"CustomerInfo.{n}")) for n in ("FirstName", "LastName", "Company")}
     first, last = given["FirstName"], given["LastName"]
     both = (first.fillna("") + " " + last.fillna("")).str.strip()
@@ -154,7 +159,7 @@ def buyer(header: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
                 do="Shorten it on the channel or edit this record's payload, then replay.",
             )
         )
-    return columns, problems.concat(found)
+    return Columns(columns, problems=of_people(header, problems.concat(found)))
 
 
 def _filled(values: pd.Series) -> pd.Series:
@@ -196,21 +201,24 @@ def is_house(header: pd.DataFrame) -> pd.Series:
 
 @rule(
     "decide_customer",
-    reads=["ProfileID", "SiteID", "CustomerInfo.CustomerID", "CustomerInfo.Email", "CustomerInfo.Phone", "OrderDate"],
+    reads=[
+        "ChannelAdvisorOrderID", "ProfileID", "SiteID", "OrderDate", "CustomerInfo.CustomerID", "Customer.Email",
+        "Customer.Phone", "Customer.Name", *(f"ShipTo.{part}" for part in ADDRESS_PARTS), "verdict", "linked",
+        "marketplace_fulfilled", REFUSED,
+    ],
     writes=[*ACTION_WRITES],
-)
-def decide(
-    header: pd.DataFrame, reference_data: ReferenceData, settings: Settings, refused: Collection[int] = ()
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+)  # fmt: skip
+def decide(frames: Frames, context: OrderContext) -> Columns:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
+    Orders that TIMS has already, wait or are left out need none; those with a problem are decided last, for no customer
+    comes of them.
 
-    `header` carries ShipTo.*, Customer.*, `linked` and `verdict`; orders that TIMS has already, wait or are left out
-    need no customer. `refused`: rows of orders that will not load for other reasons; they are decided last, for no
-    customer comes of them. customer_action is use (CustomerID), create (customer_key, the ID of the new customer's
-    external id), ask (a problem says why) or none. Returns (columns, problems)."""
+    customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external id), ask (a problem
+    says why) or none."""
+    header, reference_data, settings = frames.header, context.reference, context.settings
     book = Book()
-    columns = reference_data.customer_keys[["kind", "value", "CustomerID"]]
-    for kind, value, customer in columns.itertuples(index=False, name=None):
+    keyed = reference_data.customer_keys[["kind", "value", "CustomerID"]]
+    for kind, value, customer in keyed.itertuples(index=False, name=None):
         book.add(kind, value, customer)
     book.names = dict(
         zip(
@@ -223,7 +231,7 @@ def decide(
     needed = ((column(header, "verdict") == "load") & ~header["linked"]).to_numpy(dtype=bool)
     keyless = keys[list(KINDS)].isna().all(axis=1).to_numpy(dtype=bool)
     when = sortable(column(header, "OrderDate")).to_numpy(dtype=object, na_value="")
-    last = np.isin(np.arange(len(header)), list(refused))
+    last = header[REFUSED].to_numpy(dtype=bool)
     order = np.lexsort((np.arange(len(header)), when, last))
     # Orders whose keys are all alike are one question; an order without any key is a question of its own.
     nameless = (header["marketplace_fulfilled"].astype(bool) & column(header, "Customer.Name").isna()).to_numpy(
@@ -269,7 +277,8 @@ def decide(
         },
         index=header.index,
     )
-    return _verified(decisions, chosen, reference_data)
+    columns, found = _verified(decisions, chosen, reference_data)
+    return Columns(columns, problems=found)
 
 
 @dataclass(frozen=True)
@@ -344,8 +353,7 @@ def _of_the_house(book: Book, key: str) -> _Decision:
 
 def sites_of(header: pd.DataFrame) -> pd.Series:
     """`profile:site` of each order."""
-    profile = header["ProfileID"] if "ProfileID" in header else pd.Series(0, index=header.index)
-    return profile.astype("str") + ":" + header["SiteID"].astype("str")
+    return header["ProfileID"].astype("str") + ":" + header["SiteID"].astype("str")
 
 
 def _keys(header: pd.DataFrame, settings: Settings, known_shared: Collection[tuple[str, str]]) -> pd.DataFrame:

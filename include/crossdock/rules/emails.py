@@ -16,8 +16,10 @@ import pandas as pd
 from email_validator import EmailNotValidError, validate_email
 
 from crossdock.mapping import problems
-from crossdock.mapping.registry import rule
-from crossdock.rules.vectorize import TEXT, values_at
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import Columns, rule
+from crossdock.rules.order_context import OrderContext
+from crossdock.rules.vectorize import TEXT, column, values_at
 
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 LENGTH = 254
@@ -66,11 +68,11 @@ def is_nobodys(address: str, patterns: Collection[str]) -> bool:
 
 
 @rule("email", reads=["CustomerInfo.Email"], writes=["Customer.Email"])
-def read(addresses: pd.Series, field: str, nobodys: Collection[str] = ()) -> tuple[pd.Series, pd.DataFrame]:
+def read(frames: Frames, context: OrderContext) -> Columns:
     """The buyer's e-mail address in its normalised form; one that cannot be read, or is nobody's, is left out with a
-    warning.
-
-    Returns (normalised addresses, warnings)."""
+    warning."""
+    field, nobodys = "CustomerInfo.Email", context.settings.nobodys_mail
+    addresses = column(frames.header, field)
     codes, different = pd.factorize(addresses)
     found = [normalise(v) if v else None for v in different.tolist()]
     found = [None if v and is_nobodys(v, nobodys) else v for v in found]
@@ -84,4 +86,5 @@ def read(addresses: pd.Series, field: str, nobodys: Collection[str] = ()) -> tup
         message=f"{field} is no e-mail address of anybody; the customer is kept without it.",
         do="Nothing; add the address to the customer in TIMS if you know it.",
     )
-    return pd.Series(pd.array(found, dtype=TEXT).take(codes, allow_fill=True), index=addresses.index), warnings
+    normal = pd.Series(pd.array(found, dtype=TEXT).take(codes, allow_fill=True), index=addresses.index)
+    return Columns(pd.DataFrame({"Customer.Email": normal}), warnings=warnings)

@@ -29,8 +29,9 @@ discount of the order are both higher by it, what is owed is not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ import pandas as pd
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, ROW, Frames, scaled
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import KEY, Columns, rule
 from crossdock.rules import currencies, dates
 
 CHARGES = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount")
@@ -235,16 +236,10 @@ class Terms(NamedTuple):
     shipping_tax_by: str
 
 
-@rule(
-    "divide_order",
-    reads=["Lines.SalesOrderLineNo", "Lines.Quantity"],
-    writes=[*CHARGES, *AMOUNTS, "UnitPrice", "DiscountAmount", "TaxAmount", "TaxRemittedBy"],
-)
 def divide(
     frames: Frames, rows: Sequence[int], accounts: Mapping[int, Account], terms: Mapping[int, Terms]
 ) -> tuple[Frames, pd.DataFrame]:
-    """Divides each order over its shipments: line amounts by units, the order's charges by the value of the goods, so
-    that all invoices of an order add up to the order. What belongs to cancelled units is not invoiced.
+    """The amounts of some shipments.
 
     `rows`: the shipments to invoice, one after another; `accounts` and `terms` of each of them, the account shared by
     shipments of one order. Returns (frames with the amounts, problems)."""
@@ -321,26 +316,23 @@ def _invoiced_above(found: Sequence[tuple[int, str]]) -> pd.DataFrame:
     )
 
 
-@rule(
-    "invoice_terms",
-    reads=["PostingDate", "SalesOrderID"],
-    writes=["ExternalReference", "CurrencyCode", "PricesIncludeTax", "ShippingTaxRemittedBy", "OpenDate"],
-)
 def with_terms(
-    header: pd.DataFrame, references: pd.Series, terms: Mapping[int, Terms], periods: pd.DataFrame
+    header: pd.DataFrame, terms: Mapping[int, Terms], periods: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The order's currency and tax rules as they are, the day of the shipment or the first open one after it.
-
-    `references`: ExternalReference of each row. Returns (head with the columns, problems)."""
-    found = header.copy()
+    """The order's terms and the open day of each row. Returns (columns, problems)."""
     each = [terms.get(row) for row in range(len(header))]
-    found["ExternalReference"] = references
-    found["CurrencyCode"] = pd.Series([one.currency if one else None for one in each], dtype="str")
-    found["PricesIncludeTax"] = pd.Series([one.inclusive if one else None for one in each], dtype="boolean")
-    found["ShippingTaxRemittedBy"] = pd.Series([one.shipping_tax_by if one else None for one in each], dtype="str")
-    found["OpenDate"], _ = dates.posting_dates(header["PostingDate"], periods)
-    closed = np.flatnonzero((found["OpenDate"].isna() & header["PostingDate"].notna()).to_numpy())
-    return found, problems.make(
+    opened, _ = dates.posting_dates(header["PostingDate"], periods)
+    columns = pd.DataFrame(
+        {
+            "CurrencyCode": pd.Series([one.currency if one else None for one in each], dtype="str"),
+            "PricesIncludeTax": pd.Series([one.inclusive if one else None for one in each], dtype="boolean"),
+            "ShippingTaxRemittedBy": pd.Series([one.shipping_tax_by if one else None for one in each], dtype="str"),
+            "OpenDate": opened,
+        },
+        index=header.index,
+    )
+    closed = np.flatnonzero((opened.isna() & header["PostingDate"].notna()).to_numpy())
+    return columns, problems.make(
         closed,
         field="PostingDate",
         rule="no_open_period",
@@ -348,3 +340,199 @@ def with_terms(
         message="No posting period of TIMS is open on or after {value}.",
         do="Open a period in TIMS, then replay this.",
     )
+
+
+# ---- rules ---------------------------------------------------------------------------------------------------------
+
+VOIDED = "Voided"
+READ_LAG = timedelta(seconds=2)  # the contract: within so long what TIMS has written in one go shows
+
+
+class SalesOrder(NamedTuple):
+    """A sales order as TIMS has it."""
+
+    source: str
+    version: datetime
+    document: Mapping[str, Any]
+
+    @property
+    def terms(self) -> Terms:
+        names = ("CurrencyCode", "PricesIncludeTax", "ShippingTaxRemittedBy")
+        return Terms(*(self.document[name] for name in names))
+
+
+class Invoice(NamedTuple):
+    """An invoice that TIMS has."""
+
+    id: str
+    source: str
+    status: str
+    external_reference: str
+    shipment_id: str
+    sales_order_id: str
+    document: Mapping[str, Any]
+
+
+class OnTheWay(NamedTuple):
+    """An invoice of ours that has not been read back from TIMS yet, by the shipment's key."""
+
+    key: str
+    sales_order_id: str
+    parts: list[Part]
+    charges: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class InvoiceContext:
+    """What the rules of invoices need that is no column. `orders` by SalesOrderID; `invoices`: what TIMS has of them;
+    `links`: InvoiceID by shipment of those that we have made; `requested`: shipments that a person asks for by name
+    just now; `us` and `channel`: sources of documents."""
+
+    orders: Mapping[str, SalesOrder]
+    invoices: Sequence[Invoice]
+    on_the_way: Sequence[OnTheWay]
+    links: Mapping[str, str]
+    requested: Collection[str]
+    periods: pd.DataFrame
+    us: str
+    channel: str
+
+
+class _Verdict(NamedTuple):
+    state: str
+    reason: str = ""
+    reference: str = ""  # ExternalReference of the invoice to make
+    voided: str = ""  # InvoiceID of an invoice that somebody has voided
+
+
+@rule(
+    "invoice_state",
+    reads=[KEY, "SalesOrderID", "PostingMode", "CreatedAt"],
+    writes=["state", "reason", "ExternalReference", "voided"],
+)
+def invoice_state(frames: Frames, context: InvoiceContext) -> Columns:
+    """Each shipment of an order of the channel is invoiced once, and not before its order has been read again after the
+    shipment. Left out is what TIMS posts by itself, what a person has invoiced, and what somebody has voided, until a
+    person asks for it by its key."""
+    of_shipment: dict[str, list[Invoice]] = {}
+    for invoice in context.invoices:
+        of_shipment.setdefault(invoice.shipment_id, []).append(invoice)
+    header = frames.header
+    created = pd.to_datetime(header["CreatedAt"], utc=True, format="ISO8601", errors="coerce")
+    verdicts = []
+    for key, number, mode, made_at in zip(
+        header[KEY], header["SalesOrderID"], header["PostingMode"], created, strict=True
+    ):
+        order, held = context.orders.get(number), of_shipment.get(key, [])
+        ours = [one for one in held if one.source == context.us]
+        theirs = [one for one in held if one.source != context.us and one.status != VOIDED]
+        verdict = (
+            _posted(key, context.links.get(key), ours, requested=key in context.requested)
+            or _refused(mode, order, theirs, context.channel)
+            or _early(number, order, made_at)
+            or _Verdict("staged", reference=f"inv:{key}")
+        )
+        verdicts.append(verdict)
+    columns = {
+        name: pd.Series([getattr(one, field) or np.nan for one in verdicts], dtype="str")
+        for name, field in (
+            ("state", "state"), ("reason", "reason"), ("ExternalReference", "reference"), ("voided", "voided"),
+        )
+    }  # fmt: skip
+    return Columns(pd.DataFrame(columns, index=header.index))
+
+
+def _posted(key: str, link: str | None, ours: Sequence[Invoice], *, requested: bool) -> _Verdict | None:
+    """What becomes of a shipment that has been invoiced before; None of one that has not.
+
+    An invoice that somebody voided in TIMS is not made again by itself, for the void had a reason; it is when a person
+    asks for the shipment by its key. Its reference is new then: TIMS keeps one for ever.
+    """
+    live = [one for one in ours if one.status != VOIDED]
+    if link and link not in {one.id for one in ours if one.status == VOIDED}:
+        return _Verdict("unchanged")
+    if live:  # posted, but its answer was lost: load finds it by its reference
+        return _Verdict("staged", reference=live[-1].external_reference)
+    if ours and requested:
+        return _Verdict("staged", reference=f"inv:{key}:{len(ours) + 1}")
+    if ours:
+        voided = ours[-1].id
+        reason = f"Its invoice {voided} was voided in TIMS; `crossdock sync invoices --key {key}` makes a new one."
+        return _Verdict("left_out", reason, voided=voided)
+    return None
+
+
+def _refused(mode: str, order: SalesOrder | None, theirs: Sequence[Invoice], channel: str) -> _Verdict | None:
+    """Why a shipment is not ours to invoice, if it is not."""
+    if mode == "automatic":
+        return _Verdict("left_out", "TIMS posts this shipment by itself (PostingMode automatic).")
+    if order is not None and order.source != channel:
+        return _Verdict("left_out", f"Its order is not from Channel Advisor but from {order.source}.")
+    if theirs:
+        return _Verdict("left_out", f"It has been invoiced in TIMS: {theirs[0].id}.")
+    return None
+
+
+def _early(number: str, order: SalesOrder | None, made_at: pd.Timestamp) -> _Verdict | None:
+    """Whether the order has not been read since the shipment was made, which changes it: its amounts may be old."""
+    if order is None:
+        return _Verdict("waiting", f"Its sales order {number} has not been read yet.")
+    if order.version < made_at - READ_LAG:
+        return _Verdict("waiting", f"Its sales order {number} has changed and is to be read again.")
+    return None
+
+
+@rule(
+    "invoice_terms",
+    reads=["state", "SalesOrderID", "PostingDate"],
+    writes=["CurrencyCode", "PricesIncludeTax", "ShippingTaxRemittedBy", "OpenDate"],
+)
+def invoice_terms(frames: Frames, context: InvoiceContext) -> Columns:
+    """The order's currency and tax rules as they are, the day of the shipment or the first open one after it."""
+    terms = {row: context.orders[number].terms for row, number in _staged(frames.header)}
+    columns, found = with_terms(frames.header, terms, context.periods)
+    return Columns(columns, problems=found)
+
+
+@rule(
+    "divide_order",
+    reads=[KEY, "state", "SalesOrderID", "ShippedAt", "lines.SalesOrderLineNo", "lines.Quantity"],
+    writes=[
+        *CHARGES, *AMOUNTS, "lines.UnitPrice", "lines.DiscountAmount", "lines.TaxAmount", "lines.TaxRemittedBy",
+    ],
+)  # fmt: skip
+def divide_order(frames: Frames, context: InvoiceContext) -> Columns:
+    """Divides each order over its shipments: line amounts by units, the order's charges by the value of the goods, so
+    that all invoices of an order add up to the order. What belongs to cancelled units is not invoiced."""
+    header = frames.header
+    numbers = dict(_staged(header))
+    keys, shipped = header[KEY].tolist(), header["ShippedAt"].astype("str").tolist()
+    accounts = _accounts(context, {keys[row] for row in numbers}, set(numbers.values()))
+    made, found = divide(
+        frames,
+        sorted(numbers, key=lambda row: (str(shipped[row]), keys[row])),
+        {row: accounts[number] for row, number in numbers.items()},
+        {row: context.orders[number].terms for row, number in numbers.items()},
+    )
+    names = ["UnitPrice", "DiscountAmount", "TaxAmount", "TaxRemittedBy"]
+    return Columns(made.header[[*CHARGES, *AMOUNTS]], made.lines[names], problems=found)
+
+
+def _staged(header: pd.DataFrame) -> list[tuple[int, str]]:
+    """(row, SalesOrderID) of the shipments to invoice."""
+    numbers = header["SalesOrderID"].tolist()
+    return [(row, numbers[row]) for row in np.flatnonzero(header["state"].eq("staged").to_numpy(dtype=bool)).tolist()]
+
+
+def _accounts(context: InvoiceContext, mine: Collection[str], numbers: Collection[str]) -> dict[str, Account]:
+    """The account of each order: with what TIMS has of it, and what is on its way there. The shipments `mine`, which
+    are invoiced now, do not count, even where a lost answer left their invoice there."""
+    accounts = {number: Account(Order.read(context.orders[number].document)) for number in numbers}
+    for invoice in context.invoices:
+        own = invoice.source == context.us and invoice.shipment_id in mine
+        if invoice.status != VOIDED and not own and invoice.sales_order_id in accounts:
+            accounts[invoice.sales_order_id].add(*parts_of(invoice.document))
+    for one in context.on_the_way:
+        if one.key not in mine and one.sales_order_id in accounts:
+            accounts[one.sales_order_id].add(one.parts, one.charges)
+    return accounts

@@ -20,8 +20,9 @@ from rapidfuzz import process
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
-from crossdock.mapping.registry import rule
-from crossdock.rules.money import LINE_AMOUNTS, Settled, amount, round_cents, spread
+from crossdock.mapping.registry import LINES, MADE, Columns, rule
+from crossdock.rules.money import LINE_AMOUNTS, SETTLED, Settled, amount, round_cents, spread
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import ItemCode, Settings
 from crossdock.rules.vectorize import TEXT, column, values_at
@@ -29,6 +30,7 @@ from crossdock.rules.vectorize import TEXT, column, values_at
 PRODUCT, SHIPPING, DISCOUNT, IGNORE = "product", "shipping", "discount", "ignore"
 LINE_ID_LENGTH = 60
 MOST_LINES = 500
+AMOUNTS = ("UnitPrice", "Quantity", *LINE_AMOUNTS)  # by which a line costs something
 NEAREST = 3
 
 
@@ -44,10 +46,20 @@ class _Decision:
     do: str = ""
 
 
-@rule("decide_item_codes", reads=["OrderItems.SKU"], writes=["action", "item"])
-def resolve(frames: Frames, reference_data: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+@rule(
+    "decide_item_codes",
+    reads=["lines.OrderItemID", "lines.SKU", *(LINES + name for name in AMOUNTS)],
+    writes=["lines.action", "lines.item"],
+)
+def decide_item_codes(frames: Frames, context: OrderContext) -> Columns:
     """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by
-    SKU, alternate SKU, and both without case. Returns (line columns `action` and `item`, the row in known.items,
+    SKU, alternate SKU, and both without case."""
+    columns, found = resolve(frames, context.reference, context.settings)
+    return Columns(lines=columns, problems=found)
+
+
+def resolve(frames: Frames, reference_data: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each line is, and which item of TIMS. Returns (line columns `action` and `item`, the row in known.items,
     problems)."""
     lines = frames.lines
     codes, different = pd.factorize(column(lines, "SKU"), use_na_sentinel=False)
@@ -235,18 +247,21 @@ def _has_parts(kit: object) -> bool:
 
 @rule(
     "explode_kits",
-    reads=["OrderItems.OrderItemID", "OrderItems.Quantity"],
+    reads=[
+        "lines.OrderItemID", "lines.SKU", "lines.action", "lines.item", "lines.UnitsShipped",
+        "lines.UnitsCancelled", *SETTLED,
+    ],
     writes=[
-        "ExternalLineID", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "KitParentSKU",
-        "QuantityShipped", "QuantityCancelled",
+        MADE + name for name in (
+            "OrderItemID", "ExternalLineID", "SourceSKU", "SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount",
+            "KitParentSKU", "UnitsPerKit", "QuantityShipped", "QuantityCancelled",
+        )
     ],
 )  # fmt: skip
-def target_lines(frames: Frames, settled: Settled, reference_data: ReferenceData) -> tuple[pd.DataFrame, pd.DataFrame]:
+def target_lines(frames: Frames, context: OrderContext) -> Columns:
     """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a
-    kit is parted by list price times units, largest remainder; it adds up to the kit's to the cent.
-
-    `frames.lines` carries `action`, `item`, `UnitsShipped`, `UnitsCancelled`. Amounts are int64 x 10,000.
-    Returns (lines, problems)."""
+    kit is parted by list price times units, largest remainder; it adds up to the kit's to the cent."""
+    settled, reference_data = Settled.of(frames), context.reference
     goods = np.flatnonzero((frames.lines["action"] == PRODUCT).to_numpy())
     source = frames.lines
     take = {
@@ -287,14 +302,13 @@ def target_lines(frames: Frames, settled: Settled, reference_data: ReferenceData
             "SKU": own,
             "Quantity": quantity[line] * units,
             **amounts,
-            "TaxRemittedBy": column(frames.header, "TaxRemittedBy").array.take(row),
             "KitParentSKU": sku.take(np.where(kit, take["item"][line], -1), allow_fill=True),
             "UnitsPerKit": units,
             "QuantityShipped": take["UnitsShipped"][line] * units,
             "QuantityCancelled": take["UnitsCancelled"][line] * units,
         }
     )
-    return lines, _line_problems(frames, lines, kit)
+    return Columns(made=lines, problems=_line_problems(frames, lines, kit))
 
 
 def _numbered(row: np.ndarray) -> np.ndarray:

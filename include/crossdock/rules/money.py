@@ -18,14 +18,14 @@ Cents are int64 x 100, everything that leaves this module is x 10,000.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, Frames, written
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import Columns, rule
 from crossdock.rules import currencies
 from crossdock.rules.vectorize import column, values_at
 
@@ -90,6 +90,14 @@ class StatedTax:
     silent_goods: np.ndarray
     silent_shipping: np.ndarray
 
+    @classmethod
+    def of(cls, frames: Frames) -> StatedTax:
+        """From the columns that the rule stated_taxes writes."""
+        return cls(*(frames.header[name].to_numpy(dtype=bool) for name in STATED))
+
+    def columns(self) -> pd.DataFrame:
+        return pd.DataFrame({f"stated.{one.name}": getattr(self, one.name) for one in fields(self)})
+
 
 @dataclass
 class Settled:
@@ -110,7 +118,38 @@ class Settled:
     rounds: np.ndarray  # bool per order: some Quantity x UnitPrice is not whole cents
     parts: np.ndarray  # x 10,000 per order: what the channel's own parts add up to
     inclusive: np.ndarray  # bool per order: prices, charges and discounts contain their tax
-    refused: np.ndarray  # rows of orders with a problem in their amounts
+    refused: np.ndarray  # bool per order: there is a problem in its amounts
+
+    @classmethod
+    def of(cls, frames: Frames) -> Settled:
+        """From the columns that the rules settle_amounts and taxes_inside write."""
+        header, lines = frames.header, frames.lines
+        return cls(
+            **{name: lines[f"settled.{name}"].to_numpy() for name in _OF_LINES},
+            **{name: header[column].to_numpy() // CENT for name, column in _CHARGES.items()},
+            **{name: header[column].to_numpy() for name, column in _OF_ORDERS.items()},
+        )
+
+    def columns(self) -> Columns:
+        charges = {column: getattr(self, name) * CENT for name, column in _CHARGES.items()}
+        orders = {column: getattr(self, name) for name, column in _OF_ORDERS.items()}
+        lines = {f"settled.{name}": getattr(self, name) for name in _OF_LINES}
+        return Columns(pd.DataFrame({**charges, **orders}), pd.DataFrame(lines))
+
+
+STATED = tuple(f"stated.{one.name}" for one in fields(StatedTax))
+_OF_LINES = ("quantity", "price", "gross", "discount", "tax")
+_CHARGES = {
+    "shipping": "ShippingAmount",
+    "shipping_discount": "ShippingDiscountAmount",
+    "shipping_tax": "ShippingTaxAmount",
+    "gift_wrap": "GiftWrapAmount",
+}
+_OF_ORDERS = {
+    "inclusive": "PricesIncludeTax",
+    **{name: f"settled.{name}" for name in ("unit", "rounds", "parts", "refused")},
+}
+SETTLED = (*_CHARGES.values(), *_OF_ORDERS.values(), *(f"lines.settled.{name}" for name in _OF_LINES))
 
 
 def _sums(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
@@ -124,20 +163,22 @@ def _sums(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
 
 def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
     """A money or count column as int64; not given is 0."""
-    return frame[name].fillna(0).to_numpy(dtype=np.int64) if name in frame else np.zeros(len(frame), dtype=np.int64)
+    return frame[name].fillna(0).to_numpy(dtype=np.int64)
 
 
 @rule(
     "settle_amounts",
-    reads=[*HEAD_AMOUNTS, "OrderItems.UnitPrice", "OrderItems.Quantity", *(f"OrderItems.{a}" for a in LINE_AMOUNTS)],
-    writes=["ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount"],
-)
-def settle_amounts(frames: Frames, stated_tax: StatedTax) -> tuple[Settled, pd.DataFrame]:
+    reads=[
+        *HEAD_AMOUNTS, "TotalPrice", "Currency", *STATED, "lines.action", "lines.OrderItemID", "lines.UnitPrice",
+        "lines.Quantity", *(f"lines.{name}" for name in LINE_AMOUNTS),
+    ],
+    writes=SETTLED,
+)  # fmt: skip
+def settle_amounts(frames: Frames, context: object) -> Columns:
     """Header amounts that no line carries are spread over the lines by value; shipping and discount lines become the
     order's shipping and discount; a discount above the goods goes on to the shipping. Where the tax of shipping or gift
-    wrap stands otherwise than that of the goods, their amounts are converted by it.
-
-    `frames.lines` carries `action` (items.resolve). Returns (amounts, problems)."""
+    wrap stands otherwise than that of the goods, their amounts are converted by it. Amounts in `settled` are cents."""
+    stated_tax = StatedTax.of(frames)
     header, lines = frames.header, frames.lines
     row, orders = lines["_row"].to_numpy(), len(header)
     found = _line_problems(frames)
@@ -213,9 +254,11 @@ def settle_amounts(frames: Frames, stated_tax: StatedTax) -> tuple[Settled, pd.D
         rounds=_sums((exact % CENT != 0).astype(np.int64), row, orders) > 0,
         parts=np.where(unknowable, amount(header, "TotalPrice"), parts),
         inclusive=stated_tax.goods,
-        refused=troubles["_row"].to_numpy(),
+        refused=np.isin(np.arange(orders), troubles["_row"].to_numpy()),
     )
-    return settled, troubles
+    columns = settled.columns()
+    columns.problems = troubles
+    return columns
 
 
 def _tax_of_wrap(
@@ -274,7 +317,7 @@ def _spread_over(
 
 def _given(header: pd.DataFrame, name: str, carried: np.ndarray) -> np.ndarray:
     """A header amount x 10,000; where it is not given, what the lines carry (in cents)."""
-    amounts = header[name] if name in header else pd.Series(pd.NA, index=header.index, dtype="Int64")
+    amounts = header[name]
     return np.where(amounts.notna(), amounts.fillna(0).to_numpy(dtype=np.int64), carried * CENT)
 
 
@@ -368,8 +411,6 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
         "Line {line} is a discount by config/lookups/item_codes.csv, but its price {value} adds to the order.",
     )
     for name in LINE_AMOUNTS:
-        if name not in lines:
-            continue
         values = lines[name]
         on_lines(_true(values < 0), name, values, "negative_price", f"{name} of line {{line}} is {{value}}, below 0.")
         on_lines(
@@ -380,8 +421,6 @@ def _line_problems(frames: Frames) -> list[pd.DataFrame]:
             f"{name} of line {{line}} is {{value}}; TIMS documents have 2 places.",
         )
     for name in HEAD_AMOUNTS:
-        if name not in header:
-            continue
         values = header[name]
         for mask, code, message in (
             (_true(values < 0), "negative_price", f"{name} is {{value}}, below 0."),
@@ -425,12 +464,17 @@ def _too_large(frames: Frames, large: np.ndarray) -> pd.DataFrame:
 
 @rule(
     "totals",
-    reads=["TotalPrice", "Currency"],
+    reads=[
+        "TotalPrice", "Currency", "truncated", *SETTLED, "made.Quantity", "made.Price", "made.DiscountAmount",
+        "made.TaxAmount",
+    ],
     writes=["DiscountTotal", "TaxTotal", "TotalAmount", "rounding_difference"],
-)
-def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+)  # fmt: skip
+def total(frames: Frames, context: object) -> Columns:
     """DiscountTotal, TaxTotal and TotalAmount by TIMS's equation, from the target lines; compared with the channel's
-    TotalPrice. Returns (head columns, int64 x 10,000; problems)."""
+    TotalPrice. Of half an order no total holds."""
+    settled, target = Settled.of(frames), frames.made
+    assert target is not None
     header = frames.header
     row, orders = target["_row"].to_numpy(), len(header)
     gross = round_cents(target["Quantity"].to_numpy() * target["Price"].to_numpy()) * CENT
@@ -444,25 +488,19 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
     half = HALF_CENT * currencies.units(column(header, "Currency"))
     explained = (difference == 0) | (settled.rounds & (np.abs(difference) < half * lines))
     # Where an amount is refused, TIMS's total is not the channel's; only the channel's own parts can be judged.
-    refused = np.zeros(orders, dtype=bool)
-    refused[settled.refused] = True
-    explained |= refused & (settled.parts == amount(header, "TotalPrice"))
+    explained |= settled.refused & (settled.parts == amount(header, "TotalPrice"))
     absent = _true(paid.isna())
     columns = pd.DataFrame(
         {
-            "ShippingAmount": settled.shipping * CENT,
-            "ShippingDiscountAmount": settled.shipping_discount * CENT,
-            "ShippingTaxAmount": settled.shipping_tax * CENT,
-            "GiftWrapAmount": settled.gift_wrap * CENT,
             "DiscountTotal": discount_total,
             "TaxTotal": tax_total,
             "TotalAmount": whole,
-            "PricesIncludeTax": settled.inclusive,
             "rounding_difference": np.where(absent, 0, difference),
         },
         index=header.index,
     )
-    off = np.flatnonzero(~explained & ~absent)
+    judged = ~header["truncated"].to_numpy(dtype=bool)
+    off = np.flatnonzero(~explained & ~absent & judged)
     codes = [c or "" for c in values_at(column(header, "Currency"), off)]
     shown = _written(paid, off)
     message = [
@@ -473,11 +511,11 @@ def total(frames: Frames, settled: Settled, target: pd.DataFrame) -> tuple[pd.Da
     found = [
         problems.make(off, field="TotalPrice", rule="total_mismatch", value=shown, message=message, do=_EDIT),
         problems.make(
-            np.flatnonzero(absent),
+            np.flatnonzero(absent & judged),
             field="TotalPrice",
             rule="missing_field",
             message="The order has no TotalPrice: nothing says what the buyer pays.",
             do=_EDIT,
         ),
     ]
-    return columns, problems.concat(found)
+    return Columns(columns, problems=problems.concat(found))

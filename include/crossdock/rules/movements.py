@@ -7,6 +7,7 @@ stock adjustment, and problems. Never: a guess at a reason; a movement of an ite
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,54 +15,101 @@ import pandas as pd
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.lookups import BESIDE
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import Columns, rule
 from crossdock.rules.dates import company_days, posting_dates
-from crossdock.rules.items import PRODUCT, resolve
+from crossdock.rules.items import AMOUNTS, PRODUCT, resolve
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.vectorize import TEXT
 
 LOOKUP = "adjustment_reasons"
 LEAVE_OUT = "-"
+NOTHING = "no movements"  # reason of a file without a movement
 ANY = "*"
 MEMO_LENGTH = 200
 _TABLE = f"include/config/lookups/{LOOKUP}.csv"
 
 
+@dataclass(frozen=True)
+class MovementContext:
+    """What the rules of movements need that is no column. `reasons`: the lookup adjustment_reasons."""
+
+    reference: ReferenceData
+    settings: Settings
+    zone: str
+    periods: pd.DataFrame
+    reasons: lookups.Lookup
+
+
+def read_reasons() -> lookups.Lookup:
+    return lookups.read(LOOKUP, keys=2)
+
+
+@rule("movement_item", reads=["Reference", "SKU"], writes=["ItemSKU"])
+def movement_item(frames: Frames, context: MovementContext) -> Columns:
+    """TIMS's own SKU, by the same rules as on orders. A blocked item may still lose or gain stock; a code that is no
+    item may not."""
+    skus, found = items(frames.header, context.reference, context.settings)
+    return Columns(pd.DataFrame({"ItemSKU": skus}), problems=found)
+
+
+@rule("movement_reason", reads=["Source", "Reason"], writes=["ReasonCode"])
+def movement_reason(frames: Frames, context: MovementContext) -> Columns:
+    """TIMS's reason by the lookup adjustment_reasons, of the source first, then of any source."""
+    codes, found = reason_codes(frames.header, context.reasons)
+    return Columns(pd.DataFrame({"ReasonCode": codes}), problems=found)
+
+
 @rule(
     "stock_movement",
-    reads=["Source", "Reference", "SKU", "OccurredAt", "Reason", "Memo"],
-    writes=["ExternalReference", "ItemSKU", "ReasonCode", "PostingDate", "OriginalEventDate", "Note"],
+    reads=["Source", "Reference", "OccurredAt", "Memo"],
+    writes=["ExternalReference", "PostingDate", "OriginalEventDate", "Note"],
 )
-def describe(
-    header: pd.DataFrame, reference_data: ReferenceData, settings: Settings, zone: str, periods: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The item by the same rules as on orders; the reason by the lookup adjustment_reasons, of the source first, then
-    of any source; the company's day of the movement, or the first open day after it (the memo keeps the original).
-    Returns (columns, problems)."""
-    skus, sku_problems = items(header, reference_data, settings)
-    reasons, reason_problems = reason_codes(header)
+def stock_movement(frames: Frames, context: MovementContext) -> Columns:
+    """The movement's own number with its source; the company's day of the movement, or the first open day after it (the
+    memo keeps the original)."""
+    header = frames.header
     read = pd.to_datetime(header["OccurredAt"], utc=True, errors="coerce", format="ISO8601")
-    day = company_days(header["OccurredAt"].where(read.notna()), zone)
-    posted, original = posting_dates(day, periods)
+    day = company_days(header["OccurredAt"].where(read.notna()), context.zone)
+    posted, original = posting_dates(day, context.periods)
     columns = pd.DataFrame(
         {
             "ExternalReference": "mov:" + header["Source"] + ":" + header["Reference"],
-            "ItemSKU": skus,
-            "ReasonCode": reasons,
             "PostingDate": posted,
             "OriginalEventDate": original,
             "Note": _notes(header["Memo"], original),
         },
         index=header.index,
     )
-    return columns, problems.concat([sku_problems, reason_problems, _dates(header, day, posted)])
+    return Columns(columns, problems=_dates(header, day, posted))
+
+
+@rule("movement_state", reads=["RefusedFor", "Quantity", "Reason", "ReasonCode"], writes=["state", "reason"])
+def movement_state(frames: Frames, context: object) -> Columns:
+    """A record that its reader has refused is dead; left out is what the lookup leaves out, and a file that holds no
+    movement."""
+    header = frames.header
+    reason = pd.Series(np.nan, index=header.index, dtype="str")
+    reason[header["ReasonCode"].eq(LEAVE_OUT).to_numpy(dtype=bool)] = f"its reason is left out by the lookup {LOOKUP}"
+    nothing = header["Reason"].eq(NOTHING) & header["Quantity"].eq(0)
+    reason[nothing.fillna(False).to_numpy(dtype=bool)] = "the file holds no movement that TIMS should know"
+    refused, skipped = header["RefusedFor"].notna().to_numpy(dtype=bool), reason.notna().to_numpy(dtype=bool)
+    state = pd.Series(np.select([refused, skipped], ["dead", "left_out"], "staged"), dtype="str")
+    return Columns(pd.DataFrame({"state": state, "reason": reason}))
 
 
 def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
     """TIMS's own SKU of each movement. A blocked item may still lose or gain stock; a code that is no item may not."""
     rows = np.arange(len(header), dtype=np.int64)
-    lines = pd.DataFrame({ROW: rows, LINE: 0, "OrderItemID": header["Reference"], "SKU": header["SKU"].str.strip()})
+    lines = pd.DataFrame(
+        {
+            ROW: rows,
+            LINE: 0,
+            "OrderItemID": header["Reference"],
+            "SKU": header["SKU"].str.strip(),
+            **dict.fromkeys(AMOUNTS, pd.Series(0, index=header.index, dtype="Int64")),  # a movement has no money
+        }
+    )
     found, trouble = resolve(Frames(header, lines), reference_data, settings)
     trouble = trouble[trouble["rule"] != "item_blocked"].assign(field="SKU")
     no_goods = np.flatnonzero((found["action"] != PRODUCT).to_numpy())
@@ -79,9 +127,8 @@ def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Setting
     return pd.Series(own, index=header.index), problems.concat([trouble, services])
 
 
-def reason_codes(header: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+def reason_codes(header: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.Series, pd.DataFrame]:
     """TIMS's reason of each movement; "-" where it is left out."""
-    table = lookups.read(LOOKUP, keys=2)
     reason = header["Reason"].str.strip()
     own, shared = header["Source"] + BESIDE + reason, ANY + BESIDE + reason
     codes = table.values(own, "tims")

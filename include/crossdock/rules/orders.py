@@ -1,17 +1,10 @@
-"""All rules for a batch of orders, in their order.
+"""The order itself: its id, channel, date, notes; whether all its lines are there; who is a new customer.
 
-In: the frames of a batch of Channel Advisor orders, what TIMS is known to hold, the sites' configuration, the orders
-that TIMS already has. Out: `Enriched`. Never: a call to a system or a database; a row dropped: every order has a
-verdict.
-
-The order matters: text is cleaned before anything reads it; codes are decided before money, for they say what an
-amount is; addresses before customers, for they are compared; and problems of orders that wait or are left out are no
-problems."""
+In: orders of the channel, the sites' configuration. Out: columns of the sales order, problems, customers to create.
+Never: a call to a system or a database; a row dropped: every order has a verdict (statuses.py).
+"""
 
 from __future__ import annotations
-
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,10 +12,9 @@ import pycountry
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
-from crossdock.mapping.registry import rule
-from crossdock.rules import addresses, customers, emails, items, money, phones, statuses, taxes, text
-from crossdock.rules.reference_data import ReferenceData
-from crossdock.rules.settings import Settings
+from crossdock.mapping.registry import Columns, rule
+from crossdock.rules import addresses, customers, text
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.times import to_microseconds
 from crossdock.rules.vectorize import TEXT, column, map_text, text_column, values_at
 
@@ -31,88 +23,9 @@ ALERTED_ONCE = ("site_not_configured", "tax_not_told")  # warnings that are told
 ALERTS = ("payment_failed", *ALERTED_ONCE)  # warnings that are told to a person at once
 
 
-@dataclass
-class Enriched:
-    """`header`: the cleaned source columns and what the rules add, one row per order of the batch, with `verdict` in
-    load | wait | leave_out and `verdict_reason`. `lines`: target lines (kits parted, `_row` points into `header`),
-    amounts int64 x 10,000. `problems`: of orders to load, all reasons of an order together. `warnings`: of all
-    orders. `customers`: one row per customer to create, for orders without problems; `_row` is the order that it is
-    made from."""
-
-    header: pd.DataFrame
-    lines: pd.DataFrame
-    problems: pd.DataFrame
-    warnings: pd.DataFrame
-    customers: pd.DataFrame
-
-
-def enrich(
-    frames: Frames,
-    reference_data: ReferenceData,
-    settings: Settings,
-    linked: Collection[int] = (),
-    newest: pd.Series | None = None,
-    inclusive: Mapping[int, bool] | None = None,
-) -> Enriched:
-    """Everything that rules decide about a batch of orders.
-
-    `linked`: the ChannelAdvisorOrderIDs that have a sales order in TIMS. `newest`: the newest UpdatedDate read so far
-    by ChannelAdvisorOrderID; an older version is left out. `inclusive`: PricesIncludeTax of the sales orders that
-    there are, by ChannelAdvisorOrderID."""
-    frames, warned = text.clean(frames)
-    state, units, state_problems, state_warnings = statuses.decide(frames, settings, linked, newest)
-    codes, code_problems = items.resolve(frames, reference_data, settings)
-    frames = Frames(header=frames.header, lines=pd.concat([frames.lines, units, codes], axis=1))
-    header = pd.concat([frames.header, state], axis=1)
-    book, address_problems, address_warnings = addresses.harmonise_all(header, settings)
-    stated = taxes.stated_tax(frames)
-    settled, money_problems = money.settle_amounts(frames, stated)
-    settled, tax_problems, tax_warnings = taxes.hold(
-        frames, settled, stated, reference_data, settings.taxes, book["ShipTo.CountryCode"], inclusive or {}
-    )
-    lines, line_problems = items.target_lines(frames, settled, reference_data)
-    totals, total_problems = money.total(frames, settled, lines)
-    truncated = _incomplete(frames)
-    total_problems = total_problems[~total_problems["_row"].isin(truncated["_row"])]  # of half an order no total holds
-
-    header = pd.concat([header, totals], axis=1)
-    documents, document_problems, document_warnings = document(header, settings)
-    header = pd.concat([header, documents, book], axis=1)
-    who, who_problems = customers.buyer(header)
-    mail, mail_warnings = emails.read(column(header, "CustomerInfo.Email"), "CustomerInfo.Email", settings.nobodys_mail)
-    phone, phone_warnings = phones.read(
-        column(header, "CustomerInfo.Phone"), header["ShipTo.CountryCode"], "CustomerInfo.Phone"
-    )
-    header = pd.concat([header, who, mail.rename("Customer.Email"), phone.rename("Customer.Phone")], axis=1)
-    of_money = [line_problems, money_problems, tax_problems, total_problems]
-    found = _relevant(
-        header,
-        [state_problems, truncated, code_problems, *of_money, document_problems],
-        [address_problems, who_problems],
-    )
-    decision, customer_problems = customers.decide(header, reference_data, settings, refused=set(found["_row"]))
-    header = pd.concat([header, decision], axis=1)
-    newcomers = _to_create(header, problems.concat([found, customer_problems]))
-    header = addresses.stand_in(header.assign(addressed=addresses.is_whole(header, "ShipTo")))
-    found = problems.concat([found, customer_problems])
-    tax_warnings = tax_warnings[(header["verdict"] == "load").to_numpy(dtype=bool)[tax_warnings["_row"]]]
-    of_people = [address_warnings, mail_warnings, phone_warnings]
-    warnings = [warned, state_warnings, tax_warnings, document_warnings, *of_people]
-    return Enriched(header, lines, found, problems.concat(warnings), newcomers)
-
-
-def _relevant(header: pd.DataFrame, found: list[pd.DataFrame], personal: list[pd.DataFrame]) -> pd.DataFrame:
-    """Problems of orders that are to load. Where personal data are gone, their absence is no second problem: before the
-    first load one problem says it all, afterwards the sales order keeps what it has."""
-    present, loads = header["personal_data"].to_numpy(dtype=bool), (header["verdict"] == "load").to_numpy(dtype=bool)
-    about_people = problems.concat(personal)
-    rows = problems.concat([*found, about_people[present[about_people["_row"]]]])
-    return rows[loads[rows["_row"]]].reset_index(drop=True)
-
-
-def _to_create(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """One row per new customer: of the earliest order that has no problem, so that a customer has an order to come
-    for."""
+def newcomers(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """One row per customer to create: of the earliest order that has no problem, so that a customer has an order to
+    come for; `_row` is that order. `header`: orders with the columns of the rules; `found`: their problems."""
     wanted = (header["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
     wanted[found["_row"].to_numpy()] = False
     rows = header[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
@@ -126,15 +39,14 @@ def _to_create(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     return made.rename_axis("_row").reset_index()
 
 
-def _incomplete(frames: Frames) -> pd.DataFrame:
-    """Orders whose lines are not all there: a list cuts an order at 20."""
+@rule("lines_complete", reads=["OrderItemCount"], writes=["truncated"])
+def lines_complete(frames: Frames, context: object) -> Columns:
+    """An order whose lines are not all there is refused: a list cuts an order at 20."""
     header, row = frames.header, frames.lines["_row"].to_numpy()
-    if "OrderItemCount" not in header:
-        return problems.empty()
     count = np.bincount(row, minlength=len(header))
     stated = header["OrderItemCount"].fillna(0).to_numpy(dtype=np.int64)
     rows = np.flatnonzero(stated > count)
-    return problems.make(
+    found = problems.make(
         rows,
         field="OrderItems",
         rule="lines_incomplete",
@@ -144,20 +56,22 @@ def _incomplete(frames: Frames) -> pd.DataFrame:
         ],
         do="Read the order again by its id: crossdock sync orders --key ID.",
     )
+    return Columns(pd.DataFrame({"truncated": stated > count}), problems=found)
 
 
 @rule(
     "order_document",
     reads=[
         "ChannelAdvisorOrderID", "OrderID", "SiteID", "SiteName", "OrderDate", "Currency", "RequestedShippingCarrier",
-        "RequestedShippingClass", "SpecialInstructions", "TaxRemittedBy",
+        "RequestedShippingClass", "SpecialInstructions",
     ],
     writes=["ExternalOrderID", "Channel", "OrderedAt", "ShippingMethod", "Notes"],
 )  # fmt: skip
-def document(header: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def document(frames: Frames, context: OrderContext) -> Columns:
     """The order's id, channel, date, shipping method and notes. The channel is the site's configured name, else its
     own; the method is carrier and service asked for, else the site's default; the notes begin with the marketplace's
-    order id and are cut at a word. Returns (columns, problems, warnings)."""
+    order id and are cut at a word."""
+    header, settings = frames.header, context.settings
     codes, ids = pd.factorize(header["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
     channels = text_column([s.channel for s in sites]).array.take(codes)
@@ -205,7 +119,7 @@ def document(header: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, pd
         message=f"The notes are longer than the {text.NOTES_LENGTH} characters of TIMS and were cut at a word.",
         do="Read the whole text on the channel if it matters.",
     )
-    return columns, problems.concat(found), warnings
+    return Columns(columns, problems=problems.concat(found), warnings=warnings)
 
 
 def _given(values: pd.Series) -> pd.Series:

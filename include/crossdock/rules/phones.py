@@ -15,8 +15,9 @@ import pandas as pd
 import phonenumbers
 
 from crossdock.mapping import problems
-from crossdock.mapping.registry import rule
-from crossdock.rules.vectorize import TEXT, distinct, values_at
+from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import Columns, rule
+from crossdock.rules.vectorize import TEXT, column, distinct, values_at
 
 _ROWS = "01234567890123456789 98765432109876543210"
 
@@ -39,11 +40,11 @@ def e164(number: str, country: str | None) -> str | None:
     return text if 8 <= len(text) <= 16 else None
 
 
-@rule("phone", reads=["CustomerInfo.Phone", "ShippingAddress.Country"], writes=["Customer.Phone"])
-def read(numbers: pd.Series, countries: pd.Series, field: str) -> tuple[pd.Series, pd.DataFrame]:
-    """The buyer's phone number in E.164; one that cannot be read is left out with a warning.
-
-    Returns (numbers in E.164, warnings)."""
+@rule("phone", reads=["CustomerInfo.Phone", "ShipTo.CountryCode"], writes=["Customer.Phone"])
+def read(frames: Frames, context: object) -> Columns:
+    """The buyer's phone number in E.164; one that cannot be read is left out with a warning."""
+    field = "CustomerInfo.Phone"
+    numbers, countries = column(frames.header, field), frames.header["ShipTo.CountryCode"]
     codes, first = distinct(numbers, countries)
     pairs = zip(values_at(numbers, first), values_at(countries, first), strict=True)
     found = [(given, e164(given, country) if given else None) for given, country in pairs]
@@ -59,4 +60,4 @@ def read(numbers: pd.Series, countries: pd.Series, field: str) -> tuple[pd.Serie
         "customer is kept without it.",
         do="Nothing; add the number to the customer in TIMS if you know it.",
     )
-    return pd.Series(result, index=numbers.index), warnings
+    return Columns(pd.DataFrame({"Customer.Phone": pd.Series(result, index=numbers.index)}), warnings=warnings)

@@ -13,8 +13,8 @@ which have no largest one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from typing import Any
@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 
 from crossdock.mapping import problems
-from crossdock.mapping.frames import SCALE, written
-from crossdock.mapping.registry import rule
-from crossdock.rules.price_settings import PRODUCT, RATE_SCALE, PriceSettings, Promotion, SkuRule, Terms, unit
+from crossdock.mapping.frames import CENT, LINE, ROW, SCALE, Frames, scaled, written
+from crossdock.mapping.registry import Columns, rule
+from crossdock.rules.price_settings import PRODUCT, RATE_SCALE, Place, PriceSettings, Promotion, SkuRule, Terms, unit
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,8 @@ def _best(choose: Any, each: Sequence[Any]) -> Any:
 # ---- ordinary prices -----------------------------------------------------------------------------------------------
 
 
-@rule(
-    "price",
-    reads=["SKU", "Category", "Cost", "ListPrice", "MinMarginPercent"],
-    writes=["Price", "Currency", "MinPrice", "MaxPrice", "RetailPrice"],
-)
 def prices(items: pd.DataFrame, price_targets: pd.DataFrame, settings: PriceSettings, clock: Clock) -> pd.DataFrame:
-    """Cost and margin by include/config/prices.yaml and lookups/price_rules.csv, up to the next step and ending, never
-    below the floor.
+    """The ordinary price at each place.
 
     `items`: SKU, Category, Cost, ListPrice, MinMargin (ten-thousandths of 1). `price_targets`, any number per item:
     `row` of the item, `site`, `currency`. Returns, aligned to these: Price, MinPrice, MaxPrice, RetailPrice, cost
@@ -292,16 +286,10 @@ def windows(settings: PriceSettings, clock: Clock) -> list[Window]:
     return [one for one in each if one.end > clock.now]
 
 
-@rule(
-    "promotion",
-    reads=["SKU", "Category", "Price", "MinPrice"],
-    writes=["Promotion.PromotionID", "Promotion.Price", "Promotion.StartDate", "Promotion.EndDate"],
-)
 def promotions(
     items: pd.DataFrame, price_targets: pd.DataFrame, made: pd.DataFrame, settings: PriceSettings, clock: Clock
 ) -> pd.DataFrame:
-    """The promotion of include/config/lookups/promotions.csv that runs, the lowest where several do, else the next one
-    to start; told with its own dates.
+    """The promotion at each place.
 
     `made`: what `prices` returned. Returns, aligned to the targets: promotion, promotion_price (Int64), start, end (UTC
     moments as text), active (bool), next_at (text: when anything of it changes by the clock), and problems as `rule`,
@@ -427,3 +415,242 @@ def found(price_targets: pd.DataFrame, made: pd.DataFrame, field: str, do: str) 
 
 def _place(site: int) -> str:
     return "" if site == PRODUCT else f"site {site}"
+
+
+# ---- rules ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ChannelItem:
+    """What the channel has of an item: its products, those of them that could be another item too, and listings."""
+
+    products: list[str] = field(default_factory=list)
+    rivals: dict[str, list[str]] = field(default_factory=dict)
+    listings: list[Any] = field(default_factory=list)
+
+    @property
+    def seen(self) -> list[str]:
+        return [*self.products, *self.rivals, *(f"#{row.listing_id}" for row in self.listings)]
+
+
+@dataclass(frozen=True)
+class PriceContext:
+    """What the rules of prices need that is no column. `there`: what the channel has of each item, by TIMS's SKU;
+    `sent`: ListingIDs that have had a price from us."""
+
+    settings: PriceSettings
+    clock: Clock
+    there: Mapping[str, ChannelItem]
+    sent: Collection[str]
+
+    def existing(self, sku: Any) -> ChannelItem:
+        return self.there.get(sku) or ChannelItem()
+
+
+@rule(
+    "price_state",
+    reads=["SKU", "Status", "Type", "ChannelEligible", "Cost", "ListPrice"],
+    writes=["state", "reason"],
+)
+def price_state(frames: Frames, context: PriceContext) -> Columns:
+    """An item that is not sold on channels, or has neither cost nor list price, is left out; one without a product at
+    the channel waits. A product that could be several items is a problem."""
+    existing = [context.existing(sku) for sku in frames.header["SKU"].tolist()]
+    states, reasons = _states(frames.header, existing)
+    columns = {
+        "state": pd.Series(states, dtype="str"),
+        "reason": pd.Series([text or np.nan for text in reasons], dtype="str"),
+    }
+    return Columns(pd.DataFrame(columns), problems=_ambiguous(existing, states))
+
+
+def _states(given: pd.DataFrame, existing: Sequence[ChannelItem]) -> tuple[list[str], list[str]]:
+    """(state, why it is left out or waits) of each item."""
+    states, reasons = [], []
+    facts = (given[name].tolist() for name in ("Status", "Type", "ChannelEligible", "Cost", "ListPrice"))
+    for status, kind, eligible, cost, list_price, one in zip(*facts, existing, strict=True):
+        skip_reason = (
+            "TIMS has blocked the item." if status == "Blocked"
+            else "A service has no price on a channel." if kind == "Service"
+            else "TIMS does not sell the item on channels." if eligible is not True
+            else "The item has no cost and no list price." if not _is_given(cost) and not _is_given(list_price)
+            else ""
+        )  # fmt: skip
+        waits = "" if one.products or one.rivals else "Channel Advisor has no product of this item yet."
+        states.append("left_out" if skip_reason else "waiting" if waits else "staged")
+        reasons.append(skip_reason or waits)
+    return states, reasons
+
+
+def _is_given(amount: Any) -> bool:
+    return amount is not pd.NA and amount is not None and amount > 0
+
+
+@rule("price_places", reads=["SKU", "state"], writes=["made.site", "made.currency", "made.own"])
+def price_places(frames: Frames, context: PriceContext) -> Columns:
+    """The places to make prices for: the product's own, and the sites of its listings that have prices of their own by
+    include/config/prices.yaml, or had one from us."""
+    existing = [context.existing(sku) for sku in frames.header["SKU"].tolist()]
+    places = _price_targets(existing, frames.header["state"].tolist(), context.settings, context.sent)
+    found = _other_currency(places, existing)
+    made = places.rename(columns={"row": ROW})
+    made.insert(1, LINE, made.groupby(ROW).cumcount().astype("int64"))
+    return Columns(made=made, problems=found)
+
+
+def _price_targets(
+    existing: Sequence[ChannelItem], states: Sequence[str], settings: PriceSettings, sent: Collection[str]
+) -> pd.DataFrame:
+    """The places to make prices for, each once for an item: the product's own, and the sites of its listings that have
+    prices of their own, or had one from us."""
+    places = {place.site: place for place in settings.places()}
+    rows: list[tuple[int, int, str, bool]] = []
+    for row, (one, state) in enumerate(zip(existing, states, strict=True)):
+        if state != "staged":
+            continue
+        rows.append((row, PRODUCT, settings.currency, True))
+        mine: dict[int, Place] = {}
+        for listing in one.listings:
+            place = places.get(listing.site_id)
+            if place is None and str(listing.listing_id) in sent:
+                place = Place(listing.site_id, "", own=False)
+            if place is not None:
+                mine.setdefault(place.site, Place(place.site, place.currency or listing.currency_code, place.own))
+        rows += [(row, place.site, place.currency, place.own) for place in mine.values()]
+    frame = pd.DataFrame(rows, columns=["row", "site", "currency", "own"])
+    return frame.astype({"row": "int64", "site": "int64", "currency": "str", "own": "bool"})
+
+
+def _ambiguous(existing: Sequence[ChannelItem], states: Sequence[str]) -> pd.DataFrame:
+    """Products that could be several items: nobody knows whose price they should have."""
+    odd = [
+        (row, product, items)
+        for row, (one, state) in enumerate(zip(existing, states, strict=True))
+        for product, items in one.rivals.items()
+        if state == "staged"
+    ]
+    return problems.make(
+        [row for row, *_ in odd],
+        field="SKU",
+        rule="ambiguous_sku",
+        value=[product for _, product, _ in odd],
+        message=[
+            f"The product {product} at Channel Advisor could be any of these items: {', '.join(items)}."
+            for _, product, items in odd
+        ],
+        do="Name the product in AlternateSKUs of the right item in TIMS, then replay this; dismiss it if it is the "
+        "other item's.",
+    )
+
+
+def _other_currency(price_targets: pd.DataFrame, existing: Sequence[ChannelItem]) -> pd.DataFrame:
+    """Listings that are in another currency than their site by the configuration."""
+    odd = [
+        (row, site, listing.currency_code, currency)
+        for row, site, currency in price_targets[["row", "site", "currency"]].itertuples(index=False, name=None)
+        for listing in existing[row].listings
+        if listing.site_id == site and listing.currency_code != currency
+    ]
+    return problems.make(
+        [row for row, *_ in odd],
+        field="Currency",
+        rule="wrong_currency",
+        value=[is_ for _, _, is_, _ in odd],
+        line=[f"site {site}" for _, site, _, _ in odd],
+        message=[
+            f"The listing on site {site} is in {is_}, by include/config/prices.yaml the site is in {should}."
+            for _, site, is_, should in odd
+        ],
+        do="Correct the site's currency in include/config/prices.yaml.",
+    )
+
+
+_OWN = ("Price", "MinPrice", "MaxPrice", "RetailPrice")
+_PROMOTED = {
+    "Promotion.PromotionID": "promotion",
+    "Promotion.Price": "promotion_price",
+    "Promotion.StartDate": "start",
+    "Promotion.EndDate": "end",
+}
+
+
+@rule(
+    "price",
+    reads=["SKU", "Category", "Cost", "ListPrice", "MinMarginPercent", "made.site", "made.currency"],
+    writes=["Currency", *_OWN, "made.Price", "made.MinPrice", "made.cost", "made.refused"],
+)
+def price(frames: Frames, context: PriceContext) -> Columns:
+    """Cost and margin by include/config/prices.yaml and lookups/price_rules.csv, up to the next step and ending, never
+    below the floor. The heads have the product's own price, the lines that of each place."""
+    items, places = _items(frames.header), _places(frames)
+    made = prices(items, places, context.settings, context.clock)
+    own = _of_product(places, {name: made[name] for name in _OWN}, frames.header)
+    currency = pd.Series(context.settings.currency, index=own.index, dtype="str")
+    own["Currency"] = currency.where(own["Price"].notna())
+    lines = made[["Price", "MinPrice", "cost"]].assign(refused=made["rule"].notna())
+    return Columns(own, made=lines, problems=found(places, made, "Price", ADVICE))
+
+
+@rule(
+    "promotion",
+    reads=[
+        "SKU", "Category", "made.site", "made.currency", "made.own", "made.Price", "made.MinPrice", "made.refused",
+    ],
+    writes=[*_PROMOTED, "made.promotion", "made.promotion_price", "made.active", "made.next_at"],
+)  # fmt: skip
+def promotion(frames: Frames, context: PriceContext) -> Columns:
+    """The promotion of include/config/lookups/promotions.csv that runs, the lowest where several do, else the next one
+    to start; told with its own dates."""
+    places = _places(frames)
+    ordinary = places.assign(rule=places["refused"].map({True: "refused"}).astype("str"))
+    items = frames.header[["SKU", "Category"]]
+    made = promotions(items, places, ordinary, context.settings, context.clock)
+    own = _of_product(places, {path: made[name] for path, name in _PROMOTED.items()}, frames.header)
+    lines = made[["promotion", "promotion_price", "active", "next_at"]]
+    return Columns(own, made=lines, problems=found(places, made, "Promotion.Price", PROMOTION_ADVICE))
+
+
+@rule("next_price", reads=["made.currency", "made.next_at"], writes=["next_at"])
+def next_price(frames: Frames, context: PriceContext) -> Columns:
+    """When a price changes by the clock: a promotion starts or ends, an exchange rate begins."""
+    made = _next_at(_places(frames), context.settings, context.clock, len(frames.header))
+    return Columns(pd.DataFrame({"next_at": made}))
+
+
+def _items(header: pd.DataFrame) -> pd.DataFrame:
+    items = header[["SKU", "Category", "Cost", "ListPrice"]]
+    return items.assign(MinMargin=_shares(header["MinMarginPercent"]))
+
+
+def _places(frames: Frames) -> pd.DataFrame:
+    """The places of a batch as the functions above take them."""
+    assert frames.made is not None
+    return frames.made.rename(columns={ROW: "row"})
+
+
+def _of_product(places: pd.DataFrame, columns: Mapping[str, pd.Series], header: pd.DataFrame) -> pd.DataFrame:
+    """Of columns by place those of the product itself, one row an item."""
+    own = (places["site"] == PRODUCT).to_numpy()
+    at = pd.Index(places["row"].to_numpy()[own])
+    return pd.DataFrame({name: values[own].set_axis(at).reindex(header.index) for name, values in columns.items()})
+
+
+def _shares(percents: pd.Series) -> pd.Series:
+    """Written percentages as whole ten-thousandths of 1; missing where there is none."""
+    codes, distinct = pd.factorize(percents)
+    values = pd.array([scaled(text) // CENT for text in distinct], dtype="Int64")
+    return pd.Series(values.take(codes, allow_fill=True), index=percents.index, dtype="Int64")
+
+
+def _next_at(price_targets: pd.DataFrame, settings: PriceSettings, at: Clock, count: int) -> pd.Series:
+    """The first moment, as text, at which anything of an item's prices changes by the clock."""
+    rates = {code: next_rate(settings, code, at) for code in {*price_targets["currency"].tolist(), settings.currency}}
+    earliest: list[str | float] = [np.nan] * count
+    for row, currency, edge in zip(
+        price_targets["row"], price_targets["currency"], price_targets["next_at"], strict=True
+    ):
+        own = rates[currency] or rates[settings.currency]
+        for text in (edge, moment(own) if own else None):
+            if isinstance(text, str) and (not isinstance(earliest[row], str) or text < earliest[row]):
+                earliest[row] = text
+    return pd.Series(earliest, dtype="str")

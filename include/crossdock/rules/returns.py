@@ -26,15 +26,16 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from crossdock.mapping.frames import CENT, written
-from crossdock.mapping.registry import rule
+from crossdock.mapping import problems
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, written
+from crossdock.mapping.registry import KEY, LINES, Columns, rule
 from crossdock.rules import currencies, taxes
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.money import spread
@@ -233,17 +234,6 @@ class Worked:
     findings: list[Finding] = field(default_factory=list)
 
 
-@rule(
-    "part_return",
-    reads=[
-        "Currency", "Items.OrderItemID", "Items.Quantity", "Items.RefundAmount", "Items.TaxRefund",
-        "Items.ShippingRefund", "Items.Restock", "Items.Condition",
-    ],
-    writes=[
-        "ExternalReference", "InvoiceID", "PricesIncludeTax", *AMOUNTS, "ShippingTaxRemittedBy", "InvoiceLineNo",
-        "Quantity", "Amount", "DiscountAmount", "TaxAmount", "TaxRemittedBy",
-    ],
-)  # fmt: skip
 def work(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds) -> tuple[Worked, Order]:
     """One credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
     parted over lines, discount, gift wrap, shipping and tax, and never computed anew. Returns (what becomes of the
@@ -597,9 +587,8 @@ def _move(source: object, target: object, **amounts: int) -> None:
         setattr(target, name, getattr(target, name) + amount)
 
 
-@rule("return_memo", reads=["RmaNumber", "Currency"], writes=["Memo"])
 def memos(numbers: pd.Series, rounding: Sequence[int], currencies: pd.Series) -> pd.Series:
-    """The RMA number; and what the channel gave back beyond what was left to credit, in cents, if anything."""
+    """The memo of each credit memo; `rounding` in cents."""
     stated = [
         f"{written(beyond * CENT)} {currency} more refunded than was left, to Rounding" if beyond else ""
         for beyond, currency in zip(rounding, currencies, strict=True)
@@ -701,10 +690,8 @@ def read_items(lines: Sequence[Mapping[str, Any]], refund_total: int | None) -> 
     return items, found
 
 
-@rule("return_state", reads=["Status", "RefundDate"], writes=["verdict", "verdict_reason"])
 def states(header: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """What to do with a return: nothing is decided yet of a new or pending one (wait); a rejected one, and one closed
-    without a refund, are left out; all others are worked. Returns (verdict, reason)."""
+    """What to do with each return. Returns (verdict, reason)."""
     status = header["Status"]
     closed = status.eq("Closed") & header["RefundDate"].isna()
     verdict = pd.Series(WORK, index=header.index, dtype="str")
@@ -719,12 +706,199 @@ def states(header: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return verdict, reason
 
 
-@rule("return_dates", reads=["RefundDate", "UpdatedDate"], writes=["CreditDate", "PostingDate"])
 def dates(header: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFrame:
-    """CreditDate is the company's day of the refund, before there is one that of the return's last change; PostingDate
-    the same, or the first open day after it. Both are missing where there is no such day. Returns (both columns)."""
+    """CreditDate and PostingDate, missing where there is no such day."""
     moment = header["RefundDate"].fillna(header["UpdatedDate"])
     readable = pd.to_datetime(moment, utc=True, errors="coerce", format="ISO8601").notna()
     day = company_days(moment.where(readable), zone)
     posted, _ = posting_dates(day, periods)
     return pd.DataFrame({"CreditDate": day, "PostingDate": posted}, index=header.index)
+
+
+# ---- rules ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReturnContext:
+    """What the rules of returns need that is no column. By ChannelAdvisorOrderID: `orders` as they are open to returns,
+    `ids` their SalesOrderIDs, `parents` what they have in TIMS as one text, `skipped` those that are left out."""
+
+    orders: Mapping[str, Order]
+    ids: Mapping[str, str]
+    parents: Mapping[str, str]
+    skipped: Collection[str]
+    tolerance: Refunds
+    zone: str
+    periods: pd.DataFrame
+
+
+STATES = {WORK: "staged", WAIT: "waiting", LEAVE_OUT: "left_out"}
+WAITS = {
+    "order": "its order is not in TIMS yet; it is worked when it arrives",
+    "invoice": "what it gives back is not invoiced yet; it is worked when the invoice arrives",
+    "shipment": "what comes back is not shipped in TIMS yet; it is worked when the shipment arrives",
+}
+_ITEM = ("OrderItemID", "Quantity", *REFUNDS, "Restock", "Condition")
+
+
+@rule("return_state", reads=["Status", "RefundDate"], writes=["verdict", "verdict_reason"])
+def return_state(frames: Frames, context: object) -> Columns:
+    """What to do with a return: nothing is decided yet of a new or pending one (wait); a rejected one, and one closed
+    without a refund, are left out; all others are worked."""
+    verdict, reason = states(frames.header)
+    return Columns(pd.DataFrame({"verdict": verdict, "verdict_reason": reason}))
+
+
+@rule("return_dates", reads=["RefundDate", "UpdatedDate"], writes=["CreditDate", "PostingDate"])
+def return_dates(frames: Frames, context: ReturnContext) -> Columns:
+    """CreditDate is the company's day of the refund, before there is one that of the return's last change; PostingDate
+    the same, or the first open day after it. Both are missing where there is no such day."""
+    return Columns(dates(frames.header, context.zone, context.periods))
+
+
+@rule(
+    "work_return",
+    reads=[
+        KEY, "ChannelAdvisorOrderID", "Status", "Currency", "RefundTotal", "verdict", "verdict_reason", "CreditDate",
+        "PostingDate", *(LINES + name for name in _ITEM),
+    ],
+    writes=["state", "reason", "sales_order_id", "parents", "worked"],
+)  # fmt: skip
+def work_return(frames: Frames, context: ReturnContext) -> Columns:
+    """Works returns one after the other, those of one order in the order of their numbers: what each gives back is
+    taken off what its order has left. One whose order, invoice or shipment is not in TIMS yet waits; one whose order
+    is left out is left out."""
+    header = frames.header
+    given = items_of(frames.lines, len(header))
+    keys = header[KEY].tolist()
+    numbers = header["ChannelAdvisorOrderID"].astype("str").tolist()
+    status, currency = header["Status"].tolist(), header["Currency"].tolist()
+    totals = [None if pd.isna(total) else int(total) for total in header["RefundTotal"].tolist()]
+    state = [STATES[verdict] for verdict in header["verdict"]]
+    reason: list[Any] = [text or None for text in header["verdict_reason"]]
+    ids: list[Any] = [None] * len(header)
+    parents: list[Any] = [None] * len(header)
+    done = [Worked() for _ in keys]
+    found: dict[int, list[Finding]] = {}
+    orders = dict(context.orders)
+    wanted = [row for row, one in enumerate(state) if one == "staged"]
+    for row in sorted(wanted, key=lambda row: (numbers[row], len(keys[row]), keys[row])):
+        number = numbers[row]
+        if number in context.skipped:
+            state[row], reason[row] = "left_out", "its order is left out"
+            continue
+        items, wrong = read_items(given[row], totals[row])
+        if status[row] not in STATUSES:
+            message = f'The return is "{status[row]}"; known are {", ".join(STATUSES)}.'
+            wrong.append(Finding("Status", "unknown_status", "", str(status[row]), message))
+        wrong += _undated(header["CreditDate"].iloc[row], header["PostingDate"].iloc[row])
+        order = orders.get(number)
+        ids[row] = context.ids.get(number)
+        if wrong:
+            found[row] = wrong
+            continue
+        if order is None:
+            done[row].waits = "order"
+        else:
+            done[row], orders[number] = work(order, items, str(currency[row]), context.tolerance)
+        found[row] = done[row].findings
+        if done[row].waits:
+            state[row], reason[row] = "waiting", WAITS[done[row].waits]
+            parents[row] = context.parents.get(number, "")
+    columns = {
+        name: pd.Series(values, dtype="str")
+        for name, values in (("state", state), ("reason", reason), ("sales_order_id", ids), ("parents", parents))
+    }
+    return Columns(
+        pd.DataFrame({**columns, "worked": pd.Series(done, dtype=object)}),
+        problems=problems.concat(findings(row, some) for row, some in found.items()),
+    )
+
+
+def items_of(lines: pd.DataFrame, count: int) -> list[list[dict[str, Any]]]:
+    """The items of each return, missing values as None."""
+    items: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    columns = [[None if pd.isna(value) else value for value in lines[name].tolist()] for name in _ITEM]
+    for row, values in zip(lines[ROW].tolist(), zip(*columns, strict=True), strict=True):
+        items[row].append(dict(zip(_ITEM, values, strict=True)))
+    return items
+
+
+def findings(row: int, some: Sequence[Finding]) -> pd.DataFrame:
+    """What is wrong with one return, as problems."""
+    return problems.concat(
+        problems.make([row], field=f.field, rule=f.rule, value=f.value, message=f.message, do=DO, line=f.line)
+        for f in some
+    )
+
+
+def _undated(day: Any, posted: Any) -> list[Finding]:
+    """Why a return has no day to be posted on, if it has none."""
+    if pd.isna(day):
+        return [Finding("RefundDate", "unreadable_date", "", "", "The date of the refund is no moment.")]
+    if pd.isna(posted):
+        return [Finding("PostingDate", "no_open_period", "", "", f"No period from {day} on is open in TIMS.")]
+    return []
+
+
+_NO_CREDIT = Credit("", "Seller")  # of a return that moves stock alone
+_PARTS = (
+    "shipping", "shipping_discount", "shipping_tax", "gift_wrap", "subtotal", "discounts", "taxes", "marketplace_tax",
+    "total",
+)  # fmt: skip
+
+
+@rule(
+    "part_return",
+    reads=[KEY, "state", "worked"],
+    writes=[
+        "ExternalReference", "InvoiceID", "PricesIncludeTax", *AMOUNTS, "ShippingTaxRemittedBy", "credit",
+        "made.InvoiceLineNo", "made.Quantity", "made.Amount", "made.DiscountAmount", "made.TaxAmount",
+        "made.TaxRemittedBy",
+    ],
+)  # fmt: skip
+def part_return(frames: Frames, context: object) -> Columns:
+    """One credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
+    parted over lines, discount, gift wrap, shipping and tax, and never computed anew."""
+    keys, worked = frames.header[KEY].tolist(), frames.header["worked"].tolist()
+    memos = [
+        (row, credit)
+        for row in np.flatnonzero(frames.header["state"].eq("staged").to_numpy(dtype=bool)).tolist()
+        for credit in worked[row].credits or [_NO_CREDIT]
+    ]
+    credits = [credit for _, credit in memos]
+    header = pd.DataFrame(
+        {
+            "ExternalReference": pd.Series([f"cm:{keys[row]}:{one.invoice}" for row, one in memos], dtype="str"),
+            "InvoiceID": pd.Series([one.invoice or None for one in credits], dtype="str"),
+            "PricesIncludeTax": pd.Series([one.inclusive for one in credits], dtype="boolean"),
+            "ShippingTaxRemittedBy": pd.Series([one.shipping_tax_remitted_by for one in credits], dtype="str"),
+            **{
+                name: pd.Series([getattr(one, part) * CENT for one in credits], dtype="Int64")
+                for name, part in zip(AMOUNTS, _PARTS, strict=True)
+            },
+            "credit": pd.Series(credits, dtype=object),
+        }
+    )
+    body = [(row, n, line) for row, credit in enumerate(credits) for n, line in enumerate(credit.lines.values())]
+    lines = pd.DataFrame(
+        {
+            ROW: np.array([row for row, _, _ in body], dtype=np.int64),
+            LINE: np.array([n for _, n, _ in body], dtype=np.int64),
+            "InvoiceLineNo": pd.Series([line.invoice_line for *_, line in body], dtype="Int64"),
+            "Quantity": pd.Series([line.quantity for *_, line in body], dtype="Int64"),
+            "Amount": pd.Series([line.amount * CENT for *_, line in body], dtype="Int64"),
+            "DiscountAmount": pd.Series([line.discount * CENT for *_, line in body], dtype="Int64"),
+            "TaxAmount": pd.Series([line.tax * CENT for *_, line in body], dtype="Int64"),
+            "TaxRemittedBy": pd.Series([line.tax_remitted_by for *_, line in body], dtype="str"),
+        }
+    )
+    return Columns(header, made=lines, origin=np.array([row for row, _ in memos], dtype=np.int64))
+
+
+@rule("return_memo", reads=["RmaNumber", "Currency", "credit"], writes=["Memo"])
+def return_memo(frames: Frames, context: object) -> Columns:
+    """The RMA number; and what the channel gave back beyond what was left to credit, if anything."""
+    header = frames.header
+    texts = memos(header["RmaNumber"], [credit.rounding for credit in header["credit"]], header["Currency"])
+    return Columns(pd.DataFrame({"Memo": texts}))

@@ -17,9 +17,9 @@ import pandas as pd
 
 from crossdock.errors import ConfigError
 from crossdock.mapping import lookups, problems
-from crossdock.mapping.frames import CENT, written
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, written
 from crossdock.mapping.lookups import Lookup
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import KEY, Columns, rule
 from crossdock.rules import currencies
 from crossdock.rules.accounts import Accounts
 from crossdock.rules.dates import company_days, posting_dates
@@ -186,16 +186,49 @@ class Matched:
     problems: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class PaymentContext:
+    """What the rules of payments need that is no column. `found`: what TIMS knows of each order, by key; `documents`:
+    their open invoices and credit memos (both as `match` takes them); `rates`: the lookup exchange_rates."""
+
+    found: pd.DataFrame
+    documents: pd.DataFrame
+    tolerance: Settlements
+    zone: str
+    base_currency: str
+    periods: pd.DataFrame
+    accounts: Accounts
+    rates: Lookup
+
+
 @rule(
     "match_settlement",
-    reads=["OrderRef", "MerchantOrderRef", "Channel", "CurrencyCode", "SaleAmount", "RefundAmount", "ApplyTo"],
-    writes=["Amount", "InvoiceID", "CreditMemoID"],
-)
+    reads=[
+        KEY, "OrderRef", "Channel", "CurrencyCode", "SaleAmount", "RefundAmount", "SaleLines", "RefundLines",
+        "lines.Document", "lines.Amount",
+    ],
+    writes=[
+        "state", "reason", "sales_order_id", "Amount", "refund_rounding", "rounding", "made.InvoiceID",
+        "made.CreditMemoID", "made.Amount",
+    ],
+)  # fmt: skip
+def match_settlement(frames: Frames, context: PaymentContext) -> Columns:
+    """What was settled for an order pays its open invoices, what was refunded its open credit memos: exactly, or with a
+    difference within config/tolerances.yaml. What does not match is left to a person, with the candidates. It waits
+    while its order, invoice or credit memo is not in TIMS yet, and is left out where nothing of the order's own money
+    is left over."""
+    found = context.found.loc[frames.header[KEY]].reset_index(drop=True)
+    matched = match(frames.header, frames.lines, found, context.documents, context.tolerance)
+    applied = matched.applications.sort_values([ROW, "position"]).reset_index(drop=True)
+    applied["position"] = applied.groupby(ROW).cumcount()
+    lines = applied.rename(columns={"position": LINE}).astype({"Amount": "Int64"})
+    return Columns(matched.header, made=lines, problems=matched.problems)
+
+
 def match(
     orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, documents: pd.DataFrame, tolerance: Settlements
 ) -> Matched:
-    """What was settled for an order pays its open invoices, what was refunded its open credit memos: exactly, or with a
-    difference within config/tolerances.yaml. What does not match is left to a person, with the candidates.
+    """What each order's part of a settlement pays.
 
     Parts of one order are matched in the order of the frame; each takes from the balances what it pays.
     `orders`: SettlementOrders of our contract. `chosen`: `_row`, `Document`, `Amount`: where a person has decided.
@@ -389,15 +422,23 @@ def _no_applications() -> pd.DataFrame:
 @rule(
     "payment_terms",
     reads=["DepositDate", "CurrencyCode", "Channel"],
-    writes=["PaymentDate", "PostingDate", "ExchangeRate", "BankAccountCode"],
+    writes=["PaymentDate", "PostingDate", "ExchangeRate", "BankAccountCode", "original_date"],
 )
+def payment_terms(frames: Frames, context: PaymentContext) -> Columns:
+    """The payment has the company's day of the deposit; where that period is closed it is posted on the first open day.
+    The account is the channel's clearing account. In another currency than the company's it has the rate of its day, by
+    config/lookups/exchange_rates.csv."""
+    columns, found = terms(
+        frames.header, context.zone, context.base_currency, context.periods, context.accounts, context.rates
+    )
+    return Columns(columns, problems=found)
+
+
 def terms(
     orders: pd.DataFrame, zone: str, base_currency: str, periods: pd.DataFrame, accounts: Accounts, rates: Lookup
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The payment has the company's day of the deposit; where that period is closed it is posted on the first open day.
-    The account is the channel's clearing account. In another currency than the company's it has the rate of its day, by
-    config/lookups/exchange_rates.csv. Returns (columns, with `original_date` where it is posted later; problems).
-    """
+    """When, at which rate and on which account each order's part is paid. Returns (columns, with
+    `original_date` where it is posted later; problems)."""
     days = company_days(orders["DepositDate"], zone)
     posted, original = posting_dates(days, periods)
     foreign = orders["CurrencyCode"].ne(base_currency)

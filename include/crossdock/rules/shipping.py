@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -18,7 +20,9 @@ import pandas as pd
 from crossdock.config.suggest import nearest
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.converters import by_distinct
-from crossdock.mapping.registry import rule
+from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.mapping.jsontext import to_json
+from crossdock.mapping.registry import KEY, Columns, rule
 
 
 class Sold(NamedTuple):
@@ -30,9 +34,40 @@ class Sold(NamedTuple):
     sku: str
 
 
-@rule("name_fulfillment", reads=["ShipmentID"], writes=["SellerFulfillmentID"])
-def fulfillment_ids(shipments: pd.Series) -> pd.Series:
+@dataclass(frozen=True)
+class SalesOrder:
+    """A sales order as a shipment needs it. `sold` by ExternalLineID; `odd` are lines that no line sold stands for."""
+
+    source: str
+    version: datetime
+    sold: Mapping[str, Sold]
+    odd: Collection[str]
+
+
+@dataclass(frozen=True)
+class ShipmentContext:
+    """What the rules of shipments need that is no column. By SalesOrderID: `orders`, `before` (the other parcels of the
+    order that count) and `reported` (units by OrderItemID that those have reported), each with its key. `linked`:
+    shipments that the channel knows; `elsewhere`: locations of marketplaces; `carriers`: the lookup; `channel`: source
+    of the channel's documents."""
+
+    orders: Mapping[str, SalesOrder]
+    linked: Collection[str]
+    elsewhere: Collection[str]
+    carriers: lookups.Lookup
+    before: Mapping[str, Sequence[tuple[str, Mapping[str, int]]]]
+    reported: Mapping[str, Sequence[tuple[str, int, int]]]
+    channel: str
+
+
+@rule("name_fulfillment", reads=[KEY], writes=["SellerFulfillmentID"])
+def name_fulfillment(frames: Frames, context: object) -> Columns:
     """The digits of the ShipmentID, for Amazon takes nothing else; of an id without any, a number made of it."""
+    return Columns(pd.DataFrame({"SellerFulfillmentID": fulfillment_ids(frames.header[KEY])}))
+
+
+def fulfillment_ids(shipments: pd.Series) -> pd.Series:
+    """Of each ShipmentID."""
     return by_distinct(shipments, fulfillment_id, "str")
 
 
@@ -45,8 +80,14 @@ def fulfillment_id(shipment: str) -> str:
 
 
 @rule("channel_carrier", reads=["Carrier", "ServiceLevel"], writes=["ChannelCarrier", "ChannelService"])
+def channel_carrier(frames: Frames, context: ShipmentContext) -> Columns:
+    """Carrier and service as the channel knows them, by config/lookups/carriers.csv; letter case and blanks aside."""
+    columns, found = carriers(frames.header, context.carriers)
+    return Columns(columns, problems=found)
+
+
 def carriers(header: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Carrier and service as the channel knows them, by config/lookups/carriers.csv; letter case and blanks aside.
+    """Carrier and service of each shipment.
 
     Returns (columns, problems): a pair that the table does not have is a problem, with the nearest one named."""
     given = header[["Carrier", "ServiceLevel"]].fillna("")
@@ -82,14 +123,13 @@ def _pair(carrier: str, service: str) -> str:
 # ---- units ---------------------------------------------------------------------------------------------------------
 
 
-@rule("fold_kits", reads=["Lines.ExternalLineID", "Lines.Quantity"], writes=["OrderItemID", "Quantity", "SoldSKU"])
 def fold(
     parcel: Mapping[str, int],
     before: Iterable[Mapping[str, int]],
     reported: Mapping[int, int],
     sold: Mapping[str, Sold],
 ) -> dict[int, int]:
-    """Units as they were sold: a kit counts as shipped once all its parts have left, in whichever parcels.
+    """What one parcel tells, in units as they were sold.
 
     `parcel`: units by ExternalLineID; `before`: the other parcels of the order that count, in any order; `reported`:
     units by OrderItemID that those have told. Returns the units by OrderItemID that this parcel tells: what is complete
@@ -105,3 +145,142 @@ def fold(
             complete[part.order_item] = min(complete.get(part.order_item, whole), whole)
     stated = {item: units - reported.get(item, 0) for item, units in complete.items()}
     return {item: units for item, units in stated.items() if units > 0}
+
+
+# ---- rules that decide ---------------------------------------------------------------------------------------------
+
+TELLS = "staged"
+
+
+@rule(
+    "shipment_news",
+    reads=[KEY, "Source", "PostingMode", "LocationID", "SalesOrderID", "CreatedAt", "lines.ExternalLineID"],
+    writes=["news", "news_reason"],
+)
+def shipment_news(frames: Frames, context: ShipmentContext) -> Columns:
+    """Whether the channel is to hear of a shipment. Not of one that it made itself, of one of an order typed into TIMS,
+    or of goods that the marketplace ships; one whose order has not been read, or has changed since, waits."""
+    header = frames.header
+    lines: list[set[str]] = [set() for _ in range(len(header))]
+    for row, line in zip(frames.lines[ROW], frames.lines["ExternalLineID"], strict=True):
+        lines[row].add(str(line))
+    created = pd.to_datetime(header["CreatedAt"], utc=True, format="ISO8601", errors="coerce")
+    names = (KEY, "Source", "PostingMode", "LocationID", "SalesOrderID")
+    each = zip(*(header[name].tolist() for name in names), created, lines, strict=True)
+    news = [
+        ("unchanged", "") if key in context.linked else _news(source, mode, location, number, made_at, some, context)
+        for key, source, mode, location, number, made_at, some in each
+    ]
+    return Columns(
+        pd.DataFrame(
+            {
+                "news": pd.Series([state for state, _ in news], dtype="str"),
+                "news_reason": pd.Series([reason or np.nan for _, reason in news], dtype="str"),
+            }
+        )
+    )
+
+
+def _news(
+    source: str,
+    mode: str,
+    location: str,
+    number: str,
+    made_at: pd.Timestamp,
+    lines: Collection[str],
+    context: ShipmentContext,
+) -> tuple[str, str]:
+    """(state, reason) of a shipment that the channel has not heard of."""
+    if source == context.channel:
+        return "left_out", "The channel made this shipment itself."
+    if mode == "automatic":
+        return "left_out", "Its order was typed into TIMS; no channel knows it."
+    if location in context.elsewhere:
+        return "left_out", "The marketplace holds and ships these goods."
+    order = context.orders.get(number)
+    if order is None:
+        return "waiting", f"Its sales order {number} has not been read yet."
+    if order.source != context.channel:
+        return "left_out", f"Its order is not from Channel Advisor but from {order.source}."
+    if set(lines) - order.sold.keys() - set(order.odd) and order.version < made_at:
+        return "waiting", f"Its sales order {number} has changed and is to be read again."
+    return TELLS, ""
+
+
+@rule(
+    "fold_kits",
+    reads=[
+        KEY, "SalesOrderID", "ShippedAt", "news", "news_reason", "lines.ExternalLineID", "lines.Quantity",
+    ],
+    writes=["state", "reason", "parcel", "made.OrderItemID", "made.SoldSKU", "made.Quantity"],
+)  # fmt: skip
+def fold_kits(frames: Frames, context: ShipmentContext) -> Columns:
+    """Units as they were sold: a kit counts as shipped once all its parts have left, in whichever parcels; within an
+    order the earliest comes first. A parcel that completes no kit is left out, for the one that does tells of it."""
+    header = frames.header
+    keys, numbers, shipped = (header[name].tolist() for name in (KEY, "SalesOrderID", "ShippedAt"))
+    states, reasons = header["news"].tolist(), header["news_reason"].tolist()
+    parcels = _parcels(frames)
+    fresh = [n for n, state in enumerate(states) if state == TELLS]
+    mine = {keys[n] for n in fresh}
+    before = {number: [parcel for key, parcel in held if key not in mine] for number, held in context.before.items()}
+    reported: dict[str, Counter[int]] = {}
+    for number, held in context.reported.items():
+        for key, item, units in held:
+            if key not in mine:
+                reported.setdefault(number, Counter())[item] += units
+    sent: list[dict[int, int]] = [{} for _ in keys]
+    odd: list[tuple[int, str]] = []
+    for n in sorted(fresh, key=lambda n: (str(shipped[n]), keys[n])):
+        number, order = numbers[n], context.orders[numbers[n]]
+        strange = sorted(parcels[n].keys() - order.sold.keys())
+        if strange:
+            odd += [(n, line) for line in strange]
+            continue
+        sent[n] = fold(parcels[n], before.get(number, ()), reported.get(number, {}), order.sold)
+        before.setdefault(number, []).append(parcels[n])
+        reported.setdefault(number, Counter()).update(sent[n])
+        if not sent[n]:
+            states[n], reasons[n] = "left_out", "It completes no kit; the parcel that does will tell of it."
+    columns = pd.DataFrame(
+        {
+            "state": pd.Series(states, dtype="str"),
+            "reason": pd.Series(reasons, dtype="str"),
+            "parcel": pd.Series(
+                [to_json(parcel) if keys[n] in mine else np.nan for n, parcel in enumerate(parcels)], dtype="str"
+            ),
+        }
+    )
+    return Columns(columns, made=_sent_lines(sent, numbers, context), problems=_no_line(odd))
+
+
+def _parcels(frames: Frames) -> list[dict[str, int]]:
+    """Units by ExternalLineID of each shipment."""
+    parcels: list[dict[str, int]] = [{} for _ in range(len(frames.header))]
+    lines = frames.lines
+    for row, line, units in zip(lines[ROW], lines["ExternalLineID"], lines["Quantity"].fillna(0), strict=True):
+        parcels[row][str(line)] = parcels[row].get(str(line), 0) + int(units)
+    return parcels
+
+
+def _sent_lines(sent: Sequence[Mapping[int, int]], numbers: Sequence[str], context: ShipmentContext) -> pd.DataFrame:
+    made: list[tuple[int, int, int, str, int]] = []
+    for n, items in enumerate(sent):
+        if items:
+            names = {part.order_item: part.sku for part in context.orders[numbers[n]].sold.values()}
+            made += [(n, place, item, names[item], units) for place, (item, units) in enumerate(sorted(items.items()))]
+    frame = pd.DataFrame(made, columns=[ROW, LINE, "OrderItemID", "SoldSKU", "Quantity"])
+    return frame.astype({ROW: "int64", LINE: "int64", "OrderItemID": "Int64", "SoldSKU": "str", "Quantity": "Int64"})
+
+
+def _no_line(odd: Sequence[tuple[int, str]]) -> pd.DataFrame:
+    return problems.make(
+        [n for n, _ in odd],
+        field="Lines.ExternalLineID",
+        rule="line_not_on_channel",
+        value=[line for _, line in odd],
+        line=[line for _, line in odd],
+        message='Line "{value}" of its sales order is no line of the channel\'s order, or part of an unknown kit.',
+        do="Sync the order (`crossdock sync orders --key ORDER`) and replay this, or report the parcel on the channel "
+        "by hand and dismiss it.",
+    )

@@ -28,9 +28,10 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from crossdock.mapping import lookups, problems
+from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames, sum_by_header
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import LINES, Columns, rule
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
 from crossdock.rules.vectorize import column, text_column, values_at
@@ -57,25 +58,28 @@ def linked_mask(header: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
 @rule(
     "order_state",
     reads=[
+        "ChannelAdvisorOrderID",
+        "UpdatedDate",
         "OrderStatus",
         "PaymentStatus",
         "FulfillmentStatus",
         "DistributionCenterTypeRollup",
+        "TaxRemittedBy",
         "UserDataPresent",
         "SiteID",
         "ShippingAddress.Name",
         "ShippingAddress.Line1",
+        "lines.OrderItemID",
+        "lines.Quantity",
+        "lines.QuantityShipped",
+        "lines.QuantityCancelled",
     ],
-    writes=[*HEAD_WRITES, *LINE_WRITES],
+    writes=[*HEAD_WRITES, *(LINES + name for name in LINE_WRITES)],
 )
-def decide(
-    frames: Frames, settings: Settings, linked: Collection[int] = (), newest: pd.Series | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Whether an order loads, waits or is left out, held or open; and how many units of each line are shipped or
-    cancelled.
-
-    `linked`: ChannelAdvisorOrderIDs that have a sales order. `newest`: the newest UpdatedDate read so far, by
-    ChannelAdvisorOrderID. Returns (head columns, line columns, problems, warnings)."""
+def decide(frames: Frames, context: OrderContext) -> Columns:
+    """Whether an order loads, waits or is left out (verdict), held or open; and how many units of each line are shipped
+    or cancelled."""
+    settings, linked, newest = context.settings, context.linked, context.newest
     header = frames.header
     status, payment = column(header, "OrderStatus"), column(header, "PaymentStatus")
     existing = linked_mask(header, linked)
@@ -93,7 +97,7 @@ def decide(
 
     mixed = (column(header, "DistributionCenterTypeRollup") == "Mixed").to_numpy(dtype=bool) & ~fulfilled
 
-    in_tims, payment_in_tims = lookups.read("order_status"), lookups.read("payment_status")
+    in_tims, payment_in_tims = context.order_status, context.payment_status
     is_ = {
         name: (status == name).to_numpy(dtype=bool)
         for name in ("Pending", "OnHold", "Shipped", "Cancelled", "Returned")
@@ -160,7 +164,7 @@ def decide(
         line_problems,
     ]
     warnings = [_failed(header, failed), _unnamed_sites(header, settings)]
-    return columns, lines, problems.concat(found), problems.concat(warnings)
+    return Columns(columns, lines, problems=problems.concat(found), warnings=problems.concat(warnings))
 
 
 def _per_site(header: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
@@ -199,8 +203,6 @@ def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _unknown(header: pd.DataFrame, field: str, code: str, allowed: Collection[str]) -> list[pd.DataFrame]:
-    if field not in header:
-        return []
     given = column(header, field)
     rows = np.flatnonzero(~given.isin(list(allowed)).to_numpy(dtype=bool))
     return [

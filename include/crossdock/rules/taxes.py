@@ -15,7 +15,7 @@ computed anew that the channel has told; another treatment of an order than the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,9 +23,10 @@ import pandas as pd
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames, sum_by_header
-from crossdock.mapping.registry import rule
+from crossdock.mapping.registry import Columns, rule
 from crossdock.rules.dates import company_days
-from crossdock.rules.money import Settled, StatedTax, amount, round_cents, spread
+from crossdock.rules.money import SETTLED, STATED, Settled, StatedTax, amount, round_cents, spread
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.tax_rules import HUNDRED, SHIPPING, TaxRules
 from crossdock.rules.vectorize import column, distinct, values_at
@@ -35,8 +36,13 @@ KNOWN = ("NoTax", "Standard", "ExclusiveVat", "InclusiveVat")
 INSIDE = "InclusiveVat"
 
 
-def stated_tax(frames: Frames) -> StatedTax:
-    """What the channel says of each order's taxes."""
+@rule(
+    "stated_taxes",
+    reads=[*TYPES, "TotalTaxPrice", "TotalShippingTaxPrice", "lines.TaxAmount", "lines.ShippingTaxAmount"],
+    writes=STATED,
+)
+def stated_tax(frames: Frames, context: object) -> Columns:
+    """What the channel says of each order's taxes: inside the amounts of goods, shipping and gift wrap, or nothing."""
     header, lines = frames.header, frames.lines
     goods, shipping, wrap = (column(header, name) for name in TYPES)
 
@@ -53,41 +59,45 @@ def stated_tax(frames: Frames) -> StatedTax:
     def inside(kind: pd.Series) -> np.ndarray:
         return kind.eq(INSIDE).to_numpy(dtype=bool)
 
-    return StatedTax(inside(goods), inside(shipping), inside(wrap), silent(goods), silent(shipping))
+    stated = StatedTax(inside(goods), inside(shipping), inside(wrap), silent(goods), silent(shipping))
+    return Columns(stated.columns())
 
 
 @rule(
     "taxes_inside",
-    reads=[*TYPES, "SiteID", "OrderDate", "ShippingAddress.Country"],
-    writes=["PricesIncludeTax"],
-)
-def hold(
-    frames: Frames,
-    settled: Settled,
-    stated: StatedTax,
-    reference_data: ReferenceData,
-    rules: TaxRules,
-    countries: pd.Series,
-    in_tims: Mapping[int, bool],
-) -> tuple[Settled, pd.DataFrame, pd.DataFrame]:
+    reads=[
+        *TYPES, "ChannelAdvisorOrderID", "SiteID", "OrderDate", "ShipTo.CountryCode", "verdict", *STATED, *SETTLED,
+        "lines.action", "lines.item", "lines.GiftWrapAmount",
+    ],
+    writes=["PricesIncludeTax", "ShippingTaxAmount", "lines.settled.tax"],
+)  # fmt: skip
+def hold(frames: Frames, context: OrderContext) -> Columns:
     """Prices include tax where the channel says that the tax of the goods is inside, or says nothing and
-    lookups/taxes.csv knows what the price holds. An order that TIMS has keeps what it was loaded with.
-
-    `frames.lines` carries `action`, `item`. `rules`: the rows of taxes.csv. `countries`: ISO codes of where the goods
-    go. `in_tims`: PricesIncludeTax of the sales orders that there are, by ChannelAdvisorOrderID. Returns (amounts,
-    problems, warnings)."""
+    lookups/taxes.csv knows what the price holds. An order that TIMS has keeps what it was loaded with."""
+    settled, stated = Settled.of(frames), StatedTax.of(frames)
     numbers = frames.header["ChannelAdvisorOrderID"]
-    flags = pd.Series(in_tims, dtype="boolean").reindex(numbers).reset_index(drop=True)
+    flags = pd.Series(context.inclusive, dtype="boolean").reindex(numbers).reset_index(drop=True)
     taken, taken_inside = flags.notna().to_numpy(), flags.fillna(False).to_numpy(dtype=bool)
     late = taken & ~taken_inside  # what TIMS took without tax inside stays so
-    found = _Holding(frames, settled, stated, reference_data, rules, countries)
+    countries = frames.header["ShipTo.CountryCode"]
+    found = _Holding(frames, settled, stated, context.reference, context.settings.taxes, countries)
     made, warnings = found.inferred(~late)
     warnings.append(_late(frames, found.holds & late))
     taxed = (sum_by_header(frames, made.tax) > 0) | (made.shipping_tax > 0)
     other = taken & taxed & (made.inclusive != taken_inside)
     inclusive = np.where(taken & ~taxed, taken_inside, made.inclusive)  # without tax both are the same
     problem = problems.concat([*_unknown_types(frames.header), _changed(frames, other)])
-    return replace(made, inclusive=inclusive), problem, problems.concat(warnings)
+    warned = problems.concat(warnings)
+    loads = frames.header["verdict"].eq("load").to_numpy(dtype=bool)
+    columns = replace(made, inclusive=inclusive).columns()
+    assert columns.header is not None
+    assert columns.lines is not None
+    return Columns(
+        columns.header[["PricesIncludeTax", "ShippingTaxAmount"]],
+        columns.lines[["settled.tax"]],
+        problems=problem,
+        warnings=warned[loads[warned["_row"]]],
+    )
 
 
 class _Holding:

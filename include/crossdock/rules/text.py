@@ -19,6 +19,7 @@ import pandas as pd
 
 from crossdock.mapping import problems
 from crossdock.mapping.frames import Frames
+from crossdock.mapping.registry import EVERYTHING, Columns, rule
 from crossdock.rules.vectorize import TEXT
 
 _BREAKS = "\t-\r\x85\u2028\u2029"  # tab, line feed, line and page breaks, carriage return
@@ -38,15 +39,18 @@ def clean_text(text: str, between: str = " ") -> str:
     return unicodedata.normalize("NFC", plain).strip()
 
 
-def clean(frames: Frames) -> tuple[Frames, pd.DataFrame]:
-    """Clean every text column of head and lines. Returns (frames, warnings)."""
+@rule("clean_text", reads=[EVERYTHING], writes=[EVERYTHING])
+def clean(frames: Frames, context: object) -> Columns:
+    """Every text of the order without control characters and blanks around it, in Unicode NFC; a break or a tab is one
+    blank, but in a street it stays a break."""
     header, head_warnings = _clean(frames.header, np.arange(len(frames.header)), "")
     row = frames.lines["_row"].to_numpy(dtype=np.int64)
     lines, line_warnings = _clean(frames.lines, row, "OrderItems.")
-    return Frames(header=header, lines=lines), problems.concat([*head_warnings, *line_warnings])
+    return Columns(header, lines, warnings=problems.concat([*head_warnings, *line_warnings]))
 
 
-def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFrame | None, list[pd.DataFrame]]:
+    """The columns that change, and a warning for each value that held what nobody can see."""
     changed: dict[str, pd.Series] = {}
     warnings = []
     for name in frame.columns:
@@ -79,7 +83,7 @@ def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFr
                     line=ids,
                 )
             )
-    return frame.assign(**changed) if changed else frame, warnings
+    return pd.DataFrame(changed) if changed else None, warnings
 
 
 def _line_ids(lines: pd.DataFrame, at: np.ndarray) -> list[str]:

@@ -20,10 +20,8 @@ def text_column(values: Any) -> pd.Series:
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
-    """A text column of the frame; one of nothing but "not given" if the source has none by this name."""
-    if name in frame:
-        return frame[name].astype(TEXT) if frame[name].dtype != TEXT else frame[name]
-    return pd.Series(np.full(len(frame), None, dtype=object), index=frame.index, dtype=TEXT)
+    """A column of the frame as text."""
+    return frame[name].astype(TEXT) if frame[name].dtype != TEXT else frame[name]
 
 
 def distinct(*columns: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import pandas as pd
 import psycopg2
@@ -31,6 +27,7 @@ from psycopg2.errors import ProgramLimitExceeded, StatementTooComplex
 from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
 
 from crossdock.errors import ConfigError, Transient
+from crossdock.mapping.jsontext import from_json, to_json
 from crossdock.store.faults import typed_errors
 
 LOADER_ROLE = "crossdock_loader"
@@ -48,35 +45,6 @@ _SOON_GONE = {
     "tcp_keepalives_count": "3",
     "idle_in_transaction_session_timeout": "15min",
 }
-
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-# An escaped U+0000, not an escaped backslash followed by "u0000".
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-
-def to_json(value: Any) -> str:
-    """JSON text with exact decimals. What jsonb cannot hold is left out (U+0000) or replaced (half a character)."""
-    try:
-        text = _encode(value).decode()
-    except UnicodeEncodeError:
-        text = _encode(_whole_characters(value)).decode()
-    return _NUL.sub(r"\1", text) if "\\u0000" in text else text
-
-
-def _whole_characters(value: Any) -> Any:
-    """The value without lone surrogates, which no UTF-8 text holds."""
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, Mapping):
-        return {_whole_characters(name): _whole_characters(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_whole_characters(each) for each in value]
-    return value
-
-
-def from_json(text: str | bytes) -> Any:
-    """Parsed JSON; a number with a fraction is a Decimal, never a float."""
-    return json.loads(text, parse_float=Decimal)
 
 
 def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:

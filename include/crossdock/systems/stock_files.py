@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from crossdock import config
+from crossdock.rules.movements import NOTHING
 from crossdock.settings import config_dir
 from crossdock.systems import deposits, times
 from crossdock.systems.inbox import File, FileList
@@ -33,7 +34,6 @@ UNSELLABLE = (
     "EXPIRED",
 )  # fmt: skip
 WHOLE = "file:"  # begins the Reference of the record that stands for a whole file
-NONE = "no movements"  # Reason of the record that stands for a file without one
 RETRY_ADVICE = "Correct the file and put it into the inbox again, then dismiss this."
 
 
@@ -99,7 +99,7 @@ def read(file: File) -> Iterator[bytes]:
         found = list(READERS[source.format](file, source, modified))
     except Refused as refused:
         found = [msgspec.structs.replace(whole, **_refusal(refused))]
-    for movement in found or [msgspec.structs.replace(whole, OccurredAt=modified, Quantity=0, Reason=NONE)]:
+    for movement in found or [msgspec.structs.replace(whole, OccurredAt=modified, Quantity=0, Reason=NOTHING)]:
         yield _encode(msgspec.structs.replace(movement, FileDigest=file.digest))
 
 

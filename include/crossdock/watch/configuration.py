@@ -33,6 +33,7 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
     """Lists the files below `include/config` with the reader of each; lookups stand with the file they belong to."""
     return {
         **{f"mappings/{name}.yaml": partial(_mapping, name) for name in language.names()},
+        "mappings": language.idle_rules,
         **{f"checks/{name}.yaml": partial(_suite, name) for name in suites.names()},
         "flows.yaml": lambda: settings.check_flows(flows.all_flows()),
         "intake.yaml": lambda: settings.read_intake().findings,

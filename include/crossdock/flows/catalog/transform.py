@@ -17,14 +17,15 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.flow import Staged
-from crossdock.flows import unreadable
-from crossdock.mapping import language, lookups, problems
+from crossdock.flows import documents, unreadable
+from crossdock.mapping import language, problems
 from crossdock.mapping.frames import ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.mapping.registry import KEY
 from crossdock.reference import channel
 from crossdock.rules import catalogue
 from crossdock.rules import settings as rule_settings
-from crossdock.rules.catalogue import Catalog, Extras
+from crossdock.rules.catalogue import Extras, ProductContext
 from crossdock.settings import config_dir
 from crossdock.store import database, raw
 from crossdock.store.tables import PRODUCT_LISTS, PRODUCT_TEXT
@@ -59,37 +60,28 @@ class Outcome:
 def rules_hash() -> str:
     """What the configuration says, as one hash. Raises ConfigError where it cannot be read."""
     catalogue.load()
-    lookups.read(catalogue.LOOKUP, keys=2)
+    catalogue.read_categories()
     return raw.digest(b"\0".join((config_dir() / name).read_bytes() for name in CONFIGURED_BY))
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged products of a batch."""
-    settings = catalogue.load()
-    source = parsed.frames.header
-    kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
+    frames = documents.keyed(parsed, keys)
+    kept = frames.header[KEY]
     extras, odd = _extras([parsed.payloads[position] for position in parsed.kept])
-    held, ambiguous = products(connection, kept.tolist())
-
-    header = source.join(catalogue.kinds(source)).join(catalogue.trade_codes(source))
-    header["ProfileCost"] = catalogue.profile_cost(source, settings)
-    header["Images"] = _json(catalogue.images(extras))
-    header["Attributes"] = _json(catalogue.attributes(extras, source["Category"], settings))
-    header["BundleComponents"] = _json(catalogue.parts(extras))
-    listings, unlisted = catalogue.listings(header, settings)
-    target, mapping_errors = language.load(MAPPING).apply(Frames(header, parsed.frames.lines), explained=odd)
-
-    reasons = _skip_reasons(header, kept, held, ambiguous, settings)
-    skipped = reasons.notna().to_numpy(dtype=bool)
-    found = problems.concat([odd, mapping_errors, unlisted, _ambiguous(kept, ambiguous)])
+    context = load_context(connection, kept.tolist(), extras)
+    done = language.load(MAPPING).apply(frames, context, also=("state", "reason", "listings"))
+    header = done.source.header
+    skipped = header["state"].eq("left_out").to_numpy(dtype=bool)
+    found = problems.concat([odd, done.errors, done.problems])
     seen = versions(connection, kept.tolist())
     made = pd.DataFrame(
         {
             "key": kept,
-            "state": pd.Series(np.where(skipped, "left_out", "staged"), dtype="str"),
-            "reason": reasons,
-            **{name: target.header.get(name, _nothing(name, header.index)) for name in COLUMNS},
-            "listings": _json(listings),
+            "state": header["state"],
+            "reason": header["reason"],
+            **{name: done.target.header.get(name, _nothing(name, header.index)) for name in COLUMNS},
+            "listings": header["listings"],
             "products_seen": pd.Series([seen.get(key, (None, None))[0] for key in kept], dtype="str"),
             "listings_seen": pd.Series([seen.get(key, (None, None))[1] for key in kept], dtype="str"),
             "rules": rules_hash(),
@@ -105,6 +97,20 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     found = found[~skipped[found[ROW].to_numpy()]].reset_index(drop=True)
     made, found = unreadable.joined(made, found, parsed, keys)
     return Staged(made, made.iloc[:0], found)
+
+
+def load_context(connection: sa.Connection, keys: Sequence[str], extras: Sequence[Extras]) -> ProductContext:
+    """What the rules need beside the items. `extras` are aligned to `keys`."""
+    held, ambiguous = products(connection, keys)
+    codes = rule_settings.load().item_codes
+    return ProductContext(
+        catalogue.load(),
+        dict(zip(keys, extras, strict=True)),
+        frozenset(held) | frozenset(ambiguous),
+        frozenset(code.item for code in codes if code.action == "voucher" and code.item),
+        catalogue.read_categories(),
+        {key: [(row.product_sku, row.items) for row in rows] for key, rows in ambiguous.items()},
+    )
 
 
 _extra = msgspec.json.Decoder(Extras)
@@ -132,54 +138,6 @@ def _nothing(name: str, index: pd.Index) -> pd.Series:
     """The column of a field that the mapping does not name: it is the channel's."""
     kind = {"Cost": "Int64", "Weight": "Int64", "IsBlocked": "boolean"}.get(name, "str")
     return pd.Series(pd.array([None] * len(index), dtype=kind), index=index)
-
-
-def _json(values: Sequence[Any]) -> pd.Series:
-    return pd.Series([database.to_json(value) for value in values], dtype="str")
-
-
-def _skip_reasons(
-    header: pd.DataFrame,
-    keys: pd.Series,
-    held: Mapping[str, Sequence[ChannelProduct]],
-    ambiguous: Mapping[str, Sequence[sa.Row]],
-    settings: Catalog,
-) -> pd.Series:
-    """Why an item that has no product gets none; missing where it gets one, or has one."""
-    vouchers = {code.item for code in rule_settings.load().item_codes if code.action == "voucher"}
-    whys: list[Any] = []
-    for key, blocked, status, kind in zip(
-        keys, header["IsBlocked"].tolist(), header["Status"].tolist(), header["Type"].tolist(), strict=True
-    ):
-        if key in held or key in ambiguous:
-            whys.append(np.nan)
-        elif key in vouchers:
-            whys.append("It is sold under the codes that item_codes.csv names as vouchers.")
-        elif blocked:
-            whys.append("It may not be sold on channels.")
-        elif status == "Discontinued":
-            whys.append("It is discontinued and the channel never had it.")
-        elif kind in settings.leave_out_types:
-            whys.append(f"Items of type {kind} are left out by catalog.yaml.")
-        else:
-            whys.append(np.nan)
-    return pd.Series(whys, index=header.index, dtype="str")
-
-
-def _ambiguous(keys: pd.Series, ambiguous: Mapping[str, Sequence[sa.Row]]) -> pd.DataFrame:
-    """A problem for each product that could be another item as well."""
-    rows = [(row, product) for row, key in enumerate(keys) for product in ambiguous.get(key, ())]
-    return problems.make(
-        [row for row, _ in rows],
-        field="SKU",
-        rule="ambiguous_product",
-        value=[product.product_sku for _, product in rows],
-        message=[
-            f"The channel's product {{value}} could be any of these items: {', '.join(product.items)}."
-            for _, product in rows
-        ],
-        do="Give the right one the product's SKU as an alternate SKU in TIMS, or take the other one's away.",
-    )
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:

@@ -7,27 +7,25 @@ In: parsed quantities; items, products, centers and listings in `ref`; orders th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.flow import Staged
-from crossdock.flows import unreadable
-from crossdock.flows.documents import among
+from crossdock.flows import documents, unreadable
 from crossdock.flows.orders import in_flight as orders_in_flight
-from crossdock.flows.orders.in_flight import InFlight
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.mapping.registry import KEY
 from crossdock.reference import channel
-from crossdock.rules import offer_settings, offers
-from crossdock.rules.offer_settings import EVERYWHERE, Offers, Terms
+from crossdock.rules import offer_settings
+from crossdock.rules.offer_settings import Offers
+from crossdock.rules.offers import Centers, Item, Listing, Products, StockContext, Unclear
 from crossdock.store import database, raw
 from crossdock.store.tables import ref_channel_center, ref_channel_listing, stage_channel_quantity
 
@@ -36,92 +34,53 @@ RESOURCE = "tims.inventory/quantities"
 NEVER_REPEAT = timedelta(days=3650)
 ONLY_CENTER = 0  # of an account that names no center
 WITHOUT_STOCK = ("Bundle", "Parent")
+_ALSO = (
+    "state", "reason", "available", "in_flight", "orders_in_flight", "parts_in_flight", "buffer", "cap",
+    "share_percent", "quantity", "listings", "item_state",
+)  # fmt: skip
 LINE_COLUMNS = ("SKU", "DistributionCenterID", "Quantity", "UpdateType")
 
 # Of an item in `ref`, alias i.
 ITEM_STATE = """CASE WHEN i.status = 'Blocked' THEN 'blocked' WHEN NOT i.channel_eligible THEN 'not_eligible'
   WHEN i.status = 'Discontinued' THEN 'discontinued' ELSE 'sellable' END"""
-UNKNOWN, NOT_SOLD = "unknown", ("blocked", "not_eligible")
-
-
-class _Item(NamedTuple):
-    state: str
-    parts: dict[str, int]  # of a kit: units by SKU
-
-
-@dataclass
-class _Products:
-    """The channel's products of one item."""
-
-    sold: list[str] = field(default_factory=list)  # it is clear that they are this item, and they have stock
-    unclear: list[sa.Row] = field(default_factory=list)  # they may be another one
-    kinds: set[str] = field(default_factory=set)  # types of those without stock
-
-
-class Centers(NamedTuple):
-    """Where our stock is offered. `column` by TIMS location: its place in `ids`; -1 where a marketplace has it."""
-
-    ids: tuple[int, ...]
-    column: dict[str, int]
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged quantities of a batch."""
-    source = parsed.frames.header
-    kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    names = kept.tolist()
-    settings = offer_settings.load()
-    centers = own_centers(connection, settings)
-    items, products = _items(connection, names), _products(connection, names)
-    available = _available(parsed.frames, centers)
-    verdicts = [_verdict(items.get(name), products.get(name) or _Products()) for name in names]
-    sold = np.array([state == "staged" for state, _ in verdicts], dtype=bool)
-
-    free = available.sum(axis=1)
-    flying = orders_in_flight.in_flight_units(connection, _true_at(connection, names) - settings.margin)
-    in_flight, by_part = _in_flight(connection, centers, names, items, sold, free, flying)
-    order_fingerprint = [
-        flying.order_fingerprint.get(name) if own else None for name, own in zip(names, sold, strict=True)
-    ]
-    terms = [settings.of(name) for name in names]
-    everywhere = [each[EVERYWHERE] for each in terms]
-    units = offers.offered(free, in_flight, everywhere)
-    units[np.array([name in items and items[name].state in NOT_SOLD for name in names], dtype=bool)] = 0
-    lines = _lines(names, products, sold, offers.divide(units, available), centers)
-    found = _unclear(names, products, sold)
-    target, mapping_errors = language.load("inventory").apply(Frames(source, lines), explained=found)
-    body = target.lines.assign(key=kept.array.take(target.lines[ROW].to_numpy()), position=target.lines[LINE])
-
-    listings = _listings(connection, names, products, sold, units, terms, settings)
-    row_versions = source["RowVersion"]
+    frames = documents.keyed(parsed, keys)
+    kept = frames.header[KEY]
+    context = load_context(connection, kept.tolist())
+    done = language.load("inventory").apply(frames, context, also=_ALSO)
+    header, body = done.source.header, done.target.lines
+    body = body.assign(key=kept.array.take(body[ROW].to_numpy()), position=body[LINE])
     made = pd.DataFrame(
         {
             "key": kept,
-            "state": pd.Series([state for state, _ in verdicts], dtype="str"),
-            "reason": pd.Series([reason or np.nan for _, reason in verdicts], dtype="str"),
-            "content_hash": _content(row_versions, body, listings, order_fingerprint, by_part),
-            "row_version": row_versions,
-            "available": pd.array(free, dtype="Int64"),
-            "in_flight": pd.array(in_flight, dtype="Int64"),
-            "orders_in_flight": pd.Series(order_fingerprint, dtype="str"),
-            "parts_in_flight": pd.Series(
-                [np.nan if each is None else database.to_json(each) for each in by_part], dtype="str"
-            ),
-            "buffer": pd.array([each.buffer for each in everywhere], dtype="Int64"),
-            "cap": pd.array([each.cap for each in everywhere], dtype="Int64"),
-            "share_percent": pd.array([each.share_percent for each in everywhere], dtype="Int64"),
-            "quantity": pd.Series(pd.array(units, dtype="Int64")).where(sold),
-            "listings": pd.Series([database.to_json(each) for each in listings], dtype="str"),
-            "item_state": pd.Series(
-                [item.state if (item := items.get(name)) else UNKNOWN for name in names], dtype="str"
-            ),
-            "terms": pd.Series([settings.fingerprint(name) for name in names], dtype="str"),
-            "config": settings.digest,
+            "state": header["state"],
+            "reason": header["reason"],
+            "content_hash": _content(header, body),
+            "row_version": header["RowVersion"],
+            **{name: header[name] for name in _ALSO if name not in ("state", "reason")},
+            "terms": pd.Series([context.settings.fingerprint(key) for key in kept], dtype="str"),
+            "config": context.settings.digest,
         }
     )
-    made, found = unreadable.joined(made, problems.concat([found, mapping_errors]), parsed, keys)
+    made, found = unreadable.joined(made, problems.concat([done.problems, done.errors]), parsed, keys)
     made["in_flight"], made["listings"] = made["in_flight"].fillna(0), made["listings"].fillna("[]")
-    return Staged(made, body[["key", "position", *LINE_COLUMNS]], found, _strange(parsed.frames, settings))
+    strange = _strange(parsed.frames, context.settings)
+    return Staged(made, body[["key", "position", *LINE_COLUMNS]], found, strange)
+
+
+def load_context(connection: sa.Connection, names: Sequence[str]) -> StockContext:
+    """What the rules need beside the quantities of these SKUs."""
+    settings = offer_settings.load()
+    centers = own_centers(connection, settings)
+    items, products_ = _items(connection, names), _products(connection, names)
+    flying = orders_in_flight.in_flight_units(connection, _true_at(connection, names) - settings.margin)
+    parts = {part for name, item in items.items() if name in products_ for part in item.parts}
+    free = _free(connection, centers, parts) if parts else {}
+    listings = _listings(connection, names, products_, settings)
+    return StockContext(settings, centers, items, products_, listings, flying.units, flying.order_fingerprint, free)
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
@@ -152,12 +111,12 @@ def own_centers(connection: sa.Connection, settings: Offers) -> Centers:
     return Centers(tuple(own.values()), {name: places.get(code, -1) for name, code in settings.locations.items()})
 
 
-def _items(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Item]:
+def _items(connection: sa.Connection, skus: Sequence[str]) -> dict[str, Item]:
     rows = connection.execute(
         sa.text(f"SELECT i.sku, {ITEM_STATE} AS state, i.kit_components FROM ref.item i WHERE i.sku = ANY (:skus)"),
         {"skus": list(skus)},
     )
-    return {sku: _Item(state, _parts(kit)) for sku, state, kit in rows}
+    return {sku: Item(state, _parts(kit)) for sku, state, kit in rows}
 
 
 def _parts(kit: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -167,34 +126,19 @@ def _parts(kit: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return parts
 
 
-def _products(connection: sa.Connection, skus: Sequence[str]) -> dict[str, _Products]:
+def _products(connection: sa.Connection, skus: Sequence[str]) -> dict[str, Products]:
     wanted = set(skus)
-    found: dict[str, _Products] = {}
+    found: dict[str, Products] = {}
     for row in channel.products_of(connection, skus):
         for sku in wanted.intersection(row.items):
-            held = found.setdefault(sku, _Products())
+            held = found.setdefault(sku, Products())
             if len(row.items) > 1:
-                held.unclear.append(row)
+                held.unclear.append(Unclear(row.product_sku, row.items))
             elif row.product_type in WITHOUT_STOCK:
                 held.kinds.add(row.product_type)
             else:
                 held.sold.append(row.product_sku)
     return found
-
-
-def _verdict(item: _Item | None, products: _Products) -> tuple[str, str]:
-    """(state, reason)"""
-    if products.sold or products.unclear:
-        return "staged", ""
-    if "Bundle" in products.kinds:
-        return "left_out", "Its product is a bundle: the channel computes its stock from the parts."
-    if products.kinds:
-        return "left_out", "Its product is a parent, which has no stock of its own."
-    if item is None:
-        return "waiting", "Its item has not been read from TIMS yet."
-    if item.state != "sellable":
-        return "left_out", "It is not to be sold on channels (any more), and the channel has no product of it."
-    return "waiting", "Its product is not at the channel yet."
 
 
 _TRUE_AT = sa.text("""
@@ -215,43 +159,6 @@ def _true_at(connection: sa.Connection, skus: Sequence[str]) -> datetime:
     return moment or database.now(connection)
 
 
-# ---- the quantities ------------------------------------------------------------------------------------------------
-
-
-def _available(frames: Frames, centers: Centers) -> np.ndarray:
-    """Free units by head row and center."""
-    table = np.zeros((len(frames.header), len(centers.ids)), dtype=np.int64)
-    lines = frames.lines
-    column = lines["LocationID"].map(centers.column).fillna(-1).to_numpy(dtype=np.int64)
-    units = lines["Available"].fillna(0).to_numpy(dtype=np.int64)
-    own = column >= 0
-    np.add.at(table, (lines[ROW].to_numpy()[own], column[own]), units[own])
-    return table
-
-
-def _in_flight(
-    connection: sa.Connection,
-    centers: Centers,
-    names: Sequence[str],
-    items: Mapping[str, _Item],
-    sold: np.ndarray,
-    free: np.ndarray,
-    flying: InFlight,
-) -> tuple[np.ndarray, list[dict[str, list] | None]]:
-    """(units in flight, of a kit [units, order_fingerprint] by part) of each row. What is in flight of a kit's parts
-    costs kits."""
-    kits = {n: items[name].parts for n, name in enumerate(names) if sold[n] and name in items and items[name].parts}
-    in_flight = np.array([flying.units.get(name, 0) if own else 0 for name, own in zip(names, sold, strict=True)])
-    by_part: list[dict[str, list] | None] = [None] * len(names)
-    there = _free(connection, centers, {part for parts in kits.values() for part in parts}) if kits else {}
-    for n, parts in kits.items():
-        by_part[n] = {
-            part: [flying.units[part], flying.order_fingerprint[part]] for part in parts if part in flying.units
-        }
-        in_flight[n] = max(0, free[n] - offers.kits(there, flying.units, parts))
-    return in_flight.astype(np.int64), by_part
-
-
 def _free(connection: sa.Connection, centers: Centers, skus: set[str]) -> dict[str, int]:
     """Free units of SKUs over our own locations, as last read."""
     own = [location for location, column in centers.column.items() if column >= 0]
@@ -268,94 +175,53 @@ def _free(connection: sa.Connection, centers: Centers, skus: set[str]) -> dict[s
     return {sku: int(units) for sku, units in rows}
 
 
-def _lines(
-    names: Sequence[str], products: Mapping[str, _Products], sold: np.ndarray, parts: np.ndarray, centers: Centers
-) -> pd.DataFrame:
-    """A line for each product and center, in the columns that the mapping reads."""
-    made: list[tuple[int, int, str, int, int]] = []
-    for n in np.flatnonzero(sold).tolist():
-        pairs = [(sku, j) for sku in products[names[n]].sold for j in range(len(centers.ids))]
-        made += [(n, place, sku, centers.ids[j], int(parts[n, j])) for place, (sku, j) in enumerate(pairs)]
-    frame = pd.DataFrame(made, columns=[ROW, LINE, "ProductSKU", "DistributionCenterID", "Offered"])
-    types = {ROW: "int64", LINE: "int64", "ProductSKU": "str", "DistributionCenterID": "Int64", "Offered": "Int64"}
-    return frame.astype(types)
-
-
-def _unclear(names: Sequence[str], products: Mapping[str, _Products], sold: np.ndarray) -> pd.DataFrame:
-    """Items of which no product is theirs alone."""
-    rows = [(n, products[names[n]].unclear[0]) for n in np.flatnonzero(sold).tolist() if not products[names[n]].sold]
-    return problems.make(
-        [n for n, _ in rows],
-        field="SKU",
-        rule="ambiguous_sku",
-        value=[row.product_sku for _, row in rows],
-        message=[
-            f'The product "{row.product_sku}" of Channel Advisor could be any of the items {", ".join(row.items[:5])} '
-            "of TIMS: its stock is not written."
-            for _, row in rows
-        ],
-        do="Give one of the items the product's exact SKU, or an alternate SKU, in TIMS; then replay this.",
-    )
-
-
 def _listings(
-    connection: sa.Connection,
-    names: Sequence[str],
-    products: Mapping[str, _Products],
-    sold: np.ndarray,
-    units: np.ndarray,
-    terms: Sequence[Mapping[str, Terms]],
-    settings: Offers,
-) -> list[list[dict[str, int | None]]]:
-    """What single sites may show of each row: where a site has terms, and null where we gave it a number before and it
-    has none any more."""
-    made: list[list[dict[str, int | None]]] = [[] for _ in names]
+    connection: sa.Connection, names: Sequence[str], products: Mapping[str, Products], settings: Offers
+) -> dict[str, list[Listing]]:
+    """The listings of each item's products, where any site may show a quantity of its own or has shown one."""
     before = _shown_before(connection, names)
     if not settings.sites and not before:
-        return made
-    row_of = {sku: n for n in np.flatnonzero(sold).tolist() for sku in products[names[n]].sold}
+        return {}
+    name_of = {sku: name for name in names if name in products for sku in products[name].sold}
     table = ref_channel_listing
     rows = connection.execute(
         sa.select(table.c.listing_id, table.c.sku, table.c.site_id, table.c.quantity)
-        .where(among(table.c.sku, list(row_of)), table.c.status != "Ended")
+        .where(documents.among(table.c.sku, list(name_of)), table.c.status != "Ended")
         .order_by(table.c.listing_id)
     )
+    found: dict[str, list[Listing]] = {}
     for listing, sku, site, shown in rows:
-        n = row_of[sku]
-        own = terms[n].get(str(site))
-        if own is not None:
-            share = offers.offered(units[n : n + 1], np.zeros(1, dtype=np.int64), [own])
-            made[n].append({"ListingID": listing, "Quantity": int(share[0])})
-        elif listing in before and shown is not None:
-            made[n].append({"ListingID": listing, "Quantity": None})
-    return made
+        found.setdefault(name_of[sku], []).append(Listing(listing, site, shown is not None, listing in before))
+    return found
 
 
 def _shown_before(connection: sa.Connection, names: Sequence[str]) -> set[int]:
     """Listings that have been given a quantity of their own."""
     table = stage_channel_quantity
     rows = connection.scalars(
-        sa.select(table.c.listings).where(among(table.c.key, names), table.c.listings != sa.text("'[]'"))
+        sa.select(table.c.listings).where(documents.among(table.c.key, names), table.c.listings != sa.text("'[]'"))
     )
     return {entry["ListingID"] for entries in rows for entry in entries}
 
 
-def _content(
-    row_versions: pd.Series,
-    body: pd.DataFrame,
-    listings: Sequence[Sequence[Mapping[str, Any]]],
-    order_fingerprint: Sequence[str | None],
-    by_part: Sequence[Mapping[str, list] | None],
-) -> pd.Series:
+def _content(header: pd.DataFrame, body: pd.DataFrame) -> pd.Series:
     """A hash of what the channel should hold, of the version of TIMS's figures and of the orders in flight: a quantity
     that came back to an old value is sent again, for orders have changed the channel's meanwhile."""
-    written: list[list[Any]] = [[] for _ in listings]
+    written: list[list[Any]] = [[] for _ in range(len(header))]
     for row, *line in zip(body[ROW], *(body[name].tolist() for name in LINE_COLUMNS[:3]), strict=True):
         written[row].append(line)
+    texts = [
+        [None if pd.isna(text) else text for text in header[name].tolist()]
+        for name in ("listings", "orders_in_flight", "parts_in_flight")
+    ]
     return pd.Series(
         [
-            raw.digest(database.to_json([str(version), *rest]).encode())
-            for version, *rest in zip(row_versions, written, listings, order_fingerprint, by_part, strict=True)
+            raw.digest(
+                database.to_json(
+                    [str(version), lines, database.from_json(listings), orders, parts and database.from_json(parts)]
+                ).encode()
+            )
+            for version, listings, orders, parts, lines in zip(header["RowVersion"], *texts, written, strict=True)
         ],
         dtype="str",
     )

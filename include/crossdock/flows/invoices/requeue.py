@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from crossdock.flows import documents
-from crossdock.flows.invoices.transform import ENTITY, VOIDED
+from crossdock.flows.invoices.transform import ENTITY
+from crossdock.rules.invoicing import VOIDED
 from crossdock.store.tables import (
     ops_link,
     ref_invoice,

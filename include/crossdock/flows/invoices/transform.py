@@ -6,9 +6,8 @@ In: parsed shipments, their sales orders, periods and invoices in `ref`, our own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,8 +19,9 @@ from crossdock.flows.orders import transform as orders_transform
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_header, sum_by_header
 from crossdock.mapping.parse import Parsed
+from crossdock.mapping.registry import KEY
 from crossdock.rules import invoicing
-from crossdock.rules.invoicing import Account, Order, Part, Share, Terms
+from crossdock.rules.invoicing import Invoice, InvoiceContext, OnTheWay, Part, SalesOrder, Share
 from crossdock.rules.money import round_cents
 from crossdock.store import database, deliveries, raw
 from crossdock.store.tables import (
@@ -39,16 +39,7 @@ from crossdock.store.tables import (
 ENTITY = "invoice"
 HEAD = (*INVOICE_TEXT, "PricesIncludeTax", *INVOICE_MONEY)
 LINES = ("SalesOrderLineNo", "SKU", "Quantity", *INVOICE_LINE_MONEY, "TaxRemittedBy")
-VOIDED = "Voided"
 NEVER_REPEAT = timedelta(days=3650)  # of a void a person is told once
-READ_LAG = timedelta(seconds=2)  # the contract: within so long what TIMS has written in one go shows
-
-
-class _Verdict(NamedTuple):
-    state: str
-    reason: str = ""
-    reference: str = ""  # ExternalReference of the invoice to make
-    voided: str = ""  # InvoiceID of an invoice that somebody has voided
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
@@ -56,32 +47,20 @@ class _Verdict(NamedTuple):
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged invoices of a batch; those that are posted as they were."""
-    frames = parsed.frames
-    kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    numbers = frames.header["SalesOrderID"].dropna().unique().tolist()
-    sales_orders = documents.sales_orders(connection, numbers)
-    invoices = _invoices(connection, numbers)
-    rows = frames.header.to_dict("records")
-    verdicts = _verdicts(connection, kept, rows, frames.header["CreatedAt"], sales_orders, invoices)
-    staged = [n for n, verdict in enumerate(verdicts) if verdict.state == "staged"]
-
-    terms = {n: _terms(sales_orders[rows[n]["SalesOrderID"]]) for n in staged}
-    references = pd.Series([verdict.reference or np.nan for verdict in verdicts], dtype="str")
-    header, closed = invoicing.with_terms(frames.header, references, terms, _periods(connection))
-    accounts = _accounts(connection, {n: (kept[n], rows[n]["SalesOrderID"]) for n in staged}, sales_orders, invoices)
-    sequence = sorted(staged, key=lambda n: (str(rows[n]["ShippedAt"]), kept[n]))
-    divided, found = invoicing.divide(Frames(header, frames.lines), sequence, accounts, terms)
-    found = problems.concat([closed, found])
-    target, mapping_errors = language.load("invoice").apply(divided, explained=found)
-    found = problems.concat([found, mapping_errors])
+    frames = documents.keyed(parsed, keys)
+    kept = frames.header[KEY]
+    context = load_context(connection, kept.tolist(), frames.header["SalesOrderID"].dropna().unique().tolist())
+    done = language.load("invoice").apply(frames, context, also=("state", "reason", "voided"))
+    header, target = done.source.header, done.target
+    found = problems.concat([done.problems, done.errors])
 
     made = pd.DataFrame(
         {
             "key": kept,
-            "state": pd.Series([verdict.state for verdict in verdicts], dtype="str"),
-            "reason": pd.Series([verdict.reason or np.nan for verdict in verdicts], dtype="str"),
+            "state": header["state"],
+            "reason": header["reason"],
             **{name: target.header[name] for name in HEAD},
-            "order_version": documents.versions(frames.header["SalesOrderID"], sales_orders),
+            "order_version": documents.versions(header["SalesOrderID"], context.orders),
         }
     )
     lines = target.lines.assign(key=kept.array.take(target.lines[ROW].to_numpy()), position=target.lines[LINE])
@@ -91,16 +70,33 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     made, lines = _as_posted(connection, made, lines[["key", "position", *LINES]])
     found = found[loads[found[ROW].to_numpy()]].reset_index(drop=True)
     made, found = unreadable.joined(made, found, parsed, keys)
-    return Staged(made, lines, found, _voids(kept, verdicts))
+    return Staged(made, lines, found, _voids(kept, header["voided"]))
 
 
-def _invoices(connection: sa.Connection, orders_: Sequence[str]) -> list[sa.Row]:
-    return list(
-        connection.execute(
+def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequence[str]) -> InvoiceContext:
+    """What the rules need beside the shipments `keys` of the sales orders `numbers`."""
+    orders = documents.sales_orders(connection, numbers)
+    invoices = [
+        Invoice(
+            row.id, row.source, row.status, row.external_reference, row.shipment_id, row.sales_order_id, row.payload
+        )
+        for row in connection.execute(
             sa.select(ref_invoice)
-            .where(documents.among(ref_invoice.c.sales_order_id, orders_))
+            .where(documents.among(ref_invoice.c.sales_order_id, numbers))
             .order_by(ref_invoice.c.id)
         )
+    ]
+    existing = {invoice.external_reference for invoice in invoices if invoice.source == SOURCE}
+    links = deliveries.links(connection, ENTITY, keys)
+    return InvoiceContext(
+        {number: SalesOrder(row.source, row.version, row.payload) for number, row in orders.items()},
+        invoices,
+        list(_on_the_way(connection, numbers, existing)),
+        {key: link.target_id for key, link in links.items()},
+        _asked_for(connection, keys),
+        _periods(connection),
+        SOURCE,
+        orders_transform.SOURCE,
     )
 
 
@@ -109,61 +105,6 @@ def _periods(connection: sa.Connection) -> pd.DataFrame:
         connection,
         sa.select(ref_period.c.id, ref_period.c.start_date.cast(sa.Text).label("start_date"), ref_period.c.status),
     )
-
-
-def _terms(order: sa.Row) -> Terms:
-    document = order.payload
-    return Terms(document["CurrencyCode"], document["PricesIncludeTax"], document["ShippingTaxRemittedBy"])
-
-
-# ---- which shipments are to be invoiced ----------------------------------------------------------------------------
-
-
-def _verdicts(
-    connection: sa.Connection,
-    keys: pd.Series,
-    rows: Sequence[Mapping[str, Any]],
-    created: pd.Series,
-    sales_orders: Mapping[str, sa.Row],
-    invoices: Sequence[sa.Row],
-) -> list[_Verdict]:
-    links = deliveries.links(connection, ENTITY, keys.tolist())
-    requested = _asked_for(connection, keys.tolist())
-    of_shipment: dict[str, list[sa.Row]] = {}
-    for invoice in invoices:
-        of_shipment.setdefault(invoice.shipment_id, []).append(invoice)
-    verdicts = []
-    for key, row, made_at in zip(keys, rows, documents.moments(created), strict=True):
-        order = sales_orders.get(row["SalesOrderID"])
-        held = of_shipment.get(key, [])
-        verdict = (
-            _posted(key, links.get(key), [one for one in held if one.source == SOURCE], requested=key in requested)
-            or _refused(row, order, [one for one in held if one.source != SOURCE and one.status != VOIDED])
-            or _early(row, order, made_at)
-            or _Verdict("staged", reference=f"inv:{key}")
-        )
-        verdicts.append(verdict)
-    return verdicts
-
-
-def _posted(key: str, link: sa.Row | None, ours: Sequence[sa.Row], *, requested: bool) -> _Verdict | None:
-    """What becomes of a shipment that has been invoiced before; None of one that has not.
-
-    An invoice that somebody voided in TIMS is not made again by itself, for the void had a reason; it is when a person
-    asks for the shipment by its key. Its reference is new then: TIMS keeps one for ever.
-    """
-    live = [one for one in ours if one.status != VOIDED]
-    if link and link.target_id not in {one.id for one in ours if one.status == VOIDED}:
-        return _Verdict("unchanged")
-    if live:  # posted, but its answer was lost: load finds it by its reference
-        return _Verdict("staged", reference=live[-1].external_reference)
-    if ours and requested:
-        return _Verdict("staged", reference=f"inv:{key}:{len(ours) + 1}")
-    if ours:
-        voided = ours[-1].id
-        reason = f"Its invoice {voided} was voided in TIMS; `crossdock sync invoices --key {key}` makes a new one."
-        return _Verdict("left_out", reason, voided=voided)
-    return None
 
 
 def _asked_for(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
@@ -178,53 +119,7 @@ def _asked_for(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
     )
 
 
-def _refused(row: Mapping[str, Any], order: sa.Row | None, theirs: Sequence[sa.Row]) -> _Verdict | None:
-    """Why a shipment is not ours to invoice, if it is not."""
-    if row["PostingMode"] == "automatic":
-        return _Verdict("left_out", "TIMS posts this shipment by itself (PostingMode automatic).")
-    if order is not None and order.source != orders_transform.SOURCE:
-        return _Verdict("left_out", f"Its order is not from Channel Advisor but from {order.source}.")
-    if theirs:
-        return _Verdict("left_out", f"It has been invoiced in TIMS: {theirs[0].id}.")
-    return None
-
-
-def _early(row: Mapping[str, Any], order: sa.Row | None, made_at: pd.Timestamp) -> _Verdict | None:
-    """Whether the order has not been read since the shipment was made, which changes it: its amounts may be old."""
-    number = row["SalesOrderID"]
-    if order is None:
-        return _Verdict("waiting", f"Its sales order {number} has not been read yet.")
-    if order.version < made_at - READ_LAG:
-        return _Verdict("waiting", f"Its sales order {number} has changed and is to be read again.")
-    return None
-
-
-# ---- what has been invoiced of an order ----------------------------------------------------------------------------
-
-
-def _accounts(
-    connection: sa.Connection,
-    staged: Mapping[int, tuple[str, str]],
-    sales_orders: Mapping[str, sa.Row],
-    invoices: Sequence[sa.Row],
-) -> dict[int, Account]:
-    """The account of each shipment to invoice, one for all shipments of an order: with what TIMS has of it, and what
-    is on its way there. The shipments themselves do not count, even where a lost answer left their invoice there."""
-    mine = {key for key, _ in staged.values()}
-    accounts = {number: Account(Order.read(sales_orders[number].payload)) for _, number in staged.values()}
-    for invoice in invoices:
-        own = invoice.source == SOURCE and invoice.shipment_id in mine
-        if invoice.status != VOIDED and not own and invoice.sales_order_id in accounts:
-            accounts[invoice.sales_order_id].add(*invoicing.parts_of(invoice.payload))
-    existing = {invoice.external_reference for invoice in invoices if invoice.source == SOURCE}
-    for number, parts, charges in _on_the_way(connection, list(accounts), mine, existing):
-        accounts[number].add(parts, charges)
-    return {row: accounts[number] for row, (_, number) in staged.items()}
-
-
-def _on_the_way(
-    connection: sa.Connection, numbers: Sequence[str], mine: Iterable[str], existing: Iterable[str]
-) -> Iterable[tuple[str, list[Part], dict[str, int]]]:
+def _on_the_way(connection: sa.Connection, numbers: Sequence[str], existing: Iterable[str]) -> Iterable[OnTheWay]:
     """Invoices that we have made, or are about to, and that have not been read back from TIMS yet."""
     stage, lines = stage_invoice, stage_invoice_line
     heads = connection.execute(
@@ -232,7 +127,6 @@ def _on_the_way(
         .where(
             documents.among(stage.c.SalesOrderID, numbers),
             stage.c.state.in_(("staged", "ready", "delivered", "unchanged")),
-            ~documents.among(stage.c.key, list(mine)),
             ~documents.among(stage.c.ExternalReference, list(existing)),
         )
         .order_by(stage.c.key)
@@ -248,7 +142,8 @@ def _on_the_way(
         parts.setdefault(line.key, []).append(Part(line.SalesOrderLineNo, line.Quantity, price, share))
     for header in heads:
         values = header._mapping
-        yield header.SalesOrderID, parts.get(header.key, []), {n: int(values[n].scaleb(2)) for n in invoicing.CHARGES}
+        charges = {name: int(values[name].scaleb(2)) for name in invoicing.CHARGES}
+        yield OnTheWay(header.key, header.SalesOrderID, parts.get(header.key, []), charges)
 
 
 # ---- staged rows ---------------------------------------------------------------------------------------------------
@@ -283,19 +178,18 @@ def _as_posted(
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 
-def _voids(keys: pd.Series, verdicts: Sequence[_Verdict]) -> list[dict]:
+def _voids(keys: pd.Series, voided: pd.Series) -> list[dict]:
     return [
         {
             "kind": "invoice_voided",
-            "key": verdict.voided,
-            "title": f"Invoice {verdict.voided} of shipment {key} was voided in TIMS",
+            "key": invoice,
+            "title": f"Invoice {invoice} of shipment {key} was voided in TIMS",
             "body": f"It is not made again by itself. If the shipment is to be invoiced after all: "
             f"`crossdock sync invoices --key {key}`.",
             "severity": "notice",
             "window": NEVER_REPEAT,
         }
-        for key, verdict in zip(keys, verdicts, strict=True)
-        if verdict.voided
+        for key, invoice in zip(keys[voided.notna()], voided.dropna(), strict=True)
     ]
 
 

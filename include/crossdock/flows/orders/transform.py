@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crossdock.errors import ConfigError
 from crossdock.flow import Staged
 from crossdock.flows import unreadable
-from crossdock.mapping import language, problems
+from crossdock.mapping import language, lookups, problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_header
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customers import is_house, sites_of
+from crossdock.rules.order_context import OrderContext
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.shipping import fulfillment_id
@@ -47,6 +49,12 @@ from crossdock.systems import times
 SOURCE = "ChannelAdvisor"  # of sales orders, and of shipments that the channel has made
 STATES = {"load": "staged", "wait": "waiting", "leave_out": "left_out"}
 HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesIncludeTax")
+# Columns of the rules that are staged beside the target's, or decide how.
+_ALSO = (
+    "verdict", "verdict_reason", "linked", "personal_data", "cancel_all", "marketplace_fulfilled", "mixed", "location",
+    "own_location", "customer_action", "customer_key", "customer_match", "rounding_difference", "OrderedAt",
+    "addressed",
+)  # fmt: skip
 LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
 # Stands in the checks for an address that the channel has erased: it is not sent, and judged by nothing.
 KEPT = {"Name": "kept as it is in TIMS", "Line1": "kept as it is in TIMS", "City": "kept", "CountryCode": "US"}
@@ -56,36 +64,48 @@ NEVER_REPEAT = timedelta(days=3650)  # a site that no configuration names is tol
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged orders of a batch; new customers, and what the orders say of their buyers, are staged on the way."""
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    linked = _linked(connection, kept)
-    settings = rule_settings.load()
-    enriched = rules.enrich(
-        parsed.frames, load_reference(connection, settings.shared_above), settings, linked,
-        inclusive=_inclusive(connection, linked),
-    )  # fmt: skip
-    loads = (enriched.header["verdict"] == "load").to_numpy()
-    target, mapping_errors = language.load("sales_order").apply(
-        Frames(enriched.header, enriched.lines), explained=enriched.problems
-    )
+    context = load_context(connection, kept)
+    done = language.load("sales_order").apply(parsed.frames, context, also=_ALSO)
+    enriched, made, target = done.source.header, done.source.made, done.target
+    if made is None:
+        raise ConfigError(
+            "sales_order.yaml: no rule makes the lines of the sales order.", do="Name explode_kits in its `children`."
+        )
+    loads = enriched["verdict"].eq("load").to_numpy(dtype=bool)
+    refused = done.problems[loads[done.problems[ROW].to_numpy()]]
     # Where personal data are gone, what the table then misses is no reason of its own: before the first load another
     # one says it all, afterwards TIMS keeps what it has.
-    judged = loads & enriched.header["personal_data"].to_numpy(dtype=bool)
-    mapping_errors = mapping_errors[judged[mapping_errors[ROW].to_numpy()]]
-    found = problems.concat([enriched.problems, mapping_errors])
+    judged = loads & enriched["personal_data"].to_numpy(dtype=bool)
+    found = problems.concat([refused, done.errors[judged[done.errors[ROW].to_numpy()]]])
     # An item that was blocked after TIMS took the order stops no later change; TIMS judges new lines by itself.
-    late = found["rule"].eq("item_blocked") & enriched.header["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
+    late = found["rule"].eq("item_blocked") & enriched["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
     found = found[~late].reset_index(drop=True)
 
-    shipped = sum_by_header(Frames(enriched.header, enriched.lines), enriched.lines["QuantityShipped"])
-    header = _header(kept, enriched.header, target.header, shipped)
-    header["warnings"] = _warnings(enriched.warnings, len(header), [altered[position] for position in parsed.kept])
-    lines = _lines(kept, enriched.lines, target.lines, loads)
+    shipped = sum_by_header(Frames(enriched, made), made["QuantityShipped"])
+    header = _header(kept, enriched, target.header, shipped)
+    header["warnings"] = _warnings(done.warnings, len(header), [altered[position] for position in parsed.kept])
+    lines = _lines(kept, made, target.lines, loads)
     header["content_hash"] = _content(header, lines)
-    _stage_customers(connection, enriched.customers)
-    _stage_buyers(connection, enriched.header, settings)
+    _stage_customers(connection, rules.newcomers(enriched, refused))
+    _stage_buyers(connection, enriched, context.settings)
     header, found = unreadable.joined(
         header, found, parsed, keys, warnings="[]", cancelled=False, record_shipments=False
     )
-    return Staged(header, lines.drop(columns=ROW), found, _alerts(enriched.warnings, kept, parsed.unknown))
+    return Staged(header, lines.drop(columns=ROW), found, _alerts(done.warnings, kept, parsed.unknown))
+
+
+def load_context(connection: sa.Connection, keys: pd.Series) -> OrderContext:
+    """What the rules need beside the orders."""
+    settings = rule_settings.load()
+    linked = _linked(connection, keys)
+    return OrderContext(
+        load_reference(connection, settings.shared_above),
+        settings,
+        lookups.read("order_status"),
+        lookups.read("payment_status"),
+        linked,
+        _inclusive(connection, linked),
+    )
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
@@ -294,7 +314,7 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
     """Stages the customers to create; one that exists by now keeps its CustomerID."""
     if customers.empty:
         return
-    made, _ = language.load("customer").apply(Frames(customers, customers.iloc[:0].assign(**{LINE: 0})))
+    made, _ = language.load("customer").turn(Frames(customers, customers.iloc[:0].assign(**{LINE: 0})))
     rows = [
         {
             "key": key,
@@ -325,7 +345,7 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
     header = enriched[wanted.to_numpy(dtype=bool)].reset_index(drop=True)
     if header.empty:
         return
-    made = language.load("customer").apply(Frames(header, header.iloc[:0].assign(**{ROW: 0, LINE: 0})))[0].header
+    made = language.load("customer").turn(Frames(header, header.iloc[:0].assign(**{ROW: 0, LINE: 0})))[0].header
     create = header["customer_action"] == "create"
     buyers = pd.DataFrame(
         {

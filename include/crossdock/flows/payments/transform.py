@@ -13,10 +13,11 @@ from crossdock.errors import ConfigError
 from crossdock.flow import SOURCE, Staged
 from crossdock.flows import unreadable
 from crossdock.mapping import language, lookups, problems
-from crossdock.mapping.frames import CENT, ROW, Frames, sum_by_header, written
+from crossdock.mapping.frames import CENT, LINE, ROW, Frames, sum_by_header, written
 from crossdock.mapping.parse import Parsed
+from crossdock.mapping.registry import KEY
 from crossdock.rules import accounts, currencies, tolerances
-from crossdock.rules import settlements as rules
+from crossdock.rules.settlements import PaymentContext
 from crossdock.steps.load import Kind
 from crossdock.store import database, deliveries
 from crossdock.store.tables import (
@@ -39,6 +40,8 @@ _KEPT = (
     "documents_at",
 )  # of a delivered payment
 
+
+_ALSO = ("state", "reason", "sales_order_id", "rounding", "refund_rounding", "original_date")  # columns of the rules
 
 # ---- what TIMS knows -----------------------------------------------------------------------------------------------
 
@@ -178,7 +181,12 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     content = _content(orders, chosen)
     delivered = _delivered(connection, kept)
     paid = kept.isin(delivered.index).to_numpy(dtype=bool)
-    matched, columns, lines, found = _matched(connection, orders, chosen, kept, paid)
+    new = np.flatnonzero(~paid)
+    frames = Frames(orders.assign(**{KEY: kept}), chosen).keep(~paid)
+    done = language.load("payment").apply(frames, load_context(connection, frames), also=_ALSO)
+    lines, found = _matched(done, new)
+    matched = _placed(done.source.header[list(_ALSO)], new, len(orders))
+    columns = _placed(done.target.header, new, len(orders))
     staged = pd.DataFrame(
         {
             "key": kept,
@@ -194,7 +202,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "settled": orders["SaleAmount"] + orders["RefundAmount"],
             "rounding": matched["rounding"],
             "refund_rounding": matched["refund_rounding"],
-            "original_date": columns["original_date"],
+            "original_date": matched["original_date"],
             "documents_at": _looked_at(connection, matched["sales_order_id"]),
         }
     )
@@ -203,56 +211,49 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     return Staged(staged, lines, found)
 
 
-def _matched(
-    connection: sa.Connection, orders: pd.DataFrame, chosen: pd.DataFrame, keys: pd.Series, paid: np.ndarray
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(state, reason, order, rounding; target columns; application lines; problems), of those that are not paid yet."""
-    new = np.flatnonzero(~paid)
-    some = orders.iloc[new].reset_index(drop=True)
-    number = np.cumsum(~paid) - 1
-    choice = chosen[~paid[chosen[ROW].to_numpy()]]
-    choice = choice.assign(**{ROW: number[choice[ROW].to_numpy()]})
-    found = _find(connection, some)
+def load_context(connection: sa.Connection, frames: Frames) -> PaymentContext:
+    """What the rules need beside the orders' parts of settlements."""
+    orders, chosen = frames.header, frames.lines
+    found = _find(connection, orders)
     documents = _frame(
         connection,
         _DOCUMENTS,
-        keys=keys.iloc[new].tolist(),
+        keys=orders[KEY].tolist(),
         orders=found["sales_order_id"].dropna().unique().tolist(),
-        ids=choice["Document"].dropna().unique().tolist(),
+        ids=chosen["Document"].dropna().unique().tolist(),
         us=SOURCE,
     )
-    matched = rules.match(some, choice, found, documents, tolerances.load().settlements)
     company = connection.execute(sa.select(ref_company)).one_or_none()
     if company is None:
         raise ConfigError("TIMS's company has not been read.", do="Run extract for payments again.")
     periods = database.copy_out(connection, sa.select(ref_period.c.id, ref_period.c.start_date, ref_period.c.status))
-    conditions, missing = rules.terms(
-        some, company.time_zone, company.base_currency, periods, accounts.load(),
+    return PaymentContext(
+        found.set_index(pd.Index(orders[KEY])),
+        documents,
+        tolerances.load().settlements,
+        company.time_zone,
+        company.base_currency,
+        periods,
+        accounts.load(),
         lookups.read("exchange_rates", keys=2),
-    )  # fmt: skip
-    applied = matched.applications.sort_values([ROW, "position"]).reset_index(drop=True)
-    applied["position"] = applied.groupby(ROW).cumcount()
-    enriched = some.assign(**{name: conditions[name] for name in conditions}, Amount=matched.header["Amount"])
-    target, mapping_errors = language.load("payment").apply(
-        Frames(enriched, applied.rename(columns={"position": "_line"}).astype({"Amount": "Int64"})),
-        explained=matched.problems,
     )
-    sent = matched.header["state"].eq("staged").to_numpy(dtype=bool)
-    explained = np.isin(np.arange(len(some)), matched.problems[ROW].to_numpy())
-    mapping_errors = mapping_errors[(sent & ~explained)[mapping_errors[ROW].to_numpy()]]
-    problem_frame = problems.concat([matched.problems, missing[sent[missing[ROW].to_numpy()]], mapping_errors])
-    problem_frame = (
-        problem_frame.assign(**{ROW: new[problem_frame[ROW].to_numpy()]}) if len(problem_frame) else problem_frame
-    )
-    lines = target.lines.rename(columns={"_line": "position"})
-    lines.insert(0, "key", keys.iloc[new].array.take(lines[ROW].to_numpy()))
-    columns = target.header.assign(original_date=conditions["original_date"])
-    return (
-        _placed(matched.header, new, len(orders)),
-        _placed(columns, new, len(orders)),
-        lines.drop(columns=ROW),
-        problem_frame,
-    )
+
+
+def _matched(done: language.Applied, new: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(application lines, problems) of the parts that are not paid yet; `new` are their rows among all. What the table
+    misses of one that could not be matched is no reason of its own."""
+    header = done.source.header
+    sent = header["state"].eq("staged").to_numpy(dtype=bool)
+    matched = header["Amount"].notna().to_numpy(dtype=bool)
+    some = [
+        done.problems[sent[done.problems[ROW].to_numpy()]],
+        done.errors[(sent & matched)[done.errors[ROW].to_numpy()]],
+    ]
+    found = problems.concat(some)
+    found = found.assign(**{ROW: new[found[ROW].to_numpy()]}) if len(found) else found
+    lines = done.target.lines.rename(columns={LINE: "position"})
+    lines.insert(0, "key", header[KEY].array.take(lines[ROW].to_numpy()))
+    return lines.drop(columns=ROW), found
 
 
 def _placed(frame: pd.DataFrame, rows: np.ndarray, count: int) -> pd.DataFrame:

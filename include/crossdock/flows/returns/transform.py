@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,14 +18,16 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.flow import SOURCE, Staged
-from crossdock.flows import unreadable
+from crossdock.flows import documents, unreadable
 from crossdock.mapping import language, problems
-from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, sum_by_header, written
+from crossdock.mapping.frames import CENT, ROW, Frames, scaled, sum_by_header, written
 from crossdock.mapping.parse import Parsed
+from crossdock.mapping.registry import KEY
 from crossdock.rules import returns as rules
 from crossdock.rules import settings as rule_settings
 from crossdock.rules import tolerances
 from crossdock.rules.money import round_cents
+from crossdock.rules.returns import ReturnContext
 from crossdock.store import database
 from crossdock.store.tables import (
     CREDIT_AMOUNTS,
@@ -36,12 +38,7 @@ from crossdock.store.tables import (
 )
 
 CREDIT_MEMO, ADJUSTMENT = "credit_memo", "stock_adjustment"
-STATES = {rules.WORK: "staged", rules.WAIT: "waiting", rules.LEAVE_OUT: "left_out"}
-WAITS = {
-    "order": "its order is not in TIMS yet; it is worked when it arrives",
-    "invoice": "what it gives back is not invoiced yet; it is worked when the invoice arrives",
-    "shipment": "what comes back is not shipped in TIMS yet; it is worked when the shipment arrives",
-}
+_ALSO = ("state", "reason", "sales_order_id", "parents", "worked", "credit")  # columns of the rules
 INSIDE = "PricesIncludeTax"
 HEAD = ("CurrencyCode", "Reason", "CreditDate", "PostingDate", "Memo")
 AMOUNTS = (*CREDIT_AMOUNTS, "Amount", "DiscountAmount", "TaxAmount", "RoundingAmount", "UnitCost")
@@ -65,44 +62,35 @@ PARENTS = """
 """
 
 
-@dataclass
-class _Return:
-    """One return on its way through transform."""
-
-    row: int
-    key: str
-    order_key: str
-    state: str
-    reason: str | None = None
-    worked: rules.Worked = field(default_factory=rules.Worked)
-    sales_order_id: str | None = None
-    parents: str | None = None
-    findings: list[rules.Finding] = field(default_factory=list)
-
-
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
     """The staged returns of a batch. What was sent stays as it is; if the return is another one now, it is dead."""
-    frames = parsed.frames
-    kept = [keys[position] for position in parsed.kept]
-    verdict, reason = rules.states(frames.header)
-    zone, periods = company(connection)
-    frames.header = pd.concat([frames.header, rules.dates(frames.header, zone, periods)], axis=1)
+    frames = documents.keyed(parsed, keys)
+    kept = frames.header[KEY].tolist()
     posted = _posted(connection, kept)
-    items = _items(frames.lines, len(kept))
-    numbers = frames.header["ChannelAdvisorOrderID"].astype("str").tolist()
-    each = [
-        _Return(row, key, numbers[row], STATES[verdict.iloc[row]], reason.iloc[row] or None)
-        for row, key in enumerate(kept)
-    ]
-    hashes = [_content(items[one.row], frames.header["Currency"].iloc[one.row]) for one in each]
-    fresh = [one for one in each if one.key not in posted]
-    _work(connection, fresh, frames.header, items)
-    header, lines, mapping_errors = _documents(fresh, frames, items, hashes)
-    old_head, old_lines, changes = _unaltered([one for one in each if one.key in posted], posted, frames.header, hashes)
-    found = problems.concat([*(_findings(one.row, one.findings) for one in fresh), mapping_errors, changes])
+    items = rules.items_of(frames.lines, len(kept))
+    currency = frames.header["Currency"].tolist()
+    hashes = [_content(items[row], currency[row]) for row in range(len(kept))]
+    new = np.array([key not in posted for key in kept], dtype=bool)
+    fresh = np.flatnonzero(new)
+    returns = frames.keep(new)
+    done = language.load("credit_memo").apply(returns, load_context(connection, returns.header), also=_ALSO)
+    header, lines = _documents(done, fresh, hashes)
+    old_head, old_lines, changes = _unaltered(np.flatnonzero(~new).tolist(), kept, posted, frames.header, hashes)
+    worked = problems.concat([done.problems, done.errors.drop_duplicates()])
+    found = problems.concat([worked.assign(**{ROW: fresh[worked[ROW].to_numpy()]}), changes])
     whole = pd.concat([header, old_head], ignore_index=True).sort_values("row", ignore_index=True).drop(columns="row")
     whole, found = unreadable.joined(whole, found, parsed, keys)
     return Staged(whole, pd.concat([lines, old_lines], ignore_index=True), found)
+
+
+def load_context(connection: sa.Connection, header: pd.DataFrame) -> ReturnContext:
+    """What the rules need beside the returns `header`, of which nothing was sent yet."""
+    worked = rules.states(header)[0].eq(rules.WORK)
+    numbers = sorted(set(header.loc[worked, "ChannelAdvisorOrderID"].astype("str")))
+    orders = Orders(connection, numbers, header.loc[worked, KEY].tolist())
+    zone, periods = company(connection)
+    tolerance = tolerances.load().refunds
+    return ReturnContext(orders.open_orders, orders.ids, orders.parents, orders.skipped, tolerance, zone, periods)
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
@@ -132,154 +120,46 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(header, body)
 
 
-# ---- working ---------------------------------------------------------------------------------------------------------
-
-
-def _work(
-    connection: sa.Connection, fresh: Sequence[_Return], header: pd.DataFrame, items: Sequence[list[dict[str, Any]]]
-) -> None:
-    """Works returns one after the other, those of one order in the order of their numbers."""
-    wanted = [one for one in fresh if one.state == "staged"]
-    orders = Orders(connection, sorted({one.order_key for one in wanted}), [one.key for one in wanted])
-    tolerance = tolerances.load().refunds
-    statuses, currencies = header["Status"].tolist(), header["Currency"].tolist()
-    totals = [None if pd.isna(total) else int(total) for total in header["RefundTotal"].tolist()]
-    for one in sorted(wanted, key=lambda one: (one.order_key, len(one.key), one.key)):
-        stated, one.findings = rules.read_items(items[one.row], totals[one.row])
-        if statuses[one.row] not in rules.STATUSES:
-            message = f'The return is "{statuses[one.row]}"; known are {", ".join(rules.STATUSES)}.'
-            one.findings.append(rules.Finding("Status", "unknown_status", "", str(statuses[one.row]), message))
-        one.findings += _undated(header["CreditDate"].iloc[one.row], header["PostingDate"].iloc[one.row])
-        if one.order_key in orders.skipped:
-            one.state, one.reason = "left_out", "its order is left out"
-            one.findings = []
-            continue
-        order = orders.open_orders.get(one.order_key)
-        one.sales_order_id = orders.ids.get(one.order_key)
-        if one.findings:
-            continue
-        if order is None:
-            one.worked.waits = "order"
-        else:
-            one.worked, orders.open_orders[one.order_key] = rules.work(
-                order, stated, str(currencies[one.row]), tolerance
-            )
-        one.findings = one.worked.findings
-        if one.worked.waits:
-            one.state, one.reason = "waiting", WAITS[one.worked.waits]
-            one.parents = orders.parents.get(one.order_key, "")
-
-
-def _undated(day: Any, posted: Any) -> list[rules.Finding]:
-    """Why a return has no day to be posted on, if it has none."""
-    if pd.isna(day):
-        return [rules.Finding("RefundDate", "unreadable_date", "", "", "The date of the refund is no moment.")]
-    if pd.isna(posted):
-        return [rules.Finding("PostingDate", "no_open_period", "", "", f"No period from {day} on is open in TIMS.")]
-    return []
-
-
-def _items(lines: pd.DataFrame, count: int) -> list[list[dict[str, Any]]]:
-    """The items of each return, missing values as None."""
-    names = ("OrderItemID", "Quantity", *rules.REFUNDS, "Restock", "Condition")
-    items: list[list[dict[str, Any]]] = [[] for _ in range(count)]
-    columns = [[None if pd.isna(value) else value for value in lines[name].tolist()] for name in names]
-    for row, values in zip(lines[ROW].tolist(), zip(*columns, strict=True), strict=True):
-        items[row].append(dict(zip(names, values, strict=True)))
-    return items
-
-
 def _content(items: Sequence[Mapping[str, Any]], currency: Any) -> str:
     """A hash of what the return says of units and money. Its status, dates and notes change nothing that was posted."""
     text = repr((str(currency), sorted(repr(sorted(item.items())) for item in items)))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _findings(row: int, findings: Sequence[rules.Finding]) -> pd.DataFrame:
-    return problems.concat(
-        problems.make([row], field=f.field, rule=f.rule, value=f.value, message=f.message, do=rules.DO, line=f.line)
-        for f in findings
-    )
-
-
 # ---- documents -------------------------------------------------------------------------------------------------------
 
 
-def _documents(
-    fresh: Sequence[_Return], frames: Frames, items: Sequence[list[dict[str, Any]]], hashes: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(staged heads with `row`, staged lines, mapping errors) of returns of which nothing was sent yet."""
-    memos = [(one, credit) for one in fresh if one.state == "staged" for credit in (one.worked.credits or [_NO_CREDIT])]
-    target, mapping_errors = language.load("credit_memo").apply(_source(memos, frames.header))
-    rows = np.array([one.row for one, _ in memos], dtype=np.int64)
-    undated = {one.row for one in fresh if any(f.rule in ("no_open_period", "unreadable_date") for f in one.findings)}
-    mapping_errors = mapping_errors.assign(**{ROW: rows[mapping_errors[ROW].to_numpy()]}).drop_duplicates()
-    mapping_errors = mapping_errors[
-        ~(mapping_errors["field"].isin(["CreditDate", "PostingDate"]) & mapping_errors[ROW].isin(undated))
-    ]
-    first = dict(zip(reversed(rows.tolist()), reversed(range(len(rows))), strict=True))
-    at = np.array([first.get(one.row, -1) for one in fresh], dtype=np.int64)
-    status, total = frames.header["Status"].tolist(), frames.header["RefundTotal"].tolist()
+def _documents(done: language.Applied, fresh: np.ndarray, hashes: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(staged heads with `row`, staged lines) of returns of which nothing was sent yet; `fresh` are their rows among
+    all."""
+    records, target = done.records, done.target
+    origin = np.arange(len(records)) if done.origin is None else done.origin
+    at = np.full(len(records), -1, dtype=np.int64)
+    at[origin[::-1]] = np.arange(len(origin))[::-1]  # the first credit memo of each return
     header = pd.DataFrame(
         {
-            "row": np.array([one.row for one in fresh], dtype=np.int64),
-            "key": pd.Series([one.key for one in fresh], dtype="str"),
-            "state": pd.Series([one.state for one in fresh], dtype="str"),
-            "reason": pd.Series([one.reason for one in fresh], dtype="str"),
-            "content_hash": pd.Series([hashes[one.row] for one in fresh], dtype="str"),
-            "status": pd.Series([status[one.row] for one in fresh], dtype="str"),
-            "order_key": pd.Series([one.order_key for one in fresh], dtype="str"),
-            "sales_order_id": pd.Series([one.sales_order_id for one in fresh], dtype="str"),
-            "parents": pd.Series([one.parents for one in fresh], dtype="str"),
-            "refund_total": pd.Series([total[one.row] for one in fresh], dtype="Int64"),
-            "uncredited": pd.Series([one.worked.uncredited * CENT for one in fresh], dtype="Int64"),
+            "row": fresh,
+            "key": records[KEY],
+            "state": records["state"],
+            "reason": records["reason"],
+            "content_hash": pd.Series([hashes[row] for row in fresh], dtype="str"),
+            "status": records["Status"].astype("str"),
+            "order_key": records["ChannelAdvisorOrderID"].astype("str"),
+            "sales_order_id": records["sales_order_id"],
+            "parents": records["parents"],
+            "refund_total": records["RefundTotal"].astype("Int64"),
+            "uncredited": pd.Series([one.uncredited * CENT for one in records["worked"]], dtype="Int64"),
             **{name: pd.Series(target.header[name].array.take(at, allow_fill=True)) for name in HEAD},
         }
     )
-    return header, _lines(memos, target), mapping_errors
+    memos = [
+        (key, credit, worked)
+        for key, credit, worked in zip(*(done.source.header[name] for name in (KEY, "credit", "worked")), strict=True)
+    ]
+    return header, _lines(memos, target)
 
 
-_NO_CREDIT = rules.Credit("", "Seller")  # of a return that moves stock alone
-
-
-def _source(memos: Sequence[tuple[_Return, rules.Credit]], returns: pd.DataFrame) -> Frames:
-    """Credit memos as the mapping reads them: the columns of their returns, and those of the rule that parts them."""
-    header = returns.take([one.row for one, _ in memos]).reset_index(drop=True)
-    credits = [credit for _, credit in memos]
-    header["ExternalReference"] = pd.Series([_reference(one, credit) for one, credit in memos], dtype="str")
-    header["InvoiceID"] = pd.Series([credit.invoice or None for credit in credits], dtype="str")
-    header["ShippingTaxRemittedBy"] = pd.Series([c.shipping_tax_remitted_by for c in credits], dtype="str")
-    header["Memo"] = rules.memos(header["RmaNumber"], [credit.rounding for credit in credits], header["Currency"])
-    header["PricesIncludeTax"] = pd.Series([credit.inclusive for credit in credits], dtype="boolean")
-    for name, part in zip(CREDIT_AMOUNTS, _PARTS, strict=True):
-        header[name] = pd.Series([getattr(credit, part) * CENT for credit in credits], dtype="Int64")
-    body = [(row, n, line) for row, credit in enumerate(credits) for n, line in enumerate(credit.lines.values())]
-    lines = pd.DataFrame(
-        {
-            ROW: np.array([row for row, _, _ in body], dtype=np.int64),
-            LINE: np.array([n for _, n, _ in body], dtype=np.int64),
-            "InvoiceLineNo": pd.Series([line.invoice_line for *_, line in body], dtype="Int64"),
-            "Quantity": pd.Series([line.quantity for *_, line in body], dtype="Int64"),
-            "Amount": pd.Series([line.amount * CENT for *_, line in body], dtype="Int64"),
-            "DiscountAmount": pd.Series([line.discount * CENT for *_, line in body], dtype="Int64"),
-            "TaxAmount": pd.Series([line.tax * CENT for *_, line in body], dtype="Int64"),
-            "TaxRemittedBy": pd.Series([line.tax_remitted_by for *_, line in body], dtype="str"),
-        }
-    )
-    return Frames(header, lines)
-
-
-_PARTS = (
-    "shipping", "shipping_discount", "shipping_tax", "gift_wrap", "subtotal", "discounts", "taxes", "marketplace_tax",
-    "total",
-)  # fmt: skip
-
-
-def _reference(one: _Return, credit: rules.Credit) -> str:
-    return f"cm:{one.key}:{credit.invoice}"
-
-
-def _lines(memos: Sequence[tuple[_Return, rules.Credit]], target: Frames) -> pd.DataFrame:
+def _lines(memos: Sequence[tuple[str, rules.Credit, rules.Worked]], target: Frames) -> pd.DataFrame:
     """Staged lines: of each credit memo its own amounts and its lines, then the stock adjustments of the return."""
     rows: list[dict[str, Any]] = []
     heads, bodies = target.header.to_dict("records"), defaultdict(list)
@@ -287,24 +167,24 @@ def _lines(memos: Sequence[tuple[_Return, rules.Credit]], target: Frames) -> pd.
         bodies[line[ROW]].append(line)
     position: Counter[str] = Counter()
 
-    def add(one: _Return, **values: Any) -> None:
-        rows.append({"key": one.key, "position": position[one.key], **values})
-        position[one.key] += 1
+    def add(key: str, **values: Any) -> None:
+        rows.append({"key": key, "position": position[key], **values})
+        position[key] += 1
 
-    for number, (one, credit) in enumerate(memos):
-        if credit is _NO_CREDIT:
+    for number, (key, credit, _) in enumerate(memos):
+        if not credit.invoice:  # stock moves alone
             continue
         memo = heads[number]
         shared = {"entity": CREDIT_MEMO, "document": memo["ExternalReference"], "InvoiceID": memo["InvoiceID"]}
         own = {name: memo[name] for name in (*CREDIT_AMOUNTS, "ShippingTaxRemittedBy", INSIDE)}
-        add(one, **shared, **own, RoundingAmount=credit.rounding * CENT)
+        add(key, **shared, **own, RoundingAmount=credit.rounding * CENT)
         for line, made in zip(bodies[number], credit.lines.values(), strict=True):
-            add(one, **shared, OrderItem=made.order_item, order_line=made.order_line,
+            add(key, **shared, OrderItem=made.order_item, order_line=made.order_line,
                 **{name: line[name] for name in _LINE})  # fmt: skip
-    for one in {one.key: one for one, _ in memos}.values():
-        for move in one.worked.movements:
+    for key, worked in {key: worked for key, _, worked in memos}.items():
+        for move in worked.movements:
             add(
-                one, entity=ADJUSTMENT, document=f"ret:{one.key}:{move.reference}", ShipmentID=move.shipment,
+                key, entity=ADJUSTMENT, document=f"ret:{key}:{move.reference}", ShipmentID=move.shipment,
                 OrderItem=move.reference.partition(":")[0], order_line=move.order_line, SKU=move.sku,
                 LocationID=move.location, QuantityDelta=move.quantity, ReasonCode=move.reason, UnitCost=move.unit_cost,
             )  # fmt: skip
@@ -350,27 +230,27 @@ def _posted(connection: sa.Connection, keys: Sequence[str]) -> _Posted:
 
 
 def _unaltered(
-    sent: Sequence[_Return], posted: _Posted, returns: pd.DataFrame, hashes: Sequence[str]
+    sent: Sequence[int], keys: Sequence[str], posted: _Posted, returns: pd.DataFrame, hashes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Posted returns as they were staged, with their new status; a problem where the return is another one now."""
     status, total = returns["Status"].tolist(), returns["RefundTotal"].tolist()
     rows, found = [], []
-    for one in sent:
-        was = posted.header[one.key]
-        rows.append({"row": one.row, **was, "state": "staged", "status": status[one.row]})
-        if hashes[one.row] != was["content_hash"]:
-            before, now = (written(int(amount)) for amount in (was["refund_total"], total[one.row]))
+    for row in sent:
+        was = posted.header[keys[row]]
+        rows.append({"row": row, **was, "state": "staged", "status": status[row]})
+        if hashes[row] != was["content_hash"]:
+            before, now = (written(int(amount)) for amount in (was["refund_total"], total[row]))
             message = f"The return has changed after it was posted: it gives back {now}, posted is {before}."
-            found.append((one.row, rules.Finding("RefundTotal", "changed_after_posting", "", now, message)))
-        elif status[one.row] == "Rejected":
+            found.append((row, rules.Finding("RefundTotal", "changed_after_posting", "", now, message)))
+        elif status[row] == "Rejected":
             message = "The return has been rejected after it was posted."
-            found.append((one.row, rules.Finding("Status", "rejected_after_posting", "", "Rejected", message)))
+            found.append((row, rules.Finding("Status", "rejected_after_posting", "", "Rejected", message)))
     names = ["row", "key", "state", "reason", "content_hash", "status", "order_key", "sales_order_id", "parents",
              "refund_total", "uncredited", *HEAD]  # fmt: skip
     header = pd.DataFrame(rows, columns=names)
     texts = [name for name in names if name not in ("row", "refund_total", "uncredited")]
     types = {"row": "int64", "refund_total": "Int64", "uncredited": "Int64"} | dict.fromkeys(texts, "str")
-    return header.astype(types), posted.lines, problems.concat(_findings(row, [finding]) for row, finding in found)
+    return header.astype(types), posted.lines, problems.concat(rules.findings(row, [finding]) for row, finding in found)
 
 
 # ---- what orders are -------------------------------------------------------------------------------------------------
@@ -448,8 +328,8 @@ class Orders:
             key=lambda one: (one["PostingDate"], one["CreatedAt"], one["InvoiceID"]),
         )
         shipped, invoiced = Counter[int](), Counter[int]()
-        for documents, counter in ((shipments, shipped), (invoices, invoiced)):
-            for document in documents:
+        for each, counter in ((shipments, shipped), (invoices, invoiced)):
+            for document in each:
                 for line in document["Lines"]:
                     counter[line["SalesOrderLineNo"]] += line["Quantity"]
         lines = []

@@ -14,10 +14,11 @@ from crossdock.flows import unreadable
 from crossdock.flows.orders import transform as orders_transform
 from crossdock.flows.returns.transform import company
 from crossdock.mapping import language, problems
-from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.mapping.frames import ROW, Frames
 from crossdock.mapping.parse import Parsed
-from crossdock.rules import movements as rules
+from crossdock.rules import movements
 from crossdock.rules import settings as rule_settings
+from crossdock.rules.movements import MovementContext
 from crossdock.steps.files import refused_files
 from crossdock.store import database
 from crossdock.store.tables import ref_item, stage_stock_adjustment
@@ -34,24 +35,20 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     """The staged adjustments of a batch."""
     given = parsed.frames.header
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    zone, periods = company(connection)
-    reference_data = orders_transform.load_reference(connection, rule_settings.load().shared_above)
-    columns, found = rules.describe(given, reference_data, rule_settings.load(), zone, periods)
-    whole = pd.concat([given, columns], axis=1)
-    target, mapping_errors = language.load("stock_adjustment").apply(Frames(whole, _no_lines()), explained=found)
-    refused = given["RefusedFor"].notna().to_numpy(dtype=bool)
-    skip_reason = _skip_reason(given, columns["ReasonCode"])
-    judged = ~refused & skip_reason.isna().to_numpy(dtype=bool)
-    found = problems.concat([found, mapping_errors])
+    also = ("state", "reason", "OriginalEventDate")
+    made = language.load("stock_adjustment").apply(parsed.frames, load_context(connection), also)
+    header = made.source.header
+    refused, judged = (header["state"].eq(name).to_numpy(dtype=bool) for name in ("dead", "staged"))
+    found = problems.concat([made.problems, made.errors])
     found = problems.concat([found[judged[found[ROW].to_numpy()]], _refusals(given, refused)])
     staged = pd.DataFrame(
         {
             "key": kept,
-            "state": pd.Series(np.select([refused, ~judged], ["dead", "left_out"], "staged"), dtype="str"),
-            "reason": skip_reason,
+            "state": header["state"],
+            "reason": header["reason"],
             "content_hash": _content(given),
-            **{name: target.header[name] for name in COLUMNS},
-            "OriginalEventDate": columns["OriginalEventDate"],
+            **{name: made.target.header[name] for name in COLUMNS},
+            "OriginalEventDate": header["OriginalEventDate"],
             "File": given["File"],
         }
     )
@@ -65,19 +62,12 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     )
 
 
-def _no_lines() -> pd.DataFrame:
-    return pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")})
-
-
-def _skip_reason(given: pd.DataFrame, codes: pd.Series) -> pd.Series:
-    """Why a movement is left out; missing where it is not."""
-    nothing = given["Reason"].eq(stock_files.NONE) & given["Quantity"].eq(0)
-    skip_reason = pd.Series(np.nan, index=given.index, dtype="str")
-    skip_reason[codes.eq(rules.LEAVE_OUT).to_numpy(dtype=bool)] = (
-        "its reason is left out by the lookup adjustment_reasons"
-    )
-    skip_reason[nothing.fillna(False).to_numpy(dtype=bool)] = "the file holds no movement that TIMS should know"
-    return skip_reason
+def load_context(connection: sa.Connection) -> MovementContext:
+    """What the rules need beside the records."""
+    zone, periods = company(connection)
+    settings = rule_settings.load()
+    reference = orders_transform.load_reference(connection, settings.shared_above)
+    return MovementContext(reference, settings, zone, periods, movements.read_reasons())
 
 
 def _whole_files(given: pd.DataFrame) -> np.ndarray:

@@ -1,0 +1,220 @@
+"""The rules of one table, in the order of what they read and write, and run in it.
+
+In: the rules that a table names; frames of source documents; the flow's context. Out: the frames with the rules'
+columns, problems, warnings. Never: a column that a rule has not declared, in or out.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crossdock.errors import ConfigError
+from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.mapping.problems import concat, empty
+from crossdock.mapping.registry import EVERYTHING, LINES, MADE, REFUSED, Columns, NamedRule
+
+
+@dataclass
+class Prepared:
+    """Frames with the columns of the rules. Problems and warnings point at the source's rows; `origin` has the source
+    row of each head, where one record has become several documents, and `records` the heads before."""
+
+    frames: Frames
+    problems: pd.DataFrame = field(default_factory=empty)
+    warnings: pd.DataFrame = field(default_factory=empty)
+    origin: np.ndarray | None = None
+    records: pd.DataFrame | None = None
+
+    def of_source(self, found: pd.DataFrame) -> pd.DataFrame:
+        """Findings that point at heads, pointing at the source's rows."""
+        return found if self.origin is None else found.assign(**{ROW: self.origin[found[ROW].to_numpy()]})
+
+    def of_documents(self, found: pd.DataFrame) -> pd.DataFrame:
+        """Findings that point at the source's rows, pointing at each head that has come of them."""
+        if self.origin is None:
+            return found
+        heads = pd.DataFrame({ROW: self.origin, "_head": np.arange(len(self.origin))})
+        each = found.merge(heads, on=ROW).drop(columns=ROW).rename(columns={"_head": ROW})
+        return each[list(found.columns)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rules in their order. `circle`: rules that wait for one another; such a plan is never run."""
+
+    rules: tuple[NamedRule, ...]
+    circle: tuple[NamedRule, ...] = ()
+
+    def run(self, frames: Frames, context: Any) -> Prepared:
+        made = Prepared(Frames(frames.header, frames.lines, frames.made))
+        found: list[pd.DataFrame] = []
+        warned: list[pd.DataFrame] = []
+        for rule in self.rules:
+            seen = _seen(rule, made.frames, found)
+            columns = rule.function(seen, context)
+            _verify(rule, columns)
+            found.append(made.of_source(columns.problems))
+            warned.append(made.of_source(columns.warnings))
+            _take_in(made, columns)
+        made.problems, made.warnings = concat(found), concat(warned)
+        return made
+
+    def sources_of(self, columns: Sequence[str]) -> set[str]:
+        """The columns, and all those that they are made of."""
+        found, waiting = set(columns), list(columns)
+        while waiting:
+            column = waiting.pop()
+            for rule in self.rules:
+                more = set(rule.reads) - found if column in rule.writes else set()
+                found |= more
+                waiting += more
+        return found
+
+
+def in_order(rules: Sequence[NamedRule]) -> Plan:
+    """The rules, each after those whose columns it reads; what does not matter stays in the order given."""
+    before = {rule.name: _before(rule, rules) for rule in rules}
+    for rule in rules:
+        if REFUSED in rule.reads:  # after every rule that does without what it writes
+            before[rule.name] |= {one.name for one in rules} - _after(rule.name, before) - {rule.name}
+    place = {rule.name: number for number, rule in enumerate(rules)}
+    followers: dict[str, list[str]] = {rule.name: [] for rule in rules}
+    for name, earlier in before.items():
+        for one in earlier:
+            followers[one].append(name)
+    left = {name: len(earlier) for name, earlier in before.items()}
+    ready = [place[name] for name, count in left.items() if not count]
+    heapq.heapify(ready)
+    order: list[NamedRule] = []
+    while ready:
+        rule = rules[heapq.heappop(ready)]
+        order.append(rule)
+        for name in followers[rule.name]:
+            left[name] -= 1
+            if not left[name]:
+                heapq.heappush(ready, place[name])
+    return Plan(tuple(order), _circle({name: before[name] for name, count in left.items() if count}, rules))
+
+
+def _before(rule: NamedRule, rules: Sequence[NamedRule]) -> set[str]:
+    """The rules that have to be done first: who makes or replaces what this one reads. Of a column that this one
+    replaces, who makes it."""
+    earlier: set[str] = set()
+    for one in rules:
+        if one is rule:
+            continue
+        if EVERYTHING in one.writes:
+            earlier.add(one.name)
+        elif EVERYTHING not in rule.reads:
+            shared = set(rule.reads) & set(one.writes)
+            if any(not (column in rule.writes and column in one.reads) for column in shared):
+                earlier.add(one.name)
+    return earlier
+
+
+def _after(name: str, before: Mapping[str, set[str]]) -> set[str]:
+    """The rules that need what this one writes, by way of others too."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        more = {one for one, earlier in before.items() if current in earlier} - found
+        found |= more
+        waiting += more
+    return found
+
+
+def _circle(before: Mapping[str, set[str]], rules: Sequence[NamedRule]) -> tuple[NamedRule, ...]:
+    """One circle among rules that never came up; () where there is none."""
+    if not before:
+        return ()
+    path = [next(iter(before))]
+    while True:
+        following = min(before[path[-1]] & before.keys())
+        if following in path:
+            circle = path[path.index(following) :]
+            return tuple(rule for rule in rules if rule.name in circle)
+        path.append(following)
+
+
+# ---- one rule ------------------------------------------------------------------------------------------------------
+
+
+def parted(columns: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Declared columns of the heads, of the source's lines, and of the target's lines, by their names there."""
+    lines = [name.removeprefix(LINES) for name in columns if name.startswith(LINES)]
+    made = [name.removeprefix(MADE) for name in columns if name.startswith(MADE)]
+    heads = [name for name in columns if not name.startswith((LINES, MADE)) and name != EVERYTHING]
+    return heads, lines, made
+
+
+def _seen(rule: NamedRule, frames: Frames, found: Sequence[pd.DataFrame]) -> Frames:
+    """The frames with what the rule reads, and nothing else."""
+    if EVERYTHING in rule.reads:
+        return frames
+    heads, lines, made = parted(rule.reads)
+    header = frames.header
+    if REFUSED in rule.reads:
+        refused = np.zeros(len(header), dtype=bool)
+        for some in found:
+            refused[some[ROW].to_numpy()] = True
+        header = header.assign(**{REFUSED: refused})
+    return Frames(
+        _only(rule, header, heads),
+        _only(rule, frames.lines, [ROW, LINE, *lines]),
+        None if frames.made is None or not made else _only(rule, frames.made, [ROW, LINE, *made]),
+    )
+
+
+def _only(rule: NamedRule, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    lacking = [name for name in names if name not in frame]
+    if lacking:
+        raise ConfigError(
+            f"The rule {rule.name} needs the column {lacking[0]!r}, which is not there.",
+            do="Name the rule that writes it under `rules` of the mapping; `crossdock mapping check` says which.",
+        )
+    return frame[list(names)]
+
+
+def _verify(rule: NamedRule, columns: Columns) -> None:
+    """What the rule has written is what it declares."""
+    if EVERYTHING in rule.writes:
+        return
+    parts = (columns.header, columns.lines, columns.made)
+    for declared, part in zip(parted(rule.writes), parts, strict=True):
+        written = set() if part is None else set(part.columns) - {ROW, LINE}
+        if written != set(declared):
+            odd = sorted(written ^ set(declared))
+            raise ConfigError(
+                f"The rule {rule.name} declares other columns than it writes: {', '.join(odd)}.",
+                do=f"Correct `writes` in {rule.module}, or the rule.",
+            )
+
+
+def _take_in(made: Prepared, columns: Columns) -> None:
+    frames = made.frames
+    if columns.origin is not None:
+        made.records = frames.header if made.records is None else made.records
+        frames.header = frames.header.take(columns.origin).reset_index(drop=True)
+        made.origin = columns.origin if made.origin is None else made.origin[columns.origin]
+    frames.header = _joined(frames.header, columns.header)
+    frames.lines = _joined(frames.lines, columns.lines)
+    if columns.made is not None:
+        frames.made = columns.made if ROW in columns.made or frames.made is None else _joined(frames.made, columns.made)
+
+
+def _joined(frame: pd.DataFrame, columns: pd.DataFrame | None) -> pd.DataFrame:
+    """The frame with new columns, or others in their places."""
+    if columns is None:
+        return frame
+    old = [name for name in columns if name in frame]
+    if old:
+        frame = frame.assign(**{name: columns[name] for name in old})
+        columns = columns.drop(columns=old)
+    return pd.concat([frame, columns.set_axis(frame.index)], axis=1) if len(columns.columns) else frame
