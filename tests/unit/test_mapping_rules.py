@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import rules_examples
 from crossdock.errors import ConfigError
 from crossdock.mapping import describe, language, lookups, problems, registry
 from crossdock.mapping.frames import LINE, ROW, Frames
@@ -176,6 +179,35 @@ def test_each_rule_of_a_shipped_mapping_reads_and_writes_what_it_declares(name: 
     written = {column for one in table.plan.rules for column in one.writes if "." not in column and column != "*"}
     assert written <= set(ran.source.header)
     assert names(table.plan), "a mapping without a rule proves nothing here"
+
+
+def without(given: Frames, column: str) -> Frames:
+    header, lines, made = given.header, given.lines, given.made
+    if column.startswith("lines."):
+        return Frames(header, lines.drop(columns=column.removeprefix("lines.")), made)
+    if column.startswith("made.") and made is not None:
+        return Frames(header, lines, made.drop(columns=column.removeprefix("made.")))
+    return Frames(header.drop(columns=column), lines, made)
+
+
+def test_a_rule_of_orders_declares_no_column_that_it_does_not_read():
+    """So the page says no more than is true: without any of its columns a rule fails."""
+    idle: list[str] = []
+
+    def spied(one: NamedRule) -> NamedRule:
+        def spy(given: Frames, context: Any) -> Columns:
+            for column in one.reads if one.name != "clean_text" else ():
+                with contextlib.suppress(KeyError):
+                    one.function(without(given, column), context)
+                    idle.append(f"{one.name}: {column}")
+            return one.function(given, context)
+
+        return dataclasses.replace(one, function=spy)
+
+    orders = rules_examples.frames(rules_examples.order(), rules_examples.order(2, OrderStatus="Shipped"))
+    context = dataclasses.replace(contexts()["sales_order"], reference=rules_examples.reference_data())
+    Plan(tuple(map(spied, language.load("sales_order").plan.rules))).run(orders, context)
+    assert idle == []
 
 
 # ---- what the check finds ------------------------------------------------------------------------------------------
