@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.store import database, leases
+from crossdock.store import database, leases, sql
 from crossdock.store.tables import ops_delivery, ops_link
 
 _OPEN = ops_delivery.c.outcome.in_(("sent", "unknown"))
@@ -117,23 +117,14 @@ def _too_late(made: sa.Engine, flow: str, names: Sequence[str]) -> None:
 
 LANDS_WITHIN = timedelta(minutes=10)  # a call whose answer nobody saw may still reach the target for so long
 
-# A value whose write nobody saw the end of, and another one delivered so soon after it that the first may have landed
-# on top: the newer one is written again, until it was written when the older could not land any more.
-_DOUBTFUL = """
-SELECT DISTINCT d.key FROM ops.delivery d
-JOIN ops.link l ON l.entity = :linked AND l.source_key = d.key
-WHERE d.flow = :flow AND d.entity = :entity AND (d.outcome IN ('sent', 'unknown') OR d.unsure_at IS NOT NULL)
-  AND l.content_hash IS DISTINCT FROM d.content_hash
-  AND l.updated_at <= CASE WHEN d.outcome IN ('sent', 'unknown') THEN d.sent_at ELSE d.unsure_at END + :within
-  AND NOT EXISTS (SELECT FROM ops.batch b WHERE b.id = d.batch_id AND b.finished_at IS NULL)
-"""
+_DOUBTFUL = sql.statement(__package__, "doubtful")
 
 
 def doubtful(connection: sa.Connection, flow: str, entity: str, *, linked: str = "") -> set[str]:
     """Keys at whose target an older value may stand in the place of the last one. `linked`: entity of the links that
     say what was delivered last, where it is another one."""
     names = {"flow": flow, "entity": entity, "linked": linked or entity, "within": LANDS_WITHIN}
-    return set(connection.scalars(sa.text(_DOUBTFUL), names))
+    return set(connection.scalars(_DOUBTFUL, names))
 
 
 def written_over(connection: sa.Connection, flow: str, entity: str, reported: Mapping[str, str]) -> None:

@@ -18,8 +18,8 @@ from crossdock.flows.catalog.transform import ENTITY, NO_PARTS_YET, rules_hash
 from crossdock.reference import channel
 from crossdock.rules import items
 from crossdock.rules import settings as rule_settings
-from crossdock.store import alerts, database, deliveries
-from crossdock.store.tables import ops_orphan, ref_item_code
+from crossdock.store import alerts, database, deliveries, sql
+from crossdock.store.tables import Moment, ops_orphan, ops_product, ref_channel_product, ref_item_code, stage_product
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -27,91 +27,69 @@ if TYPE_CHECKING:
 FLOW = "catalog"
 NO_PRODUCTS = ("shipping", "discount", "voucher", "ignore", "reject")  # actions of item_codes.csv
 
-# A field that is ours stands otherwise there than when both sides last agreed; or an image stands in a place of ours.
-_MOVED = """
-EXISTS (
-  SELECT FROM jsonb_each(p.delivered) AS d WHERE d.value IS DISTINCT FROM coalesce(
-    CASE
-      WHEN d.key LIKE 'Attributes.%' THEN (
-        SELECT a->'Value' FROM jsonb_array_elements(nullif(c.payload->'Attributes', 'null')) AS a
-        WHERE a->>'Name' = substr(d.key, 12) LIMIT 1)
-      WHEN d.key LIKE 'Images.%' THEN (
-        SELECT i->'Url' FROM jsonb_array_elements(nullif(c.payload->'Images', 'null')) AS i
-        WHERE i->>'PlacementName' = substr(d.key, 8) LIMIT 1)
-      ELSE c.payload->d.key
-    END, 'null')
-) OR (p.delivered ? 'Title' AND EXISTS (
-  SELECT FROM jsonb_array_elements(nullif(c.payload->'Images', 'null')) AS i
-  WHERE i->>'PlacementName' ~ '^ITEMIMAGEURL[1-9][0-9]*$' AND NOT p.delivered ? ('Images.' || (i->>'PlacementName'))
-))
-"""
+_product, _place = stage_product.c, ops_product.c
+_FINISHED = ("delivered", "unchanged", "waiting", "dead", "left_out")
+_PRODUCTS = (
+    sql.statement(__package__, "products_at_channel")
+    .columns(
+        sa.column("key", sa.Text), sa.column("state", sa.Text), sa.column("products_seen", Moment),
+        sa.column("version", Moment), sa.column("moved", sa.Boolean),
+    )
+    .subquery("product")
+)  # fmt: skip
+_LISTINGS = (
+    sql.statement(__package__, "listings_at_channel")
+    .columns(
+        sa.column("key", sa.Text), sa.column("state", sa.Text), sa.column("listings_seen", Moment),
+        sa.column("wanted", sa.Text), sa.column("status", sa.Text), sa.column("version", Moment),
+        sa.column("moved", sa.Boolean),
+    )
+    .subquery("listing")
+)  # fmt: skip
 
-# A listing is not what it should be: by its status, or because the site has refused it.
-_LISTING_MOVED = """
-l.status <> 'Ended' AND (
-  w->>'Status' = 'Ended'
-  OR (w->>'Status' IN ('Active', 'Paused') AND (l.status IN ('Error', 'Draft') OR l.status <> w->>'Status'))
-) OR (l.status = 'Ended' AND w->>'Status' IN ('Active', 'Paused') AND k.target_id IS NOT NULL AND NOT k.held)
-"""
 
-_PLACES = """
-stage.product s
-CROSS JOIN LATERAL jsonb_array_elements(s.listings) AS w
-JOIN ops.product p ON p.sku = s.key
-JOIN ref.channel_listing l ON l.sku = p.product_sku AND l.site_id = (w->>'SiteID')::int
-LEFT JOIN ops.link k ON k.entity = 'channel_listing' AND k.source_key = l.sku || '@' || l.site_id
-  AND k.target_id = l.listing_id::text
-"""
+def _keys(package_file: str) -> sa.Select:
+    """The keys that a statement of this package gives."""
+    keys = sql.statement(__package__, package_file).columns(sa.column("key", sa.Text))
+    return sa.select(keys.subquery(package_file).c.key)
 
-_SETTLED = "s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out')"
 
-_WAKE = f"""
--- other rules
-SELECT s.key FROM stage.product s WHERE {_SETTLED} AND s.rules <> :rules
--- a product was changed in what is ours; one that was refused may be mended there
-UNION
-SELECT s.key FROM stage.product s
-JOIN ops.product p ON p.sku = s.key
-JOIN ref.channel_product c ON c.sku = p.product_sku AND c.version > coalesce(s.products_seen, '-infinity')
-WHERE {_SETTLED} AND ({_MOVED} OR s.state = 'waiting')
--- a product has come that is, or could be, this item
-UNION
-SELECT s.key FROM stage.product s
-JOIN ref.item_code i ON i.sku = s.key
-JOIN ref.channel_product c ON c.folded = i.folded AND c.version > coalesce(s.products_seen, '-infinity')
-WHERE {_SETTLED} AND NOT EXISTS (SELECT FROM ops.product p WHERE p.product_sku = c.sku)
--- the parts of a kit have come
-UNION
-SELECT s.key FROM stage.product s
-WHERE s.state = 'waiting' AND starts_with(s.reason, :no_parts_yet)
-  AND NOT EXISTS (
-    SELECT FROM jsonb_array_elements(s."BundleComponents") AS part
-    WHERE NOT EXISTS (SELECT FROM ops.product p WHERE p.sku = part->>'SKU')
-  )
--- a listing is not what it should be, or no longer what it was refused for
-UNION
-SELECT s.key FROM {_PLACES}
-WHERE {_SETTLED} AND l.version > coalesce(s.listings_seen, '-infinity') AND ({_LISTING_MOVED} OR s.state = 'dead')
--- TIMS may have sold the last one
-UNION
-SELECT s.key FROM {_PLACES} WHERE {_SETTLED} AND w->>'Status' = 'SellOff' AND l.status <> 'Ended'
--- an older version of it may have been written over the last one
-UNION
-SELECT s.key FROM stage.product s WHERE {_SETTLED} AND s.key = ANY (:doubtful)
-ORDER BY 1
-"""
+def _newer(version: sa.ColumnElement, seen: sa.ColumnElement) -> sa.ColumnElement[bool]:
+    return sa.or_(seen.is_(None), version > seen)
 
+
+_product_seen = _newer(_PRODUCTS.c.version, _PRODUCTS.c.products_seen)
+_listing_seen = _newer(_LISTINGS.c.version, _LISTINGS.c.listings_seen)
+_REQUEUE = sa.union(
+    _keys("requeue"),
+    # A product was changed in what is ours; one that was refused may be mended there.
+    sa.select(_PRODUCTS.c.key).where(
+        _PRODUCTS.c.state.in_(_FINISHED), _product_seen, sa.or_(_PRODUCTS.c.moved, _PRODUCTS.c.state == "waiting")
+    ),
+    # A listing is not what it should be, or no longer what it was refused for.
+    sa.select(_LISTINGS.c.key).where(
+        _LISTINGS.c.state.in_(_FINISHED), _listing_seen, sa.or_(_LISTINGS.c.moved, _LISTINGS.c.state == "dead")
+    ),
+    # TIMS may have sold the last one.
+    sa.select(_LISTINGS.c.key).where(
+        _LISTINGS.c.state.in_(_FINISHED), _LISTINGS.c.wanted == "SellOff", _LISTINGS.c.status != "Ended"
+    ),
+).order_by("key")
+_newest = (
+    sa.select(
+        _PRODUCTS.c.key, sa.func.max(_PRODUCTS.c.version).label("version"),
+        sa.func.bool_or(_PRODUCTS.c.moved).label("moved"),
+    )
+    .where(_PRODUCTS.c.state.in_(("delivered", "unchanged")), _PRODUCTS.c.version > _PRODUCTS.c.products_seen)
+    .group_by(_PRODUCTS.c.key)
+    .subquery("newest")
+)  # fmt: skip
 # What is equal in all that is ours has been looked at: a stock or a price has moved its date.
-_LOOKED_AT = f"""
-UPDATE stage.product SET products_seen = newest.version
-FROM (
-  SELECT s.key, max(c.version) AS version, bool_or({_MOVED}) AS moved FROM stage.product s
-  JOIN ops.product p ON p.sku = s.key
-  JOIN ref.channel_product c ON c.sku = p.product_sku AND c.version > s.products_seen
-  WHERE s.state IN ('delivered', 'unchanged') GROUP BY s.key
-) AS newest
-WHERE newest.key = product.key AND NOT newest.moved
-"""
+_NOTE_SEEN = (
+    sa.update(stage_product)
+    .where(_product.key == _newest.c.key, ~_newest.c.moved)
+    .values(products_seen=_newest.c.version)
+)
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
@@ -121,31 +99,22 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
         connection, FLOW, LISTING, linked=ENTITY
     )
     facts = {"rules": rules_hash(), "no_parts_yet": NO_PARTS_YET, "doubtful": list(doubtful)}
-    keys = connection.scalars(sa.text(_WAKE), facts).all()
-    connection.execute(sa.text(_LOOKED_AT))
+    keys = connection.scalars(_REQUEUE, facts).all()
+    connection.execute(_NOTE_SEEN)
     return keys
 
 
 # ---- the full compare ----------------------------------------------------------------------------------------------
 
-_AMISS = f"""
-SELECT s.key FROM stage.product s JOIN ops.product p ON p.sku = s.key
-JOIN ref.channel_product c ON c.sku = p.product_sku
-WHERE {_SETTLED} AND ({_MOVED})
-UNION
-SELECT s.key FROM stage.product s
-WHERE s.state IN ('delivered', 'unchanged', 'waiting') AND s.key = ANY (:gone)
-UNION
-SELECT s.key FROM {_PLACES} WHERE s.state IN ('delivered', 'unchanged', 'waiting') AND ({_LISTING_MOVED})
-UNION
-SELECT s.key FROM stage.product s
-CROSS JOIN LATERAL jsonb_array_elements(s.listings) AS w
-JOIN ops.product p ON p.sku = s.key
-JOIN ops.link k ON k.entity = 'channel_listing' AND k.source_key = p.product_sku || '@' || (w->>'SiteID')
-WHERE s.state IN ('delivered', 'unchanged') AND w->>'Status' IN ('Active', 'Paused') AND NOT k.held
-  AND NOT EXISTS (SELECT FROM ref.channel_listing l WHERE l.listing_id::text = k.target_id)
-ORDER BY 1
-"""
+_WORKED = ("delivered", "unchanged", "waiting")
+_DRIFT = sa.union(
+    sa.select(_PRODUCTS.c.key).where(_PRODUCTS.c.state.in_(_FINISHED), _PRODUCTS.c.moved),
+    sa.select(_product.key).where(
+        _product.state.in_(_WORKED), _product.key == sa.any_(sa.bindparam("gone", type_=sa.ARRAY(sa.Text)))
+    ),
+    sa.select(_LISTINGS.c.key).where(_LISTINGS.c.state.in_(_WORKED), _LISTINGS.c.moved),
+    _keys("listings_deleted"),
+).order_by("key")
 
 
 def snapshot_target(runtime: Runtime) -> None:
@@ -157,23 +126,18 @@ def snapshot_target(runtime: Runtime) -> None:
 def find_drift(connection: sa.Connection) -> Sequence[str]:
     """Items whose products or listings are not as they should be, whenever they changed; those whose product was
     deleted at the channel are made anew."""
-    gone = connection.scalars(
-        sa.text(
-            "DELETE FROM ops.product p WHERE NOT EXISTS "
-            "(SELECT FROM ref.channel_product c WHERE c.sku = p.product_sku) RETURNING p.sku"
-        )
-    ).all()
-    return connection.scalars(sa.text(_AMISS), {"gone": list(gone)}).all()
+    is_there = sa.exists().where(ref_channel_product.c.sku == _place.product_sku)
+    gone = connection.scalars(sa.delete(ops_product).where(~is_there).returning(_place.sku)).all()
+    return connection.scalars(_DRIFT, {"gone": list(gone)}).all()
 
 
 # ---- products that are no item's -----------------------------------------------------------------------------------
 
 
-# Whatever an item is known by (its SKU, an alternate, exactly or without case), it is found by its folded code.
-_NOBODYS = sa.text("""
-SELECT c.sku FROM ref.channel_product c
-WHERE NOT EXISTS (SELECT FROM ref.item_code i WHERE i.folded = c.folded)
-""")
+# An item is found by its folded code, whichever of its names (SKU or alternate, in any case) the channel has.
+_NOBODYS = sa.select(ref_channel_product.c.sku).where(
+    ~sa.exists().where(ref_item_code.c.folded == ref_channel_product.c.folded)
+)
 
 
 def note_orphans(connection: sa.Connection) -> None:

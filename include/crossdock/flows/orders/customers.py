@@ -24,7 +24,7 @@ from crossdock.rules import settings as rule_settings
 from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Statement, decide, plain
 from crossdock.rules.settings import Settings
 from crossdock.steps.load import chunked, codes, deliver
-from crossdock.store import alerts, database, deliveries, raw
+from crossdock.store import alerts, database, deliveries, raw, sql
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ADDRESS,
@@ -44,57 +44,11 @@ PORTION = 200  # customers whose history is in memory at one time
 TRIES = 5  # of one customer that somebody else is changing, or whose answers are lost
 
 
-def _json(alias: str, prefix: str) -> str:
-    parts = ", ".join(f"'{part}', {alias}.\"{prefix}.{part}\"" for part in ADDRESS)
-    return f"jsonb_strip_nulls(jsonb_build_object({parts}))"
+_KNOWN = sql.statement(__package__, "buyers_known")
 
+_DIFFERENT = sql.statement(__package__, "buyers_different")
 
-def _address_differs(prefix: str, held: str) -> str:
-    return (
-        f'b."{prefix}.Line1" IS NOT NULL AND {_json("b", prefix)} IS DISTINCT FROM jsonb_strip_nulls(h.payload{held})'
-    )
-
-
-_KNOWN = """
-UPDATE stage.buyer b SET customer_id = c.customer_id FROM stage.customer c
-WHERE b.state = 'staged' AND b.customer_id IS NULL AND c.key = b.customer_key AND c.customer_id IS NOT NULL
-"""
-
-_LOADED = """
-FROM stage.buyer b JOIN ops.link l ON l.entity = 'sales_order' AND l.source_key = b.key
-WHERE b.state = 'staged' AND b.customer_id IS NOT NULL
-"""
-
-# Customers that an order differs from, to the letter; whether that is a change, the rule says. A customer that was
-# created just now has no version in raw yet, but the document that it was made from.
-_DIFFERENT = f"""
-WITH waiting AS (SELECT b.* {_LOADED}), held AS (
-  SELECT b.*, coalesce(r.payload, c.document) AS payload FROM waiting b
-  LEFT JOIN LATERAL (
-    SELECT payload FROM ops.work JOIN raw.tims_customers USING (key, hash)
-    WHERE queue = 'tims.customers' AND key = b.customer_id ORDER BY version DESC, queued_at DESC LIMIT 1
-  ) r ON true
-  LEFT JOIN stage.customer c ON c.key = b.customer_key
-)
-SELECT DISTINCT b.customer_id FROM held b CROSS JOIN LATERAL (SELECT b.payload) h
-WHERE h.payload IS NULL
-   OR lower(b."Email") IS DISTINCT FROM lower(h.payload->>'Email') AND b."Email" IS NOT NULL
-   OR b."Phone" IS DISTINCT FROM h.payload->>'Phone' AND b."Phone" IS NOT NULL
-   OR {_address_differs("BillingAddress", "->'BillingAddress'")}
-   OR {_address_differs("ShippingAddress", "#>'{ShippingAddresses,0}'")}
-   OR EXISTS (
-     SELECT FROM ops.customer_change o WHERE o.customer_id = b.customer_id AND (
-       o.outcome = 'sent' OR o.row_version > coalesce((h.payload->>'RowVersion')::bigint, 1)
-     )
-   )
-"""
-
-_SAID = """
-SELECT b.*, b.state = 'staged' AS new FROM stage.buyer b
-WHERE b.customer_id = ANY (:ids) AND (b.state = 'done' OR EXISTS (
-  SELECT FROM ops.link l WHERE l.entity = 'sales_order' AND l.source_key = b.key
-))
-"""
+_SAID = sql.statement(__package__, "buyers_of")
 
 
 @dataclass(frozen=True)
@@ -120,15 +74,12 @@ def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
     have gone through."""
     settings = rule_settings.load()
     with runtime.engine.begin() as connection:
-        connection.execute(sa.text(_KNOWN))
-        different = list(connection.scalars(sa.text(_DIFFERENT)))
-        connection.execute(
-            sa.text(
-                "UPDATE stage.buyer SET state = 'done' "
-                f"WHERE key IN (SELECT b.key {_LOADED} AND b.customer_id <> ALL (:different))"
-            ),
-            {"different": different},
-        )
+        connection.execute(_KNOWN)
+        different = list(connection.scalars(_DIFFERENT))
+        buyer, link = stage_buyer.c, ops_link.c
+        is_loaded = sa.exists().where(link.entity == "sales_order", link.source_key == buyer.key)
+        equal = sa.and_(buyer.state == "staged", buyer.customer_id != sa.all_(sa.cast(different, sa.ARRAY(sa.Text))))
+        connection.execute(sa.update(stage_buyer).where(equal, is_loaded).values(state="done"))
     problem: Transient | None = None
     with ThreadPoolExecutor(AT_ONCE, "customers") as pool:
         for portion in chunked(different, PORTION):
@@ -184,7 +135,7 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
             change = Decision(row.field, row.order_key, row.ordered_at, row.old_value, row.new_value)
             sent.setdefault(row.customer_id, []).append(change)
     statements: dict[str, list[Statement]] = {}
-    for order in connection.execute(sa.text(_SAID), {"ids": list(customer_ids)}).mappings():
+    for order in connection.execute(_SAID, {"ids": list(customer_ids)}).mappings():
         values = {
             "Email": order["Email"],
             "Phone": order["Phone"],

@@ -22,10 +22,12 @@ from crossdock.rules import order_changes
 from crossdock.rules.order_changes import Action, Desired
 from crossdock.steps.check import dead_letter
 from crossdock.steps.load import Answer, Document, Kind, deliver, post, read_ready, reasons, record_outcomes
-from crossdock.store import batches, deliveries
+from crossdock.store import batches, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ADDRESS,
+    stage_channel_shipment,
+    stage_customer,
     stage_sales_order,
     stage_sales_order_line,
 )
@@ -173,13 +175,21 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     """Creates the customers that ready orders of the batch need; an order whose customer is refused is dead."""
     _recall_customers(runtime, batch_id)
-    needed = sa.text("""
-        SELECT DISTINCT c.key, c.document::text AS document, c.content_hash, c.customer_id, c.version
-        FROM stage.sales_order s JOIN stage.customer c ON c.key = s.customer_key
-        WHERE s.batch_id = :batch AND s.state = 'ready' AND s."CustomerID" IS NULL
-    """)
+    order, customer = stage_sales_order.c, stage_customer.c
+    needed = (
+        sa.select(
+            customer.key,
+            sa.cast(customer.document, sa.Text).label("document"),
+            customer.content_hash,
+            customer.customer_id,
+            customer.version,
+        )
+        .distinct()
+        .join(stage_sales_order, order.customer_key == customer.key)
+        .where(order.batch_id == batch_id, order.state == "ready", order["CustomerID"].is_(None))
+    )
     with runtime.engine.begin() as connection:
-        rows = list(connection.execute(needed, {"batch": batch_id}))
+        rows = list(connection.execute(needed))
     documents = [
         Document(
             row.key,
@@ -196,14 +206,11 @@ def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     with runtime.engine.begin() as connection:
         if ids:
             _are_there(connection, ids)
-            given = {"keys": list(ids), "ids": list(ids.values()), "batch": batch_id}
+            made = _customer_ids(ids)
             connection.execute(
-                sa.text("""
-                    UPDATE stage.sales_order s SET "CustomerID" = g.id
-                    FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id)
-                    WHERE s.customer_key = g.key AND s.batch_id = :batch AND s.state = 'ready'
-                """),
-                given,
+                sa.update(stage_sales_order)
+                .where(order.customer_key == made.c.key, order.batch_id == batch_id, order.state == "ready")
+                .values({order["CustomerID"]: made.c.customer_id})
             )
         dead: dict[str, list[dict]] = {}
         for key, why in posted.refused.items():
@@ -241,13 +248,17 @@ def _recall_customers(runtime: Runtime, batch_id: int) -> None:
 
 def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
     """Notes the CustomerID of customers that we have created, by their key."""
+    made = _customer_ids(ids)
     connection.execute(
-        sa.text("""
-            UPDATE stage.customer c SET customer_id = g.id, state = 'delivered'
-            FROM unnest(CAST(:keys AS text[]), CAST(:ids AS text[])) AS g(key, id) WHERE c.key = g.key
-        """),
-        {"keys": list(ids), "ids": list(ids.values())},
+        sa.update(stage_customer)
+        .where(stage_customer.c.key == made.c.key)
+        .values(customer_id=made.c.customer_id, state="delivered")
     )
+
+
+def _customer_ids(ids: Mapping[str, str]) -> sa.TableValuedAlias:
+    """(key, customer_id) of customers, as something to update from."""
+    return database.given(stage_customer, [{"key": key, "customer_id": id} for key, id in ids.items()])
 
 
 # ---- changes after import ------------------------------------------------------------------------------------------
@@ -412,12 +423,6 @@ def _post_shipment(runtime: Runtime, order_id: str, body: dict[str, Any], name: 
     return runtime.tims.post(f"/sales-orders/{segment(order_id)}/shipments", body, key=name).document()
 
 
-_TOLD = sa.text("""
-    SELECT "SellerFulfillmentID" FROM stage.channel_shipment
-    WHERE "ChannelAdvisorOrderID" = :order AND state IN ('delivered', 'unchanged')
-""")
-
-
 def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str, Any]]:
     """The channel's shipments of an order that TIMS does not have; for one that reads Shipped without any, one of all
     shipped units of which TIMS has no parcel. Of a mixed order those that we have told of have left our location.
@@ -435,8 +440,12 @@ def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str
         found = [transform.shipment_without_record(order.key, order.version, rest)]
     already_sent: frozenset[str] = frozenset()
     if order.own_location_id is not None:
+        parcel = stage_channel_shipment.c
+        reported = sa.select(parcel["SellerFulfillmentID"]).where(
+            parcel["ChannelAdvisorOrderID"] == int(order.key), parcel.state.in_(("delivered", "unchanged"))
+        )
         with runtime.engine.begin() as connection:
-            already_sent = frozenset(connection.scalars(_TOLD, {"order": int(order.key)}))
+            already_sent = frozenset(connection.scalars(reported))
     placed = [
         {**one, "LocationID": order.own_location_id if one.get("number") in already_sent else order.location_id}
         for one in found

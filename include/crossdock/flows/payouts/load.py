@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from crossdock.flow import Flow
 from crossdock.rules import settlements as rules
 from crossdock.steps.load import record_outcomes
-from crossdock.store import batches
+from crossdock.store import batches, sql
 from crossdock.store.tables import (
     ref_settlement,
 )
@@ -19,48 +19,13 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-_READY = sa.text("""
-SELECT key, content_hash, "Source" AS source, "SettlementID" AS settlement_id, "File" AS file
-FROM stage.settlement WHERE batch_id = :batch AND state = 'ready' ORDER BY "Source", "StartDate", key
-""")
+_READY = sql.statement(__package__, "ready")
 
-_BOOK = sa.text("""
-INSERT INTO ref.settlement (source, settlement_id, channel, format, file, currency_code, "group", start_at, end_at,
-                            deposit_at, total, content_hash)
-SELECT "Source", "SettlementID", "Channel", "Format", "File", "CurrencyCode", coalesce("SettlementGroup", ''),
-       "StartDate"::timestamptz,
-       "EndDate"::timestamptz, "DepositDate"::timestamptz, "TotalAmount", content_hash
-FROM stage.settlement WHERE key = :key
-""")
+_BOOK = sql.statement(__package__, "book")
 
-# An order is known by the marketplace's number of its own channel; two orders of one number are none.
-_BOOK_LINES = sa.text("""
-WITH known AS (
-  SELECT l.ref, min(k.target_id) AS sales_order_id
-  FROM (SELECT DISTINCT unnest(ARRAY["OrderRef", "MerchantOrderRef"]) AS ref
-        FROM stage.settlement_line WHERE key = :key) AS l
-  JOIN ops.link k ON k.entity = 'sales_order' AND l.ref IN (k.other_key, k.source_key)
-  JOIN stage.sales_order o ON o.key = k.source_key
-  JOIN stage.settlement s ON s.key = :key AND s."Channel" = o."Channel"
-  GROUP BY l.ref HAVING count(DISTINCT k.target_id) = 1
-)
-INSERT INTO ref.settlement_line (source, settlement_id, line_no, position, kind, transaction_type, amount_type,
-  amount_description, order_ref, merchant_order_ref, sku, amount, currency_code, posted_at, sales_order_id)
-SELECT s."Source", s."SettlementID", l."LineNo", l.position, l."Kind", l."TransactionType", l."AmountType",
-       l."AmountDescription", l."OrderRef", l."MerchantOrderRef", l."SKU", l."Amount", s."CurrencyCode",
-       l."PostedAt"::timestamptz, coalesce(a.sales_order_id, b.sales_order_id)
-FROM stage.settlement s JOIN stage.settlement_line l USING (key)
-LEFT JOIN known a ON a.ref = l."OrderRef"
-LEFT JOIN known b ON b.ref = l."MerchantOrderRef"
-WHERE s.key = :key
-""")
+_BOOK_LINES = sql.statement(__package__, "book_lines")
 
-_RENAME_KINDS = sa.text("""
-UPDATE ref.settlement_line b SET former_kind = b.kind, kind = l."Kind", booked_at = now()
-FROM stage.settlement_line l
-WHERE l.key = :key AND b.source = :source AND b.settlement_id = :settlement_id AND b.line_no = l."LineNo"
-  AND b.kind <> l."Kind" AND NOT (b.kind = :apart AND b.former_kind = l."Kind")
-""")
+_RENAME_KINDS = sql.statement(__package__, "rename_kinds")
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.errors import ConfigError, CrossdockError, RecordRejected
 from crossdock.flow import Flow
@@ -23,7 +24,7 @@ from crossdock.mapping.frames import SCALE
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
 from crossdock.steps.load import Answer, chunked, not_taken, put_each, reasons, record_outcomes, write_bodies
-from crossdock.store import alerts, approvals, batches, database, deliveries, leases
+from crossdock.store import alerts, approvals, batches, database, deliveries, leases, sql
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ops_delivery,
@@ -46,15 +47,7 @@ FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are held ag
 ADVICE = "Correct include/config/prices.yaml or the lookups beside it, or the product at the channel; then replay it."
 START, END, UPDATE = "start_promotion", "end_promotion", "update"  # operations of deliveries
 
-# A row of `stage.price_line` with what its product is told; decimals as they are stored.
-_LINES = sa.text("""
-SELECT l.key, l.sku, l.listing_id, l.site_id, l."Price" AS price, l."Currency" AS currency, l.cost, l.promotion_id,
-       l.content_hash, s.version, s."MinPrice" AS min_price, s."MaxPrice" AS max_price, s."RetailPrice" AS retail_price,
-       s."Promotion.Price" AS promotion_price, s."Promotion.StartDate" AS promotion_start,
-       s."Promotion.EndDate" AS promotion_end
-FROM stage.price s JOIN stage.price_line l ON l.key = s.key
-WHERE s.batch_id = :batch AND s.state = 'ready' ORDER BY l.key, l.position
-""")
+_LINES = sql.statement(__package__, "lines")
 
 
 class ChannelPrice(NamedTuple):
@@ -147,12 +140,12 @@ def _links(connection: sa.Connection, lines: Sequence[sa.Row]) -> dict[str, sa.R
 def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
     """The listings whose last price from us began a promotion."""
     numbers = [str(line.listing_id) for line in lines if line.listing_id is not None]
+    sent = ops_delivery.c
     rows = connection.execute(
-        sa.text(
-            "SELECT DISTINCT ON (key) key, operation FROM ops.delivery "
-            "WHERE entity = :entity AND key = ANY (:keys) AND outcome <> 'rejected' ORDER BY key, id DESC"
-        ),
-        {"entity": LISTING_PRICE, "keys": numbers},
+        sa.select(sent.key, sent.operation)
+        .ext(distinct_on(sent.key))
+        .where(sent.entity == LISTING_PRICE, documents.among(sent.key, numbers), sent.outcome != "rejected")
+        .order_by(sent.key, sent.id.desc())
     )
     return {f"#{row.key}" for row in rows if row.operation == START}
 
@@ -255,12 +248,7 @@ def _wrong_currency(settings: PriceSettings, message: str) -> ConfigError:
 # ---- what is sent, and what waits ----------------------------------------------------------------------------------
 
 
-# Open questions about items of a batch that nobody needs to answer any more.
-_OVER = sa.text("""
-SELECT a.id FROM ops.approval a JOIN stage.price s ON s.key = a.key
-WHERE a.flow = 'prices' AND a.state = 'open' AND s.batch_id = :batch AND s.state <> 'waiting'
-  AND NOT a.id = ANY (CAST(:kept AS bigint[]))
-""")
+_OVER = sql.statement(__package__, "approvals_over")
 
 
 def _judge(
@@ -451,15 +439,14 @@ def _note_known_prices(connection: sa.Connection, lines: Sequence[sa.Row]) -> No
     """Keeps in `ref` what the channel has now, and records the outcome of calls whose answer was lost."""
     products = [line for line in lines if line.listing_id is None]
     _keep(connection, [(line.sku, _wanted(line)) for line in products])
-    listings = {line.listing_id: line.price for line in lines if line.listing_id is not None}
-    connection.execute(
-        sa.text(
-            "UPDATE ref.channel_listing l SET price = told.price FROM "
-            "unnest(CAST(:ids AS bigint[]), CAST(:prices AS numeric[])) AS told (id, price) "
-            "WHERE l.listing_id = told.id"
-        ),
-        {"ids": list(listings), "prices": list(listings.values())},
-    )
+    listings = [{"listing_id": line.listing_id, "price": line.price} for line in lines if line.listing_id is not None]
+    if listings:
+        sent_now = database.given(ref_channel_listing, listings)
+        connection.execute(
+            sa.update(ref_channel_listing)
+            .where(ref_channel_listing.c.listing_id == sent_now.c.listing_id)
+            .values(price=sent_now.c.price)
+        )
     for entity in (PRICE, LISTING_PRICE):
         sent = {_entity(line)[1]: line.content_hash for line in lines if _entity(line)[0] == entity}
         deliveries.written_over(connection, NAME, entity, sent)
@@ -492,11 +479,7 @@ def _record_outcomes(connection: sa.Connection, flow: Flow, batch: sa.Row, work:
     connection.execute(_WAIT, {"batch": batch.id, "keys": [key for key, _ in held], "why": [why for _, why in held]})
 
 
-_WAIT = sa.text("""
-UPDATE stage.price s SET state = 'waiting', reason = held.why
-FROM unnest(CAST(:keys AS text[]), CAST(:why AS text[])) AS held (key, why)
-WHERE s.key = held.key AND s.batch_id = :batch
-""")
+_WAIT = sql.statement(__package__, "wait")
 
 
 def _delivered(connection: sa.Connection, batch: sa.Row, lines: Sequence[sa.Row]) -> set[str]:

@@ -20,7 +20,7 @@ from crossdock.rules import movements
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.movements import MovementContext
 from crossdock.steps.files import refused_files
-from crossdock.store import database
+from crossdock.store import database, sql
 from crossdock.store.tables import ref_item, stage_stock_adjustment
 from crossdock.systems import stock_files
 
@@ -97,16 +97,12 @@ def _content(given: pd.DataFrame) -> pd.Series:
     return pd.Series([hashlib.sha256(repr(text).encode()).hexdigest()[:32] for text in texts], dtype="str")
 
 
-_POSTED = """
-SELECT s.key FROM stage.stock_adjustment s
-JOIN ops.delivery d ON d.idempotency_key = s."ExternalReference" AND d.outcome <> 'rejected'
-WHERE s.key = ANY (:keys)
-"""
+_POSTED = sql.statement(__package__, "posted")
 
 
 def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Movements of which something was sent stay as they were sent; a problem where they are other ones now."""
-    posted = list(connection.scalars(sa.text(_POSTED), {"keys": staged["key"].tolist()}))
+    posted = list(connection.scalars(_POSTED, {"keys": staged["key"].tolist()}))
     names = ("content_hash", *COLUMNS, "OriginalEventDate")
     table = stage_stock_adjustment
     held = database.copy_out(

@@ -1,0 +1,22 @@
+-- Items to be worked again for what did not happen to their own product or listings. First: the rules are others.
+SELECT s.key FROM stage.product s
+WHERE s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out') AND s.rules <> :rules
+-- a product has come that is, or could be, this item
+UNION
+SELECT s.key FROM stage.product s
+JOIN ref.item_code i ON i.sku = s.key
+JOIN ref.channel_product c ON c.folded = i.folded AND c.version > coalesce(s.products_seen, '-infinity')
+WHERE s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out')
+  AND NOT EXISTS (SELECT FROM ops.product p WHERE p.product_sku = c.sku)
+-- the parts of a kit have come
+UNION
+SELECT s.key FROM stage.product s
+WHERE s.state = 'waiting' AND starts_with(s.reason, :no_parts_yet)
+  AND NOT EXISTS (
+    SELECT FROM jsonb_array_elements(s."BundleComponents") AS part
+    WHERE NOT EXISTS (SELECT FROM ops.product p WHERE p.sku = part->>'SKU')
+  )
+-- an older version of it may have been written over the last one
+UNION
+SELECT s.key FROM stage.product s
+WHERE s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out') AND s.key = ANY(:doubtful)
