@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.flow import Flow, Staged
 from crossdock.mapping.parse import read_documents
@@ -136,22 +137,18 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
         f"CREATE TEMP TABLE incoming (LIKE {flow.stage.fullname} INCLUDING DEFAULTS) ON COMMIT DROP"
     )
     database.copy_in(connection, flow.stage, header, into="incoming")
-    older = set(
-        connection.exec_driver_sql(
-            f"DELETE FROM incoming i USING {flow.stage.fullname} s WHERE s.key = i.key AND s.version > i.version "
-            "RETURNING i.key"
-        ).scalars()
-    )
-    if flow.stage_lines is not None:
-        connection.exec_driver_sql(f"DELETE FROM {flow.stage_lines.fullname} l USING incoming i WHERE l.key = i.key")
-    columns = [f'"{name}"' for name in header.columns]
+    incoming = sa.table("incoming", *(sa.column(column.name, column.type) for column in flow.stage.columns))
+    stage, lines_table = flow.stage, flow.stage_lines
+    is_older = sa.and_(stage.c.key == incoming.c.key, stage.c.version > incoming.c.version)
+    older = set(connection.scalars(sa.delete(incoming).where(is_older).returning(incoming.c.key)))
+    if lines_table is not None:
+        connection.execute(sa.delete(lines_table).where(lines_table.c.key == incoming.c.key))
+    columns = list(header.columns)
+    merged = insert(stage).from_select(columns, sa.select(*(incoming.c[name] for name in columns)), False)
+    given = {name: merged.excluded[name] for name in columns if name != "key"}
     # What this run does not know of a row (the columns that load fills in) is reset, for the document is a new one.
-    rest = [f'"{c.name}" = DEFAULT' for c in flow.stage.columns if c.name not in header.columns]
-    connection.exec_driver_sql(
-        f"INSERT INTO {flow.stage.fullname} ({', '.join(columns)}) SELECT {', '.join(columns)} FROM incoming "
-        f"ON CONFLICT (key) DO UPDATE SET "
-        + ", ".join([f"{name} = excluded.{name}" for name in columns if name != '"key"'] + rest)
-    )
+    rest = {column.name: sa.literal_column("DEFAULT") for column in stage.columns if column.name not in columns}
+    connection.execute(merged.on_conflict_do_update(index_elements=[stage.c.key], set_=given | rest))
     if flow.stage_lines is None:
         return
     lines = staged.lines

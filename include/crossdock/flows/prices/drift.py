@@ -11,7 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crossdock.flows.prices.load import ChannelPrice, decoded, whole
-from crossdock.store import database
+from crossdock.store import database, sql
 from crossdock.store.tables import (
     ref_channel_price,
 )
@@ -45,20 +45,9 @@ def _frame(rows: Sequence[tuple[str, ChannelPrice, datetime]], columns: Sequence
     return pd.DataFrame(made)
 
 
-_AMISS = sa.text("""
-SELECT DISTINCT s.key FROM stage.price s JOIN stage.price_line l ON l.key = s.key
-LEFT JOIN ref.channel_price c ON c.sku = l.sku AND l.listing_id IS NULL
-LEFT JOIN ref.channel_listing g ON g.listing_id = l.listing_id
-WHERE s.state IN ('delivered', 'unchanged') AND CASE WHEN l.listing_id IS NULL THEN
-  (s."Price", s."Currency", s."MinPrice", s."MaxPrice", s."RetailPrice", s."Promotion.PromotionID",
-   s."Promotion.Price", CAST(s."Promotion.StartDate" AS timestamptz), CAST(s."Promotion.EndDate" AS timestamptz))
-  IS DISTINCT FROM (c.price, c.currency_code, c.min_price, c.max_price, c.retail_price, c.promotion_id,
-   c.promotion_price, c.promotion_start, c.promotion_end)
-  ELSE g.listing_id IS NOT NULL AND g.status <> 'Ended' AND l."Price" IS DISTINCT FROM g.price END
-ORDER BY s.key
-""")
+_DRIFT = sql.statement(__package__, "drift")
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:
     """Items whose prices are not at the channel as they were sent."""
-    return connection.scalars(_AMISS).all()
+    return connection.scalars(_DRIFT).all()
