@@ -21,7 +21,10 @@ INCLUDE = PROJECT / "include"
 CONTROLS = INCLUDE / "config" / "controls"
 FILES = sorted([*INCLUDE.rglob("*.sql"), *(PROJECT / "plugins").rglob("*.sql")])
 # What statements are told by the code that runs them, or make for one another.
-GIVEN = ("CREATE TEMP TABLE found (LIKE ops.reconcile_difference)",)
+GIVEN = (
+    "CREATE TEMP TABLE found (LIKE ops.reconcile_difference)",
+    "CREATE TEMP TABLE flying (sku text, units bigint, order_fingerprint text)",
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from crossdock.flow import Merge, RecordKey, Resource
 from crossdock.reference.tims import NEWEST, given
 from crossdock.steps import records
-from crossdock.store import database, raw
+from crossdock.store import database, raw, sql
 from crossdock.store.tables import (
     raw_centers,
     raw_listings,
@@ -185,30 +185,14 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
 
 # ---- which product is which item -----------------------------------------------------------------------------------
 
-# As orders are read (rules/items.py): the SKU itself, an alternate SKU, then both without case; of the first of these
-# that names any item, all that it names.
-RESOLVED = """
-SELECT p.sku AS product_sku, p.type AS product_type, r.items
-FROM {products} AS p
-LEFT JOIN LATERAL (
-  SELECT array_agg(DISTINCT named.sku ORDER BY named.sku) AS items FROM (
-    SELECT 1 AS place, sku FROM ref.item WHERE sku = btrim(p.sku)
-    UNION ALL SELECT 2, sku FROM ref.item_code WHERE code = btrim(p.sku) AND kind = 'alternate'
-    UNION ALL SELECT 3, sku FROM ref.item_code WHERE folded = p.folded
-  ) AS named
-  GROUP BY place ORDER BY place LIMIT 1
-) AS r ON true
-"""
-
-NAMED = """(
-  SELECT DISTINCT c.sku, c.type, c.folded FROM ref.channel_product c
-  JOIN ref.item_code i ON i.folded = c.folded WHERE i.sku = ANY (CAST(:skus AS text[]))
-)"""
+PRODUCTS_OF = sql.statement(__package__, "products_of").columns(
+    sa.column("product_sku", sa.Text), sa.column("product_type", sa.Text), sa.column("items", sa.ARRAY(sa.Text))
+)
 
 
 def products_of(connection: sa.Connection, skus: Sequence[str]) -> list[sa.Row]:
     """The products of the channel that could be one of these items of TIMS: rows (product_sku, product_type, items).
     `items` has one SKU where it is clear which item the product is, several where it is not. An item may have several
     products: TIMS's AlternateSKUs are sold under their own names."""
-    statement = sa.text(RESOLVED.format(products=NAMED) + "ORDER BY p.sku")
-    return list(connection.execute(statement, {"skus": list(skus)}))
+    found = PRODUCTS_OF.subquery("found")
+    return list(connection.execute(sa.select(found).order_by(found.c.product_sku), {"skus": list(skus)}))

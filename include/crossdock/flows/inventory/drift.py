@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from crossdock.flows.inventory.requeue import NAME
 from crossdock.rules import offer_settings
-from crossdock.store import accuracy, alerts, database
+from crossdock.store import accuracy, alerts, database, sql
 from crossdock.store.tables import (
     ref_channel_level,
 )
@@ -60,31 +60,14 @@ def _frame(levels: Sequence[_Level]) -> pd.DataFrame:
     )
 
 
-# Not compared: what this run works anyway, and a level below ours that changed after the orders were last read: an
-# order that we have not seen may have taken the units, and to write them back would sell them twice.
-_COMPARED = sa.text("""
-CREATE TEMP TABLE compared ON COMMIT DROP AS
-SELECT q.key, bool_and(l.available IS NOT NULL AND l.available = i."Quantity")
-         AND NOT EXISTS (
-           SELECT FROM jsonb_array_elements(q.listings) AS s
-           JOIN ref.channel_listing n ON n.listing_id = (s->>'ListingID')::bigint
-           WHERE n.quantity IS DISTINCT FROM (s->>'Quantity')::bigint) AS equal
-FROM stage.channel_quantity q
-JOIN stage.channel_quantity_line i ON i.key = q.key
-LEFT JOIN ref.channel_level l ON l.sku = i."SKU" AND l.center_id = i."DistributionCenterID"
-LEFT JOIN ops.watermark w ON w.flow = 'orders' AND w.resource = 'channel_advisor.orders'
-WHERE q.state IN ('delivered', 'unchanged') AND NOT EXISTS (
-  SELECT FROM ops.batch b JOIN ops.work w ON w.batch_id = b.id
-  WHERE b.flow = 'inventory' AND b.finished_at IS NULL AND w.key = q.key)
-GROUP BY q.key, q.listings
-HAVING NOT bool_or(coalesce(l.available < i."Quantity" AND l.version > w.position, false))
-""")
+_COMPARED = sql.statement(__package__, "compared").columns(sa.column("key", sa.Text), sa.column("is_equal", sa.Boolean))
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:
     """SKUs that the channel does not offer as it was last told; notes how many it does."""
-    connection.execute(_COMPARED)
-    compared, equal = connection.execute(sa.text("SELECT count(*), count(*) FILTER (WHERE equal) FROM compared")).one()
+    found = connection.execute(_COMPARED).all()
+    different = sorted(row.key for row in found if not row.is_equal)
+    compared, equal = len(found), len(found) - len(different)
     accuracy.note(connection, NAME, compared=compared, equal=equal)
     least = offer_settings.load().accuracy
     if compared and equal < least * compared:
@@ -98,4 +81,4 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
             "has written them again. Find out who else writes quantities: docs/runbook.md, inventory_accuracy.",
             window=timedelta(hours=12),
         )
-    return connection.scalars(sa.text("SELECT key FROM compared WHERE NOT equal ORDER BY key")).all()
+    return different

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from crossdock.flows import documents
-from crossdock.flows.inventory.transform import ENTITY, ITEM_STATE, RESOURCE
+from crossdock.flows.inventory.transform import ENTITY, RESOURCE
 from crossdock.flows.orders import in_flight as orders_in_flight
 from crossdock.reference import channel, tims
 from crossdock.rules import offer_settings
-from crossdock.store import database, deliveries
+from crossdock.store import database, deliveries, sql
 from crossdock.store.tables import (
     stage_channel_quantity,
+    stage_channel_quantity_line,
 )
 
 NAME = "inventory"
@@ -21,70 +22,33 @@ NAME = "inventory"
 
 # ---- what is worked again although TIMS's figures have not changed -------------------------------------------------
 
-WORKED = "('staged', 'ready', 'delivered', 'unchanged')"
-
-# Units in flight that are others now than when the quantity was computed, or other orders' units.
-_OTHER_ORDERS = sa.text(f"""
-WITH flying AS MATERIALIZED ({orders_in_flight.UNITS})
-SELECT q.key FROM stage.channel_quantity q LEFT JOIN flying f ON f.sku = q.key
-WHERE q.in_flight <> 0 AND q.parts_in_flight IS NULL AND q.state IN {WORKED}
-  AND (q.in_flight <> coalesce(f.units, 0) OR q.orders_in_flight IS DISTINCT FROM f.order_fingerprint)
-UNION
-SELECT q.key FROM flying f JOIN stage.channel_quantity q ON q.key = f.sku
-WHERE q.parts_in_flight IS NULL AND q.state IN {WORKED}
-  AND (q.in_flight <> f.units OR q.orders_in_flight IS DISTINCT FROM f.order_fingerprint)
-UNION
-SELECT q.key FROM stage.channel_quantity q JOIN ref.item i ON i.sku = q.key CROSS JOIN LATERAL (
-  SELECT coalesce(jsonb_object_agg(f.sku, jsonb_build_array(f.units, f.order_fingerprint)), '{{}}') AS now
-  FROM jsonb_array_elements(i.kit_components) AS k JOIN flying f ON f.sku = k->>'SKU'
-) AS parts
-WHERE q.parts_in_flight IS NOT NULL AND q.state IN {WORKED} AND q.parts_in_flight <> parts.now
-""")
-
-# The batches that brought reference data since the last run of this flow, with some minutes to spare for a read that
-# had begun before and ended after.
-_RECENT = sa.text(f"""
-SELECT b.id FROM ops.batch b JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = '{RESOURCE}'
-WHERE b.flow = 'reference' AND b.finished_at >= w.read_at - interval '10 minutes'
-""")
-
-_OTHER_ITEMS = sa.text(f"""
-SELECT DISTINCT q.key FROM ops.work w JOIN ref.item i ON i.sku = w.key
-JOIN stage.channel_quantity q ON q.key = i.sku
-WHERE w.batch_id = ANY (CAST(:recent AS bigint[])) AND w.queue = '{tims.ITEMS.name}'
-  AND q.state <> 'dead' AND q.item_state IS DISTINCT FROM {ITEM_STATE}
-""")
-
-# Items that may have a product now that they had not: those that wait for one, and those of what was read lately.
-_CANDIDATES = sa.text(f"""
-SELECT key FROM stage.channel_quantity WHERE state = 'waiting'
-UNION SELECT key FROM ops.work WHERE queue = '{tims.ITEMS.name}' AND batch_id = ANY (CAST(:recent AS bigint[]))
-UNION SELECT c.sku FROM ops.work w JOIN ref.item_code c ON c.folded = lower(btrim(w.key))
-  WHERE w.queue = '{channel.PRODUCTS.name}' AND w.batch_id = ANY (CAST(:recent AS bigint[]))
-""")
-
-# Of them those that have one. Two statements: how few the candidates are is what the second is planned by.
-_OTHER_PRODUCTS = sa.text(f"""
-SELECT DISTINCT q.key FROM (
-{channel.RESOLVED.format(products=channel.NAMED)}
-) AS found CROSS JOIN LATERAL unnest(found.items) AS named(sku)
-JOIN stage.channel_quantity q ON q.key = named.sku
-WHERE q.state NOT IN ('dead', 'staged', 'ready')
-  AND (q.state = 'waiting' OR found.product_type NOT IN ('Bundle', 'Parent'))
-  AND NOT EXISTS (SELECT FROM stage.channel_quantity_line l WHERE l.key = q.key AND l."SKU" = found.product_sku)
-  AND (cardinality(found.items) = 1 OR q.state = 'waiting')
-""")
-
-_OTHER_LISTINGS = sa.text(f"""
-WITH w AS MATERIALIZED (
-  SELECT key FROM ops.work WHERE queue = '{channel.LISTINGS.name}' AND batch_id = ANY (CAST(:recent AS bigint[]))
+_flying = (
+    orders_in_flight.UNITS.columns(
+        sa.column("sku", sa.Text), sa.column("units", sa.BigInteger), sa.column("order_fingerprint", sa.Text)
+    )
+    .cte("flying")
+    .prefix_with("MATERIALIZED")
 )
-SELECT DISTINCT q.key, n.site_id FROM w JOIN ref.channel_listing n ON n.listing_id = w.key::bigint
-JOIN stage.channel_quantity_line l ON l."SKU" = n.sku JOIN stage.channel_quantity q ON q.key = l.key
-WHERE n.status <> 'Ended' AND n.site_id = ANY (:sites)
-  AND q.state IN {WORKED}
-  AND NOT q.listings @> jsonb_build_array(jsonb_build_object('ListingID', n.listing_id))
-""")
+_OTHER_ORDERS = sql.statement(__package__, "other_orders").columns(sa.column("key", sa.Text)).add_cte(_flying)
+_RECENT = sql.statement(__package__, "recent_batches")
+_OTHER_ITEMS = sql.statement(__package__, "other_items")
+_CANDIDATES = sql.statement(__package__, "candidates")
+_OTHER_LISTINGS = sql.statement(__package__, "other_listings")
+# Of the candidates those that have a product. Two statements: how few they are is what the second is planned by.
+_found = channel.PRODUCTS_OF.subquery("found")
+_named = sa.func.unnest(_found.c["items"]).table_valued(sa.column("sku", sa.Text), name="named").render_derived()
+_quantity, _line = stage_channel_quantity.c, stage_channel_quantity_line.c
+_OTHER_PRODUCTS = (
+    sa.select(_quantity.key)
+    .distinct()
+    .select_from(_found.join(_named, sa.true()).join(stage_channel_quantity, _quantity.key == _named.c.sku))
+    .where(
+        _quantity.state.not_in(("dead", "staged", "ready")),
+        sa.or_(_quantity.state == "waiting", _found.c.product_type.not_in(("Bundle", "Parent"))),
+        ~sa.exists().where(_line.key == _quantity.key, _line["SKU"] == _found.c.product_sku),
+        sa.or_(sa.func.cardinality(_found.c["items"]) == 1, _quantity.state == "waiting"),
+    )
+)
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
@@ -104,12 +68,14 @@ def due(connection: sa.Connection) -> list[str]:
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
     found |= deliveries.doubtful(connection, NAME, ENTITY)
-    recent = list(connection.scalars(_RECENT))
-    found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent}))
-    candidates = list(connection.scalars(_CANDIDATES, {"recent": recent}))
+    recent = list(connection.scalars(_RECENT, {"resource": RESOURCE}))
+    found.update(connection.scalars(_OTHER_ITEMS, {"recent": recent, "items": tims.ITEMS.name}))
+    lists = {"items": tims.ITEMS.name, "products": channel.PRODUCTS.name}
+    candidates = list(connection.scalars(_CANDIDATES, {"recent": recent, **lists}))
     found.update(connection.scalars(_OTHER_PRODUCTS, {"skus": candidates}))
     if offers.sites:
-        rows = connection.execute(_OTHER_LISTINGS, {"recent": recent, "sites": sorted(offers.sites)})
+        given = {"recent": recent, "sites": sorted(offers.sites), "listings": channel.LISTINGS.name}
+        rows = connection.execute(_OTHER_LISTINGS, given)
         found.update(key for key, site in rows if str(site) in offers.of(key))
     found.update(_other_terms(connection, offers))
     return sorted(found)

@@ -9,7 +9,7 @@ WITH unread AS (
 ), held AS (
   SELECT DISTINCT ON (r.key) r.payload
   FROM ops.work w JOIN raw.channel_advisor_orders r USING (key, hash)
-  WHERE w.queue = 'orders' AND (w.batch_id IS NULL OR w.batch_id = ANY (ARRAY(
+  WHERE w.queue = 'orders' AND (w.batch_id IS NULL OR w.batch_id = ANY(ARRAY(
     SELECT b.id FROM ops.batch b
     WHERE b.flow = 'orders' AND (b.finished_at IS NULL OR greatest(b.finished_at, b.touched_at) >= :moment)
   )))

@@ -1,0 +1,7 @@
+-- Items that may have a product now that they had not: those that wait for one, and those of what was read lately.
+SELECT key FROM stage.channel_quantity WHERE state = 'waiting'
+UNION
+SELECT key FROM ops.work WHERE queue = :items AND batch_id = ANY(CAST(:recent AS bigint[]))
+UNION
+SELECT c.sku FROM ops.work w JOIN ref.item_code c ON c.folded = lower(btrim(w.key))
+  WHERE w.queue = :products AND w.batch_id = ANY(CAST(:recent AS bigint[]))
