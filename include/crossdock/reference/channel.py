@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.flow import Merge, RecordKey, Resource
-from crossdock.reference.tims import NEWEST, given
+from crossdock.reference.merging import fields, is_wanted, merging, newest, upsert
 from crossdock.steps import records
 from crossdock.store import database, raw, sql
 from crossdock.store.tables import (
@@ -61,56 +62,62 @@ def read_key_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
     return record_key
 
 
-def _upsert(table: sa.Table, columns: Mapping[str, str]) -> str:
-    """Copies rows of `newest` (key, version, payload) into `table`; `columns`: name -> SQL over these, the id first."""
-    names = ", ".join(columns)
-    id_, *rest = columns
-    changed = ", ".join(f"{name} = excluded.{name}" for name in (*rest, "version"))
-    return f"""
-INSERT INTO {table.fullname} ({names}, version) SELECT {", ".join(columns.values())}, version FROM newest
-ON CONFLICT ({id_}) DO UPDATE SET {changed} WHERE {table.fullname}.version <= excluded.version
-"""
+def _id(rows: sa.FromClause, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    kind = table.c[name].type
+    return rows.c.key if isinstance(kind, sa.Text) else sa.cast(rows.c.key, kind)
 
 
-def _merge(table: sa.Table, source: sa.Table, columns: Mapping[str, str], newest: str = NEWEST) -> Merge:
+def _product(rows: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:
+    table, folded = ref_channel_product, sa.func.lower(sa.func.btrim(rows.c.key))
+    paths = {"product_id": "ProductID", "type": "ProductType"}
+    return {"sku": rows.c.key, "folded": folded, **fields(rows, table, paths), "payload": rows.c.payload}
+
+
+def _listing(rows: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:
+    table = ref_channel_listing
+    paths = {
+        "sku": "SKU", "site_id": "SiteID", "status": "Status", "quantity": "Quantity", "price": "Price",
+        "currency_code": "Currency",
+    }  # fmt: skip
+    return {"listing_id": _id(rows, table, "listing_id"), **fields(rows, table, paths), "payload": rows.c.payload}
+
+
+def _center(rows: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:
+    table = ref_channel_center
+    paths = {"code": "Code", "is_external": "IsExternallyManaged", "is_deleted": "IsDeleted"}
+    return {"center_id": _id(rows, table, "center_id"), **fields(rows, table, paths)}
+
+
+def _site(rows: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:
+    table = ref_channel_site
+    return {"site_id": _id(rows, table, "site_id"), **fields(rows, table, {"name": "SiteName"})}
+
+
+Values = Callable[[sa.FromClause], dict[str, sa.ColumnElement[Any]]]
+
+
+def _merge(table: sa.Table, source: sa.Table, values: Values) -> Merge:
     """Copies a batch's newest rows into `table`."""
-    statement = sa.text(newest.format(table=source.fullname) + _upsert(table, columns))
-
-    def merge(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
-        connection.execute(statement, given(batch_id, keys))
-
-    return merge
+    rows = newest(source)
+    return merging(upsert(table, rows, values(rows)))
 
 
-_PRODUCT = {
-    "sku": "key", "folded": "lower(btrim(key))", "product_id": "(payload->>'ProductID')::bigint",
-    "type": "payload->>'ProductType'", "payload": "payload",
-}  # fmt: skip
-_LISTING = {
-    "listing_id": "key::bigint", "sku": "payload->>'SKU'", "site_id": "(payload->>'SiteID')::int",
-    "status": "payload->>'Status'", "quantity": "(payload->>'Quantity')::bigint",
-    "price": "(payload->>'Price')::numeric", "currency_code": "payload->>'Currency'", "payload": "payload",
-}  # fmt: skip
 PRODUCTS = Resource(
     "channel_advisor", "products", raw_products, read_key_of("SKU"), "Product",
-    merge=_merge(ref_channel_product, raw_products, _PRODUCT), ids=("SKU",), **_TIMING,
+    merge=_merge(ref_channel_product, raw_products, _product), ids=("SKU",), **_TIMING,
 )  # fmt: skip
 LISTINGS = Resource(
     "channel_advisor", "listings", raw_listings, read_key_of("ListingID"), "Listing",
-    merge=_merge(ref_channel_listing, raw_listings, _LISTING), ids=("ListingID",), **_TIMING,
+    merge=_merge(ref_channel_listing, raw_listings, _listing), ids=("ListingID",), **_TIMING,
 )  # fmt: skip
-_KEPT = {PRODUCTS.path: (ref_channel_product, _PRODUCT), LISTINGS.path: (ref_channel_listing, _LISTING)}
+_KEPT = {PRODUCTS.path: (ref_channel_product, _product), LISTINGS.path: (ref_channel_listing, _listing)}
 CENTERS = Resource(
     "channel_advisor", "distribution-centers", raw_centers, read_key_of("DistributionCenterID"), "DistributionCenter",
-    merge=_merge(ref_channel_center, raw_centers, {
-        "center_id": "key::int", "code": "payload->>'Code'",
-        "is_external": "(payload->>'IsExternallyManaged')::boolean", "is_deleted": "(payload->>'IsDeleted')::boolean",
-    }), ids=("DistributionCenterID",), **_TIMING,
+    merge=_merge(ref_channel_center, raw_centers, _center), ids=("DistributionCenterID",), **_TIMING,
 )  # fmt: skip
 SITES = Resource(
     "channel_advisor", "sites", raw_sites, read_key_of("SiteID"), "Site",
-    merge=_merge(ref_channel_site, raw_sites, {"site_id": "key::int", "name": "payload->>'SiteName'"}),
-    ids=("SiteID",), **_TIMING,
+    merge=_merge(ref_channel_site, raw_sites, _site), ids=("SiteID",), **_TIMING,
 )  # fmt: skip
 
 
@@ -123,30 +130,13 @@ def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mappin
         return
     table, columns = _KEPT[master.path]
     record_keys = [master.read_key(msgspec.Raw(database.to_json(document).encode())) for document in documents]
-    newest = """
-WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:versions AS text[]), CAST(:payloads AS text[]))
-  AS row (key, version, payload)), newest AS (
-    SELECT DISTINCT ON (key) key, version::timestamptz, payload::jsonb FROM given
-    ORDER BY key, version::timestamptz DESC
-  )
-"""
-    connection.execute(
-        sa.text(newest + _upsert(table, columns)),
-        {
-            "keys": [record_key.key for record_key in record_keys],
-            "versions": [times.read(record_key.version).isoformat() for record_key in record_keys],
-            "payloads": [database.to_json(document) for document in documents],
-        },
-    )
-
-
-# Of the snapshot, which is no queue's.
-_SNAPSHOT = """
-WITH newest AS (
-  SELECT DISTINCT ON (key) key, version, payload FROM snapshot
-  WHERE CAST(:keys AS text[]) IS NULL OR key = ANY (CAST(:keys AS text[])) ORDER BY key, version DESC, received_at DESC
-)
-"""
+    made = [
+        {"key": one.key, "version": times.read(one.version), "payload": document}
+        for one, document in zip(record_keys, documents, strict=True)
+    ]
+    rows = database.given(master.raw, made)
+    latest = sa.select(rows).ext(distinct_on(rows.c.key)).order_by(rows.c.key, rows.c.version.desc()).cte("newest")
+    connection.execute(upsert(table, latest, columns(latest)))
 
 
 def read_whole(runtime: Runtime, master: Resource) -> None:
@@ -154,9 +144,15 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
     and no others: what was deleted at the channel leaves no trace in its lists. What was written there since the read
     began stays."""
     table, columns = _KEPT[master.path]
-    id_ = next(iter(columns))
     snapshot = master.raw.to_metadata(sa.MetaData(), schema="pg_temp", name="snapshot")
-    whole = replace(master, raw=snapshot, merge=_merge(table, snapshot, columns, _SNAPSHOT))
+    latest = (
+        sa.select(snapshot.c.key, snapshot.c.version, snapshot.c.payload)
+        .ext(distinct_on(snapshot.c.key))
+        .where(is_wanted(snapshot))
+        .order_by(snapshot.c.key, snapshot.c.version.desc(), snapshot.c.received_at.desc())
+        .cte("newest")
+    )
+    whole = replace(master, raw=snapshot, merge=merging(upsert(table, latest, columns(latest))))
     began, spared = None, []
     with runtime.engine.begin() as connection:
         connection.exec_driver_sql(
@@ -173,14 +169,9 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
             )
             spared += [one.record.key for one in refused]
         records.merge(connection, whole, None)
-        connection.execute(
-            sa.text(
-                f"DELETE FROM {table.fullname} AS held WHERE version < :began "
-                f"AND NOT EXISTS (SELECT FROM snapshot WHERE snapshot.key = held.{id_}::text) "
-                f"AND held.{id_}::text <> ALL (CAST(:spared AS text[]))"
-            ),
-            {"began": began, "spared": spared},
-        )
+        key = sa.cast(next(iter(table.primary_key)), sa.Text)
+        is_there = sa.or_(sa.exists().where(snapshot.c.key == key), key == sa.any_(sa.cast(spared, sa.ARRAY(sa.Text))))
+        connection.execute(sa.delete(table).where(table.c.version < began, ~is_there))
 
 
 # ---- which product is which item -----------------------------------------------------------------------------------
