@@ -10,7 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -144,11 +144,12 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     if lines_table is not None:
         connection.execute(sa.delete(lines_table).where(lines_table.c.key == incoming.c.key))
     columns = list(header.columns)
-    merged = insert(stage).from_select(columns, sa.select(*(incoming.c[name] for name in columns)), False)
-    given = {name: merged.excluded[name] for name in columns if name != "key"}
+    written = insert(stage).from_select(columns, sa.select(*(incoming.c[name] for name in columns)), False)
+    given = {name: written.excluded[name] for name in columns if name != "key"}
     # What this run does not know of a row (the columns that load fills in) is reset, for the document is a new one.
-    rest = {column.name: sa.literal_column("DEFAULT") for column in stage.columns if column.name not in columns}
-    connection.execute(merged.on_conflict_do_update(index_elements=[stage.c.key], set_=given | rest))
+    unknown = [column.name for column in stage.columns if column.name not in columns]
+    rest: dict[str, Any] = dict.fromkeys(unknown, sa.literal_column("DEFAULT"))
+    connection.execute(written.on_conflict_do_update(index_elements=[stage.c.key], set_=given | rest))
     if flow.stage_lines is None:
         return
     lines = staged.lines

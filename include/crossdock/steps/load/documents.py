@@ -228,7 +228,7 @@ def _create(
 ) -> None:
     """Asks TIMS for those whose answer was lost, and posts the others. Raises when something is not decided."""
     found = _found_again(runtime, flow, batch_id, kind, documents)
-    undecided: list[str] = []
+    pending: list[str] = []
 
     def keep(connection: sa.Connection, answered: Sequence[tuple[Document, Answer]]) -> None:
         deliveries.link(
@@ -240,7 +240,7 @@ def _create(
             if answer.refused:
                 refused.setdefault(document.row or document.key, []).extend(answer.refused)
             elif answer.error is not None:
-                undecided.append(document.key)
+                pending.append(document.key)
 
     put_each(
         runtime,
@@ -252,8 +252,8 @@ def _create(
         keep=keep,
         at_once=AT_ONCE,
     )
-    if undecided:
-        raise not_taken(len(undecided), len(documents), kind.path, "tims")
+    if pending:
+        raise not_taken(len(pending), len(documents), kind.path, "tims")
 
 
 def _found_again(
