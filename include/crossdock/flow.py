@@ -61,6 +61,9 @@ class Resource:
     # A master that only some configurations need: whether this one does.
     wanted: Callable[[], bool] | None = None
     ids: tuple[str, ...] = ()  # fields of a record that name it, for one whose head cannot be read
+    # Fields of a record that are ours, or that move with our own writes: a version that differs in nothing else than
+    # these, and in what a write has just set, is our own.
+    own: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

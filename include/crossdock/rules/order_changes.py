@@ -21,6 +21,8 @@ TOTALS = (
 )  # fmt: skip
 LINE = ("SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "TaxRemittedBy", "KitParentSKU")
 AFTER_THE_END = ("PaymentStatus", "Notes")  # all that a Fulfilled, Cancelled or Closed order accepts
+CHANNEL, CROSSDOCK, PERSON = "channel", "crossdock", "person"  # who has put an order on hold
+OURS = (CHANNEL, CROSSDOCK)  # by what the channel says, or by a rule: we release it
 ENDED = ("Fulfilled", "Cancelled", "Closed")
 HOLDABLE = ("Open", "Allocated", "PartiallyFulfilled")
 
@@ -42,6 +44,14 @@ class Desired:
     document: Mapping[str, Any]
     cancelled: Mapping[str, int]
     cancel_all: bool = False
+
+
+def held_by(current: Mapping[str, Any], set_by: str | None, wanted_by: str | None) -> str | None:
+    """Who holds an order in the end. `set_by`: who does, as far as we know; `wanted_by`: on whose behalf we would, None
+    where it should be open. A hold that is not ours is a person's, and stays."""
+    if current["OrderStatus"] == "OnHold" and set_by not in OURS:
+        return PERSON
+    return wanted_by if current["OrderStatus"] in ("OnHold", *HOLDABLE) else None
 
 
 def plan(current: Mapping[str, Any], desired: Desired, *, may_release: bool) -> tuple[list[Action], list[Refusal]]:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
@@ -22,6 +23,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.store import database
+from crossdock.store.tables import ops_batch
 from crossdock.store.tables import ops_work as work
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
@@ -179,7 +181,7 @@ def take(connection: sa.Connection, queue: str, batch_id: int, most: int) -> lis
 
 
 def remember(connection: sa.Connection, table: sa.Table, queue: str, records: Sequence[Record], batch_id: int) -> None:
-    """Adds versions that need no work of this queue, for what they change is its own; one that is there already stays
+    """Adds versions that need no work of this queue, for what they change is our own; one that is there already stays
     as it is. To other queues they are as new as any."""
     if not records:
         return
@@ -188,6 +190,16 @@ def remember(connection: sa.Connection, table: sa.Table, queue: str, records: Se
     connection.execute(postgresql.insert(table).values(payload=payload).on_conflict_do_nothing(), rows)
     own = [{"queue": queue, "key": r.key, "hash": r.hash, "batch_id": batch_id} for r in records]
     connection.execute(postgresql.insert(work).on_conflict_do_nothing(), own)
+
+
+def worked(
+    connection: sa.Connection, table: sa.Table, queue: str, keys: Sequence[str], batch_id: int
+) -> dict[str, dict[str, Any]]:
+    """The newest version of each key that was worked: by `batch_id`, or by a batch of the queue that is finished."""
+    finished = sa.select(ops_batch.c.id).where(ops_batch.c.finished_at.is_not(None))
+    done = history(table, queue).where(sa.or_(work.c.batch_id == batch_id, work.c.batch_id.in_(finished)))
+    found = newest(done, keys).subquery()
+    return dict(connection.execute(sa.select(found.c.key, found.c.payload)).all())
 
 
 def reassign(

@@ -491,6 +491,7 @@ stage_sales_order = stage_table(
            comment="Shipped by the channel or before its first read: its shipments are recorded in TIMS"),
     Column("rounding_difference", Money, comment="Explained by 4-decimal unit prices alone"),
     Column("location_id", Text, comment="Stock location of the site, for recorded shipments"),
+    Column("held_by", Text, comment="Of an order on hold: channel, or crossdock where a rule holds it"),
     Column("own_location_id", Text, comment="Of a mixed order: where our own parcels leave from; null for any other"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
     Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'dead')")),
@@ -996,13 +997,9 @@ ops_link = Table(
     Column("content_hash", Text, comment="Document last delivered"),
     Column("version", Moment, comment="Source version last delivered"),
     Column("confirmed_at", Moment, comment="Set once the source was told"),
-    Column(
-        "held",
-        Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="We put it on hold, or ended it: we may release it, or make another",
-    ),
+    Column("held_by", Text,
+           comment="Who has put it on hold, or ended it: channel, crossdock or person; the last one stays"),
+    Column("hold_sent_at", Moment, comment="When a person's hold was sent to the channel: its OnHold is that one"),
     Column(
         "record_shipments", Boolean, nullable=False, server_default=text("false"), comment="As on stage.sales_order"
     ),
@@ -1015,7 +1012,7 @@ ops_link = Table(
     Index(None, "entity", "created_at"),
     schema="ops",
     comment="Their id and our key, both ways",
-)
+)  # fmt: skip
 
 ops_customer_change = Table(
     "customer_change",

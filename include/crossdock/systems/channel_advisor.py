@@ -148,6 +148,11 @@ class ChannelAdvisor:
         path = f"/v2/orders/{segment(order_id)}"
         return self._http.request("PUT", path, _stored, body=_encode(changes), repeatable=True)
 
+    def resolve_return(self, return_id: str, decision: str) -> bytes:
+        """Decides a return; gives it as stored, as received. The decision that brought its status is no-op."""
+        path = f"/v2/returns/{segment(return_id)}/resolve"
+        return self._http.request("POST", path, _stored, body=_encode({"Decision": decision}), repeatable=True)
+
     def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
         """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is
         answered with the first shipment of its (ChannelAdvisorOrderID, SellerFulfillmentID)."""

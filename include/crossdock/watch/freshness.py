@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from crossdock import settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
+from crossdock.rules.order_changes import OURS
 from crossdock.store import alerts
 from crossdock.store.tables import (
     ops_batch,
@@ -241,7 +242,7 @@ def _shared(connection: sa.Connection) -> Iterator[Finding]:
     late = connection.execute(
         sa.select(ops_link.c.source_key, age.label("age"))
         .join(stage_sales_order, order.key == ops_link.c.source_key)
-        .where(ops_link.c.entity == "sales_order", ops_link.c.held, order.own_location_id.is_not(None))
+        .where(ops_link.c.entity == "sales_order", ops_link.c.held_by.in_(OURS), order.own_location_id.is_not(None))
         .where(age > SHARED_FOR)
         .order_by(ops_link.c.created_at)
     ).all()

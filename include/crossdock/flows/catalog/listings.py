@@ -18,6 +18,7 @@ from crossdock.keys import segment
 from crossdock.reference import channel
 from crossdock.rules import catalogue
 from crossdock.rules.catalogue import ON, Step
+from crossdock.rules.order_changes import CROSSDOCK
 from crossdock.steps.load import Answer, answer_of, chunked, put_each
 from crossdock.store import database, deliveries, raw
 from crossdock.store.deliveries import Effect
@@ -191,7 +192,7 @@ def _steps(place: _Place, facts: _Facts, requested: bool) -> list[Step]:
     """Of an item with several products only the main one is listed."""
     wanted = place.wanted if place.main or place.wanted["Status"] not in ON else {**place.wanted, "Status": "Unlisted"}
     link = place.link
-    ours = {"listing_id": int(link.target_id), "ended": link.held} if link else None
+    ours = {"listing_id": int(link.target_id), "ended": link.held_by is not None} if link else None
     steps = catalogue.listing_steps(
         wanted,
         place.held,
@@ -299,7 +300,7 @@ def _reread(connection: sa.Connection, client: Any, call: _Call) -> None:
 
 
 def _link(batch: sa.Row, place: _Place, listing: Mapping[str, Any]) -> dict[str, Any]:
-    """The listing that we keep on a site. `held`: we have ended it ourselves, so that we may open another one."""
+    """The listing that we keep on a site. `held_by`: we have ended it ourselves, so that we may open another one."""
     return {
         "entity": ENTITY,
         "source_key": place.name,
@@ -308,5 +309,5 @@ def _link(batch: sa.Row, place: _Place, listing: Mapping[str, Any]) -> dict[str,
         "content_hash": place.row.content_hash,
         "version": place.row.version,
         "batch_id": batch.id,
-        "held": listing["Status"] == "Ended",
+        "held_by": CROSSDOCK if listing["Status"] == "Ended" else None,
     }

@@ -3,7 +3,7 @@ SELECT s.key, s.state, s.listings_seen, w->>'Status' AS wanted, l.status, l.vers
   w->>'Status' = 'Ended'
   OR (w->>'Status' IN ('Active', 'Paused') AND (l.status IN ('Error', 'Draft') OR l.status <> w->>'Status'))
 ) OR (
-  l.status = 'Ended' AND w->>'Status' IN ('Active', 'Paused') AND k.target_id IS NOT NULL AND NOT k.held
+  l.status = 'Ended' AND w->>'Status' IN ('Active', 'Paused') AND k.target_id IS NOT NULL AND k.held_by IS NULL
 ) AS moved
 FROM stage.product s
 CROSS JOIN LATERAL jsonb_array_elements(s.listings) AS w

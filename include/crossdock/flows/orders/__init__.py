@@ -13,22 +13,22 @@ import msgspec
 
 from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows.orders import confirm, load, transform
-from crossdock.flows.orders.source import order_decoder, same_record
+from crossdock.flows.orders.source import MARK, order_decoder, same_record
 from crossdock.reference import tims
 from crossdock.store.tables import (
     raw_orders,
     stage_sales_order,
     stage_sales_order_line,
 )
+from crossdock.systems.channel_advisor import LINES_IN_A_LIST
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
     """Key, version, whether the list gave all lines of an order, and what makes it the same order again."""
     slots = order_decoder.decode(record)
     truncated = slots.OrderItemCount > len(slots.OrderItems)
-    return RecordKey(
-        str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, truncated, same_record(record, slots.OrderItems)
-    )
+    same = same_record(record, slots.OrderItems[:LINES_IN_A_LIST])
+    return RecordKey(str(slots.ChannelAdvisorOrderID), slots.UpdatedDate, truncated, same)
 
 
 ORDERS = Flow(
@@ -45,6 +45,7 @@ ORDERS = Flow(
         overlap=timedelta(minutes=5),
         lag=timedelta(0),
         ids=("ChannelAdvisorOrderID",),
+        own=(MARK, "SellerOrderID", "UpdatedDate"),
     ),
     reference=(tims.ITEMS, tims.CUSTOMERS),
     lines_path="OrderItems",

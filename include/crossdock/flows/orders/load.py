@@ -19,13 +19,14 @@ from crossdock.flows.orders import customers, transform
 from crossdock.flows.orders.transform import SOURCE
 from crossdock.keys import segment
 from crossdock.rules import order_changes
-from crossdock.rules.order_changes import Action, Desired
+from crossdock.rules.order_changes import CHANNEL, CROSSDOCK, OURS, Action, Desired
 from crossdock.steps.check import dead_letter
 from crossdock.steps.load import Answer, Document, Kind, deliver, post, read_ready, reasons, record_outcomes
 from crossdock.store import batches, database, deliveries
 from crossdock.store.deliveries import Effect
 from crossdock.store.tables import (
     ADDRESS,
+    ops_delivery,
     stage_channel_shipment,
     stage_customer,
     stage_sales_order,
@@ -55,7 +56,7 @@ class _Order:
     location_id: str | None
     own_location_id: str | None
     marketplace_order_id: str | None
-    on_hold: bool
+    held_by: str | None  # on whose behalf it is to be on hold; None where it is to be open
     body: bytes
     cancelled_units: Mapping[str, int]  # by ExternalLineID, where there are any
     shipped_units: Mapping[str, int]
@@ -76,7 +77,7 @@ class _Order:
         facts = {
             "version": self.version,
             "other_key": self.marketplace_order_id,
-            "held": self.on_hold,
+            "held_by": self.held_by,
             "record_shipments": self.record_shipments,
         }
         # Without its hash the link says "not finished": the order is compared and completed even after a crash.
@@ -88,7 +89,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
     """The orders of a batch that are ready, with their bodies."""
     facts = (
         "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
-        "marketplace_order_id", "OrderStatus",
+        "marketplace_order_id", "OrderStatus", "held_by",
     )  # fmt: skip
     ready = read_ready(
         connection, batch_id, "sales_order", stage_sales_order, stage_sales_order_line, facts=facts,
@@ -99,7 +100,8 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
     return [
         _Order(
             row["key"], row["version"], row["content_hash"], row["cancelled"], row["record_shipments"],
-            row["location_id"], row["own_location_id"], row["marketplace_order_id"], row["OrderStatus"] == "OnHold",
+            row["location_id"], row["own_location_id"], row["marketplace_order_id"],
+            (row["held_by"] or CHANNEL) if row["OrderStatus"] == "OnHold" else None,
             body, cancelled.get(row["key"], {}), shipped.get(row["key"], {}), lines,
         )
         for row, body in ready.rows()
@@ -282,12 +284,13 @@ def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[t
 def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: sa.Row) -> None:
     """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
     desired = Desired(msgspec.json.decode(order.body), order.cancelled_units, order.cancelled)
-    held = order.on_hold
+    sent = link.hold_sent_at is not None and order.held_by == CHANNEL
+    wanted_by = None if sent else order.held_by  # the channel's hold is the one that a person in TIMS has set
     try:
         if order.own_location_id is not None and order.shipped_units:
-            acted, held = _share(runtime, batch.id, order, link, desired)
+            acted, held_by = _share(runtime, batch.id, order, link, desired, wanted_by)
         else:
-            acted = _apply(runtime, batch.id, order.key, link, desired)
+            acted, held_by = _apply(runtime, batch.id, order.key, link, desired, wanted_by)
             if order.record_shipments or link.record_shipments:
                 acted |= _record(runtime, batch.id, order, link.target_id, _unrecorded(runtime, order, link.target_id))
     except _CannotApply as error:
@@ -304,9 +307,11 @@ def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: 
                     "entity": ORDER.entity,
                     "source_key": order.key,
                     "target_id": link.target_id,
-                    "content_hash": order.content_hash,
+                    # Of a hold that is not the channel's own: compared again when it is read again.
+                    "content_hash": None if sent else order.content_hash,
                     "version": order.version,
-                    "held": held,
+                    "held_by": held_by,
+                    "hold_sent_at": link.hold_sent_at if sent else None,
                     "batch_id": batch.id if acted or new else link.batch_id,
                 }
             ],
@@ -327,11 +332,16 @@ class _CannotApply(Exception):
         self.reasons = reasons
 
 
-def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Desired) -> bool:
-    """Reads, plans and acts; anew when somebody changed the order in between. True when anything was done."""
+def _apply(
+    runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Desired, wanted_by: str | None
+) -> tuple[bool, str | None]:
+    """Reads, plans and acts; anew when somebody changed the order in between. `wanted_by`: on whose behalf it is to be
+    on hold. (Whether anything was done, who holds it.)"""
+    desired = replace(desired, document={**desired.document, "OrderStatus": "OnHold" if wanted_by else "Open"})
     for _ in range(5):
         current, etag = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
-        actions, refusals = order_changes.plan(current, desired, may_release=link.held)
+        set_by = _set_by(runtime, key, link, current, wanted_by)
+        actions, refusals = order_changes.plan(current, desired, may_release=set_by in OURS)
         if refusals:
             raise _CannotApply(
                 [
@@ -347,12 +357,25 @@ def _apply(runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Des
             if error.code == "STALE_VERSION":
                 continue
             raise _CannotApply(reasons(error, do=ADVICE, prefix="The change cannot be applied: ")) from error
-        return bool(actions)
+        return bool(actions), order_changes.held_by(current, set_by, wanted_by)
     raise Transient(
         f"Sales order {link.target_id} is being changed by somebody else all the time.",
         do="Nothing to do: it is tried again.",
         system="tims",
     )
+
+
+def _set_by(runtime: Runtime, key: str, link: sa.Row, current: Mapping[str, Any], wanted_by: str | None) -> str | None:
+    """Who has put an order on hold: as its link says, or we, where we died before the link could say so."""
+    if link.held_by in OURS or current["OrderStatus"] != "OnHold" or wanted_by is None:
+        return link.held_by
+    table = ops_delivery
+    mine = sa.select(table.c.id).where(
+        table.c.entity == ORDER.entity, table.c.key == key, table.c.operation == "hold",
+        table.c.outcome != "rejected", table.c.sent_at > link.updated_at,
+    )  # fmt: skip
+    with runtime.engine.begin() as connection:
+        return wanted_by if connection.execute(mine.limit(1)).first() else link.held_by
 
 
 def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], action: Action, etag: str) -> None:
@@ -373,22 +396,24 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
     )
 
 
-def _share(runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired) -> tuple[bool, bool]:
+def _share(
+    runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired, wanted_by: str | None
+) -> tuple[bool, str | None]:
     """An order of which the marketplace ships a part: what it has shipped is recorded, and the order is on hold as long
-    as units are open that may be its own, or as it is by rule (not paid). (Whether anything was done, whether it is on
-    hold.)"""
+    as units are open that may be its own, or as it is by rule (not paid). (Whether anything was done, who holds it.)"""
     acted = False
-    open_ = replace(desired, document={**desired.document, "OrderStatus": "Open"})
     if new := _unrecorded(runtime, order, link.target_id):
-        acted = _apply(runtime, batch_id, order.key, link, open_)  # releases it: a held one takes no shipment
+        acted, _ = _apply(
+            runtime, batch_id, order.key, link, desired, None
+        )  # releases it: a held one takes no shipment
         acted |= _record(runtime, batch_id, order, link.target_id, new)
     current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
     there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
     theirs = transform.units_of([one for one in there if one["LocationID"] == order.location_id])
-    held = order.on_hold or order_changes.waits_for_the_marketplace(current, desired, theirs)
-    status = {"OrderStatus": "OnHold" if held else "Open"}
-    acted |= _apply(runtime, batch_id, order.key, link, replace(desired, document={**desired.document, **status}))
-    return acted, held
+    if wanted_by is None and order_changes.waits_for_the_marketplace(current, desired, theirs):
+        wanted_by = CROSSDOCK
+    applied, held_by = _apply(runtime, batch_id, order.key, link, desired, wanted_by)
+    return acted or applied, held_by
 
 
 def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipments: Sequence[dict[str, Any]]) -> bool:

@@ -22,6 +22,7 @@ from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customers import is_house, sites_of
+from crossdock.rules.order_changes import CHANNEL, CROSSDOCK
 from crossdock.rules.order_context import OrderContext
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
@@ -246,10 +247,18 @@ def _header(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipp
         "record_shipments": _record_shipments(enriched, shipped),
         "rounding_difference": enriched["rounding_difference"],
         "location_id": enriched["location"],
+        "held_by": _held_by(enriched["OrderStatus"], target["OrderStatus"]),
         "own_location_id": enriched["own_location"],
         "marketplace_order_id": enriched["OrderID"],
     }
     return pd.DataFrame(columns)
+
+
+def _held_by(at_channel: pd.Series, in_tims: pd.Series) -> np.ndarray:
+    """On whose behalf an order is on hold: the channel's, or that of a rule of ours."""
+    by = np.where(at_channel.eq("OnHold"), CHANNEL, CROSSDOCK).astype(object)
+    by[~in_tims.eq("OnHold").to_numpy(dtype=bool, na_value=False)] = np.nan
+    return by
 
 
 def _record_shipments(enriched: pd.DataFrame, shipped: np.ndarray) -> np.ndarray:

@@ -49,6 +49,7 @@ RETURNS = Flow(
         overlap=timedelta(minutes=5),
         lag=timedelta(0),
         ids=("ReturnID",),
+        own=("UpdatedDate", "RefundDate"),
     ),
     # Children before parents: whatever an order says of its shipments and invoices, they are there.
     reference=(

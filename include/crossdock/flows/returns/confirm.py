@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,26 +13,26 @@ from crossdock.errors import RecordRejected
 from crossdock.flow import Flow
 from crossdock.flows.returns.load import RETURN
 from crossdock.steps.check import dead_letter
-from crossdock.steps.load import chunked
+from crossdock.steps.write_back import Change, write_back
 from crossdock.store.tables import (
     ops_link,
     stage_credit_memo,
 )
-from crossdock.systems import limits
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
 DECISIONS = {"NewRma": "Approve", "PendingReturn": "Approve", "Received": "Approve", "Approved": "MarkRefunded"}
-RESOLVED = ("Refunded", "Closed")
+REFUNDED = "Refunded"
+RESOLVED = (REFUNDED, "Closed")
 
 
 # ---- confirm -------------------------------------------------------------------------------------------------------
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Approves and marks as refunded what the batch delivered, as many at once as the system allows."""
+    """Approves and marks as refunded what the batch delivered."""
     table = stage_credit_memo
     with runtime.engine.begin() as connection:
         rows = list(
@@ -46,47 +47,46 @@ def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
                 .order_by(table.c.key)
             )
         )
-    with ThreadPoolExecutor(limits.load("channel_advisor").at_once, "confirm") as pool:
-        for portion in chunked(rows):
-            sent = list(pool.map(lambda row: (row.key, _resolve(runtime, row.key, row.status)), portion))
-            with runtime.engine.begin() as connection:
-                connection.execute(
-                    sa.update(ops_link)
-                    .where(
-                        ops_link.c.entity == RETURN,
-                        ops_link.c.source_key.in_([key for key, refusal in sent if not refusal]),
-                    )
-                    .values(confirmed_at=sa.func.now())
-                )
-                refused = {key: [_reason(refusal)] for key, refusal in sent if refusal}
-                dead_letter(connection, flow, batch_id, "confirm", refused)
+
+    def keep(connection: sa.Connection, written: Sequence[str], refused: Mapping[str, RecordRejected]) -> None:
+        connection.execute(
+            sa.update(ops_link)
+            .where(ops_link.c.entity == RETURN, ops_link.c.source_key.in_(written))
+            .values(confirmed_at=sa.func.now())
+        )
+        dead_letter(connection, flow, batch_id, "confirm", {key: [_reason(why)] for key, why in refused.items()})
+
+    changes = [Change(key, {"Status": REFUNDED}, partial(_resolve, runtime, key, status)) for key, status in rows]
+    write_back(runtime, (flow,), batch_id, changes, keep)
 
 
-def _resolve(runtime: Runtime, key: str, status: str) -> str:
-    """Takes a return from its status to Refunded; why the channel refuses it, else "". Said twice, it is said once."""
-    refused = ""
+def _resolve(runtime: Runtime, key: str, status: str) -> bytes | None:
+    """Takes a return from its status to Refunded; the return as stored, None where it was so before. Raises what the
+    channel refuses. Said twice, it is said once."""
+    refused: RecordRejected | None = None
+    stored: bytes | None = None
     while status not in RESOLVED:
         decision = DECISIONS.get(status)
         if decision is None:
-            return refused or f"it is {status} there by now"
+            raise refused or RecordRejected(f"it is {status} there by now", status=409)
         try:
-            body = {"Decision": decision}
-            answer = runtime.channel_advisor.call("POST", f"/v2/returns/{key}/resolve", body, repeatable=True)
-            status = answer["Status"]
+            stored = runtime.channel_advisor.resolve_return(key, decision)
+            stored = stored or runtime.channel_advisor.record("returns", key)
         except RecordRejected as error:
             if error.code != "IllegalDecision" or refused:
-                return error.message
-            refused = error.message  # somebody else decided in between: what does it say now?
-            status = msgspec.json.decode(runtime.channel_advisor.record("returns", key))["Status"]
-    return ""
+                raise
+            refused = error  # somebody else decided in between: what does it say now?
+            stored = runtime.channel_advisor.record("returns", key)
+        status = msgspec.json.decode(stored)["Status"]
+    return stored
 
 
-def _reason(refusal: str) -> dict[str, str]:
+def _reason(refusal: RecordRejected) -> dict[str, str]:
     return {
         "field": "Status",
         "rule": "confirm_refused",
         "value": "",
         "line": "",
-        "says": f"Its documents are in TIMS, but Channel Advisor does not take it as refunded: {refusal}",
+        "says": f"Its documents are in TIMS, but Channel Advisor does not take it as refunded: {refusal.message}",
         "do": "Look at the return on the channel. Dismiss this if it is settled there.",
     }

@@ -29,6 +29,7 @@ from crossdock.comparison.subject import (
     Side,
     Subject,
 )
+from crossdock.rules.order_changes import OURS, PERSON
 from crossdock.rules.statuses import CANCELLED_FIRST, LEFT_OUT
 from crossdock.store.tables import (
     ops_link,
@@ -185,7 +186,9 @@ _SHIPMENT_OF_ORDER = sa.and_(raw_shipments.c.payload["ExternalOrderID"].astext =
 _LINK = (ops_link, sa.and_(_link.entity == "sales_order", _link.source_key == FOUND.c.key))
 _ON_HOLD = sa.and_(_OF_STATUS, FOUND.c.tims == "on hold")
 _HELD_BY_A_PERSON = Explanation(
-    because(BY_RULE, "a person has put it on hold in TIMS, and that stays", _LINK).where(~_link.held, _ON_HOLD)
+    because(BY_RULE, "a person has put it on hold in TIMS, and that stays", _LINK).where(
+        sa.func.coalesce(_link.held_by, PERSON) == PERSON, _ON_HOLD
+    )
 )
 _HELD_FOR_THE_MARKETPLACE = Explanation(
     because(
@@ -193,7 +196,7 @@ _HELD_FOR_THE_MARKETPLACE = Explanation(
         "mixed: the marketplace has shipped only a part of its lines",
         _LINK,
         (stage_sales_order, _order_row.key == FOUND.c.key),
-    ).where(_link.held, _order_row.own_location_id.is_not(None), _ON_HOLD)
+    ).where(_link.held_by.in_(OURS), _order_row.own_location_id.is_not(None), _ON_HOLD)
 )
 # What explains a difference in every subject about orders.
 OF_THE_ORDER = (
