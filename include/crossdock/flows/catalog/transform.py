@@ -27,7 +27,7 @@ from crossdock.rules import catalogue
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.catalogue import Extras, ProductContext
 from crossdock.settings import config_dir
-from crossdock.store import database, raw
+from crossdock.store import database, raw, sql
 from crossdock.store.tables import PRODUCT_LISTS, PRODUCT_TEXT
 
 ENTITY = "channel_product"
@@ -187,10 +187,7 @@ class ChannelProduct(NamedTuple):
     delivered: dict[str, Any] | None
 
 
-_HELD = sa.text("""
-SELECT c.sku, c.product_id, c.type, c.payload, p.delivered FROM ref.channel_product c
-LEFT JOIN ops.product p ON p.product_sku = c.sku WHERE c.sku = ANY (:skus)
-""")
+_HELD = sql.statement(__package__, "held")
 
 
 def products(
@@ -215,11 +212,7 @@ def products(
     return held, ambiguous
 
 
-_VERSIONS = sa.text("""
-SELECT i.sku, max(c.version), max(l.version) FROM ref.item_code i
-JOIN ref.channel_product c ON c.folded = i.folded LEFT JOIN ref.channel_listing l ON l.sku = c.sku
-WHERE i.sku = ANY (:skus) GROUP BY i.sku
-""")
+_VERSIONS = sql.statement(__package__, "versions")
 
 
 def versions(connection: sa.Connection, skus: Sequence[str]) -> dict[str, tuple[str, str | None]]:

@@ -26,7 +26,7 @@ from crossdock.reference import channel
 from crossdock.rules import offer_settings
 from crossdock.rules.offer_settings import Offers
 from crossdock.rules.offers import Centers, Item, Listing, Products, StockContext, Unclear
-from crossdock.store import database, raw
+from crossdock.store import database, raw, sql
 from crossdock.store.tables import ref_channel_center, ref_channel_listing, stage_channel_quantity
 
 ENTITY = "channel_quantity"
@@ -40,9 +40,7 @@ _ALSO = (
 )  # fmt: skip
 LINE_COLUMNS = ("SKU", "DistributionCenterID", "Quantity", "UpdateType")
 
-# Of an item in `ref`, alias i.
-ITEM_STATE = """CASE WHEN i.status = 'Blocked' THEN 'blocked' WHEN NOT i.channel_eligible THEN 'not_eligible'
-  WHEN i.status = 'Discontinued' THEN 'discontinued' ELSE 'sellable' END"""
+_ITEMS = sql.statement(__package__, "items")
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
@@ -112,10 +110,7 @@ def own_centers(connection: sa.Connection, settings: Offers) -> Centers:
 
 
 def _items(connection: sa.Connection, skus: Sequence[str]) -> dict[str, Item]:
-    rows = connection.execute(
-        sa.text(f"SELECT i.sku, {ITEM_STATE} AS state, i.kit_components FROM ref.item i WHERE i.sku = ANY (:skus)"),
-        {"skus": list(skus)},
-    )
+    rows = connection.execute(_ITEMS, {"skus": list(skus)})
     return {sku: Item(state, _parts(kit)) for sku, state, kit in rows}
 
 
@@ -141,15 +136,8 @@ def _products(connection: sa.Connection, skus: Sequence[str]) -> dict[str, Produ
     return found
 
 
-_TRUE_AT = sa.text("""
-WITH newest AS (
-  SELECT DISTINCT ON (key) key, queued_at, batch_id FROM ops.work JOIN raw.tims_quantities USING (key, hash)
-  WHERE queue = 'inventory' AND key = ANY (:keys) ORDER BY key, version DESC, queued_at DESC
-)
-SELECT min(greatest(n.queued_at, CASE WHEN b.kind IN ('scheduled', 'compare') THEN b.created_at END, w.read_at))
-FROM newest n LEFT JOIN ops.batch b ON b.id = n.batch_id
-LEFT JOIN ops.watermark w ON w.flow = 'inventory' AND w.resource = :resource
-""")
+_FREE = sql.statement(__package__, "free")
+_TRUE_AT = sql.statement(__package__, "true_at")
 
 
 def _true_at(connection: sa.Connection, skus: Sequence[str]) -> datetime:
@@ -162,16 +150,7 @@ def _true_at(connection: sa.Connection, skus: Sequence[str]) -> datetime:
 def _free(connection: sa.Connection, centers: Centers, skus: set[str]) -> dict[str, int]:
     """Free units of SKUs over our own locations, as last read."""
     own = [location for location, column in centers.column.items() if column >= 0]
-    rows = connection.execute(
-        sa.text("""
-        SELECT n.key, sum((l->>'Available')::bigint) FROM (
-          SELECT DISTINCT ON (key) key, payload FROM ops.work JOIN raw.tims_quantities USING (key, hash)
-          WHERE queue = 'inventory' AND key = ANY (:skus) ORDER BY key, version DESC, queued_at DESC
-        ) AS n CROSS JOIN LATERAL jsonb_array_elements(n.payload->'Locations') AS l
-        WHERE l->>'LocationID' = ANY (:own) GROUP BY n.key
-        """),
-        {"skus": sorted(skus), "own": own},
-    )
+    rows = connection.execute(_FREE, {"skus": sorted(skus), "own": own})
     return {sku: int(units) for sku, units in rows}
 
 

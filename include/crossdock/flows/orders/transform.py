@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import ConfigError
 from crossdock.flow import Staged
@@ -29,7 +30,7 @@ from crossdock.rules.settings import Settings
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.rules.times import sortable
 from crossdock.rules.vectorize import column
-from crossdock.store import database
+from crossdock.store import database, sql
 from crossdock.store.tables import (
     ADDRESS,
     LINE_MONEY,
@@ -42,8 +43,10 @@ from crossdock.store.tables import (
     ref_customer_key,
     ref_item,
     ref_item_code,
+    ref_sales_order,
     stage_buyer,
     stage_customer,
+    stage_sales_order,
 )
 from crossdock.systems import times
 
@@ -146,19 +149,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(header, lines)
 
 
-# Contacts of too many customers, as TIMS or our own orders have them. An order whose buyer is still a question counts
-# by the name that it goes to.
-_SHARED = sa.text("""
-WITH had AS (
-  SELECT 'email' AS kind, value, customer_id AS buyer FROM ref.customer_key WHERE kind = 'email'
-  UNION SELECT 'phone', split_part(value, '|', 1), customer_id FROM ref.customer_key WHERE kind = 'phone_postal'
-  UNION SELECT 'email', lower("Email"), coalesce(customer_id, customer_key, lower("ShippingAddress.Name"))
-        FROM stage.buyer WHERE "Email" IS NOT NULL
-  UNION SELECT 'phone', "Phone", coalesce(customer_id, customer_key, lower("ShippingAddress.Name"))
-        FROM stage.buyer WHERE "Phone" IS NOT NULL
-)
-SELECT kind, value FROM had GROUP BY kind, value HAVING count(DISTINCT buyer) > :most
-""")
+_SHARED = sql.statement(__package__, "shared_contacts")
 
 
 def load_reference(connection: sa.Connection, shared_above: int) -> ReferenceData:
@@ -220,16 +211,12 @@ def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
 
 def _inclusive(connection: sa.Connection, keys: Collection[int]) -> dict[int, bool]:
     """PricesIncludeTax of sales orders by ChannelAdvisorOrderID: as TIMS has it, before it was read as it was sent."""
+    staged, held = stage_sales_order.c, ref_sales_order.c
+    in_tims = sa.cast(held.payload["PricesIncludeTax"].astext, sa.Boolean)
     rows = connection.execute(
-        sa.text(
-            """
-            SELECT s.key, coalesce((o.payload->>'PricesIncludeTax')::boolean, s."PricesIncludeTax") AS inclusive
-            FROM stage.sales_order s
-            LEFT JOIN ref.sales_order o ON o.external_order_id = s.key AND o.source = s."Source"
-            WHERE s.key = ANY (:keys)
-            """
-        ),
-        {"keys": [str(key) for key in keys]},
+        sa.select(staged.key, sa.func.coalesce(in_tims, staged["PricesIncludeTax"]).label("inclusive"))
+        .outerjoin(ref_sales_order, sa.and_(held.external_order_id == staged.key, held.source == staged["Source"]))
+        .where(staged.key.in_([str(key) for key in keys]))
     )
     return {int(row.key): row.inclusive for row in rows if row.inclusive is not None}
 
@@ -374,13 +361,17 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
             },
         }
     )
-    columns = [f'"{name}"' for name in buyers.columns]
     connection.exec_driver_sql("CREATE TEMP TABLE incoming_buyer (LIKE stage.buyer INCLUDING DEFAULTS) ON COMMIT DROP")
     database.copy_in(connection, stage_buyer, buyers, into="incoming_buyer")
-    connection.exec_driver_sql(
-        f"INSERT INTO stage.buyer ({', '.join(columns)}) SELECT {', '.join(columns)} FROM incoming_buyer "
-        f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)} "
-        "WHERE buyer.state = 'staged' AND buyer.version <= excluded.version"
+    columns = list(buyers.columns)
+    incoming = sa.table("incoming_buyer", *(sa.column(name) for name in columns))
+    written = insert(stage_buyer).from_select(columns, sa.select(incoming), include_defaults=False)
+    connection.execute(
+        written.on_conflict_do_update(
+            index_elements=[stage_buyer.c.key],
+            set_={name: written.excluded[name] for name in columns},
+            where=sa.and_(stage_buyer.c.state == "staged", stage_buyer.c.version <= written.excluded.version),
+        )
     )
 
 

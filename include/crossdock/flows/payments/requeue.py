@@ -6,31 +6,35 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from crossdock.flows.payments.transform import NEWEST, why
+from crossdock.flows.payments.transform import newest_of, why
+from crossdock.store import sql
+from crossdock.store.tables import ops_link, ref_sales_order, stage_payment
 from crossdock.systems import settlement_ledger
 
-_WAKE = sa.text(f"""
-SELECT p.key FROM stage.payment p WHERE p.state = 'waiting' AND (
-  p.sales_order_id IS NULL AND EXISTS (
-    SELECT 1 FROM ops.link k JOIN ref.sales_order o ON o.id = k.target_id
-    WHERE k.entity = 'sales_order' AND (k.other_key IN (p.order_ref, p.merchant_order_ref)
-                                        OR k.source_key IN (p.order_ref, p.merchant_order_ref)))
-  OR ({NEWEST.format(order="p.sales_order_id")}) IS DISTINCT FROM p.documents_at AND p.sales_order_id IS NOT NULL
-) ORDER BY p.key
-""")
+_part, _link, _order = stage_payment.c, ops_link.c, ref_sales_order.c
+_references = (_part.order_ref, _part.merchant_order_ref)
+_has_come = (
+    sa.exists()
+    .where(_link.entity == "sales_order", _order.id == _link.target_id)
+    .where(sa.or_(_link.other_key.in_(_references), _link.source_key.in_(_references)))
+)
+_REQUEUE = (
+    sa.select(_part.key)
+    .where(_part.state == "waiting")
+    .where(
+        sa.or_(
+            sa.and_(_part.sales_order_id.is_(None), _has_come),
+            sa.and_(
+                _part.sales_order_id.is_not(None),
+                newest_of(_part.sales_order_id).is_distinct_from(_part.documents_at),
+            ),
+        )
+    )
+    .order_by(_part.key)
+)
 
 
-# What has become of the orders that waiting parts wait for.
-_AWAITED = sa.text("""
-SELECT p.key AS part, p.reason AS stated, s.key, s.state, s.reason
-FROM stage.payment p CROSS JOIN LATERAL (VALUES (p.order_ref), (p.merchant_order_ref)) AS w(ref)
-JOIN (
-  SELECT marketplace_order_id AS ref, key, state, reason FROM stage.sales_order
-  UNION SELECT key, key, state, reason FROM stage.sales_order
-) s USING (ref)
-WHERE p.state = 'waiting' AND p.sales_order_id IS NULL
-ORDER BY p.key
-""")
+_AWAITED = sql.statement(__package__, "awaited")
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
@@ -38,7 +42,7 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
     that their reason stays true. What an order that is left out was paid is set apart on the way: no payment comes of
     it, the ledger posts it."""
     settlement_ledger.set_apart(connection)
-    arrived = connection.scalars(_WAKE).all()
+    arrived = connection.scalars(_REQUEUE).all()
     stays_true: dict[str, bool] = {}
     for order in connection.execute(_AWAITED):
         stays_true[order.part] = stays_true.get(order.part, False) or order.stated == why(order)

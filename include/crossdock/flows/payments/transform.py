@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,16 @@ from crossdock.mapping.registry import KEY
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules.settlements import PaymentContext
 from crossdock.steps.load import Kind
-from crossdock.store import database, deliveries
+from crossdock.store import database, deliveries, sql
 from crossdock.store.tables import (
     PAYMENT_TEXT,
     ops_link,
     ref_company,
+    ref_credit_memo,
+    ref_invoice,
     ref_payment,
     ref_period,
+    ref_sales_order,
     stage_payment,
     stage_payment_application,
 )
@@ -45,53 +49,21 @@ _ALSO = ("state", "reason", "sales_order_id", "rounding", "refund_rounding", "or
 
 # ---- what TIMS knows -----------------------------------------------------------------------------------------------
 
-# The sales orders that a marketplace's numbers name: by the number itself, or by Channel Advisor's.
-_ORDERS = sa.text("""
-SELECT w.ref, o.id AS sales_order_id, o.channel,
-       (SELECT coalesce(sum((l->>'Quantity')::int - (l->>'QuantityCancelled')::int - (l->>'QuantityInvoiced')::int), 0)
-        FROM jsonb_array_elements(o.payload->'LineItems') AS l) AS open_units
-FROM unnest(CAST(:refs AS text[])) AS w(ref)
-JOIN ops.link k ON k.entity = 'sales_order' AND w.ref IN (k.other_key, k.source_key)
-JOIN ref.sales_order o ON o.id = k.target_id
-UNION
-SELECT w.ref, o.id, o.channel, 0 FROM unnest(CAST(:refs AS text[])) AS w(ref) JOIN ref.sales_order o ON o.id = w.ref
-""")
+_ORDERS = sql.statement(__package__, "orders")
 
-# Numbers of orders that the channel has told us of, and what has become of them.
-_EXPECTED = sa.text("""
-SELECT ref, s.key, s.state, s.reason FROM unnest(CAST(:refs AS text[])) AS w(ref)
-JOIN stage.sales_order s ON w.ref IN (s.marketplace_order_id, s.key)
-""")
+_EXPECTED = sql.statement(__package__, "expected_orders")
 
-# Open invoices and credit memos of some sales orders, less what our own payments take that TIMS has not shown us yet.
-_DOCUMENTS = sa.text("""
-WITH pending AS (
-  SELECT coalesce(a."InvoiceID", a."CreditMemoID") AS id, sum(abs(a."Amount")) AS amount
-  FROM stage.payment_application a JOIN stage.payment p USING (key)
-  WHERE p.state IN ('staged', 'ready', 'delivered', 'unchanged') AND p.key <> ALL(CAST(:keys AS text[]))
-    AND NOT EXISTS (SELECT 1 FROM ref.payment t WHERE t.external_reference = p."ExternalReference" AND t.source = :us)
-  GROUP BY 1
-), document AS (
-  SELECT 'invoice' AS kind, id, sales_order_id, currency_code AS currency, balance, 0 AS beyond, posting_date
-  FROM ref.invoice WHERE status <> 'Voided' AND (sales_order_id = ANY(:orders) OR id = ANY(:ids))
-  UNION ALL
-  SELECT 'credit_memo', id, sales_order_id, currency_code, balance,
-         coalesce((SELECT sum(l."RoundingAmount") FROM stage.credit_memo_line l
-                   WHERE c.source = :us AND l.document = c.external_reference), 0), posting_date
-  FROM ref.credit_memo c WHERE sales_order_id = ANY(:orders) OR id = ANY(:ids)
-)
-SELECT kind, id, sales_order_id, currency, ((balance - coalesce(amount, 0)) * 10000)::bigint AS balance,
-       (beyond * 10000)::bigint AS beyond
-FROM document LEFT JOIN pending USING (id) ORDER BY posting_date, id
-""")
+_DOCUMENTS = sql.statement(__package__, "open_documents")
 
-NEWEST = """
-SELECT max(version) FROM (
-  SELECT version FROM ref.sales_order WHERE id = {order}
-  UNION ALL SELECT version FROM ref.invoice WHERE sales_order_id = {order}
-  UNION ALL SELECT version FROM ref.credit_memo WHERE sales_order_id = {order}
-) AS d
-"""
+
+def newest_of(order: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
+    """The newest version of the documents of a sales order."""
+    documents_of = sa.union_all(
+        sa.select(ref_sales_order.c.version).where(ref_sales_order.c.id == order),
+        sa.select(ref_invoice.c.version).where(ref_invoice.c.sales_order_id == order),
+        sa.select(ref_credit_memo.c.version).where(ref_credit_memo.c.sales_order_id == order),
+    ).subquery("document")
+    return sa.select(sa.func.max(documents_of.c.version)).scalar_subquery()
 
 
 def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object) -> pd.DataFrame:
@@ -276,13 +248,9 @@ def _content(orders: pd.DataFrame, chosen: pd.DataFrame) -> pd.Series:
 def _looked_at(connection: sa.Connection, orders: pd.Series) -> pd.Series:
     """The newest version of each order's documents: what is newer wakes a waiting payment."""
     ids = orders.dropna().unique().tolist()
-    newest = connection.execute(
-        sa.text(
-            f"SELECT o.id, to_char(timezone('UTC', ({NEWEST.format(order='o.id')})), "
-            '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') AS newest FROM unnest(CAST(:ids AS text[])) AS o(id)'
-        ),
-        {"ids": ids},
-    )
+    order = sa.func.unnest(sa.cast(ids, sa.ARRAY(sa.Text))).table_valued(sa.column("id", sa.Text)).render_derived()
+    at = sa.func.to_char(sa.func.timezone("UTC", newest_of(order.c.id)), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    newest = connection.execute(sa.select(order.c.id, at.label("newest")))
     return orders.map({row.id: row.newest for row in newest}).astype("str")
 
 
@@ -305,14 +273,7 @@ def _delivered(connection: sa.Connection, keys: pd.Series) -> pd.Series:
     return pd.Series(hashes, dtype="str")
 
 
-# Payments of ours of which we have no record, as TIMS holds them.
-_IN_TIMS = sa.text("""
-SELECT p.external_reference, p.currency_code, (p.amount * 10000)::bigint AS amount, (
-    SELECT min(d.sales_order_id) FROM jsonb_array_elements(p.payload->'Applications') AS a
-    JOIN (SELECT id, sales_order_id FROM ref.invoice UNION ALL SELECT id, sales_order_id FROM ref.credit_memo) AS d
-      ON d.id IN (a->>'InvoiceID', a->>'CreditMemoID')) AS sales_order_id
-FROM ref.payment p WHERE p.source = :us AND p.external_reference = ANY(CAST(:refs AS text[]))
-""")
+_IN_TIMS = sql.statement(__package__, "in_tims")
 
 
 def _as_delivered(

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from crossdock.flows.returns.transform import PARENTS
+from crossdock.store.tables import stage_credit_memo
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
     """Waiting returns of whose order anything is new: the order itself, a shipment, an invoice."""
+    memo = stage_credit_memo.c
     waiting = connection.execute(
-        sa.text("SELECT key, order_key, parents FROM stage.credit_memo WHERE state = 'waiting' AND parents IS NOT NULL")
+        sa.select(memo.key, memo.order_key, memo.parents).where(memo.state == "waiting", memo.parents.is_not(None))
     ).all()
-    rows = connection.execute(sa.text(PARENTS), {"keys": sorted({row.order_key for row in waiting})})
+    rows = connection.execute(PARENTS, {"keys": sorted({row.order_key for row in waiting})})
     now = {row.order_key: row.parents for row in rows}
     return [row.key for row in waiting if now.get(row.order_key, "") != row.parents]

@@ -28,13 +28,20 @@ from crossdock.rules import settings as rule_settings
 from crossdock.rules import tolerances
 from crossdock.rules.money import round_cents
 from crossdock.rules.returns import ReturnContext
-from crossdock.store import database
+from crossdock.store import database, sql
 from crossdock.store.tables import (
     CREDIT_AMOUNTS,
     ref_company,
+    ref_credit_memo,
+    ref_invoice,
+    ref_item,
     ref_period,
+    ref_sales_order,
+    ref_shipment,
     stage_credit_memo,
     stage_credit_memo_line,
+    stage_sales_order,
+    stage_sales_order_line,
 )
 
 CREDIT_MEMO, ADJUSTMENT = "credit_memo", "stock_adjustment"
@@ -48,18 +55,7 @@ TEXTS = (
     "LocationID", "ReasonCode",
 )  # fmt: skip
 
-# What a return waits for, as one text that changes with anything of it. :keys are ChannelAdvisorOrderIDs.
-PARENTS = """
-  SELECT o.external_order_id AS order_key,
-         md5(string_agg(d.id || ' ' || extract(epoch FROM d.version), ',' ORDER BY d.id)) AS parents
-  FROM ref.sales_order o CROSS JOIN LATERAL (
-    SELECT o.id, o.version
-    UNION ALL SELECT s.id, s.version FROM ref.shipment s WHERE s.sales_order_id = o.id
-    UNION ALL SELECT i.id, i.version FROM ref.invoice i WHERE i.sales_order_id = o.id
-  ) d
-  WHERE o.source = 'ChannelAdvisor' AND o.external_order_id = ANY (:keys)
-  GROUP BY o.external_order_id
-"""
+PARENTS = sql.statement(__package__, "parents")
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
@@ -213,15 +209,11 @@ class _Posted:
         return key in self.header
 
 
-_SENT = """
-SELECT DISTINCT l.key FROM stage.credit_memo_line l
-JOIN ops.delivery d ON d.idempotency_key = l.document AND d.outcome <> 'rejected'
-WHERE l.key = ANY (:keys)
-"""
+_SENT = sql.statement(__package__, "sent")
 
 
 def _posted(connection: sa.Connection, keys: Sequence[str]) -> _Posted:
-    sent = list(connection.scalars(sa.text(_SENT), {"keys": list(keys)}))
+    sent = list(connection.scalars(_SENT, {"keys": list(keys)}))
     table, lines = stage_credit_memo, stage_credit_memo_line
     names = ("key", "content_hash", "order_key", "sales_order_id", "refund_total", "uncredited", *HEAD)
     header = database.copy_out(connection, sa.select(*(table.c[n] for n in names)).where(table.c.key.in_(sent)))
@@ -263,22 +255,7 @@ def company(connection: sa.Connection) -> tuple[str, pd.DataFrame]:
     return zone, periods
 
 
-_OF_ORDERS = """
-SELECT o.external_order_id AS order_key, {what} FROM ref.sales_order o {join}
-WHERE o.source = 'ChannelAdvisor' AND o.external_order_id = ANY (:keys) ORDER BY o.id
-"""
-# Documents of other returns that are on their way and that the read of TIMS may not show yet.
-_ON_THEIR_WAY = """
-SELECT s.order_key, l.* FROM stage.credit_memo s JOIN stage.credit_memo_line l ON l.key = s.key
-WHERE s.order_key = ANY (:keys) AND NOT s.key = ANY (:own)
-  AND (s.state IN ('staged', 'ready', 'delivered', 'unchanged')
-       OR EXISTS (SELECT FROM ops.delivery d WHERE d.idempotency_key = l.document AND d.outcome <> 'rejected'))
-ORDER BY l.key, l.position
-"""
-_UNITS = """
-SELECT l.key AS order_key, l."ExternalLineID", l.units_per_kit FROM stage.sales_order_line l WHERE l.key = ANY (:keys)
-"""
-_LEFT_OUT = "SELECT key FROM stage.sales_order WHERE state = 'left_out' AND key = ANY (:keys)"
+_ON_THEIR_WAY = sql.statement(__package__, "on_their_way")
 
 
 class Orders:
@@ -290,25 +267,41 @@ class Orders:
         self._own = set(own)
         self._site = {site.channel: site for site in rule_settings.load().sites.values() if site.channel}
         self._default = rule_settings.load().default
-        self.skipped = set(connection.scalars(sa.text(_LEFT_OUT), {"keys": self._keys}))
+        staged, line, order = stage_sales_order.c, stage_sales_order_line.c, ref_sales_order.c
+        skipped = sa.select(staged.key).where(staged.state == "left_out", staged.key.in_(self._keys))
+        self.skipped = set(connection.scalars(skipped))
         self.parents = {row.order_key: row.parents for row in self._rows(PARENTS)}
-        self._units = {(row.order_key, row.ExternalLineID): row.units_per_kit for row in self._rows(_UNITS)}
-        self._shipments = self._of("shipment", "sales_order_id")
-        self._invoices = self._of("invoice", "sales_order_id")
-        self._memos = self._of("credit_memo", "sales_order_id")
+        units = sa.select(line.key.label("order_key"), line["ExternalLineID"], line.units_per_kit)
+        units = units.where(line.key.in_(self._keys))
+        self._units = {(row.order_key, row.ExternalLineID): row.units_per_kit for row in connection.execute(units)}
+        self._shipments = self._of(ref_shipment)
+        self._invoices = self._of(ref_invoice)
+        self._memos = self._of(ref_credit_memo)
         self._way = defaultdict(list)
         for row in self._rows(_ON_THEIR_WAY, own=list(own)):
             self._way[row.order_key].append(row)
         self._kinds = self._stocked()
-        orders = self._rows(_OF_ORDERS.format(what="o.id, o.payload", join=""))
+        orders = connection.execute(self._of_orders(order.id, order.payload)).all()
         self.ids = {row.order_key: row.id for row in orders}
         self.open_orders = {row.order_key: self._order(row.order_key, row.payload) for row in orders}
 
-    def _rows(self, statement: str, **more: Any) -> list[sa.Row]:
-        return list(self._connection.execute(sa.text(statement), {"keys": self._keys, **more}))
+    def _rows(self, statement: sa.TextClause, **more: Any) -> list[sa.Row]:
+        return list(self._connection.execute(statement, {"keys": self._keys, **more}))
 
-    def _of(self, table: str, column: str) -> dict[str, list[dict[str, Any]]]:
-        rows = self._rows(_OF_ORDERS.format(what="d.payload", join=f"JOIN ref.{table} d ON d.{column} = o.id"))
+    def _of_orders(self, *what: sa.ColumnElement[Any]) -> sa.Select:
+        """`what` of the orders, by their keys."""
+        order = ref_sales_order.c
+        of_channel = sa.and_(order.source == "ChannelAdvisor", order.external_order_id.in_(self._keys))
+        return (
+            sa.select(order.external_order_id.label("order_key"), *what)
+            .select_from(ref_sales_order)
+            .where(of_channel)
+            .order_by(order.id)
+        )
+
+    def _of(self, table: sa.Table) -> dict[str, list[dict[str, Any]]]:
+        documents_of = self._of_orders(table.c.payload).join(table, table.c.sales_order_id == ref_sales_order.c.id)
+        rows = self._connection.execute(documents_of)
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             found[row.order_key].append(row.payload)
@@ -316,9 +309,7 @@ class Orders:
 
     def _stocked(self) -> dict[str, str]:
         skus = {line["SKU"] for each in self._shipments.values() for one in each for line in one["Lines"]}
-        rows = self._connection.execute(
-            sa.text("SELECT sku, type FROM ref.item WHERE sku = ANY (:skus)"), {"skus": sorted(skus)}
-        )
+        rows = self._connection.execute(sa.select(ref_item.c.sku, ref_item.c.type).where(ref_item.c.sku.in_(skus)))
         return {row.sku: row.type for row in rows}
 
     def _order(self, key: str, payload: Mapping[str, Any]) -> rules.Order:

@@ -1,0 +1,6 @@
+-- Documents of other returns that are on their way and that the read of TIMS may not show yet.
+SELECT s.order_key, l.* FROM stage.credit_memo s JOIN stage.credit_memo_line l ON l.key = s.key
+WHERE s.order_key = ANY(:keys) AND NOT s.key = ANY(:own)
+  AND (s.state IN ('staged', 'ready', 'delivered', 'unchanged')
+       OR EXISTS (SELECT FROM ops.delivery d WHERE d.idempotency_key = l.document AND d.outcome <> 'rejected'))
+ORDER BY l.key, l.position
