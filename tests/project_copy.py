@@ -37,7 +37,7 @@ class ProjectCopy:
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
 
     def crossdock(self, *words: str, code: int = 0) -> str:
         """Output of the command line."""
@@ -54,7 +54,7 @@ class ProjectCopy:
 def project_copy(folder: Path, database_url: str) -> ProjectCopy:
     for name in PARTS:
         if (PROJECT / name).is_dir():
-            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.gz"))
+            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)

@@ -104,7 +104,16 @@ class Work(Protocol):
     def __call__(self, runtime: Runtime, flow: Flow, batch_id: int, /) -> None: ...
 
 
-@dataclass(frozen=True)
+def as_they_are(connection: sa.Connection, frames: Frames) -> Frames:
+    """Gives the checks nothing but the staged rows themselves."""
+    return frames
+
+
+def nothing_to_confirm(runtime: Runtime, flow: Flow, batch_id: int, /) -> None:
+    """Confirm of a flow whose source needs no word back."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flow:
     """One flow. `load` and `confirm` work the rows of a batch that are ready, or delivered and not yet confirmed."""
 
@@ -112,16 +121,17 @@ class Flow:
     title: str
     entity: str
     source: Resource
-    reference: tuple[Resource, ...]
-    lines_path: str  # array of lines in the source document; "" where it has none
+    reference: tuple[Resource, ...] = ()
+    lines_path: str = ""  # array of lines in the source document; "" where it has none
     stage: sa.Table
-    stage_lines: sa.Table | None  # None where the target document has no lines
+    stage_lines: sa.Table | None = None  # None where the target document has no lines
     mappings: tuple[str, ...]  # files in include/config/mappings
     transform: Transform
     suite: str  # file in include/config/checks
-    enrich_for_checks: Callable[[sa.Connection, Frames], Frames]  # adds to staged rows what the suite looks at
+    # Adds to staged rows what the suite looks at.
+    enrich_for_checks: Callable[[sa.Connection, Frames], Frames] = as_they_are
     load: Work
-    confirm: Work
+    confirm: Work = nothing_to_confirm
     # Flows that make what this one needs; in a day's work it comes after them.
     follows: tuple[str, ...] = ()
     # It tells the channel what there is and at which price: no document comes of it that the close looks at.

@@ -157,7 +157,7 @@ class Shop(Market):
 def made(shop: Shop, flow: str) -> Made:
     """How a record of the flow is made: `MADE[flow]` of `made/<its package>.py`. All that came before is worked."""
     shop.run(flow)
-    package = flows.get(flow).load.__module__.split(".")[2]
+    package = flows.packages()[flow]
     try:
         return importlib.import_module(f"integration.made.{package}").MADE[flow]
     except (ModuleNotFoundError, KeyError) as missing:

@@ -24,6 +24,7 @@ from crossdock.cli import (
     database,
     dead_letters,
     mappings,
+    new_flow,
     prices,
     reconcile,
     status,
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 
 
-for topic in (sync, status, close, reconcile):
+for topic in (sync, status, close, reconcile, new_flow):
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,

@@ -7,12 +7,13 @@ migration, formatted, numbered behind the last one. Never: a change of a databas
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def _write(server: str, message: str) -> Path | None:
         database.migrate(url)
         config.attributes["engine"] = engine = database.engine(url, role=None)
         try:
-            made = command.revision(
+            with redirect_stdout(io.StringIO()):  # Alembic says where it writes; so does the caller
+                made = command.revision(
                 config, _sentence(message), autogenerate=True, rev_id=f"{int(newest) + 1:04}",
                 process_revision_directives=_complete,
             )  # fmt: skip

@@ -40,6 +40,11 @@ def _packages() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
 
 
+def packages() -> dict[str, str]:
+    """The package of each flow."""
+    return {flow.name: package for package in _packages() for flow in _of(package)}
+
+
 def modules(name: str) -> Iterator[ModuleType]:
     """The modules of this name, of the packages that have one."""
     for package in _packages():
@@ -77,7 +82,7 @@ def order_to_cash() -> dict[str, Flow]:
 
 def side_by_side() -> list[list[str]]:
     """The flows of the close, one group after the other: those of one package need nothing of each other."""
-    of = {flow.name: package for package in _packages() for flow in _of(package)}
+    of = packages()
     return [list(group) for _, group in groupby(order_to_cash(), key=lambda name: of[name])]
 
 

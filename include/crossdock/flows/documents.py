@@ -7,7 +7,7 @@ Never: a call to a system.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,6 @@ from crossdock.mapping.parse import Parsed
 from crossdock.mapping.registry import KEY
 from crossdock.store import database
 from crossdock.store.tables import ref_sales_order
-
-if TYPE_CHECKING:
-    from crossdock.flow import Flow
-    from crossdock.runtime import Runtime
 
 
 def keyed(parsed: Parsed, keys: Sequence[str]) -> Frames:
@@ -80,7 +76,3 @@ def as_staged(
         connection, sa.select(lines).where(lines.c.key.in_(some)).order_by(lines.c.key, lines.c.position)
     )
     return header, body
-
-
-def nothing_to_tell(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Confirm of a flow whose source needs no word back."""

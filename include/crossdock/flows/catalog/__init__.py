@@ -9,7 +9,6 @@ ended. Never: a product or listing deleted; a field that is not TIMS's; a price 
 from __future__ import annotations
 
 from crossdock.flow import Flow
-from crossdock.flows import documents
 from crossdock.flows.catalog import load, transform, watch
 from crossdock.reference import channel, tims
 from crossdock.store.tables import stage_product
@@ -28,7 +27,6 @@ CATALOG = Flow(
     suite="product",
     enrich_for_checks=transform.enrich_for_checks,
     load=load.load,
-    confirm=documents.nothing_to_tell,
     low_priority=True,
     requeue=watch.requeue,
     snapshot_target=watch.snapshot_target,

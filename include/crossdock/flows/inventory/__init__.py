@@ -13,7 +13,6 @@ from datetime import timedelta
 import msgspec
 
 from crossdock.flow import Flow, RecordKey, Resource
-from crossdock.flows import documents
 from crossdock.flows.inventory import drift, load, requeue, transform
 from crossdock.flows.orders import ORDERS
 from crossdock.reference import channel, tims
@@ -64,7 +63,6 @@ INVENTORY = Flow(
     suite="inventory",
     enrich_for_checks=transform.enrich_for_checks,
     load=load.load,
-    confirm=documents.nothing_to_tell,
     requeue=requeue.requeue,
     prefetch=(ORDERS,),
     snapshot_target=drift.snapshot_target,

@@ -8,7 +8,6 @@ second invoice of a shipment by itself; a change of one that is posted; an invoi
 from __future__ import annotations
 
 from crossdock.flow import Flow
-from crossdock.flows import documents
 from crossdock.flows.invoices import load, requeue, transform
 from crossdock.reference import tims
 from crossdock.store.tables import (
@@ -30,7 +29,6 @@ INVOICES = Flow(
     suite="invoice",
     enrich_for_checks=transform.enrich_for_checks,
     load=load.load,
-    confirm=documents.nothing_to_tell,
     requeue=requeue.requeue,
     follows=("shipments",),
 )  # fmt: skip

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from crossdock.flow import Flow, RecordKey, Resource
-from crossdock.flows.documents import nothing_to_tell
 from crossdock.flows.ledger import documents, load, requeue, transform
 from crossdock.flows.ledger.documents import Finder
 from crossdock.reference import tims
@@ -77,7 +76,6 @@ def _flow(
         suite="posting",
         enrich_for_checks=transform.enrich_for_checks,
         load=load.load,
-        confirm=nothing_to_tell,
         requeue=requeue,
         follows=("invoices", "returns", "stock_adjustments", "payouts", "payments"),
     )

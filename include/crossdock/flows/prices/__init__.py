@@ -8,7 +8,6 @@ that is there already is not sent again. Never: another price than the one that 
 from __future__ import annotations
 
 from crossdock.flow import Flow
-from crossdock.flows import documents
 from crossdock.flows.prices import drift, load, requeue, transform
 from crossdock.reference import channel, tims
 from crossdock.rules import price_settings
@@ -31,7 +30,6 @@ PRICES = Flow(
     suite="price",
     enrich_for_checks=transform.enrich_for_checks,
     load=load.load,
-    confirm=documents.nothing_to_tell,
     requeue=requeue.requeue,
     validate_config=price_settings.load,
     snapshot_target=drift.snapshot_target,

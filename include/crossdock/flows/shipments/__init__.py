@@ -27,7 +27,6 @@ SHIPMENTS = Flow(
     suite="shipment",
     enrich_for_checks=transform.enrich_for_checks,
     load=load.load,
-    confirm=documents.nothing_to_tell,
     requeue=lambda connection: documents.arrived(connection, stage_channel_shipment, "sales_order_id"),
     follows=("orders",),
 )  # fmt: skip
