@@ -192,14 +192,14 @@ def without(given: Frames, column: str) -> Frames:
 
 def test_a_rule_of_orders_declares_no_column_that_it_does_not_read():
     """So the page says no more than is true: without any of its columns a rule fails."""
-    idle: list[str] = []
+    unused: list[str] = []
 
     def spied(one: NamedRule) -> NamedRule:
         def spy(given: Frames, context: Any) -> Columns:
             for column in one.reads if one.name != "clean_text" else ():
                 with contextlib.suppress(KeyError):
                     one.function(without(given, column), context)
-                    idle.append(f"{one.name}: {column}")
+                    unused.append(f"{one.name}: {column}")
             return one.function(given, context)
 
         return dataclasses.replace(one, function=spy)
@@ -207,7 +207,7 @@ def test_a_rule_of_orders_declares_no_column_that_it_does_not_read():
     orders = rules_examples.frames(rules_examples.order(), rules_examples.order(2, OrderStatus="Shipped"))
     context = dataclasses.replace(contexts()["sales_order"], reference=rules_examples.reference_data())
     Plan(tuple(map(spied, language.load("sales_order").plan.rules))).run(orders, context)
-    assert idle == []
+    assert unused == []
 
 
 # ---- what the check finds ------------------------------------------------------------------------------------------
