@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from crossdock.flows.inventory.requeue import NAME
 from crossdock.rules import offer_settings
@@ -60,14 +61,21 @@ def _frame(levels: Sequence[_Level]) -> pd.DataFrame:
     )
 
 
-_COMPARED = sql.statement(__package__, "compared").columns(sa.column("key", sa.Text), sa.column("is_equal", sa.Boolean))
+_each = sql.statement(__package__, "compared").columns(sa.column("key", sa.Text), sa.column("is_equal", sa.Boolean))
+_one = _each.subquery("one")
+# Counted by Postgres: of a quarter of a million SKUs only those that differ come here.
+_COMPARED = sa.select(
+    sa.func.count().label("compared"),
+    sa.func.count().filter(_one.c.is_equal).label("equal"),
+    sa.func.array_agg(aggregate_order_by(_one.c.key, _one.c.key), type_=sa.ARRAY(sa.Text))
+    .filter(~_one.c.is_equal)
+    .label("different"),
+)
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:
     """SKUs that the channel does not offer as it was last told; notes how many it does."""
-    found = connection.execute(_COMPARED).all()
-    different = sorted(row.key for row in found if not row.is_equal)
-    compared, equal = len(found), len(found) - len(different)
+    compared, equal, different = connection.execute(_COMPARED).one()
     accuracy.note(connection, NAME, compared=compared, equal=equal)
     least = offer_settings.load().accuracy
     if compared and equal < least * compared:
@@ -81,4 +89,4 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
             "has written them again. Find out who else writes quantities: docs/runbook.md, inventory_accuracy.",
             window=timedelta(hours=12),
         )
-    return different
+    return different or []
