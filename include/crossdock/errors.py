@@ -10,7 +10,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | RateLimited | the system's: too many requests | after `retry_after` | after the last try |
 | Transient | the network's or the system's: time-outs, 5xx | with growing pauses | after the last try |
 | OutcomeUnknown | a write whose answer was lost | asks the target first | after the last try |
-| Elsewhere | nobody's: another run that lives has the batch | no: it is left to that run | no |
+| Elsewhere | nobody's: another live run has the batch | no: it is left to that run | no |
 | LeaseLost | nobody's: another worker has taken over | yes, as any other | after the last try |
 | CircuitOpen | the system is down; its flows pause | when the circuit closes | once per outage |
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 
 def storable(text: str) -> str:
-    """Foreign text without what no column of a table holds: U+0000, and half characters."""
+    """Cleans foreign text of what no column of a table can hold: U+0000 and lone surrogates."""
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
@@ -42,7 +42,7 @@ class CrossdockError(Exception):
         return f"{self.message} {self.do}".strip()
 
     def __reduce__(self) -> tuple:
-        """Crosses processes: Airflow's workers hand exceptions on by pickle."""
+        """Pickles all fields of the exception: Airflow's workers pass it from process to process."""
         return _restored, (type(self), self.__dict__)
 
 
@@ -69,7 +69,7 @@ class OutcomeUnknown(Transient):
 
 
 class Elsewhere(Transient):
-    """Another run, which lives, has the batch."""
+    """Another live run has the batch."""
 
 
 class LeaseLost(Transient):
@@ -85,7 +85,7 @@ class CircuitOpen(Transient):
 
 
 class RateLimited(Transient):
-    """429. `retry_after` is the server's wish in seconds, None where it gave none."""
+    """The system answered 429. `retry_after`: the pause that it asks for in seconds, None where it names none."""
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, do: str = "", system: str | None = None
@@ -137,6 +137,6 @@ class RecordRejected(CrossdockError):
         self.status = status
         self.code = storable(code)
         self.refusals = refusals or []
-        # Of DUPLICATE_EXTERNAL_REFERENCE and its like.
+        # The record that is there already: of DUPLICATE_EXTERNAL_REFERENCE and similar codes.
         self.existing_id = None if existing_id is None else storable(existing_id)
         self.body = body or {}  # the parsed error, for facts such as AllowedActions; may hold personal data

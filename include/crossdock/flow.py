@@ -27,12 +27,12 @@ SOURCE = "Crossdock"  # of the documents that we post to TIMS; (Source, External
 
 @dataclass(frozen=True)
 class RecordKey:
-    """What extract reads of a record: who it is and when it last changed. Nothing else is parsed."""
+    """The key and version of a record. Extract parses nothing else of it."""
 
     key: str
     version: str  # RFC 3339, as received
-    truncated: bool = False  # the list did not give all of it
-    same: bytes | None = None  # what makes it the same record again; None: every byte of it
+    truncated: bool = False  # the list gave only a part of it
+    same: bytes | None = None  # the part by which an unchanged record is recognised; None: all its bytes
 
 
 class Merge(Protocol):
@@ -43,8 +43,8 @@ class Merge(Protocol):
 
 @dataclass(frozen=True)
 class Resource:
-    """One list of one system, and the raw table that keeps it. Whoever reads the list names it: each flow that works
-    its records has a queue of its own, and so has the reference data that are made of them."""
+    """One list of one system, and the raw table that stores it. Several flows may read the list: each of them has its
+    own queue, and so have the reference data made of it."""
 
     system: str  # channel_advisor, tims, inbox (files) or settlement_ledger (our own verified records)
     path: str  # as the client's `pages` takes it
@@ -53,16 +53,16 @@ class Resource:
     document: str  # schema name in the system's contract
     overlap: timedelta  # how far a scheduled read goes back behind its watermark: late rows, clocks
     lag: timedelta  # how long after its change a row may still be invisible: the watermark stays behind by as much
-    merge: Merge | None = None  # what is looked up of it: copies a batch into `ref`
+    merge: Merge | None = None  # of reference data: copies a batch into `ref`
     single: bool = False  # one document at the path, no list
-    # Records a COPY: enough to be bulk, few enough for reading and writing to overlap; one where it is a whole file.
+    # Records per COPY: enough to be fast, few enough for reading and writing to overlap; 1 where a record is a file.
     at_once: int = 500
     one: str = ""  # path of a single record of TIMS with "{key}" in it, where that is not below the list
-    # A master that only some configurations need: whether this one does.
+    # Of reference data that only some configurations need: whether the present one does.
     wanted: Callable[[], bool] | None = None
-    ids: tuple[str, ...] = ()  # fields of a record that name it, for one whose head cannot be read
-    # Fields of a record that are ours, or that move with our own writes: a version that differs in nothing else than
-    # these, and in what a write has just set, is our own.
+    ids: tuple[str, ...] = ()  # fields that identify a record whose key cannot be read
+    # Fields that are ours, or that change along with our writes. A version that differs only in these, and in what a
+    # write has just set, is our own.
     own: tuple[str, ...] = ()
 
     @property
@@ -71,13 +71,13 @@ class Resource:
 
     @property
     def contract(self) -> str:
-        """The contract that names `document`: what files become is a document of our own."""
+        """The contract that defines `document`. Documents made from files are defined by our own contract."""
         return "crossdock" if self.system in ("inbox", "settlement_ledger") else self.system
 
 
 @dataclass
 class Staged:
-    """What a flow's transform makes of a batch.
+    """The result of a flow's transform for one batch.
 
     `header`: one row per record with `key`, `state` (staged, waiting, left_out, dead), `reason`, `content_hash` and the
     target columns of the stage table; `lines`: target lines with `key` and `position`. `problems` as in
@@ -91,7 +91,8 @@ class Staged:
 
 
 class Transform(Protocol):
-    """`parsed`: what `mapping.parse` made of the batch; `keys` and `altered` are aligned to its payloads."""
+    """Stages a batch. `parsed`: the batch as `mapping.parse` gives it; `keys` and `altered` are aligned to its
+    payloads."""
 
     def __call__(
         self, connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]
@@ -99,23 +100,23 @@ class Transform(Protocol):
 
 
 class Work(Protocol):
-    """One step's work on a batch of the flow."""
+    """Does what is special to the flow in one step of a batch."""
 
     def __call__(self, runtime: Runtime, flow: Flow, batch_id: int, /) -> None: ...
 
 
 def as_they_are(connection: sa.Connection, frames: Frames) -> Frames:
-    """Gives the checks nothing but the staged rows themselves."""
+    """Gives the checks the staged rows alone."""
     return frames
 
 
 def nothing_to_confirm(runtime: Runtime, flow: Flow, batch_id: int, /) -> None:
-    """Confirm of a flow whose source needs no word back."""
+    """Does nothing: the confirm of a flow whose source needs no answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """One flow. `load` and `confirm` work the rows of a batch that are ready, or delivered and not yet confirmed."""
+    """One flow. `load` works the rows of a batch that are ready; `confirm` those delivered and not yet confirmed."""
 
     name: str
     title: str
@@ -128,23 +129,23 @@ class Flow:
     mappings: tuple[str, ...]  # files in include/config/mappings
     transform: Transform
     suite: str  # file in include/config/checks
-    # Adds to staged rows what the suite looks at.
+    # Adds to the staged rows what the suite checks besides.
     enrich_for_checks: Callable[[sa.Connection, Frames], Frames] = as_they_are
     load: Work
     confirm: Work = nothing_to_confirm
-    # Flows that make what this one needs; in a day's work it comes after them.
+    # Flows whose results this one needs: the nightly close runs it after them.
     follows: tuple[str, ...] = ()
-    # It tells the channel what there is and at which price: no document comes of it that the close looks at.
+    # Whether it sends the channel an offer (products, quantities, prices) and makes no document that the close checks.
     offers: bool = False
-    # Keys of rows that are to be worked again although their source has not changed (the parent of a waiting one has
-    # arrived): extract gives them to its batch once more.
+    # Finds keys of rows to be worked again although their source has not changed: the parent of a waiting row has
+    # arrived, for example. Extract adds them to its batch.
     requeue: Callable[[sa.Connection], Sequence[str]] | None = None
-    # Reads what else the flow is configured by, beside mappings and checks. Raises ConfigError for what is wrong.
+    # Reads the flow's configuration besides mappings and checks. Raises ConfigError for a mistake.
     validate_config: Callable[[], object] | None = None
-    # Its load is thousands of single requests: it leaves a part of the target's budget to the others.
+    # Whether it leaves a part of the target's budget to other flows: its load is thousands of single requests.
     low_priority: bool = False
-    # Flows whose sources are read first, so that this one knows of what they will do; their own next runs work it.
+    # Flows whose sources are read first, so that this one knows their pending changes. Their own next runs work them.
     prefetch: tuple[Flow, ...] = ()
-    # Of a full compare: reads whole what the target holds; then the keys of rows that are not there as they should be.
+    # For a full compare: `snapshot_target` reads all that the target holds, `find_drift` finds the keys that differ.
     snapshot_target: Callable[[Runtime], None] | None = None
     find_drift: Callable[[sa.Connection], Sequence[str]] | None = None

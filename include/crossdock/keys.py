@@ -1,7 +1,7 @@
-"""Names made of foreign text that are safe where they are used: idempotency keys, parts of a path, file names.
+"""Makes safe names of foreign text: idempotency keys, parts of a path, file names.
 
-In: any text. Out: text that the place takes, the same for the same text, and another one for any other.
-Never: another name for what is safe already, for effects that were delivered under it would be delivered again.
+In: any text. Out: text that the place accepts: equal for equal texts, different for different ones.
+Never: another name for a text that is safe already: effects delivered under it would be delivered again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 LONGEST = 128  # characters of an Idempotency-Key, by the contract
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
-_MADE = re.compile(r".*~[0-9a-f]{32}", re.DOTALL)  # the form of the names that are made here
+_MADE = re.compile(r".*~[0-9a-f]{32}", re.DOTALL)  # a name that was made here
 
 
 def idempotency(name: str) -> str:
-    """An Idempotency-Key: `name` itself where the contract takes it; else its beginning, percent-encoded, and its hash.
-    A name that looks like one of these is made into one itself, so that no buyer's id can be another one's key."""
+    """An Idempotency-Key: `name` itself where the contract allows it, else its beginning, percent-encoded, and its
+    hash. A name that looks like such a key is hashed, too, so that no buyer's id can equal another one's key."""
     if len(name) <= LONGEST and _PRINTABLE.fullmatch(name) and not _MADE.fullmatch(name):
         return name
     data = name.encode("utf-8", "surrogatepass")
@@ -33,7 +33,7 @@ def fitting(text: str, most: int) -> str:
 
 
 def segment(text: object) -> str:
-    """One part of a URL's path: nothing in it leads to another place. ValueError for none at all."""
+    """Escapes one part of a URL's path, so that it cannot lead anywhere else. Raises ValueError for an empty text."""
     made = quote(str(text), safe="")
     if not made:
         raise ValueError("An empty name leads to the list around it")
@@ -41,7 +41,7 @@ def segment(text: object) -> str:
 
 
 def file_name(text: str) -> str:
-    """The name of a file in a folder. ValueError for one that leads out of it."""
+    """Checks the name of a file in a folder. Raises ValueError for one that leads out of it."""
     if text in ("", ".", "..") or "/" in text or "\\" in text or "\0" in text:
         raise ValueError(f"{text[:60]!r} is no name of a file")
     return text

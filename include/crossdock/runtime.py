@@ -36,18 +36,18 @@ log = logging.getLogger(__name__)
 Source = Callable[[str], Connection]
 
 
-# Of mallopt(3). An arena for each thread, and pages kept for later, cost a hundred megabytes.
+# Options of mallopt(3). Without them an arena per thread, and pages kept for reuse, cost a hundred megabytes.
 _MALLOC = {
     -8: 1,  # M_ARENA_MAX
-    -3: 4 << 20,  # M_MMAP_THRESHOLD: what is larger is a mapping of its own, and goes back when it is freed
+    -3: 4 << 20,  # M_MMAP_THRESHOLD: larger blocks are mapped by themselves and returned when they are freed
     -1: 32 << 20,  # M_TRIM_THRESHOLD
 }
 
 
 @cache
 def spare_memory() -> None:
-    """Gives back what is freed, and keeps what is imported by now out of the garbage collector's sight: it stays as
-    long as the process, and to look through it again costs up to half a second each time. Once a process."""
+    """Returns freed memory to the system, and freezes what is imported by now: it lives as long as the process, and
+    each scan of it by the garbage collector costs up to half a second. Runs once per process."""
     gc.freeze()
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps the pages of each thread
     if sys.platform == "linux":
@@ -89,8 +89,8 @@ class Runtime:
     """The open connections of one task or command. A context manager; thread safe once a client is open."""
 
     def __init__(self, url: str, source: Source = from_environment, inbox: Any = None) -> None:
-        """`inbox`: where files are deposited, any path object (Airflow's ObjectStoragePath, a pathlib.Path); without
-        it, what the environment names."""
+        """`inbox`: the folder where files are deposited, any path object (Airflow's ObjectStoragePath, a pathlib.Path);
+        the one that the environment names where it is None."""
         self._url = url
         self._source = source
         self._inbox = inbox
@@ -112,7 +112,7 @@ class Runtime:
         return Budget("channel_advisor", engine=self.engine)
 
     def low_priority(self) -> AbstractContextManager[None]:
-        """Within it, requests to Channel Advisor leave a part of each minute to other tasks."""
+        """Within this context, requests to Channel Advisor leave a part of each minute's budget to other tasks."""
         return self._channel_advisor_budget.low_priority()
 
     @cached_property
@@ -131,7 +131,7 @@ class Runtime:
 
     @cached_property
     def inbox(self) -> Inbox:
-        """Files that partners deposit."""
+        """The inbox: files that partners deposit."""
         from crossdock.systems.inbox import Inbox, folder
 
         return Inbox(folder() if self._inbox is None else self._inbox)
@@ -153,12 +153,12 @@ class Runtime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes everything. What the database raised leaves as a typed error, wherever it was raised."""
+        """Closes everything. An error of the database leaves as a typed error, wherever it was raised."""
         for name in ("channel_advisor", "tims"):
             if name in self.__dict__:
                 try:
                     self.__dict__.pop(name).close()
-                except Transient as lost:  # what it would have given back has ended with its session
+                except Transient as lost:  # the slots that it holds have ended with its session
                     log.info("%s was closed without the database: %s", name, lost)
         self.__dict__.pop("_channel_advisor_budget", None)  # the client has closed it
         if "engine" in self.__dict__:

@@ -1,4 +1,4 @@
-"""Foreign text made harmless where it leaves: on a terminal, in a log, in a spreadsheet.
+"""Makes foreign text harmless where it is shown: on a terminal, in a log, in a spreadsheet.
 
 In: any value. Out: text that shows what it holds and does nothing: no control character moves the cursor, no override
 turns the line round, no cell is a formula. Never: changes what is stored or sent.
@@ -27,19 +27,19 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def safe(value: Any, *, lines: bool = False) -> str:
-    """`value` as text in which control characters, overrides of direction and half characters are written as escapes.
-    `lines`: line feeds stay, for texts of several lines that we have written."""
+    """Writes `value` as text, with control characters, overrides of direction and lone surrogates as escapes.
+    `lines`: keeps line feeds, for texts of several lines that we have written."""
     return _UNSAFE.sub(lambda found: "\n" if lines and found[0] == "\n" else _escape(found[0]), str(value))
 
 
 def safe_json(text: str) -> str:
-    """JSON text that says the same, with such characters as JSON's own escapes. Its line feeds are its layout."""
+    """Writes such characters in a JSON text as JSON's own escapes. Keeps line feeds: they are its layout."""
     return _UNSAFE.sub(lambda found: "\n" if found[0] == "\n" else _json_escape(found[0]), text)
 
 
 def cell(value: Any) -> Any:
-    """A cell of a CSV file: text that a spreadsheet would execute begins with an apostrophe. Numbers stay as they are;
-    `plain` gives the text back."""
+    """Makes a cell of a CSV file: an apostrophe goes before text that a spreadsheet would execute. Numbers stay as they
+    are; `plain` gives the text back."""
     if not isinstance(value, str) or _NUMBER.fullmatch(value) or not _FORMULA.match(value.lstrip(" ")):
         return value
     return f"'{value}"
@@ -51,7 +51,7 @@ def plain(text: str) -> str:
 
 
 class Formatter(logging.Formatter):
-    """Lines of a log without what a terminal would obey."""
+    """Formats log lines without characters that a terminal would obey."""
 
     def format(self, record: logging.LogRecord) -> str:
         return safe(super().format(record), lines=True)

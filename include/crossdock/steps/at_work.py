@@ -1,7 +1,7 @@
-"""At work: what every step after extract does around its own work.
+"""Takes and keeps a batch for the time of a step: every step after extract runs inside it.
 
-In: a batch and the run that works it. Out: the flow's lock and lease, and the batch in the hands of this run.
-Never: two steps of a flow at once; a batch of another run that lives; a write by a worker that was given up.
+In: a batch and the run that works it. Out: the flow's lock and lease, and the batch assigned to this run.
+Never: two steps of a flow at once; a batch of another live run; a write by a worker whose lease was lost.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 def at_work(
     runtime: Runtime, flow: Flow, batch_id: int, step: str, run_id: str = "", over: Over | None = None
 ) -> Iterator[None]:
-    """The block is a step of the batch. `over`: what the caller knows of other runs.
+    """Runs the block as a step of the batch. `over`: what the caller knows of other runs.
 
-    Raises Elsewhere where another run has the batch, ConfigError where it has not come so far.
+    Raises Elsewhere where another run has the batch, ConfigError where the batch is not ready for the step.
     """
     with runs.at_work(runtime.engine, run_id):
         with runtime.engine.begin() as connection:
             batches.ready_for(connection, batch_id, step)
             batches.reassign(connection, batch_id, run_id, over)
         with database.lock(runtime.engine, f"work:{flow.name}"):
-            with runtime.engine.begin() as connection:  # it may have changed hands while this one waited
+            with runtime.engine.begin() as connection:  # another run may have taken it while this one waited
                 batches.reassign(connection, batch_id, run_id, over)
                 leases.take(connection, flow.name, database.machine_and_process())
             yield

@@ -1,7 +1,7 @@
 """Check: staged documents of a batch -> ready, or dead letters with every reason.
 
-In: a batch id. Out: a state on every staged row, the suite's kept result. A batch over its reject threshold stops
-here, untouched: half a truth is not loaded. Rerun: same verdict.
+In: a batch id. Out: a state on every staged row, and the stored result of the suite. A batch over its reject threshold
+stops here and nothing of it is loaded. Rerun: same verdict.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What is missing in a staged document because transform refused to fill it in: no reason of its own.
+# Rules that a document may break only because transform left its fields empty: no reasons of their own then.
 CONSEQUENCES = (
     "missing_field", "unknown_sku", "blocked_item", "unknown_customer", "inactive_customer", "unknown_code",
     "shipping_discount_too_high",
@@ -46,9 +46,9 @@ def check(
     run_id: str = "",
     over: Over | None = None,
 ) -> Counts:
-    """Judges the batch's staged rows; the counts afterwards.
+    """Checks the batch's staged rows. Returns the counts afterwards.
 
-    `accept_rejects` lets a batch over its threshold go on. Raises BatchStopped otherwise.
+    Raises BatchStopped for a batch over its reject threshold, unless `accept_rejects` lets it go on.
     """
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "check", run_id, over):
@@ -80,7 +80,7 @@ def check(
 
 
 def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[str, ...] = ("staged",)) -> Frames:
-    """The batch's documents in these states, as frames: heads by key, lines by `_row` and position."""
+    """Reads the batch's documents in these states as frames: headers by key, lines by `_row` and position."""
     stage, lines = flow.stage, flow.stage_lines
     wanted = [stage.c.batch_id == batch_id, stage.c.state.in_(states)]
     header = database.copy_out(connection, sa.select(stage).where(*wanted).order_by(stage.c.key))
@@ -99,7 +99,7 @@ def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[s
 
 
 def _earlier(header: pd.DataFrame) -> pd.DataFrame:
-    """What transform found, from the stage rows."""
+    """Reads the problems that transform has noted in the stage rows."""
     rows = [
         {"_row": row, **problem}
         for row, text in header.loc[header["problems"] != "[]", "problems"].items()
@@ -109,7 +109,7 @@ def _earlier(header: pd.DataFrame) -> pd.DataFrame:
 
 
 def _independent(found: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
-    """The suite's findings that do not merely follow from what transform has found in the same record."""
+    """Drops findings of the suite that only follow from a problem which transform found in the same record."""
     existing = set(zip(earlier["_row"], earlier["rule"], strict=True))
     broken = set(earlier["_row"])
     keep = [
@@ -135,7 +135,7 @@ def _over_threshold(flow: Flow, batch_id: int, frames: Frames, problems: pd.Data
 
 
 def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames, problems: pd.DataFrame) -> None:
-    """Dead letters for rows with problems, `ready` for the others; and what needs no loading closes its dead letter."""
+    """Makes dead letters of rows with problems and sets the others `ready`. Closes dead letters of rows left out."""
     stage = flow.stage
     mine = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "staged")
     dead_letter(connection, flow, batch_id, "check", reasons_by_key(frames.header["key"], problems))
@@ -147,7 +147,7 @@ def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames,
 
 
 def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[dict]]:
-    """{key: [reason]} of the rows that have any, each reason once."""
+    """Collects {key: [reason]} of the rows with problems, each reason once."""
     unique = problems.drop_duplicates(["_row", "line", "field", "rule", "value"])
     names = keys.tolist()
     return {names[row]: found for row, found in finding.by_row(unique).items()}
@@ -156,7 +156,7 @@ def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[di
 def dead_letter(
     connection: sa.Connection, flow: Flow, batch_id: int, step: str, reasons: dict[str, list[dict]]
 ) -> None:
-    """Makes dead letters of stage rows of a batch: their state, every reason, and the payload as received."""
+    """Makes dead letters of stage rows of a batch, with every reason and the payload as received."""
     if not reasons:
         return
     stage, keys = flow.stage, list(reasons)

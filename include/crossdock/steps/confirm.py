@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over: Over | None = None) -> Counts:
-    """Tells the source; the batch's final counts."""
+    """Reports the batch's deliveries to the source. Returns the batch's final counts."""
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "confirm", run_id, over):
         flow.confirm(runtime, flow, batch_id)

@@ -1,10 +1,10 @@
 """Extract: a window of a list -> raw rows by COPY and work by queue, chunk by chunk, and the watermark.
 
-In: a flow and a window. Out: batch ids; an unchanged record (same hash) makes no work downstream, unless it is told
-again after another one that was no newer. A scheduled read serves everybody who has read the list as far as it begins:
-what is new to them waits in their queues, and their watermarks move along.
-Never: parses a record beyond its key, version and whether it is whole; moves a watermark on anything but a scheduled
-read; serves others once it has met a record that cannot be taken, for each reader has dead letters of its own.
+In: a flow and a window. Out: batch ids. An unchanged record (same hash) makes no work downstream, unless it comes back
+after another version that was no newer. A scheduled read also serves the list's other readers whose watermarks reach
+its start: what is new to them waits in their queues, and their watermarks move along.
+Never: parses a record beyond its key, version and whether it is whole; moves a watermark by any but a scheduled read;
+serves other readers after a record that it refuses, for each reader has dead letters of its own.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 T = TypeVar("T")
-DAY = timedelta(days=1)  # an older place in a window that somebody reads again is forgotten
-AHEAD = "read ahead"  # run of batches that another flow has read
+DAY = timedelta(days=1)  # a bookmark older than this is ignored when a window is read again
+AHEAD = "read ahead"  # the run id of batches that another flow has read
 KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "replay")
 
 
 @dataclass(frozen=True)
 class Window:
-    """[start, end) by the source's clock. A scheduled window has neither: it goes from the watermark (less the
-    overlap) to the source's own time, which the first page tells before any row of it is looked at."""
+    """[start, end) by the source's clock. A scheduled window has neither: it goes from the watermark, less the overlap,
+    to the source's own time as its first page gives it."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -60,7 +60,7 @@ class Window:
             )
 
     def days(self) -> list[Window]:
-        """The window day by day, UTC. Raises ConfigError for one that has no start or no end."""
+        """Splits the window into UTC days. Raises ConfigError for one without a start or an end."""
         if not (self.start and self.end):
             raise ConfigError("Day by day needs a window with a start and an end.", do="Give From and To.")
         cuts = [self.start]
@@ -72,7 +72,7 @@ class Window:
 
 @dataclass
 class _Reading:
-    """What one read has met so far."""
+    """The state of one read."""
 
     flow: str
     resource: Resource
@@ -81,13 +81,13 @@ class _Reading:
     window: Window
     reprocess: bool
     full_refresh: bool = False
-    was_read: bool = False  # for this run, just now: nothing is asked, what waits in the queue is all there is
-    reader: str = ""  # of reference data: the flow whose run this is, where the list is its source too
+    was_read: bool = False  # this run has read the list just now: only the queue is worked, nothing is requested
+    reader: str = ""  # of reference data: the flow of this run, if the list is its source too
     since: datetime | None = None  # where it began
-    others: list[str] = field(default_factory=list)  # readers that are served along
+    others: list[str] = field(default_factory=list)  # other readers that this read serves
     open: list[int] = field(default_factory=list)  # batches with new records
     mine: list[int] = field(default_factory=list)  # batches of this read
-    again: list[tuple[str, str]] = field(default_factory=list)  # of the inbox: what was read before, by key and hash
+    again: list[tuple[str, str]] = field(default_factory=list)  # of the inbox: records read before, by key and hash
     current: int | None = None
     read: int = 0  # of the current batch
     already_stored: int = 0
@@ -99,8 +99,7 @@ class _Reading:
 
     @property
     def resumes(self) -> bool:
-        """Whether a read that breaks off goes on from there: one of a list that comes by its last change. A full
-        refresh reads all of it."""
+        """Whether a read that breaks off resumes there: of a list sorted by last change, unless all of it is wanted."""
         sorted_list = self.resource.system in ("channel_advisor", "tims") and not self.resource.single
         return sorted_list and self.kind in ("scheduled", "sweep", "backfill") and not self.full_refresh
 
@@ -110,12 +109,12 @@ class _Reading:
 
     @property
     def looked_up(self) -> bool:
-        """Whether it is read as reference data: a batch is merged into `ref`, and that is all."""
+        """Whether it is read as reference data: its batches are only merged into `ref`."""
         return self.flow == records.REFERENCE
 
     @property
     def name(self) -> str:
-        """The window, as the place in it is kept by."""
+        """The name of the window, under which its bookmark is kept."""
         edges = (edge.isoformat() if edge else "" for edge in (self.window.start, self.window.end))
         return " ".join((self.kind, *edges, "reprocess" if self.reprocess else "")).strip()
 
@@ -131,13 +130,13 @@ def extract(
     reprocess: bool = False,
     over: Over | None = None,
 ) -> list[int]:
-    """Reads the flow's reference data and its window; the ids of the batches that have work to do: its own and, behind
-    them, those that dead runs have left, which it takes over. `over`: what the caller knows of other runs.
+    """Reads the flow's reference data and its window. Returns the ids of the batches that have work to do: its own,
+    then those of dead runs, which it takes over. `over`: what the caller knows of other runs.
 
     `keys` (kind "key" or "replay") names records instead of a window. `reprocess` works unchanged records again, for
-    a window that is to be redone after a mapping was mended; a record asked for by its key always is. Kind "compare"
-    reads source and target whole, and works again what is not in the target as it should be. Raises ConfigError,
-    before anything is read, when the flow's configuration is broken.
+    a window that is to be redone after a mapping was mended; a record named by its key always is. Kind "compare" reads
+    source and target whole, and works again what differs in the target. Raises ConfigError, before anything is read,
+    when the flow's configuration is broken.
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
@@ -159,14 +158,14 @@ def extract(
             flow.snapshot_target(runtime)
         reading = _Reading(flow.name, flow.source, kind, run_id, window, reprocess or kind == "key", was_read=was_read)
         left = _read_and_take_over(runtime, flow, reading, keys, over)
-    # The newest first: what stands in several batches is worked once, by its newest version.
+    # The newest first: a record in several batches is worked once, in its newest version.
     return sorted(reading.open) + sorted(left - set(reading.open), reverse=True)
 
 
 def _read_and_take_over(
     runtime: Runtime, flow: Flow, reading: _Reading, keys: Sequence[str], over: Over | None
 ) -> set[int]:
-    """Reads the flow's own source; the batches that this run, in an earlier try, and dead runs have left."""
+    """Reads the flow's own source. Returns the batches left by an earlier try of this run and by dead runs."""
     with database.lock(runtime.engine, f"extract:{flow.source.name}"):
         if reading.kind == "replay":
             _replay(runtime, reading, keys)
@@ -179,7 +178,7 @@ def _read_and_take_over(
 
 
 def _put_back(runtime: Runtime, flow: Flow, reading: _Reading) -> None:
-    """Moves files that came into the inbox once more as they were: there is no work in them, so no batch does it."""
+    """Moves unchanged files that came into the inbox again: they make no work, so no batch would move them."""
     if not reading.again:
         return
     with runtime.engine.begin() as connection:
@@ -189,7 +188,7 @@ def _put_back(runtime: Runtime, flow: Flow, reading: _Reading) -> None:
 
 
 def _prefetch(runtime: Runtime, flow: Flow) -> None:
-    """Reads what is new for another flow; its own next run takes the batches over, as those of a dead run."""
+    """Reads what is new for another flow. Its own next run takes these batches over like those of a dead run."""
     lock = database.lock(runtime.engine, f"extract:{flow.source.name}")
     with lock, runs.at_work(runtime.engine, AHEAD):  # nobody takes a batch while it is being filled
         _read(runtime, _Reading(flow.name, flow.source, "scheduled", AHEAD, Window(), reprocess=False), flow=flow)
@@ -198,8 +197,8 @@ def _prefetch(runtime: Runtime, flow: Flow) -> None:
 def refresh_reference(
     runtime: Runtime, resource: Resource, run_id: str = "", *, full_refresh: bool = False, reader: str = ""
 ) -> bool:
-    """Brings reference data up to date; `full_refresh` reads all of the list once more, whatever was read before.
-    `reader`: the flow whose run this is, if the list is its source too; whether it has been served along."""
+    """Brings reference data up to date; `full_refresh` reads the whole list again. `reader`: the flow of this run, if
+    the list is its source too. Returns whether this read has served it."""
     kind = "backfill" if full_refresh else "scheduled"
     reading = _Reading(
         records.REFERENCE, resource, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh, reader=reader
@@ -223,12 +222,11 @@ def _validate_config(flow: Flow) -> None:
 
 
 def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> list[str]:
-    """What the pages bring, each chunk in a transaction of its own, together with the place that it reaches; then what
-    waits in the queue; the watermarks last. Reading and writing overlap on two threads. Returns who else was served.
+    """Stores the pages, each chunk in a transaction of its own with its bookmark; then takes what waits in the queue;
+    moves the watermarks last. Reading and writing overlap on two threads. Returns the other readers that it served.
 
-    A chunk's transaction does not wait for the disk, the last one does, and so for all before it. All of them are of
-    one session: should the database break down in between and lose a chunk, the session is gone, and this read ends
-    before the watermark moves."""
+    Only the last transaction waits for the disk, which then holds all earlier ones, too. All are of one session: if the
+    database crashes in between and loses a chunk, the session ends, and the read fails before the watermark moves."""
     started = time.monotonic()
     resource = reading.resource
     reading.since = None if keys or reading.was_read else _since(runtime, reading)
@@ -239,14 +237,14 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         with ThreadPoolExecutor(1, "copy") as writer:
             pending: Future | None = None
             for chunk in _chunks(received, resource.at_once):
-                judged = records.judge(resource, chunk, reading.clock)  # here, for the writer is busy waiting
+                judged = records.judge(resource, chunk, reading.clock)  # in this thread: the writer waits for Postgres
                 if pending:
                     pending.result()
                 reading.seconds = time.monotonic() - started
                 pending = writer.submit(_store, connection, runtime, reading, flow, judged)
             if pending:
                 pending.result()
-        if reading.kind != "key":  # a person has asked for these records and no others
+        if reading.kind != "key":  # by key, a person has asked for these records and no others
             _take(connection, reading)
         with connection.begin():
             if flow and flow.requeue:
@@ -270,8 +268,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
 
 
 def _others(connection: sa.Connection, reading: _Reading) -> list[str]:
-    """Whom a read serves along that begins where this one does; its reader also when that would be its first one. Only
-    a scheduled read does: any other is for what its flow is to do again."""
+    """The other readers that this read can serve: their watermarks reach its start. Its own `reader` also where it has
+    never read the list and would begin there. Only a scheduled read serves others."""
     if reading.kind != "scheduled" or reading.was_read:
         return []
     name, overlap, since, reader = reading.resource.name, reading.resource.overlap, reading.since, reading.reader
@@ -282,12 +280,12 @@ def _others(connection: sa.Connection, reading: _Reading) -> list[str]:
 
 
 def _still(connection: sa.Connection, reading: _Reading) -> list[str]:
-    """Whom this read serves along still: a watermark that a person has set back meanwhile stays there."""
+    """The readers that this read still serves: without those whose watermark a person has set back meanwhile."""
     return sorted({*reading.others}.intersection(_others(connection, reading))) if reading.others else []
 
 
 def _take(connection: sa.Connection, reading: _Reading) -> None:
-    """Gives what others have read for this reader to its batches, each in a transaction of its own."""
+    """Moves what others have read for this reader from its queue into batches, each in a transaction of its own."""
     while True:
         with connection.begin():
             if not raw.is_waiting(connection, reading.queue):
@@ -305,7 +303,7 @@ def _take(connection: sa.Connection, reading: _Reading) -> None:
 
 
 def _refuse_mistyped(connection: sa.Connection, reading: _Reading, batch_id: int, taken: Sequence[raw.Pair]) -> None:
-    """Dead letters of what cannot be looked up, of what another flow has read."""
+    """Makes dead letters of reference records of a wrong type that another flow has read."""
     found = raw.records(connection, reading.resource.raw, batch_id, [key for key, _ in taken])
     _, refused = records.typed(reading.resource, found)
     if refused:
@@ -314,8 +312,8 @@ def _refuse_mistyped(connection: sa.Connection, reading: _Reading, batch_id: int
 
 
 def _since(runtime: Runtime, reading: _Reading) -> datetime | None:
-    """Where the read begins: where one of the same window has broken off, or at its start. A scheduled one overlaps
-    what the last one read; a first one takes all there is."""
+    """The moment at which the read begins: the bookmark of an earlier read of the window that broke off, else the
+    window's start. A scheduled read overlaps the last one; a first one begins where the flow's settings say."""
     start, resource = reading.window.start, reading.resource
     if reading.kind == "sweep" and start is None:
         start = runtime.system(resource.system).server_time() - settings.flow(reading.flow).sweep
@@ -332,8 +330,8 @@ def _since(runtime: Runtime, reading: _Reading) -> datetime | None:
 
 
 def _reached(reading: _Reading) -> datetime | None:
-    """Up to where all has been read and stored: lists come by their last change. As far behind it as a watermark is
-    behind its read, for rows that were not to be seen yet."""
+    """The bookmark: all rows changed before it are stored, for lists are sorted by last change. Lag and overlap are
+    taken off as for a watermark, for rows that were not visible yet."""
     if reading.newest is None or reading.server_time is None:
         return None
     resource = reading.resource
@@ -347,13 +345,13 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
         yield msgspec.Raw(runtime.tims.document(reading.resource.path))
         return
     system = runtime.system(reading.resource.system)
-    # A backfill of our own records asks when things happened; a scheduled read, when we came to know them.
+    # A backfill of our own records goes by when things happened; a scheduled read by when they were recorded.
     how: dict[str, Any] = (
         {"happened": True} if reading.resource.system == "settlement_ledger" and reading.kind == "backfill" else {}
     )
     for page in system.pages(reading.resource.path, since=since, before=reading.window.end, **how):
         back = _set_back(runtime, reading, since, page.server_time)
-        if back:  # what has changed since is stamped by a clock that was set back; each reader sees to that itself
+        if back:  # the source's clock was set back: each reader handles that by itself
             reading.others = []
             yield from _pages(runtime, reading, back)
             return
@@ -363,13 +361,13 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
 
 
 def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, server_time: datetime) -> datetime | None:
-    """Where a scheduled read has to begin when the source's clock is behind the place where the last read ended: as
-    long ago by that clock as the last read is by ours. None where it is as it should be."""
+    """The new start of a scheduled read where the source's clock is behind the end of the last read: as long ago by
+    that clock as the last read is by ours. None where the clock is right."""
     if reading.kind != "scheduled" or reading.server_time or not since or server_time >= since:
         return None
     with runtime.engine.begin() as connection:
         last = watermarks.read_at(connection, reading.flow, reading.resource.name)
-        if last is None:  # a first read begins where the flow's settings say
+        if last is None:  # a first read: it begins where the flow's settings say
             return None
         gone = database.now(connection) - last
     reading.server_time = server_time
@@ -403,8 +401,8 @@ def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
 def _store(
     connection: sa.Connection, runtime: Runtime, reading: _Reading, flow: Flow | None, judged: records.Judged
 ) -> None:
-    """Writes what of a chunk is new, and whose work it is, with the counts of its batch. Runs on the writer thread; no
-    transaction is open while records that the list cut are fetched."""
+    """Writes the new records of a chunk, the queues that they are work of, and the counts of the batch. Runs on the
+    writer thread; no transaction is open while truncated records are fetched."""
     resource, given = reading.resource, judged.records
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
     with connection.begin():
@@ -422,7 +420,7 @@ def _store(
         batch_id = reading.current or _open(connection, reading)
         reading.read += len(given) + len(judged.refused)
         refused += records.unstorable(raw.insert(connection, resource.raw, new))
-        # Where a record cannot be taken, the others read for themselves from here on.
+        # After a refused record the other readers read for themselves.
         reading.others = [] if refused or judged.refused else _still(connection, reading)
         cannot = {one.record.key for one in refused}
         cannot_here = cannot | {one.record.key for one in mistyped}
@@ -439,7 +437,7 @@ def _store(
             reading.already_stored += len(seen)
             reading.again += seen if resource.system == "inbox" else ()
         _dead_letter(connection, reading, flow, batch_id, judged.refused + refused + mistyped)
-        # What is known of reference data counts as merged: nothing of it is left unmerged behind a commit.
+        # A known record of reference data counts as merged, so every commit merges its new ones.
         unknown = reading.read - reading.already_stored
         if unknown >= batches.SIZE or (reading.looked_up and unknown):
             _close(connection, reading)
@@ -458,7 +456,7 @@ def _work(
     given: Sequence[Record],
     stored: Mapping[raw.Pair, Collection[str]],
 ) -> list[raw.Pair]:
-    """What of a chunk is work of a reader: what it has never had, and what is told again after something else."""
+    """The records of a chunk that are work of a reader: those new to it, and those that came back."""
     had = [record for record in given if queue in stored.get(record.pair, ())]
     back = records.came_back(connection, reader, resource, had)
     worked = {record.pair for record in had} - back
@@ -468,7 +466,7 @@ def _work(
 def _dead_letter(
     connection: sa.Connection, reading: _Reading, flow: Flow | None, batch_id: int, refused: list[records.Refused]
 ) -> None:
-    """Dead letters of what cannot be taken; what lies among them already as it is makes no work."""
+    """Makes dead letters of refused records; one that is a dead letter already, unchanged, makes no work."""
     if not refused:
         return
     old = set() if reading.reprocess else records.already_stored(connection, flow, reading.resource, refused)
@@ -481,7 +479,7 @@ def _dead_letter(
 def _completed(
     runtime: Runtime, resource: Resource, given: list[Record], truncated: set[str]
 ) -> tuple[list[Record], list[records.Refused]]:
-    """Records that the list cut, read whole one by one, as many at once as the system allows; those that cannot be."""
+    """Reads truncated records whole, one by one, as many at once as the system allows. (Records, refused ones.)"""
     whole = [r for r in given if r.key not in truncated]
     if len(whole) == len(given):
         return given, []
@@ -492,7 +490,7 @@ def _completed(
             data = system.record(resource.path, record.key)
         except RecordRejected as error:
             if error.status == 404:
-                return record  # gone meanwhile: transform finds the lines missing and says so
+                return record  # deleted meanwhile: transform finds the lines missing and reports it
             return records.Refused(record, "unreadable_record", f"It cannot be read whole: {error.message}")
         one = records.identify(resource, data)
         if isinstance(one, records.Refused):
@@ -506,7 +504,7 @@ def _completed(
 
 
 def _requeue(connection: sa.Connection, reading: _Reading, keys: Sequence[str]) -> None:
-    """Gives waiting records whose parent has arrived to the current batch; what it read just now is in it already."""
+    """Adds the records of `keys` to the current batch, but for those that it has just read."""
     for portion in _chunks(keys, batches.SIZE):
         batch_id = reading.current or _open(connection, reading)
         fresh = raw.reassign(connection, reading.resource.raw, reading.queue, portion, batch_id, unless_in=reading.mine)
@@ -529,7 +527,7 @@ def _open(connection: sa.Connection, reading: _Reading) -> int:
 
 
 def _count(connection: sa.Connection, reading: _Reading) -> None:
-    """Notes what the current batch has so far: if its reader dies, it is a batch like any other."""
+    """Notes the counts of the current batch so far: if its reader dies, it is a batch like any other."""
     if reading.current is not None:
         batches.extracted(
             connection,
@@ -556,7 +554,7 @@ def _close(connection: sa.Connection, reading: _Reading) -> None:
 
 
 def _replay(runtime: Runtime, reading: _Reading, keys: Sequence[str]) -> None:
-    """Dead letters (or any records read before) worked again, with what a person made of their payloads."""
+    """Works dead letters (or any records read before) again, with the edits of a person in their payloads."""
     resource, flow_name = reading.resource, reading.flow
     with runtime.engine.begin() as connection:
         batch_id = batches.open_batch(connection, flow_name, "replay", run_id=reading.run_id)

@@ -1,7 +1,7 @@
-"""What the flows of the inbox share: which file was taken, and the alert for one that was refused.
+"""Shared by the flows of the inbox: which files were taken, and the alert for one that was refused.
 
-In: a batch's rows and the records they came from. Out: files by source, name and digest of what was read; alerts.
-Never: a file of which only the name is known; what stands in a file.
+In: a batch's rows and the records they came from. Out: files by source, name and digest; alerts.
+Never: a file without a digest; the content of a file in an alert.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from crossdock.store import raw
 
-WORKED = ("delivered", "unchanged", "left_out")  # states of records of which nothing is open
+WORKED = ("delivered", "unchanged", "left_out")  # states of records that are done
 
 
 def taken(connection: sa.Connection, stage: sa.Table, received: sa.Table, batch_id: int) -> list[tuple[str, str, str]]:
-    """(source, file, digest of what was read) of a batch's worked records. A record of before there were digests names
-    none: its file is read once more and moved then."""
+    """(source, file, digest of what was read) of a batch's worked records. Old records without a digest are left out:
+    their files are read once more and moved then."""
     worked = raw.versions(received, batch_id).subquery()
     return _files(connection, stage, worked, stage.c.batch_id == batch_id)
 
@@ -29,7 +29,7 @@ def taken(connection: sa.Connection, stage: sa.Table, received: sa.Table, batch_
 def put_back(
     connection: sa.Connection, stage: sa.Table, received: sa.Table, existing: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str, str]]:
-    """The same of records, by key and hash, that came once more as they were and are worked: no batch has them."""
+    """The same for unchanged records, by key and hash, that came again and are worked: no batch has them."""
     these = sa.and_(
         received.c.key == sa.any_(sa.bindparam("keys", [key for key, _ in existing], type_=sa.ARRAY(sa.Text))),
         received.c.hash == sa.any_(sa.bindparam("hashes", [digest for _, digest in existing], type_=sa.ARRAY(sa.Text))),
@@ -51,7 +51,7 @@ def _files(
 
 
 def refused_files(given: pd.DataFrame, keys: pd.Series, refused: np.ndarray, flow: str) -> list[dict[str, Any]]:
-    """One alert for each file that lies in the inbox and that nobody could read, once a day."""
+    """One alert a day for each file in the inbox that could not be read."""
     return [
         {
             "kind": "file_refused",

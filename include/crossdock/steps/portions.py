@@ -1,7 +1,7 @@
-"""Portions: many requests of one kind, several at once, with as few transactions as hold the promise of one effect.
+"""Portions: many requests of one kind, several at once, in as few transactions as "one effect per key" allows.
 
-In: what is to be sent, in portions. Out: a mark in the database before each request, and what came of it after it. One
-transaction keeps every answer that has arrived and marks what is sent next, so a fast system costs a transaction for
+In: what is to be sent, in portions. Out: a mark in the database before each request, and its outcome after it. One
+transaction keeps all answers that have arrived and marks what is sent next: a fast system costs one transaction for
 several portions, a slow one a transaction each. Never: more than `2 * at_once` portions whose outcome is not kept.
 """
 
@@ -21,8 +21,8 @@ from crossdock.store import leases
 P = TypeVar("P")
 A = TypeVar("A")
 
-STALE_SECONDS = 1.0  # after its mark a portion that had to wait looks at the lease again
-GATHER_SECONDS = 0.02  # that an answer waits for others, to be kept with them
+STALE_SECONDS = 1.0  # a portion that has waited longer than this after its mark checks the lease again
+GATHER_SECONDS = 0.02  # how long an answer waits for others, to be kept with them
 
 
 def send_all(
@@ -37,7 +37,7 @@ def send_all(
 ) -> None:
     """Marks, sends and keeps all portions. `mark` and `keep` run in the caller's thread, `send` in others.
 
-    When a `send` raises, nothing more is begun; what is under way is kept, then the first error is raised.
+    When a `send` raises, no further one begins; the answers under way are kept, then the first error is raised.
     """
 
     def guarded(portion: P, marked: float) -> A:
@@ -85,7 +85,7 @@ def send_all(
 
 
 def _gathered(done: queue.SimpleQueue[Future[A]], most: int) -> list[Future[A]]:
-    """What is done: waits for one, and for a moment for others."""
+    """Waits for one answer, then a moment for others. Returns them."""
     found: list[Future[A]] = [done.get()] if most else []
     until = time.monotonic() + GATHER_SECONDS
     while len(found) < most:

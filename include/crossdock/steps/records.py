@@ -1,7 +1,7 @@
-"""What a list gave, one record at a time: who it is, which version of it, whether it can be taken at all.
+"""Reads key and version of each record of a list, and refuses what cannot be taken.
 
-In: the bytes of a record. Out: a `Record`, or `Refused` with the reason, named by what can be read of it.
-Never: raises because of a record; believes a moment that is ahead of our own clock.
+In: the bytes of a record. Out: a `Record`, or `Refused` with the reason and whatever id can be read.
+Never: raises because of a record; trusts a time ahead of our own clock.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from crossdock.store import alerts, database, dead_letters, raw
 from crossdock.store.raw import Record
 from crossdock.systems import scan, times
 
-REFERENCE = "reference"  # flow of the dead letters of what is only looked up
-UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record that does not tell it: any other one is newer
+REFERENCE = "reference"  # the flow name of reference data, for its dead letters
+UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record without a readable one: any other is newer
 SHOWN = 100_000  # characters of a refused record that are kept
-NAMED = 60  # characters of an id that is too long
+NAMED = 60  # characters that are kept of an id that is too long
 _NEXT_VERSION = "Ask the operator of the system to mend the record: its next version is read by itself. "
 ADVICE = _NEXT_VERSION + "Or edit the payload and replay it; or dismiss it."
 REFERENCE_ADVICE = _NEXT_VERSION + "Or dismiss it."
@@ -33,7 +33,7 @@ REFERENCE_ADVICE = _NEXT_VERSION + "Or dismiss it."
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is not taken: `record` as far as it is known, and why."""
+    """A refused record: `record` as far as it is known, and the reason."""
 
     record: Record
     rule: str
@@ -43,8 +43,8 @@ class Refused:
 
 @dataclass
 class Judged:
-    """A portion of a list: of each key its newest version, the keys of those that the list cut, the refused. `newest`:
-    the newest version that both clocks allow."""
+    """A portion of a list: the newest version of each key, the keys of truncated records, the refused ones. `newest`:
+    the newest version that is not ahead of either clock."""
 
     records: list[Record] = field(default_factory=list)
     truncated: set[str] = field(default_factory=set)
@@ -53,7 +53,8 @@ class Judged:
 
 
 def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: datetime | None = None) -> Judged:
-    """Each record of a portion; of one key, the last one that is refused or the newest. `clock`: the source's."""
+    """Judges the records of a portion. Of each key it keeps the last refused one or the newest one. `clock`: the
+    source's."""
     newest: dict[str, Record] = {}
     refused: dict[str, Refused] = {}
     made = Judged()
@@ -79,7 +80,7 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
 
 
 def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, bool] | Refused:
-    """The record, and whether the list cut it; or why it is refused."""
+    """Reads (record, whether the list truncated it), or why it is refused."""
     data = bytes(item)
     if (much := too_much(resource.system, data)) is not None:
         return _refused(resource, data, *much)
@@ -100,7 +101,7 @@ def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, boo
 
 
 def too_much(system: str, data: bytes) -> tuple[str, str] | None:
-    """Why a record is not even looked into: the rule, and what it says."""
+    """(rule, message) for a record too large or too deep to be parsed; None otherwise."""
     limits = settings.intake()
     if len(data) > limits.record_bytes and system != "inbox":  # there file_bytes bounds the whole file
         return "too_large", (
@@ -116,7 +117,7 @@ def too_much(system: str, data: bytes) -> tuple[str, str] | None:
 
 
 def unfit(key: str) -> str | None:
-    """Why a text cannot be the key of a record."""
+    """Why a text cannot be the key of a record; None where it can."""
     most = settings.intake().key_bytes
     if not key.strip() or key == "None":
         return "is missing"
@@ -137,7 +138,7 @@ def _refused(resource: Resource, data: bytes, rule: str, message: str, key: str 
 
 
 def name(ids: Sequence[str], data: bytes) -> str:
-    """The id as text where there is one; else a name made of its beginning, or of the record's hash."""
+    """Names a record by its id; else by the beginning of the id, or by the record's hash."""
     try:
         fields = scan.members(data)
         values = [msgspec.json.decode(fields[each]) for each in ids]
@@ -154,16 +155,16 @@ def name(ids: Sequence[str], data: bytes) -> str:
 
 
 def typed(resource: Resource, given: Sequence[Record]) -> tuple[list[Record], list[Refused]]:
-    """A master's records, and those of them in which a value is of another type than the contract's. What is looked up
-    in `ref` is trusted by every flow."""
+    """Splits reference records into good ones and those with a value of another type than the contract's: every flow
+    trusts what it looks up in `ref`."""
     found = parse.mapping_errors([record.payload for record in given], resource.contract, resource.document)
     refused = [Refused(given[n], why["rule"], why["says"], why["field"]) for n, why in sorted(found.items())]
     return [record for n, record in enumerate(given) if n not in found], refused
 
 
 def merge(connection: sa.Connection, resource: Resource, batch_id: int | None) -> int:
-    """Copies a batch of reference data into `ref`; how many records it refuses. One that cannot be copied is found by
-    halving, so that it never stops the others. None: all rows of the raw table, which is a snapshot."""
+    """Copies a batch of reference data into `ref`; None: all rows of the raw table, a snapshot. A record that cannot be
+    copied is found by halving, so that it does not stop the others. Returns how many are refused."""
     assert resource.merge
     refused: list[Refused] = []
     _merge(connection, resource, batch_id, None, refused)
@@ -205,14 +206,14 @@ def _merge(
 
 
 def unstorable(refused: Sequence[tuple[Record, str]]) -> list[Refused]:
-    """What `raw.insert` gave back."""
+    """Turns the records that `raw.insert` could not store into `Refused`."""
     return [
         Refused(record, "unreadable_record", f"The record cannot be stored as JSON: {why}") for record, why in refused
     ]
 
 
 def report_clock(connection: sa.Connection, resource: Resource, stated: str) -> None:
-    """An alert that the clock of a source is wrong."""
+    """Raises an alert that the clock of a source is wrong."""
     alerts.raise_alert(
         connection,
         kind="source_clock",
@@ -224,7 +225,7 @@ def report_clock(connection: sa.Connection, resource: Resource, stated: str) -> 
 
 
 def queue_of(reader: str, resource: Resource) -> str:
-    """Where the work of a reader of the list waits. Keys of several lists of reference data would collide."""
+    """The queue of a reader of the list. Reference data have one per list, for keys of several lists would collide."""
     return resource.name if reader == REFERENCE else reader
 
 
@@ -232,14 +233,14 @@ def queue_of(reader: str, resource: Resource) -> str:
 
 
 def name_of(resource: Resource, key: str) -> str:
-    """The key of a master's dead letter: several lists of reference data share one flow, and may share ids."""
+    """The key of a reference record's dead letter: its lists share one flow name, and may share ids."""
     return f"{resource.name}:{key}"
 
 
 def already_stored(
     connection: sa.Connection, flow: Flow | None, resource: Resource, refused: Sequence[Refused]
 ) -> set[tuple[str, str]]:
-    """(key, hash) of those that lie among the dead letters as they are, or were dismissed there."""
+    """(key, hash) of refused records that are dead letters already, unchanged, or were dismissed."""
     owner = flow.name if flow else REFERENCE
     keys = {one.record.key if flow else name_of(resource, one.record.key): one.record.key for one in refused}
     return {(keys[key], hashed) for key, hashed in dead_letters.refused(connection, owner, list(keys))}
@@ -248,8 +249,8 @@ def already_stored(
 def came_back(
     connection: sa.Connection, owner: str, resource: Resource, already_stored: Sequence[Record]
 ) -> set[raw.Pair]:
-    """Versions known to a reader that are to be worked once more: the source tells them again after another one that
-    was no newer, or one that could not be taken. What a person has edited stays edited."""
+    """Known versions to be worked once more: the source gives them again after another version that was no newer, or
+    after one that was refused. Not those that a person has edited: the edit stays."""
     if not already_stored or resource.system not in ("channel_advisor", "tims"):
         return set()
     back = raw.came_back(connection, resource.raw, queue_of(owner, resource), already_stored)
@@ -267,7 +268,7 @@ def came_back(
 def dead_letter(
     connection: sa.Connection, flow: Flow | None, resource: Resource, batch_id: int, refused: Sequence[Refused]
 ) -> None:
-    """Dead letters of refused records, dead rows of their flow, and one alert for all of them."""
+    """Makes dead letters of refused records, dead rows of their flow, and one alert for all of them."""
     if not refused:
         return
     latest = {one.record.key: one for one in refused}  # a key may have been refused in several versions

@@ -37,8 +37,8 @@ def run_batches(
     run_id: str = "",
     over: Over | None = None,
 ) -> Counts:
-    """Takes each batch through the four steps; `report` is told batch and step before each. A batch that another run
-    has taken over meanwhile is left to it.
+    """Takes each batch through the four steps and calls `report` with batch and step before each. A batch that another
+    run has taken over meanwhile is left to it.
 
     Raises the last BatchStopped when all others are done; any other error at once.
     """

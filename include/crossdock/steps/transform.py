@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def transform(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over: Over | None = None) -> Counts:
-    """Stages the batch's documents; the counts afterwards."""
+    """Stages the batch's documents. Returns the counts afterwards."""
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "transform", run_id, over), runtime.engine.begin() as connection:
         rows = raw.payloads(connection, flow.source.raw, batch_id)
@@ -45,7 +45,7 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", 
                 if not database.is_about_data(error):
                     raise
                 poison = _poison(connection, flow, batch_id, rows)
-                if not 0 < len(poison) <= MOST_POISON:  # it is not the records
+                if not 0 < len(poison) <= MOST_POISON:  # the fault is not in the records
                     raise
                 if rest := [row for row in rows if row[0] not in poison]:
                     _stage(connection, flow, batch_id, rest)
@@ -56,7 +56,7 @@ def transform(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", 
 
 
 Row = tuple[str, str, str | None, bytes]  # of raw.payloads
-MOST_POISON = 20  # of a batch; where more records cannot be worked, the fault is ours
+MOST_POISON = 20  # per batch; where more records fail, the fault is ours
 
 
 def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[Row]) -> None:
@@ -74,7 +74,7 @@ def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[
 
 
 def _poison(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[Row]) -> dict[str, str]:
-    """{key: why} of the records that cannot be worked, found by halving: each portion is staged and taken back."""
+    """Finds {key: why} of the records that cannot be staged, by halving: each portion is staged and rolled back."""
     found: dict[str, str] = {}
     waiting = [list(rows)]
     while waiting and len(found) <= MOST_POISON:
@@ -86,7 +86,7 @@ def _poison(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence
             if not database.is_about_data(error):
                 raise
             if len(portion) == 1:
-                place = traceback.extract_tb(error.__traceback__)[-1]  # without the values: they may be a person's
+                place = traceback.extract_tb(error.__traceback__)[-1]  # without values: they may be personal data
                 log.warning("%s: %s at %s:%s", flow.entity, type(error).__name__, place.filename, place.lineno)
                 found[portion[0][0]] = database.explain(error)
             else:
@@ -98,7 +98,7 @@ def _poison(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence
 
 
 def _dead_letter_poison(connection: sa.Connection, flow: Flow, batch_id: int, poison: Mapping[str, str]) -> None:
-    """Dead letters of records that no rule foresaw."""
+    """Makes dead letters of records that no rule foresaw."""
     for key, version, _ in raw.documents(connection, flow.source.raw, batch_id, list(poison)):
         dead_letters.dead_row(connection, flow.stage, key, batch_id, version)
     reasons = {
@@ -116,7 +116,7 @@ def _dead_letter_poison(connection: sa.Connection, flow: Flow, batch_id: int, po
 
 
 def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
-    """The payloads, with what people edited in dead letters of the same records carried over."""
+    """Merges into the payloads what people edited in dead letters of the same records."""
     edits = dead_letters.edits_to_carry(connection, flow, keys)
     if not edits:
         return list(payloads)
@@ -129,7 +129,7 @@ def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], paylo
 
 
 def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
-    """Merges heads by key and replaces their lines; rows that a newer version owns stay as they are."""
+    """Upserts headers by key and replaces their lines; rows of a newer version stay as they are."""
     header = staged.header
     problems = staged.problems
     header["problems"] = _as_json(problems, len(header))
@@ -146,7 +146,7 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     columns = list(header.columns)
     written = insert(stage).from_select(columns, sa.select(*(incoming.c[name] for name in columns)), False)
     given = {name: written.excluded[name] for name in columns if name != "key"}
-    # What this run does not know of a row (the columns that load fills in) is reset, for the document is a new one.
+    # Columns that transform does not fill (those of load) are reset, for the document is a new one.
     unknown = [column.name for column in stage.columns if column.name not in columns]
     rest: dict[str, Any] = dict.fromkeys(unknown, sa.literal_column("DEFAULT"))
     connection.execute(written.on_conflict_do_update(index_elements=[stage.c.key], set_=given | rest))
@@ -159,14 +159,14 @@ def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
 
 
 def _dead_letter_unreadable(connection: sa.Connection, flow: Flow, staged: Staged, batch_id: int) -> None:
-    """Records that never became documents: dead letters already here, for there is nothing to check."""
+    """Makes dead letters of records that became no documents: there is nothing to check."""
     dead = (staged.header["state"] == "dead").to_numpy()
     found = staged.problems[dead[staged.problems["_row"].to_numpy()]]
     dead_letter(connection, flow, batch_id, "transform", reasons_by_key(staged.header["key"], found))
 
 
 def _as_json(problems: pd.DataFrame, count: int) -> pd.Series:
-    """The problems of each head row as a JSON list, "[]" where there are none. Few rows have any."""
+    """The problems of each header row as a JSON list, "[]" where there are none. Few rows have any."""
     texts = np.full(count, "[]", dtype=object)
     for row, found in by_row(problems).items():
         texts[row] = database.to_json(found)

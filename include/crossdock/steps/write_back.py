@@ -1,8 +1,8 @@
-"""Write back: a change of ours on a record that is also read, so that it does not come back as somebody else's wish.
+"""Write back: writes to a record whose list we also read, so that our own change does not come back as a new one.
 
-In: keys, what is to be set, calls that set it. Out: the records as stored; those in which nothing but our change is
-new are known from now on and make no work for whoever reads their list. A change of somebody else in between makes
-work as always. Never: a version that nobody has worked kept as known; a write that waits for the database.
+In: keys, the fields to set, calls that set them. Out: the records as stored; a version in which only our change is new
+counts as known and makes no work for the readers of the list. A change of somebody else in between makes work as
+always. Never: another's unworked change kept as known; a write that waits for the database.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write. `fields`: as the record has them afterwards. `write` makes it and gives the record as stored, as
-    received, b"" where the answer does not hold it; None where nothing was to be written. It may be called again after
-    a crash."""
+    """One write. `fields`: the values that the record has afterwards. `write` makes the call and returns the stored
+    record as received, b"" where the answer does not hold it, None where nothing was to be written. It may be called
+    again after a crash."""
 
     key: str
     fields: Mapping[str, Any]
@@ -49,8 +49,7 @@ def write_back(
     keep: Callable[[sa.Connection, Sequence[str], Mapping[str, RecordRejected]], None],
 ) -> None:
     """Writes to records of the list that the flows `readers` read, as many at once as their system allows. `keep` notes
-    which keys are written and which are refused, before anything is known: a crash in between costs work, nothing
-    else."""
+    the written and the refused keys before the versions are stored as known: a crash in between only costs work."""
     resource = readers[0].source
 
     def write(change: Change) -> RecordRejected | bytes | None:
@@ -72,7 +71,7 @@ def write_back(
 
 
 def _read_again(runtime: Runtime, resource: Resource, key: str) -> bytes:
-    """A record whose write was answered without it. That it is written counts, not that it can be read."""
+    """Reads a record whose write was answered without it. Only logs a failure: the write has succeeded."""
     try:
         return runtime.system(resource.system).record(resource.path, key)
     except (RecordRejected, Transient) as error:
@@ -89,7 +88,7 @@ def _remember(runtime: Runtime, reader: Flow, batch_id: int, stored: Sequence[tu
             for one, record in stored
             if one.key in worked and (version := own_version(resource, one, record, worked[one.key])) is not None
         ]
-        # A read that has met the same version at this moment holds it until it ends, and works it: let it.
+        # A read that stores the same version at this moment holds its row and works it: this one then gives way.
         connection.execute(sa.text("SET LOCAL lock_timeout = '300ms'"))
         try:
             with connection.begin_nested():
@@ -100,8 +99,8 @@ def _remember(runtime: Runtime, reader: Flow, batch_id: int, stored: Sequence[tu
 
 
 def own_version(resource: Resource, change: Change, record: bytes, worked: Mapping[str, Any]) -> Record | None:
-    """The record as stored, as its list will give it; None where more differs from what was worked than what we have
-    set and what moves with it."""
+    """The stored record as its list will give it; None where it differs from the worked version in more than what we
+    have set and what changes along with it."""
     one = records.identify(resource, record)
     if isinstance(one, records.Refused) or one[0].key != change.key:
         return None
