@@ -1,4 +1,4 @@
-"""The rules of the business on frames: money, addresses, customers, items, prices, postings, settlements.
+"""Applies the business rules to frames: money, addresses, customers, items, prices, postings, settlements.
 
 In: frames and settings. Out: columns and problems. Never: a database, a request.
 """

@@ -1,4 +1,4 @@
-"""Accounts by name: config/accounts.yaml, and whether TIMS's chart has them.
+"""Finds the account of a name by config/accounts.yaml, and checks that TIMS's chart has it.
 
 In: the file; names of the posting table with the channel and currency of a line. Out: codes. Never: a code that the
 file does not give.
@@ -39,7 +39,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Accounts:
-    """The file as read, with everything that is wrong with it."""
+    """The file as read, with all its errors."""
 
     file: Path
     named: Mapping[str, Account] = field(default_factory=dict)
@@ -80,7 +80,7 @@ Codes = dict[Text, Code | dict[Text, Code]]  # by channel, and there by currency
 
 
 def load(folder: Path | None = None) -> Accounts:
-    """The accounts, read again only when the file has changed. Raises ConfigError with all that is wrong."""
+    """The accounts, read again only when the file has changed. Raises ConfigError with all errors."""
     accounts = read(path_of(folder))
     if accounts.findings:
         raise config.refusal(accounts.findings)
@@ -92,7 +92,7 @@ def path_of(folder: Path | None = None) -> Path:
 
 
 def read(path: Path) -> Accounts:
-    """The file as written, with everything that is wrong with it in `findings`. Raises ConfigError for no YAML."""
+    """The file as written, with all its errors in `findings`. Raises ConfigError where it is not YAML."""
     return _made(config.read(path, dict[Text, Code | Codes]))
 
 
@@ -113,7 +113,7 @@ def _made(file: config.File[dict[str, Any]]) -> Accounts:
                 found.append(file.finding(place, f"{name} has no `{DEFAULT}`, the code of all other channels{hint}"))
             codes[ANY, ANY] = ""
         named[name] = Account(name, codes, file.line(name))
-    for written, line in file.lines.items():  # a name whose codes are wrong is a name all the same
+    for written, line in file.lines.items():  # a name with wrong codes still counts as defined
         if len(written) == 1 and written[0] not in named:
             named[str(written[0])] = Account(str(written[0]), {(ANY, ANY): ""}, line)
     return Accounts(file.path, named, tuple(sorted(found, key=lambda one: one.line)))

@@ -1,17 +1,17 @@
-"""Postal addresses in the form that TIMS takes.
+"""Brings postal addresses into the form that TIMS takes.
 
 In: the channel's ShippingAddress and BillingAddress, cleaned. Out: ShipTo.* and BillTo.*, and problems. Never: a lost
 character. Country by lookup, then ISO, then its name in its own languages (CLDR); region codes in the US and Canada;
-postal code checked and spaced as its country writes it, a country's sign before it (D-10115) taken off; no city where
-the country's addresses have none, and what TIMS asks of one said by region or country; a company without a name is the
-name; a street too long for its line is spread over two at word boundaries. What still does not fit is a
-problem and stays whole. The address as given stays in raw.
+postal code checked and spaced as its country writes it, without the country's sign before it (D-10115). Where a
+country's addresses have no city, region or country stand in for the one that TIMS requires. A company without a name
+becomes the name. A street too long for its line is spread over two at word boundaries. What still does not fit is a
+problem, and is not cut. The address as given stays in raw.
 
-Of an order that the marketplace ships nobody here needs an address, and it seldom gives one: what is wrong with it is a
-warning, and what TIMS needs all the same is stood in for (`stand_in`).
+An order that the marketplace ships needs no address here and seldom has one: its errors are warnings, and the parts
+that TIMS still requires are filled in (`stand_in`).
 
-None and "" are alike here: an optional part becomes None (TIMS keeps "" as a value, nobody means it), a required one is
-`missing_field`. A billing address without a street and a city is none: TIMS then bills to the shipping
+None and "" are alike here: an optional part becomes None (TIMS would keep "" as a value), a required one is
+`missing_field`. A billing address without a street and a city counts as missing: TIMS then bills to the shipping
 address.
 """
 
@@ -51,7 +51,7 @@ _EDIT = "Correct it on the channel, or edit this record's payload, then replay."
 
 
 class Finding(NamedTuple):
-    """One thing wrong with one address; `part` is the source field."""
+    """One error of one address; `part` is the source field."""
 
     part: str
     rule: str
@@ -66,7 +66,7 @@ STANDS_IN = ("Name", "Line1", "City")
 
 @dataclass(frozen=True)
 class Address:
-    """An address as TIMS takes it (in the order of TARGET), and what is wrong with the one given."""
+    """An address as TIMS takes it (in the order of TARGET), and the errors of the given one."""
 
     parts: tuple[str | None, ...]
     findings: tuple[Finding, ...] = ()
@@ -81,9 +81,9 @@ class Address:
     writes=[f"{a}.{p}" for a in ("ShipTo", "BillTo") for p in TARGET],
 )  # fmt: skip
 def harmonise_all(frames: Frames, context: OrderContext) -> Columns:
-    """Addresses in TIMS's form: ISO country, region code, postal code of the country, street on two lines of 60. An
-    order that the marketplace ships is not judged by the needs of a parcel, one whose personal data are gone not at
-    all."""
+    """Brings addresses into TIMS's form: ISO country, region code, postal code of the country, street on two lines of
+    60. An order that the marketplace ships is not checked for what a parcel needs. One whose personal data are erased
+    is not checked at all."""
     header, settings = frames.header, context.settings
     ship = _harmonise(header, "ShippingAddress", "ShipTo", settings, required=True)
     bill = _harmonise(header, "BillingAddress", "BillTo", settings, required=False)
@@ -96,8 +96,8 @@ def harmonise_all(frames: Frames, context: OrderContext) -> Columns:
 
 
 def of_people(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Problems of personal data. Where these are gone, their absence is no second problem: before the first load one
-    problem says it all, afterwards the sales order keeps what it has."""
+    """Problems of personal data. Where these are erased, missing parts are no further problems: before the first load
+    one problem names the erasure, afterwards the sales order keeps what it has."""
     return found[header["personal_data"].to_numpy(dtype=bool)[found["_row"]]].reset_index(drop=True)
 
 
@@ -115,8 +115,8 @@ def is_whole(header: pd.DataFrame, prefix: str) -> pd.Series:
     writes=["addressed", *(f"DeliverTo.{part}" for part in STANDS_IN)],
 )
 def stand_in(frames: Frames, context: object) -> Columns:
-    """What TIMS needs of an address, in plain words, for an order that the marketplace ships and that has none; region,
-    postal code and country stay as given. Nothing that TIMS has already is replaced by such words."""
+    """Fills in the parts that TIMS requires of an address, in plain words, where an order that the marketplace ships
+    has none. Region, postal code and country stay as given. What TIMS has already is not replaced."""
     header = frames.header
     addressed = is_whole(header, "ShipTo")
     marketplaces = header["marketplace_fulfilled"].astype(bool) & ~addressed
@@ -126,7 +126,7 @@ def stand_in(frames: Frames, context: object) -> Columns:
         f"DeliverTo.{part}": header[f"ShipTo.{part}"].mask(new & header[f"ShipTo.{part}"].isna(), stated)
         for part, stated in words.items()
     }
-    # An address without its street is not told to TIMS at all.
+    # An address without a street is not sent to TIMS.
     filled["DeliverTo.Line1"] = filled["DeliverTo.Line1"].mask(old)
     return Columns(pd.DataFrame({"addressed": addressed, **filled}))
 
@@ -158,7 +158,7 @@ def _harmonise(
 
 
 def _positions(codes: np.ndarray, addresses: list[Address]) -> tuple[np.ndarray, list[Finding]]:
-    """Every row that has a finding, as often as it has one, with its finding."""
+    """Every finding with its row: a row with two findings comes twice."""
     bad = np.array([bool(a.findings) for a in addresses] or [False], dtype=bool)
     rows = [(row, finding) for row in np.flatnonzero(bad[codes]).tolist() for finding in addresses[codes[row]].findings]
     return np.array([row for row, _ in rows], dtype=np.int64), [finding for _, finding in rows]
@@ -183,7 +183,7 @@ def _report(rows: np.ndarray, findings: list[Finding], source: str, *, warning: 
 
 
 def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, required: bool = True) -> Address:
-    """One address, its parts in the order of SOURCE. All that is wrong with it is found at once."""
+    """Brings one address into TIMS's form; its parts are in the order of SOURCE. All errors are found at once."""
     name, company, line1, line2, city, region, postal, country = (value or None for value in given)
     if not required and not any((name, company, line1, line2, city, region, postal, country)):
         return Address((None,) * len(TARGET))
@@ -275,8 +275,8 @@ def harmonise(given: tuple[str | None, ...], address_books: AddressBooks, *, req
 
 
 def _homes(header: pd.DataFrame, settings: Settings) -> pd.Series:
-    """Of orders that the marketplace ships, the country of their site, "" where the configuration names none; missing
-    for all others."""
+    """The country of the site of each order that the marketplace ships, "" where the configuration names none; missing
+    for all other orders."""
     codes, ids = pd.factorize(header["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
     homes = text_column([site.country or "" for site in sites]).array.take(codes)
@@ -286,8 +286,8 @@ def _homes(header: pd.DataFrame, settings: Settings) -> pd.Series:
 def unneeded(
     given: tuple[str | None, ...], address_books: AddressBooks, *, required: bool, home: str | None
 ) -> Address:
-    """An address that no parcel of ours goes to: a part that is wrong is left out with a warning. The country, which
-    decides about tax, is that of the site (`home`) where none is told; without either it is a problem as ever."""
+    """Checks an address that no parcel of ours goes to: a wrong part is left out with a warning. The country decides
+    about tax: without one, that of the site (`home`) is taken; without either it is a problem."""
     country, postal = given[SOURCE.index("Country")], given[SOURCE.index("PostalCode")]
     unknown = bool(country and address_books.country(country, postal) is None)
     stands_in = bool(required and home and (unknown or not country))
@@ -321,9 +321,9 @@ def too_long(part: str, value: str, most: int) -> Finding:
 
 
 def spread_street(line1: str | None, line2: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
-    """Street lines of at most 60 characters. A break in the only line given begins the second one; where both are
-    given it is a blank. Lines that fit stay as they are; else both are joined by a blank and parted again at the last
-    blank that leaves both halves short enough, so that joining them by a blank gives the same text."""
+    """Street lines of at most 60 characters. A break in the only line given begins the second one; where both are given
+    it becomes a blank. Lines that fit stay as they are; else both are joined by a blank and split again at the last
+    blank that leaves both halves short enough: joined by a blank they give the same text."""
     most = LENGTHS["Line1"]
     if not line1:
         line1, line2 = line2, None
@@ -375,7 +375,7 @@ class AddressBooks:
         return codes[0] if len(codes) == 1 else None
 
     def several(self, given: str) -> tuple[str, ...]:
-        """The codes between which a postal code has to decide."""
+        """The codes of a name that stands for several countries: the postal code decides."""
         codes = self._countries.get(fold(given), ())
         return codes if len(codes) > 1 else ()
 
@@ -385,7 +385,7 @@ class AddressBooks:
 
 
 def _plain_name(given: str) -> str:
-    """A country's name for comparing, without an article before it; initials are one word (U.K.)."""
+    """A country's name for comparing: without its article, and with initials as one word (U.K.)."""
     words = fold(given).removeprefix("the ").split()
     return ("" if all(len(word) == 1 for word in words) else " ").join(words)
 
@@ -406,7 +406,7 @@ def _iso_countries() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _own_names() -> dict[str, str]:
-    """Countries by their names in English and in each of their own languages (CLDR); a name of two is none."""
+    """Countries by their names in English and in each of their own languages (CLDR), without names that two share."""
     speak: dict[str, list[str]] = {}
     for country in pycountry.countries:
         for language in ("en", *get_official_languages(country.alpha_2, regional=True, de_facto=True)):
@@ -419,22 +419,22 @@ def _own_names() -> dict[str, str]:
             continue
         own = _territories(locale)
         for code in codes:
-            stated = own.get(code) or locale.territories.get(code)  # which of few languages another one has
+            stated = own.get(code) or locale.territories.get(code)  # a few languages take it from another one
             if stated and fold(stated):
                 found.setdefault(fold(stated), set()).add(code)
     return {stated: next(iter(codes)) for stated, codes in found.items() if len(codes) == 1}
 
 
 def _territories(locale: Locale) -> dict[str, str]:
-    """What a language itself calls the countries. Babel keeps all of each language that it is asked for, which is a
-    hundred megabytes for all of them."""
+    """The names of countries in one language. Read from Babel's file, for Babel would keep all of each language in
+    memory: a hundred megabytes in total."""
     with Path(localedata.resolve_locale_filename(str(locale))).open("rb") as file:
         return pickle.load(file).get("territories", {})  # noqa: S301 - it comes with the package
 
 
 @lru_cache(maxsize=256)
 def country_name(code: str) -> str:
-    """Short enough for a city; for those that are one."""
+    """The name of a country that is a city, short enough for the field."""
     country = pycountry.countries.get(alpha_2=code)
     name = getattr(country, "common_name", None) or getattr(country, "name", code)
     return str(name)[: LENGTHS["City"]]
@@ -454,12 +454,12 @@ class _Postal(NamedTuple):
     required: bool
     city: bool  # whether its addresses have a city
     example: str
-    separator: str  # "" = the country writes none, or not always
+    separator: str  # "" = the country writes none, or not in every code
     from_end: int  # where the separator stands, counted from the end
     signs: str  # the separators to try, the country's own first
 
 
-# What the library takes for a code of the country though it is none: "Dublin 4" is no Eircode, but a district.
+# What the library wrongly takes for a postal code: "Dublin 4" is not an Eircode, but a district.
 _STRICTER = {"IE": (re.compile(r"(?:D6W|[AC-FHKNPRTV-Y]\d\d) ?[0-9AC-FHKNPRTV-Y]{4}"),)}
 # Signs of countries before their codes, besides those of ISO 3166.
 _SIGNS = {
@@ -471,10 +471,10 @@ _DISTRICT = re.compile(r"(?:dublin|d) ?0?(\d{1,2}|6w)")
 
 
 def without_words(country: str, given: str, city: str | None) -> tuple[str | None, str | None, tuple[Finding, ...]]:
-    """(postal code, city, what to say): what stands in the postal code's place and is none is taken out. A word for
-    "none" means none, and so does any without a digit where a country asks for no code (a county of Ireland); a postal
-    district of Dublin belongs to the city."""
-    if given.strip("0- ") and postal_code(country, given) is not None:  # nowhere is a code nothing but zeros
+    """(postal code, city, findings): removes a text that stands in the postal code's place and is not one. A word such
+    as "none" means that there is no code, and so does any text without a digit in a country that requires no code (a
+    county of Ireland). A postal district of Dublin belongs to the city."""
+    if given.strip("0- ") and postal_code(country, given) is not None:  # no country has a code of zeros alone
         return given, city, ()
     district = _DISTRICT.fullmatch(fold(given)) if country == "IE" else None
     if district and (not city or _DISTRICT.fullmatch(fold(city)) or fold(city) in ("dublin", "co dublin")):
@@ -491,10 +491,10 @@ def without_words(country: str, given: str, city: str | None) -> tuple[str | Non
 def _postal(country: str) -> _Postal:
     try:
         reference_data = get_validation_rules({"country_code": country})
-    except ValueError:  # the metadata do not have this country: nothing to check against
+    except ValueError:  # the metadata lack this country: there is nothing to check against
         return _Postal((), False, True, "", "", 0, "")
     examples = [e for e in reference_data.postal_code_examples if re.search(r"\d", e)]
-    # A country has one way of writing if every example parts at the same place with the same sign.
+    # A country has one way of writing if every example has the same separator in the same place.
     places = {(m.group(), len(e) - m.end()) for e in examples for m in re.finditer(r"[ -]", e)}
     parted = all(len(re.findall(r"[ -]", e)) == 1 for e in examples if not e.startswith("BFPO"))
     separator, from_end = ("", 0)
@@ -531,7 +531,7 @@ def postal_example(country: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def postal_code(country: str, given: str) -> str | None:
-    """The postal code as the country writes it, None if the country has none such.
+    """The postal code as the country writes it, None if it is not one of that country.
 
     Digits and letters decide; capitals and the usual blank or hyphen are put in: "sw1a1aa" in GB is "SW1A 1AA"."""
     reference_data = _postal(country)

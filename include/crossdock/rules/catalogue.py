@@ -1,4 +1,4 @@
-"""Products of the channel: what becomes of an item of TIMS, which fields are TIMS's, who has changed what.
+"""Makes products of the channel from items of TIMS: their fields, those that TIMS owns, and who has changed what.
 
 In: items, catalog.yaml, item_codes.csv, what the channel holds and what was last delivered. Out: columns of the
 product, the wanted listings, differences and conflicts by the names of fields. Never: a field that no mapping names; an
@@ -35,7 +35,7 @@ FILE = "catalog.yaml"
 LOOKUP = "listing_categories"
 PLACEMENT = re.compile(r"ITEMIMAGEURL[1-9][0-9]*")  # the places that are ours
 ENDED = "Ended"
-ON, OFF = ("Active", "Paused"), (ENDED, "Unlisted", "SellOff")  # what a listing may be wanted to be
+ON, OFF = ("Active", "Paused"), (ENDED, "Unlisted", "SellOff")  # the wanted states of a listing
 ATTRIBUTES, IMAGES, PARTS = "Attributes", "Images", "BundleComponents"
 
 
@@ -68,15 +68,15 @@ def read_categories() -> lookups.Lookup:
 
 
 def load() -> Catalog:
-    """The file, read. Raises ConfigError with all that is wrong."""
+    """The file, read. Raises ConfigError with all errors."""
     return config.load(config_dir() / FILE, Catalog)
 
 
-# ---- what an item of TIMS is as a product --------------------------------------------------------------------------
+# ---- an item of TIMS as a product -----------------------------------------------------------------------------------
 
 
 class Extras(msgspec.Struct):
-    """What no frame holds of an item."""
+    """The parts of an item that are no columns."""
 
     Images: list[str] = []
     Attributes: dict[str, str] = {}
@@ -105,12 +105,12 @@ def trade_codes(header: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unpadded(code: str) -> str:
-    """A GTIN-14 without the zeros that make a GTIN-13 or a GTIN-12 of 14 digits; as it is where it has none."""
+    """The GTIN-13 or GTIN-12 behind the leading zeros of a GTIN-14; without leading zeros, the code as it is."""
     return code[2:] if code.startswith("00") else code.removeprefix("0")
 
 
 def profile_cost(header: pd.DataFrame, settings: Catalog) -> pd.Series:
-    """The cost of each item in the currency of the profile; missing where it is in another one."""
+    """The cost of each item; missing where it is not in the currency of the profile."""
     texts = header["Cost"].where(header["CurrencyCode"].eq(settings.profile_currency))
     codes, distinct = pd.factorize(texts)
     amounts = pd.array([scaled(text) for text in distinct], dtype="Int64")
@@ -155,9 +155,9 @@ def parts(extras: Sequence[Extras]) -> list[list[dict[str, Any]]]:
 
 @dataclass(frozen=True)
 class ProductContext:
-    """What the rules of products need that is no column. `extras` by key; `held`: keys of items that the channel has,
-    or may have, a product of; `vouchers`: items that item_codes.csv sells under other codes; `categories`: the lookup
-    listing_categories; `ambiguous`: products that could be this item and others, as (SKU, items), by key."""
+    """The context of the product rules: what they need beside columns. `extras` by key; `held`: keys of items that the
+    channel has, or may have, a product of; `vouchers`: items that item_codes.csv sells under other codes; `categories`:
+    the lookup listing_categories; `ambiguous`: products that could be this item and others, as (SKU, items), by key."""
 
     settings: Catalog
     extras: Mapping[str, Extras]
@@ -169,15 +169,15 @@ class ProductContext:
 
 @rule("product_kind", reads=["Type", "Status", "ChannelEligible"], writes=["ProductType", "IsBlocked"])
 def product_kind(frames: Frames, context: object) -> Columns:
-    """A kit is a Bundle, everything else an Item. What may not be sold on channels, or is Blocked, is kept off every
-    channel."""
+    """A kit is a Bundle, everything else an Item. An item that is Blocked or may not be sold on channels is kept off
+    every channel."""
     return Columns(kinds(frames.header))
 
 
 @rule("trade_codes", reads=["GTIN"], writes=["UPC", "EAN"])
 def gtin(frames: Frames, context: object) -> Columns:
-    """A GTIN of 12 digits is a UPC, one of 13 an EAN; one of 14 that begins with zeros is the shorter one behind them.
-    GTIN-8 and other GTIN-14 (cases of several) have no field at the channel and are not sent."""
+    """A GTIN of 12 digits is a UPC, one of 13 an EAN. One of 14 digits that begins with zeros is the shorter code
+    behind them. GTIN-8 and other GTIN-14 (cases of several) have no field at the channel and are not sent."""
     return Columns(trade_codes(frames.header))
 
 
@@ -211,16 +211,16 @@ def list_parts(frames: Frames, context: ProductContext) -> Columns:
 
 @rule("site_listings", reads=["Category", "Title", "IsBlocked", "Status"], writes=["listings"])
 def site_listings(frames: Frames, context: ProductContext) -> Columns:
-    """What each item should be on each site that catalog.yaml names, under the category that the lookup
-    listing_categories has; the title is shortened where it is too long for the site."""
+    """The wanted listing of each item on each site that catalog.yaml names, in the category that the lookup
+    listing_categories gives; a title too long for the site is shortened."""
     made, found = listings(frames.header, context.settings, context.categories)
     return Columns(pd.DataFrame({"listings": _json(made)}), problems=found)
 
 
 @rule("product_state", reads=[KEY, "IsBlocked", "Status", "Type"], writes=["state", "reason"])
 def product_state(frames: Frames, context: ProductContext) -> Columns:
-    """An item that the channel has no product of gets none where it is blocked, discontinued, of a type that
-    catalog.yaml leaves out, or sold as a voucher. A product that could be several items is a problem."""
+    """No product is made for an item that is blocked, discontinued, of a type that catalog.yaml leaves out, or sold as
+    a voucher. A product that could be several items is a problem."""
     header = frames.header
     whys: list[Any] = []
     for key, blocked, status, kind in zip(
@@ -272,12 +272,12 @@ def _json(values: Sequence[Any]) -> pd.Series:
 def listings(
     header: pd.DataFrame, settings: Catalog, table: lookups.Lookup
 ) -> tuple[list[list[dict[str, Any]]], pd.DataFrame]:
-    """What each item should be on each site that catalog.yaml names, and the problems of categories that the lookup
-    listing_categories does not have. `Status`:
+    """The wanted listing of each item on each site that catalog.yaml names, and a problem for each category that the
+    lookup listing_categories lacks. `Status`:
 
     Active, Paused  listed, with `Category` and a shortened `Title` where the product's is too long for the site
-    SellOff         discontinued: what is listed stays until TIMS has none left; nothing new
-    Unlisted        of no listed category: what we have listed is ended
+    SellOff         discontinued: what is listed stays until TIMS has none left; nothing is listed anew
+    Unlisted        its category is not listed: what we have listed is ended
     Ended           may not be sold: whatever is listed is ended
     """
     made: list[list[dict[str, Any]]] = [[] for _ in range(len(header))]
@@ -324,7 +324,7 @@ def listings(
 
 
 def listed(categories: pd.Series, patterns: Iterable[str]) -> np.ndarray:
-    """bool per row: its category is one of the patterns, whatever the case."""
+    """bool per row: its category matches one of the patterns, upper and lower case alike."""
     wanted = [pattern.casefold() for pattern in patterns]
     codes, distinct = pd.factorize(categories)
     hits = [any(fnmatchcase(str(one).casefold(), pattern) for pattern in wanted) for one in distinct]
@@ -332,7 +332,7 @@ def listed(categories: pd.Series, patterns: Iterable[str]) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """What is to be done about a listing. `action`: create, update, wait, dead or "" (nothing)."""
+    """One step on a listing. `action`: create, update, wait, dead or "" (nothing)."""
 
     action: str
     listing_id: int | None = None
@@ -353,9 +353,9 @@ def listing_steps(
     priced: bool,
     units: int | None,
 ) -> list[Step]:
-    """What is to be done so that a product is on a site as wanted. `held`: its listings there; `ours`: the one that we
-    keep ({"listing_id", "ended": by us}); `retry`: what the site has refused is tried once more; `reopen`: what a
-    person has ended is listed anew; `priced`: the product has a price; `units`: what TIMS has left of a discontinued
+    """The steps that bring a product's listing on a site to what is wanted. `held`: its listings there; `ours`: the one
+    that we keep ({"listing_id", "ended": by us}); `retry`: what the site has refused is tried once more; `reopen`: what
+    a person has ended is listed anew; `priced`: the product has a price; `units`: what TIMS has left of a discontinued
     item."""
     open_ = [listing for listing in held if listing["Status"] != ENDED]
     status = wanted["Status"]
@@ -390,7 +390,7 @@ def _kept_open(wanted: Mapping[str, Any], held: Mapping[str, Any], retry: bool, 
 
 
 def flat(product: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """The values of a product by the names of fields; of its images those in our places."""
+    """The values of a product by flat field names; of its images only those in our places."""
     made: dict[str, Any] = {}
     for name in fields:
         value = product.get(name)
@@ -410,9 +410,9 @@ def _ours(image: Mapping[str, Any]) -> bool:
 def owned(
     fields: Iterable[str], wanted: Mapping[str, Any], theirs: Mapping[str, Any], delivered: Iterable[str]
 ) -> list[str]:
-    """The names of all that is ours in a product whose `fields` are TIMS's: what is wanted, what we have ever
-    delivered, our places for images. The other three by flat names. Attributes that are the channel's alone are not
-    among them."""
+    """The flat names of all that we own in a product whose `fields` are TIMS's: what is wanted, what we have ever
+    delivered, our places for images. Attributes that only the channel has are not ours. The other three arguments go by
+    flat names."""
     ours = set(fields)
     before = [name for name in delivered if name.partition(".")[0] in ours]
     places = [name for name in theirs if name.startswith(f"{IMAGES}.")]
@@ -420,7 +420,7 @@ def owned(
 
 
 def same(name: str, one: Any, other: Any) -> bool:
-    """Whether two values of a field say the same. None, 0 and "" are three values; no list is an empty list."""
+    """Whether two values of a field are equal. None, 0 and "" are three values; a missing list equals an empty one."""
     if name == PARTS:
         return _canonical(one) == _canonical(other)
     return one == other
@@ -431,13 +431,13 @@ def _canonical(bundle: Sequence[Mapping[str, Any]] | None) -> list[tuple[str, in
 
 
 def differences(names: Iterable[str], wanted: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Of `names`, those whose value at the channel is not the wanted one."""
+    """Those of `names` whose value at the channel differs from the wanted one."""
     return [name for name in names if not same(name, wanted.get(name), theirs.get(name))]
 
 
 def conflicts(different: Iterable[str], theirs: Mapping[str, Any], delivered: Mapping[str, Any] | None) -> list[str]:
-    """Of what is different, what was changed at the channel: it is not what we last delivered. Nothing is in conflict
-    that we have never delivered."""
+    """Those of `different` that were changed at the channel: the value is not the one that we delivered last. A field
+    that we have never delivered is not in conflict."""
     before = delivered or {}
     return [name for name in different if name in before and not same(name, before[name], theirs.get(name))]
 
@@ -445,8 +445,8 @@ def conflicts(different: Iterable[str], theirs: Mapping[str, Any], delivered: Ma
 def changes(
     different: Iterable[str], names: Iterable[str], wanted: Mapping[str, Any], product: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What to send so that a product is as wanted: only fields with differences. The channel replaces lists whole, so a
-    list goes with what is in it and not ours."""
+    """The changes to send: only fields that differ. The channel replaces a list as a whole, so it is sent with the
+    entries that are not ours."""
     ours = set(names)
     made: dict[str, Any] = {}
     for name in different:
@@ -472,6 +472,6 @@ def _entries(wanted: Mapping[str, Any], field: str, key: str, value: str) -> lis
 
 
 def check_digit(code: str) -> bool:
-    """Whether the last digit of a GTIN of any length is the one that the others ask for."""
+    """Whether the check digit of a GTIN of any length is right."""
     *body, last = map(int, code)
     return (sum(digit * (3 if n % 2 == 0 else 1) for n, digit in enumerate(reversed(body))) + last) % 10 == 0

@@ -1,8 +1,8 @@
-"""Currencies: the smallest amount of each.
+"""Gives the smallest amount of each currency.
 
-In: ISO 4217 codes. Out: the unit in which amounts are parted, rounded and tolerated, in cents, for documents of TIMS
-have two places: 100 of a currency without decimals (JPY), 1 of the others, also of those with three (KWD).
-Never: a unit that does not divide the amounts at hand: what is given in cents is parted in cents.
+In: ISO 4217 codes. Out: the unit in which amounts are divided, rounded and tolerated, in cents: 100 for a currency
+without decimals (JPY), 1 for all others, also those with three (KWD), for documents of TIMS have two places.
+Never: a unit that does not divide the amounts at hand: amounts in cents are divided in cents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLACES = 2  # of TIMS's documents
 
 @cache
 def places(code: str | None) -> int:
-    """Decimals of a currency; of a code that nobody knows two."""
+    """Decimals of a currency; two for an unknown code."""
     return get_currency_precision((code or "").strip().upper())
 
 
@@ -29,7 +29,7 @@ def unit(code: str | None) -> int:
 
 
 def unit_of(code: str | None, amounts: Iterable[int]) -> int:
-    """The unit of these amounts (cents): the currency's own, or a cent where one of them is no whole number of it."""
+    """The unit of these amounts (cents): the currency's own, or a cent where one of them is not a multiple of that."""
     own = unit(code)
     return own if own == 1 or all(amount % own == 0 for amount in amounts) else 1
 

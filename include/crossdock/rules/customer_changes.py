@@ -1,9 +1,9 @@
-"""What orders change on a TIMS customer: e-mail, phone, billing address and usual delivery address.
+"""Decides what orders change on a TIMS customer: e-mail, phone, billing address and usual delivery address.
 
 In: what the customer's orders say of their buyer, the versions of the customer that were read, the values that we wrote
-into it. Out: per field the value that it should take, or the word that a person's later value stays. Never: a call; a
-field emptied, for an order that says nothing means nothing; a value set by a person after the order was placed; a
-change of name, which is a person's decision; a customer that is not Active, or a guest account.
+into it. Out: per field the value to set, or that a person's later value stays. Never: a call; a field emptied because
+an order has no value for it; a value replaced that a person set after the order was placed; a name changed, which a
+person decides; a change of a guest account or of a customer that is not Active.
 
 | field | what wins |
 |---|---|
@@ -11,11 +11,11 @@ change of name, which is a person's decision; a customer that is not Active, or 
 | Phone, BillingAddress | the newest order that says one; an address always as a whole |
 | ShippingAddresses | the newest order's address comes first, the others stay behind it, each once, at most 20 |
 
-The moment of an order is its OrderDate: whenever it is read, and however often, the same order wins. An order counts
-only while it is new (not yet worked); that is what makes a repetition do nothing. What differs only in case, diacritics
-or punctuation is no change. A version of the customer whose field differs from the version before it, and which we
-have not made, was a person's work at its ModifiedAt; so was all that the first version known to us holds, unless the
-customer was made from an order.
+The moment of an order is its OrderDate, so the same order wins whenever and however often it is read. An order counts
+only while it is new (not yet worked): a repetition changes nothing. A difference in case, diacritics or punctuation is
+no change. Where a field differs between two versions of the customer and we did not write it, a person changed it at
+the later version's ModifiedAt. The values of the first version that we know count as a person's, unless the customer
+was made from an order.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Customer = Mapping[str, Any]  # a Customer of the TIMS contract
 
 @dataclass(frozen=True)
 class Statement:
-    """What one order says of its buyer, by FIELDS; ShippingAddresses is its one address. None: it does not say."""
+    """The buyer's data in one order, by FIELDS; ShippingAddresses is its one address. None: not given."""
 
     order: str
     at: datetime  # OrderDate
@@ -48,13 +48,13 @@ class Statement:
 
     @property
     def turn(self) -> tuple[datetime, str]:
-        """Which order is the newer one; the key decides between orders of one moment."""
+        """The sort key from old to new; the order's key decides between orders of one moment."""
         return self.at, self.order
 
 
 @dataclass(frozen=True)
 class Ours:
-    """A value that we wrote, and the RowVersion of the customer that came of it."""
+    """A value that we wrote, and the RowVersion of the customer that this made."""
 
     field: str
     value: Any
@@ -63,7 +63,7 @@ class Ours:
 
 @dataclass(frozen=True)
 class Decision:
-    """What an order means for a field. `keep`: a person set the field after the order, else `value` is to be set."""
+    """The decision on one field. `keep`: a person set the field after the order; else `value` is to be set."""
 
     field: str
     order: str
@@ -76,8 +76,8 @@ class Decision:
 def decide(
     versions: Sequence[Customer], statements: Sequence[Statement], ours: Sequence[Ours], settings: Settings
 ) -> list[Decision]:
-    """What the new ones of `statements` mean for a customer. `versions`: all that are known, the newest by RowVersion
-    counts; `statements`: of all its orders, the worked ones too."""
+    """Decides what the new ones of `statements` change on a customer. `versions`: all known ones, of which the newest
+    by RowVersion counts; `statements`: those of all its orders, worked ones too."""
     history = list({each["RowVersion"]: each for each in versions}.values())
     history.sort(key=lambda each: each["RowVersion"])
     customer = history[-1]
@@ -90,7 +90,7 @@ def decide(
 
 
 def person_since(field: str, history: Sequence[Customer], ours: Iterable[Ours]) -> datetime | None:
-    """Since when a person's value stands in a field; None where it is ours. `history` ascends by RowVersion.
+    """The moment when a person set a field; None where its value is ours. `history` ascends by RowVersion.
 
     A change between two versions that we have read is ours if we wrote that very value in between.
     """
@@ -104,7 +104,7 @@ def person_since(field: str, history: Sequence[Customer], ours: Iterable[Ours]) 
 
 
 def _usable(field: str, statements: Iterable[Statement], customer: Customer, settings: Settings) -> list[Statement]:
-    """The orders that say something of a field. A marketplace's mask is only for customers of its own site."""
+    """The orders that give a value for a field. A marketplace's mask counts only for customers of its own site."""
     given = [each for each in statements if plain(each.values.get(field))]
     if field != "Email":
         return given
@@ -150,7 +150,7 @@ def _changed(field: str, held: Any, value: Any) -> Any:
 
 
 def alike(field: str, held: Any, statements: Any) -> bool:
-    """Whether TIMS holds what an order says, but for case, diacritics and punctuation."""
+    """Whether TIMS holds what the order gives, apart from case, diacritics and punctuation."""
     if field == "ShippingAddresses":
         return bool(held) and _folded(held[0]) == _folded(statements)
     if field == "BillingAddress":
@@ -159,7 +159,7 @@ def alike(field: str, held: Any, statements: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A value in the one form in which exact ones are compared: None and "" are both nothing, parts stand in order."""
+    """A value in the form in which exact ones are compared: None and "" alike, parts in order."""
     if isinstance(value, Mapping):
         parts = tuple(value.get(part) or None for part in ADDRESS_PARTS)
         return parts if any(parts) else None

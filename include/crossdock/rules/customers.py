@@ -1,10 +1,10 @@
-"""Who bought: a customer that TIMS has, a new one, or a question for a person.
+"""Finds who bought: a customer that TIMS has, a new one, or a question for a person.
 
 In: heads with ShipTo.*, BillTo.* and cleaned buyer data, the keys of TIMS's customers. Out: per order use, create or
 ask, the CustomerID or the key of the new customer, and its fields. Never: a merge of two customers; a match by a
 marketplace's mask across sites; an order taken in for a customer who is not Active.
 
-Customers are found in this order, and the first kind of key that finds any decides:
+Kinds of keys are tried in this order; the first that finds a customer decides:
 
 | kind | value |
 |---|---|
@@ -13,13 +13,13 @@ Customers are found in this order, and the first kind of key that finds any deci
 | phone_postal | `+442079460123|GB|SW1A1AA` |
 | name_address | name, street, city, postal code and country, without case, diacritics and punctuation |
 
-One customer: use. None: create, once for all orders of the batch that share a key; a guest may go to the site's guest
-account. Several: ask. One site does not give one person two ids: a customer found by phone or address who has another
-buyer id on the same profile and site is a weak match, and asks too. One found by e-mail is somebody else if the address
-is a marketplace's or the name is another one: marketplaces and business accounts give one address to many buyers.
+One customer found: use. None: create, once for all orders of the batch that share a key; a guest may go to the site's
+guest account. Several: ask. A site gives one person one id, so a customer found by phone or address with another buyer
+id on the same profile and site is a weak match: ask. One found by e-mail is somebody else if the address is a
+marketplace's or the name differs: marketplaces and business accounts give one address to many buyers.
 
-A phone number or e-mail address that more buyers have than config/sites.yaml says (`shared_above`) is nobody's own and
-no key: buyers are counted by name, and by their ids on one site.
+A phone number or e-mail address of more buyers than `shared_above` in config/sites.yaml is not used as a key. Buyers
+are counted by name, and by their ids on one site.
 
 An order that the marketplace ships may carry no name at all. Where no key finds its buyer it goes to the guest account,
 or to the one customer of its site for such orders, `profile:site:house:`, of whom nothing but a name is kept.
@@ -61,12 +61,12 @@ ACTION_WRITES = ("customer_action", "CustomerID", "customer_key", "customer_exte
 
 
 def external_key(profile: object, site: object, buyer: str) -> str:
-    """A buyer's id is unique only within a profile and a site."""
+    """The key of a buyer's id, which is unique only within a profile and a site."""
     return f"{profile}:{site}:{buyer}"
 
 
 def email_key(address: str | None, relay: bool, site: str | None) -> str | None:
-    """None where nothing can be compared: no address, or a mask of an unknown site."""
+    """The key of an e-mail address. None without an address, and for a mask of an unknown site."""
     if not address or (relay and site is None):
         return None
     return f"{site}:{address.casefold()}" if relay else address.casefold()
@@ -90,7 +90,7 @@ def address_key(name: str | None, address: Iterable[str | None]) -> str | None:
 
 def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
     """The keys of TIMS customers, as `Known.customer_keys`: documents of the contract's Customer in, (kind, value,
-    CustomerID) out. Of a customer with a relay address the sites come from its external ids."""
+    CustomerID) out. The sites of a relay address come from the customer's external ids."""
     rows: dict[tuple[str, str, str], None] = {}
     relays = settings.relay_domains
     for customer in customers:
@@ -171,7 +171,7 @@ def _filled(values: pd.Series) -> pd.Series:
 
 @dataclass
 class Book:
-    """Who is known by which key; grows as a batch creates customers."""
+    """The known customers by their keys; grows as a batch creates customers."""
 
     by_key: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     accounts: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # (customer, profile:site) -> external keys
@@ -190,12 +190,12 @@ class Book:
                 self.accounts.setdefault((customer, f"{profile}:{site}"), set()).add(value)
 
 
-_ORDER = "order:"  # marks the external id of a guest, which names an order and no account
+_ORDER = "order:"  # marks a guest's external id, which names an order instead of an account
 _HOUSE = "house:"  # the external id of a site's one customer for orders that carry no person
 
 
 def is_house(header: pd.DataFrame) -> pd.Series:
-    """Which orders go to the one customer of their site who is nobody: no buyer's data belong there."""
+    """Which orders go to their site's one customer for orders without a buyer. No buyer's data belong there."""
     return header["customer_match"].eq(HOUSE).astype(bool)
 
 
@@ -210,8 +210,8 @@ def is_house(header: pd.DataFrame) -> pd.Series:
 )  # fmt: skip
 def decide(frames: Frames, context: OrderContext) -> Columns:
     """A customer that TIMS has, a new one, or a question: by buyer id, e-mail, phone and postal code, name and address.
-    Orders that TIMS has already, wait or are left out need none; those with a problem are decided last, for no customer
-    comes of them.
+    Orders that TIMS has already, that wait or are left out need none. Those with a problem are decided last, because
+    they create no customer.
 
     customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external id), ask (a problem
     says why) or none."""
@@ -233,7 +233,7 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
     when = sortable(column(header, "OrderDate")).to_numpy(dtype=object, na_value="")
     last = header[REFUSED].to_numpy(dtype=bool)
     order = np.lexsort((np.arange(len(header)), when, last))
-    # Orders whose keys are all alike are one question; an order without any key is a question of its own.
+    # Orders with the same keys are one question; each order without a key is its own question.
     nameless = (header["marketplace_fulfilled"].astype(bool) & column(header, "Customer.Name").isna()).to_numpy(
         dtype=bool
     )
@@ -357,8 +357,8 @@ def sites_of(header: pd.DataFrame) -> pd.Series:
 
 
 def _keys(header: pd.DataFrame, settings: Settings, known_shared: Collection[tuple[str, str]]) -> pd.DataFrame:
-    """The keys of each order, and its `profile:site`; different values are worked on once. What many buyers share is
-    none."""
+    """The keys of each order, and its `profile:site`; each distinct value is worked on once. Values that many buyers
+    share are no keys."""
     site = sites_of(header)
     buyer_id = _filled(column(header, "CustomerInfo.CustomerID"))
     address = column(header, "Customer.Email")
@@ -414,7 +414,7 @@ _WORDS = {
 def _verified(
     columns: pd.DataFrame, chosen: list[_Decision], reference_data: ReferenceData
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Questions, and customers who are not Active, as problems; those orders' action is ask."""
+    """Makes problems of questions and of customers who are not Active; the action of those orders is ask."""
     status = dict(
         zip(reference_data.customers["CustomerID"].tolist(), reference_data.customers["Status"].tolist(), strict=True)
     )

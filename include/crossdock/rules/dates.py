@@ -1,4 +1,4 @@
-"""Which day an event is posted on.
+"""Finds the day on which an event is posted.
 
 In: moments (RFC 3339, UTC) or plain dates, the company's time zone, TIMS's posting periods. Out: PostingDate, and the
 original day where its period is closed. Source: "company time zone decides dates; a late event for a closed period

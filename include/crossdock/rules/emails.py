@@ -1,8 +1,8 @@
-"""E-mail addresses, checked for their form only; no name server is asked.
+"""Reads e-mail addresses. Only their form is checked; no name server is asked.
 
 In: the address as the channel gives it. Out: the normalised address, or nothing; and whether it is a marketplace's
-mask. Never: a refused order. An address that cannot be read, or that is nobody's (noreply@..., none@none.com, as
-config/sites.yaml lists them), is left out and recorded as a warning; None and "" are "not given"."""
+mask. Never: a refused order. An address that cannot be read, or that belongs to no buyer (noreply@..., none@none.com,
+as config/sites.yaml lists them), is left out with a warning. None and "" are "not given"."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LOCAL_LENGTH = 64  # of the part before the @, by RFC 5321
 
 @lru_cache(maxsize=65_536)
 def normalise(address: str) -> str | None:
-    """The address as the library writes it, None if it is none. A plain local part needs no library, its domain
-    does."""
+    """The address as the library writes it, None if it is not an address. The library always checks the domain, and the
+    local part only where it is not plain."""
     local, at, domain = address.rpartition("@")
     if not at or len(local) > LOCAL_LENGTH:
         return None
@@ -55,22 +55,22 @@ def _validated(address: str) -> str | None:
 
 
 def is_relay(address: str, domains: Collection[str]) -> bool:
-    """Whether the address belongs to a masking domain or to a part of one; `marketplace.amazon.*` is that domain under
-    every country's ending."""
+    """Whether the address belongs to a masking domain or a subdomain of one; `marketplace.amazon.*` is that domain with
+    any country's ending."""
     domain = "." + address.rpartition("@")[2].lower()
     return any(f".{d[:-1]}" in domain if d.endswith(".*") else domain.endswith(f".{d}") for d in domains)
 
 
 def is_nobodys(address: str, patterns: Collection[str]) -> bool:
-    """Whether an address is one of those that stand where a buyer has given none."""
+    """Whether an address is a placeholder for a buyer who has given none."""
     plain = address.casefold()
     return any(fnmatchcase(plain, pattern) for pattern in patterns)
 
 
 @rule("email", reads=["CustomerInfo.Email"], writes=["Customer.Email"])
 def read(frames: Frames, context: OrderContext) -> Columns:
-    """The buyer's e-mail address in its normalised form; one that cannot be read, or is nobody's, is left out with a
-    warning."""
+    """The buyer's e-mail address in its normalised form. One that cannot be read, or is a placeholder, is left out with
+    a warning."""
     field, nobodys = "CustomerInfo.Email", context.settings.nobodys_mail
     addresses = column(frames.header, field)
     codes, different = pd.factorize(addresses)
