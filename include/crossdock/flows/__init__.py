@@ -21,9 +21,9 @@ from crossdock.flow import Flow
 
 
 def all_flows() -> dict[str, Flow]:
-    """Every flow by name, in the order in which data travels: the money first, then what goes to the channel.
+    """Every flow by name, in the order in which data travels: documents and money first, then offers to the channel.
 
-    Raises ConfigError for a package without `FLOWS`, and for a flow that follows one that is not there.
+    Raises ConfigError for a package without `FLOWS`, and for a flow that follows an unknown one.
     """
     found = {flow.name: flow for name in _packages() for flow in _of(name)}
     for flow in found.values():
@@ -41,12 +41,12 @@ def _packages() -> list[str]:
 
 
 def packages() -> dict[str, str]:
-    """The package of each flow."""
+    """Maps each flow to its package."""
     return {flow.name: package for package in _packages() for flow in _of(package)}
 
 
 def modules(name: str) -> Iterator[ModuleType]:
-    """The modules of this name, of the packages that have one."""
+    """Imports the modules of this name in all packages that have one."""
     for package in _packages():
         path = f"{__name__}.{package}.{name}"
         if importlib.util.find_spec(path):
@@ -63,7 +63,7 @@ def _of(package: str) -> Sequence[Flow]:
 
 
 def _place(flows: Mapping[str, Flow]) -> Callable[[Flow], tuple[bool, int]]:
-    """How many flows stand in a row before one, those of money before those of offers."""
+    """Makes the sort key of flows: offers last, then by the length of the chain of flows that each one follows."""
     depth: dict[str, int] = {}
     for name in TopologicalSorter({flow.name: flow.follows for flow in flows.values()}).static_order():
         depth[name] = 1 + max((depth[before] for before in flows[name].follows), default=0)
@@ -81,13 +81,13 @@ def order_to_cash() -> dict[str, Flow]:
 
 
 def side_by_side() -> list[list[str]]:
-    """The flows of the close, one group after the other: those of one package need nothing of each other."""
+    """Groups the flows of the close by package. The groups run in order; flows of one group run side by side."""
     of = packages()
     return [list(group) for _, group in groupby(order_to_cash(), key=lambda name: of[name])]
 
 
 def get(name: str) -> Flow:
-    """The flow of that name. Raises ConfigError naming the nearest one, or for a wrong name in flows.yaml."""
+    """Finds a flow by name. Raises ConfigError naming the nearest one, or for a wrong name in flows.yaml."""
     flows = all_flows()
     if name not in flows:
         raise ConfigError(f"There is no flow {name!r}.{_near(name, flows)}", do=f"The flows are: {', '.join(flows)}.")

@@ -1,4 +1,4 @@
-"""What the flows that begin with TIMS's shipments share.
+"""Shared by the flows that read TIMS's shipments.
 
 In: keys and ids. Out: rows of `ref` and `stage` as they are, keys of waiting rows whose sales order has arrived.
 Never: a call to a system.
@@ -21,20 +21,20 @@ from crossdock.store.tables import ref_sales_order
 
 
 def keyed(parsed: Parsed, keys: Sequence[str]) -> Frames:
-    """The batch as a mapping takes it: the source's columns, and each record's key."""
+    """Makes the input of a mapping: the source's columns, and each record's key."""
     header = parsed.frames.header
     own = pd.Series([keys[position] for position in parsed.kept], index=header.index, dtype="str")
     return Frames(header.assign(**{KEY: own}), parsed.frames.lines)
 
 
 def among(column: sa.ColumnElement, values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    """`column` is one of `values`, handed over as one array however many they are."""
+    """Whether `column` is one of `values`, which are sent as one array."""
     given = sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text), unique=True)
-    return column == sa.any_(sa.cast(given, sa.ARRAY(sa.Text)))  # the cast is for an empty array written out
+    return column == sa.any_(sa.cast(given, sa.ARRAY(sa.Text)))  # an empty array literal needs the cast
 
 
 def sales_orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, sa.Row]:
-    """The sales orders that TIMS's shipments name, as last read, by SalesOrderID."""
+    """Reads the sales orders with these ids from `ref`, by SalesOrderID."""
     rows = connection.execute(sa.select(ref_sales_order).where(among(ref_sales_order.c.id, ids)))
     return {row.id: row for row in rows}
 
@@ -46,12 +46,12 @@ def versions(ids: pd.Series, orders: Mapping[str, Any]) -> pd.Series:
 
 
 def moments(texts: pd.Series) -> pd.Series:
-    """RFC 3339 texts as moments; what is none is missing, and later than nothing."""
+    """Parses RFC 3339 texts. A text that is no moment becomes missing, and compares as not later."""
     return pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
 
 
 def arrived(connection: sa.Connection, stage: sa.Table, order: str) -> Sequence[str]:
-    """Keys of waiting rows whose sales order (column `order`) is there now, or newer than the one looked at."""
+    """Finds keys of waiting rows whose sales order (column `order`) has arrived, or has a newer version since."""
     return connection.scalars(
         sa.select(stage.c.key)
         .join(ref_sales_order, ref_sales_order.c.id == stage.c[order])
@@ -63,7 +63,7 @@ def arrived(connection: sa.Connection, stage: sa.Table, order: str) -> Sequence[
 def as_staged(
     connection: sa.Connection, stage: sa.Table, lines: sa.Table, keys: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Heads and lines of documents that have been delivered, to be staged once more as they are: posted is posted."""
+    """Reads headers and lines of delivered documents, to be staged again unchanged: posted is posted."""
     engine_columns = ("batch_id", "version", "problems")
     some = list(keys)
     header = database.copy_out(

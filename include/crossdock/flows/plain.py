@@ -1,7 +1,7 @@
-"""What flows share whose documents follow from their mapping: a row for each record, sent as it is.
+"""Transform and load of flows whose documents follow from their mapping: a row for each record, sent as it is.
 
-In: a mapping, a stage table, a judgement of one's own; a call. Out: `transform` and `load` of a flow. Never: a rule
-that only one flow has.
+In: a mapping, a stage table, the flow's own judgement of records; its call. Out: `transform` and `load` of a flow.
+Never: a rule that only one flow has.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from crossdock.store.deliveries import Effect
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-FORCED_KINDS = ("key", "replay")  # kinds of batches that are sent whatever was sent before
-NEVER_SENT = ("key", "problems", "state", "reason")  # columns of a stage table that `send` is not given
+FORCED_KINDS = ("key", "replay")  # kinds of batches that are sent even if nothing has changed
+NEVER_SENT = ("key", "problems", "state", "reason")  # columns of a stage table that `send` does not get
 
-# What becomes of each source record (rows with `key` and the rules' columns): `state` (staged, waiting, left_out),
-# `reason`, and what else the stage table keeps.
+# Judges source records (rows with `key` and the rules' columns): `state` (staged, waiting, left_out), `reason`, and
+# other columns of the stage table.
 Judge = Callable[[sa.Connection, pd.DataFrame], pd.DataFrame]
-# Sends a row and its body; what it gives is the id of the record in the target.
+# Sends a row and its body. Returns the id of the record in the target.
 Write = Callable[["Runtime", dict[str, Any], bytes], str]
 
 
 def everything(connection: sa.Connection, source: pd.DataFrame) -> pd.DataFrame:
-    """Judges that every record is sent."""
+    """Judges all records to be sent."""
     return pd.DataFrame({"state": "staged", "reason": np.nan}, index=source.index).astype("str")
 
 
 def by_mapping(stage: sa.Table, judge: Judge = everything, lines: sa.Table | None = None) -> Transform:
-    """The transform of a flow whose documents the mapping of its stage table makes."""
+    """Makes the transform of a flow whose documents the mapping of its stage table makes."""
 
     def transform(
         connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]
@@ -80,8 +80,8 @@ def _content(keys: pd.Series, fields: pd.DataFrame, lines: pd.DataFrame) -> pd.S
 
 
 def one_by_one(advice: str, send: Write) -> Work:
-    """The load of a flow whose rows are single calls, each absolute: sent twice it does no more than once. What was
-    delivered last is unchanged, unless a person asks for it."""
+    """Makes the load of a flow whose rows are single, idempotent calls. A row that was delivered last with the same
+    content is unchanged and not sent, unless a person asks for it."""
 
     def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         entity, own = flow.entity, [one.name for one in flow.stage.columns if one.name not in NEVER_SENT]
@@ -125,7 +125,7 @@ def one_by_one(advice: str, send: Write) -> Work:
 
 
 def _is_delivered(row: dict[str, Any], links: Mapping[str, sa.Row]) -> bool:
-    """Whether the row's document is the one that was delivered last."""
+    """Whether the row's document was delivered last."""
     return row["key"] in links and links[row["key"]].content_hash == row["content_hash"]
 
 

@@ -1,6 +1,6 @@
-"""Documents that no frame can hold, beside those that one can.
+"""Adds dead rows for documents that no frame can hold.
 
-In: staged heads, what is wrong with them, a parsed batch. Out: the same with a dead row for each unreadable document.
+In: staged headers, their problems, a parsed batch. Out: the same with a dead row for each unreadable document.
 Never: a record that disappears because it cannot be read.
 """
 
@@ -19,8 +19,8 @@ from crossdock.mapping.parse import Parsed
 def joined(
     header: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str], **values: Any
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(heads, problems) with the unreadable documents as dead rows behind the others. These have `values` in columns
-    that must not be empty; the rest of them is missing."""
+    """Returns (headers, problems) with dead rows for the unreadable documents behind the others. Their columns that
+    must not be empty have `values`; the others are missing."""
     if parsed.problems.empty:
         return header, found
     positions = sorted(set(parsed.problems[ROW].tolist()))

@@ -1,7 +1,7 @@
 """The reference data of Channel Advisor: products, listings, distribution centers and sites, kept in `ref`.
 
-In: its lists, and what it answers to writes. Out: one row of `ref` for each, the newest version; which product of the
-channel is which item of TIMS. Never: a product taken for an item by a rule other than the one that orders are read by.
+In: its lists, and its answers to writes. Out: one row of `ref` for each record, the newest version; which product of
+the channel is which item of TIMS. Never: a product matched to an item by another rule than that of the orders.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TIMING: dict[str, Any] = {"overlap": timedelta(minutes=5), "lag": timedelta(0)}
 
 
 class _Row(msgspec.Struct):
-    """A row of a list: one of these is its id."""
+    """A row of a list, with the fields that may be its id."""
 
     UpdatedDate: str
     SKU: str | None = None
@@ -52,7 +52,7 @@ _row = msgspec.json.Decoder(_Row)
 
 
 def read_key_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
-    """How the key and version of a row are read."""
+    """Makes the reader of a row's key and version."""
 
     def record_key(record: msgspec.Raw) -> RecordKey:
         row = _row.decode(record)
@@ -125,7 +125,7 @@ SITES = Resource(
 
 
 def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of PRODUCTS or LISTINGS as the channel has just answered with them, so that nobody has to read them anew."""
+    """Keeps rows of PRODUCTS or LISTINGS from the channel's answers to writes, so that they need no new read."""
     if not documents:
         return
     table, columns = _KEPT[master.path]
@@ -140,9 +140,8 @@ def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mappin
 
 
 def read_whole(runtime: Runtime, master: Resource) -> None:
-    """Reads all PRODUCTS or LISTINGS afresh, page by page into a table of this transaction, and lets `ref` hold these
-    and no others: what was deleted at the channel leaves no trace in its lists. What was written there since the read
-    began stays."""
+    """Reads all PRODUCTS or LISTINGS, page by page into a temporary table, and deletes from `ref` the rows that are not
+    among them: records deleted at the channel leave no trace in its lists. Rows written since the read began stay."""
     table, columns = _KEPT[master.path]
     snapshot = master.raw.to_metadata(sa.MetaData(), schema="pg_temp", name="snapshot")
     latest = (
@@ -182,8 +181,8 @@ PRODUCTS_OF = sql.statement(__package__, "products_of").columns(
 
 
 def products_of(connection: sa.Connection, skus: Sequence[str]) -> list[sa.Row]:
-    """The products of the channel that could be one of these items of TIMS: rows (product_sku, product_type, items).
-    `items` has one SKU where it is clear which item the product is, several where it is not. An item may have several
-    products: TIMS's AlternateSKUs are sold under their own names."""
+    """Finds the products of the channel that match one of these items of TIMS: rows (product_sku, product_type, items).
+    `items` has one SKU where the match is clear, several where it is ambiguous. An item may have several products:
+    TIMS's AlternateSKUs are sold under their own names."""
     found = PRODUCTS_OF.subquery("found")
     return list(connection.execute(sa.select(found).order_by(found.c.product_sku), {"skus": list(skus)}))

@@ -1,6 +1,6 @@
 """Copies the newest versions of a batch's records into `ref`.
 
-In: a raw table, a batch, or of it the records with some keys. Out: statements that leave newer rows as they are.
+In: a raw table and a batch, or some keys of the batch. Out: statements that leave newer rows as they are.
 Never: a row replaced by an older version.
 """
 
@@ -17,12 +17,12 @@ from crossdock.store.tables import ops_work
 
 
 def given(batch_id: int | None, keys: Sequence[str] | None) -> dict[str, Any]:
-    """The parameters of `newest`: a batch, or of a batch the records with these keys."""
+    """The parameters of `newest`: a batch, or some keys of it."""
     return {"batch": batch_id, "keys": None if keys is None else list(keys)}
 
 
 def newest(table: sa.Table) -> sa.CTE:
-    """(key, version, payload) of a batch's records, of each the newest version."""
+    """(key, version, payload) of the newest version of each record of a batch."""
     work = ops_work.c
     return (
         sa.select(table.c.key, table.c.version, table.c.payload)
@@ -35,13 +35,13 @@ def newest(table: sa.Table) -> sa.CTE:
 
 
 def is_wanted(table: sa.Table) -> sa.ColumnElement[bool]:
-    """Whether a record is one of `keys`; all are where none are given."""
+    """Whether a record is one of `keys`; true for all where no keys are given."""
     keys = sa.cast(sa.bindparam("keys"), sa.ARRAY(sa.Text))
     return sa.or_(keys.is_(None), table.c.key == sa.any_(keys))
 
 
 def fields(rows: sa.FromClause, table: sa.Table, paths: Mapping[str, str]) -> dict[str, sa.ColumnElement[Any]]:
-    """{column of `table`: the value at its path in the payload, as the column's type}."""
+    """Maps {column of `table`: value at its path in the payload, cast to the column's type}."""
     found: dict[str, sa.ColumnElement[Any]] = {}
     for name, path in paths.items():
         parts = tuple(path.split("."))
@@ -64,7 +64,7 @@ def upsert(table: sa.Table, rows: sa.FromClause, values: Mapping[str, sa.ColumnE
 
 
 def merging(statement: sa.Executable) -> Merge:
-    """A resource's `merge` by one statement over `newest`."""
+    """Makes a resource's `merge` of one statement over `newest`."""
 
     def merge(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
         connection.execute(statement, given(batch_id, keys))

@@ -1,8 +1,8 @@
-"""The reference data of TIMS: what a flow looks up, read alongside it and kept in `ref`.
+"""The reference data of TIMS: what flows look up, read beside their sources and kept in `ref`.
 
-In: lists of TIMS (items, customers, and the documents that other documents refer to). Out: one row of `ref` for each,
-the newest version. They are no flow: nothing is delivered. A batch of reference data ends when it is merged. Flows read
-the same lists as their sources.
+In: lists of TIMS (items, customers, and the documents that other documents refer to). Out: one row of `ref` for each
+record, the newest version. It is no flow: nothing is delivered, and a batch ends when it is merged. Some lists are
+sources of flows, too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _TIMING: dict[str, Any] = {"overlap": timedelta(minutes=1), "lag": timedelta(sec
 
 
 class _Document(msgspec.Struct):
-    """A document of order to cash: one of these is its id."""
+    """A document of order to cash, with the fields that may be its id."""
 
     ModifiedAt: str
     SalesOrderID: str = ""
@@ -96,7 +96,7 @@ _CUSTOMERS = upsert(
 
 
 def _merge_customers(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:
-    """Copies customers, and the keys by which rules/customers.py recognises them."""
+    """Copies customers, and the keys by which rules/customers.py matches them."""
     merged_keys = connection.scalars(_CUSTOMERS, given(batch_id, keys)).all()
     wanted = set(merged_keys)
     documents = [payload for _, _, payload in raw.documents(connection, raw_customers, batch_id, sorted(wanted))]
@@ -106,7 +106,7 @@ def _merge_customers(connection: sa.Connection, batch_id: int | None, keys: Sequ
 
 
 def _forget(connection: sa.Connection, erased: list[str]) -> None:
-    """What orders said of customers that TIMS has erased; that something was changed stays on record."""
+    """Deletes buyer data of customers that TIMS has erased. The record that something was changed stays."""
     if not erased:
         return
     connection.execute(sa.delete(stage_buyer).where(stage_buyer.c.customer_id.in_(erased)))
@@ -118,7 +118,7 @@ def _forget(connection: sa.Connection, erased: list[str]) -> None:
 
 
 def add_customer_keys(connection: sa.Connection, documents: list[dict]) -> None:
-    """The recognition keys of TIMS customers (documents by the contract's Customer)."""
+    """Adds the keys by which TIMS's customers (documents by the contract's Customer) are matched."""
     keys: pd.DataFrame = customers.keys_of(documents, settings.load())
     frame = keys.rename(columns={"CustomerID": "customer_id"}).drop_duplicates()
     database.copy_in(connection, ref_customer_key, frame[["kind", "value", "customer_id"]])
@@ -141,7 +141,7 @@ CUSTOMERS = Resource(
 
 
 def read_key_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
-    """How the key and version of a TIMS document are read."""
+    """Makes the reader of the key and version of a TIMS document."""
 
     def read_key(record: msgspec.Raw) -> RecordKey:
         document = _document.decode(record)
@@ -151,7 +151,7 @@ def read_key_of(id_field: str) -> Callable[[msgspec.Raw], RecordKey]:
 
 
 def _merge(table: sa.Table, source: sa.Table, /, **paths: str) -> Merge:
-    """Copies a batch's newest documents into `table`; `paths`: where each of its columns is in the document."""
+    """Copies a batch's newest documents into `table`; `paths`: the path of each of its columns in the document."""
     rows = newest(source)
     values = {"id": rows.c.key, **fields(rows, table, paths), "payload": rows.c.payload}
     return merging(upsert(table, rows, values))
@@ -307,7 +307,7 @@ _copy_company = _merge(ref_company, raw_company, time_zone="TimeZone", base_curr
 
 
 class UnknownTimeZone(ValueError):
-    """By the company's zone every document is dated."""
+    """The company's time zone is unknown: no document can be dated."""
 
 
 def _merge_company(connection: sa.Connection, batch_id: int | None, keys: Sequence[str] | None = None) -> None:

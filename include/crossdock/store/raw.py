@@ -1,8 +1,8 @@
-"""Records as received, and whose work they are: what is known already, what is new, and how it comes back.
+"""Records as received, and the queues of work: stores new records, finds known ones, reads payloads of batches.
 
-In: JSON bytes with key and version. Out: rows of a list's raw table by binary COPY, of which none is ever changed; rows
-of `ops.work` by queue (a flow's name, or a list's for what is only looked up); payload bytes of a batch.
-Never: parses a payload. A record whose bytes a queue knows makes no work there.
+In: JSON bytes with key and version. Out: rows of a list's raw table by binary COPY, unchanged ever after; rows of
+`ops.work` by queue (a flow's name, or the list's name for reference data); payload bytes of a batch. A record whose
+bytes a queue knows makes no work there. Never: parses a payload.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from crossdock.store.tables import ops_work as work
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # Postgres counts microseconds from here
-# An escaped U+0000, not an escaped backslash followed by "u0000": jsonb cannot hold the former.
+# An escaped U+0000, which jsonb cannot hold; not an escaped backslash followed by "u0000".
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 Pair = tuple[str, str]  # key and hash of a record: one version of it
@@ -37,8 +37,8 @@ Pair = tuple[str, str]  # key and hash of a record: one version of it
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as received. `hash` is of what makes it the same again: the bytes that the list gave, or the part of
-    them that counts; `payload` is what is kept (of an order that a list cuts, the whole order)."""
+    """One record as received. `hash`: by it an unchanged record is recognised; of the list's bytes, or of the part that
+    counts. `payload`: what is stored (of an order that a list truncates, the whole order)."""
 
     key: str
     version: datetime
@@ -51,15 +51,15 @@ class Record:
 
 
 def digest(received: bytes) -> str:
-    """The hash by which a record is known again (128 bits of SHA-256, which processors have instructions for)."""
+    """The hash by which an unchanged record is recognised: 128 bits of SHA-256, which processors compute fast."""
     return sha256(received).hexdigest()[:32]
 
 
 def already_stored(
     connection: sa.Connection, table: sa.Table, records: Sequence[Record], queues: Collection[str]
 ) -> Mapping[Pair, Collection[str]]:
-    """Which of `records` the table holds already, and in which of `queues` each has been. The payloads stay here: only
-    the hashes travel."""
+    """Finds which of `records` the table holds already, and in which of `queues` each has been. Sends only the hashes
+    to the database, not the payloads."""
     if not records:
         return {}
     wanted = _given([record.pair for record in records])
@@ -73,8 +73,8 @@ def already_stored(
 
 
 def came_back(connection: sa.Connection, table: sa.Table, queue: str, records: Sequence[Record]) -> set[Pair]:
-    """Known records of a queue that their source tells again, after it has told another one that is no newer: a setting
-    that was put back, a list that was wrong for a while."""
+    """Finds known records of a queue that the source gives again after another version that was no newer: a setting was
+    put back, or the list was wrong for a while."""
     if not records:
         return set()
     newest = {row.key: row for row in connection.execute(_newest(table, queue, [r.key for r in records]))}
@@ -84,7 +84,7 @@ def came_back(connection: sa.Connection, table: sa.Table, queue: str, records: S
 def insert(connection: sa.Connection, table: sa.Table, records: Sequence[Record]) -> list[tuple[Record, str]]:
     """Appends `records` by COPY and returns those that Postgres cannot hold, each with the reason in its words.
 
-    A poison record is found by halving, so that it never stops the others.
+    A poison record is found by halving, so that it does not stop the others.
     """
     if not records:
         return []
@@ -102,7 +102,7 @@ def insert(connection: sa.Connection, table: sa.Table, records: Sequence[Record]
         savepoint.rollback()
         if not database.is_about_data(error):
             raise
-        if len(records) == 1:  # or somebody else has stored it just now
+        if len(records) == 1:  # another reader may have stored it just now
             there = isinstance(error, psycopg2.errors.UniqueViolation)
             return [] if there else [(records[0], database.explain(error))]
         half = len(records) // 2
@@ -130,8 +130,8 @@ def _rows(records: Sequence[Record]) -> Iterator[bytes]:
 
 
 def enqueue(connection: sa.Connection, queue: str, pairs: Collection[Pair], batch_id: int | None) -> None:
-    """Makes these versions work of a queue: of a batch, or of the next one that takes. They are the newest of their
-    keys there, among versions of one moment."""
+    """Adds these versions to a queue: as work of a batch, or (None) of the next batch that takes. Among versions of one
+    moment they count as the newest of their keys."""
     if not pairs:
         return
     given = _given(pairs)
@@ -148,7 +148,7 @@ def enqueue(connection: sa.Connection, queue: str, pairs: Collection[Pair], batc
 
 
 def dequeue(connection: sa.Connection, queue: str, pairs: Collection[Pair]) -> None:
-    """Forgets that a queue has ever had these versions."""
+    """Removes these versions from a queue, as if it had not had them."""
     given = _given(pairs)
     connection.execute(
         sa.delete(work).where(work.c.queue == queue, work.c.key == given.c.key, work.c.hash == given.c.hash)
@@ -162,7 +162,7 @@ def is_waiting(connection: sa.Connection, queue: str) -> bool:
 
 
 def take(connection: sa.Connection, queue: str, batch_id: int, most: int) -> list[Pair]:
-    """Gives `most` of what waits in a queue to a batch, what came first before the rest; what it has now."""
+    """Moves up to `most` waiting versions of a queue into a batch, the oldest first. Returns them."""
     first = (
         sa.select(work.c.key, work.c.hash)
         .where(work.c.queue == queue, work.c.batch_id.is_(None))
@@ -181,8 +181,8 @@ def take(connection: sa.Connection, queue: str, batch_id: int, most: int) -> lis
 
 
 def remember(connection: sa.Connection, table: sa.Table, queue: str, records: Sequence[Record], batch_id: int) -> None:
-    """Adds versions that need no work of this queue, for what they change is our own; one that is there already stays
-    as it is. To other queues they are as new as any."""
+    """Stores versions that are our own writes as known to this queue, so that they make no work there. A version that
+    it has already stays as it is. Other queues work them like any new one."""
     if not records:
         return
     rows = [{"key": r.key, "version": r.version, "hash": r.hash, "payload": r.payload.decode()} for r in records]
@@ -195,7 +195,7 @@ def remember(connection: sa.Connection, table: sa.Table, queue: str, records: Se
 def worked(
     connection: sa.Connection, table: sa.Table, queue: str, keys: Sequence[str], batch_id: int
 ) -> dict[str, dict[str, Any]]:
-    """The newest version of each key that was worked: by `batch_id`, or by a batch of the queue that is finished."""
+    """Reads the newest worked version of each key: one of `batch_id`, or of a finished batch of the queue."""
     finished = sa.select(ops_batch.c.id).where(ops_batch.c.finished_at.is_not(None))
     done = history(table, queue).where(sa.or_(work.c.batch_id == batch_id, work.c.batch_id.in_(finished)))
     found = newest(done, keys).subquery()
@@ -211,8 +211,8 @@ def reassign(
     *,
     unless_in: Sequence[int] = (),
 ) -> list[str]:
-    """Hands the newest version of each key that the queue knows to `batch_id`, to be worked again; returns the keys
-    found. What a batch of `unless_in` has is left to it."""
+    """Moves the newest known version of each key to `batch_id`, to be worked again. Returns the keys found. Versions in
+    the batches `unless_in` stay there."""
     if not keys:
         return []
     newest = _newest(table, queue, keys).subquery()
@@ -240,8 +240,8 @@ def keys(connection: sa.Connection, table: sa.Table, batch_id: int | None) -> li
 
 
 def versions(table: sa.Table, batch_id: int | None) -> sa.Select:
-    """What a batch has of a list: key, version, hash, altered, payload and when it became work. None: all rows of a
-    table, for a snapshot that is no queue's."""
+    """Selects the versions of a batch: key, version, hash, altered, payload and when it was queued. None: all rows of
+    the table, for a snapshot, which has no queue."""
     columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
     if batch_id is None:
         return sa.select(*columns, table.c.received_at.label("queued_at"))
@@ -249,13 +249,13 @@ def versions(table: sa.Table, batch_id: int | None) -> sa.Select:
 
 
 def history(table: sa.Table, queue: str) -> sa.Select:
-    """What a queue has ever had of a list, with the same columns and the batch."""
+    """Selects all versions that a queue has had of a list, with the same columns and the batch."""
     columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
     return sa.select(*columns, work.c.queued_at, work.c.batch_id).join(work, _of(table)).where(work.c.queue == queue)
 
 
 def newest(rows: sa.Select, only: Sequence[str] | None = None) -> sa.Select:
-    """Of each key, or of each of `only`, the newest of `versions` or `history`."""
+    """Selects the newest version of each key, or of each of `only`, from `versions` or `history`."""
     found = rows.selected_columns
     if only is not None:
         rows = rows.where(found.key == sa.any_(_texts("keys", only)))
@@ -265,10 +265,9 @@ def newest(rows: sa.Select, only: Sequence[str] | None = None) -> sa.Select:
 def payloads(
     connection: sa.Connection, table: sa.Table, batch_id: int | None, only: Sequence[str] | None = None
 ) -> list[tuple[str, str, str | None, bytes]]:
-    """(key, version, altered, payload) of a batch, or of its records `only`: of each key the newest version that the
-    batch holds.
+    """Reads (key, version, altered, payload) of a batch, or of its keys `only`: the newest version of each key.
 
-    COPY in text form: jsonb holds neither tab nor line feed, so only the backslash has to be undone.
+    Uses COPY in text form: the text of jsonb has neither tab nor line feed, so only backslashes have to be unescaped.
     """
     found = newest(versions(table, batch_id), only).subquery()  # sorted while the payloads are still compressed
     texts = sa.select(
@@ -280,7 +279,7 @@ def payloads(
     rows: list[tuple[str, str, str | None, bytes]] = []
 
     class Reader:
-        """Takes a row as it comes, so that no batch lies here twice."""
+        """Parses each row as it arrives, so that a batch is in memory only once."""
 
         def write(self, line: bytes, /) -> None:
             key, version, altered, payload = line[:-1].split(b"\t")
@@ -302,7 +301,7 @@ def payloads(
 def records(
     connection: sa.Connection, table: sa.Table, batch_id: int | None, only: Sequence[str] | None = None
 ) -> list[Record]:
-    """The same as records, by the hash that each was known by."""
+    """Reads the same rows as records with their hashes."""
     found = newest(versions(table, batch_id), only).subquery()
     columns = (found.c.key, found.c.version, found.c.hash, found.c.payload.cast(sa.Text))
     return [
@@ -314,7 +313,7 @@ def records(
 def documents(
     connection: sa.Connection, table: sa.Table, batch_id: int | None, keys: Sequence[str]
 ) -> list[tuple[str, datetime, dict]]:
-    """(key, version, payload) of some records of a batch, parsed: for the few that become dead letters."""
+    """Reads (key, version, parsed payload) of some records of a batch: the few that become dead letters."""
     found = newest(versions(table, batch_id), keys).subquery()
     return [tuple(row) for row in connection.execute(sa.select(found.c.key, found.c.version, found.c.payload))]
 
@@ -330,7 +329,7 @@ def _of(table: sa.Table) -> sa.ColumnElement[bool]:
 
 
 def _given(pairs: Collection[Pair]) -> sa.TableValuedAlias:
-    """Keys and hashes as rows."""
+    """Makes rows of keys and hashes."""
     return (
         sa.func.unnest(_texts("given_keys", [key for key, _ in pairs]), _texts("hashes", [each for _, each in pairs]))
         .table_valued("key", "hash")
@@ -343,6 +342,6 @@ def _texts(name: str, values: Collection[str]) -> sa.BindParameter:
 
 
 def _unescape(text: bytes) -> bytes:
-    """COPY's text escapes, undone."""
+    """Removes the escapes of COPY's text form."""
     pairs = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
     return re.sub(rb"\\(.)", lambda match: pairs.get(match[1], match[1]), text)

@@ -1,4 +1,4 @@
-"""How stage tables are made: what every staged document carries, the columns that its mapping fills, and some more.
+"""Makes stage tables: the columns of every staged document, those that its mapping fills, and a few more.
 
 In: the registry of columns (`mapping/columns.json`). Out: tables of `metadata`; `tables.py` has those of several flows,
 a flow's package those of its own. Never: a mapping file, which an analyst may be in the middle of editing.
@@ -45,7 +45,7 @@ TYPES: dict[str, TypeEngine | type[TypeEngine]] = {
 
 
 def stage_columns() -> list[Column]:
-    """What every staged document carries besides its own fields: a fresh list, for a column belongs to one table."""
+    """The columns of every staged document besides its own fields: a new list, for a column belongs to one table."""
     return [
         Column("key", Text, primary_key=True, comment="Key of the source record"),
         Column("batch_id", BigInteger, nullable=False, index=True),
@@ -64,9 +64,9 @@ def stage_table(
     problems: str = "Rules it broke in transform",
     personal: bool = False,
 ) -> Table:
-    """A stage table: what every document carries, the target paths of `mapping`, and `more`. One of `more` that has the
-    name of a target path says more of it: a comment, an index. `personal`: it holds personal data, so people who look
-    at the database do not see it."""
+    """Makes a stage table: the columns of every document, the target paths of `mapping`, and `more`. A column of `more`
+    with the name of a target path adds to it: a comment, an index. `personal`: it holds personal data, so people who
+    read the database do not see it."""
     return Table(
         name,
         metadata,
@@ -88,7 +88,7 @@ def stage_lines(
     position: str | None = "From 0, as sent",
     personal: bool = False,
 ) -> Table:
-    """The lines of such a document: the target paths of the `children` of `mapping`, and `more`."""
+    """Makes the table of such a document's lines: the target paths of the `children` of `mapping`, and `more`."""
     return Table(
         name,
         metadata,

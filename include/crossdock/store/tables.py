@@ -31,8 +31,8 @@ NOW = func.now()
 
 
 def _raw(name: str, comment: str) -> Table:
-    """The raw table of a list: one row is one version of one record, as received. Whose work it is stands in
-    `ops.work`."""
+    """Makes the raw table of a list: one row is one version of one record, as received. `ops.work` has the queues that
+    it is work of."""
     return Table(
         name,
         metadata,
@@ -109,7 +109,7 @@ ref_item_code = Table(
     comment="One code by which an item may be named",
 )
 
-# What the channel holds: products and listings as last read (a row that was deleted there stays until a full compare).
+# Products and listings of the channel as last read. A row that was deleted there stays until a full compare.
 
 ref_channel_product = Table(
     "channel_product",
@@ -163,7 +163,7 @@ ref_channel_site = Table(
     comment="One site of Channel Advisor, newest version",
 )
 
-# As last read there, or as it has taken a price from us; a full compare writes it anew.
+# The channel's prices as last read, or as it accepted them from us. A full compare replaces all rows.
 ref_channel_price = Table(
     "channel_price",
     metadata,
@@ -219,7 +219,7 @@ ref_customer_key = Table(
 
 
 def _document(name: str, comment: str, *columns: Column) -> Table:
-    """A document of TIMS: what is looked up by in columns, the rest as TIMS gives it."""
+    """Makes the table of a kind of document of TIMS: columns for look-ups, and the whole document as TIMS gives it."""
     return Table(
         name,
         metadata,
@@ -376,7 +376,7 @@ ref_gl_entry_line = Table(
     comment="One line of a journal entry; amounts in the currency of its entry",
 )
 
-# ---- ref: our own books of what marketplaces have paid -------------------------------------------------------------
+# ---- ref: our settlement ledger, what marketplaces have paid -------------------------------------------------------
 
 ref_settlement = Table(
     "settlement",
@@ -748,7 +748,7 @@ stage_stock_adjustment = stage_table(
     comment="One stock adjustment as TIMS should hold it",
 )
 
-# ---- prices: what the channel should ask, and what a person has said of it -----------------------------------------
+# ---- prices: the price that the channel should have, and a person's decisions --------------------------------------
 
 PRICE_MONEY = ("Price", "MinPrice", "MaxPrice", "RetailPrice", "Promotion.Price")
 PRICE_TEXT = ("SKU", "Currency", "Promotion.PromotionID", "Promotion.StartDate", "Promotion.EndDate")
