@@ -1,11 +1,11 @@
-"""What a shipment's invoice takes of its order, to the cent.
+"""Divides an order over the invoices of its shipments, to the cent.
 
 In: sales orders as TIMS gives them, what has been invoiced of them, parcels. Out: columns of TIMS's InvoiceCreate, and
-problems. Never: a cent lost or invented over all invoices of an order, whatever the order of its shipments; an amount
-of a cancelled unit; tax computed anew.
+problems. Never: a cent lost or invented over all invoices of an order, in whichever sequence its shipments leave; an
+amount of a cancelled unit; tax computed anew.
 
-How an order is divided. For every amount there is one function of the units invoiced so far, and an invoice takes its
-value after this parcel less what has been invoiced before. So the parts always add up, and the last one needs no rule.
+Every amount is a function of the units invoiced so far. An invoice takes its value after this parcel, less what was
+invoiced before. So the parts always add up, and the last one needs no rule of its own.
 
 | amount | after k of n units of a line (V of the value of all goods) |
 |---|---|
@@ -14,16 +14,17 @@ value after this parcel less what has been invoiced before. So the parts always 
 | tax of a line | round2(TaxAmount x k / n) |
 | shipping, its tax, gift wrap | round2(amount x V / all V); by units where all goods cost nothing |
 | discount on shipping | its share of that shipping, rounded to cents |
-| tax inside a price or shipping | its share of what holds it (after discount), rounded to cents: no more than that |
+| tax inside a price or shipping | its share of the amount that contains it (after discount), in cents, at most that
+amount |
 
-Cancelled units are not invoiced, and n is what was ordered: what belongs to a cancelled unit, its share of shipping
-and gift wrap included, stays uninvoiced, as the buyer is not charged for it. All roundings go half away from zero, to
-the unit of the currency: a cent, of a currency without decimals a whole one, unless the order has parts of it.
+Cancelled units are not invoiced, and n is what was ordered: the share of a cancelled unit, also of shipping and gift
+wrap, stays uninvoiced, as the buyer is not charged for it. Amounts are rounded half away from zero to the unit of the
+currency: a cent, or a whole one for a currency without decimals, unless the order has fractions of it.
 
-TIMS wants round2(Quantity x UnitPrice) on each invoice line. A price of more than two places may miss the cent that is
-due (3 x 0.3333 is 1.00, and 0.33 + 0.33 + 0.33 is not): the line then carries the nearest price that hits it. More than
-100 units may leave no such price of four places; then it is the next one above, and the excess is discount: goods and
-discount of the order are both higher by it, what is owed is not.
+TIMS requires round2(Quantity x UnitPrice) on each invoice line. A price of more than two places may miss the amount due
+by a cent (3 x 0.3333 is 1.00, and 0.33 + 0.33 + 0.33 is not): the line then has the nearest price that gives it. For
+more than 100 units there may be no such price of four places: then the next higher one is taken, and the excess becomes
+discount. Goods and discount both grow by it, the amount owed does not.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ def cents(text: str) -> int:
 
 
 def half_up(amount: Fraction) -> int:
-    """To a whole number, half away from zero; no amount here is below zero."""
+    """Rounds to a whole number, half away from zero; no amount here is below zero."""
     return (2 * amount.numerator + amount.denominator) // (2 * amount.denominator)
 
 
 def to_unit(amount: Fraction, unit: int) -> int:
-    """To a whole number of units, half away from zero."""
+    """Rounds to a whole number of units, half away from zero."""
     return half_up(amount / unit) * unit
 
 
@@ -96,7 +97,7 @@ class Order:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Order:
-        """From TIMS's SalesOrder."""
+        """Reads TIMS's SalesOrder."""
         lines = {
             line["LineNo"]: Line(
                 line["SKU"], line["Quantity"], scaled(line["Price"]), cents(line["DiscountAmount"]),
@@ -110,7 +111,7 @@ class Order:
         return cls(lines, charges, unit, bool(document.get("PricesIncludeTax")))
 
     def line_after(self, number: int, units: int) -> Share:
-        """What is due of a line once so many of its units are invoiced."""
+        """The amounts due of a line once `units` of it are invoiced."""
         line = self.lines[number]
         units = min(units, line.units)
         whole = goods(line.units, line.price)
@@ -122,7 +123,7 @@ class Order:
         return Share(gross, min(discount, gross), to_unit(line.tax * part, self.unit))
 
     def charges_after(self, units: Mapping[int, int]) -> dict[str, int]:
-        """What is due of shipping, its discount and tax, and gift wrap once so many units of the lines are invoiced."""
+        """The amounts due of shipping, its discount and tax, and gift wrap once `units` of the lines are invoiced."""
         share = self._share(units)
         due = {name: to_unit(amount * share, self.unit) for name, amount in self.charges.items()}
         shipping = self.charges["ShippingAmount"]
@@ -135,7 +136,7 @@ class Order:
         return due
 
     def _share(self, units: Mapping[int, int]) -> Fraction:
-        """The part of the order's goods, by value before discount, that so many units are."""
+        """The share of `units` in the order's goods, by value before discount."""
         free = not any(line.price for line in self.lines.values())
         value = {number: 1 if free else line.price for number, line in self.lines.items()}
         taken = sum(min(units.get(number, 0), line.units) * value[number] for number, line in self.lines.items())
@@ -161,7 +162,7 @@ class Account:
     charges: Counter[str] = field(default_factory=Counter)
 
     def add(self, parts: Iterable[Part], charges: Mapping[str, int]) -> None:
-        """Takes an invoice in."""
+        """Adds an invoice."""
         for part in parts:
             before = self.shares.get(part.number, Share())
             self.shares[part.number] = Share(*(a + b for a, b in zip(before, part.share, strict=True)))
@@ -169,7 +170,7 @@ class Account:
         self.charges.update(charges)
 
     def invoice(self, parcel: Sequence[tuple[int, int]]) -> tuple[list[Part], dict[str, int]]:
-        """The lines and charges of the invoice of a parcel, (LineNo, units) each; they are taken in."""
+        """The lines and charges of the invoice of a parcel, (LineNo, units) each; adds them to the account."""
         parts = []
         for number, units in parcel:
             part = self._part(number, units)
@@ -182,7 +183,8 @@ class Account:
         return parts, charges
 
     def _part(self, number: int, units: int) -> Part:
-        """Never below zero: where earlier invoices took a cent more than is due by now, the next ones take it less."""
+        """One line of the next invoice, at least zero: where earlier invoices took a cent more than is due, this one
+        takes it less."""
         due = self.order.line_after(number, self.units[number] + units)
         done = self.shares.get(number, Share())
         discount = max(0, due.discount - done.discount)
@@ -191,7 +193,7 @@ class Account:
         return Part(number, units, price, Share(gross, gross - net, max(0, due.tax - done.tax)))
 
     def above(self) -> list[str]:
-        """What has been invoiced of more than the whole order has: by hand, or before the order was made cheaper."""
+        """The amounts of which more was invoiced than the order has: by hand, or before the order became cheaper."""
         over = [
             f"line {number}"
             for number, done in self.shares.items()
@@ -205,8 +207,8 @@ class Account:
 
 
 def price_of(gross: int, units: int, price: int, unit: int = 1) -> tuple[int, int]:
-    """(price x 10,000, goods in cents): the price nearest to `price` of which so many units are `gross`; where four
-    places do not suffice, the next one above, in a currency without decimals the next whole one."""
+    """(price x 10,000, goods in cents): the price nearest to `price` that makes `gross` of so many units. Where four
+    places do not suffice, the next higher one; in a currency without decimals, the next whole one."""
     low, high = max(0, -(-(gross * CENT - CENT // 2) // units)), (gross * CENT + CENT // 2 - 1) // units
     whole = unit * CENT if unit > 1 else 1
     nearest = max(low, min(price, high)) if low <= high else -(-low // whole) * whole
@@ -229,7 +231,7 @@ AMOUNTS = ("SubTotal", "DiscountTotal", "TaxTotal", "MarketplaceRemittedTax", "T
 
 
 class Terms(NamedTuple):
-    """What an invoice takes over from its order as it is."""
+    """The fields that an invoice copies from its order."""
 
     currency: str
     inclusive: bool
@@ -345,7 +347,7 @@ def with_terms(
 # ---- rules ---------------------------------------------------------------------------------------------------------
 
 VOIDED = "Voided"
-READ_LAG = timedelta(seconds=2)  # the contract: within so long what TIMS has written in one go shows
+READ_LAG = timedelta(seconds=2)  # by the contract, all that TIMS wrote in one go is visible after this time
 
 
 class SalesOrder(NamedTuple):
@@ -374,7 +376,7 @@ class Invoice(NamedTuple):
 
 
 class OnTheWay(NamedTuple):
-    """An invoice of ours that has not been read back from TIMS yet, by the shipment's key."""
+    """An invoice of ours, by the shipment's key, that has not been read back from TIMS yet."""
 
     key: str
     sales_order_id: str
@@ -384,9 +386,9 @@ class OnTheWay(NamedTuple):
 
 @dataclass(frozen=True)
 class InvoiceContext:
-    """What the rules of invoices need that is no column. `orders` by SalesOrderID; `invoices`: what TIMS has of them;
-    `links`: InvoiceID by shipment of those that we have made; `requested`: shipments that a person asks for by name
-    just now; `us` and `channel`: sources of documents."""
+    """The context of the invoice rules: what they need beside columns. `orders` by SalesOrderID; `invoices`: those that
+    TIMS has of the orders; `links`: InvoiceID by shipment of those that we have made; `requested`: shipments that a
+    person has asked for by key; `us` and `channel`: sources of documents."""
 
     orders: Mapping[str, SalesOrder]
     invoices: Sequence[Invoice]
@@ -411,9 +413,9 @@ class _Verdict(NamedTuple):
     writes=["state", "reason", "ExternalReference", "voided"],
 )
 def invoice_state(frames: Frames, context: InvoiceContext) -> Columns:
-    """Each shipment of an order of the channel is invoiced once, and not before its order has been read again after the
-    shipment. Left out is what TIMS posts by itself, what a person has invoiced, and what somebody has voided, until a
-    person asks for it by its key."""
+    """Each shipment of a channel order is invoiced once, and not before its order has been read again after the
+    shipment. Left out are shipments that TIMS invoices by itself, that a person has invoiced, or whose invoice was
+    voided; a voided one is made again when a person asks for the shipment by its key."""
     of_shipment: dict[str, list[Invoice]] = {}
     for invoice in context.invoices:
         of_shipment.setdefault(invoice.shipment_id, []).append(invoice)
@@ -443,10 +445,10 @@ def invoice_state(frames: Frames, context: InvoiceContext) -> Columns:
 
 
 def _posted(key: str, link: str | None, ours: Sequence[Invoice], *, requested: bool) -> _Verdict | None:
-    """What becomes of a shipment that has been invoiced before; None of one that has not.
+    """The verdict on a shipment that has been invoiced before; None where it has not.
 
-    An invoice that somebody voided in TIMS is not made again by itself, for the void had a reason; it is when a person
-    asks for the shipment by its key. Its reference is new then: TIMS keeps one for ever.
+    An invoice that was voided in TIMS is made again only when a person asks for the shipment by its key, for the void
+    had a reason. It then has a new reference: TIMS does not accept a used one.
     """
     live = [one for one in ours if one.status != VOIDED]
     if link and link not in {one.id for one in ours if one.status == VOIDED}:
@@ -463,7 +465,7 @@ def _posted(key: str, link: str | None, ours: Sequence[Invoice], *, requested: b
 
 
 def _refused(mode: str, order: SalesOrder | None, theirs: Sequence[Invoice], channel: str) -> _Verdict | None:
-    """Why a shipment is not ours to invoice, if it is not."""
+    """The reason why a shipment is not ours to invoice, or None."""
     if mode == "automatic":
         return _Verdict("left_out", "TIMS posts this shipment by itself (PostingMode automatic).")
     if order is not None and order.source != channel:
@@ -474,7 +476,8 @@ def _refused(mode: str, order: SalesOrder | None, theirs: Sequence[Invoice], cha
 
 
 def _early(number: str, order: SalesOrder | None, made_at: pd.Timestamp) -> _Verdict | None:
-    """Whether the order has not been read since the shipment was made, which changes it: its amounts may be old."""
+    """The verdict on a shipment whose order has not been read since, or None. A shipment changes its order: the amounts
+    that we have may be old."""
     if order is None:
         return _Verdict("waiting", f"Its sales order {number} has not been read yet.")
     if order.version < made_at - READ_LAG:
@@ -488,7 +491,7 @@ def _early(number: str, order: SalesOrder | None, made_at: pd.Timestamp) -> _Ver
     writes=["CurrencyCode", "PricesIncludeTax", "ShippingTaxRemittedBy", "OpenDate"],
 )
 def invoice_terms(frames: Frames, context: InvoiceContext) -> Columns:
-    """The order's currency and tax rules as they are, the day of the shipment or the first open one after it."""
+    """Copies the order's currency and tax fields; the day is that of the shipment, or the first open one after it."""
     terms = {row: context.orders[number].terms for row, number in _staged(frames.header)}
     columns, found = with_terms(frames.header, terms, context.periods)
     return Columns(columns, problems=found)
@@ -502,8 +505,8 @@ def invoice_terms(frames: Frames, context: InvoiceContext) -> Columns:
     ],
 )  # fmt: skip
 def divide_order(frames: Frames, context: InvoiceContext) -> Columns:
-    """Divides each order over its shipments: line amounts by units, the order's charges by the value of the goods, so
-    that all invoices of an order add up to the order. What belongs to cancelled units is not invoiced."""
+    """Divides each order over its shipments: line amounts by units, the order's charges by the value of the goods. All
+    invoices of an order add up to the order. The share of cancelled units is not invoiced."""
     header = frames.header
     numbers = dict(_staged(header))
     keys, shipped = header[KEY].tolist(), header["ShippedAt"].astype("str").tolist()
@@ -525,8 +528,8 @@ def _staged(header: pd.DataFrame) -> list[tuple[int, str]]:
 
 
 def _accounts(context: InvoiceContext, mine: Collection[str], numbers: Collection[str]) -> dict[str, Account]:
-    """The account of each order: with what TIMS has of it, and what is on its way there. The shipments `mine`, which
-    are invoiced now, do not count, even where a lost answer left their invoice there."""
+    """The account of each order: the invoices that TIMS has, and those on their way there. The shipments `mine`, which
+    are invoiced now, do not count, even where a lost answer left their invoice in TIMS."""
     accounts = {number: Account(Order.read(context.orders[number].document)) for number in numbers}
     for invoice in context.invoices:
         own = invoice.source == context.us and invoice.shipment_id in mine

@@ -1,10 +1,10 @@
-"""What is sold on a line: products, and codes that are none.
+"""Finds what is sold on a line: a product, or a code that stands for something else.
 
 In: lines, TIMS's items and codes, item_codes.csv. Out: per line an action and TIMS's own SKU; later the target lines,
-kits parted into their components. Never: a guess. A code that no list and no item knows, or two items know, is a
+kits divided into their components. Never: a guess. A code that no list and no item knows, or two items know, is a
 problem that names the nearest candidates.
 
-A line without value ("" or absent SKU) is `unknown_sku`; the SKU is compared trimmed.
+A line without a SKU ("" or absent) is `unknown_sku`; the SKU is compared trimmed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from crossdock.rules.vectorize import TEXT, column, values_at
 PRODUCT, SHIPPING, DISCOUNT, IGNORE = "product", "shipping", "discount", "ignore"
 LINE_ID_LENGTH = 60
 MOST_LINES = 500
-AMOUNTS = ("UnitPrice", "Quantity", *LINE_AMOUNTS)  # by which a line costs something
+AMOUNTS = ("UnitPrice", "Quantity", *LINE_AMOUNTS)  # a line costs something if one of these is not 0
 NEAREST = 3
 
 
 @dataclass(frozen=True)
 class _Decision:
-    """What one code is. `item`: position in known.items, -1 = none. What is refused counts as a product, so that the
-    order's other amounts are judged as they stand."""
+    """The meaning of one code. `item`: position in known.items, -1 = none. A refused code counts as a product, so that
+    the order's other amounts are checked as they are."""
 
     action: str
     item: int = -1
@@ -52,15 +52,15 @@ class _Decision:
     writes=["lines.action", "lines.item"],
 )
 def decide_item_codes(frames: Frames, context: OrderContext) -> Columns:
-    """What each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then by
-    SKU, alternate SKU, and both without case."""
+    """Decides what each line is (product, shipping, discount, ignored), and which item of TIMS: by item_codes.csv, then
+    by SKU, alternate SKU, and both without case."""
     columns, found = resolve(frames, context.reference, context.settings)
     return Columns(lines=columns, problems=found)
 
 
 def resolve(frames: Frames, reference_data: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each line is, and which item of TIMS. Returns (line columns `action` and `item`, the row in known.items,
-    problems)."""
+    """Decides what each line is, and which item of TIMS. Returns (line columns `action` and `item`, the row in
+    known.items; problems)."""
     lines = frames.lines
     codes, different = pd.factorize(column(lines, "SKU"), use_na_sentinel=False)
     book = _Book(reference_data, settings)
@@ -199,8 +199,8 @@ class _Book:
         return self._sellable(position, named)
 
     def _sellable(self, position: int, named: str) -> _Decision:
-        """A blocked item, and a kit with an unknown or blocked part, cannot be ordered; a discontinued one sells
-        off."""
+        """The decision on an item: a blocked one, and a kit with an unknown or blocked part, cannot be ordered; a
+        discontinued one can."""
         sku = self._sku[position]
         for part in [sku, *(p for p, _ in self._parts.get(sku, ()))]:
             of = f" (part of the kit {sku})" if part != sku else ""
@@ -229,8 +229,8 @@ class _Book:
 
 
 def nearest(code: str, candidates: Sequence[str], folded: Mapping[str, set[str]]) -> list[str]:
-    """The SKUs that are spelt most like `code`. `candidates`: the keys of `folded`, codes in lower case, whose SKUs it
-    names."""
+    """The SKUs spelt most like `code`. `candidates`: the keys of `folded`, codes in lower case; `folded` gives the SKUs
+    of each."""
     hits = process.extract(code.casefold(), candidates, limit=NEAREST, score_cutoff=60) if code else []
     near: dict[str, None] = {}
     for hit, _score, _n in hits:
@@ -259,8 +259,8 @@ def _has_parts(kit: object) -> bool:
     ],
 )  # fmt: skip
 def target_lines(frames: Frames, context: OrderContext) -> Columns:
-    """The lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of a
-    kit is parted by list price times units, largest remainder; it adds up to the kit's to the cent."""
+    """Makes the lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of
+    a kit is divided by list price times units, largest remainder; the parts add up to the cent."""
     settled, reference_data = Settled.of(frames), context.reference
     goods = np.flatnonzero((frames.lines["action"] == PRODUCT).to_numpy())
     source = frames.lines
@@ -270,7 +270,7 @@ def target_lines(frames: Frames, context: OrderContext) -> Columns:
     quantity = settled.quantity[goods]
     unit = settled.unit[source["_row"].to_numpy()]
     parts = _parts(reference_data)
-    item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last is "no item", without parts
+    item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last one is "no item", which has no parts
     count = parts.count[item]
     is_kit = count > 0
     times = np.maximum(count, 1)
@@ -321,7 +321,7 @@ def _numbered(row: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The components of all kits, one after another. `start` and `count` are per item; one item more stands for
+    """The components of all kits, one after another. `start` and `count` are per item; one more item stands for
     "none"."""
 
     start: np.ndarray
@@ -361,7 +361,7 @@ def _part_money(
     order_unit: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Price, DiscountAmount and TaxAmount of the target lines. round2(Quantity x Price) - DiscountAmount of a
-    component is its exact share: where no price of 4 places hits it, the price is rounded up and the excess is
+    component is its exact share: where no price of 4 places gives it, the price is rounded up and the excess is
     discount."""
     price, discount, tax = (v[goods][line] for v in (settled.price, settled.discount, settled.tax))
     at = np.flatnonzero(kit)
@@ -379,7 +379,7 @@ def _part_money(
     off, duty = parted(settled.discount, gross), parted(settled.tax, gross)
     number = quantity[line[at]] * units[at]
     nearest = (2 * gross * 100 + number) // np.maximum(2 * number, 1)
-    whole = np.where(unit[first] > 1, unit[first] * 100, 1)  # of it every number of units is whole
+    whole = np.where(unit[first] > 1, unit[first] * 100, 1)  # any number of units of it makes a whole amount
     above = -(-gross * 100 // (np.maximum(number, 1) * whole)) * whole
     hits = round_cents(number * nearest) == gross
     price, discount, tax = price.copy(), discount.copy(), tax.copy()
@@ -390,7 +390,7 @@ def _part_money(
 
 
 def _line_problems(frames: Frames, lines: pd.DataFrame, kit: np.ndarray) -> pd.DataFrame:
-    """Orders whose lines TIMS cannot take as a whole: none, too many, ids too long."""
+    """Problems of orders whose lines TIMS cannot take: none, too many, ids too long."""
     count = np.bincount(lines["_row"].to_numpy(), minlength=len(frames.header))
     none, many = np.flatnonzero(count == 0), np.flatnonzero(count > MOST_LINES)
     ids = lines["ExternalLineID"]

@@ -1,17 +1,17 @@
-"""Amounts: every cent of the order ends on exactly one place of the sales order.
+"""Converts amounts: every cent of the order goes to exactly one place of the sales order.
 
 In: amounts of the channel (nullable Int64 x 10,000), what each line is. Out: amounts of the target, int64, and
 problems. Never: a float, tax computed anew, a cent lost or invented.
 
 * Amounts that only the header carries are spread over the lines by value, largest remainder; where lines carry a part,
   only the missing part is spread; lines above their header are a problem.
-* Shares are whole in the currency's own unit: of one without decimals whole ones, unless the order has parts of them.
+* Shares are multiples of the currency's unit: a whole one without decimals, unless the order has fractions of it.
 * TIMS rounds once per line: round2(Quantity x Price), half away from zero. Prices keep their 4 places.
 * TotalAmount follows TIMS's equation. It may differ from TotalPrice by rounding alone, less than half
   a unit (0.005) a line.
-* A tax that is inside its amounts is not added again. The goods decide whether a document's prices include tax; of
-  shipping and gift wrap that stand otherwise the tax is added to them, or taken off.
-* A header amount of None is "not given": the lines' sum stands in. 0 is an amount. Of a line, None is 0 for sums.
+* A tax that is inside its amounts is not added again. The goods decide whether a document's prices include tax; where
+shipping or gift wrap differs, its tax is added to it or subtracted.
+* A header amount of None is "not given": the sum of the lines is used. 0 is an amount. On a line, None counts as 0.
 
 Cents are int64 x 100, everything that leaves this module is x 10,000.
 """
@@ -48,11 +48,11 @@ def round_cents(amount: np.ndarray) -> np.ndarray:
 
 
 def spread(total: np.ndarray, weight: np.ndarray, group: np.ndarray, even: np.ndarray | None = None) -> np.ndarray:
-    """Part each group's total (0 or more) over its members by weight (0 or more), largest remainder: the shares are
-    whole, add up to the total exactly, and none is above its weight if the total is not above the sum of weights.
+    """Divides each group's total (0 or more) over its members by weight (0 or more), largest remainder. The shares are
+    whole and add up to the total exactly. None is above its weight if the total is not above the sum of weights.
 
-    `group`: number of each member's total, sorted. Groups whose weights are all 0 are parted by `even`, else alike.
-    A tie goes to the earlier member. A group without members parts nothing."""
+    `group`: number of each member's total, sorted. Groups whose weights are all 0 are divided by `even`, without it
+    equally. A tie goes to the earlier member. Without members nothing is divided."""
     share = np.zeros(len(weight), dtype=np.int64)
     wanted = np.flatnonzero(total[group] > 0) if len(group) else np.empty(0, dtype=np.int64)
     if not len(wanted):
@@ -81,8 +81,8 @@ def spread(total: np.ndarray, weight: np.ndarray, group: np.ndarray, even: np.nd
 
 @dataclass(frozen=True)
 class StatedTax:
-    """How the channel says that the taxes of each order stand to its amounts (taxes.told), bool per order: the tax of
-    goods, shipping, gift wrap is inside; nobody has said what tax is in goods, in shipping."""
+    """The tax treatment that the channel gives for each order (rule stated_taxes), bool per order: the tax of goods,
+    shipping, gift wrap is inside the amount; the tax of goods, of shipping is not given."""
 
     goods: np.ndarray
     shipping: np.ndarray
@@ -101,7 +101,7 @@ class StatedTax:
 
 @dataclass
 class Settled:
-    """Amounts decided. Per line: quantity, price (x 10,000), and in cents gross, discount, tax (0 unless goods).
+    """The decided amounts. Per line: quantity, price (x 10,000), and in cents gross, discount, tax (0 unless goods).
     Per order, in cents: shipping, shipping_discount, shipping_tax, gift_wrap; and whether TIMS's rounding may explain
     a difference."""
 
@@ -116,9 +116,9 @@ class Settled:
     gift_wrap: np.ndarray
     unit: np.ndarray  # per order: the smallest amount of its currency, in cents
     rounds: np.ndarray  # bool per order: some Quantity x UnitPrice is not whole cents
-    parts: np.ndarray  # x 10,000 per order: what the channel's own parts add up to
+    parts: np.ndarray  # x 10,000 per order: the sum of the channel's own parts
     inclusive: np.ndarray  # bool per order: prices, charges and discounts contain their tax
-    refused: np.ndarray  # bool per order: there is a problem in its amounts
+    refused: np.ndarray  # bool per order: its amounts have a problem
 
     @classmethod
     def of(cls, frames: Frames) -> Settled:
@@ -162,7 +162,7 @@ def _sums(values: np.ndarray, row: np.ndarray, count: int) -> np.ndarray:
 
 
 def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """A money or count column as int64; not given is 0."""
+    """A money or count column as int64; 0 where not given."""
     return frame[name].fillna(0).to_numpy(dtype=np.int64)
 
 
@@ -175,9 +175,9 @@ def amount(frame: pd.DataFrame, name: str) -> np.ndarray:
     writes=SETTLED,
 )  # fmt: skip
 def settle_amounts(frames: Frames, context: object) -> Columns:
-    """Header amounts that no line carries are spread over the lines by value; shipping and discount lines become the
-    order's shipping and discount; a discount above the goods goes on to the shipping. Where the tax of shipping or gift
-    wrap stands otherwise than that of the goods, their amounts are converted by it. Amounts in `settled` are cents."""
+    """Header amounts that no line carries are spread over the lines by value. Shipping and discount lines become the
+    order's shipping and discount. A discount above the goods reduces the shipping. Where only one of goods and shipping
+    (or gift wrap) includes its tax, the latter is converted by its tax. Amounts in `settled` are cents."""
     stated_tax = StatedTax.of(frames)
     header, lines = frames.header, frames.lines
     row, orders = lines["_row"].to_numpy(), len(header)
@@ -203,7 +203,7 @@ def settle_amounts(frames: Frames, context: object) -> Columns:
     def per_order(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return _sums(np.where(mask, values, 0), row, orders)
 
-    # tax: what no line carries, over goods and shipping lines by value
+    # tax: what no line carries is spread over goods and shipping lines by value
     taxed = goods | shipping_line
     missing = np.maximum(given["TotalTaxPrice"] - carried["TaxAmount"], 0)
     tax = cents["TaxAmount"] + _spread_over(missing, unit, np.maximum(gross, 0), taxed, row)
@@ -264,9 +264,8 @@ def settle_amounts(frames: Frames, context: object) -> Columns:
 def _tax_of_wrap(
     frames: Frames, stated_tax: StatedTax, parts: np.ndarray, tax: np.ndarray, wrap: np.ndarray
 ) -> np.ndarray:
-    """What the gift wrap's tax adds to its amount, in cents: above 0 where it comes on top of it and the tax of the
-    goods is inside, below 0 where it is inside and that of the goods on top. The channel tells both in one amount;
-    TotalPrice tells them apart."""
+    """The change of the gift wrap's amount by its tax, in cents: above 0 where this is on top and the tax of the goods
+    inside, below 0 the other way round. The channel gives both taxes in one amount; TotalPrice shows which is which."""
     paid = frames.header["TotalPrice"]
     missing = round_cents(paid.fillna(0).to_numpy(dtype=np.int64) - parts)
     added = stated_tax.goods & ~stated_tax.wrap & (missing > 0)
@@ -276,7 +275,7 @@ def _tax_of_wrap(
 
 
 def _tax_above(frames: Frames, stated_tax: StatedTax, given: dict[str, np.ndarray], parts: np.ndarray) -> pd.DataFrame:
-    """A tax that is inside is a part of what holds it."""
+    """Problems of a tax inside an amount that is above the amount."""
     tax, of_shipping = given["TotalTaxPrice"], given["TotalShippingTaxPrice"]
     inside = np.where(stated_tax.goods, tax, 0) + np.where(stated_tax.shipping, of_shipping, 0)
     on_top = np.where(stated_tax.goods, 0, tax) + np.where(stated_tax.shipping, 0, of_shipping)
@@ -297,7 +296,7 @@ def _tax_above(frames: Frames, stated_tax: StatedTax, given: dict[str, np.ndarra
 
 
 def _units(header: pd.DataFrame, row: np.ndarray, given: dict[str, np.ndarray], *of_lines: np.ndarray) -> np.ndarray:
-    """The unit of each order's currency; a cent where an amount of the order is no whole number of it."""
+    """The unit of each order's currency; a cent where an amount of the order is not a multiple of it."""
     own = currencies.units(column(header, "Currency"))
     broken = sum((values % own != 0 for values in given.values()), np.zeros(len(header), dtype=np.int64))
     for values in of_lines:
@@ -308,7 +307,7 @@ def _units(header: pd.DataFrame, row: np.ndarray, given: dict[str, np.ndarray], 
 def _spread_over(
     total: np.ndarray, unit: np.ndarray, value: np.ndarray, mask: np.ndarray, row: np.ndarray
 ) -> np.ndarray:
-    """Shares of each order's total for the lines in `mask`, 0 for the others; whole numbers of the order's unit."""
+    """Shares of each order's total for the lines in `mask`, 0 for the others; multiples of the order's unit."""
     shares = np.zeros(len(row), dtype=np.int64)
     at = np.flatnonzero(mask)
     shares[at] = spread(total // unit, value[at], row[at]) * unit[row[at]]
@@ -316,7 +315,7 @@ def _spread_over(
 
 
 def _given(header: pd.DataFrame, name: str, carried: np.ndarray) -> np.ndarray:
-    """A header amount x 10,000; where it is not given, what the lines carry (in cents)."""
+    """A header amount x 10,000; where it is not given, the sum of the lines (`carried`, in cents)."""
     amounts = header[name]
     return np.where(amounts.notna(), amounts.fillna(0).to_numpy(dtype=np.int64), carried * CENT)
 
@@ -360,7 +359,7 @@ def _discount_above(
 
 
 def _line_problems(frames: Frames) -> list[pd.DataFrame]:
-    """What is wrong with single amounts, on lines and headers."""
+    """Problems of single amounts, on lines and headers."""
     header, lines = frames.header, frames.lines
     row, ids = lines["_row"].to_numpy(), lines["OrderItemID"].to_numpy()
     action = lines["action"]
@@ -472,7 +471,7 @@ def _too_large(frames: Frames, large: np.ndarray) -> pd.DataFrame:
 )  # fmt: skip
 def total(frames: Frames, context: object) -> Columns:
     """DiscountTotal, TaxTotal and TotalAmount by TIMS's equation, from the target lines; compared with the channel's
-    TotalPrice. Of half an order no total holds."""
+    TotalPrice. Incomplete orders are not compared."""
     settled, target = Settled.of(frames), frames.made
     assert target is not None
     header = frames.header
@@ -487,7 +486,7 @@ def total(frames: Frames, context: object) -> Columns:
     lines = np.bincount(frames.lines["_row"].to_numpy(), minlength=orders)
     half = HALF_CENT * currencies.units(column(header, "Currency"))
     explained = (difference == 0) | (settled.rounds & (np.abs(difference) < half * lines))
-    # Where an amount is refused, TIMS's total is not the channel's; only the channel's own parts can be judged.
+    # With a refused amount TIMS's total differs from the channel's: only the channel's own parts are checked.
     explained |= settled.refused & (settled.parts == amount(header, "TotalPrice"))
     absent = _true(paid.isna())
     columns = pd.DataFrame(

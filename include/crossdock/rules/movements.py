@@ -1,4 +1,4 @@
-"""Movements of stock that TIMS does not know: which item, which reason, which day.
+"""Reads movements of stock that TIMS does not know: which item, which reason, which day.
 
 In: movements as our own contract has them, TIMS's items and codes, the lookup adjustment_reasons. Out: columns of the
 stock adjustment, and problems. Never: a guess at a reason; a movement of an item that keeps no stock of its own.
@@ -32,7 +32,7 @@ _TABLE = f"include/config/lookups/{LOOKUP}.csv"
 
 @dataclass(frozen=True)
 class MovementContext:
-    """What the rules of movements need that is no column. `reasons`: the lookup adjustment_reasons."""
+    """The context of the movement rules: what they need beside columns. `reasons`: the lookup adjustment_reasons."""
 
     reference: ReferenceData
     settings: Settings
@@ -47,8 +47,8 @@ def read_reasons() -> lookups.Lookup:
 
 @rule("movement_item", reads=["Reference", "SKU"], writes=["ItemSKU"])
 def movement_item(frames: Frames, context: MovementContext) -> Columns:
-    """TIMS's own SKU, by the same rules as on orders. A blocked item may still lose or gain stock; a code that is no
-    item may not."""
+    """TIMS's own SKU, by the same rules as on orders. A blocked item may still lose or gain stock; a code that is not
+    an item is a problem."""
     skus, found = items(frames.header, context.reference, context.settings)
     return Columns(pd.DataFrame({"ItemSKU": skus}), problems=found)
 
@@ -86,8 +86,8 @@ def stock_movement(frames: Frames, context: MovementContext) -> Columns:
 
 @rule("movement_state", reads=["RefusedFor", "Quantity", "Reason", "ReasonCode"], writes=["state", "reason"])
 def movement_state(frames: Frames, context: object) -> Columns:
-    """A record that its reader has refused is dead; left out is what the lookup leaves out, and a file that holds no
-    movement."""
+    """A record that its reader has refused is dead. Left out are reasons that the lookup leaves out, and a file without
+    movements."""
     header = frames.header
     reason = pd.Series(np.nan, index=header.index, dtype="str")
     reason[header["ReasonCode"].eq(LEAVE_OUT).to_numpy(dtype=bool)] = f"its reason is left out by the lookup {LOOKUP}"
@@ -99,7 +99,8 @@ def movement_state(frames: Frames, context: object) -> Columns:
 
 
 def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
-    """TIMS's own SKU of each movement. A blocked item may still lose or gain stock; a code that is no item may not."""
+    """TIMS's own SKU of each movement. A blocked item may lose or gain stock; a code that is not an item is a
+    problem."""
     rows = np.arange(len(header), dtype=np.int64)
     lines = pd.DataFrame(
         {

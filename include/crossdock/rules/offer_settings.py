@@ -1,4 +1,4 @@
-"""How much of the stock an analyst wants offered: locations, buffers, caps, shares.
+"""Reads how much of the stock an analyst wants offered: locations, buffers, caps, shares.
 
 In: config/stock_offers.yaml and lookups/stock_rules.csv. Out: one frozen `Offers`, and the terms of any SKU. Never: a
 guess. A file that cannot be understood is a ConfigError that names the file, the row and the nearest right word.
@@ -35,7 +35,7 @@ EVERYWHERE = ""  # the site of terms that hold for all sites together
 
 
 class Terms(Struct, frozen=True):
-    """What is held back of a SKU."""
+    """The terms of a SKU: how much of it is held back."""
 
     buffer: Units = 0
     cap: Units | None = None  # None = no limit
@@ -74,7 +74,7 @@ class Offers:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with whatever may change a quantity."""
+        """A hash of all settings that may change a quantity."""
         parts = [sorted(self.locations.items()), asdict(self.default)]
         rows = [[*key, asdict(terms)] for key, terms in self.rows.items()]
         return hashlib.sha256(json.dumps([*parts, rows]).encode()).hexdigest()[:16]
@@ -107,7 +107,7 @@ class Offers:
         return found
 
     def fingerprint(self, sku: str) -> str:
-        """What of both files bears on a SKU; the same text means the same terms."""
+        """The terms of a SKU as text; the same text means the same terms."""
         return f"{self._everywhere} {json.dumps({site: _short(terms) for site, terms in sorted(self.of(sku).items())})}"
 
     @cached_property
@@ -131,7 +131,7 @@ def load(folder: Path | None = None) -> Offers:
 
 
 def check() -> Iterator[Finding]:
-    """Everything that is wrong with both files."""
+    """All errors of both files."""
     yield from config.read(config_dir() / FILE, _Written).findings
     try:
         yield from _rows()[1]
@@ -140,7 +140,7 @@ def check() -> Iterator[Finding]:
 
 
 def _rows(folder: Path | None = None) -> tuple[dict[tuple[str, str], Terms], list[Finding]]:
-    """The table's terms, and what is wrong with it."""
+    """The table's terms and its errors."""
     table = lookups.read(LOOKUP, folder, keys=2)
     if table.columns != COLUMNS:
         return {}, [Finding(table.path, 1, f"the header must be {','.join(COLUMNS)}")]

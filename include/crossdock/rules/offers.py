@@ -1,6 +1,6 @@
-"""How many units the channels may sell of what TIMS has.
+"""Computes how many units of TIMS's stock the channels may sell.
 
-In: what is free by distribution center, what orders on their way will take, buffers, caps, shares. Out: whole units.
+In: free units by distribution center, units of orders on their way, buffers, caps, shares. Out: whole units.
 Never: more than is free; below 0; a center that is given more than it has itself.
 
 Everything is int64; rows are products of the channel, columns are centers.
@@ -25,7 +25,7 @@ NO_CAP = np.iinfo(np.int64).max
 
 
 def offered(free: np.ndarray, in_flight: np.ndarray, terms: Sequence[Terms]) -> np.ndarray:
-    """Units to offer by row: max(0, free - in flight - buffer), of it the share, at most the cap."""
+    """Units to offer by row: max(0, free - in flight - buffer), times the share, at most the cap."""
     buffer = np.array([each.buffer for each in terms], dtype=np.int64)
     share = np.array([each.share_percent for each in terms], dtype=np.int64)
     cap = np.array([NO_CAP if each.cap is None else each.cap for each in terms], dtype=np.int64)
@@ -34,11 +34,11 @@ def offered(free: np.ndarray, in_flight: np.ndarray, terms: Sequence[Terms]) -> 
 
 
 def divide(units: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """Units of each row divided over the centers in the order of the file, each at most what it has itself; the parts
-    add up. Returns units by row and center.
+    """Divides the units of each row over the centers in the order of the file, each at most what it has itself. Returns
+    units by row and center; they add up to the row's.
 
-    `units` by row; `available` by row and center, below 0 where more is promised than is there. `units` is at most the
-    sum of a row, or 0."""
+    `units` by row, at most the sum of the row, or 0; `available` by row and center, below 0 where more is promised than
+    is there."""
     most = np.maximum(0, available)
     before = np.cumsum(most, axis=1) - most
     return np.clip(units[:, None] - before, 0, most)
@@ -46,7 +46,7 @@ def divide(units: np.ndarray, available: np.ndarray) -> np.ndarray:
 
 def kits(free: Mapping[str, int], in_flight: Mapping[str, int], parts: Mapping[str, int]) -> int:
     """How many kits the parts make: the fewest that any part allows, after the part's units in flight. `parts`: units
-    of each in one kit; a part of which nothing is known makes none."""
+    of each in one kit; with an unknown part there is no kit."""
     return min(
         (max(0, free.get(sku, 0) - in_flight.get(sku, 0)) // units for sku, units in parts.items() if units > 0),
         default=0,
@@ -74,20 +74,20 @@ class Unclear(NamedTuple):
 class Products:
     """The channel's products of one item."""
 
-    sold: list[str] = field(default_factory=list)  # it is clear that they are this item, and they have stock
+    sold: list[str] = field(default_factory=list)  # products that are clearly this item, and have stock
     unclear: list[Unclear] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)  # types of those without stock
 
 
 class Centers(NamedTuple):
-    """Where our stock is offered. `column` by TIMS location: its place in `ids`; -1 where a marketplace has it."""
+    """The centers where our stock is offered. `column` by TIMS location: its place in `ids`; -1 for a marketplace's."""
 
     ids: tuple[int, ...]
     column: dict[str, int]
 
 
 class Listing(NamedTuple):
-    """A listing of an item's product. `own`: its site shows a quantity; `ours`: we have given it one before."""
+    """A listing of an item's product. `own`: its site has a quantity of its own; `ours`: we have sent it one before."""
 
     id: int
     site: int
@@ -97,8 +97,9 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True)
 class StockContext:
-    """What the rules of quantities need that is no column. `items`, `products` and `listings` by TIMS's SKU, `flying`:
-    units in flight and `fingerprints` of their orders by SKU; `free`: free units of parts of kits, as last read."""
+    """The context of the quantity rules: what they need beside columns. `items`, `products` and `listings` by TIMS's
+    SKU, `flying`: units in flight and `fingerprints` of their orders by SKU; `free`: free units of parts of kits, as
+    last read."""
 
     settings: Offers
     centers: Centers
@@ -117,7 +118,7 @@ SOLD = "staged"
 @rule("offer_state", reads=[KEY], writes=["state", "reason"])
 def offer_state(frames: Frames, context: StockContext) -> Columns:
     """A quantity is offered where the channel has a product of the item. Bundles and parents have no stock of their own
-    and are left out, and so is an item that may not be sold and has no product; else it waits for its product."""
+    and are left out. An item without a product is left out if it may not be sold; else it waits for one."""
     keys = frames.header[KEY].tolist()
     verdicts = [_verdict(context.items.get(key), context.products.get(key) or Products()) for key in keys]
     columns = pd.DataFrame(
@@ -146,7 +147,7 @@ def _verdict(item: Item | None, products: Products) -> tuple[str, str]:
 
 
 def _unclear(keys: Sequence[str], products: Mapping[str, Products], sold: np.ndarray) -> pd.DataFrame:
-    """Items of which no product is theirs alone."""
+    """Problems of items that share all their products with other items."""
     rows = [(n, products[keys[n]].unclear[0]) for n in np.flatnonzero(sold).tolist() if not products[keys[n]].sold]
     return problems.make(
         [n for n, _ in rows],
@@ -164,7 +165,7 @@ def _unclear(keys: Sequence[str], products: Mapping[str, Products], sold: np.nda
 
 @rule("free_stock", reads=["lines.LocationID", "lines.Available"], writes=["available"])
 def free_stock(frames: Frames, context: StockContext) -> Columns:
-    """What is free at our own locations, those of marketplaces aside."""
+    """Free units at our own locations, without those of marketplaces."""
     free = _by_center(frames, context.centers).sum(axis=1)
     return Columns(pd.DataFrame({"available": pd.array(free, dtype="Int64")}))
 
@@ -186,8 +187,8 @@ def _by_center(frames: Frames, centers: Centers) -> np.ndarray:
     writes=["in_flight", "orders_in_flight", "parts_in_flight"],
 )
 def stock_in_flight(frames: Frames, context: StockContext) -> Columns:
-    """Units of orders that TIMS does not hold yet, and which orders those are. What is in flight of a kit's parts costs
-    kits."""
+    """Units of orders that TIMS does not have yet, and which orders those are. Units in flight of a kit's parts reduce
+    the kits."""
     keys, sold = frames.header[KEY].tolist(), frames.header["state"].eq(SOLD).tolist()
     free = frames.header["available"].tolist()
     units = [context.flying.get(key, 0) if own else 0 for key, own in zip(keys, sold, strict=True)]
@@ -216,8 +217,8 @@ def stock_in_flight(frames: Frames, context: StockContext) -> Columns:
     writes=["quantity", "buffer", "cap", "share_percent", "item_state"],
 )
 def offered_units(frames: Frames, context: StockContext) -> Columns:
-    """What is free, less units in flight, less the buffer; of it the share, at most the cap (config/stock_offers.yaml,
-    lookups/stock_rules.csv). Nothing of an item that may not be sold."""
+    """Free units, less those in flight, less the buffer, times the share, at most the cap (config/stock_offers.yaml,
+    lookups/stock_rules.csv). 0 for an item that may not be sold."""
     header = frames.header
     keys = header[KEY].tolist()
     terms = [context.settings.of(key)[EVERYWHERE] for key in keys]
@@ -243,7 +244,7 @@ def offered_units(frames: Frames, context: StockContext) -> Columns:
     writes=["made.ProductSKU", "made.DistributionCenterID", "made.Offered"],
 )
 def offer_stock(frames: Frames, context: StockContext) -> Columns:
-    """A line for each product and center. The units to offer are divided over the centers in the order of
+    """Makes a line for each product and center. The units to offer are divided over the centers in the order of
     config/stock_offers.yaml, each at most what it has itself; the parts add up."""
     header, centers = frames.header, context.centers
     keys, sold = header[KEY].tolist(), header["state"].eq(SOLD).to_numpy(dtype=bool)
@@ -259,8 +260,8 @@ def offer_stock(frames: Frames, context: StockContext) -> Columns:
 
 @rule("site_quantities", reads=[KEY, "state", "quantity"], writes=["listings"])
 def site_quantities(frames: Frames, context: StockContext) -> Columns:
-    """What single sites may show: where a site has terms its share, and nothing of its own any more where we gave it a
-    number before."""
+    """The quantities of single sites: a site with terms gets its share. Where the terms are gone and we sent a quantity
+    before, the site's own quantity is removed."""
     made: list[str] = []
     header = frames.header
     for key, state, units in zip(

@@ -1,4 +1,4 @@
-"""What has to be done to a sales order in TIMS so that it becomes what the channel's order says now.
+"""Plans the changes that bring a sales order in TIMS to what the channel's order says now.
 
 In: the sales order as TIMS has it, the document as it should be. Out: actions in the order in which they must run, or
 the reasons why they cannot. Never: a call; a guess at what a person in TIMS wants (a hold that a person set stays).
@@ -21,8 +21,8 @@ TOTALS = (
 )  # fmt: skip
 LINE = ("SKU", "Quantity", "Price", "DiscountAmount", "TaxAmount", "TaxRemittedBy", "KitParentSKU")
 AFTER_THE_END = ("PaymentStatus", "Notes")  # all that a Fulfilled, Cancelled or Closed order accepts
-CHANNEL, CROSSDOCK, PERSON = "channel", "crossdock", "person"  # who has put an order on hold
-OURS = (CHANNEL, CROSSDOCK)  # by what the channel says, or by a rule: we release it
+CHANNEL, CROSSDOCK, PERSON = "channel", "crossdock", "person"  # who put an order on hold
+OURS = (CHANNEL, CROSSDOCK)  # holds that we release: the channel's, and those by a rule of ours
 ENDED = ("Fulfilled", "Cancelled", "Closed")
 HOLDABLE = ("Open", "Allocated", "PartiallyFulfilled")
 
@@ -47,15 +47,15 @@ class Desired:
 
 
 def held_by(current: Mapping[str, Any], set_by: str | None, wanted_by: str | None) -> str | None:
-    """Who holds an order in the end. `set_by`: who does, as far as we know; `wanted_by`: on whose behalf we would, None
-    where it should be open. A hold that is not ours is a person's, and stays."""
+    """Who holds an order after the change. `set_by`: who holds it now, as far as we know; `wanted_by`: for whom we
+    would hold it, None where it should be open. A hold that is not ours is a person's, and stays."""
     if current["OrderStatus"] == "OnHold" and set_by not in OURS:
         return PERSON
     return wanted_by if current["OrderStatus"] in ("OnHold", *HOLDABLE) else None
 
 
 def plan(current: Mapping[str, Any], desired: Desired, *, may_release: bool) -> tuple[list[Action], list[Refusal]]:
-    """The actions that turn `current` into `desired`; none where both agree. With a refusal nothing is to be done.
+    """The actions that turn `current` into `desired`; none where both are equal. With a refusal nothing is done.
 
     `may_release`: whether the hold in TIMS is ours. Source of the rules: SalesOrder and its actions in the TIMS
     contract; status map and edge rules of the orders flow.
@@ -84,8 +84,8 @@ def plan(current: Mapping[str, Any], desired: Desired, *, may_release: bool) -> 
 
 
 def waits_for_the_marketplace(current: Mapping[str, Any], desired: Desired, theirs: Collection[str]) -> bool:
-    """Whether units of a mixed order are open that may be the marketplace's: those of a line of which it has shipped a
-    part, and of all lines as long as it has shipped none. `theirs`: ExternalLineIDs that it has shipped of.
+    """Whether open units of a mixed order may be the marketplace's: those of a line that it has shipped in part, and of
+    all lines while it has shipped none. `theirs`: ExternalLineIDs of which it has shipped units.
 
     A kit is one line, whichever of its parts have left."""
     sold = {line.partition(":")[0] for line in theirs}
@@ -99,7 +99,7 @@ def waits_for_the_marketplace(current: Mapping[str, Any], desired: Desired, thei
 
 
 def _changes(current: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The PATCH body. What the channel no longer gives (erased personal data) never overwrites what TIMS has."""
+    """The PATCH body. A value that the channel no longer gives (erased personal data) does not overwrite TIMS's."""
     changes = {
         name: document[name]
         for name in TERMS
@@ -125,7 +125,7 @@ def _lines(lines: list[Mapping[str, Any]]) -> dict[str, tuple]:
 
 
 def _plain(value: Any) -> Any:
-    """A value in the form in which two of them compare: amounts as numbers, absent and null parts alike."""
+    """A value in the form in which two are compared: amounts as numbers, absent and null parts alike."""
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items() if part is not None}
     if isinstance(value, str) and value.replace(".", "", 1).replace("-", "", 1).isdigit() and "." in value:
@@ -138,7 +138,7 @@ def _open_units(line: Mapping[str, Any]) -> int:
 
 
 def _cancels(current: Mapping[str, Any], desired: Desired) -> tuple[list[Action], list[Refusal]]:
-    """Whole cancellation, or line by line what is still open of it."""
+    """Cancels the order as a whole, or the open units line by line."""
     lines = current["LineItems"]
     nothing_done = all(not line["QuantityShipped"] and not line["QuantityCancelled"] for line in lines)
     if desired.cancel_all and nothing_done:

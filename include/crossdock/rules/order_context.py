@@ -1,4 +1,4 @@
-"""What the rules of orders need that is no column.
+"""The context of the order rules: what they need beside columns.
 
 In: nothing. Out: nothing; it is only carried. Never: a look at a file or a database.
 """

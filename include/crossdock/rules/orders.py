@@ -1,4 +1,4 @@
-"""The order itself: its id, channel, date, notes; whether all its lines are there; who is a new customer.
+"""Reads the order itself: id, channel, date, notes; whether all its lines are there; who is a new customer.
 
 In: orders of the channel, the sites' configuration. Out: columns of the sales order, problems, customers to create.
 Never: a call to a system or a database; a row dropped: every order has a verdict (statuses.py).
@@ -19,20 +19,20 @@ from crossdock.rules.times import to_microseconds
 from crossdock.rules.vectorize import TEXT, column, map_text, text_column, values_at
 
 LENGTHS = {"Channel": 40, "ShippingMethod": 60, "ExternalOrderID": 60}
-ALERTED_ONCE = ("site_not_configured", "tax_not_told")  # warnings that are told to a person once, by their value
-ALERTS = ("payment_failed", *ALERTED_ONCE)  # warnings that are told to a person at once
+ALERTED_ONCE = ("site_not_configured", "tax_not_told")  # warnings of which a person is notified once per value
+ALERTS = ("payment_failed", *ALERTED_ONCE)  # warnings of which a person is notified at once
 
 
 def newcomers(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """One row per customer to create: of the earliest order that has no problem, so that a customer has an order to
-    come for; `_row` is that order. `header`: orders with the columns of the rules; `found`: their problems."""
+    """One row per customer to create, from its earliest order without a problem (`_row`): a customer is made only for
+    an order that loads. `header`: orders with the columns of the rules; `found`: their problems."""
     wanted = (header["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
     wanted[found["_row"].to_numpy()] = False
     rows = header[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
     columns = [c for c in rows.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
     made = rows[["customer_key", "Currency", *columns]].copy()
     house = customers.is_house(rows)
-    partial = house | ~addresses.is_whole(rows, "ShipTo")  # an address without a street or a name is none
+    partial = house | ~addresses.is_whole(rows, "ShipTo")  # an address without a street or a name counts as missing
     for name in columns:
         made[name] = made[name].mask(partial if name.startswith("ShipTo.") else house)
     made["Customer.Name"] = made["Customer.Name"].mask(house, "Buyers of " + rows["Channel"])
@@ -41,7 +41,7 @@ def newcomers(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
 
 @rule("lines_complete", reads=["OrderItemCount"], writes=["truncated"])
 def lines_complete(frames: Frames, context: object) -> Columns:
-    """An order whose lines are not all there is refused: a list cuts an order at 20."""
+    """An order with missing lines is refused: a list gives at most 20 lines of an order."""
     header, row = frames.header, frames.lines["_row"].to_numpy()
     count = np.bincount(row, minlength=len(header))
     stated = header["OrderItemCount"].fillna(0).to_numpy(dtype=np.int64)
@@ -69,8 +69,8 @@ def lines_complete(frames: Frames, context: object) -> Columns:
 )  # fmt: skip
 def document(frames: Frames, context: OrderContext) -> Columns:
     """The order's id, channel, date, shipping method and notes. The channel is the site's configured name, else its
-    own; the method is carrier and service asked for, else the site's default; the notes begin with the marketplace's
-    order id and are cut at a word."""
+    own; the method is the requested carrier and service, else the site's default; the notes begin with the
+    marketplace's order id and are cut at a word."""
     header, settings = frames.header, context.settings
     codes, ids = pd.factorize(header["SiteID"], use_na_sentinel=True)
     sites = [*(settings.site(int(i)) for i in ids), settings.default]
@@ -127,7 +127,7 @@ def _given(values: pd.Series) -> pd.Series:
 
 
 def _currency(header: pd.DataFrame) -> pd.DataFrame:
-    """A currency stands beside every amount, and is one that ISO 4217 knows."""
+    """Problems of orders without a currency, or with one that ISO 4217 does not have."""
     given = _given(column(header, "Currency"))
     absent = np.flatnonzero(given.isna().to_numpy())
     codes = [c for c in given.dropna().unique().tolist() if pycountry.currencies.get(alpha_3=c)]

@@ -1,9 +1,9 @@
-"""Phone numbers in E.164.
+"""Reads phone numbers as E.164.
 
 In: the number as typed by the buyer, and the country to read it in. Out: "+442079460123", or nothing.
-Never: a refused order; a number that is not one person's. A number that the library cannot read is left out and
-recorded as a warning, and so is one with an extension, which is part of the number and for which E.164 has no place:
-without it, it is the number of all who are behind it. None and "" are "not given" and make no warning.
+Never: a refused order; a number that is not one person's. A number that the library cannot read is left out with a
+warning, and so is one with an extension: E.164 has no place for it, and without it the number belongs to many people.
+None and "" are "not given" and make no warning.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ _ROWS = "01234567890123456789 98765432109876543210"
 
 @lru_cache(maxsize=65_536)
 def e164(number: str, country: str | None) -> str | None:
-    """The number in E.164, read as dialled in `country` unless it begins with +; None if it is no number that could be
-    dialled, has an extension, or is one that people type who give none ("000000" of two buyers must not make them
-    one)."""
+    """The number in E.164, read as dialled in `country` unless it begins with +. None if it cannot be dialled, has an
+    extension, or is a placeholder ("000000" of two buyers must not make them one customer)."""
     try:
         parsed = phonenumbers.parse(number, country)
     except phonenumbers.NumberParseException:

@@ -1,8 +1,8 @@
-"""The posting table applied: documents as frames -> lines of journal entries.
+"""Applies the posting table: documents as frames -> lines of journal entries.
 
 In: one kind of document with the fields that `posting_table.DOCUMENTS` gives it, money as int64 x 10,000. Out: lines,
-grouped by entry key, each with exactly one of Debit and Credit above 0; what has no entries, and why; what no event
-takes. Never: an account that the table does not name; a line of 0; a row loop.
+grouped by entry key, each with exactly one of Debit and Credit above 0; documents without entries, and why; documents
+that no event takes. Never: an account that the table does not name; a line of 0; a row loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crossdock.mapping.frames import ROW
 from crossdock.rules.accounts import Accounts
 from crossdock.rules.posting_table import Condition, Event, Line, PostingTable, literals, placeholders
 
-# What makes two lines of one entry and side one line.
+# Lines of one entry and side that are equal in these become one line.
 _SAME = ("_row", "_event", "Account", "AccountCode", "is_debit", "Channel", "SKU", "Order")
 LINE_COLUMNS = (
     "EntryKey", "Event", "PostingDate", "EventDate", "CurrencyCode", "Description", "Account", "AccountCode", "Debit",
@@ -38,14 +38,14 @@ class Posted:
 def apply(
     table: PostingTable, accounts: Accounts, document: str, header: pd.DataFrame, parts: Mapping[str, pd.DataFrame]
 ) -> Posted:
-    """Entries of `header`'s documents; `parts[name]` are their lines, each with `_row`. PostingDate is the day that the
-    document says, EventDate the one before any closed period moved it."""
+    """Entries of `header`'s documents; `parts[name]` are their lines, each with `_row`. PostingDate is the document's
+    day, EventDate its day before a closed period moved it."""
     nothing = _nothing(table, document, header)
     open_ = nothing.isna().to_numpy()
     taken = np.zeros(len(header), dtype=bool)
     pieces = []
     events = table.events_of(document)
-    for number, event in enumerate(sorted(events, key=lambda one: one.otherwise)):  # those met `otherwise` come last
+    for number, event in enumerate(sorted(events, key=lambda one: one.otherwise)):  # events that take what is left (`otherwise`) come last
         met = open_ & (~taken if event.otherwise else meets(header, event.when))
         taken |= met
         pieces += _event(number, event, header, parts, met)
@@ -100,13 +100,13 @@ def _event(
             "EntryKey": fill(event.key, header, rows),
             "Event": event.name,
             "PostingDate": day,
-            # The document itself was moved by a closed period where it is of a later month than what happened.
+            # A closed period has moved the document if its month is later than that of the event.
             "EventDate": happened.where(happened.str.slice(0, 7) < day.str.slice(0, 7), day).astype("str"),
             "CurrencyCode": header[event.currency].array.take(rows),
             "Description": fill(event.description, header, rows),
         }
     )
-    at = np.cumsum(met) - 1  # where a document's facts stand
+    at = np.cumsum(met) - 1  # the position of each document among those met
     return [_line(number, place, line, header, parts, met, facts, at) for place, line in enumerate(event.lines)]
 
 
@@ -120,7 +120,8 @@ def _line(
     facts: pd.DataFrame,
     at: np.ndarray,
 ) -> pd.DataFrame:
-    """One line of an event: for each document, or for each line of one of its parts. Negative amounts change sides."""
+    """One line of an event: for each document, or for each line of one of its parts. A negative amount changes
+    sides."""
     source = parts[line.part] if line.part else header
     rows = source[ROW].to_numpy() if line.part else np.arange(len(header))
     amount = source[line.amount].fillna(0).to_numpy(dtype=np.int64)
@@ -170,7 +171,7 @@ def _no_lines() -> pd.DataFrame:
 
 
 def fill(template: str, header: pd.DataFrame, rows: np.ndarray) -> pd.Series:
-    """A template with the fields of each document; what is missing is filled with nothing."""
+    """A template with the fields of each document; a missing one is filled with nothing."""
     names, words = placeholders(template), literals(template)
     text = pd.Series([words[0]] * len(rows), dtype="str")
     for name, after in zip(names, words[1:], strict=True):
@@ -179,7 +180,7 @@ def fill(template: str, header: pd.DataFrame, rows: np.ndarray) -> pd.Series:
 
 
 def imbalances(lines: pd.DataFrame, count: int) -> np.ndarray:
-    """int64 per document: the largest difference of debit and credit of one of its entries; 0 is as it should be."""
+    """int64 per document: the largest difference of debit and credit in one of its entries; 0 if all balance."""
     worst = np.zeros(count, dtype=np.int64)
     if len(lines):
         difference = (lines["Debit"] - lines["Credit"]).groupby([lines[ROW], lines["EntryKey"]]).sum()
