@@ -1,7 +1,7 @@
 """The catalogue: TIMS's items -> products and listings of Channel Advisor.
 
-What makes it special: the target has a life of its own. Some of its products are not ours, people change them,
-sites refuse listings; so all is compared with what the channel holds, field by field, and only what differs is sent.
+What makes it special: others change the target, too. Some of its products are not ours, people edit them, sites refuse
+listings; so each field is compared with the channel's, and only what differs is sent.
 In: TIMS's items, the channel's products and listings. Out: products created and updated, listings opened, paused and
 ended. Never: a product or listing deleted; a field that is not TIMS's; a price or a quantity.
 """

@@ -1,8 +1,8 @@
-"""The catalogue, listings: on each site that catalog.yaml names, what is to be listed is, and the rest is not.
+"""The catalogue, listings: opens, pauses and ends listings on each site that catalog.yaml names.
 
-In: staged rows whose products are there, the listings in `ref`. Out: listings created, made Active, Paused or Ended;
-the site's refusals as dead letters in its words. Never: a price or a quantity; a listing that a person has ended,
-opened again without a person asking.
+In: staged rows whose products exist, the listings in `ref`. Out: listings created, made Active, Paused or Ended; the
+site's refusals as dead letters in its words. Never: a price or a quantity; a listing that a person has ended reopened
+without a person asking.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ADVICE = (
 
 
 class _Place(NamedTuple):
-    """An item's product on a site: what is wanted there, what is there. `link`: of the listing that we keep."""
+    """An item's product on a site: the wanted listing, and those held there. `link`: of the listing that we manage."""
 
     row: sa.Row
     product: ChannelProduct
@@ -71,7 +71,7 @@ class _Call(NamedTuple):
 
 
 def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outcome) -> None:
-    """Opens what is to be opened, then sets what is there to what it should be."""
+    """Creates the missing listings, then updates those that differ."""
     if not rows:
         return
     places = _adopted(runtime, batch, _places(runtime, rows))
@@ -125,7 +125,7 @@ def _places(runtime: Runtime, rows: Sequence[sa.Row]) -> list[_Place]:
 
 
 def _adopted(runtime: Runtime, batch: sa.Row, places: Sequence[_Place]) -> list[_Place]:
-    """The same places; a listing that is wanted and that somebody else has made is ours from now on."""
+    """Links wanted listings that somebody else has made: we manage them from now on. Returns the places."""
     found = {}
     for place in places:
         current = next((one for one in place.held if one["Status"] != "Ended"), None)
@@ -141,7 +141,7 @@ def _adopted(runtime: Runtime, batch: sa.Row, places: Sequence[_Place]) -> list[
 
 
 class _Facts:
-    """What else decides about listings, asked once for all of a batch and only for those it matters for."""
+    """Prices, units and dismissals that decide about listings: read once per batch, and only where they matter."""
 
     def __init__(self, runtime: Runtime, places: Sequence[_Place]) -> None:
         opening = [
@@ -164,7 +164,7 @@ def _selling_off(place: _Place) -> bool:
 
 
 def _units(runtime: Runtime, sku: str) -> int:
-    """What TIMS has left of an item; nothing of one that keeps no stock."""
+    """Reads the units that TIMS has left of an item; 0 of one without stock."""
     try:
         answer = runtime.tims.get(f"inventory/items/{segment(sku)}/quantity")
     except RecordRejected as error:
@@ -175,7 +175,7 @@ def _units(runtime: Runtime, sku: str) -> int:
 
 
 def _dismissed(connection: sa.Connection, keys: Sequence[str]) -> set[tuple[str, str]]:
-    """(item, listing) of those that a person has decided to leave ended."""
+    """Reads (item, listing) of the ended listings whose dead letter a person has dismissed: they stay ended."""
     table = ops_dead_letter
     rows = connection.execute(
         sa.select(table.c.key, table.c.reasons).where(
@@ -189,7 +189,7 @@ def _dismissed(connection: sa.Connection, keys: Sequence[str]) -> set[tuple[str,
 
 
 def _steps(place: _Place, facts: _Facts, requested: bool) -> list[Step]:
-    """Of an item with several products only the main one is listed."""
+    """The changes of a place's listings. Of an item with several products only the main one is listed."""
     wanted = place.wanted if place.main or place.wanted["Status"] not in ON else {**place.wanted, "Status": "Unlisted"}
     link = place.link
     ours = {"listing_id": int(link.target_id), "ended": link.held_by is not None} if link else None
@@ -210,7 +210,7 @@ def _left_ended(place: _Place, step: Step, facts: _Facts) -> bool:
 
 
 def _words(place: _Place, step: Step, facts: _Facts) -> Iterator[dict]:
-    """Why a listing is not on sale, in the site's words."""
+    """The reasons of a dead letter for a listing that is not on sale, in the site's words."""
     site, number = place.wanted["SiteID"], str(step.listing_id)
     if step.why == catalogue.ENDED:
         yield {
@@ -237,7 +237,7 @@ def _refuse(outcome: Outcome, key: str, found: list[dict]) -> None:
 
 
 def _send(runtime: Runtime, batch: sa.Row, calls: Sequence[_Call], outcome: Outcome) -> None:
-    """Several calls at once; links and the listings as they are now after each."""
+    """Makes the calls, several at once. After each it keeps the link and the listing as it is now."""
     client = runtime.channel_advisor
 
     def keep(connection: sa.Connection, answered: Sequence[tuple[_Call, Answer]]) -> None:
@@ -248,7 +248,7 @@ def _send(runtime: Runtime, batch: sa.Row, calls: Sequence[_Call], outcome: Outc
             key = one.place.row.key
             if answer.taken:
                 outcome.changed.add(key)
-            elif answer.refused and answer.status in (404, 409):  # it has moved on: read it anew
+            elif answer.refused and answer.status in (404, 409):  # somebody has changed it: read it again
                 _reread(connection, client, one)
                 outcome.pending.add(key)
             elif answer.refused:
@@ -278,7 +278,7 @@ def _written(client: Any, one: _Call) -> dict[str, Any]:
     try:
         return client.create_listing(one.body)
     except RecordRejected as error:
-        if error.code == "DuplicateListing" and error.existing_id:  # an answer was lost: it is there
+        if error.code == "DuplicateListing" and error.existing_id:  # it exists: an earlier answer was lost
             return _listing(client, error.existing_id)
         raise
 
@@ -288,19 +288,19 @@ def _listing(client: Any, listing_id: Any) -> dict[str, Any]:
 
 
 def _reread(connection: sa.Connection, client: Any, call: _Call) -> None:
-    """A listing that is not as we knew it."""
+    """Reads a listing again that differs from the one in `ref`."""
     try:
         found = [_listing(client, call.listing_id)] if call.listing_id else []
         found += client.of_skus("listings", [call.place.product.sku])
         channel.keep(connection, channel.LISTINGS, found)
-    except RecordRejected:  # it is gone altogether
+    except RecordRejected:  # it was deleted
         connection.execute(sa.delete(ref_channel_listing).where(ref_channel_listing.c.listing_id == call.listing_id))
     except Transient:
         return
 
 
 def _link(batch: sa.Row, place: _Place, listing: Mapping[str, Any]) -> dict[str, Any]:
-    """The listing that we keep on a site. `held_by`: we have ended it ourselves, so that we may open another one."""
+    """The link of the listing that we manage on a site. `held_by`: we ended it ourselves, so we may open another."""
     return {
         "entity": ENTITY,
         "source_key": place.name,

@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NAME = "catalog"
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Products first, those of kits after those of their parts; then the listings. All that goes through is settled,
-    whatever fails beside it."""
+    """Sends products first, kits after their parts; then the listings. Records every outcome, also where other calls
+    fail."""
     stage = stage_product
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)

@@ -1,7 +1,8 @@
-"""The catalogue, products: what is ready -> created or updated at the channel, each effect once.
+"""The catalogue, products: ready rows -> products created or updated at the channel, each effect once.
 
 In: staged rows, what the channel holds and what was last delivered. Out: deliveries before and after each call, links,
-`ops.product`, conflicts with the value that lost. Never: a call for what is equal; a second product of an item.
+`ops.product`, conflicts with the value that was overwritten. Never: a call for an equal product; a second product of
+an item.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 FLOW = "catalog"
 ADVICE = "Correct the item in TIMS (its next version goes by itself) or edit this record's payload and replay it."
-NEVER_CHANGED = ("SKU", "ProductType")  # of a product that is there
+NEVER_CHANGED = ("SKU", "ProductType")  # of an existing product
 
 
 NOT_LOOKED_UP = [
@@ -45,8 +46,8 @@ NOT_LOOKED_UP = [
 
 
 class Wanted(NamedTuple):
-    """A product of the channel as it should be. `fields`: which of its fields are TIMS's; `values` by flat names;
-    `main`: it is the item's own, not sold under an alternate SKU beside it."""
+    """The target state of a product of the channel. `fields`: those that TIMS owns; `values` by flat names; `main`:
+    sold under the item's own SKU, not under an alternate one."""
 
     row: sa.Row
     held: ChannelProduct
@@ -63,7 +64,7 @@ class _Change(NamedTuple):
 
 
 def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outcome) -> None:
-    """Creates what is not there, then brings everything that is there to what it should be."""
+    """Creates the missing products, then updates those that differ."""
     if not rows:
         return
     mapped = tuple(one.target for one in language.load(MAPPING).fields if one.target not in NEVER_CHANGED)
@@ -100,7 +101,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
 
 
 def _parts(connection: sa.Connection, rows: Sequence[sa.Row]) -> dict[str, str]:
-    """{SKU of a part in TIMS: SKU of its product}; a part that the channel does not have is not among them."""
+    """Maps {SKU of a part in TIMS: SKU of its product}, without parts that the channel does not have."""
     skus = sorted({part["SKU"] for row in rows for part in row.BundleComponents or ()})
     held, _ = products(connection, skus) if skus else ({}, {})
     return {sku: some[0].sku for sku, some in held.items()}
@@ -116,7 +117,7 @@ def _wait_for_parts(
 
 
 def _bundle(row: sa.Row, held: Mapping[str, list[ChannelProduct]]) -> bool:
-    """Whether a kit is, or will be, a Bundle at the channel: one that was made an Item stays one."""
+    """Whether a kit is, or will be, a Bundle at the channel. A kit that was created as an Item stays one."""
     return any(one.type == "Bundle" for one in held[row.key]) if row.key in held else True
 
 
@@ -134,7 +135,7 @@ def _wanted(
 
 
 def document_of(row: sa.Row, parts: Mapping[str, str]) -> dict[str, Any]:
-    """A staged row as ProductCreate, its parts by the SKUs of their products; no parts where one is missing."""
+    """Makes a ProductCreate of a staged row: parts by the SKUs of their products, none where one of them is missing."""
     document = {name: row._mapping[name] for name in COLUMNS}
     named = [{"SKU": parts.get(part["SKU"]), "Quantity": part["Quantity"]} for part in row.BundleComponents or ()]
     document[PARTS] = named if all(part["SKU"] for part in named) else None
@@ -154,8 +155,8 @@ def _change(wanted: Wanted) -> _Change:
 
 
 def _delivered(wanted: Wanted) -> dict[str, Any]:
-    """What is ours of a product, as it stands there; what somebody has changed meanwhile as we want it, so that it is
-    found."""
+    """Our fields of a product as the channel has them. A field that somebody has changed meanwhile gets our value, so
+    that the next comparison finds the difference."""
     theirs = catalogue.flat(wanted.held.payload, wanted.fields)
     names = catalogue.owned(wanted.fields, wanted.values, theirs, wanted.held.delivered or ())
     different = set(catalogue.differences(names, wanted.values, theirs))
@@ -173,8 +174,8 @@ def _create(
     mapped: Sequence[str],
     outcome: Outcome,
 ) -> None:
-    """A hundred a request. A product that is there already (an answer was lost, or somebody made it) is compared
-    afterwards like any other; one that is another item's is refused."""
+    """Creates products, a hundred per request. A product that exists already (an answer was lost, or somebody made it)
+    is compared afterwards like any other; one that is another item's is refused."""
 
     def keep(connection: sa.Connection, answered: Sequence[tuple[sa.Row, Answer]]) -> None:
         deliveries.link(
@@ -196,7 +197,7 @@ def _create(
 
 
 def _post(runtime: Runtime, portion: Sequence[sa.Row], parts: Mapping[str, str], mapped: Sequence[str]) -> list[Answer]:
-    """One request. `result`: the product of an item that has one now."""
+    """Makes one request. `result`: the item's product, where it has one now."""
     bodies = [
         {name: value for name, value in document_of(row, parts).items() if value not in (None, []) and
          (name in NEVER_CHANGED or name in mapped)}
@@ -243,7 +244,7 @@ def _refusal(row: sa.Row, error: RecordRejected) -> list[dict]:
 
 
 def _update(runtime: Runtime, batch: sa.Row, changes: Sequence[_Change], outcome: Outcome) -> None:
-    """One call for each product, several at once; conflicts are written before."""
+    """Updates products, one call each, several at once. Conflicts are noted before the call."""
 
     def keep(connection: sa.Connection, answered: Sequence[tuple[_Change, Answer]]) -> None:
         done = [(one, answer.result) for one, answer in answered if answer.taken]
@@ -255,7 +256,7 @@ def _update(runtime: Runtime, batch: sa.Row, changes: Sequence[_Change], outcome
         _resolve_conflicts(connection, [one.wanted.held.sku for one, _ in done if one.conflicts])
         for one, answer in answered:
             key = one.wanted.row.key
-            if answer.refused and answer.status == 404:  # deleted there meanwhile: made anew
+            if answer.refused and answer.status == 404:  # deleted there meanwhile: the next try creates it again
                 forget(connection, one.wanted.held.sku)
                 outcome.pending.add(key)
             elif answer.refused:
@@ -281,13 +282,13 @@ def _put(runtime: Runtime, change: _Change) -> Answer:
 
 
 def forget(connection: sa.Connection, product_sku: str) -> None:
-    """A product is not at the channel any more."""
+    """Deletes what we know of a product that is not at the channel any more."""
     connection.execute(sa.delete(ref_channel_product).where(ref_channel_product.c.sku == product_sku))
     connection.execute(sa.delete(ops_product).where(ops_product.c.product_sku == product_sku))
 
 
 def _agree(connection: sa.Connection, batch: sa.Row, in_sync: Sequence[Wanted], outcome: Outcome) -> None:
-    """Notes products that are as they should be: what is ours of them, and whose they are."""
+    """Notes products that are in sync: our fields as delivered, and the link to the item."""
     rows = [
         {"product_sku": one.held.sku, "sku": one.row.key, "delivered": delivered}
         for one in in_sync
@@ -306,12 +307,12 @@ def _agree(connection: sa.Connection, batch: sa.Row, in_sync: Sequence[Wanted], 
     for one in in_sync:
         at = times.read(one.held.payload["UpdatedDate"])
         outcome.seen[one.row.key] = max(at, outcome.seen.get(one.row.key, at))
-        if _change(one).body:  # somebody has changed something else meanwhile: the next run shall look at it
+        if _change(one).body:  # somebody has changed another field meanwhile: the next run compares it again
             outcome.unequal.add(one.row.key)
 
 
 def _link(batch: sa.Row, row: sa.Row, product: ChannelProduct, *, main: bool) -> dict[str, Any]:
-    """The item's own link is under its SKU; those of other products of it name these too."""
+    """The link of a product. The main one's is under the item's SKU; those of others name the product, too."""
     return {
         "entity": ENTITY,
         "source_key": row.key if main else f"{row.key} as {product.sku}",

@@ -1,7 +1,7 @@
 """The catalogue, the documents: TIMS's items as frames -> Channel Advisor's products and listings as staged rows.
 
-In: parsed items, the channel's products and listings in `ref`. Out: `Staged`. Never: a call to a system; a product
-taken for an item that it could be as well as another one.
+In: parsed items, the channel's products and listings in `ref`. Out: `Staged`. Never: a call to a system; a guess which
+item an ambiguous product is.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from crossdock.store.tables import PRODUCT_LISTS, PRODUCT_TEXT
 
 ENTITY = "channel_product"
 MAPPING = "product"
-NO_PARTS_YET = "The channel does not have these parts of the kit yet: "  # how the reason of a kit that waits begins
+NO_PARTS_YET = "The channel does not have these parts of the kit yet: "  # begins the reason of a waiting kit
 COLUMNS = (*PRODUCT_TEXT, "Cost", "Weight", "IsBlocked", *PRODUCT_LISTS)
-# What decides how an item is worked: a change in one of these works all items again.
+# Configuration files of the flow: after a change in one of them all items are worked again.
 CONFIGURED_BY = (
     f"mappings/{MAPPING}.yaml", catalogue.FILE, f"lookups/{catalogue.LOOKUP}.csv", "lookups/item_codes.csv",
 )  # fmt: skip
@@ -42,23 +42,23 @@ CONFIGURED_BY = (
 
 @dataclass
 class Outcome:
-    """What has become of the rows of a batch, by key. A row that is in none of these needed nothing."""
+    """The outcomes of a batch's rows, by key. A row in none of these needed no change."""
 
     changed: set[str] = field(default_factory=set)
     refused: dict[str, list[dict]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
-    pending: set[str] = field(default_factory=set)  # the call failed in a way that passes
+    pending: set[str] = field(default_factory=set)  # the call failed with a transient error
     alerts: list[dict[str, Any]] = field(default_factory=list)
     unequal: set[str] = field(default_factory=set)  # a product was changed by somebody else while we wrote to it
-    seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate of its products that was compared
+    seen: dict[str, datetime] = field(default_factory=dict)  # newest UpdatedDate among its compared products
 
     def at_rest(self, key: str) -> bool:
-        """Whether nothing more can be done for a row in this try."""
+        """Whether this try can do no more for a row."""
         return key in self.refused or key in self.waiting or key in self.pending
 
 
 def rules_hash() -> str:
-    """What the configuration says, as one hash. Raises ConfigError where it cannot be read."""
+    """One hash of the flow's configuration. Raises ConfigError where it cannot be read."""
     catalogue.load()
     catalogue.read_categories()
     return raw.digest(b"\0".join((config_dir() / name).read_bytes() for name in CONFIGURED_BY))
@@ -100,7 +100,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, keys: Sequence[str], extras: Sequence[Extras]) -> ProductContext:
-    """What the rules need beside the items. `extras` are aligned to `keys`."""
+    """Reads what the rules need besides the items. `extras` are aligned to `keys`."""
     held, ambiguous = products(connection, keys)
     codes = rule_settings.load().item_codes
     return ProductContext(
@@ -117,7 +117,7 @@ _extra = msgspec.json.Decoder(Extras)
 
 
 def _extras(payloads: Sequence[bytes]) -> tuple[list[Extras], pd.DataFrame]:
-    """The lists and free names of each item, and the problems of items where they are not as the contract has them."""
+    """Reads the lists and free names of each item, and the problems of those that break the contract."""
     made, wrong = [], []
     for row, payload in enumerate(payloads):
         try:
@@ -135,14 +135,14 @@ def _extras(payloads: Sequence[bytes]) -> tuple[list[Extras], pd.DataFrame]:
 
 
 def _nothing(name: str, index: pd.Index) -> pd.Series:
-    """The column of a field that the mapping does not name: it is the channel's."""
+    """The empty column of a field that the mapping does not name: the channel owns it."""
     kind = {"Cost": "Int64", "Weight": "Int64", "IsBlocked": "boolean"}.get(name, "str")
     return pd.Series(pd.array([None] * len(index), dtype=kind), index=index)
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged products with what the suite looks at besides. Of what is to be blocked nothing is found fault with: it
-    must come off the channels whatever else is wrong with it."""
+    """Adds the columns that the suite checks besides. Blocked products have none of them: they must come off the
+    channels whatever else is wrong with them."""
     header = frames.header.copy()
     sold = ~header["IsBlocked"].fillna(False).to_numpy(dtype=bool)
     code = header["UPC"].where(header["UPC"].notna(), header["EAN"])
@@ -178,7 +178,7 @@ def _no_address(url: str) -> bool:
 
 
 class ChannelProduct(NamedTuple):
-    """A product of the channel that is clearly one item; `delivered` is None where we have never delivered to it."""
+    """A product of the channel that matches exactly one item; `delivered` is None where we have delivered nothing."""
 
     sku: str
     product_id: int
@@ -193,8 +193,8 @@ _HELD = sql.statement(__package__, "held")
 def products(
     connection: sa.Connection, skus: Sequence[str]
 ) -> tuple[dict[str, list[ChannelProduct]], dict[str, list[sa.Row]]]:
-    """({SKU of TIMS: its products, the main one first}, {SKU: products that could be it and another item}). The main
-    one has the item's own SKU, whatever the case; else it is the first."""
+    """Finds ({SKU of TIMS: its products, the main one first}, {SKU: ambiguous products, which match other items, too}).
+    The main one has the item's own SKU, in any case of letters; else it is the first."""
     rows = channel.products_of(connection, skus)
     wanted = set(skus)
     clear = {row.product_sku: row.items[0] for row in rows if row.items and len(row.items) == 1}
@@ -216,7 +216,7 @@ _VERSIONS = sql.statement(__package__, "versions")
 
 
 def versions(connection: sa.Connection, skus: Sequence[str]) -> dict[str, tuple[str, str | None]]:
-    """Of each item, the newest version of the products that could be it and of their listings."""
+    """Reads, per item, the newest version of the products that match it, and of their listings."""
     return {
         sku: (product.isoformat(), listing and listing.isoformat())
         for sku, product, listing in connection.execute(_VERSIONS, {"skus": list(skus)})

@@ -1,8 +1,8 @@
-"""The catalogue, watching: what has to be worked again although TIMS has not changed it, and products without an item.
+"""The catalogue, watching: finds items to work again although TIMS has not changed them, and products without an item.
 
-In: `ref`, `stage`, `ops` as they are after the reference data were read. Out: keys of items; orphans with the nearest
-items. Never: a call to a system, but for the full compare's own read; work because of a stock or a price, which move a
-product's date as well.
+In: `ref`, `stage` and `ops` after the reference data were read. Out: keys of items; orphans with the nearest items.
+Never: a call to a system, but for the full compare's own read; work because of a stock or price change, which also
+moves a product's date.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LISTINGS = (
 
 
 def _keys(package_file: str) -> sa.Select:
-    """The keys that a statement of this package gives."""
+    """Selects the keys that a statement of this package finds."""
     keys = sql.statement(__package__, package_file).columns(sa.column("key", sa.Text))
     return sa.select(keys.subquery(package_file).c.key)
 
@@ -62,15 +62,15 @@ _product_seen = _newer(_PRODUCTS.c.version, _PRODUCTS.c.products_seen)
 _listing_seen = _newer(_LISTINGS.c.version, _LISTINGS.c.listings_seen)
 _REQUEUE = sa.union(
     _keys("requeue"),
-    # A product was changed in what is ours; one that was refused may be mended there.
+    # A field of ours was changed at the channel; or a product was changed for which an item waits.
     sa.select(_PRODUCTS.c.key).where(
         _PRODUCTS.c.state.in_(_FINISHED), _product_seen, sa.or_(_PRODUCTS.c.moved, _PRODUCTS.c.state == "waiting")
     ),
-    # A listing is not what it should be, or no longer what it was refused for.
+    # A listing is out of sync; or a refused one was changed.
     sa.select(_LISTINGS.c.key).where(
         _LISTINGS.c.state.in_(_FINISHED), _listing_seen, sa.or_(_LISTINGS.c.moved, _LISTINGS.c.state == "dead")
     ),
-    # TIMS may have sold the last one.
+    # Items that are sold off: TIMS may have sold the last one.
     sa.select(_LISTINGS.c.key).where(
         _LISTINGS.c.state.in_(_FINISHED), _LISTINGS.c.wanted == "SellOff", _LISTINGS.c.status != "Ended"
     ),
@@ -84,7 +84,7 @@ _newest = (
     .group_by(_PRODUCTS.c.key)
     .subquery("newest")
 )  # fmt: skip
-# What is equal in all that is ours has been looked at: a stock or a price has moved its date.
+# Products that are equal in all our fields count as seen: a stock or a price has moved their date.
 _NOTE_SEEN = (
     sa.update(stage_product)
     .where(_product.key == _newest.c.key, ~_newest.c.moved)
@@ -93,7 +93,7 @@ _NOTE_SEEN = (
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Items to be worked again; on the way, products that are no item's are noted."""
+    """Finds items to be worked again. Also notes products without an item."""
     note_orphans(connection)
     doubtful = deliveries.doubtful(connection, FLOW, ENTITY) | deliveries.doubtful(
         connection, FLOW, LISTING, linked=ENTITY
@@ -118,14 +118,14 @@ _DRIFT = sa.union(
 
 
 def snapshot_target(runtime: Runtime) -> None:
-    """Reads all products and listings of the channel afresh."""
+    """Reads all products and listings of the channel again."""
     for master in (channel.PRODUCTS, channel.LISTINGS):
         channel.read_whole(runtime, master)
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:
-    """Items whose products or listings are not as they should be, whenever they changed; those whose product was
-    deleted at the channel are made anew."""
+    """Finds items whose products or listings are out of sync. Products that were deleted at the channel are forgotten,
+    so that they are created again."""
     is_there = sa.exists().where(ref_channel_product.c.sku == _place.product_sku)
     gone = connection.scalars(sa.delete(ops_product).where(~is_there).returning(_place.sku)).all()
     return connection.scalars(_DRIFT, {"gone": list(gone)}).all()
@@ -134,15 +134,15 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
 # ---- products that are no item's -----------------------------------------------------------------------------------
 
 
-# An item is found by its folded code, whichever of its names (SKU or alternate, in any case) the channel has.
+# Items are matched by folded code: the channel may have any of their names (SKU or alternate) in any case of letters.
 _NOBODYS = sa.select(ref_channel_product.c.sku).where(
     ~sa.exists().where(ref_item_code.c.folded == ref_channel_product.c.folded)
 )
 
 
 def note_orphans(connection: sa.Connection) -> None:
-    """Keeps `ops.orphan`: products that no item of TIMS is, each with the items that are spelt most like it. An alert
-    names their number on a day when new ones came."""
+    """Keeps `ops.orphan`: products that match no item of TIMS, each with the items of the nearest spelling. Raises an
+    alert with their number on a day with new ones."""
     listed = items.Codes(rule_settings.load())
     found = {
         sku

@@ -1,8 +1,8 @@
 """Inventory: TIMS's free stock -> the quantities that Channel Advisor offers, and those of single sites' listings.
 
-What makes it special: units of orders that have been read and that TIMS does not hold yet are held back, so that
+What makes it special: units of orders that have been read and that TIMS does not have yet are held back, so that
 nothing is sold twice while orders wait, fail or are dead letters. In: TIMS's quantities; items, products, centers.
-Never: a write to a center that a marketplace manages; a relative change; a quantity that has been told already.
+Never: a write to a center that a marketplace manages; a relative change; a quantity that was sent already.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _quantity = msgspec.json.Decoder(_Quantity)
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
-    """SKU and moment of the last change. AsOf differs in every answer: the figures and their version count."""
+    """Reads SKU and moment of the last change. AsOf differs in every answer, so only figures and version count."""
     row = _quantity.decode(record)
     return RecordKey(row.SKU, row.ModifiedAt, same=b"%d %s" % (row.RowVersion, bytes(row.Locations)))
 

@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 MOST_UPDATES = 500  # of one request, the contract's limit
-FORCED_KINDS = ("compare", "key", "replay")  # kinds of run that send also what has been told
+FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are sent even if nothing has changed
 ADVICE = "Correct the product or listing at the channel, or the item in TIMS; then replay this."
 
 
@@ -39,7 +39,7 @@ ADVICE = "Correct the product or listing at the channel, or the item in TIMS; th
 
 
 class _Update(NamedTuple):
-    """One quantity in one center, and its InventoryUpdate of the contract."""
+    """One quantity in one center, and its InventoryUpdate by the contract."""
 
     sku: str
     center: int
@@ -47,7 +47,7 @@ class _Update(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A staged SKU on its way."""
+    """A staged SKU that is being sent."""
 
     key: str
     version: Any
@@ -66,7 +66,7 @@ UPDATE = ("SKU", "DistributionCenterID", "Quantity", "UpdateType")  # InventoryU
 
 
 def _ready(connection: sa.Connection, batch_id: int) -> list[_Row]:
-    """The SKUs of a batch that are ready, with what was delivered of them last."""
+    """Reads the ready SKUs of a batch, each with the content that was delivered last."""
     stage, below = stage_channel_quantity, stage_channel_quantity_line
     ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
     sent = sa.and_(ops_link.c.entity == ENTITY, ops_link.c.source_key == stage.c.key)
@@ -101,7 +101,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Row]:
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Writes what has changed, up to 500 quantities a request, as many requests at once as the channel takes."""
+    """Sends the changed quantities, up to 500 per request, as many requests at once as the channel's limits allow."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         rows = _ready(connection, batch_id)
@@ -134,7 +134,7 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 
 
 def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Rows of at most 500 updates together."""
+    """Splits rows into portions of at most 500 updates."""
     portion: list[_Row] = []
     size = 0
     for row in rows:
@@ -148,7 +148,7 @@ def _portions(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
 
 
 def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> list[Answer]:
-    """One request, and the listings of its SKUs."""
+    """Makes one request, then writes the listings of its SKUs."""
     shown: dict[int, int | None] = {}
     if batch.kind not in FORCED_KINDS and any(row.listings for row in portion):
         with runtime.engine.begin() as connection:
@@ -161,7 +161,7 @@ def _write(runtime: Runtime, batch: sa.Row, portion: Sequence[_Row]) -> list[Ans
 def _answer(
     runtime: Runtime, row: _Row, written: Sequence[tuple[_Update, Written]], shown: dict[int, int | None]
 ) -> Answer:
-    """What came of a SKU, its listings written too. `result`: the listings that have a new quantity."""
+    """Writes the listings of a SKU. Returns the outcome of it all; `result`: the listings with a new quantity."""
     refused: list[dict] = []
     pending: CrossdockError | None = None
     listings: list[dict[str, Any]] = []
@@ -186,7 +186,7 @@ def _answer(
 
 
 def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int | None]:
-    """The quantities that listings have now, as last read."""
+    """Reads the quantities that listings had when they were last read."""
     numbers = [listing["ListingID"] for row in portion for listing in row.listings]
     table = ref_channel_listing
     rows = connection.execute(sa.select(table.c.listing_id, table.c.quantity).where(table.c.listing_id.in_(numbers)))
@@ -196,7 +196,7 @@ def _shown(connection: sa.Connection, portion: Sequence[_Row]) -> dict[int, int 
 def _record_outcomes(
     connection: sa.Connection, flow: Flow, batch: sa.Row, answered: Sequence[tuple[_Row, Answer]]
 ) -> None:
-    """Links and states. A SKU of which anything was refused is a dead letter, whatever else was taken."""
+    """Writes links and states. A SKU with any refused part is a dead letter, whatever else was accepted."""
     taken = [row for row, answer in answered if answer.taken]
     deliveries.link(
         connection,

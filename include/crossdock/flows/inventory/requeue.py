@@ -1,4 +1,4 @@
-"""Which records are worked again although their source has not changed."""
+"""Finds records to be worked again although their source has not changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RECENT = sql.statement(__package__, "recent_batches")
 _OTHER_ITEMS = sql.statement(__package__, "other_items")
 _CANDIDATES = sql.statement(__package__, "candidates")
 _OTHER_LISTINGS = sql.statement(__package__, "other_listings")
-# Of the candidates those that have a product. Two statements: how few they are is what the second is planned by.
+# The candidates that have a product. A statement of its own, so that it is planned for their small number.
 _found = channel.PRODUCTS_OF.subquery("found")
 _named = sa.func.unnest(_found.c["items"]).table_valued(sa.column("sku", sa.Text), name="named").render_derived()
 _quantity, _line = stage_channel_quantity.c, stage_channel_quantity_line.c
@@ -52,9 +52,9 @@ _OTHER_PRODUCTS = (
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """SKUs whose orders in flight, item, products, listings or terms are others than those that their quantity was
-    computed with, and those at whose products an older quantity may stand. What a change of the configuration does not
-    concern is marked as looked at, so that only the run after a change looks at all of them."""
+    """Finds SKUs whose orders in flight, item, products, listings or terms have changed since their quantity was
+    computed, and those of which the channel may hold an older quantity. SKUs that a change of the configuration does
+    not concern are marked with its hash, so that only the first run after a change compares them all."""
     found, offers, table = due(connection), offer_settings.load(), stage_channel_quantity
     connection.execute(
         sa.update(table).where(_older(offers), ~documents.among(table.c.key, found)).values(config=offers.digest)
@@ -63,7 +63,7 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
 
 
 def due(connection: sa.Connection) -> list[str]:
-    """The SKUs that the next run works although TIMS's figures have not changed."""
+    """Finds the SKUs that the next run works although TIMS's figures have not changed."""
     offers = offer_settings.load()
     since = database.now(connection) - offers.margin
     found = set(connection.scalars(_OTHER_ORDERS, {"since": since}))
@@ -82,7 +82,7 @@ def due(connection: sa.Connection) -> list[str]:
 
 
 def _other_terms(connection: sa.Connection, offers: offer_settings.Offers) -> list[str]:
-    """SKUs that a change of the configuration concerns."""
+    """Finds SKUs whose terms a change of the configuration has changed."""
     table = stage_channel_quantity
     terms_before = sa.select(table.c.key, table.c.terms).where(_older(offers))
     rows = connection.execute(terms_before, execution_options={"yield_per": 2_000})
@@ -90,6 +90,6 @@ def _other_terms(connection: sa.Connection, offers: offer_settings.Offers) -> li
 
 
 def _older(offers: offer_settings.Offers) -> sa.ColumnElement[bool]:
-    """Rows of another configuration; <> would not use the index."""
+    """Whether a row is of another configuration; <> would not use the index."""
     table = stage_channel_quantity
     return sa.or_(table.c.config < offers.digest, table.c.config > offers.digest)

@@ -1,6 +1,6 @@
 """Inventory, the documents: TIMS's quantities as frames -> what Channel Advisor should offer, as staged rows.
 
-In: parsed quantities; items, products, centers and listings in `ref`; orders that TIMS does not hold yet. Out:
+In: parsed quantities; items, products, centers and listings in `ref`; orders that TIMS does not have yet. Out:
 `Staged`. Never: a call to a system; a quantity for a center that a marketplace manages.
 """
 
@@ -32,7 +32,7 @@ from crossdock.store.tables import ref_channel_center, ref_channel_listing, stag
 ENTITY = "channel_quantity"
 RESOURCE = "tims.inventory/quantities"
 NEVER_REPEAT = timedelta(days=3650)
-ONLY_CENTER = 0  # of an account that names no center
+ONLY_CENTER = 0  # the center of an account that has none
 WITHOUT_STOCK = ("Bundle", "Parent")
 _ALSO = (
     "state", "reason", "available", "in_flight", "orders_in_flight", "parts_in_flight", "buffer", "cap",
@@ -70,7 +70,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, names: Sequence[str]) -> StockContext:
-    """What the rules need beside the quantities of these SKUs."""
+    """Reads what the rules need besides the quantities of these SKUs."""
     settings = offer_settings.load()
     centers = own_centers(connection, settings)
     items, products_ = _items(connection, names), _products(connection, names)
@@ -82,7 +82,7 @@ def load_context(connection: sa.Connection, names: Sequence[str]) -> StockContex
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged quantities with how far they are above what is free."""
+    """Adds the units by which each quantity is above the free ones, for the checks."""
     free = frames.header["available"].clip(lower=0)
     return Frames(frames.header.assign(above_available=frames.header["quantity"] - free), frames.lines)
 
@@ -91,8 +91,8 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
 
 
 def own_centers(connection: sa.Connection, settings: Offers) -> Centers:
-    """The centers that our locations are offered by, in the order of the file. Raises ConfigError where one does not
-    exist. An account without any center has one that is called 0."""
+    """The centers that offer our locations, in the order of the file. Raises ConfigError for one that does not exist.
+    An account without centers has center 0."""
     rows = connection.execute(sa.select(ref_channel_center).where(~ref_channel_center.c.is_deleted)).all()
     if not rows:
         return Centers((ONLY_CENTER,), dict.fromkeys(settings.locations, 0))
@@ -141,14 +141,14 @@ _TRUE_AT = sql.statement(__package__, "true_at")
 
 
 def _true_at(connection: sa.Connection, skus: Sequence[str]) -> datetime:
-    """The moment since which none of the quantities may be older than: a list of changes in which a SKU does not stand
-    says as much about it as one in which it does. All three are the start of a transaction, so before the read."""
+    """The earliest moment at which one of these SKUs' quantities was last confirmed. A list of changes confirms a SKU
+    that it lacks as well. All moments are starts of transactions, so they are before the read."""
     moment = connection.scalar(_TRUE_AT, {"keys": list(skus), "resource": RESOURCE})
     return moment or database.now(connection)
 
 
 def _free(connection: sa.Connection, centers: Centers, skus: set[str]) -> dict[str, int]:
-    """Free units of SKUs over our own locations, as last read."""
+    """Reads the free units of SKUs over our own locations, as last read from TIMS."""
     own = [location for location, column in centers.column.items() if column >= 0]
     rows = connection.execute(_FREE, {"skus": sorted(skus), "own": own})
     return {sku: int(units) for sku, units in rows}
@@ -157,7 +157,7 @@ def _free(connection: sa.Connection, centers: Centers, skus: set[str]) -> dict[s
 def _listings(
     connection: sa.Connection, names: Sequence[str], products: Mapping[str, Products], settings: Offers
 ) -> dict[str, list[Listing]]:
-    """The listings of each item's products, where any site may show a quantity of its own or has shown one."""
+    """Reads the listings of each item's products on sites that may show a quantity of their own, or have shown one."""
     before = _shown_before(connection, names)
     if not settings.sites and not before:
         return {}
@@ -175,7 +175,7 @@ def _listings(
 
 
 def _shown_before(connection: sa.Connection, names: Sequence[str]) -> set[int]:
-    """Listings that have been given a quantity of their own."""
+    """Finds listings to which a quantity of their own was sent."""
     table = stage_channel_quantity
     rows = connection.scalars(
         sa.select(table.c.listings).where(documents.among(table.c.key, names), table.c.listings != sa.text("'[]'"))
@@ -184,8 +184,8 @@ def _shown_before(connection: sa.Connection, names: Sequence[str]) -> set[int]:
 
 
 def _content(header: pd.DataFrame, body: pd.DataFrame) -> pd.Series:
-    """A hash of what the channel should hold, of the version of TIMS's figures and of the orders in flight: a quantity
-    that came back to an old value is sent again, for orders have changed the channel's meanwhile."""
+    """Hashes the channel's target state, the version of TIMS's figures and the orders in flight: a quantity that
+    returns to an old value is sent again, for orders have changed the channel's meanwhile."""
     written: list[list[Any]] = [[] for _ in range(len(header))]
     for row, *line in zip(body[ROW], *(body[name].tolist() for name in LINE_COLUMNS[:3]), strict=True):
         written[row].append(line)
@@ -207,7 +207,7 @@ def _content(header: pd.DataFrame, body: pd.DataFrame) -> pd.Series:
 
 
 def _strange(frames: Frames, settings: Offers) -> list[dict]:
-    """A notice, once, for each location that the configuration does not name."""
+    """Makes one notice, once, for each location that the configuration does not name."""
     found = sorted(set(frames.lines["LocationID"].dropna()) - settings.locations.keys())
     return [
         {

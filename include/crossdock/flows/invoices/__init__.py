@@ -1,8 +1,8 @@
 """Invoices: what TIMS has shipped of Channel Advisor's orders -> TIMS's receivables, one invoice a shipment.
 
-What makes it special: an order is divided over its shipments so that the parts add up to it to the cent, whatever the
-order in which they come (rules/invoicing.py). In: TIMS's shipments, its sales orders, invoices and periods. Never: a
-second invoice of a shipment by itself; a change of one that is posted; an invoice of what TIMS posts by itself.
+What makes it special: an order is divided over its shipments so that the parts add up to it to the cent, in whatever
+sequence they come (rules/invoicing.py). In: TIMS's shipments, its sales orders, invoices and periods. Never: a second
+invoice of a shipment unless a person asks; a change of a posted one; an invoice of what TIMS posts by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ ADVICE = (
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Posts what is ready."""
+    """Posts the ready invoices of the batch."""
     post_documents(runtime, flow, batch_id, INVOICE, ADVICE)

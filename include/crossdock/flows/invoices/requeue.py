@@ -1,4 +1,4 @@
-"""Which records are worked again although their source has not changed."""
+"""Finds records to be worked again although their source has not changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crossdock.store.tables import (
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Shipments whose sales order has arrived; and those whose invoice somebody has voided, so that a person hears."""
+    """Finds shipments whose sales order has arrived, and those whose invoice was voided, so that a notice is raised."""
     voided = connection.scalars(
         sa.select(stage_invoice.c.key)
         .join(ops_link, sa.and_(ops_link.c.entity == ENTITY, ops_link.c.source_key == stage_invoice.c.key))

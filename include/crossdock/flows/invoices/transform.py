@@ -1,7 +1,7 @@
 """Invoices, the documents: TIMS's shipment as frames -> TIMS's invoice as staged rows.
 
-In: parsed shipments, their sales orders, periods and invoices in `ref`, our own invoices that are not there yet. Out:
-`Staged`. Never: a call to a system; another content for a shipment that is invoiced.
+In: parsed shipments; their sales orders, periods and invoices in `ref`; our own invoices that are not in `ref` yet.
+Out: `Staged`. Never: a call to a system; another content for a shipment that is invoiced.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from crossdock.store.tables import (
 ENTITY = "invoice"
 HEAD = (*INVOICE_TEXT, "PricesIncludeTax", *INVOICE_MONEY)
 LINES = ("SalesOrderLineNo", "SKU", "Quantity", *INVOICE_LINE_MONEY, "TaxRemittedBy")
-NEVER_REPEAT = timedelta(days=3650)  # of a void a person is told once
+NEVER_REPEAT = timedelta(days=3650)  # a voided invoice raises one notice
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
-    """The staged invoices of a batch; those that are posted as they were."""
+    """The staged invoices of a batch. Posted ones stay as they were."""
     frames = documents.keyed(parsed, keys)
     kept = frames.header[KEY]
     context = load_context(connection, kept.tolist(), frames.header["SalesOrderID"].dropna().unique().tolist())
@@ -74,7 +74,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequence[str]) -> InvoiceContext:
-    """What the rules need beside the shipments `keys` of the sales orders `numbers`."""
+    """Reads what the rules need besides the shipments `keys` of the sales orders `numbers`."""
     orders = documents.sales_orders(connection, numbers)
     invoices = [
         Invoice(
@@ -108,7 +108,7 @@ def _periods(connection: sa.Connection) -> pd.DataFrame:
 
 
 def _asked_for(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
-    """The records that a person asks for by name just now: their newest version is in a batch of that kind."""
+    """Finds the records that a person asks for just now: their newest version is in a batch by key or a replay."""
     newest = raw.newest(raw.history(raw_shipments, "invoices"), keys).subquery()
     return set(
         connection.scalars(
@@ -120,7 +120,7 @@ def _asked_for(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
 
 
 def _on_the_way(connection: sa.Connection, numbers: Sequence[str], existing: Iterable[str]) -> Iterable[OnTheWay]:
-    """Invoices that we have made, or are about to, and that have not been read back from TIMS yet."""
+    """Reads our invoices, staged or posted, that have not been read back from TIMS yet."""
     stage, lines = stage_invoice, stage_invoice_line
     heads = connection.execute(
         sa.select(stage)
@@ -167,14 +167,14 @@ def _content(header: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
 def _as_posted(
     connection: sa.Connection, header: pd.DataFrame, lines: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Invoices that are posted keep their content: a corrected carrier or tracking number is none of their business."""
+    """Puts posted invoices back as they were staged: a corrected carrier or tracking number does not concern them."""
     posted = header.loc[header["state"] == "unchanged", "key"].tolist()
     if not posted:
         return header, lines
     old, body = documents.as_staged(connection, stage_invoice, stage_invoice_line, posted)
     old["state"], old["reason"] = "unchanged", pd.Series(np.nan, index=old.index, dtype="str")
     whole = pd.concat([header[~header["key"].isin(old["key"])], old[header.columns]], ignore_index=True)
-    whole = whole.set_index("key").loc[header["key"]].reset_index()  # in their places: problems name rows by them
+    whole = whole.set_index("key").loc[header["key"]].reset_index()  # in their old places: problems refer to them
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 
@@ -197,7 +197,7 @@ def _voids(keys: pd.Series, voided: pd.Series) -> list[dict]:
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged invoices with TIMS's equations as differences, made anew from the documents themselves."""
+    """Adds the differences in TIMS's equations, computed from the documents themselves, for the checks."""
     header, lines = frames.header.copy(), frames.lines.copy()
 
     def amount(frame: pd.DataFrame, name: str) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Ledger: posted documents -> journal entries in TIMS, by the posting table (config/posting.yaml).
 
-What makes it special: one document has several entries, posted means final, and the table may be mended. An entry that
-should be different, or should not be, gets its exact mirror (its key + ":rev") and the right one follows under a key
-with a version; an entry that is right is left alone, so that replaying a month posts nothing new.
+What makes it special: one document has several entries, posted means final, and the table may be corrected. A wrong
+entry gets its exact mirror (its key + ":rev"), and the right one follows under a key with a version. A right entry
+stays, so replaying a month posts nothing new.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ SETTLEMENT_LINES = Resource(
     overlap=timedelta(minutes=1), lag=timedelta(seconds=2), ids=("Source", "SettlementID", "LineNo"),
 )  # fmt: skip
 _BASE = (tims.COMPANY, tims.ACCOUNTS, tims.PERIODS)
-# Children before parents: whatever a document names has been read before the document itself.
+# Children before parents: documents that others refer to are read first.
 _SOLD = (*_BASE, tims.SHIPMENTS, tims.SALES_ORDERS)
 
 
-# What the posting table calls the documents of each flow, and what finds out about them.
+# Of each flow: the posting table's name of its documents, and the function that looks up their facts.
 DOCUMENTS: dict[str, tuple[str, Finder]] = {
     "ledger_invoices": ("invoice", documents.invoices),
     "ledger_credit_memos": ("credit_memo", documents.credit_memos),

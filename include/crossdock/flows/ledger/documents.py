@@ -1,7 +1,7 @@
-"""The ledger's documents: what the posting table needs to know of each, looked up in `ref` and in our own tables.
+"""The ledger's documents: looks up what the posting table needs of each, in `ref` and in our own tables.
 
-In: parsed documents of one kind. Out: `Facts`: heads and parts with the fields of `posting_table.DOCUMENTS`, and what a
-document waits for. Never: an account; a call to a system; an amount that is not in a document.
+In: parsed documents of one kind. Out: `Facts`: headers and parts with the fields of `posting_table.DOCUMENTS`, and what
+a document waits for. Never: an account; a call to a system; an amount that is not in a document.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PAID = ("Cleared", "Deposited")  # payment states of the channel in which the mo
 
 @dataclass(frozen=True)
 class Company:
-    """The company's time zone decides dates, its base currency is that of costs."""
+    """The company: documents are dated in its time zone, costs are in its base currency."""
 
     zone: str
     base_currency: str
@@ -45,7 +45,7 @@ class Company:
 
 @dataclass
 class Facts:
-    """What is known of a batch of documents. `waits`: what a document waits for, missing for most."""
+    """The facts of a batch of documents. `waits`: what a document waits for, missing for most."""
 
     header: pd.DataFrame
     parts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def invoices(connection: sa.Connection, frames: Frames, company: Company) -> Fac
 
 
 def credit_memos(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
-    """Credit memos, with the channel of their order and what their return gave back beyond them."""
+    """Credit memos, with the channel of their order and the rounding amount of their return."""
     header, lines = _read(frames, "CreditMemo")
     orders = _orders(connection, header["SalesOrderID"])
     _place(header, header["SalesOrderID"], orders, company)
@@ -95,7 +95,7 @@ def credit_memos(connection: sa.Connection, frames: Frames, company: Company) ->
 
 
 def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
-    """RoundingAmount of our credit memos that have one, by ExternalReference."""
+    """Reads RoundingAmount of our credit memos that have one, by ExternalReference."""
     table = stage_credit_memo_line
     query = sa.select(table.c.document, table.c.RoundingAmount).where(
         among(table.c.document, references.dropna().tolist()), table.c.RoundingAmount != 0
@@ -104,8 +104,8 @@ def _roundings(connection: sa.Connection, references: pd.Series) -> pd.Series:
 
 
 def _split_tax(header: pd.DataFrame, lines: pd.DataFrame, gross: np.ndarray) -> None:
-    """Adds SellerTax, Shipping and the lines' Goods. Where prices include tax, takes it out of both, of DiscountTotal
-    and of GiftWrapAmount: revenue, what comes off it and tax add up to the total. All of it in the document's unit."""
+    """Adds SellerTax, Shipping and the lines' Goods. Where prices include tax, takes it out of Shipping, Goods,
+    DiscountTotal and GiftWrapAmount, in the document's unit, so that revenue less discounts plus tax is the total."""
     header["Shipping"] = _whole(header["ShippingAmount"])
     header["SellerTax"] = _whole(header["TaxTotal"]) - _whole(header["MarketplaceRemittedTax"])
     lines["Goods"] = gross
@@ -133,7 +133,7 @@ _CHARGES = ("ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "Gi
 
 
 def _units(header: pd.DataFrame, lines: pd.DataFrame) -> np.ndarray:
-    """The unit of each document's currency, x 10,000; a cent where an amount of it is no whole number of it."""
+    """The unit of each document's currency, x 10,000; a cent where an amount is no whole multiple of the unit."""
     own = currencies.units(header["CurrencyCode"]) * CENT
     broken = sum((_whole(header[name]) % own != 0 for name in _CHARGES), np.zeros(len(header), dtype=np.int64))
     row = lines[ROW].to_numpy()
@@ -143,8 +143,8 @@ def _units(header: pd.DataFrame, lines: pd.DataFrame) -> np.ndarray:
 
 
 def _costs(shipments: pd.Series, lines: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
-    """Cost of the units that each invoice takes of its shipment's lines: the first lines first, so that no unit is
-    counted twice where a shipment holds one order line in several lines of its own."""
+    """Cost of the units that each invoice takes of its shipment's lines. It takes the first lines first, so that no
+    unit counts twice where a shipment has several lines of one order line."""
     taken = pd.DataFrame(
         {
             ROW: lines[ROW].to_numpy(),
@@ -184,7 +184,7 @@ def adjustments(connection: sa.Connection, frames: Frames, company: Company) -> 
 
 
 def settlement_lines(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
-    """Lines of settlements on the company's day."""
+    """Lines of settlements, dated in the company's time zone."""
     header = frames.header.copy()
     header["Order"] = header["SalesOrderID"]
     header["BaseCurrency"] = pd.Series(company.base_currency, index=header.index, dtype="str")
@@ -193,7 +193,7 @@ def settlement_lines(connection: sa.Connection, frames: Frames, company: Company
 
 
 def payments(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
-    """Payments, with the difference that was rounded away when they were matched."""
+    """Payments, with the rounding difference of their match."""
     header, _ = _read(frames, "Payment")
     mine = header["ExternalReference"].where(header["Source"] == SOURCE)
     matches = mine.str.removeprefix("pay:").where(mine.str.startswith("pay:", na=False))
@@ -215,7 +215,7 @@ def payments(connection: sa.Connection, frames: Frames, company: Company) -> Fac
 
 
 def captures(connection: sa.Connection, frames: Frames, company: Company) -> Facts:
-    """Sales orders: whether the buyer paid us before the shipment, when, how much, and what of it no shipment uses."""
+    """Sales orders: whether the buyer paid us before the shipment, when, how much, and how much no shipment uses."""
     header, lines = _read(frames, "SalesOrder", "LineItems")
     ids = header["SalesOrderID"]
     orders = pd.DataFrame(
@@ -239,8 +239,8 @@ def captures(connection: sa.Connection, frames: Frames, company: Company) -> Fac
 def _left_of_deposits(
     connection: sa.Connection, header: pd.DataFrame, lines: pd.DataFrame
 ) -> tuple[np.ndarray, pd.Series, np.ndarray]:
-    """What of Due no invoice will use, once all that will be sent has been sent and invoiced; the day of the last
-    invoice; and where that invoice is not known here yet."""
+    """Of orders that are completely shipped and invoiced: the part of Due that no invoice uses, the day of the last
+    invoice, and whether that invoice has not been read yet."""
     frames = Frames(header, lines)
     units = {
         name: sum_by_header(frames, lines[name])
@@ -274,7 +274,8 @@ def _left_of_deposits(
 
 
 def _paid_before_shipment(connection: sa.Connection, orders: pd.DataFrame) -> pd.Series:
-    """SalesOrderID -> moment of payment (RFC 3339), of orders whose site takes money before it ships, and did."""
+    """Reads SalesOrderID -> moment of payment (RFC 3339) of orders that were paid before their shipment, on sites that
+    take the money first."""
     settings = rule_settings.load()
     sites = {site.channel: site.prepaid for site in settings.sites.values() if site.channel}
     wanted = orders[[sites.get(channel, settings.default.prepaid) for channel in orders["channel"]]]
@@ -309,24 +310,24 @@ def _paid_before_shipment(connection: sa.Connection, orders: pd.DataFrame) -> pd
 
 
 def _read(frames: Frames, schema: str, lines: str = "Lines") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Copies of both frames, TIMS's amounts (text there) as amounts."""
+    """Copies both frames, with TIMS's amounts converted from text."""
     document = contracts.document("tims", schema)
     inner = document.fields[lines].items if lines in document.fields else None
     return amounts(frames.header, document), amounts(frames.lines, inner) if inner else frames.lines
 
 
 def _whole(values: pd.Series) -> np.ndarray:
-    """int64, missing as 0."""
+    """Converts to int64, missing values to 0."""
     return values.fillna(0).to_numpy(dtype=np.int64)
 
 
 def _cents(values: np.ndarray) -> np.ndarray:
-    """x 10,000, rounded to two places, half away from zero."""
+    """Rounds amounts x 10,000 to two places, half away from zero."""
     return round_cents(values) * CENT
 
 
 def _orders(connection: sa.Connection, ids: Sequence[str] | pd.Series) -> pd.DataFrame:
-    """Channel and external id of orders that `ref` knows, by SalesOrderID."""
+    """Reads channel and external id of the orders in `ref`, by SalesOrderID."""
     table = ref_sales_order
     wanted = pd.Series(ids, dtype="str").dropna().unique().tolist()
     query = sa.select(table.c.id, table.c.channel, table.c.external_order_id).where(among(table.c.id, wanted))
@@ -340,7 +341,7 @@ def _place(header: pd.DataFrame, ids: pd.Series, orders: pd.DataFrame, company: 
 
 
 def _shipments(connection: sa.Connection, ids: pd.Series) -> tuple[pd.Series, pd.DataFrame]:
-    """Posting dates of shipments by id, and their lines with what each unit cost."""
+    """Reads the posting dates of shipments by id, and their lines with the cost of a unit."""
     wanted = among(ref_shipment.c.id, ids.dropna().unique().tolist())
     dates = database.copy_out(connection, sa.select(ref_shipment.c.id, ref_shipment.c.posting_date).where(wanted))
     line = (

@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ VERSION = re.compile(r":v\d+$")
 
 @dataclass
 class _Posting:
-    """One document: the entries that it should have (by key as first posted), and those that it has had."""
+    """One document: the entries that it should have (by key as first posted), and the links of those posted so far."""
 
     key: str
     wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
     links: dict[str, sa.Row] = field(default_factory=dict)  # by entry key; mirrors too
 
     def standing(self) -> dict[str, sa.Row]:
-        """Entries that have no mirror, by the key as first posted."""
+        """The entries without a mirror, by key as first posted."""
         return {
             VERSION.sub("", key): link
             for key, link in self.links.items()
@@ -56,14 +56,14 @@ class _Posting:
         }
 
     def next_key(self, first: str) -> str:
-        """The key under which an entry is posted: its own, and after a correction with a version."""
+        """The key under which an entry is posted: its own, after a correction with a version."""
         posted = sum(not key.endswith(REVERSAL_SUFFIX) and VERSION.sub("", key) == first for key in self.links)
         return first if not posted else f"{first}:v{posted + 1}"
 
 
 def content_of(entry: Mapping[str, Any]) -> str:
-    """A hash of what an entry says, the same for one that is to be posted and one that TIMS has: its currency, the day
-    of its event, and its lines in any order. Where a closed period has moved it does not count."""
+    """Hashes an entry's currency, day of event, and lines in any order: equal for an entry to be posted and the same
+    one read from TIMS. The posting date to which a closed period moved it does not count."""
     lines = sorted(
         (
             line["AccountCode"], line["Debit"], line["Credit"],
@@ -76,7 +76,7 @@ def content_of(entry: Mapping[str, Any]) -> str:
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Mirrors what should not stand, then posts what is missing; one bulk for all documents of the batch."""
+    """Mirrors the wrong entries, then posts the missing ones, in bulk for all documents of the batch."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         postings = _read_postings(connection, flow.name, batch_id)
@@ -113,7 +113,7 @@ _LINE = ("LineNo", "AccountCode", "Debit", "Credit", *_ENTRY.values())
 
 
 def _read_postings(connection: sa.Connection, flow: str, batch_id: int) -> list[_Posting]:
-    """The ready documents with the bodies of their entries, but for the entries' keys."""
+    """Reads the ready documents with the bodies of their entries, without the entries' keys."""
     heads, below = stage_posting, stage_posting_line
     ready = sa.and_(heads.c.batch_id == batch_id, heads.c.state == "ready")
     postings = {
@@ -155,7 +155,7 @@ def _see_links(runtime: Runtime, flow: str, postings: Iterable[_Posting]) -> Non
 
 
 def _compare_unknown(runtime: Runtime, flow: str, postings: Sequence[_Posting]) -> None:
-    """Links whose content nobody knows (the answer was lost, TIMS had the entry): TIMS is asked what it says."""
+    """Reads from TIMS the entries of links without a content hash: an answer was lost, and TIMS had the entry."""
     unknown = [link.source_key for one in postings for link in one.standing().values() if link.content_hash is None]
     if not unknown:
         return
@@ -177,7 +177,7 @@ def _is_as_wanted(one: _Posting) -> bool:
 
 
 def _mirrors(flow: str, one: _Posting) -> list[Document]:
-    """Reversals of entries that should be different, or should not be."""
+    """Makes the reversals of wrong entries."""
     made = []
     for first, link in one.standing().items():
         if first in one.wanted and content_of(one.wanted[first]) == link.content_hash:
@@ -191,7 +191,7 @@ def _mirrors(flow: str, one: _Posting) -> list[Document]:
 
 
 def _entries(flow: str, one: _Posting) -> list[Document]:
-    """Entries that are missing."""
+    """Makes the missing entries."""
     standing = one.standing()
     return [
         replace(

@@ -1,4 +1,4 @@
-"""Which records are worked again although their source has not changed."""
+"""Finds records to be worked again although their source has not changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crossdock.store.tables import (
 
 
 def waiting(connection: sa.Connection, *, need_shipment: bool) -> Sequence[str]:
-    """Keys of waiting documents whose order, and shipment where they have one, are there now."""
+    """Finds keys of waiting documents whose order, and shipment where they have one, have arrived."""
     table = stage_posting
     have_order = sa.exists().where(ref_sales_order.c.id == table.c.sales_order_id)
     have_parcel = sa.or_(table.c.shipment_id.is_(None), sa.exists().where(ref_shipment.c.id == table.c.shipment_id))

@@ -1,4 +1,4 @@
-"""What a batch becomes."""
+"""Stages the postings of a batch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def transform(
     posted = posting.apply(table, names, document, facts.header, facts.parts)
     waits = pd.Series(np.nan, index=kept.index, dtype="str") if facts.waits is None else facts.waits
     waits = waits.mask(posted.nothing.notna(), np.nan).astype("str")
-    # A document that has no entries any more, but had some: they are mirrored.
+    # A document without entries is skipped, unless it had some: these are mirrored.
     skipped = posted.nothing.notna() & ~kept.isin(_documents_with_entries(connection, flow, kept))
     header = pd.DataFrame(
         {
@@ -92,7 +92,7 @@ def _or_missing(values: pd.Series | None, index: pd.Index) -> pd.Series:
 
 
 def _staged_lines(connection: sa.Connection, keys: pd.Series, lines: pd.DataFrame) -> pd.DataFrame:
-    """Lines in the columns of the stage table, on days that take postings."""
+    """Makes the lines in the columns of the stage table, dated on days with open periods."""
     periods = database.copy_out(
         connection,
         sa.select(ref_period.c.id, sa.cast(ref_period.c.start_date, sa.Text).label("start_date"), ref_period.c.status),
@@ -110,7 +110,7 @@ def _staged_lines(connection: sa.Connection, keys: pd.Series, lines: pd.DataFram
 
 
 def _documents_with_entries(connection: sa.Connection, flow: str, keys: pd.Series) -> set[str]:
-    """Which documents have had entries of ours."""
+    """Finds the documents of which we have posted entries."""
     wanted = [owner(flow, key) for key in keys]
     found = connection.scalars(
         sa.select(ops_link.c.other_key).where(ops_link.c.entity == ENTRY.entity, among(ops_link.c.other_key, wanted))
@@ -119,7 +119,7 @@ def _documents_with_entries(connection: sa.Connection, flow: str, keys: pd.Serie
 
 
 def owner(flow: str, key: str) -> str:
-    """The document of an entry, as links name it."""
+    """The name of an entry's document in links."""
     return f"{flow}:{key}"
 
 
@@ -127,7 +127,7 @@ def owner(flow: str, key: str) -> str:
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged postings with what the suite looks at: sums, shared keys, the accounts' and periods' states in TIMS."""
+    """Adds what the suite checks besides: sums, shared keys, the states of accounts and periods in TIMS."""
     header, lines = frames.header.copy(), frames.lines.copy()
     header["imbalance"] = posting.imbalances(lines, len(header))
     per_entry = lines.groupby([ROW, "EntryKey"]).agg(lines=("Event", "size"), events=("Event", "nunique"))
