@@ -72,7 +72,7 @@ def load() -> Catalog:
     return config.load(config_dir() / FILE, Catalog)
 
 
-# ---- an item of TIMS as a product -----------------------------------------------------------------------------------
+# ---- an item of TIMS as a product ----------------------------------------------------------------------------------
 
 
 class Extras(msgspec.Struct):

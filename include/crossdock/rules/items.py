@@ -270,7 +270,7 @@ def target_lines(frames: Frames, context: OrderContext) -> Columns:
     quantity = settled.quantity[goods]
     unit = settled.unit[source["_row"].to_numpy()]
     parts = _parts(reference_data)
-    item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last one is "no item", which has no parts
+    item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last one is "no item": no parts
     count = parts.count[item]
     is_kit = count > 0
     times = np.maximum(count, 1)

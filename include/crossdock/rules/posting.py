@@ -45,7 +45,7 @@ def apply(
     taken = np.zeros(len(header), dtype=bool)
     pieces = []
     events = table.events_of(document)
-    for number, event in enumerate(sorted(events, key=lambda one: one.otherwise)):  # events that take what is left (`otherwise`) come last
+    for number, event in enumerate(sorted(events, key=lambda one: one.otherwise)):  # `otherwise` last
         met = open_ & (~taken if event.otherwise else meets(header, event.when))
         taken |= met
         pieces += _event(number, event, header, parts, met)

@@ -1,4 +1,4 @@
-"""Prices: what an item costs at each place of the channel, and until when.
+"""Computes prices: what an item costs at each place of the channel, and until when.
 
 In: items (cost, list price, least margin), the places that they are sold at, the settings, a moment. Out: prices in
 whole ten-thousandths of the place's currency, bounds, the promotion that counts, problems. Never: a float, a price
@@ -7,8 +7,8 @@ below its floor, an amount that its currency does not have.
     price = max(floor, cost / (1 - margin)), up to the next step and ending, at most the cap
     floor = the highest of: the item's floor, cost / (1 - MinMarginPercent), its share of ListPrice (MAP)
 
-An item without cost is sold at its ListPrice. Sums are exact: the columns that are divided hold Python's whole numbers,
-which have no largest one.
+An item without cost is sold at its ListPrice. Amounts are exact: the columns that are divided hold Python's integers,
+which have no upper limit.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ PROMOTION_ADVICE = (
 
 
 def up(amount: Any, step: Any) -> Any:
-    """The smallest multiple of `step` that is not below `amount`."""
+    """Rounds up: the smallest multiple of `step` that is not below `amount`."""
     return -(-amount // step) * step
 
 
 def over(numerator: Any, denominator: Any, step: Any = 1) -> Any:
-    """numerator / denominator, up to a multiple of `step`."""
+    """numerator / denominator, rounded up to a multiple of `step`."""
     return -(-numerator // (denominator * step)) * step
 
 
 def period(ending: int) -> int:
-    """After how much an ending comes again: 0.99 with every unit, 9 with every ten, 4.99 too."""
+    """The distance between two prices with this ending: 1 for 0.99; 10 for 9, and for 4.99."""
     after = SCALE
     while after <= ending:
         after *= 10
@@ -117,7 +117,7 @@ def prices(items: pd.DataFrame, price_targets: pd.DataFrame, settings: PriceSett
     margin = _first("margin", here, everywhere, terms)
     map_share = _first("map", here, everywhere, terms)
 
-    dear = list_price * RATE_SCALE  # over `rate`: the list price in the place's currency
+    dear = list_price * RATE_SCALE  # divided by `rate`: the list price in the place's currency
     by_margin = over(cost * RATE_SCALE * SCALE, rate * (SCALE - least_margin), units)
     floor = np.maximum(np.where(least_margin > 0, by_margin, 0), over(dear * map_share, rate * SCALE, units))
     floor = np.maximum(floor, _stated("floor", here, everywhere, base_rate, rate, units))
@@ -145,7 +145,7 @@ def prices(items: pd.DataFrame, price_targets: pd.DataFrame, settings: PriceSett
 
 
 def rate_on(settings: PriceSettings, currency: str, clock: Clock) -> int | None:
-    """What one unit of the currency is worth that day in the base currency, x 10^8; None where nothing says so."""
+    """The value of one unit of the currency that day in the base currency, x 10^8; None without a rate."""
     if currency == clock.base:
         return RATE_SCALE
     rows = [row for row in settings.rates.get(currency, ()) if row[0] <= clock.day]
@@ -153,7 +153,7 @@ def rate_on(settings: PriceSettings, currency: str, clock: Clock) -> int | None:
 
 
 def _first(name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], terms: Sequence[Terms]) -> np.ndarray:
-    """A share: of the item on this site, of the item, of its category."""
+    """A share: the first given of the item's on this site, the item's, its category's."""
     return _objects(
         [
             next(value for value in (getattr(one, name) for one in three) if value is not None)
@@ -165,12 +165,12 @@ def _first(name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], te
 def _stated(
     name: str, here: Sequence[SkuRule], everywhere: Sequence[SkuRule], base_rate: int, rate: Any, step: Any
 ) -> np.ndarray:
-    """An amount that price_rules says of an item, in the place's currency; 0 where it says none. A cap goes down to a
-    multiple of `step`, all else up."""
+    """An amount that price_rules gives for an item, in the place's currency; 0 where it gives none. A cap is rounded
+    down to a multiple of `step`, all else up."""
     own = _objects([getattr(one, name) or 0 for one in here])
     stated = _objects([getattr(one, name) or 0 for one in everywhere]) * base_rate
     converted = stated // (rate * step) * step if name == "cap" else over(stated, rate, step)
-    same = stated // rate  # in the same currency it stays what was written
+    same = stated // rate  # in the same currency it stays as written
     return np.where(own > 0, own, np.where(rate == base_rate, same, converted))
 
 
@@ -213,7 +213,7 @@ def _refused(
     price: np.ndarray, floor: np.ndarray, cap: np.ndarray, fixed: np.ndarray, currencies: Sequence[str],
     rates: dict[str, int | None], base: str,
 ) -> tuple[pd.Series, pd.Series]:  # fmt: skip
-    """Why a price cannot be: the rule's name and the sentence; missing where it can."""
+    """Why a price is refused: the rule's name and the sentence; missing where it is not."""
     names: list[str | None] = []
     sentences: list[str | None] = []
     for amount, least, most, given, code in zip(price, floor, cap, fixed, currencies, strict=True):
@@ -250,7 +250,7 @@ def _refused(
 
 
 def _objects(values: Sequence[Any]) -> np.ndarray:
-    """Whole numbers of Python, that no product is too large for."""
+    """Python's integers, in which no product overflows."""
     made = np.empty(len(values), dtype=object)
     made[:] = [int(value) for value in values]
     return made
@@ -277,8 +277,8 @@ class Window:
 
 
 def windows(settings: PriceSettings, clock: Clock) -> list[Window]:
-    """The promotions that have not ended, by the company's clock. A time that the clock leaves out in spring is the
-    moment that the old clock would have shown; of one that it shows twice in autumn, the first counts."""
+    """The promotions that have not ended, by the company's clock. A time that the clock skips in spring is read by the
+    clock before the change; of one that comes twice in autumn, the first counts."""
     each = [
         Window(one, *(edge.replace(tzinfo=clock.zone).astimezone(UTC) for edge in (one.start, one.end)))
         for one in settings.promotions
@@ -292,7 +292,7 @@ def promotions(
     """The promotion at each place.
 
     `made`: what `prices` returned. Returns, aligned to the targets: promotion, promotion_price (Int64), start, end (UTC
-    moments as text), active (bool), next_at (text: when anything of it changes by the clock), and problems as `rule`,
+    moments as text), active (bool), next_at (text: when the clock changes any of it next), and problems as `rule`,
     `says`."""
     count = len(price_targets)
     found: dict[str, list[Any]] = {
@@ -356,7 +356,7 @@ def promotions(
 
 
 def _wrong(window: Window, requested: int, price: int, floor: int, currency: str) -> tuple[str, str] | None:
-    """Why the channel would refuse a promotional price."""
+    """Why the channel would refuse a promotional price; None where it would not."""
     name = window.promotion.name
     if requested >= price:
         message = f"The promotion {name} asks {written(requested)}, not below the price {written(price)} {currency}."
@@ -378,14 +378,14 @@ def next_rate(settings: PriceSettings, currency: str, clock: Clock) -> datetime 
     return datetime.combine(min(days), time(), clock.zone).astimezone(UTC) if days else None
 
 
-# ---- what a person has to see --------------------------------------------------------------------------------------
+# ---- prices that a person approves ---------------------------------------------------------------------------------
 
 
 def question(
     price: int, promotion: int | None, cost: int, present: int | None, change: int, *, own_move: bool = False
 ) -> str:
-    """Why a price waits for a person; "" where it does not. `present`: at the channel now, None where it has none;
-    `own_move`: it changes because a promotion begins or ends. All in one currency, ten-thousandths."""
+    """Why a price waits for a person's approval; "" where it does not. `present`: the channel's price now, None without
+    one; `own_move`: it changes because a promotion begins or ends. All in ten-thousandths of one currency."""
     if price < cost:
         return f"The price {written(price)} is below the cost {written(cost)}."
     if promotion is not None and promotion < cost:
@@ -422,7 +422,7 @@ def _place(site: int) -> str:
 
 @dataclass
 class ChannelItem:
-    """What the channel has of an item: its products, those of them that could be another item too, and listings."""
+    """The channel's products and listings of an item, and those products that could be another item too."""
 
     products: list[str] = field(default_factory=list)
     rivals: dict[str, list[str]] = field(default_factory=dict)
@@ -435,8 +435,8 @@ class ChannelItem:
 
 @dataclass(frozen=True)
 class PriceContext:
-    """What the rules of prices need that is no column. `there`: what the channel has of each item, by TIMS's SKU;
-    `sent`: ListingIDs that have had a price from us."""
+    """The context of the price rules: what they need beside columns. `there`: what the channel has of each item, by
+    TIMS's SKU; `sent`: ListingIDs that have had a price from us."""
 
     settings: PriceSettings
     clock: Clock
@@ -522,7 +522,7 @@ def _price_targets(
 
 
 def _ambiguous(existing: Sequence[ChannelItem], states: Sequence[str]) -> pd.DataFrame:
-    """Products that could be several items: nobody knows whose price they should have."""
+    """Problems of products that could be several items: which item's price they should have is unknown."""
     odd = [
         (row, product, items)
         for row, (one, state) in enumerate(zip(existing, states, strict=True))
@@ -544,7 +544,7 @@ def _ambiguous(existing: Sequence[ChannelItem], states: Sequence[str]) -> pd.Dat
 
 
 def _other_currency(price_targets: pd.DataFrame, existing: Sequence[ChannelItem]) -> pd.DataFrame:
-    """Listings that are in another currency than their site by the configuration."""
+    """Problems of listings in another currency than the configuration gives for their site."""
     odd = [
         (row, site, listing.currency_code, currency)
         for row, site, currency in price_targets[["row", "site", "currency"]].itertuples(index=False, name=None)
@@ -580,8 +580,8 @@ _PROMOTED = {
     writes=["Currency", *_OWN, "made.Price", "made.MinPrice", "made.cost", "made.refused"],
 )
 def price(frames: Frames, context: PriceContext) -> Columns:
-    """Cost and margin by include/config/prices.yaml and lookups/price_rules.csv, up to the next step and ending, never
-    below the floor. The heads have the product's own price, the lines that of each place."""
+    """Computes prices from cost and margin by include/config/prices.yaml and lookups/price_rules.csv, up to the next
+    step and ending, never below the floor. The heads have the product's own price, the lines that of each place."""
     items, places = _items(frames.header), _places(frames)
     made = prices(items, places, context.settings, context.clock)
     own = _of_product(places, {name: made[name] for name in _OWN}, frames.header)
@@ -599,8 +599,8 @@ def price(frames: Frames, context: PriceContext) -> Columns:
     writes=[*_PROMOTED, "made.promotion", "made.promotion_price", "made.active", "made.next_at"],
 )  # fmt: skip
 def promotion(frames: Frames, context: PriceContext) -> Columns:
-    """The promotion of include/config/lookups/promotions.csv that runs, the lowest where several do, else the next one
-    to start; told with its own dates."""
+    """The running promotion of include/config/lookups/promotions.csv, the lowest price of several, else the next one to
+    start; it is sent with its own dates."""
     places = _places(frames)
     ordinary = places.assign(rule=places["refused"].map({True: "refused"}).astype("str"))
     items = frames.header[["SKU", "Category"]]
@@ -612,7 +612,7 @@ def promotion(frames: Frames, context: PriceContext) -> Columns:
 
 @rule("next_price", reads=["made.currency", "made.next_at"], writes=["next_at"])
 def next_price(frames: Frames, context: PriceContext) -> Columns:
-    """When a price changes by the clock: a promotion starts or ends, an exchange rate begins."""
+    """The next moment at which the clock changes a price: a promotion starts or ends, an exchange rate begins."""
     made = _next_at(_places(frames), context.settings, context.clock, len(frames.header))
     return Columns(pd.DataFrame({"next_at": made}))
 
@@ -629,7 +629,7 @@ def _places(frames: Frames) -> pd.DataFrame:
 
 
 def _of_product(places: pd.DataFrame, columns: Mapping[str, pd.Series], header: pd.DataFrame) -> pd.DataFrame:
-    """Of columns by place those of the product itself, one row an item."""
+    """The columns of the product's own place, one row an item."""
     own = (places["site"] == PRODUCT).to_numpy()
     at = pd.Index(places["row"].to_numpy()[own])
     return pd.DataFrame({name: values[own].set_axis(at).reindex(header.index) for name, values in columns.items()})
@@ -643,7 +643,7 @@ def _shares(percents: pd.Series) -> pd.Series:
 
 
 def _next_at(price_targets: pd.DataFrame, settings: PriceSettings, at: Clock, count: int) -> pd.Series:
-    """The first moment, as text, at which anything of an item's prices changes by the clock."""
+    """The first moment, as text, at which the clock changes any price of an item."""
     rates = {code: next_rate(settings, code, at) for code in {*price_targets["currency"].tolist(), settings.currency}}
     earliest: list[str | float] = [np.nan] * count
     for row, currency, edge in zip(

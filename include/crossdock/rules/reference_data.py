@@ -1,4 +1,4 @@
-"""What TIMS is known to hold, as frames that rules look things up in.
+"""TIMS's reference data as frames in which rules look things up.
 
 In: typed copies of TIMS's reference data. Out: nothing; it is only carried. Never: a call to TIMS.
 """
@@ -17,9 +17,9 @@ def _frame(**columns: str) -> pd.DataFrame:
 @dataclass
 class ReferenceData:
     """`items` is unique by SKU; `item_codes` has one row per SKU and per alternate SKU; `customers` is unique by
-    CustomerID; `customer_keys` holds what customers are recognised by (see customers.py); `shared`, as (phone, number)
-    and (email, address), what too many buyers have to recognise anyone by. Money is int64 x 10,000;
-    KitComponents is a list of (SKU, units in one kit) or None. `time_zone` is the company's."""
+    CustomerID; `customer_keys` holds the keys by which customers are found (see customers.py); `shared`, as (phone,
+    number) and (email, address), values that too many buyers have to be keys. Money is int64 x 10,000; KitComponents is
+    a list of (SKU, units in one kit) or None. `time_zone` is the company's."""
 
     items: pd.DataFrame = field(
         default_factory=lambda: _frame(

@@ -1,25 +1,25 @@
-"""Returns: which invoice gives money back, and which shipment takes goods back.
+"""Works returns: which invoice gives money back, and which shipment takes goods back.
 
 In: a return's items as the channel gives them (amounts in cents); of its order, what is left to credit on each invoice
-and what may still come back of each shipment. Out: credits per invoice, movements of stock, or why it must wait or die.
-Never: an amount computed anew (the channel's amounts are parted, nothing else); more than was invoiced or shipped; a
-cent lost between the two.
+and what may still come back of each shipment. Out: credits per invoice, movements of stock, or why it waits or is dead.
+Never: an amount computed anew (the channel's amounts are only divided); more than was invoiced or shipped; a cent lost
+between the two.
 
-* Units go against invoices, oldest first, by the quantity still to be credited; the goods come back to shipments alike.
-* RefundAmount: the worth of the returned units first, then gift wrap, then what is left of the line; without units the
-  line first. An invoice line parts it into Amount and DiscountAmount by its own ratio; what is left decides the ratio,
-  so that the last refund ends at 0 exactly.
+* Units are credited to invoices, oldest first, by the quantity still to be credited; goods go back to shipments alike.
+* RefundAmount: the value of the returned units first, then gift wrap, then what is left of the line; without units the
+line first. An invoice line divides it into Amount and DiscountAmount by the ratio of what is left of both, so that the
+last refund leaves exactly 0.
 * TaxRefund: the tax of the units, then tax on shipping, then the rest of the line's tax. ShippingRefund: shipping and
   its discount by their ratio.
-* A refund may be above what is left by what the marketplace rounds, refund by refund (config/tolerances.yaml): what is
-  left is credited, the rest is `rounding` of the last credit memo, or `uncredited` where it is the marketplace's own
-  tax. Further above it is a finding.
-* Amounts are parted in whole units of the currency (cents; of one without decimals, whole ones).
-* The channel gives money without tax, and tax. Of an invoice whose prices include tax both are poured together, and the
-  tax is credited beside as far as there is some. A refund that tells no tax holds the share that its money holds.
-  Of a tax that the marketplace remits, a credit memo's total is its money less that tax: it is not below 0 and not
-  above what is left of the invoice.
-* A kit's units are units of its parts; its money is parted over them by what they were invoiced at.
+* A refund may be above what is left by the marketplace's rounding, refund by refund (config/tolerances.yaml): what is
+left is credited, the rest is `rounding` of the last credit memo, or `uncredited` where it is the marketplace's own tax.
+Beyond this tolerance it is a finding.
+* Amounts are divided in units of the currency: cents, or whole ones where it has no decimals.
+* The channel gives money without tax, and tax. Where an invoice's prices include tax, both are credited as one amount,
+and the tax beside it as far as any is left. A refund without a tax contains the tax share of its money. Where the
+marketplace remits the tax, a credit memo's total is its money less that tax: not below 0, and not above what is left of
+the invoice.
+* A kit's units are units of its parts; its money is divided over them by their invoiced amounts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ AMOUNTS = (
 )  # fmt: skip
 
 
-# ---- what a return finds -------------------------------------------------------------------------------------------
+# ---- what a return works on ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Item:
 
     @property
     def comes_back(self) -> bool:
-        """Whether the goods are here: damaged ones are, whether or not they are to be sold again."""
+        """Whether the goods come back to us: damaged ones do even if they are not to be sold again."""
         return self.condition == "Damaged" or (self.restock and self.condition in ("Sellable", None))
 
 
@@ -77,13 +77,13 @@ class OrderLine:
     """A line of the sales order."""
 
     number: int
-    external_id: str  # OrderItemID; of a kit's part with its SKU behind it
+    external_id: str  # OrderItemID; for a part of a kit followed by its SKU
     sku: str
     units_per_kit: int
-    uninvoiced: int  # units that an invoice may still come for
+    uninvoiced: int  # units that may still be invoiced
     unshipped: int
     stocked: bool = True
-    sold: int = 0  # units, less those that were cancelled
+    sold: int = 0  # units less cancelled ones
 
     @property
     def item(self) -> str:
@@ -130,12 +130,12 @@ class Parcel:
     order_line: int
     quantity: int
     unit_cost: int  # x 10,000
-    location: str  # that takes them back
+    location: str  # where they go back to
 
 
 @dataclass
 class Order:
-    """An order as its returns find it; invoices and parcels oldest first."""
+    """An order with what is left for its returns; invoices and parcels oldest first."""
 
     lines: list[OrderLine]
     invoices: list[Invoice]
@@ -171,7 +171,7 @@ class Credit:
     shipping_discount: int = 0
     shipping_tax: int = 0
     gift_wrap: int = 0
-    rounding: int = 0  # given back beyond the total, for nothing else was left to credit
+    rounding: int = 0  # given back beyond the total: nothing else was left to credit
 
     @property
     def subtotal(self) -> int:
@@ -187,7 +187,7 @@ class Credit:
 
     @property
     def marketplace_tax(self) -> int:
-        """Tax that the marketplace gives back by itself: a memo, no part of the total."""
+        """Tax that the marketplace gives back by itself: shown as a memo, not part of the total."""
         of_lines = sum(line.tax for line in self.lines.values() if line.tax_remitted_by == "Marketplace")
         return of_lines + (self.shipping_tax if self.shipping_tax_remitted_by == "Marketplace" else 0)
 
@@ -199,7 +199,7 @@ class Credit:
 
 @dataclass(frozen=True)
 class Movement:
-    """A stock adjustment. `reference`: behind the return's own number."""
+    """A stock adjustment. `reference`: the suffix to the return's own number."""
 
     reference: str
     order_line: int
@@ -213,7 +213,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Finding:
-    """Why a return cannot be worked."""
+    """The reason why a return cannot be worked."""
 
     field: str
     rule: str
@@ -224,7 +224,7 @@ class Finding:
 
 @dataclass
 class Worked:
-    """What becomes of a return. Credits without a total (marketplace tax alone) are `uncredited`, in cents, and so is
+    """The result of a return. Credits without a total (marketplace tax alone) are `uncredited`, in cents, and so is
     marketplace tax beyond what is left."""
 
     credits: list[Credit] = field(default_factory=list)
@@ -235,9 +235,9 @@ class Worked:
 
 
 def work(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds) -> tuple[Worked, Order]:
-    """One credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
-    parted over lines, discount, gift wrap, shipping and tax, and never computed anew. Returns (what becomes of the
-    return, the order afterwards: unchanged where the return cannot be worked)."""
+    """Makes one credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
+    divided over lines, discount, gift wrap, shipping and tax, and never computed anew. Returns (the result, the order
+    afterwards: unchanged where the return cannot be worked)."""
     after = copy.deepcopy(order)
     worked = Worked()
     _strangers(order, items, worked)
@@ -261,9 +261,9 @@ def _strangers(order: Order, items: Sequence[Item], worked: Worked) -> None:
 
 # ---- money ---------------------------------------------------------------------------------------------------------
 
-Pocket = tuple[str, str, int]  # what, invoice, line (0: of the invoice as a whole)
-Stages = list[list[tuple[Pocket, int]]]  # pockets with their room, to be filled stage by stage
-Pairs = Sequence[tuple[Invoice, list[InvoiceLine]]]  # invoices with those of their lines that an item means
+Pocket = tuple[str, str, int]  # kind of amount, invoice, line (0: the invoice as a whole)
+Stages = list[list[tuple[Pocket, int]]]  # pockets and what each can take, to be filled stage by stage
+Pairs = Sequence[tuple[Invoice, list[InvoiceLine]]]  # invoices, each with its lines of one item
 Taken = Counter[tuple[str, int]]  # (invoice, line) -> units
 
 
@@ -273,7 +273,7 @@ _ITEM_MONEY = ("goods", "tax", "shipping")
 
 
 def _in_units(order: Order, items: Sequence[Item], currency: str, tolerance: Refunds, worked: Worked) -> None:
-    """Gives back in whole units of the currency: every amount is divided by the unit before, multiplied after."""
+    """Works in whole units of the currency: every amount is divided by the unit before, and multiplied by it after."""
     held: list[tuple[object, str]] = [
         (line, name) for invoice in order.invoices for line in invoice.lines for name in _LINE_MONEY
     ]
@@ -294,16 +294,16 @@ def _in_units(order: Order, items: Sequence[Item], currency: str, tolerance: Ref
 
 @dataclass(frozen=True)
 class _Excess:
-    """What an item gives back beyond what is left, in units of the currency."""
+    """The part of an item's refund beyond what is left, in units of the currency."""
 
     field: str
     line: str
     wanted: int
     missing: int
     sold: int
-    amounts: int  # of the channel, each rounded by itself, that are in it
-    with_units: bool  # units come with it, and all of them are invoiced
-    by_marketplace: bool  # tax that is none of our money
+    amounts: int  # how many amounts of the channel are in it, each rounded by itself
+    with_units: bool  # the refund has units, and all of them are invoiced
+    by_marketplace: bool  # tax that the marketplace remits
 
 
 def _give_back(
@@ -328,9 +328,9 @@ def _give_back(
 def _round_off(
     beyond: Sequence[_Excess], more_to_come: bool, currency: str, unit: int, tolerance: Refunds, worked: Worked
 ) -> None:
-    """What rounding explains goes to the last credit memo's rounding, the marketplace's own tax to nobody. Other
-    excess waits for invoices that are `more_to_come`, or is a finding."""
-    own = currencies.unit(currency) // unit  # above 1 where the amounts at hand have parts of the currency's own unit
+    """Excess that rounding explains goes to `rounding` of the last credit memo; the marketplace's own tax is
+    uncredited. Other excess waits where there is `more_to_come` to invoice, or is a finding."""
+    own = currencies.unit(currency) // unit  # above 1 where the amounts have fractions of the currency's own unit
     ours = sum(each.missing for each in beyond if not each.by_marketplace)
     whole = sum(each.missing for each in beyond)
     for each in beyond:
@@ -350,7 +350,7 @@ def _round_off(
 
 
 def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: Worked) -> list[_Excess]:
-    """One item against the invoices of its lines; what it gives back beyond what is left of them."""
+    """Credits one item to the invoices of its lines. Returns what is beyond what is left of them."""
     lines = {line.number: line for line in order.lines if line.item == item.line}
     invoices = [(i, [line for line in i.lines if line.order_line in lines]) for i in order.invoices]
     taken = _units(lines.values(), invoices, item, worked)
@@ -386,7 +386,7 @@ def _credit_item(order: Order, item: Item, credits: dict[str, Credit], worked: W
 
 
 def _sold(item: Item, lines: Iterable[OrderLine]) -> int:
-    """Units sold of the item, of a kit the kits."""
+    """Units sold of the item; for a kit, the number of kits."""
     return max(item.quantity, 1, *(line.sold // max(line.units_per_kit, 1) for line in lines))
 
 
@@ -396,7 +396,7 @@ def _remitted_by_marketplace(invoices: Pairs) -> bool:
 
 
 def _units(lines: Iterable[OrderLine], invoices: Pairs, item: Item, worked: Worked) -> Taken | None:
-    """Units by invoice and line, oldest invoice first; None where there are not as many."""
+    """Units by invoice and line, oldest invoice first; None where too few are left."""
     taken: Taken = Counter()
     enough = True
     for line in lines:
@@ -420,7 +420,7 @@ def _units(lines: Iterable[OrderLine], invoices: Pairs, item: Item, worked: Work
 
 
 def _share(amount: int, units: int, of: int) -> int:
-    """What so many units of a line are worth, half up; all of them are worth all of it."""
+    """The value of so many units of a line, rounded half up; all units have the whole amount."""
     return (2 * amount * units + of) // (2 * of) if of else 0
 
 
@@ -455,23 +455,23 @@ def _tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken) -> Stages:
 
 
 def _with_tax(item: Item, touched: Pairs, ordered: Pairs, taken: Taken, *, remitted: bool) -> Item:
-    """An item of invoices whose prices include tax, its money with its tax, and as much of it as there is. What of a
-    tax that the marketplace remits is not there is none of our money."""
+    """An item of invoices whose prices include tax: its tax is added to its money. Of a tax that the marketplace remits
+    only what is left is added, for the rest is not our money; any other tax is limited to what is left."""
     if not item.tax or not all(invoice.inclusive for invoice, _ in ordered):
         return item
     poured: Counter[Pocket] = Counter()
     missing = _pour(item.tax, _tax(item, touched, ordered, taken), poured)
     of_shipping = sum(amount for (what, _, _), amount in poured.items() if what == "shipping tax")
     room = sum(_shipping_net(invoice) for invoice, _ in ordered)
-    of_shipping = min(of_shipping, max(room - item.shipping, 0))  # else it is money for goods
+    of_shipping = min(of_shipping, max(room - item.shipping, 0))  # the rest is money for goods
     held = item.tax - missing
     goods, shipping = item.goods + (held if remitted else item.tax) - of_shipping, item.shipping + of_shipping
     return replace(item, goods=goods, tax=item.tax if remitted else held, shipping=shipping)
 
 
 def _within(invoices: Sequence[Invoice], poured: Counter[Pocket]) -> None:
-    """Where prices include a tax that the marketplace remits, a credit memo's total is its money less its tax: tax is
-    moved between invoices, so that no total is below 0 or above what is left."""
+    """Moves tax between invoices so that no total is below 0 or above what is left. Where prices include a tax that the
+    marketplace remits, a credit memo's total is its money less its tax."""
     tax, low, high = [], [], []
     for invoice in invoices:
         money = sum(poured["goods", invoice.id, line.number] for line in invoice.lines)
@@ -492,7 +492,7 @@ def _within(invoices: Sequence[Invoice], poured: Counter[Pocket]) -> None:
 
 
 def _net_of_tax(invoice: Invoice) -> int:
-    """What is left of an invoice whose prices include a tax that is none of our money."""
+    """What is left of an invoice, less the tax in its prices that the marketplace remits."""
     money = sum(line.net for line in invoice.lines) + invoice.gift_wrap + _shipping_net(invoice)
     return money - sum(room for _, room in _taxes(invoice))
 
@@ -502,15 +502,15 @@ def _tax_poured(invoice: Invoice, poured: Counter[Pocket]) -> int:
 
 
 def _taxes(invoice: Invoice) -> list[tuple[Pocket, int]]:
-    """The pockets of an invoice's tax, with their room."""
+    """The pockets of an invoice's tax, and what each can take."""
     lines: list[tuple[Pocket, int]] = [(("tax", invoice.id, line.number), line.tax) for line in invoice.lines]
     return [*lines, (("shipping tax", invoice.id, 0), invoice.shipping_tax)]
 
 
 def _tax_in(invoices: Pairs, poured: Counter[Pocket]) -> Counter[Pocket]:
-    """The tax in what an item that tells none gives back of invoices whose prices include tax: of each line, gift wrap
-    and shipping its share, of the last of them what is left. It goes where its money goes; that of gift wrap lies on
-    any lines of the invoice."""
+    """The tax inside the refund of an item without a tax, for invoices whose prices include tax: the share of each
+    line, gift wrap and shipping, and for the last refund what is left. It goes to the invoice that its money goes to;
+    the tax of gift wrap may be on any lines of it."""
     tax: Counter[Pocket] = Counter()
     for invoice, own in invoices:
         if not invoice.inclusive:
@@ -530,7 +530,7 @@ def _tax_in(invoices: Pairs, poured: Counter[Pocket]) -> Counter[Pocket]:
 
 
 def _tax_of_wrap(invoice: Invoice) -> dict[int, int]:
-    """The part of each line's tax that is the gift wrap's, by number."""
+    """The gift wrap's part of each line's tax, by line number."""
     net, tax = (np.array([getattr(line, n) for line in invoice.lines], dtype=np.int64) for n in ("net", "tax"))
     part = taxes.of_wrap(net, tax, np.zeros(len(net), dtype=np.int64), np.array([invoice.gift_wrap]))
     return dict(zip((line.number for line in invoice.lines), part.tolist(), strict=True))
@@ -541,8 +541,8 @@ def _shipping_net(invoice: Invoice) -> int:
 
 
 def _pour(amount: int, stages: Stages, poured: Counter[Pocket], most: dict[str, int] | None = None) -> int:
-    """Fills pockets, stage by stage, within a stage by their room; what is left over. `poured` takes it. `most`: what
-    each invoice may take in all, less what it takes here."""
+    """Fills pockets stage by stage, within a stage in proportion to what each can take, and adds it to `poured`.
+    Returns what is left over. `most`: what each invoice may still take in all; it is reduced here."""
     for stage in stages:
         room = []
         left = Counter(most or {})
@@ -563,7 +563,8 @@ def _pour(amount: int, stages: Stages, poured: Counter[Pocket], most: dict[str, 
 
 
 def _book(invoice: Invoice, items: Mapping[int, str], credit: Credit, taken: Taken, poured: Counter[Pocket]) -> None:
-    """Writes what was poured onto the credit, and takes it off the invoice. `items`: OrderItemID by order line."""
+    """Adds the poured amounts to the credit, and subtracts them from the invoice. `items`: OrderItemID by order
+    line."""
     for line in invoice.lines:
         units = taken[invoice.id, line.number]
         net, tax = (poured[what, invoice.id, line.number] for what in ("goods", "tax"))
@@ -581,7 +582,7 @@ def _book(invoice: Invoice, items: Mapping[int, str], credit: Credit, taken: Tak
 
 
 def _move(source: object, target: object, **amounts: int) -> None:
-    """Takes amounts off one and adds them to the other."""
+    """Subtracts amounts from one and adds them to the other."""
     for name, amount in amounts.items():
         setattr(source, name, getattr(source, name) - amount)
         setattr(target, name, getattr(target, name) + amount)
@@ -604,7 +605,7 @@ def memos(numbers: pd.Series, rounding: Sequence[int], currencies: pd.Series) ->
 
 
 def _take_back(order: Order, items: Sequence[Item], worked: Worked) -> None:
-    """Goods that are here go back to stock at what they cost when they were shipped; unsellable ones leave it again."""
+    """Puts goods that came back into stock at their cost when they were shipped; unsellable ones leave it again."""
     numbers: Counter[str] = Counter()
     for item in items:
         if not (item.quantity and item.comes_back):
@@ -660,7 +661,7 @@ REFUNDS = ("RefundAmount", "TaxRefund", "ShippingRefund")
 
 
 def read_items(lines: Sequence[Mapping[str, Any]], refund_total: int | None) -> tuple[list[Item], list[Finding]]:
-    """The items of a return, and what makes its units or amounts unusable. Amounts x 10,000; None is 0."""
+    """The items of a return, and the errors of its units and amounts. Amounts x 10,000; None is 0."""
     items: list[Item] = []
     found: list[Finding] = []
     for given in lines:
@@ -691,7 +692,7 @@ def read_items(lines: Sequence[Mapping[str, Any]], refund_total: int | None) -> 
 
 
 def states(header: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """What to do with each return. Returns (verdict, reason)."""
+    """Decides what to do with each return. Returns (verdict, reason)."""
     status = header["Status"]
     closed = status.eq("Closed") & header["RefundDate"].isna()
     verdict = pd.Series(WORK, index=header.index, dtype="str")
@@ -720,8 +721,9 @@ def dates(header: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFram
 
 @dataclass(frozen=True)
 class ReturnContext:
-    """What the rules of returns need that is no column. By ChannelAdvisorOrderID: `orders` as they are open to returns,
-    `ids` their SalesOrderIDs, `parents` what they have in TIMS as one text, `skipped` those that are left out."""
+    """The context of the return rules: what they need beside columns. By ChannelAdvisorOrderID: `orders` with what is
+    left for returns, `ids` their SalesOrderIDs, `parents` what they have in TIMS as one text, `skipped` those that are
+    left out."""
 
     orders: Mapping[str, Order]
     ids: Mapping[str, str]
@@ -743,16 +745,16 @@ _ITEM = ("OrderItemID", "Quantity", *REFUNDS, "Restock", "Condition")
 
 @rule("return_state", reads=["Status", "RefundDate"], writes=["verdict", "verdict_reason"])
 def return_state(frames: Frames, context: object) -> Columns:
-    """What to do with a return: nothing is decided yet of a new or pending one (wait); a rejected one, and one closed
-    without a refund, are left out; all others are worked."""
+    """Decides what to do with a return: a new or pending one waits; a rejected one, and one closed without a refund, is
+    left out; all others are worked."""
     verdict, reason = states(frames.header)
     return Columns(pd.DataFrame({"verdict": verdict, "verdict_reason": reason}))
 
 
 @rule("return_dates", reads=["RefundDate", "UpdatedDate"], writes=["CreditDate", "PostingDate"])
 def return_dates(frames: Frames, context: ReturnContext) -> Columns:
-    """CreditDate is the company's day of the refund, before there is one that of the return's last change; PostingDate
-    the same, or the first open day after it. Both are missing where there is no such day."""
+    """CreditDate is the company's day of the refund; before there is a refund, the day of the return's last change.
+    PostingDate is the same, or the first open day after it. Both are missing where there is no such day."""
     return Columns(dates(frames.header, context.zone, context.periods))
 
 
@@ -765,9 +767,9 @@ def return_dates(frames: Frames, context: ReturnContext) -> Columns:
     writes=["state", "reason", "sales_order_id", "parents", "worked"],
 )  # fmt: skip
 def work_return(frames: Frames, context: ReturnContext) -> Columns:
-    """Works returns one after the other, those of one order in the order of their numbers: what each gives back is
-    taken off what its order has left. One whose order, invoice or shipment is not in TIMS yet waits; one whose order
-    is left out is left out."""
+    """Works returns one after the other, those of one order by ascending number: each refund is subtracted from what
+    its order has left. A return waits while its order, invoice or shipment is not in TIMS yet, and is left out where
+    its order is."""
     header = frames.header
     given = items_of(frames.lines, len(header))
     keys = header[KEY].tolist()
@@ -825,7 +827,7 @@ def items_of(lines: pd.DataFrame, count: int) -> list[list[dict[str, Any]]]:
 
 
 def findings(row: int, some: Sequence[Finding]) -> pd.DataFrame:
-    """What is wrong with one return, as problems."""
+    """The errors of one return, as problems."""
     return problems.concat(
         problems.make([row], field=f.field, rule=f.rule, value=f.value, message=f.message, do=DO, line=f.line)
         for f in some
@@ -833,7 +835,7 @@ def findings(row: int, some: Sequence[Finding]) -> pd.DataFrame:
 
 
 def _undated(day: Any, posted: Any) -> list[Finding]:
-    """Why a return has no day to be posted on, if it has none."""
+    """The reason why a return has no day to be posted on; empty where it has one."""
     if pd.isna(day):
         return [Finding("RefundDate", "unreadable_date", "", "", "The date of the refund is no moment.")]
     if pd.isna(posted):
@@ -841,7 +843,7 @@ def _undated(day: Any, posted: Any) -> list[Finding]:
     return []
 
 
-_NO_CREDIT = Credit("", "Seller")  # of a return that moves stock alone
+_NO_CREDIT = Credit("", "Seller")  # for a return that only moves stock
 _PARTS = (
     "shipping", "shipping_discount", "shipping_tax", "gift_wrap", "subtotal", "discounts", "taxes", "marketplace_tax",
     "total",
@@ -858,8 +860,8 @@ _PARTS = (
     ],
 )  # fmt: skip
 def part_return(frames: Frames, context: object) -> Columns:
-    """One credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
-    parted over lines, discount, gift wrap, shipping and tax, and never computed anew."""
+    """Makes one credit memo for each invoice that a return touches, the oldest invoice first. The channel's amounts are
+    divided over lines, discount, gift wrap, shipping and tax, and never computed anew."""
     keys, worked = frames.header[KEY].tolist(), frames.header["worked"].tolist()
     memos = [
         (row, credit)
@@ -898,7 +900,7 @@ def part_return(frames: Frames, context: object) -> Columns:
 
 @rule("return_memo", reads=["RmaNumber", "Currency", "credit"], writes=["Memo"])
 def return_memo(frames: Frames, context: object) -> Columns:
-    """The RMA number; and what the channel gave back beyond what was left to credit, if anything."""
+    """The RMA number, and the amount that the channel gave back beyond what was left to credit, if any."""
     header = frames.header
     texts = memos(header["RmaNumber"], [credit.rounding for credit in header["credit"]], header["Currency"])
     return Columns(pd.DataFrame({"Memo": texts}))

@@ -1,4 +1,4 @@
-"""What an analyst decides about sites, item codes, countries, regions and taxes, read from the configuration folder.
+"""Reads what an analyst decides about sites, item codes, countries, regions and taxes from the configuration folder.
 
 In: sites.yaml and lookups/{item_codes,countries,regions,taxes}.csv. Out: one frozen `Settings`. Never: a guess. A file
 that cannot be understood is a ConfigError that names the file, the line and the nearest right word."""
@@ -31,7 +31,7 @@ ACTIONS = ("product", "shipping", "discount", "voucher", "ignore", "reject")
 
 
 class Site(Struct, frozen=True):
-    """How the orders of one site are taken in. Sites that no configuration names work by the defaults."""
+    """How the orders of one site are taken in. Sites that the configuration does not name have the defaults."""
 
     channel: Text | None = None  # name in TIMS (Channel); None = the site's own name
     # Of unpaid orders: hold = load on hold, always = load open, only_paid = wait.
@@ -46,7 +46,7 @@ class Site(Struct, frozen=True):
     location: Text = "MAIN"  # TIMS location that ships the site's orders
     marketplace_location: Text = "MARKETPLACE"  # TIMS location of goods that the marketplace holds and ships
     returns_location: Text = "MAIN"  # TIMS location that takes goods back
-    country: str | None = None  # ISO code of the site's own country: of orders that the marketplace ships, saying none
+    country: str | None = None  # ISO code of the site's own country: of its orders that name none
     prepaid: bool = False  # buyers pay before shipment, by the shop's own gateway: the money is a deposit until then
     # Mail domains that mask the buyer, `marketplace.amazon.*` under every ending; such a mask holds on its own site.
     relay_domains: tuple[Text, ...] = ()
@@ -64,7 +64,7 @@ Mail = Annotated[str, Meta(pattern="@", description="an address such as noreply@
 
 
 class Contacts(Struct, frozen=True):
-    """Which phone numbers and e-mail addresses are not one person's."""
+    """Which phone numbers and e-mail addresses do not belong to one person."""
 
     shared_above: Annotated[int, Meta(ge=1, description="a number of buyers above 0")] = 5
     nobodys_mail: tuple[Mail, ...] = ()
@@ -80,7 +80,7 @@ class Sites(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ItemCode:
-    """What becomes of a code that channels sell but that is no product of its own."""
+    """The meaning of a code that channels sell but that is not a product."""
 
     code: str  # as the channel writes it; may be a glob such as gift_0001_*
     action: str  # one of ACTIONS
@@ -95,9 +95,9 @@ class Settings:
     item_codes: tuple[ItemCode, ...] = ()
     countries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name as given -> ISO codes, see the file
     regions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (ISO country, name as given) -> region code
-    nobodys_mail: tuple[str, ...] = ()  # e-mail addresses, as globs, that stand where a buyer has given none
-    shared_above: int = 5  # a phone number or e-mail address that more buyers than this have is nobody's own
-    taxes: TaxRules = field(default_factory=TaxRules)  # what prices hold where a site tells of no tax
+    nobodys_mail: tuple[str, ...] = ()  # placeholders for a missing e-mail address, as globs
+    shared_above: int = 5  # a phone number or e-mail address of more buyers than this is not used as a key
+    taxes: TaxRules = field(default_factory=TaxRules)  # the tax inside prices where a site tells none
     source: str = "ChannelAdvisor"  # Source of orders and of customers' external ids in TIMS
 
     def site(self, site_id: int) -> Site:
@@ -105,7 +105,7 @@ class Settings:
 
     @property
     def relay_domains(self) -> frozenset[str]:
-        """All masking domains: one site's relay address is nobody's own address on any other site."""
+        """The masking domains of all sites: a relay address means nobody on another site."""
         return frozenset(d.lower() for s in (self.default, *self.sites.values()) for d in s.relay_domains)
 
     @property
@@ -138,7 +138,7 @@ def load(folder: Path | None = None) -> Settings:
 
 
 def check(folder: Path | None = None) -> list[config.Finding]:
-    """Everything that is wrong with sites.yaml."""
+    """All errors of sites.yaml."""
     file = config.read((folder or config_dir()) / "sites.yaml", Sites)
     found = list(file.findings)
     if file.value is not None:
@@ -153,7 +153,7 @@ def check(folder: Path | None = None) -> list[config.Finding]:
 
 
 def _whole(file: config.File[Sites], place: config.Place, site: Site) -> Site:
-    """A site with what it does not say taken from the defaults; domains in lower case."""
+    """A site completed with the defaults, its domains in lower case."""
     assert file.value is not None
     given = {word: getattr(site, word) for word in Site.__struct_fields__ if file.has(*place, word)}
     made = msgspec.structs.replace(file.value.defaults, **given)

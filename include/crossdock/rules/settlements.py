@@ -1,7 +1,7 @@
-"""Settlements: what their lines are, whether they are whole and follow each other, and what they pay.
+"""Reads settlements: the kinds of their lines, whether they are whole and follow each other, and what they pay.
 
-In: frames of settlements and of what is booked already; frames of what settlements say of orders and of open invoices
-and credit memos. Out: kinds, findings, payments. Never: a row loop over lines; a plug: what does not match stays open.
+In: frames of settlements and of booked ones; frames of their amounts by order, and of open invoices and credit memos.
+Out: kinds, findings, payments. Never: a row loop over lines; a plug: what does not match stays open.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OTHERS = (
 UNKNOWN = "unknown"
 LEFT_OUT = "order_left_out"  # an order's own money, of an order that a rule keeps out of TIMS
 
-# ---- what a line is ------------------------------------------------------------------------------------------------
+# ---- kinds of lines --- ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Row:
 
 
 def kinds(formats: pd.Series, lines: pd.DataFrame, folder: Path | None = None) -> pd.Series:
-    """The kind of each line by config/lookups/settlement_kinds.csv; `unknown` for what no row knows. Each distinct
+    """The kind of each line by config/lookups/settlement_kinds.csv; `unknown` where no row fits. Each distinct
     combination of words is looked up once."""
     rows = _rows(folder)
     exact = {row.pattern: row.kind for row in reversed(rows)}
@@ -89,7 +89,7 @@ def _rows(folder: Path | None) -> list[_Row]:
 
 
 def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
-    """What stands against booking each of a few settlements.
+    """Finds what prevents the booking of each of a few settlements.
 
     Both frames: `source`, `group` ("" where the file tells none), `settlement_id`, `file`, `start`, `end` (RFC 3339 or
     missing), `content_hash`; settlements also `difference` (total less lines) and `joined` (its periods must follow
@@ -120,7 +120,7 @@ def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
         if before:
             same = before["content_hash"] == row["content_hash"]
             if same and before["file"] == row["file"]:
-                continue  # it is this very settlement, worked once more
+                continue  # this very settlement, worked once more
             result.loc[at, ["seen", "seen_as"]] = (1, _seen(row, before, same=same))
             continue
         chain = (row["source"], row["group"])
@@ -143,8 +143,8 @@ def _seen(row: dict, before: dict, *, same: bool) -> str:
 
 
 def _between(start: str, end: str, neighbours: list[tuple[str, str, str, str]]) -> tuple[str, str]:
-    """(gap, overlap) between a period and its two neighbours, in words; "" where there is none. RFC 3339 moments of
-    one precision sort as text."""
+    """(gap, overlap) between a period and its two neighbours, in words; "" where there is none. RFC 3339 moments of one
+    precision sort as text."""
     before = max((one for one in neighbours if one[0] <= start), default=None)
     after = min((one for one in neighbours if one[0] > start), default=None)
     if before and before[1] > start:
@@ -160,7 +160,7 @@ def _between(start: str, end: str, neighbours: list[tuple[str, str, str, str]]) 
 
 # ---- what a settlement pays ----------------------------------------------------------------------------------------
 
-_EVERY_SUBSET = 10  # open documents of one order of which all combinations are tried
+_EVERY_SUBSET = 10  # up to so many open documents of an order, all combinations are tried
 _ADVICE = (
     "Compare the order with the marketplace. Edit OrderRef, or name in ApplyTo the documents that are paid and the "
     "amount of each (together what was settled), then replay it. Dismiss it if it is settled by hand."
@@ -177,9 +177,9 @@ _OTHER_SITE = (
 @dataclass
 class Matched:
     """`header`, aligned to the orders: `state` (staged, waiting, left_out), `reason`, `sales_order_id`, and as Int64
-    `Amount` (sum of what is applied), `refund_rounding` (what returns gave back beyond the credit memos
-    in it) and `rounding` (Amount less both what was settled and that). `applications`: `_row`, `position`,
-    `InvoiceID`, `CreditMemoID`, `Amount`. What cannot be matched is staged with a problem."""
+    `Amount` (sum of what is applied), `refund_rounding` (what returns gave back beyond the credit memos in it) and
+    `rounding` (Amount less the settled amount, less refund_rounding). `applications`: `_row`, `position`, `InvoiceID`,
+    `CreditMemoID`, `Amount`. What cannot be matched is staged with a problem."""
 
     header: pd.DataFrame
     applications: pd.DataFrame
@@ -188,8 +188,9 @@ class Matched:
 
 @dataclass(frozen=True)
 class PaymentContext:
-    """What the rules of payments need that is no column. `found`: what TIMS knows of each order, by key; `documents`:
-    their open invoices and credit memos (both as `match` takes them); `rates`: the lookup exchange_rates."""
+    """The context of the payment rules: what they need beside columns. `found`: what TIMS has of each order, by key;
+    `documents`: their open invoices and credit memos (both as `match` takes them); `rates`: the lookup
+    exchange_rates."""
 
     found: pd.DataFrame
     documents: pd.DataFrame
@@ -213,10 +214,10 @@ class PaymentContext:
     ],
 )  # fmt: skip
 def match_settlement(frames: Frames, context: PaymentContext) -> Columns:
-    """What was settled for an order pays its open invoices, what was refunded its open credit memos: exactly, or with a
-    difference within config/tolerances.yaml. What does not match is left to a person, with the candidates. It waits
-    while its order, invoice or credit memo is not in TIMS yet, and is left out where nothing of the order's own money
-    is left over."""
+    """Matches the settled amount of an order with its open invoices, and the refunded one with its open credit memos:
+    exactly, or with a difference within config/tolerances.yaml. What does not match is left to a person, with the
+    candidates. It waits while its order, invoice or credit memo is not in TIMS yet, and is left out where the
+    settlement has no money of the order's own."""
     found = context.found.loc[frames.header[KEY]].reset_index(drop=True)
     matched = match(frames.header, frames.lines, found, context.documents, context.tolerance)
     applied = matched.applications.sort_values([ROW, "position"]).reset_index(drop=True)
@@ -228,15 +229,14 @@ def match_settlement(frames: Frames, context: PaymentContext) -> Columns:
 def match(
     orders: pd.DataFrame, chosen: pd.DataFrame, found: pd.DataFrame, documents: pd.DataFrame, tolerance: Settlements
 ) -> Matched:
-    """What each order's part of a settlement pays.
+    """Matches each order's part of a settlement with the documents that it pays.
 
     Parts of one order are matched in the order of the frame; each takes from the balances what it pays.
     `orders`: SettlementOrders of our contract. `chosen`: `_row`, `Document`, `Amount`: where a person has decided.
-    `found`, aligned: `sales_order_id` (missing: not in TIMS), `expected` (the channel knows the order, TIMS not yet;
-    `why` says how far it has come), `elsewhere` (the order of that number on another channel),
-    `several`, `open_units` (not invoiced yet), `near` (order numbers like it). `documents`: `kind` (invoice,
-    credit_memo), `id`, `sales_order_id`, `currency`, `balance`, `beyond` (what its return gave back besides), oldest
-    first. Returns Matched.
+    `found`, aligned: `sales_order_id` (missing: not in TIMS), `expected` (the channel has the order, TIMS not yet;
+    `why` gives its state), `elsewhere` (the order of that number on another channel), `several`, `open_units` (not
+    invoiced yet), `near` (order numbers like it). `documents`: `kind` (invoice, credit_memo), `id`, `sales_order_id`,
+    `currency`, `balance`, `beyond` (what its return gave back besides), oldest first. Returns Matched.
     """
     sale, refund = (orders[name].to_numpy(dtype=np.int64) for name in ("SaleAmount", "RefundAmount"))
     settled = sale + refund
@@ -303,7 +303,8 @@ def _turn(
     balance: np.ndarray,
     tolerance: Settlements,
 ) -> Matched:
-    """One part of each of several orders. Takes what is paid from `balance`; the head has `reason` where it waits."""
+    """Matches one part of each of several orders. Subtracts payments from `balance`; the head has `reason` where it
+    waits."""
     order = pd.Series(np.arange(len(rows)), index=pd.Index(found["sales_order_id"].to_numpy()[rows]))
     of_document = order.reindex(documents["sales_order_id"]).fillna(-1).to_numpy(dtype=np.int64)
     currency = orders["CurrencyCode"].to_numpy(dtype=object)[rows]
@@ -367,10 +368,10 @@ def _turn(
 def pick(
     wanted: np.ndarray, tolerance: np.ndarray, row: np.ndarray, balance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of some amounts the documents that make it up: exactly where that is possible, else as near as its
-    tolerance allows; of equally good ones the fewest and oldest.
+    """Picks for each amount the documents that add up to it: exactly where possible, else the nearest within its
+    tolerance; among equally good ones the fewest and oldest.
 
-    `row`: the amount that each document may belong to, `balance`: what is open of it, oldest first. Returns (chosen:
+    `row`: the amount that each document may belong to, `balance`: its open amount, oldest first. Returns (chosen:
     bool per document, difference: chosen less wanted, fits: bool per amount). An amount of 0 takes nothing and fits.
     """
     chosen = np.zeros(len(row), dtype=bool)
@@ -384,7 +385,7 @@ def pick(
         at = order[starts[mine][:, None] + np.arange(count)]
         sets = _subsets(int(count))
         away = balance[at] @ sets.T - wanted[mine][:, None]
-        best = np.abs(away).argmin(axis=1)  # of equal ones the first: `sets` has the fewest and oldest first
+        best = np.abs(away).argmin(axis=1)  # the first of equal ones: `sets` begins with the fewest and oldest
         rest = away[np.arange(len(mine)), best]
         good = np.abs(rest) <= tolerance[mine]
         chosen[at[good]] = sets[best[good]].astype(bool)
@@ -395,8 +396,8 @@ def pick(
 
 @cache
 def _subsets(count: int) -> np.ndarray:
-    """The combinations of `count` documents that are tried, one a row of 0 and 1: all of them, or of very many
-    documents each alone and the oldest so and so many."""
+    """The combinations of `count` documents to try, each a row of 0 and 1: all of them; for many documents, each one
+    alone and the oldest 2, 3, and so on."""
     if count <= _EVERY_SUBSET:
         numbers = np.arange(1, 2**count)
         sets = (numbers[:, None] >> np.arange(count)) & 1
@@ -425,8 +426,8 @@ def _no_applications() -> pd.DataFrame:
     writes=["PaymentDate", "PostingDate", "ExchangeRate", "BankAccountCode", "original_date"],
 )
 def payment_terms(frames: Frames, context: PaymentContext) -> Columns:
-    """The payment has the company's day of the deposit; where that period is closed it is posted on the first open day.
-    The account is the channel's clearing account. In another currency than the company's it has the rate of its day, by
+    """The payment has the company's day of the deposit; where its period is closed, it is posted on the first open day.
+    The account is the channel's clearing account. A payment in a foreign currency has the rate of its day by
     config/lookups/exchange_rates.csv."""
     columns, found = terms(
         frames.header, context.zone, context.base_currency, context.periods, context.accounts, context.rates
@@ -477,7 +478,7 @@ def terms(
 
 
 def _rates(currencies: pd.Series, days: pd.Series, table: Lookup) -> pd.Series:
-    """The rate of each currency on each day, of the last row that begins by then; missing where there is none."""
+    """The rate of each currency on each day: the last row that has begun by then; missing without one."""
     since: dict[str, list[tuple[str, str]]] = {}
     for row in table.rows.values():
         since.setdefault(row["currency"], []).append((row["from"], row["rate"]))
@@ -489,7 +490,7 @@ def _rates(currencies: pd.Series, days: pd.Series, table: Lookup) -> pd.Series:
     return pd.Series(pd.array(found, dtype="str").take(codes, allow_fill=True), index=currencies.index, dtype="str")
 
 
-# ---- what a person is told -----------------------------------------------------------------------------------------
+# ---- messages for a person -----------------------------------------------------------------------------------------
 
 
 def _unknown_orders(orders: pd.DataFrame, found: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
@@ -535,7 +536,7 @@ def _money(orders: pd.DataFrame, row: int) -> str:
 def _mismatch(
     orders: pd.DataFrame, row: int, order: str, documents: pd.DataFrame, balance: np.ndarray, fitting: set[str]
 ) -> pd.DataFrame:
-    """What was settled, and all that it could pay."""
+    """The problem of an amount that matches nothing, with all documents that it could pay."""
     currency = orders["CurrencyCode"].iloc[row]
     other = sorted(set(documents.loc[documents["currency"] != currency, "currency"]))
     if len(documents) and other and not (documents["currency"] == currency).any():
@@ -577,7 +578,8 @@ def _mismatch(
 def _as_decided(
     orders: pd.DataFrame, row: int, settled: int, chosen: pd.DataFrame, documents: pd.DataFrame, balance: np.ndarray
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What a person has decided, if it can be done: documents with enough open, and together what was settled."""
+    """Applies a person's decision if it is possible: the documents have enough open, and add up to the settled
+    amount."""
     mine = chosen[chosen["_row"] == row]
     place = {name: at for at, name in enumerate(documents["id"])}
     wrong, parts = [], []
