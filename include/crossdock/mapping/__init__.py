@@ -1,4 +1,4 @@
-"""The mapping files' language: read a table, check it against both contracts, run it on frames, describe it.
+"""Reads mapping files, checks them against both contracts, runs them on frames and describes them.
 
 In: tables that an analyst edits, frames of source documents. Out: frames of target documents, problems, a page.
 Never: a business rule; those come by entry point and are known by their names.

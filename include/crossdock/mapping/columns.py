@@ -1,8 +1,8 @@
-"""The columns that mappings fill: the registry of which tables, COPY and migrations are made.
+"""The registry of the columns that mappings fill: tables, COPY and migrations are made from it.
 
 In: `columns.json`, beside this module. Out: the type of each target path, by mapping. `crossdock db revision` writes
 the file from the mappings and the contracts; an analyst's half-edited mapping changes no table. Never: a column lost; a
-path whose column does not exist yet passes no check.
+check passed by a path whose column does not exist yet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def registered() -> dict[str, Types]:
 
 
 def derived(mapping: Table) -> Types:
-    """The columns of a mapping as its file says now: first the registered ones, in their order, then new ones."""
+    """The columns of a mapping by its present file: first the registered ones in their order, then new ones."""
     given = registered().get(mapping.name, {})
     found: Types = {}
     for part, fields, document in _parts(mapping):
@@ -71,7 +71,7 @@ def _parts(mapping: Table) -> Iterable[tuple[str, tuple[FieldMap, ...], Document
 
 
 def _type(document: Document, path: str) -> str:
-    """text, integer, money, boolean, or json for what is a list as a whole."""
+    """text, integer, money, boolean, or json for a whole list."""
     field = target_field(document, path)
     if field is None or field.type in ("array", "object"):
         return "json"

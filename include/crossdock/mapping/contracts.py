@@ -1,7 +1,7 @@
-"""The contracts as data: which fields a document has, of which type, how long, which codes.
+"""Reads the contracts as data: the fields of a document with their types, lengths and codes.
 
-In: `include/contracts/<system>.yaml` (OpenAPI 3.1). Out: `Document`s, Arrow schemas, validators that speak to people.
-Never: the network; a second opinion on what a contract says.
+In: `include/contracts/<system>.yaml` (OpenAPI 3.1). Out: `Document`s, Arrow schemas, validators with messages for
+people. Never: the network; a rule that the contract does not have.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _AMOUNT_PATTERNS = {r"^[0-9]{1,13}\.[0-9]{2}$": 2, r"^-?[0-9]{1,13}\.[0-9]{2}$":
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a document; `path` has dots for what is nested."""
+    """One field of a document; `path` has dots for nested fields."""
 
     path: str
     type: str  # text, moment, date, integer, number, boolean, object, array
@@ -56,7 +56,7 @@ class Field:
 
     @property
     def money(self) -> bool:
-        """Whether a frame holds it as scaled Int64."""
+        """Whether a frame has it as scaled Int64."""
         return self.type == "number" or self.places is not None
 
     @property
@@ -110,7 +110,7 @@ class Document:
 
 @functools.cache
 def load(system: str) -> dict[str, Any]:
-    """The contract as parsed YAML. Raises ConfigError where there is none or it cannot be read."""
+    """The contract as parsed YAML. Raises ConfigError where it is missing or cannot be read."""
     path = FOLDER / f"{system}.yaml"
     try:
         return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
@@ -183,7 +183,7 @@ def _resolved(system: str, schema: dict) -> dict:
             parts.append({"type": "string", "enum": consts})
         elif options:
             given = [_resolved(system, one) for one in options if one.get("type") != "null"]
-            # Of several ways each requires its own fields; none of them is always there.
+            # Each alternative requires its own fields: none of them is in every document.
             parts += given if len(given) == 1 else [{**one, "required": []} for one in given]
             flat["nullable"] = any(one.get("type") == "null" for one in options)
     own = {key: value for key, value in schema.items() if key not in ("allOf", "oneOf", "anyOf", "$ref")}
@@ -258,6 +258,6 @@ def refusals(system: str, schema: str, content: Any) -> list[Refusal]:
         Refusal(".".join(str(part) for part in error.instance_path), error.kind.name, error.message)
         for error in validator(system, schema).iter_errors(content)
     ]
-    # A schema with a broken part counts the fields of that part as unknown too: noise, as long as there is a cause.
+    # Fields of a broken part are reported as unknown too: that is left out while the cause is reported.
     causes = [one for one in found if one.code != "unevaluatedProperties"]
     return causes or found

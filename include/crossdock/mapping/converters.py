@@ -1,9 +1,9 @@
-"""The converters that a mapping may name: one column in, one column out, by distinct values.
+"""The converters that a mapping may name: one column in, one column out, run once per distinct value.
 
 In: a column of a frame. Out: a column of the same length and index. Never: a loop per row, a float, a silent default.
 
-The first sentence of each docstring is what documentation and pages show; the second says what becomes of null, 0 and
-"". A given value that becomes missing is a problem of its row, except where `empties` says that this is meant.
+The first sentence of each docstring is shown in documentation and pages; the second says what becomes of null, 0 and
+"". A given value that becomes missing is a problem of its row, unless the converter is marked `empties`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Converter:
     function: Callable[..., pd.Series]
     takes: tuple[str, ...]
     gives: str | None
-    argument: str  # what its argument is, "" if it takes none
+    argument: str  # what its argument means, "" if it takes none
     accepts: Callable[[Any], bool]
     empties: bool
 
@@ -63,7 +63,7 @@ def converter(
 
 
 def by_distinct(values: pd.Series, function: Callable[[Any], Any], dtype: str) -> pd.Series:
-    """`function` of each distinct given value; missing stays missing, and None from the function is missing."""
+    """Applies `function` to each distinct given value; missing stays missing, and None becomes missing."""
     codes, distinct = pd.factorize(values)
     made = pd.array([function(one) for one in distinct.tolist()], dtype=dtype)
     return pd.Series(made.take(codes, allow_fill=True), index=values.index)
@@ -93,7 +93,7 @@ def to_text(values: pd.Series) -> pd.Series:
 
 @converter("to whole number", takes=("text",), gives="integer")
 def to_whole_number(values: pd.Series) -> pd.Series:
-    """Reads text as a whole number. Null stays null, "" and anything else that is none is a problem."""
+    """Reads text as a whole number. Null stays null; "" and any other text that is not a number is a problem."""
 
     def read(text: str) -> int | None:
         try:
@@ -107,7 +107,7 @@ def to_whole_number(values: pd.Series) -> pd.Series:
 @converter("to amount", takes=("text", "integer"), gives="number")
 def to_amount(values: pd.Series) -> pd.Series:
     """Reads text or a whole number as an exact amount of at most four decimals. Null stays null, 0 becomes 0.00, ""
-    and anything else that is no amount is a problem."""
+    and any other text that is not an amount is a problem."""
 
     def read(given: str | int) -> int | None:
         try:
@@ -121,7 +121,7 @@ def to_amount(values: pd.Series) -> pd.Series:
 
 @converter("trim", takes=("text",))
 def trim(values: pd.Series) -> pd.Series:
-    """Takes blanks off both ends. Null stays null, "" stays ""; nothing but blanks becomes ""."""
+    """Removes blanks at both ends. Null stays null, "" stays ""; blanks alone become ""."""
     return by_distinct(values, str.strip, "str")
 
 
@@ -139,13 +139,13 @@ def lower_case(values: pd.Series) -> pd.Series:
 
 @converter("empty to null", takes=("text",), empties=True)
 def empty_to_null(values: pd.Series) -> pd.Series:
-    """Takes empty text as not given. Null stays null, "" becomes null."""
+    """Treats empty text as not given. Null stays null, "" becomes null."""
     return by_distinct(values, lambda text: text or None, "str")
 
 
 @converter("null to zero", takes=("integer", "number"))
 def null_to_zero(values: pd.Series) -> pd.Series:
-    """Takes what is not given as 0. Null becomes 0, 0 stays 0."""
+    """Treats a value that is not given as 0. Null becomes 0, 0 stays 0."""
     return values.fillna(0)
 
 
@@ -182,7 +182,7 @@ def to_microseconds(values: pd.Series) -> pd.Series:
 
 @converter("to date in", takes=("moment",), gives="date", argument="the time zone, e.g. Europe/London", accepts=_zone)
 def to_date(values: pd.Series, zone: str) -> pd.Series:
-    """Takes the calendar date of a moment in a time zone. Null stays null; what is no moment is a problem."""
+    """Takes the calendar date of a moment in a time zone. Null stays null; a text that is not a moment is a problem."""
     there = ZoneInfo(zone)
 
     def read(moment: str) -> str | None:
@@ -204,7 +204,7 @@ def round_to_cents(values: pd.Series) -> pd.Series:
 @converter("kilograms to pounds", takes=("text",), gives="number")
 def kilograms_to_pounds(values: pd.Series) -> pd.Series:
     """Turns kilograms into pounds of exactly 0.45359237 kg, rounded to four decimals, halves away from zero. Null stays
-    null, 0 becomes 0; "" and anything else that is no weight is a problem."""
+    null, 0 becomes 0; "" and any other text that is not a weight is a problem."""
 
     def turn(text: str) -> int | None:
         try:

@@ -1,7 +1,7 @@
-"""The mapping tables as pages for people: docs/MAPPINGS.md.
+"""Describes the mapping tables for people: docs/MAPPINGS.md.
 
-In: the mapping files, the contracts, converters, lookups and rules. Out: Markdown. Never: words that stand nowhere
-else; what a rule or a converter does is its own docstring.
+In: the mapping files, the contracts, converters, lookups and rules. Out: Markdown. Never: words of its own for a rule
+or a converter: it shows their docstrings.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ _FRAMES = (LINES.rstrip("."), MADE.rstrip("."))
 
 
 def _short(paths: tuple[str, ...]) -> str:
-    """Paths with a common parent in one: `ShippingAddress.City, ShippingAddress.Name` as `ShippingAddress.*`; columns
-    of lines each by their name."""
+    """Shortens paths: those with a common parent become one (`ShippingAddress.City, ShippingAddress.Name` is
+    `ShippingAddress.*`); columns of lines keep their names."""
     parents: dict[str, list[str]] = {}
     for path in paths:
         parent = path.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""Two frames that hold a batch of documents: heads and lines.
+"""Holds a batch of documents in two frames: heads and lines.
 
 In: parsed documents. Out: `header` and `lines`, pandas frames. Never: a float, an object column of Decimals, a row
 loop.
@@ -92,8 +92,8 @@ def written(amount: int) -> str:
 
 
 def amounts(frame: pd.DataFrame, document: Document) -> pd.DataFrame:
-    """A copy of a parsed frame whose amounts are amounts, for a system that writes them as text ("12.99"). What
-    cannot be read as one is missing."""
+    """A copy of a parsed frame with text amounts ("12.99") as numbers, for a system that writes them as text. A text
+    that cannot be read becomes missing."""
     made = frame.copy()
     for path, one in document.leaves.items():
         if one.places is not None and path in made:

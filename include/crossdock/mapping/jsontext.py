@@ -1,6 +1,6 @@
-"""Values as JSON text, exact and fit for jsonb, and back.
+"""Converts values to JSON text, exact and fit for jsonb, and back.
 
-In: plain values. Out: text; values with Decimals. Never: a float made of an amount; text that Postgres refuses.
+In: plain values. Out: text; values with Decimals. Never: an amount as a float; text that Postgres refuses.
 """
 
 from __future__ import annotations

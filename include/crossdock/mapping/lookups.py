@@ -1,4 +1,4 @@
-"""Lookup tables: what an analyst may say about codes, in CSV files.
+"""Reads lookup tables: CSV files in which an analyst translates codes.
 
 In: `include/config/lookups/<name>.csv`: a header row, then one row per code; lines that begin with # are remarks.
 The first column is the key, or the first few together. Out: a `Lookup`, kept until its file changes. Never: two answers
@@ -33,7 +33,7 @@ class Lookup:
     lines: dict[str, int]
 
     def values(self, keys: pd.Series, column: str | None = None) -> pd.Series:
-        """What stands for each key in `column` (None = the second one); missing for a missing or unknown key."""
+        """The value of each key in `column` (None = the second one); missing for a missing or unknown key."""
         wanted = column or self.columns[1]
         codes, distinct = pd.factorize(keys)
         found = pd.array([self.rows.get(str(key), {}).get(wanted) for key in distinct], dtype="str")
@@ -60,7 +60,7 @@ def read(name: str, folder: Path | None = None, *, keys: int = 1) -> Lookup:
 
 
 def names(folder: Path | None = None) -> list[str]:
-    """All lookups that there are."""
+    """The names of all lookups."""
     return sorted(one.stem for one in (folder or config_dir() / "lookups").glob("*.csv"))
 
 

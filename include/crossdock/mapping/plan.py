@@ -1,7 +1,7 @@
-"""The rules of one table, in the order of what they read and write, and run in it.
+"""Orders the rules of one table by what they read and write, and runs them.
 
 In: the rules that a table names; frames of source documents; the flow's context. Out: the frames with the rules'
-columns, problems, warnings. Never: a column that a rule has not declared, in or out.
+columns, problems, warnings. Never: a column that a rule reads or writes undeclared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from crossdock.mapping.registry import EVERYTHING, LINES, MADE, REFUSED, Columns
 @dataclass
 class Prepared:
     """Frames with the columns of the rules. Problems and warnings point at the source's rows; `origin` has the source
-    row of each head, where one record has become several documents, and `records` the heads before."""
+    row of each head where one record has become several documents, and `records` the heads before that."""
 
     frames: Frames
     problems: pd.DataFrame = field(default_factory=empty)
@@ -32,11 +32,11 @@ class Prepared:
     records: pd.DataFrame | None = None
 
     def of_source(self, found: pd.DataFrame) -> pd.DataFrame:
-        """Findings that point at heads, pointing at the source's rows."""
+        """Moves findings from heads to the source's rows."""
         return found if self.origin is None else found.assign(**{ROW: self.origin[found[ROW].to_numpy()]})
 
     def of_documents(self, found: pd.DataFrame) -> pd.DataFrame:
-        """Findings that point at the source's rows, pointing at each head that has come of them."""
+        """Moves findings from the source's rows to each head made from them."""
         if self.origin is None:
             return found
         heads = pd.DataFrame({ROW: self.origin, "_head": np.arange(len(self.origin))})
@@ -46,7 +46,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rules in their order. `circle`: rules that wait for one another; such a plan is never run."""
+    """Rules in their order. `circle`: rules that wait for one another; a plan with a circle is never run."""
 
     rules: tuple[NamedRule, ...]
     circle: tuple[NamedRule, ...] = ()
@@ -66,7 +66,7 @@ class Plan:
         return made
 
     def sources_of(self, columns: Sequence[str]) -> set[str]:
-        """The columns, and all those that they are made of."""
+        """The columns, and all columns that they are computed from."""
         found, waiting = set(columns), list(columns)
         while waiting:
             column = waiting.pop()
@@ -78,10 +78,10 @@ class Plan:
 
 
 def in_order(rules: Sequence[NamedRule]) -> Plan:
-    """The rules, each after those whose columns it reads; what does not matter stays in the order given."""
+    """Orders the rules, each after those whose columns it reads; otherwise they keep the given order."""
     before = {rule.name: _before(rule, rules) for rule in rules}
     for rule in rules:
-        if REFUSED in rule.reads:  # after every rule that does without what it writes
+        if REFUSED in rule.reads:  # after every rule that does not need what it writes
             before[rule.name] |= {one.name for one in rules} - _after(rule.name, before) - {rule.name}
     place = {rule.name: number for number, rule in enumerate(rules)}
     followers: dict[str, list[str]] = {rule.name: [] for rule in rules}
@@ -103,8 +103,8 @@ def in_order(rules: Sequence[NamedRule]) -> Plan:
 
 
 def _before(rule: NamedRule, rules: Sequence[NamedRule]) -> set[str]:
-    """The rules that have to be done first: who makes or replaces what this one reads. Of a column that this one
-    replaces, who makes it."""
+    """The rules that run first: those that make or replace a column that this one reads. For a column that this one
+    replaces, only the one that makes it."""
     earlier: set[str] = set()
     for one in rules:
         if one is rule:
@@ -119,7 +119,7 @@ def _before(rule: NamedRule, rules: Sequence[NamedRule]) -> set[str]:
 
 
 def _after(name: str, before: Mapping[str, set[str]]) -> set[str]:
-    """The rules that need what this one writes, by way of others too."""
+    """The rules that need what this one writes, directly or through others."""
     found: set[str] = set()
     waiting = [name]
     while waiting:
@@ -131,7 +131,7 @@ def _after(name: str, before: Mapping[str, set[str]]) -> set[str]:
 
 
 def _circle(before: Mapping[str, set[str]], rules: Sequence[NamedRule]) -> tuple[NamedRule, ...]:
-    """One circle among rules that never came up; () where there is none."""
+    """One circle among the rules that could not be ordered; () where there is none."""
     if not before:
         return ()
     path = [next(iter(before))]
@@ -147,7 +147,8 @@ def _circle(before: Mapping[str, set[str]], rules: Sequence[NamedRule]) -> tuple
 
 
 def parted(columns: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Declared columns of the heads, of the source's lines, and of the target's lines, by their names there."""
+    """Divides declared columns into those of the heads, the source's lines and the target's lines, by their names
+    there."""
     lines = [name.removeprefix(LINES) for name in columns if name.startswith(LINES)]
     made = [name.removeprefix(MADE) for name in columns if name.startswith(MADE)]
     heads = [name for name in columns if not name.startswith((LINES, MADE)) and name != EVERYTHING]
@@ -155,7 +156,7 @@ def parted(columns: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def _seen(rule: NamedRule, frames: Frames, found: Sequence[pd.DataFrame]) -> Frames:
-    """The frames with what the rule reads, and nothing else."""
+    """The frames with only the columns that the rule reads."""
     if EVERYTHING in rule.reads:
         return frames
     heads, lines, made = parted(rule.reads)
@@ -183,7 +184,7 @@ def _only(rule: NamedRule, frame: pd.DataFrame, names: Sequence[str]) -> pd.Data
 
 
 def _verify(rule: NamedRule, columns: Columns) -> None:
-    """What the rule has written is what it declares."""
+    """Checks that the rule has written exactly the columns that it declares."""
     if EVERYTHING in rule.writes:
         return
     parts = (columns.header, columns.lines, columns.made)
@@ -210,7 +211,7 @@ def _take_in(made: Prepared, columns: Columns) -> None:
 
 
 def _joined(frame: pd.DataFrame, columns: pd.DataFrame | None) -> pd.DataFrame:
-    """The frame with new columns, or others in their places."""
+    """The frame with columns added or replaced."""
     if columns is None:
         return frame
     old = [name for name in columns if name in frame]

@@ -1,7 +1,7 @@
-"""What is wrong with which row, in a frame that every step uses.
+"""Collects the errors of rows in a frame that every step uses.
 
-In: rows, a rule, a value, two sentences. Out: a frame with one row per finding. Never: more of a value than 200
-characters; a finding without a sentence that says what a person should do.
+In: rows, a rule, a value, two sentences. Out: a frame with one row per finding. Never: more than 200 characters of a
+value; a finding that does not say what a person should do.
 
 | column | type | meaning |
 |---|---|---|
@@ -28,7 +28,8 @@ LONGEST_VALUE = 200
 
 
 def empty() -> pd.DataFrame:
-    """No problem at all. Made once: every rule asks for it, and making it costs more than a rule on a small batch."""
+    """The frame without findings. Made once, for every rule uses it, and making it costs more than a rule on a small
+    batch."""
     return _nothing().copy(deep=False)
 
 
@@ -71,7 +72,7 @@ def make(
 
 
 def concat(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """All findings in one frame, sorted by document; the order within a document stays. None where there is none."""
+    """All findings in one frame, sorted by document; the order within a document stays."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return empty()
@@ -100,7 +101,7 @@ def _truncate(text: str) -> str:
 
 
 def _filled(sentences: list[str], fields: list[str], values: list[str], lines: list[str]) -> list[str]:
-    """Plain replacement, for a value may hold braces of its own."""
+    """Fills in the placeholders by plain replacement, for a value may have braces of its own."""
     return [
         sentence.replace("{field}", field).replace("{line}", line).replace("{value}", value)
         if "{" in sentence

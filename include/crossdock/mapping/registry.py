@@ -1,4 +1,5 @@
-"""Named rules: what a mapping table cannot say is a function in `crossdock/rules/`, and the table names it.
+"""Registers named rules: functions in `crossdock/rules/` that do what a mapping table cannot express; the table names
+them.
 
 In: functions marked with `@rule`. Out: their names, what they read and write, and their first line, for running,
 checking and documentation. Never: runs a rule; the table's plan does.
@@ -10,8 +11,8 @@ A rule is `f(frames, context) -> Columns`. It sees the columns that it declares 
 | `Currency` | a column of the heads |
 | `lines.SKU` | a column of the source's lines |
 | `made.SKU` | a column of the target's lines, which a rule has made of the source's |
-| `refused` | which heads have a problem so far; who reads it runs after all rules that do without it |
-| `*` | every column of the source; who writes it runs before all others |
+| `refused` | which heads have a problem so far; a rule that reads it runs after all rules that do not need it |
+| `*` | every column of the source; a rule that writes it runs before all others |
 
 A rule that reads a column that it also writes replaces it: it runs before all others that read it.
 """
@@ -45,8 +46,8 @@ EVERYTHING = "*"
 
 @dataclass
 class Columns:
-    """What a rule makes: columns in the order of the frames' rows. `made` has `_row` and `_line` where it is whole new
-    lines. `origin`: the source row of each head, where one record becomes several documents."""
+    """The result of a rule: columns in the order of the frames' rows. `made` has `_row` and `_line` where it is whole
+    new lines. `origin`: the source row of each head, where one record becomes several documents."""
 
     header: pd.DataFrame | None = None
     lines: pd.DataFrame | None = None
@@ -58,8 +59,8 @@ class Columns:
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A rule as a mapping sees it. `docstring` is what its docstring's first paragraph says before `Returns`; `file`
-    and `line` are where it stands; `context` is the type that it wants, "" where it wants none."""
+    """A rule as a mapping sees it. `docstring` is the first paragraph of its docstring before `Returns`; `file` and
+    `line` are its place; `context` is the type that it takes, "" where it takes none."""
 
     name: str
     reads: tuple[str, ...]
@@ -76,8 +77,8 @@ _RULES: dict[str, NamedRule] = {}
 
 
 def rule(name: str, *, reads: Sequence[str], writes: Sequence[str]) -> Callable[[F], F]:
-    """Registers a function under `name`, with the columns that it reads and writes. The function itself stays as it
-    is."""
+    """Registers a function under `name`, with the columns that it reads and writes. The function itself is
+    unchanged."""
 
     def register(function: F) -> F:
         docstring = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).partition(" Returns ")[0]
@@ -104,7 +105,7 @@ def rule(name: str, *, reads: Sequence[str], writes: Sequence[str]) -> Callable[
 
 @functools.cache
 def _import_all() -> None:
-    """Imports every module of the packages that an entry point names as rules: this room knows none of them."""
+    """Imports every module of the packages that entry points name as rules: this room does not import them by name."""
     packages = entry_points(group=PACKAGES)
     if not packages:
         raise ConfigError("No rules are installed.", do="Run `make setup`, or `pip install -e .` in the project.")

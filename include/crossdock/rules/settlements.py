@@ -36,7 +36,7 @@ OTHERS = (
 UNKNOWN = "unknown"
 LEFT_OUT = "order_left_out"  # an order's own money, of an order that a rule keeps out of TIMS
 
-# ---- kinds of lines --- ---------------------------------------------------------------------------------------------
+# ---- kinds of lines ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

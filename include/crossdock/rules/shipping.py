@@ -1,6 +1,6 @@
-"""Shipments for the channel: its key, its carrier, its units.
+"""Makes shipments for the channel: key, carrier, units.
 
-In: TIMS's shipments, what of their orders has been told before, the lookup of carriers. Out: columns of Channel
+In: TIMS's shipments, what was sent of their orders before, the lookup of carriers. Out: columns of Channel
 Advisor's ShipmentCreate, and problems. Never: a carrier guessed; a kit reported twice, or before all its parts left.
 """
 
@@ -26,8 +26,8 @@ from crossdock.mapping.registry import KEY, Columns, rule
 
 
 class Sold(NamedTuple):
-    """Of which line of the channel a line of the sales order is a part, how many of it are in one unit sold, and what
-    was sold: a kit, or the item itself."""
+    """The channel's line behind a line of the sales order, how many of it are in one unit sold, and what was sold: a
+    kit, or the item itself."""
 
     order_item: int
     per_unit: int
@@ -36,7 +36,7 @@ class Sold(NamedTuple):
 
 @dataclass(frozen=True)
 class SalesOrder:
-    """A sales order as a shipment needs it. `sold` by ExternalLineID; `odd` are lines that no line sold stands for."""
+    """A sales order as a shipment needs it. `sold` by ExternalLineID; `odd` are lines without a line of the channel."""
 
     source: str
     version: datetime
@@ -46,10 +46,10 @@ class SalesOrder:
 
 @dataclass(frozen=True)
 class ShipmentContext:
-    """What the rules of shipments need that is no column. By SalesOrderID: `orders`, `before` (the other parcels of the
-    order that count) and `reported` (units by OrderItemID that those have reported), each with its key. `linked`:
-    shipments that the channel knows; `elsewhere`: locations of marketplaces; `carriers`: the lookup; `channel`: source
-    of the channel's documents."""
+    """The context of the shipment rules: what they need beside columns. By SalesOrderID: `orders`, `before` (the other
+    parcels of the order that count) and `reported` (units by OrderItemID that those have reported), each with its key.
+    `linked`: shipments that the channel knows; `elsewhere`: locations of marketplaces; `carriers`: the lookup;
+    `channel`: source of the channel's documents."""
 
     orders: Mapping[str, SalesOrder]
     linked: Collection[str]
@@ -62,17 +62,18 @@ class ShipmentContext:
 
 @rule("name_fulfillment", reads=[KEY], writes=["SellerFulfillmentID"])
 def name_fulfillment(frames: Frames, context: object) -> Columns:
-    """The digits of the ShipmentID, for Amazon takes nothing else; of an id without any, a number made of it."""
+    """The digits of the ShipmentID, for Amazon takes nothing else; for an id without digits, a number computed from
+    it."""
     return Columns(pd.DataFrame({"SellerFulfillmentID": fulfillment_ids(frames.header[KEY])}))
 
 
 def fulfillment_ids(shipments: pd.Series) -> pd.Series:
-    """Of each ShipmentID."""
+    """The fulfillment id of each ShipmentID."""
     return by_distinct(shipments, fulfillment_id, "str")
 
 
 def fulfillment_id(shipment: str) -> str:
-    """Of one ShipmentID."""
+    """The fulfillment id of one ShipmentID."""
     return re.sub(r"[^0-9]", "", shipment) or str(int(sha256(shipment.encode()).hexdigest()[:12], 16))
 
 
@@ -81,7 +82,7 @@ def fulfillment_id(shipment: str) -> str:
 
 @rule("channel_carrier", reads=["Carrier", "ServiceLevel"], writes=["ChannelCarrier", "ChannelService"])
 def channel_carrier(frames: Frames, context: ShipmentContext) -> Columns:
-    """Carrier and service as the channel knows them, by config/lookups/carriers.csv; letter case and blanks aside."""
+    """Carrier and service in the channel's names, by config/lookups/carriers.csv; case and blanks do not matter."""
     columns, found = carriers(frames.header, context.carriers)
     return Columns(columns, problems=found)
 
@@ -89,7 +90,7 @@ def channel_carrier(frames: Frames, context: ShipmentContext) -> Columns:
 def carriers(header: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Carrier and service of each shipment.
 
-    Returns (columns, problems): a pair that the table does not have is a problem, with the nearest one named."""
+    Returns (columns, problems): a pair that the table lacks is a problem that names the nearest one."""
     given = header[["Carrier", "ServiceLevel"]].fillna("")
     pairs = pd.Series([_pair(*pair) for pair in given.itertuples(index=False, name=None)], dtype="str")
     existing = {_pair(row["tims_carrier"], row["tims_service"]): row for row in table.rows.values()}
@@ -129,11 +130,12 @@ def fold(
     reported: Mapping[int, int],
     sold: Mapping[str, Sold],
 ) -> dict[int, int]:
-    """What one parcel tells, in units as they were sold.
+    """The units that one parcel reports, counted as they were sold.
 
     `parcel`: units by ExternalLineID; `before`: the other parcels of the order that count, in any order; `reported`:
-    units by OrderItemID that those have told. Returns the units by OrderItemID that this parcel tells: what is complete
-    with it, less what has been reported. Their sum over all parcels is what is complete, whatever the order."""
+    units by OrderItemID that those have reported. Returns the units by OrderItemID that this parcel reports: those
+    complete with it, less those reported. Their sum over all parcels is all complete units, in whichever sequence they
+    come."""
     left: Counter[str] = Counter(parcel)
     for other in before:
         left.update(other)
@@ -158,8 +160,9 @@ TELLS = "staged"
     writes=["news", "news_reason"],
 )
 def shipment_news(frames: Frames, context: ShipmentContext) -> Columns:
-    """Whether the channel is to hear of a shipment. Not of one that it made itself, of one of an order typed into TIMS,
-    or of goods that the marketplace ships; one whose order has not been read, or has changed since, waits."""
+    """Decides whether a shipment is sent to the channel. Left out are shipments that the channel made itself, those of
+    orders typed into TIMS, and goods that the marketplace ships. One whose order has not been read, or has changed
+    since, waits."""
     header = frames.header
     lines: list[set[str]] = [set() for _ in range(len(header))]
     for row, line in zip(frames.lines[ROW], frames.lines["ExternalLineID"], strict=True):
@@ -190,7 +193,7 @@ def _news(
     lines: Collection[str],
     context: ShipmentContext,
 ) -> tuple[str, str]:
-    """(state, reason) of a shipment that the channel has not heard of."""
+    """(state, reason) of a shipment that the channel does not have."""
     if source == context.channel:
         return "left_out", "The channel made this shipment itself."
     if mode == "automatic":
@@ -215,8 +218,9 @@ def _news(
     writes=["state", "reason", "parcel", "made.OrderItemID", "made.SoldSKU", "made.Quantity"],
 )  # fmt: skip
 def fold_kits(frames: Frames, context: ShipmentContext) -> Columns:
-    """Units as they were sold: a kit counts as shipped once all its parts have left, in whichever parcels; within an
-    order the earliest comes first. A parcel that completes no kit is left out, for the one that does tells of it."""
+    """Counts units as they were sold: a kit is shipped once all its parts have left, in whichever parcels; within an
+    order the earliest parcel comes first. A parcel that completes nothing is left out: the one that completes the kit
+    reports it."""
     header = frames.header
     keys, numbers, shipped = (header[name].tolist() for name in (KEY, "SalesOrderID", "ShippedAt"))
     states, reasons = header["news"].tolist(), header["news_reason"].tolist()

@@ -1,10 +1,10 @@
-"""What the state of an order at the channel means for TIMS.
+"""Translates the state of an order at the channel for TIMS.
 
 In: heads and lines of a batch, the orders that TIMS already has, the sites' configuration. Out: per order a verdict
 (load, wait, leave_out) with its reason, the status and payment status in TIMS, hold and cancellation; per line the
 units shipped and cancelled. Never: a default for a status that no table knows.
 
-| OrderStatus | in the end | | PaymentStatus | in TIMS | effect |
+| OrderStatus | final in TIMS | | PaymentStatus | in TIMS | effect |
 |---|---|---|---|---|---|
 | Pending, New | Open | | NotYetSubmitted, Submitted | Unpaid | hold, by the site's import rule: open or wait |
 | OnHold | OnHold | | Cleared, Deposited | Paid | release |
@@ -14,12 +14,13 @@ units shipped and cancelled. Never: a default for a status that no table knows.
 | Cancelled | Cancelled | | | | |
 | Returned | Closed | | | | |
 
-Of a Mixed order the marketplace ships some lines and we the others, and only its shipments say which are its own:
-until the first one the order is held, so that nothing is sent twice. Load holds it again while the marketplace has
+In a Mixed order the marketplace ships some lines and we the others, and only its shipments show which are its own: the
+order is held until the first one, so that nothing is shipped twice. Load holds it again while the marketplace has
 shipped only a part of a line.
 
 TIMS creates an order as Open or OnHold only; an order with shipped units is created Open, for a held one takes no
-shipment. A mixed one that is on hold by rule (not paid) is released for its shipments alone: our part stays."""
+shipment. A mixed order on hold by a rule (not paid) is released only for the marketplace's shipments: our part stays on
+hold."""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ def linked_mask(header: pd.DataFrame, linked: Collection[int]) -> np.ndarray:
     writes=[*HEAD_WRITES, *(LINES + name for name in LINE_WRITES)],
 )
 def decide(frames: Frames, context: OrderContext) -> Columns:
-    """Whether an order loads, waits or is left out (verdict), held or open; and how many units of each line are shipped
-    or cancelled."""
+    """Decides whether an order loads, waits or is left out (verdict), whether it is held or open, and how many units of
+    each line are shipped or cancelled."""
     settings, linked, newest = context.settings, context.linked, context.newest
     header = frames.header
     status, payment = column(header, "OrderStatus"), column(header, "PaymentStatus")
@@ -87,7 +88,7 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
     lines, line_problems = _units(frames)
     shipped = sum_by_header(frames, lines["UnitsShipped"]) > 0
     gone = ~header["UserDataPresent"].fillna(True).to_numpy(dtype=bool)
-    # A marketplace whose retention ends may empty the fields and say nothing.
+    # A marketplace may empty the fields at the end of its retention without any sign.
     gone |= (
         existing
         & (column(header, "ShippingAddress.Name").isna() | column(header, "ShippingAddress.Line1").isna()).to_numpy()
@@ -140,10 +141,10 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
             "cancel_all": is_["Cancelled"],
             "marketplace_fulfilled": fulfilled,
             "mixed": mixed,
-            # Where the goods of recorded shipments leave from; of a mixed order those are the marketplace's.
+            # The location that recorded shipments leave from; in a mixed order those are the marketplace's.
             "location": text_column(np.where(fulfilled | mixed, site["marketplace_location"], site["location"])),
             "own_location": text_column(np.where(mixed, site["location"], np.nan).astype(object)),
-            # Who ships needs them; who only keeps the books does not, as long as the order is not in TIMS yet.
+            # Personal data are needed to ship. To keep the books they are not, while the order is not in TIMS yet.
             "personal_data": ~gone | (fulfilled & ~existing),
         },
         index=header.index,
@@ -175,10 +176,10 @@ def _per_site(header: pd.DataFrame, settings: Settings) -> dict[str, np.ndarray]
 
 
 def _units(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Units of each line that are shipped, and those that are to be cancelled in the end.
+    """Units of each line that are shipped, and those that are to be cancelled.
 
-    Shipped and Returned orders have every unit shipped that is not cancelled, Cancelled ones every unit cancelled
-    that is not shipped, whatever their lines say or do not say yet."""
+    In Shipped and Returned orders every unit counts as shipped that is not cancelled, in Cancelled ones every unit as
+    cancelled that is not shipped, whatever their lines say."""
     lines = frames.lines
     row = lines["_row"].to_numpy()
     status = column(frames.header, "OrderStatus")
@@ -218,7 +219,8 @@ def _unknown(header: pd.DataFrame, field: str, code: str, allowed: Collection[st
 
 
 def _older(header: pd.DataFrame, newest: pd.Series | None) -> np.ndarray:
-    """Rows that a newer version of the same order beats, in this batch or before it; of equal ones the last stands."""
+    """Rows with a newer version of the same order in this batch or before it; among equal ones the last is the
+    newest."""
     order, moment = header["ChannelAdvisorOrderID"], sortable(column(header, "UpdatedDate"))
     frame = pd.DataFrame({"order": order.to_numpy(dtype=object), "moment": moment.to_numpy(dtype=object, na_value="")})
     best = frame["order"].map(frame.groupby("order", dropna=False)["moment"].max())
@@ -241,7 +243,7 @@ def _failed(header: pd.DataFrame, failed: np.ndarray) -> pd.DataFrame:
 
 
 def _unnamed_sites(header: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """One warning per site that no configuration names, at its first order; an alert is made of it."""
+    """One warning, at its first order, for each site that the configuration does not name; it becomes an alert."""
     ids = header["SiteID"]
     rows = np.flatnonzero((~ids.isin(list(settings.sites)) & ids.notna() & ~ids.duplicated()).to_numpy(dtype=bool))
     return problems.make(

@@ -1,4 +1,4 @@
-"""What the prices of a site hold where nobody tells of tax: lookups/taxes.csv.
+"""Reads the tax inside the prices of sites that tell none: lookups/taxes.csv.
 
 In: the file. Out: the rate of a site, country and category on a day. Never: a float; a guess where no row fits. A file
 that cannot be understood is a ConfigError that names the row.
@@ -24,13 +24,13 @@ from crossdock.mapping import lookups
 
 LOOKUP, KEYS = "taxes", 4
 COLUMNS = ("site", "country", "category", "from", "rate", "note")
-SHIPPING = "shipping"  # stands in the place of a category
+SHIPPING = "shipping"  # used in place of a category
 HUNDRED = 100 * 10_000  # percent, in the unit of a rate
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row; "" of site, country and category is all of them. `start`: ISO date."""
+    """One row; "" as site, country or category means all. `start`: ISO date."""
 
     site: str
     country: str
@@ -39,7 +39,7 @@ class Row:
     rate: int
 
     def fits(self, site: str, country: str, category: str, day: str) -> bool:
-        """Whether it says something of an order of that day."""
+        """Whether the row applies to an order of that day."""
         return (
             self.site in ("", site)
             and self.country in ("", country)
@@ -59,7 +59,7 @@ class TaxRules:
     rows: tuple[Row, ...] = ()
 
     def rate(self, site: str, country: str, category: str, day: str) -> int | None:
-        """What prices hold; None where no row says it. `category`: of the item, or SHIPPING."""
+        """The rate inside prices; None where no row applies. `category`: of the item, or SHIPPING."""
         category = category.casefold()
         return next((row.rate for row in self.rows if row.fits(site, country.upper(), category, day)), None)
 
@@ -76,7 +76,7 @@ def load(folder: Path | None = None) -> TaxRules:
 
 
 def check(folder: Path | None = None) -> Sequence[Finding]:
-    """Everything that is wrong with the file."""
+    """All errors of the file."""
     if LOOKUP not in lookups.names(folder):
         return ()
     return _read(_ByIdentity(lookups.read(LOOKUP, folder, keys=KEYS)))[1]
@@ -113,7 +113,7 @@ def _read(held: _ByIdentity) -> tuple[TaxRules, tuple[Finding, ...]]:
 
 
 def _wrong(row: dict[str, str]) -> str:
-    """What is wrong with a row; "" if nothing."""
+    """The error of a row; "" if it has none."""
     if row["site"] and not (row["site"].isascii() and row["site"].isdigit()):
         return f"{row['site']!r} is no SiteID"
     if row["country"] and pycountry.countries.get(alpha_2=row["country"].upper()) is None:

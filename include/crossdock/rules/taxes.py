@@ -1,16 +1,15 @@
-"""How the taxes of an order stand to its prices: on top, inside, or told by nobody.
+"""Decides how an order's taxes relate to its prices: on top, inside, or not given.
 
 In: orders of the channel, their settled amounts, taxes.csv. Out: whether a document's prices include tax
-(PricesIncludeTax), and the tax that is inside where the site tells none. Never: another price than the channel's; a tax
-computed anew that the channel has told; another treatment of an order than the one with which TIMS took it.
+(PricesIncludeTax), and the tax that is inside where the site tells none. Never: a changed price; a tax computed anew
+that the channel has given; a changed treatment of an order that is in TIMS.
 
-* InclusiveVat is inside, Standard and ExclusiveVat are on top, NoTax is none. Without a type a tax that is told is on
-  top; shipping and gift wrap without a type and a tax of their own are as the goods are.
-* An order without any tax amount has told nothing where its type is InclusiveVat or absent. Then taxes.csv says what
-  the price holds: per line round2(held x rate / (100 + rate)), of what is paid for goods and gift wrap of the line;
-  shipping alike.
-* TIMS has one flag for a document. The goods decide it; shipping and gift wrap that stand otherwise are converted by
-  their own tax, exactly (money.settle_amounts).
+* InclusiveVat is inside, Standard and ExclusiveVat are on top, NoTax is none. Without a type a given tax is on top;
+shipping and gift wrap without a type and a tax of their own are treated as the goods.
+* Where an order has no tax amount and its type is InclusiveVat or absent, taxes.csv gives the tax inside the price: per
+line round2(paid x rate / (100 + rate)), of the amount paid for its goods and gift wrap; shipping alike.
+* TIMS has one flag for a document. The goods decide it; shipping and gift wrap that differ are converted by their own
+tax, exactly (money.settle_amounts).
 """
 
 from __future__ import annotations
@@ -42,7 +41,8 @@ INSIDE = "InclusiveVat"
     writes=STATED,
 )
 def stated_tax(frames: Frames, context: object) -> Columns:
-    """What the channel says of each order's taxes: inside the amounts of goods, shipping and gift wrap, or nothing."""
+    """Reads each order's tax treatment at the channel: inside the amounts of goods, shipping and gift wrap, or not
+    given."""
     header, lines = frames.header, frames.lines
     goods, shipping, wrap = (column(header, name) for name in TYPES)
 
@@ -73,19 +73,19 @@ def stated_tax(frames: Frames, context: object) -> Columns:
 )  # fmt: skip
 def hold(frames: Frames, context: OrderContext) -> Columns:
     """Prices include tax where the channel says that the tax of the goods is inside, or says nothing and
-    lookups/taxes.csv knows what the price holds. An order that TIMS has keeps what it was loaded with."""
+    lookups/taxes.csv has a rate for the price. An order that TIMS has keeps its treatment."""
     settled, stated = Settled.of(frames), StatedTax.of(frames)
     numbers = frames.header["ChannelAdvisorOrderID"]
     flags = pd.Series(context.inclusive, dtype="boolean").reindex(numbers).reset_index(drop=True)
     taken, taken_inside = flags.notna().to_numpy(), flags.fillna(False).to_numpy(dtype=bool)
-    late = taken & ~taken_inside  # what TIMS took without tax inside stays so
+    late = taken & ~taken_inside  # orders that TIMS has without tax inside stay so
     countries = frames.header["ShipTo.CountryCode"]
     found = _Holding(frames, settled, stated, context.reference, context.settings.taxes, countries)
     made, warnings = found.inferred(~late)
     warnings.append(_late(frames, found.holds & late))
     taxed = (sum_by_header(frames, made.tax) > 0) | (made.shipping_tax > 0)
     other = taken & taxed & (made.inclusive != taken_inside)
-    inclusive = np.where(taken & ~taxed, taken_inside, made.inclusive)  # without tax both are the same
+    inclusive = np.where(taken & ~taxed, taken_inside, made.inclusive)  # without tax both treatments are equal
     problem = problems.concat([*_unknown_types(frames.header), _changed(frames, other)])
     warned = problems.concat(warnings)
     loads = frames.header["verdict"].eq("load").to_numpy(dtype=bool)
@@ -101,7 +101,7 @@ def hold(frames: Frames, context: OrderContext) -> Columns:
 
 
 class _Holding:
-    """What the amounts hold of orders whose channel says nothing."""
+    """The tax inside the amounts of orders for which the channel gives none."""
 
     def __init__(
         self,
@@ -131,11 +131,11 @@ class _Holding:
 
     @property
     def holds(self) -> np.ndarray:
-        """Orders in whose amounts there is tax by the rules."""
+        """Orders whose amounts contain tax by the rules."""
         return (sum_by_header(self.frames, np.maximum(self.line_rate, 0)) > 0) | (self.shipping_rate > 0)
 
     def inferred(self, wanted: np.ndarray) -> tuple[Settled, list[pd.DataFrame]]:
-        """The amounts with the tax that is in them; warnings of sites without a rule."""
+        """The amounts with the tax inside them; warnings of sites without a rule."""
         row = self.frames.lines["_row"].to_numpy()
         step = self.settled.unit
         tax = np.where(wanted[row], _held(self.of_line, self.line_rate, step[row]), 0)
@@ -151,7 +151,7 @@ class _Holding:
 
 
 def _rates(rules: TaxRules, requested: np.ndarray, columns: Sequence[pd.Series]) -> np.ndarray:
-    """The rate of each amount that is asked for; -1 where no rule says it, 0 where nothing is asked. `columns`: site,
+    """The rate of each requested amount; -1 where no rule gives it, 0 where it is not requested. `columns`: site,
     country, category, day."""
     found = np.zeros(len(requested), dtype=np.int64)
     at = np.flatnonzero(requested)
@@ -184,9 +184,9 @@ def _held(cents: np.ndarray, rate: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def of_wrap(net: np.ndarray, tax: np.ndarray, row: np.ndarray, wrap: np.ndarray) -> np.ndarray:
-    """What of each line's tax is the gift wrap's, in cents: TIMS has the wrap on the document and its tax on the lines.
-    By value, and at least what a line (`net`: after discount) cannot hold. `row`: document of each line, sorted;
-    `wrap`: of each document. The rest of a line's tax is inside its goods."""
+    """The gift wrap's part of each line's tax, in cents: TIMS has the wrap on the document and its tax on the lines.
+    Divided by value, and at least the part that a line (`net`: after discount) is too small for. `row`: document of
+    each line, sorted; `wrap`: of each document. The rest of a line's tax is inside its goods."""
     part = np.zeros(len(tax), dtype=np.int64)
     for one in np.flatnonzero(wrap > 0):
         at = np.flatnonzero(row == one)
@@ -199,15 +199,15 @@ def of_wrap(net: np.ndarray, tax: np.ndarray, row: np.ndarray, wrap: np.ndarray)
 
 
 def without(gross: np.ndarray, discount: np.ndarray, tax: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(amount, discount) without the tax that is inside what is left of them, in cents. A discount holds tax as what is
-    paid does; amount - discount is what is paid less its tax, exactly."""
+    """(amount, discount) without the tax inside the paid amount, in cents. A discount contains tax in the same
+    proportion; amount - discount is exactly the paid amount less its tax."""
     paid = gross - discount
     part = np.minimum(round_part(tax, discount, paid), discount)
     return paid - tax + discount - part, discount - part
 
 
 def round_part(amount: np.ndarray, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """amount x part / whole of whole numbers, half up; 0 where there is no whole."""
+    """amount x part / whole of integers, half up; 0 where whole is 0."""
     if not len(amount):
         return np.zeros(0, dtype=np.int64)
     if int(amount.max()) * int(part.max()) >= 2**61:  # beyond int64: exact, though slow
@@ -216,7 +216,7 @@ def round_part(amount: np.ndarray, part: np.ndarray, whole: np.ndarray) -> np.nd
     return np.where(whole > 0, (2 * amount * part + safe) // (2 * safe), 0).astype(np.int64)
 
 
-# ---- what a person should know -------------------------------------------------------------------------------------
+# ---- messages for a person -----------------------------------------------------------------------------------------
 
 
 def _unknown_types(header: pd.DataFrame) -> list[pd.DataFrame]:
@@ -238,7 +238,7 @@ def _unknown_types(header: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _unknown_sites(header: pd.DataFrame, unknown: np.ndarray) -> pd.DataFrame:
-    """One warning per site that tells of no tax and has no rule, at its first order; an alert is made of it."""
+    """One warning, at its first order, for each site that gives no tax and has no rule; it becomes an alert."""
     ids = header["SiteID"]
     silent = ids.where(unknown)
     rows = np.flatnonzero((silent.notna() & ~silent.duplicated()).to_numpy(dtype=bool))

@@ -1,10 +1,10 @@
-"""Clean text, before any other rule looks at it.
+"""Cleans text before any other rule reads it.
 
 In: the frames of a batch. Out: the same frames with all text cleaned, and a warning for each value that held control
-characters. Never: another change; two words grown together. A break of line or page or a tab, with the blanks around
-it, is one blank; in a street it stays a break, for the street has a second line (`addresses.spread_street`). Control
-characters go (U+0000 to U+001F, U+007F to U+009F, zero-width characters, byte order marks, marks of writing
-direction), blanks around the value go, and the rest is put into Unicode NFC. The original stays in raw.
+characters. Never: another change; two words joined. A tab or a break of line or page, with the blanks around it,
+becomes one blank; in a street it stays a break, for the street has a second line (`addresses.spread_street`). Control
+characters are removed (U+0000 to U+001F, U+007F to U+009F, zero-width characters, byte order marks, marks of writing
+direction), and so are blanks around the value. The rest is brought into Unicode NFC. The original stays in raw.
 
 None stays None; "" stays ""; a value of nothing but blanks becomes "".
 """
@@ -32,7 +32,7 @@ NOTES_LENGTH = 500
 
 
 def clean_text(text: str, between: str = " ") -> str:
-    """One text without control characters and blanks around it, in NFC; `between` stands for each break or tab."""
+    """One text in NFC without control characters and outer blanks; `between` replaces each break or tab."""
     if text.isascii() and text.isprintable():
         return text.strip()
     plain = _BREAK_BETWEEN_BLANKS.sub(between, CONTROL.sub("", text))
@@ -41,8 +41,8 @@ def clean_text(text: str, between: str = " ") -> str:
 
 @rule("clean_text", reads=[EVERYTHING], writes=[EVERYTHING])
 def clean(frames: Frames, context: object) -> Columns:
-    """Every text of the order without control characters and blanks around it, in Unicode NFC; a break or a tab is one
-    blank, but in a street it stays a break."""
+    """Every text of the order in Unicode NFC, without control characters and outer blanks. A break or a tab becomes one
+    blank; in a street it stays a break."""
     header, head_warnings = _clean(frames.header, np.arange(len(frames.header)), "")
     row = frames.lines["_row"].to_numpy(dtype=np.int64)
     lines, line_warnings = _clean(frames.lines, row, "OrderItems.")
@@ -50,7 +50,7 @@ def clean(frames: Frames, context: object) -> Columns:
 
 
 def _clean(frame: pd.DataFrame, row: np.ndarray, prefix: str) -> tuple[pd.DataFrame | None, list[pd.DataFrame]]:
-    """The columns that change, and a warning for each value that held what nobody can see."""
+    """The columns that change, and a warning for each value with invisible characters."""
     changed: dict[str, pd.Series] = {}
     warnings = []
     for name in frame.columns:
@@ -91,7 +91,8 @@ def _line_ids(lines: pd.DataFrame, at: np.ndarray) -> list[str]:
 
 
 def shorten(text: str, length: int = NOTES_LENGTH) -> str:
-    """Free text that identifies nobody, cut at a word and ended with "…" if it is longer than `length`."""
+    """Cuts free text at a word and ends it with "…" if it is longer than `length`. Not for texts that identify
+    something."""
     if len(text) <= length:
         return text
     header = text[: length - 1]

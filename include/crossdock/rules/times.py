@@ -1,4 +1,4 @@
-"""Timestamps for TIMS: UTC, at most microseconds.
+"""Converts timestamps for TIMS: UTC, at most microseconds.
 
 In: the channel's text, 0 to 7 fractional digits. Out: the same moment with at most 6. Never: rounding.
 """
@@ -11,7 +11,7 @@ from crossdock.rules.vectorize import map_text
 
 
 def to_microseconds(times: pd.Series) -> pd.Series:
-    """Cut what is finer than a microsecond. "Not given" stays; "2025-03-14T09:26:53.5893215Z" loses its last 5."""
+    """Cuts digits beyond the microsecond. "Not given" stays; "2025-03-14T09:26:53.5893215Z" loses its last 5."""
     return map_text(times, truncate)
 
 
@@ -21,5 +21,5 @@ def truncate(time: str) -> str:
 
 
 def sortable(times: pd.Series) -> pd.Series:
-    """The same moments in a form whose text order is their order: always 7 fractional digits."""
+    """The same moments with 7 fractional digits each, so that they sort as text."""
     return map_text(times, lambda t: f"{t.rstrip('Z').partition('.')[0]}.{t.rstrip('Z').partition('.')[2]:0<7}Z")

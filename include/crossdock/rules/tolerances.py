@@ -1,6 +1,6 @@
-"""How far amounts of marketplaces may be from ours, from config/tolerances.yaml, in units of the currency.
+"""Reads how far amounts of marketplaces may differ from ours: config/tolerances.yaml, in units of the currency.
 
-In: the file. Out: `Tolerances`. Never: a number that is none, or one below 0.
+In: the file. Out: `Tolerances`. Never: a value that is not a number, or one below 0.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Units = Annotated[
 
 
 class Refunds(Struct, frozen=True):
-    """Of a return that gives back more than is left."""
+    """The tolerance of a return that gives back more than is left."""
 
     a_unit: Units
     a_return: Units
 
 
 class Settlements(Struct, frozen=True):
-    """Of a settlement against an order's documents."""
+    """The tolerance between a settlement and an order's documents."""
 
     a_line: Units
     an_order: Units

@@ -1,6 +1,6 @@
-"""Doing slow things once per different value: a batch of 22,000 orders holds 4,000 addresses and 30 countries.
+"""Does slow things once per distinct value: a batch of 22,000 orders has 4,000 addresses and 30 countries.
 
-In: columns. Out: for each row the number of its value, and the different values. Never: a loop over rows.
+In: columns. Out: for each row the number of its value, and the distinct values. Never: a loop over rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def column(frame: pd.DataFrame, name: str) -> pd.Series:
 
 
 def distinct(*columns: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Number the different combinations of values: (number of each row, first row of each number)."""
+    """Numbers the distinct combinations of values: (number of each row, first row of each number)."""
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for values in columns:
         mine, different = pd.factorize(values, use_na_sentinel=True)
@@ -38,13 +38,13 @@ def distinct(*columns: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def values_at(values: pd.Series, rows: np.ndarray) -> list[str | None]:
     """The texts of some rows as Python values, None where not given."""
-    if not len(rows):  # the rule of most calls: nothing is wrong
+    if not len(rows):  # most calls: there are no errors
         return []
     return values.array.take(rows).to_numpy(dtype=object, na_value=None).tolist()
 
 
 def map_text(values: pd.Series, function: Callable[[str], str | None]) -> pd.Series:
-    """Apply a function to each different text; "not given" stays "not given"."""
+    """Applies a function to each distinct text; "not given" stays "not given"."""
     codes, different = pd.factorize(values)
     mapped = pd.array([function(v) for v in different.tolist()], dtype=TEXT)
     return pd.Series(mapped.take(codes, allow_fill=True), index=values.index)
