@@ -1,8 +1,8 @@
 """Orders: Channel Advisor orders -> TIMS customers and sales orders; then the exported mark and SellerOrderID back.
 
-What makes it special: customers come first; a change after import is worked into the sales order line by line; an
-order that was shipped before its first read gets its shipments recorded; what a new order says of its buyer reaches
-the customer that TIMS has.
+What makes it special: customers come first; a change after import is applied to the sales order line by line; of an
+order that was shipped before its first read the shipments are recorded; a new order's buyer data update the customer
+that TIMS has.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crossdock.systems.channel_advisor import LINES_IN_A_LIST
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
-    """Key, version, whether the list gave all lines of an order, and what makes it the same order again."""
+    """Reads key, version, whether the list truncated the order's lines, and the part by which it is recognised."""
     slots = order_decoder.decode(record)
     truncated = slots.OrderItemCount > len(slots.OrderItems)
     same = same_record(record, slots.OrderItems[:LINES_IN_A_LIST])

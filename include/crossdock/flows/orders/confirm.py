@@ -1,4 +1,4 @@
-"""What goes back once the target has it."""
+"""Reports delivered records to the source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Exported mark and SellerOrderID for what the batch delivered."""
+    """Writes the exported mark and SellerOrderID of the orders that the batch delivered."""
     with runtime.engine.begin() as connection:
         rows = list(
             connection.execute(

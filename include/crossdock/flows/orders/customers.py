@@ -1,10 +1,10 @@
-"""Orders, the buyers: what new orders say of their buyers -> the customers that TIMS has already.
+"""Orders, the buyers: buyer data of new orders -> the customers that TIMS has already.
 
-In: `stage.buyer`, the versions of customers in raw, our own changes in `ops.customer_change`. Out: a PATCH of the
-customers that differ, each decision on record. Never: a request for a customer with nothing to change; an order that
-stops because its buyer's data cannot be changed; a change whose answer is lost and not asked for.
+In: `stage.buyer`, the versions of customers in raw, our own changes in `ops.customer_change`. Out: a PATCH of each
+customer that differs, with each decision on record. Never: a request for a customer with nothing to change; an order
+that stops because its buyer's data cannot be changed; a lost answer that nobody follows up.
 
-Worked is every order that TIMS has by now, whatever its batch: what one run could not finish, the next one does.
+Works every order that TIMS has by now, of any batch: what one run could not finish, the next one does.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from crossdock.systems import times
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-AT_ONCE = 4  # customers under way; the budget of the system bounds them besides
-PORTION = 200  # customers whose history is in memory at one time
-TRIES = 5  # of one customer that somebody else is changing, or whose answers are lost
+AT_ONCE = 4  # customers at once, within the system's budget
+PORTION = 200  # customers whose history is in memory at once
+TRIES = 5  # per customer, while somebody else changes it or answers are lost
 
 
 _KNOWN = sql.statement(__package__, "buyers_known")
@@ -53,7 +53,7 @@ _SAID = sql.statement(__package__, "buyers_of")
 
 @dataclass(frozen=True)
 class _Facts:
-    """All that is known of one customer. `sent`: changes whose answer was lost with the process that asked."""
+    """All that is known of one customer. `sent`: changes whose answer was lost with the process that sent them."""
 
     customer_id: str
     versions: Sequence[Customer]
@@ -63,15 +63,15 @@ class _Facts:
 
     @property
     def newest(self) -> Customer | None:
-        """The newest version read; None where TIMS has to be asked, for we have changed it since or do not know."""
+        """The newest version read; None where we have, or may have, changed the customer since: TIMS is asked then."""
         newest = max(self.versions, key=lambda each: each["RowVersion"], default=None)
         overtaken = newest is not None and any(each.row_version > newest["RowVersion"] for each in self.ours)
         return None if self.sent or overtaken else newest
 
 
 def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
-    """Brings customers to what the orders loaded by now say of them. Raises the last transient error, when all others
-    have gone through."""
+    """Updates customers from the buyer data of the orders loaded by now. Raises the last transient error after all
+    others are done."""
     settings = rule_settings.load()
     with runtime.engine.begin() as connection:
         connection.execute(_KNOWN)
@@ -94,7 +94,7 @@ def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
 
 
 def _decided(runtime: Runtime, batch_id: int, customer_ids: Sequence[str], settings: Settings) -> list[_Facts]:
-    """Settles what needs no request; returns the customers that do."""
+    """Records the customers that need no request; returns those that do."""
     ask: list[_Facts] = []
     with runtime.engine.begin() as connection:
         for facts in _facts(connection, customer_ids):
@@ -107,7 +107,7 @@ def _decided(runtime: Runtime, batch_id: int, customer_ids: Sequence[str], setti
 
 
 def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Facts]:
-    """What is known of these customers, read by four queries."""
+    """Reads all that is known of these customers, by four queries."""
     versions: dict[str, list[Customer]] = {}
     for key, payload in connection.execute(
         raw.history(raw_customers, tims.CUSTOMERS.name)
@@ -123,7 +123,7 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
     )
     for customer_id, document in connection.execute(made):
         ours.setdefault(customer_id, []).extend(Ours(field, document.get(field), 1) for field in FIELDS)
-        # Not read yet: it is what it was made from.
+        # Not read yet: the document that it was created from is its first version.
         first = {**document, "CustomerID": customer_id, "Status": "Active", "RowVersion": 1}
         versions.setdefault(customer_id, [first])
     sent: dict[str, list[Decision]] = {}
@@ -151,7 +151,7 @@ def _facts(connection: sa.Connection, customer_ids: Sequence[str]) -> list[_Fact
 
 
 def _address(row: sa.RowMapping, prefix: str) -> dict[str, str | None] | None:
-    """All parts, the empty ones too: PATCH leaves alone what is absent."""
+    """Makes an address with all parts, also the empty ones: PATCH leaves absent parts unchanged."""
     parts = {part: row[f"{prefix}.{part}"] for part in ADDRESS}
     return parts if any(parts.values()) else None
 
@@ -160,15 +160,15 @@ def _address(row: sa.RowMapping, prefix: str) -> dict[str, str | None] | None:
 
 
 def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: Settings) -> None:
-    """Decides and changes one customer by the version read last; reads it and decides anew when that was not the newest
-    one, or when the answer was lost."""
+    """Decides and changes one customer by the version read last. Reads it and decides again where that version was
+    stale, or the answer was lost."""
     path = f"/customers/{segment(facts.customer_id)}"
     refused: set[str] = set()
     newest = facts.newest
     for _ in range(TRIES):
         try:
             current, etag = (newest, f'"{newest["RowVersion"]}"') if newest else runtime.tims.read(path)
-        except RecordRejected as error:  # it is gone
+        except RecordRejected as error:  # the customer was deleted
             lost = decide(facts.versions, facts.statements, facts.ours, settings) if facts.versions else []
             changes = [each for each in lost if not each.keep and each.field not in refused]
             _refuse(runtime, flow, batch_id, facts, changes, error)
@@ -211,7 +211,7 @@ def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: 
 
 
 def _answered(runtime: Runtime, batch_id: int, facts: _Facts, current: Customer) -> _Facts:
-    """What became of changes whose answer was lost: those that TIMS holds are ours, of the others nothing is left."""
+    """Follows up changes whose answer was lost: records those that TIMS has as ours, deletes the others."""
     arrived = [each for each in facts.sent if plain(current.get(each.field)) == plain(each.value)]
     table = ops_customer_change
     with runtime.engine.begin() as connection:
@@ -229,7 +229,7 @@ def _refuse(
     changes: Sequence[Decision],
     error: RecordRejected,
 ) -> set[str]:
-    """Records what TIMS does not take, and tells a person; the fields that it names, all where it names none."""
+    """Records the fields that TIMS refuses (all, where it names none), raises a notice, and returns them."""
     named = {refusal.field.strip("/").partition("/")[0] for refusal in error.refusals}
     mine = [each for each in changes if each.field in named] or list(changes)
     fields = {each.field for each in mine}
@@ -253,14 +253,14 @@ def _refuse(
 
 
 def _finish(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
-    """The customer is what it should be: calls whose answer was lost are settled, too."""
+    """Records that the customer is in sync, also for earlier calls whose answer was lost."""
     with runtime.engine.begin() as connection:
         deliveries.in_sync(connection, flow, facts.customer_id)
         _record_outcomes(connection, batch_id, facts, kept)
 
 
 def _record_outcomes(connection: sa.Connection, batch_id: int, facts: _Facts, kept: Sequence[Decision]) -> None:
-    """Its orders are worked; what a person's value kept from changing is on record."""
+    """Marks the customer's orders as done, and records changes not made because a person had set the value."""
     _record(connection, batch_id, facts.customer_id, "kept", kept)
     done = [each.order for each in facts.statements if each.new]
     connection.execute(sa.update(stage_buyer).where(stage_buyer.c.key.in_(done)).values(state="done"))

@@ -1,7 +1,7 @@
-"""Holds: who has put a sales order on hold, as its link keeps it.
+"""Holds: keeps in a sales order's link who has put it on hold.
 
-In: keys of orders. Out: `held_by` and `hold_sent_at` of their links. Never: a person's hold that becomes the channel's
-because the channel was told of it.
+In: keys of orders. Out: `held_by` and `hold_sent_at` of their links. Never: a person's hold taken for the channel's
+because it was sent there.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from crossdock.store.tables import ops_link
 
 
 def send(connection: sa.Connection, keys: Sequence[str]) -> None:
-    """The channel is about to be told that a person holds these orders: from now on its OnHold is their hold, and means
-    nothing of its own. To be written before the call."""
+    """Notes that a person's hold of these orders is about to be sent to the channel: from now on the channel's OnHold
+    is that hold, not its own. Call it before the request."""
     _set(connection, keys, held_by=PERSON, hold_sent_at=sa.func.now())
 
 
 def end(connection: sa.Connection, keys: Sequence[str]) -> None:
-    """A person has released these orders in TIMS, and the channel is told: what it says from now on is its own again.
-    To be written after the call."""
+    """Notes that a person has released these orders in TIMS, and that this was sent to the channel: from now on the
+    channel's OnHold is its own again. Call it after the request."""
     _set(connection, keys, held_by=None, hold_sent_at=None)
 
 
@@ -33,5 +33,5 @@ def _set(connection: sa.Connection, keys: Sequence[str], **values: object) -> No
             ops_link.c.entity == "sales_order",
             ops_link.c.source_key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
         )
-        .values(content_hash=None, **values)  # compared when it is read again, whatever was delivered last
+        .values(content_hash=None, **values)  # without a hash the order is compared when it is read again
     )

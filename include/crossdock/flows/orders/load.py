@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A staged order on its way."""
+    """A staged order that is being loaded."""
 
     key: str
     version: datetime
@@ -56,20 +56,20 @@ class _Order:
     location_id: str | None
     own_location_id: str | None
     marketplace_order_id: str | None
-    held_by: str | None  # on whose behalf it is to be on hold; None where it is to be open
+    held_by: str | None  # who wants it on hold; None where it is to be open
     body: bytes
     cancelled_units: Mapping[str, int]  # by ExternalLineID, where there are any
     shipped_units: Mapping[str, int]
-    lines: pd.DataFrame  # of all orders that are ready
+    lines: pd.DataFrame  # of all ready orders
 
     @property
     def needs_more(self) -> bool:
-        """Whether creating it is not all: units to cancel, shipments to record."""
+        """Whether more is to do than to create it: units to cancel, shipments to record."""
         return bool(self.cancelled or self.cancelled_units or self.record_shipments)
 
     @property
     def units_per_kit(self) -> dict[str, int]:
-        """Of each line, by ExternalLineID."""
+        """Units per kit of each line, by ExternalLineID."""
         mine = self.lines[self.lines["key"] == self.key]
         return dict(zip(mine["ExternalLineID"].tolist(), mine["units_per_kit"].tolist(), strict=True))
 
@@ -80,13 +80,13 @@ class _Order:
             "held_by": self.held_by,
             "record_shipments": self.record_shipments,
         }
-        # Without its hash the link says "not finished": the order is compared and completed even after a crash.
+        # A link without a hash means "not finished": the order is compared and completed even after a crash.
         content = None if self.needs_more else self.content_hash
         return Document(self.key, self.body, f"so:{SOURCE}:{self.key}", content, facts)
 
 
 def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
-    """The orders of a batch that are ready, with their bodies."""
+    """Reads the ready orders of a batch, with their bodies."""
     facts = (
         "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
         "marketplace_order_id", "OrderStatus", "held_by",
@@ -109,7 +109,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
 
 
 def _without_erased(header: pd.DataFrame) -> pd.DataFrame:
-    """Of an address whose name or street the channel has erased, TIMS keeps what it has."""
+    """Removes addresses whose name or street the channel has erased: TIMS keeps its own."""
     made = header.copy()
     for prefix in ("ShippingAddress", "BillingAddress"):
         erased = made[f"{prefix}.Name"].isna() | made[f"{prefix}.Line1"].isna()
@@ -120,7 +120,7 @@ def _without_erased(header: pd.DataFrame) -> pd.DataFrame:
 
 
 def _units(lines: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
-    """{key: {ExternalLineID: units}} where there are any."""
+    """Collects {key: {ExternalLineID: units}} of lines that have any."""
     found: dict[str, dict[str, int]] = {}
     some = lines[lines[column] > 0]
     for key, line, units in zip(
@@ -150,7 +150,7 @@ CUSTOMER = Kind("customer", "customers", "CustomerID", _find_customers)
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Customers first, then new orders in bulk, then changes one by one: of orders, and of customers known before."""
+    """Loads customers first, then new orders in bulk, then changes one by one: of orders, and of known customers."""
     _load_customers(runtime, flow, batch_id)
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
@@ -229,8 +229,8 @@ def _load_customers(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 
 
 def _recall_customers(runtime: Runtime, batch_id: int) -> None:
-    """Settles the creation of customers whose answer was lost with the run that asked: those that TIMS has are ours.
-    Orders that are read again find such a customer in the master and never ask for it."""
+    """Records the outcome of customer creations whose answer was lost with their run: customers that TIMS has are ours.
+    Orders that are read again find such a customer in `ref` and do not create it."""
     with runtime.engine.begin() as connection:
         lost = deliveries.lost(connection, CUSTOMER.entity, "create")
     found = _find_customers(runtime, CUSTOMER, sorted(lost)) if lost else {}
@@ -249,7 +249,7 @@ def _recall_customers(runtime: Runtime, batch_id: int) -> None:
 
 
 def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
-    """Notes the CustomerID of customers that we have created, by their key."""
+    """Notes the CustomerID of customers that we have created."""
     made = _customer_ids(ids)
     connection.execute(
         sa.update(stage_customer)
@@ -259,7 +259,7 @@ def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
 
 
 def _customer_ids(ids: Mapping[str, str]) -> sa.TableValuedAlias:
-    """(key, customer_id) of customers, as something to update from."""
+    """Makes rows (key, customer_id) for an UPDATE ... FROM."""
     return database.given(stage_customer, [{"key": key, "customer_id": id} for key, id in ids.items()])
 
 
@@ -267,7 +267,7 @@ def _customer_ids(ids: Mapping[str, str]) -> sa.TableValuedAlias:
 
 
 def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[tuple[_Order, sa.Row]]) -> None:
-    """Brings orders that TIMS has to what the channel says now; several at once, each on its own."""
+    """Updates existing orders to the channel's present state, several at once."""
     if not pairs:
         return
     problem: Transient | None = None
@@ -282,10 +282,11 @@ def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[t
 
 
 def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: sa.Row) -> None:
-    """One order: compare, act, record. What cannot be applied leaves the sales order as it is: a dead letter."""
+    """Compares, updates and records one order. A change that cannot be applied becomes a dead letter, and the sales
+    order stays as it is."""
     desired = Desired(msgspec.json.decode(order.body), order.cancelled_units, order.cancelled)
     sent = link.hold_sent_at is not None and order.held_by == CHANNEL
-    wanted_by = None if sent else order.held_by  # the channel's hold is the one that a person in TIMS has set
+    wanted_by = None if sent else order.held_by  # if sent, the channel's hold is the one that a person set in TIMS
     try:
         if order.own_location_id is not None and order.shipped_units:
             acted, held_by = _share(runtime, batch.id, order, link, desired, wanted_by)
@@ -307,7 +308,7 @@ def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: 
                     "entity": ORDER.entity,
                     "source_key": order.key,
                     "target_id": link.target_id,
-                    # Of a hold that is not the channel's own: compared again when it is read again.
+                    # With a hold that we sent to the channel, the order is compared whenever it is read again.
                     "content_hash": None if sent else order.content_hash,
                     "version": order.version,
                     "held_by": held_by,
@@ -335,8 +336,8 @@ class _CannotApply(Exception):
 def _apply(
     runtime: Runtime, batch_id: int, key: str, link: sa.Row, desired: Desired, wanted_by: str | None
 ) -> tuple[bool, str | None]:
-    """Reads, plans and acts; anew when somebody changed the order in between. `wanted_by`: on whose behalf it is to be
-    on hold. (Whether anything was done, who holds it.)"""
+    """Reads, plans and acts; again when somebody changed the order in between. `wanted_by`: who wants it on hold.
+    Returns (whether anything was done, who holds it)."""
     desired = replace(desired, document={**desired.document, "OrderStatus": "OnHold" if wanted_by else "Open"})
     for _ in range(5):
         current, etag = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
@@ -366,7 +367,7 @@ def _apply(
 
 
 def _set_by(runtime: Runtime, key: str, link: sa.Row, current: Mapping[str, Any], wanted_by: str | None) -> str | None:
-    """Who has put an order on hold: as its link says, or we, where we died before the link could say so."""
+    """Who has put an order on hold: by its link, or by our own delivery where a crash kept it out of the link."""
     if link.held_by in OURS or current["OrderStatus"] != "OnHold" or wanted_by is None:
         return link.held_by
     table = ops_delivery
@@ -399,13 +400,14 @@ def _act(runtime: Runtime, batch_id: int, key: str, current: Mapping[str, Any], 
 def _share(
     runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired, wanted_by: str | None
 ) -> tuple[bool, str | None]:
-    """An order of which the marketplace ships a part: what it has shipped is recorded, and the order is on hold as long
-    as units are open that may be its own, or as it is by rule (not paid). (Whether anything was done, who holds it.)"""
+    """Updates an order of which the marketplace ships a part: records its shipments, and holds the order while units
+    are open that it may ship, or while a rule wants the hold (not paid). Returns (whether anything was done, who holds
+    it)."""
     acted = False
     if new := _unrecorded(runtime, order, link.target_id):
         acted, _ = _apply(
             runtime, batch_id, order.key, link, desired, None
-        )  # releases it: a held one takes no shipment
+        )  # released first: an order on hold accepts no shipment
         acted |= _record(runtime, batch_id, order, link.target_id, new)
     current, _ = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
     there = runtime.tims.find("shipments", SalesOrderID=[link.target_id])
@@ -417,7 +419,7 @@ def _share(
 
 
 def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipments: Sequence[dict[str, Any]]) -> bool:
-    """Records in TIMS what the channel has shipped, with its dates, each shipment once. True when any was new."""
+    """Records the channel's shipments in TIMS, with their dates, each once. Returns whether any was new."""
     current, _ = runtime.tims.read(f"/sales-orders/{segment(order_id)}")
     open_units = {line["LineNo"]: line["Quantity"] - line["QuantityShipped"] - line["QuantityCancelled"]
                   for line in current["LineItems"]}  # fmt: skip
@@ -449,10 +451,10 @@ def _post_shipment(runtime: Runtime, order_id: str, body: dict[str, Any], name: 
 
 
 def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str, Any]]:
-    """The channel's shipments of an order that TIMS does not have; for one that reads Shipped without any, one of all
-    shipped units of which TIMS has no parcel. Of a mixed order those that we have told of have left our location.
+    """Finds the channel's shipments of an order that TIMS does not have. A shipped order without any gets one, of all
+    shipped units that are in no shipment of TIMS. In a mixed order, shipments that we have reported left our location.
 
-    The channel is asked first: what it was told of meanwhile, TIMS has."""
+    Reads the channel first: a shipment reported to it in between is in TIMS."""
     found = [
         transform.shipment(msgspec.json.decode(record), order.units_per_kit)
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)

@@ -1,4 +1,4 @@
-"""What extract looks at of a record, and what of it is ours."""
+"""The parts of an order that extract reads, and the field that is ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class _Slots(msgspec.Struct):
-    """What extract looks at; a list cuts an order at 20 lines."""
+    """The fields that extract reads. A list truncates an order at 20 lines."""
 
     ChannelAdvisorOrderID: int
     UpdatedDate: str
@@ -18,12 +18,12 @@ class _Slots(msgspec.Struct):
 
 order_decoder = msgspec.json.Decoder(_Slots)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# What `confirm` changes of an order. The mark moves no UpdatedDate, and means nothing to us.
+# The field that `confirm` changes. It does not move UpdatedDate, and we do not read it.
 MARK = "Exported"
 
 
 def same_record(record: bytes | msgspec.Raw, lines: Sequence[msgspec.Raw]) -> bytes:
-    """All of an order but the mark, with the lines that a list gives of it."""
+    """The bytes by which an unchanged order is recognised: all but the mark, with the lines that the list gave."""
     fields = _fields.decode(record)
     parts = [name.encode() + b":" + bytes(value) for name, value in fields.items() if name not in (MARK, "OrderItems")]
     return b"\n".join([*parts, *map(bytes, lines)])

@@ -50,23 +50,23 @@ from crossdock.store.tables import (
 )
 from crossdock.systems import times
 
-SOURCE = "ChannelAdvisor"  # of sales orders, and of shipments that the channel has made
+SOURCE = "ChannelAdvisor"  # Source of sales orders, and of shipments made by the channel
 STATES = {"load": "staged", "wait": "waiting", "leave_out": "left_out"}
 HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesIncludeTax")
-# Columns of the rules that are staged beside the target's, or decide how.
+# Columns of the rules that are staged besides the target's, or that decide how to stage.
 _ALSO = (
     "verdict", "verdict_reason", "linked", "personal_data", "cancel_all", "marketplace_fulfilled", "mixed", "location",
     "own_location", "customer_action", "customer_key", "customer_match", "rounding_difference", "OrderedAt",
     "addressed",
 )  # fmt: skip
 LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
-# Stands in the checks for an address that the channel has erased: it is not sent, and judged by nothing.
+# Replaces, in the checks, an address that the channel has erased, so that no check fails. It is not sent.
 KEPT = {"Name": "kept as it is in TIMS", "Line1": "kept as it is in TIMS", "City": "kept", "CountryCode": "US"}
-NEVER_REPEAT = timedelta(days=3650)  # a site that no configuration names is told of once
+NEVER_REPEAT = timedelta(days=3650)  # a site that no configuration names raises one notice
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
-    """The staged orders of a batch; new customers, and what the orders say of their buyers, are staged on the way."""
+    """The staged orders of a batch. Also stages new customers, and the buyer data of the orders."""
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     context = load_context(connection, kept)
     done = language.load("sales_order").apply(parsed.frames, context, also=_ALSO)
@@ -77,11 +77,11 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
         )
     loads = enriched["verdict"].eq("load").to_numpy(dtype=bool)
     refused = done.problems[loads[done.problems[ROW].to_numpy()]]
-    # Where personal data are gone, what the table then misses is no reason of its own: before the first load another
-    # one says it all, afterwards TIMS keeps what it has.
+    # Fields that are missing because personal data were erased are no reason of their own: before the first load one
+    # reason covers them all, afterwards TIMS keeps its own values.
     judged = loads & enriched["personal_data"].to_numpy(dtype=bool)
     found = problems.concat([refused, done.errors[judged[done.errors[ROW].to_numpy()]]])
-    # An item that was blocked after TIMS took the order stops no later change; TIMS judges new lines by itself.
+    # An item blocked after TIMS took the order does not stop later changes; TIMS checks new lines by itself.
     late = found["rule"].eq("item_blocked") & enriched["linked"].to_numpy(dtype=bool)[found[ROW].to_numpy()]
     found = found[~late].reset_index(drop=True)
 
@@ -99,7 +99,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, keys: pd.Series) -> OrderContext:
-    """What the rules need beside the orders."""
+    """Reads what the rules need besides the orders."""
     settings = rule_settings.load()
     linked = _linked(connection, keys)
     return OrderContext(
@@ -113,10 +113,10 @@ def load_context(connection: sa.Connection, keys: pd.Series) -> OrderContext:
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged orders with what the suite looks at besides: the status of each line's item and of the customer.
+    """Adds what the suite checks besides: the status of each line's item and of the customer.
 
-    An order that TIMS has already keeps its customer, its items even if they were blocked since, and an address that
-    the channel has erased meanwhile: none of that is judged again.
+    For an order that TIMS has already, its customer, items that were blocked since, and an address that the channel
+    has erased are not checked again.
     """
     header, lines = frames.header.copy(), frames.lines.copy()
     linked = header["key"].isin([str(key) for key in _linked(connection, header["key"])])
@@ -153,7 +153,7 @@ _SHARED = sql.statement(__package__, "shared_contacts")
 
 
 def load_reference(connection: sa.Connection, shared_above: int) -> ReferenceData:
-    """TIMS's items and customers, as the rules look them up."""
+    """Reads TIMS's items and customers in the form in which the rules look them up."""
     items = database.copy_out(
         connection,
         sa.select(
@@ -199,7 +199,7 @@ def load_reference(connection: sa.Connection, shared_above: int) -> ReferenceDat
 
 
 def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
-    """ChannelAdvisorOrderIDs of the batch that have a sales order."""
+    """Finds the ChannelAdvisorOrderIDs of the batch that have a sales order."""
     found = connection.scalars(
         sa.select(ops_link.c.source_key).where(
             ops_link.c.entity == "sales_order",
@@ -210,7 +210,7 @@ def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:
 
 
 def _inclusive(connection: sa.Connection, keys: Collection[int]) -> dict[int, bool]:
-    """PricesIncludeTax of sales orders by ChannelAdvisorOrderID: as TIMS has it, before it was read as it was sent."""
+    """Reads PricesIncludeTax of sales orders by ChannelAdvisorOrderID: as TIMS has it, or as sent if not read yet."""
     staged, held = stage_sales_order.c, ref_sales_order.c
     in_tims = sa.cast(held.payload["PricesIncludeTax"].astext, sa.Boolean)
     rows = connection.execute(
@@ -222,7 +222,7 @@ def _inclusive(connection: sa.Connection, keys: Collection[int]) -> dict[int, bo
 
 
 def _header(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipped: np.ndarray) -> pd.DataFrame:
-    """Staged heads: the target columns, and what load has to know besides."""
+    """Makes the staged headers: the target columns, and those that load needs besides."""
     create = enriched["customer_action"] == "create"
     columns: dict[str, Any] = {
         "key": keys,
@@ -242,21 +242,21 @@ def _header(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, shipp
 
 
 def _held_by(at_channel: pd.Series, in_tims: pd.Series) -> np.ndarray:
-    """On whose behalf an order is on hold: the channel's, or that of a rule of ours."""
+    """Who wants an order on hold: the channel, or a rule of ours."""
     by = np.where(at_channel.eq("OnHold"), CHANNEL, CROSSDOCK).astype(object)
     by[~in_tims.eq("OnHold").to_numpy(dtype=bool, na_value=False)] = np.nan
     return by
 
 
 def _record_shipments(enriched: pd.DataFrame, shipped: np.ndarray) -> np.ndarray:
-    """Orders whose shipments TIMS has not made itself: fulfilled by the marketplace, whole or in part, or shipped
-    before their first read. Later shipments of an order that TIMS ships come from TIMS and are never recorded back."""
+    """Whether an order's shipments are to be recorded in TIMS: those of the marketplace, or made before the order's
+    first read. Later shipments of an order that TIMS ships come from TIMS and are not recorded back."""
     fulfilled = enriched[["marketplace_fulfilled", "mixed"]].to_numpy(dtype=bool).any(axis=1)
     return (shipped > 0) & (fulfilled | ~enriched["linked"].to_numpy(dtype=bool))
 
 
 def _lines(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, loads: np.ndarray) -> pd.DataFrame:
-    """Target lines of the orders that load, in the columns of the stage table, and `_row`."""
+    """Makes the target lines of the orders to be loaded, in the columns of the stage table, and `_row`."""
     lines = pd.DataFrame(
         {
             ROW: enriched[ROW].to_numpy(),
@@ -273,8 +273,8 @@ def _lines(keys: pd.Series, enriched: pd.DataFrame, target: pd.DataFrame, loads:
 
 
 def _content(header: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
-    """A hash of what TIMS should hold: the same hash needs no call. The customer of an order never changes; what the
-    channel counts as shipped matters only where its shipments are recorded in TIMS, else it comes from there."""
+    """Hashes the order's target state: an equal hash needs no call. The customer does not count, for it is not changed.
+    Shipped units count only where the channel's shipments are recorded in TIMS; others come from TIMS."""
     compared = [name for name in (*HEAD_COLUMNS, "cancelled", "record_shipments") if name != "CustomerID"]
     heads = _hashed(header[compared])
     recorded = header["record_shipments"].to_numpy(dtype=bool)[lines[ROW].to_numpy()]
@@ -293,9 +293,9 @@ def _hashed(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _warnings(warnings: pd.DataFrame, count: int, altered: Sequence[str | None]) -> pd.Series:
-    """What was mended or left out, per order, as JSON."""
+    """What was corrected or left out, per order, as JSON."""
     texts = np.full(count, "[]", dtype=object)
-    # The value itself may be personal data and stays in raw; the field and the rule tell what was done.
+    # Field and rule, without the value: it may be personal data and stays in raw.
     for row, found in problems.by_row(warnings, ("field", "rule", "line", "says")).items():
         texts[row] = database.to_json(found)
     for row, what in enumerate(altered):
@@ -307,7 +307,7 @@ def _warnings(warnings: pd.DataFrame, count: int, altered: Sequence[str | None])
 
 
 def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None:
-    """Stages the customers to create; one that exists by now keeps its CustomerID."""
+    """Stages the customers to be created. One that exists by now keeps its CustomerID."""
     if customers.empty:
         return
     made, _ = language.load("customer").turn(Frames(customers, customers.iloc[:0].assign(**{LINE: 0})))
@@ -332,9 +332,9 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
 
 
 def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: Settings) -> None:
-    """Stages what orders that TIMS does not have yet say of their buyers, in the words in which a new customer would
-    be created. Of an order that TIMS has, what was said before its first load stays: it is of no newer date. Of an
-    order whose buyer is a question it is kept too, for contacts that many buyers share are known by it."""
+    """Stages the buyer data of orders that TIMS does not have yet, in the form of a new customer. Of an order that TIMS
+    has, the data staged before its first load stay, for the order's date is the same. Data of ambiguous buyers are
+    staged, too: they show which contacts many buyers share."""
     action = enriched["customer_action"]
     wanted = action.isin(["create", "ask"]) | (action.eq("use") & ~enriched["CustomerID"].isin(settings.guest_accounts))
     wanted &= enriched["verdict"].eq("load") & enriched["OrderedAt"].notna() & ~is_house(enriched)
@@ -354,7 +354,7 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
             "Email": made["Email"],
             "Phone": made["Phone"],
             **{f"BillingAddress.{part}": made[f"BillingAddress.{part}"] for part in ADDRESS},
-            # Words that stand in for an address are no address of the buyer's.
+            # Placeholder texts are no address of the buyer.
             **{
                 f"ShippingAddress.{part}": made[f"ShippingAddresses[0].{part}"].where(header["addressed"])
                 for part in ADDRESS
@@ -376,7 +376,7 @@ def _stage_buyers(connection: sa.Connection, enriched: pd.DataFrame, settings: S
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"ExternalIDs[0].ID": x, "BillingAddress.City": y} -> a document; what is missing is absent."""
+    """Makes a document of {"ExternalIDs[0].ID": x, "BillingAddress.City": y}, without missing values."""
     document: dict[str, Any] = {}
     for path, value in flat.items():
         if value is None or value is pd.NA or value != value:
@@ -397,7 +397,7 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[dict]:
-    """What a person should hear of at once."""
+    """Makes the alerts of a batch."""
     sent = warnings[warnings["rule"].isin(rules.ALERTS)]
     alerts = [
         {
@@ -431,7 +431,7 @@ def _alerts(warnings: pd.DataFrame, keys: pd.Series, unknown: set[str]) -> list[
 
 
 def shipment(document: Mapping[str, Any], units_per_kit: Mapping[str, int]) -> dict[str, Any]:
-    """A Channel Advisor shipment as TIMS's ShipmentCreate, with `units` by ExternalLineID in place of Lines, and with
+    """Makes TIMS's ShipmentCreate of a Channel Advisor shipment, with `units` by ExternalLineID in place of Lines, and
     `number`, the seller's own key of it.
 
     A kit's units become units of its parts: `units_per_kit` has one entry per line of the sales order.
@@ -453,12 +453,12 @@ def shipment(document: Mapping[str, Any], units_per_kit: Mapping[str, int]) -> d
 
 
 def unknown(shipments: Sequence[dict[str, Any]], there: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The channel's shipments (as `shipment` makes them) that are none of the shipments which TIMS has of the order,
-    ready to be recorded but for their lines.
+    """Finds the channel's shipments (made by `shipment`) that TIMS does not have, ready to be recorded but for their
+    lines.
 
-    Known is what was recorded before, by the channel's ShipmentID, and what TIMS has sent itself: by the number under
-    which it is told to the channel, else by the moment, the tracking number and the units. Each stands for one.
-    Our own records of what was told are not asked: they may be lost, or older than both systems.
+    TIMS has a shipment if it was recorded before under the channel's ShipmentID, or if TIMS has sent it: with the
+    number under which we report it, or else the same moment, tracking number and units. Each shipment of TIMS matches
+    one of the channel's. Our own records of reports do not count: they may be lost, or older than both systems.
     """
     own = {one["ExternalReference"] for one in there if one["Source"] == SOURCE}
     sent = [one for one in there if one["Source"] != SOURCE]
@@ -485,7 +485,7 @@ def _same_parcel(shipment: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
 
 
 def units_of(shipments: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Units by ExternalLineID that are in TIMS's shipments."""
+    """Sums the units of TIMS's shipments by ExternalLineID."""
     units: dict[str, int] = {}
     for one in shipments:
         for line in one["Lines"]:
@@ -494,15 +494,15 @@ def units_of(shipments: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def shipment_without_record(key: str, moment: datetime, units: Mapping[str, int]) -> dict[str, Any]:
-    """The shipment of an order that reads as shipped although the channel lists none: all shipped units, at the time
-    of the order's last change."""
+    """Makes the shipment of a shipped order of which the channel lists none: these units, at the time of the order's
+    last change."""
     return {"ExternalReference": f"order-{key}", "ShippedAt": times.write(moment), "units": dict(units)}
 
 
 def shipment_lines(
     units: Mapping[str, int], lines: Sequence[Mapping[str, Any]], open_units: dict[int, int]
 ) -> list[dict[str, int]]:
-    """Lines of ShipmentCreate: never more than is open of a line; `open_units` by LineNo is taken down."""
+    """Makes the lines of a ShipmentCreate, at most a line's open units, and reduces `open_units` (by LineNo)."""
     taken: list[dict[str, int]] = []
     for line in lines:
         quantity = min(units.get(line["ExternalLineID"], 0), open_units[line["LineNo"]])

@@ -1,9 +1,9 @@
 """Payments: what settlements say of orders -> TIMS payments, applied to invoices and credit memos.
 
-What makes it special: the source is our own books. An order's part of a settlement is matched with what is open in
-TIMS, exactly or within a cent a line; what is not invoiced yet waits and wakes; what does not match is a dead letter
-with the candidates, in which a person may correct the order or say what is paid. Once a payment is in TIMS it is never
-matched again: a settlement that says something else afterwards is a dead letter.
+What makes it special: the source is our own settlement ledger. An order's part of a settlement is matched with the open
+documents in TIMS, exactly or within a cent a line. A part that is not invoiced yet waits; one that does not match is a
+dead letter with the candidates, in which a person may correct the order or say what is paid. A payment in TIMS is never
+matched again: if its settlement is corrected afterwards, that is a dead letter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from crossdock.store.tables import (
 
 
 class _Slots(msgspec.Struct):
-    """What extract looks at."""
+    """The fields that extract reads."""
 
     Key: str
     BookedAt: str
@@ -33,7 +33,7 @@ _slots = msgspec.json.Decoder(_Slots)
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
-    """source:settlement:order, and when it was booked."""
+    """Reads the key source:settlement:order, and when it was booked."""
     slots = _slots.decode(record)
     return RecordKey(slots.Key, slots.BookedAt)
 
@@ -48,13 +48,13 @@ PAYMENTS = Flow(
         raw_settlement_orders,
         read_key,
         "SettlementOrder",
-        # A settlement is stamped when its transaction begins and seen when it ends.
+        # A settlement is stamped when its transaction begins, and visible when it ends.
         overlap=timedelta(hours=1),
         lag=timedelta(0),
         ids=("Key",),
     ),
-    # Orders before their invoices: an order that counts as invoiced has its invoices here. Payments last: a balance
-    # that is older than its payment would be taken as open.
+    # Orders before their invoices: the invoices of an order that reads as invoiced are here then. Payments last: a
+    # balance read before its payment would count as open.
     reference=(
         tims.COMPANY, tims.PERIODS, tims.SALES_ORDERS, tims.INVOICES, tims.CREDIT_MEMOS,
         tims.PAYMENTS,

@@ -1,4 +1,4 @@
-"""What goes back once the target has it."""
+"""Reports delivered records to the source."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Nobody waits for word: the settlement is in our own books."""
+    """Reports nothing: the source is our own settlement ledger."""

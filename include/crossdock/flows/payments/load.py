@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ ADVICE = "Look at the documents in TIMS; if they have changed meanwhile, replay 
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Creates the payments; each at most once for ever."""
+    """Creates the payments, each at most once."""
     post_documents(runtime, flow, batch_id, PAYMENT, ADVICE)

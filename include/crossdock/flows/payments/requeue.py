@@ -1,4 +1,4 @@
-"""Which records are worked again although their source has not changed."""
+"""Finds records to be worked again although their source has not changed."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _AWAITED = sql.statement(__package__, "awaited")
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Waiting parts whose order has come, or any document of it, and those whose order has come to another state, so
-    that their reason stays true. What an order that is left out was paid is set apart on the way: no payment comes of
-    it, the ledger posts it."""
+    """Finds waiting parts whose order, or a document of it, has arrived, and those whose order has another state, so
+    that their reason is up to date. Also sets apart the money of orders that are left out: it makes no payment, the
+    ledger posts it."""
     settlement_ledger.set_apart(connection)
     arrived = connection.scalars(_REQUEUE).all()
     stays_true: dict[str, bool] = {}

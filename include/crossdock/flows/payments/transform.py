@@ -1,4 +1,4 @@
-"""What a batch becomes."""
+"""Stages the payments of a batch."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _DOCUMENTS = sql.statement(__package__, "open_documents")
 
 
 def newest_of(order: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
-    """The newest version of the documents of a sales order."""
+    """Selects the newest version among the documents of a sales order."""
     documents_of = sa.union_all(
         sa.select(ref_sales_order.c.version).where(ref_sales_order.c.id == order),
         sa.select(ref_invoice.c.version).where(ref_invoice.c.sales_order_id == order),
@@ -72,7 +72,7 @@ def _frame(connection: sa.Connection, statement: sa.TextClause, **facts: object)
 
 
 def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
-    """What `rules.match` wants to know of each order; by its number, else by the merchant's own."""
+    """Looks up what `rules.match` needs of each order: by its number, else by the merchant's own."""
     refs = pd.unique(pd.concat([orders["OrderRef"], orders["MerchantOrderRef"]]).dropna()).tolist()
     existing = _frame(connection, _ORDERS, refs=refs)
     expected = {row.ref: row for row in connection.execute(_EXPECTED, {"refs": refs})}
@@ -104,7 +104,7 @@ def _find(connection: sa.Connection, orders: pd.DataFrame) -> pd.DataFrame:
 
 
 def why(order: sa.Row) -> str:
-    """How far an order has come that TIMS does not have, and what to do."""
+    """Explains why TIMS does not have an order yet, and what to do."""
     if order.state == "dead":
         return (
             f"its order {order.key} is a dead letter: mend it (`crossdock dead-letters list --flow orders`); "
@@ -118,7 +118,7 @@ def why(order: sa.Row) -> str:
 
 
 def _near(connection: sa.Connection, orders: pd.DataFrame, found: pd.DataFrame) -> list[str]:
-    """An order number of the same channel like the one that nobody knows; looked for only where there is one."""
+    """Finds the order number most like an unknown one; "" where the order is known or none is like it."""
     lost = (
         found["sales_order_id"].isna()
         & ~found["expected"]
@@ -141,7 +141,7 @@ def _near(connection: sa.Connection, orders: pd.DataFrame, found: pd.DataFrame) 
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
-    """The staged payments of a batch; those that TIMS has already, as they were delivered."""
+    """The staged payments of a batch. Those that TIMS has already stay as they were delivered."""
     orders = parsed.frames.header.reset_index(drop=True)
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
     first = orders.assign(_key=kept).sort_values(["DepositDate", "_key"], kind="stable").index.to_numpy()
@@ -184,7 +184,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, frames: Frames) -> PaymentContext:
-    """What the rules need beside the orders' parts of settlements."""
+    """Reads what the rules need besides the orders' parts of settlements."""
     orders, chosen = frames.header, frames.lines
     found = _find(connection, orders)
     documents = _frame(
@@ -212,8 +212,8 @@ def load_context(connection: sa.Connection, frames: Frames) -> PaymentContext:
 
 
 def _matched(done: language.Applied, new: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(application lines, problems) of the parts that are not paid yet; `new` are their rows among all. What the table
-    misses of one that could not be matched is no reason of its own."""
+    """(application lines, problems) of the parts that are not paid yet; `new` are their rows among all. Missing fields
+    of a part that could not be matched are no reason of their own."""
     header = done.source.header
     sent = header["state"].eq("staged").to_numpy(dtype=bool)
     matched = header["Amount"].notna().to_numpy(dtype=bool)
@@ -229,14 +229,14 @@ def _matched(done: language.Applied, new: np.ndarray) -> tuple[pd.DataFrame, pd.
 
 
 def _placed(frame: pd.DataFrame, rows: np.ndarray, count: int) -> pd.DataFrame:
-    """The frame's rows at their places among `count`; the others are missing."""
+    """Spreads the frame's rows to the places `rows` among `count`; the other rows are missing."""
     at = np.full(count, -1, dtype=np.int64)
     at[rows] = np.arange(len(rows))
     return pd.DataFrame({name: frame[name].array.take(at, allow_fill=True) for name in frame})
 
 
 def _content(orders: pd.DataFrame, chosen: pd.DataFrame) -> pd.Series:
-    """A hash of what the settlement says and what a person has decided; when it was booked does not count."""
+    """Hashes the settlement's data and a person's decision, without the time of booking."""
     facts = [name for name in orders.columns if name not in ("Key", "BookedAt")]
     heads = pd.util.hash_pandas_object(orders[facts], index=False).to_numpy()
     each = pd.util.hash_pandas_object(chosen[["Document", "Amount"]], index=False).to_numpy() if len(chosen) else []
@@ -246,7 +246,7 @@ def _content(orders: pd.DataFrame, chosen: pd.DataFrame) -> pd.Series:
 
 
 def _looked_at(connection: sa.Connection, orders: pd.Series) -> pd.Series:
-    """The newest version of each order's documents: what is newer wakes a waiting payment."""
+    """The newest version of each order's documents: a newer one requeues a waiting payment."""
     ids = orders.dropna().unique().tolist()
     order = sa.func.unnest(sa.cast(ids, sa.ARRAY(sa.Text))).table_valued(sa.column("id", sa.Text)).render_derived()
     at = sa.func.to_char(sa.func.timezone("UTC", newest_of(order.c.id)), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
@@ -258,7 +258,7 @@ def _looked_at(connection: sa.Connection, orders: pd.Series) -> pd.Series:
 
 
 def _delivered(connection: sa.Connection, keys: pd.Series) -> pd.Series:
-    """Content hash as delivered (missing where nobody knows it) of the payments that TIMS has, by key."""
+    """Reads the content hash, as delivered, of the payments that TIMS has, by key; missing where it is not known."""
     some = keys.tolist()
     linked = deliveries.links(connection, PAYMENT.entity, some)
     held = connection.scalars(
@@ -279,8 +279,8 @@ _IN_TIMS = sql.statement(__package__, "in_tims")
 def _as_delivered(
     connection: sa.Connection, staged: pd.DataFrame, lines: pd.DataFrame, paid: np.ndarray, delivered: pd.Series
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Payments that TIMS has are staged as they were delivered; where that is lost, as TIMS has them. One whose
-    settlement says something else by now is a problem: posted is posted, and only a person reverses it."""
+    """Stages payments that TIMS has as they were delivered, or as TIMS has them where our record is lost. One whose
+    settlement was corrected since is a problem: posted is posted, and only a person reverses it."""
     if not paid.any():
         return staged, lines, problems.empty()
     keys = staged.loc[paid, "key"]
@@ -290,7 +290,7 @@ def _as_delivered(
             stage_payment.c.key.in_(keys.tolist())
         ),
     ).set_index("key")
-    before = before[before["Amount"].notna()]  # one that only waited says nothing of what was delivered
+    before = before[before["Amount"].notna()]  # a row that only waited was not delivered
     applied = database.copy_out(
         connection, sa.select(stage_payment_application).where(stage_payment_application.c.key.in_(keys.tolist()))
     )
@@ -305,7 +305,7 @@ def _as_delivered(
     off = staged["key"].map(found["amount"]).astype("Int64") - staged["settled"].astype("Int64")
     found["most"] = tolerances.load().settlements.an_order * currencies.units(found["currency_code"]) * CENT
     most = staged["key"].map(found["most"]).astype("Int64")
-    within = off.abs().le(most).fillna(False).to_numpy(dtype=bool)  # more was never rounded away
+    within = off.abs().le(most).fillna(False).to_numpy(dtype=bool)  # a larger difference is no rounding
     staged["rounding"] = staged["rounding"].mask(within, off.astype(staged["rounding"].dtype))
     orders = staged["key"].map(found["sales_order_id"]).astype("str")
     staged["sales_order_id"] = staged["sales_order_id"].mask(orders.notna(), orders)
@@ -331,7 +331,7 @@ def _as_delivered(
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged payments with what the suite looks at besides."""
+    """Adds what the suite checks besides."""
     header, lines = frames.header.copy(), frames.lines.copy()
     amount = header["Amount"].fillna(0).to_numpy(dtype=np.int64)
     header["unapplied"] = amount - sum_by_header(frames, lines["Amount"])

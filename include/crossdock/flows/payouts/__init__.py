@@ -1,4 +1,4 @@
-"""Payouts: settlement files of the inbox -> our own books (ref.settlement and its lines).
+"""Payouts: settlement files of the inbox -> our own settlement ledger (ref.settlement and its lines).
 
 What makes it special: the target is our own database, and a file is taken whole or not at all. One whose total is not
 the sum of its lines, that leaves a gap to its neighbour or overlaps with it, that was seen before, or that cannot be
@@ -21,7 +21,7 @@ from crossdock.store.tables import (
 
 
 class _Slots(msgspec.Struct):
-    """What extract looks at."""
+    """The fields that extract reads."""
 
     Source: str
     File: str
@@ -32,7 +32,7 @@ _slots = msgspec.json.Decoder(_Slots)
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
-    """source/file name, and when the file was last written."""
+    """Reads the key source/file name, and when the file was last written."""
     slots = _slots.decode(record)
     return RecordKey(f"{slots.Source}/{slots.File}", slots.FileModifiedAt)
 

@@ -1,4 +1,4 @@
-"""What goes back once the target has it."""
+"""Moves delivered files out of the inbox."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-INBOX = "settlements"  # list of the inbox
+INBOX = "settlements"  # the inbox's list of these files
 
 
 # ---- confirm -------------------------------------------------------------------------------------------------------
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Moves the files that are in the books to done/."""
+    """Moves the files that are booked to done/."""
     with runtime.engine.begin() as connection:
         taken = files.taken(connection, stage_settlement, raw_settlements, batch_id)
     for source, file, read in taken:

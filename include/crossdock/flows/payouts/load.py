@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Books the settlements of a batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RENAME_KINDS = sql.statement(__package__, "rename_kinds")
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Books each settlement in a transaction of its own, in the order of their periods."""
+    """Books the settlements in the order of their periods, each in a transaction of its own."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         rows = list(connection.execute(_READY, {"batch": batch_id}))
@@ -42,7 +42,7 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 
 
 def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
-    """The arguments of `record_outcomes` for one settlement, after it was booked if it was new."""
+    """Books a settlement if it is new. Returns the arguments of `record_outcomes` for it."""
     facts = {"key": row.key, "source": row.source, "settlement_id": row.settlement_id}
     held = connection.execute(
         sa.select(ref_settlement)
@@ -53,7 +53,7 @@ def _book(connection: sa.Connection, row: sa.Row) -> dict[str, Any]:
         connection.execute(_BOOK, facts)
         connection.execute(_BOOK_LINES, facts)
         return {"delivered": [row.key]}
-    if (held.file, held.content_hash) != (row.file, row.content_hash):  # booked while this one was being checked
+    if (held.file, held.content_hash) != (row.file, row.content_hash):  # another file was booked in between
         return {
             "refused": {
                 row.key: [

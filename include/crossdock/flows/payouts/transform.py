@@ -1,4 +1,4 @@
-"""What a batch becomes."""
+"""Stages the settlements of a batch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def _understood(given: pd.DataFrame, lines: pd.DataFrame) -> None:
-    """Refuses files of several lines of which nobody knows any: that is another format, not a new fee."""
+    """Refuses files of several lines without a single known one: that is another format, not a new fee."""
     row = lines[ROW].to_numpy()
     count = np.bincount(row, minlength=len(given))
     unknown = np.bincount(row, weights=(lines["Kind"] == rules.UNKNOWN).to_numpy(), minlength=len(given))
@@ -84,7 +84,7 @@ def _understood(given: pd.DataFrame, lines: pd.DataFrame) -> None:
 
 
 def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
-    """Why the reader refused a file, in its own words."""
+    """Makes the problems of files that the reader refused, in its own words."""
     return problems.concat(
         [
             problems.make(
@@ -101,7 +101,7 @@ def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
 
 
 def _missing(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
-    """What a file that was read must have; only an edited payload lacks it."""
+    """Makes the problems of missing fields that every file has; only an edited payload can lack them."""
     return problems.concat(
         [
             problems.make(
@@ -117,7 +117,7 @@ def _missing(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
 
 
 def _content(given: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
-    """A hash of all that a file says; its name and what our lookups make of it do not count."""
+    """Hashes the content of a file, without its name and the results of our lookups."""
     ours = ("File", "FileModifiedAt", "Channel", "SettlementGroup")
     facts = [*(name for name in SETTLEMENT_TEXT if name not in ours), "TotalAmount"]
     heads = pd.util.hash_pandas_object(given[facts], index=False).to_numpy()
@@ -129,7 +129,7 @@ def _content(given: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
 
 
 def _alerts(given: pd.DataFrame, lines: pd.DataFrame) -> list[dict[str, Any]]:
-    """One alert for each combination of words that no lookup knows, with the row to be added."""
+    """Makes one alert for each combination of words that no lookup has, with the row to be added."""
     unknown = lines[(lines["Kind"] == rules.UNKNOWN).to_numpy()]
     words = pd.DataFrame(
         {
@@ -159,7 +159,7 @@ def _alerts(given: pd.DataFrame, lines: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged settlements with what stands against them: their sums, their neighbours, what is booked already."""
+    """Adds what the suite checks besides: their sums, their neighbours, what is booked already."""
     staged = frames.header.copy()
     staged["difference"] = staged["TotalAmount"].fillna(0).to_numpy(dtype=np.int64) - sum_by_header(
         frames, frames.lines["Amount"]
@@ -185,7 +185,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
 
 
 def _booked(connection: sa.Connection, names: list[str]) -> pd.DataFrame:
-    """The settlements in the books of some sources, moments as files have them."""
+    """Reads the booked settlements of some sources, with moments in the form of the files."""
     table = ref_settlement
 
     def moment(column: sa.Column) -> sa.ColumnElement:

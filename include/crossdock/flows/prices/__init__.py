@@ -1,8 +1,8 @@
 """Prices: what TIMS's items cost, by the price rule -> Channel Advisor's prices, promotions, and prices of listings.
 
-What makes it special: a large change, or a price below cost, waits for a person; promotions start and end by the
-clock, once each. Load reads the price at the channel before it writes, so that a price changed there is seen and one
-that is there already is not sent again. Never: another price than the one that was approved.
+What makes it special: a large change, or a price below cost, waits for a person; promotions start and end by the clock,
+once each. Load reads the channel's price before it writes: it sees a price changed there, and does not send an equal
+one again. Never: another price than the approved one.
 """
 
 from __future__ import annotations

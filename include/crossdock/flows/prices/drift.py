@@ -1,4 +1,4 @@
-"""A full compare: what the target holds, and which records are not there as they should be."""
+"""The full compare: reads all that the target holds, and finds the records that differ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-COPIED = 2_000  # prices a COPY of a full read
+COPIED = 2_000  # prices per COPY
 
 
 def snapshot_target(runtime: Runtime) -> None:
-    """Reads all prices of the channel into `ref`, in place of what was there; one that changes may come twice."""
+    """Replaces the prices in `ref` by all prices of the channel. A price that changes meanwhile may come twice."""
     columns = [column.name for column in ref_channel_price.columns]
     records = (record for page in runtime.channel_advisor.pages("prices") for record in page.records)
     prices = map(decoded, records)
@@ -34,7 +34,7 @@ def snapshot_target(runtime: Runtime) -> None:
 
 
 def _frame(rows: Sequence[tuple[str, ChannelPrice, datetime]], columns: Sequence[str]) -> pd.DataFrame:
-    """Prices as a COPY takes them."""
+    """Makes the frame of prices for COPY."""
     values = zip(*((sku, *price, version) for sku, price, version in rows), strict=True)
     made = {}
     for name, each in zip(columns, values, strict=True):
@@ -49,5 +49,5 @@ _DRIFT = sql.statement(__package__, "drift")
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:
-    """Items whose prices are not at the channel as they were sent."""
+    """Finds items whose prices at the channel differ from those sent."""
     return connection.scalars(_DRIFT).all()

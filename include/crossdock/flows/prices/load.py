@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 NAME = "prices"
-AT_ONCE = 4  # requests under way; the budget of the system bounds them besides
-BATCH = 500  # prices a request, the contract's limit
-ASKED = 100  # SKUs a request of the list of prices
-FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are held against the channel whatever was sent
+AT_ONCE = 4  # requests at once, within the system's budget
+BATCH = 500  # prices per request, the contract's limit
+ASKED = 100  # SKUs per request of the list of prices
+FORCED_KINDS = ("compare", "key", "replay")  # kinds of batches that are compared with the channel in any case
 ADVICE = "Correct include/config/prices.yaml or the lookups beside it, or the product at the channel; then replay it."
 START, END, UPDATE = "start_promotion", "end_promotion", "update"  # operations of deliveries
 
@@ -51,7 +51,7 @@ _LINES = sql.statement(__package__, "lines")
 
 
 class ChannelPrice(NamedTuple):
-    """A price at the channel. Of a listing only `price` and `currency`; None follows the product's."""
+    """A price at the channel. A listing has only `price` and `currency`; with price None it follows the product's."""
 
     price: Decimal | None
     currency: str
@@ -66,25 +66,24 @@ class ChannelPrice(NamedTuple):
 
 @dataclass
 class _Work:
-    """What a batch's load has found out. Lines by `_name`."""
+    """The state of a batch's load. Lines by `_name`."""
 
     lines: list[sa.Row]
     links: dict[str, sa.Row]
     present: dict[str, ChannelPrice]
     promoted: set[str]  # listings whose last price from us was a promotional one
     to_send: list[sa.Row] = field(default_factory=list)
-    in_sync: list[sa.Row] = field(default_factory=list)  # sent or not, the channel has them so
+    in_sync: list[sa.Row] = field(default_factory=list)  # the channel has them already
     held: dict[str, str] = field(default_factory=dict)  # key -> why it waits
     refused: dict[str, list[dict]] = field(default_factory=lambda: defaultdict(list))
     pending: set[str] = field(default_factory=set)  # keys
     wrong_currency: bool = False  # the channel refuses the configured one
-    used: list[int] = field(default_factory=list)  # approvals that allowed something
+    used: list[int] = field(default_factory=list)  # approvals of lines in this batch
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Sends what the channel does not have, after a person where one is to be asked. Raises OutcomeUnknown at the end
-    when something was not taken for now; ConfigError, before anything is sent, for a currency that is not the
-    profile's."""
+    """Sends prices that differ at the channel; some wait for a person's approval. Raises OutcomeUnknown at the end when
+    some were not accepted for now; ConfigError, before anything is sent, for a currency that is not the profile's."""
     settings = price_settings.load()
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
@@ -115,17 +114,17 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 
 
 def _name(line: sa.Row) -> str:
-    """What a line is known by at the channel: its listing's number, or the product's SKU."""
+    """The name of a line at the channel: its listing's number, or the product's SKU."""
     return line.sku if line.listing_id is None else f"#{line.listing_id}"
 
 
 def _entity(line: sa.Row) -> tuple[str, str]:
-    """(entity, key) of its links and deliveries."""
+    """(entity, key) of a line's links and deliveries."""
     return (PRICE, line.sku) if line.listing_id is None else (LISTING_PRICE, str(line.listing_id))
 
 
 def doubtful_prices(connection: sa.Connection) -> set[str]:
-    """Names of products and listings at which an older price may stand."""
+    """Finds names of products and listings that may have an older price, for an answer was lost."""
     products, listings = (deliveries.doubtful(connection, NAME, entity) for entity in (PRICE, LISTING_PRICE))
     return products | {f"#{number}" for number in listings}
 
@@ -138,7 +137,7 @@ def _links(connection: sa.Connection, lines: Sequence[sa.Row]) -> dict[str, sa.R
 
 
 def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
-    """The listings whose last price from us began a promotion."""
+    """Finds the listings whose last price from us began a promotion."""
     numbers = [str(line.listing_id) for line in lines if line.listing_id is not None]
     sent = ops_delivery.c
     rows = connection.execute(
@@ -154,7 +153,7 @@ def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
 
 
 def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, ChannelPrice]:
-    """The prices that products and listings have at the channel now; those that have none are not in it."""
+    """Reads the present prices of products and listings at the channel, without those that have none."""
     skus = list(dict.fromkeys(line.sku for line in lines))
     present: dict[str, ChannelPrice] = {}
 
@@ -189,7 +188,7 @@ class _Promotion(msgspec.Struct):
 
 
 class _Price(msgspec.Struct):
-    """The contract's Price."""
+    """Price in the contract."""
 
     SKU: str
     Price: Decimal
@@ -205,7 +204,7 @@ _price = msgspec.json.Decoder(_Price)
 
 
 def decoded(record: msgspec.Raw) -> tuple[str, ChannelPrice, datetime]:
-    """(SKU, price, when it last changed) of a row of the channel's list."""
+    """Decodes (SKU, price, when it last changed) from a row of the channel's list."""
     row = _price.decode(record)
     one = row.Promotion
     return (
@@ -219,7 +218,7 @@ def decoded(record: msgspec.Raw) -> tuple[str, ChannelPrice, datetime]:
 
 
 def _wanted(line: sa.Row) -> ChannelPrice:
-    """What the channel should have of a line."""
+    """The price that the channel should have for a line."""
     if line.listing_id is not None:
         return ChannelPrice(line.price, line.currency)
     edges = (times.read(edge) if edge else None for edge in (line.promotion_start, line.promotion_end))
@@ -230,7 +229,7 @@ def _wanted(line: sa.Row) -> ChannelPrice:
 
 
 def _same_currency(settings: PriceSettings, present: Mapping[str, ChannelPrice]) -> None:
-    """Raises ConfigError where the channel keeps its prices in another currency than the configuration says."""
+    """Raises ConfigError where the channel's currency is not the configured one."""
     other = next((one.currency for name, one in present.items()
                   if not name.startswith("#") and one.currency != settings.currency), None)  # fmt: skip
     if other:
@@ -254,7 +253,7 @@ _OVER = sql.statement(__package__, "approvals_over")
 def _judge(
     connection: sa.Connection, batch: sa.Row, work: _Work, candidates: Sequence[sa.Row], settings: PriceSettings
 ) -> None:
-    """Parts the lines into those that the channel has so already, those to send, and those that wait for a person."""
+    """Sorts the lines into those in sync, those to send, and those that wait for a person."""
     requested = approvals.latest(connection, NAME, [line.key for line in candidates])
     questions, kept = [], []
     for line in candidates:
@@ -288,7 +287,7 @@ def _judge(
 
 
 def _answer(earlier: sa.Row | None, wanted: ChannelPrice) -> str:
-    """What became of the question whether this very price may be sent; "" where it has not been asked."""
+    """The state of the approval of exactly this price; "" where none was asked for."""
     if earlier is None:
         return ""
     same = (earlier.to_price, earlier.promotion_price, earlier.currency_code) == (
@@ -298,7 +297,7 @@ def _answer(earlier: sa.Row | None, wanted: ChannelPrice) -> str:
 
 
 def _approval_row(line: sa.Row, name: str, wanted: ChannelPrice, now: ChannelPrice | None, why: str) -> dict[str, Any]:
-    """The question of a line, as a row."""
+    """Makes the row of a line's approval."""
     return {
         "flow": NAME, "key": line.key, "target": name, "site_id": line.site_id,
         "from_price": now.price if now else None, "to_price": wanted.price,
@@ -307,14 +306,14 @@ def _approval_row(line: sa.Row, name: str, wanted: ChannelPrice, now: ChannelPri
 
 
 def _question(line: sa.Row, now: ChannelPrice | None, work: _Work, settings: PriceSettings) -> str:
-    """Why a person is to be asked before a line is sent; "" where nobody is. What was sent before as it is, and has
-    been changed at the channel, is put right without a question."""
+    """Why a line needs a person's approval; "" where it needs none. A price that was sent before and has been changed
+    at the channel is sent again without one."""
     link = work.links.get(_name(line))
     if line.price is None or (link is not None and link.content_hash == line.content_hash):
         return ""
     is_listing = line.listing_id is not None
     before = now.price if now else None
-    if is_listing and before is None:  # it follows the product's price, which may be in another currency
+    if is_listing and before is None:  # the listing follows the product's price, perhaps in another currency
         product = work.present.get(line.sku)
         before = product.price if product and product.currency == line.currency else None
     own_move = is_listing and (line.promotion_id is not None or _name(line) in work.promoted)
@@ -330,7 +329,7 @@ def whole(amount: Decimal | None) -> int | None:
 
 
 def _send(runtime: Runtime, batch: sa.Row, work: _Work) -> None:
-    """Products' prices by the batch and listings' one by one, several requests at once; all products' first."""
+    """Sends all products' prices in bulk, then listings' one by one, several requests at once."""
     products = [line for line in work.to_send if line.listing_id is None]
     listings = [line for line in work.to_send if line.listing_id is not None]
     with runtime.engine.begin() as connection:
@@ -358,7 +357,7 @@ def _send_listing(runtime: Runtime, line: sa.Row) -> Answer:
 
 
 def _outcome(line: sa.Row, status: int, error: CrossdockError | None) -> Answer:
-    """What came of a line; `result`: the channel refuses the currency."""
+    """Makes the outcome of a line; `result`: whether the channel refuses the currency."""
     if error is None:
         return Answer(status, _entity(line)[1])
     if isinstance(error, RecordRejected):
@@ -368,7 +367,7 @@ def _outcome(line: sa.Row, status: int, error: CrossdockError | None) -> Answer:
 
 
 def _bodies(connection: sa.Connection, batch_id: int, skus: Sequence[str]) -> dict[str, bytes]:
-    """PriceUpdate of these products; a promotion that is not the line's is none."""
+    """Makes the PriceUpdate of these products, without promotions that are not the line's."""
     table = language.load("price")
     heads, below = stage_price, stage_price_line
     own = {"SKU": below.c.sku, "Promotion.PromotionID": below.c.promotion_id}
@@ -387,7 +386,7 @@ def _bodies(connection: sa.Connection, batch_id: int, skus: Sequence[str]) -> di
 
 
 def _operation(line: sa.Row, work: _Work) -> str:
-    """What a delivery does, in a word: a promotion that begins or is told, one that ends, or anything else."""
+    """The operation of a delivery: START for a promotion that begins or changes, END for one that ends, else UPDATE."""
     now = work.present.get(_name(line))
     if line.listing_id is not None:
         return START if line.promotion_id else END if _name(line) in work.promoted else UPDATE
@@ -409,7 +408,7 @@ def _effect(batch: sa.Row, line: sa.Row, work: _Work) -> Effect:
 def _keep_answers(
     connection: sa.Connection, batch: sa.Row, work: _Work, answered: Sequence[tuple[sa.Row, Answer]]
 ) -> None:
-    """Notes what became of each line."""
+    """Records the answer to each line."""
     taken = [line for line, answer in answered if answer.taken]
     _link(connection, batch, taken)
     _note_known_prices(connection, taken)
@@ -422,7 +421,7 @@ def _keep_answers(
 
 
 def _link(connection: sa.Connection, batch: sa.Row, lines: Iterable[sa.Row]) -> None:
-    """The channel has these lines now."""
+    """Links these lines: the channel has them now."""
     rows = []
     for line in lines:
         entity, key = _entity(line)
@@ -436,7 +435,7 @@ def _link(connection: sa.Connection, batch: sa.Row, lines: Iterable[sa.Row]) -> 
 
 
 def _note_known_prices(connection: sa.Connection, lines: Sequence[sa.Row]) -> None:
-    """Keeps in `ref` what the channel has now, and records the outcome of calls whose answer was lost."""
+    """Keeps the channel's present prices in `ref`, and records the outcome of calls whose answer was lost."""
     products = [line for line in lines if line.listing_id is None]
     _keep(connection, [(line.sku, _wanted(line)) for line in products])
     listings = [{"listing_id": line.listing_id, "price": line.price} for line in lines if line.listing_id is not None]
@@ -466,7 +465,7 @@ def _keep(connection: sa.Connection, prices: Sequence[tuple[str, ChannelPrice]])
 
 
 def _record_outcomes(connection: sa.Connection, flow: Flow, batch: sa.Row, work: _Work) -> None:
-    """The state of every row: dead, waiting for a person, delivered in this batch, or unchanged."""
+    """Records the state of every row: dead, waiting for a person, delivered in this batch, or unchanged."""
     keys = dict.fromkeys(line.key for line in work.lines)
     here = _delivered(connection, batch, work.lines)
     rest = [key for key in keys if key not in work.refused and key not in work.held and key not in work.pending]
@@ -483,7 +482,7 @@ _WAIT = sql.statement(__package__, "wait")
 
 
 def _delivered(connection: sa.Connection, batch: sa.Row, lines: Sequence[sa.Row]) -> set[str]:
-    """Keys of rows of which this batch, in this try or an earlier one, has brought something to the channel."""
+    """Finds keys of rows of which this batch has delivered a price, in this try or an earlier one."""
     key_of = {_delivery(batch, line): line.key for line in lines}
     table = ops_delivery
     names = connection.scalars(

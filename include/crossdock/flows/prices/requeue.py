@@ -1,4 +1,4 @@
-"""Which records are worked again although their source has not changed."""
+"""Finds records to be worked again although their source has not changed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from crossdock.rules import price_settings
 from crossdock.store import sql, watermarks
 
 _REQUEUE = sql.statement(__package__, "requeue")
-LOOKED_AT = "prices.products"  # no list that is read: up to where new products and listings have been looked at
+LOOKED_AT = "prices.products"  # watermark up to which new products and listings are worked; no list has this name
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_LATE = timedelta(minutes=10)  # products and listings of the channel may be read so much later than they changed
+_LATE = timedelta(minutes=10)  # longest time from a change of a product or listing until it is read
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Rows whose price may be another one, although their item has not changed."""
+    """Finds rows whose price may have changed although their item has not."""
     at = transform.clock(connection)
     since = watermarks.position(connection, NAME, LOOKED_AT)
     keys = connection.scalars(

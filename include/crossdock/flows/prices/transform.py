@@ -1,8 +1,8 @@
 """Prices, the documents: TIMS's items as frames -> the prices that the channel should have, as staged rows.
 
-In: parsed items, products and listings of the channel in `ref`, the price settings. Out: `Staged`; a head is an item's
-price, its lines are the places that it goes to. Never: a call to a system; a price of a listing that has none of its
-own and had none from us.
+In: parsed items, products and listings of the channel in `ref`, the price settings. Out: `Staged`; a header is an
+item's price, its lines are the products and listings that get it. Never: a call to a system; a price of a listing that
+has none of its own and had none from us.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from crossdock.store.tables import (
 
 PRICE, LISTING_PRICE = "channel_price", "listing_price"  # entities of links and deliveries
 FIELDS = (*PRICE_TEXT, *PRICE_MONEY)
-TOLD = tuple(name for name in FIELDS if name != "SKU")  # of every product that is the item, the same
+TOLD = tuple(name for name in FIELDS if name != "SKU")  # fields that are sent, equal for all products of an item
 
 
 def clock(connection: sa.Connection) -> Clock:
-    """The channel's own clock as its reference data were last read, for promotions run by it; zone and currency of
-    TIMS's company."""
+    """Reads the channel's clock at the last read of its reference data, for promotions run by it; and time zone and
+    currency of TIMS's company."""
     read = connection.scalar(
         sa.select(sa.func.max(ops_watermark.c.position)).where(
             ops_watermark.c.flow == "reference",
@@ -56,7 +56,7 @@ def clock(connection: sa.Connection) -> Clock:
 
 
 def fingerprint(settings: PriceSettings, at: Clock) -> str:
-    """What, beside the item and the clock, decides a price."""
+    """Hashes what decides a price besides the item and the clock."""
     return raw.digest(f"{settings.fingerprint} {at.zone.key} {at.base}".encode())
 
 
@@ -100,7 +100,7 @@ def _no_lines() -> pd.DataFrame:
 
 
 def load_context(connection: sa.Connection, skus: Sequence[str]) -> PriceContext:
-    """What the rules need beside the items."""
+    """Reads what the rules need besides the items."""
     there = _there(connection, skus)
     listings = [str(row.listing_id) for one in there.values() for row in one.listings]
     sent = deliveries.links(connection, LISTING_PRICE, listings)
@@ -108,7 +108,7 @@ def load_context(connection: sa.Connection, skus: Sequence[str]) -> PriceContext
 
 
 def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, ChannelItem]:
-    """What the channel has of each item, by TIMS's SKU."""
+    """Reads the channel's products and listings of each item, by TIMS's SKU."""
     wanted = set(skus)
     there: dict[str, ChannelItem] = {}
     of_product: dict[str, list[str]] = {}
@@ -133,7 +133,7 @@ def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, ChannelI
 def _lines(
     keys: pd.Series, existing: Sequence[ChannelItem], places: pd.DataFrame, header: pd.DataFrame
 ) -> pd.DataFrame:
-    """One line for each product and each listing that is to be told."""
+    """Makes one line for each product and each listing that gets a price."""
     rows: list[dict[str, Any]] = []
     counts: dict[int, int] = {}
     hashes = header["content_hash"].tolist()
@@ -170,7 +170,7 @@ def _hashes(sent: pd.DataFrame) -> pd.Series:
 
 
 def _digest(content: Sequence[Any]) -> str:
-    """A hash of what is told."""
+    """Hashes the fields that are sent."""
     return raw.digest(repr([None if pd.isna(one) else str(one) for one in content]).encode())
 
 
@@ -178,7 +178,7 @@ def _digest(content: Sequence[Any]) -> str:
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged prices with what the suite looks at."""
+    """Adds what the suite checks besides."""
     header, lines = frames.header.copy(), frames.lines
     amount = {name: header[name].fillna(0).to_numpy(dtype=np.int64) for name in PRICE_MONEY}
     promoted = header["Promotion.Price"].notna().to_numpy()

@@ -1,8 +1,8 @@
 """Returns: Channel Advisor's returns -> TIMS credit memos and stock adjustments; then the return is resolved there.
 
-What makes it special: one return becomes several documents, a credit memo for each invoice that it touches and a stock
-adjustment for what comes back of each shipment. It is delivered when all of them are there. What was posted stays:
-a return that is another one afterwards is a dead letter.
+What makes it special: one return becomes several documents, a credit memo for each of its invoices and a stock
+adjustment for what comes back of each shipment. It is delivered when all of them are in TIMS. What was posted stays: a
+return that changes afterwards is a dead letter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _slots = msgspec.json.Decoder(_Slots)
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
-    """Key and version of a return."""
+    """Reads key and version of a return."""
     slots = _slots.decode(record)
     return RecordKey(str(slots.ReturnID), slots.UpdatedDate)
 
@@ -51,7 +51,7 @@ RETURNS = Flow(
         ids=("ReturnID",),
         own=("UpdatedDate", "RefundDate"),
     ),
-    # Children before parents: whatever an order says of its shipments and invoices, they are there.
+    # Children before parents: the shipments and invoices that an order refers to are read first.
     reference=(
         tims.COMPANY,
         tims.PERIODS,

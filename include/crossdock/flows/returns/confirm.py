@@ -1,4 +1,4 @@
-"""What goes back once the target has it."""
+"""Reports delivered records to the source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESOLVED = (REFUNDED, "Closed")
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Approves and marks as refunded what the batch delivered."""
+    """Approves the returns that the batch delivered, and marks them as refunded."""
     table = stage_credit_memo
     with runtime.engine.begin() as connection:
         rows = list(
@@ -61,8 +61,8 @@ def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 
 
 def _resolve(runtime: Runtime, key: str, status: str) -> bytes | None:
-    """Takes a return from its status to Refunded; the return as stored, None where it was so before. Raises what the
-    channel refuses. Said twice, it is said once."""
+    """Takes a return from its status to Refunded. Returns the stored return, None where it was refunded before. Raises
+    the channel's refusal. A repeated decision has no further effect."""
     refused: RecordRejected | None = None
     stored: bytes | None = None
     while status not in RESOLVED:
@@ -75,7 +75,7 @@ def _resolve(runtime: Runtime, key: str, status: str) -> bytes | None:
         except RecordRejected as error:
             if error.code != "IllegalDecision" or refused:
                 raise
-            refused = error  # somebody else decided in between: what does it say now?
+            refused = error  # somebody else decided in between: go on from the present status
             stored = runtime.channel_advisor.record("returns", key)
         status = msgspec.json.decode(stored)["Status"]
     return stored

@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-RETURN = "return"  # entity of the link that says that a return's documents are all there
+RETURN = "return"  # entity of the link that shows that all documents of a return are in TIMS
 ADVICE = "Compare the return with the order's invoices and credit memos in TIMS; edit the payload, then replay it."
 MEMO = Kind(CREDIT_MEMO, "ar/credit-memos", "CreditMemoID")
 STOCK = Kind(ADJUSTMENT, "inventory/adjustments", "AdjustmentID", linked_by="ExternalReference")
@@ -32,7 +32,7 @@ _OF_RETURN = ("CreditDate", "PostingDate", "CurrencyCode", "Reason", "Memo")
 
 
 def _ready(connection: sa.Connection, batch_id: int) -> dict[Kind, list[Document]]:
-    """The documents that the ready returns of a batch become."""
+    """Reads the documents of the ready returns of a batch."""
     heads, lines = stage_credit_memo, stage_credit_memo_line
     table = language.load("credit_memo")
     assert table.children
@@ -77,7 +77,7 @@ def _documents(rows: pd.DataFrame, written: Sequence[bytes]) -> list[Document]:
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Credit memos in bulk, then the stock adjustments of the returns whose credit memos are all there."""
+    """Posts credit memos in bulk, then the stock adjustments of returns whose credit memos are all in TIMS."""
     table = stage_credit_memo
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)

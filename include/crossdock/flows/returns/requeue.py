@@ -1,4 +1,4 @@
-"""Which records are worked again although their source has not changed."""
+"""Finds records to be worked again although their source has not changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossdock.store.tables import stage_credit_memo
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Waiting returns of whose order anything is new: the order itself, a shipment, an invoice."""
+    """Finds waiting returns whose order, or a shipment or invoice of it, has changed."""
     memo = stage_credit_memo.c
     waiting = connection.execute(
         sa.select(memo.key, memo.order_key, memo.parents).where(memo.state == "waiting", memo.parents.is_not(None))

@@ -1,7 +1,7 @@
 """Returns, the documents: Channel Advisor's returns as frames -> credit memos and stock adjustments as staged rows.
 
-In: parsed returns, and what `ref` and `stage` know of their orders. Out: `Staged`; a head is a return, its lines are
-those of its documents. Never: a call to a system; other documents for a return of which anything was sent already.
+In: parsed returns, and their orders in `ref` and `stage`. Out: `Staged`; a header is a return, its lines are those of
+its documents. Never: a call to a system; other documents for a return of which any was sent already.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ PARENTS = sql.statement(__package__, "parents")
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
-    """The staged returns of a batch. What was sent stays as it is; if the return is another one now, it is dead."""
+    """The staged returns of a batch. One that was sent stays as it is; if it has changed since, it is dead."""
     frames = documents.keyed(parsed, keys)
     kept = frames.header[KEY].tolist()
     posted = _posted(connection, kept)
@@ -80,7 +80,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, header: pd.DataFrame) -> ReturnContext:
-    """What the rules need beside the returns `header`, of which nothing was sent yet."""
+    """Reads what the rules need besides the returns `header`, of which nothing was sent yet."""
     worked = rules.states(header)[0].eq(rules.WORK)
     numbers = sorted(set(header.loc[worked, "ChannelAdvisorOrderID"].astype("str")))
     orders = Orders(connection, numbers, header.loc[worked, KEY].tolist())
@@ -90,7 +90,7 @@ def load_context(connection: sa.Connection, header: pd.DataFrame) -> ReturnConte
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged returns with the amounts of all their credit memos together, as the suite looks at them."""
+    """Adds the sums over all credit memos of each return, for the checks."""
     header, lines = frames.header.copy(), frames.lines
     of_memo = (lines["entity"] == CREDIT_MEMO).to_numpy()
     own = of_memo & lines["InvoiceLineNo"].isna().to_numpy()
@@ -104,7 +104,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
         - header["uncredited"].fillna(0)
         - sum_by_header(whole, lines["RoundingAmount"].where(own))
     )  # fmt: skip
-    # A return that transform has refused has no credit memos yet: that says nothing of its own.
+    # A return that transform has refused has no credit memos: no reason of its own.
     header["refund_difference"] = difference.where(header["problems"] == "[]", 0).astype("int64")
     header["total_difference_of_parts"] = header["Total"] - (
         header["SubTotal"] - header["DiscountTotal"] + header["ShippingAmount"] + header["GiftWrapAmount"]
@@ -117,7 +117,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
 
 
 def _content(items: Sequence[Mapping[str, Any]], currency: Any) -> str:
-    """A hash of what the return says of units and money. Its status, dates and notes change nothing that was posted."""
+    """Hashes the return's units and money. Its status, dates and notes change no posted document."""
     text = repr((str(currency), sorted(repr(sorted(item.items())) for item in items)))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -126,8 +126,8 @@ def _content(items: Sequence[Mapping[str, Any]], currency: Any) -> str:
 
 
 def _documents(done: language.Applied, fresh: np.ndarray, hashes: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(staged heads with `row`, staged lines) of returns of which nothing was sent yet; `fresh` are their rows among
-    all."""
+    """Makes (staged headers with `row`, staged lines) of returns of which nothing was sent yet; `fresh`: their rows
+    among all."""
     records, target = done.records, done.target
     origin = np.arange(len(records)) if done.origin is None else done.origin
     at = np.full(len(records), -1, dtype=np.int64)
@@ -156,7 +156,7 @@ def _documents(done: language.Applied, fresh: np.ndarray, hashes: Sequence[str])
 
 
 def _lines(memos: Sequence[tuple[str, rules.Credit, rules.Worked]], target: Frames) -> pd.DataFrame:
-    """Staged lines: of each credit memo its own amounts and its lines, then the stock adjustments of the return."""
+    """Makes the staged lines: the amounts and lines of each credit memo, then the stock adjustments of the return."""
     rows: list[dict[str, Any]] = []
     heads, bodies = target.header.to_dict("records"), defaultdict(list)
     for line in target.lines.to_dict("records"):
@@ -168,7 +168,7 @@ def _lines(memos: Sequence[tuple[str, rules.Credit, rules.Worked]], target: Fram
         position[key] += 1
 
     for number, (key, credit, _) in enumerate(memos):
-        if not credit.invoice:  # stock moves alone
+        if not credit.invoice:  # a stock adjustment without a credit memo
             continue
         memo = heads[number]
         shared = {"entity": CREDIT_MEMO, "document": memo["ExternalReference"], "InvoiceID": memo["InvoiceID"]}
@@ -200,7 +200,7 @@ def _typed(lines: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass
 class _Posted:
-    """Staged returns of which something was sent: heads by key, and their lines."""
+    """Staged returns of which something was sent: headers by key, and their lines."""
 
     header: dict[str, dict[str, Any]]
     lines: pd.DataFrame
@@ -224,7 +224,7 @@ def _posted(connection: sa.Connection, keys: Sequence[str]) -> _Posted:
 def _unaltered(
     sent: Sequence[int], keys: Sequence[str], posted: _Posted, returns: pd.DataFrame, hashes: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Posted returns as they were staged, with their new status; a problem where the return is another one now."""
+    """Stages posted returns as before, with their new status; a problem where the return has changed since."""
     status, total = returns["Status"].tolist(), returns["RefundTotal"].tolist()
     rows, found = [], []
     for row in sent:
@@ -249,7 +249,7 @@ def _unaltered(
 
 
 def company(connection: sa.Connection) -> tuple[str, pd.DataFrame]:
-    """(time zone, posting periods) of the company."""
+    """Reads (time zone, posting periods) of the company."""
     zone = connection.scalar(sa.select(ref_company.c.time_zone)) or "UTC"
     periods = database.copy_out(connection, sa.select(ref_period.c.id, ref_period.c.start_date, ref_period.c.status))
     return zone, periods
@@ -259,10 +259,11 @@ _ON_THEIR_WAY = sql.statement(__package__, "on_their_way")
 
 
 class Orders:
-    """Orders by ChannelAdvisorOrderID (`open_orders`), less what other returns have taken of them."""
+    """Orders by ChannelAdvisorOrderID (`open_orders`), reduced by what other returns have taken of them."""
 
     def __init__(self, connection: sa.Connection, keys: Sequence[str], own: Sequence[str]) -> None:
-        """`own`: returns that are worked now, whose own documents (of an earlier life of this database) count not."""
+        """`own`: the returns that are worked now. Their documents in TIMS, from before a loss of this database, do not
+        count."""
         self._connection, self._keys = connection, list(keys)
         self._own = set(own)
         self._site = {site.channel: site for site in rule_settings.load().sites.values() if site.channel}
@@ -289,7 +290,7 @@ class Orders:
         return list(self._connection.execute(statement, {"keys": self._keys, **more}))
 
     def _of_orders(self, *what: sa.ColumnElement[Any]) -> sa.Select:
-        """`what` of the orders, by their keys."""
+        """Selects `what` of the orders, with their keys."""
         order = ref_sales_order.c
         of_channel = sa.and_(order.source == "ChannelAdvisor", order.external_order_id.in_(self._keys))
         return (
@@ -342,7 +343,7 @@ class Orders:
         site = self._site.get(channel, self._default)
         parcels = []
         for one in shipments:
-            held = one["LocationID"] == site.marketplace_location  # what the marketplace ships comes back to it
+            held = one["LocationID"] == site.marketplace_location  # goods shipped by the marketplace come back to it
             location = one["LocationID"] if held else site.returns_location
             parcels += [
                 rules.Parcel(
@@ -353,7 +354,7 @@ class Orders:
         return parcels
 
     def _take_off(self, key: str, order: rules.Order, shipment_of: Mapping[str, str | None]) -> None:
-        """What other credit memos and returns have taken already."""
+        """Reduces an order by what other credit memos and returns have taken already."""
         invoices = {invoice.id: invoice for invoice in order.invoices}
         seen = set()
         for memo in self._memos[key]:
@@ -363,7 +364,7 @@ class Orders:
             seen.add(reference)
             if memo["InvoiceID"] in invoices:
                 _credit_off(invoices[memo["InvoiceID"]], memo)
-            if memo["Restock"]:  # typed into TIMS by a person
+            if memo["Restock"]:  # a person has entered it in TIMS
                 _restock_off(order, shipment_of.get(memo["InvoiceID"]), memo, invoices.get(memo["InvoiceID"]))
         for row in self._way[key]:
             if row.entity == CREDIT_MEMO and row.document not in seen and row.InvoiceID in invoices:
@@ -432,7 +433,7 @@ def _restock_off(
 
 
 def _units_off(order: rules.Order, shipment: str | None, order_line: int, units: int) -> None:
-    """Units that are back already: of their shipment, where it is known, else of the oldest."""
+    """Takes off units that are back already: of their shipment where it is known, else of the oldest."""
     for parcel in order.parcels:
         if parcel.order_line == order_line and shipment in (parcel.shipment, None):
             taken = min(units, parcel.quantity)

@@ -1,7 +1,6 @@
-"""Shipments: what TIMS's warehouses have sent -> Channel Advisor, with carrier and tracking; the order's status there
-follows by itself.
+"""Shipments: TIMS's shipments -> Channel Advisor, with carrier and tracking; the order's status follows there.
 
-What makes it special: parts of a kit fold back to the kit that was sold, over as many parcels as it takes. In: TIMS's
+What makes it special: parts of a kit are folded back to the kit that was sold, also over several parcels. In: TIMS's
 shipments, its sales orders. Never: a shipment that the channel itself made; a second report of one shipment.
 """
 

@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 ADVICE = "Correct the order on the channel or the shipment in TIMS, then replay it; dismiss it if the channel knows it."
 
-_Row = tuple[dict[str, Any], bytes]  # of stage.channel_shipment, and its body
+_Row = tuple[dict[str, Any], bytes]  # a row of stage.channel_shipment, and its body
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Reports what is ready, a hundred at a time. A report whose answer was lost is simply sent again: the channel
-    answers a repeat with the first."""
+    """Reports the ready shipments, a hundred per request. A report whose answer was lost is simply sent again: the
+    channel answers a repeat with the first one."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
         rows = list(read_ready(connection, batch_id, flow.mappings[0], flow.stage, flow.stage_lines).rows())
@@ -65,7 +65,7 @@ def _report(runtime: Runtime, portion: Sequence[_Row]) -> list[Answer]:
 
 
 def _answer(row: Mapping[str, Any], body: bytes, one: Reported) -> Answer:
-    """A report that was not taken for good; one that was, or may yet be."""
+    """Makes the outcome of a report: taken, refused, or not decided yet."""
     target = None if one.shipment is None else str(one.shipment["ShipmentID"])
     if isinstance(one.error, RecordRejected):
         return Answer(one.status, target, reasons(one.error, do=ADVICE, target="Channel Advisor"))

@@ -1,7 +1,7 @@
 """Shipments, the documents: TIMS's shipment as frames -> Channel Advisor's shipment as staged rows.
 
-In: parsed shipments, their sales orders in `ref`, what has been told of each order. Out: `Staged`. Never: a call to a
-system; another content for a shipment that the channel has been told of.
+In: parsed shipments, their sales orders in `ref`, what was reported of each order. Out: `Staged`. Never: a call to a
+system; another content for a shipment that was reported.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from crossdock.store.tables import stage_channel_shipment, stage_channel_shipmen
 ENTITY = "channel_shipment"
 TOLD = ("ChannelAdvisorOrderID", "SellerFulfillmentID", "ShippedDate", "Carrier", "ServiceClass", "TrackingNumber")
 TOLD_LINE = ("OrderItemID", "SKU", "Quantity")
-# States of the parcels that count for kits, if they have a `parcel`.
+# States of shipments whose parcels (where they have one) count when kits are folded.
 COUNTED = ("staged", "ready", "delivered", "unchanged", "left_out")
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:
-    """The staged shipments of a batch, those that have been reported as they were."""
+    """The staged shipments of a batch. Reported ones stay as they were."""
     frames = documents.keyed(parsed, keys)
     kept = frames.header[KEY]
     context = load_context(connection, kept.tolist(), frames.header["SalesOrderID"].dropna().unique().tolist())
@@ -65,7 +65,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequence[str]) -> ShipmentContext:
-    """What the rules need beside the shipments `keys` of the sales orders `numbers`."""
+    """Reads what the rules need besides the shipments `keys` of the sales orders `numbers`."""
     before, reported = _before(connection, numbers)
     return ShipmentContext(
         _orders(connection, numbers),
@@ -79,7 +79,7 @@ def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequen
 
 
 def _content(header: pd.DataFrame, lines: pd.DataFrame) -> pd.Series:
-    """A hash of what is told."""
+    """Hashes the fields that are sent."""
     sent: list[list[tuple[int, int]]] = [[] for _ in range(len(header))]
     for row, item, units in zip(*(lines[name].tolist() for name in (ROW, "OrderItemID", "Quantity")), strict=True):
         sent[row].append((item, units))
@@ -98,7 +98,7 @@ def _marketplace_locations() -> frozenset[str]:
 
 
 def _orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, SalesOrder]:
-    """The sales orders by SalesOrderID, with what each of their lines is a part of."""
+    """Reads the sales orders by SalesOrderID, with the kit that each of their lines is a part of."""
     rows = documents.sales_orders(connection, ids)
     table = stage_sales_order_line
     per_kit = {
@@ -129,8 +129,8 @@ def _orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, SalesOrd
 def _before(
     connection: sa.Connection, orders_: Sequence[str]
 ) -> tuple[dict[str, list[tuple[str, dict[str, int]]]], dict[str, list[tuple[str, int, int]]]]:
-    """What shipments of the orders hold and have told, each with its key: those on their way, reported, or completing
-    no kit."""
+    """Reads the parcels of earlier shipments of the orders, and the units that they report, each with the shipment's
+    key: of those under way, reported, or without a complete kit."""
     stage, lines = stage_channel_shipment, stage_channel_shipment_line
     those = sa.and_(
         documents.among(stage.c.sales_order_id, orders_), stage.c.state.in_(COUNTED), stage.c.parcel.is_not(None)
@@ -152,18 +152,18 @@ def _before(
 def _as_reported(
     connection: sa.Connection, header: pd.DataFrame, lines: pd.DataFrame, linked: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Shipments that the channel knows keep what it was told: it keeps the first report whatever comes after."""
+    """Puts reported shipments back as they were staged: the channel keeps the first report in any case."""
     if not linked:
         return header, lines
     old, body = documents.as_staged(connection, stage_channel_shipment, stage_channel_shipment_line, linked)
     old["state"], old["reason"] = "unchanged", pd.Series(np.nan, index=old.index, dtype="str")
     whole = pd.concat([header[~header["key"].isin(linked)], old[header.columns]], ignore_index=True)
-    whole = whole.set_index("key").loc[header["key"]].reset_index()  # in their places: problems name rows by them
+    whole = whole.set_index("key").loc[header["key"]].reset_index()  # in their old places: problems refer to them
     return whole, pd.concat([lines, body[lines.columns]], ignore_index=True)
 
 
 def _corrections(connection: sa.Connection, again: pd.DataFrame) -> list[dict]:
-    """A notice for each reported shipment whose carrier or tracking TIMS has corrected since."""
+    """Makes a notice for each reported shipment whose carrier or tracking TIMS has corrected since."""
     if again.empty:
         return []
     old, _ = documents.as_staged(connection, stage_channel_shipment, stage_channel_shipment_line, again["key"].tolist())
@@ -187,5 +187,5 @@ def _corrections(connection: sa.Connection, again: pd.DataFrame) -> list[dict]:
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Nothing beside the documents themselves is looked at."""
+    """Adds nothing: the suite checks the documents alone."""
     return frames

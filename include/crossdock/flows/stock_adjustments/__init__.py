@@ -1,7 +1,7 @@
 """Stock adjustments: write-offs and movements of marketplace-held stock, from files of the inbox -> TIMS.
 
-What makes it special: a movement is posted once by its source's own number, whatever file names it again; one that is
-another movement afterwards is a dead letter. A file moves to done/ once it is worked; one that cannot be read stays.
+What makes it special: a movement is posted once under its source's own number, even if another file repeats it; one
+that changes afterwards is a dead letter. A file moves to done/ once it is worked; one that cannot be read stays.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _slots = msgspec.json.Decoder(_Slots)
 
 
 def read_key(record: msgspec.Raw) -> RecordKey:
-    """source/reference, and when the file that names it was last written."""
+    """Reads the key source/reference, and when its file was last written."""
     slots = _slots.decode(record)
     return RecordKey(f"{slots.Source}/{slots.Reference}", slots.FileModifiedAt)
 

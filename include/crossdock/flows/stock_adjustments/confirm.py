@@ -1,4 +1,4 @@
-"""What goes back once the target has it."""
+"""Moves worked files out of the inbox."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-INBOX = "stock"  # list of the inbox
+INBOX = "stock"  # the inbox's list of these files
 
 
 # ---- confirm -------------------------------------------------------------------------------------------------------
 
 
 def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Moves the files of what the batch has worked to done/. Refused movements are in the dead letters, whole."""
+    """Moves the files whose movements the batch has worked to done/. Dead letters hold refused movements whole."""
     with runtime.engine.begin() as connection:
         worked = files.taken(connection, stage_stock_adjustment, raw_movements, batch_id)
     for source, file, read in worked:

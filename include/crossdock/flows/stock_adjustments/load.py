@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of the answers."""
+"""Sends the batch, and records the answers."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ ADVICE = "Correct the movement in the payload or the item in TIMS, then replay i
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Creates what is not linked yet."""
+    """Creates the adjustments that have no link yet."""
     post_documents(runtime, flow, batch_id, STOCK, ADVICE)

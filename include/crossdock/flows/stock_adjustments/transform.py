@@ -1,4 +1,4 @@
-"""What a batch becomes."""
+"""Stages the stock adjustments of a batch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 
 
 def load_context(connection: sa.Connection) -> MovementContext:
-    """What the rules need beside the records."""
+    """Reads what the rules need besides the records."""
     zone, periods = company(connection)
     settings = rule_settings.load()
     reference = orders_transform.load_reference(connection, settings.shared_above)
@@ -71,12 +71,12 @@ def load_context(connection: sa.Connection) -> MovementContext:
 
 
 def _whole_files(given: pd.DataFrame) -> np.ndarray:
-    """Records that stand for a whole file."""
+    """Whether a record stands for a whole file."""
     return given["Reference"].str.startswith(stock_files.WHOLE).fillna(False).to_numpy(dtype=bool)
 
 
 def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
-    """Why the reader refused a record, in its own words."""
+    """Makes the problems of records that the reader refused, in its own words."""
     return problems.concat(
         problems.make(
             [at],
@@ -91,7 +91,7 @@ def _refusals(given: pd.DataFrame, refused: np.ndarray) -> pd.DataFrame:
 
 
 def _content(given: pd.DataFrame) -> pd.Series:
-    """A hash of what moved; the file that says so and its memo do not count."""
+    """Hashes the movement, without its file and memo."""
     stated = given[["OccurredAt", "SKU", "LocationID", "Quantity", "Reason"]].astype("str").fillna("")
     texts = zip(*(stated[name].tolist() for name in stated), strict=True)
     return pd.Series([hashlib.sha256(repr(text).encode()).hexdigest()[:32] for text in texts], dtype="str")
@@ -101,7 +101,7 @@ _POSTED = sql.statement(__package__, "posted")
 
 
 def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Movements of which something was sent stay as they were sent; a problem where they are other ones now."""
+    """Puts posted movements back as they were sent; a problem where the movement has changed since."""
     posted = list(connection.scalars(_POSTED, {"keys": staged["key"].tolist()}))
     names = ("content_hash", *COLUMNS, "OriginalEventDate")
     table = stage_stock_adjustment
@@ -132,7 +132,7 @@ def _as_posted(connection: sa.Connection, staged: pd.DataFrame) -> tuple[pd.Data
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
-    """Staged adjustments with the type of their item."""
+    """Adds the type of each item, for the checks."""
     staged = frames.header.copy()
     skus = staged["SKU"].dropna().unique().tolist()
     types = dict(connection.execute(sa.select(ref_item.c.sku, ref_item.c.type).where(ref_item.c.sku.in_(skus))).all())
