@@ -6,7 +6,8 @@ by what a flow believes it has delivered, for that is what is being proved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,7 +58,7 @@ def dead_letter(flow: str, key: Column = FOUND.c.key, *via: Via) -> Explanation:
     return Explanation(because(DEAD, why, *via, its).where(letter.state.in_(("open", "edited"))))
 
 
-def dismissed(flow: str, key: Column = FOUND.c.key) -> Explanation:
+def dismissed(flow: str, key: Column = FOUND.c.key, *via: Via) -> Explanation:
     """The record's last dead letter was dismissed: a person decided that it need not be delivered."""
     letter = ops_dead_letter.c
     last = (
@@ -68,20 +69,24 @@ def dismissed(flow: str, key: Column = FOUND.c.key) -> Explanation:
         .lateral("last")
     )
     why = sa.func.format(f"dead letter %s of {flow} was dismissed", last.c.id)
-    return Explanation(because(BY_RULE, why, (last, last.c.state == "dismissed")))
+    return Explanation(because(BY_RULE, why, *via, (last, last.c.state == "dismissed")))
 
 
 def on_its_way(
-    table: sa.Table, key: Column = FOUND.c.key, *via: Via, form: Callable[[Column], Column] = lambda key: key
+    table: sa.Table,
+    key: Column = FOUND.c.key,
+    *via: Via,
+    form: Callable[[Column], Column] = lambda key: key,
+    by: str = "key",
 ) -> Explanation:
     """The staged row waits, is on its way, or was left out by a rule. Left out explains only a side that lacks the key.
-    `form`: brings the staged row's key into the form of `key`."""
+    `form`: brings the staged row's key, or its column `by`, into the form of `key`."""
     row = table.alias("staged")  # `via` may lead over the same table
     staged = row.c
     cause = sa.case({"waiting": WAITING, "left_out": BY_RULE}, value=staged.state, else_=IN_FLIGHT)
     why = sa.func.coalesce(staged.reason, sa.func.format("batch %s is at work", staged.batch_id))
     return Explanation(
-        because(cause, why, *via, (row, form(staged.key) == key)).where(
+        because(cause, why, *via, (row, form(staged[by]) == key)).where(
             sa.or_(
                 staged.state.in_(("waiting", "staged", "ready")),
                 sa.and_(staged.state == "left_out", FOUND.c.missing != ""),
@@ -126,3 +131,30 @@ def at_work(flow: str, table: sa.Table, matches: Column | None = None, *via: Via
             (held, table.c.key == FOUND.c.key if matches is None else matches),
         ).where(work.queue == flow, sa.or_(work.batch_id.is_(None), work.batch_id == sa.any_(at_work_now)))
     )
+
+
+def of_flow(
+    flow: str,
+    side: str,
+    resource: str,
+    table: sa.Table,
+    stage: sa.Table,
+    *,
+    by: str = "key",
+    matches: Column | None = None,
+) -> tuple[Explanation, ...]:
+    """All that a flow's own records explain: dead letters, rows on their way, records in its hands or not read yet.
+    `side`, `resource`, `table`: of its source; `by`: the column of `stage` that is the subject's key; `matches`: which
+    raw rows are the record's."""
+    its = () if by == "key" else ((stage, stage.c[by] == FOUND.c.key),)
+    key = stage.c.key if its else FOUND.c.key
+    return (
+        dead_letter(flow, key, *its), dismissed(flow, key, *its), on_its_way(stage, by=by),
+        at_work(flow, table, matches), not_read(flow, resource, side),
+    )  # fmt: skip
+
+
+def of_fact(field: str, explanations: Iterable[Explanation]) -> tuple[Explanation, ...]:
+    """The same, of differences in this fact alone."""
+    selects = ((one, one.query) for one in explanations if isinstance(one.query, sa.Select))
+    return tuple(replace(one, query=query.where(FOUND.c.field == field)) for one, query in selects)

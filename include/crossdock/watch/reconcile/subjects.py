@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from crossdock import flows
 from crossdock.comparison.subject import Subject
@@ -10,12 +11,21 @@ from crossdock.config.suggest import nearest
 from crossdock.errors import ConfigError
 from crossdock.watch.reconcile import catalogue, customers, fulfilment, orders
 
+_OF_FLOWS = tuple(flows.modules("reconcile"))
+
+
+def _with_flows(subject: Subject) -> Subject:
+    """The subject, explained also by flows that carry what it compares."""
+    more = [one for module in _OF_FLOWS for one in getattr(module, "EXPLAINS", {}).get(subject.name, ())]
+    return replace(subject, explained=(*more, *subject.explained)) if more else subject
+
+
 SUBJECTS: dict[str, Subject] = {
-    subject.name: subject
+    subject.name: _with_flows(subject)
     for subject in (
         orders.ORDERS_SUBJECT, orders.ORDER_TOTALS, orders.PAYMENTS, customers.CUSTOMERS, fulfilment.SHIPMENTS,
         fulfilment.INVOICES, fulfilment.RETURNS, catalogue.QUANTITIES, catalogue.PRODUCTS, catalogue.PRICES,
-        *(subject for module in flows.modules("reconcile") for subject in module.SUBJECTS),
+        *(subject for module in _OF_FLOWS for subject in module.SUBJECTS),
     )
 }  # fmt: skip
 
