@@ -160,7 +160,21 @@ class Rules:
 
 
 CENTERS = Lists(CHANNEL_ADVISOR, "distribution-centers", ("DistributionCenterID",))
+ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True)
+SALES_ORDERS = Lists(TIMS, "sales-orders", ("SalesOrderID",))
 Reader = Callable[[dict[str, Any], Rules], Iterable[Row]]
+
+
+def stating(key: str, field: str, states: Mapping[str, str], **only: str) -> Reader:
+    """A reader of records that state one thing: the fact `state` is what `states` makes of `field`, and nothing where
+    it has no word for it. `only`: values of fields that records without a part in this do not have."""
+
+    def read(record: dict[str, Any], rules: Rules) -> Iterable[Row]:
+        if all(record[name] == value for name, value in only.items()):
+            version = record["UpdatedDate"] if "UpdatedDate" in record else record["ModifiedAt"]
+            yield Row(str(record[key]), {"state": states.get(record[field])}, version)
+
+    return read
 
 
 @dataclass(frozen=True)

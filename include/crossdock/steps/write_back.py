@@ -41,12 +41,18 @@ class Change:
     write: Callable[[], bytes | None]
 
 
+def raise_refusal(connection: sa.Connection, written: Sequence[str], refused: Mapping[str, RecordRejected]) -> None:
+    """Keeps nothing; raises what was refused first."""
+    for error in refused.values():
+        raise error
+
+
 def write_back(
     runtime: Runtime,
     readers: Sequence[Flow],
     batch_id: int,
     changes: Sequence[Change],
-    keep: Callable[[sa.Connection, Sequence[str], Mapping[str, RecordRejected]], None],
+    keep: Callable[[sa.Connection, Sequence[str], Mapping[str, RecordRejected]], None] = raise_refusal,
 ) -> None:
     """Writes to records of the list that the flows `readers` read, as many at once as their system allows. `keep` notes
     the written and the refused keys before the versions are stored as known: a crash in between only costs work."""

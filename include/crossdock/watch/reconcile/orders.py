@@ -19,11 +19,12 @@ from crossdock.comparison.subject import (
     BY_RULE,
     CHANNEL_ADVISOR,
     IN_FLIGHT,
+    ORDERS,
+    SALES_ORDERS,
     TIMS,
     WAITING,
     Excuse,
     Explanation,
-    Lists,
     Row,
     Rules,
     Side,
@@ -40,8 +41,6 @@ from crossdock.store.tables import (
 )
 
 SOURCE = "ChannelAdvisor"
-ORDERS = Lists(CHANNEL_ADVISOR, "orders", ("ChannelAdvisorOrderID",), truncated=True)
-SALES_ORDERS = Lists(TIMS, "sales-orders", ("SalesOrderID",))
 COME_TO = {
     "Open": "open", "Allocated": "open", "OnHold": "on hold", "PartiallyFulfilled": "shipped in part",
     "Fulfilled": "shipped", "Closed": "shipped", "Cancelled": "cancelled",
