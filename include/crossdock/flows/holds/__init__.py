@@ -1,0 +1,27 @@
+"""Holds: what a person does to a sales order in TIMS (hold, release, cancel) -> the status of its order at the channel.
+
+What makes it special: only a person's word is told. What came from the channel, or what a rule holds, is left out, and
+what was told here does not come back as the channel's own wish.
+"""
+
+from __future__ import annotations
+
+from crossdock.flow import Flow
+from crossdock.flows.holds import load, transform
+from crossdock.flows.holds.tables import STAGE
+from crossdock.reference import tims
+
+HOLDS = Flow(
+    name="holds",
+    title="Holds",
+    entity="hold",
+    source=tims.SALES_ORDERS,
+    stage=STAGE,
+    mappings=("holds",),
+    transform=transform.transform,
+    suite="holds",
+    load=load.load,
+    requeue=transform.requeue,
+    follows=("orders",),
+)
+FLOWS = (HOLDS,)
