@@ -168,7 +168,13 @@ def contexts() -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in language.names() if not language.load(name).after])
+def with_rules() -> list[str]:
+    """The shipped mappings that have rules; a flow may do without."""
+    tables = map(language.load, language.names())
+    return [table.name for table in tables if not table.after and table.plan.rules]
+
+
+@pytest.mark.parametrize("name", with_rules())
 def test_each_rule_of_a_shipped_mapping_reads_and_writes_what_it_declares(name: str):
     """Plans show a rule what it declares and hold it to what it writes."""
     table = language.load(name)
@@ -178,7 +184,6 @@ def test_each_rule_of_a_shipped_mapping_reads_and_writes_what_it_declares(name: 
     ran = table.apply(Frames(header, parsed.frames.lines), contexts()[name])
     written = {column for one in table.plan.rules for column in one.writes if "." not in column and column != "*"}
     assert written <= set(ran.source.header)
-    assert names(table.plan), "a mapping without a rule proves nothing here"
 
 
 def without(given: Frames, column: str) -> Frames:
