@@ -1,4 +1,4 @@
-"""Buyers made up for the customers of the data: the same person for the same number, in the form of their country.
+"""Makes up buyers for the customers of the data: the same person for the same number, in the form of their country.
 
 In: a customer number (or a guest's invoice) and a country as the data spell it. Out: names, addresses, phones and
 e-mails as a site would pass them on, dirt included. Never: a real person; telephone numbers come from the ranges kept
@@ -94,7 +94,7 @@ def buyer(customer: str | None, country: str, invoice: str = "") -> Buyer:
     city, postal = draw_address(country, key)
     first, last = chance.pick(names.first, "first", key), chance.pick(names.last, "last", key)
     tims_knows, two = known_to_tims(customer, country), is_two_site(customer, country, invoice)
-    plain = bool(tims_knows or two)  # found again by its data, so the data have to be there
+    plain = bool(tims_knows or two)  # this buyer is found by its data, so they must be given
     tag = customer or invoice
     return Buyer(
         key=key,
@@ -123,7 +123,7 @@ class Names:
 
 @cache
 def _names(locale: str) -> Names:
-    """What people, streets and companies are called there; shorter than TIMS's limits."""
+    """Names of people, streets and companies of a locale, shorter than TIMS's limits."""
     fake = Faker(locale)
     fake.seed_instance(chance.below(1 << 31, "names", locale))
 
@@ -155,7 +155,7 @@ def _line2(key: str) -> str:
 
 
 def ascii_of(text: str) -> str:
-    """Latin letters without their marks; nothing is left of other scripts."""
+    """Latin letters without their marks; letters of other scripts are removed."""
     plain = unicodedata.normalize("NFKD", text.replace("ß", "ss").replace("ø", "o").replace("ł", "l"))
     return re.sub(r"[^a-z0-9]+", "", plain.encode("ascii", "ignore").decode().lower())
 
@@ -167,7 +167,7 @@ def _email(first: str, last: str, tag: str, key: str) -> str:
 
 
 def _phone(land: Country, key: str) -> str | None:
-    """A number that is valid there, E.164."""
+    """A valid number of the country, E.164."""
     region = land.iso or "GB"
     for attempt in range(12):
         if region in FICTION:
@@ -198,7 +198,7 @@ def site_id(who: Buyer, site: Site) -> str | None:
 
 
 def other_spelling(who: Buyer, site: Site) -> bool:
-    """On any site but their first one, people with two sites are spelled another way."""
+    """Whether the buyer is spelled another way here: people with two sites are, on the second one."""
     return is_two_site(who.number, who.country, "") and site != sites.home_site(who.key, who.country)
 
 
@@ -292,7 +292,7 @@ def _typed_postal(postal: str | None, who: Buyer) -> str | None:
 
 
 def _hide(text: str, what: str, who: Buyer) -> str:
-    """In a few texts something that nobody can see."""
+    """Puts an invisible character into a few texts."""
     if plain_data(who) or chance.share("hidden", what, who.key) > 0.006:
         return text
     sign = chance.pick(HIDDEN, "sign", what, who.key)

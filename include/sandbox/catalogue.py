@@ -1,7 +1,7 @@
-"""The products: TIMS's item master and stock, and Channel Advisor's products, made from the codes of the transactions.
+"""Makes the products from the codes of the transactions: TIMS's items and stock, and Channel Advisor's products.
 
 In: invoices. Out: items, quantities and products, and which role each code plays in the world.
-Never: a guess about codes that are no products; config/lookups/item_codes.csv says which those are.
+Never: a guess which codes are not products; config/lookups/item_codes.csv lists those.
 
 Most codes are known to TIMS. Of the rare ones some are missing, some blocked, and some exist twice in other case, so
 that real orders fail for true reasons without drowning the others; among all codes some are discontinued, stored in
@@ -39,7 +39,7 @@ CATEGORIES = (
 
 @dataclass(frozen=True)
 class Code:
-    """What an analyst decided for codes that are no products."""
+    """An analyst's decision on a code that is not a product."""
 
     pattern: str
     action: str
@@ -85,7 +85,7 @@ class Catalogue:
 
 @dataclass
 class Sold:
-    """What the transactions know of one code."""
+    """The facts of the transactions about one code."""
 
     spellings: Counter = field(default_factory=Counter)
     names: Counter = field(default_factory=Counter)
@@ -168,7 +168,8 @@ def _roles(sold: dict[str, Sold]) -> dict[str, str]:
 
 
 def _skus(code: str, role: str | None) -> list[tuple[str, list[str]]]:
-    """(SKU, alternate SKUs) of TIMS for a code: none, one, or two that only its case tells apart from both."""
+    """(SKU, alternate SKUs) of TIMS for a code: none, one, or two that differ from each other and from the code in case
+    only."""
     if role == "missing":
         return []
     if role == "ambiguous":

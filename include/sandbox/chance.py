@@ -1,4 +1,4 @@
-"""Chance without dice: every choice of the world is a hash of what it is about.
+"""Makes every choice of the world a hash of a key: chance that repeats.
 
 In: a key (any texts and numbers). Out: the same choice on every machine, whatever was asked before.
 Never: a global random state, the time, or an order of calls that matters.

@@ -1,4 +1,4 @@
-"""`crossdock sandbox`: both systems as servers on this machine, and the world that happens to them.
+"""`crossdock sandbox`: runs both systems as servers on this machine, and plays the trade around them.
 
 In: words. Out: what a person reads, or JSON with --json. Never: a call of the systems' own APIs.
 """

@@ -1,4 +1,4 @@
-"""The controls of the two servers, from outside.
+"""Calls the controls of the two servers.
 
 In: what a person or a test wants done to the sandbox. Out: calls of `/_sandbox/...` on this machine, and their answers.
 Never: the systems' own APIs; a change of anything but the sandbox.

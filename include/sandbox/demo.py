@@ -50,13 +50,13 @@ PRICES = "prices"
 OFFERS = tuple(flow.name for flow in flows.all_flows().values() if flow.offers)
 APPROVALS = "price_approvals"  # its runs wait for a person
 DAGS = (DAG, CLOSE, *OFFERS)
-# They do what was done here, by their timetables; let go once the month is over, for a busy machine shows nothing.
+# They repeat by timetable what the demo has done: started after the month, so that they do not slow it down.
 LATER = tuple(sorted({path.stem for path in (PROJECT / "dags").glob("*.py")} - set(DAGS)))
 WEEK = timedelta(days=7)
-FORTNIGHT = timedelta(days=14)  # between two closes; so long after the last day parcels and settlements still come
+FORTNIGHT = timedelta(days=14)  # between two closes; parcels and settlements still come so long after the last day
 RUN_SECONDS = 300.0  # for one run; a day takes a few
-POLL_SECONDS = 0.4  # each look costs the api-server what the runs need
-UNPAUSED_SECONDS = 10.0  # until a DAG that was let go has begun its run, if it is going to
+POLL_SECONDS = 0.4  # each poll takes time of the api-server from the runs
+UNPAUSED_SECONDS = 10.0  # in which an unpaused DAG has started its run, if one is due
 DIFFERENCES = 20  # that are printed of a reconciliation
 DAY = timedelta(days=1)
 CREDENTIALS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ def up(port: int, days: int | None) -> int:
         airflow.wait_for_dags((*DAGS, *LATER))
         reads = _days(whole, airflow, days)
         with Runtime(database_url() or local.database_url("crossdock")) as runtime, ThreadPoolExecutor(1) as beside:
-            # Orders and cash are where they belong: they are looked at beside what still goes to the channels.
+            # Orders and cash are done: they are verified while the rest still goes to the channels.
             looked_at = beside.submit(_look_at_cash, whole, reads)
             for flow in OFFERS:
                 if flow not in (PRICES, CATALOG):  # they came first
@@ -145,7 +145,7 @@ def up(port: int, days: int | None) -> int:
 def _look_at_cash(
     whole: world.World, reads: Sequence[datetime]
 ) -> tuple[close.Closing, verify.Report, verify_cash.Cash]:
-    """The close of the month, and what the world knows of itself held against both systems."""
+    """Closes the month, and compares both systems with the world."""
     with Runtime(database_url() or local.database_url("crossdock")) as runtime:
         closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
         held = Control.of("channel_advisor").documents("order")
@@ -233,8 +233,8 @@ def _used() -> bool:
 
 
 def _empty_database() -> None:
-    """Makes the Crossdock database anew and marks it as the demo's; Airflow's goes with it, for its runs speak of
-    batches that are no more, and its DAGs must not be at work before their turn."""
+    """Makes the Crossdock database anew and marks it as the demo's. Airflow's is made anew too, for its runs name
+    batches that do not exist any more, and its DAGs must not run yet."""
     with _admin() as connection:
         connection.execute(sa.text("DROP DATABASE IF EXISTS airflow WITH (FORCE)"))
         connection.execute(sa.text("DROP DATABASE IF EXISTS crossdock WITH (FORCE)"))
@@ -254,7 +254,7 @@ def _admin() -> Iterator[sa.Connection]:
 
 
 def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[datetime]:
-    """Lets each trading day happen and has the scheduler synchronise it; the moments at which was read."""
+    """Plays each trading day and has the scheduler synchronise it. Returns the moments of the reads."""
     midnights = sorted(
         {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
     )
@@ -292,7 +292,7 @@ def _rhythm(midnights: Sequence[datetime]) -> list[datetime]:
 
 
 def _offered(engine: sa.Engine) -> str:
-    """What the flows of offers have done, a line each."""
+    """The results of the flows of offers, a line each."""
     lines = []
     with engine.connect() as connection:
         for flow in OFFERS:
@@ -313,7 +313,7 @@ def _counts(engine: sa.Engine, after: int) -> batches.Counts:
 
 
 def _closed(engine: sa.Engine, after: int) -> str:
-    """What the flows of a close have delivered."""
+    """The results of the flows of a close."""
     wanted = (
         sa.select(ops_batch.c.flow, sa.func.sum(ops_batch.c.delivered))
         .where(ops_batch.c.id > after, ops_batch.c.flow.not_in((DAG, *OFFERS, "reference")))
@@ -364,12 +364,12 @@ class Airflow:
         self.call("PATCH", f"dags/{dag}", {"is_paused": False})
 
     def is_idle(self, *dags: str) -> bool:
-        """Whether no run of these DAGs, or of any, is at work. A question that is put to a person is no work."""
+        """Whether no run of these DAGs, or of any, is at work. One that waits for a person is not at work."""
         runs = self.call("GET", "dags/~/dagRuns?state=running&state=queued")["dag_runs"]
         return not any(run["dag_id"] in dags if dags else run["dag_id"] != APPROVALS for run in runs)
 
     def wait_until_idle(self, *dags: str) -> None:
-        """Until what every run (of these DAGs) has read is where it belongs."""
+        """Waits until no run (of these DAGs) is at work. Raises ConfigError after RUN_SECONDS."""
         until = time.monotonic() + RUN_SECONDS
         while not self.is_idle(*dags):
             if time.monotonic() > until:
@@ -382,7 +382,7 @@ class Airflow:
         return [f"{run['dag_run_id']} of {run['dag_id']}" for run in runs]
 
     def start(self, dag: str) -> dict[str, Any]:
-        """Triggers a run. A DAG that was paused is let go, and what its timetable then begins by itself is the run."""
+        """Triggers a run. A paused DAG is unpaused, and the run that its timetable then starts is taken."""
         path = f"dags/{dag}/dagRuns"
         if self.call("GET", f"dags/{dag}")["is_paused"]:
             before, until = self.call("GET", path)["total_entries"], time.monotonic() + UNPAUSED_SECONDS
@@ -498,7 +498,7 @@ def _print(report: verify.Report, cash: verify_cash.Cash, seconds: dict[str, flo
 
 
 def down(*, quiet: bool = False) -> None:
-    """Stops Airflow, the sandbox and Postgres, whatever of them runs."""
+    """Stops Airflow, the sandbox and Postgres, if they run."""
     say = (lambda _text: None) if quiet else out.print
     standalone.down(say)
     for system, state in processes.down().items():

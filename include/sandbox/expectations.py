@@ -1,7 +1,7 @@
-"""What must become of every order by the rules of the design, worked out without the pipeline's code.
+"""Computes the expected result of every order by the rules of the design, without the pipeline's code.
 
 In: an order's states and the catalogue. Out: a verdict, and for a dead one the rules that are true of it.
-Never: a look at what the pipeline did; the demo and the tests hold the pipeline to this.
+Never: a read of what the pipeline did; the demo and the tests compare the pipeline with this.
 
 The rules named are causes. The pipeline may find more for the same order (one without its rejected line has another
 total, too), but not fewer.
@@ -88,7 +88,7 @@ def judge(order: Order, document: dict[str, Any], catalogue: Catalogue) -> tuple
         rules.add(order.defect)
     if document["Currency"] is None:
         rules.add("currency_missing")
-    if not document["UserDataPresent"]:  # then nobody can be recognised
+    if not document["UserDataPresent"]:  # then no buyer can be found
         rules.add("personal_data_gone")
     elif order.buyer.tims_knows == "inactive":
         rules.add("customer_inactive")
@@ -111,7 +111,7 @@ def _line_rules(document: dict[str, Any], catalogue: Catalogue) -> set[str]:
     count = tims_lines(document, catalogue)
     if count > MOST_LINES:
         rules.add("too_many_lines")
-    if count == 0 and "code_rejected" not in rules:  # lines that were refused are lines
+    if count == 0 and "code_rejected" not in rules:  # refused lines count as lines
         rules.add("no_lines")
     return rules
 

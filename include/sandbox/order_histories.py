@@ -1,8 +1,8 @@
-"""What happens to an order: it arrives, is paid, changes, is cancelled, ships, or loses its buyer's data.
+"""Plays what happens to an order: it arrives, is paid, changes, is cancelled, ships, or loses its buyer's data.
 
 In: the complete order. Out: its states in time; the first is what the channel shows at import, each later one a change.
-Never: a change sooner than a day after the import (payments aside), so that whoever reads once a day sees what someone
-who reads every five minutes sees; or later than LONGEST after the transaction.
+Never: a change (except a payment) sooner than a day after the import, so that a daily reader sees the same as one that
+reads every five minutes; or later than LONGEST after the transaction.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def life(order: Order, catalogue: Catalogue) -> list[State]:
 
 
 def fate_of(order: Order) -> str | None:
-    """An order that is wrong on purpose has no other story."""
+    """The story of an order; None if it is wrong on purpose, or nothing happens to it."""
     if order.defect or not order.document["OrderItems"]:
         return None
     fate = chance.weighted(FATES, "fate", order.invoice.number)

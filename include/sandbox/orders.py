@@ -1,6 +1,6 @@
-"""Invoices as orders of Channel Advisor: on a site, in its currency, with its taxes, charges and defects.
+"""Turns invoices into orders of Channel Advisor: on a site, in its currency, with its taxes, charges and defects.
 
-In: an invoice and the catalogue. Out: the whole order as it is once nothing about it is open any more.
+In: an invoice and the catalogue. Out: the whole order in its complete state.
 Never: a cleaned code, a merged line, a rounded total; TotalPrice satisfies the contract's equation to 4 decimals unless
 the order is one of the few that are wrong on purpose.
 
@@ -174,7 +174,7 @@ def site_number(site: Site, number: str) -> str:
 def _item(key: int, n: int, line: Line, site: Site, catalogue: Catalogue) -> dict:
     parts = catalogue.kits.get(line.code.upper())
     price, rounded = price_on(site.rate, line.code, line.price)
-    if price * line.quantity % CENT == CENT // 2:  # no line that only rounding to one side explains
+    if price * line.quantity % CENT == CENT // 2:  # avoids lines whose rounding depends on the direction
         price = rounded
     return {
         "OrderItemID": key * MOST_LINES + n,
@@ -251,7 +251,7 @@ def _amounts(made: Order) -> None:
 
 
 def _tax_type(site: Site, *, taxed: bool) -> str | None:
-    """How the site's taxes stand to its prices; None of a site that tells of no tax."""
+    """The tax type of the site; None for a site that gives no tax."""
     if site.tax_given == "nowhere":
         return None
     if not taxed:
@@ -289,7 +289,7 @@ def goods_and_shipping(document: dict, actions: list[str]) -> tuple[int, int]:
 
 
 def _spoil(made: Order) -> None:
-    """Put the order's defect in. One that this order cannot have is dropped."""
+    """Applies the order's defect, unless this order cannot have it."""
     document, defect = made.document, made.defect
     address = document["ShippingAddress"]
     if defect == "total_mismatch":
@@ -331,7 +331,7 @@ def _spoil(made: Order) -> None:
     elif defect == "nul":
         document["SpecialInstructions"] = "Ring twice.\u0000\u200b Thank you"
         address["Company"] = None if address["Company"] is None else address["Company"] + "\u0000"
-    if defect in ADDRESS_DEFECTS:  # the copy must not differ from what it copies
+    if defect in ADDRESS_DEFECTS:  # the billing address would no longer be a copy
         document["BillingAddress"] = None
 
 

@@ -1,7 +1,7 @@
-"""The sandbox as it runs: its two processes, and how far its world has been told.
+"""Runs the sandbox: its two processes, and how far they know the world's events.
 
 In: `up`, `down`, `seed`, `tick` (from the command line or from a test). Out: running servers, a moved clock.
-Never: a process that it did not start; an event told twice, or told so late that a reader who was up to date misses it.
+Never: a process that it did not start; an event sent twice, or so late that an up-to-date reader misses it.
 
 State: `.run/sandbox-<system>.pid`, `.run/logs/sandbox-<system>.log`, `.run/sandbox/world.json` (which data, how far).
 """
@@ -34,7 +34,7 @@ from sandbox.transactions import BadData
 from sandbox.world import CHANNEL_ADVISOR, Event, World
 
 START_SECONDS, STOP_SECONDS = 40.0, 10.0
-AHEAD = timedelta(seconds=5)  # what is told now happens a little later, so that no reader is past it already
+AHEAD = timedelta(seconds=5)  # events are dated a little ahead, so that no reader has passed them
 Progress = Callable[[str, float], None]  # (what is being done, share done)
 
 
@@ -180,8 +180,8 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 @dataclass(frozen=True)
 class WorldState:
-    """How far the servers know the world, and how far those in it have acted: `data` is the file (None: the shipped
-    January)."""
+    """How far the servers know the world's events, and how far its actors have acted: `data` is the file (None: the
+    shipped January)."""
 
     data: str | None
     until: datetime
@@ -251,8 +251,8 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
     """Let the world go on to a moment (or by a duration, or to the end of the data): tell both systems what happened
     until then, set their clocks, and let everybody in it act (warehouse, buyers, marketplaces).
 
-    What should have happened while nobody ticked happens now, in its order: readers look for changes after what they
-    have read, so nothing may appear in the past."""
+    Events that were due before now happen now, in their order: readers look for changes after their watermark, so
+    nothing may appear in the past."""
     state, parts = world_state(), controls()
     world = load_world(state.data)
     now = max(control.now() for control in parts.values())
@@ -291,7 +291,7 @@ def tick(to: datetime | None = None, by: timedelta | None = None, progress: Prog
 
 
 def _batches(events: Iterator[Event], size: int = 200) -> Iterator[list[Event]]:
-    """Events in their order; those of one moment are never parted: a break between batches is a break in time."""
+    """Batches of events in their order; those of one moment stay in one batch."""
     batch: list[Event] = []
     for event in events:
         if len(batch) >= size and event.at != batch[-1].at:

@@ -1,7 +1,7 @@
 """The sites of the one profile: where buyers buy, in which currency, and what each site leaves out.
 
 In: nothing. Out: the table of sites and the choice of a site for a buyer.
-Never: a rule of the pipeline; what a site sends is a fact, what it means is decided elsewhere.
+Never: a rule of the pipeline: this says what a site sends, not what it means.
 """
 
 from __future__ import annotations

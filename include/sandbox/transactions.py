@@ -1,4 +1,4 @@
-"""The real transactions, as they are.
+"""Reads the real transactions as they are.
 
 In: the file (the shipped January or any other part of the data set, .csv or .csv.gz). Out: invoices with their lines,
 in the order of the file. Never: a correction; what looks wrong is what the shop had.
@@ -25,7 +25,7 @@ SCALE = 10_000
 
 
 class BadData(ValueError):
-    """The file is not what the sandbox can make a world of; the text says why."""
+    """The sandbox cannot make a world of the file; the text says why."""
 
 
 class Line(NamedTuple):

@@ -1,8 +1,8 @@
-"""Do both sides agree? Both systems are read over HTTP and held to the world's own truth.
+"""Verifies that both sides agree: reads both systems over HTTP and compares them with the world.
 
 In: the world, the moments at which the pipeline read, both systems' clients, the open dead letters.
 Out: a report: every order's fate, amounts per currency on both sides, and each disagreement in words.
-Never: a look at the pipeline's records of what it delivered; they are what is being verified.
+Never: a read of the pipeline's records of what it delivered; they are what is verified.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 @dataclass
 class Amounts:
-    """Of one currency: as the channel has them, with every line rounded to the cent as TIMS does, and in TIMS."""
+    """The amounts of one currency: the channel's, the same with every line rounded as TIMS does, and TIMS's."""
 
     channel_advisor: Decimal = Decimal(0)
     rounded: Decimal = Decimal(0)
@@ -38,7 +38,7 @@ class Report:
     """What was found. Both sides agree when `disagreements` is empty."""
 
     orders: int = 0  # in Channel Advisor
-    verdicts: Counter[str] = field(default_factory=Counter)  # what must become of them
+    verdicts: Counter[str] = field(default_factory=Counter)  # the expected verdicts
     sales_orders: int = 0
     exported: int = 0
     customers_created: int = 0
@@ -58,8 +58,8 @@ def verify(
     held: Iterable[dict[str, Any]],
 ) -> Report:
     """Reads both systems whole. `dead_letters`: the rules of each open one, by ChannelAdvisorOrderID. `held`: the
-    orders as the sandbox of Channel Advisor holds them, whole; to read one by one what its lists cut would
-    take the requests of a minute that the runs need."""
+    orders as the sandbox of Channel Advisor holds them, whole: reading long orders one by one would use up requests
+    that the runs need."""
     expected = world.expectations(end=reads[-1], reads=reads)
     orders = {int(order["ChannelAdvisorOrderID"]): order for order in held}
     marked = {
@@ -112,7 +112,7 @@ def _all(pages: Iterable[Any]) -> Iterable[dict[str, Any]]:
 def _differences(
     expectation: Expectation, found: list[dict[str, Any]], rules: frozenset[str] | None, marked: bool, present: bool
 ) -> list[str]:
-    """What is not as it must be for one order."""
+    """The disagreements about one order."""
     if not present:
         return ["is not in Channel Advisor"]
     if expectation.verdict != "loadable":

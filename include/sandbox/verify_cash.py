@@ -1,4 +1,4 @@
-"""Do both sides agree about what followed the orders? Shipments, invoices, refunds, payments and the bank.
+"""Verifies that both sides agree about what followed the orders: shipments, invoices, refunds, payments and the bank.
 
 In: the settlement files, both systems' clients, the open dead letters.
 Out: figures in pairs and each disagreement in words. Never: a look at the pipeline's records of what it delivered.
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 @dataclass
 class Cash:
-    """`pairs`: what, how it should be, how it is. Both sides agree when `disagreements` is empty."""
+    """`pairs`: (name, expected, actual). Both sides agree when `disagreements` is empty."""
 
     pairs: list[tuple[str, str, str]] = field(default_factory=list)
     disagreements: list[str] = field(default_factory=list)

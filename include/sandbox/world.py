@@ -1,8 +1,8 @@
-"""The world of the sandbox: real transactions turned into the lives of two systems.
+"""Turns real transactions into events of two systems: the world of the sandbox.
 
 In: a file of transactions. Out: the events that make Channel Advisor and TIMS what they are at any moment; the returns;
 what must become of each order; and ready-made list pages of all orders for the benchmark.
-Never: chance that differs between two runs, or a word to the servers (control.py speaks to them).
+Never: chance that differs between two runs, or a call of the servers (control.py makes them).
 
     world = load()
     for event in world.reference_events(start): ...      items, stock, customers, sites, products
@@ -54,7 +54,7 @@ class Event:
     dirty: bool = False
 
     def as_dict(self, at: datetime | None = None) -> dict[str, Any]:
-        """As the servers take it in; `at` where it is told later than it happened."""
+        """The event as the servers take it in; `at` where it is sent later than it happened."""
         return {
             "id": self.id,
             "at": text(at or self.at),
@@ -107,7 +107,8 @@ class World:
                 yield invoice
 
     def _events_of(self, invoice: Invoice) -> list[Event]:
-        """Kept for a while: who lets the world go on day by day asks for the orders of the last LONGEST each time."""
+        """The events of an invoice, kept for a while: a world played day by day needs the orders of the last LONGEST
+        each time."""
         kept = self._kept_events
         if invoice.number not in kept:
             if len(kept) >= KEPT:
@@ -182,8 +183,8 @@ class World:
     def expectations(
         self, end: datetime | None = None, reads: Sequence[datetime] | None = None
     ) -> dict[int, Expectation]:
-        """The truth about every order that has arrived before `end`, by ChannelAdvisorOrderID. `reads`: the moments at
-        which the pipeline reads (None: it misses no state)."""
+        """The expected result of every order that has arrived before `end`, by ChannelAdvisorOrderID. `reads`: the
+        moments at which the pipeline reads (None: it misses no state)."""
         found = {}
         for order, states in self.order_histories(end=end):
             present = [state for state in states if end is None or state.at < end]
@@ -239,7 +240,7 @@ def _events(order: Order, states: Iterable[State]) -> Iterator[Event]:
 
 
 def _customer(who: Buyer, kind: str, key: str) -> dict[str, Any]:
-    """A customer as TIMS has it: only what `kind` says is there to be recognised by."""
+    """A customer as TIMS has it, with only the fields by which `kind` finds it."""
     address = {
         "Name": who.name,
         "Company": who.company,

@@ -1,8 +1,8 @@
-"""What an actor sees and can do.
+"""What an actor can read and do.
 
 In: the world, the two systems' controls, the time since everybody acted last. Out: documents of the systems, stories of
-orders; parcels posted to TIMS, events told to either system, files in the inbox. Never: a file that is seen half
-written; a moment that nobody could have acted at.
+orders; parcels posted to TIMS, events told to either system, files in the inbox. Never: a file that others can read
+half written; a moment outside the time to act in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Document = dict[str, Any]
 
 @dataclass
 class ActorContext:
-    """`start` < what is done <= `end`."""
+    """The time to act in: `start` < moment <= `end`."""
 
     world: World
     controls: Mapping[str, Control]
@@ -47,7 +47,7 @@ class ActorContext:
     def is_due(self, at: datetime) -> bool:
         return self.start < at <= self.end
 
-    # ---- what is there ----
+    # ---- reading ----
     def tims(self, kind: str, since: datetime | None = None, **where: list[Any]) -> list[Document]:
         return self.controls[TIMS].documents(kind, since, **where)
 
@@ -82,7 +82,7 @@ class ActorContext:
         return {FIRST_ORDER + int(invoice.number): invoice for invoice in self.world.invoices if invoice.is_order}
 
     def story(self, number: int) -> tuple[Order, list[State]] | None:
-        """An order of the world and what happens to it, also later; None for one that is not of this world."""
+        """An order of the world and all its states, later ones too; None for an order that the world does not have."""
         if number not in self._stories:
             invoice = self._invoices.get(number)
             made = order(invoice, self.world.catalogue) if invoice else None
@@ -90,7 +90,7 @@ class ActorContext:
         return self._stories[number]
 
     def settled_at(self, number: int) -> datetime | None:
-        """When the last change of an order happens that matters to whoever packs it."""
+        """The moment of the last change of an order that matters to the warehouse."""
         story = self.story(number)
         if story is None:
             return None
@@ -99,7 +99,7 @@ class ActorContext:
 
     # ---- opening hours ----
     def working_moment(self, after: datetime, *key: object) -> datetime:
-        """A moment of the warehouse's opening hours: on the first open day whose moment is after `after`."""
+        """A moment in the warehouse's opening hours: on the first open day where it is after `after`."""
         day = after.astimezone(LONDON).date()
         while True:
             if day.weekday() != SUNDAY:
@@ -110,12 +110,12 @@ class ActorContext:
             day += timedelta(days=1)
 
     def next_moment(self, wanted: datetime) -> datetime:
-        """`wanted`, or if everybody has acted for that time already, the next moment at which somebody can."""
+        """`wanted`, or the next moment at which an actor can act if the actors have passed it."""
         return wanted if wanted > self.start else self.working_moment(self.start, wanted)
 
-    # ---- what can be done ----
+    # ---- acting ----
     def send(self, system: str, events: Iterable[tuple[str, str, Document]], *, dirty: bool = False) -> int:
-        """Tell a system what happens now, by its clock: (id, kind, document). An id that it knows is not told again."""
+        """Sends events to a system, at its present time: (id, kind, document). An id that it has is not sent again."""
         control = self.controls[system]
         now = text(control.now())
         return control.apply(
@@ -123,7 +123,7 @@ class ActorContext:
         )
 
     def post(self, operations: Sequence[tuple[str, str, Document]]) -> list[Document]:
-        """POST to TIMS in bulk: (path, idempotency key, body). One result each; a refusal is an answer, too."""
+        """POSTs to TIMS in bulk: (path, idempotency key, body). One result each; a refusal is a result too."""
         api = _Api(self.controls[TIMS].url)
         results: list[Document] = []
         for first in range(0, len(operations), BULK):
@@ -137,7 +137,8 @@ class ActorContext:
         return results
 
     def put_file(self, folder: str, name: str, content: bytes) -> bool:
-        """A whole file in the inbox at once; False if it is there already, wherever the pipeline has put it since."""
+        """Puts a whole file into the inbox at once; False if it is there already, or in a folder that the pipeline has
+        moved it to."""
         place = self.inbox / folder
         if any(place.rglob(f"{name}*")):
             return False
@@ -149,7 +150,7 @@ class ActorContext:
 
 
 class _Api:
-    """TIMS as any client has it."""
+    """A client of TIMS's API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -165,7 +166,7 @@ class _Api:
         return self._send("/api/v1/bulk", headers=headers, data=body)["Results"]
 
     def _send(self, path: str, **options: Any) -> Document:
-        """The answer; a busy or failing server is asked again. Raises SandboxError."""
+        """The answer of the server; a busy or failing one is asked again. Raises SandboxError."""
         for attempt in range(TRIES):
             try:
                 answer = self.http.post(self.url + path, timeout=60, **options)

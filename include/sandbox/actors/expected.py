@@ -1,7 +1,8 @@
-"""What must have become of the month by the world's own reckoning: shipped, returned, paid, and what could not be used.
+"""Computes the expected results of the month from the world alone: shipped, returned, paid, and data that cannot be
+used.
 
-In: the two systems and the world. Out: `Expected`. Never: a look at what the pipeline recorded; the demo and the tests
-hold the pipeline to this.
+In: the two systems and the world. Out: `Expected`. Never: a read of what the pipeline recorded; the demo and the tests
+compare the pipeline with this.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ Money = dict[str, Decimal]  # by currency
 
 @dataclass
 class Expected:
-    """As of a moment. `paid` is what the settlements' orders come to (sales and refunds without fees), `deposited` what
-    the bank gets of them; a settlement below 0 pays nothing. `differences`: orders that a settlement pays otherwise
-    than they are worth, on purpose, by the marketplace's number."""
+    """The results as of a moment. `paid` is the sum of the settlements' orders (sales and refunds without fees),
+    `deposited` the bank's part of it; a settlement below 0 pays nothing. `differences`: orders, by the marketplace's
+    number, for which a settlement pays a wrong amount on purpose."""
 
     parcels: int = 0
     units: int = 0  # of TIMS's lines
-    unknown_carrier: int = 0  # parcels that no channel can be told of
+    unknown_carrier: int = 0  # parcels that cannot be reported to a channel
     returns: Counter[str] = field(default_factory=Counter)  # by status
     refunded: Money = field(default_factory=lambda: defaultdict(Decimal))
     settlements: list[Settlement] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""How Amazon and eBay write a settlement down.
+"""Writes a settlement as Amazon's and eBay's files.
 
 In: a settlement. Out: a file name and its bytes, as such files are: a summary row first, a column left out that no row
 uses, decimal commas and dotted dates in Germany and France, blanks behind numbers, an order of several items in several
@@ -135,7 +135,8 @@ def _day(at: datetime) -> str:
 
 
 def _transaction(settlement: Settlement, kind: str, rows: list[Row]) -> Iterable[dict[str, str]]:
-    """A fee is one row; an order of one item is one; an order of several has a row of its own, and one for each."""
+    """The rows of a transaction: a fee, or an order of one item, is one row; an order of several has its own row and
+    one for each item."""
     first = rows[0]
     shared = _shared_columns(settlement, first.at) | {
         "Transaction ID": f"{chance.between(10**10, 10**11 - 1, first.tag)}"

@@ -1,11 +1,11 @@
-"""Marketplaces that pay: what is in a settlement.
+"""Plays the marketplaces that pay: makes settlements.
 
 In: shipments that Channel Advisor knows of, refunds, the world's calendar. Out: settlement files in the inbox, each
 on the day of its deposit. Never: a settlement that does not begin to the second when the one before ended;
 an order's money in two settlements; a parcel that nobody has reported.
 
-Every settlement is worked out anew from what the systems hold, so that it is the same whenever that is done. A few
-things are wrong on purpose (`Special`), each of them once.
+Every settlement is computed anew from what the systems hold, so it is the same at any time. A few things are wrong on
+purpose (`Special`), each of them once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def act(context: ActorContext) -> Counter[str]:
 
 
 def due(context: ActorContext, account: Account) -> Iterator[int]:
-    """Numbers of the account's settlements that are paid now; 0 is the first one that holds trade."""
+    """Numbers of the account's settlements that are paid now; 0 is the first one with sales."""
     number = 0
     while (end := period(context, account, number)[1]) + TO_DEPOSIT <= context.end:
         if context.is_due(end + TO_DEPOSIT):
@@ -82,7 +82,7 @@ def traded(context: ActorContext, account: Account) -> list[Row]:
 
 
 def settlement(context: ActorContext, account: Account, number: int, traded_rows: list[Row]) -> Settlement:
-    """The whole settlement: trade and fees, reserves, and what the one before owed."""
+    """The whole settlement: sales, refunds and fees, reserves, and the debt of the one before."""
     start, end = period(context, account, number)
     rows = _business(context, account, number, traded_rows)
     before = _business(context, account, number - 1, traded_rows) if number else []
@@ -145,7 +145,7 @@ def shipped(context: ActorContext, site: Site) -> Iterator[tuple[Document, list[
 
 
 def _sold(at: datetime, part: Part, *, withheld: bool, external: bool) -> Iterator[Row]:
-    """One line of a parcel, as Amazon tells it; two units are two equal rows where their amounts can be halved."""
+    """One line of a parcel in Amazon's rows; two units are two equal rows where their amounts can be halved."""
     twice = part.units == 2 and chance.share("twice", part.sku, at) < 0.6
     halves = _halves(part) if twice else None
     for one in (halves, halves) if halves else (part,):
@@ -208,7 +208,7 @@ def _refunds(context: ActorContext, account: Account) -> list[Row]:
 
 
 def _charges(context: ActorContext, account: Account, number: int, rows: list[Row]) -> list[Row]:
-    """What the account costs besides: advertising, storage, subscription."""
+    """Other costs of the account: advertising, storage, subscription."""
     start, end = period(context, account, number)
     sold = sum((row.amount for row in rows if row.description == "Principal" and row.amount > 0), ZERO)
     advertising = cents(sold * chance.between(2, 5, "advertising", account.source, start) / 100)
@@ -233,7 +233,7 @@ def _largest(rows: list[Row]) -> list[int]:
 
 
 def _special(context: ActorContext, account: Account, number: int, rows: list[Row]) -> list[Row]:
-    """The rows with what is wrong, or rare, in this settlement."""
+    """The rows, with the wrong or rare ones of this settlement."""
     start, end = period(context, account, number)
     sold = _largest(rows)
     for special in account.special.get(number, ()):

@@ -1,11 +1,11 @@
-"""Buyers who send goods back, and sites that refund by themselves.
+"""Plays the buyers who send goods back, and sites that refund by themselves.
 
 In: the cancellations of the data (C...), orders of Channel Advisor. Out: returns in Channel Advisor, from the day on
 which they are opened until the goods are in or the site has paid; what follows is the seller's. Never: more units than
 the channel knows as shipped (but for returns that come before their parcel, on purpose); more money than the line has.
 
-A cancellation becomes returns of what the same customer, or else anybody, bought of these goods before. What matches
-nothing in the data's window is not usable: `unusable` counts it by cause.
+A cancellation becomes returns of the same goods that this customer, or else another one, bought before. A line without
+a match in the data's window is not usable: `unusable` counts it by cause.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EARLY_SHARE, EARLY = 0.02, timedelta(days=3)
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of a return, always the same."""
+    """The fate of a return; the same in every run."""
 
     kind: str
     end: str
@@ -94,7 +94,7 @@ class NewReturns:
                 self.sold[item["SKU"].upper()].append(number)
 
     def opened(self, invoice: Invoice) -> Iterator[tuple[Document, bool]]:
-        """(return, whether it comes before its parcel or its order) for each order that a cancellation takes from."""
+        """(return, whether it comes before its parcel or its order) for each order that a cancellation applies to."""
         wanted: dict[int, list[Line]] = defaultdict(list)
         for line in invoice.lines:
             if line.quantity < 0 and is_goods(self.context, line.code):
@@ -110,7 +110,7 @@ class NewReturns:
                 yield made, not self._has_shipped(number, made)
 
     def order_of(self, invoice: Invoice, line: Line) -> int | None:
-        """The order that the goods were bought in: the same customer's, else anybody's; None where there is none."""
+        """The order in which the goods were bought: this customer's, else any; None where there is none."""
         bought = [number for number in self.sold[line.code.upper()] if self._placed(number) < invoice.at]
         own = [number for number in bought if invoice.customer and self._customer(number) == invoice.customer]
         back = [number for number in own if self._left(number, line.code)]
@@ -125,7 +125,7 @@ class NewReturns:
         return self._future(invoice, line)
 
     def _future(self, invoice: Invoice, line: Line) -> int | None:
-        """An order that is yet to come: now and then somebody types a return before the site passes the order on."""
+        """A future order: sometimes a person types a return before the site passes the order on."""
         if chance.share("early", invoice.number) >= EARLY_SHARE:
             return None
         for order, _ in self.context.world.order_histories(invoice.at, invoice.at + EARLY):
@@ -204,7 +204,7 @@ class NewReturns:
         }
 
     def _item(self, order: Document, item: Document, units: int, fate: Plan) -> Document:
-        """Units of a line and what is given back for them: what they were worth, or less."""
+        """Units of a line and their refund: their value, or less."""
         before = self._returned(order["ChannelAdvisorOrderID"], item)
         goods, tax = self._worth(order, item, before, units)
         shipping = ZERO
@@ -215,7 +215,7 @@ class NewReturns:
         elif fate.kind == "no refund":
             goods = tax = ZERO
         elif order["OrderStatus"] == "Shipped" and before == 0 and units == item["Quantity"]:
-            whole = computed(order, item, units)  # of a line that comes back whole, also its own shipping
+            whole = computed(order, item, units)  # a line that comes back whole includes its shipping
             shipping = whole["ShippingRefund"]
             tax += item["ShippingTaxAmount"] or ZERO
         left = refundable(order, item, [made for made in self.taken[order["ChannelAdvisorOrderID"]] if is_taken(made)])
@@ -265,7 +265,7 @@ def go_on(context: ActorContext) -> int:
 
 
 def next_step(context: ActorContext, returned: Document) -> tuple[str, Document] | None:
-    """What happens to an open return now; None while it is nobody's turn, or the seller's."""
+    """The next step of an open return; None while nothing is due, or the seller has to act."""
     order = context.orders.get(returned["ChannelAdvisorOrderID"])
     if returned["SellerAdjustmentID"] is not None or order is None:
         return None
@@ -273,7 +273,7 @@ def next_step(context: ActorContext, returned: Document) -> tuple[str, Document]
     fate = plan(context, returned["RmaNumber"], opened, order["SiteName"] or "")
     shipped = {item["OrderItemID"]: item["QuantityShipped"] for item in order["OrderItems"]}
     if any(shipped[item["OrderItemID"]] < max(item["Quantity"], 1) for item in returned["Items"]):
-        return None  # nobody sends back, or pays for, what has not come
+        return None  # goods that have not arrived are neither sent back nor refunded
     seen = [
         {"OrderItemID": item["OrderItemID"], "Condition": fate.condition, "Restock": fate.restock}
         for item in returned["Items"]

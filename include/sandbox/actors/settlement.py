@@ -1,4 +1,4 @@
-"""What a settlement is: a marketplace's account with us, one of its periods, the amounts in it.
+"""The parts of a settlement: a marketplace's account with us, one of its periods, the amounts in it.
 
 In: nothing. Out: values that `payouts` makes and `flat_files` writes down. Never: a file.
 """
@@ -21,7 +21,7 @@ Special = Literal[
 
 @dataclass(frozen=True)
 class Style:
-    """How an account's files read. `day` and `moment` are strftime formats; none of them: eBay's report."""
+    """The format of an account's files. `day` and `moment` are strftime formats; none of them: eBay's report."""
 
     comma: bool = False
     day: str = ""
@@ -52,7 +52,7 @@ class Account:
 
 
 class Row(NamedTuple):
-    """One amount. `tag` parts what eBay writes into one row: the transaction it belongs to."""
+    """One amount. `tag` names its transaction: eBay writes all amounts of one into one row."""
 
     at: datetime
     transaction: str

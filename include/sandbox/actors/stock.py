@@ -1,4 +1,4 @@
-"""Whoever counts the stock: write-offs of the data, and what a marketplace loses, finds and breaks.
+"""Plays the people who count the stock: write-offs of the data, and what a marketplace loses, finds and breaks.
 
 In: the data's invoices with negative units and no price; the world's days. Out: a file of write-offs each day that has
 some, and once a week Amazon's inventory ledger, in the inbox. Never: goods that TIMS does not keep in stock.
@@ -23,7 +23,7 @@ LEDGER_COLUMNS = (
     "Date", "FNSKU", "ASIN", "MSKU", "Title", "Event Type", "Reference ID", "Quantity", "Fulfillment Center",
     "Disposition", "Reason", "Country",
 )  # fmt: skip
-# What people type into the data, and the reason that the warehouse's file gives for it.
+# Words in the data, and the reason that the warehouse's file gives for each.
 WORDS = (("damage", "Damaged"), ("mould", "Damaged"), ("sample", "Given away"), ("given", "Given away"),
          ("count", "Count"), ("mix", "Count"), ("reverse", "Correction"), ("?", "Lost"))  # fmt: skip
 UNSAID = ("Damaged", "Damaged", "Lost", "Lost", "Count")
@@ -139,7 +139,7 @@ def _week(world: World, evening: datetime) -> Iterator[dict[str, object]]:
                 "Country": "GB",
             }
             yield row
-            if reason == "E":  # what breaks moves from one shelf to the other
+            if reason == "E":  # a damaged unit moves from one disposition to the other
                 yield row | {"Quantity": -units, "Disposition": "WAREHOUSE_DAMAGED"}
 
 

@@ -1,4 +1,4 @@
-"""The warehouse: packs and sends what TIMS holds.
+"""Plays the warehouse: packs and sends TIMS's open orders.
 
 In: open sales orders of TIMS. Out: shipments in TIMS, posted as any warehouse would; a few tracking numbers corrected
 later. Never: a parcel of an order that is on hold, cancelled, the marketplace's, or about to be changed by its buyer;
@@ -59,7 +59,7 @@ def send(context: ActorContext) -> int:
 
 
 def parcels(context: ActorContext, order: Document) -> Iterator[Document]:
-    """What leaves of an order now, as TIMS takes it."""
+    """The parcels of an order that leave now, as TIMS takes them."""
     if is_the_marketplaces(context, order):
         return
     key = order["ExternalOrderID"]
@@ -96,7 +96,7 @@ def due(context: ActorContext, order: Document, parcel: Parcel) -> datetime:
     """The moment at which a parcel leaves: on an open day after the order and its last change, now at the soonest."""
     ordered = moment(order["OrderDate"])
     last = max(ordered, context.settled_at(_number(order)) or ordered)
-    if last > context.start:  # told just now: whoever packs hears of it when it has been synchronised, not before
+    if last > context.start:  # a change of just now: the warehouse learns of it when it has been synchronised
         last = context.end
     ready = max(_day_end(last, parcel.days), moment(order["CreatedAt"]))
     return context.next_moment(context.working_moment(ready, "parcel", order["ExternalOrderID"], parcel.days))
@@ -164,7 +164,7 @@ def tracking_number(reference: str) -> str:
 
 # ---- correcting ----
 def correct(context: ActorContext) -> int:
-    """A few tracking numbers were typed wrongly; somebody sees it days later."""
+    """Corrects a few tracking numbers that were typed wrongly, days later."""
     wrong = []
     for shipment in context.tims("shipment", context.start - LONGEST_CORRECTION, Source=["warehouse"]):
         reference = shipment["ExternalReference"]

@@ -1,12 +1,12 @@
-"""What shipped units of an order are worth, to the cent.
+"""Computes the value of shipped units of an order, to the cent.
 
 In: an order of Channel Advisor and its shipments, its sales order in TIMS if there is one. Out: for each parcel that
 the channel knows of, the amounts of its lines. Never: a cent lost or invented; the parcels of a whole order add up
 to it.
 
-After k of n units of a line have left, round(price x k) of its goods and round(tax x k / n) of its tax have; discounts
-follow what they are taken from, and what belongs to the order as a whole the value of its goods. A tax that is inside
-an amount follows it after discount, and is told apart from it.
+After k of n units of a line have left, their value is round(price x k), and their tax round(tax x k / n). Discounts are
+divided like the amounts that they reduce, amounts of the whole order by the value of the goods. A tax inside an amount
+is divided like it after discount, and is given apart from it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ class Line:
     inside: bool = False  # the tax is in the price
 
     def after(self, units: int) -> tuple[Decimal, Decimal, Decimal]:
-        """(goods, discount, tax) once so many units have left: goods as TIMS rounds them, of the discount the share of
-        these goods, of the tax that of the units, or of what holds it. Goods are without their tax."""
+        """(goods, discount, tax) once so many units have left. Goods are rounded as TIMS does, and without their tax;
+        the discount is the share of these goods; the tax is the share of the units, or of the amount that contains
+        it."""
         goods, whole = cents(self.price * units), cents(self.price * self.quantity)
         discount = cents(self.discount * goods / whole) if whole else ZERO
         if not self.inside or whole <= self.discount:
@@ -90,7 +91,7 @@ class Sale:
     left: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def part(self, units: Mapping[int, int]) -> list[Part]:
-        """The amounts of a parcel with these units; the next one is worth what comes after it."""
+        """The amounts of a parcel with these units, which count as shipped for the next one."""
         before = self._of_order()
         parts = []
         for number, some in units.items():
@@ -108,7 +109,7 @@ class Sale:
         return [Part(first.sku, first.units, first.principal, first.discount, first.tax, **whole), *parts[1:]]
 
     def _of_order(self) -> dict[str, Decimal]:
-        """What of the order's own amounts has left with the goods so far."""
+        """The share of the order's own amounts for the goods that have left so far."""
         free = not any(line.price for line in self.lines.values())
         value = {number: Decimal(1) if free else line.price for number, line in self.lines.items()}
         goods = sum((value[number] * line.quantity for number, line in self.lines.items()), ZERO)
@@ -149,7 +150,7 @@ def line_of(line: Document, inside: bool) -> Line:
 
 
 def of_channel(order: Document) -> Sale:
-    """An order that TIMS does not have: what only the header carries is its first line's."""
+    """An order that TIMS does not have: amounts that only the header carries go to its first line."""
     items = order["OrderItems"]
     tax = [_money(item["TaxAmount"]) for item in items]
     discount = [_money(item["DiscountAmount"]) for item in items]
@@ -166,7 +167,7 @@ def of_channel(order: Document) -> Sale:
 
 
 def item_of(line: Document) -> str:
-    """The channel's line that a line of TIMS was made from; the parts of a kit have their SKU behind it."""
+    """The channel's line behind a line of TIMS: the parts of a kit have it followed by their SKU."""
     return line["ExternalLineID"].partition(":")[0]
 
 
@@ -176,8 +177,8 @@ def per_unit(line: Document, item: Document) -> int:
 
 
 def parcels(order: Document, reports: Iterable[Document], sale: Document | None) -> list[tuple[datetime, list[Part]]]:
-    """(when the channel knew, what left) for each of the order's shipments in Channel Advisor, worth what the sales
-    order says, or where TIMS has none the channel."""
+    """(when the channel knew, what left) for each of the order's shipments in Channel Advisor, with values by TIMS's
+    sales order, or without one by the channel's order."""
     items = {item["OrderItemID"]: (n, item) for n, item in enumerate(order["OrderItems"])}
     account = of_tims(sale) if sale else of_channel(order)
     lines: dict[int, list[tuple[int, int]]] = defaultdict(list)  # OrderItemID -> (number of a line, units per unit)

@@ -1,4 +1,4 @@
-"""Batches: one result per item, in request order, however the items fared.
+"""Answers batches: one result per item, in request order, whether the items succeeded or not.
 
 In: a body with a list. Out: 207 with BatchResult; 400 when there is no list, 413 when it is too long. Never: an item
 that stops another one.
@@ -45,7 +45,7 @@ def answer(
 
 
 def _outcome(system: System, schema: str, sent: Any, apply: Callable[[Document], tuple[int, Document]]) -> Document:
-    """What one item came to."""
+    """The result of one item."""
     try:
         errors = field_errors(system.contract.findings(schema, sent, closed=True))
         if errors:

@@ -94,7 +94,7 @@ def create_listing(system: System, request: Request) -> Answer:
 
 
 def whole(tx: Transaction, sent: Document) -> Document:
-    """A listing as it is stored, but for its times: a Draft, if nothing else is said."""
+    """A listing as it is stored, without its times; a Draft unless a status is given."""
     number = sent.get("ListingID")
     neutral = dict.fromkeys(("SiteListingID", *FIELDS, "Errors")) | {
         "ListingID": tx.next_number("ListingID", FIRST_LISTING) if number is None else number,
@@ -147,7 +147,7 @@ def of_product(tx: Transaction, owner: int, sku: str) -> list[Document]:
 
 # ---- the marketplace ----
 def ask(tx: Transaction, listing: Document, at: int) -> None:
-    """Have the marketplace look at a listing, if it is Active."""
+    """Queues an Active listing for the marketplace's answer; takes any other listing off the queue."""
     if listing["Status"] == "Active":
         tx.put("_answer", listing["ListingID"], {}, modified=at + ANSWERS_AFTER)
     else:
@@ -163,7 +163,7 @@ def _hear(system: System, now: int) -> None:
 
 
 def take_answers(tx: Transaction, now: int) -> None:
-    """What the marketplaces have answered by now."""
+    """Takes in the answers that marketplaces have given by now."""
     for answer in tx.page("_answer", limit=-1, before=now + 1):
         tx.delete("_answer", answer.id)
         row = tx.get("listing", answer.id)
@@ -180,7 +180,7 @@ def take_answers(tx: Transaction, now: int) -> None:
 
 
 def complaints(tx: Transaction, listing: Document) -> list[Any]:
-    """Why the marketplace does not take a listing; nothing when it does."""
+    """The marketplace's reasons against a listing; empty when it takes it."""
     product = repository.product(tx, listing["ProfileID"], listing["SKU"])
     if product is None:
         return [field_error("SKU", "UnknownSku", "The product is gone.")]

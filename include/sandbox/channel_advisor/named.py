@@ -1,4 +1,4 @@
-"""What a call names: its profile, its products.
+"""Finds what a call names: its profile, its products.
 
 In: requests, items of batches. Out: a profile of the token, a stored product. Never: a row of another profile.
 """
@@ -32,5 +32,5 @@ def product(tx: Transaction, owner: int, sku: str) -> Row:
 
 
 def sku(sent: Document) -> Document:
-    """The SKU of an item as it was sent, as far as an answer can hold it."""
+    """The SKU of an item as it was sent, if an answer can hold it."""
     return {"SKU": sent.get("SKU") if isinstance(sent.get("SKU"), str) else None}

@@ -3,10 +3,10 @@
 In: batches of prices. Out: prices and promotions as the contract has them. Never: a price outside its own bounds, a
 promotion whose Status lags behind the clock.
 
-A promotion is what its prices say: its SKUs, the earliest start, the latest end; the server keeps these per SKU beside
-it. One that no price carries (any more) keeps the dates that it had. Status follows the clock, and is brought up to it,
-with the moment of the step as UpdatedDate, before promotions are read: so no reader's watermark is ever
-ahead of a step that it has not seen.
+A promotion consists of its prices: its SKUs, the earliest start, the latest end; the server keeps these per SKU beside
+it. A promotion without prices keeps its last dates. Status follows the clock: before promotions are read it is brought
+up to date, with the moment of each step as UpdatedDate, so that no reader's watermark passes a step that it has not
+seen.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Carried:
         self._dates: dict[str, dict[str, Dates]] = {}
 
     def move(self, sku: str, before: Document | None, after: Document | None) -> None:
-        """A price gave up one promotional price and took another."""
+        """Moves a price's SKU from one promotion to another."""
         if before:
             self._of(before["PromotionID"]).pop(sku, None)
         if after:
@@ -163,8 +163,8 @@ class Carried:
 def put_promotion(
     tx: Transaction, owner: int, promotion: str, sent: Document, dates: dict[str, Dates], at: int
 ) -> None:
-    """Store a promotion as its prices have it (`dates` by SKU), and what else is said of it; nothing when it is
-    stored so already."""
+    """Stores a promotion as its prices have it (`dates` by SKU), and its other fields; nothing when it is stored so
+    already."""
     row = repository.promotion(tx, owner, promotion)
     before = row.doc if row else {"ProfileID": owner, "PromotionID": promotion, "Name": None}
     after = before | sent | {"SKUs": sorted(dates)}
@@ -197,7 +197,7 @@ def _late(tx: Transaction, now: int) -> list[Row]:
 
 
 def catch_up(tx: Transaction, now: int) -> None:
-    """Bring the Status of all promotions up to the clock."""
+    """Updates the Status of all promotions by the clock."""
     for row in _late(tx, now):
         after = row.doc | {"Status": status(row.doc, now)}
         step = clock.parse(row.doc["StartDate" if after["Status"] == "Active" else "EndDate"])

@@ -114,7 +114,7 @@ def delete_product(system: System, request: Request) -> Answer:
 
 
 def given(product: Document) -> Document:
-    """What a product says: null, absent and an empty list all say nothing."""
+    """The given fields of a product; null, absent and an empty list all count as not given."""
     return {name: value for name, value in product.items() if value not in (None, [])}
 
 

@@ -1,4 +1,4 @@
-"""How documents are kept: under which id, found by which terms, unique by which keys.
+"""Stores documents: under which id, found by which terms, unique by which keys.
 
 In: whole documents and the moment of their change. Out: stored documents. Never: a document without UpdatedDate, or a
 rule.

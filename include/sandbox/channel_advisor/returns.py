@@ -140,7 +140,7 @@ def resolve_return(system: System, request: Request) -> Answer:
 
 # ---- what an approved return does ----
 def is_approved(returned: Document) -> bool:
-    """Whether its units count as returned; Closed keeps what it was, which its RefundDate tells."""
+    """Whether its units count as returned; for a Closed one, whether it has a RefundDate."""
     status = returned["Status"]
     return status in ("Approved", "Refunded") or (status == "Closed" and returned.get("RefundDate") is not None)
 
@@ -200,7 +200,7 @@ def items_of(order: Document, sent: Iterable[Document], returns: Iterable[Docume
     """Items of a new return as they are stored: both ids, every amount. `returns`: those the order has already.
 
     An SKU on several lines takes their units, and a given amount their amounts, in order. Refused with UnknownItem,
-    QuantityExceedsShipped, RefundExceedsLine or an amount that is none."""
+    QuantityExceedsShipped, RefundExceedsLine or for a wrong amount."""
     taken = [each for each in returns if is_taken(each)]
     returned = units_of(taken)
     units = {line["OrderItemID"]: line["QuantityShipped"] for line in order["OrderItems"]}
@@ -265,8 +265,8 @@ def _given(item: Document, name: str, index: int, errors: list[dict[str, str]]) 
 
 
 def _share(whole: Document, rest: dict[str, Decimal | None], left: dict[str, Decimal]) -> dict[str, Decimal]:
-    """What one line gets of each amount: of what was given (`rest`), else what is computed; never more than is left.
-    Both `rest` and `left` lose it."""
+    """The share of one line in each amount: of the given one (`rest`), else the computed one; never more than is left.
+    It is subtracted from both `rest` and `left`."""
     share = {}
     for name in REFUNDS:
         given = rest[name]
@@ -277,8 +277,8 @@ def _share(whole: Document, rest: dict[str, Decimal | None], left: dict[str, Dec
 
 
 def computed(order: Document, line: Document, units: int) -> dict[str, Decimal]:
-    """What so many units of a line are worth: each of its amounts times units over its quantity, rounded half up; a tax
-    that is inside an amount is told apart from it."""
+    """The value of so many units of a line: each amount times units over its quantity, rounded half up; a tax inside an
+    amount is given apart from it."""
     smallest = Decimal(1) if order["Currency"] in WITHOUT_CENTS else Decimal("0.01")
 
     def share(amount: Decimal | None) -> Decimal:
@@ -297,7 +297,8 @@ def computed(order: Document, line: Document, units: int) -> dict[str, Decimal]:
 
 
 def refundable(order: Document, line: Document, returns: Iterable[Document]) -> dict[str, Decimal]:
-    """What is left of a line's money beside these returns. What a site gives for the whole order only, any line has."""
+    """The money of a line that is left beside these returns. An amount that the site gives only for the whole order
+    counts for any line."""
     limits = computed(order, line, line["Quantity"])
     beyond = {
         "TaxRefund": (("TotalTaxPrice", "TaxAmount"), ("TotalShippingTaxPrice", "ShippingTaxAmount")),

@@ -123,7 +123,7 @@ def check_shippable(order: Document) -> None:
 
 
 def chosen_units(order: Document, items: Iterable[Document] | None) -> dict[int, int]:
-    """OrderItemID -> units that the items of a shipment mean; None means everything unshipped.
+    """OrderItemID -> units in the items of a shipment; None means everything unshipped.
 
     An SKU on several lines fills them in order. Refused with UnknownItem or QuantityExceedsUnshipped.
     """
@@ -212,7 +212,7 @@ def summed(order: Document) -> Document:
 
 
 def inconsistencies(order: Document) -> list[str]:
-    """What contradicts the contract's equations, in sentences."""
+    """Contradictions to the contract's equations, in sentences."""
     found = []
     pending = order["OrderStatus"] == "Pending"
     total = order.get("TotalPrice")

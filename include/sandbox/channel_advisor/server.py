@@ -1,7 +1,7 @@
 """Channel Advisor: tokens, refusals in its shapes, validation of bodies.
 
-In: requests that the kernel has read. Out: answers of the contract. Never: an operation that is only half there; those
-of webhooks are paths that do not exist yet.
+In: requests that the kernel has read. Out: answers of the contract. Never: an operation served in part; the paths of
+webhooks do not exist yet.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def create_shipments(system: System, request: Request) -> Answer:
 
 
 def echo(sent: Any) -> Document:
-    """The keys of an item as they were sent, as far as an answer can hold them."""
+    """The keys of an item as they were sent, if an answer can hold them."""
     number, key = sent.get("ChannelAdvisorOrderID"), sent.get("SellerFulfillmentID")
     return {
         "ChannelAdvisorOrderID": number if isinstance(number, int) and not isinstance(number, bool) else None,

@@ -136,7 +136,7 @@ def put(tx: Transaction, product: Row, center: int, level: Level, at: int) -> No
 
 
 def put_total(tx: Transaction, product: Row, more: int, at: int) -> None:
-    """So many units more on offer in all."""
+    """Adds units to the product's total on offer."""
     if more:
         total = (product.doc.get("TotalAvailableQuantity") or 0) + more
         after = product.doc | {"TotalAvailableQuantity": total}
@@ -197,7 +197,7 @@ def parts(tx: Transaction, profile: int, line: Document) -> list[tuple[str, int]
 
 
 def follow(tx: Transaction, order: Document, at: int) -> None:
-    """Hold what an order asks for now, and let go of what it does not ask for any more: units that have shipped are
+    """Holds the units that an order needs now, and releases those that it does not need any more: shipped units are
     gone, others are on offer again."""
     key = order["ChannelAdvisorOrderID"]
     row = tx.get("_held", key)
@@ -261,8 +261,8 @@ def _sources(tx: Transaction, order: Document) -> list[int]:
 
 
 def _taken(order: Document, levels: dict[int, Level], units: int) -> Moves:
-    """What an order takes: where some are on offer, the rest from the first center all the same; of the centers that
-    marketplaces manage only from those that have the product."""
+    """The units that an order takes: from centers with units on offer, the rest from the first center; of the centers
+    that marketplaces manage, only from those that have the product."""
     external = order["DistributionCenterTypeRollup"] == EXTERNAL
     shares = {}
     for number, level in levels.items():
@@ -275,7 +275,7 @@ def _taken(order: Document, levels: dict[int, Level], units: int) -> Moves:
 
 
 def _released(held: dict[int, int], units: int, back: int) -> Moves:
-    """What an order lets go of: so many units, of them `back` to be offered again."""
+    """The units that an order releases, of which `back` are offered again."""
     moves = {}
     for number, there in held.items():
         out = min(units, there)

@@ -63,7 +63,7 @@ class App:
             return  # the client is gone
 
     async def _exchange(self, incoming: Incoming, stack: ExitStack) -> tuple[Answer, Plan]:
-        """The answer, and the faults that still wait for it. `stack` holds the slot until the answer is sent."""
+        """The answer, and the faults still to be applied to it. `stack` holds the slot until the answer is sent."""
         parts = contract.segments(incoming.raw_path)
         operation, values, offered = self.routes.find(incoming.method, parts)
         template = operation.path if operation else "(no such path)"
@@ -139,7 +139,7 @@ class App:
         return await self.thread(read_and_perform, system, request, values, body)
 
     async def _late(self, incoming: Incoming, answer: Answer, plan: Plan) -> Answer:
-        """What faults make of an answer whose effect has happened."""
+        """The answer after its effect has happened, changed by faults."""
         if hang := plan.get("hang_after"):
             await incoming.gone(float(hang.options.get("seconds", 120)))
             raise ConnectionError
@@ -187,7 +187,7 @@ def read_and_perform(system: System, request: Request, values: dict[str, str], b
 
 
 def _is_bulk(body: Any) -> bool:
-    """Whether a body is nothing but a list of items, each of which has an outcome of its own."""
+    """Whether a body is only a list of items, each with its own result."""
     return isinstance(body, dict) and len(body) == 1 and isinstance(next(iter(body.values())), list)
 
 

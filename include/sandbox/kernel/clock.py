@@ -58,7 +58,7 @@ def _real() -> int:
 class Clock:
     """The server's clock: it runs on in real time from where it was set, across restarts.
 
-    `set` leaps to a moment of the world; nobody has lived through what lies between. `advance` lets time pass.
+    `set` leaps to a moment of the world, and no time passes. `advance` lets time pass.
     """
 
     def __init__(self, store: Store) -> None:
@@ -70,7 +70,7 @@ class Clock:
         return _real() + self._offset
 
     def passed(self) -> int:
-        """What grows with the time that passes, however the world leaps: the age of a token is a difference of it."""
+        """A count of passed time that leaps do not change: the age of a token is a difference of two."""
         return _real() + self._advanced
 
     def set(self, ticks: int) -> None:

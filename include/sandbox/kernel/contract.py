@@ -1,7 +1,7 @@
 """A contract as data: its operations, their parameters and bodies, and what a value breaks.
 
 In: an OpenAPI 3.1 file of `include/contracts`. Out: the operation of a request, typed parameters, findings with JSON
-pointers. Never: a verdict; which status and code a finding gets is the system's own matter.
+pointers. Never: a verdict; the system decides the status and code of a finding.
 
 Schemas are flattened before they are compiled: references are put in, `allOf` is merged, "X or null" becomes one type
 list. So every finding names one field and one keyword, and no branch hides another's error. A request body is closed at
@@ -111,7 +111,7 @@ def _compile(schema: dict[str, Any]) -> Any:
 
 
 def findings(validator: Any, value: Any) -> list[Finding]:
-    """All that `value` breaks, [] when nothing."""
+    """All violations of `value`, [] for none."""
     if validator.is_valid(value):
         return []
     found = []
@@ -178,7 +178,7 @@ class Contract:
         return _compile(self.schema(name, closed=closed))
 
     def findings(self, name: str, value: Any, *, closed: bool = False) -> list[Finding]:
-        """What `value` breaks of a named schema."""
+        """All violations of a named schema by `value`."""
         return findings(self.validator(name, closed=closed), value)
 
     def resolve(self, node: dict[str, Any]) -> dict[str, Any]:

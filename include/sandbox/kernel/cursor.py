@@ -28,7 +28,7 @@ def _seal(parts: list[Any], query: Mapping[str, Any]) -> bytes:
 
 
 def make(place: tuple[int, Id], query: Mapping[str, Any], now: int) -> str:
-    """`query`: all that the cursor is bound to (operation, filters), without cursor and page size."""
+    """A cursor as text. `query`: all that it is bound to (operation, filters), without cursor and page size."""
     parts = [*place, now]
     return base64.urlsafe_b64encode(_seal(parts, query) + msgspec.json.encode(parts)).rstrip(b"=").decode()
 

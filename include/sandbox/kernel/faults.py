@@ -1,4 +1,4 @@
-"""What goes wrong on purpose.
+"""Makes requests fail on purpose.
 
 In: rules `{id?, path, method?, kind, times?, after?, probability?, seed?, ...}`; `path` is a glob over the request's
 path or an operationId. Out: for every request the faults that hit it. Never: a fault that the rules did not ask for.
@@ -74,7 +74,7 @@ class Rule:
         return self.path == operation or fnmatchcase(path, self.path)
 
     def strikes(self) -> bool:
-        """Whether this request is hit; counts what passes and what is hit."""
+        """Whether this request is hit; counts passed and hit ones."""
         if self.times is not None and self.times <= 0:
             return False
         if self.after > 0:

@@ -18,7 +18,7 @@ _WINDOW = 60.0
 
 @dataclass(frozen=True)
 class Standing:
-    """What is left to a key: for the X-RateLimit headers."""
+    """What a key has left: for the X-RateLimit headers."""
 
     limit: int
     remaining: int
@@ -66,7 +66,7 @@ class Limiter:
             self._running[slot] -= 1
 
     def standing(self, keys: Sequence[str]) -> Standing:
-        """The key that has least left."""
+        """The standing of the key with the least left."""
         now = time.monotonic()
         with self._lock:
             times = max((self._recent(key, now) for key in keys), key=len, default=deque())

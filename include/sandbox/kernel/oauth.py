@@ -1,5 +1,5 @@
-"""Access tokens of 3600 seconds of passing time: a client counts those, too, and a leap of the world takes none of
-them away. Tokens survive a restart.
+"""Keeps access tokens, valid for 3600 seconds of passed time, as clients count it: a leap of the clock ends none.
+Tokens survive a restart.
 
 In: a client that proved itself. Out: an opaque token, and later whose it is. Never: a secret in a log.
 """

@@ -1,5 +1,5 @@
 """TIMS as a server: all of `include/contracts/tims.yaml` but webhook subscriptions.
 
-In: requests as the contract says. Out: answers and refusals as the contract says. Never: leniency; what the contract
-refuses is refused here. Operations without a handler are answered like an unknown path.
+In: requests as the contract says. Out: answers and refusals as the contract says. Never: a request accepted that the
+contract refuses. Operations without a handler are answered like an unknown path.
 """

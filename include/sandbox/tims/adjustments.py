@@ -42,7 +42,7 @@ def create_adjustment(call: Call) -> Answer:
 
 
 def check(tx: Transaction, errors: Errors, body: dict[str, Any], now: int) -> None:
-    """All that an adjustment may break beside its schema."""
+    """Checks an adjustment for all rules beyond its schema."""
     sku, day = body.get("SKU"), body.get("PostingDate")
     if isinstance(sku, str) and sku:
         _check_item(tx, errors, sku)
@@ -117,7 +117,7 @@ def put_count(call: Call) -> Answer:
 
 
 def _difference(call: Call, errors: Errors, sku: str) -> int:
-    """What the count adds to or takes from OnHand; it is dated today."""
+    """The difference between the count and OnHand; it is dated today."""
     place, counted = call.body.get("LocationID"), call.body.get("OnHand")
     existing = documents.named(call.tx, errors, "/LocationID", "location", "location", place)
     if existing is None or type(counted) is not int:

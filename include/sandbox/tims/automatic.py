@@ -1,4 +1,4 @@
-"""What TIMS posts by itself: the ledger entries of documents that people typed into it (PostingMode automatic).
+"""Posts what TIMS posts by itself: the ledger entries of documents that people typed into it (PostingMode automatic).
 
 In: an invoice or adjustment that was typed in, or the void of one. Out: entries of Source TIMS that balance. Never: an
 entry for a document that came through the API; those are posted by whoever sent them.
@@ -21,7 +21,7 @@ _ZERO = Decimal("0.00")
 
 
 def invoiced(tx: Transaction, doc: dict[str, Any], at: int) -> None:
-    """The sale and its cost of goods."""
+    """Posts the sale and its cost of goods."""
     header = {name: Decimal(doc[name]) for name in ("Total", "DiscountTotal", "ShippingAmount", "GiftWrapAmount")}
     tax = Decimal(doc["TaxTotal"]) - Decimal(doc["MarketplaceRemittedTax"])
     revenue = header["Total"] + header["DiscountTotal"] - header["ShippingAmount"] - header["GiftWrapAmount"] - tax
@@ -39,7 +39,7 @@ def invoiced(tx: Transaction, doc: dict[str, Any], at: int) -> None:
 
 
 def adjusted(tx: Transaction, doc: dict[str, Any], at: int) -> None:
-    """Stock that came or went, at its cost."""
+    """Posts stock that came or went, at its cost."""
     value = round2(doc["QuantityDelta"] * Decimal(doc["UnitCost"]))
     what = {"Type": "InventoryAdjustment", "ID": doc["AdjustmentID"]}
     text = f"{doc['ReasonCode']} of {doc['AdjustmentID']}"
@@ -47,7 +47,7 @@ def adjusted(tx: Transaction, doc: dict[str, Any], at: int) -> None:
 
 
 def undone(tx: Transaction, kind: str, id: str, day: str, reason: str, at: int) -> None:
-    """The mirrors of what TIMS posted for a document."""
+    """Reverses what TIMS posted for a document."""
     for row in tx.rows("entry", SourceDocumentID=id, Source=documents.TIMS):
         if row.doc["SourceDocument"]["Type"] == kind and row.doc["Status"] == "Posted" and not row.doc["ReversalOf"]:
             entries.reverse(tx, row, {}, day, reason, at)
@@ -56,7 +56,7 @@ def undone(tx: Transaction, kind: str, id: str, day: str, reason: str, at: int) 
 def _post(
     tx: Transaction, what: dict[str, str], text: str, currency: str, day: str, sides: dict[str, Decimal], at: int
 ) -> None:
-    """An entry of amounts by account, debits above zero; nothing where nothing moves."""
+    """Posts an entry of amounts by account, debits above zero; no entry if all are zero."""
     amounts = [(account, value) for account, value in sides.items() if value]
     lines = [
         {

@@ -1,4 +1,4 @@
-"""One call of a handler: the request, its transaction, and what handlers do again and again with documents.
+"""One call of a handler: the request, its transaction, and the handlers' common work on documents.
 
 In: a request inside a transaction. Out: documents with versions and stamps, list pages. Never: a write without a stamp.
 """
@@ -53,7 +53,7 @@ class Call:
         return row
 
     def errors(self, document: str) -> Errors:
-        """What the body breaks of the operation's schema; `document` names the schema of the whole resource."""
+        """The body's violations of the operation's schema; `document` names the schema of the whole resource."""
         errors = Errors()
         errors.take(contract.findings(self.request.operation.body, self.body), _never_missing(document))
         return errors

@@ -83,7 +83,7 @@ def _remitted(line: dict[str, Any], of_invoice: dict[int, str]) -> dict[str, Any
 def _check_credited(
     tx: Transaction, errors: Errors, body: dict[str, Any], lines: list[tuple[int, dict[str, Any]]], doc: dict[str, Any]
 ) -> None:
-    """Over all credit memos of an invoice: no figure above the invoice's own."""
+    """Checks that no figure, over all credit memos of an invoice, is above the invoice's own."""
     left = {line["LineNo"]: _invoiced(line) for line in doc["Lines"]}
     header = {name: Decimal(doc[name]) for name in _HEAD}
     for other in tx.rows("credit_memo", InvoiceID=doc["InvoiceID"]):
@@ -156,8 +156,8 @@ def _post(tx: Transaction, invoice: dict[str, Any], body: dict[str, Any], at: in
 
 
 def _restock(tx: Transaction, doc: dict[str, Any], line: dict[str, Any], at: int) -> Iterator[str]:
-    """Goods back into stock at the cost of their shipment. A kit comes back as its parts, at the parts' own cost; what
-    keeps no stock, and a line that credits no unit, does not come back."""
+    """Puts goods back into stock at the cost of their shipment. A kit comes back as its parts, at the parts' own cost.
+    Items without stock, and lines without units, do not come back."""
     held = Stock(tx)
     for sku, each in held.parts(line["SKU"]).items() if line["Quantity"] else ():
         cost = line["UnitCost"] if sku == line["SKU"] else held.item(sku)["Cost"]

@@ -1,4 +1,4 @@
-"""What posted documents have in common: a reference for ever, a dated period, an end by void or reversal.
+"""The common parts of posted documents: a permanent reference, a dated period, an end by void or reversal.
 
 In: bodies whose shape may be broken. Out: errors with pointers, rows that a body names. Never: an exception on a broken
 shape; a second document under one (Source, ExternalReference).
@@ -37,13 +37,13 @@ def keep(
 
 
 def given(body: dict[str, Any], id: str) -> dict[str, Any]:
-    """What a body says, null meaning nothing; a document of TIMS's own is known by its id."""
+    """The given fields of a body, without nulls; a document of TIMS's own has its id as reference."""
     sent = {name: value for name, value in body.items() if value is not None}
     return {"ExternalReference": id, "Source": TIMS} | sent
 
 
 def named(tx: Transaction, errors: Errors, pointer: str, kind: str, what: str, id: Any) -> Row | None:
-    """The row that a field names; an error when there is none, nothing when the field is no id."""
+    """The row that a field names; an error when there is none. A field that is not an id is skipped."""
     if not isinstance(id, str) or not id:
         return None
     row = tx.get(kind, id)

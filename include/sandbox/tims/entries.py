@@ -120,7 +120,7 @@ class _Line(msgspec.Struct):
 
 
 class _Entry(msgspec.Struct):
-    """Of an entry what the trial balance adds up."""
+    """The fields of an entry that the trial balance adds up."""
 
     PostingDate: str
     CurrencyCode: str

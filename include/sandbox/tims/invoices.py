@@ -51,7 +51,7 @@ def create_invoice(call: Call) -> Answer:
 
 
 def check(tx: Transaction, errors: Errors, body: dict[str, Any]) -> Row | None:
-    """All that an invoice may break beside its schema; the order that it names."""
+    """Checks an invoice for all rules beyond its schema. Returns the order that it names."""
     rules.currency(errors, body)
     check_open(tx, errors, "/PostingDate", body.get("PostingDate"))
     lines = objects(body, "Lines")

@@ -55,7 +55,7 @@ def time_zone(tx: Transaction) -> str:
 
 
 def next_open_date(tx: Transaction, day: str) -> str | None:
-    """The first day from `day` on that takes postings; None when no period that is set up does."""
+    """The first day from `day` on that takes postings; None when no existing period does."""
     own = tx.get("period", day[:7])
     if own is not None and own.doc["Status"] == "Open":
         return day
@@ -77,7 +77,7 @@ def is_day(value: Any) -> bool:
 
 
 def check_open(tx: Transaction, errors: Errors, pointer: str, day: Any) -> None:
-    """An error unless the day takes postings; a value that is no date is left to its own error."""
+    """Adds an error unless the day takes postings. A value that is not a date has its own error."""
     if not is_day(day):
         return
     opens = next_open_date(tx, day)
@@ -87,7 +87,7 @@ def check_open(tx: Transaction, errors: Errors, pointer: str, day: Any) -> None:
 
 
 def check_account(tx: Transaction, errors: Errors, pointer: str, code: Any) -> None:
-    """An error unless the account exists and takes entries."""
+    """Adds an error unless the account exists and takes entries."""
     if not isinstance(code, str) or not code:
         return
     row = tx.get("account", code)
@@ -103,7 +103,7 @@ def base_currency(tx: Transaction) -> str:
 
 
 def set_up(tx: Transaction, contract: Contract) -> None:
-    """What a new TIMS has: a company, the contract's chart, open months, two locations."""
+    """Sets up a new TIMS: a company, the contract's chart, open months, two locations."""
     tx.put("company", "company", COMPANY, modified=parse(_SET_UP))
     for location in LOCATIONS:
         tx.put("location", location, {"LocationID": location}, modified=parse(_SET_UP))

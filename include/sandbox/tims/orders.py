@@ -212,7 +212,8 @@ def _refuse_below_shipped(body: dict[str, Any], existing: dict[str, dict[str, An
 
 
 def _replaced(lines: list[dict[str, Any]], existing: dict[str, dict[str, Any]], extra: dict[str, Any]) -> list[dict]:
-    """The whole new set: known lines keep LineNo and quantities done, new ones get the next LineNo."""
+    """The new set of lines: known ones keep LineNo and shipped and cancelled quantities, new ones get the next
+    LineNo."""
     result = []
     for line in lines:
         old = existing.get(line["ExternalLineID"])
@@ -224,7 +225,7 @@ def _replaced(lines: list[dict[str, Any]], existing: dict[str, dict[str, Any]], 
 
 
 def _settle_lines(call: Call, doc: dict[str, Any], extra: dict[str, Any], row: Row) -> None:
-    """Write a changed order: give back what its lines hold too much, set its status, look for stock again."""
+    """Writes a changed order: releases excess stock of its lines, sets its status, looks for stock again."""
     held = Stock(call.tx)
     lines = {str(line["LineNo"]): line for line in doc["LineItems"]}
     skus = {str(line["LineNo"]): line["SKU"] for line in row.doc["LineItems"]}
@@ -240,7 +241,7 @@ def _settle_lines(call: Call, doc: dict[str, Any], extra: dict[str, Any], row: R
 
 
 def keep(held: Stock, extra: dict[str, Any], line: dict[str, Any], units: int) -> None:
-    """Let a line hold `units` and no more."""
+    """Releases the stock that a line holds beyond `units`."""
     number = str(line["LineNo"])
     held.release(extra["alloc"].pop(number, None))
     if units > 0:
@@ -308,7 +309,7 @@ def _changed(call: Call, row: Row, lines: list[dict[str, Any]], extra: dict[str,
     return shown(doc)
 
 
-# ---- what receivables do to an order ----
+# ---- effects of invoices and credits ----
 def count(tx: Transaction, row: Row, name: str, units: Mapping[int, int], at: int) -> None:
     """Add units, by LineNo, to a quantity of an order's lines; its status follows."""
     for line in row.doc["LineItems"]:

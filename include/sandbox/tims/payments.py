@@ -96,7 +96,7 @@ def _check(tx: Transaction, errors: Errors, body: dict[str, Any]) -> None:
 def _check_application(
     tx: Transaction, errors: Errors, at: str, each: dict[str, Any], name: str, settled: Settled, currency: Any
 ) -> None:
-    """The document that is settled, and the part applied to it."""
+    """Checks the settled document and the amount applied to it."""
     part = rules.signed(each.get("Amount"))
     if part is not None and part * settled.sign <= 0:
         side = "above" if settled.sign > 0 else "below"
@@ -112,7 +112,7 @@ def _check_application(
 
 
 def _check_sum(errors: Errors, body: dict[str, Any], parts: list[Decimal | None]) -> None:
-    """The rest must not have the other sign than the payment; of a payment of 0.00 there is no rest."""
+    """Checks the unapplied rest: it must have the payment's sign, and be 0.00 for a payment of 0.00."""
     amount, existing = rules.signed(body.get("Amount")), [part for part in parts if part is not None]
     if amount is None or len(existing) != len(parts):
         return

@@ -82,7 +82,7 @@ class Errors:
 
 
 def code_of(finding: Finding, required: frozenset[str]) -> str:
-    """The contract's code for what a value breaks of its schema."""
+    """The contract's code for a value's violation of its schema."""
     if finding.keyword == "type" and finding.value is None and finding.name in required:
         return "MISSING_FIELD"
     if finding.keyword in ("minimum", "not") and finding.name in _COUNTED:
@@ -97,7 +97,7 @@ def code_of(finding: Finding, required: frozenset[str]) -> str:
 
 
 def _wrong_money(text: str) -> bool:
-    """Money that is only of the wrong sign or has too many places."""
+    """Whether a text is money with a wrong sign or too many places only."""
     return bool(re.fullmatch(r"-\d{1,13}\.\d{2,}|\d{1,13}\.\d{3,}", text))
 
 
@@ -147,7 +147,7 @@ def not_found(what: str, id: object) -> Refusal:
 
 
 def duplicate(what: str, pointer: str, existing: object) -> Refusal:
-    """The permanent reference is taken."""
+    """The refusal of a permanent reference that is taken."""
     error = Error(pointer, "DUPLICATE_EXTERNAL_REFERENCE", f"Exists as {existing}.")
     text = f"The reference of this {what} is taken by {existing}."
     return Refusal(409, "DUPLICATE_EXTERNAL_REFERENCE", text, findings=[error], ExistingID=str(existing))

@@ -1,4 +1,4 @@
-"""Rules of the contract's descriptions that no schema can say: money equations, countries, currencies.
+"""Checks the rules in the contract's descriptions that a schema cannot express: money equations, countries, currencies.
 
 In: documents whose shape may be broken. Out: errors with pointers. Never: an exception on a broken shape, a float.
 """
@@ -70,7 +70,7 @@ def line_ids(errors: Errors, doc: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """What one line of a document amounts to."""
+    """The amounts of one line of a document."""
 
     goods: Decimal
     discount: Decimal
@@ -96,7 +96,7 @@ def goods(line: dict[str, Any], price: str) -> Decimal | None:
 
 
 def totals(errors: Errors, doc: dict[str, Any]) -> None:
-    """The three equations of SalesOrder, each to 0.00; one that misses a number is left to its own errors."""
+    """Checks the three equations of SalesOrder, each to 0.00. A missing number has its own error."""
     parts = [part(errors, f"/LineItems/{n}", line, goods(line, "Price")) for n, line in lines_of(doc)]
     header = _amounts(doc, ("DiscountTotal", "TaxTotal", "TotalAmount"))
     if header is None or not isinstance(doc.get("LineItems"), list) or None in parts:

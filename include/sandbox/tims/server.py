@@ -1,4 +1,4 @@
-"""TIMS: what is its own among the systems of the sandbox.
+"""TIMS as a system of the sandbox: what differs from the others.
 
 In: requests that the kernel has let through. Out: answers of the handlers, with idempotency around every POST.
 Never: an effect without its stored answer, or a stored answer without its effect.

@@ -1,4 +1,4 @@
-"""Stock: what is on hand, promised and free per SKU and location, and which order holds what.
+"""Keeps stock: units on hand, promised and free per SKU and location, and which order holds which.
 
 In: open order lines, shipments, counts of the world. Out: changed quantities, kits included. Never: a unit promised
 twice; a kit keeps no stock, its parts do.
@@ -39,7 +39,7 @@ class Stock:
         return self.item(sku)["Type"] in STOCKED
 
     def parts(self, sku: str) -> dict[str, int]:
-        """What one unit takes from stock: itself, the parts of a kit, or nothing."""
+        """The SKUs and units that one unit takes from stock: itself, the parts of a kit, or none."""
         item = self.item(sku)
         if item["Type"] == "Kit":
             return {part["SKU"]: part["Quantity"] for part in item["KitComponents"]}
@@ -145,12 +145,12 @@ def write(tx: Transaction, doc: dict[str, Any], at: int) -> None:
 
 # ---- orders that wait for stock ----
 def wait(tx: Transaction, order: str, at: int) -> None:
-    """TIMS looks at this order's stock when it next gets to it."""
+    """Marks an order: TIMS looks for its stock at the next allocation."""
     tx.put("_waiting", order, {}, modified=at)
 
 
 def wait_for(tx: Transaction, order: str, skus: list[str], at: int) -> None:
-    """This order lacks stock of these SKUs."""
+    """Marks an order that lacks stock of these SKUs."""
     tx.put("_backorder", order, {"SKUs": skus}, modified=at)
 
 

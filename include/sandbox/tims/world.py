@@ -1,8 +1,8 @@
-"""What happens to TIMS without this API: items, counts, customers, periods, accounts as people and warehouses enter
-them, and documents that people type in (PostingMode automatic) or void.
+"""Takes in what happens to TIMS outside its API: items, counts, customers, periods, accounts as people and warehouses
+enter them, and documents that people type in (PostingMode automatic) or void.
 
 In: events of the world. Out: documents that are valid by the contract. Never: a document that breaks its read schema,
-or a rule that the API holds its callers to.
+or a rule that the API enforces.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ KINDS: dict[str, Callable[[Transaction, Contract, Event, int], None]] = {
 
 
 def touch(tx: Transaction, kind: str, id: Any, at: int) -> None:
-    """A new version of a row in which nothing else is new."""
+    """Gives a row a new version, with the same fields."""
     row = tx.get(kind, id)
     if row is None:
         return
