@@ -1,9 +1,9 @@
 """
 ### Catalogue: the nightly full compare
 
-**Reads** every item of TIMS, every product and every listing of Channel Advisor, afresh. A product that was deleted at
-the channel leaves no trace in its lists; only this finds it.
-**Writes** what `catalog` writes, for items whose products or listings are not as they should be; normally there are
+**Reads** all items of TIMS, and all products and listings of Channel Advisor. Only this finds a product that was
+deleted at the channel, for its lists do not show that.
+**Writes** what `catalog` writes, for items whose products or listings differ from the last delivery; normally there are
 none and the run ends at once. It never moves the watermark.
 
 **When a task has failed:** as in `catalog`. A compare that repairs something every night means that something else

@@ -4,12 +4,12 @@
 **Reads** quantities of TIMS changed since the watermark, every five minutes and whenever orders, shipments or returns
 have been loaded; items of TIMS, products and centers of the channel, and our own records of orders that TIMS does not
 hold yet.
-**Writes** what may be sold of each product (absolute, up to 500 a request) and, where `lookups/stock_rules.csv` says
-so, what a single site may show. What has been told is not told again; a center that a
-marketplace manages is never written.
+**Writes** the quantity of each product that may be sold (absolute, up to 500 a request) and, where
+`lookups/stock_rules.csv` says so, the quantity that a single site may show. An equal quantity is not sent again. A
+center that a marketplace manages is never written.
 
-**By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single SKUs, which are then written whatever was
-written before. *Backfill* reads past intervals. None moves the watermark; quantities are always those of now.
+**By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single SKUs, which are then written even if nothing
+has changed. *Backfill* reads past intervals. None moves the watermark; quantities are always the present ones.
 
 **When a task has failed:** read the last line of its log; it says what to do. Then clear the task: a repeat of an
 absolute quantity does no harm.

@@ -2,13 +2,13 @@
 ### Inventory, full compare: both sides read whole
 
 **Reads** every stock level of Channel Advisor and every quantity of TIMS, nightly.
-**Writes** how many SKUs the channel offers as it should (`ops.accuracy`, also in the run's note; below the share in
-`config/stock_offers.yaml` it alerts), then writes the others again.
+**Writes** how many SKUs have the right quantity at the channel (`ops.accuracy`, also in the run's note; below the share
+in `config/stock_offers.yaml` it alerts), then writes the others again.
 
 **By hand:** *Trigger* it after somebody has changed quantities at the channel, or `crossdock sync inventory --compare`.
 
-**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: nothing of what the
-channel held is kept half.
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: it reads both sides
+again.
 """
 
 from airflow.sdk import dag

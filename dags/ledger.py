@@ -1,7 +1,7 @@
 """
 ### Ledger: posted documents → journal entries
 
-**Reads** invoices, credit memos, stock adjustments and payments of TIMS, settlement lines of our own book and prepaid
+**Reads** invoices, credit memos, stock adjustments and payments of TIMS, lines of our settlement ledger and prepaid
 orders, each night and whenever one of them has been loaded.
 **Writes** journal entries to TIMS by the posting table (`include/config/posting.yaml`, accounts by name in
 `include/config/accounts.yaml`): each once, balanced in one currency, dated in the company's time zone; a closed period

@@ -1,8 +1,8 @@
 """
 ### Nightly close: the whole day in order, then the controls
 
-**Reads** what is new for every flow, in the order in which data travels, those of the ledger side by side; then all
-documents of TIMS that the controls look at, afresh.
+**Reads** what is new for every flow, in the order in which data travels, those of the ledger side by side; then again
+all documents of TIMS that the controls check.
 **Writes** what the flows write, and what every control expected and found (`ops.control`). A control that does not hold
 fails the run, names the documents and alerts: every entry balances, the clearing account is what is open, Suspense is
 0, TIMS's own trial balance is ours, ... (`include/config/controls/`, docs/runbook.md).
@@ -10,8 +10,8 @@ fails the run, names the documents and alerts: every entry balances, the clearin
 **By hand:** *Trigger* with *Period* to look at another month. `crossdock close --period` prints it all and exports the
 ledger.
 
-**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: what is done already
-is not done again. A run that has not ended after two hours raises an alert of its own.
+**When a task has failed:** read the last line of its log; it says what to do. Then clear the task: nothing is done
+twice. A run that has not ended after two hours raises an alert of its own.
 """
 
 import json

@@ -1,11 +1,11 @@
 """
-### Payouts: settlement files → our book
+### Payouts: settlement files → our settlement ledger
 
 **Reads** the inbox's settlement files: Amazon (V2 and V1 flat file), eBay, Walmart. It looks every ten minutes, for a
 file has no timetable.
-**Writes** verified settlements and their lines to our own book, for the payments and the ledger. A file with a wrong
-total, a gap or an overlap with its neighbours, one that was seen before or is only half there is refused whole: a dead
-letter, nothing is posted. A file that was taken moves to `done/`.
+**Writes** verified settlements and their lines to our settlement ledger, for the payments and the ledger. A file with a
+wrong total, a gap or an overlap with its neighbours, a repeated or an incomplete one is refused whole: it is a dead
+letter, and nothing is posted. An accepted file moves to `done/`.
 
 **By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single records. *Backfill* reads past intervals.
 Neither moves the watermark, and neither does anything twice.

@@ -7,9 +7,9 @@ none open the run ends at once.
 refused is not sent until the rule makes another one.
 
 **By hand:** the task *decide* waits under *Required Actions* with a table of the changes; *Approve*, *Refuse* or
-*Later*, for all of it or for the numbers in *Only*. *Later* is also what no answer within 12 hours means: then the
-question is put again, with what has come since. `crossdock prices approvals`, `approve` and `refuse` do the same from a
-shell; what was decided there meanwhile stays decided.
+*Later*, for all of it or for the numbers in *Only*. No answer within 12 hours means *Later*: the question is put again,
+with the changes that have come since. `crossdock prices approvals`, `approve` and `refuse` do the same from a shell;
+a decision made there meanwhile stays.
 
 **When a task has failed:** read the last line of its log; it says what to do. Then clear the task.
 """

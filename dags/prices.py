@@ -5,8 +5,8 @@
 not changed are worked again when their price does: a promotion or a rate begins or ends, the configuration was changed,
 a product appeared, a person approved a change.
 **Writes** prices, bounds and promotions of products, and prices of the listings on sites that have their own, by
-`include/config/prices.yaml` and the lookups beside it. What the channel has already is not sent. A change of more than
-30 %, or a price below cost, waits for a person: see `price_approvals`.
+`include/config/prices.yaml` and the lookups beside it. A price that the channel has already is not sent. A change of
+more than 30 %, or a price below cost, waits for a person: see `price_approvals`.
 
 **By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single items by TIMS's SKU. *Backfill* reads past
 intervals. Neither moves the watermark, and neither does anything twice.

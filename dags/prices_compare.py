@@ -2,8 +2,8 @@
 ### Prices: the nightly compare
 
 **Reads** all prices of Channel Advisor, and of TIMS what is new.
-**Writes** again the prices that are not there as they were sent: changed by hand, by a repricer, or lost. Normally
-there are none and the run ends at once. A price that a person has not approved yet is not among them.
+**Writes** again the prices that differ there from those sent: changed by hand, by a repricer, or lost. Normally there
+are none and the run ends at once. A price that a person has not approved yet is not among them.
 
 **By hand:** *Trigger*, or `crossdock sync prices --compare`.
 

@@ -1,16 +1,16 @@
 """
 ### Reconcile: do both systems agree?
 
-**Reads** both systems afresh, whole, and compares them key by key: orders, totals, payment states, customers,
-shipments, invoices, returns, quantities, products, prices. Our own records only explain what differs.
+**Reads** both systems whole, and compares them key by key: orders, totals, payment states, customers, shipments,
+invoices, returns, quantities, products, prices. Our own records only explain the differences.
 **Writes** counts to `ops.reconcile_run`, each difference with its cause and age to `ops.reconcile_difference`, and a
-report: *Reconciliation* in the menu, or the link in the run's note. What nothing explains raises an alert for each
-subject; the run stays green, for the reading was well. It corrects nothing.
+report: *Reconciliation* in the menu, or the link in the run's note. Unexplained differences raise an alert for each
+subject; the run stays green, for the reading has succeeded. It corrects nothing.
 
 **By hand:** *Trigger*, with *Subjects* for some of them only; or `crossdock reconcile --subject orders`.
 
-**When a task has failed:** a system did not answer, or another run is at it. Read the last line of its log, clear the
-task: it reads everything again.
+**When a task has failed:** a system did not answer, or another run is reconciling. Read the last line of its log, clear
+the task: it reads everything again.
 """
 
 from airflow.sdk import dag

@@ -2,9 +2,9 @@
 ### Watch: is everything really well?
 
 **Reads** watermarks, batches, deliveries, dead letters and circuits of all flows in the Crossdock database. It does not
-trust green tasks or callbacks, for a killed task tells nobody.
+trust green tasks or callbacks, for a killed task reports nothing.
 **Writes** one alert per finding to `ops.alert` and the log, and sends what is unsent through the connection
-`crossdock_alerts` (Apprise), where there is one: nothing read for long, a source silent for longer than it ever was,
+`crossdock_alerts` (Apprise), where there is one: nothing read for long, a source silent for longer than ever before,
 records in flight for long, lost answers, too many dead letters, a file in `done/` that was never read, an order
 that waits for the marketplace for a day, a system that is down.
 

@@ -100,7 +100,7 @@ class Transform(Protocol):
 
 
 class Work(Protocol):
-    """Does what is special to the flow in one step of a batch."""
+    """Does the flow's own part of a step for a batch."""
 
     def __call__(self, runtime: Runtime, flow: Flow, batch_id: int, /) -> None: ...
 

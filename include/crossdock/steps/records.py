@@ -229,7 +229,7 @@ def queue_of(reader: str, resource: Resource) -> str:
     return resource.name if reader == REFERENCE else reader
 
 
-# ---- dead letters of what is refused -------------------------------------------------------------------------------
+# ---- dead letters of refused records -------------------------------------------------------------------------------
 
 
 def name_of(resource: Resource, key: str) -> str:

@@ -100,7 +100,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
     _send(runtime, batch, calls, outcome)
 
 
-# ---- what is there -------------------------------------------------------------------------------------------------
+# ---- listings of the channel ---------------------------------------------------------------------------------------
 
 
 def _places(runtime: Runtime, rows: Sequence[sa.Row]) -> list[_Place]:

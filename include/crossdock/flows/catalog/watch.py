@@ -131,7 +131,7 @@ def find_drift(connection: sa.Connection) -> Sequence[str]:
     return connection.scalars(_DRIFT, {"gone": list(gone)}).all()
 
 
-# ---- products that are no item's -----------------------------------------------------------------------------------
+# ---- products without an item --------------------------------------------------------------------------------------
 
 
 # Items are matched by folded code: the channel may have any of their names (SKU or alternate) in any case of letters.

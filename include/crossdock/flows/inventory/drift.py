@@ -1,4 +1,4 @@
-"""A full compare: what the target holds, and which records are not there as they should be."""
+"""The full compare: reads all that the target holds, and finds the records that differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-LEVELS_AT_ONCE = 5_000  # a COPY of the full compare
+LEVELS_AT_ONCE = 5_000  # levels per COPY
 
 
 # ---- full compare --------------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ _level = msgspec.json.Decoder(_Level)
 
 
 def snapshot_target(runtime: Runtime) -> None:
-    """Reads all levels of the channel into `ref`, in place of what was there; one that changes may come twice."""
+    """Replaces the levels in `ref` by all levels of the channel. A level that changes meanwhile may come twice."""
     records = (record for page in runtime.channel_advisor.pages("inventory") for record in page.records)
     levels = (_level.decode(record) for record in records)
     with runtime.engine.begin() as connection:
@@ -50,7 +50,7 @@ def snapshot_target(runtime: Runtime) -> None:
 
 
 def _frame(levels: Sequence[_Level]) -> pd.DataFrame:
-    """Levels as a COPY takes them."""
+    """Makes the frame of levels for COPY."""
     return pd.DataFrame(
         {
             "sku": pd.Series([each.SKU for each in levels], dtype="str"),
@@ -74,7 +74,7 @@ _COMPARED = sa.select(
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:
-    """SKUs that the channel does not offer as it was last told; notes how many it does."""
+    """Finds SKUs whose quantities at the channel differ from those last sent. Notes how many are equal."""
     compared, equal, different = connection.execute(_COMPARED).one()
     accuracy.note(connection, NAME, compared=compared, equal=equal)
     least = offer_settings.load().accuracy

@@ -20,7 +20,7 @@ from crossdock.store.tables import (
 NAME = "inventory"
 
 
-# ---- what is worked again although TIMS's figures have not changed -------------------------------------------------
+# ---- rows to be worked again although TIMS's figures have not changed ----------------------------------------------
 
 _flying = (
     orders_in_flight.UNITS.columns(

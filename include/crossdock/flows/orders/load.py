@@ -298,7 +298,7 @@ def _converge(runtime: Runtime, flow: Flow, batch: sa.Row, order: _Order, link: 
         with runtime.engine.begin() as connection:
             record_outcomes(connection, flow, batch, refused={order.key: error.reasons})
         return
-    new = link.batch_id == batch.id  # created by this very batch
+    new = link.batch_id == batch.id  # created by this batch
     with runtime.engine.begin() as connection:
         deliveries.in_sync(connection, flow.name, order.key)
         deliveries.link(
@@ -401,8 +401,7 @@ def _share(
     runtime: Runtime, batch_id: int, order: _Order, link: sa.Row, desired: Desired, wanted_by: str | None
 ) -> tuple[bool, str | None]:
     """Updates an order of which the marketplace ships a part: records its shipments, and holds the order while units
-    are open that it may ship, or while a rule wants the hold (not paid). Returns (whether anything was done, who holds
-    it)."""
+    are open that it may ship, or by rule (not paid). Returns (whether anything was done, who holds it)."""
     acted = False
     if new := _unrecorded(runtime, order, link.target_id):
         acted, _ = _apply(
