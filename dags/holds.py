@@ -3,7 +3,7 @@
 
 **Reads** sales orders of TIMS changed since the watermark.
 **Writes** the status of the channel's order where a person has held, released or cancelled it in TIMS. What came from
-the channel itself, or what a rule holds (not paid, the marketplace ships a part), is not told back.
+the channel itself, or what a rule holds (not paid, the marketplace ships a part), is not sent back.
 
 **By hand:** *Trigger* with *From*/*To* reads a window, with *Keys* single records. *Backfill* reads past intervals.
 Neither moves the watermark, and neither does anything twice.

@@ -479,7 +479,7 @@ def _dead_letter(
 def _completed(
     runtime: Runtime, resource: Resource, given: list[Record], truncated: set[str]
 ) -> tuple[list[Record], list[records.Refused]]:
-    """Reads truncated records whole, one by one, as many at once as the system allows. (Records, refused ones.)"""
+    """Reads truncated records whole, one by one, as many at once as the system allows. Returns (records, refused)."""
     whole = [r for r in given if r.key not in truncated]
     if len(whole) == len(given):
         return given, []

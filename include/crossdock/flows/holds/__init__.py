@@ -1,7 +1,7 @@
 """Holds: what a person does to a sales order in TIMS (hold, release, cancel) -> the status of its order at the channel.
 
-What makes it special: only a person's word is told. What came from the channel, or what a rule holds, is left out, and
-what was told here does not come back as the channel's own wish.
+What makes it special: only a person's change is sent. A hold that came from the channel or from a rule is left out, and
+what was sent does not come back as the channel's own change.
 """
 
 from __future__ import annotations

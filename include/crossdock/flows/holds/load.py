@@ -1,4 +1,4 @@
-"""What is sent, and what becomes of a refusal."""
+"""Sends each row by a single call."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ ADVICE = (
 
 
 def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
-    """Sets the order's status, where it is another one. Of an order that the channel does not hold there is nothing to
-    release."""
+    """Sets the order's status where it differs. A release is sent only if the channel has the order on hold."""
     key, change = row["target_key"], {"OrderStatus": row["OrderStatus"]}
     if row["OrderStatus"] == "OnHold":
         with runtime.engine.begin() as connection:

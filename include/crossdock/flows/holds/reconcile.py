@@ -1,4 +1,4 @@
-"""How both sides are compared: an order that is open, on hold or cancelled here is so there."""
+"""Compares both sides: an order that is open, on hold or cancelled in TIMS is so at the channel."""
 
 from __future__ import annotations
 

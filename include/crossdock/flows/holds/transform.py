@@ -1,4 +1,4 @@
-"""What becomes of each sales order: the mapping makes the status, `judge` says whether the channel is told."""
+"""Stages each sales order: the mapping makes the status, `judge` decides whether it is sent to the channel."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ transform = plain.by_mapping(STAGE, judge)
 
 
 def requeue(connection: sa.Connection) -> Sequence[str]:
-    """Waiting orders whose link is there now."""
+    """Finds waiting orders whose link has arrived."""
     mine = sa.and_(ops_link.c.entity == "sales_order", ops_link.c.source_key == STAGE.c.target_key)
     return connection.scalars(sa.select(STAGE.c.key).join(ops_link, mine).where(STAGE.c.state == "waiting")).all()

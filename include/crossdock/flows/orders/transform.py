@@ -1,4 +1,4 @@
-"""Orders, the documents: Channel Advisor's order as frames -> TIMS's sales order and customer as staged rows.
+"""Orders, the documents: Channel Advisor's orders as frames -> TIMS's sales orders and customers as staged rows.
 
 In: parsed orders, and what `ref` and `ops.link` know. Out: `Staged`. Never: a call to a system.
 """
