@@ -1,4 +1,4 @@
--- Copies the lines of a batch's entries. They never change: posted means final.
+-- Copies the lines of a batch's entries. They do not change: posted means final.
 WITH newest AS (
   SELECT DISTINCT ON (key) key, version, payload FROM ops.work JOIN raw.tims_entries USING (key, hash)
   WHERE batch_id = :batch AND (CAST(:keys AS text[]) IS NULL OR key = ANY(CAST(:keys AS text[])))

@@ -1,6 +1,5 @@
--- Products of the channel that could be one of the items :skus of TIMS, each with the items that it could be. As orders
--- are read (rules/items.py): the SKU itself, an alternate SKU, then both without case; of the first of these that names
--- any item, all that it names.
+-- Products of the channel that match one of the items :skus of TIMS, each with all items that it matches. The match is
+-- that of orders (rules/items.py): by SKU, else by alternate SKU, else by either in any case of letters.
 SELECT p.sku AS product_sku, p.type AS product_type, r.items
 FROM (
   SELECT DISTINCT c.sku, c.type, c.folded FROM ref.channel_product c

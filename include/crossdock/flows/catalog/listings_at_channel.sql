@@ -1,4 +1,4 @@
--- Items' listings at the channel. Moved: it has not the status that it should have, or its site has refused it.
+-- Items' listings at the channel. `moved`: the status is not the wanted one, or the site has refused the listing.
 SELECT s.key, s.state, s.listings_seen, w->>'Status' AS wanted, l.status, l.version, l.status <> 'Ended' AND (
   w->>'Status' = 'Ended'
   OR (w->>'Status' IN ('Active', 'Paused') AND (l.status IN ('Error', 'Draft') OR l.status <> w->>'Status'))

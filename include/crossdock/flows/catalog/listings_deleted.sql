@@ -1,4 +1,4 @@
--- Items with a listing that should be there and was deleted at the channel.
+-- Items with a wanted listing that was deleted at the channel.
 SELECT s.key FROM stage.product s
 CROSS JOIN LATERAL jsonb_array_elements(s.listings) AS w
 JOIN ops.product p ON p.sku = s.key

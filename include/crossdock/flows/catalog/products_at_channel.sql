@@ -1,5 +1,5 @@
--- Items' products at the channel. Moved: a field that is ours has another value there than when both sides last agreed,
--- or an image has taken a place of ours.
+-- Items' products at the channel. `moved`: a field of ours has another value there than at the last delivery, or an
+-- image has taken the place of one of ours.
 SELECT s.key, s.state, s.products_seen, c.version, EXISTS (
   SELECT FROM jsonb_each(p.delivered) AS d WHERE d.value IS DISTINCT FROM coalesce(
     CASE

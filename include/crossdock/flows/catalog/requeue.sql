@@ -1,7 +1,8 @@
--- Items to be worked again for what did not happen to their own product or listings. First: the rules are others.
+-- Items to be worked again for other reasons than a change of their own product or listings.
+-- the configuration has changed
 SELECT s.key FROM stage.product s
 WHERE s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out') AND s.rules <> :rules
--- a product has come that is, or could be, this item
+-- a product has come that matches this item
 UNION
 SELECT s.key FROM stage.product s
 JOIN ref.item_code i ON i.sku = s.key
@@ -16,7 +17,7 @@ WHERE s.state = 'waiting' AND starts_with(s.reason, :no_parts_yet)
     SELECT FROM jsonb_array_elements(s."BundleComponents") AS part
     WHERE NOT EXISTS (SELECT FROM ops.product p WHERE p.sku = part->>'SKU')
   )
--- an older version of it may have been written over the last one
+-- an older version may have overwritten the last one
 UNION
 SELECT s.key FROM stage.product s
 WHERE s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out') AND s.key = ANY(:doubtful)

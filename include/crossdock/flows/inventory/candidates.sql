@@ -1,4 +1,4 @@
--- Items that may have a product now that they had not: those that wait for one, and those of what was read lately.
+-- Items that may have a new product: those that wait for one, and those whose item or product was read lately.
 SELECT key FROM stage.channel_quantity WHERE state = 'waiting'
 UNION
 SELECT key FROM ops.work WHERE queue = :items AND batch_id = ANY(CAST(:recent AS bigint[]))

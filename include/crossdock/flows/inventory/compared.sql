@@ -1,6 +1,6 @@
--- Quantities that the channel should have, and whether it has them. Not compared: what this run works anyway, and a
--- level below ours that changed after the orders were last read: an order that we have not seen may have taken the
--- units, and to write them back would sell them twice.
+-- Quantities that the channel should have, and whether it has them. Leaves out SKUs that this run works anyway, and
+-- levels below ours that changed after the orders were last read. An unseen order may have taken these units, and a
+-- write would sell them twice.
 SELECT q.key, bool_and(l.available IS NOT NULL AND l.available = i."Quantity")
          AND NOT EXISTS (
            SELECT FROM jsonb_array_elements(q.listings) AS s

@@ -1,4 +1,4 @@
--- Quantities whose item has another state now.
+-- Quantities whose item has changed its state.
 SELECT DISTINCT q.key FROM ops.work w JOIN ref.item i ON i.sku = w.key
 JOIN stage.channel_quantity q ON q.key = i.sku
 WHERE w.batch_id = ANY(CAST(:recent AS bigint[])) AND w.queue = :items

@@ -1,4 +1,4 @@
--- Quantities whose products have a listing that they do not show.
+-- Quantities whose products have a listing that is not among theirs.
 WITH w AS MATERIALIZED (
   SELECT key FROM ops.work WHERE queue = :listings AND batch_id = ANY(CAST(:recent AS bigint[]))
 )

@@ -1,4 +1,4 @@
--- Units in flight that are others now than when the quantity was computed, or other orders' units. `flying`:
+-- Quantities whose units in flight, or the orders of these units, have changed since they were computed. `flying` is
 -- orders/in_flight.sql.
 SELECT q.key FROM stage.channel_quantity q LEFT JOIN flying f ON f.sku = q.key
 WHERE q.in_flight <> 0 AND q.parts_in_flight IS NULL AND q.state IN ('staged', 'ready', 'delivered', 'unchanged')

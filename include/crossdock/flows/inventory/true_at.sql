@@ -1,4 +1,4 @@
--- The moment since which no quantity of these SKUs may be older.
+-- The earliest moment at which the quantity of one of these SKUs was last confirmed.
 WITH newest AS (
   SELECT DISTINCT ON (key) key, queued_at, batch_id FROM ops.work JOIN raw.tims_quantities USING (key, hash)
   WHERE queue = 'inventory' AND key = ANY(:keys) ORDER BY key, version DESC, queued_at DESC

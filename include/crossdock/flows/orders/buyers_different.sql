@@ -1,5 +1,5 @@
--- Customers that an order differs from, to the letter; whether that is a change, the rule says. A customer that was
--- created just now has no version in raw yet, but the document that it was made from.
+-- Customers whose data differ from an order's in any letter; the rule decides whether that is a change. A customer that
+-- was created just now has no version in raw yet, but the document that it was created from.
 WITH waiting AS (
   SELECT b.* FROM stage.buyer b JOIN ops.link l ON l.entity = 'sales_order' AND l.source_key = b.key
   WHERE b.state = 'staged' AND b.customer_id IS NOT NULL

@@ -1,6 +1,6 @@
--- Units of orders that TIMS does not count yet, by SKU of TIMS. Orders are judged as they came, also those that no
--- rule can read: a list or number that is none counts as nothing. `order_fingerprint` is a sum of hashes, so the order
--- of its parts does not matter; numeric, which holds any such sum.
+-- Units of orders that TIMS does not count yet, by SKU of TIMS. Reads orders as received, also those that no rule can
+-- read: a broken list counts as empty, a broken number as 0. `order_fingerprint` is a sum of hashes, so the sequence of
+-- its parts does not matter; numeric holds any such sum.
 WITH open AS (
   SELECT s.key FROM stage.sales_order s WHERE s.state IN ('staged', 'ready', 'waiting', 'dead')
     AND NOT (s.state = 'dead' AND 'dismissed' IS NOT DISTINCT FROM (

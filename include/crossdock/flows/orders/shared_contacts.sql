@@ -1,5 +1,5 @@
--- Contacts of too many customers, as TIMS or our own orders have them. An order whose buyer is still a question counts
--- by the name that it goes to.
+-- Contacts that too many customers share, in TIMS or in our own orders. An order with an ambiguous buyer counts by the
+-- name of its recipient.
 WITH had AS (
   SELECT 'email' AS kind, value, customer_id AS buyer FROM ref.customer_key WHERE kind = 'email'
   UNION

@@ -1,4 +1,4 @@
--- What has become of the orders that waiting parts wait for.
+-- The present states of the orders that parts wait for.
 SELECT p.key AS part, p.reason AS stated, s.key, s.state, s.reason
 FROM stage.payment p CROSS JOIN LATERAL (VALUES (p.order_ref), (p.merchant_order_ref)) AS w (ref)
 JOIN (

@@ -1,3 +1,3 @@
--- Numbers of orders that the channel has told us of, and what has become of them.
+-- Numbers of orders read from the channel, with their present states.
 SELECT ref, s.key, s.state, s.reason FROM unnest(CAST(:refs AS text[])) AS w (ref)
 JOIN stage.sales_order s ON w.ref IN (s.marketplace_order_id, s.key)

@@ -1,4 +1,4 @@
--- Payments of ours of which we have no record, as TIMS holds them.
+-- Payments of ours without a record here, as TIMS has them.
 SELECT p.external_reference, p.currency_code, (p.amount * 10000)::bigint AS amount, (
     SELECT min(d.sales_order_id) FROM jsonb_array_elements(p.payload->'Applications') AS a
     JOIN (

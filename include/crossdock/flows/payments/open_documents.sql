@@ -1,4 +1,4 @@
--- Open invoices and credit memos of some sales orders, less what our own payments take that TIMS has not shown us yet.
+-- Open invoices and credit memos of some sales orders, less our own payments that have not been read from TIMS yet.
 WITH pending AS (
   SELECT coalesce(a."InvoiceID", a."CreditMemoID") AS id, sum(abs(a."Amount")) AS amount
   FROM stage.payment_application a JOIN stage.payment p USING (key)

@@ -1,4 +1,4 @@
--- The sales orders that a marketplace's numbers name: by the number itself, or by Channel Advisor's.
+-- The sales orders of these marketplace numbers, by the number itself or by Channel Advisor's.
 SELECT w.ref, o.id AS sales_order_id, o.channel,
        (SELECT coalesce(sum((l->>'Quantity')::int - (l->>'QuantityCancelled')::int - (l->>'QuantityInvoiced')::int), 0)
         FROM jsonb_array_elements(o.payload->'LineItems') AS l) AS open_units

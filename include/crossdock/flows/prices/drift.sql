@@ -1,4 +1,4 @@
--- Items whose prices are not at the channel as they were sent.
+-- Items whose prices at the channel differ from those sent.
 SELECT DISTINCT s.key FROM stage.price s JOIN stage.price_line l ON l.key = s.key
 LEFT JOIN ref.channel_price c ON c.sku = l.sku AND l.listing_id IS NULL
 LEFT JOIN ref.channel_listing g ON g.listing_id = l.listing_id

@@ -1,5 +1,4 @@
--- Items to be priced again: by the clock or a changed configuration; approved; with a product or listing that was not
--- there.
+-- Items to be priced again, for the time or a changed configuration, an approval, or a new product or listing.
 SELECT s.key FROM stage.price s WHERE s.state IN ('delivered', 'unchanged', 'waiting', 'dead', 'left_out')
     AND s.rules <> :rules
 UNION

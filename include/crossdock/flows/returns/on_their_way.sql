@@ -1,4 +1,4 @@
--- Documents of other returns that are on their way and that the read of TIMS may not show yet.
+-- Documents of other returns that are being sent, and that the last read of TIMS may lack.
 SELECT s.order_key, l.* FROM stage.credit_memo s JOIN stage.credit_memo_line l ON l.key = s.key
 WHERE s.order_key = ANY(:keys) AND NOT s.key = ANY(:own)
   AND (s.state IN ('staged', 'ready', 'delivered', 'unchanged')
