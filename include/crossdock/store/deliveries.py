@@ -7,9 +7,8 @@ whose answer nobody saw. `open_keys` finds those; the caller asks the target bef
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,8 +18,7 @@ from crossdock.store.tables import ops_delivery, ops_link
 _OPEN = ops_delivery.c.outcome.in_(("sent", "unknown"))
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """One intended effect. The idempotency key names it for ever; `key` is that of the source record."""
 
     entity: str
@@ -30,8 +28,7 @@ class Effect:
     content_hash: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of the effect of an idempotency key. `error`: in words, without personal data."""
 
     idempotency_key: str
@@ -49,18 +46,7 @@ def begin(connection: sa.Connection, flow: str, batch_id: int, effects: Sequence
         return
     row = database.insert_all(
         ops_delivery,
-        [
-            {
-                "flow": flow,
-                "batch_id": batch_id,
-                "entity": effect.entity,
-                "operation": effect.operation,
-                "key": effect.key,
-                "content_hash": effect.content_hash,
-                "idempotency_key": effect.idempotency_key,
-            }
-            for effect in effects
-        ],
+        [{"flow": flow, "batch_id": batch_id, **effect._asdict()} for effect in effects],
     )
     connection.execute(
         row.on_conflict_do_update(
@@ -90,7 +76,7 @@ def end(connection: sa.Connection, flow: str, outcomes: Iterable[Outcome]) -> No
         raise leases.lost(connection, flow)
     if not rows:
         return
-    given = database.given(ops_delivery, [asdict(row) for row in rows])
+    given = database.given(ops_delivery, [row._asdict() for row in rows])
     connection.execute(
         sa.update(ops_delivery)
         .where(ops_delivery.c.idempotency_key == given.c.idempotency_key)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ADVICE = "Correct the order on the channel or the shipment in TIMS, then replay it; dismiss it if the channel knows it."
 
-_Row = tuple[dict[str, Any], bytes]  # a row of stage.channel_shipment, and its body
+FACTS = ("version", "content_hash", "ChannelAdvisorOrderID", "SellerFulfillmentID")
+_Row = tuple[dict[str, Any], bytes]  # key and FACTS of stage.channel_shipment, and its body
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
@@ -30,7 +31,8 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     channel answers a repeat with the first one."""
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)
-        rows = list(read_ready(connection, batch_id, flow.mappings[0], flow.stage, flow.stage_lines).rows())
+        ready = read_ready(connection, batch_id, flow.mappings[0], flow.stage, flow.stage_lines, facts=FACTS)
+        rows = list(ready.rows())
     pending: list[str] = []
 
     def keep(connection: sa.Connection, answered: Sequence[tuple[_Row, Answer]]) -> None:

@@ -37,18 +37,21 @@ AT_ONCE = 4  # bulks under way; the budget of the system bounds them besides
 
 @dataclass(frozen=True)
 class Ready:
-    """What is ready of a batch: rows by key, their lines (`_row` points to the row), and a body for each row."""
+    """What is ready of a batch: key and facts of each row, their lines (`_row` points to the row), a body for each."""
 
     header: pd.DataFrame
     lines: pd.DataFrame
     bodies: list[bytes]
 
     def rows(self) -> Iterable[tuple[dict[str, Any], bytes]]:
-        """Each row by column, None where there is no value; and its body."""
-        plain = self.header.astype(object).where(self.header.notna(), None)
-        if "version" in plain:
-            plain["version"] = pd.Series(map(datetime.fromisoformat, plain["version"]), plain.index, dtype=object)
-        return zip(plain.to_dict("records"), self.bodies, strict=True)
+        """Key and facts of each row by name, None where there is no value; and its body."""
+        names = list(self.header)
+        plain = [values.astype(object).where(values.notna(), None).tolist() for _, values in self.header.items()]
+        if "version" in names:
+            at = names.index("version")
+            plain[at] = [datetime.fromisoformat(version) for version in plain[at]]
+        facts = (dict(zip(names, row, strict=True)) for row in zip(*plain, strict=True))
+        return zip(facts, self.bodies, strict=True)
 
 
 def read_ready(
@@ -71,6 +74,7 @@ def read_ready(
         connection, sa.select(*columns(stage, ("key", *facts, *heads))).where(ready).order_by(stage.c.key)
     )
     sent = header[heads] if change is None else change(header[heads])
+    header = header[list(dict.fromkeys(("key", *facts)))]
     if lines is None or table.children is None:
         return Ready(header, pd.DataFrame(), write_bodies(mapping, sent))
     parts = targets(table.children.fields, lines)
@@ -145,7 +149,7 @@ def post_documents(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, advi
     with runtime.engine.begin() as connection:
         ready = read_ready(
             connection, batch_id, flow.mappings[0], flow.stage, flow.stage_lines,
-            facts=("version", "content_hash", "ExternalReference"),
+            facts=("version", "content_hash", "ExternalReference", kind.linked_by),
         )  # fmt: skip
     documents = [
         Document(
