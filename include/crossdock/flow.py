@@ -1,4 +1,4 @@
-"""What a flow is: the shape that every flow fills in and the five steps work with.
+"""Defines a flow: the shape that every flow fills in and the five steps work with.
 
 In: nothing. Out: values and protocols. Never: a flow of its own.
 

@@ -121,7 +121,7 @@ SITES = Resource(
 )  # fmt: skip
 
 
-# ---- beside the windows --------------------------------------------------------------------------------------------
+# ---- rows that are not read by windows -----------------------------------------------------------------------------
 
 
 def keep(connection: sa.Connection, master: Resource, documents: Sequence[Mapping[str, Any]]) -> None:
@@ -173,7 +173,7 @@ def read_whole(runtime: Runtime, master: Resource) -> None:
         connection.execute(sa.delete(table).where(table.c.version < began, ~is_there))
 
 
-# ---- which product is which item -----------------------------------------------------------------------------------
+# ---- items of the channel's products -------------------------------------------------------------------------------
 
 PRODUCTS_OF = sql.statement(__package__, "products_of").columns(
     sa.column("product_sku", sa.Text), sa.column("product_type", sa.Text), sa.column("items", sa.ARRAY(sa.Text))

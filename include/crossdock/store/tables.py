@@ -865,7 +865,7 @@ stage_product = stage_table(
     comment="One TIMS item as its products at Channel Advisor should be; parts of a kit by their SKU in TIMS",
 )
 
-# ---- ops: what was done, what is left ------------------------------------------------------------------------------
+# ---- ops: runs, deliveries, and open work --------------------------------------------------------------------------
 
 ops_batch = Table(
     "batch",

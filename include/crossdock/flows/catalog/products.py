@@ -97,7 +97,7 @@ def write(runtime: Runtime, batch: sa.Row, rows: Sequence[sa.Row], outcome: Outc
     _update(runtime, batch, different, outcome)
 
 
-# ---- what a product should be --------------------------------------------------------------------------------------
+# ---- the target state of products ----------------------------------------------------------------------------------
 
 
 def _parts(connection: sa.Connection, rows: Sequence[sa.Row]) -> dict[str, str]:

@@ -174,7 +174,7 @@ def _no_address(url: str) -> bool:
     return not url.lower().startswith(("http://", "https://")) or not url.split("//", 1)[1].strip()
 
 
-# ---- what the channel holds of an item -----------------------------------------------------------------------------
+# ---- products of the channel ---------------------------------------------------------------------------------------
 
 
 class ChannelProduct(NamedTuple):

@@ -87,7 +87,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     return Frames(frames.header.assign(above_available=frames.header["quantity"] - free), frames.lines)
 
 
-# ---- what is looked up ---------------------------------------------------------------------------------------------
+# ---- look-ups ------------------------------------------------------------------------------------------------------
 
 
 def own_centers(connection: sa.Connection, settings: Offers) -> Centers:

@@ -47,7 +47,7 @@ _KEPT = (
 
 _ALSO = ("state", "reason", "sales_order_id", "rounding", "refund_rounding", "original_date")  # columns of the rules
 
-# ---- what TIMS knows -----------------------------------------------------------------------------------------------
+# ---- look-ups in TIMS's documents ----------------------------------------------------------------------------------
 
 _ORDERS = sql.statement(__package__, "orders")
 
@@ -254,7 +254,7 @@ def _looked_at(connection: sa.Connection, orders: pd.Series) -> pd.Series:
     return orders.map({row.id: row.newest for row in newest}).astype("str")
 
 
-# ---- what TIMS has already -----------------------------------------------------------------------------------------
+# ---- payments that TIMS has already --------------------------------------------------------------------------------
 
 
 def _delivered(connection: sa.Connection, keys: pd.Series) -> pd.Series:

@@ -1,5 +1,5 @@
--- Books the lines of a settlement. An order is found by channel and marketplace's number; a number that two orders share
--- finds none.
+-- Books the lines of a settlement. An order is found by channel and marketplace's number; a number of two orders finds
+-- neither.
 WITH known AS (
   SELECT l.ref, min(k.target_id) AS sales_order_id
   FROM (SELECT DISTINCT unnest(ARRAY["OrderRef", "MerchantOrderRef"]) AS ref

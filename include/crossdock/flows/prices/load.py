@@ -149,7 +149,7 @@ def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
     return {f"#{row.key}" for row in rows if row.operation == START}
 
 
-# ---- what the channel has ------------------------------------------------------------------------------------------
+# ---- prices at the channel -----------------------------------------------------------------------------------------
 
 
 def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, ChannelPrice]:
@@ -244,7 +244,7 @@ def _wrong_currency(settings: PriceSettings, message: str) -> ConfigError:
     )
 
 
-# ---- what is sent, and what waits ----------------------------------------------------------------------------------
+# ---- approvals, and sending ----------------------------------------------------------------------------------------
 
 
 _OVER = sql.statement(__package__, "approvals_over")

@@ -195,7 +195,7 @@ def _typed(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.astype(types | dict.fromkeys((*NUMBERS, *AMOUNTS), "Int64") | {INSIDE: "boolean"})
 
 
-# ---- what was sent already -------------------------------------------------------------------------------------------
+# ---- posted returns --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -245,7 +245,7 @@ def _unaltered(
     return header.astype(types), posted.lines, problems.concat(rules.findings(row, [finding]) for row, finding in found)
 
 
-# ---- what orders are -------------------------------------------------------------------------------------------------
+# ---- orders ----------------------------------------------------------------------------------------------------------
 
 
 def company(connection: sa.Connection) -> tuple[str, pd.DataFrame]:
