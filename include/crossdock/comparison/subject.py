@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from crossdock.mapping import lookups
 from crossdock.rules import addresses, items
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.settings import Settings
+from crossdock.rules.statuses import read_statuses
 from crossdock.steps import records
 
 if TYPE_CHECKING:
@@ -121,8 +121,9 @@ class Rules:
     def __init__(self, runtime: Runtime | None = None, settings: Settings | None = None) -> None:
         self._runtime = runtime
         self.settings = settings or rule_settings.load()
-        self.statuses = {key: row["tims"] for key, row in lookups.read("order_status").rows.items()}
-        self.payments = {key: row["tims"] for key, row in lookups.read("payment_status").rows.items()}
+        self.statuses, self.payments = (
+            {key: row["tims"] for key, row in table.rows.items()} for table in read_statuses()
+        )
         self.places = addresses.AddressBooks(self.settings)
         self._codes = items.Codes(self.settings)
         sites = (self.settings.default, *self.settings.sites.values())

@@ -1,26 +1,34 @@
 """Configuration that people edit, read in one way: a file, its type, and everything that is wrong with it at once."""
 
 from crossdock.config.nodes import Finding, Reader, Stamp, line_of, refusal, stamp
-from crossdock.config.structs import Currency, File, Place, SiteID, Struct, Text, Written, describe, load, read
+from crossdock.config.structs import Currency, File, Percent, Place, SiteID, Struct, Text, Written, describe, load, read
 from crossdock.config.suggest import did_you_mean, nearest
+from crossdock.config.tables import BESIDE, Day, SiteCell, Table, load_csv, read_csv
 
 __all__ = [
+    "BESIDE",
     "Currency",
+    "Day",
     "File",
     "Finding",
+    "Percent",
     "Place",
     "Reader",
+    "SiteCell",
     "SiteID",
     "Stamp",
     "Struct",
+    "Table",
     "Text",
     "Written",
     "describe",
     "did_you_mean",
     "line_of",
     "load",
+    "load_csv",
     "nearest",
     "read",
+    "read_csv",
     "refusal",
     "stamp",
 ]

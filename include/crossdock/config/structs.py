@@ -34,13 +34,16 @@ _AS_WRITTEN = {"as_written": True}
 Written = Annotated[str, msgspec.Meta(extra=_AS_WRITTEN)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 SiteID = Annotated[int, msgspec.Meta(ge=1, description="the number of a site")]
+# A percentage, which may be written with its sign.
+Percent = Annotated[Decimal, msgspec.Meta(description="a percentage", extra={"percent": True})]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="a code such as GBP")]
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of what a file holds. `problems`: what the types cannot say, as (field, what is wrong)."""
+    """Base of what a file holds. `problems`: what the types cannot say, as (field or the place of one below, what is
+    wrong)."""
 
-    def problems(self) -> Iterable[tuple[str, str]]:
+    def problems(self) -> Iterable[tuple[str | Place, str]]:
         return ()
 
 
@@ -177,7 +180,8 @@ class _Walker(Reader):
             return _NOTHING
         made = kind(**{fields[word].name: value for word, value in given.items() if value is not _NOTHING})
         for name, message in made.problems() if isinstance(made, Struct) else ():
-            line = self.lines.get((*place, *([name] if name else [])), self.lines[place])
+            below = (name,) if isinstance(name, str) else name
+            line = self.lines.get((*place, *below), self.lines[place])
             self.findings.append(Finding(self.path, line, f"{_called(place)}: {message}" if place else message))
         return made
 
@@ -209,7 +213,7 @@ class _Walker(Reader):
         if node is None or not isinstance(node, yaml.ScalarNode):
             self.report(node, f"{what} should be {describe(kind)}{f', {shown(node)}' if node else ''}")
             return _NOTHING
-        if _is_written(kind):
+        if extra_of(kind).get("as_written"):
             value: Any = None if plain(node) is None else " ".join(node.value.split())
         else:
             value = _typed(kind, node)
@@ -218,7 +222,7 @@ class _Walker(Reader):
         except msgspec.ValidationError:
             written = "empty" if value is None else _quoted(node)
             message = f"{what} has {written}" if of_key else f"{what} is {written}"
-            self.report(node, f"{message}{_instead(kind, node, value)}")
+            self.report(node, f"{message}{instead(kind, node, value)}")
             return _NOTHING
 
 
@@ -240,7 +244,9 @@ def _quoted(node: yaml.ScalarNode) -> str:
 def _typed(kind: Any, node: yaml.ScalarNode) -> Any:
     """The value of a node, as the type wants it: numbers with a point exact, days and moments as such."""
     value = plain(node)
-    wanted = _leaves(kind)
+    wanted = leaves(kind)
+    if isinstance(value, str) and value.endswith("%") and extra_of(kind).get("percent"):
+        node = yaml.ScalarNode("tag:yaml.org,2002:float", value[:-1])
     if node.tag.endswith(":float") and wanted & {float, Decimal}:
         try:
             number = Decimal(node.value)
@@ -265,26 +271,33 @@ def _moment(node: yaml.ScalarNode) -> datetime:
     return made if isinstance(made, datetime) else datetime(made.year, made.month, made.day, tzinfo=UTC)
 
 
-def _leaves(kind: Any) -> set[Any]:
+def leaves(kind: Any) -> set[Any]:
     """The plain types of which a value may be."""
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if get_origin(bare) in (typing.Union, types.UnionType):
-        return {one for inner in get_args(bare) for one in _leaves(inner)}
+        return {one for inner in get_args(bare) for one in leaves(inner)}
     return {bare} if get_origin(bare) is None else {Literal}
 
 
-def _is_written(kind: Any) -> bool:
+def extra_of(kind: Any) -> dict[str, Any]:
+    """What `Meta(extra=...)` says of a type, None of an `X | None` aside: `as_written`; `percent`: a number that may
+    end in %; `wrong`: what to say of a value that is none, with {name} and {text}."""
     metas = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
-    return any(isinstance(one, msgspec.Meta) and one.extra and one.extra.get("as_written") for one in metas)
+    found = {
+        word: one.extra[word] for one in metas if isinstance(one, msgspec.Meta) and one.extra for word in one.extra
+    }
+    if not found and get_origin(kind) in (typing.Union, types.UnionType):
+        return next((extra for one in get_args(kind) if (extra := extra_of(one))), {})
+    return found
 
 
-def _instead(kind: Any, node: yaml.ScalarNode, value: Any) -> str:
+def instead(kind: Any, node: yaml.ScalarNode, value: Any) -> str:
     """What to write instead of a wrong value."""
-    choices = _choices(kind)
+    choices = choices_of(kind)
     if choices:
         near = nearest(node.value, choices, at_least=70)
         return f"; did you mean {near!r}? It is {describe(kind)}" if near else f"; write {describe(kind)}"
-    wanted = _leaves(kind)
+    wanted = leaves(kind)
     if wanted == {str} and value is not None and not isinstance(value, str):
         return f"; put it in quotes to be a text: {node.value!r}"
     if wanted & {int, float, Decimal, bool} and node.style in ("'", '"'):
@@ -292,14 +305,14 @@ def _instead(kind: Any, node: yaml.ScalarNode, value: Any) -> str:
     return f"; write {describe(kind)}"
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
+def choices_of(kind: Any) -> tuple[str, ...]:
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return tuple(map(str, get_args(bare))) if get_origin(bare) is Literal else ()
 
 
 _NAMES = {
     int: "a whole number", float: "a number", Decimal: "a number", bool: "yes or no", str: "a text",
-    datetime: "a day or a moment, such as 2011-01-31 or 2011-01-31T09:00Z",
+    datetime: "a day or a moment, such as 2011-01-31 or 2011-01-31T09:00Z", date: "a day such as 2011-01-31",
 }  # fmt: skip
 
 
@@ -317,9 +330,9 @@ def describe(kind: Any) -> str:
     stated = next((one.description for one in metas if isinstance(one, msgspec.Meta) and one.description), None)
     if stated:
         return stated
-    if choices := _choices(shape.kind):
+    if choices := choices_of(shape.kind):
         return f"one of {', '.join(choices)}"
-    name = " or ".join(sorted(_NAMES.get(one, "a value") for one in _leaves(shape.kind)))
+    name = " or ".join(sorted(_NAMES.get(one, "a value") for one in leaves(shape.kind)))
     least, most = (
         next((getattr(one, bound) for one in metas if getattr(one, bound, None) is not None), None)
         for bound in ("ge", "le")

@@ -22,7 +22,7 @@ import pandas as pd
 from msgspec import Meta
 
 from crossdock import config
-from crossdock.config import Currency, SiteID, Struct
+from crossdock.config import Currency, SiteID, Struct, Text
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import Frames, scaled
@@ -59,12 +59,20 @@ class Catalog(Struct, frozen=True):
     sites: dict[SiteID, Site] = msgspec.field(default_factory=dict)
 
 
+class ListingCategory(Struct, frozen=True):
+    """One row of listing_categories.csv."""
+
+    site: SiteID
+    category: Text
+    listing_category: Text
+
+
 def read() -> config.File[Catalog]:
     return config.read(config_dir() / FILE, Catalog)
 
 
 def read_categories() -> lookups.Lookup:
-    return lookups.read(LOOKUP, keys=2)
+    return lookups.read(LOOKUP, keys=2, row=ListingCategory)
 
 
 def load() -> Catalog:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from crossdock.config import Struct, Text
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.lookups import BESIDE
@@ -41,8 +42,17 @@ class MovementContext:
     reasons: lookups.Lookup
 
 
+class Reason(Struct, frozen=True):
+    """One row of adjustment_reasons.csv."""
+
+    source: Text
+    reason: Text
+    tims: Text
+    note: str = ""
+
+
 def read_reasons() -> lookups.Lookup:
-    return lookups.read(LOOKUP, keys=2)
+    return lookups.read(LOOKUP, keys=2, row=Reason)
 
 
 @rule("movement_item", reads=["Reference", "SKU"], writes=["ItemSKU"])

@@ -22,15 +22,13 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from crossdock import config
-from crossdock.config import Finding, Struct, Text
-from crossdock.errors import ConfigError
-from crossdock.mapping import lookups
+from crossdock.config import Finding, SiteCell, Struct, Text
 from crossdock.settings import config_dir
 
 FILE, LOOKUP = "stock_offers.yaml", "stock_rules"
-COLUMNS = ("sku", "site", "buffer", "cap", "share_percent", "note")
 MOST_UNITS = 9_999_999
 Units = Annotated[int, Meta(ge=0, le=MOST_UNITS)]
+_A_SKU = "a SKU or a pattern, * stands for all"
 EVERYWHERE = ""  # the site of terms that hold for all sites together
 
 
@@ -40,6 +38,17 @@ class Terms(Struct, frozen=True):
     buffer: Units = 0
     cap: Units | None = None  # None = no limit
     share_percent: Annotated[int, Meta(ge=0, le=100)] = 100
+
+
+class _Row(Struct, frozen=True, kw_only=True):
+    """One row of stock_rules.csv."""
+
+    sku: Annotated[str, Meta(min_length=1, extra={"wrong": "the row names no sku"}, description=_A_SKU)]
+    site: SiteCell | None = None
+    buffer: Units = 0
+    cap: Units | None = None
+    share_percent: Annotated[int, Meta(ge=0, le=100)] = 100
+    note: str = ""
 
 
 class _Written(Struct, frozen=True):
@@ -133,39 +142,19 @@ def load(folder: Path | None = None) -> Offers:
 def check() -> Iterator[Finding]:
     """All errors of both files."""
     yield from config.read(config_dir() / FILE, _Written).findings
-    try:
-        yield from _rows()[1]
-    except ConfigError as error:
-        yield Finding(config_dir() / "lookups" / f"{LOOKUP}.csv", 1, str(error))
+    yield from _rows()[1]
 
 
 def _rows(folder: Path | None = None) -> tuple[dict[tuple[str, str], Terms], list[Finding]]:
     """The table's terms and its errors."""
-    table = lookups.read(LOOKUP, folder, keys=2)
-    if table.columns != COLUMNS:
-        return {}, [Finding(table.path, 1, f"the header must be {','.join(COLUMNS)}")]
+    table = config.read_csv((folder or config_dir() / "lookups") / f"{LOOKUP}.csv", _Row, keys=2)
     made: dict[tuple[str, str], Terms] = {}
-    found: list[Finding] = []
+    found = list(table.findings)
     for place, row in table.rows.items():
-        key = row["sku"].casefold(), row["site"]
-        wrong = []
-        if not row["sku"]:
-            wrong.append("the row names no sku; write a SKU or a pattern, * stands for all")
-        if row["site"] and not (row["site"].isascii() and row["site"].isdigit()):
-            wrong.append(f"{row['site']!r} is no SiteID; use the number of the site, or nothing")
-        elif row["site"]:
-            key = key[0], str(int(row["site"]))
+        key = row.sku.casefold(), EVERYWHERE if row.site is None else str(row.site)
         if key in made:
-            wrong.append(f"the row of {row['sku']} stands here a second time; remove one of the two")
-        words: dict[str, int] = {}
-        for name, most in (("buffer", MOST_UNITS), ("cap", MOST_UNITS), ("share_percent", 100)):
-            text = row[name]
-            if text and not (text.isascii() and text.isdigit() and int(text) <= most):
-                wrong.append(f"{name} is {text!r}; write a whole number from 0 to {most:,}")
-            elif text:
-                words[name] = int(text)
-        made[key] = Terms(**words)
-        found += [Finding(table.path, table.lines[place], one) for one in wrong]
+            found.append(table.finding(place, f"the row of {row.sku} stands here a second time; remove one of the two"))
+        made[key] = Terms(row.buffer, row.cap, row.share_percent)
     return made, found
 
 

@@ -10,19 +10,20 @@ hundred-millionths of the base currency.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
+import msgspec
+from msgspec import Meta
 
 from crossdock import config
-from crossdock.config import Finding, Reader, did_you_mean, line_of
+from crossdock.config import Currency, Day, Finding, Percent, SiteID, Struct, Table
 from crossdock.mapping import lookups
 from crossdock.mapping.frames import SCALE
 from crossdock.mapping.lookups import Lookup
@@ -31,15 +32,9 @@ from crossdock.settings import config_dir
 
 PRODUCT = 0  # the site number of the product's own price
 RATE_SCALE = 10**8
-ROUNDINGS = ("up", "nearest", "down")
-REFUSED = ("dead_letter", "skip")
-COLUMNS = {
-    "price_rules": ("sku", "site", "price", "margin", "floor", "cap", "map", "note"),
-    "promotions": ("promotion", "sku", "category", "price", "percent", "start", "end", "sites", "note"),
-    "exchange_rates": ("currency", "from", "rate", "source"),
-}
-_WORDS = ("currency", "approval", "promotions", "defaults", "categories", "sites")
-_TERMS = ("margin", "map", "most", "step", "rounding", "charm", "charm_from")
+Rounding = Literal["up", "nearest", "down"]
+ROUNDINGS: tuple[str, ...] = get_args(Rounding)
+Problems = Iterator[tuple[str | config.Place, str]]
 
 
 def unit(currency: str) -> int:
@@ -147,6 +142,170 @@ def _matching(categories: tuple[tuple[str, Mapping[str, Any]], ...], category: s
     return next((words for pattern, words in categories if fnmatchcase(category, pattern)), {})
 
 
+# ---- the files as they are written ---------------------------------------------------------------------------------
+
+
+class _Terms(Struct, frozen=True, kw_only=True):
+    """Words of `defaults`, of a category, of a site; None is not said."""
+
+    margin: Percent | None = None
+    map: Percent | None = None
+    most: Percent | None = None
+    step: Decimal | None = None
+    rounding: Rounding | None = None
+    charm: tuple[Decimal, ...] | None = None
+    charm_from: Decimal | None = None
+
+    def problems(self) -> Problems:
+        yield from _out_of("margin", self.margin, -100, 99)
+        yield from _out_of("map", self.map, 0, 100)
+        yield from _out_of("most", self.most, 1)
+        yield from _out_of("charm_from", self.charm_from, 0, places=4)
+
+    def of_currency(self, currency: str) -> Iterator[tuple[str, str]]:
+        """What is no amount of the currency."""
+        if self.step is not None and _amount(self.step, currency) is None:
+            yield "step", _no_amount("`step`", self.step, currency)
+        for one in self.charm or ():
+            if _amount(one, currency) is None:
+                yield "charm", _no_amount("an ending", one, currency)
+
+    def stated(self, currency: str) -> dict[str, Any]:
+        """What is said, in our units."""
+        made: dict[str, Any] = {
+            "margin": _share(self.margin),
+            "map": _share(self.map),
+            "most": _share(self.most),
+            "rounding": self.rounding,
+            "step": None if self.step is None else _amount(self.step, currency),
+            "charm_from": None if self.charm_from is None else _scaled(self.charm_from, 4),
+        }
+        if self.charm is not None:
+            made["charm"] = tuple(sorted({amount for one in self.charm if (amount := _amount(one, currency))}))
+        return {word: value for word, value in made.items() if value is not None}
+
+
+class _Priced(_Terms, frozen=True, kw_only=True):
+    """What has a currency, and terms by category."""
+
+    currency: str
+    categories: dict[str, _Terms] = msgspec.field(default_factory=dict)
+
+    def problems(self) -> Problems:
+        yield from super().problems()
+        yield from _no_currency(self.currency)
+        yield from self.of_currency(self.currency)
+        yield from _of_categories(self.categories, self.currency)
+
+
+class _Approval(Struct, frozen=True):
+    change: Percent = Decimal(30)
+
+    def problems(self) -> Problems:
+        yield from _out_of("change", self.change, 0, places=4)
+
+
+class _Promotions(Struct, frozen=True):
+    refused: Literal["dead_letter", "skip"] = "dead_letter"
+
+
+class _Written(Struct, frozen=True, kw_only=True):
+    """prices.yaml."""
+
+    currency: str
+    approval: _Approval = _Approval()
+    promotions: _Promotions = _Promotions()
+    defaults: _Terms = _Terms()
+    categories: dict[str, _Terms] = msgspec.field(default_factory=dict)
+    sites: dict[SiteID, _Priced] = msgspec.field(default_factory=dict)
+
+    def problems(self) -> Problems:
+        yield from _no_currency(self.currency)
+        for word, message in self.defaults.of_currency(self.currency):
+            yield ("defaults", word), message
+        yield from _of_categories(self.categories, self.currency)
+
+
+_A_SITE = Annotated[
+    int, Meta(ge=1, description="the number of a site, or nothing", extra={"wrong": "{text!r} is no number of a site"})
+]  # fmt: skip
+_A_MOMENT = Annotated[
+    datetime, Meta(tz=False, description="a day or a moment without a zone: 2011-02-01, 2011-02-01T09:00")
+]  # fmt: skip
+
+
+class _RuleRow(Struct, frozen=True, kw_only=True):
+    """One row of price_rules.csv."""
+
+    sku: Annotated[str, Meta(min_length=1, description="a SKU", extra={"wrong": "the row names no SKU"})]
+    site: _A_SITE | None = None
+    price: Decimal | None = None
+    margin: Percent | None = None
+    floor: Decimal | None = None
+    cap: Decimal | None = None
+    map: Percent | None = None
+    note: str = ""
+
+    def problems(self) -> Problems:
+        yield from _out_of("margin", self.margin, -100, 99)
+        yield from _out_of("map", self.map, 0, 100)
+        if all(one is None for one in (self.price, self.margin, self.floor, self.cap, self.map)):
+            yield "", f"the row says nothing of {self.sku}; fill in price, margin, floor, cap or map"
+        if self.price is not None and self.margin is not None:
+            yield "", "a fixed price has no margin; leave one of the two empty"
+        if self.cap is not None and (self.floor or 0) > self.cap:
+            yield "", f"the floor {self.floor} is above the cap {self.cap}"
+
+
+class _PromotionRow(Struct, frozen=True, kw_only=True):
+    """One row of promotions.csv."""
+
+    promotion: Annotated[str, Meta(min_length=1, max_length=50, description="1 to 50 characters")]
+    sku: str = ""
+    category: str = ""
+    price: Decimal | None = None
+    percent: Percent | None = None
+    start: _A_MOMENT
+    end: _A_MOMENT
+    sites: str = ""
+    note: str = ""
+
+    def problems(self) -> Problems:
+        yield from _out_of("percent", self.percent, 0, 99)
+        if bool(self.sku) == bool(self.category):
+            yield "", "a promotion is of a SKU or of a category; fill in one of the two"
+        if (self.price is None) == (self.percent is None):
+            yield "", "a promotion has a price or a percentage off; fill in one of the two"
+        if self.end <= self.start:
+            yield "", f"the end {self.end} is not after the start {self.start}"
+        for one in self.sites.split():
+            if one != "product" and not (one.isascii() and one.isdigit() and int(one) != PRODUCT):
+                yield "sites", f"sites: {one!r} is no number of a site; write numbers, or `product`"
+
+    @property
+    def places(self) -> frozenset[int]:
+        return frozenset(PRODUCT if one == "product" else int(one) for one in self.sites.split())
+
+
+class ExchangeRate(Struct, frozen=True, kw_only=True):
+    """One row of exchange_rates.csv."""
+
+    currency: Currency
+    start: Day = msgspec.field(name="from")
+    rate: Decimal
+    source: str = ""
+
+    def problems(self) -> Problems:
+        rate = self.rate * RATE_SCALE
+        if rate <= 0 or rate != rate.to_integral_value():
+            yield "rate", f"the rate {self.rate} must be above 0 and have 8 decimals at most"
+
+
+def read_rates() -> Lookup:
+    """The lookup exchange_rates. Raises ConfigError with everything that is wrong."""
+    return lookups.read("exchange_rates", keys=2, row=ExchangeRate)
+
+
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -159,277 +318,144 @@ def load(folder: Path | None = None) -> PriceSettings:
 
 
 def check(folder: Path | None = None) -> list[Finding]:
-    """Everything that is wrong with the files."""
+    """All errors of the files."""
     return list(read(folder).findings)
 
 
 def read(folder: Path | None = None) -> PriceSettings:
-    """The settings as written, with what is wrong in `findings`. Raises ConfigError where a file is no YAML or CSV."""
+    """The settings as written, with what is wrong in `findings`. Raises ConfigError where a file cannot be read."""
     folder = folder or config_dir()
-    path = folder / "prices.yaml"
-    tables = [
-        lookups.read(name, folder / "lookups", keys=keys)
-        for name, keys in (("price_rules", 2), ("promotions", 3), ("exchange_rates", 2))
-    ]
-    return _read(config.stamp(path), *(_ByIdentity(table) for table in tables))
-
-
-@dataclass(frozen=True)
-class _ByIdentity:
-    """A table as a part of a cache's key: `lookups.read` gives the same one until its file has changed."""
-
-    table: Lookup
-
-    def __hash__(self) -> int:
-        return id(self.table)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.table is self.table
+    return _settings(
+        config.read(folder / "prices.yaml", _Written),
+        config.read_csv(folder / "lookups" / "price_rules.csv", _RuleRow, keys=2),
+        config.read_csv(folder / "lookups" / "promotions.csv", _PromotionRow, keys=3),
+        config.read_csv(folder / "lookups" / "exchange_rates.csv", ExchangeRate, keys=2),
+    )
 
 
 @lru_cache(maxsize=8)
-def _read(file: config.Stamp, rules: _ByIdentity, promotions: _ByIdentity, rates: _ByIdentity) -> PriceSettings:
-    reader = _Reader(file.path)
-    settings = reader.settings()
-    rows = _Rows(settings)
-    made = replace(
-        settings,
-        rules=rows.rules(rules.table),
-        promotions=rows.promotions(promotions.table),
-        rates=rows.rates(rates.table),
+def _settings(
+    file: config.File[_Written],
+    rules: Table[_RuleRow],
+    promotions: Table[_PromotionRow],
+    rates: Table[ExchangeRate],
+) -> PriceSettings:
+    found = (*file.findings, *rules.findings, *promotions.findings, *rates.findings)
+    written = file.value
+    if written is None:
+        return PriceSettings(file.path, findings=found)
+    currency = written.currency
+    made = PriceSettings(
+        file=file.path,
+        currency=currency,
+        change=(_scaled(written.approval.change, 4) or 0) // 100,
+        refused=written.promotions.refused,
+        default=replace(Terms(step=unit(currency)), **written.defaults.stated(currency)),
+        categories=_categories(written.categories, currency),
+        sites={number: _site(site) for number, site in written.sites.items()},
+        rates=_rates(rates),
     )
-    return replace(made, findings=(*sorted(reader.findings, key=lambda one: one.line), *rows.found))
+    amounts = _Amounts(made)
+    made = replace(made, rules=amounts.rules(rules), promotions=amounts.promotions(promotions))
+    return replace(made, findings=(*found, *amounts.found))
 
 
-class _Reader(Reader):
-    """prices.yaml."""
-
-    def settings(self) -> PriceSettings:
-        root = self.root()
-        words = self.words(root, _WORDS, "prices.yaml")
-        currency = self.currency(words.get("currency"), "`currency`")
-        approval = self.words(words.get("approval"), ("change",), "`approval`")
-        promotions = self.words(words.get("promotions"), ("refused",), "`promotions`")
-        refused = self.text(promotions.get("refused")) or REFUSED[0]
-        if refused not in REFUSED:
-            self.report(promotions["refused"], f"`refused` is {refused!r}{did_you_mean(refused, REFUSED)}")
-        change = self.number(approval.get("change"), "`change`", 0, None)
-        return PriceSettings(
-            file=self.path,
-            currency=currency,
-            change=3000 if change is None else change // 100,
-            refused=refused,
-            default=replace(Terms(step=unit(currency)), **self.terms(words.get("defaults"), currency, "`defaults`")),
-            categories=self.categories(words.get("categories"), currency),
-            sites=dict(self.site(key, value) for key, value in self.pairs(words.get("sites"), "`sites`")),
-            rules={},
-            rates={},
-        )
-
-    def site(self, key: yaml.Node, node: yaml.Node) -> tuple[int, tuple[str, dict, tuple]]:
-        number = str(key.value)
-        if not number.isdigit() or int(number) == PRODUCT:
-            self.report(key, f"{number!r} is no number of a site")
-            return -1, ("", {}, ())
-        words = self.words(node, ("currency", "categories", *_TERMS), f"site {number}")
-        currency = self.currency(words.get("currency"), f"the currency of site {number}", key)
-        given = self.stated({name: words[name] for name in _TERMS if name in words}, currency)
-        # What `defaults` says of steps and endings is in another currency: a site has its own, or none.
-        own = {"step": unit(currency), "charm": (), "charm_from": 0} if currency else {}
-        return int(number), (currency, {**own, **given}, self.categories(words.get("categories"), currency))
-
-    def categories(self, node: yaml.Node | None, currency: str) -> tuple[tuple[str, dict], ...]:
-        return tuple(
-            (str(key.value), self.terms(value, currency, f"the category {key.value!r}"))
-            for key, value in self.pairs(node, "`categories`")
-        )
-
-    def terms(self, node: yaml.Node | None, currency: str, what: str) -> dict[str, Any]:
-        return self.stated(self.words(node, _TERMS, what), currency)
-
-    def stated(self, words: Mapping[str, yaml.Node], currency: str) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        if "margin" in words:
-            made["margin"] = self.share(words["margin"], "`margin`", -100, 99)
-        if "map" in words:
-            made["map"] = self.share(words["map"], "`map`", 0, 100)
-        if "most" in words:
-            made["most"] = self.share(words["most"], "`most`", 1, None)
-        if "rounding" in words:
-            made["rounding"] = stated = self.text(words["rounding"])
-            if stated not in ROUNDINGS:
-                self.report(words["rounding"], f"`rounding` is {stated!r}{did_you_mean(stated, ROUNDINGS)}")
-        if "step" in words:
-            made["step"] = self.amount(words["step"], "`step`", currency) or unit(currency)
-        if "charm" in words:
-            endings = (self.amount(one, "an ending", currency) for one in self.entries(words["charm"], "`charm`"))
-            made["charm"] = tuple(sorted({one for one in endings if one is not None}))
-        if "charm_from" in words:
-            made["charm_from"] = self.number(words["charm_from"], "`charm_from`", 0, None) or 0
-        return made
-
-    def share(self, node: yaml.Node, what: str, least: int, most: int | None) -> int:
-        """A percentage as ten-thousandths of 1."""
-        return (self.number(node, what, least, most, places=2) or 0) // 100
-
-    def amount(self, node: yaml.Node, what: str, currency: str) -> int | None:
-        """An amount above 0 that the currency has."""
-        value = self.number(node, what, 0, None)
-        if value is not None and (value <= 0 or value % unit(currency)):
-            self.report(node, f"{what} is {self.text(node)}, which is no amount of {currency} above 0")
-            return None
-        return value
-
-    def number(self, node: yaml.Node | None, what: str, least: int, most: int | None, places: int = 4) -> int | None:
-        """A written number x 10,000; None where there is none, or a wrong one, which is reported."""
-        if node is None:
-            return None
-        quoted = isinstance(node, yaml.ScalarNode) and bool(node.style) and not node.value.endswith("%")
-        value = None if quoted else _scaled(self.text(node).removesuffix("%"), places)
-        if value is None or value < least * SCALE or (most is not None and value > most * SCALE):
-            bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
-            self.report(node, f"{what} is {self.text(node)!r}; it must be a number {bounds}, {places} decimals at most")
-            return None
-        return value
-
-    def currency(self, node: yaml.Node | None, what: str, beside: yaml.Node | None = None) -> str:
-        code = self.text(node)
-        if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
-            self.findings.append(
-                Finding(self.path, line_of(node or beside), f"{what} is {code!r}; it must be a code such as GBP")
-            )
-        return code
+def _site(site: _Priced) -> tuple[str, dict[str, Any], tuple[tuple[str, dict[str, Any]], ...]]:
+    # What `defaults` says of steps and endings is in another currency: a site has its own, or none.
+    own = {"step": unit(site.currency), "charm": (), "charm_from": 0}
+    return site.currency, {**own, **site.stated(site.currency)}, _categories(site.categories, site.currency)
 
 
-class _Rows:
-    """The lookups."""
+def _categories(categories: Mapping[str, _Terms], currency: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    return tuple((pattern, terms.stated(currency)) for pattern, terms in categories.items())
+
+
+def _rates(table: Table[ExchangeRate]) -> dict[str, tuple[tuple[date, int], ...]]:
+    made: dict[str, list[tuple[date, int]]] = {}
+    for row in table.rows.values():
+        made.setdefault(row.currency, []).append((row.start, int(row.rate * RATE_SCALE)))
+    return {currency: tuple(sorted(rates)) for currency, rates in made.items()}
+
+
+class _Amounts:
+    """What the tables say in money, each in the currency of its place."""
 
     def __init__(self, settings: PriceSettings) -> None:
         self.settings = settings
         self.found: list[Finding] = []
 
-    def rules(self, table: Lookup) -> dict[tuple[str, int | None], SkuRule]:
+    def rules(self, table: Table[_RuleRow]) -> dict[tuple[str, int | None], SkuRule]:
         made: dict[tuple[str, int | None], SkuRule] = {}
-        for key, row in self.rows(table):
-            site = self.site(table, key, row["site"]) if row["site"] else None
-            currency = self.currency_of(PRODUCT if site is None else site)
-            amounts = {name: self.amount(table, key, name, row[name], currency) for name in ("price", "floor", "cap")}
-            rule = SkuRule(
-                **amounts,
-                margin=self.percent(table, key, "margin", row["margin"], -100, 99),
-                map=self.percent(table, key, "map", row["map"], 0, 100),
+        for key, row in table.rows.items():
+            site = self.settings.sites.get(PRODUCT if row.site is None else row.site)
+            # Of a site that has no prices of its own, the profile's.
+            currency = site[0] if site else self.settings.currency
+            price, floor, cap = (
+                self.amount(table, key, name, value, currency)
+                for name, value in (("price", row.price), ("floor", row.floor), ("cap", row.cap))
             )
-            if not row["sku"]:
-                self.report(table, key, "the row names no SKU")
-            elif rule == SkuRule():
-                self.report(
-                    table, key, f"the row says nothing of {row['sku']}; fill in price, margin, floor, cap or map"
-                )
-            elif rule.price is not None and rule.margin is not None:
-                self.report(table, key, "a fixed price has no margin; leave one of the two empty")
-            elif rule.cap is not None and (rule.floor or 0) > rule.cap:
-                self.report(table, key, f"the floor {row['floor']} is above the cap {row['cap']}")
-            made[row["sku"], site] = rule
+            made[row.sku, row.site] = SkuRule(price, _share(row.margin), floor, cap, _share(row.map))
         return made
 
-    def promotions(self, table: Lookup) -> tuple[Promotion, ...]:
-        made = []
-        for key, row in self.rows(table):
-            price = self.amount(table, key, "price", row["price"], self.settings.currency)
-            percent = self.percent(table, key, "percent", row["percent"], 0, 99)
-            start, end = (self.moment(table, key, name, row[name]) for name in ("start", "end"))
-            if not 0 < len(row["promotion"]) <= 50:
-                self.report(table, key, f"the promotion {row['promotion']!r} must have 1 to 50 characters")
-            if bool(row["sku"]) == bool(row["category"]):
-                self.report(table, key, "a promotion is of a SKU or of a category; fill in one of the two")
-            if bool(row["price"]) == bool(row["percent"]):
-                self.report(table, key, "a promotion has a price or a percentage off; fill in one of the two")
-            if start and end and end <= start:
-                self.report(table, key, f"the end {row['end']} is not after the start {row['start']}")
-            if start and end:
-                made.append(
-                    Promotion(
-                        row["promotion"], row["sku"] or "*", row["category"] or "*", price, percent, start, end,
-                        frozenset(PRODUCT if one == "product" else self.site(table, key, one)
-                                  for one in row["sites"].split()),
-                    )
-                )  # fmt: skip
-        return tuple(made)
-
-    def rates(self, table: Lookup) -> dict[str, tuple[tuple[date, int], ...]]:
-        made: dict[str, list[tuple[date, int]]] = {}
-        for key, row in self.rows(table):
-            try:
-                rate = Decimal(row["rate"]) * RATE_SCALE
-                day = date.fromisoformat(row["from"])
-            except (InvalidOperation, ValueError):
-                self.report(table, key, f"{row['from']} and {row['rate']} are no day (2011-01-31) and rate (0.85)")
-                continue
-            if rate <= 0 or rate != rate.to_integral_value():
-                self.report(table, key, f"the rate {row['rate']} must be above 0 and have 8 decimals at most")
-                continue
-            made.setdefault(row["currency"], []).append((day, int(rate)))
-        return {currency: tuple(sorted(rates)) for currency, rates in made.items()}
-
-    # ---- cells
-
-    def rows(self, table: Lookup) -> list[tuple[str, dict[str, str]]]:
-        wanted = COLUMNS[table.name]
-        if table.columns != wanted:
-            self.found.append(Finding(table.path, 1, f"the header must be {','.join(wanted)}"))
-            return []
-        return list(table.rows.items())
-
-    def report(self, table: Lookup, key: str, message: str) -> None:
-        self.found.append(Finding(table.path, table.lines[key], message))
-
-    def site(self, table: Lookup, key: str, text: str) -> int:
-        if not text.isdigit() or int(text) == PRODUCT:
-            self.report(table, key, f"{text!r} is no number of a site")
-            return -1
-        return int(text)
-
-    def currency_of(self, site: int) -> str:
-        """Of a site that has no prices of its own, the profile's."""
-        return self.settings.sites[site][0] if site in self.settings.sites else self.settings.currency
-
-    def amount(self, table: Lookup, key: str, name: str, text: str, currency: str) -> int | None:
-        if not text:
-            return None
-        value = _scaled(text, 4)
-        if value is None or value <= 0 or value % unit(currency):
-            self.report(table, key, f"{name} is {text!r}, which is no amount of {currency} above 0")
-            return None
-        return value
-
-    def percent(self, table: Lookup, key: str, name: str, text: str, least: int, most: int) -> int | None:
-        if not text:
-            return None
-        value = _scaled(text.removesuffix("%"), 2)
-        if value is None or not least * SCALE <= value <= most * SCALE:
-            self.report(table, key, f"{name} is {text!r}; it must be a percentage from {least} to {most}")
-            return None
-        return value // 100
-
-    def moment(self, table: Lookup, key: str, name: str, text: str) -> datetime | None:
-        """A day (its first moment) or a day and time, without a zone: it is the company's."""
-        try:
-            value = datetime.fromisoformat(text)
-        except ValueError:
-            value = None
-        if value is None or value.tzinfo is not None:
-            self.report(
-                table, key, f"{name} is {text!r}; write a day or a moment without a zone: 2011-02-01, 2011-02-01T09:00"
+    def promotions(self, table: Table[_PromotionRow]) -> tuple[Promotion, ...]:
+        return tuple(
+            Promotion(
+                row.promotion, row.sku or "*", row.category or "*",
+                self.amount(table, key, "price", row.price, self.settings.currency),
+                _share(row.percent), row.start, row.end, row.places,
             )
+            for key, row in table.rows.items()
+        )  # fmt: skip
+
+    def amount(self, table: Table[Any], key: str, name: str, value: Decimal | None, currency: str) -> int | None:
+        if value is None:
             return None
-        return value
+        made = _amount(value, currency)
+        if made is None:
+            self.found.append(table.finding(key, _no_amount(name, value, currency)))
+        return made
 
 
-def _scaled(text: str, places: int) -> int | None:
-    """A written number x 10,000; None where it is none, or has too many decimals."""
-    try:
-        value = Decimal(text) * SCALE
-    except InvalidOperation:
-        return None
-    step = 10 ** (4 - places)
-    return int(value) if value.is_finite() and value % step == 0 and abs(value) < 10**18 else None
+# ---- numbers -------------------------------------------------------------------------------------------------------
+
+
+def _out_of(word: str, value: Decimal | None, least: int, most: int | None = None, places: int = 2) -> Problems:
+    """A number that is too small, too large, or too exact."""
+    if value is None:
+        return
+    if value < least or (most is not None and value > most) or _scaled(value, places) is None:
+        bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
+        yield word, f"`{word}` is {value}; it must be a number {bounds}, {places} decimals at most"
+
+
+def _no_currency(code: str) -> Problems:
+    if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
+        yield "currency", f"`currency` is {code!r}; it must be a code such as GBP"
+
+
+def _of_categories(categories: Mapping[str, _Terms], currency: str) -> Problems:
+    for pattern, terms in categories.items():
+        for word, message in terms.of_currency(currency):
+            yield ("categories", pattern, word), message
+
+
+def _no_amount(what: str, value: Decimal, currency: str) -> str:
+    return f"{what} is '{value}', which is no amount of {currency} above 0"
+
+
+def _amount(value: Decimal, currency: str) -> int | None:
+    """An amount above 0 that the currency has x 10,000; None where it is none."""
+    made = _scaled(value, 4)
+    return made if made is not None and made > 0 and made % unit(currency) == 0 else None
+
+
+def _share(value: Decimal | None) -> int | None:
+    """A percentage as ten-thousandths of 1."""
+    made = None if value is None else _scaled(value, 2)
+    return None if made is None else made // 100
+
+
+def _scaled(value: Decimal, places: int) -> int | None:
+    """A number x 10,000; None where it has too many decimals, or is too large."""
+    made = value * SCALE
+    return int(made) if abs(made) < 10**18 and made % 10 ** (4 - places) == 0 else None

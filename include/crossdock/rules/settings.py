@@ -15,19 +15,10 @@ import pycountry
 from msgspec import Meta
 
 from crossdock import config
-from crossdock.config import SiteID, Struct, Text, did_you_mean
-from crossdock.errors import ConfigError
-from crossdock.mapping import lookups
+from crossdock.config import SiteID, Struct, Text
 from crossdock.rules import tax_rules
 from crossdock.rules.tax_rules import TaxRules
 from crossdock.settings import config_dir
-
-COLUMNS = {
-    "item_codes": ("code", "action", "item", "reason"),
-    "countries": ("given", "code", "reason"),
-    "regions": ("given", "country", "code"),
-}
-ACTIONS = ("product", "shipping", "discount", "voucher", "ignore", "reject")
 
 
 class Site(Struct, frozen=True):
@@ -78,14 +69,35 @@ class Sites(Struct, frozen=True):
     sites: dict[SiteID, Site] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ItemCode:
-    """The meaning of a code that channels sell but that is not a product."""
+class ItemCode(Struct, frozen=True):
+    """The meaning of a code that channels sell but that is not a product: one row of item_codes.csv."""
 
-    code: str  # as the channel writes it; may be a glob such as gift_0001_*
-    action: str  # one of ACTIONS
-    item: str  # SKU in TIMS that a voucher is sold as, else ""
-    reason: str  # for people
+    code: Text  # as the channel writes it; may be a glob such as gift_0001_*
+    action: Literal["product", "shipping", "discount", "voucher", "ignore", "reject"]
+    item: str = ""  # SKU in TIMS that a voucher is sold as
+    reason: str = ""  # for people
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if (self.action == "voucher") != bool(self.item):
+            yield "item", f"code {self.code!r}: a voucher, and only a voucher, names the item it is sold as"
+        if self.action in ("ignore", "reject") and not self.reason:
+            yield "reason", f"code {self.code!r}: {self.action} needs a reason; say why, for the reader"
+
+
+class Country(Struct, frozen=True):
+    """One row of countries.csv."""
+
+    given: Text
+    code: Text  # one ISO code, or several: JE/GG
+    reason: str = ""
+
+
+class Region(Struct, frozen=True):
+    """One row of regions.csv."""
+
+    given: Text
+    country: Text
+    code: Text
 
 
 @dataclass(frozen=True)
@@ -121,16 +133,13 @@ def load(folder: Path | None = None) -> Settings:
     if found := check(folder):
         raise config.refusal(found)
     assert file.value is not None
-    codes, countries, regions = (lookups.read(name, folder / "lookups") for name in COLUMNS)
-    for table in (codes, countries, regions):
-        if table.columns != COLUMNS[table.name]:
-            raise ConfigError(f"{table.path}: the header must be {','.join(COLUMNS[table.name])}.", do="Correct it.")
+    codes, countries, regions = _tables(folder)
     return Settings(
         sites={key: _whole(file, ("sites", key), site) for key, site in file.value.sites.items()},
         default=_whole(file, ("defaults",), file.value.defaults),
-        item_codes=tuple(_item_code(codes.path, ItemCode(**row)) for row in codes.rows.values()),
-        countries={given: tuple(row["code"].upper().split("/")) for given, row in countries.rows.items()},
-        regions={(row["country"].upper(), given): row["code"].upper() for given, row in regions.rows.items()},
+        item_codes=tuple(codes.rows.values()),
+        countries={row.given: tuple(row.code.upper().split("/")) for row in countries.rows.values()},
+        regions={(row.country.upper(), row.given): row.code.upper() for row in regions.rows.values()},
         shared_above=file.value.contacts.shared_above,
         nobodys_mail=tuple(one.casefold() for one in file.value.contacts.nobodys_mail),
         taxes=tax_rules.load(folder / "lookups"),
@@ -138,8 +147,9 @@ def load(folder: Path | None = None) -> Settings:
 
 
 def check(folder: Path | None = None) -> list[config.Finding]:
-    """All errors of sites.yaml."""
-    file = config.read((folder or config_dir()) / "sites.yaml", Sites)
+    """All errors of sites.yaml and the tables beside it."""
+    folder = folder or config_dir()
+    file = config.read(folder / "sites.yaml", Sites)
     found = list(file.findings)
     if file.value is not None:
         sites: list[tuple[config.Place, Site]] = [(("sites", key), one) for key, one in file.value.sites.items()]
@@ -149,7 +159,17 @@ def check(folder: Path | None = None) -> list[config.Finding]:
                 where = ".".join(map(str, place))
                 message = f"{where}: guests is account, but guest_account is missing; name a CustomerID"
                 found.append(file.finding((*place, "guests"), message))
-    return sorted(found, key=lambda one: one.line)
+    tables = [one for table in _tables(folder) for one in table.findings]
+    return [*sorted(found, key=lambda one: one.line), *tables]
+
+
+def _tables(folder: Path) -> tuple[config.Table[ItemCode], config.Table[Country], config.Table[Region]]:
+    lookups = folder / "lookups"
+    return (
+        config.read_csv(lookups / "item_codes.csv", ItemCode),
+        config.read_csv(lookups / "countries.csv", Country),
+        config.read_csv(lookups / "regions.csv", Region, keys=2),
+    )
 
 
 def _whole(file: config.File[Sites], place: config.Place, site: Site) -> Site:
@@ -158,19 +178,3 @@ def _whole(file: config.File[Sites], place: config.Place, site: Site) -> Site:
     given = {word: getattr(site, word) for word in Site.__struct_fields__ if file.has(*place, word)}
     made = msgspec.structs.replace(file.value.defaults, **given)
     return msgspec.structs.replace(made, relay_domains=tuple(one.lower() for one in made.relay_domains))
-
-
-def _item_code(path: Path, code: ItemCode) -> ItemCode:
-    if code.action not in ACTIONS:
-        hint = did_you_mean(code.action, ACTIONS)
-        raise ConfigError(
-            f"{path}: action {code.action!r} of the code {code.code!r} is unknown{hint}.", do="Correct it."
-        )
-    if (code.action == "voucher") != bool(code.item):
-        raise ConfigError(
-            f"{path}: code {code.code!r}: a voucher, and only a voucher, names the item it is sold as.",
-            do="Correct item.",
-        )
-    if code.action in ("ignore", "reject") and not code.reason:
-        raise ConfigError(f"{path}: code {code.code!r}: {code.action} needs a reason.", do="Say why, for the reader.")
-    return code

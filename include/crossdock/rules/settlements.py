@@ -6,6 +6,7 @@ Out: kinds, findings, payments. Never: a row loop over lines; a plug: what does 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crossdock.errors import ConfigError
-from crossdock.mapping import lookups, problems
+from crossdock import config
+from crossdock.config import Struct, Text, did_you_mean
+from crossdock.mapping import problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, written
 from crossdock.mapping.lookups import Lookup
 from crossdock.mapping.registry import KEY, Columns, rule
@@ -24,6 +26,7 @@ from crossdock.rules import currencies
 from crossdock.rules.accounts import Accounts
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.tolerances import Settlements
+from crossdock.settings import config_dir
 
 SALES = ("principal", "shipping", "gift_wrap", "tax", "promotion", "shipping_promotion", "marketplace_tax")
 REFUNDS = tuple(f"refund_{kind}" for kind in SALES)
@@ -37,6 +40,23 @@ UNKNOWN = "unknown"
 LEFT_OUT = "order_left_out"  # an order's own money, of an order that a rule keeps out of TIMS
 
 # ---- kinds of lines ------------------------------------------------------------------------------------------------
+
+
+class KindRow(Struct, frozen=True, kw_only=True):
+    """One row of settlement_kinds.csv."""
+
+    format: Text
+    transaction_type: str = ""
+    amount_type: str = ""
+    amount_description: str = ""
+    kind: Text
+    note: str = ""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        valid = (*ORDERS_OWN, *OTHERS)
+        if self.kind not in valid:
+            hint = did_you_mean(self.kind, valid) or f"; use one of {', '.join(valid)}"
+            yield "kind", f"there is no kind {self.kind!r}{hint}"
 
 
 @dataclass(frozen=True)
@@ -68,21 +88,12 @@ def kinds(formats: pd.Series, lines: pd.DataFrame, folder: Path | None = None) -
 
 
 def _rows(folder: Path | None) -> list[_Row]:
-    table = lookups.read("settlement_kinds", folder, keys=4)
-    if table.columns[:5] != ("format", "transaction_type", "amount_type", "amount_description", "kind"):
-        raise ConfigError(
-            f"{table.path}: the header must be format,transaction_type,amount_type,amount_description,kind,note.",
-            do="Correct it.",
-        )
-    made = []
-    for row in table.rows.values():
-        if row["kind"] not in (*ORDERS_OWN, *OTHERS):
-            raise ConfigError(
-                f"{table.path}: there is no kind {row['kind']!r}.",
-                do=f"Use one of {', '.join((*ORDERS_OWN, *OTHERS))}.",
-            )
-        made.append(_Row(tuple(row[name].lower() for name in table.columns[:4]), row["kind"]))
-    return made
+    table = config.load_csv((folder or config_dir() / "lookups") / "settlement_kinds.csv", KindRow, keys=4)
+    return [
+        _Row(tuple(one.lower() for one in (row.format, row.transaction_type, row.amount_type, row.amount_description)),
+             row.kind)
+        for row in table.rows.values()
+    ]  # fmt: skip
 
 
 # ---- whether a settlement can be booked ----------------------------------------------------------------------------

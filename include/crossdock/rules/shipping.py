@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crossdock.config.suggest import nearest
+from crossdock.config import Struct, Text, nearest
 from crossdock.mapping import lookups, problems
 from crossdock.mapping.converters import by_distinct
 from crossdock.mapping.frames import LINE, ROW, Frames
@@ -78,6 +78,19 @@ def fulfillment_id(shipment: str) -> str:
 
 
 # ---- carriers ------------------------------------------------------------------------------------------------------
+
+
+class Carrier(Struct, frozen=True, kw_only=True):
+    """One row of carriers.csv."""
+
+    tims_carrier: str = ""
+    tims_service: str = ""
+    carrier: Text
+    service_class: str = ""
+
+
+def read_carriers() -> lookups.Lookup:
+    return lookups.read("carriers", keys=2, row=Carrier)
 
 
 @rule("channel_carrier", reads=["Carrier", "ServiceLevel"], writes=["ChannelCarrier", "ChannelService"])

@@ -29,8 +29,10 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from crossdock.mapping import problems
+from crossdock.config import Struct, Text
+from crossdock.mapping import lookups, problems
 from crossdock.mapping.frames import Frames, sum_by_header
+from crossdock.mapping.lookups import Lookup
 from crossdock.mapping.registry import LINES, Columns, rule
 from crossdock.rules.order_context import OrderContext
 from crossdock.rules.settings import Settings
@@ -49,6 +51,19 @@ HEAD_WRITES = (
     "hold", "hold_reason", "cancel_all", "marketplace_fulfilled", "mixed", "location", "own_location", "personal_data",
 )  # fmt: skip
 LINE_WRITES = ("UnitsShipped", "UnitsCancelled")
+
+
+class StatusRow(Struct, frozen=True):
+    """One row of order_status.csv or payment_status.csv."""
+
+    channel_advisor: Text
+    tims: Text
+    effect: str = ""
+
+
+def read_statuses() -> tuple[Lookup, Lookup]:
+    """The lookups order_status and payment_status. Raises ConfigError with everything that is wrong."""
+    return lookups.read("order_status", row=StatusRow), lookups.read("payment_status", row=StatusRow)
 
 
 def linked_mask(header: pd.DataFrame, linked: Collection[int]) -> np.ndarray:

@@ -8,24 +8,26 @@ A rate is whole ten-thousandths of a percent: 20 % is 200,000.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pycountry
+from msgspec import Meta
 
 from crossdock import config
-from crossdock.config import Finding
-from crossdock.mapping import lookups
+from crossdock.config import Day, Finding, SiteCell, Struct
+from crossdock.settings import config_dir
 
-LOOKUP, KEYS = "taxes", 4
-COLUMNS = ("site", "country", "category", "from", "rate", "note")
+LOOKUP = "taxes"
 SHIPPING = "shipping"  # used in place of a category
 HUNDRED = 100 * 10_000  # percent, in the unit of a rate
+_A_RATE = "20 for 20 percent, 0 for none"
 
 
 @dataclass(frozen=True)
@@ -64,69 +66,56 @@ class TaxRules:
         return next((row.rate for row in self.rows if row.fits(site, country.upper(), category, day)), None)
 
 
+class _Written(Struct, frozen=True, kw_only=True):
+    """One row of the file."""
+
+    site: SiteCell | None = None
+    country: str = ""
+    category: str = ""
+    start: Day = msgspec.field(name="from")
+    rate: Annotated[str, Meta(min_length=1, extra={"wrong": "{text!r} is no rate"}, description=_A_RATE)]
+    note: str = ""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.country and pycountry.countries.get(alpha_2=self.country.upper()) is None:
+            yield "country", f"country: {self.country!r} is no country of ISO 3166; write GB, DE"
+        try:
+            rate = Decimal(self.rate)
+        except InvalidOperation:
+            yield "rate", f"rate: {self.rate!r} is no rate; write {_A_RATE}"
+            return
+        if not (rate.is_finite() and 0 <= rate < 100 and rate * 10_000 == (rate * 10_000).to_integral_value()):
+            yield "rate", f"the rate {self.rate} must be 0 or more, below 100, with 4 decimals at most"
+
+    def row(self) -> Row:
+        site = "" if self.site is None else str(self.site)
+        rate = int(Decimal(self.rate) * 10_000)
+        return Row(site, self.country.upper(), self.category.casefold(), self.start.isoformat(), rate)
+
+
 def load(folder: Path | None = None) -> TaxRules:
     """The rules, read again only when the file has changed; none where there is no file. Raises ConfigError with
     all findings."""
-    if LOOKUP not in lookups.names(folder):
+    table = _table(folder)
+    if table is None:
         return TaxRules()
-    rules, findings = _read(_ByIdentity(lookups.read(LOOKUP, folder, keys=KEYS)))
-    if findings:
-        raise config.refusal(findings)
-    return rules
+    if table.findings:
+        raise config.refusal(table.findings)
+    return _rules(table)
 
 
 def check(folder: Path | None = None) -> Sequence[Finding]:
     """All errors of the file."""
-    if LOOKUP not in lookups.names(folder):
-        return ()
-    return _read(_ByIdentity(lookups.read(LOOKUP, folder, keys=KEYS)))[1]
+    table = _table(folder)
+    return table.findings if table else ()
 
 
-@dataclass(frozen=True)
-class _ByIdentity:
-    """A table as a cache's key: `lookups.read` gives the same one until its file has changed."""
-
-    table: lookups.Lookup
-
-    def __hash__(self) -> int:
-        return id(self.table)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.table is self.table
+def _table(folder: Path | None) -> config.Table[_Written] | None:
+    path = (folder or config_dir() / "lookups") / f"{LOOKUP}.csv"
+    return config.read_csv(path, _Written, keys=4) if path.exists() else None
 
 
 @lru_cache(maxsize=8)
-def _read(held: _ByIdentity) -> tuple[TaxRules, tuple[Finding, ...]]:
-    table = held.table
-    if table.columns != COLUMNS:
-        return TaxRules(), (Finding(table.path, 1, f"the header must be {','.join(COLUMNS)}"),)
-    rows, found = [], []
-    for key, row in table.rows.items():
-        message = _wrong(row)
-        if message:
-            found.append(Finding(table.path, table.lines[key], message))
-        else:
-            site = row["site"] and str(int(row["site"]))
-            rate = int(Decimal(row["rate"]) * 10_000)
-            rows.append(Row(site, row["country"].upper(), row["category"].casefold(), row["from"], rate))
-    return TaxRules(tuple(sorted(rows, key=lambda row: row.rank, reverse=True))), tuple(found)
-
-
-def _wrong(row: dict[str, str]) -> str:
-    """The error of a row; "" if it has none."""
-    if row["site"] and not (row["site"].isascii() and row["site"].isdigit()):
-        return f"{row['site']!r} is no SiteID"
-    if row["country"] and pycountry.countries.get(alpha_2=row["country"].upper()) is None:
-        return f"{row['country']!r} is no country of ISO 3166; write GB, DE"
-    try:
-        if date.fromisoformat(row["from"]).isoformat() != row["from"]:
-            raise ValueError
-    except ValueError:
-        return f"{row['from']!r} is no day; write 2011-01-04"
-    try:
-        rate = Decimal(row["rate"])
-    except InvalidOperation:
-        return f"{row['rate']!r} is no rate; write 20 for 20 percent, 0 for none"
-    if not (rate.is_finite() and 0 <= rate < 100 and rate * 10_000 == (rate * 10_000).to_integral_value()):
-        return f"the rate {row['rate']} must be 0 or more, below 100, with 4 decimals at most"
-    return ""
+def _rules(table: config.Table[_Written]) -> TaxRules:
+    rows = [row.row() for row in table.rows.values()]
+    return TaxRules(tuple(sorted(rows, key=lambda row: row.rank, reverse=True)))

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import Meta
 
+from crossdock.config import Currency, Day, Struct, Text
 from crossdock.errors import ConfigError, RecordRejected
 from crossdock.mapping import lookups
 from crossdock.rules.settlements import LEFT_OUT, ORDERS_OWN, SALES
@@ -38,6 +41,35 @@ def set_apart(connection: sa.Connection) -> int:
     longer; the number of lines changed. Both lists give such lines again: the ledger posts or reverses them."""
     facts = {"reason": BY_RULE, "apart": LEFT_OUT, "own": list(ORDERS_OWN)}
     return connection.execute(_SET_APART, facts).rowcount
+
+
+class Deposit(Struct, frozen=True):
+    """One row of payout_deposits.csv."""
+
+    source: Text
+    settlement_id: Text
+    value_date: Day | None = None
+    bank_currency: Currency | None = None
+    bank_amount: Decimal | None = None
+
+
+class Outcome(Struct, frozen=True):
+    """One row of dispute_outcomes.csv."""
+
+    source: Text
+    settlement_id: Text
+    line_no: Annotated[int, Meta(ge=1, description="the number of a line")]
+    outcome: str = ""
+    decided_on: str = ""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.outcome != "lost" or not _is_day(self.decided_on):
+            yield (
+                "outcome",
+                f"{self.source} {self.settlement_id} line {self.line_no} has outcome {self.outcome!r} decided on "
+                f"{self.decided_on!r}; the outcome is `lost` and the day is YYYY-MM-DD; a dispute that was won needs "
+                "no row",
+            )
 
 
 class SettlementLedger:
@@ -82,7 +114,7 @@ class SettlementLedger:
 
 
 def _facts() -> dict[str, Any]:
-    deposits = list(lookups.read("payout_deposits", keys=2).rows.values())
+    deposits = lookups.read("payout_deposits", keys=2, row=Deposit).rows.values()
     names = ("source", "settlement_id", "value_date", "bank_currency", "bank_amount")
     columns = [[row[name] for row in deposits] for name in names]
     return {
@@ -95,14 +127,7 @@ def _facts() -> dict[str, Any]:
 
 def _lost() -> dict[str, list[str]]:
     """The lines that dispute_outcomes.csv marks as lost. Raises ConfigError for a wrong outcome or day."""
-    table = lookups.read("dispute_outcomes", keys=3)
-    for row in table.rows.values():
-        if row["outcome"] != "lost" or not _is_day(row["decided_on"]):
-            raise ConfigError(
-                f"{table.path}: {row['source']} {row['settlement_id']} line {row['line_no']} has outcome "
-                f"{row['outcome']!r} decided on {row['decided_on']!r}.",
-                do="The outcome is `lost` and the day is YYYY-MM-DD; a dispute that was won needs no row.",
-            )
+    table = lookups.read("dispute_outcomes", keys=3, row=Outcome)
     names = {"lost_sources": "source", "lost_ids": "settlement_id", "lost_lines": "line_no", "lost_dates": "decided_on"}
     return {name: [row[column] for row in table.rows.values()] for name, column in names.items()}
 

@@ -6,17 +6,41 @@ mistake alone; a flow that runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from crossdock import config, flows, settings
 from crossdock.errors import ConfigError
 from crossdock.mapping import language
-from crossdock.rules import accounts, catalogue, offer_settings, posting_table, price_settings, tax_rules, tolerances
+from crossdock.rules import (
+    accounts,
+    catalogue,
+    movements,
+    offer_settings,
+    posting_table,
+    price_settings,
+    settlements,
+    shipping,
+    statuses,
+    tax_rules,
+    tolerances,
+)
 from crossdock.rules import settings as site_settings
 from crossdock.steps import suites
-from crossdock.systems import limits, stock_files
+from crossdock.systems import limits, settlement_ledger, stock_files
 from crossdock.systems.settlements import sources
+
+# Lookups that belong to no other file: what their rows are, and how many columns are the key.
+TABLES: dict[str, tuple[type[config.Struct], int]] = {
+    "adjustment_reasons": (movements.Reason, 2),
+    "carriers": (shipping.Carrier, 2),
+    "dispute_outcomes": (settlement_ledger.Outcome, 3),
+    "listing_categories": (catalogue.ListingCategory, 2),
+    "order_status": (statuses.StatusRow, 1),
+    "payment_status": (statuses.StatusRow, 1),
+    "payout_deposits": (settlement_ledger.Deposit, 2),
+    "settlement_kinds": (settlements.KindRow, 4),
+}
 
 
 def check() -> list[str]:
@@ -48,7 +72,12 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
         "prices.yaml": price_settings.check,
         "stock_offers.yaml": offer_settings.check,
         "lookups/taxes.csv": tax_rules.check,
+        **{f"lookups/{name}.csv": partial(_table, name, row, keys) for name, (row, keys) in TABLES.items()},
     }
+
+
+def _table(name: str, row: type[config.Struct], keys: int) -> Sequence[config.Finding]:
+    return config.read_csv(settings.config_dir() / "lookups" / f"{name}.csv", row, keys=keys).findings
 
 
 def _mapping(name: str) -> list[config.Finding]:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from crossdock.errors import ConfigError
 from crossdock.flow import Staged
 from crossdock.flows import unreadable
-from crossdock.mapping import language, lookups, problems
+from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_header
 from crossdock.mapping.parse import Parsed
 from crossdock.rules import orders as rules
@@ -28,6 +28,7 @@ from crossdock.rules.order_context import OrderContext
 from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.shipping import fulfillment_id
+from crossdock.rules.statuses import read_statuses
 from crossdock.rules.times import sortable
 from crossdock.rules.vectorize import column
 from crossdock.store import database, sql
@@ -105,8 +106,7 @@ def load_context(connection: sa.Connection, keys: pd.Series) -> OrderContext:
     return OrderContext(
         load_reference(connection, settings.shared_above),
         settings,
-        lookups.read("order_status"),
-        lookups.read("payment_status"),
+        *read_statuses(),
         linked,
         _inclusive(connection, linked),
     )

@@ -13,11 +13,12 @@ from crossdock.config.suggest import nearest
 from crossdock.errors import ConfigError
 from crossdock.flow import SOURCE, Staged
 from crossdock.flows import unreadable
-from crossdock.mapping import language, lookups, problems
+from crossdock.mapping import language, problems
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, sum_by_header, written
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.registry import KEY
 from crossdock.rules import accounts, currencies, tolerances
+from crossdock.rules.price_settings import read_rates
 from crossdock.rules.settlements import PaymentContext
 from crossdock.steps.load import Kind
 from crossdock.store import database, deliveries, sql
@@ -207,7 +208,7 @@ def load_context(connection: sa.Connection, frames: Frames) -> PaymentContext:
         company.base_currency,
         periods,
         accounts.load(),
-        lookups.read("exchange_rates", keys=2),
+        read_rates(),
     )
 
 

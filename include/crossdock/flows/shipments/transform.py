@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from crossdock.flow import Staged
 from crossdock.flows import documents, unreadable
 from crossdock.flows.orders import transform as orders_transform
-from crossdock.mapping import language, lookups, problems
+from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.registry import KEY
 from crossdock.rules import settings as rule_settings
-from crossdock.rules.shipping import SalesOrder, ShipmentContext, Sold
+from crossdock.rules.shipping import SalesOrder, ShipmentContext, Sold, read_carriers
 from crossdock.store import database, deliveries, raw
 from crossdock.store.tables import stage_channel_shipment, stage_channel_shipment_line, stage_sales_order_line
 
@@ -71,7 +71,7 @@ def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequen
         _orders(connection, numbers),
         list(deliveries.links(connection, ENTITY, keys)),
         _marketplace_locations(),
-        lookups.read("carriers", keys=2),
+        read_carriers(),
         before,
         reported,
         orders_transform.SOURCE,
