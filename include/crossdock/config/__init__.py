@@ -1,7 +1,20 @@
 """Configuration that people edit, read in one way: a file, its type, and everything that is wrong with it at once."""
 
 from crossdock.config.nodes import Finding, Reader, Stamp, line_of, refusal, stamp
-from crossdock.config.structs import Currency, File, Percent, Place, SiteID, Struct, Text, Written, describe, load, read
+from crossdock.config.structs import (
+    Currency,
+    File,
+    Percent,
+    Place,
+    Scalar,
+    SiteID,
+    Struct,
+    Text,
+    Written,
+    describe,
+    load,
+    read,
+)
 from crossdock.config.suggest import did_you_mean, nearest
 from crossdock.config.tables import BESIDE, Day, SiteCell, Table, load_csv, read_csv
 
@@ -14,6 +27,7 @@ __all__ = [
     "Percent",
     "Place",
     "Reader",
+    "Scalar",
     "SiteCell",
     "SiteID",
     "Stamp",

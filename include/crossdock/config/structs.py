@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 import yaml
@@ -32,6 +32,7 @@ _NOTHING: Any = object()  # stands for a value that is wrong
 _AS_WRITTEN = {"as_written": True}
 # Any one value, taken as the text that stands there: `0100` and `NO` keep their characters.
 Written = Annotated[str, msgspec.Meta(extra=_AS_WRITTEN)]
+Scalar = Annotated[str | int | bool, msgspec.Meta(description="one value")]  # a number with a point is its text
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 SiteID = Annotated[int, msgspec.Meta(ge=1, description="the number of a site")]
 # A percentage, which may be written with its sign.
@@ -42,6 +43,8 @@ Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$", description="a code
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of what a file holds. `problems`: what the types cannot say, as (field or the place of one below, what is
     wrong)."""
+
+    what: ClassVar[str] = ""  # how messages call it, "a field"; else it is called by its place in the file
 
     def problems(self) -> Iterable[tuple[str | Place, str]]:
         return ()
@@ -101,7 +104,7 @@ class _Shape:
 
 @cache
 def _shape(kind: Any) -> _Shape:
-    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    bare = _bare(kind)
     if get_origin(bare) in (typing.Union, types.UnionType):
         others = [one for one in get_args(bare) if one is not type(None)]
         shapes = [_shape(one) for one in others]
@@ -151,14 +154,22 @@ class _Walker(Reader):
 
     def struct(self, kind: Any, node: yaml.Node | None, place: Place) -> Any:
         fields = {one.encode_name: one for one in msgspec.structs.fields(kind)}
+        rest = next((name for name, one in fields.items() if extra_of(one.type).get("rest")), "")
+        of_others = get_args(_bare(fields.pop(rest).type))[1] if rest else None
         given: dict[str, Any] = {}
+        others: dict[str, Any] = {}
         unknown = []
-        what = _called(place)
+        own_name = getattr(kind, "what", "")
+        what = own_name or _called(place)
         if node is not None and not isinstance(node, yaml.MappingNode):
             self.report(node, f"{what} should be `word: value` pairs, {shown(node)}; its words are {_listed(fields)}")
             return _NOTHING
         for key, value in self.pairs(node, what):
             word = key.value
+            if word not in fields and rest:
+                self.lines[*place, word] = line_of(key)
+                others[word] = self.make(of_others, value, (*place, word))
+                continue
             if word not in fields:
                 hint = did_you_mean(word, fields) or f"; there are {_listed(fields)}"
                 self.report(key, f"{what} has no word {word!r}{hint}")
@@ -172,17 +183,23 @@ class _Walker(Reader):
             if not one.required:
                 continue
             if word not in given and word not in meant:
-                self.findings.append(
-                    Finding(self.path, self.lines[place], f"{what} does not say its `{word}`; add {describe(one.type)}")
-                )
+                near = nearest(word, others)
+                hint = f"; is it meant by {near!r}?" if near else f"; add {describe(one.type)}"
+                line = self.lines[(*place, near) if near else place]
+                self.findings.append(Finding(self.path, line, f"{what} does not say its `{word}`{hint}"))
             whole = whole and given.get(word, _NOTHING) is not _NOTHING
         if not whole:
             return _NOTHING
-        made = kind(**{fields[word].name: value for word, value in given.items() if value is not _NOTHING})
+        stated = {fields[word].name: value for word, value in given.items() if value is not _NOTHING}
+        if rest:
+            stated[rest] = {word: value for word, value in others.items() if value is not _NOTHING}
+        made = kind(**stated)
         for name, message in made.problems() if isinstance(made, Struct) else ():
             below = (name,) if isinstance(name, str) else name
             line = self.lines.get((*place, *below), self.lines[place])
-            self.findings.append(Finding(self.path, line, f"{_called(place)}: {message}" if place else message))
+            self.findings.append(
+                Finding(self.path, line, f"{_called(place)}: {message}" if place and not own_name else message)
+            )
         return made
 
     def named(self, kinds: tuple[Any, ...], node: yaml.Node | None, place: Place) -> Any:
@@ -224,6 +241,11 @@ class _Walker(Reader):
             message = f"{what} has {written}" if of_key else f"{what} is {written}"
             self.report(node, f"{message}{instead(kind, node, value)}")
             return _NOTHING
+
+
+def _bare(kind: Any) -> Any:
+    """A type without what is noted of it."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _called(place: Place) -> str:
@@ -273,7 +295,7 @@ def _moment(node: yaml.ScalarNode) -> datetime:
 
 def leaves(kind: Any) -> set[Any]:
     """The plain types of which a value may be."""
-    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    bare = _bare(kind)
     if get_origin(bare) in (typing.Union, types.UnionType):
         return {one for inner in get_args(bare) for one in leaves(inner)}
     return {bare} if get_origin(bare) is None else {Literal}
@@ -281,7 +303,8 @@ def leaves(kind: Any) -> set[Any]:
 
 def extra_of(kind: Any) -> dict[str, Any]:
     """What `Meta(extra=...)` says of a type, None of an `X | None` aside: `as_written`; `percent`: a number that may
-    end in %; `wrong`: what to say of a value that is none, with {name} and {text}."""
+    end in %; `wrong`: what to say of a cell that is none, with {name} and {text}; `rest`: a dict of all words that the
+    struct's other fields do not name."""
     metas = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     found = {
         word: one.extra[word] for one in metas if isinstance(one, msgspec.Meta) and one.extra for word in one.extra
@@ -306,7 +329,7 @@ def instead(kind: Any, node: yaml.ScalarNode, value: Any) -> str:
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    bare = _bare(kind)
     return tuple(map(str, get_args(bare))) if get_origin(bare) is Literal else ()
 
 

@@ -39,17 +39,18 @@ another table's rules have made; such a table runs none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
-import yaml
 
 from crossdock import config
-from crossdock.config import Finding, Reader, did_you_mean, line_of
+from crossdock.config import Finding, Scalar, Struct, Written, did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import columns, contracts, problems
 from crossdock.mapping.checker import Checker
@@ -59,9 +60,7 @@ from crossdock.mapping.runner import run
 from crossdock.mapping.table import Children, FieldMap, Step, Table
 from crossdock.settings import config_dir
 
-_FIELD_WORDS = ("target", "from", "convert", "lookup", "missing", "default", "constant", "required", "rule", "note")
-_TABLE_WORDS = ("mapping", "source", "target", "after", "rules", "fields", "children", "not_sent")
-_CHILD_WORDS = ("target", "from", "key", "fields")
+_Step = Written | dict[Written, Scalar | None]  # a converter, or one with its argument
 
 
 @dataclass
@@ -172,111 +171,144 @@ def _load(file: config.Stamp) -> Mapping:
 
 def read(path: Path) -> Mapping:
     """The mapping as written. Raises ConfigError, one sentence with the line, where it is no YAML or no table."""
-    return _Reader(path).mapping()
+    return _mapping(config.read(path, _Written))
 
 
-class _Reader(Reader):
-    """Turns YAML nodes into a Mapping and remembers on which line everything stands."""
+class _Field(Struct, frozen=True, kw_only=True):
+    """One entry of `fields`."""
 
-    def mapping(self) -> Mapping:
-        root = self.root()
-        words = self.words(root, _TABLE_WORDS, "a mapping")
-        for word in ("mapping", "source", "target", "fields"):
-            if word not in words:
-                self.report(root, f"the mapping does not say its `{word}`")
-        children = words.get("children")
-        not_sent = self.pairs(words.get("not_sent"), "`not_sent`")
-        rules = list(self.entries(words["rules"], "`rules`")) if "rules" in words else []
-        return Mapping(
-            name=self.path.stem,
-            file=self.path,
-            title=self.text(words.get("mapping")),
-            source=self.schema(words.get("source")),
-            target=self.schema(words.get("target")),
-            fields=tuple(self.fields(words.get("fields"))),
-            children=self.children(children) if children is not None else None,
-            not_sent={key.value: self.text(value) for key, value in not_sent},
-            lines={
-                **{word: line_of(node) for word, node in words.items()},
-                **{f"not_sent.{key.value}": line_of(key) for key, _ in not_sent},
-                **{f"rules.{self.text(node)}": line_of(node) for node in rules},
-            },
-            rules=tuple(dict.fromkeys(map(self.text, rules))),
-            after=self.text(words.get("after")),
-            shape=tuple(self.findings),
-        )
+    what = "a field"
 
-    def schema(self, node: yaml.Node | None) -> tuple[str, str]:
-        system, _, name = self.text(node).partition(" ")
-        try:
-            contracts.document(system, name)
-        except ConfigError as error:
-            if node is not None:
-                self.report(node, f"{error.message.rstrip('.')}; {error.do}" if error.do else error.message)
-            return "", ""
-        return system, name
+    target: Written
+    sources: Written | tuple[Written, ...] | None = msgspec.field(name="from", default=None)
+    convert: _Step | tuple[_Step, ...] | None = None
+    lookup: Written | None = None
+    missing: Written = "problem"
+    default: Scalar | None = None
+    constant: Scalar | None = None
+    required: Scalar | None = None
+    rule: Written | None = None
+    note: Written | None = None
 
-    def children(self, node: yaml.Node) -> Children:
-        words = self.words(node, _CHILD_WORDS, "`children`")
-        for word in _CHILD_WORDS:
-            if word not in words:
-                self.report(node, f"`children` does not say its `{word}`")
-        return Children(
-            self.text(words.get("target")),
-            self.text(words.get("from")),
-            self.text(words.get("key")),
-            line_of(node),
-            tuple(self.fields(words.get("fields"))),
-        )
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.required not in (None, True, False, "later"):
+            yield "required", f"`required` is yes, no or later, not {self.required!r}"
+        if self.missing not in ("problem", "default"):
+            yield "missing", f"`missing` is problem or default, not {self.missing!r}"
+        elif self.missing == "default" and self.default is None:
+            yield "missing", "`missing: default` needs a `default`"
+        if self.constant is not None and (self.sources or self.rule or self.lookup or self.convert):
+            yield "constant", f"{self.target} has a `constant`, so nothing else can say where it comes from"
+        elif self.constant is None and not self.sources and self.rule is None and self.default is None:
+            yield "target", f"{self.target} comes from nowhere; give it `from`, `rule` or `constant`"
 
-    def fields(self, node: yaml.Node | None) -> Iterator[FieldMap]:
-        for entry in self.entries(node, "`fields`"):
-            words = self.words(entry, _FIELD_WORDS, "a field")
-            if "target" not in words:
-                self.report(entry, "this field does not say its `target`")
-                continue
-            yield self.field(words)
 
-    def field(self, words: dict[str, yaml.Node]) -> FieldMap:
-        sources = self.value(words.get("from"))
-        required = self.value(words.get("required"))
-        misses = self.text(words.get("missing")) or "problem"
-        made = FieldMap(
-            target=self.text(words["target"]),
-            line=line_of(words["target"]),
-            sources=tuple(map(str, sources)) if isinstance(sources, list) else (str(sources),) if sources else (),
-            convert=tuple(self.steps(words.get("convert"))),
-            lookup=self.text(words.get("lookup")) or None,
-            misses=misses,
-            default=self.value(words.get("default")),
-            constant=self.value(words.get("constant")),
-            required=required,
-            rule=self.text(words.get("rule")) or None,
-            note=self.text(words.get("note")),
-            lines={word: line_of(node) for word, node in words.items()},
-        )
-        if required not in (None, True, False, "later"):
-            self.report(words["required"], f"`required` is yes, no or later, not {required!r}")
-            made = replace(made, required=None)
-        if misses not in ("problem", "default"):
-            self.report(words["missing"], f"`missing` is problem or default, not {misses!r}")
-        elif misses == "default" and made.default is None:
-            self.report(words["missing"], "`missing: default` needs a `default`")
-        if made.constant is not None and (made.sources or made.rule or made.lookup or made.convert):
-            self.report(
-                words["constant"], f"{made.target} has a `constant`, so nothing else can say where it comes from"
-            )
-        elif made.constant is None and not made.sources and made.rule is None and made.default is None:
-            self.report(words["target"], f"{made.target} comes from nowhere; give it `from`, `rule` or `constant`")
-        return made
+class _Children(Struct, frozen=True, kw_only=True):
+    what = "`children`"
 
-    def steps(self, node: yaml.Node | None) -> Iterator[Step]:
-        """`to text`, `[trim, to text]`, `{shorten to: 500}` or a list of such."""
-        if node is None:
-            return
-        for entry in node.value if isinstance(node, yaml.SequenceNode) else [node]:
-            if isinstance(entry, yaml.MappingNode):
-                for key, value in entry.value:
-                    yield Step(str(key.value), self.value(value), line_of(key))
-            else:
-                yield Step(self.text(entry), None, line_of(entry))
+    target: Written
+    source: Written = msgspec.field(name="from")
+    key: Written
+    fields: tuple[_Field, ...]
+
+
+class _Written(Struct, frozen=True, kw_only=True):
+    """A mapping file."""
+
+    what = "a mapping"
+
+    title: Written = msgspec.field(name="mapping")
+    source: Written
+    target: Written
+    after: Written = ""
+    rules: tuple[Written, ...] = ()
+    fields: tuple[_Field, ...]
+    children: _Children | None = None
+    not_sent: dict[Written, Written] = msgspec.field(default_factory=dict)
+
+
+def _mapping(file: config.File[_Written]) -> Mapping:
+    """The table, with the line of everything in it."""
+    written = file.value
+    if written is None:
+        nothing = ("", "")
+        return Mapping(file.path.stem, file.path, "", nothing, nothing, (), None, {}, {}, shape=file.findings)
+    found = list(file.findings)
+    children = written.children
+    lines = {str(place[0]): _start(file, place) for place in file.lines if len(place) == 1}
+    return Mapping(
+        name=file.path.stem,
+        file=file.path,
+        title=written.title,
+        source=_schema(file, "source", written.source, found),
+        target=_schema(file, "target", written.target, found),
+        fields=_fields(file, ("fields",), written.fields),
+        children=None if children is None else _children(file, children),
+        not_sent=written.not_sent,
+        lines={
+            **lines,
+            **{f"not_sent.{path}": file.line("not_sent", path) for path in written.not_sent},
+            **{f"rules.{name}": file.line("rules", at) for at, name in enumerate(written.rules)},
+        },
+        rules=tuple(dict.fromkeys(written.rules)),
+        after=written.after,
+        shape=tuple(found),
+    )
+
+
+def _children(file: config.File[_Written], one: _Children) -> Children:
+    fields = _fields(file, ("children", "fields"), one.fields)
+    return Children(one.target, one.source, one.key, _start(file, ("children",)), fields)
+
+
+def _start(file: config.File[_Written], place: config.Place) -> int:
+    """Where what stands at a place begins: a list with its first entry."""
+    below = (line for one, line in file.lines.items() if len(one) == len(place) + 1 and one[:-1] == place)
+    return min(below, default=file.line(*place))
+
+
+def _schema(file: config.File[_Written], word: str, text: str, found: list[Finding]) -> tuple[str, str]:
+    system, _, name = text.partition(" ")
+    try:
+        contracts.document(system, name)
+    except ConfigError as error:
+        message = f"{error.message.rstrip('.')}; {error.do}" if error.do else error.message
+        found.append(file.finding((word,), message))
+        return "", ""
+    return system, name
+
+
+def _fields(file: config.File[_Written], place: config.Place, fields: Iterable[_Field]) -> tuple[FieldMap, ...]:
+    return tuple(_field(file, (*place, at), one) for at, one in enumerate(fields))
+
+
+def _field(file: config.File[_Written], place: config.Place, one: _Field) -> FieldMap:
+    return FieldMap(
+        target=one.target,
+        line=file.line(*place, "target"),
+        sources=(one.sources,) if isinstance(one.sources, str) else one.sources or (),
+        convert=tuple(_steps(file, (*place, "convert"), one.convert)),
+        lookup=one.lookup,
+        misses=one.missing,
+        default=one.default,
+        constant=one.constant,
+        required=one.required,
+        rule=one.rule,
+        note=one.note or "",
+        lines={
+            str(under[-1]): line for under, line in file.lines.items()
+            if len(under) == len(place) + 1 and under[:-1] == place
+        },
+    )  # fmt: skip
+
+
+def _steps(file: config.File[_Written], place: config.Place, given: Any) -> Iterator[Step]:
+    """`to text`, `[trim, to text]`, `{shorten to: 500}` or a list of such."""
+    if isinstance(given, tuple):
+        for at, one in enumerate(given):
+            yield from _steps(file, (*place, at), one)
+    elif isinstance(given, dict):
+        for name, argument in given.items():
+            yield Step(name, argument, file.line(*place, name))
+    elif given is not None:
+        yield Step(given, None, file.line(*place))
