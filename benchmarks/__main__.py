@@ -36,7 +36,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 
 
 def measure(here: Place, found: Measured, rounds: int) -> None:
-    """All of the orders flow, in an order in which each part leaves the database that the next one copies."""
+    """Measures the orders flow; each part leaves the database that the next one copies."""
     _prepare(here, found)
     for number in range(rounds):
         name = f"round {number + 1} of {rounds}"
@@ -308,7 +308,7 @@ def _measure(found: Measured, options: argparse.Namespace, parts: list[str], rou
             measure_month(here, found, days, steps)
         if "airflow" in parts:
             measure_in_airflow(here, found)
-        if "stock" in parts:  # the longest by far: should the time for the whole be up, then here
+        if "stock" in parts:  # the longest by far: last, in case the time is up
             measure_stock(here, found, found.facts["skus"])
 
 

@@ -1,5 +1,5 @@
-"""Floors: the least code that does the same, by hand, without retries, budget, dead letters, checkpoints or a second
-system. `python -m benchmarks.bare WHAT DATABASE SYSTEMS [FOLDER]`.
+"""Measures floors: the least code that does the same, by hand, without retries, budget, dead letters, checkpoints or a
+second system. `python -m benchmarks.bare WHAT DATABASE SYSTEMS [FOLDER]`.
 
 In: a database, the URL of the static server, pages or bulk bodies on disk. Out: one line of JSON.
 """
@@ -143,7 +143,7 @@ def floor(folder: Path, size: int = 2_000) -> dict[str, float]:
 
 
 def _judged(joined: bytes, skus: pa.Array) -> int:
-    """The number of lines; raises when a rule cannot be asked at all."""
+    """Applies the rules; the number of lines. Raises when a rule cannot be applied at all."""
     import pyarrow.compute as pc
 
     table = pajson.read_json(

@@ -26,7 +26,7 @@ from sandbox.transactions import SAMPLE, BadData
 PAGE = 100  # orders a page, as Channel Advisor lists them
 MASTERS_PAGE = 500
 TICK = 43  # orders of a small tick
-ORDERS, QUICK_ORDERS = 22_000, 3_000  # that the sample is repeated up to
+ORDERS, QUICK_ORDERS = 22_000, 3_000  # the sample is repeated up to so many
 APART = 100_000_000  # between the numbers of two repetitions
 TICK_NUMBER = 90  # the repetition that the tick's orders are numbered as: none of them has been read before
 

@@ -2,7 +2,7 @@
 
 In: a migrated database, the sandbox's servers up (their ports and the run folder from the environment), how many days
 of the shipped January are to happen in how many steps. Out: a line of JSON after each part, sums so far: a process that
-is ended early has told what it knows. Never: the time in which the sandbox's world goes on.
+is ended early has printed what it measured. Never: the time in which the sandbox's world goes on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def report(name: str) -> None:
 
 
 def flow(runtime: Runtime, name: str, part: str) -> None:
-    """A run of a flow; its records that went somewhere count for `part`."""
+    """Runs a flow; its records that were worked count for `part`."""
     one = flows.get(name)
     done = asdict(timed(part, lambda: run_batches(runtime, one, extract(runtime, one))))
     counts[part] += done["delivered"]

@@ -66,8 +66,8 @@ def steps(runtime: Runtime, *names: str) -> dict[str, float]:
 
 
 def without_buyers(runtime: Runtime) -> None:
-    """Takes what orders say of known customers as worked. Their changes go out one by one, within TIMS's budget of
-    requests; the clients beside us know of none, and load is compared for the same documents."""
+    """Marks changes of known customers as worked. They would be sent one by one within TIMS's budget of requests; the
+    other clients send none, and load is compared for the same documents."""
     with runtime.engine.begin() as connection:
         connection.execute(sa.update(stage_buyer).values(state="done"))
 

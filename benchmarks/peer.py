@@ -50,7 +50,7 @@ def nested(**more):
 
 
 def without_nul(response, *_, **__):
-    """jsonb takes no U+0000: its user has to see to that, or the whole load fails."""
+    """Removes U+0000, which jsonb does not take: a user of dlt has to do this, or the whole load fails."""
     response._content = response.content.replace(b"\\u0000", b"")
 
 

@@ -1,4 +1,4 @@
-"""Where it is measured: a Postgres server of its own, the static server, and fresh processes.
+"""The place of the measurements: a Postgres server of its own, the static server, and fresh processes.
 
 In: the folder of the pages. Out: fresh databases (empty, migrated, or copies of a prepared one) and what a measured
 process printed. Never: anything left running or on disk.
@@ -62,11 +62,11 @@ class Place:
         return self.url(name)
 
     def finish(self, name: str) -> None:
-        """Nothing is left to do in the database `name`: a later run must not take over its batches."""
+        """Ends all batches of the database `name`: a later run must not take them over."""
         self._run("UPDATE ops.batch SET finished_at = now() WHERE finished_at IS NULL", name)
 
     def age(self, name: str) -> None:
-        """The reference data of the database `name` were read an hour ago: a run looks at what was read lately."""
+        """Dates the reads of reference data in the database `name` an hour back: a run reads lately read ones again."""
         self._run("UPDATE ops.batch SET finished_at = finished_at - interval '1 hour' WHERE flow = 'reference'", name)
         self._run("VACUUM ANALYZE", name)
 
@@ -156,14 +156,14 @@ class Place:
         return min(SECONDS, left)
 
     def requests(self) -> dict[str, int]:
-        """What the static server was asked since the last time, but for tokens."""
+        """The requests that the static server got since the last call, without those for tokens."""
         with urlopen(f"{self.systems}/_requests") as answer:
             return json.load(answer)
 
 
 @contextmanager
 def place(pages: Path, peers: Path | None, until: float) -> Iterator[Place]:
-    """Everything up; everything gone afterwards."""
+    """Starts everything, and stops and deletes it afterwards."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
         kept = scratch / "bulks"

@@ -1,4 +1,4 @@
-"""What was measured: kept as it comes, whatever happens later, and shown as one table.
+"""Keeps each measurement as it comes, and shows all as one table.
 
 In: the numbers of each part; what went wrong in it. Out: a file of JSON lines, a table for the terminal, the same in
 Markdown. Never: a number lost because another part failed; a part left out without a word.
@@ -27,7 +27,7 @@ class Missing(LookupError):
 
 
 class Unfit(RuntimeError):
-    """A part has told something that is no measure."""
+    """A part has reported something that is not a measurement."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Measured:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """One part: what goes wrong in it is a failure of its own, and the others go on."""
+        """Runs one part: its failure is noted, and the others go on."""
         self.say(name)
         try:
             yield
@@ -70,7 +70,7 @@ class Measured:
         return statistics.median(self.values[name])
 
     def last(self, name: str) -> float:
-        """The newest number, of what is told as sums so far."""
+        """The newest number of a part that reports sums so far."""
         if name not in self.values:
             raise Missing(name)
         return self.values[name][-1]
@@ -104,7 +104,7 @@ class Grid:
 
     @contextmanager
     def group(self, name: str) -> Iterator[None]:
-        """Rows of one subject: what was not measured of it is said in a row."""
+        """Adds the rows of one subject, and a row that names what was not measured."""
         try:
             yield
         except (Missing, KeyError):

@@ -1,8 +1,8 @@
 """A server that costs next to nothing: it answers both systems' paths from memory.
 
 In: a folder of pages (data.py). Out: lists of orders and reference data, tokens, a 207 with as many results as a bulk
-has operations, a customer as it was changed, a shrug for everything else. Never: looks at what it is sent, beyond
-counting.
+has operations, a customer as it was changed, an empty answer for everything else. Never: looks at what it is sent,
+beyond counting.
 
 The first part of a path is a set of words that say how the rest is answered, "/all.reference.slow/v2/orders":
 `all`, `some` (the first 2,000 orders), `tick` (43 new ones) or none of these: which orders there are;
@@ -120,13 +120,13 @@ class Handler(BaseHTTPRequestHandler):
         return (pages[number] if pages else b""), number + 1 < len(pages)
 
     def _quantities(self, body: bytes, words: set[str]) -> None:
-        """Every quantity is taken."""
+        """Answers that every quantity is taken."""
         if "keep" in words:
             (self.server.keep / f"quantities-{next(self.server.ids):06d}.json").write_bytes(body)
         self._send(207, stock.written(body))
 
     def _bulk(self, body: bytes, words: set[str]) -> None:
-        """Every operation is done: ids of its own, operations numbered from 0 as our client does."""
+        """Answers that every operation is done, with new ids, operations numbered from 0 as our client does."""
         if "keep" in words:
             number = next(self.server.ids)
             (self.server.keep / f"bulk-{number:06d}.json").write_bytes(body)

@@ -1,4 +1,4 @@
-"""Clients that ask for as many requests as they like: what is measured is the program, not what systems allow."""
+"""Lifts the clients' limits of requests: the program is measured, not what systems allow."""
 
 from __future__ import annotations
 

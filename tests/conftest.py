@@ -18,7 +18,7 @@ settings.load_profile("crossdock")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several tests with one id, several processes run one and call it all: such a thing is no collection."""
+    """Refuses tests with the same id: several processes would run one of them and count it as all."""
     twice = [one for one, count in Counter(item.nodeid for item in items).items() if count > 1]
     if twice:
         raise pytest.UsageError(f"Several tests have one id: {', '.join(twice)}")

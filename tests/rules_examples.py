@@ -1,4 +1,4 @@
-"""One good order, the items and customers it needs, and ways to change them: what the tests of the rules begin with."""
+"""One good order, its items and customers, and ways to change them: the start of the rules' tests."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 def wait_for(what: Callable[[], Any], seconds: float, why: str = "") -> Any:
-    """What `what` returns once it is something."""
+    """Waits until `what` returns a true value, and returns it."""
     until = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < until, f"it did not happen in {seconds:.0f} s: {why}"
@@ -65,7 +65,7 @@ def wait_for(what: Callable[[], Any], seconds: float, why: str = "") -> Any:
 
 @dataclass
 class Cluster:
-    """What runs, by name."""
+    """The running services, by name."""
 
     folder: Path
     programs: Path  # the folder of the image's `airflow`, `crossdock`, `python`
@@ -97,7 +97,7 @@ class Cluster:
         return text
 
     def environment(self, name: str, *, number: int = 1) -> dict[str, str]:
-        """The service's, and what the image and its network would have given."""
+        """The environment of a service: its own, and what the image and its network would add."""
         given = {key: str(value) for key, value in self.services[name]["environment"].items() if value != ""}
         if name != "airflow-init":  # they lie in Airflow's own database, as the README names first
             given = {key: value for key, value in given.items() if key not in CONNECTIONS}
@@ -167,9 +167,9 @@ class Cluster:
         return []
 
     def kill(self, key: str) -> None:
-        """As when its machine loses power."""
+        """Kills a service as if its machine lost power."""
         members = self.tree(key)
-        for process in members:  # stopped first, so that none tells another what happened
+        for process in members:  # stopped first, so that none can notify another
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGSTOP)
         for process in members:
@@ -188,7 +188,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, python: Path) -> Iterator[Cluster]:
-    """Everything up and healthy with two workers; everything gone afterwards."""
+    """Starts everything with two workers, healthy; stops and deletes it afterwards."""
     made = Cluster(folder, python.parent)
     with ExitStack() as stack:
         stack.callback(_end, made)

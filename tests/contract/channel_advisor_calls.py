@@ -49,12 +49,12 @@ class Caller:
         return token
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Any request, held to nothing."""
+        """Sends any request, without checking the answer."""
         url = path if path.startswith("http") else self.base + path
         return self.http.request(method, url, timeout=options.pop("timeout", 10), allow_redirects=False, **options)
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """A request of an operation, whose answer is held to the contract."""
+        """Sends a request of an operation and checks the answer against the contract."""
         answer = self.send(method, path, **options)
         operation, _, _ = ROUTES.find(method, contract.segments(urlsplit(answer.request.url).path))
         SCHEMA[operation.path][method].validate_response(answer)
@@ -128,7 +128,7 @@ def line(number: int, sku: str = "22423", quantity: int = 2, price: str = "12.75
 
 
 def sold(number: int, *lines: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A paid order of site 587 as the world tells of it."""
+    """A paid order of site 587, as an event of the world."""
     items = list(lines) or [line(number * 100 + 1)]
     total = sum((item["UnitPrice"] * item["Quantity"] for item in items), Decimal("0.0000"))
     return {

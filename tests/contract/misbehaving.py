@@ -1,4 +1,4 @@
-"""A small HTTP server that does what a test tells it, down to the bytes."""
+"""A small HTTP server that sends what a test scripts, down to the bytes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reply:
     wait: float = 0.0
     cut_at: int | None = None  # bytes of the body, then the connection is reset
     drip: float = 0.0  # seconds between two bytes
-    no_answer: bool = False  # closes without a word
+    no_answer: bool = False  # closes without an answer
 
 
 def ok(document: Any, status: int = 200, **headers: str) -> Reply:

@@ -49,12 +49,12 @@ class Caller:
         return answer.json()["access_token"]
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Any request, held to nothing."""
+        """Sends any request, without checking the answer."""
         timeout = options.pop("timeout", 10)
         return self.http.request(method, f"{self.base}{path}", timeout=timeout, **options)
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """A request below /api/v1 whose answer is held to the contract."""
+        """Sends a request below /api/v1 and checks the answer against the contract."""
         answer = self.send(method, f"/api/v1{path}", **options)
         operation, _, _ = ROUTES.find(method, contract.segments(urlsplit(answer.request.url or "").path))
         if operation is not None:
@@ -112,7 +112,7 @@ class Caller:
         return answer.json()
 
     def shipped(self, units: int = 2, number: int = 1, **fields: Any) -> dict[str, Any]:
-        """An order of which one line has left the house: its shipment."""
+        """The shipment of one line of a new order."""
         so = self.order(CustomerID=self.customer(), **fields)["SalesOrderID"]
         return self.ship(so, units, number)
 

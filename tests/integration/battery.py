@@ -1,7 +1,7 @@
-"""What every flow must stand, whatever it carries: the parts of the battery that `test_battery.py` puts together.
+"""The parts of the battery that every flow must pass; `test_battery.py` puts them together.
 
-In: a flow, and from `made/<package>.py` how a test makes one source record that the flow works. Out: runs among faults
-and deaths, and what both systems and our own book hold afterwards. Never: a flow named here.
+In: a flow, and from `made/<package>.py` how a test makes one source record that the flow works. Out: runs with faults
+and killed processes, and what both systems and our own book hold afterwards. Never: a flow named here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STAMPS = ("UpdatedDate", "ModifiedAt", "RowVersion")
 
 @dataclass(frozen=True)
 class Made:
-    """How one source record comes about that a flow works.
+    """How a test makes one source record that a flow works.
 
     `make` changes the world: afterwards one read of the flow finds something to deliver. `parent`: the table of `ref`
     whose row it waits for, where it can wait; `waits`: the test that shows its waiting otherwise.
@@ -50,7 +50,7 @@ class Made:
 
 @dataclass
 class Shop(Market):
-    """A market with orders on stock, all flows at rest."""
+    """An environment with orders on stock, in which all flows have ended."""
 
     stock: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class Shop(Market):
         return self.stock.pop()
 
     def sold(self, *after: str) -> str:
-        """An order of which all has left; then the flows `after` have run."""
+        """An order that has shipped completely; then the flows `after` have run."""
         key = self.order_on_stock()
         self.send(key, 9)
         for flow in after:
@@ -116,7 +116,7 @@ class Shop(Market):
 
     @contextmanager
     def failing(self, kind: str, *methods: str, **rule: Any) -> Iterator[None]:
-        """Both systems fail writes in a way, until the block ends."""
+        """Makes both systems fail writes in one way until the block ends."""
         for system, path in WRITES.items():
             for method in methods or ("POST", "PUT", "PATCH"):
                 self.environment.fault(system, kind, path=path, method=method, **rule)
@@ -135,7 +135,7 @@ class Shop(Market):
                 return None
 
     def read_without(self, flow: str, table: str) -> Counts:
-        """A run between whose read and work the rows of `table` are not there yet."""
+        """A run for which the rows of `table` are not there yet between its read and its work."""
         forward(self.environment, self.environment.now + timedelta(seconds=10))
         with self.environment.runtime() as runtime:
             chosen = flows.get(flow)

@@ -1,4 +1,4 @@
-"""Trade made to order: an order on the channel, a parcel from TIMS's warehouse, as a test wants them."""
+"""Builds what a test needs: an order on the channel, a parcel from TIMS's warehouse."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def units(shipments: Iterable[dict[str, Any]]) -> list[dict[str, int]]:
 
 
 def persist(environment: Environment, flow: str, run_id: str, tries: int = 4, **more: Any) -> Counts:
-    """A flow's run, tried again as a task is, until its transient trouble has passed."""
+    """Runs a flow, and tries again as a task does until its transient failures have passed."""
     for _ in range(tries):
         try:
             return environment.sync(flow=flow, run_id=run_id, **more)

@@ -1,6 +1,6 @@
-"""A bustle: buyers, warehouse and staff go on, and every flow runs, while both systems are compared again and again.
+"""Keeps both systems busy: buyers, warehouse and staff act, and every flow runs, while both systems are compared.
 
-In: an environment, a seed. Out: threads that make the world move and run the flows, until they are told to stop.
+In: an environment, a seed. Out: threads that play the world and run the flows until they are stopped.
 Never: a change that no flow has to carry, so whatever differs has a cause.
 """
 
@@ -26,7 +26,7 @@ GOODS = (*SKUS, KIT)
 QUIET = ("22386", "22960")  # nobody buys them while the bustle goes on
 ALL = frozenset((*GOODS, *KIT_PARTS, *QUIET))
 NOWHERE = ADDRESS | {"Country": "Atlantis"}
-MONEY = tuple(  # but what needs files, and the ledger, which nobody compares
+MONEY = tuple(  # without the flows of files, and the ledger, which is not compared
     flow.name
     for flow in all_flows().values()
     if not flow.offers and flow.source.system in SYSTEMS and not flow.name.startswith("ledger_")
@@ -40,7 +40,7 @@ class World:
 
     def __init__(self, environment: Environment, seed: int) -> None:
         self.environment, self.dice = environment, random.Random(seed)
-        self.open: dict[str, str] = {}  # orders that have not left, by what they wait for
+        self.open: dict[str, str] = {}  # orders that have not shipped, by what they wait for
         self.gone: list[str] = []
         self.done: dict[str, int] = {}
 
@@ -190,7 +190,7 @@ def bustle(environment: Environment, world: World) -> Iterator[dict[str, int]]:
 
 
 def altered(path: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Any:
-    """The lists of one path as if their records had been changed behind our back; None: as if one had never been."""
+    """Changes the records in the lists of one path, as if somebody else had; None leaves the record out."""
     whole = read._pages
 
     def pages(runtime: Any, source: Any, since: Any) -> Iterator[list[dict[str, Any]]]:

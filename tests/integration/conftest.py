@@ -29,7 +29,7 @@ def environment(postgres_url: str, tmp_path: Path, request: pytest.FixtureReques
 def long_lived_environment(
     postgres_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Environment]:
-    """Both systems and a database for a whole module: each test lives through days of its own, one after another.
+    """Both systems and a database for a whole module: each test has days of its own, one after another.
     Every fifth order takes place, about ten a day."""
     name = "m_" + re.sub(r"\W+", "_", request.module.__name__.lower())[-50:]
     with found_environment(postgres_url, name, tmp_path_factory.mktemp("environment")) as environment:

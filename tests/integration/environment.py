@@ -71,7 +71,7 @@ class Environment:
         for control in (self.channel_advisor, self.tims_control):
             control.apply(event for event in events if event["system"] == control.system)
             control.set_clock(until)
-            control.call("POST", "expire-tokens")  # as they would be, had the time passed
+            control.call("POST", "expire-tokens")  # as they would be if the time had passed
         self.now = until
         return len(events)
 
@@ -102,7 +102,7 @@ class Environment:
             return list(connection.exec_driver_sql(statement))
 
     def differences(self, reads: Iterable[str] = ()) -> list[str]:
-        """What is not as the world says it should be: missing, doubled, wrong amounts, wrong reasons. [] is good.
+        """The disagreements with the world: missing, doubled, wrong amounts, wrong reasons. [] is good.
 
         Independent of Crossdock's own records, but for the dead letters.
         """
@@ -139,8 +139,8 @@ class Environment:
 
 
 def own_config(folder: Path) -> Path:
-    """The shipped configuration in a folder of a test's own, but for the budgets of requests and the pauses between
-    tries: no test waits for them that is not about it."""
+    """The shipped configuration in a folder of a test's own, without budgets of requests and with short pauses between
+    tries, so that tests do not wait for them."""
     made = shutil.copytree(PROJECT / "include" / "config", folder)
     systems = made / "systems.yaml"
     text = re.sub(r"(requests_per_minute): \d+", rf"\1: {PLENTY}", systems.read_text())
@@ -150,7 +150,7 @@ def own_config(folder: Path) -> Path:
 
 @contextmanager
 def unhurried(folder: Path) -> Iterator[None]:
-    """Such a configuration, in use."""
+    """Uses such a configuration until the block ends."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROSSDOCK_CONFIG_DIR", str(own_config(folder / "config")))
         yield

@@ -1,4 +1,4 @@
-"""Servers in front of the sandbox that tell of it what a test wants: foreign data on a real system."""
+"""Servers in front of the sandbox that change its answers as a test wants: foreign data on a real system."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from contract.misbehaving import Reply, Request, Server
 from crossdock.systems import scan
 from integration.environment import Environment
 
-Spoil = Callable[[str, list[bytes]], list[bytes]]  # (path, rows of a page) -> the rows that are told
+Spoil = Callable[[str, list[bytes]], list[bytes]]  # (path, rows of a page) -> the rows to answer
 ROWS = {"channel_advisor": "value", "tims": "Items"}
 LEFT_OUT = ("content-length", "transfer-encoding", "content-encoding", "connection", "content-type")
 
 
 class Front(Server):
-    """Hands everything on to `behind`, and the rows of its lists through `spoil`."""
+    """Forwards everything to `behind`, and changes the rows of its lists by `spoil`."""
 
     def __init__(self, system: str, behind: str) -> None:
         super().__init__()
         self.rows, self.behind = ROWS[system], behind
         self.spoil: Spoil | None = None
-        self.clock = ""  # the server's time, where it says another one than it has
+        self.clock = ""  # a false server time; "" for the true one
         self.session = requests.Session()
         self.always.clear()
 
@@ -59,7 +59,7 @@ class Front(Server):
 
 @contextmanager
 def fronted(environment: Environment) -> Iterator[dict[str, Front]]:
-    """The environment's systems, from now on behind a front each."""
+    """Puts a front before each of the environment's systems."""
     straight = dict(environment.connections)
     fronts = {system: Front(system, one.base_url) for system, one in straight.items()}
     for system, one in straight.items():
@@ -79,7 +79,7 @@ LONG = "S" * 12_000
 
 
 def few(rows: list[bytes], names: Sequence[str]) -> list[bytes]:
-    """Of a list of items those of these names and some others: a small catalogue."""
+    """The items of these names and some others: a small catalogue."""
     skus = [json.loads(row).get("SKU") or "" for row in rows]
     return [row for row, sku in zip(rows, skus, strict=True) if sku in names or sku[3:4] == "3"]
 
@@ -103,7 +103,7 @@ JUNK = st.one_of(
 
 
 def paths(value: Any, path: tuple = ()) -> Iterator[tuple]:
-    """Every place in a document but the whole."""
+    """Every path in a document, without that of the whole."""
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, inner in members:
         yield (*path, name)

@@ -1,4 +1,4 @@
-"""An accountant's desk: a TIMS server whose documents a test writes itself, a database, settlements in the books."""
+"""An environment for the ledger: a TIMS server whose documents the test writes, a database, booked settlements."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class LedgerEnv:
         return {CODES.get(code, code): amount for code, amount in sums.items() if amount}
 
     def failed_controls(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """What does not hold at the end of the year: control, subject, documents."""
+        """The failed controls at the end of the year: control, subject, documents."""
         self.tims.advance(10)
         with self.runtime() as runtime:
             return [(one.name, one.subject, one.documents) for one in close(runtime, "2011-12", wait=0).failed]
@@ -116,7 +116,7 @@ def lines_of(entry: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def found_ledger_env(postgres_url: str, name: str, folder: Path) -> Iterator[LedgerEnv]:
-    """A desk on the morning of 2011-01-04: two items in TIMS, no document yet."""
+    """An environment on the morning of 2011-01-04: two items in TIMS, no document yet."""
     with fresh_database(postgres_url, name) as url, running(folder, per_minute=100_000) as (base, _):
         connection = {"conn_type": "http", "host": base, "login": "crossdock-sandbox", "password": "sandbox-secret"}
         tims = Caller(base)

@@ -1,4 +1,4 @@
-"""Overselling: buyers on many sites take the last units of a few SKUs, while runs of orders and inventory run and fail.
+"""Tests overselling: buyers on many sites take the last units of a few SKUs, while orders and inventory run and fail.
 
 In: an environment, a seed, a way of telling the channel what there is. Out: what was sold beyond what there was. Buyers
 see what the channel offers and take no more than that; some orders are dead letters, some wait, some are read and then
@@ -50,13 +50,13 @@ SendQuantities = Callable[[Environment], bool]  # writes quantities to the chann
 
 @dataclass
 class Tally:
-    """What the run came to."""
+    """The results of the run."""
 
     orders: int = 0
     sold: dict[str, int] = field(default_factory=dict)
     runs: int = 0  # of orders and inventory
     failed: int = 0
-    broken: list[str] = field(default_factory=list)  # promises that did not hold
+    broken: list[str] = field(default_factory=list)  # broken promises
 
     def __str__(self) -> str:
         return (
@@ -93,7 +93,7 @@ def open_shop(environment: Environment) -> None:
 def run_oversell(
     environment: Environment, seed: int, rounds: int, send: SendQuantities, promise: Callable[[Environment], list[str]]
 ) -> Tally:
-    """The whole run; `promise` is asked after every telling that went through."""
+    """The whole run; `promise` is checked after every successful write of quantities."""
     dice, tally, numbers = random.Random(seed), Tally(sold=dict.fromkeys(SKUS, 0)), count(1)
     assert send(environment)
     for _ in range(rounds):
@@ -114,7 +114,7 @@ def run_oversell(
 
 
 def _buy(environment: Environment, dice: random.Random, tally: Tally) -> None:
-    """A buyer takes what he wants if it is on offer; nothing depends on whether he does but the shelf itself."""
+    """A buyer takes what they want if it is on offer; this changes only the stock, not the later draws."""
     sku, units = dice.choice(SKUS), dice.randint(1, 3)
     site, name = dice.choice(SITES)
     fate = dice.random()
@@ -143,7 +143,7 @@ def _orders(environment: Environment, name: str, *, half: bool) -> bool:
     return True
 
 
-# ---- two ways of telling -------------------------------------------------------------------------------------------
+# ---- two ways of writing -------------------------------------------------------------------------------------------
 
 
 def ours() -> SendQuantities:
@@ -161,7 +161,7 @@ def ours() -> SendQuantities:
 
 
 def copy(environment: Environment) -> bool:
-    """What a plain job does: TIMS's quantity, as it is."""
+    """Writes TIMS's quantity as it is, like a plain job."""
     try:
         with environment.runtime() as runtime:
             rows = runtime.tims.find("inventory/quantities", SKU=list(SKUS))

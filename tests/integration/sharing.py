@@ -21,7 +21,7 @@ def connect(url: str) -> sa.Engine:
 
 
 def spend(url: str, limits: Limits, most: int, answers: Any) -> None:
-    """Takes places until the budget says no; answers how many it got."""
+    """Takes slots until the budget refuses; returns their number."""
     budget = Budget("tims", connect(url), limits=limits)
     done = 0
     try:

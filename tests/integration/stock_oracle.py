@@ -1,5 +1,6 @@
-"""Both shelves as they are: what TIMS has free, what the channel offers, and what it should offer by the rule, worked
-out from both systems alone: without Crossdock's code, and of its records only which orders a person has dismissed."""
+"""Reads the stock of both sides: what TIMS has free, what the channel offers, and what it should offer by the rule.
+This is computed from both systems alone, without Crossdock's code; of its records, only dismissals by a person
+count."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def free(environment: Environment, sku: str) -> int:
 
 
 class Oracle:
-    """The rule, by both systems' own words."""
+    """The rule, applied to both systems' own data."""
 
     def __init__(self, environment: Environment) -> None:
         self.items = {item["SKU"]: item for item in listed(environment, "tims", "inventory/items")}
@@ -70,7 +71,7 @@ class Oracle:
         self.orders = {str(o["ChannelAdvisorOrderID"]): o for o in listed(environment, "channel_advisor", "orders")}
         self.held = {order["ExternalOrderID"] for order in listed(environment, "tims", "sales-orders")}
         dismissed = environment.query("SELECT key FROM ops.dead_letter WHERE flow = 'orders' AND state = 'dismissed'")
-        self.given_up = {each.key for each in dismissed}  # a person's word, which no system holds
+        self.given_up = {each.key for each in dismissed}  # a person's decision, which no system holds
 
     def item_of(self, code: str) -> list[str]:
         code = code.strip()

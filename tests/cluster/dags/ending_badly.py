@@ -1,4 +1,4 @@
-"""Two DAGs of the cluster's tests: one that is late at once, one whose task nobody tries again."""
+"""Two DAGs of the cluster's tests: one that is late at once, one whose task is not tried again."""
 
 import time
 from datetime import timedelta

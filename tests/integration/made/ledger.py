@@ -20,7 +20,7 @@ def adjusted(shop: Shop) -> None:
 
 
 def rounded(shop: Shop) -> None:
-    """A payment that is a cent off: of others there is nothing to post."""
+    """A payment that is a cent off: only such a one posts an entry."""
     shop.sold("shipments", "invoices")
     shop.pay_out(1, 30)
     shop.run("payouts")

@@ -8,7 +8,7 @@ from integration.builders import OTHER
 
 
 def dearer(shop: Shop) -> None:
-    """By 12 %, which no person has to approve."""
+    """Raises the cost by 12 %, which no person has to approve."""
     (now,) = [one for one in shop.environment.in_tims("inventory/items") if one["SKU"] == OTHER]
     stock_oracle.item(shop.environment, OTHER, Cost=f"{Decimal(now['Cost']) * Decimal('1.12'):.2f}")
 
