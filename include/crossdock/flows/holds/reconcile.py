@@ -14,14 +14,12 @@ from crossdock.comparison.subject import (
     stating,
 )
 from crossdock.flows.holds.tables import STAGE
-from crossdock.rules.order_changes import OURS
-from crossdock.store.tables import ops_link, raw_orders, raw_sales_orders, stage_sales_order
+from crossdock.store.tables import raw_orders, raw_sales_orders, stage_sales_order
 
 CHANNEL_SAYS = {"New": "open", "Processing": "open", "OnHold": "on hold", "Cancelled": "cancelled"}
 TIMS_SAYS = {"Open": "open", "Allocated": "open", "OnHold": "on hold", "Cancelled": "cancelled"}
 FOUND = explain.FOUND.c
-_LINK = (ops_link, (ops_link.c.entity == "sales_order") & (ops_link.c.source_key == FOUND.key))
-_RULE = explain.because(explain.BY_RULE, "the channel, or a rule, holds it in TIMS", _LINK)
+_LEFT_OUT = explain.because(explain.BY_RULE, STAGE.c.reason, (STAGE, STAGE.c.target_key == FOUND.key))
 _SOLD = raw_sales_orders.c.payload["ExternalOrderID"].astext == FOUND.key
 CARRIED = explain.of_flow("holds", TIMS, "tims.sales-orders", raw_sales_orders, STAGE, by="target_key", matches=_SOLD)
 READ = explain.of_flow("orders", CHANNEL_ADVISOR, "channel_advisor.orders", raw_orders, stage_sales_order)
@@ -32,7 +30,7 @@ HOLDS = Subject(
         Side(CHANNEL_ADVISOR, ORDERS, stating("ChannelAdvisorOrderID", "OrderStatus", CHANNEL_SAYS)),
         Side(TIMS, SALES_ORDERS, stating("ExternalOrderID", "OrderStatus", TIMS_SAYS, Source="ChannelAdvisor")),
     ),
-    (*CARRIED, *READ, Explanation(_RULE.where(FOUND.tims == "on hold", ops_link.c.held_by.in_(OURS)))),
+    (*CARRIED, *READ, Explanation(_LEFT_OUT.where(STAGE.c.state == "left_out", FOUND.tims != "open"))),
     keys="both",
     do="`crossdock sync holds --key SALESORDERID` tells the channel once more what TIMS says.",
 )  # fmt: skip

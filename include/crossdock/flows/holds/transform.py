@@ -11,16 +11,17 @@ from crossdock.flows import documents, plain
 from crossdock.flows.holds.tables import STAGE
 from crossdock.rules.order_changes import OURS
 from crossdock.store import deliveries
-from crossdock.store.tables import ops_link, stage_sales_order
+from crossdock.store.tables import ops_link, stage_sales_order, stage_sales_order_line
 
-ORDER = stage_sales_order.c
+ORDER, LINE = stage_sales_order.c, stage_sales_order_line.c
 
 
 def judge(connection: sa.Connection, source: pd.DataFrame) -> pd.DataFrame:
     """Judges by who has held, released or cancelled the order, as its link keeps it."""
     keys = source["ExternalOrderID"].astype("str")
     links = deliveries.links(connection, "sales_order", keys.tolist())
-    cancelled = sa.select(ORDER.key).where(documents.among(ORDER.key, keys.tolist()), ORDER.cancelled)
+    left = sa.exists().where(LINE.key == ORDER.key, LINE["Quantity"] > LINE.quantity_cancelled)
+    cancelled = sa.select(ORDER.key).where(documents.among(ORDER.key, keys.tolist()), ORDER.cancelled | ~left)
     gone = set(connection.scalars(cancelled))
     rows = zip(source["Source"], source["OrderStatus"], keys, strict=True)
     verdicts = [_verdict(by, status, links.get(key), key in gone) for by, status, key in rows]
