@@ -8,7 +8,7 @@ The first part of a path is a set of words that say how the rest is answered, "/
 `all`, `some` (the first 2,000 orders), `tick` (43 new ones) or none of these: which orders there are;
 `reference`: TIMS has items and customers; `stock...`: a large catalogue (stock.py); `slow`: every answer takes 20 ms;
 `keep`: bodies of bulks and of quantities are written to a folder.
-`/_requests` tells how many requests there were since the last time it was asked, but for tokens.
+`/_requests` gives the number of requests since its last call, without those for tokens.
 """
 
 from __future__ import annotations

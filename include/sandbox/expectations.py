@@ -49,7 +49,7 @@ def expectation(
     order: Order, states: Sequence[State], catalogue: Catalogue, reads: Iterable[datetime] | None = None
 ) -> Expectation:
     """The verdict once the last state has been read. `reads`: the moments at which the pipeline reads; None = it sees
-    every state. An order that was loaded once stays loaded, whatever becomes of it."""
+    every state. An order that was loaded once stays loaded, whatever happens to it."""
     loaded: dict[str, Any] | None = None
     seen = _seen(states, reads)
     if not seen:

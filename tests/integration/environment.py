@@ -61,7 +61,7 @@ class Environment:
         return order_id is None or order_id % self.part == 0
 
     def tick(self, to: str | datetime) -> int:
-        """Advances both clocks to `to` and tells the systems what the world did until then."""
+        """Advances both clocks to `to` and sends the systems the world's events until then."""
         until = moment(to) if isinstance(to, str) else to
         events = [
             event.as_dict()
@@ -193,7 +193,7 @@ def _world() -> world.World:
 
 @cache
 def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
-    """The folder of two systems that know the reference data and nothing else: told once, copied for every environment.
+    """The folder of two systems with the reference data and nothing else: filled once, copied for every environment.
     `skus`: of the goods only these."""
     reported = TemporaryDirectory(prefix="reference-")
     reference = [

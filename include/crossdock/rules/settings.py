@@ -109,7 +109,7 @@ class Settings:
     regions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (ISO country, name as given) -> region code
     nobodys_mail: tuple[str, ...] = ()  # placeholders for a missing e-mail address, as globs
     shared_above: int = 5  # a phone number or e-mail address of more buyers than this is not used as a key
-    taxes: TaxRules = field(default_factory=TaxRules)  # the tax inside prices where a site tells none
+    taxes: TaxRules = field(default_factory=TaxRules)  # the tax inside prices where a site gives none
     source: str = "ChannelAdvisor"  # Source of orders and of customers' external ids in TIMS
 
     def site(self, site_id: int) -> Site:

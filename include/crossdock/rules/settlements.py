@@ -102,7 +102,7 @@ def _rows(folder: Path | None) -> list[_Row]:
 def judge(settlements: pd.DataFrame, booked: pd.DataFrame) -> pd.DataFrame:
     """Finds what prevents the booking of each of a few settlements.
 
-    Both frames: `source`, `group` ("" where the file tells none), `settlement_id`, `file`, `start`, `end` (RFC 3339 or
+    Both frames: `source`, `group` ("" where the file has none), `settlement_id`, `file`, `start`, `end` (RFC 3339 or
     missing), `content_hash`; settlements also `difference` (total less lines) and `joined` (its periods must follow
     each other). Those of one source and group are judged in the order of their periods: one that cannot be booked
     leaves a gap before the next.

@@ -1,4 +1,4 @@
-"""Reads the tax inside the prices of sites that tell none: lookups/taxes.csv.
+"""Reads the tax inside the prices of sites that give none: lookups/taxes.csv.
 
 In: the file. Out: the rate of a site, country and category on a day. Never: a float; a guess where no row fits. A file
 that cannot be understood is a ConfigError that names the row.

@@ -1,11 +1,11 @@
 """Decides how an order's taxes relate to its prices: on top, inside, or not given.
 
 In: orders of the channel, their settled amounts, taxes.csv. Out: whether a document's prices include tax
-(PricesIncludeTax), and the tax that is inside where the site tells none. Never: a changed price; a tax computed anew
+(PricesIncludeTax), and the tax that is inside where the site gives none. Never: a changed price; a tax computed anew
 that the channel has given; a changed treatment of an order that is in TIMS.
 
-* InclusiveVat is inside, Standard and ExclusiveVat are on top, NoTax is none. Without a type a given tax is on top;
-shipping and gift wrap without a type and a tax of their own are treated as the goods.
+* InclusiveVat is inside, Standard and ExclusiveVat are on top, NoTax means no tax. Without a type a given tax is on
+top; shipping and gift wrap without a type and a tax of their own are treated as the goods.
 * Where an order has no tax amount and its type is InclusiveVat or absent, taxes.csv gives the tax inside the price: per
 line round2(paid x rate / (100 + rate)), of the amount paid for its goods and gift wrap; shipping alike.
 * TIMS has one flag for a document. The goods decide it; shipping and gift wrap that differ are converted by their own

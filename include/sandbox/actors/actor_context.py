@@ -1,7 +1,7 @@
 """What an actor can read and do.
 
 In: the world, the two systems' controls, the time since everybody acted last. Out: documents of the systems, stories of
-orders; parcels posted to TIMS, events told to either system, files in the inbox. Never: a file that others can read
+orders; parcels posted to TIMS, events sent to either system, files in the inbox. Never: a file that others can read
 half written; a moment outside the time to act in.
 """
 

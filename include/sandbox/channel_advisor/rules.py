@@ -188,7 +188,7 @@ TAXES = {"TotalTaxPrice": "OrderTaxType", "TotalShippingTaxPrice": "ShippingTaxT
 def total_price(order: Document) -> Decimal:
     """sum(UnitPrice * Quantity) - TotalDiscount + TotalTaxPrice + TotalShippingPrice + TotalShippingTaxPrice
     + sum(GiftWrapAmount), null terms as 0; a tax that is inside its amounts is not added (contract, Order.TotalPrice).
-    TotalTaxPrice does not tell the tax of gift wrap apart; it follows the goods."""
+    TotalTaxPrice includes the tax of gift wrap, which is treated as the goods' tax."""
     goods = sum(
         ((item.get("UnitPrice") or ZERO) * item["Quantity"] + (item.get("GiftWrapAmount") or ZERO))
         for item in order["OrderItems"]

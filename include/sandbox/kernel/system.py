@@ -65,7 +65,7 @@ class System:
         raise NotImplementedError
 
     def decode(self, body: bytes) -> Any:
-        """The data of a JSON body: msgspec.DecodeError when it is none."""
+        """The data of a JSON body; msgspec.DecodeError when it is not JSON."""
         return decode(body)
 
     def perform(self, request: Request) -> Answer:

@@ -1,7 +1,7 @@
 """Posts what TIMS posts by itself: the ledger entries of documents that people typed into it (PostingMode automatic).
 
 In: an invoice or adjustment that was typed in, or the void of one. Out: entries of Source TIMS that balance. Never: an
-entry for a document that came through the API; those are posted by whoever sent them.
+entry for a document that came through the API; those are posted by their sender.
 """
 
 from __future__ import annotations
