@@ -109,6 +109,7 @@ def _fields(mapping: str, part: str, more: tuple[Column | Index, ...]) -> list[C
     return [*of_mapping, *given.values(), *(one for one in more if isinstance(one, Index))]
 
 
-def fields(table: Table) -> tuple[str, ...]:
-    """The target paths that a stage table holds, in the order of the mapping."""
-    return tuple(registered().get(table.info["mapping"], {}).get(table.info["part"], ()))
+def fields(table: Table, kind: str = "") -> tuple[str, ...]:
+    """The target paths that a stage table holds (those of one type), in the order in which they are hashed."""
+    types = registered().get(table.info["mapping"], {}).get(table.info["part"], {})
+    return tuple(path for path, one in types.items() if kind in ("", one))

@@ -468,18 +468,6 @@ stage_buyer = Table(
     comment="What one order says of its buyer",
 )  # fmt: skip
 
-ORDER_TEXT = (
-    "ExternalOrderID", "Source", "CurrencyCode", "Channel", "ShippingMethod", "ShippingTaxRemittedBy",
-    "PaymentStatus", "Notes", "OrderStatus",
-    *(f"ShippingAddress.{part}" for part in ADDRESS),
-    *(f"BillingAddress.{part}" for part in ADDRESS),
-)  # fmt: skip
-ORDER_MONEY = (
-    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "DiscountTotal", "TaxTotal",
-    "TotalAmount",
-)  # fmt: skip
-LINE_TEXT = ("ExternalLineID", "SKU", "TaxRemittedBy", "KitParentSKU")
-LINE_MONEY = ("Price", "DiscountAmount", "TaxAmount")
 
 stage_sales_order = stage_table(
     "sales_order",
@@ -536,15 +524,6 @@ stage_channel_shipment_line = stage_lines(
     comment="Units of one line sold that a shipment reports",
 )
 
-INVOICE_TEXT = (
-    "ExternalReference", "Source", "SalesOrderID", "ShipmentID", "InvoiceDate", "PostingDate", "CurrencyCode",
-    "ShippingTaxRemittedBy",
-)  # fmt: skip
-INVOICE_MONEY = (
-    "ShippingAmount", "ShippingDiscountAmount", "ShippingTaxAmount", "GiftWrapAmount", "SubTotal", "DiscountTotal",
-    "TaxTotal", "MarketplaceRemittedTax", "Total",
-)  # fmt: skip
-INVOICE_LINE_MONEY = ("UnitPrice", "DiscountAmount", "TaxAmount")
 
 stage_invoice = stage_table(
     "invoice",
@@ -595,10 +574,6 @@ stage_settlement_line = Table(
     comment="One line of a settlement on its way into the books",
 )
 
-PAYMENT_TEXT = (
-    "ExternalReference", "Source", "Method", "PaymentDate", "PostingDate", "CurrencyCode", "ExchangeRate",
-    "BankAccountCode",
-)  # fmt: skip
 
 stage_payment = stage_table(
     "payment",
@@ -750,8 +725,6 @@ stage_stock_adjustment = stage_table(
 
 # ---- prices: the price that the channel should have, and a person's decisions --------------------------------------
 
-PRICE_MONEY = ("Price", "MinPrice", "MaxPrice", "RetailPrice", "Promotion.Price")
-PRICE_TEXT = ("SKU", "Currency", "Promotion.PromotionID", "Promotion.StartDate", "Promotion.EndDate")
 
 stage_price = stage_table(
     "price",
@@ -850,8 +823,6 @@ stage_channel_quantity_line = stage_lines(
 
 # ---- stage: the catalogue ------------------------------------------------------------------------------------------
 
-PRODUCT_TEXT = ("SKU", "ProductType", "Title", "Description", "Brand", "UPC", "EAN")
-PRODUCT_LISTS = ("Attributes", "Images", "BundleComponents")
 
 stage_product = stage_table(
     "product",

@@ -27,13 +27,13 @@ from crossdock.rules import catalogue
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.catalogue import Extras, ProductContext
 from crossdock.settings import config_dir
-from crossdock.store import database, raw, sql
-from crossdock.store.tables import PRODUCT_LISTS, PRODUCT_TEXT
+from crossdock.store import database, raw, registry, sql
+from crossdock.store.tables import stage_product
 
 ENTITY = "channel_product"
 MAPPING = "product"
 NO_PARTS_YET = "The channel does not have these parts of the kit yet: "  # begins the reason of a waiting kit
-COLUMNS = (*PRODUCT_TEXT, "Cost", "Weight", "IsBlocked", *PRODUCT_LISTS)
+COLUMNS = registry.fields(stage_product)
 # Configuration files of the flow: after a change in one of them all items are worked again.
 CONFIGURED_BY = (
     f"mappings/{MAPPING}.yaml", catalogue.FILE, f"lookups/{catalogue.LOOKUP}.csv", "lookups/item_codes.csv",

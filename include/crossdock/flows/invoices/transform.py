@@ -23,11 +23,8 @@ from crossdock.mapping.registry import KEY
 from crossdock.rules import invoicing
 from crossdock.rules.invoicing import Invoice, InvoiceContext, OnTheWay, Part, SalesOrder, Share
 from crossdock.rules.money import round_cents
-from crossdock.store import database, deliveries, raw
+from crossdock.store import database, deliveries, raw, registry
 from crossdock.store.tables import (
-    INVOICE_LINE_MONEY,
-    INVOICE_MONEY,
-    INVOICE_TEXT,
     ops_batch,
     raw_shipments,
     ref_invoice,
@@ -37,8 +34,8 @@ from crossdock.store.tables import (
 )
 
 ENTITY = "invoice"
-HEAD = (*INVOICE_TEXT, "PricesIncludeTax", *INVOICE_MONEY)
-LINES = ("SalesOrderLineNo", "SKU", "Quantity", *INVOICE_LINE_MONEY, "TaxRemittedBy")
+HEAD = registry.fields(stage_invoice)
+LINES = registry.fields(stage_invoice_line)
 NEVER_REPEAT = timedelta(days=3650)  # a voided invoice raises one notice
 
 

@@ -31,13 +31,9 @@ from crossdock.rules.shipping import fulfillment_id
 from crossdock.rules.statuses import read_statuses
 from crossdock.rules.times import sortable
 from crossdock.rules.vectorize import column
-from crossdock.store import database, sql
+from crossdock.store import database, registry, sql
 from crossdock.store.tables import (
     ADDRESS,
-    LINE_MONEY,
-    LINE_TEXT,
-    ORDER_MONEY,
-    ORDER_TEXT,
     ops_link,
     ref_company,
     ref_customer,
@@ -48,19 +44,20 @@ from crossdock.store.tables import (
     stage_buyer,
     stage_customer,
     stage_sales_order,
+    stage_sales_order_line,
 )
 from crossdock.systems import times
 
 SOURCE = "ChannelAdvisor"  # Source of sales orders, and of shipments made by the channel
 STATES = {"load": "staged", "wait": "waiting", "leave_out": "left_out"}
-HEAD_COLUMNS = (*ORDER_TEXT, *ORDER_MONEY, "CustomerID", "OrderDate", "PricesIncludeTax")
+HEAD_COLUMNS = registry.fields(stage_sales_order)
 # Columns of the rules that are staged besides the target's, or that decide how to stage.
 _ALSO = (
     "verdict", "verdict_reason", "linked", "personal_data", "cancel_all", "marketplace_fulfilled", "mixed", "location",
     "own_location", "customer_action", "customer_key", "customer_match", "rounding_difference", "OrderedAt",
     "addressed",
 )  # fmt: skip
-LINE_COLUMNS = (*LINE_TEXT, *LINE_MONEY, "Quantity")
+LINE_COLUMNS = registry.fields(stage_sales_order_line)
 # Replaces, in the checks, an address that the channel has erased, so that no check fails. It is not sent.
 KEPT = {"Name": "kept as it is in TIMS", "Line1": "kept as it is in TIMS", "City": "kept", "CountryCode": "US"}
 NEVER_REPEAT = timedelta(days=3650)  # a site that no configuration names raises one notice

@@ -21,9 +21,8 @@ from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules.price_settings import read_rates
 from crossdock.rules.settlements import PaymentContext
 from crossdock.steps.load import Kind
-from crossdock.store import database, deliveries, sql
+from crossdock.store import database, deliveries, registry, sql
 from crossdock.store.tables import (
-    PAYMENT_TEXT,
     ops_link,
     ref_company,
     ref_credit_memo,
@@ -36,8 +35,7 @@ from crossdock.store.tables import (
 )
 
 _KEPT = (
-    *PAYMENT_TEXT,
-    "Amount",
+    *registry.fields(stage_payment),
     "sales_order_id",
     "rounding",
     "refund_rounding",
@@ -166,7 +164,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "state": matched["state"],
             "reason": matched["reason"],
             "content_hash": content,
-            **{name: columns[name] for name in (*PAYMENT_TEXT, "Amount")},
+            **{name: columns[name] for name in registry.fields(stage_payment)},
             "sales_order_id": matched["sales_order_id"],
             "settlement_source": orders["Source"],
             "settlement_id": orders["SettlementID"],

@@ -26,18 +26,17 @@ from crossdock.reference import channel
 from crossdock.rules import price_settings
 from crossdock.rules.price_settings import PRODUCT, PriceSettings
 from crossdock.rules.pricing import ChannelItem, Clock, PriceContext
-from crossdock.store import database, deliveries, raw
+from crossdock.store import database, deliveries, raw, registry
 from crossdock.store.tables import (
-    PRICE_MONEY,
-    PRICE_TEXT,
     ops_watermark,
     ref_channel_listing,
     ref_company,
+    stage_price,
     stage_price_line,
 )
 
 PRICE, LISTING_PRICE = "channel_price", "listing_price"  # entities of links and deliveries
-FIELDS = (*PRICE_TEXT, *PRICE_MONEY)
+FIELDS = registry.fields(stage_price)
 TOLD = tuple(name for name in FIELDS if name != "SKU")  # fields that are sent, equal for all products of an item
 
 
@@ -180,7 +179,7 @@ def _digest(content: Sequence[Any]) -> str:
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     """Adds what the suite checks besides."""
     header, lines = frames.header.copy(), frames.lines
-    amount = {name: header[name].fillna(0).to_numpy(dtype=np.int64) for name in PRICE_MONEY}
+    amount = {name: header[name].fillna(0).to_numpy(dtype=np.int64) for name in registry.fields(stage_price, "money")}
     promoted = header["Promotion.Price"].notna().to_numpy()
     capped, floored = header["MaxPrice"].notna().to_numpy(), header["MinPrice"].notna().to_numpy()
 

@@ -22,12 +22,12 @@ from crossdock.mapping.parse import Parsed
 from crossdock.mapping.registry import KEY
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.shipping import SalesOrder, ShipmentContext, Sold, read_carriers
-from crossdock.store import database, deliveries, raw
+from crossdock.store import database, deliveries, raw, registry
 from crossdock.store.tables import stage_channel_shipment, stage_channel_shipment_line, stage_sales_order_line
 
 ENTITY = "channel_shipment"
-TOLD = ("ChannelAdvisorOrderID", "SellerFulfillmentID", "ShippedDate", "Carrier", "ServiceClass", "TrackingNumber")
-TOLD_LINE = ("OrderItemID", "SKU", "Quantity")
+TOLD = registry.fields(stage_channel_shipment)
+TOLD_LINE = registry.fields(stage_channel_shipment_line)
 # States of shipments whose parcels (where they have one) count when kits are folded.
 COUNTED = ("staged", "ready", "delivered", "unchanged", "left_out")
 

@@ -20,12 +20,12 @@ from crossdock.rules import movements
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.movements import MovementContext
 from crossdock.steps.files import refused_files
-from crossdock.store import database, sql
+from crossdock.store import database, registry, sql
 from crossdock.store.tables import ref_item, stage_stock_adjustment
 from crossdock.systems import stock_files
 
 NAME = "stock_adjustments"
-COLUMNS = ("ExternalReference", "Source", "SKU", "LocationID", "QuantityDelta", "ReasonCode", "PostingDate", "Memo")
+COLUMNS = registry.fields(stage_stock_adjustment)
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
