@@ -281,6 +281,16 @@ def test_each_mistake_in_a_checks_file_is_told_with_its_line(tmp_path: Path, old
     assert any(message in one.message and one.line >= 1 for one in found), [str(one) for one in found]
 
 
+def test_a_mistake_behind_one_of_another_kind_keeps_its_own_line(tmp_path: Path):
+    path = Path(shutil.copy(suites.folder_of_checks() / "sales_order.yaml", tmp_path))
+    text = path.read_text("utf-8").replace("    rule: no_lines\n", "", 1)
+    text = text.replace("shows: OrderDate", "shows: OrderDay", 1)
+    path.write_text(text, "utf-8")
+    told = {one.message.partition(";")[0]: one.line for one in suites.check(path)}
+    assert "this rule does not say its `rule`" in told
+    assert told["no column is called 'OrderDay'"] == text[: text.index("shows: OrderDay")].count("\n") + 1
+
+
 def test_a_wrong_suite_is_refused_before_it_judges_anything(tmp_path: Path):
     path = Path(shutil.copy(suites.folder_of_checks() / "sales_order.yaml", tmp_path))
     path.write_text(path.read_text("utf-8").replace("column: line_count", "column: line_cout"), "utf-8")

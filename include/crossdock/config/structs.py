@@ -223,7 +223,18 @@ class _Walker(Reader):
         ]  # fmt: skip
         if node is not None and not isinstance(node, yaml.SequenceNode):
             return _NOTHING
-        return origin(one for one in made if one is not _NOTHING)
+        kept = [position for position, one in enumerate(made) if one is not _NOTHING]
+        if len(kept) < len(made):
+            self.renumber(place, {old: new for new, old in enumerate(kept)})
+        return origin(made[position] for position in kept)
+
+    def renumber(self, place: Place, kept: Mapping[int, int]) -> None:
+        """Gives the lines of a list's entries the positions that these have once the wrong ones are left out."""
+        depth = len(place)
+        within = {one: self.lines.pop(one) for one in list(self.lines) if len(one) > depth and one[:depth] == place}
+        for one, line in within.items():
+            if one[depth] in kept:
+                self.lines[(*place, kept[int(one[depth])], *one[depth + 1 :])] = line
 
     def leaf(self, kind: Any, node: yaml.Node | None, place: Place, *, of_key: bool = False) -> Any:
         what = _called(place)

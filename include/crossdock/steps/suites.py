@@ -16,19 +16,20 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import pandas as pd
-import yaml
+from msgspec import Meta
 
 from crossdock import config
-from crossdock.config import Finding, Reader, did_you_mean, line_of, nearest
+from crossdock.config import Finding, Scalar, Struct, Written, did_you_mean
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
@@ -37,11 +38,7 @@ from crossdock.settings import config_dir
 
 SAMPLE = 20  # keys of failing rows that a kept result names
 KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
-_LINE_WORDS = ("lines", "line_rules")  # of a target without lines there is nothing to say
-_SUITE_WORDS = ("suite", "target", "key", "lines", "given", "contract", "head_rules", "line_rules")
-_RULE_WORDS = ("expect", "column", "rule", "field", "shows", "money", "says", "do")
 _ARGUMENTS = ("min_value", "max_value", "strict_min", "strict_max", "value_set", "regex", "regex_list", "mostly")
-_CONTRACT_WORDS = ("rule", "says", "do")
 _ENOUGH = 18_000_000_000_000_000  # no amount is larger; 500 of them still fit into int64
 
 
@@ -144,12 +141,7 @@ def load(name: str, folder: Path | None = None) -> Suite:
     path = (folder or folder_of_checks()) / f"{name}.yaml"
     if not path.exists():
         raise ConfigError(f"There is no suite {name!r} in {path.parent}{did_you_mean(name, names(path.parent))}")
-    return _load(config.stamp(path))
-
-
-@lru_cache(maxsize=32)
-def _load(file: config.Stamp) -> Suite:
-    suite = read(file.path)
+    suite = read(path)
     if suite.findings:
         raise config.refusal(suite.findings)
     return suite
@@ -157,128 +149,197 @@ def _load(file: config.Stamp) -> Suite:
 
 def read(path: Path) -> Suite:
     """The suite as written, with everything that is wrong with it in `findings`. Raises ConfigError for no YAML."""
-    return _SuiteReader(path).suite()
+    return _suite(config.read(path, _Written))
 
 
-class _SuiteReader(Reader):
-    def suite(self) -> Suite:
-        words = self.words(self.root(), _SUITE_WORDS, "a suite")
-        missing = [word for word in _SUITE_WORDS if word not in words and word not in _LINE_WORDS]
-        if missing:
-            self.report(None, f"the suite does not say its {', '.join(f'`{word}`' for word in missing)}")
-        system, _, schema = self.text(words.get("target")).partition(" ")
-        lines = self.words(words.get("lines"), ("target", "key"), "`lines`")
-        try:
-            document = contracts.document(system, schema)
-            inner = document.fields.get(self.text(lines.get("target")))
-            below = inner.items if inner else None if lines else Document(system, "")
-        except ConfigError as error:
-            self.report(words.get("target"), str(error))
-            document, below = Document(system, schema), None
-        if document.fields and below is None:
-            lists = [path for path, one in document.fields.items() if one.items]
-            name = self.text(lines.get("target"))
-            self.report(words.get("lines"), f"{document.name} has no list {name!r}{did_you_mean(name, lists)}")
-        below = below or Document(system, "")
-        given = {
-            part: {key.value: self.text(value) for key, value in self.pairs(node, f"`given` of {part}")}
-            for part, node in self.words(words.get("given"), ("head", "lines"), "`given`").items()
-        }
-        contract = self.words(words.get("contract"), ("except", *KINDS), "`contract`")
-        excepted = tuple(self.text(node) for node in self.entries(contract.get("except"), "`except`"))
-        for path in excepted:
-            if path not in document.fields:
-                self.report(
-                    contract["except"], f"{document.name} has no field {path!r}{did_you_mean(path, document.fields)}"
+_Argument = Scalar | tuple[Scalar, ...] | None
+
+
+class _ContractRule(Struct, frozen=True):
+    """What is said of one kind of rule that the contract makes."""
+
+    rule: Written
+    says: Written
+    do: Written
+
+
+class _Contract(Struct, frozen=True, kw_only=True):
+    """`contract`: the kinds of rules, and the fields to which none applies."""
+
+    except_: tuple[Written, ...] = msgspec.field(name="except", default=())
+    missing: _ContractRule | None = None
+    too_long: _ContractRule | None = None
+    unknown_code: _ContractRule | None = None
+    wrong_form: _ContractRule | None = None
+    out_of_range: _ContractRule | None = None
+
+
+class _Rule(Struct, frozen=True, kw_only=True):
+    """One entry of `head_rules` or `line_rules`; other words are arguments of the expectation."""
+
+    what = "this rule"
+
+    expect: Written
+    column: Written
+    rule: Written
+    says: Written
+    do: Written
+    field: Written = ""
+    shows: Written = ""
+    money: bool = False
+    arguments: Annotated[dict[str, _Argument], Meta(extra={"rest": True})] = msgspec.field(default_factory=dict)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        for word, value in self.arguments.items():
+            if isinstance(value, tuple) and not word.endswith(("_set", "_list")):
+                yield word, f"`{word}` should be one value, and here is a list"
+
+
+class _Lines(Struct, frozen=True):
+    what = "`lines`"
+
+    target: Written = ""
+    key: Written = ""
+
+
+class _Given(Struct, frozen=True):
+    what = "`given`"
+
+    head: dict[Written, Written | None] = msgspec.field(default_factory=dict)
+    lines: dict[Written, Written | None] = msgspec.field(default_factory=dict)
+
+
+class _Written(Struct, frozen=True, kw_only=True):
+    """A checks file."""
+
+    what = "a suite"
+
+    suite: Written
+    target: Written
+    key: Written
+    lines: _Lines | None = None  # of a target without lines there is nothing to say
+    given: _Given
+    contract: _Contract
+    head_rules: tuple[_Rule, ...]
+    line_rules: tuple[_Rule, ...] = ()
+
+
+_RULE_WORDS = tuple(word for word in _Rule.__struct_fields__ if word != "arguments")
+
+
+@lru_cache(maxsize=32)
+def _suite(file: config.File[_Written]) -> Suite:
+    """What a file says, held against the contract of its target."""
+    written = file.value
+    if written is None:
+        return Suite(file.path.stem, file.path, "", ("", ""), "", "", "", {}, (), (), findings=file.findings)
+    found = list(file.findings)
+    lines = written.lines or _Lines()
+    system, _, schema = written.target.partition(" ")
+    try:
+        document = contracts.document(system, schema)
+        inner = document.fields.get(lines.target)
+        below = inner.items if inner else None if written.lines else Document(system, "")
+    except ConfigError as error:
+        found.append(file.finding(("target",), str(error)))
+        document, below = Document(system, schema), None
+    if document.fields and below is None:
+        lists = [path for path, one in document.fields.items() if one.items]
+        message = f"{document.name} has no list {lines.target!r}{did_you_mean(lines.target, lists)}"
+        found.append(file.finding(("lines",), message))
+    below = below or Document(system, "")
+    for at, path in enumerate(written.contract.except_):
+        if path not in document.fields:
+            message = f"{document.name} has no field {path!r}{did_you_mean(path, document.fields)}"
+            found.append(file.finding(("contract", "except", at), message))
+    given = {
+        part: {column: words or "" for column, words in columns.items()}
+        for part, columns in (("head", written.given.head), ("lines", written.given.lines))
+    }
+    columns = {*document.leaves, *HEAD_COLUMNS, *given["head"]}
+    line_columns = {*below.leaves, *LINE_COLUMNS, *given["lines"]}
+    header = _rules(file, "head_rules", written.head_rules, columns, document, found)
+    of_lines = _rules(file, "line_rules", written.line_rules, line_columns, below, found)
+    return Suite(
+        name=file.path.stem,
+        file=file.path,
+        title=written.suite,
+        target=(system, schema),
+        key=written.key,
+        children=lines.target,
+        line_key=lines.key,
+        given=given,
+        header=(*_contract_rules(file, written.contract, document, written.contract.except_), *header),
+        lines=(*_contract_rules(file, written.contract, below, ()), *of_lines),
+        except_=written.contract.except_,
+        findings=tuple(sorted(set(found), key=lambda one: one.line)),
+    )
+
+
+def _contract_rules(
+    file: config.File[_Written], contract: _Contract, document: Document, excepted: tuple[str, ...]
+) -> list[Rule]:
+    rules = []
+    for kind in KINDS:
+        words: _ContractRule | None = getattr(contract, kind)
+        bits = tuple(path for path in bound_by(kind, document) if path not in excepted)
+        if words and bits:
+            rules.append(
+                Rule(
+                    "column_values_to_be_between", kind, words.rule, "", "", False, words.says, words.do,
+                    {"min_value": 0, "max_value": 0}, file.line("contract", kind), bits,
                 )
-        columns = {*document.leaves, *HEAD_COLUMNS, *given.get("head", {})}
-        line_columns = {*below.leaves, *LINE_COLUMNS, *given.get("lines", {})}
-        return Suite(
-            name=self.path.stem,
-            file=self.path,
-            title=self.text(words.get("suite")),
-            target=(system, schema),
-            key=self.text(words.get("key")),
-            children=self.text(lines.get("target")),
-            line_key=self.text(lines.get("key")),
-            given=given,
-            header=(
-                *self.contract_rules(contract, document, excepted),
-                *self.rules(words.get("head_rules"), columns, document),
-            ),
-            lines=(
-                *self.contract_rules(contract, below, ()),
-                *self.rules(words.get("line_rules"), line_columns, below),
-            ),
-            except_=excepted,
-            findings=tuple(sorted(set(self.findings), key=lambda one: one.line)),
-        )
+            )  # fmt: skip
+    return rules
 
-    def contract_rules(
-        self, contract: dict[str, yaml.Node], document: Document, excepted: tuple[str, ...]
-    ) -> list[Rule]:
-        rules = []
-        for kind in KINDS:
-            if kind not in contract:
-                continue
-            words = self.words(contract[kind], _CONTRACT_WORDS, f"`{kind}`")
-            for word in _CONTRACT_WORDS:
-                if word not in words:
-                    self.report(contract[kind], f"`{kind}` does not say its `{word}`")
-            texts = {word: self.text(words.get(word)) for word in _CONTRACT_WORDS}
-            bits = tuple(path for path in bound_by(kind, document) if path not in excepted)
-            if bits:
-                rules.append(
-                    Rule(
-                        "column_values_to_be_between", kind, texts["rule"], "", "", False, texts["says"], texts["do"],
-                        {"min_value": 0, "max_value": 0}, line_of(contract[kind]), bits,
-                    )
-                )  # fmt: skip
-        return rules
 
-    def rules(self, node: yaml.Node | None, columns: set[str], document: Document) -> list[Rule]:
-        rules: list[Rule] = []
-        for entry in self.entries(node, "the rules"):
-            rule = self.one_rule(entry, columns, document)
-            if any(rule.rule == one.rule for one in rules):
-                self.report(entry, f"the rule {rule.rule!r} stands here a second time")
-            rules.append(rule)
-        return rules
+def _rules(
+    file: config.File[_Written],
+    part: str,
+    written: tuple[_Rule, ...],
+    columns: set[str],
+    document: Document,
+    found: list[Finding],
+) -> list[Rule]:
+    rules: list[Rule] = []
+    for at, one in enumerate(written):
+        rule = _one_rule(file, (part, at), one, columns, document, found)
+        if any(rule.rule == other.rule for other in rules):
+            found.append(file.finding((part, at), f"the rule {rule.rule!r} stands here a second time"))
+        rules.append(rule)
+    return rules
 
-    def one_rule(self, node: yaml.Node, columns: set[str], document: Document) -> Rule:
-        words = {key.value: value for key, value in self.pairs(node, "a rule")}
-        for word in ("expect", "column", "rule", "says", "do"):
-            if word not in words:
-                near = nearest(word, [one for one in words if one not in _RULE_WORDS])
-                hint = f"; is it meant by {near!r}?" if near else ""
-                self.report(words.get(near, node), f"this rule does not say its `{word}`{hint}")
-        expect, column = self.text(words.get("expect")), self.text(words.get("column"))
-        for name in {column, self.text(words.get("shows")) or column}:
-            if name not in columns:
-                self.report(words.get("column", node), f"no column is called {name!r}{did_you_mean(name, columns)}")
-        given = {word: value for word, value in words.items() if word not in _RULE_WORDS}
-        arguments = {word: self.argument(word, value) for word, value in given.items()}
-        codes = arguments.get("value_set")
-        if isinstance(codes, str) and codes in NAMED_SETS:
-            expect, _ = "column_values_to_match_regex", arguments.pop("value_set")
-            arguments["regex"] = NAMED_SETS[codes]()
-        elif isinstance(codes, str):
-            self.report(words["value_set"], f"no set of codes is called {codes!r}{did_you_mean(codes, NAMED_SETS)}")
-        field_name = self.text(words.get("field")) or column
-        held = document.fields.get(self.text(words.get("shows")) or column)
-        money = self.flag(words.get("money")) or bool(held and held.money)
-        return Rule(
-            expect, column, self.text(words.get("rule")), field_name, self.text(words.get("shows")) or column, money,
-            self.text(words.get("says")), self.text(words.get("do")), arguments, line_of(node),
-            lines=tuple((word, line_of(value)) for word, value in given.items()),
-        )  # fmt: skip
 
-    def argument(self, word: str, node: yaml.Node) -> Any:
-        """What an expectation is given: one value, or a list where its name says so."""
-        several = isinstance(node, yaml.SequenceNode) and word.endswith(("_set", "_list"))
-        for one in node.value if several else [node]:
-            self.is_one(one)
-        return self.value(node)
+def _one_rule(
+    file: config.File[_Written],
+    place: config.Place,
+    one: _Rule,
+    columns: set[str],
+    document: Document,
+    found: list[Finding],
+) -> Rule:
+    shows = one.shows or one.column
+    for word, name in {one.column: "column", shows: "shows" if one.shows else "column"}.items():
+        if word not in columns:
+            found.append(file.finding((*place, name), f"no column is called {word!r}{did_you_mean(word, columns)}"))
+    expect, arguments = one.expect, {word: _plain(value) for word, value in one.arguments.items()}
+    codes = arguments.get("value_set")
+    if isinstance(codes, str) and codes in NAMED_SETS:
+        expect, _ = "column_values_to_match_regex", arguments.pop("value_set")
+        arguments["regex"] = NAMED_SETS[codes]()
+    elif isinstance(codes, str):
+        message = f"no set of codes is called {codes!r}{did_you_mean(codes, NAMED_SETS)}"
+        found.append(file.finding((*place, "value_set"), message))
+    held = document.fields.get(shows)
+    return Rule(
+        expect, one.column, one.rule, one.field or one.column, shows, one.money or bool(held and held.money),
+        one.says, one.do, arguments, file.line(*place),
+        lines=tuple((word, file.line(*place, word)) for word in one.arguments),
+    )  # fmt: skip
+
+
+def _plain(value: _Argument) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def check(path: Path) -> list[Finding]:
