@@ -14,7 +14,7 @@ from crossdock.watch.reconcile import reconcile
 from integration.battery import Shop
 from integration.builders import forward, line, place, sales_order, send
 from integration.bustle import ALL
-from integration.environment import found_environment
+from integration.environment import Environment, found_environment
 from integration.made.holds import act
 
 pytestmark = pytest.mark.slow
@@ -154,3 +154,18 @@ def test_orders_of_others_are_left_alone(shop: Shop) -> None:
     key = order(shop)
     number = sales_order(shop.environment, key)["SalesOrderID"]
     assert reason(shop, number) == ("left_out", "Nobody holds it.")
+
+
+def test_of_a_world_in_which_nobody_holds_anything_in_tims_nothing_is_told_and_all_is_explained(
+    long_lived_environment: Environment,
+) -> None:
+    environment = long_lived_environment
+    for day in ("2011-01-06", "2011-01-09", "2011-01-12"):
+        environment.tick(day)
+        environment.sync()
+        forward(environment, environment.now + timedelta(seconds=10))
+        assert environment.sync(flow="holds").delivered == 0
+    held = [one for one in environment.in_tims() if one["OrderStatus"] in ("OnHold", "Cancelled")]
+    assert len(held) > 3, "the channel and the rules have held and cancelled some"
+    with environment.runtime() as runtime:
+        assert reconcile(runtime, ["holds"]).unexplained == 0
