@@ -35,6 +35,7 @@ from crossdock.mapping.frames import LINE, ROW, Frames
 _LARGEST_AMOUNT = 10**18 - 1  # what decimal128(18, 4) may hold, in ten-thousandths
 _LARGEST_INTEGER = 2**63 - 1
 _LONG_NUMBER = 100  # characters; a longer number is looked at closely
+_DIGITS = np.frombuffer(b"0123456789", dtype=np.uint8)
 _SAMPLE = 100  # documents looked at for fields that the contract does not name
 _ADVICE = "Correct the payload and replay it, or ask Channel Advisor's support why it was sent like this."
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -141,13 +142,12 @@ def _arrow(payloads: list[bytes], joined: bytes, document: Document) -> pa.Table
 def _negative_exponents(joined: bytes) -> bool:
     """Whether a number like 1e-999 is among the members of an object: pyarrow's decimals reach beyond their table of
     powers for it, which ends the process or, worse, does not."""
-    for sign in (b"e-", b"E-"):
-        at = joined.find(sign)
-        while at >= 0:
-            before = joined[max(0, at - _LONG_NUMBER) : at]
-            if before[-1:].isdigit() and before.rstrip(b"0123456789.- \t\r\n")[-1:] in (b":", b""):
-                return True
-            at = joined.find(sign, at + 2)
+    text = np.frombuffer(joined, dtype=np.uint8)
+    signs = np.flatnonzero(text[2:] == ord("-")) + 1  # of the letter before the sign
+    signs = signs[(text[signs] | 0x20) == ord("e")]
+    for at in signs[np.isin(text[signs - 1], _DIGITS)].tolist():
+        if joined[max(0, at - _LONG_NUMBER) : at].rstrip(b"0123456789.- \t\r\n")[-1:] in (b":", b""):
+            return True
     return False
 
 
