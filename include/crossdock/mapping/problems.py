@@ -42,13 +42,13 @@ def make(
     rows: Sequence[int] | np.ndarray | pd.Series,
     *,
     field: Any,
-    rule: str,
+    rule: Any,
     value: Any = "",
     message: Any,
-    do: str,
+    do: Any,
     line: Any = "",
 ) -> pd.DataFrame:
-    """One finding per row of `rows`. `field`, `value`, `message` and `line` are one text or one per row.
+    """One finding per row of `rows`. What is given besides is one text, or one per row.
 
     `message` and `do` may hold `{value}`, `{field}` and `{line}`, which are filled in.
     """
@@ -57,17 +57,18 @@ def make(
         return empty()
     fields, values, lines = (_texts(part, len(rows)) for part in (field, value, line))
     values = [_truncate(text) for text in values]
-    sentences, advice = _texts(message, len(rows)), [do] * len(rows)
+    rules, sentences, advice = (_texts(part, len(rows)) for part in (rule, message, do))
     return pd.DataFrame(
         {
             "_row": rows,
             "line": pd.Series(lines, dtype="str"),
             "field": pd.Series(fields, dtype="str"),
-            "rule": pd.Series([rule] * len(rows), dtype="str"),
+            "rule": pd.Series(rules, dtype="str"),
             "value": pd.Series(values, dtype="str"),
             "says": pd.Series(_filled(sentences, fields, values, lines), dtype="str"),
             "do": pd.Series(_filled(advice, fields, values, lines), dtype="str"),
-        }
+        },
+        copy=False,
     )
 
 

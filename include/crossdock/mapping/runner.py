@@ -77,7 +77,8 @@ class _Fields:
         self.prefix = f"{source}." if source else ""
         self.key = key
         self.row = frame[ROW].to_numpy() if source else np.arange(len(frame))
-        self.explained = explained.assign(field=explained["field"].str.removeprefix(self.prefix))
+        self.known: dict[str, list[np.ndarray]] = {}  # rows that have a problem, by its field
+        self.note(explained)
         self.lookups = mapping.file.parent.parent / "lookups"
         self.rules = named_rules()
         self.columns: dict[str, pd.Series] = {}
@@ -180,7 +181,7 @@ class _Fields:
             around = one.target.rpartition(".")[0] + "."
             if around != "." and not self.always(one.target):  # an optional object: if it is there, it must be whole
                 beside = [name for name in made.columns if name.startswith(around)]
-                missing = missing & made[beside].notna().any(axis=1).to_numpy(dtype=bool)
+                missing = missing & np.logical_or.reduce([made[name].notna().to_numpy() for name in beside])
                 if not missing.any():
                     return
         message = f"{{field}} is missing; TIMS needs it as {one.target}."
@@ -201,9 +202,15 @@ class _Fields:
             (list_ + path.removeprefix(LINES) if path.startswith(LINES) else path).removeprefix(self.prefix)
             for path in made_of
         }
-        valid = pd.concat([self.explained, *self.found])[["_row", "field"]]
-        mine = valid[valid["field"].str.removeprefix(self.prefix).isin(list(reads))]
-        return np.isin(self.row, mine["_row"].to_numpy())
+        mine = [rows for path in reads for rows in self.known.get(path, ())]
+        return np.isin(self.row, np.concatenate(mine)) if mine else np.zeros(len(self.row), dtype=bool)
+
+    def note(self, found: pd.DataFrame) -> None:
+        """Keeps which rows these problems explain."""
+        rows = found[ROW].to_numpy()
+        codes, fields = pd.factorize(found["field"])
+        for code, path in enumerate(fields.tolist()):
+            self.known.setdefault(path.removeprefix(self.prefix), []).append(rows[codes == code])
 
     def report(
         self,
@@ -224,6 +231,6 @@ class _Fields:
         given = [] if values is None else values.iloc[at].tolist()
         texts = ["" if value is pd.NA or value != value else shown(value) for value in given] or ""
         line = self.columns[self.key].iloc[at] if self.key in self.columns else ""
-        self.found.append(
-            problems.make(self.row[at], field=field, rule=rule, value=texts, message=message, do=do, line=line)
-        )
+        made = problems.make(self.row[at], field=field, rule=rule, value=texts, message=message, do=do, line=line)
+        self.note(made)
+        self.found.append(made)

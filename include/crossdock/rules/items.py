@@ -72,23 +72,21 @@ def resolve(frames: Frames, reference_data: ReferenceData, settings: Settings) -
         },
         index=lines.index,
     )
-    bad = [(n, d) for n, d in enumerate(decisions) if d.rule]
-    where = np.flatnonzero(np.isin(codes, [n for n, _ in bad])) if bad else np.empty(0, dtype=np.int64)
     row, ids = lines["_row"].to_numpy(), lines["OrderItemID"].to_numpy()
-    found = []
-    for number, decision in bad:
-        at = where[codes[where] == number]
-        found.append(
-            problems.make(
-                row[at],
-                field="OrderItems.SKU",
-                rule=decision.rule,
-                value=str(different[number]) if different[number] == different[number] else "",
-                message=decision.message,
-                do=decision.do,
-                line=[str(v) for v in ids[at]],
-            )
+    at = np.flatnonzero(np.array([bool(d.rule) for d in decisions], dtype=bool)[codes])
+    at = at[np.argsort(codes[at], kind="stable")]
+    refused = [decisions[code] for code in codes[at].tolist()]
+    found = [
+        problems.make(
+            row[at],
+            field="OrderItems.SKU",
+            rule=[d.rule for d in refused],
+            value=different.take(codes[at]),
+            message=[d.message for d in refused],
+            do=[d.do for d in refused],
+            line=[str(v) for v in ids[at]],
         )
+    ]
     costly = np.flatnonzero((columns["action"] == IGNORE).to_numpy() & _costs(lines))
     columns.loc[columns.index[costly], "action"] = PRODUCT
     found.append(

@@ -538,7 +538,8 @@ def _broken(kind: str, document: Document, one: Field, frame: pd.DataFrame) -> n
         broken = values.isna().to_numpy(dtype=bool)
         if broken.any() and not document.must_have(one.path):
             around = document.parents(one.path)[-1].path + "."
-            broken = broken & frame[[name for name in frame if name.startswith(around)]].notna().any(axis=1).to_numpy()
+            beside = [frame[name].notna().to_numpy() for name in frame if name.startswith(around)]
+            broken = broken & np.logical_or.reduce(beside)
         return broken if broken.any() else None
     if kind == "out_of_range" and not isinstance(values.dtype, pd.StringDtype):
         low, high = _range(one)
