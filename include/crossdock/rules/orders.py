@@ -28,8 +28,9 @@ def newcomers(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     an order that loads. `header`: orders with the columns of the rules; `found`: their problems."""
     wanted = (header["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
     wanted[found["_row"].to_numpy()] = False
-    rows = header[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
-    columns = [c for c in rows.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
+    columns = [c for c in header.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
+    whole = header[["customer_key", "Currency", "OrderDate", "Channel", "customer_match", *columns]]
+    rows = whole[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
     made = rows[["customer_key", "Currency", *columns]].copy()
     house = customers.is_house(rows)
     partial = house | ~addresses.is_whole(rows, "ShipTo")  # an address without a street or a name counts as missing

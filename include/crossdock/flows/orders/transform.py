@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from crossdock.errors import ConfigError
 from crossdock.flow import Staged
 from crossdock.flows import unreadable
+from crossdock.flows.documents import among
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_header
 from crossdock.mapping.parse import Parsed
@@ -30,7 +31,7 @@ from crossdock.rules.settings import Settings
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.rules.statuses import read_statuses
 from crossdock.rules.times import sortable
-from crossdock.rules.vectorize import column
+from crossdock.rules.vectorize import column, map_text
 from crossdock.store import database, registry, sql
 from crossdock.store.tables import (
     ADDRESS,
@@ -120,7 +121,7 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     customers = dict(
         connection.execute(
             sa.select(ref_customer.c.customer_id, ref_customer.c.status).where(
-                ref_customer.c.customer_id.in_(header["CustomerID"].dropna().unique().tolist())
+                among(ref_customer.c.customer_id, header["CustomerID"].dropna().unique().tolist())
             )
         ).all()
     )
@@ -131,16 +132,16 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
     items = dict(
         connection.execute(
             sa.select(ref_item.c.sku, ref_item.c.status).where(
-                ref_item.c.sku.in_(lines["SKU"].dropna().unique().tolist())
+                among(ref_item.c.sku, lines["SKU"].dropna().unique().tolist())
             )
         ).all()
     )
-    item_status = lines["SKU"].map(items)
+    item_status = map_text(lines["SKU"], items.get)
     kept = linked.to_numpy()[lines[ROW].to_numpy()] & item_status.eq("Blocked").to_numpy(dtype=bool)
     lines["item_status"] = item_status.mask(kept, "Active").astype("str")
     for prefix in ("ShippingAddress", "BillingAddress"):
         erased = linked & (header[f"{prefix}.Name"].isna() | header[f"{prefix}.Line1"].isna())
-        for part in ADDRESS:
+        for part in ADDRESS if erased.any() else ():
             column = f"{prefix}.{part}"
             header[column] = header[column].mask(erased, KEPT.get(part))
     return Frames(header, lines)
@@ -308,15 +309,17 @@ def _stage_customers(connection: sa.Connection, customers: pd.DataFrame) -> None
     if customers.empty:
         return
     made, _ = language.load("customer").turn(Frames(customers, customers.iloc[:0].assign(**{LINE: 0})))
+    paths = list(made.header.columns)
+    columns = [made.header[path].to_numpy(dtype=object, na_value=None).tolist() for path in paths]
     rows = [
         {
             "key": key,
             "batch_id": 0,  # several batches may need it; `load` of the first creates it
             "version": datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
             "state": "ready",
-            "document": _nested(document),
+            "document": _nested(dict(zip(paths, values, strict=True))),
         }
-        for key, document in zip(customers["customer_key"].tolist(), made.header.to_dict("records"), strict=True)
+        for key, values in zip(customers["customer_key"].tolist(), zip(*columns, strict=True), strict=True)
     ]
     statement = database.insert_all(stage_customer, rows)
     connection.execute(
@@ -376,7 +379,7 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Makes a document of {"ExternalIDs[0].ID": x, "BillingAddress.City": y}, without missing values."""
     document: dict[str, Any] = {}
     for path, value in flat.items():
-        if value is None or value is pd.NA or value != value:
+        if value is None:
             continue
         *parents, last = path.split(".")
         place: Any = document
