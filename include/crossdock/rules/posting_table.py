@@ -11,23 +11,22 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, Literal
 
-import yaml
+import msgspec
+from msgspec.structs import asdict
 
 from crossdock import config
-from crossdock.config import Finding, Reader, did_you_mean, line_of
+from crossdock.config import Finding, Scalar, Struct, Written, did_you_mean
 from crossdock.mapping import contracts
 from crossdock.rules.accounts import Accounts
 from crossdock.settings import config_dir
 
 DIMENSIONS = ("Channel", "SKU", "Order")
-OPTIONS = {"marketplace_tax": ("memo", "wash")}
 OTHERWISE = "otherwise"
 # A test of an amount or of whether there is a value; anything else is a value to be equal to.
 TESTS = ("above 0", "below 0", "not above 0", "not 0", "given", "absent")
-_DEFAULTS = ("date", "happened", "currency", "dimensions")
-_DOCUMENT_WORDS = ("type", "id", *_DEFAULTS, "nothing")
-_EVENT_WORDS = ("document", "when", "with", "key", "description", "lines", *_DEFAULTS)
+_Tax = Literal["memo", "wash"]
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -164,7 +163,7 @@ class PostingTable:
 
 def load(accounts: Accounts, folder: Path | None = None) -> PostingTable:
     """The table, read again only when a file has changed. Raises ConfigError with all findings."""
-    table = _load(config.stamp(path_of(folder)), frozenset(accounts.named))
+    table = _checked(config.read(path_of(folder), _Written), frozenset(accounts.named))
     if table.findings:
         raise config.refusal(table.findings)
     return table
@@ -174,14 +173,14 @@ def path_of(folder: Path | None = None) -> Path:
     return (folder or config_dir()) / "posting.yaml"
 
 
-@lru_cache(maxsize=8)
-def _load(file: config.Stamp, accounts: frozenset[str]) -> PostingTable:
-    return read(file.path, accounts)
-
-
 def read(path: Path, accounts: Collection[str]) -> PostingTable:
     """The table as written, with everything that is wrong with it in `findings`. Raises ConfigError for no YAML."""
-    return _TableReader(path, accounts).table()
+    return _checked(config.read(path, _Written), frozenset(accounts))
+
+
+@lru_cache(maxsize=8)
+def _checked(file: config.File[_Written], accounts: frozenset[str]) -> PostingTable:
+    return _Check(file, accounts).table()
 
 
 def placeholders(template: str) -> list[str]:
@@ -194,182 +193,237 @@ def literals(template: str) -> list[str]:
     return _PLACEHOLDER.split(template)[::2]
 
 
-class _TableReader(Reader):
-    def __init__(self, path: Path, accounts: Collection[str]) -> None:
-        super().__init__(path)
-        self.accounts = accounts
+_Value = Scalar | tuple[Written, ...]  # of a condition
+_When = dict[Written, _Value]
+
+
+class _Options(Struct, frozen=True):
+    marketplace_tax: _Tax = "memo"
+
+
+class _With(Struct, frozen=True):
+    marketplace_tax: _Tax | None = None
+
+
+class _Nothing(Struct, frozen=True):
+    what = "`nothing`"
+
+    when: _When
+    because: Written
+
+
+class _Document(Struct, frozen=True, kw_only=True):
+    """What holds for every event of a kind of document."""
+
+    type: Written
+    id: Written
+    date: Written
+    happened: Written | None = None
+    currency: Written
+    dimensions: tuple[Written, ...] | None = None
+    nothing: tuple[_Nothing, ...] = ()
+
+
+class _Line(Struct, frozen=True, kw_only=True):
+    what = "a line"
+
+    debit: Written | None = None
+    credit: Written | None = None
+    amount: Written
+    dimensions: tuple[Written, ...] | None = None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if (self.debit is None) == (self.credit is None):
+            yield "", "a line has either a debit or a credit account"
+
+
+class _Event(Struct, frozen=True, kw_only=True):
+    document: Written
+    when: Written | _When | None = None
+    options: _With = msgspec.field(name="with", default=_With())
+    key: Written
+    description: Written
+    lines: tuple[_Line, ...]
+    date: Written | None = None
+    happened: Written | None = None
+    currency: Written | None = None
+    dimensions: tuple[Written, ...] | None = None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if {one.debit is not None for one in self.lines} != {True, False}:
+            yield "lines", "needs a debit and a credit"
+        if isinstance(self.when, str) and self.when != OTHERWISE:
+            yield "when", f"`when` should be `word: value` pairs or {OTHERWISE!r}, and here is {self.when!r}"
+
+
+class _Written(Struct, frozen=True, kw_only=True):
+    """posting.yaml."""
+
+    what = "the posting table"
+
+    options: _Options = _Options()
+    documents: dict[Written, _Document]
+    events: dict[Written, _Event] = msgspec.field(default_factory=dict)
+
+
+class _Check:
+    """Holds a table against the documents' fields and the accounts, and makes it."""
+
+    def __init__(self, file: config.File[_Written], accounts: Collection[str]) -> None:
+        self.file, self.accounts = file, accounts
+        self.findings = list(file.findings)
+
+    def report(self, place: config.Place, message: str) -> None:
+        self.findings.append(self.file.finding(place, message))
 
     def table(self) -> PostingTable:
-        words = self.words(self.root(), ("options", "documents", "events"), "the posting table")
-        options = self.options(words.get("options"))
-        defaults: dict[str, dict[str, yaml.Node]] = {}
+        written = self.file.value
+        if written is None:
+            return PostingTable(self.file.path, {}, {}, (), tuple(self.findings))
         kinds = {}
-        for key, node in self.pairs(words.get("documents"), "`documents`"):
-            name = key.value
+        for name, one in written.documents.items():
             if name not in DOCUMENTS:
-                self.report(key, f"there is no document {name!r}{did_you_mean(name, DOCUMENTS)}")
-                continue
-            given = self.words(node, _DOCUMENT_WORDS, f"document {name}")
-            self.needed(node, given, ("type", "id", "date", "currency"), f"document {name}")
-            codes = contracts.document("tims", "EntryCreate").fields["SourceDocument.Type"].codes
-            if (kind := self.text(given.get("type"))) not in codes:
-                self.report(given.get("type"), f"TIMS has no source document {kind!r}{did_you_mean(kind, codes)}")
-            nothing = tuple(self.nothing(one, name) for one in self.entries(given.get("nothing"), "`nothing`"))
-            kinds[name] = Kind(name, kind, self.template(given.get("id"), name), nothing)
-            defaults[name] = given
+                self.report(("documents", name), f"there is no document {name!r}{did_you_mean(name, DOCUMENTS)}")
+            else:
+                kinds[name] = self.kind(name, one)
         for name in DOCUMENTS:
-            if name not in kinds:
-                self.report(words.get("documents"), f"the document {name} is missing")
+            if not self.file.has("documents", name):
+                self.report(("documents",), f"the document {name} is missing")
         events = tuple(
-            event
-            for key, node in self.pairs(words.get("events"), "`events`")
-            if (event := self.event(key, node, defaults, options)) is not None
+            self.event(name, one, written.documents[one.document])
+            for name, one in written.events.items()
+            if self.is_document(("events", name, "document"), one.document) and one.document in kinds
         )
         self.once_otherwise(events)
-        return PostingTable(self.path, options, kinds, events, tuple(sorted(self.findings, key=lambda one: one.line)))
+        found = tuple(sorted(self.findings, key=lambda one: one.line))
+        return PostingTable(self.file.path, asdict(written.options), kinds, events, found)
 
-    def options(self, node: yaml.Node | None) -> dict[str, str]:
-        options = {name: values[0] for name, values in OPTIONS.items()}
-        for key, value in self.words(node, tuple(OPTIONS), "`options`").items():
-            options[key] = self.text(value)
-            if options[key] not in OPTIONS[key]:
-                self.report(value, f"{key} is {options[key]!r}{did_you_mean(options[key], OPTIONS[key])}")
-        return options
+    def is_document(self, place: config.Place, name: str) -> bool:
+        if name in DOCUMENTS:
+            return True
+        self.report(place, f"there is no document {name!r}{did_you_mean(name, DOCUMENTS)}")
+        return False
 
-    def nothing(self, node: yaml.Node, document: str) -> Nothing:
-        words = self.words(node, ("when", "because"), "`nothing`")
-        self.needed(node, words, ("when", "because"), "`nothing`")
-        return Nothing(self.conditions(words.get("when"), document), self.text(words.get("because")))
-
-    def event(
-        self, key: yaml.Node, node: yaml.Node, defaults: Mapping[str, Mapping[str, yaml.Node]], options: Collection[str]
-    ) -> Event | None:
-        what = f"event {key.value}"
-        words = self.words(node, _EVENT_WORDS, what)
-        self.needed(key, words, ("document", "key", "description", "lines"), what)
-        document = self.text(words.get("document"))
-        if document not in defaults:
-            if "document" in words:
-                self.report(words["document"], f"there is no document {document!r}{did_you_mean(document, DOCUMENTS)}")
-            return None
-        stated = {**{word: defaults[document][word] for word in _DEFAULTS if word in defaults[document]}, **words}
-        when = words.get("when")
-        otherwise = isinstance(when, yaml.ScalarNode) and self.text(when) == OTHERWISE
-        chosen = []
-        for name, value in self.words(words.get("with"), tuple(OPTIONS), "`with`").items():
-            chosen.append((name, self.text(value)))
-            if chosen[-1][1] not in OPTIONS[name]:
-                self.report(value, f"{name} is {chosen[-1][1]!r}{did_you_mean(chosen[-1][1], OPTIONS[name])}")
-        lines = tuple(
-            self.line(one, document, stated.get("dimensions")) for one in self.entries(words.get("lines"), "`lines`")
+    def kind(self, name: str, one: _Document) -> Kind:
+        place = ("documents", name)
+        codes = contracts.document("tims", "EntryCreate").fields["SourceDocument.Type"].codes
+        if one.type not in codes:
+            self.report((*place, "type"), f"TIMS has no source document {one.type!r}{did_you_mean(one.type, codes)}")
+        nothing = tuple(
+            Nothing(self.conditions((*place, "nothing", at, "when"), each.when, name), each.because)
+            for at, each in enumerate(one.nothing)
         )
-        if {one.is_debit for one in lines} != {True, False} and "lines" in words:
-            self.report(words["lines"], f"{what} needs a debit and a credit")
+        return Kind(name, one.type, self.template((*place, "id"), one.id, name), nothing)
+
+    def event(self, name: str, one: _Event, document: _Document) -> Event:
+        place: config.Place = ("events", name)
+
+        def stated(word: str) -> tuple[config.Place, Any]:
+            """What the event says, or else its document, and where."""
+            own = getattr(one, word)
+            if own is not None:
+                return (*place, word), own
+            return ("documents", one.document, word), getattr(document, word)
+
+        def field(word: str, kind: str) -> str:
+            where, field_name = stated(word)
+            if field_name is not None:
+                self.of_kind(where, field_name, DOCUMENTS[one.document].header, kind)
+            return field_name or ""
+
+        shared = stated("dimensions")
+        when = one.when if isinstance(one.when, dict) else {}
         return Event(
-            name=key.value,
-            document=document,
-            when=() if otherwise else self.conditions(when, document),
-            otherwise=otherwise,
-            options=tuple(chosen),
-            date=self.field(stated.get("date"), document, "date"),
-            happened=self.field(stated.get("happened"), document, "date") if "happened" in stated else "",
-            currency=self.field(stated.get("currency"), document, "text"),
-            key=self.template(words.get("key"), document),
-            description=self.template(words.get("description"), document),
-            lines=lines,
-            line=line_of(key),
+            name=name,
+            document=one.document,
+            when=self.conditions((*place, "when"), when, one.document),
+            otherwise=one.when == OTHERWISE,
+            options=tuple((word, value) for word, value in asdict(one.options).items() if value is not None),
+            date=field("date", "date"),
+            happened=field("happened", "date"),
+            currency=field("currency", "text"),
+            key=self.template((*place, "key"), one.key, one.document),
+            description=self.template((*place, "description"), one.description, one.document),
+            lines=tuple(
+                self.line((*place, "lines", at), each, one.document, shared) for at, each in enumerate(one.lines)
+            ),
+            line=self.file.line(*place),
         )
 
-    def line(self, node: yaml.Node, document: str, dimensions: yaml.Node | None) -> Line:
-        words = self.words(node, ("debit", "credit", "amount", "dimensions"), "a line")
-        self.needed(node, words, ("amount",), "a line")
-        if ("debit" in words) == ("credit" in words):
-            self.report(node, "a line has either a debit or a credit account")
-        side = words.get("debit") or words.get("credit")
-        account = self.text(side)
+    def line(self, place: config.Place, one: _Line, document: str, shared: tuple[config.Place, Any]) -> Line:
+        side, account = ("debit", one.debit) if one.debit is not None else ("credit", one.credit or "")
         if account not in self.accounts:
-            self.report(side or node, f"accounts.yaml has no account {account!r}{did_you_mean(account, self.accounts)}")
-        path = self.text(words.get("amount"))
-        part, _, amount = path.rpartition(".")
+            message = f"accounts.yaml has no account {account!r}{did_you_mean(account, self.accounts)}"
+            self.report((*place, side), message)
+        part, _, amount = one.amount.rpartition(".")
         parts = DOCUMENTS[document].parts
         if part and part not in parts:
-            self.report(words.get("amount"), f"{document} has no part {part!r}{did_you_mean(part, parts)}")
+            self.report((*place, "amount"), f"{document} has no part {part!r}{did_you_mean(part, parts)}")
         else:
-            self.of_kind(words.get("amount"), amount, parts[part] if part else DOCUMENTS[document].header, "money")
-        wanted = words.get("dimensions") or dimensions
-        named = tuple(self.text(one) for one in self.entries(wanted, "`dimensions`"))
+            fields = parts[part] if part else DOCUMENTS[document].header
+            self.of_kind((*place, "amount"), amount, fields, "money")
+        where, wanted = shared if one.dimensions is None else ((*place, "dimensions"), one.dimensions)
+        named = tuple(wanted or ())
         existing = {**DOCUMENTS[document].header, **parts.get(part, {})}
         for name in named:
             if name not in DIMENSIONS:
-                self.report(wanted, f"TIMS has no dimension {name!r}{did_you_mean(name, DIMENSIONS)}")
+                self.report(where, f"TIMS has no dimension {name!r}{did_you_mean(name, DIMENSIONS)}")
             else:
-                self.of_kind(wanted, name, existing, "text")
-        return Line(account, "debit" in words, part, amount, named)
+                self.of_kind(where, name, existing, "text")
+        return Line(account, side == "debit", part, amount, named)
 
-    def conditions(self, node: yaml.Node | None, document: str) -> tuple[Condition, ...]:
-        return tuple(self.condition(key, value, document) for key, value in self.pairs(node, "`when`"))
+    def conditions(self, place: config.Place, when: _When, document: str) -> tuple[Condition, ...]:
+        return tuple(self.condition((*place, name), name, value, document) for name, value in when.items())
 
-    def condition(self, key: yaml.Node, node: yaml.Node, document: str) -> Condition:
+    def condition(self, place: config.Place, name: str, value: Any, document: str) -> Condition:
         kinds = DOCUMENTS[document].header
-        if key.value not in kinds:
-            self.of_kind(key, key.value, kinds, "")
-            return Condition(key.value)
-        kind = kinds[key.value]
-        if isinstance(node, yaml.SequenceNode):
-            return Condition(key.value, self.codes(node, [self.text(one) for one in node.value], key.value, document))
-        value, text = self.value(node), self.text(node)
+        if name not in kinds:
+            self.of_kind(place, name, kinds, "")
+            return Condition(name)
+        kind = kinds[name]
+        if isinstance(value, tuple):
+            return Condition(name, self.codes(place, value, name, document))
         if isinstance(value, bool):
             if kind != "flag":
-                self.report(node, f"{key.value} is {_A[kind]} and neither yes nor no")
-            return Condition(key.value, ("yes" if value else "no",))
+                self.report(place, f"{name} is {_A[kind]} and neither yes nor no")
+            return Condition(name, ("yes" if value else "no",))
+        text = " ".join(str(value).split())
         if text in TESTS or (text == "0" and kind in ("money", "integer")):
             if text not in ("given", "absent") and kind not in ("money", "integer"):
-                self.report(node, f"{key.value} is {_A[kind]}, which is neither above nor below 0")
-            return Condition(key.value, test=text)
-        return Condition(key.value, self.codes(node, [text], key.value, document))
+                self.report(place, f"{name} is {_A[kind]}, which is neither above nor below 0")
+            return Condition(name, test=text)
+        return Condition(name, self.codes(place, (text,), name, document))
 
-    def codes(self, node: yaml.Node, values: list[str], field: str, document: str) -> tuple[str, ...]:
+    def codes(self, place: config.Place, values: tuple[str, ...], field: str, document: str) -> tuple[str, ...]:
         """Values to be equal to; where the contract lists a field's codes, no others."""
         fields = DOCUMENTS[document]
         held = contracts.document(fields.system, fields.schema).fields.get(field)
-        for value in values:
+        for at, value in enumerate(values):
             if held and held.codes and value not in held.codes:
-                self.report(node, f"{field} is never {value!r}{did_you_mean(value, held.codes)}")
+                self.report((*place, at), f"{field} is never {value!r}{did_you_mean(value, held.codes)}")
         if fields.header[field] not in ("text", "date"):
-            self.report(node, f"{field} is {_A[fields.header[field]]}; use yes, no, above 0, below 0 or 0")
-        return tuple(values)
+            self.report(place, f"{field} is {_A[fields.header[field]]}; use yes, no, above 0, below 0 or 0")
+        return values
 
-    def field(self, node: yaml.Node | None, document: str, kind: str) -> str:
-        name = self.text(node)
-        self.of_kind(node, name, DOCUMENTS[document].header, kind)
-        return name
-
-    def of_kind(self, node: yaml.Node | None, name: str, kinds: Mapping[str, str], kind: str) -> None:
+    def of_kind(self, place: config.Place, name: str, kinds: Mapping[str, str], kind: str) -> None:
         if name not in kinds:
-            self.report(node, f"no field is called {name!r}{did_you_mean(name, kinds)}")
+            self.report(place, f"no field is called {name!r}{did_you_mean(name, kinds)}")
         elif kind and kinds[name] != kind:
-            self.report(node, f"{name} is {_A[kinds[name]]}, not {_A[kind]}")
+            self.report(place, f"{name} is {_A[kinds[name]]}, not {_A[kind]}")
 
-    def template(self, node: yaml.Node | None, document: str) -> str:
-        text = self.text(node)
+    def template(self, place: config.Place, text: str, document: str) -> str:
+        header = DOCUMENTS[document].header
         for name in placeholders(text):
-            self.of_kind(node, name, DOCUMENTS[document].header, "")
-            if DOCUMENTS[document].header.get(name) in ("money", "flag"):
-                self.report(node, f"{name} is {_A[DOCUMENTS[document].header[name]]} and has no place in a text")
+            self.of_kind(place, name, header, "")
+            if header.get(name) in ("money", "flag"):
+                self.report(place, f"{name} is {_A[header[name]]} and has no place in a text")
         return text
-
-    def needed(self, node: yaml.Node, words: Collection[str], wanted: tuple[str, ...], what: str) -> None:
-        for word in wanted:
-            if word not in words:
-                self.report(node, f"{what} does not say its `{word}`")
 
     def once_otherwise(self, events: tuple[Event, ...]) -> None:
         seen: set[str] = set()
         for event in events:
             if event.otherwise and event.document in seen:
-                self.findings.append(
-                    Finding(self.path, event.line, f"{event.document} has two events that are met `otherwise`")
-                )
+                self.report(("events", event.name), f"{event.document} has two events that are met `otherwise`")
             if event.otherwise:
                 seen.add(event.document)
 
