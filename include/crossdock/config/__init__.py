@@ -1,6 +1,6 @@
 """Configuration that people edit, read in one way: a file, its type, and everything that is wrong with it at once."""
 
-from crossdock.config.nodes import Finding, Reader, Stamp, line_of, refusal, stamp
+from crossdock.config.nodes import Finding, refusal
 from crossdock.config.structs import (
     Currency,
     File,
@@ -26,23 +26,19 @@ __all__ = [
     "Finding",
     "Percent",
     "Place",
-    "Reader",
     "Scalar",
     "SiteCell",
     "SiteID",
-    "Stamp",
     "Struct",
     "Table",
     "Text",
     "Written",
     "describe",
     "did_you_mean",
-    "line_of",
     "load",
     "load_csv",
     "nearest",
     "read",
     "read_csv",
     "refusal",
-    "stamp",
 ]

@@ -7,14 +7,13 @@ what somebody wrote (`2011-01-04` and `0.10` stay text, and so does `0x10`).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
 
 MOST_NODES = 100_000  # of one file, every alias written out
@@ -145,16 +144,6 @@ class Reader:
                 seen.add(key.value)
         return kept
 
-    def words(self, node: yaml.Node | None, allowed: Collection[str], what: str) -> dict[str, yaml.Node]:
-        """The pairs of a node whose words are `allowed`; others are reported with the nearest right one."""
-        found: dict[str, yaml.Node] = {}
-        for key, value in self.pairs(node, what):
-            if key.value in allowed:
-                found[key.value] = value
-            else:
-                self.report(key, f"{what} has no word {key.value!r}{did_you_mean(key.value, allowed)}")
-        return found
-
     def entries(self, node: yaml.Node | None, what: str) -> list[yaml.Node]:
         """The entries of a list."""
         if node is None:
@@ -163,30 +152,6 @@ class Reader:
             return node.value
         self.report(node, f"{what} should be a list, each entry beginning with `-`, {shown(node)}")
         return []
-
-    def text(self, node: yaml.Node | None) -> str:
-        """One value as the text that stands there; "" where there is none."""
-        if node is None or not self.is_one(node):
-            return ""
-        value = plain(node)
-        return "" if value is None else " ".join(str(value).split())
-
-    def flag(self, node: yaml.Node | None) -> bool:
-        """Yes or no; no where there is nothing."""
-        value = self.value(node)
-        if node is not None and not isinstance(value, bool):
-            self.report(node, f"this should be yes or no, without quotes, {shown(node)}")
-        return value is True
-
-    def is_one(self, node: yaml.Node) -> bool:
-        """Whether it is one value; pairs and lists are reported."""
-        if isinstance(node, yaml.ScalarNode):
-            return True
-        self.report(node, f"this should be one value, {shown(node)}")
-        return False
-
-    def value(self, node: yaml.Node | None) -> Any:
-        return None if node is None else plain(node)
 
 
 class _Weigher:

@@ -157,12 +157,12 @@ def load(name: str, folder: Path | None = None) -> Mapping:
     path = (folder or mappings_folder()) / f"{name}.yaml"
     if not path.exists():
         raise ConfigError(f"There is no mapping {name!r} in {path.parent}{did_you_mean(name, names(path.parent))}")
-    return _load(config.stamp(path))
+    return _load(config.read(path, _Written))
 
 
 @lru_cache(maxsize=32)
-def _load(file: config.Stamp) -> Mapping:
-    mapping = read(file.path)
+def _load(file: config.File[_Written]) -> Mapping:
+    mapping = _mapping(file)
     findings = mapping.check()
     if findings:
         raise config.refusal(findings)
