@@ -10,7 +10,6 @@ other case, known as the alternate of another SKU, or kits.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from crossdock import config
 from crossdock.settings import config_dir
 from sandbox import chance
 from sandbox.sites import PROFILE
@@ -51,8 +51,8 @@ class Codes:
 
     def __init__(self, path: Path | None = None) -> None:
         path = path or config_dir() / "lookups" / "item_codes.csv"
-        rows = csv.DictReader(line for line in path.read_text("utf-8").splitlines() if not line.startswith("#"))
-        self._codes = [Code(row["code"].strip(), row["action"].strip(), (row["item"] or "").strip()) for row in rows]
+        rows = config.load_csv(path, dict).rows.values()
+        self._codes = [Code(row["code"], row["action"], row["item"]) for row in rows]
         self._seen: dict[str, Code] = {}
 
     def of(self, code: str) -> Code:
