@@ -165,14 +165,28 @@ def now(connection: sa.Connection) -> datetime:
 # ---- rows by the hundred ---------------------------------------------------------------------------------------------
 
 
-def given(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> sa.TableValuedAlias:
-    """`rows`, all with the names of the first one, as something to select from: arrays, whatever their number."""
-    names = list(rows[0])
+def given(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> sa.Subquery:
+    """`rows`, all with the names of the first one, as something to select from: arrays, whatever their number. What is
+    the same in all rows goes once."""
+    same = _same(table, rows)
+    names = [name for name in rows[0] if name not in same]
     arrays = (  # of one dimension: a list among the values is JSON
         sa.bindparam(n, [row[n] for row in rows], type_=sa.ARRAY(table.c[n].type, dimensions=1), unique=True)
         for n in names
     )
-    return sa.func.unnest(*arrays).table_valued(*(sa.column(n, table.c[n].type) for n in names)).render_derived()
+    each = sa.func.unnest(*arrays).table_valued(*(sa.column(n, table.c[n].type) for n in names)).render_derived()
+    once = {name: sa.cast(value, table.c[name].type).label(name) for name, value in same.items()}
+    return sa.select(*(once[name] if name in same else each.c[name] for name in rows[0])).subquery()
+
+
+def _same(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The texts and whole numbers that all `rows` have; one column of the rows is left out of it."""
+    first, *others = rows
+    plain = [name for name in first if isinstance(table.c[name].type, (sa.Text, sa.Integer))]
+    found = {name: first[name] for name in plain if all(row[name] == first[name] for row in others)}
+    if len(found) == len(first):
+        del found[next(iter(found))]
+    return found
 
 
 def insert_all(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Insert:

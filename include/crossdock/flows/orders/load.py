@@ -258,7 +258,7 @@ def _are_there(connection: sa.Connection, ids: Mapping[str, str]) -> None:
     )
 
 
-def _customer_ids(ids: Mapping[str, str]) -> sa.TableValuedAlias:
+def _customer_ids(ids: Mapping[str, str]) -> sa.Subquery:
     """Makes rows (key, customer_id) for an UPDATE ... FROM."""
     return database.given(stage_customer, [{"key": key, "customer_id": id} for key, id in ids.items()])
 
