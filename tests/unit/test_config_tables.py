@@ -132,7 +132,7 @@ def header_at(lines: list[str]) -> int:
     return next(number for number, one in enumerate(lines) if one.strip() and not one.startswith("#"))
 
 
-def told(name: str, line: int) -> bool:
+def reported(name: str, line: int) -> bool:
     return any(f"{name}:{line}: " in one for one in configuration.check())
 
 
@@ -155,14 +155,14 @@ def test_each_shipped_table_is_held_to_its_columns_and_cells(folder: Path, table
         path.write_text("\n".join([*lines[:at], header, *rows]) + "\n", "utf-8")
 
     written(header=lines[at].replace(columns[0], f"{columns[0]}s", 1))
-    assert told(name, at + 1)
+    assert reported(name, at + 1)
     written("x")
-    assert told(name, at + 2)
+    assert reported(name, at + 2)
     written("," * (len(columns) - 1))
-    assert told(name, at + 2)
+    assert reported(name, at + 2)
     if rows := [one for one in lines[at + 1 :] if one and not one.startswith("#")]:
         written(*lines[at + 1 :], rows[0])
-        assert told(name, len(lines) + 1)
+        assert reported(name, len(lines) + 1)
 
 
 def test_the_shipped_tables_have_no_mistake(folder: Path):

@@ -286,9 +286,9 @@ def test_a_mistake_behind_one_of_another_kind_keeps_its_own_line(tmp_path: Path)
     text = path.read_text("utf-8").replace("    rule: no_lines\n", "", 1)
     text = text.replace("shows: OrderDate", "shows: OrderDay", 1)
     path.write_text(text, "utf-8")
-    told = {one.message.partition(";")[0]: one.line for one in suites.check(path)}
-    assert "this rule does not say its `rule`" in told
-    assert told["no column is called 'OrderDay'"] == text[: text.index("shows: OrderDay")].count("\n") + 1
+    found = {one.message.partition(";")[0]: one.line for one in suites.check(path)}
+    assert "this rule does not say its `rule`" in found
+    assert found["no column is called 'OrderDay'"] == text[: text.index("shows: OrderDay")].count("\n") + 1
 
 
 def test_a_wrong_suite_is_refused_before_it_judges_anything(tmp_path: Path):

@@ -176,15 +176,15 @@ class _TableReader:
                 raise msgspec.ValidationError
             return msgspec.convert(value, kind)
         except msgspec.ValidationError:
-            said = (
+            message = (
                 extra_of(kind)
                 .get("wrong", "{name} is {text!r}" if text else "{name} is empty")
                 .format(name=name, text=text)
             )
             if not text and not choices_of(kind):
-                self.report(line, f"{said}; write {describe(kind)}")
+                self.report(line, f"{message}; write {describe(kind)}")
             else:
-                self.report(line, f"{said}{instead(kind, yaml.ScalarNode('', text), value)}")
+                self.report(line, f"{message}{instead(kind, yaml.ScalarNode('', text), value)}")
             return None
 
     def report(self, line: int, message: str) -> None:

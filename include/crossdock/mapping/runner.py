@@ -77,7 +77,7 @@ class _Fields:
         self.prefix = f"{source}." if source else ""
         self.key = key
         self.row = frame[ROW].to_numpy() if source else np.arange(len(frame))
-        self.known: dict[str, list[np.ndarray]] = {}  # rows that have a problem, by its field
+        self.explained: dict[str, list[np.ndarray]] = {}  # rows that have a problem, by its field
         self.note(explained)
         self.lookups = mapping.file.parent.parent / "lookups"
         self.rules = named_rules()
@@ -202,7 +202,7 @@ class _Fields:
             (list_ + path.removeprefix(LINES) if path.startswith(LINES) else path).removeprefix(self.prefix)
             for path in made_of
         }
-        mine = [rows for path in reads for rows in self.known.get(path, ())]
+        mine = [rows for path in reads for rows in self.explained.get(path, ())]
         return np.isin(self.row, np.concatenate(mine)) if mine else np.zeros(len(self.row), dtype=bool)
 
     def note(self, found: pd.DataFrame) -> None:
@@ -210,7 +210,7 @@ class _Fields:
         rows = found[ROW].to_numpy()
         codes, fields = pd.factorize(found["field"])
         for code, path in enumerate(fields.tolist()):
-            self.known.setdefault(path.removeprefix(self.prefix), []).append(rows[codes == code])
+            self.explained.setdefault(path.removeprefix(self.prefix), []).append(rows[codes == code])
 
     def report(
         self,

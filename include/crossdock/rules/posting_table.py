@@ -163,7 +163,7 @@ class PostingTable:
 
 def load(accounts: Accounts, folder: Path | None = None) -> PostingTable:
     """The table, read again only when a file has changed. Raises ConfigError with all findings."""
-    table = _checked(config.read(path_of(folder), _Written), frozenset(accounts.named))
+    table = _verified(config.read(path_of(folder), _Written), frozenset(accounts.named))
     if table.findings:
         raise config.refusal(table.findings)
     return table
@@ -175,11 +175,11 @@ def path_of(folder: Path | None = None) -> Path:
 
 def read(path: Path, accounts: Collection[str]) -> PostingTable:
     """The table as written, with everything that is wrong with it in `findings`. Raises ConfigError for no YAML."""
-    return _checked(config.read(path, _Written), frozenset(accounts))
+    return _verified(config.read(path, _Written), frozenset(accounts))
 
 
 @lru_cache(maxsize=8)
-def _checked(file: config.File[_Written], accounts: frozenset[str]) -> PostingTable:
+def _verified(file: config.File[_Written], accounts: frozenset[str]) -> PostingTable:
     return _Check(file, accounts).table()
 
 

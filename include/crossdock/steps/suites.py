@@ -159,7 +159,7 @@ class _ContractRule(Struct, frozen=True):
     """What is said of one kind of rule that the contract makes."""
 
     rule: Written
-    says: Written
+    message: Written = msgspec.field(name="says")
     do: Written
 
 
@@ -182,7 +182,7 @@ class _Rule(Struct, frozen=True, kw_only=True):
     expect: Written
     column: Written
     rule: Written
-    says: Written
+    message: Written = msgspec.field(name="says")
     do: Written
     field: Written = ""
     shows: Written = ""
@@ -205,7 +205,7 @@ class _Lines(Struct, frozen=True):
 class _Given(Struct, frozen=True):
     what = "`given`"
 
-    head: dict[Written, Written | None] = msgspec.field(default_factory=dict)
+    header: dict[Written, Written | None] = msgspec.field(name="head", default_factory=dict)
     lines: dict[Written, Written | None] = msgspec.field(default_factory=dict)
 
 
@@ -254,7 +254,7 @@ def _suite(file: config.File[_Written]) -> Suite:
             found.append(file.finding(("contract", "except", at), message))
     given = {
         part: {column: words or "" for column, words in columns.items()}
-        for part, columns in (("head", written.given.head), ("lines", written.given.lines))
+        for part, columns in (("head", written.given.header), ("lines", written.given.lines))
     }
     columns = {*document.leaves, *HEAD_COLUMNS, *given["head"]}
     line_columns = {*below.leaves, *LINE_COLUMNS, *given["lines"]}
@@ -286,7 +286,7 @@ def _contract_rules(
         if words and bits:
             rules.append(
                 Rule(
-                    "column_values_to_be_between", kind, words.rule, "", "", False, words.says, words.do,
+                    "column_values_to_be_between", kind, words.rule, "", "", False, words.message, words.do,
                     {"min_value": 0, "max_value": 0}, file.line("contract", kind), bits,
                 )
             )  # fmt: skip
@@ -333,7 +333,7 @@ def _one_rule(
     held = document.fields.get(shows)
     return Rule(
         expect, one.column, one.rule, one.field or one.column, shows, one.money or bool(held and held.money),
-        one.says, one.do, arguments, file.line(*place),
+        one.message, one.do, arguments, file.line(*place),
         lines=tuple((word, file.line(*place, word)) for word in one.arguments),
     )  # fmt: skip
 
