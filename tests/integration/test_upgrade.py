@@ -2,8 +2,8 @@
 lost, each flow knows what it knew, and nothing is sent again.
 
 `month.sql.gz` is the sixteenth part of what `make demo` left there: of each list the same keys in all tables, the short
-lists whole, batches and watermarks. The hashes are those of the payloads as they are there, for a server to give them
-again; the systems' own stores are a hundred times as big.
+lists whole, batches and watermarks. The hashes are those of the payloads as they are there (of an order with the lines
+that a list gives), for a server to give them again; the systems' own stores are a hundred times as big.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Told(Server):
         return Reply(200, f'{{"{names[0]}": [{rows}], "{names[1]}": "{stamp}", "{names[2]}": null}}'.encode())
 
 
-def test_after_it_every_flow_runs_and_finds_nothing_to_do(month: Month, tmp_path: Path) -> None:
+def test_after_it_every_flow_of_then_runs_and_finds_nothing_to_do(month: Month, tmp_path: Path) -> None:
     server = Told(month)
     login = {"conn_type": "http", "host": server.url, "login": "crossdock", "password": "secret"}
     connections = {
@@ -228,7 +228,7 @@ def test_after_it_every_flow_runs_and_finds_nothing_to_do(month: Month, tmp_path
     for folder in ("settlements", "stock"):
         (inbox / folder).mkdir(parents=True)
     with Runtime(month.url, connections.__getitem__, inbox) as runtime:
-        for flow in FLOWS.values():
+        for flow in (flow for flow in FLOWS.values() if flow.name in month.queued):  # one that came later knows nothing
             run = f"cli:{flow.name}"
             counts = run_batches(runtime, flow, extract(runtime, flow, run_id=run), run_id=run)
             assert counts.read == counts.unchanged, flow.name
