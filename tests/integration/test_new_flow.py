@@ -14,6 +14,10 @@ from integration.environment import fresh_database
 from project_copy import ProjectCopy, project_copy
 
 pytestmark = pytest.mark.slow
+IN_TIMS = {  # of flows whose target is TIMS: what they write, and where
+    "boxes": ("tims/AdjustmentCreate", "inventory/adjustments/{SKU}"),
+    "owners": ("tims/CustomerPatch", "customers/{SKU}"),
+}
 LABELS = Wanted("labels", "tims/inventory/items", "channel_advisor/ProductUpdate", "products/{SKU}")
 RUN = '''
 """The flow as it was made, on both systems."""
@@ -33,6 +37,9 @@ def test_it_runs(postgres_url, tmp_path):
         titles = {one["SKU"]: one["Title"] for one in environment.channel_advisor.documents("product")}
         items = {one["SKU"]: one["Title"] for one in environment.in_tims("inventory/items")}
         assert {titles[sku] == items[sku] for sku in titles.keys() & items.keys()} == {True}
+        for flow in ("boxes", "owners"):  # their placeholders name no location and no customer
+            counts = environment.sync(flow=flow)
+            assert (counts.read > 5, counts.dead) == (True, counts.read), counts
 '''
 
 
@@ -46,6 +53,9 @@ def test_a_flow_that_is_made_is_clean_and_runs_and_is_not_made_twice(copy: Proje
     words = ["new-flow", LABELS.name, "--from", LABELS.source, "--to", LABELS.target, "--path", LABELS.path]
     wrote = json.loads(copy.crossdock(*words, "--json"))["written"]
     assert len(wrote) == 10
+    for name, (target, path) in IN_TIMS.items():
+        more = ["new-flow", name, "--from", LABELS.source, "--to", target, "--path", path, "--json"]
+        wrote += json.loads(copy.crossdock(*more))["written"]
     assert all((copy.folder / path).is_file() for path in wrote), wrote
     python = [path for path in wrote if path.endswith(".py")]
     copy.run("-m", "ruff", "check", *python)
@@ -66,6 +76,9 @@ def test_a_flow_that_is_made_is_clean_and_runs_and_is_not_made_twice(copy: Proje
         (Wanted("labels", LABELS.source, "tims/Itm", LABELS.path), "has no schema 'Itm'"),
         (Wanted(*LABELS[:3], "products/{Sku}"), "did you mean 'SKU'"),
         (Wanted(*LABELS[:3], "products"), "one field of Item"),
+        (Wanted("labels", "channel_advisor/returns", *LABELS[2:]), "returns is in include/crossdock/reference"),
+        (Wanted(*LABELS[:2], "tims/InvoiceCreate", "ar/invoices/{SKU}"), "or has lines"),
+        (Wanted(*LABELS[:2], "tims/CustomerCreate", "customers/{SKU}"), "no ExternalReference"),
         (Wanted("orders", *LABELS[1:]), "There is a flow orders already"),
     ],
 )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from crossdock import flows
 from crossdock.config.suggest import did_you_mean
 from crossdock.errors import ConfigError
-from crossdock.flow import Resource
+from crossdock.flow import SOURCE, Resource
 from crossdock.mapping import contracts
 from crossdock.mapping.contracts import Document, Field
 from crossdock.settings import PROJECT
@@ -91,21 +91,26 @@ class _Found:
             )
         lists = {resource.name.replace(".", "/", 1): at for *at, resource in _lists()}
         if wanted.source not in lists:
-            near = did_you_mean(wanted.source, lists)
+            near = did_you_mean(wanted.source, lists) or "."
             raise ConfigError(
-                f"No list {wanted.source} is read{near}.",
-                do="Name one that include/crossdock/reference has, or add a Resource there.",
+                f"No list {wanted.source} is in include/crossdock/reference{near}",
+                do=f"Name one of {', '.join(lists)}; a list that only one flow reads moves there first.",
             )
         module, attribute = lists[wanted.source]
         resource = getattr(importlib.import_module(f"crossdock.reference.{module}"), attribute)
         system, _, name = wanted.target.partition("/")
         target, source = contracts.document(system, name), contracts.document(resource.contract, resource.document)
+        if _is_new(target) and ("ExternalReference" not in target.leaves or "Lines" in target.fields):
+            raise ConfigError(
+                f"{target.name} has no ExternalReference of ours, or has lines: there is no pattern for it.",
+                do="Write it by hand, like include/crossdock/flows/invoices.",
+            )
         fields = _PATH.findall(wanted.path)
         if len(fields) != 1 or fields[0] not in source.leaves:
             wrong = fields[0] if fields else wanted.path
             raise ConfigError(
                 f"--path needs one field of {source.name} in braces, not {wrong!r}"
-                f"{did_you_mean(wrong, source.leaves)}.",
+                f"{did_you_mean(wrong, source.leaves) or '.'}",
                 do="Write it like orders/{ExternalOrderID}.",
             )
         packages = flows.packages()
@@ -113,6 +118,11 @@ class _Found:
             (packages[one.name], one.name) for one in flows.all_flows().values() if one.source.name == resource.name
         ]
         return cls(module, attribute, resource, source, target, fields[0], like[0] if like else None)
+
+
+def _is_new(target: Document) -> bool:
+    """Whether each record makes a new document of TIMS."""
+    return target.system == "tims" and target.name.endswith("Create")
 
 
 def _lists() -> Iterator[tuple[str, str, Resource]]:
@@ -133,12 +143,15 @@ def _files(wanted: Wanted, found: _Found) -> Iterator[tuple[str, str]]:
         "from_": TITLES.get(found.resource.system, found.resource.system), "to": TITLES[found.target.system],
         "list": found.resource.path, "module": found.module, "attribute": found.attribute,
         "path": wanted.path.replace("{" + found.field + "}", "{segment(row['target_key'])}"),
+        "resource": wanted.path.replace("/{" + found.field + "}", ""),
+        "id_field": found.target.name.removesuffix("Create") + "ID",
     }  # fmt: skip
+    load = _LOAD_NEW if _is_new(found.target) else _LOADS[found.target.system]
     package = f"include/crossdock/flows/{name}"
     yield f"{package}/__init__.py", _PACKAGE.format(**words)
     yield f"{package}/tables.py", _TABLES.format(**words)
     yield f"{package}/transform.py", _TRANSFORM.format(**words)
-    yield f"{package}/load.py", _LOAD.format(**words)
+    yield f"{package}/load.py", load.format(**words)
     yield f"include/config/mappings/{name}.yaml", _mapping(wanted, found, words)
     yield f"include/config/checks/{name}.yaml", _SUITE.format(**words)
     yield f"dags/{name}.py", _DAG.format(**words)
@@ -155,6 +168,9 @@ def _title(name: str) -> str:
 def _mapping(wanted: Wanted, found: _Found, words: dict[str, str]) -> str:
     """A table that the check passes: fields of one name and type go over, what must be there has a placeholder."""
     fields = {path: _entry(path, field, found.source) for path, field in found.target.leaves.items()}
+    if _is_new(found.target):
+        fields["ExternalReference"] = f'from: {found.field}, convert: {{begin with: "{wanted.name}:"}}'
+        fields["Source"] = f"constant: {SOURCE}"
     required = {path for path in found.target.leaves if found.target.must_have(path)}
     if not any(entry or path in required for path, entry in fields.items()):
         required = {min(fields, key=lambda path: bool(found.target.leaves[path].codes))}  # a word that says nothing
@@ -269,6 +285,52 @@ def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
 
 load = plain.one_by_one(ADVICE, send)
 '''
+
+_LOAD_TIMS = '''"""What is sent, and what becomes of a refusal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crossdock.flows import plain
+from crossdock.keys import segment
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+ADVICE = "Compare the record in {from_} and in TIMS; correct the wrong one, then replay this."
+
+
+def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
+    """Changes one record."""
+    plain.change_in_tims(runtime, f"{path}", body)
+    return str(row["target_key"])
+
+
+load = plain.one_by_one(ADVICE, send)
+'''
+
+_LOAD_NEW = '''"""What is sent, and what becomes of a refusal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crossdock.flow import Flow
+from crossdock.steps.load import Kind, post_documents
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
+
+KIND = Kind("{name}", "{resource}", "{id_field}")
+ADVICE = "Correct the record in {from_} or this payload, then replay it."
+
+
+def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
+    """Creates the documents that have no link yet."""
+    post_documents(runtime, flow, batch_id, KIND, ADVICE)
+'''
+_LOADS = {"channel_advisor": _LOAD, "tims": _LOAD_TIMS}
 
 _MAPPING = """# How a record of {name} is made. docs/MAPPINGS.md is made of it, with the contracts' types.
 mapping: How {document} of {from_} becomes {target} of {to}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 FORCED_KINDS = ("key", "replay")  # kinds of batches that are sent even if nothing has changed
+TRIES = 5  # of a change that meets a newer version
 NEVER_SENT = ("key", "problems", "state", "reason")  # columns of a stage table that `send` does not get
 
 # Judges source records (rows with `key` and the rules' columns): `state` (staged, waiting, left_out), `reason`, and
@@ -122,6 +123,22 @@ def one_by_one(advice: str, send: Write) -> Work:
             raise not_taken(len(pending), len(rows), f"records of {flow.name}", system)
 
     return load
+
+
+def change_in_tims(runtime: Runtime, path: str, body: bytes) -> None:
+    """Changes a document of TIMS as it is now. Raises Transient where others change it all the time."""
+    for _ in range(TRIES):
+        _, etag = runtime.tims.read(path)
+        try:
+            runtime.tims.patch(path, body, etag=etag)
+        except RecordRejected as error:
+            if error.code != "STALE_VERSION":
+                raise
+        else:
+            return
+    raise Transient(
+        f"{path} is being changed by somebody else all the time.", do="Nothing to do: it is tried again.", system="tims"
+    )
 
 
 def _is_delivered(row: dict[str, Any], links: Mapping[str, sa.Row]) -> bool:
