@@ -112,6 +112,12 @@ class Shop(Market):
         with self.environment.runtime() as runtime, runtime.engine.begin() as connection:
             return list(dead_letters.listed(connection, flow=flow, limit=1_000))
 
+    def why(self, flow: str) -> list[Any]:
+        """What became of the flow's records, for a test that finds nothing delivered."""
+        table = flows.get(flow).stage.fullname
+        states = self.environment.query(f"SELECT state, reason, count(*) FROM {table} GROUP BY 1, 2 ORDER BY 1, 2")
+        return [*map(tuple, states), *(letter.reasons for letter in self.letters(flow))]
+
     # ---- faults ----
 
     @contextmanager

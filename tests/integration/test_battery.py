@@ -45,7 +45,7 @@ def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.mark.parametrize("flow", flows.all_flows())
 def test_once_is_enough_and_nothing_echoes(shop: Shop, flow: str) -> None:
     made(shop, flow).make(shop)
-    assert shop.run(flow) >= 1
+    assert shop.run(flow) >= 1, shop.why(flow)
     after = shop.held()
     assert shop.run(flow) == 0
     if flow != "orders":  # what was written to the channel's orders comes back to their own flow
@@ -72,7 +72,7 @@ def test_a_death_after_the_request_and_answers_that_are_lost_leave_one_effect(sh
             assert shop.run(flow) == 0
         added.append((delivered, shop.counts() - before))
     (plain, documents), (delivered, among) = added
-    assert plain >= 1
+    assert plain >= 1, shop.why(flow)
     rows = delivered or plain  # what a flow finds at the target after all is unchanged, and not delivered
     assert {kind: number * plain for kind, number in among.items()} == {
         kind: number * rows for kind, number in documents.items()
