@@ -243,7 +243,7 @@ STAGE = stage_table(
 )
 '''
 
-_TRANSFORM = '''"""What becomes of each record: the mapping makes the document, `judge` says whether it is sent."""
+_TRANSFORM = '''"""Stages each record: the mapping makes the document, `judge` decides whether it is sent."""
 
 from __future__ import annotations
 
@@ -255,14 +255,14 @@ from crossdock.flows.{name}.tables import STAGE
 
 
 def judge(connection: sa.Connection, source: pd.DataFrame) -> pd.DataFrame:
-    """Judges that each record which names its {field} is sent."""
+    """Sends each record that names its {field}."""
     return plain.everything(connection, source).assign(target_key=source["{field}"].astype("str"))
 
 
 transform = plain.by_mapping(STAGE, judge)
 '''
 
-_LOAD = '''"""What is sent, and what becomes of a refusal."""
+_LOAD = '''"""Sends each row by a single call."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ from crossdock.keys import segment
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-ADVICE = "Compare the record in {from_} and in {to}; correct the wrong one, then replay this."
+ADVICE = "Compare the record in {from_} with the one in {to}; correct the wrong one, then replay this."
 
 
 def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
@@ -286,7 +286,7 @@ def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
 load = plain.one_by_one(ADVICE, send)
 '''
 
-_LOAD_TIMS = '''"""What is sent, and what becomes of a refusal."""
+_LOAD_TIMS = '''"""Sends each row by a single call."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ from crossdock.keys import segment
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
-ADVICE = "Compare the record in {from_} and in TIMS; correct the wrong one, then replay this."
+ADVICE = "Compare the record in {from_} with the one in TIMS; correct the wrong one, then replay this."
 
 
 def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
@@ -310,7 +310,7 @@ def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
 load = plain.one_by_one(ADVICE, send)
 '''
 
-_LOAD_NEW = '''"""What is sent, and what becomes of a refusal."""
+_LOAD_NEW = '''"""Creates documents in bulk."""
 
 from __future__ import annotations
 
