@@ -102,6 +102,8 @@ BROKEN = [
     # constants and defaults
     ("constant: ChannelAdvisor", "constant: 5", 0, "the constant of Source is 5, but the field is text"),
     ("constant: ChannelAdvisor", f"constant: {'x' * 41}", 0, "the constant of Source has 41 characters"),
+    ("constant: ChannelAdvisor", "constant: ''", 0,
+     "the constant of Source has 0 characters; the contract wants 1 or more"),
     ("    rule: taxes_inside", "    constant: maybe", 0,
      "the constant of PricesIncludeTax is 'maybe', but the field is a boolean"),
     ("    from: Currency", "    from: Currency\n    default: pounds", 1,

@@ -374,6 +374,8 @@ def _misfit(value: Any, field: Field) -> str:
     if isinstance(value, str):
         if field.max_length and len(value) > field.max_length:
             return f"has {len(value)} characters; the contract takes {field.max_length}"
+        if field.min_length and len(value) < field.min_length:
+            return f"has {len(value)} characters; the contract wants {field.min_length} or more"
         if field.pattern and not re.search(field.pattern, value):
             return f"is {value!r}, but the contract wants {field.pattern}"
     return ""
