@@ -16,7 +16,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
-    description="all products and listings read afresh; what is not as it should be is sent again",
+    description="all products and listings read whole; what is not as it should be is sent again",
     schedule=every("0 3 * * *"),
     **asked_by_hand(__doc__, "catalog", "compare", "tims", "channel_advisor"),
 )

@@ -20,7 +20,7 @@ from crossdock_airflow.tasks import asked_by_hand, every, five_steps
 
 
 @dag(
-    description="settlement files of the inbox → our own book",
+    description="settlement files of the inbox → our own settlement ledger",
     schedule=every("*/10 * * * *"),
     **asked_by_hand(__doc__, "payouts", "inbox"),
 )

@@ -19,7 +19,7 @@ from crossdock_airflow.tasks import SUBJECTS, compare, dag_defaults, every
 
 
 @dag(
-    description="reads both systems afresh and compares them: every difference with its cause and age, and a report",
+    description="reads both systems whole and compares them: every difference with its cause and age, and a report",
     schedule=every("10 4 * * *"),
     params={"subjects": SUBJECTS},
     **dag_defaults(__doc__, "watch", "channel_advisor", "tims"),
