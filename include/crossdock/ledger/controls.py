@@ -1,6 +1,6 @@
 """Controls of the ledger: each compares an expected with an actual value and names the documents that differ.
 
-In: TIMS's documents and entries as they are now (read into `ref` first), the settlement ledger. Out: `Control`s, kept in
+In: TIMS's documents and entries as they are now (read into `ref`), the settlement ledger. Out: `Control`s, kept in
 ops.control. Most are queries (config/controls/*.sql) that anyone can run:
 
     psql -v period_end="date '2011-01-31'" -f include/config/controls/clearing.sql
