@@ -242,16 +242,19 @@ def keys(connection: sa.Connection, table: sa.Table, batch_id: int | None) -> li
 def versions(table: sa.Table, batch_id: int | None) -> sa.Select:
     """Selects the versions of a batch: key, version, hash, altered, payload and when it was queued. None: all rows of
     the table, for a snapshot, which has no queue."""
-    columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
+    columns = (table.c.version, table.c.hash, table.c.altered, table.c.payload)
     if batch_id is None:
-        return sa.select(*columns, table.c.received_at.label("queued_at"))
-    return sa.select(*columns, work.c.queued_at).join(work, _of(table)).where(work.c.batch_id == batch_id)
+        return sa.select(table.c.key, *columns, table.c.received_at.label("queued_at"))
+    # The key of the queue's row: a list of keys then limits the queue, and not each row that the join finds.
+    rows = sa.select(work.c.key, *columns, work.c.queued_at).select_from(table)
+    return rows.join(work, _of(table)).where(work.c.batch_id == batch_id)
 
 
 def history(table: sa.Table, queue: str) -> sa.Select:
     """Selects all versions that a queue has had of a list, with the same columns and the batch."""
-    columns = (table.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
-    return sa.select(*columns, work.c.queued_at, work.c.batch_id).join(work, _of(table)).where(work.c.queue == queue)
+    columns = (work.c.key, table.c.version, table.c.hash, table.c.altered, table.c.payload)
+    rows = sa.select(*columns, work.c.queued_at, work.c.batch_id).select_from(table)
+    return rows.join(work, _of(table)).where(work.c.queue == queue)
 
 
 def newest(rows: sa.Select, only: Sequence[str] | None = None) -> sa.Select:
@@ -320,7 +323,7 @@ def documents(
 
 def _newest(table: sa.Table, queue: str, keys: Sequence[str]) -> sa.Select:
     """Key, hash and version of the newest version of each key that the queue knows."""
-    columns = (table.c.key, table.c.hash, table.c.version, work.c.queued_at)
+    columns = (work.c.key, table.c.hash, table.c.version, work.c.queued_at)
     return newest(history(table, queue).with_only_columns(*columns), keys)
 
 
