@@ -16,6 +16,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
 | RecordRejected | the record's: refused by the target | no: dead letter | by threshold |
 | BatchStopped | too many records of a batch break a rule | no: a person looks first | at once |
+| NotAllowed | the person's who asked: no role for it | - | no |
 | ControlFailed | the ledger's: a control does not hold | no: a person looks first | at once, each control |
 """
 
@@ -54,6 +55,10 @@ def _restored(kind: type[CrossdockError], facts: dict) -> CrossdockError:
 
 class ConfigError(CrossdockError):
     """Configuration, arguments or mapping files are wrong; nothing was sent or written."""
+
+
+class NotAllowed(CrossdockError):
+    """A person asked for something that none of their roles allows."""
 
 
 class AuthError(CrossdockError):

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -76,6 +76,30 @@ def intake() -> Intake:
 
 def read_intake() -> config.File[Intake]:
     return config.read(config_dir() / "intake.yaml", Intake)
+
+
+Role = Literal["viewer", "clerk", "analyst", "accountant"]
+
+
+class Console(Struct, frozen=True):
+    """`console.yaml`: who may do what in the console, and where a record is found in the systems' own pages."""
+
+    roles: dict[str, tuple[Role, ...]]  # by the name of a role of Airflow, upper and lower case alike
+    people: dict[str, tuple[Role, ...]] = msgspec.field(default_factory=dict)  # by login, on top of what the roles give
+    consent: tuple[str, ...] = ()  # files that a second person must agree to, e.g. posting.yaml or lookups/*
+    links: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  # by entity, with {id} in it: the page of a document in its system
+
+
+@cache
+def console() -> Console:
+    """The console's settings. Raises ConfigError."""
+    return config.load(config_dir() / "console.yaml", Console)
+
+
+def read_console() -> config.File[Console]:
+    return config.read(config_dir() / "console.yaml", Console)
 
 
 def flow(name: str) -> FlowSettings:

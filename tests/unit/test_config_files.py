@@ -28,6 +28,7 @@ Place = tuple[str, ...]
 CHOSEN = {
     "accounts.yaml": ["*"],
     "catalog.yaml": ["sites.*"],
+    "console.yaml": ["roles.*", "people.*", "links.*"],
     "payouts.yaml": ["sources.*"],
     "posting.yaml": ["events.*"],
     "prices.yaml": ["categories.*", "sites.*"],
@@ -39,6 +40,7 @@ CHOSEN = {
 NEEDED = {
     "accounts.yaml": ["Clearing.default"],
     "catalog.yaml": ["profile_currency"],
+    "console.yaml": ["roles"],
     "flows.yaml": ["defaults", "defaults.*"],
     "intake.yaml": ["*"],
     "payouts.yaml": [f"sources.*.{word}" for word in ("channel", "format", "currency", "zone")],

@@ -16,9 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock.errors import ConfigError
-from crossdock.store import database
+from crossdock.store import audit, database
 from crossdock.store.tables import ops_approval as table
-from crossdock.store.tables import ops_audit
 
 Place = tuple[str, str]  # key, target
 
@@ -90,9 +89,5 @@ def decide(
     state = "approved" if approved else "refused"
     decided = _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
     for number in decided:
-        connection.execute(
-            sa.insert(ops_audit).values(
-                who=who, action=f"{flow} {state}", subject=str(number), detail={"note": note} if note else {}
-            )
-        )
+        audit.record(connection, who, f"{flow} {state}", str(number), {"note": note} if note else {})
     return sorted(decided)

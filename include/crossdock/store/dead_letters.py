@@ -15,8 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
 
 from crossdock.errors import ConfigError
-from crossdock.store import database, raw
-from crossdock.store.tables import ops_audit
+from crossdock.store import audit, database, raw
 from crossdock.store.tables import ops_dead_letter as table
 
 OPEN = ("open", "edited")
@@ -173,11 +172,7 @@ def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: st
             f"Dead letter {dead_letter_id} is not open any more.",
             do="`crossdock dead-letters show` tells what became of it.",
         )
-    connection.execute(
-        sa.insert(ops_audit).values(
-            who=who, action=f"dead-letter {action}", subject=str(dead_letter_id), detail={"key": changed.key}
-        )
-    )
+    audit.record(connection, who, f"dead-letter {action}", str(dead_letter_id), {"key": changed.key})
 
 
 def edits_to_carry(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:

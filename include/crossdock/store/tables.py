@@ -1101,9 +1101,13 @@ ops_audit = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("detail", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("address", Text, nullable=False,
+           server_default=text("coalesce(current_setting('crossdock.address', true), '')"),
+           comment="Network address of the person's browser; empty: a shell on the machine"),
+    Index(None, "subject"),
     schema="ops",
-    comment="One thing a person did",
-)
+    comment="One thing a person did; rows are added only",
+)  # fmt: skip
 
 ops_circuit = Table(
     "circuit",

@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from crossdock import settings
 from crossdock.errors import ConfigError
-from crossdock.store.tables import ops_audit, ops_bookmark
+from crossdock.store import audit
+from crossdock.store.tables import ops_bookmark
 from crossdock.store.tables import ops_watermark as table
 
 FIRST = datetime(1900, 1, 1, tzinfo=UTC)  # nothing that is read is older; reads begin somewhat before their windows
@@ -139,5 +140,5 @@ def put(connection: sa.Connection, flow: str, resource: str, to: datetime, *, wh
         sa.delete(ops_bookmark).where(ops_bookmark.c.flow == flow, ops_bookmark.c.resource == resource)
     )
     detail = {"resource": resource, "from": before.isoformat(), "to": to.isoformat(), "why": why}
-    connection.execute(sa.insert(ops_audit).values(who=who, action="watermark set", subject=flow, detail=detail))
+    audit.record(connection, who, "watermark set", flow, detail)
     return before

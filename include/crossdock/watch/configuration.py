@@ -61,6 +61,7 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
         **{f"checks/{name}.yaml": partial(_suite, name) for name in suites.names()},
         "flows.yaml": lambda: settings.check_flows(flows.all_flows()),
         "intake.yaml": lambda: settings.read_intake().findings,
+        "console.yaml": lambda: settings.read_console().findings,
         "systems.yaml": lambda: limits.read().findings,
         "tolerances.yaml": lambda: tolerances.read().findings,
         "catalog.yaml": lambda: catalogue.read().findings,

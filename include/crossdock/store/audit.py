@@ -1,0 +1,21 @@
+"""The audit log: what people did. Rows are added only; the database itself refuses any other change.
+
+In: who did what to which thing. Out: one row, with the address that the transaction was begun with. Never: a value of a
+record, for the log is kept longer than personal data may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock.store.tables import ops_audit
+
+
+def record(
+    connection: sa.Connection, who: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Adds a row, e.g. action "dead-letter dismiss", subject "17"."""
+    connection.execute(sa.insert(ops_audit).values(who=who, action=action, subject=subject, detail=dict(detail or {})))
