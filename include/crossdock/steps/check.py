@@ -54,10 +54,10 @@ def check(
     with at_work(runtime, flow, batch_id, "check", run_id, over):
         with runtime.engine.begin() as connection:
             frames = staged(connection, flow, batch_id)
-            problems = _earlier(frames.header)
+            problems = earlier(frames.header)
             if len(frames.header):
                 found, result = suites.run(flow.suite, flow.enrich_for_checks(connection, frames))
-                problems = finding.concat([problems, _independent(found, problems)])
+                problems = finding.concat([problems, independent(found, problems)])
                 rejected = problems["_row"].nunique()
                 _keep_result(connection, flow, batch_id, result, len(frames.header), rejected)
                 stopped = None if accept_rejects else _over_threshold(flow, batch_id, frames, problems)
@@ -98,7 +98,7 @@ def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[s
     return Frames(header, body)
 
 
-def _earlier(header: pd.DataFrame) -> pd.DataFrame:
+def earlier(header: pd.DataFrame) -> pd.DataFrame:
     """Reads the problems that transform has noted in the stage rows."""
     rows = [
         {"_row": row, **problem}
@@ -108,10 +108,10 @@ def _earlier(header: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(finding.COLUMNS)) if rows else finding.empty()
 
 
-def _independent(found: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+def independent(found: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Drops findings of the suite that only follow from a problem which transform found in the same record."""
-    existing = set(zip(earlier["_row"], earlier["rule"], strict=True))
-    broken = set(earlier["_row"])
+    existing = set(zip(before["_row"], before["rule"], strict=True))
+    broken = set(before["_row"])
     keep = [
         (row, rule) not in existing and not (row in broken and rule in CONSEQUENCES)
         for row, rule in zip(found["_row"], found["rule"], strict=True)

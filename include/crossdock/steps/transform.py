@@ -67,7 +67,7 @@ def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[
     version = dict(zip(keys, versions, strict=True))
     staged.header.insert(0, "version", staged.header["key"].map(version).astype("str"))
     staged.header.insert(0, "batch_id", batch_id)
-    _write(connection, flow, staged)
+    write(connection, flow, staged)
     _dead_letter_unreadable(connection, flow, staged, batch_id)
     for alert in staged.alerts:
         alerts.raise_alert(connection, flow=flow.name, **alert)
@@ -101,18 +101,20 @@ def _dead_letter_poison(connection: sa.Connection, flow: Flow, batch_id: int, po
     """Makes dead letters of records that no rule foresaw."""
     for key, version, _ in raw.documents(connection, flow.source.raw, batch_id, list(poison)):
         dead_letters.dead_row(connection, flow.stage, key, batch_id, version)
-    reasons = {
-        key: [
-            {
-                "field": "", "rule": "unreadable_record", "value": "", "line": "",
-                "says": f"The record holds a value that cannot be worked ({why}).",
-                "do": "Compare the payload with the contract: a field is of another type or far out of range. Correct "
-                "it and replay the record, or ask the operator of the system to mend it.",
-            }
-        ]
-        for key, why in poison.items()
-    }  # fmt: skip
+    reasons = {key: unreadable_record(why) for key, why in poison.items()}
     dead_letter(connection, flow, batch_id, "transform", reasons)
+
+
+def unreadable_record(why: str) -> list[dict]:
+    """The reason of a dead letter of a record that no rule foresaw. `why`: in the database's or the parser's words."""
+    return [
+        {
+            "field": "", "rule": "unreadable_record", "value": "", "line": "",
+            "says": f"The record holds a value that cannot be worked ({why}).",
+            "do": "Compare the payload with the contract: a field is of another type or far out of range. Correct it "
+            "and replay the record, or ask the operator of the system to mend it.",
+        }
+    ]  # fmt: skip
 
 
 def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
@@ -128,7 +130,7 @@ def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], paylo
     return result
 
 
-def _write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
+def write(connection: sa.Connection, flow: Flow, staged: Staged) -> None:
     """Upserts headers by key and replaces their lines; rows of a newer version stay as they are."""
     header = staged.header
     problems = staged.problems
