@@ -30,18 +30,18 @@ def days(long_lived_environment: Environment) -> Environment:
 
 
 def judged(environment: Environment, flow_name: str) -> tuple[dict[str, Verdict], dict[str, sa.Row]]:
-    """The verdicts of a dry run over the newest version of each record, and the staged rows of the same versions."""
+    """The verdicts of a dry run over the staged version of each record, and the staged rows."""
     flow = flows.get(flow_name)
     with environment.runtime() as runtime, runtime.engine.connect() as connection:
         stage = flow.stage
         staged = {row.key: row for row in connection.execute(sa.select(stage))}
-        rows = raw.newest(raw.history(flow.source.raw, flow_name)).subquery()
-        found = connection.execute(sa.select(rows.c.key, rows.c.version, rows.c.payload))
-        records = [
-            (row.key, row.version, database.to_json(row.payload).encode())
-            for row in found
-            if row.key in staged and staged[row.key].version == row.version
-        ]
+        seen = raw.history(flow.source.raw, flow_name).subquery()
+        found = connection.execute(
+            sa.select(seen.c.key, seen.c.version, seen.c.payload).join(
+                stage, sa.and_(stage.c.key == seen.c.key, stage.c.version == seen.c.version)
+            )
+        )
+        records = [(row.key, row.version, database.to_json(row.payload).encode()) for row in found]
         return dry_run(connection, flow, records), staged
 
 
