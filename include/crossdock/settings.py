@@ -1,14 +1,18 @@
 """The settings files of `include/config`: what an analyst or engineer edits, read once and checked.
 
-In: YAML files. Out: typed, immutable settings. Never: a secret (those live in connections).
+In: YAML files below a root, which is `include/config` unless `using` says otherwise. Out: typed, immutable settings.
+Never: a secret (those live in connections); a cached value of another root.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,9 +27,45 @@ OTHERS = ("reference",)  # has settings there, and is no flow of its own
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+@dataclass(frozen=True)
+class Root:
+    """The tree of files that is read. `version`: the published one that it holds; None for a draft."""
+
+    folder: Path
+    version: int | None = None
+
+
+_root: ContextVar[Root | None] = ContextVar("settings_root", default=None)
+
+
 def config_dir() -> Path:
-    """`include/config`, or what CROSSDOCK_CONFIG_DIR names."""
+    """The root of the settings files: the one that `using` names, otherwise the shipped one."""
+    root = _root.get()
+    return root.folder if root else base_dir()
+
+
+def base_dir() -> Path:
+    """The files that ship with the code: `include/config`, or what CROSSDOCK_CONFIG_DIR names."""
     return Path(os.environ.get("CROSSDOCK_CONFIG_DIR") or PROJECT / "include" / "config")
+
+
+@contextmanager
+def using(folder: Path, version: int | None = None) -> Iterator[None]:
+    """Reads all settings from `folder` until the block ends: a whole tree such as `include/config`. Holds for this
+    thread (or coroutine) and for what it starts in a `crossdock.pool.Pool`; others read what they read before.
+
+    `version`: the number of the published version that the folder holds. A draft has none, and stays in use also where
+    a `Runtime` opened within the block would take the version in force."""
+    token = _root.set(Root(folder, version))
+    try:
+        yield
+    finally:
+        _root.reset(token)
+
+
+def root() -> Root | None:
+    """What `using` names; None where the shipped files are read."""
+    return _root.get()
 
 
 def run_dir() -> Path:
@@ -68,10 +108,15 @@ class Intake(Struct, frozen=True):
         return timedelta(minutes=self.clock_minutes)
 
 
-@cache
 def intake() -> Intake:
-    """The limits of what comes from outside. Raises ConfigError for a value that is none."""
-    return config.load(config_dir() / "intake.yaml", Intake)
+    """The limits of what comes from outside; they are asked for each record, so a root's are read once. Raises
+    ConfigError for a value that is none."""
+    return _intake(config_dir())
+
+
+@lru_cache(maxsize=64)
+def _intake(folder: Path) -> Intake:
+    return config.load(folder / "intake.yaml", Intake)
 
 
 def read_intake() -> config.File[Intake]:
@@ -92,10 +137,9 @@ class Console(Struct, frozen=True):
     )  # by entity, with {id} in it: the page of a document in its system
 
 
-@cache
 def console() -> Console:
-    """The console's settings. Raises ConfigError."""
-    return config.load(config_dir() / "console.yaml", Console)
+    """The console's settings: always the shipped ones, for they say who may change the others. Raises ConfigError."""
+    return config.load(base_dir() / "console.yaml", Console)
 
 
 def read_console() -> config.File[Console]:

@@ -40,9 +40,5 @@ def test_a_limit_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     kept = [one for one in text if not one.startswith(name)]
     (tmp_path / "intake.yaml").write_text("\n".join([*kept, line]))
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(tmp_path))
-    settings.intake.cache_clear()
-    try:
-        with pytest.raises(ConfigError, match=name):
-            settings.intake()
-    finally:
-        settings.intake.cache_clear()
+    with pytest.raises(ConfigError, match=name):
+        settings.intake()

@@ -84,7 +84,7 @@ def read(path: Path, kind: type[T]) -> File[T]:
     return _read(stamp(path), typing.cast(typing.Hashable, kind))
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)  # several roots of settings
 def _read(file: Stamp, kind: Any) -> File[Any]:
     walker = _Walker(file.path)
     value = walker.make(kind, walker.root(), ())

@@ -72,7 +72,7 @@ def read_csv(path: Path, kind: type[R], *, keys: int = 1) -> Table[R]:
     return _read(stamp(path), typing.cast(typing.Hashable, kind), keys)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)  # several roots of settings
 def _read(file: Stamp, kind: Any, keys: int) -> Table[Any]:
     return _TableReader(file.path, kind, keys).table()
 

@@ -160,7 +160,7 @@ def load(name: str, folder: Path | None = None) -> Mapping:
     return _load(config.read(path, _Written))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _load(file: config.File[_Written]) -> Mapping:
     mapping = _mapping(file)
     findings = mapping.check()

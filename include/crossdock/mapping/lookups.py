@@ -60,7 +60,7 @@ def read(name: str, folder: Path | None = None, *, keys: int = 1, row: type[Stru
     return _lookup(config.load_csv(path, dict, keys=keys))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _lookup(table: config.Table[dict[str, str]]) -> Lookup:
     return Lookup(table.path.stem, table.path, table.columns, table.rows)
 

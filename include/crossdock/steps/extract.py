@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -24,6 +24,7 @@ from crossdock import settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flow import Flow, Resource
 from crossdock.keys import segment
+from crossdock.pool import Pool
 from crossdock.steps import files, records
 from crossdock.store import batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
@@ -234,7 +235,7 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
     with runtime.engine.connect() as connection:
         with connection.begin():
             reading.others = _others(connection, reading)
-        with ThreadPoolExecutor(1, "copy") as writer:
+        with Pool(1, "copy") as writer:
             pending: Future | None = None
             for chunk in _chunks(received, resource.at_once):
                 judged = records.judge(resource, chunk, reading.clock)  # in this thread: the writer waits for Postgres
@@ -497,7 +498,7 @@ def _completed(
             return replace(one, record=replace(one.record, key=record.key))
         return replace(record, payload=data, version=max(one[0].version, record.version))
 
-    with ThreadPoolExecutor(limits.load(resource.system).at_once, "whole") as pool:
+    with Pool(limits.load(resource.system).at_once, "whole") as pool:
         completed = list(pool.map(complete, (r for r in given if r.key in truncated)))
     refused = [one for one in completed if isinstance(one, records.Refused)]
     return whole + [one for one in completed if isinstance(one, Record)], refused

@@ -11,11 +11,12 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from crossdock.pool import Pool
 from crossdock.store import leases
 
 P = TypeVar("P")
@@ -50,7 +51,7 @@ def send_all(
     done: queue.SimpleQueue[Future[A]] = queue.SimpleQueue()
     answered: list[tuple[P, A]] = []
     problem: BaseException | None = None
-    pool = ThreadPoolExecutor(min(at_once, len(portions)) or 1, "load")
+    pool = Pool(min(at_once, len(portions)) or 1, "load")
     try:
         while waiting or under_way or answered:
             room = 0 if problem else 2 * at_once - len(under_way)

@@ -227,7 +227,7 @@ class _Written(Struct, frozen=True, kw_only=True):
 _RULE_WORDS = tuple(word for word in _Rule.__struct_fields__ if word != "arguments")
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _suite(file: config.File[_Written]) -> Suite:
     """What a file says, held against the contract of its target."""
     written = file.value

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient
 from crossdock.flow import Flow, Resource
+from crossdock.pool import Pool
 from crossdock.steps import records
 from crossdock.steps.load import chunked
 from crossdock.store import database, raw
@@ -65,7 +65,7 @@ def write_back(
         except RecordRejected as error:
             return error
 
-    with ThreadPoolExecutor(limits.load(resource.system).at_once, "write-back") as pool:
+    with Pool(limits.load(resource.system).at_once, "write-back") as pool:
         for portion in chunked(changes):
             answers = list(zip(portion, pool.map(write, portion), strict=True))
             refused = {one.key: answer for one, answer in answers if isinstance(answer, RecordRejected)}

@@ -10,7 +10,6 @@ Works every order that TIMS has by now, of any batch: what one run could not fin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
 from crossdock.keys import segment
+from crossdock.pool import Pool
 from crossdock.reference import tims
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customer_changes import FIELDS, Customer, Decision, Ours, Statement, decide, plain
@@ -81,7 +81,7 @@ def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
         equal = sa.and_(buyer.state == "staged", buyer.customer_id != sa.all_(sa.cast(different, sa.ARRAY(sa.Text))))
         connection.execute(sa.update(stage_buyer).where(equal, is_loaded).values(state="done"))
     problem: Transient | None = None
-    with ThreadPoolExecutor(AT_ONCE, "customers") as pool:
+    with Pool(AT_ONCE, "customers") as pool:
         for portion in chunked(different, PORTION):
             ask = _decided(runtime, batch_id, portion, settings)
             for future in [pool.submit(_bring, runtime, flow, batch_id, facts, settings) for facts in ask]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -18,6 +17,7 @@ from crossdock.flow import Flow
 from crossdock.flows.orders import customers, transform
 from crossdock.flows.orders.transform import SOURCE
 from crossdock.keys import segment
+from crossdock.pool import Pool
 from crossdock.rules import order_changes
 from crossdock.rules.order_changes import CHANNEL, CROSSDOCK, OURS, Action, Desired
 from crossdock.steps.check import dead_letter
@@ -271,7 +271,7 @@ def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[t
     if not pairs:
         return
     problem: Transient | None = None
-    with ThreadPoolExecutor(4, "converge") as pool:
+    with Pool(4, "converge") as pool:
         for future in [pool.submit(_converge, runtime, flow, batch, order, link) for order, link in pairs]:
             try:
                 future.result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +20,7 @@ from crossdock.flows import documents
 from crossdock.flows.prices.transform import LISTING_PRICE, PRICE
 from crossdock.mapping import language
 from crossdock.mapping.frames import SCALE
+from crossdock.pool import Pool
 from crossdock.rules import price_settings, pricing
 from crossdock.rules.price_settings import PriceSettings
 from crossdock.steps.load import Answer, chunked, not_taken, put_each, reasons, record_outcomes, write_bodies
@@ -165,7 +165,7 @@ def _read(runtime: Runtime, lines: Sequence[sa.Row]) -> dict[str, ChannelPrice]:
         ]
 
     spelt = {sku.casefold(): sku for sku in skus}
-    with ThreadPoolExecutor(AT_ONCE, "prices") as pool:
+    with Pool(AT_ONCE, "prices") as pool:
         found = [row for rows in pool.map(ask, chunked(skus, ASKED)) for row in rows]
     present.update({spelt[sku.casefold()]: price for sku, price, _ in found if sku.casefold() in spelt})
     table = ref_channel_listing

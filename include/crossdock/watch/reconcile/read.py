@@ -11,7 +11,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -36,6 +35,7 @@ from crossdock.comparison.subject import (
     Subject,
 )
 from crossdock.errors import BadResponse, RecordRejected
+from crossdock.pool import Pool
 from crossdock.steps import records
 from crossdock.store import database, watermarks
 from crossdock.systems import limits, scan, times
@@ -75,7 +75,7 @@ def read(
                 _read_list(runtime, source, wanted, rules, start, say)
 
     systems = sorted({source.system for source in looks})
-    with ThreadPoolExecutor(len(systems), "read") as pool:
+    with Pool(len(systems), "read") as pool:
         for done in [pool.submit(of, system) for system in systems]:
             done.result()
 
@@ -135,7 +135,7 @@ def _broken(source: Lists, data: bytes, why: str) -> Broken:
 def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[list[dict[str, Any]]]:
     system: Any = runtime.system(source.system)
     at_once = limits.load(source.system).at_once
-    with ThreadPoolExecutor(at_once, "whole") as pool:
+    with Pool(at_once, "whole") as pool:
         for page in system.pages(source.path, since=since):
             raw = [bytes(record) for record in page.records]
             if source.truncated:
