@@ -1,4 +1,4 @@
-"""The Airflow plugin of the pages: mounts them below /crossdock and names them in the menu.
+"""The Airflow plugin of the console: mounts its pages below /crossdock and names it in the menu.
 
 Every Airflow process imports this file: the app and what it needs are made at its first request.
 """
@@ -12,24 +12,24 @@ from airflow.plugins_manager import AirflowPlugin
 PREFIX = "/crossdock"
 
 
-async def pages(scope: Any, receive: Any, send: Any) -> None:
-    """The app, as a server calls it."""
-    from console.pages import app
+async def console(scope: Any, receive: Any, send: Any) -> None:
+    """The app, as a server calls it. It keeps Airflow's own app at hand, to start runs through it."""
+    from console.app import app
+    from console.runs import AIRFLOW
 
-    await app()(scope, receive, send)
+    await app()({**scope, AIRFLOW: scope.get("app")}, receive, send)
 
 
 class ConsolePlugin(AirflowPlugin):
     """Pages inside the web UI."""
 
     name = "crossdock_console"
-    fastapi_apps: list[Any] = [{"app": pages, "url_prefix": PREFIX, "name": "Crossdock"}]  # noqa: RUF012
+    fastapi_apps: list[Any] = [{"app": console, "url_prefix": PREFIX, "name": "Crossdock"}]  # noqa: RUF012
     external_views: list[Any] = [  # noqa: RUF012
         {
-            "name": "Reconciliation",
-            "href": f"{PREFIX}/reconcile/",
+            "name": "Crossdock",
+            "href": f"{PREFIX}/",
             "destination": "nav",
-            "category": "browse",
-            "url_route": "reconciliation",
+            "url_route": "crossdock",
         }
     ]

@@ -54,6 +54,10 @@ RUN_PARAMS = {
     "reprocess": Param(
         False, type=["null", "boolean"], title="Work unchanged records again", description="After a mended mapping"
     ),
+    "replay": Param(
+        None, type=["null", "array"], items={"type": "string"}, title="Replay",
+        description="Keys of dead letters to be worked again, with what was edited; nothing is read",
+    ),
 }  # fmt: skip
 # The form marks as required whatever may not be null; `by` always has a value.
 
@@ -184,7 +188,7 @@ def _extract(flow: str, usual: str) -> list[int]:
     with runtime() as opened:
         for each in windows:
             ids = step.extract(
-                opened, flows.get(flow), each, kind=kind, run_id=run_id, keys=params["keys"] or (),
+                opened, flows.get(flow), each, kind=kind, run_id=run_id, keys=params["replay"] or params["keys"] or (),
                 reprocess=bool(params["reprocess"]), over=over,
             )  # fmt: skip
             found.update(dict.fromkeys(ids))
@@ -231,6 +235,8 @@ def window_of(run: Any, params: Any, usual: str = "scheduled") -> tuple[str, Win
     run's is decided by the library, from the watermark to the source's own clock."""
     from crossdock.steps.extract import Window
 
+    if params["replay"]:
+        return "replay", Window()
     if params["keys"]:
         return "key", Window()
     if params["from"] or params["to"]:

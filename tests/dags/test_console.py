@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from console import access, pages
+from console import access
+from console import app as console_app
+from console import database as console_database
 from console.plugin import PREFIX, ConsolePlugin
+from crossdock.services.people import Person, Role
 from crossdock.store import database
 from crossdock.store.tables import ops_reconcile_run
 from dags.conftest import PROJECT
@@ -45,35 +49,88 @@ def server(metadata: None) -> FastAPI:
 
 @pytest.fixture
 def anonymous(server: FastAPI, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    monkeypatch.setattr(pages, "_engine", lambda: engine)
+    monkeypatch.setattr(console_database, "engine", lambda: engine)
     return TestClient(server, raise_server_exceptions=False)
 
 
-@pytest.fixture(params=["admin", "viewer", None])
-def person(anonymous: TestClient, server: FastAPI, request: pytest.FixtureRequest) -> TestClient:
-    """Whoever is logged in, whatever the role, also somebody who has none."""
+def login(server: FastAPI, role: str | None) -> TestClient:
+    """Somebody who is logged in with a role of Airflow's, as a program is."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=request.param))
-    return TestClient(server, headers={"Authorization": f"Bearer {token}"})
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="somebody", role=role))
+    return TestClient(server, headers={"Authorization": f"Bearer {token}"}, raise_server_exceptions=False)
+
+
+@pytest.fixture(params=["admin", "viewer"])
+def person(anonymous: TestClient, server: FastAPI, request: pytest.FixtureRequest) -> TestClient:
+    """Whoever has a role."""
+    return login(server, request.param)
 
 
 def routes() -> list[APIRoute]:
-    return [route for route in pages.app().routes if isinstance(route, APIRoute)]
+    return [route for route in console_app.app().routes if isinstance(route, APIRoute)]
 
 
-def test_the_app_has_pages_and_no_other_routes() -> None:
-    assert {route.path for route in routes()} == {"/reconcile", "/reconcile/", "/reconcile/{number}"}
-    assert len(routes()) == len(pages.app().routes), "a route that is no APIRoute has no login"
+def address(route: APIRoute) -> str:
+    """An address of a route; what stands for a number is one."""
+    return PREFIX + re.sub(r"\{[^}]*\}", "1", route.path)
 
 
-@pytest.mark.parametrize("route", routes(), ids=lambda route: route.path)
-def test_no_page_opens_without_a_login(anonymous: TestClient, route: APIRoute) -> None:
+def named(route: APIRoute) -> str:
+    return f"{min(route.methods)} {route.path}"
+
+
+def test_every_route_is_one_that_asks_who_is_there() -> None:
+    assert len(routes()) == len(console_app.app().routes), "a route that is no APIRoute has no login"
+    for route in routes():
+        assert access.asks in {one.call for one in route.dependant.dependencies}, route.path
+
+
+@pytest.mark.parametrize("route", routes(), ids=named)
+def test_no_route_opens_without_a_login(anonymous: TestClient, route: APIRoute) -> None:
     for method in route.methods:
-        answer = anonymous.request(method, PREFIX + route.path.replace("{number}", "1"), follow_redirects=False)
+        answer = anonymous.request(method, address(route), follow_redirects=False)
         assert answer.status_code in (401, 403), route.path
         assert "report" not in answer.text
+
+
+@pytest.mark.parametrize("route", routes(), ids=named)
+def test_no_route_opens_for_a_login_without_a_role(anonymous: TestClient, server: FastAPI, route: APIRoute) -> None:
+    nobody = login(server, None)
+    for method in route.methods:
+        answer = nobody.request(method, address(route), follow_redirects=False, json={})
+        assert answer.status_code == 403, route.path
+
+
+CHANGES = [route for route in routes() if route.methods - {"GET", "HEAD"}]
+
+
+@pytest.mark.parametrize("route", CHANGES, ids=named)
+def test_nothing_changes_without_the_pages_own_token(anonymous: TestClient, server: FastAPI, route: APIRoute) -> None:
+    """What another site's page can make a browser send: the cookie, and nothing that it had to read."""
+    cookie = login(server, "admin").headers["authorization"].removeprefix("Bearer ")
+    for headers in ({}, {access.TOKEN_HEADER: "forged"}, {access.TOKEN_HEADER: ""}):
+        browser = TestClient(server, cookies={"_token": cookie}, headers=headers, raise_server_exceptions=False)
+        for method in route.methods:
+            answer = browser.request(method, address(route), json={})
+            assert answer.status_code == 403, (route.path, answer.text)
+            assert "Load the page again" in answer.text
+
+
+@pytest.mark.parametrize("route", CHANGES, ids=named)
+def test_a_viewer_changes_nothing(anonymous: TestClient, server: FastAPI, route: APIRoute) -> None:
+    """The person is refused before the request is read."""
+    viewer = login(server, "viewer")
+    for method in route.methods:
+        answer = viewer.request(method, address(route), json={})
+        assert answer.status_code == 403, (route.path, answer.text)
+
+
+def test_a_token_is_of_one_person_alone() -> None:
+    ada, bob = (Person(name, frozenset({Role.CLERK})) for name in ("ada", "bob"))
+    assert access.token(ada) != access.token(bob)
+    assert access.token(ada) == access.token(ada)
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/redoc", "/reconcile/../reconcile/1", "/nothing"])
@@ -82,6 +139,16 @@ def test_nothing_else_is_told_to_anybody(anonymous: TestClient, path: str) -> No
     assert answer.status_code in (401, 403, 404)
     assert "reconcile/{number}" not in answer.text
     assert "report 1" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["../app.py", "..%2fapp.py", "%2e%2e/access.py", "/etc/passwd", "templates/base.html", ""]
+)
+def test_no_file_is_served_but_our_scripts_and_styles(person: TestClient, path: str) -> None:
+    assert person.get(f"{PREFIX}/static/{path}").status_code == 404
+    answer = person.get(f"{PREFIX}/static/console.css")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/css")
 
 
 def test_a_forged_login_opens_nothing(anonymous: TestClient) -> None:
@@ -98,6 +165,7 @@ def test_a_person_sees_the_last_report_and_any_other(person: TestClient) -> None
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert person.get(f"{PREFIX}/reconcile/99").status_code == 404
     assert person.get(f"{PREFIX}/reconcile/x").status_code == 422
+    assert "script-src 'self'" in person.get(f"{PREFIX}/letters").headers["content-security-policy"]
 
 
 def test_where_airflow_has_no_such_check_nobody_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +173,7 @@ def test_where_airflow_has_no_such_check_nobody_is_let_in(monkeypatch: pytest.Mo
         patch.setitem(sys.modules, "airflow.api_fastapi.core_api.security", None)
         importlib.reload(access)
         with pytest.raises(HTTPException) as refused:
-            access.may_see_pages()
+            access.known_to_airflow()
     assert refused.value.status_code == 403
     importlib.reload(access)
 
@@ -116,7 +184,7 @@ def test_airflow_finds_the_plugin_and_names_the_page_in_its_menu() -> None:
     apps, _ = plugins_manager.get_fastapi_plugins()
     assert PREFIX in [app["url_prefix"] for app in apps]
     (view,) = ConsolePlugin.external_views
-    assert (view["destination"], view["href"]) == ("nav", f"{PREFIX}/reconcile/")
+    assert (view["destination"], view["href"]) == ("nav", f"{PREFIX}/")
 
 
 def test_importing_the_plugin_imports_nothing_heavy() -> None:

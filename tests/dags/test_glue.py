@@ -34,7 +34,7 @@ from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
 from crossdock_airflow.tasks import PERIOD, RUN_PARAMS, SUBJECTS, window_of
 from dags.conftest import PROJECT
 
-NO_PARAMS = {"from": None, "to": None, "by": "window", "keys": None, "reprocess": False}
+NO_PARAMS = {"from": None, "to": None, "by": "window", "keys": None, "replay": None, "reprocess": False}
 
 
 # ---- retries ---------------------------------------------------------------------------------------------------------

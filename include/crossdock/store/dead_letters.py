@@ -67,6 +67,7 @@ def _counted_up(statement: Insert) -> Insert:
             "version": new.version,
             "state": "open",
             "times": table.c.times + 1,
+            "replay_asked_at": None,
             "updated_at": sa.func.now(),
         },
     )
@@ -82,7 +83,7 @@ def close_resolved(connection: sa.Connection, flow: str, keys: Sequence[str], *,
                 table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
                 table.c.state.in_(OPEN),
             )
-            .values(state="replayed" if replay else "resolved", updated_at=sa.func.now())
+            .values(state="replayed" if replay else "resolved", replay_asked_at=None, updated_at=sa.func.now())
         )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     Identity,
     Index,
@@ -1006,6 +1007,13 @@ ops_customer_change = Table(
     comment="What one order meant for one field of one TIMS customer",
 )  # fmt: skip
 
+# The names by which both contracts and our own call the amount of a whole document.
+_STATED = (
+    "coalesce(payload ->> 'TotalPrice', payload ->> 'RefundTotal', payload ->> 'TotalAmount', payload ->> 'Amount')"
+)
+_STATED_AMOUNT = f"CASE WHEN {_STATED} ~ '^-?[0-9]{{1,13}}([.][0-9]{{1,18}})?$' THEN {_STATED}::numeric END"
+_STATED_CURRENCY = "left(coalesce(payload ->> 'Currency', payload ->> 'CurrencyCode'), 3)"
+
 ops_dead_letter = Table(
     "dead_letter",
     metadata,
@@ -1026,11 +1034,18 @@ ops_dead_letter = Table(
     Column("updated_at", Moment, nullable=False, server_default=NOW),
     Column("changed_by", Text, comment="Who edited, replayed or dismissed it"),
     Column("note", Text, comment="Why, in that person's words"),
+    Column("rule", Text, Computed("reasons -> 0 ->> 'rule'", persisted=True), comment="The first rule that it breaks"),
+    Column("amount", Money, Computed(_STATED_AMOUNT, persisted=True), comment="What the record says it is worth"),
+    Column("currency_code", Text, Computed(_STATED_CURRENCY, persisted=True), comment="Currency of the amount"),
+    Column("assigned_to", Text, comment="Who works on it"),
+    Column("replay_asked_at", Moment, comment="A person has asked for a replay that no run has ended yet"),
+    Index("ix_dead_letter_desk", "flow", "rule", "created_at", "id",
+          postgresql_where=text("state IN ('open', 'edited')")),
     Index("uq_dead_letter_open", "flow", "key", unique=True, postgresql_where=text("state IN ('open', 'edited')")),
     Index(None, "flow", "state"),
     schema="ops",
     comment="One refused record, with every reason",
-)
+)  # fmt: skip
 
 ops_check_result = Table(
     "check_result",

@@ -1,0 +1,209 @@
+"""Dead letters: lists for programs, verdicts, and what people do with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from console import runs
+from console.access import Asks, Clerk
+from console.database import transaction
+from crossdock import flows
+from crossdock.errors import ConfigError, CrossdockError
+from crossdock.services import letters
+from crossdock.services.letters import Cause, Group, Letter, Listed, Outcome
+from crossdock.services.people import Person
+from crossdock.steps.dry_run import Verdict
+
+router = APIRouter()
+
+
+@dataclass
+class Chosen:
+    """Letters: by their numbers, or all of a cause."""
+
+    numbers: list[int] = field(default_factory=list)
+    flow: str | None = None
+    rule: str | None = None
+    value: str | None = None
+
+    def cause(self) -> Cause | None:
+        """The cause; None where there are numbers, or nothing. ConfigError for half a cause."""
+        if self.numbers or (self.flow is None and self.rule is None):
+            return None
+        if self.flow is None or self.rule is None:
+            raise ConfigError("A group has a flow and a rule.", do="Name both, or the numbers of letters.")
+        return Cause(self.flow, self.rule, self.value)
+
+
+@dataclass
+class Replay(Chosen):
+    """Nothing chosen: all open letters."""
+
+    only_gone: bool = False
+
+
+@dataclass
+class Assignment(Chosen):
+    to: str | None = None
+
+
+@dataclass
+class Dismissal(Chosen):
+    note: str = ""
+
+
+@dataclass
+class Replacement(Chosen):
+    by: str = ""
+
+
+@dataclass
+class Changes:
+    """New values by the path of a field."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Note:
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done: how many letters, in words, and the runs that were started."""
+
+    count: int
+    message: str
+    runs: dict[str, str] = field(default_factory=dict)
+
+
+@router.get("/letters/groups")
+def groups(person: Asks) -> list[Group]:
+    """Open letters by flow and rule."""
+    with transaction(person) as connection:
+        return letters.groups(connection, person)
+
+
+@router.get("/letters")
+def listed(
+    person: Asks,
+    flow: str | None = None,
+    rule: str | None = None,
+    value: str | None = None,
+    state: str = "open",
+    assigned_to: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> Listed:
+    """Letters, oldest first, a page at a time."""
+    cause = Cause(flow, rule, value) if flow and rule else None
+    with transaction(person) as connection:
+        return letters.letters(
+            connection, person, cause=cause, flow=flow, state=state, assigned_to=assigned_to, after=after, limit=limit
+        )
+
+
+@router.get("/letters/{number}")
+def one(person: Asks, number: int) -> Letter:
+    """A letter whole."""
+    with transaction(person) as connection:
+        return letters.letter(connection, person, number)
+
+
+@router.post("/letters/{number}/verdict")
+def verdict(person: Clerk, number: int, given: Changes) -> Verdict:
+    """What would become of its record with these changes. Nothing is written."""
+    with transaction(person) as connection:
+        return letters.verdict(connection, person, number, given.changes)
+
+
+@router.post("/letters/{number}/edit")
+def edit(person: Clerk, number: int, given: Changes) -> Done:
+    """Keeps other values of its record, to be replayed."""
+    with transaction(person) as connection:
+        letters.edit(connection, person, number, given.changes)
+    return Done(1, "Kept. Replay it now.")
+
+
+@router.post("/letters/{number}/note")
+def note(person: Clerk, number: int, given: Note) -> Done:
+    """Keeps a remark with it."""
+    with transaction(person) as connection:
+        letters.add_note(connection, person, number, given.note)
+    return Done(1, "The note is kept.")
+
+
+@router.post("/letters/replace")
+def replace(person: Clerk, given: Replacement) -> Done:
+    """Writes another value in place of the wrong one into every record of a group."""
+    cause = given.cause()
+    if cause is None:
+        raise ConfigError("No group was named.", do="Give a flow, a rule and the value to replace.")
+    with transaction(person) as connection:
+        done = letters.replace_value(connection, person, cause, given.by)
+    left = f" In {done.left} the value was not found: edit those by hand." if done.left else ""
+    return Done(done.count, f"Edited {done.count}.{left} Replay them now.")
+
+
+@router.post("/letters/dismiss")
+def dismiss(person: Clerk, given: Dismissal) -> Done:
+    """Decides that records need not be delivered, and why."""
+    with transaction(person) as connection:
+        done = letters.dismiss(connection, person, given.note, numbers=given.numbers, cause=_chosen(given))
+    return Done(done.count, f"Dismissed {done.count}.")
+
+
+@router.post("/letters/assign")
+def assign(person: Clerk, given: Assignment) -> Done:
+    """Says who works on letters."""
+    with transaction(person) as connection:
+        done = letters.assign(connection, person, given.to, numbers=given.numbers, cause=_chosen(given))
+    return Done(done.count, f"{given.to or 'Nobody'} works on {done.count}.")
+
+
+@router.post("/letters/replay")
+async def replay(request: Request, person: Clerk, given: Replay) -> Done:
+    """Has letters worked again: a run of each flow's DAG takes them through all steps, with what was edited."""
+    marked = await run_in_threadpool(_ask_replay, person, given)
+    started: dict[str, str] = {}
+    for flow, keys in marked.keys.items():
+        dag = flows.packages()[flow]
+        try:
+            words = f"Replay of {len(keys)} dead letters, asked for by {person.name}"
+            started[flow] = await runs.trigger(request, dag, {"replay": keys}, words)
+        except CrossdockError:
+            left = {name: own for name, own in marked.keys.items() if name not in started}
+            await run_in_threadpool(_forget, person, left)
+            raise
+    if not marked.count:
+        return Done(
+            0, "No cause is gone yet: every record would be refused again." if given.only_gone else "Nothing to replay."
+        )
+    left_over = f" {marked.left} would be refused again and were left." if marked.left else ""
+    return Done(marked.count, f"{marked.count} in replay.{left_over}", started)
+
+
+def _ask_replay(person: Person, given: Replay) -> Outcome:
+    with transaction(person) as connection:
+        return letters.ask_replay(
+            connection, person, numbers=given.numbers, cause=given.cause(), only_gone=given.only_gone
+        )
+
+
+def _forget(person: Person, keys: dict[str, list[str]]) -> None:
+    with transaction(person) as connection:
+        for flow, own in keys.items():
+            letters.forget_replay(connection, flow, own)
+
+
+def _chosen(given: Chosen) -> Cause | None:
+    """The cause of a choice; None: numbers. ConfigError where nothing was chosen."""
+    cause = given.cause()
+    if cause is None and not given.numbers:
+        raise ConfigError("No dead letters were chosen.", do="Choose letters, or a group.")
+    return cause

@@ -1,0 +1,103 @@
+"""The app of the console: the JSON API below `/api`, the pages, and the files that they are made with.
+
+A module of `api/` or `pages/` with a `router` is found by itself; a page with `TITLE` and `PLACE` stands in the menu.
+In: requests of people whom Airflow knows. Out: answers that nobody else's page can frame or change. Never: a route
+without `asks`, which the app itself asks for; a script, style or picture of another host.
+"""
+
+from __future__ import annotations
+
+import importlib
+import mimetypes
+import pkgutil
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from console import api, html, menu, pages
+from console.access import asks
+from crossdock.errors import CrossdockError, NotAllowed, Transient
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "private, no-store",
+}
+STATIC = Path(__file__).parent / "static"
+
+
+@cache
+def app() -> FastAPI:
+    """The app. It has no description of itself, for that would be a route without a login."""
+    made = FastAPI(dependencies=[Depends(asks)], openapi_url=None, docs_url=None, redoc_url=None)
+    for module in modules(api):
+        made.include_router(module.router, prefix="/api")
+    for module in modules(pages):
+        made.include_router(module.router, default_response_class=Response)
+    made.state.menu = menu.entries(modules(pages))
+    made.get("/static/{name:path}")(static)
+    made.middleware("http")(_guarded)
+    made.exception_handler(CrossdockError)(_refused)
+    made.exception_handler(HTTPException)(_not_served)
+    made.exception_handler(RequestValidationError)(_not_understood)
+    return made
+
+
+def modules(package: ModuleType) -> list[ModuleType]:
+    """The modules of a package that have a router, by name."""
+    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+    loaded = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    return [module for module in loaded if hasattr(module, "router")]
+
+
+def static(name: str) -> FileResponse:
+    """A script, a style, a picture. HTTP 404 for anything else."""
+    path = (STATIC / name).resolve()
+    if not path.is_relative_to(STATIC) or not path.is_file():
+        raise HTTPException(status_code=404, detail=f"There is no file {name}.")
+    kind, _ = mimetypes.guess_type(path.name)
+    # Their addresses carry the version of what is in them.
+    return FileResponse(path, media_type=kind, headers={"Cache-Control": "private, max-age=31536000, immutable"})
+
+
+async def _guarded(request: Request, call_next: Any) -> Response:
+    answer: Response = await call_next(request)
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
+    return answer
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CrossdockError)
+    status = 403 if isinstance(error, NotAllowed) else 503 if isinstance(error, Transient) else 422
+    return _answer(request, status, error.message, error.do)
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _answer(request, error.status_code, str(error.detail), "")
+
+
+async def _not_understood(request: Request, error: Exception) -> Response:
+    """Names the fields, and not the values, which may be personal data."""
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors())
+    return _answer(request, 422, f"The request cannot be read: {wrong}.", "Correct these values.")
+
+
+def _answer(request: Request, status: int, message: str, do: str) -> Response:
+    """A refusal in words: JSON for a program, a page or a part of one for a person."""
+    path = request.url.path.removeprefix(str(request.scope.get("root_path", "")))
+    if path.startswith("/api/") or not hasattr(request.state, "person"):
+        return JSONResponse({"detail": message, "do": do}, status)
+    return html.refusal(request, status, message, do)

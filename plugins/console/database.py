@@ -1,0 +1,40 @@
+"""The Crossdock database, as routes use it.
+
+In: the connection `crossdock` of Airflow. Out: a transaction per request. Never: a statement that runs on for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from crossdock.services.people import Person
+
+LONGEST = "20s"  # that a statement of a page may take
+
+
+@cache
+def engine() -> sa.Engine:
+    """The engine of this process, made at the first request."""
+    from crossdock.store import database
+    from crossdock_airflow.connections import database_url
+
+    return database.engine(database_url())
+
+
+@contextmanager
+def transaction(person: Person) -> Iterator[sa.Connection]:
+    """One transaction in the person's name: kept when the block ends, rolled back when it raises."""
+    import sqlalchemy as sa
+
+    from crossdock.services import people
+
+    with engine().begin() as connection:
+        people.begin(connection, person)
+        connection.execute(sa.select(sa.func.set_config("statement_timeout", LONGEST, True)))
+        yield connection

@@ -1,0 +1,113 @@
+"""Pages as HTML: templates, how values are written, the frame around every page.
+
+In: a template and what it shows. Out: an HTML answer, every value escaped. Never: a style or a script within the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+from crossdock.safe import safe
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def templates() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "when": when, "money": money, "count": count, "words": words, "shown": shown, "path": path, "query": query,
+    }  # fmt: skip
+    made.globals |= {"static": static_address}
+    return made
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page for the person of the request. Paths in it begin at `root`."""
+    from console import access
+
+    person = request.state.person
+    root = str(request.scope.get("root_path", "")).rstrip("/")
+    text = templates().get_template(template).render(
+        person=person, may=person.may, root=root, token=access.token(person), menu=request.app.state.menu,
+        here=request.url.path.removeprefix(root), request=request, **values,
+    )  # fmt: skip
+    return HTMLResponse(text, status)
+
+
+def refusal(request: Request, status: int, message: str, do: str) -> HTMLResponse:
+    """A page, or the part that htmx asked for, that says what went wrong and what to do."""
+    template = "refusal_part.html" if request.headers.get("hx-request") else "refusal.html"
+    return render(request, template, status=status, title="Crossdock", message=message, do=do)
+
+
+def when(moment: datetime | str | None) -> Markup:
+    """A moment: in UTC, which the page's script turns into the reader's own zone."""
+    if moment is None:
+        return Markup("")
+    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC">{} UTC</time>').format(
+        at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}", f"{at:%d %b %Y %H:%M}"
+    )
+
+
+def money(amount: Decimal | str | None, currency: str | None = "") -> Markup:
+    """An amount with its currency, aligned right by the page's style."""
+    if amount is None:
+        return Markup("")
+    value = Decimal(amount)
+    places = max(2, -int(value.normalize().as_tuple().exponent)) if value else 2
+    return Markup('<span class="amount">{:,.{places}f}<span class="currency">{}</span></span>').format(
+        value, f" {currency}" if currency else "", places=places
+    )
+
+
+def count(number: int | float | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def words(name: str) -> str:
+    """A name of a program as words: missing_field, missing field."""
+    return name.replace("_", " ")
+
+
+def shown(value: Any) -> str:
+    """Foreign text without characters that turn or hide what stands beside them."""
+    return "" if value is None else safe(str(value))
+
+
+def path(text: Any) -> str:
+    """A foreign key as one part of an address."""
+    return quote(str(text), safe="")
+
+
+def query(values: Iterable[tuple[str, Any]] | dict[str, Any]) -> str:
+    """Values as the query of an address, without those that are missing."""
+    pairs = values.items() if isinstance(values, dict) else values
+    return urlencode([(name, str(value)) for name, value in pairs if value is not None])
+
+
+@cache
+def static_address(root: str, name: str) -> str:
+    """The address of a file of ours, which changes with what is in it."""
+    version = hashlib.sha256((FOLDER / "static" / name).read_bytes()).hexdigest()[:12]
+    return str(escape(f"{root}/static/{name}?{version}"))

@@ -1,0 +1,197 @@
+// What every page of the console does in the browser: changes through the API, keys, moments in the reader's zone.
+// Pages come from the server; nothing here knows a rule of the business.
+"use strict";
+(() => {
+  const root = document.documentElement.dataset.root;
+  const token = document.querySelector('meta[name="csrf"]').content;
+  const message = document.getElementById("message");
+  let hide = 0;
+
+  const say = (text, bad = false) => {
+    message.textContent = text;
+    message.className = bad ? "bad shown" : "shown";
+    clearTimeout(hide);
+    hide = setTimeout(() => message.classList.remove("shown"), bad ? 15000 : 6000);
+  };
+
+  /** Sends a change. Throws an Error whose message says what is wrong and what to do. */
+  const call = async (api, body) => {
+    const [method, path] = api.split(" ");
+    const answer = await fetch(`${root}/api${path}`, {
+      method,
+      headers: { "Content-Type": "application/json", "X-Crossdock-CSRF": token },
+      body: JSON.stringify(body),
+      credentials: "same-origin",
+    });
+    const text = await answer.text();
+    let data = {};
+    try { data = JSON.parse(text); } catch { data = { detail: text.slice(0, 300) }; }
+    if (!answer.ok) {
+      const detail = typeof data.detail === "string" ? data.detail : "";
+      throw new Error([detail || `The server answered ${answer.status}.`, data.do].filter(Boolean).join(" "));
+    }
+    return data;
+  };
+
+  /** Shows what a change has done: another page, or this one anew, with the words of the answer kept. */
+  const after = (then, data) => {
+    const words = data && data.message ? data.message : "Done.";
+    if (then === "stay") { say(words); document.body.dispatchEvent(new Event("refresh")); return; }
+    try { sessionStorage.setItem("said", words); } catch { /* storage is switched off */ }
+    if (then) location.assign(then); else location.reload();
+  };
+
+  const busy = async (element, work) => {
+    if (element.ariaBusy === "true") return;
+    const label = element.textContent;
+    element.ariaBusy = "true";
+    element.disabled = true;
+    if (element.dataset.busy) element.textContent = element.dataset.busy;
+    try { await work(); } catch (error) { say(error.message, true); } finally {
+      element.ariaBusy = "false";
+      element.disabled = false;
+      if (element.dataset.busy) element.textContent = label;
+    }
+  };
+
+  const values = (form) => {
+    const found = {};
+    for (const field of form.elements) {
+      if (!field.name || field.disabled) continue;
+      if (field.type === "checkbox") found[field.name] = field.checked;
+      else if (field.type === "number" && field.value !== "") found[field.name] = Number(field.value);
+      else found[field.name] = field.value;
+    }
+    return found;
+  };
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target.closest("form[data-api]");
+    if (!form) { if (event.target.id === "edit") event.preventDefault(); return; }
+    event.preventDefault();
+    if (form.dataset.ask && !confirm(form.dataset.ask)) return;
+    const body = { ...values(form), ...JSON.parse(form.dataset.more || "{}") };
+    const button = event.submitter || form.querySelector("button") || form;
+    busy(button, async () => after(form.dataset.then, await call(form.dataset.api, body)));
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-api]");
+    if (!button) return;
+    if (button.dataset.ask && !confirm(button.dataset.ask)) return;
+    busy(button, async () => {
+      const changes = button.dataset.save ? edited() : {};
+      if (Object.keys(changes).length) await call(`POST /letters/${button.dataset.save}/edit`, { changes });
+      after(button.dataset.then, await call(button.dataset.api, JSON.parse(button.dataset.body || "{}")));
+    });
+  });
+
+  // ---- moments in the reader's zone; UTC stays in the title
+  const near = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const localise = (within) => {
+    for (const time of within.querySelectorAll("time[datetime]:not([data-local])")) {
+      const at = new Date(time.dateTime);
+      if (isNaN(at)) continue;
+      time.textContent = near.format(at);
+      time.dataset.local = "";
+    }
+  };
+  localise(document);
+  document.addEventListener("htmx:afterSwap", (event) => localise(event.target));
+  document.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.xhr.status === 401) say("You are not logged in any more. Load the page again.", true);
+    else say("This part of the page could not be loaded. Load the page again.", true);
+  });
+  document.addEventListener("htmx:sendError", () => say("The server does not answer.", true));
+
+  try {
+    const said = sessionStorage.getItem("said");
+    if (said) { sessionStorage.removeItem("said"); say(said); }
+  } catch { /* storage is switched off */ }
+
+  // ---- a record that is edited: the verdict on it as one types
+  const edit = document.getElementById("edit");
+  const verdict = document.getElementById("verdict");
+  const edited = () => {
+    const changes = {};
+    for (const field of edit ? edit.elements : []) {
+      if (field.name && field.value !== field.dataset.was) changes[field.name] = field.value;
+    }
+    return changes;
+  };
+  const line = (kind, text, name) => {
+    const made = document.createElement(kind);
+    made.textContent = text;
+    if (name) made.className = name;
+    return made;
+  };
+  const WORDS = {
+    ready: "It would be sent.", waiting: "It would wait.", left_out: "It would be left out.",
+    dead: "It would be refused again.",
+  };
+  let asked = 0;
+  const judge = async () => {
+    const number = ++asked;
+    const heading = line("h2", "What would become of it now");
+    try {
+      const found = await call(`POST /letters/${verdict.dataset.number}/verdict`, { changes: edited() });
+      if (number !== asked) return;
+      const parts = [heading, line("p", [WORDS[found.state] || found.state, found.why].filter(Boolean).join(" "), `state ${found.state}`)];
+      for (const reason of found.reasons) {
+        parts.push(line("p", `${reason.says} (${reason.rule.replaceAll("_", " ")})`), line("p", reason.do, "do"));
+      }
+      if (found.document) {
+        const shown = document.createElement("details");
+        shown.append(line("summary", "What would be sent"), line("pre", JSON.stringify(found.document, null, 2)));
+        parts.push(shown);
+      }
+      verdict.replaceChildren(...parts);
+    } catch (error) {
+      if (number === asked) verdict.replaceChildren(heading, line("p", error.message, "state dead"));
+    }
+  };
+  if (verdict) {
+    judge();
+    let wait = 0;
+    edit.addEventListener("input", (event) => {
+      event.target.classList.toggle("changed", event.target.value !== event.target.dataset.was);
+      clearTimeout(wait);
+      wait = setTimeout(judge, 400);
+    });
+  }
+
+  // ---- keys
+  const rows = () => [...document.querySelectorAll("[data-row]")];
+  const move = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    const at = all.findIndex((row) => row.contains(document.activeElement));
+    const row = all[Math.min(Math.max(at + by, 0), all.length - 1)];
+    (row.querySelector("[data-open]") || row.querySelector("a, button")).focus();
+  };
+  const press = (key) => {
+    const row = rows().find((each) => each.contains(document.activeElement));
+    const target = (row && row.querySelector(`[data-key="${key}"]`)) || document.querySelector(`[data-key="${key}"]`);
+    if (!target || (row === undefined && target.closest("[data-row]"))) return false;
+    if (target.matches("input")) target.focus(); else target.click();
+    return true;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.target.matches("input, textarea, select, [contenteditable]");
+    if (typing) { if (event.key === "Escape") event.target.blur(); return; }
+    if (document.querySelector("dialog[open]") || event.target.closest("[data-keys-own]")) return;
+    switch (event.key) {
+      case "j": move(1); break;
+      case "k": move(-1); break;
+      case "/": document.getElementById("search").focus(); break;
+      case "?": document.getElementById("help").showModal(); break;
+      case "e": { const field = document.querySelector(".fault input") || (edit && edit.querySelector("input")); if (!field) return; field.focus(); break; }
+      case "r": case "d": case "n": case "p": case "u": if (!press(event.key)) return; break;
+      default: return;
+    }
+    event.preventDefault();
+  });
+
+  window.crossdock = { call, say, after };
+})();
