@@ -60,7 +60,7 @@ def group(request: Request, person: Asks, flow: Text, rule: Text, value: Text | 
         found = next((one for one in letters.groups(connection, person) if (one.flow, one.rule) == (flow, rule)), None)
         listed = letters.letters(connection, person, cause=cause)
     found_flow = flows.all_flows().get(flow)
-    title = found_flow.title if flow_of else flow
+    title = found_flow.title if found_flow else flow
     return render(request, "letters_group.html", title=title, cause=cause, group=found, listed=listed, more=False)
 
 
