@@ -76,6 +76,8 @@ BROKEN = [
      "TotalAmount is an amount, but what arrives is a whole number; `convert: to amount` would do"),
     ("{target: Quantity, rule: explode_kits}", "{target: Quantity, from: UnitPrice}", 0,
      "Quantity is a whole number, but what arrives is an amount"),
+    ("{target: KitParentSKU, rule: explode_kits}", "{target: KitParentSKU, from: Title}", 0,
+     "the lines are those that the rule explode_kits makes, and it gives them no 'Title'"),
     ("    from: Currency", "    from: Exported", 0, "CurrencyCode is text, but what arrives is a boolean"),
     # converters
     ("convert: to text", "convert: to txt", 0, "there is no converter 'to txt'; did you mean 'to text'?"),

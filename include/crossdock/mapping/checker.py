@@ -6,7 +6,7 @@ In: a Table. Out: findings with file, line and the nearest right name. Never: a 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from crossdock.config.nodes import Finding
@@ -16,7 +16,7 @@ from crossdock.mapping import lookups
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, scaled
-from crossdock.mapping.registry import EVERYTHING, KEY, LINES, REFUSED, NamedRule, named_rules
+from crossdock.mapping.registry import EVERYTHING, KEY, LINES, MADE, REFUSED, NamedRule, named_rules
 from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_of, target_field, written_by
 
 
@@ -157,25 +157,12 @@ class Checker:
         """Every required target field is mapped, also inside optional objects and lists of which a part is mapped."""
         mapped = {one.target for one in fields}
         children = self.mapping.children.target if self.mapping.children else None
-        for path, one in document.fields.items():
-            if not one.required:
-                continue
-            inside = document.parents(path)
-            wanted = all(parent.required and not parent.nullable for parent in inside) or any(
-                name.startswith(f"{inside[-1].path}.") for name in mapped
+        for path in lacking(document, mapped, children):
+            near = did_you_mean(path, mapped - set(document.fields))
+            hint = (
+                f"; is {near.removeprefix('; did you mean ').rstrip('?')} meant to be it?" if "did you" in near else ""
             )
-            if one.type == "array":
-                given = path == children or any(name.startswith(f"{path}[") for name in mapped)
-            else:
-                given = path in mapped or one.type == "object"
-            if wanted and not given:
-                near = did_you_mean(path, mapped - set(document.fields))
-                hint = (
-                    f"; is {near.removeprefix('; did you mean ').rstrip('?')} meant to be it?"
-                    if "did you" in near
-                    else ""
-                )
-                self.report(line, f"{document.name} needs {path}, and no field maps it{hint}")
+            self.report(line, f"{document.name} needs {path}, and no field maps it{hint}")
         for path, one in document.fields.items():
             entries = {name.split("]")[0] + "]" for name in mapped if name.startswith(f"{path}[")}
             for entry in sorted(entries):
@@ -262,6 +249,10 @@ class Checker:
         if field.type in ("object", "array"):
             self.report(line, f"{path} is {_a(field.type)}; say which field inside it is meant")
             return None
+        maker, columns = lines_made(self.mapping)
+        if document is below and maker and name not in columns:
+            message = f"the lines are those that the rule {maker} makes, and it gives them no {name!r}"
+            self.report(line, f"{message}{did_you_mean(name, columns)}")
         return source_type(field)
 
     def converted(self, one: FieldMap, kinds: list[str]) -> list[str]:
@@ -342,6 +333,30 @@ class Checker:
                     one.at("lookup" if one.lookup else "from"),
                     f"{where} {code!r}, which {one.target} does not take{hint}",
                 )
+
+
+def lines_made(mapping: Table) -> tuple[str, tuple[str, ...]]:
+    """The rule that makes the target's lines of the source's, and the columns that these have; "" where none does."""
+    rules = [rule for rule in mapping.plan.rules if any(name.startswith(MADE) for name in rule.writes)]
+    columns = [name.removeprefix(MADE) for rule in rules for name in rule.writes if name.startswith(MADE)]
+    return (rules[0].name if rules else ""), tuple(dict.fromkeys(columns))
+
+
+def lacking(document: Document, mapped: Collection[str], children: str | None) -> Iterator[str]:
+    """The required target fields that nothing maps. `children`: the list that the lines fill."""
+    for path, one in document.fields.items():
+        if not one.required:
+            continue
+        inside = document.parents(path)
+        wanted = all(parent.required and not parent.nullable for parent in inside) or any(
+            name.startswith(f"{inside[-1].path}.") for name in mapped
+        )
+        if one.type == "array":
+            given = path == children or any(name.startswith(f"{path}[") for name in mapped)
+        else:
+            given = path in mapped or one.type == "object"
+        if wanted and not given:
+            yield path
 
 
 def _a(kind: str) -> str:
