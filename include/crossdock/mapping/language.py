@@ -52,7 +52,7 @@ import pandas as pd
 from crossdock import config
 from crossdock.config import Finding, Scalar, Struct, Written, did_you_mean
 from crossdock.errors import ConfigError
-from crossdock.mapping import columns, contracts, problems
+from crossdock.mapping import columns, contracts, problems, watch
 from crossdock.mapping.checker import Checker
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import named_rules
@@ -99,7 +99,8 @@ class Mapping(Table):
         Raises ConfigError where a rule reads or writes another column than it declares, and where no rule of the table
         makes one of `also`.
         """
-        prepared = self.plan.run(frames, context)
+        seen = watch.begin(self.name)
+        prepared = self.plan.run(frames, context, seen)
         for column in also:
             if column not in prepared.frames.header:
                 makers = [one.name for one in named_rules().values() if column in one.writes]
@@ -107,7 +108,7 @@ class Mapping(Table):
                     f"{self.file}: no rule of the table makes the column {column!r}, which the flow needs.",
                     do=f"Name the rule that does under `rules`: {' or '.join(makers)}.",
                 )
-        target, errors = self.turn(prepared.frames, explained=prepared.of_documents(prepared.problems))
+        target, errors = run(self, prepared.frames, prepared.of_documents(prepared.problems), seen)
         return Applied(
             prepared.frames,
             target,
@@ -126,7 +127,7 @@ class Mapping(Table):
         are problems found earlier by the rules: a value missing for a reason given there is not reported again.
         Raises ConfigError where a column that a rule should have added is not there.
         """
-        return run(self, frames, problems.empty() if explained is None else explained)
+        return run(self, frames, problems.empty() if explained is None else explained, watch.begin(self.name))
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from crossdock.errors import ConfigError
 from crossdock.mapping.frames import LINE, ROW, Frames
 from crossdock.mapping.problems import concat, empty
 from crossdock.mapping.registry import EVERYTHING, LINES, MADE, REFUSED, Columns, NamedRule
+from crossdock.mapping.watch import RuleSeen, Seen
 
 
 @dataclass
@@ -51,14 +52,16 @@ class Plan:
     rules: tuple[NamedRule, ...]
     circle: tuple[NamedRule, ...] = ()
 
-    def run(self, frames: Frames, context: Any) -> Prepared:
+    def run(self, frames: Frames, context: Any, seen: Seen | None = None) -> Prepared:
         made = Prepared(Frames(frames.header, frames.lines, frames.made))
         found: list[pd.DataFrame] = []
         warned: list[pd.DataFrame] = []
         for rule in self.rules:
-            seen = _seen(rule, made.frames, found)
-            columns = rule.function(seen, context)
+            visible = _seen(rule, made.frames, found)
+            columns = rule.function(visible, context)
             _verify(rule, columns)
+            if seen is not None:
+                seen.rules.append(RuleSeen(rule.name, visible, columns.header, columns.lines, columns.made))
             found.append(made.of_source(columns.problems))
             warned.append(made.of_source(columns.warnings))
             _take_in(made, columns)

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from crossdock.errors import ConfigError
-from crossdock.mapping import lookups, problems
+from crossdock.mapping import columns, lookups, problems, watch
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, scaled, written
 from crossdock.mapping.registry import LINES, named_rules
 from crossdock.mapping.table import OF_HEAD, FieldMap, Table, sources_of, target_field
+from crossdock.mapping.watch import Seen, Station
 
 _DTYPES = {
     "integer": "Int64",
@@ -28,6 +29,7 @@ _DTYPES = {
     "date": "str",
     "array": "str",  # a list that a rule makes, as JSON
 }
+_COLUMNS = {"integer": "Int64", "money": "Int64", "boolean": "boolean"}  # of the registry of columns; others are text
 _FITS = {
     "str": pd.api.types.is_string_dtype,
     "Int64": pd.api.types.is_integer_dtype,
@@ -36,22 +38,42 @@ _FITS = {
 _EDIT = "Correct it in Channel Advisor or edit this record's payload, then replay it."
 
 
-def run(mapping: Table, frames: Frames, explained: pd.DataFrame) -> tuple[Frames, pd.DataFrame]:
-    """See `Mapping.turn`."""
+def run(
+    mapping: Table, frames: Frames, explained: pd.DataFrame, seen: Seen | None = None
+) -> tuple[Frames, pd.DataFrame]:
+    """See `Mapping.turn`. `seen`: takes down what is done, where somebody watches."""
+    target, found = _run(mapping, frames, explained, seen)
+    if seen is not None:
+        seen.source, seen.target = frames, target
+    return target, found
+
+
+def _run(mapping: Table, frames: Frames, explained: pd.DataFrame, seen: Seen | None) -> tuple[Frames, pd.DataFrame]:
     children = mapping.children
     body = frames.lines if frames.made is None else frames.made
-    heads = _Fields(mapping, mapping.fields, frames.header, mapping.target_document, frames, explained)
-    header = heads.made()
+    heads = _Fields(mapping, mapping.fields, frames.header, mapping.target_document, frames, explained, seen=seen)
+    header = _whole(heads.made(), mapping, columns.FIELDS)
     if children is None:
         return Frames(header, body[[ROW, LINE]].copy()), problems.concat(heads.found)
     document = mapping.target_document.fields[children.target].items
     if document is None:
         raise ConfigError(f"{mapping.name}: {children.target} is no list of objects.", do="Check the mapping first.")
-    below = _Fields(mapping, children.fields, body, document, frames, explained, children.source, children.key)
-    lines = below.made()
+    below = _Fields(mapping, children.fields, body, document, frames, explained, children.source, children.key, seen)
+    lines = _whole(below.made(), mapping, columns.LINES)
     lines.insert(0, ROW, body[ROW])
     lines.insert(1, LINE, body[LINE])
     return Frames(header, lines), problems.concat([*heads.found, *below.found])
+
+
+def _whole(made: pd.DataFrame, mapping: Table, part: str) -> pd.DataFrame:
+    """The target columns with those that the mapping once filled and no longer does: empty, so that nothing is sent."""
+    kinds = columns.registered().get(mapping.name, {}).get(part, {})
+    lacking = {
+        path: pd.Series(pd.array([None] * len(made), dtype=_COLUMNS.get(kind, "str")), index=made.index)
+        for path, kind in kinds.items()
+        if path not in made
+    }
+    return made.assign(**lacking) if lacking else made
 
 
 class _Fields:
@@ -68,7 +90,9 @@ class _Fields:
         explained: pd.DataFrame,
         source: str = "",
         key: str = "",
+        seen: Seen | None = None,
     ) -> None:
+        self.seen = seen
         self.mapping = mapping
         self.fields = fields
         self.frame = frame
@@ -99,7 +123,7 @@ class _Fields:
         field = self.field(one)
         dtype = _DTYPES["number" if field.money else field.type]
         if one.constant is not None:
-            return self.constant(one.constant, field)
+            return self.saw(one, watch.CONSTANT, "", self.constant(one.constant, field))
         values = self.given(one, dtype)
         for step in one.convert:
             valid = CONVERTERS[step.name]
@@ -108,9 +132,9 @@ class _Fields:
                 lost = (turned.isna() & values.notna()).to_numpy(dtype=bool)
                 message = f"{{field}} is {{value}}, which cannot be read: {step}."
                 self.report(lost, one, "cannot_convert", message, _EDIT, values)
-            values = turned
+            values = self.saw(one, watch.CONVERT, str(step), turned)
         if one.lookup:
-            values = self.looked_up(one, values)
+            values = self.saw(one, watch.LOOKUP, one.lookup, self.looked_up(one, values))
         if not _FITS[dtype](values.dtype):
             raise ConfigError(
                 f"{self.mapping.name}: {one.target} is {dtype}, but what arrives is a column of {values.dtype}.",
@@ -119,10 +143,16 @@ class _Fields:
         values = values.astype(dtype)
         if one.default is not None:
             values = values.where(values.notna(), self.constant(one.default, field))
+            self.saw(one, watch.DEFAULT, "", values)
         if field.places == 2:
             third = (values % CENT != 0).fillna(False).to_numpy(dtype=bool)
             message = "{field} is {value}; TIMS keeps two decimals, and an amount is not rounded in silence."
             self.report(third, one, "third_decimal", message, _EDIT, values, written)
+        return values
+
+    def saw(self, one: FieldMap, kind: str, name: str, values: pd.Series) -> pd.Series:
+        if self.seen is not None:
+            self.seen.stations.append(Station(one.target, bool(self.prefix), kind, name, values))
         return values
 
     def field(self, one: FieldMap) -> Field:
@@ -140,7 +170,7 @@ class _Fields:
         """The first given value of the field's sources; a column of nothing where it has none."""
         values = None
         for path in sources_of(one, self.rules.get(one.rule or ""), of_line=bool(self.prefix)):
-            more = self.read(path, one)
+            more = self.saw(one, watch.SOURCE, path, self.read(path, one))
             values = more if values is None else values.where(values.notna(), more)
         if values is None:
             return pd.Series(pd.array([None] * len(self.frame), dtype=dtype), index=self.frame.index)

@@ -80,7 +80,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": header["state"],
             "reason": header["reason"],
-            **{name: done.target.header.get(name, _nothing(name, header.index)) for name in COLUMNS},
+            **{name: done.target.header[name] for name in COLUMNS},
             "listings": header["listings"],
             "products_seen": pd.Series([seen.get(key, (None, None))[0] for key in kept], dtype="str"),
             "listings_seen": pd.Series([seen.get(key, (None, None))[1] for key in kept], dtype="str"),
@@ -132,12 +132,6 @@ def _extras(payloads: Sequence[bytes]) -> tuple[list[Extras], pd.DataFrame]:
         message=[f"A list or an attribute of the item is not as TIMS's contract has it: {why}." for _, why in wrong],
         do="Correct the item in TIMS; its next version goes by itself.",
     )
-
-
-def _nothing(name: str, index: pd.Index) -> pd.Series:
-    """The empty column of a field that the mapping does not name: the channel owns it."""
-    kind = {"Cost": "Int64", "Weight": "Int64", "IsBlocked": "boolean"}.get(name, "str")
-    return pd.Series(pd.array([None] * len(index), dtype=kind), index=index)
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
