@@ -193,7 +193,7 @@ def set_not_sent(text: str, path: str, reason: str | None) -> str:
 
 
 def _change_word(text: str, part: Part, target: str, word: str, value: Any) -> str:
-    _known(word)
+    _require_word(word)
     file = _File(text)
     at, entry = _found(file.entries(part), target)
     held = next((pair for pair in entry.pairs if pair[0].value == word), None)
@@ -385,14 +385,14 @@ def _list(content: Any, part: Part) -> list:
 def _given(words: Words) -> dict[str, Any]:
     """The words that say something, in their order."""
     for word in words:
-        _known(word)
+        _require_word(word)
     given = {word: words[word] for word in WORDS if words.get(word) not in (None, "", [], ())}
     if not isinstance(given.get("target"), str):
         raise ConfigError("A line without a target says nothing.", do="Choose the target field.")
     return given
 
 
-def _known(word: str) -> None:
+def _require_word(word: str) -> None:
     if word not in WORDS:
         raise ConfigError(f"A line has no word {word!r}.", do=f"The words are: {', '.join(WORDS)}.")
 
