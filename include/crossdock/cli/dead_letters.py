@@ -24,6 +24,7 @@ from crossdock.cli.context import AsJson
 from crossdock.cli.output import err, held_as_json, out, print_held, print_json, print_table, say
 from crossdock.errors import ConfigError
 from crossdock.safe import safe, safe_json
+from crossdock.services import letters, payloads, people
 from crossdock.steps import records
 from crossdock.store import batches, database, dead_letters, runs
 
@@ -110,20 +111,13 @@ def edit_letter(
         if file:
             after = _json_file(file)
         elif values:
-            after = database.from_json(database.to_json(before))
-            for value in values:
-                _set(after, value)
+            after = payloads.changed(before, dict(_assignment(value) for value in values))
         else:
             after = _in_editor(before)
         if not isinstance(after, dict):
             raise ConfigError("The payload must be a JSON object.", do="Nothing was changed; edit it again.")
-        try:
-            with runtime.engine.begin() as connection:
-                dead_letters.edit(connection, row.id, after, who=context.who())
-        except sa.exc.DataError as error:
-            raise ConfigError(
-                f"The payload cannot be kept: {database.explain(error)}.", do="Nothing was changed; edit it again."
-            ) from error
+        with runtime.engine.begin() as connection:
+            letters.keep(connection, people.on_this_machine(context.who()), row, after)
     say(
         {"id": row.id, "state": "edited"},
         f"Dead letter {row.id} edited. Now: crossdock dead-letters replay {row.id}",
@@ -205,6 +199,14 @@ def _letter(row: sa.Row, *, payload: bool) -> dict[str, Any]:
     return {name: value for name, value in row._mapping.items() if name not in hidden}
 
 
+def _assignment(text: str) -> tuple[str, str]:
+    """`ShippingAddress.Country=GB`, `OrderItems[0].SKU=22423`: the path and the new value."""
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text!r} has no '='.", do="Write it like ShippingAddress.Country=GB.")
+    return path, value
+
+
 def _json_file(path: Path) -> Any:
     try:
         return database.from_json(path.read_bytes())
@@ -223,37 +225,3 @@ def _in_editor(payload: dict) -> Any:
         raise ConfigError(f"The editor failed: {error}.", do="Set EDITOR, or use --set or --file.") from error
     finally:
         path.unlink()
-
-
-def _set(document: Any, assignment: str) -> None:
-    """`ShippingAddress.Country=GB`, `OrderItems[0].SKU=22423`; the value is JSON if it reads as such, else text."""
-    path, equals, text = assignment.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {assignment!r} has no '='.", do="Write it like ShippingAddress.Country=GB.")
-    try:
-        value = database.from_json(text) if text[:1] in '"[{-0123456789tfn' else text
-    except ValueError:
-        value = text
-    *parents, last = path.replace("[", ".[").split(".")
-    for name in parents:
-        document = _step_into(document, name, path)
-    current = _step_into(document, last, path, missing=None)
-    if isinstance(current, str) and not isinstance(value, str):
-        value = text  # a text stays a text, also one of digits: a postal code, a SKU
-    if last.startswith("["):
-        document[int(last[1:-1])] = value
-    else:
-        document[last] = value
-
-
-def _step_into(document: Any, name: str, path: str, missing: Any = ...) -> Any:
-    try:
-        if name.startswith("[") and not isinstance(document, list):
-            raise TypeError(name)
-        return document[int(name[1:-1])] if name.startswith("[") else document[name]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        if missing is not ... and isinstance(document, dict):
-            return missing
-        raise ConfigError(
-            f"The payload has no {path}.", do="See `crossdock dead-letters show` for its fields."
-        ) from error

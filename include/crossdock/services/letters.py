@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
-from crossdock.mapping import language
+from crossdock.mapping import contracts, language
 from crossdock.services import payloads, personal
 from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
@@ -281,7 +281,9 @@ def _reason_about_people(flow_name: str, reason: Mapping[str, Any]) -> bool:
 
 def _about_people(flow: Flow, path: str) -> bool:
     """Whether what is said of a field may hold personal data. A rule without a field may quote anything."""
-    return path == "" or personal.is_personal(flow.source.document, path)
+    source = contracts.document(flow.source.contract, flow.source.document)
+    targets = (language.load(name).target_document for name in flow.mappings)
+    return not personal.is_plain((source, *targets), path)
 
 
 # ---- one letter ----------------------------------------------------------------------------------------------------
@@ -312,11 +314,18 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
         row.id, row.flow, flow.title if flow else row.flow, row.entity, row.key, row.batch_id, row.step, row.state,
         row.times, row.version, row.created_at, row.updated_at, row.assigned_to, row.note,
         row.replay_asked_at is not None, row.amount, row.currency_code, reasons,
-        tuple(payloads.parts(shown, faults)), not seen,
+        tuple(payloads.parts(_in_order(shown, flow), faults)), not seen,
         open_now and readable and seen and person.may(Right.WORK),
         open_now and row.flow != records.REFERENCE, _history(connection, row.id), _links(flow, row),
         before, following,
     )  # fmt: skip
+
+
+def _in_order(document: Any, flow: Flow | None) -> Any:
+    """The document with its fields in the order of its contract: the database keeps them by their length."""
+    return (
+        payloads.ordered(document, contracts.document(flow.source.contract, flow.source.document)) if flow else document
+    )
 
 
 def _key_of_lines(flow: Flow | None) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossdock.errors import ConfigError
+from crossdock.mapping.contracts import Document
 from crossdock.store import database
 
 _PART = re.compile(r"([^.\[\]]+)|\[([0-9]{1,6})\]")
@@ -56,6 +57,20 @@ def _parts(value: Any, path: str, name: str, depth: int, faults: frozenset[str])
             yield from _parts(below, f"{path}[{number}]", f"{number + 1}", depth + 1, faults)
     else:
         yield Part(path, name, depth, kind_of(value), as_text(value), at_fault=at_fault)
+
+
+def ordered(value: Any, document: Document, path: str = "") -> Any:
+    """A copy with the fields in the order in which the contract names them, what it does not name last."""
+    if isinstance(value, Mapping):
+        place = {name: number for number, name in enumerate(document.fields)}
+        below = {name: f"{path}.{name}" if path else str(name) for name in value}
+        names = sorted(value, key=lambda name: (place.get(below[name], len(place)), below[name]))
+        return {name: ordered(value[name], document, below[name]) for name in names}
+    if isinstance(value, list):
+        field = document.fields.get(path)
+        inner = field.items if field else None
+        return [ordered(each, inner) if inner else ordered(each, document, path) for each in value]
+    return value
 
 
 def kind_of(value: Any) -> str:

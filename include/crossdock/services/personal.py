@@ -7,7 +7,7 @@ Never: a value of a field that the contract does not name, for nobody knows what
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crossdock.mapping import contracts
@@ -25,10 +25,27 @@ _INDEX = re.compile(r"\[[0-9]+\]")
 OF_NOBODY = frozenset({"Item", "Account", "Product", "Listing", "Site", "DistributionCenter", "Company", "Period"})
 
 
-def is_personal(document: str, path: str) -> bool:
-    """Whether a field of a document (its schema's name) may hold personal data."""
+def is_plain(documents: Iterable[Document], path: str) -> bool:
+    """Whether what is said of a field of these documents holds no personal data: it is one value that a contract
+    names, and not of a person. A whole object, or a field that nobody names, may hold anything."""
     plain = _INDEX.sub("", path)
-    return document not in OF_NOBODY and (plain in PERSONAL or plain.rpartition(".")[2] in PERSONAL)
+    named = [one for one in documents if _has_leaf(one, plain)]
+    return bool(named) and all(one.name in OF_NOBODY or not _of_a_person(plain) for one in named)
+
+
+def _has_leaf(document: Document, path: str) -> bool:
+    if path in document.leaves:
+        return True
+    lists = (field for field in document.fields.values() if field.items is not None)
+    return any(
+        path.startswith(f"{field.path}.") and _has_leaf(field.items, path.removeprefix(f"{field.path}."))
+        for field in lists
+        if field.items is not None
+    )
+
+
+def _of_a_person(path: str) -> bool:
+    return path in PERSONAL or path.rpartition(".")[2] in PERSONAL
 
 
 def masked(value: Any, contract: str, document: str) -> Any:
@@ -50,5 +67,5 @@ def _masked(value: Any, document: Document, path: str, people: bool) -> Any:
         return [_masked(part, document, path, people) for part in value]
     if value is None:
         return None
-    hidden = path not in document.fields or (people and (path in PERSONAL or path.rpartition(".")[2] in PERSONAL))
+    hidden = path not in document.fields or (people and _of_a_person(path))
     return MASK if hidden else value
