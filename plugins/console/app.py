@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from console import api, html, menu, pages
 from console.access import asks
@@ -85,7 +86,18 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 401 and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return _to_login(request)
     return _answer(request, error.status_code, str(error.detail), "")
+
+
+def _to_login(request: Request) -> Response:
+    """To Airflow's login, and back to the page that a person wanted. A part of a page loads all of it anew."""
+    if request.headers.get("hx-request"):
+        return Response(status_code=401, headers={"HX-Refresh": "true"})
+    root = str(request.scope.get("root_path", "")).removesuffix("/crossdock")
+    wanted = urlencode({"next": str(request.url)})
+    return RedirectResponse(f"{root}/api/v2/auth/login?{wanted}", status_code=303)
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:

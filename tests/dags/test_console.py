@@ -103,6 +103,15 @@ def test_no_route_opens_for_a_login_without_a_role(anonymous: TestClient, server
         assert answer.status_code == 403, route.path
 
 
+def test_a_browser_without_a_login_is_sent_to_airflows_login_and_back(anonymous: TestClient) -> None:
+    answer = anonymous.get(f"{PREFIX}/letters?a=1", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/api/v2/auth/login?next=http%3A%2F%2Ftestserver%2Fcrossdock%2Fletters%3Fa%3D1"
+    onward = anonymous.get(answer.headers["location"], follow_redirects=False)
+    assert onward.status_code in (302, 303, 307)
+    assert "login?next=" in onward.headers["location"]
+
+
 CHANGES = [route for route in routes() if route.methods - {"GET", "HEAD"}]
 
 
