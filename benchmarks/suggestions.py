@@ -44,7 +44,7 @@ VARIANTS = {
 
 @dataclass
 class Tally:
-    asked: int = 0
+    questions: int = 0
     first: int = 0
     three: int = 0
     certain: int = 0
@@ -53,9 +53,12 @@ class Tally:
 
     def numbers(self) -> dict[str, float]:
         return {
-            "asked": self.asked, "top1": self.first / max(1, self.asked), "top3": self.three / max(1, self.asked),
-            "certain": self.certain, "right": self.certain_right / max(1, self.certain),
-        }  # fmt: skip
+            "lines": self.questions,
+            "top1": self.first / max(1, self.questions),
+            "top3": self.three / max(1, self.questions),
+            "certain": self.certain,
+            "right": self.certain_right / max(1, self.certain),
+        }
 
 
 def lines(mapping: Table) -> Iterator[tuple[FieldMap, str]]:
@@ -104,7 +107,7 @@ def measure(
             answerable = bool(sources) or one.constant is not None or with_rules
             for tally in (whole, each[name]):
                 if answerable:
-                    tally.asked += 1
+                    tally.questions += 1
                     tally.first += bool(right[:1] and right[0])
                     tally.three += any(right[:3])
                     if not (right and right[0]):
@@ -125,7 +128,7 @@ def seconds(engine: sa.Engine, mappings: dict[str, Table]) -> list[float]:
     for one, inside in lines(mapping):
         with engine.connect() as connection:
             begun = time.perf_counter()
-            suggestions.for_field(connection, ANYBODY, mapping.name, one.target, inside, asked=True)
+            suggestions.for_field(connection, ANYBODY, mapping.name, one.target, inside, although_mapped=True)
             taken.append(time.perf_counter() - begun)
     return taken
 

@@ -13,7 +13,7 @@ from crossdock.mapping.suggest.masks import mask, shapes
 from crossdock.mapping.suggest.neighbours import missing
 from crossdock.mapping.suggest.sample import Sample
 from crossdock.mapping.suggest.words import vocabulary
-from unit.test_suggest_ranking import ADJUSTMENT, BOTH, MOVEMENT, NOTHING, ORDER, PAYMENT_STATUS, SALES_ORDER
+from linked_orders import ADJUSTMENT, BOTH, MOVEMENT, NOTHING, ORDER, PAYMENT_STATUS, SALES_ORDER
 
 TABLES = {"payment_status": PAYMENT_STATUS}
 

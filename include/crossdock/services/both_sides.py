@@ -260,8 +260,8 @@ def _staged(entity: str, stage: sa.Table, lines: sa.Table, children: str) -> Cal
 
     def find(connection: sa.Connection, records: int) -> Pairs:
         links = _linked(entity, _link.source_key).limit(records).subquery()
-        heads = connection.execute(sa.select(stage).join(links, links.c.source_key == stage.c.key)).mappings()
-        made = {head["key"]: nested({path: head[path] for path in _paths(stage)}) for head in heads}
+        rows = connection.execute(sa.select(stage).join(links, links.c.source_key == stage.c.key)).mappings()
+        made = {row["key"]: nested({path: row[path] for path in _paths(stage)}) for row in rows}
         below = connection.execute(
             sa.select(lines)
             .where(lines.c.key == sa.any_(sa.bindparam("keys", list(made), type_=sa.ARRAY(sa.Text))))

@@ -74,14 +74,14 @@ def for_field(
     target: str,
     children: str = "",
     *,
-    asked: bool = False,
+    although_mapped: bool = False,
     model: LanguageModel | None = None,
 ) -> ForField:
-    """Where a field of a mapping's target may come from. `asked`: also where somebody has mapped it already."""
+    """Where a field of a mapping's target may come from. `although_mapped`: also where somebody has mapped it."""
     person.require(Right.SEE)
     table = _mapping(mapping)
-    _known(table, target, children)
-    if not asked and target in _mapped(table, children):
+    _check_target(table, target, children)
+    if not although_mapped and target in _mapped(table, children):
         return ForField(mapping, target, children, True, 0, ())
     both = both_sides.sample(connection, table.source, table.target)
     return _for_fields(connection, person, table, both, [(target, children)], model)[0]
@@ -130,12 +130,14 @@ def _for_fields(
 
 
 def _without(table: Table, wanted: list[tuple[str, str]]) -> Table:
-    asked = set(wanted)
+    dropped = set(wanted)
     children = table.children
     if children:
         inside = children.target
-        children = replace(children, fields=tuple(one for one in children.fields if (one.target, inside) not in asked))
-    fields = tuple(one for one in table.fields if (one.target, "") not in asked)
+        children = replace(
+            children, fields=tuple(one for one in children.fields if (one.target, inside) not in dropped)
+        )
+    fields = tuple(one for one in table.fields if (one.target, "") not in dropped)
     return Table(
         table.name, table.file, table.title, table.source, table.target, fields, children, table.not_sent, table.lines,
         table.rules, table.after,
@@ -179,7 +181,7 @@ def _mapped(table: Table, children: str) -> set[str]:
     return {one.target for one in _fields(table, children)} | (set() if children else set(table.not_sent))
 
 
-def _known(table: Table, target: str, children: str) -> None:
+def _check_target(table: Table, target: str, children: str) -> None:
     document = table.target_document
     if children:
         field = document.fields.get(children)
@@ -244,12 +246,12 @@ def _refused(connection: sa.Connection, name: str) -> Iterable[tuple[str, int]]:
     )
     reason = sa.func.jsonb_array_elements(letters.c.reasons).table_valued("value").lateral("reason")
     value, do = reason.c.value.op("->>")("value"), reason.c.value.op("->>")("do")
-    says = reason.c.value.op("->>")("says")
-    told = sa.or_(do.op("~")(sa.bindparam("file")), says.op("~")(sa.bindparam("file")))
+    message = reason.c.value.op("->>")("says")
+    names_it = sa.or_(do.op("~")(sa.bindparam("file")), message.op("~")(sa.bindparam("file")))
     rows = connection.execute(
         sa.select(value, sa.func.count())
         .select_from(letters.join(reason, sa.true()))
-        .where(told, value != "")
+        .where(names_it, value != "")
         .group_by(value),
         {"file": rf"\y{re.escape(name)}\.csv"},
     )

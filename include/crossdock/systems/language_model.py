@@ -12,6 +12,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 
 NAME = "crossdock_ai"
 CONNECT, SECONDS = 3.0, 20.0
-LARGEST = 1 << 20  # bytes of an answer
+LARGEST, CHUNK = 1 << 20, 1 << 14  # bytes of an answer, and of what is read of it at once
 MOST = 3  # candidates that are heard of a field
 LISTED = "[]."  # between a list and a field of its entries, in what the model reads
 _TASK = (
@@ -70,17 +72,10 @@ class LanguageModel:
         """Source fields for each wanted field, as a mapping would write them."""
         question = ask(self.connection.login, sample, wanted)
         try:
-            answer = self._post(question)
+            answer = self._within_time(question)
             content = msgspec.json.decode(answer, type=_Answer).choices[0].message.content
             named = msgspec.json.decode(_bare(content), type=_Named).suggestions
-        except (
-            requests.RequestException,
-            msgspec.MsgspecError,
-            OSError,
-            IndexError,
-            ValueError,
-            RecursionError,
-        ) as error:
+        except Exception as error:  # whatever a foreign server does
             log.warning(
                 "The language model of the connection %s was no help (%s); suggestions go on without it.",
                 self.connection.name, type(error).__name__,
@@ -88,9 +83,27 @@ class LanguageModel:
             return {}
         return _heard(named, sample, wanted)
 
-    def _post(self, question: dict[str, Any]) -> bytes:
-        """The body of the answer. Raises ValueError where it is none: a redirect, an error, too large, too late."""
-        until = time.monotonic() + self.seconds
+    def _within_time(self, question: dict[str, Any]) -> bytes:
+        """The body of the answer. Raises TimeoutError where it takes too long: a server may drip one byte at a time."""
+        answers: Queue[bytes | Exception] = Queue()
+
+        def work() -> None:
+            try:
+                answers.put(self._post(question, time.monotonic() + self.seconds))
+            except Exception as error:  # whatever it is, it is said by who waits
+                answers.put(error)
+
+        Thread(target=work, daemon=True).start()
+        try:
+            answer = answers.get(timeout=self.seconds + CONNECT)
+        except Empty:
+            raise TimeoutError from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _post(self, question: dict[str, Any], until: float) -> bytes:
+        """Raises ValueError where the answer is none: a redirect, an error, too large, too late."""
         url = f"{self.connection.base_url}/chat/completions"
         with requests.Session() as session:
             session.trust_env = False  # no login from a .netrc
@@ -103,7 +116,7 @@ class LanguageModel:
                 if response.status_code != 200:
                     raise ValueError("it did not answer 200")
                 body = b""
-                for chunk in response.iter_content(1 << 14):
+                while chunk := response.raw.read1(CHUNK, decode_content=True):
                     body += chunk
                     if len(body) > LARGEST or time.monotonic() > until:
                         raise ValueError("its answer is too large or too late")
@@ -123,17 +136,17 @@ def connected(read: Callable[[str], Connection] = from_environment) -> LanguageM
 def ask(model: str, sample: Sample, wanted: Wanted) -> dict[str, Any]:
     """The request: names, types, descriptions and masks; no value, no code, no key."""
     source, target = sample.source_document, sample.target_document
-    fields = [_told(path, one, _masks(sample, path)) for path, one in source.leaves.items()]
+    fields = [_described(path, one, _masks(sample, path)) for path, one in source.leaves.items()]
     for name in lists(source):
-        fields += [_told(f"{name}{LISTED}{path}", one, []) for path, one in entries(source, name).leaves.items()]
-    asked = []
+        fields += [_described(f"{name}{LISTED}{path}", one, []) for path, one in entries(source, name).leaves.items()]
+    targets = []
     for path, inside in wanted:
         field = _field(target, path, inside)
         if field is not None:
-            asked.append(_told(_shown(path, inside), field, []))
+            targets.append(_described(_shown(path, inside), field, []))
     content = {
         "source": {"system": source.system, "document": source.name, "fields": fields},
-        "target": {"system": target.system, "document": target.name, "fields": asked},
+        "target": {"system": target.system, "document": target.name, "fields": targets},
     }
     return {
         "model": model,
@@ -146,13 +159,13 @@ def ask(model: str, sample: Sample, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _told(path: str, field: Field, shapes: list[str]) -> dict[str, Any]:
-    told: dict[str, Any] = {"path": path, "type": "amount" if field.money else field.type}
+def _described(path: str, field: Field, shapes: list[str]) -> dict[str, Any]:
+    described: dict[str, Any] = {"path": path, "type": "amount" if field.money else field.type}
     if field.description:
-        told["description"] = field.description
+        described["description"] = field.description
     if shapes:
-        told["shapes"] = shapes
-    return told
+        described["shapes"] = shapes
+    return described
 
 
 def _masks(sample: Sample, path: str) -> list[str]:

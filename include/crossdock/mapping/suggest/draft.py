@@ -43,7 +43,7 @@ def draft(
     source, target = sample.source_document, sample.target_document
     best = {
         path: next(iter(suggest(Question(path, zones=zones), sample, vocabulary, tables, most=1)), None)
-        for path in _asked(target)
+        for path in _wanted(target)
     }
     children = _children(sample, vocabulary, tables, zones)
     if children:
@@ -89,7 +89,7 @@ class _Children:
     best: dict[str, Suggestion | None]
 
 
-def _asked(target: Document) -> list[str]:
+def _wanted(target: Document) -> list[str]:
     """The fields of the head; of lists that every document has, those of the first entry."""
     firsts = [
         f"{path}[0].{name}"

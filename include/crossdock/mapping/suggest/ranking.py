@@ -61,7 +61,7 @@ class Suggestion:
     complete: bool = True
     score: float = field(default=0.0, compare=False)
     seen: bool = field(default=True, compare=False)  # values speak for it, not names alone
-    told: float = field(default=0.0, compare=False)  # what of the score a language model has added
+    hinted: float = field(default=0.0, compare=False)  # what of the score a language model has added
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _ranked(found: list[Suggestion], most: int) -> list[Suggestion]:
     found.sort(key=lambda one: (-one.score, one.source or "", str(one.constant), one.rule or ""))
     if not found:
         return []
-    shares, alone = _shares([one.score for one in found]), _shares([one.score - one.told for one in found])
+    shares, alone = _shares([one.score for one in found]), _shares([one.score - one.hinted for one in found])
     return [
         replace(one, confidence=round(_confidence(one, share, own), 4))
         for one, share, own in zip(found[:most], shares, alone, strict=False)
@@ -117,7 +117,7 @@ def _ranked(found: list[Suggestion], most: int) -> list[Suggestion]:
 def _confidence(one: Suggestion, share: float, alone: float) -> float:
     """`alone`: the share without what a language model has added. Names alone, or a model, make nothing certain."""
     most = MOST if one.seen else CERTAIN
-    return min(most, max(alone, min(share, CERTAIN)) if one.told else share)
+    return min(most, max(alone, min(share, CERTAIN)) if one.hinted else share)
 
 
 def _shares(scores: list[float]) -> list[float]:
@@ -246,9 +246,9 @@ def _scored(
             why.append("another mapping joins these names")
         elif likeness >= 0.5:
             why.append("the names are alike")
-        told = vocabulary.telling(one.field.description, target.description)
-        score += WORDS * told
-        if told >= 0.6:
+        described = vocabulary.telling(one.field.description, target.description)
+        score += WORDS * described
+        if described >= 0.6:
             why.append("the contracts describe them alike")
     table = tables.get((way.lookup or "").partition(".")[0])
     column = (way.lookup or "").partition(".")[2] or (table.columns[1] if table else "")
@@ -275,12 +275,12 @@ def _scored(
     if one.path in question.used:
         score -= USED
         why.append("another field of this mapping has it already")
-    told_so = 0.0
+    hint = 0.0
     if one.path in question.hints:
         # Heard where the values agree, or where there are none: a model that is wrong moves nothing against them.
         agrees = found.weight >= 0.5 and not (way.table or way.within)
         heard = agrees or (not found.given and question.by_name and score > 1)
-        told_so = ASKED if heard else 0.0
+        hint = ASKED if heard else 0.0
         if heard:
             why.append("the language model names it too")
     for name, argument in way.convert:
@@ -288,7 +288,7 @@ def _scored(
     return Suggestion(
         target=question.path, source=one.path, confidence=0.0, why=tuple(why), convert=way.convert, lookup=way.lookup,
         children=one.children, table=tuple(sorted((way.table or {}).items())),
-        complete=not (way.table or way.loosely or way.within), score=score + told_so, told=told_so,
+        complete=not (way.table or way.loosely or way.within), score=score + hint, hinted=hint,
         seen=found.rows > 0,
     )  # fmt: skip
 
@@ -315,7 +315,7 @@ def _in_words(found: Agreement, way: Way) -> str:
 
 def _constants(question: Question, target: Field, sample: Sample, vocabulary: Vocabulary) -> Iterator[Suggestion]:
     """A value that the target always has, and values that other mappings always put into a field of this name."""
-    known = vocabulary.constants.get(leaf(question.path), frozenset()) if question.by_name else frozenset()
+    usual = vocabulary.constants.get(leaf(question.path), frozenset()) if question.by_name else frozenset()
     values: list[Any] = []
     if question.by_value and len(sample):
         columns = sample.target_lines(question.list)[1] if question.list else sample.target
@@ -325,16 +325,16 @@ def _constants(question: Question, target: Field, sample: Sample, vocabulary: Vo
         (value,) = distinct
         telling = not target.money and target.type not in ("moment", "date") and value not in (0, False)
         score = (
-            CONSTANT + min(1.0, len(values) / 50) + (KNOWN_CONSTANT if value in known else 0.0) - (0 if telling else 3)
+            CONSTANT + min(1.0, len(values) / 50) + (KNOWN_CONSTANT if value in usual else 0.0) - (0 if telling else 3)
         )
         why = [f"all {len(values):,} records looked at have the same value there"]
-        if value in known:
+        if value in usual:
             why.append("other mappings to this system always put it there")
         yield Suggestion(question.path, None, 0.0, tuple(why), constant=_plain(value, target), score=score)
     elif not values:
-        for value in sorted(known, key=str):
+        for value in sorted(usual, key=str):
             if not target.codes or value in target.codes:
-                score = CONSTANT + KNOWN_CONSTANT - 0.7 * (len(known) - 1)
+                score = CONSTANT + KNOWN_CONSTANT - 0.7 * (len(usual) - 1)
                 yield Suggestion(
                     question.path, None, 0.0, ("other mappings to this system always put it there",),
                     constant=value, score=score,

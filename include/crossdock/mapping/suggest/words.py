@@ -164,12 +164,12 @@ class Vocabulary:
 
     def telling(self, text: str, other: str) -> float:
         """How many of the telling words of two descriptions are the same."""
-        some, others = _told(text), _told(other)
+        some, others = _telling_words(text), _telling_words(other)
         return len(some & others) / min(len(some), len(others)) if some and others else 0.0
 
 
 @lru_cache(maxsize=4096)
-def _told(text: str) -> frozenset[str]:
+def _telling_words(text: str) -> frozenset[str]:
     return frozenset(word for word in words(text) if len(word) > 3 and word not in _COMMON)
 
 
