@@ -135,7 +135,7 @@ def up(port: int, days: int | None) -> int:
             f"{took:.0f} s in all."
         )
     out.print(f"Airflow: http://127.0.0.1:{port}   user: {standalone.USER}   password: {standalone.password()}")
-    out.print(f"[bold]Begin here: http://127.0.0.1:{port}/crossdock/[/bold]   how all flows are, and what waits for a person")
+    out.print(f"[bold]Begin here: http://127.0.0.1:{port}/crossdock/[/bold]   is all well, and what waits for a person")
     out.print(
         '`crossdock status` and `crossdock dead-letters list` look closer, and more under "Look around" in README.md; '
         "`make down` stops everything."
