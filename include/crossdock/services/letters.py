@@ -31,6 +31,7 @@ from crossdock.store.tables import ops_dead_letter as table
 
 MOST_AT_ONCE = 5_000  # letters that one action takes
 PORTION = 500  # letters that are judged together
+SAMPLE = 100  # letters of a group that are judged to say whether its cause is gone
 VALUES = 6  # values of a group that are shown with it
 AGAIN_BY_ITSELF = "Have the record mended in its system; the next run reads it and closes the dead letter."
 
@@ -397,9 +398,9 @@ def gone(connection: sa.Connection, person: Person, numbers: Sequence[int]) -> d
 
 
 def gone_of(connection: sa.Connection, person: Person, cause: Cause) -> tuple[int, int]:
-    """(letters whose cause is gone, letters looked at) of a group; the oldest PORTION are looked at."""
+    """(letters whose cause is gone, letters looked at) of a group; the oldest SAMPLE are looked at."""
     person.require(Right.SEE)
-    rows = connection.execute(_open_ones(cause.where()).order_by(table.c.created_at, table.c.id).limit(PORTION)).all()
+    rows = connection.execute(_open_ones(cause.where()).order_by(table.c.created_at, table.c.id).limit(SAMPLE)).all()
     found = _gone(connection, rows)
     return sum(found.values()), len(found)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -14,8 +16,10 @@ from console.html import render
 from crossdock import flows
 from crossdock.services import letters
 from crossdock.services.letters import Cause
+from crossdock.services.people import Person
 
 TITLE, PATH, PLACE = "Dead letters", "/letters", 20
+FRESH = 60  # seconds for which a look at the causes is good enough
 router = APIRouter()
 
 Text = Annotated[str, Query(max_length=1_000)]
@@ -47,9 +51,15 @@ def _causes(request: Request, template: str) -> HTMLResponse:
 @router.get("/letters/gone")
 def gone(request: Request, person: Asks, flow: Text, rule: Text) -> HTMLResponse:
     """Of how many letters of a group the cause is gone."""
-    with transaction(person) as connection:
-        passing, looked = letters.gone_of(connection, person, Cause(flow, rule))
+    passing, looked = _gone(person, Cause(flow, rule), int(time.monotonic() / FRESH))
     return render(request, "letters_gone.html", passing=passing, looked=looked)
+
+
+@lru_cache(maxsize=256)
+def _gone(person: Person, cause: Cause, moment: int) -> tuple[int, int]:
+    """The same answer for a while, however many people have the page open. `moment`: the number of that while."""
+    with transaction(person) as connection:
+        return letters.gone_of(connection, person, cause)
 
 
 @router.get("/letters/group")
