@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cache, cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Transient
-from crossdock.store import database, faults
+from crossdock.store import database, faults, versions
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import ChannelAdvisor
@@ -86,7 +86,8 @@ def _url_of_json(text: str) -> str:
 
 
 class Runtime:
-    """The open connections of one task or command. A context manager; thread safe once a client is open."""
+    """The open connections of one task or command. A context manager; thread safe once a client is open. Within it all
+    settings are those of the configuration version in force when it was entered."""
 
     def __init__(self, url: str, source: Source = from_environment, inbox: Any = None) -> None:
         """`inbox`: the folder where files are deposited, any path object (Airflow's ObjectStoragePath, a pathlib.Path);
@@ -94,6 +95,7 @@ class Runtime:
         self._url = url
         self._source = source
         self._inbox = inbox
+        self._entered = ExitStack()
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -148,12 +150,18 @@ class Runtime:
         return getattr(self, name)
 
     def __enter__(self) -> Runtime:
+        try:
+            self._entered.enter_context(versions.in_force(self.engine))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes everything. An error of the database leaves as a typed error, wherever it was raised."""
+        self._entered.close()
         for name in ("channel_advisor", "tims"):
             if name in self.__dict__:
                 try:

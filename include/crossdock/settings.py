@@ -68,6 +68,12 @@ def root() -> Root | None:
     return _root.get()
 
 
+def version() -> int | None:
+    """The number of the published version in use; None where no version replaces a shipped file."""
+    used = _root.get()
+    return used.version or None if used else None
+
+
 def run_dir() -> Path:
     """Where an installation on one machine keeps its state: `.run`, or what CROSSDOCK_RUN_DIR names."""
     return Path(os.environ.get("CROSSDOCK_RUN_DIR") or PROJECT / ".run")

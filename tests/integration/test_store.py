@@ -41,7 +41,8 @@ def engine(store_url: str) -> Iterator[sa.Engine]:
 def empty(engine: sa.Engine, store_url: str) -> None:
     owner = database.engine(store_url, role=None)
     with owner.begin() as connection:
-        names = ", ".join(table.fullname for table in metadata.tables.values())
+        every = [table.fullname for table in metadata.tables.values()]
+        names = ", ".join(name for name in every if name != "ops.audit")  # whose rows nobody takes away
         connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
     owner.dispose()
 

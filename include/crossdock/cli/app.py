@@ -20,6 +20,7 @@ from rich.text import Text
 from crossdock.cli import (
     catalog,
     close,
+    config,
     customers,
     database,
     dead_letters,
@@ -50,7 +51,7 @@ for topic in (sync, status, close, reconcile, new_flow):
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,
-    "watermark": watermarks, "catalog": catalog,
+    "watermark": watermarks, "catalog": catalog, "config": config,
 }.items():  # fmt: skip
     app.add_typer(topic.app, name=name)
 
@@ -74,7 +75,12 @@ def clear_errors(as_json: bool) -> Any:
         if as_json:
             print_json({"error": type(error).__name__, "message": error.message, "do": error.do})
         else:
-            err.print(Text.assemble((type(error).__name__, "bold red"), f": {safe(error.message)}"), soft_wrap=True)
+            err.print(
+                Text.assemble(
+                    (type(error).__name__, "bold red"), f": {safe(error.message, lines=isinstance(error, ConfigError))}"
+                ),
+                soft_wrap=True,
+            )
             if error.do:
                 err.print(safe(error.do), soft_wrap=True)
         code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)

@@ -13,6 +13,7 @@ from itertools import groupby
 
 import sqlalchemy as sa
 
+from crossdock import settings
 from crossdock.errors import ConfigError, Elsewhere
 from crossdock.store import leases, runs
 from crossdock.store.runs import Over
@@ -61,7 +62,15 @@ def open_batch(
     """A new, empty batch; its id."""
     return connection.execute(
         sa.insert(ops_batch)
-        .values(flow=flow, kind=kind, run_id=run_id, window_start=start, window_end=end, step="extract")
+        .values(
+            flow=flow,
+            kind=kind,
+            run_id=run_id,
+            window_start=start,
+            window_end=end,
+            step="extract",
+            config_version=settings.version(),
+        )
         .returning(ops_batch.c.id)
     ).scalar_one()
 
@@ -109,6 +118,7 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
         .values(
             **asdict(counts),
             step=step,
+            config_version=settings.version(),
             touched_at=sa.func.now(),
             seconds=ops_batch.c.seconds + sa.func.jsonb_build_object(step, round(seconds, 3)),
             finished_at=sa.func.now() if finished else None,

@@ -132,7 +132,7 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
     """
     with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         until = time.monotonic() + wait
-        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_key(name)))):
+        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key_of(name)))):
             if time.monotonic() > until:
                 raise Transient(
                     f"Another run has been working on {name} for {wait:.0f} s.",
@@ -145,14 +145,15 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
             _unlock(connection, name)
 
 
-def _key(name: str) -> sa.ColumnElement[int]:
+def key_of(name: str) -> sa.ColumnElement[int]:
+    """The number of the advisory lock `name`."""
     return sa.func.hashtextextended(f"crossdock:{name}", 0)
 
 
 def _unlock(connection: sa.Connection, name: str) -> None:
     """Releases the lock. Where its session has ended, so has the lock; the block's own error goes on."""
     try:
-        connection.scalar(sa.select(sa.func.pg_advisory_unlock(_key(name))))
+        connection.scalar(sa.select(sa.func.pg_advisory_unlock(key_of(name))))
     except sa.exc.DBAPIError:
         log.warning("The session that held the lock %s has ended, and the lock with it.", name)
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Computed,
     Date,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -861,6 +862,8 @@ ops_batch = Table(
     Column("seconds", JSONB, nullable=False, server_default=text("'{}'"), comment="Wall seconds by step"),
     Column("stopped", Boolean, nullable=False, server_default=text("false"),
            comment="Check has stopped it: too many of its records break a rule"),
+    Column("config_version", BigInteger,
+           comment="Version of the configuration that its last step used; empty: the shipped files"),
     Column("created_at", Moment, nullable=False, server_default=NOW),
     Column("touched_at", Moment, nullable=False, server_default=NOW),
     Column("finished_at", Moment),
@@ -1122,6 +1125,59 @@ ops_audit = Table(
     Index(None, "subject"),
     schema="ops",
     comment="One thing a person did; rows are added only",
+)  # fmt: skip
+
+# ---- ops: configuration that people change -----------------------------------------------------------------------
+
+VERSION_STATES = ("proposed", "withdrawn", "in_force", "superseded", "merged", "conflict")
+
+ops_config_text = Table(
+    "config_text",
+    metadata,
+    Column("hash", Text, primary_key=True, comment="SHA-256 of the text in UTF-8"),
+    Column("content", Text, nullable=False),
+    schema="ops",
+    comment="One text of a configuration file, kept once however many versions have it",
+)
+
+ops_config_version = Table(
+    "config_version",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("parent", BigInteger, ForeignKey("ops.config_version.id"),
+           comment="The version that it was made from; empty: the shipped files"),
+    Column("author", Text, nullable=False, comment="Who proposed it; crossdock: a merge with new shipped files"),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("message", Text, nullable=False, comment="What it changes and why"),
+    Column("base", Text, nullable=False, comment="Hash of the shipped files that it stands on"),
+    Column("tree", Text, nullable=False, comment="Hash of all files, the shipped ones and its own"),
+    Column("state", Text, nullable=False, comment=", ".join(VERSION_STATES)),
+    Column("consent_by", Text, comment="The second person"),
+    Column("consent_at", Moment),
+    Column("in_force_at", Moment, comment="When it came into force; empty: it has not been"),
+    Column("problems", JSONB, nullable=False, server_default=text("'[]'"),
+           comment="Of a conflict: what the checks found in the merged files, [{path, line, text}]"),
+    CheckConstraint(f"state IN ({', '.join(map(repr, VERSION_STATES))})", name="state"),
+    Index("uq_config_version_in_force", "state", unique=True, postgresql_where=text("state = 'in_force'")),
+    Index("uq_config_version_merge", "parent", "base", unique=True,
+          postgresql_where=text("state IN ('merged', 'conflict')")),
+    schema="ops",
+    comment="One version of the configuration: the shipped files, and the texts that replace some of them",
+)  # fmt: skip
+
+ops_config_file = Table(
+    "config_file",
+    metadata,
+    Column("version", BigInteger, ForeignKey("ops.config_version.id"), nullable=False),
+    Column("path", Text, nullable=False, comment="Below include/config, e.g. lookups/carriers.csv"),
+    Column("text", Text, ForeignKey("ops.config_text.hash"), comment="Its text; empty: the file is taken away"),
+    Column("base", Text, ForeignKey("ops.config_text.hash"),
+           comment="Shipped text that it replaces; empty: none. Not of the version's base: a conflict"),
+    Column("replaces", Text, ForeignKey("ops.config_text.hash"),
+           comment="The text that was in force before; the same one: it was taken over"),
+    PrimaryKeyConstraint("version", "path"),
+    schema="ops",
+    comment="One file of one version of the configuration that is not as shipped",
 )  # fmt: skip
 
 ops_circuit = Table(

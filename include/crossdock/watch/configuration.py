@@ -11,7 +11,7 @@ from functools import partial
 
 from crossdock import config, flows, settings
 from crossdock.errors import ConfigError
-from crossdock.mapping import language
+from crossdock.mapping import language, lookups
 from crossdock.rules import (
     accounts,
     catalogue,
@@ -41,6 +41,10 @@ TABLES: dict[str, tuple[type[config.Struct], int]] = {
     "payout_deposits": (settlement_ledger.Deposit, 2),
     "settlement_kinds": (settlements.KindRow, 4),
 }
+# Lookups that are read with the file that they belong to. All others translate codes in a mapping, by one key.
+WITH_OTHERS = {
+    "countries", "exchange_rates", "item_codes", "price_rules", "promotions", "regions", "stock_rules", "taxes",
+}  # fmt: skip
 
 
 def check() -> list[str]:
@@ -74,10 +78,15 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
         "stock_offers.yaml": offer_settings.check,
         "lookups/taxes.csv": tax_rules.check,
         **{f"lookups/{name}.csv": partial(_table, name, row, keys) for name, (row, keys) in TABLES.items()},
+        **{
+            f"lookups/{name}.csv": partial(_table, name, dict, 1)
+            for name in lookups.names()
+            if name not in TABLES and name not in WITH_OTHERS
+        },
     }
 
 
-def _table(name: str, row: type[config.Struct], keys: int) -> Sequence[config.Finding]:
+def _table(name: str, row: type, keys: int) -> Sequence[config.Finding]:
     return config.read_csv(settings.config_dir() / "lookups" / f"{name}.csv", row, keys=keys).findings
 
 
