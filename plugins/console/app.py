@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import mimetypes
 import pkgutil
+import threading
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,7 @@ def app() -> FastAPI:
         made.include_router(module.router, prefix="/api")
     for module in modules(pages):
         made.include_router(module.router, default_response_class=Response)
+    threading.Thread(target=_prepare, name="crossdock-prepare", daemon=True).start()
     made.state.menu = menu.entries(modules(pages))
     made.get("/static/{name:path}")(static)
     made.middleware("http")(_guarded)
@@ -52,6 +54,11 @@ def app() -> FastAPI:
     made.exception_handler(HTTPException)(_not_served)
     made.exception_handler(RequestValidationError)(_not_understood)
     return made
+
+
+def _prepare() -> None:
+    """Imports what a verdict needs while the first page is read: it takes seconds."""
+    importlib.import_module("great_expectations")
 
 
 def modules(package: ModuleType) -> list[ModuleType]:

@@ -35,6 +35,7 @@ def templates() -> Environment:
     )
     made.filters |= {
         "when": when, "money": money, "count": count, "words": words, "shown": shown, "path": path, "query": query,
+        "place": place,
     }  # fmt: skip
     made.globals |= {"static": static_address}
     return made
@@ -104,6 +105,11 @@ def query(values: Iterable[tuple[str, Any]] | dict[str, Any]) -> str:
     """Values as the query of an address, without those that are missing."""
     pairs = values.items() if isinstance(values, dict) else values
     return urlencode([(name, str(value)) for name, value in pairs if value is not None])
+
+
+def place(text: Any) -> str:
+    """The id of an element that is about this, for a part that is to take its place."""
+    return "p" + hashlib.sha256(str(text).encode()).hexdigest()[:16]
 
 
 @cache

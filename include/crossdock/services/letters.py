@@ -31,7 +31,7 @@ from crossdock.store.tables import ops_dead_letter as table
 
 MOST_AT_ONCE = 5_000  # letters that one action takes
 PORTION = 500  # letters that are judged together
-SAMPLE = 100  # letters of a group that are judged to say whether its cause is gone
+SAMPLE = 25  # letters of a group that are judged to say whether its cause is gone
 VALUES = 6  # values of a group that are shown with it
 AGAIN_BY_ITSELF = "Have the record mended in its system; the next run reads it and closes the dead letter."
 
@@ -397,12 +397,22 @@ def gone(connection: sa.Connection, person: Person, numbers: Sequence[int]) -> d
     return _gone(connection, connection.execute(_open_ones(table.c.id.in_(list(numbers[:PORTION])))).all())
 
 
-def gone_of(connection: sa.Connection, person: Person, cause: Cause) -> tuple[int, int]:
-    """(letters whose cause is gone, letters looked at) of a group; the oldest SAMPLE are looked at."""
+def gone_by_cause(connection: sa.Connection, person: Person) -> dict[tuple[str, str], tuple[int, int]]:
+    """(letters whose cause is gone, letters looked at) of each group, by flow and rule. Of a group the oldest SAMPLE
+    letters are looked at; those of one flow together."""
     person.require(Right.SEE)
-    rows = connection.execute(_open_ones(cause.where()).order_by(table.c.created_at, table.c.id).limit(SAMPLE)).all()
-    found = _gone(connection, rows)
-    return sum(found.values()), len(found)
+    place = sa.func.row_number().over(
+        partition_by=(table.c.flow, table.c.rule), order_by=(table.c.created_at, table.c.id)
+    )
+    numbered = sa.select(table.c.id, place.label("place")).where(table.c.state.in_(OPEN)).subquery()
+    first = sa.select(numbered.c.id).where(numbered.c.place <= SAMPLE)
+    rows = connection.execute(_open_ones(table.c.id.in_(first)).add_columns(table.c.rule)).all()
+    passes = _gone(connection, rows)
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        passing, looked = found.get((row.flow, row.rule), (0, 0))
+        found[row.flow, row.rule] = passing + passes[row.id], looked + 1
+    return found
 
 
 def _open_ones(*where: sa.ColumnElement[bool]) -> sa.Select:

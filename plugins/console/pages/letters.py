@@ -49,17 +49,16 @@ def _causes(request: Request, template: str) -> HTMLResponse:
 
 
 @router.get("/letters/gone")
-def gone(request: Request, person: Asks, flow: Text, rule: Text) -> HTMLResponse:
-    """Of how many letters of a group the cause is gone."""
-    passing, looked = _gone(person, Cause(flow, rule), int(time.monotonic() / FRESH))
-    return render(request, "letters_gone.html", passing=passing, looked=looked)
+def gone(request: Request, person: Asks) -> HTMLResponse:
+    """Of how many letters of each group the cause is gone: parts that take their places in the table."""
+    return render(request, "letters_gone.html", gone=_gone(person, int(time.monotonic() / FRESH)))
 
 
-@lru_cache(maxsize=256)
-def _gone(person: Person, cause: Cause, moment: int) -> tuple[int, int]:
-    """The same answer for a while, however many people have the page open. `moment`: the number of that while."""
+@lru_cache(maxsize=16)
+def _gone(person: Person, moment: int) -> dict[tuple[str, str], tuple[int, int]]:
+    """The same answer for a while, however often the table is loaded. `moment`: the number of that while."""
     with transaction(person) as connection:
-        return letters.gone_of(connection, person, cause)
+        return letters.gone_by_cause(connection, person)
 
 
 @router.get("/letters/group")
