@@ -28,6 +28,8 @@ from sandbox.transactions import BadData
 ROUNDS, QUICK_ROUNDS = 3, 1
 QUICK_SKUS = 5_000
 MONTH, QUICK_MONTH = (31, 4), (2, 2)  # days of January, in so many steps
+TRADED, QUICK_TRADED = (24, 3), (5, 1)  # the same, for suggestions, where no month has been made
+SEEDED, QUICK_SEEDED = 1_000_000, 20_000  # raw records beside those of the sandbox
 BUDGET = 33 * 60  # seconds for the whole: no part is begun later
 PAGE = PROJECT / "docs" / "performance.md"
 PEERS = {"nested": "dlt, default (nested tables)", "json": "dlt, tuned (json column)",
@@ -97,6 +99,20 @@ def measure_month(here: Place, found: Measured, days: int, steps: int) -> None:
                 found.add(reported.pop("part"), reported)
 
 
+def measure_suggestions(here: Place, found: Measured, days: int, steps: int, records: int) -> None:
+    """How often suggestions for mappings are right, of shipped mappings that are hidden one at a time."""
+    found.facts["records"] = records
+    if "month" not in here.made or found.facts["days"] < days:
+        with found.part(f"suggestions: {days} days of January on the sandbox"):
+            here.migrated("month")
+            with scheduler.on_ports_of_its_own(here.scratch / "traded"), scheduler.sandbox():
+                for _ in here.month("month", days, steps):
+                    pass
+    with found.part("suggestions: each mapping hidden once, and its lines asked for"):
+        path = here.url("month")
+        found.add("suggestions", here.run(sys.executable, "-m", "benchmarks.suggestions", path, "--seed", str(records)))
+
+
 def measure_in_airflow(here: Place, found: Measured) -> None:
     with found.part("a tick inside Airflow"):
         here.seconds()
@@ -136,7 +152,7 @@ def table(found: Measured, *parts: str) -> Grid:
     """One row a comparison, of the parts that were asked for."""
     grid = Grid()
     for part, rows in (("orders", _order_rows), ("month", _month_rows), ("airflow", _airflow_rows),
-                       ("stock", _stock_rows)):  # fmt: skip
+                       ("suggestions", _suggestion_rows), ("stock", _stock_rows)):  # fmt: skip
         if part in parts:
             rows(found, grid)
     grid.failures(found)
@@ -203,6 +219,28 @@ def _airflow_rows(found: Measured, grid: Grid) -> None:
                  f"{found['airflow.run']:.1f} s", "", mark(seconds <= 8, "≤ 8 s"))  # fmt: skip
 
 
+def _suggestion_rows(found: Measured, grid: Grid) -> None:
+    """Of each shipped mapping, hidden while its lines are asked for."""
+    with grid.group("suggestions for mappings"):
+        first, three = found["suggestions.whole.top1"], found["suggestions.whole.top3"]
+        grid.row("suggestions for mappings", f"top-1 {first:.1%}",
+                 f"of {found['suggestions.whole.lines']:.0f} lines that a source field or a constant fills",
+                 f"top-3 {three:.1%}", "", mark(first >= 0.85 and three >= 0.95, "≥ 85 %, ≥ 95 %"))  # fmt: skip
+        right = found["suggestions.whole.right"]
+        grid.row("  above 0.9 confidence", f"{right:.1%} right",
+                 f"of {found['suggestions.whole.certain']:.0f} suggestions for all lines", "", "",
+                 mark(right >= 0.98, "≥ 98 %"))  # fmt: skip
+        for variant, words in (("with_rules", "rules offered too, all lines"), ("values_alone", "names hidden"),
+                               ("names_alone", "no record on both sides")):  # fmt: skip
+            grid.row(f"  {words}", f"top-1 {found[f'suggestions.{variant}.top1']:.1%}",
+                     f"above 0.9: {found[f'suggestions.{variant}.certain']:.0f}, "
+                     f"{found[f'suggestions.{variant}.right']:.1%} right",
+                     f"top-3 {found[f'suggestions.{variant}.top3']:.1%}")  # fmt: skip
+        p95 = found["suggestions.p95"]
+        grid.row("  one field, p95", f"{p95 * 1000:.0f} ms", f"beside {found.facts['records']:,} raw records",
+                 f"median {found['suggestions.median'] * 1000:.0f} ms", "", mark(p95 < 0.3, "< 300 ms"))  # fmt: skip
+
+
 def _stock_rows(found: Measured, grid: Grid) -> None:
     """The inventory flow. What it costs to find 500 changes must not grow with the catalogue; memory neither."""
     skus, tenth = found.facts["skus"], found.facts["skus"] // 10
@@ -260,7 +298,7 @@ def page(grid: Grid, words: str, minutes: float) -> str:
     )
 
 
-PARTS = ("orders", "month", "airflow", "stock")
+PARTS = ("orders", "month", "airflow", "suggestions", "stock")
 
 
 def main() -> int:
@@ -308,6 +346,9 @@ def _measure(found: Measured, options: argparse.Namespace, parts: list[str], rou
             measure_month(here, found, days, steps)
         if "airflow" in parts:
             measure_in_airflow(here, found)
+        if "suggestions" in parts:
+            traded = QUICK_TRADED if options.quick else TRADED
+            measure_suggestions(here, found, *traded, QUICK_SEEDED if options.quick else SEEDED)
         if "stock" in parts:  # the longest by far: last, in case the time is up
             measure_stock(here, found, found.facts["skus"])
 

@@ -162,7 +162,10 @@ def _mapping(name: str) -> Table:
             f"There is no mapping {name!r}{did_you_mean(name, language.names(folder))}.",
             do="Choose one of those in include/config/mappings, or ask for a draft.",
         )
-    table = language.read(folder / f"{name}.yaml")
+    try:
+        table: Table = language.load(name)  # kept, while its file does not change
+    except ConfigError:
+        table = language.read(folder / f"{name}.yaml")
     if not all(table.source) or not all(table.target):
         raise ConfigError(
             f"{table.file.name} does not say which documents it maps.",

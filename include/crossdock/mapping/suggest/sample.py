@@ -89,11 +89,15 @@ def entries(document: Document, path: str) -> Document:
 
 
 def _heads(documents: Sequence[Mapping[str, Any]], document: Document) -> dict[str, pd.Series]:
-    return {path: column([_at(one, path) for one in documents], field) for path, field in document.leaves.items()}
+    columns = {}
+    for path, field in document.leaves.items():
+        names = path.split(".")
+        columns[path] = column([_at(one, names) for one in documents], field)
+    return columns
 
 
-def _at(document: Any, path: str) -> Any:
-    for name in path.split("."):
+def _at(document: Any, names: Sequence[str]) -> Any:
+    for name in names:
         if not isinstance(document, dict):
             return None
         document = document.get(name)
@@ -101,7 +105,7 @@ def _at(document: Any, path: str) -> Any:
 
 
 def _list(document: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
-    found = _at(document, path)
+    found = _at(document, path.split("."))
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
