@@ -77,12 +77,15 @@ def _raw_tables() -> dict[Schema, sa.Table]:
 
 def newest(connection: sa.Connection, raw: sa.Table, keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The newest version of these records."""
-    rows = connection.execute(
-        sa.select(raw.c.key, sa.cast(raw.c.payload, sa.Text))
+    versions = (
+        sa.select(raw.c.key, raw.c.payload)
+        .distinct(raw.c.key)
         .where(raw.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
-        .order_by(raw.c.key, raw.c.version, raw.c.received_at)
+        .order_by(raw.c.key, raw.c.version.desc(), raw.c.received_at.desc())
+        .subquery()
     )
-    found = {key: _json(text) for key, text in rows}  # the last one of a key stays
+    rows = connection.execute(sa.select(versions.c.key, sa.cast(versions.c.payload, sa.Text)))
+    found = {key: _json(text) for key, text in rows}
     return {key: document for key, document in found.items() if isinstance(document, dict)}
 
 

@@ -103,6 +103,18 @@ def unmapped(
     return tuple(_for_fields(connection, person, table, both, wanted, model))
 
 
+def in_words(one: Suggestion) -> str:
+    """Where a suggestion takes its value from, as a line of a mapping would say it."""
+    if one.source is None and one.rule is None:
+        return f"always {one.constant}"
+    steps = [one.source or one.target] if one.source or not one.rule else []
+    steps += [f"rule {one.rule}"] if one.rule else []
+    steps += [name if argument is None else f"{name} {argument}" for name, argument in one.convert]
+    steps += [f"lookup {one.lookup}"] if one.lookup else []
+    steps += ["(a lookup is to be written)"] if one.table else ["(in part)"] if not one.complete else []
+    return ", ".join(steps)
+
+
 def _for_fields(
     connection: sa.Connection,
     person: Person,
