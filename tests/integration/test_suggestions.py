@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from contract.misbehaving import Reply, Server, ok
+from crossdock import cli
 from crossdock.errors import ConfigError, NotAllowed
 from crossdock.mapping import language
 from crossdock.mapping.suggest.ranking import CERTAIN
@@ -263,6 +265,41 @@ def test_a_draft_of_documents_that_nobody_links_finds_the_key_that_joins_them(co
     assert {one.target: one.source for one in made.taken if not one.children}.items() >= {
         "SKU": "MPN", "Title": "ShortDescription", "Brand": "Manufacturer",
     }.items()  # fmt: skip
+
+
+# ---- the command line
+
+
+def typed(words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["crossdock", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), *capfd.readouterr()
+
+
+def test_the_command_line_asks_the_same(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", engine.url.set(drivername="postgresql").render_as_string(False))
+    code, out, _ = typed(["mapping", "suggest", "sales_order", "PaymentStatus"], monkeypatch, capfd)
+    assert code == 0
+    assert "payment_status" in out  # columns fold
+    assert "60 records that both sides have" in out
+    code, out, _ = typed(
+        ["mapping", "suggest", "sales_order", "SKU", "--lines", "LineItems", "--json"], monkeypatch, capfd
+    )
+    assert json.loads(out)["suggestions"][0]["source"] == "SKU"
+    code, out, err = typed(
+        ["mapping", "draft", "--from", "channel_advisor/Order", "--to", "tims/SalesOrderCreate"], monkeypatch, capfd
+    )
+    assert code == 0
+    assert "  - target: CurrencyCode\n    from: Currency\n" in out
+    assert "SalesOrderCreate needs CustomerID" in err
+    code, out, _ = typed(["mapping", "missing", "carriers"], monkeypatch, capfd)
+    assert (code, out.splitlines()[-1]) == (0, "Values: 0.")
+    code, _, err = typed(["mapping", "draft", "--from", "Order", "--to", "tims/Item"], monkeypatch, capfd)
+    assert code == 2
+    assert "--from 'Order' names no document" in err
 
 
 # ---- the language model

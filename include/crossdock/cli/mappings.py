@@ -80,7 +80,8 @@ def draft(
     schemas = _schema(source, "--from"), _schema(target, "--to")
     with context.runtime() as runtime, runtime.engine.connect() as connection:
         made = suggestions.draft(connection, person, *schemas)
-    out.print(safe(made.text), soft_wrap=True, end="")
+    for line in made.text.splitlines():
+        out.print(safe(line), soft_wrap=True)
     for finding in made.findings:
         err.print(safe(finding), soft_wrap=True)
 
