@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import benchmarks.__main__ as bench
 import pytest
-from benchmarks import data
+import yaml
+from benchmarks import data, suggestions
 from benchmarks.place import Place
 from benchmarks.results import Grid, Measured, Missing, mark
 
+from crossdock.mapping import language
+from crossdock.mapping.suggest.ranking import Suggestion
 from sandbox.transactions import BadData
 
 FACTS = {"orders": 100, "lines": 300, "bytes": 1, "repetitions": 1, "days": 2, "skus": 50}
@@ -120,3 +124,38 @@ def test_a_run_that_is_broken_off_prints_its_table_and_writes_no_page(
     assert bench.main() == 1
     assert "500 entries of 2 days" in capsys.readouterr().out
     assert not bench.PAGE.exists()
+
+
+def test_every_line_that_a_rule_fills_has_an_answer_to_be_held_against() -> None:
+    """And no answer is left over of a line that there is no more; each names fields that the source has."""
+    carried = yaml.safe_load(suggestions.CARRIED.read_text())
+    for name in language.names():
+        mapping = language.load(name)
+        by_rule = {f"{inside}.{one.target}" if inside else one.target
+                   for one, inside in suggestions.lines(mapping) if one.rule}  # fmt: skip
+        assert by_rule == set(carried.get(name, {}))
+        source = mapping.source_document
+        of_lines = {path for each in source.fields.values() if each.items for path in each.items.leaves}
+        for path in {path for paths in carried.get(name, {}).values() for path in paths}:
+            assert path.removeprefix("head.") in source.leaves or path in of_lines, path
+
+
+def test_what_is_right_is_what_the_hidden_line_says() -> None:
+    mapping = language.load("sales_order")
+    by_target = {one.target: one for one in mapping.fields}
+    carried = yaml.safe_load(suggestions.CARRIED.read_text())
+
+    def right(target: str, **made: Any) -> bool:
+        one = by_target[target]
+        given = Suggestion(target, made.pop("source", None), 0.99, (), **made)
+        return suggestions.is_right(given, mapping, one, "", suggestions.accepted(mapping, one, "", carried))
+
+    assert right("CurrencyCode", source="Currency")
+    assert not right("CurrencyCode", source="SiteName")
+    assert right("Source", constant="ChannelAdvisor")
+    assert not right("Source", constant="Crossdock")
+    assert not right("Source", source="SiteName")
+    assert right("TaxTotal", source="TotalTaxPrice")
+    assert right("TaxTotal", rule="totals")
+    assert not right("TaxTotal", rule="settle_amounts")
+    assert not right("CustomerID", source="CustomerInfo.CustomerID")  # a rule decides: no field is right
