@@ -232,9 +232,9 @@ def _suggestion_rows(found: Measured, grid: Grid) -> None:
                  mark(right >= 0.98, "≥ 98 %"))  # fmt: skip
         for variant, words in (("with_rules", "rules offered too, all lines"), ("values_alone", "names hidden"),
                                ("names_alone", "no record on both sides")):  # fmt: skip
+            certain, right = found[f"suggestions.{variant}.certain"], found[f"suggestions.{variant}.right"]
             grid.row(f"  {words}", f"top-1 {found[f'suggestions.{variant}.top1']:.1%}",
-                     f"above 0.9: {found[f'suggestions.{variant}.certain']:.0f}, "
-                     f"{found[f'suggestions.{variant}.right']:.1%} right",
+                     f"above 0.9: {certain:.0f}, {right:.1%} right" if certain else "above 0.9: none",
                      f"top-3 {found[f'suggestions.{variant}.top3']:.1%}")  # fmt: skip
         p95 = found["suggestions.p95"]
         grid.row("  one field, p95", f"{p95 * 1000:.0f} ms", f"beside {found.facts['records']:,} raw records",

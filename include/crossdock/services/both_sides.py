@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock import flows
 from crossdock.flow import Resource
@@ -79,7 +80,7 @@ def newest(connection: sa.Connection, raw: sa.Table, keys: Sequence[str]) -> dic
     """The newest version of these records."""
     versions = (
         sa.select(raw.c.key, raw.c.payload)
-        .distinct(raw.c.key)
+        .ext(distinct_on(raw.c.key))
         .where(raw.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
         .order_by(raw.c.key, raw.c.version.desc(), raw.c.received_at.desc())
         .subquery()
