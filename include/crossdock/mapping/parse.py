@@ -27,6 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pajson
+from pandas.api.extensions import ExtensionArray
 
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
@@ -367,25 +368,25 @@ def _columns(table: pa.Table, document: Document) -> pd.DataFrame:
     """A table with its structs opened into columns with dotted names; lists stay behind."""
     while any(pa.types.is_struct(kind) for kind in table.schema.types):
         table = table.flatten()
-    series = {
-        name: _series(column)
+    columns = {
+        name: _array(column)
         for name, column in zip(table.column_names, table.columns, strict=True)
         if not pa.types.is_list(column.type)
     }
-    return pd.DataFrame(series, index=pd.RangeIndex(table.num_rows))
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), copy=False)
 
 
-def _series(column: pa.ChunkedArray) -> pd.Series:
+def _array(column: pa.ChunkedArray) -> ExtensionArray:
     if pa.types.is_decimal(column.type):
         words = [_words(chunk)[0] for chunk in column.chunks]
         values = np.concatenate(words) if words else np.zeros(0, dtype=np.int64)
         valid = column.is_valid().to_numpy() if column.null_count else np.ones(len(values), dtype=bool)
-        return pd.Series(pd.arrays.IntegerArray(np.ascontiguousarray(values), ~valid))
+        return pd.arrays.IntegerArray(np.ascontiguousarray(values), ~valid)
     if pa.types.is_int64(column.type):
-        return pd.Series(pd.Int64Dtype().__from_arrow__(column))
+        return pd.Int64Dtype().__from_arrow__(column)
     if pa.types.is_boolean(column.type):
-        return pd.Series(pd.BooleanDtype().__from_arrow__(column))
-    return pd.Series(pd.array(column, dtype="str"))
+        return pd.BooleanDtype().__from_arrow__(column)
+    return pd.array(column, dtype="str")
 
 
 def _unknown(payloads: Sequence[bytes], document: Document) -> set[str]:
