@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from crossdock.mapping.frames import SCALE
-from rules_examples import config, line, order, reasons, reference_data, run, sentence
+from rules_examples import Together, config, line, order, reasons, reference_data, run, sentence
 
 
 def cents(amount: float) -> int:
@@ -25,28 +25,28 @@ def test_a_good_order_loads_without_a_word():
     assert list(result.customers["customer_key"]) == ["12345678:640:A1B2C3"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"ShippingAddress": {"Name": "N" * 61}}, "ShippingAddress.Name"),
-        ({"ShippingAddress": {"Company": "C" * 61}}, "ShippingAddress.Company"),
-        ({"ShippingAddress": {"City": "C" * 41}}, "ShippingAddress.City"),
-        (
-            {"ShippingAddress": {"Region": "R" * 41, "Country": "GB", "PostalCode": "SW1A 1AA"}},
-            "ShippingAddress.Region",
-        ),
-        ({"CustomerInfo": {"FirstName": "F" * 41}}, "CustomerInfo.FirstName"),
-        ({"CustomerInfo": {"LastName": "L" * 41}}, "CustomerInfo.LastName"),
-        ({"CustomerInfo": {"Company": "C" * 61}}, "CustomerInfo.Company"),
-        ({"RequestedShippingClass": "S" * 61}, "RequestedShippingClass"),
-        ({"SiteID": 9, "SiteName": "S" * 41}, "SiteName"),
-        ({"ShippingAddress": {"Line1": "L" * 61, "Line2": None}}, "ShippingAddress.Line1"),
-        ({"ShippingAddress": {"Line1": "a street " * 14, "Line2": None}}, "ShippingAddress.Line1"),
-    ],
-)
+TOO_LONG = [
+    ({"ShippingAddress": {"Name": "N" * 61}}, "ShippingAddress.Name"),
+    ({"ShippingAddress": {"Company": "C" * 61}}, "ShippingAddress.Company"),
+    ({"ShippingAddress": {"City": "C" * 41}}, "ShippingAddress.City"),
+    (
+        {"ShippingAddress": {"Region": "R" * 41, "Country": "GB", "PostalCode": "SW1A 1AA"}},
+        "ShippingAddress.Region",
+    ),
+    ({"CustomerInfo": {"FirstName": "F" * 41}}, "CustomerInfo.FirstName"),
+    ({"CustomerInfo": {"LastName": "L" * 41}}, "CustomerInfo.LastName"),
+    ({"CustomerInfo": {"Company": "C" * 61}}, "CustomerInfo.Company"),
+    ({"RequestedShippingClass": "S" * 61}, "RequestedShippingClass"),
+    ({"SiteID": 9, "SiteName": "S" * 41}, "SiteName"),
+    ({"ShippingAddress": {"Line1": "L" * 61, "Line2": None}}, "ShippingAddress.Line1"),
+    ({"ShippingAddress": {"Line1": "a street " * 14, "Line2": None}}, "ShippingAddress.Line1"),
+]
+TOO_LONG_TEXTS = Together({str(changes): order(**changes) for changes, _ in TOO_LONG})
+
+
+@pytest.mark.parametrize(("changes", "field"), TOO_LONG)
 def test_a_text_longer_than_tims_takes_is_a_dead_letter(changes, field):
-    result = run(order(**changes))
-    found = result.problems
+    found = TOO_LONG_TEXTS[str(changes)].problems
     assert list(found["rule"]) == ["text_too_long"]
     assert list(found["field"]) == [field]
 
@@ -87,23 +87,31 @@ def test_control_characters_go_before_anything_else_and_all_others_stay():
     assert "Łukasz" not in result.warnings["says"].str.cat()
 
 
-@pytest.mark.parametrize(
-    ("lines", "street"),
-    [
-        (("Fakestreet\n123", None), ("Fakestreet", "123")),
-        (("12\r\n4 Elm Street", ""), ("12", "4 Elm Street")),
-        ((None, "12\n4 Elm Street"), ("12", "4 Elm Street")),
-        (("12\t4 Elm Street", "Apt 4"), ("12 4 Elm Street", "Apt 4")),
-        (("12 Elm Street", "Apt 4\nBack door"), ("12 Elm Street", "Apt 4 Back door")),
-        (("Unit 4\nOld Mill\nElm Street", None), ("Unit 4", "Old Mill Elm Street")),
-        (("\n12 Elm Street\n", None), ("12 Elm Street", None)),
-        (("U " * 40 + "\n5 Elm Street", None), (("U " * 30).strip(), "U " * 10 + "5 Elm Street")),
-    ],
+STREETS = [
+    (("Fakestreet\n123", None), ("Fakestreet", "123")),
+    (("12\r\n4 Elm Street", ""), ("12", "4 Elm Street")),
+    ((None, "12\n4 Elm Street"), ("12", "4 Elm Street")),
+    (("12\t4 Elm Street", "Apt 4"), ("12 4 Elm Street", "Apt 4")),
+    (("12 Elm Street", "Apt 4\nBack door"), ("12 Elm Street", "Apt 4 Back door")),
+    (("Unit 4\nOld Mill\nElm Street", None), ("Unit 4", "Old Mill Elm Street")),
+    (("\n12 Elm Street\n", None), ("12 Elm Street", None)),
+    (("U " * 40 + "\n5 Elm Street", None), (("U " * 30).strip(), "U " * 10 + "5 Elm Street")),
+]
+IN_STREETS = Together(
+    {
+        (address, lines): order(
+            **{address: order()["ShippingAddress"] | dict(zip(("Line1", "Line2"), lines, strict=True))}
+        )
+        for address in ("ShippingAddress", "BillingAddress")
+        for lines, _ in STREETS
+    }
 )
+
+
+@pytest.mark.parametrize(("lines", "street"), STREETS)
 @pytest.mark.parametrize("address", ["ShippingAddress", "BillingAddress"])
 def test_a_break_in_a_street_is_a_new_line_where_one_is_free_and_else_a_blank(address, lines, street):
-    given = order()["ShippingAddress"] | {"Line1": lines[0], "Line2": lines[1]}
-    result = run(order(**{address: given}))
+    result = IN_STREETS[address, lines]
     prefix = {"ShippingAddress": "ShipTo", "BillingAddress": "BillTo"}[address]
     found = tuple(None if pd.isna(v) else v for v in result.header.loc[0, [f"{prefix}.Line1", f"{prefix}.Line2"]])
     assert (found, reasons(result)) == (street, [])
@@ -200,18 +208,27 @@ def test_only_the_part_of_a_header_amount_that_lines_do_not_carry_is_spread():
     assert result.header["TaxTotal"][0] == cents(2)
 
 
-@pytest.mark.parametrize(
-    ("header", "own"),
-    [
-        ("TotalTaxPrice", "TaxAmount"),
-        ("TotalDiscount", "DiscountAmount"),
-        ("TotalShippingPrice", "ShippingAmount"),
-        ("TotalShippingTaxPrice", "ShippingTaxAmount"),
-    ],
+HEADERS = [
+    ("TotalTaxPrice", "TaxAmount"),
+    ("TotalDiscount", "DiscountAmount"),
+    ("TotalShippingPrice", "ShippingAmount"),
+    ("TotalShippingTaxPrice", "ShippingTaxAmount"),
+]
+ABOVE = Together(
+    {
+        header: order(
+            OrderItems=[line(**{own: "2.00"})],
+            **{header: "1.00"},
+            TotalPrice="9.00" if header == "TotalDiscount" else "11.00",
+        )
+        for header, own in HEADERS
+    }
 )
-def test_lines_above_their_header_are_a_dead_letter(header, own):
-    sign = -1 if header == "TotalDiscount" else 1
-    result = run(order(OrderItems=[line(**{own: "2.00"})], **{header: "1.00"}, TotalPrice=f"{10 + sign}.00"))
+
+
+@pytest.mark.parametrize("header", ABOVE)
+def test_lines_above_their_header_are_a_dead_letter(header):
+    result = ABOVE[header]
     assert reasons(result) == ["line_above_header"]
     assert "2.00" in sentence(result, "line_above_header")
     assert "1.00" in sentence(result, "line_above_header")
@@ -232,42 +249,43 @@ def test_an_amount_with_a_third_decimal_is_a_dead_letter(where):
     assert set(reasons(result)) == {"third_decimal"}
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"OrderItems": [line(Quantity=0)], "TotalPrice": "0"}, "quantity_below_one"),
-        ({"OrderItems": [line(Quantity=-1)], "TotalPrice": "-5"}, "quantity_below_one"),
-        ({"OrderItems": [line(UnitPrice="-5")], "TotalPrice": "-10"}, "negative_price"),
-        ({"OrderItems": [], "TotalPrice": "0"}, "no_lines"),
-        ({"OrderStatus": "Teleported"}, "unknown_status"),
-        ({"PaymentStatus": "Bartered"}, "unknown_payment_status"),
-        ({"TaxRemittedBy": "Nobody"}, "unknown_value"),
-        ({"OrderItems": [line(SKU="STOP")]}, "item_blocked"),
-        ({"OrderItems": [line(SKU="NOWHERE-AT-ALL")]}, "unknown_sku"),
-        ({"OrderItems": [line(SKU="Twin")]}, "ambiguous_sku"),
-        ({"OrderItems": [line(SKU="M")]}, "code_rejected"),
-        ({"OrderItems": [line(SKU="S")]}, "code_rejected"),
-        ({"Currency": None}, "currency_missing"),
-        ({"Currency": "XYZ"}, "currency_unknown"),
-        ({"TotalPrice": None}, "missing_field"),
-        ({"OrderItems": [line(UnitPrice=None)], "TotalPrice": "0"}, "missing_field"),
-        ({"ShippingAddress": {"Name": None}}, "missing_field"),
-        ({"ShippingAddress": {"City": ""}}, "missing_field"),
-        ({"ShippingAddress": {"Line1": None, "Line2": None}}, "missing_field"),
-        ({"ShippingAddress": {"Country": None}}, "missing_field"),
-        ({"ShippingAddress": {"Region": "Atlantis"}}, "region_unknown"),
-        ({"OrderItems": [line(QuantityShipped=2, QuantityCancelled=1)]}, "units_do_not_add_up"),
-        ({"OrderItemCount": 21}, "lines_incomplete"),
-        ({"OrderItems": [line(UnitPrice="90000000000000", Quantity=9999999)]}, "amount_too_large"),
-        ({"UserDataPresent": False, "ShippingAddress": None, "CustomerInfo": None}, "personal_data_gone"),
-        (
-            {"OrderItems": [line(n, Quantity=1, UnitPrice="1") for n in range(501)], "TotalPrice": "501"},
-            "too_many_lines",
-        ),
-    ],
-)
+REFUSED = [
+    ({"OrderItems": [line(Quantity=0)], "TotalPrice": "0"}, "quantity_below_one"),
+    ({"OrderItems": [line(Quantity=-1)], "TotalPrice": "-5"}, "quantity_below_one"),
+    ({"OrderItems": [line(UnitPrice="-5")], "TotalPrice": "-10"}, "negative_price"),
+    ({"OrderItems": [], "TotalPrice": "0"}, "no_lines"),
+    ({"OrderStatus": "Teleported"}, "unknown_status"),
+    ({"PaymentStatus": "Bartered"}, "unknown_payment_status"),
+    ({"TaxRemittedBy": "Nobody"}, "unknown_value"),
+    ({"OrderItems": [line(SKU="STOP")]}, "item_blocked"),
+    ({"OrderItems": [line(SKU="NOWHERE-AT-ALL")]}, "unknown_sku"),
+    ({"OrderItems": [line(SKU="Twin")]}, "ambiguous_sku"),
+    ({"OrderItems": [line(SKU="M")]}, "code_rejected"),
+    ({"OrderItems": [line(SKU="S")]}, "code_rejected"),
+    ({"Currency": None}, "currency_missing"),
+    ({"Currency": "XYZ"}, "currency_unknown"),
+    ({"TotalPrice": None}, "missing_field"),
+    ({"OrderItems": [line(UnitPrice=None)], "TotalPrice": "0"}, "missing_field"),
+    ({"ShippingAddress": {"Name": None}}, "missing_field"),
+    ({"ShippingAddress": {"City": ""}}, "missing_field"),
+    ({"ShippingAddress": {"Line1": None, "Line2": None}}, "missing_field"),
+    ({"ShippingAddress": {"Country": None}}, "missing_field"),
+    ({"ShippingAddress": {"Region": "Atlantis"}}, "region_unknown"),
+    ({"OrderItems": [line(QuantityShipped=2, QuantityCancelled=1)]}, "units_do_not_add_up"),
+    ({"OrderItemCount": 21}, "lines_incomplete"),
+    ({"OrderItems": [line(UnitPrice="90000000000000", Quantity=9999999)]}, "amount_too_large"),
+    ({"UserDataPresent": False, "ShippingAddress": None, "CustomerInfo": None}, "personal_data_gone"),
+    (
+        {"OrderItems": [line(n, Quantity=1, UnitPrice="1") for n in range(501)], "TotalPrice": "501"},
+        "too_many_lines",
+    ),
+]
+WITH_REASONS = Together({str(changes): order(**changes) for changes, _ in REFUSED})
+
+
+@pytest.mark.parametrize(("changes", "reason"), REFUSED)
 def test_what_cannot_be_loaded_is_a_dead_letter_for_its_true_reason_alone(changes, reason):
-    result = run(order(**changes))
+    result = WITH_REASONS[str(changes)]
     assert result.header["verdict"][0] == "load"
     assert reasons(result) == [reason]
     assert (result.problems["says"].str.len() > 15).all()
@@ -446,35 +464,49 @@ def test_an_order_that_the_marketplace_ships_needs_no_person():
     assert pd.isna(header["BillTo.Line1"])
 
 
-@pytest.mark.parametrize("address", [None, {}, {"Country": ""}, {"Country": "Atlantis", "PostalCode": "?"}])
+NOWHERE = {
+    str(address): order(**NOBODY | {"ShippingAddress": None}) | {"ShippingAddress": address}
+    for address in (None, {}, {"Country": ""}, {"Country": "Atlantis", "PostalCode": "?"})
+}
+ON_A_SITE = Together(NOWHERE)
+ON_A_SITE_WITHOUT_COUNTRY = Together(NOWHERE, settings=config(country=None))
+
+
+@pytest.mark.parametrize("address", NOWHERE)
 def test_without_any_address_it_goes_to_the_country_of_its_site(address):
-    nobody = NOBODY | {"ShippingAddress": None}
-    document = order(**nobody) | {"ShippingAddress": address}
-    result = run(document)
+    result = ON_A_SITE[address]
     assert (reasons(result), result.header["ShipTo.CountryCode"][0]) == ([], "US")
     assert result.header["DeliverTo.City"][0]
-    nowhere = run(document, settings=config(country=None))
+    nowhere = ON_A_SITE_WITHOUT_COUNTRY[address]
     assert reasons(nowhere)[0] in ("country_unknown", "missing_field")
     assert "config/sites.yaml" in nowhere.problems["do"][0]
 
 
-@pytest.mark.parametrize(
-    ("part", "value", "warning"),
-    [
-        ("PostalCode", "not one", "postal_code_invalid"),
-        ("Region", "Bavaria", "region_unknown"),
-        ("Name", "N" * 61, "text_too_long"),
-        ("Line1", "L" * 61, "text_too_long"),
-        ("City", "C" * 41, "text_too_long"),
-    ],
+PARCELS = [
+    ("PostalCode", "not one", "postal_code_invalid"),
+    ("Region", "Bavaria", "region_unknown"),
+    ("Name", "N" * 61, "text_too_long"),
+    ("Line1", "L" * 61, "text_too_long"),
+    ("City", "C" * 41, "text_too_long"),
+]
+PARCEL_OF = Together(
+    {
+        (part, by): order(
+            DistributionCenterTypeRollup=by,
+            ShippingAddress={part: value} | ({"Line2": None} if part == "Line1" else {}),
+        )
+        for part, value, _ in PARCELS
+        for by in ("ExternallyManaged", "SellerManaged")
+    }
 )
+
+
+@pytest.mark.parametrize(("part", "value", "warning"), PARCELS)
 def test_what_a_parcel_would_need_is_a_warning_of_a_parcel_that_is_not_ours(part, value, warning):
-    address = {part: value} | ({"Line2": None} if part == "Line1" else {})
-    theirs = {"DistributionCenterTypeRollup": "ExternallyManaged", "ShippingAddress": address}
-    result = run(order(**theirs))
+    result = PARCEL_OF[part, "ExternallyManaged"]
     assert (reasons(result), list(result.warnings["rule"])) == ([], [warning])
     assert value not in result.header[f"ShipTo.{part}"].fillna("").tolist()
-    assert reasons(run(order(**theirs | {"DistributionCenterTypeRollup": "SellerManaged"}))) == [warning]
+    assert reasons(PARCEL_OF[part, "SellerManaged"]) == [warning]
 
 
 def test_an_order_that_we_ship_needs_its_address_and_its_person_as_ever():
