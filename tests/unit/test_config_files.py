@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,13 @@ EVERY = {
 }
 
 
+@cache
 def misspellings(name: str) -> list[tuple[Place, Any, Any]]:
     chosen = of_file(CHOSEN, name)
     return [(place, key, value) for place, key, value in EVERY[name] if key is not None and not fits(place, chosen)]
 
 
+@cache
 def removals(name: str) -> list[tuple[Place, Any, Any]]:
     needed = of_file(NEEDED, name)
     return [(place, key, value) for place, key, value in EVERY[name] if key is not None and fits(place, needed)]

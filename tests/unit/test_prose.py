@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 GIVEN_UP = re.compile(r"\b(walk|walks|walked|walking|bury|buries|buried|misfits?|astray|twofold)\b", re.IGNORECASE)
 
 
-def docstrings(source: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
-            yield node.body[0].lineno, text
+@lru_cache(maxsize=1)
+def docstrings(source: str) -> list[tuple[int, str]]:
+    documented = (node for node in ast.walk(ast.parse(source)) if isinstance(node, DOCUMENTED))
+    return [(node.body[0].lineno, text) for node in documented if (text := ast.get_docstring(node))]
 
 
 def comments(source: str) -> Iterator[tuple[int, str]]:
@@ -37,7 +38,9 @@ def too_strong(source: str) -> list[int]:
 
 
 def given_up(source: str) -> list[tuple[int, str]]:
-    texts = [*docstrings(source), *comments(source)]
+    texts = [*docstrings(source)]
+    if GIVEN_UP.search(source):  # to split a file into tokens takes long, and a comment is as it is written
+        texts += comments(source)
     return sorted((line, found.group()) for line, text in texts for found in GIVEN_UP.finditer(text))
 
 
