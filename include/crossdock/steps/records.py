@@ -58,9 +58,10 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
     newest: dict[str, Record] = {}
     refused: dict[str, Refused] = {}
     made = Judged()
-    now, most = datetime.now(UTC), settings.intake().clock
+    limits = settings.intake()
+    now, most = datetime.now(UTC), limits.clock
     for item in received:
-        one = identify(resource, item)
+        one = identify(resource, item, limits)
         if isinstance(one, Refused):
             refused[one.record.key] = one
             newest.pop(one.record.key, None)
@@ -79,16 +80,20 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
     return made
 
 
-def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, bool] | Refused:
-    """Reads (record, whether the list truncated it), or why it is refused."""
+def identify(
+    resource: Resource, item: msgspec.Raw | bytes, limits: settings.Intake | None = None
+) -> tuple[Record, bool] | Refused:
+    """Reads (record, whether the list truncated it), or why it is refused. `limits`: the intake's, where many records
+    are read."""
     data = bytes(item)
-    if (much := too_much(resource.system, data)) is not None:
+    limits = limits or settings.intake()
+    if (much := too_much(resource.system, data, limits)) is not None:
         return _refused(resource, data, *much)
     try:
         record_key = resource.read_key(msgspec.Raw(data))
     except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
         return _refused(resource, data, "unreadable_record", f"The record does not tell who it is: {wrong}.")
-    if (odd := unfit(record_key.key)) is not None:
+    if (odd := unfit(record_key.key, limits)) is not None:
         return _refused(resource, data, "unreadable_id", f"The record's id {odd}.")
     try:
         version = times.read(record_key.version)
@@ -100,9 +105,9 @@ def identify(resource: Resource, item: msgspec.Raw | bytes) -> tuple[Record, boo
     return Record(record_key.key, version, raw.digest(same), data), record_key.truncated
 
 
-def too_much(system: str, data: bytes) -> tuple[str, str] | None:
+def too_much(system: str, data: bytes, limits: settings.Intake | None = None) -> tuple[str, str] | None:
     """(rule, message) for a record too large or too deep to be parsed; None otherwise."""
-    limits = settings.intake()
+    limits = limits or settings.intake()
     if len(data) > limits.record_bytes and system != "inbox":  # there file_bytes bounds the whole file
         return "too_large", (
             f"The record has {len(data):,} bytes, {limits.record_bytes:,} are allowed "
@@ -116,9 +121,9 @@ def too_much(system: str, data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def unfit(key: str) -> str | None:
+def unfit(key: str, limits: settings.Intake | None = None) -> str | None:
     """Why a text cannot be the key of a record; None where it can."""
-    most = settings.intake().key_bytes
+    most = (limits or settings.intake()).key_bytes
     if not key.strip() or key == "None":
         return "is missing"
     if "\0" in key:

@@ -26,4 +26,4 @@ def same_record(record: bytes | msgspec.Raw, lines: Sequence[msgspec.Raw]) -> by
     """The bytes by which an unchanged order is recognised: all but the mark, with the lines that the list gave."""
     fields = _fields.decode(record)
     parts = [name.encode() + b":" + bytes(value) for name, value in fields.items() if name not in (MARK, "OrderItems")]
-    return b"\n".join([*parts, *map(bytes, lines)])
+    return b"\n".join([*parts, *lines])
