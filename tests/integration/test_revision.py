@@ -37,7 +37,8 @@ def test_a_new_field_and_a_new_table_get_their_migration_by_the_command_that_the
         "include/crossdock/store/tables.py",
         "ops_control = Table(\n",
         'stage_parcel = stage_table("parcel", mapping="shipment", comment="One parcel")\n'
-        'stage_secret = stage_table("secret", mapping="shipment", comment="One secret", personal=True)\n\n'
+        'stage_secret = stage_table("secret", mapping="shipment", comment="One secret", personal=True)\n'
+        'raw_parcels = _raw("tims_parcels", "One version of one parcel")\n\n'
         "ops_control = Table(\n",
     )
     reported = " ".join(copy.crossdock("mapping", "check", code=2).split())
@@ -54,7 +55,8 @@ def test_a_new_field_and_a_new_table_get_their_migration_by_the_command_that_the
     assert f'down_revision = "{number - 1:04}"' in text
     assert 'op.add_column("invoice", sa.Column("DueDate", sa.Text(), nullable=True), schema="stage")' in text
     assert 'op.drop_column("invoice", "DueDate", schema="stage")' in text
-    assert (text.count("op.create_table("), text.count("op.add_column("), text.count("op.execute(")) == (2, 1, 1), text
+    assert (text.count("op.create_table("), text.count("op.add_column("), text.count("op.execute(")) == (3, 1, 2), text
+    assert text.count("ALTER TABLE raw.tims_parcels ALTER COLUMN payload SET COMPRESSION lz4") == 1
     copy.run("-m", "ruff", "check", f"{VERSIONS}/{name}")
     copy.run("-m", "ruff", "format", "--check", f"{VERSIONS}/{name}")
 
