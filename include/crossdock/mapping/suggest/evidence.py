@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import eq
 from typing import Any
 from zlib import crc32
 
@@ -86,13 +87,17 @@ class Way:
 def agreement(source: Sequence[str | None], target: Sequence[str | None]) -> Agreement:
     """Compares two columns of texts (None: not given)."""
     both = [(one, other) for one, other in zip(source, target, strict=True) if one is not None and other is not None]
-    given = sum(other is not None for other in target)
-    alone = sum(one is not None for one in source) - len(both)
+    given, alone = _given(target), _given(source) - len(both)
     if not both:
         return Agreement(0, 0, given, 0.0, alone)
-    counts, others = Counter(one for one, _ in both), Counter(other for _, other in both)
-    chance = sum(count * others[value] for value, count in counts.items()) / len(both) ** 2
-    return Agreement(len(both), sum(one == other for one, other in both), given, chance, alone)
+    left, right = zip(*both, strict=True)
+    counts, others = Counter(left), Counter(right)
+    chance = sum(counts[value] * others[value] for value in counts.keys() & others.keys()) / len(both) ** 2
+    return Agreement(len(both), sum(map(eq, left, right)), given, chance, alone)
+
+
+def _given(values: Sequence[str | None]) -> int:
+    return len(values) - values.count(None)
 
 
 def parts(source: Sequence[str | None], target: Sequence[str | None]) -> Agreement:
@@ -103,7 +108,7 @@ def parts(source: Sequence[str | None], target: Sequence[str | None]) -> Agreeme
         for s, t in zip(source, target, strict=True)
         if s is not None and t is not None and min(len(s), len(t)) > 3
     ]
-    given = sum(other is not None for other in target)
+    given = _given(target)
     if not both:
         return Agreement(0, 0, given, 0.0)
     others = [t for _, t in both[1:]] + [both[0][1]]
@@ -231,7 +236,7 @@ def table_between(
         equal += sum(learnt[s] == t for s, t in others)
     made = _modes(both)
     chance = Counter(t for _, t in both).most_common(1)[0][1] / len(both)  # always the commonest
-    given = sum(one is not None for one in target)
+    given = _given(target)
     return made, Agreement(seen, equal, max(given, seen), chance)
 
 
