@@ -122,6 +122,7 @@ class Flow:
     title: str
     entity: str
     source: Resource
+    target: str = "tims"  # system that it writes to: tims, channel_advisor or settlement_ledger (our own)
     reference: tuple[Resource, ...] = ()
     lines_path: str = ""  # array of lines in the source document; "" where it has none
     stage: sa.Table

@@ -36,6 +36,7 @@ def templates() -> Environment:
     made.filters |= {
         "when": when, "money": money, "count": count, "words": words, "shown": shown, "path": path, "query": query,
         "place": place,
+        "span": span,
     }  # fmt: skip
     made.globals |= {"static": static_address}
     return made
@@ -84,6 +85,16 @@ def money(amount: Decimal | str | None, currency: str | None = "") -> Markup:
 
 def count(number: int | float | None) -> str:
     return "" if number is None else f"{number:,}"
+
+
+def span(seconds: float | None) -> str:
+    """A span of time for people."""
+    if seconds is None:
+        return ""
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 def words(name: str) -> str:

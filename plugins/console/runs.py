@@ -6,6 +6,8 @@ In: a request with a login, a DAG, what its run should do. Out: the id of the ru
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -31,6 +33,44 @@ async def trigger(request: Request, dag: str, conf: Mapping[str, Any], note: str
     )
     _allowed(made, dag)
     return str(made.json()["dag_run_id"])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A DAG of ours: when it runs next by its timetable, if it does."""
+
+    dag: str
+    description: str
+    timetable: str
+    paused: bool
+    next_at: datetime | None
+
+    @property
+    def due(self) -> bool:
+        """Whether it should have begun: it runs, or waits for a free place."""
+        return self.next_at is not None and self.next_at <= datetime.now(UTC)
+
+
+async def schedules(request: Request) -> list[Schedule]:
+    """The DAGs of the project, the next one first. Raises NotAllowed where Airflow does not show them to the person,
+    Transient for any other refusal."""
+    answer = await _ask(request, "GET", "/api/v2/dags?tags=crossdock&limit=100&exclude_stale=true")
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise NotAllowed("Airflow does not show you its DAGs.", do="Ask for a role of Airflow that may see them.")
+    if answer.is_error:
+        raise Transient(f"Airflow does not say what runs next (HTTP {answer.status_code}).", do="Look again later.")
+    found = [
+        Schedule(
+            str(row["dag_id"]), str(row.get("description") or ""), str(row.get("timetable_description") or ""),
+            bool(row.get("is_paused")), _moment(row.get("next_dagrun_run_after")),
+        )
+        for row in answer.json()["dags"]
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (one.paused, one.next_at is None, one.next_at or datetime.max, one.dag))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _allowed(answer: httpx.Response, dag: str) -> None:

@@ -58,6 +58,11 @@ RUN_PARAMS = {
         None, type=["null", "array"], items={"type": "string"}, title="Replay",
         description="Keys of dead letters to be worked again, with what was edited; nothing is read",
     ),
+    "accept_rejects": Param(
+        None, type=["null", "array"], items={"type": "integer"}, title="Go on with stopped batches",
+        description="Batches that check has stopped, for too many of their records break a rule: those become dead "
+        "letters, the others go on; nothing is read",
+    ),
 }  # fmt: skip
 # The form marks as required whatever may not be null; `by` always has a value.
 
@@ -178,6 +183,7 @@ class Steps:
 def _extract(flow: str, usual: str) -> list[int]:
     from crossdock import flows
     from crossdock.steps import extract as step
+    from crossdock.store import batches
 
     context = get_current_context()
     params = context["params"]
@@ -186,6 +192,9 @@ def _extract(flow: str, usual: str) -> list[int]:
     windows = window.days() if kind == "backfill" and params["by"] == "day" else [window]
     found: dict[int, None] = {}  # in the order in which they are to be worked
     with runtime() as opened:
+        if params["accept_rejects"]:
+            with opened.engine.begin() as connection:
+                return batches.stopped(connection, flow, params["accept_rejects"])
         for each in windows:
             ids = step.extract(
                 opened, flows.get(flow), each, kind=kind, run_id=run_id, keys=params["replay"] or params["keys"] or (),
@@ -203,9 +212,11 @@ def _step(name: str, flow: str, batch_id: int) -> dict[str, int]:
 
     context = get_current_context()
     run_id = run_name(context["dag_run"].dag_id, context["run_id"])
+    accepted = name == "check" and batch_id in (context["params"].get("accept_rejects") or ())
+    more = {"accept_rejects": True} if accepted else {}
     with runtime() as opened:
         try:
-            counts = STEPS[name](opened, flows.get(flow), batch_id, run_id=run_id, over=over)
+            counts = STEPS[name](opened, flows.get(flow), batch_id, run_id=run_id, over=over, **more)
         except Elsewhere as error:  # a run that took this one for dead; it does what is left to do
             raise AirflowSkipException(str(error)) from error
     for asset in context["outlets"]:

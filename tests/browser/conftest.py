@@ -22,10 +22,11 @@ import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from crossdock import flows
+from crossdock.flow import Flow
 from crossdock.steps.check import check
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.run_batches import STEPS, run_batches
-from crossdock.store import database
+from crossdock.store import batches, database
 from dags.conftest import PROJECT, bag, metadata
 from integration.environment import Environment, found_environment, unhurried
 
@@ -98,15 +99,26 @@ class Console:
             for run in waiting:
                 names = [name for name, package in flows.packages().items() if package == run.dag_id]
                 for name in names:
-                    keys = (run.conf or {}).get("replay") or []
-                    with self.shop.runtime() as runtime:
-                        kind = "replay" if keys else "scheduled"
-                        ids = extract(runtime, flows.get(name), Window(), kind=kind, run_id=run.run_id, keys=keys)
-                        run_batches(runtime, flows.get(name), ids, run_id=run.run_id)
+                    self._work(flows.get(name), run.run_id, run.conf or {})
                 run.state = DagRunState.SUCCESS
                 done += 1
             session.commit()
         return done
+
+    def _work(self, flow: Flow, run_id: str, conf: dict[str, Any]) -> None:
+        with self.shop.runtime() as runtime:
+            if accepted := conf.get("accept_rejects"):
+                with runtime.engine.begin() as connection:
+                    ids = batches.stopped(connection, flow.name, accepted)
+                for batch_id in ids:
+                    for name, step in STEPS.items():
+                        more = {"accept_rejects": True} if name == "check" else {}
+                        step(runtime, flow, batch_id, run_id=run_id, **more)
+                return
+            keys = conf.get("replay") or conf.get("keys") or []
+            kind = "replay" if conf.get("replay") else "key" if keys else "scheduled"
+            ids = extract(runtime, flow, Window(), kind=kind, run_id=run_id, keys=keys)
+            run_batches(runtime, flow, ids, run_id=run_id)
 
 
 @pytest.fixture(scope="session")

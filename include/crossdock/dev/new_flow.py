@@ -219,6 +219,7 @@ FLOWS = (
         title="{title}",
         entity="{name}",
         source={module}.{attribute},
+        target="{target_system}",
         stage=STAGE,
         mappings=("{name}",),
         transform=transform.transform,

@@ -283,6 +283,13 @@ def words(span: timedelta) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"
 
 
+def stopped(connection: sa.Connection, flow: str, batch_ids: Sequence[int]) -> list[int]:
+    """Those of `batch_ids` that are of this flow, unfinished, and stopped by check."""
+    mine = (ops_batch.c.flow == flow, ops_batch.c.id.in_(batch_ids))
+    waits = (ops_batch.c.finished_at.is_(None), ops_batch.c.stopped)
+    return list(connection.scalars(sa.select(ops_batch.c.id).where(*mine, *waits).order_by(ops_batch.c.id)))
+
+
 def stop(connection: sa.Connection, batch_id: int, *, stopped: bool) -> None:
     """Notes whether check has stopped the batch before loading."""
     connection.execute(sa.update(ops_batch).where(ops_batch.c.id == batch_id).values(stopped=stopped))

@@ -44,8 +44,9 @@ TYPES: dict[str, TypeEngine | type[TypeEngine]] = {
 }  # fmt: skip
 
 
-def stage_columns() -> list[Column]:
-    """The columns of every staged document besides its own fields: a new list, for a column belongs to one table."""
+def stage_columns() -> list[Column | Index]:
+    """The columns of every staged document besides its own fields, and an index of those that wait: a new list, for a
+    column belongs to one table."""
     return [
         Column("key", Text, primary_key=True, comment="Key of the source record"),
         Column("batch_id", BigInteger, nullable=False, index=True),
@@ -53,6 +54,7 @@ def stage_columns() -> list[Column]:
         Column("state", Text, nullable=False, comment=", ".join(STATES)),
         Column("reason", Text, comment="Why it waits or is left out"),
         Column("content_hash", Text, comment="Hash of the target document; the same hash needs no call"),
+        Index(None, "key", postgresql_where=text("state = 'waiting'")),
     ]
 
 

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from crossdock.store.registry import Moment, Money, metadata, stage_columns, stage_lines, stage_table
 
 NOW = func.now()
+BY_PREFIX = "text_pattern_ops"  # an index that finds a text by its beginning too, whatever the database's language
 
 
 def _raw(name: str, comment: str) -> Table:
@@ -51,6 +52,7 @@ def _raw(name: str, comment: str) -> Table:
 
 
 raw_orders = _raw("channel_advisor_orders", "One version of one Channel Advisor order")
+Index("ix_channel_advisor_orders_order_id", raw_orders.c.payload["OrderID"].astext)
 raw_returns = _raw("channel_advisor_returns", "One version of one Channel Advisor return")
 raw_products = _raw("channel_advisor_products", "One version of one Channel Advisor product")
 raw_listings = _raw("channel_advisor_listings", "One version of one Channel Advisor listing")
@@ -105,7 +107,7 @@ ref_item_code = Table(
     Column("kind", Text, nullable=False, comment="sku or alternate"),
     Column("sku", Text, nullable=False),
     PrimaryKeyConstraint("code", "sku"),
-    Index(None, "folded"),
+    Index(None, "folded", postgresql_ops={"folded": BY_PREFIX}),
     Index(None, "sku"),
     schema="ref",
     comment="One code by which an item may be named",
@@ -278,6 +280,8 @@ ref_sales_order = _document(
     Column("status", Text, nullable=False),
 )
 
+Index("ix_sales_order_customer_id", ref_sales_order.c.payload["CustomerID"].astext)
+
 ref_shipment = _document(
     "shipment",
     "One TIMS shipment, newest version",
@@ -287,6 +291,8 @@ ref_shipment = _document(
     Column("posting_mode", Text, nullable=False),
     Column("posting_date", Date, nullable=False),
 )
+
+Index("ix_shipment_tracking_number", ref_shipment.c.payload["TrackingNumber"].astext)
 
 ref_invoice = _document(
     "invoice",
@@ -402,6 +408,7 @@ ref_settlement = Table(
     Column("booked_at", Moment, nullable=False, server_default=NOW),
     PrimaryKeyConstraint("source", "settlement_id"),
     Index(None, "booked_at"),
+    Index(None, "settlement_id"),
     schema="ref",
     comment="One settlement of a marketplace that was found whole",
 )
@@ -484,6 +491,7 @@ stage_sales_order = stage_table(
     Column("held_by", Text, comment="Of an order on hold: channel, or crossdock where a rule holds it"),
     Column("own_location_id", Text, comment="Of a mixed order: where our own parcels leave from; null for any other"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
+    Index(None, "marketplace_order_id", postgresql_ops={"marketplace_order_id": BY_PREFIX}),
     Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'dead')")),
     mapping="sales_order",
     comment="One sales order as TIMS should hold it",
@@ -871,6 +879,8 @@ ops_batch = Table(
         "read = unchanged + delivered + waiting + dead + skipped + superseded + in_flight", name="adds_up"
     ),
     Index(None, "flow", "finished_at"),
+    Index("ix_batch_open", "flow", postgresql_where=text("finished_at IS NULL")),
+    Index(None, "finished_at"),
     schema="ops",
     comment="One extract window of one flow (at most 2,000 records), with the counts that must add up",
 )  # fmt: skip
@@ -946,6 +956,7 @@ ops_delivery = Table(
     Column("done_at", Moment),
     Index(None, "entity", "key"),
     Index("ix_delivery_open", "flow", postgresql_where=text("outcome IN ('sent', 'unknown')")),
+    Index("ix_delivery_done", "flow", "done_at", postgresql_where=text("outcome = 'confirmed'")),
     Index("ix_delivery_unsure", "flow", postgresql_where=text("unsure_at IS NOT NULL")),
     schema="ops",
     comment="One intended effect on a target, written before the call",
@@ -1046,6 +1057,8 @@ ops_dead_letter = Table(
           postgresql_where=text("state IN ('open', 'edited')")),
     Index("uq_dead_letter_open", "flow", "key", unique=True, postgresql_where=text("state IN ('open', 'edited')")),
     Index(None, "flow", "state"),
+    Index(None, "key"),
+    Index(None, "created_at"),
     schema="ops",
     comment="One refused record, with every reason",
 )  # fmt: skip
@@ -1078,10 +1091,27 @@ ops_alert = Table(
     Column("times", Integer, nullable=False, server_default="1"),
     Column("first_at", Moment, nullable=False, server_default=NOW),
     Column("last_at", Moment, nullable=False, server_default=NOW),
-    Column("sent_at", Moment, comment="When it left by the configured channels"),
+    Column("sent_at", Moment, comment="When it left by the configured channels, last"),
+    Column("acknowledged_at", Moment, comment="When a person has taken note of it"),
+    Column("acknowledged_by", Text, comment="Who that was"),
     Index(None, "kind", "key", "last_at"),
+    Index("ix_alert_open", "last_at", postgresql_where=text("acknowledged_at IS NULL")),
     schema="ops",
     comment="One alert, repeats counted",
+)
+
+ops_silence = Table(
+    "silence",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, comment="Of the alerts that are not sent meanwhile"),
+    Column("until", Moment, nullable=False, comment="Its end; what has come up until then or comes after it is sent"),
+    Column("reason", Text, nullable=False, comment="Why, in the person's words"),
+    Column("silenced_by", Text, nullable=False, comment="Who has asked for it"),
+    Column("silenced_at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("kind", "key"),
+    schema="ops",
+    comment="Alerts of one kind and key that a person does not want to hear of for a while",
 )
 
 ops_webhook_event = Table(

@@ -18,6 +18,7 @@ CATALOG = Flow(
     title="Catalogue",
     entity=transform.ENTITY,
     source=tims.ITEMS,
+    target="channel_advisor",
     reference=(tims.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
     lines_path="",
     stage=stage_product,

@@ -16,6 +16,7 @@ HOLDS = Flow(
     title="Holds",
     entity="hold",
     source=tims.SALES_ORDERS,
+    target="channel_advisor",
     stage=STAGE,
     mappings=("holds",),
     transform=transform.transform,

@@ -49,6 +49,7 @@ INVENTORY = Flow(
         overlap=timedelta(minutes=1), lag=timedelta(seconds=2), one="inventory/items/{key}/quantity",
         ids=("SKU",),
     ),
+    target="channel_advisor",
     reference=(
         tims.ITEMS,
         channel.PRODUCTS,

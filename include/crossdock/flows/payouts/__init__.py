@@ -52,6 +52,7 @@ PAYOUTS = Flow(
         at_once=1,
         ids=("Source", "File"),
     ),
+    target="settlement_ledger",
     reference=(),
     lines_path="Lines",
     stage=stage_settlement,

@@ -21,6 +21,7 @@ PRICES = Flow(
     title="Prices",
     entity=transform.PRICE,
     source=tims.ITEMS,
+    target="channel_advisor",
     reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),
     lines_path="",
     stage=stage_price,

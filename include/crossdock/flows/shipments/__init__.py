@@ -17,6 +17,7 @@ SHIPMENTS = Flow(
     title="Shipments",
     entity=transform.ENTITY,
     source=tims.SHIPMENTS,
+    target="channel_advisor",
     reference=(tims.SALES_ORDERS,),
     lines_path="Lines",
     stage=stage_channel_shipment,

@@ -1,0 +1,592 @@
+"""The first page: is all well, and if not, what is to be done?
+
+In: a connection, the person who looks. Out: a lane per flow, the systems, alerts, stopped batches, and the records
+behind every number. Never: a payload; a count that grows slower with the database (each is of an index, or of a bounded
+number of rows, and then says so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock import flows, settings
+from crossdock.errors import ConfigError
+from crossdock.flow import Flow
+from crossdock.services.people import Person, Right
+from crossdock.steps.records import REFERENCE
+from crossdock.store import alerts, audit
+from crossdock.store.dead_letters import OPEN
+from crossdock.store.tables import (
+    ops_alert,
+    ops_batch,
+    ops_circuit,
+    ops_dead_letter,
+    ops_delivery,
+    ops_rate_lease,
+    ops_silence,
+    ops_watermark,
+    ops_work,
+)
+from crossdock.systems import limits
+from crossdock.systems.failures import NAMES
+
+DAY = timedelta(days=1)
+HOURS = 24
+MEASURED = 500  # deliveries of a flow by which its time is measured
+SHOWN_ALERTS = 50
+LONGEST_SILENCE = timedelta(days=30)
+TITLES = {**NAMES, "inbox": "Files", "settlement_ledger": "Settlement ledger"}
+SYSTEMS = ("channel_advisor", "tims")  # with a budget and a circuit
+LIST_STATES = ("in_flight", "waiting", "delivered", "dead")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One flow. `hours`: records delivered in each of the last 24 hours, the oldest first; `dead_today` and
+    `dead_before`: letters that came up in the last 24 hours and in those before; `usual_seconds` and `slow_seconds`:
+    from the change in the source until it was delivered (of half of the records, of 95 in 100), or `since_read`, where
+    the source's clock is not ours; `held`: what its dead letters and waiting records are worth."""
+
+    flow: str
+    title: str
+    dag: str
+    source: str
+    target: str
+    read_at: datetime | None
+    age_seconds: float | None
+    stale_minutes: int
+    stale: bool
+    in_flight: int
+    waiting: int
+    dead: int
+    dead_today: int
+    dead_before: int
+    delivered: int
+    hours: tuple[int, ...]
+    usual_seconds: float | None = None
+    slow_seconds: float | None = None
+    measured: int = 0
+    since_read: bool = False
+    held: dict[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that is asked over the network: requests of the last minute against what it allows, and whether it is
+    left alone because it has failed too often."""
+
+    name: str
+    title: str
+    used: int
+    per_minute: int
+    paused_until: datetime | None
+    circuit: str  # closed, half_open or open
+    failures: int
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert that nobody has taken note of, or one that is silenced."""
+
+    id: int
+    kind: str
+    key: str
+    severity: str
+    title: str
+    body: str
+    flow: str | None
+    times: int
+    first_at: datetime
+    last_at: datetime
+    silenced_until: datetime | None = None
+    silence_reason: str = ""
+    silenced_by: str = ""
+
+
+@dataclass(frozen=True)
+class StoppedBatch:
+    """A batch that check has stopped: too many of its records break a rule."""
+
+    id: int
+    flow: str
+    title: str
+    dag: str
+    records: int
+    stopped_at: datetime
+    message: str
+    do: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The page. `held`: amounts by currency that are stuck anywhere."""
+
+    at: datetime
+    lanes: tuple[Lane, ...]
+    systems: tuple[System, ...]
+    alerts: tuple[Alert, ...]
+    silenced: tuple[Alert, ...]
+    more_alerts: bool
+    stopped: tuple[StoppedBatch, ...]
+    held: dict[str, Decimal]
+
+    @property
+    def stale(self) -> tuple[Lane, ...]:
+        return tuple(lane for lane in self.lanes if lane.stale)
+
+    @property
+    def dead(self) -> int:
+        return sum(lane.dead for lane in self.lanes)
+
+    @property
+    def down(self) -> tuple[System, ...]:
+        return tuple(system for system in self.systems if system.circuit != "closed")
+
+    @property
+    def well(self) -> bool:
+        return not (self.stale or self.dead or self.down or self.stopped or self.alerts)
+
+
+@dataclass(frozen=True)
+class RecordRow:
+    """One record behind a number. `letter`: number of its dead letter."""
+
+    key: str
+    state: str
+    reason: str
+    version: datetime | None
+    batch_id: int
+    at: datetime
+    letter: int | None = None
+
+
+@dataclass(frozen=True)
+class RecordRows:
+    """A page of records. `after`: what to ask for the next page with; None on the last one."""
+
+    rows: tuple[RecordRow, ...]
+    after: str | None
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------
+
+
+def overview(connection: sa.Connection, person: Person) -> Overview:
+    """How everything is at this moment."""
+    person.require(Right.SEE)
+    every = flows.all_flows()
+    now: datetime = connection.scalar(sa.select(sa.func.now())) or datetime.max
+    waiting, held = _waiting(connection, every)
+    for (name, currency), amount in _dead_worth(connection).items():
+        held[name, currency] = held.get((name, currency), Decimal()) + amount
+    counts = _Counts(
+        marks=_marks(connection),
+        in_flight=_in_flight(connection),
+        waiting=waiting,
+        dead=_dead(connection),
+        delivered=_delivered(connection),
+        held=held,
+    )
+    lanes = tuple(_lane(connection, flow, counts, now) for flow in every.values())
+    total: dict[str, Decimal] = {}
+    for (_, currency), amount in sorted(held.items(), key=lambda item: item[0][1]):
+        total[currency] = total.get(currency, Decimal()) + amount
+    found, more = _alerts(connection)
+    return Overview(
+        now, lanes, _systems(connection), tuple(one for one in found if one.silenced_until is None),
+        tuple(one for one in found if one.silenced_until is not None), more, stopped_batches(connection), total,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What is counted for all flows at once."""
+
+    marks: dict[tuple[str, str], sa.Row]
+    in_flight: dict[str, int]
+    waiting: dict[str, int]
+    dead: dict[str, tuple[int, int, int]]  # open, of the last 24 hours, of those before
+    delivered: dict[str, dict[int, int]]  # by hours ago
+    held: dict[tuple[str, str], Decimal]
+
+
+def _lane(connection: sa.Connection, flow: Flow, counts: _Counts, now: datetime) -> Lane:
+    mark = counts.marks.get((flow.name, flow.source.name))
+    allowed = settings.flow(flow.name).stale_minutes
+    age = (now - mark.read_at).total_seconds() if mark else None
+    dead, today, before = counts.dead.get(flow.name, (0, 0, 0))
+    hours = counts.delivered.get(flow.name, {})
+    other_clock = mark is not None and abs(mark.read_at - mark.position) > DAY
+    usual, slow, measured = _times(connection, flow, other_clock) if hours else (None, None, 0)
+    return Lane(
+        flow.name, flow.title, flows.packages()[flow.name], flow.source.system, flow.target,
+        mark.read_at if mark else None, age, allowed, age is not None and age > allowed * 60,
+        counts.in_flight.get(flow.name, 0), counts.waiting.get(flow.name, 0), dead, today, before,
+        sum(hours.values()), tuple(hours.get(ago, 0) for ago in reversed(range(HOURS))), usual, slow, measured,
+        other_clock, {currency: amount for (name, currency), amount in counts.held.items() if name == flow.name},
+    )  # fmt: skip
+
+
+def _marks(connection: sa.Connection) -> dict[tuple[str, str], sa.Row]:
+    return {(row.flow, row.resource): row for row in connection.execute(sa.select(ops_watermark))}
+
+
+def _in_flight(connection: sa.Connection) -> dict[str, int]:
+    query = sa.select(ops_batch.c.flow, sa.func.sum(ops_batch.c.in_flight)).where(ops_batch.c.finished_at.is_(None))
+    return {name: int(count) for name, count in connection.execute(query.group_by(ops_batch.c.flow))}
+
+
+Worth = dict[tuple[str, str], Decimal]  # by flow and currency
+
+
+def _waiting(connection: sa.Connection, every: dict[str, Flow]) -> tuple[dict[str, int], Worth]:
+    """Records that wait, by flow, and what they are worth where their documents state it."""
+    parts = []
+    for flow in every.values():
+        stage = flow.stage.c
+        priced = "TotalAmount" in stage and "CurrencyCode" in stage
+        currency = stage.CurrencyCode if priced else sa.literal(None, sa.Text)
+        amount = sa.func.sum(stage.TotalAmount) if priced else sa.literal(None, sa.Numeric)
+        query = sa.select(sa.literal(flow.name).label("flow"), currency.label("currency"), sa.func.count().label("n"),
+                          amount.label("amount")).where(stage.state == "waiting")  # fmt: skip
+        if sum(other.stage is flow.stage for other in every.values()) > 1:  # flows that share a table
+            query = query.join(ops_batch, ops_batch.c.id == stage.batch_id).where(ops_batch.c.flow == flow.name)
+        parts.append(query.group_by(currency) if priced else query)
+    counted: dict[str, int] = {}
+    worth: Worth = {}
+    for row in connection.execute(sa.union_all(*parts)):
+        counted[row.flow] = counted.get(row.flow, 0) + row.n
+        if row.currency and row.amount is not None:
+            worth[row.flow, row.currency] = row.amount
+    return counted, worth
+
+
+def _dead(connection: sa.Connection) -> dict[str, tuple[int, int, int]]:
+    table, now = ops_dead_letter.c, sa.func.now()
+    still = sa.select(table.flow, sa.func.count().label("open")).where(table.state.in_(OPEN)).group_by(table.flow)
+    found = {name: (count, 0, 0) for name, count in connection.execute(still)}
+    lately = table.created_at > now - DAY
+    since = sa.select(
+        table.flow, sa.func.count().filter(lately), sa.func.count().filter(sa.not_(lately))
+    ).where(table.created_at > now - 2 * DAY)  # fmt: skip
+    for name, today, before in connection.execute(since.group_by(table.flow)):
+        found[name] = (found.get(name, (0, 0, 0))[0], today, before)
+    return found
+
+
+def _dead_worth(connection: sa.Connection) -> dict[tuple[str, str], Decimal]:
+    table = ops_dead_letter.c
+    query = sa.select(table.flow, table.currency_code, sa.func.sum(table.amount)).where(
+        table.state.in_(OPEN), table.amount.is_not(None), table.currency_code.is_not(None)
+    )
+    rows = connection.execute(query.group_by(table.flow, table.currency_code))
+    return {(name, currency): amount for name, currency, amount in rows}
+
+
+def _delivered(connection: sa.Connection) -> dict[str, dict[int, int]]:
+    """Records delivered by flow and hours ago."""
+    ended = sa.func.extract("epoch", sa.func.now() - ops_batch.c.finished_at) / 3600
+    ago = sa.cast(sa.func.floor(ended), sa.Integer).label("ago")
+    query = (
+        sa.select(ops_batch.c.flow, ago, sa.func.sum(ops_batch.c.delivered).label("records"))
+        .where(ops_batch.c.finished_at > sa.func.now() - DAY, ops_batch.c.delivered > 0, ops_batch.c.flow != REFERENCE)
+        .group_by(ops_batch.c.flow, ago)
+    )
+    found: dict[str, dict[int, int]] = {}
+    for row in connection.execute(query):
+        hours = found.setdefault(row.flow, {})
+        hour = min(max(row.ago, 0), HOURS - 1)
+        hours[hour] = hours.get(hour, 0) + int(row.records)
+    return found
+
+
+def _times(connection: sa.Connection, flow: Flow, other_clock: bool) -> tuple[float | None, float | None, int]:
+    """(half of them within, 95 in 100 within, how many) of the last deliveries of a day, in seconds."""
+    table, stage = ops_delivery.c, flow.stage.c
+    last = (
+        sa.select(table.key, table.batch_id, table.done_at)
+        .where(table.flow == flow.name, table.outcome == "confirmed", table.done_at > sa.func.now() - DAY)
+        .where(table.operation != "confirm")
+        .order_by(table.done_at.desc())
+        .limit(MEASURED)
+        .subquery()
+    )
+    begun = ops_batch.c.created_at if other_clock else stage.version
+    taken = sa.func.extract("epoch", last.c.done_at - begun)
+    query = sa.select(
+        sa.func.percentile_cont(0.5).within_group(taken), sa.func.percentile_cont(0.95).within_group(taken),
+        sa.func.count(),
+    )  # fmt: skip
+    query = query.join_from(last, flow.stage, sa.and_(stage.key == last.c.key, stage.batch_id == last.c.batch_id))
+    if other_clock:
+        query = query.join(ops_batch, ops_batch.c.id == last.c.batch_id)
+    usual, slow, measured = connection.execute(query).one()
+    return (None, None, 0) if not measured else (max(float(usual), 0.0), max(float(slow), 0.0), measured)
+
+
+def _systems(connection: sa.Connection) -> tuple[System, ...]:
+    lease, now = ops_rate_lease.c, sa.func.now()
+    used = dict(
+        connection.execute(
+            sa.select(lease.system, sa.func.sum(lease.tokens))
+            .where(lease.at > now - timedelta(minutes=1), lease.at <= now)
+            .group_by(lease.system)
+        ).all()
+    )
+    pauses = connection.execute(
+        sa.select(lease.system, sa.func.max(lease.at)).where(lease.tokens == 0, lease.at > now).group_by(lease.system)
+    ).all()
+    paused = dict(pauses)
+    circuits = {row.system: row for row in connection.execute(sa.select(ops_circuit))}
+    found = []
+    for name in SYSTEMS:
+        circuit = circuits.get(name)
+        found.append(
+            System(
+                name, TITLES[name], int(used.get(name, 0)), limits.load(name).requests_per_minute, paused.get(name),
+                circuit.state if circuit else "closed", circuit.failures if circuit else 0,
+                circuit.opened_at if circuit else None,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def stopped_batches(connection: sa.Connection) -> tuple[StoppedBatch, ...]:
+    """Batches that check has stopped and nobody has gone on with, the oldest first."""
+    every = flows.all_flows()
+    words = sa.func.concat(ops_batch.c.flow, ":", sa.cast(ops_batch.c.id, sa.Text))
+    alert = (
+        sa.select(ops_alert.c.body)
+        .where(ops_alert.c.kind == "batch_stopped", ops_alert.c.key == words)
+        .order_by(ops_alert.c.last_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        sa.select(ops_batch, alert.label("body"))
+        .where(ops_batch.c.finished_at.is_(None), ops_batch.c.stopped)
+        .order_by(ops_batch.c.id)
+    )
+    return tuple(_stopped(row, every.get(row.flow)) for row in rows)
+
+
+def _stopped(row: sa.Row, flow: Flow | None) -> StoppedBatch:
+    message, _, do = str(row.body or "").partition("\n")
+    return StoppedBatch(
+        row.id, row.flow, flow.title if flow else row.flow, flows.packages().get(row.flow, row.flow), row.in_flight,
+        row.touched_at, message or "Too many of its records break a rule.", do,
+    )  # fmt: skip
+
+
+def _alerts(connection: sa.Connection) -> tuple[list[Alert], bool]:
+    """Alerts that nobody has taken note of, the newest first, and whether there are more."""
+    silent = ops_silence.c.until > sa.func.now()
+    rows = connection.execute(
+        sa.select(ops_alert, silent.label("silent"), *(ops_silence.c[n] for n in ("until", "reason", "silenced_by")))
+        .outerjoin(ops_silence, alerts.silenced_with())
+        .where(ops_alert.c.acknowledged_at.is_(None))
+        .order_by(ops_alert.c.last_at.desc(), ops_alert.c.id.desc())
+        .limit(SHOWN_ALERTS + 1)
+    ).all()
+    found = [
+        Alert(
+            row.id, row.kind, row.key, row.severity, row.title, row.body, row.flow, row.times, row.first_at,
+            row.last_at, *((row.until, row.reason, row.silenced_by) if row.silent else ()),
+        )
+        for row in rows[:SHOWN_ALERTS]
+    ]  # fmt: skip
+    return found, len(rows) > SHOWN_ALERTS
+
+
+# ---- the records behind a number -----------------------------------------------------------------------------------
+
+
+def records_behind(
+    connection: sa.Connection,
+    person: Person,
+    flow_name: str,
+    state: str,
+    *,
+    days_ago: int | None = None,
+    after: str | None = None,
+    limit: int = 50,
+) -> RecordRows:
+    """The records of a flow that a number of the overview counts. `state`: one of LIST_STATES; of dead ones `days_ago`
+    0 or 1 asks for the letters that came up in the last 24 hours, or in those before."""
+    person.require(Right.SEE)
+    flow = flows.get(flow_name)
+    if state not in LIST_STATES:
+        raise ConfigError(f"There is no list of {state!r}.", do=f"The lists are: {', '.join(LIST_STATES)}.")
+    list_of = {"in_flight": _list_in_flight, "waiting": _list_waiting, "delivered": _list_delivered}
+    if state == "dead":
+        return _list_dead(connection, flow, days_ago, after, limit)
+    return list_of[state](connection, flow, after, limit)
+
+
+def _list_waiting(connection: sa.Connection, flow: Flow, after: str | None, limit: int) -> RecordRows:
+    stage = flow.stage.c
+    query = _staged(flow).where(stage.state == "waiting").order_by(stage.key).limit(limit + 1)
+    rows = connection.execute(query if after is None else query.where(stage.key > after)).all()
+    return _page(rows, limit, lambda row: str(row.key))
+
+
+def _list_in_flight(connection: sa.Connection, flow: Flow, after: str | None, limit: int) -> RecordRows:
+    """Of batches at work: what has not come to an end in them."""
+    stage = flow.stage.c
+    query = (
+        sa.select(
+            ops_work.c.key, sa.func.coalesce(stage.state, "read").label("state"), stage.reason, stage.version,
+            ops_work.c.batch_id, ops_work.c.queued_at.label("at"),
+        )
+        .join(ops_batch, ops_batch.c.id == ops_work.c.batch_id)
+        .outerjoin(flow.stage, sa.and_(stage.key == ops_work.c.key, stage.batch_id == ops_work.c.batch_id))
+        .where(ops_batch.c.flow == flow.name, ops_batch.c.finished_at.is_(None), ops_work.c.queue == flow.name)
+        .where(sa.or_(stage.state.is_(None), stage.state.in_(("staged", "ready"))))
+        .order_by(ops_work.c.key)
+        .limit(limit + 1)
+    )  # fmt: skip
+    rows = connection.execute(query if after is None else query.where(ops_work.c.key > after)).all()
+    return _page(rows, limit, lambda row: str(row.key))
+
+
+def _list_delivered(connection: sa.Connection, flow: Flow, after: str | None, limit: int) -> RecordRows:
+    """By batches that have ended in the last 24 hours, the newest first. What a newer version has taken over since is
+    with that one."""
+    stage = flow.stage.c
+    ended = (
+        sa.select(ops_batch.c.id)
+        .where(ops_batch.c.flow == flow.name, ops_batch.c.delivered > 0, ops_batch.c.finished_at > sa.func.now() - DAY)
+        .order_by(ops_batch.c.id.desc())
+    )
+    batch, key = _place(after)
+    ids = list(connection.scalars(ended if batch is None else ended.where(ops_batch.c.id <= batch)))
+    rows: list[sa.Row] = []
+    for number in ids:  # a batch has at most 2,000 records
+        query = _staged(flow).where(stage.batch_id == number, stage.state == "delivered")
+        query = query.where(stage.key > key) if number == batch and key is not None else query
+        rows += connection.execute(query.order_by(stage.key).limit(limit + 1 - len(rows))).all()
+        if len(rows) > limit:
+            break
+    return _page(rows, limit, lambda row: f"{row.batch_id}~{row.key}")
+
+
+def _list_dead(
+    connection: sa.Connection, flow: Flow, days_ago: int | None, after: str | None, limit: int
+) -> RecordRows:
+    table, now = ops_dead_letter.c, sa.func.now()
+    wanted: list[sa.ColumnElement[bool]] = [table.flow == flow.name]
+    if days_ago is None:
+        wanted.append(table.state.in_(OPEN))
+    else:
+        wanted.append(table.created_at > now - (days_ago + 1) * DAY)
+        if days_ago:
+            wanted.append(table.created_at <= now - days_ago * DAY)
+    number, _ = _place(f"{after}~" if after else None)
+    if number is not None:
+        wanted.append(table.id < number)
+    query = sa.select(
+        table.key, table.state, sa.func.coalesce(table.rule, "").label("reason"), table.version, table.batch_id,
+        table.created_at.label("at"), table.id.label("letter"),
+    )  # fmt: skip
+    rows = connection.execute(query.where(*wanted).order_by(table.id.desc()).limit(limit + 1)).all()
+    return _page(rows, limit, lambda row: str(row.letter))
+
+
+def _staged(flow: Flow) -> sa.Select[Any]:
+    """Selects staged records of a flow with the moment at which their batch was last worked."""
+    stage = flow.stage.c
+    return (
+        sa.select(
+            stage.key, stage.state, stage.reason, stage.version, stage.batch_id, ops_batch.c.touched_at.label("at")
+        )
+        .join(ops_batch, ops_batch.c.id == stage.batch_id)
+        .where(ops_batch.c.flow == flow.name)
+    )
+
+
+def _place(after: str | None) -> tuple[int | None, str | None]:
+    """The batch and the key after which a page begins."""
+    if after is None:
+        return None, None
+    number, tilde, key = after.partition("~")
+    if not (tilde and number.isascii() and number.isdigit() and len(number) < 19):
+        raise ConfigError(f"{after!r} is no place in the list.", do="Begin at the top of the list.")
+    return int(number), key
+
+
+def _page(rows: Sequence[sa.Row], limit: int, place: Any) -> RecordRows:
+    shown = rows[:limit]
+    made = tuple(
+        RecordRow(row.key, row.state, row.reason or "", row.version, row.batch_id, row.at, getattr(row, "letter", None))
+        for row in shown
+    )
+    return RecordRows(made, place(shown[-1]) if len(rows) > limit else None)
+
+
+# ---- what a person does --------------------------------------------------------------------------------------------
+
+
+def acknowledge(connection: sa.Connection, person: Person, number: int) -> None:
+    """Takes note of an alert: it is not shown as open any more. The same alert comes up again as a new one, once it has
+    been quiet for some hours."""
+    person.require(Right.WORK)
+    row = _alert(connection, number)
+    done = sa.update(ops_alert).where(ops_alert.c.id == number, ops_alert.c.acknowledged_at.is_(None))
+    connection.execute(done.values(acknowledged_at=sa.func.now(), acknowledged_by=person.name))
+    audit.record(connection, person.name, "alert acknowledge", str(number), {"kind": row.kind})
+
+
+def silence(connection: sa.Connection, person: Person, number: int, reason: str, *, hours: float) -> datetime:
+    """Holds alerts of this one's kind and key back for some hours: no message is sent. Its end."""
+    person.require(Right.WORK)
+    if not reason.strip():
+        raise ConfigError("A silence needs a reason.", do="Write why nobody has to hear of it for a while.")
+    if not 0 < hours <= LONGEST_SILENCE.total_seconds() / 3600:
+        raise ConfigError(f"A silence of {hours:g} hours is none.", do=f"Give up to {LONGEST_SILENCE.days} days.")
+    row = _alert(connection, number)
+    now: datetime | None = connection.scalar(sa.select(sa.func.now()))
+    assert now is not None
+    until = now + timedelta(hours=hours)
+    alerts.silence(connection, row.kind, row.key, until=until, reason=reason.strip(), who=person.name)
+    detail = {"kind": row.kind, "until": until.isoformat(), "note": reason.strip()}
+    audit.record(connection, person.name, "alert silence", str(number), detail)
+    return until
+
+
+def end_silence(connection: sa.Connection, person: Person, number: int) -> None:
+    """Ends a silence before its time."""
+    person.require(Right.WORK)
+    row = _alert(connection, number)
+    if not alerts.end_silence(connection, row.kind, row.key):
+        raise ConfigError("This alert is not silenced any more.", do="Load the page again.")
+    audit.record(connection, person.name, "alert silence end", str(number), {"kind": row.kind})
+
+
+def _alert(connection: sa.Connection, number: int) -> sa.Row:
+    row = connection.execute(sa.select(ops_alert).where(ops_alert.c.id == number)).one_or_none()
+    if row is None:
+        raise ConfigError(f"There is no alert {number}.", do="Load the page again.")
+    return row
+
+
+def stopped_batch(connection: sa.Connection, person: Person, batch_id: int) -> StoppedBatch:
+    """A batch that the person may go on with: a run of its flow's DAG makes dead letters of its rejects and delivers
+    the rest. ConfigError where it is not stopped any more."""
+    person.require(Right.WORK)
+    found = next((one for one in stopped_batches(connection) if one.id == batch_id), None)
+    if found is None:
+        raise ConfigError(f"Batch {batch_id} is not stopped any more.", do="Load the page again.")
+    return found
+
+
+def accepted_rejects(connection: sa.Connection, person: Person, batch_id: int) -> None:
+    """Notes who goes on with a stopped batch. A run that does it has been started."""
+    person.require(Right.WORK)
+    audit.record(connection, person.name, "batch accept rejects", str(batch_id))

@@ -1,0 +1,101 @@
+"""The overview for programs; alerts that people take note of or silence, and stopped batches that they go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from console import runs
+from console.access import Asks, Clerk
+from console.database import transaction
+from crossdock.services import overview
+from crossdock.services.overview import Overview, RecordRows, StoppedBatch
+from crossdock.services.people import Person
+
+router = APIRouter()
+
+
+@dataclass
+class Silence:
+    """Why nobody has to hear of an alert, and for how many hours."""
+
+    reason: str = ""
+    hours: float = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done, in words; the run that was started, if one was."""
+
+    message: str
+    run: str | None = None
+
+
+@router.get("/overview")
+def everything(person: Asks) -> Overview:
+    """How everything is at this moment."""
+    with transaction(person) as connection:
+        return overview.overview(connection, person)
+
+
+@router.get("/overview/records")
+def records(
+    person: Asks,
+    flow: str,
+    state: str,
+    days_ago: Annotated[int | None, Query(ge=0, le=1)] = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> RecordRows:
+    """The records that a number of the overview counts."""
+    with transaction(person) as connection:
+        return overview.records_behind(
+            connection, person, flow, state, days_ago=days_ago, after=after, limit=limit
+        )  # fmt: skip
+
+
+@router.post("/alerts/{number}/acknowledge")
+def acknowledge(person: Clerk, number: int) -> Done:
+    """Takes note of an alert."""
+    with transaction(person) as connection:
+        overview.acknowledge(connection, person, number)
+    return Done("Noted.")
+
+
+@router.post("/alerts/{number}/silence")
+def silence(person: Clerk, number: int, given: Silence) -> Done:
+    """Holds its messages back for some hours."""
+    with transaction(person) as connection:
+        until = overview.silence(connection, person, number, given.reason, hours=given.hours)
+    return Done(f"Silent until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+@router.post("/alerts/{number}/speak")
+def speak(person: Clerk, number: int) -> Done:
+    """Ends its silence now."""
+    with transaction(person) as connection:
+        overview.end_silence(connection, person, number)
+    return Done("Its silence has ended.")
+
+
+@router.post("/batches/{number}/accept-rejects")
+async def accept_rejects(request: Request, person: Clerk, number: int) -> Done:
+    """Goes on with a stopped batch: a run of the flow's DAG makes dead letters of its rejects and delivers the rest."""
+    batch = await run_in_threadpool(_stopped, person, number)
+    words = f"Batch {batch.id} goes on without its rejects, asked for by {person.name}"
+    run = await runs.trigger(request, batch.dag, {"accept_rejects": [batch.id]}, words)
+    await run_in_threadpool(_accepted, person, number)
+    return Done(f"Batch {batch.id} goes on: its rejects become dead letters, the rest is delivered.", run)
+
+
+def _stopped(person: Person, number: int) -> StoppedBatch:
+    with transaction(person) as connection:
+        return overview.stopped_batch(connection, person, number)
+
+
+def _accepted(person: Person, number: int) -> None:
+    with transaction(person) as connection:
+        overview.accepted_rejects(connection, person, number)
