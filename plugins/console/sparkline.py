@@ -24,7 +24,9 @@ def spark(hours: Sequence[int]) -> Markup:
         for number, count in enumerate(hours)
         for height in (_height(count, most),)
     )
-    words = f"Delivered in {len(hours)} hours, hour by hour: at most {most:,}, {hours[-1]:,} in the last." if hours else ""
+    words = (
+        f"Delivered in {len(hours)} hours, hour by hour: at most {most:,}, {hours[-1]:,} in the last." if hours else ""
+    )
     return Markup(
         '<svg class="spark" role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">'
         "<title>{}</title>{}</svg>"

@@ -179,7 +179,12 @@ def test_systems_say_their_budget_and_their_circuit(connection: sa.Connection) -
         connection.execute(sa.insert(ops_rate_lease).values(system="tims", at=moment, tokens=tokens))
     connection.execute(sa.insert(ops_circuit).values(system="tims", state="open", failures=10, opened_at=now()))
     channel, tims = overview.overview(connection, VIEWER).systems
-    assert (tims.used, tims.per_minute, tims.circuit, tims.failures) == (32, limits.load("tims").requests_per_minute, "open", 10)
+    assert (tims.used, tims.per_minute, tims.circuit, tims.failures) == (
+        32,
+        limits.load("tims").requests_per_minute,
+        "open",
+        10,
+    )
     assert tims.paused_until is not None
     assert (channel.used, channel.circuit, channel.paused_until) == (0, "closed", None)
 

@@ -587,6 +587,13 @@ def stopped_batch(connection: sa.Connection, person: Person, batch_id: int) -> S
 
 
 def accepted_rejects(connection: sa.Connection, person: Person, batch_id: int) -> None:
-    """Notes who goes on with a stopped batch. A run that does it has been started."""
+    """Notes who goes on with a stopped batch, and that its alert is seen to. A run that does it has been started."""
     person.require(Right.WORK)
+    own = sa.select(ops_batch.c.flow).where(ops_batch.c.id == batch_id).scalar_subquery()
+    connection.execute(
+        sa.update(ops_alert)
+        .where(ops_alert.c.kind == "batch_stopped", ops_alert.c.key == sa.func.concat(own, f":{batch_id}"))
+        .where(ops_alert.c.acknowledged_at.is_(None))
+        .values(acknowledged_at=sa.func.now(), acknowledged_by=person.name)
+    )
     audit.record(connection, person.name, "batch accept rejects", str(batch_id))

@@ -21,7 +21,8 @@ router = APIRouter()
 
 Text = Annotated[str, Query(max_length=1_000)]
 TITLES = {
-    "in_flight": "in flight", "waiting": "waiting", "delivered": "delivered in the last 24 hours", "dead": "dead letters",
+    "in_flight": "in flight", "waiting": "waiting", "dead": "dead letters",
+    "delivered": "delivered in the last 24 hours",
 }  # fmt: skip
 
 

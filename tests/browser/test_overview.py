@@ -1,0 +1,160 @@
+"""The first page and the life of a record in a real browser: what is not well, what to do, what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Locator, Page, expect
+
+from browser.conftest import Console, axe, shot
+from console import database as console_database
+from crossdock.errors import BatchStopped
+from crossdock.store import alerts, database
+from integration.builders import forward, line, place
+from integration.environment import fresh_database
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+HOSTILE = "<script>alert(1)</script> \u202egnp.exe שלום 🧨 " + "x" * 2_000
+
+
+def raised(console: Console, kind: str, key: str, title: str) -> None:
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        alerts.raise_alert(connection, kind=kind, key=key, title=title, body=f"{title}: look at it.", flow="orders")
+
+
+def refresh(page: Page) -> None:
+    """What happens by itself every 15 seconds."""
+    with page.expect_response("**/overview/now"):
+        page.evaluate("document.body.dispatchEvent(new Event('refresh'))")
+
+
+def lane(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def test_a_stopped_batch_goes_on_from_the_first_page(console: Console) -> None:
+    shop = console.shop
+    bad = [place(shop, line("SOLD-OUT-SKU")) for _ in range(30)]
+    good = place(shop, line())
+    forward(shop, shop.now + timedelta(minutes=10))
+    with pytest.raises(BatchStopped):
+        shop.sync(run_id="cli:stopped")
+    page = console.open(console.login("clerk"), "/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is something to do")
+    stopped = page.get_by_role("region", name="Stopped batches")
+    expect(stopped).to_contain_text("unknown_sku")
+    expect(stopped.get_by_role("link", name="records")).to_be_visible()
+    shot(page, "overview")
+    assert axe(page) == []
+    page.on("dialog", lambda dialog: dialog.accept())
+    stopped.get_by_role("button", name="go on with the rest").click()
+    expect(page.locator("#message")).to_contain_text("goes on")
+    assert console.work_asked_runs() == 1
+    refresh(page)
+    expect(stopped).to_have_count(0)
+    expect(page.locator(".notice").filter(has_text="stopped before loading")).to_have_count(0)
+    assert good in {order["ExternalOrderID"] for order in shop.in_tims()}
+    letters = console.query("SELECT key FROM ops.dead_letter WHERE strpos(payload::text, 'SOLD-OUT-SKU') > 0")
+    assert sorted(row.key for row in letters) == sorted(bad)
+    deeds = console.query("SELECT who, address FROM ops.audit WHERE action = 'batch accept rejects'")
+    assert [tuple(row) for row in deeds] == [("clerk", "127.0.0.1")]
+    lane(page, "Orders").get_by_role("link").nth(1).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Orders")
+    assert page.problems == []  # type: ignore[attr-defined]
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE ops.dead_letter SET state = 'dismissed' WHERE strpos(payload::text, 'SOLD-OUT') > 0")
+        )
+
+
+def test_alerts_are_noted_and_silenced(console: Console) -> None:
+    raised(console, "stale", "noted", "Nothing has been read for 2 h")
+    raised(console, "stale", "hostile", HOSTILE)
+    page = console.open(console.login("clerk"), "/")
+    section = page.get_by_role("region", name="Open alerts")
+    noted = section.locator(".notice").filter(has_text="Nothing has been read for 2 h")
+    noted.get_by_role("button", name="I take note").click()
+    expect(page.locator("#message")).to_contain_text("Noted")
+    expect(noted).to_have_count(0)
+    hostile = section.locator(".notice").filter(has_text="gnp.exe")
+    expect(hostile).to_contain_text("<script>alert(1)</script>")
+    assert "\u202e" not in (hostile.text_content() or "")
+    hostile.locator("summary").click()
+    hostile.get_by_label("because").fill("The channel is in maintenance")
+    hostile.get_by_label("for", exact=True).select_option("4 hours")
+    with page.expect_navigation():
+        hostile.get_by_role("button", name="Silence").click()
+    silent = page.locator(".notice").filter(has_text="The channel is in maintenance")
+    expect(silent).to_contain_text("silent until")
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        assert not [row for row in alerts.unsent(connection) if row.key == "hostile"]
+    silent.get_by_role("button", name="End the silence").click()
+    expect(page.locator("#message")).to_contain_text("ended")
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        assert [row for row in alerts.unsent(connection) if row.key == "hostile"]
+    assert axe(page) == []
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_a_silence_that_is_being_written_is_not_disturbed(console: Console) -> None:
+    raised(console, "stale", "written", "Somebody writes a silence")
+    page = console.open(console.login("clerk"), "/")
+    notice = page.locator(".notice").filter(has_text="Somebody writes a silence")
+    notice.locator("summary").click()
+    notice.get_by_label("because").fill("half a reas")
+    page.evaluate("htmx.trigger('#now', 'every')")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.evaluate(
+        "htmx.ajax('GET', document.documentElement.dataset.root + '/overview/now', {source: '#now', target: '#now'})"
+    )
+    page.wait_for_timeout(300)
+    assert requests == []
+    expect(notice.get_by_label("because")).to_have_value("half a reas")
+
+
+def test_a_viewer_sees_everything_and_changes_nothing(console: Console) -> None:
+    raised(console, "stale", "viewed", "A viewer sees this")
+    page = console.open(console.login("viewer"), "/")
+    expect(page.locator("#now")).to_contain_text("A viewer sees this")
+    assert page.locator("#now button").count() == 0
+    expect(page.get_by_role("region", name="What runs next")).to_contain_text("orders_sweep")
+    assert page.locator('[hx-trigger="every 15s, refresh from:body"]').count() == 1
+    page.locator("main").press("j")
+    assert page.evaluate("document.activeElement.textContent").strip() == "Orders"
+    for name in ("Catalogue", "Prices"):
+        row = page.get_by_role("row").filter(has_text=name)
+        expect(row.locator("svg.spark")).to_be_visible()
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "how"), [("dark", {"color_scheme": "dark"}), ("phone", PHONE)])
+def test_the_first_page_in_other_lights(console: Console, name: str, how: dict) -> None:
+    page = console.open(console.login("viewer", **how), "/")
+    expect(page.get_by_role("heading", name="Flows")).to_be_visible()
+    shot(page, f"overview_{name}")
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def empty(console: Console, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    """The console of somebody who has just begun."""
+    with fresh_database(postgres_url, "just_begun") as url:
+        made = database.engine(url)
+        monkeypatch.setattr(console_database, "engine", lambda: made)
+        yield console
+        made.dispose()
+
+
+def test_an_empty_database_is_well(empty: Console) -> None:
+    page = empty.open(empty.login("viewer"), "/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("All is well")
+    expect(lane(page, "Orders")).to_contain_text("not yet")
+    assert axe(page) == []
+    assert page.problems == []  # type: ignore[attr-defined]
+    page.context.close()
