@@ -56,6 +56,19 @@ def splice(before: str, after: str) -> Splice:
     return Splice(start, before[start : len(before) - tail], after[start : len(after) - tail])
 
 
+def line_text(text: str, part: Part, target: str) -> str | None:
+    """A line as it stands in the file, without its dash; None where it is not there."""
+    file = _File(text)
+    try:
+        _, entry = _found(file.entries(part), target)
+    except ConfigError:
+        return None
+    first = entry.pairs[0][0].start_mark
+    rows = text[entry.dash + 1 : entry.end].strip().splitlines()
+    indent = " " * first.column
+    return "\n".join(row.removeprefix(indent) for row in rows)
+
+
 # ---- the changes ---------------------------------------------------------------------------------------------------
 
 

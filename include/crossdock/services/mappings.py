@@ -111,7 +111,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A mapping as the canvas shows it. `text` is the truth of which the rest is made."""
+    """A mapping as the canvas shows it. `text` is the truth of which the rest is made; `version`: of the configuration
+    in force, 0 for the shipped files."""
 
     name: str
     flow: str
@@ -130,6 +131,7 @@ class Canvas:
     findings: tuple[Finding, ...]
     text: str
     changed: bool
+    version: int
 
 
 @dataclass(frozen=True)
@@ -169,31 +171,33 @@ class Vocabulary:
 
 def listed(person: Person) -> tuple[Summary, ...]:
     """All mappings."""
+    return tuple(summary(person, name) for name in language.names())
+
+
+def summary(person: Person, name: str) -> Summary:
+    """A mapping in a few words."""
     person.require(Right.SEE)
-    found = []
-    for name in language.names():
-        table = language.read(path_of(name))
-        found.append(
-            Summary(
-                name,
-                table.title,
-                flow_using(name).name,
-                " ".join(table.source),
-                " ".join(table.target),
-                len(table.every_field),
-                len(table.check()),
-            )
-        )
-    return tuple(found)
+    table = language.read(path_of(name))
+    return Summary(
+        name,
+        table.title,
+        flow_using(name).name,
+        " ".join(table.source),
+        " ".join(table.target),
+        len(table.every_field),
+        len(table.check()),
+    )
 
 
 def canvas(person: Person, name: str, text: str | None = None) -> Canvas:
     """The mapping in force; with `text`, a draft of it."""
     person.require(Right.SEE)
     published = text_of(name)
+    root = settings.root()
+    version = (root.version if root else None) or 0
     with drafted(name, published if text is None else text):
         table = language.read(path_of(name))
-        return _canvas(table, published if text is None else text, published)
+        return _canvas(table, published if text is None else text, published, version)
 
 
 def vocabulary(person: Person) -> Vocabulary:
@@ -215,7 +219,7 @@ def _lookups() -> Iterator[Word]:
             continue
 
 
-def _canvas(table: Table, text: str, published: str) -> Canvas:
+def _canvas(table: Table, text: str, published: str, version: int) -> Canvas:
     here = str(settings.config_dir())
     of_row = _rows(table)
     findings = tuple(
@@ -226,7 +230,7 @@ def _canvas(table: Table, text: str, published: str) -> Canvas:
         target_tree: tuple[Node, ...] = ()
         lines: tuple[Line, ...] = ()
     else:
-        lines = tuple(_lines(table))
+        lines = tuple(lines_of(table))
         source_tree = _source_tree(table, lines)
         target_tree = _target_tree(table, lines)
     return Canvas(
@@ -245,6 +249,7 @@ def _canvas(table: Table, text: str, published: str) -> Canvas:
         findings,
         text,
         text != published,
+        version,
     )
 
 
@@ -256,7 +261,8 @@ def _rows(table: Table) -> dict[int, str]:
     return {row: prefix + one.target for prefix, one in paths for row in (one.line, *one.lines.values())}
 
 
-def _lines(table: Table) -> Iterator[Line]:
+def lines_of(table: Table) -> Iterator[Line]:
+    """The lines of a mapping whose documents both contracts know."""
     children = table.children
     rules = named_rules()
     for part, prefix, fields in (
@@ -383,7 +389,8 @@ class _Tree:
 class Change:
     """One change of a draft. `do`:
 
-    - draw: a line from `source` (of the source tree) or the column `source` of `rule` to `path` (of the target tree)
+    - draw: a line from `source` (of the source tree) or the column `source` of `rule` to `path` (of the target tree),
+      with `words` besides
     - change: `words` of the line to `path`; a word that is None is taken away
     - remove: the line to `path`
     - add_rule, remove_rule: `rule` among those that run besides
@@ -411,7 +418,7 @@ _ORIGIN = ("constant", "rule", "convert", "lookup", "missing", "from")  # words 
 
 
 def _draw(table: Table, text: str, change: Change) -> str:
-    part, target = _place(table, change.path)
+    part, target = place(table, change.path)
     words: dict[str, Any] = {"target": target}
     if change.rule:
         words |= _from_rule(change.rule, change.source, target, of_line=part == "children")
@@ -419,6 +426,7 @@ def _draw(table: Table, text: str, change: Change) -> str:
         words |= _from_source(table, part, change.source, target)
     else:
         raise ConfigError(f"Nothing is said of where {change.path} comes from.", do="Choose a source field or a rule.")
+    words |= _words_of(change)
     held = next((one for one in _fields(table, part) if one.target == target), None)
     if held:
         del words["target"]
@@ -480,7 +488,7 @@ def _from_source(table: Table, part: Part, source: str, target: str) -> dict[str
     return words
 
 
-def _place(table: Table, path: str) -> tuple[Part, str]:
+def place(table: Table, path: str) -> tuple[Part, str]:
     """The part and the target that a path of the target tree stands for."""
     children = table.children
     part: Part = "children" if children and path.startswith(f"{children.target}.") else "fields"
@@ -491,7 +499,10 @@ def _place(table: Table, path: str) -> tuple[Part, str]:
 
 
 def _change(table: Table, text: str, change: Change) -> str:
-    part, target = _place(table, change.path)
+    return editing.change_line(text, *place(table, change.path), _words_of(change))
+
+
+def _words_of(change: Change) -> dict[str, Any]:
     words = dict(change.words or {})
     if "target" in words:
         raise ConfigError("A line keeps its target.", do="Remove the line and draw another one.")
@@ -500,7 +511,7 @@ def _change(table: Table, text: str, change: Change) -> str:
     for word in ("from", "convert"):
         if word in words and not words[word]:
             words[word] = None
-    return editing.change_line(text, part, target, words)
+    return words
 
 
 def _step(one: Any) -> tuple[str, Any]:
@@ -515,7 +526,7 @@ def _step(one: Any) -> tuple[str, Any]:
 
 
 def _remove(table: Table, text: str, change: Change) -> str:
-    return editing.remove_line(text, *_place(table, change.path))
+    return editing.remove_line(text, *place(table, change.path))
 
 
 def _not_sent(table: Table, text: str, change: Change) -> str:
@@ -576,6 +587,15 @@ def drafted(name: str, text: str) -> Iterator[Path]:
             error.message = error.message.replace(str(root), SHOWN_FOLDER)
             error.do = error.do.replace(str(root), SHOWN_FOLDER)
             raise
+
+
+def refuse(name: str) -> None:
+    """Raises ConfigError with all that is wrong with a draft."""
+    found = language.read(path_of(name)).check()
+    if found:
+        words = " ".join(f"Line {one.line}: {one.message.rstrip('.?')}." for one in found[:5])
+        more = f" And {len(found) - 5} more." if len(found) > 5 else ""
+        raise ConfigError(f"The draft does not fit. {words}{more}", do="Mend the lines that are marked.")
 
 
 def flow_using(name: str) -> Flow:
