@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status unit test e2e cluster lint types docs bench oversell agree clean
+.PHONY: help setup demo down status unit test e2e cluster lint types canvas docs bench oversell agree clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ lint: setup ## Check style, that of SQL too, and that imports keep to the rooms
 
 types: setup ## Check types
 	@.venv/bin/mypy
+
+canvas: ## Build the mapping canvas anew (needs node 20 and npm)
+	@cd plugins/console/canvas && npm ci --no-fund --no-audit && npm run build
 
 docs: setup ## Write the generated pages anew
 	@$(PY) -m crossdock_airflow.describe
