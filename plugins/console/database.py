@@ -29,12 +29,14 @@ def engine() -> sa.Engine:
 
 @contextmanager
 def transaction(person: Person) -> Iterator[sa.Connection]:
-    """One transaction in the person's name: kept when the block ends, rolled back when it raises."""
+    """One transaction in the person's name, with the configuration in force: kept when the block ends, rolled back when
+    it raises."""
     import sqlalchemy as sa
 
     from crossdock.services import people
+    from crossdock.services.configuration import in_force
 
-    with engine().begin() as connection:
+    with in_force(engine()), engine().begin() as connection:
         people.begin(connection, person)
         connection.execute(sa.select(sa.func.set_config("statement_timeout", LONGEST, True)))
         yield connection

@@ -1,0 +1,156 @@
+"""Mappings: the canvas of one, changes of a draft, records on their way, trials, publishing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+
+from console.access import Analyst, Asks
+from console.database import transaction
+from crossdock.services import mapping_history, mapping_records, mapping_trial, mappings, suggestions
+from crossdock.services.mapping_history import Published, Revision
+from crossdock.services.mapping_records import Share, Stored, Trace
+from crossdock.services.mapping_trial import Trial
+from crossdock.services.mappings import Canvas, Change, Summary, Vocabulary
+from crossdock.services.suggestions import ForField
+
+router = APIRouter()
+LONGEST = 1_000_000  # characters of a mapping's text
+Text = Annotated[str, Query(max_length=1_000)]
+
+
+@dataclass
+class Draft:
+    """A text of the mapping that is not in force."""
+
+    text: str = ""
+
+
+@dataclass
+class Wanted:
+    """One change, as `crossdock.services.mappings.Change`."""
+
+    do: Literal["draw", "change", "remove", "add_rule", "remove_rule", "not_sent"]
+    path: str = ""
+    source: str = ""
+    rule: str = ""
+    reason: str = ""
+    words: dict[str, Any] | None = None
+
+
+@dataclass
+class ChangedDraft:
+    text: str
+    change: Wanted
+
+
+@dataclass
+class Followed:
+    """A record, and the draft that it is to go through."""
+
+    key: str
+    text: str
+
+
+@dataclass
+class Publication:
+    """A text, what changes and why, and the version that the person has seen."""
+
+    text: str
+    message: str = ""
+    parent: int | None = field(default=None)
+
+
+@router.get("/mappings")
+def listed(person: Asks) -> list[Summary]:
+    """All mappings."""
+    with transaction(person):
+        return list(mappings.listed(person))
+
+
+@router.get("/mappings/vocabulary")
+def vocabulary(person: Asks) -> Vocabulary:
+    """What a line can say."""
+    with transaction(person):
+        return mappings.vocabulary(person)
+
+
+@router.get("/mappings/{name}")
+def canvas(person: Asks, name: str) -> Canvas:
+    """The mapping in force."""
+    with transaction(person):
+        return mappings.canvas(person, name)
+
+
+@router.post("/mappings/{name}/draft")
+def draft(person: Analyst, name: str, given: Draft) -> Canvas:
+    """A draft as the canvas shows it."""
+    with transaction(person):
+        return mappings.canvas(person, name, given.text)
+
+
+@router.post("/mappings/{name}/change")
+def change(person: Analyst, name: str, given: ChangedDraft) -> Canvas:
+    """The draft with one change. Nothing is written."""
+    one = given.change
+    wanted = Change(one.do, one.path, one.source, one.rule, one.reason, one.words)
+    with transaction(person):
+        return mappings.changed(person, name, given.text, wanted)
+
+
+@router.get("/mappings/{name}/records")
+def records(person: Asks, name: str, after: Text = "", limit: Annotated[int, Query(ge=1, le=200)] = 20) -> list[Stored]:
+    """Stored records, the last first, a page at a time."""
+    with transaction(person) as connection:
+        return list(mapping_records.newest(connection, person, name, after=after, limit=limit))
+
+
+@router.get("/mappings/{name}/shares")
+def shares(person: Asks, name: str) -> list[Share]:
+    """How often each source field is given."""
+    with transaction(person) as connection:
+        return list(mapping_records.shares(connection, person, name))
+
+
+@router.get("/mappings/{name}/trace")
+def trace(person: Asks, name: str, key: Text) -> Trace:
+    """Every value of a record on its way. Nothing is written but who has opened it."""
+    with transaction(person) as connection:
+        return mapping_records.trace(connection, person, name, key)
+
+
+@router.post("/mappings/{name}/trace")
+def trace_draft(person: Analyst, name: str, given: Followed) -> Trace:
+    """The same through a draft."""
+    with transaction(person) as connection:
+        return mapping_records.trace(connection, person, name, given.key, given.text)
+
+
+@router.post("/mappings/{name}/trial")
+def trial(person: Analyst, name: str, given: Draft) -> Trial:
+    """What a draft would change of the last records. Nothing is written."""
+    with transaction(person) as connection:
+        return mapping_trial.tried(connection, person, name, given.text)
+
+
+@router.get("/mappings/{name}/suggestions")
+def suggested(person: Asks, name: str, target: Text, children: Text = "") -> ForField:
+    """Where a target field may come from."""
+    with transaction(person) as connection:
+        return suggestions.for_field(connection, person, name, target, children)
+
+
+@router.get("/mappings/{name}/history")
+def history(person: Asks, name: str, path: Text) -> list[Revision]:
+    """Who changed a line, when, and how many records it has worked since."""
+    with transaction(person) as connection:
+        return list(mapping_history.history(connection, person, name, path))
+
+
+@router.post("/mappings/{name}/publish")
+def publish(person: Analyst, name: str, given: Publication) -> Published:
+    """Brings a draft into force, or leaves it to a second person where that is asked for."""
+    with transaction(person) as connection:
+        return mapping_history.publish(connection, person, name, given.text, given.message, parent=given.parent)
