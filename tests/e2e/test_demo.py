@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ import psutil
 import pytest
 import requests
 import sqlalchemy as sa
+from playwright.sync_api import expect, sync_playwright
 
 from crossdock.dev import standalone
 from crossdock.ledger import close
@@ -360,6 +362,54 @@ def test_the_demo_runs_again_without_having_been_stopped(here: Installation, rea
     done = here.demo("up", "--days", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert disagreements(reads[:1]) == []
+
+
+def test_a_clerk_logs_in_and_brings_a_refused_order_into_tims(here: Installation, airflow: demo.Airflow) -> None:
+    """From Airflow's login page to the sales order, by clicks alone; a real scheduler does the work."""
+    if not shutil.which("chromium"):
+        pytest.skip("There is no chromium: apt install chromium")
+    key = order_of_an_unknown_item()
+    airflow.wait_until_idle()
+    airflow.run("orders")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"{airflow.url}/crossdock/")
+        page.get_by_label("Username").fill(standalone.USER)
+        page.get_by_label("Password").fill(standalone.password())
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/crossdock/", timeout=60_000)
+        page.get_by_label("Find a record").fill(key)
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Dead letter").first.click(timeout=60_000)
+        page.get_by_label("SKU", exact=True).fill("22423")
+        expect(page.locator("#verdict")).to_contain_text("It would be sent.", timeout=60_000)
+        page.get_by_role("button", name="Replay").click()
+        expect(page.locator("#message")).to_contain_text("1 in replay", timeout=60_000)
+        expect(page.get_by_text("replayed", exact=True)).to_be_visible(timeout=120_000)
+        browser.close()
+    with runtime_of_the_demo() as runtime:
+        (order,) = runtime.tims.find("sales-orders", ExternalOrderID=[key], Source="ChannelAdvisor")
+    assert {line["SKU"] for line in order["LineItems"]} == {"22423"}
+    who = query(
+        f"SELECT DISTINCT who FROM ops.audit WHERE action = 'dead-letter replay' AND detail ->> 'key' = '{key}'"
+    )
+    assert [row[0] for row in who] == [standalone.USER]
+
+
+def order_of_an_unknown_item() -> str:
+    """Places an order like one that is there, but of an item that nobody knows; its key."""
+    channel = demo.Control.of("channel_advisor")
+    like = next(one for one in channel.documents("order") if len(one["OrderItems"]) == 1 and one["Exported"])
+    number, at = 990_000_001, (channel.now() + timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
+    item = {**like["OrderItems"][0], "OrderItemID": number * 10, "SKU": "NOBODY-KNOWS", "BundleComponents": []}
+    fresh = {"SellerOrderID": None, "Exported": False, "OrderDate": at, "ImportDate": at, "PaymentDate": at}
+    document = {**like, **fresh, "ChannelAdvisorOrderID": number, "OrderID": f"T-{number}", "OrderItems": [item]}
+    document.pop("UpdatedDate", None)
+    event = {"id": f"order-{number}", "at": at, "system": "channel_advisor", "kind": "order", "document": document}
+    channel.apply([event])
+    channel.set_clock(channel.now() + timedelta(minutes=10))
+    return str(number)
 
 
 def test_down_leaves_no_process_and_no_port_behind(here: Installation) -> None:
