@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from crossdock import flows
+from crossdock.services import configuration
+from crossdock.services.people import Person, Role
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
@@ -42,7 +45,7 @@ def shop(long_lived_environment: Environment) -> Environment:
 @pytest.fixture(scope="module")
 def waiting(shop: Environment) -> Iterator[str]:
     """Orders of three units of one item, one for each test that wants no other."""
-    keys = [place(shop, line(quantity=3)) for _ in range(12)]
+    keys = [place(shop, line(quantity=3)) for _ in range(15)]
     shop.sync()
     return iter(keys)
 
@@ -113,6 +116,38 @@ def test_an_unknown_carrier_is_a_dead_letter_with_the_nearest_and_goes_through_w
     counts = shop.sync(flow="shipments", kind="replay", keys=[number])
     assert counts.delivered == 1
     assert [each["Carrier"] for each in at_the_channel(shop, key)] == ["Royal Mail"]
+
+
+@pytest.mark.slow
+def test_a_carrier_that_is_published_lets_the_parcels_go_that_wait_for_it_and_the_batch_knows_the_version(
+    shop: Environment, waiting: Iterator[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    name, analyst = "lookups/carriers.csv", Person("anna", frozenset({Role.ANALYST}))
+    keys = [next(waiting) for _ in range(3)]
+    numbers = [ship(shop, key, {1: 1}, Carrier="Pony Express") for key in keys[:2]]
+    shop.sync(flow="shipments")
+    assert {shop.letters()[number].reasons[0]["rule"] for number in numbers} == {"unknown_carrier"}
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        text = f"{configuration.text(connection, name)}Pony Express,Tracked 48,Royal Mail,Tracked 48\n"
+        proposal = configuration.propose(connection, analyst, {name: text}, "Two parcels wait for the pony")
+        version = configuration.publish(connection, analyst, proposal.number)
+    counts = shop.sync(flow="shipments", kind="replay", keys=numbers)
+    assert counts.delivered == 2
+    assert [each["Carrier"] for key in keys[:2] for each in at_the_channel(shop, key)] == ["Royal Mail"] * 2
+    assert last_version(shop) == version.number
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        back = configuration.rollback(connection, analyst, configuration.SHIPPED)
+    late = ship(shop, keys[2], {1: 1}, Carrier="Pony Express")
+    shop.sync(flow="shipments")
+    assert shop.letters()[late].reasons[0]["rule"] == "unknown_carrier"
+    assert last_version(shop) == back.number
+    assert [len(at_the_channel(shop, key)) for key in keys] == [1, 1, 0]  # what was delivered stays
+
+
+def last_version(shop: Environment) -> int:
+    (row,) = shop.query("SELECT config_version FROM ops.batch WHERE flow = 'shipments' ORDER BY id DESC LIMIT 1")
+    return row.config_version
 
 
 @pytest.mark.slow
