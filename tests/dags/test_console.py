@@ -20,6 +20,8 @@ from console import access
 from console import app as console_app
 from console import database as console_database
 from console.plugin import PREFIX, ConsolePlugin
+from crossdock import settings
+from crossdock.services import configuration
 from crossdock.services.people import Person, Role
 from crossdock.store import database
 from crossdock.store.tables import ops_reconcile_run
@@ -208,3 +210,24 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip().endswith("['console', 'console.plugin']")
+
+
+def test_pages_read_the_configuration_in_force(
+    engine: sa.Engine, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_database, "engine", lambda: engine)
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    ada, name = Person("ada", frozenset({Role.ANALYST})), "lookups/carriers.csv"
+    with console_database.transaction(ada) as connection:
+        before = configuration.text(connection, name)
+        changed = {name: f"{before}Drone,Fast,Drone,Air\n"}
+        version = configuration.propose(connection, ada, changed, "The drone carrier")
+        configuration.publish(connection, ada, version.number)
+        assert settings.version() is None  # a request goes on as it began
+    with console_database.transaction(ada) as connection:
+        assert settings.version() == version.number
+        assert (settings.config_dir() / name).read_text("utf-8") == changed[name]
+        configuration.rollback(connection, ada, configuration.SHIPPED)
+    with console_database.transaction(ada):
+        assert (settings.config_dir() / name).read_text("utf-8") == before
+    assert settings.root() is None
