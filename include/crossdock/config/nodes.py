@@ -79,7 +79,7 @@ class Reader:
         """The file's content. Raises ConfigError, one sentence with file and line, where it cannot be read at all."""
         text = self._text()
         try:
-            root = _composed(text)
+            root = composed(text)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line if mark else 0
@@ -191,7 +191,7 @@ def _within(node: yaml.Node) -> Iterable[yaml.Node]:
     return node.value if isinstance(node, yaml.SequenceNode) else ()
 
 
-def _composed(text: str) -> yaml.Node | None:
+def composed(text: str) -> yaml.Node | None:
     """The node tree. The loader in C is fast; the one in Python has the better words for what is wrong, and an end when
     lists stand inside one another without one."""
     if sum(map(text.count, _OPENING)) > MOST_OPENED:

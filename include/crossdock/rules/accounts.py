@@ -117,3 +117,7 @@ def _made(file: config.File[dict[str, Any]]) -> Accounts:
         if len(written) == 1 and written[0] not in named:
             named[str(written[0])] = Account(str(written[0]), {(ANY, ANY): ""}, line)
     return Accounts(file.path, named, tuple(sorted(found, key=lambda one: one.line)))
+
+
+# What the files hold, for whoever shows them as forms: (type, columns of the key).
+FORMS: dict[str, tuple[Any, int]] = {"accounts.yaml": (dict[Text, Code | Codes], 0)}

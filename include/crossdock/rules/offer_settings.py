@@ -16,7 +16,7 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 from msgspec.structs import asdict
@@ -164,3 +164,7 @@ def _short(terms: Terms) -> list[int | None]:
 
 def _is_pattern(sku: str) -> bool:
     return bool(set(sku) & set("*?["))
+
+
+# What the files hold, for whoever shows them as forms: (type, columns of the key).
+FORMS: dict[str, tuple[Any, int]] = {FILE: (_Written, 0), f"lookups/{LOOKUP}.csv": (_Row, 2)}

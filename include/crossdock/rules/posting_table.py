@@ -437,3 +437,7 @@ def check(folder: Path | None = None) -> Iterator[Finding]:
 
     held = accounts.read(accounts.path_of(folder))
     yield from read(path_of(folder), held.named).findings
+
+
+# What the files hold, for whoever shows them as forms: (type, columns of the key).
+FORMS: dict[str, tuple[Any, int]] = {"posting.yaml": (_Written, 0)}

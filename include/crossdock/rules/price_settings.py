@@ -459,3 +459,12 @@ def _scaled(value: Decimal, places: int) -> int | None:
     """A number x 10,000; None where it has too many decimals, or is too large."""
     made = value * SCALE
     return int(made) if abs(made) < 10**18 and made % 10 ** (4 - places) == 0 else None
+
+
+# What the files hold, for whoever shows them as forms: (type, columns of the key).
+FORMS: dict[str, tuple[Any, int]] = {
+    "prices.yaml": (_Written, 0),
+    "lookups/price_rules.csv": (_RuleRow, 2),
+    "lookups/promotions.csv": (_PromotionRow, 3),
+    "lookups/exchange_rates.csv": (ExchangeRate, 2),
+}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pycountry
@@ -178,3 +178,12 @@ def _whole(file: config.File[Sites], place: config.Place, site: Site) -> Site:
     given = {word: getattr(site, word) for word in Site.__struct_fields__ if file.has(*place, word)}
     made = msgspec.structs.replace(file.value.defaults, **given)
     return msgspec.structs.replace(made, relay_domains=tuple(one.lower() for one in made.relay_domains))
+
+
+# What the files hold, for whoever shows them as forms: (type, columns of the key).
+FORMS: dict[str, tuple[Any, int]] = {
+    "sites.yaml": (Sites, 0),
+    "lookups/item_codes.csv": (ItemCode, 1),
+    "lookups/countries.csv": (Country, 1),
+    "lookups/regions.csv": (Region, 2),
+}

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import pycountry
@@ -119,3 +119,7 @@ def _table(folder: Path | None) -> config.Table[_Written] | None:
 def _rules(table: config.Table[_Written]) -> TaxRules:
     rows = [row.row() for row in table.rows.values()]
     return TaxRules(tuple(sorted(rows, key=lambda row: row.rank, reverse=True)))
+
+
+# What the files hold, for whoever shows them as forms: (type, columns of the key).
+FORMS: dict[str, tuple[Any, int]] = {f"lookups/{LOOKUP}.csv": (_Written, 4)}

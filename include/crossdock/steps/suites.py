@@ -768,3 +768,6 @@ def build_data_docs(results: list[dict], folder: Path) -> Path:
             context.validation_results_store.set(key, result)
     context.build_data_docs(site_names=["crossdock"])
     return folder / "index.html"
+
+
+FORM = _Written  # what a checks file holds, for whoever shows it as a form
