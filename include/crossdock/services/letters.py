@@ -266,7 +266,7 @@ def _place(after: str) -> tuple[datetime, int]:
 
 def _row(row: sa.Row, person: Person) -> Row:
     reason: Mapping[str, Any] = next(iter(row.reasons or []), {})
-    shown = person.may(Right.SEE_PERSONAL) or not _reason_about_people(row.flow, reason)
+    shown = person.may(Right.SEE_PERSONAL) or not about_people(row.flow, reason)
     return Row(
         row.id, row.flow, row.key, row.rule or "", str(reason.get("says", "")) if shown else "",
         str(reason.get("value") or "") if shown else "", len({one.get("rule") for one in row.reasons}), row.step,
@@ -275,7 +275,8 @@ def _row(row: sa.Row, person: Person) -> Row:
     )  # fmt: skip
 
 
-def _reason_about_people(flow_name: str, reason: Mapping[str, Any]) -> bool:
+def about_people(flow_name: str, reason: Mapping[str, Any]) -> bool:
+    """Whether a reason of a flow's letters may hold personal data."""
     flow = flows.all_flows().get(flow_name)
     return flow is None or _about_people(flow, str(reason.get("field") or ""))
 
@@ -306,7 +307,7 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
     else:  # nobody knows what is in it
         shown = dict.fromkeys(payload, personal.MASK) if isinstance(payload, dict) else {}
     reasons = tuple(
-        reason if seen or not _reason_about_people(row.flow, reason) else {**reason, "says": "", "value": personal.MASK}
+        reason if seen or not about_people(row.flow, reason) else {**reason, "says": "", "value": personal.MASK}
         for reason in row.reasons
     )
     faults = payloads.faults_of(payload, row.reasons, _key_of_lines(flow)) if readable else frozenset[str]()
@@ -520,8 +521,9 @@ def ask_replay(
     only_gone: bool = False,
 ) -> Outcome:
     """Marks letters (of a group, or all open ones) for a replay and returns their keys by flow. `only_gone`: only those
-    whose cause is gone."""
-    person.require(Right.WORK)
+    whose cause is gone, which whoever publishes configuration may ask for, too."""
+    if not (only_gone and person.may(Right.PUBLISH)):
+        person.require(Right.WORK)
     wanted = [table.c.id.in_(list(numbers))] if numbers else [cause.where()] if cause else []
     rows = connection.execute(
         _open_ones(table.c.flow != records.REFERENCE, *wanted)
