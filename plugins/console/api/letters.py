@@ -170,6 +170,18 @@ def assign(person: Clerk, given: Assignment) -> Done:
 async def replay(request: Request, person: Clerk, given: Replay) -> Done:
     """Has letters worked again: a run of each flow's DAG takes them through all steps, with what was edited."""
     marked = await run_in_threadpool(_ask_replay, person, given)
+    started = await start(request, person, marked)
+    if not marked.count:
+        return Done(
+            0, "No cause is gone yet: every record would be refused again." if given.only_gone else "Nothing to replay."
+        )
+    left_over = f" {marked.left} would be refused again and were left." if marked.left else ""
+    return Done(marked.count, f"{marked.count} in replay.{left_over}", started)
+
+
+async def start(request: Request, person: Person, marked: Outcome) -> dict[str, str]:
+    """Starts a run of each flow's DAG for the letters that are marked; the runs by flow. Where one cannot be started,
+    its marks are taken back."""
     started: dict[str, str] = {}
     for flow, keys in marked.keys.items():
         dag = flows.packages()[flow]
@@ -180,12 +192,7 @@ async def replay(request: Request, person: Clerk, given: Replay) -> Done:
             left = {name: own for name, own in marked.keys.items() if name not in started}
             await run_in_threadpool(_forget, person, left)
             raise
-    if not marked.count:
-        return Done(
-            0, "No cause is gone yet: every record would be refused again." if given.only_gone else "Nothing to replay."
-        )
-    left_over = f" {marked.left} would be refused again and were left." if marked.left else ""
-    return Done(marked.count, f"{marked.count} in replay.{left_over}", started)
+    return started
 
 
 def _ask_replay(person: Person, given: Replay) -> Outcome:

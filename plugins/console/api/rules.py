@@ -1,0 +1,211 @@
+"""Rules and lookups: files as grids, forms and texts, drafts held against everything, and what people publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from console.access import Analyst, Asks
+from console.api.letters import start
+from console.database import transaction
+from crossdock.config.grid import RowChange
+from crossdock.errors import CrossdockError
+from crossdock.services import configuration, effects, letters, rule_files, unknown_values
+from crossdock.services.configuration import Version
+from crossdock.services.effects import Effect
+from crossdock.services.letters import Outcome
+from crossdock.services.people import Person
+from crossdock.services.rule_files import Checked, Draft, Group, Opened, ValueChange
+from crossdock.services.unknown_values import Lacking
+
+router = APIRouter()
+
+Path = Annotated[str, Query(max_length=200)]
+
+
+@dataclass
+class GivenRow:
+    """A change of one row; see `crossdock.config.grid.RowChange`."""
+
+    line: int = 0
+    cells: list[str] | None = None
+    after: int = 0
+
+
+@dataclass
+class GivenValue:
+    place: list[str | int]
+    value: str | list[str] | None = None
+
+
+@dataclass
+class Given:
+    """A draft of a file: its text in force (or `text`), with changes of rows or words."""
+
+    path: str
+    text: str | None = None
+    rows: list[GivenRow] = field(default_factory=list)
+    values: list[GivenValue] = field(default_factory=list)
+
+    def draft(self) -> Draft:
+        return Draft(
+            self.path,
+            self.text,
+            tuple(RowChange(one.line, None if one.cells is None else tuple(one.cells), one.after) for one in self.rows),
+            tuple(
+                ValueChange(tuple(one.place), tuple(one.value) if isinstance(one.value, list) else one.value)
+                for one in self.values
+            ),
+        )
+
+
+@dataclass
+class Publication(Given):
+    """`parent`: the version that the person has seen. `replay`: values whose waiting letters are replayed then."""
+
+    message: str = ""
+    parent: int | None = None
+    replay: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Replay:
+    path: str
+    values: list[str]
+
+
+@dataclass
+class Back:
+    path: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a publication, in words. `waits_for`: files that a second person must agree to first."""
+
+    number: int
+    message: str
+    waits_for: tuple[str, ...] = ()
+    count: int = 0
+    runs: dict[str, str] = field(default_factory=dict)
+
+
+@router.get("/rules/files")
+def files(person: Asks) -> list[Group]:
+    """Every file, by what it is about."""
+    with transaction(person) as connection:
+        return list(rule_files.listed(connection, person))
+
+
+@router.get("/rules/file")
+def file(person: Asks, path: Path, version: int | None = None) -> Opened:
+    """A file as it is in force, or as a version has it."""
+    with transaction(person) as connection:
+        text = configuration.text(connection, path, version) if version is not None else None
+        return rule_files.opened(connection, person, path, text)
+
+
+@router.get("/rules/unknown")
+def unknown(person: Asks) -> list[Lacking]:
+    """The values that lookups lack and that records wait for."""
+    with transaction(person) as connection:
+        return list(unknown_values.of_all(connection, person))
+
+
+@router.post("/rules/open")
+def opened(person: Analyst, given: Given) -> Opened:
+    """A draft as a grid, as a form and as text. Nothing is written."""
+    with transaction(person) as connection:
+        return rule_files.opened(connection, person, given.path, rule_files.text_of(connection, person, given.draft()))
+
+
+@router.post("/rules/check")
+def check(person: Analyst, given: Given) -> Checked:
+    """What is wrong with a draft. Nothing is written."""
+    with transaction(person) as connection:
+        return rule_files.examined(connection, person, given.draft())
+
+
+@router.post("/rules/effects")
+def would_change(person: Analyst, given: Given) -> Effect:
+    """What would change if a draft were published. Nothing is written."""
+    with transaction(person) as connection:
+        return effects.of(connection, person, given.path, rule_files.text_of(connection, person, given.draft()))
+
+
+@router.post("/rules/publish")
+async def publish(request: Request, person: Analyst, given: Publication) -> Published:
+    """Publishes a draft, and has the letters worked again that waited for it."""
+    version = await run_in_threadpool(_publish, person, given)
+    if version.waits_for:
+        return Published(
+            version.number, f"Version {version.number} waits for a second person's consent.", version.waits_for
+        )
+    words = f"Version {version.number} is in force with the next task."
+    if not given.replay:
+        return Published(version.number, words)
+    try:
+        marked = await run_in_threadpool(_ask_replay, person, given.path, given.replay)
+        started = await start(request, person, marked)
+    except CrossdockError as error:
+        error.message = f"{words} Its letters were not replayed: {error.message}"
+        raise
+    return Published(version.number, f"{words} {_replayed(marked)}", (), marked.count, started)
+
+
+@router.post("/rules/replay")
+async def replay(request: Request, person: Analyst, given: Replay) -> Published:
+    """Has the letters worked again that waited for values which a lookup knows now."""
+    marked = await run_in_threadpool(_ask_replay, person, given.path, given.values)
+    started = await start(request, person, marked)
+    return Published(0, _replayed(marked), (), marked.count, started)
+
+
+@router.post("/rules/versions/{number}/consent")
+def consent(person: Analyst, number: int) -> Published:
+    """A second person agrees to a proposal, which comes into force."""
+    with transaction(person) as connection:
+        version = configuration.consent(connection, person, number)
+    return Published(version.number, f"Version {version.number} is in force with the next task.")
+
+
+@router.post("/rules/versions/{number}/withdraw")
+def withdraw(person: Analyst, number: int) -> Published:
+    """Takes a proposal back."""
+    with transaction(person) as connection:
+        configuration.withdraw(connection, person, number)
+    return Published(number, f"The proposal {number} is withdrawn.")
+
+
+@router.post("/rules/take-back")
+def take_back(person: Analyst, given: Back) -> Published:
+    """Makes a file what it was before a version changed it."""
+    with transaction(person) as connection:
+        version = rule_files.take_back(connection, person, given.path, given.number)
+    if version.waits_for:
+        return Published(
+            version.number, f"Version {version.number} waits for a second person's consent.", version.waits_for
+        )
+    return Published(version.number, f"Taken back: version {version.number} is in force with the next task.")
+
+
+def _publish(person: Person, given: Publication) -> Version:
+    with transaction(person) as connection:
+        return rule_files.publish(connection, person, given.draft(), given.message, given.parent)
+
+
+def _ask_replay(person: Person, path: str, values: list[str]) -> Outcome:
+    with transaction(person) as connection:
+        numbers = unknown_values.letters_of(connection, person, path, values)
+        if not numbers:
+            return Outcome(0)
+        return letters.ask_replay(connection, person, numbers=numbers, only_gone=True)
+
+
+def _replayed(marked: Outcome) -> str:
+    left = f" {marked.left} would be refused again for another reason." if marked.left else ""
+    return f"{marked.count} in replay.{left}" if marked.count or marked.left else "Nothing waits for it any more."

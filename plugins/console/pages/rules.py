@@ -1,0 +1,60 @@
+"""Rules and lookups: the list with what records wait for, a file in its editor, its history, a proposal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from console.access import Asks
+from console.database import transaction
+from console.html import render
+from crossdock.services import configuration, rule_files, unknown_values
+
+TITLE, PATH, PLACE = "Rules and lookups", "/rules", 50
+router = APIRouter()
+
+Path = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/rules")
+def listed(request: Request, person: Asks) -> HTMLResponse:
+    """All files, what they lack, and what waits for a second person."""
+    with transaction(person) as connection:
+        status = configuration.status(connection)
+        groups = rule_files.listed(connection, person)
+        lacking = unknown_values.of_all(connection, person)
+    waiting = [one for one in status.proposals if one.waits_for]
+    return render(
+        request, "rules.html", title=TITLE, groups=groups, lacking=lacking, now=status, waiting=waiting,
+        lacks={one.path: one for one in lacking},
+    )  # fmt: skip
+
+
+@router.get("/rules/file")
+def file(request: Request, person: Asks, path: Path, version: int | None = None) -> HTMLResponse:
+    """A file in its editor."""
+    with transaction(person) as connection:
+        opened = rule_files.opened(connection, person, path)
+        lacking = unknown_values.of(connection, person, path)
+    return render(
+        request, "rules_file.html", title=opened.name, file=opened, lacking=lacking, version=version
+    )  # fmt: skip
+
+
+@router.get("/rules/history")
+def history(request: Request, person: Asks, path: Path) -> HTMLResponse:
+    """Who changed a file when, and why."""
+    with transaction(person) as connection:
+        past = rule_files.history(connection, person, path)
+    return render(request, "rules_history.html", path=path, past=past)
+
+
+@router.get("/rules/versions/{number}")
+def version(request: Request, person: Asks, number: int) -> HTMLResponse:
+    """A version, or a proposal that waits for consent."""
+    with transaction(person) as connection:
+        found = configuration.show(connection, number)
+        changes = configuration.diff(connection, number)
+    return render(request, "rules_version.html", title=f"Version {number}", version=found, changes=changes)

@@ -1,0 +1,555 @@
+// Rules and lookups in the browser: a file as a grid, as a form, as text. The server makes each of them from the text and
+// checks every draft; here are only the changes that are not published yet.
+"use strict";
+document.addEventListener("DOMContentLoaded", () => {
+  const { call, say, after } = window.crossdock;
+  const root = document.documentElement.dataset.root;
+  let ids = 0;
+
+  /** An element with attributes (on…: a listener) and children; text is never read as HTML. */
+  const make = (kind, attributes = {}, ...children) => {
+    const made = document.createElement(kind);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === undefined || value === null || value === false) continue;
+      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else if (name === "value") made.value = value;
+      else made.setAttribute(name, value === true ? "" : value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
+  };
+  const count = (number) => number.toLocaleString("en-GB");
+  const get = async (path) => {
+    const answer = await fetch(`${root}/api${path}`, { credentials: "same-origin" });
+    const data = await answer.json();
+    if (!answer.ok) throw new Error([data.detail, data.do].filter(Boolean).join(" "));
+    return data;
+  };
+  const later = (work, pause) => {
+    let wait = 0;
+    return () => { clearTimeout(wait); wait = setTimeout(work, pause); };
+  };
+  const working = async (button, words, work) => {
+    const label = button.textContent;
+    button.disabled = true;
+    button.textContent = words;
+    try { await work(); } catch (error) { say(error.message, true); } finally {
+      button.disabled = false;
+      button.textContent = label;
+    }
+  };
+
+  // ---- what would change
+
+  const SIGNED = /^[+-]/;
+  const cell = (column, text) => {
+    const number = column.kind !== "text";
+    const shown = text === "" ? "–" : column.kind === "percent" ? `${text} %` : text;
+    const tone = column.name === "Change" && text !== "" ? (text.startsWith("-") ? "down" : "up") : "";
+    const signed = column.name === "Change" && text !== "" && !SIGNED.test(text) ? `+${shown}` : shown;
+    return make("td", { class: [number ? "number amount" : "", tone].join(" ").trim() || null }, signed);
+  };
+  const part = (one) => {
+    const shown = make("div", {}, make("h3", {}, one.title));
+    const sums = Object.entries(one.sums).map(([name, value]) => (name ? `${value} ${name}` : value));
+    const words = one.total
+      ? `${count(one.total)} of ${count(one.looked)} ${one.what} would change${sums.length ? ` (${sums.join(", ")})` : ""}.`
+      : `None of ${count(one.looked)} ${one.what} would change.`;
+    shown.append(make("p", {}, make("strong", {}, words), one.truncated ? ` ${one.truncated}` : ""));
+    if (one.rows.length) {
+      const head = one.columns.map((column) => make("th", { scope: "col", class: column.kind === "text" ? null : "number" }, column.name));
+      const rows = one.rows.map((row) => make("tr", {}, ...row.map((text, at) => cell(one.columns[at], text))));
+      shown.append(make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": one.title },
+        make("table", { class: "list" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows))));
+      if (one.more) shown.append(make("p", { class: "quiet" }, one.more));
+    }
+    return shown;
+  };
+  const effect = async (body, into) => {
+    into.replaceChildren(make("p", { class: "quiet" }, "Trying it on stored records …"));
+    try {
+      const found = await call("POST /rules/effects", body);
+      const box = make("section", { class: "effect", "aria-label": "What would change" });
+      box.append(make("h2", {}, "What would change"));
+      for (const words of found.words) box.append(make("p", {}, words));
+      for (const one of found.problems) box.append(make("p", { class: "finding" }, `${one.path}:${one.line}: ${one.text}`));
+      for (const one of found.parts) box.append(part(one));
+      box.append(make("p", { class: "quiet" }, `Dry: nothing was written or sent. ${found.seconds} s.`));
+      into.replaceChildren(box);
+      box.scrollIntoView({ block: "start" });
+    } catch (error) {
+      into.replaceChildren(make("p", { class: "finding" }, error.message));
+    }
+  };
+  for (const button of document.querySelectorAll("[data-effect]")) {
+    button.addEventListener("click", () => working(button, "Looking …", async () => {
+      const path = button.dataset.effect;
+      const file = await get(`/rules/file?${new URLSearchParams({ path, version: button.dataset.version })}`);
+      await effect({ path, text: file.text }, document.querySelector(`[data-effect-of="${CSS.escape(path)}"]`));
+    }));
+  }
+
+  // ---- values that records have brought
+
+  for (const box of document.querySelectorAll("[data-unknown]")) {
+    const path = box.dataset.unknown;
+    const button = box.querySelector("[data-publish]");
+    if (!button) continue;
+    const message = box.querySelector("[data-message]");
+    const told = box.querySelector("[data-findings]");
+    const rows = [...box.querySelectorAll("tr[data-value]")];
+    const cells = (row) => [...row.querySelectorAll("[data-cell]")];
+    const full = (row) => cells(row).every((one) => one.dataset.required === undefined || one.value.trim() !== "");
+    const known = (row) => row.dataset.known !== undefined;
+    const letters = (row) => [...row.querySelectorAll("td.number a")].reduce((sum, one) => sum + Number(one.textContent.replaceAll(",", "")), 0);
+    let own = false;
+    const taken = () => rows.filter((row) => row.querySelector("[data-take]").checked);
+    const change = () => ({ path, rows: taken().filter((row) => !known(row)).map((row) => ({ line: 0, cells: cells(row).map((one) => one.value) })) });
+    const show = () => {
+      const chosen = taken();
+      const waiting = chosen.reduce((sum, row) => sum + letters(row), 0);
+      const only = chosen.length && chosen.every(known);
+      button.disabled = !chosen.length;
+      button.textContent = only ? `Replay the ${count(waiting)}` : `Publish and replay the ${count(waiting)}`;
+      if (!chosen.length) button.textContent = "Publish and replay";
+      const names = chosen.filter((row) => !known(row)).map((row) => row.dataset.value);
+      if (!own) message.value = names.length ? `Added ${names.slice(0, 3).join(", ")}${names.length > 3 ? " and others" : ""}` : "";
+    };
+    const check = later(async () => {
+      const body = change();
+      told.textContent = "";
+      if (!body.rows.length) return;
+      try {
+        const found = await call("POST /rules/check", body);
+        told.replaceChildren(...found.findings.map((one) => make("span", { class: "finding" }, `${one.text} `)));
+      } catch (error) { told.replaceChildren(make("span", { class: "finding" }, error.message)); }
+    }, 400);
+    for (const row of rows) {
+      const take = row.querySelector("[data-take]");
+      take.checked = (full(row) && row.dataset.sure !== undefined) || known(row);
+      take.addEventListener("change", () => { show(); check(); });
+      for (const one of cells(row)) one.addEventListener("input", () => { take.checked = full(row); show(); check(); });
+    }
+    message.addEventListener("input", () => { own = true; });
+    show();
+    check();
+    button.addEventListener("click", () => working(button, "Publishing …", async () => {
+      const replay = taken().map((row) => row.dataset.value);
+      const body = change();
+      const done = body.rows.length
+        ? await call("POST /rules/publish", { ...body, message: message.value, replay })
+        : await call("POST /rules/replay", { path, values: replay });
+      after(null, done);
+    }));
+  }
+
+  // ---- the editor of a file
+
+  const box = document.getElementById("editor");
+  if (!box) return;
+  const publishes = box.dataset.publishes !== undefined;
+  const PAGE = 100;
+
+  const state = {
+    file: null, // as the server has made it from the text
+    base: null, // the text that it was made from; null: what is in force
+    rows: new Map(), // line -> cells, or null: it goes
+    added: [], // cells
+    values: new Map(), // place as JSON -> value, or null: it goes
+    entries: new Map(), // place of a section as JSON -> names of new words
+    text: null, // the text, where it is edited as such
+    mode: "text",
+    checked: null,
+    page: 0,
+    filter: "",
+  };
+  const key = (place) => JSON.stringify(place);
+  const changes = () => state.rows.size + state.added.length + state.values.size + (state.text !== null && state.text !== state.file.text ? 1 : 0);
+  const isDraft = () => changes() > 0 || state.base !== null;
+  const draft = () => {
+    const path = state.file.path;
+    if (state.mode === "text" && state.text !== null) return { path, text: state.text };
+    return {
+      path,
+      text: state.base,
+      rows: [
+        ...[...state.rows].map(([line, cells]) => ({ line, cells })),
+        ...state.added.map((cells) => ({ line: 0, cells })),
+      ],
+      values: [...state.values].map(([place, value]) => ({ place: JSON.parse(place), value })),
+    };
+  };
+
+  const tabs = make("div", { class: "tabs", role: "tablist", "aria-label": "How the file is shown" });
+  const panel = make("div", { role: "tabpanel", id: "panel", tabindex: "-1" });
+  const list = make("ul", { class: "findings", "aria-label": "What is wrong" });
+  const bar = make("div", { class: "publish" });
+  const result = make("div", { "aria-live": "polite" });
+
+  // ---- checking as one types
+
+  let asked = 0;
+  const check = async () => {
+    const number = ++asked;
+    try {
+      const found = await call("POST /rules/check", draft());
+      if (number !== asked) return;
+      state.checked = found;
+    } catch (error) {
+      if (number !== asked) return;
+      state.checked = { text: "", changed: true, findings: [{ line: 0, text: error.message, path: "", row: null, place: null }], diff: "" };
+    }
+    mark();
+  };
+  const soon = later(check, 400);
+  const touched = () => { foot(); if (publishes) soon(); };
+
+  const mark = () => {
+    const found = state.checked ? state.checked.findings : [];
+    for (const one of panel.querySelectorAll(".wrong")) one.classList.remove("wrong");
+    for (const one of panel.querySelectorAll(".finding")) one.remove();
+    for (const one of panel.querySelectorAll("[aria-invalid]")) { one.removeAttribute("aria-invalid"); one.removeAttribute("aria-describedby"); }
+    list.replaceChildren(...found.map((one) => {
+      const where = one.path ? `${one.path}:${one.line}: ` : one.line ? `Line ${one.line}: ` : "";
+      return make("li", {}, make("button", { type: "button", onclick: () => goTo(one) }, where + one.text));
+    }));
+    for (const one of found) place(one);
+    foot();
+  };
+  const place = (one) => {
+    if (one.path) return;
+    let target = null;
+    if (state.mode === "grid" && one.row !== null) {
+      const row = panel.querySelector(`tr[data-at="${one.row}"]`);
+      if (!row) return;
+      row.classList.add("wrong");
+      const id = `finding${++ids}`;
+      row.after(make("tr", { class: "finding" }, make("td", { class: "line" }), make("td", { class: "finding", id, colspan: String(state.file.columns.length + 1) }, one.text)));
+      target = row.querySelector("input, select");
+      if (target) { target.setAttribute("aria-invalid", "true"); target.setAttribute("aria-describedby", id); }
+    } else if (state.mode === "form" && one.place) {
+      const field = panel.querySelector(`[data-place="${CSS.escape(key(one.place))}"]`);
+      if (!field) return;
+      open(field);
+      field.classList.add("wrong");
+      const id = `finding${++ids}`;
+      field.append(make("p", { class: "finding", id }, one.text));
+      target = field.querySelector("input, select, textarea");
+      if (target) { target.setAttribute("aria-invalid", "true"); target.setAttribute("aria-describedby", id); }
+    }
+  };
+  const open = (element) => {
+    for (let up = element.parentElement; up && up !== panel; up = up.parentElement) if (up.tagName === "DETAILS") up.open = true;
+  };
+  const goTo = (one) => {
+    if (state.mode === "grid" && one.row !== null) {
+      state.filter = "";
+      state.page = Math.floor(visible().findIndex((row) => row.at === one.row) / PAGE);
+      show();
+      const row = panel.querySelector(`tr[data-at="${one.row}"]`);
+      if (row) row.querySelector("input, select, button").focus();
+    } else if (state.mode === "form" && one.place) {
+      const field = panel.querySelector(`[data-place="${CSS.escape(key(one.place))}"]`);
+      if (field) { open(field); field.scrollIntoView({ block: "center" }); (field.querySelector("input, select, textarea") || field).focus(); }
+    } else if (state.mode === "text" && one.line) {
+      const area = panel.querySelector("textarea");
+      const lines = area.value.split("\n");
+      const start = lines.slice(0, one.line - 1).join("\n").length + (one.line > 1 ? 1 : 0);
+      area.focus();
+      area.setSelectionRange(start, start + (lines[one.line - 1] || "").length);
+      area.scrollTop = Math.max(0, (one.line - 8) * (area.scrollHeight / Math.max(lines.length, 1)));
+    }
+  };
+
+  // ---- the grid
+
+  /** Rows in the order in which the draft has them; `at`: their place there, -1 for one that goes. */
+  const drafted = () => {
+    let at = 0;
+    const made = state.file.rows.map((row) => {
+      const changed = state.rows.has(row.line);
+      const cells = changed ? state.rows.get(row.line) : row.cells;
+      return { row, line: row.line, cells: cells || row.cells, gone: changed && cells === null, changed, at: changed && cells === null ? -1 : at++ };
+    });
+    state.added.forEach((cells, index) => made.push({ row: null, line: 0, index, cells, gone: false, changed: true, at: at++ }));
+    return made;
+  };
+  const visible = () => {
+    const wanted = state.filter.trim().toLowerCase();
+    const all = drafted();
+    return wanted ? all.filter((one) => one.row === null || one.cells.some((text) => text.toLowerCase().includes(wanted))) : all;
+  };
+  const grid = () => {
+    const columns = state.file.columns;
+    const all = visible();
+    const pages = Math.max(1, Math.ceil(all.length / PAGE));
+    state.page = Math.min(Math.max(state.page, 0), pages - 1);
+    const head = columns.map((column) => make("th", { scope: "col", title: column.write }, column.name.replaceAll("_", " "), column.required ? make("span", { "aria-hidden": "true" }, " *") : null));
+    const rows = all.slice(state.page * PAGE, (state.page + 1) * PAGE).map(gridRow);
+    const find = make("input", { type: "search", value: state.filter, placeholder: "Find in rows", "aria-label": "Find in rows", oninput: later(() => {
+      state.filter = find.value; state.page = 0; show(); panel.querySelector('input[type="search"]').focus();
+    }, 250) });
+    const tools = make("div", { class: "tools" }, find, make("span", { class: "quiet" }, `${count(all.length)} of ${count(state.file.rows.length + state.added.length)} rows`));
+    if (pages > 1) {
+      const turn = (by) => { state.page += by; show(); };
+      tools.append(
+        make("button", { type: "button", disabled: state.page === 0, onclick: () => turn(-1) }, "Previous"),
+        make("span", {}, `${state.page + 1} / ${pages}`),
+        make("button", { type: "button", disabled: state.page >= pages - 1, onclick: () => turn(1) }, "Next"));
+    }
+    const table = make("table", { class: "grid" },
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Line")), ...head, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Remove")))),
+      make("tbody", {}, ...rows));
+    const parts = [tools, make("div", { class: "wide" }, table)];
+    if (!all.length) parts.push(make("div", { class: "empty" }, make("p", {}, state.filter ? "No row has this." : "No rows yet."), make("p", { class: "quiet" }, "Add one; the remarks of the file say what belongs here.")));
+    if (publishes) parts.push(make("div", { class: "bar" }, make("button", { type: "button", onclick: () => {
+      state.added.push(columns.map(() => ""));
+      state.filter = "";
+      state.page = Math.floor((drafted().length - 1) / PAGE);
+      show();
+      touched();
+      const last = [...panel.querySelectorAll("tr[data-at]")].at(-1);
+      last.querySelector("input, select").focus();
+    } }, "Add a row")));
+    return parts;
+  };
+  const gridRow = (one) => {
+    const columns = state.file.columns;
+    const row = make("tr", { "data-at": String(one.at), class: one.gone ? "gone" : one.changed ? "changed" : null });
+    row.append(make("td", { class: "line" }, one.line ? String(one.line) : "new"));
+    const broken = one.row && one.row.broken && !(state.rows.get(one.line) || []).length;
+    if (broken && !one.gone) {
+      row.append(make("td", { colspan: String(columns.length) }, one.cells.join(","), make("span", { class: "finding" }, " – this line is no row; change it in the text")));
+    } else {
+      columns.forEach((column, at) => {
+        const label = `${column.name.replaceAll("_", " ")}, ${one.line ? `line ${one.line}` : "new row"}`;
+        const value = one.cells[at] ?? "";
+        const common = { "aria-label": label, disabled: !publishes || one.gone };
+        let field;
+        if (column.choices.length) {
+          const choices = column.choices.includes(value) ? column.choices : [value, ...column.choices];
+          field = make("select", common, ...choices.map((choice) => make("option", { value: choice }, choice)));
+          field.value = value;
+        } else {
+          field = make("input", { ...common, value, title: value.length > 30 ? value : null, autocomplete: "off", spellcheck: "false", placeholder: one.row === null && column.required ? column.write : null });
+        }
+        field.addEventListener("input", () => {
+          if (one.row === null) state.added[one.index][at] = field.value;
+          else {
+            const cells = [...(state.rows.get(one.line) || one.row.cells)];
+            cells[at] = field.value;
+            const same = cells.every((text, place) => text === one.row.cells[place]);
+            if (same) state.rows.delete(one.line); else state.rows.set(one.line, cells);
+            row.className = same ? "" : "changed";
+          }
+          touched();
+        });
+        row.append(make("td", {}, field));
+      });
+    }
+    const act = publishes ? make("button", { type: "button", class: "icon", title: one.gone ? "Put back" : "Remove", "aria-label": `${one.gone ? "Put back" : "Remove"} ${one.line ? `line ${one.line}` : "the new row"}`, onclick: () => {
+      if (one.row === null) state.added.splice(one.index, 1);
+      else if (one.gone) state.rows.delete(one.line);
+      else state.rows.set(one.line, null);
+      show();
+      touched();
+    } }, one.gone ? "↶" : "✕") : null;
+    row.append(make("td", { class: "act" }, act));
+    return row;
+  };
+
+  // ---- the form
+
+  const current = (field) => (state.values.has(key(field.place)) ? state.values.get(key(field.place)) : field.form === "list" ? field.entries : field.value);
+  const set = (field, value, element) => {
+    const was = field.form === "list" ? [...field.entries] : field.value;
+    const same = field.line ? JSON.stringify(value) === JSON.stringify(was) : value === null;
+    if (same) state.values.delete(key(field.place)); else state.values.set(key(field.place), value);
+    element.classList.toggle("changed", !same);
+    touched();
+  };
+  const title = (name) => name.replaceAll("_", " ");
+  const below = (field, place) => ({ ...field, place: [...place, ...field.place], fields: field.fields.map((one) => below(one, place)), new: field.new });
+  const single = (field, named) => {
+    const id = `field${++ids}`;
+    const line = make("div", { class: state.values.has(key(field.place)) ? "field changed" : "field", "data-place": key(field.place) });
+    const label = make("label", { for: id }, title(field.name), field.required ? make("span", { "aria-hidden": "true" }, " *") : null);
+    const value = current(field);
+    const words = field.default ? `${field.write}; without: ${field.default}` : field.write;
+    let input;
+    if (field.form === "list") {
+      const entries = value || [];
+      input = make("textarea", { id, rows: String(Math.min(Math.max(entries.length, 1), 12)), spellcheck: "false", disabled: !publishes });
+      input.value = entries.join("\n");
+      input.addEventListener("input", () => {
+        const given = input.value.split("\n").map((one) => one.trim()).filter(Boolean);
+        set(field, !given.length && !field.line ? null : given, line);
+      });
+    } else if (field.choices.length) {
+      const choices = ["", ...field.choices, ...(value && !field.choices.includes(value) ? [value] : [])];
+      input = make("select", { id, disabled: !publishes }, ...choices.map((choice) => make("option", { value: choice }, choice || (field.default ? `(${field.default})` : ""))));
+      input.value = value ?? "";
+      input.addEventListener("input", () => set(field, input.value === "" && (field.can_go || !field.line) ? null : input.value, line));
+    } else {
+      input = make("input", { id, value: value ?? "", autocomplete: "off", spellcheck: "false", disabled: !publishes, placeholder: field.default || null });
+      input.addEventListener("input", () => set(field, input.value === "" && (field.can_go || !field.line) ? null : input.value, line));
+    }
+    const hint = make("span", { class: "hint" }, [field.help, field.form === "list" ? `One per line: ${words}` : words].filter(Boolean).join(" – "));
+    line.append(label, make("div", {}, input), hint);
+    if (named && field.can_go && publishes) line.append(removal(field));
+    return line;
+  };
+  const removal = (field) => make("button", { type: "button", class: "remove", onclick: () => { state.values.set(key(field.place), null); show(); touched(); } }, `Remove ${field.name}`);
+  const fieldOf = (field, named = false) => {
+    if (field.form === "section") return section(field, named);
+    if (field.form === "text") {
+      return make("div", { class: "field", "data-place": key(field.place) }, make("span", {}, title(field.name)),
+        make("span", { class: "hint" }, field.value ? field.value.slice(0, 200) : field.why_text || "More than a form can show."),
+        make("button", { type: "button", class: "remove", onclick: () => turn("text") }, "Change it in the text"));
+    }
+    return single(field, named);
+  };
+  const section = (field, named) => {
+    const place = key(field.place);
+    const said = field.fields.filter((one) => one.line || one.required || state.values.has(key(one.place)) || (one.form === "section" && hasChanges(one)));
+    const unsaid = field.fields.filter((one) => !said.includes(one));
+    const parts = [];
+    if (field.help && named) parts.push(make("p", { class: "hint" }, field.help));
+    const many = field.takes && field.fields.length > 3;
+    for (const one of said) {
+      if (state.values.get(key(one.place)) === null && one.line) {
+        parts.push(make("p", { class: "quiet" }, `${one.name} goes. `, make("button", { type: "button", onclick: () => { state.values.delete(key(one.place)); show(); touched(); } }, "Put back")));
+      } else if (one.form === "section" && (field.takes || one.fields.length > 8)) {
+        parts.push(make("details", { class: "entry", open: !many || hasChanges(one) }, make("summary", {}, title(one.name)), ...inside(one, Boolean(field.takes))));
+      } else parts.push(fieldOf(one, Boolean(field.takes)));
+    }
+    for (const name of state.entries.get(place) || []) {
+      const fresh = below({ ...field.new[0], name }, [...field.place, name]);
+      if (fresh.form === "section") parts.push(make("details", { class: "entry", open: true }, make("summary", {}, `${name} (new)`), ...fresh.fields.map((one) => fieldOf(one))));
+      else parts.push(fieldOf(fresh));
+    }
+    if (unsaid.length && publishes) parts.push(make("details", { class: "unsaid", open: !said.length && !field.takes }, make("summary", {}, `${unsaid.length} more that it may say: ${unsaid.slice(0, 6).map((one) => title(one.name)).join(", ")}${unsaid.length > 6 ? " …" : ""}`), ...unsaid.map((one) => fieldOf(one))));
+    if (field.takes && field.new.length && publishes) parts.push(adding(field, place));
+    if (!field.place.length) return make("div", { class: "form" }, ...parts);
+    return make("fieldset", { "data-place": place }, make("legend", {}, title(field.name)), ...parts);
+  };
+  const inside = (field, named) => {
+    const made = section({ ...field }, named);
+    const parts = [...made.childNodes].filter((one) => one.nodeName !== "LEGEND");
+    if (named && field.can_go && publishes) parts.push(removal(field));
+    return parts;
+  };
+  const hasChanges = (field) => [...state.values.keys()].some((place) => place.startsWith(key(field.place).slice(0, -1)));
+  const adding = (field, place) => {
+    const id = `field${++ids}`;
+    const input = make("input", { id, autocomplete: "off", spellcheck: "false", placeholder: field.takes });
+    const add = () => {
+      const name = input.value.trim();
+      if (!name) return;
+      if (field.fields.some((one) => one.name === name) || (state.entries.get(place) || []).includes(name)) { say(`${name} is there already.`, true); return; }
+      state.entries.set(place, [...(state.entries.get(place) || []), name]);
+      show();
+      const made = panel.querySelector(`[data-place^="${CSS.escape(key([...field.place, name]).slice(0, -1))}"] input, [data-place^="${CSS.escape(key([...field.place, name]).slice(0, -1))}"] select`);
+      if (made) made.focus();
+    };
+    input.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); add(); } });
+    return make("div", { class: "tools" }, make("label", { for: id }, `Add to ${field.place.length ? field.place.map((one) => title(String(one))).join(" ") : "the file"}`), input, make("button", { type: "button", onclick: add }, "Add"));
+  };
+
+  // ---- the text
+
+  const text = () => {
+    const area = make("textarea", { class: "text", "aria-label": `Text of ${state.file.path}`, spellcheck: "false", wrap: "off", readonly: !publishes });
+    area.value = state.text ?? state.file.text;
+    area.addEventListener("input", () => { state.text = area.value; touched(); });
+    area.addEventListener("keydown", (event) => {
+      if (event.key !== "Tab" || event.shiftKey || !publishes || !state.file.path.endsWith(".yaml")) return;
+      event.preventDefault(); // indentation; Escape, then Tab leaves the field
+      area.setRangeText("  ", area.selectionStart, area.selectionEnd, "end");
+      area.dispatchEvent(new Event("input"));
+    });
+    const parts = [area];
+    if (state.file.why_text) parts.unshift(make("p", { class: "quiet" }, `${state.file.why_text} So only its text can be shown.`));
+    if (publishes && state.file.path.endsWith(".yaml")) parts.push(make("p", { class: "hint quiet" }, "Tab indents. Press Escape, then Tab, to leave the field."));
+    return parts;
+  };
+
+  // ---- together
+
+  const KINDS = { grid: "Grid", form: "Form", text: "Text" };
+  const turn = async (mode) => {
+    if (mode === state.mode) return;
+    try {
+      if (publishes && (changes() || state.mode === "text")) {
+        const body = draft();
+        const file = await call("POST /rules/open", body);
+        const inForce = file.text === original.text;
+        state.file = file;
+        state.base = inForce ? null : file.text;
+        state.rows.clear(); state.values.clear(); state.entries.clear();
+        state.added = [];
+        state.text = null;
+        if (mode !== "text" && file.kind === "text") { say(file.why_text || "Correct the text first.", true); return; }
+      }
+      state.mode = mode;
+      show();
+      if (isDraft()) check();
+    } catch (error) { say(error.message, true); }
+  };
+  const show = () => {
+    const kinds = [...new Set([state.file.kind, "text"])];
+    tabs.replaceChildren(...kinds.map((kind) => make("button", { type: "button", role: "tab", "aria-selected": String(kind === state.mode), "aria-controls": "panel", onclick: () => turn(kind) }, KINDS[kind])));
+    panel.replaceChildren(...(state.mode === "grid" ? grid() : state.mode === "form" ? [section(state.file.form, false)] : text()));
+    mark();
+  };
+  let message = null;
+  const foot = () => {
+    if (!publishes) return;
+    const found = state.checked ? state.checked.findings.length : 0;
+    const has = isDraft();
+    bar.querySelector("[data-sum]").textContent = !has ? "Nothing is changed." : found ? `${found} to correct` : state.base !== null && !changes() ? "Another text than in force" : `${count(changes())} changed`;
+    bar.querySelector("[data-sum]").className = found ? "state bad" : has ? "state warn" : "quiet";
+    for (const button of bar.querySelectorAll("button")) button.disabled = !has || (found > 0 && button.dataset.needs === "clean");
+    const difference = state.checked && state.checked.changed && has ? state.checked.diff : "";
+    const shown = bar.querySelector("details");
+    shown.hidden = !difference;
+    shown.querySelector("pre").textContent = difference;
+  };
+  const build = () => {
+    message = make("input", { id: "why", required: true, autocomplete: "off", placeholder: "Why, in a sentence" });
+    bar.append(
+      make("div", { class: "bar" },
+        make("span", { "data-sum": true, role: "status" }),
+        make("button", { type: "button", "data-needs": "clean", onclick: (event) => working(event.target, "Looking …", () => effect(draft(), result)) }, "What would change"),
+        make("label", { for: "why" }, "Why"), message,
+        make("button", { type: "button", class: "main", "data-needs": "clean", onclick: (event) => working(event.target, "Publishing …", async () => {
+          if (!message.value.trim()) { message.focus(); throw new Error("Say in a sentence what changes and why."); }
+          const done = await call("POST /rules/publish", { ...draft(), message: message.value, parent: original.number });
+          leaving = false;
+          after(`${root}/rules/file?${new URLSearchParams({ path: original.path })}`, done);
+        }) }, original.consent ? "Propose" : "Publish"),
+        make("button", { type: "button", onclick: () => { leaving = false; location.assign(`${root}/rules/file?${new URLSearchParams({ path: original.path })}`); } }, "Discard")),
+      make("details", { hidden: true }, make("summary", {}, "The difference in the file"), make("pre", { class: "diff", tabindex: "0" })));
+  };
+  let original = null;
+  let leaving = true;
+  addEventListener("beforeunload", (event) => { if (leaving && publishes && original && changes()) event.preventDefault(); });
+  (async () => {
+    try {
+      const path = box.dataset.path;
+      original = await get(`/rules/file?${new URLSearchParams({ path })}`);
+      state.file = original;
+      if (box.dataset.version !== undefined) {
+        state.file = await get(`/rules/file?${new URLSearchParams({ path, version: box.dataset.version })}`);
+        if (state.file.text !== original.text) state.base = state.file.text;
+      }
+      state.mode = state.file.kind;
+      if (publishes) build();
+      box.replaceChildren(tabs, list, panel, ...(publishes ? [result, bar] : []));
+      show();
+      if (publishes) check();
+    } catch (error) {
+      box.replaceChildren(make("p", { class: "refusal" }, error.message));
+    }
+  })();
+});

@@ -1,0 +1,287 @@
+"""Rules and lookups in a real browser: a carrier that parcels wait for, a margin tried, published and taken back, a
+second person's consent, every role, hostile values, 5,000 rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import msgspec
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser.conftest import Console, axe, shot
+from crossdock.services import configuration
+from crossdock.services.people import Person, Role, on_this_machine
+from integration.builders import at_the_channel, line, place, ship
+
+PARCELS = 11
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+HOSTILE = "<script>alert(1)</script> \u202egnp.exe שלום 🧨 "
+CARRIERS, PRICES, POSTING = "lookups/carriers.csv", "prices.yaml", "posting.yaml"
+
+
+@pytest.fixture(autouse=True)
+def as_shipped(console: Console) -> Iterator[None]:
+    """Each test begins and ends with the shipped files."""
+    yield
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        if configuration.status(connection).replaced:
+            configuration.rollback(connection, on_this_machine("test"), configuration.SHIPPED)
+
+
+def refused_parcels(console: Console, carrier: str, number: int = PARCELS) -> dict[str, str]:
+    """Parcels of a carrier that nobody knows, refused: order by parcel."""
+    keys = [place(console.shop, line(quantity=1)) for _ in range(number)]
+    console.shop.sync()
+    sent = {ship(console.shop, key, {1: 1}, Carrier=carrier, ServiceLevel="2nd Class"): key for key in keys}
+    console.shop.sync(flow="shipments")
+    letters = console.shop.letters()
+    assert all(letters[key].rule == "unknown_carrier" for key in sent)
+    return sent
+
+
+def publish_elsewhere(console: Console, name: str, path: str, text: str, message: str) -> int:
+    """What somebody else proposes and publishes meanwhile; its number."""
+    person = Person(name, frozenset({Role.ANALYST}))
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        version = configuration.propose(connection, person, {path: text}, message)
+        return configuration.publish(connection, person, version.number).number
+
+
+def text_of(console: Console, path: str) -> str:
+    with console.shop.runtime() as runtime, runtime.engine.connect() as connection:
+        return configuration.text(connection, path) or ""
+
+
+def rows_of(page: Page, path: str) -> str:
+    return page.locator(f'[data-unknown="{path}"]').inner_text()
+
+
+def test_a_carrier_that_eleven_parcels_wait_for_is_added_and_they_go(console: Console) -> None:
+    parcels = refused_parcels(console, "Roial Mail")
+    page = console.open(console.login("analyst"), "/rules")
+    box = page.locator(f'[data-unknown="{CARRIERS}"]')
+    expect(box.get_by_role("heading")).to_contain_text("that Carriers does not know")
+    row = box.locator('tr[data-value="Roial Mail / 2nd Class"]')
+    expect(row).to_contain_text("Royal Mail")
+    cells = [one.input_value() for one in row.locator("[data-cell]").all()]
+    assert cells[:3] == ["Roial Mail", "2nd Class", "Royal Mail"]
+    shot(page, "rules")
+    assert axe(page) == []
+    button = box.get_by_role("button", name=f"Publish and replay the {PARCELS}")
+    button.click()
+    expect(page.locator("#message")).to_contain_text(f"{PARCELS} in replay")
+    assert console.work_asked_runs() == 1
+    for parcel, order in parcels.items():
+        (shipment,) = at_the_channel(console.shop, order)
+        assert shipment["Carrier"] == "Royal Mail", parcel
+    assert not console.shop.letters().keys() & parcels.keys()
+    assert text_of(console, CARRIERS).endswith("\n" + ",".join(cells) + "\n")
+    console.open(page, "/rules")
+    expect(page.locator(f'[data-unknown="{CARRIERS}"]')).to_have_count(0)
+    assert page.problems == []
+
+
+def prices_at_the_channel(console: Console) -> dict[str, Decimal]:
+    with console.shop.runtime() as runtime:
+        records = [msgspec.json.decode(one) for page in runtime.channel_advisor.pages("prices") for one in page.records]
+    return {record["SKU"]: Decimal(str(record["Price"])) for record in records}
+
+
+def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console: Console) -> None:
+    before = prices_at_the_channel(console)
+    page = console.open(console.login("analyst"), f"/rules/file?path={PRICES}")
+    margin = page.locator("""[data-place='["defaults","margin"]'] input""")
+    expect(margin).to_have_value("48")
+    shot(page, "rules_prices")
+    assert axe(page) == []
+    margin.fill("4x")
+    expect(page.locator(".findings")).to_contain_text("defaults.margin is '4x'")
+    expect(margin).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_role("button", name="Publish")).to_be_disabled()
+    margin.fill("50")
+    expect(page.locator(".publish")).to_contain_text("1 changed")
+    page.get_by_role("button", name="What would change").click()
+    box = page.locator(".effect")
+    expect(box).to_contain_text("items would change", timeout=20_000)
+    shown = box.locator("tbody tr")
+    assert shown.count() > 20
+    shot(page, "rules_prices_effect")
+    assert axe(page) == []
+    would = {
+        cells[0]: Decimal(cells[4])
+        for cells in (one.locator("td").all_inner_texts() for one in shown.all())
+        if cells[1] == "the product"
+    }
+    assert prices_at_the_channel(console) == before
+    page.get_by_role("textbox", name="Why").fill("Costs have risen")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.locator("#message")).to_contain_text("is in force")
+    console.shop.sync(flow="prices")
+    after = prices_at_the_channel(console)
+    assert {sku: after[sku] for sku in would} == would
+    assert all(before[sku] != price for sku, price in would.items())
+    history = page.locator("section", has=page.get_by_role("heading", name="Who changed it"))
+    expect(history).to_contain_text("Costs have risen")
+    page.once("dialog", lambda dialog: dialog.accept())
+    history.get_by_role("button", name="Take it back").click()
+    expect(page.locator("#message")).to_contain_text("Taken back")
+    expect(margin).to_have_value("48")
+    console.shop.sync(flow="prices")
+    assert prices_at_the_channel(console) == before
+    assert page.problems == []
+
+
+def test_a_second_person_agrees_to_what_the_console_asks_consent_for(console: Console) -> None:
+    page = console.open(console.login("analyst"), f"/rules/file?path={POSTING}")
+    option = page.locator("""[data-place='["options","marketplace_tax"]']""").locator("input, select")
+    option.fill("wash") if option.evaluate("one => one.tagName") == "INPUT" else option.select_option("wash")
+    expect(page.locator(".publish")).to_contain_text("1 changed")
+    page.get_by_role("button", name="What would change").click()
+    expect(page.locator(".effect")).to_contain_text("documents would change", timeout=20_000)
+    shot(page, "rules_posting_effect")
+    page.get_by_role("textbox", name="Why").fill("The auditor wants to see it")
+    page.get_by_role("button", name="Propose").click()
+    expect(page.locator("#message")).to_contain_text("waits for a second person")
+    assert "marketplace_tax: memo" in text_of(console, POSTING)
+    console.open(page, "/rules")
+    own = page.locator(".proposals li").filter(has_text="The auditor wants")
+    expect(own).to_contain_text("Somebody else must agree.")
+    expect(own.get_by_role("button", name="Agree and publish")).to_have_count(0)
+    other = console.open(console.login("admin"), "/rules")
+    waiting = other.locator(".proposals li").filter(has_text="The auditor wants")
+    waiting.get_by_role("link").click()
+    expect(other.locator(".diff")).to_contain_text("+  marketplace_tax: wash")
+    shot(other, "rules_proposal")
+    assert axe(other) == []
+    other.once("dialog", lambda dialog: dialog.accept())
+    other.get_by_role("button", name="Agree and publish").click()
+    expect(other.locator("#message")).to_contain_text("is in force")
+    assert "marketplace_tax: wash" in text_of(console, POSTING)
+    assert page.problems == []
+    assert other.problems == []
+
+
+@pytest.mark.parametrize("role", ["viewer", "clerk", "accountant"])
+def test_others_look_and_change_nothing(console: Console, role: str) -> None:
+    refused_parcels(console, f"Drones of {role}", 1)
+    page = console.open(console.login(role), "/rules")
+    assert f"Drones of {role}" in rows_of(page, CARRIERS)
+    assert page.locator("main input, main select, main button").count() == 0
+    for path in (CARRIERS, PRICES):
+        console.open(page, f"/rules/file?path={path}")
+        expect(page.locator("#panel")).to_contain_text("line" if path == CARRIERS else "margin", ignore_case=True)
+        assert (
+            page.locator("#panel :is(input:not([type=search]), select, textarea):not([disabled], [readonly])").count()
+            == 0
+        )
+        assert page.get_by_role("button", name="Publish").count() == 0
+    assert page.problems == []
+
+
+def test_what_says_who_may_change_the_others_is_shown_and_stays(console: Console) -> None:
+    page = console.open(console.login("analyst"), "/rules/file?path=console.yaml")
+    expect(page.locator(".refusal")).to_contain_text("cannot be changed")
+    expect(page.locator("#panel")).to_contain_text("roles")
+    assert page.get_by_role("button", name="Publish").count() == 0
+    assert page.problems == []
+
+
+def test_rows_are_added_changed_and_removed_in_five_thousand_with_hostile_ones_among_them(console: Console) -> None:
+    text = text_of(console, "lookups/item_codes.csv")
+    rows = "".join(f"BULK-{n:04},product,,Row {n}\n" for n in range(5_000))
+    hostile = f'"{HOSTILE * 20}",product,,"{HOSTILE}"\n'
+    publish_elsewhere(console, "somebody", "lookups/item_codes.csv", text + hostile + rows, "Many")
+    page = console.open(console.login("analyst"), "/rules/file?path=lookups/item_codes.csv")
+    expect(page.locator(".tools")).to_contain_text("5,015 of 5,015 rows")
+    page.get_by_label("Find in rows").fill("script")
+    expect(page.locator(".tools")).to_contain_text("1 of 5,015 rows")
+    shot(page, "rules_grid_hostile")
+    assert axe(page) == []
+    page.get_by_label("Find in rows").fill("BULK-4321")
+    expect(page.get_by_label("code, line")).to_have_value("BULK-4321")
+    page.get_by_label("reason, line").fill('changed, "so"')
+    page.get_by_label("Find in rows").fill("BULK-1234")
+    expect(page.get_by_label("code, line")).to_have_value("BULK-1234")
+    page.get_by_role("button", name="Remove line").click()
+    page.get_by_role("button", name="Add a row").click()
+    new = page.locator("tr[data-at]").last
+    new.get_by_label("code, new row").fill("NEW-1")
+    expect(page.locator(".findings")).to_contain_text("action")
+    expect(new.get_by_label("code, new row")).to_have_attribute("aria-invalid", "true")
+    shot(page, "rules_grid_finding")
+    new.get_by_label("action, new row").select_option("product")
+    expect(page.locator(".findings li")).to_have_count(0)
+    expect(page.locator(".publish")).to_contain_text("3 changed")
+    page.get_by_role("textbox", name="Why").fill("By hand")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.locator("#message")).to_contain_text("is in force")
+    before, after = (text + hostile + rows).splitlines(), text_of(console, "lookups/item_codes.csv").splitlines()
+    assert [one for one in before if one not in after] == ["BULK-1234,product,,Row 1234", "BULK-4321,product,,Row 4321"]
+    assert [one for one in after if one not in before] == ['BULK-4321,product,,"changed, ""so"""', "NEW-1,product,,"]
+    assert page.problems == []
+
+
+def test_a_draft_goes_from_the_form_to_the_text_and_back(console: Console) -> None:
+    page = console.open(console.login("analyst"), f"/rules/file?path={PRICES}")
+    page.locator("""[data-place='["defaults","margin"]'] input""").fill("51")
+    page.get_by_label("Add to categories").fill("Toys")
+    page.get_by_role("button", name="Add", exact=True).first.click()
+    page.locator("""[data-place='["categories","Toys","margin"]'] input""").fill("40")
+    page.get_by_role("tab", name="Text").click()
+    area = page.get_by_role("textbox", name="Text of prices.yaml")
+    expect(area).to_have_value(
+        text_of(console, PRICES).replace("margin: 48", "margin: 51").replace(
+            '  "Seasonal*": {margin: 45}\n', '  "Seasonal*": {margin: 45}\n  Toys:\n    margin: 40\n'
+        )
+    )  # fmt: skip
+    area.fill(area.input_value().replace("map: 60", "map: sixty"))
+    expect(page.locator(".findings")).to_contain_text("Line 25")
+    shot(page, "rules_text")
+    assert axe(page) == []
+    page.get_by_role("tab", name="Form").click()
+    expect(page.locator("""[data-place='["defaults","map"]'] .finding""")).to_contain_text("sixty")
+    page.locator("""[data-place='["defaults","map"]'] input""").fill("61")
+    expect(page.locator(".findings li")).to_have_count(0)
+    page.get_by_role("button", name="Discard").click()
+    expect(page.locator("""[data-place='["defaults","margin"]'] input""")).to_have_value("48")
+    assert page.problems == []
+
+
+def test_somebody_elses_change_of_the_same_file_is_not_written_over(console: Console) -> None:
+    page = console.open(console.login("analyst"), f"/rules/file?path={PRICES}")
+    page.locator("""[data-place='["defaults","margin"]'] input""").fill("55")
+    text = text_of(console, PRICES)
+    publish_elsewhere(console, "quicker", PRICES, text.replace("margin: 48", "margin: 49"), "Quicker")
+    page.get_by_role("textbox", name="Why").fill("Slower")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.locator("#message")).to_contain_text("has been changed meanwhile")
+    assert "margin: 49" in text_of(console, PRICES)
+
+
+def test_every_file_opens_in_the_dark_and_on_a_phone(console: Console) -> None:
+    refused_parcels(console, "Paper Plane", 2)
+    dark = console.login("analyst", color_scheme="dark")
+    phone = console.login("analyst", **PHONE)
+    for page, name in ((dark, "dark"), (phone, "phone")):
+        for path, shown in (
+            ("/rules", "list"),
+            (f"/rules/file?path={CARRIERS}", "grid"),
+            ("/rules/file?path=sites.yaml", "form"),
+        ):
+            console.open(page, path)
+            shot(page, f"rules_{shown}_{name}")
+            assert axe(page) == [], (path, name)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= (390 if page is phone else 1280), (path, name)
+        assert page.problems == []
+    page = console.login("analyst")
+    with console.shop.runtime() as runtime, runtime.engine.connect() as connection:
+        paths = [one.path for one in configuration.files(connection) if one.path.endswith((".yaml", ".csv"))]
+    for path in paths:
+        if not path.startswith("mappings/"):
+            console.open(page, f"/rules/file?path={path}")
+            expect(page.locator("#panel > *").first).to_be_visible()
+            expect(page.locator(".findings li")).to_have_count(0)
+    assert page.problems == []
