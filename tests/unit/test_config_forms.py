@@ -161,6 +161,9 @@ def test_the_form_says_what_the_remarks_say() -> None:
     assert at(shown, "defaults", "margin").help.startswith("percent of the selling price that is not cost; the item's")
     assert at(shown, "approval", "change").help.startswith("percent of the price at the channel")
     assert at(form("flows.yaml"), "defaults", "sweep_days").help == "How far back the nightly sweep reads."
+    guests = at(form("sites.yaml"), "defaults", "guests").help
+    assert "per_order (a customer for each order) or account (the site's guest_account)" in guests
+    assert at(form("stock_offers.yaml"), "defaults", "buffer").help == "units that are held back"
     assert forms.intro(read("prices.yaml")).startswith("What an item costs on the channels")
     assert "margin " not in forms.intro(read("prices.yaml")).splitlines()[0]
 

@@ -212,15 +212,16 @@ def _split_head(text: str) -> tuple[str, dict[str, str]]:
             last = []
             continue
         remark = line.removeprefix("#")
+        column = len(remark) - len(remark.lstrip())
         found = _WORD.match(remark)
-        if found and len(found[1]) >= 2:
-            last = found[2].split(", ")
-            indent = len(found[1])
-            for word in last:
-                words.setdefault(word, found[3].strip())
-        elif last and len(remark) - len(remark.lstrip()) > indent + 2:
+        if last and column > indent + 2:
             for word in last:
                 words[word] += f" {remark.strip()}"
+        elif found and column >= 2:
+            last = found[2].split(", ")
+            indent = column
+            for word in last:
+                words.setdefault(word, found[3].strip())
         else:
             last = []
             of_all.append(remark.removeprefix(" "))

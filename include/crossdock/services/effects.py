@@ -284,7 +284,7 @@ def _stock(connection: sa.Connection, folder: Path) -> Part:
     flow = flows.get("inventory")
     looking = _Looking()
     center = ref_channel_center.c
-    centers = dict(connection.execute(sa.select(center.center_id, center.code)).tuples().all())
+    centers = {row.center_id: row.code for row in connection.execute(sa.select(center.center_id, center.code))}
     rows: list[tuple[str, str, int | None, int | None]] = []
     for page in looking.portions(every(connection, flow), MOST_ITEMS, "SKUs"):
         before, after = _both(connection, flow, page, folder)
