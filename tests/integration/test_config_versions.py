@@ -43,6 +43,8 @@ class Office:
     def __init__(self, url: str, base: Path) -> None:
         self.url, self.base = url, base
         self.engine = database.engine(url)
+        with self.engine.connect() as connection:  # rows of it stay for good
+            self.audited = connection.execute(sa.text("SELECT coalesce(max(id), 0) FROM ops.audit")).scalar_one()
 
     def shipped(self, path: str) -> str:
         return (self.base / path).read_bytes().decode()
@@ -71,23 +73,32 @@ class Office:
             return connection.execute(sa.text(f"SELECT count(*) FROM ops.{table}")).scalar_one()
 
     def audit(self) -> list[sa.Row]:
+        """What this test has left in the audit log."""
         with self.engine.connect() as connection:
-            return list(
-                connection.execute(sa.text("SELECT who, action, subject, detail, address FROM ops.audit ORDER BY id"))
-            )
+            statement = sa.text("SELECT * FROM ops.audit WHERE id > :seen ORDER BY id")
+            return list(connection.execute(statement, {"seen": self.audited}))
+
+
+@pytest.fixture(scope="module")
+def url(postgres_url: str) -> Iterator[str]:
+    with fresh_database(postgres_url, "config_versions") as url:
+        yield url
 
 
 @pytest.fixture
-def office(
-    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[Office]:
+def office(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     base = shutil.copytree(PROJECT / "include" / "config", tmp_path / "base")
     monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(base))
     monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path / "run"))
-    with fresh_database(postgres_url, "config_versions") as url:
-        made = Office(url, base)
-        yield made
-        made.engine.dispose()
+    owner = database.engine(url, role=None)
+    with owner.begin() as connection:
+        connection.execute(
+            sa.text("TRUNCATE ops.config_version, ops.config_file, ops.config_text, ops.alert RESTART IDENTITY")
+        )
+    owner.dispose()
+    made = Office(url, base)
+    yield made
+    made.engine.dispose()
 
 
 def test_a_published_text_is_used_by_the_next_task_and_taken_back(office: Office):
@@ -541,6 +552,19 @@ def test_a_proposal_from_before_a_deploy_is_published_unless_its_file_was_shippe
         configuration.publish(connection, BEN, late.number)
 
 
+def test_a_proposal_to_take_what_is_shipped_takes_what_is_shipped_when_it_is_published(office: Office):
+    shipped = office.shipped(CARRIERS)
+    office.publish({CARRIERS: shipped + DRONE})
+    back = office.propose({CARRIERS: None})
+    deploy(office, CARRIERS, "# Newer words.\n" + shipped)
+    with pytest.raises(ConfigError, match="changed meanwhile"), office.engine.begin() as connection:
+        configuration.publish(connection, ANNA, back.number)  # the merge has changed it
+    again = office.publish({CARRIERS: None})
+    assert (again.files, office.status().replaced) == ((CARRIERS,), ())
+    with Runtime(office.url):
+        assert (settings.config_dir() / CARRIERS).read_text("utf-8") == "# Newer words.\n" + shipped
+
+
 def alerts(office: Office) -> list[sa.Row]:
     with office.engine.connect() as connection:
         return list(connection.execute(sa.text("SELECT * FROM ops.alert WHERE kind = 'configuration_conflict'")))
@@ -583,20 +607,23 @@ def test_processes_that_need_a_tree_at_once_make_it_once_and_whole(office: Offic
 def test_what_a_killed_process_left_is_no_tree_and_old_trees_go(office: Office, tmp_path: Path):
     cache = tmp_path / "run" / "config"
     office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE})
-    (used,) = cache.iterdir()
+    assert "Drone" in office.carriers()
+    (used,) = (one for one in cache.iterdir() if not one.name.startswith("draft-"))
     assert used.stat().st_mode & 0o077 == 0  # nobody else may read it
     half = cache / ".new-killed"
     half.mkdir()
     (half / PRICES).write_text("half")
-    for one in (half, used):
+    before = set(cache.iterdir())
+    for one in before:
         os.utime(one, (0, 0))
     assert "Drone" in office.carriers()  # it is in use, so it stays
     office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE + "Balloon,,Balloon,Air\n"})
-    assert not half.exists()
-    os.utime(used, (0, 0))
-    office.publish({CARRIERS: office.shipped(CARRIERS) + "Balloon,,Balloon,Air\n"})
-    assert not used.exists()
+    assert before & set(cache.iterdir()) == {used}
     assert "Balloon" in office.carriers()
+    os.utime(used, (0, 0))
+    with office.engine.begin() as connection:
+        assert configuration.check(connection, {PRICES: office.shipped(PRICES) + "\n"}) == ()
+    assert not used.exists()
 
 
 def test_a_machine_whose_run_folder_cannot_be_written_to_uses_the_temporary_one(
@@ -607,7 +634,7 @@ def test_a_machine_whose_run_folder_cannot_be_written_to_uses_the_temporary_one(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE})
     assert "Drone" in office.carriers()
-    assert len(list(tmp_path.glob("crossdock-config-*/*"))) == 1
+    assert sum(not one.name.startswith("draft-") for one in tmp_path.glob("crossdock-config-*/*")) == 1
 
 
 # ---- drafts, differences, exchange ---------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def draft(connection: sa.Connection, changed: Files) -> Iterator[Draft]:
     """Reads all settings from a draft until the block ends: what is in force with these files in it. A draft with
     `problems` can be used as far as its files can be read."""
     made = _draft(versions.current(connection), changed)
-    with settings.using(versions.materialise(made.whole)):
+    with settings.using(versions.materialise(made.whole, draft=True)):
         yield Draft(tuple(made.changes), made.problems)
 
 
@@ -524,7 +524,10 @@ def _bring_into_force(connection: sa.Connection, person: Person, version: Versio
         connection, now,
         [path for path, one in changed.items() if now.hash_of(path) not in (one.replaces, one.text)],
     )  # fmt: skip
-    changes = {path: None if one.text is None else found[one.text].encode() for path, one in changed.items()}
+    changes = {
+        path: now.base.files.get(path) if one.as_shipped else None if one.text is None else found[one.text].encode()
+        for path, one in changed.items()
+    }
     changes = {path: content for path, content in changes.items() if content != now.tree.files.get(path)}
     if not changes:
         raise ConfigError(

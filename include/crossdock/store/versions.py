@@ -43,6 +43,8 @@ CHECK = ("crossdock.watch.configuration", "check")
 MERGED_BY = "crossdock"
 ALERT = "configuration_conflict"
 UNUSED_SECONDS = 3 * 86_400  # after which the folder of a tree is removed
+DRAFT_SECONDS = 3_600  # the same of a draft, and of what a killed process has left
+DRAFT = "draft-"  # begins the name of a draft's folder
 LOCK_SECONDS = 120  # how long a merge or a publication of somebody else is waited for
 SHIPPED = 0  # number that stands for the shipped files alone
 
@@ -177,9 +179,9 @@ def current(connection: sa.Connection) -> Current:
 # ---- folders -------------------------------------------------------------------------------------------------------
 
 
-def folder_of(hash: str) -> Path:
-    """Where a tree with this hash stands on this machine."""
-    return _folder() / hash[:40]
+def folder_of(hash: str, *, draft: bool = False) -> Path:
+    """Where a tree with this hash stands on this machine. One of a draft is kept for an hour only."""
+    return _folder() / f"{DRAFT if draft else ''}{hash[:40]}"
 
 
 def _folder() -> Path:
@@ -198,9 +200,9 @@ def _folder() -> Path:
     return made
 
 
-def materialise(whole: Tree) -> Path:
+def materialise(whole: Tree, *, draft: bool = False) -> Path:
     """The folder with this tree: made once, whichever process comes first. Raises Transient where the disk is full."""
-    there = folder_of(whole.hash)
+    there = folder_of(whole.hash, draft=draft)
     if _used(there):
         return there
     try:
@@ -235,7 +237,8 @@ def _tidy(folder: Path) -> None:
     """Removes trees that nobody has used for days, and what a killed process has left."""
     for one in folder.iterdir():
         with suppress(OSError):
-            if time.time() - one.stat().st_mtime > UNUSED_SECONDS:
+            most = DRAFT_SECONDS if one.name.startswith((".", DRAFT)) else UNUSED_SECONDS
+            if time.time() - one.stat().st_mtime > most:
                 # At once, so that nobody finds a part of a tree; what a killed process leaves goes the next time.
                 gone = one.rename(folder / f".gone-{one.name}") if not one.name.startswith(".") else one
                 shutil.rmtree(gone, ignore_errors=True)
@@ -246,7 +249,7 @@ def _tidy(folder: Path) -> None:
 
 def problems_of(whole: Tree) -> list[Problem]:
     """Everything that the checks find in a tree, by file and line."""
-    folder = materialise(whole)
+    folder = materialise(whole, draft=True)
     module, name = CHECK
     check = getattr(importlib.import_module(module), name)
     with settings.using(folder):
