@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Locator, Page, expect
 
-from browser.conftest import Console, axe, shot
+from browser.conftest import Console, axe, read_whatever_breaks, shot
 from console import database as console_database
 from crossdock.errors import BatchStopped
+from crossdock.reference import tims
+from crossdock.steps.extract import refresh_reference
 from crossdock.store import alerts, database
-from integration.builders import forward, line, place
+from integration.builders import forward, line, order, place, sales_order, ship
 from integration.environment import fresh_database
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -141,6 +144,133 @@ def test_the_first_page_in_other_lights(console: Console, name: str, how: dict) 
     assert page.problems == []  # type: ignore[attr-defined]
 
 
+# ---- the life of a record ------------------------------------------------------------------------------------------
+
+
+def find(console: Console, page: Page, text: str) -> Page:
+    """Types a number into the search of any page."""
+    console.open(page, "/")
+    page.keyboard.press("/")
+    page.keyboard.type(text)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def test_an_order_that_was_never_read_is_read_from_its_page(console: Console) -> None:
+    """Why is it not in TIMS? Nobody has read it. One click, and it is there."""
+    key = place(console.shop, line())
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    page = find(console, console.login("clerk"), key)
+    expect(page.get_by_role("heading", level=2)).to_have_text(f"Crossdock has never seen “{key}”")
+    shot(page, "record_never_seen")
+    assert axe(page) == []
+    with page.expect_navigation():
+        page.get_by_role("button", name="Read it now").click()
+    expect(page.locator("#message")).to_contain_text("reads it")
+    assert console.work_asked_runs() == 1
+    find(console, page, key)
+    number = sales_order(console.shop, key)["SalesOrderID"]
+    expect(page.get_by_role("region", name="Where it stands")).to_contain_text(f"It is in TIMS as {number}.")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_a_dead_order_leads_to_its_letter_and_is_replayed_from_its_page(console: Console) -> None:
+    key = place(console.shop, line("NEVER-HEARD-OF"))
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    read_whatever_breaks(console.shop)
+    page = find(console, console.login("clerk"), f"T-{key}")
+    stands = page.get_by_role("region", name="Where it stands")
+    expect(stands).to_contain_text("A rule refuses it: unknown sku")
+    shot(page, "record_dead")
+    assert axe(page) == []
+    stands.get_by_role("button", name="Replay it").click()
+    expect(page.locator("#message")).to_contain_text("in replay")
+    console.work_asked_runs()
+    with page.expect_navigation():
+        page.get_by_role("link", name="dead letter", exact=False).first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(key)
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def sold(console: Console) -> str:
+    """An order with its parcel, invoice and ledger entries."""
+    key = order(console.shop, line(quantity=2))
+    ship(console.shop, key, {1: 2}, TrackingNumber=f"TRACK{key}")
+    for flow in ("shipments", "invoices", "ledger_invoices", "invoices"):
+        console.shop.sync(flow=flow)
+    with console.shop.runtime() as runtime:
+        refresh_reference(runtime, tims.ENTRIES)
+    return key
+
+
+def test_a_tracking_number_leads_to_the_life_of_its_order_and_a_ledger_line_back(console: Console, sold: str) -> None:
+    page = find(console, console.login("accountant"), f"track{sold}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {sold}")
+    expect(page.locator("#meant")).to_contain_text(f"TRACK{sold}")
+    ledger = page.get_by_role("region", name="In the ledger")
+    expect(ledger.get_by_role("row", name="Sum")).to_contain_text("GBP")
+    shot(page, "record")
+    assert axe(page) == []
+    ledger.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Journal entry")
+    shot(page, "record_entry")
+    assert axe(page) == []
+    page.get_by_role("region", name="In the ledger").get_by_role("link").nth(1).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {sold}")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "how"), [("dark", {"color_scheme": "dark"}), ("phone", PHONE)])
+def test_a_viewer_sees_a_life_without_personal_data(console: Console, sold: str, name: str, how: dict) -> None:
+    page = console.open(console.login("viewer", **how), f"/record?q={sold}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {sold}")
+    assert page.locator("#life button").count() == 0
+    shot(page, f"record_{name}")
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.get_by_role("link", name="what came").first.click()
+    expect(page.locator(".tree")).to_contain_text("•••")
+    expect(page.locator("main")).not_to_contain_text("Miller")
+    expect(page.get_by_role("link", name="Show personal data, too")).to_have_count(0)
+    console.open(page, "/record?q=ada%40example.com")
+    expect(page.get_by_role("alert")).to_contain_text("personal data")
+    assert [problem for problem in page.problems if "403" not in problem] == []  # type: ignore[attr-defined]
+
+
+def test_a_clerk_opens_personal_data_and_that_is_on_record(console: Console, sold: str) -> None:
+    page = console.open(console.login("clerk"), f"/record?q={sold}")
+    page.get_by_role("link", name="what came").first.click()
+    expect(page.locator("main")).not_to_contain_text("Miller")
+    page.get_by_role("link", name="Show personal data, too").click()
+    expect(page.locator("main")).to_contain_text("Ada Miller")
+    seen = console.query(f"SELECT who FROM ops.audit WHERE action = 'record open' AND subject = '{sold}'")
+    assert [row.who for row in seen] == ["clerk"]
+    assert axe(page) == []
+
+
+@pytest.mark.parametrize("text", [HOSTILE[:190], "‮", "🧨", "'; DROP TABLE", "%", "x" * 2_000])
+def test_anything_can_be_searched(console: Console, text: str) -> None:
+    page = console.open(console.login("clerk"), f"/record?{urlencode({'q': text})}")
+    expect(page.get_by_role("heading", level=2)).to_contain_text("never seen")
+    assert "\u202e" not in (page.locator("main").text_content() or "")
+    assert page.problems == []  # type: ignore[attr-defined]
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_several_hits_are_listed_and_a_beginning_is_enough(console: Console) -> None:
+    page = find(console, console.login("viewer"), "849")
+    expect(page.get_by_text("these begin with it")).to_be_visible()
+    page.locator("main").press("j")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("SKU 849")
+    shot(page, "record_sku")
+    assert axe(page) == []
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
 @pytest.fixture
 def empty(console: Console, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
     """The console of somebody who has just begun."""
@@ -155,6 +285,12 @@ def test_an_empty_database_is_well(empty: Console) -> None:
     page = empty.open(empty.login("viewer"), "/")
     expect(page.get_by_role("heading", level=1)).to_have_text("All is well")
     expect(lane(page, "Orders")).to_contain_text("not yet")
+    assert axe(page) == []
+    empty.open(page, "/record")
+    expect(page.locator("main")).to_contain_text("Type any number")
+    assert axe(page) == []
+    empty.open(page, "/record?q=123")
+    expect(page.locator("main")).to_contain_text("It has read nothing at all yet.")
     assert axe(page) == []
     assert page.problems == []  # type: ignore[attr-defined]
     page.context.close()

@@ -1,0 +1,846 @@
+"""The whole life of a record: what was received, decided, delivered, booked, as a time line; and where it stands now.
+
+In: the kind and id of a page, the person who looks. Out: a `Life`; one version as it came. Never: personal data of a
+record for somebody without the right; their opening without a row in the audit log; more than some hundred rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock import flows
+from crossdock.errors import ConfigError
+from crossdock.flow import Flow
+from crossdock.mapping import contracts
+from crossdock.services import payloads, personal, search, standing
+from crossdock.services.payloads import Part
+from crossdock.services.people import Person, Right
+from crossdock.services.standing import Standing
+from crossdock.steps.records import unfit
+from crossdock.store import audit
+from crossdock.store.tables import (
+    ops_batch,
+    ops_customer_change,
+    ops_dead_letter,
+    ops_delivery,
+    ops_link,
+    ops_work,
+    raw_returns,
+    ref_account,
+    ref_adjustment,
+    ref_channel_product,
+    ref_credit_memo,
+    ref_customer,
+    ref_gl_entry,
+    ref_gl_entry_line,
+    ref_invoice,
+    ref_item,
+    ref_payment,
+    ref_sales_order,
+    ref_settlement,
+    ref_settlement_line,
+    ref_shipment,
+    stage_channel_quantity,
+    stage_credit_memo,
+    stage_credit_memo_line,
+    stage_payment,
+    stage_posting_line,
+    stage_price_line,
+    stage_sales_order,
+    stage_settlement,
+)
+
+MOST = 200  # rows of one kind
+VERSIONS = 30
+FLOWS_OF_ITEMS = ("catalog", "prices", "inventory")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Another record's page. `at`: the part of it that is meant."""
+
+    kind: str
+    id: str
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing to know of a record."""
+
+    name: str
+    value: str
+    link: Link | None = None
+    amount: Decimal | None = None
+    currency_code: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One moment of its life. `anchor`: the document that it is about; `version`: hash of the version that came."""
+
+    at: datetime
+    what: str  # received, decided, refused, sent, document
+    title: str
+    detail: str = ""
+    state: str = ""
+    flow: str = ""
+    key: str = ""
+    batch_id: int | None = None
+    run_id: str = ""
+    config_version: int | None = None
+    letter: int | None = None
+    version: str = ""
+    anchor: str = ""
+    link: Link | None = None
+    amount: Decimal | None = None
+    currency_code: str = ""
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """One line of a journal entry. `entry`: its number in TIMS; empty until it is known."""
+
+    day: str
+    entry: str
+    reference: str
+    account: str
+    debit: Decimal
+    credit: Decimal
+    currency_code: str
+    document: str
+    order: Link | None = None
+    sku: str = ""
+    memo: str = ""
+
+
+@dataclass(frozen=True)
+class SettlementLine:
+    """One amount of a settlement."""
+
+    position: int
+    kind: str
+    what: str
+    amount: Decimal
+    currency_code: str
+    order_ref: str
+    order: Link | None
+    settlement: Link
+
+
+@dataclass(frozen=True)
+class Life:
+    """A record's page."""
+
+    kind: str
+    id: str
+    title: str
+    facts: tuple[Fact, ...]
+    standings: tuple[Standing, ...]
+    events: tuple[Event, ...]
+    ledger: tuple[LedgerLine, ...] = ()
+    settled: tuple[SettlementLine, ...] = ()
+    related: tuple[Link, ...] = ()
+    after: str | None = None  # of the lines of a settlement: what to ask for the next page with
+    totals: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)  # debit and credit by currency
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a record as it was received. `masked`: without personal data; `may_open`: the person may see it
+    whole, which is put on record."""
+
+    flow: str
+    title: str
+    key: str
+    hash: str
+    version: datetime
+    received_at: datetime
+    altered: str
+    parts: tuple[Part, ...]
+    masked: bool
+    may_open: bool
+
+
+@dataclass
+class _Trail:
+    """What belongs to a record, as it is found. `pairs`: records by flow and key, the main one first; `documents`: ids
+    of documents that journal entries may be of."""
+
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)
+    delivery_keys: list[str] = field(default_factory=list)
+    settled: list[SettlementLine] = field(default_factory=list)
+    related: list[Link] = field(default_factory=list)
+    titles: dict[str, Link] = field(default_factory=dict)  # of documents: the page that shows them
+    after: str | None = None
+
+
+def life(connection: sa.Connection, person: Person, kind: str, number: str, *, after: str | None = None) -> Life:
+    """A record's page. ConfigError for a kind that has none, and for a record that nobody has ever seen."""
+    person.require(Right.SEE)
+    if kind not in _KINDS:
+        raise ConfigError(f"Records of the kind {kind!r} have no page.", do=f"The kinds are: {', '.join(_KINDS)}.")
+    title, builder = _KINDS[kind]
+    trail = _Trail()
+    builder(connection, person, trail, number, after)
+    every = flows.all_flows()
+    pairs = list(dict.fromkeys(trail.pairs))[:MOST]
+    standings = tuple(
+        standing.standing(connection, every[name], key, main=position == 0 or kind == "sku")
+        for position, (name, key) in enumerate(pairs)
+        if name in every and (position == 0 or _has_work(connection, name, key))
+    )
+    trail.events += _received(connection, [(every[name], key) for name, key in pairs if name in every])
+    trail.events += _refusals(connection, person, pairs)
+    trail.events += _deliveries(connection, [*trail.delivery_keys, *(key for _, key in pairs)])
+    ledger = _ledger(connection, trail)
+    totals: dict[str, tuple[Decimal, Decimal]] = {}
+    for line in ledger:
+        debit, credit = totals.get(line.currency_code, (Decimal(), Decimal()))
+        totals[line.currency_code] = (debit + line.debit, credit + line.credit)
+    return Life(
+        kind, number, f"{title} {number}", tuple(trail.facts), standings,
+        tuple(sorted(trail.events, key=lambda event: event.at)), tuple(ledger), tuple(trail.settled),
+        tuple(dict.fromkeys(trail.related)), trail.after, totals,
+    )  # fmt: skip
+
+
+# ---- what belongs to a record --------------------------------------------------------------------------------------
+
+
+def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, after: str | None) -> None:
+    """An order of the channel and all that came of it."""
+    trail.pairs.append(("orders", key))
+    trail.delivery_keys.append(key)
+    stage = stage_sales_order.c
+    staged = connection.execute(
+        sa.select(
+            stage.marketplace_order_id, stage.CustomerID, stage.Channel, stage.TotalAmount, stage.CurrencyCode,
+            stage.OrderDate, stage.customer_key,
+        ).where(stage.key == key)
+    ).one_or_none()  # fmt: skip
+    link = connection.execute(
+        sa.select(ops_link).where(ops_link.c.entity == "sales_order", ops_link.c.source_key == key)
+    ).one_or_none()
+    marketplace = (link.other_key if link else None) or (staged.marketplace_order_id if staged else None)
+    if marketplace:
+        trail.facts.append(Fact("marketplace's number", marketplace))
+    if staged is not None:
+        trail.facts += [Fact("channel", staged.Channel)] if staged.Channel else []
+        if staged.TotalAmount is not None:
+            trail.facts.append(Fact("total", "", amount=staged.TotalAmount, currency_code=staged.CurrencyCode or ""))
+        if staged.CustomerID:
+            trail.facts.append(Fact("customer", staged.CustomerID, Link("customer", staged.CustomerID)))
+        if staged.customer_key:
+            trail.delivery_keys.append(staged.customer_key)
+    numbers = [link.target_id] if link else []
+    held = sa.select(ref_sales_order.c.id).where(
+        ref_sales_order.c.external_order_id == key, ref_sales_order.c.source == "ChannelAdvisor"
+    )
+    numbers += [number for number in connection.scalars(held) if number not in numbers]
+    for number in numbers:
+        _of_sales_order(connection, trail, number)
+    if link is not None and link.confirmed_at is not None:
+        trail.events.append(Event(link.confirmed_at, "sent", "The channel was told that it is in TIMS", state="good"))
+    returns = sa.select(stage_credit_memo.c.key).where(stage_credit_memo.c.order_key == key).limit(MOST)
+    for number in connection.scalars(returns):
+        _of_return(connection, trail, number)
+    if marketplace:
+        _settled(connection, trail, ref_settlement_line.c.order_ref == marketplace)
+
+
+def _of_sales_order(connection: sa.Connection, trail: _Trail, number: str) -> None:
+    """A sales order of TIMS and the documents that follow it."""
+    here = Link("sales_order", number)
+    trail.facts.insert(0, Fact("sales order", number))
+    trail.documents.append(number)
+    trail.delivery_keys.append(number)
+    row = connection.execute(sa.select(ref_sales_order).where(ref_sales_order.c.id == number)).one_or_none()
+    if row is not None:
+        trail.events.append(
+            _document(
+                row, "Sales order", number, row.status, _moment(row, "CreatedAt"), _amount(row.payload, "TotalAmount")
+            )
+        )
+    trail.pairs += [("holds", number), ("ledger_captures", number)]
+    for row in _of(connection, ref_shipment, ref_shipment.c.sales_order_id, number):
+        parcel = row.payload
+        words = " ".join(str(parcel.get(name) or "") for name in ("Carrier", "ServiceLevel", "TrackingNumber")).strip()
+        trail.events.append(_document(row, "Shipment", row.id, words, _moment(row, "ShippedAt", "CreatedAt")))
+        trail.pairs += [("shipments", row.id), ("invoices", row.id)]
+        trail.documents.append(row.id)
+    invoices = _of(connection, ref_invoice, ref_invoice.c.sales_order_id, number)
+    for row in invoices:
+        trail.events.append(_document(row, "Invoice", row.id, row.status, _moment(row, "CreatedAt"), row.total))
+    made = _linked(connection, "invoice", [key for name, key in trail.pairs if name == "invoices"])
+    for invoice in dict.fromkeys([*(row.id for row in invoices), *made]):
+        trail.pairs.append(("ledger_invoices", invoice))
+        trail.documents.append(invoice)
+    for row in _of(connection, ref_credit_memo, ref_credit_memo.c.sales_order_id, number):
+        trail.events.append(_document(row, "Credit memo", row.id, row.status, _moment(row, "CreatedAt"), row.total))
+        trail.pairs.append(("ledger_credit_memos", row.id))
+        trail.documents.append(row.id)
+    paid = connection.scalars(
+        sa.select(stage_payment.c.key).where(stage_payment.c.sales_order_id == number).limit(MOST)
+    )
+    for key in paid.all():
+        _of_payment(connection, trail, key)
+    trail.titles.setdefault(number, here)
+
+
+def _linked(connection: sa.Connection, entity: str, keys: Sequence[str]) -> list[str]:
+    """Documents that we have made of these records, also where they have not been read back from TIMS yet."""
+    wanted = (ops_link.c.entity == entity, ops_link.c.source_key.in_(keys))
+    return list(connection.scalars(sa.select(ops_link.c.target_id).where(*wanted).limit(MOST)))
+
+
+def _of_payment(connection: sa.Connection, trail: _Trail, key: str) -> None:
+    """A part of a settlement that pays for an order, and its payment in TIMS."""
+    trail.pairs.append(("payments", key))
+    target = connection.scalar(
+        sa.select(ops_link.c.target_id).where(ops_link.c.entity == "payment", ops_link.c.source_key == key)
+    )
+    wanted = ref_payment.c.external_reference == f"pay:{key}"
+    if target is not None:
+        wanted = sa.or_(wanted, ref_payment.c.id == target)
+    rows = connection.execute(sa.select(ref_payment).where(wanted).limit(MOST)).all()
+    for row in rows:
+        trail.events.append(
+            _document(
+                row, "Payment", row.id, row.status, _moment(row, "CreatedAt"), row.amount, Link("payment", row.id)
+            )
+        )
+    for number in {row.id for row in rows} | ({target} if target else set()):
+        trail.pairs.append(("ledger_payments", number))
+        trail.documents.append(number)
+
+
+def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
+    """A return, its credit memos and what it brought back into stock."""
+    trail.pairs.append(("returns", number))
+    trail.delivery_keys.append(number)
+    trail.facts.append(Fact("return", number))
+    lines = stage_credit_memo_line.c
+    documents = list(connection.scalars(sa.select(lines.document).where(lines.key == number).distinct().limit(MOST)))
+    trail.delivery_keys += documents
+    moved = ref_adjustment.c.external_reference.in_(documents)
+    for row in connection.execute(sa.select(ref_adjustment).where(moved).limit(MOST)):
+        words = f"{row.quantity_delta:+d} of {row.sku}"
+        link = Link("adjustment", row.id)
+        trail.events.append(_document(row, "Stock adjustment", row.id, words, _moment(row, "CreatedAt"), None, link))
+        trail.pairs.append(("ledger_adjustments", row.id))
+        trail.documents.append(row.id)
+
+
+def _sales_order(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A sales order of TIMS that is of no order of the channel."""
+    trail.pairs.append(("holds", number))
+    _of_sales_order(connection, trail, number)
+
+
+def _return(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A return whose order is not known, or by itself."""
+    _of_return(connection, trail, number)
+    order = connection.scalar(sa.select(stage_credit_memo.c.order_key).where(stage_credit_memo.c.key == number))
+    if order is None:
+        order = connection.scalar(
+            sa.select(raw_returns.c.payload["ChannelAdvisorOrderID"].astext).where(raw_returns.c.key == number).limit(1)
+        )
+    if order is not None:
+        trail.facts.append(Fact("order", order, Link("order", order)))
+
+
+def _payment(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A payment of TIMS."""
+    row = _held(connection, ref_payment, number)
+    trail.facts += [
+        Fact("amount", "", amount=row.amount, currency_code=row.currency_code), Fact("status", row.status),
+        Fact("posted on", row.posting_date.isoformat()),
+    ]  # fmt: skip
+    trail.pairs.append(("ledger_payments", number))
+    trail.documents.append(number)
+    key = row.external_reference.removeprefix("pay:")
+    staged = connection.execute(sa.select(stage_payment).where(stage_payment.c.key == key)).one_or_none()
+    if staged is not None:
+        _of_payment(connection, trail, key)
+        if staged.sales_order_id:
+            hit = search.of_sales_order(connection, staged.sales_order_id, "", number)
+            trail.facts.append(Fact("order", staged.sales_order_id, Link(hit.kind, hit.id, number)))
+        if staged.settlement_id:
+            named = f"{staged.settlement_source}:{staged.settlement_id}"
+            trail.facts.append(Fact("settlement", staged.settlement_id, Link("settlement", named)))
+    else:
+        trail.events.append(_document(row, "Payment", number, row.status, _moment(row, "CreatedAt"), row.amount))
+
+
+def _adjustment(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A stock adjustment of TIMS."""
+    row = _held(connection, ref_adjustment, number)
+    trail.facts += [
+        Fact("SKU", row.sku, Link("sku", row.sku)), Fact("quantity", f"{row.quantity_delta:+d}"),
+        Fact("reason", row.reason_code), Fact("location", row.location_id),
+    ]  # fmt: skip
+    trail.pairs.append(("ledger_adjustments", number))
+    trail.documents.append(number)
+    trail.events.append(_document(row, "Stock adjustment", number, row.status, _moment(row, "CreatedAt")))
+    trail.delivery_keys.append(row.external_reference)
+
+
+def _entry(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A journal entry."""
+    row = _held(connection, ref_gl_entry, number)
+    trail.facts += [
+        Fact("posted on", row.posting_date.isoformat()), Fact("period", row.period), Fact("status", row.status),
+        Fact("of", f"{row.document_type} {row.document_id}", _page_of(connection, row.document_id)),
+    ]  # fmt: skip
+    if row.reversal_of:
+        trail.facts.append(Fact("reverses", row.reversal_of, Link("entry", row.reversal_of)))
+    trail.events.append(_document(row, "Journal entry", number, row.status, _moment(row, "CreatedAt")))
+    trail.delivery_keys.append(row.external_reference)
+    trail.documents.append(f"\n{number}")  # this entry alone, not all of its document
+
+
+def _customer(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A customer of TIMS: orders and what was changed of it. Its name is personal data."""
+    row = connection.execute(sa.select(ref_customer).where(ref_customer.c.customer_id == number)).one_or_none()
+    if row is None:
+        raise _unknown("customer", number)
+    if person.may(Right.SEE_PERSONAL):
+        audit.record(connection, person.name, "record open", number, {"kind": "customer"})
+        trail.facts.append(Fact("name", row.name))
+    else:
+        trail.facts.append(Fact("name", personal.MASK))
+    trail.facts.append(Fact("status", row.status))
+    trail.events.append(Event(row.version, "document", "Last changed in TIMS", anchor=number))
+    made = sa.select(ops_link.c.source_key).where(ops_link.c.entity == "customer", ops_link.c.target_id == number)
+    trail.delivery_keys += connection.scalars(made.limit(MOST)).all()
+    bought = ref_sales_order.c.payload["CustomerID"].astext == number
+    orders = sa.select(ref_sales_order).where(bought).order_by(ref_sales_order.c.id.desc()).limit(MOST)
+    for order in connection.execute(orders):
+        hit = search.of_sales_order(connection, order.id, "", "")
+        total = _amount(order.payload, "TotalAmount")
+        link = Link(hit.kind, hit.id)
+        trail.events.append(
+            _document(order, "Sales order", order.id, order.status, _moment(order, "CreatedAt"), total, link)
+        )
+    change = ops_customer_change.c
+    fields = (change.field, change.order_key, change.outcome, change.at, change.batch_id)
+    for row in connection.execute(
+        sa.select(*fields).where(change.customer_id == number).order_by(change.at).limit(MOST)
+    ):
+        detail = f"by order {row.order_key}: {row.outcome}"
+        link = Link("order", row.order_key)
+        trail.events.append(Event(row.at, "decided", f"{row.field}", detail, batch_id=row.batch_id, link=link))
+
+
+def _sku(connection: sa.Connection, person: Person, trail: _Trail, sku: str, after: str | None) -> None:
+    """An item of TIMS and its products at the channel."""
+    item = connection.execute(sa.select(ref_item).where(ref_item.c.sku == sku)).one_or_none()
+    if item is not None:
+        trail.facts += [
+            Fact("title", item.title), Fact("status", item.status), Fact("kind", item.type),
+            Fact("cost", "", amount=item.cost, currency_code=item.currency_code),
+            Fact("list price", "", amount=item.list_price, currency_code=item.currency_code),
+        ]  # fmt: skip
+    folded = ref_channel_product.c.folded == sku.lower().strip()
+    for row in connection.execute(sa.select(ref_channel_product).where(folded).limit(MOST)):
+        trail.facts.append(Fact("product at the channel", f"{row.sku} ({row.product_id}, {row.type})"))
+    quantity = stage_channel_quantity.c
+    offered = connection.execute(
+        sa.select(quantity.available, quantity.quantity, quantity.in_flight).where(quantity.key == sku)
+    ).one_or_none()
+    if offered is not None and offered.quantity is not None:
+        words = f"{offered.quantity:,} of {offered.available:,} available" if offered.available is not None else ""
+        trail.facts.append(Fact("offered", words or f"{offered.quantity:,}"))
+        if offered.in_flight:
+            trail.facts.append(Fact("held back for orders under way", f"{offered.in_flight:,}"))
+    price = stage_price_line.c
+    for row in connection.execute(
+        sa.select(price.sku, price.site_id, price.Price, price.Currency).where(
+            price.key == sku, price.Price.is_not(None)
+        )
+    ):
+        where = f"price on site {row.site_id}" if row.site_id else "price"
+        trail.facts.append(Fact(where, "", amount=row.Price, currency_code=row.Currency))
+    trail.pairs += [(name, sku) for name in FLOWS_OF_ITEMS]
+
+
+def _settlement(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
+    """A settlement of a marketplace; its id is source:settlement."""
+    source, _, own = number.partition(":")
+    settlement = ref_settlement.c
+    row = connection.execute(
+        sa.select(ref_settlement).where(settlement.source == source, settlement.settlement_id == own)
+    ).one_or_none()
+    if row is None:
+        raise _unknown("settlement", number)
+    period = " to ".join(f"{each:%Y-%m-%d}" for each in (row.start_at, row.end_at) if each)
+    trail.facts += [
+        Fact("channel", row.channel), Fact("total", "", amount=row.total, currency_code=row.currency_code),
+        Fact("file", row.file), Fact("format", row.format), *([Fact("period", period)] if period else []),
+    ]  # fmt: skip
+    trail.events.append(Event(row.booked_at, "document", "Booked in our settlement ledger", state="good", anchor=own))
+    if row.deposit_at:
+        trail.events.append(Event(row.deposit_at, "document", "The bank should have it", amount=row.total,
+                                  currency_code=row.currency_code))  # fmt: skip
+    staged = sa.select(stage_settlement.c.key).where(
+        stage_settlement.c.SettlementID == own, stage_settlement.c.Source == source
+    )
+    trail.pairs += [("payouts", key) for key in connection.scalars(staged.limit(5))]
+    trail.documents.append(number)
+    of_it = sa.and_(ref_settlement_line.c.source == source, ref_settlement_line.c.settlement_id == own)
+    _settled(connection, trail, of_it, after)
+
+
+def _settled(
+    connection: sa.Connection, trail: _Trail, wanted: sa.ColumnElement[bool], after: str | None = None
+) -> None:
+    """Lines of settlements, a page at a time."""
+    line = ref_settlement_line.c
+    query = sa.select(ref_settlement_line).where(wanted)
+    if after:
+        if not (after.isascii() and after.isdigit() and len(after) < 10):
+            raise ConfigError(f"{after!r} is no place in the list.", do="Begin at the top of the list.")
+        query = query.where(line.position > int(after))
+    rows = connection.execute(query.order_by(line.source, line.settlement_id, line.position).limit(MOST + 1)).all()
+    references = list({row.order_ref for row in rows if row.order_ref})
+    keys = dict(
+        connection.execute(
+            sa.select(ops_link.c.other_key, ops_link.c.source_key).where(
+                ops_link.c.entity == "sales_order", ops_link.c.other_key.in_(references)
+            )
+        ).all()
+    )
+    for row in rows[:MOST]:
+        order = keys.get(row.order_ref)
+        trail.settled.append(
+            SettlementLine(
+                row.position, row.kind,
+                " ".join(part for part in (row.transaction_type, row.amount_type, row.amount_description) if part),
+                row.amount, row.currency_code, row.order_ref or "", Link("order", order) if order else None,
+                Link("settlement", f"{row.source}:{row.settlement_id}"),
+            )
+        )  # fmt: skip
+    trail.after = str(rows[MOST - 1].position) if len(rows) > MOST else None
+
+
+_Builder = Callable[[sa.Connection, Person, _Trail, str, str | None], None]
+_KINDS: dict[str, tuple[str, _Builder]] = {
+    "order": ("Order", _order),
+    "sales_order": ("Sales order", _sales_order),
+    "return": ("Return", _return),
+    "payment": ("Payment", _payment),
+    "adjustment": ("Stock adjustment", _adjustment),
+    "entry": ("Journal entry", _entry),
+    "customer": ("Customer", _customer),
+    "sku": ("SKU", _sku),
+    "settlement": ("Settlement", _settlement),
+}
+
+
+def _of(connection: sa.Connection, table: sa.Table, column: sa.ColumnElement[Any], value: str) -> Sequence[sa.Row]:
+    return connection.execute(sa.select(table).where(column == value).order_by(table.c.id).limit(MOST)).all()
+
+
+def _held(connection: sa.Connection, table: sa.Table, number: str) -> sa.Row:
+    row = connection.execute(sa.select(table).where(table.c.id == number)).one_or_none()
+    if row is None:
+        raise _unknown(table.name.replace("_", " "), number)
+    return row
+
+
+def _unknown(kind: str, number: str) -> ConfigError:
+    return ConfigError(f"Crossdock has not read a {kind} {number}.", do="Search for it by another of its numbers.")
+
+
+def _document(
+    row: sa.Row,
+    name: str,
+    number: str,
+    detail: str,
+    at: datetime,
+    amount: Decimal | None = None,
+    link: Link | None = None,
+) -> Event:
+    """A document as TIMS holds it. It is dated by TIMS's clock."""
+    currency = getattr(row, "currency_code", "") or ""
+    return Event(
+        at, "document", f"{name} {number}", detail, anchor=number, amount=amount, currency_code=currency, link=link
+    )
+
+
+def _moment(row: sa.Row, *names: str) -> datetime:
+    """The first of these moments that a document states, else its last change."""
+    for name in names:
+        try:
+            at = datetime.fromisoformat(str(row.payload.get(name)))
+        except ValueError:
+            continue
+        return at.replace(tzinfo=at.tzinfo or UTC)
+    version: datetime = row.version
+    return version
+
+
+def _amount(payload: dict[str, Any], name: str) -> Decimal | None:
+    try:
+        return Decimal(str(payload[name]))
+    except (KeyError, ArithmeticError):
+        return None
+
+
+# ---- what was received, refused, sent, posted ----------------------------------------------------------------------
+
+
+def _has_work(connection: sa.Connection, flow: str, key: str) -> bool:
+    """Whether a flow has ever had the record; of the main one a standing is shown also where it has not."""
+    one = sa.select(ops_work.c.key).where(ops_work.c.queue == flow, ops_work.c.key == key).limit(1)
+    return connection.scalar(one) is not None
+
+
+def _received(connection: sa.Connection, pairs: Iterable[tuple[Flow, str]]) -> list[Event]:
+    """The versions that came of each record, with the batch that worked them."""
+    found: dict[tuple[str, str, str], Event] = {}
+    for flow, key in pairs:
+        raw, work = flow.source.raw.c, ops_work.c
+        rows = connection.execute(
+            sa.select(raw.hash, raw.version, raw.received_at, raw.altered, work.batch_id, work.queued_at, *_OF_BATCH)
+            .outerjoin(ops_work, sa.and_(work.queue == flow.name, work.key == raw.key, work.hash == raw.hash))
+            .outerjoin(ops_batch, ops_batch.c.id == work.batch_id)
+            .where(raw.key == key)
+            .order_by(raw.version.desc(), raw.received_at.desc())
+            .limit(VERSIONS)
+        )
+        for row in rows:
+            same = (flow.source.name, key, row.hash)
+            if same in found and row.batch_id is None:
+                continue
+            system = standing.TARGETS.get(flow.source.system, flow.source.system.replace("_", " "))
+            found[same] = Event(
+                row.received_at, "received", f"{flow.source.document} {key} received",
+                f"as it was at {row.version:%Y-%m-%d %H:%M:%S} UTC in {system}"
+                + (f"; {row.altered} taken out" if row.altered else ""),
+                flow=flow.name, key=key, batch_id=row.batch_id, run_id=row.run_id or "", version=row.hash,
+                config_version=row.config_version,
+            )  # fmt: skip
+    return list(found.values())
+
+
+_OF_BATCH = (ops_batch.c.run_id, ops_batch.c.config_version)
+
+
+def _refusals(connection: sa.Connection, person: Person, pairs: Sequence[tuple[str, str]]) -> list[Event]:
+    """Dead letters of these records, open or closed, by their rules: what they say may hold personal data."""
+    letter = ops_dead_letter.c
+    wanted = sa.tuple_(letter.flow, letter.key).in_(pairs)
+    rows = connection.execute(
+        sa.select(
+            letter.id, letter.flow, letter.key, letter.rule, letter.step, letter.state, letter.created_at,
+            letter.updated_at, letter.times, letter.batch_id, letter.changed_by, letter.note, *_OF_BATCH,
+        )
+        .outerjoin(ops_batch, ops_batch.c.id == letter.batch_id)
+        .where(letter.key.in_([key for _, key in pairs]), wanted)
+        .order_by(letter.id)
+        .limit(MOST)
+    )  # fmt: skip
+    every = flows.all_flows()
+    events = []
+    for row in rows:
+        title = every[row.flow].title if row.flow in every else row.flow
+        open_now = row.state in ("open", "edited")
+        events.append(
+            Event(
+                row.created_at, "refused", f"{title}: refused in {row.step}",
+                f"{(row.rule or '').replace('_', ' ')}, {row.times}×", "bad" if open_now else "", row.flow, row.key,
+                row.batch_id, row.run_id or "", row.config_version, row.id,
+            )
+        )  # fmt: skip
+        if not open_now:
+            by = f" by {row.changed_by}" if row.changed_by else ""
+            events.append(
+                Event(row.updated_at, "decided", f"{title}: dead letter {row.state}{by}", row.note or "",
+                      flow=row.flow, key=row.key, letter=row.id)
+            )  # fmt: skip
+    return events
+
+
+def _deliveries(connection: sa.Connection, keys: Iterable[str]) -> list[Event]:
+    """What was sent for these records, and what came of it."""
+    table = ops_delivery.c
+    entities = [flow.entity for flow in flows.all_flows().values()]
+    entities += ["customer", "sales_order_line", "stock_adjustment", "gl_entry", "channel_listing", "shipment"]
+    rows = connection.execute(
+        sa.select(ops_delivery, *_OF_BATCH)
+        .outerjoin(ops_batch, ops_batch.c.id == table.batch_id)
+        .where(table.entity.in_(sorted(set(entities))), table.key.in_(sorted(set(keys))))
+        .order_by(table.id.desc())
+        .limit(MOST)
+    )
+    words = {"confirmed": "done", "rejected": "refused", "sent": "no answer yet", "unknown": "its answer was lost",
+             "superseded": "written over since"}  # fmt: skip
+    states = {"confirmed": "good", "rejected": "bad", "sent": "warn", "unknown": "warn"}
+    return [
+        Event(
+            row.done_at or row.sent_at, "sent",
+            f"{row.operation.replace('_', ' ').capitalize()} {row.entity.replace('_', ' ')}"
+            + (f": {row.response_id}" if row.response_id else ""),
+            words.get(row.outcome, row.outcome)
+            + (f", HTTP {row.status}" if row.status else "")
+            + (f", {row.attempts} attempts" if row.attempts > 1 else "")
+            + (f": {row.error}" if row.error else ""),
+            states.get(row.outcome, ""), row.flow, row.key, row.batch_id, row.run_id or "", row.config_version,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _ledger(connection: sa.Connection, trail: _Trail) -> list[LedgerLine]:
+    """The journal lines of the documents: as TIMS holds them, else as they were posted."""
+    documents = [name for name in dict.fromkeys(trail.documents) if not name.startswith("\n")][:MOST]
+    alone = [name.removeprefix("\n") for name in trail.documents if name.startswith("\n")]
+    entry, line = ref_gl_entry.c, ref_gl_entry_line.c
+    rows = connection.execute(
+        sa.select(
+            entry.posting_date, entry.id, entry.external_reference, line.account_code, ref_account.c.name, line.debit,
+            line.credit, entry.currency_code, entry.document_id, line.order_id, line.sku, line.memo,
+        )
+        .join(ref_gl_entry_line, line.entry_id == entry.id)
+        .outerjoin(ref_account, ref_account.c.id == line.account_code)
+        .where(sa.or_(entry.document_id.in_(documents), entry.id.in_(alone)))
+        .order_by(entry.posting_date, entry.id, line.line_no)
+        .limit(MOST)
+    ).all()  # fmt: skip
+    pages: dict[str, Link | None] = {}
+    found = []
+    for row in rows:
+        if row.document_id not in pages:
+            pages[row.document_id] = _page_of(connection, row.order_id or row.document_id)
+        found.append(
+            LedgerLine(
+                row.posting_date.isoformat(), row.id, row.external_reference,
+                f"{row.account_code} {row.name or ''}".strip(), row.debit, row.credit, row.currency_code,
+                row.document_id, pages[row.document_id], row.sku or "", row.memo or "",
+            )
+        )  # fmt: skip
+    held = {row.external_reference for row in rows}
+    return found + _posted(connection, documents, held)
+
+
+def _posted(connection: sa.Connection, documents: Sequence[str], held: set[str]) -> list[LedgerLine]:
+    """Lines that were posted and that have not been read back from TIMS yet."""
+    line = stage_posting_line.c
+    linked = sa.and_(ops_link.c.entity == "gl_entry", ops_link.c.source_key == line.EntryKey)
+    rows = connection.execute(
+        sa.select(stage_posting_line, ops_link.c.target_id)
+        .join(ops_link, linked)
+        .where(line.key.in_(documents))
+        .order_by(line.key, line.position)
+        .limit(MOST)
+    )
+    return [
+        LedgerLine(
+            row.PostingDate or "", row.target_id, row.EntryKey, f"{row.AccountCode or ''} {row.Account}".strip(),
+            row.Debit, row.Credit, row.CurrencyCode or "", row.key, None, row.SKU or "", row.Description or "",
+        )
+        for row in rows
+        if row.EntryKey not in held
+    ]  # fmt: skip
+
+
+def _page_of(connection: sa.Connection, number: str) -> Link | None:
+    """The page that shows a document of TIMS: of the channel's order where there is one. A line of a settlement is
+    named by its settlement."""
+    if ":" in number:
+        source, settlement = number.split(":")[:2]
+        return Link("settlement", f"{source}:{settlement}")
+    for table in (ref_invoice, ref_credit_memo, ref_shipment):
+        order = connection.scalar(sa.select(table.c.sales_order_id).where(table.c.id == number))
+        if order is not None:
+            return _order_of(connection, order, number)
+    if connection.scalar(sa.select(ref_sales_order.c.id).where(ref_sales_order.c.id == number)) is not None:
+        return _order_of(connection, number, "")
+    for table, kind in ((ref_payment, "payment"), (ref_adjustment, "adjustment")):
+        if connection.scalar(sa.select(table.c.id).where(table.c.id == number)) is not None:
+            return Link(kind, number)
+    key = connection.scalar(sa.select(stage_sales_order.c.key).where(stage_sales_order.c.key == number))
+    return Link("order", key) if key is not None else None
+
+
+def _order_of(connection: sa.Connection, sales_order: str, at: str) -> Link:
+    hit = search.of_sales_order(connection, sales_order, "", at)
+    return Link(hit.kind, hit.id, at or sales_order)
+
+
+# ---- one version ---------------------------------------------------------------------------------------------------
+
+
+def version(
+    connection: sa.Connection, person: Person, flow_name: str, key: str, hashed: str, *, whole: bool = False
+) -> Version:
+    """One version of a record as it came. With `whole` also its personal data, which is put on record."""
+    person.require(Right.SEE)
+    flow = flows.get(flow_name)
+    table = flow.source.raw.c
+    row = connection.execute(
+        sa.select(flow.source.raw).where(table.key == key, table.hash == hashed)
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        raise ConfigError(
+            f"This version of {flow.source.document} {key} is not kept any more.",
+            do="Raw records age out; look at a newer version.",
+        )
+    if whole:
+        person.require(Right.SEE_PERSONAL)
+        audit.record(
+            connection, person.name, "record open", key, {"flow": flow.name, "version": row.version.isoformat()}
+        )
+    source = flow.source
+    document = row.payload if whole else personal.masked(row.payload, source.contract, source.document)
+    ordered = payloads.ordered(document, contracts.document(source.contract, source.document))
+    return Version(
+        flow.name, f"{source.document} {key}", key, hashed, row.version, row.received_at, row.altered or "",
+        tuple(payloads.parts(ordered)), not whole, person.may(Right.SEE_PERSONAL),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A flow that reads single records by their number. `by`: whose number that is."""
+
+    flow: str
+    title: str
+    by: str
+    likely: bool
+
+
+def readable(text: str) -> list[Readable]:
+    """The flows that could read a record with this number from its system, the likeliest first."""
+    digits = text.isascii() and text.isdigit()
+    found = []
+    for flow in flows.all_flows().values():
+        if flow.source.system in ("channel_advisor", "tims") and standing.is_read_by_key(flow.name):
+            own = flow.source.system == "channel_advisor"
+            by = f"{flow.source.ids[0] if flow.source.ids else 'number'} of {standing.TARGETS[flow.source.system]}"
+            found.append(Readable(flow.name, flow.title, by, digits == own))
+    return sorted(found, key=lambda one: not one.likely)
+
+
+def read_now(connection: sa.Connection, person: Person, flow_name: str, key: str) -> str:
+    """Notes that a person has a record read by its key; the DAG of which a run does it."""
+    person.require(Right.WORK)
+    flow = flows.get(flow_name)
+    if not standing.is_read_by_key(flow.name):
+        do = f"Start a run of the DAG {flows.packages()[flow.name]}."
+        raise ConfigError(f"{flow.title} reads no single records.", do=do)
+    if odd := unfit(key):
+        raise ConfigError(f"The number {odd}.", do="Give the record's number in its system; nothing was read.")
+    audit.record(connection, person.name, "record read", key, {"flow": flow.name})
+    return flows.packages()[flow.name]

@@ -1,0 +1,224 @@
+"""Where a record stands: one sentence and the next step, whatever has become of it.
+
+In: a flow and the key of a record in its source. Out: a `Standing`. Never: personal data; a record without a next step
+that is not where it should be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock import flows, settings
+from crossdock.flow import Flow
+from crossdock.store.dead_letters import OPEN
+from crossdock.store.tables import (
+    ops_batch,
+    ops_circuit,
+    ops_dead_letter,
+    ops_delivery,
+    ops_link,
+    ops_watermark,
+    ops_work,
+)
+from crossdock.systems.failures import NAMES
+
+BY_ITSELF = "Nothing is to be done: it goes on by itself."
+TARGETS = {**NAMES, "settlement_ledger": "our settlement ledger"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a record stands in one flow. `state`: good, warn, bad or none; `action`: what a button does (read: by
+    its key, now; accept: go on with its stopped batch; letter: its dead letter)."""
+
+    flow: str
+    title: str
+    dag: str
+    key: str
+    state: str
+    sentence: str
+    do: str = ""
+    action: str = ""
+    letter: int | None = None
+    batch_id: int | None = None
+    since: datetime | None = None
+    rule: str = ""
+
+
+def standing(connection: sa.Connection, flow: Flow, key: str, *, main: bool = True) -> Standing:
+    """Where the newest version of a record stands. `main`: what a page is about; that a rule leaves out what only goes
+    with it is as it should be."""
+    letter = _letter(connection, flow, key)
+    if letter is not None and letter.state in OPEN:
+        return _refused(flow, key, letter)
+    work = _work(connection, flow, key)
+    if work is None:
+        return _never_read(connection, flow, key)
+    if work.batch_id is None:
+        return _made(
+            flow, key, "warn", "It has been read and waits for the next run of the flow.",
+            "It goes on by itself with the next run; or have it worked now.", action="read", since=work.queued_at,
+        )  # fmt: skip
+    batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == work.batch_id)).one_or_none()
+    stage = flow.stage.c
+    row = connection.execute(
+        sa.select(stage.state, stage.reason, stage.batch_id, stage.version).where(stage.key == key)
+    ).one_or_none()
+    if batch is not None and batch.finished_at is None and (row is None or row.state in ("staged", "ready")):
+        return _in_flight(connection, flow, key, batch)
+    if row is None:
+        return _made(flow, key, "warn", "It was read, and no document has been made of it.",
+                     "Have it worked again.", action="read", since=work.queued_at)  # fmt: skip
+    if row.state == "dead" and letter is not None:
+        return _closed(flow, key, letter)
+    return _ended(connection, flow, key, row, batch, main)
+
+
+def _made(flow: Flow, key: str, state: str, sentence: str, do: str = "", *, action: str = "", **more: Any) -> Standing:
+    dag = flows.packages()[flow.name]
+    if action == "read" and not is_read_by_key(flow.name):
+        action = ""
+    return Standing(flow.name, flow.title, dag, key, state, sentence, do, action, **more)
+
+
+def is_read_by_key(flow_name: str) -> bool:
+    """Whether a run of its DAG may read single records of a flow: keys would be those of every flow of the DAG."""
+    packages = flows.packages()
+    return list(packages.values()).count(packages[flow_name]) == 1
+
+
+def _letter(connection: sa.Connection, flow: Flow, key: str) -> sa.Row | None:
+    """The open letter of a record, else the newest."""
+    table = ops_dead_letter.c
+    columns = (table.id, table.state, table.step, table.rule, table.reasons, table.created_at, table.updated_at,
+               table.note, table.changed_by, table.replay_asked_at, table.batch_id)  # fmt: skip
+    return connection.execute(
+        sa.select(*columns)
+        .where(table.key == key, table.flow == flow.name)
+        .order_by(table.state.in_(OPEN).desc(), table.id.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def _work(connection: sa.Connection, flow: Flow, key: str) -> sa.Row | None:
+    return connection.execute(
+        sa.select(ops_work.c.batch_id, ops_work.c.queued_at)
+        .where(ops_work.c.queue == flow.name, ops_work.c.key == key)
+        .order_by(ops_work.c.queued_at.desc(), ops_work.c.batch_id.desc().nulls_first())
+        .limit(1)
+    ).one_or_none()
+
+
+def _refused(flow: Flow, key: str, letter: sa.Row) -> Standing:
+    target = TARGETS.get(flow.target, flow.target)
+    by = {"load": f"{target} has refused it", "extract": "It could not be read"}.get(letter.step, "A rule refuses it")
+    rule = (letter.rule or "").replace("_", " ")
+    if letter.replay_asked_at is not None:
+        return _made(flow, key, "warn", f"{by} ({rule}); a replay is under way.", BY_ITSELF, action="letter",
+                     letter=letter.id, since=letter.replay_asked_at, rule=letter.rule or "")  # fmt: skip
+    reason: dict[str, str] = next(iter(letter.reasons or []), {})
+    do = reason.get("do") or "Open its dead letter."
+    return _made(
+        flow, key, "bad", f"{by}: {rule}. It is dead letter {letter.id}.", do, action="letter", letter=letter.id,
+        batch_id=letter.batch_id, since=letter.created_at, rule=letter.rule or "",
+    )  # fmt: skip
+
+
+def _closed(flow: Flow, key: str, letter: sa.Row) -> Standing:
+    rule = (letter.rule or "").replace("_", " ")
+    if letter.state == "dismissed":
+        by = letter.changed_by or "somebody"
+        return _made(flow, key, "warn", f"It was refused ({rule}), and {by} has decided that it need not go: "
+                     f"{letter.note or 'without a word'}.", "If it has to go after all, have it worked again.",
+                     action="read", letter=letter.id, since=letter.updated_at, rule=letter.rule or "")  # fmt: skip
+    return _made(flow, key, "warn", f"It was refused ({rule}), and its dead letter is {letter.state}.",
+                 "Have it worked again.", action="read", letter=letter.id, since=letter.updated_at)  # fmt: skip
+
+
+def _never_read(connection: sa.Connection, flow: Flow, key: str) -> Standing:
+    return _made(flow, key, "warn", f"The flow has never read it. {reads(connection, flow)}",
+                 "If it is in its system, read it now by its number.", action="read")  # fmt: skip
+
+
+def reads(connection: sa.Connection, flow: Flow) -> str:
+    """How far a flow has read, in words."""
+    mark = connection.execute(
+        sa.select(ops_watermark.c.read_at, ops_watermark.c.position).where(
+            ops_watermark.c.flow == flow.name, ops_watermark.c.resource == flow.source.name
+        )
+    ).one_or_none()
+    if mark is None:
+        return "It has read nothing at all yet."
+    return (
+        f"It has last read at {mark.read_at:%Y-%m-%d %H:%M} UTC, all that had changed there until "
+        f"{mark.position:%Y-%m-%d %H:%M} UTC."
+    )
+
+
+def _in_flight(connection: sa.Connection, flow: Flow, key: str, batch: sa.Row) -> Standing:
+    if batch.stopped:
+        return _made(flow, key, "bad", f"It stands in batch {batch.id}, which check has stopped: too many of its "
+                     "records break a rule.", "Look on the overview which rule; then go on with the rest.",
+                     action="accept", batch_id=batch.id, since=batch.touched_at)  # fmt: skip
+    down = connection.scalar(
+        sa.select(ops_circuit.c.state).where(ops_circuit.c.system == flow.target, ops_circuit.c.state != "closed")
+    )
+    if down is not None:
+        return _made(
+            flow, key, "warn", f"It is in batch {batch.id}; {TARGETS[flow.target]} does not answer.",
+            "It goes on by itself once the system answers.", batch_id=batch.id, since=batch.created_at,
+        )  # fmt: skip
+    lost = connection.scalar(
+        sa.select(ops_delivery.c.id)
+        .where(ops_delivery.c.flow == flow.name, ops_delivery.c.key == key)
+        .where(ops_delivery.c.outcome.in_(("sent", "unknown")))
+        .limit(1)
+    )
+    late = connection.scalar(
+        sa.select(sa.func.now() - batch.created_at > timedelta(minutes=settings.flow(flow.name).undelivered_minutes))
+    )
+    words = f"It is in batch {batch.id}, whose last step was {batch.step}"
+    if lost is not None:
+        words += "; the answer of a call was lost, and the next try asks before it sends"
+    do = (
+        "Look at the failed task of the DAG in Airflow, mend its cause and clear it: the next run takes it over, too."
+        if late
+        else BY_ITSELF
+    )
+    return _made(
+        flow, key, "warn", f"{words}.", do, action="read" if late else "", batch_id=batch.id, since=batch.created_at
+    )
+
+
+def _ended(connection: sa.Connection, flow: Flow, key: str, row: sa.Row, batch: sa.Row | None, main: bool) -> Standing:
+    since = batch.finished_at or batch.touched_at if batch is not None else None
+    target = TARGETS.get(flow.target, flow.target)
+    if row.state == "waiting":
+        return _made(flow, key, "warn", f"It waits: {sentence(row.reason) or 'for another record.'}",
+                     "It goes on by itself once that is there; or have it worked again now.",
+                     action="read", batch_id=row.batch_id, since=since)  # fmt: skip
+    if row.state == "left_out" and not main:
+        words = f"Nothing is sent: {sentence(row.reason) or 'it is not for this system.'}"
+        return _made(flow, key, "", words, batch_id=row.batch_id, since=since)
+    if row.state == "left_out":
+        return _made(flow, key, "warn", f"A rule leaves it out: {sentence(row.reason) or 'it is not for this system.'}",
+                     "If that is wrong, change the record in its system or the rule; then have it worked again.",
+                     action="read", batch_id=row.batch_id, since=since)  # fmt: skip
+    if row.state in ("delivered", "unchanged"):
+        link = connection.scalar(
+            sa.select(ops_link.c.target_id).where(ops_link.c.entity == flow.entity, ops_link.c.source_key == key)
+        )
+        named = f" as {link}" if link and link != key else ""
+        return _made(flow, key, "good", f"It is in {target}{named}.", batch_id=row.batch_id, since=since)
+    return _made(flow, key, "warn", f"It is {row.state}.", "Have it worked again.", action="read",
+                 batch_id=row.batch_id, since=since)  # fmt: skip
+
+
+def sentence(text: str | None) -> str:
+    """A reason as the end of a sentence."""
+    words = (text or "").strip()
+    return words if not words or words.endswith((".", "!", "?")) else f"{words}."
