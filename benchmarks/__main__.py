@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import signal
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import data, scheduler, stock
+from benchmarks import console, data, scheduler, stock
 from benchmarks.place import Place, place
 from benchmarks.results import Grid, Measured, Unfit, mark
 from crossdock.errors import CrossdockError
@@ -27,9 +29,11 @@ from sandbox.transactions import BadData
 
 ROUNDS, QUICK_ROUNDS = 3, 1
 QUICK_SKUS = 5_000
+OK = HTTPStatus.OK
 MONTH, QUICK_MONTH = (31, 4), (2, 2)  # days of January, in so many steps
 TRADED, QUICK_TRADED = (24, 3), (5, 1)  # the same, for suggestions, where no month has been made
 SEEDED, QUICK_SEEDED = 1_000_000, 20_000  # raw records beside those of the sandbox
+CONSOLE, QUICK_CONSOLE = (1_000_000, 5_000, 250_000, 20), (4_000, 200, 1_000, 4)  # raw records, letters, SKUs, times
 BUDGET = 33 * 60  # seconds for the whole: no part is begun later
 PAGE = PROJECT / "docs" / "performance.md"
 PEERS = {"nested": "dlt, default (nested tables)", "json": "dlt, tuned (json column)",
@@ -139,6 +143,18 @@ def measure_stock(here: Place, found: Measured, skus: int) -> None:
         found.add("bare quantities", here.bare("quantities", "", f"stock{skus}", str(here.kept)))
     for name in ("stocked", "fresh"):
         here.drop(name)
+
+
+def measure_console(here: Place, found: Measured, records: int, letters: int, skus: int, times: int) -> None:
+    """Every page and API call of the console that reads, over HTTP, on a database of a large shop."""
+    size = f"{records:,} raw records, {letters:,} dead letters, {skus:,} SKUs"
+    with found.part(f"the console with {size}"):
+        here.migrated("console")
+        pages = here.console("console", records, letters, skus, times)
+        found.facts["console"] = size
+        for address, (half, most, status) in pages.items():
+            found.add(f"console {address}", {"p50": half, "p95": most, "status": status})
+    here.drop("console")
 
 
 def say(text: str) -> None:
@@ -272,6 +288,20 @@ def _stock_rows(found: Measured, grid: Grid) -> None:
                  mark(large / small <= 1.3 and large < 600, "≤ 1.30, < 600 MB"))  # fmt: skip
 
 
+def _console_rows(found: Measured, grid: Grid) -> None:
+    """One row a page, the slowest first."""
+    with grid.group("pages of the console"):
+        names = [name.removesuffix(".p95") for name in found.values if re.fullmatch(r"console .*\.p95", name)]
+        slow = [name for name in names if found[f"{name}.p95"] > console.SLOW]
+        grid.row("pages of the console", f"{len(names) - len(slow)} of {len(names)}", found.facts["console"], "", "",
+                 mark(not slow, f"p95 ≤ {console.SLOW} ms"))  # fmt: skip
+        for name in sorted(names, key=lambda name: -found[f"{name}.p95"]):
+            half, most, status = (found[f"{name}.{what}"] for what in ("p50", "p95", "status"))
+            grid.row(f"  GET {name.removeprefix('console ')}", f"{most:,.0f} ms", "half of them", f"{half:,.0f} ms",
+                     "" if status == OK else f"HTTP {status:.0f}",
+                     mark(False, f"≤ {console.SLOW} ms") if name in slow else "")  # fmt: skip
+
+
 def caption(found: Measured, source: Path | None, rounds: int) -> str:
     facts = found.facts
     origin = f"the file {source.name}" if source else (
@@ -349,6 +379,8 @@ def _measure(found: Measured, options: argparse.Namespace, parts: list[str], rou
         if "suggestions" in parts:
             traded = QUICK_TRADED if options.quick else TRADED
             measure_suggestions(here, found, *traded, QUICK_SEEDED if options.quick else SEEDED)
+        if "console" in parts:
+            measure_console(here, found, *(QUICK_CONSOLE if options.quick else CONSOLE))
         if "stock" in parts:  # the longest by far: last, in case the time is up
             measure_stock(here, found, found.facts["skus"])
 
