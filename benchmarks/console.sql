@@ -122,7 +122,7 @@ INSERT INTO ops.dead_letter (flow, entity, key, batch_id, step, reasons, payload
 SELECT
   'orders', 'sales_order', o.key, 1, 'check',
   jsonb_build_array(jsonb_build_object(
-    'rule', CASE WHEN n % 2 = 0 THEN 'unknown_sku' ELSE 'unknown_code' END, 'field', 'OrderItems[0].SKU',
+    'rule', CASE WHEN n % 2 = 0 THEN 'unknown_sku' ELSE 'unknown_code' END, 'field', 'OrderItems[0].SKU', 'line', '',
     'value', 'X-' || (n % 40), 'says', 'TIMS has no item X-' || (n % 40) || '.', 'do', 'Create it in TIMS, then replay.'
   )),
   o.payload, o.version, now() - make_interval(mins => n)

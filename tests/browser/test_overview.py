@@ -189,7 +189,7 @@ def test_a_dead_order_leads_to_its_letter_and_is_replayed_from_its_page(console:
     expect(page.locator("#message")).to_contain_text("in replay")
     console.work_asked_runs()
     with page.expect_navigation():
-        page.get_by_role("link", name="dead letter", exact=False).first.click()
+        stands.get_by_role("link", name="Open its dead letter").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(key)
     assert page.problems == []  # type: ignore[attr-defined]
 
