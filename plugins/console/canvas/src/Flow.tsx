@@ -23,6 +23,7 @@ const LEFT = { x: 0, width: 300 };
 const MIDDLE = { x: 400, width: 250 };
 const RIGHT = { x: 750, width: 320 };
 const EDGE = 12; // around the picture
+const MOST_SMALL = 0.3;
 
 export interface Chosen {
   source: string;
@@ -208,7 +209,7 @@ function useSight() {
     const within = place.current;
     if (!within) return;
     const fit = () => {
-      const zoom = Math.max(0.4, Math.min(1, (within.clientWidth - 2 * EDGE) / (RIGHT.x + RIGHT.width)));
+      const zoom = Math.max(MOST_SMALL, Math.min(1, (within.clientWidth - 2 * EDGE) / (RIGHT.x + RIGHT.width)));
       const { y, zoom: before } = getViewport();
       setViewport({ x: EDGE, y: y === EDGE ? EDGE : (y * zoom) / before, zoom });
     };
@@ -260,7 +261,7 @@ function Picture({ dark, drawn, ...shown }: Props) {
         zoomOnDoubleClick={false}
         preventScrolling
         connectionRadius={24}
-        minZoom={0.4}
+        minZoom={MOST_SMALL}
         maxZoom={1.5}
         defaultViewport={{ x: EDGE, y: EDGE, zoom: 1 }}
         proOptions={{ hideAttribution: true }}
