@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status unit test e2e cluster lint types canvas docs bench oversell agree clean
+.PHONY: help setup demo down status unit test browser e2e cluster lint types canvas docs bench oversell agree clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -41,8 +41,11 @@ status: setup ## Say what is running
 unit: setup ## Run the unit tests: no socket, no database, no sandbox; what to run all the time
 	@$(PY) -m pytest tests/unit -n $(WORKERS) --dist worksteal -p no:schemathesis
 
-test: setup ## Run all tests but the end-to-end run, in WORKERS=2 processes
-	@$(PY) -m pytest -m "not e2e and not cluster" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: setup ## Run all tests but those with a browser and the end-to-end run, in WORKERS=2 processes
+	@$(PY) -m pytest -m "not e2e and not cluster and not browser" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+browser: setup ## Use the console in a real browser (Debian's chromium), as each role; screenshots in .run/screenshots
+	@$(PY) -m pytest -m browser tests/browser
 
 e2e: setup ## Run the demo on other ports with a real scheduler, kill things, look at both sides
 	@$(PY) -m pytest -m e2e tests/e2e

@@ -39,9 +39,10 @@ ROLES = {"viewer": "Viewer", "clerk": "Clerk", "analyst": "Analyst", "accountant
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if CHROMIUM is None:
-        for item in items:
-            if Path(__file__).parent in item.path.parents:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if CHROMIUM is None:
                 item.add_marker(pytest.mark.skip(reason="There is no chromium: apt install chromium"))
 
 
