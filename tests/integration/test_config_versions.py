@@ -3,6 +3,7 @@ next task. With a real Postgres and real files."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from crossdock import cli, settings
 from crossdock.config import BESIDE, tree
-from crossdock.errors import ConfigError, NotAllowed
+from crossdock.errors import ConfigError, NotAllowed, Transient
 from crossdock.mapping import lookups
 from crossdock.rules import price_settings
 from crossdock.runtime import Runtime
@@ -635,6 +636,26 @@ def test_a_machine_whose_run_folder_cannot_be_written_to_uses_the_temporary_one(
     office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE})
     assert "Drone" in office.carriers()
     assert sum(not one.name.startswith("draft-") for one in tmp_path.glob("crossdock-config-*/*")) == 1
+
+
+def test_a_disk_without_room_is_a_fault_that_passes_and_leaves_no_half_of_a_tree(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE})
+    cache = tmp_path / "run" / "config"
+    shutil.rmtree(cache)
+    whole = tree.Tree.write
+
+    def write(made: tree.Tree, folder: Path) -> None:
+        whole(tree.Tree(dict(list(made.files.items())[:3])), folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tree.Tree, "write", write)
+        with pytest.raises(Transient, match="No space left"), Runtime(office.url):
+            pass
+    assert list(cache.iterdir()) == []
+    assert "Drone" in office.carriers()
 
 
 # ---- drafts, differences, exchange ---------------------------------------------------------------------------------
