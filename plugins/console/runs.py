@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from fastapi import Request
@@ -22,13 +23,13 @@ PASSED_ON = ("authorization", "cookie")
 async def trigger(request: Request, dag: str, conf: Mapping[str, Any], note: str) -> str:
     """Starts a run of `dag` by hand. Raises NotAllowed where Airflow does not let the person, ConfigError where it
     does not know the DAG or has paused it, Transient for any other refusal."""
-    answer = await _ask(request, "GET", f"/api/v2/dags/{dag}")
+    answer = await ask(request, "GET", f"/api/v2/dags/{dag}")
     if answer.status_code == httpx.codes.NOT_FOUND:
         raise ConfigError(f"Airflow has no DAG {dag}.", do="Look at its import errors; nothing was started.")
     _allowed(answer, dag)
     if answer.json().get("is_paused"):
         raise ConfigError(f"The DAG {dag} is paused.", do="Switch it on in Airflow's list of DAGs, then do this again.")
-    made = await _ask(
+    made = await ask(
         request, "POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf), "note": note}
     )
     _allowed(made, dag)
@@ -54,7 +55,7 @@ class Schedule:
 async def schedules(request: Request) -> list[Schedule]:
     """The DAGs of the project, the next one first. Raises NotAllowed where Airflow does not show them to the person,
     Transient for any other refusal."""
-    answer = await _ask(request, "GET", "/api/v2/dags?tags=crossdock&limit=100&exclude_stale=true")
+    answer = await ask(request, "GET", "/api/v2/dags?tags=crossdock&limit=100&exclude_stale=true")
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise NotAllowed("Airflow does not show you its DAGs.", do="Ask for a role of Airflow that may see them.")
     if answer.is_error:
@@ -73,6 +74,15 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+async def state(request: Request, dag: str, run: str) -> str:
+    """What Airflow says of a run: queued, running, success, failed; gone for one that it does not have; unknown where
+    it does not tell."""
+    answer = await ask(request, "GET", f"/api/v2/dags/{quote(dag, safe='')}/dagRuns/{quote(run, safe='')}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return "gone"
+    return "unknown" if answer.is_error else str(answer.json().get("state") or "unknown")
+
+
 def _allowed(answer: httpx.Response, dag: str) -> None:
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise NotAllowed(
@@ -84,7 +94,8 @@ def _allowed(answer: httpx.Response, dag: str) -> None:
         )
 
 
-async def _ask(request: Request, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+async def ask(request: Request, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+    """Asks Airflow's API with the person's own login."""
     headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
     transport = httpx.ASGITransport(app=request.scope[AIRFLOW], raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=str(request.base_url.replace(path=""))) as client:

@@ -6,6 +6,7 @@ name of whoever gave it. Never: a change decided that was not in the table; an a
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +47,11 @@ def table(rows: list[Any], total: int) -> str:
     if total > len(rows):
         lines += ["", f"The first {len(rows)} of {total}; the others are asked next."]
     return "\n".join(lines)
+
+
+def numbers(shown: str) -> list[int]:
+    """The numbers of the changes that a table shows."""
+    return [int(found) for found in re.findall(r"^\| ([0-9]+) \|", shown, re.MULTILINE)]
 
 
 def _cell(text: str) -> str:

@@ -20,7 +20,7 @@ from contract.tims_calls import adjustment, credit, entry, invoice, line, paymen
 from crossdock import cli, safe
 from crossdock.errors import ConfigError
 from crossdock.ledger import controls
-from crossdock.ledger.close import Closing, _export, close, last_day
+from crossdock.ledger.close import Closing, _export, close
 from integration.ledger_env import LedgerEnv, found_ledger_env
 
 pytestmark = pytest.mark.slow
@@ -126,7 +126,7 @@ def test_no_cell_of_the_exported_ledger_is_a_formula_and_numbers_stay_numbers(le
     formula = '=HYPERLINK("http://x","y")\x1b'
     with ledger_env.runtime() as runtime, runtime.engine.connect() as connection:
         connection.execute(sa.text("UPDATE ref.gl_entry_line SET sku = :sku"), {"sku": formula})
-        files = _export(connection, "2011-01", last_day("2011-01"), tmp_path)
+        files = _export(connection, "2011-01", tmp_path)
         table, journal = (Path(path) for path in files)
         connection.rollback()
     lines = list(csv.DictReader(table.open(encoding="utf-8", newline="")))

@@ -8,6 +8,7 @@ all controls hold).
 from __future__ import annotations
 
 import csv
+import io
 import re
 import time
 from calendar import monthrange
@@ -16,18 +17,19 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import ConfigError
 from crossdock.ledger import controls
 from crossdock.ledger.controls import Control
 from crossdock.rules.settlements import ORDERS_OWN
 from crossdock.safe import cell, safe
-from crossdock.store import alerts, sql
-from crossdock.store.tables import ref_account
+from crossdock.store import alerts, database, sql
+from crossdock.store.tables import ops_closing, ops_open_item, ref_account
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -119,9 +121,11 @@ def close(
     controls.refresh(runtime, run, full_refresh=full_refresh)
     held = controls.run(runtime, until, run)
     with runtime.engine.begin() as connection:
-        closing = Closing(period, _trial_balance(connection, until), held, _open_items(connection, until))
+        items = _items(connection, until)
+        closing = Closing(period, _trial_balance(connection, until), held, _by_age(items))
+        _keep(connection, run, closing, items)
         if export:
-            closing.files = [str(path) for path in _export(connection, period, until, export)]
+            closing.files = [str(path) for path in _export(connection, period, export)]
         for one in closing.failed:
             alerts.raise_alert(
                 connection,
@@ -154,18 +158,55 @@ _OPEN_ITEMS = sql.statement(__package__, "open_items")
 _EXCEPTIONS = sql.statement(__package__, "exceptions")
 
 
-def _open_items(connection: sa.Connection, until: date) -> list[OpenItem]:
+class _Item(NamedTuple):
+    """One open item. `days`: its age on the last day of the period."""
+
+    kind: str
+    currency: str
+    days: int
+    amount: Decimal
+    document: str
+
+    @property
+    def age(self) -> str:
+        return next((name for most, name in AGES if self.days <= most), OLDER)
+
+
+def _items(connection: sa.Connection, until: date) -> list[_Item]:
+    """The open items by kind and currency, the oldest first."""
+    found = [_Item(*row) for row in connection.execute(_OPEN_ITEMS, {"until": until, "own": list(ORDERS_OWN)})]
+    found += [_Item(row.kind, "", row.days, Decimal(0), row.document) for row in connection.execute(_EXCEPTIONS)]
+    return sorted(found, key=lambda one: (one.kind, one.currency, -one.days, one.document))
+
+
+def _by_age(items: Sequence[_Item]) -> list[OpenItem]:
     found: dict[tuple[str, str, str], tuple[int, Decimal]] = {}
-    rows = [tuple(row) for row in connection.execute(_OPEN_ITEMS, {"until": until, "own": list(ORDERS_OWN)})]
-    rows += [(row.kind, "", row.days, Decimal(0)) for row in connection.execute(_EXCEPTIONS)]
-    for kind, currency, days, amount in rows:
-        count, total = found.get((kind, currency, _age(days)), (0, Decimal(0)))
-        found[kind, currency, _age(days)] = count + 1, total + amount
+    for one in items:
+        count, total = found.get((one.kind, one.currency, one.age), (0, Decimal(0)))
+        found[one.kind, one.currency, one.age] = count + 1, total + one.amount
     return [OpenItem(*key, *found[key]) for key in sorted(found)]
 
 
-def _age(days: int) -> str:
-    return next((name for most, name in AGES if days <= most), OLDER)
+def _keep(connection: sa.Connection, run: str, closing: Closing, items: Sequence[_Item]) -> None:
+    """Keeps that the period was looked at, and its open items in place of those of the close before."""
+    found = {
+        "finished_at": sa.func.now(),
+        "controls": len(closing.controls),
+        "failed": len(closing.failed),
+    }
+    connection.execute(
+        insert(ops_closing)
+        .values(period=closing.period, run_id=run, **found)
+        .on_conflict_do_update(index_elements=["run_id", "period"], set_=found)
+    )
+    connection.execute(sa.delete(ops_open_item).where(ops_open_item.c.period == closing.period))
+    rows = [
+        {"period": closing.period, "position": position, "kind": one.kind, "currency_code": one.currency,
+         "document": one.document, "days": one.days, "age": one.age, "amount": one.amount}
+        for position, one in enumerate(items)
+    ]  # fmt: skip
+    if rows:
+        connection.execute(database.insert_all(ops_open_item, rows))
 
 
 # ---- the ledger as files -------------------------------------------------------------------------------------------
@@ -178,21 +219,27 @@ _CSV = (
 )  # fmt: skip
 
 
-def _export(connection: sa.Connection, period: str, until: date, folder: Path) -> Iterator[Path]:
+def _export(connection: sa.Connection, period: str, folder: Path) -> Iterator[Path]:
     """The entries of the period: a row per line, and a journal."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name, text in ledger_files(connection, period).items():
+        path = folder / name
+        path.write_text(text, encoding="utf-8", newline="")
+        yield path
+
+
+def ledger_files(connection: sa.Connection, period: str) -> dict[str, str]:
+    """The entries of the period as texts of files, by their names: a CSV with a row per line, and a journal."""
+    until = last_day(period)
     lines = connection.execute(_LINES, {"first": until.replace(day=1), "until": until}).all()
-    table = folder / f"ledger-{period}.csv"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_CSV)
-        for line in lines:
-            facts = line._mapping
-            writer.writerow([f"{value:.2f}" if isinstance(value := facts[n], Decimal) else cell(value) for n in _CSV])
-    yield table
-    journal = folder / f"ledger-{period}.beancount"
-    journal.write_text("\n".join(_journal(connection, period, until, lines)) + "\n", encoding="utf-8")
-    yield journal
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(_CSV)
+    for line in lines:
+        facts = line._mapping
+        writer.writerow([f"{value:.2f}" if isinstance(value := facts[n], Decimal) else cell(value) for n in _CSV])
+    journal = "\n".join(_journal(connection, period, until, lines)) + "\n"
+    return {f"ledger-{period}.csv": table.getvalue(), f"ledger-{period}.beancount": journal}
 
 
 def _journal(connection: sa.Connection, period: str, until: date, lines: Sequence[sa.Row]) -> Iterator[str]:

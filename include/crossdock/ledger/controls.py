@@ -131,6 +131,8 @@ def _keep(connection: sa.Connection, found: Sequence[Control], period_end: date,
             "difference": one.difference,
             "holds": one.holds,
             "documents": list(one.documents),
+            "message": one.message,
+            "do": one.do,
         }
         for one in found
     ]

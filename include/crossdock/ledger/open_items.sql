@@ -1,5 +1,6 @@
 -- Open items as they were on :until: what was posted later is not looked at. All of them together are what Clearing is,
--- but for entries by hand. :own are the kinds of settlement lines that are an order's own money.
+-- but for entries by hand. :own are the kinds of settlement lines that are an order's own money. `document` is what is
+-- open: an invoice, a payment, an order, a settlement.
 WITH payment AS (
   SELECT * FROM ref.payment WHERE posting_date <= :until
     AND (status <> 'Reversed' OR (payload->>'ReversalPostingDate')::date > :until)
@@ -20,36 +21,40 @@ WITH payment AS (
   FROM ref.settlement_line l JOIN settlement s USING (source, settlement_id) CROSS JOIN ref.company c
   LEFT JOIN posted p ON p.key = 'fee:' || l.source || ':' || l.settlement_id || ':' || l.line_no
 ), item AS (
-  SELECT 'invoices' AS kind, i.currency_code, i.posting_date AS day, i.total - coalesce(a.amount, 0) AS amount
+  SELECT 'invoices' AS kind, i.currency_code, i.posting_date AS day, i.total - coalesce(a.amount, 0) AS amount,
+         i.id AS document
   FROM ref.invoice i LEFT JOIN applied a USING (id)
   WHERE i.status <> 'Voided' OR EXISTS (  -- voided since: its mirror went to a later period
     SELECT FROM ref.gl_entry old JOIN ref.gl_entry mirror ON mirror.reversal_of = old.id
     WHERE old.document_type = 'Invoice' AND old.document_id = i.id AND mirror.posting_date > :until)
   UNION ALL
-  SELECT 'credit memos', c.currency_code, c.posting_date, coalesce(a.amount, 0) - c.total
+  SELECT 'credit memos', c.currency_code, c.posting_date, coalesce(a.amount, 0) - c.total, c.id
   FROM ref.credit_memo c LEFT JOIN applied a USING (id)
   UNION ALL
-  SELECT 'unapplied payments', currency_code, posting_date, -unapplied_amount FROM payment
+  SELECT 'unapplied payments', currency_code, posting_date, -unapplied_amount, id FROM payment
   UNION ALL
-  SELECT 'paid before shipment', e.currency_code, min(e.posting_date), sum(l.debit - l.credit)
+  SELECT 'paid before shipment', e.currency_code, min(e.posting_date), sum(l.debit - l.credit), coalesce(l.order_id, '')
   FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
   JOIN ref.account_name n ON n.code = l.account_code AND n.name = 'Clearing'
   WHERE e.source = 'Crossdock' AND e.external_reference ~ '^(capture|dep):' AND e.posting_date <= :until
   GROUP BY l.order_id, e.currency_code
   UNION ALL
-  SELECT 'settled, not applied yet', l.currency_code, l.paid_on, -l.amount FROM line l
+  SELECT 'settled, not applied yet', l.currency_code, l.paid_on, -l.amount,
+         l.source || ':' || l.settlement_id || ':' || coalesce(l.order_ref, '#' || l.line_no)
+  FROM line l
   WHERE l.own AND NOT EXISTS (
     SELECT FROM payment p WHERE p.external_reference
       = 'pay:' || l.source || ':' || l.settlement_id || ':' || coalesce(l.order_ref, '#' || l.line_no))
   UNION ALL
-  SELECT 'settled, not paid out yet', currency_code, day, amount FROM line
+  SELECT 'settled, not paid out yet', currency_code, day, amount, source || ':' || settlement_id FROM line
   WHERE NOT own AND kind <> 'carried_forward' AND paid_on > :until
   UNION ALL
-  SELECT 'carried to the next settlement', currency_code, max(day), sum(least(total, 0) - coalesce(carried.amount, 0))
+  SELECT 'carried to the next settlement', currency_code, max(day), sum(least(total, 0) - coalesce(carried.amount, 0)),
+         source
   FROM settlement LEFT JOIN (
     SELECT source, settlement_id, sum(amount) AS amount FROM line WHERE kind = 'carried_forward' GROUP BY 1, 2
   ) carried USING (source, settlement_id)
   WHERE day <= :until GROUP BY source, currency_code
 )
-SELECT kind, currency_code, :until - day AS days, round(amount, 2) AS amount FROM item
+SELECT kind, currency_code, :until - day AS days, round(amount, 2) AS amount, document FROM item
 WHERE amount <> 0 AND day <= :until

@@ -80,14 +80,17 @@ def decide(
 ) -> list[int]:
     """Records a person's decision on open questions; those of `ids` that were still open. Raises ConfigError for a
     number that is not a question of the flow."""
-    existing = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id.in_(list(ids)))))
+    given = sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.BigInteger))
+    existing = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id == sa.any_(given))))
     if unknown := sorted(set(ids) - existing):
         raise ConfigError(
             f"There is no question {', '.join(map(str, unknown))}; nothing was decided.",
             do=f"`crossdock {flow} approvals` shows the open ones with their numbers.",
         )
     state = "approved" if approved else "refused"
-    decided = _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
-    for number in decided:
-        audit.record(connection, who, f"{flow} {state}", str(number), {"note": note} if note else {})
-    return sorted(decided)
+    decided = sorted(
+        _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
+    )
+    detail = {"note": note} if note else {}
+    audit.record_each(connection, who, f"{flow} {state}", [str(number) for number in decided], detail)
+    return decided

@@ -222,7 +222,7 @@ ref_customer_key = Table(
 )
 
 
-def _document(name: str, comment: str, *columns: Column) -> Table:
+def _document(name: str, comment: str, *columns: Column | Index) -> Table:
     """Makes the table of a kind of document of TIMS: columns for look-ups, and the whole document as TIMS gives it."""
     return Table(
         name,
@@ -365,6 +365,7 @@ ref_gl_entry = _document(
     Column("document_id", Text, nullable=False, index=True),
     Column("status", Text, nullable=False),
     Column("reversal_of", Text),
+    Index("ix_gl_entry_day", "posting_date", "id"),
 )
 
 ref_gl_entry_line = Table(
@@ -436,6 +437,7 @@ ref_settlement_line = Table(
     Column("former_kind", Text, comment="What it was before the lookup was corrected"),
     Column("booked_at", Moment, nullable=False, server_default=NOW, comment="Also when its kind was changed"),
     PrimaryKeyConstraint("source", "settlement_id", "line_no"),
+    Index(None, "source", "settlement_id", "position"),
     Index(None, "order_ref"),
     Index(None, "booked_at"),
     Index(None, "posted_at"),
@@ -664,9 +666,58 @@ ops_control = Table(
     Column("difference", Money, comment="actual - expected, where they are amounts"),
     Column("holds", Boolean, nullable=False),
     Column("documents", JSONB, nullable=False, server_default=text("'[]'"), comment="Documents to blame"),
-    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("at", Moment, nullable=False, server_default=NOW, comment="The same for all that one close has found"),
+    Column("message", Text, nullable=False, server_default="", comment="What must be true"),
+    Column("do", Text, nullable=False, server_default="", comment="What to do where it is not"),
+    Index(None, "period", "id"),
     schema="ops",
     comment="One thing that a control looked at, expected and actual",
+)
+
+ops_closing = Table(
+    "closing",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("period", Text, nullable=False, comment="YYYY-MM"),
+    Column("run_id", Text, nullable=False, comment="Airflow run or command that does it"),
+    Column("asked_at", Moment, nullable=False, server_default=NOW),
+    Column("asked_by", Text, comment="Person who asked in the console; empty: a timetable or a command"),
+    Column("finished_at", Moment, comment="Empty: it runs, or it ended before it could look"),
+    Column("controls", Integer, nullable=False, server_default="0", comment="Results of controls"),
+    Column("failed", Integer, nullable=False, server_default="0", comment="Those that do not hold"),
+    Index(None, "period", "id"),
+    Index(None, "run_id", "period", unique=True),
+    schema="ops",
+    comment="One close of a month: what was looked at, and when",
+)
+
+ops_open_item = Table(
+    "open_item",
+    metadata,
+    Column("period", Text, nullable=False, comment="YYYY-MM"),
+    Column("position", Integer, nullable=False, comment="From 0: by kind and currency, the oldest first"),
+    Column("kind", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("document", Text, nullable=False, comment="Invoice, order, settlement, ... that is open"),
+    Column("days", Integer, nullable=False, comment="Age on the last day of the period"),
+    Column("age", Text, nullable=False, comment="The same as a span: 0-30, ..."),
+    Column("amount", Money, nullable=False),
+    PrimaryKeyConstraint("period", "position"),
+    schema="ops",
+    comment="One open item at the end of a month, as its last close found it",
+)
+
+ops_closing_step = Table(
+    "closing_step",
+    metadata,
+    Column("period", Text, nullable=False, comment="YYYY-MM"),
+    Column("step", Text, nullable=False, comment="payouts, controls, open_items, exported or closed"),
+    Column("who", Text, nullable=False),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("note", Text, nullable=False, server_default=""),
+    PrimaryKeyConstraint("period", "step"),
+    schema="ops",
+    comment="One step of a month's closing checklist that somebody has ticked",
 )
 
 # ---- stage: returns and stock adjustments --------------------------------------------------------------------------
@@ -787,6 +838,7 @@ ops_approval = Table(
     Column("used_at", Moment, comment="When an approved price was sent"),
     Index("uq_approval_open", "flow", "key", "target", unique=True, postgresql_where=text("state = 'open'")),
     Index(None, "flow", "key", "target"),
+    Index("ix_approval_state", "flow", "state", "id"),
     Index("ix_approval_unused", "flow", "key", postgresql_where=text("state = 'approved' AND used_at IS NULL")),
     schema="ops",
     comment="One change that a person decides on, asked once",
@@ -1153,6 +1205,9 @@ ops_audit = Table(
            server_default=text("coalesce(current_setting('crossdock.address', true), '')"),
            comment="Network address of the person's browser; empty: a shell on the machine"),
     Index(None, "subject"),
+    Index(None, "at", "id"),
+    Index(None, "who", "id"),
+    Index(None, "action", "id"),
     schema="ops",
     comment="One thing a person did; rows are added only",
 )  # fmt: skip

@@ -7,6 +7,7 @@ and causes in their order. Never: a write.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
+LONGEST = timedelta(hours=2)  # that a run may take
 _RUN = (table.c.id, table.c.run_id, table.c.started_at, table.c.finished_at, table.c.counts, table.c.unexplained)
 
 
@@ -39,6 +41,16 @@ def runs(
         others = table.c.counts.op("-", return_type=JSONB)(names)
         wanted = wanted.where(table.c.counts.has_all(names), others == sa.text("'{}'::jsonb"))
     return [_ordered(row) for row in connection.execute(wanted)]
+
+
+def under_way(connection: sa.Connection) -> datetime | None:
+    """Since when a run is comparing; None where none is, or the last one has died."""
+    last = connection.execute(
+        sa.select(table.c.finished_at, table.c.started_at, (sa.func.now() - table.c.started_at).label("age"))
+        .order_by(table.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return last.started_at if last and last.finished_at is None and last.age < LONGEST else None
 
 
 def words(run: dict[str, Any]) -> str:

@@ -1,0 +1,199 @@
+"""Price changes that wait for a person: what, from, to, with which margin, why; and the decision.
+
+In: the person, numbers of changes or a filter. Out: changes a page at a time; decisions on record, those of Airflow's
+required actions and of the command line alike: whichever comes first holds. Never: a change decided that the person
+has not seen; a price of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+import sqlalchemy as sa
+
+from crossdock.errors import ConfigError
+from crossdock.services.people import Person, Right
+from crossdock.store import approvals
+from crossdock.store.tables import ops_approval as table
+
+FLOW = "prices"
+PAGE = 50
+STATES = ("open", "approved", "refused", "withdrawn")
+KINDS = {"below_cost": "below cost", "up": "dearer", "down": "cheaper", "new": "new at the channel"}
+TENTH = Decimal("0.1")
+# What is asked for: the promotional price where it is that one.
+_ASKED = sa.func.coalesce(table.c.promotion_price, table.c.to_price)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which changes: their state, a part of the SKU or of the target, one of KINDS."""
+
+    state: str = "open"
+    q: str | None = None
+    kind: str | None = None
+
+    def where(self) -> list[sa.ColumnElement[bool]]:
+        """Raises ConfigError for a state or kind that there is not."""
+        for given, allowed, what in ((self.state, STATES, "state"), (self.kind, tuple(KINDS), "kind")):
+            if given is not None and given not in allowed:
+                raise ConfigError(f"There is no {what} {given[:60]!r}.", do=f"There are {', '.join(allowed)}.")
+        wanted = [table.c.flow == FLOW, table.c.state == self.state]
+        if self.q:
+            wanted.append(
+                sa.or_(
+                    table.c.key.icontains(self.q, autoescape=True), table.c.target.icontains(self.q, autoescape=True)
+                )
+            )
+        if self.kind:
+            wanted.append(_KINDS[self.kind])
+        return wanted
+
+
+_KINDS: dict[str, sa.ColumnElement[bool]] = {
+    "below_cost": table.c.cost > _ASKED,
+    "up": table.c.from_price < _ASKED,
+    "down": table.c.from_price > _ASKED,
+    "new": table.c.from_price.is_(None),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One price change. `to`: the price that is asked for; `change` and `margin` in percent, of the old price and of
+    the new one; None where there is none to compare with."""
+
+    id: int
+    sku: str
+    target: str
+    site_id: int
+    before: Decimal | None
+    to: Decimal
+    is_promotion: bool
+    currency_code: str
+    cost: Decimal
+    change: Decimal | None
+    margin: Decimal | None
+    why: str
+    state: str
+    asked_at: datetime
+    decided_at: datetime | None
+    decided_by: str | None
+    note: str
+    used_at: datetime | None
+
+    @property
+    def below_cost(self) -> bool:
+        return self.to < self.cost
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A page of changes: open ones the oldest first, decided ones the newest first. `after`: what to ask for the next
+    page with; `newest`: the largest number that the person can have seen."""
+
+    rows: tuple[Change, ...]
+    after: int | None
+    newest: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Open changes: all of them, and by kind; and changes that are approved and not sent yet."""
+
+    open: int
+    kinds: dict[str, int]
+    unused: int
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a decision did. `late`: changes that had been decided or withdrawn before, and stay as they were."""
+
+    numbers: tuple[int, ...]
+    late: int
+
+
+def counts(connection: sa.Connection, person: Person) -> Counts:
+    """How many changes wait, and of which kind."""
+    person.require(Right.SEE)
+    each = [sa.func.count().filter(condition).label(name) for name, condition in _KINDS.items()]
+    row = connection.execute(
+        sa.select(sa.func.count().label("open"), *each).where(table.c.flow == FLOW, table.c.state == "open")
+    ).one()
+    unused = connection.scalar(
+        sa.select(sa.func.count()).where(table.c.flow == FLOW, table.c.state == "approved", table.c.used_at.is_(None))
+    )
+    return Counts(row.open, {name: getattr(row, name) for name in KINDS}, unused or 0)
+
+
+def changes(
+    connection: sa.Connection, person: Person, wanted: Filter, *, after: int | None = None, limit: int = PAGE
+) -> Changes:
+    """Changes, a page at a time."""
+    person.require(Right.SEE)
+    where, rising = wanted.where(), wanted.state == "open"
+    newest = connection.scalar(sa.select(sa.func.max(table.c.id)).where(table.c.flow == FLOW)) or 0
+    if after is not None:
+        where.append(table.c.id > after if rising else table.c.id < after)
+    order = table.c.id if rising else table.c.id.desc()
+    rows = connection.execute(sa.select(table).where(*where).order_by(order).limit(limit + 1)).all()
+    shown = rows[:limit]
+    return Changes(tuple(_change(row) for row in shown), shown[-1].id if len(rows) > limit else None, newest)
+
+
+def matching(connection: sa.Connection, person: Person, wanted: Filter) -> int:
+    """How many changes a filter has."""
+    person.require(Right.SEE)
+    return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*wanted.where())) or 0
+
+
+def _change(row: sa.Row) -> Change:
+    to = row.to_price if row.promotion_price is None else row.promotion_price
+    return Change(
+        row.id, row.key, row.target, row.site_id, row.from_price, to, row.promotion_price is not None,
+        row.currency_code, row.cost, _percent(to - row.from_price, row.from_price) if row.from_price else None,
+        _percent(to - row.cost, to), row.why, row.state, row.asked_at, row.decided_at, row.decided_by,
+        row.note or "", row.used_at,
+    )  # fmt: skip
+
+
+def _percent(part: Decimal, whole: Decimal) -> Decimal | None:
+    return (part / whole * 100).quantize(TENTH, ROUND_HALF_UP) if whole else None
+
+
+def decide(
+    connection: sa.Connection,
+    person: Person,
+    *,
+    approved: bool,
+    note: str = "",
+    numbers: Sequence[int] = (),
+    wanted: Filter | None = None,
+    newest: int = 0,
+) -> Decided:
+    """Approves or refuses open changes: by their numbers, or all of a filter up to the number `newest`, so that none
+    is decided that came after the person had looked. Raises ConfigError for a refusal without a reason, and where
+    nothing was chosen."""
+    person.require(Right.APPROVE)
+    note = note.strip()
+    if not approved and not note:
+        raise ConfigError("A refusal needs a reason.", do="Say why; it is kept with the decision.")
+    if not numbers and wanted is None:
+        raise ConfigError("No price changes were chosen.", do="Choose changes, or all of a filter.")
+    ids = list(numbers)
+    if wanted is not None and not ids:
+        if wanted.state != "open":
+            raise ConfigError("Only open changes can be decided.", do="Go back to those that are open.")
+        ids = list(connection.scalars(sa.select(table.c.id).where(*wanted.where(), table.c.id <= newest)))
+    decided = approvals.decide(connection, FLOW, ids, approved=approved, who=person.name, note=note)
+    return Decided(tuple(decided), len(set(ids)) - len(decided))
+
+
+def still_open(connection: sa.Connection, numbers: Sequence[int]) -> bool:
+    """Whether any of these changes still waits."""
+    given = sa.bindparam("ids", list(numbers), type_=sa.ARRAY(sa.BigInteger))
+    return bool(connection.scalar(sa.select(sa.exists().where(table.c.id == sa.any_(given), table.c.state == "open"))))

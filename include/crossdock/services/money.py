@@ -1,0 +1,432 @@
+"""Money by month, for an accountant: trial balance, the ledger's lines, payouts, profit, export.
+
+In: the person, a month (YYYY-MM). Out: amounts as the entries of TIMS have them (`ref.gl_entry_line`), to the cent and
+per currency. Never: a posting; a sum over several currencies that no rate was given for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock.errors import ConfigError
+from crossdock.ledger.close import last_day, ledger_files
+from crossdock.rules import accounts as account_names
+from crossdock.rules import price_settings
+from crossdock.services.people import Person, Right
+from crossdock.store import audit, sql
+from crossdock.store.tables import ref_account, ref_company, ref_gl_entry, ref_gl_entry_line
+
+PAGE = 100
+# What profit is made of, by the names of config/accounts.yaml. Other accounts of revenue and expense are OTHER.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "revenue": ("Revenue", "ShippingRevenue", "GiftWrap"),
+    "discounts": ("Promotions",),
+    "refunds": ("Returns",),
+    "cost": ("COGS", "Shrinkage"),
+    "fees": ("Commission", "Fulfilment", "Advertising", "Subscription", "ChargebackLoss"),
+    "tax": ("SalesTax", "FacilitatorTax"),
+}
+OTHER = "other"
+PROFIT = ("Revenue", "Expense")  # types of accounts that make a profit
+NO_VALUE = ""  # an entry's line without a channel, or a SKU
+
+
+# ---- trial balance and lines ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One account in one currency: debit less credit before the month, what moved in it, and at its end."""
+
+    currency_code: str
+    account: str
+    name: str
+    type: str
+    before: Decimal
+    debit: Decimal
+    credit: Decimal
+    after: Decimal
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an entry. `document`: what to look for to see the whole life of what it belongs to."""
+
+    entry: str
+    line_no: int
+    posting_date: date
+    original_event_date: date | None
+    document_type: str
+    document: str
+    description: str
+    status: str
+    currency_code: str
+    account: str
+    name: str
+    debit: Decimal
+    credit: Decimal
+    channel: str | None
+    sku: str | None
+    order_id: str | None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A page of lines by day and entry. `after`: what to ask for the next page with."""
+
+    rows: tuple[Line, ...]
+    after: str | None
+
+
+@dataclass(frozen=True)
+class LineFilter:
+    """Which lines of a month. "" as channel or SKU: those without one; `group`: one of GROUPS, or OTHER."""
+
+    account: str | None = None
+    currency: str | None = None
+    channel: str | None = None
+    sku: str | None = None
+    group: str | None = None
+    document: str | None = None
+
+
+def trial_balance(connection: sa.Connection, person: Person, period: str) -> list[Balance]:
+    """Every account with its balance before the month, its movement, and its balance at the end, per currency."""
+    person.require(Right.SEE)
+    until = last_day(period)
+    entry, line = ref_gl_entry, ref_gl_entry_line
+    within = entry.c.posting_date >= until.replace(day=1)
+    zero = sa.literal(Decimal("0.00"))
+
+    def total(amount: Any, where: Any) -> Any:
+        return sa.func.coalesce(sa.func.round(sa.func.sum(amount).filter(where), 2), zero)
+
+    sums = (
+        sa.select(
+            entry.c.currency_code,
+            line.c.account_code,
+            total(line.c.debit - line.c.credit, ~within).label("before"),
+            total(line.c.debit, within).label("debit"),
+            total(line.c.credit, within).label("credit"),
+        )
+        .join(line, line.c.entry_id == entry.c.id)
+        .where(entry.c.posting_date <= until)
+        .group_by(entry.c.currency_code, line.c.account_code)
+        .subquery()
+    )
+    rows = connection.execute(
+        sa.select(sums, ref_account.c.name, ref_account.c.type)
+        .join(ref_account, ref_account.c.id == sums.c.account_code, isouter=True)
+        .order_by(sums.c.currency_code, sums.c.account_code)
+    )
+    return [
+        Balance(
+            row.currency_code, row.account_code, row.name or "", row.type or "", row.before, row.debit, row.credit,
+            row.before + row.debit - row.credit,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def lines(
+    connection: sa.Connection, person: Person, period: str, wanted: LineFilter, *, after: str | None = None,
+    limit: int = PAGE,
+) -> Lines:  # fmt: skip
+    """Lines of a month's entries, by day."""
+    person.require(Right.SEE)
+    until = last_day(period)
+    entry, line = ref_gl_entry, ref_gl_entry_line
+    order = (entry.c.posting_date, entry.c.id, line.c.line_no)
+    where: list[sa.ColumnElement[bool]] = [entry.c.posting_date.between(until.replace(day=1), until)]
+    for column, value in (
+        (line.c.account_code, wanted.account), (entry.c.currency_code, wanted.currency),
+        (line.c.channel, wanted.channel), (line.c.sku, wanted.sku), (entry.c.document_id, wanted.document),
+    ):  # fmt: skip
+        if value is not None:
+            where.append(sa.func.coalesce(column, NO_VALUE) == value if value == NO_VALUE else column == value)
+    if wanted.group is not None:
+        codes = [code for code, group in _groups(connection).items() if group == wanted.group]
+        where.append(line.c.account_code == sa.any_(sa.cast(codes, sa.ARRAY(sa.Text))))
+    if after:
+        where.append(sa.tuple_(*order) > _place(after))
+    rows = connection.execute(
+        sa.select(
+            entry, line.c.line_no, line.c.account_code, line.c.debit, line.c.credit, line.c.channel, line.c.sku,
+            line.c.order_id, ref_account.c.name, entry.c.payload["Description"].astext.label("description"),
+        )
+        .join(line, line.c.entry_id == entry.c.id)
+        .join(ref_account, ref_account.c.id == line.c.account_code, isouter=True)
+        .where(*where)
+        .order_by(*order)
+        .limit(limit + 1)
+    ).all()  # fmt: skip
+    shown = rows[:limit]
+    last = shown[-1] if len(rows) > limit else None
+    return Lines(tuple(_line(row) for row in shown), f"{last.posting_date}~{last.line_no}~{last.id}" if last else None)
+
+
+def _line(row: sa.Row) -> Line:
+    return Line(
+        row.id, row.line_no, row.posting_date, row.original_event_date, row.document_type, row.document_id,
+        row.description or "", row.status, row.currency_code, row.account_code, row.name or "", row.debit, row.credit,
+        row.channel, row.sku, row.order_id,
+    )  # fmt: skip
+
+
+def _place(after: str) -> tuple[date, str, int]:
+    try:
+        day, number, entry = after.split("~", 2)
+        return date.fromisoformat(day), entry, int(number)
+    except ValueError as error:
+        raise ConfigError(f"{after[:60]!r} is no place in the list.", do="Begin at the top of the list.") from error
+
+
+# ---- payouts -------------------------------------------------------------------------------------------------------
+
+_PAYOUTS = sql.statement(__package__, "payouts")
+_PAYOUT_LINES = sql.statement(__package__, "payout_lines")
+_PAYOUT_KINDS = sql.statement(__package__, "payout_kinds")
+
+
+@dataclass(frozen=True)
+class Payout:
+    """One settlement: what the file says (`total`), what its lines add up to, what was booked on the bank account
+    (`deposited`, its own currency where the bank received another one), and how many lines, orders and entries it has.
+    `ties`: it all agrees."""
+
+    source: str
+    settlement_id: str
+    channel: str
+    file: str
+    currency_code: str
+    start_at: datetime | None
+    end_at: datetime | None
+    deposit_at: datetime | None
+    day: date | None
+    total: Decimal
+    lines: int
+    lines_total: Decimal
+    orders: int
+    entries: int
+    deposit_entry: str | None
+    deposited: Decimal | None
+    deposit_currency: str | None
+
+    @property
+    def state(self) -> str:
+        """ties, waits (its entry is not posted yet) or differs."""
+        if self.lines_total != self.total:
+            return "differs"
+        if self.total <= 0:
+            return "ties" if self.deposited is None else "differs"
+        if self.deposited is None:
+            return "waits"
+        return "ties" if self.deposit_currency != self.currency_code or self.deposited == self.total else "differs"
+
+
+@dataclass(frozen=True)
+class PayoutKind:
+    """Lines of one kind in a settlement."""
+
+    kind: str
+    lines: int
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class PayoutLine:
+    """One line of a settlement. `entry`: the journal entry that it made; `payment`: the payment of TIMS by which an
+    order's own money was applied."""
+
+    position: int
+    line_no: str
+    kind: str
+    order_ref: str | None
+    sku: str | None
+    posted_at: datetime
+    amount: Decimal
+    currency_code: str
+    entry: str | None
+    payment: str | None
+
+
+@dataclass(frozen=True)
+class PayoutPage:
+    payout: Payout
+    kinds: tuple[PayoutKind, ...]
+    rows: tuple[PayoutLine, ...]
+    after: int | None
+
+
+def payouts(connection: sa.Connection, person: Person, period: str) -> list[Payout]:
+    """The settlements of a month: those paid out in it, or that ended in it where nothing was paid."""
+    person.require(Right.SEE)
+    until = last_day(period)
+    return _payouts(connection, first=until.replace(day=1), until=until, source=None, settlement_id=None)
+
+
+def payout(
+    connection: sa.Connection, person: Person, source: str, settlement_id: str, *, kind: str | None = None,
+    after: int | None = None, limit: int = PAGE,
+) -> PayoutPage:  # fmt: skip
+    """One settlement with its lines. Raises ConfigError where there is none."""
+    person.require(Right.SEE)
+    given = {"source": source, "settlement_id": settlement_id}
+    found = _payouts(connection, first=None, until=None, **given)
+    if not found:
+        raise ConfigError("There is no such settlement.", do="Choose one from the payouts of a month.")
+    kinds = tuple(PayoutKind(*row) for row in connection.execute(_PAYOUT_KINDS, given))
+    facts = {**given, "kind": kind, "after": -1 if after is None else after, "limit": limit + 1}
+    rows = connection.execute(_PAYOUT_LINES, facts).all()
+    shown = tuple(PayoutLine(*row) for row in rows[:limit])
+    return PayoutPage(found[0], kinds, shown, shown[-1].position if len(rows) > limit else None)
+
+
+def _payouts(connection: sa.Connection, **given: Any) -> list[Payout]:
+    bank = _codes("Bank")
+    return [Payout(*row) for row in connection.execute(_PAYOUTS, {**given, "bank": bank})]
+
+
+def _codes(*names: str) -> list[str]:
+    """The codes that accounts may have, by their names in the posting table."""
+    read = account_names.load()
+    return sorted(code for name in names if name in read.named for code in read.codes_of(name))
+
+
+# ---- profit --------------------------------------------------------------------------------------------------------
+
+_PROFIT = sql.statement(__package__, "profit")
+_WITHOUT_RATE = sql.statement(__package__, "without_rate")
+
+
+@dataclass(frozen=True)
+class Profit:
+    """What a channel, or a SKU of it, has earned, in one currency. Discounts, refunds, cost and fees are above 0 where
+    they take from it; `other`: all further accounts of revenue and expense. `tax` is no part of `profit`."""
+
+    currency_code: str
+    channel: str
+    sku: str
+    revenue: Decimal
+    discounts: Decimal
+    refunds: Decimal
+    cost: Decimal
+    fees: Decimal
+    other: Decimal
+    profit: Decimal
+    tax: Decimal
+
+    @property
+    def margin(self) -> Decimal | None:
+        """Profit in percent of what was sold after discounts and refunds."""
+        sold = self.revenue - self.discounts - self.refunds
+        return (self.profit / sold * 100).quantize(Decimal("0.1")) if sold > 0 else None
+
+
+@dataclass(frozen=True)
+class Profits:
+    """A page of profits, the highest first, with the sums of all rows by currency. `without_rate`: (currency, lines)
+    left out for want of a rate; `base`: the company's currency."""
+
+    rows: tuple[Profit, ...]
+    totals: tuple[Profit, ...]
+    after: str | None
+    base: str
+    in_base: bool
+    without_rate: tuple[tuple[str, int], ...]
+
+
+def profit(
+    connection: sa.Connection,
+    person: Person,
+    period: str,
+    *,
+    by_sku: bool = False,
+    channel: str | None = None,
+    in_base: bool = False,
+    after: str | None = None,
+    limit: int = PAGE,
+) -> Profits:
+    """Profit of a month by channel, or by channel and SKU, from the lines of its entries: each currency apart, or all
+    in the base currency by `lookups/exchange_rates.csv` and the day of each entry, rounded where a row is added up."""
+    person.require(Right.SEE)
+    until = last_day(period)
+    base = connection.scalar(sa.select(ref_company.c.base_currency).limit(1)) or ""
+    groups = _groups(connection)
+    rates = _rates(base) if in_base else []
+    last = _profit_place(after)
+    facts = {
+        "first": until.replace(day=1), "until": until, "codes": list(groups), "groups": list(groups.values()),
+        "by_sku": by_sku, "channel": channel, "in_base": in_base, "base": base,
+        "currencies": [one[0] for one in rates], "starts": [one[1] for one in rates],
+        "ends": [one[2] for one in rates], "rates": [one[3] for one in rates],
+    }  # fmt: skip
+    page = {"limit": limit + 1, "beyond": after is not None, **last}
+    rows = connection.execute(_PROFIT, {**facts, **page}).all()
+    totals = tuple(_profit(row) for row in rows if row.is_total)
+    found = [_profit(row) for row in rows if not row.is_total]
+    shown = found[:limit]
+    more = f"{shown[-1].profit}~{shown[-1].currency_code}~{shown[-1].sku}~{shown[-1].channel}"
+    missing = connection.execute(_WITHOUT_RATE, facts) if in_base else ()
+    return Profits(
+        tuple(shown), totals, more if len(found) > limit else None, base, in_base,
+        tuple((row.currency_code, row.lines) for row in missing),
+    )  # fmt: skip
+
+
+def _profit(row: sa.Row) -> Profit:
+    return Profit(
+        row.currency_code, row.channel or "", row.sku or "", row.revenue, row.discounts, row.refunds, row.cost,
+        row.fees, row.other, row.profit, row.tax,
+    )  # fmt: skip
+
+
+def _profit_place(after: str | None) -> dict[str, Any]:
+    try:
+        amount, currency, sku, channel = (after or "0~~~").split("~", 3)
+        return {"last": Decimal(amount), "last_currency": currency, "last_sku": sku, "last_channel": channel}
+    except (ValueError, ArithmeticError) as error:
+        raise ConfigError("This is no place in the list.", do="Begin at the top of the list.") from error
+
+
+def _groups(connection: sa.Connection) -> dict[str, str]:
+    """{code: group} of all accounts that are looked at: by name, and the other ones of revenue and expense."""
+    chart = connection.execute(sa.select(ref_account.c.id).where(ref_account.c.type.in_(PROFIT)))
+    found = dict.fromkeys(chart.scalars(), OTHER)
+    for group, names in GROUPS.items():
+        found |= dict.fromkeys(_codes(*names), group)
+    return found
+
+
+def _rates(base: str) -> list[tuple[str, date, date, Decimal]]:
+    """(currency, first day, last day, worth of one unit) of every row of the lookup, and of the base currency."""
+    found = [(base, date.min, date.max, Decimal(1))]
+    by_currency: dict[str, list[tuple[date, Decimal]]] = {}
+    for row in price_settings.read_rates().rows.values():
+        day = date.fromisoformat(row["from"])
+        by_currency.setdefault(row["currency"], []).append((day, Decimal(row["rate"])))
+    for currency, rows in by_currency.items():
+        rows.sort()
+        ends = [date.fromordinal(start.toordinal() - 1) for start, _ in rows[1:]] + [date.max]
+        found += [(currency, start, end, rate) for (start, rate), end in zip(rows, ends, strict=True)]
+    return found
+
+
+# ---- export --------------------------------------------------------------------------------------------------------
+
+
+def export(connection: sa.Connection, person: Person, period: str, kind: str) -> tuple[str, str]:
+    """The ledger of a month as a file, its name and its text: `csv`, a row per line, safe for spreadsheets; or
+    `beancount`, a journal. That it was taken is on record."""
+    person.require(Right.SEE)
+    files = ledger_files(connection, period)
+    name = f"ledger-{period}.{kind}"
+    if name not in files:
+        raise ConfigError(f"There is no file {kind[:20]!r}.", do="Take csv or beancount.")
+    audit.record(connection, person.name, "month export", period, {"file": name})
+    return name, files[name]

@@ -1,0 +1,203 @@
+"""Reconciliation as people follow it: the last comparison of both systems, how it has gone, what differs and why.
+
+In: the person who looks, a run, a subject. Out: counts, their history, differences a page at a time. Never: a repair;
+personal data (there is none in the differences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock.comparison.subject import BY_RULE, CAUSES, MEANING, UNEXPLAINED
+from crossdock.errors import ConfigError
+from crossdock.services.people import Person, Right
+from crossdock.store.tables import ops_reconcile_difference as difference
+from crossdock.watch.reconcile import results
+from crossdock.watch.reconcile.subjects import SUBJECTS
+
+RUNS = 30  # that the trend goes back
+PAGE = 50
+_CAUSE = sa.func.array_position(sa.cast(list(CAUSES), sa.ARRAY(sa.Text)), difference.c.cause)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One subject in one run."""
+
+    run: int
+    at: datetime
+    compared: int
+    equal: int
+    explained: int
+    unexplained: int
+
+    @property
+    def share(self) -> float:
+        """What is equal or explained, of what was compared."""
+        return 1 - self.unexplained / self.compared if self.compared else 1.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject: as the run found it, and before. `causes`: (cause, keys), the worst first; `do`: what to do where
+    something is unexplained; `history`: the oldest first, with this run; `unreadable`: records that were not read."""
+
+    name: str
+    title: str
+    do: str
+    channel_advisor: int
+    tims: int
+    now: Point
+    causes: tuple[tuple[str, int], ...]
+    unreadable: int
+    history: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One comparison. `report`: whether its page is kept."""
+
+    id: int
+    run_id: str
+    started_at: datetime
+    finished_at: datetime | None
+    compared: int
+    equal: int
+    unexplained: int
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A run with its subjects, and the runs before it. `running`: since when another one is under way."""
+
+    run: Run | None
+    subjects: tuple[Subject, ...]
+    runs: tuple[Run, ...]
+    running: datetime | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact in which both systems differ. `private`: its values are not kept."""
+
+    id: int
+    subject: str
+    title: str
+    key: str
+    field: str
+    missing: str
+    channel_advisor: str | None
+    tims: str | None
+    cause: str
+    why: str
+    since: datetime
+    private: bool
+
+
+@dataclass(frozen=True)
+class Differences:
+    """A page of differences, the worst cause first, then the oldest. `after`: what to ask for the next page with."""
+
+    rows: tuple[Difference, ...]
+    after: str | None
+
+
+def meaning(cause: str) -> str:
+    return MEANING.get(cause, "")
+
+
+def page(connection: sa.Connection, person: Person, number: int | None = None) -> Page:
+    """A run (the last finished one where none is named), its trend by subject, and the runs before it."""
+    person.require(Right.SEE)
+    found = results.runs(connection, until=number, limit=RUNS)
+    under_way = results.under_way(connection)
+    if number is not None and (not found or found[0]["id"] != number):
+        raise ConfigError(f"There is no reconciliation {number}.", do="Choose one from the list of runs.")
+    if not found:
+        return Page(None, (), (), under_way)
+    last = found[0]
+    subjects = tuple(_subject(name, counts, found) for name, counts in last["counts"].items())
+    return Page(_run(last), subjects, tuple(_run(one) for one in found), under_way)
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    each = row["counts"].values()
+    compared, equal = (sum(counts[name] for counts in each) for name in ("compared", "equal"))
+    return Run(
+        row["id"], row["run_id"], row["started_at"], row["finished_at"], compared, equal, row["unexplained"],
+        tuple(row["counts"]),
+    )  # fmt: skip
+
+
+def _subject(name: str, counts: Mapping[str, Any], runs: list[dict[str, Any]]) -> Subject:
+    own = SUBJECTS[name]
+    history = tuple(_point(run, run["counts"][name]) for run in reversed(runs) if name in run["counts"])
+    causes = tuple((cause, counts["causes"][cause]) for cause in CAUSES if counts["causes"].get(cause))
+    return Subject(
+        name, own.title, own.do, counts["channel_advisor"], counts["tims"], history[-1], causes,
+        counts.get("passed") or 0, history,
+    )  # fmt: skip
+
+
+def _point(run: Mapping[str, Any], counts: Mapping[str, Any]) -> Point:
+    unexplained = counts["causes"].get(UNEXPLAINED, 0)
+    explained = sum(counts["causes"].values()) - unexplained
+    return Point(run["id"], run["started_at"], counts["compared"], counts["equal"], explained, unexplained)
+
+
+def differences(
+    connection: sa.Connection,
+    person: Person,
+    number: int,
+    *,
+    subject: str | None = None,
+    cause: str | None = None,
+    after: str | None = None,
+    limit: int = PAGE,
+) -> Differences:
+    """The differences of a run. Without a `cause`, those by rule come last."""
+    person.require(Right.SEE)
+    for given, allowed, what in ((subject, tuple(SUBJECTS), "subject"), (cause, CAUSES, "cause")):
+        if given is not None and given not in allowed:
+            raise ConfigError(f"There is no {what} {given[:60]!r}.", do=f"There are {', '.join(allowed)}.")
+    order = (_CAUSE, difference.c.since, difference.c.id)
+    wanted = [difference.c.run == number]
+    if subject:
+        wanted.append(difference.c.subject == subject)
+    if cause:
+        wanted.append(difference.c.cause == cause)
+    if after:
+        wanted.append(sa.tuple_(*order) > _place(after))
+    rows = connection.execute(
+        sa.select(difference, _CAUSE.label("severity")).where(*wanted).order_by(*order).limit(limit + 1)
+    ).all()
+    shown = rows[:limit]
+    last = f"{shown[-1].severity}~{shown[-1].since.isoformat()}~{shown[-1].id}" if len(rows) > limit else None
+    return Differences(tuple(_difference(row) for row in shown), last)
+
+
+def _place(after: str) -> tuple[int, datetime, int]:
+    try:
+        severity, since, number = after.split("~")
+        return int(severity), datetime.fromisoformat(since), int(number)
+    except ValueError as error:
+        raise ConfigError(f"{after[:60]!r} is no place in the list.", do="Begin at the top of the list.") from error
+
+
+def _difference(row: sa.Row) -> Difference:
+    own = SUBJECTS.get(row.subject)
+    return Difference(
+        row.id, row.subject, own.one if own else row.subject, row.key, row.field, row.missing, row.channel_advisor,
+        row.tims, row.cause, row.why or "", row.since, bool(own and own.private),
+    )  # fmt: skip
+
+
+def is_meant(cause: str) -> bool:
+    """Whether what differs is meant to."""
+    return cause == BY_RULE

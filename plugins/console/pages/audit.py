@@ -1,0 +1,69 @@
+"""Audit log: who did what, when, from which address; and the same as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from console.access import Asks
+from console.database import transaction
+from console.html import render
+from crossdock.services import audit
+from crossdock.services.audit import Filter
+from crossdock.services.people import Person
+
+TITLE, PATH, PLACE = "Audit log", "/audit", 90
+router = APIRouter()
+
+Text = Annotated[str, Query(max_length=1_000)]
+
+
+def _filter(who: Text = "", action: Text = "", subject: Text = "", since: Text = "", until: Text = "") -> Filter:
+    return Filter(
+        who or None, action or None, subject.strip() or None, audit.day(since, "From"), audit.day(until, "To")
+    )
+
+
+@router.get("/audit")
+def page(
+    request: Request, person: Asks, who: Text = "", action: Text = "", subject: Text = "", since: Text = "",
+    until: Text = "",
+) -> HTMLResponse:  # fmt: skip
+    """The newest rows of a filter."""
+    wanted = _filter(who, action, subject, since, until)
+    with transaction(person) as connection:
+        deeds = audit.deeds(connection, person, wanted)
+        people, actions = audit.people(connection, person), audit.actions(connection, person)
+    return render(
+        request, "audit.html", title="Audit log", wanted=wanted, deeds=deeds, people=people, actions=actions, more=False
+    )
+
+
+@router.get("/audit/rows")
+def rows(
+    request: Request, person: Asks, after: int, who: Text = "", action: Text = "", subject: Text = "",
+    since: Text = "", until: Text = "",
+) -> HTMLResponse:  # fmt: skip
+    """More rows."""
+    wanted = _filter(who, action, subject, since, until)
+    with transaction(person) as connection:
+        deeds = audit.deeds(connection, person, wanted, after=after)
+    return render(request, "audit_rows.html", wanted=wanted, deeds=deeds)
+
+
+@router.get("/audit/audit.csv")
+def file(
+    person: Asks, who: Text = "", action: Text = "", subject: Text = "", since: Text = "", until: Text = ""
+) -> StreamingResponse:
+    """All rows of a filter as CSV."""
+    wanted = _filter(who, action, subject, since, until)
+    headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
+    return StreamingResponse(_lines(person, wanted), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _lines(person: Person, wanted: Filter) -> Iterator[str]:
+    with transaction(person) as connection:
+        yield from audit.as_csv(connection, person, wanted)

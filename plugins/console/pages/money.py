@@ -1,0 +1,147 @@
+"""Money: months, a month with its checklist, trial balance, lines, open items, payouts, profit, export."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
+
+from console import runs
+from console.access import Asks
+from console.database import transaction
+from console.html import render
+from crossdock.services import closing, money
+from crossdock.services.closing import Month
+from crossdock.services.money import GROUPS, LineFilter
+from crossdock.services.people import Person
+
+TITLE, PATH, PLACE = "Money", "/money", 70
+router = APIRouter()
+
+Text = Annotated[str, Query(max_length=1_000)]
+KINDS = {"csv": "text/csv; charset=utf-8", "beancount": "text/plain; charset=utf-8"}
+
+
+@router.get("/money")
+def months(request: Request, person: Asks, before: Text | None = None) -> HTMLResponse:
+    """The months."""
+    with transaction(person) as connection:
+        rows, more = closing.months(connection, person, before)
+    return render(request, "money.html", title="Money", rows=rows, more=more, steps=len(closing.STEPS))
+
+
+@router.get("/money/payout")
+def payout(
+    request: Request, person: Asks, source: Text, id: Text, kind: Text | None = None, after: int | None = None
+) -> HTMLResponse:
+    """A payout with its lines."""
+    with transaction(person) as connection:
+        page = money.payout(connection, person, source, id, kind=kind or None, after=after)
+    template = "money_payout_rows.html" if after is not None else "money_payout.html"
+    period = f"{page.payout.day:%Y-%m}" if page.payout.day else None
+    return render(request, template, title=f"Payout {id}", page=page, kind=kind or None, period=period)
+
+
+@router.get("/money/{period}")
+def month(request: Request, person: Asks, period: str) -> HTMLResponse:
+    """A month: controls, open items, the checklist."""
+    with transaction(person) as connection:
+        found = closing.month(connection, person, period)
+    return render(request, "money_month.html", title=f"Money {period}", period=period, month=found, tab="month")
+
+
+@router.get("/money/{period}/state")
+async def state(request: Request, person: Asks, period: str) -> Response:
+    """Whether its close is still under way; when it has found something, the page is loaded again."""
+    found = await run_in_threadpool(_month, person, period)
+    if found.running is None:
+        return Response(status_code=204, headers={"HX-Refresh": "true"})
+    dag, _, run = found.running.run_id.partition("/")
+    of_airflow = await runs.state(request, dag, run)
+    return render(
+        request, "money_running.html", period=period, running=found.running, state=of_airflow, run=run, dag=dag,
+        over=of_airflow in ("success", "failed", "gone"),
+    )  # fmt: skip
+
+
+def _month(person: Person, period: str) -> Month:
+    with transaction(person) as connection:
+        return closing.month(connection, person, period)
+
+
+@router.get("/money/{period}/balance")
+def balance(request: Request, person: Asks, period: str) -> HTMLResponse:
+    """Its trial balance."""
+    with transaction(person) as connection:
+        rows = money.trial_balance(connection, person, period)
+    currencies = list(dict.fromkeys(row.currency_code for row in rows))
+    return render(
+        request, "money_balance.html", title=f"Trial balance {period}", period=period, rows=rows,
+        currencies=currencies, tab="balance",
+    )  # fmt: skip
+
+
+@router.get("/money/{period}/lines")
+def lines(
+    request: Request, person: Asks, period: str, account: Text | None = None, currency: Text | None = None,
+    channel: Text | None = None, sku: Text | None = None, group: Text | None = None, document: Text | None = None,
+    after: Text | None = None,
+) -> HTMLResponse:  # fmt: skip
+    """Lines of its entries."""
+    wanted = LineFilter(account, currency, channel, sku, group if group in {*GROUPS, money.OTHER} else None, document)
+    with transaction(person) as connection:
+        found = money.lines(connection, person, period, wanted, after=after)
+    template = "money_lines_rows.html" if after else "money_lines.html"
+    return render(
+        request, template, title=f"Ledger {period}", period=period, lines=found, tab="lines", wanted=vars(wanted)
+    )
+
+
+@router.get("/money/{period}/open-items")
+def open_items(
+    request: Request, person: Asks, period: str, kind: Text | None = None, currency: Text | None = None,
+    age: Text | None = None, after: int | None = None,
+) -> HTMLResponse:  # fmt: skip
+    """Its open items one by one."""
+    with transaction(person) as connection:
+        found = closing.open_items(connection, person, period, kind=kind, currency=currency, age=age, after=after)
+    template = "money_open_rows.html" if after is not None else "money_open.html"
+    return render(
+        request, template, title=f"Open items {period}", period=period, items=found, tab="open",
+        wanted={"kind": kind, "currency": currency, "age": age},
+    )  # fmt: skip
+
+
+@router.get("/money/{period}/payouts")
+def payouts(request: Request, person: Asks, period: str) -> HTMLResponse:
+    """Its payouts."""
+    with transaction(person) as connection:
+        rows = money.payouts(connection, person, period)
+    return render(request, "money_payouts.html", title=f"Payouts {period}", period=period, rows=rows, tab="payouts")
+
+
+@router.get("/money/{period}/profit")
+def profit(
+    request: Request, person: Asks, period: str, by: Text = "channel", channel: Text | None = None,
+    amounts: Text = "own", after: Text | None = None,
+) -> HTMLResponse:  # fmt: skip
+    """Its profit by channel, or by SKU; each currency apart, or all in the base currency."""
+    by_sku, in_base = by == "sku", amounts == "base"
+    with transaction(person) as connection:
+        found = money.profit(connection, person, period, by_sku=by_sku, channel=channel, in_base=in_base, after=after)
+    template = "money_profit_rows.html" if after else "money_profit.html"
+    return render(
+        request, template, title=f"Profit {period}", period=period, found=found, tab="profit",
+        wanted={"by": "sku" if by_sku else "channel", "channel": channel, "amounts": "base" if in_base else "own"},
+    )  # fmt: skip
+
+
+@router.get("/money/{period}/export/{kind}")
+def export(person: Asks, period: str, kind: str) -> Response:
+    """Its ledger as a file."""
+    with transaction(person) as connection:
+        name, text = money.export(connection, person, period, kind)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type=KINDS[kind], headers=headers)

@@ -1,0 +1,557 @@
+"""Money, the checklist, approvals, reconciliation and the audit log, as people see them: on a right ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from contract.tims_calls import credit, invoice, line, payment, plain, plain_invoice
+from crossdock.errors import ConfigError, NotAllowed
+from crossdock.ledger.close import close, last_day
+from crossdock.services import approvals, audit, closing, money, people, reconciliation
+from crossdock.services.audit import Filter
+from crossdock.services.money import LineFilter
+from crossdock.services.people import Person, Role
+from crossdock.store import approvals as kept_approvals
+from crossdock.store import audit as kept_audit
+from crossdock.store.tables import ops_reconcile_difference, ops_reconcile_run
+from integration.ledger_env import LedgerEnv, found_ledger_env
+
+MONTH = "2011-01"
+EVA = Person("eva", frozenset({Role.ACCOUNTANT}), "10.0.0.7")
+CLARA = Person("clara", frozenset({Role.CLERK}), "10.0.0.8")
+VIC = Person("vic", frozenset({Role.VIEWER}))
+CENT = Decimal("0.01")
+
+
+@pytest.fixture(scope="module")
+def ledger_env(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerEnv]:
+    """A month with a sale that is paid out, one that is open, a refund, and a settlement."""
+    with found_ledger_env(postgres_url, "money", tmp_path_factory.mktemp("tims")) as ledger_env:
+        shipment = ledger_env.tims.shipped(ShippingTaxRemittedBy="Marketplace")
+        sold = ledger_env.tims.made("/ar/invoices", invoice(shipment))
+        other = ledger_env.tims.shipped(**plain(line(), total="100.00"))
+        later = {"ExternalReference": "inv:2", "PostingDate": "2011-01-20"}
+        ledger_env.tims.made("/ar/invoices", plain_invoice(other, 2, "100.00", **later))
+        back = ledger_env.tims.made("/ar/credit-memos", credit(sold))
+        order = {"order_ref": "114-1", "sales_order_id": sold["SalesOrderID"]}
+        ledger_env.book("77", "45.24", ("principal", "98.00"), ("refund_principal", "-45.01"), ("commission", "-14.70"),
+                  ("refund_commission", "6.95"), **order)  # fmt: skip
+        applied = (("InvoiceID", sold["InvoiceID"], "98.00"), ("CreditMemoID", back["CreditMemoID"], "-45.00"))
+        ledger_env.tims.made("/ar/payments", payment("53.00", *applied, ExternalReference="pay:amazon_us:77:114-1"))
+        ledger_env.execute(
+            "INSERT INTO stage.payment (key, batch_id, version, state, rounding, sales_order_id) "
+            "VALUES ('amazon_us:77:114-1', 0, now(), 'delivered', 0.01, :order)",
+            order=sold["SalesOrderID"],
+        )
+        ledger_env.post_all()
+        close_month(ledger_env)
+        yield ledger_env
+
+
+def close_month(ledger_env: LedgerEnv, run_id: str = "") -> None:
+    ledger_env.tims.advance(10)
+    with ledger_env.runtime() as runtime:
+        close(runtime, MONTH, wait=0, run_id=run_id)
+
+
+@pytest.fixture
+def connection(ledger_env: LedgerEnv) -> Iterator[sa.Connection]:
+    """What a test changes is rolled back."""
+    with ledger_env.runtime() as runtime, runtime.engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+# ---- figures -------------------------------------------------------------------------------------------------------
+
+
+def of_tims(ledger_env: LedgerEnv) -> list[dict]:
+    """All lines of all entries, as TIMS's API gives them."""
+    return [
+        {"day": entry["PostingDate"], "currency": entry["CurrencyCode"], **one, **(one.get("Dimensions") or {})}
+        for entry in ledger_env.entries().values()
+        for one in entry["Lines"]
+    ]
+
+
+def test_the_trial_balance_is_that_of_tims_to_the_cent(ledger_env: LedgerEnv, connection: sa.Connection) -> None:
+    rows = money.trial_balance(connection, VIC, MONTH)
+    ours = {row.account: row.after for row in rows if row.currency_code == "USD" and row.after}
+    stated = ledger_env.tims.get("/gl/trial-balance", CurrencyCode="USD", AsOf="2011-01-31")
+    theirs = {one["AccountCode"]: Decimal(one["Debit"]) - Decimal(one["Credit"]) for one in stated["Lines"]}
+    assert ours == {code: amount for code, amount in theirs.items() if amount}
+    assert sum(row.after for row in rows) == 0
+    assert sum(row.debit for row in rows) == sum(row.credit for row in rows) > 0
+    moved = {row.account: row.after for row in money.trial_balance(connection, VIC, "2011-02")}
+    before = {row.account: row.before for row in money.trial_balance(connection, VIC, "2011-02")}
+    assert before == moved, "nothing was posted in February"
+
+
+def test_profit_by_channel_and_sku_is_the_sum_of_the_lines_to_the_cent(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    codes = {"4000": "revenue", "4010": "revenue", "4020": "revenue", "4100": "discounts", "4200": "refunds",
+             "5000": "cost", "6100": "fees", "2200": "tax"}  # fmt: skip
+    expected: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for one in of_tims(ledger_env):
+        if one["AccountCode"] in codes:
+            place = one.get("Channel") or "", one.get("SKU") or ""
+            expected[place][codes[one["AccountCode"]]] += Decimal(one["Credit"]) - Decimal(one["Debit"])
+    found = money.profit(connection, VIC, MONTH, by_sku=True)
+    assert len(expected) >= 2
+    for row in found.rows:
+        wanted = expected.get((row.channel, row.sku), defaultdict(Decimal))
+        assert (row.revenue, -row.discounts, -row.refunds, -row.cost, -row.fees, row.tax) == tuple(
+            wanted[name] for name in ("revenue", "discounts", "refunds", "cost", "fees", "tax")
+        ), row
+    (total,) = found.totals
+    by_channel = money.profit(connection, VIC, MONTH)
+    assert by_channel.totals == found.totals
+    assert sum(row.profit for row in by_channel.rows) == total.profit
+    assert total.profit == sum(
+        row.before + row.credit - row.debit
+        for row in money.trial_balance(connection, VIC, MONTH)
+        if row.type in ("Revenue", "Expense")
+    )
+    assert total.revenue > total.cost > 0
+    assert total.fees > 0
+
+
+def test_profit_is_paged_and_each_row_comes_once(connection: sa.Connection) -> None:
+    whole = money.profit(connection, VIC, MONTH, by_sku=True)
+    pages, after = [], None
+    while True:
+        page = money.profit(connection, VIC, MONTH, by_sku=True, after=after, limit=1)
+        assert page.totals == whole.totals
+        pages += page.rows
+        after = page.after
+        if after is None:
+            break
+    assert tuple(pages) == whole.rows
+    assert len(whole.rows) > 1
+
+
+def test_profit_in_the_base_currency_takes_the_rate_of_each_day_and_names_what_has_none(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    connection.execute(sa.text("UPDATE ref.company SET base_currency = 'GBP'"))
+    (own,) = money.profit(connection, VIC, MONTH).totals
+    (base,) = money.profit(connection, VIC, MONTH, in_base=True).totals
+    assert base.currency_code == "GBP"
+    rows = money.profit(connection, VIC, MONTH, in_base=True, by_sku=True).rows
+    assert (
+        sum(row.profit for row in rows)
+        == money.profit(connection, VIC, MONTH, in_base=True, by_sku=True).totals[0].profit
+    )
+    assert abs(base.profit - own.profit * Decimal("0.64102564")) < CENT * 10
+    connection.execute(sa.text("UPDATE ref.gl_entry SET currency_code = 'PLN' WHERE external_reference ~ '^sale:'"))
+    missing = money.profit(connection, VIC, MONTH, in_base=True)
+    assert [currency for currency, _ in missing.without_rate] == ["PLN"]
+    assert missing.without_rate[0][1] > 0
+    assert missing.totals[0].revenue == 0
+
+
+def test_lines_are_paged_by_key_and_lead_to_their_order(ledger_env: LedgerEnv, connection: sa.Connection) -> None:
+    found, after = [], None
+    while True:
+        page = money.lines(connection, VIC, MONTH, LineFilter(), after=after, limit=3)
+        found += page.rows
+        after = page.after
+        if after is None:
+            break
+    assert len(found) == len({(one.entry, one.line_no) for one in found}) == len(of_tims(ledger_env))
+    assert [one.posting_date for one in found] == sorted(one.posting_date for one in found)
+    sale = money.lines(connection, VIC, MONTH, LineFilter(account="4000")).rows[0]
+    assert sale.order_id
+    assert sale.sku == "LAMP"
+    assert sale.document.startswith("INV-")
+    without = money.lines(connection, VIC, MONTH, LineFilter(sku="")).rows
+    assert without
+    assert {one.sku for one in without} == {None}
+    cost = money.lines(connection, VIC, MONTH, LineFilter(group="cost")).rows
+    assert {one.account for one in cost} == {"5000"}
+
+
+def test_a_payout_ties_to_its_deposit_lines_orders_and_entries(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    (row,) = money.payouts(connection, VIC, MONTH)
+    assert (row.settlement_id, row.total, row.lines_total, row.deposited) == ("77", *[Decimal("45.24")] * 3)
+    assert (row.lines, row.orders, row.state) == (4, 1, "ties")
+    page = money.payout(connection, VIC, "amazon_us", "77")
+    became = {one.kind: (bool(one.entry), bool(one.payment)) for one in page.rows}
+    assert became == {
+        "principal": (False, True), "refund_principal": (False, True), "commission": (True, True),
+        "refund_commission": (True, True),
+    }  # fmt: skip
+    entries = {one.entry for one in page.rows if one.entry} | {row.deposit_entry}
+    assert len(entries) == row.entries == 3
+    assert sum(kind.amount for kind in page.kinds) == row.total
+    connection.execute(sa.text("UPDATE ref.settlement_line SET amount = amount + 0.01 WHERE kind = 'commission'"))
+    assert money.payouts(connection, VIC, MONTH)[0].state == "differs"
+    with pytest.raises(ConfigError, match="no such settlement"):
+        money.payout(connection, VIC, "amazon_us", "78")
+
+
+def test_a_deposit_that_is_not_posted_waits_and_a_wrong_one_differs(connection: sa.Connection) -> None:
+    connection.execute(
+        sa.text("UPDATE ref.gl_entry_line SET debit = 45.25 WHERE account_code = '1000' AND debit = 45.24")
+    )
+    assert money.payouts(connection, VIC, MONTH)[0].state == "differs"
+    connection.execute(sa.text("DELETE FROM ref.gl_entry WHERE external_reference ~ '^transfer:'"))
+    assert money.payouts(connection, VIC, MONTH)[0].state == "waits"
+
+
+def test_the_export_is_that_of_the_command_and_on_record(
+    ledger_env: LedgerEnv, connection: sa.Connection, tmp_path: Path
+) -> None:
+    with ledger_env.runtime() as runtime:
+        closed = close(runtime, MONTH, wait=0, export=tmp_path)
+    for path in map(Path, closed.files):
+        name, text = money.export(connection, EVA, MONTH, path.suffix.removeprefix("."))
+        assert name == path.name
+        assert text.encode() == path.read_bytes()
+    rows = connection.execute(sa.text("SELECT who, subject FROM ops.audit WHERE action = 'month export'")).all()
+    assert [(row.who, row.subject) for row in rows] == [("eva", MONTH)] * 2
+    with pytest.raises(ConfigError, match="no file"):
+        money.export(connection, EVA, MONTH, "exe")
+
+
+@pytest.mark.parametrize("period", ["2011", "2011-13", "x", "2011-01-01", "../etc"])
+def test_a_month_that_is_none_is_told_in_a_sentence(connection: sa.Connection, period: str) -> None:
+    for ask in (
+        lambda: closing.month(connection, VIC, period),
+        lambda: money.trial_balance(connection, VIC, period),
+        lambda: money.payouts(connection, VIC, period),
+        lambda: closing.tick(connection, EVA, period, "payouts"),
+        lambda: closing.may_close(EVA, period),
+    ):
+        with pytest.raises(ConfigError, match="is no period"):
+            ask()
+
+
+# ---- the close and its checklist -----------------------------------------------------------------------------------
+
+
+def test_a_month_shows_what_its_last_close_found(ledger_env: LedgerEnv, connection: sa.Connection) -> None:
+    found = closing.month(connection, VIC, MONTH)
+    assert found.close is not None
+    assert found.close.failed == 0
+    assert found.running is None
+    assert len(found.controls) == found.close.controls > 15
+    assert all(one.message and one.do for one in found.controls if one.name != "entries_of_documents")
+    assert [(one.kind, one.count, one.amount) for one in found.open_items] == [("invoices", 1, Decimal("100.00"))]
+    (item,) = closing.open_items(connection, VIC, MONTH).rows
+    assert item.document.startswith("INV-")
+    assert (item.age, item.days) == ("0-30", 11)
+    rows, more = closing.months(connection, VIC)
+    assert more is None
+    assert MONTH in [row.period for row in rows]
+
+
+def test_a_control_that_does_not_hold_names_its_documents_and_stops_the_tick(ledger_env: LedgerEnv) -> None:
+    ledger_env.execute("UPDATE ref.invoice SET total = total + 0.01 WHERE total = 98")
+    close_month(ledger_env, "nightly_close/one")
+    close_month(ledger_env, "nightly_close/one")  # the task was cleared
+    ledger_env.execute("UPDATE ref.invoice SET total = 98 WHERE total = 98.01")
+    with ledger_env.runtime() as runtime, runtime.engine.begin() as connection:
+        found = closing.month(connection, EVA, MONTH)
+        failed = [one for one in found.controls if not one.holds]
+        assert len(failed) == found.close.failed > 0, "of the second look alone"
+        assert any(document.startswith("INV-") for one in failed for document in one.documents)
+        assert all(one.do for one in failed)
+        with pytest.raises(ConfigError, match="do not hold"):
+            closing.tick(connection, EVA, MONTH, "controls")
+    close_month(ledger_env)
+    with ledger_env.runtime() as runtime, runtime.engine.begin() as connection:
+        assert closing.month(connection, EVA, MONTH).close.failed == 0
+
+
+def test_the_checklist_is_ticked_in_order_and_every_tick_is_on_record(connection: sa.Connection) -> None:
+    people.begin(connection, EVA)
+    with pytest.raises(ConfigError, match="cannot be ticked yet"):
+        closing.tick(connection, EVA, MONTH, "closed")
+    for step in list(closing.STEPS)[:-1]:
+        closing.tick(connection, EVA, MONTH, step, " seen ")
+    closing.tick(connection, EVA, MONTH, "closed")
+    found = closing.month(connection, VIC, MONTH)
+    assert found.closed
+    assert [(step.who, step.note) for step in found.steps] == [("eva", "seen")] * 4 + [("eva", "")]
+    with pytest.raises(ConfigError, match="ticked this before"):
+        closing.tick(connection, EVA, MONTH, "closed")
+    with pytest.raises(ConfigError, match="is ticked as closed"):
+        closing.untick(connection, EVA, MONTH, "payouts", "too early")
+    with pytest.raises(ConfigError, match="without a reason"):
+        closing.untick(connection, EVA, MONTH, "closed", " ")
+    closing.untick(connection, EVA, MONTH, "closed", "a late invoice")
+    rows = audit.deeds(connection, VIC, Filter(subject=MONTH)).rows
+    assert rows[0].action == "month closed taken back"
+    assert {"month payouts", "month controls", "month open_items", "month exported", "month closed"} <= {
+        row.action for row in rows
+    }
+    assert {(row.who, row.address) for row in rows if row.action.startswith("month closed")} == {("eva", "10.0.0.7")}
+
+
+def test_entries_that_come_after_the_month_was_ticked_as_closed_are_told(connection: sa.Connection) -> None:
+    for step in closing.STEPS:
+        closing.tick(connection, EVA, MONTH, step)
+    connection.execute(sa.text("UPDATE ref.gl_entry SET version = '2011-01-01T00:00:00Z'"))
+    assert closing.month(connection, VIC, MONTH).late_entries == 0
+    connection.execute(
+        sa.text("UPDATE ref.gl_entry SET version = now() + interval '1 s' WHERE external_reference ~ '^sale:'")
+    )
+    assert closing.month(connection, VIC, MONTH).late_entries == 2
+
+
+def test_a_close_that_was_asked_for_runs_until_it_has_found_something(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    closing.close_asked(connection, EVA, "2011-03", "nightly_close/manual 1")
+    found = closing.month(connection, VIC, "2011-03")
+    assert found.close is None
+    assert (found.running.asked_by, found.running.run_id) == ("eva", "nightly_close/manual 1")
+    connection.commit()
+    with ledger_env.runtime() as runtime:
+        close(runtime, "2011-03", wait=0, run_id="nightly_close/manual 1")
+    with ledger_env.runtime() as runtime, runtime.engine.begin() as other:
+        found = closing.month(other, VIC, "2011-03")
+    assert found.running is None
+    assert found.close.asked_by == "eva"
+    assert found.open_items[0].ages[0][0] == "61-90"
+
+
+@pytest.mark.parametrize("person", [CLARA, VIC, Person("ann", frozenset({Role.ANALYST}))])
+def test_only_an_accountant_closes(connection: sa.Connection, person: Person) -> None:
+    for change in (
+        lambda: closing.tick(connection, person, MONTH, "payouts"),
+        lambda: closing.untick(connection, person, MONTH, "payouts", "why"),
+        lambda: closing.close_asked(connection, person, MONTH, "x"),
+        lambda: closing.may_close(person, MONTH),
+    ):
+        with pytest.raises(NotAllowed):
+            change()
+
+
+def test_nobody_without_a_role_sees_anything(connection: sa.Connection) -> None:
+    nobody = Person("nobody", frozenset())
+    for look in (
+        lambda: closing.months(connection, nobody),
+        lambda: closing.month(connection, nobody, MONTH),
+        lambda: money.trial_balance(connection, nobody, MONTH),
+        lambda: money.profit(connection, nobody, MONTH),
+        lambda: money.payouts(connection, nobody, MONTH),
+        lambda: money.lines(connection, nobody, MONTH, LineFilter()),
+        lambda: money.export(connection, nobody, MONTH, "csv"),
+        lambda: approvals.changes(connection, nobody, approvals.Filter()),
+        lambda: audit.deeds(connection, nobody, Filter()),
+        lambda: list(audit.as_csv(connection, nobody, Filter())),
+        lambda: reconciliation.page(connection, nobody),
+    ):
+        with pytest.raises(NotAllowed):
+            look()
+
+
+# ---- approvals -----------------------------------------------------------------------------------------------------
+
+
+def ask(connection: sa.Connection, *changes: tuple[str, str | None, str, str]) -> None:
+    kept_approvals.ask(connection, [
+        {"flow": "prices", "key": sku, "target": sku, "site_id": 0, "from_price": before and Decimal(before),
+         "to_price": Decimal(to), "promotion_price": None, "cost": Decimal(cost), "currency_code": "USD", "why": "Why."}
+        for sku, before, to, cost in changes
+    ])  # fmt: skip
+
+
+FOUR = (("A_1", "10", "15", "6"), ("AB1", "10", "5", "6"), ("B2", None, "8", "6"), ("B%3", "20", "14", "7"))
+
+
+def test_what_waits_has_its_change_and_margin_and_is_paged_by_key(connection: sa.Connection) -> None:
+    ask(connection, *FOUR)
+    first = approvals.changes(connection, VIC, approvals.Filter(), limit=3)
+    rest = approvals.changes(connection, VIC, approvals.Filter(), after=first.after, limit=3)
+    assert [one.sku for one in (*first.rows, *rest.rows)] == ["A_1", "AB1", "B2", "B%3"]
+    assert rest.after is None
+    assert [(one.change, one.margin, one.below_cost) for one in first.rows] == [
+        (Decimal("50.0"), Decimal("60.0"), False), (Decimal("-50.0"), Decimal("-20.0"), True),
+        (None, Decimal("25.0"), False),
+    ]  # fmt: skip
+    counts = approvals.counts(connection, VIC)
+    assert (counts.open, counts.kinds) == (4, {"below_cost": 1, "up": 1, "down": 2, "new": 1})
+
+    def skus(**wanted: str) -> list[str]:
+        return [one.sku for one in approvals.changes(connection, VIC, approvals.Filter(**wanted)).rows]
+
+    assert skus(q="a_") == ["A_1"], "an underline is no wildcard"
+    assert skus(q="%") == ["B%3"]
+    assert skus(kind="down") == ["AB1", "B%3"]
+    for wrong in ({"state": "gone"}, {"kind": "x"}):
+        with pytest.raises(ConfigError, match="There is no"):
+            skus(**wrong)
+
+
+def test_a_filter_decides_what_the_person_saw_and_nothing_that_came_later(connection: sa.Connection) -> None:
+    ask(connection, *FOUR)
+    seen = approvals.changes(connection, CLARA, approvals.Filter(kind="down"))
+    ask(connection, ("LATER", "20", "10", "7"))
+    wanted = approvals.Filter(kind="down")
+    done = approvals.decide(connection, CLARA, approved=True, wanted=wanted, newest=seen.newest)
+    assert sorted(done.numbers) == sorted(one.id for one in seen.rows)
+    assert done.late == 0
+    left = [one.sku for one in approvals.changes(connection, VIC, approvals.Filter()).rows]
+    assert left == ["A_1", "B2", "LATER"]
+    approved = approvals.changes(connection, VIC, approvals.Filter("approved")).rows
+    assert {(one.sku, one.decided_by) for one in approved} == {("AB1", "clara"), ("B%3", "clara")}
+    assert approvals.counts(connection, VIC).unused == 2
+    assert [row.who for row in audit.deeds(connection, VIC, Filter(action="prices approved")).rows] == ["clara"] * 2
+
+
+def test_whichever_decision_comes_first_holds(connection: sa.Connection) -> None:
+    ask(connection, *FOUR[:2])
+    numbers = [one.id for one in approvals.changes(connection, VIC, approvals.Filter()).rows]
+    kept_approvals.decide(connection, "prices", numbers[:1], approved=False, who="airflow", note="no")
+    done = approvals.decide(connection, CLARA, approved=True, numbers=numbers)
+    assert (done.numbers, done.late) == (tuple(numbers[1:]), 1)
+    states = connection.execute(sa.text("SELECT state, decided_by FROM ops.approval ORDER BY id")).all()
+    assert [tuple(row) for row in states] == [("refused", "airflow"), ("approved", "clara")]
+    assert kept_approvals.decide(connection, "prices", numbers, approved=False, who="airflow") == []
+    assert not approvals.still_open(connection, numbers)
+
+
+def test_a_refusal_has_a_reason_and_only_a_decider_decides(connection: sa.Connection) -> None:
+    ask(connection, FOUR[0])
+    (one,) = approvals.changes(connection, VIC, approvals.Filter()).rows
+    with pytest.raises(ConfigError, match="needs a reason"):
+        approvals.decide(connection, CLARA, approved=False, note=" ", numbers=[one.id])
+    with pytest.raises(ConfigError, match="were chosen"):
+        approvals.decide(connection, CLARA, approved=True)
+    with pytest.raises(ConfigError, match="Only open"):
+        approvals.decide(connection, CLARA, approved=True, wanted=approvals.Filter("refused"), newest=9)
+    for person in (VIC, EVA):
+        with pytest.raises(NotAllowed):
+            approvals.decide(connection, person, approved=True, numbers=[one.id])
+    assert approvals.still_open(connection, [one.id])
+
+
+# ---- reconciliation ------------------------------------------------------------------------------------------------
+
+
+def keep_run(connection: sa.Connection, at: datetime, unexplained: int, by_rule: int, **more: object) -> int:
+    differ = {"unexplained": unexplained, "by rule": by_rule}
+    counts = {
+        "orders": {"channel_advisor": 100, "tims": 100, "compared": 100, "equal": 100 - unexplained - by_rule,
+                   "causes": {cause: number for cause, number in differ.items() if number}},
+        "prices": {"channel_advisor": 9, "tims": 9, "compared": 9, "equal": 9, "causes": {}},
+    }  # fmt: skip
+    values = {"run_id": "r", "started_at": at, "finished_at": at, "counts": counts, "unexplained": unexplained} | more
+    return connection.scalar(sa.insert(ops_reconcile_run).values(**values).returning(ops_reconcile_run.c.id))
+
+
+def differ(connection: sa.Connection, run: int, key: str, cause: str, **more: object) -> None:
+    values = {"run": run, "subject": "orders", "key": key, "field": "total", "missing": "", "cause": cause,
+              "channel_advisor": "1.00", "tims": "1.01"} | more  # fmt: skip
+    connection.execute(sa.insert(ops_reconcile_difference).values(**values))
+
+
+def test_the_last_comparison_has_its_trend_and_differences_worst_first(connection: sa.Connection) -> None:
+    now = datetime.now(UTC)
+    runs = [keep_run(connection, now - timedelta(days=4 - day), day % 2, 2) for day in range(4)]
+    for number in range(7):
+        differ(connection, runs[-1], f"o{number}", "by rule" if number else "unexplained", since=now)
+    page = reconciliation.page(connection, VIC)
+    assert page.run.id == runs[-1]
+    orders = next(one for one in page.subjects if one.name == "orders")
+    assert [(one.run, one.explained, one.unexplained) for one in orders.history] == [
+        (run, 2, day % 2) for day, run in enumerate(runs)
+    ]
+    assert orders.causes == (("unexplained", 1), ("by rule", 2))
+    found, after = [], None
+    while True:
+        part = reconciliation.differences(connection, VIC, runs[-1], after=after, limit=2)
+        found += part.rows
+        after = part.after
+        if after is None:
+            break
+    assert [one.key for one in found] == [f"o{number}" for number in range(7)]
+    some = reconciliation.differences(connection, VIC, runs[-1], cause="unexplained", subject="orders")
+    assert [one.key for one in some.rows] == ["o0"]
+    assert reconciliation.page(connection, VIC, runs[0]).run.id == runs[0]
+    with pytest.raises(ConfigError, match="no reconciliation"):
+        reconciliation.page(connection, VIC, runs[-1] + 5)
+    with pytest.raises(ConfigError, match="no cause"):
+        reconciliation.differences(connection, VIC, runs[-1], cause="magic")
+
+
+def test_a_comparison_under_way_is_told_and_a_dead_one_is_not(connection: sa.Connection) -> None:
+    now = datetime.now(UTC)
+    keep_run(connection, now - timedelta(days=1), 0, 0)
+    keep_run(connection, now, 0, 0, finished_at=None)
+    assert reconciliation.page(connection, VIC).running is not None
+    connection.execute(sa.text("UPDATE ops.reconcile_run SET started_at = now() - interval '1 day'"))
+    assert reconciliation.page(connection, VIC).running is None
+
+
+# ---- the audit log -------------------------------------------------------------------------------------------------
+
+
+def test_the_log_is_paged_by_key_and_filtered_by_person_action_subject_and_day(connection: sa.Connection) -> None:
+    people.begin(connection, replace(CLARA, name="dora"))
+    for number in range(7):
+        kept_audit.record(connection, "dora", "test done", str(number % 2), {"note": f"n{number}", "empty": ""})
+    kept_audit.record(connection, "emil", "test done", "1")
+    dora = Filter(who="dora")
+    found, after = [], None
+    while True:
+        page = audit.deeds(connection, VIC, dora, after=after, limit=3)
+        found += page.rows
+        after = page.after
+        if after is None:
+            break
+    assert [dict(one.details)["note"] for one in found] == [f"n{number}" for number in reversed(range(7))]
+    assert {one.address for one in found} == {"10.0.0.8"}
+    today = datetime.now(UTC).date()
+    one_day = timedelta(days=1)
+
+    def many(**wanted: object) -> int:
+        return len(audit.deeds(connection, VIC, Filter(**wanted), limit=500).rows)
+
+    assert many(who="dora", subject="1") == 3
+    assert many(action="test done", subject="1") == 4
+    assert many(who="dora", since=today, until=today) == 7
+    assert many(who="dora", since=today + one_day) == many(who="dora", until=today - one_day) == 0
+    assert {"dora", "emil"} <= set(audit.people(connection, VIC))
+    assert "test done" in audit.actions(connection, VIC)
+    assert list(audit.people(connection, VIC)) == sorted(set(audit.people(connection, VIC)))
+    with pytest.raises(ConfigError, match="is no day"):
+        audit.day("yesterday", "From")
+
+
+def test_the_file_of_the_log_has_every_row_and_no_formula(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PORTION", 2)
+    for number in range(5):
+        kept_audit.record(connection, "=cmd|' /C calc'!A0", "@done", f"+{number}x", {"note": 'a,"b"\n'})
+    rows = list(csv.DictReader(io.StringIO("".join(audit.as_csv(connection, VIC, Filter(action="@done"))))))
+    assert [row["subject"] for row in rows] == [f"'+{number}x" for number in reversed(range(5))]
+    assert {row["who"] for row in rows} == {"'=cmd|' /C calc'!A0"}
+    assert {row["action"] for row in rows} == {"'@done"}
+
+
+def test_a_row_of_the_log_is_neither_changed_nor_deleted(ledger_env: LedgerEnv) -> None:
+    for statement in ("UPDATE ops.audit SET who = 'x'", "DELETE FROM ops.audit", "TRUNCATE ops.audit"):
+        with pytest.raises(ConfigError, match="permission denied for table audit"):
+            ledger_env.execute(statement)
+
+
+def test_the_last_day_of_a_month_is_part_of_it() -> None:
+    assert last_day("2012-02").day == 29
