@@ -344,7 +344,7 @@ def test_only_an_accountant_closes(connection: sa.Connection, person: Person) ->
 
 def test_nobody_without_a_role_sees_anything(connection: sa.Connection) -> None:
     nobody = Person("nobody", frozenset())
-    for look in (
+    for read in (
         lambda: closing.months(connection, nobody),
         lambda: closing.month(connection, nobody, MONTH),
         lambda: money.trial_balance(connection, nobody, MONTH),
@@ -358,7 +358,7 @@ def test_nobody_without_a_role_sees_anything(connection: sa.Connection) -> None:
         lambda: reconciliation.page(connection, nobody),
     ):
         with pytest.raises(NotAllowed):
-            look()
+            read()
 
 
 # ---- approvals -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from crossdock.store.tables import (
     ops_closing_step,
     ops_control,
     ops_open_item,
+    ops_watermark,
     ref_gl_entry,
     ref_period,
 )
@@ -131,7 +132,8 @@ class Month:
 
 
 def months(connection: sa.Connection, person: Person, before: str | None = None) -> tuple[list[MonthRow], str | None]:
-    """Months that have entries or were looked at, the newest first; and from where the next page begins."""
+    """Months that have entries, were looked at, or to which a flow has read, the newest first; and from where the next
+    page begins."""
     person.require(Right.SEE)
     first, last = connection.execute(
         sa.select(sa.func.min(ref_gl_entry.c.posting_date), sa.func.max(ref_gl_entry.c.posting_date))
@@ -139,6 +141,7 @@ def months(connection: sa.Connection, person: Person, before: str | None = None)
     periods = set(connection.scalars(sa.select(ops_closing.c.period).distinct()))
     if first is not None:
         periods |= set(_between(f"{first:%Y-%m}", f"{last:%Y-%m}"))
+    periods |= {f"{at:%Y-%m}" for at in connection.scalars(sa.select(ops_watermark.c.position))}
     named = sorted((one for one in periods if before is None or one < before), reverse=True)
     shown = named[:MONTHS]
     closes = {one.period: one for one in _closes(connection, shown)}
@@ -300,6 +303,8 @@ def _payouts_hint(connection: sa.Connection, period: str) -> str:
         words.append(f"{row.letters:,} settlement files are dead letters")
     if row.behind:
         words.append(f"settlements end before the month does: {', '.join(sorted(row.behind))}")
+    if not row.sources:
+        words.append("no settlement has been booked")
     if not words:
         return "Every source's settlements reach the end of the month, and no file was refused."
     return f"Not yet: {'; '.join(words)}."
@@ -309,7 +314,7 @@ def tick(connection: sa.Connection, person: Person, period: str, step: str, note
     """Ticks a step of a month's checklist. Raises ConfigError for a step that is not ready."""
     person.require(Right.CLOSE)
     last_day(period)
-    _known(step)
+    _require_step(step)
     _lock(connection, period)
     state = next(one for one in month(connection, person, period).steps if one.name == step)
     if state.who:
@@ -324,7 +329,7 @@ def untick(connection: sa.Connection, person: Person, period: str, step: str, no
     """Takes a tick back, with a reason. A step of a closed month only after the month itself."""
     person.require(Right.CLOSE)
     last_day(period)
-    _known(step)
+    _require_step(step)
     note = note.strip()
     if not note:
         raise ConfigError("Nobody takes back a step without a reason.", do="Say why; it is kept in the audit log.")
@@ -343,7 +348,7 @@ def untick(connection: sa.Connection, person: Person, period: str, step: str, no
     audit.record(connection, person.name, f"month {step} taken back", period, {"note": note, "ticked by": gone})
 
 
-def _known(step: str) -> None:
+def _require_step(step: str) -> None:
     if step not in STEPS:
         raise ConfigError(f"There is no step {step[:60]!r}.", do=f"There are {', '.join(STEPS)}.")
 

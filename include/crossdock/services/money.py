@@ -371,10 +371,12 @@ def profit(
     totals = tuple(_profit(row) for row in rows if row.is_total)
     found = [_profit(row) for row in rows if not row.is_total]
     shown = found[:limit]
-    more = f"{shown[-1].profit}~{shown[-1].currency_code}~{shown[-1].sku}~{shown[-1].channel}"
+    more = None
+    if len(found) > limit:
+        more = "~".join((str(shown[-1].profit), shown[-1].currency_code, shown[-1].sku, shown[-1].channel))
     missing = connection.execute(_WITHOUT_RATE, facts) if in_base else ()
     return Profits(
-        tuple(shown), totals, more if len(found) > limit else None, base, in_base,
+        tuple(shown), totals, more, base, in_base,
         tuple((row.currency_code, row.lines) for row in missing),
     )  # fmt: skip
 

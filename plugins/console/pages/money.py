@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from console import runs
 from console.access import Asks
 from console.database import transaction
 from console.html import render
+from crossdock.ledger.close import last_day
 from crossdock.services import closing, money
 from crossdock.services.closing import Month
 from crossdock.services.money import GROUPS, LineFilter
@@ -25,8 +26,11 @@ KINDS = {"csv": "text/csv; charset=utf-8", "beancount": "text/plain; charset=utf
 
 
 @router.get("/money")
-def months(request: Request, person: Asks, before: Text | None = None) -> HTMLResponse:
-    """The months."""
+def months(request: Request, person: Asks, before: Text | None = None, month: Text | None = None) -> Response:
+    """The months; or one that is named, whether it has entries or not."""
+    if month:
+        last_day(month)
+        return RedirectResponse(f"money/{month}", status_code=303)
     with transaction(person) as connection:
         rows, more = closing.months(connection, person, before)
     return render(request, "money.html", title="Money", rows=rows, more=more, steps=len(closing.STEPS))
