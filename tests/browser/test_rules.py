@@ -124,6 +124,8 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     assert all(before[sku] != price for sku, price in would.items())
     history = page.locator("section", has=page.get_by_role("heading", name="Who changed it"))
     expect(history).to_contain_text("Costs have risen")
+    history.get_by_text("What it changes").first.click()
+    expect(history.locator(".diff").first).to_contain_text("+  margin: 50")
     page.once("dialog", lambda dialog: dialog.accept())
     history.get_by_role("button", name="Take it back").click()
     expect(page.locator("#message")).to_contain_text("Taken back")

@@ -140,6 +140,9 @@ def test_published_the_letters_that_waited_are_replayed_and_no_others(shop: Envi
         marked = letters.ask_replay(made, ADA, numbers=numbers, only_gone=True)
         assert (marked.count, marked.left) == (3, 1)
         assert sorted(marked.keys["shipments"]) == sorted(parcels[:3])
+        lacking = unknown_values.of(made, ADA, CARRIERS)
+        assert lacking
+        assert [one.letters for one in lacking.values] == [1], "those in replay do not wait any more"
     shop.sync(flow="shipments", kind="replay", keys=parcels[:3])
     assert set(parcels) & shop.letters().keys() == {parcels[3]}
 
@@ -275,7 +278,7 @@ def test_history_and_taking_back(shop: Environment) -> None:
         assert [(one.version.author, one.version.message, one.current) for one in past] == [
             ("bob", "Second", True), ("ada", "First", False),
         ]  # fmt: skip
-        assert "-  margin: 50\n+  margin: 51" in past[0].diff
+        assert "-  margin: 50\n+  margin: 51" in rule_files.change(made, EVE, PRICES, second.number).diff
         with pytest.raises(ConfigError, match="changed again"):
             rule_files.take_back(made, ADA, PRICES, first.number)
         rule_files.take_back(made, ADA, PRICES, second.number)

@@ -44,7 +44,8 @@ Record = tuple[str, datetime, bytes]  # key, version, payload
 
 # Which flows' documents a file decides; checks name theirs, all others have none that stored records would show.
 READERS: dict[str, tuple[str, ...]] = {
-    "sites.yaml": ("orders", "returns", "payments"),
+    "sites.yaml": ("orders", "shipments", "returns", "ledger_invoices", "ledger_captures"),
+    "accounts.yaml": ("payments",),
     "tolerances.yaml": ("returns", "payments"),
     "catalog.yaml": ("catalog",),
     "lookups/listing_categories.csv": ("catalog",),
@@ -66,7 +67,9 @@ READERS: dict[str, tuple[str, ...]] = {
 PRICES = ("prices.yaml", "lookups/price_rules.csv", "lookups/promotions.csv", "lookups/exchange_rates.csv")
 STOCK = ("stock_offers.yaml", "lookups/stock_rules.csv")
 POSTING = ("posting.yaml", "accounts.yaml")
-OWN = ("key", "position", "batch_id", "version", "content_hash", "rules", "next_at", "seen", "problems")
+# Read together with what comes next: stored records do not show what it changes.
+WITH_THE_NEXT = ("lookups/payout_deposits.csv", "lookups/dispute_outcomes.csv")
+ONLY_RUNS = ("flows.yaml", "intake.yaml", "systems.yaml", "console.yaml")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,11 @@ def of(connection: sa.Connection, person: Person, path: str, text: str) -> Effec
         return Effect(words=("The draft changes nothing.",))
     with unwritten(connection):
         parts = list(_parts(connection, person, path, folder))
-    words = () if parts else ("It changes no document: it says how flows run, and takes effect with their next run.",)
+    words: tuple[str, ...] = ()
+    if path in WITH_THE_NEXT:
+        words = ("It is read with the next settlements: records that are stored do not show what it changes.",)
+    elif not parts:
+        words = ("It changes no document: it says how flows run, and takes effect with their next run.",)
     return Effect(tuple(parts), words=words, seconds=round(time.monotonic() - began, 2))
 
 
@@ -131,8 +138,13 @@ def _parts(connection: sa.Connection, person: Person, path: str, folder: Path) -
         waiting = _letters(connection, person, readers, folder)
         if waiting.looked:
             yield waiting
+        began = time.monotonic()
         for name in readers:
-            yield _documents(connection, person, flows.get(name), folder)
+            if time.monotonic() - began < SECONDS:
+                yield _documents(connection, person, flows.get(name), folder)
+            else:
+                late = "The time was up before they were compared."
+                yield Part(f"{flows.get(name).title}: documents", "records", 0, 0, truncated=late)
 
 
 def _readers(path: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from crossdock.config.grid import Row, RowChange
 from crossdock.config.structs import choices_of, describe
 from crossdock.errors import ConfigError
 from crossdock.services import configuration
-from crossdock.services.configuration import Problem, Version
+from crossdock.services.configuration import Change, Problem, Version
 from crossdock.services.people import Person, Right
 from crossdock.watch import schemas
 
@@ -75,23 +75,30 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A file with all that a page shows. `number`: the version in force that the text is of. `form` and `rows` are made
-    from the text; where both are absent, only the text can show it, and `why_text` says why."""
+class Facts:
+    """What there is to say of a file. `number`: the version in force; `intro`: what its remarks say of it as a
+    whole."""
 
     path: str
     name: str
     number: int
-    text: str
     intro: str
+    replaced: bool
+    refused: str
+    consent: bool
+
+
+@dataclass(frozen=True)
+class Opened(Facts):
+    """A file with what is in it. `form` and `rows` are made from the text; where both are absent, only the text can
+    show it, and `why_text` says why."""
+
+    text: str
     kind: str  # grid, form or text
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...] = ()
     form: Field | None = None
     why_text: str = ""
-    replaced: bool = False
-    refused: str = ""
-    consent: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,30 +176,33 @@ def name_of(path: str) -> str:
     return f"Checks: {name.lower()}" if path.startswith("checks/") else name
 
 
-def opened(connection: sa.Connection, person: Person, path: str, text: str | None = None) -> Opened:
-    """A file as it is in force, or with another text. Raises ConfigError where there is none."""
+def facts(connection: sa.Connection, person: Person, path: str, text: str | None = None) -> Facts:
+    """What there is to say of a file. Raises ConfigError where there is none. `text`: another one than in force."""
     person.require(Right.SEE)
     file = next((one for one in configuration.files(connection) if one.path == path), None)
     if file is None or path.startswith(ELSEWHERE) or not path.endswith((".yaml", ".csv")):
         raise ConfigError(f"There is no file {path!r} among the rules.", do="Choose one of the list.")
     content = text if text is not None else configuration.text(connection, path) or ""
-    facts: dict[str, Any] = {
-        "path": path, "name": name_of(path), "number": configuration.status(connection).number, "text": content,
-        "intro": _intro(path, content), "replaced": file.replaced, "refused": file.refused, "consent": file.consent,
-    }  # fmt: skip
+    number = configuration.status(connection).number
+    return Facts(path, name_of(path), number, _intro(path, content), file.replaced, file.refused, file.consent)
+
+
+def opened(connection: sa.Connection, person: Person, path: str, text: str | None = None) -> Opened:
+    """A file as it is in force, or with another text. Raises ConfigError where there is none."""
+    content = text if text is not None else configuration.text(connection, path) or ""
+    made: dict[str, Any] = {**vars(facts(connection, person, path, content)), "text": content}
     schema = schemas.of(path)
     if path.endswith(".csv"):
         table = grid.read(content)
         if not table.columns:
-            return Opened(kind="text", why_text="The file has no header.", **facts)
-        return Opened(kind="grid", columns=columns(path, table.columns), rows=table.rows, **facts)
+            return Opened(**made, kind="text", why_text="The file has no header.")
+        return Opened(**made, kind="grid", columns=columns(path, table.columns), rows=table.rows)
     if schema is None:
-        return Opened(kind="text", **facts)
+        return Opened(**made, kind="text")
     try:
-        shown = forms.form(content, schema.kind)
+        return Opened(**made, kind="form", form=forms.form(content, schema.kind))
     except ConfigError as error:
-        return Opened(kind="text", why_text=str(error), **facts)
-    return Opened(kind="form", form=shown, **facts)
+        return Opened(**made, kind="text", why_text=str(error))
 
 
 def columns(path: str, names: Sequence[str]) -> tuple[Column, ...]:
@@ -296,12 +306,9 @@ def publish(connection: sa.Connection, person: Person, draft: Draft, message: st
 
 @dataclass(frozen=True)
 class Past:
-    """One version in a file's history. `current`: the file is as this version made it; `before`, `after`: its texts."""
+    """One version in a file's history. `current`: the file is as this version made it."""
 
     version: Version
-    diff: str
-    before: str | None
-    after: str | None
     current: bool
 
 
@@ -318,23 +325,17 @@ def history(connection: sa.Connection, person: Person, path: str, most: int = 30
         if len(page) < PAGE:
             break
         after = page[-1].number
-    made: list[Past] = []
-    current = configuration.text(connection, path)
-    taken = False
-    for version in found[:most]:
-        change = next(one for one in configuration.diff(connection, version.number) if one.path == path)
-        was_in_force = version.in_force_at is not None
-        made.append(
-            Past(
-                version,
-                change.diff,
-                change.before,
-                change.after,
-                was_in_force and not taken and change.after == current,
-            )
-        )
-        taken = taken or was_in_force
-    return tuple(made)
+    current = next((one for one in found if one.in_force_at is not None), None)
+    return tuple(Past(version, version is current) for version in found[:most])
+
+
+def change(connection: sa.Connection, person: Person, path: str, number: int) -> Change:
+    """What a version did to a file. Raises ConfigError where it did nothing to it."""
+    person.require(Right.SEE)
+    found = next((one for one in configuration.diff(connection, number) if one.path == path), None)
+    if found is None:
+        raise ConfigError(f"Version {number} does not change {path}.", do="Choose another one.")
+    return found
 
 
 def take_back(connection: sa.Connection, person: Person, path: str, number: int) -> Version:
@@ -344,13 +345,11 @@ def take_back(connection: sa.Connection, person: Person, path: str, number: int)
     version = configuration.show(connection, number)
     if number == configuration.status(connection).number and version.files == (path,):
         return configuration.rollback(connection, person, version.parent, f"Version {number} is taken back")
-    change = next((one for one in configuration.diff(connection, number) if one.path == path), None)
-    if change is None:
-        raise ConfigError(f"Version {number} does not change {path}.", do="Choose another one.")
-    if configuration.text(connection, path) != change.after:
+    did = change(connection, person, path, number)
+    if configuration.text(connection, path) != did.after:
         raise ConfigError(
             f"{path} has been changed again since version {number}.", do="Take back the later change first."
         )
     message = f"{path} is as it was before version {number}"
-    proposed = configuration.propose(connection, person, {path: change.before}, message)
+    proposed = configuration.propose(connection, person, {path: did.before}, message)
     return configuration.publish(connection, person, proposed.number)

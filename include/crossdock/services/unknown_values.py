@@ -36,6 +36,7 @@ DECIDED = frozenset({"action"})  # columns that nobody guesses
 BESIDE_ITS_KEY = ("adjustment_reasons", "listing_categories")  # the value is the second column of the key
 LIKE, SURE = 70, 85  # how like a value must be for its row to be offered, and for that to be meant probably
 FIRST, FIRST_LIKE = 3, 70  # weight of the first part of a key, and how like it must be in any case
+WAITS = (table.c.state.in_(OPEN), table.c.replay_asked_at.is_(None))  # a replay may be under way
 MOST = 500  # values of one lookup
 _FILE = re.compile(r"\b([a-z0-9_]+)\.csv\b")
 _SITE = re.compile(r"\bsite (\d+)\b")
@@ -107,7 +108,7 @@ def letters_of(connection: sa.Connection, person: Person, path: str, values: Seq
     found = connection.execute(
         sa.select(table.c.id, *(reason.c[name] for name in ("rule", "do")))
         .select_from(table.join(reason, sa.true()))
-        .where(table.c.state.in_(OPEN), reason.c.rule.in_(RULES), reason.c.value.in_(list(values)))
+        .where(*WAITS, reason.c.rule.in_(RULES), reason.c.value.in_(list(values)))
         .order_by(table.c.id)
     )
     return list(dict.fromkeys(row.id for row in found if _lookup(row.rule, row.do) == path))
@@ -165,7 +166,7 @@ def _refused(connection: sa.Connection) -> Sequence[sa.Row]:
             *by, sa.func.min(reason.c["says"]).label("message"), sa.func.count(sa.distinct(table.c.id)).label("letters")
         )
         .select_from(table.join(reason, sa.true()))
-        .where(table.c.state.in_(OPEN), reason.c.rule.in_(RULES), sa.func.coalesce(reason.c.value, "") != "")
+        .where(*WAITS, reason.c.rule.in_(RULES), sa.func.coalesce(reason.c.value, "") != "")
         .group_by(*by)
         .order_by(sa.desc("letters"), reason.c.value)
     ).all()

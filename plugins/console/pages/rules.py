@@ -36,10 +36,10 @@ def listed(request: Request, person: Asks) -> HTMLResponse:
 def file(request: Request, person: Asks, path: Path, version: int | None = None) -> HTMLResponse:
     """A file in its editor."""
     with transaction(person) as connection:
-        opened = rule_files.opened(connection, person, path)
+        facts = rule_files.facts(connection, person, path)
         lacking = unknown_values.of(connection, person, path)
     return render(
-        request, "rules_file.html", title=opened.name, file=opened, lacking=lacking, version=version
+        request, "rules_file.html", title=facts.name, file=facts, lacking=lacking, version=version
     )  # fmt: skip
 
 
@@ -49,6 +49,14 @@ def history(request: Request, person: Asks, path: Path) -> HTMLResponse:
     with transaction(person) as connection:
         past = rule_files.history(connection, person, path)
     return render(request, "rules_history.html", path=path, past=past)
+
+
+@router.get("/rules/change")
+def change(request: Request, person: Asks, path: Path, number: int) -> HTMLResponse:
+    """What a version did to a file."""
+    with transaction(person) as connection:
+        found = rule_files.change(connection, person, path, number)
+    return render(request, "rules_change.html", change=found)
 
 
 @router.get("/rules/versions/{number}")
