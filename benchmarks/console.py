@@ -24,6 +24,8 @@ from urllib.parse import urlencode
 
 import sqlalchemy as sa
 
+from crossdock.services.people import on_this_machine
+from crossdock.services.rule_files import Draft, ValueChange, publish
 from crossdock.settings import PROJECT
 from crossdock.store import database, sql
 
@@ -49,6 +51,12 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/record/{kind}": ({"kind": "order", "id": ORDER}, {"kind": "sku", "id": SKU}),
     "/api/overview/records": tuple({"flow": "orders", "state": each} for each in ("dead", "waiting", "delivered")),
     "/overview/records": tuple({"flow": "orders", "state": each} for each in ("dead", "waiting", "delivered")),
+    **dict.fromkeys(
+        ("/rules/file", "/api/rules/file"),
+        ({"path": "lookups/carriers.csv"}, {"path": "lookups/settlement_kinds.csv"}, {"path": "posting.yaml"}),
+    ),
+    "/rules/history": ({"path": "prices.yaml"},),
+    "/rules/change": ({"path": "prices.yaml", "number": "1"},),
 }
 
 
@@ -59,6 +67,8 @@ def fill(url: str, records: int, letters: int, skus: int) -> None:
     values = {"orders": orders, "letters": letters, "skus": skus}
     with engine.begin() as connection:
         connection.execute(sql.statement(__package__, "console"), values)
+        change = ValueChange(("defaults", "margin"), "49")
+        publish(connection, on_this_machine("bench"), Draft("prices.yaml", values=(change,)), "A version", None)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()

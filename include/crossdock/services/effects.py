@@ -35,7 +35,7 @@ from crossdock.store.tables import ops_dead_letter, ref_channel_center
 LAST = 500  # records of a flow that are looked at
 MOST_ITEMS = 20_000  # whose prices or quantities are looked at
 PORTION = 1_000
-SECONDS = 4.0  # after which no further portion is begun
+SECONDS = 5.0  # after which no further portion is begun
 SHOWN = 500  # rows that differ
 MONTH = timedelta(days=31)
 MOST_LETTERS = 500

@@ -23,6 +23,7 @@ from crossdock.errors import ConfigError
 from crossdock.services import configuration
 from crossdock.services.configuration import Change, Problem, Version
 from crossdock.services.people import Person, Right
+from crossdock.store import versions
 from crossdock.watch import schemas
 
 ELSEWHERE = "mappings/"  # has pages of its own
@@ -183,7 +184,7 @@ def facts(connection: sa.Connection, person: Person, path: str, text: str | None
     if file is None or path.startswith(ELSEWHERE) or not path.endswith((".yaml", ".csv")):
         raise ConfigError(f"There is no file {path!r} among the rules.", do="Choose one of the list.")
     content = text if text is not None else configuration.text(connection, path) or ""
-    number = configuration.status(connection).number
+    number = versions.current_number(connection)
     return Facts(path, name_of(path), number, _intro(path, content), file.replaced, file.refused, file.consent)
 
 
