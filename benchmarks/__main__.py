@@ -168,7 +168,8 @@ def table(found: Measured, *parts: str) -> Grid:
     """One row a comparison, of the parts that were asked for."""
     grid = Grid()
     for part, rows in (("orders", _order_rows), ("month", _month_rows), ("airflow", _airflow_rows),
-                       ("suggestions", _suggestion_rows), ("stock", _stock_rows)):  # fmt: skip
+                       ("suggestions", _suggestion_rows), ("console", _console_rows),
+                       ("stock", _stock_rows)):  # fmt: skip
         if part in parts:
             rows(found, grid)
     grid.failures(found)
@@ -328,7 +329,7 @@ def page(grid: Grid, words: str, minutes: float) -> str:
     )
 
 
-PARTS = ("orders", "month", "airflow", "suggestions", "stock")
+PARTS = ("orders", "month", "airflow", "suggestions", "console", "stock")
 
 
 def main() -> int:

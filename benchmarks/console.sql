@@ -51,9 +51,14 @@ FROM generate_series(1, :orders) AS n;
 
 INSERT INTO ops.work (queue, key, hash, batch_id, queued_at)
 SELECT
-  flow, 'SKU-' || lpad(n::text, 6, '0'), 'h',
-  (SELECT min(id) FROM ops.batch WHERE batch.flow = queue.flow) + n / 2000 * 3, now() - make_interval(mins => n)
-FROM generate_series(1, :skus) AS n, unnest(ARRAY['inventory', 'prices', 'catalog']) AS queue (flow);
+  own.flow, 'SKU-' || lpad(n::text, 6, '0'), 'h', own.first_id + n / 2000 * 3, now() - make_interval(mins => n)
+FROM generate_series(1, :skus) AS n
+CROSS JOIN (
+  SELECT batch.flow, min(batch.id) AS first_id
+  FROM ops.batch
+  WHERE batch.flow <> 'orders'
+  GROUP BY batch.flow
+) AS own;
 
 INSERT INTO stage.sales_order (
   key, batch_id, version, state, reason, "TotalAmount", "CurrencyCode", "CustomerID", "Channel", marketplace_order_id

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from benchmarks import console as benchmark
 from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -136,6 +137,15 @@ def test_a_viewer_changes_nothing(anonymous: TestClient, server: FastAPI, route:
     for method in route.methods:
         answer = viewer.request(method, address(route), json={})
         assert answer.status_code == 403, (route.path, answer.text)
+
+
+def test_every_route_that_reads_is_measured_at_size() -> None:
+    measured = benchmark.addresses()
+    for route in routes():
+        if "GET" in route.methods:
+            pattern = re.sub(r"\\{[^}]*\\}", "[^?]+", re.escape(route.path))
+            assert any(re.fullmatch(rf"{pattern}(\?.*)?", each) for each in measured), route.path
+    assert len(measured) == len(set(measured))
 
 
 def test_a_token_is_of_one_person_alone() -> None:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from crossdock.store import alerts
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
-from integration.builders import forward, send
+from integration.builders import forward, line, place, send
 from integration.environment import Environment, found_environment, unhurried
 
 if TYPE_CHECKING:
@@ -192,6 +192,23 @@ def test_an_alert_waits_in_the_table_while_no_channel_takes_it(
     assert letterbox == []
     Alert().notify(_context(BatchStopped("sends what waits")))
     assert len(letterbox) == 1
+
+
+def test_a_silenced_alert_is_not_sent_and_comes_back_afterwards(environment: Environment, letterbox: list) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    with environment.runtime() as opened:
+        with opened.engine.begin() as connection:
+            alerts.raise_alert(connection, kind="stale", key="silenced", title="Nothing was read", body="Look.")
+            alerts.silence(connection, "stale", "silenced", until=soon, reason="maintenance", who="ada")
+        assert notifier.send(opened.engine) == 0
+        assert letterbox == []
+        with opened.engine.begin() as connection:
+            assert alerts.end_silence(connection, "stale", "silenced")
+        assert notifier.send(opened.engine) == 1
+        assert [letter["title"] for letter in letterbox] == ["Crossdock: Nothing was read"]
+        with opened.engine.begin() as connection:
+            alerts.raise_alert(connection, kind="stale", key="silenced", title="Nothing was read", body="Look.")
+        assert notifier.send(opened.engine) == 0, "it was sent since the silence ended"
 
 
 def test_a_late_close_is_a_row_first_and_is_sent_by_who_may_send(
@@ -391,3 +408,17 @@ def test_the_reconciliation_alerts_what_nothing_explains_stays_green_and_says_so
     assert note.startswith("compared ")
     assert ", 1 unexplained." in note
     assert note.endswith(f"/crossdock/reconcile/{number})")
+
+
+def test_a_person_goes_on_with_a_stopped_batch(bag: DagBag, metadata: None, environment: Environment) -> None:
+    bad = {place(environment, line("NOBODY-HAS-THIS")) for _ in range(30)}
+    good = place(environment, line())
+    forward(environment, environment.now + timedelta(minutes=10))
+    assert run(bag, "orders").state == "failed"
+    (stopped,) = environment.query("SELECT id FROM ops.batch WHERE stopped AND finished_at IS NULL")
+    ended = run(bag, "orders", accept_rejects=[stopped.id])
+    assert ended.state == "success"
+    assert results(ended)["extract"] == [stopped.id], "nothing is read"
+    assert environment.query("SELECT id FROM ops.batch WHERE stopped AND finished_at IS NULL") == []
+    assert bad <= set(environment.letters())
+    assert good in {order["ExternalOrderID"] for order in environment.in_tims()}

@@ -87,6 +87,16 @@ def test_the_table_tells_what_was_measured_what_was_not_and_what_failed(found: M
     assert "| FAILED: load | no room |" in page
 
 
+def test_a_page_of_the_console_that_takes_too_long_is_named(found: Measured) -> None:
+    found.facts["console"] = "1,000 raw records"
+    found.add("console /letters?flow=orders", {"p50": 40, "p95": 90, "status": 200})
+    found.add("console /record", {"p50": 200, "p95": 301, "status": 500})
+    page = bench.table(found, "console").markdown()
+    assert "| pages of the console | 1 of 2 | 1,000 raw records |  |  | p95 ≤ 300 ms missed |" in page
+    assert "|   GET /record | 301 ms | half of them | 200 ms | HTTP 500 | ≤ 300 ms missed |" in page
+    assert "|   GET /letters?flow=orders | 90 ms | half of them | 40 ms |  |  |" in page
+
+
 def test_nothing_measured_is_a_table_all_the_same(found: Measured) -> None:
     assert bench.table(found, *bench.PARTS).markdown().count("not measured") >= 12
 

@@ -194,7 +194,8 @@ def overview(connection: sa.Connection, person: Person) -> Overview:
         delivered=_delivered(connection),
         held=held,
     )
-    lanes = tuple(_lane(connection, flow, counts, now) for flow in every.values())
+    dags = flows.packages()
+    lanes = tuple(_lane(connection, flow, dags[flow.name], counts, now) for flow in every.values())
     total: dict[str, Decimal] = {}
     for (_, currency), amount in sorted(held.items(), key=lambda item: item[0][1]):
         total[currency] = total.get(currency, Decimal()) + amount
@@ -217,7 +218,7 @@ class _Counts:
     held: dict[tuple[str, str], Decimal]
 
 
-def _lane(connection: sa.Connection, flow: Flow, counts: _Counts, now: datetime) -> Lane:
+def _lane(connection: sa.Connection, flow: Flow, dag: str, counts: _Counts, now: datetime) -> Lane:
     mark = counts.marks.get((flow.name, flow.source.name))
     allowed = settings.flow(flow.name).stale_minutes
     age = (now - mark.read_at).total_seconds() if mark else None
@@ -226,7 +227,7 @@ def _lane(connection: sa.Connection, flow: Flow, counts: _Counts, now: datetime)
     other_clock = mark is not None and abs(mark.read_at - mark.position) > DAY
     usual, slow, measured = _times(connection, flow, other_clock) if hours else (None, None, 0)
     return Lane(
-        flow.name, flow.title, flows.packages()[flow.name], flow.source.system, flow.target,
+        flow.name, flow.title, dag, flow.source.system, flow.target,
         mark.read_at if mark else None, age, allowed, age is not None and age > allowed * 60,
         counts.in_flight.get(flow.name, 0), counts.waiting.get(flow.name, 0), dead, today, before,
         sum(hours.values()), tuple(hours.get(ago, 0) for ago in reversed(range(HOURS))), usual, slow, measured,
