@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -567,17 +568,26 @@ def _range(one: Field) -> tuple[int, int]:
 # ---- running and telling -------------------------------------------------------------------------------------------
 
 
-@cache
+_IMPORTING = threading.Lock()  # two threads in the middle of it would see modules that are half there
+
+
+def prepare() -> None:
+    """Imports what a check needs, ahead of the first one: it costs seconds."""
+    _great_expectations()
+
+
 def _great_expectations() -> Any:
-    """Imported where it is first needed: it costs seconds."""
+    """Imported where it is first needed."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations
+    with _IMPORTING:
+        import great_expectations
 
     return great_expectations
 
 
 def _context() -> Any:
     """A context in memory, new for each run: an old one would keep the frames that it has seen."""
+    great_expectations = _great_expectations()
     from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,
@@ -589,7 +599,7 @@ def _context() -> Any:
         progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
         analytics_enabled=False,
     )
-    return _great_expectations().get_context(mode="ephemeral", project_config=config)
+    return great_expectations.get_context(mode="ephemeral", project_config=config)
 
 
 def _camel(expect: str) -> str:
@@ -606,9 +616,8 @@ def _expectation_names() -> list[str]:
 def _class_of(expect: str) -> Any:
     """Great Expectations' class, whose expectations keep their configuration once it is made: a validation asks for it
     seventy times, and each time it is made anew from the fields, a third of what a validation costs."""
-    from great_expectations.compatibility import pydantic
-
     theirs = getattr(_great_expectations().expectations, _camel(expect))
+    from great_expectations.compatibility import pydantic
 
     def configuration(self: Any) -> Any:
         if self._kept is None:
