@@ -381,7 +381,7 @@ def test_a_clerk_logs_in_and_brings_a_refused_order_into_tims(here: Installation
         page.wait_for_url("**/crossdock/", timeout=60_000)
         page.get_by_label("Find a record").fill(key)
         page.keyboard.press("Enter")
-        page.get_by_role("link", name="Dead letter").first.click(timeout=60_000)
+        page.get_by_role("link", name="Open its dead letter").first.click(timeout=60_000)
         page.get_by_label("SKU", exact=True).fill("22423")
         expect(page.locator("#verdict")).to_contain_text("It would be sent.", timeout=60_000)
         page.get_by_role("button", name="Replay").click()
