@@ -16,6 +16,7 @@ from crossdock.services.people import Person, Role, on_this_machine
 from integration.builders import at_the_channel, line, place, ship
 
 PARCELS = 11
+PATIENCE = 20_000  # for a check of all files on a busy machine
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 HOSTILE = "<script>alert(1)</script> \u202egnp.exe שלום 🧨 "
 CARRIERS, PRICES, POSTING = "lookups/carriers.csv", "prices.yaml", "posting.yaml"
@@ -97,14 +98,14 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     shot(page, "rules_prices")
     assert axe(page) == []
     margin.fill("4x")
-    expect(page.locator(".findings")).to_contain_text("defaults.margin is '4x'")
+    expect(page.locator(".findings")).to_contain_text("defaults.margin is '4x'", timeout=PATIENCE)
     expect(margin).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_role("button", name="Publish")).to_be_disabled()
     margin.fill("50")
     expect(page.locator(".publish")).to_contain_text("1 changed")
     page.get_by_role("button", name="What would change").click()
     box = page.locator(".effect")
-    expect(box).to_contain_text("items would change", timeout=20_000)
+    expect(box).to_contain_text("items would change", timeout=PATIENCE)
     shown = box.locator("tbody tr")
     assert shown.count() > 20
     shot(page, "rules_prices_effect")
@@ -117,7 +118,7 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     assert prices_at_the_channel(console) == before
     page.get_by_role("textbox", name="Why").fill("Costs have risen")
     page.get_by_role("button", name="Publish").click()
-    expect(page.locator("#message")).to_contain_text("is in force")
+    expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     console.shop.sync(flow="prices")
     after = prices_at_the_channel(console)
     assert {sku: after[sku] for sku in would} == would
@@ -141,7 +142,7 @@ def test_a_second_person_agrees_to_what_the_console_asks_consent_for(console: Co
     option.fill("wash") if option.evaluate("one => one.tagName") == "INPUT" else option.select_option("wash")
     expect(page.locator(".publish")).to_contain_text("1 changed")
     page.get_by_role("button", name="What would change").click()
-    expect(page.locator(".effect")).to_contain_text("documents would change", timeout=20_000)
+    expect(page.locator(".effect")).to_contain_text("documents would change", timeout=PATIENCE)
     shot(page, "rules_posting_effect")
     page.get_by_role("textbox", name="Why").fill("The auditor wants to see it")
     page.get_by_role("button", name="Propose").click()
@@ -210,15 +211,15 @@ def test_rows_are_added_changed_and_removed_in_five_thousand_with_hostile_ones_a
     page.get_by_role("button", name="Add a row").click()
     new = page.locator("tr[data-at]").last
     new.get_by_label("code, new row").fill("NEW-1")
-    expect(page.locator(".findings")).to_contain_text("action")
+    expect(page.locator(".findings")).to_contain_text("action", timeout=PATIENCE)
     expect(new.get_by_label("code, new row")).to_have_attribute("aria-invalid", "true")
     shot(page, "rules_grid_finding")
     new.get_by_label("action, new row").select_option("product")
-    expect(page.locator(".findings li")).to_have_count(0)
+    expect(page.locator(".findings li")).to_have_count(0, timeout=PATIENCE)
     expect(page.locator(".publish")).to_contain_text("3 changed")
     page.get_by_role("textbox", name="Why").fill("By hand")
     page.get_by_role("button", name="Publish").click()
-    expect(page.locator("#message")).to_contain_text("is in force")
+    expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     before, after = (text + hostile + rows).splitlines(), text_of(console, "lookups/item_codes.csv").splitlines()
     assert [one for one in before if one not in after] == ["BULK-1234,product,,Row 1234", "BULK-4321,product,,Row 4321"]
     assert [one for one in after if one not in before] == ['BULK-4321,product,,"changed, ""so"""', "NEW-1,product,,"]
@@ -239,13 +240,13 @@ def test_a_draft_goes_from_the_form_to_the_text_and_back(console: Console) -> No
         )
     )  # fmt: skip
     area.fill(area.input_value().replace("map: 60", "map: sixty"))
-    expect(page.locator(".findings")).to_contain_text("Line 25")
+    expect(page.locator(".findings")).to_contain_text("Line 25", timeout=PATIENCE)
     shot(page, "rules_text")
     assert axe(page) == []
     page.get_by_role("tab", name="Form").click()
     expect(page.locator("""[data-place='["defaults","map"]'] .finding""")).to_contain_text("sixty")
     page.locator("""[data-place='["defaults","map"]'] input""").fill("61")
-    expect(page.locator(".findings li")).to_have_count(0)
+    expect(page.locator(".findings li")).to_have_count(0, timeout=PATIENCE)
     page.get_by_role("button", name="Discard").click()
     expect(page.locator("""[data-place='["defaults","margin"]'] input""")).to_have_value("48")
     assert page.problems == []
@@ -285,5 +286,5 @@ def test_every_file_opens_in_the_dark_and_on_a_phone(console: Console) -> None:
         if not path.startswith("mappings/"):
             console.open(page, f"/rules/file?path={path}")
             expect(page.locator("#panel > *").first).to_be_visible()
-            expect(page.locator(".findings li")).to_have_count(0)
+            expect(page.locator(".findings li")).to_have_count(0, timeout=PATIENCE)
     assert page.problems == []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, get_args
 
 import msgspec
@@ -17,7 +16,7 @@ import yaml
 
 from crossdock.config import yaml_text
 from crossdock.config.nodes import line_of, plain
-from crossdock.config.structs import _bare, _shape, choices_of, describe, extra_of, leaves
+from crossdock.config.structs import _bare, _shape, choices_of, describe, extra_of, fields_of, leaves
 from crossdock.config.yaml_text import Place
 
 MOST_DEPTH = 12
@@ -67,7 +66,7 @@ def kind_at(kind: Any, place: Place) -> Any:
             wanted = ("list",) if isinstance(step, int) else ("struct", "dict")
             shape = next((one for one in map(_shape, shape.inner) if one.form in wanted), shape)
         if shape.form == "struct":
-            named_fields = {one.encode_name: one.type for one in _fields(shape.kind)}
+            named_fields = {one.encode_name: one.type for one in fields_of(shape.kind)}
             rest = next((word for word, one in named_fields.items() if extra_of(one).get("rest")), "")
             inner = get_args(_bare(named_fields[rest]))[1] if rest else None
             kind = named_fields.get(str(step), inner)
@@ -126,7 +125,7 @@ class _Maker:
 
     def struct(self, kind: Any, node: yaml.Node | None, place: Place) -> Iterator[Field]:
         given = _pairs(node)
-        named_fields = {one.encode_name: one for one in _fields(kind)}
+        named_fields = {one.encode_name: one for one in fields_of(kind)}
         rest = next((word for word, one in named_fields.items() if extra_of(one.type).get("rest")), "")
         for word, one in named_fields.items():
             if word == rest:
@@ -245,11 +244,6 @@ def _pairs(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:
     }
 
 
-@cache
-def _fields(kind: Any) -> tuple[Any, ...]:
-    return msgspec.structs.fields(kind)
-
-
 def _of_either(kinds: tuple[Any, ...], node: yaml.Node | None) -> Any:
     forms: tuple[str, ...] = ("value",)
     if isinstance(node, yaml.CollectionNode):
@@ -258,7 +252,7 @@ def _of_either(kinds: tuple[Any, ...], node: yaml.Node | None) -> Any:
 
 
 def _rest(kind: Any) -> str:
-    return "a word" if any(extra_of(one.type).get("rest") for one in _fields(kind)) else ""
+    return "a word" if any(extra_of(one.type).get("rest") for one in fields_of(kind)) else ""
 
 
 def _yes_no(kind: Any, node: yaml.Node | None) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class _Walker(Reader):
         return next((one for one in kinds if _shape(one).form in forms), kinds[0])
 
     def struct(self, kind: Any, node: yaml.Node | None, place: Place) -> Any:
-        fields = {one.encode_name: one for one in msgspec.structs.fields(kind)}
+        fields = {one.encode_name: one for one in fields_of(kind)}
         rest = next((name for name, one in fields.items() if extra_of(one.type).get("rest")), "")
         of_others = get_args(_bare(fields.pop(rest).type))[1] if rest else None
         given: dict[str, Any] = {}
@@ -252,6 +252,12 @@ class _Walker(Reader):
             message = f"{what} has {written}" if of_key else f"{what} is {written}"
             self.report(node, f"{message}{instead(kind, node, value)}")
             return _NOTHING
+
+
+@cache
+def fields_of(kind: Any) -> tuple[Any, ...]:
+    """The fields of a struct, as msgspec has them; it looks their types up anew each time."""
+    return msgspec.structs.fields(kind)
 
 
 def _bare(kind: Any) -> Any:
