@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from crossdock.errors import AuthError, BatchStopped
 from crossdock.store import alerts
@@ -298,46 +299,118 @@ def test_a_control_that_does_not_hold_fails_the_close_and_names_the_document(
 
 
 @pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A person at Airflow's API: answers the next question that is put, as the UI does; what they were shown."""
+def somebody(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A person at Airflow's API, and at the pages in it."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
     from fastapi.testclient import TestClient
 
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "true")
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a secret of this test, and of no other " * 2)
-    threads: list[threading.Thread] = []
     purge_cached_app()
     with TestClient(create_app("core")) as client:
         token = client.get("/auth/token").json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
-        every = "/api/v2/dags/price_approvals/dagRuns/~/hitlDetails?response_received=false"
-
-        def answer(option: str, **given: str) -> list[dict[str, Any]]:
-            shown: list[dict[str, Any]] = []
-
-            def work() -> None:
-                for _ in range(240):
-                    waiting = [
-                        one for one in client.get(every).json().get("hitl_details", ())
-                        if one["task_instance"]["state"] == "awaiting_input"
-                    ]  # fmt: skip
-                    if waiting:
-                        task = waiting[0]["task_instance"]
-                        path = f"dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/{task['map_index']}"
-                        output = {"chosen_options": [option], "params_input": {"only": "", "note": "", **given}}
-                        done = client.patch(f"/api/v2/dags/price_approvals/{path}/hitlDetails", json=output)
-                        shown.append(waiting[0] | {"status": done.status_code})
-                        return
-                    time.sleep(0.5)
-
-            threads.append(threading.Thread(target=work, daemon=True))
-            threads[-1].start()
-            return shown
-
-        yield answer
-        for thread in threads:
-            thread.join(10)
+        yield client
     purge_cached_app()
+
+
+@pytest.fixture
+def when_asked(somebody: Any) -> Iterator[Any]:
+    """Does something as soon as Airflow has a required action on prices: `do(the action)`; what it returned."""
+    threads: list[threading.Thread] = []
+    every = "/api/v2/dags/price_approvals/dagRuns/~/hitlDetails?response_received=false"
+
+    def meanwhile(do: Any) -> list[Any]:
+        done: list[Any] = []
+
+        def work() -> None:
+            for _ in range(240):
+                waiting = [
+                    one for one in somebody.get(every).json().get("hitl_details", ())
+                    if one["task_instance"]["state"] == "awaiting_input"
+                ]  # fmt: skip
+                if waiting:
+                    done.append(do(waiting[0]))
+                    return
+                time.sleep(0.5)
+
+        threads.append(threading.Thread(target=work, daemon=True))
+        threads[-1].start()
+        return done
+
+    yield meanwhile
+    for thread in threads:
+        thread.join(10)
+
+
+@pytest.fixture
+def answering(somebody: Any, when_asked: Any) -> Any:
+    """Answers the next question that is put, as Airflow's UI does; what was shown."""
+
+    def answer(option: str, **given: str) -> list[dict[str, Any]]:
+        def patch(action: dict[str, Any]) -> dict[str, Any]:
+            task = action["task_instance"]
+            path = f"dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/{task['map_index']}"
+            output = {"chosen_options": [option], "params_input": {"only": "", "note": "", **given}}
+            done = somebody.patch(f"/api/v2/dags/price_approvals/{path}/hitlDetails", json=output)
+            return action | {"status": done.status_code}
+
+        return when_asked(patch)
+
+    return answer
+
+
+def ask_about(environment: Environment, prices: tuple[str, ...]) -> dict[str, int]:
+    """Puts questions about these prices; their numbers."""
+    from crossdock.store import approvals
+
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        approvals.ask(connection, [
+            {"flow": "prices", "key": sku, "target": sku, "site_id": 0, "from_price": Decimal(1),
+             "to_price": Decimal(2), "promotion_price": None, "cost": Decimal(1), "currency_code": "GBP", "why": "Why."}
+            for sku in prices
+        ])  # fmt: skip
+        return {row.key: row.id for row in approvals.listed(connection, "prices")}
+
+
+def test_a_decision_in_the_console_ends_airflows_required_action_when_nothing_of_it_is_open(
+    bag: DagBag, metadata: None, environment: Environment, somebody: Any, when_asked: Any, answering: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whichever comes first holds: half is decided here and half in Airflow, then all of it here."""
+    from console import database as console_database
+
+    with environment.runtime() as runtime:
+        monkeypatch.setattr(console_database, "engine", lambda: runtime.engine)
+        first, second = sorted(ask_about(environment, ("CONSOLE-1", "CONSOLE-2")).values())
+
+        def one_here_one_there(action: dict[str, Any]) -> list[Any]:
+            half = somebody.post("/crossdock/api/approvals/approve", json={"numbers": [first]}).json()
+            task = action["task_instance"]
+            path = f"dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/{task['map_index']}"
+            output = {"chosen_options": ["Refuse"], "params_input": {"only": "", "note": "too dear"}}
+            there = somebody.patch(f"/api/v2/dags/price_approvals/{path}/hitlDetails", json=output)
+            return [half, there.status_code]
+
+        done = when_asked(one_here_one_there)
+        assert results(run(bag, "price_approvals"))["answered"] == {"approved": [], "refused": [second]}
+        ((half, status),) = done
+        assert (half["numbers"], half["required_actions"], status) == ([first], 0, 200)
+
+        (third,) = ask_about(environment, ("CONSOLE-3",)).values()
+        done = when_asked(
+            lambda _: somebody.post("/crossdock/api/approvals/refuse", json={"numbers": [third], "note": "no"}).json()
+        )
+        assert results(run(bag, "price_approvals"))["answered"] == {"approved": [], "refused": []}
+        assert (done[0]["numbers"], done[0]["required_actions"]) == ([third], 1)
+        again = somebody.post("/crossdock/api/approvals/approve", json={"numbers": [third]}).json()
+        assert (again["numbers"], again["late"]) == ([], 1)
+    rows = environment.query("SELECT key, state, note FROM ops.approval WHERE key ~ '^CONSOLE' ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        ("CONSOLE-1", "approved", None), ("CONSOLE-2", "refused", "too dear"), ("CONSOLE-3", "refused", "no"),
+    ]  # fmt: skip
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ops.approval"))
 
 
 def test_price_changes_are_put_to_a_person_who_approves_some_and_refuses_others(

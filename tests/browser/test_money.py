@@ -1,0 +1,387 @@
+"""The accountant's month in a real browser: the close, the checklist, a line of the ledger back to its order; prices
+approved and sent; the comparison; the audit log of it all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Page, expect
+
+from browser.conftest import Console, axe, shot
+from crossdock.ledger.close import close
+from crossdock.store import approvals, audit
+from crossdock.watch.reconcile import reconcile
+from integration.builders import forward, send
+from integration.environment import Environment
+
+MONTH = "2011-01"
+PAGES = ("", "/balance", "/open-items", "/payouts", "/profit", "/profit?by=sku", "/lines")
+HOSTILE = "<script>alert(1)</script>\u202e=cmd|'x'😀" + "x" * 2_000
+
+
+@pytest.fixture(scope="module")
+def month(console: Console) -> Console:
+    """The shop's month so far, in the ledger."""
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    (order,) = console.query("SELECT id, external_order_id AS key FROM ref.sales_order ORDER BY id LIMIT 1")
+    where = {"Channel": "Website", "Order": order.key, "SKU": "22423"}
+    sold = {
+        "ExternalReference": "by-hand:sale", "Source": "A person", "PostingDate": "2011-01-05",
+        "SourceDocument": {"Type": "Other", "ID": "by-hand"}, "Description": "Sold at the counter",
+        "CurrencyCode": "GBP",
+        "Lines": [
+            {"LineNo": 1, "AccountCode": "1000", "Debit": "10.80", "Credit": "0.00"},
+            {"LineNo": 2, "AccountCode": "6100", "Debit": "1.20", "Credit": "0.00", "Dimensions": where},
+            {"LineNo": 3, "AccountCode": "4000", "Debit": "0.00", "Credit": "10.00", "Dimensions": where},
+            {"LineNo": 4, "AccountCode": "2200", "Debit": "0.00", "Credit": "2.00", "Dimensions": where},
+        ],
+    }  # fmt: skip
+    with console.shop.runtime() as runtime:
+        runtime.tims.post("/gl/entries", sold, key="by-hand:sale").document()
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    with console.shop.runtime() as runtime:
+        reconcile(runtime, ("orders", "invoices", "prices"), run_id="reconcile/first")
+        reconcile(runtime, ("orders", "invoices", "prices"), run_id="reconcile/second")
+    return console
+
+
+@pytest.fixture(scope="module")
+def settled(month: Console) -> Console:
+    """A settlement of the month in our books, two orders and a fee, whose entries are not posted yet."""
+    with month.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO ref.settlement (source, settlement_id, channel, format, file, currency_code, start_at, "
+                "end_at, deposit_at, total, content_hash) VALUES ('amazon_us', '77', 'Amazon US', 'amazon_v2', "
+                "'77.txt', 'USD', '2011-01-01', '2011-01-08', '2011-01-09 12:00+00', 83.30, 'x')"
+            )
+        )
+        for number, (kind, amount, order) in enumerate(
+            (("principal", "58.00", "114-1"), ("principal", "40.00", "114-2"), ("commission", "-14.70", "114-1"))
+        ):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO ref.settlement_line (source, settlement_id, line_no, position, kind, amount, "
+                    "currency_code, posted_at, order_ref, sku) VALUES ('amazon_us', '77', :line, :at, :kind, "
+                    ":amount, 'USD', '2011-01-07', :order, '22423')"
+                ),
+                {"line": str(number + 1), "at": number, "kind": kind, "amount": amount, "order": order},
+            )
+    return month
+
+
+def work_closes(console: Console) -> int:
+    """Plays Airflow's worker: looks at the months whose close was asked for."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+
+    with create_session() as session:
+        asked = session.scalars(
+            sa.select(DagRun).where(DagRun.state == DagRunState.QUEUED, DagRun.dag_id == "nightly_close")
+        ).all()
+        for run in asked:
+            with console.shop.runtime() as runtime:
+                close(runtime, run.conf["period"], wait=0, run_id=f"nightly_close/{run.run_id}")
+            run.state = DagRunState.SUCCESS
+        session.commit()
+        return len(asked)
+
+
+def raise_costs(shop: Environment, number: int) -> list[str]:
+    """Doubles what some items cost: their prices wait for a person. Their SKUs."""
+    shop.sync(flow="prices")
+    forward(shop, shop.now + timedelta(minutes=20))
+    raised = [
+        one for one in shop.in_tims("inventory/items")
+        if one["Status"] == "Active" and one["Type"] == "Inventory" and not one["AlternateSKUs"]
+        and shop.world.catalogue.spellings.get(one["SKU"]) == one["SKU"]
+    ][:number]  # fmt: skip
+    for one in raised:
+        document = {name: value for name, value in one.items() if name not in ("RowVersion", "ModifiedAt")}
+        send(shop, "tims", "item", document | {"Cost": str(Decimal(one["Cost"]) * 2)})
+    forward(shop, shop.now + timedelta(minutes=1))
+    shop.sync(flow="prices")
+    return [one["SKU"] for one in raised]
+
+
+def test_the_accountant_closes_the_month(month: Console) -> None:
+    page = month.open(month.login("accountant"), "/money")
+    shot(page, "money")
+    page.get_by_role("link", name=MONTH).click()
+    page.get_by_role("button", name="Close the month").click()
+    expect(page.get_by_text("A close is under way")).to_be_visible()
+    assert work_closes(month) == 1
+    expect(page.get_by_text(re.compile("All [0-9]+ hold"))).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("asked for by accountant")).to_be_visible()
+    for step in ("payouts", "controls", "open_items", "exported", "closed"):
+        page.locator(f'[data-step="{step}"]').get_by_role("button", name="Tick").click()
+        expect(page.locator(f'[data-step="{step}"]')).to_contain_text("accountant")
+    expect(page.get_by_role("heading", name=re.compile(f"Money {MONTH} closed"))).to_be_visible()
+    shot(page, "money_month")
+    done = month.query(f"SELECT action, who FROM ops.audit WHERE subject = '{MONTH}' ORDER BY id")
+    assert [row.action for row in done] == ["month close", "month payouts", "month controls", "month open_items",
+                                            "month exported", "month closed"]  # fmt: skip
+    assert {row.who for row in done} == {"accountant"}
+    closed = page.locator('[data-step="closed"]')
+    closed.locator("summary").click()
+    closed.get_by_label("because").fill("one more look")
+    closed.get_by_role("button", name="Take back").click()
+    expect(page.locator('[data-step="closed"]').get_by_role("button", name="Tick")).to_be_visible()
+    assert page.problems == []
+
+
+def test_a_run_that_ended_before_it_could_look_is_told_with_the_way_to_its_log(month: Console) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+
+    page = month.open(month.login("accountant"), "/money/2010-12")
+    page.get_by_role("button", name="Close the month").click()
+    expect(page.get_by_text("A close is under way")).to_be_visible()
+    with create_session() as session:
+        for run in session.scalars(sa.select(DagRun).where(DagRun.state == DagRunState.QUEUED)):
+            run.state = DagRunState.FAILED
+    link = page.get_by_role("link", name="Look at the run in Airflow")
+    expect(link).to_be_visible(timeout=15_000)
+    assert "/dags/nightly_close/runs/" in link.get_attribute("href")
+    assert page.problems == []
+
+
+def test_a_line_of_the_ledger_leads_to_its_order(month: Console) -> None:
+    page = month.open(month.login("accountant"), f"/money/{MONTH}/balance")
+    page.get_by_role("link", name="4000").click()
+    link = page.locator("tr[data-row] a[data-open]").first
+    order = link.inner_text()
+    assert month.query("SELECT external_order_id AS key FROM ref.sales_order ORDER BY id LIMIT 1")[0].key == order
+    link.click()
+    page.wait_for_url(re.compile("/crossdock/record"))
+    expect(page.locator("main")).to_contain_text(order)
+    assert page.problems == []
+
+
+def test_the_figures_on_the_pages_are_those_of_the_ledger(month: Console) -> None:
+    page = month.open(month.login("viewer"), f"/money/{MONTH}/profit")
+    shot(page, "money_profit")
+    sums = month.query(
+        "SELECT e.currency_code AS currency, sum(l.credit - l.debit) AS profit FROM ref.gl_entry e "
+        "JOIN ref.gl_entry_line l ON l.entry_id = e.id JOIN ref.account a ON a.id = l.account_code "
+        "WHERE e.period = '2011-01' AND a.type IN ('Revenue', 'Expense') GROUP BY 1"
+    )
+    assert sums
+    for row in sums:
+        expect(page.locator(f'[data-total="{row.currency}"]')).to_contain_text(f"{row.profit:,.2f}")
+    page.get_by_role("link", name="by SKU").click()
+    expect(page.locator("tfoot tr").first).to_contain_text("Total")
+    shot(page, "money_profit_sku")
+    assert page.problems == []
+
+
+def test_a_payout_is_tied_to_its_lines_and_orders(settled: Console) -> None:
+    page = settled.open(settled.login("viewer"), f"/money/{MONTH}/payouts")
+    row = page.get_by_role("row").filter(has_text="77")
+    expect(row).to_contain_text("not posted yet")
+    shot(page, "money_payouts")
+    row.get_by_role("link", name="77", exact=True).click()
+    expect(page.get_by_role("row").filter(has_text="Lines add up to")).to_contain_text("83.30 USD")
+    page.get_by_role("link", name="commission").click()
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    shot(page, "money_payout")
+    assert axe(page) == []
+    assert page.problems == []
+
+
+def test_the_export_opens_in_a_spreadsheet(month: Console) -> None:
+    page = month.open(month.login("accountant"), f"/money/{MONTH}")
+    with page.expect_download() as started:
+        page.get_by_role("link", name="CSV").click()
+    rows = list(csv.DictReader(io.StringIO(started.value.path().read_text("utf-8"))))
+    (count,) = month.query(
+        "SELECT count(*) AS n FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id "
+        "WHERE e.posting_date BETWEEN '2011-01-01' AND '2011-01-31'"
+    )
+    assert len(rows) == count.n > 0
+
+
+def test_a_viewer_and_a_clerk_close_nothing(month: Console) -> None:
+    for role in ("viewer", "clerk"):
+        page = month.open(month.login(role), f"/money/{MONTH}")
+        expect(page.get_by_role("heading", name=f"Money {MONTH}")).to_be_visible()
+        assert page.get_by_role("button", name=re.compile("Close|Tick|Take back")).count() == 0
+        status = page.evaluate(
+            """async () => (await fetch("/crossdock/api/money/2011-01/close", {method: "POST",
+               headers: {"X-Crossdock-CSRF": document.querySelector("meta[name=csrf]").content}})).status"""
+        )
+        assert status == 403
+        assert len(page.problems) == 1, page.problems  # the refusal
+
+
+def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> None:
+    shop = month.shop
+    first, second, *rest = raise_costs(shop, 6)
+    page = month.login("clerk")
+    month.open(page, "/approvals")
+    shot(page, "approvals")
+    row = page.get_by_role("row").filter(has_text=first).first
+    row.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Approved 1.")).to_be_visible()
+    expect(page.get_by_role("link", name=first, exact=True)).to_have_count(0)
+    row = page.get_by_role("row").filter(has_text=second).first
+    row.get_by_label("is refused").fill("the cost is wrong")
+    row.get_by_role("button", name="Refuse", exact=True).click()
+    expect(page.get_by_text("Refused 1.")).to_be_visible()
+    page.get_by_label("SKU or target").fill(rest[0])
+    page.get_by_role("button", name="Find").click()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name=re.compile("^Approve all 1 ")).click()
+    expect(page.get_by_text("Approved 1.")).to_be_visible()
+    decided = month.query("SELECT key, state, decided_by, to_price FROM ops.approval WHERE state <> 'open' ORDER BY id")
+    assert {(one.key, one.state, one.decided_by) for one in decided} == {
+        (first, "approved", "clerk"), (second, "refused", "clerk"), (rest[0], "approved", "clerk"),
+    }  # fmt: skip
+    page.get_by_role("button", name="Send now").click()
+    expect(page.get_by_text("The run has started")).to_be_visible()
+    assert month.work_asked_runs() >= 1
+    with shop.runtime() as runtime:
+        for one in decided:
+            (price,) = (
+                record for page_ in runtime.channel_advisor.pages("prices", sku=[one.key]) for record in page_.records
+            )
+            asked = f'"Price":{one.to_price:.2f}'.rstrip("0").rstrip(".") in bytes(price).decode().replace(" ", "")
+            assert asked == (one.state == "approved"), (one, bytes(price))
+    page = month.open(page, "/approvals?state=approved")
+    expect(page.get_by_role("row").filter(has_text=first)).to_contain_text("sent")
+    shot(page, "approvals_approved")
+    assert page.problems == []
+
+
+def test_a_viewer_sees_prices_that_wait_and_decides_nothing(month: Console) -> None:
+    page = month.open(month.login("viewer"), "/approvals")
+    assert page.locator("tr[data-row]").count() >= 1
+    assert page.get_by_role("button", name=re.compile("Approve|Refuse|Send")).count() == 0
+    assert page.problems == []
+
+
+def test_the_comparison_has_its_trend_and_what_differs(month: Console) -> None:
+    page = month.open(month.login("viewer"), "/reconciliation")
+    expect(page.locator("svg.trend").first).to_be_visible()
+    shot(page, "reconciliation")
+    (last,) = month.query("SELECT max(id) AS id FROM ops.reconcile_run")
+    page.locator("#runs ~ table").get_by_role("link", name="report").first.click()
+    page.wait_for_url(f"**/reconcile/{last.id}")
+    assert page.problems == []
+
+
+def test_the_audit_log_tells_who_did_all_that(month: Console) -> None:
+    page = month.open(month.login("viewer"), "/audit?who=clerk")
+    expect(page.get_by_role("row").filter(has_text="prices refused")).to_contain_text("the cost is wrong")
+    page.get_by_label("Action").select_option("prices refused")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    expect(page.locator("tr[data-row]")).to_contain_text("127.0.0.1")
+    month.open(page, "/audit")
+    shot(page, "audit")
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(started.value.path().read_text("utf-8"))))
+    assert [row["action"] for row in rows][-1:] != []
+    assert {"clerk", "accountant"} <= {row["who"] for row in rows}
+    assert page.problems == []
+
+
+@pytest.fixture
+def hostile(month: Console) -> Iterator[None]:
+    """Texts that want to be more than text, wherever these pages show foreign ones."""
+    shop = month.shop
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        approvals.ask(connection, [
+            {"flow": "prices", "key": HOSTILE[:60] + str(number), "target": HOSTILE, "site_id": 0,
+             "from_price": Decimal(1), "to_price": Decimal(2), "promotion_price": None, "cost": Decimal(3),
+             "currency_code": "GBP", "why": HOSTILE}
+            for number in range(120)
+        ])  # fmt: skip
+        for number in range(120):
+            audit.record(connection, "mallory", HOSTILE[:80], f"{number}", {"note": HOSTILE, HOSTILE[:50]: [HOSTILE]})
+        run = connection.scalar(sa.text("SELECT max(id) FROM ops.reconcile_run"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO ops.reconcile_difference (run, subject, key, field, missing, channel_advisor, tims, "
+                "cause, why) SELECT :run, 'orders', :text || n, 'total', '', :text, :text, 'unexplained', :text "
+                "FROM generate_series(1, 120) n"
+            ),
+            {"run": run, "text": HOSTILE},
+        )
+        line = connection.execute(
+            sa.text("SELECT entry_id, line_no, channel, sku FROM ref.gl_entry_line WHERE sku IS NOT NULL LIMIT 1")
+        ).one()
+        place = {"entry": line.entry_id, "line": line.line_no}
+        connection.execute(
+            sa.text(
+                "UPDATE ref.gl_entry_line SET sku = :text, channel = :text WHERE entry_id = :entry AND line_no = :line"
+            ),
+            place | {"text": HOSTILE},
+        )
+    yield
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ops.approval WHERE target = :text"), {"text": HOSTILE})
+        connection.execute(
+            sa.text(
+                "UPDATE ref.gl_entry_line SET sku = :sku, channel = :channel "
+                "WHERE entry_id = :entry AND line_no = :line"
+            ),
+            place | {"sku": line.sku, "channel": line.channel},
+        )
+
+
+def rows_of(page: Page) -> int:
+    return page.locator("tr[data-row]").count()
+
+
+def test_hostile_values_do_nothing_and_long_lists_are_paged(month: Console, hostile: None) -> None:
+    page = month.login("clerk")
+    page.on("dialog", lambda dialog: page.problems.append(dialog.message))
+    for path in ("/approvals", "/audit?who=mallory", "/reconciliation"):
+        month.open(page, path)
+        before = rows_of(page)
+        page.get_by_role("button", name="Show more").click()
+        page.wait_for_function("before => document.querySelectorAll('tr[data-row]').length > before", arg=before)
+        assert "\u202e" not in page.locator("main").inner_text(), path
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
+        shot(page, f"hostile_{path.strip('/').partition('?')[0]}")
+    for path in PAGES:
+        month.open(page, f"/money/{MONTH}{path}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_every_page_is_readable_by_everybody(month: Console, look: str) -> None:
+    how = {"viewport": {"width": 390, "height": 844}} if look == "phone" else {"color_scheme": look}
+    page = month.login("accountant", **how)
+    settlements = month.query("SELECT source, settlement_id FROM ref.settlement LIMIT 1")
+    payouts = [f"/money/payout?source={one.source}&id={one.settlement_id}" for one in settlements]
+    for path in (*(f"/money/{MONTH}{each}" for each in PAGES), *payouts, "/money", "/approvals", "/reconciliation",
+                 "/audit"):  # fmt: skip
+        month.open(page, path)
+        assert axe(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
+        if look != "light":
+            shot(page, f"{look}_{re.sub('[^a-z]+', '_', path.strip('/').partition('source')[0])}")
+    assert page.problems == []
+
+
+def test_pages_without_anything_say_what_would_be_here(month: Console) -> None:
+    page = month.login("viewer")
+    empty = [f"/money/1999-01{part}" for part in PAGES]
+    for path in (*empty, "/approvals?state=withdrawn", "/audit?who=nobody"):
+        month.open(page, path)
+        expect(page.locator(".empty").first).to_be_visible()
+    month.open(page, "/money/1999-13")
+    expect(page.get_by_text("is no period")).to_be_visible()
