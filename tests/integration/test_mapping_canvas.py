@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, NotAllowed
 from crossdock.mapping import editing
-from crossdock.services import mapping_records, mapping_trial, mappings, personal
+from crossdock.services import configuration, mapping_history, mapping_records, mapping_trial, mappings, personal
 from crossdock.services.mapping_trial import Trial
 from crossdock.services.mappings import Change
 from crossdock.services.people import Person, Role
 from crossdock.steps.check import check
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import STEPS
-from integration.builders import ADDRESS, line, place
+from integration.builders import ADDRESS, forward, line, place, sales_order
 from integration.environment import ORDERS, Environment
 
 ANN = Person("ann", frozenset({Role.ANALYST, Role.VIEWER}))
@@ -263,3 +265,37 @@ def test_a_field_that_is_no_longer_mapped_is_no_longer_sent(
         assert order["Notes"] is None
     finally:
         path.write_text(held)
+
+
+def test_a_field_that_nobody_has_mapped_before_is_mapped_published_and_sent_without_a_migration(
+    placed: tuple[Environment, dict[str, list[str]]],
+):
+    shop, _ = placed
+    text = mappings.text_of("holds")
+    made = mappings.changed(ANN, "holds", text, Change("draw", "SpecialInstructions", source="Channel"))
+    assert made.findings == ()
+    assert "SpecialInstructions" not in made.not_sent
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        done = mapping_history.publish(connection, ANN, "holds", made.text, "Why it is held")
+        assert done.in_force
+    key = place(shop, line(), SpecialInstructions="Please", ShippingAddress=COMPANY)
+    work(shop)
+    number = sales_order(shop, key)["SalesOrderID"]
+    with shop.runtime() as runtime:
+        runtime.tims.post(f"/sales-orders/{number}/hold", {"Reason": "A person says so"}, key=f"hold:{number}")
+    forward(shop, shop.now + timedelta(minutes=2))
+    shop.sync(flow="holds")
+    with shop.runtime() as runtime:
+        order = msgspec.json.decode(runtime.channel_advisor.record("orders", key))
+    assert order["OrderStatus"] == "OnHold"
+    assert order["SpecialInstructions"] == sales_order(shop, key)["Channel"]
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        (change,) = mapping_history.history(connection, ANN, "holds", "SpecialInstructions")
+        assert mapping_history.history(connection, ANN, "holds", "OrderStatus") == ()
+        assert (change.author, change.message, change.before) == ("ann", "Why it is held", None)
+        assert change.after == "target: SpecialInstructions\nfrom: Channel"
+        assert change.records >= 1
+        with pytest.raises(ConfigError, match="has been changed meanwhile"):
+            mapping_history.publish(connection, ANN, "holds", text.replace("How a hold", "How any hold"), "x", parent=0)
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        configuration.rollback(connection, ANN, configuration.SHIPPED)

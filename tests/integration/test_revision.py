@@ -15,6 +15,7 @@ from project_copy import ProjectCopy, project_copy
 
 pytestmark = pytest.mark.slow
 VERSIONS = "include/crossdock/store/migrations/versions"
+CONTRACT = "include/contracts/tims.yaml"
 INVOICE = "include/config/mappings/invoice.yaml"
 
 
@@ -31,8 +32,10 @@ def test_a_message_that_says_nothing_is_refused(postgres_url: str, message: str)
 
 
 def test_a_new_field_and_a_new_table_get_their_migration_by_the_command_that_the_check_names(copy: ProjectCopy) -> None:
-    copy.replace(INVOICE, "children:\n", "  - {target: DueDate, constant: '2011-02-01'}\n\nchildren:\n")
-    copy.replace(INVOICE, "  DueDate: ", "  # DueDate: ")
+    copy.replace(
+        CONTRACT, "        DueDate: {$ref:", "        Remark: {type: string, maxLength: 100},\n        DueDate: {$ref:"
+    )
+    copy.replace(INVOICE, "children:\n", "  - {target: Remark, constant: paid}\n\nchildren:\n")
     copy.replace(
         "include/crossdock/store/tables.py",
         "ops_control = Table(\n",
@@ -42,19 +45,19 @@ def test_a_new_field_and_a_new_table_get_their_migration_by_the_command_that_the
         "ops_control = Table(\n",
     )
     reported = " ".join(copy.crossdock("mapping", "check", code=2).split())
-    assert "DueDate has no column yet; make it with `crossdock db revision -m 'DueDate of invoice'`" in reported
+    assert "Remark has no column yet; make it with `crossdock db revision -m 'Remark of invoice'`" in reported
     before = {path.name for path in (copy.folder / VERSIONS).glob("*.py")}
 
-    wrote = copy.crossdock("db", "revision", "-m", "DueDate of invoice, parcels and secrets")
+    wrote = copy.crossdock("db", "revision", "-m", "Remark of invoice, parcels and secrets")
     (name,) = {path.name for path in (copy.folder / VERSIONS).glob("*.py")} - before
     assert name in wrote
     number = int(max(before)[:4]) + 1
-    assert name.startswith(f"{number:04}_duedate_of_invoice_")
+    assert name.startswith(f"{number:04}_remark_of_invoice_")
     text = (copy.folder / VERSIONS / name).read_text()
-    assert text.startswith('"""DueDate of invoice, parcels and secrets."""\n')
+    assert text.startswith('"""Remark of invoice, parcels and secrets."""\n')
     assert f'down_revision = "{number - 1:04}"' in text
-    assert 'op.add_column("invoice", sa.Column("DueDate", sa.Text(), nullable=True), schema="stage")' in text
-    assert 'op.drop_column("invoice", "DueDate", schema="stage")' in text
+    assert 'op.add_column("invoice", sa.Column("Remark", sa.Text(), nullable=True), schema="stage")' in text
+    assert 'op.drop_column("invoice", "Remark", schema="stage")' in text
     assert (text.count("op.create_table("), text.count("op.add_column("), text.count("op.execute(")) == (3, 1, 2), text
     assert text.count("ALTER TABLE raw.tims_parcels ALTER COLUMN payload SET COMPRESSION lz4") == 1
     copy.run("-m", "ruff", "check", f"{VERSIONS}/{name}")

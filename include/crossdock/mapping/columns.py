@@ -1,8 +1,9 @@
 """The registry of the columns that mappings fill: tables, COPY and migrations are made from it.
 
 In: `columns.json`, beside this module. Out: the type of each target path, by mapping. `crossdock db revision` writes
-the file from the mappings and the contracts; an analyst's half-edited mapping changes no table. Never: a column lost; a
-check passed by a path whose column does not exist yet.
+the file from the mappings and the contracts; an analyst's half-edited mapping changes no table. The other fields of a
+target have columns too, so that mapping one of them needs no migration: they are `FREE`, empty, and in no hash until a
+mapping fills them. Never: a column lost; a check passed by a path whose column does not exist yet.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from crossdock.mapping.table import FieldMap, Table, target_field
 
 FILE = Path(__file__).with_suffix(".json")
 FIELDS, LINES = "fields", "lines"
-Types = dict[str, dict[str, str]]  # the types of a mapping's target paths, under FIELDS and LINES
+FREE = {FIELDS: "free fields", LINES: "free lines"}
+Types = dict[str, dict[str, str]]  # the types of a mapping's target paths, under FIELDS and LINES, and of FREE ones
 
 
 @cache
@@ -27,14 +29,24 @@ def registered() -> dict[str, Types]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
+def columns_of(name: str, part: str) -> dict[str, str]:
+    """The types of all columns that a mapping may fill, the free ones last."""
+    types = registered().get(name, {})
+    return types.get(part, {}) | types.get(FREE[part], {})
+
+
 def derived(mapping: Table) -> Types:
-    """The columns of a mapping by its present file: first the registered ones in their order, then new ones."""
+    """The columns of a mapping by its present file: first the registered ones in their order, then new ones; and those
+    of the fields that it does not map."""
     given = registered().get(mapping.name, {})
     found: Types = {}
     for part, fields, document in _parts(mapping):
         types = {one.target: _type(document, one.target) for one in fields}
         kept = [path for path in given.get(part, {}) if path in types]
         found[part] = {path: types[path] for path in [*kept, *types]}
+        free = {path: _type(document, path) for path in document.leaves if path not in types}
+        if free:
+            found[FREE[part]] = free
     return found
 
 
@@ -43,7 +55,7 @@ def findings(mapping: Table) -> Iterator[Finding]:
     if mapping.name not in registered():
         return
     for part, fields, document in _parts(mapping):
-        types = registered()[mapping.name].get(part, {})
+        types = columns_of(mapping.name, part)
         for one in fields:
             if target_field(document, one.target) and types.get(one.target) != _type(document, one.target):
                 yield Finding(

@@ -1,10 +1,14 @@
 """Makes stage tables: the columns of every staged document, those that its mapping fills, and a few more.
 
 In: the registry of columns (`mapping/columns.json`). Out: tables of `metadata`; `tables.py` has those of several flows,
-a flow's package those of its own. Never: a mapping file, which an analyst may be in the middle of editing.
+a flow's package those of its own. Never: a table made of a mapping file, which an analyst may be in the middle of
+editing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -23,7 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from crossdock.mapping.columns import FIELDS, LINES, registered
+from crossdock.mapping import language
+from crossdock.mapping.columns import FIELDS, FREE, LINES, columns_of, registered
 
 metadata = MetaData(
     naming_convention={
@@ -106,12 +111,38 @@ def stage_lines(
 
 def _fields(mapping: str, part: str, more: tuple[Column | Index, ...]) -> list[Column | Index]:
     given = {one.name: one for one in more if isinstance(one, Column)}
-    types = registered().get(mapping, {}).get(part, {})
+    types = columns_of(mapping, part)
     of_mapping = [given.pop(name) if name in given else Column(name, TYPES[kind]) for name, kind in types.items()]
     return [*of_mapping, *given.values(), *(one for one in more if isinstance(one, Index))]
 
 
-def fields(table: Table, kind: str = "") -> tuple[str, ...]:
+class Paths(Sequence[str]):
+    """The target paths that a stage table holds: those of its mapping, and free ones once the mapping in force fills
+    them. Looks each time anew."""
+
+    def __init__(self, mapping: str, part: str, kind: str) -> None:
+        self.mapping, self.part, self.kind = mapping, part, kind
+
+    def _now(self) -> tuple[str, ...]:
+        types = registered().get(self.mapping, {})
+        found = dict(types.get(self.part, {}))
+        if free := types.get(FREE[self.part]):
+            table = language.load(self.mapping)
+            lines = table.children.fields if table.children else ()
+            mapped = {one.target for one in (table.fields if self.part == FIELDS else lines)}
+            found |= {path: one for path, one in free.items() if path in mapped}
+        return tuple(path for path, one in found.items() if self.kind in ("", one))
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._now()[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+
+def fields(table: Table, kind: str = "") -> Paths:
     """The target paths that a stage table holds (those of one type), in the order in which they are hashed."""
-    types = registered().get(table.info["mapping"], {}).get(table.info["part"], {})
-    return tuple(path for path, one in types.items() if kind in ("", one))
+    return Paths(table.info["mapping"], table.info["part"], kind)

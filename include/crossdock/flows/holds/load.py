@@ -17,8 +17,9 @@ ADVICE = (
 
 
 def send(runtime: Runtime, row: dict[str, Any], body: bytes) -> str:
-    """Sets the order's status where it differs. A release is sent only if the channel has the order on hold."""
-    key, change = row["target_key"], {"OrderStatus": row["OrderStatus"]}
+    """Sets the order's status where it differs, and what the mapping says besides. A release is sent only if the
+    channel has the order on hold."""
+    key, change = row["target_key"], database.from_json(body)
     if row["OrderStatus"] == "OnHold":
         with runtime.engine.begin() as connection:
             holds.send(connection, [key])

@@ -34,14 +34,7 @@ from crossdock.store.tables import (
     stage_payment_application,
 )
 
-_KEPT = (
-    *registry.fields(stage_payment),
-    "sales_order_id",
-    "rounding",
-    "refund_rounding",
-    "original_date",
-    "documents_at",
-)  # of a delivered payment
+_KEPT = ("sales_order_id", "rounding", "refund_rounding", "original_date", "documents_at")  # of a delivered payment
 
 
 _ALSO = ("state", "reason", "sales_order_id", "rounding", "refund_rounding", "original_date")  # columns of the rules
@@ -283,9 +276,10 @@ def _as_delivered(
     if not paid.any():
         return staged, lines, problems.empty()
     keys = staged.loc[paid, "key"]
+    kept = (*registry.fields(stage_payment), *_KEPT)
     before = database.copy_out(
         connection,
-        sa.select(*(stage_payment.c[name] for name in ("key", "settled", *_KEPT))).where(
+        sa.select(*(stage_payment.c[name] for name in ("key", "settled", *kept))).where(
             stage_payment.c.key.in_(keys.tolist())
         ),
     ).set_index("key")
@@ -294,7 +288,7 @@ def _as_delivered(
         connection, sa.select(stage_payment_application).where(stage_payment_application.c.key.in_(keys.tolist()))
     )
     existing = staged["key"].isin(before.index).to_numpy(dtype=bool) & paid
-    for name in _KEPT:
+    for name in kept:
         values = staged["key"].map(before[name])
         staged[name] = staged[name].mask(existing, values.astype(staged[name].dtype))
     staged.loc[paid, "state"] = np.where(existing[paid], "staged", "left_out")
