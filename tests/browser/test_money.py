@@ -84,15 +84,15 @@ def work_closes(console: Console) -> int:
     from airflow.utils.state import DagRunState
 
     with create_session() as session:
-        asked = session.scalars(
+        queued = session.scalars(
             sa.select(DagRun).where(DagRun.state == DagRunState.QUEUED, DagRun.dag_id == "nightly_close")
         ).all()
-        for run in asked:
+        for run in queued:
             with console.shop.runtime() as runtime:
                 close(runtime, run.conf["period"], wait=0, run_id=f"nightly_close/{run.run_id}")
             run.state = DagRunState.SUCCESS
         session.commit()
-        return len(asked)
+        return len(queued)
 
 
 def raise_costs(shop: Environment, number: int) -> list[str]:
@@ -254,8 +254,8 @@ def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> Non
             (price,) = (
                 record for page_ in runtime.channel_advisor.pages("prices", sku=[one.key]) for record in page_.records
             )
-            asked = f'"Price":{one.to_price:.2f}'.rstrip("0").rstrip(".") in bytes(price).decode().replace(" ", "")
-            assert asked == (one.state == "approved"), (one, bytes(price))
+            sent = f'"Price":{one.to_price:.2f}'.rstrip("0").rstrip(".") in bytes(price).decode().replace(" ", "")
+            assert sent == (one.state == "approved"), (one, bytes(price))
     page = month.open(page, "/approvals?state=approved")
     expect(page.get_by_role("row").filter(has_text=first)).to_contain_text("sent")
     shot(page, "approvals_approved")
@@ -361,9 +361,9 @@ def test_hostile_values_do_nothing_and_long_lists_are_paged(month: Console, host
     assert page.problems == []
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_every_page_is_readable_by_everybody(month: Console, look: str) -> None:
-    how = {"viewport": {"width": 390, "height": 844}} if look == "phone" else {"color_scheme": look}
+@pytest.mark.parametrize("screen", ["light", "dark", "phone"])
+def test_every_page_is_readable_by_everybody(month: Console, screen: str) -> None:
+    how = {"viewport": {"width": 390, "height": 844}} if screen == "phone" else {"color_scheme": screen}
     page = month.login("accountant", **how)
     settlements = month.query("SELECT source, settlement_id FROM ref.settlement LIMIT 1")
     payouts = [f"/money/payout?source={one.source}&id={one.settlement_id}" for one in settlements]
@@ -372,8 +372,8 @@ def test_every_page_is_readable_by_everybody(month: Console, look: str) -> None:
         month.open(page, path)
         assert axe(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
-        if look != "light":
-            shot(page, f"{look}_{re.sub('[^a-z]+', '_', path.strip('/').partition('source')[0])}")
+        if screen != "light":
+            shot(page, f"{screen}_{re.sub('[^a-z]+', '_', path.strip('/').partition('source')[0])}")
     assert page.problems == []
 
 
