@@ -29,7 +29,7 @@ same as many batches of one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +43,7 @@ from crossdock.rules import emails
 from crossdock.rules.addresses import TARGET as ADDRESS_PARTS
 from crossdock.rules.addresses import fold, of_people
 from crossdock.rules.order_context import OrderContext
-from crossdock.rules.reference_data import ReferenceData
+from crossdock.rules.reference_data import Reference
 from crossdock.rules.settings import Settings
 from crossdock.rules.times import sortable
 from crossdock.rules.vectorize import TEXT, column, distinct, map_text, text_column, values_at
@@ -89,7 +89,7 @@ def address_key(name: str | None, address: Iterable[str | None]) -> str | None:
 
 
 def keys_of(customers: Iterable[dict], settings: Settings) -> pd.DataFrame:
-    """The keys of TIMS customers, as `Known.customer_keys`: documents of the contract's Customer in, (kind, value,
+    """The keys of TIMS customers, as `Reference.keys_of`: documents of the contract's Customer in, (kind, value,
     CustomerID) out. The sites of a relay address come from the customer's external ids."""
     rows: dict[tuple[str, str, str], None] = {}
     relays = settings.relay_domains
@@ -215,20 +215,9 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
 
     customer_action is use (CustomerID), create (customer_key, the ID of the new customer's external id), ask (a problem
     says why) or none."""
-    header, reference_data, settings = frames.header, context.reference, context.settings
-    book = Book()
-    keyed = reference_data.customer_keys[["kind", "value", "CustomerID"]]
-    for kind, value, customer in keyed.itertuples(index=False, name=None):
-        book.add(kind, value, customer)
-    book.names = dict(
-        zip(
-            reference_data.customers["CustomerID"],
-            map_text(reference_data.customers["Name"], fold).fillna(""),
-            strict=True,
-        )
-    )
-    keys = _keys(header, settings, reference_data.shared)
+    header, reference, settings = frames.header, context.reference, context.settings
     needed = ((column(header, "verdict") == "load") & ~header["linked"]).to_numpy(dtype=bool)
+    keys = _keys(header, needed, settings, reference)
     keyless = keys[list(KINDS)].isna().all(axis=1).to_numpy(dtype=bool)
     when = sortable(column(header, "OrderDate")).to_numpy(dtype=object, na_value="")
     last = header[REFUSED].to_numpy(dtype=bool)
@@ -250,6 +239,7 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
     table = {name: values_at(keys[name], rows) for name in (*KINDS, "site")}
     ids = header["ChannelAdvisorOrderID"].to_numpy(dtype=object)
     sites = header["SiteID"].to_numpy(dtype=object)
+    book, people = _candidates(table, reference, settings)
     decided: dict[int, _Decision] = {}
     for n, position in enumerate(turn):
         own = {kind: table[kind][n] for kind in KINDS}
@@ -277,8 +267,24 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
         },
         index=header.index,
     )
-    columns, found = _verified(decisions, chosen, reference_data)
+    columns, found = _verified(decisions, chosen, people)
     return Columns(columns, problems=found)
+
+
+def _candidates(
+    table: Mapping[str, Sequence[str | None]], reference: Reference, settings: Settings
+) -> tuple[Book, pd.DataFrame]:
+    """The customers that the orders may mean, by their keys, and as TIMS has them; those without a buyer, too.
+    `table`: the keys of the orders, and their sites."""
+    wanted = {kind: {value for value in table[kind] if value} for kind in KINDS}
+    wanted["external"] |= {f"{site or ''}:{_HOUSE}" for site in set(table["site"])}
+    book = Book()
+    keyed = reference.keys_of(wanted)
+    for kind, value, customer in keyed[["kind", "value", "CustomerID"]].itertuples(index=False, name=None):
+        book.add(kind, value, customer)
+    people = reference.customers_of({*keyed["CustomerID"].tolist(), *settings.guest_accounts})
+    book.names = dict(zip(people["CustomerID"], map_text(people["Name"], fold).fillna(""), strict=True))
+    return book, people
 
 
 @dataclass(frozen=True)
@@ -356,9 +362,9 @@ def sites_of(header: pd.DataFrame) -> pd.Series:
     return header["ProfileID"].astype("str") + ":" + header["SiteID"].astype("str")
 
 
-def _keys(header: pd.DataFrame, settings: Settings, known_shared: Collection[tuple[str, str]]) -> pd.DataFrame:
+def _keys(header: pd.DataFrame, needed: np.ndarray, settings: Settings, reference: Reference) -> pd.DataFrame:
     """The keys of each order, and its `profile:site`; each distinct value is worked on once. Values that many buyers
-    share are no keys."""
+    share are no keys; whether buyers of former orders do counts only for those orders that need a customer."""
     site = sites_of(header)
     buyer_id = _filled(column(header, "CustomerInfo.CustomerID"))
     address = column(header, "Customer.Email")
@@ -373,10 +379,14 @@ def _keys(header: pd.DataFrame, settings: Settings, known_shared: Collection[tup
     rows = list(zip(*(values_at(v, first) for v in (name, phone, *parts)), strict=True))
     phones = [phone_key(r[1], r[2 + ADDRESS_PARTS.index("PostalCode")], r[-1]) for r in rows]
     addresses = [address_key(r[0], r[2:]) for r in rows]
+    contacts = {"email": mail, "phone": phone}
+    known_shared = reference.shared_of(
+        {kind: values[needed].dropna().unique().tolist() for kind, values in contacts.items()}
+    )
     shared = {
         kind: {value for what, value in known_shared if what == kind}
         | _shared(values, name, site, buyer_id, settings.shared_above)
-        for kind, values in (("email", mail), ("phone", phone))
+        for kind, values in contacts.items()
     }
     phone_postal = pd.Series(text_column(phones).array.take(groups), index=header.index)
     return pd.DataFrame(
@@ -412,15 +422,12 @@ _WORDS = {
 
 
 def _verified(
-    columns: pd.DataFrame, chosen: list[_Decision], reference_data: ReferenceData
+    columns: pd.DataFrame, chosen: list[_Decision], people: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Makes problems of questions and of customers who are not Active; the action of those orders is ask."""
-    status = dict(
-        zip(reference_data.customers["CustomerID"].tolist(), reference_data.customers["Status"].tolist(), strict=True)
-    )
-    name = dict(
-        zip(reference_data.customers["CustomerID"].tolist(), reference_data.customers["Name"].tolist(), strict=True)
-    )
+    """Makes problems of questions and of customers who are not Active; the action of those orders is ask. `people`:
+    the customers in question, as TIMS has them."""
+    status = dict(zip(people["CustomerID"].tolist(), people["Status"].tolist(), strict=True))
+    name = dict(zip(people["CustomerID"].tolist(), people["Name"].tolist(), strict=True))
 
     def shown(customer: str) -> str:
         if customer.startswith(_NEW):

@@ -10,8 +10,10 @@ A line without a SKU ("" or absent) is `unknown_sku`; the SKU is compared trimme
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ from crossdock.mapping.frames import Frames
 from crossdock.mapping.registry import LINES, MADE, Columns, rule
 from crossdock.rules.money import LINE_AMOUNTS, SETTLED, Settled, amount, round_cents, spread
 from crossdock.rules.order_context import OrderContext
-from crossdock.rules.reference_data import ReferenceData
+from crossdock.rules.reference_data import Reference
 from crossdock.rules.settings import ItemCode, Settings
 from crossdock.rules.vectorize import TEXT, column, values_at
 
@@ -36,11 +38,11 @@ NEAREST = 3
 
 @dataclass(frozen=True)
 class _Decision:
-    """The meaning of one code. `item`: position in known.items, -1 = none. A refused code counts as a product, so that
-    the order's other amounts are checked as they are."""
+    """The meaning of one code. `item`: TIMS's own SKU. A refused code counts as a product, so that the order's other
+    amounts are checked as they are."""
 
     action: str
-    item: int = -1
+    item: str | None = None
     rule: str = ""
     message: str = ""
     do: str = ""
@@ -58,17 +60,18 @@ def decide_item_codes(frames: Frames, context: OrderContext) -> Columns:
     return Columns(lines=columns, problems=found)
 
 
-def resolve(frames: Frames, reference_data: ReferenceData, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decides what each line is, and which item of TIMS. Returns (line columns `action` and `item`, the row in
-    known.items; problems)."""
+def resolve(frames: Frames, reference: Reference, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decides what each line is, and which item of TIMS. Returns (line columns `action` and `item`, TIMS's own SKU;
+    problems)."""
     lines = frames.lines
     codes, different = pd.factorize(column(lines, "SKU"), use_na_sentinel=False)
-    book = _Book(reference_data, settings)
-    decisions = [book.decide("" if v is None or v != v else str(v)) for v in different.tolist()]
+    given = ["" if v is None or v != v else str(v) for v in different.tolist()]
+    book = _Book(given, reference, settings)
+    decisions = [book.decide(code) for code in given]
     columns = pd.DataFrame(
         {
             "action": pd.Categorical([d.action for d in decisions], categories=_ACTIONS).take(codes),
-            "item": np.array([d.item for d in decisions] or [-1], dtype=np.int64)[codes],
+            "item": pd.array([d.item for d in decisions], dtype=TEXT).take(codes),
         },
         index=lines.index,
     )
@@ -131,27 +134,27 @@ class Codes:
 
 
 class _Book:
-    """Codes and items of one batch, indexed once."""
+    """The given codes of one batch, and the items that they may mean, indexed once."""
 
-    def __init__(self, reference_data: ReferenceData, settings: Settings) -> None:
-        items, codes = reference_data.items, reference_data.item_codes
-        self._sku = items["SKU"].tolist()
-        self._position = {sku: n for n, sku in enumerate(self._sku)}
-        self._status = items["Status"].tolist()
+    def __init__(self, given: Sequence[str], reference: Reference, settings: Settings) -> None:
+        self._reference = reference
+        codes = Codes(settings)
+        self._listed = {code: codes.listed(code) for code in given}
+        vouchers = {row.item for row in self._listed.values() if row is not None and row.action == "voucher"}
+        wanted = {*given, *vouchers}
         self._alternate: dict[str, set[str]] = {}
         self._folded: dict[str, set[str]] = {}
-        for code, folded, kind, sku in codes[["code", "folded", "kind", "SKU"]].itertuples(index=False, name=None):
+        spelt = reference.codes_of(wanted, {code.casefold() for code in wanted})
+        for code, folded, kind, sku in spelt[["code", "folded", "kind", "SKU"]].itertuples(index=False, name=None):
             self._folded.setdefault(folded, set()).add(sku)
             if kind == "alternate":
                 self._alternate.setdefault(code, set()).add(sku)
-        self._codes = Codes(settings)
-        self._candidates = sorted(self._folded)
-        self._parts = {
-            sku: kit for sku, kit in zip(self._sku, items["KitComponents"].tolist(), strict=True) if _has_parts(kit)
-        }
+        items = with_parts(reference, {*wanted, *spelt["SKU"].tolist()})
+        self._status = dict(zip(items["SKU"].tolist(), items["Status"].tolist(), strict=True))
+        self._parts = {sku: kit for sku, kit in _kits(items) if kit}
 
     def decide(self, code: str) -> _Decision:
-        row = self._codes.listed(code)
+        row = self._listed[code]
         if row is None or row.action == "product":
             return self._product(code)
         if row.action == "voucher":
@@ -186,58 +189,70 @@ class _Book:
                 do="Create the item or an alternate SKU in TIMS, or name the code in item_codes.csv, then replay.",
             )
         (sku,) = found
-        position = self._position.get(sku)
-        if position is None:
+        if sku not in self._status:
             return _Decision(
                 PRODUCT,
                 rule="unknown_sku",
                 message=f"{named} on line {{line}} belongs to the item {sku}, which has not been read from TIMS.",
                 do="Read the items again, then replay.",
             )
-        return self._sellable(position, named)
+        return self._sellable(sku, named)
 
-    def _sellable(self, position: int, named: str) -> _Decision:
+    def _sellable(self, sku: str, named: str) -> _Decision:
         """The decision on an item: a blocked one, and a kit with an unknown or blocked part, cannot be ordered; a
         discontinued one can."""
-        sku = self._sku[position]
         for part in [sku, *(p for p, _ in self._parts.get(sku, ()))]:
             of = f" (part of the kit {sku})" if part != sku else ""
-            at = self._position.get(part)
-            if at is None:
+            if part not in self._status:
                 message = f"{named} on line {{line}} needs the item {part}{of}, which TIMS does not have."
-                return _Decision(PRODUCT, position, "unknown_sku", message, "Correct the kit in TIMS, then replay.")
-            if self._status[at] == "Blocked":
+                return _Decision(PRODUCT, sku, "unknown_sku", message, "Correct the kit in TIMS, then replay.")
+            if self._status[part] == "Blocked":
                 message = f"{named} on line {{line}} is the item {part}{of}, which is Blocked in TIMS."
                 return _Decision(
                     PRODUCT,
-                    position,
+                    sku,
                     "item_blocked",
                     message,
                     "Unblock the item in TIMS, or cancel the order on the channel, then replay.",
                 )
-        return _Decision(PRODUCT, position)
+        return _Decision(PRODUCT, sku)
 
     def _find(self, code: str) -> set[str]:
-        if code in self._position:
+        if code in self._status:
             return {code}
         return self._alternate.get(code) or self._folded.get(code.casefold(), set())
 
     def _nearest(self, code: str) -> list[str]:
-        return nearest(code, self._candidates, self._folded)
+        return nearest(code, self._candidates, self._spelt) if code else []
+
+    @cached_property
+    def _candidates(self) -> list[str]:
+        return self._reference.every_code()
+
+    def _spelt(self, folded: str) -> Collection[str]:
+        return set(self._reference.codes_of((), [folded])["SKU"].tolist())
 
 
-def nearest(code: str, candidates: Sequence[str], folded: Mapping[str, set[str]]) -> list[str]:
-    """The SKUs spelt most like `code`. `candidates`: the keys of `folded`, codes in lower case; `folded` gives the SKUs
-    of each."""
+def nearest(code: str, candidates: Sequence[str], skus: Callable[[str], Collection[str]]) -> list[str]:
+    """The SKUs spelt most like `code`. `candidates`: codes in lower case, sorted; `skus` gives the SKUs of each."""
     hits = process.extract(code.casefold(), candidates, limit=NEAREST, score_cutoff=60) if code else []
     near: dict[str, None] = {}
     for hit, _score, _n in hits:
-        near |= dict.fromkeys(sorted(folded[hit]))
+        near |= dict.fromkeys(sorted(skus(hit)))
     return list(near)[:NEAREST]
 
 
-def _has_parts(kit: object) -> bool:
-    return isinstance(kit, (list, tuple, np.ndarray)) and len(kit) > 0
+def with_parts(reference: Reference, skus: Collection[str]) -> pd.DataFrame:
+    """The items with these SKUs, and the parts of the kits among them."""
+    items = reference.items_of(skus)
+    parts = {part for _, kit in _kits(items) for part, _ in kit}
+    return reference.items_of({*skus, *parts}) if parts - set(skus) else items
+
+
+def _kits(items: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+    """The parts of each item, (SKU, units) each; () of one that is no kit."""
+    for sku, kit in zip(items["SKU"].tolist(), items["KitComponents"].tolist(), strict=True):
+        yield sku, kit if isinstance(kit, (list, tuple, np.ndarray)) and len(kit) else ()
 
 
 # ---- target lines ----
@@ -259,16 +274,17 @@ def _has_parts(kit: object) -> bool:
 def target_lines(frames: Frames, context: OrderContext) -> Columns:
     """Makes the lines of the sales orders: one per goods line, and one per component where a kit was sold. The money of
     a kit is divided by list price times units, largest remainder; the parts add up to the cent."""
-    settled, reference_data = Settled.of(frames), context.reference
+    settled = Settled.of(frames)
     goods = np.flatnonzero((frames.lines["action"] == PRODUCT).to_numpy())
     source = frames.lines
-    take = {
-        name: source[name].to_numpy()[goods] for name in ("_row", "_line", "item", "UnitsShipped", "UnitsCancelled")
-    }
+    take = {name: source[name].to_numpy()[goods] for name in ("_row", "_line", "UnitsShipped", "UnitsCancelled")}
     quantity = settled.quantity[goods]
     unit = settled.unit[source["_row"].to_numpy()]
-    parts = _parts(reference_data)
-    item = np.where(take["item"] < 0, len(parts.count) - 1, take["item"])  # the last one is "no item": no parts
+    codes, different = pd.factorize(column(source, "item").array.take(goods))
+    items = with_parts(context.reference, different.tolist())
+    position = {sku: n for n, sku in enumerate(items["SKU"].tolist())}
+    item = np.array([*(position[sku] for sku in different.tolist()), len(items)])[codes]  # the last one is "no item"
+    parts = _parts(items, position)
     count = parts.count[item]
     is_kit = count > 0
     times = np.maximum(count, 1)
@@ -278,10 +294,10 @@ def target_lines(frames: Frames, context: OrderContext) -> Columns:
     kit = is_kit[line]
     at = np.where(kit, at, 0)
     units = np.where(kit, parts.units[at], 1)
-    part_item = np.where(kit, parts.item[at], take["item"][line])
+    part_item = np.where(kit, parts.item[at], item[line])
     amounts = _part_money(settled, goods, line, kit, units, parts.price[at], quantity, unit)
 
-    sku = pd.array([*reference_data.items["SKU"].tolist(), None], dtype=TEXT)
+    sku = pd.array([*position, None], dtype=TEXT)
     ids = source["OrderItemID"].to_numpy(dtype=np.int64, na_value=0)[goods][line]
     written = pa.array(ids).cast(pa.large_string())
     external = pd.Series(pd.array(written, dtype=TEXT))
@@ -300,7 +316,7 @@ def target_lines(frames: Frames, context: OrderContext) -> Columns:
             "SKU": own,
             "Quantity": quantity[line] * units,
             **amounts,
-            "KitParentSKU": sku.take(np.where(kit, take["item"][line], -1), allow_fill=True),
+            "KitParentSKU": sku.take(np.where(kit, item[line], -1), allow_fill=True),
             "UnitsPerKit": units,
             "QuantityShipped": take["UnitsShipped"][line] * units,
             "QuantityCancelled": take["UnitsCancelled"][line] * units,
@@ -329,15 +345,11 @@ class _Parts:
     price: np.ndarray
 
 
-def _parts(reference_data: ReferenceData) -> _Parts:
-    items = reference_data.items
-    position = {sku: n for n, sku in enumerate(items["SKU"].tolist())}
+def _parts(items: pd.DataFrame, position: Mapping[str, int]) -> _Parts:
     prices = items["ListPrice"].to_numpy(dtype=np.int64)
     count = np.zeros(len(items) + 1, dtype=np.int64)
     rows: list[tuple[int, int, int]] = []
-    for n, kit in enumerate(items["KitComponents"].tolist()):
-        if not _has_parts(kit):
-            continue
+    for n, (_, kit) in enumerate(_kits(items)):
         units: dict[str, int] = {}
         for sku, quantity in kit:
             units[sku] = units.get(sku, 0) + int(quantity)

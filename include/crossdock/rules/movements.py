@@ -19,9 +19,8 @@ from crossdock.mapping.lookups import BESIDE
 from crossdock.mapping.registry import Columns, rule
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.items import AMOUNTS, PRODUCT, resolve
-from crossdock.rules.reference_data import ReferenceData
+from crossdock.rules.reference_data import Reference
 from crossdock.rules.settings import Settings
-from crossdock.rules.vectorize import TEXT
 
 LOOKUP = "adjustment_reasons"
 LEAVE_OUT = "-"
@@ -35,7 +34,7 @@ _TABLE = f"include/config/lookups/{LOOKUP}.csv"
 class MovementContext:
     """The context of the movement rules: what they need beside columns. `reasons`: the lookup adjustment_reasons."""
 
-    reference: ReferenceData
+    reference: Reference
     settings: Settings
     zone: str
     periods: pd.DataFrame
@@ -108,7 +107,7 @@ def movement_state(frames: Frames, context: object) -> Columns:
     return Columns(pd.DataFrame({"state": state, "reason": reason}))
 
 
-def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
+def items(header: pd.DataFrame, reference: Reference, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
     """TIMS's own SKU of each movement. A blocked item may lose or gain stock; a code that is not an item is a
     problem."""
     rows = np.arange(len(header), dtype=np.int64)
@@ -121,7 +120,7 @@ def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Setting
             **dict.fromkeys(AMOUNTS, pd.Series(0, index=header.index, dtype="Int64")),  # a movement has no money
         }
     )
-    found, trouble = resolve(Frames(header, lines), reference_data, settings)
+    found, trouble = resolve(Frames(header, lines), reference, settings)
     trouble = trouble[trouble["rule"] != "item_blocked"].assign(field="SKU")
     no_goods = np.flatnonzero((found["action"] != PRODUCT).to_numpy())
     services = problems.make(
@@ -132,10 +131,7 @@ def items(header: pd.DataFrame, reference_data: ReferenceData, settings: Setting
         message='"{value}" is no item by config/lookups/item_codes.csv.',
         do="Name the item in the payload and replay, or dismiss this.",
     )
-    own = pd.array([*reference_data.items["SKU"].tolist(), None], dtype=TEXT).take(
-        found["item"].to_numpy(), allow_fill=True
-    )
-    return pd.Series(own, index=header.index), problems.concat([trouble, services])
+    return found["item"].set_axis(header.index), problems.concat([trouble, services])
 
 
 def reason_codes(header: pd.DataFrame, table: lookups.Lookup) -> tuple[pd.Series, pd.DataFrame]:

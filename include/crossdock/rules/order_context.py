@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from crossdock.mapping import lookups
-from crossdock.rules.reference_data import ReferenceData
+from crossdock.rules.reference_data import Reference
 from crossdock.rules.settings import Settings
 
 
@@ -21,7 +21,7 @@ class OrderContext:
     sales orders, by ChannelAdvisorOrderID. `newest`: the newest UpdatedDate read so far by its number; an older
     version is left out. `order_status` and `payment_status`: the lookups of these names."""
 
-    reference: ReferenceData
+    reference: Reference
     settings: Settings
     order_status: lookups.Lookup
     payment_status: lookups.Lookup

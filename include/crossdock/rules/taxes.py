@@ -26,9 +26,9 @@ from crossdock.mapping.registry import Columns, rule
 from crossdock.rules.dates import company_days
 from crossdock.rules.money import SETTLED, STATED, Settled, StatedTax, amount, round_cents, spread
 from crossdock.rules.order_context import OrderContext
-from crossdock.rules.reference_data import ReferenceData
+from crossdock.rules.reference_data import Reference
 from crossdock.rules.tax_rules import HUNDRED, SHIPPING, TaxRules
-from crossdock.rules.vectorize import column, distinct, values_at
+from crossdock.rules.vectorize import column, distinct, map_text, values_at
 
 TYPES = ("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType")
 KNOWN = ("NoTax", "Standard", "ExclusiveVat", "InclusiveVat")
@@ -108,7 +108,7 @@ class _Holding:
         frames: Frames,
         settled: Settled,
         stated: StatedTax,
-        reference_data: ReferenceData,
+        reference: Reference,
         rules: TaxRules,
         countries: pd.Series,
     ) -> None:
@@ -123,9 +123,10 @@ class _Holding:
         header = frames.header
         requested = (sum_by_header(frames, self.of_line) > 0) | (self.of_shipping > 0)
         moments = pd.to_datetime(header["OrderDate"].where(requested), utc=True, errors="coerce", format="ISO8601")
-        day = company_days(header["OrderDate"].where(moments.notna()), reference_data.time_zone)
+        day = company_days(header["OrderDate"].where(moments.notna()), reference.time_zone)
         site, shipping = header["SiteID"].astype("str"), pd.Series(SHIPPING, index=header.index, dtype="str")
-        of_lines = [site.take(row), countries.take(row), _categories(reference_data, lines["item"]), day.take(row)]
+        category = _categories(reference, lines["item"].where(self.of_line > 0))
+        of_lines = [site.take(row), countries.take(row), category, day.take(row)]
         self.line_rate = _rates(rules, self.of_line > 0, of_lines)
         self.shipping_rate = _rates(rules, self.of_shipping > 0, [site, countries, shipping, day])
 
@@ -165,9 +166,10 @@ def _rates(rules: TaxRules, requested: np.ndarray, columns: Sequence[pd.Series])
     return found
 
 
-def _categories(reference_data: ReferenceData, item: pd.Series) -> pd.Series:
-    names = column(reference_data.items, "Category").fillna("")
-    return pd.Series(names.array.take(item.to_numpy(), allow_fill=True), index=item.index).fillna("")
+def _categories(reference: Reference, item: pd.Series) -> pd.Series:
+    items = reference.items_of(item.dropna().unique().tolist())
+    names = dict(zip(items["SKU"].tolist(), column(items, "Category").fillna("").tolist(), strict=True))
+    return map_text(item, lambda sku: names.get(sku, "")).fillna("")
 
 
 def _held(cents: np.ndarray, rate: np.ndarray, step: np.ndarray) -> np.ndarray:

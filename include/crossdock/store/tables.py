@@ -217,9 +217,11 @@ ref_customer_key = Table(
     Column("customer_id", Text, nullable=False),
     PrimaryKeyConstraint("kind", "value", "customer_id"),
     Index(None, "customer_id"),
+    Index("ix_customer_key_phone", text("split_part(value, '|', 1)"), "customer_id",
+          postgresql_where=text("kind = 'phone_postal'")),
     schema="ref",
     comment="One way to recognise a TIMS customer",
-)
+)  # fmt: skip
 
 
 def _document(name: str, comment: str, *columns: Column | Index) -> Table:
@@ -459,6 +461,9 @@ stage_customer = Table(
     comment="One customer to create in TIMS",
 )
 
+# Who the buyer of an order is, as far as it is known, in 8 bytes: a name may be longer than an index takes.
+_BUYER = """hashtextextended(coalesce(customer_id, customer_key, lower("ShippingAddress.Name")), 0)"""
+
 stage_buyer = Table(
     "buyer",
     metadata,
@@ -475,6 +480,8 @@ stage_buyer = Table(
     *(Column(f"BillingAddress.{part}", Text) for part in ADDRESS),
     *(Column(f"ShippingAddress.{part}", Text) for part in ADDRESS),
     Index("ix_buyer_staged", "key", postgresql_where=text("state = 'staged'")),
+    Index("ix_buyer_email", text('lower("Email")'), text(_BUYER)),
+    Index("ix_buyer_phone", "Phone", text(_BUYER)),
     schema="stage",
     comment="What one order says of its buyer",
 )  # fmt: skip

@@ -159,7 +159,7 @@ def note_orphans(connection: sa.Connection) -> None:
     for code, sku in connection.execute(sa.select(ref_item_code.c.folded, ref_item_code.c.sku)):
         folded.setdefault(code, set()).add(sku)
     candidates = sorted(folded)
-    rows = [{"product_sku": sku, "nearest": items.nearest(sku.strip(), candidates, folded)} for sku in new]
+    rows = [{"product_sku": sku, "nearest": items.nearest(sku.strip(), candidates, folded.__getitem__)} for sku in new]
     connection.execute(database.insert_all(ops_orphan, rows))
     alerts.raise_alert(
         connection,

@@ -21,26 +21,23 @@ from crossdock.flows.documents import among
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import LINE, ROW, Frames, sum_by_header
 from crossdock.mapping.parse import Parsed
+from crossdock.reference.lookups import Lookups
 from crossdock.rules import orders as rules
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.customers import is_house, sites_of
 from crossdock.rules.order_changes import CHANNEL, CROSSDOCK
 from crossdock.rules.order_context import OrderContext
-from crossdock.rules.reference_data import ReferenceData
 from crossdock.rules.settings import Settings
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.rules.statuses import read_statuses
 from crossdock.rules.times import sortable
 from crossdock.rules.vectorize import column, map_text
-from crossdock.store import database, registry, sql
+from crossdock.store import database, registry
 from crossdock.store.tables import (
     ADDRESS,
     ops_link,
-    ref_company,
     ref_customer,
-    ref_customer_key,
     ref_item,
-    ref_item_code,
     ref_sales_order,
     stage_buyer,
     stage_customer,
@@ -102,7 +99,7 @@ def load_context(connection: sa.Connection, keys: pd.Series) -> OrderContext:
     settings = rule_settings.load()
     linked = _linked(connection, keys)
     return OrderContext(
-        load_reference(connection, settings.shared_above),
+        Lookups(connection, settings.shared_above),
         settings,
         *read_statuses(),
         linked,
@@ -145,55 +142,6 @@ def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
             column = f"{prefix}.{part}"
             header[column] = header[column].mask(erased, KEPT.get(part))
     return Frames(header, lines)
-
-
-_SHARED = sql.statement(__package__, "shared_contacts")
-
-
-def load_reference(connection: sa.Connection, shared_above: int) -> ReferenceData:
-    """Reads TIMS's items and customers in the form in which the rules look them up."""
-    items = database.copy_out(
-        connection,
-        sa.select(
-            ref_item.c.sku.label("SKU"),
-            ref_item.c.status.label("Status"),
-            ref_item.c.type.label("Type"),
-            ref_item.c.kit_components.label("KitComponents"),
-            ref_item.c.cost.label("Cost"),
-            ref_item.c.list_price.label("ListPrice"),
-            ref_item.c.category.label("Category"),
-        ).order_by(ref_item.c.sku),
-    )
-    kits = items["KitComponents"].to_numpy(dtype=object)
-    items["KitComponents"] = pd.Series(
-        [
-            [(part["SKU"], part["Quantity"]) for part in database.from_json(kit)] if kit != "[]" else None
-            for kit in kits
-        ],
-        dtype=object,
-    )
-    items[["Cost", "ListPrice"]] = items[["Cost", "ListPrice"]].astype("int64")
-    codes = database.copy_out(
-        connection,
-        sa.select(ref_item_code.c.code, ref_item_code.c.folded, ref_item_code.c.kind, ref_item_code.c.sku.label("SKU")),
-    )
-    customers = database.copy_out(
-        connection,
-        sa.select(
-            ref_customer.c.customer_id.label("CustomerID"),
-            ref_customer.c.status.label("Status"),
-            ref_customer.c.name.label("Name"),
-        ),
-    )
-    keys = database.copy_out(
-        connection,
-        sa.select(
-            ref_customer_key.c.kind, ref_customer_key.c.value, ref_customer_key.c.customer_id.label("CustomerID")
-        ),
-    )
-    shared = frozenset((row.kind, row.value) for row in connection.execute(_SHARED, {"most": shared_above}))
-    zone = connection.scalar(sa.select(ref_company.c.time_zone)) or "UTC"
-    return ReferenceData(items, codes, customers, keys, shared, zone)
 
 
 def _linked(connection: sa.Connection, keys: pd.Series) -> set[int]:

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from crossdock.flow import Staged
 from crossdock.flows import unreadable
-from crossdock.flows.orders import transform as orders_transform
 from crossdock.flows.returns.transform import company
 from crossdock.mapping import language, problems
 from crossdock.mapping.frames import ROW, Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.reference.lookups import Lookups
 from crossdock.rules import movements
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.movements import MovementContext
@@ -66,7 +66,7 @@ def load_context(connection: sa.Connection) -> MovementContext:
     """Reads what the rules need besides the records."""
     zone, periods = company(connection)
     settings = rule_settings.load()
-    reference = orders_transform.load_reference(connection, settings.shared_above)
+    reference = Lookups(connection, settings.shared_above)
     return MovementContext(reference, settings, zone, periods, movements.read_reasons())
 
 
