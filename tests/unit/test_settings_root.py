@@ -178,5 +178,4 @@ def test_what_is_kept_for_the_whole_process_depends_on_no_root():
         "problems._nothing",
         "registry._import_all",
         "columns.registered",
-        "suites._great_expectations",
     }  # fmt: skip
