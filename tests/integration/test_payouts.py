@@ -34,7 +34,7 @@ from crossdock.steps.extract import Window, extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
 from crossdock.store.batches import Counts
-from crossdock.store.tables import metadata
+from crossdock.store.tables import metadata, ops_audit, ops_config_text
 from crossdock.systems.connections import Connection
 from crossdock.watch.freshness import watch
 from integration.environment import fresh_database, moment
@@ -136,8 +136,10 @@ def database(postgres_url: str) -> Iterator[str]:
 def ledger_env(database: str, tmp_path: Path) -> LedgerEnv:
     ledger_env = LedgerEnv(database, tmp_path)
     with Runtime(database) as runtime, runtime.engine.begin() as connection:
+        added_only = (ops_audit, ops_config_text)
         for table in metadata.sorted_tables:
-            connection.execute(sa.delete(table))
+            if table not in added_only:
+                connection.execute(sa.delete(table))
     return ledger_env
 
 
