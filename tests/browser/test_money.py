@@ -283,7 +283,7 @@ def test_the_audit_log_tells_who_did_all_that(month: Console) -> None:
     page = month.open(month.login("viewer"), "/audit?who=clerk")
     expect(page.get_by_role("row").filter(has_text="prices refused")).to_contain_text("the cost is wrong")
     page.get_by_label("Action").select_option("prices refused")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator("tr[data-row]")).to_have_count(1)
     expect(page.locator("tr[data-row]")).to_contain_text("127.0.0.1")
     month.open(page, "/audit")

@@ -116,7 +116,7 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
         if cells[1] == "the product"
     }
     assert prices_at_the_channel(console) == before
-    page.get_by_role("textbox", name="Why").fill("Costs have risen")
+    page.locator("#why").fill("Costs have risen")
     page.get_by_role("button", name="Publish").click()
     expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     console.shop.sync(flow="prices")
@@ -144,7 +144,7 @@ def test_a_second_person_agrees_to_what_the_console_asks_consent_for(console: Co
     page.get_by_role("button", name="What would change").click()
     expect(page.locator(".effect")).to_contain_text("documents would change", timeout=PATIENCE)
     shot(page, "rules_posting_effect")
-    page.get_by_role("textbox", name="Why").fill("The auditor wants to see it")
+    page.locator("#why").fill("The auditor wants to see it")
     page.get_by_role("button", name="Propose").click()
     expect(page.locator("#message")).to_contain_text("waits for a second person")
     assert "marketplace_tax: memo" in text_of(console, POSTING)
@@ -217,7 +217,7 @@ def test_rows_are_added_changed_and_removed_in_five_thousand_with_hostile_ones_a
     new.get_by_label("action, new row").select_option("product")
     expect(page.locator(".findings li")).to_have_count(0, timeout=PATIENCE)
     expect(page.locator(".publish")).to_contain_text("3 changed")
-    page.get_by_role("textbox", name="Why").fill("By hand")
+    page.locator("#why").fill("By hand")
     page.get_by_role("button", name="Publish").click()
     expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     before, after = (text + hostile + rows).splitlines(), text_of(console, "lookups/item_codes.csv").splitlines()
@@ -257,7 +257,7 @@ def test_somebody_elses_change_of_the_same_file_is_not_written_over(console: Con
     page.locator("""[data-place='["defaults","margin"]'] input""").fill("55")
     text = text_of(console, PRICES)
     publish_elsewhere(console, "quicker", PRICES, text.replace("margin: 48", "margin: 49"), "Quicker")
-    page.get_by_role("textbox", name="Why").fill("Slower")
+    page.locator("#why").fill("Slower")
     page.get_by_role("button", name="Publish").click()
     expect(page.locator("#message")).to_contain_text("has been changed meanwhile")
     assert "margin: 49" in text_of(console, PRICES)

@@ -110,7 +110,7 @@ class Deed:
 
 @dataclass(frozen=True)
 class Letter:
-    """A letter whole. `parts`: the record as it came, or as somebody edited it; without personal data where `masked`.
+    """A letter whole. `parts`: the record as it came, or `edited` by somebody; without personal data where `masked`.
     `links`: pages of the record in its system."""
 
     id: int
@@ -133,6 +133,7 @@ class Letter:
     reasons: tuple[dict[str, Any], ...]
     parts: tuple[Part, ...]
     masked: bool
+    edited: bool
     editable: bool
     replayable: bool
     history: tuple[Deed, ...]
@@ -297,7 +298,8 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
     row = _get(connection, number)
     flow = flows.all_flows().get(row.flow)
     open_now, seen = row.state in OPEN, person.may(Right.SEE_PERSONAL)
-    payload = row.edited_payload if row.state == "edited" else row.payload
+    was_edited = row.edited_payload is not None and row.state in ("edited", "replayed")
+    payload = row.edited_payload if was_edited else row.payload
     readable = row.step != "extract" and flow is not None
     if seen:
         audit.record(connection, person.name, "dead-letter open", str(row.id), {"flow": row.flow, "key": row.key})
@@ -310,13 +312,14 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
         reason if seen or not about_people(row.flow, reason) else {**reason, "says": "", "value": personal.MASK}
         for reason in row.reasons
     )
-    faults = payloads.faults_of(payload, row.reasons, _key_of_lines(flow)) if readable else frozenset[str]()
+    still_wrong = readable and open_now
+    faults = payloads.faults_of(payload, row.reasons, _key_of_lines(flow)) if still_wrong else frozenset[str]()
     before, following = _neighbours(connection, row) if open_now else (None, None)
     return Letter(
         row.id, row.flow, flow.title if flow else row.flow, row.entity, row.key, row.batch_id, row.step, row.state,
         row.times, row.version, row.created_at, row.updated_at, row.assigned_to, row.note,
         row.replay_asked_at is not None, row.amount, row.currency_code, reasons,
-        tuple(payloads.parts(_in_order(shown, flow), faults)), not seen,
+        tuple(payloads.parts(_in_order(shown, flow), faults)), not seen, was_edited,
         open_now and readable and seen and person.may(Right.WORK),
         open_now and row.flow != records.REFERENCE, _history(connection, row.id), _links(flow, row),
         before, following,

@@ -173,7 +173,8 @@ def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: st
             f"Dead letter {dead_letter_id} is not open any more.",
             do="`crossdock dead-letters show` tells what became of it.",
         )
-    audit.record(connection, who, f"dead-letter {action}", str(dead_letter_id), {"key": changed.key})
+    detail = {"key": changed.key} | ({"note": values["note"]} if "note" in values else {})
+    audit.record(connection, who, f"dead-letter {action}", str(dead_letter_id), detail)
 
 
 def edits_to_carry(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from console import runs
 from console.access import Asks, Clerk
 from console.database import transaction
+from console.html import place
 from crossdock import flows
 from crossdock.errors import ConfigError, CrossdockError
 from crossdock.services import letters
@@ -18,6 +21,7 @@ from crossdock.services.letters import Cause, Group, Letter, Listed, Outcome
 from crossdock.services.people import Person
 from crossdock.steps.dry_run import Verdict
 
+FRESH = 60  # seconds for which a look at the causes is good enough
 router = APIRouter()
 
 
@@ -87,6 +91,31 @@ def groups(person: Asks) -> list[Group]:
     """Open letters by flow and rule."""
     with transaction(person) as connection:
         return letters.groups(connection, person)
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Of how many letters of a group the cause is gone, among those looked at. `place`: the element that shows it."""
+
+    flow: str
+    rule: str
+    place: str
+    passing: int
+    looked: int
+
+
+@router.get("/letters/gone")
+def gone(person: Asks) -> list[Gone]:
+    """Of how many letters of each group the cause is gone."""
+    found = _gone(person, int(time.monotonic() / FRESH))
+    return [Gone(flow, rule, place(f"{flow} {rule}"), *numbers) for (flow, rule), numbers in found.items()]
+
+
+@lru_cache(maxsize=16)
+def _gone(person: Person, moment: int) -> dict[tuple[str, str], tuple[int, int]]:
+    """The same answer for a while, however often the table is loaded. `moment`: the number of that while."""
+    with transaction(person) as connection:
+        return letters.gone_by_cause(connection, person)
 
 
 @router.get("/letters")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from decimal import Decimal
-from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -16,10 +14,8 @@ from console.html import render
 from crossdock import flows
 from crossdock.services import letters
 from crossdock.services.letters import Cause
-from crossdock.services.people import Person
 
 TITLE, PATH, PLACE = "Dead letters", "/letters", 20
-FRESH = 60  # seconds for which a look at the causes is good enough
 router = APIRouter()
 
 Text = Annotated[str, Query(max_length=1_000)]
@@ -46,19 +42,6 @@ def _causes(request: Request, template: str) -> HTMLResponse:
             worth[currency] = worth.get(currency, Decimal()) + amount
     total = sum(group.count for group in groups)
     return render(request, template, title=f"Dead letters ({total})", groups=groups, total=total, worth=worth)
-
-
-@router.get("/letters/gone")
-def gone(request: Request, person: Asks) -> HTMLResponse:
-    """Of how many letters of each group the cause is gone: parts that take their places in the table."""
-    return render(request, "letters_gone.html", gone=_gone(person, int(time.monotonic() / FRESH)))
-
-
-@lru_cache(maxsize=16)
-def _gone(person: Person, moment: int) -> dict[tuple[str, str], tuple[int, int]]:
-    """The same answer for a while, however often the table is loaded. `moment`: the number of that while."""
-    with transaction(person) as connection:
-        return letters.gone_by_cause(connection, person)
 
 
 @router.get("/letters/group")

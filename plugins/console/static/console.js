@@ -160,6 +160,19 @@
     });
   }
 
+  // ---- of which groups the cause is gone: it takes a moment, so it is filled in afterwards
+  const fillGone = async () => {
+    if (!document.querySelector("[data-gone]")) return;
+    const answer = await fetch(`${root}/api/letters/gone`, { credentials: "same-origin" });
+    if (!answer.ok) return;
+    for (const { place, passing, looked } of await answer.json()) {
+      const shown = document.getElementById(place);
+      if (shown) shown.textContent = passing ? `${passing} of ${looked}` : "none";
+    }
+  };
+  fillGone().catch(() => {});
+  document.addEventListener("htmx:afterSwap", () => fillGone().catch(() => {}));
+
   // ---- keys
   const rows = () => [...document.querySelectorAll("[data-row]")];
   const move = (by) => {
