@@ -100,7 +100,7 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     margin.fill("4x")
     expect(page.locator(".findings")).to_contain_text("defaults.margin is '4x'", timeout=PATIENCE)
     expect(margin).to_have_attribute("aria-invalid", "true")
-    expect(page.get_by_role("button", name="Publish")).to_be_disabled()
+    expect(page.get_by_role("button", name="Publish", exact=True)).to_be_disabled()
     margin.fill("50")
     expect(page.locator(".publish")).to_contain_text("1 changed")
     page.get_by_role("button", name="What would change").click()
@@ -117,7 +117,7 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     }
     assert prices_at_the_channel(console) == before
     page.locator("#why").fill("Costs have risen")
-    page.get_by_role("button", name="Publish").click()
+    page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     console.shop.sync(flow="prices")
     after = prices_at_the_channel(console)
@@ -218,7 +218,7 @@ def test_rows_are_added_changed_and_removed_in_five_thousand_with_hostile_ones_a
     expect(page.locator(".findings li")).to_have_count(0, timeout=PATIENCE)
     expect(page.locator(".publish")).to_contain_text("3 changed")
     page.locator("#why").fill("By hand")
-    page.get_by_role("button", name="Publish").click()
+    page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     before, after = (text + hostile + rows).splitlines(), text_of(console, "lookups/item_codes.csv").splitlines()
     assert [one for one in before if one not in after] == ["BULK-1234,product,,Row 1234", "BULK-4321,product,,Row 4321"]
@@ -258,7 +258,7 @@ def test_somebody_elses_change_of_the_same_file_is_not_written_over(console: Con
     text = text_of(console, PRICES)
     publish_elsewhere(console, "quicker", PRICES, text.replace("margin: 48", "margin: 49"), "Quicker")
     page.locator("#why").fill("Slower")
-    page.get_by_role("button", name="Publish").click()
+    page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.locator("#message")).to_contain_text("has been changed meanwhile")
     assert "margin: 49" in text_of(console, PRICES)
 
