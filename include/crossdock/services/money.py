@@ -281,7 +281,7 @@ def payout(
     if not found:
         raise ConfigError("There is no such settlement.", do="Choose one from the payouts of a month.")
     kinds = tuple(PayoutKind(*row) for row in connection.execute(_PAYOUT_KINDS, given))
-    facts = {**given, "kind": kind, "after": -1 if after is None else after, "limit": limit + 1}
+    facts = {**given, "kind": kind, "after": -1 if after is None else after, "most": limit + 1}
     rows = connection.execute(_PAYOUT_LINES, facts).all()
     shown = tuple(PayoutLine(*row) for row in rows[:limit])
     return PayoutPage(found[0], kinds, shown, shown[-1].position if len(rows) > limit else None)
@@ -366,7 +366,7 @@ def profit(
         "currencies": [one[0] for one in rates], "starts": [one[1] for one in rates],
         "ends": [one[2] for one in rates], "rates": [one[3] for one in rates],
     }  # fmt: skip
-    page = {"limit": limit + 1, "beyond": after is not None, **last}
+    page = {"most": limit + 1, "beyond": after is not None, **last}
     rows = connection.execute(_PROFIT, {**facts, **page}).all()
     totals = tuple(_profit(row) for row in rows if row.is_total)
     found = [_profit(row) for row in rows if not row.is_total]

@@ -11,4 +11,4 @@ SELECT l.position, l.line_no, l.kind, l.order_ref, l.sku, l.posted_at, l.amount,
 FROM ref.settlement_line l
 WHERE l.source = :source AND l.settlement_id = :settlement_id AND l.position > :after
   AND (CAST(:kind AS text) IS NULL OR l.kind = :kind)
-ORDER BY l.position LIMIT :limit
+ORDER BY l.position LIMIT :most

@@ -30,7 +30,7 @@ WITH account AS (
   SELECT * FROM summed
   WHERE NOT :beyond OR (-profit, currency_code, sku, channel)
                        > (-CAST(:last AS numeric), :last_currency, :last_sku, :last_channel)
-  ORDER BY -profit, currency_code, sku, channel LIMIT :limit
+  ORDER BY -profit, currency_code, sku, channel LIMIT :most
 )
 SELECT false AS is_total, currency_code, channel, sku, revenue, discounts, refunds, cost, fees, other, profit, tax
 FROM page
