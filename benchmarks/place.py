@@ -107,10 +107,9 @@ class Place:
                 **{"DLT_DATA_DIR": folder, "RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"},
             )  # fmt: skip
 
-    def console(self, name: str, records: int, letters: int, skus: int, times: int) -> dict[str, list[float]]:
-        """Milliseconds of the console's pages on the database `name`, which is filled for it."""
-        sizes = map(str, (records, letters, skus, times))
-        return self.run(sys.executable, "-m", "benchmarks.console", self.url(name), *sizes)
+    def console(self, name: str, *sizes: int) -> dict[str, list[float]]:
+        """What `benchmarks.console` measured on the database `name`, which it fills to these sizes."""
+        return self.run(sys.executable, "-m", "benchmarks.console", self.url(name), *map(str, sizes))
 
     def run(self, *command: str, **environment: str) -> dict[str, Any]:
         """The last line that a fresh process printed. Raises RuntimeError with its last words when it failed."""

@@ -139,13 +139,21 @@ def test_a_viewer_changes_nothing(anonymous: TestClient, server: FastAPI, route:
         assert answer.status_code == 403, (route.path, answer.text)
 
 
-def test_every_route_that_reads_is_measured_at_size() -> None:
-    measured = benchmark.addresses()
+def test_every_route_that_only_answers_is_measured_at_size() -> None:
+    measured = benchmark.calls()
     for route in routes():
-        if "GET" in route.methods:
-            pattern = re.sub(r"\\{[^}]*\\}", "[^?]+", re.escape(route.path))
-            assert any(re.fullmatch(rf"{pattern}(\?.*)?", each) for each in measured), route.path
-    assert len(measured) == len(set(measured))
+        pattern = re.sub(r"\\{[^}]*\\}", "[^?]+", re.escape(route.path))
+        own = [one for one in measured if re.fullmatch(rf"{pattern}(\?.*)?", one.path) and one.method in route.methods]
+        assert bool(own) != (route.path in benchmark.CHANGES), route.path
+    assert len(measured) == len({call.name for call in measured})
+    assert {route.path for route in CHANGES} >= benchmark.CHANGES
+    assert set(benchmark.OWN) | set(benchmark.BODIES) <= {route.path for route in routes()}
+
+
+def test_a_route_that_nobody_has_decided_on_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "CHANGES", benchmark.CHANGES - {"/api/letters/dismiss"})
+    with pytest.raises(LookupError, match="/api/letters/dismiss is new"):
+        benchmark.calls()
 
 
 def test_a_token_is_of_one_person_alone() -> None:

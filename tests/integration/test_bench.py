@@ -87,14 +87,32 @@ def test_the_table_tells_what_was_measured_what_was_not_and_what_failed(found: M
     assert "| FAILED: load | no room |" in page
 
 
-def test_a_page_of_the_console_that_takes_too_long_is_named(found: Measured) -> None:
+def test_a_call_of_the_console_that_takes_too_long_or_is_not_answered_is_named(found: Measured) -> None:
     found.facts["console"] = "1,000 raw records"
-    found.add("console /letters?flow=orders", {"p50": 40, "p95": 90, "status": 200})
-    found.add("console /record", {"p50": 200, "p95": 301, "status": 500})
+    found.add("console GET /letters?flow=orders", {"p50": 40, "p95": 90, "cpu": 30, "status": 200, "aim": 300})
+    found.add("console GET /money", {"p50": 200, "p95": 301, "cpu": 30, "status": 303, "aim": 300})
+    found.add("console POST /trial", {"p50": 2000, "p95": 2900, "cpu": 1500, "status": 200, "aim": 3000})
+    found.add("console GET /record", {"p50": 2, "p95": 3, "cpu": 1, "status": 422, "aim": 300})
     page = bench.table(found, "console").markdown()
-    assert "| pages of the console | 1 of 2 | 1,000 raw records |  |  | p95 ≤ 300 ms missed |" in page
-    assert "|   GET /record | 301 ms | half of them | 200 ms | HTTP 500 | ≤ 300 ms missed |" in page
-    assert "|   GET /letters?flow=orders | 90 ms | half of them | 40 ms |  |  |" in page
+    assert "| pages and API calls of the console | 2 of 4 | 1,000 raw records |  |  | p95 ≤ 300 ms, a trial" in page
+    assert "|   GET /record | FAILED: HTTP 422 |" in page
+    assert "|   GET /money | 301 ms | half of them; CPU | 200 ms; 30 ms |  | ≤ 300 ms missed |" in page
+    assert "|   GET /letters?flow=orders | 90 ms | half of them; CPU | 40 ms; 30 ms |  |  |" in page
+
+
+def test_a_call_of_the_console_that_is_not_answered_fails_the_whole(found: Measured) -> None:
+    class Here(Place):
+        def migrated(self, name: str) -> str:
+            return name
+
+        drop = migrated  # type: ignore[assignment]
+
+        def console(self, name: str, *sizes: int) -> dict[str, list[float]]:
+            return {"GET /a": [1, 2, 1, 200, 300], "GET /b": [1, 2, 1, 0, 300], "GET /c": [1, 2, 1, 404, 300]}
+
+    bench.measure_console(Here("", "", Path(), Path(), Path(), None, 0), found, 1, 1, 1, 1, 1)
+    assert found.failures == {"console GET /b": "the connection was broken off", "console GET /c": "HTTP 404"}
+    assert found["console GET /c.status"] == 404
 
 
 def test_nothing_measured_is_a_table_all_the_same(found: Measured) -> None:

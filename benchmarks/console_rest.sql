@@ -1,0 +1,33 @@
+-- What people and comparisons leave behind: approvals, reconciliations, more rows of the audit log.
+INSERT INTO ops.approval (
+  flow, key, target, site_id, from_price, to_price, cost, currency_code, why, state, asked_at, decided_at, decided_by
+)
+SELECT
+  'prices', 'SKU-' || lpad((1 + n % :skus)::text, 6, '0'), n::text, 0, 10.00, 14.00 + n % 7, 5.00, 'GBP',
+  CASE n % 3 WHEN 0 THEN 'The price rises by more than 30 percent.' ELSE 'The margin is below 10 percent.' END,
+  CASE WHEN n <= :letters THEN 'open' WHEN n % 2 = 0 THEN 'approved' ELSE 'refused' END, now() - make_interval(mins => n),
+  CASE WHEN n > :letters THEN now() END, CASE WHEN n > :letters THEN 'clerk' END
+FROM generate_series(1, 4 * :letters) AS n;
+
+INSERT INTO ops.reconcile_run (run_id, started_at, finished_at, counts, unexplained, report)
+SELECT
+  'reconcile/scheduled__' || n, now() - make_interval(days => 30 - n), now() - make_interval(days => 30 - n),
+  (SELECT jsonb_object_agg(name, jsonb_build_object(
+      'channel_advisor', :orders, 'tims', :orders, 'compared', :orders, 'equal', :orders - :letters, 'seconds', 60,
+      'passed', 0, 'causes', jsonb_build_object('unexplained', 100, 'dead letter', :letters - 100)))
+    FROM unnest(CAST(:subjects AS text[])) AS name),
+  100, '<!doctype html><title>Reconciliation</title>' || repeat('<p>What differs, and why.</p>', 5000)
+FROM generate_series(1, 30) AS n;
+
+INSERT INTO ops.reconcile_difference (run, subject, key, field, missing, channel_advisor, tims, cause, why, since)
+SELECT
+  run.id, (CAST(:subjects AS text[]))[1 + n % cardinality(CAST(:subjects AS text[]))], (90000000 + n)::text, 'Total', '',
+  '24.00', '25.00', CASE WHEN n <= 100 THEN 'unexplained' ELSE 'dead letter' END, 'Its letter is open.',
+  now() - make_interval(mins => n)
+FROM ops.reconcile_run AS run CROSS JOIN generate_series(1, :letters) AS n;
+
+INSERT INTO ops.audit (at, who, action, subject, address)
+SELECT
+  now() - make_interval(mins => n), 'clerk ' || n % 40, (ARRAY['record open', 'dead-letter edit', 'price approve'])[1 + n % 3],
+  n::text, '10.0.0.' || n % 200
+FROM generate_series(1, :records / 2) AS n;
