@@ -16,10 +16,11 @@ import pytest
 
 from crossdock import flows
 from crossdock.settings import PROJECT
+from integration import stock_oracle
 from integration.battery import Shop, made
 from integration.builders import forward, persist
 from integration.bustle import ALL
-from integration.environment import found_environment, own_config
+from integration.environment import found_environment
 
 pytestmark = pytest.mark.slow
 _runs = count(1)
@@ -34,9 +35,11 @@ def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ):
         environment.inbox = tmp_path_factory.mktemp("inbox")
         forward(environment, environment.now + timedelta(days=1, hours=10))
-        sites = own_config(tmp_path_factory.mktemp("config") / "config") / "sites.yaml"
+        config = tmp_path_factory.mktemp("config")
+        # Without a margin: units that are held until a minute of real time has gone would be offered between two runs.
+        stock_oracle.configure(monkeypatch, config, margin_seconds=0)
+        sites = config / "config" / "sites.yaml"
         sites.write_text(sites.read_text().replace("channel: Web Shop\n", "channel: Web Shop\n    prepaid: yes\n"))
-        monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(sites.parent))
         opened = Shop(environment)
         opened.open()
         yield opened
