@@ -132,12 +132,20 @@ def read_intake() -> config.File[Intake]:
 Role = Literal["viewer", "clerk", "analyst", "accountant"]
 
 
+class LargeChange(Struct, frozen=True):
+    """From which effect on a change of the configuration asks for a second confirmation: whichever comes first."""
+
+    count: int = 100  # prices, quantities, entries or documents that would change
+    percent: int = 5  # of those that were compared
+
+
 class Console(Struct, frozen=True):
     """`console.yaml`: who may do what in the console, and where a record is found in the systems' own pages."""
 
     roles: dict[str, tuple[Role, ...]]  # by the name of a role of Airflow, upper and lower case alike
     people: dict[str, tuple[Role, ...]] = msgspec.field(default_factory=dict)  # by login, on top of what the roles give
     consent: tuple[str, ...] = ()  # files that a second person must agree to, e.g. posting.yaml or lookups/*
+    large: LargeChange = LargeChange()
     links: dict[str, str] = msgspec.field(
         default_factory=dict
     )  # by entity, with {id} in it: the page of a document in its system

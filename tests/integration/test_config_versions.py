@@ -811,7 +811,9 @@ def test_the_command_line_does_the_same(office: Office, tmp_path: Path, monkeypa
     assert "needs a message" in run("publish", f"{CARRIERS}={new}", code=2)
     assert "NAME=FILE" in run("publish", CARRIERS, "-m", "x", code=2)
     assert "cannot be read" in run("publish", f"{CARRIERS}={tmp_path / 'none'}", "-m", "x", code=2)
-    assert "Version 1 is in force (lookups/carriers.csv)" in run("publish", f"{CARRIERS}={new}", "-m", "The drone")
+    output = run("publish", f"{CARRIERS}={new}", "-m", "The drone", "--yes")
+    assert "Shipments: documents: 0 of 0 records would change." in output
+    assert "Version 1 is in force (lookups/carriers.csv)" in output
     assert "Drone" in office.carriers()
     assert "version 1 of anna" in run("status")
     assert json.loads(run("log", "--json"))[0]["message"] == "The drone"
@@ -822,15 +824,16 @@ def test_the_command_line_does_the_same(office: Office, tmp_path: Path, monkeypa
     assert "Drone" not in office.carriers()
     assert "Nothing differs." in run("diff", "2", "0")
     text = office.shipped(POSTING).replace("marketplace_tax: memo\n", "marketplace_tax: wash\n")
-    assert "crossdock config consent 3" in run("publish", f"{POSTING}=-", "-m", "Tax", input=text)
+    assert "crossdock config consent 3" in run("publish", f"{POSTING}=-", "-m", "Tax", "--yes", input=text)
     assert "second person" in run("consent", "3", code=2)
     assert "posting.yaml needs a second person's consent" in run("status")
     monkeypatch.setattr(cli.context, "who", lambda: "ben")
-    assert json.loads(run("consent", "3", "--json"))["state"] == "in force"
+    assert "nobody is there to agree" in run("consent", "3", "--json", code=2)
+    assert json.loads(run("consent", "3", "--json", "--yes"))["state"] == "in force"
     assert "crossdock config publish 4" in run("publish", f"{CARRIERS}={new}", "-m", "Again", "--propose")
     assert "is withdrawn" in run("withdraw", "4")
     folder = tmp_path / "out"
     assert str(json.loads(run("export", str(folder), "--json"))["folder"]) == str(folder)
     (folder / CARRIERS).write_text(new.read_text())
-    assert "Version 5 is in force" in run("import", str(folder), "-m", "From git")
+    assert "Version 5 is in force" in run("import", str(folder), "-m", "From git", "--yes")
     assert "Drone" in office.carriers()

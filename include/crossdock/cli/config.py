@@ -21,13 +21,16 @@ from crossdock.cli.output import out, print_json, print_table, say
 from crossdock.config import tree
 from crossdock.errors import ConfigError
 from crossdock.safe import safe
-from crossdock.services import configuration, people
+from crossdock.services import configuration, people, previews
 from crossdock.services.configuration import SHIPPED, Version
 from crossdock.services.people import Person
+from crossdock.services.previews import Preview, Seen
 
 app = typer.Typer(no_args_is_help=True, help="The configuration: look, publish, take back.")
+SHOWN = 20  # rows of what would change
 Number = Annotated[int, typer.Argument(help="Number of the version; 0: the shipped files.")]
 Message = Annotated[str, typer.Option("--message", "-m", help="What changes and why, in a sentence.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: what would change is known.")]
 OnlyPropose = Annotated[bool, typer.Option("--propose", help="Only propose it; publish it later by its number.")]
 
 
@@ -124,26 +127,31 @@ def publish(
     ],
     message: Message = "",
     propose: OnlyPropose = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put files in the place of those in force, or bring a proposal into force. Checked as a whole first."""
+    """Put files in the place of those in force, or bring a proposal into force. Checked as a whole first; then it shows
+    what would change, and asks."""
     if len(what) == 1 and what[0].isdigit():
         with _at_work() as (connection, person):
-            version = configuration.publish(connection, person, int(what[0]))
+            seen = _seen(connection, person, int(what[0]), yes, as_json)
+            version = previews.publish(connection, person, int(what[0]), seen)
     else:
         files = dict(_given(one) for one in what)
         with _at_work() as (connection, person):
             version = configuration.propose(connection, person, files, message)
             if not propose:
-                version = configuration.publish(connection, person, version.number)
+                seen = _seen(connection, person, version.number, yes, as_json)
+                version = previews.publish(connection, person, version.number, seen)
     _say(version, as_json)
 
 
 @app.command("consent")
-def consent(number: Number, as_json: AsJson = False) -> None:
+def consent(number: Number, yes: Yes = False, as_json: AsJson = False) -> None:
     """Agree to somebody else's proposal, as console.yaml asks for some files; it comes into force."""
     with _at_work() as (connection, person):
-        version = configuration.consent(connection, person, number)
+        configuration.may_consent(connection, person, number)
+        version = previews.consent(connection, person, number, _seen(connection, person, number, yes, as_json))
     _say(version, as_json)
 
 
@@ -181,14 +189,56 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="The configuration of a checkout, or the checkout.")],
     message: Message = "",
     propose: OnlyPropose = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish what differs in a checked-out tree from what is in force."""
+    """Publish what differs in a checked-out tree from what is in force: it shows what would change, and asks."""
     with _at_work() as (connection, person):
         version = configuration.import_tree(connection, person, folder, message)
         if not propose:
-            version = configuration.publish(connection, person, version.number)
+            seen = _seen(connection, person, version.number, yes, as_json)
+            version = previews.publish(connection, person, version.number, seen)
     _say(version, as_json)
+
+
+def _seen(connection: sa.Connection, person: Person, number: int, yes: bool, as_json: bool) -> Seen:
+    """Prints what a proposal would change, and asks; without `--yes` a large change by its number. Raises ConfigError
+    where nobody can answer or the answer is no: nothing is kept then, the proposal neither."""
+    found = previews.of_proposal(connection, person, number)
+    while found.goes_on and not as_json:
+        _print_effect(found)
+        found = previews.of_proposal(connection, person, number, found.number)
+    if not as_json:
+        _print_effect(found)
+    if yes:
+        return Seen(found.number, str(found.changes))
+    if as_json or not sys.stdin.isatty():
+        raise ConfigError(
+            f"{found.changes:,} of {found.looked:,} would change, and nobody is there to agree.",
+            do="Add --yes if that is right. Nothing was published.",
+        )
+    if found.large:
+        out.print(f"This is a large change. {found.why_large}", soft_wrap=True)
+        return Seen(found.number, typer.prompt(f"Write {found.changes} to publish it"))
+    if not typer.confirm("Publish it?"):
+        raise ConfigError("Nothing was published.", do="Publish it when it is right.")
+    return Seen(found.number)
+
+
+def _print_effect(found: Preview) -> None:
+    for words in found.words:
+        out.print(words, soft_wrap=True)
+    for one in found.parts:
+        sums = ", ".join(f"{value:,} {name}" for name, value in one.sums.items())
+        out.print(
+            safe(f"{one.title}: {one.total:,} of {one.looked:,} {one.what} {one.would}"
+                 f"{f' ({sums})' if sums else ''}. {one.truncated}{one.words}"),
+            soft_wrap=True,
+        )  # fmt: skip
+        names = tuple(column.name for column in one.columns)
+        rows = [dict(zip(names, map(safe, row), strict=True)) for row in one.rows[:SHOWN]]
+        if rows:
+            print_table(f"{len(rows)} of {len(one.rows):,} rows" if len(rows) < len(one.rows) else "", names, rows)
 
 
 def _given(word: str) -> tuple[str, bytes]:

@@ -34,6 +34,7 @@ LINE_ID_LENGTH = 60
 MOST_LINES = 500
 AMOUNTS = ("UnitPrice", "Quantity", *LINE_AMOUNTS)  # a line costs something if one of these is not 0
 NEAREST = 3
+NEAREST_ARE = "The nearest are: "
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class _Book:
                 PRODUCT,
                 rule="unknown_sku",
                 message=f"No item in TIMS has the SKU or alternate SKU {named} of line {{line}}."
-                + (f" The nearest are: {', '.join(near)}." if near else ""),
+                + (f" {NEAREST_ARE}{', '.join(near)}." if near else ""),
                 do="Create the item or an alternate SKU in TIMS, or name the code in item_codes.csv, then replay.",
             )
         (sku,) = found
@@ -231,6 +232,12 @@ class _Book:
 
     def _spelt(self, folded: str) -> Collection[str]:
         return set(self._reference.codes_of((), [folded])["SKU"].tolist())
+
+
+def nearest_named(message: str) -> tuple[str, ...]:
+    """The items that the message of an unknown code names as the nearest."""
+    _, found, names = message.partition(NEAREST_ARE)
+    return tuple(names.removesuffix(".").split(", ")) if found else ()
 
 
 def nearest(code: str, candidates: Sequence[str], skus: Callable[[str], Collection[str]]) -> list[str]:

@@ -6,7 +6,7 @@ Out: kinds, findings, payments. Never: a row loop over lines; a plug: what does 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -85,6 +85,13 @@ def kinds(formats: pd.Series, lines: pd.DataFrame, folder: Path | None = None) -
         lower = tuple(str(word).strip().lower() for word in combination)
         found.append(exact.get(lower) or next((row.kind for row in rows if row.takes(lower)), UNKNOWN))
     return pd.Series(pd.array(found, dtype="str").take(codes), index=lines.index, dtype="str")
+
+
+def understood(combinations: Collection[tuple[str, str, str, str]]) -> set[tuple[str, str, str, str]]:
+    """Those of some combinations (a format and the three words) that a row of the lookup takes."""
+    rows = _rows(None)
+    lower = {one: tuple(word.strip().lower() for word in one) for one in combinations}
+    return {one for one, words in lower.items() if any(row.takes(words) for row in rows)}
 
 
 def _rows(folder: Path | None) -> list[_Row]:

@@ -44,13 +44,15 @@ from crossdock.store.versions import SHIPPED, Current, File, Problem, in_force
 
 __all__ = [
     "SHIPPED", "Change", "Conflict", "Draft", "DraftRefused", "FileInfo", "Problem", "Status", "Version", "check",
-    "conflicts", "consent", "diff", "draft", "export_tree", "files", "import_tree", "in_force", "log", "propose",
-    "publish", "rollback", "show", "status", "text", "withdraw",
+    "conflicts", "consent", "diff", "draft", "export_tree", "files", "hashes", "import_tree", "in_force", "last_of",
+    "log", "may_consent", "propose", "proposed", "publish", "refuse_overlap", "rollback", "show", "status", "text",
+    "withdraw",
 ]  # fmt: skip
 
 MOST = 200  # versions of one page of the log
 MESSAGE_LENGTH = 2_000
 SHOWN = 20  # problems in one error
+Shown = Mapping[str, Any]  # a preview's number and what it counted
 Files = Mapping[str, str | bytes | None]  # by path; None: as shipped again, or gone where none is shipped
 
 
@@ -123,10 +125,13 @@ class Status:
 
 @dataclass(frozen=True)
 class Draft:
-    """A tree that is not published. `files`: what it changes, against what is in force."""
+    """A tree that is not published. `files`: what it changes, against what is in force; `before`, `after`: the hashes
+    of all that is in force, and of the draft."""
 
     files: tuple[str, ...]
     problems: tuple[Problem, ...]
+    before: str = ""
+    after: str = ""
 
 
 class DraftRefused(ConfigError):
@@ -154,6 +159,16 @@ def show(connection: sa.Connection, number: int) -> Version:
     if not found:
         raise ConfigError(f"There is no version {number}.", do="`crossdock config log` lists all.")
     return found[0]
+
+
+def last_of(connection: sa.Connection, path: str) -> Version | None:
+    """The version in force, or once in force, that has changed a file last; None where none has."""
+    mine = sa.exists().where(
+        file_table.c.version == table.c.id, file_table.c.path == path,
+        file_table.c.text.is_distinct_from(file_table.c.replaces),
+    )  # fmt: skip
+    wanted = _select().where(mine, table.c.in_force_at.is_not(None)).order_by(table.c.id.desc()).limit(1)
+    return next(iter(_versions(connection, wanted)), None)
 
 
 def diff(connection: sa.Connection, number: int, against: int | None = None) -> tuple[Change, ...]:
@@ -228,9 +243,32 @@ def check(connection: sa.Connection, changed: Files) -> tuple[Problem, ...]:
 def draft(connection: sa.Connection, changed: Files) -> Iterator[Draft]:
     """Reads all settings from a draft until the block ends: what is in force with these files in it. A draft with
     `problems` can be used as far as its files can be read."""
-    made = _draft(versions.current(connection), changed)
+    now = versions.current(connection)
+    made = _draft(now, changed)
     with settings.using(versions.materialise(made.whole, draft=True)):
-        yield Draft(tuple(made.changes), made.problems)
+        yield Draft(tuple(made.changes), made.problems, now.tree.hash, made.whole.hash)
+
+
+def proposed(connection: sa.Connection, number: int) -> dict[str, str | None]:
+    """What a proposal would change of what is in force, as texts by path. Raises ConfigError where it is none."""
+    _proposal(connection, number)
+    found = _changes(connection, versions.current(connection), number)
+    return {path: None if content is None else content.decode() for path, content in found.items()}
+
+
+def hashes(connection: sa.Connection, number: int) -> tuple[str, str]:
+    """Of all that is in force, and of the same with a proposal in it."""
+    now = versions.current(connection)
+    _proposal(connection, number)
+    return now.tree.hash, now.tree.replaced(_changes(connection, now, number)).hash
+
+
+def refuse_overlap(connection: sa.Connection, paths: Sequence[str], parent: int | None) -> None:
+    """Raises ConfigError where one of these files has been changed since the version that a person has seen."""
+    now = versions.current(connection)
+    if parent is not None and parent != now.number:
+        seen = _Whole(connection, parent)
+        _refuse_overlap(connection, now, [path for path in paths if seen.hash(path) != now.hash_of(path)])
 
 
 # ---- changing ------------------------------------------------------------------------------------------------------
@@ -247,9 +285,7 @@ def propose(
     person.require(Right.PUBLISH)
     message = _message(message)
     now = versions.current(connection)
-    if parent is not None and parent != now.number:
-        seen = _Whole(connection, parent)
-        _refuse_overlap(connection, now, [path for path in changed if seen.hash(path) != now.hash_of(path)])
+    refuse_overlap(connection, list(changed), parent)
     made = _draft(now, changed)
     if made.problems:
         raise DraftRefused(made.problems)
@@ -260,24 +296,35 @@ def propose(
     return show(connection, number)
 
 
-def publish(connection: sa.Connection, person: Person, number: int) -> Version:
+def publish(connection: sa.Connection, person: Person, number: int, shown: Shown | None = None) -> Version:
     """Brings a proposal into force, with the next task of every worker. Where a file of it needs a second person's
     consent it stays a proposal, and `waits_for` names the file.
 
-    What has come into force since it was proposed stays, unless both change the same file: then the person is told."""
+    What has come into force since it was proposed stays, unless both change the same file: then the person is told.
+    `shown`: what the person was shown of its effects; it stands in the audit log."""
     person.require(Right.PUBLISH)
     versions.lock(connection)
     _proposal(connection, number)
     version = show(connection, number)
     if version.waits_for:
         return version
-    return _bring_into_force(connection, person, version, "publish")
+    return _bring_into_force(connection, person, version, "publish", shown)
 
 
-def consent(connection: sa.Connection, person: Person, number: int) -> Version:
+def consent(connection: sa.Connection, person: Person, number: int, shown: Shown | None = None) -> Version:
     """A second person agrees to a proposal, which comes into force. Raises ConfigError for its own author."""
     person.require(Right.PUBLISH)
     versions.lock(connection)
+    version = may_consent(connection, person, number)
+    connection.execute(
+        sa.update(table).where(table.c.id == number).values(consent_by=person.name, consent_at=sa.func.now())
+    )
+    return _bring_into_force(connection, person, version, "consent", shown)
+
+
+def may_consent(connection: sa.Connection, person: Person, number: int) -> Version:
+    """The proposal. Raises ConfigError where it needs nobody's consent, or not this person's."""
+    person.require(Right.PUBLISH)
     proposal = _proposal(connection, number)
     version = show(connection, number)
     if not version.waits_for:
@@ -287,10 +334,7 @@ def consent(connection: sa.Connection, person: Person, number: int) -> Version:
             f"Version {number} is {person.name}'s own: {', '.join(version.waits_for)} needs a second person's consent.",
             do="Ask somebody else who may publish configuration.",
         )
-    connection.execute(
-        sa.update(table).where(table.c.id == number).values(consent_by=person.name, consent_at=sa.func.now())
-    )
-    return _bring_into_force(connection, person, version, "consent")
+    return version
 
 
 def withdraw(connection: sa.Connection, person: Person, number: int) -> Version:
@@ -514,21 +558,12 @@ def _proposal(connection: sa.Connection, number: int) -> sa.Row:
     return row
 
 
-def _bring_into_force(connection: sa.Connection, person: Person, version: Version, action: str) -> Version:
+def _bring_into_force(
+    connection: sa.Connection, person: Person, version: Version, action: str, shown: Shown | None
+) -> Version:
     """Puts a proposal on what is in force now, checks the whole, and makes it the version in force."""
     now = versions.current(connection)
-    rows = versions.files_of(connection, version.number)
-    changed = {path: one for path, one in rows.items() if one.text != one.replaces}
-    found = versions.texts(connection, [one.text for one in changed.values()])
-    _refuse_overlap(
-        connection, now,
-        [path for path, one in changed.items() if now.hash_of(path) not in (one.replaces, one.text)],
-    )  # fmt: skip
-    changes = {
-        path: now.base.files.get(path) if one.as_shipped else None if one.text is None else found[one.text].encode()
-        for path, one in changed.items()
-    }
-    changes = {path: content for path, content in changes.items() if content != now.tree.files.get(path)}
+    changes = _changes(connection, now, version.number)
     if not changes:
         raise ConfigError(
             f"Version {version.number} changes nothing any more: its files are in force.", do="Withdraw it."
@@ -543,8 +578,25 @@ def _bring_into_force(connection: sa.Connection, person: Person, version: Versio
         .values(parent=now.number or None, base=now.base.hash, tree=made.whole.hash)
     )
     versions.put_in_force(connection, version.number)
-    _record(connection, person, action, version.number, files=sorted(changes), author=version.author)
+    _record(connection, person, action, version.number, files=sorted(changes), author=version.author, **(shown or {}))
     return show(connection, version.number)
+
+
+def _changes(connection: sa.Connection, now: Current, number: int) -> dict[str, bytes | None]:
+    """What a proposal puts in the place of what is in force now. Raises ConfigError where somebody else has changed the
+    same files meanwhile."""
+    rows = versions.files_of(connection, number)
+    changed = {path: one for path, one in rows.items() if one.text != one.replaces}
+    found = versions.texts(connection, [one.text for one in changed.values()])
+    _refuse_overlap(
+        connection, now,
+        [path for path, one in changed.items() if now.hash_of(path) not in (one.replaces, one.text)],
+    )  # fmt: skip
+    changes = {
+        path: now.base.files.get(path) if one.as_shipped else None if one.text is None else found[one.text].encode()
+        for path, one in changed.items()
+    }
+    return {path: content for path, content in changes.items() if content != now.tree.files.get(path)}
 
 
 def _refuse_overlap(connection: sa.Connection, now: Current, overlapping: Sequence[str]) -> None:

@@ -1,9 +1,10 @@
-"""What would change if a file of rules were published: prices, quantities, journal entries, documents, dead letters.
+"""What would change if files of rules were published: prices, quantities, journal entries, documents, dead letters.
 
-In: a draft of one file, stored records. Out: an `Effect`: what differs between the settings in force and the draft, by
-the flows' own transform under each. Never: a row, a request; a number that hides what was left out.
+In: a draft of some files, stored records. Out: an `Effect`: what differs between the settings in force and the draft,
+by the flows' own transform under each. Never: a row, a request; a number that hides what was left out.
 
-Each kind is bounded in records and in time; `truncated` says where it ended.
+Each kind is bounded in records and in time; `truncated` says where it ended. Prices and quantities can be gone on with
+from there (`rest`), until all items are compared.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from crossdock.flow import Flow, Staged
 from crossdock.mapping import language
 from crossdock.mapping.frames import SCALE
 from crossdock.mapping.parse import read_documents
+from crossdock.rules import price_settings
 from crossdock.services import configuration, letters, mapping_records, personal
-from crossdock.services.configuration import Problem
+from crossdock.services.configuration import Draft, Problem
 from crossdock.services.people import Person, Right
 from crossdock.steps.dry_run import Verdict, dry_run
 from crossdock.store import database
-from crossdock.store.tables import ops_dead_letter, ref_channel_center
+from crossdock.store.tables import ops_dead_letter, ref_channel_center, ref_channel_listing
 
 LAST = 500  # records of a flow that are looked at
-MOST_ITEMS = 20_000  # whose prices or quantities are looked at
+MOST_ITEMS = 20_000  # whose prices or quantities are looked at at a time
 PORTION = 1_000
 SECONDS = 5.0  # after which no further portion is begun
-SHOWN = 500  # rows that differ
+SHOWN = 20_000  # rows that differ
 MONTH = timedelta(days=31)
 MOST_LETTERS = 500
 
@@ -69,7 +71,7 @@ STOCK = ("stock_offers.yaml", "lookups/stock_rules.csv")
 POSTING = ("posting.yaml", "accounts.yaml")
 # Read together with what comes next: stored records do not show what it changes.
 WITH_THE_NEXT = ("lookups/payout_deposits.csv", "lookups/dispute_outcomes.csv")
-ONLY_RUNS = ("flows.yaml", "intake.yaml", "systems.yaml", "console.yaml")
+PRICES_TITLE, STOCK_TITLE = "Prices", "What is offered"
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Part:
-    """One table of what changes. `total`: how many of the `looked` of `what` differ; `truncated`: where the comparison
-    ended before the end, "" where it did not; `more`: which of the differences are in `rows`, "" for all."""
+    """One table of what changes. `total`: how many of the `looked` of `what` differ; `weighs`: those of them that a
+    person may have to confirm; `truncated`: where the comparison ended before the end, "" where it did not; `rest`:
+    where to go on with it, "" where nothing is left; `more`: which of the differences are in `rows`, "" for all."""
 
     title: str
     what: str
@@ -93,47 +96,65 @@ class Part:
     rows: tuple[tuple[str, ...], ...] = ()
     truncated: str = ""
     more: str = ""
-    sums: Mapping[str, str] = field(default_factory=dict)  # figures about all that differ, in words
+    sums: Mapping[str, int] = field(default_factory=dict)  # figures about all that differ: they add up
+    weighs: int = 0
+    rest: str = ""
+    there_are: int = 0  # of `what`; 0: those that were looked at
+    words: str = ""
+    would: str = "would change"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """All that would change. `problems`: why nothing could be compared; `words`: what there is to say besides."""
+    """All that would change. `problems`: why nothing could be compared; `words`: what there is to say besides. `draft`:
+    what was compared with what is in force."""
 
+    draft: Draft
     parts: tuple[Part, ...] = ()
     problems: tuple[Problem, ...] = ()
     words: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
-def of(connection: sa.Connection, person: Person, path: str, text: str) -> Effect:
-    """What would change with this text of a file."""
+def of(
+    connection: sa.Connection,
+    person: Person,
+    changed: Mapping[str, str | None],
+    rest: Mapping[str, str] | None = None,
+) -> Effect:
+    """What would change with these texts of files. `rest`: only what an earlier look left, by the title of its part."""
     person.require(Right.SEE)
     began = time.monotonic()
-    with configuration.draft(connection, {path: text}) as draft:
+    with configuration.draft(connection, changed) as draft:
         folder = settings.config_dir()
     if draft.problems:
-        return Effect(problems=draft.problems, words=("The draft has mistakes: nothing can be compared yet.",))
+        return Effect(draft, problems=draft.problems, words=("The draft has mistakes: nothing can be compared yet.",))
     if not draft.files:
-        return Effect(words=("The draft changes nothing.",))
+        return Effect(draft, words=("The draft changes nothing.",))
     with unwritten(connection):
-        parts = list(_parts(connection, person, path, folder))
-    words: tuple[str, ...] = ()
-    if path in WITH_THE_NEXT:
-        words = ("It is read with the next settlements: records that are stored do not show what it changes.",)
+        parts = tuple(_parts(connection, person, draft.files, folder, rest))
+    words = () if rest is not None else tuple(_words(draft.files, parts))
+    return Effect(draft, parts, words=words, seconds=round(time.monotonic() - began, 2))
+
+
+def _words(paths: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
+    if named := [path for path in paths if path in WITH_THE_NEXT]:
+        yield f"{', '.join(named)} is read with the next settlements: stored records do not show what it changes."
     elif not parts:
-        words = ("It changes no document: it says how flows run, and takes effect with their next run.",)
-    return Effect(tuple(parts), words=words, seconds=round(time.monotonic() - began, 2))
+        yield "It changes no document: it says how flows run, and takes effect with their next run."
 
 
-def _parts(connection: sa.Connection, person: Person, path: str, folder: Path) -> Iterator[Part]:
-    if path in PRICES:
-        yield _prices(connection, folder)
-    if path in STOCK:
-        yield _stock(connection, folder)
-    if path in POSTING:
+def _parts(
+    connection: sa.Connection, person: Person, paths: Sequence[str], folder: Path, rest: Mapping[str, str] | None
+) -> Iterator[Part]:
+    for files, title, compare in ((PRICES, PRICES_TITLE, _prices), (STOCK, STOCK_TITLE, _stock)):
+        if any(path in files for path in paths) and (rest is None or title in rest):
+            yield compare(connection, folder, (rest or {}).get(title))
+    if rest is not None:
+        return
+    if any(path in POSTING for path in paths):
         yield _postings(connection, folder)
-    readers = _readers(path)
+    readers = list(dict.fromkeys(name for path in paths for name in _readers(path)))
     if readers:
         waiting = _letters(connection, person, readers, folder)
         if waiting.looked:
@@ -151,6 +172,9 @@ def _readers(path: str) -> tuple[str, ...]:
     if path.startswith("checks/"):
         suite = path.removeprefix("checks/").removesuffix(".yaml")
         return tuple(name for name, flow in flows.all_flows().items() if flow.suite == suite)
+    if path.startswith("mappings/"):
+        mapping = path.removeprefix("mappings/").removesuffix(".yaml")
+        return tuple(name for name, flow in flows.all_flows().items() if mapping in flow.mappings)
     return READERS.get(path, ())
 
 
@@ -183,9 +207,8 @@ def _both(connection: sa.Connection, flow: Flow, records: Sequence[Record], fold
         return before, _staged(connection, flow, records)
 
 
-def every(connection: sa.Connection, flow: Flow) -> Iterator[list[Record]]:
-    """The records that a flow has worked, each in the version that is staged, by key, in portions."""
-    after: str | None = None
+def every(connection: sa.Connection, flow: Flow, after: str | None = None) -> Iterator[list[Record]]:
+    """The records that a flow has worked, each in the version that is staged, by key, in portions, after a key."""
     while True:
         stage = flow.stage
         keys = sa.select(stage.c.key, stage.c.version).order_by(stage.c.key).limit(PORTION)
@@ -210,44 +233,75 @@ def _with_payload(connection: sa.Connection, flow: Flow, keys: sa.Select) -> lis
 
 @dataclass
 class _Looking:
-    """How far one comparison has come."""
+    """How far one comparison has come. `last`: the key that it has come to; `rest`: the same, where more follows."""
 
     began: float = field(default_factory=time.monotonic)
     looked: int = 0
     truncated: str = ""
+    last: str = ""
+    rest: str = ""
 
     def portions(self, pages: Iterable[list[Record]], most: int, what: str) -> Iterator[list[Record]]:
         """The pages, until there are enough or the time is up."""
         for page in pages:
             if self.looked >= most or (self.looked and time.monotonic() - self.began > SECONDS):
-                self.truncated = f"Only the first {self.looked:,} {what} were compared; there are more."
+                self.truncated = f"Only {self.looked:,} {what} were compared; there are more."
+                self.rest = self.last
                 return
             self.looked += len(page)
+            self.last = page[-1][0]
             yield page
 
 
 # ---- prices --------------------------------------------------------------------------------------------------------
 
 
-def _prices(connection: sa.Connection, folder: Path) -> Part:
+def _prices(connection: sa.Connection, folder: Path, after: str | None = None) -> Part:
     flow = flows.get("prices")
     looking = _Looking()
     rows: list[dict[str, Any]] = []
-    for page in looking.portions(every(connection, flow), MOST_ITEMS, "items"):
-        before, after = _both(connection, flow, page, folder)
-        rows += price_changes(before, after)
+    for page in looking.portions(every(connection, flow, after), MOST_ITEMS, "items"):
+        before, after_ = _both(connection, flow, page, folder)
+        rows += price_changes(before, after_)
     rows.sort(key=lambda one: (-abs(one["change"] or Decimal(10**6)), one["sku"], one["site"]))
     changes = [one["change"] for one in rows if one["change"] is not None]
-    sums = {"prices": f"{len(rows):,}"} if rows else {}
-    if changes:
-        sums |= {"raised": f"{sum(one > 0 for one in changes):,}", "lowered": f"{sum(one < 0 for one in changes):,}"}
+    sums = {}
+    if rows:
+        sites = sum(bool(one["site"]) for one in rows)
+        sums = {"prices of products": len(rows) - sites, "prices of listings on sites": sites}
+        sums |= {"raised": sum(one > 0 for one in changes), "lowered": sum(one < 0 for one in changes)}
     return Part(
-        "Prices", "items", looking.looked, len({one["sku"] for one in rows}),
+        PRICES_TITLE, "items", looking.looked, len({one["sku"] for one in rows}),
         (Column("SKU"), Column("Where"), Column("Currency"), Column("Now", "money"), Column("Then", "money"),
          Column("Change", "percent"), Column("Cost", "money"), Column("Margin now", "percent"),
          Column("Margin then", "percent")),
         tuple(_price_row(one) for one in rows[:SHOWN]), looking.truncated, _more(rows, "largest"), sums,
+        weighs=len({one["sku"] for one in rows}), rest=looking.rest, there_are=_worked(connection, flow),
+        words=_sites_without_listings(connection, folder),
     )  # fmt: skip
+
+
+def _sites_without_listings(connection: sa.Connection, folder: Path) -> str:
+    """Names the sites of a draft that no item is listed on, whose rules change nothing."""
+    with settings.using(folder):
+        named = sorted(price_settings.load().sites)
+    listing = ref_channel_listing.c
+    listed = set(
+        connection.scalars(
+            sa.select(listing.site_id)
+            .where(listing.site_id == sa.any_(sa.cast(named, sa.ARRAY(sa.Integer))), listing.status != "Ended")
+            .distinct()
+        )
+    )
+    empty = ", ".join(str(site) for site in named if site not in listed)
+    return (
+        f"No item has a listing on site {empty}: rules of such a site change no price until one has." if empty else ""
+    )
+
+
+def _worked(connection: sa.Connection, flow: Flow) -> int:
+    """How many records a flow has worked, in all."""
+    return connection.scalar(sa.select(sa.func.count()).select_from(flow.stage)) or 0
 
 
 def price_changes(before: Staged, after: Staged) -> list[dict[str, Any]]:
@@ -292,15 +346,14 @@ def _margin(price: Decimal | None, cost: Decimal | None) -> Decimal | None:
 # ---- stock ---------------------------------------------------------------------------------------------------------
 
 
-def _stock(connection: sa.Connection, folder: Path) -> Part:
+def _stock(connection: sa.Connection, folder: Path, after: str | None = None) -> Part:
     flow = flows.get("inventory")
     looking = _Looking()
     center = ref_channel_center.c
     centers = {row.center_id: row.code for row in connection.execute(sa.select(center.center_id, center.code))}
     rows: list[tuple[str, str, int | None, int | None]] = []
-    for page in looking.portions(every(connection, flow), MOST_ITEMS, "SKUs"):
-        before, after = _both(connection, flow, page, folder)
-        was, would = offered(before, centers), offered(after, centers)
+    for page in looking.portions(every(connection, flow, after), MOST_ITEMS, "SKUs"):
+        was, would = (offered(side, centers) for side in _both(connection, flow, page, folder))
         rows += [
             (*place, was.get(place), would.get(place))
             for place in sorted(was.keys() | would.keys())
@@ -308,15 +361,16 @@ def _stock(connection: sa.Connection, folder: Path) -> Part:
         ]
     rows.sort(key=lambda one: (-abs((one[3] or 0) - (one[2] or 0)), one[0], one[1]))
     units = sum((one[3] or 0) - (one[2] or 0) for one in rows)
-    sums = {"units offered": f"{units:+,}"} if rows else {}
+    sums = {"units offered": units} if rows else {}
     return Part(
-        "What is offered", "SKUs", looking.looked, len({one[0] for one in rows}),
+        STOCK_TITLE, "SKUs", looking.looked, len({one[0] for one in rows}),
         (Column("SKU"), Column("Where"), Column("Now", "number"), Column("Then", "number"), Column("Change", "number")),
         tuple(
             (sku, where, _shown(now), _shown(then), f"{(then or 0) - (now or 0):+,}")
             for sku, where, now, then in rows[:SHOWN]
         ),
         looking.truncated, _more(rows, "largest"), sums,
+        weighs=len({one[0] for one in rows}), rest=looking.rest, there_are=_worked(connection, flow),
     )  # fmt: skip
 
 
@@ -353,8 +407,8 @@ def _postings(connection: sa.Connection, folder: Path) -> Part:
         "Journal entries of the last month", "documents", looking.looked, total,
         (Column("Of"), Column("Document"), Column("Entry"), Column("Account"), Column("Side"),
          Column("Currency"), Column("Now", "money"), Column("Then", "money")),
-        tuple(rows[:SHOWN]), looking.truncated, _more(rows),
-        {"": "a wrong entry gets its exact mirror, and the right one follows; what is right stays."} if rows else {},
+        tuple(rows[:SHOWN]), looking.truncated, _more(rows), weighs=total,
+        words="A wrong entry gets its exact mirror, and the right one follows; what is right stays." if rows else "",
     )  # fmt: skip
 
 
@@ -402,15 +456,17 @@ def _documents(connection: sa.Connection, person: Person, flow: Flow, folder: Pa
     targets = [language.load(name).target_document for name in flow.mappings]
     shown = None if person.may(Right.SEE_PERSONAL) else lambda path: personal.is_plain(targets, path)
     rows: list[tuple[str, ...]] = []
-    different = 0
+    different = weighs = 0
     for key, old in was.items():
         changes = list(differing(old, would[key], shown))
         different += bool(changes)
+        weighs += bool(changes) and not (old.state == "dead" and would[key].state in ("ready", "waiting"))
         rows += [(key, *one) for one in changes]
     truncated = f"The last {LAST} records were compared." if len(records) >= LAST else ""
     return Part(
         f"{flow.title}: documents", "records", len(records), different,
         (Column("Record"), Column("Field"), Column("Now"), Column("Then")), tuple(rows[:SHOWN]), truncated, _more(rows),
+        weighs=weighs,
     )  # fmt: skip
 
 
@@ -433,9 +489,6 @@ def differing(
         if is_shown and not is_shown(path):
             shown = [personal.MASK if one else "" for one in shown]
         yield path, shown[0], shown[1]
-
-
-_FATES = {"ready": "sent", "waiting": "waits", "left_out": "left out", "dead": "dead letter"}
 
 
 def _fate(one: Verdict) -> str:
@@ -465,7 +518,7 @@ def _letters(connection: sa.Connection, person: Person, readers: Sequence[str], 
     return Part(
         "Open dead letters that would pass", "open letters", len(numbers), len(passing),
         (Column("Letter"), Column("Flow"), Column("Record"), Column("Rule")),
-        tuple(_letter_rows(connection, passing[:SHOWN])), truncated, _more(passing),
+        tuple(_letter_rows(connection, passing[:SHOWN])), truncated, _more(passing), would="would pass",
     )  # fmt: skip
 
 
@@ -521,4 +574,4 @@ def _percent(share: Decimal) -> Decimal:
 def _shown(value: Decimal | int | None) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}"

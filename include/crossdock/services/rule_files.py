@@ -20,9 +20,10 @@ from crossdock.config.forms import Field
 from crossdock.config.grid import Row, RowChange
 from crossdock.config.structs import choices_of, describe
 from crossdock.errors import ConfigError
-from crossdock.services import configuration
+from crossdock.services import configuration, previews
 from crossdock.services.configuration import Change, Problem, Version
 from crossdock.services.people import Person, Right
+from crossdock.services.previews import Preview, Seen
 from crossdock.store import versions
 from crossdock.watch import schemas
 
@@ -78,7 +79,7 @@ class Column:
 @dataclass(frozen=True)
 class Facts:
     """What there is to say of a file. `number`: the version in force; `intro`: what its remarks say of it as a
-    whole."""
+    whole; `last`: the version that has changed it last, None where none has."""
 
     path: str
     name: str
@@ -87,6 +88,7 @@ class Facts:
     replaced: bool
     refused: str
     consent: bool
+    last: Version | None
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ def facts(connection: sa.Connection, person: Person, path: str, text: str | None
         raise ConfigError(f"There is no file {path!r} among the rules.", do="Choose one of the list.")
     content = text if text is not None else configuration.text(connection, path) or ""
     number = versions.current_number(connection)
-    return Facts(path, name_of(path), number, _intro(path, content), file.replaced, file.refused, file.consent)
+    last = configuration.last_of(connection, path)
+    return Facts(path, name_of(path), number, _intro(path, content), file.replaced, file.refused, file.consent, last)
 
 
 def opened(connection: sa.Connection, person: Person, path: str, text: str | None = None) -> Opened:
@@ -296,13 +299,23 @@ def _places(path: str, text: str) -> dict[int, tuple[str | int, ...]]:
 # ---- changing ------------------------------------------------------------------------------------------------------
 
 
-def publish(connection: sa.Connection, person: Person, draft: Draft, message: str, parent: int | None) -> Version:
+def publish(
+    connection: sa.Connection, person: Person, draft: Draft, message: str, parent: int | None, seen: Seen
+) -> Version:
     """Proposes a draft and brings it into force, unless a second person must agree. `parent`: the version that the
-    person has seen."""
+    person has seen; `seen`: the preview of its effects."""
     person.require(Right.PUBLISH)
     text = text_of(connection, person, draft)
     proposed = configuration.propose(connection, person, {draft.path: text}, message, parent=parent)
-    return configuration.publish(connection, person, proposed.number)
+    return previews.publish(connection, person, proposed.number, seen)
+
+
+def preview(
+    connection: sa.Connection, person: Person, draft: Draft, parent: int | None = None, goes_on: int | None = None
+) -> Preview:
+    """What would change if a draft were published."""
+    changed = {draft.path: text_of(connection, person, draft)}
+    return previews.preview(connection, person, changed, parent=parent, goes_on=goes_on)
 
 
 @dataclass(frozen=True)

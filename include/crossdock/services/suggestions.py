@@ -23,7 +23,7 @@ from crossdock.mapping.lookups import Lookup
 from crossdock.mapping.registry import named_rules
 from crossdock.mapping.suggest import draft as drafts
 from crossdock.mapping.suggest import evidence, neighbours, sample, words
-from crossdock.mapping.suggest.neighbours import Missing
+from crossdock.mapping.suggest.neighbours import Missing, Neighbour
 from crossdock.mapping.suggest.ranking import Question, Suggestion, suggest
 from crossdock.mapping.suggest.sample import Sample
 from crossdock.mapping.table import OF_HEAD, Table, target_field
@@ -238,6 +238,11 @@ def for_lookup(connection: sa.Connection, person: Person, name: str) -> ForLooku
     for given, records in _brought(connection, name).items():
         values[given] = max(values[given], records)
     return ForLookup(name, table.columns, tuple(neighbours.missing(values, table)))
+
+
+def nearest(name: str, values: Iterable[str]) -> dict[str, tuple[Neighbour, ...]]:
+    """For values that a lookup does not know: the ones that it knows and that are most like them."""
+    return {one.value: one.nearest for one in neighbours.missing(dict.fromkeys(values, 1), _table(name))}
 
 
 def _table(name: str) -> Lookup:

@@ -1,8 +1,8 @@
 """Values that records have brought and that a lookup does not know: who waits for them, and the row that they need.
 
-In: open dead letters. Out: each value with the letters that wait for it and a row for the lookup, filled in as far as
-the nearest known value says. Never: a row that nobody has looked at; a value about a person shown to somebody who may
-not see it.
+In: open dead letters; settlement lines that are booked as unknown. Out: each value with what waits for it, the known
+values most like it, and a row for the lookup, filled in as far as the nearest known value says. Never: a row that
+nobody has looked at; a value about a person shown to somebody who may not see it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import sqlalchemy as sa
@@ -18,60 +18,89 @@ from rapidfuzz import fuzz, utils
 
 from crossdock import flows
 from crossdock.config import BESIDE, grid
-from crossdock.rules import movements
-from crossdock.services import letters, rule_files
+from crossdock.rules import items, movements, settlements
+from crossdock.services import letters, rule_files, suggestions
 from crossdock.services.people import Person, Right
 from crossdock.settings import config_dir
+from crossdock.store import sql
 from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import ops_dead_letter as table
 
 # The rules that find a value which a lookup lacks. Which lookup: their advice names its file; of states, BY_RULE.
 RULES = (
     "not_in_lookup", "unknown_carrier", "unknown_reason", "unknown_sku", "unknown_status", "unknown_payment_status",
-    "country_unknown", "unknown_country", "unknown_billing_country", "no_exchange_rate",
+    "country_unknown", "unknown_country", "unknown_billing_country", "no_exchange_rate", "unknown_words",
 )  # fmt: skip
 BY_RULE = {"unknown_status": "order_status", "unknown_payment_status": "payment_status"}
 REMARKS = frozenset({"note", "reason", "effect", "source"})  # columns for people: the nearest row's say nothing here
 DECIDED = frozenset({"action"})  # columns that nobody guesses
+KINDS = "lookups/settlement_kinds.csv"  # a value of it: the words of a line, and the format beside them
 BESIDE_ITS_KEY = ("adjustment_reasons", "listing_categories")  # the value is the second column of the key
 LIKE, SURE = 70, 85  # how like a value must be for its row to be offered, and for that to be meant probably
+WEIGHTS, WORDS_LIKE = (1, 1, 3), 60  # of a settlement line's words: type, type of amount, description
 FIRST, FIRST_LIKE = 3, 70  # weight of the first part of a key, and how like it must be in any case
 WAITS = (table.c.state.in_(OPEN), table.c.replay_asked_at.is_(None))  # a replay may be under way
 MOST = 500  # values of one lookup
+NEAREST = 3  # known values that are named for each
 _FILE = re.compile(r"\b([a-z0-9_]+)\.csv\b")
+_WILD = re.compile(r"[*?]")
 _SITE = re.compile(r"\bsite (\d+)\b")
 _DAY = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Open letters that name the value. `title`: their flow's, in words."""
+    """Open letters that name the value. `title`: their flow's, in words; `value`: of the group that they are in."""
 
     flow: str
     title: str
     rule: str
     field: str
-    value: str
+    value: str | None
     letters: int
 
 
 @dataclass(frozen=True)
+class Booked:
+    """Lines of a settlement that are booked as unknown, on the account Suspense. `file`: the key that its file is
+    worked once more by."""
+
+    source: str
+    settlement_id: str
+    file: str
+    lines: int
+
+
+@dataclass(frozen=True)
+class Near:
+    """A known value that is like an unknown one, and why it is named."""
+
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Unknown:
-    """One value. `row`: cells for the lookup, empty where a person must decide. `nearest`: the value of the lookup most
-    like it, "" where none is; `sure`: so like that it is probably meant. `now_known`: the lookup has it meanwhile, and
-    the letters wait for a replay."""
+    """One value. `row`: cells for the lookup, empty where a person must decide. `nearest`: the known values most like
+    it, the one that `row` is filled from first; `sure`: that one is so like it that it is probably meant. `now_known`:
+    the lookup has it meanwhile, and what waits needs only be worked once more."""
 
     path: str
     value: str
     row: tuple[str, ...]
-    nearest: str
+    nearest: tuple[Near, ...]
     sure: bool
     waiting: tuple[Waiting, ...]
     now_known: bool
+    booked: tuple[Booked, ...] = ()
 
     @property
     def letters(self) -> int:
         return sum(one.letters for one in self.waiting)
+
+    @property
+    def lines(self) -> int:
+        return sum(one.lines for one in self.booked)
 
 
 @dataclass(frozen=True)
@@ -87,6 +116,11 @@ class Lacking:
     @property
     def letters(self) -> int:
         return sum(self.records.values())
+
+    @property
+    def lines(self) -> int:
+        """Settlement lines on Suspense."""
+        return sum(one.lines for one in self.values)
 
 
 def of_all(connection: sa.Connection, person: Person) -> tuple[Lacking, ...]:
@@ -104,6 +138,13 @@ def of(connection: sa.Connection, person: Person, path: str) -> Lacking | None:
 def letters_of(connection: sa.Connection, person: Person, path: str, values: Sequence[str]) -> list[int]:
     """The numbers of the open letters that wait for these values of a lookup."""
     person.require(Right.SEE)
+    if path == KINDS:
+        wanted = set(values)
+        return list(
+            dict.fromkeys(
+                number for words in _unknown_words(connection) if words.value in wanted for number in words.ids
+            )
+        )
     reason = _reasons()
     found = connection.execute(
         sa.select(table.c.id, *(reason.c[name] for name in ("rule", "do")))
@@ -114,12 +155,20 @@ def letters_of(connection: sa.Connection, person: Person, path: str, values: Seq
     return list(dict.fromkeys(row.id for row in found if _lookup(row.rule, row.do) == path))
 
 
+def files_of(connection: sa.Connection, person: Person, path: str, values: Sequence[str]) -> list[str]:
+    """The keys of the settlement files to be worked once more, whose booked lines have these values."""
+    person.require(Right.PUBLISH)
+    wanted = set(values) if path == KINDS else set()
+    found = _booked(connection) if wanted else {}
+    return sorted({one.file for value in wanted & found.keys() for one in found[value][1]})
+
+
 def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tuple[Lacking, ...]:
     by_path: dict[str, dict[tuple[str, ...], list[tuple[Waiting, str]]]] = {}
     every = flows.all_flows()
     for row in _refused(connection):
         path = _lookup(row.rule, row.do)
-        if not path or (only and path != only):
+        if not path or path == KINDS or (only and path != only):
             continue
         flow = every.get(row.flow)
         if not person.may(Right.SEE_PERSONAL) and letters.about_people(row.flow, {"field": row.field}):
@@ -141,13 +190,100 @@ def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tup
             _unknown(path, name, held.columns, keys, rows, key[0], [one for one, _ in waiting], waiting[0][1])
             for key, waiting in values.items()
         ]
-        records: dict[str, int] = {}
-        for one in found:
-            for each in one.waiting:
-                records[each.title] = records.get(each.title, 0) + each.letters
-        shown = sorted(found, key=lambda one: (-one.letters, one.value))[:MOST]
-        made.append(Lacking(path, rule_files.name_of(path), columns, tuple(shown), records))
-    return tuple(sorted(made, key=lambda one: (-one.letters, one.path)))
+        made.append(_lacks(path, columns, _with_nearest(name, found)))
+    if only in (None, KINDS):
+        made += _kinds(connection)
+    return tuple(sorted(made, key=lambda one: (-one.letters, -one.lines, one.path)))
+
+
+def _lacks(path: str, columns: tuple[rule_files.Column, ...], found: Sequence[Unknown]) -> Lacking:
+    records: dict[str, int] = {}
+    for one in found:
+        for each in one.waiting:
+            records[each.title] = records.get(each.title, 0) + each.letters
+    shown = sorted(found, key=lambda one: (-one.letters, -one.lines, one.value))[:MOST]
+    return Lacking(path, rule_files.name_of(path), columns, tuple(shown), records)
+
+
+def _with_nearest(name: str, found: list[Unknown]) -> list[Unknown]:
+    """Names the values of the lookup that are like each, the one that its row is filled from first."""
+    like = suggestions.nearest(name, [one.value for one in found])
+    made = []
+    for one in found:
+        first = [near.value for near in one.nearest]
+        more = [
+            Near(near.key, f"{near.likeness:.0%} alike") for near in like.get(one.value, ()) if near.key not in first
+        ]
+        made.append(replace(one, nearest=(*one.nearest, *more)[:NEAREST]))
+    return made
+
+
+# ---- kinds of settlement lines -------------------------------------------------------------------------------------
+
+
+Words = tuple[str, str, str, str]  # of a line: the format of its file, type, type of amount, description
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Words of a marketplace for a line, in one format, that no row of the lookup takes."""
+
+    words: Words
+    ids: tuple[int, ...]  # open letters
+
+    @property
+    def value(self) -> str:
+        return BESIDE.join(self.words)
+
+
+_UNKNOWN_WORDS = sql.statement(__package__, "unknown_words")
+_UNKNOWN_LINES = sql.statement(__package__, "unknown_lines")
+
+
+def _unknown_words(connection: sa.Connection) -> list[_Words]:
+    """The words of the lines of files that are dead letters for their words."""
+    rows = connection.execute(_UNKNOWN_WORDS)
+    return [_Words((row.format, row.transaction, row.kind, row.description), tuple(row.ids)) for row in rows]
+
+
+def _booked(connection: sa.Connection) -> dict[str, tuple[Words, list[Booked]]]:
+    """Lines that are booked as unknown, by value: their words, and the settlements that have them."""
+    found: dict[str, tuple[Words, list[Booked]]] = {}
+    for row in connection.execute(_UNKNOWN_LINES):
+        words = (row.format, row.transaction, row.kind, row.description)
+        _, settlements = found.setdefault(BESIDE.join(words), (words, []))
+        settlements.append(Booked(row.source, row.settlement_id, f"{row.source}/{row.file}", row.lines))
+    return found
+
+
+def _kinds(connection: sa.Connection) -> list[Lacking]:
+    """What the lookup of settlement kinds lacks; [] where nothing waits for it."""
+    letters_ = {one.value: one for one in _unknown_words(connection)}
+    booked = _booked(connection)
+    if not letters_ and not booked:
+        return []
+    held = grid.read((config_dir() / KINDS).read_bytes().decode("utf-8", "replace"))
+    columns = tuple(
+        replace(one, choices=settlements.ORDERS_OWN + settlements.OTHERS) if one.name == "kind" else one
+        for one in rule_files.columns(KINDS, held.columns)
+    )
+    rows = [one.cells for one in held.rows if not one.broken]
+    words_of = {value: one.words for value, one in letters_.items()} | {value: one[0] for value, one in booked.items()}
+    understood = settlements.understood(list(words_of.values()))
+    title = flows.get("payouts").title
+    made = []
+    for value, words in words_of.items():
+        letter = letters_.get(value)
+        waiting = (Waiting("payouts", title, "unknown_words", "File", None, len(letter.ids)),) if letter else ()
+        made.append(
+            Unknown(
+                KINDS, value, (*words, "", "")[: len(columns)],
+                _like_words(words[1:], rows),
+                False, waiting, words in understood, tuple(booked[value][1]) if value in booked else (),
+            )
+        )  # fmt: skip
+    waits = {number for one in letters_.values() for number in one.ids}
+    return [replace(_lacks(KINDS, columns, made), records={title: len(waits)} if waits else {})]
 
 
 def _reasons() -> sa.TableValuedAlias:
@@ -198,9 +334,10 @@ def _unknown(
         for place in range(len(own), len(columns)):
             if columns[place] not in REMARKS | DECIDED:
                 cells[place] = rows[at][place]
-    near = BESIDE.join(compared[at]) if like >= LIKE else ""
+    near = [Near(BESIDE.join(compared[at]), f"{like:.0f}% alike; the row is filled in from it")] if like >= LIKE else []
+    near += [Near(sku, "an item of TIMS") for sku in items.nearest_named(message)]
     has = _has(own, [BESIDE.join(row[:keys]) for row in answers])
-    return Unknown(path, value, tuple(cells), near, like >= SURE, tuple(waiting), has)
+    return Unknown(path, value, tuple(cells), tuple(near), like >= SURE, tuple(waiting), has)
 
 
 def _nearest(own: tuple[str, ...], compared: Sequence[tuple[str, ...]]) -> tuple[float, int]:
@@ -232,3 +369,19 @@ def _has(own: tuple[str, ...], keys: Sequence[str]) -> bool:
     """Whether the lookup has a row for the value, letter case aside; a wildcard of the lookup takes it, too."""
     wanted = " ".join(BESIDE.join(own).split()).casefold()
     return any(fnmatchcase(wanted, " ".join(key.split()).casefold()) for key in keys)
+
+
+def _like_words(words: Sequence[str], rows: Sequence[tuple[str, ...]]) -> tuple[Near, ...]:
+    """The rows whose words are most like those of a line; the last word says most, a wildcard nothing."""
+    found: dict[str, float] = {}
+    for row in rows:
+        likes, weights = 0.0, 0
+        for word, pattern, weight in zip(words, row[1:4], WEIGHTS, strict=True):
+            if _WILD.sub("", pattern):
+                likes += fuzz.ratio(word.lower(), pattern.lower()) * weight
+                weights += weight
+        if weights:
+            name = f"{' / '.join(row[1:4])}: {row[4]}"
+            found[name] = max(likes / weights, found.get(name, 0))
+    best = sorted(found.items(), key=lambda one: (-one[1], one[0]))[:NEAREST]
+    return tuple(Near(name, f"{like:.0f}% alike") for name, like in best if like >= WORDS_LIKE)

@@ -442,6 +442,7 @@ ref_settlement_line = Table(
     Index(None, "source", "settlement_id", "position"),
     Index(None, "order_ref"),
     Index(None, "booked_at"),
+    Index("ix_settlement_line_unknown", "source", "settlement_id", postgresql_where=text("kind = 'unknown'")),
     Index(None, "posted_at"),
     schema="ref",
     comment="One amount of a settlement",
@@ -692,6 +693,8 @@ ops_closing = Table(
     Column("finished_at", Moment, comment="Empty: it runs, or it ended before it could look"),
     Column("controls", Integer, nullable=False, server_default="0", comment="Results of controls"),
     Column("failed", Integer, nullable=False, server_default="0", comment="Those that do not hold"),
+    Column("figures", Text, comment="Digest of the month's books as they were looked at"),
+    Column("items", Text, comment="Digest of the items that were open"),
     Index(None, "period", "id"),
     Index(None, "run_id", "period", unique=True),
     schema="ops",
@@ -722,6 +725,9 @@ ops_closing_step = Table(
     Column("who", Text, nullable=False),
     Column("at", Moment, nullable=False, server_default=NOW),
     Column("note", Text, nullable=False, server_default=""),
+    Column("although", Text, nullable=False, server_default="", comment="What spoke against it, as it was shown"),
+    Column("figures", Text, comment="Digest of the month's books then: with other books the tick counts no more"),
+    Column("newest", Moment, comment="Version of the newest entry then"),
     PrimaryKeyConstraint("period", "step"),
     schema="ops",
     comment="One step of a month's closing checklist that somebody has ticked",
@@ -1271,6 +1277,22 @@ ops_config_file = Table(
     schema="ops",
     comment="One file of one version of the configuration that is not as shipped",
 )  # fmt: skip
+
+ops_config_preview = Table(
+    "config_preview",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("who", Text, nullable=False),
+    Column("before", Text, nullable=False, comment="Hash of all that was in force"),
+    Column("after", Text, nullable=False, comment="Hash of the same with the draft in it"),
+    Column("changes", BigInteger, nullable=False, comment="Prices, quantities, entries, documents that would change"),
+    Column("looked", BigInteger, nullable=False, comment="Of so many"),
+    Column("large", Boolean, nullable=False, comment="Publishing it takes a second confirmation"),
+    Column("rest", JSONB, nullable=False, server_default=text("'{}'"), comment="What is not compared yet"),
+    schema="ops",
+    comment="What somebody was shown of a draft's effects; publishing it takes this",
+)
 
 ops_circuit = Table(
     "circuit",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from console import runs
 from console.access import Analyst, Asks
 from console.api.letters import start
 from console.database import transaction
+from crossdock import flows
 from crossdock.config.grid import RowChange
 from crossdock.errors import CrossdockError
-from crossdock.services import configuration, effects, letters, rule_files, unknown_values
+from crossdock.services import configuration, letters, previews, rule_files, unknown_values
 from crossdock.services.configuration import Version
-from crossdock.services.effects import Effect
 from crossdock.services.letters import Outcome
 from crossdock.services.people import Person
+from crossdock.services.previews import Preview, Seen
 from crossdock.services.rule_files import Checked, Draft, Group, Opened, ValueChange
 from crossdock.services.unknown_values import Lacking
 
@@ -63,12 +65,38 @@ class Given:
 
 
 @dataclass
+class Look(Given):
+    """`parent`: the version that the person has seen. `preview`: the number of one that has not compared everything;
+    it goes on from there."""
+
+    parent: int | None = None
+    preview: int | None = None
+
+
+@dataclass
 class Publication(Given):
-    """`parent`: the version that the person has seen. `replay`: values whose waiting letters are replayed then."""
+    """`parent`: the version that the person has seen. `preview`: the number of what `effects` has shown of this very
+    draft; `confirm`: of a large change the number of its changes, written once more. `replay`: values whose waiting
+    letters are replayed then."""
 
     message: str = ""
     parent: int | None = None
+    preview: int | None = None
+    confirm: str = ""
     replay: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Agreement:
+    """`preview`, `confirm`: as in a publication."""
+
+    preview: int | None = None
+    confirm: str = ""
+
+
+@dataclass
+class GoesOn:
+    preview: int | None = None
 
 
 @dataclass
@@ -131,15 +159,22 @@ def check(person: Analyst, given: Given) -> Checked:
 
 
 @router.post("/rules/effects")
-def would_change(person: Analyst, given: Given) -> Effect:
-    """What would change if a draft were published. Nothing is written."""
+def would_change(person: Analyst, given: Look) -> Preview:
+    """What would change if a draft were published. Kept is only how many, and that the person has seen it."""
     with transaction(person) as connection:
-        return effects.of(connection, person, given.path, rule_files.text_of(connection, person, given.draft()))
+        return rule_files.preview(connection, person, given.draft(), given.parent, given.preview)
+
+
+@router.post("/rules/versions/{number}/effects")
+def proposal_would_change(person: Analyst, number: int, given: GoesOn) -> Preview:
+    """What would change if a proposal came into force."""
+    with transaction(person) as connection:
+        return previews.of_proposal(connection, person, number, given.preview)
 
 
 @router.post("/rules/publish")
 async def publish(request: Request, person: Analyst, given: Publication) -> Published:
-    """Publishes a draft, and has the letters worked again that waited for it."""
+    """Publishes a draft whose effects the person has seen, and has the letters worked again that waited for it."""
     version = await run_in_threadpool(_publish, person, given)
     if version.waits_for:
         return Published(
@@ -149,27 +184,24 @@ async def publish(request: Request, person: Analyst, given: Publication) -> Publ
     if not given.replay:
         return Published(version.number, words)
     try:
-        marked = await run_in_threadpool(_ask_replay, person, given.path, given.replay)
-        started = await start(request, person, marked)
+        done = await _work_again(request, person, given.path, given.replay)
     except CrossdockError as error:
-        error.message = f"{words} Its letters were not replayed: {error.message}"
+        error.message = f"{words} What waited was not worked again: {error.message}"
         raise
-    return Published(version.number, f"{words} {_replayed(marked)}", (), marked.count, started)
+    return replace(done, number=version.number, message=f"{words} {done.message}")
 
 
 @router.post("/rules/replay")
 async def replay(request: Request, person: Analyst, given: Replay) -> Published:
     """Has the letters worked again that waited for values which a lookup knows now."""
-    marked = await run_in_threadpool(_ask_replay, person, given.path, given.values)
-    started = await start(request, person, marked)
-    return Published(0, _replayed(marked), (), marked.count, started)
+    return await _work_again(request, person, given.path, given.values)
 
 
 @router.post("/rules/versions/{number}/consent")
-def consent(person: Analyst, number: int) -> Published:
-    """A second person agrees to a proposal, which comes into force."""
+def consent(person: Analyst, number: int, given: Agreement) -> Published:
+    """A second person, who has seen the effects too, agrees to a proposal, which comes into force."""
     with transaction(person) as connection:
-        version = configuration.consent(connection, person, number)
+        version = previews.consent(connection, person, number, Seen(given.preview, given.confirm))
     return Published(version.number, f"Version {version.number} is in force with the next task.")
 
 
@@ -195,17 +227,33 @@ def take_back(person: Analyst, given: Back) -> Published:
 
 def _publish(person: Person, given: Publication) -> Version:
     with transaction(person) as connection:
-        return rule_files.publish(connection, person, given.draft(), given.message, given.parent)
+        seen = Seen(given.preview, given.confirm)
+        return rule_files.publish(connection, person, given.draft(), given.message, given.parent, seen)
 
 
-def _ask_replay(person: Person, path: str, values: list[str]) -> Outcome:
+async def _work_again(request: Request, person: Person, path: str, values: list[str]) -> Published:
+    """Has everything worked again that waited for values of a lookup: letters, and booked settlement files."""
+    marked, files = await run_in_threadpool(_ask_replay, person, path, values)
+    started = await start(request, person, marked)
+    if files:
+        note = f"{len(files)} settlement files once more, asked for by {person.name}"
+        started["payouts"] = await runs.trigger(request, flows.packages()["payouts"], {"keys": files}, note)
+    return Published(0, _replayed(marked, files), (), marked.count + len(files), started)
+
+
+def _ask_replay(person: Person, path: str, values: list[str]) -> tuple[Outcome, list[str]]:
     with transaction(person) as connection:
+        files = unknown_values.files_of(connection, person, path, values)
         numbers = unknown_values.letters_of(connection, person, path, values)
         if not numbers:
-            return Outcome(0)
-        return letters.ask_replay(connection, person, numbers=numbers, only_gone=True)
+            return Outcome(0), files
+        return letters.ask_replay(connection, person, numbers=numbers, only_gone=True), files
 
 
-def _replayed(marked: Outcome) -> str:
+def _replayed(marked: Outcome, files: list[str]) -> str:
     left = f" {marked.left} would be refused again for another reason." if marked.left else ""
-    return f"{marked.count} in replay.{left}" if marked.count or marked.left else "Nothing waits for it any more."
+    read = f" {len(files)} settlement {'file is' if len(files) == 1 else 'files are'} read once more; the ledger then"
+    read = f"{read} moves the lines from Suspense to where they belong." if files else ""
+    if not marked.count and not marked.left and not files:
+        return "Nothing waits for it any more."
+    return f"{f'{marked.count} in replay.{left}' if marked.count or marked.left else ''}{read}".strip()

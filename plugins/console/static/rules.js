@@ -49,44 +49,169 @@ document.addEventListener("DOMContentLoaded", () => {
     const signed = column.name === "Change" && text !== "" && !SIGNED.test(text) ? `+${shown}` : shown;
     return make("td", { class: [number ? "number amount" : "", tone].join(" ").trim() || null }, signed);
   };
-  const part = (one) => {
-    const shown = make("div", {}, make("h3", {}, one.title));
-    const sums = Object.entries(one.sums).map(([name, value]) => (name ? `${value} ${name}` : value));
-    const words = one.total
-      ? `${count(one.total)} of ${count(one.looked)} ${one.what} would change${sums.length ? ` (${sums.join(", ")})` : ""}.`
-      : `None of ${count(one.looked)} ${one.what} would change.`;
-    shown.append(make("p", {}, make("strong", {}, words), one.truncated ? ` ${one.truncated}` : ""));
-    if (one.rows.length) {
-      const head = one.columns.map((column) => make("th", { scope: "col", class: column.kind === "text" ? null : "number" }, column.name));
-      const rows = one.rows.map((row) => make("tr", {}, ...row.map((text, at) => cell(one.columns[at], text))));
-      shown.append(make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": one.title },
-        make("table", { class: "list" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows))));
-      if (one.more) shown.append(make("p", { class: "quiet" }, one.more));
-    }
-    return shown;
+  const ROWS = 100; // of a table of what changes, at a time
+  /** One table of what changes; `add`: what a later look has found of it. */
+  const partView = (first) => {
+    const all = { ...first, rows: [...first.rows], sums: { ...first.sums } };
+    const words = make("p", {});
+    const table = make("div", {});
+    const element = make("div", {}, make("h3", {}, all.title), words, table);
+    let page = 0;
+    let wanted = "";
+    const say = () => {
+      const sums = Object.entries(all.sums).filter(([, value]) => value).map(([name, value]) => `${count(value)} ${name}`);
+      const left = Math.max(0, all.there_are - all.looked);
+      words.replaceChildren(make("strong", {}, all.total
+        ? `${count(all.total)} of ${count(all.looked)} ${all.what} ${all.would}${sums.length ? ` (${sums.join(", ")})` : ""}.`
+        : `None of ${count(all.looked)} ${all.what} ${all.would}.`),
+      all.total && all.total < all.looked ? ` The other ${count(all.looked - all.total)} stay as they are.` : "",
+      all.rest && left ? ` ${count(left)} ${all.what} are not compared yet.` : all.truncated && !all.rest ? ` ${all.truncated}` : "",
+      all.words ? ` ${all.words}` : "", all.more ? ` ${all.more}` : "");
+    };
+    const show = () => {
+      if (!all.rows.length) return;
+      const found = wanted ? all.rows.filter((row) => row.some((text) => text.toLowerCase().includes(wanted))) : all.rows;
+      const pages = Math.max(1, Math.ceil(found.length / ROWS));
+      page = Math.min(Math.max(page, 0), pages - 1);
+      const from = page * ROWS;
+      const head = all.columns.map((column) => make("th", { scope: "col", class: column.kind === "text" ? null : "number" }, column.name));
+      const rows = found.slice(from, from + ROWS).map((row) => make("tr", {}, ...row.map((text, at) => cell(all.columns[at], text))));
+      tools.querySelector("[data-rows]").textContent = found.length
+        ? `Rows ${count(from + 1)} to ${count(from + rows.length)} of ${count(found.length)}` : "No row has this.";
+      tools.querySelector("[data-back]").disabled = page === 0;
+      tools.querySelector("[data-on]").disabled = page >= pages - 1;
+      for (const one of tools.querySelectorAll("button")) one.hidden = pages === 1;
+      body.replaceChildren(make("table", { class: "list" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
+    };
+    const find = make("input", { type: "search", placeholder: "Find in rows", "aria-label": `Find in ${all.title}`, oninput: later(() => { wanted = find.value.trim().toLowerCase(); page = 0; show(); }, 200) });
+    const turn = (by) => { page += by; show(); body.scrollTop = 0; };
+    const tools = make("div", { class: "tools" }, find, make("span", { class: "quiet", "data-rows": true, role: "status" }),
+      make("button", { type: "button", "data-back": true, onclick: () => turn(-1) }, "Previous"),
+      make("button", { type: "button", "data-on": true, onclick: () => turn(1) }, "Next"));
+    const body = make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": all.title });
+    const whole = () => {
+      if (all.rows.length && !table.childElementCount) table.append(tools, body);
+      say();
+      show();
+    };
+    whole();
+    return {
+      element,
+      title: all.title,
+      add: (one) => {
+        all.looked += one.looked;
+        all.total += one.total;
+        for (const [name, value] of Object.entries(one.sums)) all.sums[name] = (all.sums[name] || 0) + value;
+        Object.assign(all, { rest: one.rest, truncated: one.truncated, there_are: one.there_are });
+        all.rows.push(...one.rows);
+        whole();
+      },
+    };
   };
-  const effect = async (body, into) => {
-    into.replaceChildren(make("p", { class: "quiet" }, "Trying it on stored records …"));
-    try {
-      const found = await call("POST /rules/effects", body);
-      const box = make("section", { class: "effect", "aria-label": "What would change" });
-      box.append(make("h2", {}, "What would change"));
-      for (const words of found.words) box.append(make("p", {}, words));
-      for (const one of found.problems) box.append(make("p", { class: "finding" }, `${one.path}:${one.line}: ${one.text}`));
-      for (const one of found.parts) box.append(part(one));
-      box.append(make("p", { class: "quiet" }, `Dry: nothing was written or sent. ${found.seconds} s.`));
-      into.replaceChildren(box);
-      box.scrollIntoView({ block: "start" });
-    } catch (error) {
-      into.replaceChildren(make("p", { class: "finding" }, error.message));
-    }
+
+  const AT_ONCE = 20_000; // milliseconds for which further items are compared without being asked to
+  /** What would change, in `into`: publishing takes what was shown of the very draft. `changed`: it is another one now. */
+  const previews = (into, changed) => {
+    let shown = null;
+    let looking = 0;
+    const look = async (route, body) => {
+      const number = ++looking;
+      shown = null;
+      into.replaceChildren(make("p", { class: "quiet", role: "status" }, "Trying it on stored records …"));
+      try {
+        let found = await call(`POST ${route}`, body);
+        if (number !== looking) return;
+        const box = make("section", { class: "effect", "aria-label": "What would change" }, make("h2", {}, "What would change"));
+        for (const words of found.words) box.append(make("p", {}, words));
+        for (const one of found.problems) box.append(make("p", { class: "finding" }, `${one.path}:${one.line}: ${one.text}`));
+        const views = found.parts.map(partView);
+        box.append(...views.map((one) => one.element));
+        const foot = make("p", { class: "quiet" });
+        box.append(foot);
+        into.replaceChildren(box);
+        box.scrollIntoView({ block: "start" });
+        let seconds = found.seconds;
+        const keep = () => {
+          foot.replaceChildren(`Dry: nothing was sent, no record was changed. ${seconds.toFixed(1)} s.`);
+          if (found.number) shown = { key: JSON.stringify([route, body]), number: found.number, changes: found.changes, large: found.large, why: found.why_large };
+          changed();
+        };
+        const goOn = async (until) => {
+          while (found.goes_on && performance.now() < until() && number === looking) {
+            found = await call(`POST ${route}`, { ...body, preview: found.number });
+            if (number !== looking) return;
+            seconds += found.seconds;
+            for (const one of found.parts) views.find((view) => view.title === one.title).add(one);
+            keep();
+          }
+          if (found.goes_on && number === looking) {
+            let stop = false;
+            const rest = make("button", { type: "button", onclick: async () => {
+              if (rest.dataset.runs) { stop = true; return; }
+              rest.dataset.runs = "yes";
+              rest.textContent = "Stop comparing";
+              await goOn(() => (stop ? 0 : Infinity)).catch((error) => window.crossdock.say(error.message, true));
+            } }, "Compare the rest");
+            foot.append(" ", rest);
+          }
+        };
+        keep();
+        const end = performance.now() + AT_ONCE;
+        await goOn(() => end);
+      } catch (error) {
+        if (number === looking) into.replaceChildren(make("p", { class: "finding" }, error.message));
+        changed();
+      }
+    };
+    return {
+      look,
+      /** What was shown of this very draft, or null. */
+      of: (route, body) => (shown && shown.key === JSON.stringify([route, body]) ? shown : null),
+      clear: () => { looking += 1; shown = null; into.replaceChildren(); },
+    };
   };
-  for (const button of document.querySelectorAll("[data-effect]")) {
-    button.addEventListener("click", () => working(button, "Looking …", async () => {
-      const path = button.dataset.effect;
-      const file = await get(`/rules/file?${new URLSearchParams({ path, version: button.dataset.version })}`);
-      await effect({ path, text: file.text }, document.querySelector(`[data-effect-of="${CSS.escape(path)}"]`));
-    }));
+  /** A button that publishes, ready once what would change was shown; a large change is confirmed by its number. */
+  const publisher = (button) => {
+    const field = make("input", { autocomplete: "off", inputmode: "numeric", size: "8", "data-confirm": true });
+    const asked = make("span");
+    const why = make("span", { class: "state warn" });
+    const line = make("span", { class: "confirm", hidden: true }, why, " ", make("label", {}, asked, " ", field));
+    const hint = make("span", { class: "quiet" }, "First look at what would change.");
+    button.before(line);
+    button.after(hint);
+    let now = { ready: false, shown: null };
+    const plain = (text) => text.replaceAll(",", "").replaceAll(" ", "");
+    const show = () => {
+      const { ready, shown } = now;
+      const large = ready && shown !== null && shown.large;
+      if (line.hidden === large) field.value = "";
+      line.hidden = !large;
+      if (large) {
+        why.textContent = `Large change. ${shown.why}`;
+        asked.textContent = `Write ${count(shown.changes)} to confirm`;
+      }
+      hint.hidden = !ready || shown !== null;
+      button.disabled = !ready || shown === null || (large && plain(field.value) !== String(shown.changes));
+    };
+    field.addEventListener("input", show);
+    return {
+      /** `ready`: there is a draft without mistakes; `shown`: what was shown of it, or null. */
+      set: (ready, shown) => { now = { ready, shown }; show(); },
+      body: () => ({ preview: now.shown.number, confirm: field.value }),
+    };
+  };
+  for (const box of document.querySelectorAll("[data-proposal]")) {
+    const route = `/rules/versions/${box.dataset.proposal}/effects`;
+    const button = box.querySelector("[data-agree]");
+    const agreed = button ? publisher(button) : null;
+    const show = () => { if (agreed) agreed.set(true, preview.of(route, {})); };
+    const preview = previews(box.querySelector("[data-effect]"), show);
+    show();
+    const look = box.querySelector("[data-look]");
+    look.addEventListener("click", () => working(look, "Looking …", () => preview.look(route, {})));
+    if (button) button.addEventListener("click", () => working(button, "Publishing …", async () => {
+      after(null, await call(`POST /rules/versions/${box.dataset.proposal}/consent`, agreed.body()));
+    }).then(show));
   }
 
   // ---- values that records have brought
@@ -95,21 +220,27 @@ document.addEventListener("DOMContentLoaded", () => {
     const path = box.dataset.unknown;
     const button = box.querySelector("[data-publish]");
     if (!button) continue;
+    const looks = box.querySelector("[data-look]");
     const message = box.querySelector("[data-message]");
     const told = box.querySelector("[data-findings]");
+    const published = publisher(button);
     const rows = [...box.querySelectorAll("tr[data-value]")];
     const cells = (row) => [...row.querySelectorAll("[data-cell]")];
     const full = (row) => cells(row).every((one) => one.dataset.required === undefined || one.value.trim() !== "");
     const known = (row) => row.dataset.known !== undefined;
-    const letters = (row) => [...row.querySelectorAll("td.number a")].reduce((sum, one) => sum + Number(one.textContent.replaceAll(",", "")), 0);
+    const letters = (row) => Number(row.dataset.waits);
     let own = false;
     const taken = () => rows.filter((row) => row.querySelector("[data-take]").checked);
     const change = () => ({ path, rows: taken().filter((row) => !known(row)).map((row) => ({ line: 0, cells: cells(row).map((one) => one.value) })) });
+    const preview = previews(box.querySelector("[data-effect]"), () => show());
     const show = () => {
       const chosen = taken();
       const waiting = chosen.reduce((sum, row) => sum + letters(row), 0);
       const only = chosen.length && chosen.every(known);
-      button.disabled = !chosen.length;
+      looks.disabled = !chosen.length || only;
+      looks.hidden = only;
+      if (only) published.set(true, { large: false }); // nothing is published
+      else published.set(chosen.length > 0, preview.of("/rules/effects", change()));
       button.textContent = only ? `Replay the ${count(waiting)}` : `Publish and replay the ${count(waiting)}`;
       if (!chosen.length) button.textContent = "Publish and replay";
       const names = chosen.filter((row) => !known(row)).map((row) => row.dataset.value);
@@ -133,14 +264,15 @@ document.addEventListener("DOMContentLoaded", () => {
     message.addEventListener("input", () => { own = true; });
     show();
     check();
+    looks.addEventListener("click", () => working(looks, "Looking …", () => preview.look("/rules/effects", change())).then(show));
     button.addEventListener("click", () => working(button, "Publishing …", async () => {
       const replay = taken().map((row) => row.dataset.value);
       const body = change();
       const done = body.rows.length
-        ? await call("POST /rules/publish", { ...body, message: message.value, replay })
+        ? await call("POST /rules/publish", { ...body, message: message.value, replay, ...published.body() })
         : await call("POST /rules/replay", { path, values: replay });
       after(null, done);
-    }));
+    }).then(show));
   }
 
   // ---- the editor of a file
@@ -164,7 +296,9 @@ document.addEventListener("DOMContentLoaded", () => {
     filter: "",
   };
   const key = (place) => JSON.stringify(place);
-  const changes = () => state.rows.size + state.added.length + state.values.size + (state.text !== null && state.text !== state.file.text ? 1 : 0);
+  const added = () => state.added.filter((cells) => cells.some((text) => text.trim() !== "")); // an empty row is none yet
+  const changes = () => state.rows.size + added().length + state.values.size + (state.text !== null && state.text !== state.file.text ? 1 : 0);
+  const look = () => ({ ...draft(), parent: original.number }); // what is tried is what is published
   const isDraft = () => changes() > 0 || state.base !== null;
   const draft = () => {
     const path = state.file.path;
@@ -174,7 +308,7 @@ document.addEventListener("DOMContentLoaded", () => {
       text: state.base,
       rows: [
         ...[...state.rows].map(([line, cells]) => ({ line, cells })),
-        ...state.added.map((cells) => ({ line: 0, cells })),
+        ...added().map((cells) => ({ line: 0, cells })),
       ],
       values: [...state.values].map(([place, value]) => ({ place: JSON.parse(place), value })),
     };
@@ -205,6 +339,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const touched = () => { foot(); if (publishes) soon(); };
 
   const mark = () => {
+    for (const one of drafted()) {
+      const row = one.row === null ? panel.querySelector(`tr[data-added="${one.index}"]`) : null;
+      if (row) row.dataset.at = one.at; // it may have been empty, and no row of the draft
+    }
     const found = state.checked ? state.checked.findings : [];
     for (const one of panel.querySelectorAll(".wrong")) one.classList.remove("wrong");
     for (const one of panel.querySelectorAll(".finding")) one.remove();
@@ -271,7 +409,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const cells = changed ? state.rows.get(row.line) : row.cells;
       return { row, line: row.line, cells: cells || row.cells, gone: changed && cells === null, changed, at: changed && cells === null ? -1 : at++ };
     });
-    state.added.forEach((cells, index) => made.push({ row: null, line: 0, index, cells, gone: false, changed: true, at: at++ }));
+    state.added.forEach((cells, index) => made.push({ row: null, line: 0, index, cells, gone: false, changed: true, at: cells.some((text) => text.trim() !== "") ? at++ : -1 }));
     return made;
   };
   const visible = () => {
@@ -315,7 +453,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const gridRow = (one) => {
     const columns = state.file.columns;
-    const row = make("tr", { "data-at": String(one.at), class: one.gone ? "gone" : one.changed ? "changed" : null });
+    const row = make("tr", { "data-at": String(one.at), "data-added": one.row === null ? String(one.index) : null, class: one.gone ? "gone" : one.changed ? "changed" : null });
     row.append(make("td", { class: "line" }, one.line ? String(one.line) : "new"));
     const broken = one.row && one.row.broken && !(state.rows.get(one.line) || []).length;
     if (broken && !one.gone) {
@@ -503,33 +641,37 @@ document.addEventListener("DOMContentLoaded", () => {
     mark();
   };
   let message = null;
+  let published = null;
+  const preview = previews(result, () => foot());
   const foot = () => {
-    if (!publishes) return;
+    if (!publishes || published === null) return;
     const found = state.checked ? state.checked.findings.length : 0;
     const has = isDraft();
     bar.querySelector("[data-sum]").textContent = !has ? "Nothing is changed." : found ? `${found} to correct` : state.base !== null && !changes() ? "Another text than in force" : `${count(changes())} changed`;
     bar.querySelector("[data-sum]").className = found ? "state bad" : has ? "state warn" : "quiet";
-    for (const button of bar.querySelectorAll("button")) button.disabled = !has || (found > 0 && button.dataset.needs === "clean");
+    for (const button of bar.querySelectorAll("button:not([data-publish])")) button.disabled = !has || (found > 0 && button.dataset.needs === "clean");
+    published.set(has && !found, has ? preview.of("/rules/effects", look()) : null);
     const difference = state.checked && state.checked.changed && has ? state.checked.diff : "";
     const shown = bar.querySelector("details");
     shown.hidden = !difference;
     shown.querySelector("pre").textContent = difference;
   };
   const build = () => {
+    const button = make("button", { type: "button", class: "main", "data-publish": true, onclick: (event) => working(event.target, "Publishing …", async () => {
+      if (!message.value.trim()) { message.focus(); throw new Error("Say in a sentence what changes and why."); }
+      const done = await call("POST /rules/publish", { ...look(), message: message.value, ...published.body() });
+      leaving = false;
+      after(`${root}/rules/file?${new URLSearchParams({ path: original.path })}`, done);
+    }).then(foot) }, original.consent ? "Propose" : "Publish");
     message = make("input", { id: "why", required: true, autocomplete: "off", placeholder: "Why, in a sentence" });
     bar.append(
       make("div", { class: "bar" },
         make("span", { "data-sum": true, role: "status" }),
-        make("button", { type: "button", "data-needs": "clean", onclick: (event) => working(event.target, "Looking …", () => effect(draft(), result)) }, "What would change"),
-        make("label", { for: "why" }, "Why"), message,
-        make("button", { type: "button", class: "main", "data-needs": "clean", onclick: (event) => working(event.target, "Publishing …", async () => {
-          if (!message.value.trim()) { message.focus(); throw new Error("Say in a sentence what changes and why."); }
-          const done = await call("POST /rules/publish", { ...draft(), message: message.value, parent: original.number });
-          leaving = false;
-          after(`${root}/rules/file?${new URLSearchParams({ path: original.path })}`, done);
-        }) }, original.consent ? "Propose" : "Publish"),
+        make("button", { type: "button", "data-needs": "clean", onclick: (event) => working(event.target, "Looking …", () => preview.look("/rules/effects", look())).then(foot) }, "What would change"),
+        make("label", { for: "why" }, "Why"), message, button,
         make("button", { type: "button", onclick: () => { leaving = false; location.assign(`${root}/rules/file?${new URLSearchParams({ path: original.path })}`); } }, "Discard")),
-      make("details", { hidden: true }, make("summary", {}, "The difference in the file"), make("pre", { class: "diff", tabindex: "0" })));
+      make("details", { hidden: true, "data-difference": true }, make("summary", {}, "The difference in the file"), make("pre", { class: "diff", tabindex: "0" })));
+    published = publisher(button);
   };
   let original = null;
   let leaving = true;
