@@ -35,7 +35,7 @@ def templates() -> Environment:
     )
     made.filters |= {
         "when": when, "money": money, "count": count, "words": words, "shown": shown, "path": path, "query": query,
-        "place": place,
+        "place": place, "figure": figure,
         "span": span,
     }  # fmt: skip
     made.globals |= {"static": static_address}
@@ -81,6 +81,15 @@ def money(amount: Decimal | str | None, currency: str | None = "") -> Markup:
     return Markup('<span class="amount">{:,.{places}f}<span class="currency">{}</span></span>').format(
         value, f" {currency}" if currency else "", places=places
     )
+
+
+def figure(text: str) -> Markup | str:
+    """Foreign text; a number in it as amounts are written."""
+    try:
+        number = Decimal(text.replace(",", ""))
+    except ArithmeticError:
+        return shown(text)
+    return money(number) if "." in text else f"{number:,f}"
 
 
 def count(number: int | float | None) -> str:

@@ -116,25 +116,109 @@ def test_the_accountant_closes_the_month(month: Console) -> None:
     page = month.open(month.login("accountant"), "/money")
     shot(page, "money")
     page.get_by_role("link", name=MONTH).click()
-    page.get_by_role("button", name="Close the month").click()
-    expect(page.get_by_text("A close is under way")).to_be_visible()
+    expect(page.locator('[data-step="closed"]')).to_contain_text("First: All payouts of the month are in;")
+    page.get_by_role("button", name="Check the month").click()
+    expect(page.get_by_text("A check is under way")).to_be_visible()
     assert work_closes(month) == 1
     expect(page.get_by_text(re.compile("All [0-9]+ hold"))).to_be_visible(timeout=15_000)
     expect(page.get_by_text("asked for by accountant")).to_be_visible()
-    for step in ("payouts", "controls", "open_items", "exported", "closed"):
-        page.locator(f'[data-step="{step}"]').get_by_role("button", name="Tick").click()
-        expect(page.locator(f'[data-step="{step}"]')).to_contain_text("accountant")
+    shot(page, "money_checked")
+    for step in ("open_items", "exported", "closed"):  # nothing of it was done yet
+        assert page.locator(f'[data-step="{step}"]').get_by_role("button", name=re.compile("Tick|Close")).count() == 0
+    payouts = page.locator('[data-step="payouts"]')
+    expect(payouts).to_contain_text("Not all is well")
+    payouts.get_by_placeholder("why it is right all the same").fill("No marketplace pays out in this test")
+    payouts.get_by_role("button", name="Tick").click()
+    expect(payouts).to_contain_text("Ticked although")
+    page.locator('[data-step="controls"]').get_by_role("button", name="Tick").click()
+    expect(page.locator('[data-step="controls"].ticked')).to_be_visible()
+    if month.query(f"SELECT 1 FROM ops.open_item WHERE period = '{MONTH}'"):
+        page.locator('[data-step="open_items"]').get_by_role("link", name="Open items").click()
+        page.get_by_role("link", name="Close", exact=True).click()
+        expect(page.locator('[data-step="open_items"]')).to_contain_text("Opened by accountant")
+    page.locator('[data-step="open_items"]').get_by_role("button", name="Tick").click()
+    expect(page.locator('[data-step="open_items"].ticked')).to_be_visible()
+    with page.expect_download() as download:
+        page.locator('[data-step="exported"]').get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == f"ledger-{MONTH}.csv"
+    page.reload()
+    expect(page.locator('[data-step="exported"]')).to_contain_text(f"ledger-{MONTH}.csv was taken by accountant")
+    page.locator('[data-step="exported"]').get_by_role("button", name="Tick").click()
+    sides = page.locator("[data-sides] tbody tr")
+    expect(sides.first).to_contain_text("not closed")
+    page.locator('[data-step="closed"]').get_by_role("button", name="Close the month").click()
     expect(page.get_by_role("heading", name=re.compile(f"Money {MONTH} closed"))).to_be_visible()
+    expect(sides.first).to_contain_text("closed by accountant")
+    expect(sides.last).to_contain_text("close the period there, too")
+    assert page.get_by_role("button", name="Check again").count() == 0
+    page.get_by_text("Check it once more …").click()
+    expect(page.get_by_text("nothing has changed since it was checked")).to_be_visible()
     shot(page, "money_month")
+    assert axe(page) == []
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 1280
+    page.get_by_role("link", name="the month in the audit log").click()
+    expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
+    shot(page, "money_audit")
     done = month.query(f"SELECT action, who FROM ops.audit WHERE subject = '{MONTH}' ORDER BY id")
-    assert [row.action for row in done] == ["month close", "month payouts", "month controls", "month open_items",
-                                            "month exported", "month closed"]  # fmt: skip
+    assert [row.action for row in done if row.action != "month open items"] == [
+        "month close", "month payouts", "month controls", "month open_items", "month export", "month exported",
+        "month closed",
+    ]  # fmt: skip
     assert {row.who for row in done} == {"accountant"}
-    closed = page.locator('[data-step="closed"]')
-    closed.locator("summary").click()
-    closed.get_by_label("because").fill("one more look")
-    closed.get_by_role("button", name="Take back").click()
-    expect(page.locator('[data-step="closed"]').get_by_role("button", name="Tick")).to_be_visible()
+    assert page.problems == []
+
+
+def test_a_closed_month_whose_books_change_is_closed_no_more_and_says_by_which_entries(month: Console) -> None:
+    page = month.open(month.login("accountant"), f"/money/{MONTH}")
+    expect(page.get_by_role("heading", name=re.compile(f"Money {MONTH} closed"))).to_be_visible()
+    counter = {
+        "ExternalReference": "by-hand:late", "Source": "A person", "PostingDate": "2011-01-06",
+        "SourceDocument": {"Type": "Other", "ID": "late"}, "Description": "Found in a drawer", "CurrencyCode": "GBP",
+        "Lines": [
+            {"LineNo": 1, "AccountCode": "1000", "Debit": "1234.50", "Credit": "0.00"},
+            {"LineNo": 2, "AccountCode": "4000", "Debit": "0.00", "Credit": "1234.50"},
+        ],
+    }  # fmt: skip
+    with month.shop.runtime() as runtime:
+        runtime.tims.post("/gl/entries", counter, key="by-hand:late").document()
+        close(runtime, MONTH, wait=0, run_id="nightly_close/late")
+    month.open(page, "/money")
+    expect(page.get_by_role("row").filter(has_text=MONTH)).to_contain_text("was closed; its books have changed")
+    page.get_by_role("link", name="was closed; its books have changed").click()
+    notice = page.locator("[data-fallen]")
+    expect(notice).to_contain_text("is not any more")
+    expect(page.locator('[data-step="closed"]')).to_contain_text("The tick counts no more")
+    shot(page, "money_fallen")
+    assert axe(page) == []
+    notice.get_by_role("link", name="1 entry is new or changed").click()
+    expect(page.locator("tr[data-row]")).to_have_count(2)
+    expect(page.locator("tr[data-row]").first).to_contain_text("1,234.50 GBP")
+    expect(page.locator("[data-sums]")).to_contain_text("2 lines in GBP: debit 1,234.50 GBP, credit 1,234.50 GBP")
+    assert page.problems == []
+
+
+def test_the_ledger_is_filtered_and_added_up(month: Console) -> None:
+    page = month.open(month.login("viewer"), f"/money/{MONTH}/lines")
+    expect(page.locator("[data-sums]")).to_contain_text("lines in GBP")
+    page.get_by_label("Text").fill("at the COUNTER")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tr[data-row]")).to_have_count(4)
+    assert "sku=" not in page.url, "an empty field asks for nothing"
+    expect(page.locator("[data-sums]")).to_contain_text("4 lines in GBP: debit 12.00 GBP, credit 12.00 GBP")
+    page.get_by_label("Account").select_option("4000")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    sku = page.get_by_role("link", name="22423")
+    assert sku.evaluate("one => one.getClientRects().length") == 1, "a SKU stands on one line"
+    shot(page, "money_lines")
+    assert axe(page) == []
+    page.get_by_role("link", name="Back to the trial balance").click()
+    expect(page.get_by_role("heading", name=f"Trial balance {MONTH}")).to_be_visible()
+    amounts = page.locator("td.number .amount").all_inner_texts()
+    assert amounts
+    assert all(re.fullmatch(r"-?[0-9]{1,3}(,[0-9]{3})*\.[0-9]{2} [A-Z]{3}", one) for one in amounts), amounts
+    shot(page, "money_balance")
     assert page.problems == []
 
 
@@ -144,8 +228,8 @@ def test_a_run_that_ended_before_it_could_look_is_told_with_the_way_to_its_log(m
     from airflow.utils.state import DagRunState
 
     page = month.open(month.login("accountant"), "/money/2010-12")
-    page.get_by_role("button", name="Close the month").click()
-    expect(page.get_by_text("A close is under way")).to_be_visible()
+    page.get_by_role("button", name="Check the month").click()
+    expect(page.get_by_text("A check is under way")).to_be_visible()
     with create_session() as session:
         for run in session.scalars(sa.select(DagRun).where(DagRun.state == DagRunState.QUEUED)):
             run.state = DagRunState.FAILED
@@ -281,13 +365,19 @@ def test_the_comparison_has_its_trend_and_what_differs(month: Console) -> None:
 
 def test_the_audit_log_tells_who_did_all_that(month: Console) -> None:
     page = month.open(month.login("viewer"), "/audit?who=clerk")
-    expect(page.get_by_role("row").filter(has_text="prices refused")).to_contain_text("the cost is wrong")
-    page.get_by_label("Action").select_option("prices refused")
+    expect(page.get_by_role("row").filter(has_text="refused price change")).to_contain_text("the cost is wrong")
+    page.get_by_label("Action").select_option("refused a price change")
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page.locator("tr[data-row]")).to_have_count(1)
     expect(page.locator("tr[data-row]")).to_contain_text("127.0.0.1")
     month.open(page, "/audit")
     shot(page, "audit")
+    assert "[" not in page.locator("table.list").inner_text(), "lists are words"
+    closed = month.open(page, f"/audit?subject={MONTH}&action=month closed").locator("tr[data-row]").first
+    expect(closed).to_contain_text("ticked “The month is closed” of 2011-01")
+    closed.get_by_role("link", name=MONTH, exact=True).click()
+    expect(page.get_by_role("heading", name=re.compile(f"Money {MONTH}"))).to_be_visible()
+    month.open(page, "/audit")
     with page.expect_download() as started:
         page.get_by_role("link", name="Download as CSV").click()
     rows = list(csv.DictReader(io.StringIO(started.value.path().read_text("utf-8"))))

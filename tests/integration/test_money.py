@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +32,7 @@ EVA = Person("eva", frozenset({Role.ACCOUNTANT}), "10.0.0.7")
 CLARA = Person("clara", frozenset({Role.CLERK}), "10.0.0.8")
 VIC = Person("vic", frozenset({Role.VIEWER}))
 CENT = Decimal("0.01")
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -277,16 +279,27 @@ def test_a_control_that_does_not_hold_names_its_documents_and_stops_the_tick(led
         assert closing.month(connection, EVA, MONTH).close.failed == 0
 
 
+def work_through(connection: sa.Connection, *but: str, note: str = " seen ") -> None:
+    """Does what the steps ask for and ticks them, but some."""
+    closing.note_open_items(connection, EVA, MONTH)
+    money.export(connection, EVA, MONTH, "csv")
+    for step in closing.STEPS:
+        if step not in but:
+            closing.tick(connection, EVA, MONTH, step, note)
+
+
+def step(connection: sa.Connection, name: str) -> closing.Step:
+    return next(one for one in closing.month(connection, VIC, MONTH).steps if one.name == name)
+
+
 def test_the_checklist_is_ticked_in_order_and_every_tick_is_on_record(connection: sa.Connection) -> None:
     people.begin(connection, EVA)
-    with pytest.raises(ConfigError, match="cannot be ticked yet"):
+    with pytest.raises(ConfigError, match=r"yet\. First: All payouts"):
         closing.tick(connection, EVA, MONTH, "closed")
-    for step in list(closing.STEPS)[:-1]:
-        closing.tick(connection, EVA, MONTH, step, " seen ")
-    closing.tick(connection, EVA, MONTH, "closed")
+    work_through(connection)
     found = closing.month(connection, VIC, MONTH)
     assert found.closed
-    assert [(step.who, step.note) for step in found.steps] == [("eva", "seen")] * 4 + [("eva", "")]
+    assert [(step.who, step.note) for step in found.steps] == [("eva", "seen")] * 5
     with pytest.raises(ConfigError, match="ticked this before"):
         closing.tick(connection, EVA, MONTH, "closed")
     with pytest.raises(ConfigError, match="is ticked as closed"):
@@ -302,15 +315,124 @@ def test_the_checklist_is_ticked_in_order_and_every_tick_is_on_record(connection
     assert {(row.who, row.address) for row in rows if row.action.startswith("month closed")} == {("eva", "10.0.0.7")}
 
 
-def test_entries_that_come_after_the_month_was_ticked_as_closed_are_told(connection: sa.Connection) -> None:
-    for step in closing.STEPS:
-        closing.tick(connection, EVA, MONTH, step)
-    connection.execute(sa.text("UPDATE ref.gl_entry SET version = '2011-01-01T00:00:00Z'"))
-    assert closing.month(connection, VIC, MONTH).late_entries == 0
-    connection.execute(
-        sa.text("UPDATE ref.gl_entry SET version = now() + interval '1 s' WHERE external_reference ~ '^sale:'")
+def test_what_was_not_done_is_not_ticked(connection: sa.Connection) -> None:
+    connection.execute(sa.text("DELETE FROM ops.closing_step"))
+    with pytest.raises(ConfigError, match="Open the page of open items first"):
+        closing.tick(connection, EVA, MONTH, "open_items", "I know them")
+    for looker in (VIC, CLARA):  # who may not close has looked at them for nobody
+        closing.note_open_items(connection, looker, MONTH)
+    assert step(connection, "open_items").blocked
+    closing.note_open_items(connection, EVA, MONTH)
+    one = step(connection, "open_items")
+    assert one.facts_by is not None
+    assert (one.blocked, one.facts, one.facts_by.who) == ("", "1 is open. Opened by", "eva")
+    closing.tick(connection, EVA, MONTH, "open_items")
+
+
+def test_an_export_counts_while_the_books_are_what_it_holds(connection: sa.Connection) -> None:
+    connection.execute(sa.text("UPDATE ref.gl_entry_line SET memo = 'never exported'"))
+    connection.execute(sa.text("UPDATE ref.gl_entry_line SET debit = debit * 3, credit = credit * 3"))
+    assert step(connection, "exported").blocked
+    with pytest.raises(ConfigError, match="Download one of the two files"):
+        closing.tick(connection, EVA, MONTH, "exported", "It lies on my desk")
+    money.export(connection, EVA, MONTH, "beancount")
+    one = step(connection, "exported")
+    assert one.facts_by is not None
+    assert (one.blocked, one.facts, one.facts_by.who) == ("", f"ledger-{MONTH}.beancount was taken by", "eva")
+    connection.execute(sa.text("UPDATE ref.gl_entry_line SET debit = debit * 2, credit = credit * 2"))
+    assert "have changed since" in step(connection, "exported").blocked
+
+
+def test_missing_payouts_are_ticked_with_a_reason_only_and_marked(connection: sa.Connection) -> None:
+    reason = '[{"rule": "gap", "says": "A period is missing.", "field": "StartDate", "value": "", "do": "Find it."}]'
+    number = connection.scalar(
+        sa.text(
+            "INSERT INTO ops.dead_letter (flow, entity, key, batch_id, step, reasons, payload, version) VALUES "
+            "('payouts', 'settlement', 'amazon_us/79.txt', 0, 'check', :reason, '{}', now()) RETURNING id"
+        ),
+        {"reason": reason},
     )
-    assert closing.month(connection, VIC, MONTH).late_entries == 2
+    found = closing.month(connection, VIC, MONTH)
+    assert [(one.letter, one.file, one.why) for one in found.files.refused] == [
+        (number, "amazon_us/79.txt", "A period is missing.")
+    ]
+    (source,) = found.files.sources
+    assert (source.source, source.settlements, source.file) == ("amazon_us", 1, "77.txt")
+    with pytest.raises(ConfigError, match="1 settlement file is refused") as refused:
+        closing.tick(connection, EVA, MONTH, "payouts", " ")
+    assert "in the note" in (refused.value.do or "")
+    closing.tick(connection, EVA, MONTH, "payouts", "It is of February")
+    one = step(connection, "payouts")
+    assert one.done
+    assert one.although.startswith("1 settlement file is refused")
+    (deed,) = audit.deeds(connection, VIC, Filter(action="month payouts")).rows[:1]
+    assert "refused" in str(deed)
+
+
+def test_ticks_fall_away_when_the_books_of_the_month_change(connection: sa.Connection) -> None:
+    work_through(connection)
+    connection.execute(sa.text("UPDATE ref.gl_entry SET version = version WHERE true"))
+    assert closing.month(connection, VIC, MONTH).closed
+    entry = (
+        "INSERT INTO ref.gl_entry SELECT (jsonb_populate_record(e, jsonb_build_object('id', 'GL-LATE', "
+        "'external_reference', 'late', 'posting_date', CAST(:day AS text), 'version', e.version + interval '1 h'))).* "
+        "FROM ref.gl_entry e ORDER BY version DESC LIMIT 1"
+    )
+    line = (
+        "INSERT INTO ref.gl_entry_line (entry_id, line_no, account_code, debit, credit) VALUES "
+        "('GL-LATE', 1, '1000', 5, 0), ('GL-LATE', 2, '4000', 0, 5)"
+    )
+    with connection.begin_nested() as other_month:
+        connection.execute(sa.text(entry), {"day": "2011-02-03"})
+        connection.execute(sa.text(line))
+        assert closing.month(connection, VIC, MONTH).closed, "another month's entry changes nothing here"
+        other_month.rollback()
+    connection.execute(sa.text(entry), {"day": "2011-01-30"})
+    connection.execute(sa.text(line))
+    found = closing.month(connection, VIC, MONTH)
+    assert not found.closed
+    assert [one.done for one in found.steps] == [False] * 5
+    assert all(one.who == "eva" and "changed since" in one.fell for one in found.steps)
+    assert (found.changed, found.outdated) == (1, True)
+    assert found.changed_since is not None
+    late = money.lines(connection, VIC, MONTH, LineFilter(since=found.changed_since)).rows
+    assert {one.entry for one in late} == {"GL-LATE"}
+    row = next(one for one in closing.months(connection, VIC)[0] if one.period == MONTH)
+    assert (row.closed, row.fallen, row.steps) == (False, True, 0)
+    with pytest.raises(ConfigError, match="The books have changed since the last check"):
+        closing.tick(connection, EVA, MONTH, "controls")
+    connection.execute(sa.text("DELETE FROM ref.gl_entry_line WHERE entry_id = 'GL-LATE'"))
+    assert closing.month(connection, VIC, MONTH).closed, "the books are again what was ticked"
+
+
+# ---- the ledger's filter -------------------------------------------------------------------------------------------
+
+
+def test_lines_are_found_by_account_document_sku_and_text_and_added_up(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    whole = of_tims(ledger_env)
+    (sums,) = money.line_sums(connection, VIC, MONTH, LineFilter())
+    assert sums.lines == len(whole)
+    assert sums.debit == sums.credit == sum(Decimal(one["Debit"]) for one in whole)
+    for wanted in (
+        LineFilter(account="4000"), LineFilter(sku="LAMP"), LineFilter(sku=""), LineFilter(group="cost"),
+        LineFilter(text="SALE"), LineFilter(document="nothing"),
+    ):  # fmt: skip
+        rows = money.lines(connection, VIC, MONTH, wanted, limit=1_000).rows
+        found = money.line_sums(connection, VIC, MONTH, wanted)
+        assert (sum(one.lines for one in found), sum(one.debit for one in found)) == (
+            len(rows), sum(one.debit for one in rows),
+        )  # fmt: skip
+    first = money.lines(connection, VIC, MONTH, LineFilter(account="4000")).rows[0]
+    for number in (first.document, first.entry, first.order_id):
+        rows = money.lines(connection, VIC, MONTH, LineFilter(document=number)).rows
+        assert first in rows
+        assert all(number in (one.document, one.entry, one.order_id) for one in rows)
+    part = first.description[1:6]
+    assert first in money.lines(connection, VIC, MONTH, LineFilter(account="4000", text=part.upper())).rows
+    assert money.lines(connection, VIC, MONTH, LineFilter(text="%")).rows == (), "a wildcard is none"
+    assert ("4000", first.name) in money.accounts(connection, VIC)
 
 
 def test_a_close_that_was_asked_for_runs_until_it_has_found_something(
@@ -516,7 +638,8 @@ def test_the_log_is_paged_by_key_and_filtered_by_person_action_subject_and_day(c
         after = page.after
         if after is None:
             break
-    assert [dict(one.details)["note"] for one in found] == [f"n{number}" for number in reversed(range(7))]
+    assert [one.details for one in found] == [(f"“n{number}”",) for number in reversed(range(7))]
+    assert {(one.before, one.page) for one in found} == {("test done", "")}
     assert {one.address for one in found} == {"10.0.0.8"}
     today = datetime.now(UTC).date()
     one_day = timedelta(days=1)
@@ -533,6 +656,48 @@ def test_the_log_is_paged_by_key_and_filtered_by_person_action_subject_and_day(c
     assert list(audit.people(connection, VIC)) == sorted(set(audit.people(connection, VIC)))
     with pytest.raises(ConfigError, match="is no day"):
         audit.day("yesterday", "From")
+
+
+@pytest.mark.parametrize(
+    ("action", "subject", "detail", "sentence", "page", "details"),
+    [
+        ("configuration publish", "version 7",
+         {"files": ["prices.yaml", "stock.yaml"], "author": "ada", "preview": 3, "would change": 2000, "of": 2584},
+         "published version 7", "/rules/versions/7",
+         ("had been shown that 2,000 of 2,584 would change", "changes prices.yaml, stock.yaml", "made by ada")),
+        ("configuration export", "version 0", {"files": []}, "exported version 0", "", ()),
+        ("dead-letter dismiss", "17", {"key": "114-1", "note": "A test"}, "dismissed dead letter 17", "/letters/17",
+         ("“A test”",)),
+        ("month closed", "2011-01", {}, "ticked “The month is closed” of 2011-01", "/money/2011-01", ()),
+        ("month export", "2011-01", {"file": "ledger.csv", "figures": "ab"}, "downloaded the ledger of 2011-01",
+         "/money/2011-01", ("ledger.csv",)),
+        ("record open", "a b/ü", {"flow": "orders"}, "opened record a b/ü , personal data included",
+         "/record?q=a%20b%2F%C3%BC", ("orders",)),
+        ("alert silence", "3", {"until": {"day": 4}, "loud": False}, "silenced alert 3", "",
+         ("until: day 4", "loud: no")),
+        ("{odd} {}", "{x}", {"list": [["a", 1]]}, "{odd} {} {x}", "", ("list: a, 1",)),
+    ],
+)  # fmt: skip
+def test_a_row_of_the_log_is_a_sentence_with_a_link_that_names_the_thing(
+    connection: sa.Connection, action: str, subject: str, detail: dict, sentence: str, page: str, details: tuple
+) -> None:
+    kept_audit.record(connection, "fritz", action, subject, detail)
+    (deed,) = audit.deeds(connection, VIC, Filter(who="fritz")).rows
+    assert " ".join(filter(None, (deed.before, deed.thing, deed.after))) == sentence
+    assert (deed.page, set(deed.details)) == (page, set(details))
+    assert deed.key == detail.get("key", "")
+    assert audit.in_words(action)
+
+
+def test_every_deed_of_the_program_has_its_sentence(connection: sa.Connection) -> None:
+    sources = "\n".join(path.read_text() for path in (PROJECT / "include" / "crossdock").rglob("*.py"))
+    written = set(re.findall(r'audit\.record\(\s*connection, [\w.]+,\s*"([^"]+)"', sources))
+    assert len(written) > 12
+    assert written <= set(audit.SENTENCES)
+    for deed in ("edit", "dismiss", "replay", "open", "note", "assign"):
+        assert f"dead-letter {deed}" in audit.SENTENCES
+    for deed in ("propose", "publish", "consent", "withdraw", "rollback", "export"):
+        assert f"configuration {deed}" in audit.SENTENCES
 
 
 def test_the_file_of_the_log_has_every_row_and_no_formula(

@@ -43,6 +43,7 @@ def close_command(
 ) -> None:
     """Close a month: trial balance, controls, open items by age. Exit code 6 where a control does not hold."""
     from crossdock.ledger.close import close, last_day
+    from crossdock.services import money
 
     last_day(period)  # a mistake ends the command before anything is read
     if export:
@@ -51,6 +52,9 @@ def close_command(
             tempfile.TemporaryFile(dir=export).close()
     with context.runtime() as runtime, err.status(f"Closing {period} …"):
         closing = close(runtime, period, export=export, full_refresh=full_refresh, run_id=context.run_id())
+        if closing.files:
+            with runtime.engine.begin() as connection:
+                money.note_export(connection, context.who(), period, Path(closing.files[0]).name)
     if as_json:
         print_json(closing.as_dict())
     else:

@@ -28,7 +28,7 @@ from crossdock.ledger import controls
 from crossdock.ledger.controls import Control
 from crossdock.rules.settlements import ORDERS_OWN
 from crossdock.safe import cell, safe
-from crossdock.store import alerts, database, sql
+from crossdock.store import alerts, database, raw, sql
 from crossdock.store.tables import ops_closing, ops_open_item, ref_account
 
 if TYPE_CHECKING:
@@ -179,6 +179,12 @@ def _items(connection: sa.Connection, until: date) -> list[_Item]:
     return sorted(found, key=lambda one: (one.kind, one.currency, -one.days, one.document))
 
 
+def _digest(items: Sequence[_Item]) -> str:
+    """All open items as a digest; "" where nothing is open."""
+    text = "\n".join(f"{one.kind}|{one.currency}|{one.document}|{one.amount}" for one in items)
+    return raw.digest(text.encode()) if items else ""
+
+
 def _by_age(items: Sequence[_Item]) -> list[OpenItem]:
     found: dict[tuple[str, str, str], tuple[int, Decimal]] = {}
     for one in items:
@@ -187,12 +193,23 @@ def _by_age(items: Sequence[_Item]) -> list[OpenItem]:
     return [OpenItem(*key, *found[key]) for key in sorted(found)]
 
 
+_FIGURES = sql.statement(__package__, "figures")
+
+
+def figures(connection: sa.Connection, periods: Sequence[str]) -> dict[str, str]:
+    """The books of each month as a digest, which changes with every posting into it; "" for a month without lines."""
+    found = {row.period: row.digest for row in connection.execute(_FIGURES, {"periods": list(periods)})}
+    return {period: found.get(period, "") for period in periods}
+
+
 def _keep(connection: sa.Connection, run: str, closing: Closing, items: Sequence[_Item]) -> None:
     """Keeps that the period was looked at, and its open items in place of those of the close before."""
     found = {
         "finished_at": sa.func.now(),
         "controls": len(closing.controls),
         "failed": len(closing.failed),
+        "figures": figures(connection, [closing.period])[closing.period],
+        "items": _digest(items),
     }
     connection.execute(
         insert(ops_closing)

@@ -16,13 +16,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import ConfigError
 from crossdock.ledger import controls as ledger_controls
+from crossdock.ledger.close import figures as ledger_figures
 from crossdock.ledger.close import last_day
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
+from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import (
+    ops_audit,
     ops_closing,
     ops_closing_step,
     ops_control,
+    ops_dead_letter,
     ops_open_item,
     ops_watermark,
     ref_gl_entry,
@@ -39,6 +43,7 @@ STEPS: dict[str, str] = {
     "exported": "The ledger is exported and kept",
     "closed": "The month is closed",
 }
+EXPORTED, LOOKED = "month export", "month open items"  # deeds that the checklist knows by the audit log
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Close:
     finished_at: datetime | None
     controls: int
     failed: int
+    figures: str | None
+    items: str | None
 
     @property
     def running(self) -> bool:
@@ -60,17 +67,36 @@ class Close:
 
 
 @dataclass(frozen=True)
+class Deed:
+    """Who has done something, and when."""
+
+    who: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Step:
-    """One step of the checklist. `who` None: nobody has ticked it. `hint`: what is to be seen of it, or what stops it;
-    `blocked`: it cannot be ticked now."""
+    """One step of the checklist. `who` None: nobody has ticked it. `fell`: why the tick counts no more, "" where it
+    does. `facts`: what Crossdock knows of it, `facts_by` whom and when; `blocked`: what must be done first, "" where it
+    can be ticked; `doubt`: what speaks against it: then it is ticked with a note only; `although`: the doubt that it
+    was ticked with."""
 
     name: str
     title: str
     who: str | None
     at: datetime | None
     note: str
-    hint: str
-    blocked: bool
+    although: str
+    fell: str
+    newest: datetime | None
+    facts: str
+    facts_by: Deed | None
+    blocked: str
+    doubt: str
+
+    @property
+    def done(self) -> bool:
+        return self.who is not None and not self.fell
 
 
 @dataclass(frozen=True)
@@ -82,6 +108,7 @@ class MonthRow:
     steps: int
     closed: bool
     tims_status: str | None
+    fallen: bool  # it was closed, and its books have changed since
 
 
 @dataclass(frozen=True)
@@ -111,6 +138,36 @@ class OpenItems:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A settlement file that is a dead letter."""
+
+    letter: int
+    file: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SettlementFiles:
+    """What was read of a source: how many settlements end in the month or were paid out in it, until when its
+    settlements reach, and its last file with the time when it was read."""
+
+    source: str
+    settlements: int
+    until: date | None
+    file: str
+    read_at: datetime
+
+
+@dataclass(frozen=True)
+class Files:
+    """The settlement files behind a month's payouts, by source, and those that are refused."""
+
+    sources: tuple[SettlementFiles, ...]
+    refused: tuple[Refused, ...]
+    more_refused: int
+
+
+@dataclass(frozen=True)
 class Month:
     """A month whole. `close`: the last one that has ended; `running`: one that was asked for since. `controls` are
     those of `close`. `tims_status`: what TIMS said of its period when it was read last."""
@@ -122,13 +179,30 @@ class Month:
     open_items: tuple[OpenItems, ...]
     steps: tuple[Step, ...]
     tims_status: str | None
-    late_entries: int  # posted into the month after it was ticked as closed
+    figures: str  # digest of its books as they are now
+    changed: int  # entries of the month that are new or changed since the newest tick that counts no more
+    files: Files
     before: str
     following: str
 
     @property
+    def last(self) -> Step:
+        """The step that closes the month."""
+        return self.steps[-1]
+
+    @property
     def closed(self) -> bool:
-        return any(step.name == "closed" and step.who for step in self.steps)
+        return self.last.done
+
+    @property
+    def changed_since(self) -> datetime | None:
+        """The version of the newest entry as somebody has ticked a step last that counts no more."""
+        return max((one.newest for one in self.steps if one.fell and one.newest), default=None)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the books have changed since the last close looked."""
+        return self.close is not None and self.close.figures != self.figures
 
 
 def months(connection: sa.Connection, person: Person, before: str | None = None) -> tuple[list[MonthRow], str | None]:
@@ -146,11 +220,14 @@ def months(connection: sa.Connection, person: Person, before: str | None = None)
     shown = named[:MONTHS]
     closes = {one.period: one for one in _closes(connection, shown)}
     steps = connection.execute(sa.select(ops_closing_step).where(ops_closing_step.c.period.in_(shown))).all()
+    now = ledger_figures(connection, sorted({step.period for step in steps}))
+    counting = {(step.period, step.step) for step in steps if step.figures in (None, now[step.period])}
+    ticked = {(step.period, step.step) for step in steps}
     statuses = _statuses(connection, shown)
     rows = [
         MonthRow(
-            period, closes.get(period), sum(step.period == period for step in steps),
-            any((step.period, step.step) == (period, "closed") for step in steps), statuses.get(period),
+            period, closes.get(period), sum(one == period for one, _ in counting), (period, "closed") in counting,
+            statuses.get(period), (period, "closed") in ticked - counting,
         )
         for period in shown
     ]  # fmt: skip
@@ -173,12 +250,15 @@ def month(connection: sa.Connection, person: Person, period: str) -> Month:
         row.step: row
         for row in connection.execute(sa.select(ops_closing_step).where(ops_closing_step.c.period == period))
     }
-    closed = ticked.get("closed")
-    late = _late(connection, until, closed.at) if closed is not None else 0
-    steps = _steps(connection, period, close, ticked, status, open_items)
+    files = _files(connection, until)
+    now = ledger_figures(connection, [period])[period]
+    steps = _steps(connection, period, close, ticked, now, open_items, files)
+    fallen = max((step.newest for step in steps if step.fell and step.newest), default=None)
+    changed = _changed(connection, until, fallen) if fallen else 0
     return Month(
-        period, close, running, found, open_items, steps, status, late, _shifted(period, -1), _shifted(period, 1)
-    )
+        period, close, running, found, open_items, steps, status, now, changed, files, _shifted(period, -1),
+        _shifted(period, 1),
+    )  # fmt: skip
 
 
 def _between(first: str, last: str) -> list[str]:
@@ -208,7 +288,10 @@ def _closes(connection: sa.Connection, periods: Sequence[str]) -> list[Close]:
 
 
 def _close(row: sa.Row) -> Close:
-    return Close(row.id, row.period, row.run_id, row.asked_at, row.asked_by, row.finished_at, row.controls, row.failed)
+    return Close(
+        row.id, row.period, row.run_id, row.asked_at, row.asked_by, row.finished_at, row.controls, row.failed,
+        row.figures, row.items,
+    )  # fmt: skip
 
 
 def _statuses(connection: sa.Connection, periods: Sequence[str]) -> dict[str, str]:
@@ -237,15 +320,14 @@ def _controls(connection: sa.Connection, close: Close) -> tuple[ControlRow, ...]
     return tuple(found)
 
 
-def _late(connection: sa.Connection, until: date, closed_at: datetime) -> int:
-    return (
-        connection.scalar(
-            sa.select(sa.func.count()).where(
-                ref_gl_entry.c.posting_date.between(until.replace(day=1), until), ref_gl_entry.c.version > closed_at
-            )
-        )
-        or 0
-    )
+def _in_month(until: date) -> sa.ColumnElement[bool]:
+    return ref_gl_entry.c.posting_date.between(until.replace(day=1), until)
+
+
+def _changed(connection: sa.Connection, until: date, since: datetime) -> int:
+    """Entries of the month that are new or changed since, by the clock of TIMS."""
+    wanted = sa.select(sa.func.count()).where(_in_month(until), ref_gl_entry.c.version > since)
+    return connection.scalar(wanted) or 0
 
 
 def _steps(
@@ -253,76 +335,150 @@ def _steps(
     period: str,
     close: Close | None,
     ticked: Mapping[str, sa.Row],
-    status: str | None,
+    figures: str,
     open_items: Sequence[OpenItems],
+    files: Files,
 ) -> tuple[Step, ...]:
-    """The checklist: what each step can be judged by, and what stops it."""
-    never = "The month was never looked at: run the close first."
-    hints = {
-        "payouts": _payouts_hint(connection, period),
-        "controls": never if close is None else "All of them held in the last close." if not close.failed
-        else f"{close.failed} of {close.controls} do not hold: mend what they name, then run the close again.",
-        "open_items": never if close is None else f"{sum(one.count for one in open_items):,} are open.",
-        "exported": "Keep both files; the journal can be proved with bean-check.",
-        "closed": f"TIMS says that its period is {_status_words(status)}. Close it in TIMS: Crossdock cannot, for "
-        "TIMS's API only lists periods.",
-    }  # fmt: skip
-    missing = [STEPS[name] for name in STEPS if name != "closed" and name not in ticked]
-    blocked = {
-        "controls": close is None or close.failed > 0,
-        "open_items": close is None,
-        "closed": bool(missing),
-    }
-    if missing and "closed" not in ticked:
-        hints["closed"] += " The steps before come first."
-    return tuple(
-        Step(
-            name, title, row.who if row else None, row.at if row else None, row.note if row else "", hints[name],
-            row is None and blocked.get(name, False),
-        )
-        for name, title in STEPS.items()
-        for row in [ticked.get(name)]
-    )  # fmt: skip
+    """The checklist: what is known of each step, what must be done first, and which ticks count no more."""
+    outdated = ""
+    if close is not None and close.figures != figures:
+        outdated = "The books have changed since the last check: check again."
+    never = "Nobody has checked this month yet: check it first."
+    number = sum(one.count for one in open_items)
+    exported, looked = _deeds(connection, period)
+    facts = dict.fromkeys(STEPS, "")
+    by: dict[str, Deed] = {}
+    blocked = dict.fromkeys(STEPS, "")
+    doubt = dict.fromkeys(STEPS, "")
+    doubt["payouts"] = _payouts_doubt(files, last_day(period))
+    if close is None:
+        blocked["controls"] = blocked["open_items"] = never
+    else:
+        failed = f"{close.failed} of {close.controls} do not hold."
+        facts["controls"] = "" if close.failed else f"All {close.controls} of them held."
+        facts["open_items"] = f"{number:,} {'is' if number == 1 else 'are'} open." if number else "Nothing is open."
+        blocked["controls"] = outdated or (f"{failed} Mend what they name, then check again." if close.failed else "")
+        seen = looked if looked is not None and looked.detail.get("items") == close.items else None
+        if seen is not None:
+            facts["open_items"] += " Opened by"
+            by["open_items"] = Deed(seen.who, seen.at)
+        blocked["open_items"] = outdated or ("" if seen or not number else "Open the page of open items first.")
+    if exported is not None:
+        facts["exported"] = f"{exported.detail.get('file')} was taken by"
+        by["exported"] = Deed(exported.who, exported.at)
+    if exported is None:
+        blocked["exported"] = "Download one of the two files first."
+    elif exported.detail.get("figures") != figures:
+        blocked["exported"] = "The books have changed since: download one of the two files again."
+    made: list[Step] = []
+    for name, title in STEPS.items():
+        row = ticked.get(name)
+        fell = "" if row is None or row.figures in (None, figures) else "The books of the month have changed since."
+        if name == "closed":
+            missing = [one.title for one in made if not one.done]
+            blocked[name] = f"First: {'; '.join(missing)}." if missing else ""
+            if row is not None and missing and not fell:
+                fell = f"A step before it counts no more: {'; '.join(missing)}."
+        made.append(
+            Step(
+                name, title, row.who if row else None, row.at if row else None, row.note if row else "",
+                row.although if row else "", fell, row.newest if row else None, facts[name], by.get(name),
+                blocked[name], doubt[name],
+            )
+        )  # fmt: skip
+    return tuple(made)
 
 
-def _status_words(status: str | None) -> str:
+def _deeds(connection: sa.Connection, period: str) -> tuple[sa.Row | None, sa.Row | None]:
+    """Who took the ledger of a month last, and who among the accountants opened its open items last."""
+    last = sa.select(ops_audit).where(ops_audit.c.subject == period).order_by(ops_audit.c.id.desc()).limit(1)
+    exported, looked = (
+        connection.execute(last.where(ops_audit.c.action == action)).one_or_none() for action in (EXPORTED, LOOKED)
+    )
+    return exported, looked
+
+
+def tims_words(status: str | None) -> str:
+    """What TIMS says of a period, in words."""
     return {"Open": "open", "SoftClosed": "closed for now", "Closed": "closed for good", None: "not known"}.get(
         status, status or ""
     )
 
 
-_PAYOUTS_OPEN = sql.statement(__package__, "payouts_open")
+_FILES = sql.statement(__package__, "settlement_files")
+MOST_REFUSED = 10  # files that are named
 
 
-def _payouts_hint(connection: sa.Connection, period: str) -> str:
-    """What is to be seen of missing payouts: refused files, and how far each source's settlements reach."""
-    until = last_day(period)
-    row = connection.execute(_PAYOUTS_OPEN, {"until": until}).one()
+def _files(connection: sa.Connection, until: date) -> Files:
+    """The settlement files that were read, by source, and those that are dead letters."""
+    sources = tuple(
+        SettlementFiles(row.source, row.settlements, row.reaches, row.file, row.read_at)
+        for row in connection.execute(_FILES, {"first": until.replace(day=1), "until": until})
+    )
+    letter = ops_dead_letter.c
+    refused = connection.execute(
+        sa.select(letter.id, letter.key, letter.reasons)
+        .where(letter.flow == "payouts", letter.state.in_(OPEN))
+        .order_by(letter.id.desc())
+    ).all()
+    shown = tuple(Refused(row.id, row.key, row.reasons[0]["says"]) for row in refused[:MOST_REFUSED])
+    return Files(sources, shown, max(0, len(refused) - MOST_REFUSED))
+
+
+def _payouts_doubt(files: Files, until: date) -> str:
+    """What speaks against all payouts being in; "" where nothing does."""
     words = []
-    if row.letters:
-        words.append(f"{row.letters:,} settlement files are dead letters")
-    if row.behind:
-        words.append(f"settlements end before the month does: {', '.join(sorted(row.behind))}")
-    if not row.sources:
-        words.append("no settlement has been booked")
-    if not words:
-        return "Every source's settlements reach the end of the month, and no file was refused."
-    return f"Not yet: {'; '.join(words)}."
+    number = len(files.refused) + files.more_refused
+    if number:
+        words.append(f"{number:,} settlement {'file is' if number == 1 else 'files are'} refused")
+    late = [one.source for one in files.sources if one.until is None or one.until < until]
+    if late:
+        words.append(f"the settlements of {', '.join(late)} end before the month does")
+    if not files.sources:
+        words.append("no settlement file was ever read")
+    return f"{'; '.join(words)}." if words else ""
+
+
+def note_open_items(connection: sa.Connection, person: Person, period: str) -> None:
+    """Notes that somebody who closes months has the open items of one before them."""
+    if person.may(Right.CLOSE):
+        close = next(iter(_closes(connection, [period])), None)
+        if close is not None:
+            audit.record(connection, person.name, LOOKED, period, {"items": close.items})
 
 
 def tick(connection: sa.Connection, person: Person, period: str, step: str, note: str = "") -> None:
-    """Ticks a step of a month's checklist. Raises ConfigError for a step that is not ready."""
+    """Ticks a step of a month's checklist, on its books as they are now. Raises ConfigError for a step whose work is
+    not done, and for one that something speaks against and no note explains."""
     person.require(Right.CLOSE)
     last_day(period)
     _require_step(step)
     _lock(connection, period)
-    state = next(one for one in month(connection, person, period).steps if one.name == step)
-    if state.who:
+    note = note.strip()
+    found = month(connection, person, period)
+    state = next(one for one in found.steps if one.name == step)
+    if state.done:
         raise ConfigError(f"{state.who} has ticked this before.", do="Load the page again.")
     if state.blocked:
-        raise ConfigError(f"“{state.title}” cannot be ticked yet. {state.hint}", do="Do that first.")
-    connection.execute(insert(ops_closing_step).values(period=period, step=step, who=person.name, note=note.strip()))
-    audit.record(connection, person.name, f"month {step}", period, {"note": note.strip()} if note.strip() else {})
+        raise ConfigError(f"“{state.title}” cannot be ticked yet. {state.blocked}", do="Do that first.")
+    if state.doubt and not note:
+        raise ConfigError(
+            f"This speaks against “{state.title}”: {state.doubt}", do="Say in the note why it is right all the same."
+        )
+    values = {
+        "who": person.name, "at": sa.func.now(), "note": note, "although": state.doubt,
+        "figures": ledger_figures(connection, [period])[period],
+        "newest": connection.scalar(sa.select(sa.func.max(ref_gl_entry.c.version)).where(_in_month(last_day(period)))),
+    }  # fmt: skip
+    connection.execute(
+        insert(ops_closing_step)
+        .values(period=period, step=step, **values)
+        .on_conflict_do_update(index_elements=["period", "step"], set_=values)
+    )
+    detail = {"note": note, "although": state.doubt}
+    audit.record(
+        connection, person.name, f"month {step}", period, {name: text for name, text in detail.items() if text}
+    )
 
 
 def untick(connection: sa.Connection, person: Person, period: str, step: str, note: str) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.ledger.close import last_day, ledger_files
+from crossdock.ledger.close import figures, last_day, ledger_files
 from crossdock.rules import accounts as account_names
 from crossdock.rules import price_settings
+from crossdock.services import closing
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
 from crossdock.store.tables import ref_account, ref_company, ref_gl_entry, ref_gl_entry_line
@@ -85,7 +86,9 @@ class Lines:
 
 @dataclass(frozen=True)
 class LineFilter:
-    """Which lines of a month. "" as channel or SKU: those without one; `group`: one of GROUPS, or OTHER."""
+    """Which lines of a month. "" as channel or SKU: those without one; `group`: one of GROUPS, or OTHER; `document`:
+    the number of an entry, of its document or of the channel's order; `text`: a part of what stands in description or
+    memo; `since`: of entries that are new or changed since, by the clock of TIMS."""
 
     account: str | None = None
     currency: str | None = None
@@ -93,6 +96,18 @@ class LineFilter:
     sku: str | None = None
     group: str | None = None
     document: str | None = None
+    text: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LineSum:
+    """The lines of a filter in one currency, added up."""
+
+    currency_code: str
+    lines: int
+    debit: Decimal
+    credit: Decimal
 
 
 def trial_balance(connection: sa.Connection, person: Person, period: str) -> list[Balance]:
@@ -142,16 +157,7 @@ def lines(
     until = last_day(period)
     entry, line = ref_gl_entry, ref_gl_entry_line
     order = (entry.c.posting_date, entry.c.id, line.c.line_no)
-    where: list[sa.ColumnElement[bool]] = [entry.c.posting_date.between(until.replace(day=1), until)]
-    for column, value in (
-        (line.c.account_code, wanted.account), (entry.c.currency_code, wanted.currency),
-        (line.c.channel, wanted.channel), (line.c.sku, wanted.sku), (entry.c.document_id, wanted.document),
-    ):  # fmt: skip
-        if value is not None:
-            where.append(sa.func.coalesce(column, NO_VALUE) == value if value == NO_VALUE else column == value)
-    if wanted.group is not None:
-        codes = [code for code, group in _groups(connection).items() if group == wanted.group]
-        where.append(line.c.account_code == sa.any_(sa.cast(codes, sa.ARRAY(sa.Text))))
+    where = _where(connection, until, wanted)
     if after:
         where.append(sa.tuple_(*order) > _place(after))
     rows = connection.execute(
@@ -168,6 +174,55 @@ def lines(
     shown = rows[:limit]
     last = shown[-1] if len(rows) > limit else None
     return Lines(tuple(_line(row) for row in shown), f"{last.posting_date}~{last.line_no}~{last.id}" if last else None)
+
+
+def line_sums(connection: sa.Connection, person: Person, period: str, wanted: LineFilter) -> list[LineSum]:
+    """All lines of a filter, added up by currency."""
+    person.require(Right.SEE)
+    entry, line = ref_gl_entry, ref_gl_entry_line
+    rows = connection.execute(
+        sa.select(
+            entry.c.currency_code,
+            sa.func.count(),
+            sa.func.round(sa.func.sum(line.c.debit), 2),
+            sa.func.round(sa.func.sum(line.c.credit), 2),
+        )
+        .join(line, line.c.entry_id == entry.c.id)
+        .where(*_where(connection, last_day(period), wanted))
+        .group_by(entry.c.currency_code)
+        .order_by(entry.c.currency_code)
+    )
+    return [LineSum(*row) for row in rows]
+
+
+def accounts(connection: sa.Connection, person: Person) -> list[tuple[str, str]]:
+    """(code, name) of every account."""
+    person.require(Right.SEE)
+    rows = connection.execute(sa.select(ref_account.c.id, ref_account.c.name).order_by(ref_account.c.id))
+    return [(row.id, row.name) for row in rows]
+
+
+def _where(connection: sa.Connection, until: date, wanted: LineFilter) -> list[sa.ColumnElement[bool]]:
+    entry, line = ref_gl_entry, ref_gl_entry_line
+    where: list[sa.ColumnElement[bool]] = [entry.c.posting_date.between(until.replace(day=1), until)]
+    for column, value in (
+        (line.c.account_code, wanted.account), (entry.c.currency_code, wanted.currency),
+        (line.c.channel, wanted.channel), (line.c.sku, wanted.sku),
+    ):  # fmt: skip
+        if value is not None:
+            where.append(sa.func.coalesce(column, NO_VALUE) == value if value == NO_VALUE else column == value)
+    if wanted.group is not None:
+        codes = [code for code, group in _groups(connection).items() if group == wanted.group]
+        where.append(line.c.account_code == sa.any_(sa.cast(codes, sa.ARRAY(sa.Text))))
+    if wanted.document is not None:
+        numbers = (entry.c.document_id, entry.c.id, entry.c.external_reference, line.c.order_id)
+        where.append(sa.or_(*(column == wanted.document for column in numbers)))
+    if wanted.text is not None:
+        texts = (entry.c.payload["Description"].astext, line.c.memo)
+        where.append(sa.or_(*(column.icontains(wanted.text, autoescape=True) for column in texts)))
+    if wanted.since is not None:
+        where.append(entry.c.version > wanted.since)
+    return where
 
 
 def _line(row: sa.Row) -> Line:
@@ -430,5 +485,11 @@ def export(connection: sa.Connection, person: Person, period: str, kind: str) ->
     name = f"ledger-{period}.{kind}"
     if name not in files:
         raise ConfigError(f"There is no file {kind[:20]!r}.", do="Take csv or beancount.")
-    audit.record(connection, person.name, "month export", period, {"file": name})
+    note_export(connection, person.name, period, name)
     return name, files[name]
+
+
+def note_export(connection: sa.Connection, who: str, period: str, file: str) -> None:
+    """Puts on record that somebody took the ledger of a month, and which books it holds."""
+    detail = {"file": file, "figures": figures(connection, [period])[period]}
+    audit.record(connection, who, closing.EXPORTED, period, detail)

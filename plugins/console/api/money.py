@@ -23,7 +23,7 @@ Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 @dataclass
 class Tick:
-    """A step of the checklist. `note`: needed to take a tick back."""
+    """A step of the checklist. `note`: needed to take a tick back, and to tick what something speaks against."""
 
     step: str
     note: str = ""
@@ -66,11 +66,13 @@ def lines(
     currency: str | None = None,
     channel: str | None = None,
     sku: str | None = None,
+    document: str | None = None,
+    text: str | None = None,
     after: str | None = None,
     limit: Limit = 100,
 ) -> Lines:
     """Lines of its entries, a page at a time."""
-    wanted = LineFilter(account, currency, channel, sku)
+    wanted = LineFilter(account, currency, channel, sku, None, document, text)
     with transaction(person) as connection:
         return money.lines(connection, person, period, wanted, after=after, limit=limit)
 
@@ -125,11 +127,11 @@ def profit(
 
 @router.post("/money/{period}/close")
 async def close(request: Request, person: Accountant, period: str) -> Done:
-    """Has a run of Airflow look at a month: reads what is new, then the controls; what `crossdock close` does."""
+    """Has a run of Airflow check a month: reads what is new, then the controls; what `crossdock close` does."""
     closing.may_close(person, period)
-    run = await runs.trigger(request, closing.DAG, {"period": period}, f"Close of {period}, asked for by {person.name}")
+    run = await runs.trigger(request, closing.DAG, {"period": period}, f"Check of {period}, asked for by {person.name}")
     await run_in_threadpool(_note, person, period, f"{closing.DAG}/{run}")
-    return Done(f"The close of {period} has begun.", run)
+    return Done(f"The check of {period} has begun.", run)
 
 
 @router.post("/money/{period}/tick")

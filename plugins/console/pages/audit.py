@@ -36,7 +36,14 @@ def page(
         deeds = audit.deeds(connection, person, wanted)
         people, actions = audit.people(connection, person), audit.actions(connection, person)
     return render(
-        request, "audit.html", title="Audit log", wanted=wanted, deeds=deeds, people=people, actions=actions, more=False
+        request,
+        "audit.html",
+        title="Audit log",
+        wanted=wanted,
+        deeds=deeds,
+        people=people,
+        actions=actions,
+        in_words=audit.in_words,
     )
 
 

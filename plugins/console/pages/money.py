@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
@@ -33,7 +34,10 @@ def months(request: Request, person: Asks, before: Text | None = None, month: Te
         return RedirectResponse(f"money/{month}", status_code=303)
     with transaction(person) as connection:
         rows, more = closing.months(connection, person, before)
-    return render(request, "money.html", title="Money", rows=rows, more=more, steps=len(closing.STEPS))
+    return render(
+        request, "money.html", title="Money", rows=rows, more=more, steps=len(closing.STEPS),
+        tims=closing.tims_words,
+    )  # fmt: skip
 
 
 @router.get("/money/payout")
@@ -53,7 +57,10 @@ def month(request: Request, person: Asks, period: str) -> HTMLResponse:
     """A month: controls, open items, the checklist."""
     with transaction(person) as connection:
         found = closing.month(connection, person, period)
-    return render(request, "money_month.html", title=f"Money {period}", period=period, month=found, tab="month")
+    return render(
+        request, "money_month.html", title=f"Money {period}", period=period, month=found, tab="month",
+        tims=closing.tims_words(found.tims_status),
+    )  # fmt: skip
 
 
 @router.get("/money/{period}/state")
@@ -87,20 +94,43 @@ def balance(request: Request, person: Asks, period: str) -> HTMLResponse:
     )  # fmt: skip
 
 
+def _wanted(
+    account: Text | None = None, currency: Text | None = None, channel: Text | None = None, sku: Text | None = None,
+    group: Text | None = None, document: Text | None = None, text: Text | None = None, since: datetime | None = None,
+) -> LineFilter:  # fmt: skip
+    """The filter of lines. A link may ask for lines without channel or SKU; the form's empty fields ask for nothing,
+    and are not sent."""
+    return LineFilter(
+        account or None, currency or None, channel if channel is None else channel.strip(),
+        sku if sku is None else sku.strip(), group if group in {*GROUPS, money.OTHER} else None,
+        (document or "").strip() or None, (text or "").strip() or None, since,
+    )  # fmt: skip
+
+
+Wanted = Annotated[LineFilter, Depends(_wanted)]
+
+
 @router.get("/money/{period}/lines")
 def lines(
-    request: Request, person: Asks, period: str, account: Text | None = None, currency: Text | None = None,
-    channel: Text | None = None, sku: Text | None = None, group: Text | None = None, document: Text | None = None,
-    after: Text | None = None,
+    request: Request, person: Asks, period: str, wanted: Wanted, after: Text | None = None
 ) -> HTMLResponse:  # fmt: skip
     """Lines of its entries."""
-    wanted = LineFilter(account, currency, channel, sku, group if group in {*GROUPS, money.OTHER} else None, document)
     with transaction(person) as connection:
         found = money.lines(connection, person, period, wanted, after=after)
+        accounts = [] if after else money.accounts(connection, person)
     template = "money_lines_rows.html" if after else "money_lines.html"
     return render(
-        request, template, title=f"Ledger {period}", period=period, lines=found, tab="lines", wanted=vars(wanted)
-    )
+        request, template, title=f"Ledger {period}", period=period, lines=found, tab="lines", wanted=vars(wanted),
+        accounts=accounts,
+    )  # fmt: skip
+
+
+@router.get("/money/{period}/lines/sums")
+def line_sums(request: Request, person: Asks, period: str, wanted: Wanted) -> HTMLResponse:
+    """All lines of a filter, added up."""
+    with transaction(person) as connection:
+        sums = money.line_sums(connection, person, period, wanted)
+    return render(request, "money_lines_sums.html", sums=sums)
 
 
 @router.get("/money/{period}/open-items")
@@ -111,6 +141,8 @@ def open_items(
     """Its open items one by one."""
     with transaction(person) as connection:
         found = closing.open_items(connection, person, period, kind=kind, currency=currency, age=age, after=after)
+        if after is None:
+            closing.note_open_items(connection, person, period)
     template = "money_open_rows.html" if after is not None else "money_open.html"
     return render(
         request, template, title=f"Open items {period}", period=period, items=found, tab="open",

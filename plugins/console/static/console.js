@@ -65,6 +65,12 @@
     return found;
   };
 
+  // ---- a search form's empty fields ask for nothing
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form[data-lean]")) return;
+    for (const field of event.target.elements) if (field.name && field.value.trim() === "") field.disabled = true;
+  });
+
   document.addEventListener("submit", (event) => {
     const form = event.target.closest("form[data-api]");
     if (!form) { if (event.target.id === "edit") event.preventDefault(); return; }
