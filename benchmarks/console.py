@@ -98,6 +98,7 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/rules/change": ({"path": "prices.yaml", "number": "1"},),
     "/api/letters": ({}, {"flow": "orders", "rule": "unknown_sku"}, {"assigned_to": "nobody"}, {"state": "resolved"}),
     "/money/{period}/lines": (*LISTS["lines"], {"period": MONTH, "group": "fees"}),
+    "/money/{period}/lines/sums": LISTS["lines"],
     "/api/money/{period}/lines": LISTS["lines"],
     "/money/{period}/open-items": LISTS["open items"],
     "/api/money/{period}/open-items": LISTS["open items"],
@@ -161,7 +162,7 @@ CHANGES = frozenset(
         "money/{period}/close", "money/{period}/tick", "money/{period}/untick", "alerts/{number}/acknowledge",
         "alerts/{number}/silence", "alerts/{number}/speak", "batches/{number}/accept-rejects", "reconciliation/start",
         "records/read", "rules/publish", "rules/replay", "rules/versions/{number}/consent",
-        "rules/versions/{number}/withdraw", "rules/take-back",
+        "rules/versions/{number}/effects", "rules/versions/{number}/withdraw", "rules/take-back",
     )
 )  # fmt: skip
 AIMS = {"/api/mappings/{name}/trial": TRIAL}
