@@ -248,6 +248,10 @@ def test_a_line_of_the_ledger_leads_to_its_order(month: Console) -> None:
     link.click()
     page.wait_for_url(re.compile("/crossdock/record"))
     expect(page.locator("main")).to_contain_text(order)
+    page.go_back()
+    page.get_by_role("link", name="Back to the trial balance").click()
+    page.wait_for_url(re.compile("/balance#account-4000$"))
+    expect(page.locator("#account-4000")).to_be_visible()
     assert page.problems == []
 
 

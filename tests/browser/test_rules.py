@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Locator, Page, expect
 
 from browser.conftest import Console, axe, shot
@@ -20,6 +21,7 @@ PARCELS = 11
 PATIENCE = 20_000  # for a check of all files on a busy machine
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 HOSTILE = "<script>alert(1)</script> \u202egnp.exe שלום 🧨 "
+KINDS = "lookups/settlement_kinds.csv"
 CARRIERS, PRICES, POSTING = "lookups/carriers.csv", "prices.yaml", "posting.yaml"
 
 
@@ -104,6 +106,56 @@ def test_a_carrier_that_eleven_parcels_wait_for_is_added_and_they_go(console: Co
     console.open(page, "/rules")
     expect(page.locator(f'[data-unknown="{CARRIERS}"]')).to_have_count(0)
     assert page.problems == []
+
+
+def test_a_kind_of_settlement_lines_is_filled_in_on_the_spot_and_its_file_is_read_again(console: Console) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO ref.settlement (source, settlement_id, channel, format, file, currency_code, total, "
+                "content_hash) VALUES ('amazon_uk', '901', 'Amazon UK', 'amazon_v2', '901.txt', 'GBP', -1.50, 'x')"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ref.settlement_line (source, settlement_id, line_no, position, kind, transaction_type, "
+                "amount_type, amount_description, amount, currency_code, posted_at) VALUES ('amazon_uk', '901', '1', "
+                "0, 'unknown', 'Order', 'ItemFees', 'Comission', -1.50, 'GBP', '2011-01-07')"
+            )
+        )
+    try:
+        page = console.open(console.login("analyst"), "/rules")
+        box = page.locator(f'[data-unknown="{KINDS}"]')
+        expect(box).to_contain_text("1 settlement line is on Suspense")
+        row = box.locator("tr[data-value]")
+        expect(row).to_contain_text("* / ItemFees / Commission: commission")
+        row.get_by_label("kind for").select_option("commission")
+        expect(row.get_by_role("checkbox")).to_be_checked()
+        shot(page, "rules_settlement_kinds")
+        assert axe(page) == []
+        press_preview(page, box)
+        confirm(box)
+        box.get_by_role("button", name="Publish and replay").click()
+        expect(page.locator("#message")).to_contain_text("1 settlement file is read once more", timeout=PATIENCE)
+        assert "amazon_v2,Order,ItemFees,Comission,commission," in text_of(console, KINDS)
+        with create_session() as session:
+            queued = session.scalars(
+                sa.select(DagRun).where(DagRun.state == DagRunState.QUEUED, DagRun.dag_id == "payouts")
+            ).all()
+            assert [run.conf for run in queued] == [{"keys": ["amazon_uk/901.txt"]}]
+            for run in queued:
+                run.state = DagRunState.SUCCESS
+        row.get_by_role("link", name="1 line").click()
+        expect(page.get_by_role("heading", name=re.compile("Payout 901"))).to_be_visible()
+        assert page.problems == []
+    finally:
+        with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+            for table in ("settlement_line", "settlement"):
+                connection.execute(sa.text(f"DELETE FROM ref.{table} WHERE settlement_id = '901'"))
 
 
 def prices_at_the_channel(console: Console) -> dict[str, Decimal]:

@@ -14,7 +14,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
@@ -836,4 +838,34 @@ def test_the_command_line_does_the_same(office: Office, tmp_path: Path, monkeypa
     assert str(json.loads(run("export", str(folder), "--json"))["folder"]) == str(folder)
     (folder / CARRIERS).write_text(new.read_text())
     assert "Version 5 is in force" in run("import", str(folder), "-m", "From git", "--yes")
+    assert "Drone" in office.carriers()
+
+
+def test_the_command_line_shows_what_would_change_and_asks(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", office.url)
+    monkeypatch.setattr(cli.context, "who", lambda: "anna")
+    monkeypatch.setattr("crossdock.cli.config._attended", lambda: True)
+    new = tmp_path / "new.csv"
+    new.write_text(office.shipped(CARRIERS) + DRONE)
+
+    def publish(answer: str) -> Any:
+        return CliRunner().invoke(
+            cli.app, ["config", "publish", f"{CARRIERS}={new}", "-m", "The drone"], input=answer
+        )  # fmt: skip
+
+    no = publish("n\n")
+    assert "records would change" in no.output
+    assert "Publish it?" in no.output
+    assert "Nothing was published" in str(no.exception)
+    assert "Drone" not in office.carriers()
+    bound = settings.console()
+    large = msgspec.structs.replace(bound, large=settings.LargeChange(0, 0))
+    monkeypatch.setattr(settings, "console", lambda: large)
+    wrong = publish("7\n")
+    assert "This is a large change." in wrong.output
+    assert "was not confirmed" in str(wrong.exception)
+    assert "Drone" not in office.carriers()
+    assert "is in force" in publish("0\n").output
     assert "Drone" in office.carriers()

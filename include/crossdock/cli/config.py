@@ -212,7 +212,7 @@ def _seen(connection: sa.Connection, person: Person, number: int, yes: bool, as_
         _print_effect(found)
     if yes:
         return Seen(found.number, str(found.changes))
-    if as_json or not sys.stdin.isatty():
+    if as_json or not _attended():
         raise ConfigError(
             f"{found.changes:,} of {found.looked:,} would change, and nobody is there to agree.",
             do="Add --yes if that is right. Nothing was published.",
@@ -223,6 +223,11 @@ def _seen(connection: sa.Connection, person: Person, number: int, yes: bool, as_
     if not typer.confirm("Publish it?"):
         raise ConfigError("Nothing was published.", do="Publish it when it is right.")
     return Seen(found.number)
+
+
+def _attended() -> bool:
+    """Whether a person can answer."""
+    return sys.stdin.isatty()
 
 
 def _print_effect(found: Preview) -> None:

@@ -63,8 +63,8 @@ _KINDS: dict[str, sa.ColumnElement[bool]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """One price change. `to`: the price that is asked for; `change` and `margin` in percent, of the old price and of
-    the new one; None where there is none to compare with."""
+    """One price change. `to`: the price that is asked for, `price` the one without the promotion; `change` and `margin`
+    in percent, of the old price and of the new one; None where there is none to compare with."""
 
     id: int
     sku: str
@@ -72,6 +72,7 @@ class Change:
     site_id: int
     before: Decimal | None
     to: Decimal
+    price: Decimal
     is_promotion: bool
     currency_code: str
     cost: Decimal
@@ -154,7 +155,7 @@ def matching(connection: sa.Connection, person: Person, wanted: Filter) -> int:
 def _change(row: sa.Row) -> Change:
     to = row.to_price if row.promotion_price is None else row.promotion_price
     return Change(
-        row.id, row.key, row.target, row.site_id, row.from_price, to, row.promotion_price is not None,
+        row.id, row.key, row.target, row.site_id, row.from_price, to, row.to_price, row.promotion_price is not None,
         row.currency_code, row.cost, _percent(to - row.from_price, row.from_price) if row.from_price else None,
         _percent(to - row.cost, to), row.why, row.state, row.asked_at, row.decided_at, row.decided_by,
         row.note or "", row.used_at,

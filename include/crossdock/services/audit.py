@@ -75,9 +75,9 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
 # Details in words; of the others the name stands before the value. Those that nobody reads are in the file only.
 _DETAILS = {
     "message": "“{}”", "note": "“{}”", "files": "changes {}", "file": "{}", "author": "made by {}",
-    "although": "although {}", "ticked by": "{} had ticked it", "to": "to version {}", "run": "run {}", "flow": "{}",
+    "although": "although {}", "ticked by": "{} had ticked it", "to": "to version {}", "flow": "{}",
 }  # fmt: skip
-_UNREAD = frozenset({"figures", "items", "preview", "version", "key", "would change", "of"})
+_UNREAD = frozenset({"figures", "items", "preview", "version", "key", "would change", "of", "run"})
 
 
 @dataclass(frozen=True)

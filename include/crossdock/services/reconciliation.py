@@ -42,14 +42,24 @@ class Point:
         return 1 - self.unexplained / self.compared if self.compared else 1.0
 
 
+# Which keys a subject compares.
+BASIS = {
+    "both": "what both systems have",
+    "channel_advisor": "what Channel Advisor has",
+    "all": "what either system has",
+}
+
+
 @dataclass(frozen=True)
 class Subject:
     """One subject: as the run found it, and before. `causes`: (cause, keys), the worst first; `do`: what to do where
-    something is unexplained; `history`: the oldest first, with this run; `unreadable`: records that were not read."""
+    something is unexplained; `history`: the oldest first, with this run; `unreadable`: records that were not read;
+    `basis`: which keys are compared, in words."""
 
     name: str
     title: str
     do: str
+    basis: str
     channel_advisor: int
     tims: int
     now: Point
@@ -140,7 +150,7 @@ def _subject(name: str, counts: Mapping[str, Any], runs: list[dict[str, Any]]) -
     history = tuple(_point(run, run["counts"][name]) for run in reversed(runs) if name in run["counts"])
     causes = tuple((cause, counts["causes"][cause]) for cause in CAUSES if counts["causes"].get(cause))
     return Subject(
-        name, own.title, own.do, counts["channel_advisor"], counts["tims"], history[-1], causes,
+        name, own.title, own.do, BASIS[own.keys], counts["channel_advisor"], counts["tims"], history[-1], causes,
         counts.get("passed") or 0, history,
     )  # fmt: skip
 

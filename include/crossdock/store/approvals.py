@@ -91,6 +91,9 @@ def decide(
     decided = sorted(
         _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
     )
+    keys = dict(connection.execute(sa.select(table.c.id, table.c.key).where(table.c.id == sa.any_(given))).all())
     detail = {"note": note} if note else {}
-    audit.record_each(connection, who, f"{flow} {state}", [str(number) for number in decided], detail)
+    audit.record_each(
+        connection, who, f"{flow} {state}", {str(number): {"key": keys[number], **detail} for number in decided}
+    )
     return decided

@@ -6,7 +6,7 @@ record, for the log is kept longer than personal data may be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,13 +18,11 @@ def record(
     connection: sa.Connection, who: str, action: str, subject: str, detail: Mapping[str, Any] | None = None
 ) -> None:
     """Adds a row, e.g. action "dead-letter dismiss", subject "17"."""
-    record_each(connection, who, action, (subject,), detail)
+    record_each(connection, who, action, {subject: detail or {}})
 
 
-def record_each(
-    connection: sa.Connection, who: str, action: str, subjects: Sequence[str], detail: Mapping[str, Any] | None = None
-) -> None:
-    """Adds a row for each subject."""
-    rows = [{"who": who, "action": action, "subject": one, "detail": dict(detail or {})} for one in subjects]
+def record_each(connection: sa.Connection, who: str, action: str, details: Mapping[str, Mapping[str, Any]]) -> None:
+    """Adds a row for each subject, with its detail."""
+    rows = [{"who": who, "action": action, "subject": one, "detail": dict(of_it)} for one, of_it in details.items()]
     if rows:
         connection.execute(sa.insert(ops_audit), rows)
