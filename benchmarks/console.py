@@ -312,7 +312,7 @@ def measure(address: str, token: str, times: int) -> dict[str, list[float]]:
             for call, own in taken.items():
                 if turn > often[call]:
                     continue
-                status, wall, cpu = _asked(client, call)
+                status, wall, cpu = _send(client, call)
                 if turn:
                     own.add(status, wall, cpu)
                 elif wall > LONG:
@@ -329,7 +329,7 @@ def _half_and_most(taken: list[float]) -> tuple[float, float]:
     return round(parts[9], 1), round(parts[18], 1)
 
 
-def _asked(client: Any, call: Call) -> tuple[int, float, float]:
+def _send(client: Any, call: Call) -> tuple[int, float, float]:
     """The status of an answer (0: the connection was broken off), and what it took: milliseconds, of them CPU time of
     this process."""
     import httpx
