@@ -150,11 +150,9 @@ def test_profit_in_the_base_currency_takes_the_rate_of_each_day_and_names_what_h
     (own,) = money.profit(connection, VIC, MONTH).totals
     (base,) = money.profit(connection, VIC, MONTH, in_base=True).totals
     assert base.currency_code == "GBP"
-    rows = money.profit(connection, VIC, MONTH, in_base=True, by_sku=True).rows
-    assert (
-        sum(row.profit for row in rows)
-        == money.profit(connection, VIC, MONTH, in_base=True, by_sku=True).totals[0].profit
-    )
+    of_skus = money.profit(connection, VIC, MONTH, in_base=True, by_sku=True)
+    assert of_skus.totals == (base,), "a month has one profit, however its rows are cut"
+    assert abs(sum(row.profit for row in of_skus.rows) - base.profit) <= CENT * len(of_skus.rows)
     assert abs(base.profit - own.profit * Decimal("0.64102564")) < CENT * 10
     connection.execute(sa.text("UPDATE ref.gl_entry SET currency_code = 'PLN' WHERE external_reference ~ '^sale:'"))
     missing = money.profit(connection, VIC, MONTH, in_base=True)

@@ -1,7 +1,8 @@
 """Money by month, for an accountant: trial balance, the ledger's lines, payouts, profit, export.
 
-In: the person, a month (YYYY-MM). Out: amounts as the entries of TIMS have them (`ref.gl_entry_line`), to the cent and
-per currency. Never: a posting; a sum over several currencies that no rate was given for.
+In: the person, a month (YYYY-MM). Out: amounts as the entries of TIMS have them (`ref.gl_entry_line`, and the sums that
+the database keeps of its lines), to the cent and per currency. Never: a posting; a sum over several currencies that no
+rate was given for.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from crossdock.rules import price_settings
 from crossdock.services import closing
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
-from crossdock.store.tables import ref_account, ref_company, ref_gl_entry, ref_gl_entry_line
+from crossdock.store.tables import ref_account, ref_company, ref_gl_entry, ref_gl_entry_line, ref_ledger_day
 
 PAGE = 100
+MEMORY = "64MB"  # for the sums of a month's SKUs
 # What profit is made of, by the names of config/accounts.yaml. Other accounts of revenue and expense are OTHER.
 GROUPS: dict[str, tuple[str, ...]] = {
     "revenue": ("Revenue", "ShippingRevenue", "GiftWrap"),
@@ -114,8 +116,8 @@ def trial_balance(connection: sa.Connection, person: Person, period: str) -> lis
     """Every account with its balance before the month, its movement, and its balance at the end, per currency."""
     person.require(Right.SEE)
     until = last_day(period)
-    entry, line = ref_gl_entry, ref_gl_entry_line
-    within = entry.c.posting_date >= until.replace(day=1)
+    kept = ref_ledger_day.c
+    within = kept.posting_date >= until.replace(day=1)
     zero = sa.literal(Decimal("0.00"))
 
     def total(amount: Any, where: Any) -> Any:
@@ -123,15 +125,14 @@ def trial_balance(connection: sa.Connection, person: Person, period: str) -> lis
 
     sums = (
         sa.select(
-            entry.c.currency_code,
-            line.c.account_code,
-            total(line.c.debit - line.c.credit, ~within).label("before"),
-            total(line.c.debit, within).label("debit"),
-            total(line.c.credit, within).label("credit"),
+            kept.currency_code,
+            kept.account_code,
+            total(kept.debit - kept.credit, ~within).label("before"),
+            total(kept.debit, within).label("debit"),
+            total(kept.credit, within).label("credit"),
         )
-        .join(line, line.c.entry_id == entry.c.id)
-        .where(entry.c.posting_date <= until)
-        .group_by(entry.c.currency_code, line.c.account_code)
+        .where(kept.posting_date <= until)
+        .group_by(kept.currency_code, kept.account_code)
         .subquery()
     )
     rows = connection.execute(
@@ -356,6 +357,7 @@ def _codes(*names: str) -> list[str]:
 # ---- profit --------------------------------------------------------------------------------------------------------
 
 _PROFIT = sql.statement(__package__, "profit")
+_PROFIT_OF_SKUS = sql.statement(__package__, "profit_of_skus")
 _WITHOUT_RATE = sql.statement(__package__, "without_rate")
 
 
@@ -385,8 +387,9 @@ class Profit:
 
 @dataclass(frozen=True)
 class Profits:
-    """A page of profits, the highest first, with the sums of all rows by currency. `without_rate`: (currency, lines)
-    left out for want of a rate; `base`: the company's currency."""
+    """A page of profits, the highest first, with totals by currency: sums of channels, also where rows are of SKUs, so
+    that both say the same of a month. `without_rate`: (currency, lines) left out for want of a rate; `base`: the
+    company's currency."""
 
     rows: tuple[Profit, ...]
     totals: tuple[Profit, ...]
@@ -407,39 +410,40 @@ def profit(
     after: str | None = None,
     limit: int = PAGE,
 ) -> Profits:
-    """Profit of a month by channel, or by channel and SKU, from the lines of its entries: each currency apart, or all
-    in the base currency by `lookups/exchange_rates.csv` and the day of each entry, rounded where a row is added up."""
+    """Profit of a month by channel, or by channel and SKU, from the sums of its lines: each currency apart, or all in
+    the base currency by `lookups/exchange_rates.csv` and the day of each entry, rounded where a row is added up."""
     person.require(Right.SEE)
     until = last_day(period)
     base = connection.scalar(sa.select(ref_company.c.base_currency).limit(1)) or ""
     groups = _groups(connection)
     rates = _rates(base) if in_base else []
-    last = _profit_place(after)
     facts = {
         "first": until.replace(day=1), "until": until, "codes": list(groups), "groups": list(groups.values()),
-        "by_sku": by_sku, "channel": channel, "in_base": in_base, "base": base,
+        "channel": channel, "in_base": in_base, "base": base,
         "currencies": [one[0] for one in rates], "starts": [one[1] for one in rates],
         "ends": [one[2] for one in rates], "rates": [one[3] for one in rates],
     }  # fmt: skip
-    page = {"most": limit + 1, "beyond": after is not None, **last}
-    rows = connection.execute(_PROFIT, {**facts, **page}).all()
-    totals = tuple(_profit(row) for row in rows if row.is_total)
-    found = [_profit(row) for row in rows if not row.is_total]
-    shown = found[:limit]
-    more = None
+    page = {"most": limit + 1, "beyond": after is not None, **_profit_place(after)}
+    by_channel = connection.execute(_PROFIT, {**facts, **page}).all()
+    totals = tuple(_profit(row) for row in by_channel if row.is_total)
+    found = [row for row in by_channel if not row.is_total]
+    if by_sku:
+        connection.execute(sa.select(sa.func.set_config("work_mem", MEMORY, True)))
+        found = list(connection.execute(_PROFIT_OF_SKUS, {**facts, **page}))
+    shown, more = found[:limit], None
     if len(found) > limit:
-        more = "~".join((str(shown[-1].profit), shown[-1].currency_code, shown[-1].sku, shown[-1].channel))
+        more = "~".join((str(shown[-1].place), shown[-1].currency_code, shown[-1].sku, shown[-1].channel))
     missing = connection.execute(_WITHOUT_RATE, facts) if in_base else ()
     return Profits(
-        tuple(shown), totals, more, base, in_base,
+        tuple(_profit(row) for row in shown), totals, more, base, in_base,
         tuple((row.currency_code, row.lines) for row in missing),
     )  # fmt: skip
 
 
 def _profit(row: sa.Row) -> Profit:
     return Profit(
-        row.currency_code, row.channel or "", row.sku or "", row.revenue, row.discounts, row.refunds, row.cost,
-        row.fees, row.other, row.profit, row.tax,
+        row.currency_code, row.channel, row.sku, row.revenue, row.discounts, row.refunds, row.cost, row.fees, row.other,
+        row.profit, row.tax,
     )  # fmt: skip
 
 

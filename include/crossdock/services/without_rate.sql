@@ -1,8 +1,8 @@
 -- Lines of profit and tax whose currency has no rate on their day.
-SELECT e.currency_code, count(*) AS lines
-FROM ref.gl_entry e JOIN ref.gl_entry_line l ON l.entry_id = e.id
-WHERE e.posting_date BETWEEN :first AND :until AND l.account_code = ANY(CAST(:codes AS text[]))
+SELECT s.currency_code, CAST(sum(s.lines) AS bigint) AS lines
+FROM ref.ledger_day s
+WHERE s.posting_date BETWEEN :first AND :until AND s.account_code = ANY(CAST(:codes AS text[]))
   AND NOT EXISTS (
     SELECT FROM unnest(CAST(:currencies AS text[]), CAST(:starts AS date[]), CAST(:ends AS date[])) AS r (currency, start, until)
-    WHERE r.currency = e.currency_code AND e.posting_date BETWEEN r.start AND r.until)
-GROUP BY e.currency_code ORDER BY e.currency_code
+    WHERE r.currency = s.currency_code AND s.posting_date BETWEEN r.start AND r.until)
+GROUP BY s.currency_code ORDER BY s.currency_code

@@ -387,6 +387,46 @@ ref_gl_entry_line = Table(
     comment="One line of a journal entry; amounts in the currency of its entry",
 )
 
+
+def _sums() -> tuple[Column, ...]:
+    return (
+        Column("debit", Numeric(38, 4), nullable=False),
+        Column("credit", Numeric(38, 4), nullable=False),
+        Column("lines", BigInteger, nullable=False),
+    )
+
+
+ref_ledger_day = Table(
+    "ledger_day",
+    metadata,
+    Column("posting_date", Date, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("account_code", Text, nullable=False),
+    Column("channel", Text, nullable=False, comment="Empty: lines without one"),
+    *_sums(),
+    PrimaryKeyConstraint("posting_date", "currency_code", "account_code", "channel"),
+    schema="ref",
+    comment="Sum of the lines of one day, currency, account and channel; kept by triggers",
+)
+
+ref_ledger_sku_day = Table(
+    "ledger_sku_day",
+    metadata,
+    Column("month", Date, nullable=False, comment="First day of the month"),
+    Column("channel", Text, nullable=False, comment="Empty: lines without one"),
+    Column("sku", Text, nullable=False, comment="Empty: lines without one"),
+    Column("currency_code", Text, nullable=False),
+    Column("account_code", Text, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    *_sums(),
+    PrimaryKeyConstraint(
+        "month", "channel", "sku", "currency_code", "account_code", "posting_date",
+        postgresql_include=["debit", "credit"],
+    ),
+    schema="ref",
+    comment="Sum of the lines of one day, currency, account, channel and SKU; kept by triggers",
+)  # fmt: skip
+
 # ---- ref: our settlement ledger, what marketplaces have paid -------------------------------------------------------
 
 ref_settlement = Table(
