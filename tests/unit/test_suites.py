@@ -98,6 +98,16 @@ def judged(cases: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> pd.DataFra
     return run(frames)
 
 
+def test_a_verdict_names_the_problems_that_a_run_names():
+    frames = orders(2 * len(BROKEN) + 1)
+    for number, (header, item, *_) in enumerate(BROKEN):
+        change(frames.header, 2 * number + 1, header)
+        change(frames.lines, 2 * number + 1, item)
+    found = run(frames)
+    assert found["_row"].nunique() == len(BROKEN)
+    pd.testing.assert_frame_equal(suites.judge("sales_order", frames, now=NOW), found)
+
+
 def test_the_shipped_suite_has_nothing_wrong_with_it():
     assert [
         str(one) for name in suites.names() for one in suites.check(suites.folder_of_checks() / f"{name}.yaml")

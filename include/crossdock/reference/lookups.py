@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ _ITEM = (
     ref_item.c.category.label("Category"),
 )
 _CODE = (ref_item_code.c.code, ref_item_code.c.folded, ref_item_code.c.kind, ref_item_code.c.sku.label("SKU"))
+_KEPT: dict[tuple[Any, ...], list[str]] = {}  # the codes that were read last, by what they say
 _KEY = (ref_customer_key.c.kind, ref_customer_key.c.value, ref_customer_key.c.customer_id.label("CustomerID"))
 
 
@@ -69,8 +71,17 @@ class Lookups:
         return database.copy_out(self._connection, sa.select(*_CODE).where(named))
 
     def every_code(self) -> list[str]:
-        found = database.copy_out(self._connection, sa.select(ref_item_code.c.folded))
-        return sorted(set(found["folded"].tolist()))
+        """Kept from one call to the next in this process, for as long as the codes are the same."""
+        codes = ref_item_code.c.folded
+        same = sa.select(sa.func.count(), sa.func.sum(sa.func.hashtextextended(codes, 0)))
+        fingerprint = tuple(self._connection.execute(same).one())
+        kept = _KEPT.get(fingerprint)
+        if kept is None:
+            found = database.copy_out(self._connection, sa.select(codes))
+            kept = sorted(set(found["folded"].tolist()))
+            _KEPT.clear()
+            _KEPT[fingerprint] = kept
+        return kept
 
     def keys_of(self, keys: ByKind) -> pd.DataFrame:
         key = ref_customer_key.c

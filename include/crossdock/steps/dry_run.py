@@ -90,7 +90,7 @@ def _judged(
     frames = staged(connection, trial, BATCH)
     problems = earlier(frames.header)
     if len(frames.header):
-        found, _ = suites.run(flow.suite, flow.enrich_for_checks(connection, frames))
+        found = suites.judge(flow.suite, flow.enrich_for_checks(connection, frames))
         problems = finding.concat([problems, independent(found, problems)])
     reasons |= reasons_by_key(frames.header["key"], problems)
     states = connection.execute(

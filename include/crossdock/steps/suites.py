@@ -36,6 +36,7 @@ from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.frames import CENT, LINE, ROW, Frames, count_by_header, sum_by_header, written
 from crossdock.settings import config_dir
+from crossdock.steps import plain
 
 SAMPLE = 20  # keys of failing rows that a kept result names
 KINDS = ("missing", "too_long", "unknown_code", "wrong_form", "out_of_range")
@@ -101,19 +102,11 @@ def run(
     where the suite is wrong, or asks for a column that is not there.
     """
     suite = load(name, folder)
-    header = _head_columns(suite, frames, now or datetime.now(UTC))
-    lines = _line_columns(suite, frames)
-    keys = frames.header[suite.key].fillna("").to_numpy(dtype=object)
-    rows = frames.lines[ROW].to_numpy()
-    line_keys = frames.lines[suite.line_key] if suite.children else frames.lines[LINE]
     found, kept = [], {}
     source = _context().data_sources.add_pandas("crossdock")
-    for part, table, rules, of_row in (("head", header, suite.header, None), ("lines", lines, suite.lines, rows)):
-        result, failing = _validate(source, suite, part, table, rules, keys if of_row is None else keys[of_row])
-        kept[part] = result
-        shown = frames.header if of_row is None else frames.lines
-        for rule, at in failing:
-            found.append(_problems(rule, at, table, shown, of_row, line_keys))
+    for part in _parts(suite, frames, now):
+        kept[part.name], failing = _validate(source, suite, part.name, part.table, part.rules, part.keys)
+        found += [part.problems(rule, at) for rule, at in failing]
     every = problems.concat(found)
     return every, {
         "suite": name,
@@ -123,6 +116,54 @@ def run(
         "rejected": int(every["_row"].nunique()),
         **kept,
     }
+
+
+def judge(
+    name: str, frames: Frames, *, now: datetime | None = None, folder: Path | None = None
+) -> pd.DataFrame:  # fmt: skip
+    """The problems that `run` finds, for somebody who waits: there is no result to keep. Great Expectations is asked
+    only where `plain` cannot say what a rule refuses."""
+    suite = load(name, folder)
+    found = []
+    for part in _parts(suite, frames, now):
+        refused = [(rule, plain.refused(rule.expect, rule.arguments, part.table[rule.column])) for rule in part.rules]
+        failing = {rule.rule: np.flatnonzero(one) for rule, one in refused if one is not None}
+        rest = tuple(rule for rule, one in refused if one is None)
+        if rest:
+            source = _context().data_sources.add_pandas("crossdock")
+            failing |= {
+                rule.rule: at for rule, at in _validate(source, suite, part.name, part.table, rest, part.keys)[1]
+            }
+        found += [part.problems(rule, failing[rule.rule]) for rule in part.rules if len(failing.get(rule.rule, ()))]
+    return problems.concat(found)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The heads, or the lines, of what a suite judges. `of_row`: the document of each line; None for heads."""
+
+    name: str
+    table: pd.DataFrame  # the columns that the rules look at
+    rules: tuple[Rule, ...]
+    keys: np.ndarray
+    shown: pd.DataFrame
+    of_row: np.ndarray | None
+    line_keys: pd.Series
+
+    def problems(self, rule: Rule, at: np.ndarray) -> pd.DataFrame:
+        return _problems(rule, at, self.table, self.shown, self.of_row, self.line_keys)
+
+
+def _parts(suite: Suite, frames: Frames, now: datetime | None) -> tuple[_Part, _Part]:
+    header = _head_columns(suite, frames, now or datetime.now(UTC))
+    lines = _line_columns(suite, frames)
+    keys = frames.header[suite.key].fillna("").to_numpy(dtype=object)
+    rows = frames.lines[ROW].to_numpy()
+    line_keys = frames.lines[suite.line_key] if suite.children else frames.lines[LINE]
+    return (
+        _Part("head", header, suite.header, keys, frames.header, None, line_keys),
+        _Part("lines", lines, suite.lines, keys[rows], frames.lines, rows, line_keys),
+    )
 
 
 # ---- reading a suite -----------------------------------------------------------------------------------------------
