@@ -31,12 +31,26 @@ def engine() -> sa.Engine:
 def transaction(person: Person) -> Iterator[sa.Connection]:
     """One transaction in the person's name, with the configuration in force: kept when the block ends, rolled back when
     it raises."""
-    import sqlalchemy as sa
-
-    from crossdock.services import people
     from crossdock.services.configuration import in_force
 
     with in_force(engine()), engine().begin() as connection:
-        people.begin(connection, person)
-        connection.execute(sa.select(sa.func.set_config("statement_timeout", LONGEST, True)))
+        _begin(connection, person)
         yield connection
+
+
+@contextmanager
+def reading(person: Person) -> Iterator[sa.Connection]:
+    """One transaction for what is sent piece by piece, by one thread after the other. Without the configuration in
+    force, which belongs to one thread; nothing is kept."""
+    with engine().connect() as connection:
+        _begin(connection, person)
+        yield connection
+
+
+def _begin(connection: sa.Connection, person: Person) -> None:
+    import sqlalchemy as sa
+
+    from crossdock.services import people
+
+    people.begin(connection, person)
+    connection.execute(sa.select(sa.func.set_config("statement_timeout", LONGEST, True)))

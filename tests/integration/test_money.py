@@ -218,13 +218,13 @@ def test_the_export_is_that_of_the_command_and_on_record(
     with ledger_env.runtime() as runtime:
         closed = close(runtime, MONTH, wait=0, export=tmp_path)
     for path in map(Path, closed.files):
-        name, text = money.export(connection, EVA, MONTH, path.suffix.removeprefix("."))
-        assert name == path.name
-        assert text.encode() == path.read_bytes()
+        kind = path.suffix.removeprefix(".")
+        assert money.exported(connection, EVA, MONTH, kind) == path.name
+        assert "".join(money.export(connection, EVA, MONTH, kind)).encode() == path.read_bytes()
     rows = connection.execute(sa.text("SELECT who, subject FROM ops.audit WHERE action = 'month export'")).all()
     assert [(row.who, row.subject) for row in rows] == [("eva", MONTH)] * 2
     with pytest.raises(ConfigError, match="no file"):
-        money.export(connection, EVA, MONTH, "exe")
+        money.exported(connection, EVA, MONTH, "exe")
 
 
 @pytest.mark.parametrize("period", ["2011", "2011-13", "x", "2011-01-01", "../etc"])
@@ -471,6 +471,7 @@ def test_nobody_without_a_role_sees_anything(connection: sa.Connection) -> None:
         lambda: money.profit(connection, nobody, MONTH),
         lambda: money.payouts(connection, nobody, MONTH),
         lambda: money.lines(connection, nobody, MONTH, LineFilter()),
+        lambda: money.exported(connection, nobody, MONTH, "csv"),
         lambda: money.export(connection, nobody, MONTH, "csv"),
         lambda: approvals.changes(connection, nobody, approvals.Filter()),
         lambda: audit.deeds(connection, nobody, Filter()),

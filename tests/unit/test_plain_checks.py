@@ -65,9 +65,9 @@ def test_both_refuse_the_same_rows(rule: tuple[str, dict[str, Any]], data: st.Da
     kind = numbers if expect == "column_values_to_be_between" else texts
     values = data.draw(st.lists(kind, min_size=1, max_size=12))
     for column in columns(values, expect):
-        said = plain.refused(expect, arguments, column)
-        assert said is not None
-        assert np.flatnonzero(said).tolist() == by_great_expectations(expect, arguments, column)
+        found = plain.refused(expect, arguments, column)
+        assert found is not None
+        assert np.flatnonzero(found).tolist() == by_great_expectations(expect, arguments, column)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import io
 import re
 import time
 from calendar import monthrange
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -29,7 +29,7 @@ from crossdock.ledger.controls import Control
 from crossdock.rules.settlements import ORDERS_OWN
 from crossdock.safe import cell, safe
 from crossdock.store import alerts, database, raw, sql
-from crossdock.store.tables import ops_closing, ops_open_item, ref_account
+from crossdock.store.tables import ops_closing, ops_open_item, ref_account, ref_gl_entry
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 READ_LAG = 2.5  # seconds after which TIMS shows what was posted last (two, by its contract)
 AGES = ((30, "0-30"), (60, "31-60"), (90, "61-90"))
 OLDER = "over 90"
+PORTION = 2_000  # lines of a file that are read together
 TYPES = {"Asset": "Assets", "Liability": "Liabilities", "Equity": "Equity", "Revenue": "Income", "Expense": "Expenses"}
 
 
@@ -239,33 +240,53 @@ _CSV = (
 def _export(connection: sa.Connection, period: str, folder: Path) -> Iterator[Path]:
     """The entries of the period: a row per line, and a journal."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in ledger_files(connection, period).items():
-        path = folder / name
-        path.write_text(text, encoding="utf-8", newline="")
+    for kind in LEDGER_FILES:
+        path = folder / f"ledger-{period}.{kind}"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(ledger_file(connection, period, kind))
         yield path
 
 
-def ledger_files(connection: sa.Connection, period: str) -> dict[str, str]:
-    """The entries of the period as texts of files, by their names: a CSV with a row per line, and a journal."""
+def ledger_file(connection: sa.Connection, period: str, kind: str) -> Iterator[str]:
+    """The entries of the period as the text of a file, piece by piece, however many there are: `csv`, a row per line,
+    or `beancount`, a journal. Within a transaction."""
     until = last_day(period)
-    lines = connection.execute(_LINES, {"first": until.replace(day=1), "until": until}).all()
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(_CSV)
-    for line in lines:
+    return LEDGER_FILES[kind](connection, period, until)
+
+
+def _lines(connection: sa.Connection, until: date) -> Iterator[sa.Row]:
+    """The lines of a period's entries, by day and entry, read a portion at a time."""
+    given = {"first": until.replace(day=1), "until": until}
+    yield from connection.execute(_LINES, given, execution_options={"yield_per": PORTION})
+
+
+def _table(connection: sa.Connection, period: str, until: date) -> Iterator[str]:
+    yield _row(_CSV)
+    for line in _lines(connection, until):
         facts = line._mapping
-        writer.writerow([f"{value:.2f}" if isinstance(value := facts[n], Decimal) else cell(value) for n in _CSV])
-    journal = "\n".join(_journal(connection, period, until, lines)) + "\n"
-    return {f"ledger-{period}.csv": table.getvalue(), f"ledger-{period}.beancount": journal}
+        yield _row([f"{value:.2f}" if isinstance(value := facts[n], Decimal) else cell(value) for n in _CSV])
 
 
-def _journal(connection: sa.Connection, period: str, until: date, lines: Sequence[sa.Row]) -> Iterator[str]:
+def _row(values: Sequence[str]) -> str:
+    written = io.StringIO()
+    csv.writer(written).writerow(values)
+    return written.getvalue()
+
+
+def _journal(connection: sa.Connection, period: str, until: date) -> Iterator[str]:
+    for line in _journal_lines(connection, period, until):
+        yield line + "\n"
+
+
+def _journal_lines(connection: sa.Connection, period: str, until: date) -> Iterator[str]:
     """The journal. It begins with the balances before the period and ends with assertions of those at its end."""
     first = until.replace(day=1)
     chart = {row.id: row for row in connection.execute(sa.select(ref_account).order_by(ref_account.c.id))}
     names = {code: _account(code, row.name, row.type) for code, row in chart.items()}
+    day = ref_gl_entry.c
+    traded = sa.select(day.currency_code).where(day.posting_date.between(first, until)).distinct()
     yield f'option "title" "Ledger of {period}"'
-    for currency in sorted({row.currency_code for row in lines} or {"USD"}):
+    for currency in sorted(connection.scalars(traded)) or ["USD"]:
         yield f'option "operating_currency" "{currency}"'
     yield ""
     for name in names.values():
@@ -274,7 +295,7 @@ def _journal(connection: sa.Connection, period: str, until: date, lines: Sequenc
         yield f'\n{first} * "Balances before {period}"'
         yield from (f"  {names[code]}  {amount:.2f} {currency}" for code, amount in amounts.items() if amount)
     entry = None
-    for line in lines:
+    for line in _lines(connection, until):
         if line.entry != entry:
             entry = line.entry
             yield f'\n{line.posting_date} * "{_quoted(line.description)}"'
@@ -289,6 +310,9 @@ def _journal(connection: sa.Connection, period: str, until: date, lines: Sequenc
     for currency, amounts in controls.balances(connection, until).items():
         for code, amount in amounts.items():
             yield f"{_day_after(until)} balance {names[code]}  {amount:.2f} {currency}"
+
+
+LEDGER_FILES: dict[str, Callable[[sa.Connection, str, date], Iterator[str]]] = {"csv": _table, "beancount": _journal}
 
 
 def _account(code: str, name: str, kind: str) -> str:

@@ -7,6 +7,7 @@ rate was given for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.ledger.close import figures, last_day, ledger_files
+from crossdock.ledger.close import LEDGER_FILES, figures, last_day, ledger_file
 from crossdock.rules import accounts as account_names
 from crossdock.rules import price_settings
 from crossdock.services import closing
@@ -481,19 +482,24 @@ def _rates(base: str) -> list[tuple[str, date, date, Decimal]]:
 # ---- export --------------------------------------------------------------------------------------------------------
 
 
-def export(connection: sa.Connection, person: Person, period: str, kind: str) -> tuple[str, str]:
-    """The ledger of a month as a file, its name and its text: `csv`, a row per line, safe for spreadsheets; or
-    `beancount`, a journal. That it was taken is on record."""
+def exported(connection: sa.Connection, person: Person, period: str, kind: str) -> str:
+    """Puts on record that the ledger of a month is taken as a file, and names it."""
     person.require(Right.SEE)
-    files = ledger_files(connection, period)
-    name = f"ledger-{period}.{kind}"
-    if name not in files:
+    last_day(period)
+    if kind not in LEDGER_FILES:
         raise ConfigError(f"There is no file {kind[:20]!r}.", do="Take csv or beancount.")
+    name = f"ledger-{period}.{kind}"
     note_export(connection, person.name, period, name)
-    return name, files[name]
+    return name
 
 
 def note_export(connection: sa.Connection, who: str, period: str, file: str) -> None:
     """Puts on record that somebody took the ledger of a month, and which books it holds."""
     detail = {"file": file, "figures": figures(connection, [period])[period]}
     audit.record(connection, who, closing.EXPORTED, period, detail)
+
+
+def export(connection: sa.Connection, person: Person, period: str, kind: str) -> Iterator[str]:
+    """The text of that file, piece by piece: `csv`, a row per line, safe for spreadsheets; `beancount`, a journal."""
+    person.require(Right.SEE)
+    return ledger_file(connection, period, kind)

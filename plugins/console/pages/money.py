@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,6 +13,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from console import runs
 from console.access import Asks
 from console.database import transaction
+from console.download import download
 from console.html import render
 from crossdock.ledger.close import last_day
 from crossdock.services import closing, money
@@ -178,6 +180,5 @@ def profit(
 def export(person: Asks, period: str, kind: str) -> Response:
     """Its ledger as a file."""
     with transaction(person) as connection:
-        name, text = money.export(connection, person, period, kind)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(text, media_type=KINDS[kind], headers=headers)
+        name = money.exported(connection, person, period, kind)
+    return download(person, name, KINDS[kind], partial(money.export, person=person, period=period, kind=kind))
