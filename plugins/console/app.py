@@ -7,6 +7,7 @@ without `asks`, which the app itself asks for; a script, style or picture of ano
 
 from __future__ import annotations
 
+import gc
 import importlib
 import mimetypes
 import pkgutil
@@ -57,8 +58,11 @@ def app() -> FastAPI:
 
 
 def _prepare() -> None:
-    """Imports what a verdict needs while the first page is read: it takes seconds."""
+    """Imports what a verdict needs while the first page is read: it takes seconds. What is imported stays: a look
+    through all of it for garbage would hold up a page for 200 ms every now and then."""
     importlib.import_module("crossdock.steps.suites").prepare()
+    gc.collect()
+    gc.freeze()
 
 
 def modules(package: ModuleType) -> list[ModuleType]:

@@ -280,7 +280,7 @@ def test_a_control_that_does_not_hold_names_its_documents_and_stops_the_tick(led
 def work_through(connection: sa.Connection, *but: str, note: str = " seen ") -> None:
     """Does what the steps ask for and ticks them, but some."""
     closing.note_open_items(connection, EVA, MONTH)
-    money.export(connection, EVA, MONTH, "csv")
+    money.exported(connection, EVA, MONTH, "csv")
     for step in closing.STEPS:
         if step not in but:
             closing.tick(connection, EVA, MONTH, step, note)
@@ -333,7 +333,7 @@ def test_an_export_counts_while_the_books_are_what_it_holds(connection: sa.Conne
     assert step(connection, "exported").blocked
     with pytest.raises(ConfigError, match="Download one of the two files"):
         closing.tick(connection, EVA, MONTH, "exported", "It lies on my desk")
-    money.export(connection, EVA, MONTH, "beancount")
+    money.exported(connection, EVA, MONTH, "beancount")
     one = step(connection, "exported")
     assert one.facts_by is not None
     assert (one.blocked, one.facts, one.facts_by.who) == ("", f"ledger-{MONTH}.beancount was taken by", "eva")

@@ -22,7 +22,14 @@ from crossdock.rules import price_settings
 from crossdock.services import closing
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
-from crossdock.store.tables import ref_account, ref_company, ref_gl_entry, ref_gl_entry_line, ref_ledger_day
+from crossdock.store.tables import (
+    ref_account,
+    ref_company,
+    ref_gl_entry,
+    ref_gl_entry_line,
+    ref_ledger_day,
+    ref_ledger_sku_day,
+)
 
 PAGE = 100
 MEMORY = "64MB"  # for the sums of a month's SKUs
@@ -179,22 +186,46 @@ def lines(
 
 
 def line_sums(connection: sa.Connection, person: Person, period: str, wanted: LineFilter) -> list[LineSum]:
-    """All lines of a filter, added up by currency."""
+    """All lines of a filter, added up by currency: from the sums of days where they can tell."""
     person.require(Right.SEE)
-    entry, line = ref_gl_entry, ref_gl_entry_line
+    until = last_day(period)
+    if wanted.document is None and wanted.text is None and wanted.since is None:
+        kept = (ref_ledger_day if wanted.sku is None else ref_ledger_sku_day).c
+        source = sa.select(kept.currency_code, kept.lines, kept.debit, kept.credit)
+        found = source.where(*_where_kept(connection, until, wanted)).subquery().c
+        lines: sa.ColumnElement[int] = sa.cast(sa.func.sum(found.lines), sa.BigInteger)
+    else:
+        entry, line = ref_gl_entry.c, ref_gl_entry_line.c
+        source = sa.select(entry.currency_code, line.debit, line.credit).join(
+            ref_gl_entry_line, line.entry_id == entry.id
+        )
+        found = source.where(*_where(connection, until, wanted)).subquery().c
+        lines = sa.func.count()
     rows = connection.execute(
         sa.select(
-            entry.c.currency_code,
-            sa.func.count(),
-            sa.func.round(sa.func.sum(line.c.debit), 2),
-            sa.func.round(sa.func.sum(line.c.credit), 2),
+            found.currency_code, lines, sa.func.round(sa.func.sum(found.debit), 2),
+            sa.func.round(sa.func.sum(found.credit), 2),
         )
-        .join(line, line.c.entry_id == entry.c.id)
-        .where(*_where(connection, last_day(period), wanted))
-        .group_by(entry.c.currency_code)
-        .order_by(entry.c.currency_code)
-    )
+        .group_by(found.currency_code)
+        .order_by(found.currency_code)
+    )  # fmt: skip
     return [LineSum(*row) for row in rows]
+
+
+def _where_kept(connection: sa.Connection, until: date, wanted: LineFilter) -> list[sa.ColumnElement[bool]]:
+    """The same as `_where`, of the sums that are kept."""
+    kept = (ref_ledger_day if wanted.sku is None else ref_ledger_sku_day).c
+    where: list[sa.ColumnElement[bool]] = [kept.posting_date.between(until.replace(day=1), until)]
+    if wanted.sku is not None:
+        where += [kept.month == until.replace(day=1), kept.sku == sa.func.ref.brief(wanted.sku)]
+    for column, value in ((kept.account_code, wanted.account), (kept.currency_code, wanted.currency)):
+        if value is not None:
+            where.append(column == value)
+    if wanted.channel is not None:
+        where.append(kept.channel == sa.func.ref.brief(wanted.channel))
+    if wanted.group is not None:
+        where.append(kept.account_code == sa.any_(_accounts_of(connection, wanted.group)))
+    return where
 
 
 def accounts(connection: sa.Connection, person: Person) -> list[tuple[str, str]]:
@@ -214,17 +245,25 @@ def _where(connection: sa.Connection, until: date, wanted: LineFilter) -> list[s
         if value is not None:
             where.append(sa.func.coalesce(column, NO_VALUE) == value if value == NO_VALUE else column == value)
     if wanted.group is not None:
-        codes = [code for code, group in _groups(connection).items() if group == wanted.group]
-        where.append(line.c.account_code == sa.any_(sa.cast(codes, sa.ARRAY(sa.Text))))
+        where.append(line.c.account_code == sa.any_(_accounts_of(connection, wanted.group)))
     if wanted.document is not None:
-        numbers = (entry.c.document_id, entry.c.id, entry.c.external_reference, line.c.order_id)
-        where.append(sa.or_(*(column == wanted.document for column in numbers)))
+        numbers = (entry.c.document_id, entry.c.id, entry.c.external_reference)
+        named = [sa.select(entry.c.id).where(column == wanted.document) for column in numbers]
+        ordered = sa.select(line.c.entry_id).where(line.c.order_id == wanted.document)
+        where.append(entry.c.id.in_(sa.union(*named, ordered).subquery().select()))
+        numbers_of_line = (*numbers, line.c.order_id)
+        where.append(sa.or_(*(column == wanted.document for column in numbers_of_line)))
     if wanted.text is not None:
         texts = (entry.c.payload["Description"].astext, line.c.memo)
         where.append(sa.or_(*(column.icontains(wanted.text, autoescape=True) for column in texts)))
     if wanted.since is not None:
         where.append(entry.c.version > wanted.since)
     return where
+
+
+def _accounts_of(connection: sa.Connection, wanted: str) -> sa.ColumnElement[Any]:
+    codes = [code for code, group in _groups(connection).items() if group == wanted]
+    return sa.cast(codes, sa.ARRAY(sa.Text))
 
 
 def _line(row: sa.Row) -> Line:

@@ -95,9 +95,11 @@ def _judged(
     reasons |= reasons_by_key(frames.header["key"], problems)
     states = connection.execute(
         sa.select(*(trial.stage.c[name] for name in ("key", "state", "reason", "content_hash")))
-    )
-    whole = staged(connection, trial, BATCH, registry.STATES)
-    sent = dict(zip(whole.header["key"], _documents(flow, whole), strict=True)) if documents else {}
+    ).all()
+    sent: dict[str, dict[str, Any]] = {}
+    if documents:
+        whole = frames if len(states) == len(frames.header) else staged(connection, trial, BATCH, registry.STATES)
+        sent = dict(zip(whole.header["key"], _documents(flow, whole), strict=True))
     return {
         row.key: Verdict(
             row.key,

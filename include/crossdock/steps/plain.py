@@ -6,7 +6,9 @@ tell. Never: another answer than Great Expectations has: a test holds both again
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,7 +68,11 @@ def _match(values: pd.Series, regex: Any = None) -> np.ndarray | None:
     texts = _texts(values)
     if texts is None or not isinstance(regex, str):
         return None
-    return (texts.notna() & ~texts.str.contains(regex, regex=True, na=True)).to_numpy(dtype=bool)
+    search = _compiled(regex).search
+    return np.array([isinstance(text, str) and search(text) is None for text in texts.tolist()], dtype=bool)
+
+
+_compiled = cache(re.compile)
 
 
 def _null(values: pd.Series) -> np.ndarray:

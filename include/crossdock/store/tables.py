@@ -383,6 +383,7 @@ ref_gl_entry_line = Table(
     Column("order_id", Text),
     Column("memo", Text),
     PrimaryKeyConstraint("entry_id", "line_no"),
+    Index("ix_gl_entry_line_order_id", "order_id", postgresql_where=text("order_id IS NOT NULL")),
     schema="ref",
     comment="One line of a journal entry; amounts in the currency of its entry",
 )

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0032"
-down_revision = "0031"
+revision = "0034"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 
@@ -167,8 +167,14 @@ def upgrade() -> None:
             "FOR EACH STATEMENT EXECUTE FUNCTION ref.sum_lines()"
         )
 
+    op.create_index(
+        "ix_gl_entry_line_order_id", "gl_entry_line", ["order_id"], schema="ref",
+        postgresql_where=sa.text("order_id IS NOT NULL"),
+    )  # fmt: skip
+
 
 def downgrade() -> None:
+    op.drop_index("ix_gl_entry_line_order_id", "gl_entry_line", schema="ref")
     for table, _ in TABLES:
         for event in ("insert", "update", "delete", "truncate"):
             op.execute(f"DROP TRIGGER sums_{event} ON ref.{table}")
