@@ -30,10 +30,11 @@ def engine() -> sa.Engine:
 @contextmanager
 def transaction(person: Person) -> Iterator[sa.Connection]:
     """One transaction in the person's name, with the configuration in force: kept when the block ends, rolled back when
-    it raises."""
+    it raises. What the database refuses leaves as a typed error."""
     from crossdock.services.configuration import in_force
+    from crossdock.store.faults import typed_errors
 
-    with in_force(engine()), engine().begin() as connection:
+    with typed_errors(), in_force(engine()), engine().begin() as connection:
         _begin(connection, person)
         yield connection
 

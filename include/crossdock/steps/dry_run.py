@@ -7,7 +7,8 @@ Never: a row, a request, a lock that outlives the call: all of it is rolled back
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -54,6 +55,25 @@ def dry_run(
     what would be sent, too. A record that nobody can read is dead, beside the others."""
     if not records:
         return {}
+    with _one_at_a_time(connection, flow):
+        return _halved(connection, flow, records, documents)
+
+
+@contextmanager
+def _one_at_a_time(connection: sa.Connection, flow: Flow) -> Iterator[None]:
+    """Dry runs of a flow wait for each other, for some rows that they write and take back are of the same buyers."""
+    key = database.key_of(f"dry run of {flow.name}")
+    connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+    try:
+        yield
+    finally:
+        connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+
+def _halved(
+    connection: sa.Connection, flow: Flow, records: Sequence[tuple[str, datetime, bytes]], documents: bool
+) -> dict[str, Verdict]:
+    """The verdicts; a record that cannot be worked at all is found by halving."""
     trial = connection.begin_nested()
     try:
         connection.execute(sa.select(sa.func.set_config("lock_timeout", PATIENCE, True)))
@@ -68,8 +88,8 @@ def dry_run(
         key = records[0][0]
         return {key: Verdict(key, "dead", reasons=unreadable_record(problem))}
     half = len(records) // 2
-    first = dry_run(connection, flow, records[:half], documents=documents)
-    return first | dry_run(connection, flow, records[half:], documents=documents)
+    first = _halved(connection, flow, records[:half], documents)
+    return first | _halved(connection, flow, records[half:], documents)
 
 
 def _judged(
