@@ -794,6 +794,46 @@ def test_an_export_follows_no_link(office: Office, tmp_path: Path):
 # ---- the command line ----------------------------------------------------------------------------------------------
 
 
+def test_mapping_check_looks_at_what_is_in_force_or_at_what_it_is_told(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", office.url)
+    monkeypatch.setattr(cli.context, "who", lambda: "anna")
+
+    def check(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli.app, ["mapping", "check", *words])
+        if isinstance(done.exception, ConfigError):
+            assert code == 2
+            return str(done.exception)
+        assert done.exit_code == code, done.output
+        return " ".join(done.output.split())
+
+    assert "Looked at: the shipped files, which are in force." in check()
+    office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE})
+    assert "Looked at: version 1, which is in force." in check()
+    holds = "mappings/holds.yaml"
+    proposed = office.propose({holds: office.shipped(holds).replace("How a", "How any")})
+    assert f"Looked at: what version {proposed.number} changes, with version 1" in check(
+        "--version", str(proposed.number)
+    )
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(office.shipped(holds).replace("target: OrderStatus", "target: OrderStates"))
+    found = check(f"{holds}={wrong}", code=2)
+    assert "OrderStates" in found
+    assert "with version 1, which is in force" in found
+    assert "is no name" in check(f"no file={wrong}", code=2) or "nothing reads" in check(f"no file={wrong}", code=2)
+    assert "no version 77" in check("--version", "77", code=2)
+    assert "exclude each other" in check("--version", "1", "--files", str(office.base), code=2)
+    assert "is no configuration" in check("--files", str(tmp_path), code=2)
+    checkout = shutil.copytree(office.base, tmp_path / "checkout")
+    shutil.copy(wrong, checkout / holds)
+    assert "OrderStates" in check("--files", str(checkout), code=2), "the files of a checkout"
+    assert json.loads(CliRunner().invoke(cli.app, ["mapping", "check", "--json"]).output) == [], "not of a checkout"
+    assert check(), "what is in force is right"
+    shutil.copy(wrong, office.base / holds)
+    assert "OrderStates" in check(code=2), "a shipped file that nobody replaces is in force with its mistake"
+
+
 def test_the_command_line_does_the_same(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", office.url)
     monkeypatch.setattr(cli.context, "who", lambda: "anna")

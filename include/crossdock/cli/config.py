@@ -137,7 +137,7 @@ def publish(
             seen = _seen(connection, person, int(what[0]), yes, as_json)
             version = previews.publish(connection, person, int(what[0]), seen)
     else:
-        files = dict(_given(one) for one in what)
+        files = dict(given(one) for one in what)
         with _at_work() as (connection, person):
             version = configuration.propose(connection, person, files, message)
             if not propose:
@@ -246,7 +246,7 @@ def _print_effect(found: Preview) -> None:
             print_table(f"{len(rows)} of {len(one.rows):,} rows" if len(rows) < len(one.rows) else "", names, rows)
 
 
-def _given(word: str) -> tuple[str, bytes]:
+def given(word: str) -> tuple[str, bytes]:
     """`lookups/carriers.csv=new.csv` as a name and a file's content; `-` is standard input."""
     name, equals, place = word.partition("=")
     if not equals or not place:

@@ -6,6 +6,9 @@ file that is changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,25 +23,76 @@ app = typer.Typer(no_args_is_help=True, help="The mapping files.")
 
 
 @app.command("check")
-def check_mappings(as_json: AsJson = False) -> None:
-    """Look at every configuration file: the mappings and checks against the contracts, and all others."""
+def check_mappings(
+    drafts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="NAME=FILE, e.g. mappings/holds.yaml=new.yaml: looked at in the place of what is in force."
+        ),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="What is in force with what this version (a proposal) changes.")
+    ] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="A folder instead of what is in force, e.g. include/config of a checkout.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at every configuration file that is in force: the mappings and checks against the contracts, and all others.
+    Drafts, a proposal or a checkout are looked at where an option names them. Nothing is changed."""
     from crossdock.mapping import language
     from crossdock.steps import suites
     from crossdock.watch import configuration
 
-    findings = configuration.check()
+    with _looked_at(drafts or [], version, files) as what:
+        findings = configuration.check()
+        count = f"{len(language.names())} mappings, {len(suites.names())} checks files"
     if as_json:
         print_json(findings)
     elif findings:
         for finding in findings:
             err.print(safe(finding), soft_wrap=True)
+        err.print(f"Looked at: {safe(what)}.", soft_wrap=True)
     else:
-        out.print(
-            f"{len(language.names())} mappings, {len(suites.names())} checks files, the posting table, the prices and "
-            "all other settings are right."
-        )
+        out.print(f"{count}, the posting table, the prices and all other settings are right.", soft_wrap=True)
+        out.print(f"Looked at: {safe(what)}.", soft_wrap=True)
     if findings:
         raise typer.Exit(2)
+
+
+@contextmanager
+def _looked_at(drafts: Sequence[str], version: int | None, files: Path | None) -> Iterator[str]:
+    """Reads the settings that are to be looked at, within the block; what they are, in words."""
+    from crossdock import settings
+    from crossdock.cli.config import given
+    from crossdock.services import configuration
+
+    if bool(drafts) + (version is not None) + (files is not None) > 1:
+        raise ConfigError("NAME=FILE, --version and --files exclude each other.", do="Give one of them.")
+    if files is not None:
+        if not (files / "mappings").is_dir():
+            raise ConfigError(f"{files} is no configuration.", do="Name a folder such as include/config.")
+        with settings.using(files):
+            yield f"the files in {files}"
+        return
+    with context.runtime() as runtime, runtime.engine.connect() as connection:
+        number = configuration.status(connection).number
+        held = f"version {number}, which is in force" if number else "the shipped files, which are in force"
+        if not drafts and version is None:
+            yield held
+            return
+        changes: dict[str, str | bytes | None] = dict(given(one) for one in drafts)
+        words = ", ".join(changes)
+        if version is not None:
+            configuration.show(connection, version)
+            changes = {one.path: one.after for one in configuration.diff(connection, version)}
+            words = f"what version {version} changes"
+        with configuration.draft(connection, changes) as made:
+            if made.problems and not made.files:  # none of these files could be taken
+                raise ConfigError(
+                    f"{made.problems[0]}", do="Name a file of include/config, as `crossdock config log` does."
+                )
+            yield f"{words}, with {held} for the rest"
 
 
 @app.command("suggest")
