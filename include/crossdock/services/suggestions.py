@@ -27,8 +27,10 @@ from crossdock.mapping.suggest.neighbours import Missing, Neighbour
 from crossdock.mapping.suggest.ranking import Question, Suggestion, suggest
 from crossdock.mapping.suggest.sample import Sample
 from crossdock.mapping.table import OF_HEAD, Table, target_field
-from crossdock.services import both_sides
+from crossdock.services import both_sides, letters
 from crossdock.services.people import Person, Right
+from crossdock.services.personal import is_plain
+from crossdock.services.unknown_values import REMARKS
 from crossdock.store.tables import ops_dead_letter, ref_company
 from crossdock.systems import redaction
 from crossdock.systems.language_model import LanguageModel
@@ -233,11 +235,13 @@ def for_lookup(connection: sa.Connection, person: Person, name: str) -> ForLooku
         )
     table = _table(name)
     values: Counter[str] = Counter()
-    for given, records in _refused(connection, name):
-        values[given] += records
-    for given, records in _brought(connection, name).items():
+    open_ = person.may(Right.SEE_PERSONAL)
+    for flow, field, given, records in _refused(connection, name):
+        if open_ or not letters.about_people(flow, {"field": field}):
+            values[given] += records
+    for given, records in _brought(connection, name, personal_too=open_).items():
         values[given] = max(values[given], records)
-    return ForLookup(name, table.columns, tuple(neighbours.missing(values, table)))
+    return ForLookup(name, table.columns, tuple(neighbours.missing(values, table, remarks=REMARKS)))
 
 
 def nearest(name: str, values: Iterable[str]) -> dict[str, tuple[Neighbour, ...]]:
@@ -255,30 +259,32 @@ def _table(name: str) -> Lookup:
     return lookups.read(name, keys=MOST_KEYS)
 
 
-def _refused(connection: sa.Connection, name: str) -> Iterable[tuple[str, int]]:
-    """The values of open dead letters whose reason tells to add them to the lookup, each with its count of records."""
-    letters = (
-        sa.select(ops_dead_letter.c.reasons)
+def _refused(connection: sa.Connection, name: str) -> Iterable[tuple[str, str, str, int]]:
+    """The values of open dead letters whose reason tells to add them to the lookup: flow, field, value, and how many
+    records."""
+    newest = (
+        sa.select(ops_dead_letter.c.flow, ops_dead_letter.c.reasons)
         .where(ops_dead_letter.c.state.in_(OPEN))
         .order_by(ops_dead_letter.c.id.desc())
         .limit(MOST_LETTERS)
         .subquery()
     )
-    reason = sa.func.jsonb_array_elements(letters.c.reasons).table_valued("value").lateral("reason")
+    reason = sa.func.jsonb_array_elements(newest.c.reasons).table_valued("value").lateral("reason")
     value, do = reason.c.value.op("->>")("value"), reason.c.value.op("->>")("do")
     message = reason.c.value.op("->>")("says")
     names_it = sa.or_(do.op("~")(sa.bindparam("file")), message.op("~")(sa.bindparam("file")))
+    by = (newest.c.flow, sa.func.coalesce(reason.c.value.op("->>")("field"), "").label("field"), value.label("given"))
     rows = connection.execute(
-        sa.select(value, sa.func.count())
-        .select_from(letters.join(reason, sa.true()))
+        sa.select(*by, sa.func.count())
+        .select_from(newest.join(reason, sa.true()))
         .where(names_it, value != "")
-        .group_by(value),
+        .group_by(*by),
         {"file": rf"\y{re.escape(name)}\.csv"},
     )
-    return [(given, records) for given, records in rows]
+    return [(flow, field, given, records) for flow, field, given, records in rows]
 
 
-def _brought(connection: sa.Connection, name: str) -> Counter[str]:
+def _brought(connection: sa.Connection, name: str, *, personal_too: bool) -> Counter[str]:
     """The values of the newest records in the fields that the lookup translates, which it does not know."""
     found: Counter[str] = Counter()
     tables = lookup_tables()
@@ -290,6 +296,8 @@ def _brought(connection: sa.Connection, name: str) -> Counter[str]:
             document = contracts.document(*mapping.source)
             columns = Sample(document, document, tuple(records), tuple(records)).source
             for path in one.sources:
+                if not (personal_too or is_plain([document], path.removeprefix(OF_HEAD))):
+                    continue
                 texts = evidence.written(columns[path]) if path in columns else []
                 found += Counter(text for text in texts if text is not None and text not in tables[name].rows)
     return found
