@@ -19,6 +19,9 @@ from typer.testing import CliRunner
 
 from crossdock import cli, flows
 from crossdock.errors import OutcomeUnknown, RecordRejected
+from crossdock.services import mappings
+from crossdock.services.mappings import Change
+from crossdock.services.people import on_this_machine
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters
@@ -628,6 +631,34 @@ def test_a_change_of_the_configuration_reaches_what_has_not_changed(shop: Enviro
     sync(shop)
     assert [one["Status"] for one in listings(shop, sku)] == ["Ended"]
     quiet(shop)
+
+
+def test_a_field_that_nobody_sends_is_mapped_and_sent_without_a_migration(shop: Environment, config: Path):
+    file, ann = config / "mappings" / "product.yaml", on_this_machine("ann")
+    before = text = file.read_text()
+    for path, source in (("ShortDescription", "Title"), ("Manufacturer", "Brand"), ("MPN", "SKU")):
+        text = mappings.changed(ann, "product", text, Change("draw", path, source=source)).text
+    for path, constant in (("Condition", "NEW"), ("Height", "3"), ("Width", "2.5")):
+        text = mappings.changed(
+            on_this_machine("ann"), "product", text, Change("draw", path, words={"constant": constant})
+        ).text
+    assert mappings.canvas(ann, "product", text).findings == ()
+    known = item(shop)
+    sync(shop)
+    try:
+        file.write_text(text)
+        new = item(shop)
+        item(shop, known, Title="Another title")
+        sync(shop)
+        for sku in (new, known):
+            there = product(shop, sku)
+            assert (there["ShortDescription"], there["Manufacturer"], there["MPN"]) == (
+                there["Title"], there["Brand"], sku,
+            )  # fmt: skip
+            assert (there["Condition"], there["Height"], there["Width"]) == ("NEW", 3, Decimal("2.5"))
+        quiet(shop)
+    finally:
+        file.write_text(before)
 
 
 # ---- what happens between the read and the write ------------------------------------------------------------------

@@ -45,7 +45,8 @@ def test_a_new_field_and_a_new_table_get_their_migration_by_the_command_that_the
         "ops_control = Table(\n",
     )
     reported = " ".join(copy.crossdock("mapping", "check", code=2).split())
-    assert "Remark has no column yet; make it with `crossdock db revision -m 'Remark of invoice'`" in reported
+    assert "Remark has no column yet, so it cannot be sent" in reported
+    assert "a developer makes it with `crossdock db revision -m 'Remark of invoice'`" in reported
     before = {path.name for path in (copy.folder / VERSIONS).glob("*.py")}
 
     wrote = copy.crossdock("db", "revision", "-m", "Remark of invoice, parcels and secrets")

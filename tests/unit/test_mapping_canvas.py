@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from crossdock.errors import ConfigError, NotAllowed
-from crossdock.mapping import editing, language
+from crossdock.mapping import columns, editing, language
 from crossdock.services import mappings
 from crossdock.services.mappings import Canvas, Change, Line, Node
 from crossdock.services.people import Person, Role, on_this_machine
@@ -33,7 +33,8 @@ def line(canvas: Canvas, path: str) -> Line:
 
 
 def drawn(name: str, **change: str) -> Canvas:
-    return mappings.changed(ANN, name, mappings.text_of(name), Change("draw", **change))
+    """A line drawn by somebody who was asked where another one stands."""
+    return mappings.changed(ANN, name, mappings.text_of(name), Change("draw", **change, replace=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,6 +87,40 @@ def test_the_trees_nest_lines_and_mark_what_is_required_and_missing():
     assert not inside["OrderItems.BundleComponents[].SKU"]
 
 
+def test_what_a_line_could_not_send_is_said_before_it_is_drawn():
+    """Every field that takes a line has a place in the document that is sent, or says why not."""
+    for name in NAMES:
+        canvas = mappings.canvas(VIEWER, name)
+        for one in nodes(canvas.target):
+            if not one.takes or one.state == "mapped":
+                continue
+            part, target = mappings.place(language.load(name), one.path)
+            held = name not in columns.registered() or target in columns.columns_of(name, part)
+            of_the_flow = target in columns.BY_CODE.get(name, {})
+            assert bool(one.hint) is (of_the_flow or not held), (name, one.path)
+    memo = mappings.canvas(VIEWER, "credit_memo")
+    (place,) = [one for one in nodes(memo.target) if one.path == "LocationID"]
+    assert place.hint.startswith("is not sent by the flow itself")
+    sent = drawn("credit_memo", path="LocationID", source="Currency")
+    assert [one.path for one in sent.findings if "not sent by the flow" in one.message] == ["LocationID"]
+    restock = Change("change", "Restock", words={"constant": True})
+    (found,) = mappings.changed(ANN, "credit_memo", memo.text, restock).findings
+    assert "Restock is set to no by the flow itself" in found.message
+
+
+def test_a_list_that_one_line_fills_as_a_whole_takes_no_lines_to_its_entries():
+    canvas = mappings.canvas(VIEWER, "product")
+    inside = {one.path: one for one in nodes(canvas.target)}["Attributes[0].Name"]
+    assert not inside.takes
+    assert inside.hint == "is a part of Attributes, which one line fills as a whole"
+    both = drawn("product", path="Attributes[0].Name", source="Brand")
+    assert any("Attributes[0].Name is a part of Attributes" in one.message for one in both.findings)
+    alone = mappings.changed(ANN, "product", canvas.text, Change("remove", "Attributes"))
+    now = {one.path: one for one in nodes(alone.target)}["Attributes[0].Name"]
+    assert now.takes
+    assert "has no column yet, so it cannot be sent; a developer makes it" in now.hint
+
+
 def test_a_line_is_drawn_with_the_converter_that_the_types_need():
     text = mappings.text_of("shipment")
     without = mappings.changed(ANN, "shipment", text, Change("remove", "ChannelAdvisorOrderID")).text
@@ -109,6 +144,30 @@ def test_a_line_drawn_to_a_mapped_field_takes_the_place_of_what_was_there():
     rule = drawn("sales_order", path="ShippingAddress.Name", source="ShippingAddress.Name")
     assert line(rule, "ShippingAddress.Name").rule is None
     assert rule.findings == ()
+
+
+def test_a_line_that_is_there_is_not_replaced_unless_it_is_said_so():
+    text = mappings.text_of("sales_order")
+    with pytest.raises(ConfigError, match="Notes is mapped already: rule order_document") as raised:
+        mappings.changed(ANN, "sales_order", text, Change("draw", "Notes", source="SpecialInstructions"))
+    assert "replaced" in raised.value.do
+    noted = [one for one in mappings.canvas(VIEWER, "sales_order").lines if one.note and one.part == "fields"]
+    assert noted
+    for one in noted:
+        made = line(drawn("sales_order", path=one.path, source="SiteName"), one.path)
+        assert (made.written, made.note, made.default) == (("SiteName",), "", None), "the words were about another line"
+    same = Change("draw", "CurrencyCode", source="Currency")
+    assert mappings.changed(ANN, "sales_order", text, same).text == text, "what says so already asks nobody"
+
+
+def test_a_constant_is_drawn_as_well():
+    text = mappings.text_of("sales_order")
+    without = mappings.changed(ANN, "sales_order", text, Change("remove", "Source")).text
+    made = mappings.changed(ANN, "sales_order", without, Change("draw", "Source", words={"constant": "Shop"}))
+    assert line(made, "Source").constant == "Shop"
+    assert made.findings == ()
+    with pytest.raises(ConfigError, match="mapped already: always Shop"):
+        mappings.changed(ANN, "sales_order", made.text, Change("draw", "Source", words={"constant": "Other"}))
 
 
 def test_lines_of_lines_take_the_documents_fields_and_the_columns_of_their_rule():

@@ -44,6 +44,7 @@ class Checker:
         for one in mapping.fields:
             self.field(one, self.source, self.target, below=None)
         self.twice(mapping.fields)
+        self.wholes(mapping.fields)
         self.complete(mapping.fields, self.target, mapping.lines.get("fields", 1))
         for path in mapping.not_sent:
             if path not in self.target.fields:
@@ -152,6 +153,16 @@ class Checker:
             if one.target in seen:
                 self.report(one.line, f"{one.target} is mapped a second time; first in line {seen[one.target]}")
             seen.setdefault(one.target, one.line)
+
+    def wholes(self, fields: tuple[FieldMap, ...]) -> None:
+        """A list that one line fills as a whole has no lines for its entries."""
+        whole = {one.target for one in fields if "[" not in one.target}
+        for one in fields:
+            list_, bracket, _ = one.target.partition("[")
+            if bracket and list_ in whole:
+                self.report(
+                    one.line, f"{one.target} is a part of {list_}, which another line fills as a whole; keep one"
+                )
 
     def complete(self, fields: tuple[FieldMap, ...], document: Document, line: int) -> None:
         """Every required target field is mapped, also inside optional objects and lists of which a part is mapped."""

@@ -20,6 +20,10 @@ from crossdock.mapping.table import FieldMap, Table, target_field
 FILE = Path(__file__).with_suffix(".json")
 FIELDS, LINES = "fields", "lines"
 FREE = {FIELDS: "free fields", LINES: "free lines"}
+# Target paths of documents that code stages itself: what it sends there. None: nothing, for it keeps no column of it.
+BY_CODE: dict[str, dict[str, str | bool | None]] = {
+    "credit_memo": {"LocationID": None, "Source": "Crossdock", "Restock": False},
+}
 Types = dict[str, dict[str, str]]  # the types of a mapping's target paths, under FIELDS and LINES, and of FREE ones
 
 
@@ -51,19 +55,35 @@ def derived(mapping: Table) -> Types:
 
 
 def findings(mapping: Table) -> Iterator[Finding]:
-    """The target paths that have no column yet."""
-    if mapping.name not in registered():
-        return
+    """The target paths that cannot be sent as a line says."""
     for part, fields, document in _parts(mapping):
-        types = columns_of(mapping.name, part)
         for one in fields:
-            if target_field(document, one.target) and types.get(one.target) != _type(document, one.target):
-                yield Finding(
-                    mapping.file,
-                    one.line,
-                    f"{one.target} has no column yet; make it with "
-                    f"`crossdock db revision -m '{one.target} of {mapping.name}'`, then `crossdock db migrate`",
-                )
+            same = one.constant is not None and one.constant == BY_CODE.get(mapping.name, {}).get(one.target)
+            words = "" if same else no_place(mapping, part, one.target, document)
+            if words:
+                yield Finding(mapping.file, one.line, f"{one.target} {words}")
+
+
+def no_place(mapping: Table, part: str, path: str, document: Document) -> str:
+    """Why a line to a field of the target would send nothing, "" where it would: the code fills it whatever a mapping
+    says, or it has no column."""
+    own = BY_CODE.get(mapping.name, {})
+    if part == FIELDS and path in own:
+        words = f"is {_said(own[path])} by the flow itself"
+        return f"{words}, so a line changes nothing; a developer must change the flow first"
+    registered_here = mapping.name in registered() and target_field(document, path) is not None
+    if registered_here and columns_of(mapping.name, part).get(path) != _type(document, path):
+        return (
+            "has no column yet, so it cannot be sent; a developer makes it with "
+            f"`crossdock db revision -m '{path} of {mapping.name}'`, then `crossdock db migrate`"
+        )
+    return ""
+
+
+def _said(value: str | bool | None) -> str:
+    if value is None:
+        return "not sent"
+    return f"set to {value}" if isinstance(value, str) else f"set to {'yes' if value else 'no'}"
 
 
 def write(types: dict[str, Types]) -> None:

@@ -23,18 +23,20 @@ ALERTED_ONCE = ("site_not_configured", "tax_not_told")  # warnings of which a pe
 ALERTS = ("payment_failed", *ALERTED_ONCE)  # warnings of which a person is notified at once
 
 
+# What the house account, which many buyers share, has of none of them.
+OF_BUYER = ("Customer.", "ShipTo.", "BillTo.", "CustomerInfo.", "ShippingAddress.", "BillingAddress.")
+
+
 def newcomers(header: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """One row per customer to create, from its earliest order without a problem (`_row`): a customer is made only for
     an order that loads. `header`: orders with the columns of the rules; `found`: their problems."""
     wanted = (header["customer_action"] == "create").to_numpy(dtype=bool, copy=True)
     wanted[found["_row"].to_numpy()] = False
-    columns = [c for c in header.columns if c.startswith(("Customer.", "ShipTo.", "BillTo."))]
-    whole = header[["customer_key", "Currency", "OrderDate", "Channel", "customer_match", *columns]]
-    rows = whole[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
-    made = rows[["customer_key", "Currency", *columns]].copy()
+    rows = header[wanted].sort_values("OrderDate", kind="stable").drop_duplicates("customer_key")
+    made = rows.copy()
     house = customers.is_house(rows)
     partial = house | ~addresses.is_whole(rows, "ShipTo")  # an address without a street or a name counts as missing
-    for name in columns:
+    for name in [name for name in header.columns if name.startswith(OF_BUYER)]:
         made[name] = made[name].mask(partial if name.startswith("ShipTo.") else house)
     made["Customer.Name"] = made["Customer.Name"].mask(house, "Buyers of " + rows["Channel"])
     return made.rename_axis("_row").reset_index()

@@ -11,7 +11,7 @@ can go, has `[]` in it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import editing, language, lookups
 from crossdock.mapping.checker import lacking, lines_made, source_type
+from crossdock.mapping.columns import FIELDS, no_place
+from crossdock.mapping.columns import LINES as LINES_PART
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.editing import Part
@@ -41,7 +43,8 @@ SHOWN_FOLDER = "include/config"  # how messages call the folder of a draft
 @dataclass(frozen=True)
 class Node:
     """One field of a tree. `state`, of a target: mapped, missing (required, and nothing maps it), not_sent, free; of a
-    source: used or free. `of_lines`: one of the document's lines. `takes`: whether a line can end here."""
+    source: used or free. `of_lines`: one of the document's lines. `takes`: whether a line can end here; `hint`: why
+    none does, or why it would send nothing."""
 
     path: str
     name: str
@@ -52,6 +55,7 @@ class Node:
     state: str
     of_lines: bool
     takes: bool
+    hint: str = ""
     children: tuple[Node, ...] = ()
 
 
@@ -336,18 +340,27 @@ def _target_tree(table: Table, lines: Sequence[Line]) -> tuple[Node, ...]:
         missing |= {f"{children.target}.{path}" for path in inside}
     states = dict.fromkeys(table.not_sent, "not_sent") | dict.fromkeys(missing, "missing")
     states |= dict.fromkeys((line.path for line in lines), "mapped")
-    return _Tree(states, children.target if children else "", entry="[0]", entries_take=True).below(document)
+    list_ = children.target if children else ""
+
+    def hint(path: str) -> str:
+        if list_ and path.startswith(f"{list_}."):
+            below = document.fields[list_].items
+            return no_place(table, LINES_PART, path.removeprefix(f"{list_}."), below) if below else ""
+        return no_place(table, FIELDS, path, document)
+
+    return _Tree(states, list_, entry="[0]", entries_take=True, hint=hint).below(document)
 
 
 @dataclass(frozen=True)
 class _Tree:
     """A document as a tree. `list_`: the list whose entries are the document's lines. `entry`: how an entry of another
-    list is named, and whether lines may go there."""
+    list is named, and whether lines may go there. `hint`: why a line to a field would send nothing."""
 
     states: Mapping[str, str]
     list_: str
     entry: str
     entries_take: bool
+    hint: Callable[[str], str] = lambda _: ""
 
     def below(self, document: Document, prefix: str = "", before: str = "", takes: bool = True) -> tuple[Node, ...]:
         """The nodes right below `prefix`. `before`: the list that the document is an entry of."""
@@ -365,9 +378,11 @@ class _Tree:
         elif field.items and shown == self.list_:
             inner = self.below(field.items, before=f"{shown}.")
         elif field.items:
-            inner = self.below(
-                field.items, before=f"{shown}{self.entry}.", takes=takes and not before and self.entries_take
-            )
+            open_ = takes and not before and self.entries_take and self.states.get(shown) != "mapped"
+            inner = self.below(field.items, before=f"{shown}{self.entry}.", takes=open_)
+        whole = before.partition("[")[0]
+        ends = takes and field.type not in ("object", "array")
+        part = f"is a part of {whole}, which one line fills as a whole" if self.states.get(whole) == "mapped" else ""
         return Node(
             shown,
             path.rpartition(".")[2],
@@ -377,7 +392,8 @@ class _Tree:
             field.description,
             self.states.get(shown, "free"),
             bool(self.list_) and before == f"{self.list_}.",
-            takes and field.type not in ("object", "array"),
+            ends,
+            (self.hint(shown) if ends else "") or part,
             inner,
         )
 
@@ -390,7 +406,7 @@ class Change:
     """One change of a draft. `do`:
 
     - draw: a line from `source` (of the source tree) or the column `source` of `rule` to `path` (of the target tree),
-      with `words` besides
+      with `words` besides; or one of a `constant` among `words`. A line that is there is refused, unless `replace`
     - change: `words` of the line to `path`; a word that is None is taken away
     - remove: the line to `path`
     - add_rule, remove_rule: `rule` among those that run besides
@@ -403,6 +419,7 @@ class Change:
     rule: str = ""
     reason: str = ""
     words: Mapping[str, Any] | None = None
+    replace: bool = False
 
 
 def changed(person: Person, name: str, text: str, change: Change) -> Canvas:
@@ -415,6 +432,7 @@ def changed(person: Person, name: str, text: str, change: Change) -> Canvas:
 
 
 _ORIGIN = ("constant", "rule", "convert", "lookup", "missing", "from")  # words that say where a value comes from
+_BESIDES = ("default", "note")  # words about the line that was there, which say nothing of another one
 
 
 def _draw(table: Table, text: str, change: Change) -> str:
@@ -424,16 +442,35 @@ def _draw(table: Table, text: str, change: Change) -> str:
         words |= _from_rule(change.rule, change.source, target, of_line=part == "children")
     elif change.source:
         words |= _from_source(table, part, change.source, target)
-    else:
+    elif (change.words or {}).get("constant") is None:
         raise ConfigError(f"Nothing is said of where {change.path} comes from.", do="Choose a source field or a rule.")
     words |= _words_of(change)
     held = next((one for one in _fields(table, part) if one.target == target), None)
     if held:
         del words["target"]
-        return editing.change_line(text, part, target, dict.fromkeys(_ORIGIN) | words)
+        same = editing.change_line(text, part, target, dict.fromkeys(_ORIGIN) | words)
+        if same == text:
+            return text
+        if not change.replace:
+            raise ConfigError(
+                f"{change.path} is mapped already: {_in_words(held)}.",
+                do="Say that its line is to be replaced, or keep it.",
+            )
+        same_field = (words.get("from"),) == held.sources and words.get("rule") == held.rule
+        gone = _ORIGIN if same_field else (*_ORIGIN, *_BESIDES)
+        return editing.change_line(text, part, target, dict.fromkeys(gone) | words)
     if change.path in table.not_sent:
         text = editing.set_not_sent(text, change.path, None)
     return editing.add_line(text, part, words)
+
+
+def _in_words(one: FieldMap) -> str:
+    """What a line says now."""
+    parts = [f"always {one.constant}"] if one.constant is not None else [", else ".join(one.sources)]
+    parts += [f"rule {one.rule}"] if one.rule else []
+    parts += [*map(str, one.convert), *([f"lookup {one.lookup}"] if one.lookup else [])]
+    parts += [f"else {one.default}"] if one.default is not None else []
+    return ", ".join(filter(None, parts))
 
 
 def _from_rule(rule_name: str, column: str, target: str, *, of_line: bool) -> dict[str, Any]:
