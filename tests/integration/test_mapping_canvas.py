@@ -20,6 +20,7 @@ from crossdock.services.people import Person, Role
 from crossdock.steps.check import check
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import STEPS
+from crossdock.store import dead_letters
 from integration.builders import ADDRESS, forward, line, place, sales_order
 from integration.environment import ORDERS, Environment
 
@@ -122,7 +123,7 @@ def test_a_draft_is_followed_in_the_same_way(placed: tuple[Environment, dict[str
     shop, kinds = placed
     key = kinds["recovered"][0]
     text = mappings.text_of(SALES)
-    text = mappings.changed(ANN, SALES, text, Change("draw", "ShippingMethod", source="SiteName")).text
+    text = mappings.changed(ANN, SALES, text, Change("draw", "ShippingMethod", source="SiteName", replace=True)).text
     with shop.runtime() as runtime, runtime.engine.connect() as connection:
         now = mapping_records.trace(connection, ANN, SALES, key)
         then = mapping_records.trace(connection, ANN, SALES, key, text)
@@ -140,10 +141,12 @@ def test_who_may_not_see_personal_data_sees_none_and_whoever_sees_it_is_on_recor
     shop, kinds = placed
     key = kinds["changed"][0]
     text = mappings.text_of(SALES)
-    told_again = mappings.changed(ANN, SALES, text, Change("draw", "ShippingMethod", source="SpecialInstructions")).text
-    told_again = mappings.changed(
-        ANN, SALES, told_again, Change("draw", "LineItems.KitParentSKU", source="CustomerInfo.LastName")
-    ).text
+    told_again = text
+    for target, source in (
+        ("ShippingMethod", "SpecialInstructions"), ("LineItems.KitParentSKU", "CustomerInfo.LastName"),
+    ):  # fmt: skip
+        change = Change("draw", target, source=source, replace=True)
+        told_again = mappings.changed(ANN, SALES, told_again, change).text
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         for draft_ in (None, told_again):
             seen = mapping_records.trace(connection, ANN, SALES, key, draft_)
@@ -299,3 +302,89 @@ def test_a_field_that_nobody_has_mapped_before_is_mapped_published_and_sent_with
             mapping_history.publish(connection, ANN, "holds", text.replace("How a hold", "How any hold"), "x", parent=0)
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         configuration.rollback(connection, ANN, configuration.SHIPPED)
+
+
+def test_an_edited_record_is_shown_and_tried_as_it_was_delivered(placed: tuple[Environment, dict[str, list[str]]]):
+    shop, _ = placed
+    key = place(shop, line())
+    work(shop)
+    (letter,) = shop.query(f"SELECT id, payload FROM ops.dead_letter WHERE key = '{key}' AND state = 'open'")
+    edited = letter.payload | {"ShippingAddress": letter.payload["ShippingAddress"] | {"Company": "Oak Ltd"}}
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        dead_letters.edit(connection, letter.id, edited, who="clara")
+    work(shop, (key,))
+    assert staged(shop)[key].state == "delivered"
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        seen = mapping_records.trace(connection, CLARA, SALES, key)
+        (one,) = [payload for given, _, payload in mapping_records.last(connection, ORDERS) if given == key]
+        (same,) = mapping_trial.compared(connection, ANN, SALES, mappings.text_of(SALES), [key])
+    assert seen.state == "ready"
+    assert seen.source["ShippingAddress.Company"] == ("Oak Ltd",)
+    assert msgspec.json.decode(one)["ShippingAddress"]["Company"] == "Oak Ltd"
+    assert (same.before, same.after, same.fields) == ("ready", "ready", {})
+
+
+def test_what_a_draft_does_to_each_record_is_what_the_trial_counts(
+    placed: tuple[Environment, dict[str, list[str]]],
+):
+    shop, kinds = placed
+    text = mappings.text_of(SALES)
+    for path, source in (("ShippingMethod", "SiteName"), ("ShippingAddress.Company", "ShippingAddress.Line1")):
+        text = mappings.changed(ANN, SALES, text, Change("draw", path, source=source, replace=True)).text
+    with shop.runtime() as runtime, runtime.engine.connect() as connection:
+        keys = [one.key for one in mapping_records.newest(connection, ANN, SALES, limit=500)]
+        found = {one.key: one for one in mapping_trial.compared(connection, ANN, SALES, text, keys)}
+        trial = mapping_trial.tried(connection, ANN, SALES, text)
+        assert mapping_trial.compared(connection, ANN, SALES, text, ["nobody"]) == ()
+    assert set(found) == set(keys)
+    assert sum(bool(one.fields) for one in found.values()) == trial.changed >= 5
+    assert sum(one.before != one.after for one in found.values()) == len(trial.fates) == trial.recovered + trial.died
+    one = found[kinds["changed"][0]]
+    assert set(one.fields) == {"ShippingMethod", "ShippingAddress.Company"}
+    method = one.fields["ShippingMethod"]
+    assert (method.after, method.personal) == (("Amazon Seller Central - UK",), False), "a site's name is nobody's"
+    company = one.fields["ShippingAddress.Company"]
+    assert (company.before, company.after, company.personal) == (("A A",), ("9 A A",), True)
+    for field in trial.fields:
+        for example in field.examples:
+            assert "•••" not in str(example)
+            assert "Elm" not in str(example)
+
+
+def test_a_value_is_about_a_person_by_where_it_comes_from(placed: tuple[Environment, dict[str, list[str]]]):
+    shop, kinds = placed
+    text = mappings.text_of(SALES)
+    for path, source in (("Notes", "SiteName"), ("ShippingMethod", "ShippingAddress.City")):
+        text = mappings.changed(ANN, SALES, text, Change("draw", path, source=source, replace=True)).text
+    with shop.runtime() as runtime, runtime.engine.connect() as connection:
+        (one,) = mapping_trial.compared(connection, ANN, SALES, text, kinds["changed"][:1])
+        seen = mapping_records.trace(connection, ANN, SALES, kinds["changed"][0], text)
+    assert seen.ways["Notes"][-1].values == ("Amazon Seller Central - UK",)
+    assert seen.ways["ShippingMethod"][-1].values == (personal.MASK,)
+    assert one.fields["Notes"].after == ("Amazon Seller Central - UK",)
+    assert one.fields["ShippingMethod"].after == ("A",)
+    assert one.fields["ShippingMethod"].personal
+
+
+def test_a_customers_fields_that_nobody_sends_are_mapped_and_sent_without_a_migration(
+    placed: tuple[Environment, dict[str, list[str]]], config: Path
+):
+    shop, _ = placed
+    path = config / "mappings" / "customer.yaml"
+    before = path.read_text()
+    text = mappings.changed(ANN, "customer", before, Change("draw", "TaxExempt", words={"constant": True})).text
+    text = mappings.changed(ANN, "customer", text, Change("draw", "CustomerCode", source="OrderID")).text
+    assert mappings.canvas(ANN, "customer", text).findings == ()
+    buyer = {"CustomerID": "buyer-zoe", "FirstName": "Zoe", "LastName": "Long", "Email": None, "Phone": None,
+             "Company": None}  # fmt: skip
+    address = COMPANY | {"Name": "Zoe Long", "Line1": "9 Ash Lane", "City": "York", "PostalCode": "YO1 7HH"}
+    try:
+        path.write_text(text)
+        key = place(shop, line(), ShippingAddress=address, CustomerInfo=buyer)
+        work(shop)
+    finally:
+        path.write_text(before)
+    number = sales_order(shop, key)["CustomerID"]
+    with shop.runtime() as runtime:
+        customer = msgspec.json.decode(runtime.tims.record("customers", number))
+    assert (customer["TaxExempt"], customer["CustomerCode"]) == (True, f"T-{key}")

@@ -8,7 +8,7 @@ Never: anything written but the audit log; a value about a person for somebody w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +29,7 @@ from crossdock.mapping.table import Table, target_field
 from crossdock.services import mappings, personal
 from crossdock.services.people import Person, Right
 from crossdock.steps.dry_run import Verdict, dry_run
+from crossdock.steps.transform import with_edits
 from crossdock.store import audit, database, raw
 from crossdock.store.tables import ops_batch, ops_work
 
@@ -92,7 +93,7 @@ class Trace:
     masked: bool
 
 
-Version = tuple[str, datetime, bytes]  # key, version, payload
+Version = tuple[str, datetime, bytes]  # key, version, payload as it is worked: with what people have edited
 
 
 def newest(
@@ -110,7 +111,7 @@ def newest(
 
 
 def last(connection: sa.Connection, flow: Flow, most: int = MOST) -> list[Version]:
-    """The newest versions of the records that a flow has read last, with their payloads."""
+    """The newest versions of the records that a flow has read last."""
     found = _newest(flow, most).subquery()
     table = flow.source.raw
     rows = connection.execute(
@@ -118,7 +119,20 @@ def last(connection: sa.Connection, flow: Flow, most: int = MOST) -> list[Versio
             found, sa.and_(found.c.key == table.c.key, found.c.hash == table.c.hash)
         )
     )
-    return [(key, version, payload.encode()) for key, version, payload in rows]
+    return _as_worked(connection, flow, [(key, version, payload.encode()) for key, version, payload in rows])
+
+
+def some(connection: sa.Connection, flow: Flow, keys: Sequence[str]) -> list[Version]:
+    """The newest versions of these records; one that is not there is left out."""
+    found = raw.newest(raw.history(flow.source.raw, flow.name), list(keys)).subquery()
+    rows = connection.execute(sa.select(found.c.key, found.c.version, found.c.payload.cast(sa.Text)))
+    return _as_worked(connection, flow, [(key, version, payload.encode()) for key, version, payload in rows])
+
+
+def _as_worked(connection: sa.Connection, flow: Flow, records: list[Version]) -> list[Version]:
+    """The records with what people have edited in their dead letters, as the flow's transform works them."""
+    payloads = with_edits(connection, flow.name, [key for key, _, _ in records], [one for *_, one in records])
+    return [(key, version, payload) for (key, version, _), payload in zip(records, payloads, strict=True)]
 
 
 def shares(connection: sa.Connection, person: Person, name: str) -> tuple[Share, ...]:
@@ -166,11 +180,10 @@ def runs(table: language.Mapping, seen: Sequence[watch.Seen]) -> list[watch.Seen
 
 
 def _record(connection: sa.Connection, flow: Flow, key: str) -> Version:
-    found = raw.newest(raw.history(flow.source.raw, flow.name), [key]).subquery()
-    row = connection.execute(sa.select(found.c.key, found.c.version, found.c.payload.cast(sa.Text))).first()
-    if row is None:
+    found = some(connection, flow, [key])
+    if not found:
         raise ConfigError(f"{flow.title} has no record {key!r}.", do="Choose one of the list, or read it first.")
-    return row[0], row[1], row[2].encode()
+    return found[0]
 
 
 def _newest(flow: Flow, limit: int, after: tuple[int, str] | None = None) -> sa.Select:
@@ -240,7 +253,7 @@ def _count(content: Mapping[str, Any], document: Document, prefix: str, shown: s
 
 
 def _traced(
-    table: Table,
+    table: language.Mapping,
     flow: Flow,
     record: Version,
     verdict: Verdict,
@@ -271,10 +284,11 @@ def _traced(
     )
 
 
-def _ways(table: Table, run: watch.Seen, hide: Hide) -> dict[str, tuple[Stop, ...]]:
+def _ways(table: language.Mapping, run: watch.Seen, hide: Hide) -> dict[str, tuple[Stop, ...]]:
     children = table.children
     below = table.target_document.fields[children.target].items if children else None
     found: dict[str, list[Stop]] = {}
+    lines = {line.path: line for line in mappings.lines_of(table)}
     for station in run.stations:
         document = below if station.of_lines else table.target_document
         field = target_field(document, station.target) if document else None
@@ -282,8 +296,8 @@ def _ways(table: Table, run: watch.Seen, hide: Hide) -> dict[str, tuple[Stop, ..
         path = f"{children.target}.{station.target}" if children and station.of_lines else station.target
         if station.kind == watch.SOURCE:
             money = _is_money(table, station.name, station.of_lines, otherwise=money)
-        before = [stop.name for stop in found.get(path, ()) if stop.kind == watch.SOURCE]
-        shown = hide.all((path, station.name, *before), texts(station.values, money))
+        names = (*judged_by(lines.get(path), path), *([station.name] if station.kind == watch.SOURCE else []))
+        shown = hide.all(names, texts(station.values, money))
         found.setdefault(path, []).append(Stop(station.kind, station.name, shown))
     assert run.target is not None
     for part, frame, document in (
@@ -294,8 +308,8 @@ def _ways(table: Table, run: watch.Seen, hide: Hide) -> dict[str, tuple[Stop, ..
             field = target_field(document, str(name)) if document and name not in (ROW, LINE) else None
             if field is not None and part + str(name) in found:
                 path = part + str(name)
-                names = (path, *(stop.name for stop in found[path] if stop.kind == watch.SOURCE))
-                found[path].append(Stop(watch.TARGET, path, hide.all(names, texts(frame[name], field.money))))
+                shown = hide.all(judged_by(lines.get(path), path), texts(frame[name], field.money))
+                found[path].append(Stop(watch.TARGET, path, shown))
     return {path: tuple(stops) for path, stops in found.items()}
 
 
@@ -370,9 +384,13 @@ def _source(flow: Flow, payload: bytes) -> dict[str, tuple[str | None, ...]]:
 
 
 class Hide:
-    """Hides values about people: by the name of their field, and wherever a value of such a field is told again."""
+    """Hides values about people: by the names of the fields that they come from, and wherever a value of such a field
+    is told again."""
 
-    def __init__(self, flow: Flow, payload: bytes, *, open_: bool) -> None:
+    def __init__(
+        self, flow: Flow, payload: bytes, *, open_: bool, mask: Callable[[str], str] = lambda _: personal.MASK
+    ) -> None:
+        self.mask = mask
         self.document = flow.source.document
         self.open = open_ or self.document in personal.OF_NOBODY
         self.hidden = False
@@ -391,7 +409,7 @@ class Hide:
         some = (names,) if isinstance(names, str) else names
         if any(map(_is_of_a_person, some)) or self.tells(value):
             self.hidden = True
-            return personal.MASK
+            return self.mask(value)
         return value
 
     def words(self, text: str) -> str:
@@ -408,6 +426,15 @@ class Hide:
             for one in self.personal_values
             if one
         )
+
+
+def judged_by(line: mappings.Line | None, path: str) -> tuple[str, ...]:
+    """The names by which the values of a line are about people or not: of what it reads, and of the target `path` where
+    a rule, or nobody, makes them. A constant is about nobody."""
+    if line is not None and line.constant is not None:
+        return ()
+    read = (*line.sources, *line.columns) if line is not None else ()
+    return read if read and line is not None and not line.rule else (path, *read)
 
 
 def _is_of_a_person(path: str) -> bool:

@@ -1,7 +1,7 @@
 """A draft of a mapping on the records that were read last: which documents would change, and what would become of them.
 
-In: a draft's text. Out: counts, the fields that differ with examples, records that die or recover. Never: anything
-written; a value about a person.
+In: a draft's text. Out: counts, the fields that differ with examples, records that die or recover; or what becomes of
+each of some records. Never: anything written; a value about a person, but its shape.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from crossdock.mapping import language, watch
 from crossdock.mapping.contracts import Document
 from crossdock.mapping.frames import LINE, ROW
 from crossdock.mapping.registry import KEY
+from crossdock.mapping.suggest.masks import mask
 from crossdock.mapping.table import Table, target_field
 from crossdock.services import mapping_records, mappings
-from crossdock.services.mapping_records import MOST, Version
+from crossdock.services.mapping_records import MOST, Hide, Version
+from crossdock.services.mappings import Line
 from crossdock.services.people import Person, Right
 from crossdock.steps.dry_run import Verdict, dry_run
 from crossdock.store import deliveries
@@ -31,11 +33,13 @@ SHOWN = 20  # records that die, or recover
 
 @dataclass(frozen=True)
 class Example:
-    """A field of a document before and after. Of lines: one value for each."""
+    """A field of a document before and after. Of lines: one value for each. `personal`: some are about a person; of
+    these only the shape is told, such as `A 9`."""
 
     key: str
     before: tuple[str | None, ...]
     after: tuple[str | None, ...]
+    personal: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,20 @@ class Trial:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a draft does to one record. `before`, `after`: what becomes of it by the mapping in force, and by the draft.
+    `fields`: what would differ in its document, by target path. `kept`: the document is delivered and stays as it is.
+    `runs`: whether the mapping makes something of it at all."""
+
+    key: str
+    before: str
+    after: str
+    fields: dict[str, Example]
+    kept: bool
+    runs: bool
+
+
 Fields = dict[str, tuple[str | None, ...]]  # a record's documents: the values of each target field
 
 
@@ -84,50 +102,107 @@ def tried(connection: sa.Connection, person: Person, name: str, text: str, most:
     person.require(Right.SEE)
     started = time.monotonic()
     flow = mappings.flow_using(name)
-    records = mapping_records.last(connection, flow, most)
-    before, made = _judged(connection, flow, name, records)
-    with mappings.drafted(name, text):
-        mappings.refuse(name)
-        lines = tuple(mappings.lines_of(language.load(name)))
-        after, remade = _judged(connection, flow, name, records)
-    sent = deliveries.links(connection, flow.entity, [key for key, _, _ in records])
-    own = flow.stage.info.get("mapping") in (name, None)  # the staged document is what this mapping makes
-    fields: dict[str, list[Example]] = {}
-    fates: list[Fate] = []
-    changed = kept = not_run = 0
-    for key, _, _ in records:
-        was, is_ = before[key], after[key]
-        if was.state != is_.state:
-            fates.append(_fate(key, was, is_))
-        elif is_.state == "ready":
-            if key not in made and key not in remade:
-                not_run += 1
-                continue
-            differing = _differing(made.get(key, {}), remade.get(key, {}))
-            for path, one in differing.items():
-                fields.setdefault(path, []).append(Example(key, *one))
-            changed += bool(differing)
-            kept += bool(differing) and own and key in sent and was.content_hash == is_.content_hash
-    payloads = {key: payload for key, _, payload in records}
-
-    def hidden(path: str, one: Example) -> Example:
-        sources = [source for line in lines if line.path == path for source in line.sources]
-        hide = mapping_records.Hide(flow, payloads[one.key], open_=False)
-        return Example(one.key, hide.all((path, *sources), one.before), hide.all((path, *sources), one.after))
-
+    both = _both(connection, flow, name, text, mapping_records.last(connection, flow, most))
+    fates = [_fate(one.was, one.is_) for one in both.pairs if one.was.state != one.is_.state]
+    changed = [one for one in both.pairs if one.changed]
+    fields: dict[str, list[_Pair]] = {}
+    for one in changed:
+        for path in one.differing:
+            fields.setdefault(path, []).append(one)
     count = {
         "died": sum(one.after == "dead" for one in fates), "recovered": sum(one.before == "dead" for one in fates),
     }  # fmt: skip
     return Trial(
-        len(records), changed, kept, not_run, count["died"], count["recovered"], len(fates) - sum(count.values()),
-        sum(one.state == "dead" for one in after.values()),
+        len(both.pairs), len(changed), sum(one.kept for one in changed), sum(one.not_run for one in both.pairs),
+        count["died"], count["recovered"], len(fates) - sum(count.values()),
+        sum(one.is_.state == "dead" for one in both.pairs),
         tuple(
-            FieldChange(path, len(found), tuple(hidden(path, one) for one in found[:EXAMPLES]))
+            FieldChange(path, len(found), tuple(both.example(one, path) for one in found[:EXAMPLES]))
             for path, found in sorted(fields.items(), key=lambda pair: -len(pair[1]))
         ),
         tuple(sorted(fates, key=lambda one: one.after != "dead")[:SHOWN]),
         round(time.monotonic() - started, 3),
     )  # fmt: skip
+
+
+def compared(
+    connection: sa.Connection, person: Person, name: str, text: str, keys: Sequence[str]
+) -> tuple[Compared, ...]:
+    """What the draft does to each of these records: its document by the draft, beside the one by the mapping in force.
+    Raises ConfigError for a draft with mistakes."""
+    person.require(Right.SEE)
+    flow = mappings.flow_using(name)
+    both = _both(connection, flow, name, text, mapping_records.some(connection, flow, keys[:MOST]))
+    return tuple(
+        Compared(
+            one.key,
+            one.was.state,
+            one.is_.state,
+            {path: both.example(one, path) for path in one.differing} if one.changed else {},
+            one.kept,
+            not one.not_run,
+        )
+        for one in both.pairs
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A record by the mapping in force and by a draft."""
+
+    key: str
+    payload: bytes
+    was: Verdict
+    is_: Verdict
+    differing: dict[str, tuple[tuple[str | None, ...], tuple[str | None, ...]]]
+    kept: bool
+    not_run: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether the record passes in both ways, with another document."""
+        return self.was.state == self.is_.state == "ready" and bool(self.differing)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Records in both ways. `lines`: those of the mapping in force, and those of the draft, by target path."""
+
+    flow: Flow
+    pairs: tuple[_Pair, ...]
+    lines: tuple[dict[str, Line], dict[str, Line]]
+
+    def example(self, one: _Pair, path: str) -> Example:
+        """A field of a record before and after, the shape alone of what is about a person."""
+        hide = Hide(self.flow, one.payload, open_=False, mask=mask)
+        before, after = (
+            hide.all(mapping_records.judged_by(lines.get(path), path), values)
+            for lines, values in zip(self.lines, one.differing[path], strict=True)
+        )
+        return Example(one.key, before, after, hide.hidden)
+
+
+def _both(connection: sa.Connection, flow: Flow, name: str, text: str, records: Sequence[Version]) -> _Both:
+    before, made = _judged(connection, flow, name, records)
+    lines = _lines(name)
+    with mappings.drafted(name, text):
+        mappings.refuse(name)
+        lines_then = _lines(name)
+        after, remade = _judged(connection, flow, name, records)
+    sent = deliveries.links(connection, flow.entity, [key for key, _, _ in records])
+    own = flow.stage.info.get("mapping") in (name, None)  # the staged document is what this mapping makes
+    pairs = []
+    for key, _, payload in records:
+        was, is_ = before[key], after[key]
+        differing = _differing(made.get(key, {}), remade.get(key, {}))
+        kept = bool(differing) and own and key in sent and was.content_hash == is_.content_hash
+        not_run = was.state == is_.state == "ready" and key not in made and key not in remade
+        pairs.append(_Pair(key, payload, was, is_, differing, kept, not_run))
+    return _Both(flow, tuple(pairs), (lines, lines_then))
+
+
+def _lines(name: str) -> dict[str, Line]:
+    return {line.path: line for line in mappings.lines_of(language.load(name))}
 
 
 def _judged(
@@ -177,7 +252,7 @@ def _differing(before: Fields, after: Fields) -> dict[str, tuple[tuple[str | Non
     return found
 
 
-def _fate(key: str, was: Verdict, is_: Verdict) -> Fate:
+def _fate(was: Verdict, is_: Verdict) -> Fate:
     reasons = is_.reasons or was.reasons
     shown = tuple({word: str(one.get(word, "")) for word in ("rule", "field", "do")} for one in reasons)
-    return Fate(key, was.state, is_.state, shown)
+    return Fate(is_.key, was.state, is_.state, shown)

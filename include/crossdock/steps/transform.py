@@ -61,7 +61,7 @@ MOST_POISON = 20  # per batch; where more records fail, the fault is ours
 
 def _stage(connection: sa.Connection, flow: Flow, batch_id: int, rows: Sequence[Row]) -> None:
     keys, versions, altered, payloads = (list(column) for column in zip(*rows, strict=True))
-    payloads = _with_edits(connection, flow.name, keys, payloads)
+    payloads = with_edits(connection, flow.name, keys, payloads)
     parsed = read_documents(payloads, flow.source.contract, flow.source.document, lines=flow.lines_path)
     staged = flow.transform(connection, parsed, keys, altered)
     version = dict(zip(keys, versions, strict=True))
@@ -117,7 +117,7 @@ def unreadable_record(why: str) -> list[dict]:
     ]  # fmt: skip
 
 
-def _with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
+def with_edits(connection: sa.Connection, flow: str, keys: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
     """Merges into the payloads what people edited in dead letters of the same records."""
     edits = dead_letters.edits_to_carry(connection, flow, keys)
     if not edits:

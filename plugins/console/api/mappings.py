@@ -12,9 +12,9 @@ from console.database import transaction
 from crossdock.services import mapping_history, mapping_records, mapping_trial, mappings, suggestions
 from crossdock.services.mapping_history import Published, Revision
 from crossdock.services.mapping_records import Share, Stored, Trace
-from crossdock.services.mapping_trial import Trial
+from crossdock.services.mapping_trial import Compared, Trial
 from crossdock.services.mappings import Canvas, Change, Summary, Vocabulary
-from crossdock.services.suggestions import ForField
+from crossdock.services.suggestions import ForField, ForLookup
 
 router = APIRouter()
 LONGEST = 1_000_000  # characters of a mapping's text
@@ -38,6 +38,7 @@ class Wanted:
     rule: str = ""
     reason: str = ""
     words: dict[str, Any] | None = None
+    replace: bool = False
 
 
 @dataclass
@@ -51,6 +52,14 @@ class Followed:
     """A record, and the draft that it is to go through."""
 
     key: str
+    text: str
+
+
+@dataclass
+class Compare:
+    """Records, and the draft that they are to go through beside the mapping in force."""
+
+    keys: list[str]
     text: str
 
 
@@ -95,7 +104,7 @@ def draft(person: Analyst, name: str, given: Draft) -> Canvas:
 def change(person: Analyst, name: str, given: ChangedDraft) -> Canvas:
     """The draft with one change. Nothing is written."""
     one = given.change
-    wanted = Change(one.do, one.path, one.source, one.rule, one.reason, one.words)
+    wanted = Change(one.do, one.path, one.source, one.rule, one.reason, one.words, one.replace)
     with transaction(person):
         return mappings.changed(person, name, given.text, wanted)
 
@@ -128,6 +137,13 @@ def trace_draft(person: Analyst, name: str, given: Followed) -> Trace:
         return mapping_records.trace(connection, person, name, given.key, given.text)
 
 
+@router.post("/mappings/{name}/compare")
+def compare(person: Analyst, name: str, given: Compare) -> list[Compared]:
+    """What a draft does to each of some records. Nothing is written."""
+    with transaction(person) as connection:
+        return list(mapping_trial.compared(connection, person, name, given.text, given.keys))
+
+
 @router.post("/mappings/{name}/trial")
 def trial(person: Analyst, name: str, given: Draft) -> Trial:
     """What a draft would change of the last records. Nothing is written."""
@@ -136,10 +152,17 @@ def trial(person: Analyst, name: str, given: Draft) -> Trial:
 
 
 @router.get("/mappings/{name}/suggestions")
-def suggested(person: Asks, name: str, target: Text, children: Text = "") -> ForField:
-    """Where a target field may come from."""
+def suggested(person: Asks, name: str, target: Text, children: Text = "", although_mapped: bool = False) -> ForField:
+    """Where a target field may come from. `although_mapped`: also where somebody has mapped it."""
     with transaction(person) as connection:
-        return suggestions.for_field(connection, person, name, target, children)
+        return suggestions.for_field(connection, person, name, target, children, although_mapped=although_mapped)
+
+
+@router.get("/mappings/lookups/{lookup}/missing")
+def missing(person: Asks, lookup: str) -> ForLookup:
+    """The values that a lookup does not know, each with the nearest ones that it does."""
+    with transaction(person) as connection:
+        return suggestions.for_lookup(connection, person, lookup)
 
 
 @router.get("/mappings/{name}/history")
