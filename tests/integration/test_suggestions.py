@@ -225,6 +225,26 @@ def test_values_that_records_have_brought_and_a_lookup_misses(connection: sa.Con
     ]  # fmt: skip
     assert made.missing[0].nearest[0].key.startswith("Royal Mail / Special Delivery")
     assert made.columns[:2] == ("tims_carrier", "tims_service")
+    assert made.missing[0].nearest[0].cells[:2] == ("Royal Mial", "Special Delivery")
+    known = made.missing[0].nearest[0].row
+    assert made.missing[0].nearest[0].cells[2:] == tuple(known[name] for name in made.columns[2:])
+
+
+def test_a_value_about_a_person_is_told_to_whoever_may_see_it_alone(connection: sa.Connection) -> None:
+    do = "Add it to include/config/lookups/regions.csv; then replay it."
+    reason = {
+        "field": "ShippingAddress.Region",
+        "rule": "unknown_region",
+        "value": "Miller's End",
+        "says": "?",
+        "do": do,
+    }
+    letter = {"flow": "orders", "entity": "sales_order", "key": "1", "batch_id": 1, "step": "check", "payload": {},
+              "reasons": [reason | {"line": ""}], "version": NOW}  # fmt: skip
+    connection.execute(sa.insert(ops_dead_letter), letter)
+    assert suggestions.for_lookup(connection, VIEWER, "regions").missing == ()
+    clerk = Person("clara", frozenset({Role.CLERK}))
+    assert [one.value for one in suggestions.for_lookup(connection, clerk, "regions").missing] == ["Miller's End"]
 
 
 def test_values_of_new_records_that_a_lookup_misses(connection: sa.Connection) -> None:
@@ -241,6 +261,7 @@ def test_values_of_new_records_that_a_lookup_misses(connection: sa.Connection) -
         )  # fmt: skip
     (made,) = suggestions.for_lookup(connection, VIEWER, "payment_status").missing
     assert (made.value, made.records, made.nearest[0].key) == ("Clearing", 3, "Cleared")
+    assert made.nearest[0].cells == ("Clearing", "Paid", ""), "the remark is about another value"
 
 
 # ---- drafts
