@@ -134,6 +134,14 @@ def test_a_line_is_drawn_with_the_converter_that_the_types_need():
     assert drawn("shipment", path="ChannelAdvisorOrderID", source="ExternalOrderID").text == text
 
 
+def test_an_amount_that_is_written_as_text_is_read_as_one():
+    canvas = drawn("product", path="Cost", source="ListPrice")
+    assert [one.name for one in line(canvas, "Cost").converters] == ["to amount"]
+    assert canvas.findings == ()
+    without = mappings.changed(ANN, "product", canvas.text, Change("change", "Cost", words={"convert": None}))
+    assert any("what arrives is text" in one.message for one in without.findings), "the run would refuse it"
+
+
 def test_a_line_drawn_to_a_mapped_field_takes_the_place_of_what_was_there():
     canvas = drawn("sales_order", path="PaymentStatus", source="OrderStatus")
     made = line(canvas, "PaymentStatus")

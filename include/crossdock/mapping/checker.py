@@ -21,6 +21,12 @@ from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_
 
 
 def source_type(field: Field) -> str:
+    """The type in which a record's field is read: an amount that the contract writes as text is text."""
+    return field.type
+
+
+def target_type(field: Field) -> str:
+    """The type in which a target field is filled: an amount is a number, in whatever way the contract writes it."""
     return "number" if field.money else field.type
 
 
@@ -198,7 +204,7 @@ class Checker:
         given = self.converted(one, [kind for kind in kinds if kind])
         if field is None:
             return
-        needed = "number" if field.money else field.type
+        needed = target_type(field)
         for kind in given:
             if not _fits(kind, needed):
                 hint = _ways(kind, needed)

@@ -22,7 +22,7 @@ from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import editing, language, lookups
-from crossdock.mapping.checker import lacking, lines_made, source_type
+from crossdock.mapping.checker import lacking, lines_made, source_type, target_type
 from crossdock.mapping.columns import FIELDS, no_place
 from crossdock.mapping.columns import LINES as LINES_PART
 from crossdock.mapping.contracts import Document, Field
@@ -348,7 +348,7 @@ def _target_tree(table: Table, lines: Sequence[Line]) -> tuple[Node, ...]:
             return no_place(table, LINES_PART, path.removeprefix(f"{list_}."), below) if below else ""
         return no_place(table, FIELDS, path, document)
 
-    return _Tree(states, list_, entry="[0]", entries_take=True, hint=hint).below(document)
+    return _Tree(states, list_, entry="[0]", entries_take=True, hint=hint, type_of=target_type).below(document)
 
 
 @dataclass(frozen=True)
@@ -361,6 +361,7 @@ class _Tree:
     entry: str
     entries_take: bool
     hint: Callable[[str], str] = lambda _: ""
+    type_of: Callable[[Field], str] = source_type
 
     def below(self, document: Document, prefix: str = "", before: str = "", takes: bool = True) -> tuple[Node, ...]:
         """The nodes right below `prefix`. `before`: the list that the document is an entry of."""
@@ -386,7 +387,7 @@ class _Tree:
         return Node(
             shown,
             path.rpartition(".")[2],
-            source_type(field),
+            self.type_of(field),
             field.written_type,
             field.required,
             field.description,
@@ -517,7 +518,7 @@ def _from_source(table: Table, part: Part, source: str, target: str) -> dict[str
     needed = target_field(_document_of(table, part), target)
     assert needed
     words: dict[str, Any] = {"from": written}
-    given, wanted = source_type(found), source_type(needed)
+    given, wanted = source_type(found), target_type(needed)
     if given != wanted and not (wanted == "text" and given in ("moment", "date")):
         ways = [one for one in CONVERTERS.values() if one.gives == wanted and given in one.takes and not one.argument]
         if ways:
