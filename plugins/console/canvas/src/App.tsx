@@ -2,9 +2,22 @@
 
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 
-import { api, type Canvas, type Change, type Share, type Stored, type Trace, type Trial, type Vocabulary } from "./api";
+import {
+  api,
+  type Canvas,
+  type Change,
+  type Compared,
+  type Example,
+  type Share,
+  type Stored,
+  type Trace,
+  type Trial,
+  type Vocabulary,
+} from "./api";
+import { Ask, type Question } from "./Ask";
+import { Find } from "./Find";
 import { type Chosen, Flow } from "./Flow";
-import { joined } from "./fields";
+import { found as matching, joined, lineTo, rows, sentence } from "./fields";
 import { Panel } from "./Panel";
 
 interface Props {
@@ -12,6 +25,7 @@ interface Props {
   mayPublish: boolean;
 }
 
+const MOST_UNDONE = 40; // drafts that are kept to go back to
 const NOTHING: Vocabulary = { converters: [], lookups: [], rules: [] };
 
 function stored(key: string, value?: string | null): string | null {
@@ -36,6 +50,14 @@ function useDark(): boolean {
   return dark;
 }
 
+/** What outlives a reload: the draft, the version that it was made from, and the drafts before and after it. */
+interface Kept {
+  text: string;
+  parent: number;
+  past?: string[];
+  future?: string[];
+}
+
 export function App({ name, mayPublish }: Props) {
   const draftKey = `crossdock mapping ${name}`;
   const [canvas, setCanvas] = useState<Canvas | null>(null);
@@ -56,7 +78,12 @@ export function App({ name, mayPublish }: Props) {
   const [busy, setBusy] = useState("");
   const [message, setMessage] = useState("");
   const dark = useDark();
+  const [question, setQuestion] = useState<Question | null>(null);
+  const [compared, setCompared] = useState<Map<string, Compared>>(new Map());
+  const [search, setSearch] = useState({ source: "", target: "" });
+  const [unsaved, setUnsaved] = useState<(() => void) | null>(null); // applies what the panel's form says
   const asked = useRef(0);
+  const comparing = useRef(0);
 
   const say = (text: string) => setSaid({ words: text, bad: false });
   const fail = (error: unknown) => setSaid({ words: error instanceof Error ? error.message : String(error), bad: true });
@@ -64,9 +91,14 @@ export function App({ name, mayPublish }: Props) {
   useEffect(() => {
     const kept = stored(draftKey);
     const fresh = () => api.canvas(name).then((found) => begin(found, found.version));
-    const draft: { text: string; parent: number } | null = kept && mayPublish ? JSON.parse(kept) : null;
-    if (draft) api.draft(name, draft.text).then((found) => begin(found, draft.parent), fresh);
-    else fresh().catch(fail);
+    const draft: Kept | null = kept && mayPublish ? JSON.parse(kept) : null;
+    const again = ({ text, parent, past = [], future = [] }: Kept) =>
+      api.draft(name, text).then((found) => {
+        begin(found, parent);
+        setPast(past);
+        setFuture(future);
+      });
+    (draft ? again(draft).catch(fresh) : fresh()).catch(fail);
     api.vocabulary().then(setWords, fail);
     api.shares(name).then((found) => setShares(new Map(found.map((one) => [one.path, one]))), fail);
     next("", setRecords);
@@ -76,7 +108,8 @@ export function App({ name, mayPublish }: Props) {
     api.records(name, after).then((found) => {
       take(found);
       setMore(found.length === 20);
-      if (!after && found.length) setPicked(found[0].key);
+      const delivered = found.find((one) => one.state === "delivered" || one.state === "unchanged");
+      if (!after && found.length) setPicked((delivered ?? found[0]).key);
     }, fail);
 
   const begin = (found: Canvas, made: number) => {
@@ -95,13 +128,28 @@ export function App({ name, mayPublish }: Props) {
     );
   }, [name, picked, text, sound]);
 
+  const drafted = canvas !== null && canvas.changed && sound && mayPublish;
+  useEffect(() => {
+    const number = ++comparing.current;
+    if (!drafted || !records.length) {
+      setCompared(new Map());
+      return;
+    }
+    api.compare(name, text, records.map((one) => one.key)).then(
+      (found) => number === comparing.current && setCompared(new Map(found.map((one) => [one.key, one]))),
+      (error) => number === comparing.current && fail(error),
+    );
+  }, [name, text, drafted, records]);
+
   /** Another draft takes the place of this one, which can be taken back. */
-  const follow = (made: Canvas, before: string[], after: string[]) => {
+  const follow = (made: Canvas, before: string[], after: string[], madeFrom = parent) => {
+    const [past, future] = [before.slice(-MOST_UNDONE), after.slice(0, MOST_UNDONE)];
     setCanvas(made);
-    setPast(before);
-    setFuture(after);
+    setPast(past);
+    setFuture(future);
     setTrial(null);
-    stored(draftKey, made.changed ? JSON.stringify({ text: made.text, parent }) : null);
+    const kept: Kept = { text: made.text, parent: madeFrom, past, future };
+    stored(draftKey, made.changed || past.length || future.length ? JSON.stringify(kept) : null);
   };
 
   const work = useCallback(async (what: string, job: () => Promise<void>) => {
@@ -116,15 +164,34 @@ export function App({ name, mayPublish }: Props) {
     }
   }, []);
 
+  const take = (made: Canvas, path: string) => {
+    follow(made, [...past, text], []);
+    const left = canvas?.not_sent[path];
+    const more = [made.findings.length ? `${made.findings.length} to mend.` : "", left ? `Until now it was not sent: ${left}` : ""];
+    say(["Changed.", ...more, "Ctrl+Z takes it back."].filter(Boolean).join(" "));
+  };
+
+  /** Makes a change. A line that stands is drawn over only by somebody who has seen both. */
   const change = (wanted: Change) =>
     work("change", async () => {
-      const made = await api.change(name, text, wanted);
-      if (made.text === text) {
-        say("It says so already.");
-        return;
-      }
-      follow(made, [...past, text], []);
-      say(made.findings.length ? `Changed. ${made.findings.length} to mend.` : "Changed.");
+      const path = wanted.path ?? "";
+      const made = await api.change(name, text, { ...wanted, replace: wanted.do === "draw" });
+      const now = canvas && lineTo(canvas, path);
+      const then = lineTo(made, path);
+      if (made.text === text) say("It says so already.");
+      else if (wanted.do === "draw" && now && then)
+        setQuestion({
+          title: `${path} is mapped already`,
+          rows: [
+            ["Now", sentence(now), [canvas.rules.find((one) => one.name === now.rule)?.words ?? "", now.note]],
+            ["Instead", sentence(then), [then.note]],
+          ],
+          wrong: made.findings.map((one) => one.message),
+          yes: "Replace it",
+          no: "Keep what is there",
+          accept: () => take(made, path),
+        });
+      else take(made, path);
     });
 
   const undo = () =>
@@ -146,10 +213,26 @@ export function App({ name, mayPublish }: Props) {
   const discard = () =>
     work("discard", async () => {
       const found = await api.canvas(name);
-      follow(found, [...past, text], []);
+      follow(found, [...past, text], [], found.version);
       setParent(found.version);
       say("As it is in force.");
     });
+
+  /** Does something that would lose what the panel's form says, once the person has decided on that. */
+  const afterUnsaved = (go: () => void) => {
+    if (!unsaved) return go();
+    setQuestion({
+      title: `Changes of ${chosen.target} are not applied yet`,
+      rows: [],
+      yes: "Apply them",
+      no: "Drop them",
+      accept: unsaved,
+      refuse: () => {
+        setUnsaved(null);
+        go();
+      },
+    });
+  };
 
   const draw = (source: string, target: string) => {
     setChosen({ source: "", target });
@@ -158,11 +241,12 @@ export function App({ name, mayPublish }: Props) {
   };
 
   const chooseTarget = (path: string, mayDraw: boolean) => {
-    if (mayDraw && chosen.source && mayPublish) draw(chosen.source, path);
-    else {
-      setChosen({ ...chosen, target: path });
-      setPanel(true);
-    }
+    if (mayDraw && chosen.source && mayPublish) afterUnsaved(() => draw(chosen.source, path));
+    else if (path !== chosen.target || !panel)
+      afterUnsaved(() => {
+        setChosen({ ...chosen, target: path });
+        setPanel(true);
+      });
   };
 
   const tryIt = () =>
@@ -180,24 +264,36 @@ export function App({ name, mayPublish }: Props) {
         begin(found, found.version);
         setPast([]);
         setFuture([]);
+        setTrial(null);
       }
+      document.body.dispatchEvent(new Event("mapping-published")); // the list of changes below is read again
       say(done.message);
     });
 
+  const seen = useMemo(
+    () => ({
+      source: matching(rows(canvas?.source ?? []), search.source),
+      target: matching(rows(canvas?.target ?? []), search.target),
+    }),
+    [canvas, search],
+  );
   const wrong = useMemo(() => new Set((canvas?.findings ?? []).map((one) => one.path).filter(Boolean)), [canvas]);
 
   useEffect(() => {
     const key = (event: KeyboardEvent) => {
-      const typing = (event.target as HTMLElement).closest("input, textarea, select");
-      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !typing) {
+      if (question) return;
+      const typing = (event.target as HTMLElement).closest("input, textarea");
+      const pressed = event.ctrlKey || event.metaKey ? event.key.toLowerCase() : "";
+      if ((pressed === "z" || pressed === "y") && !typing && busy === "") {
         event.preventDefault();
-        if (event.shiftKey) redo();
+        if (pressed === "y" || event.shiftKey) redo();
         else undo();
       }
-      if (event.key === "Escape" && !typing) {
-        setChosen({ source: "", target: "" });
-        setPanel(false);
-      }
+      if (event.key === "Escape" && !typing)
+        afterUnsaved(() => {
+          setChosen({ source: "", target: "" });
+          setPanel(false);
+        });
     };
     addEventListener("keydown", key);
     return () => removeEventListener("keydown", key);
@@ -220,7 +316,7 @@ export function App({ name, mayPublish }: Props) {
           Text
         </button>
         {mayPublish && (
-          <button type="button" onClick={tryIt} disabled={!sound || busy !== ""}>
+          <button type="button" onClick={() => afterUnsaved(tryIt)} disabled={!sound || busy !== ""}>
             {busy === "trial" ? "Trying …" : "Try on the last 500"}
           </button>
         )}
@@ -228,7 +324,7 @@ export function App({ name, mayPublish }: Props) {
           <form
             onSubmit={(event) => {
               event.preventDefault();
-              publish();
+              afterUnsaved(publish);
             }}
           >
             <label className="hidden" htmlFor="publish-message">
@@ -240,7 +336,7 @@ export function App({ name, mayPublish }: Props) {
               value={message}
               onChange={(event) => setMessage(event.target.value)}
             />
-            <button type="submit" className="main" disabled={!canvas.changed || !sound || !message.trim() || busy !== ""}>
+            <button type="submit" className="main" title={message.trim() ? undefined : "Write what changes, and why, first"} disabled={!canvas.changed || !sound || !message.trim() || busy !== ""}>
               {busy === "publish" ? "Publishing …" : "Publish"}
             </button>
           </form>
@@ -248,7 +344,7 @@ export function App({ name, mayPublish }: Props) {
         <span className="draft">{canvas.changed ? "Draft, not in force" : "In force"}</span>
       </div>
       <p role="status" className={`said${said.bad ? " bad" : ""}`}>
-        {said.words || hint(chosen, mayPublish)}
+        {said.words || hint(chosen, mayPublish, drafted && message.trim() === "")}
       </p>
       {canvas.findings.length > 0 && (
         <ul className="findings" aria-label="What is wrong with the draft">
@@ -271,21 +367,29 @@ export function App({ name, mayPublish }: Props) {
             }
           />
         ) : (
+          <div className="drawing">
+            <div className="finds">
+              <Find side="source" tree={canvas.source_document} rows={seen.source} search={search.source} set={(source) => setSearch({ ...search, source })} />
+              <Find side="target" tree={canvas.target_document} rows={seen.target} search={search.target} set={(target) => setSearch({ ...search, target })} />
+            </div>
           <div className="picture">
             <Flow
-              {...{ canvas, trace, shares, chosen, wrong, dark }}
+              {...{ canvas, trace, shares, chosen, wrong, dark, seen }}
               chooseSource={(path) => setChosen({ ...chosen, source: chosen.source === path ? "" : path })}
               chooseTarget={chooseTarget}
-              drawn={(source, target) => (mayPublish ? draw(source, target) : fail(new Error("An analyst may change mappings.")))}
+              drawn={(source, target) => (mayPublish ? afterUnsaved(() => draw(source, target)) : fail(new Error("An analyst may change mappings.")))}
             />
+          </div>
           </div>
         )}
         {panel && chosen.target && (
           <Panel
-            {...{ canvas, trace, words, change }}
+            {...{ canvas, trace, words, change, say, fail }}
+            ask={setQuestion}
             path={chosen.target}
             mayChange={mayPublish}
-            close={() => setPanel(false)}
+            edited={(save) => setUnsaved(() => save)}
+            close={() => afterUnsaved(() => setPanel(false))}
           />
         )}
       </div>
@@ -296,7 +400,7 @@ export function App({ name, mayPublish }: Props) {
           {records.map((one) => (
             <li key={one.key}>
               <button type="button" aria-pressed={picked === one.key} onClick={() => setPicked(one.key)}>
-                {one.key} <span className={`state ${one.state ?? ""}`}>{(one.state ?? "").replace("_", " ")}</span>
+                {one.key} <Chip state={one.state} drafted={drafted} found={compared.get(one.key)} />
               </button>
             </li>
           ))}
@@ -314,15 +418,17 @@ export function App({ name, mayPublish }: Props) {
             </li>
           )}
         </ul>
-        {trace && <Fate trace={trace} />}
+        {trace && <Fate trace={trace} found={drafted ? compared.get(trace.key) : undefined} />}
       </section>
+      {question && <Ask {...question} close={() => setQuestion(null)} />}
     </div>
   );
 }
 
-function hint(chosen: Chosen, mayChange: boolean): string {
+function hint(chosen: Chosen, mayChange: boolean, unpublished: boolean): string {
   if (!mayChange) return "Choose a target field to see where it comes from.";
   if (chosen.source) return `${chosen.source} is chosen. Now choose the target field, or press Escape.`;
+  if (unpublished) return "See it on the records below or try it on the last 500; then write what changes and why, and publish.";
   return "Drag from a source field to a target field, or choose one after the other. A target field opens its line.";
 }
 
@@ -332,8 +438,29 @@ const STATES: Record<string, string> = {
   left_out: "would be left out",
   dead: "would be refused",
 };
+const HELD: Record<string, string> = { delivered: "delivered", unchanged: "delivered", dead: "refused", left_out: "left out" };
 
-function Fate({ trace }: { trace: Trace }) {
+/** Beside a record: what became of it; with a draft, what the draft does to it. */
+function Chip({ state, drafted, found }: { state: string | null; drafted: boolean; found?: Compared }) {
+  if (!drafted) return <span className={`state ${state === "unchanged" ? "delivered" : state ?? ""}`}>{HELD[state ?? ""] ?? state ?? ""}</span>;
+  if (!found) return <span className="quiet">…</span>;
+  const [words, look] = done(found);
+  return <span className={`state ${look}`}>{words}</span>;
+}
+
+function done(found: Compared): [string, string] {
+  const fields = Object.keys(found.fields).length;
+  if (found.before !== found.after) {
+    if (found.before === "dead") return ["would recover", "good"];
+    return [STATES[found.after] ?? found.after, found.after];
+  }
+  if (found.kept) return ["delivered, stays", ""];
+  if (fields) return [fields === 1 ? "1 field changes" : `${fields} fields change`, "warn"];
+  if (!found.runs) return ["not mapped again", ""];
+  return [found.after === "ready" ? "same" : `${STATES[found.after] ?? found.after} as before`, ""];
+}
+
+function Fate({ trace, found }: { trace: Trace; found?: Compared }) {
   return (
     <div className="fate">
       <p>
@@ -346,7 +473,36 @@ function Fate({ trace }: { trace: Trace }) {
           {one.says} {one.do}
         </p>
       ))}
+      {found && (
+        <section aria-label="By the draft">
+          <p>
+            By the draft: <b>{done(found)[0]}</b>
+            {found.before !== found.after && `; by what is in force it ${STATES[found.before] ?? found.before}`}.
+          </p>
+          {Object.entries(found.fields).map(([path, one]) => (
+            <p key={path}>
+              {path}: <BeforeAfter one={one} />
+            </p>
+          ))}
+        </section>
+      )}
     </div>
+  );
+}
+
+/** Values before and after; of personal data the shape alone. */
+function BeforeAfter({ one }: { one: Example }) {
+  const [before, after] = [joined(one.before) || "–", joined(one.after) || "–"];
+  if (one.personal)
+    return (
+      <>
+        <i>(personal data)</i> {before === after ? "changes; its shape stays" : `of the shape ${before} → ${after}`}
+      </>
+    );
+  return (
+    <>
+      <bdi>{before}</bdi> → <bdi>{after}</bdi>
+    </>
   );
 }
 
@@ -386,7 +542,7 @@ function Result({ trial, close }: { trial: Trial; close: () => void }) {
                 <td>
                   {one.examples.map((example) => (
                     <div key={example.key}>
-                      {example.key}: {joined(example.before) || "–"} → {joined(example.after) || "–"}
+                      {example.key}: <BeforeAfter one={example} />
                     </div>
                   ))}
                 </td>

@@ -11,11 +11,12 @@ import {
   ReactFlow,
   ReactFlowProvider,
   useReactFlow,
+  useUpdateNodeInternals,
 } from "@xyflow/react";
 import { createContext, type FocusEvent, type KeyboardEvent, memo, useContext, useEffect, useMemo, useRef } from "react";
 
 import type { Canvas, Field, Share, Trace } from "./api";
-import { joined, rows, stations } from "./fields";
+import { type Row, joined, stations } from "./fields";
 
 const ROW = 34;
 const HEAD = 44;
@@ -36,6 +37,7 @@ interface Shown {
   shares: Map<string, Share>;
   chosen: Chosen;
   wrong: Set<string>;
+  seen: { source: Row[]; target: Row[] }; // the rows that the search has left
   chooseSource: (path: string) => void;
   chooseTarget: (path: string, draw: boolean) => void;
 }
@@ -63,13 +65,13 @@ function percent(share: Share | undefined): string {
 }
 
 function SourceTree() {
-  const { canvas, trace, shares, chosen, chooseSource } = useShown();
+  const { canvas, trace, shares, chosen, seen, chooseSource } = useShown();
   return (
-    <section className="tree-node nodrag nopan" aria-label={`Source: ${canvas.source_document}`} onKeyDown={moves}>
+    <section className="tree-node nodrag nopan" data-tree="source" aria-label={`Source: ${canvas.source_document}`} onKeyDown={moves}>
       <h2>
         {canvas.source_document} <span>{canvas.source_system.replace("_", " ")}</span>
       </h2>
-      {rows(canvas.source).map(({ field, depth }) => {
+      {seen.source.map(({ field, depth }) => {
         const share = shares.get(field.path);
         const values = joined(trace?.source[field.path]);
         const told = share ? `${field.words}, given in ${share.given} of ${share.of}` : field.words;
@@ -102,17 +104,17 @@ function SourceTree() {
 const STATES = { missing: "required, and nothing maps it", mapped: "mapped", not_sent: "not sent", free: "not mapped" };
 
 function TargetTree() {
-  const { canvas, trace, chosen, wrong, chooseTarget } = useShown();
+  const { canvas, trace, chosen, wrong, seen, chooseTarget } = useShown();
   return (
-    <section className="tree-node nodrag nopan" aria-label={`Target: ${canvas.target_document}`} onKeyDown={moves}>
+    <section className="tree-node nodrag nopan" data-tree="target" aria-label={`Target: ${canvas.target_document}`} onKeyDown={moves}>
       <h2>
         {canvas.target_document} <span>{canvas.target_system.replace("_", " ")}</span>
       </h2>
-      {rows(canvas.target).map(({ field, depth }) => {
+      {seen.target.map(({ field, depth }) => {
         const values = joined(trace?.ways[field.path]?.at(-1)?.values);
         const state = STATES[field.state as keyof typeof STATES];
         const bad = wrong.has(field.path) ? ", something is wrong here" : "";
-        const label = <Words field={field} values={values} share="" more={`${field.words}, ${state}${bad}`} />;
+        const label = <Words field={field} values={values} share="" more={[field.words, state + bad, field.hint].filter(Boolean).join(", ")} />;
         return (
           <div
             key={field.path}
@@ -142,7 +144,7 @@ function TargetTree() {
 }
 
 function title(field: Field): string {
-  return [field.words, field.description].filter(Boolean).join(". ");
+  return [field.words, field.description, field.hint && `${field.name} ${field.hint}`].filter(Boolean).join(". ");
 }
 
 /** What stands in a row; whoever does not see it hears the object around the field, too, and `more`. */
@@ -234,8 +236,14 @@ function useSight() {
 
 function Picture({ dark, drawn, ...shown }: Props) {
   const { place, focused } = useSight();
-  const { canvas, chosen } = shown;
-  const { nodes, edges } = useMemo(() => picture(canvas, chosen), [canvas, chosen]);
+  const { canvas, chosen, seen } = shown;
+  const { nodes, edges } = useMemo(() => picture(canvas, chosen, seen), [canvas, chosen, seen]);
+  const measure = useUpdateNodeInternals();
+  const { getViewport, setViewport } = useReactFlow();
+  useEffect(() => {
+    measure(["source", "target"]);
+    setViewport({ ...getViewport(), y: EDGE });
+  }, [seen.source.length, seen.target.length, measure, getViewport, setViewport]);
   const connect = (made: Connection) => {
     if (made.sourceHandle && made.targetHandle) drawn(made.sourceHandle, made.targetHandle);
   };
@@ -274,19 +282,20 @@ function Picture({ dark, drawn, ...shown }: Props) {
 }
 
 /** Nodes and edges. A line whose value goes over as it is has no station. */
-function picture(canvas: Canvas, chosen: Chosen): { nodes: Node[]; edges: Edge[] } {
+function picture(canvas: Canvas, chosen: Chosen, seen: Shown["seen"]): { nodes: Node[]; edges: Edge[] } {
   const nodes: Node[] = [
     { id: "source", type: "source", position: { x: LEFT.x, y: 0 }, data: {}, width: LEFT.width },
     { id: "target", type: "target", position: { x: RIGHT.x, y: 0 }, data: {}, width: RIGHT.width },
   ];
   const edges: Edge[] = [];
-  const at = new Map(rows(canvas.target).map((row, number) => [row.field.path, number]));
-  for (const line of canvas.lines) {
+  const at = new Map(seen.target.map((row, number) => [row.field.path, number]));
+  const from = new Set(seen.source.map((row) => row.field.path));
+  for (const line of canvas.lines.filter((one) => at.has(one.path))) {
     const mine = line.path === chosen.target;
     const look = { className: mine ? "chosen" : "", data: { path: line.path }, zIndex: mine ? 1 : 0 };
     const words = stations(line);
     if (words.length === 0) {
-      for (const source of line.sources) {
+      for (const source of line.sources.filter((one) => from.has(one))) {
         edges.push({ ...look, id: `${source}>${line.path}`, source: "source", sourceHandle: source, target: "target", targetHandle: line.path });
       }
       continue;
@@ -295,11 +304,11 @@ function picture(canvas: Canvas, chosen: Chosen): { nodes: Node[]; edges: Edge[]
     const y = HEAD + (at.get(line.path) ?? 0) * ROW;
     nodes.push({ id, type: "station", position: { x: MIDDLE.x, y }, data: { path: line.path, words }, width: MIDDLE.width });
     edges.push({ ...look, id: `${id}>`, source: id, target: "target", targetHandle: line.path });
-    for (const source of line.sources) {
+    for (const source of line.sources.filter((one) => from.has(one))) {
       edges.push({ ...look, id: `${source}>${id}`, source: "source", sourceHandle: source, target: id });
     }
     const rule = mine && canvas.rules.find((one) => one.name === line.rule);
-    for (const source of rule ? rule.reads : []) {
+    for (const source of rule ? rule.reads.filter((one) => from.has(one)) : []) {
       edges.push({ ...look, className: "reads", id: `${source}>>${id}`, source: "source", sourceHandle: source, target: id });
     }
   }

@@ -1,9 +1,10 @@
 // What a line says, to be changed: where its value comes from, converters, lookup, default, constant, and its past.
 
-import { useEffect, useId, useState } from "react";
+import { useEffect, useId, useRef, useState } from "react";
 
 import {
   api,
+  root,
   type Canvas,
   type Change,
   type Converter,
@@ -11,9 +12,11 @@ import {
   type Revision,
   type Suggestion,
   type Trace,
+  type Unknown,
   type Vocabulary,
 } from "./api";
-import { fieldAt, joined, rows, written } from "./fields";
+import type { Question } from "./Ask";
+import { fieldAt, joined, rows, shown, written } from "./fields";
 
 interface Props {
   canvas: Canvas;
@@ -22,12 +25,16 @@ interface Props {
   words: Vocabulary;
   mayChange: boolean;
   change: (change: Change) => void;
+  ask: (question: Question) => void;
+  say: (words: string) => void;
+  fail: (error: unknown) => void;
+  edited: (save: (() => void) | null) => void; // what the form says and the draft does not yet
   close: () => void;
 }
 
 const KINDS = { source: "from", convert: "converter", lookup: "lookup", default: "default", constant: "always", target: "target" };
 
-export function Panel({ canvas, path, trace, words, mayChange, change, close }: Props) {
+export function Panel({ canvas, path, trace, words, mayChange, change, ask, say, fail, edited, close }: Props) {
   const field = fieldAt(canvas.target, path);
   const line = canvas.lines.find((one) => one.path === path);
   const findings = canvas.findings.filter((one) => one.path === path);
@@ -51,6 +58,7 @@ export function Panel({ canvas, path, trace, words, mayChange, change, close }: 
           {one.message}.
         </p>
       ))}
+      {!line && field.hint && <p className="bad">{`${field.name} ${field.hint}.`}</p>}
       {canvas.not_sent[path] && <p className="quiet">Not sent: {canvas.not_sent[path]}</p>}
       {trace?.ways[path] && (
         <ol className="way" aria-label="The value on its way">
@@ -65,9 +73,13 @@ export function Panel({ canvas, path, trace, words, mayChange, change, close }: 
         </ol>
       )}
       {line ? (
-        <Editor key={JSON.stringify(line)} {...{ canvas, line, words, mayChange, change }} />
+        <Editor key={JSON.stringify(line)} {...{ canvas, line, words, mayChange, change, edited }} />
       ) : (
         <Missing {...{ canvas, path, words, mayChange, change }} />
+      )}
+      {line && <OtherWays key={`other ${path}`} {...{ canvas, path, line, mayChange, change }} />}
+      {line?.lookup && (
+        <UnknownValues key={line.lookup} lookup={line.lookup.split(".")[0]} {...{ mayChange, ask, say, fail }} />
       )}
       {rule && (
         <details>
@@ -115,7 +127,7 @@ function beginnings(canvas: Canvas, part: string): { path: string; from: string 
     }));
 }
 
-function Editor({ canvas, line, words, mayChange, change }: Own & { line: Line }) {
+function Editor({ canvas, line, words, mayChange, change, edited }: Own & Pick<Props, "edited"> & { line: Line }) {
   const [from, setFrom] = useState(line.written.join(", "));
   const [rule, setRule] = useState(line.rule ?? "");
   const [steps, setSteps] = useState<Converter[]>(line.converters);
@@ -128,24 +140,26 @@ function Editor({ canvas, line, words, mayChange, change }: Own & { line: Line }
   const kind = fieldAt(canvas.target, line.path)?.type ?? "text";
   const id = useId();
   const always = constant !== "";
-  const save = () => {
-    const sources = from.split(",").map((one) => one.trim()).filter(Boolean);
-    change({
-      do: "change",
-      path: line.path,
-      words: {
-        constant: scalar(constant, line.constant, kind),
-        rule: always ? null : rule || null,
-        from: always || sources.length === 0 ? null : sources,
-        convert: always || steps.length === 0 ? null : steps,
-        lookup: always ? null : lookup || null,
-        missing: !always && lookup && missing === "default" ? "default" : null,
-        default: always ? null : scalar(byDefault, line.default, kind),
-        required: { yes: true, no: false, later: "later" }[required] ?? null,
-        note: note || null,
-      },
-    });
+  const sources = from.split(",").map((one) => one.trim()).filter(Boolean);
+  const wanted = {
+    constant: scalar(constant, line.constant, kind),
+    rule: always ? null : rule || null,
+    from: always || sources.length === 0 ? null : sources,
+    convert: always || steps.length === 0 ? null : steps,
+    lookup: always ? null : lookup || null,
+    missing: !always && lookup && missing === "default" ? "default" : null,
+    default: always ? null : scalar(byDefault, line.default, kind),
+    required: { yes: true, no: false, later: "later" }[required] ?? null,
+    note: note || null,
   };
+  const now = JSON.stringify(wanted);
+  const before = useRef(now);
+  const save = () => change({ do: "change", path: line.path, words: wanted });
+  const dirty = now !== before.current;
+  useEffect(() => {
+    edited(dirty ? save : null);
+  }, [now, canvas.text]);
+  useEffect(() => () => edited(null), []);
   const set = (at: number, step: Converter) => setSteps(steps.map((one, number) => (number === at ? step : one)));
   return (
     <form
@@ -238,6 +252,7 @@ function Editor({ canvas, line, words, mayChange, change }: Own & { line: Line }
             <button type="submit" className="main">
               Apply
             </button>
+            {dirty && <span className="warn">not applied yet</span>}
             <button type="button" onClick={() => change({ do: "remove", path: line.path })}>
               Remove the line
             </button>
@@ -272,7 +287,7 @@ function Missing({ canvas, path, words, mayChange, change }: Own & { path: strin
   return (
     <div className="editor">
       <p>Nothing maps it. Draw a line to it from the source, or take a column of a rule.</p>
-      <Suggestions {...{ canvas, path, change }} />
+      <Suggestions {...{ canvas, path, mayChange, change }} />
       <label htmlFor={`${id}rule`}>Rule</label>
       <select id={`${id}rule`} value={rule} onChange={(event) => setRule(event.target.value)}>
         <option value="">choose</option>
@@ -303,8 +318,19 @@ function Missing({ canvas, path, words, mayChange, change }: Own & { path: strin
   );
 }
 
+/** The suggestions for a line that stands: they are looked for when somebody opens them, and replace nothing unasked. */
+function OtherWays({ canvas, path, line, mayChange, change }: Omit<Own, "words"> & { path: string; line: Line }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>What it may come from instead</summary>
+      {open && <Suggestions {...{ canvas, path, line, mayChange, change }} />}
+    </details>
+  );
+}
+
 /** Where the field may come from; a person takes one over or leaves it. */
-function Suggestions({ canvas, path, change }: Pick<Own, "canvas" | "change"> & { path: string }) {
+function Suggestions({ canvas, path, line, mayChange, change }: Omit<Own, "words"> & { path: string; line?: Line }) {
   const [found, setFound] = useState<Suggestion[] | string | null>(null);
   const field = fieldAt(canvas.target, path);
   const [list, ...rest] = path.split(".");
@@ -318,19 +344,27 @@ function Suggestions({ canvas, path, change }: Pick<Own, "canvas" | "change"> & 
   }, [canvas.name, target, children]);
   if (typeof found === "string") return <p className="bad">{found}</p>;
   if (!found) return <p className="quiet">Looking for what it may come from …</p>;
-  const usable = found.filter((one) => one.source || one.rule);
-  if (!usable.length) return null;
+  if (!found.length) return <p className="quiet">Neither names nor records tell of a field that it may come from.</p>;
   return (
     <>
-      <h3>Suggestions</h3>
+      {!line && <h3>Suggestions</h3>}
       <ul className="suggestions">
-        {usable.slice(0, 5).map((one) => (
-          <li key={`${one.source}${one.rule}`}>
-            <button type="button" onClick={() => change(taken(canvas, path, one))}>
-              Take {one.rule ? `rule ${one.rule}` : one.source}
-            </button>{" "}
+        {found.slice(0, 5).map((one) => (
+          <li key={`${one.source}${one.rule}${one.constant}`}>
+            {line && says(canvas, path, line, one) ? (
+              <b>{origin(one)}: as the line says</b>
+            ) : mayChange ? (
+              <button type="button" onClick={() => change(taken(canvas, path, one))}>
+                {line ? "Use" : "Take"} {origin(one)} {line && "instead"}
+              </button>
+            ) : (
+              <b>{origin(one)}</b>
+            )}{" "}
             <b>{Math.round(100 * one.confidence)} %</b>
-            <small>{[...one.convert.map(([name]) => name), one.lookup].filter(Boolean).join(", ")}</small>
+            <small>{[...one.convert.map(([name, argument]) => (argument === null ? name : `${name} ${argument}`)), one.lookup && `lookup ${one.lookup}`].filter(Boolean).join(", ")}</small>
+            {one.table.length > 0 && (
+              <p>A lookup is to be written: {one.table.slice(0, 5).map((pair) => pair.join(" → ")).join(", ")}.</p>
+            )}
             <p className="quiet">{one.why.join(". ")}</p>
           </li>
         ))}
@@ -339,10 +373,24 @@ function Suggestions({ canvas, path, change }: Pick<Own, "canvas" | "change"> & 
   );
 }
 
-/** A suggestion as a line that is drawn; converters and lookup are for the panel that opens. */
+function origin(one: Suggestion): string {
+  if (one.rule) return `rule ${one.rule}`;
+  return one.source ?? `always ${written(one.constant)}`;
+}
+
+/** Whether a line says already what is suggested. */
+function says(canvas: Canvas, path: string, line: Line, one: Suggestion): boolean {
+  const wanted = taken(canvas, path, one);
+  if (one.rule) return line.rule === one.rule;
+  if (one.source === null) return written(line.constant) === written(one.constant);
+  return !line.rule && line.sources[0] === wanted.source && line.lookup === one.lookup && line.converters.length === one.convert.length;
+}
+
+/** A suggestion as a line that is drawn. */
 function taken(canvas: Canvas, path: string, one: Suggestion): Change {
   if (one.rule) return { do: "draw", path, rule: one.rule, source: one.source ?? "" };
-  const source = one.source ?? "";
+  if (one.source === null) return { do: "draw", path, words: { constant: one.constant } };
+  const source = one.source;
   const list = canvas.source.find((field) => field.children.some((child) => child.of_lines))?.path;
   const head = source.startsWith("head.");
   const whole = one.children && !head && list ? `${list}.${source}` : source.replace(/^head\./, "");
@@ -355,6 +403,61 @@ function taken(canvas: Canvas, path: string, one: Suggestion): Change {
       ...(one.lookup ? { lookup: one.lookup } : {}),
     },
   };
+}
+
+interface Entries {
+  lookup: string;
+  mayChange: boolean;
+  ask: (question: Question) => void;
+  say: (words: string) => void;
+  fail: (error: unknown) => void;
+}
+
+/** Values of records that a lookup does not know; each can be made to mean what a known one means. */
+function UnknownValues({ lookup, mayChange, ask, say, fail }: Entries) {
+  const [found, setFound] = useState<Unknown[] | null>(null);
+  const read = () => api.unknown(lookup).then((answer) => setFound(answer.missing), fail);
+  useEffect(() => {
+    read();
+  }, [lookup]);
+  if (!found?.length) return null;
+  const add = (one: Unknown, near: Unknown["nearest"][number]) =>
+    ask({
+      title: `${one.value} in the lookup ${lookup}`,
+      rows: [["New row", near.cells.join(", "), [`It says of ${one.value} what the lookup says of ${near.key}.`]]],
+      yes: "Publish the row",
+      no: "Leave it",
+      accept: () =>
+        api.addToLookup(lookup, near.cells, `${one.value} is the same as ${near.key}`).then((done) => {
+          say(done.message);
+          read();
+        }, fail),
+    });
+  return (
+    <section aria-label={`Values that ${lookup} does not know`}>
+      <h3>Values that the lookup {lookup} does not know</h3>
+      <ul className="suggestions">
+        {found.slice(0, 10).map((one) => (
+          <li key={one.value}>
+            <b>
+              <bdi>{shown(one.value)}</bdi>
+            </b>{" "}
+            <small>
+              in {one.records} {one.records === 1 ? "record" : "records"}
+            </small>
+            {mayChange &&
+              one.nearest.map((near) => (
+                <button type="button" key={near.key} onClick={() => add(one, near)}>
+                  Same as {near.key}
+                </button>
+              ))}
+            {!one.nearest.length && <p className="quiet">None that it knows is like it.</p>}
+          </li>
+        ))}
+      </ul>
+      <a href={`${root}/rules/file?path=${encodeURIComponent(`lookups/${lookup}.csv`)}`}>Open the lookup</a>
+    </section>
+  );
 }
 
 function History({ name, path }: { name: string; path: string }) {

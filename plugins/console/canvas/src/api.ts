@@ -10,6 +10,7 @@ export interface Field {
   state: "mapped" | "missing" | "not_sent" | "free" | "used";
   of_lines: boolean;
   takes: boolean;
+  hint: string;
   children: Field[];
 }
 
@@ -97,6 +98,7 @@ export interface Change {
   rule?: string;
   reason?: string;
   words?: Record<string, unknown>;
+  replace?: boolean;
 }
 
 export interface Stored {
@@ -132,6 +134,23 @@ export interface Trace {
   masked: boolean;
 }
 
+export interface Example {
+  key: string;
+  before: Values;
+  after: Values;
+  personal: boolean;
+}
+
+/** What a draft does to one record. */
+export interface Compared {
+  key: string;
+  before: string;
+  after: string;
+  fields: Record<string, Example>;
+  kept: boolean;
+  runs: boolean;
+}
+
 export interface Trial {
   records: number;
   changed: number;
@@ -141,7 +160,7 @@ export interface Trial {
   recovered: number;
   moved: number;
   dead: number;
-  fields: { path: string; count: number; examples: { key: string; before: Values; after: Values }[] }[];
+  fields: { path: string; count: number; examples: Example[] }[];
   fates: { key: string; before: string; after: string; reasons: { rule: string; field: string; do: string }[] }[];
   seconds: number;
 }
@@ -173,15 +192,23 @@ export interface Suggestion {
   rule: string | null;
   children: string;
   complete: boolean;
+  table: [string, string][];
 }
 
-const root = document.documentElement.dataset.root ?? "";
+/** A value that a lookup does not know, and the nearest ones that it does; `cells`: the row that says the same. */
+export interface Unknown {
+  value: string;
+  records: number;
+  nearest: { key: string; likeness: number; cells: string[] }[];
+}
+
+export const root = document.documentElement.dataset.root ?? "";
 const token = document.querySelector<HTMLMetaElement>('meta[name="csrf"]')?.content ?? "";
 
-async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+async function call<T>(method: string, path: string, body?: unknown, room = "/mappings"): Promise<T> {
   let answer: Response;
   try {
-    answer = await fetch(`${root}/api/mappings${path}`, {
+    answer = await fetch(`${root}/api${room}${path}`, {
       method,
       headers: { "Content-Type": "application/json", "X-Crossdock-CSRF": token },
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -220,13 +247,24 @@ export const api = {
     text === null
       ? call<Trace>("GET", `${name(mapping)}/trace?key=${encodeURIComponent(key)}`)
       : call<Trace>("POST", `${name(mapping)}/trace`, { key, text }),
+  compare: (mapping: string, text: string, keys: string[]) =>
+    call<Compared[]>("POST", `${name(mapping)}/compare`, { text, keys }),
   trial: (mapping: string, text: string) => call<Trial>("POST", `${name(mapping)}/trial`, { text }),
   publish: (mapping: string, text: string, message: string, parent: number) =>
     call<Published>("POST", `${name(mapping)}/publish`, { text, message, parent }),
   suggestions: (mapping: string, target: string, children: string) =>
     call<{ records: number; suggestions: Suggestion[] }>(
       "GET",
-      `${name(mapping)}/suggestions?target=${encodeURIComponent(target)}&children=${encodeURIComponent(children)}`,
+      `${name(mapping)}/suggestions?although_mapped=true&target=${encodeURIComponent(target)}&children=${encodeURIComponent(children)}`,
+    ),
+  unknown: (lookup: string) =>
+    call<{ columns: string[]; missing: Unknown[] }>("GET", `/lookups/${encodeURIComponent(lookup)}/missing`),
+  addToLookup: (lookup: string, cells: string[], message: string) =>
+    call<Published>(
+      "POST",
+      "/publish",
+      { path: `lookups/${lookup}.csv`, rows: [{ line: 0, cells }], message, replay: [cells[0]] },
+      "/rules",
     ),
   history: (mapping: string, path: string) =>
     call<Revision[]>("GET", `${name(mapping)}/history?path=${encodeURIComponent(path)}`),

@@ -12,6 +12,29 @@ export function rows(fields: Field[], depth = 0): Row[] {
   return fields.flatMap((field) => [{ field, depth }, ...rows(field.children, depth + 1)]);
 }
 
+/** The rows that a search finds, each below its parents; all below a parent that is found itself. */
+export function found(all: Row[], search: string): Row[] {
+  const wanted = search.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!wanted.length) return all;
+  const fits = ({ field }: Row) => {
+    const told = `${field.path} ${field.words} ${field.description}`.toLowerCase();
+    return wanted.every((word) => told.includes(word));
+  };
+  const keep = new Set<Row>();
+  const above: Row[] = [];
+  for (const row of all) {
+    above.length = row.depth;
+    above.push(row);
+    if (fits(row) || above.some((one) => keep.has(one) && named(one.field, wanted))) for (const one of above) keep.add(one);
+  }
+  return all.filter((row) => keep.has(row));
+}
+
+/** Whether a parent itself is what is looked for, so that all below it is shown. */
+function named(field: Field, wanted: string[]): boolean {
+  return field.children.length > 0 && wanted.every((word) => field.path.toLowerCase().includes(word));
+}
+
 // Characters that turn or hide what stands beside them.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 const LONGEST = 60;
@@ -32,6 +55,13 @@ export function joined(values: Values | undefined): string {
 
 export function written(value: Scalar): string {
   return value === true ? "yes" : value === false ? "no" : String(value ?? "");
+}
+
+/** Where a line's value comes from, in one sentence. */
+export function sentence(line: Line): string {
+  const made = line.columns.filter((name) => name !== line.target);
+  const from = line.constant === null ? line.sources.concat(made).join(", else ") : "";
+  return [from, ...stations(line)].filter(Boolean).join(" → ") || "nothing";
 }
 
 /** What happens on the way of a line, in a few words; [] where a value goes over as it is. */
