@@ -132,9 +132,9 @@ def _margin() -> dict[str, Any]:
     return {"path": "prices.yaml", "values": [{"place": ["defaults", "margin"], "value": "48"}]}
 
 
-def _trial() -> dict[str, Any]:
+def _trial(**words: Any) -> dict[str, Any]:
     """A draft that changes a field of every document."""
-    return {"text": _draft()["text"].replace("constant: ChannelAdvisor", "constant: Elsewhere")}
+    return {"text": _draft()["text"].replace("constant: ChannelAdvisor", "constant: Elsewhere"), **words}
 
 
 # What is sent to routes that only answer. One that changes something is in CHANGES.
@@ -146,10 +146,11 @@ BODIES: dict[str, tuple[Any, ...]] = {
     ),
     "/api/mappings/{name}/draft": (_draft,),
     "/api/mappings/{name}/change": (
-        partial(_draft, change={"do": "draw", "path": "CurrencyCode", "source": "SiteName"}),
+        partial(_draft, change={"do": "draw", "path": "CurrencyCode", "source": "SiteName", "replace": True}),
     ),
     "/api/mappings/{name}/trace": (partial(_draft, key=ORDER),),
     "/api/mappings/{name}/trial": (_draft, _trial),
+    "/api/mappings/{name}/compare": (partial(_trial, keys=[ORDER]),),
     "/api/rules/open": (_margin,),
     "/api/rules/check": (_margin,),
     "/api/rules/effects": (_margin,),

@@ -104,12 +104,12 @@ def test_a_line_is_dragged_seen_on_a_record_tried_published_and_used_by_the_next
     assert f"T-{key}" not in before
     expect(chip(page, key)).to_contain_text("delivered")
     drag(page, "OrderID", "ShippingMethod")
-    asked = page.get_by_role("dialog", name="ShippingMethod is mapped already")
-    expect(asked).to_contain_text("rule order_document")
-    expect(asked).to_contain_text("OrderID")
+    question = page.get_by_role("dialog", name="ShippingMethod is mapped already")
+    expect(question).to_contain_text("rule order_document")
+    expect(question).to_contain_text("OrderID")
     assert axe(page) == []
     shot(page, "mapping_asks")
-    asked.get_by_role("button", name="Keep what is there").click()
+    question.get_by_role("button", name="Keep what is there").click()
     expect(page.get_by_text("In force", exact=True)).to_be_visible()
     drag(page, "OrderID", "ShippingMethod")
     replace(page)
@@ -250,6 +250,9 @@ def test_the_canvas_is_readable_in_the_dark_and_on_a_phone(console: Console, nam
 def publish(page: Page, why: str) -> None:
     page.get_by_label("What changes, and why").fill(why)
     page.get_by_role("button", name="Publish", exact=True).click()
+    expect(page.get_by_role("region", name="What would change")).to_contain_text("documents would change")
+    expect(page.get_by_text("Draft, not in force")).to_be_visible()  # nothing is published unseen
+    page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.get_by_role("status").first).to_contain_text("is in force with the next task")
 
 
@@ -346,13 +349,13 @@ def test_what_is_not_applied_is_not_lost_unasked(console: Console) -> None:
     panel.get_by_label("Note").fill("As the marketplace says")
     expect(panel.get_by_text("not applied yet")).to_be_visible()
     target(page, "Channel").click()
-    asked = page.get_by_role("dialog", name="Changes of ShippingMethod are not applied yet")
-    asked.get_by_role("button", name="Apply them").click()
+    question = page.get_by_role("dialog", name="Changes of ShippingMethod are not applied yet")
+    question.get_by_role("button", name="Apply them").click()
     expect(page.get_by_text("Draft, not in force")).to_be_visible()
     expect(panel.get_by_label("Note")).to_have_value("As the marketplace says")
     panel.get_by_label("Note").fill("")
     target(page, "Channel").click()
-    asked.get_by_role("button", name="Drop them").click()
+    question.get_by_role("button", name="Drop them").click()
     expect(page.get_by_role("complementary", name="Line to Channel")).to_be_visible()
     page.get_by_role("button", name="Text", exact=True).click()
     expect(page.get_by_label("The file's text")).to_have_value(re.compile("note: As the marketplace says"))
@@ -381,9 +384,9 @@ def test_suggestions_replace_nothing_unasked_and_say_what_a_lookup_lacks(console
     panel = page.get_by_role("complementary", name="Line to Channel")
     panel.get_by_text("What it may come from instead").click()
     panel.get_by_role("button", name=re.compile("^Use .* instead$")).first.click()
-    asked = page.get_by_role("dialog", name="Channel is mapped already")
-    expect(asked).to_contain_text("rule order_document")
-    asked.get_by_role("button", name="Keep what is there").click()
+    question = page.get_by_role("dialog", name="Channel is mapped already")
+    expect(question).to_contain_text("rule order_document")
+    question.get_by_role("button", name="Keep what is there").click()
     expect(page.get_by_text("In force", exact=True)).to_be_visible()
 
     page.get_by_label("Find in SalesOrderCreate").fill("PaymentStatus")
@@ -394,6 +397,7 @@ def test_suggestions_replace_nothing_unasked_and_say_what_a_lookup_lacks(console
     assert axe(page) == []
     lacks.get_by_role("button", name="Same as Cleared").click()
     expect(page.get_by_role("dialog")).to_contain_text("Clearing, Paid")
+    expect(page.get_by_role("dialog")).to_contain_text("that were compared")
     page.get_by_role("button", name="Publish the row").click()
     expect(page.get_by_role("status").first).to_contain_text("is in force with the next task")
     expect(lacks).to_have_count(0)

@@ -643,14 +643,14 @@ def test_a_field_that_nobody_sends_is_mapped_and_sent_without_a_migration(shop: 
             on_this_machine("ann"), "product", text, Change("draw", path, words={"constant": constant})
         ).text
     assert mappings.canvas(ann, "product", text).findings == ()
-    known = item(shop)
+    old = item(shop)
     sync(shop)
     try:
         file.write_text(text)
         new = item(shop)
-        item(shop, known, Title="Another title")
+        item(shop, old, Title="Another title")
         sync(shop)
-        for sku in (new, known):
+        for sku in (new, old):
             there = product(shop, sku)
             assert (there["ShortDescription"], there["Manufacturer"], there["MPN"]) == (
                 there["Title"], there["Brand"], sku,

@@ -226,8 +226,8 @@ def test_values_that_records_have_brought_and_a_lookup_misses(connection: sa.Con
     assert made.missing[0].nearest[0].key.startswith("Royal Mail / Special Delivery")
     assert made.columns[:2] == ("tims_carrier", "tims_service")
     assert made.missing[0].nearest[0].cells[:2] == ("Royal Mial", "Special Delivery")
-    known = made.missing[0].nearest[0].row
-    assert made.missing[0].nearest[0].cells[2:] == tuple(known[name] for name in made.columns[2:])
+    nearest = made.missing[0].nearest[0].row
+    assert made.missing[0].nearest[0].cells[2:] == tuple(nearest[name] for name in made.columns[2:])
 
 
 def test_a_value_about_a_person_is_told_to_whoever_may_see_it_alone(connection: sa.Connection) -> None:

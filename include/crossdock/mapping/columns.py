@@ -69,7 +69,7 @@ def no_place(mapping: Table, part: str, path: str, document: Document) -> str:
     says, or it has no column."""
     own = BY_CODE.get(mapping.name, {})
     if part == FIELDS and path in own:
-        words = f"is {_said(own[path])} by the flow itself"
+        words = f"is {_in_words(own[path])} by the flow itself"
         return f"{words}, so a line changes nothing; a developer must change the flow first"
     registered_here = mapping.name in registered() and target_field(document, path) is not None
     if registered_here and columns_of(mapping.name, part).get(path) != _type(document, path):
@@ -80,7 +80,7 @@ def no_place(mapping: Table, part: str, path: str, document: Document) -> str:
     return ""
 
 
-def _said(value: str | bool | None) -> str:
+def _in_words(value: str | bool | None) -> str:
     if value is None:
         return "not sent"
     return f"set to {value}" if isinstance(value, str) else f"set to {'yes' if value else 'no'}"

@@ -81,6 +81,7 @@ export function App({ name, mayPublish }: Props) {
   const [question, setQuestion] = useState<Question | null>(null);
   const [compared, setCompared] = useState<Map<string, Compared>>(new Map());
   const [search, setSearch] = useState({ source: "", target: "" });
+  const [seenText, setSeenText] = useState(""); // the draft whose trial the person has seen
   const [unsaved, setUnsaved] = useState<(() => void) | null>(null); // applies what the panel's form says
   const asked = useRef(0);
   const comparing = useRef(0);
@@ -252,10 +253,17 @@ export function App({ name, mayPublish }: Props) {
   const tryIt = () =>
     work("trial", async () => {
       setTrial(await api.trial(name, text));
+      setSeenText(text);
     });
 
   const publish = () =>
     work("publish", async () => {
+      if (seenText !== text) {
+        setTrial(await api.trial(name, text));
+        setSeenText(text);
+        say("This is what would change. Press Publish once more to bring it into force.");
+        return;
+      }
       const done = await api.publish(name, text, message, parent);
       setMessage("");
       if (done.in_force) {

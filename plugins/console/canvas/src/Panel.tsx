@@ -421,18 +421,31 @@ function UnknownValues({ lookup, mayChange, ask, say, fail }: Entries) {
     read();
   }, [lookup]);
   if (!found?.length) return null;
-  const add = (one: Unknown, near: Unknown["nearest"][number]) =>
-    ask({
-      title: `${one.value} in the lookup ${lookup}`,
-      rows: [["New row", near.cells.join(", "), [`It says of ${one.value} what the lookup says of ${near.key}.`]]],
-      yes: "Publish the row",
-      no: "Leave it",
-      accept: () =>
-        api.addToLookup(lookup, near.cells, `${one.value} is the same as ${near.key}`).then((done) => {
-          say(done.message);
-          read();
-        }, fail),
-    });
+  const add = async (one: Unknown, near: Unknown["nearest"][number]) => {
+    try {
+      const seen = await api.previewRow(lookup, near.cells);
+      if (seen.large || !seen.number) {
+        const why = seen.problems.map((problem) => problem.text).join(". ") || seen.why_large;
+        throw new Error(`${why}. Open the lookup to publish this row.`);
+      }
+      ask({
+        title: `${one.value} in the lookup ${lookup}`,
+        rows: [
+          ["New row", near.cells.join(", "), [`It says of ${one.value} what the lookup says of ${near.key}.`]],
+          ["What would change", `${seen.changes} of ${seen.looked} that were compared`, []],
+        ],
+        yes: "Publish the row",
+        no: "Leave it",
+        accept: () =>
+          api.publishRow(lookup, near.cells, `${one.value} is the same as ${near.key}`, seen.number).then((done) => {
+            say(done.message);
+            read();
+          }, fail),
+      });
+    } catch (error) {
+      fail(error);
+    }
+  };
   return (
     <section aria-label={`Values that ${lookup} does not know`}>
       <h3>Values that the lookup {lookup} does not know</h3>

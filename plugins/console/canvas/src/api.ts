@@ -202,6 +202,16 @@ export interface Unknown {
   nearest: { key: string; likeness: number; cells: string[] }[];
 }
 
+/** What a row of a lookup would change; `number`: by which its publication says that it was seen. */
+export interface Preview {
+  number: number;
+  changes: number;
+  looked: number;
+  large: boolean;
+  why_large: string;
+  problems: { path: string; line: number; text: string }[];
+}
+
 export const root = document.documentElement.dataset.root ?? "";
 const token = document.querySelector<HTMLMetaElement>('meta[name="csrf"]')?.content ?? "";
 
@@ -259,11 +269,13 @@ export const api = {
     ),
   unknown: (lookup: string) =>
     call<{ columns: string[]; missing: Unknown[] }>("GET", `/lookups/${encodeURIComponent(lookup)}/missing`),
-  addToLookup: (lookup: string, cells: string[], message: string) =>
+  previewRow: (lookup: string, cells: string[]) =>
+    call<Preview>("POST", "/effects", { path: `lookups/${lookup}.csv`, rows: [{ line: 0, cells }] }, "/rules"),
+  publishRow: (lookup: string, cells: string[], message: string, preview: number) =>
     call<Published>(
       "POST",
       "/publish",
-      { path: `lookups/${lookup}.csv`, rows: [{ line: 0, cells }], message, replay: [cells[0]] },
+      { path: `lookups/${lookup}.csv`, rows: [{ line: 0, cells }], message, preview, replay: [cells[0]] },
       "/rules",
     ),
   history: (mapping: string, path: string) =>
