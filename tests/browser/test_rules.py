@@ -213,7 +213,10 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     console.shop.sync(flow="prices")
     after = prices_at_the_channel(console)
-    assert {sku: after[sku] for sku in would} == would
+    waits = {row.key for row in console.query("SELECT key FROM ops.approval WHERE state = 'open'")}  # for a person
+    sent = {sku: price for sku, price in would.items() if sku not in waits}
+    assert {sku: after[sku] for sku in sent} == sent
+    assert len(sent) > 100
     assert all(before[sku] != price for sku, price in would.items())
     history = page.locator("section", has=page.get_by_role("heading", name="Who changed it"))
     expect(history).to_contain_text("Costs have risen")
