@@ -30,8 +30,9 @@ from urllib.parse import urlencode
 
 import sqlalchemy as sa
 
+from crossdock.services import configuration
 from crossdock.services.people import on_this_machine
-from crossdock.services.rule_files import Draft, ValueChange, publish
+from crossdock.services.rule_files import Draft, ValueChange, text_of
 from crossdock.settings import PROJECT, config_dir
 from crossdock.store import database, sql
 from crossdock.watch.reconcile.subjects import SUBJECTS
@@ -213,10 +214,13 @@ def fill(url: str, records: int, letters: int, skus: int, lines: int) -> None:
     for name in ("console", "console_ledger", "console_rest"):
         with engine.begin() as connection:
             connection.execute(sql.statement(__package__, name), values)
+    person = on_this_machine("bench")
     with engine.begin() as connection:
         for number in range(VERSIONS):
-            change = ValueChange(("defaults", "margin"), str(49 + number))
-            publish(connection, on_this_machine("bench"), Draft("prices.yaml", values=(change,)), "A version", None)
+            draft = Draft("prices.yaml", values=(ValueChange(("defaults", "margin"), str(49 + number)),))
+            changed = {draft.path: text_of(connection, person, draft)}
+            version = configuration.propose(connection, person, changed, "A version")
+            configuration.publish(connection, person, version.number)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()
