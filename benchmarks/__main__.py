@@ -317,12 +317,19 @@ def caption(found: Measured, source: Path | None, rounds: int) -> str:
     origin = f"the file {source.name}" if source else (
         f"the shipped January, its orders {facts['repetitions']} times over under new numbers"
     )  # fmt: skip
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{facts['orders']:,} orders, {facts['lines']:,} lines, {facts['bytes'] / 1e6:.0f} MB: {origin}.\n"
+        f"{machine()}; medians of {rounds} interleaved rounds in fresh processes, dlt in one of them; imports not "
+        "counted."
+    )
+
+
+def machine() -> str:
+    """The day, and what it was measured on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, "
-        f"{platform.system()}, Python {platform.python_version()}; medians of {rounds} interleaved rounds in fresh "
-        "processes, dlt in one of them; imports not counted."
+        f"{platform.system()}, Python {platform.python_version()}"
     )
 
 
@@ -338,6 +345,16 @@ def page(grid: Grid, words: str, minutes: float) -> str:
     )
 
 
+def of_console(grid: Grid, words: str) -> str:
+    """The section of the console, which `--only console` writes anew."""
+    return (
+        f"{CONSOLE_TITLE}\n\n{grid.markdown()}\n{words}. Every page and every API call that only answers, over HTTP "
+        "through Airflow's api-server, all of them\nin turn; the first turn is not counted. CPU is that of the api-server "
+        "and of the client that asks; Postgres works beside\nthem. Of a download the time is that until it begins.\n"
+    )
+
+
+CONSOLE_TITLE = "\n## The console at size"
 PARTS = ("orders", "month", "airflow", "suggestions", "console", "stock")
 
 
@@ -364,12 +381,18 @@ def main() -> int:
         broken = True
     if not found.facts:
         return 1
-    grid, words = table(found, *parts), caption(found, options.data, rounds)
-    out.print(grid.table("Crossdock beside plain clients and peers"))
-    out.print(words)
+    words, minutes = caption(found, options.data, rounds), (time.monotonic() - begun) / 60
+    grid = table(found, *(part for part in parts if part != "console"))
+    if options.only != "console":
+        out.print(grid.table("Crossdock beside plain clients and peers"))
+        out.print(words)
+    calls = table(found, "console") if "console" in parts else None
+    if calls:
+        out.print(calls.table("The console at size"))
     out.print(f"Every number: {found.book}")
-    if not (broken or options.quick or options.only):
-        PAGE.write_text(page(grid, words, (time.monotonic() - begun) / 60))
+    if not (broken or options.quick or options.only not in (None, "console")):
+        text = PAGE.read_text() if options.only else page(grid, words, minutes)
+        PAGE.write_text(text.partition(CONSOLE_TITLE)[0] + of_console(calls, machine()) if calls else text)
         out.print(f"Written: {PAGE.relative_to(PROJECT)}")
     return int(broken or bool(found.failures))
 

@@ -32,12 +32,13 @@ SELECT
   jsonb_build_object('SKU', 'SKU-' || lpad(n::text, 6, '0'), 'Locations', jsonb_build_array(), 'RowVersion', 1)
 FROM generate_series(1, :skus) AS n;
 
--- Batches of 2,000: of orders one every half an hour, so that the last 48 of them are of one day.
+-- Batches of 2,000, the last records in the last ones: of orders one every half an hour, so that 48 are of one day.
 INSERT INTO ops.batch (flow, kind, run_id, step, read, delivered, created_at, touched_at, finished_at)
 SELECT
   'orders', 'scheduled', 'orders/scheduled__' || n, 'confirm', 2000, 2000,
   now() - make_interval(mins => 30 * n + 2), now() - make_interval(mins => 30 * n), now() - make_interval(mins => 30 * n)
-FROM generate_series(1, 1 + :orders / 2000) AS n;
+FROM generate_series(1 + :orders / 2000, 1, -1) AS n
+ORDER BY n DESC;
 
 INSERT INTO ops.batch (flow, kind, run_id, step, read, delivered, created_at, touched_at, finished_at)
 SELECT
@@ -46,7 +47,7 @@ SELECT
 FROM generate_series(1, 1 + :skus / 2000) AS n, unnest(ARRAY['inventory', 'prices', 'catalog']) AS flow;
 
 INSERT INTO ops.work (queue, key, hash, batch_id, queued_at)
-SELECT 'orders', (90000000 + n)::text, 'h', 1 + n / 2000, now() - make_interval(mins => n)
+SELECT 'orders', (90000000 + n)::text, 'h', 1 + :orders / 2000 - n / 2000, now() - make_interval(mins => n)
 FROM generate_series(1, :orders) AS n;
 
 INSERT INTO ops.work (queue, key, hash, batch_id, queued_at)
@@ -64,7 +65,7 @@ INSERT INTO stage.sales_order (
   key, batch_id, version, state, reason, "TotalAmount", "CurrencyCode", "CustomerID", "Channel", marketplace_order_id
 )
 SELECT
-  (90000000 + n)::text, 1 + n / 2000, now() - make_interval(mins => n),
+  (90000000 + n)::text, 1 + :orders / 2000 - n / 2000, now() - make_interval(mins => n),
   CASE WHEN n <= :letters THEN 'dead' WHEN n % 500 = 0 THEN 'waiting' ELSE 'delivered' END,
   CASE WHEN n % 500 = 0 THEN 'its customer is on the way' END, 24.00, 'GBP', 'C-' || (n % 1000), 'Amazon UK',
   'A-' || (90000000 + n)
@@ -93,7 +94,7 @@ INSERT INTO ops.delivery (
   flow, batch_id, entity, operation, key, idempotency_key, outcome, status, response_id, created_at, sent_at, done_at
 )
 SELECT
-  'orders', 1 + n / 2000, 'sales_order', 'create', (90000000 + n)::text, 'so-' || n, 'confirmed', 201,
+  'orders', 1 + :orders / 2000 - n / 2000, 'sales_order', 'create', (90000000 + n)::text, 'so-' || n, 'confirmed', 201,
   'SO-' || (90000000 + n), now() - make_interval(secs => n), now() - make_interval(secs => n),
   now() - make_interval(secs => n)
 FROM generate_series(:letters + 1, :orders) AS n;
@@ -125,7 +126,7 @@ FROM generate_series(1, :skus) AS n;
 
 INSERT INTO ops.dead_letter (flow, entity, key, batch_id, step, reasons, payload, version, created_at)
 SELECT
-  'orders', 'sales_order', o.key, 1, 'check',
+  'orders', 'sales_order', o.key, 1 + :orders / 2000, 'check',
   jsonb_build_array(jsonb_build_object(
     'rule', CASE WHEN n % 2 = 0 THEN 'unknown_sku' ELSE 'unknown_code' END, 'field', 'OrderItems[0].SKU', 'line', '',
     'value', 'X-' || (n % 40), 'says', 'TIMS has no item X-' || (n % 40) || '.', 'do', 'Create it in TIMS, then replay.'

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from crossdock.settings import PROJECT
 from crossdock.store import database
 
-SECONDS = 600  # that a measured process may take
+SECONDS = 900  # that a measured process may take
 
 
 @dataclass

@@ -115,6 +115,26 @@ def test_a_call_of_the_console_that_is_not_answered_fails_the_whole(found: Measu
     assert found["console GET /c.status"] == 404
 
 
+def test_the_section_of_the_console_is_written_anew_by_its_own_part(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measured(found: Measured, *_: object) -> None:
+        found.facts |= {**FACTS, "console": "1,000 raw records"}
+        found.add("console GET /money", {"p50": 1, "p95": 2, "cpu": 1, "status": 200, "aim": 300})
+
+    monkeypatch.setattr(bench, "_measure", measured)
+    monkeypatch.setattr(bench, "PROJECT", tmp_path)
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "performance.md")
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only", "console"])
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    bench.PAGE.write_text(f"# Performance\n\n| orders | 1 |\n{bench.CONSOLE_TITLE}\n\n| GET /gone | 5 ms |\n")
+    assert bench.main() == 0
+    page = bench.PAGE.read_text()
+    assert page.startswith(f"# Performance\n\n| orders | 1 |\n{bench.CONSOLE_TITLE}\n\n")
+    assert "|   GET /money | 2 ms |" in page
+    assert "GET /gone" not in page
+
+
 def test_nothing_measured_is_a_table_all_the_same(found: Measured) -> None:
     assert bench.table(found, *bench.PARTS).markdown().count("not measured") >= 12
 

@@ -198,7 +198,7 @@ def _newest(flow: Flow, limit: int, after: tuple[int, str] | None = None) -> sa.
         batches = batches.where(ops_batch.c.id <= after[0])
     counted = batches.subquery()
     enough = sa.func.coalesce(counted.c.before, 0) <= 2 * limit  # some of their records have newer versions
-    recent = sa.select(counted.c.id).where(enough)
+    recent = sa.func.array(sa.select(counted.c.id).where(enough).scalar_subquery())
     inner = work.alias("later")
     newer = sa.exists().where(
         inner.c.queue == flow.name, inner.c.key == work.c.key, inner.c.hash != work.c.hash,
@@ -210,7 +210,7 @@ def _newest(flow: Flow, limit: int, after: tuple[int, str] | None = None) -> sa.
     rows = (
         sa.select(work.c.key, work.c.hash, table.c.version, work.c.batch_id)
         .join(table, sa.and_(table.c.key == work.c.key, table.c.hash == work.c.hash))
-        .where(work.c.queue == flow.name, work.c.batch_id.in_(recent), ~newer)
+        .where(work.c.queue == flow.name, work.c.batch_id == sa.any_(recent), ~newer)
         .order_by(work.c.batch_id.desc(), work.c.key)
         .limit(limit)
     )
