@@ -349,8 +349,9 @@ def of_console(grid: Grid, words: str) -> str:
     """The section of the console, which `--only console` writes anew."""
     return (
         f"{CONSOLE_TITLE}\n\n{grid.markdown()}\n{words}. Every page and every API call that only answers, over HTTP "
-        "through Airflow's api-server, all of them\nin turn; the first turn is not counted. CPU is that of the api-server "
-        "and of the client that asks; Postgres works beside\nthem. Of a download the time is that until it begins.\n"
+        "through Airflow's api-server, all of them\nin turn; the first turn is not counted. CPU is that of the "
+        "api-server and of the client that asks; Postgres works beside\nthem. Of a download the time is that until it "
+        "begins.\n"
     )
 
 

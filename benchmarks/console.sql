@@ -13,8 +13,10 @@ SELECT
     'TotalPrice', 24.00, 'OrderDate', now() - make_interval(mins => n), 'UpdatedDate', now() - make_interval(mins => n),
     'CustomerInfo', jsonb_build_object('CustomerID', 'b' || n, 'FirstName', 'Ada', 'LastName', 'Miller'),
     'OrderItems', jsonb_build_array(jsonb_build_object(
-      'OrderItemID', n, 'SKU', 'SKU-' || lpad((1 + n % :skus)::text, 6, '0'), 'Quantity', 2, 'UnitPrice', 10.00,
-      'TaxAmount', 4.00)),
+      'OrderItemID', n, 'Quantity', 2, 'UnitPrice', 10.00, 'TaxAmount', 4.00,
+      'SKU', CASE WHEN n <= :letters AND n % 2 = 0 THEN 'X-' || n % 40
+        ELSE 'SKU-' || lpad((1 + n % :skus)::text, 6, '0') END
+    )),
     'OrderItemCount', 1
   )
 FROM generate_series(1, :orders) AS n;

@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 
 from crossdock.mapping import language
 from crossdock.mapping.parse import read_documents
-from crossdock.reference.lookups import Lookups
+from crossdock.reference.lookups import Lookups, without_advice
 from crossdock.rules import movements
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.order_context import OrderContext
@@ -339,3 +339,24 @@ def test_of_real_orders_no_column_and_no_problem_differs(days: Environment) -> N
     assert_frame_equal(one.source.made, other.source.made)
     for name in ("problems", "errors", "warnings"):
         assert_frame_equal(getattr(one, name), getattr(other, name))
+
+
+def test_all_codes_are_read_again_when_they_have_changed_and_not_for_words_that_nobody_reads(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[sa.Select] = []
+    read = database.copy_out
+    monkeypatch.setattr(database, "copy_out", lambda made, statement: reads.append(statement) or read(made, statement))
+    row = {"code": "ZZ-Same", "folded": "zz-same", "kind": "sku", "sku": "ZZ-Same"}
+    connection.execute(sa.insert(ref_item_code), [row])
+    lookups = Lookups(connection, 3)
+    assert "zz-same" in lookups.every_code()
+    assert lookups.every_code() == Lookups(connection, 3).every_code()
+    assert len(reads) == 1
+    connection.execute(sa.update(ref_item_code).where(ref_item_code.c.code == "ZZ-Same").values(folded="zz-other"))
+    assert {"zz-other"} == {code for code in lookups.every_code() if code.startswith("zz-")}
+    connection.execute(sa.delete(ref_item_code).where(ref_item_code.c.code == "ZZ-Same"))
+    with without_advice():
+        assert lookups.every_code() == []
+    assert "zz-other" not in lookups.every_code()
+    connection.rollback()
