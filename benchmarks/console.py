@@ -46,6 +46,7 @@ LINES_OF_A_SALE = 7
 DAYS, SETTLEMENTS = 200, 14  # that the books have
 VERSIONS = 5
 ORDER, SKU, LETTER, UNKNOWN = "90000001", "SKU-000001", 1, "NO-SUCH-CODE"
+REPLAY = "900000000"  # of all open letters
 MONTH = f"{datetime.now(UTC).date().replace(day=1) - timedelta(days=1):%Y-%m}"
 PAYOUT = ("amazon_uk", "S1")
 
@@ -66,7 +67,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "period": (MONTH,),
 }
 LISTS: dict[str, tuple[dict[str, str], ...]] = {
-    "records": tuple({"flow": "orders", "state": each} for each in ("dead", "waiting", "delivered")),
+    "records": tuple(
+        {"flow": "orders", "state": each} for each in ("dead", "dead_new", "dead_closed", "waiting", "delivered")
+    ),
     "life": ({"kind": "order", "id": ORDER}, {"kind": "sku", "id": SKU}),
     "rule file": tuple(
         {"path": path}
@@ -93,6 +96,10 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/record/{kind}": LISTS["life"],
     "/api/overview/records": LISTS["records"],
     "/overview/records": LISTS["records"],
+    "/overview/system/{name}": ({"name": "tims"},),
+    "/letters/closed": ({}, {"state": "mended"}, {"state": "resolved"}),
+    **dict.fromkeys(("/letters/replays/{number}", "/api/replays/{number}"), ({"number": REPLAY},)),
+    "/letters/replays/{number}/rows": ({"number": REPLAY, "end": "running", "after": "100"},),
     "/rules/file": LISTS["rule file"],
     "/api/rules/file": LISTS["rule file"],
     "/api/mappings/{name}/history": ({"name": "sales_order", "path": "CurrencyCode"},),
@@ -160,8 +167,10 @@ CHANGES = frozenset(
     f"/api/{path}"
     for path in (
         "approvals/approve", "approvals/refuse", "approvals/send", "letters/{number}/edit", "letters/{number}/note",
-        "letters/replace", "letters/dismiss", "letters/assign", "letters/replay", "mappings/{name}/publish",
+        "letters/replace", "letters/dismiss", "letters/reopen", "letters/assign", "letters/replay",
+        "mappings/{name}/publish",
         "money/{period}/close", "money/{period}/tick", "money/{period}/untick", "alerts/{number}/acknowledge",
+        "alerts/{number}/take-back",
         "alerts/{number}/silence", "alerts/{number}/speak", "batches/{number}/accept-rejects", "reconciliation/start",
         "records/read", "rules/publish", "rules/replay", "rules/versions/{number}/consent",
         "rules/versions/{number}/effects", "rules/versions/{number}/withdraw", "rules/take-back",

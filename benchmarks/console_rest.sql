@@ -31,3 +31,26 @@ SELECT
   now() - make_interval(mins => n), 'clerk ' || n % 40, (ARRAY['record open', 'dead-letter edit', 'price approve'])[1 + n % 3],
   n::text, '10.0.0.' || n % 200
 FROM generate_series(1, :records / 2) AS n;
+
+-- Letters that are closed, a replay of all open ones, an item's orders.
+INSERT INTO ops.dead_letter (
+  flow, entity, key, batch_id, step, reasons, payload, edited_payload, version, state, created_at, updated_at, note
+)
+SELECT
+  'orders', 'sales_order', (80000000 + n)::text, 1, 'check', '[{"rule": "unknown_sku", "field": "OrderItems[0].SKU"}]',
+  '{"TotalPrice": 24.00, "Currency": "GBP"}', CASE WHEN n % 2 = 0 THEN jsonb '{"TotalPrice": 25.00}' END, now(),
+  (ARRAY['replayed', 'resolved', 'dismissed'])[1 + n % 3], now() - make_interval(mins => n),
+  now() - make_interval(mins => n), 'A test order.'
+FROM generate_series(1, 4 * :letters) AS n;
+
+INSERT INTO ops.audit (id, who, action, subject, detail, at)
+VALUES (900000000, 'clerk', 'replay', 'all', jsonb_build_object('letters', :letters), now());
+
+INSERT INTO ops.audit (who, action, subject, at)
+SELECT 'clerk', 'dead-letter replay', letter.id::text, now()
+FROM ops.dead_letter AS letter
+WHERE letter.state = 'open';
+
+INSERT INTO stage.sales_order_line (key, position, "SKU", "Quantity", "Price")
+SELECT (90000000 + n)::text, 0, 'SKU-' || lpad((1 + n % :skus)::text, 6, '0'), 2, 10.00
+FROM generate_series(1, :orders) AS n;

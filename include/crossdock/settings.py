@@ -139,6 +139,20 @@ class LargeChange(Struct, frozen=True):
     percent: int = 5  # of those that were compared
 
 
+# The documents that have a page in their own system, by that system and their name in its contract.
+Linked = Literal[
+    "channel_advisor.Order", "channel_advisor.Return", "channel_advisor.Product", "tims.SalesOrder", "tims.Customer",
+    "tims.Item", "tims.Shipment", "tims.Invoice", "tims.CreditMemo", "tims.Payment", "tims.Adjustment", "tims.Entry",
+]  # fmt: skip
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^$|^https?://[^\s/?#{}]+[/?#][^\s{}]*\{id\}[^\s{}]*$",
+        description="an address such as https://tims.example.com/orders/{id} (http or https, {id} once), or empty",
+    ),
+]
+
+
 class Console(Struct, frozen=True):
     """`console.yaml`: who may do what in the console, and where a record is found in the systems' own pages."""
 
@@ -146,9 +160,7 @@ class Console(Struct, frozen=True):
     people: dict[str, tuple[Role, ...]] = msgspec.field(default_factory=dict)  # by login, on top of what the roles give
     consent: tuple[str, ...] = ()  # files that a second person must agree to, e.g. posting.yaml or lookups/*
     large: LargeChange = LargeChange()
-    links: dict[str, str] = msgspec.field(
-        default_factory=dict
-    )  # by entity, with {id} in it: the page of a document in its system
+    links: dict[Linked, Address] = msgspec.field(default_factory=dict)  # {id} is the document's number there
 
 
 def console() -> Console:

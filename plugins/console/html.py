@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+from crossdock.rules import currencies
 from crossdock.safe import safe
 
 FOLDER = Path(__file__).parent
@@ -77,7 +78,8 @@ def money(amount: Decimal | str | None, currency: str | None = "") -> Markup:
     if amount is None:
         return Markup("")
     value = Decimal(amount)
-    places = max(2, -int(value.normalize().as_tuple().exponent)) if value else 2
+    least = currencies.places(currency)
+    places = max(least, -int(value.normalize().as_tuple().exponent)) if value else least
     return Markup('<span class="amount">{:,.{places}f}<span class="currency">{}</span></span>').format(
         value, f" {currency}" if currency else "", places=places
     )

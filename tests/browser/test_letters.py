@@ -47,10 +47,13 @@ def clicks(page: Page) -> list[str]:
     return made
 
 
-def test_forty_letters_of_one_cause_are_cleared_in_five_clicks(console: Console, forty: list[str]) -> None:
+def test_forty_letters_of_one_cause_are_cleared_in_five_clicks_from_the_first_page(
+    console: Console, forty: list[str]
+) -> None:
     page = console.login("clerk")
     made = clicks(page)
-    console.open(page, "/letters")
+    console.open(page, "/")
+    page.get_by_role("link", name="dead letters wait").click()
     group = page.get_by_role("row").filter(has_text="OLD-SKU")
     expect(group).to_contain_text(str(FORTY))
     expect(group).to_contain_text("480.00 GBP")
@@ -64,18 +67,106 @@ def test_forty_letters_of_one_cause_are_cleared_in_five_clicks(console: Console,
     page.get_by_label("Write instead of “OLD-SKU”").fill("22423")
     page.get_by_role("button", name="Edit all").click()
     expect(page.locator("#message")).to_contain_text(f"Edited {FORTY}")
+    rows = page.locator("#rows tbody tr")
+    expect(rows.first).to_contain_text("OLD-SKU → 22423")
+    expect(rows.first).to_contain_text("edited, to be replayed")
+    expect(page.get_by_label("Write instead of")).to_have_count(0)
+    shot(page, "letters_group_edited")
     page.get_by_role("button", name="Replay those whose cause is gone").click()
-    expect(page.locator("#message")).to_contain_text(f"{FORTY} in replay")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Replay of {FORTY} letters")
+    expect(page.get_by_role("status").filter(has_text="The run is on")).to_be_visible()
+    expect(page.get_by_role("link", name=f"{FORTY} still at work")).to_be_visible()
     assert console.work_asked_runs() == 1
-    expect(page.get_by_text("No open letters of this cause.")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("status").filter(has_text="It has ended.")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("link", name=f"{FORTY} delivered")).to_be_visible()
     assert len(made) <= 5, made
+    shot(page, "letters_replay")
+    assert axe(page) == []
     for key in forty:
         order = sales_order(console.shop, key)
         assert [each["SKU"] for each in order["LineItems"]] == ["22423"]
+    row = page.get_by_role("row").filter(has_text=forty[0])
+    row.get_by_role("link", name="SO-").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {forty[0]}")
     states = console.query(
         "SELECT state, count(*) FROM ops.dead_letter WHERE strpos(payload::text, 'OLD-SKU') > 0 GROUP BY state"
     )
     assert [tuple(row) for row in states] == [("replayed", FORTY)]
+    assert page.problems == []
+
+
+def test_a_replay_says_what_came_of_each(console: Console) -> None:
+    good, bad = refused(console, "MIXED-1"), refused(console, "MIXED-2")
+    page = console.open(console.login("clerk"), f"/letters/{number_of(console, good)}")
+    page.get_by_label("SKU", exact=True).fill("22423")
+    page.get_by_role("button", name="Replay").click()
+    expect(page.get_by_role("region", name="What came of the replay")).to_contain_text("at work")
+    console.work_asked_runs()
+    came = page.get_by_role("region", name="What came of the replay")
+    expect(came).to_contain_text("delivered", timeout=15_000)
+    expect(came.get_by_role("link", name=sales_order(console.shop, good)["SalesOrderID"])).to_be_visible()
+    shot(page, "letter_replayed")
+    assert axe(page) == []
+    console.open(page, "/letters/group?flow=orders&rule=unknown_sku&value=MIXED-2")
+    expect(page.locator(".head").get_by_text("MIXED-2").first).to_be_visible()
+    page.get_by_role("button", name="Replay all").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Replay of 1 letter")
+    console.work_asked_runs()
+    expect(page.get_by_role("link", name="1 refused again")).to_be_visible(timeout=15_000)
+    row = page.get_by_role("row").filter(has_text=bad)
+    expect(row).to_contain_text("unknown sku")
+    expect(row.locator(".do")).not_to_be_empty()
+    console.open(page, "/letters")
+    page.get_by_role("region", name="What came of the last replays").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Replay of 1 letter")
+    assert page.problems == []
+
+
+def test_a_dismissal_is_found_and_taken_back(console: Console) -> None:
+    key = refused(console, "BACK-1")
+    number = number_of(console, key)
+    page = console.open(console.login("clerk"), f"/letters/{number}")
+    page.get_by_label("Dismiss it, because").fill("Ordered by mistake")
+    page.get_by_role("button", name="Dismiss").click()
+    page.get_by_role("link", name="Dismissed", exact=True).click()
+    row = page.get_by_role("row").filter(has_text=key)
+    expect(row).to_contain_text("Ordered by mistake")
+    shot(page, "letters_dismissed")
+    assert axe(page) == []
+    row.get_by_role("link", name=key).click()
+    expect(page.get_by_role("region", name="Dismissed")).to_contain_text("Ordered by mistake")
+    with page.expect_navigation():
+        page.keyboard.press("o")
+    expect(page.locator("#message")).to_contain_text("Open again")
+    expect(page.locator(".deeds")).to_contain_text("clerk had dismissed it: Ordered by mistake")
+    assert number_of(console, key) == number
+    by = f"SELECT who, address FROM ops.audit WHERE action = 'dead-letter reopen' AND subject = '{number}'"
+    seen = console.query(by)
+    assert [tuple(one) for one in seen] == [("clerk", "127.0.0.1")]
+    for state in ("mended", "replayed", "resolved"):
+        console.open(page, f"/letters/closed?state={state}")
+        expect(page.locator("main table, main .empty").first).to_be_visible()
+        assert axe(page) == []
+    viewer = console.open(console.login("viewer"), "/letters/closed")
+    expect(viewer.get_by_role("button", name="Open again")).to_have_count(0)
+    assert page.problems == []
+
+
+def test_a_group_speaks_of_the_value_that_is_chosen(console: Console) -> None:
+    for sku in ("CHIP-A", "CHIP-B"):
+        refused(console, sku)
+    page = console.open(console.login("clerk"), "/letters/group?flow=orders&rule=unknown_sku")
+    expect(page.locator(".head")).to_contain_text("For example:")
+    console.open(page, "/letters/group?flow=orders&rule=unknown_sku&value=CHIP-B")
+    expect(page.locator(".head")).to_contain_text("CHIP-B")
+    expect(page.locator(".head")).not_to_contain_text("For example:")
+    expect(page.get_by_label("Write instead of “CHIP-B”")).to_be_visible()
+    gone = place(console.shop, line(), UserDataPresent=False)
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    read_whatever_breaks(console.shop)
+    rule = console.query(f"SELECT rule FROM ops.dead_letter WHERE key = '{gone}'")[0].rule
+    console.open(page, f"/letters/group?flow=orders&rule={rule}")
+    expect(page.get_by_label("Write instead of")).to_have_count(0)
     assert page.problems == []
 
 
@@ -100,7 +191,7 @@ def test_an_edit_shows_its_verdict_as_one_types_and_nothing_is_written_before_it
     page.get_by_role("button", name="Replay").click()
     expect(page.locator("#message")).to_contain_text("1 in replay")
     console.work_asked_runs()
-    expect(page.get_by_text("replayed", exact=True)).to_be_visible(timeout=15_000)
+    expect(page.locator(".state.replayed")).to_be_visible(timeout=15_000)
     assert sales_order(console.shop, key)["ShippingAddress"]["CountryCode"] == "GB"
     deeds = [
         row.action for row in console.query(f"SELECT action FROM ops.audit WHERE subject = '{number}' ORDER BY id")
@@ -117,7 +208,7 @@ def test_the_keyboard_alone_is_enough(console: Console) -> None:
     press = page.keyboard.press
     for _ in range(30):
         press("j")
-        if page.evaluate("document.activeElement.closest('tr')?.textContent.includes('KEY-1')"):
+        if page.evaluate("document.activeElement.closest('tr')?.textContent.includes('unknown sku')"):
             break
     press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("unknown sku")
@@ -137,6 +228,7 @@ def test_the_keyboard_alone_is_enough(console: Console) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
     press("Escape")
     console.work_asked_runs()
+    expect(page.locator(".state.replayed")).to_be_visible(timeout=15_000)  # the page has loaded itself anew
     opened = int(page.url.rpartition("/")[2])
     other = next(number for number in (any_number_of(console, key) for key in (first, second)) if number != opened)
     page.wait_for_load_state("networkidle")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -14,8 +18,10 @@ from browser.conftest import Console, axe, read_whatever_breaks, shot
 from console import database as console_database
 from crossdock.errors import BatchStopped
 from crossdock.reference import tims
+from crossdock.settings import base_dir
 from crossdock.steps.extract import refresh_reference
 from crossdock.store import alerts, database
+from crossdock.store.tables import ref_settlement
 from integration.builders import forward, line, order, place, sales_order, ship
 from integration.environment import fresh_database
 
@@ -64,7 +70,7 @@ def test_a_stopped_batch_goes_on_from_the_first_page(console: Console) -> None:
     assert sorted(row.key for row in letters) == sorted(bad)
     deeds = console.query("SELECT who, address FROM ops.audit WHERE action = 'batch accept rejects'")
     assert [tuple(row) for row in deeds] == [("clerk", "127.0.0.1")]
-    lane(page, "Orders").get_by_role("link").nth(1).click()
+    lane(page, "Orders").get_by_role("link").nth(2).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Orders")
     assert page.problems == []  # type: ignore[attr-defined]
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
@@ -98,6 +104,66 @@ def test_alerts_are_noted_and_silenced(console: Console) -> None:
     expect(page.locator("#message")).to_contain_text("ended")
     with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
         assert [row for row in alerts.unsent(connection) if row.key == "hostile"]
+    assert axe(page) == []
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_what_was_noted_is_in_a_list_and_comes_back(console: Console) -> None:
+    title = "Orders: 12 dead letters are open, as told"
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        for _ in range(2):
+            alerts.raise_alert(
+                connection, kind="dead_letters", key="noted-list", title=title, flow="orders",
+                body="Each says what is wrong. See `crossdock dead-letters list --flow orders`.",
+            )  # fmt: skip
+    page = console.open(console.login("clerk"), "/")
+    notice = page.locator(".notice").filter(has_text=title)
+    expect(notice).to_contain_text("2×")
+    expect(notice.get_by_role("link", name="Dead letters")).to_be_visible()
+    expect(notice.get_by_text("crossdock dead-letters list")).to_be_hidden()
+    notice.get_by_text("Or from a shell").click()
+    expect(notice.get_by_text("crossdock dead-letters list")).to_be_visible()
+    notice.get_by_role("button", name="I take note").click()
+    expect(notice).to_have_count(0)
+    page.get_by_role("link", name="noted and").click()
+    row = page.get_by_role("row").filter(has_text=title)
+    expect(row).to_contain_text("clerk")
+    shot(page, "overview_alerts")
+    assert axe(page) == []
+    row.get_by_role("button", name="Take it back").click()
+    expect(page.locator("#message")).to_contain_text("open again")
+    expect(row).to_have_count(0)
+    console.open(page, "/")
+    expect(notice).to_have_count(1)
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_every_number_leads_to_its_records_and_both_pages_agree_on_the_money(console: Console) -> None:
+    place(console.shop, line("HELD-UP", 3, "33.3333"), TotalTaxPrice=Decimal("0.0045"))
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    read_whatever_breaks(console.shop)
+    page = console.open(console.login("viewer"), "/")
+    bare = page.evaluate(
+        """() => [...document.querySelectorAll('#lanes td[data-label], .map section, .between')].flatMap(cell => {
+          const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT); const found = [];
+          for (let node; (node = walk.nextNode());) {
+            if (/[1-9]/.test(node.data) && !node.parentElement.closest('a, time, svg')) found.push(node.data.trim());
+          }
+          return found; })"""
+    )
+    assert [text for text in bare if not text.startswith("of ")] == []
+    held = page.locator(".between a").first.inner_text()
+    links = page.evaluate("[...document.querySelectorAll('#now a')].map(a => a.href)")
+    assert len(links) > 20
+    for link in sorted(set(links)):
+        if "/crossdock/" in link:
+            assert page.request.get(link).status == 200, link
+    console.open(page, "/letters")
+    assert held.split() == page.locator(".sum").inner_text().partition("held up:")[2].split()[: len(held.split())]
+    assert re.fullmatch(r"([\d,]+\.\d\d [A-Z]{3}\s*)+", held)
+    console.open(page, "/overview/system/tims")
+    expect(page.get_by_role("heading", name="Requests")).to_be_visible()
+    shot(page, "overview_system")
     assert axe(page) == []
     assert page.problems == []  # type: ignore[attr-defined]
 
@@ -214,12 +280,112 @@ def test_a_tracking_number_leads_to_the_life_of_its_order_and_a_ledger_line_back
     expect(ledger.get_by_role("row", name="Sum")).to_contain_text("GBP")
     shot(page, "record")
     assert axe(page) == []
-    ledger.get_by_role("link").first.click()
+    ledger.get_by_role("row").nth(1).get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Journal entry")
     shot(page, "record_entry")
     assert axe(page) == []
     page.get_by_role("region", name="In the ledger").get_by_role("link").nth(1).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {sold}")
+    entry = page.locator("tr#meant")
+    expect(entry).to_be_in_viewport()
+    expect(page.get_by_role("region", name="In the ledger").locator("tr.meant").first).to_be_visible()
+    shot(page, "record_from_ledger")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_the_ledger_of_a_month_leads_to_the_entry_on_the_orders_page(console: Console, sold: str) -> None:
+    period = console.query("SELECT max(period) AS period FROM ref.gl_entry")[0].period
+    page = console.open(console.login("accountant"), f"/money/{period}/lines?sku=22423")
+    row = page.locator("tbody tr:has([data-open])").first
+    entry = row.get_by_role("link").first.inner_text()
+    row.locator("[data-open]").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Order ")
+    expect(page.locator("tr#meant")).to_contain_text(entry)
+    expect(page.locator("tr#meant")).to_be_in_viewport()
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_any_number_of_an_order_finds_it(console: Console, sold: str) -> None:
+    """Each number that somebody may have in hands, typed into the search of a page."""
+    shop = console.shop
+    document = sales_order(shop, sold)
+    number = document["SalesOrderID"]
+    shipment = console.query(f"SELECT id FROM ref.shipment WHERE sales_order_id = '{number}'")[0].id
+    invoice = console.query(f"SELECT target_id FROM ops.link WHERE entity = 'invoice' AND source_key = '{shipment}'")[0]
+    page = console.login("clerk")
+    for text in (sold, f"T-{sold}", number, f"track{sold}", shipment, invoice.target_id, f" #{sold} "):
+        find(console, page, text)
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {sold}")
+    find(console, page, "22423")
+    expect(page.get_by_role("heading", level=1)).to_have_text("SKU 22423")
+    orders = page.get_by_role("region", name="Orders with it")
+    expect(orders.get_by_role("link", name=sold, exact=True)).to_be_visible()
+    shot(page, "record_sku_orders")
+    assert axe(page) == []
+    customer = document["CustomerID"]
+    find(console, page, customer)
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Customer {customer}")
+    plain = "kind = 'email' AND strpos(value, '@') > 0 AND strpos(value, ':') = 0"
+    one = f"SELECT value FROM ref.customer_key WHERE {plain} GROUP BY value HAVING count(*) = 1 LIMIT 1"
+    mail = console.query(f"SELECT customer_id, value FROM ref.customer_key WHERE kind = 'email' AND value = ({one})")[0]
+    find(console, page, mail.value)
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Customer {mail.customer_id}")
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(
+            sa.insert(ref_settlement).values(
+                source="amazon_uk", settlement_id="S-IN-HAND", channel="Amazon UK", format="amazon", file="s.txt",
+                currency_code="GBP", total="18.00", content_hash="h",
+            )
+        )  # fmt: skip
+    find(console, page, "S-IN-HAND")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Settlement amazon_uk:S-IN-HAND")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_an_order_shows_its_lines_and_leads_to_its_sales_order_and_out(
+    console: Console, sold: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = shutil.copytree(base_dir(), tmp_path / "config")
+    text = (made / "console.yaml").read_text()
+    text = text.replace('tims.SalesOrder: ""', "tims.SalesOrder: https://tims.example.com/so/{id}")
+    (made / "console.yaml").write_text(text)
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(made))
+    page = console.open(console.login("viewer"), f"/record?q={sold}")
+    lines = page.get_by_role("region", name="Its lines")
+    expect(lines.get_by_role("row").nth(1)).to_contain_text("22423")
+    expect(lines.get_by_role("row").nth(1)).to_contain_text("10.00 GBP")
+    number = sales_order(console.shop, sold)["SalesOrderID"]
+    out = page.get_by_role("link", name=f"{number} in TIMS").first
+    assert out.get_attribute("href") == f"https://tims.example.com/so/{number}"
+    assert out.get_attribute("rel") == "noreferrer"
+    page.get_by_role("link", name=number, exact=True).first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Sales order {number}")
+    shot(page, "record_sales_order")
+    assert axe(page) == []
+    page.get_by_role("link", name=sold, exact=True).first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Order {sold}")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_a_dismissed_order_says_that_nothing_is_to_be_done_and_is_opened_again(console: Console) -> None:
+    key = place(console.shop, line("DISMISSED-1"))
+    forward(console.shop, console.shop.now + timedelta(minutes=10))
+    read_whatever_breaks(console.shop)
+    page = console.login("clerk")
+    number = console.query(f"SELECT id FROM ops.dead_letter WHERE key = '{key}'")[0].id
+    console.open(page, f"/letters/{number}")
+    page.get_by_label("Dismiss it, because").fill("a test order")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Dismiss").click()
+    find(console, page, key)
+    stands = page.get_by_role("region", name="Where it stands")
+    expect(stands).to_contain_text("clerk has decided that it need not go: a test order.")
+    expect(stands).to_contain_text("Nothing is to be done.")
+    expect(page.locator(".timeline")).not_to_contain_text("Create customer")
+    shot(page, "record_dismissed")
+    with page.expect_navigation():
+        stands.get_by_role("button", name="Open it again").click()
+    expect(stands).to_contain_text("A rule refuses it: unknown sku")
     assert page.problems == []  # type: ignore[attr-defined]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, NotAllowed
-from crossdock.services import letters, people
+from crossdock.services import letters, people, personal, replays
 from crossdock.services.letters import Cause
 from crossdock.services.people import Person, Role
 from crossdock.store import database, dead_letters
-from crossdock.store.tables import ops_audit
+from crossdock.store.tables import ops_audit, ops_batch, ops_link, stage_sales_order
 from crossdock.store.tables import ops_dead_letter as table
 from integration.builders import line, place
 from integration.environment import Environment, fresh_database
@@ -114,6 +115,161 @@ def test_what_people_do_is_on_record_with_where_they_came_from(connection: sa.Co
     assert {(row.who, row.address) for row in rows} == {("clerk", "10.0.0.7")}
     with pytest.raises(ConfigError, match="open any more"):
         letters.dismiss(connection, CLERK, "again", numbers=[number])
+
+
+def test_a_dismissal_is_taken_back_and_who_had_made_it_stays_on_record(connection: sa.Connection) -> None:
+    number = refuse(connection, "d1", ("unknown_sku", "X"))
+    edited = refuse(connection, "d2", ("unknown_sku", "X"), OrderID="A")
+    letters.edit(connection, CLERK, edited, {"OrderID": "B"})
+    letters.dismiss(connection, Person("bob", CLERK.roles), "a test order", numbers=[number, edited])
+    assert {row.id for row in letters.letters(connection, VIEWER, state="dismissed").rows} == {number, edited}
+    with pytest.raises(NotAllowed):
+        letters.reopen(connection, VIEWER, [number])
+    letters.reopen(connection, CLERK, [number, edited])
+    states = dict(
+        connection.execute(sa.select(table.c.id, table.c.state).where(table.c.id.in_([number, edited]))).all()
+    )
+    assert states == {number: "open", edited: "edited"}
+    row = connection.execute(sa.select(ops_audit).order_by(ops_audit.c.id.desc()).limit(1)).one()
+    assert (row.who, row.action) == ("clerk", "dead-letter reopen")
+    assert row.detail["note"] == "bob had dismissed it: a test order"
+    assert letters.letter(connection, CLERK, number).history[1].action == "reopen"
+    with pytest.raises(ConfigError, match="dismissed any more"):
+        letters.reopen(connection, CLERK, [number])
+
+
+def test_a_dismissed_letter_whose_record_was_refused_again_stays_closed(connection: sa.Connection) -> None:
+    number = refuse(connection, "d3", ("unknown_sku", "X"))
+    letters.dismiss(connection, CLERK, "a test order", numbers=[number])
+    dead_letters.dead_letter(connection, [{
+        "flow": "orders", "entity": "sales_order", "key": "d3", "batch_id": 2, "step": "check",
+        "reasons": [{"rule": "unknown_sku", "value": "Z", "field": "OrderItems.SKU", "says": "", "do": ""}],
+        "version": "2011-01-07T00:00:00+00:00", "payload": {},
+    }])  # fmt: skip
+    with pytest.raises(ConfigError, match="newer version"):
+        letters.reopen(connection, CLERK, [number])
+
+
+def test_closed_letters_are_listed_by_what_became_of_them(connection: sa.Connection) -> None:
+    def close(key: str, state: str, ago: int, **more: Any) -> int:
+        number = refuse(connection, key, ("unknown_sku", "X"))
+        at = sa.func.now() - timedelta(hours=ago)
+        connection.execute(sa.update(table).where(table.c.id == number).values(state=state, updated_at=at, **more))
+        return number
+
+    first, second, third = (close(f"c{number}", "dismissed", 3 - number) for number in range(3))
+    plain = close("c3", "replayed", 1)
+    mended = close("c4", "replayed", 1, edited_payload={"ChannelAdvisorOrderID": 2})
+    itself = close("c5", "resolved", 1)
+
+    def seen(state: str) -> list[int]:
+        found: list[int] = []
+        after = None
+        while True:
+            page = letters.letters(connection, VIEWER, state=state, after=after, limit=2)
+            found += [row.id for row in page.rows]
+            after = page.after
+            if after is None:
+                return found
+
+    assert seen("dismissed") == [third, second, first]
+    assert seen("mended") == [mended]
+    assert sorted(seen("replayed")) == [plain, mended]
+    assert seen("resolved") == [itself]
+    with pytest.raises(ConfigError, match="no list"):
+        letters.letters(connection, VIEWER, state="<script>")
+    (row,) = letters.letters(connection, CLERK, state="mended").rows
+    assert [(edit.name, edit.was, edit.now) for edit in row.edits] == [("ChannelAdvisorOrderID", "1", "2")]
+
+
+def test_a_list_shows_what_was_edited_and_the_value_is_to_be_mended_no_more(connection: sa.Connection) -> None:
+    items = {"OrderItems": [{"SKU": "OLD"}], "CustomerInfo": {"LastName": "Miller"}}
+    number = refuse(connection, "e1", ("unknown_sku", "OLD"), **items)
+    other = refuse(connection, "e2", ("unknown_sku", "OLDER"), OrderItems=[{"SKU": "OLDER"}])
+    cause = Cause("orders", "unknown_sku", "OLD")
+    assert letters.replaceable(connection, CLERK, cause) == "OLD"
+    assert letters.replaceable(connection, VIEWER, cause) is None
+    assert letters.replace_value(connection, CLERK, cause, "NEW").count == 1
+    assert letters.replaceable(connection, CLERK, cause) is None
+    (group,) = letters.groups(connection, CLERK)
+    assert (group.count, group.edited, group.messages) == (2, 1, 2)
+    assert group.values == (("OLDER", 1),)
+    rows = {row.id: row for row in letters.letters(connection, CLERK, cause=SKUS).rows}
+    assert [(edit.name, edit.was, edit.now) for edit in rows[number].edits] == [("OrderItems[0].SKU", "OLD", "NEW")]
+    assert rows[other].edits == ()
+    letters.edit(connection, CLERK, number, {"CustomerInfo.LastName": "Müller"})
+    (masked,) = letters.letters(connection, VIEWER, cause=cause).rows
+    assert "Müller" not in str(masked)
+    assert ("CustomerInfo.LastName", personal.MASK) in [(edit.name, edit.now) for edit in masked.edits]
+
+
+def test_nothing_is_offered_in_place_of_a_value_that_nobody_can_write(connection: sa.Connection) -> None:
+    """The channel has erased the buyer: the rule names UserDataPresent, which is false."""
+    reasons = [{"field": "UserDataPresent", "rule": "personal_data_gone", "value": "false", "says": "", "do": ""}]
+    letter = {
+        "flow": "orders", "entity": "sales_order", "key": "g1", "batch_id": 1, "step": "check", "reasons": reasons,
+        "version": "2011-01-06T00:00:00+00:00", "payload": {"UserDataPresent": False},
+    }  # fmt: skip
+    dead_letters.dead_letter(connection, [letter])
+    assert letters.replaceable(connection, CLERK, Cause("orders", "personal_data_gone", "false")) is None
+
+
+def test_a_replay_says_what_came_of_each_letter(connection: sa.Connection) -> None:
+    keys = ("went", "again", "waits", "out", "still", "gone")
+    numbers = {key: refuse(connection, key, ("unknown_sku", "X")) for key in keys}
+    marked = letters.ask_replay(connection, CLERK, cause=SKUS)
+    assert marked.replay
+    assert replays.latest(connection, VIEWER, 5)[0].id == marked.replay
+    before = replays.replay(connection, VIEWER, marked.replay)
+    assert before.running
+    assert before.counts == {"running": 6}
+    batch = connection.scalar(
+        sa.insert(ops_batch).values(flow="orders", kind="replay", step="confirm", read=0).returning(ops_batch.c.id)
+    )
+    connection.execute(sa.update(table).where(table.c.key != "still").values(updated_at=sa.func.clock_timestamp()))
+    refuse(connection, "again", ("country_unknown", "Atlantis"))
+    dead_letters.close_resolved(connection, "orders", ["went", "waits"], replay=True)
+    dead_letters.close_resolved(connection, "orders", ["out"], replay=False)
+    letters.dismiss(connection, CLERK, "no", numbers=[numbers["gone"]])
+    for key, state, reason in (
+        ("went", "delivered", None),
+        ("waits", "waiting", "its customer"),
+        ("out", "left_out", "no"),
+    ):
+        values = {"key": key, "batch_id": batch, "version": sa.func.now(), "state": state, "reason": reason}
+        connection.execute(sa.insert(stage_sales_order).values(values))
+    connection.execute(sa.insert(ops_link).values(entity="sales_order", source_key="went", target_id="SO-9"))
+    found = replays.replay(connection, VIEWER, marked.replay)
+    assert {one.key: end for end, rows in found.rows.items() for one in rows} == {
+        "went": "delivered", "again": "refused", "waits": "waiting", "out": "not_sent", "still": "running",
+        "gone": "dismissed",
+    }  # fmt: skip
+    ends = {one.key: one for rows in found.rows.values() for one in rows}
+    assert ends["went"].documents == ("SO-9",)
+    assert (ends["again"].why, ends["again"].do) == ("country unknown", "Mend it")
+    assert ends["waits"].why == "its customer"
+    assert found.running
+    assert list(replays.replay(connection, VIEWER, marked.replay, end="refused").rows) == ["refused"]
+    came = letters.letter(connection, CLERK, numbers["again"]).came
+    assert came
+    assert came.end == "refused"
+    with pytest.raises(ConfigError, match="no replay"):
+        replays.replay(connection, VIEWER, 10**12)
+
+
+def test_a_record_that_waits_after_its_replay_is_no_dead_letter_any_more(environment: Environment) -> None:
+    environment.tick("2011-01-04")
+    key = place(environment, line("TYPO-7"))
+    environment.sync()
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        number = connection.scalar(sa.select(table.c.id).where(table.c.key == key)) or 0
+        letters.edit(connection, CLERK, number, {"OrderStatus": "Pending"})
+        marked = letters.ask_replay(connection, CLERK, numbers=[number])
+    environment.sync(kind="replay", keys=[key])
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        assert connection.scalar(sa.select(table.c.state).where(table.c.id == number)) == "replayed"
+        (one,) = replays.replay(connection, VIEWER, marked.replay or 0).rows["waiting"]
+        assert one.why.startswith("pending")
 
 
 @pytest.mark.parametrize("change", ["UPDATE ops.audit SET who = 'x'", "DELETE FROM ops.audit", "TRUNCATE ops.audit"])

@@ -8,10 +8,12 @@ from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from crossdock import flows
 from crossdock.errors import BatchStopped, ConfigError, NotAllowed
-from crossdock.services import overview
+from crossdock.services import letters, overview, worth
 from crossdock.services.overview import Lane, Overview
 from crossdock.services.people import Person, Role, on_this_machine
 from crossdock.steps.run_batches import STEPS
@@ -83,12 +85,12 @@ def letter(connection: sa.Connection, key: str, ago: timedelta = timedelta(), **
     connection.execute(sa.insert(ops_dead_letter).values(row))
 
 
-def keys(connection: sa.Connection, state: str, **more: object) -> list[str]:
+def keys(connection: sa.Connection, state: str) -> list[str]:
     """The keys behind a number, page by page."""
     found: list[str] = []
     after = None
     while True:
-        page = overview.records_behind(connection, VIEWER, "orders", state, after=after, limit=2, **more)  # type: ignore[arg-type]
+        page = overview.records_behind(connection, VIEWER, "orders", state, after=after, limit=2)
         found += [row.key for row in page.rows]
         after = page.after
         if after is None:
@@ -101,7 +103,7 @@ def test_an_empty_database_is_well(connection: sa.Connection) -> None:
     assert [one.flow for one in found.lanes] == list(flows.all_flows())
     assert {one.circuit for one in found.systems} == {"closed"}
     assert lane(found).read_at is None
-    assert found.held == {}
+    assert found.held_dead == found.held_waiting == {}
     for state in overview.LIST_STATES:
         assert keys(connection, state) == []
 
@@ -128,6 +130,7 @@ def test_every_number_counts_the_records_that_it_leads_to(connection: sa.Connect
     letter(connection, "x1")
     letter(connection, "x2", 25 * HOUR, payload={"TotalPrice": "1", "Currency": "EUR"})
     letter(connection, "x3", 26 * HOUR, state="dismissed")
+    letter(connection, "x5", 60 * HOUR, state="replayed", updated_at=now() - 25 * HOUR)
     letter(connection, "x4", 60 * HOUR)
     found = lane(overview.overview(connection, VIEWER))
     assert (found.delivered, found.waiting, found.in_flight, found.dead) == (3, 1, 3, 3)
@@ -137,10 +140,11 @@ def test_every_number_counts_the_records_that_it_leads_to(connection: sa.Connect
     assert keys(connection, "waiting") == ["w1"]
     assert keys(connection, "in_flight") == ["f1", "f2", "f3"]
     assert sorted(keys(connection, "dead")) == ["x1", "x2", "x4"]
-    assert (found.dead_today, found.dead_before) == (1, 2)
-    assert keys(connection, "dead", days_ago=0) == ["x1"]
-    assert sorted(keys(connection, "dead", days_ago=1)) == ["x2", "x3"]
-    assert found.held == {"GBP": Decimal("32.2500"), "EUR": Decimal("1.0000")}
+    assert (found.dead_new, found.dead_closed) == (1, 1)
+    assert keys(connection, "dead_new") == ["x1"]
+    assert keys(connection, "dead_closed") == ["x3"]
+    assert found.held_dead == {"EUR": Decimal("1.00"), "GBP": Decimal("25.00")}
+    assert found.held_waiting == {"GBP": Decimal("7.25")}
     assert not overview.overview(connection, VIEWER).well
 
 
@@ -189,6 +193,36 @@ def test_systems_say_their_budget_and_their_circuit(connection: sa.Connection) -
     assert (channel.used, channel.circuit, channel.paused_until) == (0, "closed", None)
 
 
+AMOUNTS = st.lists(
+    st.tuples(
+        st.sampled_from(["orders", "returns", "payouts"]), st.sampled_from(["unknown_sku", "country_unknown"]),
+        st.decimals(min_value=-10**6, max_value=10**6, places=4), st.sampled_from(["GBP", "EUR", "JPY", "KWD", "XYZ"]),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(AMOUNTS)
+def test_overview_and_desk_agree_on_the_money_to_the_cent(
+    connection: sa.Connection, amounts: list[tuple[str, str, Decimal, str]]
+) -> None:
+    """Both say what the rows of the desk add up to: each is rounded to its currency's smallest unit."""
+    with connection.begin_nested() as savepoint:
+        for number, (flow, rule, amount, currency) in enumerate(amounts):
+            letter(connection, f"m{number}", flow=flow, reasons=[{"rule": rule}],
+                   payload={"TotalPrice": str(amount), "Currency": currency})  # fmt: skip
+        page = overview.overview(connection, VIEWER)
+        groups = letters.groups(connection, VIEWER)
+        rows = letters.letters(connection, VIEWER, limit=500).rows
+        savepoint.rollback()
+    summed = worth.added({row.currency_code or "": row.amount} for row in rows if row.amount is not None)
+    assert page.held_dead == worth.added(group.worth for group in groups) == summed
+    assert page.held_dead == worth.added(lane.held_dead for lane in page.lanes)
+    for currency, total in summed.items():
+        assert -int(total.as_tuple().exponent) == {"JPY": 0, "KWD": 3}.get(currency, 2)
+
+
 # ---- alerts --------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +245,58 @@ def test_an_alert_that_somebody_has_noted_is_not_open_and_its_next_one_is(connec
     assert [one.id for one in overview.overview(connection, VIEWER).alerts] == [again]
     row = connection.execute(sa.select(ops_audit).order_by(ops_audit.c.id.desc()).limit(1)).one()
     assert (row.who, row.action, row.subject) == ("ada", "alert acknowledge", str(number))
+
+
+def test_alerts_of_one_kind_and_key_are_one(connection: sa.Connection) -> None:
+    first = raised(connection)
+    connection.execute(sa.update(ops_alert).values(first_at=now() - 9 * HOUR, last_at=now() - 8 * HOUR, times=3))
+    again = raised(connection)
+    other = raised(connection, "returns")
+    connection.execute(sa.update(ops_alert).where(ops_alert.c.id == other).values(last_at=now() - HOUR))
+    found = overview.overview(connection, VIEWER).alerts
+    assert [(one.id, one.times) for one in found] == [(again, 4), (other, 1)]
+    assert found[0].first_at < now() - 8 * HOUR
+    assert found[0].last_at > now() - HOUR
+    overview.acknowledge(connection, CLERK, again)
+    assert [one.id for one in overview.overview(connection, VIEWER).alerts] == [other]
+    (noted,) = overview.noted(connection, VIEWER)
+    assert (noted.times, noted.noted_by) == (4, "ada")
+    assert overview.overview(connection, VIEWER).noted == 1
+    overview.take_back(connection, CLERK, noted.id)
+    assert [one.id for one in overview.overview(connection, VIEWER).alerts] == [again, other]
+    assert overview.noted(connection, VIEWER) == []
+    with pytest.raises(ConfigError, match="open already"):
+        overview.take_back(connection, CLERK, first)
+    row = connection.execute(sa.select(ops_audit).order_by(ops_audit.c.id.desc()).limit(1)).one()
+    assert (row.who, row.action, row.detail["note"]) == ("ada", "alert take back", "ada had taken note of it")
+
+
+def test_a_silence_stands_in_its_list_also_when_its_alert_was_noted(connection: sa.Connection) -> None:
+    number = raised(connection)
+    overview.silence(connection, CLERK, number, "known", hours=1)
+    overview.acknowledge(connection, CLERK, number)
+    assert [one.id for one in overview.overview(connection, VIEWER).silenced] == [number]
+    overview.end_silence(connection, CLERK, number)
+    assert overview.overview(connection, VIEWER).silenced == ()
+
+
+def test_a_system_says_what_was_asked_of_it(connection: sa.Connection) -> None:
+    done = batch(connection)
+    connection.execute(
+        sa.insert(ops_delivery).values(
+            flow="orders", batch_id=done, entity="sales_order", operation="create", key="1", idempotency_key="1",
+            outcome="confirmed", status=201, done_at=now(),
+        )
+    )  # fmt: skip
+    connection.execute(sa.insert(ops_rate_lease).values(system="tims", at=now() - timedelta(seconds=90), tokens=7))
+    found = overview.calls(connection, VIEWER, "tims")
+    assert [(one.title, one.what, one.key, one.status) for one in found.calls] == [
+        ("Orders", "create sales order", "1", 201)
+    ]
+    assert dict(found.minutes)[1] == 7
+    assert overview.calls(connection, VIEWER, "channel_advisor").calls == ()
+    with pytest.raises(ConfigError, match="no system"):
+        overview.calls(connection, VIEWER, TEXT)
 
 
 def test_a_silence_holds_messages_back_and_they_come_back_afterwards(connection: sa.Connection) -> None:
@@ -259,6 +345,7 @@ def test_a_viewer_changes_nothing(connection: sa.Connection) -> None:
     number = raised(connection)
     for change in (
         lambda: overview.acknowledge(connection, VIEWER, number),
+        lambda: overview.take_back(connection, VIEWER, number),
         lambda: overview.silence(connection, VIEWER, number, "why", hours=1),
         lambda: overview.end_silence(connection, VIEWER, number),
         lambda: overview.stopped_batch(connection, VIEWER, 1),

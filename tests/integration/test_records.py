@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from crossdock import flows
+from crossdock import flows, settings
 from crossdock.errors import BatchStopped, ConfigError, NotAllowed
 from crossdock.reference import tims
-from crossdock.services import records, search, standing
+from crossdock.services import letters, records, replays, search, standing
 from crossdock.services.people import Person, Role
 from crossdock.services.personal import MASK
 from crossdock.services.records import Life
@@ -29,8 +32,9 @@ from crossdock.store.tables import (
     ref_invoice,
     ref_settlement,
     ref_settlement_line,
+    stage_sales_order_line,
 )
-from integration.builders import line, order, place, sales_order, ship
+from integration.builders import forward, line, order, place, sales_order, ship
 from integration.environment import Environment
 
 CLERK = Person("ada", frozenset({Role.CLERK}), "192.0.2.7")
@@ -302,8 +306,8 @@ def test_states_of_real_orders(sold: tuple[Environment, str, str]) -> None:
             assert stands(connection, good).state == "good"
             assert stands(connection, bad[0]).action == "letter"
             left = stands(connection, cancelled)
-            assert "leaves it out" in left.sentence
-            assert left.do
+            assert "cancelled at the channel" in left.sentence
+            assert (left.state, left.action, left.do) == ("", "", "Nothing is to be done.")
             connection.execute(
                 sa.update(ops_dead_letter)
                 .where(ops_dead_letter.c.key == bad[0])
@@ -312,7 +316,204 @@ def test_states_of_real_orders(sold: tuple[Environment, str, str]) -> None:
             dismissed = stands(connection, bad[0])
             assert "ada has decided" in dismissed.sentence
             assert "a test order" in dismissed.sentence
-            assert dismissed.action == "read"
+            assert (dismissed.state, dismissed.action) == ("", "reopen")
+            assert dismissed.do.startswith("Nothing is to be done.")
+
+
+def test_an_edited_letter_waits_for_its_replay(connection: sa.Connection) -> None:
+    letter(connection, "779", state="edited", changed_by="ada", edited_payload={})
+    found = stands(connection, "779")
+    assert (found.state, found.action, found.do) == ("warn", "letter", "Replay it.")
+    assert "ada has edited" in found.sentence
+
+
+def test_an_order_that_waits_is_held_or_cancelled_says_so(sold: tuple[Environment, str, str]) -> None:
+    environment, _, _ = sold
+    pending = place(environment, line(), OrderStatus="Pending")
+    held = order(environment, line(), OrderStatus="OnHold")
+    by_person, cancelled = order(environment, line()), order(environment, line())
+    with environment.runtime() as runtime:
+        for key, what in ((by_person, "hold"), (cancelled, "cancel")):
+            number = sales_order(environment, key)["SalesOrderID"]
+            result = runtime.tims.post(f"/sales-orders/{number}/{what}", {"Reason": "a test"}, key=f"{what}-{number}")
+            assert result.status < 300, result.error
+        forward(environment, environment.now + timedelta(minutes=20))
+    environment.sync(flow="holds")
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        waits, at_channel, at_tims, gone = (stands(connection, key) for key in (pending, held, by_person, cancelled))
+    assert (waits.state, waits.action) == ("warn", "read")
+    assert waits.sentence.startswith("It waits: pending")
+    assert at_channel.sentence.endswith("on hold: the channel holds it.")
+    assert at_channel.do == standing.HOLDERS["channel"][1]
+    assert at_tims.sentence.endswith("on hold: somebody has put it on hold in TIMS.")
+    assert "Release it in TIMS" in at_tims.do
+    assert gone.sentence.endswith("and cancelled.")
+    assert (gone.state, gone.do) == ("", "Nothing is to be done.")
+
+
+# ---- what a page of an order has -----------------------------------------------------------------------------------
+
+
+def fact(found: Life, name: str) -> records.Fact:
+    return next(each for each in found.facts if each.name == name)
+
+
+def test_an_edited_order_keeps_its_customer_when_it_is_read_again(sold: tuple[Environment, str, str]) -> None:
+    """The run that sends it knows the customer; a version that comes later names none."""
+    environment, _, _ = sold
+    buyer = {"CustomerID": "buyer-edited", "FirstName": "Eve", "LastName": "Edited", "Email": "eve@example.com",
+             "Phone": None, "Company": None}  # fmt: skip
+    key = place(environment, line("TYPO-9"), CustomerInfo=buyer)
+    environment.sync()
+    with environment.runtime() as runtime:
+        with runtime.engine.begin() as connection:
+            number = connection.scalar(sa.select(ops_dead_letter.c.id).where(ops_dead_letter.c.key == key))
+            assert number
+            letters.edit(connection, CLERK, number, {"OrderItems[0].SKU": "22423"})
+            begun = letters.ask_replay(connection, CLERK, numbers=[number])
+        for batch_id in extract(runtime, ORDERS, kind="replay", keys=begun.keys["orders"]):
+            for step in STEPS.values():
+                step(runtime, ORDERS, batch_id)
+        with runtime.engine.begin() as connection:
+            before = fact(records.life(connection, VIEWER, "order", key), "customer")
+            found = replays.replay(connection, VIEWER, begun.replay or 0)
+    customer = sales_order(environment, key)["CustomerID"]
+    assert before.value == customer
+    assert {end: [one.documents for one in rows] for end, rows in found.rows.items()} == {
+        "delivered": [(sales_order(environment, key)["SalesOrderID"],)]
+    }
+    environment.sync(kind="key", keys=[key], reprocess=True)
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        after = records.life(connection, VIEWER, "order", key)
+    assert fact(after, "customer") == before
+    assert any(event.title.startswith("Create customer") for event in after.events)
+
+
+def test_a_dismissed_order_does_not_show_what_its_buyers_other_order_made(sold: tuple[Environment, str, str]) -> None:
+    environment, _, _ = sold
+    buyer = {"CustomerID": "buyer-twice", "FirstName": "Tom", "LastName": "Twice", "Email": "tom@example.com",
+             "Phone": None, "Company": None}  # fmt: skip
+    key = place(environment, line("TYPO-8"), CustomerInfo=buyer)
+    environment.sync()
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        number = connection.scalar(sa.select(ops_dead_letter.c.id).where(ops_dead_letter.c.key == key))
+        letters.dismiss(connection, CLERK, "a test order", numbers=[number or 0])
+    other = order(environment, line(), CustomerInfo=buyer)
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        dismissed, delivered = (records.life(connection, VIEWER, "order", each) for each in (key, other))
+    assert [event.title for event in dismissed.events if "customer" in event.title] == []
+    assert [event.title for event in delivered.events if event.title.startswith("Create customer")]
+    assert dismissed.standings[0].action == "reopen"
+
+
+def test_an_order_has_its_lines_and_an_item_its_orders(sold: tuple[Environment, str, str]) -> None:
+    environment, key, _ = sold
+    unknown = place(environment, line("NO-ITEM-1", 3, "4.5000", TaxAmount="0.75"))
+    several = [order(environment, line("84946", number, "2.5000")) for number in (1, 2)]
+    environment.sync(flow="holds")  # reads the sales orders back
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        dead, sent = (records.life(connection, VIEWER, "order", each) for each in (unknown, key))
+        sku = records.life(connection, VIEWER, "sku", "84946")
+        number = fact(sent, "sales order")
+        page = records.life(connection, VIEWER, "sales_order", number.value)
+    assert dead.lines_of == "Channel Advisor"
+    assert [(one.sku, one.quantity, one.price, one.tax, one.shipped) for one in dead.lines] == [
+        ("NO-ITEM-1", 3, Decimal("4.5"), Decimal("0.75"), 0)
+    ]
+    assert sent.lines_of == "TIMS"
+    assert [(one.sku, one.quantity, one.price, one.shipped, one.cancelled) for one in sent.lines] == [
+        ("22423", 2, Decimal("10"), 2, 0)
+    ]
+    assert number.link == records.Link("sales_order", number.value)
+    assert fact(page, "order of the channel").link == records.Link("order", key)
+    assert page.lines == sent.lines
+    found = [(one.order, one.quantity) for one in sku.orders]
+    assert found[:2] == [(several[1], 2), (several[0], 1)]
+
+
+def test_the_orders_of_an_item_are_paged_by_key(connection: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "ORDERS", 3)
+    keys = [str(number) for number in (8, 9, 10, 99, 100, 101, 1_000)]
+    for key in keys:
+        connection.execute(sa.insert(stage_sales_order_line).values(key=key, position=0, SKU="PAGED", Quantity=1))
+    seen: list[str] = []
+    after = None
+    while True:
+        page = records.life(connection, VIEWER, "sku", "PAGED", after=after)
+        seen += [one.order for one in page.orders]
+        after = page.after
+        if after is None:
+            break
+    assert seen == keys[::-1]
+    records.life(connection, VIEWER, "sku", "PAGED", after=HOSTILE.replace("\x00", ""))
+
+
+def test_the_orders_of_an_item_are_found_by_an_index(connection: sa.Connection) -> None:
+    rows = [{"key": str(1_000_000 + n), "position": 0, "SKU": f"S{n % 50}", "Quantity": 1} for n in range(5_000)]
+    connection.execute(sa.insert(stage_sales_order_line), rows)
+    connection.execute(sa.text("ANALYZE stage.sales_order_line"))
+    plans: list[str] = []
+
+    def explain(_: object, cursor: object, statement: str, parameters: object, *rest: object) -> None:
+        if "sales_order_line" in statement and statement.startswith("SELECT"):
+            with connection.connection.cursor() as other:
+                other.execute(f"EXPLAIN {statement}", parameters)
+                plans.append("\n".join(row[0] for row in other.fetchall()))
+
+    sa.event.listen(connection, "before_cursor_execute", explain)
+    try:
+        records.life(connection, VIEWER, "sku", "S7", after="1003000")
+    finally:
+        sa.event.remove(connection, "before_cursor_execute", explain)
+    assert len(plans) == 1
+    assert "ix_sales_order_line_sku" in plans[0], plans[0]
+    assert "Seq Scan on sales_order_line" not in plans[0]
+
+
+def test_documents_link_into_both_systems_by_the_templates(
+    sold: tuple[Environment, str, str], connection: sa.Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, key, shipment = sold
+    assert records.life(connection, VIEWER, "order", key).outside == ()
+    made = shutil.copytree(settings.base_dir(), tmp_path / "config")
+    text = (made / "console.yaml").read_text()
+    templates = {
+        "channel_advisor.Order": "https://ca.example.com/orders?id={id}",
+        "tims.SalesOrder": "http://tims.example.com/so/{id}/view",
+        "tims.Shipment": "https://tims.example.com/sh/{id}",
+    }
+    for name, address in templates.items():
+        text = text.replace(f'{name}: ""', f"{name}: {address}")
+    (made / "console.yaml").write_text(text)
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(made))
+    found = records.life(connection, VIEWER, "order", key)
+    number = fact(found, "sales order").value
+    assert [each.address for each in found.outside] == [
+        f"https://ca.example.com/orders?id={key}", f"http://tims.example.com/so/{number}/view",
+    ]  # fmt: skip
+    parcel = next(event for event in found.events if event.title == f"Shipment {shipment}")
+    assert parcel.outside
+    assert parcel.outside.address == f"https://tims.example.com/sh/{shipment}"
+    hostile = records.life(connection, VIEWER, "order", "a/b?c#d&<e>").outside
+    assert [each.address for each in hostile] == ["https://ca.example.com/orders?id=a%2Fb%3Fc%23d%26%3Ce%3E"]
+    letter(connection, "x/1")
+    number_of = connection.scalar(sa.select(ops_dead_letter.c.id).where(ops_dead_letter.c.key == "x/1"))
+    (link,) = letters.letter(connection, VIEWER, number_of or 0).links
+    assert link.address == "https://ca.example.com/orders?id=x%2F1"
+
+
+@pytest.mark.parametrize("address", ["javascript:alert({id})", "ftp://x.example.com/{id}", "https://x.example.com/",
+                                     "https://{id}.example.com/", "/orders/{id}", "https://x.example.com/{id} b",
+                                     "data:text/html,{id}", "https://x.example.com/{key}/{id}"])  # fmt: skip
+def test_an_address_that_is_none_is_refused_in_words(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = shutil.copytree(settings.base_dir(), tmp_path / "config")
+    text = (made / "console.yaml").read_text().replace('tims.Item: ""', f'tims.Item: "{address}"')
+    (made / "console.yaml").write_text(text)
+    monkeypatch.setenv("CROSSDOCK_CONFIG_DIR", str(made))
+    with pytest.raises(ConfigError, match=r"links\.tims\.Item|tims\.Item"):
+        settings.console()
 
 
 def test_reading_one_now_is_for_clerks_and_on_record(connection: sa.Connection) -> None:

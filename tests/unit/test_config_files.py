@@ -29,7 +29,7 @@ Place = tuple[str, ...]
 CHOSEN = {
     "accounts.yaml": ["*"],
     "catalog.yaml": ["sites.*"],
-    "console.yaml": ["roles.*", "people.*", "links.*"],
+    "console.yaml": ["roles.*", "people.*"],
     "payouts.yaml": ["sources.*"],
     "posting.yaml": ["events.*"],
     "prices.yaml": ["categories.*", "sites.*"],

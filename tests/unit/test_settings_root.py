@@ -173,6 +173,7 @@ def test_what_is_kept_for_the_whole_process_depends_on_no_root():
     assert flows.all_flows()
     assert set(_cached_without_arguments()) == {
         "runtime.spare_memory",
+        "worth._others",
         "addresses._iso_countries",
         "addresses._own_names",
         "problems._nothing",

@@ -194,6 +194,17 @@ def dismiss_letter(
     say({"dismissed": which}, f"Dismissed {len(which)}.", as_json)
 
 
+@app.command("reopen")
+def reopen_letter(
+    which: Annotated[list[str], typer.Argument(help="Numbers or record ids.")], as_json: AsJson = False
+) -> None:
+    """Take dismissals back: the records are open again."""
+    with context.runtime() as runtime, runtime.engine.begin() as connection:
+        numbers = [dead_letters.find(connection, each).id for each in which]
+        letters.reopen(connection, people.on_this_machine(context.who()), numbers)
+    say({"open": which}, f"Open again: {len(which)}.", as_json)
+
+
 def _letter(row: sa.Row, *, payload: bool) -> dict[str, Any]:
     hidden = set() if payload else {"payload", "edited_payload", "edited_from"}
     return {name: value for name, value in row._mapping.items() if name not in hidden}

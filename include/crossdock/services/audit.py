@@ -43,6 +43,8 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
     "dead-letter edit": ("edited {}", _LETTER),
     "dead-letter replay": ("had {} replayed", _LETTER),
     "dead-letter dismiss": ("dismissed {}", _LETTER),
+    "dead-letter reopen": ("opened {} again", _LETTER),
+    "replay": ("had {} replayed together", ("{}", "dead letters", "")),
     "dead-letter assign": ("assigned {}", _LETTER),
     "dead-letter note": ("wrote a note on {}", _LETTER),
     "record open": ("opened {}, personal data included", _RECORD),
@@ -65,6 +67,7 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
         for step, title in closing.STEPS.items()
     },
     "alert acknowledge": ("acknowledged {}", _ALERT),
+    "alert take back": ("made {} open again", _ALERT),
     "alert silence": ("silenced {}", _ALERT),
     "alert silence end": ("ended the silence of {}", _ALERT),
     "batch accept rejects": ("let {} go on without the records that it refused", _BATCH),
@@ -77,7 +80,7 @@ _DETAILS = {
     "message": "“{}”", "note": "“{}”", "files": "changes {}", "file": "{}", "author": "made by {}",
     "although": "although {}", "ticked by": "{} had ticked it", "to": "to version {}", "flow": "{}",
 }  # fmt: skip
-_UNREAD = frozenset({"figures", "items", "preview", "version", "key", "would change", "of", "run"})
+_UNREAD = frozenset({"figures", "letters", "items", "preview", "version", "key", "would change", "of", "run"})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The desk of dead letters: groups of one cause, a record whole, an edit with its verdict, replay, dismissal.
+"""The desk of dead letters: groups of one cause, a record whole, an edit with its verdict, replay, dismissal and back.
 
 In: the person who works, numbers of letters or a group (flow, rule, value). Out: plain typed answers; marks of what a
 run should replay. Never: a payload to somebody who may not see personal data; a change without a row in the audit log.
@@ -6,7 +6,7 @@ run should replay. Never: a payload to somebody who may not see personal data; a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,14 +14,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock import flows, settings
+from crossdock import flows
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import contracts, language
 from crossdock.reference.lookups import without_advice
-from crossdock.services import payloads, personal
+from crossdock.services import outside, payloads, personal, replays, worth
+from crossdock.services.outside import Outside
 from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
+from crossdock.services.replays import Came
 from crossdock.steps import records
 from crossdock.steps.dry_run import Verdict
 from crossdock.steps.dry_run import dry_run as judge
@@ -34,6 +36,9 @@ MOST_AT_ONCE = 5_000  # letters that one action takes
 PORTION = 500  # letters that are judged together
 SAMPLE = 25  # letters of a group that are judged to say whether its cause is gone
 VALUES = 6  # values of a group that are shown with it
+EDITS = 3  # changed values of a letter that are shown in a list
+LATEST = 5  # replays that the desk names
+LISTS = ("open", "dismissed", "mended", "replayed", "resolved")  # mended: delivered after an edit
 AGAIN_BY_ITSELF = "Have the record mended in its system; the next run reads it and closes the dead letter."
 
 
@@ -53,7 +58,9 @@ class Cause:
 @dataclass(frozen=True)
 class Group:
     """Open letters of one cause. `worth`: amounts by currency, of letters that state one; `values`: (value, letters) of
-    the values that are wrong most often, and `more_values` beyond those."""
+    the values that are wrong most often, and `more_values` beyond those, of letters that nobody has edited;
+    `messages`: how many different ones there are, of which `message` is one; `edited`: letters that wait for a
+    replay of what somebody made of them."""
 
     flow: str
     title: str
@@ -68,11 +75,23 @@ class Group:
     values: tuple[tuple[str, int], ...] = ()
     more_values: int = 0
     replayable: bool = True
+    messages: int = 1
+    edited: int = 0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One value that somebody has written in place of another."""
+
+    name: str
+    was: str
+    now: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """One letter in a list."""
+    """One letter in a list. `edits`: the first values of an edited one that are others now, of `edited` in all;
+    `changed_by` and `note`: who has closed it, and why."""
 
     id: int
     flow: str
@@ -89,11 +108,17 @@ class Row:
     replaying: bool
     amount: Decimal | None
     currency_code: str | None
+    updated_at: datetime
+    changed_by: str | None
+    note: str | None
+    edits: tuple[Edit, ...] = ()
+    edited: int = 0
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A page of letters, oldest first. `after`: what to ask for the next page with; None on the last one."""
+    """A page of letters: open ones oldest first, closed ones newest first. `after`: what to ask for the next page with;
+    None on the last one."""
 
     rows: tuple[Row, ...]
     after: str | None
@@ -138,9 +163,11 @@ class Letter:
     editable: bool
     replayable: bool
     history: tuple[Deed, ...]
-    links: tuple[tuple[str, str], ...]
+    links: tuple[Outside, ...]
     before: int | None = None  # numbers of its neighbours in the same group
     following: int | None = None
+    came: Came | None = None  # of its last replay
+    changed_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +177,7 @@ class Outcome:
     count: int
     keys: dict[str, list[str]] = field(default_factory=dict)
     left: int = 0  # letters of the group that it did not take
+    replay: int | None = None  # the number by which `services.replays` tells what came of it
 
 
 def _reason(name: str) -> sa.ColumnElement[str]:
@@ -177,24 +205,18 @@ def groups(connection: sa.Connection, person: Person) -> list[Group]:
             sa.func.min(_reason("says")).label("message"),
             sa.func.min(_reason("do")).label("do"),
             sa.func.min(_reason("field")).label("field"),
+            sa.func.count(sa.distinct(_reason("says"))).label("messages"),
+            sa.func.count().filter(table.c.state == "edited").label("edited"),
         )
         .where(table.c.state.in_(OPEN))
         .group_by(*by)
         .order_by(sa.func.count().desc(), *by)
     ).all()
-    worth: dict[tuple[str, str], dict[str, Decimal]] = {}
-    amounts = connection.execute(
-        sa.select(*by, table.c.currency_code, sa.func.sum(table.c.amount).label("amount"))
-        .where(table.c.state.in_(OPEN), table.c.amount.is_not(None), table.c.currency_code.is_not(None))
-        .group_by(*by, table.c.currency_code)
-        .order_by(table.c.currency_code)
-    )
-    for row in amounts:
-        worth.setdefault((row.flow, row.rule), {})[row.currency_code] = row.amount
+    held_up = worth.of_letters(connection)
     values: dict[tuple[str, str], list[tuple[str, int]]] = {}
     rows = connection.execute(
         sa.select(*by, _value().label("value"), sa.func.count().label("letters"))
-        .where(table.c.state.in_(OPEN))
+        .where(table.c.state == "open")
         .group_by(*by, _value())
         .order_by(sa.func.count().desc(), _value())
     )
@@ -218,13 +240,37 @@ def groups(connection: sa.Connection, person: Person) -> list[Group]:
                 row.oldest,
                 row.replaying,
                 tuple(name for name in row.assigned if name),
-                worth.get((row.flow, row.rule), {}),
+                held_up.get((row.flow, row.rule or ""), {}),
                 tuple(own[:VALUES]),
                 max(len(own) - VALUES, 0),
                 row.flow != records.REFERENCE,
+                row.messages,
+                row.edited,
             )
         )
     return found
+
+
+def replaceable(connection: sa.Connection, person: Person, cause: Cause) -> str | None:
+    """The wrong value of a cause, where another can be written in its place: it stands in the record as a text or a
+    number, as the oldest letter that nobody has edited shows. None also for somebody who may not edit."""
+    if not (cause.value and person.may(Right.WORK) and person.may(Right.SEE_PERSONAL)):
+        return None
+    first = sa.select(table).where(cause.where(), table.c.state == "open", table.c.step != "extract")
+    row = connection.execute(first.order_by(table.c.created_at, table.c.id).limit(1)).one_or_none()
+    flow = flows.all_flows().get(cause.flow)
+    return cause.value if row is not None and flow and _wrong_paths(row, row.payload, cause, flow) else None
+
+
+def _wrong_paths(row: sa.Row, payload: Any, cause: Cause, flow: Flow) -> list[str]:
+    """Where the value of a cause stands in a record, as its rule names the place."""
+    own = [reason for reason in row.reasons if reason.get("rule") == cause.rule]
+    faults = payloads.faults_of(payload, own, _key_of_lines(flow))
+    return [
+        part.path
+        for part in payloads.parts(payload, faults)
+        if part.at_fault and part.kind in ("text", "number") and part.value == cause.value
+    ]
 
 
 def letters(
@@ -238,24 +284,59 @@ def letters(
     after: str | None = None,
     limit: int = 50,
 ) -> Listed:
-    """Letters, oldest first. `state`: open (with edited), replayed, resolved or dismissed."""
+    """Letters of a list (LISTS): open ones (with edited) oldest first, closed ones newest first. ConfigError for
+    any other list."""
     person.require(Right.SEE)
-    wanted: list[sa.ColumnElement[bool]] = (
-        [cause.where()] if cause else [table.c.state.in_(OPEN if state == "open" else (state,))]
-    )
+    if state not in LISTS:
+        raise ConfigError(f"There is no list of {state!r} letters.", do=f"The lists are: {', '.join(LISTS)}.")
+    wanted: list[sa.ColumnElement[bool]] = [cause.where()] if cause else [_LISTED.get(state, table.c.state == state)]
+    still_open = cause is not None or state == "open"
+    place = (table.c.created_at, table.c.id) if still_open else (table.c.updated_at, table.c.id)
     if flow:
         wanted.append(table.c.flow == flow)
     if assigned_to:
         wanted.append(table.c.assigned_to == assigned_to)
     if after:
-        at, number = _place(after)
-        wanted.append(sa.tuple_(table.c.created_at, table.c.id) > (at, number))
-    hidden = {"payload", "edited_payload", "edited_from"}
-    query = sa.select(*(column for column in table.c if column.name not in hidden)).where(*wanted)
-    rows = connection.execute(query.order_by(table.c.created_at, table.c.id).limit(limit + 1)).all()
+        here = sa.tuple_(*place)
+        wanted.append(here > _place(after) if still_open else here < _place(after))
+    query = sa.select(*_LIGHT).where(*wanted)
+    order = place if still_open else [one.desc() for one in place]
+    rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
     shown = rows[:limit]
-    last = f"{shown[-1].created_at.isoformat()}~{shown[-1].id}" if len(rows) > limit else None
-    return Listed(tuple(_row(row, person) for row in shown), last)
+    last = None
+    if len(rows) > limit:
+        moment = shown[-1].created_at if still_open else shown[-1].updated_at
+        last = f"{moment.isoformat()}~{shown[-1].id}"
+    edits = _edits(connection, person, [row.id for row in shown if row.state in ("edited", "replayed")])
+    return Listed(tuple(_row(row, person, edits.get(row.id, ())) for row in shown), last)
+
+
+_LIGHT = [column for column in table.c if column.name not in ("payload", "edited_payload", "edited_from")]
+_LISTED: dict[str, sa.ColumnElement[bool]] = {
+    "open": table.c.state.in_(OPEN),
+    "mended": sa.and_(table.c.state == "replayed", table.c.edited_payload.is_not(None)),
+}
+
+
+def _edits(connection: sa.Connection, person: Person, numbers: Collection[int]) -> dict[int, tuple[Edit, ...]]:
+    """The values of these letters that somebody has written in place of others."""
+    wanted = (table.c.id.in_(list(numbers)), table.c.edited_payload.is_not(None))
+    query = sa.select(table.c.id, table.c.flow, table.c.payload, table.c.edited_payload, table.c.edited_from)
+    found: dict[int, tuple[Edit, ...]] = {}
+    for row in connection.execute(query.where(*wanted)) if numbers else ():
+        before = {part.path: part for part in payloads.parts(row.edited_from or row.payload)}
+        changed = [
+            (part.path, before[part.path].value if part.path in before else "", part.value)
+            for part in payloads.parts(row.edited_payload)
+            if part.value is not None and (part.path not in before or before[part.path].value != part.value)
+        ]
+        found[row.id] = tuple(
+            Edit(path, was or "", now or "")
+            if person.may(Right.SEE_PERSONAL) or not about_people(row.flow, {"field": path})
+            else Edit(path, personal.MASK, personal.MASK)
+            for path, was, now in changed
+        )
+    return found
 
 
 def _place(after: str) -> tuple[datetime, int]:
@@ -266,14 +347,15 @@ def _place(after: str) -> tuple[datetime, int]:
         raise ConfigError(f"{after!r} is no place in the list.", do="Begin at the top of the list.") from error
 
 
-def _row(row: sa.Row, person: Person) -> Row:
+def _row(row: sa.Row, person: Person, edits: tuple[Edit, ...]) -> Row:
     reason: Mapping[str, Any] = next(iter(row.reasons or []), {})
     shown = person.may(Right.SEE_PERSONAL) or not about_people(row.flow, reason)
     return Row(
         row.id, row.flow, row.key, row.rule or "", str(reason.get("says", "")) if shown else "",
         str(reason.get("value") or "") if shown else "", len({one.get("rule") for one in row.reasons}), row.step,
-        row.state, row.times, row.created_at, row.assigned_to, row.replay_asked_at is not None, row.amount,
-        row.currency_code,
+        row.state, row.times, row.created_at, row.assigned_to, row.replay_asked_at is not None,
+        worth.cents(row.amount, row.currency_code), row.currency_code, row.updated_at, row.changed_by, row.note,
+        edits[:EDITS], len(edits),
     )  # fmt: skip
 
 
@@ -319,11 +401,11 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
     return Letter(
         row.id, row.flow, flow.title if flow else row.flow, row.entity, row.key, row.batch_id, row.step, row.state,
         row.times, row.version, row.created_at, row.updated_at, row.assigned_to, row.note,
-        row.replay_asked_at is not None, row.amount, row.currency_code, reasons,
+        row.replay_asked_at is not None, worth.cents(row.amount, row.currency_code), row.currency_code, reasons,
         tuple(payloads.parts(_in_order(shown, flow), faults)), not seen, was_edited,
         open_now and readable and seen and person.may(Right.WORK),
         open_now and row.flow != records.REFERENCE, _history(connection, row.id), _links(flow, row),
-        before, following,
+        before, following, replays.of_letter(connection, row.id), row.changed_by,
     )  # fmt: skip
 
 
@@ -367,13 +449,12 @@ def _history(connection: sa.Connection, number: int) -> tuple[Deed, ...]:
     )
 
 
-def _links(flow: Flow | None, row: sa.Row) -> tuple[tuple[str, str], ...]:
-    """Pages of the record in its system, by the templates of `console.yaml`."""
-    templates = settings.console().links
+def _links(flow: Flow | None, row: sa.Row) -> tuple[Outside, ...]:
+    """The pages of the record and of its document in their systems."""
     if flow is None:
         return ()
-    name = f"{flow.source.system}.{flow.source.document}"
-    return ((name, templates[name].replace("{id}", row.key)),) if name in templates else ()
+    came = outside.page_of(f"{flow.source.contract}.{flow.source.document}", row.key)
+    return (came,) if came else ()
 
 
 def _get(connection: sa.Connection, number: int) -> sa.Row:
@@ -495,16 +576,9 @@ def replace_value(connection: sa.Connection, person: Person, cause: Cause, by: s
     if not cause.value:
         raise ConfigError("There is no value to replace.", do="Choose one of the group's values first.")
     count, left = 0, 0
-    key_of_lines = _key_of_lines(flows.all_flows().get(cause.flow))
     for row in connection.execute(sa.select(table).where(cause.where()).limit(MOST_AT_ONCE)).all():
-        _worked(row)
         payload = _current(row)
-        own = [reason for reason in row.reasons if reason.get("rule") == cause.rule]
-        paths = [
-            part.path
-            for part in payloads.parts(payload, payloads.faults_of(payload, own, key_of_lines))
-            if part.at_fault and part.value == cause.value
-        ]
+        paths = _wrong_paths(row, payload, cause, _worked(row))
         if not paths:
             left += 1
             continue
@@ -544,8 +618,7 @@ def ask_replay(
     keys: dict[str, list[str]] = {}
     for row in rows:
         keys.setdefault(row.flow, []).append(row.key)
-        audit.record(connection, person.name, "dead-letter replay", str(row.id), {"flow": row.flow, "key": row.key})
-    return Outcome(len(rows), keys, total - len(rows))
+    return Outcome(len(rows), keys, total - len(rows), replays.keep(connection, person, rows) if rows else None)
 
 
 def forget_replay(connection: sa.Connection, flow: str, keys: Sequence[str]) -> None:
@@ -565,6 +638,32 @@ def dismiss(
     for number in ids:
         dead_letters.dismiss(connection, number, who=person.name, note=note.strip())
     return Outcome(len(ids))
+
+
+def reopen(connection: sa.Connection, person: Person, numbers: Sequence[int]) -> Outcome:
+    """Takes a dismissal back: the letters are open again, as they were. Who had dismissed them and why is in the audit
+    log. ConfigError for one that is not dismissed, or whose record has another letter since."""
+    person.require(Right.WORK)
+    rows = connection.execute(
+        sa.select(table.c.id, table.c.flow, table.c.key, table.c.changed_by, table.c.note, table.c.edited_payload)
+        .where(table.c.id.in_(list(numbers)), table.c.state == "dismissed")
+        .order_by(table.c.id)
+        .with_for_update()
+    ).all()
+    if not rows:
+        raise ConfigError("None of these dead letters is dismissed any more.", do="Load the page again.")
+    for row in rows:
+        newer = sa.select(sa.func.max(table.c.id)).where(table.c.key == row.key, table.c.flow == row.flow)
+        last = connection.scalar(newer)
+        if last != row.id:
+            raise ConfigError(
+                f"{row.key} was refused again since: dead letter {last} is about its newer version.",
+                do=f"Open dead letter {last} and work that one; nothing was changed.",
+            )
+        dead_letters.reopen(connection, row.id, who=person.name)
+        why = f"{row.changed_by or 'somebody'} had dismissed it: {row.note or 'no reason was given'}"
+        audit.record(connection, person.name, "dead-letter reopen", str(row.id), {"key": row.key, "note": why})
+    return Outcome(len(rows))
 
 
 def assign(

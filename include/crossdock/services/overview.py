@@ -8,9 +8,8 @@ number of rows, and then says so).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,10 +17,13 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
+from crossdock.services import worth
+from crossdock.services.advice import Advice, advice, spoken
 from crossdock.services.people import Person, Right
+from crossdock.services.worth import Worth
 from crossdock.steps.records import REFERENCE
 from crossdock.store import alerts, audit
-from crossdock.store.dead_letters import OPEN
+from crossdock.store.dead_letters import CLOSED, OPEN
 from crossdock.store.tables import (
     ops_alert,
     ops_batch,
@@ -40,18 +42,22 @@ DAY = timedelta(days=1)
 HOURS = 24
 MEASURED = 500  # deliveries of a flow by which its time is measured
 SHOWN_ALERTS = 50
+KEPT_NOTED = timedelta(days=14)  # how long a noted alert stands in its list
+MOST_NOTED = 500
+CALLS = 50  # of a system, on its page
 LONGEST_SILENCE = timedelta(days=30)
 TITLES = {**NAMES, "inbox": "Files", "settlement_ledger": "Settlement ledger"}
 SYSTEMS = ("channel_advisor", "tims")  # with a budget and a circuit
-LIST_STATES = ("in_flight", "waiting", "delivered", "dead")
+LIST_STATES = ("in_flight", "waiting", "delivered", "dead", "dead_new", "dead_closed")
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One flow. `hours`: records delivered in each of the last 24 hours, the oldest first; `dead_today` and
-    `dead_before`: letters that came up in the last 24 hours and in those before; `usual_seconds` and `slow_seconds`:
-    from the change in the source until it was delivered (of half of the records, of 95 in 100), or `since_read`, where
-    the source's clock is not ours; `held`: what its dead letters and waiting records are worth."""
+    """One flow. `hours`: records delivered in each of the last 24 hours, the oldest first; `dead_new`: open letters
+    that came up in the last 24 hours; `dead_closed`: letters that were closed in them; `usual_seconds` and
+    `slow_seconds`: from the change in the source until it was delivered (of half of the records, of 95 in 100), or
+    `since_read`, where the source's clock is not ours; `held_dead` and `held_waiting`: what its dead letters, and its
+    waiting records, are worth."""
 
     flow: str
     title: str
@@ -65,15 +71,16 @@ class Lane:
     in_flight: int
     waiting: int
     dead: int
-    dead_today: int
-    dead_before: int
+    dead_new: int
+    dead_closed: int
     delivered: int
     hours: tuple[int, ...]
     usual_seconds: float | None = None
     slow_seconds: float | None = None
     measured: int = 0
     since_read: bool = False
-    held: dict[str, Decimal] = field(default_factory=dict)
+    held_dead: Worth = field(default_factory=dict)
+    held_waiting: Worth = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ class System:
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert that nobody has taken note of, or one that is silenced."""
+    """Alerts of one kind and key: open, noted by somebody, or silenced. `id`: the newest of them; `times`: how often
+    it came up, from `first_at` to `last_at`; `advice`: what to do about it in the browser."""
 
     id: int
     kind: str
@@ -105,9 +113,12 @@ class Alert:
     times: int
     first_at: datetime
     last_at: datetime
+    advice: Advice
     silenced_until: datetime | None = None
     silence_reason: str = ""
     silenced_by: str = ""
+    noted_at: datetime | None = None
+    noted_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,8 @@ class StoppedBatch:
 
 @dataclass(frozen=True)
 class Overview:
-    """The page. `held`: amounts by currency that are stuck anywhere."""
+    """The page. `held_dead` and `held_waiting`: amounts by currency of all open dead letters, and of all records that
+    wait; `noted`: alerts that somebody has taken note of in the last days."""
 
     at: datetime
     lanes: tuple[Lane, ...]
@@ -135,7 +147,9 @@ class Overview:
     silenced: tuple[Alert, ...]
     more_alerts: bool
     stopped: tuple[StoppedBatch, ...]
-    held: dict[str, Decimal]
+    held_dead: Worth
+    held_waiting: Worth
+    noted: int
 
     @property
     def stale(self) -> tuple[Lane, ...]:
@@ -183,26 +197,25 @@ def overview(connection: sa.Connection, person: Person) -> Overview:
     person.require(Right.SEE)
     every = flows.all_flows()
     now: datetime = connection.scalar(sa.select(sa.func.now())) or datetime.max
-    waiting, held = _waiting(connection, every)
-    for (name, currency), amount in _dead_worth(connection).items():
-        held[name, currency] = held.get((name, currency), Decimal()) + amount
+    waiting, held_waiting = _waiting(connection, every)
+    held_dead: dict[str, Worth] = {}
+    for (name, _), amounts in worth.of_letters(connection).items():
+        held_dead[name] = worth.added((held_dead.get(name, {}), amounts))
     counts = _Counts(
         marks=_marks(connection),
         in_flight=_in_flight(connection),
         waiting=waiting,
         dead=_dead(connection),
         delivered=_delivered(connection),
-        held=held,
+        held_dead=held_dead,
+        held_waiting=held_waiting,
     )
     dags = flows.packages()
     lanes = tuple(_lane(connection, flow, dags[flow.name], counts, now) for flow in every.values())
-    total: dict[str, Decimal] = {}
-    for (_, currency), amount in sorted(held.items(), key=lambda item: item[0][1]):
-        total[currency] = total.get(currency, Decimal()) + amount
     found, more = _alerts(connection)
     return Overview(
-        now, lanes, _systems(connection), tuple(one for one in found if one.silenced_until is None),
-        tuple(one for one in found if one.silenced_until is not None), more, stopped_batches(connection), total,
+        now, lanes, _systems(connection), tuple(found), tuple(silenced(connection)), more, stopped_batches(connection),
+        worth.added(held_dead.values()), worth.added(held_waiting.values()), _count_noted(connection),
     )  # fmt: skip
 
 
@@ -213,25 +226,26 @@ class _Counts:
     marks: dict[tuple[str, str], sa.Row]
     in_flight: dict[str, int]
     waiting: dict[str, int]
-    dead: dict[str, tuple[int, int, int]]  # open, of the last 24 hours, of those before
+    dead: dict[str, tuple[int, int, int]]  # open, of them new in the last 24 hours; closed in the last 24 hours
     delivered: dict[str, dict[int, int]]  # by hours ago
-    held: dict[tuple[str, str], Decimal]
+    held_dead: dict[str, Worth]
+    held_waiting: dict[str, Worth]
 
 
 def _lane(connection: sa.Connection, flow: Flow, dag: str, counts: _Counts, now: datetime) -> Lane:
     mark = counts.marks.get((flow.name, flow.source.name))
     allowed = settings.flow(flow.name).stale_minutes
     age = (now - mark.read_at).total_seconds() if mark else None
-    dead, today, before = counts.dead.get(flow.name, (0, 0, 0))
+    dead, new, closed = counts.dead.get(flow.name, (0, 0, 0))
     hours = counts.delivered.get(flow.name, {})
     other_clock = mark is not None and abs(mark.read_at - mark.position) > DAY
     usual, slow, measured = _times(connection, flow, other_clock) if hours else (None, None, 0)
     return Lane(
         flow.name, flow.title, dag, flow.source.system, flow.target,
         mark.read_at if mark else None, age, allowed, age is not None and age > allowed * 60,
-        counts.in_flight.get(flow.name, 0), counts.waiting.get(flow.name, 0), dead, today, before,
+        counts.in_flight.get(flow.name, 0), counts.waiting.get(flow.name, 0), dead, new, closed,
         sum(hours.values()), tuple(hours.get(ago, 0) for ago in reversed(range(HOURS))), usual, slow, measured,
-        other_clock, {currency: amount for (name, currency), amount in counts.held.items() if name == flow.name},
+        other_clock, counts.held_dead.get(flow.name, {}), counts.held_waiting.get(flow.name, {}),
     )  # fmt: skip
 
 
@@ -244,51 +258,39 @@ def _in_flight(connection: sa.Connection) -> dict[str, int]:
     return {name: int(count) for name, count in connection.execute(query.group_by(ops_batch.c.flow))}
 
 
-Worth = dict[tuple[str, str], Decimal]  # by flow and currency
-
-
-def _waiting(connection: sa.Connection, every: dict[str, Flow]) -> tuple[dict[str, int], Worth]:
+def _waiting(connection: sa.Connection, every: dict[str, Flow]) -> tuple[dict[str, int], dict[str, Worth]]:
     """Records that wait, by flow, and what they are worth where their documents state it."""
     parts = []
     for flow in every.values():
         stage = flow.stage.c
         priced = "TotalAmount" in stage and "CurrencyCode" in stage
         currency = stage.CurrencyCode if priced else sa.literal(None, sa.Text)
-        amount = sa.func.sum(stage.TotalAmount) if priced else sa.literal(None, sa.Numeric)
+        rounded = worth.in_cents(stage.TotalAmount, stage.CurrencyCode) if priced else None
+        amount = sa.func.sum(rounded) if priced else sa.literal(None, sa.Numeric)
         query = sa.select(sa.literal(flow.name).label("flow"), currency.label("currency"), sa.func.count().label("n"),
                           amount.label("amount")).where(stage.state == "waiting")  # fmt: skip
         if sum(other.stage is flow.stage for other in every.values()) > 1:  # flows that share a table
             query = query.join(ops_batch, ops_batch.c.id == stage.batch_id).where(ops_batch.c.flow == flow.name)
         parts.append(query.group_by(currency) if priced else query)
     counted: dict[str, int] = {}
-    worth: Worth = {}
+    held: dict[str, Worth] = {}
     for row in connection.execute(sa.union_all(*parts)):
         counted[row.flow] = counted.get(row.flow, 0) + row.n
         if row.currency and row.amount is not None:
-            worth[row.flow, row.currency] = row.amount
-    return counted, worth
+            held[row.flow] = worth.added((held.get(row.flow, {}), {row.currency: row.amount}))
+    return counted, held
 
 
 def _dead(connection: sa.Connection) -> dict[str, tuple[int, int, int]]:
-    table, now = ops_dead_letter.c, sa.func.now()
-    still = sa.select(table.flow, sa.func.count().label("open")).where(table.state.in_(OPEN)).group_by(table.flow)
-    found = {name: (count, 0, 0) for name, count in connection.execute(still)}
-    lately = table.created_at > now - DAY
-    since = sa.select(
-        table.flow, sa.func.count().filter(lately), sa.func.count().filter(sa.not_(lately))
-    ).where(table.created_at > now - 2 * DAY)  # fmt: skip
-    for name, today, before in connection.execute(since.group_by(table.flow)):
-        found[name] = (found.get(name, (0, 0, 0))[0], today, before)
+    """(open, of them new, closed) by flow; new and closed: in the last 24 hours."""
+    table, lately = ops_dead_letter.c, sa.func.now() - DAY
+    new = sa.func.count().filter(table.created_at > lately)
+    still = sa.select(table.flow, sa.func.count(), new).where(table.state.in_(OPEN)).group_by(table.flow)
+    found = {name: (count, fresh, 0) for name, count, fresh in connection.execute(still)}
+    closed = sa.select(table.flow, sa.func.count()).where(table.state.in_(CLOSED), table.updated_at > lately)
+    for name, count in connection.execute(closed.group_by(table.flow)):
+        found[name] = (*found.get(name, (0, 0))[:2], count)
     return found
-
-
-def _dead_worth(connection: sa.Connection) -> dict[tuple[str, str], Decimal]:
-    table = ops_dead_letter.c
-    query = sa.select(table.flow, table.currency_code, sa.func.sum(table.amount)).where(
-        table.state.in_(OPEN), table.amount.is_not(None), table.currency_code.is_not(None)
-    )
-    rows = connection.execute(query.group_by(table.flow, table.currency_code))
-    return {(name, currency): amount for name, currency, amount in rows}
 
 
 def _delivered(connection: sa.Connection) -> dict[str, dict[int, int]]:
@@ -359,6 +361,70 @@ def _systems(connection: sa.Connection) -> tuple[System, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call that was to change something in a system."""
+
+    at: datetime
+    flow: str
+    title: str
+    what: str
+    key: str
+    outcome: str
+    status: int | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A system's page: requests in each of the last ten minutes (minutes ago: requests), the oldest first, and the
+    last calls that were to change something there."""
+
+    system: System
+    minutes: tuple[tuple[int, int], ...]
+    calls: tuple[Call, ...]
+
+
+def calls(connection: sa.Connection, person: Person, name: str) -> Calls:
+    """What was asked of a system lately. ConfigError for one that has no budget."""
+    person.require(Right.SEE)
+    if name not in SYSTEMS:
+        raise ConfigError(f"There is no system {name!r}.", do=f"The systems are: {', '.join(SYSTEMS)}.")
+    lease, ago = ops_rate_lease.c, sa.func.extract("epoch", sa.func.now() - ops_rate_lease.c.at) / 60
+    minute = sa.cast(sa.func.floor(ago), sa.Integer)
+    counted: dict[int, int] = dict(
+        connection.execute(
+            sa.select(minute, sa.func.sum(lease.tokens))
+            .where(lease.system == name, lease.at > sa.func.now() - timedelta(minutes=10), lease.at <= sa.func.now())
+            .group_by(minute)
+        ).all()
+    )
+    every, table = flows.all_flows(), ops_delivery.c
+    own = [flow.name for flow in every.values() if flow.target == name]
+    rows = [
+        row
+        for flow in own
+        for row in connection.execute(
+            sa.select(ops_delivery)
+            .where(table.flow == flow, table.outcome == "confirmed")
+            .order_by(table.done_at.desc())
+            .limit(CALLS)
+        )
+    ]
+    unsure = sa.select(ops_delivery).where(table.flow.in_(own), table.outcome.in_(("sent", "unknown"))).limit(CALLS)
+    rows += connection.execute(unsure).all()
+    rows.sort(key=lambda row: row.done_at or row.sent_at or row.created_at, reverse=True)
+    return Calls(
+        next(one for one in _systems(connection) if one.name == name),
+        tuple((number, int(counted.get(number, 0))) for number in reversed(range(10))),
+        tuple(
+            Call(row.done_at or row.sent_at or row.created_at, row.flow, every[row.flow].title,
+                 f"{row.operation} {row.entity}".replace("_", " "), row.key, row.outcome, row.status, row.error or "")
+            for row in rows[:CALLS]
+        ),
+    )  # fmt: skip
+
+
 def stopped_batches(connection: sa.Connection) -> tuple[StoppedBatch, ...]:
     """Batches that check has stopped and nobody has gone on with, the oldest first."""
     every = flows.all_flows()
@@ -380,30 +446,96 @@ def stopped_batches(connection: sa.Connection) -> tuple[StoppedBatch, ...]:
 
 def _stopped(row: sa.Row, flow: Flow | None) -> StoppedBatch:
     message, _, do = str(row.body or "").partition("\n")
+    message, shell = spoken(message)
     return StoppedBatch(
         row.id, row.flow, flow.title if flow else row.flow, flows.packages().get(row.flow, row.flow), row.in_flight,
-        row.touched_at, message or "Too many of its records break a rule.", do,
+        row.touched_at, message or "Too many of its records break a rule.", " ".join(filter(None, (do, shell))),
     )  # fmt: skip
 
 
 def _alerts(connection: sa.Connection) -> tuple[list[Alert], bool]:
-    """Alerts that nobody has taken note of, the newest first, and whether there are more."""
-    silent = ops_silence.c.until > sa.func.now()
-    rows = connection.execute(
-        sa.select(ops_alert, silent.label("silent"), *(ops_silence.c[n] for n in ("until", "reason", "silenced_by")))
-        .outerjoin(ops_silence, alerts.silenced_with())
-        .where(ops_alert.c.acknowledged_at.is_(None))
-        .order_by(ops_alert.c.last_at.desc(), ops_alert.c.id.desc())
-        .limit(SHOWN_ALERTS + 1)
-    ).all()
-    found = [
-        Alert(
-            row.id, row.kind, row.key, row.severity, row.title, row.body, row.flow, row.times, row.first_at,
-            row.last_at, *((row.until, row.reason, row.silenced_by) if row.silent else ()),
+    """Alerts that nobody has taken note of or silenced, the newest first, and whether there are more. Those of one kind
+    and key are one."""
+    silent = sa.exists().where(alerts.silenced_with(), ops_silence.c.until > sa.func.now())
+    rows = _together(connection, ops_alert.c.acknowledged_at.is_(None), ~silent, limit=SHOWN_ALERTS + 1)
+    return [_made(row) for row in rows[:SHOWN_ALERTS]], len(rows) > SHOWN_ALERTS
+
+
+def _together(connection: sa.Connection, *wanted: sa.ColumnElement[bool], limit: int) -> Sequence[sa.Row]:
+    """Alerts by kind and key, each with the words of its newest."""
+    table = ops_alert.c
+    same = (
+        sa.select(
+            sa.func.max(table.id).label("newest"), sa.func.sum(table.times).label("often"),
+            sa.func.min(table.first_at).label("since"), sa.func.max(table.last_at).label("until"),
         )
-        for row in rows[:SHOWN_ALERTS]
-    ]  # fmt: skip
-    return found, len(rows) > SHOWN_ALERTS
+        .where(*wanted)
+        .group_by(table.kind, table.key)
+        .order_by(sa.func.max(table.last_at).desc(), sa.func.max(table.id).desc())
+        .limit(limit)
+        .subquery()
+    )  # fmt: skip
+    query = sa.select(ops_alert, same.c.often, same.c.since, same.c.until).join(same, same.c.newest == table.id)
+    return connection.execute(query.order_by(same.c.until.desc(), table.id.desc())).all()
+
+
+def _made(row: sa.Row, **more: Any) -> Alert:
+    return Alert(
+        row.id, row.kind, row.key, row.severity, row.title, row.body, row.flow, int(row.often), row.since, row.until,
+        advice(row.kind, row.key, row.flow, row.body), **more,
+    )  # fmt: skip
+
+
+def silenced(connection: sa.Connection) -> list[Alert]:
+    """Alerts of which no message is sent for now, the one whose silence ends first, first; each with its newest."""
+    table = ops_alert.c
+    newest = (
+        sa.select(sa.func.max(table.id).label("id"), sa.func.sum(table.times).label("often"),
+                  sa.func.min(table.first_at).label("since"), sa.func.max(table.last_at).label("until"))
+        .where(alerts.silenced_with())
+        .correlate(ops_silence)
+        .lateral()
+    )  # fmt: skip
+    rows = connection.execute(
+        sa.select(ops_silence.c.until.label("ends"), ops_silence.c.reason, ops_silence.c.silenced_by, newest.c.often,
+                  newest.c.since, newest.c.until, *(column for column in table))
+        .select_from(ops_silence)
+        .join(newest, sa.true())
+        .join(ops_alert, table.id == newest.c.id)
+        .where(ops_silence.c.until > sa.func.now())
+        .order_by(ops_silence.c.until)
+        .limit(SHOWN_ALERTS)
+    )  # fmt: skip
+    return [_made(row, silenced_until=row.ends, silence_reason=row.reason, silenced_by=row.silenced_by) for row in rows]
+
+
+def noted(connection: sa.Connection, person: Person) -> list[Alert]:
+    """Alerts that somebody has taken note of in the last days, the last first. Those noted at once are one."""
+    person.require(Right.SEE)
+    table = ops_alert.c
+    rows = connection.execute(
+        sa.select(ops_alert, table.times.label("often"), table.first_at.label("since"), table.last_at.label("until"))
+        .where(_NOTED)
+        .order_by(table.acknowledged_at.desc(), table.id.desc())
+        .limit(MOST_NOTED)
+    )
+    found: dict[tuple[str, str, datetime], Alert] = {}
+    for row in rows:
+        same = (row.kind, row.key, row.acknowledged_at)
+        one = _made(row, noted_at=row.acknowledged_at, noted_by=row.acknowledged_by or "")
+        if same in found:
+            first = found[same]
+            one = replace(first, times=first.times + one.times, first_at=min(first.first_at, one.first_at))
+        found[same] = one
+    return list(found.values())
+
+
+_NOTED = ops_alert.c.acknowledged_at > sa.func.now() - KEPT_NOTED
+
+
+def _count_noted(connection: sa.Connection) -> int:
+    named = sa.select(ops_alert.c.kind, ops_alert.c.key, ops_alert.c.acknowledged_at).where(_NOTED).distinct()
+    return int(connection.scalar(sa.select(sa.func.count()).select_from(named.subquery())) or 0)
 
 
 # ---- the records behind a number -----------------------------------------------------------------------------------
@@ -415,19 +547,17 @@ def records_behind(
     flow_name: str,
     state: str,
     *,
-    days_ago: int | None = None,
     after: str | None = None,
     limit: int = 50,
 ) -> RecordRows:
-    """The records of a flow that a number of the overview counts. `state`: one of LIST_STATES; of dead ones `days_ago`
-    0 or 1 asks for the letters that came up in the last 24 hours, or in those before."""
+    """The records of a flow that a number of the overview counts. `state`: one of LIST_STATES."""
     person.require(Right.SEE)
     flow = flows.get(flow_name)
     if state not in LIST_STATES:
         raise ConfigError(f"There is no list of {state!r}.", do=f"The lists are: {', '.join(LIST_STATES)}.")
     list_of = {"in_flight": _list_in_flight, "waiting": _list_waiting, "delivered": _list_delivered}
-    if state == "dead":
-        return _list_dead(connection, flow, days_ago, after, limit)
+    if state.startswith("dead"):
+        return _list_dead(connection, flow, state, after, limit)
     return list_of[state](connection, flow, after, limit)
 
 
@@ -478,17 +608,15 @@ def _list_delivered(connection: sa.Connection, flow: Flow, after: str | None, li
     return _page(rows, limit, lambda row: f"{row.batch_id}~{row.key}")
 
 
-def _list_dead(
-    connection: sa.Connection, flow: Flow, days_ago: int | None, after: str | None, limit: int
-) -> RecordRows:
-    table, now = ops_dead_letter.c, sa.func.now()
+def _list_dead(connection: sa.Connection, flow: Flow, state: str, after: str | None, limit: int) -> RecordRows:
+    table, lately = ops_dead_letter.c, sa.func.now() - DAY
     wanted: list[sa.ColumnElement[bool]] = [table.flow == flow.name]
-    if days_ago is None:
-        wanted.append(table.state.in_(OPEN))
+    if state == "dead_closed":
+        wanted += [table.state.in_(CLOSED), table.updated_at > lately]
     else:
-        wanted.append(table.created_at > now - (days_ago + 1) * DAY)
-        if days_ago:
-            wanted.append(table.created_at <= now - days_ago * DAY)
+        wanted.append(table.state.in_(OPEN))
+    if state == "dead_new":
+        wanted.append(table.created_at > lately)
     number, _ = _place(f"{after}~" if after else None)
     if number is not None:
         wanted.append(table.id < number)
@@ -535,13 +663,27 @@ def _page(rows: Sequence[sa.Row], limit: int, place: Any) -> RecordRows:
 
 
 def acknowledge(connection: sa.Connection, person: Person, number: int) -> None:
-    """Takes note of an alert: it is not shown as open any more. The same alert comes up again as a new one, once it has
-    been quiet for some hours."""
+    """Takes note of an alert and of all open ones of its kind and key: they are not shown as open any more. The same
+    alert comes up again as a new one, once it has been quiet for some hours."""
     person.require(Right.WORK)
     row = _alert(connection, number)
-    done = sa.update(ops_alert).where(ops_alert.c.id == number, ops_alert.c.acknowledged_at.is_(None))
+    same = (ops_alert.c.kind == row.kind, ops_alert.c.key == row.key, ops_alert.c.acknowledged_at.is_(None))
+    done = sa.update(ops_alert).where(*same)
     connection.execute(done.values(acknowledged_at=sa.func.now(), acknowledged_by=person.name))
     audit.record(connection, person.name, "alert acknowledge", str(number), {"kind": row.kind})
+
+
+def take_back(connection: sa.Connection, person: Person, number: int) -> None:
+    """Makes an alert that somebody has taken note of open again, with those that were noted at once with it."""
+    person.require(Right.WORK)
+    row = _alert(connection, number)
+    if row.acknowledged_at is None:
+        raise ConfigError("This alert is open already.", do="Load the page again.")
+    same = (ops_alert.c.kind == row.kind, ops_alert.c.key == row.key)
+    at_once = ops_alert.c.acknowledged_at == row.acknowledged_at
+    connection.execute(sa.update(ops_alert).where(*same, at_once).values(acknowledged_at=None, acknowledged_by=None))
+    detail = {"kind": row.kind, "note": f"{row.acknowledged_by or 'somebody'} had taken note of it"}
+    audit.record(connection, person.name, "alert take back", str(number), detail)
 
 
 def silence(connection: sa.Connection, person: Person, number: int, reason: str, *, hours: float) -> datetime:

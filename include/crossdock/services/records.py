@@ -18,7 +18,8 @@ from crossdock import flows
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import contracts
-from crossdock.services import payloads, personal, search, standing
+from crossdock.services import outside, payloads, personal, search, standing
+from crossdock.services.outside import Outside
 from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
 from crossdock.services.standing import Standing
@@ -31,6 +32,7 @@ from crossdock.store.tables import (
     ops_delivery,
     ops_link,
     ops_work,
+    raw_orders,
     raw_returns,
     ref_account,
     ref_adjustment,
@@ -46,19 +48,33 @@ from crossdock.store.tables import (
     ref_settlement,
     ref_settlement_line,
     ref_shipment,
+    stage_buyer,
     stage_channel_quantity,
     stage_credit_memo,
     stage_credit_memo_line,
+    stage_customer,
     stage_payment,
     stage_posting_line,
     stage_price_line,
     stage_sales_order,
+    stage_sales_order_line,
     stage_settlement,
 )
+from crossdock.systems.failures import NAMES
 
 MOST = 200  # rows of one kind
 VERSIONS = 30
+ORDERS = 50  # of an item, on a page
+IN_WORDS = {  # states of a staged order
+    "staged": "under way", "ready": "under way", "delivered": "in TIMS", "unchanged": "in TIMS", "waiting": "waiting",
+    "dead": "refused", "left_out": "left out",
+}  # fmt: skip
 FLOWS_OF_ITEMS = ("catalog", "prices", "inventory")
+DOCUMENTS = {  # of TIMS, as people call them: their names in its contract
+    "Sales order": "tims.SalesOrder", "Shipment": "tims.Shipment", "Invoice": "tims.Invoice",
+    "Credit memo": "tims.CreditMemo", "Payment": "tims.Payment", "Stock adjustment": "tims.Adjustment",
+    "Journal entry": "tims.Entry",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,13 +88,14 @@ class Link:
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing to know of a record."""
+    """One thing to know of a record. `outside`: the page of the document that it names in its own system."""
 
     name: str
     value: str
     link: Link | None = None
     amount: Decimal | None = None
     currency_code: str = ""
+    outside: Outside | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +118,37 @@ class Event:
     link: Link | None = None
     amount: Decimal | None = None
     currency_code: str = ""
+    outside: Outside | None = None
+
+
+@dataclass(frozen=True)
+class OrderLine:
+    """One line of an order. `tax` and `price` are of its currency; None where the document does not say."""
+
+    sku: str
+    title: str
+    quantity: int
+    price: Decimal | None
+    discount: Decimal | None
+    tax: Decimal | None
+    shipped: int
+    cancelled: int
+    returned: int
+    currency_code: str
+    kit: str = ""
+
+
+@dataclass(frozen=True)
+class OrderOf:
+    """One order of an item, by its line there."""
+
+    order: str
+    day: str
+    quantity: int
+    price: Decimal | None
+    currency_code: str
+    sales_order: str
+    state: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +184,8 @@ class SettlementLine:
 
 @dataclass(frozen=True)
 class Life:
-    """A record's page."""
+    """A record's page. `lines`: of an order, as `lines_of` (TIMS, Channel Advisor) has them; `orders`: the newest
+    orders of an item; `after`: what to ask for the next page of settlement lines or orders with."""
 
     kind: str
     id: str
@@ -147,8 +196,12 @@ class Life:
     ledger: tuple[LedgerLine, ...] = ()
     settled: tuple[SettlementLine, ...] = ()
     related: tuple[Link, ...] = ()
-    after: str | None = None  # of the lines of a settlement: what to ask for the next page with
+    after: str | None = None
     totals: dict[str, tuple[Decimal, Decimal]] = field(default_factory=dict)  # debit and credit by currency
+    lines: tuple[OrderLine, ...] = ()
+    lines_of: str = ""
+    orders: tuple[OrderOf, ...] = ()
+    outside: tuple[Outside, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,8 +233,12 @@ class _Trail:
     delivery_keys: list[str] = field(default_factory=list)
     settled: list[SettlementLine] = field(default_factory=list)
     related: list[Link] = field(default_factory=list)
-    titles: dict[str, Link] = field(default_factory=dict)  # of documents: the page that shows them
     after: str | None = None
+    lines: list[OrderLine] = field(default_factory=list)
+    lines_of: str = ""
+    orders: list[OrderOf] = field(default_factory=list)
+    outside: list[Outside | None] = field(default_factory=list)
+    own_batches_only: list[str] = field(default_factory=list)  # delivery keys that other records have, too
 
 
 def life(connection: sa.Connection, person: Person, kind: str, number: str, *, after: str | None = None) -> Life:
@@ -202,6 +259,7 @@ def life(connection: sa.Connection, person: Person, kind: str, number: str, *, a
     trail.events += _received(connection, [(every[name], key) for name, key in pairs if name in every])
     trail.events += _refusals(connection, person, pairs)
     trail.events += _deliveries(connection, [*trail.delivery_keys, *(key for _, key in pairs)])
+    trail.events += _of_the_buyer(connection, trail)
     ledger = _ledger(connection, trail)
     totals: dict[str, tuple[Decimal, Decimal]] = {}
     for line in ledger:
@@ -210,7 +268,8 @@ def life(connection: sa.Connection, person: Person, kind: str, number: str, *, a
     return Life(
         kind, number, f"{title} {number}", tuple(trail.facts), standings,
         tuple(sorted(trail.events, key=lambda event: event.at)), tuple(ledger), tuple(trail.settled),
-        tuple(dict.fromkeys(trail.related)), trail.after, totals,
+        tuple(dict.fromkeys(trail.related)), trail.after, totals, tuple(trail.lines), trail.lines_of,
+        tuple(trail.orders), tuple(dict.fromkeys(one for one in trail.outside if one)),
     )  # fmt: skip
 
 
@@ -221,13 +280,13 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
     """An order of the channel and all that came of it."""
     trail.pairs.append(("orders", key))
     trail.delivery_keys.append(key)
+    trail.outside.append(outside.page_of("channel_advisor.Order", key))
     stage = stage_sales_order.c
     staged = connection.execute(
         sa.select(
-            stage.marketplace_order_id, stage.CustomerID, stage.Channel, stage.TotalAmount, stage.CurrencyCode,
-            stage.OrderDate, stage.customer_key,
+            stage.marketplace_order_id, stage.Channel, stage.TotalAmount, stage.CurrencyCode, stage.OrderDate
         ).where(stage.key == key)
-    ).one_or_none()  # fmt: skip
+    ).one_or_none()
     link = connection.execute(
         sa.select(ops_link).where(ops_link.c.entity == "sales_order", ops_link.c.source_key == key)
     ).one_or_none()
@@ -238,10 +297,10 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
         trail.facts += [Fact("channel", staged.Channel)] if staged.Channel else []
         if staged.TotalAmount is not None:
             trail.facts.append(Fact("total", "", amount=staged.TotalAmount, currency_code=staged.CurrencyCode or ""))
-        if staged.CustomerID:
-            trail.facts.append(Fact("customer", staged.CustomerID, Link("customer", staged.CustomerID)))
-        if staged.customer_key:
-            trail.delivery_keys.append(staged.customer_key)
+    customer, trail.own_batches_only = _buyer(connection, key)
+    if customer:
+        page = outside.page_of("tims.Customer", customer)
+        trail.facts.append(Fact("customer", customer, Link("customer", customer), outside=page))
     numbers = [link.target_id] if link else []
     held = sa.select(ref_sales_order.c.id).where(
         ref_sales_order.c.external_order_id == key, ref_sales_order.c.source == "ChannelAdvisor"
@@ -254,23 +313,91 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
     returns = sa.select(stage_credit_memo.c.key).where(stage_credit_memo.c.order_key == key).limit(MOST)
     for number in connection.scalars(returns):
         _of_return(connection, trail, number)
+    if not trail.lines:
+        _lines_of_channel(connection, trail, key)
     if marketplace:
         _settled(connection, trail, ref_settlement_line.c.order_ref == marketplace)
 
 
+def _buyer(connection: sa.Connection, key: str) -> tuple[str | None, list[str]]:
+    """The customer of an order, and the keys by which we have created it: as TIMS holds the order, else as it was
+    staged, else as its buyer was decided before its first load. A version that comes later names no customer."""
+    buyer, made, staged = stage_buyer.c, stage_customer.c, stage_sales_order.c
+    held = sa.select(ref_sales_order.c.payload["CustomerID"].astext).where(
+        ref_sales_order.c.external_order_id == key, ref_sales_order.c.source == "ChannelAdvisor"
+    )
+    own = connection.execute(sa.select(staged.CustomerID, staged.customer_key).where(staged.key == key)).one_or_none()
+    before = connection.execute(sa.select(buyer.customer_id, buyer.customer_key).where(buyer.key == key)).one_or_none()
+    keys = list(dict.fromkeys(row.customer_key for row in (own, before) if row is not None and row.customer_key))
+    named = [
+        connection.scalar(held.limit(1)), own.CustomerID if own else None, before.customer_id if before else None,
+        connection.scalar(sa.select(made.customer_id).where(made.key.in_(keys)).limit(1)) if keys else None,
+    ]  # fmt: skip
+    return next((one for one in named if one), None), keys
+
+
+def _lines_of_channel(connection: sa.Connection, trail: _Trail, key: str) -> None:
+    """The lines of an order as they came last."""
+    payload = connection.scalar(
+        sa.select(raw_orders.c.payload)
+        .where(raw_orders.c.key == key)
+        .order_by(raw_orders.c.version.desc(), raw_orders.c.received_at.desc())
+        .limit(1)
+    )
+    if not isinstance(payload, dict) or not isinstance(payload.get("OrderItems"), list):
+        return
+    trail.lines_of = NAMES["channel_advisor"]
+    currency = str(payload.get("Currency") or "")
+    for each in payload["OrderItems"][:MOST]:
+        if isinstance(each, dict):
+            trail.lines.append(
+                OrderLine(
+                    str(each.get("SKU") or ""), str(each.get("Title") or ""), _number(each, "Quantity"),
+                    _amount(each, "UnitPrice"), _amount(each, "DiscountAmount"), _amount(each, "TaxAmount"),
+                    _number(each, "QuantityShipped"), _number(each, "QuantityCancelled"),
+                    _number(each, "QuantityReturned"), currency,
+                )
+            )  # fmt: skip
+
+
+def _sales_order_event(held: dict[str, Any], number: str, link: Link | None = None) -> Event:
+    status, currency = str(held.get("OrderStatus") or ""), str(held.get("CurrencyCode") or "")
+    at = _stated(held, "CreatedAt", "OrderDate") or datetime.min.replace(tzinfo=UTC)
+    page = outside.page_of(DOCUMENTS["Sales order"], number)
+    return Event(
+        at, "document", f"Sales order {number}", status, anchor=number, amount=_amount(held, "TotalAmount"),
+        currency_code=currency, link=link, outside=page,
+    )  # fmt: skip
+
+
+def _lines_of_tims(connection: sa.Connection, trail: _Trail, held: dict[str, Any]) -> None:
+    """The lines of a sales order as TIMS has them."""
+    lines = [each for each in held.get("LineItems") or [] if isinstance(each, dict)][:MOST]
+    skus = [str(each.get("SKU") or "") for each in lines]
+    titles = dict(connection.execute(sa.select(ref_item.c.sku, ref_item.c.title).where(ref_item.c.sku.in_(skus))).all())
+    trail.lines_of = NAMES["tims"]
+    trail.lines += [
+        OrderLine(
+            sku, titles.get(sku) or "", _number(each, "Quantity"), _amount(each, "Price"),
+            _amount(each, "DiscountAmount"), _amount(each, "TaxAmount"), _number(each, "QuantityShipped"),
+            _number(each, "QuantityCancelled"), _number(each, "QuantityReturned"),
+            str(held.get("CurrencyCode") or ""), str(each.get("KitParentSKU") or ""),
+        )
+        for sku, each in zip(skus, lines, strict=True)
+    ]  # fmt: skip
+
+
 def _of_sales_order(connection: sa.Connection, trail: _Trail, number: str) -> None:
     """A sales order of TIMS and the documents that follow it."""
-    here = Link("sales_order", number)
-    trail.facts.insert(0, Fact("sales order", number))
+    page = outside.page_of("tims.SalesOrder", number)
+    trail.facts.insert(0, Fact("sales order", number, Link("sales_order", number), outside=page))
+    trail.outside.append(page)
     trail.documents.append(number)
     trail.delivery_keys.append(number)
-    row = connection.execute(sa.select(ref_sales_order).where(ref_sales_order.c.id == number)).one_or_none()
-    if row is not None:
-        trail.events.append(
-            _document(
-                row, "Sales order", number, row.status, _moment(row, "CreatedAt"), _amount(row.payload, "TotalAmount")
-            )
-        )
+    held = standing.in_tims(connection, number)
+    if held is not None:
+        trail.events.append(_sales_order_event(held, number))
+        _lines_of_tims(connection, trail, held)
     trail.pairs += [("holds", number), ("ledger_captures", number)]
     for row in _of(connection, ref_shipment, ref_shipment.c.sales_order_id, number):
         parcel = row.payload
@@ -294,7 +421,6 @@ def _of_sales_order(connection: sa.Connection, trail: _Trail, number: str) -> No
     )
     for key in paid.all():
         _of_payment(connection, trail, key)
-    trail.titles.setdefault(number, here)
 
 
 def _linked(connection: sa.Connection, entity: str, keys: Sequence[str]) -> list[str]:
@@ -342,9 +468,23 @@ def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
 
 
 def _sales_order(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
-    """A sales order of TIMS that is of no order of the channel."""
+    """A sales order of TIMS, also one that is of no order of the channel."""
     trail.pairs.append(("holds", number))
     _of_sales_order(connection, trail, number)
+    trail.facts = [fact for fact in trail.facts if fact.value != number]
+    held = standing.in_tims(connection, number)
+    hit = search.of_sales_order(connection, number, "", "")
+    if hit.kind == "order":
+        page = outside.page_of("channel_advisor.Order", hit.id)
+        trail.facts.append(Fact("order of the channel", hit.id, Link("order", hit.id), outside=page))
+    if held is not None:
+        total, currency = _amount(held, "TotalAmount"), str(held.get("CurrencyCode") or "")
+        customer, channel = str(held.get("CustomerID") or ""), str(held.get("Channel") or "")
+        trail.facts += [Fact("channel", channel)] if channel else []
+        trail.facts += [
+            Fact("status", str(held.get("OrderStatus") or "")), Fact("total", "", amount=total, currency_code=currency),
+            *([Fact("customer", customer, Link("customer", customer))] if customer else []),
+        ]  # fmt: skip
 
 
 def _return(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
@@ -472,6 +612,34 @@ def _sku(connection: sa.Connection, person: Person, trail: _Trail, sku: str, aft
         where = f"price on site {row.site_id}" if row.site_id else "price"
         trail.facts.append(Fact(where, "", amount=row.Price, currency_code=row.Currency))
     trail.pairs += [(name, sku) for name in FLOWS_OF_ITEMS]
+    trail.outside.append(outside.page_of("tims.Item", sku) if item is not None else None)
+    _orders_of(connection, trail, sku, after)
+
+
+def _orders_of(connection: sa.Connection, trail: _Trail, sku: str, after: str | None) -> None:
+    """The orders that have an item, the newest number first, a page at a time."""
+    line, order = stage_sales_order_line.c, stage_sales_order.c
+    length = sa.func.length(line.key)
+    wanted: list[sa.ColumnElement[bool]] = [line["SKU"] == sku]
+    if after:
+        wanted.append(sa.tuple_(length, line.key) < sa.tuple_(sa.literal(len(after)), sa.literal(after)))
+    query = sa.select(line.key, sa.func.sum(line.Quantity).label("quantity"), sa.func.max(line.Price).label("price"))
+    page = query.where(*wanted).group_by(length, line.key).order_by(length.desc(), line.key.desc()).limit(ORDERS + 1)
+    found = page.subquery()
+    rows = connection.execute(
+        sa.select(found, order.OrderDate, order.CurrencyCode, order.state, ops_link.c.target_id)
+        .outerjoin(stage_sales_order, order.key == found.c.key)
+        .outerjoin(ops_link, sa.and_(ops_link.c.entity == "sales_order", ops_link.c.source_key == found.c.key))
+        .order_by(sa.func.length(found.c.key).desc(), found.c.key.desc())
+    ).all()
+    trail.orders = [
+        OrderOf(
+            row.key, (row.OrderDate or "")[:10], int(row.quantity or 0), row.price, row.CurrencyCode or "",
+            row.target_id or "", IN_WORDS.get(row.state or "", ""),
+        )
+        for row in rows[:ORDERS]
+    ]  # fmt: skip
+    trail.after = rows[ORDERS - 1].key if len(rows) > ORDERS else None
 
 
 def _settlement(connection: sa.Connection, person: Person, trail: _Trail, number: str, after: str | None) -> None:
@@ -573,21 +741,35 @@ def _document(
 ) -> Event:
     """A document as TIMS holds it. It is dated by TIMS's clock."""
     currency = getattr(row, "currency_code", "") or ""
+    page = outside.page_of(DOCUMENTS[name], number)
     return Event(
-        at, "document", f"{name} {number}", detail, anchor=number, amount=amount, currency_code=currency, link=link
-    )
+        at, "document", f"{name} {number}", detail, anchor=number, amount=amount, currency_code=currency, link=link,
+        outside=page,
+    )  # fmt: skip
 
 
 def _moment(row: sa.Row, *names: str) -> datetime:
     """The first of these moments that a document states, else its last change."""
+    version: datetime = row.version
+    return _stated(row.payload, *names) or version
+
+
+def _stated(payload: dict[str, Any], *names: str) -> datetime | None:
+    """The first of these moments that a document states."""
     for name in names:
         try:
-            at = datetime.fromisoformat(str(row.payload.get(name)))
+            at = datetime.fromisoformat(str(payload.get(name)))
         except ValueError:
             continue
         return at.replace(tzinfo=at.tzinfo or UTC)
-    version: datetime = row.version
-    return version
+    return None
+
+
+def _number(payload: dict[str, Any], name: str) -> int:
+    try:
+        return int(payload.get(name) or 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _amount(payload: dict[str, Any], name: str) -> Decimal | None:
@@ -672,7 +854,17 @@ def _refusals(connection: sa.Connection, person: Person, pairs: Sequence[tuple[s
     return events
 
 
-def _deliveries(connection: sa.Connection, keys: Iterable[str]) -> list[Event]:
+def _of_the_buyer(connection: sa.Connection, trail: _Trail) -> list[Event]:
+    """How the customer of an order came to be, where a batch of that order did it: buyers have other orders, too."""
+    if not (trail.own_batches_only and trail.pairs):
+        return []
+    flow, key = trail.pairs[0]
+    batches = sa.select(ops_work.c.batch_id).where(ops_work.c.queue == flow, ops_work.c.key == key)
+    staged = sa.select(stage_sales_order.c.batch_id).where(stage_sales_order.c.key == key)
+    return _deliveries(connection, trail.own_batches_only, ops_delivery.c.batch_id.in_(batches.union(staged)))
+
+
+def _deliveries(connection: sa.Connection, keys: Iterable[str], *more: sa.ColumnElement[bool]) -> list[Event]:
     """What was sent for these records, and what came of it."""
     table = ops_delivery.c
     entities = [flow.entity for flow in flows.all_flows().values()]
@@ -680,7 +872,7 @@ def _deliveries(connection: sa.Connection, keys: Iterable[str]) -> list[Event]:
     rows = connection.execute(
         sa.select(ops_delivery, *_OF_BATCH)
         .outerjoin(ops_batch, ops_batch.c.id == table.batch_id)
-        .where(table.entity.in_(sorted(set(entities))), table.key.in_(sorted(set(keys))))
+        .where(table.entity.in_(sorted(set(entities))), table.key.in_(sorted(set(keys))), *more)
         .order_by(table.id.desc())
         .limit(MOST)
     )

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from crossdock import flows, settings
 from crossdock.flow import Flow
+from crossdock.rules.statuses import CANCELLED_FIRST
 from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import (
     ops_batch,
@@ -23,6 +24,9 @@ from crossdock.store.tables import (
     ops_link,
     ops_watermark,
     ops_work,
+    raw_sales_orders,
+    ref_sales_order,
+    stage_sales_order,
 )
 from crossdock.systems.failures import NAMES
 
@@ -33,7 +37,7 @@ TARGETS = {**NAMES, "settlement_ledger": "our settlement ledger"}
 @dataclass(frozen=True)
 class Standing:
     """Where a record stands in one flow. `state`: good, warn, bad or none; `action`: what a button does (read: by
-    its key, now; accept: go on with its stopped batch; letter: its dead letter)."""
+    its key, now; accept: go on with its stopped batch; letter: replay its dead letter; reopen: open it again)."""
 
     flow: str
     title: str
@@ -55,6 +59,12 @@ def standing(connection: sa.Connection, flow: Flow, key: str, *, main: bool = Tr
     letter = _letter(connection, flow, key)
     if letter is not None and letter.state in OPEN:
         return _refused(flow, key, letter)
+    stage = flow.stage.c
+    row = connection.execute(
+        sa.select(stage.state, stage.reason, stage.batch_id, stage.version).where(stage.key == key)
+    ).one_or_none()
+    if letter is not None and letter.state == "dismissed" and (row is None or row.state == "dead"):
+        return _closed(flow, key, letter)
     work = _work(connection, flow, key)
     if work is None:
         return _never_read(connection, flow, key)
@@ -64,10 +74,6 @@ def standing(connection: sa.Connection, flow: Flow, key: str, *, main: bool = Tr
             "It goes on by itself with the next run; or have it worked now.", action="read", since=work.queued_at,
         )  # fmt: skip
     batch = connection.execute(sa.select(ops_batch).where(ops_batch.c.id == work.batch_id)).one_or_none()
-    stage = flow.stage.c
-    row = connection.execute(
-        sa.select(stage.state, stage.reason, stage.batch_id, stage.version).where(stage.key == key)
-    ).one_or_none()
     if batch is not None and batch.finished_at is None and (row is None or row.state in ("staged", "ready")):
         return _in_flight(connection, flow, key, batch)
     if row is None:
@@ -120,6 +126,11 @@ def _refused(flow: Flow, key: str, letter: sa.Row) -> Standing:
     if letter.replay_asked_at is not None:
         return _made(flow, key, "warn", f"{by} ({rule}); a replay is under way.", BY_ITSELF, action="letter",
                      letter=letter.id, since=letter.replay_asked_at, rule=letter.rule or "")  # fmt: skip
+    if letter.state == "edited":
+        return _made(flow, key, "warn", f"{by}: {rule}. {letter.changed_by or 'Somebody'} has edited dead letter "
+                     f"{letter.id} since; what was edited has not been sent yet.", "Replay it.", action="letter",
+                     letter=letter.id, batch_id=letter.batch_id, since=letter.updated_at,
+                     rule=letter.rule or "")  # fmt: skip
     reason: dict[str, str] = next(iter(letter.reasons or []), {})
     do = reason.get("do") or "Open its dead letter."
     return _made(
@@ -131,10 +142,10 @@ def _refused(flow: Flow, key: str, letter: sa.Row) -> Standing:
 def _closed(flow: Flow, key: str, letter: sa.Row) -> Standing:
     rule = (letter.rule or "").replace("_", " ")
     if letter.state == "dismissed":
-        by = letter.changed_by or "somebody"
-        return _made(flow, key, "warn", f"It was refused ({rule}), and {by} has decided that it need not go: "
-                     f"{letter.note or 'without a word'}.", "If it has to go after all, have it worked again.",
-                     action="read", letter=letter.id, since=letter.updated_at, rule=letter.rule or "")  # fmt: skip
+        by, why = letter.changed_by or "somebody", sentence(letter.note) or "without a word."
+        return _made(flow, key, "", f"It was refused ({rule}), and {by} has decided that it need not go: {why}",
+                     "Nothing is to be done. If it has to go after all, open its dead letter again.", action="reopen",
+                     letter=letter.id, since=letter.updated_at, rule=letter.rule or "")  # fmt: skip
     return _made(flow, key, "warn", f"It was refused ({rule}), and its dead letter is {letter.state}.",
                  "Have it worked again.", action="read", letter=letter.id, since=letter.updated_at)  # fmt: skip
 
@@ -201,6 +212,9 @@ def _ended(connection: sa.Connection, flow: Flow, key: str, row: sa.Row, batch: 
         return _made(flow, key, "warn", f"It waits: {sentence(row.reason) or 'for another record.'}",
                      "It goes on by itself once that is there; or have it worked again now.",
                      action="read", batch_id=row.batch_id, since=since)  # fmt: skip
+    if row.state == "left_out" and row.reason == CANCELLED_FIRST:
+        return _made(flow, key, "", "It was cancelled at the channel before it had been read, so it does not go to "
+                     f"{target}.", "Nothing is to be done.", batch_id=row.batch_id, since=since)  # fmt: skip
     if row.state == "left_out" and not main:
         words = f"Nothing is sent: {sentence(row.reason) or 'it is not for this system.'}"
         return _made(flow, key, "", words, batch_id=row.batch_id, since=since)
@@ -213,9 +227,51 @@ def _ended(connection: sa.Connection, flow: Flow, key: str, row: sa.Row, batch: 
             sa.select(ops_link.c.target_id).where(ops_link.c.entity == flow.entity, ops_link.c.source_key == key)
         )
         named = f" as {link}" if link and link != key else ""
+        if link and flow.entity == "sales_order":
+            state, words, do = _sales_order(connection, key, link)
+            return _made(flow, key, state, f"It is in {target}{named}{words}.", do, batch_id=row.batch_id, since=since)
         return _made(flow, key, "good", f"It is in {target}{named}.", batch_id=row.batch_id, since=since)
     return _made(flow, key, "warn", f"It is {row.state}.", "Have it worked again.", action="read",
                  batch_id=row.batch_id, since=since)  # fmt: skip
+
+
+# Who holds an order: what goes on then.
+HOLDERS = {
+    "channel": ("the channel holds it", "It goes on by itself when the channel releases it."),
+    "crossdock": ("a rule of ours holds it", "It goes on by itself when the channel's next version settles that."),
+    "person": ("somebody has put it on hold in TIMS", "Release it in TIMS when it may go; that is passed on."),
+}
+
+
+def _sales_order(connection: sa.Connection, key: str, number: str) -> tuple[str, str, str]:
+    """(state, words, next step) of an order that TIMS has: cancelled, on hold, or on its way. As TIMS holds it; where
+    that has not been read back yet, as it was sent."""
+    held = in_tims(connection, number)
+    stage = stage_sales_order.c
+    staged = connection.execute(
+        sa.select(stage.OrderStatus, stage.cancelled, stage.held_by).where(stage.key == key)
+    ).one_or_none()
+    status = held.get("OrderStatus") if held is not None else staged.OrderStatus if staged is not None else ""
+    if status == "Cancelled" or (staged is not None and staged.cancelled):
+        return "", ", and cancelled", "Nothing is to be done."
+    if status != "OnHold":
+        return "good", "", ""
+    by = connection.scalar(
+        sa.select(ops_link.c.held_by).where(ops_link.c.entity == "sales_order", ops_link.c.source_key == key)
+    )
+    words, do = HOLDERS.get(by or (staged.held_by if staged is not None else "") or "person", HOLDERS["person"])
+    return "warn", f", on hold: {words}", do
+
+
+def in_tims(connection: sa.Connection, number: str) -> dict[str, Any] | None:
+    """A sales order as TIMS had it last: who looks it up and the flow that works it read it at different times."""
+    found: list[sa.Row] = []
+    for table, key in ((ref_sales_order, ref_sales_order.c.id), (raw_sales_orders, raw_sales_orders.c.key)):
+        query = sa.select(table.c.version, table.c.payload).where(key == number)
+        found += connection.execute(query.order_by(table.c.version.desc()).limit(1)).all()
+    newest = max(found, key=lambda row: row.version, default=None)
+    payload: dict[str, Any] | None = newest.payload if newest is not None else None
+    return payload
 
 
 def sentence(text: str | None) -> str:

@@ -23,7 +23,7 @@ from crossdock.steps.at_work import at_work
 from crossdock.store import alerts, batches, database, dead_letters
 from crossdock.store.batches import Counts
 from crossdock.store.runs import Over
-from crossdock.store.tables import ops_check_result
+from crossdock.store.tables import ops_batch, ops_check_result
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -135,15 +135,16 @@ def _over_threshold(flow: Flow, batch_id: int, frames: Frames, problems: pd.Data
 
 
 def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames, problems: pd.DataFrame) -> None:
-    """Makes dead letters of rows with problems and sets the others `ready`. Closes dead letters of rows left out."""
+    """Makes dead letters of rows with problems and sets the others `ready`. Closes dead letters of rows that are left
+    out, and of those that wait: no rule refuses them any more."""
     stage = flow.stage
     mine = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "staged")
     dead_letter(connection, flow, batch_id, "check", reasons_by_key(frames.header["key"], problems))
     connection.execute(sa.update(stage).where(mine).values(state="ready"))
-    skipped = connection.scalars(
-        sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == "left_out")
-    ).all()
-    dead_letters.close_resolved(connection, flow.name, skipped, replay=False)
+    replay = connection.scalar(sa.select(ops_batch.c.kind).where(ops_batch.c.id == batch_id)) == "replay"
+    for state, by_replay in (("left_out", False), ("waiting", replay)):
+        keys = sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == state)
+        dead_letters.close_resolved(connection, flow.name, connection.scalars(keys).all(), replay=by_replay)
 
 
 def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[dict]]:

@@ -1,8 +1,8 @@
 """Dead letters: refused records, each with every reason and what a person should do.
 
 States: open -> edited (payload changed) -> replayed (sent again, went through) | dismissed (a person decided that it
-need not go) | resolved (a newer version of the record went through by itself). At most one is open per record: a
-record that is refused again counts up.
+need not go, which may be taken back) | resolved (a newer version of the record went through by itself). At most one is
+open per record: a record that is refused again counts up.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from crossdock.store import audit, database, raw
 from crossdock.store.tables import ops_dead_letter as table
 
 OPEN = ("open", "edited")
+CLOSED = ("replayed", "resolved", "dismissed")
 
 
 def dead_letter(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -159,6 +160,16 @@ def edit(connection: sa.Connection, dead_letter_id: int, payload: dict, *, who: 
 def dismiss(connection: sa.Connection, dead_letter_id: int, *, who: str, note: str) -> None:
     """Dismisses a dead letter: a person decided that the record need not be delivered, and why."""
     _change(connection, dead_letter_id, "dismiss", who, state="dismissed", note=note)
+
+
+def reopen(connection: sa.Connection, dead_letter_id: int, *, who: str) -> None:
+    """Opens a dismissed dead letter again, as it was: edited where somebody had edited it."""
+    state = sa.case((table.c.edited_payload.is_not(None), "edited"), else_="open")
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == dead_letter_id, table.c.state == "dismissed")
+        .values(state=state, note=None, replay_asked_at=None, changed_by=who, updated_at=sa.func.now())
+    )
 
 
 def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: str, **values: Any) -> None:

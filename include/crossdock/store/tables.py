@@ -556,6 +556,7 @@ stage_sales_order_line = stage_lines(
         "quantity_shipped", BigInteger, nullable=False, server_default=text("0"), comment="Units the channel shipped"
     ),
     Column("units_per_kit", BigInteger, nullable=False, server_default=text("1"), comment="Of this part in one kit"),
+    Index("ix_sales_order_line_sku", "SKU", text("length(key)"), "key"),
     mapping="sales_order",
     key="Key of the order",
     comment="One line of a sales order as TIMS should hold it",
@@ -1163,6 +1164,10 @@ ops_dead_letter = Table(
           postgresql_where=text("state IN ('open', 'edited')")),
     Index("uq_dead_letter_open", "flow", "key", unique=True, postgresql_where=text("state IN ('open', 'edited')")),
     Index(None, "flow", "state"),
+    Index("ix_dead_letter_closed", "state", "updated_at", "id",
+          postgresql_where=text("state IN ('replayed', 'resolved', 'dismissed')")),
+    Index("ix_dead_letter_mended", "updated_at", "id",
+          postgresql_where=text("state = 'replayed' AND edited_payload IS NOT NULL")),
     Index(None, "key"),
     Index(None, "created_at"),
     schema="ops",
@@ -1202,6 +1207,7 @@ ops_alert = Table(
     Column("acknowledged_by", Text, comment="Who that was"),
     Index(None, "kind", "key", "last_at"),
     Index("ix_alert_open", "last_at", postgresql_where=text("acknowledged_at IS NULL")),
+    Index("ix_alert_noted", "acknowledged_at", "id", postgresql_where=text("acknowledged_at IS NOT NULL")),
     schema="ops",
     comment="One alert, repeats counted",
 )

@@ -16,9 +16,10 @@ from console.database import transaction
 from console.html import place
 from crossdock import flows
 from crossdock.errors import ConfigError, CrossdockError
-from crossdock.services import letters
+from crossdock.services import letters, replays
 from crossdock.services.letters import Cause, Group, Letter, Listed, Outcome
 from crossdock.services.people import Person
+from crossdock.services.replays import Replay as Replayed
 from crossdock.steps.dry_run import Verdict
 
 FRESH = 60  # seconds for which a look at the causes is good enough
@@ -79,11 +80,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Done:
-    """What was done: how many letters, in words, and the runs that were started."""
+    """What was done: how many letters, in words, and the runs that were started. `page`: where to see what comes of
+    it, below the console's root; empty: where one is."""
 
     count: int
     message: str
     runs: dict[str, str] = field(default_factory=dict)
+    page: str = ""
 
 
 @router.get("/letters/groups")
@@ -129,7 +132,8 @@ def listed(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Listed:
-    """Letters, oldest first, a page at a time."""
+    """Letters a page at a time: open ones oldest first, closed ones (dismissed, mended, replayed, resolved) newest
+    first."""
     cause = Cause(flow, rule, value) if flow and rule else None
     with transaction(person) as connection:
         return letters.letters(
@@ -187,6 +191,21 @@ def dismiss(person: Clerk, given: Dismissal) -> Done:
     return Done(done.count, f"Dismissed {done.count}.")
 
 
+@router.post("/letters/reopen")
+def reopen(person: Clerk, given: Chosen) -> Done:
+    """Takes dismissals back."""
+    with transaction(person) as connection:
+        done = letters.reopen(connection, person, given.numbers)
+    return Done(done.count, f"Open again: {done.count}.")
+
+
+@router.get("/replays/{number}")
+def replayed(person: Asks, number: int) -> Replayed:
+    """What came of a replay."""
+    with transaction(person) as connection:
+        return replays.replay(connection, person, number)
+
+
 @router.post("/letters/assign")
 def assign(person: Clerk, given: Assignment) -> Done:
     """Says who works on letters."""
@@ -205,7 +224,9 @@ async def replay(request: Request, person: Clerk, given: Replay) -> Done:
             0, "No cause is gone yet: every record would be refused again." if given.only_gone else "Nothing to replay."
         )
     left_over = f" {marked.left} would be refused again and were left." if marked.left else ""
-    return Done(marked.count, f"{marked.count} in replay.{left_over}", started)
+    alone = len(given.numbers) == 1  # its own page tells what comes of it
+    page = "" if alone or marked.replay is None else f"/letters/replays/{marked.replay}"
+    return Done(marked.count, f"{marked.count} in replay.{left_over}", started, page)
 
 
 async def start(request: Request, person: Person, marked: Outcome) -> dict[str, str]:

@@ -46,15 +46,12 @@ def records(
     person: Asks,
     flow: str,
     state: str,
-    days_ago: Annotated[int | None, Query(ge=0, le=1)] = None,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> RecordRows:
     """The records that a number of the overview counts."""
     with transaction(person) as connection:
-        return overview.records_behind(
-            connection, person, flow, state, days_ago=days_ago, after=after, limit=limit
-        )  # fmt: skip
+        return overview.records_behind(connection, person, flow, state, after=after, limit=limit)
 
 
 @router.post("/alerts/{number}/acknowledge")
@@ -63,6 +60,14 @@ def acknowledge(person: Clerk, number: int) -> Done:
     with transaction(person) as connection:
         overview.acknowledge(connection, person, number)
     return Done("Noted.")
+
+
+@router.post("/alerts/{number}/take-back")
+def take_back(person: Clerk, number: int) -> Done:
+    """Makes a noted alert open again."""
+    with transaction(person) as connection:
+        overview.take_back(connection, person, number)
+    return Done("It is open again.")
 
 
 @router.post("/alerts/{number}/silence")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,13 +11,21 @@ from console.access import Asks
 from console.database import transaction
 from console.html import render
 from crossdock import flows
-from crossdock.services import letters
+from crossdock.services import letters, replays, worth
 from crossdock.services.letters import Cause
 
 TITLE, PATH, PLACE = "Dead letters", "/letters", 20
 router = APIRouter()
 
 Text = Annotated[str, Query(max_length=1_000)]
+LISTS = {
+    "open": "Open", "dismissed": "Dismissed", "mended": "Delivered after an edit", "replayed": "Replayed",
+    "resolved": "Closed by a newer version",
+}  # fmt: skip
+ENDS = {
+    "refused": "Refused again", "late": "Not ended", "waiting": "Waiting", "not_sent": "Left out by a rule",
+    "running": "Still at work", "delivered": "Delivered", "dismissed": "Dismissed",
+}  # fmt: skip
 
 
 @router.get("/letters")
@@ -36,12 +43,46 @@ def causes_part(request: Request, person: Asks) -> HTMLResponse:
 def _causes(request: Request, template: str) -> HTMLResponse:
     with transaction(request.state.person) as connection:
         groups = letters.groups(connection, request.state.person)
-    worth: dict[str, Decimal] = {}
-    for group in groups:
-        for currency, amount in group.worth.items():
-            worth[currency] = worth.get(currency, Decimal()) + amount
+        begun = replays.latest(connection, request.state.person, letters.LATEST)
+    held_up = worth.added(group.worth for group in groups)
     total = sum(group.count for group in groups)
-    return render(request, template, title=f"Dead letters ({total})", groups=groups, total=total, worth=worth)
+    return render(
+        request, template, title=f"Dead letters ({total})", groups=groups, total=total, worth=held_up, begun=begun,
+        state="open", lists=LISTS,
+    )  # fmt: skip
+
+
+@router.get("/letters/closed")
+def closed(request: Request, person: Asks, state: Text = "dismissed", after: Text | None = None) -> HTMLResponse:
+    """Letters that are open no more, by what became of them."""
+    with transaction(person) as connection:
+        listed = letters.letters(connection, person, state=state, after=after)
+    template = "letters_closed_rows.html" if after else "letters_closed.html"
+    titles = {name: flow.title for name, flow in flows.all_flows().items()}
+    return render(
+        request, template, title="Dead letters", state=state, lists=LISTS, listed=listed, titles=titles,
+        more=after is not None,
+    )  # fmt: skip
+
+
+@router.get("/letters/replays/{number}")
+def replayed(request: Request, person: Asks, number: int) -> HTMLResponse:
+    """What came of a replay; while its run is on, the page refreshes itself."""
+    with transaction(person) as connection:
+        found = replays.replay(connection, person, number)
+    return render(request, "letters_replay.html", title="Replay", replay=found, ends=ENDS, size=replays.PAGE)
+
+
+@router.get("/letters/replays/{number}/rows")
+def replayed_rows(
+    request: Request, person: Asks, number: int, end: Text, after: Annotated[int, Query(ge=0)] = 0
+) -> HTMLResponse:
+    """More letters of one end."""
+    with transaction(person) as connection:
+        found = replays.replay(connection, person, number, end=end, after=after)
+    return render(
+        request, "letters_replay_rows.html", replay=found, end=end, rows=found.rows.get(end, ()), size=replays.PAGE
+    )
 
 
 @router.get("/letters/group")
@@ -51,9 +92,14 @@ def group(request: Request, person: Asks, flow: Text, rule: Text, value: Text | 
     with transaction(person) as connection:
         found = next((one for one in letters.groups(connection, person) if (one.flow, one.rule) == (flow, rule)), None)
         listed = letters.letters(connection, person, cause=cause)
+        only = found.values[0][0] if found and len(found.values) == 1 and not found.more_values else None
+        wrong = letters.replaceable(connection, person, Cause(flow, rule, value or only))
     found_flow = flows.all_flows().get(flow)
     title = found_flow.title if found_flow else flow
-    return render(request, "letters_group.html", title=title, cause=cause, group=found, listed=listed, more=False)
+    return render(
+        request, "letters_group.html", title=title, cause=cause, group=found, listed=listed, wrong=wrong, more=False,
+        message=listed.rows[0].message if value and listed.rows else found.message if found else "",
+    )  # fmt: skip
 
 
 @router.get("/letters/rows")
@@ -72,7 +118,7 @@ def one(request: Request, person: Asks, number: int) -> HTMLResponse:
     """A letter whole."""
     with transaction(person) as connection:
         letter = letters.letter(connection, person, number)
-    return render(request, "letter.html", title=f"{letter.title} {letter.key}", letter=letter)
+    return render(request, "letter.html", title=f"{letter.title} {letter.key}", letter=letter, ends=ENDS)
 
 
 @router.get("/letters/{number}/state")

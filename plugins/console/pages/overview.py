@@ -22,6 +22,7 @@ router = APIRouter()
 Text = Annotated[str, Query(max_length=1_000)]
 TITLES = {
     "in_flight": "in flight", "waiting": "waiting", "dead": "dead letters",
+    "dead_new": "dead letters new in the last 24 hours", "dead_closed": "dead letters closed in the last 24 hours",
     "delivered": "delivered in the last 24 hours",
 }  # fmt: skip
 
@@ -69,15 +70,29 @@ def records(
     person: Asks,
     flow: Text,
     state: Text,
-    days_ago: Annotated[int | None, Query(ge=0, le=1)] = None,
     after: Text | None = None,
 ) -> HTMLResponse:
     """The records that a number counts."""
     with transaction(person) as connection:
-        listed = overview.records_behind(connection, person, flow, state, days_ago=days_ago, after=after)
-    when = {None: "", 0: " of the last 24 hours", 1: " of the 24 hours before"}[days_ago]
+        listed = overview.records_behind(connection, person, flow, state, after=after)
     return render(
         request, "overview_rows.html" if after else "overview_records.html",
-        title=f"{flows.get(flow).title}: {TITLES[state]}{when}", listed=listed, flow=flow, state=state,
-        days_ago=days_ago, more=after is not None,
+        title=f"{flows.get(flow).title}: {TITLES[state]}", listed=listed, flow=flow, state=state,
+        more=after is not None,
     )  # fmt: skip
+
+
+@router.get("/overview/alerts")
+def kept_alerts(request: Request, person: Asks) -> HTMLResponse:
+    """Alerts that were noted, and those that are silenced."""
+    with transaction(person) as connection:
+        noted, silenced = overview.noted(connection, person), overview.silenced(connection)
+    return render(request, "overview_alerts.html", title="Noted and silenced alerts", noted=noted, silenced=silenced)
+
+
+@router.get("/overview/system/{name}")
+def system(request: Request, person: Asks, name: str) -> HTMLResponse:
+    """What was asked of a system lately."""
+    with transaction(person) as connection:
+        found = overview.calls(connection, person, name)
+    return render(request, "overview_system.html", title=found.system.title, found=found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -22,14 +23,16 @@ Text = Annotated[str, Query(max_length=2_500)]
 
 
 @router.get("/record")
-def found(request: Request, person: Asks, q: Text = "") -> Response:
-    """One hit leads to its page; several are listed; none says what was searched."""
+def found(request: Request, person: Asks, q: Text = "", at: Text = "") -> Response:
+    """One hit leads to its page, and there to the part `at`, e.g. the ledger entry that one comes from; several are
+    listed; none says what was searched."""
     with transaction(person) as connection:
         results = search.search(connection, person, q)
         reads = standing.reads(connection, flows.get("orders")) if results.text and not results.hits else ""
     root = str(request.scope.get("root_path", "")).rstrip("/")
     if len(results.hits) == 1 and not results.begins:
-        return RedirectResponse(root + address(results.hits[0]), status_code=303)
+        hit = results.hits[0]
+        return RedirectResponse(root + address(replace(hit, at=at) if at else hit), status_code=303)
     return render(
         request, "record_search.html", title="Record", q=results.text, found=results, address=address, reads=reads,
         readable=records.readable(results.text),
@@ -59,5 +62,6 @@ def life(
     """The whole life of a record."""
     with transaction(person) as connection:
         one = records.life(connection, person, kind, id, after=after)
+    of_timeline = any(event.anchor == at for event in one.events)
     going_on = kind != "customer" and any(each.state in ("warn", "bad") for each in one.standings)
-    return render(request, "record.html", title=one.title, life=one, at=at, going_on=going_on)
+    return render(request, "record.html", title=one.title, life=one, at=at, of_timeline=of_timeline, going_on=going_on)

@@ -38,6 +38,7 @@
     const words = data && data.message ? data.message : "Done.";
     if (then === "stay") { say(words); document.body.dispatchEvent(new Event("refresh")); return; }
     try { sessionStorage.setItem("said", words); } catch { /* storage is switched off */ }
+    if (!then && data && data.page) then = root + data.page;
     if (then) location.assign(then); else location.reload();
   };
 
@@ -206,7 +207,7 @@
       case "/": document.getElementById("search").focus(); break;
       case "?": document.getElementById("help").showModal(); break;
       case "e": { const field = document.querySelector(".fault input") || (edit && edit.querySelector("input")); if (!field) return; field.focus(); break; }
-      case "r": case "d": case "n": case "p": case "u": if (!press(event.key)) return; break;
+      case "r": case "d": case "n": case "o": case "p": case "u": if (!press(event.key)) return; break;
       default: return;
     }
     event.preventDefault();

@@ -1,0 +1,115 @@
+"""Alerts for people in a browser: what to do there, with the page where it is done; a command is the second way.
+
+In: an alert as it was raised, for operators with a shell too. Out: its text without commands, the browser's way, the
+commands apart. Never: a part of the alert that is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from crossdock import flows
+
+_SENTENCE = re.compile(r"(?<=[.:;?!])\s+(?=[A-Z`0-9])|\n+")
+_COMMAND = re.compile(r"`crossdock [^`]+`")
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What an alert says. `page`: below the console's root, or of Airflow where it begins with "/dags"; `shell`: its
+    sentences with commands."""
+
+    what: str
+    do: str
+    page: str
+    label: str
+    shell: str = ""
+
+
+_RUNS = ("Look at the failed or missing runs in Airflow; a task's log says why. Clear it once the cause is mended.",
+         "/dags/{dag}/runs", "Its runs in Airflow")  # fmt: skip
+_SYSTEM = ("Nothing is lost: its flows pause and go on by themselves. Ask its operator if it stays so; see its calls.",
+           "/overview/system/{key}", "The system")  # fmt: skip
+WAYS: dict[str, tuple[str, str, str]] = {
+    "dead_letters": ("Open them: each group says what is wrong. Mend the cause, then replay the group.",
+                     "/letters", "Dead letters"),
+    "unreadable_records": ("Each says what is wrong with it. A good version of the record closes its letter by itself.",
+                           "/letters", "Dead letters"),
+    "batch_stopped": ("See which rule it is. Mend the mapping, lookup or master data, and the next run takes the batch "
+                      "up; or go on without its rejects.", "/#stopped", "Stopped batches"),
+    "payment_failed": ("Ask the buyer for another payment, or cancel the order at the channel: the change arrives by "
+                       "itself.", "/record?q={first}", "The order"),
+    "guest_account": ("Correct the account of the site, then replay the dead letters.", "/rules/file?path=sites.yaml",
+                      "Sites"),
+    "file_refused": ("Its dead letter says what is wrong with the file.", "/letters", "Dead letters"),
+    "unread_file": ("Move the file back into the folder above; the next run reads it.", "/dags/{dag}/runs",
+                    "Its runs in Airflow"),
+    "inbox": ("See who may read the inbox, and its settings; the next run looks again.", "/dags/{dag}/runs",
+              "Its runs in Airflow"),
+    "unexplained": ("Look at each difference: which side is right?", "/reconciliation", "Reconciliation"),
+    "inventory_accuracy": ("Find out who else writes quantities; the compare has set them right.",
+                           "/overview/records?flow=inventory&state=delivered", "What was written"),
+    "price_approval": ("Decide on each, or on all of a filter.", "/approvals", "Approvals"),
+    "control_failed": ("Open the month: the control names the documents that break it.", "/money/{first}", "The month"),
+    "configuration_conflict": ("Decide what each file shall be, and publish it.", "/rules", "Rules and lookups"),
+    "config": ("Correct the file that it names.", "/rules", "Rules and lookups"),
+    "unknown_settlement_line": ("Give the words a kind; then have the settlement worked again from its record.",
+                                "/rules/file?path=lookups/settlement_kinds.csv", "Settlement kinds"),
+    "location_not_configured": ("Name the location and the distribution center that offers its stock.",
+                                "/rules/file?path=stock_offers.yaml", "Stock offers"),
+    "site_not_configured": ("Name the site.", "/rules/file?path=sites.yaml", "Sites"),
+    "tax_not_told": ("Add a row for the site (rate 0 where its prices hold no tax), then replay its orders.",
+                     "/rules/file?path=lookups/taxes.csv", "Taxes"),
+    "schema_drift": ("Look whether one of the fields matters, and map it.", "/mappings", "Mappings"),
+    "customer_change_refused": ("Look at the customer: what was changed by which order. Set the field in TIMS by hand "
+                                "if it is right.", "/record?q={first}", "The customer"),
+    "product_conflict": ("Look at the item; if the channel was right, correct it in TIMS.", "/record?q={key}",
+                         "The item"),
+    "catalog_orphans": ("Create the item, or give one an alternate SKU, in TIMS; or take the product off the channel.",
+                        "/reconciliation", "Reconciliation"),
+    "invoice_voided": ("If the shipment is to be invoiced after all, have it read now from its record.",
+                       "/record?q={key}", "The invoice"),
+    "shipment_corrected": ("Correct it at the channel by hand if the buyer needs it.", "/record?q={key}",
+                           "The shipment"),
+    "left_file": ("Take the file out of the inbox; or have it worked from its record.", "/record?q={key}", "The file"),
+    "mixed_order_held": ("Look at each of the orders that it names.", "/record", "Find the order"),
+    "source_clock": ("Nothing is lost. Ask the operator of the system to set its clock.", "/overview/system/{key}",
+                     "The system"),
+    "silent_source": ("Has really nothing changed there? See when each flow has read.", "/#lanes", "Flows"),
+    "circuit_open": _SYSTEM, "system_down": _SYSTEM, "auth": _SYSTEM, "bad_answer": _SYSTEM,
+    "stale": ("Is the DAG paused, failing, or is the scheduler down?", _RUNS[1], _RUNS[2]),
+    "late": ("Which task runs or waits, and for what?", _RUNS[1], _RUNS[2]),
+}  # fmt: skip
+
+
+def advice(kind: str, key: str, flow: str | None, body: str) -> Advice:
+    """What to do about an alert in the browser. One of a kind that this page does not know leads to its runs."""
+    what, shell = spoken(body)
+    do, page, label = WAYS.get(kind, _RUNS)
+    if kind == "unreadable_records" and key == "reconcile":
+        do, page, label = WAYS["unexplained"][0], "/reconciliation", "Reconciliation"
+    if "{key}" in page and page.startswith("/overview/system/") and key not in ("channel_advisor", "tims"):
+        do, page, label = _RUNS
+    dag = flows.packages().get(flow or "", flow or "")
+    if "{dag}" in page and not dag:
+        page = "/#alerts"
+    first = key.partition(":")[0].removeprefix("order ")
+    names = {"dag": quote(dag, safe=""), "key": quote(key, safe=""), "first": quote(first, safe="")}
+    return Advice(what, do, page.format(**names), label, shell)
+
+
+def spoken(body: str) -> tuple[str, str]:
+    """A text for operators as (what it says without commands, its sentences with commands). What leads over to a
+    command goes with it."""
+    what: list[str] = []
+    shell: list[str] = []
+    for one in (part.strip() for part in _SENTENCE.split(body) if part.strip()):
+        if not _COMMAND.search(one):
+            what.append(one)
+            continue
+        if what and what[-1].endswith(":"):
+            shell.append(what.pop())
+        shell.append(one)
+    return " ".join(what), " ".join(shell)

@@ -1,0 +1,65 @@
+"""What an alert says in the browser: nothing of it is lost, and commands are the second way."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from crossdock.services import advice
+from crossdock.settings import PROJECT
+
+# Those that a failed or missing run is the cause of: they lead to the runs of their flow.
+RUNS = {"task_failed", "undelivered", "unknown_outcome"}
+
+
+def kinds() -> set[str]:
+    """The headings of the runbook, which names every alert."""
+    part = (PROJECT / "docs" / "runbook.md").read_text().partition("## Alerts")[2].partition("\n## ")[0]
+    found = re.findall(r"^### ([a-z_]+(?:, [a-z_]+)*)", part, re.MULTILINE)
+    return {name for each in found for name in each.split(", ")}
+
+
+def words(*texts: str) -> list[str]:
+    return sorted(" ".join(texts).split())
+
+
+def test_a_command_is_the_second_way_and_nothing_is_lost() -> None:
+    body = (
+        "See `crossdock dead-letters list --flow orders`: each says what is wrong and what to do. They are counted by "
+        "rule. Mend the cause and replay them together: `crossdock dead-letters replay --flow orders --rule RULE`."
+    )
+    found = advice.advice("dead_letters", "orders", "orders", body)
+    assert "crossdock" not in found.what + found.do
+    assert "They are counted by rule." in found.what
+    assert found.page == "/letters"
+    assert words(found.what, found.shell) == words(body)
+
+
+BODIES = ["", "One.", "a\n\nb", "`crossdock x`", "<script>alert(1)</script> \u202e", "x" * 9_000]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("key", ["orders", "a:b", "../../x?y#z", "<script>", ""])
+def test_any_alert_has_a_way_in_the_browser(key: str, body: str) -> None:
+    for kind in (*advice.WAYS, "a_kind_of_tomorrow"):
+        for flow in ("orders", "a flow/of tomorrow", None):
+            found = advice.advice(kind, key, flow, body)
+            assert found.do
+            assert found.label
+            assert re.fullmatch(r"/[A-Za-z0-9_/?&=#%.~-]*", found.page), found.page
+            assert words(found.what, found.shell) == words(body)
+
+
+def test_every_alert_of_the_runbook_has_a_way_of_its_own() -> None:
+    assert len(kinds()) > 25
+    assert kinds() - RUNS - set(advice.WAYS) == set()
+
+
+def test_pages_that_are_named_are_there() -> None:
+    """Below the console's root; those of Airflow begin with /dags."""
+    text = "".join(path.read_text() for path in (PROJECT / "plugins" / "console" / "pages").glob("*.py"))
+    routes = {"/money/{first}": "/money/{period}", "/overview/system/{key}": "/overview/system/{name}"}
+    for _, page, _ in advice.WAYS.values():
+        plain = re.split("[?#]", page)[0]
+        assert plain == "/" or plain.startswith("/dags/") or f'@router.get("{routes.get(plain, plain)}")' in text, page
