@@ -180,6 +180,15 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     expect(bar).to_contain_text("1 changed")
     publish = page.get_by_role("button", name="Publish", exact=True)
     expect(publish).to_be_disabled()
+    unseen = {"path": PRICES, "values": [{"place": ["defaults", "margin"], "value": "50"}], "message": "Unseen"}
+    for more in ({}, {"preview": 999_999}):
+        answer = page.evaluate(
+            "body => window.crossdock.call('POST /rules/publish', body).then(() => 'published', (e) => e.message)",
+            unseen | more,
+        )
+        assert "Nothing was published." in answer, "the API is held to it, too"
+    assert "margin: 48" in text_of(console, PRICES)
+    page.problems.clear()  # type: ignore[attr-defined]  # what the browser says of two refusals
     press_preview(page, bar)
     box = page.locator(".effect")
     expect(box).to_contain_text("items would change", timeout=PATIENCE)

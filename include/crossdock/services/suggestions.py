@@ -30,7 +30,6 @@ from crossdock.mapping.table import OF_HEAD, Table, target_field
 from crossdock.services import both_sides, letters
 from crossdock.services.people import Person, Right
 from crossdock.services.personal import is_plain
-from crossdock.services.unknown_values import REMARKS
 from crossdock.store.tables import ops_dead_letter, ref_company
 from crossdock.systems import redaction
 from crossdock.systems.language_model import LanguageModel
@@ -241,7 +240,7 @@ def for_lookup(connection: sa.Connection, person: Person, name: str) -> ForLooku
             values[given] += records
     for given, records in _brought(connection, name, personal_too=open_).items():
         values[given] = max(values[given], records)
-    return ForLookup(name, table.columns, tuple(neighbours.missing(values, table, remarks=REMARKS)))
+    return ForLookup(name, table.columns, tuple(neighbours.missing(values, table, remarks=neighbours.REMARKS)))
 
 
 def nearest(name: str, values: Iterable[str]) -> dict[str, tuple[Neighbour, ...]]:

@@ -18,6 +18,7 @@ from rapidfuzz import fuzz, utils
 
 from crossdock import flows
 from crossdock.config import BESIDE, grid
+from crossdock.mapping.suggest import neighbours
 from crossdock.rules import items, movements, settlements
 from crossdock.services import letters, rule_files, suggestions
 from crossdock.services.people import Person, Right
@@ -32,7 +33,6 @@ RULES = (
     "country_unknown", "unknown_country", "unknown_billing_country", "no_exchange_rate", "unknown_words",
 )  # fmt: skip
 BY_RULE = {"unknown_status": "order_status", "unknown_payment_status": "payment_status"}
-REMARKS = frozenset({"note", "reason", "effect", "source"})  # columns for people: the nearest row's say nothing here
 DECIDED = frozenset({"action"})  # columns that nobody guesses
 KINDS = "lookups/settlement_kinds.csv"  # a value of it: the words of a line, and the format beside them
 BESIDE_ITS_KEY = ("adjustment_reasons", "listing_categories")  # the value is the second column of the key
@@ -42,6 +42,7 @@ FIRST, FIRST_LIKE = 3, 70  # weight of the first part of a key, and how like it 
 WAITS = (table.c.state.in_(OPEN), table.c.replay_asked_at.is_(None))  # a replay may be under way
 MOST = 500  # values of one lookup
 NEAREST = 3  # known values that are named for each
+COMPARED = 50_000  # pairs of an unknown and a known value
 _FILE = re.compile(r"\b([a-z0-9_]+)\.csv\b")
 _WILD = re.compile(r"[*?]")
 _SITE = re.compile(r"\bsite (\d+)\b")
@@ -190,7 +191,8 @@ def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tup
             _unknown(path, name, held.columns, keys, rows, key[0], [one for one, _ in waiting], waiting[0][1])
             for key, waiting in values.items()
         ]
-        made.append(_lacks(path, columns, _with_nearest(name, found)))
+        lacks = _lacks(path, columns, found)
+        made.append(replace(lacks, values=_with_nearest(name, lacks.values, len(rows))))
     if only in (None, KINDS):
         made += _kinds(connection)
     return tuple(sorted(made, key=lambda one: (-one.letters, -one.lines, one.path)))
@@ -205,17 +207,19 @@ def _lacks(path: str, columns: tuple[rule_files.Column, ...], found: Sequence[Un
     return Lacking(path, rule_files.name_of(path), columns, tuple(shown), records)
 
 
-def _with_nearest(name: str, found: list[Unknown]) -> list[Unknown]:
-    """Names the values of the lookup that are like each, the one that its row is filled from first."""
-    like = suggestions.nearest(name, [one.value for one in found])
+def _with_nearest(name: str, found: tuple[Unknown, ...], rows: int) -> tuple[Unknown, ...]:
+    """Names the values of the lookup that are like each, the one that its row is filled from first. Of many values only
+    for those that most letters wait for."""
+    first = found[: max(5, COMPARED // max(rows, 1))]
+    like = suggestions.nearest(name, [one.value for one in first])
     made = []
-    for one in found:
-        first = [near.value for near in one.nearest]
+    for one in first:
+        named = [near.value for near in one.nearest]
         more = [
-            Near(near.key, f"{near.likeness:.0%} alike") for near in like.get(one.value, ()) if near.key not in first
+            Near(near.key, f"{near.likeness:.0%} alike") for near in like.get(one.value, ()) if near.key not in named
         ]
         made.append(replace(one, nearest=(*one.nearest, *more)[:NEAREST]))
-    return made
+    return (*made, *found[len(first) :])
 
 
 # ---- kinds of settlement lines -------------------------------------------------------------------------------------
@@ -332,7 +336,7 @@ def _unknown(
     cells = list(own) + [""] * (len(columns) - len(own))
     if like >= LIKE:
         for place in range(len(own), len(columns)):
-            if columns[place] not in REMARKS | DECIDED:
+            if columns[place] not in neighbours.REMARKS | DECIDED:
                 cells[place] = rows[at][place]
     near = [Near(BESIDE.join(compared[at]), f"{like:.0f}% alike; the row is filled in from it")] if like >= LIKE else []
     near += [Near(sku, "an item of TIMS") for sku in items.nearest_named(message)]

@@ -14,6 +14,7 @@ from rapidfuzz import fuzz, process, utils
 from crossdock.mapping.lookups import BESIDE, Lookup
 
 AT_LEAST = 60  # of 100
+REMARKS = frozenset({"note", "reason", "effect", "source"})  # columns for people: the nearest row's say nothing here
 WILD = ("*", "?", "[")
 APART = " / "  # between the parts of a key of several columns, as people see it
 
