@@ -85,6 +85,10 @@ LISTS: dict[str, tuple[dict[str, str], ...]] = {
             {"sku": "none"},
         )
     ),
+    "more of lines": tuple(
+        {"period": MONTH, name: value}
+        for name, value in (("group", "fees"), ("document", f"SO-{ORDER}"), ("text", "nothing has it"))
+    ),
     "open items": ({"period": MONTH}, {"period": MONTH, "kind": "invoices", "currency": "GBP", "age": "0-30"}),
     "audit": ({}, {"who": "clerk 1"}, {"action": "price approve", "who": "clerk 1"}, {"subject": "17"}),
     "approvals": ({}, {"state": "approved"}, {"q": SKU}, {"q": "nothing"}),
@@ -105,8 +109,8 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/api/mappings/{name}/history": ({"name": "sales_order", "path": "CurrencyCode"},),
     "/rules/change": ({"path": "prices.yaml", "number": "1"},),
     "/api/letters": ({}, {"flow": "orders", "rule": "unknown_sku"}, {"assigned_to": "nobody"}, {"state": "resolved"}),
-    "/money/{period}/lines": (*LISTS["lines"], {"period": MONTH, "group": "fees"}),
-    "/money/{period}/lines/sums": LISTS["lines"],
+    "/money/{period}/lines": (*LISTS["lines"], *LISTS["more of lines"]),
+    "/money/{period}/lines/sums": (*LISTS["lines"], *LISTS["more of lines"]),
     "/api/money/{period}/lines": LISTS["lines"],
     "/money/{period}/open-items": LISTS["open items"],
     "/api/money/{period}/open-items": LISTS["open items"],
@@ -157,6 +161,7 @@ BODIES: dict[str, tuple[Any, ...]] = {
         partial(_draft, change={"do": "draw", "path": "CurrencyCode", "source": "SiteName", "replace": True}),
     ),
     "/api/mappings/{name}/trace": (partial(_draft, key=ORDER),),
+    "/api/mappings/{name}/compare": (partial(_draft, keys=[str(int(ORDER) + number) for number in range(20)]),),
     "/api/mappings/{name}/trial": (_draft, _trial),
     "/api/mappings/{name}/compare": (partial(_trial, keys=[ORDER]),),
     "/api/rules/open": (_margin,),
