@@ -393,7 +393,9 @@ def main() -> int:
     out.print(f"Every number: {found.book}")
     if not (broken or options.quick or options.only not in (None, "console")):
         text = PAGE.read_text() if options.only else page(grid, words, minutes)
-        PAGE.write_text(text.partition(CONSOLE_TITLE)[0] + of_console(calls, machine()) if calls else text)
+        if calls and "console" in found.facts:
+            text = text.partition(CONSOLE_TITLE)[0] + of_console(calls, machine())
+        PAGE.write_text(text)
         out.print(f"Written: {PAGE.relative_to(PROJECT)}")
     return int(broken or bool(found.failures))
 
