@@ -241,6 +241,11 @@ def test_the_canvas_is_readable_in_the_dark_and_on_a_phone(console: Console, nam
     page = opened(console, "analyst", **how)
     pick(page, key)
     target(page, "Channel").click()
+    expect(target(page, "Channel")).to_contain_text("Amazon UK")
+    expect(page.get_by_role("complementary", name="Line to Channel")).to_be_visible()
+    page.get_by_label("Find in SalesOrderCreate").fill("Channel")
+    expect(target(page, "Notes")).to_have_count(0)
+    page.get_by_label("Find in SalesOrderCreate").fill("")
     shot(page, f"mapping_{name}")
     assert axe(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "the page is wider than the screen"

@@ -17,6 +17,7 @@ import {
 import { Ask, type Question } from "./Ask";
 import { Find } from "./Find";
 import { type Chosen, Flow } from "./Flow";
+import { Lines } from "./Lines";
 import { found as matching, joined, lineTo, rows, sentence } from "./fields";
 import { Panel } from "./Panel";
 
@@ -50,6 +51,18 @@ function useDark(): boolean {
   return dark;
 }
 
+/** Whether there is no room for the picture. */
+function useNarrow(): boolean {
+  const query = useMemo(() => matchMedia("(max-width: 640px)"), []);
+  const [narrow, setNarrow] = useState(query.matches);
+  useEffect(() => {
+    const watch = () => setNarrow(query.matches);
+    query.addEventListener("change", watch);
+    return () => query.removeEventListener("change", watch);
+  }, [query]);
+  return narrow;
+}
+
 /** What outlives a reload: the draft, the version that it was made from, and the drafts before and after it. */
 interface Kept {
   text: string;
@@ -78,6 +91,7 @@ export function App({ name, mayPublish }: Props) {
   const [busy, setBusy] = useState("");
   const [message, setMessage] = useState("");
   const dark = useDark();
+  const narrow = useNarrow();
   const [question, setQuestion] = useState<Question | null>(null);
   const [compared, setCompared] = useState<Map<string, Compared>>(new Map());
   const [search, setSearch] = useState({ source: "", target: "" });
@@ -307,6 +321,10 @@ export function App({ name, mayPublish }: Props) {
     return () => removeEventListener("keydown", key);
   });
 
+  useEffect(() => {
+    if (narrow && panel && chosen.target) document.querySelector(".panel")?.scrollIntoView({ block: "start" });
+  }, [narrow, panel, chosen.target]);
+
   if (!canvas) return <p className={said.bad ? "bad" : "quiet"}>{said.words || "Loading …"}</p>;
   return (
     <div className="canvas-page" aria-busy={busy !== ""}>
@@ -352,7 +370,7 @@ export function App({ name, mayPublish }: Props) {
         <span className="draft">{canvas.changed ? "Draft, not in force" : "In force"}</span>
       </div>
       <p role="status" className={`said${said.bad ? " bad" : ""}`}>
-        {said.words || hint(chosen, mayPublish, drafted && message.trim() === "")}
+        {said.words || hint(chosen, mayPublish && !narrow, drafted && message.trim() === "")}
       </p>
       {canvas.findings.length > 0 && (
         <ul className="findings" aria-label="What is wrong with the draft">
@@ -377,17 +395,21 @@ export function App({ name, mayPublish }: Props) {
         ) : (
           <div className="drawing">
             <div className="finds">
-              <Find side="source" tree={canvas.source_document} rows={seen.source} search={search.source} set={(source) => setSearch({ ...search, source })} />
+              {!narrow && <Find side="source" tree={canvas.source_document} rows={seen.source} search={search.source} set={(source) => setSearch({ ...search, source })} />}
               <Find side="target" tree={canvas.target_document} rows={seen.target} search={search.target} set={(target) => setSearch({ ...search, target })} />
             </div>
-          <div className="picture">
-            <Flow
-              {...{ canvas, trace, shares, chosen, wrong, dark, seen }}
-              chooseSource={(path) => setChosen({ ...chosen, source: chosen.source === path ? "" : path })}
-              chooseTarget={chooseTarget}
-              drawn={(source, target) => (mayPublish ? afterUnsaved(() => draw(source, target)) : fail(new Error("An analyst may change mappings.")))}
-            />
-          </div>
+            {narrow ? (
+              <Lines {...{ canvas, trace, wrong }} rows={seen.target} chosen={chosen.target} choose={(path) => chooseTarget(path, false)} />
+            ) : (
+              <div className="picture">
+                <Flow
+                  {...{ canvas, trace, shares, chosen, wrong, dark, seen }}
+                  chooseSource={(path) => setChosen({ ...chosen, source: chosen.source === path ? "" : path })}
+                  chooseTarget={chooseTarget}
+                  drawn={(source, target) => (mayPublish ? afterUnsaved(() => draw(source, target)) : fail(new Error("An analyst may change mappings.")))}
+                />
+              </div>
+            )}
           </div>
         )}
         {panel && chosen.target && (

@@ -101,7 +101,7 @@ function SourceTree() {
   );
 }
 
-const STATES = { missing: "required, and nothing maps it", mapped: "mapped", not_sent: "not sent", free: "not mapped" };
+export const STATES = { missing: "required, and nothing maps it", mapped: "mapped", not_sent: "not sent", free: "not mapped" };
 
 function TargetTree() {
   const { canvas, trace, chosen, wrong, seen, chooseTarget } = useShown();

@@ -72,15 +72,15 @@ export function Panel({ canvas, path, trace, words, mayChange, change, ask, say,
           ))}
         </ol>
       )}
+      {line?.lookup && (
+        <UnknownValues key={line.lookup} lookup={line.lookup.split(".")[0]} {...{ mayChange, ask, say, fail }} />
+      )}
       {line ? (
         <Editor key={JSON.stringify(line)} {...{ canvas, line, words, mayChange, change, edited }} />
       ) : (
         <Missing {...{ canvas, path, words, mayChange, change }} />
       )}
       {line && <OtherWays key={`other ${path}`} {...{ canvas, path, line, mayChange, change }} />}
-      {line?.lookup && (
-        <UnknownValues key={line.lookup} lookup={line.lookup.split(".")[0]} {...{ mayChange, ask, say, fail }} />
-      )}
       {rule && (
         <details>
           <summary>Rule {rule.name}</summary>
