@@ -295,6 +295,15 @@ def test_a_system_says_what_was_asked_of_it(connection: sa.Connection) -> None:
     ]
     assert dict(found.minutes)[1] == 7
     assert overview.calls(connection, VIEWER, "channel_advisor").calls == ()
+    connection.execute(
+        sa.insert(ops_delivery).values(
+            flow="orders", batch_id=done, entity="customer", operation="create", key="1:2:buyer-ada",
+            idempotency_key="2", outcome="confirmed", status=201, response_id="C-1", done_at=now(),
+        )
+    )  # fmt: skip
+    found = overview.calls(connection, VIEWER, "tims")
+    assert "C-1" in [one.key for one in found.calls]
+    assert "buyer-ada" not in str(found)
     with pytest.raises(ConfigError, match="no system"):
         overview.calls(connection, VIEWER, TEXT)
 

@@ -377,7 +377,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Calls:
-    """A system's page: requests in each of the last ten minutes (minutes ago: requests), the oldest first, and the
+    """A system's page: requests in each of the last ten minutes (minutes ago: requests), the last first, and the
     last calls that were to change something there."""
 
     system: System
@@ -416,13 +416,19 @@ def calls(connection: sa.Connection, person: Person, name: str) -> Calls:
     rows.sort(key=lambda row: row.done_at or row.sent_at or row.created_at, reverse=True)
     return Calls(
         next(one for one in _systems(connection) if one.name == name),
-        tuple((number, int(counted.get(number, 0))) for number in reversed(range(10))),
+        tuple((number, int(counted.get(number, 0))) for number in range(10)),
         tuple(
             Call(row.done_at or row.sent_at or row.created_at, row.flow, every[row.flow].title,
-                 f"{row.operation} {row.entity}".replace("_", " "), row.key, row.outcome, row.status, row.error or "")
+                 f"{row.operation} {row.entity}".replace("_", " "), _named(row), row.outcome, row.status,
+                 row.error or "")
             for row in rows[:CALLS]
         ),
     )  # fmt: skip
+
+
+def _named(row: sa.Row) -> str:
+    """The record of a call. Our key of a new customer is the buyer's id, which is personal data: its number in TIMS."""
+    return row.response_id or "" if row.entity == "customer" else row.key
 
 
 def stopped_batches(connection: sa.Connection) -> tuple[StoppedBatch, ...]:
