@@ -287,7 +287,7 @@ def test_a_document_that_is_not_posted_is_named_with_its_state(ledger_env: Ledge
 
 
 def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(
-    ledger_env: LedgerEnv, monkeypatch: pytest.MonkeyPatch
+    ledger_env: LedgerEnv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     def run(*words: str) -> tuple[int, str]:
         ledger_env.tims.advance(10)
@@ -301,6 +301,13 @@ def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(
     code, output = run("--period", "2011-01")
     assert code == 0
     assert "controls hold" in output
+    exported = "SELECT who, subject, detail FROM ops.audit WHERE action = 'month export'"
+    assert ledger_env.execute(exported) == []
+    monkeypatch.setattr(cli.context, "who", lambda: "eva")
+    assert run("--period", "2011-01", "--export", str(tmp_path))[0] == 0
+    (deed,) = ledger_env.execute(exported)
+    assert (deed.who, deed.subject, deed.detail["file"]) == ("eva", "2011-01", "ledger-2011-01.csv")
+    assert deed.detail["figures"]
     ledger_env.execute("UPDATE ref.payment SET amount = amount + 0.01")
     code, output = run("--period", "2011-01", "--json")
     ledger_env.execute("UPDATE ref.payment SET amount = amount - 0.01")
