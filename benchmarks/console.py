@@ -65,6 +65,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "target": ("ExternalOrderID",),
     "path": ("prices.yaml",),
     "period": (MONTH,),
+    "lookup": ("payment_status",),
 }
 LISTS: dict[str, tuple[dict[str, str], ...]] = {
     "records": tuple(

@@ -20,6 +20,7 @@ from crossdock.mapping.frames import LINE, ROW
 from crossdock.mapping.registry import KEY
 from crossdock.mapping.suggest.masks import mask
 from crossdock.mapping.table import Table, target_field
+from crossdock.reference.lookups import without_advice
 from crossdock.services import mapping_records, mappings
 from crossdock.services.mapping_records import MOST, Hide, Version
 from crossdock.services.mappings import Line
@@ -210,7 +211,7 @@ def _judged(
 ) -> tuple[Mapping[str, Verdict], Mapping[str, Fields]]:
     """The verdict on each record, and what the mapping makes of it."""
     table = language.load(name)
-    with watch.watching() as seen:
+    with watch.watching() as seen, without_advice():  # nobody is shown the words of a verdict
         verdicts = dry_run(connection, flow, records, documents=False)
         runs = mapping_records.runs(table, seen)
     made: dict[str, Fields] = {}
