@@ -25,7 +25,11 @@ WITH rate AS (
   GROUP BY s.channel, s.sku
 ), page AS MATERIALIZED (
   SELECT currency_code, channel, sku, coalesce(profit, 0) AS place
-  FROM (SELECT * FROM own UNION ALL SELECT * FROM based) AS ranked
+  FROM (
+    SELECT * FROM own
+    UNION ALL
+    SELECT * FROM based
+  ) AS ranked
   WHERE NOT :beyond OR (-coalesce(profit, 0), currency_code, sku, channel)
                        > (-CAST(:last AS numeric), :last_currency, :last_sku, :last_channel)
   ORDER BY -coalesce(profit, 0), currency_code, sku, channel LIMIT :most
