@@ -55,3 +55,8 @@ def test_what_is_not_plain_is_found() -> None:
     source = '"""Never a, never b."""\nx = 1  # the walk of a flow\ndef f():\n    """Never once."""\n'
     assert too_strong(source) == [1]
     assert given_up(source) == [(2, "walk")]
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name.partition("-")[0] for path in (PROJECT / "docs" / "decisions").glob("*.md")]
+    assert sorted(numbers) == sorted(set(numbers))
