@@ -129,9 +129,9 @@ def test_a_line_is_dragged_seen_on_a_record_tried_published_and_used_by_the_next
     expect(result.get_by_role("row").filter(has_text="ShippingMethod")).to_contain_text(f"T-{key}")
     shot(page, "mapping_tried")
     assert axe(page) == []
-    result.get_by_role("button", name="Close the result").click()
-
     page.get_by_label("What changes, and why").fill("The channel's number as shipping method")
+    expect(page.get_by_role("button", name="Publish")).to_be_disabled()  # a large change is confirmed by its number
+    confirm(page)
     page.get_by_role("button", name="Publish").click()
     expect(page.get_by_role("status").first).to_contain_text("is in force with the next task")
     expect(page.get_by_text("In force", exact=True)).to_be_visible()
@@ -252,11 +252,20 @@ def test_the_canvas_is_readable_in_the_dark_and_on_a_phone(console: Console, nam
     assert page.problems == []
 
 
+def confirm(page: Page) -> None:
+    """Writes the number that the page asks for."""
+    field = page.get_by_label("to confirm")
+    asked = re.search(r"Write ([\d,]+) to confirm", field.locator("xpath=..").inner_text())
+    assert asked
+    field.fill(asked[1])
+
+
 def publish(page: Page, why: str) -> None:
     page.get_by_label("What changes, and why").fill(why)
     page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.get_by_role("region", name="What would change")).to_contain_text("documents would change")
     expect(page.get_by_text("Draft, not in force")).to_be_visible()  # nothing is published unseen
+    confirm(page)
     page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.get_by_role("status").first).to_contain_text("is in force with the next task")
 

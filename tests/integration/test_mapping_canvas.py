@@ -13,10 +13,19 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, NotAllowed
 from crossdock.mapping import editing
-from crossdock.services import configuration, mapping_history, mapping_records, mapping_trial, mappings, personal
+from crossdock.services import (
+    configuration,
+    mapping_history,
+    mapping_records,
+    mapping_trial,
+    mappings,
+    personal,
+    previews,
+)
 from crossdock.services.mapping_trial import Trial
 from crossdock.services.mappings import Change
 from crossdock.services.people import Person, Role
+from crossdock.services.previews import Seen
 from crossdock.steps.check import check
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import STEPS
@@ -270,6 +279,28 @@ def test_a_field_that_is_no_longer_mapped_is_no_longer_sent(
         path.write_text(held)
 
 
+def shown(connection: sa.Connection, name: str, text: str) -> Seen:
+    """What Ann says to have seen of a draft, after its trial."""
+    found = previews.tried(connection, ANN, name, text)
+    return Seen(found.number, str(found.changes))
+
+
+def test_nobody_publishes_a_mapping_unseen(placed: tuple[Environment, dict[str, list[str]]]):
+    shop, _ = placed
+    text = mappings.text_of(SALES)
+    one, other = text + "# one\n", text + "# other\n"
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        seen = shown(connection, SALES, one)
+        for draft, claimed, why in (
+            (one, Seen(None), "Nobody publishes unseen"),
+            (other, seen, "was of another draft"),
+            (one, Seen(10**9), "There is no preview"),
+        ):
+            with pytest.raises(ConfigError, match=why), connection.begin_nested():
+                mapping_history.publish(connection, ANN, SALES, draft, "x", claimed)
+        assert previews.tried(connection, ANN, SALES, text).number == 0, "it changes nothing"
+
+
 def test_a_field_that_nobody_has_mapped_before_is_mapped_published_and_sent_without_a_migration(
     placed: tuple[Environment, dict[str, list[str]]],
 ):
@@ -279,7 +310,8 @@ def test_a_field_that_nobody_has_mapped_before_is_mapped_published_and_sent_with
     assert made.findings == ()
     assert "SpecialInstructions" not in made.not_sent
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
-        done = mapping_history.publish(connection, ANN, "holds", made.text, "Why it is held")
+        seen = shown(connection, "holds", made.text)
+        done = mapping_history.publish(connection, ANN, "holds", made.text, "Why it is held", seen)
         assert done.in_force
     key = place(shop, line(), SpecialInstructions="Please", ShippingAddress=COMPANY)
     work(shop)
@@ -299,7 +331,7 @@ def test_a_field_that_nobody_has_mapped_before_is_mapped_published_and_sent_with
         assert change.after == "target: SpecialInstructions\nfrom: Channel"
         assert change.records >= 1
         with pytest.raises(ConfigError, match="has been changed meanwhile"):
-            mapping_history.publish(connection, ANN, "holds", text.replace("How a hold", "How any hold"), "x", parent=0)
+            mapping_history.publish(connection, ANN, "holds", text + "# x", "x", Seen(None), parent=0)
     with shop.runtime() as runtime, runtime.engine.begin() as connection:
         configuration.rollback(connection, ANN, configuration.SHIPPED)
 

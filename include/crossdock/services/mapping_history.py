@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
 from crossdock.mapping import editing, language
-from crossdock.services import configuration, mappings
+from crossdock.services import configuration, mappings, previews
 from crossdock.services.people import Person, Right
+from crossdock.services.previews import Seen
 from crossdock.store.tables import ops_batch
 
 PAGE = 200  # versions
@@ -46,12 +47,19 @@ class Revision:
 
 
 def publish(
-    connection: sa.Connection, person: Person, name: str, text: str, message: str, *, parent: int | None = None
+    connection: sa.Connection,
+    person: Person,
+    name: str,
+    text: str,
+    message: str,
+    seen: Seen,
+    *,
+    parent: int | None = None,
 ) -> Published:
-    """Brings a draft into force. `parent`: the version in force that the draft was made from."""
-    path = _file(name)
-    version = configuration.propose(connection, person, {path: text}, message, parent=parent)
-    version = configuration.publish(connection, person, version.number)
+    """Brings a draft into force. `seen`: the trial that the person was shown; `parent`: the version in force that the
+    draft was made from."""
+    version = configuration.propose(connection, person, {mappings.file_of(name): text}, message, parent=parent)
+    version = previews.publish(connection, person, version.number, seen)
     if version.waits_for:
         words = f"Version {version.number} waits for a second person, who must agree to {', '.join(version.waits_for)}."
         return Published(version.number, words, False)
@@ -64,9 +72,9 @@ def history(connection: sa.Connection, person: Person, name: str, path: str) -> 
     part, target = mappings.place(language.read(mappings.path_of(name)), path)
     found: list[Revision] = []
     until: int | None = None
-    for version in _versions(connection, _file(name)):
+    for version in _versions(connection, mappings.file_of(name)):
         for change in configuration.diff(connection, version.number):
-            if change.path != _file(name):
+            if change.path != mappings.file_of(name):
                 continue
             before, after = (_line(text, part, target) for text in (change.before, change.after))
             if before != after:
@@ -105,8 +113,3 @@ def _records(connection: sa.Connection, name: str, number: int, until: int | Non
         connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(batch.read - batch.already_stored), 0)).where(*wanted))
         or 0
     )
-
-
-def _file(name: str) -> str:
-    mappings.path_of(name)
-    return f"{mappings.FOLDER}/{name}.yaml"

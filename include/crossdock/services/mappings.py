@@ -605,6 +605,12 @@ def path_of(name: str) -> Path:
     return language.mappings_folder() / f"{name}.yaml"
 
 
+def file_of(name: str) -> str:
+    """Its file in the configuration. Raises ConfigError for an unknown name."""
+    path_of(name)
+    return f"{FOLDER}/{name}.yaml"
+
+
 def text_of(name: str) -> str:
     """The text in force, byte for byte."""
     return path_of(name).read_bytes().decode("utf-8")

@@ -12,16 +12,18 @@ Going back to what has been in force (`configuration.rollback`) needs none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from crossdock import settings
 from crossdock.errors import ConfigError
-from crossdock.services import configuration, effects
+from crossdock.services import configuration, effects, mapping_trial, mappings
 from crossdock.services.configuration import Problem, Version
 from crossdock.services.effects import Part
+from crossdock.services.mapping_trial import Trial
 from crossdock.services.people import Person, Right
 from crossdock.store.tables import ops_config_preview as table
 
@@ -42,6 +44,18 @@ class Preview:
     problems: tuple[Problem, ...]
     words: tuple[str, ...]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a draft of a mapping does to the last records, kept as a `Preview` is: `changes` of the records come to
+    another document, or to something else."""
+
+    trial: Trial
+    number: int
+    changes: int
+    large: bool
+    why_large: str
 
 
 @dataclass(frozen=True)
@@ -76,17 +90,36 @@ def preview(
     changes = sum(one.weighs for one in found.parts) + (kept.changes if kept is not None else 0)
     looked = sum(one.looked for one in found.parts if one.weighs) + (kept.looked if kept is not None else 0)
     rest = {one.title: one.rest for one in found.parts if one.rest}
-    why = _why_large(changes, looked, found.parts, rest)
+    why = _why_large(changes, looked, rest)
     values = {"changes": changes, "looked": looked, "large": bool(why), "rest": rest}
     if kept is not None:
         connection.execute(sa.update(table).where(table.c.id == kept.id).values(**values, at=sa.func.now()))
         number = kept.id
     else:
-        values |= {"who": person.name, "before": before, "after": after}
-        number = connection.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one()
+        number = _keep(connection, person, before, after, values)
     return Preview(
         number, changes, looked, bool(why), why, bool(rest), found.parts, (), found.words, found.seconds
     )  # fmt: skip
+
+
+def tried(connection: sa.Connection, person: Person, name: str, text: str) -> Tried:
+    """What a draft of a mapping would change of the last records. Raises ConfigError for a draft with mistakes."""
+    person.require(Right.PUBLISH)
+    trial = mapping_trial.tried(connection, person, name, text)
+    with configuration.draft(connection, {mappings.file_of(name): text}) as draft:
+        pass
+    if not draft.files:
+        return Tried(trial, 0, 0, False, "")
+    changes = trial.changed + trial.died + trial.recovered + trial.moved
+    why = _why_large(changes, trial.records, {})
+    values = {"changes": changes, "looked": trial.records, "large": bool(why), "rest": {}}
+    return Tried(trial, _keep(connection, person, draft.before, draft.after, values), changes, bool(why), why)
+
+
+def _keep(connection: sa.Connection, person: Person, before: str, after: str, values: Mapping[str, Any]) -> int:
+    """A new preview; its number."""
+    row = sa.insert(table).values(who=person.name, before=before, after=after, **values)
+    return connection.execute(row.returning(table.c.id)).scalar_one()
 
 
 def of_proposal(connection: sa.Connection, person: Person, number: int, goes_on: int | None = None) -> Preview:
@@ -141,7 +174,7 @@ def _require_same(row: sa.Row, before: str, after: str) -> None:
         raise ConfigError("The preview was of another draft: this one was changed since.", do=LOOK_FIRST)
 
 
-def _why_large(changes: int, looked: int, parts: Sequence[Part], rest: Mapping[str, str]) -> str:
+def _why_large(changes: int, looked: int, rest: Mapping[str, str]) -> str:
     """Why a change is large, in words; "" where it is not."""
     bound = settings.console().large
     if rest:

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query
 
 from console.access import Analyst, Asks
 from console.database import transaction
-from crossdock.services import mapping_history, mapping_records, mapping_trial, mappings, suggestions
+from crossdock.services import mapping_history, mapping_records, mapping_trial, mappings, previews, suggestions
 from crossdock.services.mapping_history import Published, Revision
 from crossdock.services.mapping_records import Share, Stored, Trace
-from crossdock.services.mapping_trial import Compared, Trial
+from crossdock.services.mapping_trial import Compared
 from crossdock.services.mappings import Canvas, Change, Summary, Vocabulary
+from crossdock.services.previews import Seen, Tried
 from crossdock.services.suggestions import ForField, ForLookup
 
 router = APIRouter()
@@ -65,11 +66,14 @@ class Compare:
 
 @dataclass
 class Publication:
-    """A text, what changes and why, and the version that the person has seen."""
+    """A text, what changes and why, the version that the person has seen, and the trial that was shown: its number and,
+    of a large change, how many records would change, written by hand."""
 
     text: str
     message: str = ""
     parent: int | None = field(default=None)
+    preview: int | None = None
+    confirm: str = ""
 
 
 @router.get("/mappings")
@@ -145,10 +149,10 @@ def compare(person: Analyst, name: str, given: Compare) -> list[Compared]:
 
 
 @router.post("/mappings/{name}/trial")
-def trial(person: Analyst, name: str, given: Draft) -> Trial:
-    """What a draft would change of the last records. Nothing is written."""
+def trial(person: Analyst, name: str, given: Draft) -> Tried:
+    """What a draft would change of the last records. Kept is only how many, and that the person has seen it."""
     with transaction(person) as connection:
-        return mapping_trial.tried(connection, person, name, given.text)
+        return previews.tried(connection, person, name, given.text)
 
 
 @router.get("/mappings/{name}/suggestions")
@@ -174,6 +178,8 @@ def history(person: Asks, name: str, path: Text) -> list[Revision]:
 
 @router.post("/mappings/{name}/publish")
 def publish(person: Analyst, name: str, given: Publication) -> Published:
-    """Brings a draft into force, or leaves it to a second person where that is asked for."""
+    """Brings a draft into force whose trial the person has seen, or leaves it to a second person where that is asked
+    for."""
     with transaction(person) as connection:
-        return mapping_history.publish(connection, person, name, given.text, given.message, parent=given.parent)
+        seen = Seen(given.preview, given.confirm)
+        return mapping_history.publish(connection, person, name, given.text, given.message, seen, parent=given.parent)

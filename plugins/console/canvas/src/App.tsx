@@ -1,6 +1,6 @@
 // The canvas of one mapping: its draft with undo, a record on its way, a trial on the last records, publishing.
 
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 import {
   api,
@@ -12,6 +12,7 @@ import {
   type Stored,
   type Trace,
   type Trial,
+  type Tried,
   type Vocabulary,
 } from "./api";
 import { Ask, type Question } from "./Ask";
@@ -83,7 +84,7 @@ export function App({ name, mayPublish }: Props) {
   const [more, setMore] = useState(true);
   const [picked, setPicked] = useState("");
   const [trace, setTrace] = useState<Trace | null>(null);
-  const [trial, setTrial] = useState<Trial | null>(null);
+  const [tried, setTried] = useState<Tried | null>(null);
   const [chosen, setChosen] = useState<Chosen>({ source: "", target: "" });
   const [panel, setPanel] = useState(false);
   const [asText, setAsText] = useState(false);
@@ -96,6 +97,7 @@ export function App({ name, mayPublish }: Props) {
   const [compared, setCompared] = useState<Map<string, Compared>>(new Map());
   const [search, setSearch] = useState({ source: "", target: "" });
   const [seenText, setSeenText] = useState(""); // the draft whose trial the person has seen
+  const [confirm, setConfirm] = useState(""); // of a large change: how many records would change, written by hand
   const [unsaved, setUnsaved] = useState<(() => void) | null>(null); // applies what the panel's form says
   const asked = useRef(0);
   const comparing = useRef(0);
@@ -162,7 +164,7 @@ export function App({ name, mayPublish }: Props) {
     setCanvas(made);
     setPast(past);
     setFuture(future);
-    setTrial(null);
+    setTried(null);
     const kept: Kept = { text: made.text, parent: madeFrom, past, future };
     stored(draftKey, made.changed || past.length || future.length ? JSON.stringify(kept) : null);
   };
@@ -264,21 +266,22 @@ export function App({ name, mayPublish }: Props) {
       });
   };
 
-  const tryIt = () =>
-    work("trial", async () => {
-      setTrial(await api.trial(name, text));
-      setSeenText(text);
-    });
+  const look = async () => {
+    setTried(await api.trial(name, text));
+    setSeenText(text);
+    setConfirm("");
+  };
+
+  const tryIt = () => work("trial", look);
 
   const publish = () =>
     work("publish", async () => {
-      if (seenText !== text) {
-        setTrial(await api.trial(name, text));
-        setSeenText(text);
-        say("This is what would change. Press Publish once more to bring it into force.");
+      if (tried === null || seenText !== text) {
+        await look();
+        say("This is what would change. To bring it into force, confirm it where it is large, and press Publish once more.");
         return;
       }
-      const done = await api.publish(name, text, message, parent);
+      const done = await api.publish(name, text, message, parent, tried.number, confirm);
       setMessage("");
       if (done.in_force) {
         stored(draftKey, null);
@@ -286,7 +289,7 @@ export function App({ name, mayPublish }: Props) {
         begin(found, found.version);
         setPast([]);
         setFuture([]);
-        setTrial(null);
+        setTried(null);
       }
       document.body.dispatchEvent(new Event("mapping-published")); // the list of changes below is read again
       say(done.message);
@@ -325,6 +328,9 @@ export function App({ name, mayPublish }: Props) {
     if (narrow && panel && chosen.target) document.querySelector(".panel")?.scrollIntoView({ block: "start" });
   }, [narrow, panel, chosen.target]);
 
+  const unconfirmed =
+    tried !== null && seenText === text && tried.large && confirm.replace(/[,\s]/g, "") !== String(tried.changes);
+
   if (!canvas) return <p className={said.bad ? "bad" : "quiet"}>{said.words || "Loading …"}</p>;
   return (
     <div className="canvas-page" aria-busy={busy !== ""}>
@@ -362,7 +368,18 @@ export function App({ name, mayPublish }: Props) {
               value={message}
               onChange={(event) => setMessage(event.target.value)}
             />
-            <button type="submit" className="main" title={message.trim() ? undefined : "Write what changes, and why, first"} disabled={!canvas.changed || !sound || !message.trim() || busy !== ""}>
+            <button
+              type="submit"
+              className="main"
+              title={
+                !message.trim()
+                  ? "Write what changes, and why, first"
+                  : unconfirmed
+                    ? "It is a large change: confirm it below by its number"
+                    : undefined
+              }
+              disabled={!canvas.changed || !sound || !message.trim() || unconfirmed || busy !== ""}
+            >
               {busy === "publish" ? "Publishing …" : "Publish"}
             </button>
           </form>
@@ -381,7 +398,25 @@ export function App({ name, mayPublish }: Props) {
           ))}
         </ul>
       )}
-      {trial && <Result trial={trial} close={() => setTrial(null)} />}
+      {tried && (
+        <Result trial={tried.trial} close={() => setTried(null)}>
+          {tried.large && canvas.changed && seenText === text && (
+            <p>
+              {tried.why_large}{" "}
+              <label>
+                Write {tried.changes.toLocaleString("en-GB")} to confirm{" "}
+                <input
+                  inputMode="numeric"
+                  autoComplete="off"
+                  size={8}
+                  value={confirm}
+                  onChange={(event) => setConfirm(event.target.value)}
+                />
+              </label>
+            </p>
+          )}
+        </Result>
+      )}
       <div className={`stage${panel ? " with-panel" : ""}`}>
         {asText ? (
           <Text
@@ -536,7 +571,7 @@ function BeforeAfter({ one }: { one: Example }) {
   );
 }
 
-function Result({ trial, close }: { trial: Trial; close: () => void }) {
+function Result({ trial, close, children }: { trial: Trial; close: () => void; children: ReactNode }) {
   return (
     <section className="trial" aria-label="What would change">
       <header>
@@ -553,6 +588,7 @@ function Result({ trial, close }: { trial: Trial; close: () => void }) {
         {trial.kept > 0 && ` ${trial.kept} of those that would change are delivered and stay as they are.`}
         {trial.not_run > 0 && ` ${trial.not_run} are delivered and are not mapped again.`} Nothing was written ({trial.seconds} s).
       </p>
+      {children}
       {trial.fields.length > 0 && (
         <table className="list">
           <thead>

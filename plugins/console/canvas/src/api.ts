@@ -165,6 +165,15 @@ export interface Trial {
   seconds: number;
 }
 
+/** A trial that is kept: publishing names its number and, of a large change, `changes`, written by hand. */
+export interface Tried {
+  trial: Trial;
+  number: number;
+  changes: number;
+  large: boolean;
+  why_large: string;
+}
+
 export interface Published {
   number: number;
   message: string;
@@ -259,9 +268,9 @@ export const api = {
       : call<Trace>("POST", `${name(mapping)}/trace`, { key, text }),
   compare: (mapping: string, text: string, keys: string[]) =>
     call<Compared[]>("POST", `${name(mapping)}/compare`, { text, keys }),
-  trial: (mapping: string, text: string) => call<Trial>("POST", `${name(mapping)}/trial`, { text }),
-  publish: (mapping: string, text: string, message: string, parent: number) =>
-    call<Published>("POST", `${name(mapping)}/publish`, { text, message, parent }),
+  trial: (mapping: string, text: string) => call<Tried>("POST", `${name(mapping)}/trial`, { text }),
+  publish: (mapping: string, text: string, message: string, parent: number, preview: number, confirm: string) =>
+    call<Published>("POST", `${name(mapping)}/publish`, { text, message, parent, preview, confirm }),
   suggestions: (mapping: string, target: string, children: string) =>
     call<{ records: number; suggestions: Suggestion[] }>(
       "GET",
