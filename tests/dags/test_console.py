@@ -139,6 +139,14 @@ def test_a_viewer_changes_nothing(anonymous: TestClient, server: FastAPI, route:
         assert answer.status_code == 403, (route.path, answer.text)
 
 
+@pytest.mark.parametrize("route", [route for route in CHANGES if route.body_field], ids=named)
+def test_a_body_with_a_field_that_nobody_knows_is_refused(anonymous: TestClient, server: FastAPI, route: APIRoute):
+    """It may be a misspelt choice of what to change: without it the request would mean something else."""
+    answer = login(server, "admin").request(min(route.methods), address(route), json={"no_such_field": [1]})
+    assert answer.status_code == 422
+    assert "no_such_field" in answer.text
+
+
 def test_every_route_that_only_answers_is_measured_at_size() -> None:
     measured = benchmark.calls()
     for route in routes():

@@ -364,3 +364,10 @@ def test_a_task_is_tried_again_after_a_fault_that_passes() -> None:
     typed = faults.typed(psycopg2.InterfaceError("connection already closed"))
     decision = TypedErrors().evaluate(typed, 1, 4)
     assert (type(typed), decision.action) == (Transient, RetryAction.RETRY)
+
+
+def test_the_character_nul_is_refused_in_words(url: str) -> None:
+    engine = database.engine(url)
+    with pytest.raises(ConfigError, match="character NUL"), faults.typed_errors(), engine.connect() as connection:
+        connection.execute(sa.text("SELECT :value"), {"value": "a\x00b"})
+    engine.dispose()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError, TimeoutError
 from crossdock.errors import ConfigError, CrossdockError, Transient
 
 SYSTEM = "postgres"
+NUL = "NUL (0x00)"
 RAISED = (SQLAlchemyError, psycopg2.Error)
 RERUN_ADVICE = "then run this again: what was under way is looked up first, and nothing is delivered twice."
 ADDRESS = "AIRFLOW_CONN_CROSSDOCK"
@@ -69,6 +70,12 @@ def typed_errors() -> Iterator[None]:
         yield
     except RAISED as error:
         raise typed(error).with_traceback(error.__traceback__) from None
+    except ValueError as error:  # psycopg2 sends no text with it, for PostgreSQL can keep none
+        if NUL not in str(error):
+            raise
+        raise ConfigError(
+            "A value holds the character NUL (U+0000), which no record can hold.", do="Leave that character out."
+        ) from None
 
 
 def typed(error: BaseException) -> CrossdockError:

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from console import required_actions, runs
 from console.access import Asks, Decider
+from console.bodies import body
 from console.database import transaction
 from crossdock.services import approvals
 from crossdock.services.approvals import Changes, Filter
@@ -18,7 +19,7 @@ from crossdock.services.people import Person
 router = APIRouter()
 
 
-@dataclass
+@body
 class Choice:
     """Changes by their numbers, or all open ones of a filter up to the number `newest`."""
 

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from console import runs
 from console.access import Asks, Clerk
+from console.bodies import body
 from console.database import transaction
 from console.html import place
 from crossdock import flows
@@ -26,7 +27,7 @@ FRESH = 60  # seconds for which a look at the causes is good enough
 router = APIRouter()
 
 
-@dataclass
+@body
 class Chosen:
     """Letters: by their numbers, or all of a cause."""
 
@@ -44,36 +45,36 @@ class Chosen:
         return Cause(self.flow, self.rule, self.value)
 
 
-@dataclass
+@body
 class Replay(Chosen):
     """Nothing chosen: all open letters."""
 
     only_gone: bool = False
 
 
-@dataclass
+@body
 class Assignment(Chosen):
     to: str | None = None
 
 
-@dataclass
+@body
 class Dismissal(Chosen):
     note: str = ""
 
 
-@dataclass
+@body
 class Replacement(Chosen):
     by: str = ""
 
 
-@dataclass
+@body
 class Changes:
     """New values by the path of a field."""
 
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
+@body
 class Note:
     note: str = ""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
 from console.access import Analyst, Asks
+from console.bodies import body
 from console.database import transaction
 from crossdock.services import mapping_history, mapping_records, mapping_trial, mappings, previews, suggestions
 from crossdock.services.mapping_history import Published, Revision
@@ -22,14 +23,14 @@ LONGEST = 1_000_000  # characters of a mapping's text
 Text = Annotated[str, Query(max_length=1_000)]
 
 
-@dataclass
+@body
 class Draft:
     """A text of the mapping that is not in force."""
 
     text: str = ""
 
 
-@dataclass
+@body
 class Wanted:
     """One change, as `crossdock.services.mappings.Change`."""
 
@@ -42,13 +43,13 @@ class Wanted:
     replace: bool = False
 
 
-@dataclass
+@body
 class ChangedDraft:
     text: str
     change: Wanted
 
 
-@dataclass
+@body
 class Followed:
     """A record, and the draft that it is to go through."""
 
@@ -56,7 +57,7 @@ class Followed:
     text: str
 
 
-@dataclass
+@body
 class Compare:
     """Records, and the draft that they are to go through beside the mapping in force."""
 
@@ -64,7 +65,7 @@ class Compare:
     text: str
 
 
-@dataclass
+@body
 class Publication:
     """A text, what changes and why, the version that the person has seen, and the trial that was shown: its number and,
     of a large change, how many records would change, written by hand."""

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from console import runs
 from console.access import Accountant, Asks
+from console.bodies import body
 from console.database import transaction
 from crossdock.services import closing, money
 from crossdock.services.closing import Items, Month, MonthRow
@@ -21,7 +22,7 @@ router = APIRouter()
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
-@dataclass
+@body
 class Tick:
     """A step of the checklist. `note`: needed to take a tick back, and to tick what something speaks against."""
 

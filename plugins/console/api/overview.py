@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from console import runs
 from console.access import Asks, Clerk
+from console.bodies import body
 from console.database import transaction
 from crossdock.services import overview
 from crossdock.services.overview import Overview, RecordRows, StoppedBatch
@@ -18,7 +19,7 @@ from crossdock.services.people import Person
 router = APIRouter()
 
 
-@dataclass
+@body
 class Silence:
     """Why nobody has to hear of an alert, and for how many hours."""
 

@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from console import runs
 from console.access import Asks, Clerk
+from console.bodies import body
 from console.database import transaction
 from crossdock.services import records, search
 from crossdock.services.people import Person
@@ -18,7 +19,7 @@ from crossdock.services.search import Found
 router = APIRouter()
 
 
-@dataclass
+@body
 class Wanted:
     """A record by the flow that reads it, and its number in its system."""
 

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from console import runs
 from console.access import Analyst, Asks
 from console.api.letters import start
+from console.bodies import body
 from console.database import transaction
 from crossdock import flows
 from crossdock.config.grid import RowChange
@@ -28,7 +29,7 @@ router = APIRouter()
 Path = Annotated[str, Query(max_length=200)]
 
 
-@dataclass
+@body
 class GivenRow:
     """A change of one row; see `crossdock.config.grid.RowChange`."""
 
@@ -37,13 +38,13 @@ class GivenRow:
     after: int = 0
 
 
-@dataclass
+@body
 class GivenValue:
     place: list[str | int]
     value: str | list[str] | None = None
 
 
-@dataclass
+@body
 class Given:
     """A draft of a file: its text in force (or `text`), with changes of rows or words."""
 
@@ -64,7 +65,7 @@ class Given:
         )
 
 
-@dataclass
+@body
 class Look(Given):
     """`parent`: the version that the person has seen. `preview`: the number of one that has not compared everything;
     it goes on from there."""
@@ -73,7 +74,7 @@ class Look(Given):
     preview: int | None = None
 
 
-@dataclass
+@body
 class Publication(Given):
     """`parent`: the version that the person has seen. `preview`: the number of what `effects` has shown of this very
     draft; `confirm`: of a large change the number of its changes, written once more. `replay`: values whose waiting
@@ -86,7 +87,7 @@ class Publication(Given):
     replay: list[str] = field(default_factory=list)
 
 
-@dataclass
+@body
 class Agreement:
     """`preview`, `confirm`: as in a publication."""
 
@@ -94,18 +95,18 @@ class Agreement:
     confirm: str = ""
 
 
-@dataclass
+@body
 class GoesOn:
     preview: int | None = None
 
 
-@dataclass
+@body
 class Replay:
     path: str
     values: list[str]
 
 
-@dataclass
+@body
 class Back:
     path: str
     number: int
