@@ -255,9 +255,9 @@ def test_the_canvas_is_readable_in_the_dark_and_on_a_phone(console: Console, nam
 def confirm(page: Page) -> None:
     """Writes the number that the page asks for."""
     field = page.get_by_label("to confirm")
-    asked = re.search(r"Write ([\d,]+) to confirm", field.locator("xpath=..").inner_text())
-    assert asked
-    field.fill(asked[1])
+    requested = re.search(r"Write ([\d,]+) to confirm", field.locator("xpath=..").inner_text())
+    assert requested
+    field.fill(requested[1])
 
 
 def publish(page: Page, why: str) -> None:
