@@ -17,15 +17,15 @@ from fastapi import FastAPI, HTTPException
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from console import access
+from console import access, runs
 from console import app as console_app
 from console import database as console_database
 from console.plugin import PREFIX, ConsolePlugin
 from crossdock import settings
 from crossdock.services import configuration
 from crossdock.services.people import Person, Role
-from crossdock.store import database
-from crossdock.store.tables import ops_reconcile_run
+from crossdock.store import database, dead_letters
+from crossdock.store.tables import ops_dead_letter, ops_reconcile_run
 from dags.conftest import PROJECT
 from integration.environment import fresh_database
 
@@ -257,3 +257,126 @@ def test_pages_read_the_configuration_in_force(
     with console_database.transaction(ada):
         assert (settings.config_dir() / name).read_text("utf-8") == before
     assert settings.root() is None
+
+
+# ---- dead letters through the API ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def letter(engine: sa.Engine) -> Iterator[int]:
+    """The number of a dead letter."""
+    payload = {"ChannelAdvisorOrderID": 1, "OrderID": "A"}
+    reason = {"rule": "unknown_sku", "value": "X", "field": "OrderItems.SKU", "line": "", "says": "X is wrong",
+              "do": "Mend it"}  # fmt: skip
+    made = {"flow": "orders", "entity": "sales_order", "key": "L1", "batch_id": 1, "step": "check",
+            "reasons": [reason], "version": "2011-01-06T00:00:00+00:00", "payload": payload}  # fmt: skip
+    with engine.begin() as connection:
+        dead_letters.dead_letter(connection, [made])
+        number = connection.scalar(sa.select(ops_dead_letter.c.id).where(ops_dead_letter.c.key == "L1"))
+    yield int(number or 0)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(ops_dead_letter))
+
+
+def marked(engine: sa.Engine, number: int) -> bool:
+    with engine.begin() as connection:
+        query = sa.select(ops_dead_letter.c.replay_asked_at).where(ops_dead_letter.c.id == number)
+        return connection.scalar(query) is not None
+
+
+@pytest.mark.parametrize("body", [{}, {"numbers": []}, {"only_gone": True}, {"value": "X"}, {"all": False}])
+def test_a_replay_of_nothing_chosen_is_refused(
+    anonymous: TestClient, server: FastAPI, engine: sa.Engine, letter: int, body: dict[str, Any]
+) -> None:
+    answer = login(server, "admin").post(f"{PREFIX}/api/letters/replay", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "No dead letters were chosen.")
+    assert not marked(engine, letter)
+
+
+def test_a_letter_in_replay_is_free_again_once_its_run_is_over(
+    anonymous: TestClient, server: FastAPI, engine: sa.Engine, letter: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, started = ["queued"], []
+
+    async def trigger(_request: Any, dag: str, conf: Any, _note: str) -> str:
+        started.append((dag, dict(conf)))
+        return f"manual {len(started)}"
+
+    async def of_run(_request: Any, dag: str, run: str) -> str:
+        assert (dag, run) == ("orders", f"manual {len(started)}")
+        return states[-1]
+
+    monkeypatch.setattr(runs, "trigger", trigger)
+    monkeypatch.setattr(runs, "state", of_run)
+    admin = login(server, "admin")
+
+    def post(what: str, **body: Any) -> Any:
+        return admin.post(f"{PREFIX}/api/letters/{what}", json=body)
+
+    assert post("replay", numbers=[letter]).json()["count"] == 1
+    for state in ("queued", "running", "unknown"):
+        states.append(state)
+        again = post("replay", flow="orders", rule="unknown_sku").json()
+        assert again["count"] == 0
+        assert "1 is in replay" in again["message"]
+        page = admin.get(f"{PREFIX}{again['page']}")
+        assert "Still at work" in page.text
+        for answer in (
+            post(f"{letter}/edit", changes={"OrderID": "B"}),
+            post("dismiss", numbers=[letter], note="no"),
+        ):
+            assert answer.status_code == 422
+            assert "is in replay" in answer.json()["detail"]
+    page = admin.get(f"{PREFIX}/letters/{letter}").text
+    assert "Until it comes back it cannot be replayed" in page
+    assert 'id="edit"' not in page
+    assert len(started) == 1
+    states.append("failed")
+    page = admin.get(f"{PREFIX}/letters/{letter}").text
+    assert "has ended without it" in page
+    assert 'id="edit"' in page
+    assert not marked(engine, letter)
+    assert post("replay", numbers=[letter]).json()["count"] == 1
+    assert len(started) == 2
+
+
+def test_an_edit_of_a_letter_that_somebody_has_changed_meanwhile_is_refused(
+    anonymous: TestClient, server: FastAPI, letter: int
+) -> None:
+    admin = login(server, "admin")
+    path = f"{PREFIX}/api/letters/{letter}"
+    seen = admin.get(path).json()["seen"]
+    assert seen in admin.get(f"{PREFIX}/letters/{letter}").text
+    made = admin.post(f"{path}/edit", json={"changes": {"OrderID": "B"}, "seen": seen})
+    assert made.json()["seen"] == admin.get(path).json()["seen"] != seen
+    later = admin.post(f"{path}/edit", json={"changes": {"OrderID": "C"}, "seen": seen})
+    assert (later.status_code, later.json()["detail"]) == (422, "somebody has changed this letter meanwhile.")
+    replay = admin.post(f"{PREFIX}/api/letters/replay", json={"numbers": [letter], "seen": seen})
+    assert replay.status_code == 422
+    page = admin.get(f"{PREFIX}/letters/{letter}").text
+    assert "edited it: OrderID" in page
+    assert 'data-was="B"' in page
+
+
+def test_who_works_on_a_letter_can_stop_to(anonymous: TestClient, server: FastAPI, letter: int) -> None:
+    admin = login(server, "admin")
+    admin.post(f"{PREFIX}/api/letters/assign", json={"numbers": [letter], "to": "somebody"})
+    page = admin.get(f"{PREFIX}/letters/{letter}").text
+    assert "I no longer work on it" in page
+    admin.post(f"{PREFIX}/api/letters/assign", json={"numbers": [letter], "to": None})
+    page = admin.get(f"{PREFIX}/letters/{letter}").text
+    assert "I work on it" in page
+    assert "I no longer work on it" not in page
+
+
+def test_a_letter_that_is_closed_gives_no_advice(
+    anonymous: TestClient, server: FastAPI, engine: sa.Engine, letter: int
+) -> None:
+    admin = login(server, "admin")
+    assert "Mend it" in admin.get(f"{PREFIX}/letters/{letter}").text
+    with engine.begin() as connection:
+        dead_letters.close_resolved(connection, "orders", ["L1"], replay=True)
+    page = admin.get(f"{PREFIX}/letters/{letter}").text
+    assert "Why it was refused" in page
+    assert "X is wrong" in page
+    assert "Mend it" not in page

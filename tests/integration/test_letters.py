@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from crossdock.errors import ConfigError, NotAllowed
-from crossdock.services import letters, people, personal, replays
+from crossdock import flows, settings
+from crossdock.errors import BatchStopped, ConfigError, NotAllowed
+from crossdock.services import letters, people, personal, replays, standing, unknown_values
 from crossdock.services.letters import Cause
 from crossdock.services.people import Person, Role
+from crossdock.steps.extract import extract
+from crossdock.steps.run_batches import STEPS
 from crossdock.store import database, dead_letters
-from crossdock.store.tables import ops_audit, ops_batch, ops_link, stage_sales_order
+from crossdock.store.tables import ops_audit, ops_batch, ops_link, ops_work, stage_sales_order
 from crossdock.store.tables import ops_dead_letter as table
 from integration.builders import line, place
 from integration.environment import Environment, fresh_database
@@ -107,6 +111,7 @@ def test_what_people_do_is_on_record_with_where_they_came_from(connection: sa.Co
     letters.assign(connection, CLERK, "ada", numbers=[number])
     letters.add_note(connection, CLERK, number, "waits for the warehouse")
     letters.ask_replay(connection, CLERK, numbers=[number])
+    letters.forget_replay(connection, "orders", ["r1"])
     letters.dismiss(connection, CLERK, "a test", numbers=[number])
     rows = connection.execute(
         sa.select(ops_audit).where(ops_audit.c.subject == str(number)).order_by(ops_audit.c.id)
@@ -230,6 +235,7 @@ def test_a_replay_says_what_came_of_each_letter(connection: sa.Connection) -> No
     refuse(connection, "again", ("country_unknown", "Atlantis"))
     dead_letters.close_resolved(connection, "orders", ["went", "waits"], replay=True)
     dead_letters.close_resolved(connection, "orders", ["out"], replay=False)
+    letters.forget_replay(connection, "orders", ["gone"])
     letters.dismiss(connection, CLERK, "no", numbers=[numbers["gone"]])
     for key, state, reason in (
         ("went", "delivered", None),
@@ -294,6 +300,171 @@ def test_a_mark_of_a_replay_ends_when_the_record_is_refused_again_or_goes_throug
     letters.ask_replay(connection, CLERK, numbers=[one])
     letters.forget_replay(connection, "orders", ["m1"])
     assert not letters.is_replaying(connection, CLERK, one)
+
+
+def batch_of(connection: sa.Connection, key: str, **more: Any) -> int:
+    """An unfinished batch of a replay that has a record in its hands; its number."""
+    values = {"flow": "orders", "kind": "replay", "step": "extract", "read": 0, **more}
+    number = connection.scalar(sa.insert(ops_batch).values(values).returning(ops_batch.c.id))
+    connection.execute(sa.insert(ops_work).values(queue="orders", key=key, hash="h", batch_id=number))
+    return int(number or 0)
+
+
+def test_nothing_chosen_is_not_everything(connection: sa.Connection) -> None:
+    one = refuse(connection, "n1", ("unknown_sku", "X"))
+    with pytest.raises(ConfigError, match="No dead letters were chosen"):
+        letters.ask_replay(connection, CLERK)
+    with pytest.raises(ConfigError, match="All dead letters were chosen, and some"):
+        letters.ask_replay(connection, CLERK, numbers=[one], every=True)
+    assert not letters.is_replaying(connection, CLERK, one)
+    assert letters.ask_replay(connection, CLERK, every=True).keys == {"orders": ["n1"]}
+
+
+def test_a_letter_in_replay_is_left_alone_until_it_comes_back(connection: sa.Connection) -> None:
+    one, two = refuse(connection, "i1", ("unknown_sku", "X")), refuse(connection, "i2", ("unknown_sku", "X"))
+    first = letters.ask_replay(connection, CLERK, numbers=[one])
+    again = letters.ask_replay(connection, CLERK, numbers=[one])
+    assert (again.count, again.keys, again.replay) == (0, {}, None)
+    assert (again.busy, again.at_work) == (1, first.replay)
+    for change in (
+        lambda: letters.edit(connection, CLERK, one, {"ChannelAdvisorOrderID": "2"}),
+        lambda: letters.dismiss(connection, CLERK, "no", numbers=[one]),
+        lambda: dead_letters.dismiss(connection, one, who="shell", note="no"),
+    ):
+        with pytest.raises(ConfigError, match="is in replay"):
+            change()
+    assert not letters.letter(connection, CLERK, one).editable
+    value = Cause("orders", "unknown_sku", "X")
+    assert letters.replace_value(connection, CLERK, value, "Y").busy == 1
+    rest = letters.ask_replay(connection, CLERK, cause=SKUS)
+    assert (rest.keys, rest.busy, rest.at_work) == ({"orders": ["i2"]}, 1, first.replay)
+    letters.forget_replay(connection, "orders", ["i2"])
+    done = letters.dismiss(connection, CLERK, "no", cause=SKUS)
+    assert (done.count, done.busy) == (1, 1)
+    states = connection.execute(sa.select(table.c.state).where(table.c.id.in_([one, two])).order_by(table.c.id))
+    assert states.scalars().all() == ["open", "dismissed"]
+    refuse(connection, "i1", ("unknown_sku", "X"))  # it comes back
+    letters.edit(connection, CLERK, one, {"ChannelAdvisorOrderID": "2"})
+
+
+def test_a_mark_whose_run_is_over_is_taken_back_unless_a_batch_has_the_record(connection: sa.Connection) -> None:
+    held, free = refuse(connection, "l1", ("unknown_sku", "X")), refuse(connection, "l2", ("unknown_sku", "X"))
+    marked = letters.ask_replay(connection, CLERK, cause=SKUS)
+    batch = batch_of(connection, "l1")
+    (loose,) = replays.loose(connection)
+    assert (loose.flow, loose.run, loose.lost) == ("orders", "", False)
+    replays.started(connection, CLERK, marked.replay or 0, "orders", "orders/manual 1")
+    (loose,) = replays.loose(connection)
+    assert loose.run == "orders/manual 1"
+    assert replays.end(connection, loose) == 1
+    assert [letters.is_replaying(connection, CLERK, number) for number in (held, free)] == [True, False]
+    assert replays.loose(connection) == []
+    before = sa.func.now() - timedelta(minutes=1)
+    connection.execute(sa.update(table).where(table.c.id == free).values(updated_at=before))
+    came = letters.letter(connection, CLERK, free).came
+    assert came
+    assert (came.end, came.do) == ("late", "Replay it again.")
+    connection.execute(sa.update(ops_batch).where(ops_batch.c.id == batch).values(finished_at=sa.func.now()))
+    (loose,) = replays.loose(connection)
+    assert replays.end(connection, loose) == 1
+    assert not letters.is_replaying(connection, CLERK, held)
+    letters.ask_replay(connection, CLERK, numbers=[free])
+    long_ago = sa.func.now() - timedelta(hours=1)  # no run was noted for it
+    connection.execute(sa.update(table).where(table.c.id == free).values(replay_asked_at=long_ago))
+    assert [one.lost for one in replays.loose(connection)] == [True]
+
+
+def test_a_replay_whose_batch_is_stopped_says_so(connection: sa.Connection) -> None:
+    number = refuse(connection, "s1", ("unknown_sku", "X"))
+    letters.ask_replay(connection, CLERK, numbers=[number])
+    batch = batch_of(connection, "s1", step="check", stopped=True)
+    came = letters.letter(connection, CLERK, number).came
+    assert came
+    assert came.end == "stopped"
+    assert f"stopped in batch {batch}: " in came.why
+    found = standing.standing(connection, flows.get("orders"), "s1")
+    assert (found.state, found.action, found.batch_id) == ("bad", "accept", batch)
+    assert f"stopped in batch {batch}: " in found.sentence
+    assert found.do != standing.BY_ITSELF
+    connection.execute(sa.update(ops_batch).where(ops_batch.c.id == batch).values(stopped=False))
+    found = standing.standing(connection, flows.get("orders"), "s1")
+    assert (found.action, found.do) == ("", standing.BY_ITSELF)
+
+
+def test_of_two_edits_from_one_state_the_later_is_refused(connection: sa.Connection) -> None:
+    number = refuse(connection, "o1", ("unknown_sku", "X"), OrderID="A")
+    seen = letters.letter(connection, CLERK, number).seen
+    now = letters.edit(connection, Person("bob", CLERK.roles), number, {"OrderID": "B"}, seen=seen)
+    assert now == letters.letter(connection, CLERK, number).seen
+    with pytest.raises(ConfigError, match="bob has changed this letter meanwhile") as refused:
+        letters.edit(connection, CLERK, number, {"OrderID": "C"}, seen=seen)
+    assert "Load the page again" in refused.value.do
+    with pytest.raises(ConfigError, match="bob has changed this letter meanwhile"):
+        letters.ask_replay(connection, CLERK, numbers=[number], seen=seen)
+    kept = connection.scalar(sa.select(table.c.edited_payload["OrderID"].astext).where(table.c.id == number))
+    assert kept == "B"
+    assert letters.ask_replay(connection, CLERK, numbers=[number], seen=now).count == 1
+
+
+def test_deeds_name_the_fields_that_were_changed_and_a_look_is_one(connection: sa.Connection) -> None:
+    number = refuse(connection, "w1", ("unknown_sku", "X"), OrderID="A", OrderItems=[{"SKU": "X"}])
+    for _ in range(3):
+        letters.letter(connection, CLERK, number)
+    letters.letter(connection, Person("bob", CLERK.roles), number)
+    letters.edit(connection, CLERK, number, {"OrderItems[0].SKU": "secret", "OrderID": "B"})
+    marked = letters.ask_replay(connection, CLERK, numbers=[number])
+    deeds = letters.letter(connection, CLERK, number).history
+    assert [(deed.who, deed.action) for deed in deeds] == [
+        ("clerk", "replay"), ("clerk", "edit"), ("bob", "open"), ("clerk", "open"),
+    ]  # fmt: skip
+    assert deeds[0].replay == marked.replay
+    assert sorted(deeds[1].note.split(", ")) == ["OrderID", "OrderItems[0].SKU"]
+    row = connection.execute(sa.select(ops_audit).where(ops_audit.c.action == "dead-letter edit")).one()
+    assert "secret" not in str(row.detail), "the audit log is kept longer than the values may be"
+
+
+def test_what_was_mended_is_not_marked_as_wrong_any_more(connection: sa.Connection) -> None:
+    number = refuse(connection, "f1", ("unknown_sku", "OLD"), OrderItems=[{"SKU": "OLD"}, {"SKU": "OLD"}])
+
+    def wrong() -> list[str]:
+        return [part.path for part in letters.letter(connection, CLERK, number).parts if part.at_fault]
+
+    assert wrong() == ["OrderItems[0].SKU", "OrderItems[1].SKU"]
+    letters.edit(connection, CLERK, number, {"OrderItems[0].SKU": "NEW"})
+    assert wrong() == ["OrderItems[1].SKU"]
+
+
+def test_a_letter_that_waits_for_a_value_knows_its_lookup() -> None:
+    advice = {"do": "Add the pair to include/config/lookups/carriers.csv, or correct the shipment."}
+    assert unknown_values.lookup_of({"rule": "unknown_carrier", **advice}) == "lookups/carriers.csv"
+    assert unknown_values.lookup_of({"rule": "unknown_status", "do": ""}) == "lookups/order_status.csv"
+    assert unknown_values.lookup_of({"rule": "gap", **advice}) == ""
+    assert unknown_values.lookup_of({"rule": "unknown_sku", "do": "Add it to nowhere.csv"}) == ""
+
+
+def test_a_replay_is_not_stopped_however_many_are_refused_again(environment: Environment) -> None:
+    """Its records were refused before: their share says nothing of a mapping."""
+    environment.tick("2011-01-05")
+    keys = [place(environment, line("STILL-BAD")) for _ in range(30)]
+    with environment.runtime() as runtime:
+        flow = flows.get("orders")
+        for batch_id in extract(runtime, flow):
+            STEPS["transform"](runtime, flow, batch_id)
+            with suppress(BatchStopped):  # this one is not let through by who has replayed before
+                STEPS["check"](runtime, flow, batch_id)
+            STEPS["check"](runtime, flow, batch_id, accept_rejects=True)
+        with runtime.engine.begin() as connection:
+            numbers = connection.scalars(sa.select(table.c.id).where(table.c.key.in_(keys))).all()
+            marked = letters.ask_replay(connection, CLERK, numbers=numbers)
+        assert marked.count == 30
+        limits = settings.flow("orders")
+        assert limits.reject_at_least <= 30, "as a batch that was read it would be stopped"
+        (batch_id,) = extract(runtime, flow, kind="replay", keys=marked.keys["orders"])
+        for step in STEPS.values():
+            step(runtime, flow, batch_id)
+        with runtime.engine.begin() as connection:
+            assert replays.replay(connection, VIEWER, marked.replay or 0).counts == {"refused": 30}
+            assert not connection.scalar(sa.select(ops_batch.c.stopped).where(ops_batch.c.id == batch_id))
 
 
 def test_reference_data_and_what_could_not_be_read_are_not_edited(connection: sa.Connection) -> None:

@@ -45,6 +45,7 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
     "dead-letter dismiss": ("dismissed {}", _LETTER),
     "dead-letter reopen": ("opened {} again", _LETTER),
     "replay": ("had {} replayed together", ("{}", "dead letters", "")),
+    "replay run": ("had a run started for {}", ("replay {}", "a replay", "/letters/replays/{}")),
     "dead-letter assign": ("assigned {}", _LETTER),
     "dead-letter note": ("wrote a note on {}", _LETTER),
     "record open": ("opened {}, personal data included", _RECORD),
@@ -79,8 +80,9 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
 _DETAILS = {
     "message": "“{}”", "note": "“{}”", "files": "changes {}", "file": "{}", "author": "made by {}",
     "although": "although {}", "ticked by": "{} had ticked it", "to": "to version {}", "flow": "{}",
+    "fields": "in {}",
 }  # fmt: skip
-_UNREAD = frozenset({"figures", "letters", "items", "preview", "version", "key", "would change", "of", "run"})
+_UNREAD = frozenset({"figures", "letters", "items", "preview", "version", "key", "would change", "of", "run", "replay"})
 
 
 @dataclass(frozen=True)

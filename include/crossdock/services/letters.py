@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -27,7 +27,7 @@ from crossdock.services.replays import Came
 from crossdock.steps import records
 from crossdock.steps.dry_run import Verdict
 from crossdock.steps.dry_run import dry_run as judge
-from crossdock.store import audit, database, dead_letters
+from crossdock.store import audit, database, dead_letters, raw
 from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import ops_audit
 from crossdock.store.tables import ops_dead_letter as table
@@ -38,6 +38,8 @@ SAMPLE = 25  # letters of a group that are judged to say whether its cause is go
 VALUES = 6  # values of a group that are shown with it
 EDITS = 3  # changed values of a letter that are shown in a list
 LATEST = 5  # replays that the desk names
+LOOK = timedelta(hours=1)  # in which a person's looks at a letter are one
+FIELDS = 6  # changed fields that are named of an edit
 LISTS = ("open", "dismissed", "mended", "replayed", "resolved")  # mended: delivered after an edit
 AGAIN_BY_ITSELF = "Have the record mended in its system; the next run reads it and closes the dead letter."
 
@@ -126,18 +128,19 @@ class Listed:
 
 @dataclass(frozen=True)
 class Deed:
-    """What somebody did with a letter."""
+    """What somebody did with a letter. `replay`: the number of the one that it was in."""
 
     at: datetime
     who: str
     action: str
     note: str = ""
+    replay: int | None = None
 
 
 @dataclass(frozen=True)
 class Letter:
     """A letter whole. `parts`: the record as it came, or `edited` by somebody; without personal data where `masked`.
-    `links`: pages of the record in its system."""
+    `links`: pages of the record in its system. `seen`: its record as it is shown, which an edit names."""
 
     id: int
     flow: str
@@ -168,6 +171,7 @@ class Letter:
     following: int | None = None
     came: Came | None = None  # of its last replay
     changed_by: str | None = None
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,8 @@ class Outcome:
     keys: dict[str, list[str]] = field(default_factory=dict)
     left: int = 0  # letters of the group that it did not take
     replay: int | None = None  # the number by which `services.replays` tells what came of it
+    busy: int = 0  # letters that it left to the replay that they are in
+    at_work: int | None = None  # the number of that replay
 
 
 def _reason(name: str) -> sa.ColumnElement[str]:
@@ -385,7 +391,7 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
     payload = row.edited_payload if was_edited else row.payload
     readable = row.step != "extract" and flow is not None
     if seen:
-        audit.record(connection, person.name, "dead-letter open", str(row.id), {"flow": row.flow, "key": row.key})
+        _looked_at(connection, person, row)
         shown = payload
     elif readable and flow is not None:
         shown = personal.masked(payload, flow.source.contract, flow.source.document)
@@ -397,16 +403,42 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
     )
     still_wrong = readable and open_now
     faults = payloads.faults_of(payload, row.reasons, _key_of_lines(flow)) if still_wrong else frozenset[str]()
+    if row.state == "edited":  # what was refused is the record as it came
+        faults -= frozenset(_changed_paths(row.payload, payload))
     before, following = _neighbours(connection, row) if open_now else (None, None)
     return Letter(
         row.id, row.flow, flow.title if flow else row.flow, row.entity, row.key, row.batch_id, row.step, row.state,
         row.times, row.version, row.created_at, row.updated_at, row.assigned_to, row.note,
         row.replay_asked_at is not None, worth.cents(row.amount, row.currency_code), row.currency_code, reasons,
         tuple(payloads.parts(_in_order(shown, flow), faults)), not seen, was_edited,
-        open_now and readable and seen and person.may(Right.WORK),
+        open_now and readable and seen and person.may(Right.WORK) and row.replay_asked_at is None,
         open_now and row.flow != records.REFERENCE, _history(connection, row.id), _links(flow, row),
-        before, following, replays.of_letter(connection, row.id), row.changed_by,
+        before, following, replays.of_letter(connection, row.id), row.changed_by, _seen(row),
     )  # fmt: skip
+
+
+def _looked_at(connection: sa.Connection, person: Person, row: sa.Row) -> None:
+    """Puts on record that somebody has seen the personal data of a letter: once for a while, however often the page
+    loads itself."""
+    log = ops_audit.c
+    lately = sa.select(log.id).where(
+        log.subject == str(row.id), log.action == "dead-letter open", log.who == person.name,
+        log.address == (person.address or ""), log.at > sa.func.now() - LOOK,
+    )  # fmt: skip
+    if connection.scalar(lately.limit(1)) is None:
+        audit.record(connection, person.name, "dead-letter open", str(row.id), {"flow": row.flow, "key": row.key})
+
+
+def _seen(row: sa.Row) -> str:
+    """A letter's record as it is now: the version, how often it was refused, and what somebody has made of it."""
+    made = row.edited_payload if row.state == "edited" else None
+    return raw.digest(database.to_json([row.version.isoformat(), row.times, row.state, made]).encode())
+
+
+def _changed_paths(before: Any, after: Any) -> list[str]:
+    """The paths of the values that are others, or gone, in `after`."""
+    old, new = ({part.path: (part.kind, part.value) for part in payloads.parts(each)} for each in (before, after))
+    return [path for path in {**new, **old} if old.get(path) != new.get(path)]
 
 
 def _in_order(document: Any, flow: Flow | None) -> Any:
@@ -445,8 +477,16 @@ def _history(connection: sa.Connection, number: int) -> tuple[Deed, ...]:
         .limit(200)
     )
     return tuple(
-        Deed(row.at, row.who, row.action.removeprefix("dead-letter "), str(row.detail.get("note", ""))) for row in rows
+        Deed(row.at, row.who, row.action.removeprefix("dead-letter "), _said(row.detail), row.detail.get("replay"))
+        for row in rows
     )
+
+
+def _said(detail: Mapping[str, Any]) -> str:
+    """What a deed's row says: its note, or the fields that were changed."""
+    fields = [str(path) for path in detail.get("fields") or ()]
+    more = f" and {len(fields) - FIELDS} more" if len(fields) > FIELDS else ""
+    return str(detail.get("note") or f"{', '.join(fields[:FIELDS])}{more}")
 
 
 def _links(flow: Flow | None, row: sa.Row) -> tuple[Outside, ...]:
@@ -457,8 +497,9 @@ def _links(flow: Flow | None, row: sa.Row) -> tuple[Outside, ...]:
     return (came,) if came else ()
 
 
-def _get(connection: sa.Connection, number: int) -> sa.Row:
-    row = connection.execute(sa.select(table).where(table.c.id == number)).one_or_none()
+def _get(connection: sa.Connection, number: int, *, lock: bool = False) -> sa.Row:
+    query = sa.select(table).where(table.c.id == number)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise ConfigError(f"There is no dead letter {number}.", do="Look for it in the list of dead letters.")
     return row
@@ -544,23 +585,35 @@ def _worked(row: sa.Row) -> Flow:
 # ---- what a person does --------------------------------------------------------------------------------------------
 
 
-def edit(connection: sa.Connection, person: Person, number: int, changes: Mapping[str, Any]) -> None:
-    """Keeps other values of a letter's record (path: new value), to be replayed. Raises ConfigError for a path that
-    the record does not have."""
+def edit(
+    connection: sa.Connection, person: Person, number: int, changes: Mapping[str, Any], *, seen: str | None = None
+) -> str:
+    """Keeps other values of a letter's record (path: new value), to be replayed; what it is then (`Letter.seen`).
+    Raises ConfigError for a path that the record does not have, and where it is not as `seen` any more."""
     person.require(Right.WORK)
     person.require(Right.SEE_PERSONAL)
-    row = _get(connection, number)
+    row = _get(connection, number, lock=True)
     _worked(row)
+    _as_seen(row, seen)
     if not changes:
         raise ConfigError("Nothing was changed.", do="Write another value into a field first.")
     keep(connection, person, row, payloads.changed(_current(row), changes))
+    return _seen(_get(connection, number))
+
+
+def _as_seen(row: sa.Row, seen: str | None) -> None:
+    """Raises ConfigError where a letter's record is not what somebody has seen; None: nobody has looked."""
+    if seen is not None and seen != _seen(row):
+        by = f"{row.changed_by} has changed this letter" if row.changed_by else "This letter has changed"
+        raise ConfigError(f"{by} meanwhile.", do="Load the page again; nothing of yours was kept.")
 
 
 def keep(connection: sa.Connection, person: Person, row: sa.Row, payload: Any) -> None:
     """Keeps an edited payload. ConfigError where the database cannot."""
+    fields = _changed_paths(_current(row), payload)
     savepoint = connection.begin_nested()
     try:
-        dead_letters.edit(connection, row.id, payload, who=person.name)
+        dead_letters.edit(connection, row.id, payload, who=person.name, fields=fields)
         savepoint.commit()
     except sa.exc.DataError as error:
         savepoint.rollback()
@@ -575,8 +628,11 @@ def replace_value(connection: sa.Connection, person: Person, cause: Cause, by: s
     person.require(Right.SEE_PERSONAL)
     if not cause.value:
         raise ConfigError("There is no value to replace.", do="Choose one of the group's values first.")
-    count, left = 0, 0
-    for row in connection.execute(sa.select(table).where(cause.where()).limit(MOST_AT_ONCE)).all():
+    count, left, busy = 0, 0, 0
+    for row in connection.execute(sa.select(table).where(cause.where()).limit(MOST_AT_ONCE).with_for_update()).all():
+        if row.replay_asked_at is not None:
+            busy += 1
+            continue
         payload = _current(row)
         paths = _wrong_paths(row, payload, cause, _worked(row))
         if not paths:
@@ -584,7 +640,7 @@ def replace_value(connection: sa.Connection, person: Person, cause: Cause, by: s
             continue
         keep(connection, person, row, payloads.changed(payload, dict.fromkeys(paths, by)))
         count += 1
-    return Outcome(count, left=left)
+    return Outcome(count, left=left, busy=busy)
 
 
 def ask_replay(
@@ -593,21 +649,34 @@ def ask_replay(
     *,
     numbers: Sequence[int] = (),
     cause: Cause | None = None,
+    every: bool = False,
     only_gone: bool = False,
+    seen: str | None = None,
 ) -> Outcome:
-    """Marks letters (of a group, or all open ones) for a replay and returns their keys by flow. `only_gone`: only those
-    whose cause is gone, which whoever publishes configuration may ask for, too."""
+    """Marks letters (by number, of a group, or `every` open one) for a replay and returns their keys by flow. Those
+    that are in a replay stay there. `only_gone`: only those whose cause is gone, which whoever publishes configuration
+    may ask for, too. `seen`: of a single letter, what it was when somebody looked."""
     if not (only_gone and person.may(Right.PUBLISH)):
         person.require(Right.WORK)
-    wanted = [table.c.id.in_(list(numbers))] if numbers else [cause.where()] if cause else []
+    _is_one_choice(numbers, cause, every)
+    if seen is not None:
+        if len(numbers) != 1:
+            raise ConfigError("Only a single letter can be named as it was seen.", do="Name one letter.")
+        _as_seen(_get(connection, numbers[0], lock=True), seen)
+    wanted = table.c.id.in_(list(numbers)) if numbers else cause.where() if cause else sa.true()
+    wanted = sa.and_(wanted, table.c.flow != records.REFERENCE)
+    busy = connection.scalar(
+        sa.select(sa.func.count()).where(wanted, table.c.state.in_(OPEN), table.c.replay_asked_at.is_not(None))
+    )
+    at_work = replays.at_work(connection, wanted) if busy else None
     rows = connection.execute(
-        _open_ones(table.c.flow != records.REFERENCE, *wanted)
+        _open_ones(wanted, table.c.replay_asked_at.is_(None))
         .order_by(table.c.created_at, table.c.id)
         .limit(MOST_AT_ONCE)
         .with_for_update(skip_locked=True)
     ).all()
     total = len(rows)
-    if numbers and not rows:
+    if numbers and not rows and not busy:
         raise ConfigError("None of these dead letters can be replayed.", do="They are closed, or only looked up.")
     if only_gone:
         passes = _gone(connection, rows)
@@ -618,7 +687,16 @@ def ask_replay(
     keys: dict[str, list[str]] = {}
     for row in rows:
         keys.setdefault(row.flow, []).append(row.key)
-    return Outcome(len(rows), keys, total - len(rows), replays.keep(connection, person, rows) if rows else None)
+    number = replays.keep(connection, person, rows) if rows else None
+    return Outcome(len(rows), keys, total - len(rows), number, busy or 0, at_work)
+
+
+def _is_one_choice(numbers: Sequence[int], cause: Cause | None, every: bool) -> None:
+    """Raises ConfigError where nothing was chosen, or more than one thing."""
+    if not (numbers or cause or every):
+        raise ConfigError("No dead letters were chosen.", do="Choose letters, a group, or all of them.")
+    if every and (numbers or cause):
+        raise ConfigError("All dead letters were chosen, and some.", do="Choose letters, a group, or all of them.")
 
 
 def forget_replay(connection: sa.Connection, flow: str, keys: Sequence[str]) -> None:
@@ -635,9 +713,13 @@ def dismiss(
     if not note.strip():
         raise ConfigError("A dismissal needs a reason.", do="Write why the records need not be delivered.")
     ids = _ids(connection, numbers, cause)
-    for number in ids:
+    busy = set(
+        connection.scalars(sa.select(table.c.id).where(table.c.id.in_(ids), table.c.replay_asked_at.is_not(None)))
+    )
+    free = [number for number in ids if number not in busy]
+    for number in free or ids:  # where all are in replay, the first says so
         dead_letters.dismiss(connection, number, who=person.name, note=note.strip())
-    return Outcome(len(ids))
+    return Outcome(len(free), busy=len(busy))
 
 
 def reopen(connection: sa.Connection, person: Person, numbers: Sequence[int]) -> Outcome:

@@ -18,13 +18,15 @@ from crossdock.flow import Flow
 from crossdock.services.people import Person, Right
 from crossdock.store import audit
 from crossdock.store.dead_letters import OPEN
-from crossdock.store.tables import ops_audit, ops_batch, ops_link
+from crossdock.store.tables import ops_audit, ops_batch, ops_link, ops_work
 from crossdock.store.tables import ops_dead_letter as table
 
-ACTION, EACH = "replay", "dead-letter replay"  # actions in the audit log: once, and for each letter
+# Actions in the audit log: once, for each letter, and for each run that was started.
+ACTION, EACH, RUN = "replay", "dead-letter replay", "replay run"
 PAGE = 50
+BEGINS = timedelta(minutes=5)  # until its run is noted; a replay without one was lost
 # What may come of a letter, in the order in which a person wants to hear of it.
-ENDS = ("refused", "late", "waiting", "not_sent", "running", "delivered", "dismissed")
+ENDS = ("refused", "stopped", "late", "waiting", "not_sent", "running", "delivered", "dismissed")
 _LIGHT = [table.c[name] for name in ("id", "flow", "entity", "key", "state", "rule", "reasons", "times", "updated_at",
                                      "replay_asked_at", "changed_by", "note")]  # fmt: skip
 
@@ -71,13 +73,91 @@ class Begun:
     count: int
 
 
+@dataclass(frozen=True)
+class Loose:
+    """Marked letters of one replay and flow that no batch has in its hands: their run has not begun, or has ended
+    without them. `run`: its DAG and name, empty where none is noted; `lost`: none will be."""
+
+    flow: str
+    asked_at: datetime
+    run: str
+    lost: bool
+
+
+def loose(connection: sa.Connection) -> list[Loose]:
+    """Marked letters that no batch has. Whether their run is over, its scheduler knows."""
+    run = ops_audit.alias("run")
+    begun = ops_audit.alias("begun")
+    marked = (
+        sa.select(table.c.flow, table.c.replay_asked_at.label("at"))
+        .where(table.c.state.in_(OPEN), table.c.replay_asked_at.is_not(None), ~_in_a_batch())
+        .distinct()
+        .subquery()
+    )
+    its_run = (
+        sa.select(run.c.detail["run"].astext)
+        .join(begun, sa.cast(begun.c.id, sa.Text) == run.c.subject)
+        .where(begun.c.action == ACTION, begun.c.at == marked.c.at, run.c.action == RUN)
+        .where(run.c.detail["flow"].astext == marked.c.flow)
+        .order_by(run.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    rows = connection.execute(sa.select(marked, its_run.label("run"), (sa.func.now() - marked.c.at).label("age")))
+    return [Loose(row.flow, row.at, row.run or "", row.run is None and row.age > BEGINS) for row in rows]
+
+
+def end(connection: sa.Connection, ended: Loose) -> int:
+    """Takes the marks of a replay back whose run is over; how many. What a batch has, the next run takes over."""
+    of_it = (table.c.flow == ended.flow, table.c.replay_asked_at == ended.asked_at, table.c.state.in_(OPEN))
+    taken = connection.execute(sa.update(table).where(*of_it, ~_in_a_batch()).values(replay_asked_at=None))
+    return taken.rowcount
+
+
+def _in_a_batch() -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        ops_work.c.queue == table.c.flow, ops_work.c.key == table.c.key, ops_batch.c.id == ops_work.c.batch_id,
+        ops_batch.c.finished_at.is_(None),
+    )  # fmt: skip
+
+
+def started(connection: sa.Connection, person: Person, number: int, flow: str, run: str) -> None:
+    """Notes the run that works the letters of a flow of a replay."""
+    audit.record(connection, person.name, RUN, str(number), {"flow": flow, "run": run})
+
+
+def at_work(connection: sa.Connection, letter: sa.ColumnElement[bool]) -> int | None:
+    """The number of the newest replay that has letters in its hands; None where none has."""
+    newest = sa.select(sa.func.max(table.c.replay_asked_at)).where(letter, table.c.state.in_(OPEN)).scalar_subquery()
+    return connection.scalar(
+        sa.select(ops_audit.c.id)
+        .where(ops_audit.c.action == ACTION, ops_audit.c.at == newest)
+        .order_by(ops_audit.c.id.desc())
+        .limit(1)
+    )
+
+
+def stopped_in(connection: sa.Connection, flow: str, keys: Iterable[str]) -> dict[str, int]:
+    """{key: batch} of records that stand in a batch which check has stopped."""
+    rows = connection.execute(
+        sa.select(ops_work.c.key, ops_batch.c.id)
+        .join(ops_batch, ops_batch.c.id == ops_work.c.batch_id)
+        .where(ops_work.c.queue == flow, ops_batch.c.finished_at.is_(None), ops_batch.c.stopped)
+        .where(ops_work.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
+        .order_by(ops_batch.c.id)
+    )
+    return {row.key: row.id for row in rows}
+
+
 def keep(connection: sa.Connection, person: Person, rows: Sequence[sa.Row]) -> int:
     """Puts on record that these letters (id, flow, key) are replayed together; the number of the replay."""
     first = sa.insert(ops_audit).values(
         who=person.name, action=ACTION, subject=f"{len(rows)} dead letters", detail={"letters": len(rows)}
     )
     number = connection.scalar(first.returning(ops_audit.c.id))
-    audit.record_each(connection, person.name, EACH, {str(row.id): {"flow": row.flow, "key": row.key} for row in rows})
+    same = {"replay": int(number or 0)}
+    each = {str(row.id): {"flow": row.flow, "key": row.key, **same} for row in rows}
+    audit.record_each(connection, person.name, EACH, each)
     return int(number or 0)
 
 
@@ -143,13 +223,30 @@ def came(connection: sa.Connection, letters: Sequence[sa.Row], begun: datetime) 
             continue
         staged = _staged(connection, flow, [row.key for row in rows])
         documents = _documents(connection, flow, [row.key for row in rows])
+        stopped = stopped_in(connection, name, [row.key for row in rows])
         late = now - begun > timedelta(minutes=settings.flow(name).undelivered_minutes)
-        found += [_one(flow, row, staged.get(row.key), documents.get(row.key, ()), begun, late=late) for row in rows]
+        found += [
+            _one(flow, row, staged.get(row.key), documents.get(row.key, ()), begun, late, stopped.get(row.key))
+            for row in rows
+        ]
     return sorted(found, key=lambda one: one.letter)
 
 
+GO_ON = "Look among the stopped batches which rule; mend its cause, or go on with the rest there."
+
+
+def stopped_words(batch_id: int) -> str:
+    return f"It is stopped in batch {batch_id}: too many of its records break a rule."
+
+
 def _one(
-    flow: Flow, row: sa.Row, staged: sa.Row | None, documents: tuple[str, ...], begun: datetime, *, late: bool
+    flow: Flow,
+    row: sa.Row,
+    staged: sa.Row | None,
+    documents: tuple[str, ...],
+    begun: datetime,
+    late: bool,
+    stopped: int | None,
 ) -> Came:
     dag = flows.packages()[flow.name]
 
@@ -163,13 +260,15 @@ def _one(
         return made("dismissed", f"by {row.changed_by or 'somebody'}: {row.note or ''}")
     if row.state in OPEN and row.replay_asked_at is None:
         if row.updated_at < begun:
-            return made("late", "The run was not started.", "Replay it again.")
+            return made("late", "Its run was not started, or has ended without it.", "Replay it again.")
         first: dict[str, str] = next(iter(row.reasons or []), {})
         return made("refused", (row.rule or "").replace("_", " "), str(first.get("do") or ""))
     if worked and staged is not None and staged.state == "waiting":
         return made("waiting", reason, "It goes on by itself once that is there.")
     if worked and staged is not None and staged.state == "left_out":
         return made("not_sent", reason)
+    if row.state in OPEN and stopped is not None:
+        return made("stopped", stopped_words(stopped), GO_ON)
     if row.state in OPEN:
         hint = f"Look at the run of {dag} in Airflow." if late else ""
         return made("late" if late else "running", "Its run has not ended." if late else "", hint)

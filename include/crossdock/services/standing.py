@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.flow import Flow
 from crossdock.rules.statuses import CANCELLED_FIRST
+from crossdock.services import replays
 from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import (
     ops_batch,
@@ -58,7 +59,7 @@ def standing(connection: sa.Connection, flow: Flow, key: str, *, main: bool = Tr
     with it is as it should be."""
     letter = _letter(connection, flow, key)
     if letter is not None and letter.state in OPEN:
-        return _refused(flow, key, letter)
+        return _refused(connection, flow, key, letter)
     stage = flow.stage.c
     row = connection.execute(
         sa.select(stage.state, stage.reason, stage.batch_id, stage.version).where(stage.key == key)
@@ -119,13 +120,18 @@ def _work(connection: sa.Connection, flow: Flow, key: str) -> sa.Row | None:
     ).one_or_none()
 
 
-def _refused(flow: Flow, key: str, letter: sa.Row) -> Standing:
+def _refused(connection: sa.Connection, flow: Flow, key: str, letter: sa.Row) -> Standing:
     target = TARGETS.get(flow.target, flow.target)
     by = {"load": f"{target} has refused it", "extract": "It could not be read"}.get(letter.step, "A rule refuses it")
     rule = (letter.rule or "").replace("_", " ")
     if letter.replay_asked_at is not None:
-        return _made(flow, key, "warn", f"{by} ({rule}); a replay is under way.", BY_ITSELF, action="letter",
-                     letter=letter.id, since=letter.replay_asked_at, rule=letter.rule or "")  # fmt: skip
+        batch_id = replays.stopped_in(connection, flow.name, [key]).get(key)
+        if batch_id is not None:
+            return _made(flow, key, "bad", f"{by} ({rule}); a replay was asked for. {replays.stopped_words(batch_id)}",
+                         replays.GO_ON, action="accept", letter=letter.id, batch_id=batch_id,
+                         since=letter.replay_asked_at, rule=letter.rule or "")  # fmt: skip
+        return _made(flow, key, "warn", f"{by} ({rule}); a replay is under way.", BY_ITSELF, letter=letter.id,
+                     since=letter.replay_asked_at, rule=letter.rule or "")  # fmt: skip
     if letter.state == "edited":
         return _made(flow, key, "warn", f"{by}: {rule}. {letter.changed_by or 'Somebody'} has edited dead letter "
                      f"{letter.id} since; what was edited has not been sent yet.", "Replay it.", action="letter",

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import sqlalchemy as sa
 from rapidfuzz import fuzz, utils
@@ -310,6 +311,12 @@ def _refused(connection: sa.Connection) -> Sequence[sa.Row]:
         .group_by(*by)
         .order_by(sa.desc("letters"), reason.c.value)
     ).all()
+
+
+def lookup_of(reason: Mapping[str, Any]) -> str:
+    """The path of the lookup whose value a letter's reason waits for; "" where it waits for none."""
+    path = _lookup(str(reason.get("rule")), str(reason.get("do") or "")) if reason.get("rule") in RULES else ""
+    return path if path and (config_dir() / path).is_file() else ""
 
 
 def _lookup(rule: str, advice: str) -> str:

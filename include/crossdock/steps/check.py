@@ -48,7 +48,8 @@ def check(
 ) -> Counts:
     """Checks the batch's staged rows. Returns the counts afterwards.
 
-    Raises BatchStopped for a batch over its reject threshold, unless `accept_rejects` lets it go on.
+    Raises BatchStopped for a batch over its reject threshold, unless `accept_rejects` lets it go on. A replay has no
+    threshold: each of its records was refused before, so how many are refused again is no sign of a broken mapping.
     """
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "check", run_id, over):
@@ -60,7 +61,8 @@ def check(
                 problems = finding.concat([problems, independent(found, problems)])
                 rejected = problems["_row"].nunique()
                 _keep_result(connection, flow, batch_id, result, len(frames.header), rejected)
-                stopped = None if accept_rejects else _over_threshold(flow, batch_id, frames, problems)
+                free = accept_rejects or _is_replay(connection, batch_id)
+                stopped = None if free else _over_threshold(flow, batch_id, frames, problems)
             else:
                 stopped = None
         with runtime.engine.begin() as connection:
@@ -141,10 +143,14 @@ def _judge(connection: sa.Connection, flow: Flow, batch_id: int, frames: Frames,
     mine = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "staged")
     dead_letter(connection, flow, batch_id, "check", reasons_by_key(frames.header["key"], problems))
     connection.execute(sa.update(stage).where(mine).values(state="ready"))
-    replay = connection.scalar(sa.select(ops_batch.c.kind).where(ops_batch.c.id == batch_id)) == "replay"
+    replay = _is_replay(connection, batch_id)
     for state, by_replay in (("left_out", False), ("waiting", replay)):
         keys = sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == state)
         dead_letters.close_resolved(connection, flow.name, connection.scalars(keys).all(), replay=by_replay)
+
+
+def _is_replay(connection: sa.Connection, batch_id: int) -> bool:
+    return connection.scalar(sa.select(ops_batch.c.kind).where(ops_batch.c.id == batch_id)) == "replay"
 
 
 def reasons_by_key(keys: pd.Series, problems: pd.DataFrame) -> dict[str, list[dict]]:

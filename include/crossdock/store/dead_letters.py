@@ -150,16 +150,19 @@ def listed(
     return list(connection.execute(query))
 
 
-def edit(connection: sa.Connection, dead_letter_id: int, payload: dict, *, who: str) -> None:
-    """Stores the payload as a person edited it, to be replayed."""
+def edit(
+    connection: sa.Connection, dead_letter_id: int, payload: dict, *, who: str, fields: Sequence[str] = ()
+) -> None:
+    """Stores the payload as a person edited it, to be replayed. `fields`: the paths that are others now."""
     _change(
-        connection, dead_letter_id, "edit", who, state="edited", edited_payload=payload, edited_from=table.c.payload
-    )
+        connection, dead_letter_id, "edit", who, {"fields": list(fields)},
+        state="edited", edited_payload=payload, edited_from=table.c.payload,
+    )  # fmt: skip
 
 
 def dismiss(connection: sa.Connection, dead_letter_id: int, *, who: str, note: str) -> None:
     """Dismisses a dead letter: a person decided that the record need not be delivered, and why."""
-    _change(connection, dead_letter_id, "dismiss", who, state="dismissed", note=note)
+    _change(connection, dead_letter_id, "dismiss", who, {"note": note}, state="dismissed", note=note)
 
 
 def reopen(connection: sa.Connection, dead_letter_id: int, *, who: str) -> None:
@@ -172,20 +175,28 @@ def reopen(connection: sa.Connection, dead_letter_id: int, *, who: str) -> None:
     )
 
 
-def _change(connection: sa.Connection, dead_letter_id: int, action: str, who: str, **values: Any) -> None:
+def _change(
+    connection: sa.Connection, dead_letter_id: int, action: str, who: str, detail: Mapping[str, Any], **values: Any
+) -> None:
+    """Changes an open letter. ConfigError for one that is closed, or that a run has in its hands."""
     changed = connection.execute(
         sa.update(table)
-        .where(table.c.id == dead_letter_id, table.c.state.in_(OPEN))
+        .where(table.c.id == dead_letter_id, table.c.state.in_(OPEN), table.c.replay_asked_at.is_(None))
         .values(**values, changed_by=who, updated_at=sa.func.now())
         .returning(table.c.key)
     ).one_or_none()
     if changed is None:
+        still_open = sa.select(table.c.id).where(table.c.id == dead_letter_id, table.c.state.in_(OPEN))
+        if connection.scalar(still_open) is not None:
+            raise ConfigError(
+                f"Dead letter {dead_letter_id} is in replay: its run has the record as it is.",
+                do="Wait until it comes back; its page says what came of it. Nothing was changed.",
+            )
         raise ConfigError(
             f"Dead letter {dead_letter_id} is not open any more.",
             do="`crossdock dead-letters show` tells what became of it.",
         )
-    detail = {"key": changed.key} | ({"note": values["note"]} if "note" in values else {})
-    audit.record(connection, who, f"dead-letter {action}", str(dead_letter_id), detail)
+    audit.record(connection, who, f"dead-letter {action}", str(dead_letter_id), {"key": changed.key, **detail})
 
 
 def edits_to_carry(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[str, tuple[dict, dict]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from console import runs
@@ -15,6 +15,7 @@ from console.access import Asks, Clerk
 from console.bodies import body
 from console.database import transaction
 from console.html import place
+from console.marks import taken_back
 from crossdock import flows
 from crossdock.errors import ConfigError, CrossdockError
 from crossdock.services import letters, replays
@@ -24,7 +25,7 @@ from crossdock.services.replays import Replay as Replayed
 from crossdock.steps.dry_run import Verdict
 
 FRESH = 60  # seconds for which a look at the causes is good enough
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(taken_back)])
 
 
 @body
@@ -47,9 +48,11 @@ class Chosen:
 
 @body
 class Replay(Chosen):
-    """Nothing chosen: all open letters."""
+    """`all`: every open letter. `seen`: of a single letter, what it was when somebody looked (`Letter.seen`)."""
 
+    all: bool = False
     only_gone: bool = False
+    seen: str | None = None
 
 
 @body
@@ -69,9 +72,10 @@ class Replacement(Chosen):
 
 @body
 class Changes:
-    """New values by the path of a field."""
+    """New values by the path of a field. `seen`: what the letter was when somebody looked (`Letter.seen`)."""
 
     changes: dict[str, Any] = field(default_factory=dict)
+    seen: str | None = None
 
 
 @body
@@ -82,12 +86,13 @@ class Note:
 @dataclass(frozen=True)
 class Done:
     """What was done: how many letters, in words, and the runs that were started. `page`: where to see what comes of
-    it, below the console's root; empty: where one is."""
+    it, below the console's root; empty: where one is. `seen`: of an edit, what the letter is now."""
 
     count: int
     message: str
     runs: dict[str, str] = field(default_factory=dict)
     page: str = ""
+    seen: str = ""
 
 
 @router.get("/letters/groups")
@@ -160,8 +165,8 @@ def verdict(person: Clerk, number: int, given: Changes) -> Verdict:
 def edit(person: Clerk, number: int, given: Changes) -> Done:
     """Keeps other values of its record, to be replayed."""
     with transaction(person) as connection:
-        letters.edit(connection, person, number, given.changes)
-    return Done(1, "Kept. Replay it now.")
+        seen = letters.edit(connection, person, number, given.changes, seen=given.seen)
+    return Done(1, "Kept. Replay it now.", seen=seen)
 
 
 @router.post("/letters/{number}/note")
@@ -181,7 +186,7 @@ def replace(person: Clerk, given: Replacement) -> Done:
     with transaction(person) as connection:
         done = letters.replace_value(connection, person, cause, given.by)
     left = f" In {done.left} the value was not found: edit those by hand." if done.left else ""
-    return Done(done.count, f"Edited {done.count}.{left} Replay them now.")
+    return Done(done.count, f"Edited {done.count}.{left}{_in_replay(done)}{' Replay them now.' if done.count else ''}")
 
 
 @router.post("/letters/dismiss")
@@ -189,7 +194,7 @@ def dismiss(person: Clerk, given: Dismissal) -> Done:
     """Decides that records need not be delivered, and why."""
     with transaction(person) as connection:
         done = letters.dismiss(connection, person, given.note, numbers=given.numbers, cause=_chosen(given))
-    return Done(done.count, f"Dismissed {done.count}.")
+    return Done(done.count, f"Dismissed {done.count}.{_in_replay(done)}")
 
 
 @router.post("/letters/reopen")
@@ -217,9 +222,13 @@ def assign(person: Clerk, given: Assignment) -> Done:
 
 @router.post("/letters/replay")
 async def replay(request: Request, person: Clerk, given: Replay) -> Done:
-    """Has letters worked again: a run of each flow's DAG takes them through all steps, with what was edited."""
+    """Has letters worked again: a run of each flow's DAG takes them through all steps, with what was edited. Those that
+    are in a replay stay there."""
     marked = await run_in_threadpool(_ask_replay, person, given)
     started = await start(request, person, marked)
+    if not marked.count and marked.busy:
+        page = "" if len(given.numbers) == 1 or marked.at_work is None else f"/letters/replays/{marked.at_work}"
+        return Done(0, f"Nothing was started.{_in_replay(marked)}", {}, page)
     if not marked.count:
         return Done(
             0, "No cause is gone yet: every record would be refused again." if given.only_gone else "Nothing to replay."
@@ -227,7 +236,15 @@ async def replay(request: Request, person: Clerk, given: Replay) -> Done:
     left_over = f" {marked.left} would be refused again and were left." if marked.left else ""
     alone = len(given.numbers) == 1  # its own page tells what comes of it
     page = "" if alone or marked.replay is None else f"/letters/replays/{marked.replay}"
-    return Done(marked.count, f"{marked.count} in replay.{left_over}", started, page)
+    return Done(marked.count, f"{marked.count} in replay.{left_over}{_in_replay(marked)}", started, page)
+
+
+def _in_replay(done: Outcome) -> str:
+    """How many letters were left to the replay that they are in."""
+    if not done.busy:
+        return ""
+    which = f" {done.at_work}" if done.at_work else ""
+    return f" {done.busy} {'is' if done.busy == 1 else 'are'} in replay{which} already and stayed there."
 
 
 async def start(request: Request, person: Person, marked: Outcome) -> dict[str, str]:
@@ -238,19 +255,28 @@ async def start(request: Request, person: Person, marked: Outcome) -> dict[str, 
         dag = flows.packages()[flow]
         try:
             words = f"Replay of {len(keys)} dead letters, asked for by {person.name}"
-            started[flow] = await runs.trigger(request, dag, {"replay": keys}, words)
+            run = await runs.trigger(request, dag, {"replay": keys}, words)
         except CrossdockError:
             left = {name: own for name, own in marked.keys.items() if name not in started}
             await run_in_threadpool(_forget, person, left)
             raise
+        started[flow] = run
+        if marked.replay is not None:
+            await run_in_threadpool(_started, person, marked.replay, flow, f"{dag}/{run}")
     return started
+
+
+def _started(person: Person, number: int, flow: str, run: str) -> None:
+    with transaction(person) as connection:
+        replays.started(connection, person, number, flow, run)
 
 
 def _ask_replay(person: Person, given: Replay) -> Outcome:
     with transaction(person) as connection:
         return letters.ask_replay(
-            connection, person, numbers=given.numbers, cause=given.cause(), only_gone=given.only_gone
-        )
+            connection, person, numbers=given.numbers, cause=given.cause(), every=given.all, only_gone=given.only_gone,
+            seen=given.seen,
+        )  # fmt: skip
 
 
 def _forget(person: Person, keys: dict[str, list[str]]) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from console.access import Asks
 from console.database import transaction
 from console.html import render
+from console.marks import taken_back
 from crossdock import flows
-from crossdock.services import letters, replays, worth
+from crossdock.services import letters, replays, unknown_values, worth
 from crossdock.services.letters import Cause
 
 TITLE, PATH, PLACE = "Dead letters", "/letters", 20
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(taken_back)])
 
 Text = Annotated[str, Query(max_length=1_000)]
 LISTS = {
@@ -23,8 +24,8 @@ LISTS = {
     "resolved": "Closed by a newer version",
 }  # fmt: skip
 ENDS = {
-    "refused": "Refused again", "late": "Not ended", "waiting": "Waiting", "not_sent": "Left out by a rule",
-    "running": "Still at work", "delivered": "Delivered", "dismissed": "Dismissed",
+    "refused": "Refused again", "stopped": "Stopped", "late": "Not ended", "waiting": "Waiting",
+    "not_sent": "Left out by a rule", "running": "Still at work", "delivered": "Delivered", "dismissed": "Dismissed",
 }  # fmt: skip
 
 
@@ -94,10 +95,12 @@ def group(request: Request, person: Asks, flow: Text, rule: Text, value: Text | 
         listed = letters.letters(connection, person, cause=cause)
         only = found.values[0][0] if found and len(found.values) == 1 and not found.more_values else None
         wrong = letters.replaceable(connection, person, Cause(flow, rule, value or only))
+        lookup = unknown_values.lookup_of({"rule": rule, "do": found.do}) if found else ""
     found_flow = flows.all_flows().get(flow)
     title = found_flow.title if found_flow else flow
     return render(
         request, "letters_group.html", title=title, cause=cause, group=found, listed=listed, wrong=wrong, more=False,
+        lookup=lookup,
         message=listed.rows[0].message if value and listed.rows else found.message if found else "",
     )  # fmt: skip
 
@@ -118,7 +121,9 @@ def one(request: Request, person: Asks, number: int) -> HTMLResponse:
     """A letter whole."""
     with transaction(person) as connection:
         letter = letters.letter(connection, person, number)
-    return render(request, "letter.html", title=f"{letter.title} {letter.key}", letter=letter, ends=ENDS)
+        lookups = [unknown_values.lookup_of(reason) for reason in letter.reasons]
+    title = f"{letter.title} {letter.key}"
+    return render(request, "letter.html", title=title, letter=letter, lookups=lookups, ends=ENDS)
 
 
 @router.get("/letters/{number}/state")

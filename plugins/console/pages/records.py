@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from console.access import Asks
 from console.database import transaction
 from console.html import render
+from console.marks import taken_back
 from crossdock import flows
 from crossdock.services import records, search, standing
 from crossdock.services.search import Hit
@@ -55,7 +56,7 @@ def version(request: Request, person: Asks, flow: Text, key: Text, hash: Text, w
     return render(request, "record_version.html", title=one.title, version=one)
 
 
-@router.get("/record/{kind}")
+@router.get("/record/{kind}", dependencies=[Depends(taken_back)])
 def life(
     request: Request, person: Asks, kind: str, id: Text, at: Text = "", after: Text | None = None
 ) -> HTMLResponse:  # fmt: skip

@@ -6,6 +6,7 @@
   const token = document.querySelector('meta[name="csrf"]').content;
   const message = document.getElementById("message");
   let hide = 0;
+  let leaving = true; // a page with edits that are not kept is not left without a question
 
   const say = (text, bad = false) => {
     message.textContent = text;
@@ -34,7 +35,8 @@
   };
 
   /** Shows what a change has done: another page, or this one anew, with the words of the answer kept. */
-  const after = (then, data) => {
+  const after = (then, data, kept = false) => {
+    if (kept) leaving = false;
     const words = data && data.message ? data.message : "Done.";
     if (then === "stay") { say(words); document.body.dispatchEvent(new Event("refresh")); return; }
     try { sessionStorage.setItem("said", words); } catch { /* storage is switched off */ }
@@ -79,7 +81,7 @@
     if (form.dataset.ask && !confirm(form.dataset.ask)) return;
     const body = { ...values(form), ...JSON.parse(form.dataset.more || "{}") };
     const button = event.submitter || form.querySelector("button") || form;
-    busy(button, async () => after(form.dataset.then, await call(form.dataset.api, body)));
+    busy(button, async () => after(form.dataset.then, await call(form.dataset.api, body), "done" in form.dataset));
   });
 
   document.addEventListener("click", (event) => {
@@ -88,8 +90,14 @@
     if (button.dataset.ask && !confirm(button.dataset.ask)) return;
     busy(button, async () => {
       const changes = button.dataset.save ? edited() : {};
-      if (Object.keys(changes).length) await call(`POST /letters/${button.dataset.save}/edit`, { changes });
-      after(button.dataset.then, await call(button.dataset.api, JSON.parse(button.dataset.body || "{}")));
+      const body = JSON.parse(button.dataset.body || "{}");
+      if (Object.keys(changes).length) {
+        const made = await call(`POST /letters/${button.dataset.save}/edit`, { changes, seen: body.seen });
+        body.seen = made.seen;
+        button.dataset.body = JSON.stringify(body);
+        for (const field of edit.elements) if (field.name) field.dataset.was = field.value;
+      }
+      after(button.dataset.then, await call(button.dataset.api, body), Boolean(button.dataset.save));
     });
   });
 
@@ -136,6 +144,7 @@
     ready: "It would be sent.", waiting: "It would wait.", left_out: "It would be left out.",
     dead: "It would be refused again.",
   };
+  addEventListener("beforeunload", (event) => { if (leaving && Object.keys(edited()).length) event.preventDefault(); });
   let asked = 0;
   const judge = async () => {
     const number = ++asked;
