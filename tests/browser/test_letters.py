@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from browser.conftest import Console, axe, read_whatever_breaks, shot
 from integration.builders import ADDRESS, forward, line, place, sales_order
@@ -128,6 +128,8 @@ def test_a_dismissal_is_found_and_taken_back(console: Console) -> None:
     page = console.open(console.login("clerk"), f"/letters/{number}")
     page.get_by_label("Dismiss it, because").fill("Ordered by mistake")
     page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("unknown sku")  # the group: it was the last one of it
+    console.open(page, "/letters")
     page.get_by_role("link", name="Dismissed", exact=True).click()
     row = page.get_by_role("row").filter(has_text=key)
     expect(row).to_contain_text("Ordered by mistake")
@@ -257,6 +259,29 @@ def test_a_letter_is_assigned_and_remarked_upon(console: Console) -> None:
     page.get_by_role("button", name="Keep the note").click()
     expect(page.locator(".deeds")).to_contain_text("Asked the warehouse")
     expect(page.locator(".deeds")).to_contain_text("assign: to clerk")
+    assert page.problems == []
+
+
+def test_edits_that_are_not_kept_are_not_left_without_a_question(console: Console) -> None:
+    first, second = number_of(console, refused(console, "ASK-1")), number_of(console, refused(console, "ASK-1"))
+    page = console.open(console.login("clerk"), f"/letters/{first}")
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    page.get_by_label("SKU", exact=True).fill("22423")
+    page.get_by_role("link", name="Back to the group").click()
+    expect(page.get_by_label("SKU", exact=True)).to_have_value("22423")
+    assert asked == ["beforeunload"]
+    page.get_by_label("Dismiss it, because").fill("a test order")
+    page.get_by_role("button", name="Dismiss").click()
+    page.wait_for_url(f"**/letters/{second}")  # the next one of the group
+    page.get_by_role("link", name="Back to the group").click()
+    page.wait_for_url("**/letters/group?*")
+    assert asked == ["beforeunload"]
     assert page.problems == []
 
 
