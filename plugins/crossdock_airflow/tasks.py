@@ -284,6 +284,8 @@ def controls() -> dict[str, Any]:
     run = context["dag_run"]
     with runtime() as opened:
         period = context["params"]["period"] or close.yesterdays_period(opened)
+        if context["params"]["period"]:
+            close.require_month(opened, period)
         closing = close.close(opened, period, run_id=run_name(run.dag_id, context["run_id"]))
         if closing.failed:
             send(opened.engine)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from contract.tims_calls import credit, invoice, line, payment, plain, plain_invoice
 from crossdock.errors import ConfigError, NotAllowed
-from crossdock.ledger.close import close, last_day
+from crossdock.ledger.close import close, last_day, require_month, span
 from crossdock.services import approvals, audit, closing, money, people, reconciliation
 from crossdock.services.audit import Filter
 from crossdock.services.money import LineFilter
@@ -60,10 +60,10 @@ def ledger_env(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
         yield ledger_env
 
 
-def close_month(ledger_env: LedgerEnv, run_id: str = "") -> None:
+def close_month(ledger_env: LedgerEnv, run_id: str = "", period: str = MONTH) -> None:
     ledger_env.tims.advance(10)
     with ledger_env.runtime() as runtime:
-        close(runtime, MONTH, wait=0, run_id=run_id)
+        close(runtime, period, wait=0, run_id=run_id)
 
 
 @pytest.fixture
@@ -234,10 +234,74 @@ def test_a_month_that_is_none_is_told_in_a_sentence(connection: sa.Connection, p
         lambda: money.trial_balance(connection, VIC, period),
         lambda: money.payouts(connection, VIC, period),
         lambda: closing.tick(connection, EVA, period, "payouts"),
-        lambda: closing.may_close(EVA, period),
+        lambda: closing.may_close(connection, EVA, period),
     ):
         with pytest.raises(ConfigError, match="is no period"):
             ask()
+
+
+def let_it_be(connection: sa.Connection, day: str) -> None:
+    """What TIMS's clock said when it was read just now."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO ops.watermark (flow, resource, position, read_at) VALUES ('clock', 'tims.clock', "
+            "CAST(:day AS timestamptz) + interval '1 min', now() + interval '1 min')"
+        ),
+        {"day": day},
+    )
+
+
+@pytest.mark.parametrize("period", ["9999-12", "0001-01", "2010-12", "2011-03"])
+def test_a_month_that_is_not_there_is_neither_shown_nor_checked_nor_closed(
+    ledger_env: LedgerEnv, connection: sa.Connection, period: str
+) -> None:
+    let_it_be(connection, "2011-02-20")
+    before = connection.scalar(sa.text("SELECT count(*) FROM ops.closing"))
+    for ask in (
+        lambda: closing.month(connection, VIC, period),
+        lambda: closing.may_close(connection, EVA, period),
+        lambda: closing.close_asked(connection, EVA, period, "nightly_close/x"),
+        lambda: closing.tick(connection, EVA, period, "payouts", "why"),
+        lambda: money.exported(connection, EVA, period, "csv"),
+    ):
+        with pytest.raises(ConfigError, match=f"There is no month {period}") as refused:
+            ask()
+        assert refused.value.do == "Take 2011-01 to 2011-02."
+    assert connection.scalar(sa.text("SELECT count(*) FROM ops.closing")) == before
+    with ledger_env.runtime() as runtime, pytest.raises(ConfigError, match=f"There is no month {period}"):
+        require_month(runtime, period)  # what the command and the DAG ask first
+    connection.execute(
+        sa.text("INSERT INTO ops.closing (period, run_id, asked_by) VALUES (:period, 'x', 'eva')"), {"period": period}
+    )
+    assert [row.period for row in closing.months(connection, VIC)[0]] == ["2011-02", "2011-01"]
+
+
+def test_links_lead_to_months_that_are_there_only(connection: sa.Connection) -> None:
+    let_it_be(connection, "2011-02-20")
+    beside = {month: closing.month(connection, VIC, month) for month in ("2011-01", "2011-02")}
+    assert [(one.before, one.following) for one in beside.values()] == [(None, "2011-02"), ("2011-01", None)]
+
+
+def test_the_month_is_the_one_of_the_company_and_of_its_clock(connection: sa.Connection) -> None:
+    connection.execute(sa.text("UPDATE ref.company SET time_zone = 'Pacific/Auckland'"))
+    let_it_be(connection, "2011-02-28T12:00:00Z")
+    assert span(connection).present == "2011-03", "there it is one o'clock in the morning"
+    connection.execute(sa.text("UPDATE ops.watermark SET read_at = now() - interval '60 days'"))
+    assert span(connection).present == "2011-04", "and it has gone on since it was read"
+    late = datetime(2011, 6, 1, tzinfo=UTC)
+    assert span(connection, late) == ("2011-01", "2011-06", "2011-06")
+    connection.execute(sa.text("UPDATE ref.gl_entry SET posting_date = '2012-01-30'"))
+    found = span(connection, late)
+    assert found.last == "2012-01"
+    found.require("2012-01", ahead=True)  # to be seen
+    with pytest.raises(ConfigError, match="It is 2011-06 now"):
+        found.require("2012-01")
+    connection.execute(sa.text("DELETE FROM ref.gl_entry_line"))
+    connection.execute(sa.text("DELETE FROM ref.gl_entry"))
+    assert span(connection, late).first == "2011-01", "its settlement ends there"
+    connection.execute(sa.text("DELETE FROM ref.settlement_line"))
+    connection.execute(sa.text("DELETE FROM ref.settlement"))
+    assert span(connection, late) == ("2011-05", "2011-06", "2011-06")
 
 
 # ---- the close and its checklist -----------------------------------------------------------------------------------
@@ -277,13 +341,13 @@ def test_a_control_that_does_not_hold_names_its_documents_and_stops_the_tick(led
         assert closing.month(connection, EVA, MONTH).close.failed == 0
 
 
-def work_through(connection: sa.Connection, *but: str, note: str = " seen ") -> None:
+def work_through(connection: sa.Connection, *but: str, note: str = " seen ", month: str = MONTH) -> None:
     """Does what the steps ask for and ticks them, but some."""
-    closing.note_open_items(connection, EVA, MONTH)
-    money.exported(connection, EVA, MONTH, "csv")
+    closing.note_open_items(connection, EVA, month)
+    money.exported(connection, EVA, month, "csv")
     for step in closing.STEPS:
         if step not in but:
-            closing.tick(connection, EVA, MONTH, step, note)
+            closing.tick(connection, EVA, month, step, note)
 
 
 def step(connection: sa.Connection, name: str) -> closing.Step:
@@ -355,7 +419,7 @@ def test_missing_payouts_are_ticked_with_a_reason_only_and_marked(connection: sa
         (number, "amazon_us/79.txt", "A period is missing.")
     ]
     (source,) = found.files.sources
-    assert (source.source, source.settlements, source.file) == ("amazon_us", 1, "77.txt")
+    assert (source.source, source.ended, source.paid, source.file) == ("amazon_us", 1, 1, "77.txt")
     with pytest.raises(ConfigError, match="1 settlement file is refused") as refused:
         closing.tick(connection, EVA, MONTH, "payouts", " ")
     assert "in the note" in (refused.value.do or "")
@@ -371,27 +435,18 @@ def test_ticks_fall_away_when_the_books_of_the_month_change(connection: sa.Conne
     work_through(connection)
     connection.execute(sa.text("UPDATE ref.gl_entry SET version = version WHERE true"))
     assert closing.month(connection, VIC, MONTH).closed
-    entry = (
-        "INSERT INTO ref.gl_entry SELECT (jsonb_populate_record(e, jsonb_build_object('id', 'GL-LATE', "
-        "'external_reference', 'late', 'posting_date', CAST(:day AS text), 'version', e.version + interval '1 h'))).* "
-        "FROM ref.gl_entry e ORDER BY version DESC LIMIT 1"
-    )
-    line = (
-        "INSERT INTO ref.gl_entry_line (entry_id, line_no, account_code, debit, credit) VALUES "
-        "('GL-LATE', 1, '1000', 5, 0), ('GL-LATE', 2, '4000', 0, 5)"
-    )
     with connection.begin_nested() as other_month:
-        connection.execute(sa.text(entry), {"day": "2011-02-03"})
-        connection.execute(sa.text(line))
+        connection.execute(sa.text(LATE_ENTRY), {"day": "2011-02-03"})
+        connection.execute(sa.text(LATE_LINES))
         assert closing.month(connection, VIC, MONTH).closed, "another month's entry changes nothing here"
         other_month.rollback()
-    connection.execute(sa.text(entry), {"day": "2011-01-30"})
-    connection.execute(sa.text(line))
+    connection.execute(sa.text(LATE_ENTRY), {"day": "2011-01-30"})
+    connection.execute(sa.text(LATE_LINES))
     found = closing.month(connection, VIC, MONTH)
     assert not found.closed
     assert [one.done for one in found.steps] == [False] * 5
     assert all(one.who == "eva" and "changed since" in one.fell for one in found.steps)
-    assert (found.changed, found.outdated) == (1, True)
+    assert (found.changed, found.outdated) == (((MONTH, 1),), True)
     assert found.changed_since is not None
     late = money.lines(connection, VIC, MONTH, LineFilter(since=found.changed_since)).rows
     assert {one.entry for one in late} == {"GL-LATE"}
@@ -401,6 +456,91 @@ def test_ticks_fall_away_when_the_books_of_the_month_change(connection: sa.Conne
         closing.tick(connection, EVA, MONTH, "controls")
     connection.execute(sa.text("DELETE FROM ref.gl_entry_line WHERE entry_id = 'GL-LATE'"))
     assert closing.month(connection, VIC, MONTH).closed, "the books are again what was ticked"
+
+
+LATE_ENTRY = """
+INSERT INTO ref.gl_entry SELECT (jsonb_populate_record(e, jsonb_build_object('id', 'GL-LATE',
+  'external_reference', 'late', 'posting_date', CAST(:day AS text), 'version', e.version + interval '1 h'))).*
+FROM ref.gl_entry e ORDER BY version DESC LIMIT 1
+"""
+LATE_LINES = """
+INSERT INTO ref.gl_entry_line (entry_id, line_no, account_code, debit, credit) VALUES
+  ('GL-LATE', 1, '1000', 5, 0), ('GL-LATE', 2, '4000', 0, 5)
+"""
+
+
+def test_a_tick_and_a_check_are_of_all_books_up_to_the_end_of_the_month(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    close_month(ledger_env, period="2011-02")
+    let_it_be(connection, "2011-02-20")
+    work_through(connection, month="2011-02", note="January is closed on paper")
+    assert closing.month(connection, VIC, "2011-02").closed
+    with connection.begin_nested() as later:
+        connection.execute(sa.text(LATE_ENTRY), {"day": "2011-03-01"})
+        connection.execute(sa.text(LATE_LINES))
+        assert closing.month(connection, VIC, "2011-02").closed, "what comes after it is no part of its books"
+        later.rollback()
+    connection.execute(sa.text(LATE_ENTRY), {"day": "2011-01-30"})
+    connection.execute(sa.text(LATE_LINES))
+    found = closing.month(connection, VIC, "2011-02")
+    assert (found.closed, found.outdated, found.changed) == (False, True, ((MONTH, 1),))
+    assert all("up to the end of the month have changed" in one.fell for one in found.steps)
+    row = next(one for one in closing.months(connection, VIC)[0] if one.period == "2011-02")
+    assert (row.closed, row.fallen) == (False, True)
+    for name, words in (("controls", "check again"), ("open_items", "check again"), ("exported", "again")):
+        with pytest.raises(ConfigError, match=words):
+            closing.tick(connection, EVA, "2011-02", name, "I know")
+    connection.execute(sa.text("UPDATE ref.gl_entry SET posting_date = '2011-02-01' WHERE id = 'GL-LATE'"))
+    assert closing.month(connection, VIC, "2011-02").outdated, "the same sums, in another month"
+
+
+def test_a_month_is_closed_before_an_earlier_one_with_a_reason_only(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    close_month(ledger_env, period="2011-02")
+    let_it_be(connection, "2011-02-20")
+    work_through(connection, "closed", month="2011-02")
+    with pytest.raises(ConfigError, match=f"speaks against “The month is closed”: {MONTH} is still open"):
+        closing.tick(connection, EVA, "2011-02", "closed", " ")
+    with connection.begin_nested() as all_the_same:
+        closing.tick(connection, EVA, "2011-02", "closed", "January waits for the bank")
+        last = closing.month(connection, VIC, "2011-02").last
+        assert (last.done, last.although) == (True, f"{MONTH} is still open.")
+        all_the_same.rollback()
+    work_through(connection)
+    closing.tick(connection, EVA, "2011-02", "closed")
+    assert closing.month(connection, VIC, "2011-02").last.although == ""
+
+
+def test_settlements_are_counted_by_their_end_and_by_the_day_of_the_payout(
+    ledger_env: LedgerEnv, connection: sa.Connection
+) -> None:
+    connection.execute(
+        sa.text(
+            "INSERT INTO ref.settlement SELECT (jsonb_populate_record(s, jsonb_build_object('settlement_id', '78', "
+            "'end_at', '2011-01-31T00:00:00Z', 'deposit_at', '2011-02-02T15:00:00Z', 'content_hash', '78'))).* "
+            "FROM ref.settlement s"
+        )
+    )
+    for month, ended, paid in ((MONTH, ["77", "78"], ["77"]), ("2011-02", [], ["78"])):
+        (source,) = closing.files(connection, VIC, month).sources
+        assert (source.ended, source.paid) == (len(ended), len(paid))
+        assert [one.settlement_id for one in money.payouts(connection, VIC, month)] == paid
+        assert [one.settlement_id for one in money.payouts(connection, VIC, month, by_end=True)] == ended
+
+
+def test_a_filter_that_nothing_knows_is_refused_and_an_empty_one_says_that_it_was_checked(
+    connection: sa.Connection,
+) -> None:
+    with pytest.raises(ConfigError, match="There is no age 'zzz'") as refused:
+        closing.open_items(connection, VIC, MONTH, age="zzz")
+    assert refused.value.do == "Take one of 0-30, 31-60, 61-90, over 90."
+    assert closing.open_items(connection, VIC, MONTH, age="31-60") == closing.Items((), None, True)
+    assert not closing.open_items(connection, VIC, "2010-05").checked
+    for read in (money.lines, money.line_sums):
+        with pytest.raises(ConfigError, match="There is no group 'zzz'"):
+            read(connection, VIC, MONTH, LineFilter(group="zzz"))
 
 
 # ---- the ledger's filter -------------------------------------------------------------------------------------------
@@ -436,15 +576,17 @@ def test_lines_are_found_by_account_document_sku_and_text_and_added_up(
 def test_a_close_that_was_asked_for_runs_until_it_has_found_something(
     ledger_env: LedgerEnv, connection: sa.Connection
 ) -> None:
+    let_it_be(connection, "2011-03-20")
     closing.close_asked(connection, EVA, "2011-03", "nightly_close/manual 1")
     found = closing.month(connection, VIC, "2011-03")
     assert found.close is None
     assert (found.running.asked_by, found.running.run_id) == ("eva", "nightly_close/manual 1")
+    connection.execute(sa.text("DELETE FROM ops.watermark WHERE flow = 'clock'"))
     connection.commit()
     with ledger_env.runtime() as runtime:
         close(runtime, "2011-03", wait=0, run_id="nightly_close/manual 1")
-    with ledger_env.runtime() as runtime, runtime.engine.begin() as other:
-        found = closing.month(other, VIC, "2011-03")
+    let_it_be(connection, "2011-03-20")
+    found = closing.month(connection, VIC, "2011-03")
     assert found.running is None
     assert found.close.asked_by == "eva"
     assert found.open_items[0].ages[0][0] == "61-90"
@@ -456,7 +598,7 @@ def test_only_an_accountant_closes(connection: sa.Connection, person: Person) ->
         lambda: closing.tick(connection, person, MONTH, "payouts"),
         lambda: closing.untick(connection, person, MONTH, "payouts", "why"),
         lambda: closing.close_asked(connection, person, MONTH, "x"),
-        lambda: closing.may_close(person, MONTH),
+        lambda: closing.may_close(connection, person, MONTH),
     ):
         with pytest.raises(NotAllowed):
             change()

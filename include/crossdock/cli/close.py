@@ -42,7 +42,7 @@ def close_command(
     as_json: AsJson = False,
 ) -> None:
     """Close a month: trial balance, controls, open items by age. Exit code 6 where a control does not hold."""
-    from crossdock.ledger.close import close, last_day
+    from crossdock.ledger.close import close, last_day, require_month
     from crossdock.services import money
 
     last_day(period)  # a mistake ends the command before anything is read
@@ -51,6 +51,7 @@ def close_command(
             export.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=export).close()
     with context.runtime() as runtime, err.status(f"Closing {period} …"):
+        require_month(runtime, period)
         closing = close(runtime, period, export=export, full_refresh=full_refresh, run_id=context.run_id())
         if closing.files:
             with runtime.engine.begin() as connection:

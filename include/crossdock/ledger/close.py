@@ -14,7 +14,7 @@ import time
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,6 +95,48 @@ def last_day(period: str) -> date:
         raise ConfigError(f"{period!r} is no period.", do="Write a month as YYYY-MM, for example 2011-01.")
     year, month = int(period[:4]), int(period[5:])
     return date(year, month, monthrange(year, month)[1])
+
+
+class Span(NamedTuple):
+    """The months that are there. `first`: the first one with an entry or a settlement, or the one before `present`
+    where there is none; `last`: `present`, or the month of an entry that lies ahead of it."""
+
+    first: str
+    present: str
+    last: str
+
+    def require(self, period: str, *, ahead: bool = False) -> None:
+        """Raises ConfigError for a month before the first and for one that has not begun; `ahead`: for one after the
+        last."""
+        until = self.last if ahead else self.present
+        if period < self.first:
+            why = f"The books begin in {self.first}"
+        elif period > until:
+            why = f"It is {self.present} now"
+        else:
+            return
+        months = f"{self.first} to {until}" if self.first < until else until
+        raise ConfigError(f"There is no month {period} to look at or to close. {why}.", do=f"Take {months}.")
+
+
+_SPAN = sql.statement(__package__, "span")
+
+
+def span(connection: sa.Connection, now: datetime | None = None) -> Span:
+    """The months that are there. `now`: what TIMS's clock says; without it, what it must say by the last read of it."""
+    found = connection.execute(_SPAN, {"now": now}).one()
+    return Span(found.first, found.present, found.last)
+
+
+def require_month(runtime: Runtime, period: str) -> None:
+    """Raises ConfigError where `period` is none, has not begun by TIMS's clock, or lies before all books: the last only
+    where books were read before, for a close reads them."""
+    last_day(period)
+    now = runtime.tims.server_time()
+    with runtime.engine.connect() as connection:
+        found = span(connection, now)
+        read = connection.scalar(sa.select(sa.exists().select_from(ref_gl_entry)))
+    (found if read else found._replace(first=min(period, found.first))).require(period)
 
 
 def yesterdays_period(runtime: Runtime) -> str:
@@ -198,7 +240,8 @@ _FIGURES = sql.statement(__package__, "figures")
 
 
 def figures(connection: sa.Connection, periods: Sequence[str]) -> dict[str, str]:
-    """The books of each month as a digest, which changes with every posting into it; "" for a month without lines."""
+    """The books up to the end of each month as a digest, which changes with every posting into that month or one before
+    it; "" where there are no lines yet."""
     found = {row.period: row.digest for row in connection.execute(_FIGURES, {"periods": list(periods)})}
     return {period: found.get(period, "") for period in periods}
 

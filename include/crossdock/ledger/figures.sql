@@ -1,12 +1,18 @@
--- What the books of each month of :periods are made of, as a digest: sums of its lines by account and currency, from the
--- sums of each day. Two equal digests are the same books.
-SELECT to_char(month, 'YYYY-MM') AS period,
-       md5(string_agg(concat_ws('|', currency_code, account_code, round(debit, 2), round(credit, 2), lines), E'\n'
-                      ORDER BY currency_code, account_code)) AS digest
-FROM (
-  SELECT p.month, s.currency_code, s.account_code, sum(s.debit) AS debit, sum(s.credit) AS credit, sum(s.lines) AS lines
-  FROM (SELECT to_date(period, 'YYYY-MM') AS month FROM unnest(CAST(:periods AS text[])) AS period) p
-  JOIN ref.ledger_day s ON s.posting_date BETWEEN p.month AND (p.month + interval '1 month - 1 day')::date
+-- What the books up to the end of each month of :periods are made of, as a digest: sums of their lines by month, account
+-- and currency, from the sums of each day. Two equal digests are the same books, opening balances included.
+WITH wanted AS (
+  SELECT period, to_date(period, 'YYYY-MM') AS month FROM unnest(CAST(:periods AS text[])) AS period
+), sums AS (
+  SELECT date_trunc('month', posting_date)::date AS month, currency_code, account_code,
+         round(sum(debit), 2) AS debit, round(sum(credit), 2) AS credit, sum(lines) AS lines
+  FROM ref.ledger_day
+  WHERE posting_date < (SELECT max(month) + interval '1 month' FROM wanted)
   GROUP BY 1, 2, 3
-) sums
-GROUP BY month
+), months AS (
+  SELECT month, md5(string_agg(concat_ws('|', month, currency_code, account_code, debit, credit, lines), E'\n'
+                               ORDER BY currency_code, account_code)) AS digest
+  FROM sums GROUP BY month
+)
+SELECT w.period, md5(string_agg(m.digest, E'\n' ORDER BY m.month)) AS digest
+FROM wanted w JOIN months m ON m.month <= w.month
+GROUP BY w.period

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import ConfigError
 from crossdock.ledger import controls as ledger_controls
+from crossdock.ledger.close import AGES, OLDER, last_day, span
 from crossdock.ledger.close import figures as ledger_figures
-from crossdock.ledger.close import last_day
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
 from crossdock.store.dead_letters import OPEN
@@ -30,12 +30,14 @@ from crossdock.store.tables import (
     ops_open_item,
     ops_watermark,
     ref_gl_entry,
+    ref_ledger_day,
     ref_period,
 )
 
 PAGE = 100
 MONTHS = 24  # that a list shows
 DAG = "nightly_close"  # the DAG that closes
+MOST_OPEN = 6  # months before one that are named
 STEPS: dict[str, str] = {
     "payouts": "All payouts of the month are in",
     "controls": "The controls hold",
@@ -43,6 +45,7 @@ STEPS: dict[str, str] = {
     "exported": "The ledger is exported and kept",
     "closed": "The month is closed",
 }
+FELL = "The books up to the end of the month have changed since."
 EXPORTED, LOOKED = "month export", "month open items"  # deeds that the checklist knows by the audit log
 
 
@@ -148,11 +151,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class SettlementFiles:
-    """What was read of a source: how many settlements end in the month or were paid out in it, until when its
+    """What was read of a source: how many settlements end in the month, how many were paid out in it, until when its
     settlements reach, and its last file with the time when it was read."""
 
     source: str
-    settlements: int
+    ended: int
+    paid: int
     until: date | None
     file: str
     read_at: datetime
@@ -180,10 +184,11 @@ class Month:
     steps: tuple[Step, ...]
     tims_status: str | None
     figures: str  # digest of its books as they are now
-    changed: int  # entries of the month that are new or changed since the newest tick that counts no more
+    changed: tuple[tuple[str, int], ...]  # (month, entries) new or changed since the newest tick that counts no more
     files: Files
-    before: str
-    following: str
+    before: str | None  # the month before it, and the one after it, where they are there
+    following: str | None
+    begun: bool  # whether the company's clock has come to it
 
     @property
     def last(self) -> Step:
@@ -209,6 +214,7 @@ def months(connection: sa.Connection, person: Person, before: str | None = None)
     """Months that have entries, were looked at, or to which a flow has read, the newest first; and from where the next
     page begins."""
     person.require(Right.SEE)
+    there = span(connection)
     first, last = connection.execute(
         sa.select(sa.func.min(ref_gl_entry.c.posting_date), sa.func.max(ref_gl_entry.c.posting_date))
     ).one()
@@ -216,6 +222,7 @@ def months(connection: sa.Connection, person: Person, before: str | None = None)
     if first is not None:
         periods |= set(_between(f"{first:%Y-%m}", f"{last:%Y-%m}"))
     periods |= {f"{at:%Y-%m}" for at in connection.scalars(sa.select(ops_watermark.c.position))}
+    periods = {one for one in periods if there.first <= one <= there.last}
     named = sorted((one for one in periods if before is None or one < before), reverse=True)
     shown = named[:MONTHS]
     closes = {one.period: one for one in _closes(connection, shown)}
@@ -235,9 +242,11 @@ def months(connection: sa.Connection, person: Person, before: str | None = None)
 
 
 def month(connection: sa.Connection, person: Person, period: str) -> Month:
-    """A month: what its last close found, and the checklist. Raises ConfigError where `period` is none."""
+    """A month: what its last close found, and the checklist. Raises ConfigError where there is no such month."""
     person.require(Right.SEE)
     until = last_day(period)
+    there = span(connection)
+    there.require(period, ahead=True)
     newest = connection.execute(
         sa.select(ops_closing).where(ops_closing.c.period == period).order_by(ops_closing.c.id.desc()).limit(1)
     ).one_or_none()
@@ -254,10 +263,12 @@ def month(connection: sa.Connection, person: Person, period: str) -> Month:
     now = ledger_figures(connection, [period])[period]
     steps = _steps(connection, period, close, ticked, now, open_items, files)
     fallen = max((step.newest for step in steps if step.fell and step.newest), default=None)
-    changed = _changed(connection, until, fallen) if fallen else 0
+    changed = _changed(connection, until, fallen) if fallen else ()
+    beside = (_shifted(period, by) for by in (-1, 1))
+    before, following = (one if there.first <= one <= there.last else None for one in beside)
     return Month(
-        period, close, running, found, open_items, steps, status, now, changed, files, _shifted(period, -1),
-        _shifted(period, 1),
+        period, close, running, found, open_items, steps, status, now, changed, files, before, following,
+        period <= there.present,
     )  # fmt: skip
 
 
@@ -320,14 +331,37 @@ def _controls(connection: sa.Connection, close: Close) -> tuple[ControlRow, ...]
     return tuple(found)
 
 
-def _in_month(until: date) -> sa.ColumnElement[bool]:
-    return ref_gl_entry.c.posting_date.between(until.replace(day=1), until)
+def _changed(connection: sa.Connection, until: date, since: datetime) -> tuple[tuple[str, int], ...]:
+    """Entries up to the end of the month that are new or changed since, by the clock of TIMS: (month, number)."""
+    entry = ref_gl_entry.c
+    month = sa.func.to_char(entry.posting_date, "YYYY-MM").label("month")
+    wanted = sa.select(month, sa.func.count()).where(entry.posting_date <= until, entry.version > since)
+    return tuple(tuple(row) for row in connection.execute(wanted.group_by(month).order_by(month)))
 
 
-def _changed(connection: sa.Connection, until: date, since: datetime) -> int:
-    """Entries of the month that are new or changed since, by the clock of TIMS."""
-    wanted = sa.select(sa.func.count()).where(_in_month(until), ref_gl_entry.c.version > since)
-    return connection.scalar(wanted) or 0
+def _open_before(connection: sa.Connection, until: date) -> list[str]:
+    """The months before it that have entries and are not closed."""
+    day = ref_ledger_day.c.posting_date
+    month = sa.func.to_char(day, "YYYY-MM").label("month")
+    months = list(connection.scalars(sa.select(month).where(day < until.replace(day=1)).distinct().order_by(month)))
+    step = ops_closing_step.c
+    closed = connection.execute(
+        sa.select(step.period, step.figures).where(step.step == "closed", step.period.in_(months))
+    ).all()
+    now = ledger_figures(connection, [row.period for row in closed])
+    counting = {row.period for row in closed if row.figures in (None, now[row.period])}
+    return [month for month in months if month not in counting]
+
+
+def _earlier_doubt(months: Sequence[str]) -> str:
+    """What speaks against closing a month: the months before it that are open."""
+    if not months:
+        return ""
+    named = list(months[:MOST_OPEN])
+    if len(months) > MOST_OPEN:
+        named.append(f"{len(months) - MOST_OPEN:,} more")
+    words = f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+    return f"{words} {'is' if len(months) == 1 else 'are'} still open."
 
 
 def _steps(
@@ -351,6 +385,7 @@ def _steps(
     blocked = dict.fromkeys(STEPS, "")
     doubt = dict.fromkeys(STEPS, "")
     doubt["payouts"] = _payouts_doubt(files, last_day(period))
+    doubt["closed"] = _earlier_doubt(_open_before(connection, last_day(period)))
     if close is None:
         blocked["controls"] = blocked["open_items"] = never
     else:
@@ -373,7 +408,7 @@ def _steps(
     made: list[Step] = []
     for name, title in STEPS.items():
         row = ticked.get(name)
-        fell = "" if row is None or row.figures in (None, figures) else "The books of the month have changed since."
+        fell = "" if row is None or row.figures in (None, figures) else FELL
         if name == "closed":
             missing = [one.title for one in made if not one.done]
             blocked[name] = f"First: {'; '.join(missing)}." if missing else ""
@@ -405,6 +440,12 @@ def tims_words(status: str | None) -> str:
     )
 
 
+def files(connection: sa.Connection, person: Person, period: str) -> Files:
+    """The settlement files behind a month's payouts."""
+    person.require(Right.SEE)
+    return _files(connection, last_day(period))
+
+
 _FILES = sql.statement(__package__, "settlement_files")
 MOST_REFUSED = 10  # files that are named
 
@@ -412,7 +453,7 @@ MOST_REFUSED = 10  # files that are named
 def _files(connection: sa.Connection, until: date) -> Files:
     """The settlement files that were read, by source, and those that are dead letters."""
     sources = tuple(
-        SettlementFiles(row.source, row.settlements, row.reaches, row.file, row.read_at)
+        SettlementFiles(row.source, row.ended, row.paid, row.reaches, row.file, row.read_at)
         for row in connection.execute(_FILES, {"first": until.replace(day=1), "until": until})
     )
     letter = ops_dead_letter.c
@@ -440,7 +481,7 @@ def _payouts_doubt(files: Files, until: date) -> str:
 
 
 def note_open_items(connection: sa.Connection, person: Person, period: str) -> None:
-    """Notes that somebody who closes months has the open items of one before them."""
+    """Notes that somebody who closes months has all open items of one before them, not those of a filter."""
     if person.may(Right.CLOSE):
         close = next(iter(_closes(connection, [period])), None)
         if close is not None:
@@ -450,8 +491,7 @@ def note_open_items(connection: sa.Connection, person: Person, period: str) -> N
 def tick(connection: sa.Connection, person: Person, period: str, step: str, note: str = "") -> None:
     """Ticks a step of a month's checklist, on its books as they are now. Raises ConfigError for a step whose work is
     not done, and for one that something speaks against and no note explains."""
-    person.require(Right.CLOSE)
-    last_day(period)
+    may_close(connection, person, period)
     _require_step(step)
     _lock(connection, period)
     note = note.strip()
@@ -468,7 +508,9 @@ def tick(connection: sa.Connection, person: Person, period: str, step: str, note
     values = {
         "who": person.name, "at": sa.func.now(), "note": note, "although": state.doubt,
         "figures": ledger_figures(connection, [period])[period],
-        "newest": connection.scalar(sa.select(sa.func.max(ref_gl_entry.c.version)).where(_in_month(last_day(period)))),
+        "newest": connection.scalar(
+            sa.select(sa.func.max(ref_gl_entry.c.version)).where(ref_gl_entry.c.posting_date <= last_day(period))
+        ),
     }  # fmt: skip
     connection.execute(
         insert(ops_closing_step)
@@ -514,15 +556,16 @@ def _lock(connection: sa.Connection, period: str) -> None:
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"checklist {period}"))))
 
 
-def may_close(person: Person, period: str) -> None:
-    """Raises NotAllowed, or ConfigError where `period` is none, before anything is started."""
+def may_close(connection: sa.Connection, person: Person, period: str) -> None:
+    """Raises NotAllowed, or ConfigError where `period` is no month that is there, before anything is started."""
     person.require(Right.CLOSE)
     last_day(period)
+    span(connection).require(period)
 
 
 def close_asked(connection: sa.Connection, person: Person, period: str, run_id: str) -> None:
     """Notes that a run of Airflow closes a month now. `run_id`: as `ops.closing` knows it."""
-    may_close(person, period)
+    may_close(connection, person, period)
     connection.execute(
         insert(ops_closing)
         .values(period=period, run_id=run_id, asked_by=person.name)
@@ -547,10 +590,11 @@ class OpenItem:
 
 @dataclass(frozen=True)
 class Items:
-    """A page of open items, by kind and currency, the oldest first."""
+    """A page of open items, by kind and currency, the oldest first. `checked`: whether a close has looked for them."""
 
     rows: tuple[OpenItem, ...]
     after: int | None
+    checked: bool
 
 
 def _open_items(connection: sa.Connection, period: str) -> tuple[OpenItems, ...]:
@@ -577,9 +621,12 @@ def open_items(
     connection: sa.Connection, person: Person, period: str, *, kind: str | None = None, currency: str | None = None,
     age: str | None = None, after: int | None = None, limit: int = PAGE,
 ) -> Items:  # fmt: skip
-    """The open items that the last close of a month found, one by one."""
+    """The open items that the last close of a month found, one by one. Raises ConfigError for an age that is none."""
     person.require(Right.SEE)
     last_day(period)
+    ages = [*(name for _, name in AGES), OLDER]
+    if age is not None and age not in ages:
+        raise ConfigError(f"There is no age {age[:60]!r}.", do=f"Take one of {', '.join(ages)}.")
     table = ops_open_item
     where = [table.c.period == period]
     for column, value in ((table.c.kind, kind), (table.c.currency_code, currency), (table.c.age, age)):
@@ -593,4 +640,5 @@ def open_items(
         OpenItem(row.position, row.kind, row.currency_code, row.document, row.days, row.age, row.amount)
         for row in shown
     )
-    return Items(found, shown[-1].position if len(rows) > limit else None)
+    checked = bool(_closes(connection, [period]))
+    return Items(found, shown[-1].position if len(rows) > limit else None, checked)

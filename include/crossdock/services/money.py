@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.ledger.close import LEDGER_FILES, figures, last_day, ledger_file
+from crossdock.ledger.close import LEDGER_FILES, figures, last_day, ledger_file, span
 from crossdock.rules import accounts as account_names
 from crossdock.rules import price_settings
 from crossdock.services import closing
@@ -262,6 +262,8 @@ def _where(connection: sa.Connection, until: date, wanted: LineFilter) -> list[s
 
 
 def _accounts_of(connection: sa.Connection, wanted: str) -> sa.ColumnElement[Any]:
+    if wanted not in (names := (*GROUPS, OTHER)):
+        raise ConfigError(f"There is no group {wanted[:60]!r}.", do=f"Take one of {', '.join(names)}.")
     codes = [code for code, group in _groups(connection).items() if group == wanted]
     return sa.cast(codes, sa.ARRAY(sa.Text))
 
@@ -359,11 +361,12 @@ class PayoutPage:
     after: int | None
 
 
-def payouts(connection: sa.Connection, person: Person, period: str) -> list[Payout]:
-    """The settlements of a month: those paid out in it, or that ended in it where nothing was paid."""
+def payouts(connection: sa.Connection, person: Person, period: str, *, by_end: bool = False) -> list[Payout]:
+    """The settlements of a month: those paid out in it, or that ended in it where nothing was paid. `by_end`: those
+    that ended in it, whenever they were paid out."""
     person.require(Right.SEE)
     until = last_day(period)
-    return _payouts(connection, first=until.replace(day=1), until=until, source=None, settlement_id=None)
+    return _payouts(connection, first=until.replace(day=1), until=until, by_end=by_end)
 
 
 def payout(
@@ -373,7 +376,7 @@ def payout(
     """One settlement with its lines. Raises ConfigError where there is none."""
     person.require(Right.SEE)
     given = {"source": source, "settlement_id": settlement_id}
-    found = _payouts(connection, first=None, until=None, **given)
+    found = _payouts(connection, **given)
     if not found:
         raise ConfigError("There is no such settlement.", do="Choose one from the payouts of a month.")
     kinds = tuple(PayoutKind(*row) for row in connection.execute(_PAYOUT_KINDS, given))
@@ -385,7 +388,8 @@ def payout(
 
 def _payouts(connection: sa.Connection, **given: Any) -> list[Payout]:
     bank = _codes("Bank")
-    return [Payout(*row) for row in connection.execute(_PAYOUTS, {**given, "bank": bank})]
+    facts = {"first": None, "until": None, "by_end": False, "source": None, "settlement_id": None, "bank": bank}
+    return [Payout(*row) for row in connection.execute(_PAYOUTS, {**facts, **given})]
 
 
 def _codes(*names: str) -> list[str]:
@@ -527,6 +531,7 @@ def exported(connection: sa.Connection, person: Person, period: str, kind: str) 
     last_day(period)
     if kind not in LEDGER_FILES:
         raise ConfigError(f"There is no file {kind[:20]!r}.", do="Take csv or beancount.")
+    span(connection).require(period, ahead=True)
     name = f"ledger-{period}.{kind}"
     note_export(connection, person.name, period, name)
     return name

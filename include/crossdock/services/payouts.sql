@@ -1,10 +1,11 @@
--- The settlements of a month (by the day of their entry, else of their deposit or end), or one of them: each with the sum
--- of its lines, its orders and entries, and what was booked on the bank account. :bank are codes of that account.
+-- The settlements of a month (by the day of their entry, else of their deposit or end; if :by_end, by the day on which they
+-- end), or one of them: each with the sum of its lines, its orders and entries, and what was booked on the bank account. :bank are codes of that account.
 WITH settlement AS (
   SELECT s.*, coalesce(
            (SELECT min(e.posting_date) FROM ref.gl_entry e
             WHERE e.external_reference = 'transfer:' || s.source || ':' || s.settlement_id AND e.reversal_of IS NULL),
-           (coalesce(s.deposit_at, s.end_at) AT TIME ZONE c.time_zone)::date) AS day
+           (coalesce(s.deposit_at, s.end_at) AT TIME ZONE c.time_zone)::date) AS day,
+         (coalesce(s.end_at, s.deposit_at) AT TIME ZONE c.time_zone)::date AS ends
   FROM ref.settlement s CROSS JOIN ref.company c
   WHERE CAST(:source AS text) IS NULL OR (s.source = :source AND s.settlement_id = :settlement_id)
 )
@@ -30,5 +31,5 @@ LEFT JOIN LATERAL (
   GROUP BY g.currency_code HAVING sum(gl.debit - gl.credit) <> 0
   ORDER BY entry DESC LIMIT 1
 ) d ON true
-WHERE CAST(:first AS date) IS NULL OR s.day BETWEEN :first AND :until
+WHERE CAST(:first AS date) IS NULL OR CASE WHEN :by_end THEN s.ends ELSE s.day END BETWEEN :first AND :until
 ORDER BY s.day, s.source, s.settlement_id

@@ -96,10 +96,10 @@ def open_items(
 
 
 @router.get("/money/{period}/payouts")
-def payouts(person: Asks, period: str) -> list[Payout]:
-    """Its payouts."""
+def payouts(person: Asks, period: str, by_end: bool = False) -> list[Payout]:
+    """Its payouts; or the settlements that end in it."""
     with transaction(person) as connection:
-        return money.payouts(connection, person, period)
+        return money.payouts(connection, person, period, by_end=by_end)
 
 
 @router.get("/money/payouts/{source}/{settlement_id}")
@@ -129,7 +129,7 @@ def profit(
 @router.post("/money/{period}/close")
 async def close(request: Request, person: Accountant, period: str) -> Done:
     """Has a run of Airflow check a month: reads what is new, then the controls; what `crossdock close` does."""
-    closing.may_close(person, period)
+    await run_in_threadpool(_may_close, person, period)
     run = await runs.trigger(request, closing.DAG, {"period": period}, f"Check of {period}, asked for by {person.name}")
     await run_in_threadpool(_note, person, period, f"{closing.DAG}/{run}")
     return Done(f"The check of {period} has begun.", run)
@@ -149,6 +149,11 @@ def untick(person: Accountant, period: str, given: Tick) -> Done:
     with transaction(person) as connection:
         closing.untick(connection, person, period, given.step, given.note)
     return Done("Taken back.")
+
+
+def _may_close(person: Person, period: str) -> None:
+    with transaction(person) as connection:
+        closing.may_close(connection, person, period)
 
 
 def _note(person: Person, period: str, run_id: str) -> None:

@@ -15,10 +15,11 @@ from console.access import Asks
 from console.database import transaction
 from console.download import download
 from console.html import render
+from crossdock.errors import ConfigError
 from crossdock.ledger.close import last_day
 from crossdock.services import closing, money
 from crossdock.services.closing import Month
-from crossdock.services.money import GROUPS, LineFilter
+from crossdock.services.money import LineFilter
 from crossdock.services.people import Person
 
 TITLE, PATH, PLACE = "Money", "/money", 70
@@ -104,7 +105,7 @@ def _wanted(
     and are not sent."""
     return LineFilter(
         account or None, currency or None, channel if channel is None else channel.strip(),
-        sku if sku is None else sku.strip(), group if group in {*GROUPS, money.OTHER} else None,
+        sku if sku is None else sku.strip(), group or None,
         (document or "").strip() or None, (text or "").strip() or None, since,
     )  # fmt: skip
 
@@ -143,21 +144,33 @@ def open_items(
     """Its open items one by one."""
     with transaction(person) as connection:
         found = closing.open_items(connection, person, period, kind=kind, currency=currency, age=age, after=after)
-        if after is None:
+        wanted = {"kind": kind, "currency": currency, "age": age}
+        if after is None and not any(value is not None for value in wanted.values()):
             closing.note_open_items(connection, person, period)
     template = "money_open_rows.html" if after is not None else "money_open.html"
     return render(
         request, template, title=f"Open items {period}", period=period, items=found, tab="open",
-        wanted={"kind": kind, "currency": currency, "age": age},
+        wanted=wanted,
     )  # fmt: skip
 
 
+def _chosen(name: str, value: str, *known: str) -> str:
+    if value not in known:
+        raise ConfigError(f"There is no {name} {value[:60]!r}.", do=f"Take {' or '.join(known)}.")
+    return value
+
+
 @router.get("/money/{period}/payouts")
-def payouts(request: Request, person: Asks, period: str) -> HTMLResponse:
-    """Its payouts."""
+def payouts(request: Request, person: Asks, period: str, by: Text = "payout") -> HTMLResponse:
+    """Its payouts: the settlements that were paid out in it, or those that end in it."""
+    by_end = _chosen("by", by, "payout", "end") == "end"
     with transaction(person) as connection:
-        rows = money.payouts(connection, person, period)
-    return render(request, "money_payouts.html", title=f"Payouts {period}", period=period, rows=rows, tab="payouts")
+        rows = money.payouts(connection, person, period, by_end=by_end)
+        files = closing.files(connection, person, period)
+    return render(
+        request, "money_payouts.html", title=f"Payouts {period}", period=period, rows=rows, files=files, by_end=by_end,
+        tab="payouts",
+    )  # fmt: skip
 
 
 @router.get("/money/{period}/profit")
@@ -166,7 +179,8 @@ def profit(
     amounts: Text = "own", after: Text | None = None,
 ) -> HTMLResponse:  # fmt: skip
     """Its profit by channel, or by SKU; each currency apart, or all in the base currency."""
-    by_sku, in_base = by == "sku", amounts == "base"
+    by_sku = _chosen("by", by, "channel", "sku") == "sku"
+    in_base = _chosen("amounts", amounts, "own", "base") == "base"
     with transaction(person) as connection:
         found = money.profit(connection, person, period, by_sku=by_sku, channel=channel, in_base=in_base, after=after)
     template = "money_profit_rows.html" if after else "money_profit.html"

@@ -101,6 +101,20 @@
     });
   });
 
+  // ---- a file that is taken changes what the page says: it is on record before its first byte, at the latest when the
+  // reader is back from saying where to put it. A note that is being written stays.
+  let taken = false;
+  const refresh = () => {
+    if (!taken || [...document.querySelectorAll("form[data-api] input")].some((field) => field.value !== field.defaultValue)) return;
+    document.body.dispatchEvent(new Event("refresh"));
+  };
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("a[data-refresh]")) return;
+    taken = true;
+    for (const wait of [1000, 4000]) setTimeout(refresh, wait);
+  });
+  addEventListener("focus", () => { refresh(); taken = false; });
+
   // ---- moments in the reader's zone; UTC stays in the title
   const near = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const localise = (within) => {
