@@ -133,6 +133,10 @@ def test_the_accountant_closes_the_month(month: Console) -> None:
     page.locator('[data-step="controls"]').get_by_role("button", name="Tick").click()
     expect(page.locator('[data-step="controls"].ticked')).to_be_visible()
     if month.query(f"SELECT 1 FROM ops.open_item WHERE period = '{MONTH}'"):
+        month.open(page, f"/money/{MONTH}/open-items?age=over+90")
+        expect(page.get_by_text("Nothing of that age is open.")).to_be_visible()
+        month.open(page, f"/money/{MONTH}")
+        expect(page.locator('[data-step="open_items"]')).to_contain_text("Open the page of open items first")
         page.locator('[data-step="open_items"]').get_by_role("link", name="Open items").click()
         page.get_by_role("link", name="Close", exact=True).click()
         expect(page.locator('[data-step="open_items"]')).to_contain_text("Opened by accountant")
@@ -140,9 +144,9 @@ def test_the_accountant_closes_the_month(month: Console) -> None:
     expect(page.locator('[data-step="open_items"].ticked')).to_be_visible()
     with page.expect_download() as download:
         page.locator('[data-step="exported"]').get_by_role("link", name="CSV").click()
-    assert download.value.suggested_filename == f"ledger-{MONTH}.csv"
-    page.reload()
+    assert download.value.suggested_filename == f"ledger-{MONTH}.csv"  # and the page itself knows it soon
     expect(page.locator('[data-step="exported"]')).to_contain_text(f"ledger-{MONTH}.csv was taken by accountant")
+    assert page.locator('[data-step="exported"] time:not([data-local])').count() == 0
     page.locator('[data-step="exported"]').get_by_role("button", name="Tick").click()
     sides = page.locator("[data-sides] tbody tr")
     expect(sides.first).to_contain_text("not closed")
@@ -270,6 +274,41 @@ def test_the_figures_on_the_pages_are_those_of_the_ledger(month: Console) -> Non
     expect(page.locator("tfoot tr").first).to_contain_text("Total")
     shot(page, "money_profit_sku")
     assert page.problems == []
+
+
+def test_a_row_of_profit_adds_up_at_sight(month: Console) -> None:
+    page = month.open(month.login("viewer"), f"/money/{MONTH}/profit?by=sku")
+    expect(page.get_by_text("Margin is the profit in percent of revenue less discounts and refunds")).to_be_visible()
+    rows = page.locator(".figures tbody tr[data-row]")
+    assert rows.count() > 0
+    for row in rows.all():
+        cells = [re.sub("[^0-9.-]", "", text) or "0" for text in row.locator("td.number").all_inner_texts()]
+        *parts, profit = (Decimal(cell) for cell in cells[:7])
+        assert sum(parts) == profit
+    assert page.locator("[data-rounded]").count() == 0
+    month.open(page, f"/money/{MONTH}/profit?by=sku&amounts=base")
+    expect(page.locator("[data-rounded]")).to_contain_text("can differ from it by some cents")
+    assert page.problems == []
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/9999-12", "There is no month 9999-12"),
+        ("/0001-01", "There is no month 0001-01"),
+        (f"/{MONTH}/open-items?age=zzz", "There is no age"),
+        (f"/{MONTH}/lines?group=zzz", "There is no group"),
+        (f"/{MONTH}/profit?by=zzz", "There is no by"),
+        (f"/{MONTH}/profit?amounts=zzz", "There is no amounts"),
+        (f"/{MONTH}/payouts?by=zzz", "There is no by"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_words(month: Console, path: str, words: str) -> None:
+    page = month.login("accountant")
+    answer = page.goto(f"{month.url}/crossdock/money{path}")
+    assert answer is not None
+    assert answer.status == 422
+    expect(page.get_by_text(words)).to_be_visible()
 
 
 def test_a_payout_is_tied_to_its_lines_and_orders(settled: Console) -> None:

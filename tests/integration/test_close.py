@@ -315,3 +315,6 @@ def test_the_command_tells_what_failed_by_its_exit_code_and_in_json(
     failed = [one for one in json.loads(output)["controls"] if not one["holds"]]
     assert {one["name"] for one in failed} == {"payments_add_up", "payments_settled"}
     assert run("--period", "2011-13")[0] == 2
+    for period in ("9999-12", "0001-01"):
+        assert run("--period", period)[0] == 2
+        assert ledger_env.execute("SELECT 1 FROM ops.closing WHERE period = :period", period=period) == []

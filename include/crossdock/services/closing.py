@@ -342,8 +342,8 @@ def _changed(connection: sa.Connection, until: date, since: datetime) -> tuple[t
 def _open_before(connection: sa.Connection, until: date) -> list[str]:
     """The months before it that have entries and are not closed."""
     day = ref_ledger_day.c.posting_date
-    month = sa.func.to_char(day, "YYYY-MM").label("month")
-    months = list(connection.scalars(sa.select(month).where(day < until.replace(day=1)).distinct().order_by(month)))
+    days = connection.scalars(sa.select(day).where(day < until.replace(day=1)).distinct())
+    months = sorted({f"{one:%Y-%m}" for one in days})
     step = ops_closing_step.c
     closed = connection.execute(
         sa.select(step.period, step.figures).where(step.step == "closed", step.period.in_(months))
