@@ -245,6 +245,37 @@ def test_published_the_letters_that_waited_are_replayed_and_no_others(shop: Envi
     assert set(parcels) & shop.letters().keys() == {parcels[3]}
 
 
+@pytest.mark.usefixtures("as_shipped")
+def test_what_the_channel_has_refused_passes_once_it_would_be_sent_otherwise(shop: Environment) -> None:
+    """A wrong row of carriers sends a class that the channel does not know; the row is corrected."""
+    wrong = ("Snail", "Slow", "Other", "Overnight")
+    with kept(shop) as made:
+        published(made, ADA, Draft(CARRIERS, rows=(RowChange(0, wrong),)), "A wrong row")
+    sent = {ship(shop, order(shop, line()), {1: 1}, Carrier="Snail", ServiceLevel="Slow") for _ in range(3)}
+    shop.sync(flow="shipments")
+    refused = {key: one for key, one in shop.letters().items() if key in sent}
+    assert {one.step for one in refused.values()} == {"load"}
+    numbers = [one.id for one in refused.values()]
+    with kept(shop) as made:
+        assert letters.gone(made, CLERK, numbers) == dict.fromkeys(numbers, False), "the same document is refused again"
+        assert letters.verdict(made, CLERK, numbers[0], {}).why == letters.AS_BEFORE
+        at = next(row.line for row in rule_files.opened(made, ADA, CARRIERS).rows if row.cells == wrong)
+        other = rule_files.preview(made, ADA, Draft(CARRIERS, rows=(RowChange(0, ("a", "b", "Other", "Standard")),)))
+        assert other.parts[0].total == 0
+        right = Draft(CARRIERS, rows=(RowChange(at, ("Snail", "Slow", "Other", "Standard")),))
+        waiting = rule_files.preview(made, ADA, right).parts[0]
+        assert waiting.total == 3
+        assert {row[2] for row in waiting.rows} == sent
+        assert {row[4] for row in waiting.rows} == {"would be sent otherwise than it was refused"}
+        published(made, ADA, right, "Corrected")
+    with kept(shop) as made:
+        assert letters.verdict(made, CLERK, numbers[0], {}).why == letters.OTHERWISE
+        marked = letters.ask_replay(made, CLERK, numbers=numbers, only_gone=True)
+        assert (marked.count, marked.left) == (3, 0)
+    shop.sync(flow="shipments", kind="replay", keys=sorted(sent))
+    assert not sent & shop.letters().keys()
+
+
 # ---- what would change ---------------------------------------------------------------------------------------------
 
 

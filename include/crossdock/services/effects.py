@@ -517,7 +517,7 @@ def _letters(connection: sa.Connection, person: Person, readers: Sequence[str], 
     passing = [number for number, passes in then.items() if passes and not now[number]]
     return Part(
         "Open dead letters that would pass", "open letters", len(numbers), len(passing),
-        (Column("Letter"), Column("Flow"), Column("Record"), Column("Rule")),
+        (Column("Letter", "letter"), Column("Flow"), Column("Record", "record"), Column("Rule"), Column("Then")),
         tuple(_letter_rows(connection, passing[:SHOWN])), truncated, _more(passing), would="would pass",
     )  # fmt: skip
 
@@ -526,13 +526,14 @@ def _letter_rows(connection: sa.Connection, numbers: Sequence[int]) -> Iterator[
     table = ops_dead_letter
     every = flows.all_flows()
     rows = connection.execute(
-        sa.select(table.c.id, table.c.flow, table.c.key, table.c.rule)
+        sa.select(table.c.id, table.c.flow, table.c.key, table.c.rule, table.c.step)
         .where(table.c.id.in_(numbers))
         .order_by(table.c.id)
     )
     for row in rows:
         title = every[row.flow].title if row.flow in every else row.flow
-        yield str(row.id), title, row.key, (row.rule or "").replace("_", " ")
+        then = "would be sent otherwise than it was refused" if row.step in letters.SENT else "passes every check"
+        yield str(row.id), title, row.key, (row.rule or "").replace("_", " "), then
 
 
 def _more(rows: Sequence[Any], which: str = "first") -> str:

@@ -7,7 +7,7 @@ run should replay. Never: a payload to somebody who may not see personal data; a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,7 +25,7 @@ from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
 from crossdock.services.replays import Came
 from crossdock.steps import records
-from crossdock.steps.dry_run import Verdict
+from crossdock.steps.dry_run import Verdict, made_before
 from crossdock.steps.dry_run import dry_run as judge
 from crossdock.store import audit, database, dead_letters, raw
 from crossdock.store.dead_letters import OPEN
@@ -41,6 +41,9 @@ LATEST = 5  # replays that the desk names
 LOOK = timedelta(hours=1)  # in which a person's looks at a letter are one
 FIELDS = 6  # changed fields that are named of an edit
 LISTS = ("open", "dismissed", "mended", "replayed", "resolved")  # mended: delivered after an edit
+SENT = ("load", "confirm")  # steps at which a system refuses
+OTHERWISE = "It is another document than the one that was refused."
+AS_BEFORE = "It is the very document that was refused, and would be refused again."
 AGAIN_BY_ITSELF = "Have the record mended in its system; the next run reads it and closes the dead letter."
 
 
@@ -515,11 +518,16 @@ def verdict(connection: sa.Connection, person: Person, number: int, changes: Map
     row = _get(connection, number)
     flow = _worked(row)
     payload = payloads.changed(row.edited_payload if row.state == "edited" else row.payload, changes)
-    return judge(connection, flow, [(row.key, row.version, _bytes(payload))])[row.key]
+    found = judge(connection, flow, [(row.key, row.version, _bytes(payload))])[row.key]
+    if row.step in SENT and found.state == "ready":
+        refused = _refused_documents(connection, flow, [row]).get(row.key)
+        return found if refused is None else replace(found, why=OTHERWISE if found.document != refused else AS_BEFORE)
+    return found
 
 
 def gone(connection: sa.Connection, person: Person, numbers: Sequence[int]) -> dict[int, bool]:
-    """Whether the cause of each of these open letters is gone: a dry run of its record passes now."""
+    """Whether the cause of each of these open letters is gone: a dry run of its record passes now, and what a system
+    has refused would be sent otherwise than it was."""
     person.require(Right.SEE)
     return _gone(connection, connection.execute(_open_ones(table.c.id.in_(list(numbers[:PORTION])))).all())
 
@@ -543,8 +551,8 @@ def gone_by_cause(connection: sa.Connection, person: Person) -> dict[tuple[str, 
 
 
 def _open_ones(*where: sa.ColumnElement[bool]) -> sa.Select:
-    columns = (table.c[name] for name in ("id", "flow", "key", "version", "state", "step", "payload", "edited_payload"))
-    return sa.select(*columns).where(table.c.state.in_(OPEN), *where)
+    names = ("id", "flow", "key", "batch_id", "version", "state", "step", "payload", "edited_payload")
+    return sa.select(*(table.c[name] for name in names)).where(table.c.state.in_(OPEN), *where)
 
 
 def _gone(connection: sa.Connection, rows: Sequence[sa.Row]) -> dict[int, bool]:
@@ -554,15 +562,38 @@ def _gone(connection: sa.Connection, rows: Sequence[sa.Row]) -> dict[int, bool]:
         if row.step != "extract" and row.flow in flows.all_flows():
             by_flow.setdefault(row.flow, []).append(row)
     for name, own in by_flow.items():
-        for start in range(0, len(own), PORTION):
-            portion = own[start : start + PORTION]
-            versions = [(row.key, row.version, _bytes(_current(row))) for row in portion]
-            with without_advice():
-                judged = judge(connection, flows.get(name), versions, documents=False)
-            found |= {row.id: row.key in judged and judged[row.key].passes for row in portion}
-    # What the target has refused passes every check of ours: only an edit or the target can change that.
-    refused_there = {row.id for row in rows if row.step == "load" and row.state == "open"}
-    return {number: passes and number not in refused_there for number, passes in found.items()}
+        flow = flows.get(name)
+        sent = [row for row in own if row.step in SENT]
+        for some, documents in (([row for row in own if row.step not in SENT], False), (sent, True)):
+            for start in range(0, len(some), PORTION):
+                portion = some[start : start + PORTION]
+                versions = [(row.key, row.version, _bytes(_current(row))) for row in portion]
+                with without_advice():
+                    judged = judge(connection, flow, versions, documents=documents)
+                refused = _refused_documents(connection, flow, portion) if documents else {}
+                found |= {
+                    row.id: row.key in judged and _passes(row, judged[row.key], refused.get(row.key)) for row in portion
+                }
+    return found
+
+
+def _passes(row: sa.Row, verdict: Verdict, refused: Mapping[str, Any] | None) -> bool:
+    """Whether a record would pass. What a system has refused passes every check of ours: it must be another document
+    now. Where nobody knows any more what was refused, only an edit makes another one."""
+    if not verdict.passes or row.step not in SENT or verdict.state != "ready":
+        return verdict.passes
+    return row.state == "edited" if refused is None else verdict.document != refused
+
+
+def _refused_documents(connection: sa.Connection, flow: Flow, rows: Sequence[sa.Row]) -> dict[str, dict[str, Any]]:
+    """The documents of these letters that a system has refused, by key."""
+    by_batch: dict[int, list[str]] = {}
+    for row in rows:
+        by_batch.setdefault(row.batch_id, []).append(row.key)
+    found: dict[str, dict[str, Any]] = {}
+    for batch, keys in by_batch.items():
+        found |= made_before(connection, flow, keys, batch)
+    return found
 
 
 def _current(row: sa.Row) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -81,10 +82,19 @@ def check(
     return counts
 
 
-def staged(connection: sa.Connection, flow: Flow, batch_id: int, states: tuple[str, ...] = ("staged",)) -> Frames:
-    """Reads the batch's documents in these states as frames: headers by key, lines by `_row` and position."""
+def staged(
+    connection: sa.Connection,
+    flow: Flow,
+    batch_id: int,
+    states: tuple[str, ...] = ("staged",),
+    keys: Sequence[str] | None = None,
+) -> Frames:
+    """Reads the batch's documents in these states as frames: headers by key, lines by `_row` and position. `keys`: of
+    these records alone."""
     stage, lines = flow.stage, flow.stage_lines
     wanted = [stage.c.batch_id == batch_id, stage.c.state.in_(states)]
+    if keys is not None:
+        wanted.append(stage.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))))
     header = database.copy_out(connection, sa.select(stage).where(*wanted).order_by(stage.c.key))
     if lines is None:
         return Frames(header, pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")}))

@@ -59,6 +59,15 @@ def dry_run(
         return _halved(connection, flow, records, documents)
 
 
+def made_before(
+    connection: sa.Connection, flow: Flow, keys: Sequence[str], batch_id: int
+) -> dict[str, dict[str, Any]]:
+    """The documents that a batch has made of records, by key, as load has sent them; without those that a later batch
+    has made anew."""
+    frames = staged(connection, flow, batch_id, registry.STATES, keys)
+    return dict(zip(frames.header["key"], _documents(flow, frames), strict=True)) if len(frames.header) else {}
+
+
 @contextmanager
 def _one_at_a_time(connection: sa.Connection, flow: Flow) -> Iterator[None]:
     """Dry runs of a flow wait for each other, for some rows that they write and take back are of the same buyers."""
