@@ -14,7 +14,9 @@ from urllib.parse import quote
 import httpx
 from fastapi import Request
 
+from crossdock import flows
 from crossdock.errors import ConfigError, NotAllowed, Transient
+from crossdock.services import effects
 
 AIRFLOW = "crossdock.airflow"  # where the scope has Airflow's app
 PASSED_ON = ("authorization", "cookie")
@@ -68,6 +70,12 @@ async def schedules(request: Request) -> list[Schedule]:
         for row in answer.json()["dags"]
     ]  # fmt: skip
     return sorted(found, key=lambda one: (one.paused, one.next_at is None, one.next_at or datetime.max, one.dag))
+
+
+async def next_readers(request: Request, path: str) -> list[Schedule]:
+    """The DAGs that read a file of rules, the next one first; raises as `schedules` does."""
+    dags = {flows.packages()[flow] for flow in effects.read_by(path)}
+    return [one for one in await schedules(request) if one.dag in dags] if dags else []
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -64,13 +64,13 @@ def test_forty_letters_of_one_cause_are_cleared_in_five_clicks_from_the_first_pa
     page.wait_for_load_state("networkidle")
     shot(page, "letters_group")
     assert axe(page) == []
-    page.get_by_label("Write instead of “OLD-SKU”").fill("22423")
+    page.get_by_label("instead of “OLD-SKU”").fill("22423")
     page.get_by_role("button", name="Edit all").click()
     expect(page.locator("#message")).to_contain_text(f"Edited {FORTY}")
     rows = page.locator("#rows tbody tr")
     expect(rows.first).to_contain_text("OLD-SKU → 22423")
     expect(rows.first).to_contain_text("edited, to be replayed")
-    expect(page.get_by_label("Write instead of")).to_have_count(0)
+    expect(page.get_by_label("Write into")).to_have_count(0)
     shot(page, "letters_group_edited")
     page.get_by_role("button", name="Replay those whose cause is gone").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Replay of {FORTY} letters")
@@ -162,13 +162,13 @@ def test_a_group_speaks_of_the_value_that_is_chosen(console: Console) -> None:
     console.open(page, "/letters/group?flow=orders&rule=unknown_sku&value=CHIP-B")
     expect(page.locator(".head")).to_contain_text("CHIP-B")
     expect(page.locator(".head")).not_to_contain_text("For example:")
-    expect(page.get_by_label("Write instead of “CHIP-B”")).to_be_visible()
+    expect(page.get_by_label("instead of “CHIP-B”")).to_be_visible()
     gone = place(console.shop, line(), UserDataPresent=False)
     forward(console.shop, console.shop.now + timedelta(minutes=10))
     read_whatever_breaks(console.shop)
     rule = console.query(f"SELECT rule FROM ops.dead_letter WHERE key = '{gone}'")[0].rule
     console.open(page, f"/letters/group?flow=orders&rule={rule}")
-    expect(page.get_by_label("Write instead of")).to_have_count(0)
+    expect(page.get_by_label("Write into")).to_have_count(0)
     assert page.problems == []
 
 

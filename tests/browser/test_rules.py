@@ -89,14 +89,19 @@ def test_a_carrier_that_eleven_parcels_wait_for_is_added_and_they_go(console: Co
     button = box.get_by_role("button", name=f"Publish and replay the {PARCELS}")
     expect(button).to_be_disabled()
     expect(box).to_contain_text("First look at what would change.")
+    expect(button).to_have_attribute("title", "First look at what would change.")
     press_preview(page, box)
     effect = box.locator(".effect")
     expect(effect).to_contain_text(f"{PARCELS} of {PARCELS} open letters would pass")
+    expect(effect.locator('a[href*="/letters/"]')).to_have_count(PARCELS)
+    assert effect.locator('a[href*="/record?q="]').count() >= PARCELS
+    expect(box).to_contain_text("Channel Advisor alone knows what it takes.")
     shot(page, "rules_carrier_effect")
     assert axe(page) == []
     expect(box.locator("[data-confirm]")).to_be_hidden()
     button.click()
     expect(page.locator("#message")).to_contain_text(f"{PARCELS} in replay")
+    expect(page).to_have_url(re.compile(r"/letters/replays/\d+$"))
     assert console.work_asked_runs() == 1
     for parcel, order in parcels.items():
         (shipment,) = at_the_channel(console.shop, order)
@@ -216,8 +221,10 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     box.get_by_label("Find in Prices").fill(next(iter(would)))
     expect(box.locator("tbody tr").first).to_contain_text(next(iter(would)))
     assert prices_at_the_channel(console) == before
-    page.locator("#why").fill("Costs have risen")
     confirm(bar)
+    expect(publish).to_be_disabled()
+    expect(publish).to_have_attribute("title", "Say why, in a sentence.")
+    page.locator("#why").fill("Costs have risen")
     publish.click()
     expect(page.locator("#message")).to_contain_text("is in force", timeout=PATIENCE)
     console.shop.sync(flow="prices")
@@ -231,9 +238,11 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     expect(history).to_contain_text("Costs have risen")
     history.get_by_text("What it changes").first.click()
     expect(history.locator(".diff").first).to_contain_text("+  margin: 50")
-    page.once("dialog", lambda dialog: dialog.accept())
+    asked: list[str] = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
     history.get_by_role("button", name="Take it back").click()
     expect(page.locator("#message")).to_contain_text("Taken back")
+    assert f"{changes:,} of {items:,} would change" in asked[0]
     expect(margin).to_have_value("48")
     console.shop.sync(flow="prices")
     assert prices_at_the_channel(console) == before

@@ -854,7 +854,7 @@ def test_the_command_line_does_the_same(office: Office, tmp_path: Path, monkeypa
     assert "NAME=FILE" in run("publish", CARRIERS, "-m", "x", code=2)
     assert "cannot be read" in run("publish", f"{CARRIERS}={tmp_path / 'none'}", "-m", "x", code=2)
     output = run("publish", f"{CARRIERS}={new}", "-m", "The drone", "--yes")
-    assert "Shipments: documents: 0 of 0 records would change." in output
+    assert "Shipments: documents: 0 of 0 records of Shipments would come to another document" in output
     assert "Version 1 is in force (lookups/carriers.csv)" in output
     assert "Drone" in office.carriers()
     assert "version 1 of anna" in run("status")
@@ -896,7 +896,7 @@ def test_the_command_line_shows_what_would_change_and_asks(
         )  # fmt: skip
 
     no = publish("n\n")
-    assert "records would change" in no.output
+    assert "would come to another document" in no.output
     assert "Publish it?" in no.output
     assert "Nothing was published" in str(no.exception)
     assert "Drone" not in office.carriers()

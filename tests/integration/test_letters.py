@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from crossdock import flows
 from crossdock.errors import BatchStopped, ConfigError, NotAllowed
 from crossdock.services import letters, people, personal, replays, standing, unknown_values
-from crossdock.services.letters import Cause
+from crossdock.services.letters import Cause, Wrong
 from crossdock.services.people import Person, Role
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import STEPS
@@ -191,7 +191,7 @@ def test_a_list_shows_what_was_edited_and_the_value_is_to_be_mended_no_more(conn
     number = refuse(connection, "e1", ("unknown_sku", "OLD"), **items)
     other = refuse(connection, "e2", ("unknown_sku", "OLDER"), OrderItems=[{"SKU": "OLDER"}])
     cause = Cause("orders", "unknown_sku", "OLD")
-    assert letters.replaceable(connection, CLERK, cause) == "OLD"
+    assert letters.replaceable(connection, CLERK, cause) == Wrong("OLD", ("OrderItems.SKU",))
     assert letters.replaceable(connection, VIEWER, cause) is None
     assert letters.replace_value(connection, CLERK, cause, "NEW").count == 1
     assert letters.replaceable(connection, CLERK, cause) is None
@@ -205,6 +205,45 @@ def test_a_list_shows_what_was_edited_and_the_value_is_to_be_mended_no_more(conn
     (masked,) = letters.letters(connection, VIEWER, cause=cause).rows
     assert "Müller" not in str(masked)
     assert ("CustomerInfo.LastName", personal.MASK) in [(edit.name, edit.now) for edit in masked.edits]
+
+
+def one_wrong(connection: sa.Connection, rule: str, field: str, value: str, do: str, payload: dict[str, Any]) -> Cause:
+    """A letter of one reason; its cause."""
+    reasons = [{"field": field, "rule": rule, "value": value, "says": "", "do": do}]
+    letter = {
+        "flow": "orders", "entity": "sales_order", "key": rule, "batch_id": 1, "step": "check", "reasons": reasons,
+        "version": "2011-01-06T00:00:00+00:00", "payload": payload,
+    }  # fmt: skip
+    dead_letters.dead_letter(connection, [letter])
+    (group,) = (one for one in letters.groups(connection, CLERK) if one.rule == rule)
+    return Cause("orders", rule, letters.only_value(group))
+
+
+def test_one_value_is_written_into_all_where_one_is_wrong_or_missing(connection: sa.Connection) -> None:
+    price = {"OrderItems": [{"SKU": "A", "UnitPrice": 4.955}, {"SKU": "B", "UnitPrice": 2}]}
+    cause = one_wrong(connection, "third_decimal", "OrderItems.UnitPrice", "4.9550", "Correct it.", price)
+    assert letters.replaceable(connection, CLERK, cause) == Wrong("4.9550", ("OrderItems.UnitPrice",))
+    assert letters.replace_value(connection, CLERK, cause, "4.96").count == 1
+    for rule, payload in (("currency_null", {"Currency": None}), ("currency_absent", {"OrderStatus": "Completed"})):
+        cause = one_wrong(connection, rule, "Currency", "", "Edit this record's payload.", payload)
+        assert letters.replaceable(connection, CLERK, cause) == Wrong("", ("Currency",))
+        assert letters.replace_value(connection, CLERK, cause, "GBP").count == 1
+        (row,) = letters.letters(connection, CLERK, cause=Cause("orders", rule)).rows
+        assert [(edit.name, edit.now) for edit in row.edits] == [("Currency", "GBP")]
+    elsewhere = one_wrong(connection, "no_such_field", "Nowhere", "", "Edit it.", {"Currency": "GBP"})
+    assert letters.replaceable(connection, CLERK, elsewhere) is None
+
+
+def test_nothing_is_written_into_all_where_the_advice_is_to_end_it(connection: sa.Connection) -> None:
+    payload = {"OrderItems": [{"Quantity": 0}]}
+    for rule, do, offered in (
+        ("no_lines", "Look at it; dismiss it if nothing was sold, otherwise edit the payload and replay it.", False),
+        ("cancelled", "Cancel it in Channel Advisor.", False),
+        ("no_quantity", "Correct the quantity in the payload and replay it, or dismiss it.", True),
+    ):
+        cause = one_wrong(connection, rule, "OrderItems.Quantity", "0", do, payload)
+        wrong = letters.replaceable(connection, CLERK, cause)
+        assert wrong == (Wrong("0", ("OrderItems.Quantity",)) if offered else None)
 
 
 def test_nothing_is_offered_in_place_of_a_value_that_nobody_can_write(connection: sa.Connection) -> None:

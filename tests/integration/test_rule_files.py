@@ -220,6 +220,36 @@ def test_a_draft_says_which_open_letters_would_pass(parcels: list[str], connecti
 
 
 @pytest.mark.usefixtures("as_shipped")
+def test_what_only_the_channel_knows_is_no_promise(shop: Environment) -> None:
+    """Carriers stand in no contract: delivered documents and refusals tell which the account knows."""
+    ship(shop, order(shop, line()), {1: 1}, Carrier="Royal Mail", ServiceLevel="2nd Class")
+    shop.sync(flow="shipments")
+    with kept(shop) as made:
+        pigeon = Draft(CARRIERS, rows=(RowChange(0, ("Pigeon", "Air", "Pigeon", "Overnight")),))
+        (words,) = rule_files.preview(made, ADA, pigeon).words
+        assert words.startswith(
+            "Whether Channel Advisor takes Pigeon / Overnight is known only when it is sent. So far"
+        )
+        assert "So far it has taken:" in words
+        assert "Royal Mail / 2nd Class" in words
+        sure = Draft(CARRIERS, rows=(RowChange(0, ("Pigeon", "Air", "royal mail", "2nd Class")),))
+        assert rule_files.preview(made, ADA, sure).words == ()
+        published(made, ADA, pigeon, "Pigeons")
+    key = ship(shop, order(shop, line()), {1: 1}, Carrier="Pigeon", ServiceLevel="Air")
+    shop.sync(flow="shipments")
+    assert shop.letters()[key].step == "load"
+    with kept(shop) as made:
+        columns = {one.name: one for one in rule_files.opened(made, EVE, CARRIERS).columns}
+        assert "Royal Mail" in columns["carrier"].taken
+        assert "Pigeon" not in columns["carrier"].taken
+        assert "2nd Class" in columns["service_class"].taken
+        assert "Pigeon is not one of Chronopost, DHL" in columns["carrier"].said
+        assert columns["tims_carrier"].said == ""
+        again = Draft(CARRIERS, rows=(RowChange(0, ("Dove", "", "Pigeon", "Overnight")),))
+        assert "Pigeon is not one of Chronopost, DHL" in rule_files.preview(made, ADA, again).words[0]
+
+
+@pytest.mark.usefixtures("as_shipped")
 def test_published_the_letters_that_waited_are_replayed_and_no_others(shop: Environment, parcels: list[str]) -> None:
     with kept(shop) as made:
         lacking = unknown_values.of(made, ADA, CARRIERS)
@@ -240,9 +270,15 @@ def test_published_the_letters_that_waited_are_replayed_and_no_others(shop: Envi
         assert sorted(marked.keys["shipments"]) == sorted(parcels[:3])
         lacking = unknown_values.of(made, ADA, CARRIERS)
         assert lacking
-        assert [one.letters for one in lacking.values] == [1], "those in replay do not wait any more"
+        assert [(one.letters, one.replaying) for one in lacking.values] == [(3, 3), (1, 0)], "in replay they wait, too"
+        again = unknown_values.letters_of(made, ADA, CARRIERS, [one.value for one in lacking.values])
+        assert len(again) == 1, "nobody asks twice"
     shop.sync(flow="shipments", kind="replay", keys=parcels[:3])
     assert set(parcels) & shop.letters().keys() == {parcels[3]}
+    with kept(shop) as made:
+        lacking = unknown_values.of(made, ADA, CARRIERS)
+        assert lacking
+        assert [(one.letters, one.replaying) for one in lacking.values] == [(1, 0)], "delivered, they are gone"
 
 
 @pytest.mark.usefixtures("as_shipped")
@@ -530,6 +566,13 @@ def test_history_and_taking_back(shop: Environment) -> None:
         assert [(one.version.author, one.version.message, one.current) for one in past] == [
             ("bob", "Second", True), ("ada", "First", False),
         ]  # fmt: skip
+        assert [one.newest for one in past] == [True, False]
+        (deed,) = made.execute(
+            sa.text("SELECT detail FROM ops.audit WHERE action = 'configuration publish' AND subject = :which"),
+            {"which": f"version {second.number}"},
+        ).scalars()
+        assert deed["would change"] > 0
+        assert past[0].said == f"{deed['would change']:,} of {deed['of']:,}"
         assert "-  margin: 50\n+  margin: 51" in rule_files.change(made, EVE, PRICES, second.number).diff
         with pytest.raises(ConfigError, match="changed again"):
             rule_files.take_back(made, ADA, PRICES, first.number)
@@ -538,7 +581,7 @@ def test_history_and_taking_back(shop: Environment) -> None:
         another = published(made, ADA, Draft(CARRIERS, rows=(RowChange(0, ("a", "b", "c", "d")),)), "X")
         assert another.state == "in force"
         latest = rule_files.history(made, ADA, PRICES)[0]
-        assert latest.current
+        assert (latest.current, latest.newest) == (True, False), "this file is as it made it; another one came later"
         rule_files.take_back(made, ADA, PRICES, latest.version.number)
         assert "margin: 51" in (configuration.text(made, PRICES) or "")
         assert shipped

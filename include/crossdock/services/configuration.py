@@ -38,6 +38,7 @@ from crossdock.config.tree import Tree
 from crossdock.errors import ConfigError, storable
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, versions
+from crossdock.store.tables import ops_audit
 from crossdock.store.tables import ops_config_file as file_table
 from crossdock.store.tables import ops_config_version as table
 from crossdock.store.versions import SHIPPED, Current, File, Problem, in_force
@@ -624,6 +625,24 @@ def _message(message: str) -> str:
             f"The message has {len(clean):,} characters, {MESSAGE_LENGTH:,} are allowed.", do="Shorten it."
         )
     return clean
+
+
+def said_to_change(connection: sa.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """How much the preview of each version counted when it came into force, in words."""
+    log = ops_audit.c
+    rows = connection.execute(
+        sa.select(log.subject, log.detail)
+        .where(
+            log.action.in_(("configuration publish", "configuration consent")),
+            log.subject.in_([f"version {number}" for number in numbers]),
+        )
+        .order_by(log.id)
+    )
+    return {
+        int(row.subject.removeprefix("version ")): f"{row.detail['would change']:,} of {row.detail['of']:,}"
+        for row in rows
+        if "would change" in row.detail
+    }
 
 
 def _record(connection: sa.Connection, person: Person, action: str, number: int, **detail: Any) -> None:

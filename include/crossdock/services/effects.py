@@ -27,7 +27,7 @@ from crossdock.mapping import language
 from crossdock.mapping.frames import SCALE
 from crossdock.mapping.parse import read_documents
 from crossdock.rules import price_settings
-from crossdock.services import configuration, letters, mapping_records, personal
+from crossdock.services import configuration, letters, mapping_records, personal, taken
 from crossdock.services.configuration import Draft, Problem
 from crossdock.services.people import Person, Right
 from crossdock.steps.dry_run import Verdict, dry_run
@@ -76,7 +76,8 @@ PRICES_TITLE, STOCK_TITLE = "Prices", "What is offered"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table of what changes. `kind`: text, money, number or percent."""
+    """One column of a table of what changes. `kind`: text, money, number or percent; letter and record: a number or a
+    key that leads to its page."""
 
     name: str
     kind: str = "text"
@@ -133,8 +134,16 @@ def of(
         return Effect(draft, words=("The draft changes nothing.",))
     with unwritten(connection):
         parts = tuple(_parts(connection, person, draft.files, folder, rest))
-    words = () if rest is not None else tuple(_words(draft.files, parts))
+    words = () if rest is not None else (*_unsure(connection, changed, draft.files), *_words(draft.files, parts))
     return Effect(draft, parts, words=words, seconds=round(time.monotonic() - began, 2))
+
+
+def _unsure(connection: sa.Connection, changed: Mapping[str, str | None], paths: Sequence[str]) -> Iterator[str]:
+    """What only the answer of a system will tell."""
+    for path in paths:
+        before = configuration.text(connection, path) or ""
+        if words := taken.unsure(connection, path, before, changed.get(path) or ""):
+            yield words
 
 
 def _words(paths: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
@@ -166,6 +175,15 @@ def _parts(
             else:
                 late = "The time was up before they were compared."
                 yield Part(f"{flows.get(name).title}: documents", "records", 0, 0, truncated=late)
+
+
+def read_by(path: str) -> tuple[str, ...]:
+    """The names of the flows whose documents, prices or quantities a file decides."""
+    found = list(_readers(path))
+    found += ["prices"] if path in PRICES else []
+    found += ["inventory"] if path in STOCK else []
+    found += [flow.name for flow in _ledgers()] if path in POSTING else []
+    return tuple(dict.fromkeys(found))
 
 
 def _readers(path: str) -> tuple[str, ...]:
@@ -462,11 +480,13 @@ def _documents(connection: sa.Connection, person: Person, flow: Flow, folder: Pa
         different += bool(changes)
         weighs += bool(changes) and not (old.state == "dead" and would[key].state in ("ready", "waiting"))
         rows += [(key, *one) for one in changes]
-    truncated = f"The last {LAST} records were compared." if len(records) >= LAST else ""
+    # Another count than that of the open letters: of the last records, delivered ones among them.
+    last = f"last records of {flow.title}" if len(records) >= LAST else f"records of {flow.title}"
     return Part(
-        f"{flow.title}: documents", "records", len(records), different,
-        (Column("Record"), Column("Field"), Column("Now"), Column("Then")), tuple(rows[:SHOWN]), truncated, _more(rows),
-        weighs=weighs,
+        f"{flow.title}: documents", last, len(records), different,
+        (Column("Record", "record"), Column("Field"), Column("Now"), Column("Then")), tuple(rows[:SHOWN]),
+        more=_more(rows), weighs=weighs, would="would come to another document, or to something else",
+        words="Delivered records and open letters are both among them." if records else "",
     )  # fmt: skip
 
 
@@ -518,7 +538,8 @@ def _letters(connection: sa.Connection, person: Person, readers: Sequence[str], 
     return Part(
         "Open dead letters that would pass", "open letters", len(numbers), len(passing),
         (Column("Letter", "letter"), Column("Flow"), Column("Record", "record"), Column("Rule"), Column("Then")),
-        tuple(_letter_rows(connection, passing[:SHOWN])), truncated, _more(passing), would="would pass",
+        tuple(_letter_rows(connection, passing[:SHOWN])), truncated, _more(passing),
+        would="would pass every check of ours and be sent",
     )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ run should replay. Never: a payload to somebody who may not see personal data; a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
@@ -260,26 +261,71 @@ def groups(connection: sa.Connection, person: Person) -> list[Group]:
     return found
 
 
-def replaceable(connection: sa.Connection, person: Person, cause: Cause) -> str | None:
+def only_value(group: Group) -> str | None:
+    """The one value that is wrong in a group; "" where none is named: it is missing. None: there are more."""
+    if not group.values:
+        return ""
+    return group.values[0][0] if len(group.values) == 1 and not group.more_values else None
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A value in whose place another can be written, and the fields that have it. `value` "": it is missing."""
+
+    value: str
+    fields: tuple[str, ...]
+
+
+def replaceable(connection: sa.Connection, person: Person, cause: Cause) -> Wrong | None:
     """The wrong value of a cause, where another can be written in its place: it stands in the record as a text or a
-    number, as the oldest letter that nobody has edited shows. None also for somebody who may not edit."""
-    if not (cause.value and person.may(Right.WORK) and person.may(Right.SEE_PERSONAL)):
+    number, or is missing in a field that is there, as the oldest letter that nobody has edited shows; and the advice is
+    to edit. None also for somebody who may not edit."""
+    if cause.value is None or not (person.may(Right.WORK) and person.may(Right.SEE_PERSONAL)):
         return None
     first = sa.select(table).where(cause.where(), table.c.state == "open", table.c.step != "extract")
     row = connection.execute(first.order_by(table.c.created_at, table.c.id).limit(1)).one_or_none()
     flow = flows.all_flows().get(cause.flow)
-    return cause.value if row is not None and flow and _wrong_paths(row, row.payload, cause, flow) else None
+    if row is None or flow is None or _is_to_be_ended(row, cause):
+        return None
+    paths = _wrong_paths(row, row.payload, cause, flow)
+    fields = tuple(dict.fromkeys(_PLACE.sub("", path) for path in paths))
+    return Wrong(cause.value, fields) if paths else None
+
+
+_PLACE = re.compile(r"\[\d+\]")
+_ENDS = re.compile(r"\b(cancel|dismiss)", re.IGNORECASE)
+_EDITS = re.compile(r"\b(edit|payload|correct|write)", re.IGNORECASE)
+
+
+def _is_to_be_ended(row: sa.Row, cause: Cause) -> bool:
+    """Whether the advice is to cancel or dismiss, and an edit comes after that if at all."""
+    advice = next((str(one.get("do") or "") for one in row.reasons if one.get("rule") == cause.rule), "")
+    ends, edits = _ENDS.search(advice), _EDITS.search(advice)
+    return ends is not None and (edits is None or ends.start() < edits.start())
 
 
 def _wrong_paths(row: sa.Row, payload: Any, cause: Cause, flow: Flow) -> list[str]:
     """Where the value of a cause stands in a record, as its rule names the place."""
     own = [reason for reason in row.reasons if reason.get("rule") == cause.rule]
     faults = payloads.faults_of(payload, own, _key_of_lines(flow))
-    return [
-        part.path
-        for part in payloads.parts(payload, faults)
-        if part.at_fault and part.kind in ("text", "number") and part.value == cause.value
+    found = [
+        part.path for part in payloads.parts(payload, faults) if part.at_fault and _has_value(part, cause.value or "")
     ]
+    if found or cause.value:
+        return found
+    # A field of the record's contract that is not there at all.
+    named = contracts.document(flow.source.contract, flow.source.document).fields
+    missing = dict.fromkeys(str(reason.get("field") or "") for reason in own)
+    return [name for name in missing if name in named and "." not in name and name not in payload]
+
+
+def _has_value(part: Part, value: str) -> bool:
+    if part.kind == "number":
+        try:
+            return Decimal(part.value or "") == Decimal(value)
+        except InvalidOperation:
+            return False
+    return (part.kind == "text" and part.value == value) or (part.kind == "null" and value == "")
 
 
 def letters(
@@ -657,7 +703,7 @@ def replace_value(connection: sa.Connection, person: Person, cause: Cause, by: s
     """Writes `by` in place of a group's value into every record of the group where the rule found it."""
     person.require(Right.WORK)
     person.require(Right.SEE_PERSONAL)
-    if not cause.value:
+    if cause.value is None:
         raise ConfigError("There is no value to replace.", do="Choose one of the group's values first.")
     count, left, busy = 0, 0, 0
     for row in connection.execute(sa.select(table).where(cause.where()).limit(MOST_AT_ONCE).with_for_update()).all():

@@ -8,7 +8,7 @@ changes of the text; a change without `services.configuration`, which publishes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from crossdock.config.forms import Field
 from crossdock.config.grid import Row, RowChange
 from crossdock.config.structs import choices_of, describe
 from crossdock.errors import ConfigError
-from crossdock.services import configuration, previews
+from crossdock.services import configuration, previews, taken
 from crossdock.services.configuration import Change, Problem, Version
 from crossdock.services.people import Person, Right
 from crossdock.services.previews import Preview, Seen
@@ -67,13 +67,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. `write`: what to write, in words; `key`: it is part of what a row is found by."""
+    """A column of a table. `write`: what to write, in words; `key`: it is part of what a row is found by; `taken`: what
+    the system that it is written for has taken so far, and `said`, in words, with what it has refused."""
 
     name: str
     write: str = ""
     choices: tuple[str, ...] = ()
     required: bool = False
     key: bool = False
+    taken: tuple[str, ...] = ()
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,7 @@ def opened(connection: sa.Connection, person: Person, path: str, text: str | Non
         table = grid.read(content)
         if not table.columns:
             return Opened(**made, kind="text", why_text="The file has no header.")
-        return Opened(**made, kind="grid", columns=columns(path, table.columns), rows=table.rows)
+        return Opened(**made, kind="grid", columns=columns(path, table.columns, connection), rows=table.rows)
     if schema is None:
         return Opened(**made, kind="text")
     try:
@@ -209,8 +212,8 @@ def opened(connection: sa.Connection, person: Person, path: str, text: str | Non
         return Opened(**made, kind="text", why_text=str(error))
 
 
-def columns(path: str, names: Sequence[str]) -> tuple[Column, ...]:
-    """The columns of a table, by the struct of its rows."""
+def columns(path: str, names: Sequence[str], connection: sa.Connection) -> tuple[Column, ...]:
+    """The columns of a table, by the struct of its rows; with what a system has taken of those that only it knows."""
     schema = schemas.of(path)
     fields = {} if schema is None or schema.kind is dict else _fields(schema.kind)
     keys = schema.keys if schema else 1
@@ -221,7 +224,13 @@ def columns(path: str, names: Sequence[str]) -> tuple[Column, ...]:
             made.append(Column(name, "a text", required=at < keys, key=at < keys))
         else:
             made.append(Column(name, describe(one.type), choices_of(one.type), one.required, at < keys))
-    return tuple(made)
+    known = taken.known(connection, path)
+    if known is None:
+        return tuple(made)
+    said = f"{known.system} alone knows what it takes. {known.words}"
+    return tuple(
+        replace(one, taken=known.of(one.name), said=said) if one.name in known.place.columns else one for one in made
+    )
 
 
 def _fields(kind: Any) -> Mapping[str, Any]:
@@ -320,10 +329,13 @@ def preview(
 
 @dataclass(frozen=True)
 class Past:
-    """One version in a file's history. `current`: the file is as this version made it."""
+    """One version in a file's history. `current`: the file is as this version made it; `newest`: no version is in force
+    after it; `said`: what its publisher was shown that it would change, "" where nothing was shown."""
 
     version: Version
     current: bool
+    newest: bool = False
+    said: str = ""
 
 
 def history(connection: sa.Connection, person: Person, path: str, most: int = 30) -> tuple[Past, ...]:
@@ -340,7 +352,12 @@ def history(connection: sa.Connection, person: Person, path: str, most: int = 30
             break
         after = page[-1].number
     current = next((one for one in found if one.in_force_at is not None), None)
-    return tuple(Past(version, version is current) for version in found[:most])
+    newest = configuration.status(connection).number
+    said = configuration.said_to_change(connection, [one.number for one in found[:most]])
+    return tuple(
+        Past(version, version is current, version.number == newest, said.get(version.number, ""))
+        for version in found[:most]
+    )
 
 
 def change(connection: sa.Connection, person: Person, path: str, number: int) -> Change:

@@ -40,7 +40,7 @@ BESIDE_ITS_KEY = ("adjustment_reasons", "listing_categories")  # the value is th
 LIKE, SURE = 70, 85  # how like a value must be for its row to be offered, and for that to be meant probably
 WEIGHTS, WORDS_LIKE = (1, 1, 3), 60  # of a settlement line's words: type, type of amount, description
 FIRST, FIRST_LIKE = 3, 70  # weight of the first part of a key, and how like it must be in any case
-WAITS = (table.c.state.in_(OPEN), table.c.replay_asked_at.is_(None))  # a replay may be under way
+WAITS = table.c.state.in_(OPEN)  # until it is delivered, also while a replay is under way
 MOST = 500  # values of one lookup
 NEAREST = 3  # known values that are named for each
 COMPARED = 50_000  # pairs of an unknown and a known value
@@ -52,7 +52,8 @@ _DAY = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 
 @dataclass(frozen=True)
 class Waiting:
-    """Open letters that name the value. `title`: their flow's, in words; `value`: of the group that they are in."""
+    """Open letters that name the value. `title`: their flow's, in words; `value`: of the group that they are in;
+    `replaying`: those of them that are in replay."""
 
     flow: str
     title: str
@@ -60,6 +61,7 @@ class Waiting:
     field: str
     value: str | None
     letters: int
+    replaying: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ class Unknown:
         return sum(one.letters for one in self.waiting)
 
     @property
+    def replaying(self) -> int:
+        return sum(one.replaying for one in self.waiting)
+
+    @property
     def lines(self) -> int:
         return sum(one.lines for one in self.booked)
 
@@ -138,20 +144,24 @@ def of(connection: sa.Connection, person: Person, path: str) -> Lacking | None:
 
 
 def letters_of(connection: sa.Connection, person: Person, path: str, values: Sequence[str]) -> list[int]:
-    """The numbers of the open letters that wait for these values of a lookup."""
+    """The numbers of the open letters that wait for these values of a lookup and are not in replay yet."""
     person.require(Right.SEE)
     if path == KINDS:
         wanted = set(values)
         return list(
             dict.fromkeys(
-                number for words in _unknown_words(connection) if words.value in wanted for number in words.ids
+                number
+                for words in _unknown_words(connection)
+                if words.value in wanted
+                for number in words.ids
+                if number not in words.replaying
             )
         )
     reason = _reasons()
     found = connection.execute(
         sa.select(table.c.id, *(reason.c[name] for name in ("rule", "do")))
         .select_from(table.join(reason, sa.true()))
-        .where(*WAITS, reason.c.rule.in_(RULES), reason.c.value.in_(list(values)))
+        .where(WAITS, table.c.replay_asked_at.is_(None), reason.c.rule.in_(RULES), reason.c.value.in_(list(values)))
         .order_by(table.c.id)
     )
     return list(dict.fromkeys(row.id for row in found if _lookup(row.rule, row.do) == path))
@@ -175,7 +185,9 @@ def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tup
         flow = every.get(row.flow)
         if not person.may(Right.SEE_PERSONAL) and letters.about_people(row.flow, {"field": row.field}):
             continue
-        waiting = Waiting(row.flow, flow.title if flow else row.flow, row.rule, row.field, row.value, row.letters)
+        waiting = Waiting(
+            row.flow, flow.title if flow else row.flow, row.rule, row.field, row.value, row.letters, row.replaying
+        )  # fmt: skip
         key = (row.value, *(_SITE.findall(row.message)[:1] if path.endswith("listing_categories.csv") else ()))
         by_path.setdefault(path, {}).setdefault(key, []).append((waiting, row.message))
     made = []
@@ -185,7 +197,7 @@ def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tup
         if not file.is_file():
             continue
         held = grid.read(file.read_bytes().decode("utf-8", "replace"))
-        columns = rule_files.columns(path, held.columns)
+        columns = rule_files.columns(path, held.columns, connection)
         keys = sum(one.key for one in columns)
         rows = [one.cells for one in held.rows if not one.broken]
         found = [
@@ -235,6 +247,7 @@ class _Words:
 
     words: Words
     ids: tuple[int, ...]  # open letters
+    replaying: tuple[int, ...]  # those of them that are in replay
 
     @property
     def value(self) -> str:
@@ -248,7 +261,10 @@ _UNKNOWN_LINES = sql.statement(__package__, "unknown_lines")
 def _unknown_words(connection: sa.Connection) -> list[_Words]:
     """The words of the lines of files that are dead letters for their words."""
     rows = connection.execute(_UNKNOWN_WORDS)
-    return [_Words((row.format, row.transaction, row.kind, row.description), tuple(row.ids)) for row in rows]
+    return [
+        _Words((row.format, row.transaction, row.kind, row.description), tuple(row.ids), tuple(row.replaying))
+        for row in rows
+    ]
 
 
 def _booked(connection: sa.Connection) -> dict[str, tuple[Words, list[Booked]]]:
@@ -270,7 +286,7 @@ def _kinds(connection: sa.Connection) -> list[Lacking]:
     held = grid.read((config_dir() / KINDS).read_bytes().decode("utf-8", "replace"))
     columns = tuple(
         replace(one, choices=settlements.ORDERS_OWN + settlements.OTHERS) if one.name == "kind" else one
-        for one in rule_files.columns(KINDS, held.columns)
+        for one in rule_files.columns(KINDS, held.columns, connection)
     )
     rows = [one.cells for one in held.rows if not one.broken]
     words_of = {value: one.words for value, one in letters_.items()} | {value: one[0] for value, one in booked.items()}
@@ -279,7 +295,11 @@ def _kinds(connection: sa.Connection) -> list[Lacking]:
     made = []
     for value, words in words_of.items():
         letter = letters_.get(value)
-        waiting = (Waiting("payouts", title, "unknown_words", "File", None, len(letter.ids)),) if letter else ()
+        waiting = (
+            (Waiting("payouts", title, "unknown_words", "File", None, len(letter.ids), len(letter.replaying)),)
+            if letter
+            else ()
+        )
         made.append(
             Unknown(
                 KINDS, value, (*words, "", "")[: len(columns)],
@@ -304,10 +324,13 @@ def _refused(connection: sa.Connection) -> Sequence[sa.Row]:
     by = (table.c.flow, reason.c.rule, reason.c.field, reason.c.value, reason.c.do)
     return connection.execute(
         sa.select(
-            *by, sa.func.min(reason.c["says"]).label("message"), sa.func.count(sa.distinct(table.c.id)).label("letters")
+            *by,
+            sa.func.min(reason.c["says"]).label("message"),
+            sa.func.count(sa.distinct(table.c.id)).label("letters"),
+            sa.func.count(sa.distinct(table.c.id)).filter(table.c.replay_asked_at.is_not(None)).label("replaying"),
         )
         .select_from(table.join(reason, sa.true()))
-        .where(*WAITS, reason.c.rule.in_(RULES), sa.func.coalesce(reason.c.value, "") != "")
+        .where(WAITS, reason.c.rule.in_(RULES), sa.func.coalesce(reason.c.value, "") != "")
         .group_by(*by)
         .order_by(sa.desc("letters"), reason.c.value)
     ).all()

@@ -59,9 +59,7 @@ def dry_run(
         return _halved(connection, flow, records, documents)
 
 
-def made_before(
-    connection: sa.Connection, flow: Flow, keys: Sequence[str], batch_id: int
-) -> dict[str, dict[str, Any]]:
+def made_before(connection: sa.Connection, flow: Flow, keys: Sequence[str], batch_id: int) -> dict[str, dict[str, Any]]:
     """The documents that a batch has made of records, by key, as load has sent them; without those that a later batch
     has made anew."""
     frames = staged(connection, flow, batch_id, registry.STATES, keys)

@@ -114,13 +114,15 @@ class Back:
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a publication, in words. `waits_for`: files that a second person must agree to first."""
+    """What became of a publication, in words. `waits_for`: files that a second person must agree to first. `page`: as
+    of `console.api.letters.Done`."""
 
     number: int
     message: str
     waits_for: tuple[str, ...] = ()
     count: int = 0
     runs: dict[str, str] = field(default_factory=dict)
+    page: str = ""
 
 
 @router.get("/rules/files")
@@ -181,7 +183,7 @@ async def publish(request: Request, person: Analyst, given: Publication) -> Publ
         return Published(
             version.number, f"Version {version.number} waits for a second person's consent.", version.waits_for
         )
-    words = f"Version {version.number} is in force with the next task."
+    words = await _in_force(request, version, given.path)
     if not given.replay:
         return Published(version.number, words)
     try:
@@ -215,15 +217,32 @@ def withdraw(person: Analyst, number: int) -> Published:
 
 
 @router.post("/rules/take-back")
-def take_back(person: Analyst, given: Back) -> Published:
+async def take_back(request: Request, person: Analyst, given: Back) -> Published:
     """Makes a file what it was before a version changed it."""
-    with transaction(person) as connection:
-        version = rule_files.take_back(connection, person, given.path, given.number)
+    version = await run_in_threadpool(_take_back, person, given)
     if version.waits_for:
         return Published(
             version.number, f"Version {version.number} waits for a second person's consent.", version.waits_for
         )
-    return Published(version.number, f"Taken back: version {version.number} is in force with the next task.")
+    return Published(version.number, f"Taken back: {await _in_force(request, version, given.path)}")
+
+
+async def _in_force(request: Request, version: Version, path: str) -> str:
+    """That a version is in force, and which DAG reads the file next, where Airflow says so."""
+    words = f"Version {version.number} is in force with the next task"
+    try:
+        readers = [one for one in await runs.next_readers(request, path) if one.next_at and not one.paused]
+    except CrossdockError:
+        readers = []
+    if not readers:
+        return f"{words}."
+    first = readers[0]
+    return f"{words}: {first.dag} {'is due' if first.due else f'runs next at {first.next_at:%H:%M} UTC'}."
+
+
+def _take_back(person: Person, given: Back) -> Version:
+    with transaction(person) as connection:
+        return rule_files.take_back(connection, person, given.path, given.number)
 
 
 def _publish(person: Person, given: Publication) -> Version:
@@ -239,7 +258,8 @@ async def _work_again(request: Request, person: Person, path: str, values: list[
     if files:
         note = f"{len(files)} settlement files once more, asked for by {person.name}"
         started["payouts"] = await runs.trigger(request, flows.packages()["payouts"], {"keys": files}, note)
-    return Published(0, _replayed(marked, files), (), marked.count + len(files), started)
+    page = "" if marked.replay is None else f"/letters/replays/{marked.replay}"
+    return Published(0, _replayed(marked, files), (), marked.count + len(files), started, page)
 
 
 def _ask_replay(person: Person, path: str, values: list[str]) -> tuple[Outcome, list[str]]:

@@ -93,8 +93,8 @@ def group(request: Request, person: Asks, flow: Text, rule: Text, value: Text | 
     with transaction(person) as connection:
         found = next((one for one in letters.groups(connection, person) if (one.flow, one.rule) == (flow, rule)), None)
         listed = letters.letters(connection, person, cause=cause)
-        only = found.values[0][0] if found and len(found.values) == 1 and not found.more_values else None
-        wrong = letters.replaceable(connection, person, Cause(flow, rule, value or only))
+        only = letters.only_value(found) if found else None
+        wrong = letters.replaceable(connection, person, Cause(flow, rule, only if value is None else value))
         lookup = unknown_values.lookup_of({"rule": rule, "do": found.do}) if found else ""
     found_flow = flows.all_flows().get(flow)
     title = found_flow.title if found_flow else flow

@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
+from console import runs
 from console.access import Asks
 from console.database import transaction
 from console.html import render
+from crossdock.errors import CrossdockError
 from crossdock.services import configuration, rule_files, unknown_values
 
 TITLE, PATH, PLACE = "Rules and lookups", "/rules", 50
@@ -41,6 +43,16 @@ def file(request: Request, person: Asks, path: Path, version: int | None = None)
     return render(
         request, "rules_file.html", title=facts.name, file=facts, lacking=lacking, version=version
     )  # fmt: skip
+
+
+@router.get("/rules/next")
+async def following(request: Request, person: Asks, path: Path) -> HTMLResponse:
+    """Which DAGs read a file, and when they run next."""
+    try:
+        found, problem = await runs.next_readers(request, path), ""
+    except CrossdockError as error:
+        found, problem = [], error.message
+    return render(request, "rules_next.html", schedules=found, problem=problem)
 
 
 @router.get("/rules/history")

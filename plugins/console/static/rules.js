@@ -42,7 +42,9 @@ document.addEventListener("DOMContentLoaded", () => {
   // ---- what would change
 
   const SIGNED = /^[+-]/;
+  const LEADS = { letter: (text) => `/letters/${text}`, record: (text) => `/record?${new URLSearchParams({ q: text })}` };
   const cell = (column, text) => {
+    if (LEADS[column.kind]) return make("td", {}, text ? make("a", { href: root + LEADS[column.kind](text), target: "_blank" }, text) : "–");
     const number = column.kind !== "text";
     const shown = text === "" ? "–" : column.kind === "percent" ? `${text} %` : text;
     const tone = column.name === "Change" && text !== "" ? (text.startsWith("-") ? "down" : "up") : "";
@@ -74,7 +76,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const pages = Math.max(1, Math.ceil(found.length / ROWS));
       page = Math.min(Math.max(page, 0), pages - 1);
       const from = page * ROWS;
-      const head = all.columns.map((column) => make("th", { scope: "col", class: column.kind === "text" ? null : "number" }, column.name));
+      const head = all.columns.map((column) => make("th", { scope: "col", class: column.kind === "text" || LEADS[column.kind] ? null : "number" }, column.name));
       const rows = found.slice(from, from + ROWS).map((row) => make("tr", {}, ...row.map((text, at) => cell(all.columns[at], text))));
       tools.querySelector("[data-rows]").textContent = found.length
         ? `Rows ${count(from + 1)} to ${count(from + rows.length)} of ${count(found.length)}` : "No row has this.";
@@ -176,13 +178,13 @@ document.addEventListener("DOMContentLoaded", () => {
     const asked = make("span");
     const why = make("span", { class: "state warn" });
     const line = make("span", { class: "confirm", hidden: true }, why, " ", make("label", {}, asked, " ", field));
-    const hint = make("span", { class: "quiet" }, "First look at what would change.");
+    const hint = make("span", { class: "quiet", "data-hint": true });
     button.before(line);
     button.after(hint);
-    let now = { ready: false, shown: null };
+    let now = { ready: false, shown: null, said: true };
     const plain = (text) => text.replaceAll(",", "").replaceAll(" ", "");
     const show = () => {
-      const { ready, shown } = now;
+      const { ready, shown, said } = now;
       const large = ready && shown !== null && shown.large;
       if (line.hidden === large) field.value = "";
       line.hidden = !large;
@@ -190,13 +192,18 @@ document.addEventListener("DOMContentLoaded", () => {
         why.textContent = `Large change. ${shown.why}`;
         asked.textContent = `Write ${count(shown.changes)} to confirm`;
       }
-      hint.hidden = !ready || shown !== null;
-      button.disabled = !ready || shown === null || (large && plain(field.value) !== String(shown.changes));
+      const missing = !ready ? "" : shown === null ? "First look at what would change."
+        : !said ? "Say why, in a sentence." : large && plain(field.value) !== String(shown.changes) ? `Write ${count(shown.changes)} to confirm it.` : "";
+      hint.textContent = missing;
+      hint.hidden = !missing || (large && said);
+      button.disabled = !ready || missing !== "";
+      if (button.disabled) button.title = missing || "There is nothing to publish yet, or something to correct first.";
+      else button.removeAttribute("title");
     };
     field.addEventListener("input", show);
     return {
-      /** `ready`: there is a draft without mistakes; `shown`: what was shown of it, or null. */
-      set: (ready, shown) => { now = { ready, shown }; show(); },
+      /** `ready`: there is a draft without mistakes; `shown`: what was shown of it, or null; `said`: why. */
+      set: (ready, shown, said = true) => { now = { ready, shown, said }; show(); },
       body: () => ({ preview: now.shown.number, confirm: field.value }),
     };
   };
@@ -236,15 +243,15 @@ document.addEventListener("DOMContentLoaded", () => {
     const show = () => {
       const chosen = taken();
       const waiting = chosen.reduce((sum, row) => sum + letters(row), 0);
-      const only = chosen.length && chosen.every(known);
+      const only = chosen.length > 0 && chosen.every(known);
       looks.disabled = !chosen.length || only;
       looks.hidden = only;
-      if (only) published.set(true, { large: false }); // nothing is published
-      else published.set(chosen.length > 0, preview.of("/rules/effects", change()));
-      button.textContent = only ? `Replay the ${count(waiting)}` : `Publish and replay the ${count(waiting)}`;
-      if (!chosen.length) button.textContent = "Publish and replay";
       const names = chosen.filter((row) => !known(row)).map((row) => row.dataset.value);
       if (!own) message.value = names.length ? `Added ${names.slice(0, 3).join(", ")}${names.length > 3 ? " and others" : ""}` : "";
+      if (only) published.set(true, { large: false }); // nothing is published
+      else published.set(chosen.length > 0, preview.of("/rules/effects", change()), message.value.trim() !== "");
+      button.textContent = only ? `Replay the ${count(waiting)}` : `Publish and replay the ${count(waiting)}`;
+      if (!chosen.length) button.textContent = "Publish and replay";
     };
     const check = later(async () => {
       const body = change();
@@ -261,7 +268,7 @@ document.addEventListener("DOMContentLoaded", () => {
       take.addEventListener("change", () => { show(); check(); });
       for (const one of cells(row)) one.addEventListener("input", () => { take.checked = full(row); show(); check(); });
     }
-    message.addEventListener("input", () => { own = true; });
+    message.addEventListener("input", () => { own = true; show(); });
     show();
     check();
     looks.addEventListener("click", () => working(looks, "Looking …", () => preview.look("/rules/effects", change())).then(show));
@@ -438,7 +445,9 @@ document.addEventListener("DOMContentLoaded", () => {
     const table = make("table", { class: "grid" },
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Line")), ...head, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Remove")))),
       make("tbody", {}, ...rows));
-    const parts = [tools, make("div", { class: "wide" }, table)];
+    const lists = columns.map((column, at) => (column.taken.length ? make("datalist", { id: `taken${at}` }, ...column.taken.map((value) => make("option", { value }))) : null)).filter(Boolean);
+    const said = [...new Set(columns.map((column) => column.said).filter(Boolean))].map((words) => make("p", { class: "quiet hint" }, words));
+    const parts = [tools, make("div", { class: "wide" }, table), ...lists, ...said];
     if (!all.length) parts.push(make("div", { class: "empty" }, make("p", {}, state.filter ? "No row has this." : "No rows yet."), make("p", { class: "quiet" }, "Add one; the remarks of the file say what belongs here.")));
     if (publishes) parts.push(make("div", { class: "bar" }, make("button", { type: "button", onclick: () => {
       state.added.push(columns.map(() => ""));
@@ -469,7 +478,7 @@ document.addEventListener("DOMContentLoaded", () => {
           field = make("select", common, ...choices.map((choice) => make("option", { value: choice }, choice)));
           field.value = value;
         } else {
-          field = make("input", { ...common, value, title: value.length > 30 ? value : null, autocomplete: "off", spellcheck: "false", placeholder: one.row === null && column.required ? column.write : null });
+          field = make("input", { ...common, list: column.taken.length ? `taken${at}` : null, value, title: value.length > 30 ? value : null, autocomplete: "off", spellcheck: "false", placeholder: one.row === null && column.required ? column.write : null });
         }
         field.addEventListener("input", () => {
           if (one.row === null) state.added[one.index][at] = field.value;
@@ -650,7 +659,7 @@ document.addEventListener("DOMContentLoaded", () => {
     bar.querySelector("[data-sum]").textContent = !has ? "Nothing is changed." : found ? `${found} to correct` : state.base !== null && !changes() ? "Another text than in force" : `${count(changes())} changed`;
     bar.querySelector("[data-sum]").className = found ? "state bad" : has ? "state warn" : "quiet";
     for (const button of bar.querySelectorAll("button:not([data-publish])")) button.disabled = !has || (found > 0 && button.dataset.needs === "clean");
-    published.set(has && !found, has ? preview.of("/rules/effects", look()) : null);
+    published.set(has && !found, has ? preview.of("/rules/effects", look()) : null, message.value.trim() !== "");
     const difference = state.checked && state.checked.changed && has ? state.checked.diff : "";
     const shown = bar.querySelector("details");
     shown.hidden = !difference;
@@ -658,12 +667,11 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const build = () => {
     const button = make("button", { type: "button", class: "main", "data-publish": true, onclick: (event) => working(event.target, "Publishing …", async () => {
-      if (!message.value.trim()) { message.focus(); throw new Error("Say in a sentence what changes and why."); }
       const done = await call("POST /rules/publish", { ...look(), message: message.value, ...published.body() });
       leaving = false;
       after(`${root}/rules/file?${new URLSearchParams({ path: original.path })}`, done);
     }).then(foot) }, original.consent ? "Propose" : "Publish");
-    message = make("input", { id: "why", required: true, autocomplete: "off", placeholder: "Why, in a sentence" });
+    message = make("input", { id: "why", required: true, autocomplete: "off", placeholder: "Why, in a sentence", oninput: () => foot() });
     bar.append(
       make("div", { class: "bar" },
         make("span", { "data-sum": true, role: "status" }),
