@@ -349,6 +349,14 @@ def test_the_prices_that_a_margin_would_change_are_those_that_the_next_run_makes
         assert {sku: after[sku] for sku in others} == {sku: was[sku] for sku in others}
 
 
+def test_a_file_says_which_flows_read_it() -> None:
+    assert effects.read_by(PRICES) == ("prices",)
+    assert effects.read_by(OFFERS) == ("inventory",)
+    assert effects.read_by(CARRIERS) == ("shipments",)
+    assert "ledger_invoices" in effects.read_by(POSTING)
+    assert effects.read_by("flows.yaml") == ()
+
+
 def test_what_would_be_offered(shop: Environment, connection: sa.Connection) -> None:
     found = effects.of(connection, ADA, {OFFERS: draft(connection, OFFERS, (("defaults", "buffer"), "1000000"))})
     (part,) = found.parts
