@@ -38,6 +38,18 @@ async def trigger(request: Request, dag: str, conf: Mapping[str, Any], note: str
     return str(made.json()["dag_run_id"])
 
 
+async def under_way(request: Request, dag: str) -> tuple[str, str] | None:
+    """The run of `dag` that is queued or running, and which of both; None where there is none. Raises NotAllowed where
+    Airflow does not show the person its runs, Transient for any other refusal."""
+    path = f"/api/v2/dags/{dag}/dagRuns?state=queued&state=running&limit=1&order_by=-run_after"
+    answer = await ask(request, "GET", path)
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    _shown(answer)
+    row = next(iter(answer.json()["dag_runs"]), None)
+    return (str(row["dag_run_id"]), str(row["state"])) if row else None
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A DAG of ours: when it runs next by its timetable, if it does."""
@@ -58,18 +70,32 @@ async def schedules(request: Request) -> list[Schedule]:
     """The DAGs of the project, the next one first. Raises NotAllowed where Airflow does not show them to the person,
     Transient for any other refusal."""
     answer = await ask(request, "GET", "/api/v2/dags?tags=crossdock&limit=100&exclude_stale=true")
+    _shown(answer)
+    found = [_schedule(row) for row in answer.json()["dags"]]
+    return sorted(found, key=lambda one: (one.paused, one.next_at is None, one.next_at or datetime.max, one.dag))
+
+
+async def schedule(request: Request, dag: str) -> Schedule | None:
+    """When a DAG runs next; None where Airflow does not have it. Raises as `schedules` does."""
+    answer = await ask(request, "GET", f"/api/v2/dags/{dag}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    _shown(answer)
+    return _schedule(answer.json())
+
+
+def _schedule(row: Mapping[str, Any]) -> Schedule:
+    return Schedule(
+        str(row["dag_id"]), str(row.get("description") or ""), str(row.get("timetable_description") or ""),
+        bool(row.get("is_paused")), _moment(row.get("next_dagrun_run_after")),
+    )  # fmt: skip
+
+
+def _shown(answer: httpx.Response) -> None:
     if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise NotAllowed("Airflow does not show you its DAGs.", do="Ask for a role of Airflow that may see them.")
     if answer.is_error:
         raise Transient(f"Airflow does not say what runs next (HTTP {answer.status_code}).", do="Look again later.")
-    found = [
-        Schedule(
-            str(row["dag_id"]), str(row.get("description") or ""), str(row.get("timetable_description") or ""),
-            bool(row.get("is_paused")), _moment(row.get("next_dagrun_run_after")),
-        )
-        for row in answer.json()["dags"]
-    ]  # fmt: skip
-    return sorted(found, key=lambda one: (one.paused, one.next_at is None, one.next_at or datetime.max, one.dag))
 
 
 async def next_readers(request: Request, path: str) -> list[Schedule]:

@@ -24,7 +24,7 @@ from crossdock.services.money import LineFilter
 from crossdock.services.people import Person, Role
 from crossdock.store import approvals as kept_approvals
 from crossdock.store import audit as kept_audit
-from crossdock.store.tables import ops_reconcile_difference, ops_reconcile_run
+from crossdock.store.tables import ops_reconcile_difference, ops_reconcile_run, ref_settlement
 from integration.ledger_env import LedgerEnv, found_ledger_env
 
 MONTH = "2011-01"
@@ -705,7 +705,58 @@ def test_a_refusal_has_a_reason_and_only_a_decider_decides(connection: sa.Connec
     assert approvals.still_open(connection, [one.id])
 
 
+@pytest.mark.parametrize("newest", [0, -1, 10**40, 10**15])
+def test_all_of_a_filter_is_decided_up_to_a_change_that_there_is(connection: sa.Connection, newest: int) -> None:
+    ask(connection, *FOUR)
+    with pytest.raises(ConfigError, match=r"no price change|no number of a price change"):
+        approvals.decide(connection, CLARA, approved=True, wanted=approvals.Filter(), newest=newest)
+    for numbers in ([10**30], [-1], [10**15]):
+        with pytest.raises(ConfigError, match=r"There is no question|no number of a price change"):
+            approvals.decide(connection, CLARA, approved=True, numbers=numbers)
+    assert approvals.counts(connection, VIC).open == 4
+
+
+def test_the_log_has_the_price_that_was_decided_and_who_had_it_sent(connection: sa.Connection) -> None:
+    ask(connection, FOUR[0], FOUR[2])
+    numbers = [one.id for one in approvals.changes(connection, VIC, approvals.Filter()).rows]
+    approvals.decide(connection, CLARA, approved=True, numbers=numbers, note="so be it")
+    approvals.note_send(connection, CLARA, "manual__1")
+    sent, *decided = audit.deeds(connection, VIC, Filter(who="clara"), limit=3).rows
+    assert (sent.before, sent.thing) == ("had approved prices sent at once, by", "the run manual__1")
+    prices = {one.key: one.details for one in decided}
+    assert set(prices["A_1"]) == {"price: from 10.00 to 15.00 USD", "“so be it”"}
+    assert set(prices["B2"]) == {"price: new, to 8.00 USD", "“so be it”"}
+    with pytest.raises(NotAllowed):
+        approvals.note_send(connection, VIC, "manual__2")
+
+
 # ---- reconciliation ------------------------------------------------------------------------------------------------
+
+
+def test_what_a_dead_letter_explains_leads_to_it(connection: sa.Connection) -> None:
+    run = keep_run(connection, datetime.now(UTC), 1, 0)
+    differ(connection, run, "1:2", "dead letter", why="dead letter 110 of shipments", subject="shipments")
+    differ(connection, run, "1:3", "by rule", why="dead letter 9 of orders was dismissed", subject="shipments")
+    differ(connection, run, "1:4", "waiting", why="an order is a dead letter 5 of", subject="shipments")
+    found = {one.key: one.letter for one in reconciliation.differences(connection, VIC, run).rows}
+    assert found == {"1:2": 110, "1:3": 9, "1:4": None}
+
+
+def test_what_is_carried_on_leads_to_the_payouts_of_its_source(connection: sa.Connection) -> None:
+    now = datetime(2010, 12, 20, tzinfo=UTC)
+    for number, source in (("1", "amazon_fr"), ("2", "amazon_fr"), ("3", "amazon_de")):
+        values = {"source": source, "settlement_id": number, "channel": "Amazon FR", "format": "amazon", "file": "f",
+                  "currency_code": "EUR", "end_at": now + timedelta(days=int(number) * 14), "total": -1,
+                  "content_hash": number}  # fmt: skip
+        connection.execute(sa.insert(ref_settlement).values(**values))
+    found = money.payouts(connection, VIC, MONTH, "amazon_fr")
+    assert [one.settlement_id for one in found] == ["2", "1"], "also of months before, the newest first"
+    assert money.payouts(connection, VIC, "2010-12", "amazon_fr") == []
+    item = closing.OpenItem(0, closing.CARRIED, "EUR", "amazon_fr", 3, "0-30", Decimal(1))
+    assert item.source == "amazon_fr"
+    assert replace(item, kind="invoices").source == ""
+    kinds = (PROJECT / "include/crossdock/ledger/open_items.sql").read_text("utf-8")
+    assert f"'{closing.CARRIED}'" in kinds
 
 
 def keep_run(connection: sa.Connection, at: datetime, unexplained: int, by_rule: int, **more: object) -> int:
@@ -797,6 +848,40 @@ def test_the_log_is_paged_by_key_and_filtered_by_person_action_subject_and_day(c
     assert list(audit.people(connection, VIC)) == sorted(set(audit.people(connection, VIC)))
     with pytest.raises(ConfigError, match="is no day"):
         audit.day("yesterday", "From")
+    assert many(who="dora", subject="1*") == 3
+    assert many(who="dora", subject="*") == 7
+    assert many(who="dora", subject="%*") == 0, "a percent sign is no wildcard"
+
+
+def test_all_about_a_thing_is_about_that_one_alone(connection: sa.Connection) -> None:
+    for action in ("alert silence", "prices approved", "dead-letter edit", "dead-letter note"):
+        kept_audit.record(connection, "dora", action, "44")
+    rows = audit.deeds(connection, VIC, Filter(who="dora")).rows
+    assert {one.thing: one.kind for one in rows} == {
+        "alert 44": "alert", "price change 44": "price", "dead letter 44": "letter",
+    }  # fmt: skip
+    of_letter = audit.deeds(connection, VIC, Filter(who="dora", kind="letter", subject="44")).rows
+    assert [one.action for one in of_letter] == ["dead-letter note", "dead-letter edit"]
+    with pytest.raises(ConfigError, match="no kind"):
+        audit.deeds(connection, VIC, Filter(kind="magic"))
+
+
+def test_what_is_done_is_said_in_right_words(connection: sa.Connection) -> None:
+    kept_audit.record(connection, "dora", "replay", "1 dead letters")
+    kept_audit.record(connection, "dora", "month close", MONTH)
+    close, replay = audit.deeds(connection, VIC, Filter(who="dora")).rows
+    assert (replay.before, replay.thing, replay.after, replay.kind) == ("had", "1 dead letter", "replayed", "")
+    assert (close.before, close.thing, close.after) == ("had", f"the month {MONTH}", "checked")
+    assert audit.in_words("month close") == "had a month checked"
+    assert audit.in_words("replay") == "had dead letters replayed"
+
+
+def test_the_log_as_a_file_is_itself_on_record(connection: sa.Connection) -> None:
+    assert audit.exported(connection, VIC, Filter(who="dora", kind="alert")) == "audit.csv"
+    (row,) = audit.deeds(connection, VIC, Filter(who="vic"), limit=1).rows
+    assert (row.before, row.thing, row.details) == (
+        "downloaded the audit log,", "audit.csv", ("only: who dora, kind alert",),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -810,7 +895,7 @@ def test_the_log_is_paged_by_key_and_filtered_by_person_action_subject_and_day(c
         ("dead-letter dismiss", "17", {"key": "114-1", "note": "A test"}, "dismissed dead letter 17", "/letters/17",
          ("“A test”",)),
         ("dead-letter reopen", "17", {}, "opened dead letter 17 again", "/letters/17", ()),
-        ("replay", "40 dead letters", {"letters": 40}, "had 40 dead letters replayed together", "", ()),
+        ("replay", "40 dead letters", {"letters": 40}, "had 40 dead letters replayed", "", ()),
         ("alert take back", "3", {}, "made alert 3 open again", "", ()),
         ("month closed", "2011-01", {}, "ticked “The month is closed” of 2011-01", "/money/2011-01", ()),
         ("month export", "2011-01", {"file": "ledger.csv", "figures": "ab"}, "downloaded the ledger of 2011-01",

@@ -26,6 +26,7 @@ from crossdock.comparison.subject import (
     Subject,
 )
 from crossdock.errors import ConfigError
+from crossdock.services import reconciliation
 from crossdock.store import database
 from crossdock.store.tables import ops_reconcile_run
 from crossdock.watch.reconcile import read, report
@@ -246,6 +247,22 @@ def test_the_page_tells_everything_and_escapes_what_it_was_given(engine: sa.Engi
     for words in (HOSTILE, "<b>pending</b>", '"><img src=x onerror=alert(1)>', "unexplained", "waiting", "Orders"):
         assert words in elements.text
     assert page.count("<svg") == 3
+
+
+def test_the_page_stands_within_the_consoles_frame_without_a_style_of_its_own(engine: sa.Engine) -> None:
+    found = run(
+        engine, a_subject(),
+        channel_advisor=[row(' style="fill: red"<main></main>', a=1), row("2", a=1)], tims=[row("2", a=2)],
+    )  # fmt: skip
+    page = kept(engine, found)
+    part = reconciliation.as_part(page)
+    elements = Elements(part)
+    assert not [name for name, _ in elements.attributes if name == "style"]
+    assert not {"style", "html", "head", "body", "main", "title"} & elements.names
+    assert ' style="fill: red"<main></main>' in elements.text
+    assert part.count("<svg xmlns") == page.count("<svg") == 3
+    assert 'fill="#c0352b"' in part, "the colour of what is unexplained"
+    assert report.INK not in part, "ink is the colour of the page's text"
 
 
 def test_the_page_needs_no_network_and_its_plots_share_no_id(engine: sa.Engine) -> None:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import BatchStopped, ConfigError, NotAllowed
 from crossdock.reference import tims
+from crossdock.rules.shipping import fulfillment_id
 from crossdock.services import letters, records, replays, search, standing
 from crossdock.services.people import Person, Role
 from crossdock.services.personal import MASK
@@ -25,13 +26,16 @@ from crossdock.steps.run_batches import STEPS
 from crossdock.store.tables import (
     ops_audit,
     ops_dead_letter,
+    ops_delivery,
     ops_work,
     raw_orders,
     ref_customer_key,
     ref_gl_entry,
     ref_invoice,
+    ref_sales_order,
     ref_settlement,
     ref_settlement_line,
+    stage_credit_memo,
     stage_sales_order_line,
 )
 from integration.builders import forward, line, order, place, sales_order, ship
@@ -525,3 +529,36 @@ def test_reading_one_now_is_for_clerks_and_on_record(connection: sa.Connection) 
     for flow, key in (("orders", ""), ("orders", "x" * 2_000), ("ledger_invoices", "1"), (HOSTILE, "1")):
         with pytest.raises(ConfigError):
             records.read_now(connection, CLERK, flow, key)
+
+
+def test_keys_of_every_reconciled_subject_find_their_record(
+    sold: tuple[Environment, str, str], connection: sa.Connection
+) -> None:
+    _, key, shipment = sold
+    parcel = f"{key}:{fulfillment_id(shipment)}"
+    (hit,) = hits(connection, parcel)
+    assert (hit.kind, hit.id, hit.at) == ("order", key, shipment)
+    (hit,) = hits(connection, f"{key}:channel 99")
+    assert (hit.kind, hit.id, hit.at) == ("order", key, "")
+    assert hits(connection, f"nobody:{fulfillment_id(shipment)}") == []
+    assert [(hit.kind, hit.id) for hit in hits(connection, "84997c")] == [("sku", "84997C")]
+    letter(connection, "NOWHERE-1", flow="prices")
+    assert [(hit.kind, hit.id) for hit in hits(connection, "nowhere-1")] == [("sku", "NOWHERE-1")]
+    # What TIMS alone has, as if nobody had read the channel's record.
+    connection.execute(
+        sa.update(ref_sales_order).values(external_order_id="777").where(ref_sales_order.c.external_order_id == key)
+    )
+    assert [(hit.kind, hit.id) for hit in hits(connection, "777")] == [("order", "777")]
+    values = {"key": "4711", "batch_id": 1, "version": datetime.now(UTC), "state": "delivered", "order_key": key}
+    connection.execute(sa.insert(stage_credit_memo).values(**values))
+    (hit,) = hits(connection, "4711")
+    assert (hit.kind, hit.id, hit.at) == ("order", key, "4711")
+    values = {"flow": "orders", "batch_id": 1, "entity": "shipment", "operation": "ship", "key": key,
+              "idempotency_key": "ship:ChannelAdvisor:880012"}  # fmt: skip
+    connection.execute(sa.insert(ops_delivery).values(**values))
+    assert [(hit.kind, hit.id) for hit in hits(connection, "880012")] == [("order", key)]
+    values = {"source": "amazon_fr", "settlement_id": "77", "channel": "Amazon FR", "file": "f", "total": 1,
+              "currency_code": "EUR", "format": "amazon", "content_hash": "h"}  # fmt: skip
+    connection.execute(sa.insert(ref_settlement).values(**values))
+    for text in ("amazon_fr:77", "amazon_fr:77:404-1", "amazon_fr:77:#3"):
+        assert [(hit.kind, hit.id) for hit in hits(connection, text)] == [("settlement", "amazon_fr:77")], text

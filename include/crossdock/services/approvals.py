@@ -16,14 +16,16 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
 from crossdock.services.people import Person, Right
-from crossdock.store import approvals
+from crossdock.store import approvals, audit
 from crossdock.store.tables import ops_approval as table
 
 FLOW = "prices"
+SENT = "prices send"  # as the audit log names it
 PAGE = 50
 STATES = ("open", "approved", "refused", "withdrawn")
 KINDS = {"below_cost": "below cost", "up": "dearer", "down": "cheaper", "new": "new at the channel"}
 TENTH = Decimal("0.1")
+LARGEST = 2**63 - 1  # number that the database can hold
 # What is asked for: the promotional price where it is that one.
 _ASKED = sa.func.coalesce(table.c.promotion_price, table.c.to_price)
 
@@ -177,9 +179,14 @@ def decide(
     newest: int = 0,
 ) -> Decided:
     """Approves or refuses open changes: by their numbers, or all of a filter up to the number `newest`, so that none
-    is decided that came after the person had looked. Raises ConfigError for a refusal without a reason, and where
-    nothing was chosen."""
+    is decided that came after the person had looked. Raises ConfigError for a refusal without a reason, where nothing
+    was chosen, and for a number that is no question's."""
     person.require(Right.APPROVE)
+    if beyond := [number for number in (*numbers, newest) if not 0 <= number <= LARGEST]:
+        raise ConfigError(
+            f"{str(beyond[0])[:30]} is no number of a price change.",
+            do="Take the numbers from the list of those that are open.",
+        )
     note = note.strip()
     if not approved and not note:
         raise ConfigError("A refusal needs a reason.", do="Say why; it is kept with the decision.")
@@ -189,9 +196,20 @@ def decide(
     if wanted is not None and not ids:
         if wanted.state != "open":
             raise ConfigError("Only open changes can be decided.", do="Go back to those that are open.")
+        if connection.scalar(sa.select(table.c.id).where(table.c.flow == FLOW, table.c.id == newest)) is None:
+            raise ConfigError(
+                f"There is no price change {newest}, up to which was decided; nothing was.",
+                do="Load the list of changes again: its `newest` is the number of the last one in it.",
+            )
         ids = list(connection.scalars(sa.select(table.c.id).where(*wanted.where(), table.c.id <= newest)))
     decided = approvals.decide(connection, FLOW, ids, approved=approved, who=person.name, note=note)
     return Decided(tuple(decided), len(set(ids)) - len(decided))
+
+
+def note_send(connection: sa.Connection, person: Person, run: str) -> None:
+    """Notes that a person has had approved prices sent at once, by this run of the DAG prices."""
+    person.require(Right.APPROVE)
+    audit.record(connection, person.name, SENT, run)
 
 
 def still_open(connection: sa.Connection, numbers: Sequence[int]) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -20,32 +21,44 @@ from crossdock.errors import ConfigError
 from crossdock.safe import cell
 from crossdock.services import closing
 from crossdock.services.people import Person, Right
-from crossdock.store import database
+from crossdock.store import audit, database
 from crossdock.store.tables import ops_audit as table
 
 PAGE = 50
 PORTION = 2_000  # rows of a file that are read together
 COLUMNS = ("id", "at", "who", "action", "subject", "detail", "address")
+FILE = "audit.csv"
+EXPORTED = "audit export"  # a deed itself
 NAMES = 200  # people and actions that the filters offer
 
-# What a deed is about: one of them, any of them, the page of one.
-_LETTER = ("dead letter {}", "a dead letter", "/letters/{}")
-_RECORD = ("record {}", "a record", "/record?q={}")
-_VERSION = ("{}", "a version of the configuration", "/rules/versions/{}")
-_MONTH = ("{}", "a month", "/money/{}")
-_ALERT = ("alert {}", "an alert", "")
-_PRICE = ("price change {}", "a price change", "")
-_BATCH = ("batch {}", "a batch", "")
-_FLOW = ("{}", "a flow", "")
+
+class About(NamedTuple):
+    """What a deed is about: one of them, any of them, the page of one ("" for none), and the kind by which the deeds
+    about one of them are found ("" where there is no such thing to find)."""
+
+    one: str
+    any: str
+    page: str = ""
+    kind: str = ""
+
+
+_LETTER = About("dead letter {}", "a dead letter", "/letters/{}", "letter")
+_RECORD = About("record {}", "a record", "/record?q={}", "record")
+_VERSION = About("{}", "a version of the configuration", "/rules/versions/{}", "version")
+_MONTH = About("{}", "a month", "/money/{}", "month")
+_ALERT = About("alert {}", "an alert", kind="alert")
+_PRICE = About("price change {}", "a price change", kind="price")
+_BATCH = About("batch {}", "a batch", kind="batch")
+_FLOW = About("{}", "a flow", kind="flow")
 # What is said of each action, around what it is about.
-SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
+SENTENCES: dict[str, tuple[str, About]] = {
     "dead-letter open": ("opened {}, personal data included", _LETTER),
     "dead-letter edit": ("edited {}", _LETTER),
     "dead-letter replay": ("had {} replayed", _LETTER),
     "dead-letter dismiss": ("dismissed {}", _LETTER),
     "dead-letter reopen": ("opened {} again", _LETTER),
-    "replay": ("had {} replayed together", ("{}", "dead letters", "")),
-    "replay run": ("had a run started for {}", ("replay {}", "a replay", "/letters/replays/{}")),
+    "replay": ("had {} replayed", About("{}", "dead letters")),
+    "replay run": ("had a run started for {}", About("replay {}", "a replay", "/letters/replays/{}")),
     "dead-letter assign": ("assigned {}", _LETTER),
     "dead-letter note": ("wrote a note on {}", _LETTER),
     "record open": ("opened {}, personal data included", _RECORD),
@@ -59,7 +72,7 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
     "configuration export": ("exported {}", _VERSION),
     "configuration merge": ("merged {} with newly shipped files", _VERSION),
     "configuration conflict": ("could not merge {} with newly shipped files", _VERSION),
-    "month close": ("had the month {} checked", _MONTH),
+    "month close": ("had {} checked", _MONTH._replace(one="the month {}")),
     "month export": ("downloaded the ledger of {}", _MONTH),
     "month open items": ("looked at the open items of {}", _MONTH),
     **{f"month {step}": (f"ticked “{title}” of {{}}", _MONTH) for step, title in closing.STEPS.items()},
@@ -74,8 +87,12 @@ SENTENCES: dict[str, tuple[str, tuple[str, str, str]]] = {
     "batch accept rejects": ("let {} go on without the records that it refused", _BATCH),
     "prices approved": ("approved {}", _PRICE),
     "prices refused": ("refused {}", _PRICE),
+    "prices send": ("had approved prices sent at once, by {}", About("the run {}", "a run")),
+    "audit export": ("downloaded the audit log, {}", About("{}", "as a file")),
     "watermark set": ("moved the watermark of {}", _FLOW),
 }
+KINDS = tuple(dict.fromkeys(about.kind for _, about in SENTENCES.values() if about.kind))
+_NOTHING = About("{}", "")
 # Details in words; of the others the name stands before the value. Those that nobody reads are in the file only.
 _DETAILS = {
     "message": "“{}”", "note": "“{}”", "files": "changes {}", "file": "{}", "author": "made by {}",
@@ -87,22 +104,31 @@ _UNREAD = frozenset({"figures", "letters", "items", "preview", "version", "key",
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows: of a person, an action, a subject; days in UTC, both within."""
+    """Which rows: of a person, an action, a subject (with a * at its end: all that begin so), things of one of KINDS;
+    days in UTC, both within."""
 
     who: str | None = None
     action: str | None = None
     subject: str | None = None
     since: date | None = None
     until: date | None = None
+    kind: str | None = None
 
     def where(self) -> list[sa.ColumnElement[bool]]:
+        """Raises ConfigError for a kind that there is not."""
         wanted: list[sa.ColumnElement[bool]] = []
         if self.who:
             wanted.append(table.c.who == self.who)
         if self.action:
             wanted.append(table.c.action == self.action)
-        if self.subject:
+        if self.subject and self.subject.endswith("*"):
+            wanted.append(table.c.subject.startswith(self.subject[:-1], autoescape=True))
+        elif self.subject:
             wanted.append(table.c.subject == self.subject)
+        if self.kind:
+            if self.kind not in KINDS:
+                raise ConfigError(f"There is no kind {self.kind[:60]!r}.", do=f"There are {', '.join(KINDS)}.")
+            wanted.append(table.c.action.in_([name for name, (_, of) in SENTENCES.items() if of.kind == self.kind]))
         if self.since:
             wanted.append(table.c.at >= datetime.combine(self.since, time(), UTC))
         if self.until:
@@ -113,7 +139,8 @@ class Filter:
 @dataclass(frozen=True)
 class Deed:
     """What somebody did. `before`, `thing`, `after`: the sentence, with what it is about in the middle, whose page is
-    `page` ("" where it has none); `details`: more about it, in words; `key`: of the record that it is about."""
+    `page` ("" where it has none); `kind`: of it, by which all about it is found; `details`: more about it, in words;
+    `key`: of the record that it is about."""
 
     id: int
     at: datetime
@@ -127,6 +154,7 @@ class Deed:
     details: tuple[str, ...]
     key: str
     address: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +199,14 @@ def as_csv(connection: sa.Connection, person: Person, wanted: Filter) -> Iterato
         after = rows[-1].id
 
 
+def exported(connection: sa.Connection, person: Person, wanted: Filter) -> str:
+    """Puts on record that the rows of a filter are taken as a file, and names it."""
+    person.require(Right.SEE)
+    chosen = {name: str(value) for name, value in vars(wanted).items() if value}
+    audit.record(connection, person.name, EXPORTED, FILE, {"only": chosen} if chosen else None)
+    return FILE
+
+
 def _rows(connection: sa.Connection, wanted: Filter, after: int | None, limit: int) -> Sequence[sa.Row]:
     where = wanted.where()
     if after is not None:
@@ -188,15 +224,16 @@ def _distinct(connection: sa.Connection, person: Person, column: sa.Column[Any])
 
 
 def _deed(row: sa.Row) -> Deed:
-    sentence, (one, _, page) = SENTENCES.get(row.action, (f"{row.action} {{}}", ("{}", "", "")))
+    sentence, about = SENTENCES.get(row.action, (f"{row.action} {{}}", _NOTHING))
     before, _, after = sentence.rpartition("{}") if row.action not in SENTENCES else sentence.partition("{}")
     detail: Mapping[str, Any] = row.detail if isinstance(row.detail, dict) else {"detail": row.detail}
-    number = row.subject.removeprefix("version ") if page == _VERSION[2] else row.subject
-    has_page = bool(page) and (number.isdigit() or page in (_MONTH[2], _RECORD[2])) and number != "0"
+    number = row.subject.removeprefix("version ") if about.kind == _VERSION.kind else row.subject
+    has_page = bool(about.page) and (number.isdigit() or about.kind in (_MONTH.kind, _RECORD.kind)) and number != "0"
+    thing = re.sub(r"^1 (dead letter)s$", r"1 \1", about.one.format(row.subject))  # as older rows have it
     return Deed(
-        row.id, row.at, row.who, row.action, row.subject, before.strip(), one.format(row.subject), after.strip(),
-        page.format(quote(number, safe="")) if has_page else "", tuple(_details(detail)), str(detail.get("key") or ""),
-        row.address,
+        row.id, row.at, row.who, row.action, row.subject, before.strip(), thing, after.strip(),
+        about.page.format(quote(number, safe="")) if has_page else "", tuple(_details(detail)),
+        str(detail.get("key") or ""), row.address, about.kind,
     )  # fmt: skip
 
 
@@ -226,8 +263,8 @@ def _words(value: Any) -> str:
 
 def in_words(action: str) -> str:
     """An action as people say it, for a filter."""
-    sentence, (_, any_of_them, _) = SENTENCES.get(action, (action.replace("{", "{{").replace("}", "}}"), ("", "", "")))
-    return sentence.format(any_of_them)
+    sentence, about = SENTENCES.get(action, (action.replace("{", "{{").replace("}", "}}"), _NOTHING))
+    return sentence.format(about.any)
 
 
 def _line(values: Sequence[Any]) -> str:

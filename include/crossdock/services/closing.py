@@ -46,6 +46,7 @@ STEPS: dict[str, str] = {
     "closed": "The month is closed",
 }
 FELL = "The books up to the end of the month have changed since."
+CARRIED = "carried to the next settlement"  # the kind of open items (ledger/open_items.sql) whose document is a source
 EXPORTED, LOOKED = "month export", "month open items"  # deeds that the checklist knows by the audit log
 
 
@@ -586,6 +587,11 @@ class OpenItem:
     days: int
     age: str
     amount: Decimal
+
+    @property
+    def source(self) -> str:
+        """The source whose settlements the item is about as a whole; "" where it is about a document."""
+        return self.document if self.kind == CARRIED else ""
 
 
 @dataclass(frozen=True)

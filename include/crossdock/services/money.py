@@ -361,12 +361,17 @@ class PayoutPage:
     after: int | None
 
 
-def payouts(connection: sa.Connection, person: Person, period: str, *, by_end: bool = False) -> list[Payout]:
+def payouts(
+    connection: sa.Connection, person: Person, period: str, *, by_end: bool = False, source: str | None = None
+) -> list[Payout]:
     """The settlements of a month: those paid out in it, or that ended in it where nothing was paid. `by_end`: those
-    that ended in it, whenever they were paid out."""
+    that ended in it, whenever they were paid out. Of one `source`: all until the end of the month, the newest first,
+    for what it owes is carried from one to the next."""
     person.require(Right.SEE)
     until = last_day(period)
-    return _payouts(connection, first=until.replace(day=1), until=until, by_end=by_end)
+    first = date.min if source else until.replace(day=1)
+    found = _payouts(connection, first=first, until=until, by_end=by_end, source=source)
+    return found[::-1] if source else found
 
 
 def payout(

@@ -1,5 +1,6 @@
--- The settlements of a month (by the day of their entry, else of their deposit or end; if :by_end, by the day on which they
--- end), or one of them: each with the sum of its lines, its orders and entries, and what was booked on the bank account. :bank are codes of that account.
+-- The settlements of a span (by the day of their entry, else of their deposit or end; if :by_end, by the day on which they
+-- end), all or of a source, or one: each with the sum of its lines, its orders and entries, and what was booked on the bank
+-- account. :bank are codes of that account.
 WITH settlement AS (
   SELECT s.*, coalesce(
            (SELECT min(e.posting_date) FROM ref.gl_entry e
@@ -7,7 +8,8 @@ WITH settlement AS (
            (coalesce(s.deposit_at, s.end_at) AT TIME ZONE c.time_zone)::date) AS day,
          (coalesce(s.end_at, s.deposit_at) AT TIME ZONE c.time_zone)::date AS ends
   FROM ref.settlement s CROSS JOIN ref.company c
-  WHERE CAST(:source AS text) IS NULL OR (s.source = :source AND s.settlement_id = :settlement_id)
+  WHERE (CAST(:source AS text) IS NULL OR s.source = :source)
+    AND (CAST(:settlement_id AS text) IS NULL OR s.settlement_id = :settlement_id)
 )
 SELECT s.source, s.settlement_id, s.channel, s.file, s.currency_code, s.start_at, s.end_at, s.deposit_at, s.day, s.total,
        l.lines, l.total AS lines_total, l.orders, e.entries, d.entry AS deposit_entry, d.amount AS deposited,

@@ -6,6 +6,7 @@ personal data (there is none in the differences).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,9 @@ from crossdock.comparison.subject import BY_RULE, CAUSES, MEANING, UNEXPLAINED
 from crossdock.errors import ConfigError
 from crossdock.services.people import Person, Right
 from crossdock.store.tables import ops_reconcile_difference as difference
+from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch.reconcile import results
+from crossdock.watch.reconcile.report import FAINT, INK
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
 RUNS = 30  # that the trend goes back
@@ -94,7 +97,8 @@ class Page:
 
 @dataclass(frozen=True)
 class Difference:
-    """One fact in which both systems differ. `private`: its values are not kept."""
+    """One fact in which both systems differ. `private`: its values are not kept; `letter`: the dead letter that is why,
+    with `why` being the words about it."""
 
     id: int
     subject: str
@@ -108,6 +112,7 @@ class Difference:
     why: str
     since: datetime
     private: bool
+    letter: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,8 +209,51 @@ def _difference(row: sa.Row) -> Difference:
     own = SUBJECTS.get(row.subject)
     return Difference(
         row.id, row.subject, own.one if own else row.subject, row.key, row.field, row.missing, row.channel_advisor,
-        row.tims, row.cause, row.why or "", row.since, bool(own and own.private),
+        row.tims, row.cause, row.why or "", row.since, bool(own and own.private), letter_of(row.why or ""),
     )  # fmt: skip
+
+
+def report(connection: sa.Connection, person: Person, number: int | None = None) -> tuple[int, str] | None:
+    """The kept report of a run (the last one where none is named), as a part of a page, with the run's number; None
+    where there is none."""
+    person.require(Right.SEE)
+    kept = sa.select(table.c.id, table.c.report).where(table.c.report.is_not(None)).order_by(table.c.id.desc()).limit(1)
+    row = connection.execute(kept if number is None else kept.where(table.c.id == number)).one_or_none()
+    return None if row is None else (row.id, as_part(row.report))
+
+
+# What SVG takes as attributes of its own, of what the plots write as styles.
+_OF_SVG = frozenset(
+    ("fill", "fill-opacity", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin", "stroke-opacity",
+     "stroke-dasharray", "opacity", "font-size", "text-anchor")
+)  # fmt: skip
+_CIRCLE = r'<svg class="dot" viewBox="0 0 10 10" aria-hidden="true"><circle cx="5" cy="5" r="5" fill="\1"/></svg>'
+_DOT = re.compile(r'<span class="dot" style="background:(#[0-9a-f]{3,8})"></span>')
+
+
+def as_part(page: str) -> str:
+    """The main part of a report without its styles, for a page that allows none within itself: colours of plots become
+    attributes, ink takes the colour of the page's text. What a report was given is escaped in it, so that no text of
+    it looks like an attribute."""
+    _, _, inner = page.partition("<main>")
+    part = re.sub(r"<style\b.*?</style>", "", (inner or page).partition("</main>")[0], flags=re.DOTALL)
+    part = _DOT.sub(_CIRCLE, part)
+    part = part.replace('<div class="scroll">', '<div class="scroll" tabindex="0" role="region" aria-label="A table">')
+    return re.sub(r'\s+style="([^"]*)"', _attributes, part)
+
+
+def _attributes(style: re.Match[str]) -> str:
+    pairs = (one.partition(":") for one in style[1].split(";"))
+    named = {name.strip(): value.strip() for name, _, value in pairs if name.strip() in _OF_SVG}
+    if named.get("stroke") == FAINT:
+        named |= {"stroke": INK, "stroke-opacity": "0.2"}
+    return "".join(f' {name}="{"currentColor" if value == INK else value}"' for name, value in named.items())
+
+
+def letter_of(why: str) -> int | None:
+    """The dead letter that the words of an explanation name (comparison/explain.py writes them)."""
+    named = re.match(r"dead letter (\d{1,18}) of ", why)
+    return int(named[1]) if named else None
 
 
 def is_meant(cause: str) -> bool:

@@ -151,9 +151,8 @@ def stopped_in(connection: sa.Connection, flow: str, keys: Iterable[str]) -> dic
 
 def keep(connection: sa.Connection, person: Person, rows: Sequence[sa.Row]) -> int:
     """Puts on record that these letters (id, flow, key) are replayed together; the number of the replay."""
-    first = sa.insert(ops_audit).values(
-        who=person.name, action=ACTION, subject=f"{len(rows)} dead letters", detail={"letters": len(rows)}
-    )
+    subject = "1 dead letter" if len(rows) == 1 else f"{len(rows)} dead letters"
+    first = sa.insert(ops_audit).values(who=person.name, action=ACTION, subject=subject, detail={"letters": len(rows)})
     number = connection.scalar(first.returning(ops_audit.c.id))
     same = {"replay": int(number or 0)}
     each = {str(row.id): {"flow": row.flow, "key": row.key, **same} for row in rows}

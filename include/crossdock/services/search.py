@@ -13,10 +13,12 @@ import sqlalchemy as sa
 
 from crossdock.errors import NotAllowed
 from crossdock.rules import emails
+from crossdock.rules.shipping import fulfillment_id
 from crossdock.services.people import Person, Right
 from crossdock.store import audit
 from crossdock.store.tables import (
     ops_dead_letter,
+    ops_delivery,
     ops_link,
     raw_orders,
     raw_returns,
@@ -45,7 +47,8 @@ LAST = "\U0010ffff"
 
 # What is searched, as people call it; the page names them where nothing is found.
 SEARCHED = (
-    "the channel's order number", "the marketplace's order number", "sales order", "customer", "SKU", "shipment",
+    "the channel's order number", "the marketplace's order number", "sales order", "customer", "SKU",
+    "shipment (its number, or order:number)",
     "tracking number", "invoice", "credit memo", "payment", "stock adjustment", "settlement", "return",
     "journal entry", "dead letter's key",
 )  # fmt: skip
@@ -114,7 +117,10 @@ def _orders(connection: sa.Connection, text: str) -> Iterator[Hit]:
     """By the channel's number and the marketplace's, also of an order that has only been read."""
     own = sa.select(raw_orders.c.key).where(raw_orders.c.key == text).limit(1)
     staged = sa.select(stage_sales_order.c.key).where(stage_sales_order.c.key == text)
-    for key in connection.scalars(own.union(staged)):
+    held = sa.select(ref_sales_order.c.external_order_id).where(
+        ref_sales_order.c.external_order_id == text, ref_sales_order.c.source == "ChannelAdvisor"
+    )
+    for key in connection.scalars(own.union(staged, held)):
         yield Hit("order", key, f"Order {key}", "the channel's order number")
     number = raw_orders.c.payload["OrderID"].astext
     others = sa.union(
@@ -150,6 +156,9 @@ def _documents(connection: sa.Connection, text: str) -> Iterator[Hit]:
         sa.select(ref_shipment.c.id, ref_shipment.c.sales_order_id).where(tracked).limit(MOST)
     ):
         yield of_sales_order(connection, row.sales_order_id, "tracking number", row.id)
+    recorded = sa.select(ops_delivery.c.key).where(ops_delivery.c.idempotency_key == f"ship:ChannelAdvisor:{text}")
+    for key in connection.scalars(recorded):
+        yield Hit("order", key, f"Order {key}", "the channel's shipment")
 
 
 def of_sales_order(connection: sa.Connection, number: str, matched: str, at: str) -> Hit:
@@ -208,34 +217,72 @@ def _settlements(connection: sa.Connection, text: str) -> Iterator[Hit]:
 
 
 def _returns(connection: sa.Connection, text: str) -> Iterator[Hit]:
-    if connection.scalar(sa.select(raw_returns.c.key).where(raw_returns.c.key == text).limit(1)) is None:
-        return
+    """By the channel's number, also of a return whose credit memo is all that is left."""
     order = connection.scalar(sa.select(stage_credit_memo.c.order_key).where(stage_credit_memo.c.key == text))
     if order is not None:
         yield Hit("order", order, f"Order {order}, return {text}", "return", text)
-    else:
+    elif connection.scalar(sa.select(raw_returns.c.key).where(raw_returns.c.key == text).limit(1)) is not None:
         yield Hit("return", text, f"Return {text}", "return")
+
+
+def _joined(connection: sa.Connection, text: str) -> Iterator[Hit]:
+    """By keys of parts: an order's parcel (order:number), a settlement or a line of it (source:settlement:order)."""
+    first, _, rest = text.partition(":")
+    if not first or not rest:
+        return
+    for hit in _orders(connection, first):
+        if hit.id == first:
+            at = _parcel(connection, first, rest)
+            yield Hit("order", first, f"Order {first}{f', {at}' if at else ''}", "shipment (order:number)", at)
+    number = rest.partition(":")[0]
+    held = sa.select(ref_settlement.c.source).where(
+        ref_settlement.c.source == first, ref_settlement.c.settlement_id == number
+    )
+    if connection.scalar(held.limit(1)) is not None:
+        yield Hit("settlement", f"{first}:{number}", f"Settlement {number} of {first}", "settlement")
+
+
+def _parcel(connection: sa.Connection, key: str, number: str) -> str:
+    """The shipment of TIMS that the channel knows by this number; "" where none is."""
+    shipment = ref_shipment.c
+    order = ref_sales_order.c
+    held = (
+        sa.select(shipment.id, shipment.external_reference)
+        .join(ref_sales_order, order.id == shipment.sales_order_id)
+        .where(order.external_order_id == key, order.source == "ChannelAdvisor")
+        .order_by(shipment.id)
+    )
+    its = (f"{key}:{number}", number.removeprefix("channel "))
+    return next(
+        (
+            row.id
+            for row in connection.execute(held)
+            if fulfillment_id(row.id) == number or row.external_reference in its
+        ),
+        "",
+    )
 
 
 def _letters(connection: sa.Connection, text: str) -> Iterator[Hit]:
     """Records that are nowhere but in a dead letter, e.g. what could not be read."""
     letter = ops_dead_letter.c
+    named = letter.key.in_(_spellings(text))  # a comparison tells an item by its SKU without case
     rows = connection.execute(
-        sa.select(letter.id, letter.flow).where(letter.key == text).order_by(letter.id.desc()).limit(MOST)
+        sa.select(letter.id, letter.flow, letter.key).where(named).order_by(letter.id.desc()).limit(MOST)
     )
     for row in rows:
         if row.flow == "orders":
-            yield Hit("order", text, f"Order {text}", "the channel's order number")
+            yield Hit("order", row.key, f"Order {row.key}", "the channel's order number")
         elif row.flow == "returns":
-            yield Hit("return", text, f"Return {text}", "return")
+            yield Hit("return", row.key, f"Return {row.key}", "return")
         elif row.flow in ("catalog", "prices", "inventory"):
-            yield Hit("sku", text, f"SKU {text}", "SKU")
+            yield Hit("sku", row.key, f"SKU {row.key}", "SKU")
         else:
             yield Hit("letter", str(row.id), f"Dead letter {row.id} of {row.flow}", "dead letter's key")
 
 
 _FINDERS: tuple[Callable[[sa.Connection, str], Iterator[Hit]], ...] = (
-    _orders, _sales_orders, _documents, _own_pages, _skus, _returns, _settlements, _letters,
+    _orders, _sales_orders, _documents, _own_pages, _skus, _returns, _settlements, _joined, _letters,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ withdrawn (nothing is asked any more, or something else).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,16 +85,30 @@ def decide(
     existing = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id == sa.any_(given))))
     if unknown := sorted(set(ids) - existing):
         raise ConfigError(
-            f"There is no question {', '.join(map(str, unknown))}; nothing was decided.",
-            do=f"`crossdock {flow} approvals` shows the open ones with their numbers.",
+            f"There is no question {', '.join(map(str, unknown[:20]))}; nothing was decided.",
+            do=f"The page Approvals shows the open ones; `crossdock {flow} approvals` with their numbers.",
         )
     state = "approved" if approved else "refused"
     decided = sorted(
         _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
     )
-    keys = dict(connection.execute(sa.select(table.c.id, table.c.key).where(table.c.id == sa.any_(given))).all())
-    detail = {"note": note} if note else {}
-    audit.record_each(
-        connection, who, f"{flow} {state}", {str(number): {"key": keys[number], **detail} for number in decided}
-    )
+    rows = connection.execute(sa.select(table).where(table.c.id == sa.any_(given), table.c.state == state))
+    details = {row.id: _detail(row) for row in rows}
+    audit.record_each(connection, who, f"{flow} {state}", {str(number): details[number] for number in decided})
     return decided
+
+
+def _detail(row: sa.Row) -> dict[str, str]:
+    """What was decided, for the audit log: the price as it was and as it is to be, which is no personal data."""
+    price = (
+        f"{f'from {_written(row.from_price)} ' if row.from_price is not None else 'new, '}to {_written(row.to_price)}"
+    )
+    detail = {"key": row.key, "price": f"{price} {row.currency_code}"}
+    if row.promotion_price is not None:
+        detail["promotion"] = f"{_written(row.promotion_price)} {row.currency_code}"
+    return detail | ({"note": row.note} if row.note else {})
+
+
+def _written(price: Decimal) -> str:
+    """The price with two places, or with more where they are not 0."""
+    return f"{price:.2f}" if price == round(price, 2) else f"{price.normalize():f}"

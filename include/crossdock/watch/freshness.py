@@ -64,6 +64,7 @@ def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Findi
     return findings
 
 
+MINUTE = timedelta(minutes=1)
 # Where to look first when a source is silent.
 LOOK_AT = {
     "channel_advisor": "Look at the channel itself: have listings ended, is the account still connected, does the "
@@ -104,7 +105,9 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
                 "silent_source",
                 f"{flow.source.name} has been silent for {_words(mark.silence)}",
                 f"Runs are green, but nothing has changed there since {mark.newest_version:%Y-%m-%d %H:%M} UTC;",
-                f"the longest silence so far was {_words(longest)}.",
+                f"the longest silence so far was {_words(longest)}."
+                if longest >= MINUTE
+                else "it had not been silent before.",
                 LOOK_AT[flow.source.system],
             )
     late = connection.execute(

@@ -78,9 +78,22 @@ async def refuse(request: Request, person: Decider, given: Choice) -> Decision:
 
 @router.post("/approvals/send")
 async def send(request: Request, person: Decider) -> Started:
-    """Starts a run of the DAG prices, which sends what is approved."""
-    run = await runs.trigger(request, "prices", {}, f"Approved prices, asked for by {person.name}")
+    """Starts a run of the DAG prices, which sends what is approved; not a second one beside a run that is under way."""
+    if found := await runs.under_way(request, approvals.FLOW):
+        run, state = found
+        return Started(
+            run,
+            f"A run of prices is {state} already, so no second one was started. What was approved before it began goes "
+            "with it; look here again when it has ended.",
+        )
+    run = await runs.trigger(request, approvals.FLOW, {}, f"Approved prices, asked for by {person.name}")
+    await run_in_threadpool(_note, person, run)
     return Started(run, "The run has started: what is approved goes to the channel now.")
+
+
+def _note(person: Person, run: str) -> None:
+    with transaction(person) as connection:
+        approvals.note_send(connection, person, run)
 
 
 async def _decide(request: Request, person: Person, given: Choice, *, approved: bool) -> Decision:

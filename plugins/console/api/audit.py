@@ -23,9 +23,11 @@ def deeds(
     subject: str | None = None,
     since: date | None = None,
     until: date | None = None,
+    kind: str | None = None,
     after: int | None = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
 ) -> Deeds:
     """Who did what, the newest first, a page at a time."""
     with transaction(person) as connection:
-        return audit.deeds(connection, person, Filter(who, action, subject, since, until), after=after, limit=limit)
+        wanted = Filter(who, action, subject, since, until, kind)
+        return audit.deeds(connection, person, wanted, after=after, limit=limit)

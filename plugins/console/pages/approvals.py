@@ -7,11 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
+from console import runs
 from console.access import Asks
 from console.database import transaction
 from console.html import render
+from crossdock.errors import CrossdockError
 from crossdock.services import approvals
-from crossdock.services.approvals import KINDS, STATES, Filter
+from crossdock.services.approvals import FLOW, KINDS, STATES, Filter
 
 TITLE, PATH, PLACE = "Approvals", "/approvals", 60
 router = APIRouter()
@@ -32,7 +34,7 @@ def part(
     request: Request, person: Asks, state: Text = "open", q: Text | None = None, kind: Text | None = None
 ) -> HTMLResponse:
     """The list as it is now."""
-    return _shown(request, "approvals_list.html", Filter(state, q or None, kind or None), None)
+    return _shown(request, "approvals_part.html", Filter(state, q or None, kind or None), None)
 
 
 @router.get("/approvals/rows")
@@ -42,6 +44,16 @@ def rows(
 ) -> HTMLResponse:  # fmt: skip
     """More rows of the list."""
     return _shown(request, "approvals_rows.html", Filter(state, q or None, kind or None), after)
+
+
+@router.get("/approvals/next")
+async def next_run(request: Request, person: Asks) -> HTMLResponse:
+    """When the next run of prices sends what is approved, by Airflow's schedule."""
+    try:
+        found, under_way = await runs.schedule(request, FLOW), await runs.under_way(request, FLOW)
+    except CrossdockError:
+        found, under_way = None, None  # Airflow does not tell this person; the list stands without it
+    return render(request, "approvals_next.html", schedule=found, under_way=under_way)
 
 
 def _shown(request: Request, template: str, wanted: Filter, after: int | None) -> HTMLResponse:

@@ -161,15 +161,18 @@ def _chosen(name: str, value: str, *known: str) -> str:
 
 
 @router.get("/money/{period}/payouts")
-def payouts(request: Request, person: Asks, period: str, by: Text = "payout") -> HTMLResponse:
-    """Its payouts: the settlements that were paid out in it, or those that end in it."""
+def payouts(
+    request: Request, person: Asks, period: str, by: Text = "payout", source: Text | None = None
+) -> HTMLResponse:
+    """Its payouts: the settlements that were paid out in it, or those that end in it; or all of one source until its
+    end."""
     by_end = _chosen("by", by, "payout", "end") == "end"
     with transaction(person) as connection:
-        rows = money.payouts(connection, person, period, by_end=by_end)
+        rows = money.payouts(connection, person, period, by_end=by_end, source=source or None)
         files = closing.files(connection, person, period)
     return render(
         request, "money_payouts.html", title=f"Payouts {period}", period=period, rows=rows, files=files, by_end=by_end,
-        tab="payouts",
+        tab="payouts", source=source or None,
     )  # fmt: skip
 
 

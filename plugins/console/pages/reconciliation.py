@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from markupsafe import Markup
 
 from console.access import Asks
 from console.database import transaction
@@ -19,8 +20,6 @@ TITLE, PATH, PLACE = "Reconciliation", "/reconciliation", 80
 router = APIRouter()
 
 Text = Annotated[str, Query(max_length=1_000)]
-# A report is a page of its own, made by the library with its styles within.
-OWN_STYLE = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 WIDTH, HEIGHT, MOST_WIDE = 180, 34, 12  # of a trend
 
 
@@ -111,10 +110,13 @@ def one(request: Request, person: Asks, number: int) -> Response:
 
 
 def _shown(request: Request, number: int | None, otherwise: str, do: str) -> Response:
-    from crossdock.watch.reconcile import results
-
-    with transaction(request.state.person) as connection:
-        page = results.page(connection, number)
-    if page is None:
+    person = request.state.person
+    with transaction(person) as connection:
+        found = reconciliation.report(connection, person, number)
+    if found is None:
         return refusal(request, 404, otherwise, do)
-    return HTMLResponse(page, headers={"Content-Security-Policy": OWN_STYLE})
+    run, report = found
+    return render(
+        request, "reconciliation_report.html", title=f"Reconciliation {run}", run=run,
+        report=Markup(report),  # noqa: S704
+    )  # fmt: skip

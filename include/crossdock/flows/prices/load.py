@@ -272,7 +272,9 @@ def _judge(
         elif earlier is not None and answer == "refused":
             work.held[line.key] = f"{why} {earlier.decided_by} refused it: {earlier.note or 'no reason given'}."
         else:
-            work.held[line.key] = f"{why} It waits for a person: `crossdock prices approvals`."
+            work.held[line.key] = (
+                f"{why} It waits for a person, on the page Approvals (or `crossdock prices approvals`)."
+            )
             if not answer:
                 questions.append(_approval_row(line, name, wanted, now, why))
     approvals.withdraw(connection, connection.scalars(_OVER, {"batch": batch.id, "kept": kept}).all())
@@ -281,8 +283,8 @@ def _judge(
         alerts.raise_alert(
             connection, kind="price_approval", key=NAME, flow=NAME, severity="notice",
             title=f"Prices: {len(questions)} changes wait for a person",
-            body="Each is far from the price at the channel, or below cost; the other prices go on. Decide with "
-            "`crossdock prices approvals`, or in the Airflow run of price_approvals that asks.",
+            body="Each is far from the price at the channel, or below cost; the other prices go on. Decide on "
+            "the page Approvals, by `crossdock prices approvals`, or in the Airflow run of price_approvals that asks.",
         )  # fmt: skip
 
 

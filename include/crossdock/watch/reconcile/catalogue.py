@@ -109,7 +109,7 @@ def folded_in_database(sku: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
 _ORPHAN = Explanation(
     because(
         WAITING,
-        "no item of TIMS is this product: see `crossdock catalog orphans`",
+        "no item of TIMS is this product: map or create one (`crossdock catalog orphans` names the nearest)",
         (ops_orphan, folded_in_database(ops_orphan.c.product_sku) == FOUND.c.key),
     ).where(FOUND.c.missing == TIMS)
 )
