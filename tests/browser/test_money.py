@@ -362,6 +362,11 @@ def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> Non
     row.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("Approved 1.")).to_be_visible()
     expect(page.get_by_role("link", name=first, exact=True)).to_have_count(0)
+    (left,) = month.query("SELECT count(*) AS number FROM ops.approval WHERE state = 'open'")
+    expect(page.get_by_role("navigation", name="States").get_by_role("link", name="open")).to_have_text(
+        f"open {left.number}"
+    )
+    expect(page).to_have_title(f"Approvals ({left.number}) – Crossdock")
     row = page.get_by_role("row").filter(has_text=second).first
     row.get_by_label("is refused").fill("the cost is wrong")
     row.get_by_role("button", name="Refuse", exact=True).click()
@@ -369,7 +374,7 @@ def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> Non
     page.get_by_label("SKU or target").fill(rest[0])
     page.get_by_role("button", name="Find").click()
     page.once("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name=re.compile("^Approve all 1 ")).click()
+    page.get_by_role("button", name=re.compile("^Approve the one ")).click()
     expect(page.get_by_text("Approved 1.")).to_be_visible()
     decided = month.query("SELECT key, state, decided_by, to_price FROM ops.approval WHERE state <> 'open' ORDER BY id")
     assert {(one.key, one.state, one.decided_by) for one in decided} == {
@@ -377,6 +382,14 @@ def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> Non
     }  # fmt: skip
     page.get_by_role("button", name="Send now").click()
     expect(page.get_by_text("The run has started")).to_be_visible()
+    (asked,) = month.query("SELECT subject FROM ops.audit WHERE action = 'prices send' AND who = 'clerk'")
+    month.open(page, "/approvals")
+    expect(page.get_by_text(re.compile("a run of prices is (queued|running)"))).to_be_visible()
+    page.get_by_role("button", name="Send now").click()
+    expect(page.get_by_text("no second one was started")).to_be_visible()
+    month.open(page, "/audit?action=prices send")
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    expect(page.locator("tr[data-row]")).to_contain_text(asked.subject)
     assert month.work_asked_runs() >= 1
     with shop.runtime() as runtime:
         for one in decided:
@@ -405,6 +418,9 @@ def test_the_comparison_has_its_trend_and_what_differs(month: Console) -> None:
     (last,) = month.query("SELECT max(id) AS id FROM ops.reconcile_run")
     page.locator("#runs ~ table").get_by_role("link", name="report").first.click()
     page.wait_for_url(f"**/reconcile/{last.id}")
+    expect(page.locator(".report svg").first).to_be_visible()
+    page.get_by_role("link", name=f"Reconciliation {last.id}").click()
+    page.wait_for_url(f"**/reconciliation/{last.id}")
     assert page.problems == []
 
 
@@ -428,6 +444,7 @@ def test_the_audit_log_tells_who_did_all_that(month: Console) -> None:
     rows = list(csv.DictReader(io.StringIO(started.value.path().read_text("utf-8"))))
     assert [row["action"] for row in rows][-1:] != []
     assert {"clerk", "accountant"} <= {row["who"] for row in rows}
+    assert month.query("SELECT who FROM ops.audit WHERE action = 'audit export'")[-1].who == "viewer"
     assert page.problems == []
 
 
@@ -503,10 +520,11 @@ def test_every_page_is_readable_by_everybody(month: Console, screen: str) -> Non
     settlements = month.query("SELECT source, settlement_id FROM ref.settlement LIMIT 1")
     payouts = [f"/money/payout?source={one.source}&id={one.settlement_id}" for one in settlements]
     for path in (*(f"/money/{MONTH}{each}" for each in PAGES), *payouts, "/money", "/approvals", "/reconciliation",
-                 "/audit"):  # fmt: skip
+                 "/reconcile/", "/audit"):  # fmt: skip
         month.open(page, path)
         assert axe(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path
+        expect(page.locator("#zone")).to_contain_text("Times are those of Europe/London")
         if screen != "light":
             shot(page, f"{screen}_{re.sub('[^a-z]+', '_', path.strip('/').partition('source')[0])}")
     assert page.problems == []

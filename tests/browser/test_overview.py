@@ -21,7 +21,7 @@ from crossdock.reference import tims
 from crossdock.settings import base_dir
 from crossdock.steps.extract import refresh_reference
 from crossdock.store import alerts, database
-from crossdock.store.tables import ref_settlement
+from crossdock.store.tables import ops_dead_letter, ref_settlement
 from integration.builders import forward, line, order, place, sales_order, ship
 from integration.environment import fresh_database
 
@@ -208,6 +208,28 @@ def test_the_first_page_in_other_lights(console: Console, name: str, how: dict) 
     assert axe(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_the_first_page_is_no_wider_than_a_phone_with_long_words_and_many_currencies(console: Console) -> None:
+    """As a clerk sees it, whose alerts have forms."""
+    raised(console, "stale", "wide", "ledger_stock_adjustments_of_warehouses:" + "a_long_word_" * 40)
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        for currency in ("AUD", "CAD", "CHF", "EUR", "GBP", "JPY", "MXN", "SEK"):
+            payload = {"TotalPrice": 123_456_789.01, "Currency": currency}
+            values = {"flow": "orders", "entity": "sales_order", "key": f"wide-{currency}", "batch_id": 1,
+                      "step": "check", "version": sa.func.now(), "payload": payload, "reasons": []}  # fmt: skip
+            connection.execute(sa.insert(ops_dead_letter).values(values))
+    try:
+        for how in ({"viewport": PHONE["viewport"]}, PHONE):
+            page = console.open(console.login("clerk", **how), "/")
+            for summary in page.locator(".notice summary").all():
+                summary.click()
+            shot(page, "overview_wide")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, how
+            assert page.evaluate("innerWidth") <= 390, "the screen was not made wider for it"
+    finally:
+        with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+            connection.execute(sa.delete(ops_dead_letter).where(ops_dead_letter.c.key.startswith("wide-")))
 
 
 # ---- the life of a record ------------------------------------------------------------------------------------------
