@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from crossdock import flows
-from crossdock.runtime import Runtime, spare_memory
+from crossdock.runtime import Runtime
 from crossdock.settings import PROJECT
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.run_batches import run_batches
@@ -41,18 +41,6 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-class _Runtime(Runtime):
-    """Leaves its engine open: a test enters hundreds, and each would connect and compile its statements anew."""
-
-    def __init__(self, engine: sa.Engine, *more: Any) -> None:
-        super().__init__("", *more)
-        self._engine = engine
-
-    @property
-    def engine(self) -> sa.Engine:  # type: ignore[override]
-        return self._engine
-
-
 @dataclass
 class Environment:
     """What a test needs: the controls, the connections, the world, a database of its own."""
@@ -67,12 +55,7 @@ class Environment:
     inbox: Path | None = None
 
     def runtime(self) -> Runtime:
-        return _Runtime(self.engine, self.connections.__getitem__, self.inbox)
-
-    @cached_property
-    def engine(self) -> sa.Engine:
-        spare_memory()
-        return database.engine(self.database_url)
+        return Runtime(self.database_url, self.connections.__getitem__, self.inbox)
 
     def takes_place(self, order_id: int | None) -> bool:
         return order_id is None or order_id % self.part == 0
@@ -248,6 +231,4 @@ def found_environment(
         }
         for control in controls.values():
             control.set_clock(_world().start)
-        made = Environment(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)
-        yield made
-        made.engine.dispose()
+        yield Environment(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)
