@@ -324,6 +324,7 @@ def test_fields_are_found_by_name_path_and_description_by_keys_alone(console: Co
     expect(page.locator('[data-tree="source"] button').first).to_be_focused()
     source(page, "OrderID").focus()
     press("Enter")
+    expect(source(page, "OrderID")).to_have_attribute("aria-pressed", "true")
     page.get_by_label("Find in SalesOrderCreate").focus()
     press("Enter")
     expect(target(page, "ShippingMethod")).to_be_focused()

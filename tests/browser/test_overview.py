@@ -316,8 +316,14 @@ def test_a_tracking_number_leads_to_the_life_of_its_order_and_a_ledger_line_back
 
 
 def test_the_ledger_of_a_month_leads_to_the_entry_on_the_orders_page(console: Console, sold: str) -> None:
-    period = console.query("SELECT max(period) AS period FROM ref.gl_entry")[0].period
-    page = console.open(console.login("accountant"), f"/money/{period}/lines?sku=22423")
+    number = sales_order(console.shop, sold)["SalesOrderID"]
+    (posted,) = console.query(
+        "SELECT e.period, e.document_id FROM ref.gl_entry e JOIN ops.link l ON l.entity = 'invoice' "
+        "AND l.target_id = e.document_id JOIN ref.shipment s ON s.id = l.source_key "
+        f"WHERE s.sales_order_id = '{number}' LIMIT 1"
+    )
+    where = f"sku=22423&document={posted.document_id}"
+    page = console.open(console.login("accountant"), f"/money/{posted.period}/lines?{where}")
     row = page.locator("tbody tr:has([data-open])").first
     entry = row.get_by_role("link").first.inner_text()
     row.locator("[data-open]").first.click()
