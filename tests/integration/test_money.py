@@ -749,9 +749,9 @@ def test_what_is_carried_on_leads_to_the_payouts_of_its_source(connection: sa.Co
                   "currency_code": "EUR", "end_at": now + timedelta(days=int(number) * 14), "total": -1,
                   "content_hash": number}  # fmt: skip
         connection.execute(sa.insert(ref_settlement).values(**values))
-    found = money.payouts(connection, VIC, MONTH, "amazon_fr")
+    found = money.payouts(connection, VIC, MONTH, source="amazon_fr")
     assert [one.settlement_id for one in found] == ["2", "1"], "also of months before, the newest first"
-    assert money.payouts(connection, VIC, "2010-12", "amazon_fr") == []
+    assert money.payouts(connection, VIC, "2010-12", source="amazon_fr") == []
     item = closing.OpenItem(0, closing.CARRIED, "EUR", "amazon_fr", 3, "0-30", Decimal(1))
     assert item.source == "amazon_fr"
     assert replace(item, kind="invoices").source == ""
