@@ -265,23 +265,23 @@ def test_a_letter_is_assigned_and_remarked_upon(console: Console) -> None:
 def test_edits_that_are_not_kept_are_not_left_without_a_question(console: Console) -> None:
     first, second = number_of(console, refused(console, "ASK-1")), number_of(console, refused(console, "ASK-1"))
     page = console.open(console.login("clerk"), f"/letters/{first}")
-    asked: list[str] = []
+    dialogs: list[str] = []
 
     def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
+        dialogs.append(dialog.type)
         dialog.dismiss()
 
     page.on("dialog", stay)
     page.get_by_label("SKU", exact=True).fill("22423")
     page.get_by_role("link", name="Back to the group").click()
     expect(page.get_by_label("SKU", exact=True)).to_have_value("22423")
-    assert asked == ["beforeunload"]
+    assert dialogs == ["beforeunload"]
     page.get_by_label("Dismiss it, because").fill("a test order")
     page.get_by_role("button", name="Dismiss").click()
     page.wait_for_url(f"**/letters/{second}")  # the next one of the group
     page.get_by_role("link", name="Back to the group").click()
     page.wait_for_url("**/letters/group?*")
-    assert asked == ["beforeunload"]
+    assert dialogs == ["beforeunload"]
     assert page.problems == []
 
 

@@ -78,7 +78,7 @@ def settled(month: Console) -> Console:
 
 
 def work_closes(console: Console) -> int:
-    """Plays Airflow's worker: looks at the months whose close was asked for."""
+    """Plays Airflow's worker: looks at the months whose close was dialogs for."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState
@@ -121,7 +121,7 @@ def test_the_accountant_closes_the_month(month: Console) -> None:
     expect(page.get_by_text("A check is under way")).to_be_visible()
     assert work_closes(month) == 1
     expect(page.get_by_text(re.compile("All [0-9]+ hold"))).to_be_visible(timeout=15_000)
-    expect(page.get_by_text("asked for by accountant")).to_be_visible()
+    expect(page.get_by_text("dialogs for by accountant")).to_be_visible()
     shot(page, "money_checked")
     for step in ("open_items", "exported", "closed"):  # nothing of it was done yet
         assert page.locator(f'[data-step="{step}"]').get_by_role("button", name=re.compile("Tick|Close")).count() == 0
@@ -382,14 +382,14 @@ def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> Non
     }  # fmt: skip
     page.get_by_role("button", name="Send now").click()
     expect(page.get_by_text("The run has started")).to_be_visible()
-    (asked,) = month.query("SELECT subject FROM ops.audit WHERE action = 'prices send' AND who = 'clerk'")
+    (dialogs,) = month.query("SELECT subject FROM ops.audit WHERE action = 'prices send' AND who = 'clerk'")
     month.open(page, "/approvals")
     expect(page.get_by_text(re.compile("a run of prices is (queued|running)"))).to_be_visible()
     page.get_by_role("button", name="Send now").click()
     expect(page.get_by_text("no second one was started")).to_be_visible()
     month.open(page, "/audit?action=prices send")
     expect(page.locator("tr[data-row]")).to_have_count(1)
-    expect(page.locator("tr[data-row]")).to_contain_text(asked.subject)
+    expect(page.locator("tr[data-row]")).to_contain_text(dialogs.subject)
     assert month.work_asked_runs() >= 1
     with shop.runtime() as runtime:
         for one in decided:

@@ -238,11 +238,11 @@ def test_a_margin_is_tried_published_used_by_the_next_run_and_taken_back(console
     expect(history).to_contain_text("Costs have risen")
     history.get_by_text("What it changes").first.click()
     expect(history.locator(".diff").first).to_contain_text("+  margin: 50")
-    asked: list[str] = []
-    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    dialogs: list[str] = []
+    page.once("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.accept()))
     history.get_by_role("button", name="Take it back").click()
     expect(page.locator("#message")).to_contain_text("Taken back")
-    assert f"{changes:,} of {items:,} would change" in asked[0]
+    assert f"{changes:,} of {items:,} would change" in dialogs[0]
     expect(margin).to_have_value("48")
     console.shop.sync(flow="prices")
     assert prices_at_the_channel(console) == before

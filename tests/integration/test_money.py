@@ -293,7 +293,7 @@ def test_the_month_is_the_one_of_the_company_and_of_its_clock(connection: sa.Con
     connection.execute(sa.text("UPDATE ref.gl_entry SET posting_date = '2012-01-30'"))
     found = span(connection, late)
     assert found.last == "2012-01"
-    found.require("2012-01", ahead=True)  # to be seen
+    found.require("2012-01", later=True)  # to be seen
     with pytest.raises(ConfigError, match="It is 2011-06 now"):
         found.require("2012-01")
     connection.execute(sa.text("DELETE FROM ref.gl_entry_line"))
@@ -537,7 +537,7 @@ def test_a_filter_that_nothing_knows_is_refused_and_an_empty_one_says_that_it_wa
         closing.open_items(connection, VIC, MONTH, age="zzz")
     assert refused.value.do == "Take one of 0-30, 31-60, 61-90, over 90."
     assert closing.open_items(connection, VIC, MONTH, age="31-60") == closing.Items((), None, True)
-    assert not closing.open_items(connection, VIC, "2010-05").checked
+    assert not closing.open_items(connection, VIC, "2010-05").was_checked
     for read in (money.lines, money.line_sums):
         with pytest.raises(ConfigError, match="There is no group 'zzz'"):
             read(connection, VIC, MONTH, LineFilter(group="zzz"))

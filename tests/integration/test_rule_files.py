@@ -243,8 +243,8 @@ def test_what_only_the_channel_knows_is_no_promise(shop: Environment) -> None:
         assert "Royal Mail" in columns["carrier"].taken
         assert "Pigeon" not in columns["carrier"].taken
         assert "2nd Class" in columns["service_class"].taken
-        assert "Pigeon is not one of Chronopost, DHL" in columns["carrier"].said
-        assert columns["tims_carrier"].said == ""
+        assert "Pigeon is not one of Chronopost, DHL" in columns["carrier"].hint
+        assert columns["tims_carrier"].hint == ""
         again = Draft(CARRIERS, rows=(RowChange(0, ("Dove", "", "Pigeon", "Overnight")),))
         assert "Pigeon is not one of Chronopost, DHL" in rule_files.preview(made, ADA, again).words[0]
 
@@ -580,7 +580,7 @@ def test_history_and_taking_back(shop: Environment) -> None:
             {"which": f"version {second.number}"},
         ).scalars()
         assert deed["would change"] > 0
-        assert past[0].said == f"{deed['would change']:,} of {deed['of']:,}"
+        assert past[0].hint == f"{deed['would change']:,} of {deed['of']:,}"
         assert "-  margin: 50\n+  margin: 51" in rule_files.change(made, EVE, PRICES, second.number).diff
         with pytest.raises(ConfigError, match="changed again"):
             rule_files.take_back(made, ADA, PRICES, first.number)

@@ -105,10 +105,10 @@ class Span(NamedTuple):
     present: str
     last: str
 
-    def require(self, period: str, *, ahead: bool = False) -> None:
-        """Raises ConfigError for a month before the first and for one that has not begun; `ahead`: for one after the
+    def require(self, period: str, *, later: bool = False) -> None:
+        """Raises ConfigError for a month before the first and for one that has not begun; `later`: for one after the
         last."""
-        until = self.last if ahead else self.present
+        until = self.last if later else self.present
         if period < self.first:
             why = f"The books begin in {self.first}"
         elif period > until:

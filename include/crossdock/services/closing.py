@@ -247,7 +247,7 @@ def month(connection: sa.Connection, person: Person, period: str) -> Month:
     person.require(Right.SEE)
     until = last_day(period)
     there = span(connection)
-    there.require(period, ahead=True)
+    there.require(period, later=True)
     newest = connection.execute(
         sa.select(ops_closing).where(ops_closing.c.period == period).order_by(ops_closing.c.id.desc()).limit(1)
     ).one_or_none()
@@ -600,7 +600,7 @@ class Items:
 
     rows: tuple[OpenItem, ...]
     after: int | None
-    checked: bool
+    was_checked: bool
 
 
 def _open_items(connection: sa.Connection, period: str) -> tuple[OpenItems, ...]:
@@ -646,5 +646,5 @@ def open_items(
         OpenItem(row.position, row.kind, row.currency_code, row.document, row.days, row.age, row.amount)
         for row in shown
     )
-    checked = bool(_closes(connection, [period]))
-    return Items(found, shown[-1].position if len(rows) > limit else None, checked)
+    was_checked = bool(_closes(connection, [period]))
+    return Items(found, shown[-1].position if len(rows) > limit else None, was_checked)

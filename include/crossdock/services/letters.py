@@ -526,12 +526,12 @@ def _history(connection: sa.Connection, number: int) -> tuple[Deed, ...]:
         .limit(200)
     )
     return tuple(
-        Deed(row.at, row.who, row.action.removeprefix("dead-letter "), _said(row.detail), row.detail.get("replay"))
+        Deed(row.at, row.who, row.action.removeprefix("dead-letter "), _words_of(row.detail), row.detail.get("replay"))
         for row in rows
     )
 
 
-def _said(detail: Mapping[str, Any]) -> str:
+def _words_of(detail: Mapping[str, Any]) -> str:
     """What a deed's row says: its note, or the fields that were changed."""
     fields = [str(path) for path in detail.get("fields") or ()]
     more = f" and {len(fields) - FIELDS} more" if len(fields) > FIELDS else ""

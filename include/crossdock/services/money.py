@@ -536,7 +536,7 @@ def exported(connection: sa.Connection, person: Person, period: str, kind: str) 
     last_day(period)
     if kind not in LEDGER_FILES:
         raise ConfigError(f"There is no file {kind[:20]!r}.", do="Take csv or beancount.")
-    span(connection).require(period, ahead=True)
+    span(connection).require(period, later=True)
     name = f"ledger-{period}.{kind}"
     note_export(connection, person.name, period, name)
     return name

@@ -76,7 +76,7 @@ class Column:
     required: bool = False
     key: bool = False
     taken: tuple[str, ...] = ()
-    said: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,12 +224,12 @@ def columns(path: str, names: Sequence[str], connection: sa.Connection) -> tuple
             made.append(Column(name, "a text", required=at < keys, key=at < keys))
         else:
             made.append(Column(name, describe(one.type), choices_of(one.type), one.required, at < keys))
-    known = taken.known(connection, path)
-    if known is None:
+    beside = taken.of_lookup(connection, path)
+    if beside is None:
         return tuple(made)
-    said = f"{known.system} alone knows what it takes. {known.words}"
+    hint = f"{beside.system} alone knows what it takes. {beside.words}"
     return tuple(
-        replace(one, taken=known.of(one.name), said=said) if one.name in known.place.columns else one for one in made
+        replace(one, taken=beside.of(one.name), hint=hint) if one.name in beside.place.columns else one for one in made
     )
 
 
@@ -335,7 +335,7 @@ class Past:
     version: Version
     current: bool
     newest: bool = False
-    said: str = ""
+    hint: str = ""
 
 
 def history(connection: sa.Connection, person: Person, path: str, most: int = 30) -> tuple[Past, ...]:
@@ -353,9 +353,9 @@ def history(connection: sa.Connection, person: Person, path: str, most: int = 30
         after = page[-1].number
     current = next((one for one in found if one.in_force_at is not None), None)
     newest = configuration.status(connection).number
-    said = configuration.said_to_change(connection, [one.number for one in found[:most]])
+    hints = configuration.said_to_change(connection, [one.number for one in found[:most]])
     return tuple(
-        Past(version, version is current, version.number == newest, said.get(version.number, ""))
+        Past(version, version is current, version.number == newest, hints.get(version.number, ""))
         for version in found[:most]
     )
 

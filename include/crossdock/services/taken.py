@@ -44,7 +44,7 @@ class Known:
     place: Place
     system: str
     taken: tuple[tuple[str, ...], ...]
-    said: tuple[str, ...]
+    refusals: tuple[str, ...]
 
     def of(self, column: str) -> tuple[str, ...]:
         """What the system has taken in one column."""
@@ -57,10 +57,10 @@ class Known:
         named = ", ".join(BESIDE.join(values) for values in self.taken[:NAMED])
         more = f" and {len(self.taken) - NAMED} more" if len(self.taken) > NAMED else ""
         taken = f"So far it has taken: {named}{more}." if named else "So far it has taken none."
-        return " ".join((taken, *self.said))
+        return " ".join((taken, *self.refusals))
 
 
-def known(connection: sa.Connection, path: str) -> Known | None:
+def of_lookup(connection: sa.Connection, path: str) -> Known | None:
     """What is known of the columns of a lookup; None where they are no such columns."""
     place = PLACES.get(path)
     if place is None:
@@ -70,11 +70,11 @@ def known(connection: sa.Connection, path: str) -> Known | None:
     fields = [stage[name] for name in place.fields]
     delivered = sa.select(*fields).where(stage.state.in_(("delivered", "unchanged"))).distinct().order_by(*fields)
     taken = tuple(tuple(str(value or "") for value in row) for row in connection.execute(delivered))
-    says = letter.c.reasons[0]["says"].astext
+    message = letter.c.reasons[0]["says"].astext
     refused = (
-        sa.select(says)
+        sa.select(message)
         .where(letter.c.flow == place.flow, letter.c.step == "load", letter.c.rule.in_(place.rules))
-        .group_by(says)
+        .group_by(message)
         .order_by(sa.func.max(letter.c.updated_at).desc())
         .limit(SAID)
     )
@@ -83,7 +83,7 @@ def known(connection: sa.Connection, path: str) -> Known | None:
 
 def unsure(connection: sa.Connection, path: str, before: str, after: str) -> str:
     """What a draft of a lookup writes that the system has not taken yet, in words; "" where there is nothing."""
-    found = known(connection, path)
+    found = of_lookup(connection, path)
     if found is None:
         return ""
     sure = {_folded(values) for values in found.taken}

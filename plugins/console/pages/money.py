@@ -154,9 +154,9 @@ def open_items(
     )  # fmt: skip
 
 
-def _chosen(name: str, value: str, *known: str) -> str:
-    if value not in known:
-        raise ConfigError(f"There is no {name} {value[:60]!r}.", do=f"Take {' or '.join(known)}.")
+def _chosen(name: str, value: str, *choices: str) -> str:
+    if value not in choices:
+        raise ConfigError(f"There is no {name} {value[:60]!r}.", do=f"Take {' or '.join(choices)}.")
     return value
 
 

@@ -446,7 +446,7 @@ document.addEventListener("DOMContentLoaded", () => {
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Line")), ...head, make("th", { scope: "col" }, make("span", { class: "hidden" }, "Remove")))),
       make("tbody", {}, ...rows));
     const lists = columns.map((column, at) => (column.taken.length ? make("datalist", { id: `taken${at}` }, ...column.taken.map((value) => make("option", { value }))) : null)).filter(Boolean);
-    const said = [...new Set(columns.map((column) => column.said).filter(Boolean))].map((words) => make("p", { class: "quiet hint" }, words));
+    const said = [...new Set(columns.map((column) => column.hint).filter(Boolean))].map((words) => make("p", { class: "quiet hint" }, words));
     const parts = [tools, make("div", { class: "wide" }, table), ...lists, ...said];
     if (!all.length) parts.push(make("div", { class: "empty" }, make("p", {}, state.filter ? "No row has this." : "No rows yet."), make("p", { class: "quiet" }, "Add one; the remarks of the file say what belongs here.")));
     if (publishes) parts.push(make("div", { class: "bar" }, make("button", { type: "button", onclick: () => {
