@@ -20,6 +20,7 @@ from crossdock.flow import Flow
 from crossdock.services import worth
 from crossdock.services.advice import Advice, advice, spoken
 from crossdock.services.people import Person, Right
+from crossdock.services.timeline import is_far
 from crossdock.services.worth import Worth
 from crossdock.steps.records import REFERENCE
 from crossdock.store import alerts, audit
@@ -238,7 +239,7 @@ def _lane(connection: sa.Connection, flow: Flow, dag: str, counts: _Counts, now:
     age = (now - mark.read_at).total_seconds() if mark else None
     dead, new, closed = counts.dead.get(flow.name, (0, 0, 0))
     hours = counts.delivered.get(flow.name, {})
-    other_clock = mark is not None and abs(mark.read_at - mark.position) > DAY
+    other_clock = mark is not None and is_far(mark)
     usual, slow, measured = _times(connection, flow, other_clock) if hours else (None, None, 0)
     return Lane(
         flow.name, flow.title, dag, flow.source.system, flow.target,

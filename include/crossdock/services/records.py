@@ -18,11 +18,12 @@ from crossdock import flows
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import contracts
-from crossdock.services import outside, payloads, personal, search, standing
+from crossdock.services import outside, payloads, personal, search, standing, timeline
 from crossdock.services.outside import Outside
 from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
 from crossdock.services.standing import Standing
+from crossdock.services.timeline import Event, Link
 from crossdock.steps.records import unfit
 from crossdock.store import audit
 from crossdock.store.tables import (
@@ -78,43 +79,11 @@ DOCUMENTS = {  # of TIMS, as people call them: their names in its contract
 
 
 @dataclass(frozen=True)
-class Link:
-    """Another record's page. `at`: the part of it that is meant."""
-
-    kind: str
-    id: str
-    at: str = ""
-
-
-@dataclass(frozen=True)
 class Fact:
     """One thing to know of a record. `outside`: the page of the document that it names in its own system."""
 
     name: str
     value: str
-    link: Link | None = None
-    amount: Decimal | None = None
-    currency_code: str = ""
-    outside: Outside | None = None
-
-
-@dataclass(frozen=True)
-class Event:
-    """One moment of its life. `anchor`: the document that it is about; `version`: hash of the version that came."""
-
-    at: datetime
-    what: str  # received, decided, refused, sent, document
-    title: str
-    detail: str = ""
-    state: str = ""
-    flow: str = ""
-    key: str = ""
-    batch_id: int | None = None
-    run_id: str = ""
-    config_version: int | None = None
-    letter: int | None = None
-    version: str = ""
-    anchor: str = ""
     link: Link | None = None
     amount: Decimal | None = None
     currency_code: str = ""
@@ -202,6 +171,7 @@ class Life:
     lines_of: str = ""
     orders: tuple[OrderOf, ...] = ()
     outside: tuple[Outside, ...] = ()
+    far: tuple[str, ...] = ()  # whose clock is far from ours
 
 
 @dataclass(frozen=True)
@@ -239,6 +209,11 @@ class _Trail:
     orders: list[OrderOf] = field(default_factory=list)
     outside: list[Outside | None] = field(default_factory=list)
     own_batches_only: list[str] = field(default_factory=list)  # delivery keys that other records have, too
+    origins: dict[str, list[str]] = field(default_factory=dict)  # of a document those that it comes from
+    seen: dict[str, datetime] = field(default_factory=dict)  # when we made a document, where no event says it
+
+    def comes_of(self, document: str, *origins: str | None) -> None:
+        self.origins.setdefault(document, []).extend(origin for origin in origins if origin)
 
 
 def life(connection: sa.Connection, person: Person, kind: str, number: str, *, after: str | None = None) -> Life:
@@ -265,11 +240,13 @@ def life(connection: sa.Connection, person: Person, kind: str, number: str, *, a
     for line in ledger:
         debit, credit = totals.get(line.currency_code, (Decimal(), Decimal()))
         totals[line.currency_code] = (debit + line.debit, credit + line.credit)
+    far = timeline.far_clocks(connection)
     return Life(
         kind, number, f"{title} {number}", tuple(trail.facts), standings,
-        tuple(sorted(trail.events, key=lambda event: event.at)), tuple(ledger), tuple(trail.settled),
+        timeline.arranged(trail.events, far, trail.origins, trail.seen), tuple(ledger), tuple(trail.settled),
         tuple(dict.fromkeys(trail.related)), trail.after, totals, tuple(trail.lines), trail.lines_of,
         tuple(trail.orders), tuple(dict.fromkeys(one for one in trail.outside if one)),
+        tuple(timeline.CLOCKS[system] for system in sorted(far) if system in timeline.CLOCKS),
     )  # fmt: skip
 
 
@@ -290,6 +267,7 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
     link = connection.execute(
         sa.select(ops_link).where(ops_link.c.entity == "sales_order", ops_link.c.source_key == key)
     ).one_or_none()
+    _placed(connection, trail, key, staged.OrderDate if staged else None)
     marketplace = (link.other_key if link else None) or (staged.marketplace_order_id if staged else None)
     if marketplace:
         trail.facts.append(Fact("marketplace's number", marketplace))
@@ -308,15 +286,32 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
     numbers += [number for number in connection.scalars(held) if number not in numbers]
     for number in numbers:
         _of_sales_order(connection, trail, number)
+        trail.comes_of(number, key)
     if link is not None and link.confirmed_at is not None:
-        trail.events.append(Event(link.confirmed_at, "sent", "The channel was told that it is in TIMS", state="good"))
+        told = "The channel was told that it is in TIMS"
+        trail.events.append(Event(link.confirmed_at, "sent", told, state="good", key=link.target_id))
     returns = sa.select(stage_credit_memo.c.key).where(stage_credit_memo.c.order_key == key).limit(MOST)
     for number in connection.scalars(returns):
         _of_return(connection, trail, number)
+        trail.comes_of(number, key)
     if not trail.lines:
         _lines_of_channel(connection, trail, key)
     if marketplace:
         _settled(connection, trail, ref_settlement_line.c.order_ref == marketplace)
+
+
+def _placed(connection: sa.Connection, trail: _Trail, key: str, staged: str | None) -> None:
+    """When the buyer ordered, by the channel's clock: as it came, else as it was staged."""
+    newest = (raw_orders.c.version.desc(), raw_orders.c.received_at.desc())
+    came = sa.select(raw_orders.c.payload["OrderDate"].astext).where(raw_orders.c.key == key)
+    held = {"OrderDate": connection.scalar(came.order_by(*newest).limit(1)) or staged}
+    if (at := _stated(held, "OrderDate")) is not None:
+        trail.events.append(_at_channel(at, f"Order {key}", "placed", key))
+
+
+def _at_channel(at: datetime, title: str, detail: str, number: str) -> Event:
+    """What happened at the channel, by its clock."""
+    return Event(at, "document", title, detail, anchor=number, clock="channel_advisor")
 
 
 def _buyer(connection: sa.Connection, key: str) -> tuple[str | None, list[str]]:
@@ -366,7 +361,7 @@ def _sales_order_event(held: dict[str, Any], number: str, link: Link | None = No
     page = outside.page_of(DOCUMENTS["Sales order"], number)
     return Event(
         at, "document", f"Sales order {number}", status, anchor=number, amount=_amount(held, "TotalAmount"),
-        currency_code=currency, link=link, outside=page,
+        currency_code=currency, link=link, outside=page, clock="tims",
     )  # fmt: skip
 
 
@@ -403,24 +398,34 @@ def _of_sales_order(connection: sa.Connection, trail: _Trail, number: str) -> No
         parcel = row.payload
         words = " ".join(str(parcel.get(name) or "") for name in ("Carrier", "ServiceLevel", "TrackingNumber")).strip()
         trail.events.append(_document(row, "Shipment", row.id, words, _moment(row, "ShippedAt", "CreatedAt")))
+        trail.comes_of(row.id, number)
         trail.pairs += [("shipments", row.id), ("invoices", row.id)]
         trail.documents.append(row.id)
     invoices = _of(connection, ref_invoice, ref_invoice.c.sales_order_id, number)
     for row in invoices:
         trail.events.append(_document(row, "Invoice", row.id, row.status, _moment(row, "CreatedAt"), row.total))
+        trail.comes_of(row.id, number, row.shipment_id)
     made = _linked(connection, "invoice", [key for name, key in trail.pairs if name == "invoices"])
     for invoice in dict.fromkeys([*(row.id for row in invoices), *made]):
         trail.pairs.append(("ledger_invoices", invoice))
         trail.documents.append(invoice)
     for row in _of(connection, ref_credit_memo, ref_credit_memo.c.sales_order_id, number):
         trail.events.append(_document(row, "Credit memo", row.id, row.status, _moment(row, "CreatedAt"), row.total))
+        trail.comes_of(row.id, number, row.invoice_id, *_returns_of(connection, row.external_reference))
         trail.pairs.append(("ledger_credit_memos", row.id))
         trail.documents.append(row.id)
     paid = connection.scalars(
         sa.select(stage_payment.c.key).where(stage_payment.c.sales_order_id == number).limit(MOST)
     )
     for key in paid.all():
-        _of_payment(connection, trail, key)
+        for payment in _of_payment(connection, trail, key):
+            trail.comes_of(payment, number)
+
+
+def _returns_of(connection: sa.Connection, reference: str) -> list[str]:
+    """The returns that a document of TIMS was made of."""
+    line = stage_credit_memo_line.c
+    return list(connection.scalars(sa.select(line.key).where(line.document == reference).distinct().limit(MOST)))
 
 
 def _linked(connection: sa.Connection, entity: str, keys: Sequence[str]) -> list[str]:
@@ -429,8 +434,8 @@ def _linked(connection: sa.Connection, entity: str, keys: Sequence[str]) -> list
     return list(connection.scalars(sa.select(ops_link.c.target_id).where(*wanted).limit(MOST)))
 
 
-def _of_payment(connection: sa.Connection, trail: _Trail, key: str) -> None:
-    """A part of a settlement that pays for an order, and its payment in TIMS."""
+def _of_payment(connection: sa.Connection, trail: _Trail, key: str) -> list[str]:
+    """A part of a settlement that pays for an order; its payments in TIMS."""
     trail.pairs.append(("payments", key))
     target = connection.scalar(
         sa.select(ops_link.c.target_id).where(ops_link.c.entity == "payment", ops_link.c.source_key == key)
@@ -445,9 +450,11 @@ def _of_payment(connection: sa.Connection, trail: _Trail, key: str) -> None:
                 row, "Payment", row.id, row.status, _moment(row, "CreatedAt"), row.amount, Link("payment", row.id)
             )
         )
-    for number in {row.id for row in rows} | ({target} if target else set()):
+    payments = list(dict.fromkeys([*(row.id for row in rows), *([target] if target else [])]))
+    for number in payments:
         trail.pairs.append(("ledger_payments", number))
         trail.documents.append(number)
+    return payments
 
 
 def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
@@ -455,6 +462,10 @@ def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
     trail.pairs.append(("returns", number))
     trail.delivery_keys.append(number)
     trail.facts.append(Fact("return", number))
+    came = sa.select(raw_returns.c.payload["CreatedDate"].astext).where(raw_returns.c.key == number)
+    held = {"CreatedDate": connection.scalar(came.order_by(raw_returns.c.version.desc()).limit(1))}
+    if (at := _stated(held, "CreatedDate")) is not None:
+        trail.events.append(_at_channel(at, f"Return {number}", "opened", number))
     lines = stage_credit_memo_line.c
     documents = list(connection.scalars(sa.select(lines.document).where(lines.key == number).distinct().limit(MOST)))
     trail.delivery_keys += documents
@@ -463,6 +474,7 @@ def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
         words = f"{row.quantity_delta:+d} of {row.sku}"
         link = Link("adjustment", row.id)
         trail.events.append(_document(row, "Stock adjustment", row.id, words, _moment(row, "CreatedAt"), None, link))
+        trail.comes_of(row.id, number)
         trail.pairs.append(("ledger_adjustments", row.id))
         trail.documents.append(row.id)
 
@@ -560,12 +572,15 @@ def _customer(connection: sa.Connection, person: Person, trail: _Trail, number: 
     else:
         trail.facts.append(Fact("name", personal.MASK))
     trail.facts.append(Fact("status", row.status))
-    trail.events.append(Event(row.version, "document", "Last changed in TIMS", anchor=number))
+    trail.events.append(Event(row.version, "document", "Last changed in TIMS", anchor=number, clock="tims"))
     made = sa.select(ops_link.c.source_key).where(ops_link.c.entity == "customer", ops_link.c.target_id == number)
     trail.delivery_keys += connection.scalars(made.limit(MOST)).all()
     bought = ref_sales_order.c.payload["CustomerID"].astext == number
-    orders = sa.select(ref_sales_order).where(bought).order_by(ref_sales_order.c.id.desc()).limit(MOST)
-    for order in connection.execute(orders):
+    linked = sa.and_(ops_link.c.entity == "sales_order", ops_link.c.target_id == ref_sales_order.c.id)
+    orders = sa.select(ref_sales_order, ops_link.c.created_at).outerjoin(ops_link, linked).where(bought)
+    for order in connection.execute(orders.order_by(ref_sales_order.c.id.desc()).limit(MOST)):
+        if order.created_at is not None:
+            trail.seen[order.id] = order.created_at
         hit = search.of_sales_order(connection, order.id, "", "")
         total = _amount(order.payload, "TotalAmount")
         link = Link(hit.kind, hit.id)
@@ -658,8 +673,10 @@ def _settlement(connection: sa.Connection, person: Person, trail: _Trail, number
     ]  # fmt: skip
     trail.events.append(Event(row.booked_at, "document", "Booked in our settlement ledger", state="good", anchor=own))
     if row.deposit_at:
-        trail.events.append(Event(row.deposit_at, "document", "The bank should have it", amount=row.total,
-                                  currency_code=row.currency_code))  # fmt: skip
+        paid = f"{own}\ndeposit"  # its own place: no number of anything
+        trail.events.append(Event(row.deposit_at, "document", "The bank should have it", anchor=paid, amount=row.total,
+                                  currency_code=row.currency_code, clock=timeline.SETTLED))  # fmt: skip
+        trail.comes_of(paid, own)
     staged = sa.select(stage_settlement.c.key).where(
         stage_settlement.c.SettlementID == own, stage_settlement.c.Source == source
     )
@@ -744,7 +761,7 @@ def _document(
     page = outside.page_of(DOCUMENTS[name], number)
     return Event(
         at, "document", f"{name} {number}", detail, anchor=number, amount=amount, currency_code=currency, link=link,
-        outside=page,
+        outside=page, clock="tims",
     )  # fmt: skip
 
 
@@ -889,6 +906,7 @@ def _deliveries(connection: sa.Connection, keys: Iterable[str], *more: sa.Column
             + (f", {row.attempts} attempts" if row.attempts > 1 else "")
             + (f": {row.error}" if row.error else ""),
             states.get(row.outcome, ""), row.flow, row.key, row.batch_id, row.run_id or "", row.config_version,
+            makes=row.response_id if row.response_id and row.response_id != row.key else "",
         )
         for row in rows
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from console.database import transaction
 from console.html import render
 from console.marks import taken_back
 from crossdock import flows
-from crossdock.services import records, search, standing
+from crossdock.services import records, search, standing, timeline
 from crossdock.services.search import Hit
 
 TITLE, PATH, PLACE = "Record", "/record", 30
@@ -65,4 +65,7 @@ def life(
         one = records.life(connection, person, kind, id, after=after)
     of_timeline = any(event.anchor == at for event in one.events)
     going_on = kind != "customer" and any(each.state in ("warn", "bad") for each in one.standings)
-    return render(request, "record.html", title=one.title, life=one, at=at, of_timeline=of_timeline, going_on=going_on)
+    return render(
+        request, "record.html", title=one.title, life=one, at=at, of_timeline=of_timeline, going_on=going_on,
+        clocks=timeline.CLOCKS,
+    )  # fmt: skip
