@@ -209,7 +209,7 @@ def of_letter(connection: sa.Connection, number: int) -> Came | None:
 
 def came(connection: sa.Connection, letters: Sequence[sa.Row], begun: datetime) -> list[Came]:
     """What came of these letters since a replay of them was asked for."""
-    every = flows.all_flows()
+    every, dags = flows.all_flows(), flows.packages()
     by_flow: dict[str, list[sa.Row]] = {}
     for row in letters:
         by_flow.setdefault(row.flow, []).append(row)
@@ -225,7 +225,7 @@ def came(connection: sa.Connection, letters: Sequence[sa.Row], begun: datetime) 
         stopped = stopped_in(connection, name, [row.key for row in rows])
         late = now - begun > timedelta(minutes=settings.flow(name).undelivered_minutes)
         found += [
-            _one(flow, row, staged.get(row.key), documents.get(row.key, ()), begun, late, stopped.get(row.key))
+            _one(flow, dags[name], row, staged.get(row.key), documents.get(row.key, ()), begun, late, stopped.get(row.key))
             for row in rows
         ]
     return sorted(found, key=lambda one: one.letter)
@@ -240,6 +240,7 @@ def stopped_words(batch_id: int) -> str:
 
 def _one(
     flow: Flow,
+    dag: str,
     row: sa.Row,
     staged: sa.Row | None,
     documents: tuple[str, ...],
@@ -247,8 +248,6 @@ def _one(
     late: bool,
     stopped: int | None,
 ) -> Came:
-    dag = flows.packages()[flow.name]
-
     def made(end: str, why: str = "", do: str = "") -> Came:
         shown = documents if end == "delivered" else ()
         return Came(row.id, flow.name, flow.title, dag, row.key, end, why, do, shown)

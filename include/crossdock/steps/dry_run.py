@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -142,17 +143,22 @@ def _judged(
 
 def _on_temporary_tables(connection: sa.Connection, flow: Flow) -> Flow:
     """The flow with stage tables of this transaction alone."""
-    apart = sa.MetaData()
 
     def copy(table: sa.Table) -> sa.Table:
-        made = table.to_metadata(apart, schema="pg_temp")
-        made.info.update(table.info)
         like = f"LIKE {table.fullname} INCLUDING DEFAULTS INCLUDING INDEXES"
         connection.exec_driver_sql(f"CREATE TEMP TABLE {table.name} ({like}) ON COMMIT DROP")
-        return made
+        return _temporary(table)
 
     lines = flow.stage_lines
     return dataclasses.replace(flow, stage=copy(flow.stage), stage_lines=None if lines is None else copy(lines))
+
+
+@cache
+def _temporary(table: sa.Table) -> sa.Table:
+    """The table as it stands among the temporary ones: one object, so that statements on it are compiled once."""
+    made = table.to_metadata(sa.MetaData(), schema="pg_temp")
+    made.info.update(table.info)
+    return made
 
 
 def _documents(flow: Flow, frames: Frames) -> list[dict[str, Any]]:
