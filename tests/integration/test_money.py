@@ -573,6 +573,27 @@ def test_lines_are_found_by_account_document_sku_and_text_and_added_up(
     assert ("4000", first.name) in money.accounts(connection, VIC)
 
 
+def test_a_text_is_found_in_the_same_lines_with_and_without_the_indexes_of_texts_and_however_many_have_it(
+    ledger_env: LedgerEnv, connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = money.lines(connection, VIC, MONTH, LineFilter(), limit=1_000).rows
+    memo = connection.scalar(sa.text("SELECT memo FROM ref.gl_entry_line WHERE memo LIKE '___%' LIMIT 1"))
+    texts = [one.description for one in rows] + [str(memo)]
+    parts = {text[at : at + size].swapcase() for text in texts for at in (0, 3) for size in (1, 2, 3, 6)} | {"50% off"}
+
+    def found() -> dict[str, tuple[money.Line, ...]]:
+        return {part: money.lines(connection, VIC, MONTH, LineFilter(text=part), limit=1_000).rows for part in parts}
+
+    with_index = found()
+    assert any(0 < len(lines) < len(rows) for lines in with_index.values())
+    monkeypatch.setattr(money, "FEW", 0)
+    assert found() == with_index
+    connection.execute(sa.text("RESET ROLE"))
+    connection.execute(sa.text("DROP INDEX ref.ix_gl_entry_line_memo, ref.ix_gl_entry_description"))
+    monkeypatch.undo()
+    assert found() == with_index
+
+
 def test_a_close_that_was_asked_for_runs_until_it_has_found_something(
     ledger_env: LedgerEnv, connection: sa.Connection
 ) -> None:

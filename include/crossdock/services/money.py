@@ -235,6 +235,11 @@ def accounts(connection: sa.Connection, person: Person) -> list[tuple[str, str]]
     return [(row.id, row.name) for row in rows]
 
 
+LETTERS = 3  # that an index of texts needs
+FEW = 1_000  # entries that are asked for by number
+_TEXTS = (ref_gl_entry.c.payload["Description"].astext, ref_gl_entry_line.c.memo)
+
+
 def _where(connection: sa.Connection, until: date, wanted: LineFilter) -> list[sa.ColumnElement[bool]]:
     entry, line = ref_gl_entry, ref_gl_entry_line
     where: list[sa.ColumnElement[bool]] = [entry.c.posting_date.between(until.replace(day=1), until)]
@@ -254,11 +259,25 @@ def _where(connection: sa.Connection, until: date, wanted: LineFilter) -> list[s
         numbers_of_line = (*numbers, line.c.order_id)
         where.append(sa.or_(*(column == wanted.document for column in numbers_of_line)))
     if wanted.text is not None:
-        texts = (entry.c.payload["Description"].astext, line.c.memo)
-        where.append(sa.or_(*(column.icontains(wanted.text, autoescape=True) for column in texts)))
+        where.append(sa.or_(*(column.icontains(wanted.text, autoescape=True) for column in _TEXTS)))
+        if (few := _few_with(connection, wanted.text)) is not None:
+            where.append(entry.c.id == sa.any_(sa.cast(few, sa.ARRAY(sa.Text))))
     if wanted.since is not None:
         where.append(entry.c.version > wanted.since)
     return where
+
+
+def _few_with(connection: sa.Connection, words: str) -> list[str] | None:
+    """The entries that have these words, found by the indexes of texts. None where there are many, or no such index
+    can tell: then the lines of a month are read by day, and the first page of many is soon full."""
+    indexed = sa.func.to_regclass("ref.ix_gl_entry_line_memo").is_not(None)
+    if len(words) < LETTERS or not connection.scalar(sa.select(indexed)):
+        return None
+    found: set[str] = set()
+    for column, number in zip(_TEXTS, (ref_gl_entry.c.id, ref_gl_entry_line.c.entry_id), strict=True):
+        some = sa.select(number).where(column.icontains(words, autoescape=True)).limit(FEW + 1)
+        found.update(connection.scalars(some))
+    return sorted(found) if len(found) <= FEW else None
 
 
 def _accounts_of(connection: sa.Connection, wanted: str) -> sa.ColumnElement[Any]:

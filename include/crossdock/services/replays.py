@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -224,10 +225,8 @@ def came(connection: sa.Connection, letters: Sequence[sa.Row], begun: datetime) 
         documents = _documents(connection, flow, [row.key for row in rows])
         stopped = stopped_in(connection, name, [row.key for row in rows])
         late = now - begun > timedelta(minutes=settings.flow(name).undelivered_minutes)
-        found += [
-            _one(flow, dags[name], row, staged.get(row.key), documents.get(row.key, ()), begun, late, stopped.get(row.key))
-            for row in rows
-        ]
+        one = partial(_one, flow, dags[name], begun, late)
+        found += [one(row, staged.get(row.key), documents.get(row.key, ()), stopped.get(row.key)) for row in rows]
     return sorted(found, key=lambda one: one.letter)
 
 
@@ -241,11 +240,11 @@ def stopped_words(batch_id: int) -> str:
 def _one(
     flow: Flow,
     dag: str,
+    begun: datetime,
+    late: bool,
     row: sa.Row,
     staged: sa.Row | None,
     documents: tuple[str, ...],
-    begun: datetime,
-    late: bool,
     stopped: int | None,
 ) -> Came:
     def made(end: str, why: str = "", do: str = "") -> Came:

@@ -31,6 +31,7 @@ from crossdock.store.registry import Moment, Money, metadata, stage_columns, sta
 
 NOW = func.now()
 BY_PREFIX = "text_pattern_ops"  # an index that finds a text by its beginning too, whatever the database's language
+BY_PARTS = "ref.gin_trgm_ops"  # the same of any part, of three letters or more
 
 
 def _raw(name: str, comment: str) -> Table:
@@ -370,6 +371,9 @@ ref_gl_entry = _document(
     Index("ix_gl_entry_day", "posting_date", "id"),
 )
 
+Index("ix_gl_entry_description", ref_gl_entry.c.payload["Description"].astext.label("description"),
+      postgresql_using="gin", postgresql_ops={"description": BY_PARTS})  # fmt: skip
+
 ref_gl_entry_line = Table(
     "gl_entry_line",
     metadata,
@@ -384,6 +388,7 @@ ref_gl_entry_line = Table(
     Column("memo", Text),
     PrimaryKeyConstraint("entry_id", "line_no"),
     Index("ix_gl_entry_line_order_id", "order_id", postgresql_where=text("order_id IS NOT NULL")),
+    Index("ix_gl_entry_line_memo", "memo", postgresql_using="gin", postgresql_ops={"memo": BY_PARTS}),
     schema="ref",
     comment="One line of a journal entry; amounts in the currency of its entry",
 )
