@@ -113,6 +113,44 @@ def test_a_carrier_that_eleven_parcels_wait_for_is_added_and_they_go(console: Co
     assert page.problems == []
 
 
+def test_add_it_there_leads_to_the_row_of_the_value_filled_in(console: Console) -> None:
+    parcels = refused_parcels(console, "Zeppelin")
+    others = refused_parcels(console, "Roial Mail")
+    page = console.open(console.login("analyst"), "/letters/group?flow=shipments&rule=unknown_carrier")
+    value = page.get_by_role("list", name="Values that are wrong").get_by_role("link", name="Zeppelin")
+    value.click()
+    page.get_by_role("link", name="Add it there").click()
+    box = page.locator(f'[data-unknown="{CARRIERS}"]')
+    row = box.locator("tr[data-wanted]")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("Zeppelin / 2nd Class")
+    assert box.locator("tr[data-value]").first.get_attribute("data-value") == "Zeppelin / 2nd Class"
+    field = row.locator("[data-cell]").nth(2)
+    expect(field).to_be_focused()
+    expect(field).to_have_value("")
+    assert [one.input_value() for one in row.locator("[data-cell]").all()][:2] == ["Zeppelin", "2nd Class"]
+    assert box.locator("[data-take]:checked").count() == 0
+    page.keyboard.type("Zeppelin Air")
+    expect(row.get_by_role("checkbox")).to_be_checked(checked=True)
+    expect(box.get_by_role("button", name=f"Publish and replay the {PARCELS}")).to_be_visible()
+    shot(page, "rules_wanted")
+    assert axe(page) == []
+    letter = console.shop.letters()[next(iter(others))]
+    console.open(page, f"/letters/{letter.id}")
+    page.get_by_role("link", name="Add it there").click()
+    expect(box.locator("tr[data-wanted]")).to_contain_text("Roial Mail / 2nd Class")
+    assert box.locator("[data-take]:checked").count() == 1, "it alone is chosen"
+    viewer = console.open(console.login("viewer"), f"/letters/{letter.id}")
+    viewer.get_by_role("link", name="Add it there").click()
+    expect(viewer.locator("tr[data-wanted]")).to_be_in_viewport()
+    console.open(page, f"/rules/file?path={CARRIERS}&value=<script>Nobody</script>")
+    expect(page.locator("[data-nothing-waits]")).to_contain_text("<script>Nobody</script> any more")
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        keys = [*parcels, *others]
+        connection.execute(sa.text("DELETE FROM ops.dead_letter WHERE key = ANY(:keys)"), {"keys": keys})
+    assert page.problems == viewer.problems == []
+
+
 def test_a_kind_of_settlement_lines_is_filled_in_on_the_spot_and_its_file_is_read_again(console: Console) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session

@@ -120,6 +120,20 @@ def test_what_lookups_lack_is_counted_with_who_waits_and_the_nearest_row(
     assert unknown_values.of(connection, ADA, "lookups/countries.csv") is None
 
 
+def test_the_value_that_somebody_comes_for_stands_first_and_is_not_left_out(
+    parcels: list[str], connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unknown_values, "MOST", 1)
+    for value in ("Zeppelin / 2nd Class", "Roial Mail / 2nd Class"):
+        lacking = unknown_values.of(connection, ADA, CARRIERS, value)
+        assert lacking
+        assert [one.value for one in lacking.values] == [value]
+        assert lacking.letters == 4
+    lacking = unknown_values.of(connection, ADA, CARRIERS, "nobody knows it")
+    assert lacking
+    assert [one.value for one in lacking.values] == ["Roial Mail / 2nd Class"]
+
+
 def test_an_unknown_code_shows_the_items_that_its_letters_name(parcels: list[str], connection: sa.Connection) -> None:
     codes = unknown_values.of(connection, ADA, CODES)
     assert codes

@@ -137,10 +137,11 @@ def of_all(connection: sa.Connection, person: Person) -> tuple[Lacking, ...]:
     return _lacking(connection, person, None)
 
 
-def of(connection: sa.Connection, person: Person, path: str) -> Lacking | None:
-    """What one lookup lacks; None where nothing waits for it."""
+def of(connection: sa.Connection, person: Person, path: str, first: str = "") -> Lacking | None:
+    """What one lookup lacks; None where nothing waits for it. `first`: a value that stands first and is not left out,
+    however many there are."""
     person.require(Right.SEE)
-    return next(iter(_lacking(connection, person, path)), None)
+    return next(iter(_lacking(connection, person, path, first)), None)
 
 
 def letters_of(connection: sa.Connection, person: Person, path: str, values: Sequence[str]) -> list[int]:
@@ -175,7 +176,7 @@ def files_of(connection: sa.Connection, person: Person, path: str, values: Seque
     return sorted({one.file for value in wanted & found.keys() for one in found[value][1]})
 
 
-def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tuple[Lacking, ...]:
+def _lacking(connection: sa.Connection, person: Person, only: str | None, first: str = "") -> tuple[Lacking, ...]:
     by_path: dict[str, dict[tuple[str, ...], list[tuple[Waiting, str]]]] = {}
     every = flows.all_flows()
     for row in _refused(connection):
@@ -204,19 +205,19 @@ def _lacking(connection: sa.Connection, person: Person, only: str | None) -> tup
             _unknown(path, name, held.columns, keys, rows, key[0], [one for one, _ in waiting], waiting[0][1])
             for key, waiting in values.items()
         ]
-        lacks = _lacks(path, columns, found)
+        lacks = _lacks(path, columns, found, first)
         made.append(replace(lacks, values=_with_nearest(name, lacks.values, len(rows))))
     if only in (None, KINDS):
-        made += _kinds(connection)
+        made += _kinds(connection, first)
     return tuple(sorted(made, key=lambda one: (-one.letters, -one.lines, one.path)))
 
 
-def _lacks(path: str, columns: tuple[rule_files.Column, ...], found: Sequence[Unknown]) -> Lacking:
+def _lacks(path: str, columns: tuple[rule_files.Column, ...], found: Sequence[Unknown], first: str = "") -> Lacking:
     records: dict[str, int] = {}
     for one in found:
         for each in one.waiting:
             records[each.title] = records.get(each.title, 0) + each.letters
-    shown = sorted(found, key=lambda one: (-one.letters, -one.lines, one.value))[:MOST]
+    shown = sorted(found, key=lambda one: (one.value != first, -one.letters, -one.lines, one.value))[:MOST]
     return Lacking(path, rule_files.name_of(path), columns, tuple(shown), records)
 
 
@@ -277,7 +278,7 @@ def _booked(connection: sa.Connection) -> dict[str, tuple[Words, list[Booked]]]:
     return found
 
 
-def _kinds(connection: sa.Connection) -> list[Lacking]:
+def _kinds(connection: sa.Connection, first: str = "") -> list[Lacking]:
     """What the lookup of settlement kinds lacks; [] where nothing waits for it."""
     letters_ = {one.value: one for one in _unknown_words(connection)}
     booked = _booked(connection)
@@ -308,7 +309,7 @@ def _kinds(connection: sa.Connection) -> list[Lacking]:
             )
         )  # fmt: skip
     waits = {number for one in letters_.values() for number in one.ids}
-    return [replace(_lacks(KINDS, columns, made), records={title: len(waits)} if waits else {})]
+    return [replace(_lacks(KINDS, columns, made, first), records={title: len(waits)} if waits else {})]
 
 
 def _reasons() -> sa.TableValuedAlias:

@@ -18,6 +18,7 @@ TITLE, PATH, PLACE = "Rules and lookups", "/rules", 50
 router = APIRouter()
 
 Path = Annotated[str, Query(max_length=200)]
+Value = Annotated[str, Query(max_length=2_000)]
 
 
 @router.get("/rules")
@@ -35,13 +36,15 @@ def listed(request: Request, person: Asks) -> HTMLResponse:
 
 
 @router.get("/rules/file")
-def file(request: Request, person: Asks, path: Path, version: int | None = None) -> HTMLResponse:
-    """A file in its editor."""
+def file(
+    request: Request, person: Asks, path: Path, version: int | None = None, value: Value = ""
+) -> HTMLResponse:  # fmt: skip
+    """A file in its editor. `value`: one that records wait for; its row is the one to fill in."""
     with transaction(person) as connection:
         facts = rule_files.facts(connection, person, path)
-        lacking = unknown_values.of(connection, person, path)
+        lacking = unknown_values.of(connection, person, path, value)
     return render(
-        request, "rules_file.html", title=facts.name, file=facts, lacking=lacking, version=version
+        request, "rules_file.html", title=facts.name, file=facts, lacking=lacking, version=version, wanted=value,
     )  # fmt: skip
 
 

@@ -268,6 +268,15 @@ document.addEventListener("DOMContentLoaded", () => {
       take.addEventListener("change", () => { show(); check(); });
       for (const one of cells(row)) one.addEventListener("input", () => { take.checked = full(row); show(); check(); });
     }
+    // Whoever comes for one value is led to its row: that one alone is chosen, and what is missing in it has the cursor.
+    const wanted = rows.filter((row) => row.dataset.wanted !== undefined);
+    if (wanted.length) {
+      for (const row of rows) row.querySelector("[data-take]").checked = wanted.includes(row) && (full(row) || known(row));
+      const missing = cells(wanted[0]).find((one) => one.value.trim() === "" && one.dataset.required !== undefined);
+      const field = missing || cells(wanted[0])[0] || wanted[0].querySelector("[data-take]");
+      field.focus();
+      field.scrollIntoView({ block: "center" });
+    }
     message.addEventListener("input", () => { own = true; show(); });
     show();
     check();
