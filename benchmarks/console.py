@@ -90,7 +90,12 @@ LISTS: dict[str, tuple[dict[str, str], ...]] = {
         {"period": MONTH, name: value}
         for name, value in (("group", "fees"), ("document", f"SO-{ORDER}"), ("text", "nothing has it"))
     ),
-    "open items": ({"period": MONTH}, {"period": MONTH, "kind": "invoices", "currency": "GBP", "age": "0-30"}),
+    "open items": (
+        {"period": MONTH},
+        {"period": MONTH, "kind": "invoices", "currency": "GBP", "age": "0-30"},
+        {"period": MONTH, "text": ORDER, "sort": "days"},
+        {"period": MONTH, "sort": "-amount", "after": "24.00~3000"},
+    ),
     "audit": ({}, {"who": "clerk 1"}, {"action": "price approve", "who": "clerk 1"}, {"subject": "17"}),
     "approvals": ({}, {"state": "approved"}, {"q": SKU}, {"q": "nothing"}),
 }
@@ -114,7 +119,10 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/money/{period}/lines/sums": (*LISTS["lines"], *LISTS["more of lines"]),
     "/api/money/{period}/lines": LISTS["lines"],
     "/money/{period}/open-items": LISTS["open items"],
+    "/money/{period}/open-items.csv": LISTS["open items"][:3],
+    "/money/{period}/profit.csv": tuple({"period": MONTH, "by": by} for by in ("channel", "sku")),
     "/api/money/{period}/open-items": LISTS["open items"],
+    "/api/money/{period}/open-items/sums": LISTS["open items"][:2],
     "/money/{period}/profit": tuple(
         {"period": MONTH, "by": by, "amounts": amounts} for by in ("channel", "sku") for amounts in ("own", "base")
     ),
@@ -125,6 +133,7 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     ),
     "/money/{period}/export/{kind}": tuple({"period": MONTH, "kind": kind} for kind in ("csv", "beancount")),
     "/money/payout": ({"source": PAYOUT[0], "id": PAYOUT[1]}, {"source": PAYOUT[0], "id": PAYOUT[1], "after": "50"}),
+    "/money/payout.csv": ({"source": PAYOUT[0], "id": PAYOUT[1]},),
     "/api/money/payouts/{source}/{settlement_id}": ({"source": PAYOUT[0], "settlement_id": PAYOUT[1]},),
     "/audit": LISTS["audit"],
     "/api/audit": LISTS["audit"],

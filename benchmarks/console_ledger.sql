@@ -124,8 +124,9 @@ SELECT
   'Clearing is empty.', 'Look at the documents.'
 FROM ops.closing AS c CROSS JOIN generate_series(1, 60) AS n;
 
-INSERT INTO ops.open_item (period, position, kind, currency_code, document, days, age, amount)
+INSERT INTO ops.open_item (period, position, kind, currency_code, document, days, age, amount, party, order_id)
 SELECT
   p.id, n - 1, 'invoices', CASE n % 3 WHEN 0 THEN 'USD' WHEN 1 THEN 'EUR' ELSE 'GBP' END, 'INV-' || (90000000 + n),
-  n % 120, (ARRAY['0-30', '31-60', '61-90', 'over 90'])[1 + n % 120 / 31], 24.00
+  n % 120, (ARRAY['0-30', '31-60', '61-90', 'over 90'])[1 + n % 120 / 31], 24.00,
+  'Amazon UK', (90000000 + n)::text
 FROM ref.period AS p CROSS JOIN generate_series(1, :letters) AS n;

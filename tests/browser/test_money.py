@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 from browser.conftest import Console, axe, shot
-from crossdock.ledger.close import close
+from crossdock.ledger.close import close, figures
 from crossdock.store import approvals, audit
 from crossdock.watch.reconcile import reconcile
 from integration.builders import forward, send
@@ -78,7 +78,7 @@ def settled(month: Console) -> Console:
 
 
 def work_closes(console: Console) -> int:
-    """Plays Airflow's worker: looks at the months whose close was dialogs for."""
+    """Plays Airflow's worker: looks at the months whose close was asked for."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState
@@ -121,7 +121,7 @@ def test_the_accountant_closes_the_month(month: Console) -> None:
     expect(page.get_by_text("A check is under way")).to_be_visible()
     assert work_closes(month) == 1
     expect(page.get_by_text(re.compile("All [0-9]+ hold"))).to_be_visible(timeout=15_000)
-    expect(page.get_by_text("dialogs for by accountant")).to_be_visible()
+    expect(page.get_by_text("asked for by accountant")).to_be_visible()
     shot(page, "money_checked")
     for step in ("open_items", "exported", "closed"):  # nothing of it was done yet
         assert page.locator(f'[data-step="{step}"]').get_by_role("button", name=re.compile("Tick|Close")).count() == 0
@@ -223,6 +223,136 @@ def test_the_ledger_is_filtered_and_added_up(month: Console) -> None:
     assert amounts
     assert all(re.fullmatch(r"-?[0-9]{1,3}(,[0-9]{3})*\.[0-9]{2} [A-Z]{3}", one) for one in amounts), amounts
     shot(page, "money_balance")
+    assert page.problems == []
+
+
+@pytest.fixture
+def many_open(month: Console) -> Iterator[None]:
+    """Open items as the check of a large month finds them, and a balance of Clearing that is 7.00 more."""
+    shop = month.shop
+    with shop.runtime() as runtime:
+        close(runtime, MONTH, wait=0, run_id="nightly_close/many")
+    items = (
+        "INSERT INTO ops.open_item "
+        "(period, position, kind, currency_code, document, days, age, amount, party, order_id) "
+        "SELECT :period, 1000 + n, CASE WHEN n % 2 = 0 THEN 'credit memos' ELSE 'invoices' END, "
+        "CASE WHEN n % 3 = 0 THEN 'EUR' ELSE 'USD' END, 'INV-9' || n, n % 40, "
+        "CASE WHEN n % 40 <= 30 THEN '0-30' ELSE '31-60' END, n, 'eBay', '14-' || n || :text "
+        "FROM generate_series(1, 250) n"
+    )
+    entry = (
+        "INSERT INTO ref.gl_entry (id, external_reference, source, currency_code, posting_date, period, document_type, "
+        "document_id, status, payload, version) VALUES ('JE-many', 'many', 'A person', 'USD', '2011-01-07', :period, "
+        "'Other', 'many', 'Posted', '{}', '2011-01-07')"
+    )
+    line = (
+        "INSERT INTO ref.gl_entry_line (entry_id, line_no, account_code, debit, credit) "
+        "SELECT 'JE-many', 1, '1100', 7 + sum(amount), 0 FROM ops.open_item "
+        "WHERE period = :period AND currency_code = 'USD'"
+    )
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        for statement in (items, entry, line):
+            connection.execute(sa.text(statement), {"period": MONTH, "text": HOSTILE})
+        as_found(connection)
+    yield
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ops.open_item WHERE position > 999"))
+        connection.execute(sa.text("DELETE FROM ref.gl_entry_line WHERE entry_id = 'JE-many'"))
+        connection.execute(sa.text("DELETE FROM ref.gl_entry WHERE id = 'JE-many'"))
+        as_found(connection)
+
+
+def as_found(connection: sa.Connection) -> None:
+    """The last close of the month has seen the books as they are."""
+    connection.execute(
+        sa.text("UPDATE ops.closing SET figures = :now WHERE run_id = 'nightly_close/many'"),
+        {"now": figures(connection, [MONTH])[MONTH]},
+    )
+
+
+@pytest.mark.usefixtures("many_open")
+def test_what_adds_up_to_a_balance_is_filtered_sorted_and_taken_as_a_file(month: Console) -> None:
+    page = month.open(month.login("viewer"), f"/money/{MONTH}/balance")
+    page.get_by_role("link", name="what adds up to it").first.click()
+    expect(page.get_by_role("heading", name=f"Open items {MONTH}")).to_be_visible()
+    month.open(page, f"/money/{MONTH}/open-items")
+    usd = page.locator('[data-sums] [data-currency="USD"]')
+    expect(usd.get_by_role("link", name="7.00 USD")).to_be_visible()
+    shot(page, "money_open")
+    assert axe(page) == []
+    page.get_by_label("Kind").select_option("invoices")
+    page.get_by_label("Currency", exact=True).select_option("USD")
+    page.get_by_label("Document, order or channel").fill("EBAY")
+    page.get_by_role("button", name="Show", exact=True).click()
+    chosen = [number for number in range(1, 251) if number % 2 and number % 3]
+    row = page.locator('[data-sums] [data-currency="USD"]')
+    expect(row).to_contain_text(f"{len(chosen)}")
+    expect(row).to_contain_text(f"{sum(chosen):,}.00 USD")
+    assert "age=" not in page.url, "an empty field asks for nothing"
+    page.get_by_role("columnheader", name="Amount").get_by_role("link").click()
+    expect(page.get_by_role("columnheader", name="Amount")).to_have_attribute("aria-sort", "descending")
+    amounts = page.locator("tr[data-row] .amount")
+    expect(amounts.first).to_have_text(f"{chosen[-1]}.00 USD")
+    page.get_by_role("columnheader", name="Amount").get_by_role("link").click()
+    expect(amounts.first).to_have_text("1.00 USD")
+    page.get_by_label("Days open").select_option("0-30")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.get_by_role("columnheader", name="Amount")).to_have_attribute("aria-sort", "ascending")
+    young = [number for number in chosen if number % 40 <= 30]
+    expect(row).to_contain_text(f"{sum(young):,}.00 USD")
+    shot(page, "money_open_filtered")
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+    with page.expect_download() as started:
+        page.get_by_role("link", name="These as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(started.value.path().read_text("utf-8"))))
+    assert [Decimal(one["amount"]) for one in rows] == young
+    month.open(page, f"/money/{MONTH}/open-items?sort=-days")
+    before = rows_of(page)
+    page.get_by_role("button", name="Show more").click()
+    page.wait_for_function("before => document.querySelectorAll('tr[data-row]').length > before", arg=before)
+    ages = [int(text) for text in page.locator("tr[data-row] td:nth-child(5)").all_inner_texts()]
+    assert ages == sorted(ages, reverse=True)
+    assert page.problems == []
+
+
+@pytest.mark.parametrize(
+    ("path", "link", "file", "column"),
+    [
+        ("/balance", "As CSV", f"trial-balance-{MONTH}.csv", "after"),
+        ("/payouts", "These as CSV", f"payouts-{MONTH}.csv", "lines_total"),
+        ("/profit", "All rows as CSV", f"profit-by-channel-{MONTH}.csv", "profit"),
+        ("/profit?by=sku", "All rows as CSV", f"profit-by-sku-{MONTH}.csv", "profit"),
+        ("payout?source=amazon_us&id=77", "These lines as CSV", "payout-amazon_us-77.csv", "amount"),
+    ],
+)
+def test_what_a_page_lists_is_taken_as_a_file(settled: Console, path: str, link: str, file: str, column: str) -> None:
+    page = settled.open(settled.login("viewer"), f"/money/{path if path[0] != '/' else MONTH + path}")
+    with page.expect_download() as started:
+        page.get_by_role("link", name=link).click()
+    assert started.value.suggested_filename == file
+    rows = list(csv.DictReader(io.StringIO(started.value.path().read_text("utf-8"))))
+    assert rows
+    assert all(re.fullmatch(r"-?[0-9]+\.[0-9]{2,4}", row[column]) for row in rows)
+    assert page.problems == []
+
+
+def test_whose_days_they_are_stands_where_days_are_shown(settled: Console) -> None:
+    page = settled.login("viewer", timezone_id="America/Los_Angeles")
+    (company,) = settled.query("SELECT time_zone FROM ref.company")
+    for path in (
+        f"{MONTH}",
+        f"{MONTH}/lines",
+        f"{MONTH}/payouts",
+        f"{MONTH}/open-items",
+        "payout?source=amazon_us&id=77",
+    ):
+        settled.open(page, f"/money/{path}")
+        note = page.locator("[data-days]")
+        expect(note).to_contain_text(f"the company's time zone, {company.time_zone}")
+        begins = note.locator("time").first
+        expect(begins).to_have_attribute("data-local", "")
+    assert begins.get_attribute("datetime").startswith(("2010-12-31", "2011-01-01"))
     assert page.problems == []
 
 
@@ -382,14 +512,14 @@ def test_a_price_that_is_approved_is_used_by_the_next_run(month: Console) -> Non
     }  # fmt: skip
     page.get_by_role("button", name="Send now").click()
     expect(page.get_by_text("The run has started")).to_be_visible()
-    (dialogs,) = month.query("SELECT subject FROM ops.audit WHERE action = 'prices send' AND who = 'clerk'")
+    (deed,) = month.query("SELECT subject FROM ops.audit WHERE action = 'prices send' AND who = 'clerk'")
     month.open(page, "/approvals")
     expect(page.get_by_text(re.compile("a run of prices is (queued|running)"))).to_be_visible()
     page.get_by_role("button", name="Send now").click()
     expect(page.get_by_text("no second one was started")).to_be_visible()
     month.open(page, "/audit?action=prices send")
     expect(page.locator("tr[data-row]")).to_have_count(1)
-    expect(page.locator("tr[data-row]")).to_contain_text(dialogs.subject)
+    expect(page.locator("tr[data-row]")).to_contain_text(deed.subject)
     assert month.work_asked_runs() >= 1
     with shop.runtime() as runtime:
         for one in decided:

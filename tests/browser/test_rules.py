@@ -131,7 +131,7 @@ def test_add_it_there_leads_to_the_row_of_the_value_filled_in(console: Console) 
     assert [one.input_value() for one in row.locator("[data-cell]").all()][:2] == ["Zeppelin", "2nd Class"]
     assert box.locator("[data-take]:checked").count() == 0
     page.keyboard.type("Zeppelin Air")
-    expect(row.get_by_role("checkbox")).to_be_checked(checked=True)
+    expect(row.get_by_role("checkbox")).to_be_checked()
     expect(box.get_by_role("button", name=f"Publish and replay the {PARCELS}")).to_be_visible()
     shot(page, "rules_wanted")
     assert axe(page) == []

@@ -18,13 +18,14 @@ import sqlalchemy as sa
 from contract.tims_calls import credit, invoice, line, payment, plain, plain_invoice
 from crossdock.errors import ConfigError, NotAllowed
 from crossdock.ledger.close import close, last_day, require_month, span
-from crossdock.services import approvals, audit, closing, money, people, reconciliation
+from crossdock.services import approvals, audit, closing, money, money_files, open_items, people, reconciliation
 from crossdock.services.audit import Filter
 from crossdock.services.money import LineFilter
+from crossdock.services.open_items import OpenFilter
 from crossdock.services.people import Person, Role
 from crossdock.store import approvals as kept_approvals
 from crossdock.store import audit as kept_audit
-from crossdock.store.tables import ops_reconcile_difference, ops_reconcile_run, ref_settlement
+from crossdock.store.tables import ops_open_item, ops_reconcile_difference, ops_reconcile_run, ref_settlement
 from integration.ledger_env import LedgerEnv, found_ledger_env
 
 MONTH = "2011-01"
@@ -315,7 +316,7 @@ def test_a_month_shows_what_its_last_close_found(ledger_env: LedgerEnv, connecti
     assert len(found.controls) == found.close.controls > 15
     assert all(one.message and one.do for one in found.controls if one.name != "entries_of_documents")
     assert [(one.kind, one.count, one.amount) for one in found.open_items] == [("invoices", 1, Decimal("100.00"))]
-    (item,) = closing.open_items(connection, VIC, MONTH).rows
+    (item,) = open_items.items(connection, VIC, MONTH).rows
     assert item.document.startswith("INV-")
     assert (item.age, item.days) == ("0-30", 11)
     rows, more = closing.months(connection, VIC)
@@ -534,13 +535,206 @@ def test_a_filter_that_nothing_knows_is_refused_and_an_empty_one_says_that_it_wa
     connection: sa.Connection,
 ) -> None:
     with pytest.raises(ConfigError, match="There is no age 'zzz'") as refused:
-        closing.open_items(connection, VIC, MONTH, age="zzz")
+        open_items.items(connection, VIC, MONTH, OpenFilter(age="zzz"))
     assert refused.value.do == "Take one of 0-30, 31-60, 61-90, over 90."
-    assert closing.open_items(connection, VIC, MONTH, age="31-60") == closing.Items((), None, True)
-    assert not closing.open_items(connection, VIC, "2010-05").was_checked
+    assert open_items.items(connection, VIC, MONTH, OpenFilter(age="31-60")) == open_items.Items((), None, True)
+    assert not open_items.items(connection, VIC, "2010-05").was_checked
     for read in (money.lines, money.line_sums):
         with pytest.raises(ConfigError, match="There is no group 'zzz'"):
             read(connection, VIC, MONTH, LineFilter(group="zzz"))
+
+
+# ---- open items ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many_open(connection: sa.Connection) -> list[open_items.OpenItem]:
+    """Open items of March as a close of a large month keeps them: equal amounts and ages among them."""
+    made = [
+        open_items.OpenItem(
+            number, ("credit memos", "invoices")[number > 20], ("EUR", "GBP", "USD")[number % 3], f"INV-{number:03d}",
+            days := (number * 37) % 100, "0-30" if days <= 30 else "31-60" if days <= 60 else "61-90" if days <= 90
+            else "over 90", Decimal((number * 13) % 7 - 3 or 1).quantize(Decimal("0.0001")),
+            ("Amazon UK", "eBay")[number % 2], f"026-{number % 10}",
+        )
+        for number in range(60)
+    ]  # fmt: skip
+    connection.execute(sa.insert(ops_open_item), [{"period": "2011-03", **vars(one)} for one in made])
+    return made
+
+
+@pytest.mark.parametrize("sort", list(open_items.SORTS))
+@pytest.mark.parametrize(
+    "wanted",
+    [OpenFilter(), OpenFilter(kind="invoices", currency="GBP"), OpenFilter(text="ebay"), OpenFilter(age="31-60")],
+)
+def test_open_items_come_sorted_a_page_at_a_time_each_once_and_add_up(
+    connection: sa.Connection, many_open: list[open_items.OpenItem], wanted: OpenFilter, sort: str
+) -> None:
+    found, after = [], None
+    while True:
+        page = open_items.items(connection, VIC, "2011-03", wanted, sort=sort, after=after, limit=7)
+        found += page.rows
+        after = page.after
+        if after is None:
+            break
+    expected = [
+        one for one in many_open
+        if wanted.kind in (None, one.kind) and wanted.currency in (None, one.currency_code)
+        and wanted.age in (None, one.age)
+        and (wanted.text or "").lower() in f"{one.document} {one.order_id} {one.party}".lower()
+    ]  # fmt: skip
+    column = sort.lstrip("-") or "position"
+    expected.sort(key=lambda one: (getattr(one, column), one.position), reverse=sort.startswith("-"))
+    assert found == expected
+    assert found
+    assert list(open_items.every_item(connection, VIC, "2011-03", wanted, sort)) == expected
+    sums = open_items.sums(connection, VIC, "2011-03", wanted)
+    by_currency: dict[str, list[Decimal]] = defaultdict(list)
+    for one in found:
+        by_currency[one.currency_code].append(one.amount)
+    assert {one.currency_code: (one.count, one.amount) for one in sums.currencies if one.count} == {
+        code: (len(amounts), sum(amounts)) for code, amounts in by_currency.items()
+    }
+    assert sum(one.amount for one in sums.by_age) == sum(one.amount for one in found)
+    assert (sums.kinds, sums.all_currencies) == (("credit memos", "invoices"), ("EUR", "GBP", "USD"))
+
+
+@pytest.mark.usefixtures("many_open")
+def test_a_place_or_an_order_of_open_items_that_is_none_is_told_in_words(connection: sa.Connection) -> None:
+    for after in ("x", "1", "1~x", "~", "12.0~1" + "0" * 20, f"{10**20}~1"):
+        with pytest.raises(ConfigError, match="is no place in the list"):
+            open_items.items(connection, VIC, "2011-03", sort="days", after=after)
+    with pytest.raises(ConfigError, match="There is no order 'document'") as refused:
+        open_items.items(connection, VIC, "2011-03", sort="document")
+    assert refused.value.do == "Take one of amount, -amount, days, -days."
+    with pytest.raises(ConfigError, match="There is no age"):
+        open_items.sums(connection, VIC, "2011-03", OpenFilter(age="1"))
+    assert open_items.items(connection, VIC, "2011-03", OpenFilter(text="%_")).rows == ()
+
+
+def test_open_items_add_up_to_clearing_and_what_is_by_hand_is_named(connection: sa.Connection) -> None:
+    (item,) = open_items.items(connection, VIC, MONTH).rows
+    order = sa.text(
+        "SELECT o.external_order_id FROM ref.sales_order o JOIN ref.invoice i ON i.sales_order_id = o.id "
+        "WHERE i.id = :id"
+    )
+    assert item.order_id == connection.scalar(order, {"id": item.document})
+    assert open_items.items(connection, VIC, MONTH, OpenFilter(text=item.order_id)).rows == (item,)
+    sums = open_items.sums(connection, VIC, MONTH, OpenFilter())
+    assert [code for code, _ in sums.clearing] == ["1100"]
+    (usd,) = sums.currencies
+    clearing = next(row.after for row in money.trial_balance(connection, VIC, MONTH) if row.account == "1100")
+    assert (usd.count, usd.amount, usd.items, usd.balance, usd.by_hand) == (1, *[Decimal("100.00")] * 3, 0)
+    assert usd.balance == clearing
+    assert not sums.outdated
+    connection.execute(
+        sa.text(
+            "UPDATE ref.gl_entry_line SET debit = debit + 7 WHERE account_code = '1100' AND line_no = 1 AND entry_id = "
+            "(SELECT min(entry_id) FROM ref.gl_entry_line WHERE account_code = '1100' AND line_no = 1)"
+        )
+    )
+    (usd,) = (changed := open_items.sums(connection, VIC, MONTH, OpenFilter())).currencies
+    assert usd.by_hand == 7
+    assert changed.outdated
+
+
+def test_a_month_begins_and_ends_by_the_clock_of_the_company(connection: sa.Connection) -> None:
+    def days(zone: str, period: str) -> tuple[str, str, str]:
+        connection.execute(sa.text("UPDATE ref.company SET time_zone = :zone"), {"zone": zone})
+        found = closing.days(connection, VIC, period)
+        return found.zone, f"{found.begins:%Y-%m-%d %H:%M}", f"{found.ends:%Y-%m-%d %H:%M}"
+
+    assert days("America/Chicago", "2011-03") == ("America/Chicago", "2011-03-01 06:00", "2011-04-01 05:00")
+    assert days("Asia/Kolkata", "2011-12") == ("Asia/Kolkata", "2011-11-30 18:30", "2011-12-31 18:30")
+    assert days("Nowhere/At all", MONTH) == ("", "2011-01-01 00:00", "2011-02-01 00:00")
+    for zone in ("Asia/Kolkata", "America/Chicago"):
+        assert days(zone, "9999-12")[0] == days(zone, "0001-01")[0] == zone
+    connection.execute(sa.text("DELETE FROM ref.company"))
+    assert closing.days(connection, VIC, MONTH).zone == ""
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def rows_of(text: Iterator[str]) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO("".join(text))))
+
+
+@pytest.mark.usefixtures("many_open")
+def test_each_file_has_what_its_page_has_in_plain_decimals(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_items, "PORTION", 7)
+    monkeypatch.setattr(money, "PORTION", 2)
+    month = {"person": VIC, "period": MONTH}
+    balances = rows_of(money_files.trial_balance(connection, **month))
+    assert [(one["account"], Decimal(one["after"])) for one in balances] == [
+        (one.account, one.after) for one in money.trial_balance(connection, VIC, MONTH)
+    ]
+    wanted = OpenFilter(currency="GBP", text="amazon")
+    found = rows_of(money_files.items(connection, person=VIC, period="2011-03", wanted=wanted, sort="-amount"))
+    page = open_items.items(connection, VIC, "2011-03", wanted, sort="-amount").rows
+    assert [(one["document"], Decimal(one["amount"]), one["age"]) for one in found] == [
+        (one.document, one.amount, one.age) for one in page
+    ]
+    assert len(found) > 7
+    (payout,) = rows_of(money_files.payouts(connection, **month, by_end=False, source=None))
+    assert (payout["settlement_id"], payout["total"], payout["deposited"], payout["state"]) == (
+        "77", "45.24", "45.24", "ties",
+    )  # fmt: skip
+    one = {"person": VIC, "source": "amazon_us", "settlement_id": "77"}
+    lines = rows_of(money_files.payout_lines(connection, **one, kind=None))
+    assert [(line["kind"], line["amount"]) for line in lines] == [
+        ("principal", "98.00"), ("refund_principal", "-45.01"), ("commission", "-14.70"), ("refund_commission", "6.95"),
+    ]  # fmt: skip
+    assert len(rows_of(money_files.payout_lines(connection, **one, kind="commission"))) == 1
+    for by_sku in (False, True):
+        shown = money.profit(connection, VIC, MONTH, by_sku=by_sku)
+        kept = rows_of(money_files.profit(connection, **month, by_sku=by_sku, channel=None, in_base=False))
+        assert [Decimal(row["profit"]) for row in kept] == [row.profit for row in shown.rows]
+        assert [Decimal(row["fees"]) for row in kept] == [-row.fees for row in shown.rows], "as on the page"
+        assert ("sku" in kept[0]) == by_sku
+    cells = [
+        value for row in (*balances, *found, payout, *lines, *kept) for name, value in row.items()
+        if name in ("amount", "total", "before", "debit", "profit", "fees") and value
+    ]  # fmt: skip
+    assert len(cells) > 30
+    assert all(re.fullmatch(r"-?[0-9]+\.[0-9]{2}", value) for value in cells), cells
+
+
+def test_no_cell_of_a_file_is_a_formula(connection: sa.Connection) -> None:
+    connection.execute(
+        sa.insert(ops_open_item),
+        [{"period": "2011-04", "position": 0, "kind": "invoices", "currency_code": "USD", "document": "=cmd|'x'!A1",
+          "days": 1, "age": "0-30", "amount": Decimal("-1.5"), "party": "@SUM(1)", "order_id": "+1\t"}],
+    )  # fmt: skip
+    connection.execute(sa.text("UPDATE ref.settlement_line SET sku = '-2+3', order_ref = '=1+1,\"a\"'"))
+    (item,) = rows_of(money_files.items(connection, person=VIC, period="2011-04", wanted=OpenFilter(), sort=""))
+    assert (item["document"], item["party"], item["amount"]) == ("'=cmd|'x'!A1", "'@SUM(1)", "-1.50")
+    line = rows_of(money_files.payout_lines(connection, person=VIC, source="amazon_us", settlement_id="77", kind=None))[
+        0
+    ]
+    assert (line["sku"], line["order_ref"]) == ("'-2+3", '\'=1+1,"a"')
+
+
+def test_that_a_file_was_taken_is_on_record_and_ticks_nothing(connection: sa.Connection) -> None:
+    assert money_files.taken(connection, EVA, MONTH, "payouts", {"source": None}) == f"payouts-{MONTH}.csv"
+    connection.execute(sa.text("UPDATE ref.settlement SET settlement_id = 'a\"b/../c' WHERE settlement_id = '77'"))
+    name = money_files.payout_taken(connection, EVA, "amazon_us", 'a"b/../c', "commission")
+    assert re.fullmatch(r"payout-amazon_us-[A-Za-z0-9._-]+\.csv", name)
+    assert "/" not in name
+    deeds = audit.deeds(connection, VIC, Filter(who="eva")).rows[:2]
+    assert [(one.before, one.thing) for one in deeds] == [
+        ("downloaded the lines of", 'the payout amazon_us/a"b/../c'), ("downloaded a file of", MONTH),
+    ]  # fmt: skip
+    assert step(connection, "exported").blocked, "that is for the ledger itself"
+    for ask in (
+        lambda: money_files.taken(connection, EVA, "2009-01", "payouts"),
+        lambda: money_files.payout_taken(connection, EVA, "amazon_us", "nothing", None),
+    ):
+        with pytest.raises(ConfigError, match="There is no"):
+            ask()
 
 
 # ---- the ledger's filter -------------------------------------------------------------------------------------------
@@ -773,11 +967,11 @@ def test_what_is_carried_on_leads_to_the_payouts_of_its_source(connection: sa.Co
     found = money.payouts(connection, VIC, MONTH, source="amazon_fr")
     assert [one.settlement_id for one in found] == ["2", "1"], "also of months before, the newest first"
     assert money.payouts(connection, VIC, "2010-12", source="amazon_fr") == []
-    item = closing.OpenItem(0, closing.CARRIED, "EUR", "amazon_fr", 3, "0-30", Decimal(1))
+    item = open_items.OpenItem(0, open_items.CARRIED, "EUR", "amazon_fr", 3, "0-30", Decimal(1))
     assert item.source == "amazon_fr"
     assert replace(item, kind="invoices").source == ""
     kinds = (PROJECT / "include/crossdock/ledger/open_items.sql").read_text("utf-8")
-    assert f"'{closing.CARRIED}'" in kinds
+    assert f"'{open_items.CARRIED}'" in kinds
 
 
 def keep_run(connection: sa.Connection, at: datetime, unexplained: int, by_rule: int, **more: object) -> int:

@@ -209,6 +209,8 @@ class _Item(NamedTuple):
     days: int
     amount: Decimal
     document: str
+    party: str = ""
+    order_id: str = ""
 
     @property
     def age(self) -> str:
@@ -263,7 +265,8 @@ def _keep(connection: sa.Connection, run: str, closing: Closing, items: Sequence
     connection.execute(sa.delete(ops_open_item).where(ops_open_item.c.period == closing.period))
     rows = [
         {"period": closing.period, "position": position, "kind": one.kind, "currency_code": one.currency,
-         "document": one.document, "days": one.days, "age": one.age, "amount": one.amount}
+         "document": one.document, "days": one.days, "age": one.age, "amount": one.amount, "party": one.party,
+         "order_id": one.order_id}
         for position, one in enumerate(items)
     ]  # fmt: skip
     if rows:

@@ -74,6 +74,8 @@ SENTENCES: dict[str, tuple[str, About]] = {
     "configuration conflict": ("could not merge {} with newly shipped files", _VERSION),
     "month close": ("had {} checked", _MONTH._replace(one="the month {}")),
     "month export": ("downloaded the ledger of {}", _MONTH),
+    "month file": ("downloaded a file of {}", _MONTH),
+    "payout file": ("downloaded the lines of {}", About("the payout {}", "a payout")),
     "month open items": ("looked at the open items of {}", _MONTH),
     **{f"month {step}": (f"ticked “{title}” of {{}}", _MONTH) for step, title in closing.STEPS.items()},
     **{

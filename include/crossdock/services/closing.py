@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from crossdock.errors import ConfigError
 from crossdock.ledger import controls as ledger_controls
-from crossdock.ledger.close import AGES, OLDER, last_day, span
 from crossdock.ledger.close import figures as ledger_figures
+from crossdock.ledger.close import last_day, span
+from crossdock.services.open_items import OpenItems, by_age
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
 from crossdock.store.dead_letters import OPEN
@@ -27,14 +29,13 @@ from crossdock.store.tables import (
     ops_closing_step,
     ops_control,
     ops_dead_letter,
-    ops_open_item,
     ops_watermark,
+    ref_company,
     ref_gl_entry,
     ref_ledger_day,
     ref_period,
 )
 
-PAGE = 100
 MONTHS = 24  # that a list shows
 DAG = "nightly_close"  # the DAG that closes
 MOST_OPEN = 6  # months before one that are named
@@ -46,7 +47,6 @@ STEPS: dict[str, str] = {
     "closed": "The month is closed",
 }
 FELL = "The books up to the end of the month have changed since."
-CARRIED = "carried to the next settlement"  # the kind of open items (ledger/open_items.sql) whose document is a source
 EXPORTED, LOOKED = "month export", "month open items"  # deeds that the checklist knows by the audit log
 
 
@@ -128,17 +128,6 @@ class ControlRow:
     difference: Decimal | None
     holds: bool
     documents: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class OpenItems:
-    """Open items of a kind and currency: (age, count, amount) and their sum."""
-
-    kind: str
-    currency_code: str
-    ages: tuple[tuple[str, int, Decimal], ...]
-    count: int
-    amount: Decimal
 
 
 @dataclass(frozen=True)
@@ -254,7 +243,7 @@ def month(connection: sa.Connection, person: Person, period: str) -> Month:
     close = next(iter(_closes(connection, [period])), None)
     running = _close(newest) if newest is not None and newest.finished_at is None else None
     found = _controls(connection, close) if close else ()
-    open_items = _open_items(connection, period)
+    open_items = by_age(connection, period)
     status = _statuses(connection, [period]).get(period)
     ticked = {
         row.step: row
@@ -434,6 +423,37 @@ def _deeds(connection: sa.Connection, period: str) -> tuple[sa.Row | None, sa.Ro
     return exported, looked
 
 
+@dataclass(frozen=True)
+class Days:
+    """The days of a month: whose they are, and the moments when it begins and ends. `zone`: the company's; "" where
+    TIMS has not told it, then UTC counts."""
+
+    zone: str
+    begins: datetime
+    ends: datetime
+
+
+def days(connection: sa.Connection, person: Person, period: str) -> Days:
+    """When a month begins and ends by the company's clock, which all days of the books are of."""
+    person.require(Right.SEE)
+    until = last_day(period)
+    zone = connection.scalar(sa.select(ref_company.c.time_zone).limit(1)) or ""
+    try:
+        clock: tzinfo = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        zone, clock = "", UTC
+    following = until + timedelta(days=1) if until < date.max else until
+    return Days(zone, *(_midnight(day, clock) for day in (until.replace(day=1), following)))
+
+
+def _midnight(day: date, clock: tzinfo) -> datetime:
+    """When a day begins; of the first and last days that there are, that of UTC."""
+    try:
+        return datetime.combine(day, time(), clock).astimezone(UTC)
+    except OverflowError:
+        return datetime.combine(day, time(), UTC)
+
+
 def tims_words(status: str | None) -> str:
     """What TIMS says of a period, in words."""
     return {"Open": "open", "SoftClosed": "closed for now", "Closed": "closed for good", None: "not known"}.get(
@@ -573,78 +593,3 @@ def close_asked(connection: sa.Connection, person: Person, period: str, run_id: 
         .on_conflict_do_update(index_elements=["run_id", "period"], set_={"asked_by": person.name})
     )
     audit.record(connection, person.name, "month close", period, {"run": run_id})
-
-
-# ---- open items ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class OpenItem:
-    position: int
-    kind: str
-    currency_code: str
-    document: str
-    days: int
-    age: str
-    amount: Decimal
-
-    @property
-    def source(self) -> str:
-        """The source whose settlements the item is about as a whole; "" where it is about a document."""
-        return self.document if self.kind == CARRIED else ""
-
-
-@dataclass(frozen=True)
-class Items:
-    """A page of open items, by kind and currency, the oldest first. `checked`: whether a close has looked for them."""
-
-    rows: tuple[OpenItem, ...]
-    after: int | None
-    was_checked: bool
-
-
-def _open_items(connection: sa.Connection, period: str) -> tuple[OpenItems, ...]:
-    table = ops_open_item
-    rows = connection.execute(
-        sa.select(
-            table.c.kind, table.c.currency_code, table.c.age, sa.func.count().label("items"),
-            sa.func.sum(table.c.amount).label("amount"), sa.func.min(table.c.days).label("days"),
-        )
-        .where(table.c.period == period)
-        .group_by(table.c.kind, table.c.currency_code, table.c.age)
-        .order_by(table.c.kind, table.c.currency_code, sa.text("days"))
-    )  # fmt: skip
-    found: dict[tuple[str, str], list[tuple[str, int, Decimal]]] = {}
-    for row in rows:
-        found.setdefault((row.kind, row.currency_code), []).append((row.age, row.items, row.amount))
-    return tuple(
-        OpenItems(kind, currency, tuple(ages), sum(one[1] for one in ages), sum((one[2] for one in ages), Decimal(0)))
-        for (kind, currency), ages in found.items()
-    )
-
-
-def open_items(
-    connection: sa.Connection, person: Person, period: str, *, kind: str | None = None, currency: str | None = None,
-    age: str | None = None, after: int | None = None, limit: int = PAGE,
-) -> Items:  # fmt: skip
-    """The open items that the last close of a month found, one by one. Raises ConfigError for an age that is none."""
-    person.require(Right.SEE)
-    last_day(period)
-    ages = [*(name for _, name in AGES), OLDER]
-    if age is not None and age not in ages:
-        raise ConfigError(f"There is no age {age[:60]!r}.", do=f"Take one of {', '.join(ages)}.")
-    table = ops_open_item
-    where = [table.c.period == period]
-    for column, value in ((table.c.kind, kind), (table.c.currency_code, currency), (table.c.age, age)):
-        if value is not None:
-            where.append(column == value)
-    if after is not None:
-        where.append(table.c.position > after)
-    rows = connection.execute(sa.select(table).where(*where).order_by(table.c.position).limit(limit + 1)).all()
-    shown = rows[:limit]
-    found = tuple(
-        OpenItem(row.position, row.kind, row.currency_code, row.document, row.days, row.age, row.amount)
-        for row in shown
-    )
-    was_checked = bool(_closes(connection, [period]))
-    return Items(found, shown[-1].position if len(rows) > limit else None, was_checked)

@@ -32,6 +32,8 @@ from crossdock.store.tables import (
 )
 
 PAGE = 100
+ALL = 2**31 - 1  # rows of a page that is everything
+PORTION = 2_000  # rows of a file that are read together
 MEMORY = "64MB"  # for the sums of a month's SKUs
 # What profit is made of, by the names of config/accounts.yaml. Other accounts of revenue and expense are OTHER.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -43,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "tax": ("SalesTax", "FacilitatorTax"),
 }
 OTHER = "other"
+TAKES = ("discounts", "refunds", "cost", "fees")  # what takes from the profit
 PROFIT = ("Revenue", "Expense")  # types of accounts that make a profit
 NO_VALUE = ""  # an entry's line without a channel, or a SKU
 
@@ -410,6 +413,16 @@ def payout(
     return PayoutPage(found[0], kinds, shown, shown[-1].position if len(rows) > limit else None)
 
 
+def payout_lines(
+    connection: sa.Connection, person: Person, source: str, settlement_id: str, kind: str | None = None
+) -> Iterator[PayoutLine]:
+    """All lines of a settlement, however many, read a portion at a time."""
+    person.require(Right.SEE)
+    facts = {"source": source, "settlement_id": settlement_id, "kind": kind, "after": -1, "most": ALL}
+    for row in connection.execute(_PAYOUT_LINES, facts, execution_options={"yield_per": PORTION}):
+        yield PayoutLine(*row)
+
+
 def _payouts(connection: sa.Connection, **given: Any) -> list[Payout]:
     bank = _codes("Bank")
     facts = {"first": None, "until": None, "by_end": False, "source": None, "settlement_id": None, "bank": bank}
@@ -481,16 +494,7 @@ def profit(
     """Profit of a month by channel, or by channel and SKU, from the sums of its lines: each currency apart, or all in
     the base currency by `lookups/exchange_rates.csv` and the day of each entry, rounded where a row is added up."""
     person.require(Right.SEE)
-    until = last_day(period)
-    base = connection.scalar(sa.select(ref_company.c.base_currency).limit(1)) or ""
-    groups = _groups(connection)
-    rates = _rates(base) if in_base else []
-    facts = {
-        "first": until.replace(day=1), "until": until, "codes": list(groups), "groups": list(groups.values()),
-        "channel": channel, "in_base": in_base, "base": base,
-        "currencies": [one[0] for one in rates], "starts": [one[1] for one in rates],
-        "ends": [one[2] for one in rates], "rates": [one[3] for one in rates],
-    }  # fmt: skip
+    facts = _profit_facts(connection, period, channel, in_base)
     page = {"most": limit + 1, "beyond": after is not None, **_profit_place(after)}
     by_channel = connection.execute(_PROFIT, {**facts, **page}).all()
     totals = tuple(_profit(row) for row in by_channel if row.is_total)
@@ -503,9 +507,38 @@ def profit(
         more = "~".join((str(shown[-1].place), shown[-1].currency_code, shown[-1].sku, shown[-1].channel))
     missing = connection.execute(_WITHOUT_RATE, facts) if in_base else ()
     return Profits(
-        tuple(_profit(row) for row in shown), totals, more, base, in_base,
+        tuple(_profit(row) for row in shown), totals, more, facts["base"], in_base,
         tuple((row.currency_code, row.lines) for row in missing),
     )  # fmt: skip
+
+
+def every_profit(
+    connection: sa.Connection, person: Person, period: str, *, by_sku: bool, channel: str | None, in_base: bool
+) -> Iterator[Profit]:
+    """All rows of `profit`, however many, read a portion at a time."""
+    person.require(Right.SEE)
+    facts = _profit_facts(connection, period, channel, in_base)
+    facts |= {"most": ALL, "beyond": False, **_profit_place(None)}
+    if by_sku:
+        connection.execute(sa.select(sa.func.set_config("work_mem", MEMORY, True)))
+        found = connection.execute(_PROFIT_OF_SKUS, facts, execution_options={"yield_per": PORTION})
+        yield from map(_profit, found)
+    else:
+        yield from (_profit(row) for row in connection.execute(_PROFIT, facts) if not row.is_total)
+
+
+def _profit_facts(connection: sa.Connection, period: str, channel: str | None, in_base: bool) -> dict[str, Any]:
+    """What the statements of profit are given."""
+    until = last_day(period)
+    base = connection.scalar(sa.select(ref_company.c.base_currency).limit(1)) or ""
+    groups = _groups(connection)
+    rates = _rates(base) if in_base else []
+    return {
+        "first": until.replace(day=1), "until": until, "codes": list(groups), "groups": list(groups.values()),
+        "channel": channel, "in_base": in_base, "base": base,
+        "currencies": [one[0] for one in rates], "starts": [one[1] for one in rates],
+        "ends": [one[2] for one in rates], "rates": [one[3] for one in rates],
+    }  # fmt: skip
 
 
 def _profit(row: sa.Row) -> Profit:

@@ -759,7 +759,17 @@ ops_open_item = Table(
     Column("days", Integer, nullable=False, comment="Age on the last day of the period"),
     Column("age", Text, nullable=False, comment="The same as a span: 0-30, ..."),
     Column("amount", Money, nullable=False),
+    Column("party", Text, nullable=False, server_default="", comment="Channel that owes it"),
+    Column(
+        "order_id",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="Number of its order at the channel or the marketplace",
+    ),
     PrimaryKeyConstraint("period", "position"),
+    Index(None, "period", "amount", "position"),
+    Index(None, "period", "days", "position"),
     schema="ops",
     comment="One open item at the end of a month, as its last close found it",
 )

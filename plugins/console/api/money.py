@@ -13,8 +13,10 @@ from console.access import Accountant, Asks
 from console.bodies import body
 from console.database import transaction
 from crossdock.services import closing, money
-from crossdock.services.closing import Items, Month, MonthRow
+from crossdock.services import open_items as items
+from crossdock.services.closing import Month, MonthRow
 from crossdock.services.money import Balance, LineFilter, Lines, Payout, PayoutPage, Profits
+from crossdock.services.open_items import Items, OpenFilter, Sums
 from crossdock.services.people import Person
 
 router = APIRouter()
@@ -85,14 +87,29 @@ def open_items(
     kind: str | None = None,
     currency: str | None = None,
     age: str | None = None,
-    after: int | None = None,
+    text: str | None = None,
+    sort: str = "",
+    after: str | None = None,
     limit: Limit = 100,
 ) -> Items:
-    """Its open items one by one."""
+    """Its open items one by one; `sort`: amount, -amount, days or -days."""
+    wanted = OpenFilter(kind, currency, age, text)
     with transaction(person) as connection:
-        return closing.open_items(
-            connection, person, period, kind=kind, currency=currency, age=age, after=after, limit=limit
-        )
+        return items.items(connection, person, period, wanted, sort=sort, after=after, limit=limit)
+
+
+@router.get("/money/{period}/open-items/sums")
+def open_sums(
+    person: Asks,
+    period: str,
+    kind: str | None = None,
+    currency: str | None = None,
+    age: str | None = None,
+    text: str | None = None,
+) -> Sums:
+    """What its open items add up to, beside the balance of Clearing."""
+    with transaction(person) as connection:
+        return items.sums(connection, person, period, OpenFilter(kind, currency, age, text))
 
 
 @router.get("/money/{period}/payouts")

@@ -17,16 +17,19 @@ from console.download import download
 from console.html import render
 from crossdock.errors import ConfigError
 from crossdock.ledger.close import last_day
-from crossdock.services import closing, money
+from crossdock.services import closing, money, money_files
+from crossdock.services import open_items as items
 from crossdock.services.closing import Month
 from crossdock.services.money import LineFilter
+from crossdock.services.open_items import OpenFilter
 from crossdock.services.people import Person
 
 TITLE, PATH, PLACE = "Money", "/money", 70
 router = APIRouter()
 
 Text = Annotated[str, Query(max_length=1_000)]
-KINDS = {"csv": "text/csv; charset=utf-8", "beancount": "text/plain; charset=utf-8"}
+CSV = "text/csv; charset=utf-8"
+KINDS = {"csv": CSV, "beancount": "text/plain; charset=utf-8"}
 
 
 @router.get("/money")
@@ -50,9 +53,20 @@ def payout(
     """A payout with its lines."""
     with transaction(person) as connection:
         page = money.payout(connection, person, source, id, kind=kind or None, after=after)
+        period = f"{page.payout.day:%Y-%m}" if page.payout.day else None
+        days = closing.days(connection, person, period) if period else None
     template = "money_payout_rows.html" if after is not None else "money_payout.html"
-    period = f"{page.payout.day:%Y-%m}" if page.payout.day else None
-    return render(request, template, title=f"Payout {id}", page=page, kind=kind or None, period=period)
+    return render(request, template, title=f"Payout {id}", page=page, kind=kind or None, period=period, days=days)
+
+
+@router.get("/money/payout.csv")
+def payout_file(person: Asks, source: Text, id: Text, kind: Text | None = None) -> Response:
+    """The lines of a payout as CSV."""
+    wanted = kind or None
+    with transaction(person) as connection:
+        name = money_files.payout_taken(connection, person, source, id, wanted)
+    make = partial(money_files.payout_lines, person=person, source=source, settlement_id=id, kind=wanted)
+    return download(person, name, CSV, make)
 
 
 @router.get("/money/{period}")
@@ -60,9 +74,10 @@ def month(request: Request, person: Asks, period: str) -> HTMLResponse:
     """A month: controls, open items, the checklist."""
     with transaction(person) as connection:
         found = closing.month(connection, person, period)
+        days = closing.days(connection, person, period)
     return render(
         request, "money_month.html", title=f"Money {period}", period=period, month=found, tab="month",
-        tims=closing.tims_words(found.tims_status),
+        tims=closing.tims_words(found.tims_status), days=days,
     )  # fmt: skip
 
 
@@ -90,11 +105,20 @@ def balance(request: Request, person: Asks, period: str) -> HTMLResponse:
     """Its trial balance."""
     with transaction(person) as connection:
         rows = money.trial_balance(connection, person, period)
+        clearing = [code for code, _ in items.clearing(connection)]
     currencies = list(dict.fromkeys(row.currency_code for row in rows))
     return render(
         request, "money_balance.html", title=f"Trial balance {period}", period=period, rows=rows,
-        currencies=currencies, tab="balance",
+        currencies=currencies, tab="balance", clearing=clearing,
     )  # fmt: skip
+
+
+@router.get("/money/{period}/balance.csv")
+def balance_file(person: Asks, period: str) -> Response:
+    """The same as CSV."""
+    with transaction(person) as connection:
+        name = money_files.taken(connection, person, period, "trial-balance")
+    return download(person, name, CSV, partial(money_files.trial_balance, person=person, period=period))
 
 
 def _wanted(
@@ -121,10 +145,11 @@ def lines(
     with transaction(person) as connection:
         found = money.lines(connection, person, period, wanted, after=after)
         accounts = [] if after else money.accounts(connection, person)
+        days = closing.days(connection, person, period)
     template = "money_lines_rows.html" if after else "money_lines.html"
     return render(
         request, template, title=f"Ledger {period}", period=period, lines=found, tab="lines", wanted=vars(wanted),
-        accounts=accounts,
+        accounts=accounts, days=days,
     )  # fmt: skip
 
 
@@ -136,22 +161,42 @@ def line_sums(request: Request, person: Asks, period: str, wanted: Wanted) -> HT
     return render(request, "money_lines_sums.html", sums=sums)
 
 
+def _open(
+    kind: Text | None = None, currency: Text | None = None, age: Text | None = None, text: Text | None = None
+) -> OpenFilter:
+    """The filter of open items; what is empty asks for nothing."""
+    return OpenFilter(kind or None, currency or None, age or None, (text or "").strip() or None)
+
+
+Open = Annotated[OpenFilter, Depends(_open)]
+
+
 @router.get("/money/{period}/open-items")
 def open_items(
-    request: Request, person: Asks, period: str, kind: Text | None = None, currency: Text | None = None,
-    age: Text | None = None, after: int | None = None,
+    request: Request, person: Asks, period: str, wanted: Open, sort: Text = "", after: Text | None = None
 ) -> HTMLResponse:  # fmt: skip
-    """Its open items one by one."""
+    """Its open items, added up and one by one."""
     with transaction(person) as connection:
-        found = closing.open_items(connection, person, period, kind=kind, currency=currency, age=age, after=after)
-        wanted = {"kind": kind, "currency": currency, "age": age}
-        if after is None and not any(value is not None for value in wanted.values()):
+        found = items.items(connection, person, period, wanted, sort=sort, after=after)
+        sums = None if after else items.sums(connection, person, period, wanted)
+        if after is None and wanted.is_all:
             closing.note_open_items(connection, person, period)
-    template = "money_open_rows.html" if after is not None else "money_open.html"
+        days = closing.days(connection, person, period)
     return render(
-        request, template, title=f"Open items {period}", period=period, items=found, tab="open",
-        wanted=wanted,
+        request, "money_open_rows.html" if after else "money_open.html", title=f"Open items {period}", period=period,
+        items=found, sums=sums, tab="open", wanted=vars(wanted), sort=sort, ages=items.ALL_AGES, days=days,
     )  # fmt: skip
+
+
+@router.get("/money/{period}/open-items.csv")
+def open_items_file(person: Asks, period: str, wanted: Open, sort: Text = "") -> Response:
+    """The same as CSV, all of the filter."""
+    with transaction(person) as connection:
+        items.items(connection, person, period, wanted, sort=sort, limit=1)
+        only = vars(wanted) | {"text": wanted.text is not None}  # which text is nobody's business
+        name = money_files.taken(connection, person, period, "open-items", only)
+    make = partial(money_files.items, person=person, period=period, wanted=wanted, sort=sort)
+    return download(person, name, CSV, make)
 
 
 def _chosen(name: str, value: str, *choices: str) -> str:
@@ -170,10 +215,21 @@ def payouts(
     with transaction(person) as connection:
         rows = money.payouts(connection, person, period, by_end=by_end, source=source or None)
         files = closing.files(connection, person, period)
+        days = closing.days(connection, person, period)
     return render(
         request, "money_payouts.html", title=f"Payouts {period}", period=period, rows=rows, files=files, by_end=by_end,
-        tab="payouts", source=source or None,
+        tab="payouts", source=source or None, days=days,
     )  # fmt: skip
+
+
+@router.get("/money/{period}/payouts.csv")
+def payouts_file(person: Asks, period: str, by: Text = "payout", source: Text | None = None) -> Response:
+    """The same as CSV."""
+    by_end = _chosen("by", by, "payout", "end") == "end"
+    with transaction(person) as connection:
+        name = money_files.taken(connection, person, period, "payouts", {"source": source, "by end": by_end})
+    make = partial(money_files.payouts, person=person, period=period, by_end=by_end, source=source or None)
+    return download(person, name, CSV, make)
 
 
 @router.get("/money/{period}/profit")
@@ -191,6 +247,20 @@ def profit(
         request, template, title=f"Profit {period}", period=period, found=found, tab="profit",
         wanted={"by": "sku" if by_sku else "channel", "channel": channel, "amounts": "base" if in_base else "own"},
     )  # fmt: skip
+
+
+@router.get("/money/{period}/profit.csv")
+def profit_file(
+    person: Asks, period: str, by: Text = "channel", channel: Text | None = None, amounts: Text = "own"
+) -> Response:
+    """The same as CSV, all rows."""
+    by_sku = _chosen("by", by, "channel", "sku") == "sku"
+    in_base = _chosen("amounts", amounts, "own", "base") == "base"
+    with transaction(person) as connection:
+        only = {"by": by, "channel": channel, "amounts": amounts}
+        name = money_files.taken(connection, person, period, f"profit-by-{by}", only)
+    make = partial(money_files.profit, person=person, period=period, by_sku=by_sku, channel=channel, in_base=in_base)
+    return download(person, name, CSV, make)
 
 
 @router.get("/money/{period}/export/{kind}")
