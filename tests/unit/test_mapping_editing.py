@@ -84,6 +84,32 @@ def test_a_line_added_and_removed_changes_no_byte(name: str):
 
 
 @pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_file_saved_by_another_editor_is_changed_and_keeps_its_mark_and_line_ends(name: str, ends: str):
+    """A byte order mark stands before the first word; the loader's places do not count it."""
+    plain = TEXTS[name]
+    text = editing.BYTE_ORDER_MARK + plain.replace("\n", ends)
+    words = {"target": "Fresh", "from": ["A.B"]}
+    changes: list[Any] = [
+        lambda given: editing.add_line(given, "fields", words),
+        lambda given: editing.add_rule(given, "fresh_rule"),
+        lambda given: editing.set_not_sent(given, "Fresh", "Not now."),
+        *(
+            lambda given, part=part, line=line: editing.change_line(given, part, line["target"], {"note": "Why"})
+            for part, line in lines_of(plain)
+        ),
+        *(
+            lambda given, part=part, line=line: editing.remove_line(given, part, line["target"])
+            for part, line in lines_of(plain)
+        ),
+    ]
+    for change in changes:
+        assert change(text) == editing.BYTE_ORDER_MARK + change(plain).replace("\n", ends)
+    part, line = next(iter(lines_of(plain)))
+    assert editing.line_text(text, part, line["target"]) == editing.line_text(plain, part, line["target"])
+
+
+@pytest.mark.parametrize("name", TEXTS)
 def test_rules_and_fields_not_sent_come_and_go_without_a_trace(name: str):
     text = TEXTS[name]
     assert editing.remove_rule(editing.add_rule(text, "fresh_rule"), "fresh_rule") == text

@@ -28,6 +28,7 @@ Words = Mapping[str, Any]  # None takes a word away
 WORDS = ("target", "from", "rule", "convert", "lookup", "missing", "default", "constant", "required", "note")
 _MARKS = frozenset("&*!")  # without these characters there is no anchor and no tag
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BYTE_ORDER_MARK = "\ufeff"
 WIDTH = 120  # of a line written between braces
 _BY_HAND = "Change the file by hand, or write it as docs/MAPPINGS.md shows, a `- target:` for each field."
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn")  # kinds of characters that are written by their number
@@ -64,7 +65,7 @@ def line_text(text: str, part: Part, target: str) -> str | None:
     except ConfigError:
         return None
     first = entry.pairs[0][0].start_mark
-    rows = text[entry.dash + 1 : entry.end].strip().splitlines()
+    rows = file.text[entry.dash + 1 : entry.end].strip().splitlines()
     indent = " " * first.column
     return "\n".join(row.removeprefix(indent) for row in rows)
 
@@ -162,7 +163,7 @@ def remove_rule(text: str, name: str) -> str:
     if len(items) > 1:
         return file.changed(*file.whole_lines(items[at][1], file.end(items[at][0])), "", change)
     start, end = file.whole_lines(key.start_mark.index, file.end(node))
-    if text.startswith(file.newline, end):  # the empty line behind it
+    if file.text.startswith(file.newline, end):  # the empty line behind it
         end += len(file.newline)
     return file.changed(start, end, "", change)
 
@@ -264,6 +265,8 @@ class _File:
     """A text with the places of its nodes."""
 
     def __init__(self, text: str) -> None:
+        self.mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+        text = text.removeprefix(self.mark)  # the loader's places do not count it
         self.text = text
         first = text.find("\n")
         self.newline = "\r\n" if first > 0 and text[first - 1] == "\r" else "\n"
@@ -291,7 +294,7 @@ class _File:
             same = False
         if not same:
             raise ConfigError("The file is written in a way in which this cannot be changed.", do=_BY_HAND)
-        return made
+        return self.mark + made
 
     # ---- nodes
 
