@@ -745,6 +745,31 @@ def test_what_is_exported_and_imported_again_is_the_same_to_the_byte(office: Off
         assert configuration.text(connection, "lookups/drones.csv") is None
 
 
+def test_a_checkout_with_other_line_ends_differs_in_what_was_changed_alone(office: Office, tmp_path: Path):
+    """As git on Windows makes one, with a mark at the beginning as its editors put it."""
+    folder = shutil.copytree(office.base, tmp_path / "checkout")
+    for path in tree.paths(folder):
+        path.write_bytes(tree.MARK + path.read_bytes().replace(b"\n", b"\r\n"))
+    with office.engine.begin() as connection, pytest.raises(ConfigError, match="changes nothing"):
+        configuration.import_tree(connection, ANNA, folder, "The same in another room")
+    text = (folder / CARRIERS).read_bytes().decode() + DRONE.replace("\n", "\r\n")
+    (folder / CARRIERS).write_bytes(text.encode())
+    with office.engine.begin() as connection:
+        taken = configuration.import_tree(connection, ANNA, folder, "The drone carrier")
+        assert taken.files == (CARRIERS,)
+        configuration.publish(connection, ANNA, taken.number)
+    assert "Drone" in office.carriers()
+    header = office.shipped(CARRIERS).index("tims_carrier,")
+    shipped = office.shipped(CARRIERS)
+    deploy(office, CARRIERS, shipped[:header] + "# More words about carriers.\n" + shipped[header:])
+    assert "Drone" in office.carriers()
+    found = office.status()
+    assert (found.number, found.conflicts) == (taken.number + 1, ())
+    with office.engine.begin() as connection:
+        merged = configuration.text(connection, CARRIERS)
+    assert merged == ("\ufeff" + (office.shipped(CARRIERS) + DRONE).replace("\n", "\r\n"))
+
+
 def version_tree(office: Office, number: int) -> str:
     with office.engine.connect() as connection:
         statement = sa.select(ops_config_version.c.tree).where(ops_config_version.c.id == number)

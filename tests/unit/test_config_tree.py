@@ -51,6 +51,14 @@ def test_different_changes_of_one_line_conflict_and_show_both(lines: list[str], 
     assert both in together.text
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_line_ends_of_another_kind_and_a_mark_change_no_line(mark: str, ends: str):
+    old, new, ours = "a\nb\nc\n", "A\nb\nc\n", mark + "a\nb\nC\n".replace("\n", ends)
+    assert tree.merge(old, new, ours) == tree.Merged(mark + "A\nb\nC\n".replace("\n", ends), False)
+    assert tree.merge(old, "a\nb\nX\n", ours).conflict
+
+
 def test_a_conflict_in_a_text_that_ends_without_a_line_feed_can_be_read():
     assert tree.merge("a", "b", "c").text == "<<<<<<< published\nc\n=======\nb\n>>>>>>> shipped\n"
 

@@ -25,6 +25,7 @@ WITH_THE_CODE = {
     "pools.json": "Airflow takes it over when it is deployed",
 }
 STATEMENTS = "controls/"
+MARK = "\ufeff".encode()  # of the byte order, which some editors put first
 _NEW = re.compile(r"(mappings|checks)/[a-z0-9_]{1,60}\.yaml|lookups/[a-z0-9_]{1,60}\.csv")
 _SHOWN = re.compile(r"[\x20-\x7e]{1,200}")
 
@@ -118,6 +119,12 @@ def validated(path: str, content: bytes) -> bytes:
     return content
 
 
+def bare(content: bytes) -> bytes:
+    """A file's bytes without what a checkout or an editor may put in or leave out: the mark at its beginning, and the
+    kind of its line ends."""
+    return content.removeprefix(MARK).replace(b"\r\n", b"\n")
+
+
 def difference(path: str, before: str | None, after: str | None, names: tuple[str, str] = ("before", "after")) -> str:
     """Two texts of a file in the form of `diff -u`; None: there is no such file."""
     old = f"{names[0]}/{path}" if before is not None else "/dev/null"
@@ -137,14 +144,28 @@ class Merged:
 
 
 def merge(old: str, new: str, ours: str) -> Merged:
-    """What `new` has made of `old` and what `ours` has made of it, line by line."""
+    """What `new` has made of `old` and what `ours` has made of it, line by line. Line ends of another kind, and a mark
+    of the byte order, are kept as ours has them: they change no line."""
     from merge3 import Merge3
 
+    mark = MARK.decode()
+    if ours.startswith(mark) and not old.startswith(mark):
+        made = merge(old, new, ours.removeprefix(mark))
+        return Merged(mark + made.text, made.conflict)
+    if _ends(ours) == "\r\n" and _ends(old) == _ends(new) == "\n":
+        made = merge(old, new, ours.replace("\r\n", "\n"))
+        return Merged(made.text.replace("\n", "\r\n"), made.conflict)
     together = Merge3(_lines(old), _lines(ours), _lines(new))
     if all(region[0] != "conflict" for region in together.merge_regions()):
         return Merged("".join(together.merge_lines()), False)
     before, own, theirs = (_lines(text if text.endswith("\n") else f"{text}\n") for text in (old, ours, new))
     return Merged("".join(Merge3(before, own, theirs).merge_lines("published", "shipped")), True)
+
+
+def _ends(text: str) -> str:
+    """How all lines of a text end; "" where some end otherwise than others, or none does."""
+    all_, windows = text.count("\n"), text.count("\r\n")
+    return "" if not all_ or 0 < windows < all_ or text.count("\r") > windows else "\r\n" if windows else "\n"
 
 
 def _lines(text: str) -> list[str]:

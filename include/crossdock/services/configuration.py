@@ -412,8 +412,8 @@ def export_tree(connection: sa.Connection, person: Person, folder: Path, *, only
 def import_tree(
     connection: sa.Connection, person: Person, folder: Path, message: str, *, parent: int | None = None
 ) -> Version:
-    """Proposes what differs in a checked-out tree from what is in force. `folder`: the configuration, or the project
-    that has it in `include/config`."""
+    """Proposes what differs in a checked-out tree from what is in force; other line ends alone are no difference.
+    `folder`: the configuration, or the project that has it in `include/config`."""
     person.require(Right.PUBLISH)
     nested = folder / "include" / "config"
     root = nested if nested.is_dir() else folder
@@ -428,9 +428,13 @@ def import_tree(
         )
     gone = [path for path in now.tree.files if path not in given]
     changed: dict[str, str | bytes | None] = {
-        path: content for path, content in given.items() if content != now.tree.files.get(path)
+        path: content for path, content in given.items() if not _same_lines(content, now.tree.files.get(path))
     }
     return propose(connection, person, {**changed, **dict.fromkeys(gone)}, message, parent=parent)
+
+
+def _same_lines(content: bytes, other: bytes | None) -> bool:
+    return other is not None and (content == other or tree.bare(content) == tree.bare(other))
 
 
 def _read_tree(root: Path) -> dict[str, bytes]:
