@@ -87,7 +87,7 @@ def answered(flow: str, changes: Any, answer: Any) -> dict[str, Any]:
     given = answer["params_input"] or {}
     words = str(given.get("only") or "").replace(",", " ").split()
     requested = set(changes["ids"])
-    if wrong := [word for word in words if not word.isdigit() or int(word) not in requested]:
+    if wrong := [word for word in words if not word.isdecimal() or int(word) not in requested]:
         raise ConfigError(
             f"{', '.join(wrong)} is no number of the table; nothing was decided.",
             do="Clear the task decide and answer again: numbers with blanks between, or nothing for all.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,43 @@ def test_a_list_that_one_line_fills_as_a_whole_takes_no_lines_to_its_entries():
     now = {one.path: one for one in nodes(alone.target)}["Attributes[0].Name"]
     assert now.takes
     assert "has no column yet, so it cannot be sent; a developer makes it" in now.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        ({"from": 5}, "`from` is a path"),
+        ({"from": {"a": 1}}, "`from` is a path"),
+        ({"from": [["OrderID"]]}, "`from` is a path"),
+        ({"from": [None]}, "`from` is a path"),
+        ({"convert": 5}, "A converter has a name"),
+        ({"convert": [["to text"]]}, "A converter has a name"),
+        ({"convert": [{"name": "shorten to", "argument": [1]}]}, "A converter has a name"),
+        ({"note": {"a": 1}}, "`note` is one value"),
+        ({"default": [[[]]]}, "`default` is one value"),
+        ({"note": 1.5}, "A value is a text"),
+    ],
+)
+def test_a_word_of_another_shape_is_refused_in_words(words: dict[str, Any], refusal: str):
+    text = mappings.text_of("sales_order")
+    with pytest.raises(ConfigError, match=refusal):
+        mappings.changed(ANN, "sales_order", text, Change("change", "Notes", words=words))
+
+
+def test_a_single_converter_needs_no_list():
+    change = Change("change", "Notes", words={"convert": "to text"})
+    made = mappings.changed(ANN, "sales_order", mappings.text_of("sales_order"), change)
+    assert [one.name for one in line(made, "Notes").converters] == ["to text"]
+
+
+def test_a_number_without_end_is_a_finding_of_its_line():
+    """Python refuses to count that far."""
+    text = mappings.text_of("sales_order").replace("constant: ChannelAdvisor", f"constant: {'9' * 5_000}")
+    (found,) = mappings.canvas(VIEWER, "sales_order", text).findings
+    assert (found.path, found.message) == (
+        "Source",
+        "the constant of Source has 5000 characters; the contract takes 40",
+    )
 
 
 def test_a_line_is_drawn_with_the_converter_that_the_types_need():

@@ -132,7 +132,7 @@ def publish(
 ) -> None:
     """Put files in the place of those in force, or bring a proposal into force. Checked as a whole first; then it shows
     what would change, and asks."""
-    if len(what) == 1 and what[0].isdigit():
+    if len(what) == 1 and what[0].isdecimal():
         with _at_work() as (connection, person):
             seen = _seen(connection, person, int(what[0]), yes, as_json)
             version = previews.publish(connection, person, int(what[0]), seen)

@@ -15,7 +15,7 @@ from crossdock.config.structs import (
     load,
     read,
 )
-from crossdock.config.suggest import did_you_mean, nearest
+from crossdock.config.suggest import did_you_mean, ended, nearest
 from crossdock.config.tables import BESIDE, Day, SiteCell, Table, load_csv, read_csv
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Written",
     "describe",
     "did_you_mean",
+    "ended",
     "load",
     "load_csv",
     "nearest",

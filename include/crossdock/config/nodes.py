@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from crossdock.config.suggest import ended
 from crossdock.errors import ConfigError
 
 MOST_NODES = 100_000  # of one file, every alias written out
@@ -26,7 +27,7 @@ SHOWN = 20  # findings in one error
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {_CORE + name for name in ("null", "bool", "int", "float", "str", "timestamp", "seq", "map", "merge", "value")}
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,99})")  # a longer one is read as text: Python refuses to count so far
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Finding:
 
 def refusal(findings: Sequence[Finding]) -> ConfigError:
     """All findings of a file as one error, in the order of its lines."""
-    shown = [f"{one}" if str(one).endswith(("?", ".")) else f"{one}." for one in findings[:SHOWN]]
+    shown = [ended(str(one)) for one in findings[:SHOWN]]
     more = [f"And {len(findings) - SHOWN} more."] if len(findings) > SHOWN else []
     return ConfigError(
         "\n".join([*shown, *more]),

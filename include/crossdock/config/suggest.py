@@ -19,6 +19,11 @@ def nearest(name: str, choices: Iterable[str], *, at_least: int = 55) -> str:
     return found[0] if found else ""
 
 
+def ended(sentence: str) -> str:
+    """The sentence with a full stop, unless it ends in a question."""
+    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`; did you mean 'X'?`, or the choices themselves when nothing resembles `name` and they are few."""
     offered = list(choices)

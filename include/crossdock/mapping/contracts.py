@@ -128,9 +128,9 @@ def document(system: str, schema: str) -> Document:
     if schema not in schemas:
         from crossdock.config.suggest import nearest
 
-        raise ConfigError(
-            f"The contract of {system} has no schema {schema!r}.", do=f"Did you mean {nearest(schema, schemas)}?"
-        )
+        near = nearest(schema, schemas)
+        do = f"Did you mean {near}?" if near else "Name one of the contract's schemas."
+        raise ConfigError(f"The contract of {system} has no schema {schema!r}.", do=do)
     fields: dict[str, Field] = {}
     _collect(system, schema, _resolved(system, schemas[schema]), "", fields)
     return Document(system, schema, fields)

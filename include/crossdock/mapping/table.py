@@ -115,7 +115,7 @@ def target_field(document: Document, path: str) -> Field | None:
         return document.fields.get(path)
     whole = document.fields.get(outer)
     number, _, rest = inner.partition("].")
-    if whole is None or whole.items is None or not number.isdigit():
+    if whole is None or whole.items is None or not (number.isascii() and number.isdecimal()):
         return None
     return target_field(whole.items, rest)
 

@@ -104,7 +104,7 @@ def newest(
     person.require(Right.SEE)
     flow = mappings.flow_using(name)
     batch, _, key = after.partition(":")
-    place = (int(batch), key) if batch.isdigit() else None
+    place = (int(batch), key) if batch.isdecimal() else None
     rows = connection.execute(_newest(flow, limit, place)).all()
     states = _states(connection, flow, [row.key for row in rows])
     return tuple(Stored(row.key, row.version, row.batch_id, states.get(row.key)) for row in rows)

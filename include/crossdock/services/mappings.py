@@ -544,23 +544,34 @@ def _words_of(change: Change) -> dict[str, Any]:
     words = dict(change.words or {})
     if "target" in words:
         raise ConfigError("A line keeps its target.", do="Remove the line and draw another one.")
-    if words.get("convert"):
-        words["convert"] = [_step(one) for one in words["convert"]]
-    for word in ("from", "convert"):
-        if word in words and not words[word]:
-            words[word] = None
+    for word, value in words.items():
+        if word in ("from", "convert"):
+            some = value if isinstance(value, list | tuple) else [value] if value else []
+            words[word] = [_step(one) if word == "convert" else _path(one) for one in some] or None
+        elif not _is_single(value):
+            raise ConfigError(f"`{word}` is one value.", do="Give a text, a whole number, or yes or no.")
     return words
+
+
+def _path(one: Any) -> str:
+    if not isinstance(one, str):
+        raise ConfigError("`from` is a path, or a list of paths.", do="Give the fields' paths as texts.")
+    return one
 
 
 def _step(one: Any) -> tuple[str, Any]:
     """A converter as a program gives it: its name, or {name, argument}."""
     if isinstance(one, str):
         return one, None
-    if isinstance(one, Mapping) and isinstance(one.get("name"), str):
+    if isinstance(one, Mapping) and isinstance(one.get("name"), str) and _is_single(one.get("argument")):
         return one["name"], one.get("argument")
     raise ConfigError(
         "A converter has a name, and an argument if it takes one.", do='Give {"name": ..., "argument": ...}.'
     )
+
+
+def _is_single(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
 
 
 def _remove(table: Table, text: str, change: Change) -> str:

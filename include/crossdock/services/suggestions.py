@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from crossdock.config import did_you_mean
+from crossdock.config import did_you_mean, ended
 from crossdock.errors import ConfigError
 from crossdock.mapping import contracts, language, lookups
 from crossdock.mapping.lookups import Lookup
@@ -172,7 +172,7 @@ def _mapping(name: str) -> Table:
     folder = language.mappings_folder()
     if name not in language.names(folder):
         raise ConfigError(
-            f"There is no mapping {name!r}{did_you_mean(name, language.names(folder))}.",
+            ended(f"There is no mapping {name!r}{did_you_mean(name, language.names(folder))}"),
             do="Choose one of those in include/config/mappings, or ask for a draft.",
         )
     try:
@@ -203,11 +203,13 @@ def _check_target(table: Table, target: str, children: str) -> None:
         field = document.fields.get(children)
         if field is None or field.items is None:
             choices = did_you_mean(children, sample.lists(document))
-            raise ConfigError(f"{document.name} has no list {children!r}{choices}.", do="Name a list of the target.")
+            raise ConfigError(
+                ended(f"{document.name} has no list {children!r}{choices}"), do="Name a list of the target."
+            )
         document = field.items
     if target_field(document, target) is None:
         choices = did_you_mean(target, document.leaves)
-        raise ConfigError(f"{document.name} has no field {target!r}{choices}.", do="Name a field of the target.")
+        raise ConfigError(ended(f"{document.name} has no field {target!r}{choices}"), do="Name a field of the target.")
 
 
 # ---- lookups ---------------------------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def for_lookup(connection: sa.Connection, person: Person, name: str) -> ForLooku
     person.require(Right.SEE)
     if name not in lookups.names():
         raise ConfigError(
-            f"There is no lookup {name!r}{did_you_mean(name, lookups.names())}.", do="Name one of config/lookups."
+            ended(f"There is no lookup {name!r}{did_you_mean(name, lookups.names())}"), do="Name one of config/lookups."
         )
     table = _table(name)
     values: Counter[str] = Counter()

@@ -70,6 +70,11 @@ def typed_errors() -> Iterator[None]:
         yield
     except RAISED as error:
         raise typed(error).with_traceback(error.__traceback__) from None
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "A value holds half a character (a lone surrogate), which no record can hold.",
+            do="Leave that character out.",
+        ) from None
     except ValueError as error:  # psycopg2 sends no text with it, for PostgreSQL can keep none
         if NUL not in str(error):
             raise

@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from console.access import Analyst, Asks
 from console.bodies import body
@@ -19,15 +20,16 @@ from crossdock.services.previews import Seen, Tried
 from crossdock.services.suggestions import ForField, ForLookup
 
 router = APIRouter()
-LONGEST = 1_000_000  # characters of a mapping's text
+LONGEST = 1_000_000  # characters of a mapping's text, a hundred times what a large one has
 Text = Annotated[str, Query(max_length=1_000)]
+Yaml = Annotated[str, Field(max_length=LONGEST)]
 
 
 @body
 class Draft:
     """A text of the mapping that is not in force."""
 
-    text: str = ""
+    text: Yaml = ""
 
 
 @body
@@ -45,7 +47,7 @@ class Wanted:
 
 @body
 class ChangedDraft:
-    text: str
+    text: Yaml
     change: Wanted
 
 
@@ -54,7 +56,7 @@ class Followed:
     """A record, and the draft that it is to go through."""
 
     key: str
-    text: str
+    text: Yaml
 
 
 @body
@@ -62,7 +64,7 @@ class Compare:
     """Records, and the draft that they are to go through beside the mapping in force."""
 
     keys: list[str]
-    text: str
+    text: Yaml
 
 
 @body
@@ -70,7 +72,7 @@ class Publication:
     """A text, what changes and why, the version that the person has seen, and the trial that was shown: its number and,
     of a large change, how many records would change, written by hand."""
 
-    text: str
+    text: Yaml
     message: str = ""
     parent: int | None = field(default=None)
     preview: int | None = None
