@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -145,6 +146,21 @@ def test_a_body_with_a_field_that_nobody_knows_is_refused(anonymous: TestClient,
     answer = login(server, "admin").request(min(route.methods), address(route), json={"no_such_field": [1]})
     assert answer.status_code == 422
     assert "no_such_field" in answer.text
+
+
+def test_what_no_record_can_hold_is_refused_in_words(anonymous: TestClient, server: FastAPI) -> None:
+    """Half a character comes through JSON; a digit of another kind is no number."""
+    admin, path = login(server, "admin"), f"{PREFIX}/api/mappings/sales_order"
+    text = admin.get(path).json()["text"]
+    for what, body in (("trace", {"key": "\ud800", "text": text}), ("compare", {"keys": ["\ud800"], "text": text})):
+        sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+        answer = admin.post(f"{path}/{what}", **sent)
+        assert (answer.status_code, "half a character" in answer.text) == (422, True), answer.text
+    assert admin.get(f"{path}/records", params={"after": "²:x"}).json() == []
+    words = admin.post(f"{path}/change", json={"text": text, "change": {"do": "change", "words": {"from": 5}}})
+    assert words.status_code == 422
+    long = admin.post(f"{path}/draft", json={"text": "#" * 1_000_001})
+    assert (long.status_code, "at most 1000000 characters" in long.text) == (422, True)
 
 
 def test_every_route_that_only_answers_is_measured_at_size() -> None:
