@@ -81,7 +81,7 @@ def test_a_stopped_batch_goes_on_from_the_first_page(console: Console) -> None:
 
 def test_alerts_are_noted_and_silenced(console: Console) -> None:
     raised(console, "stale", "noted", "Nothing has been read for 2 h")
-    raised(console, "stale", "hostile", HOSTILE)
+    raised(console, "silent_source", "hostile", HOSTILE)
     page = console.open(console.login("clerk"), "/")
     section = page.get_by_role("region", name="Open alerts")
     noted = section.locator(".notice").filter(has_text="Nothing has been read for 2 h")
@@ -105,6 +105,49 @@ def test_alerts_are_noted_and_silenced(console: Console) -> None:
     with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
         assert [row for row in alerts.unsent(connection) if row.key == "hostile"]
     assert axe(page) == []
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_alerts_of_one_kind_are_one_row_that_opens_and_is_noted_or_silenced_at_once(console: Console) -> None:
+    for number in range(12):
+        raised(console, "payment_failed", f"order {number}", f"Order {number}: payment failed in a group")
+    for number in range(3):
+        raised(console, "left_file", f"eu/{number}.csv", f"File {number} lies in the inbox")
+    page = console.open(console.login("clerk"), "/")
+    section = page.get_by_role("region", name="Open alerts")
+    failed = section.locator(".notice").filter(has_text="Payment failed: ")
+    expect(failed).to_have_count(1)
+    opened = failed.locator("details.group")
+    expect(opened.get_by_text("Order 3: payment failed in a group", exact=True)).to_be_hidden()
+    opened.locator("summary").first.click()
+    expect(opened.get_by_text("Order 3: payment failed in a group", exact=True)).to_be_visible()
+    expect(opened.locator("li").filter(has_text="Order 3:").get_by_role("link", name="The order")).to_have_attribute(
+        "href", re.compile(r"/record\?q=3$")
+    )
+    refresh(page)
+    expect(opened.get_by_text("Order 3: payment failed in a group", exact=True)).to_be_visible()
+    shot(page, "overview_groups")
+    assert axe(page) == []
+    with page.expect_response("**/api/alerts/acknowledge"):
+        failed.get_by_role("button", name="I take note of all").click()
+    expect(page.locator("#message")).to_contain_text("alerts noted")
+    expect(failed).to_have_count(0)
+    files = section.locator(".notice").filter(has_text="Files that lie in the inbox: 3 alerts")
+    files.get_by_text("Silence all").click()
+    files.get_by_label("because").fill("The carrier is on strike")
+    with page.expect_navigation():
+        files.get_by_role("button", name="Silence", exact=True).click()
+    silent = page.locator(".notice").filter(has_text="The carrier is on strike")
+    expect(silent).to_have_count(1)
+    expect(silent).to_contain_text("3 alerts")
+    silent.get_by_role("button", name="End the silence").click()
+    expect(page.locator("#message")).to_contain_text("ended")
+    expect(files).to_have_count(1)
+    expect(files.locator("details")).not_to_have_count(0)
+    deeds = console.query("SELECT action, subject FROM ops.audit WHERE left(action, 7) = 'alerts ' ORDER BY id")
+    assert [row.action for row in deeds] == ["alerts acknowledge", "alerts silence", "alerts silence end"]
+    page = console.open(page, "/audit")
+    expect(page.locator("tbody")).to_contain_text("silenced 3 alerts “Files that lie in the inbox”")
     assert page.problems == []  # type: ignore[attr-defined]
 
 

@@ -200,7 +200,7 @@ def test_a_silenced_alert_is_not_sent_and_comes_back_afterwards(environment: Env
     with environment.runtime() as opened:
         with opened.engine.begin() as connection:
             alerts.raise_alert(connection, kind="stale", key="silenced", title="Nothing was read", body="Look.")
-            alerts.silence(connection, "stale", "silenced", until=soon, reason="maintenance", who="ada")
+            alerts.silence(connection, "stale", ["silenced"], until=soon, reason="maintenance", who="ada")
         assert notifier.send(opened.engine) == 0
         assert letterbox == []
         with opened.engine.begin() as connection:

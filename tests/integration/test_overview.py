@@ -231,6 +231,10 @@ def raised(connection: sa.Connection, key: str = "orders") -> int:
     return int(connection.scalar(sa.select(sa.func.max(ops_alert.c.id)).where(ops_alert.c.key == key)) or 0)
 
 
+def silenced(connection: sa.Connection) -> list[overview.Alert]:
+    return [one for group in overview.overview(connection, VIEWER).silenced for one in group.alerts]
+
+
 def unsent(connection: sa.Connection) -> list[int]:
     return [row.id for row in alerts.unsent(connection)]
 
@@ -275,9 +279,74 @@ def test_a_silence_stands_in_its_list_also_when_its_alert_was_noted(connection: 
     number = raised(connection)
     overview.silence(connection, CLERK, number, "known", hours=1)
     overview.acknowledge(connection, CLERK, number)
-    assert [one.id for one in overview.overview(connection, VIEWER).silenced] == [number]
+    assert [one.id for one in silenced(connection)] == [number]
     overview.end_silence(connection, CLERK, number)
     assert overview.overview(connection, VIEWER).silenced == ()
+
+
+def many(connection: sa.Connection, count: int, kind: str = "payment_failed") -> int:
+    """Alerts of one kind about so many orders; the number of the newest."""
+    for n in range(count):
+        alerts.raise_alert(
+            connection, kind=kind, key=f"order {n}", title=f"Order {n}: payment failed", flow="orders",
+            body="The payment failed; the order is held. Ask the buyer for another payment, or cancel the order on the "
+            "channel.", severity="notice",
+        )  # fmt: skip
+    return int(connection.scalar(sa.select(sa.func.max(ops_alert.c.id))) or 0)
+
+
+def deeds(connection: sa.Connection) -> list[sa.Row]:
+    return list(connection.execute(sa.select(ops_audit).order_by(ops_audit.c.id)))
+
+
+def test_alerts_of_one_kind_are_a_group_that_is_noted_at_once(connection: sa.Connection) -> None:
+    newest = many(connection, 60)
+    alone = raised(connection)
+    found = overview.overview(connection, VIEWER)
+    assert [(one.kind, one.count, len(one.alerts)) for one in found.groups] == [
+        ("stale", 1, 1), ("payment_failed", 60, overview.SHOWN_ALERTS),
+    ]  # fmt: skip
+    assert found.groups[1].title == "Payment failed"
+    assert found.groups[1].newest == newest
+    assert found.open_alerts == 61
+    late = many(connection, 61)  # the first 60 go on, one is new
+    before = len(deeds(connection))
+    assert overview.acknowledge_all(connection, CLERK, "payment_failed", newest) == 60
+    (deed,) = deeds(connection)[before:]
+    assert (deed.who, deed.action, deed.subject) == ("ada", "alerts acknowledge", "60 alerts “Payment failed”")
+    assert sorted(one.id for one in overview.overview(connection, VIEWER).alerts) == [alone, late]
+    (noted,) = overview.noted(connection, VIEWER)
+    assert (noted.together, overview.overview(connection, VIEWER).noted) == (60, 1)
+    overview.take_back(connection, CLERK, noted.id)
+    assert overview.overview(connection, VIEWER).open_alerts == 62
+
+
+def test_a_group_is_silenced_at_once_and_what_is_new_is_told_of(connection: sa.Connection) -> None:
+    newest = many(connection, 12)
+    before = len(deeds(connection))
+    count, until = overview.silence_all(connection, CLERK, "payment_failed", newest, "the bank is down", hours=4)
+    (deed,) = deeds(connection)[before:]
+    assert (count, deed.action, deed.detail["note"]) == (12, "alerts silence", "the bank is down")
+    assert unsent(connection) == []
+    found = overview.overview(connection, VIEWER)
+    assert found.groups == ()
+    assert [(one.title, one.until, len(one.alerts)) for one in found.silenced] == [("Payment failed", until, 12)]
+    new = many(connection, 13)
+    assert unsent(connection) == [new]
+    overview.end_silence(connection, CLERK, *(one.id for one in silenced(connection)))
+    assert len(unsent(connection)) == 13
+    assert deeds(connection)[-1].subject == "12 alerts “Payment failed”"
+
+
+def test_a_group_that_is_not_open_any_more_is_refused_in_words(connection: sa.Connection) -> None:
+    newest = many(connection, 2)
+    for kind, number in (("payment_failed", newest - 2), ("no_such_kind", newest), (TEXT, newest)):
+        with pytest.raises(ConfigError, match="is open any more"):
+            overview.acknowledge_all(connection, CLERK, kind, number)
+        with pytest.raises(ConfigError, match="is open any more"):
+            overview.silence_all(connection, CLERK, kind, number, "why", hours=1)
+    with pytest.raises(ConfigError, match="reason"):
+        overview.silence_all(connection, CLERK, "payment_failed", newest, " ", hours=1)
 
 
 def test_a_system_says_what_was_asked_of_it(connection: sa.Connection) -> None:
@@ -314,7 +383,7 @@ def test_a_silence_holds_messages_back_and_they_come_back_afterwards(connection:
     assert unsent(connection) == [other]
     found = overview.overview(connection, VIEWER)
     assert [one.id for one in found.alerts] == [other]
-    assert [(one.id, one.silence_reason, one.silenced_by) for one in found.silenced] == [
+    assert [(one.id, one.silence_reason, one.silenced_by) for one in silenced(connection)] == [
         (number, "the channel is in maintenance", "ada")
     ]
     connection.execute(sa.update(ops_silence).values(until=now() - HOUR / 60))
@@ -357,6 +426,8 @@ def test_a_viewer_changes_nothing(connection: sa.Connection) -> None:
         lambda: overview.take_back(connection, VIEWER, number),
         lambda: overview.silence(connection, VIEWER, number, "why", hours=1),
         lambda: overview.end_silence(connection, VIEWER, number),
+        lambda: overview.acknowledge_all(connection, VIEWER, "stale", number),
+        lambda: overview.silence_all(connection, VIEWER, "stale", number, "why", hours=1),
         lambda: overview.stopped_batch(connection, VIEWER, 1),
         lambda: overview.accepted_rejects(connection, VIEWER, 1),
     ):

@@ -51,6 +51,33 @@ def test_any_alert_has_a_way_in_the_browser(key: str, body: str) -> None:
             assert words(found.what, found.shell) == words(body)
 
 
+TWICE = {
+    "payment_failed": "The payment failed; the order is held. Ask the buyer for another payment, or cancel the order "
+    "on the channel.",
+    "stale": "The last successful read of orders was at 2026-11-29 21:40 UTC. Look at the last runs of the DAG orders: "
+    "is it paused, failing, or is the scheduler down?",
+    "late": "Look at the run of orders in Airflow: which task runs or waits, and for what?",
+    "circuit_open": "It failed 5 times in a row since 2026-11-29 21:40 UTC. Its flows pause, the others go on; nothing "
+    "is lost. They go on by themselves when it answers again.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TWICE)
+def test_an_advice_stands_once_in_the_words_of_the_alert(kind: str) -> None:
+    """What the alert itself advises takes the place of the page's own words for it, and nothing of it is lost."""
+    found = advice.advice(kind, "orders", "orders", TWICE[kind])
+    for sentence in re.split(r"(?<=[.?])\s", advice.WAYS[kind][0]):
+        assert sentence not in found.do or advice._likeness(sentence, TWICE[kind]) < advice.ALIKE
+    assert set(words(TWICE[kind])) <= set(words(found.what, found.do))
+    assert advice._likeness(found.what, found.do) < advice.ALIKE
+
+
+def test_every_alert_has_a_heading_in_words() -> None:
+    for kind in (*advice.WAYS, *RUNS, "a_kind_of_tomorrow"):
+        assert re.fullmatch(r"[A-Z][A-Za-z ]+", advice.heading(kind)), kind
+    assert set(advice.HEADINGS) <= {*advice.WAYS, *RUNS}
+
+
 def test_every_alert_of_the_runbook_has_a_way_of_its_own() -> None:
     assert len(kinds()) > 25
     assert kinds() - RUNS - set(advice.WAYS) == set()

@@ -84,8 +84,29 @@ WAYS: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
+# What a kind of alerts is called where several of them are one row.
+HEADINGS = {
+    "auth": "Login refused", "bad_answer": "Answers that nobody can read", "config": "Wrong settings",
+    "control_failed": "Controls that do not hold", "guest_account": "Guest accounts that are wrong",
+    "circuit_open": "Systems that are left alone", "system_down": "Systems that do not answer",
+    "stale": "Not read in time", "late": "Runs that take too long", "silent_source": "Silent sources",
+    "undelivered": "Too long in flight", "unknown_outcome": "Calls without an answer", "task_failed": "Failed tasks",
+    "unexplained": "Unexplained differences", "dead_letters": "Many dead letters", "inbox": "Inbox out of reach",
+    "unread_file": "Files that nobody has read", "left_file": "Files that lie in the inbox",
+    "batch_stopped": "Stopped batches", "unreadable_records": "Records that cannot be taken",
+    "price_approval": "Prices that wait for approval", "source_clock": "Clocks that are wrong",
+}  # fmt: skip
+
+
+def heading(kind: str) -> str:
+    """What alerts of a kind are called."""
+    words = kind.replace("_", " ")
+    return HEADINGS.get(kind) or words[:1].upper() + words[1:]
+
+
 def advice(kind: str, key: str, flow: str | None, body: str) -> Advice:
-    """What to do about an alert in the browser. One of a kind that this page does not know leads to its runs."""
+    """What to do about an alert in the browser. One of a kind that this page does not know leads to its runs. What its
+    text advises itself stands there in place of ours: nobody reads it twice."""
     what, shell = spoken(body)
     do, page, label = WAYS.get(kind, _RUNS)
     if kind == "unreadable_records" and key == "reconcile":
@@ -97,7 +118,31 @@ def advice(kind: str, key: str, flow: str | None, body: str) -> Advice:
         page = "/#alerts"
     first = key.partition(":")[0].removeprefix("order ")
     names = {"dag": quote(dag, safe=""), "key": quote(key, safe=""), "first": quote(first, safe="")}
+    what, do = _once(what, do)
     return Advice(what, do, page.format(**names), label, shell)
+
+
+def _once(what: str, do: str) -> tuple[str, str]:
+    """A text and an advice, where sentences of the text that say what one of the advice says take its place."""
+    ours = _SENTENCE.split(do)
+    said: list[list[str]] = [[] for _ in ours]
+    rest = []
+    for sentence in _SENTENCE.split(what) if what else ():
+        alike = [_likeness(sentence, one) for one in ours]
+        best = max(range(len(ours)), key=alike.__getitem__)
+        (said[best] if alike[best] >= ALIKE else rest).append(sentence)
+    return " ".join(rest), " ".join(" ".join(own) if own else one for own, one in zip(said, ours, strict=True))
+
+
+_WORD = re.compile(r"[a-z]{4,}")
+ALIKE = 0.6  # of the words of the shorter one
+
+
+def _likeness(one: str, other: str) -> float:
+    """How much of the shorter sentence the other says, by its longer words; 0 where it has but few."""
+    words, others = (set(_WORD.findall(text.lower())) for text in (one, other))
+    least = min(len(words), len(others))
+    return len(words & others) / least if least >= 3 else 0.0
 
 
 def spoken(body: str) -> tuple[str, str]:

@@ -47,6 +47,7 @@ _RECORD = About("record {}", "a record", "/record?q={}", "record")
 _VERSION = About("{}", "a version of the configuration", "/rules/versions/{}", "version")
 _MONTH = About("{}", "a month", "/money/{}", "month")
 _ALERT = About("alert {}", "an alert", kind="alert")
+_ALERTS = About("{}", "all alerts of a kind")
 _PRICE = About("price change {}", "a price change", kind="price")
 _BATCH = About("batch {}", "a batch", kind="batch")
 _FLOW = About("{}", "a flow", kind="flow")
@@ -86,6 +87,9 @@ SENTENCES: dict[str, tuple[str, About]] = {
     "alert take back": ("made {} open again", _ALERT),
     "alert silence": ("silenced {}", _ALERT),
     "alert silence end": ("ended the silence of {}", _ALERT),
+    "alerts acknowledge": ("acknowledged {}", _ALERTS),
+    "alerts silence": ("silenced {}", _ALERTS),
+    "alerts silence end": ("ended the silence of {}", _ALERTS),
     "batch accept rejects": ("let {} go on without the records that it refused", _BATCH),
     "prices approved": ("approved {}", _PRICE),
     "prices refused": ("refused {}", _PRICE),

@@ -7,7 +7,7 @@ number of rows, and then says so).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.services import worth
-from crossdock.services.advice import Advice, advice, spoken
+from crossdock.services.advice import Advice, advice, heading, spoken
 from crossdock.services.people import Person, Right
 from crossdock.services.timeline import is_far
 from crossdock.services.worth import Worth
@@ -42,7 +42,7 @@ from crossdock.systems.failures import NAMES
 DAY = timedelta(days=1)
 HOURS = 24
 MEASURED = 500  # deliveries of a flow by which its time is measured
-SHOWN_ALERTS = 50
+SHOWN_ALERTS = 50  # silenced ones, and open ones of one kind
 KEPT_NOTED = timedelta(days=14)  # how long a noted alert stands in its list
 MOST_NOTED = 500
 CALLS = 50  # of a system, on its page
@@ -102,7 +102,8 @@ class System:
 @dataclass(frozen=True)
 class Alert:
     """Alerts of one kind and key: open, noted by somebody, or silenced. `id`: the newest of them; `times`: how often
-    it came up, from `first_at` to `last_at`; `advice`: what to do about it in the browser."""
+    it came up, from `first_at` to `last_at`; `advice`: what to do about it in the browser; `together`: of how many keys
+    of its kind they are that were noted at once."""
 
     id: int
     kind: str
@@ -120,6 +121,34 @@ class Alert:
     silenced_by: str = ""
     noted_at: datetime | None = None
     noted_by: str = ""
+    together: int = 1
+
+
+@dataclass(frozen=True)
+class AlertGroup:
+    """Alerts of one kind, about `count` things; `newest`: the newest of them all, which whoever notes or silences them
+    has seen; `alerts`: the newest of each thing, the last first, SHOWN_ALERTS of them at most."""
+
+    kind: str
+    title: str
+    severity: str
+    count: int
+    newest: int
+    first_at: datetime
+    last_at: datetime
+    alerts: tuple[Alert, ...]
+
+
+@dataclass(frozen=True)
+class Silenced:
+    """Alerts of one kind that somebody has silenced at once, with the same end."""
+
+    kind: str
+    title: str
+    until: datetime
+    reason: str
+    who: str
+    alerts: tuple[Alert, ...]
 
 
 @dataclass(frozen=True)
@@ -138,19 +167,29 @@ class StoppedBatch:
 
 @dataclass(frozen=True)
 class Overview:
-    """The page. `held_dead` and `held_waiting`: amounts by currency of all open dead letters, and of all records that
-    wait; `noted`: alerts that somebody has taken note of in the last days."""
+    """The page. `groups`: open alerts by kind, the last first; `held_dead` and `held_waiting`: amounts by currency of
+    all open dead letters, and of all records that wait; `noted`: alerts that somebody has taken note of in the last
+    days."""
 
     at: datetime
     lanes: tuple[Lane, ...]
     systems: tuple[System, ...]
-    alerts: tuple[Alert, ...]
-    silenced: tuple[Alert, ...]
-    more_alerts: bool
+    groups: tuple[AlertGroup, ...]
+    silenced: tuple[Silenced, ...]
     stopped: tuple[StoppedBatch, ...]
     held_dead: Worth
     held_waiting: Worth
     noted: int
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The open alerts, the last first."""
+        every = [alert for group in self.groups for alert in group.alerts]
+        return tuple(sorted(every, key=lambda alert: (alert.last_at, alert.id), reverse=True))
+
+    @property
+    def open_alerts(self) -> int:
+        return sum(group.count for group in self.groups)
 
     @property
     def stale(self) -> tuple[Lane, ...]:
@@ -166,7 +205,7 @@ class Overview:
 
     @property
     def well(self) -> bool:
-        return not (self.stale or self.dead or self.down or self.stopped or self.alerts)
+        return not (self.stale or self.dead or self.down or self.stopped or self.groups)
 
 
 @dataclass(frozen=True)
@@ -213,9 +252,8 @@ def overview(connection: sa.Connection, person: Person) -> Overview:
     )
     dags = flows.packages()
     lanes = tuple(_lane(connection, flow, dags[flow.name], counts, now) for flow in every.values())
-    found, more = _alerts(connection)
     return Overview(
-        now, lanes, _systems(connection), tuple(found), tuple(silenced(connection)), more, stopped_batches(connection),
+        now, lanes, _systems(connection), _groups(connection), tuple(silenced(connection)), stopped_batches(connection),
         worth.added(held_dead.values()), worth.added(held_waiting.values()), _count_noted(connection),
     )  # fmt: skip
 
@@ -460,30 +498,42 @@ def _stopped(row: sa.Row, flow: Flow | None) -> StoppedBatch:
     )  # fmt: skip
 
 
-def _alerts(connection: sa.Connection) -> tuple[list[Alert], bool]:
-    """Alerts that nobody has taken note of or silenced, the newest first, and whether there are more. Those of one kind
-    and key are one."""
-    silent = sa.exists().where(alerts.silenced_with(), ops_silence.c.until > sa.func.now())
-    rows = _together(connection, ops_alert.c.acknowledged_at.is_(None), ~silent, limit=SHOWN_ALERTS + 1)
-    return [_made(row) for row in rows[:SHOWN_ALERTS]], len(rows) > SHOWN_ALERTS
-
-
-def _together(connection: sa.Connection, *wanted: sa.ColumnElement[bool], limit: int) -> Sequence[sa.Row]:
-    """Alerts by kind and key, each with the words of its newest."""
+def _groups(connection: sa.Connection) -> tuple[AlertGroup, ...]:
+    """Alerts that nobody has taken note of or silenced, by kind: those of one kind and key are one, with the words of
+    the newest."""
     table = ops_alert.c
-    same = (
+    silent = sa.exists().where(alerts.silenced_with(), ops_silence.c.until > sa.func.now())
+    one = (
         sa.select(
-            sa.func.max(table.id).label("newest"), sa.func.sum(table.times).label("often"),
+            table.kind, sa.func.max(table.id).label("newest"), sa.func.sum(table.times).label("often"),
             sa.func.min(table.first_at).label("since"), sa.func.max(table.last_at).label("until"),
         )
-        .where(*wanted)
+        .where(table.acknowledged_at.is_(None), ~silent)
         .group_by(table.kind, table.key)
-        .order_by(sa.func.max(table.last_at).desc(), sa.func.max(table.id).desc())
-        .limit(limit)
         .subquery()
     )  # fmt: skip
-    query = sa.select(ops_alert, same.c.often, same.c.since, same.c.until).join(same, same.c.newest == table.id)
-    return connection.execute(query.order_by(same.c.until.desc(), table.id.desc())).all()
+    of_kind = {"partition_by": one.c.kind}
+    placed = sa.select(
+        *one.c, sa.func.row_number().over(order_by=(one.c.until.desc(), one.c.newest.desc()), **of_kind).label("place"),
+        sa.func.count().over(**of_kind).label("things"), sa.func.max(one.c.newest).over(**of_kind).label("last"),
+        sa.func.min(one.c.since).over(**of_kind).label("first"),
+    ).subquery()  # fmt: skip
+    rows = connection.execute(
+        sa.select(ops_alert, *(placed.c[name] for name in ("often", "since", "until", "things", "last", "first")))
+        .join(placed, placed.c.newest == table.id)
+        .where(placed.c.place <= SHOWN_ALERTS)
+        .order_by(placed.c.until.desc(), table.id.desc())
+    )
+    kinds: dict[str, list[sa.Row]] = {}
+    for row in rows:
+        kinds.setdefault(row.kind, []).append(row)
+    return tuple(
+        AlertGroup(
+            kind, heading(kind), "alert" if any(row.severity == "alert" for row in own) else "notice", own[0].things,
+            own[0].last, own[0].first, own[0].until, tuple(_made(row) for row in own),
+        )
+        for kind, own in kinds.items()
+    )  # fmt: skip
 
 
 def _made(row: sa.Row, **more: Any) -> Alert:
@@ -493,8 +543,9 @@ def _made(row: sa.Row, **more: Any) -> Alert:
     )  # fmt: skip
 
 
-def silenced(connection: sa.Connection) -> list[Alert]:
-    """Alerts of which no message is sent for now, the one whose silence ends first, first; each with its newest."""
+def silenced(connection: sa.Connection) -> list[Silenced]:
+    """Alerts of which no message is sent for now, the one whose silence ends first, first; each with its newest; those
+    of one kind that were silenced at once together."""
     table = ops_alert.c
     newest = (
         sa.select(sa.func.max(table.id).label("id"), sa.func.sum(table.times).label("often"),
@@ -510,14 +561,22 @@ def silenced(connection: sa.Connection) -> list[Alert]:
         .join(newest, sa.true())
         .join(ops_alert, table.id == newest.c.id)
         .where(ops_silence.c.until > sa.func.now())
-        .order_by(ops_silence.c.until)
+        .order_by(ops_silence.c.until, ops_silence.c.kind, ops_silence.c.key)
         .limit(SHOWN_ALERTS)
     )  # fmt: skip
-    return [_made(row, silenced_until=row.ends, silence_reason=row.reason, silenced_by=row.silenced_by) for row in rows]
+    found: dict[tuple[str, datetime, str, str], list[Alert]] = {}
+    for row in rows:
+        made = _made(row, silenced_until=row.ends, silence_reason=row.reason, silenced_by=row.silenced_by)
+        found.setdefault((row.kind, row.ends, row.reason, row.silenced_by), []).append(made)
+    return [
+        Silenced(kind, heading(kind), until, reason, who, tuple(own))
+        for (kind, until, reason, who), own in found.items()
+    ]
 
 
 def noted(connection: sa.Connection, person: Person) -> list[Alert]:
-    """Alerts that somebody has taken note of in the last days, the last first. Those noted at once are one."""
+    """Alerts that somebody has taken note of in the last days, the last first. Those of one kind that were noted at
+    once are one."""
     person.require(Right.SEE)
     table = ops_alert.c
     rows = connection.execute(
@@ -526,13 +585,18 @@ def noted(connection: sa.Connection, person: Person) -> list[Alert]:
         .order_by(table.acknowledged_at.desc(), table.id.desc())
         .limit(MOST_NOTED)
     )
-    found: dict[tuple[str, str, datetime], Alert] = {}
+    found: dict[tuple[str, datetime], Alert] = {}
+    keys: dict[tuple[str, datetime], set[str]] = {}
     for row in rows:
-        same = (row.kind, row.key, row.acknowledged_at)
+        same = (row.kind, row.acknowledged_at)
+        keys.setdefault(same, set()).add(row.key)
         one = _made(row, noted_at=row.acknowledged_at, noted_by=row.acknowledged_by or "")
         if same in found:
             first = found[same]
-            one = replace(first, times=first.times + one.times, first_at=min(first.first_at, one.first_at))
+            one = replace(
+                first, times=first.times + one.times, first_at=min(first.first_at, one.first_at),
+                last_at=max(first.last_at, one.last_at), together=len(keys[same]),
+            )  # fmt: skip
         found[same] = one
     return list(found.values())
 
@@ -541,7 +605,7 @@ _NOTED = ops_alert.c.acknowledged_at > sa.func.now() - KEPT_NOTED
 
 
 def _count_noted(connection: sa.Connection) -> int:
-    named = sa.select(ops_alert.c.kind, ops_alert.c.key, ops_alert.c.acknowledged_at).where(_NOTED).distinct()
+    named = sa.select(ops_alert.c.kind, ops_alert.c.acknowledged_at).where(_NOTED).distinct()
     return int(connection.scalar(sa.select(sa.func.count()).select_from(named.subquery())) or 0)
 
 
@@ -680,15 +744,41 @@ def acknowledge(connection: sa.Connection, person: Person, number: int) -> None:
     audit.record(connection, person.name, "alert acknowledge", str(number), {"kind": row.kind})
 
 
+def acknowledge_all(connection: sa.Connection, person: Person, kind: str, newest: int) -> int:
+    """Takes note of all open alerts of a kind that the person has seen: up to `newest`. How many things they are
+    about."""
+    person.require(Right.WORK)
+    keys = _open_keys(connection, kind, newest)
+    same = (ops_alert.c.kind == kind, ops_alert.c.key.in_(keys), ops_alert.c.acknowledged_at.is_(None))
+    done = sa.update(ops_alert).where(*same, ops_alert.c.id <= newest)
+    connection.execute(done.values(acknowledged_at=sa.func.now(), acknowledged_by=person.name))
+    audit.record(connection, person.name, "alerts acknowledge", _many(kind, keys), {"kind": kind})
+    return len(keys)
+
+
+def _many(kind: str, keys: Collection[str]) -> str:
+    return f"{len(keys):,} {'alert' if len(keys) == 1 else 'alerts'} “{heading(kind)}”"
+
+
+def _open_keys(connection: sa.Connection, kind: str, newest: int) -> list[str]:
+    """What the open alerts of a kind are about, up to the newest that somebody has seen. ConfigError for none."""
+    silent = sa.exists().where(alerts.silenced_with(), ops_silence.c.until > sa.func.now())
+    still_open = (ops_alert.c.kind == kind, ops_alert.c.id <= newest, ops_alert.c.acknowledged_at.is_(None), ~silent)
+    keys = list(connection.scalars(sa.select(ops_alert.c.key).where(*still_open).distinct()))
+    if not keys:
+        raise ConfigError("None of these alerts is open any more.", do="Load the page again.")
+    return keys
+
+
 def take_back(connection: sa.Connection, person: Person, number: int) -> None:
-    """Makes an alert that somebody has taken note of open again, with those that were noted at once with it."""
+    """Makes an alert that somebody has taken note of open again, with those of its kind that were noted at once with
+    it."""
     person.require(Right.WORK)
     row = _alert(connection, number)
     if row.acknowledged_at is None:
         raise ConfigError("This alert is open already.", do="Load the page again.")
-    same = (ops_alert.c.kind == row.kind, ops_alert.c.key == row.key)
-    at_once = ops_alert.c.acknowledged_at == row.acknowledged_at
-    connection.execute(sa.update(ops_alert).where(*same, at_once).values(acknowledged_at=None, acknowledged_by=None))
+    at_once = (ops_alert.c.kind == row.kind, ops_alert.c.acknowledged_at == row.acknowledged_at)
+    connection.execute(sa.update(ops_alert).where(*at_once).values(acknowledged_at=None, acknowledged_by=None))
     detail = {"kind": row.kind, "note": f"{row.acknowledged_by or 'somebody'} had taken note of it"}
     audit.record(connection, person.name, "alert take back", str(number), detail)
 
@@ -696,27 +786,58 @@ def take_back(connection: sa.Connection, person: Person, number: int) -> None:
 def silence(connection: sa.Connection, person: Person, number: int, reason: str, *, hours: float) -> datetime:
     """Holds alerts of this one's kind and key back for some hours: no message is sent. Its end."""
     person.require(Right.WORK)
-    if not reason.strip():
-        raise ConfigError("A silence needs a reason.", do="Write why nobody has to hear of it for a while.")
-    if not 0 < hours <= LONGEST_SILENCE.total_seconds() / 3600:
-        raise ConfigError(f"A silence of {hours:g} hours is none.", do=f"Give up to {LONGEST_SILENCE.days} days.")
+    _is_silence(reason, hours)
     row = _alert(connection, number)
-    now: datetime | None = connection.scalar(sa.select(sa.func.now()))
-    assert now is not None
-    until = now + timedelta(hours=hours)
-    alerts.silence(connection, row.kind, row.key, until=until, reason=reason.strip(), who=person.name)
+    until = _hold(connection, person, row.kind, [row.key], reason, hours)
     detail = {"kind": row.kind, "until": until.isoformat(), "note": reason.strip()}
     audit.record(connection, person.name, "alert silence", str(number), detail)
     return until
 
 
-def end_silence(connection: sa.Connection, person: Person, number: int) -> None:
-    """Ends a silence before its time."""
+def silence_all(
+    connection: sa.Connection, person: Person, kind: str, newest: int, reason: str, *, hours: float
+) -> tuple[int, datetime]:
+    """Holds all alerts of a kind back that are open and that the person has seen: up to `newest`. What is about
+    another thing is told of. How many things they are about, and the end."""
     person.require(Right.WORK)
-    row = _alert(connection, number)
-    if not alerts.end_silence(connection, row.kind, row.key):
+    _is_silence(reason, hours)
+    keys = _open_keys(connection, kind, newest)
+    until = _hold(connection, person, kind, keys, reason, hours)
+    detail = {"kind": kind, "until": until.isoformat(), "note": reason.strip()}
+    audit.record(connection, person.name, "alerts silence", _many(kind, keys), detail)
+    return len(keys), until
+
+
+def _is_silence(reason: str, hours: float) -> None:
+    if not reason.strip():
+        raise ConfigError("A silence needs a reason.", do="Write why nobody has to hear of it for a while.")
+    if not 0 < hours <= LONGEST_SILENCE.total_seconds() / 3600:
+        raise ConfigError(f"A silence of {hours:g} hours is none.", do=f"Give up to {LONGEST_SILENCE.days} days.")
+
+
+def _hold(
+    connection: sa.Connection, person: Person, kind: str, keys: Sequence[str], reason: str, hours: float
+) -> datetime:  # fmt: skip
+    now: datetime | None = connection.scalar(sa.select(sa.func.now()))
+    assert now is not None
+    until = now + timedelta(hours=hours)
+    alerts.silence(connection, kind, keys, until=until, reason=reason.strip(), who=person.name)
+    return until
+
+
+def end_silence(connection: sa.Connection, person: Person, *numbers: int) -> None:
+    """Ends the silence of these alerts before its time. ConfigError where none of them is silenced."""
+    person.require(Right.WORK)
+    rows = [_alert(connection, number) for number in numbers]
+    ended = [row for row in rows if alerts.end_silence(connection, row.kind, row.key)]
+    if not ended:
         raise ConfigError("This alert is not silenced any more.", do="Load the page again.")
-    audit.record(connection, person.name, "alert silence end", str(number), {"kind": row.kind})
+    if len(numbers) == 1:
+        audit.record(connection, person.name, "alert silence end", str(ended[0].id), {"kind": ended[0].kind})
+        return
+    for kind in dict.fromkeys(row.kind for row in ended):
+        keys = {row.key for row in ended if row.kind == kind}
+        audit.record(connection, person.name, "alerts silence end", _many(kind, keys), {"kind": kind})
 
 
 def _alert(connection: sa.Connection, number: int) -> sa.Row:

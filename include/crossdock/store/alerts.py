@@ -71,9 +71,14 @@ def mark_sent(connection: sa.Connection, alert_ids: Sequence[int]) -> None:
     connection.execute(sa.update(table).where(table.c.id.in_(alert_ids)).values(sent_at=sa.func.now()))
 
 
-def silence(connection: sa.Connection, kind: str, key: str, *, until: datetime, reason: str, who: str) -> None:
-    """Holds alerts of this kind and key back until then."""
-    row = insert(ops_silence).values(kind=kind, key=key, until=until, reason=reason, silenced_by=who)
+def silence(
+    connection: sa.Connection, kind: str, keys: Sequence[str], *, until: datetime, reason: str, who: str
+) -> None:  # fmt: skip
+    """Holds alerts of this kind and these keys back until then."""
+    given = sa.func.unnest(sa.literal(list(keys), sa.ARRAY(sa.Text))).column_valued("key")
+    values = {"kind": kind, "until": until, "reason": reason, "silenced_by": who}
+    columns = [sa.literal(value, type_=ops_silence.c[name].type) for name, value in values.items()]
+    row = insert(ops_silence).from_select(["key", *values], sa.select(given, *columns), include_defaults=False)
     new = {name: row.excluded[name] for name in ("until", "reason", "silenced_by")} | {"silenced_at": sa.func.now()}
     connection.execute(row.on_conflict_do_update(index_elements=["kind", "key"], set_=new))
 

@@ -27,6 +27,31 @@ class Silence:
     hours: float = 0
 
 
+@body
+class Kind:
+    """Open alerts of a kind, up to the newest that the person has seen."""
+
+    kind: str = ""
+    newest: int = 0
+
+
+@body
+class SilenceKind:
+    """Why nobody has to hear of the open alerts of a kind, and for how many hours."""
+
+    kind: str = ""
+    newest: int = 0
+    reason: str = ""
+    hours: float = 0
+
+
+@body
+class Numbers:
+    """Alerts by their numbers."""
+
+    numbers: list[int]
+
+
 @dataclass(frozen=True)
 class Done:
     """What was done, in words; the run that was started, if one was."""
@@ -53,6 +78,36 @@ def records(
     """The records that a number of the overview counts."""
     with transaction(person) as connection:
         return overview.records_behind(connection, person, flow, state, after=after, limit=limit)
+
+
+@router.post("/alerts/acknowledge")
+def acknowledge_all(person: Clerk, given: Kind) -> Done:
+    """Takes note of all open alerts of a kind."""
+    with transaction(person) as connection:
+        count = overview.acknowledge_all(connection, person, given.kind, given.newest)
+    return Done(f"{_alerts(count)} noted.")
+
+
+@router.post("/alerts/silence")
+def silence_all(person: Clerk, given: SilenceKind) -> Done:
+    """Holds the messages of all open alerts of a kind back for some hours."""
+    with transaction(person) as connection:
+        count, until = overview.silence_all(
+            connection, person, given.kind, given.newest, given.reason, hours=given.hours
+        )
+    return Done(f"{_alerts(count)} silent until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+@router.post("/alerts/speak")
+def speak_all(person: Clerk, given: Numbers) -> Done:
+    """Ends the silence of these alerts now."""
+    with transaction(person) as connection:
+        overview.end_silence(connection, person, *given.numbers)
+    return Done("Their silence has ended.")
+
+
+def _alerts(count: int) -> str:
+    return "One alert" if count == 1 else f"{count:,} alerts"
 
 
 @router.post("/alerts/{number}/acknowledge")
