@@ -185,7 +185,8 @@ CHANGES = frozenset(
         "mappings/{name}/publish",
         "money/{period}/close", "money/{period}/tick", "money/{period}/untick", "alerts/{number}/acknowledge",
         "alerts/{number}/take-back",
-        "alerts/{number}/silence", "alerts/{number}/speak", "batches/{number}/accept-rejects", "reconciliation/start",
+        "alerts/{number}/silence", "alerts/{number}/speak", "alerts/acknowledge", "alerts/silence", "alerts/speak",
+         "batches/{number}/accept-rejects", "reconciliation/start",
         "records/read", "rules/publish", "rules/replay", "rules/versions/{number}/consent",
         "rules/versions/{number}/effects", "rules/versions/{number}/withdraw", "rules/take-back",
     )

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.parse import Parsed
+from crossdock.systems.failures import NAMES
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -68,6 +69,12 @@ class Resource:
     @property
     def name(self) -> str:
         return f"{self.system}.{self.path}"
+
+    @property
+    def title(self) -> str:
+        """The list as people call it: sales orders of TIMS."""
+        listed = self.path.rpartition("/")[2].replace("-", " ").replace("_", " ")
+        return f"{listed} of {NAMES.get(self.system) or 'the ' + self.system.replace('_', ' ')}"
 
     @property
     def contract(self) -> str:

@@ -109,8 +109,10 @@ def span(seconds: float | None) -> str:
 
 
 def words(name: str) -> str:
-    """A name of a program as words: missing_field, missing field."""
-    return name.replace("_", " ")
+    """A name of the program as words: missing_field, missing field."""
+    from crossdock.services.wording import in_words
+
+    return in_words(name)
 
 
 def shown(value: Any) -> str:

@@ -125,13 +125,13 @@ def advice(kind: str, key: str, flow: str | None, body: str) -> Advice:
 def _once(what: str, do: str) -> tuple[str, str]:
     """A text and an advice, where sentences of the text that say what one of the advice says take its place."""
     ours = _SENTENCE.split(do)
-    said: list[list[str]] = [[] for _ in ours]
-    rest = []
+    replaced: list[list[str]] = [[] for _ in ours]
+    rest: list[str] = []
     for sentence in _SENTENCE.split(what) if what else ():
         alike = [_likeness(sentence, one) for one in ours]
         best = max(range(len(ours)), key=alike.__getitem__)
-        (said[best] if alike[best] >= ALIKE else rest).append(sentence)
-    return " ".join(rest), " ".join(" ".join(own) if own else one for own, one in zip(said, ours, strict=True))
+        (replaced[best] if alike[best] >= ALIKE else rest).append(sentence)
+    return " ".join(rest), " ".join(" ".join(own) if own else one for own, one in zip(replaced, ours, strict=True))
 
 
 _WORD = re.compile(r"[a-z]{4,}")

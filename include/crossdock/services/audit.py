@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
 from crossdock.safe import cell
-from crossdock.services import closing
+from crossdock.services import closing, wording
+from crossdock.services.advice import heading
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, database
 from crossdock.store.tables import ops_audit as table
@@ -103,8 +104,13 @@ _NOTHING = About("{}", "")
 _DETAILS = {
     "message": "“{}”", "note": "“{}”", "files": "changes {}", "file": "{}", "author": "made by {}",
     "although": "although {}", "ticked by": "{} had ticked it", "to": "to version {}", "flow": "{}",
-    "fields": "in {}",
+    "fields": "in {}", "kind": "{}", "until": "until {}",
 }  # fmt: skip
+_OWN_WORDS = frozenset({"message", "note", "although"})  # of a person: as they were written
+_NAMES_OF: dict[str, Callable[[Any], str]] = {
+    "kind": lambda kind: heading(str(kind)), "flow": lambda flow: wording.in_words(str(flow)),
+}  # fmt: skip
+_SNAKE = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+")
 _UNREAD = frozenset({"figures", "letters", "items", "preview", "version", "key", "would change", "of", "run", "replay"})
 
 
@@ -235,12 +241,16 @@ def _deed(row: sa.Row) -> Deed:
     detail: Mapping[str, Any] = row.detail if isinstance(row.detail, dict) else {"detail": row.detail}
     number = row.subject.removeprefix("version ") if about.kind == _VERSION.kind else row.subject
     has_page = bool(about.page) and (number.isdigit() or about.kind in (_MONTH.kind, _RECORD.kind)) and number != "0"
-    thing = re.sub(r"^1 (dead letter)s$", r"1 \1", about.one.format(row.subject))  # as older rows have it
+    thing = re.sub(r"^1 (dead letter)s$", r"1 \1", about.one.format(_subject(row.subject)))  # as older rows have it
     return Deed(
         row.id, row.at, row.who, row.action, row.subject, before.strip(), thing, after.strip(),
         about.page.format(quote(number, safe="")) if has_page else "", tuple(_details(detail)),
         str(detail.get("key") or ""), row.address, about.kind,
     )  # fmt: skip
+
+
+def _subject(subject: str) -> str:
+    return wording.in_words(subject) if _SNAKE.fullmatch(subject) else subject
 
 
 def _details(detail: Mapping[str, Any]) -> Iterator[str]:
@@ -250,7 +260,7 @@ def _details(detail: Mapping[str, Any]) -> Iterator[str]:
     for name, value in detail.items():
         if value in (None, "", [], {}) or name in _UNREAD:
             continue
-        words = _words(value)
+        words = value if name in _OWN_WORDS else _NAMES_OF[name](value) if name in _NAMES_OF else _words(value)
         yield _DETAILS[name].replace("{}", words) if name in _DETAILS else f"{name.replace('_', ' ')}: {words}"
 
 
@@ -264,7 +274,9 @@ def _words(value: Any) -> str:
         return ", ".join(map(_words, value))
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {_words(one)}" for name, one in value.items())
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return wording.in_words(value) if _SNAKE.fullmatch(str(value)) else wording.moment(str(value))
 
 
 def in_words(action: str) -> str:

@@ -30,6 +30,7 @@ from crossdock.rules import price_settings
 from crossdock.services import configuration, letters, mapping_records, personal, taken
 from crossdock.services.configuration import Draft, Problem
 from crossdock.services.people import Person, Right
+from crossdock.services.wording import in_words
 from crossdock.steps.dry_run import Verdict, dry_run
 from crossdock.store import database
 from crossdock.store.tables import ops_dead_letter, ref_channel_center, ref_channel_listing
@@ -515,7 +516,7 @@ def _fate(one: Verdict) -> str:
     words = {"ready": "sent", "waiting": "waits", "left_out": "left out", "dead": "dead letter"}.get(
         one.state, one.state
     )
-    rules = sorted({str(reason["rule"]).replace("_", " ") for reason in one.reasons})
+    rules = sorted({in_words(str(reason["rule"])) for reason in one.reasons})
     return f"{words}: {', '.join(rules)}" if rules else words
 
 
@@ -554,7 +555,7 @@ def _letter_rows(connection: sa.Connection, numbers: Sequence[int]) -> Iterator[
     for row in rows:
         title = every[row.flow].title if row.flow in every else row.flow
         then = "would be sent otherwise than it was refused" if row.step in letters.SENT else "passes every check"
-        yield str(row.id), title, row.key, (row.rule or "").replace("_", " "), then
+        yield str(row.id), title, row.key, in_words(row.rule or ""), then
 
 
 def _more(rows: Sequence[Any], which: str = "first") -> str:

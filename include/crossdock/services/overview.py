@@ -21,6 +21,7 @@ from crossdock.services import worth
 from crossdock.services.advice import Advice, advice, heading, spoken
 from crossdock.services.people import Person, Right
 from crossdock.services.timeline import is_far
+from crossdock.services.wording import in_words
 from crossdock.services.worth import Worth
 from crossdock.steps.records import REFERENCE
 from crossdock.store import alerts, audit
@@ -458,7 +459,7 @@ def calls(connection: sa.Connection, person: Person, name: str) -> Calls:
         tuple((number, int(counted.get(number, 0))) for number in range(10)),
         tuple(
             Call(row.done_at or row.sent_at or row.created_at, row.flow, every[row.flow].title,
-                 f"{row.operation} {row.entity}".replace("_", " "), _named(row), row.outcome, row.status,
+                 f"{in_words(row.operation)} {in_words(row.entity)}", _named(row), row.outcome, row.status,
                  row.error or "")
             for row in rows[:CALLS]
         ),
@@ -512,11 +513,12 @@ def _groups(connection: sa.Connection) -> tuple[AlertGroup, ...]:
         .group_by(table.kind, table.key)
         .subquery()
     )  # fmt: skip
-    of_kind = {"partition_by": one.c.kind}
+    last = (one.c.until.desc(), one.c.newest.desc())
     placed = sa.select(
-        *one.c, sa.func.row_number().over(order_by=(one.c.until.desc(), one.c.newest.desc()), **of_kind).label("place"),
-        sa.func.count().over(**of_kind).label("things"), sa.func.max(one.c.newest).over(**of_kind).label("last"),
-        sa.func.min(one.c.since).over(**of_kind).label("first"),
+        *one.c, sa.func.row_number().over(partition_by=one.c.kind, order_by=last).label("place"),
+        sa.func.count().over(partition_by=one.c.kind).label("things"),
+        sa.func.max(one.c.newest).over(partition_by=one.c.kind).label("last"),
+        sa.func.min(one.c.since).over(partition_by=one.c.kind).label("first"),
     ).subquery()  # fmt: skip
     rows = connection.execute(
         sa.select(ops_alert, *(placed.c[name] for name in ("often", "since", "until", "things", "last", "first")))

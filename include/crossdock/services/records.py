@@ -18,7 +18,7 @@ from crossdock import flows
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import contracts
-from crossdock.services import outside, payloads, personal, search, standing, timeline
+from crossdock.services import outside, payloads, personal, search, standing, timeline, wording
 from crossdock.services.outside import Outside
 from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
@@ -288,8 +288,8 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
         _of_sales_order(connection, trail, number)
         trail.comes_of(number, key)
     if link is not None and link.confirmed_at is not None:
-        told = "The channel was told that it is in TIMS"
-        trail.events.append(Event(link.confirmed_at, "sent", told, state="good", key=link.target_id))
+        words = "The channel was told that it is in TIMS"
+        trail.events.append(Event(link.confirmed_at, "sent", words, state="good", key=link.target_id))
     returns = sa.select(stage_credit_memo.c.key).where(stage_credit_memo.c.order_key == key).limit(MOST)
     for number in connection.scalars(returns):
         _of_return(connection, trail, number)
@@ -592,9 +592,10 @@ def _customer(connection: sa.Connection, person: Person, trail: _Trail, number: 
     for row in connection.execute(
         sa.select(*fields).where(change.customer_id == number).order_by(change.at).limit(MOST)
     ):
-        detail = f"by order {row.order_key}: {row.outcome}"
+        detail = f"by order {row.order_key}: {wording.in_words(row.outcome)}"
         link = Link("order", row.order_key)
-        trail.events.append(Event(row.at, "decided", f"{row.field}", detail, batch_id=row.batch_id, link=link))
+        title = wording.document(row.field).capitalize()
+        trail.events.append(Event(row.at, "decided", title, detail, batch_id=row.batch_id, link=link))
 
 
 def _sku(connection: sa.Connection, person: Person, trail: _Trail, sku: str, after: str | None) -> None:
@@ -739,7 +740,7 @@ def _of(connection: sa.Connection, table: sa.Table, column: sa.ColumnElement[Any
 def _held(connection: sa.Connection, table: sa.Table, number: str) -> sa.Row:
     row = connection.execute(sa.select(table).where(table.c.id == number)).one_or_none()
     if row is None:
-        raise _unknown(table.name.replace("_", " "), number)
+        raise _unknown(wording.in_words(table.name), number)
     return row
 
 
@@ -822,9 +823,9 @@ def _received(connection: sa.Connection, pairs: Iterable[tuple[Flow, str]]) -> l
             same = (flow.source.name, key, row.hash)
             if same in found and row.batch_id is None:
                 continue
-            system = standing.TARGETS.get(flow.source.system, flow.source.system.replace("_", " "))
+            system = standing.TARGETS.get(flow.source.system, wording.in_words(flow.source.system))
             found[same] = Event(
-                row.received_at, "received", f"{flow.source.document} {key} received",
+                row.received_at, "received", f"{wording.document(flow.source.document).capitalize()} {key} received",
                 f"as it was at {row.version:%Y-%m-%d %H:%M:%S} UTC in {system}"
                 + (f"; {row.altered} taken out" if row.altered else ""),
                 flow=flow.name, key=key, batch_id=row.batch_id, run_id=row.run_id or "", version=row.hash,
@@ -858,7 +859,7 @@ def _refusals(connection: sa.Connection, person: Person, pairs: Sequence[tuple[s
         events.append(
             Event(
                 row.created_at, "refused", f"{title}: refused in {row.step}",
-                f"{(row.rule or '').replace('_', ' ')}, {row.times}×", "bad" if open_now else "", row.flow, row.key,
+                f"{wording.in_words(row.rule or '')}, {row.times}×", "bad" if open_now else "", row.flow, row.key,
                 row.batch_id, row.run_id or "", row.config_version, row.id,
             )
         )  # fmt: skip
@@ -899,7 +900,7 @@ def _deliveries(connection: sa.Connection, keys: Iterable[str], *more: sa.Column
     return [
         Event(
             row.done_at or row.sent_at, "sent",
-            f"{row.operation.replace('_', ' ').capitalize()} {row.entity.replace('_', ' ')}"
+            f"{wording.in_words(row.operation).capitalize()} {wording.in_words(row.entity)}"
             + (f": {row.response_id}" if row.response_id else ""),
             words.get(row.outcome, row.outcome)
             + (f", HTTP {row.status}" if row.status else "")
@@ -1004,7 +1005,7 @@ def version(
     ).one_or_none()  # fmt: skip
     if row is None:
         raise ConfigError(
-            f"This version of {flow.source.document} {key} is not kept any more.",
+            f"This version of {wording.document(flow.source.document)} {key} is not kept any more.",
             do="Raw records age out; look at a newer version.",
         )
     if whole:
@@ -1013,10 +1014,11 @@ def version(
             connection, person.name, "record open", key, {"flow": flow.name, "version": row.version.isoformat()}
         )
     source = flow.source
+    title = f"{wording.document(source.document).capitalize()} {key}"
     document = row.payload if whole else personal.masked(row.payload, source.contract, source.document)
     ordered = payloads.ordered(document, contracts.document(source.contract, source.document))
     return Version(
-        flow.name, f"{source.document} {key}", key, hashed, row.version, row.received_at, row.altered or "",
+        flow.name, title, key, hashed, row.version, row.received_at, row.altered or "",
         tuple(payloads.parts(ordered)), not whole, person.may(Right.SEE_PERSONAL),
     )  # fmt: skip
 

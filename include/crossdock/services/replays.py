@@ -17,6 +17,7 @@ from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.services.people import Person, Right
+from crossdock.services.wording import in_words
 from crossdock.store import audit
 from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import ops_audit, ops_batch, ops_link, ops_work
@@ -259,7 +260,7 @@ def _one(
         if row.updated_at < begun:
             return made("late", "Its run was not started, or has ended without it.", "Replay it again.")
         first: dict[str, str] = next(iter(row.reasons or []), {})
-        return made("refused", (row.rule or "").replace("_", " "), str(first.get("do") or ""))
+        return made("refused", in_words(row.rule or ""), str(first.get("do") or ""))
     if worked and staged is not None and staged.state == "waiting":
         return made("waiting", reason, "It goes on by itself once that is there.")
     if worked and staged is not None and staged.state == "left_out":

@@ -15,6 +15,7 @@ from crossdock.errors import NotAllowed
 from crossdock.rules import emails
 from crossdock.rules.shipping import fulfillment_id
 from crossdock.services.people import Person, Right
+from crossdock.services.wording import in_words
 from crossdock.store import audit
 from crossdock.store.tables import (
     ops_dead_letter,
@@ -278,7 +279,7 @@ def _letters(connection: sa.Connection, text: str) -> Iterator[Hit]:
         elif row.flow in ("catalog", "prices", "inventory"):
             yield Hit("sku", row.key, f"SKU {row.key}", "SKU")
         else:
-            yield Hit("letter", str(row.id), f"Dead letter {row.id} of {row.flow}", "dead letter's key")
+            yield Hit("letter", str(row.id), f"Dead letter {row.id} of {in_words(row.flow)}", "dead letter's key")
 
 
 _FINDERS: tuple[Callable[[sa.Connection, str], Iterator[Hit]], ...] = (

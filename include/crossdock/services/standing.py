@@ -16,6 +16,7 @@ from crossdock import flows, settings
 from crossdock.flow import Flow
 from crossdock.rules.statuses import CANCELLED_FIRST
 from crossdock.services import replays
+from crossdock.services.wording import in_words
 from crossdock.store.dead_letters import OPEN
 from crossdock.store.tables import (
     ops_batch,
@@ -123,7 +124,7 @@ def _work(connection: sa.Connection, flow: Flow, key: str) -> sa.Row | None:
 def _refused(connection: sa.Connection, flow: Flow, key: str, letter: sa.Row) -> Standing:
     target = TARGETS.get(flow.target, flow.target)
     by = {"load": f"{target} has refused it", "extract": "It could not be read"}.get(letter.step, "A rule refuses it")
-    rule = (letter.rule or "").replace("_", " ")
+    rule = in_words(letter.rule or "")
     if letter.replay_asked_at is not None:
         batch_id = replays.stopped_in(connection, flow.name, [key]).get(key)
         if batch_id is not None:
@@ -146,7 +147,7 @@ def _refused(connection: sa.Connection, flow: Flow, key: str, letter: sa.Row) ->
 
 
 def _closed(flow: Flow, key: str, letter: sa.Row) -> Standing:
-    rule = (letter.rule or "").replace("_", " ")
+    rule = in_words(letter.rule or "")
     if letter.state == "dismissed":
         by, why = letter.changed_by or "somebody", sentence(letter.note) or "without a word."
         return _made(flow, key, "", f"It was refused ({rule}), and {by} has decided that it need not go: {why}",

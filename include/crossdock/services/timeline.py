@@ -131,27 +131,27 @@ def _moments(
 ) -> list[datetime]:
     """When each event was, by our clock. A document of a clock far from it was there when we made it, or first saw it
     or what came of it; one that we have never seen, right after what it comes from."""
-    known = dict(seen)
+    moments = dict(seen)
     for event in events:
         name = event.makes or (event.key if event.what == "received" else "")
         if name and event.clock == OURS:
-            known[name] = min(known.get(name, event.at), event.at)
+            moments[name] = min(moments.get(name, event.at), event.at)
     foreign = [event for event in events if event.clock in far or (event.clock == SETTLED and far)]
     for _ in range(len(foreign)):  # as long as a chain of documents can be
-        was = dict(known)
+        was = dict(moments)
         for event in foreign:
             for origin in origins.get(event.anchor, ()):
-                if event.anchor in known:
-                    known[origin] = min(known.get(origin, known[event.anchor]), known[event.anchor])
-        if known == was:
+                if event.anchor in moments:
+                    moments[origin] = min(moments.get(origin, moments[event.anchor]), moments[event.anchor])
+        if moments == was:
             break
     for _ in range(len(foreign)):
-        was = dict(known)
+        was = dict(moments)
         for event in foreign:
-            of = [known[origin] for origin in origins.get(event.anchor, ()) if origin in known]
-            if event.anchor not in known and of:
-                known[event.anchor] = max(of)
-        if known == was:
+            of = [moments[origin] for origin in origins.get(event.anchor, ()) if origin in moments]
+            if event.anchor not in moments and of:
+                moments[event.anchor] = max(of)
+        if moments == was:
             break
     held = {id(event) for event in foreign}
-    return [known.get(event.anchor, event.at) if id(event) in held else event.at for event in events]
+    return [moments.get(event.anchor, event.at) if id(event) in held else event.at for event in events]

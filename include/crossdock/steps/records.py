@@ -21,6 +21,7 @@ from crossdock.mapping import parse
 from crossdock.store import alerts, database, dead_letters, raw
 from crossdock.store.raw import Record
 from crossdock.systems import scan, times
+from crossdock.systems.failures import NAMES
 
 REFERENCE = "reference"  # the flow name of reference data, for its dead letters
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record without a readable one: any other is newer
@@ -223,7 +224,7 @@ def report_clock(connection: sa.Connection, resource: Resource, stated: str) -> 
         connection,
         kind="source_clock",
         key=resource.system,
-        title=f"The clock of {resource.name} is wrong",
+        title=f"The clock of {NAMES.get(resource.system, resource.system)} is wrong",
         body=f"{stated} Nothing is lost: the watermark stays at a time that can be. Ask the operator of the system to "
         "set its clock; `crossdock watermark show` tells where each read stands.",
     )
@@ -300,7 +301,7 @@ def dead_letter(
         kind="unreadable_records",
         key=resource.name,
         flow=flow.name if flow else None,
-        title=f"{resource.name}: {len(latest)} records cannot be taken",
+        title=f"{resource.title[:1].upper()}{resource.title[1:]}: {len(latest)} records cannot be taken",
         body=f"They are dead letters ({names}); all others went on. `crossdock dead-letters list` shows each with its "
         "reason. A record that comes in a good version closes its dead letter by itself.",
     )

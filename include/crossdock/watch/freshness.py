@@ -28,6 +28,7 @@ from crossdock.store.tables import (
     ops_work,
     stage_sales_order,
 )
+from crossdock.systems.failures import NAMES
 
 if TYPE_CHECKING:
     from crossdock.systems.inbox import File, Inbox
@@ -94,7 +95,7 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
         yield finding(
             "stale",
             f"nothing has been read for {_words(mark.age)}",
-            f"The last successful read of {flow.source.name} was at {mark.read_at:%Y-%m-%d %H:%M} UTC.",
+            f"The last successful read of {flow.source.title} was at {mark.read_at:%Y-%m-%d %H:%M} UTC.",
             f"Look at the last runs of the DAG {dag}: is it paused, failing, or is the scheduler down?",
         )
     # How long the source has been silent, by its own clock, against its longest silence so far.
@@ -103,7 +104,7 @@ def _of_flow(connection: sa.Connection, flow: Flow) -> Iterator[Finding]:
         if mark.silence > max(longest, timedelta(hours=limits.silent_at_least_hours)):
             yield finding(
                 "silent_source",
-                f"{flow.source.name} has been silent for {_words(mark.silence)}",
+                f"the list {flow.source.title} has been silent for {_words(mark.silence)}",
                 f"Runs are green, but nothing has changed there since {mark.newest_version:%Y-%m-%d %H:%M} UTC;",
                 f"the longest silence so far was {_words(longest)}."
                 if longest >= MINUTE
@@ -231,7 +232,7 @@ def _circuits(connection: sa.Connection) -> Iterator[Finding]:
         yield Finding(
             "circuit_open",
             row.system,
-            f"{row.system} is down",
+            f"{NAMES.get(row.system, row.system)} is down",
             f"It failed {row.failures} times in a row since {row.opened_at:%Y-%m-%d %H:%M} UTC. Its flows pause, the "
             "others go on; nothing is lost. They go on by themselves when it answers again.",
             None,
