@@ -21,6 +21,8 @@ from markupsafe import Markup, escape
 
 from crossdock.rules import currencies
 from crossdock.safe import safe
+from crossdock.services import remarks
+from crossdock.services.wording import in_words
 
 FOLDER = Path(__file__).parent
 
@@ -35,11 +37,11 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "when": when, "money": money, "count": count, "words": words, "shown": shown, "path": path, "query": query,
+        "when": when, "money": money, "count": count, "words": in_words, "shown": shown, "path": path, "query": query,
         "place": place, "figure": figure,
         "span": span,
     }  # fmt: skip
-    made.globals |= {"static": static_address}
+    made.globals |= {"static": static_address, "longest_remark": remarks.LONGEST}
     return made
 
 
@@ -106,13 +108,6 @@ def span(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def words(name: str) -> str:
-    """A name of the program as words: missing_field, missing field."""
-    from crossdock.services.wording import in_words
-
-    return in_words(name)
 
 
 def shown(value: Any) -> str:

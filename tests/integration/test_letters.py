@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from crossdock import flows
 from crossdock.errors import BatchStopped, ConfigError, NotAllowed
-from crossdock.services import letters, people, personal, replays, standing, unknown_values
+from crossdock.services import letters, people, personal, remarks, replays, standing, unknown_values
 from crossdock.services.letters import Cause, Wrong
 from crossdock.services.people import Person, Role
 from crossdock.steps.extract import extract
@@ -119,6 +119,40 @@ def test_what_people_do_is_on_record_with_where_they_came_from(connection: sa.Co
     assert {(row.who, row.address) for row in rows} == {("clerk", "10.0.0.7")}
     with pytest.raises(ConfigError, match="open any more"):
         letters.dismiss(connection, CLERK, "again", numbers=[number])
+
+
+def test_the_latest_notes_stand_on_top_of_a_letter_and_in_its_group(connection: sa.Connection) -> None:
+    first, other = (refuse(connection, key, ("unknown_sku", "N")) for key in ("n1", "n2"))
+    refuse(connection, "n3", ("unknown_carrier", "N"))
+    for number in range(5):
+        letters.add_note(connection, CLERK, first, f"  note {number}  ")
+    letters.add_note(connection, Person("bob", CLERK.roles), other, "call the warehouse first")
+    assert [deed.note for deed in letters.letter(connection, VIEWER, first).notes] == ["note 4", "note 3", "note 2"]
+    found = {(group.flow, group.rule): group.note for group in letters.groups(connection, VIEWER)}
+    noted = found["orders", "unknown_sku"]
+    assert noted is not None
+    assert (noted.who, noted.note, noted.letter) == ("bob", "call the warehouse first", other)
+    assert found["orders", "unknown_carrier"] is None
+    rows = letters.letters(connection, VIEWER, cause=Cause("orders", "unknown_sku")).rows
+    shown = {row.id: row.remark.note if row.remark else "" for row in rows}
+    assert (shown[first], shown[other]) == ("note 4", "call the warehouse first")
+    letters.dismiss(connection, CLERK, "a test", numbers=[other])
+    again = {(group.flow, group.rule): group.note for group in letters.groups(connection, VIEWER)}
+    assert again["orders", "unknown_sku"].note == "note 4"  # type: ignore[union-attr]
+
+
+def test_a_remark_that_nobody_reads_is_refused_in_words(connection: sa.Connection) -> None:
+    number = refuse(connection, "n4", ("unknown_sku", "L"))
+    longest, more = "x" * remarks.LONGEST, "x" * (remarks.LONGEST + 1)
+    for change in (
+        lambda text: letters.add_note(connection, CLERK, number, text),
+        lambda text: letters.dismiss(connection, CLERK, text, numbers=[number]),
+    ):
+        with pytest.raises(ConfigError, match="501 characters; 500 are kept") as refused:
+            change(more)
+        assert refused.value.do.startswith("Say it shorter")
+    letters.add_note(connection, CLERK, number, f" {longest} ")
+    assert letters.letter(connection, CLERK, number).notes[0].note == longest
 
 
 def test_a_dismissal_is_taken_back_and_who_had_made_it_stays_on_record(connection: sa.Connection) -> None:

@@ -409,6 +409,8 @@ def test_a_silence_can_be_ended_and_must_have_a_reason_and_an_end(connection: sa
     number = raised(connection)
     with pytest.raises(ConfigError, match="reason"):
         overview.silence(connection, CLERK, number, "  ", hours=1)
+    with pytest.raises(ConfigError, match="501 characters"):
+        overview.silence(connection, CLERK, number, "x" * 501, hours=1)
     for hours in (0, -1, 24 * 31, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match="hours"):
             overview.silence(connection, CLERK, number, "why", hours=hours)

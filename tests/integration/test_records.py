@@ -284,6 +284,24 @@ def test_a_dead_order_says_the_rule_and_what_to_do(connection: sa.Connection, st
     assert [(hit.kind, hit.id) for hit in hits(connection, "778")] == [("order", "778")]
 
 
+def test_a_refusal_that_came_again_says_its_first_and_its_last_time(sold: tuple[Environment, str, str]) -> None:
+    environment, _, _ = sold
+    key = place(environment, line("TYPO-7"))
+    environment.sync(run_id="cli:first")
+    environment.sync(kind="key", keys=[key], reprocess=True, run_id="cli:last")
+    (row,) = environment.query(f"SELECT * FROM ops.dead_letter WHERE key = '{key}'")
+    assert (row.times, row.first_batch_id < row.batch_id) == (2, True)
+    assert row.created_at < row.refused_at
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        refused = [each for each in records.life(connection, VIEWER, "order", key).events if each.what == "refused"]
+        whole = letters.letter(connection, VIEWER, row.id)
+    assert [(each.at, each.batch_id, each.run_id) for each in refused] == [
+        (row.created_at, row.first_batch_id, "cli:first"), (row.refused_at, row.batch_id, "cli:last"),
+    ]  # fmt: skip
+    assert "2×" in refused[-1].detail
+    assert (whole.first_batch_id, whole.refused_at) == (row.first_batch_id, row.refused_at)
+
+
 def test_states_of_real_orders(sold: tuple[Environment, str, str]) -> None:
     """Left out, dismissed, in a stopped batch, never read and then read by its key."""
     environment, _, _ = sold

@@ -14,13 +14,14 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from crossdock import flows
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import contracts, language
 from crossdock.reference.lookups import without_advice
-from crossdock.services import outside, payloads, personal, replays, worth
+from crossdock.services import outside, payloads, personal, remarks, replays, worth
 from crossdock.services.outside import Outside
 from crossdock.services.payloads import Part
 from crossdock.services.people import Person, Right
@@ -41,6 +42,8 @@ EDITS = 3  # changed values of a letter that are shown in a list
 LATEST = 5  # replays that the desk names
 LOOK = timedelta(hours=1)  # in which a person's looks at a letter are one
 FIELDS = 6  # changed fields that are named of an edit
+NOTES = 3  # the latest ones, which stand on top of a letter
+NOTED = "dead-letter note"
 LISTS = ("open", "dismissed", "mended", "replayed", "resolved")  # mended: delivered after an edit
 SENT = ("load", "confirm")  # steps at which a system refuses
 OTHERWISE = "It is another document than the one that was refused."
@@ -66,7 +69,7 @@ class Group:
     """Open letters of one cause. `worth`: amounts by currency, of letters that state one; `values`: (value, letters) of
     the values that are wrong most often, and `more_values` beyond those, of letters that nobody has edited;
     `messages`: how many different ones there are, of which `message` is one; `edited`: letters that wait for a
-    replay of what somebody made of them."""
+    replay of what somebody made of them; `note`: the latest that somebody has left with one of them."""
 
     flow: str
     title: str
@@ -83,6 +86,7 @@ class Group:
     replayable: bool = True
     messages: int = 1
     edited: int = 0
+    note: Deed | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Edit:
 @dataclass(frozen=True)
 class Row:
     """One letter in a list. `edits`: the first values of an edited one that are others now, of `edited` in all;
-    `changed_by` and `note`: who has closed it, and why."""
+    `changed_by` and `note`: who has closed it, and why; `remark`: the latest note for whoever looks at it next."""
 
     id: int
     flow: str
@@ -119,6 +123,7 @@ class Row:
     note: str | None
     edits: tuple[Edit, ...] = ()
     edited: int = 0
+    remark: Deed | None = None
 
 
 @dataclass(frozen=True)
@@ -132,19 +137,22 @@ class Listed:
 
 @dataclass(frozen=True)
 class Deed:
-    """What somebody did with a letter. `replay`: the number of the one that it was in."""
+    """What somebody did with a letter. `replay`: the number of the one that it was in; `letter`: its own."""
 
     at: datetime
     who: str
     action: str
     note: str = ""
     replay: int | None = None
+    letter: int | None = None
 
 
 @dataclass(frozen=True)
 class Letter:
     """A letter whole. `parts`: the record as it came, or `edited` by somebody; without personal data where `masked`.
-    `links`: pages of the record in its system. `seen`: its record as it is shown, which an edit names."""
+    `links`: pages of the record in its system. `batch_id` and `refused_at`: of the last of the `times` that it was
+    refused; `first_batch_id` and `created_at`: of the first. `seen`: its record as it is shown, which an edit names.
+    `notes`: the latest of those that people have left with it."""
 
     id: int
     flow: str
@@ -176,6 +184,9 @@ class Letter:
     came: Came | None = None  # of its last replay
     changed_by: str | None = None
     seen: str = ""
+    notes: tuple[Deed, ...] = ()
+    first_batch_id: int | None = None
+    refused_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +243,7 @@ def groups(connection: sa.Connection, person: Person) -> list[Group]:
     )
     for row in rows:
         values.setdefault((row.flow, row.rule), []).append((row.value, row.letters))
+    noted = _latest_notes(connection, *by)
     personal_too = person.may(Right.SEE_PERSONAL)
     every = flows.all_flows()
     found = []
@@ -256,9 +268,27 @@ def groups(connection: sa.Connection, person: Person) -> list[Group]:
                 row.flow != records.REFERENCE,
                 row.messages,
                 row.edited,
+                noted.get((row.flow, row.rule)),
             )
         )
     return found
+
+
+def _latest_notes(connection: sa.Connection, *by: sa.Column, numbers: Collection[int] | None = None) -> dict[Any, Deed]:
+    """The latest note that somebody has left with open letters, by these columns of them."""
+    log, oldest = ops_audit.c, sa.select(sa.func.min(table.c.created_at)).where(table.c.state.in_(OPEN))
+    query = (
+        sa.select(*by, table.c.id.label("letter"), log.at, log.who, log.detail)
+        .ext(distinct_on(*by))
+        .join(ops_audit, log.subject == sa.cast(table.c.id, sa.Text))
+        .where(table.c.state.in_(OPEN), log.action == NOTED)
+        .order_by(*by, log.id.desc())
+    )
+    wanted = table.c.id.in_(list(numbers)) if numbers is not None else log.at >= oldest.scalar_subquery()
+    return {
+        tuple(row[: len(by)]): Deed(row.at, row.who, "note", str(row.detail.get("note") or ""), letter=row.letter)
+        for row in connection.execute(query.where(wanted))
+    }
 
 
 def only_value(group: Group) -> str | None:
@@ -363,7 +393,8 @@ def letters(
         moment = shown[-1].created_at if still_open else shown[-1].updated_at
         last = f"{moment.isoformat()}~{shown[-1].id}"
     edits = _edits(connection, person, [row.id for row in shown if row.state in ("edited", "replayed")])
-    return Listed(tuple(_row(row, person, edits.get(row.id, ())) for row in shown), last)
+    noted = _latest_notes(connection, table.c.id, numbers=[row.id for row in shown]) if shown and still_open else {}
+    return Listed(tuple(_row(row, person, edits.get(row.id, ()), noted.get((row.id,))) for row in shown), last)
 
 
 _LIGHT = [column for column in table.c if column.name not in ("payload", "edited_payload", "edited_from")]
@@ -402,7 +433,7 @@ def _place(after: str) -> tuple[datetime, int]:
         raise ConfigError(f"{after!r} is no place in the list.", do="Begin at the top of the list.") from error
 
 
-def _row(row: sa.Row, person: Person, edits: tuple[Edit, ...]) -> Row:
+def _row(row: sa.Row, person: Person, edits: tuple[Edit, ...], remark: Deed | None) -> Row:
     reason: Mapping[str, Any] = next(iter(row.reasons or []), {})
     shown = person.may(Right.SEE_PERSONAL) or not about_people(row.flow, reason)
     return Row(
@@ -410,7 +441,7 @@ def _row(row: sa.Row, person: Person, edits: tuple[Edit, ...]) -> Row:
         str(reason.get("value") or "") if shown else "", len({one.get("rule") for one in row.reasons}), row.step,
         row.state, row.times, row.created_at, row.assigned_to, row.replay_asked_at is not None,
         worth.cents(row.amount, row.currency_code), row.currency_code, row.updated_at, row.changed_by, row.note,
-        edits[:EDITS], len(edits),
+        edits[:EDITS], len(edits), remark,
     )  # fmt: skip
 
 
@@ -455,14 +486,16 @@ def letter(connection: sa.Connection, person: Person, number: int) -> Letter:
     if row.state == "edited":  # what was refused is the record as it came
         faults -= frozenset(_changed_paths(row.payload, payload))
     before, following = _neighbours(connection, row) if open_now else (None, None)
+    history = _history(connection, row.id)
     return Letter(
         row.id, row.flow, flow.title if flow else row.flow, row.entity, row.key, row.batch_id, row.step, row.state,
         row.times, row.version, row.created_at, row.updated_at, row.assigned_to, row.note,
         row.replay_asked_at is not None, worth.cents(row.amount, row.currency_code), row.currency_code, reasons,
         tuple(payloads.parts(_in_order(shown, flow), faults)), not seen, was_edited,
         open_now and readable and seen and person.may(Right.WORK) and row.replay_asked_at is None,
-        open_now and row.flow != records.REFERENCE, _history(connection, row.id), _links(flow, row),
+        open_now and row.flow != records.REFERENCE, history, _links(flow, row),
         before, following, replays.of_letter(connection, row.id), row.changed_by, _seen(row),
+        tuple(deed for deed in history if deed.action == "note")[:NOTES], row.first_batch_id, row.refused_at,
     )  # fmt: skip
 
 
@@ -787,15 +820,15 @@ def dismiss(
 ) -> Outcome:
     """Decides that records need not be delivered, and why."""
     person.require(Right.WORK)
-    if not note.strip():
-        raise ConfigError("A dismissal needs a reason.", do="Write why the records need not be delivered.")
+    why = "Write why the records need not be delivered."
+    note = remarks.tidy(note, missing="A dismissal needs a reason.", do=why)
     ids = _ids(connection, numbers, cause)
     busy = set(
         connection.scalars(sa.select(table.c.id).where(table.c.id.in_(ids), table.c.replay_asked_at.is_not(None)))
     )
     free = [number for number in ids if number not in busy]
     for number in free or ids:  # where all are in replay, the first says so
-        dead_letters.dismiss(connection, number, who=person.name, note=note.strip())
+        dead_letters.dismiss(connection, number, who=person.name, note=note)
     return Outcome(len(free), busy=len(busy))
 
 
@@ -848,10 +881,9 @@ def assign(
 def add_note(connection: sa.Connection, person: Person, number: int, note: str) -> None:
     """Keeps a remark with a letter, for whoever looks at it next."""
     person.require(Right.WORK)
-    if not note.strip():
-        raise ConfigError("The note is empty.", do="Write something for whoever looks at it next.")
+    note = remarks.tidy(note, missing="The note is empty.", do="Write something for whoever looks at it next.")
     row = _get(connection, number)
-    audit.record(connection, person.name, "dead-letter note", str(row.id), {"key": row.key, "note": note.strip()})
+    audit.record(connection, person.name, NOTED, str(row.id), {"key": row.key, "note": note})
 
 
 def _ids(connection: sa.Connection, numbers: Iterable[int], cause: Cause | None) -> list[int]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
-from crossdock.services import worth
+from crossdock.services import remarks, worth
 from crossdock.services.advice import Advice, advice, heading, spoken
 from crossdock.services.people import Person, Right
 from crossdock.services.timeline import is_far
@@ -788,10 +788,10 @@ def take_back(connection: sa.Connection, person: Person, number: int) -> None:
 def silence(connection: sa.Connection, person: Person, number: int, reason: str, *, hours: float) -> datetime:
     """Holds alerts of this one's kind and key back for some hours: no message is sent. Its end."""
     person.require(Right.WORK)
-    _is_silence(reason, hours)
+    reason = _reason_of(reason, hours)
     row = _alert(connection, number)
     until = _hold(connection, person, row.kind, [row.key], reason, hours)
-    detail = {"kind": row.kind, "until": until.isoformat(), "note": reason.strip()}
+    detail = {"kind": row.kind, "until": until.isoformat(), "note": reason}
     audit.record(connection, person.name, "alert silence", str(number), detail)
     return until
 
@@ -802,19 +802,21 @@ def silence_all(
     """Holds all alerts of a kind back that are open and that the person has seen: up to `newest`. What is about
     another thing is told of. How many things they are about, and the end."""
     person.require(Right.WORK)
-    _is_silence(reason, hours)
+    reason = _reason_of(reason, hours)
     keys = _open_keys(connection, kind, newest)
     until = _hold(connection, person, kind, keys, reason, hours)
-    detail = {"kind": kind, "until": until.isoformat(), "note": reason.strip()}
+    detail = {"kind": kind, "until": until.isoformat(), "note": reason}
     audit.record(connection, person.name, "alerts silence", _many(kind, keys), detail)
     return len(keys), until
 
 
-def _is_silence(reason: str, hours: float) -> None:
-    if not reason.strip():
-        raise ConfigError("A silence needs a reason.", do="Write why nobody has to hear of it for a while.")
+def _reason_of(reason: str, hours: float) -> str:
+    """The reason of a silence as it is kept. ConfigError for one without a reason, or that is none."""
+    why = "Write why nobody has to hear of it for a while."
+    reason = remarks.tidy(reason, missing="A silence needs a reason.", do=why)
     if not 0 < hours <= LONGEST_SILENCE.total_seconds() / 3600:
         raise ConfigError(f"A silence of {hours:g} hours is none.", do=f"Give up to {LONGEST_SILENCE.days} days.")
+    return reason
 
 
 def _hold(
@@ -823,7 +825,7 @@ def _hold(
     now: datetime | None = connection.scalar(sa.select(sa.func.now()))
     assert now is not None
     until = now + timedelta(hours=hours)
-    alerts.silence(connection, kind, keys, until=until, reason=reason.strip(), who=person.name)
+    alerts.silence(connection, kind, keys, until=until, reason=reason, who=person.name)
     return until
 
 

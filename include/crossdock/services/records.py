@@ -841,12 +841,16 @@ def _refusals(connection: sa.Connection, person: Person, pairs: Sequence[tuple[s
     """Dead letters of these records, open or closed, by their rules: what they say may hold personal data."""
     letter = ops_dead_letter.c
     wanted = sa.tuple_(letter.flow, letter.key).in_(pairs)
+    first = ops_batch.alias("first")
     rows = connection.execute(
         sa.select(
             letter.id, letter.flow, letter.key, letter.rule, letter.step, letter.state, letter.created_at,
-            letter.updated_at, letter.times, letter.batch_id, letter.changed_by, letter.note, *_OF_BATCH,
+            letter.updated_at, letter.times, letter.batch_id, letter.first_batch_id, letter.refused_at,
+            letter.changed_by, letter.note, *_OF_BATCH, ops_batch.c.created_at.label("last_begun"),
+            first.c.run_id.label("first_run"), first.c.config_version.label("first_config"),
         )
         .outerjoin(ops_batch, ops_batch.c.id == letter.batch_id)
+        .outerjoin(first, first.c.id == letter.first_batch_id)
         .where(letter.key.in_([key for _, key in pairs]), wanted)
         .order_by(letter.id)
         .limit(MOST)
@@ -856,11 +860,19 @@ def _refusals(connection: sa.Connection, person: Person, pairs: Sequence[tuple[s
     for row in rows:
         title = every[row.flow].title if row.flow in every else row.flow
         open_now = row.state in ("open", "edited")
+        at, count = row.created_at, "1×"
+        if row.times > 1:  # what is kept of it is of the last time
+            events.append(
+                Event(row.created_at, "refused", f"{title}: refused for the first time", "", "", row.flow, row.key,
+                      row.first_batch_id, row.first_run or "", row.first_config, row.id)
+            )  # fmt: skip
+            at = row.refused_at or max(row.created_at, row.last_begun or row.created_at)
+            count = f"{row.times}× since {row.created_at:%d %b %Y %H:%M} UTC, this was the last time"
         events.append(
             Event(
-                row.created_at, "refused", f"{title}: refused in {row.step}",
-                f"{wording.in_words(row.rule or '')}, {row.times}×", "bad" if open_now else "", row.flow, row.key,
-                row.batch_id, row.run_id or "", row.config_version, row.id,
+                at, "refused", f"{title}: refused in {row.step}", f"{wording.in_words(row.rule or '')}, {count}",
+                "bad" if open_now else "", row.flow, row.key, row.batch_id, row.run_id or "", row.config_version,
+                row.id,
             )
         )  # fmt: skip
         if not open_now:

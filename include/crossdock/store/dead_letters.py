@@ -25,7 +25,8 @@ CLOSED = ("replayed", "resolved", "dismissed")
 def dead_letter(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes dead letters: mappings of flow, entity, key, batch_id, step, reasons, payload, version."""
     if rows:
-        connection.execute(_counted_up(database.insert_all(table, rows)))
+        first = [{**row, "first_batch_id": row["batch_id"]} for row in rows]
+        connection.execute(_counted_up(database.insert_all(table, first)))
 
 
 def dead_letter_records(
@@ -44,7 +45,7 @@ def dead_letter_records(
         return
     newest = raw.newest(raw.versions(records, batch_id), list(reasons)).subquery()
     given = database.given(table, [{"key": key, "reasons": why} for key, why in reasons.items()])
-    facts = {"flow": flow, "entity": entity, "batch_id": batch_id, "step": step}
+    facts = {"flow": flow, "entity": entity, "batch_id": batch_id, "first_batch_id": batch_id, "step": step}
     source = sa.select(
         newest.c.key, newest.c.version, newest.c.payload, given.c.reasons,
         *(sa.literal(value, type_=table.c[name].type) for name, value in facts.items()),
@@ -68,6 +69,7 @@ def _counted_up(statement: Insert) -> Insert:
             "version": new.version,
             "state": "open",
             "times": table.c.times + 1,
+            "refused_at": sa.func.now(),
             "replay_asked_at": None,
             "updated_at": sa.func.now(),
         },

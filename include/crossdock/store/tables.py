@@ -1175,6 +1175,8 @@ ops_dead_letter = Table(
     Column("currency_code", Text, Computed(_STATED_CURRENCY, persisted=True), comment="Currency of the amount"),
     Column("assigned_to", Text, comment="Who works on it"),
     Column("replay_asked_at", Moment, comment="A person has asked for a replay that no run has ended yet"),
+    Column("first_batch_id", BigInteger, comment="Batch in which it was refused first; null: not known any more"),
+    Column("refused_at", Moment, server_default=NOW, comment="When it was refused last; null: not known any more"),
     Index("ix_dead_letter_desk", "flow", "rule", "created_at", "id",
           postgresql_where=text("state IN ('open', 'edited')")),
     Index("uq_dead_letter_open", "flow", "key", unique=True, postgresql_where=text("state IN ('open', 'edited')")),
