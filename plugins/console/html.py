@@ -39,7 +39,7 @@ def templates() -> Environment:
     made.filters |= {
         "when": when, "money": money, "count": count, "words": in_words, "shown": shown, "path": path, "query": query,
         "place": place, "figure": figure,
-        "span": span,
+        "span": span, "groupby_first": groupby_first,
     }  # fmt: skip
     made.globals |= {"static": static_address, "longest_remark": remarks.LONGEST}
     return made
@@ -108,6 +108,14 @@ def span(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def groupby_first(values: Iterable[Any], name: str) -> list[tuple[Any, list[Any]]]:
+    """Values by one of their attributes, in the order in which it comes up."""
+    found: dict[Any, list[Any]] = {}
+    for value in values:
+        found.setdefault(getattr(value, name), []).append(value)
+    return list(found.items())
 
 
 def shown(value: Any) -> str:

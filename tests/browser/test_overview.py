@@ -233,7 +233,7 @@ def test_a_viewer_sees_everything_and_changes_nothing(console: Console) -> None:
     page = console.open(console.login("viewer"), "/")
     expect(page.locator("#now")).to_contain_text("A viewer sees this")
     assert page.locator("#now button").count() == 0
-    expect(page.get_by_role("region", name="What runs next")).to_contain_text("orders_sweep")
+    expect(page.get_by_role("region", name="What runs next")).to_contain_text("Orders, the last days once more")
     assert page.locator('[hx-trigger="every 15s, refresh from:body"]').count() == 1
     page.locator("main").press("j")
     assert page.evaluate("document.activeElement.textContent").strip() == "Orders"

@@ -21,6 +21,7 @@ from crossdock.services.personal import MASK
 from crossdock.services.records import Life
 from crossdock.services.search import Hit
 from crossdock.services.standing import Standing
+from crossdock.services.timeline import Link
 from crossdock.steps.extract import extract, refresh_reference
 from crossdock.steps.run_batches import STEPS
 from crossdock.store.tables import (
@@ -160,6 +161,30 @@ def test_the_life_of_an_order_has_everything_that_came_of_it(
     parcel = next(event for event in found.events if event.title == f"Shipment {shipment}")
     assert "1Z999AA10123456784" in parcel.detail
     assert [fact.amount for fact in found.facts if fact.name == "total"] == [20]
+
+
+def test_every_number_on_top_of_an_order_leads_to_its_part_of_the_page(
+    sold: tuple[Environment, str, str], connection: sa.Connection
+) -> None:
+    _, key, shipment = sold
+    found = records.life(connection, VIEWER, "order", key)
+    invoice = one(connection, ref_invoice.c.id)
+    links = {each.name: each.link for each in found.facts if each.link}
+    assert links["shipment"] == links["tracking number"] == Link("order", key, shipment)
+    assert links["invoice"] == Link("order", key, invoice)
+    assert links["sales order"].kind == "sales_order"
+    assert {link.at for link in links.values() if link.at} <= {event.anchor for event in found.events}
+    for each in found.facts:
+        if each.link and each.link.kind == "order":
+            assert [(hit.kind, hit.id, hit.at) for hit in hits(connection, each.value)] == [
+                ("order", key, each.link.at)
+            ]
+
+
+def test_of_many_facts_of_one_name_some_are_shown(connection: sa.Connection) -> None:
+    many = [records.Fact("shipment", str(number)) for number in range(records.FACTS + 3)]
+    found = records._some_of_each([records.Fact("total", "1"), *many[:2], records.Fact("channel", "x"), *many])
+    assert [each.value for each in found] == ["1", "0", "1", "2", "3", "4", "5", "and 3 more", "x"]
 
 
 def test_a_ledger_line_leads_back_to_its_order(sold: tuple[Environment, str, str], connection: sa.Connection) -> None:

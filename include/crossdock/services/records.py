@@ -66,6 +66,7 @@ from crossdock.systems.failures import NAMES
 MOST = 200  # rows of one kind
 VERSIONS = 30
 ORDERS = 50  # of an item, on a page
+FACTS = 6  # of one name, e.g. shipments of an order, on top of a page
 IN_WORDS = {  # states of a staged order
     "staged": "under way", "ready": "under way", "delivered": "in TIMS", "unchanged": "in TIMS", "waiting": "waiting",
     "dead": "refused", "left_out": "left out",
@@ -193,9 +194,10 @@ class Version:
 
 @dataclass
 class _Trail:
-    """What belongs to a record, as it is found. `pairs`: records by flow and key, the main one first; `documents`: ids
-    of documents that journal entries may be of."""
+    """What belongs to a record, as it is found. `page`: its own; `pairs`: records by flow and key, the main one first;
+    `documents`: ids of documents that journal entries may be of."""
 
+    page: Link
     pairs: list[tuple[str, str]] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -212,6 +214,12 @@ class _Trail:
     origins: dict[str, list[str]] = field(default_factory=dict)  # of a document those that it comes from
     seen: dict[str, datetime] = field(default_factory=dict)  # when we made a document, where no event says it
 
+    def names(self, name: str, number: str, document: str = "", at: str = "") -> None:
+        """Says a part of this page on top of it, with its page in its own system."""
+        link = Link(self.page.kind, self.page.id, at or number)
+        there = outside.page_of(document, number) if document else None
+        self.facts.append(Fact(name, number, link, outside=there))
+
     def comes_of(self, document: str, *origins: str | None) -> None:
         self.origins.setdefault(document, []).extend(origin for origin in origins if origin)
 
@@ -222,7 +230,7 @@ def life(connection: sa.Connection, person: Person, kind: str, number: str, *, a
     if kind not in _KINDS:
         raise ConfigError(f"Records of the kind {kind!r} have no page.", do=f"The kinds are: {', '.join(_KINDS)}.")
     title, builder = _KINDS[kind]
-    trail = _Trail()
+    trail = _Trail(Link(kind, number))
     builder(connection, person, trail, number, after)
     every = flows.all_flows()
     pairs = list(dict.fromkeys(trail.pairs))[:MOST]
@@ -242,12 +250,24 @@ def life(connection: sa.Connection, person: Person, kind: str, number: str, *, a
         totals[line.currency_code] = (debit + line.debit, credit + line.credit)
     far = timeline.far_clocks(connection)
     return Life(
-        kind, number, f"{title} {number}", tuple(trail.facts), standings,
+        kind, number, f"{title} {number}", _some_of_each(trail.facts), standings,
         timeline.arranged(trail.events, far, trail.origins, trail.seen), tuple(ledger), tuple(trail.settled),
         tuple(dict.fromkeys(trail.related)), trail.after, totals, tuple(trail.lines), trail.lines_of,
         tuple(trail.orders), tuple(dict.fromkeys(one for one in trail.outside if one)),
         tuple(timeline.CLOCKS[system] for system in sorted(far) if system in timeline.CLOCKS),
     )  # fmt: skip
+
+
+def _some_of_each(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+    """Facts of one name side by side, FACTS of them at most, and how many more there are."""
+    by_name: dict[str, list[Fact]] = {}
+    for fact in dict.fromkeys(facts):
+        by_name.setdefault(fact.name, []).append(fact)
+    return tuple(
+        each
+        for name, own in by_name.items()
+        for each in (*own[:FACTS], *([Fact(name, f"and {len(own) - FACTS} more")] if len(own) > FACTS else []))
+    )
 
 
 # ---- what belongs to a record --------------------------------------------------------------------------------------
@@ -298,6 +318,8 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
         _lines_of_channel(connection, trail, key)
     if marketplace:
         _settled(connection, trail, ref_settlement_line.c.order_ref == marketplace)
+        for link in dict.fromkeys(line.settlement for line in trail.settled):
+            trail.facts.append(Fact("settlement", link.id.partition(":")[2], link))
 
 
 def _placed(connection: sa.Connection, trail: _Trail, key: str, staged: str | None) -> None:
@@ -398,6 +420,9 @@ def _of_sales_order(connection: sa.Connection, trail: _Trail, number: str) -> No
         parcel = row.payload
         words = " ".join(str(parcel.get(name) or "") for name in ("Carrier", "ServiceLevel", "TrackingNumber")).strip()
         trail.events.append(_document(row, "Shipment", row.id, words, _moment(row, "ShippedAt", "CreatedAt")))
+        trail.names("shipment", row.id, "tims.Shipment")
+        if parcel.get("TrackingNumber"):
+            trail.names("tracking number", str(parcel["TrackingNumber"]), at=row.id)
         trail.comes_of(row.id, number)
         trail.pairs += [("shipments", row.id), ("invoices", row.id)]
         trail.documents.append(row.id)
@@ -407,10 +432,12 @@ def _of_sales_order(connection: sa.Connection, trail: _Trail, number: str) -> No
         trail.comes_of(row.id, number, row.shipment_id)
     made = _linked(connection, "invoice", [key for name, key in trail.pairs if name == "invoices"])
     for invoice in dict.fromkeys([*(row.id for row in invoices), *made]):
+        trail.names("invoice", invoice, "tims.Invoice")
         trail.pairs.append(("ledger_invoices", invoice))
         trail.documents.append(invoice)
     for row in _of(connection, ref_credit_memo, ref_credit_memo.c.sales_order_id, number):
         trail.events.append(_document(row, "Credit memo", row.id, row.status, _moment(row, "CreatedAt"), row.total))
+        trail.names("credit memo", row.id, "tims.CreditMemo")
         trail.comes_of(row.id, number, row.invoice_id, *_returns_of(connection, row.external_reference))
         trail.pairs.append(("ledger_credit_memos", row.id))
         trail.documents.append(row.id)
@@ -452,6 +479,9 @@ def _of_payment(connection: sa.Connection, trail: _Trail, key: str) -> list[str]
         )
     payments = list(dict.fromkeys([*(row.id for row in rows), *([target] if target else [])]))
     for number in payments:
+        if trail.page.kind != "payment":
+            there = outside.page_of("tims.Payment", number)
+            trail.facts.append(Fact("payment", number, Link("payment", number), outside=there))
         trail.pairs.append(("ledger_payments", number))
         trail.documents.append(number)
     return payments
@@ -461,7 +491,8 @@ def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
     """A return, its credit memos and what it brought back into stock."""
     trail.pairs.append(("returns", number))
     trail.delivery_keys.append(number)
-    trail.facts.append(Fact("return", number))
+    if trail.page.kind != "return":
+        trail.names("return", number, "channel_advisor.Return")
     came = sa.select(raw_returns.c.payload["CreatedDate"].astext).where(raw_returns.c.key == number)
     held = {"CreatedDate": connection.scalar(came.order_by(raw_returns.c.version.desc()).limit(1))}
     if (at := _stated(held, "CreatedDate")) is not None:
@@ -474,6 +505,7 @@ def _of_return(connection: sa.Connection, trail: _Trail, number: str) -> None:
         words = f"{row.quantity_delta:+d} of {row.sku}"
         link = Link("adjustment", row.id)
         trail.events.append(_document(row, "Stock adjustment", row.id, words, _moment(row, "CreatedAt"), None, link))
+        trail.facts.append(Fact("stock adjustment", row.id, link, outside=outside.page_of("tims.Adjustment", row.id)))
         trail.comes_of(row.id, number)
         trail.pairs.append(("ledger_adjustments", row.id))
         trail.documents.append(row.id)
@@ -609,7 +641,9 @@ def _sku(connection: sa.Connection, person: Person, trail: _Trail, sku: str, aft
         ]  # fmt: skip
     folded = ref_channel_product.c.folded == sku.lower().strip()
     for row in connection.execute(sa.select(ref_channel_product).where(folded).limit(MOST)):
-        trail.facts.append(Fact("product at the channel", f"{row.sku} ({row.product_id}, {row.type})"))
+        there = outside.page_of("channel_advisor.Product", str(row.product_id))
+        what = f"{row.sku} ({row.product_id}, {row.type})"
+        trail.facts.append(Fact("product at the channel", what, outside=there))
     quantity = stage_channel_quantity.c
     offered = connection.execute(
         sa.select(quantity.available, quantity.quantity, quantity.in_flight).where(quantity.key == sku)
