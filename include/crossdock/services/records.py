@@ -318,8 +318,8 @@ def _order(connection: sa.Connection, person: Person, trail: _Trail, key: str, a
         _lines_of_channel(connection, trail, key)
     if marketplace:
         _settled(connection, trail, ref_settlement_line.c.order_ref == marketplace)
-        for link in dict.fromkeys(line.settlement for line in trail.settled):
-            trail.facts.append(Fact("settlement", link.id.partition(":")[2], link))
+        for settled in dict.fromkeys(line.settlement for line in trail.settled):
+            trail.facts.append(Fact("settlement", settled.id.partition(":")[2], settled))
 
 
 def _placed(connection: sa.Connection, trail: _Trail, key: str, staged: str | None) -> None:

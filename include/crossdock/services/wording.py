@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import cache
 
 from crossdock import flows
 from crossdock.systems.failures import NAMES
 
 WORDS = {
+    **NAMES,
     # entities and states
     "channel_shipment": "report of a shipment", "channel_product": "product", "channel_price": "price",
     "channel_quantity": "quantity", "channel_listing": "listing", "posting": "journal entry",
@@ -30,16 +30,13 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
 
 
-@cache
-def _names() -> dict[str, str]:
-    return {name: flow.title for name, flow in flows.all_flows().items()} | dict(NAMES) | WORDS
-
-
 def in_words(name: str) -> str:
     """A name in words: missing_field, missing field; orders_sweep, what that DAG does; channel_advisor Return, Channel
     Advisor return. A text that is no name stays as it is."""
-    if name in _names():
-        return _names()[name]
+    if (flow := flows.all_flows().get(name)) is not None:
+        return flow.title
+    if name in WORDS:
+        return WORDS[name]
     system, _, rest = name.partition(" ")
     if rest and system in NAMES and _NAME.fullmatch(rest):
         return f"{NAMES[system]} {document(rest)}"
