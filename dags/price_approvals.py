@@ -9,7 +9,9 @@ refused is not sent until the rule makes another one.
 **By hand:** the task *decide* waits under *Required Actions* with a table of the changes; *Approve*, *Refuse* or
 *Later*, for all of it or for the numbers in *Only*. No answer within 12 hours means *Later*: the question is put again,
 with the changes that have come since. `crossdock prices approvals`, `approve` and `refuse` do the same from a shell;
-a decision made there meanwhile stays.
+a decision made there meanwhile stays. Where `console.yaml` asks for a second person on the file of a price rule, who
+made the rule does not approve its prices: they stay open for somebody else. An answer that would approve nothing else
+fails the task *answered*, which says so.
 
 **When a task has failed:** read the last line of its log; it says what to do. Then clear the task.
 """

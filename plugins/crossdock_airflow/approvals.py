@@ -77,7 +77,8 @@ def ask(task_id: str, *, subject: str, changes: str) -> HITLOperator:
 @task
 def answered(flow: str, changes: Any, answer: Any) -> dict[str, Any]:
     """Writes the answer onto the changes, in the name of the user who gave it. `changes`: what `open_changes` returned;
-    `answer`: what the task that asked did."""
+    `answer`: what the task that asked did. Raises NotAllowed where all of them come from a rule of that user's own;
+    some of them stay open, and are asked again."""
     from crossdock.errors import ConfigError
     from crossdock.store import approvals
 
@@ -93,9 +94,13 @@ def answered(flow: str, changes: Any, answer: Any) -> dict[str, Any]:
             do="Clear the task decide and answer again: numbers with blanks between, or nothing for all.",
         )
     user = answer.get("responded_by_user") or {}
+    ids, who = [int(word) for word in words] or sorted(requested), user.get("name") or user.get("id") or "airflow"
     with runtime() as opened, opened.engine.begin() as connection:
+        own = approvals.own(connection, flow, ids, who) if choice == APPROVE else {}
         decided = approvals.decide(
-            connection, flow, [int(word) for word in words] or sorted(requested), approved=choice == APPROVE,
-            who=user.get("name") or user.get("id") or "airflow", note=str(given.get("note") or ""),
-        )  # fmt: skip
-    return {"approved": decided if choice == APPROVE else [], "refused": decided if choice == REFUSE else []}
+            connection, flow, ids, approved=choice == APPROVE, who=who, note=str(given.get("note") or "")
+        )
+    if own and not decided:
+        raise approvals.refused_as_own(own)
+    left = {"own": sorted(own)} if own else {}
+    return {"approved": decided if choice == APPROVE else [], "refused": decided if choice == REFUSE else [], **left}

@@ -17,13 +17,14 @@ from crossdock.errors import (
     BatchStopped,
     ConfigError,
     ControlFailed,
+    NotAllowed,
     RecordRejected,
     Transient,
 )
 
 FIRST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(minutes=15)
-A_PERSON_FIRST = (ConfigError, AuthError, BatchStopped, ControlFailed, RecordRejected)
+A_PERSON_FIRST = (ConfigError, NotAllowed, AuthError, BatchStopped, ControlFailed, RecordRejected)
 
 
 class TypedErrors(RetryPolicy):

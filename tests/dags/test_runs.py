@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from crossdock.errors import AuthError, BatchStopped
 from crossdock.store import alerts
@@ -409,6 +410,51 @@ def test_a_decision_in_the_console_ends_airflows_required_action_when_nothing_of
     assert [tuple(row) for row in rows] == [
         ("CONSOLE-1", "approved", None), ("CONSOLE-2", "refused", "too dear"), ("CONSOLE-3", "refused", "no"),
     ]  # fmt: skip
+    with environment.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ops.approval"))
+
+
+def test_who_made_a_price_rule_approves_its_prices_neither_in_the_console_nor_in_airflow(
+    bag: DagBag, metadata: None, environment: Environment, somebody: Any, answering: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from console import database as console_database
+    from crossdock import settings
+    from crossdock.services import configuration
+    from crossdock.services.people import on_this_machine
+
+    own = settings.console()
+    monkeypatch.setattr(settings, "console", lambda: structs.replace(own, consent=("prices.yaml",)))
+    with environment.runtime() as runtime:
+        monkeypatch.setattr(console_database, "engine", lambda: runtime.engine)
+        (first,) = ask_about(environment, ("OWN-1",)).values()
+        assert somebody.post("/crossdock/api/approvals/approve", json={"numbers": [first]}).json()["numbers"] == [first]
+        (name,) = environment.query(f"SELECT decided_by AS who FROM ops.approval WHERE id = {first}")
+        with runtime.engine.begin() as connection:
+            text = str(configuration.text(connection, "prices.yaml"))
+            changed = {"prices.yaml": text + "\n# Another word\n"}
+            version = configuration.propose(connection, on_this_machine(name.who), changed, "Mine")
+            configuration.consent(connection, on_this_machine("somebody else"), version.number)
+    (second,) = ask_about(environment, ("OWN-2",)).values()
+    with environment.runtime() as runtime:
+        monkeypatch.setattr(console_database, "engine", lambda: runtime.engine)
+        answer = somebody.post("/crossdock/api/approvals/approve", json={"numbers": [second]})
+        assert answer.status_code == 403
+        assert f"a price rule of your own, prices.yaml (version {version.number})" in answer.json()["detail"]
+        shown = answering("Approve")
+        ended = run(bag, "price_approvals")
+        assert (shown[0]["status"], ended.state) == (200, "failed")
+        assert {ti.task_id for ti in ended.get_task_instances() if ti.state == "failed"} == {"answered"}
+        kept = environment.query("SELECT who, subject FROM ops.audit WHERE action = 'prices own rule' ORDER BY id")
+        assert [tuple(row) for row in kept] == [(name.who, str(second))] * 2
+        with runtime.engine.begin() as connection:
+            configuration.rollback(connection, on_this_machine("somebody else"), configuration.SHIPPED)
+    (third,) = (number for sku, number in ask_about(environment, ("OWN-3",)).items() if sku == "OWN-3")
+    with environment.runtime():
+        answering("Approve")
+        assert results(run(bag, "price_approvals"))["answered"] == {
+            "approved": [third], "refused": [], "own": [second],
+        }  # fmt: skip
     with environment.runtime() as runtime, runtime.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM ops.approval"))
 

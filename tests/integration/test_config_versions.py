@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,12 @@ from crossdock.errors import ConfigError, NotAllowed, Transient
 from crossdock.mapping import lookups
 from crossdock.rules import price_settings
 from crossdock.runtime import Runtime
+from crossdock.services import approvals as services_approvals
 from crossdock.services import configuration
 from crossdock.services.configuration import DraftRefused
 from crossdock.services.people import Person, Role, begin
 from crossdock.settings import PROJECT
-from crossdock.store import batches, database
+from crossdock.store import approvals, batches, database
 from crossdock.store.tables import ops_config_version
 from integration.environment import fresh_database
 
@@ -182,6 +185,114 @@ def test_a_file_that_needs_a_second_person_waits_for_one(office: Office):
         with pytest.raises(ConfigError, match="no proposal any more"), office.engine.begin() as connection:
             act(connection, BEN, version.number)
     assert [row.action for row in office.audit()] == ["configuration propose", "configuration consent"]
+
+
+# ---- whose prices they are -----------------------------------------------------------------------------------------
+
+
+def ask_for_prices(office: Office, *skus: str) -> list[int]:
+    """Puts questions about prices, as the load of a task does that begins now."""
+    with Runtime(office.url) as runtime, runtime.engine.begin() as connection:
+        approvals.ask(connection, [
+            {"flow": "prices", "key": sku, "target": sku, "site_id": 0, "from_price": Decimal(1),
+             "to_price": Decimal(2), "promotion_price": None, "cost": Decimal(1), "currency_code": "GBP", "why": "Why."}
+            for sku in skus
+        ])  # fmt: skip
+        rows = connection.execute(sa.text("SELECT id FROM ops.approval WHERE key = ANY(:skus)"), {"skus": list(skus)})
+        return sorted(row.id for row in rows)
+
+
+def put_under_consent(office: Office, *paths: str) -> None:
+    console = office.base / "console.yaml"
+    console.write_text(
+        console.read_text().replace("consent: [posting.yaml", f"consent: [{', '.join(paths)}, posting.yaml")
+    )
+
+
+def other_margin(office: Office, margin: int) -> str:
+    return re.sub(r"margin: [0-9]+", f"margin: {margin}", office.shipped(PRICES), count=1)
+
+
+def agree_to(office: Office, changed: configuration.Files, author: Person, second: Person) -> int:
+    version = office.propose(changed, author)
+    with office.engine.begin() as connection:
+        return configuration.consent(connection, second, version.number).number
+
+
+BOTH = frozenset({Role.ANALYST, Role.CLERK})
+
+
+@pytest.fixture
+def no_approvals(office: Office) -> Iterator[None]:
+    yield
+    with office.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ops.approval"))
+
+
+@pytest.mark.usefixtures("no_approvals")
+def test_who_made_a_price_rule_does_not_approve_its_prices(office: Office):
+    put_under_consent(office, PRICES)
+    (shipped,) = ask_for_prices(office, "SHIPPED")
+    number = agree_to(office, {PRICES: other_margin(office, 61)}, ANNA, BEN)
+    anna, ben = (Person(name, BOTH) for name in (" Anna", "ben"))
+    first, second = ask_for_prices(office, "ONE", "TWO")
+    office.publish({CARRIERS: office.shipped(CARRIERS) + DRONE}, BEN)  # another file: the rule is anna's as before
+    (third,) = ask_for_prices(office, "THREE")
+    with office.engine.begin() as connection:
+        found = services_approvals.changes(connection, anna, services_approvals.Filter())
+        assert [one.own_rule for one in found.rows] == ["", *[f"{PRICES} (version {number})"] * 3]
+        assert {
+            one.own_rule for one in services_approvals.changes(connection, ben, services_approvals.Filter()).rows
+        } == {""}
+    with office.engine.begin() as connection:
+        tried = services_approvals.decide(connection, anna, approved=True, numbers=[first, third])
+    assert (tried.numbers, tried.late, list(tried.own)) == ((), 0, [first, third])
+    with pytest.raises(NotAllowed, match=f"a price rule of your own, {PRICES} .version {number}.") as refused:
+        tried.require_some()
+    assert "somebody else" in str(refused.value.do)
+    assert [(row.action, row.subject, row.who) for row in office.audit()][-2:] == [
+        ("prices own rule", str(first), " Anna"), ("prices own rule", str(third), " Anna"),
+    ]  # fmt: skip
+    with office.engine.begin() as connection:
+        all_of_it = {"wanted": services_approvals.Filter(), "newest": third}
+        some = services_approvals.decide(connection, anna, approved=True, **all_of_it)
+        assert (some.numbers, sorted(some.own)) == ((shipped,), [first, second, third])
+        some.require_some()
+        refused_by_her = services_approvals.decide(connection, anna, approved=False, note="too dear", numbers=[second])
+        assert refused_by_her.numbers == (second,), "refusing is no approval of one's own"
+        others = services_approvals.decide(connection, ben, approved=True, **all_of_it)
+        assert (others.numbers, others.own) == ((first, third), {}), "the second person did not make the rule"
+
+
+@pytest.mark.usefixtures("no_approvals")
+def test_the_rule_counts_by_which_a_price_was_asked_for(office: Office):
+    number = office.publish({PRICES: other_margin(office, 61)}, ANNA).number
+    (unasked,) = ask_for_prices(office, "ONE")
+
+    def own(who: str, *ids: int) -> set[int]:
+        with office.engine.begin() as connection:
+            return set(approvals.own(connection, "prices", ids, who))
+
+    assert own("anna", unasked) == set(), "nobody asks for a second person on prices"
+    put_under_consent(office, "price*", "lookups/*")
+    assert own("anna", unasked) == {unasked}
+    later = agree_to(office, {PRICES: other_margin(office, 62)}, BEN, ANNA)
+    (second,) = ask_for_prices(office, "TWO")
+    assert own("anna", unasked, second) == {unasked}
+    assert own("ben", unasked, second) == {second}
+    with office.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ops.approval SET config_version = NULL"))  # as of before it was kept
+    assert own("anna", unasked, second) == {unasked}
+    assert own("ben", unasked, second) == {second}
+    with office.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE ops.approval SET config_version = :number WHERE id = :id"), {"number": later, "id": unasked}
+        )
+        configuration.rollback(connection, ANNA, configuration.SHIPPED)
+    (third,) = ask_for_prices(office, "THREE")
+    assert own("anna", third) == own("ben", third) == set(), "the shipped rule is nobody's"
+    assert own("ben", unasked) == {unasked}
+    assert number < later
 
 
 def test_nobody_agrees_to_what_needs_no_consent_and_a_withdrawn_proposal_stays_withdrawn(office: Office):

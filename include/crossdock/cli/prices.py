@@ -71,11 +71,12 @@ def _decide(which: list[int] | None, everything: bool, note: str, as_json: bool,
         raise ConfigError("It was not said which changes.", do="Give their numbers, or --all.")
     with context.runtime() as runtime, runtime.engine.begin() as connection:
         ids = which or [row.id for row in approvals.listed(connection, "prices")]
+        own = approvals.own(connection, "prices", ids, context.who()) if approved else {}
         decided = approvals.decide(connection, "prices", ids, approved=approved, who=context.who(), note=note)
+    if own and not decided:
+        raise approvals.refused_as_own(own)
     word = "approved" if approved else "refused"
-    late = len(ids) - len(decided)
-    say(
-        {word: decided},
-        f"{word.capitalize()} {len(decided)}." + (f" {late} had been decided or withdrawn before." if late else ""),
-        as_json,
-    )
+    late = len(ids) - len(decided) - len(own)
+    words = f"{word.capitalize()} {len(decided)}." + (f" {late} had been decided or withdrawn before." if late else "")
+    words += f" {len(own)} come from a price rule of your own and stay open for somebody else." if own else ""
+    say({word: decided} | ({"own": list(own)} if own else {}), words, as_json)

@@ -2,13 +2,13 @@
 
 In: the person, numbers of changes or a filter. Out: changes a page at a time; decisions on record, those of Airflow's
 required actions and of the command line alike: whichever comes first holds. Never: a change decided that the person
-has not seen; a price of its own.
+has not seen; one approved by who made its price rule, where that rule needs a second person; a price of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -87,6 +87,7 @@ class Change:
     decided_by: str | None
     note: str
     used_at: datetime | None
+    own_rule: str = ""  # by which the person who looks may not approve it
 
     @property
     def below_cost(self) -> bool:
@@ -114,10 +115,18 @@ class Counts:
 
 @dataclass(frozen=True)
 class Decided:
-    """What a decision did. `late`: changes that had been decided or withdrawn before, and stay as they were."""
+    """What a decision did. `late`: changes that had been decided or withdrawn before, and stay as they were; `own`: by
+    number the person's own price rule, for whose prices somebody else decides: they stay open."""
 
     numbers: tuple[int, ...]
     late: int
+    own: Mapping[int, str] = field(default_factory=dict)
+
+    def require_some(self) -> None:
+        """Raises NotAllowed where nothing was decided because all of it was the person's own. After the transaction:
+        what was tried stays on record."""
+        if self.own and not self.numbers:
+            raise approvals.refused_as_own(self.own)
 
 
 def counts(connection: sa.Connection, person: Person) -> Counts:
@@ -145,7 +154,10 @@ def changes(
     order = table.c.id if rising else table.c.id.desc()
     rows = connection.execute(sa.select(table).where(*where).order_by(order).limit(limit + 1)).all()
     shown = rows[:limit]
-    return Changes(tuple(_change(row) for row in shown), shown[-1].id if len(rows) > limit else None, newest)
+    own = approvals.own(connection, FLOW, [row.id for row in shown], person.name) if rising else {}
+    return Changes(
+        tuple(_change(row, own.get(row.id, "")) for row in shown), shown[-1].id if len(rows) > limit else None, newest
+    )
 
 
 def matching(connection: sa.Connection, person: Person, wanted: Filter) -> int:
@@ -154,13 +166,13 @@ def matching(connection: sa.Connection, person: Person, wanted: Filter) -> int:
     return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*wanted.where())) or 0
 
 
-def _change(row: sa.Row) -> Change:
+def _change(row: sa.Row, own_rule: str) -> Change:
     to = row.to_price if row.promotion_price is None else row.promotion_price
     return Change(
         row.id, row.key, row.target, row.site_id, row.from_price, to, row.to_price, row.promotion_price is not None,
         row.currency_code, row.cost, _percent(to - row.from_price, row.from_price) if row.from_price else None,
         _percent(to - row.cost, to), row.why, row.state, row.asked_at, row.decided_at, row.decided_by,
-        row.note or "", row.used_at,
+        row.note or "", row.used_at, own_rule,
     )  # fmt: skip
 
 
@@ -202,8 +214,9 @@ def decide(
                 do="Load the list of changes again: its `newest` is the number of the last one in it.",
             )
         ids = list(connection.scalars(sa.select(table.c.id).where(*wanted.where(), table.c.id <= newest)))
+    own = approvals.own(connection, FLOW, ids, person.name) if approved else {}
     decided = approvals.decide(connection, FLOW, ids, approved=approved, who=person.name, note=note)
-    return Decided(tuple(decided), len(set(ids)) - len(decided))
+    return Decided(tuple(decided), len(set(ids)) - len(decided) - len(own), own)
 
 
 def note_send(connection: sa.Connection, person: Person, run: str) -> None:

@@ -94,6 +94,7 @@ SENTENCES: dict[str, tuple[str, About]] = {
     "batch accept rejects": ("let {} go on without the records that it refused", _BATCH),
     "prices approved": ("approved {}", _PRICE),
     "prices refused": ("refused {}", _PRICE),
+    "prices own rule": ("was kept from approving {}, which comes from a rule of their own", _PRICE),
     "prices send": ("had approved prices sent at once, by {}", About("the run {}", "a run")),
     "audit export": ("downloaded the audit log, {}", About("{}", "as a file")),
     "watermark set": ("moved the watermark of {}", _FLOW),

@@ -1,7 +1,7 @@
 """Approvals: changes that a person decides on, each asked once.
 
 In: what is asked, what a person says. Out: open questions, decisions, both on record. Never: two open questions of one
-place; a decision of nobody.
+place; a decision of nobody; a change approved by who made the rule that it comes from (`own_rules`).
 
 States: open -> approved (it may be sent, that very price) | refused (it is not, until another price is wanted) |
 withdrawn (nothing is asked any more, or something else).
@@ -16,11 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from crossdock.errors import ConfigError
-from crossdock.store import audit, database
+from crossdock import settings
+from crossdock.errors import ConfigError, NotAllowed
+from crossdock.store import audit, database, own_rules
 from crossdock.store.tables import ops_approval as table
 
 Place = tuple[str, str]  # key, target
+IDS = sa.ARRAY(sa.BigInteger)
 
 
 def latest(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[Place, sa.Row]:
@@ -40,9 +42,10 @@ def latest(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[Pl
 
 def ask(connection: sa.Connection, questions: Sequence[Mapping[str, Any]]) -> None:
     """Writes open questions: mappings of flow, key, target, site_id, from_price, to_price, promotion_price, cost,
-    currency_code, why."""
+    currency_code, why. Each keeps the version of the configuration that is in use."""
     if questions:
-        connection.execute(database.insert_all(table, questions))
+        number = settings.version() or own_rules.SHIPPED
+        connection.execute(database.insert_all(table, [{**one, "config_version": number} for one in questions]))
 
 
 def withdraw(connection: sa.Connection, ids: Sequence[int]) -> None:
@@ -79,8 +82,9 @@ def listed(connection: sa.Connection, flow: str, state: str | None = "open") -> 
 def decide(
     connection: sa.Connection, flow: str, ids: Sequence[int], *, approved: bool, who: str, note: str = ""
 ) -> list[int]:
-    """Records a person's decision on open questions; those of `ids` that were still open. Raises ConfigError for a
-    number that is not a question of the flow."""
+    """Records a person's decision on open questions; those of `ids` that were still open. What is to be approved and
+    is the person's own (`own`) stays open, which is on record. Raises ConfigError for a number that is not a question
+    of the flow."""
     given = sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.BigInteger))
     existing = set(connection.scalars(sa.select(table.c.id).where(table.c.flow == flow, table.c.id == sa.any_(given))))
     if unknown := sorted(set(ids) - existing):
@@ -89,13 +93,47 @@ def decide(
             do=f"The page Approvals shows the open ones; `crossdock {flow} approvals` with their numbers.",
         )
     state = "approved" if approved else "refused"
+    mine = own(connection, flow, ids, who) if approved else {}
+    if mine:
+        kept = connection.execute(sa.select(table).where(table.c.id == sa.any_(sa.cast(list(mine), IDS)))).all()
+        audit.record_each(
+            connection, who, f"{flow} own rule", {str(row.id): _detail(row) | {"rule": mine[row.id]} for row in kept}
+        )
     decided = sorted(
-        _set(connection, ids, ("open",), state=state, decided_at=sa.func.now(), decided_by=who, note=note or None)
+        _set(
+            connection,
+            [one for one in ids if one not in mine],
+            ("open",),
+            state=state,
+            decided_at=sa.func.now(),
+            decided_by=who,
+            note=note or None,
+        )
     )
     rows = connection.execute(sa.select(table).where(table.c.id == sa.any_(given), table.c.state == state))
     details = {row.id: _detail(row) for row in rows}
     audit.record_each(connection, who, f"{flow} {state}", {str(number): details[number] for number in decided})
     return decided
+
+
+def own(connection: sa.Connection, flow: str, ids: Sequence[int], who: str) -> dict[int, str]:
+    """Of these questions the open ones that come from a rule which `who` has made: by number, which rule it is."""
+    given = sa.cast(list(ids), IDS)
+    waiting = connection.scalars(
+        sa.select(table.c.id).where(table.c.flow == flow, table.c.id == sa.any_(given), table.c.state == "open")
+    )
+    return own_rules.own_rules(connection, flow, list(waiting), who)
+
+
+def refused_as_own(rules: Mapping[int, str]) -> NotAllowed:
+    """That nothing was approved, for all of it comes from the person's own rule."""
+    which = ", ".join(dict.fromkeys(rules.values()))
+    what = "this price comes" if len(rules) == 1 else f"these {len(rules):,} prices come"
+    return NotAllowed(
+        f"Nothing was approved: {what} from a price rule of your own, {which}, and console.yaml asks for a second "
+        "person there.",
+        do="Ask somebody else who decides on prices. You may refuse them, or take your rule back.",
+    )
 
 
 def _detail(row: sa.Row) -> dict[str, str]:

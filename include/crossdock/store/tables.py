@@ -906,6 +906,11 @@ ops_approval = Table(
     Column("decided_by", Text),
     Column("note", Text, comment="Why, in that person's words"),
     Column("used_at", Moment, comment="When an approved price was sent"),
+    Column(
+        "config_version",
+        BigInteger,
+        comment="Version of the configuration that it comes from; 0: the shipped files; empty: not kept yet",
+    ),
     Index("uq_approval_open", "flow", "key", "target", unique=True, postgresql_where=text("state = 'open'")),
     Index(None, "flow", "key", "target"),
     Index("ix_approval_state", "flow", "state", "id"),

@@ -36,12 +36,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, in words. `required_actions`: those of Airflow that have ended with it."""
+    """What was decided, in words. `required_actions`: those of Airflow that have ended with it; `own`: changes that
+    come from the person's own price rule, and stay open."""
 
     numbers: list[int]
     late: int
     message: str
     required_actions: int = 0
+    own: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,18 @@ async def _decide(request: Request, person: Person, given: Choice, *, approved: 
     message = f"{word} {len(decided.numbers):,}."
     if decided.late:
         message += f" {decided.late:,} had been decided or withdrawn before."
+    if decided.own:
+        message += f" {len(decided.own):,} come from a price rule of your own and stay open for somebody else."
     if approved and decided.numbers:
         message += " The next run of prices sends them."
-    return Decision(list(decided.numbers), decided.late, message, ended)
+    return Decision(list(decided.numbers), decided.late, message, ended, list(decided.own))
 
 
 def _write(person: Person, given: Choice, approved: bool) -> approvals.Decided:
     with transaction(person) as connection:
-        return approvals.decide(
+        decided = approvals.decide(
             connection, person, approved=approved, note=given.note, numbers=given.numbers, wanted=given.filter(),
             newest=given.newest,
         )  # fmt: skip
+    decided.require_some()
+    return decided
