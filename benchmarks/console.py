@@ -188,6 +188,7 @@ CHANGES = frozenset(
         "alerts/{number}/silence", "alerts/{number}/speak", "alerts/acknowledge", "alerts/silence", "alerts/speak",
          "batches/{number}/accept-rejects", "reconciliation/start",
         "records/read", "rules/publish", "rules/replay", "rules/versions/{number}/consent",
+        "rules/versions/{number}/publish",
         "rules/versions/{number}/effects", "rules/versions/{number}/withdraw", "rules/take-back",
     )
 )  # fmt: skip

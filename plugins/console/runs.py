@@ -98,9 +98,9 @@ def _shown(answer: httpx.Response) -> None:
         raise Transient(f"Airflow does not say what runs next (HTTP {answer.status_code}).", do="Look again later.")
 
 
-async def next_readers(request: Request, path: str) -> list[Schedule]:
-    """The DAGs that read a file of rules, the next one first; raises as `schedules` does."""
-    dags = {flows.packages()[flow] for flow in effects.read_by(path)}
+async def next_readers(request: Request, *paths: str) -> list[Schedule]:
+    """The DAGs that read one of these files of rules, the next one first; raises as `schedules` does."""
+    dags = {flows.packages()[flow] for path in paths for flow in effects.read_by(path)}
     return [one for one in await schedules(request) if one.dag in dags] if dags else []
 
 

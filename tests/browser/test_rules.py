@@ -316,10 +316,58 @@ def test_a_second_person_agrees_to_what_the_console_asks_consent_for(console: Co
     confirm(other.locator("[data-proposal]"))
     shot(other, "rules_proposal_effect")
     agree.click()
-    expect(other.locator("#message")).to_contain_text("is in force")
+    expect(other.locator("#message")).to_contain_text(
+        re.compile("is in force with the next task: .+ (is due|runs next at [0-9:]+ UTC)"), timeout=PATIENCE
+    )
+    expect(other.locator("main")).to_contain_text("Read by")
     assert "marketplace_tax: wash" in text_of(console, POSTING)
     assert page.problems == []
     assert other.problems == []
+
+
+def test_a_proposal_of_the_command_line_that_needs_nobodys_consent_is_published_here(console: Console) -> None:
+    person = Person("shell", frozenset({Role.ANALYST}))
+    text = text_of(console, CARRIERS) + "Drone,Fast,Drone,Air\n"
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        version = configuration.propose(connection, person, {CARRIERS: text}, "The drone carrier")
+    viewer = console.open(console.login("viewer"), f"/rules/versions/{version.number}")
+    expect(viewer.locator(".proposals")).to_contain_text("needs nobody's consent")
+    assert viewer.get_by_role("button", name="Publish").count() == 0
+    page = console.open(console.login("analyst"), "/rules")
+    ready = page.locator("[data-ready] li").filter(has_text="The drone carrier")
+    expect(ready).to_contain_text("needs nobody's consent")
+    shot(page, "rules_ready")
+    ready.get_by_role("link", name="Look at it and publish it").click()
+    publish = page.get_by_role("button", name="Publish", exact=True)
+    expect(publish).to_be_disabled()
+    expect(page.locator("[data-proposal]")).to_contain_text("First look at what would change.")
+    press_preview(page, page.locator("[data-proposal]"))
+    confirm(page.locator("[data-proposal]"))
+    shot(page, "rules_ready_effect")
+    assert axe(page) == []
+    publish.click()
+    expect(page.locator("#message")).to_contain_text(
+        re.compile("is in force with the next task: .+ (is due|runs next at [0-9:]+ UTC)"), timeout=PATIENCE
+    )
+    assert "Drone,Fast,Drone,Air" in text_of(console, CARRIERS)
+    (done,) = console.query(
+        "SELECT who, detail FROM ops.audit WHERE action = 'configuration publish' "
+        f"AND subject = 'version {version.number}'"
+    )
+    assert (done.who, done.detail["author"], "would change" in done.detail) == ("analyst", "shell", True)
+    assert page.problems == viewer.problems == []
+
+
+def test_nobody_publishes_a_proposal_unseen(console: Console) -> None:
+    person = Person("shell", frozenset({Role.ANALYST}))
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        text = text_of(console, CARRIERS) + "Kite,Slow,Kite,Air\n"
+        version = configuration.propose(connection, person, {CARRIERS: text}, "The kite carrier")
+    page = console.open(console.login("analyst"), f"/rules/versions/{version.number}")
+    call = "(path) => crossdock.call(`POST ${path}`, {}).then(() => '', (error) => error.message)"
+    refused = page.evaluate(call, f"/rules/versions/{version.number}/publish")
+    assert "Look at what would change" in refused
+    assert "Kite" not in text_of(console, CARRIERS)
 
 
 @pytest.mark.parametrize("role", ["viewer", "clerk", "accountant"])

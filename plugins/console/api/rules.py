@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
@@ -183,7 +185,7 @@ async def publish(request: Request, person: Analyst, given: Publication) -> Publ
         return Published(
             version.number, f"Version {version.number} waits for a second person's consent.", version.waits_for
         )
-    words = await _in_force(request, version, given.path)
+    words = await _in_force(request, version)
     if not given.replay:
         return Published(version.number, words)
     try:
@@ -201,11 +203,19 @@ async def replay(request: Request, person: Analyst, given: Replay) -> Published:
 
 
 @router.post("/rules/versions/{number}/consent")
-def consent(person: Analyst, number: int, given: Agreement) -> Published:
+async def consent(request: Request, person: Analyst, number: int, given: Agreement) -> Published:
     """A second person, who has seen the effects too, agrees to a proposal, which comes into force."""
-    with transaction(person) as connection:
-        version = previews.consent(connection, person, number, Seen(given.preview, given.confirm))
-    return Published(version.number, f"Version {version.number} is in force with the next task.")
+    version = await run_in_threadpool(_bring_into_force, previews.consent, person, number, given)
+    return Published(version.number, await _in_force(request, version))
+
+
+@router.post("/rules/versions/{number}/publish")
+async def publish_proposal(request: Request, person: Analyst, number: int, given: Agreement) -> Published:
+    """Brings a proposal into force that needs nobody's consent, and whose effects the person has seen."""
+    version = await run_in_threadpool(_bring_into_force, previews.publish, person, number, given)
+    if version.waits_for:
+        return Published(number, f"Version {number} waits for a second person's consent.", version.waits_for)
+    return Published(number, await _in_force(request, version))
 
 
 @router.post("/rules/versions/{number}/withdraw")
@@ -224,20 +234,28 @@ async def take_back(request: Request, person: Analyst, given: Back) -> Published
         return Published(
             version.number, f"Version {version.number} waits for a second person's consent.", version.waits_for
         )
-    return Published(version.number, f"Taken back: {await _in_force(request, version, given.path)}")
+    return Published(version.number, f"Taken back: {await _in_force(request, version)}")
 
 
-async def _in_force(request: Request, version: Version, path: str) -> str:
-    """That a version is in force, and which DAG reads the file next, where Airflow says so."""
+async def _in_force(request: Request, version: Version) -> str:
+    """That a version is in force, and which DAG reads its files next, where Airflow says so."""
     words = f"Version {version.number} is in force with the next task"
     try:
-        readers = [one for one in await runs.next_readers(request, path) if one.next_at and not one.paused]
+        found = await runs.next_readers(request, *version.files)
     except CrossdockError:
-        readers = []
+        found = []
+    readers = [one for one in found if one.next_at and not one.paused]
     if not readers:
         return f"{words}."
     first = readers[0]
     return f"{words}: {first.dag} {'is due' if first.due else f'runs next at {first.next_at:%H:%M} UTC'}."
+
+
+def _bring_into_force(
+    how: Callable[[sa.Connection, Person, int, Seen], Version], person: Person, number: int, given: Agreement
+) -> Version:
+    with transaction(person) as connection:
+        return how(connection, person, number, Seen(given.preview, given.confirm))
 
 
 def _take_back(person: Person, given: Back) -> Version:

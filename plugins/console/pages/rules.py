@@ -29,8 +29,9 @@ def listed(request: Request, person: Asks) -> HTMLResponse:
         groups = rule_files.listed(connection, person)
         lacking = unknown_values.of_all(connection, person)
     waiting = [one for one in status.proposals if one.waits_for]
+    ready = [one for one in status.proposals if not one.waits_for]
     return render(
-        request, "rules.html", title=TITLE, groups=groups, lacking=lacking, now=status, waiting=waiting,
+        request, "rules.html", title=TITLE, groups=groups, lacking=lacking, now=status, waiting=waiting, ready=ready,
         lacks={one.path: one for one in lacking},
     )  # fmt: skip
 

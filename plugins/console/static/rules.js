@@ -217,7 +217,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const look = box.querySelector("[data-look]");
     look.addEventListener("click", () => working(look, "Looking …", () => preview.look(route, {})));
     if (button) button.addEventListener("click", () => working(button, "Publishing …", async () => {
-      after(null, await call(`POST /rules/versions/${box.dataset.proposal}/consent`, agreed.body()));
+      after(null, await call(`POST /rules/versions/${box.dataset.proposal}/${button.dataset.agree}`, agreed.body()));
     }).then(show));
   }
 
