@@ -660,6 +660,28 @@ def test_every_page_is_readable_by_everybody(month: Console, screen: str) -> Non
     assert page.problems == []
 
 
+def test_the_menu_is_one_row_on_a_phone(month: Console) -> None:
+    page = month.login("viewer", viewport={"width": 390, "height": 844})
+    for path, name in (("/", "Overview"), ("/money", "Money"), ("/audit", "Audit log")):
+        month.open(page, path)
+        menu = page.get_by_role("navigation", name="Pages")
+        heights = menu.get_by_role("link").evaluate_all("links => [...new Set(links.map((one) => one.offsetTop))]")
+        assert len(heights) == 1, "all links stand in one row"
+        assert page.locator(".top").bounding_box()["height"] < 110  # type: ignore[index]
+        expect(menu.get_by_role("link", name=name)).to_be_in_viewport(ratio=1)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+        assert axe(page) == []
+        shot(page, f"phone_menu_{name.split()[0].lower()}")
+    month.open(page, "/")
+    expect(menu.get_by_role("link", name="Audit log")).not_to_be_in_viewport()
+    page.get_by_role("link", name="Crossdock", exact=True).focus()
+    for _ in range(menu.get_by_role("link").count()):
+        page.keyboard.press("Tab")
+    expect(menu.get_by_role("link", name="Audit log")).to_be_focused()
+    expect(menu.get_by_role("link", name="Audit log")).to_be_in_viewport(ratio=1)
+    assert page.problems == []
+
+
 def test_pages_without_anything_say_what_would_be_here(month: Console) -> None:
     page = month.login("viewer")
     empty = [f"/money/1999-01{part}" for part in PAGES if part]

@@ -140,6 +140,13 @@
     if (said) { sessionStorage.removeItem("said"); say(said); }
   } catch { /* storage is switched off */ }
 
+  // ---- the menu is one row on a phone, which begins at this page's link
+  const here = document.querySelector(".top [aria-current]");
+  if (here) {
+    const row = here.closest("ul");
+    row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+  }
+
   // ---- a record that is edited: the verdict on it as one types
   const edit = document.getElementById("edit");
   const verdict = document.getElementById("verdict");
