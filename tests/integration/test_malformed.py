@@ -114,6 +114,25 @@ def test_malformed_orders_are_dead_letters_with_their_ids_until_a_good_version_c
     added_up(environment)
 
 
+def test_an_order_with_a_value_of_another_kind_names_the_field(environment: Environment, fronts: dict[str, Front]):
+    """Beside a good order, whose row has numbers that this one cannot have."""
+    text, large, _ = keys = [place(environment, {"SKU": "22423", **LINE}) for _ in range(3)]
+    spoils = {text: changed(ShippingAddress="12 Elm Street"), large: changed(SiteID=2**64)}
+
+    def spoil(path: str, rows: list[bytes]) -> list[bytes]:
+        if path != ORDERS:
+            return rows
+        return [spoils.get(str(json.loads(row)["ChannelAdvisorOrderID"]), bytes)(row) for row in rows]
+
+    fronts["channel_advisor"].spoil = spoil
+    counts = environment.sync()
+    assert (counts.read, counts.delivered, counts.dead) == (len(keys), 1, 2)
+    letters = environment.letters()
+    assert [each["field"] for each in letters[text].reasons] == ["ShippingAddress"]
+    assert letters[text].reasons[0]["says"].startswith("ShippingAddress should be an object")
+    assert [each["field"] for each in letters[large].reasons] == ["SiteID"]
+
+
 LINE = {"Title": "x", "Quantity": 1, "UnitPrice": 10, "TaxAmount": 0, "DiscountAmount": 0, "ShippingAmount": 0,
         "ShippingTaxAmount": 0, "GiftWrapAmount": 0, "QuantityShipped": 0, "QuantityCancelled": 0,
         "QuantityReturned": 0, "BundleComponents": []}  # fmt: skip

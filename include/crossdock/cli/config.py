@@ -68,7 +68,7 @@ def show_status(as_json: AsJson = False) -> None:
 
 @app.command("log")
 def show_log(
-    most: Annotated[int, typer.Option(help="So many versions at most.")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="So many versions at most.")] = 20,
     before: Annotated[int | None, typer.Option(help="Only versions before this number.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -15,6 +15,8 @@ from crossdock.mapping import problems
 from crossdock.mapping.frames import ROW
 from crossdock.mapping.parse import Parsed
 
+WITH_GAPS = {"int64": "Int64"}  # of a column of whole numbers, in which some may be missing
+
 
 def joined(
     header: pd.DataFrame, found: pd.DataFrame, parsed: Parsed, keys: Sequence[str], **values: Any
@@ -28,4 +30,5 @@ def joined(
     dead = pd.DataFrame({"key": [keys[position] for position in positions], "state": "dead", **values})
     unread = parsed.problems.assign(**{ROW: parsed.problems[ROW].map(rows)})
     whole = pd.concat([header, dead.reindex(columns=header.columns)], ignore_index=True)
-    return whole.astype(header.dtypes.to_dict()), problems.concat([found, unread])
+    kinds = {name: WITH_GAPS.get(str(kind), kind) for name, kind in header.dtypes.items()}
+    return whole.astype(kinds), problems.concat([found, unread])

@@ -150,7 +150,7 @@ class DraftRefused(ConfigError):
 
 def log(connection: sa.Connection, *, after: int | None = None, most: int = 50) -> tuple[Version, ...]:
     """Versions, the newest first. `after`: the last number of the page before."""
-    wanted = _select().order_by(table.c.id.desc()).limit(min(most, MOST))
+    wanted = _select().order_by(table.c.id.desc()).limit(min(max(most, 0), MOST))
     return _versions(connection, wanted if after is None else wanted.where(table.c.id < after))
 
 
