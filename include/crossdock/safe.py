@@ -22,7 +22,7 @@ _UNSAFE = re.compile(
     )
     + "]"
 )
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -38,15 +38,16 @@ def safe_json(text: str) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Makes a cell of a CSV file: an apostrophe goes before text that a spreadsheet would execute. Numbers stay as they
-    are; `plain` gives the text back."""
-    if not isinstance(value, str) or _NUMBER.fullmatch(value) or not _FORMULA.match(value.lstrip(" ")):
+    """Makes a cell of a CSV file: text as the pages show it (`safe`), with an apostrophe before what a spreadsheet
+    would execute. Numbers stay as they are; `plain` takes the apostrophe away."""
+    if not isinstance(value, str):
         return value
-    return f"'{value}"
+    shown = safe(value)
+    return f"'{shown}" if _FORMULA.match(shown.lstrip(" ")) and not _NUMBER.fullmatch(shown) else shown
 
 
 def plain(text: str) -> str:
-    """The text that `cell` was given."""
+    """The text of a cell, as the pages show it."""
     return text[1:] if text.startswith("'") and cell(text[1:]) == text else text
 
 

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException as NoRoute
 
 from console import api, html, menu, pages
 from console.access import asks
@@ -53,6 +54,7 @@ def app() -> FastAPI:
     made.middleware("http")(_guarded)
     made.exception_handler(CrossdockError)(_refused)
     made.exception_handler(HTTPException)(_not_served)
+    made.exception_handler(NoRoute)(_no_route)
     made.exception_handler(RequestValidationError)(_not_understood)
     return made
 
@@ -74,7 +76,7 @@ def modules(package: ModuleType) -> list[ModuleType]:
 
 def static(name: str) -> FileResponse:
     """A script, a style, a picture. HTTP 404 for anything else."""
-    path = (STATIC / name).resolve()
+    path = (STATIC / name.replace("\0", "\ufffd")).resolve()  # no path holds the character NUL
     if not path.is_relative_to(STATIC) or not path.is_file():
         raise HTTPException(status_code=404, detail=f"There is no file {name}.")
     kind, _ = mimetypes.guess_type(path.name)
@@ -102,6 +104,18 @@ async def _not_served(request: Request, error: Exception) -> Response:
     return _answer(request, error.status_code, str(error.detail), "")
 
 
+async def _no_route(request: Request, error: Exception) -> Response:
+    """An address that nothing answers: nobody was asked who they are, so that nothing of a person is said."""
+    assert isinstance(error, NoRoute)
+    words = {404: "There is no such page.", 405: "This address does not take such a request."}
+    message = words.get(error.status_code, str(error.detail))
+    root = str(request.scope.get("root_path", "")).rstrip("/")
+    do = f"Begin at the overview, {root}/."
+    if "text/html" in request.headers.get("accept", "") and not _is_api(request):
+        return html.bare(error.status_code, root, message)
+    return JSONResponse({"detail": message, "do": do}, error.status_code, headers=error.headers)
+
+
 def _to_login(request: Request) -> Response:
     """To Airflow's login, and back to the page that a person wanted. A part of a page loads all of it anew."""
     if request.headers.get("hx-request"):
@@ -120,7 +134,10 @@ async def _not_understood(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, status: int, message: str, do: str) -> Response:
     """A refusal in words: JSON for a program, a page or a part of one for a person."""
-    path = request.url.path.removeprefix(str(request.scope.get("root_path", "")))
-    if path.startswith("/api/") or not hasattr(request.state, "person"):
+    if _is_api(request) or not hasattr(request.state, "person"):
         return JSONResponse({"detail": message, "do": do}, status)
     return html.refusal(request, status, message, do)
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.removeprefix(str(request.scope.get("root_path", ""))).startswith("/api/")

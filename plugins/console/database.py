@@ -42,8 +42,10 @@ def transaction(person: Person) -> Iterator[sa.Connection]:
 @contextmanager
 def reading(person: Person) -> Iterator[sa.Connection]:
     """One transaction for what is sent piece by piece, by one thread after the other. Without the configuration in
-    force, which belongs to one thread; nothing is kept."""
-    with engine().connect() as connection:
+    force, which belongs to one thread; nothing is kept. What the database refuses leaves as a typed error."""
+    from crossdock.store.faults import typed_errors
+
+    with typed_errors(), engine().connect() as connection:
         _begin(connection, person)
         yield connection
 

@@ -7,6 +7,7 @@ piece. Never: a file that ends early and looks whole: where it cannot be made to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from fastapi.responses import StreamingResponse
@@ -24,9 +25,12 @@ PIECE = 1 << 16  # characters that are sent together
 def download(
     person: Person, name: str, kind: str, make: Callable[[sa.Connection], Iterator[str]]
 ) -> StreamingResponse:  # fmt: skip
-    """The answer with the file `name`. `kind`: its media type."""
+    """The answer with the file `name`. `kind`: its media type. What is wrong with the request is said in words: the
+    first piece is made before anything is sent."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_pieces(person, make), media_type=kind, headers=headers)
+    pieces = _pieces(person, make)
+    first = next(pieces)
+    return StreamingResponse(chain([first], pieces), media_type=kind, headers=headers)
 
 
 def _pieces(person: Person, make: Callable[[sa.Connection], Iterator[str]]) -> Iterator[bytes]:

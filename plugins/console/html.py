@@ -64,6 +64,11 @@ def refusal(request: Request, status: int, message: str, do: str) -> HTMLRespons
     return render(request, template, status=status, title="Crossdock", message=message, do=do)
 
 
+def bare(status: int, root: str, message: str) -> HTMLResponse:
+    """A page for whoever that is: without the menu, and nothing of a person."""
+    return HTMLResponse(templates().get_template("refusal_bare.html").render(root=root, message=message), status)
+
+
 def when(moment: datetime | str | None) -> Markup:
     """A moment: in UTC, which the page's script turns into the reader's own zone."""
     if moment is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from browser.conftest import Console, axe, read_whatever_breaks, shot
 from integration.builders import ADDRESS, forward, line, place, sales_order
@@ -339,3 +340,58 @@ def test_what_airflow_does_not_start_is_said_and_left_as_it_was(console: Console
     finally:
         pause(False)
     assert console.query(f"SELECT replay_asked_at AS at FROM ops.dead_letter WHERE id = {number}")[0].at is None
+
+
+def test_that_something_is_under_way_is_said_at_once(console: Console) -> None:
+    """The verdict as one types, and a replay: held up on its way, the page says so; then the result."""
+    key = refused(console, "SLOW-1")
+    page = console.open(console.login("clerk"), f"/letters/{number_of(console, key)}")
+    verdict = page.locator("#verdict")
+    expect(verdict).to_have_attribute("aria-busy", "false")
+    expect(verdict).to_contain_text("refused again")
+    held: list[Route] = []
+    page.route("**/api/letters/*/verdict", lambda route: held.append(route))
+    page.locator(".fault input").first.fill("22423")
+    assert verdict.get_attribute("aria-busy") == "true", "at once"
+    assert "Looking what would become of it" in verdict.inner_text()
+    expect(verdict.get_by_text("Still looking")).to_be_visible(timeout=8_000)
+    shot(page, "letter_looking")
+    assert axe(page) == []
+    held.pop().continue_()
+    expect(verdict).to_contain_text("It would be sent.")
+    expect(verdict).to_have_attribute("aria-busy", "false")
+    assert "Looking" not in verdict.inner_text()
+    page.unroute("**/api/letters/*/verdict")
+    page.route("**/api/letters/replay", lambda route: held.append(route))
+    replay = page.locator("button[data-save]")
+    replay.click()
+    expect(replay).to_have_text("Working …")
+    expect(replay).to_have_attribute("aria-busy", "true")
+    expect(page.locator("#message")).to_have_text("Working …")
+    until = time.monotonic() + 10
+    while not held and time.monotonic() < until:
+        page.wait_for_timeout(50)
+    held.pop().continue_()
+    expect(page.locator("#message")).not_to_contain_text("Working", timeout=15_000)
+    expect(page.locator(".facts")).to_contain_text("in replay")
+    assert console.work_asked_runs() == 1
+    assert page.problems == []
+
+
+def test_a_note_is_pinned_and_has_a_length(console: Console) -> None:
+    key = refused(console, "NOTED-1")
+    number = number_of(console, key)
+    page = console.open(console.login("clerk"), f"/letters/{number}")
+    field = page.get_by_label("Note for whoever looks next")
+    expect(field).to_have_attribute("maxlength", "500")
+    field.fill("Ask Ben first: " + HOSTILE)
+    page.get_by_role("button", name="Keep the note").click()
+    pinned = page.get_by_role("region", name="Note")
+    expect(pinned).to_contain_text("Ask Ben first")
+    expect(pinned).to_contain_text("clerk")
+    assert "\u202e" not in pinned.inner_text()
+    shot(page, "letter_note")
+    assert axe(page) == []
+    console.open(page, "/letters")
+    expect(page.get_by_role("row").filter(has_text="Ask Ben first")).to_have_count(1)
+    assert page.problems == []

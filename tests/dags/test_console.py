@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from benchmarks import console as benchmark
 from fastapi import FastAPI, HTTPException
+from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
@@ -192,6 +193,63 @@ def test_nothing_else_is_told_to_anybody(anonymous: TestClient, path: str) -> No
     assert answer.status_code in (401, 403, 404)
     assert "reconcile/{number}" not in answer.text
     assert "report 1" not in answer.text
+
+
+def parameters(route: APIRoute) -> list[str]:
+    """The names of what an address of a route may ask for."""
+    return [field.alias for field in get_flat_dependant(route.dependant).query_params]
+
+
+@pytest.mark.parametrize("odd", ["%00", "a%00b", "99999999999999999999999"])
+@pytest.mark.parametrize("route", [route for route in routes() if "GET" in route.methods], ids=named)
+def test_an_odd_address_is_refused_in_words(anonymous: TestClient, server: FastAPI, route: APIRoute, odd: str) -> None:
+    """Each part of the path and each name of the query: no answer without words, no fault of the server's own."""
+    admin = login(server, "admin")
+    usual = address(route)
+    pages = [PREFIX + re.sub(r"\{[^}]*\}", odd, route.path)] if "{" in route.path else []
+    pages += [f"{usual}?{'&'.join(f'{name}={odd}' for name in parameters(route))}"] if parameters(route) else []
+    pages += [f"{usual}?{name}={odd}" for name in parameters(route)]
+    for page in pages:
+        answer = admin.get(page, follow_redirects=False)
+        assert answer.status_code in (200, 303, 307, 404, 422), (page, answer.status_code, answer.text[:200])
+        if answer.status_code in (404, 422):
+            assert in_words(answer), (page, answer.text[:200])
+
+
+def in_words(answer: Any) -> bool:
+    """Whether a refusal says what is wrong."""
+    if answer.headers["content-type"].startswith("application/json"):
+        return " " in answer.json()["detail"]
+    return "This does not work" in answer.text
+
+
+def test_an_address_that_nothing_answers_says_so(anonymous: TestClient, server: FastAPI) -> None:
+    for one in (anonymous, login(server, "admin")):
+        page = one.get(f"{PREFIX}/no/such/page", headers={"Accept": "text/html"})
+        assert page.status_code == 404
+        assert "There is no such page." in page.text
+        assert f'href="{PREFIX}/"' in page.text
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "somebody" not in page.text
+        for path in ("/api/no/such", "/no/such/page"):
+            answer = one.get(PREFIX + path)
+            assert (answer.status_code, answer.json()["detail"]) == (404, "There is no such page.")
+            assert f"{PREFIX}/" in answer.json()["do"]
+
+
+def test_a_file_that_cannot_be_made_is_refused_in_words_before_anything_is_sent(
+    anonymous: TestClient, server: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crossdock.services import audit
+
+    def broken(connection: sa.Connection, **given: Any) -> Iterator[str]:
+        connection.execute(sa.text("SELECT * FROM ops.no_such_table"))
+        yield "never"
+
+    monkeypatch.setattr(audit, "as_csv", broken)
+    answer = login(server, "admin").get(f"{PREFIX}/audit/audit.csv")
+    assert answer.status_code == 422
+    assert "lacks a table" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ TWICE = {
     "on the channel.",
     "stale": "The last successful read of orders was at 2026-11-29 21:40 UTC. Look at the last runs of the DAG orders: "
     "is it paused, failing, or is the scheduler down?",
+    "site_not_configured": "No configuration names site 955; its orders load with the defaults. Name the site in "
+    "config/sites.yaml, or leave it if the defaults are right.",
     "late": "Look at the run of orders in Airflow: which task runs or waits, and for what?",
     "circuit_open": "It failed 5 times in a row since 2026-11-29 21:40 UTC. Its flows pause, the others go on; nothing "
     "is lost. They go on by themselves when it answers again.",

@@ -62,7 +62,7 @@ def test_a_line_of_a_log_does_not_act() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+cmd", "-cmd", "@sum", "\t=1", "\r=1", "\n=1", " =1", "＝1", "'=1", "-1-cmd|' /C calc'!A0"]
+    "text", ["=1+1", "+cmd", "-cmd", "@sum", " =1", "＝1", "'=1", "-1-cmd|' /C calc'!A0", "  ''@x", "=\\x09"]
 )
 def test_a_cell_that_a_spreadsheet_would_execute_begins_with_an_apostrophe(text: str) -> None:
     assert cell(text) == f"'{text}"
@@ -79,4 +79,21 @@ def test_what_was_exported_is_read_again_as_it_was(text: str) -> None:
     file = io.StringIO(newline="")
     csv.writer(file).writerow([cell(text), "end"])
     file.seek(0)
-    assert plain(next(csv.reader(file))[0]) == text
+    assert plain(next(csv.reader(file))[0]) == safe(text)
+
+
+@given(st.one_of(st.text(st.characters()), st.text("'=+-@\t\r\n 1.\u202e\u2066\x00\ud800\u200d,\";")))
+@example("\t=1")
+@example("\u202e=cmd|' /C calc'!A0")
+@example("=\u202e")
+def test_a_downloaded_cell_neither_acts_nor_turns_what_stands_beside_it(text: str) -> None:
+    """Also in a spreadsheet that takes each character by itself: what is shown is what the pages show."""
+    shown = cell(text)
+    assert acts(shown) == []
+    assert shown in (safe(text), f"'{safe(text)}")
+    number = shown.lstrip(" +-").replace(".", "").replace("e", "").isascii() and shown.strip()[-1:].isdigit()
+    assert shown.lstrip(" ")[:1] not in ("=", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+    if shown.lstrip(" ")[:1] in ("+", "-"):
+        assert number
+        float(shown)
+    shown.encode()

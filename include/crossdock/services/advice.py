@@ -139,10 +139,10 @@ ALIKE = 0.6  # of the words of the shorter one
 
 
 def _likeness(one: str, other: str) -> float:
-    """How much of the shorter sentence the other says, by its longer words; 0 where it has but few."""
+    """How much of the shorter sentence the other says, by its longer words; of two words both count, of one none."""
     words, others = (set(_WORD.findall(text.lower())) for text in (one, other))
-    least = min(len(words), len(others))
-    return len(words & others) / least if least >= 3 else 0.0
+    least, both = min(len(words), len(others)), len(words & others)
+    return both / least if least > 2 or (least == 2 == both) else 0.0
 
 
 def spoken(body: str) -> tuple[str, str]:

@@ -5,7 +5,9 @@
   const root = document.documentElement.dataset.root;
   const token = document.querySelector('meta[name="csrf"]').content;
   const message = document.getElementById("message");
+  const SLOW = 5000; // after which it is said that something takes long
   let hide = 0;
+  let leaves = false; // another page is on its way
   let leaving = true; // a page with edits that are not kept is not left without a question
 
   const say = (text, bad = false) => {
@@ -41,19 +43,28 @@
     if (then === "stay") { say(words); document.body.dispatchEvent(new Event("refresh")); return; }
     try { sessionStorage.setItem("said", words); } catch { /* storage is switched off */ }
     if (!then && data && data.page) then = root + data.page;
+    leaves = true;
     if (then) location.assign(then); else location.reload();
   };
 
+  /** Does something that takes its time: that it is under way is said at once, by the button and in the message. */
   const busy = async (element, work) => {
     if (element.ariaBusy === "true") return;
     const label = element.textContent;
+    const words = element.dataset.busy || "Working …";
     element.ariaBusy = "true";
     element.disabled = true;
-    if (element.dataset.busy) element.textContent = element.dataset.busy;
+    if (element.matches("button")) element.textContent = words;
+    clearTimeout(hide);
+    message.textContent = words;
+    message.className = "shown working";
+    const still = setTimeout(() => { if (message.classList.contains("working")) message.textContent = `${words} It takes longer than usual; it is still under way.`; }, SLOW);
     try { await work(); } catch (error) { say(error.message, true); } finally {
+      clearTimeout(still);
       element.ariaBusy = "false";
       element.disabled = false;
-      if (element.dataset.busy) element.textContent = label;
+      if (element.matches("button")) element.textContent = label;
+      if (leaves) message.textContent = words; else if (message.classList.contains("working")) message.classList.remove("shown", "working");
     }
   };
 
@@ -169,8 +180,19 @@
   };
   addEventListener("beforeunload", (event) => { if (leaving && Object.keys(edited()).length) event.preventDefault(); });
   let asked = 0;
+  let slow = 0;
+  /** Says at once that the verdict below is not of what stands in the fields now. */
+  const judging = () => {
+    verdict.ariaBusy = "true";
+    let words = verdict.querySelector(".busy");
+    if (!words) { words = line("p", "", "busy"); verdict.querySelector("h2").after(words); }
+    words.textContent = "Looking what would become of it …";
+    clearTimeout(slow);
+    slow = setTimeout(() => { if (words.isConnected) words.textContent = "Still looking: it takes longer than usual …"; }, SLOW);
+  };
   const judge = async () => {
     const number = ++asked;
+    judging();
     const heading = line("h2", "What would become of it now");
     try {
       const found = await call(`POST /letters/${verdict.dataset.number}/verdict`, { changes: edited() });
@@ -184,9 +206,14 @@
         shown.append(line("summary", "What would be sent"), line("pre", JSON.stringify(found.document, null, 2)));
         parts.push(shown);
       }
+      clearTimeout(slow);
+      verdict.ariaBusy = "false";
       verdict.replaceChildren(...parts);
     } catch (error) {
-      if (number === asked) verdict.replaceChildren(heading, line("p", error.message, "state dead"));
+      if (number !== asked) return;
+      clearTimeout(slow);
+      verdict.ariaBusy = "false";
+      verdict.replaceChildren(heading, line("p", error.message, "state dead"));
     }
   };
   if (verdict) {
@@ -194,6 +221,8 @@
     let wait = 0;
     edit.addEventListener("input", (event) => {
       event.target.classList.toggle("changed", event.target.value !== event.target.dataset.was);
+      asked++; // what is on its way is about other values
+      judging();
       clearTimeout(wait);
       wait = setTimeout(judge, 400);
     });
@@ -203,11 +232,12 @@
   const fillGone = async () => {
     if (!document.querySelector("[data-gone]")) return;
     const answer = await fetch(`${root}/api/letters/gone`, { credentials: "same-origin" });
-    if (!answer.ok) return;
-    for (const { place, passing, looked } of await answer.json()) {
+    const found = answer.ok ? await answer.json() : [];
+    for (const { place, passing, looked } of found) {
       const shown = document.getElementById(place);
-      if (shown) shown.textContent = passing ? `${passing} of ${looked}` : "none";
+      if (shown) { shown.textContent = passing ? `${passing} of ${looked}` : "none"; shown.ariaBusy = "false"; }
     }
+    for (const shown of document.querySelectorAll('[data-gone] [aria-busy="true"]')) { shown.textContent = "not known"; shown.ariaBusy = "false"; }
   };
   fillGone().catch(() => {});
   document.addEventListener("htmx:afterSwap", () => fillGone().catch(() => {}));
