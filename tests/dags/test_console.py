@@ -19,10 +19,11 @@ from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from console import access, runs
+from console import access, model, runs
 from console import app as console_app
 from console import database as console_database
 from console.plugin import PREFIX, ConsolePlugin
+from contract.misbehaving import Server, ok
 from crossdock import settings
 from crossdock.services import configuration
 from crossdock.services.people import Person, Role
@@ -162,6 +163,30 @@ def test_what_no_record_can_hold_is_refused_in_words(anonymous: TestClient, serv
     assert words.status_code == 422
     long = admin.post(f"{path}/draft", json={"text": "#" * 1_000_001})
     assert (long.status_code, "at most 1000000 characters" in long.text) == (422, True)
+
+
+def test_suggestions_ask_the_language_model_of_airflows_connection_and_go_on_without(
+    anonymous: TestClient, server: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{PREFIX}/api/mappings/sales_order/suggestions?target=ExternalOrderID&although_mapped=true"
+    admin, helper = login(server, "admin"), Server()
+    named = json.dumps({"suggestions": {"ExternalOrderID": ["OrderID"]}})
+    reply = ok({"choices": [{"message": {"role": "assistant", "content": named}}]})
+    helper.default("/v1/chat/completions", reply)
+    connection = {"conn_type": "http", "host": f"{helper.url}/v1", "login": "a-model", "password": "a-key"}
+    try:
+        for made, words in ((None, False), (connection, True), ({**connection, "login": ""}, False)):
+            monkeypatch.delenv("AIRFLOW_CONN_CROSSDOCK_AI", raising=False)
+            if made:
+                monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK_AI", json.dumps(made))
+            model._connected.cache_clear()
+            answer = admin.get(path)
+            assert answer.status_code == 200, answer.text
+            found = {one["source"]: one["why"] for one in answer.json()["suggestions"]}
+            assert ("the language model names it too" in found["OrderID"]) is words
+    finally:
+        model._connected.cache_clear()
+        helper.close()
 
 
 def test_every_route_that_only_answers_is_measured_at_size() -> None:

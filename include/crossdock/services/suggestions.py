@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -32,7 +32,8 @@ from crossdock.services.people import Person, Right
 from crossdock.services.personal import is_plain
 from crossdock.store.tables import ops_dead_letter, ref_company
 from crossdock.systems import redaction
-from crossdock.systems.language_model import LanguageModel
+from crossdock.systems.connections import Connection
+from crossdock.systems.language_model import LanguageModel, connected
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,11 @@ class ForLookup:
 
 
 # ---- fields ----------------------------------------------------------------------------------------------------------
+
+
+def model_of(read: Callable[[str], Connection]) -> LanguageModel | None:
+    """The language model that a connection names; None where nobody has made one. `read`: a connection by its name."""
+    return connected(read)
 
 
 def for_field(

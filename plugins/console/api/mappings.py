@@ -11,6 +11,7 @@ from pydantic import Field
 from console.access import Analyst, Asks
 from console.bodies import body
 from console.database import transaction
+from console.model import model
 from crossdock.services import mapping_history, mapping_records, mapping_trial, mappings, previews, suggestions
 from crossdock.services.mapping_history import Published, Revision
 from crossdock.services.mapping_records import Share, Stored, Trace
@@ -162,7 +163,9 @@ def trial(person: Analyst, name: str, given: Draft) -> Tried:
 def suggested(person: Asks, name: str, target: Text, children: Text = "", although_mapped: bool = False) -> ForField:
     """Where a target field may come from. `although_mapped`: also where somebody has mapped it."""
     with transaction(person) as connection:
-        return suggestions.for_field(connection, person, name, target, children, although_mapped=although_mapped)
+        return suggestions.for_field(
+            connection, person, name, target, children, although_mapped=although_mapped, model=model()
+        )
 
 
 @router.get("/mappings/lookups/{lookup}/missing")
