@@ -877,8 +877,8 @@ def test_a_checkout_with_other_line_ends_differs_in_what_was_changed_alone(offic
     found = office.status()
     assert (found.number, found.conflicts) == (taken.number + 1, ())
     with office.engine.begin() as connection:
-        merged = configuration.text(connection, CARRIERS)
-    assert merged == ("\ufeff" + (office.shipped(CARRIERS) + DRONE).replace("\n", "\r\n"))
+        text_now = configuration.text(connection, CARRIERS)
+    assert text_now == ("\ufeff" + (office.shipped(CARRIERS) + DRONE).replace("\n", "\r\n"))
 
 
 def version_tree(office: Office, number: int) -> str:
