@@ -1015,6 +1015,10 @@ def test_the_command_line_does_the_same(office: Office, tmp_path: Path, monkeypa
     (folder / CARRIERS).write_text(new.read_text())
     assert "Version 5 is in force" in run("import", str(folder), "-m", "From git", "--yes")
     assert "Drone" in office.carriers()
+    (folder / CARRIERS).write_text(office.shipped(CARRIERS))  # a checkout from before
+    output = run("import", str(folder), "-m", "From an older branch", "--propose")
+    assert f"another text in {folder}: {CARRIERS} (version 5 of ben)." in output
+    assert POSTING not in output
 
 
 def test_the_command_line_shows_what_would_change_and_asks(

@@ -17,7 +17,7 @@ import typer
 
 from crossdock.cli import context
 from crossdock.cli.context import AsJson
-from crossdock.cli.output import out, print_json, print_table, say
+from crossdock.cli.output import err, out, print_json, print_table, say
 from crossdock.config import tree
 from crossdock.errors import ConfigError
 from crossdock.safe import safe
@@ -192,9 +192,15 @@ def import_(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish what differs in a checked-out tree from what is in force: it shows what would change, and asks."""
+    """Publish what differs in a checked-out tree from what is in force: it shows what would change, and asks. Published
+    files that the tree has otherwise, for it may be older than they are, are named."""
     with _at_work() as (connection, person):
+        published = configuration.status(connection).replaced
         version = configuration.import_tree(connection, person, folder, message)
+        for path in sorted({*published} & {*version.files}):
+            last = configuration.last_of(connection, path)
+            whose = f" (version {last.number} of {safe(last.author)})" if last else ""
+            err.print(f"Published, and another text in {folder}: {path}{whose}. Is it to be replaced?", soft_wrap=True)
         if not propose:
             seen = _seen(connection, person, version.number, yes, as_json)
             version = previews.publish(connection, person, version.number, seen)
