@@ -199,8 +199,8 @@ def import_(
         version = configuration.import_tree(connection, person, folder, message)
         for path in sorted({*published} & {*version.files}):
             last = configuration.last_of(connection, path)
-            whose = f" (version {last.number} of {safe(last.author)})" if last else ""
-            err.print(f"Published, and another text in {folder}: {path}{whose}. Is it to be replaced?", soft_wrap=True)
+            by = f" (version {last.number} of {safe(last.author)})" if last else ""
+            err.print(f"Published, and another text in {folder}: {path}{by}. Is it to be replaced?", soft_wrap=True)
         if not propose:
             seen = _seen(connection, person, version.number, yes, as_json)
             version = previews.publish(connection, person, version.number, seen)
