@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from browser.conftest import Console, axe, read_whatever_breaks, shot
 from crossdock.errors import ConfigError
@@ -123,9 +123,16 @@ def test_a_line_is_dragged_seen_on_a_record_tried_published_and_used_by_the_next
     shot(page, "mapping")
     assert axe(page) == []
 
+    held: list[Route] = []
+    page.route("**/trial", lambda route: held.append(route))
     page.get_by_role("button", name="Try on the last 500").click()
+    expect(page.get_by_role("status").first).to_contain_text("it takes some seconds, and nothing is written")
+    expect(page.locator(".canvas-page")).to_have_attribute("aria-busy", "true")
+    held.pop().continue_()
+    page.unroute("**/trial")
     result = page.get_by_role("region", name="What would change")
     expect(result).to_contain_text("documents would change", timeout=30_000)
+    expect(page.get_by_role("status").first).to_contain_text("would change. All of it stands below.")
     expect(result.get_by_role("row").filter(has_text="ShippingMethod")).to_contain_text(f"T-{key}")
     shot(page, "mapping_tried")
     assert axe(page) == []

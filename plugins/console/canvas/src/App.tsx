@@ -267,12 +267,18 @@ export function App({ name, mayPublish }: Props) {
   };
 
   const look = async () => {
-    setTried(await api.trial(name, text));
+    const found = await api.trial(name, text);
+    setTried(found);
     setSeenText(text);
     setConfirm("");
+    return found.trial;
   };
 
-  const tryIt = () => work("trial", look);
+  const tryIt = () =>
+    work("trial", async () => {
+      const { records, changed } = await look();
+      say(`Tried on the last ${count(records, "record")}: ${count(changed, "document")} would change. All of it stands below.`);
+    });
 
   const publish = () =>
     work("publish", async () => {
@@ -387,7 +393,7 @@ export function App({ name, mayPublish }: Props) {
         <span className="draft">{canvas.changed ? "Draft, not in force" : "In force"}</span>
       </div>
       <p role="status" className={`said${said.bad ? " bad" : ""}`}>
-        {said.words || hint(chosen, mayPublish && !narrow, drafted && message.trim() === "")}
+        {UNDER_WAY[busy] || said.words || hint(chosen, mayPublish && !narrow, drafted && message.trim() === "")}
       </p>
       {canvas.findings.length > 0 && (
         <ul className="findings" aria-label="What is wrong with the draft">
@@ -569,6 +575,16 @@ function BeforeAfter({ one }: { one: Example }) {
       <bdi>{before}</bdi> → <bdi>{after}</bdi>
     </>
   );
+}
+
+// What takes some seconds says so at once; its result stands there when it comes.
+const UNDER_WAY: Record<string, string> = {
+  trial: "Trying it on the last records: it takes some seconds, and nothing is written …",
+  publish: "Publishing: what would change is worked out first, which takes some seconds …",
+};
+
+function count(number: number, what: string): string {
+  return `${number.toLocaleString("en-GB")} ${what}${number === 1 ? "" : "s"}`;
 }
 
 function Result({ trial, close, children }: { trial: Trial; close: () => void; children: ReactNode }) {
