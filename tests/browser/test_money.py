@@ -18,6 +18,7 @@ from browser.conftest import Console, axe, shot
 from crossdock.ledger.close import close, figures
 from crossdock.store import approvals, audit
 from crossdock.watch.reconcile import reconcile
+from crossdock.watch.reconcile.catalogue import NO_ITEM
 from integration.builders import forward, send
 from integration.environment import Environment
 
@@ -554,6 +555,42 @@ def test_the_comparison_has_its_trend_and_what_differs(month: Console) -> None:
     assert page.problems == []
 
 
+def test_a_product_without_an_item_leads_to_the_items_that_are_like_it(month: Console) -> None:
+    with month.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        values = {"sku": "22423-NEW", "near": '["22423", "22424"]', "hostile": HOSTILE[:200]}
+        connection.execute(
+            sa.text(
+                "INSERT INTO ops.orphan (product_sku, nearest) VALUES (:sku, CAST(:near AS jsonb)), (:hostile, '[]')"
+            ),
+            values,
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ops.reconcile_difference "
+                "(run, subject, key, field, missing, channel_advisor, tims, cause, why) "
+                "SELECT max(id), 'products', '22423-new', '', 'tims', '', '', 'waiting', :why FROM ops.reconcile_run"
+            ),
+            {"why": f"{NO_ITEM}: create it"},
+        )
+    page = month.open(month.login("viewer"), "/reconciliation")
+    row = page.get_by_role("row").filter(has_text="22423-new")
+    expect(row).to_contain_text("no item of TIMS is this product")
+    row.get_by_role("link", name="Items that are like it").click()
+    expect(page.get_by_role("heading", name="Products without an item")).to_be_visible()
+    expect(page.locator("tr[data-row]")).to_have_count(1)
+    expect(page.locator("tr[data-row]").get_by_role("link", name="22424")).to_be_visible()
+    page.get_by_role("link", name="All", exact=True).click()
+    assert rows_of(page) >= 2
+    assert "\u202e" not in page.locator("main").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+    shot(page, "orphans")
+    assert axe(page) == []
+    with month.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ops.orphan WHERE product_sku IN (:sku, :hostile)"), values)
+        connection.execute(sa.text("DELETE FROM ops.reconcile_difference WHERE key = '22423-new'"))
+    assert page.problems == []
+
+
 def test_the_audit_log_tells_who_did_all_that(month: Console) -> None:
     page = month.open(month.login("viewer"), "/audit?who=clerk")
     expect(page.get_by_role("row").filter(has_text="refused price change")).to_contain_text("the cost is wrong")
@@ -650,7 +687,7 @@ def test_every_page_is_readable_by_everybody(month: Console, screen: str) -> Non
     settlements = month.query("SELECT source, settlement_id FROM ref.settlement LIMIT 1")
     payouts = [f"/money/payout?source={one.source}&id={one.settlement_id}" for one in settlements]
     for path in (*(f"/money/{MONTH}{each}" for each in PAGES), *payouts, "/money", "/approvals", "/reconciliation",
-                 "/reconcile/", "/audit"):  # fmt: skip
+                 "/reconciliation/orphans", "/reconcile/", "/audit"):  # fmt: skip
         month.open(page, path)
         assert axe(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), path

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from contract.tims_calls import credit, invoice, line, payment, plain, plain_invoice
 from crossdock.errors import ConfigError, NotAllowed
+from crossdock.ledger import close as ledger_close
 from crossdock.ledger.close import close, last_day, require_month, span
 from crossdock.services import approvals, audit, closing, money, money_files, open_items, people, reconciliation
 from crossdock.services.audit import Filter
@@ -25,7 +26,15 @@ from crossdock.services.open_items import OpenFilter
 from crossdock.services.people import Person, Role
 from crossdock.store import approvals as kept_approvals
 from crossdock.store import audit as kept_audit
-from crossdock.store.tables import ops_open_item, ops_reconcile_difference, ops_reconcile_run, ref_settlement
+from crossdock.store.tables import (
+    ops_closing_step,
+    ops_open_item,
+    ops_orphan,
+    ops_reconcile_difference,
+    ops_reconcile_run,
+    ref_settlement,
+)
+from crossdock.watch.reconcile.catalogue import NO_ITEM
 from integration.ledger_env import LedgerEnv, found_ledger_env
 
 MONTH = "2011-01"
@@ -494,6 +503,56 @@ def test_a_tick_and_a_check_are_of_all_books_up_to_the_end_of_the_month(
             closing.tick(connection, EVA, "2011-02", name, "I know")
     connection.execute(sa.text("UPDATE ref.gl_entry SET posting_date = '2011-02-01' WHERE id = 'GL-LATE'"))
     assert closing.month(connection, VIC, "2011-02").outdated, "the same sums, in another month"
+
+
+def test_a_tick_that_an_upgrade_makes_fall_away_says_so_and_is_no_change_of_the_books(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing.tick(connection, EVA, MONTH, "payouts", "All of them")
+    closing.tick(connection, EVA, MONTH, "controls")
+    kept = connection.scalar(sa.text("SELECT figures FROM ops.closing_step WHERE step = 'controls'"))
+    assert kept is not None
+    assert kept.startswith(f"{ledger_close.FIGURES_VERSION}:")
+    of_before = kept.partition(":")[2]
+    connection.execute(sa.text("UPDATE ops.closing_step SET figures = :digest"), {"digest": of_before})
+    connection.execute(sa.text("UPDATE ops.closing SET figures = :digest"), {"digest": of_before})
+    assert step(connection, "controls").done, "of before the version was kept, and the same books"
+    assert not closing.month(connection, VIC, MONTH).outdated
+    for digest in (kept, "0" * 32):  # of this version, and of one of before it was kept
+        monkeypatch.setattr(ledger_close, "FIGURES_VERSION", "3")
+        connection.execute(sa.text("UPDATE ops.closing_step SET figures = :digest"), {"digest": digest})
+        found = closing.month(connection, VIC, MONTH)
+        assert {one.fell for one in found.steps if one.who} == {closing.UPGRADED}
+        assert found.upgraded
+    connection.execute(
+        sa.text("UPDATE ref.gl_entry SET version = now() + interval '1 day' WHERE document_type = 'Invoice'")
+    )
+    found = closing.month(connection, VIC, MONTH)
+    assert {one.fell for one in found.steps if one.who} == {closing.FELL}, "entries have changed, too"
+    assert not found.upgraded
+
+
+def test_a_closed_month_of_before_an_upgrade_is_told_apart_in_the_list(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "period": MONTH,
+        "step": "closed",
+        "who": "eva",
+        "figures": "1:old",
+        "newest": datetime(2011, 2, 1, tzinfo=UTC),
+    }
+    connection.execute(sa.insert(ops_closing_step).values(**values))
+    connection.execute(sa.text("UPDATE ref.gl_entry SET version = '2011-01-31'"))
+
+    def row() -> closing.MonthRow:
+        return next(one for one in closing.months(connection, VIC)[0] if one.period == MONTH)
+
+    assert (row().closed, row().fallen, row().upgraded) == (False, True, True)
+    connection.execute(sa.text("UPDATE ref.gl_entry SET version = '2011-03-01'"))
+    assert (row().fallen, row().upgraded) == (True, False)
+    connection.execute(sa.text("UPDATE ops.closing_step SET figures = NULL"))
+    assert (row().closed, row().fallen, row().upgraded) == (True, False, False)
 
 
 def test_a_month_is_closed_before_an_earlier_one_with_a_reason_only(
@@ -989,6 +1048,30 @@ def differ(connection: sa.Connection, run: int, key: str, cause: str, **more: ob
     values = {"run": run, "subject": "orders", "key": key, "field": "total", "missing": "", "cause": cause,
               "channel_advisor": "1.00", "tims": "1.01"} | more  # fmt: skip
     connection.execute(sa.insert(ops_reconcile_difference).values(**values))
+
+
+def test_products_without_an_item_are_listed_with_the_items_that_are_like_them(connection: sa.Connection) -> None:
+    for number in range(7):
+        row = {"product_sku": f"LAMP-{number}%", "nearest": ["LAMP", "LAMP2"] if number % 2 else []}
+        connection.execute(sa.insert(ops_orphan).values(**row))
+    found, after = [], None
+    while True:
+        page = reconciliation.orphans(connection, VIC, after=after, limit=3)
+        assert page.number == 7
+        found += page.rows
+        after = page.after
+        if after is None:
+            break
+    assert [one.sku for one in found] == [f"LAMP-{number}%" for number in range(7)]
+    assert [one.nearest for one in found[:2]] == [(), ("LAMP", "LAMP2")]
+    assert [one.sku for one in reconciliation.orphans(connection, VIC, q="lamp-3%").rows] == ["LAMP-3%"]
+    assert reconciliation.orphans(connection, VIC, q="lamp2").number == 3
+    assert reconciliation.orphans(connection, VIC, q="_").rows == ()
+    run = keep_run(connection, datetime.now(UTC), 0, 1)
+    for key, why in (("lamp-1%", NO_ITEM), ("lamp-2%", f"{NO_ITEM}: map or create one"), ("x", "an order waits")):
+        differ(connection, run, key, "waiting", why=why, subject="products")
+    shown = {one.key: one.is_orphan for one in reconciliation.differences(connection, VIC, run).rows}
+    assert shown == {"lamp-1%": True, "lamp-2%": True, "x": False}
 
 
 def test_the_last_comparison_has_its_trend_and_differences_worst_first(connection: sa.Connection) -> None:

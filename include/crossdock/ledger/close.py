@@ -239,13 +239,27 @@ def _by_age(items: Sequence[_Item]) -> list[OpenItem]:
 
 
 _FIGURES = sql.statement(__package__, "figures")
+# Of what a digest is made of; it stands before each. Raise it with every change of figures.sql: then what was kept
+# before is told apart from books that have changed. Those of before it was kept have none.
+FIGURES_VERSION = "2"
 
 
 def figures(connection: sa.Connection, periods: Sequence[str]) -> dict[str, str]:
     """The books up to the end of each month as a digest, which changes with every posting into that month or one before
-    it; "" where there are no lines yet."""
-    found = {row.period: row.digest for row in connection.execute(_FIGURES, {"periods": list(periods)})}
+    it, behind its version; "" where there are no lines yet."""
+    rows = connection.execute(_FIGURES, {"periods": list(periods)})
+    found = {row.period: f"{FIGURES_VERSION}:{row.digest}" for row in rows}
     return {period: found.get(period, "") for period in periods}
+
+
+def same_books(kept: str | None, now: str) -> bool:
+    """Whether a digest that was kept is that of the books as they are now."""
+    return kept == now or (bool(kept) and now == f"{FIGURES_VERSION}:{kept}")
+
+
+def figures_version(kept: str) -> str:
+    """The version of a digest; "" of one of before it was kept."""
+    return kept.partition(":")[0] if ":" in kept else ""
 
 
 def _keep(connection: sa.Connection, run: str, closing: Closing, items: Sequence[_Item]) -> None:

@@ -68,7 +68,7 @@ WAYS: dict[str, tuple[str, str, str]] = {
     "product_conflict": ("Look at the item; if the channel was right, correct it in TIMS.", "/record?q={key}",
                          "The item"),
     "catalog_orphans": ("Create the item, or give one an alternate SKU, in TIMS; or take the product off the channel.",
-                        "/reconciliation", "Reconciliation"),
+                        "/reconciliation/orphans", "Products without an item"),
     "invoice_voided": ("If the shipment is to be invoiced after all, have it read now from its record.",
                        "/record?q={key}", "The invoice"),
     "shipment_corrected": ("Correct it at the channel by hand if the buyer needs it.", "/record?q={key}",

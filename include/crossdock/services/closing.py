@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from crossdock.errors import ConfigError
 from crossdock.ledger import controls as ledger_controls
 from crossdock.ledger.close import figures as ledger_figures
-from crossdock.ledger.close import last_day, span
+from crossdock.ledger.close import figures_version, last_day, same_books, span
 from crossdock.services.open_items import OpenItems, by_age
 from crossdock.services.people import Person, Right
 from crossdock.store import audit, sql
@@ -47,6 +47,10 @@ STEPS: dict[str, str] = {
     "closed": "The month is closed",
 }
 FELL = "The books up to the end of the month have changed since."
+UPGRADED = (
+    "It was made before an upgrade of Crossdock, which compares the books otherwise now; no entry has changed since. "
+    "Check the month again, then do it once more."
+)
 EXPORTED, LOOKED = "month export", "month open items"  # deeds that the checklist knows by the audit log
 
 
@@ -113,6 +117,7 @@ class MonthRow:
     closed: bool
     tims_status: str | None
     fallen: bool  # it was closed, and its books have changed since
+    upgraded: bool = False  # it is not they that have changed, but how Crossdock compares them
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,13 @@ class Month:
     @property
     def outdated(self) -> bool:
         """Whether the books have changed since the last close looked."""
-        return self.close is not None and self.close.figures != self.figures
+        return self.close is not None and not same_books(self.close.figures, self.figures)
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether an upgrade alone is why ticks count no more."""
+        fell = {one.fell for one in self.steps if one.fell and one.who}
+        return UPGRADED in fell and FELL not in fell
 
 
 def months(connection: sa.Connection, person: Person, before: str | None = None) -> tuple[list[MonthRow], str | None]:
@@ -218,13 +229,17 @@ def months(connection: sa.Connection, person: Person, before: str | None = None)
     closes = {one.period: one for one in _closes(connection, shown)}
     steps = connection.execute(sa.select(ops_closing_step).where(ops_closing_step.c.period.in_(shown))).all()
     now = ledger_figures(connection, sorted({step.period for step in steps}))
-    counting = {(step.period, step.step) for step in steps if step.figures in (None, now[step.period])}
-    ticked = {(step.period, step.step) for step in steps}
+    counting = {(step.period, step.step) for step in steps if _counts(step.figures, now[step.period])}
+    fallen = {
+        step.period: _why_fell(connection, last_day(step.period), step, now[step.period])
+        for step in steps
+        if step.step == "closed"
+    }
     statuses = _statuses(connection, shown)
     rows = [
         MonthRow(
             period, closes.get(period), sum(one == period for one, _ in counting), (period, "closed") in counting,
-            statuses.get(period), (period, "closed") in ticked - counting,
+            statuses.get(period), bool(fallen.get(period)), fallen.get(period) == UPGRADED,
         )
         for period in shown
     ]  # fmt: skip
@@ -329,6 +344,20 @@ def _changed(connection: sa.Connection, until: date, since: datetime) -> tuple[t
     return tuple(tuple(row) for row in connection.execute(wanted.group_by(month).order_by(month)))
 
 
+def _counts(kept: str | None, now: str) -> bool:
+    """Whether a tick that was made on these books counts with those of now."""
+    return kept is None or same_books(kept, now)
+
+
+def _why_fell(connection: sa.Connection, until: date, tick: sa.Row, now: str) -> str:
+    """Why a tick counts no more; "" where it does. With a digest of another version it is the upgrade, unless an entry
+    is new or changed since."""
+    if _counts(tick.figures, now):
+        return ""
+    other = figures_version(tick.figures) != figures_version(now) and tick.newest is not None
+    return UPGRADED if other and not _changed(connection, until, tick.newest) else FELL
+
+
 def _open_before(connection: sa.Connection, until: date) -> list[str]:
     """The months before it that have entries and are not closed."""
     day = ref_ledger_day.c.posting_date
@@ -339,7 +368,7 @@ def _open_before(connection: sa.Connection, until: date) -> list[str]:
         sa.select(step.period, step.figures).where(step.step == "closed", step.period.in_(months))
     ).all()
     now = ledger_figures(connection, [row.period for row in closed])
-    counting = {row.period for row in closed if row.figures in (None, now[row.period])}
+    counting = {row.period for row in closed if _counts(row.figures, now[row.period])}
     return [month for month in months if month not in counting]
 
 
@@ -365,7 +394,7 @@ def _steps(
 ) -> tuple[Step, ...]:
     """The checklist: what is known of each step, what must be done first, and which ticks count no more."""
     outdated = ""
-    if close is not None and close.figures != figures:
+    if close is not None and not same_books(close.figures, figures):
         outdated = "The books have changed since the last check: check again."
     never = "Nobody has checked this month yet: check it first."
     number = sum(one.count for one in open_items)
@@ -393,12 +422,12 @@ def _steps(
         by["exported"] = Deed(exported.who, exported.at)
     if exported is None:
         blocked["exported"] = "Download one of the two files first."
-    elif exported.detail.get("figures") != figures:
+    elif not same_books(exported.detail.get("figures"), figures):
         blocked["exported"] = "The books have changed since: download one of the two files again."
     made: list[Step] = []
     for name, title in STEPS.items():
         row = ticked.get(name)
-        fell = "" if row is None or row.figures in (None, figures) else FELL
+        fell = "" if row is None else _why_fell(connection, last_day(period), row, figures)
         if name == "closed":
             missing = [one.title for one in made if not one.done]
             blocked[name] = f"First: {'; '.join(missing)}." if missing else ""

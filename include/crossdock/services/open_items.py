@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crossdock.errors import ConfigError
-from crossdock.ledger.close import AGES, OLDER, figures, last_day
+from crossdock.ledger.close import AGES, OLDER, figures, last_day, same_books
 from crossdock.services.people import Person, Right
 from crossdock.store.tables import ops_closing, ref_account, ref_account_name, ref_ledger_day
 from crossdock.store.tables import ops_open_item as table
@@ -192,7 +192,7 @@ def sums(connection: sa.Connection, person: Person, period: str, wanted: OpenFil
         ),
         chosen, accounts, tuple(dict.fromkeys(one.kind for one in whole)),
         tuple(_currencies(whole)), None if close is None else close.finished_at,
-        close is not None and close.figures != figures(connection, [period])[period],
+        close is not None and not same_books(close.figures, figures(connection, [period])[period]),
     )  # fmt: skip
 
 

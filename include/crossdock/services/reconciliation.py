@@ -17,9 +17,11 @@ import sqlalchemy as sa
 from crossdock.comparison.subject import BY_RULE, CAUSES, MEANING, UNEXPLAINED
 from crossdock.errors import ConfigError
 from crossdock.services.people import Person, Right
+from crossdock.store.tables import ops_orphan
 from crossdock.store.tables import ops_reconcile_difference as difference
 from crossdock.store.tables import ops_reconcile_run as table
 from crossdock.watch.reconcile import results
+from crossdock.watch.reconcile.catalogue import NO_ITEM
 from crossdock.watch.reconcile.report import FAINT, INK
 from crossdock.watch.reconcile.subjects import SUBJECTS
 
@@ -113,6 +115,7 @@ class Difference:
     since: datetime
     private: bool
     letter: int | None = None
+    is_orphan: bool = False  # a product that is no item of TIMS: `orphans` names the nearest ones
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,46 @@ def _difference(row: sa.Row) -> Difference:
     return Difference(
         row.id, row.subject, own.one if own else row.subject, row.key, row.field, row.missing, row.channel_advisor,
         row.tims, row.cause, row.why or "", row.since, bool(own and own.private), letter_of(row.why or ""),
+        (row.why or "").startswith(NO_ITEM),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A product of the channel that is no item of TIMS, the items that are spelt most like it, and since when."""
+
+    sku: str
+    nearest: tuple[str, ...]
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """A page of orphans by SKU. `number`: all of them, of the filter; `after`: what to ask for the next page with."""
+
+    rows: tuple[Orphan, ...]
+    number: int
+    after: str | None
+
+
+def orphans(
+    connection: sa.Connection, person: Person, *, q: str | None = None, after: str | None = None, limit: int = PAGE
+) -> Orphans:
+    """Products of the channel that are no item of TIMS, as the catalogue flow found them last. `q`: a part of the SKU,
+    or of an item that is like it."""
+    person.require(Right.SEE)
+    column = ops_orphan.c.product_sku
+    wanted = []
+    if q:
+        like = (one.icontains(q, autoescape=True) for one in (column, sa.cast(ops_orphan.c.nearest, sa.Text)))
+        wanted.append(sa.or_(*like))
+    number = connection.scalar(sa.select(sa.func.count()).select_from(ops_orphan).where(*wanted)) or 0
+    beyond = [column > after] if after is not None else []
+    rows = connection.execute(sa.select(ops_orphan).where(*wanted, *beyond).order_by(column).limit(limit + 1)).all()
+    shown = rows[:limit]
+    return Orphans(
+        tuple(Orphan(row.product_sku, tuple(row.nearest), row.first_seen) for row in shown), number,
+        shown[-1].product_sku if len(rows) > limit else None,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from console import runs
 from console.access import Asks, Clerk
 from console.database import transaction
 from crossdock.services import reconciliation
-from crossdock.services.reconciliation import Differences, Page
+from crossdock.services.reconciliation import Differences, Orphans, Page
 
 router = APIRouter()
 
@@ -27,6 +27,18 @@ def page(person: Asks, run: int | None = None) -> Page:
     """A comparison (the last one where none is named), its trend by subject, and those before it."""
     with transaction(person) as connection:
         return reconciliation.page(connection, person, run)
+
+
+@router.get("/reconciliation/orphans")
+def orphans(
+    person: Asks,
+    q: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
+) -> Orphans:
+    """Products of the channel that are no item of TIMS, each with the nearest items, a page at a time."""
+    with transaction(person) as connection:
+        return reconciliation.orphans(connection, person, q=q or None, after=after, limit=limit)
 
 
 @router.get("/reconciliation/{number}/differences")

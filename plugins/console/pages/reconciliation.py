@@ -69,6 +69,16 @@ def differences(
     )
 
 
+@router.get("/reconciliation/orphans")
+def orphans(request: Request, person: Asks, q: Text | None = None, after: Text | None = None) -> HTMLResponse:
+    """Products of the channel that are no item of TIMS."""
+    wanted = (q or "").strip() or None
+    with transaction(person) as connection:
+        found = reconciliation.orphans(connection, person, q=wanted, after=after)
+    template = "reconciliation_orphans_rows.html" if after else "reconciliation_orphans.html"
+    return render(request, template, title="Products without an item", orphans=found, wanted=wanted)
+
+
 @router.get("/reconciliation/{number}")
 def one_run(
     request: Request, person: Asks, number: int, subject: Text | None = None, cause: Text | None = None

@@ -167,8 +167,9 @@ def note_orphans(connection: sa.Connection) -> None:
         key=FLOW,
         flow=FLOW,
         title=f"{len(found)} products of the channel are no item of TIMS, {len(new)} of them new",
-        body="The page Reconciliation, subject Products, has them; `crossdock catalog orphans` lists them with the "
-        "nearest items. Create the item, or give one an alternate SKU, in TIMS; or take the product off the channel.",
+        body="The page Reconciliation, Products without an item, lists them with the nearest items, and so does "
+        "`crossdock catalog orphans`. Create the item, or give one an alternate SKU, in TIMS; or take the product off "
+        "the channel.",
         severity="notice",
         window=timedelta(days=1),
     )

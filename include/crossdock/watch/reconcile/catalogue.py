@@ -106,10 +106,11 @@ def folded_in_database(sku: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
 
 
 # A product without an item in TIMS (flow catalog): a person decides what to do with it.
+NO_ITEM = "no item of TIMS is this product"
 _ORPHAN = Explanation(
     because(
         WAITING,
-        "no item of TIMS is this product: map or create one (`crossdock catalog orphans` names the nearest)",
+        f"{NO_ITEM}: create it in TIMS, give the right item this code as an alternate SKU, or take it off the channel",
         (ops_orphan, folded_in_database(ops_orphan.c.product_sku) == FOUND.c.key),
     ).where(FOUND.c.missing == TIMS)
 )
