@@ -6,7 +6,7 @@ their sums, and the balance of Clearing that all of them together make. Never: a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -87,8 +87,8 @@ class OpenFilter:
         columns = ((table.c.kind, self.kind), (table.c.currency_code, self.currency), (table.c.age, self.age))
         found += [column == value for column, value in columns if value is not None]
         if self.text is not None:
-            texts = (table.c.document, table.c.order_id, table.c.party)
-            found.append(sa.or_(*(column.icontains(self.text, autoescape=True) for column in texts)))
+            texts = table.c.document + "\n" + table.c.order_id + "\n" + table.c.party
+            found.append(texts.icontains(self.text, autoescape=True))
         return found
 
 
@@ -167,8 +167,9 @@ def sums(connection: sa.Connection, person: Person, period: str, wanted: OpenFil
     person.require(Right.SEE)
     until = last_day(period)
     close = _last_close(connection, period)
-    whole = by_age(connection, period)
-    chosen = whole if wanted.is_all else by_age(connection, period, wanted)
+    groups = _groups(connection, period, wanted)
+    whole = _added_up((row.kind, row.currency_code, row.age, row.items, row.amount) for row in groups)
+    chosen = _added_up((row.kind, row.currency_code, row.age, row.chosen, row.chosen_amount) for row in groups)
     accounts = clearing(connection)
     day = ref_ledger_day.c
     balances = dict(
@@ -207,20 +208,34 @@ def clearing(connection: sa.Connection) -> tuple[tuple[str, str], ...]:
     return tuple((row.code, row.name) for row in rows)
 
 
-def by_age(connection: sa.Connection, period: str, wanted: OpenFilter | None = None) -> tuple[OpenItems, ...]:
+def by_age(connection: sa.Connection, period: str) -> tuple[OpenItems, ...]:
     """The open items of a month by kind, currency and age."""
-    rows = connection.execute(
+    return _added_up(
+        (row.kind, row.currency_code, row.age, row.items, row.amount) for row in _groups(connection, period)
+    )
+
+
+def _groups(connection: sa.Connection, period: str, wanted: OpenFilter | None = None) -> Sequence[sa.Row]:
+    """The open items of a month by kind, currency and age: all of them, and those of a filter, in one go."""
+    chosen = sa.and_(*(wanted or OpenFilter()).where(period))
+    return connection.execute(
         sa.select(
             table.c.kind, table.c.currency_code, table.c.age, sa.func.count().label("items"),
-            sa.func.sum(table.c.amount).label("amount"), sa.func.min(table.c.days).label("days"),
+            sa.func.sum(table.c.amount).label("amount"), sa.func.count().filter(chosen).label("chosen"),
+            sa.func.sum(table.c.amount).filter(chosen).label("chosen_amount"), sa.func.min(table.c.days).label("days"),
         )
-        .where(*(wanted or OpenFilter()).where(period))
+        .where(table.c.period == period)
         .group_by(table.c.kind, table.c.currency_code, table.c.age)
         .order_by(table.c.kind, table.c.currency_code, sa.text("days"))
-    )  # fmt: skip
+    ).all()  # fmt: skip
+
+
+def _added_up(rows: Iterable[tuple[str, str, str, int, Decimal]]) -> tuple[OpenItems, ...]:
+    """(kind, currency, age, number, amount) as rows of a table by age, without those that have none."""
     found: dict[tuple[str, str], list[tuple[str, int, Decimal]]] = {}
-    for row in rows:
-        found.setdefault((row.kind, row.currency_code), []).append((row.age, row.items, row.amount))
+    for kind, currency, age, number, amount in rows:
+        if number:
+            found.setdefault((kind, currency), []).append((age, number, amount))
     return tuple(
         OpenItems(kind, currency, tuple(ages), sum(one[1] for one in ages), sum((one[2] for one in ages), Decimal(0)))
         for (kind, currency), ages in found.items()
