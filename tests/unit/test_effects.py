@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from crossdock import flows
+from crossdock import flows, settings
 from crossdock.flow import Staged
 from crossdock.services import effects
 from crossdock.settings import base_dir
@@ -32,6 +34,20 @@ def test_it_is_decided_of_every_file_what_would_change(path: str) -> None:
     decided = [kind for kind in kinds if path in kind]
     assert decided or effects._readers(path), path
     assert set(effects._readers(path)) <= set(flows.all_flows())
+
+
+def test_a_lookup_that_an_analyst_has_added_is_read_by_the_flows_whose_mapping_names_it(tmp_path: Path) -> None:
+    path, tree = "lookups/colours.csv", tmp_path / "config"
+    shutil.copytree(base_dir(), tree)
+    shutil.copy(tree / "lookups" / "hold_status.csv", tree / path)
+    with settings.using(tree):
+        assert effects.read_by(path) == ()
+        assert list(effects._words([path], [])) == [
+            "It changes no document yet: a lookup is read once a mapping names it."
+        ]
+        holds = tree / "mappings" / "holds.yaml"
+        holds.write_text(holds.read_text().replace("lookup: hold_status", "lookup: colours"))
+        assert effects.read_by(path) == ("holds",)
 
 
 def staged(*lines: dict) -> Staged:

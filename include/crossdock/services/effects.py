@@ -150,6 +150,8 @@ def _unsure(connection: sa.Connection, changed: Mapping[str, str | None], paths:
 def _words(paths: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
     if named := [path for path in paths if path in WITH_THE_NEXT]:
         yield f"{', '.join(named)} is read with the next settlements: stored records do not show what it changes."
+    elif not parts and all(path.startswith("lookups/") and not read_by(path) for path in paths):
+        yield "It changes no document yet: a lookup is read once a mapping names it."
     elif not parts:
         yield "It changes no document: it says how flows run, and takes effect with their next run."
 
@@ -194,7 +196,18 @@ def _readers(path: str) -> tuple[str, ...]:
     if path.startswith("mappings/"):
         mapping = path.removeprefix("mappings/").removesuffix(".yaml")
         return tuple(name for name, flow in flows.all_flows().items() if mapping in flow.mappings)
-    return READERS.get(path, ())
+    return tuple(dict.fromkeys((*READERS.get(path, ()), *_naming(path))))
+
+
+def _naming(path: str) -> Iterator[str]:
+    """The flows with a mapping that names a lookup, one that an analyst has added too."""
+    lookup = path.removeprefix("lookups/").removesuffix(".csv")
+    named = [
+        name
+        for name in (language.names() if path.startswith("lookups/") else ())
+        if any((one.lookup or "").partition(".")[0] == lookup for one in language.load(name).every_field)
+    ]
+    return (name for name, flow in flows.all_flows().items() if not set(named).isdisjoint(flow.mappings))
 
 
 # ---- both sides ----------------------------------------------------------------------------------------------------
