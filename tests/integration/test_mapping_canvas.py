@@ -383,6 +383,35 @@ def test_what_a_draft_does_to_each_record_is_what_the_trial_counts(
             assert "Elm" not in str(example)
 
 
+def test_a_trial_counts_the_delivered_orders_that_tims_has_closed_and_would_refuse_to_change(
+    placed: tuple[Environment, dict[str, list[str]]],
+):
+    shop, kinds = placed
+    late, of_notes = (
+        mappings.changed(
+            ANN, SALES, mappings.text_of(SALES), Change("draw", path, source="SiteName", replace=True)
+        ).text
+        for path in ("ShippingMethod", "Notes")
+    )
+    with shop.runtime() as runtime, runtime.engine.connect() as connection:
+        before = mapping_trial.tried(connection, ANN, SALES, late)
+        connection.execute(
+            sa.text(
+                "INSERT INTO ref.sales_order (id, external_order_id, source, currency_code, status, payload, version) "
+                "SELECT target_id, source_key, 'ChannelAdvisor', 'GBP', 'Closed', '{}', now() FROM ops.link "
+                "WHERE entity = 'sales_order' AND source_key = ANY(:keys)"
+            ),
+            {"keys": kinds["changed"]},
+        )
+        after = mapping_trial.tried(connection, ANN, SALES, late)
+        notes = mapping_trial.tried(connection, ANN, SALES, of_notes)
+        connection.rollback()
+    assert (before.closed, after.closed) == (0, len(kinds["changed"]))
+    assert before.delivered == after.delivered >= after.closed
+    assert notes.delivered >= 1
+    assert notes.closed == 0, "a closed order takes another note"
+
+
 def test_a_value_is_about_a_person_by_where_it_comes_from(placed: tuple[Environment, dict[str, list[str]]]):
     shop, kinds = placed
     text = mappings.text_of(SALES)

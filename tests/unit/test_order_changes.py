@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.rules.order_changes import Desired, plan, waits_for_the_marketplace
+from crossdock.rules.order_changes import Desired, is_late, plan, waits_for_the_marketplace
 
 ADDRESS = {"Name": "Ana Ortiz", "Line1": "12 Elm St", "City": "Albany", "CountryCode": "US"}
 
@@ -127,6 +127,23 @@ def test_a_change_of_a_fulfilled_order_is_refused_but_its_payment_state_is_not()
     assert [a.operation for a in plan(current, Desired(paid, {}), may_release=True)[0]] == ["update"]
     moved = document(current, ShippingMethod="DHL Express")
     assert plan(current, Desired(moved, {}), may_release=True)[1][0].code == "change_too_late"
+
+
+def test_a_field_is_late_where_a_fulfilled_order_refuses_another_value_of_it():
+    current = order(line(1, shipped=3), line(2, shipped=3), status="Fulfilled")
+    fields = {
+        "ShippingMethod": "DHL Express", "ShippingAddress": {**ADDRESS, "City": "Leeds"}, "BillingAddress": ADDRESS,
+        "PaymentStatus": "Refunded", "Notes": "Other.", "TotalAmount": "24.80", "GiftWrapAmount": "1.00", "Source": "X",
+        "OrderDate": "2011-01-05T10:00:00Z",
+    }  # fmt: skip
+    for name, value in fields.items():
+        refused = plan(current, Desired(document(current, **{name: value}), {}), may_release=True)[1]
+        paths = [f"{name}.{part}" for part in value] if isinstance(value, dict) else [name]
+        assert is_late(paths) == bool(refused), name
+    for name, value in {"SKU": "SKU-9", "Price": "9.0000", "UnitCost": "1.00"}.items():
+        lines = [{**each, name: value} for each in document(current)["LineItems"]]
+        refused = plan(current, Desired(document(current, LineItems=lines), {}), may_release=True)[1]
+        assert is_late([f"LineItems.{name}"]) == bool(refused), name
 
 
 def test_a_hold_that_a_person_set_in_tims_stays():

@@ -6,7 +6,7 @@ the reasons why they cannot. Never: a call; a guess at what a person in TIMS wan
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -44,6 +44,15 @@ class Desired:
     document: Mapping[str, Any]
     cancelled: Mapping[str, int]
     cancel_all: bool = False
+
+
+def is_late(paths: Iterable[str]) -> bool:
+    """Whether an order that has ended refuses other values in these fields, as `plan` does. `paths`: of
+    SalesOrderCreate, those of a line as LineItems.SKU."""
+    return any(
+        (name in TERMS and name not in AFTER_THE_END) or name in TOTALS or (name == "LineItems" and part in LINE)
+        for name, _, part in (path.partition(".") for path in paths)
+    )
 
 
 def held_by(current: Mapping[str, Any], set_by: str | None, wanted_by: str | None) -> str | None:

@@ -21,12 +21,14 @@ from crossdock.mapping.registry import KEY
 from crossdock.mapping.suggest.masks import mask
 from crossdock.mapping.table import Table, target_field
 from crossdock.reference.lookups import without_advice
+from crossdock.rules import order_changes
 from crossdock.services import mapping_records, mappings
 from crossdock.services.mapping_records import MOST, Hide, Version
 from crossdock.services.mappings import Line
 from crossdock.services.people import Person, Right
 from crossdock.steps.dry_run import Verdict, dry_run
 from crossdock.store import deliveries
+from crossdock.store.tables import ref_sales_order
 
 EXAMPLES = 3  # of a field
 SHOWN = 20  # records that die, or recover
@@ -65,12 +67,15 @@ class Fate:
 @dataclass(frozen=True)
 class Trial:
     """What the draft would do to `records` records. `changed`: documents that it makes otherwise; of these `kept` are
-    delivered and stay as they are. `not_run`: records that are delivered and of which the mapping makes nothing more.
+    delivered and stay as they are, `delivered` go by the draft once they are read again, and are refused then where
+    TIMS has `closed` their order. `not_run`: records that are delivered and of which the mapping makes nothing more.
     `died`, `recovered`: dead letters that were not, or no longer are. `moved`: any other change, such as to waiting."""
 
     records: int
     changed: int
     kept: int
+    delivered: int
+    closed: int
     not_run: int
     died: int
     recovered: int
@@ -114,7 +119,8 @@ def tried(connection: sa.Connection, person: Person, name: str, text: str, most:
         "died": sum(one.after == "dead" for one in fates), "recovered": sum(one.before == "dead" for one in fates),
     }  # fmt: skip
     return Trial(
-        len(both.pairs), len(changed), sum(one.kept for one in changed), sum(one.not_run for one in both.pairs),
+        len(both.pairs), len(changed), sum(one.kept for one in changed), sum(one.delivered for one in changed),
+        sum(one.closed for one in changed), sum(one.not_run for one in both.pairs),
         count["died"], count["recovered"], len(fates) - sum(count.values()),
         sum(one.is_.state == "dead" for one in both.pairs),
         tuple(
@@ -158,6 +164,8 @@ class _Pair:
     differing: dict[str, tuple[tuple[str | None, ...], tuple[str | None, ...]]]
     kept: bool
     not_run: bool
+    delivered: bool
+    closed: bool
 
     @property
     def changed(self) -> bool:
@@ -191,6 +199,7 @@ def _both(connection: sa.Connection, flow: Flow, name: str, text: str, records: 
         lines_then = _lines(name)
         after, remade = _judged(connection, flow, name, records)
     sent = deliveries.links(connection, flow.entity, [key for key, _, _ in records])
+    ended = _ended(connection, flow, [link.target_id for link in sent.values()])
     own = flow.stage.info.get("mapping") in (name, None)  # the staged document is what this mapping makes
     pairs = []
     for key, _, payload in records:
@@ -198,8 +207,20 @@ def _both(connection: sa.Connection, flow: Flow, name: str, text: str, records: 
         differing = _differing(made.get(key, {}), remade.get(key, {}))
         kept = bool(differing) and own and key in sent and was.content_hash == is_.content_hash
         not_run = was.state == is_.state == "ready" and key not in made and key not in remade
-        pairs.append(_Pair(key, payload, was, is_, differing, kept, not_run))
+        delivered = bool(differing) and key in sent and not kept
+        given = [path for path, (_, then) in differing.items() if any(value is not None for value in then)]
+        closed = delivered and sent[key].target_id in ended and order_changes.is_late(given)
+        pairs.append(_Pair(key, payload, was, is_, differing, kept, not_run, delivered, closed))
     return _Both(flow, tuple(pairs), (lines, lines_then))
+
+
+def _ended(connection: sa.Connection, flow: Flow, numbers: Sequence[str]) -> frozenset[str]:
+    """The sales orders that take no more changes but of a few fields."""
+    if flow.entity != ref_sales_order.name:
+        return frozenset()
+    chosen = ref_sales_order.c.id == sa.any_(sa.bindparam("numbers", list(numbers), type_=sa.ARRAY(sa.Text)))
+    ended = sa.select(ref_sales_order.c.id).where(chosen, ref_sales_order.c.status.in_(order_changes.ENDED))
+    return frozenset(connection.scalars(ended))
 
 
 def _lines(name: str) -> dict[str, Line]:

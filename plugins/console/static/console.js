@@ -138,7 +138,7 @@
   };
   localise(document);
   const zone = near.resolvedOptions().timeZone;
-  document.getElementById("zone").textContent = `Times are those of ${zone}; hold the pointer over one for UTC.`;
+  document.getElementById("zone").textContent = zone === "UTC" ? "Times are UTC." : `Times are those of ${zone}; hold the pointer over one for UTC.`;
   document.addEventListener("htmx:afterSwap", (event) => localise(event.target));
   document.addEventListener("htmx:responseError", (event) => {
     if (event.detail.xhr.status === 401) say("You are not logged in any more. Load the page again.", true);

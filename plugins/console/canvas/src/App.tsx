@@ -602,6 +602,13 @@ function Result({ trial, close, children }: { trial: Trial; close: () => void; c
         {trial.moved > 0 && `, ${trial.moved} would wait or be left out, or no longer`}. With the draft {trial.dead} of them are dead
         letters.
         {trial.kept > 0 && ` ${trial.kept} of those that would change are delivered and stay as they are.`}
+        {trial.delivered > 0 && ` ${trial.delivered} of them were delivered before, and go by the draft once they are read again.`}
+        {trial.closed > 0 && (
+          <b className="bad">
+            {" "}
+            TIMS has closed {trial.closed} of these orders: each of them would then be refused, and be a dead letter.
+          </b>
+        )}
         {trial.not_run > 0 && ` ${trial.not_run} are delivered and are not mapped again.`} Nothing was written ({trial.seconds} s).
       </p>
       {children}

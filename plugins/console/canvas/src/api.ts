@@ -155,6 +155,8 @@ export interface Trial {
   records: number;
   changed: number;
   kept: number;
+  delivered: number;
+  closed: number;
   not_run: number;
   died: number;
   recovered: number;
