@@ -86,7 +86,7 @@ def test_every_number_leads_to_its_order(sold: tuple[Environment, str, str], con
     number = sales_order(environment, key)["SalesOrderID"]
     invoice = one(connection, ref_invoice.c.id)
     for text, at in (
-        (key, ""), (f" #{key} ", ""), (f"T-{key}", ""), (number, number), (number.lower(), number),
+        (key, ""), (f" #{key} ", ""), (f"T-{key}", ""), (f"t-{key}", ""), (number, number), (number.lower(), number),
         (shipment, shipment),
         ("1Z999AA10123456784", shipment), ("1z999aa10123456784", shipment), (invoice, invoice),
     ):  # fmt: skip

@@ -318,6 +318,10 @@ def test_what_the_channel_has_refused_passes_once_it_would_be_sent_otherwise(sho
         assert {row[2] for row in waiting.rows} == sent
         assert {row[4] for row in waiting.rows} == {"would be sent otherwise than it was refused"}
         published(made, ADA, right, "Corrected")
+        (deed,) = made.execute(
+            sa.text("SELECT detail FROM ops.audit WHERE action = 'configuration publish' ORDER BY id DESC LIMIT 1")
+        ).scalars()
+        assert deed["of"] >= deed["would change"] >= 3, "the log has what the person was shown"
     with kept(shop) as made:
         assert letters.verdict(made, CLERK, numbers[0], {}).why == letters.OTHERWISE
         marked = letters.ask_replay(made, CLERK, numbers=numbers, only_gone=True)

@@ -607,7 +607,7 @@ _NOTED = ops_alert.c.acknowledged_at > sa.func.now() - KEPT_NOTED
 
 
 def _count_noted(connection: sa.Connection) -> int:
-    named = sa.select(ops_alert.c.kind, ops_alert.c.acknowledged_at).where(_NOTED).distinct()
+    named = sa.select(ops_alert.c.kind, ops_alert.c.key).where(_NOTED).distinct()
     return int(connection.scalar(sa.select(sa.func.count()).select_from(named.subquery())) or 0)
 
 

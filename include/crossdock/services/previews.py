@@ -92,6 +92,9 @@ def preview(
     rest = {one.title: one.rest for one in found.parts if one.rest}
     why = _why_large(changes, looked, rest)
     values = {"changes": changes, "looked": looked, "large": bool(why), "rest": rest}
+    if not changes and not rest and found.parts:  # what only frees dead letters asks for no number, and is on record
+        most = max(found.parts, key=lambda part: part.looked)
+        values |= {"changes": most.total, "looked": most.looked}
     if kept is not None:
         connection.execute(sa.update(table).where(table.c.id == kept.id).values(**values, at=sa.func.now()))
         number = kept.id

@@ -87,6 +87,8 @@ def search(connection: sa.Connection, person: Person, text: str) -> Found:
     if "@" in wanted:
         return _by_email(connection, person, wanted)
     hits = _unique(hit for finder in _FINDERS for hit in finder(connection, wanted))
+    if not hits and wanted != wanted.upper():  # numbers are written in capitals, and typed as it comes
+        hits = _unique(hit for finder in _FINDERS for hit in finder(connection, wanted.upper()))
     begins = not hits and len(wanted) >= SHORTEST_PREFIX
     if begins:
         hits = _unique(_beginning(connection, wanted))
