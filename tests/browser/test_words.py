@@ -26,6 +26,7 @@ from integration.builders import forward, line, order, place, ship
 CODES = {"code", "pre", "script", "style", "svg", "template"}  # what is meant as code, or is no text
 VOID = {"input", "br", "hr", "img", "link", "meta", "circle", "path", "line", "rect"}
 SNAKE = re.compile(r"(?<![\w./:%=&?-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w/:%=&?-]|\.[a-z])")
+QUOTED = re.compile(r"“[^”]*”")
 RAW_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 AT_MOST = 260  # pages
 OF_ONE_KIND = 3
@@ -119,7 +120,8 @@ def test_no_page_shows_a_raw_name(traded: Console) -> None:
             continue
         text = Text(answer.text())
         for one in text.texts:
-            for found in SNAKE.findall(one) + RAW_MOMENT.findall(one):
+            own = QUOTED.sub("", one)  # what a person wrote, or a cell of a lookup, stands as it was written
+            for found in SNAKE.findall(own) + RAW_MOMENT.findall(own):
                 raw.setdefault(found, f"{address}: {' '.join(one.split())[:160]}")
         for link in text.links:
             there = urljoin(answer.url, link).partition("#")[0]

@@ -281,11 +281,12 @@ function Picture({ dark, drawn, ...shown }: Props) {
   );
 }
 
-/** Nodes and edges. A line whose value goes over as it is has no station. */
+/** Nodes and edges. A line whose value goes over as it is has no station. Each node has a height ahead of its measured
+ * one: without it every change would hide all nodes until they are measured, and what is hidden loses the focus. */
 function picture(canvas: Canvas, chosen: Chosen, seen: Shown["seen"]): { nodes: Node[]; edges: Edge[] } {
   const nodes: Node[] = [
-    { id: "source", type: "source", position: { x: LEFT.x, y: 0 }, data: {}, width: LEFT.width },
-    { id: "target", type: "target", position: { x: RIGHT.x, y: 0 }, data: {}, width: RIGHT.width },
+    { id: "source", type: "source", position: { x: LEFT.x, y: 0 }, data: {}, width: LEFT.width, initialHeight: HEAD + seen.source.length * ROW },
+    { id: "target", type: "target", position: { x: RIGHT.x, y: 0 }, data: {}, width: RIGHT.width, initialHeight: HEAD + seen.target.length * ROW },
   ];
   const edges: Edge[] = [];
   const at = new Map(seen.target.map((row, number) => [row.field.path, number]));
@@ -302,7 +303,7 @@ function picture(canvas: Canvas, chosen: Chosen, seen: Shown["seen"]): { nodes: 
     }
     const id = `station ${line.path}`;
     const y = HEAD + (at.get(line.path) ?? 0) * ROW;
-    nodes.push({ id, type: "station", position: { x: MIDDLE.x, y }, data: { path: line.path, words }, width: MIDDLE.width });
+    nodes.push({ id, type: "station", position: { x: MIDDLE.x, y }, data: { path: line.path, words }, width: MIDDLE.width, initialHeight: ROW });
     edges.push({ ...look, id: `${id}>`, source: id, target: "target", targetHandle: line.path });
     for (const source of line.sources.filter((one) => from.has(one))) {
       edges.push({ ...look, id: `${source}>${id}`, source: "source", sourceHandle: source, target: id });
