@@ -24,7 +24,7 @@ from crossdock.errors import ConfigError, Transient
 from crossdock.store import database, faults, versions
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor import ChannelAdvisor
+from crossdock.systems.channel_advisor import ChannelAdvisor, client_of
 from crossdock.systems.connections import Connection, from_environment
 from crossdock.systems.tims import Tims
 
@@ -119,7 +119,7 @@ class Runtime:
 
     @cached_property
     def channel_advisor(self) -> ChannelAdvisor:
-        return ChannelAdvisor(
+        return client_of(
             self._source("channel_advisor"),
             budget=self._channel_advisor_budget,
             breaker=Breaker("channel_advisor", engine=self.engine),

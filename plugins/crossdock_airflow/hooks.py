@@ -56,9 +56,9 @@ class ChannelAdvisorHook(_SystemHook):
 
     def get_client(self) -> ChannelAdvisor:
         """The client, without the budget that tasks share; a context manager."""
-        from crossdock.systems.channel_advisor import ChannelAdvisor
+        from crossdock.systems.channel_advisor import client_of
 
-        return ChannelAdvisor(self.system_connection())
+        return client_of(self.system_connection())
 
     def _try(self) -> str:
         with self.get_client() as client:

@@ -34,7 +34,7 @@ from crossdock.errors import (
 )
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor import ChannelAdvisor
+from crossdock.systems.channel_advisor import Facade
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
 from crossdock.systems.tims import Operation, Result, Tims
@@ -67,7 +67,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def ca(server: Server) -> Iterator[ChannelAdvisor]:
+def ca(server: Server) -> Iterator[Facade]:
     with channel_advisor(server) as client:
         yield client
 
@@ -82,8 +82,8 @@ def connection(name: str, url: str, **extra: Any) -> Connection:
     return Connection(name, url, "id-1", SECRET, {"refresh_token": REFRESH, **extra})
 
 
-def channel_advisor(server: Server, limits: Limits = FAST, **more: Any) -> ChannelAdvisor:
-    return ChannelAdvisor(connection("channel_advisor", server.url), limits=limits, **more)
+def channel_advisor(server: Server, limits: Limits = FAST, **more: Any) -> Facade:
+    return Facade(connection("channel_advisor", server.url), limits=limits, **more)
 
 
 def page(*records: Any, link: str | None = None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def problem(status: int, code: str, **more: Any) -> Reply:
     return Reply(status, json.dumps(body | {"errors": []} | more).encode(), kind=PROBLEM)
 
 
-def read_all(ca: ChannelAdvisor, resource: str = "orders", **filters: Any) -> list[bytes]:
+def read_all(ca: Facade, resource: str = "orders", **filters: Any) -> list[bytes]:
     return [bytes(record) for page in ca.pages(resource, **filters) for record in page.records]
 
 
@@ -111,7 +111,7 @@ def listed(tims: Tims) -> list[bytes]:
 
 
 def test_pages_give_the_records_as_received_and_the_servers_clock_cut_to_microseconds(
-    server: Server, ca: ChannelAdvisor
+    server: Server, ca: Facade
 ) -> None:
     raw = (
         b'{"value": [{"TotalPrice": 12.9900,  "x":"\\u00e9"}, {"a":1e2}], "serverTime": "2025-03-14T10:00:00.1234567Z"}'
@@ -123,7 +123,7 @@ def test_pages_give_the_records_as_received_and_the_servers_clock_cut_to_microse
     assert page.number == 1
 
 
-def test_the_window_is_sent_in_utc_and_filters_as_the_contract_writes_them(server: Server, ca: ChannelAdvisor) -> None:
+def test_the_window_is_sent_in_utc_and_filters_as_the_contract_writes_them(server: Server, ca: Facade) -> None:
     server.default(ORDERS, ok(page()))
     since = datetime.fromisoformat("2025-03-14T10:00:00.5+01:00")
     read_all(ca, since=since, before=datetime(2025, 3, 15, tzinfo=UTC), orderStatus=["New", "Pending"], exported=False)
@@ -137,7 +137,7 @@ def test_the_window_is_sent_in_utc_and_filters_as_the_contract_writes_them(serve
     }
 
 
-def test_the_next_link_is_followed_byte_for_byte_even_from_an_empty_page(server: Server, ca: ChannelAdvisor) -> None:
+def test_the_next_link_is_followed_byte_for_byte_even_from_an_empty_page(server: Server, ca: Facade) -> None:
     seen: list[str] = []
     link = f"{server.url}/v2/orders?limit=100&cursor=a%2Bb%7E%2f~=="
 
@@ -158,7 +158,7 @@ def test_the_next_link_is_followed_byte_for_byte_even_from_an_empty_page(server:
         "http://[broken",
     ],
 )
-def test_a_next_link_to_another_origin_gets_no_token(server: Server, ca: ChannelAdvisor, link: str) -> None:
+def test_a_next_link_to_another_origin_gets_no_token(server: Server, ca: Facade, link: str) -> None:
     server.script(ORDERS, ok(page({"n": 1}, link=link.format(host=server.url.removeprefix("http://")))))
     with pytest.raises(BadResponse, match="another server"):
         read_all(ca)
@@ -166,7 +166,7 @@ def test_a_next_link_to_another_origin_gets_no_token(server: Server, ca: Channel
 
 
 def test_a_link_that_comes_twice_whenever_it_is_asked_for_ends_the_list_and_what_was_read_is_given(
-    server: Server, ca: ChannelAdvisor
+    server: Server, ca: Facade
 ) -> None:
     server.default(ORDERS, ok(page({"n": 1}, link=f"{server.url}/v2/orders?cursor=same")))
     given = []
@@ -177,7 +177,7 @@ def test_a_link_that_comes_twice_whenever_it_is_asked_for_ends_the_list_and_what
 
 
 def test_a_link_that_comes_twice_once_is_asked_for_again_and_the_list_goes_on(
-    server: Server, ca: ChannelAdvisor, tims: Tims
+    server: Server, ca: Facade, tims: Tims
 ) -> None:
     links = [f"{server.url}/v2/orders?cursor={n}" for n in range(3)]
     server.script(
@@ -200,7 +200,7 @@ BROKEN = [DEEP, b'{"n": NaN}', b'{"n": "\xff"}', b'{"n": .5, "s": "a\\"]}["}', b
 
 @pytest.mark.parametrize("broken", BROKEN, ids=range(len(BROKEN)))
 def test_a_record_that_is_no_json_however_often_it_is_asked_for_comes_as_it_is_beside_the_others(
-    server: Server, ca: ChannelAdvisor, tims: Tims, broken: bytes
+    server: Server, ca: Facade, tims: Tims, broken: bytes
 ) -> None:
     rows = [b'{"n": 1}', broken, b'{"n": [2, "]"]}']
     listed = b", ".join(rows)
@@ -216,7 +216,7 @@ def test_a_record_that_is_no_json_however_often_it_is_asked_for_comes_as_it_is_b
     assert read_all(ca) == rows
 
 
-def test_a_list_without_end_stops_at_the_page_cap(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_list_without_end_stops_at_the_page_cap(server: Server, ca: Facade) -> None:
     def endless(request: Request) -> Reply:
         return ok(page(link=f"{server.url}/v2/orders?cursor={len(server.requests)}"))
 
@@ -226,9 +226,7 @@ def test_a_list_without_end_stops_at_the_page_cap(server: Server, ca: ChannelAdv
     assert server.counts[ORDERS] == FAST.most_pages
 
 
-def test_a_cursor_that_died_is_the_systems_problem_and_a_wrong_filter_is_ours(
-    server: Server, ca: ChannelAdvisor
-) -> None:
+def test_a_cursor_that_died_is_the_systems_problem_and_a_wrong_filter_is_ours(server: Server, ca: Facade) -> None:
     dead = ok({"error": {"code": "InvalidCursor", "message": "x"}}, 400)
     server.script(ORDERS, ok(page(link=f"{server.url}/v2/orders?cursor=1")), *[dead] * FAST.tries)
     with pytest.raises(BadResponse, match="cursor"):
@@ -262,7 +260,7 @@ def test_find_asks_for_a_long_list_in_parts_of_100_and_in_urls_that_proxies_take
     assert tims.find("customers", ExternalID=[]) == []
 
 
-def test_one_record_comes_as_received_and_its_key_is_percent_encoded(server: Server, ca: ChannelAdvisor) -> None:
+def test_one_record_comes_as_received_and_its_key_is_percent_encoded(server: Server, ca: Facade) -> None:
     server.default("/v2/products/KIT%2F7%20%23", Reply(body=b'{"SKU":"KIT/7 #","Cost":5.8000}'))
     assert ca.record("products", "KIT/7 #") == b'{"SKU":"KIT/7 #","Cost":5.8000}'
     with pytest.raises(RecordRejected) as refused:
@@ -270,14 +268,14 @@ def test_one_record_comes_as_received_and_its_key_is_percent_encoded(server: Ser
     assert refused.value.status == 404
 
 
-def test_numbers_of_a_decoded_answer_are_exact(server: Server, ca: ChannelAdvisor) -> None:
+def test_numbers_of_a_decoded_answer_are_exact(server: Server, ca: Facade) -> None:
     server.default("/v2/orders/7", Reply(body=b'{"TotalPrice": 0.10, "Big": 12345678901234567890.1234, "Count": 3}'))
     order = ca.call("PUT", "/v2/orders/7", {"TotalPrice": Decimal("0.10")})
     assert order == {"TotalPrice": Decimal("0.10"), "Big": Decimal("12345678901234567890.1234"), "Count": 3}
     assert server.requests_to("/v2/orders/7")[0].body == b'{"TotalPrice":0.10}'
 
 
-def test_the_server_time_costs_one_small_request(server: Server, ca: ChannelAdvisor, tims: Tims) -> None:
+def test_the_server_time_costs_one_small_request(server: Server, ca: Facade, tims: Tims) -> None:
     server.default(ORDERS, ok(page({"n": 1}, link=f"{server.url}/v2/orders?cursor=1")))
     server.default(CUSTOMERS, ok(items()))
     assert ca.server_time() == datetime(2025, 3, 14, 10, 0, 0, 123456, UTC)
@@ -320,9 +318,7 @@ CUT = Reply(body=json.dumps(page({"n": 1})).encode(), cut_at=20)
         pytest.param(Reply(408, b""), id="408"),
     ],
 )
-def test_a_bad_answer_is_asked_for_again_and_nothing_of_it_is_used(
-    server: Server, ca: ChannelAdvisor, bad: Reply
-) -> None:
+def test_a_bad_answer_is_asked_for_again_and_nothing_of_it_is_used(server: Server, ca: Facade, bad: Reply) -> None:
     server.script(ORDERS, bad, ok(page({"n": 2})))
     assert read_all(ca) == [b'{"n": 2}']
     assert server.counts[ORDERS] == 2
@@ -339,7 +335,7 @@ def test_a_bad_answer_is_asked_for_again_and_nothing_of_it_is_used(
     ],
 )
 def test_an_answer_that_stays_bad_ends_in_its_own_typed_error(
-    server: Server, ca: ChannelAdvisor, bad: Reply, error: type[CrossdockError], message: str
+    server: Server, ca: Facade, bad: Reply, error: type[CrossdockError], message: str
 ) -> None:
     server.default(ORDERS, bad)
     with pytest.raises(error, match=message) as raised:
@@ -350,7 +346,7 @@ def test_an_answer_that_stays_bad_ends_in_its_own_typed_error(
     assert server.counts[ORDERS] == FAST.tries
 
 
-def test_a_redirect_is_not_followed(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_redirect_is_not_followed(server: Server, ca: Facade) -> None:
     server.default(ORDERS, Reply(302, b"", {"Location": f"{server.url}/elsewhere"}))
     with pytest.raises(BadResponse, match="redirect") as raised:
         read_all(ca)
@@ -375,7 +371,7 @@ DENIED = "Authorization has been denied for this request."
     ],
 )
 def test_a_refused_token_is_renewed_once_even_when_the_refusal_says_200(
-    server: Server, ca: ChannelAdvisor, denied: Reply
+    server: Server, ca: Facade, denied: Reply
 ) -> None:
     server.script(ORDERS, denied, ok(page({"n": 1})))
     server.script("/v2/orders/1", denied, ok({"ChannelAdvisorOrderID": 1}))
@@ -388,7 +384,7 @@ def test_a_refused_token_is_renewed_once_even_when_the_refusal_says_200(
     assert used == [f"Bearer token-{n}" for n in (1, 2, 2, 3, 3, 4)]
 
 
-def test_a_fresh_token_that_is_refused_too_is_an_auth_error(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_fresh_token_that_is_refused_too_is_an_auth_error(server: Server, ca: Facade) -> None:
     server.default(ORDERS, ok({"Message": DENIED}))
     with pytest.raises(AuthError, match="fresh token") as raised:
         read_all(ca)
@@ -396,7 +392,7 @@ def test_a_fresh_token_that_is_refused_too_is_an_auth_error(server: Server, ca: 
     assert server.counts[ORDERS] == 2
 
 
-def test_many_threads_renew_an_expired_token_once(server: Server, ca: ChannelAdvisor) -> None:
+def test_many_threads_renew_an_expired_token_once(server: Server, ca: Facade) -> None:
     valid = "Bearer token-2"
 
     def answer(request: Request) -> Reply:
@@ -410,7 +406,7 @@ def test_many_threads_renew_an_expired_token_once(server: Server, ca: ChannelAdv
     assert server.tokens == 2
 
 
-def test_the_token_is_asked_for_as_each_system_wants_it(server: Server, ca: ChannelAdvisor, tims: Tims) -> None:
+def test_the_token_is_asked_for_as_each_system_wants_it(server: Server, ca: Facade, tims: Tims) -> None:
     server.default(ORDERS, ok(page()))
     server.default("/api/v1/company", ok({"Name": "T"}))
     read_all(ca)
@@ -432,9 +428,7 @@ def test_the_token_is_asked_for_as_each_system_wants_it(server: Server, ca: Chan
         (Reply(401, b'{"error":"invalid_client"}'), "login and password"),
     ],
 )
-def test_wrong_credentials_are_said_once_and_not_sent_again(
-    server: Server, ca: ChannelAdvisor, answer: Reply, do: str
-) -> None:
+def test_wrong_credentials_are_said_once_and_not_sent_again(server: Server, ca: Facade, answer: Reply, do: str) -> None:
     server.default("/oauth2/token", answer)
     for _ in range(2):
         with pytest.raises(AuthError) as raised:
@@ -446,7 +440,7 @@ def test_wrong_credentials_are_said_once_and_not_sent_again(
     assert server.counts == {"/oauth2/token": 1}
 
 
-def test_a_token_endpoint_that_stumbles_is_asked_again(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_token_endpoint_that_stumbles_is_asked_again(server: Server, ca: Facade) -> None:
     server.script("/oauth2/token", html(502), Reply(429, b""), Server._token.__get__(server))
     server.default(ORDERS, ok(page()))
     assert read_all(ca) == []
@@ -454,7 +448,7 @@ def test_a_token_endpoint_that_stumbles_is_asked_again(server: Server, ca: Chann
 
 def test_a_missing_refresh_token_is_said_before_any_request(server: Server) -> None:
     with pytest.raises(ConfigError, match="refresh_token"):
-        ChannelAdvisor(Connection("channel_advisor", server.url, "a", "b"), limits=FAST)
+        Facade(Connection("channel_advisor", server.url, "a", "b"), limits=FAST)
 
 
 def test_a_missing_scope_of_tims_is_an_auth_error(server: Server, tims: Tims) -> None:
@@ -466,7 +460,7 @@ def test_a_missing_scope_of_tims_is_an_auth_error(server: Server, tims: Tims) ->
 # ---- pauses ----
 
 
-def test_retry_after_is_obeyed_in_seconds_and_as_a_date_and_is_capped(server: Server, ca: ChannelAdvisor) -> None:
+def test_retry_after_is_obeyed_in_seconds_and_as_a_date_and_is_capped(server: Server, ca: Facade) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     for headers, least in (
         ({"Retry-After": "0.2"}, 0.2),
@@ -480,7 +474,7 @@ def test_retry_after_is_obeyed_in_seconds_and_as_a_date_and_is_capped(server: Se
         assert least <= time.monotonic() - start < least + 0.25
 
 
-def test_a_429_makes_every_thread_wait(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_429_makes_every_thread_wait(server: Server, ca: Facade) -> None:
     moments: list[float] = []
 
     def answer(request: Request) -> Reply:
@@ -537,9 +531,7 @@ def test_a_system_that_refuses_is_not_down(server: Server, answer: Reply) -> Non
 # ---- writes ----
 
 
-def test_an_idempotent_write_is_sent_again_and_its_outcome_is_unknown_in_the_end(
-    server: Server, ca: ChannelAdvisor
-) -> None:
+def test_an_idempotent_write_is_sent_again_and_its_outcome_is_unknown_in_the_end(server: Server, ca: Facade) -> None:
     server.script("/v2/orders/1/exported", Reply(500), Reply(204))
     ca.mark_exported("1")
     server.default("/v2/orders/1/exported", Reply(no_answer=True))
@@ -549,14 +541,14 @@ def test_an_idempotent_write_is_sent_again_and_its_outcome_is_unknown_in_the_end
 
 
 @pytest.mark.parametrize("lost", [Reply(500), html(502), html(200), Reply(no_answer=True), Reply(wait=0.7), CUT])
-def test_a_write_that_is_not_idempotent_is_never_sent_twice(server: Server, ca: ChannelAdvisor, lost: Reply) -> None:
+def test_a_write_that_is_not_idempotent_is_never_sent_twice(server: Server, ca: Facade, lost: Reply) -> None:
     server.default("/v2/returns", lost)
     with pytest.raises(OutcomeUnknown):
         ca.call("POST", "/v2/returns", {"a": 1})
     assert server.counts["/v2/returns"] == 1
 
 
-def test_a_write_that_certainly_had_no_effect_is_sent_again(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_write_that_certainly_had_no_effect_is_sent_again(server: Server, ca: Facade) -> None:
     server.script("/v2/returns", Reply(429), Reply(401), ok({"ReturnID": 1}, 201))
     assert ca.call("POST", "/v2/returns", {"a": 1}) == {"ReturnID": 1}
 
@@ -569,7 +561,7 @@ def test_a_definite_refusal_after_a_lost_answer_is_the_answer(server: Server, ti
     assert result.error.existing_id == "CU-7"
 
 
-def test_a_channel_advisor_refusal_names_its_fields_but_not_their_values(server: Server, ca: ChannelAdvisor) -> None:
+def test_a_channel_advisor_refusal_names_its_fields_but_not_their_values(server: Server, ca: Facade) -> None:
     errors = [{"Field": "BuyerEmail", "Code": "Invalid", "Message": "anna@example.com is wrong"}]
     body = {
         "error": {"code": "Invalid", "message": "1 field", "details": {"Errors": errors, "AllowedStatuses": ["New"]}}
@@ -587,9 +579,7 @@ def test_a_channel_advisor_refusal_names_its_fields_but_not_their_values(server:
 NUL = "a\0b"
 
 
-def test_the_words_of_a_refusal_can_be_stored_whatever_is_in_them(
-    server: Server, tims: Tims, ca: ChannelAdvisor
-) -> None:
+def test_the_words_of_a_refusal_can_be_stored_whatever_is_in_them(server: Server, tims: Tims, ca: Facade) -> None:
     errors = [{"pointer": NUL, "code": NUL, "message": NUL}, None, 7]
     server.default(CUSTOMERS, problem(422, NUL, errors=errors, ExistingID=NUL))
     refused = tims.post("/api/v1/customers", {}, key="c:1").error
@@ -607,9 +597,7 @@ def test_the_words_of_a_refusal_can_be_stored_whatever_is_in_them(
 
 
 @pytest.mark.parametrize("errors", [7, "no list", {"a": 1}, None, [[]]])
-def test_a_refusal_whose_errors_are_no_list_is_a_refusal(
-    server: Server, tims: Tims, ca: ChannelAdvisor, errors
-) -> None:
+def test_a_refusal_whose_errors_are_no_list_is_a_refusal(server: Server, tims: Tims, ca: Facade, errors) -> None:
     server.default(CUSTOMERS, problem(422, "INVALID", errors=errors))
     refused = tims.post("/api/v1/customers", {}, key="c:1").error
     assert isinstance(refused, RecordRejected)
@@ -841,7 +829,7 @@ def self_signed(folder: Any) -> tuple[Any, Any]:
 
 
 def test_no_log_line_or_error_holds_a_secret_a_token_or_a_persons_data(
-    server: Server, tims: Tims, ca: ChannelAdvisor, caplog: pytest.LogCaptureFixture
+    server: Server, tims: Tims, ca: Facade, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.default(CUSTOMERS, Reply(503))
@@ -878,7 +866,7 @@ def engine(postgres_url: str) -> Iterator[Any]:
 def test_clients_on_one_database_share_places_and_the_circuit(server: Server, engine: Any) -> None:
     limits = msgspec.structs.replace(FAST, at_once=3, failures_to_open=2)
 
-    def client() -> ChannelAdvisor:
+    def client() -> Facade:
         name = "channel_advisor"
         return channel_advisor(
             server, limits, budget=Budget(name, engine, limits=limits), breaker=Breaker(name, engine, limits=limits)
@@ -900,7 +888,7 @@ def test_clients_on_one_database_share_places_and_the_circuit(server: Server, en
 
 
 def test_a_small_answer_that_opens_to_a_large_one_is_not_opened_to_its_end_nor_asked_for_again(
-    server: Server, ca: ChannelAdvisor, monkeypatch: pytest.MonkeyPatch
+    server: Server, ca: Facade, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = msgspec.structs.replace(settings.intake(), answer_bytes=3_000_000)
     monkeypatch.setattr(settings, "intake", lambda: few)

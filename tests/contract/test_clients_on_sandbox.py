@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from crossdock.errors import AuthError, BadResponse, OutcomeUnknown, RateLimited, RecordRejected, Transient
-from crossdock.systems.channel_advisor import ChannelAdvisor, is_truncated
+from crossdock.systems.channel_advisor import Facade, is_truncated
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
 from crossdock.systems.tims import Operation, Tims
@@ -75,8 +75,8 @@ def no_faults(controls: dict[str, Control]) -> Iterator[None]:
 
 
 @pytest.fixture
-def ca(controls: dict[str, Control]) -> Iterator[ChannelAdvisor]:
-    with ChannelAdvisor(connection(controls, "channel_advisor"), limits=FAST) as client:
+def ca(controls: dict[str, Control]) -> Iterator[Facade]:
+    with Facade(connection(controls, "channel_advisor"), limits=FAST) as client:
         yield client
 
 
@@ -96,7 +96,7 @@ def fault(controls: dict[str, Control], system: str, kind: str, path: str, **opt
     controls[system].call("POST", "faults", {"kind": kind, "path": path, **options})
 
 
-def order_ids(ca: ChannelAdvisor, **window: Any) -> list[str]:
+def order_ids(ca: Facade, **window: Any) -> list[str]:
     return [is_truncated(record)[0] for page in ca.pages("orders", limit=20, **window) for record in page.records]
 
 
@@ -122,7 +122,7 @@ def found(tims: Tims, first: int, count: int) -> list[str]:
 # ---- reading ----
 
 
-def test_a_window_is_read_whole_and_two_halves_give_the_same_orders(ca: ChannelAdvisor) -> None:
+def test_a_window_is_read_whole_and_two_halves_give_the_same_orders(ca: Facade) -> None:
     everything = order_ids(ca)
     assert len(everything) > 50
     assert len(set(everything)) == len(everything)
@@ -134,7 +134,7 @@ def moment(record: msgspec.Raw) -> datetime:
     return datetime.fromisoformat(msgspec.json.decode(record)["UpdatedDate"][:19] + "+00:00")
 
 
-def test_a_cut_order_is_whole_when_it_is_read_alone(ca: ChannelAdvisor) -> None:
+def test_a_cut_order_is_whole_when_it_is_read_alone(ca: Facade) -> None:
     truncated = [key for page in ca.pages("orders") for key, is_short in map(is_truncated, page.records) if is_short]
     assert truncated
     for key in truncated[:3]:
@@ -143,7 +143,7 @@ def test_a_cut_order_is_whole_when_it_is_read_alone(ca: ChannelAdvisor) -> None:
         assert len(msgspec.json.decode(whole)["OrderItems"]) > 20
 
 
-def test_every_list_that_orders_need_can_be_read(ca: ChannelAdvisor, tims: Tims) -> None:
+def test_every_list_that_orders_need_can_be_read(ca: Facade, tims: Tims) -> None:
     for resource in ("sites", "products", "shipping", "distribution-centers"):
         assert list(ca.pages(resource))
     assert sum(len(page.records) for page in tims.pages("inventory/items")) > 1000
@@ -151,7 +151,7 @@ def test_every_list_that_orders_need_can_be_read(ca: ChannelAdvisor, tims: Tims)
     assert ca.server_time().date() == tims.server_time().date()
 
 
-def test_a_missing_record_is_refused_with_404(ca: ChannelAdvisor, tims: Tims) -> None:
+def test_a_missing_record_is_refused_with_404(ca: Facade, tims: Tims) -> None:
     for call in (lambda: ca.record("orders", "1"), lambda: tims.record("customers", "CU-none")):
         with pytest.raises(RecordRejected) as refused:
             call()
@@ -165,7 +165,7 @@ def test_wrong_credentials_are_one_sentence(controls: dict[str, Control]) -> Non
         connection(controls, "channel_advisor", "wrong"),
         connection(controls, "channel_advisor", refresh_token="gone"),
     ):
-        with ChannelAdvisor(wrong, limits=FAST) as client, pytest.raises(AuthError, match="AIRFLOW_CONN_CHANNEL_ADV"):
+        with Facade(wrong, limits=FAST) as client, pytest.raises(AuthError, match="AIRFLOW_CONN_CHANNEL_ADV"):
             client.server_time()
 
 
@@ -193,24 +193,20 @@ def test_wrong_credentials_are_one_sentence(controls: dict[str, Control]) -> Non
     ids=lambda rule: rule["kind"],
 )
 def test_a_fault_that_passes_costs_no_order_and_doubles_none(
-    controls: dict[str, Control], ca: ChannelAdvisor, rule: dict[str, Any]
+    controls: dict[str, Control], ca: Facade, rule: dict[str, Any]
 ) -> None:
     everything = order_ids(ca)
     controls["channel_advisor"].call("POST", "faults", {"path": ORDERS, **rule})
     assert order_ids(ca) == everything
 
 
-def test_rows_that_change_while_being_paged_are_missed_by_none(
-    controls: dict[str, Control], ca: ChannelAdvisor
-) -> None:
+def test_rows_that_change_while_being_paged_are_missed_by_none(controls: dict[str, Control], ca: Facade) -> None:
     everything = set(order_ids(ca))
     fault(controls, "channel_advisor", "shift_rows", ORDERS, times=3, rows=3)
     assert set(order_ids(ca)) == everything
 
 
-def test_a_cursor_that_repeats_ends_in_a_bad_response(
-    controls: dict[str, Control], ca: ChannelAdvisor, tims: Tims
-) -> None:
+def test_a_cursor_that_repeats_ends_in_a_bad_response(controls: dict[str, Control], ca: Facade, tims: Tims) -> None:
     fault(controls, "channel_advisor", "repeat_cursor", ORDERS)
     with pytest.raises(BadResponse):
         order_ids(ca)
@@ -219,7 +215,7 @@ def test_a_cursor_that_repeats_ends_in_a_bad_response(
         list(tims.pages("inventory/items", limit=100))
 
 
-def test_a_fault_that_stays_ends_in_its_own_error(controls: dict[str, Control], ca: ChannelAdvisor) -> None:
+def test_a_fault_that_stays_ends_in_its_own_error(controls: dict[str, Control], ca: Facade) -> None:
     expected = {
         "rate_limited_bare": RateLimited,
         "error_before": Transient,
@@ -236,15 +232,13 @@ def test_a_fault_that_stays_ends_in_its_own_error(controls: dict[str, Control], 
         controls["channel_advisor"].call("DELETE", "faults")
 
 
-def test_a_plain_text_400_at_the_token_endpoint_is_an_auth_error(
-    controls: dict[str, Control], ca: ChannelAdvisor
-) -> None:
+def test_a_plain_text_400_at_the_token_endpoint_is_an_auth_error(controls: dict[str, Control], ca: Facade) -> None:
     fault(controls, "channel_advisor", "token_plain_400", "/oauth2/token", times=1)
     with pytest.raises(AuthError, match="refuses to give a token"):
         ca.server_time()
 
 
-def test_expired_tokens_are_renewed_under_load(controls: dict[str, Control], ca: ChannelAdvisor) -> None:
+def test_expired_tokens_are_renewed_under_load(controls: dict[str, Control], ca: Facade) -> None:
     everything = order_ids(ca)
     controls["channel_advisor"].call("DELETE", "requests")
     fault(controls, "channel_advisor", "expire_token", ORDERS, times=1, after=5)
@@ -257,7 +251,7 @@ def test_expired_tokens_are_renewed_under_load(controls: dict[str, Control], ca:
 # ---- writing ----
 
 
-def test_an_order_is_marked_and_gets_its_number(ca: ChannelAdvisor) -> None:
+def test_an_order_is_marked_and_gets_its_number(ca: Facade) -> None:
     key = order_ids(ca)[0]
     ca.mark_exported(key)
     ca.mark_exported(key)
@@ -265,7 +259,7 @@ def test_an_order_is_marked_and_gets_its_number(ca: ChannelAdvisor) -> None:
     assert json.loads(ca.update_order(key, {"SellerOrderID": "SO-1"}))["SellerOrderID"] == "SO-1"
 
 
-def test_a_status_that_is_not_allowed_is_refused_with_what_is(ca: ChannelAdvisor) -> None:
+def test_a_status_that_is_not_allowed_is_refused_with_what_is(ca: Facade) -> None:
     key = order_ids(ca, orderStatus=["New"])[0]
     assert json.loads(ca.update_order(key, {"OrderStatus": "Cancelled"}))["OrderStatus"] == "Cancelled"
     with pytest.raises(RecordRejected) as refused:

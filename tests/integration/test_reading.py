@@ -18,7 +18,7 @@ from crossdock.reference import tims
 from crossdock.steps.extract import Window, extract, refresh_reference
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import bookmarks, watermarks
-from crossdock.systems.channel_advisor import ChannelAdvisor
+from crossdock.systems.channel_advisor import Facade
 from crossdock.systems.tims import Tims
 from integration.environment import ORDERS, Environment
 
@@ -44,7 +44,7 @@ def pages_of(patch: pytest.MonkeyPatch, path: str, *, breaks_after: int | None =
     """The list `path` by pages of PAGE records, of which those after `breaks_after` never come; yields the `since` of
     each read and, after it, its pages."""
     seen: list[Any] = []
-    for client in (ChannelAdvisor, Tims):
+    for client in (Facade, Tims):
         real = client.pages
 
         def pages(self: Any, resource: str, *words: Any, real: Any = real, **more: Any) -> Iterator[Any]:
@@ -185,7 +185,7 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
     )
-    real = ChannelAdvisor.pages
+    real = Facade.pages
     requested = 0
 
     def pages(self: Any, resource: str, *words: Any, **more: Any) -> Iterator[Any]:
@@ -203,7 +203,7 @@ def test_no_transaction_is_open_while_a_page_is_on_its_way(
                         raise AssertionError("a transaction waits for the page")
             yield page
 
-    monkeypatch.setattr(ChannelAdvisor, "pages", pages)
+    monkeypatch.setattr(Facade, "pages", pages)
     with environment.runtime() as runtime:
         extract(runtime, SMALL)
     assert requested > 3

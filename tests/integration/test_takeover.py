@@ -29,7 +29,7 @@ from crossdock.steps.run_batches import run_batches
 from crossdock.steps.transform import transform
 from crossdock.store import batches, database, deliveries, leases, runs, watermarks
 from crossdock.store.deliveries import Effect, Outcome
-from crossdock.systems.channel_advisor import ChannelAdvisor
+from crossdock.systems.channel_advisor import Facade
 from integration import stock_oracle
 from integration.builders import forward
 from integration.environment import ORDERS, Environment
@@ -336,9 +336,9 @@ def test_ages_are_said_as_people_say_them() -> None:
 def holding(method: str, folder: Path, *, comes_back: bool) -> Callable[[], None]:
     """Keeps the requests of a client's method on their way until the file `go` is there; without `comes_back` their
     answers never arrive."""
-    real = getattr(ChannelAdvisor, method)
+    real = getattr(Facade, method)
 
-    def held(self: ChannelAdvisor, *words: Any) -> Any:
+    def held(self: Facade, *words: Any) -> Any:
         (folder / "on its way").touch()
         until((folder / "go").exists, 120)
         answer = real(self, *words)
@@ -347,7 +347,7 @@ def holding(method: str, folder: Path, *, comes_back: bool) -> Callable[[], None
             time.sleep(1)
         return answer
 
-    return lambda: setattr(ChannelAdvisor, method, held)
+    return lambda: setattr(Facade, method, held)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Channel Advisor's API.
+"""The facade: the API of include/contracts/channel_advisor.yaml itself.
 
 In: a connection. Out: pages of raw records, single records, small writes.
 Never: a computed nextLink or one to another origin; a refusal in the guise of a 200; a parsed page.
@@ -7,7 +7,6 @@ Never: a computed nextLink or one to another origin; a refusal in the guise of a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -15,11 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from crossdock.errors import BadResponse, ConfigError, CrossdockError, Refusal
+from crossdock.errors import BadResponse, ConfigError, Refusal
 from crossdock.keys import segment
 from crossdock.systems import failures, paging, scan, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
+from crossdock.systems.channel_advisor.protocol import Abilities, Item, Reported, Written
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused
 from crossdock.systems.limits import Limits
@@ -29,30 +29,13 @@ from crossdock.systems.paging import Page, Split
 LINES_IN_A_LIST = 20  # contract: lists truncate long orders
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
 DEEPEST = 500  # the deepest nesting that a parser can follow
-Item = dict[str, Any] | msgspec.Raw  # one of a batch: a document, or its JSON
 DENIED = b"Authorization has been denied"
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """The outcome of one shipment: the shipment as stored, or the reason of its refusal."""
+class Facade:
+    """A client of `/v2`; what each call does is in `protocol.ChannelAdvisor`."""
 
-    status: int
-    shipment: dict[str, Any] | None = None
-    error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The outcome of one item of a batch. `result`: the contract's ItemResult."""
-
-    status: int
-    result: dict[str, Any]
-    error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
-
-
-class ChannelAdvisor:
-    """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
+    can = Abilities()
 
     def __init__(
         self,
@@ -80,7 +63,7 @@ class ChannelAdvisor:
             breaker=breaker,
         )
 
-    def __enter__(self) -> ChannelAdvisor:
+    def __enter__(self) -> Facade:
         return self
 
     def __exit__(self, *_: object) -> None:

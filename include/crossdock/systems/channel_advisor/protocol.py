@@ -1,0 +1,123 @@
+"""What the flows ask of Channel Advisor, whichever API an account has.
+
+In: nothing. Out: the protocol that each dialect fulfils, and what its calls give back.
+Never: a flow, a step or a rule that names a dialect: it asks `can`.
+
+Every document that a client gives or takes is one of the contract (include/contracts/channel_advisor.yaml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from crossdock.errors import CrossdockError
+from crossdock.systems.connections import Connection
+from crossdock.systems.limits import Limits
+from crossdock.systems.paging import Page
+
+Item = dict[str, Any] | msgspec.Raw  # one of a batch: a document, or its JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The outcome of one shipment: the shipment as stored, or the reason of its refusal."""
+
+    status: int
+    shipment: dict[str, Any] | None = None
+    error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The outcome of one item of a batch. `result`: the contract's ItemResult."""
+
+    status: int
+    result: dict[str, Any]
+    error: CrossdockError | None = None  # RecordRejected: refused; Transient: to be sent again as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an API can do. `missing`: ability -> the sentence that a person reads where it is switched off."""
+
+    listings: bool = True  # listings of a product on each site
+    promotions: bool = True  # promotional prices with a start and an end
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+class ChannelAdvisor(Protocol):
+    """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
+
+    connection: Connection
+    limits: Limits
+    can: Abilities
+
+    def __enter__(self) -> ChannelAdvisor: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None:
+        """Closes the pooled connections."""
+
+    def pages(
+        self,
+        resource: str,
+        *,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        limit: int = 100,
+        **filters: Any,
+    ) -> Iterator[Page]:
+        """The contract's list `resource` changed in [since, before), page by page.
+
+        A row that changes meanwhile may come twice: keep the larger UpdatedDate. BadResponse for a list without end,
+        ConfigError for one that does not exist.
+        """
+
+    def record(self, resource: str, key: str) -> bytes:
+        """The JSON of one record. RecordRejected(status=404) when there is none."""
+
+    def of_skus(self, resource: str, skus: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of these SKUs in a list that takes the filter `sku`, decoded; rows may come twice."""
+
+    def server_time(self, resource: str = "orders") -> datetime:
+        """The system's own clock, by the cheapest call; tests address, login and rights on the way."""
+
+    def mark_exported(self, order_id: str) -> None:
+        """Sets the exported mark. Idempotent."""
+
+    def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
+        """Sets the given fields of an order; gives the order as stored (nothing, where the answer has no body).
+        Idempotent: the values are absolute."""
+
+    def resolve_return(self, return_id: str, decision: str) -> bytes:
+        """Decides a return; gives it as stored. The decision that brought its status is no-op."""
+
+    def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
+        """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is
+        answered with the first shipment of its (ChannelAdvisorOrderID, SellerFulfillmentID)."""
+
+    def write_quantities(self, updates: Sequence[Item]) -> list[Written]:
+        """Writes up to 500 quantities (InventoryUpdate); one result for each, in their order. Idempotent for all but
+        the update type Relative, which must not be sent here."""
+
+    def write_prices(self, prices: Sequence[Item]) -> list[Written]:
+        """Writes up to 500 prices (PriceUpdate); one result for each, in their order. Idempotent."""
+
+    def create_products(self, products: Sequence[Item]) -> list[Written]:
+        """Creates up to 100 products (ProductCreate); one result for each, in their order. Idempotent: a repeat is
+        409 DuplicateSku."""
+
+    def update_product(self, sku: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Sets the given fields of a product (ProductUpdate); gives it as stored. Idempotent."""
+
+    def create_listing(self, listing: dict[str, Any]) -> dict[str, Any]:
+        """Makes a Draft (ListingCreate). A repeat is 409 DuplicateListing with the id of the one that is there."""
+
+    def update_listing(self, listing_id: int, changes: dict[str, Any]) -> dict[str, Any]:
+        """Sets the given fields of a listing (ListingUpdate); gives it as stored. Idempotent."""
