@@ -122,4 +122,4 @@ def test_a_word_is_given_up_where_its_old_sense_was_and_names_of_others_are_let_
     assert given_up("include/crossdock/flows/orders/load.py", "Flow(bulk=True)") == [
         "include/crossdock/flows/orders/load.py:1: bulk is low_priority now"
     ]
-    assert given_up("include/crossdock/systems/tims.py", "tims.bulk(frame.head(5), os.walk(Path()))") == []
+    assert given_up("include/crossdock/systems/tims/client.py", "tims.bulk(frame.head(5), os.walk(Path()))") == []
