@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHUNK = 1 << 20
+TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path, not a secret
 TOKEN_MARGIN = 60.0  # seconds before its end that a token is renewed
 TOKEN_REFUSED_SECONDS = 10.0  # how long refused credentials are not tried again
 
@@ -117,17 +118,22 @@ class Http:
         connection: Connection,
         limits: Limits,
         *,
-        token_form: Mapping[str, str],
+        token_form: Mapping[str, str] | None = None,
+        token_path: str = TOKEN_PATH,
+        credentials: Mapping[str, str] | None = None,
         read_refusal: Callable[[Answer], Refused],
         budget: Budget | None = None,
         breaker: Breaker | None = None,
     ) -> None:
+        """`token_form`: what a token is asked for with, at `token_path`. None where a request has `credentials`,
+        headers that never change, in its place."""
         self.connection, self.limits = connection, limits
         self._read_refusal = read_refusal
         self._budget = budget or Budget(connection.name, limits=limits)
         self._breaker = breaker or Breaker(connection.name, limits=limits)
         self._session = _session(connection, limits)
-        self._tokens = Tokens(lambda: self._ask_token(token_form))
+        self._credentials = dict(credentials or {})
+        self._tokens = Tokens(lambda: self._ask_token(token_path, token_form)) if token_form is not None else None
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(limits.tries),
             wait=self._pause,
@@ -188,23 +194,28 @@ class Http:
             raise (_unknown(error) if maybe_done and not isinstance(error, OutcomeUnknown) else error) from None
 
     def _attempt(self, send: PreparedRequest, read: Callable[[Answer], T]) -> T:
+        if self._tokens is None:
+            try:
+                return self._exchange(send, read, self._credentials)
+            except TokenRefused:
+                raise self._lost("invalid_client", send.what) from None
         token = self._tokens.get()
         try:
-            return self._exchange(send, read, f"Bearer {token}")
+            return self._exchange(send, read, _bearer(token))
         except TokenRefused:
             self._tokens.refused(token)
         token = self._tokens.get()
         try:
-            return self._exchange(send, read, f"Bearer {token}")
+            return self._exchange(send, read, _bearer(token))
         except TokenRefused:
             raise self._lost("401", send.what) from None
 
-    def _exchange(self, send: PreparedRequest, read: Callable[[Answer], T], authorization: str) -> T:
+    def _exchange(self, send: PreparedRequest, read: Callable[[Answer], T], credentials: Mapping[str, str]) -> T:
         """One request and its answer. Lost or TokenRefused; the circuit learns what became of it."""
         self._breaker.before()
         try:
             with self._budget.slot():
-                answer = self._send(send, authorization)
+                answer = self._send(send, credentials)
             result = self._classify(answer, send.what, read)
         except AttemptFailed as lost:
             if lost.failure.error is Transient:
@@ -218,14 +229,14 @@ class Http:
         self._breaker.succeeded()
         return result
 
-    def _send(self, send: PreparedRequest, authorization: str) -> Answer:
+    def _send(self, send: PreparedRequest, credentials: Mapping[str, str]) -> Answer:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": "crossdock",
             **send.headers,
+            **credentials,
         }
-        headers["Authorization"] = authorization
         if send.body is not None:
             headers.setdefault("Content-Type", "application/json")
         try:
@@ -287,21 +298,21 @@ class Http:
             if wait:
                 self._budget.paused(wait)
 
-    def _ask_token(self, form: Mapping[str, str]) -> tuple[str, float]:
+    def _ask_token(self, path: str, form: Mapping[str, str]) -> tuple[str, float]:
         """A fresh token and its life in seconds. AuthError for refused credentials."""
         send = PreparedRequest(
             "POST",
-            f"{self.connection.base_url}/oauth2/token",
-            "POST /oauth2/token",
+            f"{self.connection.base_url}{path}",
+            f"POST {path}",
             {"Content-Type": "application/x-www-form-urlencoded"},
             urlencode(form).encode(),
         )
-        login = base64.b64encode(f"{self.connection.login}:{self.connection.secret}".encode()).decode()
-        return self._repeat(lambda: self._token_attempt(send, f"Basic {login}"), writes=False, repeatable=True)
+        login = basic(self.connection)
+        return self._repeat(lambda: self._token_attempt(send, login), writes=False, repeatable=True)
 
-    def _token_attempt(self, send: PreparedRequest, basic: str) -> tuple[str, float]:
+    def _token_attempt(self, send: PreparedRequest, login: Mapping[str, str]) -> tuple[str, float]:
         try:
-            return self._exchange(send, _read_token, basic)
+            return self._exchange(send, _read_token, login)
         except TokenRefused:
             raise self._lost("invalid_client", send.what, status=401) from None
         except AttemptFailed as lost:
@@ -368,6 +379,16 @@ class Tokens:
         with self._lock:
             if self._token == token:
                 self._token = ""
+
+
+def basic(connection: Connection) -> dict[str, str]:
+    """The header of a login by name and password."""
+    login = base64.b64encode(f"{connection.login}:{connection.secret}".encode()).decode()
+    return {"Authorization": f"Basic {login}"}
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def retry_after(headers: Mapping[str, str], longest: float) -> float | None:
