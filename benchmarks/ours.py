@@ -41,7 +41,7 @@ imported = time.perf_counter() - started
 
 def connections(url: str) -> Callable[[str], Connection]:
     """Both systems behind one URL."""
-    extra = {"refresh_token": "none"}
+    extra = {"api": "v2", "refresh_token": "none"}
     both = json.dumps({"conn_type": "http", "host": url, "login": "bench", "password": "none", "extra": extra})
     return lambda name: parse(name, both)
 

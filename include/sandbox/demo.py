@@ -60,7 +60,7 @@ UNPAUSED_SECONDS = 10.0  # in which an unpaused DAG has started its run, if one 
 DIFFERENCES = 20  # that are printed of a reconciliation
 DAY = timedelta(days=1)
 CREDENTIALS: dict[str, dict[str, Any]] = {
-    "channel_advisor": {"extra": {"refresh_token": "sandbox-refresh"}},
+    "channel_advisor": {"extra": {"api": "v2", "refresh_token": "sandbox-refresh"}},
     "tims": {},
 }
 

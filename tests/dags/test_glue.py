@@ -154,7 +154,7 @@ def test_airflow_offers_a_connection_type_for_each_system() -> None:
 def test_a_connection_that_leads_nowhere_fails_its_test_in_a_sentence(
     hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extra = {"refresh_token": "r", "connect_seconds": 0.2}
+    extra = {"api": "v2", "refresh_token": "r", "connect_seconds": 0.2}
     monkeypatch.setenv(
         f"AIRFLOW_CONN_{hook.conn_type.upper()}",
         json.dumps(

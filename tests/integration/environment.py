@@ -222,7 +222,7 @@ def found_environment(
         controls = {system: Control(system, at) for system, at in urls.items()}
         login = {"conn_type": "http", "login": "crossdock-sandbox", "password": "sandbox-secret"}
         extra = {
-            "channel_advisor": {"refresh_token": "sandbox-refresh", "read_seconds": 3},
+            "channel_advisor": {"api": "v2", "refresh_token": "sandbox-refresh", "read_seconds": 3},
             "tims": {"read_seconds": 3},
         }
         connections = {

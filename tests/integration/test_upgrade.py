@@ -217,7 +217,9 @@ def test_after_it_every_flow_of_then_runs_and_finds_nothing_to_do(month: Month, 
     server = Told(month)
     login = {"conn_type": "http", "host": server.url, "login": "crossdock", "password": "secret"}
     connections = {
-        "channel_advisor": parse("channel_advisor", json.dumps(login | {"extra": {"refresh_token": "refresh"}})),
+        "channel_advisor": parse(
+            "channel_advisor", json.dumps(login | {"extra": {"api": "v2", "refresh_token": "refresh"}})
+        ),
         "tims": parse("tims", json.dumps(login)),
     }
     with month.engine.begin() as connection:  # what was half way is another matter

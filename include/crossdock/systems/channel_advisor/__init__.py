@@ -1,6 +1,6 @@
 """Channel Advisor: one protocol, and the dialects that fulfil it.
 
-In: a connection, whose extra may name the API (`"api": "v2"`). Out: a client.
+In: a connection, whose extra may name the API (`"api": "v1"`); else the server is asked once. Out: a client.
 Never: a dialect's name outside this room.
 """
 
@@ -10,13 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from crossdock.config import did_you_mean
-from crossdock.errors import ConfigError
+from crossdock.errors import ConfigError, RecordRejected
 from crossdock.systems.channel_advisor.facade import LINES_IN_A_LIST, Facade, is_truncated
 from crossdock.systems.channel_advisor.protocol import Abilities, ChannelAdvisor, Reported, Written
+from crossdock.systems.channel_advisor.v1 import V1
 from crossdock.systems.connections import Connection
 
 __all__ = [
     "LINES_IN_A_LIST",
+    "V1",
     "Abilities",
     "ChannelAdvisor",
     "Facade",
@@ -27,13 +29,14 @@ __all__ = [
 ]
 
 # Each API, as `api` in a connection's extra names it, and its client.
-DIALECTS: dict[str, Callable[..., ChannelAdvisor]] = {"v2": Facade}
+DIALECTS: dict[str, Callable[..., ChannelAdvisor]] = {"v1": V1, "v2": Facade}
+_found: dict[str, str] = {}  # the API of each address that has been asked
 
 
 def client_of(connection: Connection, **shared: Any) -> ChannelAdvisor:
-    """The client of the API that the connection names. `shared`: budget, breaker and limits, where tasks share them.
-    ConfigError for an API that does not exist."""
-    api = str(connection.extra.get("api") or "v2")
+    """The client of the API that the connection names; where it names none, of the one that answers there. `shared`:
+    budget, breaker and limits, where tasks share them. ConfigError for an API that does not exist."""
+    api = str(connection.extra.get("api") or "") or api_of(connection, **shared)
     if api not in DIALECTS:
         raise ConfigError(
             f"The connection {connection.name} names an API that Crossdock does not speak, {api!r}"
@@ -42,3 +45,18 @@ def client_of(connection: Connection, **shared: Any) -> ChannelAdvisor:
             system=connection.name,
         )
     return DIALECTS[api](connection, **shared)
+
+
+def api_of(connection: Connection, **shared: Any) -> str:
+    """The API that answers at an address, asked once in a process: "v1" where the facade's list of sites is not
+    there."""
+    if connection.base_url not in _found:
+        with Facade(connection, **shared) as client:
+            try:
+                client.call("GET", "/v2/sites", query={"limit": 1})
+                _found[connection.base_url] = "v2"
+            except RecordRejected as refused:
+                if refused.status != 404:
+                    raise
+                _found[connection.base_url] = "v1"
+    return _found[connection.base_url]
