@@ -19,6 +19,7 @@ from sandbox.orders import (
     Order,
     cents,
     goods_and_shipping,
+    line_id,
     money,
     stamp,
     ten_thousandths,
@@ -227,7 +228,7 @@ def _line_added(order: Order, arrival: datetime, catalogue: Catalogue) -> list[S
         like
         | dict.fromkeys((name for name in LINE_AMOUNTS if like[name] is not None), money(0))
         | {
-            "OrderItemID": order.id * MOST_LINES + 9_000,
+            "OrderItemID": line_id(order.id, MOST_LINES - 1),
             "SKU": chance.pick(plain, "added", order.id),
             "Title": "Added on request",
             "Quantity": chance.between(1, 4, "added", order.id),

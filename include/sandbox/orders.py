@@ -23,7 +23,7 @@ from sandbox.transactions import Invoice, Line
 
 CENT = 100
 FIRST_ORDER = 10_000_000
-MOST_LINES = 10_000  # room for line ids within an order
+MOST_LINES = 3_000  # room for line ids within an order: those of any invoice number up to 715,000 fit 32 bits
 
 # What is wrong on purpose, per mille of the orders; None: nothing.
 DEFECTS = (
@@ -112,9 +112,14 @@ def order(invoice: Invoice, catalogue: Catalogue) -> Order:
     return made
 
 
+def line_id(key: int, n: int) -> int:
+    """The id of an order's line `n`, of 32 bits, as the live Channel Advisor has them."""
+    return (key - FIRST_ORDER) * MOST_LINES + n
+
+
 def _header(key: int, invoice: Invoice, who: Buyer, site: Site) -> dict:
     number = invoice.number
-    address = buyers.address(who, site, number)
+    address, info = buyers.address(who, site, number), buyers.info(who, site, number)
     carrier, service = chance.pick(CARRIERS.get(site, ((None, None),)), "carrier", number)
     imported = invoice.at + timedelta(seconds=chance.between(20, 890, "import", number))
     return {
@@ -131,9 +136,9 @@ def _header(key: int, invoice: Invoice, who: Buyer, site: Site) -> dict:
         "ImportDate": stamp(imported, "import", number),
         "PaymentDate": stamp(invoice.at + timedelta(seconds=5), "paid", number),
         "Currency": site.currency,
-        "CustomerInfo": buyers.info(who, site, number),
+        "CustomerInfo": info,
         "ShippingAddress": address,
-        "BillingAddress": _billing(who, address, number),
+        "BillingAddress": _billing(who, address, info, number),
         "RequestedShippingCarrier": carrier,
         "RequestedShippingClass": service,
         "TaxRemittedBy": site.remitted_by,
@@ -145,13 +150,15 @@ def _header(key: int, invoice: Invoice, who: Buyer, site: Site) -> dict:
     }
 
 
-def _billing(who: Buyer, address: dict, number: str) -> dict | None:
+def _billing(who: Buyer, address: dict, info: dict, number: str) -> dict | None:
+    """The buyer's own name stands on the bill: the live Channel Advisor tells of no other name of a buyer."""
     kind = chance.share("billing", number)
     if kind < 0.75:
         return None
+    name = " ".join(filter(None, (info["FirstName"], info["LastName"])))
     if kind < 0.92 or not who.company:
-        return dict(address)
-    return address | {"Name": "Accounts Payable", "Line2": None}
+        return address | {"Name": name}
+    return address | {"Name": name, "Line2": "Accounts Payable"}
 
 
 def _note(number: str) -> str | None:
@@ -177,7 +184,7 @@ def _item(key: int, n: int, line: Line, site: Site, catalogue: Catalogue) -> dic
     if price * line.quantity % CENT == CENT // 2:  # avoids lines whose rounding depends on the direction
         price = rounded
     return {
-        "OrderItemID": key * MOST_LINES + n,
+        "OrderItemID": line_id(key, n),
         "SKU": line.code,
         "Title": line.description or None,
         "Quantity": line.quantity,
