@@ -16,6 +16,7 @@ Never: a secret or personal data in a message, for messages reach logs and the w
 | BadResponse | the system's: an answer against its contract | once, then no | at once |
 | RecordRejected | the record's: refused by the target | no: dead letter | by threshold |
 | BatchStopped | too many records of a batch break a rule | no: a person looks first | at once |
+| WriteRefused | nobody's: the flow at work is in shadow mode, or none is at work | no: kept as what would be | no |
 | NotAllowed | the person's who asked: no role for it | - | no |
 | ControlFailed | the ledger's: a control does not hold | no: a person looks first | at once, each control |
 """
@@ -97,6 +98,28 @@ class RateLimited(Transient):
     ) -> None:
         super().__init__(message, do=do, system=system)
         self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was not sent. Its body may hold personal data."""
+
+    method: str
+    path: str  # below the base URL, without the query
+    body: bytes | None = None
+    idempotency_key: str | None = None
+
+
+class WriteRefused(CrossdockError):
+    """A request that changes something was not sent, for nothing may be written now: the flow is in shadow mode, or the
+    code that asked works for no flow. `request`: what would have been sent; it stays in this process."""
+
+    def __init__(self, message: str, *, request: Request, do: str = "", system: str | None = None) -> None:
+        super().__init__(message, do=do, system=system)
+        self.request: Request | None = request
+
+    def __reduce__(self) -> tuple:
+        return _restored, (type(self), {**self.__dict__, "request": None})
 
 
 class BadResponse(CrossdockError):

@@ -29,7 +29,7 @@ from crossdock.steps import files, records
 from crossdock.store import batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
 from crossdock.store.runs import Over
-from crossdock.systems import limits
+from crossdock.systems import limits, writes
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -147,7 +147,7 @@ def extract(
         if odd := records.unfit(key):
             raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
     _validate_config(flow)
-    with runs.at_work(runtime.engine, run_id):
+    with runs.at_work(runtime.engine, run_id), writes.permitted(writes.none):
         was_read = False
         for resource in flow.reference:
             if resource.wanted is None or resource.wanted():
@@ -204,7 +204,7 @@ def refresh_reference(
     reading = _Reading(
         records.REFERENCE, resource, kind, run_id, Window(), reprocess=False, full_refresh=full_refresh, reader=reader
     )
-    with database.lock(runtime.engine, f"extract:{resource.name}"):
+    with database.lock(runtime.engine, f"extract:{resource.name}"), writes.permitted(writes.none):
         return reader in _read(runtime, reading)
 
 

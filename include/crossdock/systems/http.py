@@ -3,7 +3,7 @@
 In: method, path, query, body, and how to read the answer.
 Out: what was read, or one typed error with its two sentences.
 Never: a request without time-out, budget and token; a followed redirect; a blind second try of a write that is not
-idempotent; a header, a query or a body in a log or an exception.
+idempotent; a write that nobody has permitted (`systems.writes`); a header, a query or a body in a log or a message.
 
 An attempt is: token, circuit, place in the budget, send, read, classify. Attempts are repeated by tenacity where the
 table of failures says so. A refused token is renewed once within an attempt.
@@ -37,9 +37,11 @@ from crossdock.errors import (
     RateLimited,
     RecordRejected,
     Refusal,
+    Request,
     Transient,
+    WriteRefused,
 )
-from crossdock.systems import failures, redaction
+from crossdock.systems import failures, redaction, writes
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection, is_loopback
@@ -157,19 +159,32 @@ class Http:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
+        changes: bool | None = None,
     ) -> T:
         """Sends one request and reads its answer with `read`, which raises Malformed or TokenRefused for a bad one.
 
         `path` is below the base URL, or a whole URL on the same origin. `repeatable`: sending it twice does no more
-        than once; otherwise a lost answer raises OutcomeUnknown at once. Raises what the table of failures says.
+        than once; otherwise a lost answer raises OutcomeUnknown at once. `changes`: whether it changes something at the
+        system; None: every method but GET does. A POST that only reads says False. Raises WriteRefused where it changes
+        something and nothing may be written (`systems.writes`), else what the table of failures says.
         """
         what = f"{method} {urlsplit(path).path}"
         for name, value in (headers or {}).items():
             if not (value.isascii() and value.isprintable()):
                 raise failures.make("request", self.connection, what, detail=f"its {name} is not printable ASCII")
         url = _with_query(path if "://" in path else self.connection.base_url + path, query)
-        send = PreparedRequest(method, url, what, dict(headers or {}), body)
-        return self._repeat(lambda: self._attempt(send, read), writes=method != "GET", repeatable=repeatable)
+        writing = method not in ("GET", "POST") or (method == "POST" if changes is None else changes)
+        send = PreparedRequest(method, url, what, dict(headers or {}), body, changes=writing)
+        self._require_permission(send)
+        return self._repeat(lambda: self._attempt(send, read), writes=writing, repeatable=repeatable)
+
+    def _require_permission(self, send: PreparedRequest) -> None:
+        """Raises WriteRefused for a request that changes something where nothing may be written."""
+        if send.changes:
+            path = send.url.removeprefix(self.connection.base_url).partition("?")[0]
+            writes.require(
+                self.connection.name, Request(send.method, path, send.body, send.headers.get("Idempotency-Key"))
+            )
 
     def _repeat(self, attempt: Callable[[], T], *, writes: bool, repeatable: bool) -> T:
         """Tries until it is known what happened, or the tries are used up."""
@@ -190,6 +205,8 @@ class Http:
         except AttemptFailed as lost:
             inconclusive = lost.failure.error is not RecordRejected and lost.failure.error is not AuthError
             raise (_unknown(lost.error) if maybe_done and inconclusive else lost.error) from None
+        except WriteRefused as error:  # the flow was put into shadow mode between two tries
+            raise (_unknown(error) if maybe_done else error) from None
         except Transient as error:  # the circuit, the budget or a token came in between
             raise (_unknown(error) if maybe_done and not isinstance(error, OutcomeUnknown) else error) from None
 
@@ -215,6 +232,7 @@ class Http:
         self._breaker.before()
         try:
             with self._budget.slot():
+                self._require_permission(send)  # once more: it may have waited here for a minute
                 answer = self._send(send, credentials)
             result = self._classify(answer, send.what, read)
         except AttemptFailed as lost:
@@ -345,6 +363,7 @@ class PreparedRequest:
     what: str  # method and path, for messages
     headers: dict[str, str]
     body: bytes | None
+    changes: bool = False  # something at the system; the request for a token does not
 
 
 class Tokens:
