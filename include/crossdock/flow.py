@@ -21,6 +21,7 @@ from crossdock.systems.failures import NAMES
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
+    from crossdock.systems.channel_advisor import Abilities
 
 
 SOURCE = "Crossdock"  # of the documents that we post to TIMS; (Source, ExternalReference) is unique there for ever
@@ -59,8 +60,8 @@ class Resource:
     # Records per COPY: enough to be fast, few enough for reading and writing to overlap; 1 where a record is a file.
     at_once: int = 500
     one: str = ""  # path of a single record of TIMS with "{key}" in it, where that is not below the list
-    # Of reference data that only some configurations need: whether the present one does.
-    wanted: Callable[[], bool] | None = None
+    # Of reference data that only some configurations, or some APIs of the channel, need: whether the present ones do.
+    wanted: Callable[[Abilities], bool] | None = None
     ids: tuple[str, ...] = ()  # fields that identify a record whose key cannot be read
     # Fields that are ours, or that change along with our writes. A version that differs only in these, and in what a
     # write has just set, is our own.

@@ -24,7 +24,7 @@ from crossdock.errors import ConfigError, Transient
 from crossdock.store import database, faults, versions
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor import ChannelAdvisor, client_of
+from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor, abilities_of, client_of
 from crossdock.systems.connections import Connection, from_environment
 from crossdock.systems.tims import Tims
 
@@ -124,6 +124,11 @@ class Runtime:
             budget=self._channel_advisor_budget,
             breaker=Breaker("channel_advisor", engine=self.engine),
         )
+
+    @cached_property
+    def can(self) -> Abilities:
+        """What Channel Advisor's API can do. Asks nothing where the connection names its API."""
+        return abilities_of(self._source("channel_advisor")) or self.channel_advisor.can
 
     @cached_property
     def tims(self) -> Tims:

@@ -36,10 +36,12 @@ def status(as_json: AsJson = False) -> None:
         dead = store_status.dead(connection)
         alerts = store_status.alerts(connection)
         circuits = store_status.circuits(connection)
+        missing = store_status.missing_abilities(connection)
         held = batches.held(connection)
     if as_json:
         print_json({"watermarks": marks, "unfinished": work, "records": state, "dead_letters": dead,
-                     "alerts": alerts, "circuits": circuits, **held_as_json(held)})  # fmt: skip
+                     "alerts": alerts, "circuits": circuits, "switched_off": missing,
+                     **held_as_json(held)})  # fmt: skip
         return
     print_table("Read so far", ("flow", "resource", "position", "read_at"), marks)
     records = [{"flow": name, **counts, "dead_letters": dead.get(name)} for name, counts in state.items()]
@@ -48,6 +50,7 @@ def status(as_json: AsJson = False) -> None:
     print_table("Unfinished batches", ("id", "flow", "kind", "step", "read", "in_flight", "created_at"), work)
     print_held(held)
     print_table("Systems that are left alone", ("system", "state", "failures", "opened_at"), circuits)
+    print_table("Switched off: the API of the system cannot do it", ("system", "ability", "message"), missing)
     print_table("Last alerts", ("last_at", "severity", "title", "times"), alerts)
 
 

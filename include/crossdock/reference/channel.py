@@ -108,7 +108,8 @@ PRODUCTS = Resource(
 )  # fmt: skip
 LISTINGS = Resource(
     "channel_advisor", "listings", raw_listings, read_key_of("ListingID"), "Listing",
-    merge=_merge(ref_channel_listing, raw_listings, _listing), ids=("ListingID",), **_TIMING,
+    merge=_merge(ref_channel_listing, raw_listings, _listing), ids=("ListingID",),
+    wanted=lambda can: can.listings, **_TIMING,
 )  # fmt: skip
 _KEPT = {PRODUCTS.path: (ref_channel_product, _product), LISTINGS.path: (ref_channel_listing, _listing)}
 CENTERS = Resource(

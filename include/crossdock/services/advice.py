@@ -69,6 +69,8 @@ WAYS: dict[str, tuple[str, str, str]] = {
                          "The item"),
     "catalog_orphans": ("Create the item, or give one an alternate SKU, in TIMS; or take the product off the channel.",
                         "/reconciliation/orphans", "Products without an item"),
+    "listings_switched_off": ("Nothing is wrong: this account's API has no listings. Take the sites out to be told no "
+                              "more.", "/rules/file?path=catalog.yaml", "Catalogue"),
     "invoice_voided": ("If the shipment is to be invoiced after all, have it read now from its record.",
                        "/record?q={key}", "The invoice"),
     "shipment_corrected": ("Correct it at the channel by hand if the buyer needs it.", "/record?q={key}",

@@ -24,7 +24,7 @@ from crossdock.services.timeline import is_far
 from crossdock.services.wording import in_words
 from crossdock.services.worth import Worth
 from crossdock.steps.records import REFERENCE
-from crossdock.store import alerts, audit
+from crossdock.store import abilities, alerts, audit
 from crossdock.store.dead_letters import CLOSED, OPEN
 from crossdock.store.tables import (
     ops_alert,
@@ -98,6 +98,7 @@ class System:
     circuit: str  # closed, half_open or open
     failures: int
     since: datetime | None
+    switched_off: tuple[str, ...] = ()  # what its API cannot do, in sentences
 
 
 @dataclass(frozen=True)
@@ -395,7 +396,7 @@ def _systems(connection: sa.Connection) -> tuple[System, ...]:
             System(
                 name, TITLES[name], int(used.get(name, 0)), limits.load(name).requests_per_minute, paused.get(name),
                 circuit.state if circuit else "closed", circuit.failures if circuit else 0,
-                circuit.opened_at if circuit else None,
+                circuit.opened_at if circuit else None, tuple(abilities.lacking(connection, name).values()),
             )
         )  # fmt: skip
     return tuple(found)

@@ -26,7 +26,7 @@ from crossdock.flow import Flow, Resource
 from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.steps import files, records
-from crossdock.store import batches, bookmarks, database, dead_letters, raw, runs, watermarks
+from crossdock.store import abilities, batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
 from crossdock.store.runs import Over
 from crossdock.systems import limits, writes
@@ -148,9 +148,12 @@ def extract(
             raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
     _validate_config(flow)
     with runs.at_work(runtime.engine, run_id), writes.permitted(writes.none):
+        if abilities.CHANNEL_ADVISOR in (flow.source.system, flow.target):
+            with runtime.engine.begin() as connection:
+                abilities.note(connection, runtime.can.missing)
         was_read = False
         for resource in flow.reference:
-            if resource.wanted is None or resource.wanted():
+            if resource.wanted is None or resource.wanted(runtime.can):
                 own = kind == "scheduled" and resource.name == flow.source.name
                 was_read |= refresh_reference(runtime, resource, run_id, reader=flow.name if own else "")
         for other in flow.prefetch:

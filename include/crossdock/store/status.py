@@ -19,6 +19,7 @@ from crossdock.store.tables import (
     ops_conflict,
     ops_customer_change,
     ops_dead_letter,
+    ops_missing_ability,
     ops_orphan,
     ops_watermark,
 )
@@ -69,6 +70,11 @@ def alerts(connection: sa.Connection, last: int = 10) -> Rows:
 def circuits(connection: sa.Connection) -> Rows:
     """Systems whose circuit is not closed: they failed too often."""
     return _rows(connection, sa.select(ops_circuit).where(ops_circuit.c.state != "closed"))
+
+
+def missing_abilities(connection: sa.Connection) -> Rows:
+    """What is switched off because the API of a system cannot do it."""
+    return _rows(connection, sa.select(ops_missing_ability).order_by(ops_missing_ability.c.ability))
 
 
 def customer_changes(

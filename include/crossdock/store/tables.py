@@ -1375,6 +1375,16 @@ ops_circuit = Table(
     comment="One system's circuit breaker, shared by all processes",
 )
 
+ops_missing_ability = Table(
+    "missing_ability",
+    metadata,
+    Column("system", Text, primary_key=True),
+    Column("ability", Text, primary_key=True, comment="listings, promotions, ..."),
+    Column("message", Text, nullable=False, comment="What is switched off for it, in a sentence"),
+    schema="ops",
+    comment="What the API of a system cannot do: the parts of flows that need it are switched off",
+)
+
 ops_rate_lease = Table(
     "rate_lease",
     metadata,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -36,6 +37,9 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     for kits in (False, True):
         products.write(runtime, batch, [row for row in rows if bool(row.BundleComponents) == kits], outcome)
     listed = [row for row in rows if row.listings and not outcome.at_rest(row.key)]
+    if listed and not runtime.can.listings:
+        outcome.alerts.append(_switched_off(runtime.can.why_not("listings")))
+        listed = []
     try:
         listings.write(runtime, batch, listed, outcome)
     except Transient:  # prices or quantities could not be read
@@ -43,6 +47,18 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     _record_outcomes(runtime, flow, batch, rows, outcome)
     if outcome.pending:
         raise not_taken(len(outcome.pending), len(rows), "items")
+
+
+def _switched_off(why: str) -> dict[str, Any]:
+    """A notice, once a day, that items of catalog.yaml's sites are not listed there by us."""
+    return {
+        "kind": "listings_switched_off",
+        "key": NAME,
+        "title": "Catalogue: the listings of catalog.yaml are switched off for this account",
+        "body": f"{why} Take the sites out of include/config/catalog.yaml to be told no more.",
+        "severity": "notice",
+        "window": timedelta(days=1),
+    }
 
 
 def _record_outcomes(runtime: Runtime, flow: Flow, batch: sa.Row, rows: list[sa.Row], outcome: Outcome) -> None:

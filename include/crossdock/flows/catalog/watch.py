@@ -119,8 +119,9 @@ _DRIFT = sa.union(
 
 def snapshot_target(runtime: Runtime) -> None:
     """Reads all products and listings of the channel again."""
-    for master in (channel.PRODUCTS, channel.LISTINGS):
-        channel.read_whole(runtime, master)
+    channel.read_whole(runtime, channel.PRODUCTS)
+    if runtime.can.listings:
+        channel.read_whole(runtime, channel.LISTINGS)
 
 
 def find_drift(connection: sa.Connection) -> Sequence[str]:

@@ -54,7 +54,7 @@ INVENTORY = Flow(
         tims.ITEMS,
         channel.PRODUCTS,
         channel.CENTERS,
-        dataclasses.replace(channel.LISTINGS, wanted=lambda: bool(offer_settings.load().sites)),
+        dataclasses.replace(channel.LISTINGS, wanted=lambda can: can.listings and bool(offer_settings.load().sites)),
     ),
     lines_path="Locations",
     stage=stage_channel_quantity,

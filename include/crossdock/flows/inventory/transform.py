@@ -26,7 +26,7 @@ from crossdock.reference import channel
 from crossdock.rules import offer_settings
 from crossdock.rules.offer_settings import Offers
 from crossdock.rules.offers import Centers, Item, Listing, Products, StockContext, Unclear
-from crossdock.store import database, raw, sql
+from crossdock.store import abilities, database, raw, sql
 from crossdock.store.tables import ref_channel_center, ref_channel_listing, stage_channel_quantity
 
 ENTITY = "channel_quantity"
@@ -159,7 +159,7 @@ def _listings(
 ) -> dict[str, list[Listing]]:
     """Reads the listings of each item's products on sites that may show a quantity of their own, or have shown one."""
     before = _shown_before(connection, names)
-    if not settings.sites and not before:
+    if (not settings.sites and not before) or "listings" in abilities.lacking(connection):
         return {}
     name_of = {sku: name for name in names if name in products for sku in products[name].sold}
     table = ref_channel_listing

@@ -71,7 +71,8 @@ class _Work:
     lines: list[sa.Row]
     links: dict[str, sa.Row]
     present: dict[str, ChannelPrice]
-    promoted: set[str]  # listings whose last price from us was a promotional one
+    promoted: set[str]  # listings (and products, with `in_price`) whose last price from us was a promotional one
+    in_price: bool  # the channel has no promotional prices: a promotion that runs is the product's price
     to_send: list[sa.Row] = field(default_factory=list)
     in_sync: list[sa.Row] = field(default_factory=list)  # the channel has them already
     held: dict[str, str] = field(default_factory=dict)  # key -> why it waits
@@ -99,7 +100,8 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
     _same_currency(settings, present)
     with runtime.engine.begin() as connection:
         leases.require(connection, flow.name)
-        work = _Work(lines, links, present, _promoted(connection, candidates))
+        in_price = not runtime.can.promotions
+        work = _Work(lines, links, present, _promoted(connection, candidates, in_price), in_price)
         _judge(connection, batch, work, candidates, settings)
         _link(connection, batch, work.in_sync)
         _note_known_prices(connection, work.in_sync)
@@ -136,17 +138,19 @@ def _links(connection: sa.Connection, lines: Sequence[sa.Row]) -> dict[str, sa.R
     return {**products, **{f"#{number}": row for number, row in listings.items()}}
 
 
-def _promoted(connection: sa.Connection, lines: Sequence[sa.Row]) -> set[str]:
-    """Finds the listings whose last price from us began a promotion."""
-    numbers = [str(line.listing_id) for line in lines if line.listing_id is not None]
+def _promoted(connection: sa.Connection, lines: Sequence[sa.Row], in_price: bool) -> set[str]:
+    """Finds the listings whose last price from us began a promotion; also products, where it is in their price."""
+    names = {_entity(line): _name(line) for line in lines if in_price or line.listing_id is not None}
     sent = ops_delivery.c
     rows = connection.execute(
-        sa.select(sent.key, sent.operation)
-        .ext(distinct_on(sent.key))
-        .where(sent.entity == LISTING_PRICE, documents.among(sent.key, numbers), sent.outcome != "rejected")
-        .order_by(sent.key, sent.id.desc())
+        sa.select(sent.entity, sent.key, sent.operation)
+        .ext(distinct_on(sent.entity, sent.key))
+        .where(sent.entity.in_({entity for entity, _ in names}), sent.outcome != "rejected")
+        .where(documents.among(sent.key, [key for _, key in names]))
+        .order_by(sent.entity, sent.key, sent.id.desc())
     )
-    return {f"#{row.key}" for row in rows if row.operation == START}
+    began = {(row.entity, row.key) for row in rows if row.operation == START}
+    return {name for pair, name in names.items() if pair in began}
 
 
 # ---- prices at the channel -----------------------------------------------------------------------------------------
@@ -221,11 +225,11 @@ def _wanted(line: sa.Row) -> ChannelPrice:
     """The price that the channel should have for a line."""
     if line.listing_id is not None:
         return ChannelPrice(line.price, line.currency)
-    edges = (times.read(edge) if edge else None for edge in (line.promotion_start, line.promotion_end))
-    return ChannelPrice(
-        line.price, line.currency, line.min_price, line.max_price, line.retail_price, line.promotion_id,
-        line.promotion_price, *edges,
-    )  # fmt: skip
+    price = ChannelPrice(line.price, line.currency, line.min_price, line.max_price, line.retail_price)
+    if line.promotion_price is None:  # no promotion, or one whose price is the product's
+        return price
+    edges = (times.read(edge) for edge in (line.promotion_start, line.promotion_end))
+    return ChannelPrice(*price[:5], line.promotion_id, line.promotion_price, *edges)
 
 
 def _same_currency(settings: PriceSettings, present: Mapping[str, ChannelPrice]) -> None:
@@ -318,7 +322,7 @@ def _question(line: sa.Row, now: ChannelPrice | None, work: _Work, settings: Pri
     if is_listing and before is None:  # the listing follows the product's price, perhaps in another currency
         product = work.present.get(line.sku)
         before = product.price if product and product.currency == line.currency else None
-    own_move = is_listing and (line.promotion_id is not None or _name(line) in work.promoted)
+    own_move = (is_listing or work.in_price) and (line.promotion_id is not None or _name(line) in work.promoted)
     promotion = None if is_listing else line.promotion_price
     return pricing.question(
         int(line.price * SCALE), whole(promotion), int(line.cost * SCALE), whole(before), settings.change,
@@ -383,14 +387,15 @@ def _bodies(connection: sa.Connection, batch_id: int, skus: Sequence[str]) -> di
         .where(documents.among(below.c.sku, skus)),
     )
     promotion = [name for name in names if name.startswith("Promotion.")]
-    frame[promotion] = frame[promotion].mask(frame["Promotion.PromotionID"].isna())
+    without = frame["Promotion.PromotionID"].isna() | frame["Promotion.Price"].isna()
+    frame[promotion] = frame[promotion].mask(without)
     return dict(zip(frame["SKU"].tolist(), write_bodies("price", frame), strict=True))
 
 
 def _operation(line: sa.Row, work: _Work) -> str:
     """The operation of a delivery: START for a promotion that begins or changes, END for one that ends, else UPDATE."""
     now = work.present.get(_name(line))
-    if line.listing_id is not None:
+    if line.listing_id is not None or work.in_price:
         return START if line.promotion_id else END if _name(line) in work.promoted else UPDATE
     wanted = _wanted(line)
     before = now[5:] if now else ChannelPrice(None, "")[5:]

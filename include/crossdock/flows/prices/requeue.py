@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from crossdock.flows.prices import transform
 from crossdock.flows.prices.load import NAME, doubtful_prices
 from crossdock.rules import price_settings
-from crossdock.store import sql, watermarks
+from crossdock.store import abilities, sql, watermarks
 
 _REQUEUE = sql.statement(__package__, "requeue")
 LOOKED_AT = "prices.products"  # watermark up to which new products and listings are worked; no list has this name
@@ -25,7 +25,7 @@ def requeue(connection: sa.Connection) -> Sequence[str]:
     keys = connection.scalars(
         _REQUEUE,
         {
-            "rules": transform.fingerprint(price_settings.load(), at),
+            "rules": transform.fingerprint(price_settings.load(), at, abilities.lacking(connection)),
             "now": at.now,
             "flow": NAME,
             "since": since - _LATE if since else _BEGINNING,

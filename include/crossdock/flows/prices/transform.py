@@ -7,7 +7,7 @@ has none of its own and had none from us.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from crossdock.reference import channel
 from crossdock.rules import price_settings
 from crossdock.rules.price_settings import PRODUCT, PriceSettings
 from crossdock.rules.pricing import ChannelItem, Clock, PriceContext
-from crossdock.store import database, deliveries, raw, registry
+from crossdock.store import abilities, database, deliveries, raw, registry
 from crossdock.store.tables import (
     ops_watermark,
     ref_channel_listing,
@@ -37,6 +37,9 @@ from crossdock.store.tables import (
 
 PRICE, LISTING_PRICE = "channel_price", "listing_price"  # entities of links and deliveries
 FIELDS = registry.fields(stage_price)
+PROMOTION = tuple(name for name in FIELDS if name.startswith("Promotion."))
+LISTINGS = "listings"
+PROMOTIONS = "promotions"  # the ability to send a promotional price ahead, with its start and its end
 TOLD = tuple(name for name in FIELDS if name != "SKU")  # fields that are sent, equal for all products of an item
 
 
@@ -54,9 +57,10 @@ def clock(connection: sa.Connection) -> Clock:
     return Clock(read or datetime.now(UTC), ZoneInfo(zone), base)
 
 
-def fingerprint(settings: PriceSettings, at: Clock) -> str:
-    """Hashes what decides a price besides the item and the clock."""
-    return raw.digest(f"{settings.fingerprint} {at.zone.key} {at.base}".encode())
+def fingerprint(settings: PriceSettings, at: Clock, lacking: Collection[str]) -> str:
+    """Hashes what decides a price besides the item and the clock. `lacking`: what the channel's API cannot do."""
+    switched_off = [ability for ability in (LISTINGS, PROMOTIONS) if ability in lacking]
+    return raw.digest(" ".join([settings.fingerprint, at.zone.key, at.base, *switched_off]).encode())
 
 
 # ---- transform -----------------------------------------------------------------------------------------------------
@@ -66,13 +70,14 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
     """The staged prices of a batch."""
     given = amounts(parsed.frames.header, contracts.document("tims", "Item"))
     kept = pd.Series([keys[position] for position in parsed.kept], dtype="str")
-    context = load_context(connection, given["SKU"].tolist())
+    context, lacking = load_context(connection, given["SKU"].tolist()), abilities.lacking(connection)
     settings, at = context.settings, context.clock
     done = language.load("price").apply(Frames(given, _no_lines()), context, also=("state", "reason", "next_at"))
     source, target, places = done.source.header, done.target, done.source.made
     if places is None:
         raise ConfigError("price.yaml: no rule makes the places of a price.", do="Name price_places under `rules`.")
     existing = [context.existing(sku) for sku in source["SKU"].tolist()]
+    sent = _as_sent(target.header, places, PROMOTIONS in lacking)
     works = source["state"].eq("staged").to_numpy(dtype=bool)
     found = problems.concat([done.problems, done.errors[works[done.errors[ROW].to_numpy()]]])
 
@@ -81,17 +86,28 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
             "key": kept,
             "state": source["state"],
             "reason": source["reason"],
-            **{name: target.header[name] for name in FIELDS},
-            "rules": pd.Series([fingerprint(settings, at)] * len(kept), dtype="str"),
+            **{name: sent[name] for name in FIELDS},
+            "rules": pd.Series([fingerprint(settings, at, lacking)] * len(kept), dtype="str"),
             "next_at": source["next_at"],
             "seen": pd.Series([database.to_json(one.seen) for one in existing], dtype="str"),
         }
     )
     header["content_hash"] = _hashes(header[list(TOLD)])
-    lines = _lines(kept, existing, places, header)
+    lines = _lines(kept, existing, places, header, PROMOTIONS in lacking)
     header, found = unreadable.joined(header, found, parsed, keys)
     header["seen"] = header["seen"].fillna("[]")
     return Staged(header, lines, found)
+
+
+def _as_sent(header: pd.DataFrame, places: pd.DataFrame, in_price: bool) -> pd.DataFrame:
+    """The prices of products as they are sent. `in_price`: the channel has no promotional prices, so a promotion that
+    runs is the product's price, and one that has not begun is not sent."""
+    if not in_price:
+        return header
+    running = places[places["site"].eq(PRODUCT).to_numpy() & places["active"].to_numpy(dtype=bool)].set_index(ROW)
+    made = header.assign(**{name: pd.Series(dtype=header[name].dtype, index=header.index) for name in PROMOTION})
+    made.loc[running.index, "Price"] = running["promotion_price"]
+    return made
 
 
 def _no_lines() -> pd.DataFrame:
@@ -107,7 +123,7 @@ def load_context(connection: sa.Connection, skus: Sequence[str]) -> PriceContext
 
 
 def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, ChannelItem]:
-    """Reads the channel's products and listings of each item, by TIMS's SKU."""
+    """Reads the channel's products, and its listings if its API has any, of each item, by TIMS's SKU."""
     wanted = set(skus)
     there: dict[str, ChannelItem] = {}
     of_product: dict[str, list[str]] = {}
@@ -119,6 +135,8 @@ def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, ChannelI
                 of_product.setdefault(row.product_sku, []).append(sku)
             else:
                 one.rivals[row.product_sku] = row.items
+    if LISTINGS in abilities.lacking(connection):
+        return there
     table = ref_channel_listing
     listings = sa.select(table.c.listing_id, table.c.sku, table.c.site_id, table.c.currency_code).where(
         documents.among(table.c.sku, list(of_product)), table.c.status != "Ended"
@@ -130,9 +148,9 @@ def _there(connection: sa.Connection, skus: Sequence[str]) -> dict[str, ChannelI
 
 
 def _lines(
-    keys: pd.Series, existing: Sequence[ChannelItem], places: pd.DataFrame, header: pd.DataFrame
+    keys: pd.Series, existing: Sequence[ChannelItem], places: pd.DataFrame, header: pd.DataFrame, in_price: bool
 ) -> pd.DataFrame:
-    """Makes one line for each product and each listing that gets a price."""
+    """Makes one line for each product and each listing that gets a price. `in_price` as in `_as_sent`."""
     rows: list[dict[str, Any]] = []
     counts: dict[int, int] = {}
     hashes = header["content_hash"].tolist()
@@ -140,7 +158,9 @@ def _lines(
         one = existing[spot.row]
         given = None if isinstance(spot.promotion, float) else spot.promotion
         if spot.site == PRODUCT:
-            targets = [(product, None, spot.Price, given, hashes[spot.row]) for product in one.products]
+            price = spot.promotion_price if in_price and spot.active else spot.Price
+            running = given if spot.active or not in_price else None
+            targets = [(product, None, price, running, hashes[spot.row]) for product in one.products]
         else:
             price = spot.promotion_price if spot.active else spot.Price if spot.own else None
             running = given if spot.active else None

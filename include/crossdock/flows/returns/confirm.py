@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
-DECISIONS = {"NewRma": "Approve", "PendingReturn": "Approve", "Received": "Approve", "Approved": "MarkRefunded"}
-REFUNDED = "Refunded"
+APPROVED, REFUNDED = "Approved", "Refunded"
+DECISIONS = {"NewRma": "Approve", "PendingReturn": "Approve", "Received": "Approve", APPROVED: "MarkRefunded"}
 RESOLVED = (REFUNDED, "Closed")
 
 
@@ -61,11 +61,13 @@ def confirm(runtime: Runtime, flow: Flow, batch_id: int) -> None:
 
 
 def _resolve(runtime: Runtime, key: str, status: str) -> bytes | None:
-    """Takes a return from its status to Refunded. Returns the stored return, None where it was refunded before. Raises
-    the channel's refusal. A repeated decision has no further effect."""
+    """Takes a return from its status to Refunded, or to Approved where the channel goes on by itself. Returns it as
+    stored, None where nothing was to be done. Raises the channel's refusal. A repeated decision has no further
+    effect."""
     refused: RecordRejected | None = None
     stored: bytes | None = None
-    while status not in RESOLVED:
+    finished = RESOLVED if runtime.can.mark_refunded else (APPROVED, *RESOLVED)
+    while status not in finished:
         decision = DECISIONS.get(status)
         if decision is None:
             raise refused or RecordRejected(f"it is {status} there by now", status=409)

@@ -6,7 +6,6 @@ Never: a dialect's name outside this room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from crossdock.config import did_you_mean
@@ -24,13 +23,20 @@ __all__ = [
     "Facade",
     "Reported",
     "Written",
+    "abilities_of",
     "client_of",
     "is_truncated",
 ]
 
 # Each API, as `api` in a connection's extra names it, and its client.
-DIALECTS: dict[str, Callable[..., ChannelAdvisor]] = {"v1": V1, "v2": Facade}
+DIALECTS: dict[str, type[V1] | type[Facade]] = {"v1": V1, "v2": Facade}
 _found: dict[str, str] = {}  # the API of each address that has been asked
+
+
+def abilities_of(connection: Connection) -> Abilities | None:
+    """What the API that the connection names can do, without a request; None where it names none."""
+    dialect = DIALECTS.get(str(connection.extra.get("api")))
+    return dialect.can if dialect else None
 
 
 def client_of(connection: Connection, **shared: Any) -> ChannelAdvisor:

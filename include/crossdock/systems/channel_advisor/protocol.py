@@ -47,7 +47,12 @@ class Abilities:
 
     listings: bool = True  # listings of a product on each site
     promotions: bool = True  # promotional prices with a start and an end
+    mark_refunded: bool = True  # an approved return waits until somebody marks it as refunded
     missing: tuple[tuple[str, str], ...] = ()
+
+    def why_not(self, ability: str) -> str:
+        """The sentence of an ability that is missing; "" of one that is there."""
+        return dict(self.missing).get(ability, "")
 
 
 class ChannelAdvisor(Protocol):

@@ -16,8 +16,8 @@ from crossdock.errors import ConfigError, Refusal
 from crossdock.systems import paging
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor.protocol import Abilities
 from crossdock.systems.channel_advisor.v1 import odata
+from crossdock.systems.channel_advisor.v1.abilities import ABILITIES
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused
 from crossdock.systems.limits import Limits
@@ -25,16 +25,11 @@ from crossdock.systems.limits import of as limits_of
 
 API = "/v1"
 
-NO_LISTINGS = "The API v1 has no listings: templates and labels of Channel Advisor decide where a product is offered."
-NO_PROMOTIONS = "The API v1 has no promotional prices."
-
 
 class Client:
     """Requests to one account by v1; thread safe for as many threads as may call at once."""
 
-    can = Abilities(
-        listings=False, promotions=False, missing=(("listings", NO_LISTINGS), ("promotions", NO_PROMOTIONS))
-    )
+    can = ABILITIES
 
     def __init__(
         self,

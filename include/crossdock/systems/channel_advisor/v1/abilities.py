@@ -1,0 +1,32 @@
+"""What the API v1 cannot do, in sentences for people.
+
+In: nothing. Out: `ABILITIES`. Never: an ability that is missing without a sentence.
+"""
+
+from __future__ import annotations
+
+from crossdock.systems.channel_advisor.protocol import Abilities
+
+ABILITIES = Abilities(
+    listings=False,
+    promotions=False,
+    mark_refunded=False,
+    missing=(
+        (
+            "listings",
+            "The API v1 has no listings. What is listed where is decided at the channel, by its templates and labels; so "
+            "the listings of catalog.yaml, and prices and quantities of single sites, are not sent. A blocked item is "
+            "blocked there too, and so comes off all sites.",
+        ),
+        (
+            "promotions",
+            "The API v1 has no promotional prices. A promotion's price is sent as the product's price when it starts, and "
+            "the regular price when it ends, each by the first run of the flow prices after that moment.",
+        ),
+        (
+            "mark_refunded",
+            "The API v1 cannot mark a return as refunded. A return is approved there, and the channel refunds it by "
+            "itself.",
+        ),
+    ),
+)
