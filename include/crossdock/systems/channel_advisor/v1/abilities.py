@@ -14,19 +14,18 @@ ABILITIES = Abilities(
     missing=(
         (
             "listings",
-            "The API v1 has no listings. What is listed where is decided at the channel, by its templates and labels; so "
-            "the listings of catalog.yaml, and prices and quantities of single sites, are not sent. A blocked item is "
-            "blocked there too, and so comes off all sites.",
+            "The API v1 has no listings. Templates and labels of Channel Advisor decide what is listed where; so the "
+            "listings of catalog.yaml, and prices and quantities of single sites, are not sent. A blocked item is "
+            "blocked there too, and comes off all sites.",
         ),
         (
             "promotions",
-            "The API v1 has no promotional prices. A promotion's price is sent as the product's price when it starts, and "
-            "the regular price when it ends, each by the first run of the flow prices after that moment.",
+            "The API v1 has no promotional prices. A promotion's price is sent as the product's price when it starts, "
+            "and the regular one when it ends, each by the first run of the flow prices after that moment.",
         ),
         (
             "mark_refunded",
-            "The API v1 cannot mark a return as refunded. A return is approved there, and the channel refunds it by "
-            "itself.",
+            "The API v1 cannot mark a return as refunded. A return is approved, and the channel refunds it by itself.",
         ),
     ),
 )
