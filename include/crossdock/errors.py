@@ -71,7 +71,12 @@ class Transient(CrossdockError):
 
 
 class OutcomeUnknown(Transient):
-    """A write was sent and its answer lost: ask the target before sending it again."""
+    """A write was sent and its answer lost: ask the target before sending it again. `answered`: the system has ended
+    its work on it, so that what the target shows now is what became of it; otherwise it may still take effect."""
+
+    def __init__(self, message: str, *, answered: bool = False, do: str = "", system: str | None = None) -> None:
+        super().__init__(message, do=do, system=system)
+        self.answered = answered
 
 
 class Elsewhere(Transient):

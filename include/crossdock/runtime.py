@@ -27,6 +27,7 @@ from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor, abilities_of, client_of
 from crossdock.systems.connections import Connection, from_environment
 from crossdock.systems.tims import Tims
+from crossdock.systems.tims import client_of as tims_of
 
 if TYPE_CHECKING:
     from crossdock.systems.inbox import Inbox
@@ -132,8 +133,11 @@ class Runtime:
 
     @cached_property
     def tims(self) -> Tims:
-        return Tims(
-            self._source("tims"), budget=Budget("tims", engine=self.engine), breaker=Breaker("tims", engine=self.engine)
+        return tims_of(
+            self._source("tims"),
+            engine=self.engine,
+            budget=Budget("tims", engine=self.engine),
+            breaker=Breaker("tims", engine=self.engine),
         )
 
     @cached_property

@@ -74,9 +74,9 @@ class TimsHook(_SystemHook):
 
     def get_client(self) -> Tims:
         """The client, without the budget that tasks share; a context manager."""
-        from crossdock.systems.tims import Tims
+        from crossdock.systems.tims import client_of
 
-        return Tims(self.system_connection())
+        return client_of(self.system_connection())
 
     def _try(self) -> str:
         with self.get_client() as client:

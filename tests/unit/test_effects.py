@@ -24,6 +24,7 @@ ONLY_RUNS = (
     "flows.yaml",
     "intake.yaml",
     "systems.yaml",
+    "tims.yaml",
     "console.yaml",
 )  # they say how flows run, and change no document
 

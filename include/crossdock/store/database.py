@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,6 +143,41 @@ def lock(made: sa.Engine, name: str, *, wait: float = 600.0) -> Iterator[None]:
             yield
         finally:
             _unlock(connection, name)
+
+
+@contextlib.contextmanager
+def locks(made: sa.Engine, names: Iterable[str], *, wait: float = 600.0) -> Iterator[None]:
+    """Holds the advisory locks of all `names` at once, as `lock` does one. Whoever does not get all of them holds none,
+    so that no two wait for each other."""
+    wanted = sorted({f"crossdock:{name}" for name in names})
+    with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        until = time.monotonic() + wait
+        while True:
+            tried = _each(connection, sa.func.pg_try_advisory_lock, wanted)
+            missing = [name for name, mine in tried if not mine]
+            if not missing:
+                break
+            _each(connection, sa.func.pg_advisory_unlock, [name for name, mine in tried if mine])
+            if time.monotonic() > until:
+                raise Transient(
+                    f"Another run has been working on {missing[0].removeprefix('crossdock:')} for {wait:.0f} s.",
+                    do="Wait for it, or end it in the Airflow UI; this one is tried again by itself.",
+                )
+            time.sleep(0.2)
+        try:
+            yield
+        finally:
+            try:
+                _each(connection, sa.func.pg_advisory_unlock, wanted)
+            except sa.exc.DBAPIError:
+                log.warning("The session that held %d locks has ended, and the locks with it.", len(wanted))
+
+
+def _each(connection: sa.Connection, function: Callable[..., Any], names: Sequence[str]) -> list[tuple[str, bool]]:
+    """Runs a function of locks on each name; the names with what it answers."""
+    each = sa.func.unnest(sa.bindparam("names", list(names), type_=sa.ARRAY(sa.Text))).column_valued("name")
+    rows = connection.execute(sa.select(each, function(sa.func.hashtextextended(each, 0))))
+    return [(name, done) for name, done in rows]
 
 
 def key_of(name: str) -> sa.ColumnElement[int]:

@@ -107,9 +107,11 @@ class Refused:
 class AttemptFailed(Exception):
     """Inside this layer: one attempt failed; `failure` is its row, `error` what the caller gets if it was the last."""
 
-    def __init__(self, row: str, error: CrossdockError, retry_after: float | None = None) -> None:
+    def __init__(self, row: str, error: CrossdockError, retry_after: float | None = None, *, status: int = 0) -> None:
         super().__init__(row)
         self.failure, self.error, self.retry_after = failures.TABLE[row], error, retry_after
+        # A gateway answers while the system behind it is still at work.
+        self.answered = status not in (0, 408, 502, 503, 504)
 
 
 class Http:
@@ -197,7 +199,7 @@ class Http:
             except AttemptFailed as lost:
                 maybe_done |= writes and lost.failure.maybe_done
                 if maybe_done and not repeatable:
-                    raise _unknown(lost.error) from None
+                    raise _unknown(lost.error, answered=lost.answered) from None
                 raise
 
         try:
@@ -304,7 +306,8 @@ class Http:
         return self._lost(row, what, wait=wait, status=status, detail=refused.spoken, **more)
 
     def _lost(self, row: str, what: str, *, wait: float | None = None, **facts: Any) -> AttemptFailed:
-        return AttemptFailed(row, failures.make(row, self.connection, what, **facts), wait)
+        status = int(facts.get("status") or 0)
+        return AttemptFailed(row, failures.make(row, self.connection, what, **facts), wait, status=status)
 
     def _heed(self, answer: Answer) -> None:
         """Lets the shared budget follow what the system says about it."""
@@ -434,10 +437,11 @@ def _is_again(error: BaseException) -> bool:
     return isinstance(error, AttemptFailed) and error.failure.again
 
 
-def _unknown(error: CrossdockError) -> OutcomeUnknown:
+def _unknown(error: CrossdockError, *, answered: bool = False) -> OutcomeUnknown:
     return OutcomeUnknown(
         f"{error.message} Whether the write took effect is not known.",
         do="It is asked for before it is sent again; the same idempotency key makes that safe.",
+        answered=answered,
         system=error.system,
     )
 

@@ -29,6 +29,7 @@ from crossdock.rules import settings as site_settings
 from crossdock.steps import suites
 from crossdock.systems import limits, settlement_ledger, stock_files
 from crossdock.systems.settlements import sources
+from crossdock.systems.tims import adaptation
 
 # Lookups that belong to no other file: what their rows are, and how many columns are the key.
 TABLES: dict[str, tuple[type[config.Struct], int]] = {
@@ -67,6 +68,7 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
         "intake.yaml": lambda: settings.read_intake().findings,
         "console.yaml": lambda: settings.read_console().findings,
         "systems.yaml": lambda: limits.read().findings,
+        adaptation.FILE: lambda: adaptation.read().findings,
         "tolerances.yaml": lambda: tolerances.read().findings,
         "catalog.yaml": lambda: catalogue.read().findings,
         "payouts.yaml": lambda: sources.read().findings,

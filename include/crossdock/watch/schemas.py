@@ -15,6 +15,7 @@ from crossdock.rules import settings as site_settings
 from crossdock.steps import suites
 from crossdock.systems import limits, stock_files
 from crossdock.systems.settlements import sources
+from crossdock.systems.tims import adaptation
 from crossdock.watch.configuration import TABLES
 
 
@@ -41,6 +42,7 @@ _FORMS: dict[str, tuple[Any, int]] = {
     sources.FILE: (sources.Payouts, 0),
     stock_files.FILE: (stock_files.Sources, 0),
     "systems.yaml": (limits.Systems, 0),
+    adaptation.FILE: (adaptation.Adaptation, 0),
     "tolerances.yaml": (tolerances.Tolerances, 0),
 }
 

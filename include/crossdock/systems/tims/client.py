@@ -1,4 +1,4 @@
-"""TIMS's API.
+"""TIMS's API, as the contract has it.
 
 In: a connection. Out: pages of raw records, documents with their ETag, and one `Result` for every document posted.
 Never: a POST without Idempotency-Key; a bulk above 100 operations or 5 MiB; a PATCH without the version that was read.
@@ -27,8 +27,8 @@ from crossdock.systems.http import Answer, Http, Refused
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
+from crossdock.systems.tims.contract import API
 
-API = "/api/v1"
 MOST_OPERATIONS = 100
 MOST_BYTES = 5 * 1024 * 1024
 MOST_VALUES = 100  # of a repeatable filter
@@ -71,6 +71,8 @@ class Result:
 class Tims:
     """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
 
+    _values_at_once = MOST_VALUES
+
     def __init__(
         self,
         connection: Connection,
@@ -84,8 +86,8 @@ class Tims:
         self._http = Http(
             connection,
             self.limits,
-            token_form={"grant_type": "client_credentials"},
-            read_refusal=_refused,
+            **self._login(),
+            read_refusal=self._read_refusal,
             budget=budget,
             breaker=breaker,
         )
@@ -99,6 +101,23 @@ class Tims:
     def close(self) -> None:
         """Closes the pooled connections."""
         self._http.close()
+
+    def _login(self) -> dict[str, Any]:
+        """How a request proves who sends it, as `Http` takes it."""
+        return {"token_form": {"grant_type": "client_credentials"}}
+
+    def _read_refusal(self, answer: Answer) -> Refused:
+        try:
+            return self._problem(_document_decoder.decode(answer.content))
+        except msgspec.MsgspecError:
+            return Refused()
+
+    def _problem(self, body: dict[str, Any]) -> Refused:
+        """What a refusal says."""
+        return _read_problem(body)
+
+    def _bulk_path(self) -> str:
+        return f"{API}/bulk"
 
     # reading
 
@@ -116,7 +135,7 @@ class Tims:
         Rows show up to 2 s after their ModifiedAt: end windows that long before ServerTime. A row that changes
         meanwhile may come twice: keep the larger RowVersion.
         """
-        path = _path(resource)
+        path = path_of(resource)
         query = {
             "ModifiedSince": since and times.write(since),
             "ModifiedBefore": before and times.write(before),
@@ -131,19 +150,19 @@ class Tims:
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
-        return self._http.request("GET", f"{_path(resource)}/{segment(key)}", _whole_record)
+        return self._http.request("GET", f"{path_of(resource)}/{segment(key)}", _whole_record)
 
     def document(self, path: str) -> bytes:
         """The JSON of the one document at a path, e.g. `company`, as received."""
-        return self._http.request("GET", _path(path), _whole_record)
+        return self._http.request("GET", path_of(path), _whole_record)
 
     def get(self, path: str, **query: Any) -> Any:
         """Any GET, decoded with exact decimals."""
-        return self._http.request("GET", _path(path), _document, query=query)
+        return self._http.request("GET", path_of(path), _document, query=query)
 
     def read(self, path: str) -> tuple[dict[str, Any], str]:
         """A document and the ETag that PATCH and PUT need."""
-        return self._http.request("GET", _path(path), _with_etag)
+        return self._http.request("GET", path_of(path), _with_etag)
 
     def find(self, resource: str, **filters: Any) -> list[dict[str, Any]]:
         """All rows that match, decoded. One filter may be a list of any length, asked in parts; rows may come twice."""
@@ -152,7 +171,8 @@ class Tims:
             raise ConfigError(
                 f"Only one filter of {resource} can be a list: {', '.join(many)}.", system=self.connection.name
             )
-        parts = [filters] if not many else [filters | {many[0]: part} for part in _parts(filters[many[0]])]
+        most = self._values_at_once
+        parts = [filters] if not many else [filters | {many[0]: part} for part in _parts(filters[many[0]], most)]
         return [_any.decode(raw) for part in parts for page in self.pages(resource, **part) for raw in page.records]
 
     def company(self) -> dict[str, Any]:
@@ -173,7 +193,7 @@ class Tims:
         """
         headers = {"Idempotency-Key": idempotency(key)} | ({"If-Match": etag} if etag else {})
         try:
-            return self._http.request("POST", _path(path), _result, body=_payload(body), headers=headers)
+            return self._http.request("POST", path_of(path), _result, body=_payload(body), headers=headers)
         except RecordRejected as refused:
             return Result(refused.status, refused.body or None, error=refused)
 
@@ -219,13 +239,13 @@ class Tims:
 
         try:
             return self._http.request(
-                "POST", f"{API}/bulk", read, body=bulk.body, headers={"Idempotency-Key": bulk.key}
+                "POST", self._bulk_path(), read, body=bulk.body, headers={"Idempotency-Key": bulk.key}
             )
         except RecordRejected as refused:
             raise failures.make(
                 "not_contract",
                 self.connection,
-                f"POST {API}/bulk",
+                f"POST {self._bulk_path()}",
                 detail=f"it refuses the bulk as a whole, {refused.status} {refused.code}",
             ) from None
 
@@ -233,13 +253,13 @@ class Tims:
         """The result of one operation, with the error that a single POST would have had."""
         if one.Status < 400:
             return Result(one.Status, one.Body, one.Headers)
-        lost = self._http.refusal(one.Status, one.Headers, _read_problem(one.Body or {}), f"POST {_path(path)}")
+        lost = self._http.refusal(one.Status, one.Headers, self._problem(one.Body or {}), f"POST {path_of(path)}")
         return Result(one.Status, one.Body, one.Headers, lost.error)
 
     def _change(self, method: str, path: str, body: dict[str, Any] | bytes, etag: str, kind: str) -> dict[str, Any]:
         headers = {"If-Match": etag, "Content-Type": kind}
         return self._http.request(
-            method, _path(path), _document, body=_payload(body), headers=headers, repeatable=False
+            method, path_of(path), _document, body=_payload(body), headers=headers, repeatable=False
         )
 
 
@@ -281,7 +301,7 @@ _bulk_answer = msgspec.json.Decoder(BulkAnswer, float_hook=Decimal)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _document_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _any = msgspec.json.Decoder(float_hook=Decimal)
-_encode = msgspec.json.Encoder().encode  # Decimal becomes a string, as TIMS wants money
+encode = msgspec.json.Encoder().encode  # Decimal becomes a string, as TIMS wants money
 
 
 def _split(operations: list[Operation]) -> Iterator[Bulk | Result]:
@@ -291,11 +311,11 @@ def _split(operations: list[Operation]) -> Iterator[Bulk | Result]:
     waiting: list[tuple[Operation, bytes]] = []
     size = 0
     for operation in operations:
-        encoded = _encode(
+        encoded = encode(
             {
                 "OperationID": operation.id,
                 "Method": "POST",
-                "Path": _path(operation.path).removeprefix(API),
+                "Path": path_of(operation.path).removeprefix(API),
                 "IdempotencyKey": idempotency(operation.key),
                 "Body": msgspec.Raw(_payload(operation.body)),
             }
@@ -325,7 +345,7 @@ def _bulk(waiting: list[tuple[Operation, bytes]]) -> Bulk:
 
 def _too_large(operation: Operation) -> RecordRejected:
     return RecordRejected(
-        f"The document for {_path(operation.path)} is larger than the 5 MiB that TIMS takes.",
+        f"The document for {path_of(operation.path)} is larger than the 5 MiB that TIMS takes.",
         status=413,
         code="PAYLOAD_TOO_LARGE",
         refusals=[Refusal("", "PAYLOAD_TOO_LARGE", "larger than 5 MiB")],
@@ -334,13 +354,13 @@ def _too_large(operation: Operation) -> RecordRejected:
     )
 
 
-def _parts(values: Any) -> Iterator[list[Any]]:
-    """Parts of at most 100 values that fit into a URL."""
+def _parts(values: Any, most: int) -> Iterator[list[Any]]:
+    """Parts of at most so many values that fit into a URL."""
     part: list[Any] = []
     length = 0
     for value in values:
         one = len(quote(str(value), safe="")) + 20
-        if part and (len(part) == MOST_VALUES or length + one > LONGEST_QUERY):
+        if part and (len(part) == most or length + one > LONGEST_QUERY):
             yield part
             part, length = [], 0
         part.append(value)
@@ -349,13 +369,13 @@ def _parts(values: Any) -> Iterator[list[Any]]:
         yield part
 
 
-def _path(path: str) -> str:
+def path_of(path: str) -> str:
     """`customers`, `/customers` and `/api/v1/customers` are the same."""
     return f"{API}/{path.removeprefix(API).strip('/')}"
 
 
 def _payload(body: dict[str, Any] | bytes) -> bytes:
-    return body if isinstance(body, bytes) else _encode(body)
+    return body if isinstance(body, bytes) else encode(body)
 
 
 def _page(answer: Answer, *, lenient: bool) -> Split:
@@ -380,13 +400,6 @@ def _with_etag(answer: Answer) -> tuple[dict[str, Any], str]:
 def _result(answer: Answer) -> Result:
     body = paging.decode(answer, _document_decoder) if answer.content else None
     return Result(answer.status, body, answer.headers)
-
-
-def _refused(answer: Answer) -> Refused:
-    try:
-        return _read_problem(_document_decoder.decode(answer.content))
-    except msgspec.MsgspecError:
-        return Refused()
 
 
 def _read_problem(problem: dict[str, Any]) -> Refused:

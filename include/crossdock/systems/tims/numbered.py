@@ -1,0 +1,68 @@
+"""Lists that are paged by numbers, read so that no row is passed over while rows change.
+
+In: how to ask for one page. Out: pages of rows. Never: a page of a number that rows may have moved away from meanwhile.
+
+A row that changes moves to the end of its list, and all rows behind it move up by one: the first row of the next page
+is then on the page that was read before. So the next page is asked for by time: from the last change that was read on,
+its first page; rows that were given out already are left out. Only rows of one and the same moment are read by number,
+and until a whole pass over them has brought nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+
+import msgspec
+
+from crossdock.systems.paging import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: by the contract, as it was received, and when it changed last (None where that cannot be read)."""
+
+    record: msgspec.Raw
+    received: bytes
+    modified: datetime | None
+
+
+# Asks for a page of the rows that have changed from a moment on (None: of all): number from 0 -> rows, server's time.
+Ask = Callable[[datetime | None, int], tuple[list[Row], datetime]]
+
+
+class Numbered:
+    """One list, read once. `fetch` is what `paging.follow` calls."""
+
+    def __init__(self, ask: Ask, since: datetime | None, size: int) -> None:
+        self._ask, self._size = ask, size
+        self._low, self._page = since, 0
+        self._given: set[bytes] = set()  # rows of the moment `_low`
+        self._brought = False  # whether this pass over the moment `_low` has brought a new row on a later page
+        self._places = 0
+
+    def fetch(self, place: str | None) -> Split:
+        """The next page, without rows that were given out already."""
+        del place  # it is kept here
+        rows, clock = self._ask(self._low, self._page)
+        moments = [row.modified for row in rows if row.modified is not None]
+        digests = [blake2b(row.received, digest_size=16).digest() for row in rows]
+        new = [n for n, digest in enumerate(digests) if digest not in self._given]
+        records = [rows[n].record for n in new]
+        self._given.update(digests)
+        self._brought |= bool(new) and self._page > 0
+        last = moments[-1] if moments else self._low
+        full = len(rows) >= self._size
+        if full and last == self._low:
+            self._page += 1
+        elif self._page and self._brought:  # rows of this moment may have moved while it was read: once more
+            self._page, self._brought = 0, False
+        elif full:
+            self._low, self._page, self._brought = last, 0, False
+            self._given = {digest for row, digest in zip(rows, digests, strict=True) if row.modified == last}
+        else:
+            return Split(records, clock, None)
+        self._places += 1
+        return Split(records, clock, str(self._places))
