@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +31,7 @@ class Whole(Struct, frozen=True):
     count: Annotated[int, Meta(ge=1, le=500)]
     prepaid: bool = False
     start: datetime | None = None
+    since: date | None = None
     names: tuple[Text, ...] = ()
     sites: dict[SiteID, Inner] = field(default_factory=dict)
     code: Written = ""
@@ -49,12 +50,13 @@ def findings(path: Path, text: str | bytes) -> list[str]:
 
 def test_a_file_becomes_typed_values(path: Path):
     path.write_text(
-        "count: 5\nprepaid: yes\nstart: 2011-01-04\nnames: [a, b]\ncode: 0100\n"
+        "count: 5\nprepaid: yes\nstart: 2011-01-04\nsince: 2011-01-05\nnames: [a, b]\ncode: 0100\n"
         "codes: {Bank: 1000, Clearing: {US: 1101}}\nsites:\n  7: {channel: Seven, price: 0.10}\n  8: {channel: '8'}\n"
     )
     made = config.load(path, Whole)
     assert made == Whole(
-        count=5, prepaid=True, start=datetime(2011, 1, 4, tzinfo=UTC), names=("a", "b"), code="0100",
+        count=5, prepaid=True, start=datetime(2011, 1, 4, tzinfo=UTC), since=date(2011, 1, 5),
+        names=("a", "b"), code="0100",
         sites={7: Inner("Seven", price=Decimal("0.10")), 8: Inner("8")},
         codes={"Bank": "1000", "Clearing": {"US": "1101"}},
     )  # fmt: skip
@@ -86,6 +88,8 @@ def test_a_file_becomes_typed_values(path: Path):
         ("count: 5\nprepaid: maybe\n", "2: prepaid is 'maybe'; write yes or no"),
         ("count: 5\nstart: 2011-02-30\n", "2: start is 2011-02-30; write a day or a moment, such as"),
         ("count: 5\nstart: soon\n", "2: start is 'soon'; write a day or a moment, such as"),
+        ("count: 5\nsince: 2011-02-30\n", "2: since is 2011-02-30; write a day such as 2011-01-31"),
+        ("count: 5\nsince: 2011-01-31T09:00Z\n", "2: since is '2011-01-31T09:00Z'; write a day such as 2011-01-31"),
         ("count: 5\nnames: a\n", "2: names should be a list, each entry beginning with `-`, and here is 'a'"),
         ("count: 5\nnames:\n  - a\n  - no\n", "4: names.1 is no; put it in quotes to be a text: 'no'"),
         ("count: 5\nnames: ['']\n", "2: names.0 is ''; write a text"),

@@ -292,7 +292,12 @@ def _typed(kind: Any, node: yaml.ScalarNode) -> Any:
         except ArithmeticError:
             return value
         return number if number.is_finite() else value
-    if wanted & {datetime, date} and isinstance(value, str):
+    if date in wanted and isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            return value
+    if datetime in wanted and isinstance(value, str):
         try:
             moment = (
                 datetime.fromisoformat(value) if node.style or not node.tag.endswith(":timestamp") else _moment(node)
