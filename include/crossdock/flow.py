@@ -151,6 +151,8 @@ class Flow:
     requeue: Callable[[sa.Connection], Sequence[str]] | None = None
     # Reads the flow's configuration besides mappings and checks. Raises ConfigError for a mistake.
     validate_config: Callable[[], object] | None = None
+    # Column of `stage` with the day of the document; "" where the version of the source record says it.
+    dated_by: str = ""
     # Whether it leaves a part of the target's budget to other flows: its load is thousands of single requests.
     low_priority: bool = False
     # Flows whose sources are read first, so that this one knows their pending changes. Their own next runs work them.

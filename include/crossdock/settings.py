@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -79,9 +79,12 @@ def run_dir() -> Path:
     return Path(os.environ.get("CROSSDOCK_RUN_DIR") or PROJECT / ".run")
 
 
-class FlowSettings(Struct, frozen=True):
+class FlowSettings(Struct, frozen=True, rename={"live_from": "from"}):
     """`flows.yaml`, one flow. What a flow does not say is said under `defaults`, which says all."""
 
+    mode: Literal["shadow", "live"] = "live"
+    live_from: date | None = None  # what is dated before this day is not made
+    first_day_cap: Annotated[int, Meta(ge=1)] | None = None  # records after the launch, then a person looks first
     start: datetime | None = None  # UTC, where no zone is written
     sweep_days: Annotated[int, Meta(ge=0, le=3_650)] = 0
     reject_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
@@ -179,8 +182,12 @@ def flow(name: str) -> FlowSettings:
         raise config.refusal(found)
     assert file.value is not None
     own = file.value.get(name, FlowSettings())
-    given = {word: getattr(own, word) for word in FlowSettings.__struct_fields__ if file.has(name, word)}
+    given = {field: getattr(own, field) for field, word in _FLOW_WORDS if file.has(name, word)}
     return msgspec.structs.replace(file.value[DEFAULTS], **given)
+
+
+# Each setting of a flow, and what flows.yaml calls it.
+_FLOW_WORDS = tuple(zip(FlowSettings.__struct_fields__, FlowSettings.__struct_encode_fields__, strict=True))
 
 
 def read_flows() -> config.File[dict[str, FlowSettings]]:
@@ -190,7 +197,7 @@ def read_flows() -> config.File[dict[str, FlowSettings]]:
 def check_flows(valid: Collection[str] = ()) -> list[config.Finding]:
     """What is wrong with flows.yaml. `known`: the names that flows have; a setting of another is a mistake."""
     file = read_flows()
-    missing = [word for word in FlowSettings.__struct_fields__ if not file.has(DEFAULTS, word)]
+    missing = [word for _, word in _FLOW_WORDS if not file.has(DEFAULTS, word)]
     found = [file.finding((DEFAULTS,), f"`{DEFAULTS}` does not say its `{word}`; add it") for word in missing]
     for name in file.value or ():
         if valid and name not in (DEFAULTS, *OTHERS, *valid):

@@ -83,12 +83,12 @@ def on_its_way(
     `form`: brings the staged row's key, or its column `by`, into the form of `key`."""
     row = table.alias("staged")  # `via` may lead over the same table
     staged = row.c
-    cause = sa.case({"waiting": WAITING, "left_out": BY_RULE}, value=staged.state, else_=IN_FLIGHT)
+    cause = sa.case({"waiting": WAITING, "would_be": WAITING, "left_out": BY_RULE}, value=staged.state, else_=IN_FLIGHT)
     why = sa.func.coalesce(staged.reason, sa.func.format("batch %s is at work", staged.batch_id))
     return Explanation(
         because(cause, why, *via, (row, form(staged[by]) == key)).where(
             sa.or_(
-                staged.state.in_(("waiting", "staged", "ready")),
+                staged.state.in_(("waiting", "would_be", "staged", "ready")),
                 sa.and_(staged.state == "left_out", FOUND.c.missing != ""),
             )
         )

@@ -25,7 +25,8 @@ from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flow import Flow, Resource
 from crossdock.keys import segment
 from crossdock.pool import Pool
-from crossdock.steps import files, records
+from crossdock.steps import files, modes, records
+from crossdock.steps.load import launching
 from crossdock.store import abilities, batches, bookmarks, database, dead_letters, raw, runs, watermarks
 from crossdock.store.raw import Record
 from crossdock.store.runs import Over
@@ -253,6 +254,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
         with connection.begin():
             if flow and flow.requeue:
                 _requeue(connection, reading, flow.requeue(connection))
+            if flow and reading.kind != "key":
+                _requeue(connection, reading, launching.launchable(connection, flow, modes.of(flow.name)))
             if flow and flow.find_drift and reading.kind == "compare":
                 _requeue(connection, reading, flow.find_drift(connection))
             reading.seconds = time.monotonic() - started

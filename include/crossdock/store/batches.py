@@ -1,6 +1,6 @@
 """Batches: one extract window of one flow, at most 2,000 records, and the counts that must add up.
 
-Every record read is in exactly one of: unchanged, delivered, waiting, dead, left out, superseded, in flight. The
+Every record read is in exactly one of: unchanged, delivered, waiting, would be, dead, left out, superseded, in flight. The
 database refuses a batch whose counts do not add up.
 """
 
@@ -32,6 +32,7 @@ class Counts:
     unchanged: int = 0
     delivered: int = 0
     waiting: int = 0
+    would_be: int = 0
     dead: int = 0
     skipped: int = 0
     superseded: int = 0
@@ -106,6 +107,7 @@ def recount(connection: sa.Connection, batch_id: int, stage: sa.Table, step: str
         unchanged=batch.already_stored + states.get("unchanged", 0),
         delivered=states.get("delivered", 0),
         waiting=states.get("waiting", 0),
+        would_be=states.get("would_be", 0),
         dead=states.get("dead", 0),
         skipped=states.get("left_out", 0),
         in_flight=states.get("staged", 0) + states.get("ready", 0),

@@ -42,7 +42,7 @@ metadata = MetaData(
 Moment = DateTime(timezone=True)
 Money = Numeric(19, 4)
 SCHEMAS = ("raw", "ref", "stage", "ops")
-STATES = ("staged", "ready", "waiting", "dead", "left_out", "delivered", "unchanged")
+STATES = ("staged", "ready", "waiting", "would_be", "dead", "left_out", "delivered", "unchanged")
 
 TYPES: dict[str, TypeEngine | type[TypeEngine]] = {
     "text": Text, "integer": BigInteger, "money": Money, "boolean": Boolean, "json": JSONB,
@@ -50,16 +50,16 @@ TYPES: dict[str, TypeEngine | type[TypeEngine]] = {
 
 
 def stage_columns() -> list[Column | Index]:
-    """The columns of every staged document besides its own fields, and an index of those that wait: a new list, for a
+    """The columns of every staged document besides its own fields, and an index of those not made yet: a new list, for a
     column belongs to one table."""
     return [
         Column("key", Text, primary_key=True, comment="Key of the source record"),
         Column("batch_id", BigInteger, nullable=False, index=True),
         Column("version", Moment, nullable=False, comment="Version of the source record"),
         Column("state", Text, nullable=False, comment=", ".join(STATES)),
-        Column("reason", Text, comment="Why it waits or is left out"),
+        Column("reason", Text, comment="Why it waits, is left out, or is not made yet"),
         Column("content_hash", Text, comment="Hash of the target document; the same hash needs no call"),
-        Index(None, "key", postgresql_where=text("state = 'waiting'")),
+        Index(None, "key", postgresql_where=text("state IN ('waiting', 'would_be')")),
     ]
 
 

@@ -548,7 +548,7 @@ stage_sales_order = stage_table(
     Column("own_location_id", Text, comment="Of a mixed order: where our own parcels leave from; null for any other"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
     Index(None, "marketplace_order_id", postgresql_ops={"marketplace_order_id": BY_PREFIX}),
-    Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'dead')")),
+    Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'would_be', 'dead')")),
     mapping="sales_order",
     comment="One sales order as TIMS should hold it",
 )  # fmt: skip
@@ -990,6 +990,7 @@ ops_batch = Table(
     Column("unchanged", Integer, nullable=False, server_default="0", comment="Known by hash, or document as delivered"),
     Column("delivered", Integer, nullable=False, server_default="0"),
     Column("waiting", Integer, nullable=False, server_default="0"),
+    Column("would_be", Integer, nullable=False, server_default="0", comment="Made but for the last write; not sent"),
     Column("dead", Integer, nullable=False, server_default="0"),
     Column("skipped", Integer, nullable=False, server_default="0"),
     Column("superseded", Integer, nullable=False, server_default="0", comment="A newer version took over"),
@@ -1003,7 +1004,7 @@ ops_batch = Table(
     Column("touched_at", Moment, nullable=False, server_default=NOW),
     Column("finished_at", Moment),
     CheckConstraint(
-        "read = unchanged + delivered + waiting + dead + skipped + superseded + in_flight", name="adds_up"
+        "read = unchanged + delivered + waiting + would_be + dead + skipped + superseded + in_flight", name="adds_up"
     ),
     Index(None, "flow", "finished_at"),
     Index("ix_batch_open", "flow", postgresql_where=text("finished_at IS NULL")),
@@ -1011,6 +1012,46 @@ ops_batch = Table(
     schema="ops",
     comment="One extract window of one flow (at most 2,000 records), with the counts that must add up",
 )  # fmt: skip
+
+ops_would_be = Table(
+    "would_be",
+    metadata,
+    Column("flow", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False, comment="Names the effect, as its delivery would"),
+    Column("entity", Text, nullable=False, comment="Kind of document, as in ops.link"),
+    Column("operation", Text, nullable=False, comment="create, update, ..."),
+    Column("key", Text, nullable=False, comment="Key of the source record, as in ops.link"),
+    Column("row", Text, nullable=False, comment="Key of the stage row that it comes from"),
+    Column("system", Text, nullable=False, comment="Connection that it would go to"),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False, comment="Below the base URL, without the query"),
+    Column("body", Text, comment="As it would be sent; personal data"),
+    Column("document", JSONB, comment="A new document by our contract; personal data"),
+    Column("after", JSONB, nullable=False, server_default=text("'[]'"),
+           comment="What would be made before it, each as {entity, key}"),
+    Column("content_hash", Text),
+    Column("batch_id", BigInteger, nullable=False, index=True),
+    Column("run_id", Text, nullable=False, server_default="", comment="Airflow run or command that would have sent it"),
+    Column("config_version", BigInteger, comment="Version of the configuration; empty: the shipped files"),
+    Column("first_at", Moment, nullable=False, server_default=NOW, comment="When it would first have been sent"),
+    Column("at", Moment, nullable=False, server_default=NOW, comment="When it would have been sent last"),
+    PrimaryKeyConstraint("flow", "idempotency_key"),
+    Index(None, "flow", "row"),
+    Index(None, "entity", "key"),
+    schema="ops",
+    comment="One request that was not sent, for its flow is in shadow mode: the newest of each effect",
+)  # fmt: skip
+
+ops_admitted = Table(
+    "admitted",
+    metadata,
+    Column("flow", Text, nullable=False),
+    Column("key", Text, nullable=False, comment="Key of the stage row"),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("flow", "key"),
+    schema="ops",
+    comment="One record that was sent under the cap of a launch; the cap counts these",
+)
 
 ops_work = Table(
     "work",

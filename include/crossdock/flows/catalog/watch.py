@@ -28,7 +28,7 @@ FLOW = "catalog"
 NO_PRODUCTS = ("shipping", "discount", "voucher", "ignore", "reject")  # actions of item_codes.csv
 
 _product, _place = stage_product.c, ops_product.c
-_FINISHED = ("delivered", "unchanged", "waiting", "dead", "left_out")
+_FINISHED = ("delivered", "unchanged", "waiting", "would_be", "dead", "left_out")
 _PRODUCTS = (
     sql.statement(__package__, "products_at_channel")
     .columns(

@@ -23,6 +23,7 @@ INVOICES = Flow(
     reference=(tims.PERIODS, tims.INVOICES, tims.SALES_ORDERS),
     lines_path="Lines",
     stage=stage_invoice,
+    dated_by="PostingDate",
     stage_lines=stage_invoice_line,
     mappings=("invoice",),
     transform=transform.transform,

@@ -123,7 +123,7 @@ def _on_the_way(connection: sa.Connection, numbers: Sequence[str], existing: Ite
         sa.select(stage)
         .where(
             documents.among(stage.c.SalesOrderID, numbers),
-            stage.c.state.in_(("staged", "ready", "delivered", "unchanged")),
+            stage.c.state.in_(("staged", "ready", "would_be", "delivered", "unchanged")),
             ~documents.among(stage.c.ExternalReference, list(existing)),
         )
         .order_by(stage.c.key)

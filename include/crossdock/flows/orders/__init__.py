@@ -50,6 +50,7 @@ ORDERS = Flow(
     reference=(tims.ITEMS, tims.CUSTOMERS),
     lines_path="OrderItems",
     stage=stage_sales_order,
+    dated_by="OrderDate",
     stage_lines=stage_sales_order_line,
     mappings=("customer", "sales_order"),
     transform=transform.transform,

@@ -9,6 +9,7 @@ Works every order that TIMS has by now, of any batch: what one run could not fin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from crossdock.errors import OutcomeUnknown, RecordRejected, Transient
+from crossdock.errors import OutcomeUnknown, RecordRejected, Transient, WriteRefused
 from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.reference import tims
@@ -38,6 +39,8 @@ from crossdock.systems import times
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # customers at once, within the system's budget
 PORTION = 200  # customers whose history is in memory at once
@@ -89,6 +92,8 @@ def bring(runtime: Runtime, flow: str, batch_id: int) -> None:
                     future.result()
                 except Transient as error:
                     problem = error
+                except WriteRefused as error:
+                    log.info("A customer is not changed: %s", error)
     if problem:
         raise problem
 
@@ -195,6 +200,10 @@ def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: 
             )
         except OutcomeUnknown:
             facts = replace(facts, sent=changes)
+        except WriteRefused:
+            with runtime.engine.begin() as connection:
+                _never_sent(connection, facts.customer_id)
+            raise
         except RecordRejected as error:
             if error.code != "STALE_VERSION":
                 refused |= _refuse(runtime, flow, batch_id, facts, changes, error)
@@ -210,13 +219,19 @@ def _bring(runtime: Runtime, flow: str, batch_id: int, facts: _Facts, settings: 
     )
 
 
+def _never_sent(connection: sa.Connection, customer_id: str) -> None:
+    """Deletes the record of changes that were not sent."""
+    table = ops_customer_change.c
+    mine = sa.and_(table.customer_id == customer_id, table.outcome == "sent")
+    connection.execute(sa.delete(ops_customer_change).where(mine))
+
+
 def _answered(runtime: Runtime, batch_id: int, facts: _Facts, current: Customer) -> _Facts:
     """Follows up changes whose answer was lost: records those that TIMS has as ours, deletes the others."""
     arrived = [each for each in facts.sent if plain(current.get(each.field)) == plain(each.value)]
-    table = ops_customer_change
     with runtime.engine.begin() as connection:
         _record(connection, batch_id, facts.customer_id, "changed", arrived, version=current)
-        connection.execute(sa.delete(table).where(table.c.customer_id == facts.customer_id, table.c.outcome == "sent"))
+        _never_sent(connection, facts.customer_id)
     mine = [Ours(each.field, each.value, current["RowVersion"]) for each in arrived]
     return replace(facts, ours=[*facts.ours, *mine], sent=())
 

@@ -5,6 +5,9 @@ WITH open AS (
   SELECT s.key FROM stage.sales_order s WHERE s.state IN ('staged', 'ready', 'waiting', 'dead')
     AND NOT (s.state = 'dead' AND 'dismissed' IS NOT DISTINCT FROM (
       SELECT d.state FROM ops.dead_letter d WHERE d.flow = 'orders' AND d.key = s.key ORDER BY d.id DESC LIMIT 1))
+  UNION  -- of those that we only would make, people enter theirs in TIMS
+  SELECT s.key FROM stage.sales_order s WHERE s.state = 'would_be'
+    AND NOT EXISTS (SELECT FROM ref.sales_order t WHERE t.external_order_id = s.key)
   UNION
   SELECT w.key FROM ops.batch b JOIN ops.work w ON w.batch_id = b.id
   WHERE b.flow = 'orders' AND b.finished_at IS NULL

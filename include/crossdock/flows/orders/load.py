@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ import msgspec
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.errors import RecordRejected, Transient
+from crossdock.errors import RecordRejected, Transient, WriteRefused
 from crossdock.flow import Flow
 from crossdock.flows.orders import customers, transform
 from crossdock.flows.orders.transform import SOURCE
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
 
+log = logging.getLogger(__name__)
+
 NAME = "orders"
 ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
 
@@ -56,6 +59,7 @@ class _Order:
     location_id: str | None
     own_location_id: str | None
     marketplace_order_id: str | None
+    new_customer: str | None  # key of a customer that is not in TIMS yet: in shadow mode alone
     held_by: str | None  # who wants it on hold; None where it is to be open
     body: bytes
     cancelled_units: Mapping[str, int]  # by ExternalLineID, where there are any
@@ -82,14 +86,15 @@ class _Order:
         }
         # A link without a hash means "not finished": the order is compared and completed even after a crash.
         content = None if self.needs_more else self.content_hash
-        return Document(self.key, self.body, f"so:{SOURCE}:{self.key}", content, facts)
+        after = [(CUSTOMER.entity, self.new_customer)] if self.new_customer else []
+        return Document(self.key, self.body, f"so:{SOURCE}:{self.key}", content, facts, after=after)
 
 
 def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
     """Reads the ready orders of a batch, with their bodies."""
     facts = (
         "version", "content_hash", "cancelled", "record_shipments", "location_id", "own_location_id",
-        "marketplace_order_id", "OrderStatus", "held_by",
+        "marketplace_order_id", "OrderStatus", "held_by", "customer_key", "CustomerID",
     )  # fmt: skip
     ready = read_ready(
         connection, batch_id, "sales_order", stage_sales_order, stage_sales_order_line, facts=facts,
@@ -101,6 +106,7 @@ def _ready(connection: sa.Connection, batch_id: int) -> list[_Order]:
         _Order(
             row["key"], row["version"], row["content_hash"], row["cancelled"], row["record_shipments"],
             row["location_id"], row["own_location_id"], row["marketplace_order_id"],
+            None if row["CustomerID"] else row["customer_key"],
             (row["held_by"] or CHANNEL) if row["OrderStatus"] == "OnHold" else None,
             body, cancelled.get(row["key"], {}), shipped.get(row["key"], {}), lines,
         )
@@ -267,16 +273,20 @@ def _customer_ids(ids: Mapping[str, str]) -> sa.Subquery:
 
 
 def _converge_all(runtime: Runtime, flow: Flow, batch: sa.Row, pairs: Sequence[tuple[_Order, sa.Row]]) -> None:
-    """Updates existing orders to the channel's present state, several at once."""
+    """Updates existing orders to the channel's present state, several at once. In shadow mode the first change of each
+    is kept in its place, and the order stays ready."""
     if not pairs:
         return
     problem: Transient | None = None
     with Pool(4, "converge") as pool:
-        for future in [pool.submit(_converge, runtime, flow, batch, order, link) for order, link in pairs]:
+        pending = [(order, pool.submit(_converge, runtime, flow, batch, order, link)) for order, link in pairs]
+        for order, future in pending:
             try:
                 future.result()
             except Transient as error:
                 problem = error
+            except WriteRefused as error:
+                log.info("Order %s is not changed: %s", order.key, error)
     if problem:
         raise problem
 

@@ -61,6 +61,7 @@ PAYMENTS = Flow(
     ),
     lines_path="ApplyTo",
     stage=stage_payment,
+    dated_by="PostingDate",
     stage_lines=stage_payment_application,
     mappings=("payment",),
     transform=transform.transform,

@@ -2,7 +2,7 @@
 WITH pending AS (
   SELECT coalesce(a."InvoiceID", a."CreditMemoID") AS id, sum(abs(a."Amount")) AS amount
   FROM stage.payment_application a JOIN stage.payment p USING (key)
-  WHERE p.state IN ('staged', 'ready', 'delivered', 'unchanged') AND p.key <> ALL(CAST(:keys AS text[]))
+  WHERE p.state IN ('staged', 'ready', 'would_be', 'delivered', 'unchanged') AND p.key <> ALL(CAST(:keys AS text[]))
     AND NOT EXISTS (SELECT 1 FROM ref.payment t WHERE t.external_reference = p."ExternalReference" AND t.source = :us)
   GROUP BY 1
 ), document AS (

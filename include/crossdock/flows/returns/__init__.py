@@ -63,6 +63,7 @@ RETURNS = Flow(
     ),
     lines_path="Items",
     stage=stage_credit_memo,
+    dated_by="PostingDate",
     stage_lines=stage_credit_memo_line,
     mappings=("credit_memo",),
     transform=transform.transform,

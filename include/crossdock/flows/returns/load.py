@@ -91,9 +91,12 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
         documents = _ready(connection, batch_id)
     refused: dict[str, list[dict]] = {}
     missing: set[str] = set()
+    would_be: set[str] = set()
     problem = None
     for kind, some in documents.items():
-        posted = post(runtime, flow, batch_id, kind, [one for one in some if one.row not in missing], ADVICE)
+        wanted = [one for one in some if one.row not in missing or one.row in would_be]
+        posted = post(runtime, flow, batch_id, kind, wanted, ADVICE)
+        would_be |= posted.would_be
         refused |= posted.refused
         missing |= {one.row for one in some} - {*posted.mine, *posted.existing}
         problem = posted.problem or problem

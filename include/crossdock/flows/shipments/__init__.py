@@ -21,6 +21,7 @@ SHIPMENTS = Flow(
     reference=(tims.SALES_ORDERS,),
     lines_path="Lines",
     stage=stage_channel_shipment,
+    dated_by="ShippedDate",
     stage_lines=stage_channel_shipment_line,
     mappings=("shipment",),
     transform=transform.transform,

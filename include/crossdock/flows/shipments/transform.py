@@ -29,7 +29,7 @@ ENTITY = "channel_shipment"
 TOLD = registry.fields(stage_channel_shipment)
 TOLD_LINE = registry.fields(stage_channel_shipment_line)
 # States of shipments whose parcels (where they have one) count when kits are folded.
-COUNTED = ("staged", "ready", "delivered", "unchanged", "left_out")
+COUNTED = ("staged", "ready", "would_be", "delivered", "unchanged", "left_out")
 
 
 def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], altered: Sequence[str | None]) -> Staged:

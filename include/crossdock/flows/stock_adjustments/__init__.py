@@ -49,6 +49,7 @@ STOCK_ADJUSTMENTS = Flow(
     reference=(tims.COMPANY, tims.PERIODS, tims.ITEMS),
     lines_path="",
     stage=stage_stock_adjustment,
+    dated_by="PostingDate",
     stage_lines=None,
     mappings=("stock_adjustment",),
     transform=transform.transform,

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import sqlalchemy as sa
 
-from crossdock.errors import RecordRejected, Transient
+from crossdock.errors import RecordRejected, Transient, WriteRefused
 from crossdock.flow import SOURCE, Flow
 from crossdock.mapping import bodies, language
 from crossdock.mapping.frames import ROW
 from crossdock.mapping.table import FieldMap
+from crossdock.steps.load import shadow
 from crossdock.steps.load.outcomes import Answer, chunked, not_taken, reasons, record_outcomes
 from crossdock.steps.load.send import put_each
 from crossdock.store import batches, database, deliveries
@@ -122,6 +123,7 @@ class Document:
     reference: str = ""  # what TIMS finds it by, where that is not the key
     row: str = ""  # key of its stage row, where that is another one
     path: str | None = None  # where it is posted, when not at the path of its kind: an action on another document
+    after: Sequence[tuple[str, str]] = ()  # what it names that is not in TIMS yet, as (entity, key)
     prefix: str = ""  # of what is said of its refusal
 
 
@@ -181,6 +183,7 @@ class Posted:
     existing: list[str]  # rows whose documents were all there before
     refused: dict[str, list[dict]] = field(default_factory=dict)  # dead-letter reasons by row
     problem: Transient | None = None
+    would_be: frozenset[str] = frozenset()  # rows of which a document would be made: the flow is in shadow mode
 
     def raise_problem(self) -> None:
         if self.problem:
@@ -208,9 +211,10 @@ def post(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, documents: Seq
         for row, some in rows.items()
         if row not in refused and all(link is not None for link in some)
     }
+    only = rows.keys() - whole.keys() - refused.keys() if shadow.at_work() and problem is None else ()
     return Posted(
         links, [row for row, mine in whole.items() if mine], [row for row, mine in whole.items() if not mine],
-        refused, problem,
+        refused, problem, frozenset(only),
     )  # fmt: skip
 
 
@@ -232,6 +236,7 @@ def _create(
 ) -> None:
     """Asks TIMS for those whose answer was lost, and posts the others. Raises when something is not decided."""
     found = _found_again(runtime, flow, batch_id, kind, documents)
+    within = shadow.at_work()
     pending: list[str] = []
 
     def keep(connection: sa.Connection, answered: Sequence[tuple[Document, Answer]]) -> None:
@@ -243,7 +248,7 @@ def _create(
         for document, answer in answered:
             if answer.refused:
                 refused.setdefault(document.row or document.key, []).extend(answer.refused)
-            elif answer.error is not None:
+            elif answer.error is not None and not (within and isinstance(answer.error, WriteRefused)):
                 pending.append(document.key)
 
     put_each(
@@ -255,6 +260,7 @@ def _create(
         send=lambda portion: _post(runtime, kind, portion, advice),
         keep=keep,
         at_once=AT_ONCE,
+        made=lambda one: one,
     )
     if pending:
         raise not_taken(len(pending), len(documents), kind.path, "tims")

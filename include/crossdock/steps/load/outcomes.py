@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crossdock.errors import CrossdockError, OutcomeUnknown, RecordRejected, Refusal
+from crossdock.errors import CrossdockError, OutcomeUnknown, RecordRejected, Refusal, WriteRefused
 from crossdock.flow import Flow
 from crossdock.steps.check import dead_letter
 from crossdock.store import dead_letters, leases
@@ -42,6 +42,8 @@ class Answer:
         if self.refused:
             why = ", ".join(f"{one['field']} {one['rule']}".strip() for one in self.refused[:10])
             return Outcome(idempotency_key, "rejected", self.status, self.target, why)
+        if isinstance(self.error, WriteRefused):  # it was not sent, so nothing is to be asked for
+            return Outcome(idempotency_key, "rejected", self.status, self.target, self.error.message[:500])
         if self.error is not None:
             return Outcome(idempotency_key, "unknown", self.status, self.target, str(self.error)[:500])
         return Outcome(idempotency_key, "confirmed", self.status, self.target)

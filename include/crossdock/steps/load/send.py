@@ -1,7 +1,7 @@
 """Sending: each item of a batch to its target, with a delivery before the request and its outcome after it.
 
 In: items in portions, one request each. Out: deliveries, and what the flow keeps of each answer in the same
-transaction. Never: a request without its mark in the database.
+transaction; in shadow mode, what would have been sent (`shadow`). Never: a request without its mark in the database.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
-from crossdock.errors import CrossdockError, RecordRejected, Transient
+from crossdock.errors import CrossdockError, RecordRejected, Transient, WriteRefused
 from crossdock.steps import portions
+from crossdock.steps.load import shadow
 from crossdock.steps.load.outcomes import Answer, reasons
 from crossdock.store import deliveries
 from crossdock.store.deliveries import Effect
@@ -35,12 +36,19 @@ def put_each(
     keep: Callable[[sa.Connection, Sequence[tuple[T, Answer]]], None],
     at_once: int = 1,
     before: Callable[[sa.Connection, Sequence[T]], None] | None = None,
+    made: Callable[[T], shadow.Made] | None = None,
 ) -> None:
     """Sends portions of items, `at_once` at a time; `send` gives one answer for each item of its portion, in their
-    order. `before` and `keep` run in the transactions of the marks and of the outcomes.
+    order. `before` and `keep` run in the transactions of the marks and of the outcomes. `made`: what is known of a new
+    document.
 
-    When a `send` raises, nothing more is begun; what is under way is kept, then the first error is raised.
+    When a `send` raises, nothing more is begun; what is under way is kept, then the first error is raised. What the
+    HTTP layer refuses, for the flow is in shadow mode, is an item that is not decided.
     """
+    if within := shadow.at_work():
+        every = [item for portion in items for item in portion]
+        within.each(runtime, every, effect=effect, send=send, keep=keep, at_once=at_once, made=made)
+        return
 
     def mark(connection: sa.Connection, following: Sequence[Sequence[T]]) -> None:
         every = [item for portion in following for item in portion]
@@ -53,11 +61,25 @@ def put_each(
         deliveries.end(connection, flow, [answer.outcome(effect(item).idempotency_key) for item, answer in pairs])
         keep(connection, pairs)
 
-    portions.send_all(runtime.engine, flow, items, at_once=at_once, mark=mark, send=send, keep=keep_answers)
+    def guarded(portion: Sequence[T]) -> Sequence[Answer]:
+        try:
+            return send(portion)
+        except WriteRefused as refused:  # a person has put the flow into shadow mode a moment ago
+            return [Answer(error=refused)] * len(portion)
+
+    portions.send_all(runtime.engine, flow, items, at_once=at_once, mark=mark, send=guarded, keep=keep_answers)
 
 
 def deliver(runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: Callable[[], A]) -> A:
-    """One call with its delivery before and its outcome after. Raises what the call raises."""
+    """One call with its delivery before and its outcome after. Raises what the call raises; WriteRefused in shadow
+    mode, where what would have been sent is kept."""
+    if within := shadow.at_work():
+        try:
+            return call()
+        except WriteRefused as refused:
+            with runtime.engine.begin() as connection:
+                within.keep(connection, [within.row(effect, refused)])
+            raise
     with runtime.engine.begin() as connection:
         deliveries.begin(connection, flow, batch_id, [effect])
     answer: Answer | None = None
@@ -65,7 +87,7 @@ def deliver(runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: Ca
         result = call()
         answer = Answer()
         return result
-    except (RecordRejected, Transient) as error:
+    except (RecordRejected, Transient, WriteRefused) as error:
         answer = answer_of(error)
         raise
     finally:

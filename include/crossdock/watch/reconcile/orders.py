@@ -176,10 +176,10 @@ _PARCELS = (
 )
 _PARCEL_ON_ITS_WAY = Explanation(
     because(
-        sa.case({"waiting": WAITING, "left_out": BY_RULE}, value=_parcel.state, else_=IN_FLIGHT),
+        sa.case({"waiting": WAITING, "would_be": WAITING, "left_out": BY_RULE}, value=_parcel.state, else_=IN_FLIGHT),
         sa.func.format("its parcel %s: %s", _parcel.key, sa.func.coalesce(_parcel.reason, "on its way")),
         _PARCELS,
-    ).where(_parcel.state.in_(("waiting", "left_out", "staged", "ready")))
+    ).where(_parcel.state.in_(("waiting", "would_be", "left_out", "staged", "ready")))
 )
 _SHIPMENT_OF_ORDER = sa.and_(raw_shipments.c.payload["ExternalOrderID"].astext == FOUND.c.key, _OF_STATUS)
 _LINK = (ops_link, sa.and_(_link.entity == "sales_order", _link.source_key == FOUND.c.key))

@@ -1,0 +1,91 @@
+"""What would have been sent: the requests of flows in shadow mode, the newest of each effect; and who a cap has let go.
+
+In: effects with their requests. Out: rows of `ops.would_be` and `ops.admitted`. Never: a delivery; a second row of one
+effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from crossdock import settings
+from crossdock.store import database
+from crossdock.store.tables import ops_admitted, ops_link, ops_would_be
+
+
+def keep(connection: sa.Connection, flow: str, batch_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps what a batch would have sent; of the same effect, what is kept already is written over. An older batch's
+    row of the same document, under another name, goes."""
+    if not rows:
+        return
+    common = {"flow": flow, "batch_id": batch_id, "config_version": settings.version()}
+    newest = {row["idempotency_key"]: {**row, **common} for row in rows}
+    table = ops_would_be.c
+    given = database.given(
+        ops_would_be, [{name: row[name] for name in ("entity", "operation", "key")} for row in newest.values()]
+    )
+    connection.execute(
+        sa.delete(ops_would_be).where(
+            table.flow == flow, table.batch_id != batch_id, table.entity == given.c.entity,
+            table.operation == given.c.operation, table.key == given.c.key,
+            table.idempotency_key != sa.all_(sa.bindparam("names", list(newest), type_=sa.ARRAY(sa.Text))),
+        )
+    )  # fmt: skip
+    statement = database.insert_all(ops_would_be, list(newest.values()))
+    names = [name for name in next(iter(newest.values())) if name not in ("flow", "idempotency_key")]
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[ops_would_be.c.flow, ops_would_be.c.idempotency_key],
+            set_={name: statement.excluded[name] for name in names} | {"at": sa.func.now()},
+        )
+    )
+
+
+def forget(connection: sa.Connection, flow: str, rows: Sequence[str]) -> None:
+    """Removes what would have been sent of these stage rows: it was sent, or is not to be sent any more."""
+    connection.execute(
+        sa.delete(ops_would_be).where(ops_would_be.c.flow == flow, ops_would_be.c.row == _among(rows))
+    )
+
+
+def forget_made(connection: sa.Connection, flow: str, batch_id: int) -> None:
+    """Removes what would have been made and now has a link of this batch."""
+    table, link = ops_would_be.c, ops_link.c
+    connection.execute(
+        sa.delete(ops_would_be).where(
+            table.flow == flow, table.entity == link.entity, table.key == link.source_key, link.batch_id == batch_id
+        )
+    )
+
+
+def keys(connection: sa.Connection, entity: str, wanted: Sequence[str]) -> set[str]:
+    """Of `wanted`, those with a document that would be made."""
+    table = ops_would_be.c
+    return set(
+        connection.scalars(sa.select(table.key).where(table.entity == entity, table.key == _among(wanted)))
+    )
+
+
+def admitted(connection: sa.Connection, flow: str) -> set[str]:
+    """Keys of the records that the cap of a flow's launch has let go."""
+    return set(connection.scalars(sa.select(ops_admitted.c.key).where(ops_admitted.c.flow == flow)))
+
+
+def admit(connection: sa.Connection, flow: str, rows: Sequence[str]) -> None:
+    """Counts records as let go."""
+    if rows:
+        statement = database.insert_all(ops_admitted, [{"flow": flow, "key": key} for key in rows])
+        connection.execute(statement.on_conflict_do_nothing())
+
+
+def dismiss(connection: sa.Connection, flow: str, rows: Sequence[str] | None = None) -> None:
+    """Counts records as let go no more: nothing was sent of them; all, where a launch begins anew."""
+    mine = sa.delete(ops_admitted).where(ops_admitted.c.flow == flow)
+    connection.execute(mine if rows is None else mine.where(ops_admitted.c.key == _among(rows)))
+
+
+def _among(values: Sequence[str]) -> sa.ColumnElement[Any]:
+    return sa.any_(sa.literal(list(values), type_=sa.ARRAY(sa.Text)))
