@@ -1,7 +1,7 @@
 """Batches: one extract window of one flow, at most 2,000 records, and the counts that must add up.
 
-Every record read is in exactly one of: unchanged, delivered, waiting, would be, dead, left out, superseded, in flight. The
-database refuses a batch whose counts do not add up.
+Every record read is in exactly one of: unchanged, delivered, waiting, would be, dead, left out, superseded, in flight.
+The database refuses a batch whose counts do not add up.
 """
 
 from __future__ import annotations

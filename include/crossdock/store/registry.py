@@ -50,8 +50,8 @@ TYPES: dict[str, TypeEngine | type[TypeEngine]] = {
 
 
 def stage_columns() -> list[Column | Index]:
-    """The columns of every staged document besides its own fields, and an index of those not made yet: a new list, for a
-    column belongs to one table."""
+    """The columns of every staged document besides its own fields, and an index of those not made yet: a new list, for
+    a column belongs to one table."""
     return [
         Column("key", Text, primary_key=True, comment="Key of the source record"),
         Column("batch_id", BigInteger, nullable=False, index=True),

@@ -548,7 +548,8 @@ stage_sales_order = stage_table(
     Column("own_location_id", Text, comment="Of a mixed order: where our own parcels leave from; null for any other"),
     Column("marketplace_order_id", Text, comment="The marketplace's own number; settlements name it"),
     Index(None, "marketplace_order_id", postgresql_ops={"marketplace_order_id": BY_PREFIX}),
-    Index("ix_sales_order_open", "key", postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'would_be', 'dead')")),
+    Index("ix_sales_order_open", "key",
+          postgresql_where=text("state IN ('staged', 'ready', 'waiting', 'would_be', 'dead')")),
     mapping="sales_order",
     comment="One sales order as TIMS should hold it",
 )  # fmt: skip

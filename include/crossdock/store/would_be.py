@@ -21,8 +21,8 @@ def keep(connection: sa.Connection, flow: str, batch_id: int, rows: Sequence[Map
     row of the same document, under another name, goes."""
     if not rows:
         return
-    common = {"flow": flow, "batch_id": batch_id, "config_version": settings.version()}
-    newest = {row["idempotency_key"]: {**row, **common} for row in rows}
+    of_batch = {"flow": flow, "batch_id": batch_id, "config_version": settings.version()}
+    newest = {row["idempotency_key"]: {**row, **of_batch} for row in rows}
     table = ops_would_be.c
     given = database.given(
         ops_would_be, [{name: row[name] for name in ("entity", "operation", "key")} for row in newest.values()]
@@ -46,9 +46,7 @@ def keep(connection: sa.Connection, flow: str, batch_id: int, rows: Sequence[Map
 
 def forget(connection: sa.Connection, flow: str, rows: Sequence[str]) -> None:
     """Removes what would have been sent of these stage rows: it was sent, or is not to be sent any more."""
-    connection.execute(
-        sa.delete(ops_would_be).where(ops_would_be.c.flow == flow, ops_would_be.c.row == _among(rows))
-    )
+    connection.execute(sa.delete(ops_would_be).where(ops_would_be.c.flow == flow, ops_would_be.c.row == _among(rows)))
 
 
 def forget_made(connection: sa.Connection, flow: str, batch_id: int) -> None:
@@ -64,9 +62,7 @@ def forget_made(connection: sa.Connection, flow: str, batch_id: int) -> None:
 def keys(connection: sa.Connection, entity: str, wanted: Sequence[str]) -> set[str]:
     """Of `wanted`, those with a document that would be made."""
     table = ops_would_be.c
-    return set(
-        connection.scalars(sa.select(table.key).where(table.entity == entity, table.key == _among(wanted)))
-    )
+    return set(connection.scalars(sa.select(table.key).where(table.entity == entity, table.key == _among(wanted))))
 
 
 def admitted(connection: sa.Connection, flow: str) -> set[str]:

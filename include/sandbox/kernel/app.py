@@ -66,10 +66,10 @@ class App:
         """The answer, and the faults still to be applied to it. `stack` holds the slot until the answer is sent."""
         parts = contract.segments(incoming.raw_path)
         operation, values, offered = self.routes.find(incoming.method, parts)
-        template = operation.path if operation else "(no such path)"
+        is_token = incoming.raw_path == TOKEN_PATH
+        template = operation.path if operation else TOKEN_PATH if is_token else "(no such path)"
         count = f"{incoming.method} {template}"
         self.requests[count] = self.requests.get(count, 0) + 1
-        is_token = incoming.raw_path == TOKEN_PATH
         name = operation.id if operation else "createToken" if is_token else None
         plan = self.system.faults.plan(incoming.method, incoming.raw_path, name)
         keys: list[str] = []

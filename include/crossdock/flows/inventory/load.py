@@ -213,7 +213,7 @@ def _record_outcomes(
         ],
     )
     deliveries.written_over(connection, flow.name, ENTITY, {row.key: row.content_hash for row in taken})
-    listings = [listing for _, answer in answered for listing in answer.result]
+    listings = [listing for _, answer in answered for listing in answer.result or ()]
     if listings:
         given = database.given(ref_channel_listing, listings)
         connection.execute(

@@ -81,14 +81,14 @@ def _live(runtime: Runtime, flow: Flow, batch_id: int, mode: modes.Mode) -> None
 
 
 def _in_shadow(runtime: Runtime, flow: Flow, batch_id: int, run_id: str) -> None:
-    """Everything but the writes. What is left undecided for no other reason than the mode is what would be."""
+    """Everything but the writes. What is left failed for no other reason than the mode is what would be."""
     with shadow.loading(flow.name, batch_id, run_id) as within:
         try:
             flow.load(runtime, flow, batch_id)
         except WriteRefused as refused:  # by code that keeps nothing of its requests
             log.warning("%s", refused)
         except OutcomeUnknown:
-            if within.undecided:
+            if within.failed:
                 raise
     with runtime.engine.begin() as connection:
         launching.would_be(connection, flow, batch_id)

@@ -32,9 +32,7 @@ def day_of(flow: Flow) -> sa.ColumnElement[date]:
         return of_version
     text = stage.c[flow.dated_by]
     of_moment = sa.cast(sa.func.timezone(zone, sa.cast(text, sa.DateTime(timezone=True))), sa.Date)
-    return sa.case(
-        (text.is_(None), of_version), (sa.func.length(text) <= 10, sa.cast(text, sa.Date)), else_=of_moment
-    )
+    return sa.case((text.is_(None), of_version), (sa.func.length(text) <= 10, sa.cast(text, sa.Date)), else_=of_moment)
 
 
 def _linked(flow: Flow) -> sa.ColumnElement[bool]:
@@ -66,13 +64,13 @@ def hold_back(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) 
         room = max(0, mode.cap - len(let_go))
         store.admit(connection, flow.name, waiting[:room])
         if over := waiting[room:]:
-            why = OVER_CAP.format(flow=flow.name, cap=mode.cap)
-            _keep_back(connection, flow, batch_id, dict.fromkeys(over, why))
+            reached = OVER_CAP.format(flow=flow.name, cap=mode.cap)
+            _keep_back(connection, flow, batch_id, dict.fromkeys(over, reached))
             alerts.raise_alert(
                 connection, kind="launch_cap", key=flow.name, flow=flow.name, severity="notice",
                 title=f"{flow.title}: the first {mode.cap} records of the launch are sent",
-                body=f"{why} Look at them in the target, then `crossdock launch {flow.name} --release`; or go back with "
-                f"`crossdock shadow {flow.name}`.",
+                body=f"{reached} Look at them in the target, then `crossdock launch {flow.name} --release`; or go back "
+                f"with `crossdock shadow {flow.name}`.",
             )  # fmt: skip
 
 

@@ -45,12 +45,12 @@ class Made(Protocol):
 
 @dataclass
 class Shadow:
-    """One load in shadow mode. `undecided`: something failed that would fail in a live load, too."""
+    """One load in shadow mode. `failed`: something failed that would fail in a live load, too."""
 
     flow: str
     batch_id: int
     run_id: str = ""
-    undecided: bool = False
+    failed: bool = False
 
     def row(self, effect: Effect, refused: WriteRefused, made: Made | None = None) -> dict[str, Any]:
         """The row of `ops.would_be` of an effect whose request was refused."""
@@ -96,7 +96,7 @@ class Shadow:
             for portion in chunked(items, PORTION):
                 pairs = list(zip(portion, pool.map(one, portion), strict=True))
                 refused = [(item, answer.error) for item, answer in pairs if isinstance(answer.error, WriteRefused)]
-                self.undecided |= any(
+                self.failed |= any(
                     answer.error is not None and not isinstance(answer.error, WriteRefused) for _, answer in pairs
                 )
                 rows = [self.row(effect(item), error, made(item) if made else None) for item, error in refused]

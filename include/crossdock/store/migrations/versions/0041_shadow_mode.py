@@ -37,10 +37,8 @@ def _stages(now: str) -> None:
         op.drop_index(f"ix_{name}_key", table_name=name, schema="stage")
         op.create_index(f"ix_{name}_key", name, ["key"], schema="stage", postgresql_where=sa.text(NOT_MADE[now]))
     op.drop_index("ix_sales_order_open", table_name="sales_order", schema="stage")
-    op.create_index(
-        "ix_sales_order_open", "sales_order", ["key"], schema="stage", postgresql_where=sa.text(OPEN[now])
-    )
-    op.drop_constraint("ck_batch_adds_up", "batch", schema="ops", type_="check")
+    op.create_index("ix_sales_order_open", "sales_order", ["key"], schema="stage", postgresql_where=sa.text(OPEN[now]))
+    op.drop_constraint("adds_up", "batch", schema="ops", type_="check")
 
 
 def upgrade() -> None:
@@ -99,7 +97,7 @@ def downgrade() -> None:
     op.drop_table("would_be", schema="ops")
     _stages("was")
     for name in STAGES:
-        op.execute(f"UPDATE stage.{name} SET state = 'waiting' WHERE state = 'would_be'")  # noqa: S608 - ours
+        op.execute(f"UPDATE stage.{name} SET state = 'waiting' WHERE state = 'would_be'")
     op.execute("UPDATE ops.batch SET waiting = waiting + would_be")
     op.drop_column("batch", "would_be", schema="ops")
     op.create_check_constraint("adds_up", "batch", ADDS_UP["was"], schema="ops")
