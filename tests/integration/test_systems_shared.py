@@ -61,6 +61,21 @@ def test_four_processes_together_spend_no_more_than_the_minute_holds_and_nearly_
     assert 500 - 4 * 20 <= sum(spent) <= 500
 
 
+def test_a_batch_of_one_process_waits_until_the_others_leave_it_the_whole_room(engine: sa.Engine) -> None:
+    ledger = PostgresLedger(engine, "channel_advisor", 50)
+    others = ledger.lease(30)
+    held = ledger.lease(30)
+    assert held.tokens == 20
+    held = ledger.lease(30, instead_of=held)
+    assert held.tokens == 20  # its own are not counted twice
+    ledger.give_back(others, 20)
+    held = ledger.lease(30, instead_of=held)
+    assert held.tokens == 30
+    assert ledger.lease(50).tokens == 10
+    ledger.give_back(held, 30)
+    assert ledger.lease(50).tokens == 30
+
+
 def test_a_bulk_leaves_a_part_of_the_minute_to_other_processes(engine: sa.Engine) -> None:
     limits = Limits(requests_per_minute=40, at_once=3, bulk_share=0.75)
     low_priority, other = Budget("tims", engine, limits=limits), Budget("tims", engine, limits=limits)

@@ -20,11 +20,12 @@ from crossdock.errors import BadResponse, CircuitOpen, ConfigError, RateLimited
 from crossdock.systems import breaker as breakers
 from crossdock.systems import budget as budgets
 from crossdock.systems import failures, limits, times
+from crossdock.systems import http as https
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import is_truncated
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Tokens, retry_after
+from crossdock.systems.http import Tokens, TooMany, retry_after
 from crossdock.systems.limits import Limits
 from crossdock.systems.redaction import clean
 
@@ -278,6 +279,44 @@ def test_no_minute_holds_more_requests_than_the_limit(monkeypatch: pytest.Monkey
     assert moments[-1] - moments[0] < 5 * 63
 
 
+def test_a_batch_counts_as_the_requests_in_it_from_the_moment_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    budget = Budget("channel_advisor", limits=Limits(requests_per_minute=100, at_once=5))
+    sent: list[tuple[float, int]] = []
+    for number in range(120):
+        cost = 31 if number % 4 == 0 else 1
+        with budget.slot(wait=1e9, cost=cost):
+            sent.append((clock.now, cost))
+        clock.now += 0.05
+    for moment, _ in sent:
+        assert sum(cost for other, cost in sent if moment <= other < moment + 60) <= 100
+    assert sum(cost for _, cost in sent) / (clock.now - sent[0][0]) > 100 / 80  # most of what there is
+
+
+def test_a_batch_that_the_minute_has_no_room_for_leaves_the_room_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    budget = Budget("channel_advisor", limits=Limits(requests_per_minute=40, at_once=5))
+    for _ in range(20):
+        assert spend(budget, 1) == 1
+        clock.now += 0.01
+    with pytest.raises(RateLimited), budget.slot(wait=5, cost=30):
+        pass
+    assert spend(budget, 40) == 20
+
+
+def test_refusals_that_name_no_time_make_the_pauses_grow_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    too_many, pauses = TooMany(Limits()), []
+    for _ in range(5):
+        pauses.append(too_many.pause())
+        clock.now += 1
+        assert too_many.pause() == pytest.approx(pauses[-1] - 1)  # refused within it: no longer pause
+        clock.now += pauses[-1]
+    assert pauses == [2, 6, 18, 54, 60]
+    too_many.over()
+    assert too_many.pause() == 2
+
+
 def test_a_budget_that_is_used_up_says_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     budget = Budget("tims", limits=Limits(requests_per_minute=3, at_once=5))
@@ -426,7 +465,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        for module in (budgets, breakers):
+        for module in (budgets, breakers, https):
             monkeypatch.setattr(module, "time", self)
 
     def monotonic(self) -> float:

@@ -59,10 +59,11 @@ class Grant:
 class Ledger(Protocol):
     """Counts tokens over the window."""
 
-    def lease(self, want: int, *, low_priority: bool = False) -> Grant:
-        """Leases up to `want` tokens. With `low_priority` only while the window is within the share for bulks, whoever
-        spent it; bulks always get `BULK_LEAST`. They take their share in small parts: a share taken at once would
-        come back at once, a window later, and block all others until then."""
+    def lease(self, want: int, *, low_priority: bool = False, instead_of: Grant | None = None) -> Grant:
+        """Leases up to `want` tokens; those of the unspent grant `instead_of` go back in the same moment. With
+        `low_priority` only while the window is within the share for bulks, whoever spent it; bulks always get
+        `BULK_LEAST`. They take their share in small parts: a share taken at once would come back at once, a window
+        later, and block all others until then."""
         ...
 
     def give_back(self, grant: Grant, tokens: int) -> None:
@@ -114,10 +115,14 @@ class Budget:
         self._grant = Grant(0)
 
     @contextmanager
-    def slot(self, wait: float = LONGEST_WAIT) -> Iterator[None]:
-        """A place and a token for one request. RateLimited when there is neither for `wait` seconds."""
+    def slot(self, wait: float = LONGEST_WAIT, *, cost: int = 1) -> Iterator[None]:
+        """A place and `cost` tokens for one request: a batch counts as the requests in it, and itself. RateLimited when
+        they are not there for `wait` seconds."""
         until = time.monotonic() + wait
-        self._spend(until)
+        if cost == 1:
+            self._spend(until)
+        else:
+            self._spend_together(cost, until)
         slot = self._slots.take(until)
         if slot is None:
             raise self._exhausted(wait, "at_once")
@@ -137,7 +142,7 @@ class Budget:
             self._low_priority = False
 
     def paused(self, seconds: float) -> None:
-        """Pauses all processes: the system asked for it (429 with Retry-After)."""
+        """Pauses all processes: the system has had too many requests (429)."""
         with self._lock:
             self._tokens = 0
         self._ledger.pause(seconds)
@@ -178,6 +183,22 @@ class Budget:
                 raise self._exhausted(grant.wait, "requests_per_minute")
             time.sleep(grant.wait)
 
+    def _spend_together(self, cost: int, until: float) -> None:
+        """Takes `cost` tokens at once. What is there meanwhile is leased anew with each look, so that all of them are
+        counted from one moment: that of the request."""
+        held = Grant(0)
+        while True:
+            with self._lock:
+                self._return_rest()
+                held = self._ledger.lease(cost, low_priority=self._low_priority, instead_of=held)
+            if held.tokens == cost:
+                return
+            wait = held.wait or WAIT_SECONDS
+            if time.monotonic() + wait > until:
+                self._ledger.give_back(held, held.tokens)
+                raise self._exhausted(wait, "requests_per_minute")
+            time.sleep(wait)
+
     def _return_rest(self) -> None:
         """Gives back what is left of a lease, so that others may spend it."""
         if self._tokens:
@@ -201,9 +222,11 @@ class MemoryLedger:
         self._bulk_burst = _part(self._bulk_limit, BULK_PACE)
         self._leases, self._paused, self._lock = deque[tuple[float, int, bool]](), 0.0, threading.Lock()
 
-    def lease(self, want: int, *, low_priority: bool = False) -> Grant:
+    def lease(self, want: int, *, low_priority: bool = False, instead_of: Grant | None = None) -> Grant:
         with self._lock:
             now = time.monotonic()
+            if instead_of and instead_of.tokens:
+                self._leases = deque(lease for lease in self._leases if lease[0] != instead_of.at)
             if now < self._paused:
                 return Grant(0, self._paused - now)
             self._forget(now)
@@ -285,7 +308,7 @@ class PostgresLedger:
         }
         self._forgotten = 0.0
 
-    def lease(self, want: int, *, low_priority: bool = False) -> Grant:
+    def lease(self, want: int, *, low_priority: bool = False, instead_of: Grant | None = None) -> Grant:
         wanted = self._values | {"want": want, "bulk": low_priority}
         end_of_pause = sa.func.extract("epoch", sa.func.max(_lease.at) - _NOW)
         paused_for = sa.select(end_of_pause).where(self._is_own, _lease.tokens == 0, _lease.at > _NOW)
@@ -294,6 +317,8 @@ class PostgresLedger:
                 over = _lease.at < _NOW - timedelta(seconds=WINDOW_SECONDS)
                 database.execute(sa.delete(ops_rate_lease).where(self._is_own, over))
                 self._forgotten = time.monotonic()
+            if instead_of and instead_of.tokens:
+                database.execute(sa.delete(ops_rate_lease).where(self._is_own, _lease.at == instead_of.at))
             granted = database.execute(_LEASE, wanted).first()
             if granted:
                 return Grant(int(granted.tokens), at=granted.at)
@@ -304,7 +329,7 @@ class PostgresLedger:
     def give_back(self, grant: Grant, tokens: int) -> None:
         statement = (
             sa.update(ops_rate_lease)
-            .where(self._is_own, _lease.at == grant.at, _lease.tokens > tokens)
+            .where(self._is_own, _lease.at == grant.at, _lease.tokens >= tokens)
             .values(tokens=_lease.tokens - tokens)
         )
         with transaction(self._engine) as database:

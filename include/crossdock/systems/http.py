@@ -135,6 +135,7 @@ class Http:
         self._read_refusal = read_refusal
         self._budget = budget or Budget(connection.name, limits=limits)
         self._breaker = breaker or Breaker(connection.name, limits=limits)
+        self._too_many = TooMany(limits)
         self._session = _session(connection, limits)
         self._credentials = dict(credentials or {})
         self._tokens = Tokens(lambda: self._ask_token(token_path, token_form)) if token_form is not None else None
@@ -162,13 +163,15 @@ class Http:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
         changes: bool | None = None,
+        cost: int = 1,
     ) -> T:
         """Sends one request and reads its answer with `read`, which raises Malformed or TokenRefused for a bad one.
 
         `path` is below the base URL, or a whole URL on the same origin. `repeatable`: sending it twice does no more
         than once; otherwise a lost answer raises OutcomeUnknown at once. `changes`: whether it changes something at the
-        system; None: every method but GET does. A POST that only reads says False. Raises WriteRefused where it changes
-        something and nothing may be written (`systems.writes`), else what the table of failures says.
+        system; None: every method but GET does. A POST that only reads says False. `cost`: how many requests it counts
+        as. Raises WriteRefused where it changes something and nothing may be written (`systems.writes`), else what the
+        table of failures says.
         """
         what = f"{method} {urlsplit(path).path}"
         for name, value in (headers or {}).items():
@@ -176,7 +179,7 @@ class Http:
                 raise failures.make("request", self.connection, what, detail=f"its {name} is not printable ASCII")
         url = _with_query(path if "://" in path else self.connection.base_url + path, query)
         writing = method not in ("GET", "POST") or (method == "POST" if changes is None else changes)
-        send = PreparedRequest(method, url, what, dict(headers or {}), body, changes=writing)
+        send = PreparedRequest(method, url, what, dict(headers or {}), body, changes=writing, cost=cost)
         self._require_permission(send)
         return self._repeat(lambda: self._attempt(send, read), writes=writing, repeatable=repeatable)
 
@@ -233,7 +236,7 @@ class Http:
         """One request and its answer. Lost or TokenRefused; the circuit learns what became of it."""
         self._breaker.before()
         try:
-            with self._budget.slot():
+            with self._budget.slot(cost=send.cost):
                 self._require_permission(send)  # once more: it may have waited here for a minute
                 answer = self._send(send, credentials)
             result = self._classify(answer, send.what, read)
@@ -280,13 +283,25 @@ class Http:
     def _classify(self, answer: Answer, what: str, read: Callable[[Answer], T]) -> T:
         self._heed(answer)
         if answer.status < 300:
+            self._too_many.over()
             try:
                 return read(answer)
             except Malformed as malformed:
                 raise self._lost("not_contract", what, detail=str(malformed), status=answer.status) from None
         if answer.status == 401:
             raise TokenRefused
-        raise self.refusal(answer.status, answer.headers, self._read_refusal(answer), what)
+        lost = self.refusal(answer.status, answer.headers, self._read_refusal(answer), what)
+        if isinstance(lost.error, RateLimited):
+            lost.retry_after = lost.error.retry_after = self.rate_limited(lost.retry_after)
+        raise lost
+
+    def rate_limited(self, wait: float | None = None) -> float:
+        """Pauses all processes, for the system has had too many requests. `wait`: what it asks for; None where it names
+        no time. The seconds of the pause."""
+        wait = self._too_many.pause() if wait is None else wait
+        if wait:
+            self._budget.paused(wait)
+        return wait
 
     def refusal(self, status: int, headers: Mapping[str, str], refused: Refused, what: str) -> AttemptFailed:
         """The row and the error of a status that is no success; also used for the operations of a bulk."""
@@ -314,10 +329,6 @@ class Http:
         left = _whole(answer.headers.get("X-RateLimit-Remaining"))
         if left is not None:
             self._budget.remaining(left, _whole(answer.headers.get("X-RateLimit-Limit")))
-        if answer.status == 429:
-            wait = retry_after(answer.headers, self.limits.longest_pause_seconds)
-            if wait:
-                self._budget.paused(wait)
 
     def _ask_token(self, path: str, form: Mapping[str, str]) -> tuple[str, float]:
         """A fresh token and its life in seconds. AuthError for refused credentials."""
@@ -367,6 +378,30 @@ class PreparedRequest:
     headers: dict[str, str]
     body: bytes | None
     changes: bool = False  # something at the system; the request for a token does not
+    cost: int = 1  # requests that it counts as
+
+
+class TooMany:
+    """The pauses after refusals with 429 that name no time: four times the first pause of the limits, then three times
+    as long each, until a request gets through. All that are refused within one pause share it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._first, self._longest = 4 * limits.first_pause_seconds, limits.longest_pause_seconds
+        self._lock = threading.Lock()
+        self._last, self._until = 0.0, 0.0
+
+    def pause(self) -> float:
+        """The seconds to wait from now on."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._until:
+                self._last = min(self._last * 3 or self._first, self._longest)
+                self._until = now + self._last
+            return self._until - now
+
+    def over(self) -> None:
+        """A request got through."""
+        self._last = 0.0
 
 
 class Tokens:
