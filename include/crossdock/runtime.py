@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import cache, cached_property
 from types import TracebackType
@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Transient
 from crossdock.store import database, faults, versions
+from crossdock.store.tables import ref_channel_product
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor, abilities_of, client_of
@@ -120,11 +121,23 @@ class Runtime:
 
     @cached_property
     def channel_advisor(self) -> ChannelAdvisor:
-        return client_of(
+        client = client_of(
             self._source("channel_advisor"),
             budget=self._channel_advisor_budget,
             breaker=Breaker("channel_advisor", engine=self.engine),
         )
+        client.product_ids = self._product_ids
+        return client
+
+    def _product_ids(self, skus: Sequence[str]) -> dict[str, int]:
+        """The ProductIDs of the channel's products, by SKU, of those of these that have been read."""
+        product = ref_channel_product.c
+        names = sa.bindparam("names", [sku.strip().lower() for sku in skus], type_=sa.ARRAY(sa.Text))
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(product.sku, product.product_id).where(product.folded == sa.any_(names))
+            )
+            return {row.sku: row.product_id for row in rows}
 
     @cached_property
     def can(self) -> Abilities:

@@ -6,7 +6,7 @@ Never: a computed nextLink or one to another origin; a refusal in the guise of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -36,6 +36,7 @@ class Facade:
     """A client of `/v2`; what each call does is in `protocol.ChannelAdvisor`."""
 
     can = Abilities()
+    product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None = None  # it knows products by SKU
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ Every document that a client gives or takes is one of the contract (include/cont
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -61,6 +61,8 @@ class ChannelAdvisor(Protocol):
     connection: Connection
     limits: Limits
     can: Abilities
+    # Gives the ProductIDs of SKUs that are known already, for an API that knows products by number.
+    product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None
 
     def __enter__(self) -> ChannelAdvisor: ...
 

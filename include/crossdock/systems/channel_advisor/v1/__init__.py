@@ -6,11 +6,10 @@ Never: a document of v1 outside this room.
 
 from __future__ import annotations
 
-from crossdock.systems.channel_advisor.v1.reading import Reading
 from crossdock.systems.channel_advisor.v1.writing import Writing
 
 __all__ = ["V1"]
 
 
-class V1(Reading, Writing):
+class V1(Writing):
     """A client of `/v1`; what each call does is in `protocol.ChannelAdvisor`."""

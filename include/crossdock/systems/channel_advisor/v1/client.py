@@ -6,13 +6,13 @@ Never: a refusal in the guise of a success; a code where v1 gives none: its refu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
-from crossdock.errors import ConfigError, Refusal
+from crossdock.errors import ConfigError, CrossdockError, RecordRejected, Refusal
 from crossdock.systems import paging
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
@@ -24,6 +24,7 @@ from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 
 API = "/v1"
+T = TypeVar("T")
 
 
 class Client:
@@ -104,9 +105,24 @@ class Client:
 
         `repeatable`: sending it twice does no more than once."""
         payload = None if body is None else body if isinstance(body, bytes) else encode(body)
-        return self._http.request(
-            method, API + path, _document, query=query, body=payload, headers=headers, repeatable=repeatable
-        )
+        return self.request(method, path, _document, query=query, body=payload, headers=headers, repeatable=repeatable)
+
+    def request(self, method: str, path: str, read: Callable[[Answer], T], **more: Any) -> T:
+        """Any request below /v1 whose answer `read` reads; `more` as `Http.request` takes it."""
+        return self._http.request(method, API + path, read, **more)
+
+    def refusal(self, answer: Answer, what: str) -> CrossdockError:
+        """The error of an answer that is no success, as of a part of a batch."""
+        return self._http.refusal(answer.status, answer.headers, refused(answer), what).error
+
+    def rejected(self, field: str, code: str, message: str, status: int = 422) -> RecordRejected:
+        """A refusal of our own, of what v1 cannot do or has not: v1 gives no codes, and the flows go by them."""
+        refusals = [Refusal(field, code, message)]
+        return RecordRejected(message, status, code, refusals, system=self.connection.name)
+
+    def rate_limited(self) -> None:
+        """Pauses all processes: a part of a batch was one request too many."""
+        self._http.rate_limited()
 
 
 def profiles_of(connection: Connection) -> tuple[int, ...]:

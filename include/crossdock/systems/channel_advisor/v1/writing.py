@@ -1,48 +1,235 @@
 """The writing half of the v1 client: the contract's writes as actions and properties of v1.
 
 In: contract documents. Out: one outcome for each.
-Never: a write without an outcome.
+Never: a second Ship of a shipment, or a second Adjust, before it was looked for; an order marked as shipped by a change
+of something else; a write without an outcome.
+
+v1 answers most writes with 204 and names no codes: what the flows decide by a code (an existing SKU, an illegal
+decision) is looked up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from crossdock.systems.channel_advisor.protocol import Item, Reported, Written
-from crossdock.systems.channel_advisor.v1.client import Client
-from crossdock.systems.channel_advisor.v1.unwritten import not_spoken
+from crossdock.errors import ConfigError, OutcomeUnknown, RecordRejected, Transient
+from crossdock.pool import Pool
+from crossdock.systems import times
+from crossdock.systems.channel_advisor.protocol import Item, Reported
+from crossdock.systems.channel_advisor.v1 import odata
+from crossdock.systems.channel_advisor.v1.products import Products, document
+
+LOOKS = 4  # at what an action has made, until it is there
+NOT_SHIPPED = "NoChange"  # DeliveryStatus of a fulfillment that nobody has sent yet
+HELD, RELEASED = "OnHold", "Completed"  # CheckoutStatus
+OPEN = ("Unshipped", "PendingShipment")  # ShippingStatus of an order of which nothing has left
+ORDER_FIELDS = ("SellerOrderID", "SpecialInstructions")
+# RequestStatus of an adjustment, by what may be decided on it.
+ASKED_FOR = ("NewRma", "PendingApproval")
+GOODS_BACK = ("ReadyForReturn", "PendingReturn")
+ACTIONS = {
+    "Approve": dict.fromkeys(ASKED_FOR, "ApproveBuyerRequest") | dict.fromkeys(GOODS_BACK, "ApproveReturn"),
+    "Reject": dict.fromkeys(ASKED_FOR, "RejectBuyerRequest") | dict.fromkeys(GOODS_BACK, "RejectReturn"),
+}
+FAILED = "Error"
 
 
-class Writing(Client):
+class Writing(Products):
     """What each call does is in `protocol.ChannelAdvisor`."""
 
+    # ---- orders ----------------------------------------------------------------------------------------------------
+
     def mark_exported(self, order_id: str) -> None:
-        raise not_spoken(self.connection, "the exported mark")
+        """One call an order: v1 takes no mark in a batch."""
+        self.post(f"/Orders({_id(order_id)})/Export", repeatable=True)
 
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
-        raise not_spoken(self.connection, "changes of orders")
+        """The answer has no body. OrderStatus may be OnHold, New (a release) or Cancelled, which v1 works on after its
+        answer. RecordRejected for another one, for a cancellation of what has shipped, and for one that fails."""
+        number = _id(order_id)
+        fields = {name: changes[name] for name in ORDER_FIELDS if name in changes}
+        status = changes.get("OrderStatus")
+        if status in ("OnHold", "New"):
+            fields["CheckoutStatus"] = HELD if status == "OnHold" else RELEASED
+        elif status not in (None, "Cancelled"):
+            raise self.rejected("OrderStatus", "IllegalStatus", f"The API v1 cannot be told that an order is {status}.")
+        if fields:
+            self.patch(f"/Orders({number})", fields)
+        if status == "Cancelled":
+            self._cancel(number)
+        return b""
 
-    def resolve_return(self, return_id: str, decision: str) -> bytes:
-        raise not_spoken(self.connection, "decisions on returns")
+    def _cancel(self, number: int) -> None:
+        """Cancels the whole order, once."""
+        key = f"cancel-{number}"
+        if self._adjustment(number, key) is None:
+            shipping = self.get(f"/Orders({number})", {"$select": "ID,ShippingStatus"})["ShippingStatus"]
+            if shipping == "Canceled":
+                return
+            if shipping not in OPEN:  # the units that have left would be refunded
+                raise self.rejected(
+                    "OrderStatus", "IllegalStatus", f"Nothing of a {shipping} order can be cancelled as a whole.", 409
+                )
+            with suppress(OutcomeUnknown):
+                self.post(f"/Orders({number})/Adjust", {"Reason": "GeneralAdjustment", "SellerAdjustmentID": key})
+        adjustment = self._soon(lambda: self._adjustment(number, key))
+        if adjustment is None:
+            raise self._pending(f"the cancellation of order {number}")
+        if adjustment["RequestStatus"] == FAILED:
+            raise self.rejected("OrderStatus", "CancellationFailed", "The marketplace refuses the cancellation.", 409)
+
+    def _adjustment(self, number: int, key: str) -> dict[str, Any] | None:
+        """The adjustment of an order that has this SellerAdjustmentID."""
+        query = {"$filter": odata.every(f"OrderID eq {number}", f"SellerAdjustmentID eq {odata.text(key)}")}
+        return next(iter(self.rows("/OrderAdjustments", query)), None)
+
+    # ---- shipments -------------------------------------------------------------------------------------------------
 
     def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
-        raise not_spoken(self.connection, "shipments")
+        """One call a shipment, several at once. v1 would ship a repeat again: so each is looked for by its
+        SellerFulfillmentID first, and after an answer that was lost."""
+        documents = [document(one) for one in shipments]
+        first = {(one["ChannelAdvisorOrderID"], one["SellerFulfillmentID"]): one for one in documents}
+        with Pool(self.limits.at_once, "shipments") as pool:
+            reported = dict(zip(first, pool.map(self._ship, first.values()), strict=True))
+        return [reported[one["ChannelAdvisorOrderID"], one["SellerFulfillmentID"]] for one in documents]
 
-    def write_quantities(self, updates: Sequence[Item]) -> list[Written]:
-        raise not_spoken(self.connection, "quantities")
+    def _ship(self, sent: dict[str, Any]) -> Reported:
+        number, key = sent["ChannelAdvisorOrderID"], sent["SellerFulfillmentID"]
+        try:
+            if existing := self._shipment(number, key):
+                return Reported(200, existing)
+            if not (sent.get("Carrier") and sent.get("ServiceClass")):
+                raise self.rejected("Carrier", "CarrierAndClass", "Carrier and service class go together.")
+            try:
+                self.post(f"/Orders({number})/Ship", {"Value": _request(sent)})
+            except OutcomeUnknown as lost:
+                arrived = self._soon(lambda: self._shipment(number, key))
+                return Reported(201, arrived) if arrived else Reported(503, error=lost)
+            made = self._soon(lambda: self._shipment(number, key))
+            # It was taken: where no list shows it yet, it goes by its own name, and is not sent again.
+            named = {"ShipmentID": f"{number}:{key}", "ChannelAdvisorOrderID": number, "SellerFulfillmentID": key}
+            return Reported(201, made or {**named, "Items": sent.get("Items") or []})
+        except RecordRejected as error:
+            return Reported(error.status, error=error)
+        except Transient as error:
+            return Reported(503, error=error)
 
-    def write_prices(self, prices: Sequence[Item]) -> list[Written]:
-        raise not_spoken(self.connection, "prices")
+    def _shipment(self, number: int, key: str) -> dict[str, Any] | None:
+        """The shipment of an order with this SellerFulfillmentID, as the contract has it."""
+        query = {"$expand": "Items", "$filter": f"SellerFulfillmentID eq {odata.text(key)}"}
+        for found in self.rows(f"/Orders({number})/Fulfillments", query):
+            if found["DeliveryStatus"] != NOT_SHIPPED or found.get("ShippedDateUtc"):
+                items = [
+                    {"OrderItemID": one["OrderItemID"], "SKU": one.get("Sku"), "Quantity": one["Quantity"]}
+                    for one in found["Items"]
+                ]
+                return {
+                    "ShipmentID": found["ID"], "ChannelAdvisorOrderID": number, "SellerFulfillmentID": key,
+                    "Items": items,
+                }  # fmt: skip
+        return None
 
-    def create_products(self, products: Sequence[Item]) -> list[Written]:
-        raise not_spoken(self.connection, "new products")
+    # ---- returns ---------------------------------------------------------------------------------------------------
 
-    def update_product(self, sku: str, changes: dict[str, Any]) -> dict[str, Any]:
-        raise not_spoken(self.connection, "changes of products")
+    def resolve_return(self, return_id: str, decision: str) -> bytes:
+        """Approves or rejects what is open of a return, and gives it as it is then; v1 works on it afterwards.
+        RecordRejected with IllegalDecision where nothing of it may be decided so."""
+        lines = self._lines_of_return(_id(return_id))
+        actions = ACTIONS.get(decision, {})
+        decided = [(one, actions[one["RequestStatus"]]) for one in lines if one["RequestStatus"] in actions]
+        if not decided:
+            raise self.rejected("Decision", "IllegalDecision", f"It is {lines[0]['RequestStatus']} there.", 409)
+        for one, action in decided:
+            self._decide(one, action)
+        return self.record("returns", return_id)
+
+    def _lines_of_return(self, number: int) -> list[dict[str, Any]]:
+        """All adjustments of the return that an adjustment is part of: those of one order and one RmaNumber."""
+        first = self.get(f"/OrderItemAdjustments({number})")
+        if not first.get("RmaNumber"):
+            return [first]
+        query = {
+            "$filter": odata.every(
+                f"OrderID eq {first['OrderID']}", f"RmaNumber eq {odata.text(first['RmaNumber'])}", "Type eq 'Refund'"
+            )
+        }
+        return self.rows("/OrderItemAdjustments", query) or [first]
+
+    def _decide(self, adjustment: Mapping[str, Any], action: str) -> None:
+        """Takes one decision, once: it is not taken again where the adjustment has moved on."""
+        body = None
+        if action.endswith("Return"):
+            units = adjustment.get("Quantity") or 0
+            body = {"ConditionQuantityList": [{"Condition": "New", "Quantity": units}] if units else []}
+        try:
+            self.post(f"/OrderItemAdjustments({adjustment['ID']})/{action}", body)
+        except (OutcomeUnknown, RecordRejected):
+            if self.get(f"/OrderItemAdjustments({adjustment['ID']})")["RequestStatus"] == adjustment["RequestStatus"]:
+                raise
+
+    # ---- listings --------------------------------------------------------------------------------------------------
 
     def create_listing(self, listing: dict[str, Any]) -> dict[str, Any]:
-        raise not_spoken(self.connection, "listings")
+        raise self._no_listings()
 
     def update_listing(self, listing_id: int, changes: dict[str, Any]) -> dict[str, Any]:
-        raise not_spoken(self.connection, "listings")
+        raise self._no_listings()
+
+    def _no_listings(self) -> ConfigError:
+        return ConfigError(
+            f"A listing was to be written. {self.can.why_not('listings')}",
+            do="Ask `can.listings` before.",
+            system=self.connection.name,
+        )
+
+    # ---- looking for what was done ---------------------------------------------------------------------------------
+
+    def _soon(self, find: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+        """What `find` finds: looked for a few times, for v1 works on an action after its answer."""
+        pause = self.limits.first_pause_seconds
+        for looks_left in reversed(range(LOOKS)):
+            found = find()
+            if found is not None or not looks_left:
+                return found
+            time.sleep(min(pause, self.limits.longest_pause_seconds))
+            pause *= 2
+        return None
+
+    def _pending(self, what: str) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"Channel Advisor has not shown {what} yet.",
+            do="It is looked for before it is sent again.",
+            system=self.connection.name,
+        )
+
+
+def _id(text: str) -> int:
+    """The number that stands in a path of v1. RecordRejected(404) for what is none: there is no such record."""
+    if not (text.isascii() and text.isdecimal()):
+        raise RecordRejected(f"{text[:40]!r} is no number of v1.", 404, do="Name the record by its number.")
+    return int(text)
+
+
+def _request(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The ShipOrderRequest of a ShipmentCreate. Without items everything that is open ships."""
+    made = {
+        "ShippedDateUtc": times.write(times.read(sent["ShippedDate"])),
+        "TrackingNumber": sent.get("TrackingNumber"),
+        "ShippingCarrier": sent["Carrier"],
+        "ShippingClass": sent["ServiceClass"],
+        "SellerFulfillmentID": sent["SellerFulfillmentID"],
+        "DeliveryStatus": "Complete",
+        "PreventMarketplaceCommunication": False,
+    }
+    if sent.get("Items"):
+        made["Items"] = [_item(one) for one in sent["Items"]]
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _item(one: Mapping[str, Any]) -> dict[str, Any]:
+    named = {"OrderItemID": one["OrderItemID"]} if one.get("OrderItemID") else {"Sku": one["SKU"]}
+    return {**named, "Quantity": one["Quantity"]}

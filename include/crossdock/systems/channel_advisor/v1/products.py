@@ -1,0 +1,310 @@
+"""The products of v1, which are known by number: their fields, quantities and prices.
+
+In: contract documents, which name a product by its SKU. Out: one outcome for each.
+Never: a write to a product that another SKU has; a second product for a SKU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected, Transient
+from crossdock.pool import Pool
+from crossdock.systems.channel_advisor.protocol import Item, Written
+from crossdock.systems.channel_advisor.v1 import batch, odata
+from crossdock.systems.channel_advisor.v1.batch import Part
+from crossdock.systems.channel_advisor.v1.client import decode
+from crossdock.systems.channel_advisor.v1.reading import Reading
+
+PRICES = {"Price": "BuyItNowPrice", "MinPrice": "MinPrice", "MaxPrice": "MaxPrice", "RetailPrice": "RetailPrice"}
+PLAIN = (
+    "Title", "ShortDescription", "Description", "Brand", "Manufacturer", "MPN", "UPC", "EAN", "Condition", "Cost",
+    "Weight", "Height", "Length", "Width", "ParentSku", "IsBlocked",
+)  # fmt: skip
+LONGEST_FILTER = 1_500  # bytes of a filter in an address, which a server may take to be 2,048 at most
+
+
+class Products(Reading):
+    """What each call does is in `protocol.ChannelAdvisor`."""
+
+    # Finds the ProductIDs of SKUs that are there already; those that it lacks are asked of the channel.
+    product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None = None
+
+    # ---- quantities and prices -------------------------------------------------------------------------------------
+
+    def write_quantities(self, updates: Sequence[Item]) -> list[Written]:
+        """All centers of a product in one part of a batch. Where a product is refused, each center is sent alone."""
+        documents = [document(one) for one in updates]
+        groups: dict[tuple[str, str], list[int]] = {}
+        for index, one in enumerate(documents):
+            if one["UpdateType"] == "Relative":
+                raise ConfigError("A relative quantity was to be sent in bulk, where a repeat would count it twice.")
+            groups.setdefault((folded(one["SKU"]), one["UpdateType"]), []).append(index)
+        errors = self._write_levels(documents, list(groups.values()))
+        refused = [
+            group for group in groups.values() if len(group) > 1 and isinstance(errors[group[0]], RecordRejected)
+        ]
+        errors |= self._write_levels(documents, [[index] for group in refused for index in group])
+        return [_written(index, one, errors[index]) for index, one in enumerate(documents)]
+
+    def _write_levels(
+        self, documents: Sequence[dict[str, Any]], groups: Sequence[Sequence[int]]
+    ) -> dict[int, CrossdockError | None]:
+        """Why updates were not done, by their index; those of a group are one request."""
+
+        def part(number: int, product: int) -> Part:
+            some = [documents[index] for index in groups[number]]
+            levels = [{name: one[name] for name in ("DistributionCenterID", "Quantity")} for one in some]
+            value = {"UpdateType": some[0]["UpdateType"], "Updates": levels}
+            return Part("POST", f"/Products({product})/UpdateQuantity", {"Value": value})
+
+        errors = self._write_each([documents[group[0]]["SKU"] for group in groups], part)
+        return {index: error for group, error in zip(groups, errors, strict=True) for index in group}
+
+    def write_prices(self, prices: Sequence[Item]) -> list[Written]:
+        """Prices are properties of the product, in the currency of its profile."""
+        documents = [document(one) for one in prices]
+        errors: dict[int, CrossdockError | None] = {}
+        for index, one in enumerate(documents):
+            if one["Currency"] != self.currency:
+                message = f"The profile's prices are in {self.currency}, not in {one['Currency']}."
+                errors[index] = self.rejected("Currency", "WrongCurrency", message)
+            elif one.get("Promotion"):
+                errors[index] = self.rejected("Promotion", "NoPromotions", self.can.why_not("promotions"))
+        sent = [index for index in range(len(documents)) if index not in errors]
+
+        def part(number: int, product: int) -> Part:
+            one = documents[sent[number]]
+            return Part("PATCH", f"/Products({product})", {PRICES[name]: one[name] for name in PRICES if name in one})
+
+        written = self._write_each([documents[index]["SKU"] for index in sent], part)
+        errors |= dict(zip(sent, written, strict=True))
+        return [_written(index, one, errors[index]) for index, one in enumerate(documents)]
+
+    @cached_property
+    def currency(self) -> str:
+        """The currency of the profile's prices, asked once."""
+        if len(self.profiles) > 1:
+            raise ConfigError(
+                "Prices cannot be written for several profiles by one connection: each has a currency of its own.",
+                do=f"Name one profile_id in the extra of {self.connection.variable}.",
+                system=self.connection.name,
+            )
+        rows = self.rows("/Profiles")
+        mine = [row for row in rows if not self.profiles or row["ID"] in self.profiles]
+        found = {str(row.get("CurrencyCode") or "") for row in mine}
+        if len(found) != 1:
+            raise ConfigError(
+                f"The profile of the prices is not clear: the login covers {len(rows)}.",
+                do=f"Name its profile_id in the extra of {self.connection.variable}.",
+                system=self.connection.name,
+            )
+        return found.pop()
+
+    def _write_each(self, skus: Sequence[str], part: Callable[[int, int], Part]) -> list[CrossdockError | None]:
+        """Sends a part for each SKU; `part` makes it of position and ProductID. Gives why each was not done. A product
+        that is gone is looked for once more: it may have been made anew."""
+        errors: list[CrossdockError | None] = [None] * len(skus)
+        ids, todo = self._ids_of(skus), list(range(len(skus)))
+        for last in (False, True):
+            found = [at for at in todo if folded(skus[at]) in ids]
+            for at in set(todo) - set(found):
+                errors[at] = self.rejected("SKU", "UnknownSku", f"There is no product {skus[at]}.", 404)
+            outcomes = batch.send(self, [part(at, ids[folded(skus[at])]) for at in found], self._parts_at_once)
+            todo = []
+            for at, outcome in zip(found, outcomes, strict=True):
+                errors[at] = outcome.error
+                if outcome.status == 404:
+                    todo.append(at)
+            if last or not todo:
+                return errors
+            ids = self._ask_ids([skus[at] for at in todo])
+        return errors
+
+    @property
+    def _parts_at_once(self) -> int:
+        return batch.parts_of(self.connection, self.limits.requests_per_minute, self.limits.bulk_share)
+
+    # ---- numbers ---------------------------------------------------------------------------------------------------
+
+    def _ids_of(self, skus: Sequence[str]) -> dict[str, int]:
+        """ProductIDs by folded SKU, without those of SKUs that have no product."""
+        found = {folded(sku): number for sku, number in (self.product_ids(skus) if self.product_ids else {}).items()}
+        lacking = [sku for sku in skus if folded(sku) not in found]
+        return found | self._ask_ids(lacking)
+
+    def _ask_ids(self, skus: Sequence[str]) -> dict[str, int]:
+        """The same, asked of the channel."""
+        mine = odata.some(f"ProfileID eq {number}" for number in self.profiles)
+        queries = [{"$select": "ID,Sku", "$filter": odata.every(odata.some(some), mine)} for some in _portions(skus)]
+        with Pool(self.limits.at_once, "products") as pool:
+            rows = [row for some in pool.map(lambda query: self.rows("/Products", query), queries) for row in some]
+        return {folded(row["Sku"]): row["ID"] for row in rows if row.get("Sku")}
+
+    def _id_of(self, sku: str) -> int:
+        """RecordRejected(404) where there is no such product."""
+        ids = self._ids_of([sku])
+        if folded(sku) not in ids:
+            raise self.rejected("SKU", "UnknownSku", f"There is no product {sku}.", 404)
+        return ids[folded(sku)]
+
+    # ---- fields ----------------------------------------------------------------------------------------------------
+
+    def create_products(self, products: Sequence[Item]) -> list[Written]:
+        """One call a product, several at once; then its attributes, images and components. A SKU that is there is
+        found by its refusal, and by asking where the answer was lost."""
+        documents = [document(one) for one in products]
+        with Pool(self.limits.at_once, "products") as pool:
+            errors = list(pool.map(self._create, documents))
+        return [_written(index, one, errors[index], 201) for index, one in enumerate(documents)]
+
+    def _create(self, sent: dict[str, Any]) -> CrossdockError | None:
+        """Why the product was not made; None where it was."""
+        kind = sent.get("ProductType") or "Item"
+        body = {"Sku": sent["SKU"], "ProductType": kind, **_plain(sent)}
+        if kind == "Bundle":
+            body["BundleType"] = "BundleItem"
+        if len(self.profiles) == 1:
+            body["ProfileID"] = self.profiles[0]
+        try:
+            try:
+                number = self.post("/Products", body)["ID"]
+            except OutcomeUnknown as lost:
+                existing = self._ask_ids([sent["SKU"]])
+                if not existing:
+                    return lost
+                number = existing[folded(sent["SKU"])]
+            except RecordRejected as refused:
+                if refused.status != 400 or not self._ask_ids([sent["SKU"]]):
+                    return refused
+                return self.rejected("SKU", "DuplicateSku", f"There is a product {sent['SKU']} already.", 409)
+            self._write_lists(number, sent)
+        except (RecordRejected, Transient) as error:
+            return error
+        return None
+
+    def update_product(self, sku: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Several calls: its fields, then what differs of its lists, so that a repeat goes on where one has ended."""
+        number = self._id_of(sku)
+        try:
+            self._write_fields(number, changes)
+        except RecordRejected as error:
+            if error.status != 404:
+                raise
+            number = self._ask_ids([sku]).get(folded(sku), number)  # it may have been made anew
+            self._write_fields(number, changes)
+        found = [row for row in self.of_skus("products", [sku]) if folded(row["SKU"]) == folded(sku)]
+        if not found:
+            raise self.rejected("SKU", "UnknownSku", f"There is no product {sku} any more.", 404)
+        return found[-1]
+
+    def _write_fields(self, number: int, changes: Mapping[str, Any]) -> None:
+        if plain := _plain(changes):
+            self.patch(f"/Products({number})", plain)
+        self._write_lists(number, changes)
+
+    def _write_lists(self, number: int, changes: Mapping[str, Any]) -> None:
+        """Makes attributes, images and components those that are given; lists that are not given stay."""
+        lists = [name for name in ("Attributes", "Images", "BundleComponents") if changes.get(name) is not None]
+        if not lists:
+            return
+        product = f"/Products({number})"
+        there = self.get(product, {"$select": "ID", "$expand": ",".join(lists)})
+        if "Attributes" in lists:
+            wanted, present = (
+                _named(changes, "Attributes", "Name", "Value"),
+                _named(there, "Attributes", "Name", "Value"),
+            )
+            new = [{"Name": name, "Value": value} for name, value in wanted.items() if present.get(name, "") != value]
+            if new:
+                self.post(f"{product}/UpdateAttributes", {"Value": {"Attributes": new}}, repeatable=True)
+            for name in present.keys() - wanted.keys():
+                self._delete(f"{product}/Attributes({_key(name)})")
+        if "Images" in lists:
+            wanted, present = (
+                _named(changes, "Images", "PlacementName", "Url"),
+                _named(there, "Images", "PlacementName", "Url"),
+            )
+            for place, url in wanted.items():
+                if present.get(place) != url:
+                    self.call("PUT", f"{product}/Images({_key(place)})", {"Url": url})
+            for place in present.keys() - wanted.keys():
+                self._delete(f"{product}/Images({_key(place)})")
+        if "BundleComponents" in lists:
+            self._write_components(product, changes["BundleComponents"], there["BundleComponents"])
+
+    def _write_components(
+        self, product: str, parts: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]
+    ) -> None:
+        ids = self._ids_of([one["SKU"] for one in parts])
+        wanted = {}
+        for one in parts:
+            if folded(one["SKU"]) not in ids:
+                raise self.rejected("BundleComponents", "UnknownSku", f"There is no product {one['SKU']}.")
+            wanted[ids[folded(one["SKU"])]] = one["Quantity"]
+        present = {one["ComponentID"]: one["Quantity"] for one in there}
+        for component, units in wanted.items():
+            if component not in present:
+                self.post(f"{product}/BundleComponents", {"ComponentID": component, "Quantity": units}, repeatable=True)
+            elif present[component] != units:
+                self.patch(f"{product}/BundleComponents({component})", {"Quantity": units})
+        for component in present.keys() - wanted.keys():
+            self._delete(f"{product}/BundleComponents({component})")
+
+    def _delete(self, path: str) -> None:
+        """What is gone already is deleted."""
+        try:
+            self.call("DELETE", path)
+        except RecordRejected as error:
+            if error.status != 404:
+                raise
+
+
+def document(item: Item) -> dict[str, Any]:
+    """A document of a batch, decoded."""
+    return item if isinstance(item, dict) else decode(item)
+
+
+def folded(sku: str) -> str:
+    """A SKU as v1 compares it: without case."""
+    return sku.strip().casefold()
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: document[name] for name in PLAIN if name in document}
+
+
+def _named(document: Mapping[str, Any], field: str, key: str, value: str) -> dict[str, str]:
+    """A list of names and texts by name; a text that is null is empty."""
+    return {one[key]: one.get(value) or "" for one in document.get(field) or ()}
+
+
+def _key(name: str) -> str:
+    """A name as it stands in a path."""
+    return quote(odata.text(name), safe="'")
+
+
+def _portions(skus: Sequence[str]) -> Iterator[list[str]]:
+    """The conditions of SKUs, as many together as an address can hold."""
+    portion: list[str] = []
+    length = 0
+    for sku in dict.fromkeys(skus):
+        condition = f"Sku eq {odata.text(sku)}"
+        size = len(quote(condition, safe="")) + len("%20or%20")
+        if portion and length + size > LONGEST_FILTER:
+            yield portion
+            portion, length = [], 0
+        portion.append(condition)
+        length += size
+    if portion:
+        yield portion
+
+
+def _written(index: int, sent: Mapping[str, Any], error: CrossdockError | None, done: int = 200) -> Written:
+    """The outcome of one item, with a result as the contract has it."""
+    status = done if error is None else error.status if isinstance(error, RecordRejected) else 503
+    keys = {name: sent[name] for name in ("SKU", "DistributionCenterID") if name in sent}
+    return Written(status, {"Index": index, "Status": status, **keys}, error)
