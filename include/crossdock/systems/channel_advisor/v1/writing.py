@@ -119,18 +119,20 @@ class Writing(Products):
             return Reported(503, error=error)
 
     def _shipment(self, number: int, key: str) -> dict[str, Any] | None:
-        """The shipment of an order with this SellerFulfillmentID, as the contract has it."""
+        """The shipment of an order with this SellerFulfillmentID, as the contract has it. RecordRejected(404) where
+        there is no such order."""
         query = {"$expand": "Items", "$filter": f"SellerFulfillmentID eq {odata.text(key)}"}
-        for found in self.rows(f"/Orders({number})/Fulfillments", query):
-            if found["DeliveryStatus"] != NOT_SHIPPED or found.get("ShippedDateUtc"):
-                items = [
-                    {"OrderItemID": one["OrderItemID"], "SKU": one.get("Sku"), "Quantity": one["Quantity"]}
-                    for one in found["Items"]
-                ]
-                return {
-                    "ShipmentID": found["ID"], "ChannelAdvisorOrderID": number, "SellerFulfillmentID": key,
-                    "Items": items,
-                }  # fmt: skip
+        for found in self.get(f"/Orders({number})/Fulfillments", query)["value"]:
+            if found["DeliveryStatus"] == NOT_SHIPPED and not found.get("ShippedDateUtc"):
+                continue
+            if "Items@odata.nextLink" in found:  # a list shows no more than twenty
+                found = self.get(f"/Fulfillments({found['ID']})", {"$expand": "Items"})
+            items = [
+                {"OrderItemID": one["OrderItemID"], "SKU": one.get("Sku"), "Quantity": one["Quantity"]}
+                for one in found["Items"]
+            ]
+            named = {"ShipmentID": found["ID"], "ChannelAdvisorOrderID": number, "SellerFulfillmentID": key}
+            return {**named, "Items": items}
         return None
 
     # ---- returns ---------------------------------------------------------------------------------------------------
