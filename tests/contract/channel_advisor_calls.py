@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +22,8 @@ import uvicorn
 
 from sandbox.channel_advisor.server import ChannelAdvisor
 from sandbox.kernel import contract
-from sandbox.kernel.app import App
+from sandbox.kernel.serve import server_config
+from sandbox.kernel.system import System
 
 SCHEMA = schemathesis.openapi.from_path(contract.FOLDER / "channel_advisor.yaml")
 ROUTES = contract.Routes(list(contract.load("channel_advisor").operations.values()))
@@ -99,12 +100,12 @@ def encode(value: Any) -> bytes:
 
 
 @contextmanager
-def running(folder: Path, **limits: int) -> Iterator[str]:
+def running(folder: Path, build: Callable[..., System] = ChannelAdvisor, **limits: int) -> Iterator[str]:
     """A server on a free port of this machine, with its data in `folder`. Gives its base URL."""
-    system = ChannelAdvisor(folder, **limits)
+    system = build(folder, **limits)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(App(system), log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(server_config(system, "warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

@@ -20,7 +20,7 @@ import schemathesis
 import uvicorn
 
 from sandbox.kernel import contract
-from sandbox.kernel.app import App
+from sandbox.kernel.serve import server_config
 from sandbox.tims.server import CLIENT, HANDLERS, SECRET, Tims
 
 SCHEMA = schemathesis.openapi.from_path(contract.FOLDER / "tims.yaml")
@@ -134,7 +134,7 @@ def running(folder: Path, **limits: int) -> Iterator[tuple[str, Tims]]:
     system = Tims(folder, **limits)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(App(system), log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(server_config(system))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

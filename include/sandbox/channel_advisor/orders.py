@@ -102,7 +102,7 @@ def mark(system: System, request: Request, *, on: bool) -> Answer:
         others = [name for name in row.doc["Exported"] if name != application]
         marks = [*others, application] if on else others
         if marks != row.doc["Exported"]:
-            tx.put("order", row.id, row.doc | {"Exported": marks}, modified=row.modified)
+            tx.put("order", row.id, row.doc | {"Exported": marks}, modified=row.modified, extra=row.extra)
     return Answer(204)
 
 

@@ -16,7 +16,14 @@ from sandbox.kernel.store import Row, Terms, Transaction
 
 def _order_terms(order: Document) -> list[tuple[str, Any]]:
     marks = [(f"exported/{name}", int(name in order["Exported"])) for name in account.APPLICATIONS]
-    return [("profile", order["ProfileID"]), ("site", order["SiteID"]), ("status", order["OrderStatus"]), *marks]
+    has_cancelled = any(line["QuantityCancelled"] for line in order["OrderItems"])
+    return [
+        ("profile", order["ProfileID"]),
+        ("site", order["SiteID"]),
+        ("status", order["OrderStatus"]),
+        ("cancelled", 1 if has_cancelled else None),
+        *marks,
+    ]
 
 
 TERMS: dict[str, Terms] = {
@@ -27,7 +34,12 @@ TERMS: dict[str, Terms] = {
         ("order", doc["ChannelAdvisorOrderID"]),
         ("status", doc["Status"]),
     ],
-    "product": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
+    "product": lambda doc: [
+        ("profile", doc["ProfileID"]),
+        ("sku", doc["SKU"].casefold()),
+        ("number", doc["ProductID"]),
+        ("parent", doc["ParentSku"].casefold() if doc.get("ParentSku") else None),
+    ],
     "inventory": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "price": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],
     "promotion": lambda doc: [("profile", doc["ProfileID"]), ("status", doc["Status"])],
@@ -42,9 +54,17 @@ TERMS: dict[str, Terms] = {
 
 
 def put_order(tx: Transaction, order: Document, at: int) -> Document:
-    """Write an order as changed at this moment. Answers it as stored."""
+    """Write an order as changed at this moment, and beside it when units of its lines were cancelled last. Answers it
+    as stored."""
+    key = order["ChannelAdvisorOrderID"]
     order = order | {"UpdatedDate": clock.text(at)}
-    tx.put("order", order["ChannelAdvisorOrderID"], order, modified=at)
+    row = tx.get("order", key)
+    before = {line["OrderItemID"]: line["QuantityCancelled"] for line in row.doc["OrderItems"]} if row else {}
+    moments = row.extra.get("Cancelled", {}) if row else {}
+    for line in order["OrderItems"]:
+        if line["QuantityCancelled"] > before.get(line["OrderItemID"], 0):
+            moments[str(line["OrderItemID"])] = order["UpdatedDate"]
+    tx.put("order", key, order, modified=at, extra={"Cancelled": moments} if moments else None)
     return order
 
 

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from email.utils import formatdate
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -28,8 +29,9 @@ from sandbox.kernel.contract import Operation
 from sandbox.kernel.controls import Controls
 from sandbox.kernel.faults import REFUSED, Plan
 from sandbox.kernel.http import Answer, Incoming, Refusal, Request
+from sandbox.kernel.oauth import Access
 from sandbox.kernel.store import Id
-from sandbox.kernel.system import System
+from sandbox.kernel.system import Call, Face, Route, System
 
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 a path, not a secret
 log = logging.getLogger("sandbox")
@@ -64,6 +66,9 @@ class App:
 
     async def _exchange(self, incoming: Incoming, stack: ExitStack) -> tuple[Answer, Plan]:
         """The answer, and the faults still to be applied to it. `stack` holds the slot until the answer is sent."""
+        face = next((face for face in self.system.faces if face.owns(incoming.raw_path)), None)
+        if face is not None and not self.system.is_closed(incoming.raw_path):
+            return await self._face(face, incoming, stack)
         parts = contract.segments(incoming.raw_path)
         operation, values, offered = self.routes.find(incoming.method, parts)
         is_token = incoming.raw_path == TOKEN_PATH
@@ -74,8 +79,10 @@ class App:
         plan = self.system.faults.plan(incoming.method, incoming.raw_path, name)
         keys: list[str] = []
         try:
-            if early := _early(plan, is_token, self.system):
+            if early := _early(plan, is_token, self.system.refuse):
                 return early, plan
+            if self.system.is_closed(incoming.raw_path):
+                raise Refusal(404, "not_found", f"{incoming.raw_path[:200]} is turned off.")
             if is_token:
                 answer = await self._token(incoming, keys)
             else:
@@ -89,7 +96,60 @@ class App:
             answer = self.system.refuse(Refusal(500, "internal", "The sandbox has a fault; see its log."))
         for header, value in self.system.limit_headers(self.system.limiter.standing(keys)).items():
             answer.headers.setdefault(header, value)
-        return await self._late(incoming, answer, plan), plan
+        return await self._late(incoming, answer, plan, self.system.refuse, self.system.paging[3]), plan
+
+    async def _face(self, face: Face, incoming: Incoming, stack: ExitStack) -> tuple[Answer, Plan]:
+        """As `_exchange`, of a face."""
+        route = face.route(incoming.method, incoming.raw_path)
+        self.requests[route.name] = self.requests.get(route.name, 0) + 1
+        plan = self.system.faults.plan(incoming.method, incoming.raw_path, route.id)
+        try:
+            if early := _early(plan, False, face.refuse):
+                return early, plan
+            answer = await self._through(face, route, incoming, plan, stack)
+        except Refusal as refusal:
+            answer = face.refuse(refusal)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s failed", route.name)
+            answer = face.refuse(Refusal(500, "internal", "The sandbox has a fault; see its log."))
+        return await self._late(incoming, answer, plan, face.refuse, face.cursor), plan
+
+    async def _through(self, face: Face, route: Route, incoming: Incoming, plan: Plan, stack: ExitStack) -> Answer:
+        system, access, count = self.system, Access("", token=""), None
+        if not route.is_open:
+            access = self._access(_authorization(incoming), plan)
+            if route.scopes and access.scopes.isdisjoint(route.scopes):
+                raise Refusal(403, "insufficient_scope", f"The token lacks the scope {route.scopes[0]}.")
+            keys = system.limit_keys(access)
+            self._enter(access, keys, stack)
+            count = partial(system.limiter.count, keys)
+        body = await incoming.body(system.max_body)
+        if slow := plan.get("slow"):
+            await asyncio.sleep(float(slow.options.get("seconds", 2)))
+        call = Call(
+            incoming.method, access, incoming.headers, body, system.clock.now(), incoming.raw_path,
+            incoming.raw_query, incoming.base_url, plan, count or (lambda: None),
+        )  # fmt: skip
+        return await self.thread(face.perform, call)
+
+    def _access(self, authorization: str, plan: Plan) -> Access:
+        """Whose token it is. Refusal invalid_token."""
+        if plan.get("expire_token"):
+            self.system.tokens.expire(authorization.partition(" ")[2].strip() or "-")
+        access = self.system.tokens.read(authorization)
+        if access is None:
+            raise Refusal(401, "invalid_token", "The token is missing, unknown or expired.")
+        return access
+
+    def _enter(self, access: Access, keys: list[str], stack: ExitStack) -> None:
+        """Take a slot until the answer is sent. Refusal rate_limited."""
+        try:
+            self.system.limiter.enter(access.client, keys)
+        except limits.Exceeded as over:
+            raise Refusal(429, "rate_limited", over.reason, headers={"Retry-After": str(over.retry_after)}) from None
+        stack.callback(self.system.limiter.leave, access.client)
 
     async def _token(self, incoming: Incoming, keys: list[str]) -> Answer:
         if incoming.method != "POST":
@@ -109,21 +169,12 @@ class App:
         stack: ExitStack,
     ) -> Answer:
         system = self.system
-        authorization = incoming.headers.get("authorization", "")
-        if plan.get("expire_token"):
-            system.tokens.expire(authorization.partition(" ")[2].strip() or "-")
-        access = system.tokens.read(authorization)
-        if access is None:
-            raise Refusal(401, "invalid_token", "The token is missing, unknown or expired.")
+        access = self._access(incoming.headers.get("authorization", ""), plan)
         if operation and not access.scopes.issuperset(operation.scopes):
             missing = " ".join(sorted(set(operation.scopes) - access.scopes))
             raise Refusal(403, "insufficient_scope", f"The token lacks the scope {missing}.", scope=missing)
         keys += system.limit_keys(access)
-        try:
-            system.limiter.enter(access.client, keys)
-        except limits.Exceeded as over:
-            raise Refusal(429, "rate_limited", over.reason, headers={"Retry-After": str(over.retry_after)}) from None
-        stack.callback(system.limiter.leave, access.client)
+        self._enter(access, keys, stack)
         body = await incoming.body(system.max_body)
         if operation is None:
             if offered:
@@ -138,16 +189,18 @@ class App:
         )  # fmt: skip
         return await self.thread(read_and_perform, system, request, values, body)
 
-    async def _late(self, incoming: Incoming, answer: Answer, plan: Plan) -> Answer:
+    async def _late(
+        self, incoming: Incoming, answer: Answer, plan: Plan, refuse: Callable[[Refusal], Answer], cursor: str
+    ) -> Answer:
         """The answer after its effect has happened, changed by faults."""
         if hang := plan.get("hang_after"):
             await incoming.gone(float(hang.options.get("seconds", 120)))
             raise ConnectionError
         if fault := plan.get("error_after"):
             status = int(fault.options.get("status", 500))
-            return self.system.refuse(Refusal(status, "internal", "An error has occurred."))
+            return refuse(Refusal(status, "internal", "An error has occurred."))
         if plan.get("repeat_cursor"):
-            answer = _repeated(answer, incoming, self.system.paging[3])
+            answer = _repeated(answer, incoming, cursor)
         if (shift := plan.get("shift_rows")) and answer.listed:
             await self.thread(self._shift, *answer.listed, int(shift.options.get("rows", 2)))
         return answer
@@ -201,16 +254,16 @@ _DENIED_SHAPES: dict[str, Answer] = {
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-def _early(plan: Plan, is_token: bool, system: System) -> Answer | None:
+def _early(plan: Plan, is_token: bool, refuse: Callable[[Refusal], Answer]) -> Answer | None:
     """The answer of a fault that keeps the request from the system."""
     if limited := plan.get("rate_limited"):
         wait = {"Retry-After": str(limited.options.get("seconds", 1))}
-        return system.refuse(Refusal(429, "rate_limited", "Too many requests.", headers=wait))
+        return refuse(Refusal(429, "rate_limited", "Too many requests.", headers=wait))
     if plan.get("rate_limited_bare"):
-        return system.refuse(Refusal(429, "rate_limited", "Too many requests."))
+        return refuse(Refusal(429, "rate_limited", "Too many requests."))
     if fault := plan.get("error_before"):
         status = int(fault.options.get("status", 500))
-        return system.refuse(Refusal(status, "internal", "An error has occurred."))
+        return refuse(Refusal(status, "internal", "An error has occurred."))
     if plan.get("bad_gateway_html"):
         return Answer(502, _HTML, media="text/html")
     if denied := plan.get("denied_200"):
@@ -227,6 +280,9 @@ def _repeated(answer: Answer, incoming: Incoming, name: str) -> Answer:
     sent = next((v for k, v in parse_qsl(incoming.raw_query) if k.lower() == name.lower()), None)
     if sent is None or not isinstance(answer.body, dict):
         return answer
+    if "@odata.context" in answer.body:
+        url = f"{incoming.base_url}{incoming.raw_path}?{incoming.raw_query}"
+        return replace(answer, body=answer.body | {"@odata.nextLink": url})
     if "NextCursor" in answer.body:
         return replace(answer, body=answer.body | {"NextCursor": sent})
     url = f"{incoming.base_url}{incoming.raw_path}?{incoming.raw_query}"
@@ -251,6 +307,14 @@ def _incoming(scope: dict[str, Any], receive: Any) -> Incoming:
         client[0],
         receive,
     )
+
+
+def _authorization(incoming: Incoming) -> str:
+    """The header, else what `?access_token=` says."""
+    for name, value in parse_qsl(incoming.raw_query):
+        if name.lower() == "access_token":
+            return f"Bearer {value}"
+    return incoming.headers.get("authorization", "")
 
 
 def _form(content_type: str, body: bytes) -> dict[str, str]:
@@ -278,6 +342,7 @@ def _header(answer: Answer, length: int) -> dict[str, Any]:
     if answer.body is not None:
         media = answer.media if "json" in answer.media else f"{answer.media}; charset=utf-8"
         headers.setdefault("content-type", media)
+    headers.setdefault("date", formatdate(usegmt=True))
     headers.setdefault("x-request-id", secrets.token_hex(5))
     encoded = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
     return {"type": "http.response.start", "status": answer.status, "headers": encoded}

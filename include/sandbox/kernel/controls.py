@@ -53,6 +53,7 @@ class Controls:
             "GET requests": lambda _: dict(sorted(self._requests.items())),
             "DELETE requests": self._forget_requests,
             "POST expire-tokens": lambda _: {"expired": self._system.tokens.expire()},
+            **system.controls(),
         }
 
     async def answer(self, incoming: Incoming) -> Answer:

@@ -46,11 +46,11 @@ class Limiter:
             times.popleft()
         return times
 
-    def enter(self, slot: str, keys: Sequence[str]) -> None:
+    def enter(self, slot: str, keys: Sequence[str], *, at_once: bool = True) -> None:
         """One request of `slot` (at once) that counts against every one of `keys` (per minute). Raises Exceeded."""
         now = time.monotonic()
         with self._lock:
-            if self._running[slot] >= self.at_once:
+            if at_once and self._running[slot] >= self.at_once:
                 raise Exceeded(f"{self.at_once} requests are running at once.", 1)
             for key in keys:
                 times = self._recent(key, now)
@@ -59,7 +59,11 @@ class Limiter:
                     raise Exceeded(f"{self.per_minute} requests per minute are used up.", max(1, wait))
             for key in keys:
                 self._times[key].append(now)
-            self._running[slot] += 1
+            self._running[slot] += at_once
+
+    def count(self, keys: Sequence[str]) -> None:
+        """One more request of one that has its slot already: a part of a batch. Raises Exceeded."""
+        self.enter("", keys, at_once=False)
 
     def leave(self, slot: str) -> None:
         with self._lock:

@@ -18,6 +18,18 @@ from sandbox.kernel.app import App
 from sandbox.kernel.system import System
 
 
+def server_config(system: System, log_level: str = "critical") -> uvicorn.Config:
+    """The `Date` of an answer is the app's: a dialect may give the sandbox's clock there."""
+    return uvicorn.Config(
+        App(system),
+        log_level=log_level,
+        access_log=False,
+        date_header=False,
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=30,
+    )
+
+
 def serve(system: System, port: int, host: str = "127.0.0.1") -> int:
     """Serve until stopped; 0 at a stop that was asked for, 1 with a sentence on stderr when the port is taken."""
     listener = socket.socket()
@@ -29,9 +41,7 @@ def serve(system: System, port: int, host: str = "127.0.0.1") -> int:
         why = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
         print(f"Port {port} of {host} cannot be used: {why}. Stop it, or choose another --port.", file=sys.stderr)
         return 1
-    config = uvicorn.Config(
-        App(system), log_level="critical", access_log=False, timeout_graceful_shutdown=3, timeout_keep_alive=30
-    )
+    config = server_config(system)
     print(
         f"{system.name} sandbox on http://{host}:{listener.getsockname()[1]}, data in {system.store.path}", flush=True
     )

@@ -161,6 +161,36 @@ class Transaction:
         ).fetchone()
         return count < _FEW
 
+    def ids(
+        self,
+        kind: str,
+        *,
+        since: int | None = None,
+        before: int | None = None,
+        where: Mapping[str, Sequence[Any]] | None = None,
+    ) -> list[tuple[Id, int]]:
+        """(id, modified) of rows, sorted by id: since <= modified < before, each term one of its values. Reads no
+        document."""
+        clauses = ["d.kind = ?"]
+        values: list[Any] = [kind]
+        for clause, value in (("d.modified >= ?", since), ("d.modified < ?", before)):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        for name, wanted in (where or {}).items():
+            clauses.append(
+                "EXISTS (SELECT 1 FROM term t WHERE t.kind = d.kind AND t.id = d.id AND t.name = ?"
+                f" AND t.value IN ({_marks(wanted)}))"
+            )
+            values += [name, *wanted]
+        return list(
+            self._sql(f"SELECT d.id, d.modified FROM document d WHERE {' AND '.join(clauses)} ORDER BY d.id", values)
+        )
+
+    def values(self, kind: str, term: str) -> list[tuple[Any, Id]]:
+        """(value, id) of every row that has a term, sorted by the value. Reads no document."""
+        return list(self._sql("SELECT value, id FROM term WHERE kind = ? AND name = ? ORDER BY value", (kind, term)))
+
     def rows(self, kind: str, **terms: Any) -> list[Row]:
         """All rows with these terms (one value each), oldest change first."""
         return self.page(kind, limit=-1, where={name: [value] for name, value in terms.items()})
@@ -219,6 +249,7 @@ class Store:
         self._terms = terms or {}
         self._local = threading.local()
         self._writing = threading.Lock()
+        self.version = 0  # counts what was committed
         self._writer = self._connect()
         self._writer.executescript(_SCHEMA)
 
@@ -253,6 +284,7 @@ class Store:
                 self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
+            self.version += 1
 
     def setting(self, name: str) -> str | None:
         with self._writing:

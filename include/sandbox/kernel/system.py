@@ -9,18 +9,61 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from sandbox.kernel import contract, cursor, limits
 from sandbox.kernel.clock import Clock, parse
-from sandbox.kernel.faults import Faults
+from sandbox.kernel.faults import Faults, Plan
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import Access, Tokens
 from sandbox.kernel.store import Id, Row, Store, Terms, Transaction, decode
 
 Handler = Callable[..., Answer]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to a face, read but for its query and body."""
+
+    method: str
+    access: Access
+    headers: Mapping[str, str]  # lower-case names
+    body: bytes
+    now: int  # ticks of the sandbox clock
+    raw_path: str
+    raw_query: str
+    base_url: str
+    plan: Plan
+    count: Callable[[], None] = lambda: None  # counts a part of a batch as a request; limits.Exceeded
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a request to a face means: `name` is counted and met by faults; `scopes`: any one of them is enough."""
+
+    name: str
+    id: str | None = None
+    scopes: tuple[str, ...] = ()
+    is_open: bool = False  # needs no token
+
+
+class Face(Protocol):
+    """Another dialect of a system: paths of its own over the same state."""
+
+    cursor: str  # name of the query's part that says where a page begins
+
+    def owns(self, raw_path: str) -> bool:
+        """Whether a path is this face's."""
+
+    def route(self, method: str, raw_path: str) -> Route: ...
+
+    def perform(self, call: Call) -> Answer:
+        """Called in a thread. Refusal for what is refused."""
+
+    def refuse(self, refusal: Refusal) -> Answer:
+        """A refusal in this dialect's shape."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +97,7 @@ class System:
         self.limiter = limits.Limiter(per_minute or self.per_minute, at_once or self.at_once)
         self.faults = Faults()
         self.handlers: dict[str, Handler] = {}
+        self.faces: list[Face] = []
 
     # ---- what a system says ----
     def refuse(self, refusal: Refusal) -> Answer:
@@ -90,6 +134,14 @@ class System:
             "X-RateLimit-Remaining": str(standing.remaining),
             "X-RateLimit-Reset": str(standing.reset),
         }
+
+    def is_closed(self, raw_path: str) -> bool:
+        """Whether a path is turned off."""
+        return False
+
+    def controls(self) -> dict[str, Callable[[Any], Any]]:
+        """Controls of this system's own, by method and path below `/_sandbox/`."""
+        return {}
 
     def moved(self) -> None:
         """The clock was set, or the world was applied."""

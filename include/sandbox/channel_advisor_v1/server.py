@@ -1,0 +1,62 @@
+"""Channel Advisor in both dialects over one state: the facade (`/v2/`) and REST v1 (`/v1/`).
+
+In: requests of either dialect. Out: answers of the same world. Never: a second state.
+
+Controls of its own: GET, PUT dialects {"serve": ["v1"]} turns the other one off; GET, PUT v1 {"past_end": "first"} says
+how the live service is taken where that is not certain (`face.SETTINGS`). A reset leaves the dialects as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sandbox.channel_advisor import server as facade
+from sandbox.channel_advisor_v1.face import Face
+
+DIALECTS = ("v1", "v2")
+
+
+class ChannelAdvisor(facade.ChannelAdvisor):
+    """The facade's server with the face of REST v1."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        per_minute: int | None = None,
+        at_once: int | None = None,
+        dialects: tuple[str, ...] = DIALECTS,
+    ) -> None:
+        super().__init__(folder, per_minute=per_minute, at_once=at_once)
+        self.dialects = frozenset(dialects)
+        self.v1 = Face(self)
+        self.faces = [self.v1]
+
+    def is_closed(self, raw_path: str) -> bool:
+        dialect = raw_path.split("/")[1]
+        return dialect in DIALECTS and dialect not in self.dialects
+
+    def controls(self) -> dict[str, Callable[[Any], Any]]:
+        return {
+            "GET dialects": lambda _: {"serve": sorted(self.dialects)},
+            "PUT dialects": self._serve,
+            "GET v1": lambda _: self.v1.settings,
+            "PUT v1": self.v1.set,
+        }
+
+    def _serve(self, sent: dict[str, Any]) -> dict[str, Any]:
+        wanted = sent["serve"]
+        if not wanted or not set(wanted) <= set(DIALECTS):
+            raise ValueError(f"Serve one or both of {', '.join(DIALECTS)}.")
+        self.dialects = frozenset(wanted)
+        return {"serve": sorted(self.dialects)}
+
+    def forget(self) -> None:
+        super().forget()
+        self.v1.forget()
+
+    def moved(self) -> None:
+        super().moved()
+        self.v1.memory.numbers.clear()
