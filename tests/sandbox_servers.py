@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sandbox.channel_advisor.server import ChannelAdvisor
+from sandbox.channel_advisor_v1.server import ChannelAdvisor
 from sandbox.kernel.serve import serve
 from sandbox.kernel.system import System
 from sandbox.tims.server import Tims

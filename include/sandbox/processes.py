@@ -31,10 +31,11 @@ from sandbox import actors
 from sandbox import world as worlds
 from sandbox.control import SYSTEMS, Control, SandboxError, controls, moment, port
 from sandbox.transactions import BadData
-from sandbox.world import CHANNEL_ADVISOR, Event, World
+from sandbox.world import CHANNEL_ADVISOR, TIMS, Event, World
 
 START_SECONDS, STOP_SECONDS = 40.0, 10.0
 AHEAD = timedelta(seconds=5)  # events are dated a little ahead, so that no reader has passed them
+MODULES = {CHANNEL_ADVISOR: "sandbox.channel_advisor_v1", TIMS: "sandbox.tims"}  # what `python -m` runs
 Progress = Callable[[str, float], None]  # (what is being done, share done)
 
 
@@ -53,9 +54,7 @@ def running(system: str) -> psutil.Process | None:
     """The server that `up` started here, if it lives; a number that another program took over since does not count."""
     try:
         process = psutil.Process(int(pid_file(system).read_text()))
-        return (
-            process if f"sandbox.{system}" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE else None
-        )
+        return process if MODULES[system] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, psutil.Error):
         return None
 
@@ -115,7 +114,7 @@ def _start(system: str) -> None:
             [
                 sys.executable,
                 "-m",
-                f"sandbox.{system}",
+                MODULES[system],
                 "--port",
                 str(port(system)),
                 "--data",

@@ -32,7 +32,7 @@ FAST = Limits(
     longest_pause_seconds=1.2,
     failures_to_open=50,
 )
-SANDBOX = {"channel_advisor": "sandbox.channel_advisor", "tims": "sandbox.tims"}
+SANDBOX = {"channel_advisor": "sandbox.channel_advisor_v1", "tims": "sandbox.tims"}
 DAYS = timedelta(days=2)
 ORDERS = "/v2/orders"
 

@@ -29,6 +29,7 @@ GRANTS = {
     "sandbox-refresh": Grant("crossdock-sandbox"),
     "sandbox-refresh-two-profiles": Grant("crossdock-sandbox", profiles=(MAIN_PROFILE, SECOND_PROFILE)),
     "sandbox-refresh-orders": Grant("crossdock-sandbox", scopes=("orders",)),
+    "sandbox-refresh-readonly": Grant("crossdock-sandbox", scopes=("inventory.readonly", "orders.readonly")),
     "sandbox-refresh-second": Grant("crossdock-second"),
 }
 

@@ -37,7 +37,7 @@ TERMS: dict[str, Terms] = {
     "product": lambda doc: [
         ("profile", doc["ProfileID"]),
         ("sku", doc["SKU"].casefold()),
-        ("number", doc["ProductID"]),
+        ("number", doc.get("ProductID")),
         ("parent", doc["ParentSku"].casefold() if doc.get("ParentSku") else None),
     ],
     "inventory": lambda doc: [("profile", doc["ProfileID"]), ("sku", doc["SKU"].casefold())],

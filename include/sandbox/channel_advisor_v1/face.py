@@ -78,16 +78,16 @@ def read_key(text: str, entity: Entity) -> dict[str, Any] | None:
         name, value = pair.groups()
         if name is None and len(entity.key) > 1:
             return None
-        known = entity.properties.get((name or entity.key[0]).lower())
-        if known is None or known.name not in entity.key:
+        prop = entity.properties.get((name or entity.key[0]).lower())
+        if prop is None or prop.name not in entity.key:
             return None
-        found[known.name] = _key_value(known, value)
+        found[prop.name] = _key_value(prop, value)
         place = pair.end()
     return found if set(found) == set(entity.key) and None not in found.values() else None
 
 
-def _key_value(known: Property, text: str) -> Any:
-    if known.kind == "String":
+def _key_value(prop: Property, text: str) -> Any:
+    if prop.kind == "String":
         return text[1:-1].replace("''", "'") if text.startswith("'") else None
     return int(text) if not text.startswith("'") and abs(int(text)) < 2**31 else None
 
@@ -197,7 +197,7 @@ class Face:
             rows = finder.matches(source, ask, self.system.store.version)
             request = (call.base_url + call.raw_path, call.raw_query)
             kept, envelope = lists.page(source.name, rows, chosen, request, self.settings["past_end"])
-            view = lists.View(call.base_url, query_token(call), is_cut=True)
+            view = lists.View(call.base_url, query_token(call), is_truncated=True)
             value = [
                 lists.shown(node, chosen, view)
                 for root, key in kept
@@ -219,12 +219,12 @@ class Face:
         rows = lists.chosen(nodes, chosen)
         request = (call.base_url + call.raw_path, call.raw_query)
         kept, envelope = lists.page(name, rows, chosen, request, self.settings["past_end"])
-        view = lists.View(call.base_url, query_token(call), is_cut=True)
+        view = lists.View(call.base_url, query_token(call), is_truncated=True)
         return Answer(200, _with_value(envelope, [lists.shown(node, chosen, view) for node in kept]))
 
     def _single(self, call: Call, node: Node, entity: Entity) -> Answer:
         chosen = options.read(call.raw_query, entity)
-        view = lists.View(call.base_url, query_token(call), is_cut=False)
+        view = lists.View(call.base_url, query_token(call), is_truncated=False)
         return Answer(200, single(call, node, lists.shown(node, chosen, view)))
 
     # ---- refusals ----
@@ -280,9 +280,9 @@ def single(call: Call, node: Node, shown: dict[str, Any]) -> dict[str, Any]:
 def _one_of(nodes: list[Node], key: str, entity: Entity) -> Node:
     """The row of a collection by its key, or by the part of it that the parent does not say: `Attributes('Color')`."""
     last = entity.key[-1]
-    known = entity.properties[last.lower()]
+    prop = entity.properties[last.lower()]
     alone = re.fullmatch(r"'(?:[^']|'')*'|-?\d+", key.strip())
-    wanted = {last: _key_value(known, key.strip())} if alone else read_key(key, entity) or {}
+    wanted = {last: _key_value(prop, key.strip())} if alone else read_key(key, entity) or {}
     for node in nodes if wanted else ():
         if all(_same(node.values[name], value) for name, value in wanted.items()):
             return node

@@ -18,7 +18,7 @@ from sandbox.channel_advisor_v1.schema import entities, sets
 
 PAGE = 100
 NESTED_PAGE = 20  # where something is expanded within what is expanded
-CUT = 20  # rows of an expanded collection in a list
+CAP = 20  # rows of an expanded collection in a list
 LEAN_PAGE, LEAN = 1_000, 5  # rows of a page of at most so many properties
 _SAFE = "$=&(),;'/:@"
 _SET_OF = {entity.name: name for name, entity in sets().values()}
@@ -33,7 +33,7 @@ class View:
 
     base: str
     token: str
-    is_cut: bool
+    is_truncated: bool
 
     def url(self, path: str, query: str) -> str:
         parts = [part for part in (query, f"access_token={self.token}" if self.token else "") if part]
@@ -67,11 +67,11 @@ def _collection(found: Document, node: Node, name: str, nodes: list[Node], below
         found[f"{name}@odata.count"] = len(nodes)
     nodes = nodes[below.skip :]
     nodes = nodes if below.top is None else nodes[: below.top]
-    kept = nodes[:CUT] if view.is_cut else nodes
+    kept = nodes[:CAP] if view.is_truncated else nodes
     found[name] = [shown(each, below, view) for each in kept]
     if len(kept) < len(nodes):
         query = _without(below.text, "$skip", "$top")
-        rest = [f"$skip={below.skip + CUT}"] + ([] if below.top is None else [f"$top={below.top - CUT}"])
+        rest = [f"$skip={below.skip + CAP}"] + ([] if below.top is None else [f"$top={below.top - CAP}"])
         found[f"{name}@odata.nextLink"] = view.url(f"{address(node)}/{name}", "&".join(filter(None, [query, *rest])))
 
 
@@ -94,11 +94,11 @@ def _without(query: str, *names: str) -> str:
 def chosen(nodes: Iterable[Node], options: Options) -> list[Node]:
     """The nodes that pass the filter, in the order that is asked for."""
     found = [node for node in nodes if options.filter is None or options.filter.holds(node)]
-    for known, is_down in reversed(options.orderby):
-        name = known.name
+    for prop, is_down in reversed(options.orderby):
+        name = prop.name
 
-        def key(node: Node, known: Any = known, name: str = name) -> Any:
-            value = comparable(known, node.values[name])
+        def key(node: Node, prop: Any = prop, name: str = name) -> Any:
+            value = comparable(prop, node.values[name])
             return (value is not None, "" if value is None else value)
 
         found.sort(key=key, reverse=is_down)

@@ -247,12 +247,10 @@ class Reader:
             (self.product_id(profile, parent) or None) if parent else None,
         ) | (kept.doc["Fields"] if kept else {})
         node = Node("Product", values)
-        common = {"ProductID": number, "ProfileID": profile}
+        keys = {"ProductID": number, "ProfileID": profile}
 
         def below(entity: str, found: list[Document]) -> list[Node]:
-            return [
-                Node(entity, documents.neutral(entity) | common | each, {"Product": lambda: node}) for each in found
-            ]
+            return [Node(entity, documents.neutral(entity) | keys | each, {"Product": lambda: node}) for each in found]
 
         node._links = {
             "Attributes": lambda: below(

@@ -272,9 +272,9 @@ class _Parser:
         else:
             entity, reach = self.scope[""], _itself
         while True:
-            known = entity.properties.get(first.lower())
-            if known is not None:
-                return _property(known, reach, is_plain=reach is _itself)
+            prop = entity.properties.get(first.lower())
+            if prop is not None:
+                return _property(prop, reach, is_plain=reach is _itself)
             link = entity.links.get(first.lower())
             if link is None:
                 raise BadQuery(f"Could not find a property named '{first}' on type '{entity.type}'.")
@@ -367,14 +367,14 @@ def _constant(kind: str, value: Any) -> Value:
     return Value(kind, lambda _: value, constant=value)
 
 
-def _property(known: Property, reach: Predicate, *, is_plain: bool) -> Value:
-    kind = "Number" if known.kind in NUMBERS else known.kind
+def _property(prop: Property, reach: Predicate, *, is_plain: bool) -> Value:
+    kind = "Number" if prop.kind in NUMBERS else prop.kind
 
     def get(node: Node) -> Any:
         here = reach(node)
-        return None if here is None else comparable(known, here.values[known.name])
+        return None if here is None else comparable(prop, here.values[prop.name])
 
-    return Value(kind, get, name=known.name if is_plain else "", property=known)
+    return Value(kind, get, name=prop.name if is_plain else "", property=prop)
 
 
 def _same_type(left: Value, right: Value, sign: str) -> tuple[Value, Value]:

@@ -93,17 +93,17 @@ def _flag(name: str, text: str) -> bool:
 
 
 def property_of(entity: Entity, name: str) -> Property:
-    known = entity.properties.get(name.strip().lower())
-    if known is None:
+    prop = entity.properties.get(name.strip().lower())
+    if prop is None:
         raise BadQuery(f"{_INVALID}Could not find a property named '{name.strip()}' on type '{entity.type}'.")
-    return known
+    return prop
 
 
 def link_of(entity: Entity, name: str) -> Link:
-    known = entity.links.get(name.strip().lower())
-    if known is None:
+    prop = entity.links.get(name.strip().lower())
+    if prop is None:
         raise BadQuery(f"{_INVALID}Could not find a property named '{name.strip()}' on type '{entity.type}'.")
-    return known
+    return prop
 
 
 def _select(text: str | None, entity: Entity) -> frozenset[str] | None:

@@ -187,10 +187,10 @@ def findings(entity: Entity, document: Any, *, sent: bool = False, whole: bool =
         return [f"{entity.name} is an object."]
     wrong = []
     for name, value in document.items():
-        known = entity.properties.get(name.lower())
+        prop = entity.properties.get(name.lower())
         link = entity.links.get(name.lower())
-        if known is not None and (sent or known.name == name):
-            if found := known.wrong(value, sent=sent):
+        if prop is not None and (sent or prop.name == name):
+            if found := prop.wrong(value, sent=sent):
                 wrong.append(found)
         elif link is not None and link.name == name and not sent:
             below = value if link.many else [value] if value is not None else []

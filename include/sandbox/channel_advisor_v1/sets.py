@@ -159,8 +159,8 @@ class _Turned:
 def _order(node: Node, options: Options, entity: Entity) -> tuple[Any, ...]:
     """By what sorts a list: `$orderby`, nulls first, then the key."""
     parts: list[Any] = []
-    for known, is_down in options.orderby:
-        value = comparable(known, node.values[known.name])
+    for prop, is_down in options.orderby:
+        value = comparable(prop, node.values[prop.name])
         pair = (value is not None, "" if value is None else value)
         parts.append(_Turned(pair) if is_down else pair)
     return (*parts, key_of(node, entity))
