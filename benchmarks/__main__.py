@@ -24,6 +24,7 @@ from benchmarks.place import Place, place
 from benchmarks.results import Grid, Measured, Unfit, mark
 from crossdock.errors import CrossdockError
 from crossdock.settings import PROJECT, run_dir
+from crossdock.systems.connections import this_machine_only
 from sandbox.transactions import BadData
 
 ROUNDS, QUICK_ROUNDS = 3, 1
@@ -366,6 +367,7 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, help="one part of it")
     parser.add_argument("--peers", type=Path, help="Python of the environment that dlt is installed in")
     options = parser.parse_args()
+    this_machine_only("a benchmark", ())
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     parts = [options.only] if options.only else [each for each in PARTS if not (options.quick and each == "airflow")]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it with its table

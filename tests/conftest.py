@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections import Counter
@@ -12,8 +13,11 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 
-from crossdock.systems import writes
+from crossdock.systems import connections, writes
 from examples import examples
+
+# Of this process and of all that it starts: no test speaks to another machine.
+os.environ[connections.THIS_MACHINE_ONLY] = "a test"
 
 settings.register_profile("crossdock", examples(50))
 settings.load_profile("crossdock")

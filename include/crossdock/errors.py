@@ -32,7 +32,11 @@ def storable(text: str) -> str:
 
 
 class CrossdockError(Exception):
-    """`message` says what happened to which thing; `do` what a person should do about it. Both are kept in tables."""
+    """`message` says what happened to which thing; `do` what a person should do about it. Both are kept in tables.
+    `failure`: the row of the table of failures that it comes from; `what`: method and path of the request."""
+
+    failure = ""
+    what = ""
 
     def __init__(self, message: str, *, do: str = "", system: str | None = None) -> None:
         super().__init__(storable(message))

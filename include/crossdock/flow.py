@@ -130,6 +130,8 @@ class Flow:
     title: str
     entity: str
     source: Resource
+    # Lists of either system that load, confirm and drift ask besides: "channel_advisor.prices".
+    also_reads: tuple[str, ...] = ()
     target: str = "tims"  # system that it writes to: tims, channel_advisor or settlement_ledger (our own)
     reference: tuple[Resource, ...] = ()
     lines_path: str = ""  # array of lines in the source document; "" where it has none

@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from crossdock.safe import safe
+from crossdock.systems import connections
 from sandbox import processes, world
 from sandbox.control import SYSTEMS, Control, SandboxError, controls
 
@@ -40,6 +41,11 @@ def _say(facts: Any, sentence: str, as_json: bool) -> None:
         print(json.dumps(facts, indent=2))
     else:
         out.print(safe(sentence, lines=True), soft_wrap=True, highlight=False, markup=False)
+
+
+@app.callback()
+def _this_machine_only() -> None:
+    connections.this_machine_only("crossdock sandbox", SYSTEMS)
 
 
 @app.command()

@@ -4,8 +4,8 @@ and stock to the channels, and a look at both sides.
 In: a run folder and free ports. Out: a running Airflow, sandbox and Postgres, tables of what happened, the trial
 balance and the controls of the month, the reconciliation; exit code 0 only when no run has failed, both sides agree to
 the cent, every control holds and every difference is explained.
-Never: speaks to any system but the sandbox, whatever connections the environment names; empties a database that is
-not the demo's own.
+Never: speaks to any system but the sandbox, and to no other machine: it refuses to start where the environment has a
+connection to one; empties a database that is not the demo's own.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from crossdock.runtime import Runtime, database_url
 from crossdock.settings import PROJECT, run_dir
 from crossdock.store import batches, database, faults
 from crossdock.store.tables import ops_batch, ops_dead_letter
+from crossdock.systems.connections import this_machine_only
 from crossdock.systems.inbox import Inbox
 from crossdock.watch import reconcile
 from crossdock.watch.reconcile import results
@@ -89,6 +90,7 @@ def connections() -> dict[str, str]:
 def up(port: int, days: int | None) -> int:
     """Runs the demo. 0: both sides agree, and Airflow is left running."""
     started = time.monotonic()
+    this_machine_only("make demo", SYSTEMS)
     _insist_on_the_sandbox()
     _refuse_a_database_in_use()
     with _clean_if_broken_off():

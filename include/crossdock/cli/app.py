@@ -21,6 +21,7 @@ from crossdock.cli import (
     catalog,
     close,
     config,
+    connect,
     customers,
     database,
     dead_letters,
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 
 
-for topic in (sync, status, close, reconcile, new_flow):
+for topic in (connect, sync, status, close, reconcile, new_flow):
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from crossdock import flows
-from crossdock.errors import ConfigError
+from crossdock.errors import ConfigError, CrossdockError
 from crossdock.steps import records
 
 MOST = 1_000_000  # rows that one command shows
@@ -43,6 +44,20 @@ def runtime() -> Any:
     from crossdock.runtime import Runtime
 
     return Runtime(database_url())
+
+
+@contextmanager
+def database_if_any() -> Iterator[Any]:
+    """The engine of the database, with its configuration in force; None where there is none yet: a connection may be
+    tried before it."""
+    from crossdock.runtime import Runtime
+
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(Runtime(database_url())).engine
+        except CrossdockError:
+            engine = None
+        yield engine
 
 
 def window(start: str | None, end: str | None, keys: Sequence[str] | None, compare: bool = False) -> tuple[Any, str]:

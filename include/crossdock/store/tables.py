@@ -1084,6 +1084,21 @@ ops_watermark = Table(
     comment="How far a resource has been read",
 )  # fmt: skip
 
+ops_gate_result = Table(
+    "gate_result",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("gate", Text, nullable=False, comment="connect or map"),
+    Column("subject", Text, nullable=False, comment="The system"),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("by", Text, nullable=False, comment="Login of whoever ran it"),
+    Column("red", Integer, nullable=False, comment="Checks that are red or wait for a person"),
+    Column("checks", JSONB, nullable=False, comment="Each check with its state and sentences; no personal data"),
+    Index(None, "gate", "subject", "id"),
+    schema="ops",
+    comment="What a gate on the way to a real account has found, the last few runs of each",
+)
+
 ops_bookmark = Table(
     "bookmark",
     metadata,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -16,6 +17,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from crossdock.errors import ConfigError
 
+# Hosts of systems in real use, by their owner. What only tries things out speaks to none of them.
+PRODUCTION_HOSTS = {
+    "api.channeladvisor.com": "Channel Advisor",
+    "complete.channeladvisor.com": "Channel Advisor",
+    "developer.channeladvisor.com": "Channel Advisor",
+    "api.rithum.com": "Channel Advisor (Rithum)",
+    "api.dsco.io": "Rithum's drop-ship API",
+}
+THIS_MACHINE_ONLY = "CROSSDOCK_THIS_MACHINE_ONLY"  # names who may speak to this machine only: the tests, make demo, ...
+NOWHERE = (".test", ".invalid")  # names that lead to no machine (RFC 6761)
 FIELDS = {"conn_type", "description", "host", "schema", "login", "password", "port", "extra", "conn_id", "uri"}
 
 
@@ -150,6 +161,32 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def refuse_other_machines(connection: Connection) -> None:
+    """Raises ConfigError for a connection that leads to another machine, in a process that may speak to this one only:
+    one of the tests, of `make demo` or of the sandbox."""
+    who = os.environ.get(THIS_MACHINE_ONLY, "")
+    host = (urlsplit(connection.base_url).hostname or "").lower().rstrip(".")
+    if not who or is_loopback(host) or host.endswith(NOWHERE):
+        return
+    kind = f"a production host of {PRODUCTION_HOSTS[host]}" if host in PRODUCTION_HOSTS else "another machine"
+    raise ConfigError(
+        f"The connection {connection.name} leads to {host}, {kind}, and this is {who}: it speaks to this machine only. "
+        "Nothing was sent.",
+        do=f"Take {connection.variable} out of the environment, or give it the address of a sandbox of this machine, "
+        "such as http://127.0.0.1:8601.",
+        system=connection.name,
+    )
+
+
+def this_machine_only(who: str, names: Iterable[str]) -> None:
+    """Lets this process, and all that it starts, speak to this machine only. Raises ConfigError where the environment
+    has one of the connections `names` that leads elsewhere: whoever has it might take this for the real thing."""
+    os.environ.setdefault(THIS_MACHINE_ONLY, who)
+    for name in names:
+        if text := os.environ.get(variable(name), "").strip():
+            refuse_other_machines(parse(name, text))
 
 
 def _text(value: Any) -> str:

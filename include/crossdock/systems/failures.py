@@ -60,6 +60,11 @@ TABLE: dict[str, Failure] = {
         "{system} cannot be reached: the proxy on the way to {host} failed.",
         "Check HTTPS_PROXY and NO_PROXY.",
     ),
+    "proxy_login": Failure(
+        ConfigError, "ours", False, False,
+        "{system} cannot be reached: the proxy on the way to {host} wants a login (407).",
+        "Put user and password into HTTPS_PROXY (http://user:password@proxy:port), or name the host in NO_PROXY.",
+    ),
     "tls": Failure(
         ConfigError, "ours", False, False,
         "{system} at {host} has no TLS certificate that this machine trusts: {detail}.",
@@ -184,6 +189,7 @@ _BY_EXCEPTION: tuple[tuple[type[BaseException], str], ...] = (
     (requests.exceptions.RequestException, "cut"),
     (urllib3.exceptions.HTTPError, "cut"),
 )
+_PROXY_LOGIN = "Tunnel connection failed: 407"  # as http.client writes it
 _TLS_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 
 
@@ -193,6 +199,8 @@ def by_exception(exception: BaseException) -> str:
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", "") in _TLS_PLAIN:
             return "tls_plain"
+        if isinstance(cause, OSError) and _PROXY_LOGIN in str(cause):
+            return "proxy_login"
     for kind, row in _BY_EXCEPTION:
         if any(isinstance(cause, kind) for cause in causes):
             return row
@@ -234,4 +242,8 @@ def make(
     }
     if failure.error is RecordRejected:
         more["status"] = status
-    return failure.error(failure.message.format(**facts), do=failure.do.format(**facts), system=connection.name, **more)
+    error = failure.error(
+        failure.message.format(**facts), do=failure.do.format(**facts), system=connection.name, **more
+    )
+    error.failure, error.what = row, what
+    return error

@@ -44,7 +44,7 @@ from crossdock.errors import (
 from crossdock.systems import failures, redaction, writes
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.connections import Connection, is_loopback
+from crossdock.systems.connections import Connection, is_loopback, refuse_other_machines
 from crossdock.systems.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -131,12 +131,13 @@ class Http:
     ) -> None:
         """`token_form`: what a token is asked for with, at `token_path`. None where a request has `credentials`,
         headers that never change, in its place."""
+        refuse_other_machines(connection)
         self.connection, self.limits = connection, limits
         self._read_refusal = read_refusal
         self._budget = budget or Budget(connection.name, limits=limits)
         self._breaker = breaker or Breaker(connection.name, limits=limits)
         self._too_many = TooMany(limits)
-        self._session = _session(connection, limits)
+        self._session = session_for(connection, limits)
         self._credentials = dict(credentials or {})
         self._tokens = Tokens(lambda: self._ask_token(token_path, token_form)) if token_form is not None else None
         self._retrying = tenacity.Retrying(
@@ -177,7 +178,7 @@ class Http:
         for name, value in (headers or {}).items():
             if not (value.isascii() and value.isprintable()):
                 raise failures.make("request", self.connection, what, detail=f"its {name} is not printable ASCII")
-        url = _with_query(path if "://" in path else self.connection.base_url + path, query)
+        url = with_query(path if "://" in path else self.connection.base_url + path, query)
         writing = method not in ("GET", "POST") or (method == "POST" if changes is None else changes)
         send = PreparedRequest(method, url, what, dict(headers or {}), body, changes=writing, cost=cost)
         self._require_permission(send)
@@ -273,7 +274,7 @@ class Http:
                 verify=self._session.verify,
                 proxies=self._session.proxies,
             )
-            return Answer(response.status_code, response.headers, _content(response, self.limits.answer_seconds))
+            return Answer(response.status_code, response.headers, read_content(response, self.limits.answer_seconds))
         except TooLarge:
             raise self._lost("too_large", send.what, detail=f"{settings.intake().answer_bytes:,}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -448,6 +449,20 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def is_allowed(request: Callable[[], object]) -> bool:
+    """Whether the login may do what a request asks: a refusal of the record itself (404) comes after that of the right
+    (401, 403). Raises what else comes in between."""
+    try:
+        request()
+    except RecordRejected:
+        return True
+    except AuthError as refused:
+        if refused.failure not in ("401", "403"):
+            raise
+        return False
+    return True
+
+
 def retry_after(headers: Mapping[str, str], longest: float) -> float | None:
     """Retry-After in seconds, 0 to `longest`, from seconds or an HTTP date (against the answer's Date); else None."""
     text = headers.get("Retry-After", "").strip()
@@ -481,7 +496,8 @@ def _unknown(error: CrossdockError, *, answered: bool = False) -> OutcomeUnknown
     )
 
 
-def _session(connection: Connection, limits: Limits) -> requests.Session:
+def session_for(connection: Connection, limits: Limits) -> requests.Session:
+    """The pooled connections to a system, by the proxy and the certificates of this machine and of the connection."""
     session = requests.Session()
     session.trust_env = False  # a .netrc must not replace our authorization
     here = is_loopback(urlsplit(connection.base_url).hostname or "")
@@ -495,7 +511,7 @@ class TooLarge(Exception):
     """An answer that is larger, decompressed, than answer_bytes of intake.yaml allows."""
 
 
-def _content(response: requests.Response, longest: float) -> bytes:
+def read_content(response: requests.Response, longest: float) -> bytes:
     """The whole body. TimeoutError when it drips for longer than `longest` seconds, TooLarge when there is no end."""
     until, most = time.monotonic() + longest, settings.intake().answer_bytes
     chunks, size = [], 0
@@ -511,7 +527,7 @@ def _content(response: requests.Response, longest: float) -> bytes:
     return b"".join(chunks)
 
 
-def _with_query(url: str, query: Mapping[str, Any] | None) -> str:
+def with_query(url: str, query: Mapping[str, Any] | None) -> str:
     """Query values of None are left out, lists are repeated, booleans written as JSON writes them."""
     pairs = [
         (name, {True: "true", False: "false"}.get(item, item) if isinstance(item, bool) else item)

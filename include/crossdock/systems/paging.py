@@ -100,11 +100,13 @@ def _refused(refused: RecordRejected, connection: Connection, what: str) -> Cros
     """The error of a refused list: a dead cursor is the system's fault, anything else our request's."""
     if refused.code.replace("_", "").lower() == "invalidcursor":
         return endless_list(connection, what, "it does not know its own cursor any more")
-    return ConfigError(
+    error = ConfigError(
         refused.message,
         do=f"Check the host in {connection.variable}, and the name and filters of the list.",
         system=connection.name,
     )
+    error.failure, error.what = refused.failure, refused.what
+    return error
 
 
 def endless_list(connection: Connection, what: str, detail: str) -> BadResponse:

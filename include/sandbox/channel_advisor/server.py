@@ -128,7 +128,12 @@ class ChannelAdvisor(System):
                 return _error(413, "BodyTooLarge", refusal.message, headers)
         return _error(refusal.status, refusal.code, refusal.message, headers, refusal.facts)
 
-    # ---- limits ----
+    # ---- rights and limits ----
+    def missing_scopes(self, access: Access, operation: contract.Operation) -> set[str]:
+        """`orders.readonly` is enough to read what `orders` also writes."""
+        reads = operation.method == "GET"
+        return {each for each in operation.scopes if not {each, f"{each}.readonly" if reads else each} & access.scopes}
+
     def limit_keys(self, access: Access) -> list[str]:
         return [f"profile/{each}" for each in access.profiles]
 

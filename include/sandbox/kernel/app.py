@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -170,8 +171,8 @@ class App:
     ) -> Answer:
         system = self.system
         access = self._access(incoming.headers.get("authorization", ""), plan)
-        if operation and not access.scopes.issuperset(operation.scopes):
-            missing = " ".join(sorted(set(operation.scopes) - access.scopes))
+        if operation and (lacking := system.missing_scopes(access, operation)):
+            missing = " ".join(sorted(lacking))
             raise Refusal(403, "insufficient_scope", f"The token lacks the scope {missing}.", scope=missing)
         keys += system.limit_keys(access)
         self._enter(access, keys, stack)
@@ -251,6 +252,7 @@ _DENIED_SHAPES: dict[str, Answer] = {
     "message": Answer(200, {"Message": DENIED}),
     "text": Answer(200, DENIED, media="text/plain"),
 }
+_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><form>Sign in to go on.</form></body></html>"
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
@@ -272,6 +274,12 @@ def _early(plan: Plan, is_token: bool, refuse: Callable[[Refusal], Answer]) -> A
         return replace(_DENIED_SHAPES[shape], headers={})
     if is_token and plan.get("token_plain_400"):
         return Answer(400, "Bad Request", media="text/plain")
+    if is_token and plan.get("grant_expired"):
+        return Answer(400, {"error": "invalid_grant"})
+    if page := plan.get("web_page"):
+        return Answer(int(page.options.get("status", 200)), _PAGE, media="text/html")
+    if plan.get("not_found"):
+        return refuse(Refusal(404, "not_found", "There is no such path."))
     return None
 
 
@@ -356,6 +364,9 @@ async def _send(send: Any, answer: Answer) -> None:
 
 async def _send_through(send: Any, answer: Answer, plan: Plan) -> None:
     """Send an answer, or the part of it that a fault lets through."""
+    if off := plan.get("clock_off"):
+        moment = time.time() + 60 * float(off.options.get("minutes", 7))
+        answer = replace(answer, headers=answer.headers | {"Date": formatdate(moment, usegmt=True)})
     body = answer.bytes()
     half = body[: max(1, len(body) // 2)]
     if plan.get("cut_body") and body:

@@ -20,6 +20,10 @@ path or an operationId. Out: for every request the faults that hit it. Never: a 
 | shift_rows | after the answer, rows of the list change and move to its end | rows (2) |
 | hang_after | the effect happens, then no answer comes | seconds (120) |
 | bulk_partial | items of a bulk answer 500 | every (3) or probability, effect (false) |
+| web_page | an HTML page where JSON is due | status (200) |
+| not_found | 404, as of a path that does not exist | |
+| clock_off | the answer's Date is off | minutes (7) |
+| grant_expired | the token endpoint does not take the refresh token any more | |
 | refused | a write is refused, in a bulk each of its items; nothing happened | status (409), code (INVALID_STATE) |
 """
 
@@ -34,13 +38,13 @@ from typing import Any
 KINDS = (
     "rate_limited", "rate_limited_bare", "error_before", "error_after", "bad_gateway_html", "denied_200",
     "token_plain_400", "expire_token", "slow", "cut_body", "truncated_json", "repeat_cursor", "shift_rows",
-    "hang_after", "bulk_partial", "refused",
+    "hang_after", "bulk_partial", "web_page", "not_found", "clock_off", "grant_expired", "refused",
 )  # fmt: skip
 _OPTIONS = {"id", "path", "method", "kind", "times", "after", "probability", "seed"}
 _OWN = {
     "rate_limited": {"seconds"}, "error_before": {"status"}, "error_after": {"status"}, "denied_200": {"shape"},
     "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"}, "bulk_partial": {"every", "effect"},
-    "refused": {"status", "code"},
+    "web_page": {"status"}, "clock_off": {"minutes"}, "refused": {"status", "code"},
 }  # fmt: skip
 
 

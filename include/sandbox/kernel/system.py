@@ -124,6 +124,10 @@ class System:
         """Change a row in nothing but its modification stamp (the fault shift_rows)."""
         raise NotImplementedError
 
+    def missing_scopes(self, access: Access, operation: contract.Operation) -> set[str]:
+        """The scopes that a token lacks for an operation."""
+        return set(operation.scopes) - access.scopes
+
     def limit_keys(self, access: Access) -> list[str]:
         """What a request counts against per minute."""
         return [access.client]

@@ -39,6 +39,8 @@ from sandbox.tims.problems import Problems, token_error
 from sandbox.tims.replays import Replays, fingerprint
 
 CLIENT, SECRET = "crossdock-sandbox", "sandbox-secret"  # documented; they open the sandbox only
+READER = "crossdock-reader"  # may only read, and not the ledger
+CLIENTS = {CLIENT: SECRET, READER: "sandbox-secret-reader"}
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _LARGE = 10**18
 _ETAG = re.compile(r'"[0-9]+"')
@@ -130,17 +132,20 @@ class Tims(System):
 
     def token(self, authorization: str, form: dict[str, str]) -> Answer:
         given = basic(authorization)
-        if given is None or not hmac.compare_digest(f"{given[0]}:{given[1]}".encode(), f"{CLIENT}:{SECRET}".encode()):
+        secret = CLIENTS.get(given[0]) if given else None
+        if given is None or secret is None or not hmac.compare_digest(given[1].encode(), secret.encode()):
             return token_error(401, "invalid_client", "Unknown client or wrong secret.")
         if "grant_type" not in form:
             return token_error(400, "invalid_request", "grant_type is missing.")
         if form["grant_type"] != "client_credentials":
             return token_error(400, "unsupported_grant_type", "The only grant is client_credentials.")
         every = {scope for operation in self.contract.operations.values() for scope in operation.scopes}
+        if given[0] == READER:
+            every = {scope for scope in every if scope.endswith(".read") and scope != "gl.read"}
         wanted = set(form.get("scope", "").split()) or every
         if wanted - every:
             return token_error(400, "invalid_scope", "A scope is not known.")
-        access = self.tokens.give(CLIENT, sorted(wanted))
+        access = self.tokens.give(given[0], sorted(wanted))
         scope = " ".join(sorted(wanted))
         body = {"access_token": access.token, "token_type": "Bearer", "expires_in": LIFETIME, "scope": scope}
         return Answer(200, body, {"Cache-Control": "no-store"})

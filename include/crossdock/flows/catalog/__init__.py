@@ -20,6 +20,7 @@ CATALOG = Flow(
     source=tims.ITEMS,
     target="channel_advisor",
     reference=(tims.ITEMS, channel.PRODUCTS, channel.LISTINGS, channel.SITES),
+    also_reads=("channel_advisor.prices",),
     lines_path="",
     stage=stage_product,
     stage_lines=None,

@@ -56,6 +56,7 @@ INVENTORY = Flow(
         channel.CENTERS,
         dataclasses.replace(channel.LISTINGS, wanted=lambda can: can.listings and bool(offer_settings.load().sites)),
     ),
+    also_reads=("channel_advisor.inventory",),
     lines_path="Locations",
     stage=stage_channel_quantity,
     stage_lines=stage_channel_quantity_line,

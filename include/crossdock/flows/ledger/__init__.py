@@ -68,6 +68,7 @@ def _flow(
         entity="posting",
         source=source,
         reference=needs,
+        also_reads=("tims.gl/entries",),
         lines_path=lines,
         stage=stage_posting,
         stage_lines=stage_posting_line,

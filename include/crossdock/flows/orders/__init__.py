@@ -48,6 +48,7 @@ ORDERS = Flow(
         own=(MARK, "SellerOrderID", "UpdatedDate"),
     ),
     reference=(tims.ITEMS, tims.CUSTOMERS),
+    also_reads=("channel_advisor.shipping", "tims.shipments"),
     lines_path="OrderItems",
     stage=stage_sales_order,
     dated_by="OrderDate",

@@ -23,6 +23,7 @@ PRICES = Flow(
     source=tims.ITEMS,
     target="channel_advisor",
     reference=(tims.COMPANY, tims.ITEMS, channel.PRODUCTS, channel.LISTINGS),
+    also_reads=("channel_advisor.prices",),
     lines_path="",
     stage=stage_price,
     stage_lines=stage_price_line,

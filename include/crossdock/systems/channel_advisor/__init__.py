@@ -13,10 +13,13 @@ from crossdock.errors import ConfigError, RecordRejected
 from crossdock.systems.channel_advisor.facade import LINES_IN_A_LIST, Facade, is_truncated
 from crossdock.systems.channel_advisor.protocol import Abilities, ChannelAdvisor, Reported, Written
 from crossdock.systems.channel_advisor.v1 import V1
+from crossdock.systems.channel_advisor.v1.client import profiles_of
 from crossdock.systems.connections import Connection
 
 __all__ = [
+    "DIALECTS",
     "LINES_IN_A_LIST",
+    "SERVED_AT",
     "V1",
     "Abilities",
     "ChannelAdvisor",
@@ -26,10 +29,13 @@ __all__ = [
     "abilities_of",
     "client_of",
     "is_truncated",
+    "profiles_of",
 ]
 
 # Each API, as `api` in a connection's extra names it, and its client.
 DIALECTS: dict[str, type[V1] | type[Facade]] = {"v1": V1, "v2": Facade}
+# Of each an address that answers with JSON where it is served, whatever the rights; the facade first, as it is asked.
+SERVED_AT: dict[str, tuple[str, dict[str, Any]]] = {"v2": ("/v2/sites", {"limit": 1}), "v1": ("/v1/Sites", {"$top": 1})}
 _found: dict[str, str] = {}  # the API of each address that has been asked
 
 

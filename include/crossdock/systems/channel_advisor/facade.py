@@ -21,7 +21,7 @@ from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor.protocol import Abilities, Item, Reported, Written
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Answer, Http, Refused, TokenRefused
+from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
@@ -125,6 +125,12 @@ class Facade:
     def mark_exported(self, order_id: str) -> None:
         """Sets the exported mark. Idempotent."""
         self.call("POST", f"/v2/orders/{segment(order_id)}/exported", repeatable=True)
+
+    def may_mark_exported(self) -> bool:
+        """Whether the login has the right to set exported marks; nothing is marked, for no order has the number 0."""
+        return is_allowed(
+            lambda: self._http.request("POST", "/v2/orders/0/exported", _document, repeatable=True, changes=False)
+        )
 
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
         """Sets the given fields of an order; gives the order as stored, as received (nothing, where the answer has no

@@ -48,6 +48,7 @@ class Abilities:
     listings: bool = True  # listings of a product on each site
     promotions: bool = True  # promotional prices with a start and an end
     mark_refunded: bool = True  # an approved return waits until somebody marks it as refunded
+    own_sites: bool = True  # its list of sites is the account's, and not of all that there are
     missing: tuple[tuple[str, str], ...] = ()
 
     def why_not(self, ability: str) -> str:
@@ -97,6 +98,11 @@ class ChannelAdvisor(Protocol):
 
     def mark_exported(self, order_id: str) -> None:
         """Sets the exported mark. Idempotent."""
+
+    def may_mark_exported(self) -> bool:
+        """Whether the login has the right to set exported marks, found out without one: the mark of order 0 is asked
+        for. Ids of orders begin at 1, so that nothing is marked: whoever has the right gets 404, whoever lacks it 401
+        or 403."""
 
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
         """Sets the given fields of an order; gives the order as stored (nothing, where the answer has no body).

@@ -11,6 +11,7 @@ ABILITIES = Abilities(
     listings=False,
     promotions=False,
     mark_refunded=False,
+    own_sites=False,
     missing=(
         (
             "listings",
@@ -26,6 +27,10 @@ ABILITIES = Abilities(
         (
             "mark_refunded",
             "The API v1 cannot mark a return as refunded. A return is approved, and the channel refunds it by itself.",
+        ),
+        (
+            "own_sites",
+            "The API v1 lists all sites that there are. Which of them an account sells on is known from its orders.",
         ),
     ),
 )

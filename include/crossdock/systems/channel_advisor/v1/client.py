@@ -19,7 +19,7 @@ from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor.v1 import odata
 from crossdock.systems.channel_advisor.v1.abilities import ABILITIES
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Answer, Http, Refused, TokenRefused
+from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 
@@ -68,6 +68,11 @@ class Client:
     def close(self) -> None:
         """Closes the pooled connections."""
         self._http.close()
+
+    def may_mark_exported(self) -> bool:
+        """Whether the login has the right to set exported marks; nothing is marked, for no order has the number 0."""
+        path = f"{API}/Orders(0)/Export"
+        return is_allowed(lambda: self._http.request("POST", path, _document, repeatable=True, changes=False))
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """One resource, decoded: `get("/Orders(7)", {"$expand": "Items"})`. RecordRejected(status=404) when there is

@@ -1,0 +1,240 @@
+"""The checks of an account of Channel Advisor.
+
+In: a probe of its connection. Out: checks. Never: a request that changes something.
+
+The right to mark orders as exported cannot be tried without a mark. It is read from the token's scopes where the system
+tells them; otherwise the mark of an order is asked for that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from crossdock import settings
+from crossdock.errors import CrossdockError
+from crossdock.rules import settings as rule_settings
+from crossdock.safe import safe
+from crossdock.services.connect.checks import Check, Found, Profile, not_tried, ok, red, skipped
+from crossdock.services.connect.lists import DENIED, Lists, rate, read_by_flows, resources
+from crossdock.services.connect.way import CONSOLE, in_words, token, way
+from crossdock.systems.channel_advisor import SERVED_AT, ChannelAdvisor, client_of, profiles_of
+from crossdock.systems.limits import Limits
+from crossdock.systems.probe import Probe, Unanswered
+
+# Of each list of the contract the scope that it needs; the others need `inventory`, sites none.
+SCOPES = {"orders": "orders", "shipping": "orders", "returns": "orders", "sites": ""}
+READONLY = ".readonly"
+WITH_PROFILE = ("distribution-centers", "orders", "products")  # lists whose rows name their profile
+STEPS = ("credentials", "refresh_token", "api", "scopes", "profiles", "resources", "limits", "export", "sites")
+_any = msgspec.json.Decoder()
+
+
+def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
+    """Tries everything that the flows need of the account."""
+    connection = probe.connection
+    refresh_token = str(connection.extra.get("refresh_token") or "")
+    if not refresh_token:
+        yield red(
+            "refresh_token", "The connection has no refresh token.", "Channel Advisor gives no access without one.",
+            f"Make one in {CONSOLE}, or by `crossdock connect channel_advisor --browser`.",
+            f"refresh_token in the extra of {connection.variable}",
+        )  # fmt: skip
+        return
+    if not (yield from way(probe)):
+        yield from not_tried(STEPS, "there is no way to it")
+        return
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    authorization = yield from token(probe, form, found)
+    if not authorization:
+        yield from not_tried(STEPS[2:], "there is no token")
+        return
+    if not (yield from _api(probe, authorization, found)):
+        yield from not_tried(STEPS[3:], "it is not known how to ask")
+        return
+    connection = replace(connection, extra=connection.extra | {"api": found.api})
+    identity = _identity(probe, authorization)
+    found.scopes = identity.get("scope", found.scopes)
+    with client_of(connection, limits=limits) as client:
+        wanted = read_by_flows("channel_advisor", client.can)
+        for ability, sentence in client.can.missing:
+            yield ok(f"ability:{ability}", sentence)
+        lacking = yield from _scopes(client, wanted, found.scopes)
+        readable = {path for path in wanted if SCOPES.get(path, "inventory") not in lacking}
+        lists = Lists(client, probe, authorization)
+        yield _profiles(lists, readable, identity.get("profile", ()), found)
+        yield from resources(lists, wanted, readable)
+        yield rate(lists, limits)
+        yield _export(client, found.scopes, lacking)
+        yield _sites(client, lists, readable)
+
+
+def _api(probe: Probe, authorization: str, found: Found) -> Generator[Check, None, str]:
+    """Which API the account speaks: the one that the connection names, else the one that answers. Gives it, "" where
+    there is none that Crossdock speaks."""
+    named = str(probe.connection.extra.get("api") or "")
+    heard = []
+    for api in [named] if named in SERVED_AT else SERVED_AT:
+        path, query = SERVED_AT[api]
+        try:
+            answer = probe.get(path, authorization, query)
+        except Unanswered as lost:
+            heard.append(lost.error.message)
+            continue
+        heard.append(f"{path} answers {in_words(answer)}")
+        if answer.is_json and answer.status != 404:
+            found.api = found.api or api
+    if named and named not in SERVED_AT:
+        found.api = ""
+        yield red(
+            "api", f"The connection names the API {safe(named)}, which does not exist.",
+            "Crossdock does not know how to ask.", f"Choose one of: {', '.join(SERVED_AT)}.",
+            f"api in the extra of {probe.connection.variable}",
+        )  # fmt: skip
+    elif found.api:
+        yield ok("api", f"It speaks {found.api}, {'as the connection says' if named else 'found by asking'}.")
+    else:
+        yield red(
+            "api", f"No API that Crossdock speaks: {'; '.join(heard)}.",
+            "The host is not the API's, its address has a path too many or too few, or something answers in its place.",
+            "Correct the host; the API of real accounts is https://api.channeladvisor.com.",
+            f"host in {probe.connection.variable}",
+        )  # fmt: skip
+    return found.api
+
+
+def _identity(probe: Probe, authorization: str) -> dict[str, Any]:
+    """What the token says of itself: `scope` (a frozenset) and `profile` (a list), each where the system tells it."""
+    try:
+        answer = probe.get("/oauth2/identity", authorization)
+        statements = _any.decode(answer.content) if answer.status == 200 and answer.is_json else []
+    except (Unanswered, msgspec.DecodeError):
+        statements = []
+    scopes: set[str] = set()
+    profiles: list[int] = []
+    for statement in statements if isinstance(statements, list) else []:
+        kind, value = (
+            (str(statement.get(name, "")) for name in ("Type", "Value")) if isinstance(statement, dict) else ("", "")
+        )
+        if kind == "urn:ca:claim:scope":
+            scopes |= set(value.split())
+        elif kind == "urn:ca:claim:profile" and value.strip().isdecimal():
+            profiles.append(int(value))
+    given: dict[str, Any] = {"scope": frozenset(scopes)} if scopes else {}
+    return given | ({"profile": profiles} if profiles else {})
+
+
+def _scopes(
+    client: ChannelAdvisor, wanted: Mapping[str, Sequence[str]], scopes: frozenset[str] | None
+) -> Generator[Check, None, set[str]]:
+    """The scopes that the lists need. Where the system does not tell them, one list of each is asked. Gives those that
+    are missing."""
+    needed: dict[str, list[str]] = defaultdict(list)
+    for path in wanted:
+        if scope := SCOPES.get(path, "inventory"):
+            needed[scope].append(path)
+    lacking = set()
+    for scope, paths in needed.items():
+        has = _may_read(client, paths[0]) if scopes is None else bool({scope, scope + READONLY} & scopes)
+        lacking |= set() if has else {scope}
+    names = " ".join(sorted(needed))
+    if lacking:
+        blocked = sorted({flow for scope in lacking for path in needed[scope] for flow in wanted[path]})
+        yield red(
+            "scopes", f"The token lacks the scope {' and '.join(sorted(lacking))}.",
+            f"These flows cannot work: {', '.join(blocked)}.",
+            f"Authorise the application anew with the scopes `{names}`, in {CONSOLE} or by `crossdock connect "
+            "channel_advisor --browser`, and take the new refresh token.",
+            f"refresh_token in the extra of {client.connection.variable}",
+        )  # fmt: skip
+    else:
+        yield ok(
+            "scopes", f"The token has {' '.join(sorted(scopes))}." if scopes else f"It opens what {names} are for."
+        )
+    return lacking
+
+
+def _may_read(client: ChannelAdvisor, path: str) -> bool:
+    try:
+        next(client.pages(path, limit=1), None)
+    except CrossdockError as error:
+        return error.failure not in DENIED
+    return True
+
+
+def _profiles(lists: Lists, readable: Collection[str], listed: Sequence[int], found: Found) -> Check:
+    """The profiles of the authorisation, and whether the connection's is one of them."""
+    connection = lists.client.connection
+    chosen, where = profiles_of(connection), f"profile_id in the extra of {connection.variable}"
+    rows = [row for path in WITH_PROFILE if path in readable for row in lists.rows(path)]
+    seen = {number for row in rows if isinstance(number := row.get("ProfileID"), int)}
+    if not listed:  # the first rows may be of others than the chosen one
+        paths = [path for path in WITH_PROFILE if path in readable]
+        seen |= {number for number in set(chosen) - seen if any(lists.has(path, profileId=number) for path in paths)}
+    have = sorted({*listed, *seen})
+    found.profiles = [Profile(number) for number in have]
+    listing = ", ".join(map(str, have))
+    if not have:
+        return skipped("profiles", "No row has come that names a profile; which ones it covers cannot be told.")
+    if wrong := sorted(set(chosen) - set(have)):
+        return red(
+            "profiles",
+            f"The connection names profile {', '.join(map(str, wrong))}; the authorisation covers {listing}.",
+            "Nothing of the named profile would be read, and every write by SKU would be refused.",
+            f"Name one that it covers ({listing}), or authorise the application for the other one in {CONSOLE}.", where,
+        )  # fmt: skip
+    if len(have) > 1 and not chosen:
+        return red(
+            "profiles", f"The authorisation covers several profiles ({listing}), and none is chosen.",
+            "Lists would mix their rows, and writes by SKU are refused without a profile.",
+            "Choose one or more: `crossdock connect channel_advisor --profile NUMBER`.", where,
+        )  # fmt: skip
+    more = f", of {len(have)} that the authorisation covers ({listing})" if len(have) > 1 else ""
+    return ok("profiles", f"{', '.join(map(str, chosen)) or listing}{more}.")
+
+
+def _export(client: ChannelAdvisor, scopes: frozenset[str] | None, lacking: Collection[str]) -> Check:
+    """The right to mark orders as exported."""
+    if "orders" in lacking:
+        return skipped("export", "Not tried: the scope orders is missing.")
+    if scopes is not None:
+        may, how = "orders" in scopes, f"The token's scopes are {' '.join(sorted(scopes))}"
+    else:
+        try:
+            may, how = client.may_mark_exported(), "Asked for the mark of an order that does not exist"
+        except CrossdockError as error:
+            return red("export", error.message, "Whether orders can be marked is not known.", error.do)
+    if may:
+        return ok("export", f"{how}: it would be set.")
+    return red(
+        "export", f"{how}: the token may read orders, and not mark or change them.",
+        "Orders could not be marked as exported, and neither shipments nor holds nor refunds be sent.",
+        f"Authorise the application anew with the scope `orders`, not `orders{READONLY}`, in {CONSOLE}, and take the "
+        "new refresh token.",
+        f"refresh_token in the extra of {client.connection.variable}",
+    )  # fmt: skip
+
+
+def _sites(client: ChannelAdvisor, lists: Lists, readable: Collection[str]) -> Check:
+    """Sites that sell in the account and that sites.yaml does not name. Those of the newest orders; the list of sites
+    counts where it is the account's own, and not of all that there are."""
+    own = client.can.own_sites
+    rows = [row for path in ("orders", *(["sites"] if own else [])) if path in readable for row in lists.rows(path)]
+    sites = {row["SiteID"]: str(row.get("SiteName") or "") for row in rows if isinstance(row.get("SiteID"), int)}
+    if not sites:
+        return skipped("sites", "No order and no site has come; which ones sell cannot be told.")
+    unknown = sorted(set(sites) - set(rule_settings.load().sites))
+    if not unknown:
+        return ok("sites", f"All {len(sites)} are in sites.yaml.")
+    listing = ", ".join(f"{number} {safe(sites[number])}".strip() for number in unknown)
+    return red(
+        "sites", f"sites.yaml does not know the site{'s' if len(unknown) > 1 else ''} {listing}.",
+        "Orders from there would be taken in with the defaults: held until they are paid, under the site's own name, "
+        "without a country.",
+        "Add each under `sites`, with the channel's name in TIMS and its country; `crossdock map` proposes the lines.",
+        str(settings.config_dir() / "sites.yaml"),
+    )  # fmt: skip
