@@ -19,10 +19,8 @@ import urllib3
 from crossdock.errors import CrossdockError
 from crossdock.systems import failures
 from crossdock.systems.connections import Connection, is_loopback, refuse_other_machines
-from crossdock.systems.http import Answer, TooLarge, basic, read_content, session_for, with_query
+from crossdock.systems.http import TOKEN_PATH, Answer, TooLarge, basic, read_content, session_for, with_query
 from crossdock.systems.limits import Limits
-
-TOKEN_PATH = "/oauth2/token"  # noqa: S105 a path, not a secret
 
 
 class Unanswered(Exception):
@@ -71,16 +69,17 @@ class Probe:
             raise self._unanswered("dns") from None
         return sorted({str(one[4][0]) for one in found})
 
-    def get(self, path: str, authorization: str = "", query: Mapping[str, Any] | None = None) -> Answer:
+    def get(
+        self, path: str, credentials: Mapping[str, str] | None = None, query: Mapping[str, Any] | None = None
+    ) -> Answer:
         """The answer to a GET below the base URL, of whatever status. Unanswered where none came."""
-        headers = {"Authorization": authorization} if authorization else {}
-        return self._send("GET", path, query, headers, None)
+        return self._send("GET", path, query, credentials or {}, None)
 
-    def ask_token(self, form: Mapping[str, str]) -> Answer:
+    def ask_token(self, form: Mapping[str, str], path: str = TOKEN_PATH) -> Answer:
         """The answer of the token endpoint to the connection's login, of whatever status. Unanswered where none
         came."""
         headers = {**basic(self.connection), "Content-Type": "application/x-www-form-urlencoded"}
-        return self._send("POST", TOKEN_PATH, None, headers, urlencode(form).encode())
+        return self._send("POST", path, None, headers, urlencode(form).encode())
 
     def _send(
         self, method: str, path: str, query: Mapping[str, Any] | None, headers: Mapping[str, str], body: bytes | None

@@ -49,15 +49,15 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
         yield from not_tried(STEPS, "there is no way to it")
         return
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    authorization = yield from token(probe, form, found)
-    if not authorization:
+    credentials = yield from token(probe, form, found)
+    if not credentials:
         yield from not_tried(STEPS[2:], "there is no token")
         return
-    if not (yield from _api(probe, authorization, found)):
+    if not (yield from _api(probe, credentials, found)):
         yield from not_tried(STEPS[3:], "it is not known how to ask")
         return
     connection = replace(connection, extra=connection.extra | {"api": found.api})
-    identity = _identity(probe, authorization)
+    identity = _identity(probe, credentials)
     found.scopes = identity.get("scope", found.scopes)
     with client_of(connection, limits=limits) as client:
         wanted = read_by_flows("channel_advisor", client.can)
@@ -65,7 +65,7 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
             yield ok(f"ability:{ability}", sentence)
         lacking = yield from _scopes(client, wanted, found.scopes)
         readable = {path for path in wanted if SCOPES.get(path, "inventory") not in lacking}
-        lists = Lists(client, probe, authorization)
+        lists = Lists(client, probe, credentials)
         yield _profiles(lists, readable, identity.get("profile", ()), found)
         yield from resources(lists, wanted, readable)
         yield rate(lists, limits)
@@ -73,7 +73,7 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
         yield _sites(client, lists, readable)
 
 
-def _api(probe: Probe, authorization: str, found: Found) -> Generator[Check, None, str]:
+def _api(probe: Probe, credentials: Mapping[str, str], found: Found) -> Generator[Check, None, str]:
     """Which API the account speaks: the one that the connection names, else the one that answers. Gives it, "" where
     there is none that Crossdock speaks."""
     named = str(probe.connection.extra.get("api") or "")
@@ -81,7 +81,7 @@ def _api(probe: Probe, authorization: str, found: Found) -> Generator[Check, Non
     for api in [named] if named in SERVED_AT else SERVED_AT:
         path, query = SERVED_AT[api]
         try:
-            answer = probe.get(path, authorization, query)
+            answer = probe.get(path, credentials, query)
         except Unanswered as lost:
             heard.append(lost.error.message)
             continue
@@ -107,10 +107,10 @@ def _api(probe: Probe, authorization: str, found: Found) -> Generator[Check, Non
     return found.api
 
 
-def _identity(probe: Probe, authorization: str) -> dict[str, Any]:
+def _identity(probe: Probe, credentials: Mapping[str, str]) -> dict[str, Any]:
     """What the token says of itself: `scope` (a frozenset) and `profile` (a list), each where the system tells it."""
     try:
-        answer = probe.get("/oauth2/identity", authorization)
+        answer = probe.get("/oauth2/identity", credentials)
         statements = _any.decode(answer.content) if answer.status == 200 and answer.is_json else []
     except (Unanswered, msgspec.DecodeError):
         statements = []

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
 from crossdock import flows, settings
-from crossdock.errors import CrossdockError, RecordRejected
+from crossdock.errors import AuthError, CrossdockError, RecordRejected
 from crossdock.mapping import contracts
 from crossdock.rules import accounts
 from crossdock.rules import settings as rule_settings
@@ -21,7 +21,8 @@ from crossdock.systems.channel_advisor import Abilities
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
 from crossdock.systems.probe import Probe
-from crossdock.systems.tims import Tims
+from crossdock.systems.tims import Tims, adaptation, client_of
+from crossdock.systems.tims.adapted import headers_of
 
 STEPS = ("credentials", "scopes", "resources", "limits", "company", "accounts", "locations", "customers")
 ACCOUNTS, QUANTITIES, CUSTOMERS = "gl/accounts", "inventory/quantities", "customers"
@@ -33,21 +34,51 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
     if not (yield from way(probe)):
         yield from not_tried(STEPS, "there is no way to it")
         return
-    authorization = yield from token(probe, {"grant_type": "client_credentials"}, found)
-    if not authorization:
-        yield from not_tried(STEPS[1:], "there is no token")
-        return
-    wanted = read_by_flows("tims", Abilities())
-    lacking = yield from _scopes(connection, wanted, found.scopes)
-    readable = {path for path in wanted if not _read_scopes(path) & lacking}
-    with Tims(connection, limits=limits) as client:
-        lists = Lists(client, probe, authorization)
+    adapted = adaptation.load()
+    with client_of(connection, limits=limits) as client:
+        credentials = yield from _login(probe, client, adapted, found)
+        if not credentials:
+            yield from not_tried(STEPS[1:], "nobody is let in")
+            return
+        wanted = read_by_flows("tims", Abilities())
+        scopes = found.scopes if adapted.is_contract else None  # another installation names them as it likes
+        lacking = yield from _scopes(connection, wanted, scopes)
+        readable = {path for path in wanted if not _read_scopes(path) & lacking}
+        lists = Lists(client, probe, credentials)
         yield from resources(lists, wanted, readable)
         yield rate(lists, limits)
         yield _company(client)
         yield _accounts(lists, readable)
         yield _locations(client, readable)
         yield _customers(client, readable)
+
+
+def _login(
+    probe: Probe, client: Tims, adapted: adaptation.Adaptation, found: Found
+) -> Generator[Check, None, dict[str, str]]:
+    """Logs in as tims.yaml says. Gives the headers that carry the login; none where it is refused."""
+    connection, login = probe.connection, adapted.login
+    if login.kind == "client_credentials":
+        return (yield from token(probe, {"grant_type": "client_credentials"}, found, login.token_path))
+    try:
+        client.company()
+    except AuthError as error:
+        if error.failure == "invalid_client":
+            key = login.kind == "api_key"
+            yield red(
+                "credentials",
+                f"The {'key' if key else f'login {safe(connection.login)} or its password'} is wrong (401).",
+                "Nothing can be read.",
+                "Have the administrator of TIMS look it up or make a new one; mind spaces at the ends."
+                + (f" It is sent as {login.header}: compare that name, too." if key else ""),
+                f"{'password' if key else 'login and password'} of {connection.variable}",
+            )
+            return {}
+    except CrossdockError:
+        yield skipped("credentials", "TIMS did not answer the question for its company; see below.")
+        return headers_of(connection, login)
+    yield ok("credentials", f"{safe(connection.login)} is let in.")
+    return headers_of(connection, login)
 
 
 def _read_scopes(path: str) -> set[str]:

@@ -58,10 +58,10 @@ def declared(system: str) -> dict[str, Resource]:
 class Lists:
     """The first rows of lists, read once each by the client that the flows use."""
 
-    def __init__(self, client: ChannelAdvisor | Tims, probe: Probe, authorization: str) -> None:
+    def __init__(self, client: ChannelAdvisor | Tims, probe: Probe, credentials: Mapping[str, str]) -> None:
         self.client, self.probe = client, probe
         self.errors: dict[str, CrossdockError] = {}
-        self._authorization = authorization
+        self._credentials = credentials
         self._single = {path for path, one in declared(client.connection.name).items() if one.single}
         self._rows: dict[str, list[dict[str, Any]]] = {}
 
@@ -99,7 +99,7 @@ class Lists:
         """The bare answer to a GET that the client could not read; None where none comes."""
         method, _, path = what.partition(" ")
         try:
-            return self.probe.get(path, self._authorization) if method == "GET" and path else None
+            return self.probe.get(path, self._credentials) if method == "GET" and path else None
         except Unanswered:
             return None
 

@@ -16,7 +16,7 @@ from crossdock.safe import safe
 from crossdock.services.connect.checks import Check, Found, not_tried, ok, red, skipped
 from crossdock.systems.connections import PRODUCTION_HOSTS, Connection
 from crossdock.systems.failures import NAMES
-from crossdock.systems.http import Answer
+from crossdock.systems.http import TOKEN_PATH, Answer
 from crossdock.systems.probe import Probe, Unanswered
 
 CLOCK_SECONDS = 120  # that a system's clock may be off
@@ -129,16 +129,18 @@ def _clock(probe: Probe) -> Check:
     )  # fmt: skip
 
 
-def token(probe: Probe, form: Mapping[str, str], found: Found) -> Generator[Check, None, str]:
-    """Asks for a token. Gives the Authorization header, "" where there is none."""
+def token(
+    probe: Probe, form: Mapping[str, str], found: Found, path: str = TOKEN_PATH
+) -> Generator[Check, None, dict[str, str]]:
+    """Asks for a token. Gives the headers that carry it, none where there is none."""
     connection, has_refresh = probe.connection, "refresh_token" in form
     rest = ("refresh_token",) if has_refresh else ()
     try:
-        answer = probe.ask_token(form)
+        answer = probe.ask_token(form, path)
     except Unanswered as lost:
         yield red("credentials", lost.error.message, "No token was given.", lost.error.do)
         yield from not_tried(rest, "there is no answer")
-        return ""
+        return {}
     body = _body(answer)
     given = body.get("access_token")
     if answer.status == 200 and isinstance(given, str) and given:
@@ -147,7 +149,7 @@ def token(probe: Probe, form: Mapping[str, str], found: Found) -> Generator[Chec
         yield ok("credentials", f"{safe(connection.login)} is let in.")
         if has_refresh:
             yield ok("refresh_token", "It opens the account. It dies after 3 months without use.")
-        return f"Bearer {given}"
+        return {"Authorization": f"Bearer {given}"}
     code = str(body.get("error") or "")
     if code == "invalid_grant" and has_refresh:
         yield ok("credentials", f"{safe(connection.login)} and its secret are right.")
@@ -157,13 +159,13 @@ def token(probe: Probe, form: Mapping[str, str], found: Found) -> Generator[Chec
             f"Make a new one in {CONSOLE}, or by `crossdock connect channel_advisor --browser`.",
             f"refresh_token in the extra of {connection.variable}",
         )  # fmt: skip
-        return ""
-    yield _no_token(connection, answer, code, has_refresh)
+        return {}
+    yield _no_token(connection, answer, code, has_refresh, path)
     yield from not_tried(rest, "the login comes first")
-    return ""
+    return {}
 
 
-def _no_token(connection: Connection, answer: Answer, code: str, has_refresh: bool) -> Check:
+def _no_token(connection: Connection, answer: Answer, code: str, has_refresh: bool, path: str) -> Check:
     where = f"login and password of {connection.variable}"
     finder = (
         f"Copy application id and shared secret from {CONSOLE}"
@@ -171,7 +173,7 @@ def _no_token(connection: Connection, answer: Answer, code: str, has_refresh: bo
         else "Have the administrator of TIMS look up the client's id and make a new secret"
     )
     if is_page(answer):
-        return page("credentials", answer, "/oauth2/token", connection)
+        return page("credentials", answer, path, connection)
     if code == "invalid_client" or answer.status == 401:
         return red(
             "credentials", f"The login {safe(connection.login)} or its secret is wrong (invalid_client).",
@@ -179,7 +181,7 @@ def _no_token(connection: Connection, answer: Answer, code: str, has_refresh: bo
         )  # fmt: skip
     if answer.status == 404:
         return red(
-            "credentials", "There is no /oauth2/token at this address (404).",
+            "credentials", f"There is no {path} at this address (404).",
             "The host is not the API's, or its address has a path too many or too few.", "Correct the host.",
             f"host in {connection.variable}",
         )  # fmt: skip

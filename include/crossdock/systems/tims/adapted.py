@@ -38,7 +38,7 @@ from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Malformed, Refused, basic
 from crossdock.systems.paging import Page, Split
 from crossdock.systems.tims import contract
-from crossdock.systems.tims.adaptation import FILE, Adaptation
+from crossdock.systems.tims.adaptation import FILE, Adaptation, Login
 from crossdock.systems.tims.client import Operation, Result, Tims, encode, path_of
 from crossdock.systems.tims.contract import Reference
 from crossdock.systems.tims.numbered import Numbered, Row
@@ -61,6 +61,11 @@ class Call:
     path: str
 
 
+def headers_of(connection: Connection, login: Login) -> dict[str, str]:
+    """The headers that carry a login that never changes: basic, or a key."""
+    return {login.header: connection.secret} if login.kind == "api_key" else dict(basic(connection))
+
+
 class Adapted(Tims):
     """As `Tims`; `engine`: the database whose locks all writers share."""
 
@@ -76,10 +81,8 @@ class Adapted(Tims):
 
     def _login(self) -> dict[str, Any]:
         login = self.adaptation.login
-        if login.kind == "basic":
-            return {"credentials": basic(self.connection)}
-        if login.kind == "api_key":
-            return {"credentials": {login.header: self.connection.secret}}
+        if login.kind != "client_credentials":
+            return {"credentials": headers_of(self.connection, login)}
         return {"token_form": {"grant_type": "client_credentials"}, "token_path": login.token_path}
 
     # reading
