@@ -41,7 +41,7 @@ from sandbox_servers import serving
 
 PLENTY = 1_000_000
 CHANNEL, TIMS = SYSTEMS
-READS = ("GET ", "POST (no such path)")  # the token endpoint is no path of the contracts
+READS = ("GET ", "POST /oauth2/token")
 
 
 @pytest.fixture(scope="module")
