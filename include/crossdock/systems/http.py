@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import io
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -184,6 +185,26 @@ class Http:
         self._require_permission(send)
         return self._repeat(lambda: self._attempt(send, read), writes=writing, repeatable=repeatable)
 
+    def download(self, url: str, file: BinaryIO) -> None:
+        """Writes the body of a GET into `file`, of up to `answer_bytes` of intake.yaml. Another server than the API's
+        gets no login. Raises what the table of failures says, ConfigError for an address in the clear."""
+        parts = urlsplit(url)
+        own = url.startswith(f"{self.connection.base_url}/")
+        what = f"GET {parts.path}"
+        if not own and parts.scheme != "https":
+            raise failures.make("request", self.connection, what, detail="its address is another server, without TLS")
+        send = PreparedRequest("GET", url, what, {"Accept": "*/*"}, None, into=file)
+
+        def attempt() -> None:
+            if own:
+                return self._attempt(send, _nothing)
+            try:
+                return self._exchange(send, _nothing, {})
+            except TokenRefused:
+                raise self._lost("401", what) from None
+
+        self._repeat(attempt, writes=False, repeatable=True)
+
     def _require_permission(self, send: PreparedRequest) -> None:
         """Raises WriteRefused for a request that changes something where nothing may be written."""
         if send.changes:
@@ -274,7 +295,8 @@ class Http:
                 verify=self._session.verify,
                 proxies=self._session.proxies,
             )
-            return Answer(response.status_code, response.headers, read_content(response, self.limits.answer_seconds))
+            content = read_content(response, self.limits.answer_seconds, send.into if response.ok else None)
+            return Answer(response.status_code, response.headers, content)
         except TooLarge:
             raise self._lost("too_large", send.what, detail=f"{settings.intake().answer_bytes:,}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -380,6 +402,7 @@ class PreparedRequest:
     body: bytes | None
     changes: bool = False  # something at the system; the request for a token does not
     cost: int = 1  # requests that it counts as
+    into: BinaryIO | None = None  # where the body of a success goes
 
 
 class TooMany:
@@ -511,12 +534,17 @@ class TooLarge(Exception):
     """An answer that is larger, decompressed, than answer_bytes of intake.yaml allows."""
 
 
-def read_content(response: requests.Response, longest: float) -> bytes:
-    """The whole body. TimeoutError when it drips for longer than `longest` seconds, TooLarge when there is no end."""
+def read_content(response: requests.Response, longest: float, into: BinaryIO | None = None) -> bytes:
+    """The whole body, or nothing where it goes into a file. TimeoutError when it drips for longer than `longest`
+    seconds, TooLarge when there is no end."""
     until, most = time.monotonic() + longest, settings.intake().answer_bytes
-    chunks, size = [], 0
+    whole = io.BytesIO()
+    body = whole if into is None else into
+    body.seek(0)  # an earlier try may have left a part
+    body.truncate()
+    size = 0
     while chunk := response.raw.read1(CHUNK, decode_content=True):
-        chunks.append(chunk)
+        body.write(chunk)
         size += len(chunk)
         if size > most:
             response.close()
@@ -524,7 +552,7 @@ def read_content(response: requests.Response, longest: float) -> bytes:
         if time.monotonic() > until:
             response.close()
             raise TimeoutError
-    return b"".join(chunks)
+    return whole.getvalue()
 
 
 def with_query(url: str, query: Mapping[str, Any] | None) -> str:
@@ -543,6 +571,10 @@ class Token(msgspec.Struct):
 
     access_token: str
     expires_in: float
+
+
+def _nothing(answer: Answer) -> None:
+    """Reads no answer: its body is in a file."""
 
 
 def _read_token(answer: Answer) -> tuple[str, float]:

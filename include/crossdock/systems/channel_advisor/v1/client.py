@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import msgspec
 
@@ -104,17 +104,24 @@ class Client:
         *,
         repeatable: bool = True,
         headers: Mapping[str, str] | None = None,
+        changes: bool | None = None,
     ) -> Any:
         """Any operation: `path` below /v1 ("/Products(7)/UpdateQuantity"); `body` a document, or bytes as they are.
         Gives the decoded answer with exact decimals, None where it has no body.
 
-        `repeatable`: sending it twice does no more than once."""
+        `repeatable`: sending it twice does no more than once. `changes`: as `Http.request` has it."""
         payload = None if body is None else body if isinstance(body, bytes) else encode(body)
-        return self.request(method, path, _document, query=query, body=payload, headers=headers, repeatable=repeatable)
+        return self.request(
+            method, path, _document, query=query, body=payload, headers=headers, repeatable=repeatable, changes=changes
+        )
 
     def request(self, method: str, path: str, read: Callable[[Answer], T], **more: Any) -> T:
         """Any request below /v1 whose answer `read` reads; `more` as `Http.request` takes it."""
         return self._http.request(method, API + path, read, **more)
+
+    def download(self, url: str, file: BinaryIO) -> None:
+        """Writes a file that v1 names by its whole address into `file`. Another server than v1's gets no login."""
+        self._http.download(url, file)
 
     def refusal(self, answer: Answer, what: str) -> CrossdockError:
         """The error of an answer that is no success, as of a part of a batch."""

@@ -10,6 +10,7 @@ decision) is looked up.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -150,27 +151,30 @@ class Writing(Products):
         return self.record("returns", return_id)
 
     def _lines_of_return(self, number: int) -> list[dict[str, Any]]:
-        """All adjustments of the return that an adjustment is part of: those of one order and one RmaNumber."""
-        first = self.get(f"/OrderItemAdjustments({number})")
+        """All adjustments of a return, each with its `path`: those of one order and one RmaNumber. That of a whole order
+        has a number below 0."""
+        if number < 0:
+            return [self._adjustment_at(f"/OrderAdjustments({-number})")]
+        first = self._adjustment_at(f"/OrderItemAdjustments({number})")
         if not first.get("RmaNumber"):
             return [first]
-        query = {
-            "$filter": odata.every(
-                f"OrderID eq {first['OrderID']}", f"RmaNumber eq {odata.text(first['RmaNumber'])}", "Type eq 'Refund'"
-            )
-        }
-        return self.rows("/OrderItemAdjustments", query) or [first]
+        named = (f"OrderID eq {first['OrderID']}", f"RmaNumber eq {odata.text(first['RmaNumber'])}", "Type eq 'Refund'")
+        rows = self.rows("/OrderItemAdjustments", {"$filter": odata.every(*named)})
+        return [{**row, "path": f"/OrderItemAdjustments({row['ID']})"} for row in rows] or [first]
+
+    def _adjustment_at(self, path: str) -> dict[str, Any]:
+        return {**self.get(path), "path": path}
 
     def _decide(self, adjustment: Mapping[str, Any], action: str) -> None:
         """Takes one decision, once: it is not taken again where the adjustment has moved on."""
-        body = None
-        if action.endswith("Return"):
+        path, body = adjustment["path"], None
+        if action.endswith("Return") and path.startswith("/OrderItem"):
             units = adjustment.get("Quantity") or 0
             body = {"ConditionQuantityList": [{"Condition": "New", "Quantity": units}] if units else []}
         try:
-            self.post(f"/OrderItemAdjustments({adjustment['ID']})/{action}", body)
+            self.post(f"{path}/{action}", body)
         except (OutcomeUnknown, RecordRejected):
-            if self.get(f"/OrderItemAdjustments({adjustment['ID']})")["RequestStatus"] == adjustment["RequestStatus"]:
+            if self.get(path)["RequestStatus"] == adjustment["RequestStatus"]:
                 raise
 
     # ---- listings --------------------------------------------------------------------------------------------------
@@ -210,8 +214,8 @@ class Writing(Products):
 
 
 def _id(text: str) -> int:
-    """The number that stands in a path of v1. RecordRejected(404) for what is none: there is no such record."""
-    if not (text.isascii() and text.isdecimal()):
+    """The number of a record. RecordRejected(404) for what is none: there is no such record."""
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
         raise RecordRejected(f"{text[:40]!r} is no number of v1.", 404, do="Name the record by its number.")
     return int(text)
 
