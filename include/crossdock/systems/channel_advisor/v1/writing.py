@@ -151,7 +151,7 @@ class Writing(Products):
         return self.record("returns", return_id)
 
     def _lines_of_return(self, number: int) -> list[dict[str, Any]]:
-        """All adjustments of a return, each with its `path`: those of one order and one RmaNumber. That of a whole order
+        """All adjustments of a return, each with its `path`: those of one order and RmaNumber. That of a whole order
         has a number below 0."""
         if number < 0:
             return [self._adjustment_at(f"/OrderAdjustments({-number})")]
