@@ -99,18 +99,22 @@ def update_product(system: System, request: Request) -> Answer:
 def delete_product(system: System, request: Request) -> Answer:
     now = system.clock.now()
     with system.store.write() as tx:
-        row = find(tx, request)
-        owner, sku = row.doc["ProfileID"], row.doc["SKU"]
-        listings.take_answers(tx, now)
-        for listing in listings.of_product(tx, owner, sku):
-            if listing["Status"] in listings.ON_SALE:
-                message = f"The listing {listing['ListingID']} of {sku} is {listing['Status']}."
-                raise Conflict("ProductInUse", message, ExistingID=listing["ListingID"])
-        for level in repository.levels(tx, owner, sku):
-            tx.delete("inventory", level.id)
-        prices.forget(tx, owner, sku, now)
-        tx.delete("product", row.id)
+        remove(tx, find(tx, request), now)
     return Answer(204)
+
+
+def remove(tx: Transaction, row: Row, now: int) -> None:
+    """Delete a product with its stock and price. Conflict while a listing sells it."""
+    owner, sku = row.doc["ProfileID"], row.doc["SKU"]
+    listings.take_answers(tx, now)
+    for listing in listings.of_product(tx, owner, sku):
+        if listing["Status"] in listings.ON_SALE:
+            message = f"The listing {listing['ListingID']} of {sku} is {listing['Status']}."
+            raise Conflict("ProductInUse", message, ExistingID=listing["ListingID"])
+    for level in repository.levels(tx, owner, sku):
+        tx.delete("inventory", level.id)
+    prices.forget(tx, owner, sku, now)
+    tx.delete("product", row.id)
 
 
 def given(product: Document) -> Document:

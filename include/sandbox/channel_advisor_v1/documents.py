@@ -136,17 +136,17 @@ def _people(source: Document) -> Document:
     ship, bill = source.get("ShippingAddress") or {}, source.get("BillingAddress") or {}
     first, last = who.get("FirstName"), who.get("LastName")
     if bill.get("Name") and bill["Name"] != " ".join(filter(None, (first, last))):
-        first, last = _name_parts(bill["Name"])
+        first, last = name_parts(bill["Name"])
     company = bill.get("Company") if bill else who.get("Company")
     return {
         "BuyerUserId": who.get("CustomerID"),
         "BuyerEmailAddress": who.get("Email"),
-        **_address("Shipping", *_name_parts(ship.get("Name")), ship.get("Company"), who.get("Phone"), ship),
+        **_address("Shipping", *name_parts(ship.get("Name")), ship.get("Company"), who.get("Phone"), ship),
         **_address("Billing", first, last, company, who.get("Phone"), bill),
     }
 
 
-def _name_parts(name: str | None) -> tuple[str | None, str | None]:
+def name_parts(name: str | None) -> tuple[str | None, str | None]:
     """First and last name, parted at the last blank."""
     first, blank, last = (name or "").rpartition(" ")
     return (first or None) if blank else None, last or None

@@ -12,10 +12,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from sandbox.channel_advisor.rules import Conflict
+from sandbox.channel_advisor.values import Refused
 from sandbox.channel_advisor_v1 import lists, options
 from sandbox.channel_advisor_v1.nodes import Node
 from sandbox.channel_advisor_v1.odata import BadQuery
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 LONGEST_QUERY = 8_000  # bytes of a request's query
 _SEGMENT = re.compile(r"([A-Za-z$]+)(?:\((.*)\))?")
 _PAIR = re.compile(r"\s*(?:([A-Za-z]+)\s*=\s*)?('(?:[^']|'')*'|-?\d+)\s*(?:,|$)")
-SETTINGS = {"past_end": ("empty", "first")}  # what is not certain of the live service; the first is the default
+SETTINGS = {  # what is not certain of the live service, or goes wrong on purpose; the first is the default
+    "past_end": ("empty", "first"),
+    "adjust": ("complete", "error"),
+}
 
 
 class Path:
@@ -95,6 +101,14 @@ def _key_value(prop: Property, text: str) -> Any:
 Handler = Callable[[Call, Path], Answer]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is served outside `/v1/`; `is_open`: without a token."""
+
+    handler: Callable[[Call], Answer]
+    is_open: bool = False
+
+
 class Face:
     """`actions`: what is done by verb and path behind the set: `("Orders", "POST", "Ship")`."""
 
@@ -106,12 +120,19 @@ class Face:
         self.settings = {name: values[0] for name, values in SETTINGS.items()}
         self.actions: dict[tuple[str, str, str], Handler] = {}
         self.whole: dict[tuple[str, str], Handler] = {}  # by verb and path, e.g. ("POST", "$batch")
+        self.beside: dict[str, Beside] = {}  # by the beginning of the path
+        self.progress: Callable[[int], None] = lambda now: None  # takes what a client asked for a step further
         self._denied = itertools.count()
 
     def owns(self, raw_path: str) -> bool:
-        return raw_path.startswith("/v1/")
+        return raw_path.startswith("/v1/") or self._beside(raw_path) is not None
+
+    def _beside(self, raw_path: str) -> Beside | None:
+        return next((each for start, each in self.beside.items() if raw_path.startswith(start)), None)
 
     def route(self, method: str, raw_path: str) -> Route:
+        if beside := self._beside(raw_path):
+            return Route(f"{method} {raw_path.rpartition('/')[0]}", None, (), beside.is_open)
         path = Path(raw_path)
         scope = path.source.scope if path.source else None
         if path.segments and path.segments[0][0].lower() in ("productexport", "productupload"):
@@ -125,13 +146,19 @@ class Face:
             raise Refusal(414, "too_long", "The request URI is too long.")
         if (refusal := call.plan.refusal) and call.method != "GET" and not call.raw_path.endswith("/$batch"):
             raise Refusal(*refusal, "Refused on purpose.")
-        try:
-            answer = self._perform(call, Path(call.raw_path))
-        except BadQuery as wrong:
-            raise Refusal(400, "", str(wrong)) from None
-        return self._dated(answer)
+        if beside := self._beside(call.raw_path):
+            return self._dated(beside.handler(call))
+        self.progress(call.now)
+        return self._dated(self.answer(call))
 
-    def _perform(self, call: Call, path: Path) -> Answer:
+    def answer(self, call: Call) -> Answer:
+        """What a request, or a part of a batch, is answered. Refusal."""
+        try:
+            return self._answer(call, Path(call.raw_path))
+        except (BadQuery, Conflict, Refused) as wrong:
+            raise Refusal(400, "", str(wrong)) from None
+
+    def _answer(self, call: Call, path: Path) -> Answer:
         whole = self.whole.get((call.method, path.text))
         if whole is not None:
             return whole(call, path)
@@ -295,7 +322,11 @@ def _same(one: Any, other: Any) -> bool:
 
 def query_token(call: Call) -> str:
     """The access token, if it came in the query: links echo it."""
-    return next((value for name, value in parse_qsl(call.raw_query) if name.lower() == "access_token"), "")
+    return query_value(call, "access_token") or ""
+
+
+def query_value(call: Call, wanted: str) -> str | None:
+    return next((value for name, value in parse_qsl(call.raw_query) if name.lower() == wanted), None)
 
 
 def no_resource(call: Call) -> Refusal:

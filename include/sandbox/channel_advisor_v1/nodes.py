@@ -6,7 +6,7 @@ profile that is not asked for is the caller's to leave out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,11 @@ from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor_v1 import documents
 from sandbox.channel_advisor_v1.documents import number_of
 from sandbox.channel_advisor_v1.schema import entities
-from sandbox.kernel.store import Row, Transaction
+from sandbox.kernel.store import Row, Terms, Transaction
 
 ORDER, FULFILLMENT, PRODUCT = "_v1_order", "_v1_fulfillment", "_v1_product"  # what v1 keeps beside a document
-CANCELLATION, WHOLE = "_v1_cancellation", "_v1_whole"  # cancellations by v1; refunds of whole orders
+CANCELLATION, WHOLE = "_v1_cancellation", "_v1_whole"  # cancellations by v1; adjustments of whole orders
+TERMS: dict[str, Terms] = {kind: lambda doc: [("order", doc["OrderID"])] for kind in (CANCELLATION, WHOLE)}
 REQUEST = "_v1_request"  # what a client asked for and is on its way, by the kind and the id of what it changes
 Links = dict[str, Callable[[], Any]]
 Products = dict[tuple[int, str], int]
@@ -57,7 +58,8 @@ class Reader:
         if documents.shipping_status(source) not in ("Unshipped", "PendingShipment", "Canceled"):
             shipments = self.tx.rows("shipment", order=row.id)
         last = documents.newest(each.doc["CreatedDate"] for each in shipments)
-        values = documents.order(source, last) | (kept.doc if kept else {})
+        values = documents.order(source, last)
+        values |= {name: value for name, value in (kept.doc if kept else {}).items() if name in values}
         node = Node("Order", values)
         node._links = {
             "Items": partial(self.items, row, node),
@@ -85,12 +87,15 @@ class Reader:
         return made
 
     def items(self, row: Row, order: Node | None = None) -> list[Node]:
-        source = row.doc
-        return [self._item(row, source, line, order) for line in source["OrderItems"]]
+        source, kept = row.doc, self.tx.get(ORDER, row.id)
+        own = kept.doc.get("_items", {}) if kept else {}
+        return [self._item(row, source, line, order, own) for line in source["OrderItems"]]
 
-    def _item(self, row: Row, source: Document, line: Document, order: Node | None) -> Node:
+    def _item(self, row: Row, source: Document, line: Document, order: Node | None, own: Mapping[str, str]) -> Node:
         number = self.product_id(source["ProfileID"], line["SKU"])
-        node = Node("OrderItem", documents.item(source, line, number))
+        values = documents.item(source, line, number)
+        values["SellerOrderItemID"] = own.get(str(line["OrderItemID"]))
+        node = Node("OrderItem", values)
         node._links = {
             "Order": lambda: order or self.order(row),
             "Promotions": lambda: [Node("Promotion", each) for each in documents.promotions(line)],
@@ -177,14 +182,14 @@ class Reader:
     # ---- adjustments ----
     def item_adjustments(self, order: int, line: int | None = None) -> list[Node]:
         """Refunds and cancellations of an order's lines, or of one line."""
-        made = [each for returned in self.tx.rows("return", order=order) for each in self._refunds(returned)]
+        made = [each for returned in self.tx.rows("return", order=order) for each in self.refunds(returned)]
         row = self.tx.get("order", order)
         if row is not None:
             made += self._cancellations(row)
         found = [each for each in made if line in (None, each.values["OrderItemID"])]
         return sorted(found, key=lambda each: each.values["ID"])
 
-    def _refunds(self, returned: Row) -> Iterator[Node]:
+    def refunds(self, returned: Row) -> Iterator[Node]:
         if self.tx.get(WHOLE, returned.id):
             return
         source = returned.doc
@@ -203,7 +208,7 @@ class Reader:
         covered: dict[int, int] = {}
         for each in own:
             yield self._item_adjustment(each.doc, row)
-            if each.doc["RequestStatus"] != "Error":
+            if each.doc["RequestStatus"] != "Error" and not self._is_failing(each):
                 key = each.doc["OrderItemID"]
                 covered[key] = covered.get(key, 0) + each.doc["Quantity"]
         moments = row.extra.get("Cancelled", {})
@@ -213,6 +218,10 @@ class Reader:
                 created = moments.get(str(line["OrderItemID"]), row.doc["ImportDate"])
                 yield self._item_adjustment(documents.cancellation(row.doc, line, units, created), row)
 
+    def _is_failing(self, cancellation: Row) -> bool:
+        request = self.tx.get(REQUEST, f"cancellation/{cancellation.id}")
+        return request is not None and request.doc["Kind"] == "error"
+
     def _item_adjustment(self, values: Document, row: Row | None) -> Node:
         def item() -> Node | None:
             lines = self.items(row) if row else []
@@ -221,16 +230,15 @@ class Reader:
         return Node("OrderItemAdjustment", values, {"OrderItem": item})
 
     def order_adjustments(self, order: int, node: Node | None = None) -> list[Node]:
-        """Adjustments of a whole order: refunds without lines."""
+        """Adjustments of a whole order: cancellations, and refunds without lines."""
         made = []
-        for returned in self.tx.rows("return", order=order):
-            whole = self.tx.get(WHOLE, returned.id)
-            if whole is not None:
-                values = documents.whole_refund(returned.doc, int(returned.id)) | whole.doc
-                request = self.tx.get(REQUEST, f"return/{returned.id}")
-                if request is not None:
-                    values["RequestStatus"] = request.doc["Status"]
-                made.append(Node("OrderAdjustment", values, {"Order": lambda: node or self.order_of(order)}))
+        for whole in sorted(self.tx.rows(WHOLE, order=order), key=lambda row: int(row.id)):
+            returned = self.tx.get("return", whole.doc["Return"]) if whole.doc["Return"] else None
+            values = documents.whole_refund(returned.doc, int(whole.id)) if returned else whole.doc["Fields"]
+            request = self.tx.get(REQUEST, f"return/{whole.id}")
+            if request is not None:
+                values = values | {"RequestStatus": request.doc["Status"]}
+            made.append(Node("OrderAdjustment", values, {"Order": lambda: node or self.order_of(order)}))
         return made
 
     # ---- products ----

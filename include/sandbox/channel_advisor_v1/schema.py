@@ -189,7 +189,7 @@ def findings(entity: Entity, document: Any, *, sent: bool = False, whole: bool =
     for name, value in document.items():
         prop = entity.properties.get(name.lower())
         link = entity.links.get(name.lower())
-        if prop is not None and (sent or prop.name == name):
+        if prop is not None and prop.name == name:
             if found := prop.wrong(value, sent=sent):
                 wrong.append(found)
         elif link is not None and link.name == name and not sent:

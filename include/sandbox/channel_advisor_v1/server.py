@@ -12,14 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sandbox.channel_advisor import repository
 from sandbox.channel_advisor import server as facade
+from sandbox.channel_advisor_v1 import adjustments, batch, exports, orders, products
 from sandbox.channel_advisor_v1.face import Face
+from sandbox.channel_advisor_v1.nodes import TERMS
 
 DIALECTS = ("v1", "v2")
 
 
 class ChannelAdvisor(facade.ChannelAdvisor):
     """The facade's server with the face of REST v1."""
+
+    terms = repository.TERMS | TERMS
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class ChannelAdvisor(facade.ChannelAdvisor):
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
         self.dialects = frozenset(dialects)
         self.v1 = Face(self)
+        for module in (orders, adjustments, products, batch, exports):
+            module.add(self.v1)
         self.faces = [self.v1]
 
     def is_closed(self, raw_path: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from sandbox.channel_advisor import account
 from sandbox.channel_advisor_v1 import documents
-from sandbox.channel_advisor_v1.nodes import CANCELLATION, Node, Reader
+from sandbox.channel_advisor_v1.nodes import CANCELLATION, WHOLE, Node, Reader
 from sandbox.channel_advisor_v1.odata import comparable
 from sandbox.channel_advisor_v1.options import Options
 from sandbox.channel_advisor_v1.schema import Entity, entities, sets
@@ -248,7 +248,8 @@ def _adjusted_orders(finder: Finder, ask: Ask) -> Iterable[Id]:
         return named
     since, _ = ask.options.filter.bounds("CreatedDateUtc") if ask.options.filter else (None, None)
     found = {row.doc["ChannelAdvisorOrderID"] for row in finder.tx.page("return", limit=-1, since=since)}
-    found |= {row.doc["OrderID"] for row in finder.tx.page(CANCELLATION, limit=-1, since=since)}
+    for kind in (CANCELLATION, WHOLE):
+        found |= {row.doc["OrderID"] for row in finder.tx.page(kind, limit=-1, since=since)}
     cancelled = finder.tx.ids("order", since=since, where={"profile": _profiles(ask), "cancelled": [1]})
     return sorted(found | {int(id) for id, _ in cancelled})
 
