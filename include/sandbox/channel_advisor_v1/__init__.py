@@ -14,4 +14,9 @@ is kept beside it. `docs/channel-advisor-v1.md` says how a document carries the 
 | sets | the entity sets: candidates of a filter, order, keys |
 | lists | pages, links, cut collections |
 | face | routes, refusals, tokens' scopes, single documents |
+| bodies | bodies of writes, held to the model |
+| orders, adjustments, products | the writes |
+| batch | `$batch` |
+| exports | ProductExport |
+| server | both dialects over one state; which of them is served |
 """

@@ -6,7 +6,7 @@ profile that is not asked for is the caller's to leave out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,21 @@ class Node:
             many = entities()[self.entity].links[name.lower()].many
             self._reached[name] = reach() if reach else [] if many else None
         return self._reached[name]
+
+
+class _ByLine:
+    """Nodes of an order by its lines, read once when the first line asks for them."""
+
+    def __init__(self, read: Callable[[], list[Node]]) -> None:
+        self._read = read
+        self._lines: dict[int, list[Node]] | None = None
+
+    def of(self, line: int) -> list[Node]:
+        if self._lines is None:
+            self._lines = {}
+            for node in self._read():
+                self._lines.setdefault(node.values["OrderItemID"], []).append(node)
+        return self._lines.get(line, [])
 
 
 class Reader:
@@ -89,29 +104,32 @@ class Reader:
     def items(self, row: Row, order: Node | None = None) -> list[Node]:
         source, kept = row.doc, self.tx.get(ORDER, row.id)
         own = kept.doc.get("_items", {}) if kept else {}
-        return [self._item(row, source, line, order, own) for line in source["OrderItems"]]
+        adjustments = _ByLine(lambda: self.item_adjustments(int(row.id)))
+        parcels = _ByLine(lambda: [each for f in self.fulfillments(row, order) for each in f.link("Items")])
+        made = []
+        for line in source["OrderItems"]:
+            node = self._item(source, line)
+            node.values["SellerOrderItemID"] = own.get(str(line["OrderItemID"]))
+            node._links |= {
+                "Order": lambda: order or self.order(row),
+                "Adjustments": partial(adjustments.of, line["OrderItemID"]),
+                "FulfillmentItems": partial(parcels.of, line["OrderItemID"]),
+            }
+            made.append(node)
+        return made
 
-    def _item(self, row: Row, source: Document, line: Document, order: Node | None, own: Mapping[str, str]) -> Node:
-        number = self.product_id(source["ProfileID"], line["SKU"])
-        values = documents.item(source, line, number)
-        values["SellerOrderItemID"] = own.get(str(line["OrderItemID"]))
-        node = Node("OrderItem", values)
+    def _item(self, source: Document, line: Document) -> Node:
+        profile = source["ProfileID"]
+        number = self.product_id(profile, line["SKU"])
+        node = Node("OrderItem", documents.item(source, line, number))
         node._links = {
-            "Order": lambda: order or self.order(row),
             "Promotions": lambda: [Node("Promotion", each) for each in documents.promotions(line)],
             "BundleComponents": lambda: [
                 Node(
                     "OrderItemBundleComponent",
-                    documents.order_part(source, line, part, self.product_id(source["ProfileID"], part["SKU"]), number),
+                    documents.order_part(source, line, part, self.product_id(profile, part["SKU"]), number),
                 )
                 for part in line.get("BundleComponents") or ()
-            ],
-            "Adjustments": lambda: self.item_adjustments(int(row.id), line["OrderItemID"]),
-            "FulfillmentItems": lambda: [
-                each
-                for fulfillment in self.fulfillments(row, order)
-                for each in fulfillment.link("Items")
-                if each.values["OrderItemID"] == line["OrderItemID"]
             ],
         }
         return node
@@ -180,14 +198,13 @@ class Reader:
         return node
 
     # ---- adjustments ----
-    def item_adjustments(self, order: int, line: int | None = None) -> list[Node]:
-        """Refunds and cancellations of an order's lines, or of one line."""
+    def item_adjustments(self, order: int) -> list[Node]:
+        """Refunds and cancellations of an order's lines."""
         made = [each for returned in self.tx.rows("return", order=order) for each in self.refunds(returned)]
         row = self.tx.get("order", order)
         if row is not None:
             made += self._cancellations(row)
-        found = [each for each in made if line in (None, each.values["OrderItemID"])]
-        return sorted(found, key=lambda each: each.values["ID"])
+        return sorted(made, key=lambda each: each.values["ID"])
 
     def refunds(self, returned: Row) -> Iterator[Node]:
         if self.tx.get(WHOLE, returned.id):
