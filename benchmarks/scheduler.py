@@ -108,7 +108,7 @@ def sandbox() -> Iterator[None]:
     """Both servers of the sandbox without their limits of requests: what is measured is the program."""
     with ExitStack() as stack:
         for system in SYSTEMS:
-            command = [sys.executable, "-m", processes.MODULES[system], "--port", str(port(system))]
+            command = [sys.executable, "-m", processes.MODULES[system][processes.CONTRACT], "--port", str(port(system))]
             server = subprocess.Popen(
                 [*command, "--data", str(run_dir() / "sandbox"), "--per-minute", "1000000"], cwd=PROJECT,
                 env=os.environ | {"PYTHONPATH": str(PROJECT / "include")}, stdout=subprocess.DEVNULL,

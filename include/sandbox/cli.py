@@ -24,6 +24,7 @@ from crossdock.safe import safe
 from crossdock.systems import connections
 from sandbox import processes, world
 from sandbox.control import SYSTEMS, Control, SandboxError, controls
+from sandbox.processes import CONTRACT, FLAVOURS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Both systems as servers on this machine.")
 faults = typer.Typer(no_args_is_help=True, help="What goes wrong on purpose.")
@@ -51,10 +52,13 @@ def _this_machine_only() -> None:
 @app.command()
 def up(
     foreground: Annotated[bool, typer.Option(help="Stay, and stop both servers with Ctrl-C.")] = False,
+    flavour: Annotated[str, typer.Option(help=f"As what TIMS speaks: {' or '.join(FLAVOURS)}.")] = CONTRACT,
     as_json: AsJson = False,
 ) -> None:
     """Start both servers and wait until they answer."""
-    done = processes.up()
+    if flavour not in FLAVOURS:
+        raise SandboxError(f"There is no flavour {flavour!r} of TIMS.", do=f"Name one of: {', '.join(FLAVOURS)}.")
+    done = processes.up(flavour)
     facts = {system: {"state": state, "url": Control.of(system).url} for system, state in done.items()}
     lines = [f"{system}: {fact['state']} at {fact['url']}" for system, fact in facts.items()]
     _say(facts, "\n".join(lines), as_json)

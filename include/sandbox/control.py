@@ -105,6 +105,14 @@ class Control:
             reported += self.call("POST", "apply", {"events": batch})["applied"]
         return reported
 
+    def act(self, operations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Do what people do at the system's own screens, in batches. A result for each operation."""
+        return [
+            result
+            for batch in _batches(operations, BATCH)
+            for result in self.call("POST", "act", {"operations": batch})["results"]
+        ]
+
 
 def _batches(events: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
     rest = iter(events)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -33,15 +35,21 @@ from crossdock.dev import local, standalone
 from crossdock.errors import ConfigError, CrossdockError
 from crossdock.ledger import close
 from crossdock.runtime import Runtime, database_url
-from crossdock.settings import PROJECT, run_dir
+from crossdock.services import configuration, people
+from crossdock.settings import PROJECT, base_dir, run_dir
 from crossdock.store import batches, database, faults
 from crossdock.store.tables import ops_batch, ops_dead_letter
 from crossdock.systems.connections import this_machine_only
 from crossdock.systems.inbox import Inbox
+from crossdock.systems.tims import adaptation
 from crossdock.watch import reconcile
 from crossdock.watch.reconcile import results
 from sandbox import processes, verify, verify_cash, world
 from sandbox.control import SYSTEMS, Control
+from sandbox.processes import CONTRACT, FLAVOURS, LEGACY
+from sandbox.tims_legacy import server as tims_legacy
+from sandbox.tims_legacy.server import LegacyTims
+from sandbox.world import TIMS
 
 MARK = "crossdock demo"
 DAG = "orders"
@@ -60,6 +68,9 @@ POLL_SECONDS = 0.4  # each poll takes time of the api-server from the runs
 UNPAUSED_SECONDS = 10.0  # in which an unpaused DAG has started its run, if one is due
 DIFFERENCES = 20  # that are printed of a reconciliation
 DAY = timedelta(days=1)
+SANDBOX_LOGIN = {"login": "crossdock-sandbox", "password": "sandbox-secret"}
+LEGACY_LOGIN = {"login": tims_legacy.LOGIN, "password": tims_legacy.PASSWORD}
+ADAPTATION = Path(tims_legacy.__file__).with_name(adaptation.FILE)
 CREDENTIALS: dict[str, dict[str, Any]] = {
     "channel_advisor": {"extra": {"api": "v2", "refresh_token": "sandbox-refresh"}},
     "tims": {},
@@ -68,15 +79,15 @@ CREDENTIALS: dict[str, dict[str, Any]] = {
 out = Console(highlight=False, soft_wrap=True)
 
 
-def connections() -> dict[str, str]:
-    """The sandbox's connections as Airflow reads them from the environment."""
+def connections(flavour: str = CONTRACT) -> dict[str, str]:
+    """The sandbox's connections as Airflow reads them from the environment. `flavour`: as what TIMS speaks."""
+    tims = LEGACY_LOGIN if flavour == LEGACY else SANDBOX_LOGIN
     return {
         f"AIRFLOW_CONN_{system.upper()}": json.dumps(
             {
                 "conn_type": system,
                 "host": Control.of(system).url,
-                "login": "crossdock-sandbox",
-                "password": "sandbox-secret",
+                **(tims if system == TIMS else SANDBOX_LOGIN),
                 **CREDENTIALS[system],
             }
         )
@@ -87,14 +98,14 @@ def connections() -> dict[str, str]:
 # ---- up --------------------------------------------------------------------------------------------------------------
 
 
-def up(port: int, days: int | None) -> int:
-    """Runs the demo. 0: both sides agree, and Airflow is left running."""
+def up(port: int, days: int | None, flavour: str = CONTRACT) -> int:
+    """Runs the demo. 0: both sides agree, and Airflow is left running. `flavour`: as what TIMS speaks."""
     started = time.monotonic()
     this_machine_only("make demo", SYSTEMS)
-    _insist_on_the_sandbox()
+    _insist_on_the_sandbox(flavour)
     _refuse_a_database_in_use()
     with _clean_if_broken_off():
-        _start_over(port)
+        _start_over(port, flavour)
         whole = world.load()
         airflow = Airflow(port)
         airflow.wait_for_dags((*DAGS, *LATER))
@@ -157,9 +168,9 @@ def _look_at_cash(
     return closing, report, cash
 
 
-def _insist_on_the_sandbox() -> None:
+def _insist_on_the_sandbox(flavour: str) -> None:
     """Replaces connections of the environment: the demo resets what it speaks to."""
-    ours = connections()
+    ours = connections(flavour)
     others = ("AIRFLOW_CONN_CROSSDOCK", "CROSSDOCK_INBOX")
     foreign = [name for name in (*ours, *others) if os.environ.get(name, ours.get(name)) != ours.get(name)]
     if foreign:
@@ -180,26 +191,45 @@ def _clean_if_broken_off() -> Iterator[None]:
         raise
 
 
-def _start_over(port: int) -> None:
+def _start_over(port: int, flavour: str) -> None:
     """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
     standalone.down(lambda text: out.print(text) if "stopped" in text else None)
     standalone.require_free_port(port, "Airflow", "PORT")
+    if processes.flavour_of(TIMS) not in (None, flavour):
+        processes.down()
     processes.refuse_taken_ports()
     out.print(f"Postgres: starting in {run_dir()}")
     local.start()
     _empty_database()
     with ThreadPoolExecutor(1) as beside:
-        staged = beside.submit(_set_the_stage)  # while Airflow starts, which needs none of it
+        staged = beside.submit(_set_the_stage, flavour)  # while Airflow starts, which needs none of it
         standalone.up(port, out.print)
         staged.result()
 
 
-def _set_the_stage() -> None:
-    states = processes.up()
+def _set_the_stage(flavour: str) -> None:
+    states = processes.up(flavour)
     out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
     database.migrate(local.database_url("crossdock"))
+    if flavour == LEGACY:
+        _adapt()
     facts = processes.seed()
     out.print(f"Sandbox: seeded with {facts['told']['item']} items; {facts['orders_to_come']} real orders are to come")
+
+
+def _adapt() -> None:
+    """Puts in force how the older TIMS is spoken to and what it can bear, as `crossdock config publish` does."""
+    limits = (base_dir() / "systems.yaml").read_text("utf-8")
+    others, mark, tims = limits.partition("\ntims:")
+    for word, number in (("requests_per_minute", LegacyTims.per_minute), ("at_once", LegacyTims.at_once - 1)):
+        tims = re.sub(rf"{word}: \d+", f"{word}: {number}", tims, count=1)
+    changed = {adaptation.FILE: ADAPTATION.read_bytes(), "systems.yaml": f"{others}{mark}{tims}".encode()}
+    person = people.on_this_machine("demo")
+    with Runtime(local.database_url("crossdock")) as runtime, runtime.engine.begin() as connection:
+        people.begin(connection, person)
+        version = configuration.propose(connection, person, changed, "TIMS is an older installation")
+        configuration.publish(connection, person, version.number)
+    out.print("Configuration: TIMS is spoken to by include/sandbox/tims_legacy/tims.yaml")
 
 
 def _refuse_a_database_in_use() -> None:
@@ -523,17 +553,18 @@ def status() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m sandbox.demo up|down|status [--port 8080] [--days N]`."""
+    """`python -m sandbox.demo up|down|status [--port 8080] [--days N] [--flavour legacy]`."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.demo")
     parser.add_argument("action", choices=("up", "down", "status"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or standalone.DEFAULT_PORT))
     parser.add_argument("--days", type=int, help="trading days to run; absent: the whole month and what follows")
+    parser.add_argument("--flavour", choices=FLAVOURS, default=CONTRACT, help="as what TIMS speaks")
     options = parser.parse_args(arguments)
     os.umask(local.OWNERS)
     try:
         with faults.typed_errors():
             if options.action == "up":
-                return up(options.port, options.days)
+                return up(options.port, options.days, options.flavour)
             if options.action == "status":
                 return status()
             down()

@@ -35,7 +35,11 @@ from sandbox.world import CHANNEL_ADVISOR, TIMS, Event, World
 
 START_SECONDS, STOP_SECONDS = 40.0, 10.0
 AHEAD = timedelta(seconds=5)  # events are dated a little ahead, so that no reader has passed them
-MODULES = {CHANNEL_ADVISOR: "sandbox.channel_advisor_v1", TIMS: "sandbox.tims"}  # what `python -m` runs
+CONTRACT, LEGACY = FLAVOURS = ("contract", "legacy")  # of TIMS: as the contract has it, and as an older installation
+MODULES = {  # what `python -m` runs, by flavour
+    CHANNEL_ADVISOR: {CONTRACT: "sandbox.channel_advisor_v1"},
+    TIMS: {CONTRACT: "sandbox.tims", LEGACY: "sandbox.tims_legacy"},
+}
 Progress = Callable[[str, float], None]  # (what is being done, share done)
 
 
@@ -54,23 +58,35 @@ def running(system: str) -> psutil.Process | None:
     """The server that `up` started here, if it lives; a number that another program took over since does not count."""
     try:
         process = psutil.Process(int(pid_file(system).read_text()))
-        return process if MODULES[system] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE else None
+        ours = set(process.cmdline()) & set(MODULES[system].values())
+        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
     except (OSError, ValueError, psutil.Error):
         return None
 
 
-def up() -> dict[str, str]:
-    """Start what does not run yet and wait until both are healthy. Returns "started" or "runs" by system.
+def flavour_of(system: str) -> str | None:
+    """As what the server that runs here speaks; None where none runs."""
+    process = running(system)
+    words = process.cmdline() if process else []
+    return next((flavour for flavour, module in MODULES[system].items() if module in words), None)
 
-    Raises SandboxError when a port is taken or a server does not come up; what this call started is stopped again."""
+
+def up(flavour: str = CONTRACT) -> dict[str, str]:
+    """Start what does not run yet and wait until both are healthy. Returns "started" or "runs" by system. `flavour`: as
+    what TIMS speaks.
+
+    Raises SandboxError when a port is taken, a server does not come up, or TIMS runs in another flavour; what this call
+    started is stopped again."""
     done: dict[str, str] = {}
+    if (speaks := flavour_of(TIMS)) not in (None, flavour):
+        raise SandboxError(f"The tims sandbox runs in the flavour {speaks}.", do="Stop it: `crossdock sandbox down`.")
     refuse_taken_ports()
     started = []
     try:
         for system in SYSTEMS:
             done[system] = "runs" if running(system) else "started"
             if done[system] == "started":
-                _start(system)
+                _start(system, MODULES[system].get(flavour, MODULES[system][CONTRACT]))
                 started.append(system)
         for system in SYSTEMS:
             _wait(system)
@@ -103,7 +119,7 @@ def _refuse_taken_port(system: str) -> None:
             ) from error
 
 
-def _start(system: str) -> None:
+def _start(system: str, module: str) -> None:
     log = log_file(system)
     log.parent.mkdir(parents=True, exist_ok=True)
     (run_dir() / "sandbox").mkdir(parents=True, exist_ok=True)
@@ -114,7 +130,7 @@ def _start(system: str) -> None:
             [
                 sys.executable,
                 "-m",
-                MODULES[system],
+                module,
                 "--port",
                 str(port(system)),
                 "--data",

@@ -129,9 +129,9 @@ class Caller:
 
 
 @contextmanager
-def running(folder: Path, **limits: int) -> Iterator[tuple[str, Tims]]:
+def running(folder: Path, kind: type[Tims] = Tims, **limits: int) -> Iterator[tuple[str, Tims]]:
     """A server on a free port of this machine, with its data in `folder`: its base URL and the system itself."""
-    system = Tims(folder, **limits)
+    system = kind(folder, **limits)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(server_config(system))

@@ -212,7 +212,7 @@ class Moving:
             for n in self.changes.sample(sorted(self.rows), 2):
                 self.now += timedelta(seconds=1)
                 self.rows[n] = self.now
-        rows = [Row(msgspec.Raw(b"%d" % n), f"{n} {at}".encode(), at) for at, n in found]
+        rows = [Row(msgspec.Raw(b"%d" % n), f"{n} {at}", at) for at, n in found]
         return rows, self.now
 
 
@@ -238,7 +238,7 @@ def test_rows_of_a_list_that_rests_come_once() -> None:
 
     def page(since: datetime | None, number: int) -> tuple[list[Row], datetime]:
         listed = [(moment, n) for n, moment in enumerate(at) if since is None or moment >= since]
-        rows = [Row(msgspec.Raw(b"%d" % n), b"%d" % n, moment) for moment, n in listed[number * 10 : number * 10 + 10]]
+        rows = [Row(msgspec.Raw(b"%d" % n), str(n), moment) for moment, n in listed[number * 10 : number * 10 + 10]]
         return rows, START
 
     reading, found, place = Numbered(page, None, 10), [], "first"

@@ -7,7 +7,6 @@ half written; a moment outside the time to act in.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,20 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import requests
-
 from sandbox import chance
-from sandbox.control import Control, SandboxError
+from sandbox.control import Control
 from sandbox.order_histories import State, fate_of, life
 from sandbox.orders import FIRST_ORDER, Order, order
-from sandbox.tims.server import CLIENT, SECRET
 from sandbox.transactions import LONDON, Invoice
 from sandbox.world import CHANNEL_ADVISOR, TIMS, World, text
 
 OPENS, OPEN_SECONDS, SUNDAY = 8, 10 * 3600, 6  # the warehouse, in London; closed on Sundays
-TRIES, PAUSE = 6, 0.2
-BULK = 100
 Document = dict[str, Any]
 
 
@@ -123,18 +116,11 @@ class ActorContext:
         )
 
     def post(self, operations: Sequence[tuple[str, str, Document]]) -> list[Document]:
-        """POSTs to TIMS in bulk: (path, idempotency key, body). One result each; a refusal is a result too."""
-        api = _Api(self.controls[TIMS].url)
-        results: list[Document] = []
-        for first in range(0, len(operations), BULK):
-            part = operations[first : first + BULK]
-            results += api.bulk(
-                [
-                    {"OperationID": str(n), "Method": "POST", "Path": path, "IdempotencyKey": key, "Body": body}
-                    for n, (path, key, body) in enumerate(part)
-                ]
-            )
-        return results
+        """POSTs at TIMS's own screens: (path, idempotency key, body). One result each; a refusal is a result too."""
+        return self.controls[TIMS].act(
+            {"OperationID": str(n), "Method": "POST", "Path": path, "IdempotencyKey": key, "Body": body}
+            for n, (path, key, body) in enumerate(operations)
+        )
 
     def put_file(self, folder: str, name: str, content: bytes) -> bool:
         """Puts a whole file into the inbox at once; False if it is there already, or in a folder that the pipeline has
@@ -147,36 +133,3 @@ class ActorContext:
         draft.write_bytes(content)
         draft.replace(place / name)
         return True
-
-
-class _Api:
-    """A client of TIMS's API."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.http = requests.Session()
-        self.http.trust_env = False
-        answer = self._send("/oauth2/token", auth=(CLIENT, SECRET), data={"grant_type": "client_credentials"})
-        self.http.headers["Authorization"] = f"Bearer {answer['access_token']}"
-
-    def bulk(self, operations: list[Document]) -> list[Document]:
-        key = f"actors-{chance.raw(msgspec.json.encode(operations)):016x}"
-        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
-        body = msgspec.json.encode({"Operations": operations})
-        return self._send("/api/v1/bulk", headers=headers, data=body)["Results"]
-
-    def _send(self, path: str, **options: Any) -> Document:
-        """The answer of the server; a busy or failing one is asked again. Raises SandboxError."""
-        for attempt in range(TRIES):
-            try:
-                answer = self.http.post(self.url + path, timeout=60, **options)
-            except requests.RequestException as error:
-                failure = type(error).__name__
-            else:
-                if answer.ok:
-                    return answer.json()
-                failure = f"{answer.status_code} {answer.text[:200]}"
-                if answer.status_code not in (408, 409, 429) and answer.status_code < 500:
-                    break
-            time.sleep(PAUSE * 2**attempt)
-        raise SandboxError(f"TIMS does not take what the warehouse sends: {failure}.", do="See its log in .run/logs.")

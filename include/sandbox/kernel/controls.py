@@ -5,6 +5,7 @@
 | GET clock; PUT clock {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600} | reads the clock, leaps, lets time pass |
 | GET, PUT {"rules": [...]}, POST {...}, DELETE faults; DELETE faults/{id} | see `faults` |
 | POST apply {"events": [...]} | takes in documents of the world, all or none |
+| POST act {"operations": [...]} | does what people do at the system's own screens; a result for each |
 | POST reset | empties the store, the counts and the faults; the clock goes back to real time |
 | GET counts | documents by kind |
 | POST documents {"kind": "order", "where": {"OrderStatus": ["Open"]}} | whole documents, oldest change first |
@@ -24,7 +25,6 @@ import msgspec
 from sandbox.kernel.clock import Clock, parse, text
 from sandbox.kernel.faults import BadRule
 from sandbox.kernel.http import Answer, Incoming, Refusal
-from sandbox.kernel.oauth import Tokens
 from sandbox.kernel.store import decode
 from sandbox.kernel.system import System
 
@@ -47,6 +47,7 @@ class Controls:
             "POST faults": lambda sent: self._system.faults.add(sent).shown(),
             "DELETE faults": lambda _: {"removed": self._system.faults.remove()},
             "POST apply": self._apply,
+            "POST act": lambda sent: {"results": self._system.act(sent["operations"])},
             "POST reset": self._reset,
             "GET counts": self._counts,
             "POST documents": self._documents,
@@ -129,7 +130,7 @@ class Controls:
             tx.clear()
         system.clock = Clock(system.store)
         self._requests.clear()
-        system.tokens = Tokens(system.store, system.clock)
+        system.tokens = system.logins()
         system.faults.remove()
         system.limiter.clear()
         system.forget()

@@ -93,13 +93,17 @@ class System:
         self.store = Store(folder / f"{self.name}.db", self.terms)
         self.contract = contract.load(self.name)
         self.clock = Clock(self.store)
-        self.tokens = Tokens(self.store, self.clock)
+        self.tokens = self.logins()
         self.limiter = limits.Limiter(per_minute or self.per_minute, at_once or self.at_once)
         self.faults = Faults()
         self.handlers: dict[str, Handler] = {}
         self.faces: list[Face] = []
 
     # ---- what a system says ----
+    def logins(self) -> Tokens:
+        """By what it recognises who sends a request."""
+        return Tokens(self.store, self.clock)
+
     def refuse(self, refusal: Refusal) -> Answer:
         """A refusal in the contract's shape."""
         raise NotImplementedError
@@ -152,6 +156,10 @@ class System:
 
     def forget(self) -> None:
         """The store was emptied: put in what is always there."""
+
+    def act(self, operations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What people do at the system's own screens: by its rules, but not through its API. One result each."""
+        raise ValueError(f"Nobody works at the screens of {self.name}.")
 
     # ---- what both share ----
     def page(self, request: Request, tx: Transaction, kind: str, where: Mapping[str, Sequence[Any]]) -> Page:

@@ -50,7 +50,7 @@ def run(system: System, request: Request, key: str) -> Answer:
         if stored:
             return stored
         _check(request)
-        results = [_result(system, request, n, each) for n, each in enumerate(request.body["Operations"])]
+        results = [result(system, request, n, each) for n, each in enumerate(request.body["Operations"])]
         answer = Answer(207, {"Results": results})
         with system.store.write() as tx:
             system.replays.keep(tx, client, key, print_, answer, request.now)
@@ -73,7 +73,8 @@ def _check(request: Request) -> None:
     errors.refuse()
 
 
-def _result(system: System, request: Request, number: int, sent: dict[str, Any]) -> dict[str, Any]:
+def result(system: System, request: Request, number: int, sent: dict[str, Any]) -> dict[str, Any]:
+    """The result of one operation, refusals too."""
     try:
         if refusal := request.plan.refusal:
             raise Refusal(*refusal, REFUSED)

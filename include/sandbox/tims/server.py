@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -41,6 +41,7 @@ from sandbox.tims.replays import Replays, fingerprint
 CLIENT, SECRET = "crossdock-sandbox", "sandbox-secret"  # documented; they open the sandbox only
 READER = "crossdock-reader"  # may only read, and not the ledger
 CLIENTS = {CLIENT: SECRET, READER: "sandbox-secret-reader"}
+PEOPLE = "people"  # at the screens of TIMS
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _LARGE = 10**18
 _ETAG = re.compile(r'"[0-9]+"')
@@ -139,7 +140,7 @@ class Tims(System):
             return token_error(400, "invalid_request", "grant_type is missing.")
         if form["grant_type"] != "client_credentials":
             return token_error(400, "unsupported_grant_type", "The only grant is client_credentials.")
-        every = {scope for operation in self.contract.operations.values() for scope in operation.scopes}
+        every = self._scopes()
         if given[0] == READER:
             every = {scope for scope in every if scope.endswith(".read") and scope != "gl.read"}
         wanted = set(form.get("scope", "").split()) or every
@@ -174,6 +175,14 @@ class Tims(System):
 
     def touch(self, tx: Transaction, kind: str, id: Id, at: int) -> None:
         world.touch(tx, kind, id, at)
+
+    def act(self, operations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        access = Access(PEOPLE, frozenset(self._scopes()))
+        request = Request(self.contract.operations["bulk"], access, {}, {}, {}, None, self.clock.now())
+        return [bulk.result(self, request, number, each) for number, each in enumerate(operations)]
+
+    def _scopes(self) -> set[str]:
+        return {scope for operation in self.contract.operations.values() for scope in operation.scopes}
 
     def moved(self) -> None:
         self._pending = True

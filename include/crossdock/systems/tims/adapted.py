@@ -146,10 +146,11 @@ class Adapted(Tims):
             document = self.translation.shape(call.operation.gives).to_contract(_any.decode(raw))
             modified = times.read(document["ModifiedAt"])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return Row(raw, bytes(raw), None)
+            return Row(raw, str(bytes(raw)), None)
         except (KeyError, ValueError, TypeError):
-            modified = None
-        return Row(msgspec.Raw(_encode(document)), bytes(raw), modified)
+            return Row(msgspec.Raw(_encode(document)), str(bytes(raw)), None)
+        name = "|".join(str(document.get(one)) for one in (call.operation.key, "ModifiedAt", "RowVersion"))
+        return Row(msgspec.Raw(_encode(document)), name, modified)
 
     def record(self, resource: str, key: str) -> bytes:
         return self.document(f"{resource}/{segment(key)}")
@@ -460,7 +461,10 @@ class Prepared:
     @property
     def record(self) -> str:
         """What it is done to: an action belongs to its document, a new document to itself."""
-        return self.call.path if "{" in self.call.operation.path else self.sent.id
+        before, place, _ = self.call.operation.path.partition("{")
+        if not place:
+            return self.sent.id
+        return "/".join(path_of(self.sent.path).split("/")[: path_of(before).count("/") + 2])
 
 
 def _duplicate(one: Prepared, document: dict[str, Any]) -> Result:

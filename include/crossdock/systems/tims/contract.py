@@ -20,6 +20,7 @@ _KINDS = re.compile(r"(?<=.)(Create|Patch|Write)$")
 _METHODS = ("get", "post", "put", "patch")
 # What a document is found by where that is not its ExternalReference: the filter, and where it stands in the body.
 _FOUND_BY = {"SalesOrder": "ExternalOrderID", "Customer": "ExternalID"}
+_KEYS = {"Item": "SKU", "Quantity": "SKU", "Account": "AccountCode", "Period": "Period"}
 # Which flows stand still without an operation.
 FLOWS = {
     "createCustomer": "orders", "updateCustomer": "orders", "createSalesOrder": "orders", "updateSalesOrder": "orders",
@@ -43,6 +44,11 @@ class Operation:
     gives: str
     is_list: bool
     parameters: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The field by which its documents are told apart."""
+        return _KEYS.get(self.gives, f"{self.gives}ID")
 
     @property
     def flow(self) -> str:
@@ -196,7 +202,7 @@ class Reference:
     @property
     def id_field(self) -> str:
         """The field with the id that TIMS gave."""
-        return f"{self.list.gives}ID"
+        return self.list.key
 
     def is_of(self, document: dict[str, Any]) -> bool:
         """Whether a document of TIMS has this key."""

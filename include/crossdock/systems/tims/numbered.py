@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
 
 import msgspec
 
@@ -22,10 +21,11 @@ from crossdock.systems.paging import Split
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: by the contract, as it was received, and when it changed last (None where that cannot be read)."""
+    """One row: by the contract, what tells it from others and its own other versions, and when it changed last (None
+    where that cannot be read)."""
 
     record: msgspec.Raw
-    received: bytes
+    name: str
     modified: datetime | None
 
 
@@ -39,7 +39,7 @@ class Numbered:
     def __init__(self, ask: Ask, since: datetime | None, size: int) -> None:
         self._ask, self._size = ask, size
         self._low, self._page = since, 0
-        self._given: set[bytes] = set()  # rows of the moment `_low`
+        self._given: set[str] = set()  # rows of the moment `_low`
         self._brought = False  # whether this pass over the moment `_low` has brought a new row on a later page
         self._places = 0
 
@@ -48,11 +48,9 @@ class Numbered:
         del place  # it is kept here
         rows, clock = self._ask(self._low, self._page)
         moments = [row.modified for row in rows if row.modified is not None]
-        digests = [blake2b(row.received, digest_size=16).digest() for row in rows]
-        new = [n for n, digest in enumerate(digests) if digest not in self._given]
-        records = [rows[n].record for n in new]
-        self._given.update(digests)
-        self._brought |= bool(new) and self._page > 0
+        records = [row.record for row in rows if row.name not in self._given]
+        self._given.update(row.name for row in rows)
+        self._brought |= bool(records) and self._page > 0
         last = moments[-1] if moments else self._low
         full = len(rows) >= self._size
         if full and last == self._low:
@@ -61,7 +59,7 @@ class Numbered:
             self._page, self._brought = 0, False
         elif full:
             self._low, self._page, self._brought = last, 0, False
-            self._given = {digest for row, digest in zip(rows, digests, strict=True) if row.modified == last}
+            self._given = {row.name for row in rows if row.modified == last}
         else:
             return Split(records, clock, None)
         self._places += 1
