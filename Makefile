@@ -29,8 +29,8 @@ setup: .venv/.ready ## Make .venv and install what the project needs (a few minu
 	@$(PY) -m pip install --disable-pip-version-check --no-input -q --no-deps -e . || { echo "Setup failed: the project itself could not be installed, see above." >&2; exit 1; }
 	@touch $@ && echo "Setup: done"
 
-demo: setup ## Run a month of real orders through a local Airflow, then leave it up (PORT=8080 DAYS=all FLAVOUR=contract)
-	@$(PY) -m sandbox.demo up $(if $(filter-out all,$(DAYS)),--days $(DAYS)) $(if $(FLAVOUR),--flavour $(FLAVOUR))
+demo: setup ## Run a month of real orders through a local Airflow, then leave it up (PORT=8080 DAYS=all DIALECT=v2|v1 FLAVOUR=contract|legacy)
+	@$(PY) -m sandbox.demo up $(if $(filter-out all,$(DAYS)),--days $(DAYS)) $(if $(DIALECT),--dialect $(DIALECT)) $(if $(FLAVOUR),--flavour $(FLAVOUR))
 
 down: ## Stop everything that `make demo` started
 	@if [ -x $(PY) ]; then $(PY) -m sandbox.demo down; else echo "Nothing is installed here, so nothing runs."; fi

@@ -7,7 +7,7 @@ Never: the systems' own APIs; a change of anything but the sandbox.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -112,6 +112,10 @@ class Control:
             for batch in _batches(operations, BATCH)
             for result in self.call("POST", "act", {"operations": batch})["results"]
         ]
+
+    def serve(self, dialects: Sequence[str]) -> None:
+        """Has the channel's server answer in these dialects (v1, v2) and in no other."""
+        self.call("PUT", "dialects", {"serve": list(dialects)})
 
 
 def _batches(events: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ from crossdock.services import configuration, people
 from crossdock.settings import PROJECT, base_dir, run_dir
 from crossdock.store import batches, database, faults
 from crossdock.store.tables import ops_batch, ops_dead_letter
-from crossdock.systems.connections import this_machine_only
+from crossdock.systems.budget import Budget
+from crossdock.systems.channel_advisor import Facade
+from crossdock.systems.connections import parse, this_machine_only, variable
 from crossdock.systems.inbox import Inbox
 from crossdock.systems.tims import adaptation
 from crossdock.watch import reconcile
@@ -49,7 +52,7 @@ from sandbox.control import SYSTEMS, Control
 from sandbox.processes import CONTRACT, FLAVOURS, LEGACY
 from sandbox.tims_legacy import server as tims_legacy
 from sandbox.tims_legacy.server import LegacyTims
-from sandbox.world import TIMS
+from sandbox.world import CHANNEL_ADVISOR, TIMS
 
 MARK = "crossdock demo"
 DAG = "orders"
@@ -71,26 +74,27 @@ DAY = timedelta(days=1)
 SANDBOX_LOGIN = {"login": "crossdock-sandbox", "password": "sandbox-secret"}
 LEGACY_LOGIN = {"login": tims_legacy.LOGIN, "password": tims_legacy.PASSWORD}
 ADAPTATION = Path(tims_legacy.__file__).with_name(adaptation.FILE)
-CREDENTIALS: dict[str, dict[str, Any]] = {
-    "channel_advisor": {"extra": {"api": "v2", "refresh_token": "sandbox-refresh"}},
-    "tims": {},
-}
+DIALECTS = ("v2", "v1")  # of Channel Advisor: the contract's facade, and the API of real accounts
 
 out = Console(highlight=False, soft_wrap=True)
 
 
-def connections(flavour: str = CONTRACT) -> dict[str, str]:
-    """The sandbox's connections as Airflow reads them from the environment. `flavour`: as what TIMS speaks."""
-    tims = LEGACY_LOGIN if flavour == LEGACY else SANDBOX_LOGIN
+@dataclass(frozen=True)
+class Spoken:
+    """What the two systems speak: the API of Channel Advisor, and the flavour of TIMS."""
+
+    dialect: str = DIALECTS[0]
+    flavour: str = CONTRACT
+
+
+def connections(spoken: Spoken = Spoken()) -> dict[str, str]:
+    """The sandbox's connections as Airflow reads them from the environment."""
+    logins: dict[str, dict[str, Any]] = {
+        CHANNEL_ADVISOR: SANDBOX_LOGIN | {"extra": {"api": spoken.dialect, "refresh_token": "sandbox-refresh"}},
+        TIMS: LEGACY_LOGIN if spoken.flavour == LEGACY else SANDBOX_LOGIN,
+    }
     return {
-        f"AIRFLOW_CONN_{system.upper()}": json.dumps(
-            {
-                "conn_type": system,
-                "host": Control.of(system).url,
-                **(tims if system == TIMS else SANDBOX_LOGIN),
-                **CREDENTIALS[system],
-            }
-        )
+        variable(system): json.dumps({"conn_type": system, "host": Control.of(system).url, **logins[system]})
         for system in SYSTEMS
     }
 
@@ -98,14 +102,14 @@ def connections(flavour: str = CONTRACT) -> dict[str, str]:
 # ---- up --------------------------------------------------------------------------------------------------------------
 
 
-def up(port: int, days: int | None, flavour: str = CONTRACT) -> int:
-    """Runs the demo. 0: both sides agree, and Airflow is left running. `flavour`: as what TIMS speaks."""
+def up(port: int, days: int | None, spoken: Spoken = Spoken()) -> int:
+    """Runs the demo. 0: both sides agree, and Airflow is left running."""
     started = time.monotonic()
     this_machine_only("make demo", SYSTEMS)
-    _insist_on_the_sandbox(flavour)
+    _insist_on_the_sandbox(spoken)
     _refuse_a_database_in_use()
     with _clean_if_broken_off():
-        _start_over(port, flavour)
+        _start_over(port, spoken)
         whole = world.load()
         airflow = Airflow(port)
         airflow.wait_for_dags((*DAGS, *LATER))
@@ -159,18 +163,23 @@ def up(port: int, days: int | None, flavour: str = CONTRACT) -> int:
 def _look_at_cash(
     whole: world.World, reads: Sequence[datetime]
 ) -> tuple[close.Closing, verify.Report, verify_cash.Cash]:
-    """Closes the month, and compares both systems with the world."""
+    """Closes the month, and compares both systems with the world; the channel's side by the facade, whatever the flows
+    speak."""
+    channel = Control.of(CHANNEL_ADVISOR)
+    by_facade = parse(CHANNEL_ADVISOR, connections()[variable(CHANNEL_ADVISOR)])
     with Runtime(database_url() or local.database_url("crossdock")) as runtime:
         closing = close.close(runtime, f"{reads[0] - DAY:%Y-%m}", run_id="demo")
-        held = Control.of("channel_advisor").documents("order")
-        report = verify.verify(whole, reads, runtime.channel_advisor, runtime.tims, dead_letters(runtime.engine), held)
-        cash = verify_cash.verify(_settlements(), runtime.channel_advisor, runtime.tims, _refused(runtime.engine))
+        held = channel.documents("order")
+        channel.serve(DIALECTS)
+        with Facade(by_facade, budget=Budget(CHANNEL_ADVISOR, engine=runtime.engine)) as facade:
+            report = verify.verify(whole, reads, facade, runtime.tims, dead_letters(runtime.engine), held)
+            cash = verify_cash.verify(_settlements(), facade, runtime.tims, _refused(runtime.engine))
     return closing, report, cash
 
 
-def _insist_on_the_sandbox(flavour: str) -> None:
+def _insist_on_the_sandbox(spoken: Spoken) -> None:
     """Replaces connections of the environment: the demo resets what it speaks to."""
-    ours = connections(flavour)
+    ours = connections(spoken)
     others = ("AIRFLOW_CONN_CROSSDOCK", "CROSSDOCK_INBOX")
     foreign = [name for name in (*ours, *others) if os.environ.get(name, ours.get(name)) != ours.get(name)]
     if foreign:
@@ -191,27 +200,28 @@ def _clean_if_broken_off() -> Iterator[None]:
         raise
 
 
-def _start_over(port: int, flavour: str) -> None:
+def _start_over(port: int, spoken: Spoken) -> None:
     """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
     standalone.down(lambda text: out.print(text) if "stopped" in text else None)
     standalone.require_free_port(port, "Airflow", "PORT")
-    if processes.flavour_of(TIMS) not in (None, flavour):
+    if processes.flavour_of(TIMS) not in (None, spoken.flavour):
         processes.down()
     processes.refuse_taken_ports()
     out.print(f"Postgres: starting in {run_dir()}")
     local.start()
     _empty_database()
     with ThreadPoolExecutor(1) as beside:
-        staged = beside.submit(_set_the_stage, flavour)  # while Airflow starts, which needs none of it
+        staged = beside.submit(_set_the_stage, spoken)  # while Airflow starts, which needs none of it
         standalone.up(port, out.print)
         staged.result()
 
 
-def _set_the_stage(flavour: str) -> None:
-    states = processes.up(flavour)
+def _set_the_stage(spoken: Spoken) -> None:
+    states = processes.up(spoken.flavour)
+    Control.of(CHANNEL_ADVISOR).serve(DIALECTS if spoken.dialect == DIALECTS[0] else (spoken.dialect,))
     out.print("Sandbox: " + ", ".join(f"{name} at {Control.of(name).url}" for name in states))
     database.migrate(local.database_url("crossdock"))
-    if flavour == LEGACY:
+    if spoken.flavour == LEGACY:
         _adapt()
     facts = processes.seed()
     out.print(f"Sandbox: seeded with {facts['told']['item']} items; {facts['orders_to_come']} real orders are to come")
@@ -553,18 +563,19 @@ def status() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m sandbox.demo up|down|status [--port 8080] [--days N] [--flavour legacy]`."""
+    """`python -m sandbox.demo up|down|status [--port 8080] [--days N] [--dialect v1] [--flavour legacy]`."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.demo")
     parser.add_argument("action", choices=("up", "down", "status"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or standalone.DEFAULT_PORT))
     parser.add_argument("--days", type=int, help="trading days to run; absent: the whole month and what follows")
+    parser.add_argument("--dialect", choices=DIALECTS, default=DIALECTS[0], help="the API of Channel Advisor")
     parser.add_argument("--flavour", choices=FLAVOURS, default=CONTRACT, help="as what TIMS speaks")
     options = parser.parse_args(arguments)
     os.umask(local.OWNERS)
     try:
         with faults.typed_errors():
             if options.action == "up":
-                return up(options.port, options.days, options.flavour)
+                return up(options.port, options.days, Spoken(options.dialect, options.flavour))
             if options.action == "status":
                 return status()
             down()
